@@ -1,0 +1,157 @@
+"""Training speed beside the notebook's recipe, and TRL's where it is installed; one JSON line.
+
+    python benchmarks/train_speed.py [--data file:medmcqa_train.parquet] [--json-out FILE]
+
+All train the same questions, on the same base weights, at rank 16 on all projections, one after
+the other in this process.  A ratio is examples per second over the notebook's.  The notebook pads
+every example to 512 tokens in fp32, so a few examples time it well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from medtune.core.config import Experiment, NotebookExperiment
+from medtune.core.progress import Silent
+from medtune.core.prompt import PromptStyle, TextForm
+from medtune.core.provenance import installed_version, provenance
+from medtune.core.records import Question
+from medtune.data.snapshot import load_split
+from medtune.data.sources import Row
+from medtune.models.local import LocalModel, best_device, choose_dtype
+from medtune.models.lora import Adapted
+from medtune.models.sources import ModelSource, resolve
+from medtune.recipes import notebook
+from medtune.training.finetune import fine_tune
+
+# The notebook lists the options, so everybody does: equal prompts, equal work.
+STYLE = PromptStyle(system="You are a helpful AI assistant.", text=TextForm(list_options=True))
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = _arguments()
+    source = resolve(arguments.model)
+    split = load_split(arguments.data, size=arguments.examples)
+    with tempfile.TemporaryDirectory() as folder:
+        rates = {"notebook": time_notebook(source, split.questions, Path(folder))}
+        rates["medtune"] = time_medtune(source, split.questions, arguments.data, Path(folder))
+        if installed_version("trl") and not arguments.no_peers:
+            rates["trl_padded"] = time_trl(source, split.questions, Path(folder), packing=False)
+            rates["trl_packing"] = time_trl(source, split.questions, Path(folder), packing=True)
+    mine = rates["medtune"]
+    result = {
+        "benchmark": "train_speed",
+        "ratio_to_notebook": round(mine / rates["notebook"], 1),
+        **{f"ratio_to_{k}": round(mine / v, 2) for k, v in rates.items() if k.startswith("trl")},
+        "examples_per_s": {name: round(rate, 3) for name, rate in rates.items()},
+        "examples": arguments.examples,
+        "data": arguments.data,
+        "model": arguments.model,
+        "provenance": provenance().model_dump(mode="json"),
+    }
+    print(json.dumps(result))
+    if arguments.json_out:
+        arguments.json_out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def time_notebook(source: ModelSource, questions: tuple[Question, ...], folder: Path) -> float:
+    """Return examples/s of the notebook's recipe on the first few questions."""
+    rows = [notebook_row(question) for question in questions]
+    texts = [text for row in rows if (text := notebook.training_text(row))][:8]
+    experiment = NotebookExperiment(recipe="notebook", epochs=1)
+    model, tokenizer = notebook.load(source)
+    done = notebook.train(
+        notebook.add_lora(model), tokenizer, texts, experiment, folder / "notebook", Silent()
+    )
+    return float(len(texts) / done["train_s"])
+
+
+def time_medtune(
+    source: ModelSource, questions: tuple[Question, ...], data: str, folder: Path
+) -> float:
+    """Return examples/s of one epoch."""
+    experiment = Experiment.model_validate(
+        {"prompt": STYLE, "training": {"epochs": 1, "save_every": 10_000}}
+    )
+    model = LocalModel.load(source)
+    adapted = Adapted(model, experiment.training.lora, seed=0)
+    description = load_split(data, size=len(questions)).description
+    record = fine_tune(adapted, experiment, questions, description, folder / "medtune", Silent())
+    return record.examples_per_s
+
+
+def time_trl(
+    source: ModelSource, questions: tuple[Question, ...], folder: Path, packing: bool
+) -> float:
+    """Return examples/s of TRL's SFTTrainer: completion-only loss, same precision and batch."""
+    import datasets
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    dtype = choose_dtype("auto", best_device())
+    tokenizer = AutoTokenizer.from_pretrained(source.folder)
+    tokenizer.pad_token = "<|endoftext|>"
+    rows = [trl_row(question) for question in questions]
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(source.folder, dtype=dtype),
+        args=SFTConfig(
+            output_dir=str(folder / f"trl-{packing}"),
+            num_train_epochs=1,
+            per_device_train_batch_size=2 if packing else 16,
+            max_length=768 if packing else 512,
+            packing=packing,
+            completion_only_loss=True,
+            gradient_checkpointing=False,
+            bf16=False,
+            learning_rate=1e-4,
+            report_to="none",
+            save_strategy="no",
+            dataloader_pin_memory=False,
+        ),
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(
+            r=16, lora_alpha=32, task_type="CAUSAL_LM", target_modules="all-linear"
+        ),
+    )
+    start = time.perf_counter()
+    trainer.train()
+    return len(rows) / (time.perf_counter() - start)
+
+
+def notebook_row(question: Question) -> Row:
+    """Write a question as a MedMCQA row."""
+    options = dict(zip(notebook.OPTION_COLUMNS, question.options, strict=True))
+    return {"id": question.id, "question": question.stem, **options, "cop": question.answer}
+
+
+def trl_row(question: Question) -> dict[str, Any]:
+    """Write a question as a prompt and a completion in chat form."""
+    assert question.answer is not None
+    messages = STYLE.messages(question, "text")
+    answer = STYLE.answer(question, question.answer, "text")
+    return {
+        "prompt": [{"role": m.role, "content": m.content} for m in messages],
+        "completion": [{"role": "assistant", "content": answer}],
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="embedded:smollm2-135m")
+    parser.add_argument("--data", default="starter:train")
+    parser.add_argument("--examples", type=int, default=256)
+    parser.add_argument("--no-peers", action="store_true", help="notebook and medtune only")
+    parser.add_argument("--json-out", type=Path)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Fine-tune small language models on medical questions, and examine them honestly."""

@@ -1,0 +1,5 @@
+"""`python -m medtune`: the command line."""
+
+from medtune.cli import main
+
+main()

@@ -1,0 +1,146 @@
+"""Two models on the same questions: paired statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import binomtest, norm
+
+from medtune.analysis.intervals import wilson
+from medtune.core.errors import PredictionsError
+from medtune.core.records import ComparisonRecord, EvaluationRecord, Outcome, Prediction
+
+DRAWS = 10_000
+
+
+def compare(
+    a: tuple[EvaluationRecord, Sequence[Prediction]],
+    b: tuple[EvaluationRecord, Sequence[Prediction]],
+    seed: int = 0,
+) -> ComparisonRecord:
+    """Compare two examinations question by question.
+
+    Args:
+        a: The reference, its record and predictions.
+        b: The candidate.
+        seed: Of the bootstrap.
+
+    Raises:
+        PredictionsError: They are not of the same questions, or not of the same method.
+    """
+    (record_a, predictions_a), (record_b, predictions_b) = a, b
+    right_a, right_b = _paired(record_a, predictions_a, record_b, predictions_b)
+    n = len(right_a)
+    both = sum(x and y for x, y in zip(right_a, right_b, strict=True))
+    only_a = sum(right_a) - both
+    only_b = sum(right_b) - both
+    low, high = bootstrap_difference(only_a, only_b, n, seed)
+    p_value = mcnemar_exact(only_a, only_b)
+    difference = (only_b - only_a) / n
+    floor = minimum_detectable(only_a + only_b, n)
+    return ComparisonRecord(
+        split=record_a.data.source,
+        method=record_a.method,
+        a=record_a.label,
+        b=record_b.label,
+        n=n,
+        both=both,
+        only_a=only_a,
+        only_b=only_b,
+        neither=n - both - only_a - only_b,
+        accuracy_a=wilson(both + only_a, n),
+        accuracy_b=wilson(both + only_b, n),
+        difference=difference,
+        difference_low=low,
+        difference_high=high,
+        p_value=p_value,
+        minimum_detectable=floor,
+        verdict=verdict(record_a.label, record_b.label, difference, low, high, p_value, floor, n),
+    )
+
+
+def mcnemar_exact(only_a: int, only_b: int) -> float:
+    """Test whether two models differ, from the questions on which they disagree.
+
+    Exact two-sided binomial test with p = 1/2 (McNemar 1947); 1 where they never disagree.
+    """
+    discordant = only_a + only_b
+    return float(binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
+
+
+def bootstrap_difference(only_a: int, only_b: int, n: int, seed: int) -> tuple[float, float]:
+    """Put a 95 % percentile interval on the paired difference of two accuracies.
+
+    Resampling whole questions changes the difference only through the numbers of discordant
+    ones, so a multinomial draw of those two is the paired bootstrap, without the questions.
+    Where no question is discordant a resample never is either; the interval is then the rule of
+    three's, 3 / n on both sides.
+    """
+    if not only_a + only_b:
+        edge = min(1.0, 3 / n)
+        return -edge, edge
+    shares = [only_a / n, only_b / n, 1 - (only_a + only_b) / n]
+    draws = np.random.default_rng(seed).multinomial(n, shares, size=DRAWS)
+    low, high = np.quantile((draws[:, 1] - draws[:, 0]) / n, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def minimum_detectable(discordant: int, n: int, power: float = 0.8, alpha: float = 0.05) -> float:
+    """Find the smallest difference that a paired test would find at this discordance.
+
+    Normal approximation (Miller 2024, arXiv 2411.00640, section 5): the difference's standard
+    error is sqrt(discordance / n).  Without a single disagreement the discordance is taken as
+    3 / n, the upper bound of the rule of three.
+    """
+    rate = discordant / n if discordant else min(1.0, 3 / n)
+    return min(1.0, float(norm.ppf(1 - alpha / 2) + norm.ppf(power)) * math.sqrt(rate / n))
+
+
+def verdict(
+    a: str, b: str, difference: float, low: float, high: float, p: float, floor: float, n: int
+) -> str:
+    """Say in one sentence what the comparison found."""
+    span = f"95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
+    tail = f"{span}, exact McNemar p {_p(p)}, n = {n}"
+    if p < 0.05:
+        word = "better" if difference > 0 else "worse"
+        return f"{b} is {word} than {a} by {abs(100 * difference):.1f} points ({tail})."
+    return (
+        f"No detectable change: {b} is {100 * difference:+.1f} points from {a} ({tail}; "
+        f"differences below {100 * floor:.1f} points would go unseen here)."
+    )
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 0.0001 else f"= {value:.4f}"
+
+
+def _paired(
+    record_a: EvaluationRecord,
+    predictions_a: Sequence[Prediction],
+    record_b: EvaluationRecord,
+    predictions_b: Sequence[Prediction],
+) -> tuple[list[bool], list[bool]]:
+    """Line up outcomes by question."""
+    if record_a.method != record_b.method:
+        raise PredictionsError(
+            f"{record_a.label} was examined by {record_a.method}, "
+            f"{record_b.label} by {record_b.method}",
+            expected="one method for both",
+            fix="evaluate both with the same --method",
+        )
+    keys_a = {(p.id, p.options, p.answer): p for p in predictions_a}
+    keys_b = {(p.id, p.options, p.answer): p for p in predictions_b}
+    if keys_a.keys() != keys_b.keys():
+        shared = len(keys_a.keys() & keys_b.keys())
+        raise PredictionsError(
+            f"{record_a.label} answered {len(keys_a)} questions, {record_b.label} {len(keys_b)}; "
+            f"{shared} are the same",
+            expected="the same questions with the same options for both",
+            fix="evaluate both on the same data",
+        )
+    right_a = [p.outcome == Outcome.CORRECT for p in keys_a.values()]
+    right_b = [keys_b[key].outcome == Outcome.CORRECT for key in keys_a]
+    return right_a, right_b

@@ -1,0 +1,112 @@
+"""Figures as SVG text, drawn so that they read on light and dark pages."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from medtune.core.records import EvaluationRecord, LossPoint
+
+INK = "#64748b"
+BASE = "#94a3b8"
+TUNED = "#0d9488"
+CHANCE = "#d97706"
+_COLOURS = {"base": BASE, "tuned": TUNED}
+
+
+def accuracy_figure(evaluations: Sequence[EvaluationRecord]) -> str:
+    """Draw accuracies with their 95 % intervals, chance and the majority letter beside them."""
+    figure, axes = _canvas(7.2, 0.42 * len(evaluations) + 0.9)
+    labels = []
+    for place, record in enumerate(evaluations):
+        value = record.accuracy
+        colour = _COLOURS.get(record.label, TUNED)
+        axes.plot([100 * value.low, 100 * value.high], [place, place], color=colour, lw=2.5)
+        axes.plot(100 * value.value, place, "o", color=colour, ms=7)
+        axes.plot(100 * record.chance, place, "|", color=CHANCE, ms=13, mew=2)
+        axes.plot(100 * record.majority.value, place, "x", color=CHANCE, ms=6, mew=1.5)
+        axes.annotate(
+            f"{100 * value.value:.1f}",
+            (100 * value.high, place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=INK,
+            fontsize=9,
+        )
+        labels.append(f"{record.data.source} · {record.method} · {record.label}")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("accuracy, % (bar: Wilson 95 %;  | chance;  × majority letter)")
+    axes.grid(axis="x", color=INK, alpha=0.2)
+    return _svg(figure)
+
+
+def loss_figure(losses: Sequence[LossPoint]) -> str:
+    """Draw the loss of every step and its running mean."""
+    figure, axes = _canvas(7.2, 2.6)
+    steps = [point.step for point in losses]
+    values = [point.loss for point in losses]
+    smooth, mean = [], values[0]
+    for value in values:
+        mean = 0.9 * mean + 0.1 * value
+        smooth.append(mean)
+    axes.plot(steps, values, color=BASE, lw=1, label="step")
+    axes.plot(steps, smooth, color=TUNED, lw=2, label="running mean (0.9)")
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("loss, nats per answer token")
+    axes.set_ylim(bottom=0)
+    axes.grid(color=INK, alpha=0.2)
+    axes.legend(frameon=False, labelcolor=INK)
+    return _svg(figure)
+
+
+def letters_figure(evaluations: Sequence[EvaluationRecord]) -> str:
+    """Draw how often each letter was given, beside how often it was right."""
+    first = evaluations[0]
+    letters = sorted({*first.letters_right, *(c for e in evaluations for c in e.letters_chosen)})
+    figure, axes = _canvas(7.2, 2.6)
+    series = [("right", CHANCE, first.letters_right)]
+    series += [(e.label, _COLOURS.get(e.label, TUNED), e.letters_chosen) for e in evaluations]
+    width = 0.8 / len(series)
+    for number, (label, colour, counts) in enumerate(series):
+        places = [i + (number - (len(series) - 1) / 2) * width for i in range(len(letters))]
+        shares = [100 * counts.get(c, 0) / first.counts.n for c in letters]
+        axes.bar(places, shares, width * 0.92, color=colour, label=label)
+    axes.set_xticks(range(len(letters)), letters)
+    axes.set_ylabel("% of questions")
+    axes.grid(axis="y", color=INK, alpha=0.2)
+    axes.legend(frameon=False, labelcolor=INK, ncols=len(series))
+    return _svg(figure)
+
+
+def _canvas(width: float, height: float) -> tuple[Any, Any]:
+    # The object interface: pyplot would keep every figure in a global list.
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.subplots()
+    figure.patch.set_alpha(0)
+    axes.patch.set_alpha(0)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(INK)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    out = io.StringIO()
+    # No date and a fixed salt: the same record draws the same bytes.
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "medtune", "svg.fonttype": "none"}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]

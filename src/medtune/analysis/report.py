@@ -1,0 +1,166 @@
+"""The report: one self-contained HTML page per run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from medtune.analysis.figures import accuracy_figure, letters_figure, loss_figure
+from medtune.core.folder import write_text
+from medtune.core.records import (
+    LETTERS,
+    EvaluationRecord,
+    Outcome,
+    Prediction,
+    Proportion,
+    Question,
+    RunRecord,
+)
+
+SHOWN_ERRORS = 20
+LOW_MASS = 0.5
+"""Below this mean mass on the letters, the model does not speak in letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongAnswer:
+    """One question that the tuned model got wrong, beside the base model's answer."""
+
+    question: Question
+    base: str
+    tuned: str
+    base_right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorTable:
+    """Wrong answers of one split under the primary method."""
+
+    split: str
+    method: str
+    total: int
+    rows: tuple[WrongAnswer, ...]
+
+
+def write_report(
+    path: Path,
+    record: RunRecord,
+    evaluations: Sequence[tuple[EvaluationRecord, Sequence[Prediction]]],
+    questions: Mapping[str, Sequence[Question]],
+) -> None:
+    """Write the page.
+
+    Args:
+        path: Where to.
+        record: The run.
+        evaluations: Its evaluations with their predictions.
+        questions: Per evaluated split, its questions.
+
+    Raises:
+        FolderError: The page cannot be written.
+    """
+    environment = Environment(
+        loader=PackageLoader("medtune.analysis"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    environment.filters["interval"] = interval
+    pairs = paired(record)
+    page = environment.get_template("report.html").render(
+        run=record,
+        pairs=pairs,
+        primary=[pair for pair in pairs if pair[0].method == record.evaluations[0].method],
+        accuracy=accuracy_figure([e for base, tuned in pairs for e in (base, tuned)]),
+        loss=loss_figure(record.training.losses),
+        letters=[
+            (base.data.source, base.method, letters_figure(p)) for p in pairs for base in p[:1]
+        ],
+        notes=notes(record),
+        errors=error_tables(record, evaluations, questions),
+    )
+    write_text(path, page)
+
+
+def paired(record: RunRecord) -> list[tuple[EvaluationRecord, EvaluationRecord]]:
+    """Put base and tuned side by side, in the order of the comparisons."""
+    half = len(record.evaluations) // 2
+    return list(zip(record.evaluations[:half], record.evaluations[half:], strict=True))
+
+
+def notes(record: RunRecord) -> list[str]:
+    """Say what a reader must know before believing a number."""
+    found = []
+    for e in record.evaluations:
+        place = f"{e.label} on {e.data.source}"
+        if e.mean_mass is not None and e.mean_mass < LOW_MASS:
+            found.append(
+                f"Letter form, {place}: only {100 * e.mean_mass:.1f} % of the probability lies on "
+                "the letters. The model does not answer in letters; its letter accuracy says "
+                "little about what it knows."
+            )
+        top = max(e.letters_chosen.values(), default=0)
+        if e.method == "letter" and top >= 0.8 * e.counts.n:
+            letter = max(e.letters_chosen, key=lambda c: e.letters_chosen[c])
+            found.append(
+                f"Letter form, {place}: {letter} was given to {top} of {e.counts.n} questions; "
+                "this is a constant, not a choice."
+            )
+        if e.method == "generate" and e.answer_rate.value < 0.9:
+            found.append(
+                f"Free answers, {place}: {e.counts.unparsed} of {e.counts.n} name no option and "
+                "count as not correct."
+            )
+    return found
+
+
+def error_tables(
+    record: RunRecord,
+    evaluations: Sequence[tuple[EvaluationRecord, Sequence[Prediction]]],
+    questions: Mapping[str, Sequence[Question]],
+) -> list[ErrorTable]:
+    """List wrong answers of the tuned model under the primary method, split by split."""
+    half = len(evaluations) // 2
+    tables = []
+    for (base, before), (_, after) in zip(evaluations[:half], evaluations[half:], strict=True):
+        if base.method != record.evaluations[0].method:
+            continue
+        by_id = {question.id: question for question in questions[base.data.source]}
+        former = {prediction.id: prediction for prediction in before}
+        wrong = [p for p in after if p.outcome is not Outcome.CORRECT]
+        rows = tuple(
+            WrongAnswer(
+                question=by_id[p.id],
+                base=_said(former[p.id]),
+                tuned=_said(p),
+                base_right=former[p.id].outcome is Outcome.CORRECT,
+            )
+            for p in wrong[:SHOWN_ERRORS]
+        )
+        tables.append(ErrorTable(base.data.source, base.method, len(wrong), rows))
+    return tables
+
+
+def percent(value: float) -> str:
+    """Write a proportion as a percentage with one decimal."""
+    return f"{100 * value:.1f}"
+
+
+def interval(proportion: Proportion) -> str:
+    """Write an interval as `low-high`, in per cent."""
+    return f"{100 * proportion.low:.1f}–{100 * proportion.high:.1f}"
+
+
+def _said(prediction: Prediction) -> str:
+    if prediction.chosen is None:
+        return f"({prediction.outcome}) {prediction.text or ''}".strip()
+    letter = LETTERS[prediction.chosen]
+    text = f"{letter}. {prediction.options[prediction.chosen]}"
+    if prediction.probabilities:
+        text += f" ({100 * prediction.probabilities[prediction.chosen]:.0f} %)"
+    return text

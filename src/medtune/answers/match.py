@@ -1,0 +1,145 @@
+"""Tell which option a short text names, or that it names none or more than one."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from rapidfuzz.distance import OSA
+
+_BRACKETED = re.compile(r"\s*[(\[]([^()\[\]]*)[)\]]")
+_WORD = re.compile(r"[^\W_]+")
+_ARTICLE = re.compile(r"\b(?:an|the)\s+(?=\w)")
+# "a" is an article only at the start: in "Vitamin A" and "Hepatitis A" it is the name.
+_LEADING_A = re.compile(r"^\W*a\s+(?=\w\w)", re.IGNORECASE)
+_MINUS = re.compile(r"(?<![^\s(\[])[-−‐–](?=\.?\d)")
+_POINT = re.compile(r"\.(?=\d)")
+_APOSTROPHE = re.compile(r"['’`]")
+# Signs that carry meaning where punctuation does not: "< 5 cm" is not "> 5 cm".
+# fmt: off
+_SIGNS = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "κ": "kappa",
+    "λ": "lambda", "μ": "mu", "σ": "sigma", "ω": "omega",
+    "&": "and", "%": "percent", "±": "plus minus", "+": "plus", "<": "less than",
+    ">": "more than", "≤": "at most", "≥": "at least", "↑": "increased", "↓": "decreased",
+}
+# fmt: on
+_SHORTEST_FOR_SLIPS = 7
+"""Letters; in a shorter word one edit can be another drug, gene or bone (ileum, ilium)."""
+_TOO_NEAR = 3
+"""Edits; with another option this near, no misspelling is forgiven."""
+
+
+def fold(text: str) -> str:
+    """Normalise for comparison: case, accents, punctuation, articles and spacing do not count."""
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    # "Burkitt's" and "Burkitts" are one word.
+    plain = _POINT.sub(" point ", _MINUS.sub(" minus ", _APOSTROPHE.sub("", plain)))
+    for sign, words in _SIGNS.items():
+        plain = plain.replace(sign, f" {words} ")
+    return " ".join(_WORD.findall(_ARTICLE.sub("", plain)))
+
+
+def spellings(option: str) -> frozenset[str]:
+    """List the folded texts that name an option.
+
+    A bracket may be left out, and a bracketed abbreviation may stand for the words that it
+    abbreviates: "lymphocyte-predominant Hodgkin disease (HD)" is also
+    "lymphocyte-predominant HD".
+    """
+    texts = {option, _BRACKETED.sub("", option)}
+    for found in _BRACKETED.finditer(option):
+        short = found[1].strip()
+        before = option[: found.start()].split()
+        count = len(short)
+        words = before[-count:]
+        if count >= 2 and len(words) == count and _initials(words) == short.casefold():
+            texts.add(" ".join([*before[:-count], short]) + option[found.end() :])
+    return frozenset(fold(text) for text in texts if fold(text))
+
+
+def named_option(text: str, options: Sequence[str]) -> int | None:
+    """Tell which option a text is.
+
+    The option's own text wins; then its other spellings; else one small misspelling is
+    forgiven, but only where it cannot lead to another meaning.
+
+    Returns:
+        Index of the option; None where no option, or more than one, fits.
+    """
+    table = [spellings(option) for option in options]
+    folded = [fold(option) for option in options]
+    for said in (fold(text), fold(_LEADING_A.sub("", text))):
+        own = [index for index, name in enumerate(folded) if name == said != ""]
+        exact = own or [index for index, names in enumerate(table) if said in names]
+        if exact:
+            return exact[0] if len(exact) == 1 else None
+    return _misspelt(fold(text), table)
+
+
+def mentioned_options(text: str, options: Sequence[str]) -> set[int]:
+    """Tell which options stand in a text as whole words.
+
+    An option that occurs only inside a longer mentioned one is not counted.
+    """
+    said = f" {fold(text)} "
+    found: dict[int, set[str]] = {}
+    for index, option in enumerate(options):
+        names = {name for name in spellings(option) if f" {name} " in said}
+        if names:
+            found[index] = names
+    return {
+        index
+        for index, names in found.items()
+        if any(_stands_alone(name, said, _longer(name, index, found)) for name in names)
+    }
+
+
+def _misspelt(said: str, table: Sequence[frozenset[str]]) -> int | None:
+    """Tell which option a text misspells, if it is one and no other option is near."""
+    slips = [i for i, names in enumerate(table) if any(_is_slip(said, name) for name in names)]
+    if len(slips) != 1:
+        return None
+    others = (name for i, names in enumerate(table) if i != slips[0] for name in names)
+    return slips[0] if all(OSA.distance(said, name) > _TOO_NEAR for name in others) else None
+
+
+def _is_slip(said: str, name: str) -> bool:
+    """Tell whether one letter of one long word was dropped, added or swapped with the next.
+
+    A replaced letter is not forgiven: abduction, osteoblast and peroneal are one replaced
+    letter from adduction, osteoclast and perineal; nor is the first letter: asystole, systole.
+    """
+    pairs = list(zip(said.split(), name.split(), strict=False))
+    if len(said.split()) != len(name.split()) or sum(a != b for a, b in pairs) != 1:
+        return False
+    a, b = next((a, b) for a, b in pairs if a != b)
+    return (
+        (a + b).isalpha()
+        and a[0] == b[0]
+        and min(len(a), len(b)) >= _SHORTEST_FOR_SLIPS
+        and OSA.distance(a, b) == 1
+        and (len(a) != len(b) or sorted(a) == sorted(b))
+    )
+
+
+def _longer(name: str, index: int, found: dict[int, set[str]]) -> list[str]:
+    return [
+        n
+        for other, names in found.items()
+        if other != index
+        for n in names
+        if name in n and n != name
+    ]
+
+
+def _stands_alone(name: str, said: str, longer: Sequence[str]) -> bool:
+    for text in longer:
+        said = re.sub(f"(?<= ){re.escape(text)}(?= )", "|", said)
+    return f" {name} " in said
+
+
+def _initials(words: Sequence[str]) -> str:
+    return "".join(word[0] for word in words).casefold()

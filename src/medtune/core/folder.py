@@ -1,0 +1,122 @@
+"""Run folders: one writer at a time, nothing half-written, a step's record tells if it is valid."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from pydantic import ValidationError
+
+from medtune.core.errors import FolderError
+from medtune.core.records import Record
+
+R = TypeVar("R", bound=Record)
+
+_ADVICE = {
+    errno.ENOSPC: ("the disk is full", "free some space, or choose another folder with --out"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another folder"),
+    errno.EROFS: ("the file system is read-only", "choose a writable folder with --out"),
+    errno.EACCES: ("permission denied", "choose a folder that you may write, with --out"),
+    errno.EPERM: ("operation not permitted", "choose a folder that you may write, with --out"),
+    errno.ENOTDIR: ("part of the path is a file", "choose another folder with --out"),
+    errno.EEXIST: ("a file stands where a folder should be", "choose another folder with --out"),
+}
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Translate the faults of a disk into one sentence about `path`.
+
+    Raises:
+        FolderError: For a full, read-only or forbidden place. Other OSErrors pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _ADVICE:
+            raise
+        what, fix = _ADVICE[error.errno]
+        raise FolderError(f"cannot write {path}: {what}", fix=fix) from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[Path]:
+    """Make a run folder and hold it; the lock ends with the process, however it ends.
+
+    Raises:
+        FolderError: Another process holds it, or it cannot be written.
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / ".lock").open("a+")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            raise FolderError(
+                f"{folder} is in use by another run (process {holder})",
+                expected="one run per folder",
+                fix="wait for it to end, or choose another folder with --out",
+            ) from error
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield folder
+
+
+def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file whole or not at all: to a temporary neighbour, flushed, then renamed.
+
+    Raises:
+        FolderError: The place cannot be written; nothing is left behind.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed before it is renamed
+            dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
+        )
+        try:
+            with handle:
+                write(handle)
+                handle.flush()
+                os.fsync(handle.fileno())
+            Path(handle.name).chmod(0o644)
+            Path(handle.name).replace(path)
+        except BaseException:
+            Path(handle.name).unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    write_atomic(path, lambda handle: handle.write(text.encode()))
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as readable JSON, whole or not at all."""
+    write_text(path, record.model_dump_json(indent=2) + "\n")
+
+
+def read_record(path: Path, kind: type[R]) -> R | None:
+    """Read a record back; None where there is none, or one of an older form.
+
+    A record that does not fit the present form is not an error: its step runs again.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return None
+
+
+def valid_record(path: Path, kind: type[R], inputs: str) -> R | None:
+    """Read a step's record if it was made from these inputs; None means: run the step."""
+    record = read_record(path, kind)
+    return record if record is not None and getattr(record, "inputs", None) == inputs else None

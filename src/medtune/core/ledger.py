@@ -1,0 +1,87 @@
+"""An evaluation on disk: `predictions.jsonl`, one line per question, and `record.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from medtune.core.errors import PredictionsError
+from medtune.core.folder import read_record, write_record, write_text
+from medtune.core.records import EvaluationRecord, Prediction
+
+PREDICTIONS = "predictions.jsonl"
+RECORD = "record.json"
+
+
+def write_evaluation(
+    folder: Path, record: EvaluationRecord, predictions: Sequence[Prediction]
+) -> None:
+    """Write an evaluation, the record last: a folder with a record is complete.
+
+    Raises:
+        FolderError: The folder cannot be written.
+    """
+    lines = (prediction.model_dump_json(exclude_none=True) for prediction in predictions)
+    write_text(folder / PREDICTIONS, "".join(f"{line}\n" for line in lines))
+    write_record(folder / RECORD, record)
+
+
+def read_evaluation(folder: Path) -> tuple[EvaluationRecord, list[Prediction]]:
+    """Read an evaluation back.
+
+    Raises:
+        PredictionsError: The folder holds none, or its predictions do not match its record.
+    """
+    record = read_record(folder / RECORD, EvaluationRecord)
+    if record is None:
+        raise PredictionsError(
+            f"{folder} holds no evaluation",
+            expected=f"{PREDICTIONS} and {RECORD}, as `medtune evaluate` writes them",
+        )
+    predictions = read_predictions(folder / PREDICTIONS)
+    if len(predictions) != record.counts.n:
+        raise PredictionsError(
+            f"{folder / PREDICTIONS} has {len(predictions)} lines, "
+            f"its record counts {record.counts.n}",
+            fix="the file is not whole: evaluate again",
+        )
+    return record, predictions
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Read a predictions.jsonl.
+
+    Raises:
+        PredictionsError: The file is missing, empty, or a line of it is damaged.
+    """
+    predictions = []
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            predictions.append(Prediction.model_validate_json(line))
+        except ValidationError as error:
+            raise PredictionsError(
+                f"{path} line {number} is no prediction: {error.errors()[0]['msg']}",
+                expected="one JSON object per line, as `medtune evaluate` writes them",
+                fix="the file may be truncated: evaluate again",
+            ) from error
+    if not predictions:
+        raise PredictionsError(f"{path} is empty", fix="evaluate again")
+    return predictions
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a text file of saved outputs.
+
+    Raises:
+        PredictionsError: It does not exist, is a folder, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise PredictionsError(f"{path} does not exist") from error
+    except IsADirectoryError as error:
+        raise PredictionsError(f"{path} is a folder", expected="a file") from error
+    except UnicodeDecodeError as error:
+        raise PredictionsError(f"{path} is not UTF-8 at byte {error.start}") from error

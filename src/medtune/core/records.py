@@ -1,0 +1,453 @@
+"""The typed records that the rooms exchange: frozen, closed, every field explained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import string
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MIN_OPTIONS = 2
+MAX_OPTIONS = 10
+LETTERS = string.ascii_uppercase[:MAX_OPTIONS]
+
+Method = Literal["letter", "cloze", "generate"]
+Normalization = Literal["sum", "token", "byte"]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, and closed to fields that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def content_hash(value: object) -> str:
+    """Hash a JSON-serialisable value: sha256 over its canonical JSON, 64 hex digits."""
+    canonical = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def normalized_option(text: str) -> str:
+    """Fold an option for comparison: case and white space do not count, all else does."""
+    return " ".join(text.casefold().split())
+
+
+class Question(Record):
+    """One multiple-choice question with 2 to 10 options, at most one of them right."""
+
+    id: str = Field(min_length=1)
+    """Unique within its split."""
+    stem: str = Field(min_length=1)
+    """The question's text, without its options."""
+    options: tuple[str, ...] = Field(min_length=MIN_OPTIONS, max_length=MAX_OPTIONS)
+    """Option texts in display order; distinct when case and white space are folded."""
+    answer: int | None
+    """Index of the right option, 0-based; None where the label is not released."""
+    subject: str | None = None
+    """Medical specialty."""
+    topic: str | None = None
+    """Narrower than the subject."""
+    explanation: str | None = None
+    """Why the answer is right."""
+    group: str | None = None
+    """Questions that share a group (one fact, one cluster of near-duplicates) belong together."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not all(option.strip() for option in self.options):
+            raise ValueError("an option is empty")
+        if len({normalized_option(option) for option in self.options}) < len(self.options):
+            raise ValueError("two options are equal")
+        if self.answer is not None and not 0 <= self.answer < len(self.options):
+            raise ValueError(f"answer {self.answer} is outside the {len(self.options)} options")
+        return self
+
+    @property
+    def letters(self) -> str:
+        """The letters of the options, "ABCD" for four."""
+        return LETTERS[: len(self.options)]
+
+    @property
+    def answer_text(self) -> str:
+        """The right option's text.
+
+        Raises:
+            ValueError: The question has no label.
+        """
+        if self.answer is None:
+            raise ValueError(f"question {self.id} has no label")
+        return self.options[self.answer]
+
+    def permuted(self, order: tuple[int, ...]) -> Question:
+        """Show the options in another order: position i shows the former option order[i].
+
+        The options were checked when the question was made and a permutation cannot break
+        them, so the copy skips validation: training permutes every question in every epoch.
+        """
+        if sorted(order) != list(range(len(self.options))):
+            raise ValueError(f"{order} is not a permutation of {len(self.options)} options")
+        answer = None if self.answer is None else order.index(self.answer)
+        options = tuple(self.options[index] for index in order)
+        return self.model_copy(update={"options": options, "answer": answer})
+
+
+class Proportion(Record):
+    """A measured proportion with its 95 % interval."""
+
+    value: Probability
+    """k / n."""
+    low: Probability
+    """Lower bound of the interval."""
+    high: Probability
+    """Upper bound of the interval."""
+    n: int = Field(gt=0)
+    """How many were counted."""
+
+
+class Outcome(StrEnum):
+    """What became of one question."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    UNPARSED = "unparsed"
+    ABSTAINED = "abstained"
+
+
+class Prediction(Record):
+    """One model's answer to one question under one method."""
+
+    id: str
+    """The question's id."""
+    subject: str | None
+    """The question's subject, copied for breakdowns."""
+    options: tuple[str, ...]
+    """Options in the order in which the model saw them."""
+    answer: int
+    """Index of the right option."""
+    chosen: int | None
+    """Index of the model's option; None when unparsed or abstained."""
+    outcome: Outcome
+    """correct, wrong, unparsed or abstained."""
+    logprobs: tuple[float, ...] | None = None
+    """Sum of log-probabilities of each option's continuation, nats; None for free text."""
+    tokens: tuple[int, ...] | None = None
+    """Tokens in each option's continuation."""
+    bytes: tuple[int, ...] | None = None
+    """UTF-8 bytes in each option's continuation."""
+    probabilities: tuple[float, ...] | None = None
+    """Normalised over the options, after the method's normalisation."""
+    mass: Probability | None = None
+    """Letter method: probability that the model gives to the letters together."""
+    text: str | None = None
+    """Free text as generated."""
+    stopped: bool | None = None
+    """Free text: whether the model ended its turn by itself."""
+    reason: str | None = None
+    """Free text: which rule read the answer, or why it could not be read."""
+
+
+class Provenance(Record):
+    """Where and with what a record was made."""
+
+    medtune: str
+    """Package version."""
+    commit: str | None
+    """git commit of the source tree, "-dirty" appended if it was changed; None if not in one."""
+    python: str
+    platform: str
+    cpu: str
+    """Processor's name."""
+    cores: int
+    gpu: str | None
+    packages: dict[str, str]
+    """Versions of the libraries that the numbers depend on."""
+    created: str
+    """UTC, ISO 8601."""
+    command: str
+    """The command line."""
+
+
+class ModelDescription(Record):
+    """Which model answered."""
+
+    source: str
+    """As named on the command line: embedded:, hub:, path: or fake:."""
+    fingerprint: str
+    """Identity of the weights: sha256 of the file, Hub commit, or hash of the folder."""
+    adapter: str | None = None
+    """sha256 of the adapter's weights; None for the base model."""
+    parameters: int
+    """Number of weights, the adapter's included; 0 for a fake."""
+    dtype: str
+    """Precision of the arithmetic: float32, bfloat16, ..."""
+    device: str
+
+
+class SplitDescription(Record):
+    """Which questions were used."""
+
+    source: str
+    """As named on the command line: starter:, hub: or file:."""
+    n: int = Field(ge=0)
+    """Questions after cleaning."""
+    excluded: dict[str, int]
+    """Rows left out, by reason."""
+    hash: str
+    """sha256 over the questions in order."""
+
+
+class Counts(Record):
+    """How the outcomes fell; they add up to n."""
+
+    n: int = Field(gt=0)
+    correct: int = Field(ge=0)
+    wrong: int = Field(ge=0)
+    unparsed: int = Field(ge=0)
+    abstained: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.correct + self.wrong + self.unparsed + self.abstained != self.n:
+            raise ValueError("the outcomes do not add up to n")
+        return self
+
+
+class EvaluationRecord(Record):
+    """One examination: one model, one split, one method."""
+
+    kind: Literal["evaluation"] = "evaluation"
+    inputs: str
+    """Hash of everything that determines the result."""
+    label: str
+    """Short name for tables: base, tuned, ..."""
+    model: ModelDescription
+    data: SplitDescription
+    prompt_hash: str
+    method: Method
+    normalization: Normalization | None
+    """How continuations are compared; None for free text."""
+    counts: Counts
+    accuracy: Proportion
+    """Correct among all, unparsed counted as not correct."""
+    answer_rate: Proportion
+    """Answered (correct or wrong) among all."""
+    stop_rate: Proportion | None = None
+    """Free text: outputs that the model ended by itself."""
+    chance: Probability
+    """Expected accuracy of a uniform guess."""
+    majority: Proportion
+    """Accuracy of always giving the most frequent right letter of this split."""
+    majority_letter: str
+    letters_chosen: dict[str, int]
+    """How often each letter was given."""
+    letters_right: dict[str, int]
+    """How often each letter was right."""
+    mean_mass: Probability | None = None
+    """Letter method: mean probability on the letters; low means that they are not bound."""
+    duration_s: float
+    """Seconds of scoring, loading not counted."""
+    questions_per_s: float
+    provenance: Provenance
+
+
+class MaskAudit(Record):
+    """What the training examples supervise, counted before the first step."""
+
+    examples: int
+    tokens: int
+    """All tokens of all examples, padding not counted."""
+    supervised: int
+    """Tokens that the loss looks at."""
+    prompt_supervised: int
+    """Prompt tokens that the loss looks at: 0 for answer-only objectives."""
+    ends_supervised: int
+    """Examples whose end-of-turn token is supervised: all of them, or the model never stops."""
+    pad_token: int
+    end_token: int
+    sample: str
+    """One example, its supervised part between the marks ⟦ and ⟧."""
+
+
+class LossPoint(Record):
+    """One optimizer step."""
+
+    step: int
+    """1-based."""
+    loss: float
+    """Mean over the step's supervised tokens, nats."""
+    learning_rate: float
+
+
+class TrainingRecord(Record):
+    """One LoRA fine-tune."""
+
+    kind: Literal["training"] = "training"
+    inputs: str
+    base: ModelDescription
+    data: SplitDescription
+    prompt_hash: str
+    target: Literal["text", "letter"]
+    audit: MaskAudit
+    steps: int
+    epochs: int
+    examples: int
+    """Examples processed, epochs counted."""
+    tokens: int
+    """Real tokens processed, padding not counted."""
+    padding_efficiency: Probability
+    """Real tokens divided by processed positions."""
+    trainable_parameters: int
+    total_parameters: int
+    losses: tuple[LossPoint, ...]
+    resumed_from: int | None
+    """Step of the checkpoint that this run went on from; None for a run in one piece."""
+    duration_s: float
+    """Seconds in the loop of this process."""
+    examples_per_s: float
+    tokens_per_s: float
+    peak_memory_bytes: int
+    """Largest resident size of the process (CPU) or largest allocation (GPU)."""
+    adapter_hash: str
+    provenance: Provenance
+
+
+class ComparisonRecord(Record):
+    """Two examinations of the same questions, paired."""
+
+    kind: Literal["comparison"] = "comparison"
+    split: str
+    method: Method
+    a: str
+    """Label of the first: the reference."""
+    b: str
+    """Label of the second: the candidate."""
+    n: int = Field(gt=0)
+    both: int
+    """Both right."""
+    only_a: int
+    only_b: int
+    neither: int
+    accuracy_a: Proportion
+    accuracy_b: Proportion
+    difference: float
+    """accuracy b - accuracy a, between -1 and 1."""
+    difference_low: float
+    """Paired bootstrap, 95 %."""
+    difference_high: float
+    p_value: Probability
+    """Exact McNemar, two-sided."""
+    minimum_detectable: float
+    """Smallest difference found with 80 % power at this n and discordance (two-sided 5 %)."""
+    verdict: str
+    """One sentence."""
+
+
+class RunRecord(Record):
+    """A whole run: what was trained, examined and found."""
+
+    kind: Literal["run"] = "run"
+    name: str
+    config_hash: str
+    training: TrainingRecord
+    evaluations: tuple[EvaluationRecord, ...]
+    comparisons: tuple[ComparisonRecord, ...]
+    duration_s: float
+    """Seconds of this invocation; steps that were still valid are not run again."""
+    peak_memory_bytes: int
+    provenance: Provenance
+
+
+class RescoreRecord(Record):
+    """Saved outputs, scored again by a matcher."""
+
+    kind: Literal["rescore"] = "rescore"
+    file: str
+    matcher: Literal["notebook", "strict"]
+    counts: Counts
+    accuracy: Proportion
+    answer_rate: Proportion
+    exact: int | None = None
+    """Notebook matcher: outputs that contain the answer's text."""
+    partial: int | None = None
+    """Notebook matcher: outputs with a token overlap of at least 0.7."""
+    provenance: Provenance
+
+
+class NotebookRecord(Record):
+    """A run of the seed notebook's recipe, scored as it did and strictly."""
+
+    kind: Literal["notebook"] = "notebook"
+    name: str
+    config_hash: str
+    examples: int
+    """Training texts."""
+    steps: int
+    losses: dict[int, float]
+    """Mean loss of the last ten steps, by step."""
+    train_loss: float
+    """Mean over all steps."""
+    train_s: float
+    trainable_parameters: int
+    total_parameters: int
+    counts: Counts
+    """By the notebook's matcher."""
+    accuracy: Proportion
+    strict_counts: Counts
+    """The same outputs by the strict parser."""
+    strict_accuracy: Proportion
+    evaluation_s: float
+    provenance: Provenance
+
+
+class ModelInfo(Record):
+    """What `medtune models` shows."""
+
+    kind: Literal["model"] = "model"
+    name: str
+    state: Literal["ready", "installed", "missing"]
+    """ready: loads at once; installed: is converted on first use; missing: see `note`."""
+    folder: str | None
+    size_bytes: int | None
+    note: str = ""
+    fingerprint: str | None = None
+    architecture: str | None = None
+    parameters: int | None = None
+    layers: int | None = None
+    vocabulary: int | None = None
+    end_token: str | None = None
+    """Closes an assistant's turn; supervised in every training example."""
+    pad_token: str | None = None
+    """Fills batches; never the end token."""
+    sample_prompt: str | None = None
+    """A question as the model reads it."""
+
+
+class ModelList(Record):
+    """All models at hand."""
+
+    kind: Literal["models"] = "models"
+    cache: str
+    models: tuple[ModelInfo, ...]
+
+
+class DoctorRecord(Record):
+    """What machine this is, and what will be slow on it."""
+
+    kind: Literal["doctor"] = "doctor"
+    provenance: Provenance
+    fast_bfloat16: bool
+    dtype: str
+    """What `auto` means here."""
+    device: str
+    memory_bytes: int
+    memory_available_bytes: int
+    cache: str
+    cache_free_bytes: int
+    models: tuple[ModelInfo, ...]
+    hub_offline: bool
+    warnings: tuple[str, ...]
+    """What will be slow, or will not work."""

@@ -1,0 +1,68 @@
+"""An adapter's card: what it was trained on, readable without torch."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from medtune.core.errors import AdapterError
+from medtune.core.prompt import Form, PromptStyle
+from medtune.core.records import Record
+
+CARD = "medtune.json"
+WEIGHTS = "adapter_model.safetensors"
+
+
+class AdapterCard(Record):
+    """What an adapter was trained on; stands beside it as `medtune.json`."""
+
+    kind: Literal["adapter"] = "adapter"
+    base: str
+    """Name of the base model."""
+    base_fingerprint: str
+    prompt_hash: str
+    """Fingerprint of style and chat template; see `core.prompt.fingerprint`."""
+    style: PromptStyle
+    target: Form
+    data_hash: str
+    """Hash of the train split."""
+    config_hash: str
+    adapter_hash: str
+    """sha256 of `adapter_model.safetensors`."""
+    medtune: str
+    """Version that trained it."""
+
+
+def read_card(folder: Path) -> AdapterCard:
+    """Read an adapter's card.
+
+    Raises:
+        AdapterError: The folder is no adapter of medtune's, or its weights were changed.
+    """
+    try:
+        card = AdapterCard.model_validate_json((folder / CARD).read_bytes())
+        found = file_hash(folder / WEIGHTS)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AdapterError(
+            f"{folder} is no adapter of medtune's: {Path(error.filename).name} is missing",
+            expected=f"adapter_config.json, {WEIGHTS} and {CARD}",
+            fix="point to the adapter/ folder of a run",
+        ) from error
+    except ValidationError as error:
+        raise AdapterError(f"{folder / CARD} cannot be read: {error}") from error
+    if found != card.adapter_hash:
+        raise AdapterError(
+            f"{folder / WEIGHTS} has sha256 {found}",
+            expected=card.adapter_hash,
+            fix="the weights were changed after training: train again, or restore them",
+        )
+    return card
+
+
+def file_hash(path: Path) -> str:
+    """Hash a file; sha256, 64 hex digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,60 @@
+"""Open any model by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medtune.core.errors import AdapterError
+from medtune.core.progress import Progress
+from medtune.core.prompt import PromptStyle, fingerprint
+from medtune.core.records import Question
+from medtune.models.fake import FakeModel
+from medtune.models.sources import resolve
+
+if TYPE_CHECKING:
+    from medtune.models.local import LocalModel
+
+
+def open_model(
+    name: str,
+    *,
+    questions: Sequence[Question] = (),
+    adapter: Path | None = None,
+    style: PromptStyle | None = None,
+    dtype: str = "auto",
+    attention: str = "sdpa",
+    batch: int = 64,
+    progress: Progress | None = None,
+) -> LocalModel | FakeModel:
+    """Open a model for an examination.
+
+    Args:
+        name: embedded:, hub:, path: or fake:.
+        questions: The exam; a fake takes its key from it.
+        adapter: Adapter folder to put on top.
+        style: The prompt about to be used, checked against the adapter's.
+        dtype: float32, bfloat16, float16 or auto.
+        attention: transformers' attention implementation.
+        batch: Most sequences in one forward pass.
+        progress: Where a long first conversion is announced.
+
+    Raises:
+        ModelError: The model or the adapter cannot be used.
+    """
+    source = resolve(name, progress)
+    if source.kind == "fake":
+        if adapter is not None:
+            raise AdapterError(f"{name} takes no adapter", expected="a real base model")
+        key = {q.id: q.answer_text for q in questions if q.answer is not None}
+        return FakeModel(name.partition(":")[2], key)
+    from medtune.models import lora
+    from medtune.models.local import LocalModel
+
+    model = LocalModel.load(source, dtype, attention)
+    model.batch = batch
+    if adapter is None:
+        return model
+    prompt_hash = fingerprint(style, model.render) if style is not None else None
+    return lora.load(model, adapter, prompt_hash)

@@ -1,0 +1,89 @@
+"""Torch-free stand-ins whose behaviour is known exactly: the instruments are tested on them first.
+
+- ``oracle`` knows every answer, by content: it never depends on the order of the options.
+- ``constant`` always gives the first letter.
+- ``biased`` knows little and leans towards earlier letters.
+- ``noisy`` gives each option a score that depends on its text alone: at chance, but consistent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+
+from medtune.core.model import (
+    ContinuationScore,
+    Decoding,
+    GenerateRequest,
+    Generation,
+    Message,
+    ScoreRequest,
+)
+from medtune.core.records import ModelDescription
+
+
+class FakeModel:
+    """An AnswerModel without weights.
+
+    Args:
+        kind: oracle, constant, biased or noisy.
+        key: The right option's text by question id; what the oracle knows.
+    """
+
+    def __init__(self, kind: str, key: Mapping[str, str]) -> None:
+        self.kind = kind
+        self._key = key
+
+    def describe(self) -> ModelDescription:
+        """Say that this is a fake."""
+        name = f"fake:{self.kind}"
+        return ModelDescription(
+            source=name, fingerprint=name, parameters=0, dtype="none", device="none"
+        )
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Write the chat plainly."""
+        return "\n".join(f"{m.role}: {m.content}" for m in messages) + "\nassistant: "
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
+        """Score every continuation; the probabilities of one request's options add up to 1."""
+        return [self._scores(request) for request in requests]
+
+    def generate(
+        self,
+        requests: Sequence[GenerateRequest],
+        decoding: Decoding,  # noqa: ARG002 - a fake decodes one way
+    ) -> list[Generation]:
+        """Give the likeliest option in a sentence."""
+        out = []
+        for request in requests:
+            logits = self._logits(request.id, request.options)
+            text = f"The answer is: {request.options[logits.index(max(logits))]}"
+            out.append(Generation(text, len(text.split()), True))
+        return out
+
+    def _scores(self, request: ScoreRequest) -> tuple[ContinuationScore, ...]:
+        logits = self._logits(request.id, request.options)
+        total = math.log(sum(map(math.exp, logits)))
+        return tuple(
+            ContinuationScore(logit - total, 1, max(1, len(text.strip().encode())))
+            for logit, text in zip(logits, request.continuations, strict=True)
+        )
+
+    def _logits(self, identity: str, options: Sequence[str]) -> list[float]:
+        if self.kind == "oracle":
+            return [8.0 * (text == self._key.get(identity)) for text in options]
+        if self.kind == "constant":
+            return [8.0 * (place == 0) for place in range(len(options))]
+        noise = [_noise(identity, text) for text in options]
+        if self.kind == "noisy":
+            return noise
+        knows = [0.5 * (text == self._key.get(identity)) for text in options]
+        return [n + k - 1.5 * place for place, (n, k) in enumerate(zip(noise, knows, strict=True))]
+
+
+def _noise(identity: str, text: str) -> float:
+    """Draw a number from 0 to 2 that depends on the question and the option's text alone."""
+    digest = hashlib.sha256(f"{identity}\0{text}".encode()).digest()
+    return 2 * int.from_bytes(digest[:8], "big") / 2**64

@@ -1,0 +1,165 @@
+"""One door for every model name: a name becomes a local folder and the identity of its weights.
+
+`embedded:smollm2-135m` · `hub:ORG/NAME[@REVISION]` · `path:DIR` · `fake:KIND`
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from medtune.core.errors import HubError, UnknownModelError
+from medtune.core.progress import Progress
+from medtune.core.records import ModelInfo
+from medtune.models import embedded
+
+FAKES = ("oracle", "constant", "biased", "noisy")
+EXPECTED = f"embedded:{embedded.NAME}, hub:ORG/NAME[@REVISION], path:DIR or fake:{'|'.join(FAKES)}"
+WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A resolved model name."""
+
+    name: str
+    """As given."""
+    kind: str
+    """embedded, hub, path or fake."""
+    folder: Path | None
+    """Where its files are; None for a fake."""
+    fingerprint: str
+    """Identity of the weights; see `ModelDescription.fingerprint`."""
+
+
+def resolve(name: str, progress: Progress | None = None) -> ModelSource:
+    """Find a model, fetching or converting it if need be.
+
+    Raises:
+        UnknownModelError: Nothing goes by that name.
+        HubError: The Hub cannot be reached and the model is not in its cache.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "fake" and rest in FAKES:
+        return ModelSource(name, kind, None, name)
+    if kind == "embedded" and rest == embedded.NAME:
+        return ModelSource(name, kind, embedded.prepare(progress), embedded.SHA256)
+    if kind == "path" and rest:
+        return ModelSource(name, kind, Path(rest), _folder_fingerprint(Path(rest)))
+    if kind == "hub" and rest:
+        folder = _fetch(rest)
+        # The Hub's cache names a snapshot's folder by its commit.
+        return ModelSource(name, kind, folder, folder.name)
+    raise UnknownModelError(f"{name!r} names no model", expected=EXPECTED)
+
+
+def _fetch(rest: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    repository, _, revision = rest.partition("@")
+    try:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"],
+            )
+        )
+    except HFValidationError as error:
+        raise UnknownModelError(
+            f"hub:{rest} is no Hub name: {error}", expected="hub:ORG/NAME[@REVISION]"
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise UnknownModelError(
+            f"the Hub has no {repository}" + (f" at revision {revision}" if revision else ""),
+            fix="check the name; a gated model needs `hf auth login`",
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, ConnectionError, OSError) as error:
+        why = "HF_HUB_OFFLINE is set" if hub_offline() else "the Hub cannot be reached"
+        raise HubError(
+            f"hub:{rest}: {why} and the model is not in the local cache",
+            fix=f"go online once, or use embedded:{embedded.NAME} or path:DIR",
+        ) from error
+
+
+def hub_offline() -> bool:
+    """Tell whether HF_HUB_OFFLINE forbids the network."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def _folder_fingerprint(folder: Path) -> str:
+    """Identify a local model: config, tokenizer, and each weight file's size and both ends.
+
+    Whole files would take longer to hash than to load; a mebibyte at either end of a
+    safetensors file holds its index and its last tensors.
+
+    Raises:
+        UnknownModelError: The folder holds no model.
+    """
+    if not folder.is_dir() or not (folder / "config.json").is_file():
+        what = "holds no config.json" if folder.is_dir() else "is no folder"
+        raise UnknownModelError(
+            f"path:{folder} {what}",
+            expected="a folder in transformers' format: config.json, tokenizer, weights",
+        )
+    digest = hashlib.sha256()
+    small = sorted([*folder.glob("*.json"), *folder.glob("*.jinja")])
+    for path in small:
+        digest.update(f"{path.name}\0".encode() + path.read_bytes())
+    for path in sorted(file for pattern in WEIGHTS for file in folder.glob(pattern)):
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as handle:
+            digest.update(handle.read(1 << 20))
+            handle.seek(max(0, size - (1 << 20)))
+            digest.update(handle.read(1 << 20))
+    return digest.hexdigest()
+
+
+def embedded_state() -> ModelInfo:
+    """Say whether the embedded model is installed and converted."""
+    name = f"embedded:{embedded.NAME}"
+    folder = embedded.converted_folder()
+    if folder.is_dir():
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        return ModelInfo(name=name, state="ready", folder=str(folder), size_bytes=size)
+    if (file := embedded.find_gguf()) is not None:
+        return ModelInfo(
+            name=name,
+            state="installed",
+            folder=str(file),
+            size_bytes=file.stat().st_size,
+            note="converted on first use, about 20 s",
+        )
+    return ModelInfo(
+        name=name, state="missing", folder=None, size_bytes=None, note=embedded.INSTALL
+    )
+
+
+def cached_models() -> list[ModelInfo]:
+    """List the models in the Hub's cache."""
+    from huggingface_hub import CacheNotFound, scan_cache_dir
+
+    try:
+        repositories = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    return [
+        ModelInfo(
+            name=f"hub:{repository.repo_id}",
+            state="ready",
+            folder=str(repository.repo_path),
+            size_bytes=repository.size_on_disk,
+        )
+        for repository in sorted(repositories, key=lambda r: str(r.repo_id))
+        if repository.repo_type == "model"
+    ]

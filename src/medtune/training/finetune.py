@@ -1,0 +1,170 @@
+"""One fine-tune, from an adapted model and a split to an adapter folder and its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from medtune.core.config import Experiment, config_hash
+from medtune.core.errors import DataError
+from medtune.core.folder import valid_record, write_record
+from medtune.core.model import Example, Message
+from medtune.core.progress import Progress
+from medtune.core.prompt import fingerprint
+from medtune.core.provenance import installed_version, peak_memory, provenance
+from medtune.core.records import (
+    ModelDescription,
+    Question,
+    SplitDescription,
+    TrainingRecord,
+    content_hash,
+)
+from medtune.training.loop import Job, train
+
+RECORD = "training.json"
+
+
+class SavedAdapter(Protocol):
+    """What saving an adapter returns, as far as it matters here."""
+
+    @property
+    def adapter_hash(self) -> str: ...  # noqa: D102
+
+
+class Trainable(Protocol):
+    """A base model with trainable layers in it."""
+
+    base: ModelDescription
+    head: nn.Module
+    pad: int
+    end: int
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]: ...  # noqa: D102
+
+    @property
+    def total_parameters(self) -> int: ...  # noqa: D102
+
+    def render(self, messages: Sequence[Message]) -> str: ...  # noqa: D102
+
+    def encode(self, messages: Sequence[Message], answer: str) -> Example: ...  # noqa: D102
+
+    def decode(self, tokens: Sequence[int]) -> str: ...  # noqa: D102
+
+    def save(  # noqa: D102
+        self, weights: Mapping[str, Tensor], folder: Path, card: Mapping[str, object]
+    ) -> SavedAdapter: ...
+
+
+def training_inputs(
+    experiment: Experiment, base: ModelDescription, prompt_hash: str, data: SplitDescription
+) -> str:
+    """Hash everything that determines an adapter."""
+    return content_hash(
+        [
+            experiment.training.model_dump(mode="json"),
+            experiment.seed,
+            base.model_dump(mode="json"),
+            prompt_hash,
+            data.hash,
+        ]
+    )
+
+
+def trained_already(folder: Path, inputs: str) -> TrainingRecord | None:
+    """Return a run folder's training record if it is valid and its adapter is there."""
+    record = valid_record(folder / RECORD, TrainingRecord, inputs)
+    return record if record is not None and (folder / "adapter").is_dir() else None
+
+
+def fine_tune(
+    trainable: Trainable,
+    experiment: Experiment,
+    questions: Sequence[Question],
+    data: SplitDescription,
+    folder: Path,
+    progress: Progress,
+) -> TrainingRecord:
+    """Train, and write `adapter/` and `training.json` of a run folder.
+
+    Args:
+        trainable: The adapted model.
+        experiment: Settings.
+        questions: The train split.
+        data: Its description.
+        folder: The run folder; checkpoints in it are resumed.
+        progress: Where to report.
+
+    Raises:
+        MedtuneError: As `training.loop.train` does.
+    """
+    if unlabelled := sum(question.answer is None for question in questions):
+        raise DataError(f"{data.source}: {unlabelled} training questions have no label")
+    style, target = experiment.prompt, experiment.training.target
+    prompt_hash = fingerprint(style, trainable.render)
+    inputs = training_inputs(experiment, trainable.base, prompt_hash, data)
+
+    def encode(question: Question) -> Example:
+        assert question.answer is not None
+        answer = style.answer(question, question.answer, target)
+        return trainable.encode(style.messages(question, target), answer)
+
+    job = Job(
+        head=trainable.head,
+        parameters=trainable.parameters,
+        questions=questions,
+        encode=encode,
+        decode=trainable.decode,
+        pad=trainable.pad,
+        end=trainable.end,
+        settings=experiment.training,
+        seed=experiment.seed,
+        folder=folder / "checkpoints",
+        inputs=inputs,
+    )
+    done = train(job, progress)
+    card = trainable.save(
+        done.weights,
+        folder / "adapter",
+        {
+            "base": trainable.base.source,
+            "base_fingerprint": trainable.base.fingerprint,
+            "prompt_hash": prompt_hash,
+            "style": style,
+            "target": target,
+            "data_hash": data.hash,
+            "config_hash": config_hash(experiment),
+            "medtune": installed_version("medtune") or "0+unknown",
+        },
+    )
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    record = TrainingRecord(
+        inputs=inputs,
+        base=trainable.base,
+        data=data,
+        prompt_hash=prompt_hash,
+        target=target,
+        audit=done.audit,
+        steps=done.steps,
+        epochs=experiment.training.epochs,
+        examples=done.examples,
+        tokens=done.tokens,
+        padding_efficiency=done.tokens / done.positions,
+        trainable_parameters=sum(p.numel() for p in trainable.parameters.values()),
+        total_parameters=trainable.total_parameters,
+        losses=done.losses,
+        resumed_from=done.resumed_from,
+        duration_s=done.duration_s,
+        examples_per_s=done.fresh_examples / done.duration_s,
+        tokens_per_s=done.fresh_tokens / done.duration_s,
+        peak_memory_bytes=torch.cuda.max_memory_allocated() if gpu else peak_memory(),
+        adapter_hash=card.adapter_hash,
+        provenance=provenance(gpu),
+    )
+    write_record(folder / RECORD, record)
+    return record

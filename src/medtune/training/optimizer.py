@@ -1,0 +1,75 @@
+"""AdamW on full-precision master weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+
+class MasterAdamW:
+    """AdamW whose weights are fp32, whatever precision the model computes in.
+
+    A bf16 weight near 1 cannot take a step of 1e-4: the update is smaller than its spacing.
+    The masters can; the model gets their rounded copy after every step.  Parameters that are
+    fp32 already are their own masters.
+
+    Args:
+        parameters: Trainable parameters by name.
+        rate: Full learning rate.
+        decay: Decoupled weight decay (Loshchilov & Hutter 2017, arXiv 1711.05101).
+    """
+
+    def __init__(self, parameters: Mapping[str, Parameter], rate: float, decay: float) -> None:
+        self.parameters = dict(parameters)
+        self.rate = rate
+        self.masters: dict[str, Tensor] = {
+            name: p if p.dtype == torch.float32 else p.detach().float()
+            for name, p in self.parameters.items()
+        }
+        self._adam = torch.optim.AdamW(
+            list(self.masters.values()), lr=rate, weight_decay=decay, foreach=True
+        )
+
+    @torch.no_grad()
+    def step(self, factor: float, clip: float) -> float:
+        """Apply the gradients and clear them.
+
+        Args:
+            factor: Scales the learning rate.
+            clip: Largest norm of all gradients together.
+
+        Returns:
+            The norm before clipping.
+        """
+        for name, parameter in self.parameters.items():
+            master = self.masters[name]
+            if master is not parameter and parameter.grad is not None:
+                master.grad = parameter.grad.float()
+        norm = torch.nn.utils.clip_grad_norm_(list(self.masters.values()), clip)
+        for group in self._adam.param_groups:
+            group["lr"] = self.rate * factor
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+        for name, parameter in self.parameters.items():
+            parameter.grad = None
+            if self.masters[name] is not parameter:
+                parameter.copy_(self.masters[name])
+        return float(norm)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a checkpoint must hold."""
+        masters = {name: master.detach().cpu() for name, master in self.masters.items()}
+        return {"masters": masters, "adam": self._adam.state_dict()}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a saved state, bit for bit."""
+        for name, parameter in self.parameters.items():
+            self.masters[name].copy_(state["masters"][name])
+            if self.masters[name] is not parameter:
+                parameter.copy_(self.masters[name])
+        self._adam.load_state_dict(state["adam"])

@@ -1,0 +1,80 @@
+"""Fixtures on real weights: the embedded model, and a tiny random one that shares its tokenizer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from medtune.core.records import Question
+from medtune.data.snapshot import load_split
+from medtune.models import embedded
+from medtune.models.local import LocalModel
+from medtune.models.sources import ModelSource, resolve
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.real)
+
+
+@pytest.fixture(scope="session")
+def source() -> ModelSource:
+    return resolve("embedded:smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def model(source: ModelSource) -> LocalModel:
+    """The embedded model in fp32; tests must leave it as it is."""
+    return LocalModel.load(source, dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
+    """A random two-layer Llama with the embedded model's tokenizer: training tests in seconds."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(embedded.prepare() / name, folder / name)
+    torch.manual_seed(0)
+    LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=49152,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            bos_token_id=1,
+            eos_token_id=2,
+            tie_word_embeddings=True,
+            initializer_range=0.2,  # large enough for two layers to be steered by LoRA
+        )
+    ).save_pretrained(folder)
+    return resolve(f"path:{folder}")
+
+
+@pytest.fixture
+def tiny(tiny_source: ModelSource) -> LocalModel:
+    """A fresh copy for every test: training changes it."""
+    return LocalModel.load(tiny_source, dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def starter() -> tuple[Question, ...]:
+    return load_split("starter:train").questions
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real MedMCQA files; they are not part of the project."""
+    default = Path(__file__).parents[3] / "shared" / "data"
+    folder = Path(os.environ.get("MEDTUNE_TEST_DATA", default))
+    if not (folder / "medmcqa_validation.parquet").is_file():
+        pytest.skip(f"real MedMCQA files are not in {folder}; set MEDTUNE_TEST_DATA")
+    return folder

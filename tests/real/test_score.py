@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from medtune.core.errors import ModelError
+from medtune.core.model import Decoding, GenerateRequest, ScoreRequest
+from medtune.core.prompt import Form, PromptStyle, TextForm
+from medtune.core.records import Question
+from medtune.data.snapshot import load_split
+from medtune.models.head import AnswerHead, check_head
+from medtune.models.local import LocalModel, choose_dtype
+
+LISTED = PromptStyle(text=TextForm(list_options=True))
+BARE = PromptStyle()
+
+
+def requests(
+    questions: tuple[Question, ...], style: PromptStyle, form: Form, shots: int = 0
+) -> list[ScoreRequest]:
+    out = []
+    for question in questions[shots:]:
+        lead, texts = style.continuations(question, form)
+        messages = style.messages(question, form, questions[:shots])
+        out.append(ScoreRequest(question.id, question.options, messages, lead, texts))
+    return out
+
+
+@torch.inference_mode()
+def naive(model: LocalModel, request: ScoreRequest) -> list[float]:
+    """Score each continuation in a pass of its own, with the model's own logits."""
+    (prompt,) = model.encoder.prompts([request.messages])
+    totals = []
+    for text in request.continuations:
+        ((ids, lead),) = model.encoder.answers([request.lead + text], request.lead)
+        whole = torch.tensor([prompt + ids])
+        logprobs = model.network(whole).logits[0].log_softmax(-1)
+        first = min(lead, len(ids) - 1)
+        places = range(len(prompt) + first, len(prompt) + len(ids))
+        totals.append(sum(logprobs[at - 1, whole[0, at]].item() for at in places))
+    return totals
+
+
+@pytest.mark.parametrize(
+    ("style", "form"), [(BARE, "letter"), (BARE, "text"), (LISTED, "text")], ids=str
+)
+def test_scores_are_those_of_separate_passes(
+    model: LocalModel, starter: tuple[Question, ...], style: PromptStyle, form: Form
+) -> None:
+    asked = requests(starter[:6], style, form)
+    for request, scores in zip(asked, model.score(asked), strict=True):
+        assert [s.logprob for s in scores] == pytest.approx(naive(model, request), abs=1e-4)
+
+
+def test_scores_hold_for_shared_openings_prefixes_and_any_number_of_options(
+    model: LocalModel,
+) -> None:
+    questions = (
+        Question(id="2", stem="Is it?", options=("Vitamin", "Vitamin C"), answer=0),
+        Question(id="3", stem="Which?", options=("Vitamin A", "Vitamin B", "Vitamin C"), answer=2),
+        Question(
+            id="10", stem="How many?", options=tuple(f"{n} grams" for n in range(10)), answer=0
+        ),
+    )
+    for form in ("text", "letter"):
+        asked = requests(questions, LISTED, form)
+        for request, scores in zip(asked, model.score(asked), strict=True):
+            assert len(scores) == len(request.options)
+            assert [s.logprob for s in scores] == pytest.approx(naive(model, request), abs=1e-4)
+
+
+def test_a_letters_token_is_found_by_encoding_also_after_a_space(model: LocalModel) -> None:
+    question = Question(id="q", stem="Which?", options=("One", "Two"), answer=0)
+    style = PromptStyle.model_validate({"letter": {"answer": "Answer: {letter}"}})
+    (request,) = requests((question,), style, "letter")
+    assert (request.lead, request.continuations) == ("Answer:", (" A", " B"))
+    (scores,) = model.score([request])
+    assert [s.logprob for s in scores] == pytest.approx(naive(model, request), abs=1e-4)
+
+
+@pytest.mark.parametrize("form", ["letter", "text"])
+def test_batch_1_and_batch_32_agree_in_fp32(
+    model: LocalModel, starter: tuple[Question, ...], form: Form
+) -> None:
+    asked = requests(starter[:66], BARE, form, shots=2)
+    model.batch = 32
+    together = model.score(asked)
+    model.batch = 1
+    alone = model.score(asked)
+    model.batch = 64
+    for one, many in zip(alone, together, strict=True):
+        left, right = [s.logprob for s in one], [s.logprob for s in many]
+        assert left == pytest.approx(right, abs=1e-4)
+        assert left.index(max(left)) == right.index(max(right))
+
+
+def test_batch_1_and_batch_32_agree_on_real_medmcqa(model: LocalModel, real_data: Path) -> None:
+    split = load_split(f"file:{real_data}/medmcqa_validation.parquet", size=64)
+    asked = requests(split.questions, BARE, "letter")
+    model.batch = 32
+    together = model.score(asked)
+    model.batch = 1
+    alone = model.score(asked)
+    model.batch = 64
+    for one, many in zip(alone, together, strict=True):
+        left, right = [s.logprob for s in one], [s.logprob for s in many]
+        assert left == pytest.approx(right, abs=1e-4)
+        assert left.index(max(left)) == right.index(max(right))
+
+
+def test_greedy_text_does_not_depend_on_the_batch(
+    model: LocalModel, starter: tuple[Question, ...]
+) -> None:
+    asked = [GenerateRequest(q.id, q.options, BARE.messages(q, "letter")) for q in starter[:6]]
+    model.batch = 1
+    alone = model.generate(asked, Decoding(max_new_tokens=12))
+    model.batch = 64
+    assert model.generate(asked, Decoding(max_new_tokens=12)) == alone
+
+
+def test_sampling_is_repeatable_and_follows_its_seed(
+    model: LocalModel, starter: tuple[Question, ...]
+) -> None:
+    asked = [GenerateRequest(q.id, q.options, BARE.messages(q, "letter")) for q in starter[:4]]
+    hot = Decoding(max_new_tokens=8, temperature=1.5, seed=1)
+    assert model.generate(asked, hot) == model.generate(asked, hot)
+    other = Decoding(max_new_tokens=8, temperature=1.5, seed=2)
+    assert model.generate(asked, hot) != model.generate(asked, other)
+
+
+def test_an_architecture_that_changes_its_logits_after_the_head_is_refused(
+    tiny: LocalModel,
+) -> None:
+    check_head(tiny.network, "tiny")
+    plain = tiny.network.forward
+
+    def scaled(*args: object, **kwargs: object) -> object:
+        out = plain(*args, **kwargs)
+        out.logits = out.logits * 2
+        return out
+
+    tiny.network.forward = scaled
+    with pytest.raises(ModelError, match="changes its logits"):
+        check_head(tiny.network, "tiny")
+
+
+def test_scores_that_are_not_numbers_are_refused(
+    tiny: LocalModel, starter: tuple[Question, ...]
+) -> None:
+    with torch.no_grad():
+        tiny.network.get_output_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(ModelError, match="not numbers"):
+        tiny.score(requests(starter[:1], BARE, "letter"))
+
+
+def test_the_head_reads_only_the_rows_that_are_asked_for(tiny: LocalModel) -> None:
+    ids = torch.tensor([[1, 5, 6, 7], [1, 8, 0, 0]])
+    logits = AnswerHead(tiny.network)(ids, torch.tensor([3, 5]))
+    own = tiny.network(ids).logits
+    assert torch.allclose(logits[0], own[0, 3], atol=1e-5)
+    assert torch.allclose(logits[1], own[1, 1], atol=1e-5)
+
+
+def test_float16_on_a_cpu_is_refused_with_its_price() -> None:
+    with pytest.raises(ModelError, match="17 times slower"):
+        choose_dtype("float16", torch.device("cpu"))

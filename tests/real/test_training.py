@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoTokenizer, DataCollatorForLanguageModeling
+
+from medtune.core.config import Experiment
+from medtune.core.errors import CheckFailed, ConfigError, DataError, EmptySplitError, Interrupted
+from medtune.core.model import Example
+from medtune.core.progress import Silent
+from medtune.core.records import Question, TrainingRecord
+from medtune.data.snapshot import load_split
+from medtune.models.local import LocalModel
+from medtune.models.lora import Adapted
+from medtune.models.sources import ModelSource
+from medtune.training.collate import audit, collate
+from medtune.training.finetune import fine_tune, trained_already
+
+DATA = load_split("starter:train", size=24)
+
+
+def experiment(**training: object) -> Experiment:
+    settings = {"epochs": 2, "batch_size": 8, "save_every": 2, "learning_rate": 1e-2, **training}
+    return Experiment.model_validate({"training": settings})
+
+
+def tuned(
+    model: LocalModel,
+    folder: Path,
+    config: Experiment | None = None,
+    questions: tuple[Question, ...] = DATA.questions,
+) -> TrainingRecord:
+    config = config or experiment()
+    adapted = Adapted(model, config.training.lora, config.seed)
+    return fine_tune(adapted, config, questions, DATA.description, folder, Silent())
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_loss_falls_and_the_record_adds_up(tiny: LocalModel, tmp_path: Path) -> None:
+    record = tuned(tiny, tmp_path, experiment(epochs=6))
+    losses = [point.loss for point in record.losses]
+    assert record.steps == len(losses) == 18
+    assert record.examples == 24 * 6
+    assert losses[0] > 10.8  # ln(49152): an untrained model knows nothing
+    assert losses[-1] < 0.8 * losses[0]
+    assert record.audit.prompt_supervised == 0
+    assert record.audit.ends_supervised == record.audit.examples == 24
+    assert 0.9 < record.padding_efficiency <= 1
+    assert record.tokens == 6 * record.audit.tokens
+    assert trained_already(tmp_path, record.inputs) == record
+    assert trained_already(tmp_path, "other inputs") is None
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        config = experiment().model_copy(update={"seed": seed})
+        tuned(LocalModel.load(tiny_source, "float32"), tmp_path / name, config)
+    assert same_bits(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same_bits(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_one_step_is_the_step_of_plain_pytorch(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    config = experiment(epochs=1, batch_size=24, warmup_steps=0, permute_options=False)
+    tuned(LocalModel.load(tiny_source, "float32"), tmp_path, config)
+
+    # The same by hand: padded labels, the model's own loss, torch's AdamW.
+    adapted = Adapted(LocalModel.load(tiny_source, "float32"), config.training.lora, config.seed)
+    style = config.prompt
+    examples = [
+        adapted.encode(style.messages(q, "text"), style.answer(q, q.answer, "text"))
+        for q in DATA.questions
+        if q.answer is not None
+    ]
+    width = max(len(e.tokens) for e in examples)
+    ids = torch.zeros(len(examples), width, dtype=torch.long)
+    labels = torch.full_like(ids, -100)
+    for row, e in enumerate(examples):
+        ids[row, : len(e.tokens)] = torch.tensor(e.tokens)
+        labels[row, e.prompt : len(e.tokens)] = torch.tensor(e.tokens[e.prompt :])
+    network = adapted.head.get_submodule("network")
+    logits = network(ids).logits[:, :-1]
+    nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten()).backward()
+    parameters = adapted.parameters
+    nn.utils.clip_grad_norm_(list(parameters.values()), config.training.clip_norm)
+    torch.optim.AdamW(
+        list(parameters.values()), lr=config.training.learning_rate, weight_decay=0.0
+    ).step()
+
+    saved = weights(tmp_path)
+    for name, parameter in parameters.items():
+        stored = saved[name.replace(".default", "")]
+        assert torch.allclose(stored, parameter, atol=2e-5), name
+
+
+def test_cutting_a_step_into_smaller_batches_changes_nothing(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    losses = []
+    for budget in (100, 4096):
+        record = tuned(
+            LocalModel.load(tiny_source, "float32"),
+            tmp_path / str(budget),
+            experiment(token_budget=budget),
+        )
+        losses.append([point.loss for point in record.losses])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_bfloat16_training_keeps_fp32_masters(tiny_source: ModelSource, tmp_path: Path) -> None:
+    record = tuned(LocalModel.load(tiny_source, "bfloat16"), tmp_path)
+    assert record.base.dtype == "bfloat16"
+    saved = weights(tmp_path)
+    assert all(tensor.dtype == torch.float32 for tensor in saved.values())
+    # Masters hold what bf16 cannot: rounding them changes them.
+    assert any(not torch.equal(t, t.bfloat16().float()) for t in saved.values())
+
+
+def test_ctrl_c_writes_a_checkpoint_and_the_resumed_run_ends_in_the_same_bits(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    tuned(LocalModel.load(tiny_source, "float32"), tmp_path / "whole")
+
+    class CtrlC(Silent):
+        steps = 0
+
+        def advance(self, amount: int = 1, **figures: str) -> None:
+            CtrlC.steps += amount
+            if CtrlC.steps == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    config = experiment()
+    adapted = Adapted(LocalModel.load(tiny_source, "float32"), config.training.lora, config.seed)
+    cut = tmp_path / "cut"
+    with pytest.raises(Interrupted, match="after step 3 of 6"):
+        fine_tune(adapted, config, DATA.questions, DATA.description, cut, CtrlC())
+    assert not (cut / "adapter").exists()
+    record = tuned(LocalModel.load(tiny_source, "float32"), cut)
+    assert record.resumed_from == 3
+    assert len(record.losses) == 6
+    assert same_bits(weights(tmp_path / "whole"), weights(cut))
+
+
+def test_kill_9_and_resume_ends_in_the_same_bits(tiny_source: ModelSource, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'name = "kill"\n[model]\nsource = "{tiny_source.name}"\ndtype = "float32"\n'
+        "[data]\ntrain_size = 64\n[training]\nepochs = 12\nbatch_size = 4\nsave_every = 3\n"
+        "[training.lora]\ndropout = 0.1\n"
+    )
+    command = [sys.executable, "-m", "medtune", "train", str(config), "--out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True)
+    cut = tmp_path / "cut"
+    process = subprocess.Popen([*command, str(cut)], env=environment)
+    while not len(list((cut / "checkpoints").glob("step-*.pt"))) == 2:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert not (cut / "adapter").exists()
+    subprocess.run([*command, str(cut)], env=environment, check=True)
+    record = TrainingRecord.model_validate_json((cut / "training.json").read_bytes())
+    assert record.resumed_from is not None
+    assert same_bits(weights(tmp_path / "whole"), weights(cut))
+
+
+def test_a_checkpoint_that_was_damaged_is_passed_over(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    tuned(LocalModel.load(tiny_source, "float32"), tmp_path)
+    whole = weights(tmp_path)
+    *_, newest = sorted((tmp_path / "checkpoints").glob("step-*.pt"))
+    newest.write_bytes(newest.read_bytes()[:1000])
+    record = tuned(LocalModel.load(tiny_source, "float32"), tmp_path)
+    assert record.resumed_from == 2
+    assert same_bits(whole, weights(tmp_path))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tiny: LocalModel, tmp_path: Path) -> None:
+    with torch.no_grad():
+        tiny.network.get_output_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(CheckFailed, match="loss of step 1 is nan"):
+        tuned(tiny, tmp_path)
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_examples_over_the_limit_are_left_out_and_counted(
+    tiny: LocalModel, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    class Listener(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    config = experiment(max_tokens=50, epochs=1)
+    adapted = Adapted(tiny, config.training.lora, config.seed)
+    record = fine_tune(
+        adapted, config, DATA.questions, DATA.description, tmp_path, Listener()
+    )
+    assert record.audit.examples < 24
+    assert any(f"{24 - record.audit.examples} of 24 examples exceed 50" in text for text in said)
+
+
+def test_no_example_under_the_limit_is_an_error(tiny: LocalModel, tmp_path: Path) -> None:
+    with pytest.raises(EmptySplitError, match="exceed 5 tokens"):
+        tuned(tiny, tmp_path, experiment(max_tokens=5))
+
+
+def test_questions_without_labels_cannot_be_trained(tiny: LocalModel, tmp_path: Path) -> None:
+    bare = tuple(q.model_copy(update={"answer": None}) for q in DATA.questions)
+    with pytest.raises(DataError, match="24 training questions have no label"):
+        tuned(tiny, tmp_path, questions=bare)
+
+
+def test_a_target_module_that_does_not_exist_is_named_with_its_neighbours(
+    tiny: LocalModel,
+) -> None:
+    config = experiment(lora={"targets": ["q_pro", "v_proj"]})
+    with pytest.raises(ConfigError, match=r"no module 'q_pro'; near names: .*q_proj"):
+        Adapted(tiny, config.training.lora, 0)
+
+
+EXAMPLES = [Example((5, 6, 7, 8, 2), 3), Example((5, 9, 2), 1)]
+
+
+def test_the_mask_covers_the_answer_and_its_ending_and_nothing_else() -> None:
+    batch = collate(EXAMPLES, pad=0, device=torch.device("cpu"))
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 2], [5, 9, 2, 0, 0]]
+    # Row r predicts the token after flat position r.
+    assert batch.rows.tolist() == [2, 3, 5, 6]
+    assert batch.targets.tolist() == [8, 2, 9, 2]
+
+
+@pytest.mark.parametrize(
+    ("examples", "pad"),
+    [
+        (EXAMPLES, 2),  # pad is the end-of-turn
+        ([Example((5, 6, 7), 2)], 0),  # the ending is missing
+        ([Example((5, 6, 2), 2)], 0),  # nothing but the ending is supervised
+    ],
+)
+def test_the_audit_refuses_what_cannot_teach(examples: list[Example], pad: int) -> None:
+    with pytest.raises(CheckFailed, match="mask audit"):
+        audit(examples, pad, 2, str)
+
+
+def test_the_notebooks_collator_never_supervises_an_ending(source: ModelSource) -> None:
+    # Why the audit exists: pad = eos, and the collator masks every pad.
+    tokenizer: Any = AutoTokenizer.from_pretrained(source.folder)
+    tokenizer.pad_token = tokenizer.eos_token
+    text = "<|im_start|>assistant\nThe answer is: HIV<|im_end|>"
+    encoded = tokenizer(text, padding="max_length", max_length=16)
+    collator = DataCollatorForLanguageModeling(tokenizer=tokenizer, mlm=False)
+    labels = collator([encoded])["labels"][0].tolist()
+    assert tokenizer.eos_token_id in encoded["input_ids"]
+    assert tokenizer.eos_token_id not in labels
+
+
+def test_training_works_outside_the_main_thread(tiny: LocalModel, tmp_path: Path) -> None:
+    # No signal handler can be set there; Ctrl-C belongs to the main thread.
+    done: list[TrainingRecord] = []
+    worker = threading.Thread(target=lambda: done.append(tuned(tiny, tmp_path)))
+    worker.start()
+    worker.join()
+    assert done[0].steps == 6
+
+
+def test_the_adapter_folder_is_pefts(tiny: LocalModel, tmp_path: Path) -> None:
+    tuned(tiny, tmp_path)
+    settings = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert settings["peft_type"] == "LORA"
+    assert (settings["r"], settings["lora_alpha"]) == (16, 32)

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from medtune.analysis.compare import (
+    bootstrap_difference,
+    compare,
+    mcnemar_exact,
+    minimum_detectable,
+    verdict,
+)
+from medtune.analysis.examine import Exam, summarize
+from medtune.core.errors import PredictionsError
+from medtune.core.prompt import PromptStyle
+from medtune.core.records import (
+    EvaluationRecord,
+    Method,
+    Outcome,
+    Prediction,
+    SplitDescription,
+)
+from medtune.models.fake import FakeModel
+
+Evaluation = tuple[EvaluationRecord, list[Prediction]]
+
+
+def evaluation(
+    label: str, right: Sequence[bool], method: Method = "letter", **changes: Any
+) -> Evaluation:
+    predictions = []
+    for number, correct in enumerate(right):
+        prediction = Prediction(
+            id=f"q{number}",
+            subject=None,
+            options=("Yes", "No"),
+            answer=0,
+            chosen=0 if correct else 1,
+            outcome=Outcome.CORRECT if correct else Outcome.WRONG,
+        )
+        predictions.append(prediction.model_copy(update=changes))
+    exam = Exam(
+        questions=(),
+        data=SplitDescription(source="starter:recall", n=len(right), excluded={}, hash="h"),
+        style=PromptStyle(),
+        method=method,
+        normalization="byte",
+    )
+    return summarize(FakeModel("noisy", {}), exam, label, predictions, 1.0), predictions
+
+
+def pair(both: int, only_a: int, only_b: int, neither: int) -> tuple[Evaluation, Evaluation]:
+    a = [True] * (both + only_a) + [False] * (only_b + neither)
+    b = [True] * both + [False] * only_a + [True] * only_b + [False] * neither
+    return evaluation("base", a), evaluation("tuned", b)
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "p"),
+    [
+        (0, 0, 1.0),
+        (3, 3, 1.0),  # the two tails together are everything
+        (1, 0, 1.0),  # 2 * 1/2
+        (0, 5, 0.0625),  # 2 * 1/32
+        (0, 6, 0.03125),  # 2 * 1/64
+        (1, 5, 0.21875),  # 2 * (1 + 6) / 64
+        (1, 9, 0.021484375),  # 2 * (1 + 10) / 1024
+        (2, 8, 0.109375),  # 2 * (1 + 10 + 45) / 1024
+    ],
+)
+def test_mcnemar_by_hand(only_a: int, only_b: int, p: float) -> None:
+    assert mcnemar_exact(only_a, only_b) == pytest.approx(p, abs=1e-12)
+    assert mcnemar_exact(only_b, only_a) == pytest.approx(p, abs=1e-12)
+
+
+def test_mcnemar_parity() -> None:
+    for a in range(12):
+        for b in range(12):
+            if a + b == 0:
+                continue
+            tail = sum(math.comb(a + b, k) for k in range(min(a, b) + 1)) / 2 ** (a + b)
+            assert mcnemar_exact(a, b) == pytest.approx(min(1.0, 2 * tail), abs=1e-12)
+            assert mcnemar_exact(a, b) == pytest.approx(binomtest(b, a + b).pvalue, abs=1e-12)
+
+
+def test_mcnemar_is_finite_for_whole_splits() -> None:
+    assert 0 < mcnemar_exact(600, 697) < 0.01
+    assert mcnemar_exact(0, 4183) == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "n"), [(8, 20, 100), (0, 3, 20), (600, 697, 4183), (5, 5, 10), (0, 10, 10)]
+)
+def test_the_bootstrap_interval_holds_the_difference(only_a: int, only_b: int, n: int) -> None:
+    low, high = bootstrap_difference(only_a, only_b, n, seed=0)
+    assert -1 <= low <= (only_b - only_a) / n <= high <= 1
+
+
+def test_the_bootstrap_is_deterministic_per_seed() -> None:
+    once = bootstrap_difference(101, 203, 997, seed=3)
+    assert bootstrap_difference(101, 203, 997, seed=3) == once
+    assert any(bootstrap_difference(101, 203, 997, seed=s) != once for s in range(4, 9))
+
+
+def test_the_bootstrap_without_disagreement_is_a_point() -> None:
+    assert bootstrap_difference(0, 0, 50, seed=0) == (0.0, 0.0)
+    assert bootstrap_difference(0, 50, 50, seed=0) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("only_a", "only_b", "n"), [(8, 20, 100), (3, 12, 60), (60, 80, 500)])
+def test_the_bootstrap_agrees_with_resampling_questions(only_a: int, only_b: int, n: int) -> None:
+    # The plain paired bootstrap: draw n questions with replacement, take the mean difference.
+    differences = np.array([-1] * only_a + [1] * only_b + [0] * (n - only_a - only_b))
+    rng = np.random.default_rng(7)
+    means = differences[rng.integers(0, n, size=(10_000, n))].mean(axis=1)
+    expected = np.quantile(means, [0.025, 0.975])
+    found = bootstrap_difference(only_a, only_b, n, seed=0)
+    # Monte-Carlo error of a 2.5 % quantile of 10,000 draws: sqrt(0.025 * 0.975 / 10000) / density
+    # = 0.00156 / 0.058 = 0.027 standard errors; both vary, and the grid is 1 / n.
+    error = math.sqrt((only_a + only_b) / n / n)
+    assert found == pytest.approx(tuple(expected), abs=5 * 0.027 * error * math.sqrt(2) + 1 / n)
+
+
+@pytest.mark.parametrize(
+    ("n", "points"),
+    # (1.959964 + 0.841621) * sqrt(0.31 / n): 2.801585 * 0.556776 = 1.559856; / sqrt(n)
+    # 20: 0.3488, 200: 0.1103, 1000: 0.04933, 4183: 0.02412
+    [(200, 11.0), (1000, 4.9), (4183, 2.4)],
+)
+def test_minimum_detectable_at_31_percent_discordance(n: int, points: float) -> None:
+    assert 100 * minimum_detectable(round(0.31 * n), n) == pytest.approx(points, abs=0.05)
+
+
+def test_minimum_detectable_of_the_notebooks_twenty() -> None:
+    # 31 % of 20 is no whole number: 6 give 2.801585 * sqrt(0.30 / 20) = 34.3 points, 7 give 37.1;
+    # scaled from n = 100, 31 % give 35.
+    assert 100 * minimum_detectable(6, 20) == pytest.approx(34.3, abs=0.05)
+    assert 100 * minimum_detectable(7, 20) == pytest.approx(37.1, abs=0.05)
+    assert 100 * minimum_detectable(31, 100) * math.sqrt(5) == pytest.approx(35, abs=0.2)
+
+
+def test_minimum_detectable_without_disagreement_takes_the_rule_of_three() -> None:
+    # 3 / 100: 2.801585 * sqrt(0.03 / 100) = 0.048525
+    assert minimum_detectable(0, 100) == pytest.approx(0.048525, abs=1e-6)
+    assert minimum_detectable(0, 2) == 1.0
+
+
+def test_minimum_detectable_falls_with_power() -> None:
+    # (1.959964 + 1.281552) * sqrt(0.2 / 100) = 0.144964
+    assert minimum_detectable(20, 100, power=0.9) == pytest.approx(0.144964, abs=1e-6)
+
+
+def test_the_detectable_difference_is_found_with_80_percent_power() -> None:
+    # Simulate: discordance 0.3, n = 400, true difference as the formula says.
+    n, rate = 400, 0.3
+    gap = minimum_detectable(round(rate * n), n)
+    draws = np.random.default_rng(5).multinomial(
+        n, [(rate - gap) / 2, (rate + gap) / 2, 1 - rate], size=600
+    )
+    found = np.mean([mcnemar_exact(int(a), int(b)) < 0.05 for a, b, _ in draws])
+    # Exact tests are a little conservative; 600 draws have a standard error of 1.6 %.
+    assert 0.70 <= found <= 0.87
+
+
+def test_compare_by_hand() -> None:
+    a, b = pair(both=40, only_a=5, only_b=25, neither=30)
+    record = compare(a, b)
+    assert (record.both, record.only_a, record.only_b, record.neither) == (40, 5, 25, 30)
+    assert record.n == 100
+    assert (record.a, record.b) == ("base", "tuned")
+    assert (record.split, record.method) == ("starter:recall", "letter")
+    assert record.accuracy_a.value == 0.45
+    assert record.accuracy_b.value == 0.65
+    assert record.difference == pytest.approx(0.20)
+    assert record.difference_low < 0.20 < record.difference_high
+    # 2 * sum(C(30, k), k = 0..5) / 2^30 = 2 * 174437 / 1073741824 = 0.000324915
+    assert record.p_value == pytest.approx(0.000324915, abs=1e-9)
+    # 2.801585 * sqrt(0.30 / 100) = 0.153449
+    assert record.minimum_detectable == pytest.approx(0.153449, abs=1e-6)
+
+
+def test_compare_is_antisymmetric() -> None:
+    a, b = pair(10, 3, 9, 8)
+    there, back = compare(a, b), compare(b, a)
+    assert there.difference == -back.difference
+    assert there.p_value == back.p_value
+    assert (there.only_a, there.only_b) == (back.only_b, back.only_a)
+
+
+def test_a_model_against_itself() -> None:
+    a, _ = pair(10, 5, 0, 5)
+    record = compare(a, a)
+    assert (record.only_a, record.only_b, record.difference, record.p_value) == (0, 0, 0.0, 1.0)
+    assert record.verdict.startswith("No detectable change")
+
+
+def test_the_order_of_the_lines_does_not_count() -> None:
+    a, b = pair(10, 3, 9, 8)
+    assert compare(a, (b[0], b[1][::-1])) == compare(a, b)
+
+
+def test_unparsed_counts_as_not_right() -> None:
+    a = evaluation("base", [True] * 4)
+    b = evaluation("tuned", [True] * 4, chosen=None, outcome=Outcome.UNPARSED)
+    record = compare(a, b)
+    assert (record.only_a, record.accuracy_b.value) == (4, 0.0)
+
+
+def test_different_questions_are_refused() -> None:
+    a, b = evaluation("base", [True] * 5), evaluation("tuned", [True] * 6)
+    with pytest.raises(PredictionsError, match=r"(?s)5 questions, tuned 6; 5 are the same"):
+        compare(a, b)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"options": ("No", "Yes"), "answer": 1}, {"answer": 1}, {"options": ("Yes", "Nay")}]
+)
+def test_another_order_or_another_key_is_another_question(changes: dict[str, Any]) -> None:
+    a, b = evaluation("base", [True] * 5), evaluation("tuned", [True] * 5, **changes)
+    with pytest.raises(PredictionsError, match="0 are the same"):
+        compare(a, b)
+
+
+def test_different_methods_are_refused() -> None:
+    a, b = evaluation("base", [True] * 5), evaluation("tuned", [True] * 5, method="cloze")
+    with pytest.raises(PredictionsError, match="base was examined by letter, tuned by cloze"):
+        compare(a, b)
+
+
+@pytest.mark.parametrize(
+    ("counts", "start"),
+    [
+        ((40, 5, 25, 30), "tuned is better than base by 20.0 points (95 % interval +"),
+        ((40, 25, 5, 30), "tuned is worse than base by 20.0 points (95 % interval -"),
+        ((40, 10, 12, 38), "No detectable change: tuned is +2.0 points from base (95 % interval -"),
+        ((40, 12, 10, 38), "No detectable change: tuned is -2.0 points from base (95 % interval -"),
+    ],
+)
+def test_verdict_sentences(counts: tuple[int, int, int, int], start: str) -> None:
+    sentence = compare(*pair(*counts)).verdict
+    assert sentence.startswith(start)
+    assert sentence.endswith(".")
+    assert "n = 100" in sentence
+    assert "exact McNemar p" in sentence
+    # 2.801585 * sqrt(0.22 / 100) = 13.1 points
+    assert ("differences below 13.1 points would go unseen" in sentence) == (sum(counts[1:3]) == 22)
+
+
+def test_the_verdict_writes_small_p_values_as_a_bound() -> None:
+    tiny = verdict("base", "tuned", 0.5, 0.4, 0.6, 0.00001, 0.1, 80)
+    assert tiny == (
+        "tuned is better than base by 50.0 points "
+        "(95 % interval +40.0 to +60.0, exact McNemar p < 0.0001, n = 80)."
+    )
+    assert "p = 0.0500" in verdict("base", "tuned", 0.5, 0.4, 0.6, 0.05, 0.1, 80)
+
+
+def test_significance_starts_below_five_percent() -> None:
+    assert verdict("a", "b", 0.1, 0, 0.2, 0.0499, 0.1, 9).startswith("b is better")
+    assert verdict("a", "b", 0.1, 0, 0.2, 0.05, 0.1, 9).startswith("No detectable change")

@@ -1,0 +1,398 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from medtune.answers.match import fold
+from medtune.answers.parse import Reading, parse
+from medtune.core.records import LETTERS, Outcome
+
+VIRAL = ("Acyclovir", "Ganciclovir", "Amantadine", "Foscarnet")
+HODGKIN = (
+    "lymphocyte-predominant Hodgkin disease (HD)",
+    "nodular-sclerosing HD",
+    "mixed-cellularity HD",
+    "lymphocyte-depleted HD, reticular type",
+)
+SUGAR = ("Hypoglycemia", "Hyperglycemia", "Hyponatremia", "Hypernatremia")
+BLOCKERS = ("α-blocker", "β-blocker", "Calcium channel blocker", "ACE inhibitor")
+DOSES = ("10 mg", "100 mg", "1 mg", "1000 mg")
+PAIN = ("Pain", "Chest pain", "Abdominal pain", "Fever")
+NUMBERS = ("1", "2", "3", "4")
+DECIMALS = ("1.5", "15", "0.5", "5")
+SIZES = ("< 5 cm", "> 5 cm", "5 cm", "10 cm")
+VOLTS = ("-70 mV", "+70 mV", "-90 mV", "0 mV")
+GERMS = ("H. pylori", "E. coli", "C. jejuni", "S. typhi")
+BLOOD = ("O", "A", "B", "AB")
+HEPATITIS = ("Hepatitis A", "Hepatitis B", "Hepatitis C", "Hepatitis E")
+ALL = ("Albumin", "Globulin", "Prealbumin", "All of the above")
+NONE = ("Albumin", "Globulin", "Prealbumin", "None of the above")
+TRUTH = ("Yes", "No", "Maybe")
+MOVES = ("Adduction of the arm", "Flexion of the knee", "Pronation", "Supination")
+PRESSURE = ("Increased preload and afterload", "Sepsis", "Tamponade", "Embolism")
+LEUKEMIA = ("Acute lymphoblastic leukemia (ALL)", "Hairy cell leukemia", "CML", "CLL")
+FRENCH = ("Ménière's disease", "Sjögren's syndrome", "Guillain-Barré syndrome", "Behçet's disease")
+SIX = ("Iron", "Zinc", "Copper", "Iodine", "Selenium", "Fluoride")
+
+# (output, options, index of the option that it gives; None: unparsed), labelled by hand
+CASES: list[tuple[str, tuple[str, ...], int | None]] = [
+    # letters, in every form
+    ("B", VIRAL, 1),
+    ("b", VIRAL, 1),
+    ("B.", VIRAL, 1),
+    ("B)", VIRAL, 1),
+    ("(B)", VIRAL, 1),
+    ("(b)", VIRAL, 1),
+    ("[B]", VIRAL, 1),
+    ("B:", VIRAL, 1),
+    ("B!", VIRAL, 1),
+    (" B \n", VIRAL, 1),
+    ("Option B", VIRAL, 1),
+    ("option (b).", VIRAL, 1),
+    ("Choice B.", VIRAL, 1),
+    ("Answer B", VIRAL, 1),
+    ("F", SIX, 5),
+    ("E", VIRAL, None),
+    ("Option E", VIRAL, None),
+    ("K", VIRAL, None),
+    ("Z", VIRAL, None),
+    # announced letters
+    ("Answer: B", VIRAL, 1),
+    ("Answer:B", VIRAL, 1),
+    ("ANSWER: b", VIRAL, 1),
+    ("Ans: B", VIRAL, 1),
+    ("The answer is B", VIRAL, 1),
+    ("The answer is B.", VIRAL, 1),
+    ("The answer is: (B)", VIRAL, 1),
+    ("The correct answer is option B.", VIRAL, 1),
+    ("The correct answer is: Option (B).", VIRAL, 1),
+    ("The best choice is B.", VIRAL, 1),
+    ("The correct option would be B.", VIRAL, 1),
+    ("The answer to this question is B.", VIRAL, 1),
+    ("Therefore, the correct answer is B.", VIRAL, 1),
+    ("Since the patient is not allergic, the answer is B.", VIRAL, 1),
+    ("The correct answer is:\n\nB", VIRAL, 1),
+    ("Explanation: it inhibits the polymerase of CMV.\n\nAnswer: B", VIRAL, 1),
+    ("<think>Perhaps A? No.</think>\n\nB", VIRAL, 1),
+    ("<think>The answer is A. Hmm, wait", VIRAL, None),
+    # letter and text that agree
+    ("B. Ganciclovir", VIRAL, 1),
+    ("b) ganciclovir", VIRAL, 1),
+    ("B.Ganciclovir", VIRAL, 1),
+    ("B Ganciclovir", VIRAL, 1),
+    ("B - Ganciclovir", VIRAL, 1),
+    ("B: Ganciclovir.", VIRAL, 1),
+    ("B (Ganciclovir)", VIRAL, 1),
+    ("Ganciclovir (B)", VIRAL, 1),
+    ("Ganciclovir (option B).", VIRAL, 1),
+    ("Option B: Ganciclovir", VIRAL, 1),
+    ("Option B) Ganciclovir", VIRAL, 1),
+    ("The correct answer is B) Ganciclovir", VIRAL, 1),
+    ("Answer: B. Ganciclovir", VIRAL, 1),
+    ("Answer: (B) Ganciclovir.", VIRAL, 1),
+    ("The correct answer is:\n\nB) Ganciclovir", VIRAL, 1),
+    ("The answer is B. Ganciclovir is active against CMV.", VIRAL, 1),
+    ("B\nGanciclovir", VIRAL, 1),
+    ("Answer: B. 100 mg", DOSES, 1),
+    ("B. E. coli", GERMS, 1),
+    # letter and a reason
+    ("B. The other drugs have no effect on CMV.", VIRAL, 1),
+    ("B because it inhibits the polymerase.", VIRAL, 1),
+    ("The answer is B, because CMV retinitis needs it.", VIRAL, 1),
+    ("Option B is correct.", VIRAL, 1),
+    ("B is the correct answer.", VIRAL, 1),
+    ("B is the right choice because it crosses the membrane.", VIRAL, 1),
+    # markdown
+    ("**B**", VIRAL, 1),
+    ("**B.** Ganciclovir", VIRAL, 1),
+    ("**Answer:** B", VIRAL, 1),
+    ("**Answer: B**", VIRAL, 1),
+    ("Answer: **B. Ganciclovir**", VIRAL, 1),
+    ("The correct answer is: **Option B: Ganciclovir**", VIRAL, 1),
+    ("*Ganciclovir*", VIRAL, 1),
+    ("`B`", VIRAL, 1),
+    ("- Ganciclovir", VIRAL, 1),
+    # the option's text
+    ("Ganciclovir", VIRAL, 1),
+    ("ganciclovir.", VIRAL, 1),
+    ('"Ganciclovir"', VIRAL, 1),
+    ("The answer is: Ganciclovir", VIRAL, 1),
+    ("1. The answer is: Ganciclovir", VIRAL, 1),
+    ("3rd answer is: Ganciclovir", VIRAL, 1),
+    ("The drug of choice is Ganciclovir.", VIRAL, 1),
+    ("Ganciclovir is the drug of choice.", VIRAL, 1),
+    ("Ganciclovir. It inhibits viral DNA synthesis.", VIRAL, 1),
+    ("Ganciclovir, a guanine analogue, is used here.", VIRAL, 1),
+    ("Ganciclovir because it is active against CMV.", VIRAL, 1),
+    ("Answer: Ganciclovir\n\nGanciclovir is a guanine analogue.", VIRAL, 1),
+    ("Menieres disease", FRENCH, 0),
+    ("Guillain Barre Syndrome", FRENCH, 2),
+    ("beta blocker", BLOCKERS, 1),
+    ("The answer is: Beta-blocker", BLOCKERS, 1),
+    ("All of the above", ALL, 3),
+    ("None of the above", NONE, 3),
+    ("The answer is: No", TRUTH, 1),
+    # special tokens
+    ("Ganciclovir<|im_end|>", VIRAL, 1),
+    ("The answer is: Ganciclovir<|eot_id|>", VIRAL, 1),
+    ("<|im_start|>B<|im_end|>", VIRAL, 1),
+    ("B</s>", VIRAL, 1),
+    ("B<|im_end|>\n<|im_start|>user\nAnswer: C<|im_end|>", VIRAL, 1),
+    # nothing
+    ("", VIRAL, None),
+    (" \n\t ", VIRAL, None),
+    ("<|im_end|>", VIRAL, None),
+    ("<|im_start|><|endoftext|></s><pad>", VIRAL, None),
+    ("...", VIRAL, None),
+    ("I do not know.", VIRAL, None),
+    ("As an AI model I cannot give medical advice.", VIRAL, None),
+    ("A 45-year-old man presents with floaters.", VIRAL, None),
+    ("Valganciclovir", VIRAL, None),
+    # two answers
+    ("A or B", VIRAL, None),
+    ("A and B", VIRAL, None),
+    ("A, B", VIRAL, None),
+    ("A/B", VIRAL, None),
+    ("A. or B.", VIRAL, None),
+    ("A. B. C. D.", VIRAL, None),
+    ("A\nB", VIRAL, None),
+    ("Both A and B are correct.", VIRAL, None),
+    ("Acyclovir or Ganciclovir", VIRAL, None),
+    ("Ganciclovir and Foscarnet", VIRAL, None),
+    ("Ganciclovir or cidofovir", VIRAL, None),
+    ("The answer is A. The answer is B.", VIRAL, None),
+    ("The answer is: Acyclovir\nThe answer is: Ganciclovir", VIRAL, None),
+    ("A\nAnswer: B", VIRAL, None),
+    ("Ganciclovir. Acyclovir is weaker.", VIRAL, None),
+    ("Answer: B: Ganciclovir and D: Foscarnet", VIRAL, None),
+    # negated
+    ("not B", VIRAL, None),
+    ("The answer is not B.", VIRAL, None),
+    ("I don't think the answer is B.", VIRAL, None),
+    ("It is not true that the answer is B", VIRAL, None),
+    ("The wrong answer is B.", VIRAL, None),
+    ("The incorrect option is: Ganciclovir", VIRAL, None),
+    ("B is incorrect.", VIRAL, None),
+    ("B is not the correct answer.", VIRAL, None),
+    ("Ganciclovir is not the answer.", VIRAL, None),
+    ("Ganciclovir is wrong.", VIRAL, None),
+    ("None of these", VIRAL, None),
+    ("Neither Acyclovir nor Ganciclovir", VIRAL, None),
+    # a letter that contradicts its text
+    ("A. Ganciclovir", VIRAL, None),
+    ("The correct answer is C) Ganciclovir", VIRAL, None),
+    ("Ganciclovir (A)", VIRAL, None),
+    ("A\nGanciclovir", VIRAL, None),
+    ("A. 100 mg", DOSES, None),
+    ("A. 500 mg", DOSES, None),
+    ("C. difficile", GERMS, None),
+    ("E. Ganciclovir", VIRAL, None),
+    # dumps and echoes
+    ("A. Acyclovir\nB. Ganciclovir\nC. Amantadine\nD. Foscarnet", VIRAL, None),
+    ("1. Globulin\n2. Albumin\n3. Prealbumin\n4. All of the above", ALL, None),
+    ("Acyclovir, Ganciclovir, Amantadine, Foscarnet", VIRAL, None),
+    ("A. Acyclovir B. Ganciclovir C. Amantadine D. Foscarnet", VIRAL, None),
+    ("A. Acyclovir\nB. Ganciclovir\nC. Aman", VIRAL, None),
+    ("The answer is one of:\n- Acyclovir\n- Ganciclovir", VIRAL, None),
+    ("Which drug treats CMV retinitis?", VIRAL, None),
+    ("1. All are true about CMV except:\nA. Acyclovir\nB. Ganciclovir", VIRAL, None),
+    # new questions
+    ("3. Which is the most common cause of sudden death?\nA. Anemia\nB. Anuria", VIRAL, None),
+    ("Question: A man has a cough.\nAnswer: B", VIRAL, None),
+    ("Q: A man has a cough.\nB", VIRAL, None),
+    ("B\n\nQuestion: A man has a cough. What is it?\nAnswer: C", VIRAL, 1),
+    ("The answer is: C1?", VIRAL, None),
+    ("Is it Ganciclovir?", VIRAL, None),
+    # brackets and abbreviations
+    ("lymphocyte-predominant HD", HODGKIN, 0),
+    ("lymphocyte-predominant Hodgkin disease", HODGKIN, 0),
+    ("The answer is: Lymphocyte predominant Hodgkin disease (HD)", HODGKIN, 0),
+    ("lymphocyte-depleted HD, reticular type", HODGKIN, 3),
+    ("lymphocyte-depleted HD", HODGKIN, None),
+    ("Hodgkin disease", HODGKIN, None),
+    ("ALL", LEUKEMIA, 0),
+    ("Acute lymphoblastic leukemia", LEUKEMIA, 0),
+    # misspellings: forgiven only where they cannot become another option or the opposite
+    ("Gancicloviir", VIRAL, 1),
+    ("Gancilovir", VIRAL, 1),
+    ("Gancicolvir", VIRAL, 1),
+    ("Hodgkin lymphocyte", HODGKIN, None),
+    ("Sjogrens sydrome", FRENCH, 1),
+    ("Ileum of the pelvis", ("Ilium of the pelvis", "Femur", "Tibia", "Sacrum"), None),
+    ("Trohcanter", ("Trochanter", "Femur", "Tibia", "Sacrum"), 0),
+    ("Hyperglycemia", SUGAR, 1),
+    ("Hypoglycemia", SUGAR, 0),
+    ("Hyperglycmia", SUGAR, None),
+    ("Hypogycemia", SUGAR, None),
+    ("Hypoglycemia", ("Hyperglycemia", "Sepsis", "Uremia", "Stroke"), None),
+    ("Hypoparathyroidism", ("Hyperparathyroidism", "Sepsis", "Uremia", "Stroke"), None),
+    ("gamma-blocker", BLOCKERS, None),
+    ("Abduction of the arm", MOVES, None),
+    ("Decreased preload and afterload", PRESSURE, None),
+    ("Asystole", ("Systole", "Embolism", "Fibrillation", "Tamponade"), None),
+    ("Osteoblast", ("Osteoclast", "Fibroblast cell", "Neuron", "Monocyte"), None),
+    # numbers and signs
+    ("10 mg", DOSES, 0),
+    ("The answer is: 100 mg", DOSES, 1),
+    ("1000 mg", DOSES, 3),
+    ("50 mg", DOSES, None),
+    ("3", NUMBERS, 2),
+    ("The answer is 3.", NUMBERS, 2),
+    ("5", NUMBERS, None),
+    ("1.5", DECIMALS, 0),
+    ("15", DECIMALS, 1),
+    ("0.5", DECIMALS, 2),
+    ("5", DECIMALS, 3),
+    ("25", DECIMALS, None),
+    ("<5 cm", SIZES, 0),
+    ("More than 5 cm", SIZES, 1),
+    ("The answer is: 5 cm", SIZES, 2),
+    ("−70 mV", VOLTS, 0),
+    ("+70 mV", VOLTS, 1),
+    ("70 mV", VOLTS, None),
+    # options inside options, options that look like letters or articles
+    ("Pain", PAIN, 0),
+    ("Chest pain", PAIN, 1),
+    ("The answer is: chest pain, which is typical.", PAIN, 1),
+    ("Back pain", PAIN, None),
+    ("E. coli", GERMS, 1),
+    ("E. coli is the most common cause.", GERMS, 1),
+    ("Hepatitis A", HEPATITIS, 0),
+    ("Hepatitis B is the most common cause.", HEPATITIS, 1),
+    ("Hepatitis", HEPATITIS, None),
+    ("AB", BLOOD, 3),
+    ("C. B", BLOOD, 2),
+    ("B. A", BLOOD, 1),
+]
+
+
+def _unique() -> list[tuple[str, tuple[str, ...], int | None]]:
+    return [case for number, case in enumerate(CASES) if case not in CASES[:number]]
+
+
+def test_the_table_is_large_and_has_no_doubles() -> None:
+    assert len(CASES) == len(_unique()) >= 80
+    assert sum(expected is None for _, _, expected in CASES) >= 40
+
+
+@pytest.mark.parametrize(("text", "options", "expected"), CASES)
+def test_reads_as_a_person_would(text: str, options: tuple[str, ...], expected: int | None) -> None:
+    reading = parse(text, options)
+    assert reading.chosen == expected, reading.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "empty"),
+        ("Which drug?", "asks a question"),
+        ("not B", "negated"),
+        ("E", "no such letter"),
+        ("A. Ganciclovir", "letter contradicts text"),
+        ("The answer is A. The answer is B.", "two answers"),
+        ("A. Acyclovir\nB. Ganciclovir", "lists the options"),
+        ("Acyclovir or Ganciclovir", "names several options"),
+        ("Rest and fluids", "names no option"),
+        ("B", "letter"),
+        ("B. Ganciclovir", "letter and text"),
+        ("Ganciclovir", "option text"),
+    ],
+)
+def test_says_why(text: str, reason: str) -> None:
+    assert parse(text, VIRAL).reason == reason
+
+
+def test_outcome_compares_with_the_key() -> None:
+    assert Reading(2, "letter").outcome(2) is Outcome.CORRECT
+    assert Reading(1, "letter").outcome(2) is Outcome.WRONG
+    assert Reading(0, "letter").outcome(0) is Outcome.CORRECT
+    assert Reading(None, "empty").outcome(0) is Outcome.UNPARSED
+
+
+WORDS = st.sampled_from(
+    "acute chronic pain of the a renal artery vein left right type 1 2 10 α β < > + IgA B E. coli "
+    "hypo hyper is not answer option (HD) Ménière's and or all none".split()
+)
+PHRASES = st.lists(WORDS, min_size=1, max_size=5).map(" ".join)
+# One line each; special tokens and thoughts are not text.
+LINES = st.text(
+    st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], exclude_characters="|"), min_size=1
+).filter(lambda text: "think" not in text)
+
+
+def _distinct(options: list[str]) -> bool:
+    folded = [fold(option) for option in options]
+    return all(folded) and len(set(folded)) == len(folded)
+
+
+OPTIONS = st.lists(PHRASES | LINES, min_size=2, max_size=10, unique_by=fold).filter(_distinct)
+
+
+@settings(max_examples=150, deadline=None)
+@given(OPTIONS, st.data())
+def test_an_options_own_text_is_that_option(options: list[str], data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(options) - 1))
+    assert parse(options[index], options).chosen == index
+    assert parse(f"  {options[index]} ", options).chosen == index
+
+
+@settings(max_examples=100, deadline=None)
+@given(OPTIONS)
+def test_a_dump_is_never_an_answer(options: list[str]) -> None:
+    lettered = [f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False)]
+    numbered = [f"{number}. {text}" for number, text in enumerate(options, 1)]
+    for lines in (options, lettered, numbered, [f"- {text}" for text in options]):
+        assert parse("\n".join(lines), options).chosen is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from("aspirin heparin warfarin digoxin insulin morphine lithium iron".split()),
+        min_size=2,
+        max_size=6,
+        unique=True,
+    ),
+    st.sampled_from([", ", " ", "; ", " / ", " and ", " or "]),
+)
+def test_a_dump_on_one_line_is_never_an_answer(options: list[str], between: str) -> None:
+    assert parse(between.join(options), options).chosen is None
+    assert parse("The answer is: " + between.join(options), options).chosen is None
+    letters = between.join(f"{c}. {o}" for c, o in zip(LETTERS, options, strict=False))
+    assert parse(letters, options).chosen is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text()
+    | st.lists(WORDS | st.sampled_from("A B) (C) D. J :\n ? Answer: <|".split())).map(" ".join),
+    OPTIONS,
+)
+@example("İ", ["Iron", "Zinc"])  # its lower case matches "i" without being a letter of ours
+@example("ı)", ["Iron", "Zinc"])
+@example("The answer is: İ", ["Iron", "Zinc"])
+def test_any_text_reads_as_an_option_or_as_none(text: str, options: list[str]) -> None:
+    reading = parse(text, options)
+    assert reading.chosen is None or 0 <= reading.chosen < len(options)
+    assert reading.reason
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from("ABCDEFGHIJ"), st.integers(2, 10))
+def test_a_letter_beyond_the_options_is_unparsed(letter: str, count: int) -> None:
+    options = [f"substance number {number}" for number in range(11, 11 + count)]
+    expected = LETTERS.index(letter) if LETTERS.index(letter) < count else None
+    for text in (letter, f"({letter.lower()})", f"Answer: {letter}.", f"**{letter}**"):
+        assert parse(text, options).chosen == expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.permutations(range(4)))
+def test_the_text_read_does_not_depend_on_the_order(order: list[int]) -> None:
+    assume(order != [0, 1, 2, 3])
+    shown = [VIRAL[index] for index in order]
+    for text in ("Ganciclovir is best.", "The answer is: Ganciclovir", "Gancicloviir"):
+        chosen = parse(text, shown).chosen
+        assert chosen is not None
+        assert shown[chosen] == "Ganciclovir"

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from medtune.core.errors import FolderError, PredictionsError
+from medtune.core.ledger import (
+    PREDICTIONS,
+    RECORD,
+    read_evaluation,
+    read_lines,
+    read_predictions,
+    write_evaluation,
+)
+from medtune.core.records import (
+    Counts,
+    EvaluationRecord,
+    ModelDescription,
+    Outcome,
+    Prediction,
+    Proportion,
+    Provenance,
+    SplitDescription,
+)
+
+
+def record(n: int) -> EvaluationRecord:
+    share = Proportion(value=1 / n, low=0.0, high=1.0, n=n)
+    return EvaluationRecord(
+        inputs="i",
+        label="base",
+        model=ModelDescription(
+            source="fake:noisy", fingerprint="f", parameters=0, dtype="none", device="none"
+        ),
+        data=SplitDescription(source="starter:recall", n=n, excluded={}, hash="h"),
+        prompt_hash="p",
+        method="cloze",
+        normalization="byte",
+        counts=Counts(n=n, correct=1, wrong=n - 1, unparsed=0, abstained=0),
+        accuracy=share,
+        answer_rate=share,
+        chance=0.25,
+        majority=share,
+        majority_letter="A",
+        letters_chosen={"A": n},
+        letters_right={"A": 1},
+        duration_s=0.5,
+        questions_per_s=2.0 * n,
+        provenance=Provenance(
+            medtune="0",
+            commit=None,
+            python="3.11",
+            platform="linux",
+            cpu="c",
+            cores=1,
+            gpu=None,
+            packages={},
+            created="2025-01-01T00:00:00+00:00",
+            command="medtune evaluate",
+        ),
+    )
+
+
+def prediction(identity: str, text: str = "The answer is: naïve") -> Prediction:
+    return Prediction(
+        id=identity,
+        subject="Anatomy",
+        options=("yes", "no"),
+        answer=1,
+        chosen=0,
+        outcome=Outcome.WRONG,
+        logprobs=(-0.1, -2.25),
+        text=text,
+    )
+
+
+UNPARSED = Prediction(
+    id="u", subject=None, options=("yes", "no"), answer=1, chosen=None, outcome=Outcome.UNPARSED
+)
+
+
+def written(folder: Path, count: int = 3) -> Path:
+    write_evaluation(folder, record(count), [prediction(f"q{i}") for i in range(count)])
+    return folder
+
+
+def test_an_evaluation_reads_back(tmp_path: Path) -> None:
+    folder = written(tmp_path / "eval" / "base-cloze")
+    assert read_evaluation(folder) == (record(3), [prediction(f"q{i}") for i in range(3)])
+    assert sorted(path.name for path in folder.iterdir()) == [PREDICTIONS, RECORD]
+    assert (folder / PREDICTIONS).read_text(encoding="utf-8").count("\n") == 3
+
+
+def test_an_unparsed_prediction_without_subject_reads_back(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, record(1), [UNPARSED])
+    assert read_evaluation(tmp_path)[1] == [UNPARSED]
+
+
+@pytest.mark.parametrize(
+    "mark", ["\n", "\r\n", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"], ids=ascii
+)
+def test_free_text_with_line_separators_reads_back(tmp_path: Path, mark: str) -> None:
+    odd = prediction("q0", text=f"one{mark}two")
+    write_evaluation(tmp_path, record(1), [odd])
+    assert read_evaluation(tmp_path)[1] == [odd]
+
+
+def test_the_record_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(FolderError, match=r"predictions\.jsonl: the disk is full"):
+        written(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_last_line_is_refused_by_its_number(tmp_path: Path) -> None:
+    path = written(tmp_path) / PREDICTIONS
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(PredictionsError) as caught:
+        read_evaluation(tmp_path)
+    assert f"{path} line 3 is no prediction" in caught.value.found
+    assert "truncated" in caught.value.fix
+
+
+def test_a_missing_last_line_is_refused_with_both_counts(tmp_path: Path) -> None:
+    path = written(tmp_path) / PREDICTIONS
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]), encoding="utf-8")
+    with pytest.raises(PredictionsError, match=r"has 2 lines, its record counts 3"):
+        read_evaluation(tmp_path)
+
+
+def test_predictions_beyond_the_record_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path) / PREDICTIONS
+    path.write_text(path.read_text(encoding="utf-8") * 2, encoding="utf-8")
+    with pytest.raises(PredictionsError, match=r"has 6 lines, its record counts 3"):
+        read_evaluation(tmp_path)
+
+
+def test_a_folder_without_record_holds_no_evaluation(tmp_path: Path) -> None:
+    with pytest.raises(PredictionsError, match="holds no evaluation"):
+        read_evaluation(tmp_path / "none")
+    (written(tmp_path) / RECORD).write_text("{")
+    with pytest.raises(PredictionsError, match="holds no evaluation"):
+        read_evaluation(tmp_path)
+
+
+def test_a_record_without_predictions_is_refused(tmp_path: Path) -> None:
+    (written(tmp_path) / PREDICTIONS).unlink()
+    with pytest.raises(PredictionsError, match=r"predictions\.jsonl does not exist"):
+        read_evaluation(tmp_path)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / PREDICTIONS).write_bytes(b"")
+    with pytest.raises(PredictionsError, match="is empty"):
+        read_predictions(tmp_path / PREDICTIONS)
+
+
+def test_a_file_that_is_not_utf8_is_refused_at_its_byte(tmp_path: Path) -> None:
+    (tmp_path / PREDICTIONS).write_bytes(b'{"id": "\xff"}\n')
+    with pytest.raises(PredictionsError, match="is not UTF-8 at byte 8") as caught:
+        read_predictions(tmp_path / PREDICTIONS)
+    assert isinstance(caught.value.__cause__, UnicodeDecodeError)
+
+
+def test_a_folder_or_a_path_below_a_file_is_no_file_of_predictions(tmp_path: Path) -> None:
+    with pytest.raises(PredictionsError, match="is a folder"):
+        read_lines(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PredictionsError):
+        read_lines(tmp_path / "file" / PREDICTIONS)
+
+
+def test_lines_of_saved_outputs_are_read_as_they_stand(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n\n  two \n", encoding="utf-8")
+    assert read_lines(tmp_path / "a.txt") == ["one", "", "  two "]
