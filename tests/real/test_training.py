@@ -80,9 +80,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(
     assert not same_bits(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
-def test_one_step_is_the_step_of_plain_pytorch(
-    tiny_source: ModelSource, tmp_path: Path
-) -> None:
+def test_one_step_is_the_step_of_plain_pytorch(tiny_source: ModelSource, tmp_path: Path) -> None:
     config = experiment(epochs=1, batch_size=24, warmup_steps=0, permute_options=False)
     tuned(LocalModel.load(tiny_source, "float32"), tmp_path, config)
 
@@ -102,7 +100,8 @@ def test_one_step_is_the_step_of_plain_pytorch(
         labels[row, e.prompt : len(e.tokens)] = torch.tensor(e.tokens[e.prompt :])
     network = adapted.head.get_submodule("network")
     logits = network(ids).logits[:, :-1]
-    nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten()).backward()
+    loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
+    torch.autograd.backward(loss)
     parameters = adapted.parameters
     nn.utils.clip_grad_norm_(list(parameters.values()), config.training.clip_norm)
     torch.optim.AdamW(
@@ -175,7 +174,7 @@ def test_kill_9_and_resume_ends_in_the_same_bits(tiny_source: ModelSource, tmp_p
     subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True)
     cut = tmp_path / "cut"
     process = subprocess.Popen([*command, str(cut)], env=environment)
-    while not len(list((cut / "checkpoints").glob("step-*.pt"))) == 2:
+    while len(list((cut / "checkpoints").glob("step-*.pt"))) < 2:
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.005)
     process.kill()
@@ -207,9 +206,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tiny: LocalModel, tmp_path: Path
     assert not (tmp_path / "adapter").exists()
 
 
-def test_examples_over_the_limit_are_left_out_and_counted(
-    tiny: LocalModel, tmp_path: Path
-) -> None:
+def test_examples_over_the_limit_are_left_out_and_counted(tiny: LocalModel, tmp_path: Path) -> None:
     said: list[str] = []
 
     class Listener(Silent):
@@ -218,9 +215,7 @@ def test_examples_over_the_limit_are_left_out_and_counted(
 
     config = experiment(max_tokens=50, epochs=1)
     adapted = Adapted(tiny, config.training.lora, config.seed)
-    record = fine_tune(
-        adapted, config, DATA.questions, DATA.description, tmp_path, Listener()
-    )
+    record = fine_tune(adapted, config, DATA.questions, DATA.description, tmp_path, Listener())
     assert record.audit.examples < 24
     assert any(f"{24 - record.audit.examples} of 24 examples exceed 50" in text for text in said)
 

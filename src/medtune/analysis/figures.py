@@ -17,7 +17,7 @@ _COLOURS = {"base": BASE, "tuned": TUNED}
 
 def accuracy_figure(evaluations: Sequence[EvaluationRecord]) -> str:
     """Draw accuracies with their 95 % intervals, chance and the majority letter beside them."""
-    figure, axes = _canvas(7.2, 0.42 * len(evaluations) + 0.9)
+    figure, axes = _canvas(8.6, 0.36 * len(evaluations) + 0.9)
     labels = []
     for place, record in enumerate(evaluations):
         value = record.accuracy
@@ -46,7 +46,7 @@ def accuracy_figure(evaluations: Sequence[EvaluationRecord]) -> str:
 
 def loss_figure(losses: Sequence[LossPoint]) -> str:
     """Draw the loss of every step and its running mean."""
-    figure, axes = _canvas(7.2, 2.6)
+    figure, axes = _canvas(8.6, 2.6)
     steps = [point.step for point in losses]
     values = [point.loss for point in losses]
     smooth, mean = [], values[0]
@@ -67,7 +67,7 @@ def letters_figure(evaluations: Sequence[EvaluationRecord]) -> str:
     """Draw how often each letter was given, beside how often it was right."""
     first = evaluations[0]
     letters = sorted({*first.letters_right, *(c for e in evaluations for c in e.letters_chosen)})
-    figure, axes = _canvas(7.2, 2.6)
+    figure, axes = _canvas(8.6, 2.6)
     series = [("right", CHANCE, first.letters_right)]
     series += [(e.label, _COLOURS.get(e.label, TUNED), e.letters_chosen) for e in evaluations]
     width = 0.8 / len(series)
@@ -78,7 +78,14 @@ def letters_figure(evaluations: Sequence[EvaluationRecord]) -> str:
     axes.set_xticks(range(len(letters)), letters)
     axes.set_ylabel("% of questions")
     axes.grid(axis="y", color=INK, alpha=0.2)
-    axes.legend(frameon=False, labelcolor=INK, ncols=len(series))
+    axes.legend(
+        frameon=False,
+        labelcolor=INK,
+        ncols=len(series),
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0.2,
+    )
     return _svg(figure)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ class ColumnMapping(Record):
     """One column per option, or a single column that holds a list."""
     answer: str = "cop"
     """An index, a letter, or the right option's text."""
+    answer_form: Literal["index", "letter", "text"] | None = None
+    """None reads it off the whole file, and refuses where two forms fit and disagree."""
     answer_base: Literal[0, 1] | None = None
     """Whether indices count from 0 or 1; None detects it and refuses when it cannot be told."""
     subject: str = "subject_name"
@@ -193,6 +196,8 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(str(path), ["no such file"]) from error
+    except NotADirectoryError as error:
+        raise ConfigError(str(path), ["no such file: part of the path is a file"]) from error
     except IsADirectoryError as error:
         raise ConfigError(str(path), ["a folder, expected a TOML file"]) from error
     except UnicodeDecodeError as error:
@@ -224,7 +229,7 @@ def _override(tree: dict[str, Any], text: str) -> str | None:
 def _describe(tree: dict[str, Any], fault: Any) -> str:
     """Turn one pydantic fault into a line: key, what was found, what was expected."""
     # The first part of a discriminated union's location is the tag, not a key.
-    place = [part for part in fault["loc"] if part not in ("finetune", "notebook")]
+    place = list(fault["loc"][1:])
     key = ".".join(str(part) for part in place) or "recipe"
     if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(place[-1]), _known_keys(tree, place[:-1]), n=1)
@@ -266,7 +271,6 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        escaped = escaped.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
-        return f'"{escaped}"'
+        # JSON's escapes are TOML's too, but JSON leaves DEL as it is.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

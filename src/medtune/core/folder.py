@@ -66,9 +66,10 @@ def locked(folder: Path) -> Iterator[Path]:
                 expected="one run per folder",
                 fix="wait for it to end, or choose another folder with --out",
             ) from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
+        with disk_errors(folder):
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
         yield folder
 
 

@@ -23,7 +23,7 @@ def write_evaluation(
     Raises:
         FolderError: The folder cannot be written.
     """
-    lines = (prediction.model_dump_json(exclude_none=True) for prediction in predictions)
+    lines = (prediction.model_dump_json(exclude_defaults=True) for prediction in predictions)
     write_text(folder / PREDICTIONS, "".join(f"{line}\n" for line in lines))
     write_record(folder / RECORD, record)
 
@@ -78,10 +78,12 @@ def read_lines(path: Path) -> list[str]:
         PredictionsError: It does not exist, is a folder, or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise PredictionsError(f"{path} does not exist") from error
     except IsADirectoryError as error:
         raise PredictionsError(f"{path} is a folder", expected="a file") from error
     except UnicodeDecodeError as error:
         raise PredictionsError(f"{path} is not UTF-8 at byte {error.start}") from error
+    # Not splitlines: JSON leaves U+2028 and its kin inside a text as they are.
+    return text.removesuffix("\n").split("\n") if text else []

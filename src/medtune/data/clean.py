@@ -7,27 +7,23 @@ that row out, with its reason counted.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from medtune.core.config import ColumnMapping
-from medtune.core.errors import ColumnError, EmptySplitError, LabelError
+from medtune.core.errors import ColumnError, EmptySplitError
 from medtune.core.records import (
-    LETTERS,
     MAX_OPTIONS,
     MIN_OPTIONS,
     Question,
     content_hash,
     normalized_option,
 )
+from medtune.data.labels import Labelled, read_answers
 from medtune.data.sources import Row
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\ufeff]")
-_SPACES = re.compile(r"[^\S\n]+")
+from medtune.data.text import tidy
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,37 +61,41 @@ def clean(
     listed = list(rows)
     if listed:
         _check_columns(listed[0][1], columns, source)
-    options = [_options(row, columns) for _, row in listed]
-    base = _answer_base(listed, options, columns, source)
-    questions: list[Question] = []
     excluded: list[tuple[str, str]] = []
-    ids: set[str] = set()
-    for (place, row), texts in zip(listed, options, strict=True):
-        stem = tidy(row.get(columns.stem))
-        reason = _fault(stem, texts)
-        answer = None if reason else _answer(row, texts, columns, base, f"{source} {place}")
-        if not reason and answer is None and need_labels:
-            reason = "no label"
-        identity = tidy(row.get(columns.id)) or f"{source}#{content_hash([stem, texts])[:16]}"
-        if not reason and identity in ids:
-            reason = "id seen before"
-        if reason:
-            excluded.append((tidy(row.get(columns.id)) or place, reason))
-            continue
-        ids.add(identity)
-        questions.append(
-            Question(
+    sound: list[tuple[str, Row, list[str]]] = []
+    for place, row in listed:
+        texts = _options(row, columns)
+        if reason := _fault(tidy(row.get(columns.stem)), texts):
+            excluded.append((_cell(row, columns.id) or place, reason))
+        else:
+            sound.append((place, row, texts))
+    # A row that is left out anyway tells nothing about the others' labels.
+    answers, base = read_answers(
+        [Labelled(place, row.get(columns.answer), texts) for place, row, texts in sound],
+        columns,
+        source,
+    )
+    questions: dict[str, Question] = {}
+    for (place, row, texts), answer in zip(sound, answers, strict=True):
+        stem = tidy(row[columns.stem])
+        own = _cell(row, columns.id)
+        identity = own or f"row-{content_hash([stem, texts])[:16]}"
+        if answer is None and need_labels:
+            excluded.append((own or place, "no label"))
+        elif identity in questions:
+            excluded.append((f"{own} ({place})" if own else place, "id seen before"))
+        else:
+            questions[identity] = Question(
                 id=identity,
                 stem=stem,
                 options=tuple(texts),
                 answer=answer,
-                subject=tidy(row.get(columns.subject)) or None,
-                topic=tidy(row.get(columns.topic)) or None,
-                explanation=tidy(row.get(columns.explanation)) or None,
-                group=tidy(row.get(columns.group)) or None,
+                subject=_cell(row, columns.subject),
+                topic=_cell(row, columns.topic),
+                explanation=_cell(row, columns.explanation),
+                group=_cell(row, columns.group),
             )
-        )
-    cleaned = Cleaned(tuple(questions), tuple(excluded), base)
+    cleaned = Cleaned(tuple(questions.values()), tuple(excluded), base)
     if not questions:
         raise EmptySplitError(
             f"{source}: none of {len(listed)} rows is a usable question"
@@ -106,20 +106,19 @@ def clean(
     return cleaned
 
 
-def tidy(value: object) -> str:
-    """Normalise a text: Unicode NFC, no control characters, single spaces; None becomes ""."""
-    if value is None or value != value:  # NaN is how some readers write a missing text
-        return ""
-    text = unicodedata.normalize("NFC", str(value))
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
-    lines = (_SPACES.sub(" ", _CONTROL.sub("", line)).strip() for line in text.split("\n"))
-    return "\n".join(line for line in lines if line)
+def _cell(row: Row, column: str) -> str | None:
+    """Read an optional text; "" names no column, though a CSV may have a nameless one."""
+    return tidy(row.get(column)) or None if column else None
 
 
 def _check_columns(row: Row, columns: ColumnMapping, source: str) -> None:
     required = [columns.stem, *columns.options, columns.answer]
     optional = ("id", "subject", "topic", "explanation", "group")
-    named = [getattr(columns, key) for key in optional if key in columns.model_fields_set]
+    named = [
+        getattr(columns, key)
+        for key in optional
+        if getattr(columns, key) != getattr(ColumnMapping(), key)
+    ]
     missing = [name for name in [*required, *named] if name and name not in row]
     if missing:
         raise ColumnError(
@@ -163,88 +162,3 @@ def _fault(stem: str, options: Sequence[str]) -> str:
     if len({normalized_option(text) for text in options}) < len(options):
         return "duplicate options"
     return ""
-
-
-def _answer_base(
-    rows: Sequence[tuple[str, Row]],
-    options: Sequence[Sequence[str]],
-    columns: ColumnMapping,
-    source: str,
-) -> int | None:
-    """Tell whether answer indices count from 0 or from 1, from the whole file.
-
-    A 0 proves base 0, an index equal to the number of options proves base 1.
-    """
-    if columns.answer_base is not None:
-        return columns.answer_base
-    zero = one = ""
-    numbers = 0
-    for (place, row), texts in zip(rows, options, strict=True):
-        index = _index(row.get(columns.answer), texts)
-        if index is None or index < 0:
-            continue
-        numbers += 1
-        if index == 0:
-            zero = zero or place
-        if index == len(texts):
-            one = one or place
-    if zero and one:
-        raise LabelError(
-            f"{source}: {columns.answer} is 0 in {zero} and the number of options in {one}",
-            expected="all answers counted from 0, or all from 1",
-            fix="mend the file: two label bases are mixed in it",
-        )
-    if numbers and not zero and not one:
-        raise LabelError(
-            f"{source}: {columns.answer} is never 0 and never the number of options in "
-            f"{numbers} rows, so it may count from 0 or from 1",
-            fix="say which: answer_base = 0 (or 1) under [data.columns]",
-        )
-    return (0 if zero else 1) if numbers else None
-
-
-def _index(value: object, options: Sequence[str]) -> int | None:
-    """Read a numeric answer; None where the answer is a letter, a text, or missing."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float):
-        return int(value) if value == value and value.is_integer() else None
-    text = str(value).strip()
-    # A number that is itself an option's text is that option, not an index.
-    if re.fullmatch(r"-?\d+", text) and text not in options:
-        return int(text)
-    return None
-
-
-def _answer(
-    row: Row, options: Sequence[str], columns: ColumnMapping, base: int | None, place: str
-) -> int | None:
-    """Read the right option's index, 0-based; None where the label is not released."""
-    value = row.get(columns.answer)
-    index = _index(value, options)
-    if index is not None:
-        if index == -1:
-            return None
-        assert base is not None, "a numeric answer has a base"
-        if 0 <= index - base < len(options):
-            return index - base
-        raise LabelError(
-            f"{place}: {columns.answer} is {index}, there are {len(options)} options",
-            expected=f"{base} to {len(options) - 1 + base}, or -1 for no label",
-            fix="check the answer column, or answer_base under [data.columns]",
-        )
-    text = tidy(value)
-    if not text:
-        return None
-    matches = [i for i, o in enumerate(options) if normalized_option(o) == normalized_option(text)]
-    if matches:
-        return matches[0]
-    if len(text) == 1 and text.upper() in LETTERS[: len(options)]:
-        return LETTERS.index(text.upper())
-    raise LabelError(
-        f"{place}: {columns.answer} is {text!r}",
-        expected=f"an index, a letter A to {LETTERS[len(options) - 1]}, or an option's text",
-        fix="check the answer column under [data.columns]",
-    )

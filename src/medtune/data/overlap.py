@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from medtune.core.records import Question
 
-_WORDS = re.compile(r"\W+")
+# Signs stay: "<7" and ">7" are two options.
+_WORDS = re.compile(r"[^\w<>=≤≥+%]+")
 
 
 def overlap_key(question: Question) -> tuple[str, frozenset[str]]:

@@ -131,8 +131,14 @@ def write_snapshot(snapshot: Snapshot, folder: Path) -> SnapshotManifest:
         FolderError: The folder cannot be written.
     """
     manifest = snapshot.manifest
+    taken: set[str] = set()
     for split in (snapshot.train, *snapshot.evaluated):
-        write_parquet(split.questions, folder / f"{file_name(split.description.source)}.parquet")
+        name = file_name(split.description.source)
+        # Two folders may hold files of one name.
+        while name in taken:
+            name = f"{name}-{split.description.hash[:8]}"
+        taken.add(name)
+        write_parquet(split.questions, folder / f"{name}.parquet")
     write_record(folder / "manifest.json", manifest)
     return manifest
 

@@ -54,7 +54,8 @@ def parse_ref(text: str) -> DataRef:
     if kind == "hub" and rest:
         place, _, hub_split = rest.partition(":")
         name, _, revision = place.partition("@")
-        return DataRef("hub", name, hub_split or "train", revision or None)
+        if name:
+            return DataRef("hub", name, hub_split or "train", revision or None)
     if kind == "file" and rest:
         # A path may contain colons; the last part is a split only where no such file exists.
         head, colon, tail = rest.rpartition(":")
@@ -176,8 +177,10 @@ def _text(path: Path) -> str:
 def _delimited(path: Path) -> Iterator[tuple[str, Row]]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     reader = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
+    begins = 1
     try:
         for row in reader:
+            begins = reader.line_num + 1
             if None in row:
                 raise DataError(
                     f"{path} line {reader.line_num}: more values than the header has columns",
@@ -187,11 +190,11 @@ def _delimited(path: Path) -> Iterator[tuple[str, Row]]:
             # An absent value is missing, not the empty string.
             yield f"line {reader.line_num}", {k: v if v != "" else None for k, v in row.items()}
     except csv.Error as error:
-        raise DataError(f"{path} line {reader.line_num}: {error}") from error
+        raise DataError(f"{path} line {begins}: {error}") from error
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, Row]]:
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:

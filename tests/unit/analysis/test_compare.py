@@ -107,8 +107,13 @@ def test_the_bootstrap_is_deterministic_per_seed() -> None:
     assert any(bootstrap_difference(101, 203, 997, seed=s) != once for s in range(4, 9))
 
 
-def test_the_bootstrap_without_disagreement_is_a_point() -> None:
-    assert bootstrap_difference(0, 0, 50, seed=0) == (0.0, 0.0)
+def test_the_bootstrap_without_disagreement_takes_the_rule_of_three() -> None:
+    # 3 / 50 = 0.06; a difference cannot leave -1 to 1
+    assert bootstrap_difference(0, 0, 50, seed=0) == (-0.06, 0.06)
+    assert bootstrap_difference(0, 0, 2, seed=0) == (-1.0, 1.0)
+
+
+def test_the_bootstrap_where_all_disagree_alike_is_a_point() -> None:
     assert bootstrap_difference(0, 50, 50, seed=0) == (1.0, 1.0)
 
 

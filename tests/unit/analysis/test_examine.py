@@ -85,12 +85,20 @@ def test_the_oracle_is_right_on_every_question(split: str, method: Method) -> No
     assert record.answer_rate.value == 1.0
 
 
-@pytest.mark.parametrize("normalization", ["sum", "token", "byte"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "normalization"),
+    [
+        ("letter", "byte"),
+        ("cloze", "sum"),
+        ("cloze", "token"),
+        ("cloze", "byte"),
+        ("generate", "sum"),
+    ],
+)
 def test_the_oracle_is_right_in_every_order(
     questions: tuple[Question, ...], method: Method, normalization: Normalization
 ) -> None:
-    few = questions[::8]
+    few = questions[::10]
     for order in ORDERS:
         record, _ = run("oracle", shown(few, order), method, normalization=normalization)
         assert record.counts.correct == len(few), order
@@ -121,7 +129,7 @@ def test_over_all_cyclic_orders_the_constant_model_is_right_once_a_question(
 def test_the_noisy_model_chooses_the_same_text_in_every_order(
     questions: tuple[Question, ...], method: Method
 ) -> None:
-    few = questions[::8]
+    few = questions[::10]
     chosen: dict[str, set[str]] = {question.id: set() for question in few}
     for order in ORDERS:
         for prediction in run("noisy", shown(few, order), method)[1]:

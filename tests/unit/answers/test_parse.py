@@ -310,10 +310,15 @@ def test_outcome_compares_with_the_key() -> None:
     assert Reading(None, "empty").outcome(0) is Outcome.UNPARSED
 
 
-WORDS = st.sampled_from(
-    "acute chronic pain of the a renal artery vein left right type 1 2 10 α β < > + IgA B E. coli "
-    "hypo hyper is not answer option (HD) Ménière's and or all none".split()
-)
+# fmt: off
+WORDS = st.sampled_from([
+    "acute", "chronic", "pain", "of", "the", "a", "renal", "artery", "vein", "left", "type", "1",
+    "2", "10", "α", "β", "<", ">", "+", "IgA", "B", "E.", "coli", "hypo", "hyper", "is", "not",
+    "answer", "option", "(HD)", "Ménière's", "and", "or", "all", "none",
+])
+MARKS = st.sampled_from(["A", "B)", "(C)", "D.", "J", ":", "\n", "?", "Answer:", "<|"])
+DRUGS = st.sampled_from(["aspirin", "heparin", "warfarin", "digoxin", "insulin", "lithium"])
+# fmt: on
 PHRASES = st.lists(WORDS, min_size=1, max_size=5).map(" ".join)
 # One line each; special tokens and thoughts are not text.
 LINES = st.text(
@@ -348,12 +353,7 @@ def test_a_dump_is_never_an_answer(options: list[str]) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.lists(
-        st.sampled_from("aspirin heparin warfarin digoxin insulin morphine lithium iron".split()),
-        min_size=2,
-        max_size=6,
-        unique=True,
-    ),
+    st.lists(DRUGS, min_size=2, max_size=6, unique=True),
     st.sampled_from([", ", " ", "; ", " / ", " and ", " or "]),
 )
 def test_a_dump_on_one_line_is_never_an_answer(options: list[str], between: str) -> None:
@@ -365,8 +365,7 @@ def test_a_dump_on_one_line_is_never_an_answer(options: list[str], between: str)
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.text()
-    | st.lists(WORDS | st.sampled_from("A B) (C) D. J :\n ? Answer: <|".split())).map(" ".join),
+    st.text() | st.lists(WORDS | MARKS).map(" ".join),
     OPTIONS,
 )
 @example("İ", ["Iron", "Zinc"])  # its lower case matches "i" without being a letter of ours

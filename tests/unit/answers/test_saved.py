@@ -33,7 +33,7 @@ def notebook_file(folder: Path, *results: Any) -> Path:
 
 def predictions_file(folder: Path, *predictions: Prediction) -> Path:
     path = folder / "predictions.jsonl"
-    lines = [p.model_dump_json(exclude_none=True) for p in predictions]
+    lines = [p.model_dump_json(exclude_defaults=True) for p in predictions]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
 
@@ -71,7 +71,7 @@ def test_the_key_may_be_a_letter_or_an_index(tmp_path: Path, cop: object, answer
 @pytest.mark.parametrize("cop", [-1, 4, "e", "", "ab", None, 1.5, "1"])
 def test_a_key_outside_the_options_is_refused(tmp_path: Path, cop: object) -> None:
     path = notebook_file(tmp_path, RESULT, RESULT | {"cop": cop, "ground_truth": ""})
-    with pytest.raises(PredictionsError, match="result 1: cop .* is outside the options"):
+    with pytest.raises(PredictionsError, match=r"result 1: cop .* is outside the options"):
         read_outputs(path)
 
 
@@ -116,7 +116,7 @@ def test_a_null_is_missing_and_not_the_word_none(tmp_path: Path, key: str) -> No
 def test_a_damaged_notebook_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "evaluation.json"
     path.write_text(content)
-    with pytest.raises(PredictionsError, match="evaluation.json"):
+    with pytest.raises(PredictionsError, match=r"evaluation\.json"):
         read_outputs(path)
 
 

@@ -16,6 +16,11 @@ def test_a_budget_by_hand() -> None:
     assert within_budget([3, 1, 4, 1, 5], budget=8, most=3) == [[4], [2, 0], [1, 3]]
 
 
+def test_a_batch_may_fill_the_budget_but_not_pass_it_by_one() -> None:
+    assert within_budget([3, 3, 3], budget=9, most=8) == [[0, 1, 2]]
+    assert within_budget([3, 3, 3], budget=8, most=8) == [[0, 1], [2]]
+
+
 def test_a_batch_has_no_more_sequences_than_asked() -> None:
     assert within_budget([1, 1, 1, 1, 1], budget=100, most=2) == [[0, 1], [2, 3], [4]]
 

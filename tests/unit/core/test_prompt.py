@@ -195,5 +195,8 @@ def test_the_fingerprint_differs_when_the_template_differs() -> None:
     def no_system(messages: Sequence[Message]) -> str:
         return plain([m for m in messages if m.role != "system"])
 
-    templates = [plain, last_turn_marked, no_earlier_answers, no_system]
-    assert len({fingerprint(PromptStyle(), template) for template in templates}) == 4
+    def lists_rewritten(messages: Sequence[Message]) -> str:
+        return plain(messages).replace("\nB. ", "\n- ")
+
+    templates = [plain, last_turn_marked, no_earlier_answers, no_system, lists_rewritten]
+    assert len({fingerprint(PromptStyle(), template) for template in templates}) == 5

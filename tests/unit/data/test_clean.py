@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from medtune.core.config import ColumnMapping, Experiment, load_experiment, to_toml
 from medtune.core.errors import ColumnError, EmptySplitError, LabelError
 from medtune.core.records import LETTERS, Question, normalized_option
-from medtune.data.clean import Cleaned, clean, tidy
+from medtune.data.clean import Cleaned, clean
 from medtune.data.sources import DataRef, Row, read_rows
+from medtune.data.text import tidy
 
 LIST = ColumnMapping(id="", stem="q", options=("choices",), answer="key")
 
@@ -162,7 +163,7 @@ def test_unlabelled_rows_are_kept_where_no_labels_are_needed() -> None:
 def test_an_index_outside_the_options_is_refused_by_its_row(value: object) -> None:
     with pytest.raises(LabelError) as caught:
         cleaned(row(0), row(value), columns=ColumnMapping(answer_base=0))
-    assert caught.value.found == f"file:a.csv row 1: cop is {value}, there are 4 options"
+    assert caught.value.found == f"file:a.csv row 1: cop is {value!r}, there are 4 options"
     assert caught.value.expected == "0 to 3, or -1 for no label"
 
 
@@ -182,8 +183,10 @@ def test_a_file_of_impossible_indices_is_refused() -> None:
 def test_an_answer_that_is_no_option_is_refused_by_its_row(value: object) -> None:
     with pytest.raises(LabelError) as caught:
         cleaned(row(0), row(value))
-    assert caught.value.found == f"file:a.csv row 1: cop is {str(value)!r}"
-    assert caught.value.expected == "an index, a letter A to D, or an option's text"
+    assert caught.value.found == f"file:a.csv row 1: cop is {value!r}, there are 4 options"
+    assert caught.value.expected == (
+        "an index, a letter A to D, or an option's text, the same in every row"
+    )
 
 
 # Columns

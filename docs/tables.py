@@ -1,0 +1,108 @@
+"""The generated parts of the README; `make docs` writes them, `make check` verifies them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from medtune.core.records import EvaluationRecord, RunRecord
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def quickstart() -> RunRecord:
+    """Read the committed run that the README quotes."""
+    return RunRecord.model_validate_json((RESULTS / "quickstart.json").read_bytes())
+
+
+def results_table() -> str:
+    """Write the quickstart's results, base beside tuned, with their intervals."""
+    run = quickstart()
+    half = len(run.evaluations) // 2
+    lines = [
+        "| questions | scored by | n | base % (95 %) | tuned % (95 %) | difference, points (95 %) |"
+        " p | chance % | majority letter % |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    pairs = zip(run.evaluations[:half], run.evaluations[half:], run.comparisons, strict=True)
+    for base, tuned, c in pairs:
+        p = "< 0.0001" if c.p_value < 0.0001 else f"{c.p_value:.2g}"
+        lines.append(
+            f"| {base.data.source} | {base.method} | {c.n} | {_accuracy(base)} | "
+            f"{_accuracy(tuned)} | {100 * c.difference:+.1f} "
+            f"({100 * c.difference_low:+.1f} to {100 * c.difference_high:+.1f}) | {p} | "
+            f"{100 * base.chance:.0f} | {100 * base.majority.value:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def run_line() -> str:
+    """Say where and how fast the quoted run was."""
+    run = quickstart()
+    training = run.training
+    stop = next(e for e in run.evaluations if e.label == "tuned" and e.stop_rate is not None)
+    assert stop.stop_rate is not None
+    return (
+        f"{run.provenance.cpu}, {run.provenance.cores} cores, {training.base.dtype}: "
+        f"{run.duration_s:.0f} s in all, {training.duration_s:.0f} s of them training "
+        f"({training.examples_per_s:.1f} examples/s), peak memory "
+        f"{run.peak_memory_bytes / 2**30:.2f} GiB. Free answers that end by themselves on "
+        f"`{stop.data.source}`: {100 * stop.stop_rate.value:.0f} % tuned "
+        f"({100 * stop.stop_rate.low:.0f}-{100 * stop.stop_rate.high:.0f}), "
+        f"{_base_stop(run):.0f} % base."
+    )
+
+
+def speed_table() -> str:
+    """Write the committed benchmarks' ratios."""
+    train = json.loads((RESULTS / "train_speed.json").read_text())
+    score = json.loads((RESULTS / "eval_speed.json").read_text())
+    lines = ["| work | medtune | beside | ratio |", "| --- | --- | --- | --- |"]
+    names = {
+        "notebook": "the notebook's recipe",
+        "trl_padded": "TRL SFTTrainer, padded",
+        "trl_packing": "TRL SFTTrainer, packing",
+        "lm_eval_letter": "lm-evaluation-harness",
+    }
+    mine = train["examples_per_s"]["medtune"]
+    for key, rate in train["examples_per_s"].items():
+        if key != "medtune":
+            lines.append(
+                f"| training, examples/s | {mine:.1f} | {names[key]}: {rate:.2f} | "
+                f"{mine / rate:.1f} × |"
+            )
+    rates = score["questions_per_s"]
+    for method, peers in (("letter", ("notebook", "lm_eval_letter")), ("cloze", ("notebook",))):
+        mine = rates[f"medtune_{method}"]
+        lines += [
+            f"| examination ({method}), questions/s | {mine:.1f} | {names[key]}: "
+            f"{rates[key]:.2f} | {mine / rates[key]:.1f} × |"
+            for key in peers
+            if key in rates
+        ]
+    return "\n".join(lines)
+
+
+def help_text() -> str:
+    """Run `medtune --help`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "medtune", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"COLUMNS": "90", "TERM": "dumb", "PATH": ""},
+    )
+    return "```\n" + "\n".join(line.rstrip() for line in done.stdout.strip().splitlines()) + "\n```"
+
+
+def _accuracy(record: EvaluationRecord) -> str:
+    a = record.accuracy
+    return f"{100 * a.value:.1f} ({100 * a.low:.1f}-{100 * a.high:.1f})"
+
+
+def _base_stop(run: RunRecord) -> float:
+    base = next(e for e in run.evaluations if e.label == "base" and e.stop_rate is not None)
+    assert base.stop_rate is not None
+    return 100 * base.stop_rate.value

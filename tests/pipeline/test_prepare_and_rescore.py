@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from medtune import cli
+from medtune.data.snapshot import load_split
+
+Run = Callable[..., tuple[int, str, str]]
+
+OPTIONS = {"opa": "Acyclovir", "opb": "Ganciclovir", "opc": "Amantadine", "opd": "Flucytosine"}
+OUTPUTS = [
+    # (output, right index, notebook's matcher, strict parser)
+    ("1. The answer is: Ganciclovir", 1, "exact", "correct"),
+    ("1. The answer is: Acyclovir", 1, "no_match", "wrong"),
+    ("A. Acyclovir\nB. Ganciclovir\nC. Amantadine\nD. Flucytosine", 1, "exact", "unparsed"),
+    ("It is not Ganciclovir", 1, "exact", "unparsed"),
+    ("B", 1, "no_match", "correct"),
+    ("Which drug treats herpes?", 1, "no_match", "unparsed"),
+    ("", 1, "no_match", "unparsed"),
+    ("The answer is: Amantadine<|im_end|>", 2, "exact", "correct"),
+]
+
+
+@pytest.fixture
+def medtune(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Run:
+    """Run the command line in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([str(argument) for argument in arguments])
+        assert isinstance(exit_.value.code, int)
+        out, err = capsys.readouterr()
+        return exit_.value.code, out, err
+
+    return run
+
+
+def record(medtune: Run, *arguments: object) -> dict[str, Any]:
+    code, out, err = medtune(*arguments, "--json")
+    assert code == 0, err
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    results = [
+        {"id": f"r{n}", "question": "Which?", **OPTIONS, "cop": cop, "prediction": text}
+        for n, (text, cop, _, _) in enumerate(OUTPUTS)
+    ]
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps({"n_total": len(results), "results": results}, indent=2))
+    return path
+
+
+def test_rescore_as_the_notebook_did(medtune: Run, saved: Path) -> None:
+    found = record(medtune, "rescore", saved, "--matcher", "notebook")
+    exact = sum(match == "exact" for _, _, match, _ in OUTPUTS)
+    assert (found["exact"], found["partial"]) == (exact, 0) == (4, 0)
+    assert found["counts"] == {"n": 8, "correct": 4, "wrong": 4, "unparsed": 0, "abstained": 0}
+    assert found["accuracy"]["value"] == 0.5
+
+
+def test_rescore_strictly(medtune: Run, saved: Path) -> None:
+    found = record(medtune, "rescore", saved)
+    assert found["matcher"] == "strict"
+    assert found["counts"] == {"n": 8, "correct": 3, "wrong": 1, "unparsed": 4, "abstained": 0}
+    assert found["answer_rate"]["value"] == 0.5
+    assert found["exact"] is None
+
+
+def test_rescore_shows_a_table(medtune: Run, saved: Path) -> None:
+    code, out, _ = medtune("rescore", saved)
+    assert code == 0
+    assert "37.5 %" in out  # 3 / 8
+
+
+def test_rescore_agrees_with_the_evaluation_it_reads(medtune: Run) -> None:
+    arguments = ("starter:recall", "--method", "generate", "--out", "e")
+    examined = record(medtune, "evaluate", "fake:biased", *arguments)
+    found = record(medtune, "rescore", "e/predictions.jsonl")
+    assert found["counts"] == examined["counts"]
+    assert found["accuracy"] == examined["accuracy"]
+
+
+def test_rescore_wants_texts(medtune: Run) -> None:
+    medtune("evaluate", "fake:noisy", "starter:recall", "--out", "e")
+    code, out, err = medtune("rescore", "e/predictions.jsonl", "--json")
+    assert (code, out) == (2, "")
+    assert "holds scores, no texts" in err
+    assert "--method generate" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        ("{", "not JSON"),
+        ("{}", "results"),
+        ('{"results": [{"opa": "x"}]}', "is missing"),
+        ('{"results": []}', "results"),
+    ],
+)
+def test_rescore_of_a_bad_file(
+    medtune: Run, tmp_path: Path, content: str | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "bad.json").write_text(content)
+    code, out, err = medtune("rescore", "bad.json", "--json")
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_prepare_writes_the_snapshot(medtune: Run, tmp_path: Path) -> None:
+    found = record(medtune, "prepare", "--out", "p")
+    data = tmp_path / "p" / "data"
+    assert found["kind"] == "snapshot"
+    assert json.loads((data / "manifest.json").read_text()) == found
+    assert (found["train"]["n"], [e["n"] for e in found["evaluated"]]) == (320, [80, 80])
+    for name, split in (("starter-train", "starter:train"), ("starter-recall", "starter:recall")):
+        rows = pyarrow.parquet.read_table(data / f"{name}.parquet").to_pylist()
+        assert [row["id"] for row in rows] == [q.id for q in load_split(split).questions]
+
+
+def test_prepare_gives_the_same_hash_again(medtune: Run) -> None:
+    first = record(medtune, "prepare", "--out", "a")
+    assert record(medtune, "prepare", "--out", "b") == first
+    less = record(medtune, "prepare", "--out", "c", "--set", "data.train_size=10")
+    assert less["train"]["n"] == 10
+    assert less["hash"] != first["hash"]
+
+
+def test_prepare_removes_what_is_also_evaluated(medtune: Run, tmp_path: Path) -> None:
+    rows = [
+        {"id": f"t{n}", "question": f"Which number is {n}?", "opa": f"{n}", "opb": f"{n + 1}",
+         "opc": f"{n + 2}", "opd": f"{n + 3}", "cop": 0}
+        for n in range(20, 30)
+    ]  # fmt: skip
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    # The same question with its options the other way round.
+    turned = rows[3] | {"id": "v1", "opa": "26", "opb": "25", "opc": "24", "opd": "23", "cop": 3}
+    other = rows[4] | {"id": "v2", "question": "Another stem?"}
+    (tmp_path / "val.jsonl").write_text(json.dumps(turned) + "\n" + json.dumps(other))
+    (tmp_path / "own.toml").write_text(
+        '[data]\ntrain = "file:train.jsonl"\nevaluate = ["file:val.jsonl"]\n'
+        "[data.columns]\nanswer_base = 0\n"
+    )
+    found = record(medtune, "prepare", "own.toml", "--out", "p")
+    assert found["train"]["n"] == 9
+    assert found["train"]["excluded"] == {"also evaluated": 1}
+    assert found["exclusions"]["file:train.jsonl"] == {"t23": "also evaluated"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.train_size=321", "train_size asks for 321"),
+        ("data.evaluate_size=81", "81 were asked for"),
+        ('data.evaluate=["starter:recall", "starter:recall"]', "named twice"),
+        ('data.evaluate=["starter:train"]', "every question also stands in an evaluated split"),
+        ('data.train="file:none.csv"', "does not exist"),
+    ],
+)
+def test_prepare_of_what_cannot_be_used(
+    medtune: Run, tmp_path: Path, setting: str, message: str
+) -> None:
+    code, out, err = medtune("prepare", "--set", setting, "--out", "p", "--json")
+    assert (code, out) == (2, "")
+    assert message in err
+    assert not (tmp_path / "p").exists()
+
+
+def test_prepare_shows_the_counts(medtune: Run) -> None:
+    code, out, err = medtune("prepare", "--out", "p")
+    assert code == 0
+    assert "320" in out
+    assert "snapshot" in err

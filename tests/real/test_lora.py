@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from medtune.core.config import Experiment
+from medtune.core.errors import AdapterError
+from medtune.core.progress import Silent
+from medtune.core.prompt import PromptStyle, fingerprint
+from medtune.data.snapshot import load_split
+from medtune.models import lora
+from medtune.models.card import read_card
+from medtune.models.door import open_model
+from medtune.models.head import AnswerHead
+from medtune.models.local import LocalModel
+from medtune.models.sources import ModelSource, resolve
+from medtune.training.finetune import fine_tune
+
+IDS = torch.tensor([[1, 500, 600, 700]])
+ROWS = torch.arange(4)
+
+
+@pytest.fixture
+def adapter(tiny: LocalModel, tmp_path: Path) -> Path:
+    """An adapter trained for a few large steps, so that it changes something."""
+    split = load_split("starter:train", size=16)
+    config = Experiment.model_validate(
+        {"training": {"epochs": 2, "batch_size": 4, "learning_rate": 5e-2}}
+    )
+    adapted = lora.Adapted(tiny, config.training.lora, seed=0)
+    fine_tune(adapted, config, split.questions, split.description, tmp_path / "run", Silent())
+    return tmp_path / "run" / "adapter"
+
+
+@torch.inference_mode()
+def logits(model: LocalModel) -> torch.Tensor:
+    out: torch.Tensor = AnswerHead(model.network)(IDS, ROWS)
+    return out
+
+
+def test_a_loaded_adapter_is_the_trained_one_and_peft_reads_it_too(
+    tiny: LocalModel, tiny_source: ModelSource, adapter: Path
+) -> None:
+    trained = logits(tiny)  # the adapter is still inside
+    plain = logits(LocalModel.load(tiny_source, "float32"))
+    loaded = lora.load(LocalModel.load(tiny_source, "float32"), adapter, None)
+    assert torch.allclose(logits(loaded), trained, atol=1e-5)
+    assert not torch.allclose(plain, trained, atol=1e-2)
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_source.folder)
+    with lora.quiet_upstream():
+        other = PeftModel.from_pretrained(base, str(adapter))
+    with torch.inference_mode():
+        assert torch.allclose(other(IDS).logits[0], trained, atol=1e-4)
+
+
+def test_the_card_says_what_it_was_trained_on(tiny_source: ModelSource, adapter: Path) -> None:
+    card = read_card(adapter)
+    model = LocalModel.load(tiny_source, "float32")
+    assert card.base_fingerprint == tiny_source.fingerprint
+    assert card.prompt_hash == fingerprint(PromptStyle(), model.render)
+    assert card.target == "text"
+
+
+def test_another_prompt_is_refused(tiny_source: ModelSource, adapter: Path) -> None:
+    other = PromptStyle(system="You are a pirate.")
+    with pytest.raises(AdapterError, match=r"trained with the prompt[\s\S]*leave the prompt out"):
+        open_model(tiny_source.name, adapter=adapter, style=other, dtype="float32")
+    open_model(tiny_source.name, adapter=adapter, style=PromptStyle(), dtype="float32")
+
+
+def test_another_chat_template_is_refused(
+    tiny_source: ModelSource, adapter: Path, tmp_path: Path
+) -> None:
+    assert tiny_source.folder is not None
+    model = LocalModel.load(tiny_source, "float32")
+    template = model.encoder.tokenizer.chat_template
+    model.encoder.tokenizer.chat_template = template.replace("<|im_start|>", "<|im_start|> ")
+    changed = fingerprint(PromptStyle(), model.render)
+    with pytest.raises(AdapterError, match="trained with the prompt"):
+        lora.load(model, adapter, changed)
+
+
+def test_another_base_is_refused(tiny_source: ModelSource, adapter: Path, tmp_path: Path) -> None:
+    assert tiny_source.folder is not None
+    shutil.copytree(tiny_source.folder, tmp_path / "other")
+    settings = json.loads((tmp_path / "other" / "config.json").read_text())
+    (tmp_path / "other" / "config.json").write_text(json.dumps({**settings, "rms_norm_eps": 1e-3}))
+    other = LocalModel.load(resolve(f"path:{tmp_path / 'other'}"), "float32")
+    with pytest.raises(AdapterError, match=r"was trained on path:.*the base here is path:"):
+        lora.load(other, adapter, None)
+
+
+def test_changed_weights_are_refused(tiny_source: ModelSource, adapter: Path) -> None:
+    file = adapter / "adapter_model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(AdapterError, match="changed after training"):
+        open_model(tiny_source.name, adapter=adapter, dtype="float32")
+
+
+def test_initial_layers_depend_on_the_seed_alone(tiny_source: ModelSource) -> None:
+    settings = Experiment().training.lora
+    first = lora.Adapted(LocalModel.load(tiny_source, "float32"), settings, seed=3).parameters
+    torch.manual_seed(12345)
+    again = lora.Adapted(LocalModel.load(tiny_source, "float32"), settings, seed=3).parameters
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_the_notebooks_counts_of_trainable_weights(source: ModelSource) -> None:
+    adapted = lora.Adapted(LocalModel.load(source, "bfloat16"), Experiment().training.lora, 0)
+    assert sum(p.numel() for p in adapted.parameters.values()) == 4_884_480
+    assert adapted.total_parameters == 139_399_488

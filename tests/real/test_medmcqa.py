@@ -1,0 +1,95 @@
+"""On the real files, where they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medtune.analysis.examine import Exam, examine
+from medtune.answers.parse import parse
+from medtune.core.errors import EmptySplitError
+from medtune.core.progress import Silent
+from medtune.core.prompt import PromptStyle
+from medtune.core.records import Outcome
+from medtune.data.overlap import without_overlap
+from medtune.data.snapshot import load_split
+from medtune.models.fake import FakeModel
+from medtune.models.local import LocalModel
+from medtune.recipes.rescore import rescore
+
+
+def test_validation_is_read_whole(real_data: Path) -> None:
+    split = load_split(f"file:{real_data}/medmcqa_validation.parquet")
+    assert split.answer_base == 0
+    assert split.description.n + sum(split.description.excluded.values()) == 4183
+    assert set(split.description.excluded) <= {"duplicate options", "empty option", "empty stem"}
+    assert split.description.n > 4100
+
+
+def test_always_answering_a_scores_32_per_cent(real_data: Path) -> None:
+    split = load_split(f"file:{real_data}/medmcqa_validation.parquet")
+    exam = Exam(split.questions, split.description, PromptStyle(), "letter", "sum")
+    record, predictions = examine(FakeModel("constant", {}), exam, "A", parse, Silent())
+    assert record.accuracy.value == pytest.approx(0.322, abs=0.002)
+    assert record.majority_letter == "A"
+    assert record.majority.value == record.accuracy.value
+    assert {p.chosen for p in predictions} == {0}
+
+
+def test_train_rows_with_equal_options_are_left_out_and_counted(real_data: Path) -> None:
+    split = load_split(f"file:{real_data}/medmcqa_train.parquet")
+    assert split.answer_base == 0
+    assert 240 <= split.description.excluded["duplicate options"] <= 290
+    assert split.description.n + sum(split.description.excluded.values()) == 75_129
+    validation = load_split(f"file:{real_data}/medmcqa_validation.parquet")
+    kept, removed = without_overlap(split.questions, validation.questions)
+    assert len(removed) + len(kept) == split.description.n
+    assert 0 < len(removed) < 100
+
+
+def test_the_unlabelled_test_split_cannot_be_examined(real_data: Path) -> None:
+    with pytest.raises(EmptySplitError, match=r"\d+ × no label"):
+        load_split(f"file:{real_data}/medmcqa_test_nolabel.parquet")
+
+
+def test_pubmedqa_has_three_options(real_data: Path) -> None:
+    split = load_split(f"file:{real_data}/pubmedqa_labeled.parquet")
+    assert split.description.n == 1000
+    assert {q.options for q in split.questions} == {("yes", "no", "maybe")}
+
+
+def test_the_notebooks_30_per_cent_read_line_by_line(real_data: Path) -> None:
+    file = real_data / "notebook_evaluation.json"
+    lenient, strict = rescore(file, "notebook"), rescore(file, "strict")
+    assert (lenient.counts.correct, lenient.exact, lenient.partial) == (6, 6, 0)
+    assert (strict.counts.correct, strict.counts.unparsed, strict.counts.wrong) == (4, 4, 12)
+    assert (lenient.accuracy.low, lenient.accuracy.high) == pytest.approx((0.145, 0.519), abs=5e-4)
+
+
+def test_the_strict_parser_reads_the_right_four(real_data: Path) -> None:
+    results = json.loads((real_data / "notebook_evaluation.json").read_text())["results"]
+    outcomes = {
+        r["ground_truth"]: parse(r["prediction"], [r[k] for k in ("opa", "opb", "opc", "opd")])
+        for r in results
+    }
+    by_outcome: dict[Outcome, set[str]] = {}
+    for r in results:
+        truth = r["ground_truth"]
+        by_outcome.setdefault(outcomes[truth].outcome(r["cop"]), set()).add(truth)
+    assert by_outcome[Outcome.CORRECT] == {
+        "Watch and wait strategy",
+        "Ganciclovir",
+        "Respiratory paralysis",
+        "lymphocyte-predominant Hodgkin disease (HD)",
+    }
+    assert by_outcome[Outcome.UNPARSED] == {"Sodium lactate", "Alpo's syndrome", "All", "Brain"}
+
+
+def test_the_embedded_model_is_near_chance_in_letters(model: LocalModel, real_data: Path) -> None:
+    split = load_split(f"file:{real_data}/medmcqa_validation.parquet", size=120)
+    exam = Exam(split.questions, split.description, PromptStyle(), "letter", "sum")
+    record, _ = examine(model, exam, "base", parse, Silent())
+    assert record.accuracy.low < 0.322 < record.accuracy.high + 0.1
+    assert record.counts.unparsed == 0

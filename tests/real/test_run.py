@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from medtune.core.config import Experiment
+from medtune.core.errors import FolderError
+from medtune.core.folder import locked
+from medtune.core.progress import Silent
+from medtune.core.records import EvaluationRecord, RunRecord
+from medtune.models.sources import ModelSource
+from medtune.recipes.run import run
+
+
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def small(tiny_source: ModelSource, **training: object) -> Experiment:
+    return Experiment.model_validate(
+        {
+            "name": "small",
+            "model": {"source": tiny_source.name, "dtype": "float32"},
+            "data": {"train_size": 16, "evaluate_size": 8},
+            "training": {"epochs": 1, "batch_size": 8, **training},
+            "evaluation": {"max_new_tokens": 4},
+        }
+    )
+
+
+def test_the_whole_job_leaves_a_whole_folder(tiny_source: ModelSource, tmp_path: Path) -> None:
+    record = run(small(tiny_source), tmp_path, Silent())
+    assert len(record.evaluations) == 12  # 2 splits x 3 methods x (base, tuned)
+    assert len(record.comparisons) == 6
+    expected = [
+        "experiment.toml",
+        "record.json",
+        "report.html",
+        "data/manifest.json",
+        "data/starter-train.parquet",
+        "data/starter-recall.parquet",
+        "adapter/adapter_model.safetensors",
+        "adapter/adapter_config.json",
+        "adapter/medtune.json",
+        "eval/base-starter-recall-cloze/predictions.jsonl",
+        "eval/tuned-starter-transfer-generate/record.json",
+    ]
+    assert [name for name in expected if not (tmp_path / name).is_file()] == []
+    assert RunRecord.model_validate_json((tmp_path / "record.json").read_bytes()) == record
+    assert not list(tmp_path.rglob("*.part"))
+    base, tuned = record.evaluations[0], record.evaluations[6]
+    assert (base.label, tuned.label) == ("base", "tuned")
+    assert base.model.adapter is None
+    assert tuned.model.adapter == record.training.adapter_hash
+
+
+def test_what_did_not_change_is_not_run_again(tiny_source: ModelSource, tmp_path: Path) -> None:
+    run(small(tiny_source), tmp_path, Silent())
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("eval/*/predictions.jsonl")}
+    listener = Listener()
+    run(small(tiny_source), tmp_path, listener)
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert sum("still valid" in text for text in listener.said) == 13
+
+    # Another learning rate: the base keeps its results, the tuned model is examined again.
+    listener = Listener()
+    run(small(tiny_source, learning_rate=1e-4), tmp_path, listener)
+    assert sum("base" in text and "still valid" in text for text in listener.said) == 6
+    assert not any("tuned" in text and "still valid" in text for text in listener.said)
+
+
+def test_a_lost_adapter_is_trained_again(tiny_source: ModelSource, tmp_path: Path) -> None:
+    first = run(small(tiny_source), tmp_path, Silent())
+    (tmp_path / "adapter").rename(tmp_path / "elsewhere")
+    again = run(small(tiny_source), tmp_path, Silent())
+    assert again.training.adapter_hash == first.training.adapter_hash
+    assert (tmp_path / "adapter" / "medtune.json").is_file()
+
+
+def test_two_runs_in_one_folder_are_refused(tiny_source: ModelSource, tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(FolderError, match=f"in use.*{os.getpid()}"):
+        run(small(tiny_source), tmp_path, Silent())
+
+
+def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "medtune", "run", "--out", str(out), "--json"]
+    for setting in (
+        f"model.source={tiny_source.name}",
+        "model.dtype=float32",
+        "data.train_size=64",
+        "data.evaluate_size=4",
+        "training.epochs=20",
+        "training.batch_size=4",
+        "training.save_every=1000",
+        "evaluation.max_new_tokens=2",
+    ):
+        command += ["--set", setting]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    heard = ""
+    while "mask audit" not in heard:  # said just before the first step
+        line = process.stderr.readline()
+        assert line, heard
+        heard += line
+    time.sleep(1)  # a few of 320 steps
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 130, stderr
+    assert stdout == ""
+    assert "run the same command again" in stderr
+
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "going on from step" in done.stderr
+    record = RunRecord.model_validate(json.loads(done.stdout))
+    assert record.training.resumed_from is not None
+    assert len(record.training.losses) == record.training.steps == 320
+
+
+def test_a_read_only_folder_is_one_sentence_and_nothing_is_left(
+    tiny_source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Permission bits do not stop root, so the disk's answer is given here.
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(FolderError, match="read-only"):
+        run(small(tiny_source), tmp_path / "new", Silent())
+
+
+def test_a_disk_that_fills_up_during_the_run_says_so_and_loses_nothing(
+    tiny_source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(small(tiny_source), tmp_path, Silent())
+    good = tmp_path / "eval" / "base-starter-recall-cloze"
+    before = (good / "predictions.jsonl").read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FolderError, match="disk is full"):
+        run(small(tiny_source, learning_rate=1e-4), tmp_path, Silent())
+    assert (good / "predictions.jsonl").read_bytes() == before
+    assert EvaluationRecord.model_validate_json((good / "record.json").read_bytes())
+    assert not list(tmp_path.rglob("*.part"))

@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from medtune import cli
+from medtune.core.errors import CheckFailed, DataError, Interrupted
+from medtune.recipes import compare as compare_recipe
+from medtune.recipes import evaluate as evaluate_recipe
+from medtune.recipes import prepare as prepare_recipe
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def medtune(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Run:
+    """Run the command line in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([str(argument) for argument in arguments])
+        code = exit_.value.code
+        assert isinstance(code, int)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out, err
+
+    return run
+
+
+def raising(error: BaseException) -> Callable[..., NoReturn]:
+    def recipe(*arguments: Any, **settings: Any) -> NoReturn:
+        raise error
+
+    return recipe
+
+
+def test_done_is_0(medtune: Run) -> None:
+    code, out, err = medtune("evaluate", "fake:oracle", "starter:recall", "--limit", 5)
+    assert code == 0
+    assert "starter:recall" in out
+    assert "100.0" in out
+    assert "predictions" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (CheckFailed("accuracy fell"), 1, "error: accuracy fell"),
+        (DataError("no rows", fix="add some"), 2, "error: no rows\nto do: add some"),
+        (Interrupted("stopped at step 3"), 130, "error: stopped at step 3"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_exit_codes(
+    medtune: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.setattr(compare_recipe, "compare", raising(error))
+    found, out, err = medtune("compare", "a", "b")
+    assert found == code
+    assert out == ""
+    assert message in err
+
+
+def test_an_error_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare_recipe, "compare", raising(AssertionError("a bug")))
+    with pytest.raises(AssertionError, match="a bug"):
+        cli.main(["compare", "a", "b"])
+
+
+@pytest.mark.parametrize("verb", ["", "run", "prepare", "evaluate", "compare", "rescore", "models"])
+def test_help_is_0_and_on_stdout(medtune: Run, verb: str) -> None:
+    code, out, err = medtune(*verb.split(), "--help")
+    assert code == 0
+    assert "Usage:" in out
+    assert err == ""
+
+
+def test_help_says_that_it_is_no_medical_advice(medtune: Run) -> None:
+    assert "not medical advice" in " ".join(medtune("--help")[1].split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Usage:"),
+        (("models",), "Usage:"),
+        (("evaluate",), "Missing"),
+        (("frobnicate",), "frobnicate"),
+        (("evaluate", "fake:oracle", "starter", "--limit", "many"), "--limit"),
+        (("evaluate", "fake:oracle", "starter", "--limit", "0"), "--limit"),
+        (("evaluate", "fake:oracle", "starter", "--method", "guess"), "guess"),
+        (("evaluate", "fake:oracle", "starter", "--frob"), "--frob"),
+        (("compare", "a"), "Missing"),
+        (("rescore", "x.json", "--matcher", "lenient"), "lenient"),
+    ],
+)
+def test_a_wrong_command_line_is_2_and_says_why(
+    medtune: Run, arguments: tuple[str, ...], message: str
+) -> None:
+    code, out, err = medtune(*arguments)
+    assert code == 2
+    assert message in out + err
+
+
+def test_json_is_one_document_and_nothing_else(medtune: Run) -> None:
+    code, out, err = medtune("evaluate", "fake:noisy", "starter:recall", "--json")
+    assert code == 0
+    record = json.loads(out)
+    assert record["kind"] == "evaluation"
+    assert record["counts"]["n"] == 80
+    assert set(record["accuracy"]) == {"value", "low", "high", "n"}
+    assert "fake:noisy · starter:recall · letter" in err  # the progress
+
+
+def test_json_stays_whole_when_nothing_is_done_again(medtune: Run) -> None:
+    arguments = ("evaluate", "fake:noisy", "starter:recall", "--json")
+    first = json.loads(medtune(*arguments)[1])
+    code, out, err = medtune(*arguments)
+    assert code == 0
+    assert json.loads(out) == first
+    assert "still valid" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (("gpt-9", "starter"), ["'gpt-9' names no model", "expected: embedded:"]),
+        (("fake:psychic", "starter"), ["'fake:psychic' names no model"]),
+        (("path:nowhere", "starter"), ["path:nowhere is no folder", "config.json"]),
+        (("fake:oracle", "medqa"), ["'medqa' names no dataset", "expected: starter"]),
+        (("fake:oracle", "starter:exam"), ["starter:exam: no such split", "recall"]),
+        (("fake:oracle", "file:none.csv"), ["none.csv does not exist"]),
+        (
+            ("fake:oracle", "starter:recall", "--limit", "81"),
+            ["starter:recall has 80 usable questions, 81 were asked for"],
+        ),
+        (
+            ("fake:oracle", "starter:recall", "--shots", "2"),
+            ["--shots 2 without --shots-from", "starter:train"],
+        ),
+        (
+            ("fake:oracle", "starter:recall", "--shots", "321", "--shots-from", "starter:train"),
+            ["--shots 321, but starter:train has 320 labelled", "fewer shots"],
+        ),
+        (
+            ("fake:oracle", "starter:recall", "--shots", "1", "--shots-from", "starter:recall"),
+            ["--shots 1, but starter:recall has 0 labelled"],
+        ),
+        (
+            ("fake:oracle", "starter:recall", "--adapter", "nowhere"),
+            ["nowhere is no adapter of medtune's", "medtune.json is missing"],
+        ),
+        (
+            ("fake:oracle", "starter:recall", "--map", "stern=question"),
+            ["data.columns.stern: unknown key; did you mean stem?"],
+        ),
+        (("fake:oracle", "starter:recall", "--map", "stem"), ["expected key=value"]),
+    ],
+)
+def test_bad_input_of_evaluate(
+    medtune: Run, arguments: tuple[str, ...], messages: list[str]
+) -> None:
+    code, out, err = medtune("evaluate", *arguments)
+    assert code == 2
+    assert out == ""
+    for message in messages:
+        assert message in err
+    assert not Path("runs").exists()
+
+
+def test_an_empty_folder_is_no_adapter(medtune: Run, tmp_path: Path) -> None:
+    code, _, err = medtune("evaluate", "fake:oracle", "starter", "--adapter", tmp_path)
+    assert code == 2
+    assert "no adapter of medtune's" in err
+
+
+def test_compare_of_what_is_no_evaluation(medtune: Run, tmp_path: Path) -> None:
+    medtune("evaluate", "fake:oracle", "starter:recall", "--limit", 5, "--out", "good")
+    for arguments in [("good", "nowhere"), (tmp_path, "good")]:
+        code, out, err = medtune("compare", *arguments)
+        assert code == 2
+        assert out == ""
+        assert "holds no evaluation" in err
+
+
+def test_an_out_that_cannot_be_a_folder(medtune: Run, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    for out in ("taken", "taken/inside"):
+        code, _, err = medtune("evaluate", "fake:oracle", "starter", "--limit", 1, "--out", out)
+        assert code == 2
+        assert "cannot write" in err
+
+
+def test_columns_are_mapped(medtune: Run, tmp_path: Path) -> None:
+    rows = ["Frage,eins,zwei,Lösung,Nr", "Which?,Yes,No,1,x1", "What?,This,That,2,x2"]
+    (tmp_path / "own.csv").write_text("\n".join(rows))
+    code, out, _ = medtune(
+        *("evaluate", "fake:oracle", "file:own.csv", "--json", "--out", "own"),
+        *("--map", "stem=Frage", "--map", "options=eins, zwei"),
+        *("--map", "answer=Lösung", "--map", "answer_base=1", "--map", "id=Nr"),
+    )
+    assert code == 0
+    assert json.loads(out)["letters_right"] == {"A": 1, "B": 1}
+    lines = (tmp_path / "own" / "predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["x1", "x2"]
+
+
+@pytest.mark.parametrize("name", ['the "stem"', "a\\b", "2024", "true", "[x]", "it's"])
+def test_a_column_may_have_any_name(medtune: Run, tmp_path: Path, name: str) -> None:
+    row = {name: "Which?", "o1": "Yes", "o2": "No", "key": "Yes"}
+    (tmp_path / "own.jsonl").write_text(json.dumps(row))
+    code, _, err = medtune(
+        *("evaluate", "fake:oracle", "file:own.jsonl", "--map", f"stem={name}"),
+        *("--map", "options=o1,o2", "--map", "answer=key"),
+    )
+    assert code == 0, err
+
+
+def test_a_mapped_column_that_does_not_exist(medtune: Run, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("question,opa,opb,opc,opd,cop\nWhich?,a,b,c,d,0")
+    code, _, err = medtune("evaluate", "fake:oracle", "file:own.csv", "--map", "stem=Frage")
+    assert code == 2
+    assert "lacks the column Frage" in err
+
+
+def test_evaluate_hands_everything_on(medtune: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[evaluate_recipe.EvaluateOptions] = []
+
+    def recipe(options: evaluate_recipe.EvaluateOptions, folder: Path, progress: object) -> None:
+        seen.append(options)
+        assert folder == Path("runs/eval/fake-oracle-starter-recall-cloze")
+        raise CheckFailed("enough")
+
+    monkeypatch.setattr(evaluate_recipe, "evaluate", recipe)
+    code, _, _ = medtune(
+        *("evaluate", "fake:oracle", "starter:recall", "--method", "cloze", "--limit", 7),
+        *("--shots", 3, "--shots-from", "starter", "--normalization", "token", "--form", "text"),
+        *("--max-new-tokens", 9, "--dtype", "float32", "--batch", 5),
+    )
+    assert code == 1
+    (options,) = seen
+    assert (options.model, options.data, options.method) == (
+        "fake:oracle",
+        "starter:recall",
+        "cloze",
+    )
+    assert (options.limit, options.shots, options.shots_from) == (7, 3, "starter")
+    assert (options.settings.normalization, options.settings.max_new_tokens) == ("token", 9)
+    assert (options.dtype, options.batch, options.form) == ("float32", 5, "text")
+
+
+def test_folders_are_named_after_what_was_examined(medtune: Run, tmp_path: Path) -> None:
+    medtune("evaluate", "fake:oracle", "starter:recall", "--limit", 3)
+    medtune("evaluate", "fake:oracle", "starter:recall", "--limit", 3, "--method", "generate")
+    assert sorted(path.name for path in (tmp_path / "runs" / "eval").iterdir()) == [
+        "fake-oracle-starter-recall-generate",
+        "fake-oracle-starter-recall-letter",
+    ]
+
+
+def test_every_fault_of_an_experiment_is_listed(medtune: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text(
+        'name = "Bad Name"\n[training]\nepochs = 0\nlearing_rate = 1.0\n[model]\ndtype = "int3"\n'
+    )
+    code, out, err = medtune("run", "bad.toml", "--set", "trainig.epochs=2", "--set", "nonsense")
+    assert code == 2
+    assert out == ""
+    assert "bad.toml: 6 faults" in err
+    assert "name: found 'Bad Name'" in err
+    assert "training.epochs: found 0" in err
+    assert "training.learing_rate: unknown key; did you mean learning_rate?" in err
+    assert "model.dtype: found 'int3'" in err
+    assert "trainig: unknown key; did you mean training?" in err
+    assert "--set nonsense: expected key=value" in err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("epochs = ", "not TOML"),
+        ('recipe = "pretrain"', "recipe: found 'pretrain', expected 'finetune' or 'notebook'"),
+        (None, "no such file"),
+    ],
+)
+def test_an_experiment_that_is_none(
+    medtune: Run, tmp_path: Path, content: str | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "bad.toml").write_text(content)
+    code, _, err = medtune("run", "bad.toml")
+    assert code == 2
+    assert message in err
+
+
+@pytest.mark.parametrize("verb", ["run", "prepare"])
+def test_an_unknown_set_key_has_a_hint(medtune: Run, verb: str) -> None:
+    code, _, err = medtune(verb, "--set", "training.epoch=2")
+    assert code == 2
+    assert "training.epoch: unknown key; did you mean epochs?" in err
+
+
+def test_the_notebooks_experiment_is_not_prepared_in_parts(medtune: Run, tmp_path: Path) -> None:
+    (tmp_path / "notebook.toml").write_text('recipe = "notebook"')
+    code, _, err = medtune("prepare", "notebook.toml")
+    assert code == 2
+    assert "medtune run" in err
+
+
+def test_settings_change_the_folder(medtune: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders: list[Path] = []
+
+    def recipe(experiment: object, folder: Path, progress: object) -> None:
+        folders.append(folder)
+        raise CheckFailed("enough")
+
+    monkeypatch.setattr(prepare_recipe, "prepare", recipe)
+    medtune("prepare")
+    medtune("prepare", "--set", "training.epochs=2")
+    medtune("prepare", "--out", "own")
+    assert folders[0].parent == folders[1].parent == Path("runs")
+    assert all(folder.name.startswith("quickstart-") for folder in folders[:2])
+    assert folders[0] != folders[1]
+    assert folders[2] == Path("own")
+
+
+def test_models_list(medtune: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MEDTUNE_CACHE", str(tmp_path / "cache"))
+    code, out, err = medtune("models", "list", "--json")
+    assert code == 0
+    assert err == ""
+    listed = json.loads(out)
+    assert listed["kind"] == "models"
+    assert listed["cache"] == str(tmp_path / "cache")
+    assert listed["models"][0]["name"] == "embedded:smollm2-135m"
+    assert listed["models"][0]["state"] in {"installed", "missing"}
+    code, out, _ = medtune("models", "list")
+    assert code == 0
+    assert "embedded:smollm2-135m" in "".join(out.split())
+
+
+def test_models_info_of_a_fake(medtune: Run) -> None:
+    code, out, _ = medtune("models", "info", "fake:oracle", "--json")
+    assert code == 0
+    assert json.loads(out)["state"] == "ready"
+
+
+def test_models_info_of_nothing(medtune: Run) -> None:
+    code, out, err = medtune("models", "info", "gpt-9", "--json")
+    assert (code, out) == (2, "")
+    assert "'gpt-9' names no model" in err

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from medtune.analysis.compare import compare
+from medtune.analysis.examine import Exam, examine
+from medtune.answers.parse import parse
+from medtune.core.progress import Silent
+from medtune.core.prompt import PromptStyle
+from medtune.core.provenance import provenance
+from medtune.core.records import (
+    Counts,
+    EvaluationRecord,
+    Method,
+    ModelInfo,
+    ModelList,
+    Prediction,
+    Proportion,
+    Question,
+    RescoreRecord,
+    SplitDescription,
+)
+from medtune.models.fake import FakeModel
+from medtune.terminal import Terminal, show
+
+Capture = pytest.CaptureFixture[str]
+Evaluation = tuple[EvaluationRecord, list[Prediction]]
+
+QUESTIONS = [
+    Question(id=f"q{n}", stem="Which?", options=("Yes", "No", "Maybe", "Never"), answer=n % 3)
+    for n in range(30)
+]
+
+
+def evaluation(kind: str, source: str = "starter:recall", method: Method = "letter") -> Evaluation:
+    model = FakeModel(kind, {q.id: q.answer_text for q in QUESTIONS})
+    data = SplitDescription(source=source, n=30, excluded={}, hash="h")
+    exam = Exam(QUESTIONS, data, PromptStyle(), method, "byte")
+    return examine(model, exam, f"fake:{kind}", parse, Silent())
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_an_accuracy_is_never_shown_without_its_company(capsys: Capture) -> None:
+    show(evaluation("constant")[0])
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "…" not in out
+    # 10 of 30: Wilson 19.2-51.2 %; chance 1/4; the most frequent letter is right 10 times
+    for text in ("starter:recall", "letter", "fake:constant", "33.3", "19.2-51.2", "30", "25.0"):
+        assert text in out
+    assert re.search(r"33\.3 \([ABC]\)", out)
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_no_number_is_cut_in_a_narrow_terminal(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    show(evaluation("constant", "hub:openlifescienceai/medmcqa:validation", "cloze")[0])
+    out = capsys.readouterr().out
+    assert "19.2-51.2" in out
+    assert "33.3" in out
+
+
+def test_a_comparison_shows_counts_and_verdict(capsys: Capture) -> None:
+    record = compare(evaluation("constant"), evaluation("oracle"))
+    show(record)
+    out = flat(capsys.readouterr().out)
+    assert "both right 10, only fake:constant 0, only fake:oracle 20, neither 0" in out
+    assert record.verdict in out
+    assert "fake:constant 33.3 % (19.2-51.2)" in out
+
+
+@pytest.mark.parametrize(
+    "source", ["file:[a]/b.csv", "file:[/b].csv", "file:[red]x.csv", "file::x:.csv"]
+)
+def test_what_looks_like_markup_is_shown_as_it_is(capsys: Capture, source: str) -> None:
+    show(evaluation("constant", source)[0])
+    show(compare(evaluation("constant", source), evaluation("oracle", source)))
+    assert capsys.readouterr().out.count(source) == 3
+    show(rescored(source))
+    assert source in capsys.readouterr().out
+
+
+def rescored(file: str) -> RescoreRecord:
+    share = Proportion(value=0.3, low=0.145, high=0.519, n=20)
+    return RescoreRecord(
+        file=file,
+        matcher="notebook",
+        counts=Counts(n=20, correct=6, wrong=14, unparsed=0, abstained=0),
+        accuracy=share,
+        answer_rate=share.model_copy(update={"value": 1.0, "high": 1.0}),
+        exact=6,
+        partial=0,
+        provenance=provenance(),
+    )
+
+
+def test_a_rescored_file_is_shown_field_by_field(capsys: Capture) -> None:
+    show(rescored("evaluation.json"))
+    out = flat(capsys.readouterr().out)
+    assert "30.0 % (14.5-51.9), n = 20" in out
+    assert "counts.unparsed 0" in out
+    assert "exact 6" in out
+    assert "partial 0" in out
+    assert "provenance" not in out
+
+
+def test_models_are_listed(capsys: Capture) -> None:
+    ready = ModelInfo(name="embedded:x", state="ready", folder="/models/x", size_bytes=269_000_000)
+    missing = ModelInfo(
+        name="hub:[org]/y", state="missing", folder=None, size_bytes=None, note="pip install y"
+    )
+    show(ModelList(cache="/c", models=(ready, missing)))
+    out = flat(capsys.readouterr().out)
+    assert "embedded:x ready 269 MB /models/x" in out
+    assert "hub:[org]/y missing - pip install y" in out
+
+
+def test_messages_go_to_stderr_as_they_are(capsys: Capture) -> None:
+    long = "word " * 60
+    Terminal().say(f"[bold]x[/bold] {long}")
+    Terminal().error("file [/a] :warning: is broken\nto do: mend it")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"[bold]x[/bold] {long.strip()}" in err
+    assert "error: file [/a] :warning: is broken\nto do: mend it" in err
+    assert "\x1b" not in err
+
+
+def test_a_task_is_one_line_where_nobody_watches(capsys: Capture) -> None:
+    with Terminal().task("base · starter", 10, done=2) as bar:
+        for _ in range(8):
+            bar.advance(1, loss="0.5", speed="3.0 questions/s")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    for text in ("base · starter", "10/10", "loss 0.5", "3.0 questions/s"):
+        assert text in err
+
+
+def test_a_task_that_fails_still_ends_its_line(capsys: Capture) -> None:
+    def lose() -> None:
+        with Terminal().task("base", 2) as bar:
+            bar.advance()
+            raise ValueError("lost")
+
+    with pytest.raises(ValueError, match="lost"):
+        lose()
+    err = capsys.readouterr().err
+    assert "1/2" in err
+    assert err.endswith("\n")
