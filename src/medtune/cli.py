@@ -7,7 +7,8 @@ Exit codes: 0 done, 1 a check said no, 2 bad input, 130 interrupted.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -206,24 +207,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     The process edge: errors become one message on stderr and an exit code.
     """
-    sys.exit(_guarded(lambda: app(args=arguments, standalone_mode=False)))
-
-
-def _guarded(call: Callable[[], object]) -> int:
-    import click
-
     try:
-        result = call()
+        app(args=arguments)
     except MedtuneError as error:
         Terminal().error(str(error))
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (KeyboardInterrupt, click.Abort):
-        Terminal().error("interrupted")
-        return Interrupted.exit_code
-    return result if isinstance(result, int) else 0
+        sys.exit(error.exit_code)
+    except SystemExit as end:
+        if end.code == Interrupted.exit_code:
+            Terminal().error("interrupted")
+        raise
+    sys.exit(0)
 
 
 def _print(record: Record, json: bool) -> None:
@@ -258,9 +251,9 @@ def _mapping(pairs: list[str]) -> ColumnMapping:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if equals and key == "options":
-            value = "[" + ", ".join(f'"{name.strip()}"' for name in value.split(",")) + "]"
-        elif equals and not value.isdigit():
-            value = f'"{value}"'
+            value = dumps([name.strip() for name in value.split(",")], ensure_ascii=False)
+        elif equals and key != "answer_base":
+            value = dumps(value, ensure_ascii=False)
         settings.append(f"data.columns.{key}{equals}{value}")
     config = load_experiment(None, settings)
     assert isinstance(config, Experiment)

@@ -77,8 +77,11 @@ class Terminal:
 
 def _console(stderr: bool) -> Console:
     """Open a console; a pipe or a log file has no width of its own and gets a wide one."""
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=120)
+    # Names and texts of users are shown as they are: a path may look like markup.
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 120
+    return console
 
 
 def show(record: Record) -> None:

@@ -9,14 +9,19 @@ from pathlib import Path
 
 import pytest
 
+# Runs commands, separated by "+", in one process; after each, what it drew in goes to stderr.
 PROGRAM = """
 import sys
 from medtune.cli import main
-try:
-    main(sys.argv[1:])
-finally:
+line = " ".join(sys.argv[1:])
+for command in line.split(" + "):
+    try:
+        main(command.split())
+    except SystemExit as exit_:
+        code = exit_.code
     heavy = {"torch", "transformers", "peft", "accelerate", "datasets"} & set(sys.modules)
-    print("heavy:", *sorted(heavy), file=sys.stderr)
+    print("heavy:", code, *sorted(heavy), file=sys.stderr)
+sys.exit(code)
 """
 
 
@@ -40,40 +45,37 @@ def saved_outputs(folder: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--help",),
-        ("rescore", "evaluation.json"),
-        ("prepare", "--out", "p"),
-    ],
-)
-def test_torch_is_not_imported_where_it_is_not_needed(
-    tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
+def test_torch_is_not_imported_where_it_is_not_needed(tmp_path: Path) -> None:
     saved_outputs(tmp_path)
-    done = run(tmp_path, *arguments)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1] == "heavy:"
+    commands = [
+        "--help",
+        "rescore evaluation.json",
+        "evaluate fake:oracle starter:recall",
+        "evaluate fake:noisy starter:recall --method generate --out e",
+        "compare e e",
+        "prepare --out p",
+        "models list",
+    ]
+    done = run(tmp_path, " + ".join(commands))
+    found = [line for line in done.stderr.splitlines() if line.startswith("heavy:")]
+    assert dict(zip(commands, found, strict=True)) == dict.fromkeys(commands, "heavy: 0")
 
 
 def test_help_is_quick() -> None:
-    durations = []
     for _ in range(3):
         start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-c", "from medtune.cli import main; main(['--help'])"],
-            check=True,
-            capture_output=True,
-        )
-        durations.append(time.perf_counter() - start)
-    assert min(durations) < 0.5
+        program = "from medtune.cli import main; main(['--help'])"
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+        duration = time.perf_counter() - start
+        if duration < 0.5:
+            return
+    pytest.fail(f"the best of three took more than half a second, the last {duration:.2f} s")
 
 
 def test_an_evaluation_in_a_real_process(tmp_path: Path) -> None:
     done = run(tmp_path, "evaluate", "fake:oracle", "starter:recall", "--json")
     assert json.loads(done.stdout)["accuracy"]["value"] == 1.0
-    assert done.stderr.splitlines()[-1] == "heavy:"
+    assert done.stderr.splitlines()[-1] == "heavy: 0"
     assert "starter:recall · letter" in done.stderr
 
 
@@ -104,7 +106,7 @@ def test_offline_the_models_at_hand_are_listed(tmp_path: Path) -> None:
         },
     )
     assert done.returncode == 0
-    assert done.stderr.splitlines()[-1] == "heavy:"
+    assert done.stderr.splitlines()[-1] == "heavy: 0"
     assert [model["name"] for model in json.loads(done.stdout)["models"]] == [
         "embedded:smollm2-135m"
     ]

@@ -131,6 +131,13 @@ def _paired(
             expected="one method for both",
             fix="evaluate both with the same --method",
         )
+    if record_a.normalization != record_b.normalization:
+        raise PredictionsError(
+            f"{record_a.label} was scored per {record_a.normalization}, "
+            f"{record_b.label} per {record_b.normalization}",
+            expected="one normalization for both",
+            fix="evaluate both with the same --normalization",
+        )
     keys_a = {(p.id, p.options, p.answer): p for p in predictions_a}
     keys_b = {(p.id, p.options, p.answer): p for p in predictions_b}
     if keys_a.keys() != keys_b.keys():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from medtune.analysis.intervals import wilson
-from medtune.core.errors import DataError
+from medtune.core.errors import DataError, PredictionsError
 from medtune.core.folder import valid_record
 from medtune.core.ledger import RECORD, read_evaluation, write_evaluation
 from medtune.core.model import (
@@ -65,6 +65,13 @@ class Exam:
     """Form in which free answers are asked for."""
     max_new_tokens: int = 50
 
+    @property
+    def compared(self) -> Normalization | None:
+        """How continuations are compared: letters are one token each, texts have no scores."""
+        if self.method == "generate":
+            return None
+        return "sum" if self.method == "letter" else self.normalization
+
     def inputs(self, model: AnswerModel) -> str:
         """Hash everything that determines the result."""
         return content_hash(
@@ -73,7 +80,7 @@ class Exam:
                 self.data.hash,
                 fingerprint(self.style, model.render),
                 self.method,
-                None if self.method == "generate" else self.normalization,
+                self.compared,
                 [shot.model_dump(mode="json") for shot in self.shots],
                 [self.target, self.max_new_tokens] if self.method == "generate" else None,
             ]
@@ -135,8 +142,13 @@ def examined(
         FolderError: The folder cannot be written.
     """
     if valid_record(folder / RECORD, EvaluationRecord, exam.inputs(model)):
-        progress.say(f"{folder.name}: still valid")
-        return read_evaluation(folder)
+        try:
+            found = read_evaluation(folder)
+        except PredictionsError as error:
+            progress.say(f"{error.found}: examined again")
+        else:
+            progress.say(f"{folder.name}: still valid")
+            return found
     record, predictions = examine(model, exam, label, read, progress)
     write_evaluation(folder, record, predictions)
     return record, predictions
@@ -164,7 +176,7 @@ def summarize(
         data=exam.data,
         prompt_hash=fingerprint(exam.style, model.render),
         method=exam.method,
-        normalization=None if exam.method == "generate" else exam.normalization,
+        normalization=exam.compared,
         counts=counts,
         accuracy=wilson(counts.correct, counts.n),
         answer_rate=wilson(counts.correct + counts.wrong, counts.n),
@@ -229,9 +241,8 @@ def _score(model: AnswerModel, exam: Exam, chunk: Sequence[Question]) -> list[Pr
 
 
 def _scored(question: Question, scores: tuple[ContinuationScore, ...], exam: Exam) -> Prediction:
-    # Letters are one token each: nothing to normalise.
-    normalization = "sum" if exam.method == "letter" else exam.normalization
-    probabilities = option_probabilities(scores, normalization)
+    assert exam.compared is not None, "free text is not scored"
+    probabilities = option_probabilities(scores, exam.compared)
     chosen = probabilities.index(max(probabilities))
     mass = min(1.0, math.fsum(math.exp(s.logprob) for s in scores))
     return Prediction(

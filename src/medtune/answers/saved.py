@@ -12,6 +12,8 @@ from medtune.core.errors import PredictionsError
 from medtune.core.ledger import read_lines, read_predictions
 from medtune.core.records import Record
 
+OPTION_COLUMNS = ("opa", "opb", "opc", "opd")
+
 
 class SavedOutput(Record):
     """One output with its question's options."""
@@ -31,6 +33,10 @@ def read_outputs(path: Path) -> list[SavedOutput]:
     if path.suffix == ".jsonl":
         outputs = []
         for prediction in read_predictions(path):
+            if not 0 <= prediction.answer < len(prediction.options):
+                raise PredictionsError(
+                    f"{path} {prediction.id}: answer {prediction.answer} is outside the options"
+                )
             if prediction.text is None:
                 raise PredictionsError(
                     f"{path} holds scores, no texts (first: {prediction.id})",
@@ -52,6 +58,8 @@ def _notebook(path: Path) -> list[SavedOutput]:
     text = "\n".join(read_lines(path))
     try:
         results = json.loads(text)["results"]
+        if not results:
+            raise PredictionsError(f"{path} holds no results", expected="at least one output")
         return [_notebook_output(path, number, r) for number, r in enumerate(results)]
     except json.JSONDecodeError as error:
         raise PredictionsError(f"{path} is not JSON: {error}") from error
@@ -63,7 +71,10 @@ def _notebook(path: Path) -> list[SavedOutput]:
 
 
 def _notebook_output(path: Path, number: int, result: dict[str, object]) -> SavedOutput:
-    options = tuple(str(result[name]) for name in ("opa", "opb", "opc", "opd"))
+    for name in (*OPTION_COLUMNS, "prediction"):
+        if result[name] is None:
+            raise KeyError(name)
+    options = tuple(str(result[name]) for name in OPTION_COLUMNS)
     answer = _answer(result["cop"], options, str(result.get("ground_truth", "")))
     if answer is None:
         raise PredictionsError(

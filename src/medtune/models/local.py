@@ -25,7 +25,8 @@ from medtune.models.encode import ChatEncoder
 from medtune.models.head import AnswerHead, check_head
 from medtune.models.sources import ModelSource
 
-TOKEN_BUDGET = 4096
+TOKEN_BUDGET = 2048
+"""Positions in one forward pass of scoring; larger ones were slower on two cores (docs/log.md)."""
 HEAD_ROWS = 512
 """Rows of logits at once: 512 x 49,152 in fp32 are 100 MB."""
 
@@ -139,7 +140,7 @@ class LocalModel:
         prompts = self.encoder.prompts([r.messages for r in requests])
         answers: list[Generation] = [Generation("", 0, False)] * len(prompts)
         room = [len(p) + decoding.max_new_tokens for p in prompts]
-        for batch in within_budget(room, 2 * TOKEN_BUDGET, self.batch):
+        for batch in within_budget(room, 4 * TOKEN_BUDGET, self.batch):
             for index, answer in zip(
                 batch, self._generate_batch([prompts[i] for i in batch], decoding), strict=True
             ):

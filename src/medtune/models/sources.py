@@ -17,6 +17,7 @@ from medtune.models import embedded
 
 FAKES = ("oracle", "constant", "biased", "noisy")
 EXPECTED = f"embedded:{embedded.NAME}, hub:ORG/NAME[@REVISION], path:DIR or fake:{'|'.join(FAKES)}"
+SETTINGS = ("*.json", "*.jinja", "*.model", "*.txt")
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 
 
@@ -71,7 +72,7 @@ def _fetch(rest: str) -> Path:
             snapshot_download(
                 repository,
                 revision=revision or None,
-                allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"],
+                allow_patterns=[*SETTINGS, "*.safetensors"],
             )
         )
     except HFValidationError as error:
@@ -112,8 +113,7 @@ def _folder_fingerprint(folder: Path) -> str:
             expected="a folder in transformers' format: config.json, tokenizer, weights",
         )
     digest = hashlib.sha256()
-    small = sorted([*folder.glob("*.json"), *folder.glob("*.jinja")])
-    for path in small:
+    for path in sorted(file for pattern in SETTINGS for file in folder.glob(pattern)):
         digest.update(f"{path.name}\0".encode() + path.read_bytes())
     for path in sorted(file for pattern in WEIGHTS for file in folder.glob(pattern)):
         size = path.stat().st_size

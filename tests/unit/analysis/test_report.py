@@ -263,7 +263,7 @@ def test_a_good_run_needs_no_notes(plain: str) -> None:
 
 
 def test_notes_are_on_the_page(tmp_path: Path) -> None:
-    changes = {"mean_mass": 0.01, "letters_chosen": {"<C>": 30}}
+    changes: dict[str, Any] = {"mean_mass": 0.01, "letters_chosen": {"<C>": 30}}
     pair = [evaluation(label, ASKED, 30, "letter", **changes) for label in ("base", "tuned")]
     text = page(tmp_path, pair[:1], pair[1:])
     assert 'class="notes"' in text

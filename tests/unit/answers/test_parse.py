@@ -342,7 +342,7 @@ def test_an_options_own_text_is_that_option(options: list[str], data: st.DataObj
     assert parse(f"  {options[index]} ", options).chosen == index
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(OPTIONS)
 def test_a_dump_is_never_an_answer(options: list[str]) -> None:
     lettered = [f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False)]
@@ -351,7 +351,7 @@ def test_a_dump_is_never_an_answer(options: list[str]) -> None:
         assert parse("\n".join(lines), options).chosen is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(DRUGS, min_size=2, max_size=6, unique=True),
     st.sampled_from([", ", " ", "; ", " / ", " and ", " or "]),
@@ -363,7 +363,7 @@ def test_a_dump_on_one_line_is_never_an_answer(options: list[str], between: str)
     assert parse(letters, options).chosen is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.text() | st.lists(WORDS | MARKS).map(" ".join),
     OPTIONS,
@@ -377,7 +377,7 @@ def test_any_text_reads_as_an_option_or_as_none(text: str, options: list[str]) -
     assert reading.reason
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from("ABCDEFGHIJ"), st.integers(2, 10))
 def test_a_letter_beyond_the_options_is_unparsed(letter: str, count: int) -> None:
     options = [f"substance number {number}" for number in range(11, 11 + count)]
