@@ -17,7 +17,7 @@ check: setup          ## style, types, import directions, generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/cog --check -r README.md
+	$(BIN)/cog --check -I docs README.md
 
 setup: $(READY)       ## a virtual environment with pinned versions
 
@@ -28,7 +28,7 @@ $(READY): pyproject.toml constraints.txt Makefile
 	touch $(READY)
 
 docs: setup           ## rewrite the generated parts of the README
-	$(BIN)/cog -r README.md
+	$(BIN)/cog -r -I docs README.md
 
 lock: setup           ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt

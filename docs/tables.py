@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 from medtune.core.records import EvaluationRecord, RunRecord
+from medtune.terminal import show
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -36,6 +39,15 @@ def results_table() -> str:
             f"{100 * base.chance:.0f} | {100 * base.majority.value:.0f} |"
         )
     return "\n".join(lines)
+
+
+def run_output() -> str:
+    """Print the quoted run as `medtune run` does."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        show(quickstart())
+    lines = [line.rstrip() for line in out.getvalue().strip().splitlines()]
+    return "```\n" + "\n".join(lines) + "\n```"
 
 
 def run_line() -> str:

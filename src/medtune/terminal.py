@@ -89,8 +89,10 @@ def show(record: Record) -> None:
     console = _console(stderr=False)
     if isinstance(record, RunRecord):
         console.print(_evaluations(record.evaluations))
+        primary = record.evaluations[0].method
         for comparison in record.comparisons:
-            _verdict(console, comparison)
+            if comparison.method == primary:
+                _verdict(console, comparison)
         console.print(
             f"{record.name}: {record.duration_s:.0f} s, "
             f"peak memory {record.peak_memory_bytes / GIB:.2f} GiB"

@@ -72,6 +72,8 @@ def prepare(progress: Progress | None = None) -> Path:
         with FileLock(f"{target}.lock"):
             if target.is_dir():
                 return target
+            for left in target.parent.glob(f".{target.name}.*/"):
+                shutil.rmtree(left)  # of a conversion that was killed; the lock is ours
             (progress or Silent()).say(f"converting embedded:{NAME} once (about 20 s)")
             check_file(source)
             staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
