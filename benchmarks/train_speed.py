@@ -23,7 +23,8 @@ from medtune.core.provenance import installed_version, provenance
 from medtune.core.records import Question
 from medtune.data.snapshot import load_split
 from medtune.data.sources import Row
-from medtune.models.local import LocalModel, best_device, choose_dtype
+from medtune.models.device import best_device, choose_dtype
+from medtune.models.local import LocalModel
 from medtune.models.lora import Adapted
 from medtune.models.sources import ModelSource, resolve
 from medtune.recipes import notebook

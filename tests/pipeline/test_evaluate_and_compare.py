@@ -2,40 +2,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import CommandLine
 
-from medtune import cli
 from medtune.data.snapshot import load_split
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def medtune(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Run:
-    """Run the command line in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            cli.main([str(argument) for argument in arguments])
-        assert isinstance(exit_.value.code, int)
-        out, err = capsys.readouterr()
-        return exit_.value.code, out, err
-
-    return run
-
-
-def record(medtune: Run, *arguments: object) -> dict[str, Any]:
-    code, out, err = medtune(*arguments, "--json")
-    assert code == 0, err
-    found: dict[str, Any] = json.loads(out)
-    return found
 
 
 def predictions(folder: Path) -> list[dict[str, Any]]:
@@ -55,8 +28,8 @@ def write_rows(path: Path, order: tuple[int, ...]) -> str:
 
 @pytest.mark.parametrize("method", ["letter", "cloze", "generate"])
 @pytest.mark.parametrize("split", ["train", "recall", "transfer"])
-def test_the_oracle_scores_everything(medtune: Run, split: str, method: str) -> None:
-    found = record(medtune, "evaluate", "fake:oracle", f"starter:{split}", "--method", method)
+def test_the_oracle_scores_everything(medtune: CommandLine, split: str, method: str) -> None:
+    found = medtune.record("evaluate", "fake:oracle", f"starter:{split}", "--method", method)
     assert found["accuracy"]["value"] == 1.0
     assert found["counts"]["n"] == {"train": 320, "recall": 80, "transfer": 80}[split]
     assert found["counts"]["unparsed"] == 0
@@ -64,24 +37,24 @@ def test_the_oracle_scores_everything(medtune: Run, split: str, method: str) -> 
     assert found["chance"] == pytest.approx(0.25)
 
 
-def test_the_fakes_behave_alike_in_every_order(medtune: Run, tmp_path: Path) -> None:
+def test_the_fakes_behave_alike_in_every_order(medtune: CommandLine, tmp_path: Path) -> None:
     noisy: dict[str, set[str]] = {}
     for order in list(itertools.permutations(range(4)))[::5]:
         data = write_rows(tmp_path / "own.jsonl", order)
-        constant = record(medtune, "evaluate", "fake:constant", data, "--out", "constant")
+        constant = medtune.record("evaluate", "fake:constant", data, "--out", "constant")
         share_of_a = constant["letters_right"]["A"] / 80
         assert constant["accuracy"]["value"] == pytest.approx(share_of_a)
         assert constant["letters_chosen"] == {"A": 80}
-        assert record(medtune, "evaluate", "fake:oracle", data)["accuracy"]["value"] == 1.0
-        record(medtune, "evaluate", "fake:noisy", data, "--out", "noisy")
+        assert medtune.record("evaluate", "fake:oracle", data)["accuracy"]["value"] == 1.0
+        medtune.record("evaluate", "fake:noisy", data, "--out", "noisy")
         for row in predictions(tmp_path / "noisy"):
             noisy.setdefault(row["id"], set()).add(row["options"][row["chosen"]])
     assert len(noisy) == 80
     assert {len(texts) for texts in noisy.values()} == {1}
 
 
-def test_what_is_written_adds_up(medtune: Run, tmp_path: Path) -> None:
-    found = record(medtune, "evaluate", "fake:biased", "starter:transfer", "--out", "e")
+def test_what_is_written_adds_up(medtune: CommandLine, tmp_path: Path) -> None:
+    found = medtune.record("evaluate", "fake:biased", "starter:transfer", "--out", "e")
     assert json.loads((tmp_path / "e" / "record.json").read_text()) == found
     rows = predictions(tmp_path / "e")
     correct = [row for row in rows if row["outcome"] == "correct"]
@@ -93,32 +66,33 @@ def test_what_is_written_adds_up(medtune: Run, tmp_path: Path) -> None:
     assert len({row["id"] for row in rows}) == len(rows)
 
 
-def test_limit_takes_the_first_questions(medtune: Run, tmp_path: Path) -> None:
-    found = record(medtune, "evaluate", "fake:noisy", "starter:recall", "--limit", 9, "--out", "e")
+def test_limit_takes_the_first_questions(medtune: CommandLine, tmp_path: Path) -> None:
+    found = medtune.record("evaluate", "fake:noisy", "starter:recall", "--limit", 9, "--out", "e")
     first = load_split("starter:recall").questions[:9]
     assert [row["id"] for row in predictions(tmp_path / "e")] == [q.id for q in first]
     assert found["counts"]["n"] == 9
 
 
-def test_shots_are_part_of_what_was_examined(medtune: Run) -> None:
+def test_shots_are_part_of_what_was_examined(medtune: CommandLine) -> None:
     common = ("evaluate", "fake:noisy", "starter:recall", "--out", "e")
-    plain = record(medtune, *common)
-    shot = record(medtune, *common, "--shots", 3, "--shots-from", "starter:train")
-    again = record(medtune, *common, "--shots", 3, "--shots-from", "starter:train")
+    plain = medtune.record(*common)
+    shot = medtune.record(*common, "--shots", 3, "--shots-from", "starter:train")
+    again = medtune.record(*common, "--shots", 3, "--shots-from", "starter:train")
     assert plain["inputs"] != shot["inputs"]
     assert again == shot
 
 
-def test_all_labelled_questions_may_be_shots(medtune: Run) -> None:
-    found = record(
-        medtune,
+def test_all_labelled_questions_may_be_shots(medtune: CommandLine) -> None:
+    found = medtune.record(
         *("evaluate", "fake:oracle", "starter:recall", "--limit", 2),
         *("--shots", 320, "--shots-from", "starter:train"),
     )
     assert found["accuracy"]["value"] == 1.0
 
 
-def test_a_second_run_does_nothing_and_a_changed_one_runs(medtune: Run, tmp_path: Path) -> None:
+def test_a_second_run_does_nothing_and_a_changed_one_runs(
+    medtune: CommandLine, tmp_path: Path
+) -> None:
     first = ("evaluate", "fake:noisy", "starter:recall", "--out", "e")
     medtune(*first)
     before = (tmp_path / "e" / "record.json").stat().st_mtime_ns
@@ -129,7 +103,7 @@ def test_a_second_run_does_nothing_and_a_changed_one_runs(medtune: Run, tmp_path
     assert "still valid" not in err
 
 
-def test_a_cut_file_is_mended_by_evaluating_again(medtune: Run, tmp_path: Path) -> None:
+def test_a_cut_file_is_mended_by_evaluating_again(medtune: CommandLine, tmp_path: Path) -> None:
     arguments = ("evaluate", "fake:noisy", "starter:recall", "--out", "e")
     medtune(*arguments)
     path = tmp_path / "e" / "predictions.jsonl"
@@ -142,7 +116,7 @@ def test_a_cut_file_is_mended_by_evaluating_again(medtune: Run, tmp_path: Path) 
     assert path.read_text() == whole
 
 
-def test_a_folder_that_is_in_use_is_refused(medtune: Run, tmp_path: Path) -> None:
+def test_a_folder_that_is_in_use_is_refused(medtune: CommandLine, tmp_path: Path) -> None:
     from medtune.core.folder import locked
 
     with locked(tmp_path / "e"):
@@ -151,23 +125,23 @@ def test_a_folder_that_is_in_use_is_refused(medtune: Run, tmp_path: Path) -> Non
     assert "in use by another run" in err
 
 
-def test_compare_finds_the_better_model(medtune: Run) -> None:
+def test_compare_finds_the_better_model(medtune: CommandLine) -> None:
     for kind in ("constant", "oracle"):
         medtune("evaluate", f"fake:{kind}", "starter:recall", "--out", kind)
-    found = record(medtune, "compare", "constant", "oracle")
+    found = medtune.record("compare", "constant", "oracle")
     right = found["both"]
     assert (found["n"], found["only_a"], found["neither"]) == (80, 0, 0)
     assert found["only_b"] == 80 - right
     assert found["difference"] == pytest.approx(1 - right / 80)
     assert "fake:oracle is better than fake:constant" in found["verdict"]
-    back = record(medtune, "compare", "oracle", "constant")
+    back = medtune.record("compare", "oracle", "constant")
     assert "fake:constant is worse than fake:oracle" in back["verdict"]
 
 
-def test_compare_says_when_nothing_can_be_told(medtune: Run) -> None:
+def test_compare_says_when_nothing_can_be_told(medtune: CommandLine) -> None:
     for kind in ("constant", "noisy"):
         medtune("evaluate", f"fake:{kind}", "starter:recall", "--out", kind, "--limit", 20)
-    found = record(medtune, "compare", "constant", "noisy")
+    found = medtune.record("compare", "constant", "noisy")
     assert found["verdict"].startswith("No detectable change")
     code, out, _ = medtune("compare", "constant", "noisy")
     assert code == 0  # no verdict is a failure
@@ -175,7 +149,7 @@ def test_compare_says_when_nothing_can_be_told(medtune: Run) -> None:
 
 
 def test_compare_reads_free_answers_that_name_no_option(
-    medtune: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    medtune: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from medtune.core.model import Generation
     from medtune.models.fake import FakeModel
@@ -186,15 +160,15 @@ def test_compare_reads_free_answers_that_name_no_option(
     )
     medtune("evaluate", "fake:oracle", "starter:recall", "--method", "generate", "--out", "b")
     assert {row["outcome"] for row in predictions(tmp_path / "b")} == {"unparsed"}
-    found = record(medtune, "compare", "a", "b")
+    found = medtune.record("compare", "a", "b")
     assert found["accuracy_b"]["value"] == 0.0
 
 
-def test_compare_reads_questions_without_a_subject(medtune: Run, tmp_path: Path) -> None:
+def test_compare_reads_questions_without_a_subject(medtune: CommandLine, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "own.jsonl", (0, 1, 2, 3))
     for kind in ("constant", "oracle"):
         medtune("evaluate", f"fake:{kind}", data, "--out", kind)
-    assert record(medtune, "compare", "constant", "oracle")["n"] == 80
+    assert medtune.record("compare", "constant", "oracle")["n"] == 80
 
 
 @pytest.mark.parametrize(
@@ -206,7 +180,7 @@ def test_compare_reads_questions_without_a_subject(medtune: Run, tmp_path: Path)
     ],
 )
 def test_compare_refuses_what_cannot_be_paired(
-    medtune: Run, changes: tuple[str, ...], message: str
+    medtune: CommandLine, changes: tuple[str, ...], message: str
 ) -> None:
     medtune("evaluate", "fake:oracle", "starter:recall", "--out", "a")
     medtune("evaluate", "fake:oracle", *changes, "--out", "b")
@@ -215,7 +189,7 @@ def test_compare_refuses_what_cannot_be_paired(
     assert message in err
 
 
-def test_compare_refuses_another_order_of_the_options(medtune: Run, tmp_path: Path) -> None:
+def test_compare_refuses_another_order_of_the_options(medtune: CommandLine, tmp_path: Path) -> None:
     for name, order in (("a", (0, 1, 2, 3)), ("b", (1, 0, 2, 3))):
         medtune("evaluate", "fake:oracle", write_rows(tmp_path / "own.jsonl", order), "--out", name)
     code, _, err = medtune("compare", "a", "b")

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet
 import pytest
+from tests.conftest import CommandLine
 
-from medtune import cli
 from medtune.data.snapshot import load_split
-
-Run = Callable[..., tuple[int, str, str]]
 
 OPTIONS = {"opa": "Acyclovir", "opb": "Ganciclovir", "opc": "Amantadine", "opd": "Flucytosine"}
 OUTPUTS = [
@@ -28,30 +24,6 @@ OUTPUTS = [
 
 
 @pytest.fixture
-def medtune(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Run:
-    """Run the command line in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            cli.main([str(argument) for argument in arguments])
-        assert isinstance(exit_.value.code, int)
-        out, err = capsys.readouterr()
-        return exit_.value.code, out, err
-
-    return run
-
-
-def record(medtune: Run, *arguments: object) -> dict[str, Any]:
-    code, out, err = medtune(*arguments, "--json")
-    assert code == 0, err
-    found: dict[str, Any] = json.loads(out)
-    return found
-
-
-@pytest.fixture
 def saved(tmp_path: Path) -> Path:
     results = [
         {"id": f"r{n}", "question": "Which?", **OPTIONS, "cop": cop, "prediction": text}
@@ -62,37 +34,37 @@ def saved(tmp_path: Path) -> Path:
     return path
 
 
-def test_rescore_as_the_notebook_did(medtune: Run, saved: Path) -> None:
-    found = record(medtune, "rescore", saved, "--matcher", "notebook")
+def test_rescore_as_the_notebook_did(medtune: CommandLine, saved: Path) -> None:
+    found = medtune.record("rescore", saved, "--matcher", "notebook")
     exact = sum(match == "exact" for _, _, match, _ in OUTPUTS)
     assert (found["exact"], found["partial"]) == (exact, 0) == (4, 0)
     assert found["counts"] == {"n": 8, "correct": 4, "wrong": 4, "unparsed": 0, "abstained": 0}
     assert found["accuracy"]["value"] == 0.5
 
 
-def test_rescore_strictly(medtune: Run, saved: Path) -> None:
-    found = record(medtune, "rescore", saved)
+def test_rescore_strictly(medtune: CommandLine, saved: Path) -> None:
+    found = medtune.record("rescore", saved)
     assert found["matcher"] == "strict"
     assert found["counts"] == {"n": 8, "correct": 3, "wrong": 1, "unparsed": 4, "abstained": 0}
     assert found["answer_rate"]["value"] == 0.5
     assert found["exact"] is None
 
 
-def test_rescore_shows_a_table(medtune: Run, saved: Path) -> None:
+def test_rescore_shows_a_table(medtune: CommandLine, saved: Path) -> None:
     code, out, _ = medtune("rescore", saved)
     assert code == 0
     assert "37.5 %" in out  # 3 / 8
 
 
-def test_rescore_agrees_with_the_evaluation_it_reads(medtune: Run) -> None:
+def test_rescore_agrees_with_the_evaluation_it_reads(medtune: CommandLine) -> None:
     arguments = ("starter:recall", "--method", "generate", "--out", "e")
-    examined = record(medtune, "evaluate", "fake:biased", *arguments)
-    found = record(medtune, "rescore", "e/predictions.jsonl")
+    examined = medtune.record("evaluate", "fake:biased", *arguments)
+    found = medtune.record("rescore", "e/predictions.jsonl")
     assert found["counts"] == examined["counts"]
     assert found["accuracy"] == examined["accuracy"]
 
 
-def test_rescore_wants_texts(medtune: Run) -> None:
+def test_rescore_wants_texts(medtune: CommandLine) -> None:
     medtune("evaluate", "fake:noisy", "starter:recall", "--out", "e")
     code, out, err = medtune("rescore", "e/predictions.jsonl", "--json")
     assert (code, out) == (2, "")
@@ -111,7 +83,7 @@ def test_rescore_wants_texts(medtune: Run) -> None:
     ],
 )
 def test_rescore_of_a_bad_file(
-    medtune: Run, tmp_path: Path, content: str | None, message: str
+    medtune: CommandLine, tmp_path: Path, content: str | None, message: str
 ) -> None:
     if content is not None:
         (tmp_path / "bad.json").write_text(content)
@@ -120,8 +92,8 @@ def test_rescore_of_a_bad_file(
     assert message in err
 
 
-def test_prepare_writes_the_snapshot(medtune: Run, tmp_path: Path) -> None:
-    found = record(medtune, "prepare", "--out", "p")
+def test_prepare_writes_the_snapshot(medtune: CommandLine, tmp_path: Path) -> None:
+    found = medtune.record("prepare", "--out", "p")
     data = tmp_path / "p" / "data"
     assert found["kind"] == "snapshot"
     assert json.loads((data / "manifest.json").read_text()) == found
@@ -131,15 +103,15 @@ def test_prepare_writes_the_snapshot(medtune: Run, tmp_path: Path) -> None:
         assert [row["id"] for row in rows] == [q.id for q in load_split(split).questions]
 
 
-def test_prepare_gives_the_same_hash_again(medtune: Run) -> None:
-    first = record(medtune, "prepare", "--out", "a")
-    assert record(medtune, "prepare", "--out", "b") == first
-    less = record(medtune, "prepare", "--out", "c", "--set", "data.train_size=10")
+def test_prepare_gives_the_same_hash_again(medtune: CommandLine) -> None:
+    first = medtune.record("prepare", "--out", "a")
+    assert medtune.record("prepare", "--out", "b") == first
+    less = medtune.record("prepare", "--out", "c", "--set", "data.train_size=10")
     assert less["train"]["n"] == 10
     assert less["hash"] != first["hash"]
 
 
-def test_prepare_removes_what_is_also_evaluated(medtune: Run, tmp_path: Path) -> None:
+def test_prepare_removes_what_is_also_evaluated(medtune: CommandLine, tmp_path: Path) -> None:
     rows = [
         {"id": f"t{n}", "question": f"Which number is {n}?", "opa": f"{n}", "opb": f"{n + 1}",
          "opc": f"{n + 2}", "opd": f"{n + 3}", "cop": 0}
@@ -154,7 +126,7 @@ def test_prepare_removes_what_is_also_evaluated(medtune: Run, tmp_path: Path) ->
         '[data]\ntrain = "file:train.jsonl"\nevaluate = ["file:val.jsonl"]\n'
         "[data.columns]\nanswer_base = 0\n"
     )
-    found = record(medtune, "prepare", "own.toml", "--out", "p")
+    found = medtune.record("prepare", "own.toml", "--out", "p")
     assert found["train"]["n"] == 9
     assert found["train"]["excluded"] == {"also evaluated": 1}
     assert found["exclusions"]["file:train.jsonl"] == {"t23": "also evaluated"}
@@ -171,7 +143,7 @@ def test_prepare_removes_what_is_also_evaluated(medtune: Run, tmp_path: Path) ->
     ],
 )
 def test_prepare_of_what_cannot_be_used(
-    medtune: Run, tmp_path: Path, setting: str, message: str
+    medtune: CommandLine, tmp_path: Path, setting: str, message: str
 ) -> None:
     code, out, err = medtune("prepare", "--set", setting, "--out", "p", "--json")
     assert (code, out) == (2, "")
@@ -179,7 +151,7 @@ def test_prepare_of_what_cannot_be_used(
     assert not (tmp_path / "p").exists()
 
 
-def test_prepare_shows_the_counts(medtune: Run) -> None:
+def test_prepare_shows_the_counts(medtune: CommandLine) -> None:
     code, out, err = medtune("prepare", "--out", "p")
     assert code == 0
     assert "320" in out

@@ -10,8 +10,9 @@ from medtune.core.model import Decoding, GenerateRequest, ScoreRequest
 from medtune.core.prompt import Form, PromptStyle, TextForm
 from medtune.core.records import Question
 from medtune.data.snapshot import load_split
+from medtune.models.device import choose_dtype
 from medtune.models.head import AnswerHead, check_head
-from medtune.models.local import LocalModel, choose_dtype
+from medtune.models.local import LocalModel
 
 LISTED = PromptStyle(text=TextForm(list_options=True))
 BARE = PromptStyle()

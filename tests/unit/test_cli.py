@@ -6,33 +6,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from tests.conftest import CommandLine
 
 from medtune import cli
 from medtune.core.errors import CheckFailed, DataError, Interrupted
 from medtune.recipes import compare as compare_recipe
 from medtune.recipes import evaluate as evaluate_recipe
 from medtune.recipes import prepare as prepare_recipe
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def medtune(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Run:
-    """Run the command line in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            cli.main([str(argument) for argument in arguments])
-        code = exit_.value.code
-        assert isinstance(code, int)
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return code, out, err
-
-    return run
 
 
 def raising(error: BaseException) -> Callable[..., NoReturn]:
@@ -42,7 +22,7 @@ def raising(error: BaseException) -> Callable[..., NoReturn]:
     return recipe
 
 
-def test_done_is_0(medtune: Run) -> None:
+def test_done_is_0(medtune: CommandLine) -> None:
     code, out, err = medtune("evaluate", "fake:oracle", "starter:recall", "--limit", 5)
     assert code == 0
     assert "starter:recall" in out
@@ -60,7 +40,7 @@ def test_done_is_0(medtune: Run) -> None:
     ],
 )
 def test_exit_codes(
-    medtune: Run,
+    medtune: CommandLine,
     monkeypatch: pytest.MonkeyPatch,
     error: BaseException,
     code: int,
@@ -80,14 +60,14 @@ def test_an_error_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("verb", ["", "run", "prepare", "evaluate", "compare", "rescore", "models"])
-def test_help_is_0_and_on_stdout(medtune: Run, verb: str) -> None:
+def test_help_is_0_and_on_stdout(medtune: CommandLine, verb: str) -> None:
     code, out, err = medtune(*verb.split(), "--help")
     assert code == 0
     assert "Usage:" in out
     assert err == ""
 
 
-def test_help_says_that_it_is_no_medical_advice(medtune: Run) -> None:
+def test_help_says_that_it_is_no_medical_advice(medtune: CommandLine) -> None:
     assert "not medical advice" in " ".join(medtune("--help")[1].split())
 
 
@@ -107,14 +87,14 @@ def test_help_says_that_it_is_no_medical_advice(medtune: Run) -> None:
     ],
 )
 def test_a_wrong_command_line_is_2_and_says_why(
-    medtune: Run, arguments: tuple[str, ...], message: str
+    medtune: CommandLine, arguments: tuple[str, ...], message: str
 ) -> None:
     code, out, err = medtune(*arguments)
     assert code == 2
     assert message in out + err
 
 
-def test_json_is_one_document_and_nothing_else(medtune: Run) -> None:
+def test_json_is_one_document_and_nothing_else(medtune: CommandLine) -> None:
     code, out, err = medtune("evaluate", "fake:noisy", "starter:recall", "--json")
     assert code == 0
     record = json.loads(out)
@@ -124,7 +104,7 @@ def test_json_is_one_document_and_nothing_else(medtune: Run) -> None:
     assert "fake:noisy · starter:recall · letter" in err  # the progress
 
 
-def test_json_stays_whole_when_nothing_is_done_again(medtune: Run) -> None:
+def test_json_stays_whole_when_nothing_is_done_again(medtune: CommandLine) -> None:
     arguments = ("evaluate", "fake:noisy", "starter:recall", "--json")
     first = json.loads(medtune(*arguments)[1])
     code, out, err = medtune(*arguments)
@@ -170,7 +150,7 @@ def test_json_stays_whole_when_nothing_is_done_again(medtune: Run) -> None:
     ],
 )
 def test_bad_input_of_evaluate(
-    medtune: Run, arguments: tuple[str, ...], messages: list[str]
+    medtune: CommandLine, arguments: tuple[str, ...], messages: list[str]
 ) -> None:
     code, out, err = medtune("evaluate", *arguments)
     assert code == 2
@@ -180,13 +160,13 @@ def test_bad_input_of_evaluate(
     assert not Path("runs").exists()
 
 
-def test_an_empty_folder_is_no_adapter(medtune: Run, tmp_path: Path) -> None:
+def test_an_empty_folder_is_no_adapter(medtune: CommandLine, tmp_path: Path) -> None:
     code, _, err = medtune("evaluate", "fake:oracle", "starter", "--adapter", tmp_path)
     assert code == 2
     assert "no adapter of medtune's" in err
 
 
-def test_compare_of_what_is_no_evaluation(medtune: Run, tmp_path: Path) -> None:
+def test_compare_of_what_is_no_evaluation(medtune: CommandLine, tmp_path: Path) -> None:
     medtune("evaluate", "fake:oracle", "starter:recall", "--limit", 5, "--out", "good")
     for arguments in [("good", "nowhere"), (tmp_path, "good")]:
         code, out, err = medtune("compare", *arguments)
@@ -195,7 +175,7 @@ def test_compare_of_what_is_no_evaluation(medtune: Run, tmp_path: Path) -> None:
         assert "holds no evaluation" in err
 
 
-def test_an_out_that_cannot_be_a_folder(medtune: Run, tmp_path: Path) -> None:
+def test_an_out_that_cannot_be_a_folder(medtune: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     for out in ("taken", "taken/inside"):
         code, _, err = medtune("evaluate", "fake:oracle", "starter", "--limit", 1, "--out", out)
@@ -203,7 +183,7 @@ def test_an_out_that_cannot_be_a_folder(medtune: Run, tmp_path: Path) -> None:
         assert "cannot write" in err
 
 
-def test_columns_are_mapped(medtune: Run, tmp_path: Path) -> None:
+def test_columns_are_mapped(medtune: CommandLine, tmp_path: Path) -> None:
     rows = ["Frage,eins,zwei,Lösung,Nr", "Which?,Yes,No,1,x1", "What?,This,That,2,x2"]
     (tmp_path / "own.csv").write_text("\n".join(rows))
     code, out, _ = medtune(
@@ -218,7 +198,7 @@ def test_columns_are_mapped(medtune: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ['the "stem"', "a\\b", "2024", "true", "[x]", "it's"])
-def test_a_column_may_have_any_name(medtune: Run, tmp_path: Path, name: str) -> None:
+def test_a_column_may_have_any_name(medtune: CommandLine, tmp_path: Path, name: str) -> None:
     row = {name: "Which?", "o1": "Yes", "o2": "No", "key": "Yes"}
     (tmp_path / "own.jsonl").write_text(json.dumps(row))
     code, _, err = medtune(
@@ -228,14 +208,16 @@ def test_a_column_may_have_any_name(medtune: Run, tmp_path: Path, name: str) -> 
     assert code == 0, err
 
 
-def test_a_mapped_column_that_does_not_exist(medtune: Run, tmp_path: Path) -> None:
+def test_a_mapped_column_that_does_not_exist(medtune: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("question,opa,opb,opc,opd,cop\nWhich?,a,b,c,d,0")
     code, _, err = medtune("evaluate", "fake:oracle", "file:own.csv", "--map", "stem=Frage")
     assert code == 2
     assert "lacks the column Frage" in err
 
 
-def test_evaluate_hands_everything_on(medtune: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_hands_everything_on(
+    medtune: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[evaluate_recipe.EvaluateOptions] = []
 
     def recipe(options: evaluate_recipe.EvaluateOptions, folder: Path, progress: object) -> None:
@@ -261,7 +243,7 @@ def test_evaluate_hands_everything_on(medtune: Run, monkeypatch: pytest.MonkeyPa
     assert (options.dtype, options.batch, options.form) == ("float32", 5, "text")
 
 
-def test_folders_are_named_after_what_was_examined(medtune: Run, tmp_path: Path) -> None:
+def test_folders_are_named_after_what_was_examined(medtune: CommandLine, tmp_path: Path) -> None:
     medtune("evaluate", "fake:oracle", "starter:recall", "--limit", 3)
     medtune("evaluate", "fake:oracle", "starter:recall", "--limit", 3, "--method", "generate")
     assert sorted(path.name for path in (tmp_path / "runs" / "eval").iterdir()) == [
@@ -270,7 +252,7 @@ def test_folders_are_named_after_what_was_examined(medtune: Run, tmp_path: Path)
     ]
 
 
-def test_every_fault_of_an_experiment_is_listed(medtune: Run, tmp_path: Path) -> None:
+def test_every_fault_of_an_experiment_is_listed(medtune: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text(
         'name = "Bad Name"\n[training]\nepochs = 0\nlearing_rate = 1.0\n[model]\ndtype = "int3"\n'
     )
@@ -296,7 +278,7 @@ def test_every_fault_of_an_experiment_is_listed(medtune: Run, tmp_path: Path) ->
     ],
 )
 def test_an_experiment_that_is_none(
-    medtune: Run, tmp_path: Path, content: str | None, message: str
+    medtune: CommandLine, tmp_path: Path, content: str | None, message: str
 ) -> None:
     if content is not None:
         (tmp_path / "bad.toml").write_text(content)
@@ -306,20 +288,22 @@ def test_an_experiment_that_is_none(
 
 
 @pytest.mark.parametrize("verb", ["run", "prepare"])
-def test_an_unknown_set_key_has_a_hint(medtune: Run, verb: str) -> None:
+def test_an_unknown_set_key_has_a_hint(medtune: CommandLine, verb: str) -> None:
     code, _, err = medtune(verb, "--set", "training.epoch=2")
     assert code == 2
     assert "training.epoch: unknown key; did you mean epochs?" in err
 
 
-def test_the_notebooks_experiment_is_not_prepared_in_parts(medtune: Run, tmp_path: Path) -> None:
+def test_the_notebooks_experiment_is_not_prepared_in_parts(
+    medtune: CommandLine, tmp_path: Path
+) -> None:
     (tmp_path / "notebook.toml").write_text('recipe = "notebook"')
     code, _, err = medtune("prepare", "notebook.toml")
     assert code == 2
     assert "medtune run" in err
 
 
-def test_settings_change_the_folder(medtune: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_change_the_folder(medtune: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     folders: list[Path] = []
 
     def recipe(experiment: object, folder: Path, progress: object) -> None:
@@ -336,7 +320,7 @@ def test_settings_change_the_folder(medtune: Run, monkeypatch: pytest.MonkeyPatc
     assert folders[2] == Path("own")
 
 
-def test_models_list(medtune: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_models_list(medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MEDTUNE_CACHE", str(tmp_path / "cache"))
     code, out, err = medtune("models", "list", "--json")
     assert code == 0
@@ -351,13 +335,13 @@ def test_models_list(medtune: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert "embedded:smollm2-135m" in "".join(out.split())
 
 
-def test_models_info_of_a_fake(medtune: Run) -> None:
+def test_models_info_of_a_fake(medtune: CommandLine) -> None:
     code, out, _ = medtune("models", "info", "fake:oracle", "--json")
     assert code == 0
     assert json.loads(out)["state"] == "ready"
 
 
-def test_models_info_of_nothing(medtune: Run) -> None:
+def test_models_info_of_nothing(medtune: CommandLine) -> None:
     code, out, err = medtune("models", "info", "gpt-9", "--json")
     assert (code, out) == (2, "")
     assert "'gpt-9' names no model" in err

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -96,6 +97,8 @@ def _hub(ref: DataRef) -> Iterator[tuple[str, Row]]:
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import HfHubHTTPError
 
+    # It retries an unreachable Hub for half a minute; its log of that is not the user's.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         table = datasets.load_dataset(ref.place, split=ref.split, revision=ref.revision)
     except DatasetNotFoundError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -19,11 +18,12 @@ from medtune.core.model import (
     Message,
     ScoreRequest,
 )
-from medtune.core.provenance import cpu_flags
 from medtune.core.records import MAX_OPTIONS, ModelDescription
+from medtune.models.device import best_device, choose_dtype
 from medtune.models.encode import ChatEncoder
 from medtune.models.head import AnswerHead, check_head
 from medtune.models.sources import ModelSource
+from medtune.models.tree import Tree
 
 TOKEN_BUDGET = 2048
 """Positions in one forward pass of scoring; larger ones were slower on two cores (docs/log.md)."""
@@ -178,16 +178,16 @@ class LocalModel:
         text = self.encoder.tokenizer.decode(kept, skip_special_tokens=True).strip()
         return Generation(text, len(kept), bool(ends))
 
-    def _trees(self, requests: Sequence[ScoreRequest]) -> list[_Tree]:
+    def _trees(self, requests: Sequence[ScoreRequest]) -> list[Tree]:
         prompts = self.encoder.prompts([r.messages for r in requests])
         trees = []
         for request, prompt in zip(requests, prompts, strict=True):
             turns = [request.lead + text for text in request.continuations]
             answers = self.encoder.answers(turns, request.lead)
-            trees.append(_Tree.grow(prompt, answers, request.continuations))
+            trees.append(Tree.grow(prompt, answers, request.continuations))
         return trees
 
-    def _score_batch(self, trees: list[_Tree]) -> list[tuple[ContinuationScore, ...]]:
+    def _score_batch(self, trees: list[Tree]) -> list[tuple[ContinuationScore, ...]]:
         """Score trees in one forward pass."""
         width = max(map(len, trees))
         ids = torch.full((len(trees), width), self.encoder.pad)
@@ -266,101 +266,3 @@ class LocalModel:
         dtype = next(self.network.parameters()).dtype
         mask = torch.zeros(allowed.shape, dtype=dtype, device=self.device)
         return mask.masked_fill_(~allowed, torch.finfo(dtype).min).unsqueeze(1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Tree:
-    """A prompt and its continuations, side by side in one sequence."""
-
-    tokens: list[int]
-    branch: list[int]
-    """0 for the trunk, i + 1 for continuation i."""
-    places: list[int]
-    """Position of each token as if its branch alone followed the trunk."""
-    terms: list[list[tuple[int, int]]]
-    """Per continuation: (index into tokens, token that should follow there)."""
-    sizes: list[int]
-    """Per continuation: its bytes."""
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    @property
-    def bare(self) -> bool:
-        """Nothing but a trunk: one-token continuations need no branch."""
-        return not self.branch[-1]
-
-    @classmethod
-    def grow(
-        cls, prompt: list[int], answers: list[tuple[list[int], int]], texts: Sequence[str]
-    ) -> _Tree:
-        """Lay out a tree; tokens with which all answers open go to the trunk.
-
-        Args:
-            prompt: Ids of the prompt.
-            answers: Per continuation, ids of lead and text, and how many belong to the lead.
-            texts: The continuations.
-        """
-        shortest = min(len(ids) for ids, _ in answers)
-        shared = 0
-        while shared < shortest - 1 and len({ids[shared] for ids, _ in answers}) == 1:
-            shared += 1
-        tokens = [*prompt, *answers[0][0][:shared]]
-        branch = [0] * len(tokens)
-        places = list(range(len(tokens)))
-        trunk = len(tokens)
-        terms: list[list[tuple[int, int]]] = []
-        for number, (ids, lead) in enumerate(answers, 1):
-            start = len(tokens)
-            # The last token predicts nothing that is scored, so it is not read.
-            own = ids[shared:-1]
-            tokens += own
-            branch += [number] * len(own)
-            places += range(trunk, trunk + len(own))
-            terms.append(
-                [
-                    (_before(j, shared, trunk, start), ids[j])
-                    for j in range(min(lead, len(ids) - 1), len(ids))
-                ]
-            )
-        return cls(tokens, branch, places, terms, [len(t.strip().encode()) for t in texts])
-
-
-def _before(j: int, shared: int, trunk: int, start: int) -> int:
-    """Find the token after which token j of an answer is predicted."""
-    return trunk - shared + j - 1 if j <= shared else start + j - shared - 1
-
-
-def best_device() -> torch.device:
-    """Choose the accelerator if there is one."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Tell whether bfloat16 products are faster than float32 there."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
-
-
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Turn a configured precision into a dtype.
-
-    Raises:
-        ModelError: float16 on a CPU, which has no fast path for it (measured 17 times slower
-            than float32).
-    """
-    if name == "auto":
-        return torch.bfloat16 if fast_bfloat16(device) else torch.float32
-    if name == "float16" and device.type == "cpu":
-        raise ModelError(
-            "float16 on a CPU is about 17 times slower than float32",
-            fix="use --dtype auto: bfloat16 where the CPU multiplies it fast, else float32",
-        )
-    dtype = getattr(torch, name)
-    assert isinstance(dtype, torch.dtype)
-    return dtype

@@ -11,7 +11,7 @@ import torch
 from medtune.core.provenance import available_cores, cpu_name, provenance
 from medtune.core.records import DoctorRecord
 from medtune.models import embedded
-from medtune.models.local import best_device, choose_dtype, fast_bfloat16
+from medtune.models.device import best_device, choose_dtype, fast_bfloat16
 from medtune.models.sources import embedded_state, hub_offline
 
 GIB = 1 << 30

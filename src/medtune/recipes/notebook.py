@@ -27,7 +27,7 @@ from medtune.core.progress import Progress
 from medtune.core.provenance import provenance
 from medtune.core.records import Counts, NotebookRecord, Outcome
 from medtune.data.sources import Row, parse_ref, read_rows
-from medtune.models.local import best_device
+from medtune.models.device import best_device
 from medtune.models.lora import quiet_upstream
 from medtune.models.sources import ModelSource, resolve
 

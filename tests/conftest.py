@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from medtune import cli
+
+
+class CommandLine:
+    """The command line in an empty folder."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *arguments: object) -> tuple[int, str, str]:
+        """Run it: (exit code, stdout, stderr)."""
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([str(argument) for argument in arguments])
+        code = exit_.value.code
+        assert isinstance(code, int)
+        out, err = self._capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out, err
+
+    def record(self, *arguments: object) -> dict[str, Any]:
+        """Run it with --json, to success; return the record."""
+        code, out, err = self(*arguments, "--json")
+        assert code == 0, err
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+
+@pytest.fixture
+def medtune(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(capsys)
