@@ -10,7 +10,9 @@ every example to 512 tokens in fp32, so a few examples time it well.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -123,7 +125,8 @@ def time_trl(
         ),
     )
     start = time.perf_counter()
-    trainer.train()
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the one JSON line
+        trainer.train()
     return len(rows) / (time.perf_counter() - start)
 
 

@@ -113,7 +113,8 @@ def examine(
         )
     predictions: list[Prediction] = []
     start = time.perf_counter()
-    name = f"{label} · {exam.data.source} · {exam.method}"
+    # A file's folder would push the bar off the line.
+    name = f"{label} · {exam.data.source.rpartition('/')[2]} · {exam.method}"
     with progress.task(name, len(exam.questions)) as bar:
         for at in range(0, len(exam.questions), CHUNK):
             chunk = exam.questions[at : at + CHUNK]
