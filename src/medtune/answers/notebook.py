@@ -18,6 +18,7 @@ STOP_WORDS = frozenset({
     "with", "on", "at", "and", "or", "by", "from",
 })
 # fmt: on
+OPTION_COLUMNS = ("opa", "opb", "opc", "opd")
 PARTIAL_THRESHOLD = 0.7
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 

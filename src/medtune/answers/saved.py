@@ -8,11 +8,10 @@ from pathlib import Path
 
 from pydantic import Field
 
+from medtune.answers.notebook import OPTION_COLUMNS
 from medtune.core.errors import PredictionsError
 from medtune.core.ledger import read_lines, read_predictions
 from medtune.core.records import Record
-
-OPTION_COLUMNS = ("opa", "opb", "opc", "opd")
 
 
 class SavedOutput(Record):

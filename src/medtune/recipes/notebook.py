@@ -31,7 +31,7 @@ from medtune.models.device import best_device
 from medtune.models.lora import quiet_upstream
 from medtune.models.sources import ModelSource, resolve
 
-OPTION_COLUMNS = ("opa", "opb", "opc", "opd")
+OPTION_COLUMNS = notebook.OPTION_COLUMNS
 
 
 def run(experiment: NotebookExperiment, folder: Path, progress: Progress) -> NotebookRecord:
