@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from medtune.analysis.examine import Exam, examine
@@ -21,7 +22,7 @@ from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import installed_version, provenance
 from medtune.core.records import Method, Question
-from medtune.data.snapshot import Split, load_split
+from medtune.data.load import Split, load_split
 from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource, resolve
 from medtune.recipes import notebook
@@ -64,7 +65,7 @@ def main() -> None:
         arguments.json_out.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def time_notebook(source: ModelSource, questions: tuple[Question, ...]) -> float:
+def time_notebook(source: ModelSource, questions: Sequence[Question]) -> float:
     """Return questions/s of the notebook's loop, adapter attached as it was."""
     model, tokenizer = notebook.load(source)
     model = notebook.add_lora(model).eval()
@@ -86,7 +87,7 @@ def time_medtune(model: LocalModel, split: Split, method: Method) -> float:
     return record.questions_per_s
 
 
-def time_lm_eval(model: LocalModel, questions: tuple[Question, ...]) -> float:
+def time_lm_eval(model: LocalModel, questions: Sequence[Question]) -> float:
     """Return questions/s of lm-evaluation-harness on the same letters and prompts."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM

@@ -15,16 +15,17 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medtune.core.config import Experiment, NotebookExperiment
+from medtune.core.experiment import Experiment, NotebookExperiment
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle, TextForm
 from medtune.core.provenance import installed_version, provenance
 from medtune.core.records import Question
-from medtune.data.snapshot import load_split
-from medtune.data.sources import Row
+from medtune.data.files import Row
+from medtune.data.load import load_split
 from medtune.models.device import best_device, choose_dtype
 from medtune.models.local import LocalModel
 from medtune.models.lora import Adapted
@@ -63,7 +64,7 @@ def main() -> None:
         arguments.json_out.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def time_notebook(source: ModelSource, questions: tuple[Question, ...], folder: Path) -> float:
+def time_notebook(source: ModelSource, questions: Sequence[Question], folder: Path) -> float:
     """Return examples/s of the notebook's recipe on the first few questions."""
     rows = [notebook_row(question) for question in questions]
     texts = [text for row in rows if (text := notebook.training_text(row))][:8]
@@ -76,7 +77,7 @@ def time_notebook(source: ModelSource, questions: tuple[Question, ...], folder: 
 
 
 def time_medtune(
-    source: ModelSource, questions: tuple[Question, ...], data: str, folder: Path
+    source: ModelSource, questions: Sequence[Question], data: str, folder: Path
 ) -> float:
     """Return examples/s of one epoch."""
     experiment = Experiment.model_validate(
@@ -90,7 +91,7 @@ def time_medtune(
 
 
 def time_trl(
-    source: ModelSource, questions: tuple[Question, ...], folder: Path, packing: bool
+    source: ModelSource, questions: Sequence[Question], folder: Path, packing: bool
 ) -> float:
     """Return examples/s of TRL's SFTTrainer: completion-only loss, same precision and batch."""
     import datasets

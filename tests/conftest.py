@@ -6,6 +6,10 @@ from typing import Any
 import pytest
 
 from medtune import cli
+from medtune.core.experiment import DataConfig
+from medtune.core.manifest import SnapshotManifest
+from medtune.core.progress import Silent
+from medtune.data.snapshot import prepare_snapshot
 
 
 class CommandLine:
@@ -38,3 +42,11 @@ def medtune(
 ) -> CommandLine:
     monkeypatch.chdir(tmp_path)
     return CommandLine(capsys)
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> SnapshotManifest:
+    """Of the starter's snapshot, with every split that there can be."""
+    data = DataConfig(validation_size=20, calibration_size=40)
+    folder = tmp_path_factory.mktemp("snapshot")
+    return prepare_snapshot(data, 17, folder, Silent()).manifest

@@ -14,21 +14,15 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from medtune.core.config import (
-    ColumnMapping,
-    EvaluationConfig,
-    Experiment,
-    NotebookExperiment,
-    config_hash,
-    load_experiment,
-)
-from medtune.core.errors import ConfigError, Interrupted, MedtuneError
+from medtune.core.config import config_hash, load_experiment
+from medtune.core.errors import CheckFailed, ConfigError, Interrupted, MedtuneError
+from medtune.core.experiment import ColumnMapping, EvaluationConfig, Experiment, NotebookExperiment
 from medtune.core.prompt import Form
 from medtune.core.records import Method, Normalization, Record
 from medtune.terminal import Terminal, show
 
 MODEL = "embedded:smollm2-135m, hub:ORG/NAME[@REV], path:DIR, fake:oracle|constant|biased|noisy"
-DATA = "starter[:SPLIT], hub:openlifescienceai/medmcqa[:SPLIT], file:PATH[:SPLIT]"
+DATA = "starter[:SPLIT], hub:ORG/NAME[/CONFIG][:SPLIT], file:PATH[:SPLIT], snapshot:FOLDER[:SPLIT]"
 
 app = typer.Typer(
     add_completion=False,
@@ -73,13 +67,36 @@ def run(
 
 @app.command()
 def prepare(
-    experiment: ExperimentFile = None, settings: Set = None, out: Out = None, json: Json = False
+    experiment: ExperimentFile = None,
+    settings: Set = None,
+    out: Out = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Check a snapshot: its files, its sources, its hash."),
+    ] = False,
+    inspect: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Propose a column mapping, show ten questions."),
+    ] = None,
+    json: Json = False,
 ) -> None:
-    """Read, clean and separate an experiment's data; write the snapshot."""
-    from medtune.recipes.prepare import prepare as prepare_recipe
+    """Clean, separate and curate an experiment's data; write the snapshot."""
+    from medtune.recipes import prepare as recipe
 
     config = _finetune(experiment, settings)
-    _print(prepare_recipe(config, out or _run_folder(config), Terminal()), json)
+    folder = out or _run_folder(config)
+    if inspect is not None:
+        _print(recipe.inspect(inspect, config.prompt), json)
+    elif verify:
+        record = recipe.verify(folder, Terminal())
+        _print(record, json)
+        if record.faults:
+            raise CheckFailed(
+                f"{record.folder}: {len(record.faults)} faults",
+                fix="prepare the data again: medtune prepare EXPERIMENT",
+            )
+    else:
+        _print(recipe.prepare(config, folder, Terminal()), json)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.conftest import CommandLine
 
-from medtune.data.snapshot import load_split
+from medtune.data.load import load_split
 
 
 def predictions(folder: Path) -> list[dict[str, Any]]:

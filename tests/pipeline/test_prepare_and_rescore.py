@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 from tests.conftest import CommandLine
 
-from medtune.data.snapshot import load_split
+from medtune.data.load import load_split
 
 OPTIONS = {"opa": "Acyclovir", "opb": "Ganciclovir", "opc": "Amantadine", "opd": "Flucytosine"}
 OUTPUTS = [

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from medtune.core.records import Question
-from medtune.data.snapshot import load_split
+from medtune.data.load import load_split
 from medtune.models import embedded
 from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource, resolve
@@ -67,7 +67,7 @@ def tiny(tiny_source: ModelSource) -> LocalModel:
 
 @pytest.fixture(scope="session")
 def starter() -> tuple[Question, ...]:
-    return load_split("starter:train").questions
+    return tuple(load_split("starter:train").questions)
 
 
 @pytest.fixture(scope="session")

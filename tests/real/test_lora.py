@@ -9,11 +9,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from medtune.core.config import Experiment
 from medtune.core.errors import AdapterError
+from medtune.core.experiment import Experiment
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle, fingerprint
-from medtune.data.snapshot import load_split
+from medtune.data.load import load_split
 from medtune.models import lora
 from medtune.models.card import read_card
 from medtune.models.door import open_model

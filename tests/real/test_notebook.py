@@ -7,11 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medtune.core.config import NotebookExperiment, load_experiment
+from medtune.core.config import load_experiment
 from medtune.core.errors import DataError, LabelError
+from medtune.core.experiment import NotebookExperiment
 from medtune.core.progress import Silent
 from medtune.core.records import Question
-from medtune.data.sources import Row
+from medtune.data.files import Row
 from medtune.models.sources import ModelSource
 from medtune.recipes import notebook
 

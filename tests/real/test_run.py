@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from medtune.core.config import Experiment
 from medtune.core.errors import FolderError
+from medtune.core.experiment import Experiment
 from medtune.core.folder import locked
 from medtune.core.progress import Silent
 from medtune.core.records import EvaluationRecord, RunRecord

@@ -9,7 +9,7 @@ from medtune.core.errors import ModelError
 from medtune.core.model import Decoding, GenerateRequest, ScoreRequest
 from medtune.core.prompt import Form, PromptStyle, TextForm
 from medtune.core.records import Question
-from medtune.data.snapshot import load_split
+from medtune.data.load import load_split
 from medtune.models.device import choose_dtype
 from medtune.models.head import AnswerHead, check_head
 from medtune.models.local import LocalModel
@@ -99,7 +99,7 @@ def test_batch_1_and_batch_32_agree_in_fp32(
 
 def test_batch_1_and_batch_32_agree_on_real_medmcqa(model: LocalModel, real_data: Path) -> None:
     split = load_split(f"file:{real_data}/medmcqa_validation.parquet", size=64)
-    asked = requests(split.questions, BARE, "letter")
+    asked = requests(tuple(split.questions), BARE, "letter")
     model.batch = 32
     together = model.score(asked)
     model.batch = 1

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling
 
-from medtune.core.config import Experiment
 from medtune.core.errors import CheckFailed, ConfigError, DataError, EmptySplitError, Interrupted
+from medtune.core.experiment import Experiment
 from medtune.core.model import Example
 from medtune.core.progress import Silent
 from medtune.core.records import Question, TrainingRecord
-from medtune.data.snapshot import load_split
+from medtune.data.load import load_split
 from medtune.models.local import LocalModel
 from medtune.models.lora import Adapted
 from medtune.models.sources import ModelSource
@@ -40,7 +41,7 @@ def tuned(
     model: LocalModel,
     folder: Path,
     config: Experiment | None = None,
-    questions: tuple[Question, ...] = DATA.questions,
+    questions: Sequence[Question] = DATA.questions,
 ) -> TrainingRecord:
     config = config or experiment()
     adapted = Adapted(model, config.training.lora, config.seed)

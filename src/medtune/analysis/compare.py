@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import binomtest, norm
 
-from medtune.analysis.intervals import wilson
 from medtune.core.errors import PredictionsError
+from medtune.core.intervals import wilson
 from medtune.core.records import ComparisonRecord, EvaluationRecord, Outcome, Prediction
 
 DRAWS = 10_000

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from medtune.analysis.intervals import wilson
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.folder import valid_record
+from medtune.core.intervals import wilson
 from medtune.core.ledger import RECORD, read_evaluation, write_evaluation
 from medtune.core.model import (
     AnswerModel,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medtune.core.records import EvaluationRecord, LossPoint
@@ -12,6 +12,8 @@ INK = "#64748b"
 BASE = "#94a3b8"
 TUNED = "#0d9488"
 CHANCE = "#d97706"
+SPLITS = (TUNED, BASE, CHANCE, "#6366f1", "#db2777", "#65a30d")
+"""Of the splits of a snapshot, train first."""
 _COLOURS = {"base": BASE, "tuned": TUNED}
 
 
@@ -67,24 +69,53 @@ def letters_figure(evaluations: Sequence[EvaluationRecord]) -> str:
     """Draw how often each letter was given, beside how often it was right."""
     first = evaluations[0]
     letters = sorted({*first.letters_right, *(c for e in evaluations for c in e.letters_chosen)})
-    figure, axes = _canvas(8.6, 2.6)
-    series = [("right", CHANCE, first.letters_right)]
-    series += [(e.label, _COLOURS.get(e.label, TUNED), e.letters_chosen) for e in evaluations]
-    width = 0.8 / len(series)
-    for number, (label, colour, counts) in enumerate(series):
-        places = [i + (number - (len(series) - 1) / 2) * width for i in range(len(letters))]
-        shares = [100 * counts.get(c, 0) / first.counts.n for c in letters]
-        axes.bar(places, shares, width * 0.92, color=colour, label=label)
-    axes.set_xticks(range(len(letters)), letters)
-    axes.set_ylabel("% of questions")
-    axes.grid(axis="y", color=INK, alpha=0.2)
-    axes.legend(
+    counts = [first.letters_right, *(e.letters_chosen for e in evaluations)]
+    shares = {c: [100 * some.get(c, 0) / first.counts.n for some in counts] for c in letters}
+    names = ["right", *(e.label for e in evaluations)]
+    colours = [CHANCE, *(_COLOURS.get(e.label, TUNED) for e in evaluations)]
+    return bars_figure(shares, names, colours)
+
+
+def bars_figure(
+    shares: Mapping[str, Sequence[float]],
+    names: Sequence[str],
+    colours: Sequence[str] = SPLITS,
+    lying: bool = False,
+    xlabel: str = "",
+) -> str:
+    """Draw groups of bars side by side.
+
+    Args:
+        shares: Per category its bars, per cent of questions, `[series]`.
+        names: Of the series.
+        colours: Of the series.
+        lying: Horizontal bars, for long names of categories.
+        xlabel: What the categories are.
+    """
+    height = 0.11 * len(names) * len(shares) + 0.14 * len(shares) + 0.9 if lying else 2.6
+    figure, axes = _canvas(8.6, height)
+    width = 0.8 / len(names)
+    for number, name in enumerate(names):
+        places = [i + (number - (len(names) - 1) / 2) * width for i in range(len(shares))]
+        values = [some[number] for some in shares.values()]
+        draw = axes.barh if lying else axes.bar
+        draw(places, values, width * 0.92, color=colours[number % len(colours)], label=name)
+    if lying:
+        axes.set_yticks(range(len(shares)), list(shares))
+        axes.invert_yaxis()
+        axes.set_ylim(len(shares) - 0.4, -0.6)
+    else:
+        axes.set_xticks(range(len(shares)), list(shares), fontsize=9 if len(shares) < 9 else 7.5)
+        axes.set_xlabel(xlabel)
+    (axes.set_xlabel if lying else axes.set_ylabel)("% of questions")
+    axes.grid(axis="x" if lying else "y", color=INK, alpha=0.2)
+    # Above the bars, where no name is too long: one column for long names.
+    figure.legend(
         frameon=False,
         labelcolor=INK,
-        ncols=len(series),
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        borderaxespad=0.2,
+        fontsize=9,
+        ncols=len(names) if sum(map(len, names)) < 90 else 1,
+        loc="outside upper right",
     )
     return _svg(figure)
 

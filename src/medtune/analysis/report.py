@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
+from medtune.analysis.data_page import data_section
 from medtune.analysis.figures import accuracy_figure, letters_figure, loss_figure
+from medtune.analysis.page import render
 from medtune.core.folder import write_text
+from medtune.core.manifest import SnapshotManifest
 from medtune.core.records import (
     LETTERS,
     EvaluationRecord,
     Outcome,
     Prediction,
-    Proportion,
     Question,
     RunRecord,
 )
@@ -50,6 +50,7 @@ def write_report(
     record: RunRecord,
     evaluations: Sequence[tuple[EvaluationRecord, Sequence[Prediction]]],
     questions: Mapping[str, Sequence[Question]],
+    manifest: SnapshotManifest,
 ) -> None:
     """Write the page.
 
@@ -58,21 +59,14 @@ def write_report(
         record: The run.
         evaluations: Its evaluations with their predictions.
         questions: Per evaluated split, its questions.
+        manifest: The data.
 
     Raises:
         FolderError: The page cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("medtune.analysis"),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
-    environment.filters["interval"] = interval
     pairs = paired(record)
-    page = environment.get_template("report.html").render(
+    page = render(
+        "report.html",
         run=record,
         pairs=pairs,
         primary=[pair for pair in pairs if pair[0].method == record.evaluations[0].method],
@@ -83,6 +77,7 @@ def write_report(
         ],
         notes=notes(record),
         errors=error_tables(record, evaluations, questions),
+        **data_section(manifest),
     )
     write_text(path, page)
 
@@ -144,16 +139,6 @@ def error_tables(
         )
         tables.append(ErrorTable(base.data.source, base.method, len(wrong), rows))
     return tables
-
-
-def percent(value: float) -> str:
-    """Write a proportion as a percentage with one decimal."""
-    return f"{100 * value:.1f}"
-
-
-def interval(proportion: Proportion) -> str:
-    """Write an interval as `low-high`, in per cent."""
-    return f"{100 * proportion.low:.1f}–{100 * proportion.high:.1f}"
 
 
 def _said(prediction: Prediction) -> str:

@@ -53,6 +53,7 @@ def locked(folder: Path) -> Iterator[Path]:
         FolderError: Another process holds it, or it cannot be written.
     """
     with disk_errors(folder):
+        made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         handle = (folder / ".lock").open("a+")
     with handle:
@@ -70,7 +71,13 @@ def locked(folder: Path) -> Iterator[Path]:
             handle.truncate(0)
             handle.write(str(os.getpid()))
             handle.flush()
-        yield folder
+        try:
+            yield folder
+        finally:
+            # Work that failed before it wrote anything leaves no empty folder behind.
+            if made and [path.name for path in folder.iterdir()] == [".lock"]:
+                (folder / ".lock").unlink()
+                folder.rmdir()
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

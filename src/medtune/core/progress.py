@@ -21,8 +21,8 @@ class Progress(Protocol):
         """Tell one line."""
         ...
 
-    def task(self, name: str, total: int, done: int = 0) -> AbstractContextManager[Task]:
-        """Open a bar of `total` units, `done` of them behind us already."""
+    def task(self, name: str, total: int | None, done: int = 0) -> AbstractContextManager[Task]:
+        """Open a bar of `total` units (None: nobody knows), `done` of them behind us already."""
         ...
 
 
@@ -32,7 +32,12 @@ class Silent:
     def say(self, text: str) -> None:
         """Drop the line."""
 
-    def task(self, name: str, total: int, done: int = 0) -> AbstractContextManager[Task]:  # noqa: ARG002
+    def task(
+        self,
+        name: str,  # noqa: ARG002
+        total: int | None,  # noqa: ARG002
+        done: int = 0,  # noqa: ARG002
+    ) -> AbstractContextManager[Task]:
         """Open a bar that nobody sees."""
         return nullcontext(self)
 

@@ -1,40 +1,46 @@
 """From rows to questions: the data contract.
 
-A fault of the file (a missing column, a label outside the options, an unknown label base) is an
-error: going on would guess.  A fault of one row (an empty or repeated option, no label) leaves
-that row out, with its reason counted.
+A fault of the file (a missing column, a label outside the options, an unknown label base, one id
+for two questions) is an error: going on would guess.  A fault of one row (an empty or repeated
+option, a picture, no label) leaves that row out, with its reason.  Rows go by one at a time; what
+is kept of them in memory does not grow with their texts.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from medtune.core.config import ColumnMapping
-from medtune.core.errors import ColumnError, EmptySplitError
-from medtune.core.records import (
-    MAX_OPTIONS,
-    MIN_OPTIONS,
-    Question,
-    content_hash,
-    normalized_option,
-)
-from medtune.data.labels import Labelled, read_answers
-from medtune.data.sources import Row
-from medtune.data.text import tidy
+import numpy as np
+
+from medtune.core.errors import ColumnError, DataError, EmptySplitError
+from medtune.core.experiment import ColumnMapping
+from medtune.core.progress import Task
+from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, content_hash, normalized_option
+from medtune.data.files import Located, Row
+from medtune.data.labels import AnswerColumn, Labelled
+from medtune.data.table import QuestionTable, TableWriter
+from medtune.data.text import damaged, shows_image, tidy
+
+_OPTIONAL = ("id", "subject", "topic", "explanation", "group", "context")
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
     """What the contract let through."""
 
-    questions: tuple[Question, ...]
+    questions: QuestionTable
     excluded: tuple[tuple[str, str], ...]
     """(place or id, reason) of every row left out."""
     answer_base: int | None
     """Whether indices counted from 0 or 1; None where answers were letters or texts."""
+    normalised: dict[str, int]
+    """Cells changed, by kind of change; "damaged encoding" is only counted, not mended."""
+    rows: int
+    """How many were read."""
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -43,7 +49,12 @@ class Cleaned:
 
 
 def clean(
-    rows: Iterable[tuple[str, Row]], columns: ColumnMapping, source: str, need_labels: bool = True
+    rows: Iterable[Located],
+    columns: ColumnMapping,
+    source: str,
+    need_labels: bool = True,
+    store: Path | None = None,
+    task: Task | None = None,
 ) -> Cleaned:
     """Apply the data contract.
 
@@ -52,53 +63,42 @@ def clean(
         columns: Which column holds what.
         source: Name of the data, for messages.
         need_labels: Leave out rows whose label is not released.
+        store: Arrow file to keep the questions in; None keeps them in memory.
+        task: A bar that advances by one per row.
 
     Raises:
         ColumnError: A column of the mapping is missing.
         LabelError: An answer lies outside the options, or its base cannot be told.
+        DataError: One id stands for two different questions.
         EmptySplitError: No row is left.
     """
-    listed = list(rows)
-    if listed:
-        _check_columns(listed[0][1], columns, source)
-    excluded: list[tuple[str, str]] = []
-    sound: list[tuple[str, Row, list[str]]] = []
-    for place, row in listed:
-        texts = _options(row, columns)
-        if reason := _fault(tidy(row.get(columns.stem)), texts):
-            excluded.append((_cell(row, columns.id) or place, reason))
-        else:
-            sound.append((place, row, texts))
+    work = _Cleaning(columns, source)
+    writer = TableWriter(store)
+    for cells in work.sound(_watched(rows, task) if task else rows):
+        writer.add(cells)
+    table = writer.finish()
     # A row that is left out anyway tells nothing about the others' labels.
-    answers, base = read_answers(
-        [Labelled(place, row.get(columns.answer), texts) for place, row, texts in sound],
-        columns,
-        source,
-    )
-    questions: dict[str, Question] = {}
-    for (place, row, texts), answer in zip(sound, answers, strict=True):
-        stem = tidy(row[columns.stem])
-        own = _cell(row, columns.id)
-        identity = own or f"row-{content_hash([stem, texts])[:16]}"
-        if answer is None and need_labels:
-            excluded.append((own or place, "no label"))
-        elif identity in questions:
-            excluded.append((f"{own} ({place})" if own else place, "id seen before"))
+    answers, base = work.answers.finish()
+    kept = []
+    for row, (place, own, twin) in enumerate(work.names):
+        if answers[row] < 0 and need_labels:
+            work.excluded.append((own or place, "no label"))
+        elif twin is not None:
+            if answers[row] != answers[twin]:
+                raise work.two_questions(own, place)
+            work.excluded.append((f"{own} ({place})", "id seen before"))
         else:
-            questions[identity] = Question(
-                id=identity,
-                stem=stem,
-                options=tuple(texts),
-                answer=answer,
-                subject=_cell(row, columns.subject),
-                topic=_cell(row, columns.topic),
-                explanation=_cell(row, columns.explanation),
-                group=_cell(row, columns.group),
-            )
-    cleaned = Cleaned(tuple(questions.values()), tuple(excluded), base)
-    if not questions:
+            kept.append(row)
+    cleaned = Cleaned(
+        questions=QuestionTable(table, answers, np.array(kept, dtype=np.int64)),
+        excluded=tuple(work.excluded),
+        answer_base=base,
+        normalised=dict(work.changes),
+        rows=work.rows,
+    )
+    if not kept:
         raise EmptySplitError(
-            f"{source}: none of {len(listed)} rows is a usable question"
+            f"{source}: none of {work.rows} rows is a usable question"
             + "".join(f"; {count} × {reason}" for reason, count in cleaned.reasons.items()),
             expected="a stem, 2 to 10 different options, and an answer in each row",
             fix="check the column mapping under [data.columns]",
@@ -106,51 +106,157 @@ def clean(
     return cleaned
 
 
-def _cell(row: Row, column: str) -> str | None:
-    """Read an optional text; "" names no column, though a CSV may have a nameless one."""
-    return tidy(row.get(column)) or None if column else None
+def _watched(rows: Iterable[Located], task: Task) -> Iterator[Located]:
+    for row in rows:
+        yield row
+        task.advance()
 
 
-def _check_columns(row: Row, columns: ColumnMapping, source: str) -> None:
-    required = [columns.stem, *columns.options, columns.answer]
-    optional = ("id", "subject", "topic", "explanation", "group")
-    named = [
-        getattr(columns, key)
-        for key in optional
-        if getattr(columns, key) != getattr(ColumnMapping(), key)
-    ]
-    missing = [name for name in [*required, *named] if name and name not in row]
+@dataclass(slots=True)
+class _Cleaning:
+    """What is remembered while the rows of one source go by."""
+
+    columns: ColumnMapping
+    source: str
+    answers: AnswerColumn = field(init=False)
+    excluded: list[tuple[str, str]] = field(default_factory=list)
+    changes: Counter[str] = field(default_factory=Counter)
+    names: list[tuple[str, str | None, int | None]] = field(default_factory=list)
+    """Per sound row: its place, its own id, and the earlier row that is the same question."""
+    rows: int = 0
+    _seen: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    _made: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.answers = AnswerColumn(self.columns, self.source)
+
+    def sound(self, rows: Iterable[Located]) -> Iterator[dict[str, Any]]:
+        """Yield the cells of every row without a fault, its answer noted aside."""
+        for place, row in rows:
+            if not self.rows:
+                check_columns(row, self.columns, self.source)
+            self.rows += 1
+            stem = self._stem(row)
+            cells = option_cells(row, self.columns)
+            texts = [tidy(cell, self.changes) for cell in cells]
+            while texts and not texts[-1]:
+                texts.pop()  # options absent at the end do not exist (three-option rows)
+            own = self._cell(row, self.columns.id)
+            picture = any(map(shows_image, [cell_of(row, self.columns.stem), *cells]))
+            if reason := _fault(stem, texts, picture):
+                self.excluded.append((own or place, reason))
+                continue
+            self.changes["damaged encoding"] += damaged("\n".join([stem, *texts]))
+            self.answers.add(Labelled(place, cell_of(row, self.columns.answer), texts))
+            yield {
+                "id": self._identity(own, place, stem, texts),
+                "stem": stem,
+                "options": texts,
+                "subject": self._cell(row, self.columns.subject),
+                "topic": self._cell(row, self.columns.topic),
+                "explanation": self._cell(row, self.columns.explanation),
+                "group": self._cell(row, self.columns.group),
+            }
+        self.changes = +self.changes  # kinds that never happened are not listed
+
+    def two_questions(self, own: str | None, place: str) -> DataError:
+        """Complain that an id does not identify."""
+        return DataError(
+            f"{self.source}: the id {own} stands for two different questions, the second in "
+            f"{place}",
+            expected="one id per question, in all files of a source together",
+            fix='make the ids unique, or leave them out (id = "" under [data.columns]): '
+            "questions are then named by their content",
+        )
+
+    def _identity(self, own: str | None, place: str, stem: str, texts: list[str]) -> str:
+        content = content_hash([stem, texts])
+        row = len(self.names)
+        if own is None:
+            # The same question twice is two rows here; overlap decides about the second.
+            self._made[content] += 1
+            number = self._made[content]
+            self.names.append((place, None, None))
+            return f"row-{content[:16]}" + (f"-{number}" if number > 1 else "")
+        digest = bytes.fromhex(content[:16])
+        twin, known = self._seen.setdefault(own, (row, digest))
+        if known != digest:
+            raise self.two_questions(own, place)
+        self.names.append((place, own, None if twin == row else twin))
+        return own
+
+    def _stem(self, row: Row) -> str:
+        stem = tidy(cell_of(row, self.columns.stem), self.changes)
+        if not self.columns.context:
+            return stem
+        passage = cell_of(row, self.columns.context)
+        parts = passage if isinstance(passage, list) else [passage]
+        return "\n".join(text for text in [*(tidy(p, self.changes) for p in parts), stem] if text)
+
+    def _cell(self, row: Row, column: str) -> str | None:
+        """Read an optional text; "" names no column, though a CSV may have a nameless one."""
+        return tidy(cell_of(row, column), self.changes) or None if column else None
+
+
+def cell_of(row: Row, column: str) -> Any:
+    """Read a cell; dots lead into nested ones ("data.Options")."""
+    if column in row or "." not in column:
+        return row.get(column)
+    value: Any = row
+    for part in column.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def check_columns(row: Row, columns: ColumnMapping, source: str) -> None:
+    """Check that a mapping's columns are there.
+
+    Raises:
+        ColumnError: Naming every one that is missing, and those that the file has.
+    """
+    options = () if columns.fixed_options else columns.options
+    required = [columns.stem, *options, columns.answer]
+    plain = ColumnMapping()
+    named = [getattr(columns, k) for k in _OPTIONAL if getattr(columns, k) != getattr(plain, k)]
+    missing = [name for name in [*required, *named] if name and not _has(row, name)]
     if missing:
         raise ColumnError(
             f"{source} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
             f"it has {', '.join(map(str, row))}",
             expected=f"{', '.join(required)}",
             fix="map your columns under [data.columns], or with "
-            '--set data.columns.stem="..." (options = ["...", "..."], answer = "...")',
+            '--set data.columns.stem="..." (options = ["...", "..."], answer = "..."); '
+            "`medtune prepare --inspect` proposes a mapping",
         )
 
 
-def _options(row: Row, columns: ColumnMapping) -> list[str]:
-    """Read the option texts; options absent at the end do not exist (three-option rows)."""
-    if len(columns.options) == 1:
-        value = row.get(columns.options[0])
-        # Lists of {key, value} pairs and {key: text} tables are common (MedQA has both).
-        if isinstance(value, dict):
-            cells: list[Any] = list(value.values())
-        elif isinstance(value, list):
-            cells = [item.get("value") if isinstance(item, dict) else item for item in value]
-        else:
-            cells = [value]
-    else:
-        cells = [row.get(name) for name in columns.options]
-    texts = [tidy(cell) for cell in cells]
-    while texts and not texts[-1]:
-        texts.pop()
-    return texts
+def option_cells(row: Row, columns: ColumnMapping) -> list[Any]:
+    """Read a row's options as they stand: from columns of their own, or from one list."""
+    if columns.fixed_options:
+        return list(columns.fixed_options)
+    if len(columns.options) > 1:
+        return [cell_of(row, name) for name in columns.options]
+    value = cell_of(row, columns.options[0])
+    # Lists of {key, value} pairs and {key: text} tables are common (MedQA has both); where the
+    # keys are letters, they and not the order say which option is A.
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        value = {str(item.get("key", n)): item.get("value") for n, item in enumerate(value)}
+    if isinstance(value, dict):
+        lettered = all(len(key) == 1 and key.isalpha() for key in value)
+        return [value[key] for key in (sorted(value) if lettered else value)]
+    return list(value) if isinstance(value, list) else [value]
 
 
-def _fault(stem: str, options: Sequence[str]) -> str:
+def _has(row: Row, column: str) -> bool:
+    return column in row or (
+        "." in column and isinstance(row.get(column.split(".")[0]), dict | None)
+    )
+
+
+def _fault(stem: str, options: Sequence[str], picture: bool) -> str:
     """Name what is wrong with one row; "" for nothing."""
+    if picture:
+        return "needs a picture"
     if not stem:
         return "empty stem"
     if len(options) < MIN_OPTIONS:

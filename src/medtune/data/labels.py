@@ -7,13 +7,20 @@ the whole file is read one way.  Where two ways fit and disagree, nothing is gue
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medtune.core.config import ColumnMapping
+import numpy as np
+from numpy.typing import NDArray
+
 from medtune.core.errors import LabelError
+from medtune.core.experiment import ColumnMapping
 from medtune.core.records import LETTERS, normalized_option
 from medtune.data.text import tidy
+
+_NO_LABEL = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,102 +34,135 @@ class Labelled:
     options: Sequence[str]
 
 
-def read_answers(
-    cells: Sequence[Labelled], columns: ColumnMapping, source: str
-) -> tuple[list[int | None], int | None]:
-    """Read every answer of a file.
+class AnswerColumn:
+    """Reads the answers of one file as its rows go by, and decides after the last.
 
-    Args:
-        cells: The rows that are otherwise sound.
-        columns: May settle the form and the base.
-        source: Name of the data, for messages.
-
-    Returns:
-        Per cell the right option's index, 0-based, or None where the label is not released; and
-        the base from which indices counted, None for letters and texts.
-
-    Raises:
-        LabelError: No form fits every row, two fit and disagree, the base cannot be told, or an
-            index lies outside the options.
+    Twelve bytes per row are kept, and the first cell of every kind that a message may need.
     """
-    known = [cell for cell in cells if tidy(cell.value) and _index(cell) != -1]
-    form = columns.answer_form or _form(known, columns, source)
-    base: int | None = None
-    if form == "index" and known:
-        base = columns.answer_base
-        base = _base(known, columns, source) if base is None else base
-    answers: list[int | None] = []
-    for cell in cells:
-        if not tidy(cell.value) or _index(cell) == -1:
-            answers.append(None)
-            continue
-        found = _READERS[form](cell)
-        if found is not None and form == "index":
-            found -= base or 0
-        if found is None or not 0 <= found < len(cell.options):
-            raise _unreadable(cell, columns, source, base)
-        answers.append(found)
-    return answers, base
 
+    def __init__(self, columns: ColumnMapping, source: str) -> None:
+        self._columns = columns
+        self._source = source
+        self._readings = {"index": array("q"), "letter": array("b"), "text": array("b")}
+        self._misfits: dict[str, Labelled] = {}
+        self._fits: Counter[str] = Counter()
+        self._known = 0
+        self._first: Labelled | None = None
+        self._same_letter_and_text = True
+        self._marks: dict[str, Labelled] = {}
 
-def _form(known: Sequence[Labelled], columns: ColumnMapping, source: str) -> str:
-    """Find the one form that fits every answer."""
-    readings = {name: [read(cell) for cell in known] for name, read in _READERS.items()}
-    fitting = [name for name, read in readings.items() if None not in read]
-    if not fitting:
-        most = max(readings, key=lambda name: sum(r is not None for r in readings[name]))
-        odd = next(c for c, r in zip(known, readings[most], strict=True) if r is None)
-        raise _unreadable(odd, columns, source, None)
-    # Letters that are also the texts of their own options say the same thing twice.
-    if len(fitting) == 1 or not known or readings["letter"] == readings["text"]:
-        return fitting[0]
-    raise LabelError(
-        f"{source}: every {columns.answer} fits in two ways, as {' and as '.join(fitting)} "
-        f"(first: {known[0].value!r} for the options {', '.join(known[0].options)})",
-        fix=f'say which: answer_form = "{fitting[0]}" (or "{fitting[1]}") under [data.columns]',
-    )
+    def add(self, cell: Labelled) -> None:
+        """Take note of the next sound row's answer."""
+        index = _index(cell)
+        if not tidy(cell.value) or index == -1:
+            for readings in self._readings.values():
+                readings.append(_NO_LABEL)
+            return
+        self._known += 1
+        self._first = self._first or cell
+        found = {"index": index, "letter": _letter(cell), "text": _text(cell)}
+        for form, reading in found.items():
+            self._readings[form].append(_NO_LABEL if reading is None else _clamped(reading))
+            if reading is None:
+                self._misfits.setdefault(form, cell)
+            else:
+                self._fits[form] += 1
+        self._same_letter_and_text &= found["letter"] == found["text"]
+        if index is not None:
+            self._marks.setdefault(_mark(index, len(cell.options)), cell)
 
+    def finish(self) -> tuple[NDArray[np.int64], int | None]:
+        """Read every answer.
 
-def _base(known: Sequence[Labelled], columns: ColumnMapping, source: str) -> int:
-    """Tell whether indices count from 0 or from 1.
+        Returns:
+            Per row the right option's index, 0-based, or -1 where the label is not released; and
+            the base from which indices counted, None for letters and texts.
 
-    A 0 proves base 0, an index equal to the number of options proves base 1.
-    """
-    indices = [(cell.place, _index(cell) or 0, len(cell.options)) for cell in known]
-    zero = next((place for place, index, _ in indices if index == 0), None)
-    one = next((place for place, index, count in indices if index == count), None)
-    if zero is not None and one is not None:
+        Raises:
+            LabelError: No form fits every row, two fit and disagree, the base cannot be told, or
+                an index lies outside the options.
+        """
+        form = self._columns.answer_form or self._form()
+        answers = np.array(self._readings[form], dtype=np.int64)
+        if form in self._misfits:
+            raise self._unreadable(self._misfits[form], None)
+        if form != "index" or not self._known:
+            return answers, None
+        given = self._columns.answer_base
+        base = self._base() if given is None else given
+        outside = ("negative", "count", "beyond") if base == 0 else ("negative", "zero", "beyond")
+        for mark in outside:
+            if mark in self._marks:
+                raise self._unreadable(self._marks[mark], base)
+        return np.where(answers == _NO_LABEL, _NO_LABEL, answers - base), base
+
+    def _form(self) -> str:
+        """Find the one form that fits every answer."""
+        fitting = [name for name in self._readings if name not in self._misfits]
+        if not fitting:
+            most = max(self._readings, key=lambda name: self._fits[name])
+            raise self._unreadable(self._misfits[most], None)
+        # Letters that are also the texts of their own options say the same thing twice.
+        twice = "letter" in fitting and "text" in fitting and self._same_letter_and_text
+        if len(fitting) == 1 or self._first is None or twice:
+            return fitting[0]
         raise LabelError(
-            f"{source}: {columns.answer} is 0 in {zero} and the number of options in {one}",
-            expected="all answers counted from 0, or all from 1",
-            fix="mend the file: two label bases are mixed in it",
+            f"{self._source}: every {self._columns.answer} fits in two ways, as "
+            f"{' and as '.join(fitting)} (first: {self._first.value!r} for the options "
+            f"{', '.join(self._first.options)})",
+            fix=f'say which: answer_form = "{fitting[0]}" (or "{fitting[1]}") under [data.columns]',
         )
-    if zero is None and one is None:
-        for cell in known:
-            if not 0 <= (_index(cell) or 0) <= len(cell.options):
-                raise _unreadable(cell, columns, source, None)
-        raise LabelError(
-            f"{source}: {columns.answer} is never 0 and never the number of options in "
-            f"{len(known)} rows, so it may count from 0 or from 1",
-            fix="say which: answer_base = 0 (or 1) under [data.columns]",
+
+    def _base(self) -> int:
+        """Tell whether indices count from 0 or from 1.
+
+        A 0 proves base 0, an index equal to the number of options proves base 1.
+        """
+        zero, one = self._marks.get("zero"), self._marks.get("count")
+        column = self._columns.answer
+        if zero is not None and one is not None:
+            raise LabelError(
+                f"{self._source}: {column} is 0 in {zero.place} and the number of options in "
+                f"{one.place}",
+                expected="all answers counted from 0, or all from 1",
+                fix="mend the file: two label bases are mixed in it",
+            )
+        if zero is None and one is None:
+            for mark in ("negative", "beyond"):
+                if mark in self._marks:
+                    raise self._unreadable(self._marks[mark], None)
+            raise LabelError(
+                f"{self._source}: {column} is never 0 and never the number of options in "
+                f"{self._known} rows, so it may count from 0 or from 1",
+                fix="say which: answer_base = 0 (or 1) under [data.columns]",
+            )
+        return 0 if zero is not None else 1
+
+    def _unreadable(self, cell: Labelled, base: int | None) -> LabelError:
+        count = len(cell.options)
+        if base is not None:
+            expected = f"{base} to {count - 1 + base}, or -1 for no label"
+        else:
+            expected = f"an index, a letter A to {LETTERS[count - 1]}, or an option's text"
+            expected += ", the same in every row"
+        return LabelError(
+            f"{self._source} {cell.place}: {self._columns.answer} is {cell.value!r}, "
+            f"there are {count} options",
+            expected=expected,
+            fix="check answer, answer_form and answer_base under [data.columns]",
         )
-    return 0 if zero is not None else 1
 
 
-def _unreadable(
-    cell: Labelled, columns: ColumnMapping, source: str, base: int | None
-) -> LabelError:
-    count = len(cell.options)
-    if base is not None:
-        expected = f"{base} to {count - 1 + base}, or -1 for no label"
-    else:
-        expected = f"an index, a letter A to {LETTERS[count - 1]}, or an option's text"
-        expected += ", the same in every row"
-    return LabelError(
-        f"{source} {cell.place}: {columns.answer} is {cell.value!r}, there are {count} options",
-        expected=expected,
-        fix="check answer, answer_form and answer_base under [data.columns]",
-    )
+def _clamped(value: int) -> int:
+    """Keep an index within eight bytes; one that far outside is refused anyway."""
+    return max(-(1 << 62), min(value, 1 << 62))
+
+
+def _mark(index: int, count: int) -> str:
+    """Say what an index proves about the base, or that it fits none."""
+    if index < 0 or index > count:
+        return "negative" if index < 0 else "beyond"
+    return {0: "zero", count: "count"}.get(index, "inside")
 
 
 def _index(cell: Labelled) -> int | None:
@@ -149,10 +189,3 @@ def _text(cell: Labelled) -> int | None:
     folded = [normalized_option(option) for option in cell.options]
     said = normalized_option(tidy(cell.value))
     return folded.index(said) if said in folded else None
-
-
-_READERS: dict[str, Callable[[Labelled], int | None]] = {
-    "index": _index,
-    "letter": _letter,
-    "text": _text,
-}

@@ -1,193 +1,368 @@
-"""A snapshot: cleaned splits, their counts and reasons, and the hash that names them."""
+"""A snapshot: cleaned, separated and curated splits under the hash that names them.
+
+    clean -> take overlap out of train -> cut validation and calibration -> curate -> draw
+
+On disk it is a folder: one parquet per split with its hash in the name, `excluded.jsonl` with a
+reason per id, `datasheet.md`, and `manifest.json`, which is written last: a folder with a
+manifest is whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from medtune.core.config import ColumnMapping, DataConfig
 from medtune.core.errors import DataError, EmptySplitError
-from medtune.core.folder import write_atomic, write_record
-from medtune.core.records import Question, Record, SplitDescription, content_hash
-from medtune.data.clean import clean
-from medtune.data.overlap import without_overlap
-from medtune.data.sources import parse_ref, read_rows
-
-STARTER_COLUMNS = ColumnMapping(
-    stem="stem",
-    options=("options",),
-    answer="answer",
-    answer_base=0,
-    subject="subject",
-    topic="topic",
-    explanation="explanation",
-    group="group",
+from medtune.core.experiment import ColumnMapping, DataConfig
+from medtune.core.folder import disk_errors, read_record, write_record, write_text
+from medtune.core.manifest import (
+    BalanceRecord,
+    CurationStep,
+    Exclusion,
+    Profile,
+    Role,
+    SnapshotManifest,
+    SourceRecord,
+    SplitRecord,
 )
+from medtune.core.progress import Progress
+from medtune.core.provenance import provenance
+from medtune.core.records import SplitDescription, content_hash
+from medtune.data.balance import draw
+from medtune.data.clean import Cleaned
+from medtune.data.curate import curate
+from medtune.data.datasheet import datasheet
+from medtune.data.load import MANIFEST, clean_source, describe, identity, sized
+from medtune.data.profile import profile
+from medtune.data.separate import Part, Separated, separate
+from medtune.data.sources import DataRef, Identity, columns_of, parse_ref
+from medtune.data.split import clusters_of, cut
+from medtune.data.table import QuestionTable, questions_hash, read_parquet, write_parquet
+
+RULES = 1
+"""Version of what is done to data; a change of rules makes older snapshots stale."""
+EXCLUDED = "excluded.jsonl"
+DATASHEET = "datasheet.md"
+NOT_DRAWN = "not drawn"
+_WORK = ".work-"
+_SPLIT_FILE = re.compile(r".+-[0-9a-f]{12}\.parquet")
 
 
-class Split(Record):
-    """One cleaned split."""
+@dataclass(frozen=True, slots=True)
+class SnapshotSplit:
+    """One split, ready for use."""
 
-    questions: tuple[Question, ...]
+    role: Role
+    questions: QuestionTable
     description: SplitDescription
-    exclusions: tuple[tuple[str, str], ...]
-    """(place or id, reason) of every row left out."""
-    answer_base: int | None
 
 
-class SnapshotManifest(Record):
-    """What a snapshot holds."""
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What an experiment trains on, watches, calibrates with and reports on."""
 
-    kind: Literal["snapshot"] = "snapshot"
-    train: SplitDescription
-    evaluated: tuple[SplitDescription, ...]
-    exclusions: dict[str, dict[str, str]]
-    """Per source: every id or place left out, with its reason."""
-    answer_bases: dict[str, int | None]
-    """Per source: whether indices counted from 0 or 1."""
-    hash: str
-    """sha256 over the hashes of all splits."""
+    train: SnapshotSplit
+    validation: SnapshotSplit | None
+    calibration: SnapshotSplit | None
+    evaluated: tuple[SnapshotSplit, ...]
+    manifest: SnapshotManifest
 
 
-class Snapshot(Record):
-    """A train split and the splits to examine, ready for use."""
-
-    train: Split
-    evaluated: tuple[Split, ...]
-
-    @property
-    def manifest(self) -> SnapshotManifest:
-        """Describe the snapshot."""
-        splits = [self.train, *self.evaluated]
-        return SnapshotManifest(
-            train=self.train.description,
-            evaluated=tuple(split.description for split in self.evaluated),
-            exclusions={s.description.source: dict(s.exclusions) for s in splits},
-            answer_bases={s.description.source: s.answer_base for s in splits},
-            hash=content_hash([split.description.hash for split in splits]),
-        )
-
-
-def load_split(source: str, columns: ColumnMapping | None = None, size: int | None = None) -> Split:
-    """Read and clean one split.
+def prepare_snapshot(data: DataConfig, seed: int, folder: Path, progress: Progress) -> Snapshot:
+    """Make a snapshot, or take the one in the folder if it was made from the same inputs.
 
     Args:
-        source: starter:, hub: or file:.
-        columns: Mapping for hub: and file:; the starter has its own.
-        size: Keep the first so many questions after cleaning.
+        data: Which questions, and what is done to them.
+        seed: Of all lots.
+        folder: Where it is or will be; the caller holds its lock.
+        progress: Where to report.
 
     Raises:
-        DataError: The source cannot be used, or holds fewer than `size` questions.
-    """
-    columns = columns or ColumnMapping()
-    ref = parse_ref(source)
-    own = STARTER_COLUMNS if ref.kind == "starter" else columns
-    cleaned = clean(read_rows(ref, columns.split), own, str(ref))
-    if size is not None and size > len(cleaned.questions):
-        raise DataError(
-            f"{ref} has {len(cleaned.questions)} usable questions, {size} were asked for",
-            fix="ask for fewer, or take all by leaving the size out",
-        )
-    return _split(str(ref), cleaned.questions[:size], cleaned.excluded, cleaned.answer_base)
-
-
-def load_snapshot(data: DataConfig) -> Snapshot:
-    """Read, clean and separate everything that an experiment uses.
-
-    Overlap is removed before `train_size` is counted off, so that the size is what is trained.
-
-    Raises:
-        DataError: A source cannot be used, or two evaluated splits have the same name.
-    """
-    evaluated = tuple(load_split(e, data.columns, data.evaluate_size) for e in data.evaluate)
-    names = [split.description.source for split in evaluated]
-    if len(set(names)) < len(names):
-        raise DataError(f"an evaluated split is named twice: {', '.join(names)}")
-    full = load_split(data.train, data.columns)
-    kept, removed = without_overlap(
-        full.questions, [question for split in evaluated for question in split.questions]
-    )
-    if not kept:
-        raise EmptySplitError(
-            f"{full.description.source}: every question also stands in an evaluated split",
-            fix="train and evaluate on different splits",
-        )
-    if data.train_size is not None and data.train_size > len(kept):
-        raise DataError(
-            f"{full.description.source} has {len(kept)} usable questions, "
-            f"train_size asks for {data.train_size}",
-            fix="lower data.train_size, or leave it out",
-        )
-    exclusions = (*full.exclusions, *((name, "also evaluated") for name in removed))
-    train = _split(full.description.source, kept[: data.train_size], exclusions, full.answer_base)
-    return Snapshot(train=train, evaluated=evaluated)
-
-
-def write_snapshot(snapshot: Snapshot, folder: Path) -> SnapshotManifest:
-    """Write `manifest.json` and one parquet per split, the manifest last.
-
-    Raises:
+        DataError: A source cannot be used.
         FolderError: The folder cannot be written.
     """
-    manifest = snapshot.manifest
-    taken: set[str] = set()
-    for split in (snapshot.train, *snapshot.evaluated):
-        name = file_name(split.description.source)
-        # Two folders may hold files of one name.
-        while name in taken:
-            name = f"{name}-{split.description.hash[:8]}"
-        taken.add(name)
-        write_parquet(split.questions, folder / f"{name}.parquet")
-    write_record(folder / "manifest.json", manifest)
-    return manifest
+    sources = _sources(data)
+    inputs = _inputs(data, seed, sources)
+    manifest = read_record(folder / MANIFEST, SnapshotManifest)
+    if manifest is not None and manifest.inputs == inputs and not faults_of(folder, manifest):
+        progress.say(f"{folder}: snapshot {manifest.hash[:12]} still valid")
+        return read_snapshot(folder, manifest)
+    with _working_in(folder) as work:
+        built = _build(data, seed, sources, work, progress)
+        manifest = built.write(folder, inputs, data, seed)
+    progress.say(f"{folder}: snapshot {manifest.hash[:12]} written")
+    return read_snapshot(folder, manifest)
 
 
-def write_parquet(questions: Sequence[Question], path: Path) -> None:
-    """Write questions as parquet, one column per field."""
-    import pyarrow
-    import pyarrow.parquet
+def read_snapshot(folder: Path, manifest: SnapshotManifest) -> Snapshot:
+    """Open the splits of a snapshot.
 
-    schema = pyarrow.schema(
-        [
-            ("id", pyarrow.string()),
-            ("stem", pyarrow.string()),
-            ("options", pyarrow.list_(pyarrow.string())),
-            ("answer", pyarrow.int8()),
-            *((name, pyarrow.string()) for name in ("subject", "topic", "explanation", "group")),
-        ]
+    Raises:
+        DataError: A file is missing or damaged.
+    """
+    splits = [
+        SnapshotSplit(split.role, read_parquet(folder / split.file), split.description)
+        for split in manifest.splits
+    ]
+    cut_off = {split.role: split for split in splits if split.role != "evaluated"}
+    return Snapshot(
+        train=cut_off["train"],
+        validation=cut_off.get("validation"),
+        calibration=cut_off.get("calibration"),
+        evaluated=tuple(split for split in splits if split.role == "evaluated"),
+        manifest=manifest,
     )
-    rows = [question.model_dump(mode="json") for question in questions]
-    table = pyarrow.Table.from_pylist(rows, schema=schema)
-    write_atomic(path, lambda handle: pyarrow.parquet.write_table(table, handle))
 
 
-def file_name(source: str) -> str:
-    """Turn a source's name into a file's: `file:/x/val.parquet:dev` -> `val-dev`."""
-    ref = parse_ref(source)
-    stem = Path(ref.place).name.removesuffix(Path(ref.place).suffix) if ref.place else ref.kind
-    parts = [stem, ref.split or ""]
-    return "-".join(part for part in parts if part).replace("/", "-")
+def faults_of(folder: Path, manifest: SnapshotManifest) -> list[str]:
+    """Compare a snapshot's files with its manifest, byte for byte in what they say.
+
+    Returns:
+        What is wrong, a line each; nothing if it is whole.
+    """
+    faults = []
+    for split in manifest.splits:
+        try:
+            questions = read_parquet(folder / split.file)
+        except DataError as error:
+            faults.append(error.found)
+            continue
+        if (found := questions_hash(questions)) != split.description.hash:
+            faults.append(
+                f"{folder / split.file} holds {len(questions)} questions with hash {found[:12]}, "
+                f"the manifest names {split.description.n} with {split.description.hash[:12]}"
+            )
+    if snapshot_hash(manifest.splits) != manifest.hash:
+        faults.append(f"{folder / MANIFEST}: its hash is not that of its splits")
+    try:
+        found = hashlib.sha256((folder / EXCLUDED).read_bytes()).hexdigest()
+    except OSError:
+        found = "none"
+    if found != manifest.excluded_hash:
+        faults.append(f"{folder / EXCLUDED} is missing or was changed")
+    return faults
 
 
-def _split(
-    source: str,
-    questions: tuple[Question, ...],
-    exclusions: tuple[tuple[str, str], ...],
-    answer_base: int | None,
-) -> Split:
-    reasons: dict[str, int] = {}
-    for _, reason in exclusions:
-        reasons[reason] = reasons.get(reason, 0) + 1
-    description = SplitDescription(
-        source=source,
-        n=len(questions),
-        excluded=reasons,
-        hash=content_hash([question.model_dump(mode="json") for question in questions]),
+def changed_sources(manifest: SnapshotManifest) -> list[str]:
+    """Say which sources are no longer what the snapshot was made of.
+
+    Raises:
+        DataError: A source is gone.
+        HubError: The Hub cannot be reached.
+    """
+    return [
+        f"{record.source} has changed: fingerprint {now[:12]}, then {record.fingerprint[:12]}"
+        for record in manifest.sources
+        if (now := identity(parse_ref(record.source)).fingerprint) != record.fingerprint
+    ]
+
+
+def snapshot_hash(splits: Iterable[SplitRecord]) -> str:
+    """Name a snapshot by what it holds: roles and hashes of its splits."""
+    return content_hash([[split.role, split.description.hash] for split in splits])
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One source of an experiment."""
+
+    ref: DataRef
+    columns: ColumnMapping
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A snapshot that is not written yet."""
+
+    sources: tuple[SourceRecord, ...]
+    separated: Separated
+    clusters: int
+    curation: tuple[CurationStep, ...]
+    balance: tuple[BalanceRecord, ...]
+    excluded: tuple[Exclusion, ...]
+    splits: tuple[tuple[Role, str, QuestionTable, dict[str, int]], ...]
+    """(role, source, questions, counts of what was left out)"""
+
+    def write(self, folder: Path, inputs: str, data: DataConfig, seed: int) -> SnapshotManifest:
+        """Write the files, the manifest last, and remove what an earlier snapshot left."""
+        splits = tuple(_written(folder, *split) for split in self.splits)
+        lines = "".join(f"{e.model_dump_json(exclude_none=True)}\n" for e in self.excluded)
+        manifest = SnapshotManifest(
+            inputs=inputs,
+            hash=snapshot_hash(splits),
+            seed=seed,
+            config=data,
+            sources=self.sources,
+            overlap=self.separated.counts,
+            examples=self.separated.examples,
+            clusters=self.clusters,
+            curation=self.curation,
+            balance=self.balance,
+            splits=splits,
+            excluded_hash=hashlib.sha256(lines.encode()).hexdigest(),
+            provenance=provenance(),
+        )
+        (folder / MANIFEST).unlink(missing_ok=True)  # from here on the old one is not whole
+        write_text(folder / EXCLUDED, lines)
+        write_text(folder / DATASHEET, datasheet(manifest))
+        write_record(folder / MANIFEST, manifest)
+        current = {split.file for split in splits}
+        for path in folder.iterdir():
+            if _SPLIT_FILE.fullmatch(path.name) and path.name not in current:
+                path.unlink()
+        return manifest
+
+
+def _sources(data: DataConfig) -> list[_Source]:
+    """Name the sources, train first.
+
+    Raises:
+        DataError: Two evaluated splits are the same, or a source is not there.
+    """
+    names = [str(parse_ref(source)) for source in data.evaluate]
+    if len(set(names)) < len(names):
+        raise DataError(f"an evaluated split is named twice: {', '.join(names)}")
+    found = []
+    for source in (data.train, *data.evaluate):
+        ref = parse_ref(source)
+        given = data.mappings.get(source, data.columns)
+        found.append(_Source(ref, columns_of(ref, given), identity(ref)))
+    return found
+
+
+def _inputs(data: DataConfig, seed: int, sources: Iterable[_Source]) -> str:
+    """Hash everything that determines a snapshot."""
+    references = [
+        hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        for folder in (data.curation.difficulty.predictions, data.balance.weak_from)
+        if folder and (path := Path(folder) / "predictions.jsonl")
+    ]
+    fingerprints = [source.identity.fingerprint for source in sources]
+    return content_hash([RULES, data.model_dump(mode="json"), seed, fingerprints, references])
+
+
+@contextmanager
+def _working_in(folder: Path) -> Iterator[Path]:
+    """Give a scratch folder beside the results; what a killed run left is cleared away."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if path.name.startswith(_WORK):
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name.startswith(".") and path.name.endswith(".part"):
+                path.unlink()
+        work = Path(tempfile.mkdtemp(prefix=_WORK, dir=folder))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _build(
+    data: DataConfig, seed: int, sources: list[_Source], work: Path, progress: Progress
+) -> _Built:
+    cleaned = [
+        clean_source(source.ref, source.columns, progress, work / f"{number}.arrow")
+        for number, source in enumerate(sources)
+    ]
+    (name, *evaluated_names), (train, *evaluated) = [str(s.ref) for s in sources], cleaned
+    separated = separate(
+        Part(name, train.questions),
+        [Part(n, c.questions) for n, c in zip(evaluated_names, evaluated, strict=True)],
+        near=data.overlap.near,
+        within=data.overlap.within_train == "remove",
+        progress=progress,
     )
-    return Split(
-        questions=questions,
-        description=description,
-        exclusions=exclusions,
-        answer_base=answer_base,
+    if not len(separated.kept):
+        reasons = Counter(exclusion.reason for exclusion in separated.excluded)
+        raise EmptySplitError(
+            f"{name}: no question is left to train on: "
+            + ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common()),
+            expected="questions that are not evaluated",
+            fix="train and evaluate on different splits",
+        )
+    kept = train.questions.take(separated.kept)
+    clusters = clusters_of(separated.alike, kept.texts("group"))
+    sizes: dict[Role, int] = {
+        "validation": data.validation_size,
+        "calibration": data.calibration_size,
+    }
+    rest, parts = cut(kept, clusters, {k: n for k, n in sizes.items() if n}, seed, name)
+    pool, curation, curated = curate(kept.take(rest), data.curation, seed, name)
+    drawn = draw(pool, data, seed, name)
+    excluded = [*_by_contract(name, train), *separated.excluded, *curated]
+    counts = dict(Counter(exclusion.reason for exclusion in excluded).most_common())
+    for role, places in parts.items():
+        counts[f"cut off for {role}"] = len(places)
+    if drawn.left:
+        counts[NOT_DRAWN] = drawn.left
+    splits: list[tuple[Role, str, QuestionTable, dict[str, int]]] = [
+        ("train", name, drawn.questions, counts)
+    ]
+    splits += [(role, f"{name}#{role}", kept.take(places), {}) for role, places in parts.items()]
+    lots = None if data.sample == "first" else seed
+    for source, part in zip(evaluated_names, evaluated, strict=True):
+        size = data.evaluate_size
+        chosen = part.questions if size is None else sized(part.questions, size, source, lots)
+        left = len(part.questions) - len(chosen)
+        out = part.reasons | ({NOT_DRAWN: left} if left else {})
+        splits.append(("evaluated", source, chosen, out))
+        excluded += _by_contract(source, part)
+    return _Built(
+        sources=tuple(_record(s, c, data) for s, c in zip(sources, cleaned, strict=True)),
+        separated=separated,
+        clusters=int(clusters.max()) + 1,
+        curation=curation,
+        balance=drawn.balance,
+        excluded=tuple(excluded),
+        splits=tuple(splits),
     )
+
+
+def _by_contract(source: str, cleaned: Cleaned) -> list[Exclusion]:
+    return [Exclusion(source=source, id=name, reason=why) for name, why in cleaned.excluded]
+
+
+def _record(source: _Source, cleaned: Cleaned, data: DataConfig) -> SourceRecord:
+    return SourceRecord(
+        source=str(source.ref),
+        fingerprint=source.identity.fingerprint,
+        revision=source.identity.revision,
+        licence=source.identity.licence or data.licence or None,
+        columns=source.columns,
+        answer_base=cleaned.answer_base,
+        rows=cleaned.rows,
+        usable=len(cleaned.questions),
+        excluded=cleaned.reasons,
+        normalised=cleaned.normalised,
+    )
+
+
+def _written(
+    folder: Path, role: Role, source: str, questions: QuestionTable, excluded: dict[str, int]
+) -> SplitRecord:
+    """Write one split under a name that carries its hash; one that is there already stays."""
+    description = describe(source, questions, excluded)
+    base = parse_ref(source).slug if role == "evaluated" else role
+    path = folder / f"{base}-{description.hash[:12]}.parquet"
+    if not _holds(path, description.hash):
+        write_parquet(questions, path)
+    counted: Profile = profile(questions)
+    return SplitRecord(role=role, file=path.name, description=description, profile=counted)
+
+
+def _holds(path: Path, content: str) -> bool:
+    try:
+        return path.is_file() and questions_hash(read_parquet(path)) == content
+    except DataError:
+        return False

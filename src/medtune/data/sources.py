@@ -1,24 +1,40 @@
-"""Where rows come from: the starter questions, the Hub, or a file.
+"""Where rows come from: the starter questions, the Hub, a file or a folder.
 
-`starter[:SPLIT]` · `hub:ORG/NAME[@REVISION][:SPLIT]` · `file:PATH[:SPLIT]`
+`starter[:SPLIT]` · `hub:ORG/NAME[/CONFIG][@REVISION][:SPLIT]` · `file:PATH[:SPLIT]` ·
+`snapshot:FOLDER[:SPLIT]`, which `data.snapshot` reads.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from medtune.core.errors import DataError, EmptySplitError, HubError
+from medtune.core.experiment import ColumnMapping
+from medtune.core.records import content_hash
+from medtune.data.catalogue import KNOWN
+from medtune.data.files import Located, files_of, read_file
 
+KINDS = ("starter", "hub", "file", "snapshot")
 STARTER_SPLITS = ("train", "recall", "transfer")
-Row = dict[str, Any]
+STARTER_COLUMNS = ColumnMapping(
+    stem="stem",
+    options=("options",),
+    answer="answer",
+    answer_base=0,
+    subject="subject",
+    topic="topic",
+    explanation="explanation",
+    group="group",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +42,41 @@ class DataRef:
     """A parsed DATA argument."""
 
     kind: str
-    """starter, hub or file."""
+    """starter, hub, file or snapshot."""
     place: str
     """Hub id or path; empty for the starter."""
     split: str | None
     revision: str | None = None
+    config: str | None = None
+    """Part of a Hub dataset."""
 
     def __str__(self) -> str:
         """Write it as on the command line."""
         place = f":{self.place}" if self.place else ""
+        config = f"/{self.config}" if self.config else ""
         revision = f"@{self.revision}" if self.revision else ""
         split = f":{self.split}" if self.split else ""
-        return f"{self.kind}{place}{revision}{split}"
+        return f"{self.kind}{place}{config}{revision}{split}"
+
+    @property
+    def slug(self) -> str:
+        """Name a file after it: `file:/x/val.parquet:dev` -> `val-dev`."""
+        path = Path(self.place)
+        stem = path.name.removesuffix(path.suffix) if self.place else self.kind
+        parts = [stem, self.config or "", self.split or ""]
+        return "-".join(part for part in parts if part).replace("/", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which data a source is, exactly."""
+
+    fingerprint: str
+    """Hash of the bytes of files, or commit of a Hub dataset."""
+    revision: str | None
+    """Commit of a Hub dataset."""
+    licence: str | None
+    """Where medtune knows it."""
 
 
 def parse_ref(text: str) -> DataRef:
@@ -55,21 +94,58 @@ def parse_ref(text: str) -> DataRef:
     if kind == "hub" and rest:
         place, _, hub_split = rest.partition(":")
         name, _, revision = place.partition("@")
-        if name:
-            return DataRef("hub", name, hub_split or "train", revision or None)
-    if kind == "file" and rest:
+        parts = name.split("/")
+        if all(parts) and len(parts) <= 3:
+            config = parts[2] if len(parts) == 3 else None
+            name = "/".join(parts[:2])
+            return DataRef("hub", name, hub_split or "train", revision or None, config)
+    if kind in ("file", "snapshot") and rest:
         # A path may contain colons; the last part is a split only where no such file exists.
         head, colon, tail = rest.rpartition(":")
-        if colon and not Path(rest).exists() and tail.replace("_", "").isalnum():
-            return DataRef("file", head, tail)
-        return DataRef("file", rest, None)
+        if colon and not Path(rest).exists() and re.fullmatch(r"[\w-]+", tail):
+            return DataRef(kind, head, tail)
+        return DataRef(kind, rest, None)
     raise DataError(
         f"{text!r} names no dataset",
-        expected="starter[:split], hub:ORG/NAME[:split] or file:PATH[:split]",
+        expected="starter[:split], hub:ORG/NAME[/CONFIG][:split], file:PATH[:split] "
+        "or snapshot:FOLDER[:split]",
     )
 
 
-def read_rows(ref: DataRef, split_column: str = "") -> Iterator[tuple[str, Row]]:
+def columns_of(ref: DataRef, given: ColumnMapping) -> ColumnMapping:
+    """Choose the mapping of a source: one that was given, else its own, else the default."""
+    if ref.kind == "starter":
+        return STARTER_COLUMNS
+    if ref.kind == "hub" and given == ColumnMapping() and ref.place in KNOWN:
+        return KNOWN[ref.place].columns
+    return given
+
+
+def identify(ref: DataRef) -> Identity:
+    """Tell exactly which data a source is.
+
+    Raises:
+        DataError: The file is missing, or the Hub has no such dataset.
+        HubError: The Hub cannot be reached.
+    """
+    if ref.kind == "starter":
+        return Identity(hashlib.sha256(_starter_bytes(ref)).hexdigest(), None, "Apache-2.0")
+    if ref.kind == "hub":
+        import datasets
+
+        with _hub_errors(ref):
+            commit = str(datasets.load_dataset_builder(ref.place, **_hub_options(ref)).hash)
+        known = KNOWN.get(ref.place)
+        return Identity(content_hash([ref.place, commit]), commit, known.licence if known else None)
+    # Where a file lies does not matter, what is in it does.
+    hashes = []
+    for path in files_of(Path(ref.place), ref.split):
+        with path.open("rb") as handle:
+            hashes.append(hashlib.file_digest(handle, "sha256").hexdigest())
+    return Identity(content_hash(hashes), None, None)
+
+
+def read_rows(ref: DataRef, split_column: str = "") -> Iterator[Located]:
     """Read the rows of a source, each with its place for messages ("row 17", "line 3").
 
     Raises:
@@ -78,33 +154,86 @@ def read_rows(ref: DataRef, split_column: str = "") -> Iterator[tuple[str, Row]]
         HubError: The Hub cannot be reached.
     """
     if ref.kind == "starter":
-        yield from _starter(ref.split or "train")
+        for number, line in enumerate(_starter_bytes(ref).decode().splitlines(), 1):
+            yield f"line {number}", json.loads(line)
     elif ref.kind == "hub":
         yield from _hub(ref)
     else:
-        yield from _file(ref, split_column)
+        yield from _files(ref, split_column)
 
 
-def _starter(split: str) -> Iterator[tuple[str, Row]]:
-    text = (files("medtune.data") / "starter" / f"{split}.jsonl").read_text(encoding="utf-8")
-    for number, line in enumerate(text.splitlines(), 1):
-        yield f"line {number}", json.loads(line)
+def _starter_bytes(ref: DataRef) -> bytes:
+    return (files("medtune.data") / "starter" / f"{ref.split}.jsonl").read_bytes()
 
 
-def _hub(ref: DataRef) -> Iterator[tuple[str, Row]]:
+def _files(ref: DataRef, split_column: str) -> Iterator[Located]:
+    paths = files_of(Path(ref.place), ref.split)
+    several = len(paths) > 1
+    seen: set[str] = set()
+    kept = 0
+    for path in paths:
+        for place, row in read_file(path):
+            # Without a split column, SPLIT is only a name for the whole file.
+            if ref.split is not None and split_column and split_column in row:
+                value = str(row[split_column])
+                seen.add(value)
+                if value != ref.split:
+                    continue
+            kept += 1
+            yield (f"{path.name} {place}" if several else place), row
+    if not kept:
+        raise EmptySplitError(
+            f"{ref.place} has no row" + (f" of split {ref.split!r}" if ref.split else ""),
+            expected=f"one of {', '.join(sorted(seen))}" if seen else "at least one question",
+        )
+
+
+def _hub(ref: DataRef) -> Iterator[Located]:
     # `datasets` takes a second to import and is needed for nothing else.
     import datasets
+
+    with _hub_errors(ref):
+        table = datasets.load_dataset(ref.place, split=ref.split, **_hub_options(ref))
+    for number, row in enumerate(table):
+        yield f"row {number}", row
+
+
+def _hub_options(ref: DataRef) -> dict[str, Any]:
+    known = KNOWN.get(ref.place)
+    config = ref.config or (known.configs[0] if known and known.configs else None)
+    options: dict[str, Any] = {"revision": ref.revision or (known.revision if known else None)}
+    if config:
+        options["data_dir" if known and known.by_folder else "name"] = config
+    return options
+
+
+@contextmanager
+def _hub_errors(ref: DataRef) -> Iterator[None]:
+    """Translate what `datasets` and the Hub raise.
+
+    Raises:
+        DataError: There is no such dataset, or it needs code of its own to load.
+        EmptySplitError: It has no such split or part.
+        HubError: The Hub cannot be reached.
+    """
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import HfHubHTTPError
 
     # It retries an unreachable Hub for half a minute; its log of that is not the user's.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        table = datasets.load_dataset(ref.place, split=ref.split, revision=ref.revision)
+        yield
     except DatasetNotFoundError as error:
         raise DataError(
             f"the Hub has no dataset {ref.place} that you may read",
             fix="check the name and the revision; a gated dataset needs `hf auth login`",
+        ) from error
+    except RuntimeError as error:
+        if "scripts are no longer supported" not in str(error):
+            raise
+        raise DataError(
+            f"{ref}: this dataset needs code of its own to load, which nobody should run unread",
+            fix=f"try the Hub's parquet copy: hub:{ref.place}@refs/convert/parquet",
         ) from error
     except ValueError as error:
         raise EmptySplitError(f"{ref}: {error}", fix="name a split that the dataset has") from error
@@ -113,117 +242,3 @@ def _hub(ref: DataRef) -> Iterator[tuple[str, Row]]:
             f"{ref}: the Hub cannot be reached and the dataset is not in the local cache",
             fix="go online once, or hand the data over as file:PATH",
         ) from error
-    for number, row in enumerate(table):
-        yield f"row {number}", row
-
-
-def _file(ref: DataRef, split_column: str) -> Iterator[tuple[str, Row]]:
-    path = Path(ref.place)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise DataError(f"{path} {what}", expected="a .parquet, .csv, .tsv, .jsonl or .json file")
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(
-            f"{path}: unknown format {path.suffix or '(no suffix)'}",
-            expected=", ".join(_READERS),
-        )
-    seen: set[str] = set()
-    kept = 0
-    for place, row in reader(path):
-        # Without a split column, SPLIT is only a name for the whole file.
-        if ref.split is not None and split_column and split_column in row:
-            value = str(row[split_column])
-            seen.add(value)
-            if value != ref.split:
-                continue
-        kept += 1
-        yield place, row
-    if not kept:
-        raise EmptySplitError(
-            f"{path} has no row" + (f" of split {ref.split!r}" if ref.split else ""),
-            expected=f"one of {', '.join(sorted(seen))}" if seen else "at least one question",
-        )
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        number = 0
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=4096):
-            for row in batch.to_pylist():
-                yield f"row {number}", row
-                number += 1
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(
-            f"{path} cannot be read as parquet: {error}",
-            expected="a whole parquet file",
-            fix="it may be truncated: fetch or write it again",
-        ) from error
-
-
-def _text(path: Path) -> str:
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} in line {line}",
-            expected="UTF-8 text",
-            fix=f"convert it, for instance: iconv -f WINDOWS-1252 -t UTF-8 {path.name}",
-        ) from error
-
-
-def _delimited(path: Path) -> Iterator[tuple[str, Row]]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
-    begins = 1
-    try:
-        for row in reader:
-            begins = reader.line_num + 1
-            if None in row:
-                raise DataError(
-                    f"{path} line {reader.line_num}: more values than the header has columns",
-                    expected=f"{len(reader.fieldnames or ())} values",
-                    fix="quote values that contain the delimiter",
-                )
-            # An absent value is missing, not the empty string.
-            yield f"line {reader.line_num}", {k: v if v != "" else None for k, v in row.items()}
-    except csv.Error as error:
-        raise DataError(f"{path} line {begins}: {error}") from error
-
-
-def _jsonl(path: Path) -> Iterator[tuple[str, Row]]:
-    for number, line in enumerate(_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path} line {number} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path} line {number} is no JSON object", expected="one per line")
-        yield f"line {number}", row
-
-
-def _json(path: Path) -> Iterator[tuple[str, Row]]:
-    try:
-        rows = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not JSON: {error}") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path} holds no list of objects", expected="[{...}, {...}]")
-    for number, row in enumerate(rows):
-        yield f"item {number}", row
-
-
-_READERS: dict[str, Callable[[Path], Iterator[tuple[str, Row]]]] = {
-    ".parquet": _parquet,
-    ".csv": _delimited,
-    ".tsv": _delimited,
-    ".jsonl": _jsonl,
-    ".json": _json,
-}

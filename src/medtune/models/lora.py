@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from medtune.core.config import LoraSettings
 from medtune.core.errors import AdapterError, ConfigError
+from medtune.core.experiment import LoraSettings
 from medtune.core.folder import disk_errors, write_record
 from medtune.core.model import Example, Message
 from medtune.core.records import ModelDescription

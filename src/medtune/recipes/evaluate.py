@@ -10,14 +10,14 @@ from pathlib import Path
 
 from medtune.analysis.examine import Exam, examined
 from medtune.answers.parse import parse
-from medtune.core.config import ColumnMapping, EvaluationConfig
 from medtune.core.errors import DataError
+from medtune.core.experiment import ColumnMapping, EvaluationConfig
 from medtune.core.folder import locked
 from medtune.core.progress import Progress
 from medtune.core.prompt import Form, PromptStyle
 from medtune.core.records import EvaluationRecord, Method, Question
-from medtune.data.overlap import without_overlap
-from medtune.data.snapshot import load_split
+from medtune.data.load import Split, load_split
+from medtune.data.separate import Part, separate
 from medtune.models.card import read_card
 from medtune.models.door import open_model
 
@@ -50,8 +50,8 @@ def evaluate(options: EvaluateOptions, folder: Path, progress: Progress) -> Eval
     Raises:
         MedtuneError: The model, the data or the folder cannot be used.
     """
-    split = load_split(options.data, options.columns, options.limit)
-    shots = _shots(options, split.questions)
+    split = load_split(options.data, options.columns, options.limit, progress)
+    shots = _shots(options, split, progress)
     card = read_card(options.adapter) if options.adapter else None
     style = options.style or (card.style if card else PromptStyle())
     model = open_model(
@@ -79,8 +79,8 @@ def evaluate(options: EvaluateOptions, folder: Path, progress: Progress) -> Eval
     return record
 
 
-def _shots(options: EvaluateOptions, questions: tuple[Question, ...]) -> tuple[Question, ...]:
-    """Take worked examples that are not examined themselves."""
+def _shots(options: EvaluateOptions, examined: Split, progress: Progress) -> tuple[Question, ...]:
+    """Take worked examples that are not examined themselves, nor anything like them."""
     if not options.shots:
         return ()
     if options.shots_from is None:
@@ -88,12 +88,18 @@ def _shots(options: EvaluateOptions, questions: tuple[Question, ...]) -> tuple[Q
             f"--shots {options.shots} without --shots-from",
             expected="a split that is not examined, such as starter:train",
         )
-    source = load_split(options.shots_from, options.columns)
-    kept, _ = without_overlap([q for q in source.questions if q.answer is not None], questions)
+    source = load_split(options.shots_from, options.columns, progress=progress)
+    kept = separate(
+        Part(options.shots_from, source.questions),
+        [Part(options.data, examined.questions)],
+        near=True,
+        within=False,
+        progress=progress,
+    ).kept
     if options.shots > len(kept):
         raise DataError(
             f"--shots {options.shots}, but {options.shots_from} has {len(kept)} labelled "
             "questions that are not examined themselves",
             fix="ask for fewer shots, or name a larger split with --shots-from",
         )
-    return kept[: options.shots]
+    return tuple(source.questions.take(kept[: options.shots]))

@@ -17,16 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medtune.analysis.intervals import wilson
 from medtune.answers import notebook
 from medtune.answers.parse import parse
-from medtune.core.config import LORA_TARGETS, NotebookExperiment, config_hash
+from medtune.core.config import config_hash
 from medtune.core.errors import DataError, LabelError
+from medtune.core.experiment import LORA_TARGETS, NotebookExperiment
 from medtune.core.folder import locked, write_record, write_text
+from medtune.core.intervals import wilson
 from medtune.core.progress import Progress
 from medtune.core.provenance import provenance
 from medtune.core.records import Counts, NotebookRecord, Outcome
-from medtune.data.sources import Row, parse_ref, read_rows
+from medtune.data.files import Row
+from medtune.data.sources import parse_ref, read_rows
 from medtune.models.device import best_device
 from medtune.models.lora import quiet_upstream
 from medtune.models.sources import ModelSource, resolve

@@ -1,4 +1,8 @@
-"""`medtune prepare EXPERIMENT`: read, clean and separate the data, and write the snapshot.
+"""`medtune prepare [EXPERIMENT]`: read, clean, separate and curate the data; write the snapshot.
+
+    medtune prepare experiments/medmcqa.toml     make it: data/ of the run folder
+    medtune prepare experiments/medmcqa.toml --verify     is it whole, and can it be made again?
+    medtune prepare --inspect my.csv             which columns are what, and ten questions
 
 Nothing is trained.  The snapshot is the first step of every run; here it is made alone, so that
 its counts and exclusions can be read before anything is spent on it.
@@ -6,23 +10,110 @@ its counts and exclusions can be read before anything is spent on it.
 
 from __future__ import annotations
 
+import tempfile
+from itertools import islice
 from pathlib import Path
 
-from medtune.core.config import Experiment
+from medtune.analysis.data_page import write_data_page
+from medtune.core.config import toml_value
+from medtune.core.errors import DataError, HubError
+from medtune.core.experiment import ColumnMapping, Experiment
 from medtune.core.folder import locked
+from medtune.core.manifest import MappingProposal, SnapshotManifest, VerificationRecord
 from medtune.core.progress import Progress
-from medtune.data.snapshot import SnapshotManifest, load_snapshot, write_snapshot
+from medtune.core.prompt import PromptStyle
+from medtune.core.records import Question
+from medtune.data.load import read_manifest
+from medtune.data.propose import column_names, propose, sample_rows
+from medtune.data.snapshot import changed_sources, faults_of, prepare_snapshot
+from medtune.data.sources import KINDS, parse_ref, read_rows
+
+DATA = "data"
+PAGE = "data.html"
+SHOWN = 10
 
 
 def prepare(experiment: Experiment, folder: Path, progress: Progress) -> SnapshotManifest:
-    """Write `data/` of a run folder.
+    """Write `data/` and `data.html` of a run folder.
 
     Raises:
         DataError: A source cannot be used.
         FolderError: The folder is busy or cannot be written.
     """
-    snapshot = load_snapshot(experiment.data)
     with locked(folder):
-        manifest = write_snapshot(snapshot, folder / "data")
-    progress.say(f"snapshot {manifest.hash[:12]} written to {folder / 'data'}")
-    return manifest
+        snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / DATA, progress)
+        write_data_page(folder / PAGE, snapshot.manifest)
+    progress.say(f"page: {folder / PAGE}")
+    return snapshot.manifest
+
+
+def verify(folder: Path, progress: Progress) -> VerificationRecord:
+    """Check a run folder's snapshot: its files, its sources, and that it can be made again.
+
+    Raises:
+        DataError: There is no snapshot.
+    """
+    manifest = read_manifest(folder / DATA)
+    faults = faults_of(folder / DATA, manifest)
+    remade = None
+    try:
+        faults += changed_sources(manifest)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".verify-") as scratch:
+            again = prepare_snapshot(manifest.config, manifest.seed, Path(scratch), progress)
+        remade = again.manifest.hash
+        if remade != manifest.hash:
+            faults.append(f"made again it has the hash {remade[:12]}, not {manifest.hash[:12]}")
+    except (DataError, HubError) as error:
+        faults.append(f"it cannot be made again: {error.found}")
+    return VerificationRecord(
+        folder=str(folder / DATA),
+        hash=manifest.hash,
+        questions=sum(split.description.n for split in manifest.splits),
+        remade=remade,
+        faults=tuple(faults),
+    )
+
+
+def inspect(file: str, style: PromptStyle) -> MappingProposal:
+    """Propose a column mapping for a file, and show questions as the model will see them.
+
+    Args:
+        file: A path, or a DATA argument.
+        style: The prompt that renders the questions.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    ref = parse_ref(file if file.partition(":")[0] in KINDS else f"file:{file}")
+    rows = sample_rows(read_rows(ref))
+    found = propose(rows, str(ref))
+    questions = islice(found.cleaned.questions, SHOWN) if found.cleaned else ()
+    return MappingProposal(
+        source=str(ref),
+        rows_read=len(rows),
+        columns=column_names(rows),
+        mapping=found.mapping,
+        why=found.why,
+        problems=tuple(found.problems),
+        toml=_toml(found.mapping),
+        excluded=found.cleaned.reasons if found.cleaned else {},
+        questions=tuple(_seen(question, style) for question in questions),
+    )
+
+
+def _seen(question: Question, style: PromptStyle) -> str:
+    """Render a question as the letter method puts it, and the answer that it looks for."""
+    chat = [f"{message.role}: {message.content}" for message in style.messages(question, "letter")]
+    if question.answer is not None:
+        chat.append(f"assistant: {style.answer(question, question.answer, 'letter')}")
+    return "\n".join(chat)
+
+
+def _toml(mapping: ColumnMapping) -> str:
+    plain = ColumnMapping().model_dump(mode="json")
+    lines = [
+        f"{name} = {toml_value(value)}"
+        for name, value in mapping.model_dump(mode="json").items()
+        if value != plain[name]
+    ]
+    return "\n".join(["[data.columns]", *lines]) if lines else "# the default mapping fits"

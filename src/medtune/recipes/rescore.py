@@ -6,10 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from medtune.analysis.intervals import wilson
 from medtune.answers import notebook
 from medtune.answers.parse import parse
 from medtune.answers.saved import SavedOutput, read_outputs
+from medtune.core.intervals import wilson
 from medtune.core.provenance import provenance
 from medtune.core.records import Counts, Outcome, RescoreRecord
 

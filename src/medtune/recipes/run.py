@@ -16,8 +16,9 @@ from medtune.analysis.compare import compare
 from medtune.analysis.examine import Exam, examined
 from medtune.analysis.report import write_report
 from medtune.answers.parse import parse
-from medtune.core.config import Experiment, config_hash, to_toml
+from medtune.core.config import config_hash, to_toml
 from medtune.core.errors import DataError, ModelError
+from medtune.core.experiment import Experiment
 from medtune.core.folder import locked, write_record, write_text
 from medtune.core.progress import Progress
 from medtune.core.prompt import fingerprint
@@ -26,11 +27,11 @@ from medtune.core.records import (
     ComparisonRecord,
     EvaluationRecord,
     Prediction,
-    Question,
     RunRecord,
     TrainingRecord,
 )
-from medtune.data.snapshot import Snapshot, file_name, load_snapshot, write_snapshot
+from medtune.data.snapshot import Snapshot, prepare_snapshot
+from medtune.data.sources import parse_ref
 from medtune.models import lora
 from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource, resolve
@@ -49,11 +50,10 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
     source = resolve(experiment.model.source, progress)
     if source.kind == "fake":
         raise ModelError(f"{source.name} cannot be trained", expected="a real base model")
-    snapshot = load_snapshot(experiment.data)
-    exams = list(_exams(experiment, snapshot))
     with locked(folder):
+        snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
+        exams = list(_exams(experiment, snapshot))
         write_text(folder / "experiment.toml", to_toml(experiment))
-        write_snapshot(snapshot, folder / "data")
 
         base = _load(experiment, source)
         before = _examine(base, exams, "base", folder, progress)
@@ -66,7 +66,10 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
 
         comparisons = [compare(a, b) for a, b in zip(before, after, strict=True)]
         record = _record(experiment, training, [*before, *after], comparisons, start)
-        write_report(folder / "report.html", record, [*before, *after], _by_split(snapshot))
+        questions = {split.description.source: split.questions for split in snapshot.evaluated}
+        write_report(
+            folder / "report.html", record, [*before, *after], questions, snapshot.manifest
+        )
         write_record(folder / "record.json", record)
     return record
 
@@ -86,7 +89,7 @@ def _exams(experiment: Experiment, snapshot: Snapshot) -> Iterator[Exam]:
         style=experiment.prompt,
         method=settings.methods[0],
         normalization=settings.normalization,
-        shots=snapshot.train.questions[: settings.shots],
+        shots=tuple(snapshot.train.questions[: settings.shots]),
         target=experiment.training.target,
         max_new_tokens=settings.max_new_tokens,
     )
@@ -104,7 +107,7 @@ def _examine(
 ) -> Evaluations:
     results = []
     for exam in exams:
-        place = folder / "eval" / f"{label}-{file_name(exam.data.source)}-{exam.method}"
+        place = folder / "eval" / f"{label}-{parse_ref(exam.data.source).slug}-{exam.method}"
         results.append(examined(model, exam, label, parse, place, progress))
     return results
 
@@ -139,7 +142,3 @@ def _record(
         peak_memory_bytes=max(training.peak_memory_bytes, peak_memory()),
         provenance=provenance(training.provenance.gpu),
     )
-
-
-def _by_split(snapshot: Snapshot) -> dict[str, tuple[Question, ...]]:
-    return {split.description.source: split.questions for split in snapshot.evaluated}

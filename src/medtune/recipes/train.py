@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medtune.core.config import Experiment, to_toml
+from medtune.core.config import to_toml
 from medtune.core.errors import ModelError
+from medtune.core.experiment import Experiment
 from medtune.core.folder import locked, write_text
 from medtune.core.progress import Progress
 from medtune.core.prompt import fingerprint
 from medtune.core.records import TrainingRecord
-from medtune.data.snapshot import load_snapshot, write_snapshot
+from medtune.data.snapshot import prepare_snapshot
 from medtune.models.local import LocalModel
 from medtune.models.lora import Adapted
 from medtune.models.sources import resolve
@@ -29,10 +30,9 @@ def train(experiment: Experiment, folder: Path, progress: Progress) -> TrainingR
     source = resolve(experiment.model.source, progress)
     if source.kind == "fake":
         raise ModelError(f"{source.name} cannot be trained", expected="a real base model")
-    snapshot = load_snapshot(experiment.data)
     with locked(folder):
+        snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
         write_text(folder / "experiment.toml", to_toml(experiment))
-        write_snapshot(snapshot, folder / "data")
         model = LocalModel.load(source, experiment.model.dtype, experiment.model.attention)
         split = snapshot.train.description
         prompt_hash = fingerprint(experiment.prompt, model.render)

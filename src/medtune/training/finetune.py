@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from medtune.core.config import Experiment, config_hash
+from medtune.core.config import config_hash
 from medtune.core.errors import DataError
+from medtune.core.experiment import Experiment
 from medtune.core.folder import valid_record, write_record
 from medtune.core.model import Example, Message
 from medtune.core.progress import Progress

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from medtune.core.batching import epoch_order, within_budget
-from medtune.core.config import TrainingConfig
 from medtune.core.errors import CheckFailed, EmptySplitError, Interrupted
+from medtune.core.experiment import TrainingConfig
 from medtune.core.model import Example
 from medtune.core.progress import Progress
 from medtune.core.records import LossPoint, MaskAudit, Question

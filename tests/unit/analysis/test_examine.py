@@ -43,7 +43,7 @@ from medtune.core.records import (
     Question,
     SplitDescription,
 )
-from medtune.data.snapshot import load_split
+from medtune.data.load import load_split
 from medtune.models.fake import FakeModel
 
 ORDERS = list(itertools.permutations(range(4)))
@@ -52,7 +52,7 @@ METHODS: list[Method] = ["letter", "cloze", "generate"]
 
 @pytest.fixture(scope="module")
 def questions() -> tuple[Question, ...]:
-    return load_split("starter:recall").questions
+    return tuple(load_split("starter:recall").questions)
 
 
 def fake(kind: str, questions: Sequence[Question]) -> FakeModel:
@@ -337,7 +337,8 @@ def test_progress_counts_every_question() -> None:
 
     class Recorder(Silent):
         @contextmanager
-        def task(self, name: str, total: int, done: int = 0) -> Iterator[Task]:
+        def task(self, name: str, total: int | None, done: int = 0) -> Iterator[Task]:
+            assert total is not None
             seen.append((name, total))
             yield Bar()
 

@@ -10,15 +10,9 @@ import pytest
 
 from medtune.analysis.compare import compare
 from medtune.analysis.examine import Exam, summarize
-from medtune.analysis.report import (
-    SHOWN_ERRORS,
-    error_tables,
-    interval,
-    notes,
-    paired,
-    percent,
-    write_report,
-)
+from medtune.analysis.page import interval, percent
+from medtune.analysis.report import SHOWN_ERRORS, error_tables, notes, paired, write_report
+from medtune.core.manifest import SnapshotManifest
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import provenance
 from medtune.core.records import (
@@ -131,10 +125,15 @@ def run_record(before: Sequence[Evaluation], after: Sequence[Evaluation]) -> Run
     )
 
 
-def page(tmp_path: Path, before: Sequence[Evaluation], after: Sequence[Evaluation]) -> str:
+def page(
+    tmp_path: Path,
+    before: Sequence[Evaluation],
+    after: Sequence[Evaluation],
+    manifest: SnapshotManifest,
+) -> str:
     path = tmp_path / "report.html"
     split = {before[0][0].data.source: ASKED}
-    write_report(path, run_record(before, after), [*before, *after], split)
+    write_report(path, run_record(before, after), [*before, *after], split, manifest)
     return path.read_text(encoding="utf-8")
 
 
@@ -142,11 +141,12 @@ ASKED = questions()
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
+def plain(tmp_path_factory: pytest.TempPathFactory, manifest: SnapshotManifest) -> str:
     """The page of a run that went well."""
     folder = tmp_path_factory.mktemp("report")
     (folder / "report.html").write_text("the former page")
-    text = page(folder, [evaluation("base", ASKED, 5)], [evaluation("tuned", ASKED, 25)])
+    before, after = evaluation("base", ASKED, 5), evaluation("tuned", ASKED, 25)
+    text = page(folder, [before], [after], manifest)
     assert [path.name for path in folder.iterdir()] == ["report.html"]
     return text
 
@@ -198,7 +198,7 @@ def test_the_page_shows_what_it_must(plain: str) -> None:
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
 
 
-def test_user_text_is_escaped(tmp_path: Path) -> None:
+def test_user_text_is_escaped(tmp_path: Path, manifest: SnapshotManifest) -> None:
     evil = [
         q.model_copy(
             update={"stem": EVIL, "subject": EVIL, "options": (EVIL, "<b>x</b>", "c", "d")}
@@ -207,7 +207,8 @@ def test_user_text_is_escaped(tmp_path: Path) -> None:
     ]
     before, after = evaluation("base", evil, 0), evaluation("tuned", evil, 3)
     path = tmp_path / "report.html"
-    write_report(path, run_record([before], [after]), [before, after], {"starter:recall": evil})
+    split = {"starter:recall": evil}
+    write_report(path, run_record([before], [after]), [before, after], split, manifest)
     text = path.read_text(encoding="utf-8")
     tags = Tags()
     tags.feed(text)
@@ -217,7 +218,7 @@ def test_user_text_is_escaped(tmp_path: Path) -> None:
     assert text.count("<html") == 1
 
 
-def test_at_most_twenty_errors_are_shown(tmp_path: Path) -> None:
+def test_at_most_twenty_errors_are_shown(tmp_path: Path, manifest: SnapshotManifest) -> None:
     asked = questions(30)
     before, after = evaluation("base", asked, 10), evaluation("tuned", asked, 5)
     (table,) = error_tables(
@@ -229,7 +230,7 @@ def test_at_most_twenty_errors_are_shown(tmp_path: Path) -> None:
     assert [row.base_right for row in table.rows] == [True] * 5 + [False] * 15
     assert table.rows[0].tuned == "B. Wrong 5 (75 %)"
     assert table.rows[0].base == "A. Right 5 (75 %)"
-    text = page(tmp_path, [before], [after])
+    text = page(tmp_path, [before], [after], manifest)
     assert "20 of 25 questions" in text
     assert len(re.findall(r"<td>Stem number \d+\?<br>", text)) == 20
 
@@ -247,12 +248,14 @@ def test_errors_are_those_of_the_primary_method() -> None:
     ]
 
 
-def test_an_unparsed_answer_is_shown_with_its_text(tmp_path: Path) -> None:
+def test_an_unparsed_answer_is_shown_with_its_text(
+    tmp_path: Path, manifest: SnapshotManifest
+) -> None:
     before = evaluation("base", ASKED, 5, "generate")
     record, predictions = evaluation("tuned", ASKED, 30, "generate")
     changes = {"chosen": None, "outcome": Outcome.UNPARSED, "probabilities": None, "text": "<i>eh"}
     predictions[3] = predictions[3].model_copy(update=changes)
-    text = page(tmp_path, [before], [(record, predictions)])
+    text = page(tmp_path, [before], [(record, predictions)], manifest)
     assert "(unparsed) &lt;i&gt;eh" in text
 
 
@@ -262,10 +265,10 @@ def test_a_good_run_needs_no_notes(plain: str) -> None:
     assert 'class="notes"' not in plain
 
 
-def test_notes_are_on_the_page(tmp_path: Path) -> None:
+def test_notes_are_on_the_page(tmp_path: Path, manifest: SnapshotManifest) -> None:
     changes: dict[str, Any] = {"mean_mass": 0.01, "letters_chosen": {"<C>": 30}}
     pair = [evaluation(label, ASKED, 30, "letter", **changes) for label in ("base", "tuned")]
-    text = page(tmp_path, pair[:1], pair[1:])
+    text = page(tmp_path, pair[:1], pair[1:], manifest)
     assert 'class="notes"' in text
     assert "only 1.0 % of the probability" in text
     assert "&lt;C&gt; was given to 30 of 30" in text

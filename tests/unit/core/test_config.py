@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from medtune.core.config import (
+from medtune.core.config import config_hash, load_experiment, to_toml
+from medtune.core.errors import ConfigError
+from medtune.core.experiment import (
     ColumnMapping,
     DataConfig,
     EvaluationConfig,
@@ -21,11 +23,7 @@ from medtune.core.config import (
     ModelConfig,
     NotebookExperiment,
     TrainingConfig,
-    config_hash,
-    load_experiment,
-    to_toml,
 )
-from medtune.core.errors import ConfigError
 from medtune.core.prompt import LetterForm, PromptStyle, TextForm
 
 NOTEBOOK = NotebookExperiment(recipe="notebook")

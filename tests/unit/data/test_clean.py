@@ -11,11 +11,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from medtune.core.config import ColumnMapping, Experiment, load_experiment, to_toml
+from medtune.core.config import load_experiment, to_toml
 from medtune.core.errors import ColumnError, EmptySplitError, LabelError
+from medtune.core.experiment import ColumnMapping, Experiment
 from medtune.core.records import LETTERS, Question, normalized_option
 from medtune.data.clean import Cleaned, clean
-from medtune.data.sources import DataRef, Row, read_rows
+from medtune.data.files import Row
+from medtune.data.sources import DataRef, read_rows
 from medtune.data.text import tidy
 
 LIST = ColumnMapping(id="", stem="q", options=("choices",), answer="key")

@@ -13,7 +13,8 @@ import pyarrow.parquet
 import pytest
 
 from medtune.core.errors import DataError, EmptySplitError, HubError
-from medtune.data.sources import DataRef, Row, parse_ref, read_rows
+from medtune.data.files import Row
+from medtune.data.sources import DataRef, parse_ref, read_rows
 
 ROWS: list[Row] = [
     {"id": "1", "question": 'Says "naïve",\nβ?', "opa": "yes", "opb": "no, never"},

@@ -8,7 +8,7 @@ import pytest
 from rapidfuzz import fuzz, process
 
 from medtune.core.records import Question
-from medtune.data.snapshot import load_split
+from medtune.data.load import load_split
 
 TRAIN, RECALL, TRANSFER = (
     load_split(f"starter:{name}").questions for name in ("train", "recall", "transfer")

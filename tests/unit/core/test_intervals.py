@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from medtune.analysis.intervals import wilson
+from medtune.core.intervals import wilson
 
 
 def test_the_notebooks_six_of_twenty() -> None:

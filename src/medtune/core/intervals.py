@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-
-from scipy.stats import norm
+from statistics import NormalDist
 
 from medtune.core.records import Proportion
 
@@ -24,7 +23,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Proportion:
         raise ValueError("a proportion of nothing has no value")
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n} is no proportion")
-    z = float(norm.ppf(0.5 + confidence / 2))
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
     p = successes / n
     centre = p + z * z / (2 * n)
     spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))

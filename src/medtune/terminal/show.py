@@ -1,23 +1,14 @@
-"""How records and progress look in a terminal."""
+"""How records look in a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
+from medtune.core.manifest import MappingProposal, SnapshotManifest, VerificationRecord
 from medtune.core.records import (
     ComparisonRecord,
     DoctorRecord,
@@ -28,65 +19,15 @@ from medtune.core.records import (
     Record,
     RunRecord,
 )
+from medtune.terminal.data import show_manifest, show_proposal, show_verification
+from medtune.terminal.progress import open_console
 
 GIB = 1 << 30
 
 
-class _Bar:
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress = progress
-        self._task = task
-
-    def advance(self, amount: int = 1, **figures: str) -> None:
-        text = "  ".join(
-            value if key == "speed" else f"{key} {value}" for key, value in figures.items()
-        )
-        self._progress.update(self._task, advance=amount, figures=text)
-
-
-class Terminal:
-    """Reports progress on stderr."""
-
-    def __init__(self) -> None:
-        self._console = _console(stderr=True)
-
-    def say(self, text: str) -> None:
-        """Tell one line."""
-        self._console.print(Text(text), soft_wrap=True)
-
-    def error(self, text: str) -> None:
-        """Tell what went wrong."""
-        self._console.print(Text(f"error: {text}", style="bold red"), soft_wrap=True)
-
-    @contextmanager
-    def task(self, name: str, total: int, done: int = 0) -> Iterator[_Bar]:
-        """Show a bar; where stderr is no terminal, one line at the end."""
-        progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-            console=self._console,
-        )
-        with progress:
-            yield _Bar(progress, progress.add_task(name, total=total, completed=done, figures=""))
-
-
-def _console(stderr: bool) -> Console:
-    """Open a console; a pipe or a log file has no width of its own and gets a wide one."""
-    # Names and texts of users are shown as they are: a path may look like markup.
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 120
-    return console
-
-
 def show(record: Record) -> None:
     """Print a record as a table on stdout."""
-    console = _console(stderr=False)
+    console = open_console(stderr=False)
     if isinstance(record, RunRecord):
         console.print(_evaluations(record.evaluations))
         primary = record.evaluations[0].method
@@ -111,6 +52,12 @@ def show(record: Record) -> None:
         _verdict(console, record)
     elif isinstance(record, ModelList):
         console.print(_models(record.models))
+    elif isinstance(record, SnapshotManifest):
+        show_manifest(console, record)
+    elif isinstance(record, MappingProposal):
+        show_proposal(console, record)
+    elif isinstance(record, VerificationRecord):
+        show_verification(console, record)
     else:
         console.print(_fields(record))
 

@@ -1,0 +1,255 @@
+"""What an experiment is: closed, frozen settings, every default written down.
+
+Read from TOML by `core.config`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from medtune.core.prompt import Form, PromptStyle
+from medtune.core.records import Method, Normalization, Record
+
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class ColumnMapping(Record):
+    """Which columns of a file hold what; the default is MedMCQA's."""
+
+    id: str = "id"
+    """Missing ids are made from the row's content. Optional columns: "" for none; one that is
+    named in an experiment must exist, one that is only a default may be absent."""
+    stem: str = "question"
+    options: tuple[str, ...] = ("opa", "opb", "opc", "opd")
+    """One column per option, or a single column that holds a list. A column inside another is
+    written with dots: "data.Options"."""
+    fixed_options: tuple[str, ...] = ()
+    """The same options for every row, such as yes, no, maybe; then `options` is not read."""
+    context: str = ""
+    """A passage to be read before the stem (PubMedQA's abstract); "" for none."""
+    answer: str = "cop"
+    """An index, a letter, or the right option's text."""
+    answer_form: Literal["index", "letter", "text"] | None = None
+    """None reads it off the whole file, and refuses where two forms fit and disagree."""
+    answer_base: Literal[0, 1] | None = None
+    """Whether indices count from 0 or 1; None detects it and refuses when it cannot be told."""
+    subject: str = "subject_name"
+    topic: str = "topic_name"
+    explanation: str = "exp"
+    group: str = ""
+    split: str = "split"
+    """Column that names the split of a row, for `file:PATH:SPLIT`."""
+
+
+class ModelConfig(Record):
+    """Which model, in which arithmetic."""
+
+    source: str = "embedded:smollm2-135m"
+    """embedded:, hub:ORG/NAME[@revision], path:DIR; fakes are for `evaluate` only."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """auto is bfloat16 where the machine multiplies it fast, else float32."""
+    attention: Literal["sdpa", "eager"] = "sdpa"
+
+
+class OverlapConfig(Record):
+    """How questions that stand twice are found; see docs/data.md."""
+
+    near: bool = True
+    """Also near-duplicates (MinHash, then verified); off, only exact ones."""
+    within_train: Literal["remove", "keep"] = "remove"
+    """What becomes of repetitions inside train. Overlap with an evaluated split is always
+    removed from train, and questions with conflicting answers always leave train."""
+
+
+class QualityConfig(Record):
+    """Leave out questions whose text or label is doubtful, each with its reason."""
+
+    on: bool = False
+    min_stem_characters: int = Field(default=15, ge=0)
+    max_symbols: float = Field(default=0.3, ge=0, le=1)
+    """Largest share of characters that are neither letters, digits nor spaces."""
+
+
+class LengthConfig(Record):
+    """Leave out questions shorter or longer than this, stem and options together."""
+
+    min_characters: int | None = Field(default=None, gt=0)
+    max_characters: int | None = Field(default=None, gt=0)
+
+
+class NegationConfig(Record):
+    """Hold negated questions ("except", "not", "false", "least") to a share."""
+
+    max_share: float | None = Field(default=None, ge=0, le=1)
+
+
+class DifficultyConfig(Record):
+    """Keep questions by what a reference model made of them."""
+
+    predictions: str = ""
+    """Folder of an evaluation of the train source (`medtune evaluate MODEL DATA`); "" is off."""
+    min_probability: float = Field(default=0.0, ge=0, le=1)
+    """Of the right option; below it a question is too hard, or wrongly labelled."""
+    max_probability: float = Field(default=1.0, ge=0, le=1)
+    """Above it a question teaches little."""
+
+
+class DiversityConfig(Record):
+    """Draw `train_size` from as many clusters of like wording as there are."""
+
+    on: bool = False
+
+
+class CurationConfig(Record):
+    """Named strategies, applied in this order; each leaves its reasons in the snapshot."""
+
+    quality: QualityConfig = QualityConfig()
+    length: LengthConfig = LengthConfig()
+    difficulty: DifficultyConfig = DifficultyConfig()
+    negation: NegationConfig = NegationConfig()
+    diversity: DiversityConfig = DiversityConfig()
+
+
+class BalanceConfig(Record):
+    """How `train_size` is shared out."""
+
+    by: Literal["none", "subject", "letter"] = "none"
+    temperature: float = Field(default=1.0, gt=0)
+    """By subject: shares proportional to count ** (1 / temperature); 1 is as they come, large
+    is equal shares."""
+    weak_from: str = ""
+    """By subject: folder of an earlier evaluation; subjects in which that model was worse than
+    over all questions count more. "" is off."""
+    repeat: bool = False
+    """A group with fewer questions than its share repeats them; else others fill it up."""
+    weak_factor: float = Field(default=2.0, ge=1)
+    """How much more."""
+
+    @model_validator(mode="after")
+    def _only_where_used(self) -> BalanceConfig:
+        if self.by != "subject" and (self.weak_from or self.temperature != 1.0):
+            raise ValueError('temperature and weak_from need by = "subject"')
+        if self.by == "none" and self.repeat:
+            raise ValueError('repeat needs by = "subject" or "letter"')
+        return self
+
+
+class DataConfig(Record):
+    """Which questions."""
+
+    train: str = "starter:train"
+    evaluate: tuple[str, ...] = Field(default=("starter:recall", "starter:transfer"), min_length=1)
+    train_size: int | None = Field(default=None, gt=0)
+    """So many questions, counted after cleaning, overlap and curation; None takes all."""
+    evaluate_size: int | None = Field(default=None, gt=0)
+    """Likewise for every evaluated split, after cleaning."""
+    sample: Literal["random", "first"] = "random"
+    """Which ones make up a size: a random sample by the experiment's seed, or the first."""
+    validation_size: int = Field(default=0, ge=0)
+    """Questions cut from train to watch training with, by subject and whole clusters."""
+    calibration_size: int = Field(default=0, ge=0)
+    """Likewise, for temperatures, thresholds and choices: never for a reported accuracy."""
+    licence: str = ""
+    """Of the files; Hub datasets that medtune knows bring theirs."""
+    columns: ColumnMapping = ColumnMapping()
+    """For sources that medtune does not know and that `mappings` does not name."""
+    mappings: dict[str, ColumnMapping] = Field(default_factory=dict)
+    """Per source, as named in `train` and `evaluate`, where files differ."""
+    overlap: OverlapConfig = OverlapConfig()
+    curation: CurationConfig = CurationConfig()
+    balance: BalanceConfig = BalanceConfig()
+
+    @model_validator(mode="after")
+    def _shares_out_something(self) -> DataConfig:
+        if self.train_size is None and (self.balance.by != "none" or self.curation.diversity.on):
+            what = "curation.diversity chooses" if self.balance.by == "none" else "balance shares"
+            raise ValueError(f"{what} out of train_size, which is not set")
+        named = {self.train, *self.evaluate}
+        if stray := [source for source in self.mappings if source not in named]:
+            raise ValueError(f"mappings names {', '.join(stray)}, which is no source here")
+        return self
+
+
+class LoraSettings(Record):
+    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: int = Field(default=16, gt=0)
+    alpha: int = Field(default=32, gt=0)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    targets: tuple[str, ...] = Field(default=LORA_TARGETS, min_length=1)
+
+
+class TrainingConfig(Record):
+    """How to fine-tune."""
+
+    target: Form = "text"
+    """What the model learns to answer: the option's text or its letter."""
+    epochs: int = Field(default=6, gt=0)
+    batch_size: int = Field(default=16, gt=0)
+    """Examples per optimizer step, over all processes."""
+    token_budget: int = Field(default=1024, gt=0)
+    """Most positions in one forward pass; a step is cut into as many as it needs."""
+    max_tokens: int = Field(default=1024, gt=0)
+    """Examples longer than this are left out and counted."""
+    learning_rate: float = Field(default=2e-3, gt=0)
+    warmup_steps: int = Field(default=5, ge=0)
+    schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    permute_options: bool = True
+    """Show the options in a new random order in every epoch."""
+    save_every: int = Field(default=20, gt=0)
+    """Steps between checkpoints."""
+    lora: LoraSettings = LoraSettings()
+
+
+class EvaluationConfig(Record):
+    """How to examine."""
+
+    methods: tuple[Method, ...] = Field(default=("cloze", "letter", "generate"), min_length=1)
+    """The first is primary: the verdict rests on it."""
+    normalization: Normalization = "byte"
+    """Cloze: compare summed log-probability, or its mean per token or byte (acc_norm of
+    lm-evaluation-harness: it does not depend on how a tokenizer cuts)."""
+    shots: int = Field(default=0, ge=0)
+    """Worked examples before each question, the first ones of the train split."""
+    max_new_tokens: int = Field(default=50, gt=0)
+
+    @model_validator(mode="after")
+    def _once(self) -> EvaluationConfig:
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError(f"a method is named twice: {', '.join(self.methods)}")
+        return self
+
+
+class Experiment(Record):
+    """A run as data. The defaults are the quickstart."""
+
+    recipe: Literal["finetune"] = "finetune"
+    name: str = Field(default="quickstart", pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    seed: int = 17
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    prompt: PromptStyle = PromptStyle()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+class NotebookExperiment(Record):
+    """The seed notebook's recipe, bugs included; see `recipes/notebook.py`."""
+
+    recipe: Literal["notebook"]
+    name: str = Field(default="notebook", pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    seed: int = 42
+    model: str = "hub:HuggingFaceTB/SmolLM2-1.7B-Instruct"
+    data: str = "hub:openlifescienceai/medmcqa:train"
+    columns: ColumnMapping = ColumnMapping()
+    train_size: int = Field(default=500, gt=0)
+    cutoff: int = Field(default=1000, ge=0)
+    """Rows before this are not sampled for the evaluation (the train rows of the notebook)."""
+    evaluate_size: int = Field(default=20, gt=0)
+    epochs: float = Field(default=3, gt=0)
+    max_length: int = Field(default=512, gt=0)
+    max_new_tokens: int = Field(default=50, gt=0)

@@ -1,0 +1,102 @@
+"""The medical question sets that medtune knows: where they lie, their columns, their licence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medtune.core.experiment import ColumnMapping
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDataset:
+    """One dataset of the Hub."""
+
+    columns: ColumnMapping
+    licence: str
+    """As its page on the Hub states it; "not stated" where it does not."""
+    configs: tuple[str, ...] = ()
+    """Parts that can be asked for, `hub:ORG/NAME/CONFIG`; the first is meant where none is."""
+    revision: str | None = None
+    """Where its files must be read from another branch than main."""
+    by_folder: bool = False
+    """Whether a config is a folder of that branch, not a named configuration."""
+
+
+_MMLU_MEDICAL = (
+    "clinical_knowledge",
+    "anatomy",
+    "college_biology",
+    "college_medicine",
+    "medical_genetics",
+    "professional_medicine",
+    "high_school_biology",
+    "human_aging",
+    "nutrition",
+    "virology",
+)
+
+KNOWN: dict[str, KnownDataset] = {
+    # Answers count from 0 on this mirror and from 1 on the next: detected, and checked.
+    "openlifescienceai/medmcqa": KnownDataset(ColumnMapping(), "Apache-2.0"),
+    "lighteval/med_mcqa": KnownDataset(ColumnMapping(), "not stated (MedMCQA: MIT)"),
+    "GBaker/MedQA-USMLE-4-options": KnownDataset(
+        ColumnMapping(
+            id="",
+            stem="question",
+            options=("options",),
+            answer="answer_idx",
+            answer_form="letter",
+            subject="",
+            topic="meta_info",
+            explanation="",
+        ),
+        "CC-BY-4.0",
+    ),
+    # The five-option original. Its loading script is refused today; the Hub's own conversion
+    # to parquet holds the same rows.
+    "bigbio/med_qa": KnownDataset(
+        ColumnMapping(
+            id="",
+            stem="question",
+            options=("options",),
+            answer="answer_idx",
+            answer_form="letter",
+            subject="",
+            topic="meta_info",
+            explanation="",
+        ),
+        "not stated (MedQA: MIT)",
+        configs=("med_qa_en_source", "med_qa_en_4options_source"),
+        revision="refs/convert/parquet",
+        by_folder=True,
+    ),
+    "cais/mmlu": KnownDataset(
+        ColumnMapping(
+            id="",
+            stem="question",
+            options=("choices",),
+            answer="answer",
+            answer_base=0,
+            subject="subject",
+            topic="",
+            explanation="",
+        ),
+        "MIT",
+        configs=_MMLU_MEDICAL,
+    ),
+    "qiaojin/PubMedQA": KnownDataset(
+        ColumnMapping(
+            id="pubid",
+            stem="question",
+            fixed_options=("yes", "no", "maybe"),
+            answer="final_decision",
+            answer_form="text",
+            context="context.contexts",
+            subject="",
+            topic="",
+            explanation="long_answer",
+        ),
+        "MIT",
+        configs=("pqa_labeled", "pqa_artificial"),
+    ),
+}

@@ -1,0 +1,92 @@
+"""Questions folded for comparison: what does not make another question is taken away."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+
+from medtune.core.records import Question
+from medtune.data.tags import without_tags
+
+# Signs stay: "<7" and ">7" are two options.
+_OTHER = re.compile(r"[^\w<>=≤≥+%]+")
+_NEGATIONS = frozenset(
+    (
+        "except not false least incorrect untrue wrong excluding exclude exception without "
+        "never cannot unlikely inappropriate contraindicated"
+    ).split()
+)
+_NUMBERS = {
+    word: str(value)
+    for value, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve".split()
+    )
+}
+_SPELLING = (
+    (re.compile(r"(?<=\w)ae|^ae|oe"), "e"),  # anaemia, aetiology, oedema
+    (re.compile(r"our(?=s?$|ed$|ing$)"), "or"),  # tumour, colour
+    (re.compile(r"is(?=ation|ed$|ing$|e$)"), "iz"),  # immunisation
+    (re.compile(r"re$"), "er"),  # fibre, litre
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A question without case, punctuation, exam tags and the order of its options."""
+
+    stem: str
+    options: tuple[str, ...]
+    """Sorted."""
+    answer: str | None
+    """The right option; None where the label is not released."""
+    negated: bool
+    """Whether the stem asks for the exception."""
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "\n".join((self.stem, *self.options))
+
+
+def folded(question: Question) -> Folded:
+    """Fold a question."""
+    options = [fold(option) for option in question.options]
+    stem = fold(without_tags(question.stem))
+    answer = None if question.answer is None else options[question.answer]
+    return Folded(stem, tuple(sorted(options)), answer, asks_exception(stem))
+
+
+def fold(text: str) -> str:
+    """Fold a text: no case, accents, punctuation; anaemia is anemia and "two" is 2."""
+    plain = text.casefold()
+    if not plain.isascii():
+        plain = unicodedata.normalize("NFKD", plain)
+        plain = "".join(c for c in plain if not unicodedata.combining(c))
+    plain = plain.replace("n't", " not")
+    words = [_NUMBERS.get(word, word) for word in _OTHER.sub(" ", plain).split()]
+    # An option may be nothing but signs.
+    return " ".join(map(_spelled, words)) or " ".join(plain.split())
+
+
+def asks_exception(stem: str) -> bool:
+    """Tell whether a folded stem is negated ("except", "not", "false", "least")."""
+    return not _NEGATIONS.isdisjoint(stem.split())
+
+
+def difference(a: str, b: str) -> tuple[list[str], list[str]]:
+    """List the words that only the one and only the other folded text has."""
+    left, right = Counter(a.split()), Counter(b.split())
+    return list((left - right).elements()), list((right - left).elements())
+
+
+def _spelled(word: str) -> str:
+    """Write a long word one way of the two that English has; what results need be no word."""
+    if len(word) < 5 or not word.isalpha():
+        return word
+    # MedMCQA lost most of its "rt": "aery" is an artery, "impoant" is important.
+    word = word.replace("rt", "")
+    for pattern, other in _SPELLING:
+        word = pattern.sub(other, word)
+    return word

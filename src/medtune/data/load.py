@@ -1,0 +1,150 @@
+"""One source, read and cleaned: the door for everything that wants questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medtune.core.errors import DataError
+from medtune.core.experiment import ColumnMapping
+from medtune.core.folder import read_record
+from medtune.core.manifest import SnapshotManifest, SplitRecord
+from medtune.core.progress import Progress, Silent
+from medtune.core.records import SplitDescription
+from medtune.data.clean import Cleaned, clean
+from medtune.data.draw import lowest
+from medtune.data.sources import DataRef, Identity, columns_of, identify, parse_ref, read_rows
+from medtune.data.table import QuestionTable, questions_hash, read_parquet
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One cleaned split."""
+
+    questions: QuestionTable
+    description: SplitDescription
+    exclusions: tuple[tuple[str, str], ...]
+    """(id or place, reason) of every row that the contract left out."""
+    answer_base: int | None
+
+
+def load_split(
+    source: str,
+    columns: ColumnMapping | None = None,
+    size: int | None = None,
+    progress: Progress | None = None,
+) -> Split:
+    """Read and clean one split.
+
+    Args:
+        source: starter:, hub:, file: or snapshot:.
+        columns: Mapping for sources that medtune does not know.
+        size: Keep the first so many questions after cleaning.
+        progress: Where to report.
+
+    Raises:
+        DataError: The source cannot be used, or holds fewer than `size` questions.
+    """
+    ref = parse_ref(source)
+    cleaned = clean_source(ref, columns or ColumnMapping(), progress or Silent())
+    questions = cleaned.questions if size is None else sized(cleaned.questions, size, str(ref))
+    description = describe(str(ref), questions, cleaned.reasons)
+    return Split(questions, description, cleaned.excluded, cleaned.answer_base)
+
+
+def clean_source(
+    ref: DataRef, columns: ColumnMapping, progress: Progress, store: Path | None = None
+) -> Cleaned:
+    """Read a source and apply the contract; a snapshot's splits are clean already.
+
+    Args:
+        ref: The source.
+        columns: Mapping for sources that medtune does not know.
+        progress: Where to report.
+        store: Arrow file to keep the questions in; None keeps them in memory.
+
+    Raises:
+        DataError: The source cannot be used.
+    """
+    if ref.kind == "snapshot":
+        record = snapshot_split(ref)
+        questions = read_parquet(Path(ref.place) / record.file)
+        return Cleaned(questions, (), None, {}, len(questions))
+    own = columns_of(ref, columns)
+    with progress.task(f"reading {ref.slug}", None) as task:
+        return clean(read_rows(ref, own.split), own, str(ref), store=store, task=task)
+
+
+def sized(
+    questions: QuestionTable, size: int, source: str, seed: int | None = None
+) -> QuestionTable:
+    """Take so many questions: by lot, or the first where no seed is given.
+
+    Raises:
+        DataError: There are fewer.
+    """
+    if size > len(questions):
+        raise DataError(
+            f"{source} has {len(questions)} usable questions, {size} were asked for",
+            fix="ask for fewer, or take all by leaving the size out",
+        )
+    if seed is None:
+        return questions[:size]
+    return questions.take(sorted(lowest(seed, questions.ids)[:size]))
+
+
+def describe(source: str, questions: QuestionTable, excluded: dict[str, int]) -> SplitDescription:
+    """Describe a split: how many questions, what was left out, and the hash that names it."""
+    return SplitDescription(
+        source=source, n=len(questions), excluded=excluded, hash=questions_hash(questions)
+    )
+
+
+def read_manifest(folder: Path) -> SnapshotManifest:
+    """Read a snapshot's manifest.
+
+    Raises:
+        DataError: There is none, or one of another version.
+    """
+    manifest = read_record(folder / MANIFEST, SnapshotManifest)
+    if manifest is None:
+        raise DataError(
+            f"{folder} holds no snapshot" + (" of this version" if folder.is_dir() else ""),
+            expected=f"{MANIFEST}, as `medtune prepare` writes it into the data folder of a run",
+            fix="prepare the data first: medtune prepare EXPERIMENT",
+        )
+    return manifest
+
+
+def identity(ref: DataRef) -> Identity:
+    """Tell exactly which data a source is; a snapshot's split is named by its hash.
+
+    Raises:
+        DataError: The source is missing.
+        HubError: The Hub cannot be reached.
+    """
+    if ref.kind != "snapshot":
+        return identify(ref)
+    licence = read_manifest(Path(ref.place)).sources[0].licence
+    return Identity(snapshot_split(ref).description.hash, None, licence)
+
+
+def snapshot_split(ref: DataRef) -> SplitRecord:
+    """Find the split that `snapshot:FOLDER[:SPLIT]` names: by role or by its file's name.
+
+    Raises:
+        DataError: There is no snapshot, or no such split in it.
+    """
+    manifest = read_manifest(Path(ref.place))
+    names = {split.file.rpartition("-")[0]: split for split in manifest.splits}
+    if len(manifest.evaluated) == 1:
+        names.setdefault("evaluated", manifest.evaluated[0])
+    wanted = ref.split or "train"
+    if wanted not in names:
+        raise DataError(
+            f"{ref.place} has no split {wanted!r}",
+            expected=f"one of {', '.join(names)}",
+        )
+    return names[wanted]

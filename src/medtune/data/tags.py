@@ -1,0 +1,128 @@
+"""Exam tags: "AIIMS 12", "(AI 2010)", "- March 2013", as question banks write them on a stem.
+
+The same question comes with and without them; they say where it was asked, not what.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Names that nothing in medicine shares: with a year, a tag wherever they stand.
+_EXAMS = frozenset(
+    (
+        "aiims aipgmee aipgmet aipg aipge neet inicet pgi pgimer sgpgi dnb nbe jipmer fmge upsc "
+        "cmse uppgmee comedk comed kcet mahe nimhans nimhas nims afmc bhu pgmee pgmet tnpgmee "
+        "tnpg cupgee wbpg lipsc dpg mci usmle plab mrcp keam kpgmet tsemcet eamcet rrb esic"
+    ).split()
+)
+_STATES = frozenset(
+    (
+        "karnataka kerala manipal delhi bihar jharkhand gujarat rajasthan maharashtra punjab "
+        "assam orissa odisha rohtak haryana uttarakhand chhattisgarh himachal tamilnadu"
+    ).split()
+)
+# Abbreviations that mean something else too: only beside punctuation, in capitals, with a year.
+_SHORT = frozenset("AI Al AP UP MP MH HP WB TN RJ AMU CMC AMC KAR MAH CET IP INI CET".split())
+_MONTHS = frozenset(
+    (
+        "jan january feb february mar march apr april may jun june jul july aug august sep sept "
+        "september oct october nov november dec december"
+    ).split()
+)
+_FILLERS = frozenset("pattern repeat repeats recent based pg ss mds md screening paper".split())
+_LABELS = frozenset(["pattern", "repeat", "repeats"])
+
+_WORD = re.compile(r"[A-Za-z]+|\d+")
+_BRACKET = re.compile(r"[(\[{]([^()\[\]{}]{2,80})[)\]}]")
+_NUMBERING = re.compile(r"^\s*(?:q(?:uestion)?\s*\d*\s*[.):-]\s*|\d{1,3}[.)]\s+)", re.IGNORECASE)
+_PUNCTUATION = frozenset(".,:;?!-–—_/|*)]}'\"")
+
+
+def without_tags(stem: str) -> str:
+    """Take exam tags and a question's number off a stem; what is left is never empty."""
+    shorter = _BRACKET.sub(lambda m: " " if _in_bracket(_WORD.findall(m[1])) else m[0], stem)
+    shorter = _NUMBERING.sub("", _without_run(shorter))
+    return shorter if shorter.strip(" .,:;?!-–—_/|*()[]{}'\"") else stem
+
+
+def _without_run(stem: str) -> str:
+    """Cut the tag off the end, off the front, and dated exams out of the middle."""
+    words = list(_WORD.finditer(stem))
+    first = len(words)
+    while first and _belongs(words[first - 1][0], stem, words[first - 1].start()):
+        first -= 1
+    # The run may have swallowed a last word that is none of it ("... in May 2012", "type 2").
+    for start in range(first, len(words)):
+        before = stem[: words[start].start()].rstrip()
+        parted = not before or before[-1] in _PUNCTUATION
+        if _is_tag([word[0] for word in words[start:]], parted):
+            stem, words = before, words[:start]
+            break
+    end = 0
+    while end < len(words) and _belongs(words[end][0], stem, words[end].start()):
+        end += 1
+    if 0 < end < len(words):
+        rest = stem[words[end - 1].end() :].lstrip(" )]}")
+        exam = words[0][0].casefold() in _EXAMS
+        if exam and rest[:1] in _PUNCTUATION and _is_tag([w[0] for w in words[:end]], True):
+            stem = rest.lstrip(" .,:;-–—|")
+    return _DATED.sub(" ", stem)
+
+
+def _in_bracket(words: list[str]) -> bool:
+    """Tell whether a bracket holds a tag; beside a year, small letters are abbreviations too."""
+    if any(map(_is_year, (word for word in words if word.isdigit()))):
+        words = [word.upper() if word.upper() in _SHORT else word for word in words]
+    return _is_tag(words, True)
+
+
+def _belongs(word: str, stem: str, at: int) -> bool:
+    """Tell whether a word may be part of a tag."""
+    low = word.casefold()
+    if word.isdigit():
+        return _is_year(word) and stem[at - 1 : at] not in (".", "%", "<", ">", "=")
+    if len(word) == 1:  # "D. REPEAT", "NEET PG Q"
+        return word.isupper()
+    return low in _EXAMS | _STATES | _MONTHS | _FILLERS or word in _SHORT
+
+
+def _is_year(word: str) -> bool:
+    return len(word) == 2 or (len(word) == 4 and word[:2] in ("19", "20"))
+
+
+def _is_tag(words: list[str], parted: bool) -> bool:
+    """Tell whether words are a tag: an exam with or without a date, or a month with its year.
+
+    Args:
+        words: Nothing else may be among them.
+        parted: Whether punctuation or a bracket parts them from the question.
+    """
+    low = [word.casefold() for word in words]
+    if not low or not all(_belongs(word, "", 0) for word in words):
+        return False
+    dated = any(map(_is_year, (w for w in words if w.isdigit())))
+    years = sum(w.isdigit() and len(w) == 4 for w in words)
+    full, parted = years > 0, parted or years > 1  # "TN 1998, MP 2004" parts itself
+    if words[0].isdigit():  # a run begins with a name, but for "(2014 Feb D. REPEAT)"
+        return parted and full and not _LABELS.isdisjoint(low)
+    if len(words[0]) == 1:
+        return parted and not _LABELS.isdisjoint(low)
+    if low[0] in _EXAMS:
+        return dated or parted
+    if low[0] in _STATES or words[0] in _SHORT:
+        return dated and parted
+    if low[0] in _MONTHS:
+        return full and parted
+    return parted and not _LABELS.isdisjoint(low)
+
+
+def _any_of(words: frozenset[str]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))
+
+
+_GAP = r"[\s\-–.,:'’/]*"
+_DATED = re.compile(
+    rf"(?<!\w)(?:{_any_of(_EXAMS - {'mci', 'rrb', 'dpg', 'comed'})}){_GAP}"
+    rf"(?:(?:{_any_of(_MONTHS)}){_GAP})?(?:(?:19|20)\d\d|\d\d)(?![\w%])",
+    re.IGNORECASE,
+)

@@ -1,0 +1,108 @@
+"""How snapshots, inspections and verifications look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from medtune.core.manifest import (
+    MappingProposal,
+    SnapshotManifest,
+    VerificationRecord,
+    short_name,
+)
+
+
+def show_manifest(console: Console, manifest: SnapshotManifest) -> None:
+    """Print what a snapshot holds, what was left out, and where splits overlap."""
+    splits = _table(("split", "questions of"), ("n", "negated", "explained", "letters"))
+    for split in manifest.splits:
+        letters = " ".join(f"{name} {n:,}" for name, n in split.profile.letters.items())
+        splits.add_row(
+            split.role,
+            short_name(split.description.source),
+            f"{split.description.n:,}",
+            f"{split.profile.negated:,}",
+            f"{split.profile.explained:,}",
+            letters,
+        )
+    console.print(splits)
+    excluded = {
+        short_name(split.description.source): split.description.excluded
+        for split in manifest.splits
+        if split.description.excluded
+    }
+    if excluded:
+        console.print()
+        console.print(_counts("left out", excluded))
+    overlap = _table(("overlap: questions of", "also in"), ("exact", "near", "conflicts", "%"))
+    for count in manifest.overlap:
+        if count.exact or count.near:
+            overlap.add_row(
+                short_name(count.source),
+                "itself, earlier" if count.among == count.source else short_name(count.among),
+                f"{count.exact:,}",
+                f"{count.near:,}",
+                f"{count.conflicts:,}",
+                f"{100 * count.share.value:.2f}",
+            )
+    console.print()
+    console.print(overlap if overlap.row_count else "no overlap found")
+    for step in manifest.curation:
+        reasons = ", ".join(f"{n:,} × {why}" for why, n in step.left_out.items())
+        console.print(f"curation by {step.name}, of {step.before:,}: {reasons}")
+    console.print(f"snapshot {manifest.hash[:12]}, seed {manifest.seed}")
+
+
+def show_proposal(console: Console, proposal: MappingProposal) -> None:
+    """Print a proposed mapping, what speaks for it, and questions under it."""
+    columns = _table(("column", "read as", "for instance"))
+    parts: dict[str, str] = {}
+    for part, value in proposal.mapping.model_dump().items():
+        for name in value if isinstance(value, tuple) else (value,):
+            if isinstance(name, str):
+                parts.setdefault(name, part)
+    for name, example in proposal.columns.items():
+        columns.add_row(name, parts.get(name, "-"), example)
+    console.print(columns)
+    for number, question in enumerate(proposal.questions, 1):
+        console.rule(Text(f"question {number}"), align="left")
+        console.print(Text(question))
+    console.rule(Text("for the experiment"), align="left")
+    console.print(Text(proposal.toml))
+    for reason, count in proposal.excluded.items():
+        console.print(f"left out of {proposal.rows_read:,} rows: {count:,} × {reason}")
+    for problem in proposal.problems:
+        console.print(Text(f"to settle by hand: {problem}", style="bold yellow"))
+
+
+def show_verification(console: Console, record: VerificationRecord) -> None:
+    """Print whether a snapshot can be trusted."""
+    for fault in record.faults:
+        console.print(Text(f"fault: {fault}", style="bold red"))
+    if not record.faults:
+        console.print(
+            f"{record.folder}: {record.questions:,} questions, all files whole, sources "
+            f"unchanged; made again it has the same hash {record.hash[:12]}"
+        )
+
+
+def _table(names: Sequence[str], numbers: Sequence[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _counts(title: str, by_source: Mapping[str, Mapping[str, int]]) -> Table:
+    """Lay out counts by name and source."""
+    table = _table((title,), tuple(by_source))
+    for name in dict.fromkeys(name for counts in by_source.values() for name in counts):
+        cells = (counts.get(name) for counts in by_source.values())
+        table.add_row(name, *("-" if cell is None else f"{cell:,}" for cell in cells))
+    return table
