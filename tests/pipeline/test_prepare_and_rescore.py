@@ -92,23 +92,127 @@ def test_rescore_of_a_bad_file(
     assert message in err
 
 
+STARTER_FILE = ["--set", "data.train=file:train.jsonl"]
+STARTER_FILE += ["--set", 'data.columns={stem="stem", options=["options"], answer="answer"}']
+
+
+def write_starter_file(folder: Path, leave_out: int = 0) -> None:
+    """Write the starter's train questions as somebody's own file."""
+    lines = [q.model_dump_json() for q in load_split("starter:train").questions]
+    (folder / "train.jsonl").write_text("\n".join(lines[leave_out:]))
+
+
 def test_prepare_writes_the_snapshot(medtune: CommandLine, tmp_path: Path) -> None:
     found = medtune.record("prepare", "--out", "p")
     data = tmp_path / "p" / "data"
     assert found["kind"] == "snapshot"
     assert json.loads((data / "manifest.json").read_text()) == found
-    assert (found["train"]["n"], [e["n"] for e in found["evaluated"]]) == (320, [80, 80])
-    for name, split in (("starter-train", "starter:train"), ("starter-recall", "starter:recall")):
-        rows = pyarrow.parquet.read_table(data / f"{name}.parquet").to_pylist()
-        assert [row["id"] for row in rows] == [q.id for q in load_split(split).questions]
+    assert [split["description"]["n"] for split in found["splits"]] == [320, 80, 80]
+    for split in found["splits"]:
+        rows = pyarrow.parquet.read_table(data / split["file"]).to_pylist()
+        source = split["description"]["source"]
+        assert [row["id"] for row in rows] == [q.id for q in load_split(source).questions]
+    assert found["hash"][:12] in (data / "datasheet.md").read_text()
+    assert found["hash"] in (tmp_path / "p" / "data.html").read_text()
 
 
 def test_prepare_gives_the_same_hash_again(medtune: CommandLine) -> None:
     first = medtune.record("prepare", "--out", "a")
-    assert medtune.record("prepare", "--out", "b") == first
+    assert medtune.record("prepare", "--out", "b")["hash"] == first["hash"]
     less = medtune.record("prepare", "--out", "c", "--set", "data.train_size=10")
-    assert less["train"]["n"] == 10
+    assert less["splits"][0]["description"]["n"] == 10
     assert less["hash"] != first["hash"]
+
+
+def test_prepare_again_says_that_the_snapshot_is_valid(medtune: CommandLine) -> None:
+    assert medtune("prepare", "--out", "p")[0] == 0
+    code, _, err = medtune("prepare", "--out", "p")
+    assert code == 0
+    assert "still valid" in err
+
+
+def test_verify_makes_the_snapshot_again(medtune: CommandLine, tmp_path: Path) -> None:
+    made = medtune.record("prepare", "--out", "p")
+    found = medtune.record("prepare", "--out", "p", "--verify")
+    assert found["faults"] == []
+    assert found["remade"] == found["hash"] == made["hash"]
+    assert found["questions"] == 480
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == [
+        ".lock",
+        "data",
+        "data.html",
+    ]
+
+
+def test_verify_names_what_was_tampered_with(medtune: CommandLine, tmp_path: Path) -> None:
+    own = [*STARTER_FILE, "--out", "p"]
+    write_starter_file(tmp_path)
+    made = medtune.record("prepare", *own)
+    train = tmp_path / "p" / "data" / made["splits"][0]["file"]
+    recall = tmp_path / "p" / "data" / made["splits"][1]["file"]
+    train.write_bytes(recall.read_bytes())
+    write_starter_file(tmp_path, leave_out=1)
+    code, out, err = medtune("prepare", *own, "--verify", "--json")
+    found = json.loads(out)
+    assert code == 1
+    assert len(found["faults"]) == 3
+    assert "holds 80 questions" in found["faults"][0]
+    assert "file:train.jsonl has changed" in found["faults"][1]
+    assert "made again it has the hash" in found["faults"][2]
+    assert "3 faults" in err
+    (tmp_path / "train.jsonl").unlink()
+    code, out, _ = medtune("prepare", *own, "--verify")
+    assert code == 1
+    assert "cannot be made again: train.jsonl does not exist" in " ".join(out.split())
+
+
+def test_verify_without_a_snapshot(medtune: CommandLine) -> None:
+    code, _, err = medtune("prepare", "--out", "nothing", "--verify")
+    assert code == 2
+    assert "holds no snapshot" in err
+
+
+def test_inspect_proposes_a_mapping_that_works(medtune: CommandLine, tmp_path: Path) -> None:
+    rows = [
+        "No,Question Stem,Option A,Option B,Option C,Option D,Correct Answer,Specialty",
+        *(
+            f'{n},"Which one, of these, is {n + 20}?",{n + 20},{n + 21},{n + 22},{n + 23},A,Maths'
+            for n in range(12)
+        ),
+    ]
+    (tmp_path / "own.csv").write_text("\n".join(rows))
+    found = medtune.record("prepare", "--inspect", "own.csv")
+    assert found["problems"] == []
+    assert len(found["questions"]) == 10
+    assert found["questions"][0] == (
+        "system: You answer medical exam questions.\n"
+        "user: Which one, of these, is 20?\nA. 20\nB. 21\nC. 22\nD. 23\n"
+        "Answer with the letter of the right option.\nassistant: A"
+    )
+    toml = f'name = "own"\n[data]\ntrain = "file:own.csv"\n{found["toml"]}\n'
+    (tmp_path / "own.toml").write_text(toml)
+    made = medtune.record("prepare", "own.toml", "--out", "p")
+    assert made["sources"][0]["usable"] == 12
+    assert made["splits"][0]["profile"]["subjects"] == {
+        "Maths": made["splits"][0]["description"]["n"]
+    }
+    code, out, _ = medtune("prepare", "--inspect", "own.csv")
+    assert code == 0
+    assert "Correct Answer" in out
+
+
+def test_inspect_says_what_must_be_settled_by_hand(medtune: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("question,a,b,note\nWhy?,x,y,hm\nHow?,v,w,well\n")
+    found = medtune.record("prepare", "--inspect", "own.csv")
+    (problem,) = found["problems"]
+    assert "no column looks like the right answer" in problem
+    assert found["questions"] == []
+
+
+def test_inspect_of_a_missing_file(medtune: CommandLine) -> None:
+    code, _, err = medtune("prepare", "--inspect", "none.csv")
+    assert code == 2
+    assert "none.csv does not exist" in err
 
 
 def test_prepare_removes_what_is_also_evaluated(medtune: CommandLine, tmp_path: Path) -> None:
@@ -127,9 +231,15 @@ def test_prepare_removes_what_is_also_evaluated(medtune: CommandLine, tmp_path: 
         "[data.columns]\nanswer_base = 0\n"
     )
     found = medtune.record("prepare", "own.toml", "--out", "p")
-    assert found["train"]["n"] == 9
-    assert found["train"]["excluded"] == {"also evaluated": 1}
-    assert found["exclusions"]["file:train.jsonl"] == {"t23": "also evaluated"}
+    assert found["splits"][0]["description"]["n"] == 9
+    assert found["splits"][0]["description"]["excluded"] == {"also evaluated": 1}
+    (line,) = (tmp_path / "p" / "data" / "excluded.jsonl").read_text().splitlines()
+    assert json.loads(line) == {
+        "source": "file:train.jsonl",
+        "id": "t23",
+        "reason": "also evaluated",
+        "twin": "file:val.jsonl v1",
+    }
 
 
 @pytest.mark.parametrize(
@@ -138,7 +248,10 @@ def test_prepare_removes_what_is_also_evaluated(medtune: CommandLine, tmp_path: 
         ("data.train_size=321", "train_size asks for 321"),
         ("data.evaluate_size=81", "81 were asked for"),
         ('data.evaluate=["starter:recall", "starter:recall"]', "named twice"),
-        ('data.evaluate=["starter:train"]', "every question also stands in an evaluated split"),
+        (
+            'data.evaluate=["starter:train"]',
+            "no question is left to train on: 320 × also evaluated",
+        ),
         ('data.train="file:none.csv"', "does not exist"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,13 +126,18 @@ def _known_keys(tree: dict[str, Any], place: list[Any]) -> list[str]:
 def _write_table(table: dict[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
     plain = {k: v for k, v in table.items() if not isinstance(v, dict) and v is not None}
     if path and plain:
-        lines += ["", f"[{'.'.join(path)}]"]
+        lines += ["", f"[{'.'.join(map(_toml_key, path))}]"]
     lines += [f"{key} = {toml_value(value)}" for key, value in plain.items()]
     # TOML has no null; None is only ever a default here, so leaving it out is lossless.
     lines += [f"# {key}: not set" for key, value in table.items() if value is None]
     for key, value in table.items():
         if isinstance(value, dict):
             _write_table(value, (*path, key), lines)
+
+
+def _toml_key(name: str) -> str:
+    """Write one part of a key; what is no bare key is quoted ("file:train.csv")."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_value(name)
 
 
 def toml_value(value: Any) -> str:

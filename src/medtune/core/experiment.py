@@ -164,8 +164,8 @@ class DataConfig(Record):
     @model_validator(mode="after")
     def _shares_out_something(self) -> DataConfig:
         if self.train_size is None and (self.balance.by != "none" or self.curation.diversity.on):
-            what = "curation.diversity chooses" if self.balance.by == "none" else "balance shares"
-            raise ValueError(f"{what} out of train_size, which is not set")
+            what = "curation.diversity" if self.balance.by == "none" else "balance"
+            raise ValueError(f"{what} shares out train_size, which is not set")
         named = {self.train, *self.evaluate}
         if stray := [source for source in self.mappings if source not in named]:
             raise ValueError(f"mappings names {', '.join(stray)}, which is no source here")

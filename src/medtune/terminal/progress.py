@@ -62,16 +62,21 @@ class Terminal:
 
     @contextmanager
     def task(self, name: str, total: int | None, done: int = 0) -> Iterator[_Bar]:
-        """Show a bar; where stderr is no terminal, one line at the end."""
+        """Show a bar; where stderr is no terminal, one line at the end.
+
+        Work of unknown length is shown while it lasts only.
+        """
+        left = (TextColumn("left"), TimeRemainingColumn()) if total is not None else ()
         progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            *left,
             TextColumn("{task.fields[figures]}"),
             console=self._console,
+            transient=total is None,
+            disable=total is None and not self._console.is_terminal,
         )
         with progress:
             bar = _Bar(progress, progress.add_task(name, total=total, completed=done, figures=""))

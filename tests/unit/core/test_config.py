@@ -430,6 +430,33 @@ def test_a_control_character_in_a_text_is_written_so_that_it_reads_back(characte
     assert loaded(to_toml(experiment)) == experiment
 
 
+def test_a_mapping_per_source_reads_back() -> None:
+    sources = ("file:my data/a.b.csv", 'file:"quoted".json')
+    mappings = {source: ColumnMapping(stem="q", options=("a", "b")) for source in sources}
+    data = DataConfig(train=sources[0], evaluate=sources[1:], mappings=mappings)
+    experiment = Experiment(data=data)
+    assert loaded(to_toml(experiment)) == experiment
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('balance.by = "subject"', "balance shares out train_size, which is not set"),
+        ('balance.by = "letter"', "balance shares out train_size, which is not set"),
+        ("curation.diversity.on = true", "curation.diversity shares out train_size"),
+        ("balance.temperature = 2.0", 'temperature and weak_from need by = "subject"'),
+        ('balance.weak_from = "runs/x"', 'temperature and weak_from need by = "subject"'),
+        ("balance.repeat = true", 'repeat needs by = "subject" or "letter"'),
+        ('mappings."file:x".stem = "q"', "mappings names file:x, which is no source here"),
+        ("curation.negation.max_share = 1.5", "less than or equal to 1"),
+        ('overlap.within_train = "drop"', "'remove' or 'keep'"),
+    ],
+)
+def test_settings_of_data_that_do_not_fit_are_named(text: str, fault: str) -> None:
+    (found,) = faults(f"[data]\n{text}")
+    assert fault in found
+
+
 # Hash
 
 
@@ -452,7 +479,11 @@ def changed(value: Any, annotation: Any) -> Any:
         return value + 1
     if value is None:
         return 1
-    return value + value[:1] if isinstance(value, tuple) else f"{value}x"
+    if isinstance(value, dict):
+        return value | {"file:another.csv": ColumnMapping(stem="q")}
+    if isinstance(value, tuple):
+        return (*value, value[0] if value else "x")
+    return f"{value}x"
 
 
 def every_single_change(record: BaseModel, path: str = "") -> Iterator[tuple[str, BaseModel]]:
