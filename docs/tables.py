@@ -9,7 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from duplicates import judged
+from medtune.core.manifest import SnapshotManifest
 from medtune.core.records import EvaluationRecord, RunRecord
+from medtune.data.catalogue import KNOWN
+from medtune.data.datasheet import (
+    left_out_table,
+    letters_table,
+    markdown_table,
+    overlap_table,
+    splits_table,
+)
 from medtune.terminal import show
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -95,6 +105,66 @@ def speed_table() -> str:
             if key in rates
         ]
     return "\n".join(lines)
+
+
+def known_datasets() -> str:
+    """List the Hub datasets that bring their own mapping."""
+    rows = []
+    for name, known in KNOWN.items():
+        parts = ", ".join(f"`{config}`" for config in known.configs) or "-"
+        rows.append((f"`hub:{name}`", parts, known.licence))
+    return markdown_table(("source", "parts, the first by default", "licence"), rows)
+
+
+def duplicate_quality() -> str:
+    """Judge the labelled pairs, and say how often the verdict was right."""
+    rows = []
+    for part, name in (("held", "never looked at"), ("dev", "used for the rules")):
+        found = judged(part)
+        rows.append(
+            (
+                f"{part} ({name})",
+                f"{found.same} / {found.different}",
+                f"{found.recall.value:.3f} ({found.recall.low:.3f}-{found.recall.high:.3f})",
+                f"{found.precision.value:.3f} "
+                f"({found.precision.low:.3f}-{found.precision.high:.3f})",
+            )
+        )
+    head = ("pairs", "same / different", "recall (Wilson 95 %)", "precision (Wilson 95 %)")
+    return markdown_table(head, rows)
+
+
+def medmcqa_snapshot() -> str:
+    """Write what the committed snapshot of the real files held."""
+    text = (RESULTS / "medmcqa_snapshot.json").read_bytes()
+    manifest = SnapshotManifest.model_validate_json(text)
+    return "\n\n".join(
+        [
+            splits_table(manifest),
+            "Overlap:",
+            overlap_table(manifest.overlap),
+            "What left the train file before training, by reason:",
+            left_out_table(manifest),
+            "Which letter is right:",
+            letters_table(manifest),
+        ]
+    )
+
+
+def prepare_speed() -> str:
+    """Write the committed benchmark of preparing data."""
+    found = json.loads((RESULTS / "prepare_speed.json").read_text())
+    rows = [
+        (f"{int(rows):,}", seconds, f"{found['rows_per_s'][rows]:,}", memory)
+        for rows, seconds in found["seconds"].items()
+        if (memory := found["peak_memory_gib"][rows])
+    ]
+    machine = found["provenance"]
+    return (
+        markdown_table(("rows", "seconds", "rows/s", "peak memory, GiB"), rows)
+        + f"\n\n{machine['cpu']}, {machine['cores']} cores. From the smallest to the largest the "
+        f"cost per n log n changes by a factor of {found['growth_beyond_n_log_n']}."
+    )
 
 
 def help_text() -> str:

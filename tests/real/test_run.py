@@ -15,6 +15,7 @@ from medtune.core.experiment import Experiment
 from medtune.core.folder import locked
 from medtune.core.progress import Silent
 from medtune.core.records import EvaluationRecord, RunRecord
+from medtune.data.load import read_manifest
 from medtune.models.sources import ModelSource
 from medtune.recipes.run import run
 
@@ -48,8 +49,9 @@ def test_the_whole_job_leaves_a_whole_folder(tiny_source: ModelSource, tmp_path:
         "record.json",
         "report.html",
         "data/manifest.json",
-        "data/starter-train.parquet",
-        "data/starter-recall.parquet",
+        "data/datasheet.md",
+        "data/excluded.jsonl",
+        *(f"data/{split.file}" for split in read_manifest(tmp_path / "data").splits),
         "adapter/adapter_model.safetensors",
         "adapter/adapter_config.json",
         "adapter/medtune.json",
@@ -71,7 +73,7 @@ def test_what_did_not_change_is_not_run_again(tiny_source: ModelSource, tmp_path
     listener = Listener()
     run(small(tiny_source), tmp_path, listener)
     assert {p: p.stat().st_mtime_ns for p in before} == before
-    assert sum("still valid" in text for text in listener.said) == 13
+    assert sum("still valid" in text for text in listener.said) == 14
 
     # Another learning rate: the base keeps its results, the tuned model is examined again.
     listener = Listener()

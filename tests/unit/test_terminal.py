@@ -7,6 +7,15 @@ import pytest
 from medtune.analysis.compare import compare
 from medtune.analysis.examine import Exam, examine
 from medtune.answers.parse import parse
+from medtune.core.experiment import ColumnMapping
+from medtune.core.intervals import wilson
+from medtune.core.manifest import (
+    CurationStep,
+    MappingProposal,
+    OverlapCount,
+    SnapshotManifest,
+    VerificationRecord,
+)
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import provenance
@@ -155,3 +164,78 @@ def test_a_task_that_fails_still_ends_its_line(capsys: Capture) -> None:
     err = capsys.readouterr().err
     assert "1/2" in err
     assert err.endswith("\n")
+
+
+def test_a_task_of_unknown_length_is_silent_where_nobody_watches(capsys: Capture) -> None:
+    with Terminal().task("reading", None) as bar:
+        for _ in range(5):
+            bar.advance()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_small_advances_are_held_back_but_not_lost(capsys: Capture) -> None:
+    with Terminal().task("overlap", 5000) as bar:
+        for _ in range(5000):
+            bar.advance()
+    assert "5000/5000" in capsys.readouterr().err
+
+
+def test_a_snapshot_shows_splits_reasons_and_overlap(
+    capsys: Capture, manifest: SnapshotManifest
+) -> None:
+    show(manifest)
+    out = flat(capsys.readouterr().out)
+    assert "train starter:train 260" in out
+    assert "calibration starter:train#calibration 40" in out
+    assert "cut off for validation 20" in out
+    assert "no overlap found" in out
+    assert f"snapshot {manifest.hash[:12]}, seed 17" in out
+
+    found = OverlapCount(
+        source="file:/a/train.csv",
+        among="file:/a/dev.csv",
+        exact=1200,
+        near=3,
+        conflicts=1,
+        share=wilson(1203, 50_000),
+    )
+    step = CurationStep(name="length", before=1300, left_out={"too long": 2000})
+    show(manifest.model_copy(update={"overlap": (found,), "curation": (step,)}))
+    out = flat(capsys.readouterr().out)
+    assert "train.csv dev.csv 1,200 3 1 2.41" in out
+    assert "curation by length, of 1,300: 2,000 × too long" in out
+
+
+def test_an_inspection_shows_columns_questions_and_what_is_open(capsys: Capture) -> None:
+    show(
+        MappingProposal(
+            source="file:own.csv",
+            rows_read=1200,
+            columns={"q": "Why [b]?", "a": "x", "b": "y", "note": "hm"},
+            mapping=ColumnMapping(stem="q", options=("a", "b")),
+            why={},
+            problems=("no column looks like the right answer",),
+            toml='[data.columns]\nstem = "q"',
+            excluded={"empty option": 1100},
+            questions=("user: Why [b]?",),
+        )
+    )
+    out = capsys.readouterr().out
+    assert "q       stem     Why [b]?" in out
+    assert "note    -        hm" in out
+    assert '[data.columns]\nstem = "q"' in out
+    assert "left out of 1,200 rows: 1,100 × empty option" in out
+    assert "to settle by hand: no column looks like the right answer" in flat(out)
+
+
+def test_a_verification_says_yes_or_names_every_fault(capsys: Capture) -> None:
+    record = VerificationRecord(
+        folder="runs/x/data", hash="a" * 64, questions=1480, remade="a" * 64, faults=()
+    )
+    show(record)
+    out = flat(capsys.readouterr().out)
+    assert "runs/x/data: 1,480 questions, all files whole" in out
+    assert "same hash aaaaaaaaaaaa" in out
+    show(record.model_copy(update={"faults": ("one thing", "another")}))
+    out = flat(capsys.readouterr().out)
+    assert out == "fault: one thing fault: another"

@@ -38,6 +38,40 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
     )
 
 
+def splits_table(manifest: SnapshotManifest) -> str:
+    """List the splits as a Markdown table."""
+    return markdown_table(
+        ("split", "file", "n", "negated", "explained", "median characters", "sha256"),
+        [
+            (
+                f"{split.role}: {split.description.source}",
+                split.file,
+                f"{split.description.n:,}",
+                f"{split.profile.negated:,}",
+                f"{split.profile.explained:,}",
+                split.profile.median_length,
+                split.description.hash[:12],
+            )
+            for split in manifest.splits
+        ],
+    )
+
+
+def letters_table(manifest: SnapshotManifest) -> str:
+    """Count right answers by letter, split beside split, as a Markdown table."""
+    names = sorted({name for split in manifest.splits for name in split.profile.letters})
+    return markdown_table(
+        ("letter", *_heads(manifest)),
+        [(n, *(f"{s.profile.letters.get(n, 0):,}" for s in manifest.splits)) for n in names],
+    )
+
+
+def left_out_table(manifest: SnapshotManifest) -> str:
+    """Count what left train, by reason, as a Markdown table."""
+    reasons = manifest.train.description.excluded
+    return markdown_table(("reason", "count"), [(why, f"{n:,}") for why, n in reasons.items()])
+
+
 def overlap_table(counts: Iterable[OverlapCount]) -> str:
     """Write overlap counts as a Markdown table."""
     return markdown_table(
@@ -61,6 +95,10 @@ def percent(value: Proportion) -> str:
     return f"{100 * value.value:.2f} ({100 * value.low:.2f}-{100 * value.high:.2f})"
 
 
+def _heads(manifest: SnapshotManifest) -> list[str]:
+    return [f"{split.role}: {split.description.source}" for split in manifest.splits]
+
+
 def _motivation(manifest: SnapshotManifest) -> str:
     roles = ", ".join(
         f"{split.description.n:,} to {_PURPOSE[split.role]}" for split in manifest.splits
@@ -80,22 +118,8 @@ _PURPOSE = {
 
 
 def _composition(manifest: SnapshotManifest) -> Iterable[str]:
-    yield markdown_table(
-        ("split", "file", "n", "negated", "explained", "median characters", "sha256"),
-        [
-            (
-                f"{split.role}: {split.description.source}",
-                split.file,
-                f"{split.description.n:,}",
-                f"{split.profile.negated:,}",
-                f"{split.profile.explained:,}",
-                split.profile.median_length,
-                split.description.hash[:12],
-            )
-            for split in manifest.splits
-        ],
-    )
-    heads = [f"{split.role}: {split.description.source}" for split in manifest.splits]
+    yield splits_table(manifest)
+    heads = _heads(manifest)
     profiles = [split.profile for split in manifest.splits]
     subjects = sorted({name for profile in profiles for name in profile.subjects})
     yield "Questions by subject:"
@@ -103,12 +127,8 @@ def _composition(manifest: SnapshotManifest) -> Iterable[str]:
         ("subject", *heads),
         [(name, *(f"{p.subjects.get(name, 0):,}" for p in profiles)) for name in subjects],
     )
-    letters = sorted({name for profile in profiles for name in profile.letters})
     yield "Right answers by letter:"
-    yield markdown_table(
-        ("letter", *heads),
-        [(name, *(f"{p.letters.get(name, 0):,}" for p in profiles)) for name in letters],
-    )
+    yield letters_table(manifest)
     yield "Characters of stem and options together:"
     yield markdown_table(
         ("characters", *heads),
@@ -150,9 +170,7 @@ def _preprocessing(manifest: SnapshotManifest) -> Iterable[str]:
     train = manifest.train.description
     if train.excluded:
         yield f"What left {train.source} before training, by reason (each id in `excluded.jsonl`):"
-        yield markdown_table(
-            ("reason", "count"), [(name, f"{count:,}") for name, count in train.excluded.items()]
-        )
+        yield left_out_table(manifest)
     for step in manifest.curation:
         reasons = ", ".join(f"{count:,} × {name}" for name, count in step.left_out.items())
         yield f"Curation by {step.name} left out, of {step.before:,}: {reasons}."
