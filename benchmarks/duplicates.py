@@ -45,15 +45,19 @@ def labelled(part: str) -> list[dict[str, Any]]:
     return [pair for pair in pairs if pair["part"] == part]
 
 
-def judged(part: str) -> Judged:
-    """Search one part for duplicates and compare with the labels."""
-    pairs = labelled(part)
-    questions = [
+def questions_of(pairs: list[dict[str, Any]]) -> list[Question]:
+    """Make the questions of labelled pairs: "p001a", "p001b", "p002a", ..."""
+    return [
         Question.model_validate({"id": f"{pair['id']}{side}", **pair[side]})
         for pair in pairs
         for side in "ab"
     ]
-    found = found_pairs(questions)
+
+
+def judged(part: str) -> Judged:
+    """Search one part for duplicates and compare with the labels."""
+    pairs = labelled(part)
+    found = found_pairs(questions_of(pairs))
     true = {(f"{p['id']}a", f"{p['id']}b"): p["kind"] for p in pairs if p["same"]}
     hits = [true[pair] for pair in found & true.keys()]
     kinds = set(true.values())

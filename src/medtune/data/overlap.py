@@ -37,6 +37,7 @@ class Link:
     first: int
     second: int
     conflict: bool
+    """Whether a right answer of the one differs from one of the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,40 +85,38 @@ def find_overlap(
         task: A bar that advances by one per question.
     """
     numbers: dict[tuple[str, tuple[str, ...]], int] = {}
-    answers: list[str | None] = []
-    torn: set[int] = set()
     classes: list[int] = []
-    firsts: list[Folded] = []
+    forms: list[list[Folded]] = []  # per class one for every right answer, or one without any
     for question in questions:
         this = folded(question)
         number = numbers.setdefault((this.stem, this.options), len(numbers))
         classes.append(number)
-        if number == len(firsts):
-            firsts.append(this)
-            answers.append(this.answer)
-        elif answers[number] is None:
-            answers[number] = this.answer
-        elif this.answer is not None and this.answer != answers[number]:
-            torn.add(number)
+        if number == len(forms):
+            forms.append([this])
+        elif forms[number][0].answer is None:
+            forms[number] = [this]
+        elif this.answer not in (None, *(form.answer for form in forms[number])):
+            forms[number].append(this)
         if task:
             task.advance()
     return Overlap(
         np.array(classes, dtype=np.int64),
-        tuple(_links(firsts, task)) if near else (),
-        frozenset(torn),
+        tuple(_links(forms, task)) if near else (),
+        frozenset(number for number, some in enumerate(forms) if len(some) > 1),
     )
 
 
-def _links(firsts: Sequence[Folded], task: Task | None) -> Iterator[Link]:
+def _links(forms: Sequence[Sequence[Folded]], task: Task | None) -> Iterator[Link]:
     """Compare every class with the earlier ones that look like it."""
-    index = Index(len(firsts), BANDS, ROWS, LEAST_SIMILARITY)
+    index = Index(len(forms), BANDS, ROWS, LEAST_SIMILARITY)
     stems: dict[str, list[int]] = defaultdict(list)
-    texts = signatures(_shingles(this.text) for this in firsts)
-    for number, (this, signature) in enumerate(zip(firsts, texts, strict=True)):
-        alike = stems[squeezed(this.stem)]
+    texts = signatures(_shingles(some[0].text) for some in forms)
+    for number, (some, signature) in enumerate(zip(forms, texts, strict=True)):
+        alike = stems[squeezed(some[0].stem)]
         for other in sorted({*index.closest(signature), *alike[-SAME_STEM:]}):
-            if same_question(firsts[other], this):
-                yield Link(other, number, answers_conflict(firsts[other], this))
+            pairs = [(a, b) for a in forms[other] for b in some if same_question(a, b)]
+            if pairs:
+                yield Link(other, number, any(answers_conflict(a, b) for a, b in pairs))
         alike.append(number)
         index.insert(number, signature)
         if task:

@@ -12,13 +12,13 @@ from rapidfuzz import fuzz
 from rapidfuzz.distance import DamerauLevenshtein
 
 from medtune.core.manifest import Same
-from medtune.data.fold import Folded, difference
+from medtune.data.fold import Folded, difference, fold
 
 SIMILARITY = 95.0
 """rapidfuzz ratio of stem and sorted options, in per cent."""
 _CLOSE_OPTIONS = 90.0
 _OPPOSITES = [
-    set(pair.split("/"))
+    set(map(fold, pair.split("/")))
     for pair in (
         "left/right increase/decrease increased/decreased increases/decreases high/low "
         "higher/lower highest/lowest raised/lowered male/female men/women man/woman boy/girl "
@@ -47,11 +47,12 @@ _TURNS = [
         "eu/hyper eu/hypo pre/ post/ inter/ intra/ bi/ uni/ ana/cata syn/ co/ re/ de/ de/re dis/"
     ).split()
 ]
+_OPPOSING = frozenset().union(*_OPPOSITES)
 _NUMBER = re.compile(r"\d|^[ivx]+$|^[a-z]$")
 # Right answers that name no fact of their own: two questions may share them by accident.
 _EMPTY_ANSWERS = re.compile(
-    r"^(?:all|none|both|any|neither|either|no|yes|true|false|maybe|1|2|3|4|[a-e]|and|of|the|above|"
-    r"these|them|following|are|is|correct|options?| )+$"
+    r"(?:\b(?:all|none|both|any|neither|either|no|yes|true|false|maybe|[1-4]+|(?=[a-e])a?b?c?d?e?|"
+    r"and|of|the|above|these|them|following|are|is|correct|options?)\b ?)+"
 )
 
 
@@ -63,10 +64,12 @@ def same_question(a: Folded, b: Folded) -> Same | None:
 
     - the same stem, with the same informative right answer or all options but one the same;
     - the same options, stems alike up to spelling and inflection (labels may conflict);
-    - the same options and no conflicting label, one word of the stem replaced;
+    - the same options and no conflicting label, one word of the stem replaced (not where the
+      options are nothing but "yes" and "no");
     - no conflicting label, and at least 95 % similarity of stem and options.
 
-    A word pair that turns a question round (left, right; hyper-, hypo-) makes another question.
+    A word pair that turns a question round (left, right; hyper-, hypo-) makes another question;
+    so do such words and numbers in another order, unless the answers agree.
     """
     if a.stem == b.stem and a.options == b.options:
         return "exact"
@@ -79,6 +82,9 @@ def same_question(a: Folded, b: Folded) -> Same | None:
         return "near" if _same_fact(a, b, agree, shared, most) else None
     only_a, only_b = difference(a.stem, b.stem)
     if _numbers(only_a) != _numbers(only_b) or _turned(only_a, only_b):
+        return None
+    reordered = not only_a and not only_b
+    if reordered and not agree and _turning(a.stem) != _turning(b.stem):
         return None
     options_alike = shared == most or _options_similarity(a, b) >= SIMILARITY
     if options_alike and _spelling_only(only_a, only_b):
@@ -104,7 +110,7 @@ def similarity(a: Folded, b: Folded) -> float:
 
 def _same_fact(a: Folded, b: Folded, agree: bool | None, shared: int, most: int) -> bool:
     """Judge equal stems with different options."""
-    if agree and a.answer is not None and not _EMPTY_ANSWERS.match(a.answer):
+    if agree and _says_something(a.answer) and _says_something(b.answer):
         return True
     if agree is False and a.answer in b.options and b.answer in a.options:
         # Both answers stand in both: the same choice, answered in two ways.
@@ -136,8 +142,15 @@ def _options_similarity(a: Folded, b: Folded) -> float:
     return fuzz.ratio("\n".join(a.options), "\n".join(b.options))
 
 
+def _says_something(text: str | None) -> bool:
+    """Tell whether an answer or option names a fact, unlike "yes" or "all of the above"."""
+    return text is not None and not _EMPTY_ANSWERS.fullmatch(text)
+
+
 def _one_word(a: Folded, b: Folded, only_a: list[str], only_b: list[str]) -> bool:
     """Tell whether one word was replaced, by one word or by two."""
+    if not any(map(_says_something, (*a.options, *b.options))):  # the stem is all there is
+        return False
     words = min(len(a.stem.split()), len(b.stem.split()))
     return words >= 3 and len(only_a) <= 2 and len(only_b) <= 2 and len(only_a) + len(only_b) <= 3
 
@@ -170,6 +183,11 @@ def _turned(only_a: list[str], only_b: list[str]) -> bool:
     return any(_prefixed(x, y) for x in only_a for y in only_b)
 
 
+def _turning(stem: str) -> list[str]:
+    """List numbers and opposites in order: "from the left to the right"."""
+    return [word for word in stem.split() if word in _OPPOSING or _NUMBER.search(word)]
+
+
 def _prefixed(x: str, y: str) -> bool:
     """Tell whether two words differ in an opposing prefix only."""
     end = 0
@@ -192,6 +210,6 @@ _LITTLE = frozenset(
     (
         "a an the is are was were be been of in on at to for by with from and or which what who "
         "that this these those following one all it its as has have had does do did can will "
-        "would should may best most likely true seen known called feature features"
+        "would should may best most likely true seen known called feature features s"
     ).split()
 ) - {"most", "best", "true", "with"}

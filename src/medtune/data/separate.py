@@ -5,7 +5,7 @@ Nothing is ever removed from an evaluated split: its overlap is counted and show
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -19,7 +19,7 @@ from medtune.core.records import Question
 from medtune.data.draw import lowest
 from medtune.data.fold import fold, folded
 from medtune.data.overlap import Overlap, find_overlap
-from medtune.data.same import similarity
+from medtune.data.same import answers_conflict, similarity
 from medtune.data.table import QuestionTable
 
 EXAMPLES = 4
@@ -133,30 +133,35 @@ class _Twins:
         number = int(self.overlap.classes[place])
         exact = self._first.get((number, part))
         if exact is not None and exact != place:
-            return _Twin(exact, "exact", self._disagree(place, exact))
+            return _Twin(exact, "exact", self._disagree(place, exact, number in self.overlap.torn))
         for near, conflict in self.overlap.near(number):
             other = self._first.get((near, part))
             if other is not None and (part != self.row.part_of[place] or other < place):
-                return _Twin(other, "near", conflict)
+                return _Twin(other, "near", self._disagree(place, other, conflict))
         return None
 
     def rival(self, place: int, part: int) -> int | None:
         """Find a like of a question in a part that has another right answer."""
         number = int(self.overlap.classes[place])
-        if number in self.overlap.torn:
-            mine = self._answer(place)
-            others = self._answers.get((number, part), {})
-            return next((other for answer, other in others.items() if answer != mine), None)
-        for near, conflict in self.overlap.near(number):
-            if conflict and (other := self._first.get((near, part))) is not None:
-                return other
+        alike = [(number, number in self.overlap.torn), *self.overlap.near(number)]
+        for other_number, conflict in alike:
+            for other in self._answered(other_number, part):
+                if self._disagree(place, other, conflict):
+                    return other
         return None
 
-    def _disagree(self, a: int, b: int) -> bool:
-        if int(self.overlap.classes[a]) not in self.overlap.torn:
+    def _answered(self, number: int, part: int) -> Iterable[int]:
+        """List the questions of a class in a part: the first one with each right answer."""
+        if number in self.overlap.torn:
+            return self._answers.get((number, part), {}).values()
+        first = self._first.get((number, part))
+        return () if first is None else (first,)
+
+    def _disagree(self, a: int, b: int, conflict: bool) -> bool:
+        """Compare two right answers; their classes tell whether there can be a conflict."""
+        if not conflict:
             return False
-        one, other = self._answer(a), self._answer(b)
-        return one is not None and other is not None and one != other
+        return answers_conflict(folded(self.row.question(a)), folded(self.row.question(b)))
 
     def _answer(self, place: int) -> str | None:
         question = self.row.question(place)

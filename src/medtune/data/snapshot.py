@@ -96,7 +96,7 @@ def prepare_snapshot(data: DataConfig, seed: int, folder: Path, progress: Progre
         return read_snapshot(folder, manifest)
     with _working_in(folder) as work:
         built = _build(data, seed, sources, work, progress)
-        manifest = built.write(folder, inputs, data, seed)
+        manifest = built.write(folder, inputs, data, seed, progress)
     progress.say(f"{folder}: snapshot {manifest.hash[:12]} written")
     return read_snapshot(folder, manifest)
 
@@ -191,9 +191,15 @@ class _Built:
     splits: tuple[tuple[Role, str, QuestionTable, dict[str, int]], ...]
     """(role, source, questions, counts of what was left out)"""
 
-    def write(self, folder: Path, inputs: str, data: DataConfig, seed: int) -> SnapshotManifest:
+    def write(
+        self, folder: Path, inputs: str, data: DataConfig, seed: int, progress: Progress
+    ) -> SnapshotManifest:
         """Write the files, the manifest last, and remove what an earlier snapshot left."""
-        splits = tuple(_written(folder, *split) for split in self.splits)
+        splits = []
+        with progress.task("writing", sum(len(split[2]) for split in self.splits)) as task:
+            for split in self.splits:
+                splits.append(_written(folder, *split))
+                task.advance(splits[-1].description.n)
         lines = "".join(f"{e.model_dump_json(exclude_none=True)}\n" for e in self.excluded)
         manifest = SnapshotManifest(
             inputs=inputs,
@@ -206,7 +212,7 @@ class _Built:
             clusters=self.clusters,
             curation=self.curation,
             balance=self.balance,
-            splits=splits,
+            splits=tuple(splits),
             excluded_hash=hashlib.sha256(lines.encode()).hexdigest(),
             provenance=provenance(),
         )

@@ -12,7 +12,7 @@ _EXAMS = frozenset(
     (
         "aiims aipgmee aipgmet aipg aipge neet inicet pgi pgimer sgpgi dnb nbe jipmer fmge upsc "
         "cmse uppgmee comedk comed kcet mahe nimhans nimhas nims afmc bhu pgmee pgmet tnpgmee "
-        "tnpg cupgee wbpg lipsc dpg mci usmle plab mrcp keam kpgmet tsemcet eamcet rrb esic"
+        "tnpg cupgee wbpg lipsc mci usmle plab mrcp keam kpgmet tsemcet eamcet rrb esic"
     ).split()
 )
 _STATES = frozenset(
@@ -30,8 +30,12 @@ _MONTHS = frozenset(
     ).split()
 )
 _FILLERS = frozenset("pattern repeat repeats recent based pg ss mds md screening paper".split())
+_NAMES = _EXAMS | _STATES | _MONTHS | _FILLERS
 _LABELS = frozenset(["pattern", "repeat", "repeats"])
+# Exams that share their name with something after all: never without a year of their own.
+_SHARED = frozenset("mci rrb".split())
 
+_LONGEST = 24  # words
 _WORD = re.compile(r"[A-Za-z]+|\d+")
 _BRACKET = re.compile(r"[(\[{]([^()\[\]{}]{2,80})[)\]}]")
 _NUMBERING = re.compile(r"^\s*(?:q(?:uestion)?\s*\d*\s*[.):-]\s*|\d{1,3}[.)]\s+)", re.IGNORECASE)
@@ -48,8 +52,8 @@ def without_tags(stem: str) -> str:
 def _without_run(stem: str) -> str:
     """Cut the tag off the end, off the front, and dated exams out of the middle."""
     words = list(_WORD.finditer(stem))
-    first = len(words)
-    while first and _belongs(words[first - 1][0], stem, words[first - 1].start()):
+    first, bound = len(words), max(0, len(words) - _LONGEST)
+    while first > bound and _belongs(words[first - 1][0], stem, words[first - 1].start()):
         first -= 1
     # The run may have swallowed a last word that is none of it ("... in May 2012", "type 2").
     for start in range(first, len(words)):
@@ -83,7 +87,7 @@ def _belongs(word: str, stem: str, at: int) -> bool:
         return _is_year(word) and stem[at - 1 : at] not in (".", "%", "<", ">", "=")
     if len(word) == 1:  # "D. REPEAT", "NEET PG Q"
         return word.isupper()
-    return low in _EXAMS | _STATES | _MONTHS | _FILLERS or word in _SHORT
+    return low in _NAMES or word in _SHORT
 
 
 def _is_year(word: str) -> bool:
@@ -102,17 +106,21 @@ def _is_tag(words: list[str], parted: bool) -> bool:
         return False
     dated = any(map(_is_year, (w for w in words if w.isdigit())))
     years = sum(w.isdigit() and len(w) == 4 for w in words)
-    full, parted = years > 0, parted or years > 1  # "TN 1998, MP 2004" parts itself
+    full = years > 0
     if words[0].isdigit():  # a run begins with a name, but for "(2014 Feb D. REPEAT)"
         return parted and full and not _LABELS.isdisjoint(low)
     if len(words[0]) == 1:
         return parted and not _LABELS.isdisjoint(low)
+    if low[0] in _SHARED:
+        return dated and (low[1].isdigit() or low[1] in _MONTHS | _FILLERS)
     if low[0] in _EXAMS:
         return dated or parted
+    # "TN 1998, MP 2004" parts itself from what stands before.
+    twice = years > 1 and (low[1].isdigit() or low[1] in _MONTHS)
     if low[0] in _STATES or words[0] in _SHORT:
-        return dated and parted
+        return dated and (parted or twice)
     if low[0] in _MONTHS:
-        return full and parted
+        return full and (parted or twice)
     return parted and not _LABELS.isdisjoint(low)
 
 
@@ -122,7 +130,7 @@ def _any_of(words: frozenset[str]) -> str:
 
 _GAP = r"[\s\-–.,:'’/]*"
 _DATED = re.compile(
-    rf"(?<!\w)(?:{_any_of(_EXAMS - {'mci', 'rrb', 'dpg', 'comed'})}){_GAP}"
+    rf"(?<!\w)(?:{_any_of(_EXAMS - _SHARED)}){_GAP}"
     rf"(?:(?:{_any_of(_MONTHS)}){_GAP})?(?:(?:19|20)\d\d|\d\d)(?![\w%])",
     re.IGNORECASE,
 )
