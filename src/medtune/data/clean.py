@@ -8,6 +8,7 @@ is kept of them in memory does not grow with their texts.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +20,17 @@ import numpy as np
 from medtune.core.errors import ColumnError, DataError, EmptySplitError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.progress import Task
-from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, content_hash, normalized_option
+from medtune.core.records import (
+    LETTERS,
+    MAX_OPTIONS,
+    MIN_OPTIONS,
+    content_hash,
+    normalized_option,
+)
 from medtune.data.files import Located, Row
 from medtune.data.labels import AnswerColumn, Labelled
 from medtune.data.table import QuestionTable, TableWriter
-from medtune.data.text import damaged, shows_image, tidy
+from medtune.data.text import damaged, shortened, shows_image, tidy
 
 _OPTIONAL = ("id", "subject", "topic", "explanation", "group", "context")
 
@@ -73,21 +80,25 @@ def clean(
         EmptySplitError: No row is left.
     """
     work = _Cleaning(columns, source)
-    writer = TableWriter(store)
-    for cells in work.sound(_watched(rows, task) if task else rows):
-        writer.add(cells)
-    table = writer.finish()
+    with TableWriter(store) as writer:
+        for cells in work.sound(_watched(rows, task) if task else rows):
+            writer.add(cells)
+        table = writer.finish()
     # A row that is left out anyway tells nothing about the others' labels.
     answers, base = work.answers.finish()
-    kept = []
+    kept: list[int] = []
+    stays: dict[int, int] = {}  # first row of an id -> the row of that id that is kept
     for row, (place, own, twin) in enumerate(work.names):
+        first = row if twin is None else twin
         if answers[row] < 0 and need_labels:
             work.excluded.append((own or place, "no label"))
-        elif twin is not None:
-            if answers[row] != answers[twin]:
+        elif first in stays:
+            both = answers[row], answers[stays[first]]
+            if min(both) >= 0 and both[0] != both[1]:
                 raise work.two_questions(own, place)
             work.excluded.append((f"{own} ({place})", "id seen before"))
         else:
+            stays[first] = row
             kept.append(row)
     cleaned = Cleaned(
         questions=QuestionTable(table, answers, np.array(kept, dtype=np.int64)),
@@ -142,7 +153,8 @@ class _Cleaning:
             while texts and not texts[-1]:
                 texts.pop()  # options absent at the end do not exist (three-option rows)
             own = self._cell(row, self.columns.id)
-            picture = any(map(shows_image, [cell_of(row, self.columns.stem), *cells]))
+            seen = [cell_of(row, self.columns.stem), *self._passage(row), *cells]
+            picture = any(map(shows_image, seen))
             if reason := _fault(stem, texts, picture):
                 self.excluded.append((own or place, reason))
                 continue
@@ -187,11 +199,15 @@ class _Cleaning:
 
     def _stem(self, row: Row) -> str:
         stem = tidy(cell_of(row, self.columns.stem), self.changes)
-        if not self.columns.context:
+        if not stem or not self.columns.context:
             return stem
-        passage = cell_of(row, self.columns.context)
-        parts = passage if isinstance(passage, list) else [passage]
-        return "\n".join(text for text in [*(tidy(p, self.changes) for p in parts), stem] if text)
+        parts = [tidy(part, self.changes) for part in self._passage(row)]
+        return "\n".join(text for text in [*parts, stem] if text)
+
+    def _passage(self, row: Row) -> list[Any]:
+        """Read what stands before the stem: a text, or a list of them."""
+        passage = cell_of(row, self.columns.context) if self.columns.context else None
+        return passage if isinstance(passage, list) else [passage]
 
     def _cell(self, row: Row, column: str) -> str | None:
         """Read an optional text; "" names no column, though a CSV may have a nameless one."""
@@ -212,14 +228,17 @@ def check_columns(row: Row, columns: ColumnMapping, source: str) -> None:
     """Check that a mapping's columns are there.
 
     Raises:
-        ColumnError: Naming every one that is missing, and those that the file has.
+        ColumnError: Naming every one that is missing, and those that the file has; or one that
+            holds tables where texts are needed.
     """
     options = () if columns.fixed_options else columns.options
     required = [columns.stem, *options, columns.answer]
     plain = ColumnMapping()
     named = [getattr(columns, k) for k in _OPTIONAL if getattr(columns, k) != getattr(plain, k)]
     missing = [name for name in [*required, *named] if name and not _has(row, name)]
-    if missing:
+    if not missing:
+        _check_texts(row, columns, source)
+    else:
         raise ColumnError(
             f"{source} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
             f"it has {', '.join(map(str, row))}",
@@ -236,21 +255,70 @@ def option_cells(row: Row, columns: ColumnMapping) -> list[Any]:
         return list(columns.fixed_options)
     if len(columns.options) > 1:
         return [cell_of(row, name) for name in columns.options]
-    value = cell_of(row, columns.options[0])
-    # Lists of {key, value} pairs and {key: text} tables are common (MedQA has both); where the
-    # keys are letters, they and not the order say which option is A.
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        value = {str(item.get("key", n)): item.get("value") for n, item in enumerate(value)}
+    return listed(cell_of(row, columns.options[0]))
+
+
+def listed(value: Any) -> list[Any]:
+    """Read the options that one cell holds.
+
+    A list of texts, {key: text}, [{key, value}] as MedQA has it, [{label, text}] as ARC, or the
+    pairs of an Arrow map.  Where the keys are letters or numbers, they and not the order say which
+    option is A, and one that is left out leaves its place empty.
+    """
     if isinstance(value, dict):
-        lettered = all(len(key) == 1 and key.isalpha() for key in value)
-        return [value[key] for key in (sorted(value) if lettered else value)]
-    return list(value) if isinstance(value, list) else [value]
+        return _by_key(list(value), list(value.values()))
+    if not isinstance(value, list):
+        return [value]
+    if value and all(isinstance(item, tuple) for item in value):
+        return _by_key([item[0] for item in value], [item[1] for item in value])
+    for key, text in (("key", "value"), ("label", "text")):
+        if value and all(isinstance(item, dict) and text in item for item in value):
+            keys = [item.get(key, n) for n, item in enumerate(value)]
+            return _by_key(keys, [item[text] for item in value])
+    return list(value)
+
+
+def _by_key(keys: Sequence[object], texts: Sequence[Any]) -> list[Any]:
+    names = [str(key).strip().upper() for key in keys]
+    if len(set(names)) < len(names):
+        return [None, *texts]  # which of two is meant cannot be told: "empty option"
+    at = dict(zip(names, texts, strict=True))
+    if names and all(len(name) == 1 and name in LETTERS for name in names):
+        return [at.get(letter) for letter in LETTERS[: LETTERS.index(max(names)) + 1]]
+    if names and all(re.fullmatch(r"[0-9]|10", name) for name in names):
+        return [at.get(str(n)) for n in range("0" not in names, max(map(int, names)) + 1)]
+    return list(texts)
+
+
+def _check_texts(row: Row, columns: ColumnMapping, source: str) -> None:
+    """Check that what should be a text is no table: Python would write it out as one."""
+    passage = cell_of(row, columns.context) if columns.context else None
+    parts = passage if isinstance(passage, list) else [passage]
+    cells = {columns.stem: [cell_of(row, columns.stem)], columns.context: parts}
+    if not columns.fixed_options:
+        cells[", ".join(columns.options)] = option_cells(row, columns)
+    for name, values in cells.items():
+        nested = next((value for value in values if isinstance(value, dict | list)), None)
+        if nested is not None:
+            raise ColumnError(
+                f"{source}: {name} holds a {'table' if isinstance(nested, dict) else 'list'} "
+                f"where a text is expected: {shortened(nested)}",
+                expected="texts, or for options a list of texts",
+                fix='name the part that you mean with dots, such as options = ["choices.text"]',
+            )
 
 
 def _has(row: Row, column: str) -> bool:
-    return column in row or (
-        "." in column and isinstance(row.get(column.split(".")[0]), dict | None)
-    )
+    if column in row:
+        return True
+    value: Any = row
+    for part in column.split("."):
+        if value is None:
+            return True  # a table that is absent from this row tells nothing
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return True
 
 
 def _fault(stem: str, options: Sequence[str], picture: bool) -> str:

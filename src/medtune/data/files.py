@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,13 +15,14 @@ from medtune.core.errors import DataError
 
 Row = dict[str, Any]
 Located = tuple[str, Row]
-"""A row and where it stands, for messages: "row 17", "line 3", "b.csv line 3"."""
+"""A row and where it stands, for messages: "row 17", "line 3", "part/b.csv line 3"."""
 
 _CHUNK = 1 << 20
 _LONGEST_CELL = 1 << 24
 _DECODER = json.JSONDecoder()
-# What `datasets` writes beside its Arrow files.
-_DESCRIPTIONS = {"dataset_info.json", "dataset_dict.json", "state.json"}
+_SPACE = re.compile(r"[ \t\n\r]*")
+# What `datasets` writes beside its Arrow files, and the Hub beside its parquet files.
+_DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 
 
 def files_of(path: Path, split: str | None = None) -> list[Path]:
@@ -40,13 +44,7 @@ def files_of(path: Path, split: str | None = None) -> list[Path]:
             expected=f"a file or a folder of {', '.join(READERS)}",
         )
     root = path / split if split and (path / split).is_dir() else path
-    found = [
-        file
-        for file in sorted(root.rglob("*"))
-        if file.suffix.lower() in READERS
-        and file.name not in _DESCRIPTIONS
-        and not any(part.startswith((".", "_")) for part in file.relative_to(root).parts)
-    ]
+    found = _data_files(root)
     if split and root == path:
         named = [file for file in found if _begins_with(file.stem, split)]
         found = named or found
@@ -60,11 +58,18 @@ def files_of(path: Path, split: str | None = None) -> list[Path]:
     return found
 
 
+def has_split(path: Path, split: str) -> bool:
+    """Tell whether a folder has a subfolder or files of a split's name."""
+    if (path / split).is_dir():
+        return True
+    return any(_begins_with(file.stem, split) for file in _data_files(path))
+
+
 def read_file(path: Path) -> Iterator[Located]:
     """Read one file by its suffix.
 
     Raises:
-        DataError: It is damaged, not UTF-8, or of an unknown format.
+        DataError: It is damaged, not UTF-8, of an unknown format, or may not be read.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -72,7 +77,24 @@ def read_file(path: Path) -> Iterator[Located]:
             f"{path}: unknown format {path.suffix or '(no suffix)'}",
             expected=", ".join(READERS),
         )
-    return reader(path)
+    try:
+        yield from reader(path)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}",
+            expected="a file that you may read",
+        ) from error
+
+
+def _data_files(root: Path) -> list[Path]:
+    return [
+        file
+        for file in sorted(root.rglob("*"))
+        if file.suffix.lower() in READERS
+        and file.is_file()  # Spark names folders like files
+        and file.name not in _DESCRIPTIONS
+        and not any(part.startswith((".", "_")) for part in file.relative_to(root).parts)
+    ]
 
 
 def _begins_with(name: str, split: str) -> bool:
@@ -88,7 +110,8 @@ def _parquet(path: Path) -> Iterator[Located]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             yield from _numbered(batch.to_pylist() for batch in file.iter_batches(batch_size=4096))
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        # ValueError: a text that is not UTF-8, a date that Python cannot hold.
         raise DataError(
             f"{path} cannot be read as parquet: {error}",
             expected="a whole parquet file",
@@ -114,7 +137,7 @@ def _arrow(path: Path) -> Iterator[Located]:
                 for batch in batches
                 for start in range(0, batch.num_rows, 4096)
             )
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as Arrow: {error}",
             expected="a whole Arrow file or stream",
@@ -138,6 +161,7 @@ def _delimited(path: Path) -> Iterator[Located]:
     with path.open(encoding="utf-8-sig", newline="") as handle:
         reader = csv.DictReader(handle, delimiter=delimiter, strict=True)
         try:
+            _check_header(path, reader.fieldnames or ())
             for row in reader:
                 begins = reader.line_num + 1
                 if None in row:
@@ -154,6 +178,16 @@ def _delimited(path: Path) -> Iterator[Located]:
             raise DataError(f"{path} line {begins}: {error}") from error
 
 
+def _check_header(path: Path, names: Sequence[str]) -> None:
+    """Refuse two columns of one name: only the last would be read."""
+    twice = [name for name, count in Counter(names).items() if count > 1 and name]
+    if twice:
+        raise DataError(
+            f"{path} line 1: {', '.join(twice)} names more than one column",
+            expected="a name of its own for every column",
+        )
+
+
 def _jsonl(path: Path) -> Iterator[Located]:
     # Not text mode's lines: JSON leaves U+2028 and its kin inside a text as they are.
     with path.open(encoding="utf-8-sig", newline="\n") as handle:
@@ -163,7 +197,8 @@ def _jsonl(path: Path) -> Iterator[Located]:
                     continue
                 try:
                     row = json.loads(line)
-                except json.JSONDecodeError as error:
+                except (ValueError, RecursionError) as error:
+                    # Also a number of more digits, or lists in lists, than Python reads.
                     raise DataError(f"{path} line {number} is not JSON: {error}") from error
                 if not isinstance(row, dict):
                     raise DataError(
@@ -175,12 +210,24 @@ def _jsonl(path: Path) -> Iterator[Located]:
 
 
 def _json(path: Path) -> Iterator[Located]:
-    """Read a list of objects, object by object."""
+    """Read a list of objects, object by object; or JSON lines, which MedMCQA's own .json are."""
+    if _holds_lines(path):
+        yield from _jsonl(path)
+        return
     with path.open(encoding="utf-8-sig") as handle:
         try:
             yield from _JsonList(path, handle).items()
         except UnicodeDecodeError as error:
             raise _not_utf8(path) from error
+
+
+def _holds_lines(path: Path) -> bool:
+    """Tell whether the first two lines each look like an object."""
+    with path.open("rb") as handle:
+        if handle.peek(4).removeprefix(codecs.BOM_UTF8)[:1] != b"{":
+            return False
+        first = handle.readline(_LONGEST_CELL).rstrip()
+        return first[-1:] == b"}" and handle.readline(_LONGEST_CELL).lstrip()[:1] == b"{"
 
 
 class _JsonList:
@@ -190,6 +237,7 @@ class _JsonList:
         self._path = path
         self._handle = handle
         self._text = ""
+        self._at = 0
 
     def items(self) -> Iterator[Located]:
         opening = self._next()
@@ -198,7 +246,7 @@ class _JsonList:
         number = 0
         while (mark := self._next()) != "]":
             if not number:
-                self._text = mark + self._text  # no comma stands before the first item
+                self._at -= 1  # no comma stands before the first item
             elif mark != ",":
                 raise self._damaged(f"expected a comma after item {number - 1}")
             yield f"item {number}", self._object(number)
@@ -208,31 +256,39 @@ class _JsonList:
 
     def _next(self) -> str:
         """Take the next character that is no white space; "" at the end."""
-        self._text = self._text.lstrip()
-        while not self._text and self._read():
-            self._text = self._text.lstrip()
-        first, self._text = self._text[:1], self._text[1:]
-        return first
+        self._skip_space()
+        while self._at == len(self._text) and self._read():
+            self._skip_space()
+        self._at += 1
+        return self._text[self._at - 1 : self._at]
 
     def _object(self, number: int) -> Row:
+        first = self._next()
+        if first and first in '"[-0123456789tfnNI':
+            raise _no_list(self._path)
+        self._at -= 1
         while True:
-            self._text = self._text.lstrip()
             try:
-                item, end = _DECODER.raw_decode(self._text)
+                item, self._at = _DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 # Cut off by the end of the chunk, or wrong?
                 cut = "Unterminated" in error.msg or error.pos >= len(self._text) - 16
                 if cut and self._read():
                     continue
                 raise self._damaged(f"item {number}: {error.msg}") from error
-            if not isinstance(item, dict):
-                raise _no_list(self._path)
-            self._text = self._text[end:]
-            return item
+            except (ValueError, RecursionError) as error:
+                raise self._damaged(f"item {number}: {error}") from error
+            return item  # type: ignore[no-any-return]
+
+    def _skip_space(self) -> None:
+        match = _SPACE.match(self._text, self._at)
+        assert match is not None
+        self._at = match.end()
 
     def _read(self) -> bool:
         chunk = self._handle.read(_CHUNK)
-        self._text += chunk
+        self._text = self._text[self._at :] + chunk
+        self._at = 0
         return bool(chunk)
 
     def _damaged(self, what: str) -> DataError:
@@ -240,7 +296,9 @@ class _JsonList:
 
 
 def _no_list(path: Path) -> DataError:
-    return DataError(f"{path} holds no list of objects", expected="[{...}, {...}]")
+    return DataError(
+        f"{path} holds no list of objects", expected="[{...}, {...}], or one object a line"
+    )
 
 
 def _not_utf8(path: Path) -> DataError:
@@ -250,10 +308,12 @@ def _not_utf8(path: Path) -> DataError:
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
+                wide = number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+                encoding = "UTF-16" if wide else "WINDOWS-1252"
                 return DataError(
                     f"{path} is not UTF-8: byte 0x{line[error.start]:02x} in line {number}",
                     expected="UTF-8 text",
-                    fix=f"convert it, for instance: iconv -f WINDOWS-1252 -t UTF-8 {path.name}",
+                    fix=f"convert it, for instance: iconv -f {encoding} -t UTF-8 {path.name}",
                 )
     raise AssertionError(f"{path} changed while it was read")
 

@@ -10,7 +10,7 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from medtune.core.errors import LabelError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.records import LETTERS, normalized_option
-from medtune.data.text import tidy
+from medtune.data.text import shortened, tidy
 
 _NO_LABEL = -1
 
@@ -53,8 +53,10 @@ class AnswerColumn:
 
     def add(self, cell: Labelled) -> None:
         """Take note of the next sound row's answer."""
+        if self._columns.answer_form == "text":
+            cell = replace(cell, value=_as_text(cell.value))
         index = _index(cell)
-        if not tidy(cell.value) or index == -1:
+        if not tidy(cell.value) or (index == -1 and not self._says_minus_one(cell)):
             for readings in self._readings.values():
                 readings.append(_NO_LABEL)
             return
@@ -70,6 +72,10 @@ class AnswerColumn:
         self._same_letter_and_text &= found["letter"] == found["text"]
         if index is not None:
             self._marks.setdefault(_mark(index, len(cell.options)), cell)
+
+    def _says_minus_one(self, cell: Labelled) -> bool:
+        """Tell whether -1 is an option's text, not the sign of a label that is not released."""
+        return self._columns.answer_form == "text" and _text(cell) is not None
 
     def finish(self) -> tuple[NDArray[np.int64], int | None]:
         """Read every answer.
@@ -108,7 +114,7 @@ class AnswerColumn:
             return fitting[0]
         raise LabelError(
             f"{self._source}: every {self._columns.answer} fits in two ways, as "
-            f"{' and as '.join(fitting)} (first: {self._first.value!r} for the options "
+            f"{' and as '.join(fitting)} (first: {shortened(self._first.value)} for the options "
             f"{', '.join(self._first.options)})",
             fix=f'say which: answer_form = "{fitting[0]}" (or "{fitting[1]}") under [data.columns]',
         )
@@ -146,11 +152,18 @@ class AnswerColumn:
             expected = f"an index, a letter A to {LETTERS[count - 1]}, or an option's text"
             expected += ", the same in every row"
         return LabelError(
-            f"{self._source} {cell.place}: {self._columns.answer} is {cell.value!r}, "
+            f"{self._source} {cell.place}: {self._columns.answer} is {shortened(cell.value)}, "
             f"there are {count} options",
             expected=expected,
             fix="check answer, answer_form and answer_base under [data.columns]",
         )
+
+
+def _as_text(value: object) -> object:
+    """Write a number as an option's text has it: where all options are numbers, so may be this."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, int | float) and value == value else value
 
 
 def _clamped(value: int) -> int:
@@ -173,8 +186,8 @@ def _index(cell: Labelled) -> int | None:
         return value
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
-    # pandas writes an integer column with gaps as 2.0.
-    text = re.fullmatch(r"(-?\d+)(?:\.0)?", str(value).strip())
+    # pandas writes an integer column with gaps as 2.0, and Python reads no number of any length.
+    text = re.fullmatch(r"(-?\d{1,18})(?:\.0+)?", tidy(value))
     return int(text[1]) if text else None
 
 
@@ -184,7 +197,7 @@ def _letter(cell: Labelled) -> int | None:
 
 
 def _text(cell: Labelled) -> int | None:
-    if not isinstance(cell.value, str):
+    if not isinstance(cell.value, str | bytes):
         return None
     folded = [normalized_option(option) for option in cell.options]
     said = normalized_option(tidy(cell.value))

@@ -11,7 +11,7 @@ from typing import Any
 from medtune.core.errors import DataError, LabelError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS, normalized_option
-from medtune.data.clean import Cleaned, cell_of, clean, option_cells
+from medtune.data.clean import Cleaned, cell_of, clean, listed, option_cells
 from medtune.data.files import Located, Row
 from medtune.data.text import tidy
 
@@ -21,6 +21,17 @@ _FITS = 0.98
 """Share of rows whose answer must fit for a column to be the answer."""
 _SHORT = 80
 """Longest example shown for a column."""
+_OFTEN = 5
+"""How often, on average, each of the answers that all questions share must occur."""
+_USUAL_ANSWERS = ("yes", "no", "maybe", "true", "false")
+_TEXTS = ("context", "explanation", "subject", "topic", "group")
+"""Parts that hold lists of texts in some files, which are no options."""
+_FIRST_MARKS = (
+    list("abcdefghij"),
+    ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+    ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"],
+)
+"""How the columns of a series of options count."""
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "qid", "questionid", "pubid", "uid", "uuid", "index"),
@@ -100,9 +111,7 @@ def propose(rows: Sequence[Located], source: str) -> Proposal:
         raise DataError(f"{source} holds no row", expected="at least one question")
     work = _Search([row for _, row in rows], column_names(rows))
     proposal = Proposal(ColumnMapping(), work.why, work.problems)
-    parts: dict[str, Any] = {"stem": work.stem(), "options": work.options()}
-    if parts["options"]:
-        parts |= work.answer(parts["options"])
+    parts: dict[str, Any] = {"stem": work.stem(), **work.options_and_answer()}
     for optional in ("id", "subject", "topic", "explanation", "context", "group"):
         parts[optional] = work.named(optional, taken=parts) or ""
     parts["split"] = work.named("split", taken=parts) or "split"
@@ -146,76 +155,126 @@ class _Search:
         self.why["stem"] = f"{asking[best]} of {len(self.rows)} values hold a question mark"
         return best
 
-    def options(self) -> tuple[str, ...]:
-        if name := self._first_named("options", self._holds_list):
-            self.why["options"] = f"{name} holds a list of options"
-            return (name,)
-        series: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        for name in self.columns:
-            if found := _SERIES.match(name.rpartition(".")[2]):
-                prefix = name[: len(name) - len(found[0])] + found["head"].casefold()
-                kind = "digit" if found["mark"].isdigit() else "letter"
-                series.setdefault((prefix, kind), []).append((found["mark"].casefold(), name))
-        fitting = [
-            sorted(some, key=lambda pair: (len(pair[0]), pair[0]))
-            for some in series.values()
-            if MIN_OPTIONS <= len(some) <= MAX_OPTIONS
-        ]
-        if fitting:
-            names = tuple(name for _, name in max(fitting, key=len))
-            self.why["options"] = f"{', '.join(names)} are a series"
-            return names
-        if name := next((name for name in self.columns if self._holds_list(name)), None):
-            self.why["options"] = f"{name} holds a list of 2 to 10 texts"
-            return (name,)
+    def options_and_answer(self) -> dict[str, Any]:
+        """Find the options together with an answer that fits them: each proves the other."""
+        named = self._options()
+        for names, why in [*named, *self._other_lists()]:
+            if answer := self._answer(names):
+                self.why["options"] = why
+                return {"options": names, "answer": answer}
+        if fixed := self._fixed():
+            return fixed
+        if named:
+            names, self.why["options"] = named[0]
+            self.problems.append(
+                f"no column looks like the right answer among {', '.join(names)}: set answer "
+                "under [data.columns] to one of " + ", ".join(self.columns)
+            )
+            return {"options": names}
         self.problems.append(
             "no columns look like the options: set options under [data.columns], one column "
             "each or one that holds a list, or fixed_options where all questions share them"
         )
-        return ()
+        return {}
 
-    def answer(self, options: tuple[str, ...]) -> dict[str, Any]:
+    def _options(self) -> list[tuple[tuple[str, ...], str]]:
+        """List what may be the options by name, the likeliest first: columns, and why."""
+        found: list[tuple[tuple[str, ...], str]] = [
+            ((name,), f"{name} holds a list of options")
+            for _, name in self._ranked("options")
+            if self._holds_list(name)
+        ]
+        series: dict[tuple[str, str], dict[str, str]] = {}
+        for name in self.columns:
+            if match := _SERIES.match(name.rpartition(".")[2]):
+                prefix = name[: len(name) - len(match[0])] + match["head"].casefold()
+                kind = "digit" if match["mark"].isdigit() else "letter"
+                series.setdefault((prefix, kind), {})[match["mark"].casefold()] = name
+        for marks in sorted(series.values(), key=len, reverse=True):
+            # A letter that is missing would shift all that follow.
+            first = next((f for f in _FIRST_MARKS if f[0] in marks), "")
+            if len(marks) >= MIN_OPTIONS and set(marks) == set(first[: len(marks)]):
+                names = tuple(marks[mark] for mark in first[: len(marks)])
+                found.append((names, f"{', '.join(names)} are a series"))
+        return found
+
+    def _other_lists(self) -> list[tuple[tuple[str, ...], str]]:
+        return [
+            ((name,), f"{name} holds a list of 2 to 10 texts")
+            for name in self.columns
+            if self._holds_list(name) and not any(_is(name, part) for part in _TEXTS)
+        ]
+
+    def _answer(self, options: tuple[str, ...]) -> str | None:
         """Find the column whose every value fits the options."""
         mapping = ColumnMapping(options=options)
         cells = [[tidy(cell) for cell in option_cells(row, mapping)] for row in self.rows]
         best: tuple[float, int, str] | None = None
-        for name in self.columns:
-            if name in options or _is(name, "id"):
+        for rank, name in self._ranked("answer"):
+            if name in options:
                 continue
             fits = self._fits(name, cells)
-            rank = _rank(name, "answer")
-            if fits >= _FITS and rank is not None and (best is None or (-fits, rank) < best[:2]):
+            if fits >= _FITS and (best is None or (-fits, rank) < best[:2]):
                 best = (-fits, rank, name)
         if best is None:
-            self.problems.append(
-                "no column looks like the right answer: set answer under [data.columns] to one of "
-                + ", ".join(self.columns)
-            )
-            return {}
+            return None
         self.why["answer"] = f"{100 * -best[0]:.0f} % of the values of {best[2]} fit the options"
-        return {"answer": best[2]}
+        return best[2]
+
+    def _fixed(self) -> dict[str, Any]:
+        """Find an answer that is one of the same few words in every row (PubMedQA)."""
+        for _, name in self._ranked("answer"):
+            values = self._values(name)
+            texts = {normalized_option(tidy(v)): tidy(v) for v in values if isinstance(v, str)}
+            texts.pop("", None)
+            known = set(texts) <= set(_USUAL_ANSWERS)
+            often = len(values) >= _OFTEN * len(texts) and all(len(t) > 1 for t in texts)
+            if not MIN_OPTIONS <= len(texts) <= MAX_OPTIONS or not (known or often):
+                continue
+            if any(re.fullmatch(r"-?\d+(?:\.\d+)?", text) for text in texts):
+                continue
+            order = [*(text for text in _USUAL_ANSWERS if text in texts)]
+            order += sorted(set(texts) - set(order))
+            options = tuple(texts[text] for text in order)
+            self.why["options"] = f"{name} is always one of {', '.join(options)}"
+            self.why["answer"] = f"{name} is a usual name for it"
+            return {"fixed_options": options, "answer": name, "answer_form": "text"}
+        return {}
 
     def named(self, part: str, taken: dict[str, Any]) -> str | None:
         """Find a column by its name."""
         used = {name for value in taken.values() for name in _as_tuple(value)}
-        name = self._first_named(part, lambda column: column not in used)
-        if name:
-            self.why[part] = f"{name} is a usual name for it"
-        return name
+        for _, name in self._ranked(part):
+            if name not in used and self._holds_text(name, or_list=part == "context"):
+                self.why[part] = f"{name} is a usual name for it"
+                return name
+        return None
 
-    def _first_named(self, part: str, suits: Any) -> str | None:
-        ranked = [(rank, n) for n in self.columns if (rank := _rank(n, part)) is not None]
-        return next((name for _, name in sorted(ranked) if suits(name)), None)
+    def _ranked(self, part: str) -> list[tuple[int, str]]:
+        """List the columns whose name is usual for a part, the most usual first."""
+        return sorted((rank, n) for n in self.columns if (rank := _rank(n, part)) is not None)
 
     def _values(self, name: str) -> list[Any]:
         return [value for row in self.rows if (value := cell_of(row, name)) is not None]
 
     def _holds_list(self, name: str) -> bool:
-        values = self._values(name)
-        return bool(values) and all(
-            isinstance(value, list | dict) and MIN_OPTIONS <= len(value) <= MAX_OPTIONS
-            for value in values
+        lists = [listed(v) if isinstance(v, list | dict) else [] for v in self._values(name)]
+        # ARC has its letters in a list beside the options.
+        letters = all(all(len(tidy(text)) == 1 for text in cells) for cells in lists)
+        return (
+            bool(lists)
+            and all(MIN_OPTIONS <= len(cells) <= MAX_OPTIONS for cells in lists)
+            and not any(isinstance(cell, list | dict) for cells in lists for cell in cells)
+            and (not letters or any(cells != lists[0] for cells in lists))
         )
+
+    def _holds_text(self, name: str, or_list: bool) -> bool:
+        """Tell whether a column holds texts, not tables (nor lists of them)."""
+        for value in self._values(name):
+            parts = value if isinstance(value, list) and or_list else [value]
+            if any(isinstance(part, list | dict) for part in parts):
+                return False
+        return True
 
     def _fits(self, name: str, cells: Sequence[Sequence[str]]) -> float:
         """Tell the share of rows in which a value is an index, a letter or a text of an option."""

@@ -19,9 +19,10 @@ from typing import Any
 
 from medtune.core.errors import DataError, EmptySplitError, HubError
 from medtune.core.experiment import ColumnMapping
+from medtune.core.folder import disk_errors
 from medtune.core.records import content_hash
 from medtune.data.catalogue import KNOWN
-from medtune.data.files import Located, files_of, read_file
+from medtune.data.files import Located, files_of, has_split, read_file
 
 KINDS = ("starter", "hub", "file", "snapshot")
 STARTER_SPLITS = ("train", "recall", "transfer")
@@ -145,12 +146,17 @@ def identify(ref: DataRef) -> Identity:
     return Identity(content_hash(hashes), None, None)
 
 
-def read_rows(ref: DataRef, split_column: str = "") -> Iterator[Located]:
+def read_rows(ref: DataRef, split_column: str | None = None) -> Iterator[Located]:
     """Read the rows of a source, each with its place for messages ("row 17", "line 3").
+
+    Args:
+        ref: The source.
+        split_column: Column of a file that names a row's split, "" for none; None looks for no
+            split inside files.
 
     Raises:
         DataError: The file is missing, damaged, not UTF-8, or of an unknown format.
-        EmptySplitError: The file has no such split.
+        EmptySplitError: The file or folder has no such split.
         HubError: The Hub cannot be reached.
     """
     if ref.kind == "starter":
@@ -166,21 +172,29 @@ def _starter_bytes(ref: DataRef) -> bytes:
     return (files("medtune.data") / "starter" / f"{ref.split}.jsonl").read_bytes()
 
 
-def _files(ref: DataRef, split_column: str) -> Iterator[Located]:
-    paths = files_of(Path(ref.place), ref.split)
+def _files(ref: DataRef, split_column: str | None) -> Iterator[Located]:
+    root = Path(ref.place)
+    paths = files_of(root, ref.split)
+    # Of a single file, SPLIT may be only a name; from a folder, it must choose.
+    chosen = ref.split is None or root.is_file() or has_split(root, ref.split)
     several = len(paths) > 1
     seen: set[str] = set()
     kept = 0
     for path in paths:
         for place, row in read_file(path):
-            # Without a split column, SPLIT is only a name for the whole file.
             if ref.split is not None and split_column and split_column in row:
                 value = str(row[split_column])
                 seen.add(value)
                 if value != ref.split:
                     continue
+            elif not chosen and split_column is not None:
+                raise EmptySplitError(
+                    f"{root} has no split {ref.split!r}",
+                    expected="a subfolder of that name, files whose names begin with it, or a "
+                    "column that names the split of a row (split under [data.columns])",
+                )
             kept += 1
-            yield (f"{path.name} {place}" if several else place), row
+            yield (f"{path.relative_to(root)} {place}" if several else place), row
     if not kept:
         raise EmptySplitError(
             f"{ref.place} has no row" + (f" of split {ref.split!r}" if ref.split else ""),
@@ -212,21 +226,38 @@ def _hub_errors(ref: DataRef) -> Iterator[None]:
     """Translate what `datasets` and the Hub raise.
 
     Raises:
-        DataError: There is no such dataset, or it needs code of its own to load.
+        DataError: There is no such dataset, or it cannot be read.
         EmptySplitError: It has no such split or part.
         HubError: The Hub cannot be reached.
+        FolderError: The local cache cannot be written.
     """
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import (
+        DataFilesNotFoundError,
+        DatasetNotFoundError,
+        DatasetsError,
+    )
     from huggingface_hub.errors import HfHubHTTPError
 
     # It retries an unreachable Hub for half a minute; its log of that is not the user's.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        yield
+        with disk_errors(Path("the cache of datasets")):
+            yield
     except DatasetNotFoundError as error:
         raise DataError(
             f"the Hub has no dataset {ref.place} that you may read",
             fix="check the name and the revision; a gated dataset needs `hf auth login`",
+        ) from error
+    except DataFilesNotFoundError as error:
+        raise DataError(
+            f"{ref}: the dataset has no data file in a format that can be read",
+            fix="check the part and the revision, or hand the data over as file:PATH",
+        ) from error
+    except DatasetsError as error:
+        # Its own message only says that something went wrong; the cause says what.
+        raise DataError(
+            f"{ref}: the dataset cannot be read: {error.__cause__ or error}",
+            fix="try another revision, or hand the data over as file:PATH",
         ) from error
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):
@@ -236,7 +267,11 @@ def _hub_errors(ref: DataRef) -> Iterator[None]:
             fix=f"try the Hub's parquet copy: hub:{ref.place}@refs/convert/parquet",
         ) from error
     except ValueError as error:
-        raise EmptySplitError(f"{ref}: {error}", fix="name a split that the dataset has") from error
+        raise EmptySplitError(
+            f"{ref}: {error}",
+            fix="name a split and, of several parts, a part that the dataset has: "
+            "hub:ORG/NAME/CONFIG:SPLIT",
+        ) from error
     except (ConnectionError, OSError, HfHubHTTPError) as error:
         raise HubError(
             f"{ref}: the Hub cannot be reached and the dataset is not in the local cache",

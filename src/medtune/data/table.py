@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, overload
+from typing import IO, Any, Self, overload
 
 import numpy as np
 import pyarrow
@@ -122,7 +123,10 @@ class QuestionTable(Sequence[Question]):
 
 
 class TableWriter:
-    """Writes rows batch by batch into an Arrow file, or into memory where no path is given."""
+    """Writes rows batch by batch into an Arrow file, or into memory where no path is given.
+
+    Use it in a `with`, so that the file is closed whatever happens to the rows.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -131,6 +135,14 @@ class TableWriter:
         self._schema = SCHEMA.remove(SCHEMA.get_field_index("answer"))
         self._writer = pyarrow.ipc.new_file(self._sink, self._schema)
         self._batch: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # What went wrong before is told, not that the rest cannot be written either.
+        with suppress(OSError) if kind else disk_errors(self._path or Path()):
+            self._sink.close()
 
     def add(self, cells: dict[str, Any]) -> None:
         """Add one row: every field of a question but the answer."""
@@ -141,10 +153,11 @@ class TableWriter:
     def finish(self) -> pyarrow.Table:
         """Close, and read back without copying."""
         self._flush()
-        self._writer.close()
-        if isinstance(self._sink, pyarrow.BufferOutputStream):
-            return pyarrow.ipc.open_file(self._sink.getvalue()).read_all()
-        self._sink.close()
+        with disk_errors(self._path or Path()):
+            self._writer.close()
+            if isinstance(self._sink, pyarrow.BufferOutputStream):
+                return pyarrow.ipc.open_file(self._sink.getvalue()).read_all()
+            self._sink.close()
         assert self._path is not None
         return pyarrow.ipc.open_file(pyarrow.memory_map(str(self._path))).read_all()
 

@@ -8,10 +8,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 
-# Control, zero-width and soft-hyphen characters, and halves of broken surrogate pairs.
+# Control, zero-width, direction and soft-hyphen characters, and halves of surrogate pairs.
 _CONTROL = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u2060\ufeff\ud800-\udfff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069"
+    r"\ufeff\ud800-\udfff]"
 )
+_ENDS = re.compile(r"\r\n|[\r\x0b\x0c]")
 _SPACES = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r" ?\n[ \n]*")
 # Only the tags that exam banks leave behind: "<7 and >3" is a comparison, not a tag.
@@ -20,10 +22,14 @@ _NAMES = (
     "li|meta|o:p|ol|p|pre|s|script|small|span|strike|strong|style|sub|sup|table|tbody|td|tfoot|"
     "th|thead|tr|tt|u|ul"
 )
-_BREAK = re.compile(r"<\s?/?(?:br|p|div|li|tr|h[1-6]|table|ul|ol)(?:\s[^<>]*)?/?>", re.I)
-_RAISED = re.compile(r"(?<=\w)<sup(?:\s[^<>]*)?>\s*([^<>\s]{1,4})\s*</sup>", re.I)
+# "S<P and P>Q" is no tag either: what follows a tag's name has the form of an attribute.
+_END = r"(?:\s+[\w:-]+\s*=[^<>]*)?\s*/?>"
+_BREAK = re.compile(rf"<\s?/?(?:br|p|div|li|tr|h[1-6]|table|ul|ol){_END}", re.I)
+_RAISED = re.compile(rf"(?<=[\w)\]])<sup{_END}\s*([^<>\s]{{1,12}})\s*</sup>", re.I)
 # A tag that lost its end: `<a href="` and `<img src="`, up to where text begins again.
-_TAG = re.compile(rf"</?(?:{_NAMES})(?:\s[^<>]*)?/?>|<(?:a|img)\s+\w+=[\"']?(?=\s|<|$)", re.I)
+_TAG = re.compile(rf"</?(?!sup\b)(?:{_NAMES}){_END}|<(?:a|img)\s+\w+=[\"']?(?=\s|<|$)", re.I)
+_SUP = re.compile(rf"</?sup{_END}", re.I)
+_ENCODED_AGAIN = re.compile(r"&(?:amp;)+")
 _ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,30}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 _IMAGE = re.compile(r"<img\b", re.I)
 # UTF-8 read as another encoding, and what a later transliteration made of that.
@@ -43,23 +49,41 @@ def tidy(value: object, changes: Counter[str] | None = None) -> str:
     """
     if value is None or value != value:  # NaN is how some readers write a missing text
         return ""
-    text = str(value)
+    # Old parquet files say "bytes" where they mean text.
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     if _NOTHING_TO_DO.fullmatch(text) and "<" not in text and "&" not in text:
         return text
-    for kind, step in _STEPS:
-        changed = step(text)
-        if changed != text:
-            if changes is not None:
-                changes[kind] += 1
-            text = changed
-    # A removed character may have stood inside a tag or between a letter and its accent.
-    text = text.strip()
-    return text if str(value) == text else tidy(text)
+    done: set[str] = set()
+    before = None
+    # Again, since a removed character may have stood in a tag or between a letter and its accent.
+    while text != before:
+        before = text
+        for kind, step in _STEPS:
+            changed = step(text)
+            if changed != text:
+                done.add(kind)
+                text = changed
+        text = text.strip()
+    if changes is not None:
+        changes.update(done)
+    return text
+
+
+def shortened(value: object, longest: int = 80) -> str:
+    """Show a cell in a message: as Python writes it, cut off where it is long."""
+    text = repr(value)
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def shows_image(value: object) -> bool:
     """Tell whether a cell holds a picture that a text model cannot see."""
-    return isinstance(value, str) and "<" in value and _IMAGE.search(value) is not None
+    if not isinstance(value, str) or ("<" not in value and "&" not in value):
+        return False
+    text, before = value, ""
+    while text != before and not _IMAGE.search(text):
+        before = text
+        text = _without_entities(_CONTROL.sub("", text))  # &lt;img&gt; will be a tag, too
+    return text != before
 
 
 def damaged(text: str) -> bool:
@@ -68,18 +92,21 @@ def damaged(text: str) -> bool:
 
 
 def _line_ends(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    # A vertical tab is how word processors break a line; a form feed ends a page.
+    return _ENDS.sub("\n", text)
 
 
 def _without_html(text: str) -> str:
     if "<" not in text:
         return text
-    raised = _RAISED.sub(r"^\1", text)  # 10<sup>6</sup> is not 106
-    return _TAG.sub("", _BREAK.sub("\n", raised))
+    text = _TAG.sub("", _BREAK.sub("\n", text))
+    return _SUP.sub("", _RAISED.sub(r"^\1", text))  # 10<sup>6</sup> is not 106
 
 
 def _without_entities(text: str) -> str:
-    return _ENTITY.sub(lambda m: html.unescape(m[0]), text) if "&" in text else text
+    if "&" not in text:
+        return text
+    return _ENTITY.sub(lambda m: html.unescape(m[0]), _ENCODED_AGAIN.sub("&", text))
 
 
 def _single_spaces(text: str) -> str:
@@ -89,8 +116,8 @@ def _single_spaces(text: str) -> str:
 _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("line ends", _line_ends),
     ("control characters", lambda text: _CONTROL.sub("", text.replace("\t", " "))),
+    ("HTML entities", _without_entities),  # first: 10<sup>&minus;6</sup>
     ("HTML tags", _without_html),
-    ("HTML entities", _without_entities),
     ("spaces", _single_spaces),
     ("Unicode NFC", lambda text: unicodedata.normalize("NFC", text)),
 )

@@ -3,22 +3,25 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import unicodedata
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medtune.core.config import load_experiment, to_toml
-from medtune.core.errors import ColumnError, EmptySplitError, LabelError
+from medtune.core.errors import ColumnError, DataError, EmptySplitError, LabelError
 from medtune.core.experiment import ColumnMapping, Experiment
 from medtune.core.records import LETTERS, Question, normalized_option
-from medtune.data.clean import Cleaned, clean
+from medtune.data.clean import Cleaned, clean, listed
 from medtune.data.files import Row
 from medtune.data.sources import DataRef, read_rows
-from medtune.data.text import tidy
+from medtune.data.text import shows_image, tidy
 
 LIST = ColumnMapping(id="", stem="q", options=("choices",), answer="key")
 
@@ -372,11 +375,61 @@ def test_an_empty_stem_is_left_out(stem: object) -> None:
 # Ids and reasons
 
 
-def test_the_second_row_with_an_id_is_left_out() -> None:
-    rows = [(f"row {n}", {"id": "same", **row(n)}) for n in range(3)]
+def test_a_row_that_stands_twice_is_left_out_the_second_time() -> None:
+    rows = [(f"row {n}", {"id": "same", **row(0)}) for n in range(3)]
     result = clean(rows, ColumnMapping(), "a")
     assert [(q.id, q.answer) for q in result.questions] == [("same", 0)]
-    assert result.reasons == {"id seen before": 2}
+    assert result.excluded == (
+        ("same (row 1)", "id seen before"),
+        ("same (row 2)", "id seen before"),
+    )
+
+
+def test_a_row_that_differs_only_in_what_is_tidied_away_is_the_same_row() -> None:
+    rows = [("row 0", {"id": "x", **row(0)}), ("row 1", {"id": " x ", **row(0, " Vitamin  A")})]
+    rows[1][1].update(row(0), question="<b>Which</b> vitamin?")
+    assert clean(rows, ColumnMapping(), "a").reasons == {"id seen before": 1}
+
+
+@pytest.mark.parametrize(
+    "second",
+    [row(0, question="Another?"), row(0, "a", "b"), row(3), row(0, *"BACD"), row(0, *"ABC")],
+    ids=["stem", "options", "answer", "order", "fewer"],
+)
+def test_one_id_for_two_questions_is_refused_with_the_second_place(second: Row) -> None:
+    first = row(0, *"ABCD") if "opa" in second and second["opa"] in "AB" else row(0)
+    rows = [("row 0", {"id": "x7", **first}), ("row 5", {"id": "x7", **second})]
+    with pytest.raises(DataError) as caught:
+        clean(rows, ColumnMapping(), "file:a.csv")
+    assert caught.value.found == (
+        "file:a.csv: the id x7 stands for two different questions, the second in row 5"
+    )
+    assert 'id = ""' in caught.value.fix
+
+
+def test_one_id_for_two_questions_in_two_files_is_refused_with_the_file(tmp_path: Path) -> None:
+    for name, stem in (("a.jsonl", "One?"), ("b.jsonl", "Two?")):
+        (tmp_path / name).write_text(json.dumps({"id": 1, **row(0, question=stem)}))
+    rows = read_rows(DataRef("file", str(tmp_path), None))
+    with pytest.raises(DataError, match=r"two different questions, the second in b\.jsonl line 1"):
+        clean(rows, ColumnMapping(), "a")
+
+
+def test_the_advice_about_ids_that_do_not_identify_works() -> None:
+    rows = [(f"row {n}", {"id": "same", **row(n)}) for n in range(3)]
+    assert len(clean(rows, ColumnMapping(id=""), "a").questions) == 3
+
+
+@pytest.mark.parametrize("order", [(None, 2), (2, None), (None, 2, None, 2)])
+def test_of_a_row_with_and_without_its_label_the_labelled_one_stays(
+    order: tuple[int | None, ...],
+) -> None:
+    rows = [("row 9", {"id": "zero", **row(0)})]
+    rows += [(f"row {n}", {"id": "x", **row(label)}) for n, label in enumerate(order)]
+    result = clean(rows, ColumnMapping(), "a")
+    assert [(q.id, q.answer) for q in result.questions] == [("zero", 0), ("x", 2)]
+    assert result.reasons.get("no label", 0) == order.count(None)
+    assert result.reasons.get("id seen before", 0) == order.count(2) - 1
 
 
 def test_an_id_of_a_row_that_was_left_out_is_still_free() -> None:
@@ -388,9 +441,24 @@ def test_missing_ids_come_from_the_content() -> None:
     rows = [("row 0", row(0)), ("row 1", row(1, "a", "b")), ("row 2", row(0))]
     first = clean(rows, ColumnMapping(), "a")
     again = clean(list(reversed(rows)), ColumnMapping(), "a")
-    assert len(first.questions) == 2
-    assert first.excluded == (("row 2", "id seen before"),)
-    assert {q.id for q in first.questions} == {q.id for q in again.questions}
+    ids = [question.id for question in first.questions]
+    assert all(re.fullmatch(r"row-[0-9a-f]{16}", name) for name in ids[:2])
+    # The same question twice is two rows; overlap search decides about the second.
+    assert ids[0] != ids[1]
+    assert ids[2] == f"{ids[0]}-2"
+    assert first.excluded == ()
+    assert set(ids) == {q.id for q in again.questions}
+
+
+def test_made_ids_do_not_depend_on_the_place_or_the_label() -> None:
+    one = clean([("row 0", row(0))], ColumnMapping(answer_base=0), "a")
+    two = clean([("row 7", row(3))], ColumnMapping(answer_base=0), "b")
+    assert one.questions[0].id == two.questions[0].id
+
+
+def test_the_third_equal_row_without_an_id_gets_the_third_name() -> None:
+    names = clean([(f"row {n}", row(0)) for n in range(3)], ColumnMapping(), "a").questions.ids
+    assert names == [names[0], f"{names[0]}-2", f"{names[0]}-3"]
 
 
 def test_a_row_left_out_without_id_is_named_by_its_place() -> None:
@@ -421,19 +489,277 @@ def test_no_rows_at_all_are_refused() -> None:
         cleaned()
 
 
+# Pictures
+
+IMAGE = '<img src="ecg.png">'
+
+
+@pytest.mark.parametrize(
+    "faulty",
+    [
+        row(0, question=f"What is shown? {IMAGE}"),
+        row(0, IMAGE, "b", "c", "d"),
+        row(0, "a", "b", "c", f"this {IMAGE.upper()}"),
+        row(0, question="What is shown? &lt;img src=x&gt;"),
+        row(0, question="What? <img src="),
+        # A picture is the reason, whatever else is wrong.
+        row(0, IMAGE),
+        row(0, question=IMAGE),
+    ],
+)
+def test_a_question_about_a_picture_is_left_out(faulty: Row) -> None:
+    assert cleaned(row(0), faulty).excluded == (("q1", "needs a picture"),)
+
+
+def test_a_passage_with_a_picture_leaves_its_question_out() -> None:
+    columns = ColumnMapping(context="passage")
+    result = cleaned(row(0, passage=["a"]), row(0, passage=["a", IMAGE]), columns=columns)
+    assert result.excluded == (("q1", "needs a picture"),)
+
+
+def test_an_explanation_may_have_had_a_picture() -> None:
+    (question,) = cleaned(row(0, exp=f"Because. {IMAGE}")).questions
+    assert question.explanation == "Because."
+
+
+# Passages
+
+
+@pytest.mark.parametrize(
+    ("passage", "stem"),
+    [
+        ("One.", "One.\nWhich vitamin?"),
+        (["One.", " Two. "], "One.\nTwo.\nWhich vitamin?"),
+        (["One.", None, "", "Two."], "One.\nTwo.\nWhich vitamin?"),
+        ([], "Which vitamin?"),
+        ("", "Which vitamin?"),
+        (None, "Which vitamin?"),
+    ],
+)
+def test_a_passage_stands_before_the_stem(passage: object, stem: str) -> None:
+    columns = ColumnMapping(context="about")
+    (question,) = cleaned(row(0, about=passage), columns=columns).questions
+    assert question.stem == stem
+
+
+def test_a_passage_without_a_question_is_no_stem() -> None:
+    columns = ColumnMapping(context="about")
+    rows = row(0, about="One."), row(0, about="One.", question=" ")
+    assert cleaned(*rows, columns=columns).excluded == (("q1", "empty stem"),)
+
+
+# Nested columns
+
+
+def test_dots_lead_into_nested_cells() -> None:
+    columns = ColumnMapping(
+        id="",
+        stem="a.b.stem",
+        options=("a.opa", "a.opb"),
+        answer="key.is",
+        subject="a.b.subject",
+        context="a.pages",
+    )
+    inner = {"b": {"stem": "Which?", "subject": "Anatomy"}, "opa": "x", "opb": "y", "pages": ["P"]}
+    (question,) = cleaned({"a": inner, "key": {"is": "B"}}, columns=columns).questions
+    assert (question.stem, question.options) == ("P\nWhich?", ("x", "y"))
+    assert (question.answer, question.subject) == (1, "Anatomy")
+
+
+def test_a_name_with_a_dot_is_first_a_column_of_its_own() -> None:
+    columns = ColumnMapping(subject="q.subject")
+    one = row(0, **{"q.subject": "flat", "q": {"subject": "nested"}})
+    assert cleaned(one, columns=columns).questions[0].subject == "flat"
+
+
+def test_a_nested_table_that_one_row_lacks_is_only_missing_there() -> None:
+    columns = ColumnMapping(subject="meta.subject")
+    rows = row(0, meta=None), row(1, meta={"subject": "Anatomy"})
+    assert [q.subject for q in cleaned(*rows, columns=columns).questions] == [None, "Anatomy"]
+
+
+def test_missing_nested_columns_are_named_with_all_others() -> None:
+    columns = ColumnMapping(
+        stem="data.Question",
+        options=("data.Options",),
+        answer="answr",
+        context="contxt.contexts",
+        subject="data.meta.subject",
+        group="fact",
+    )
+    rows: list[Row] = [{"data": {"Question": "Which?", "meta": {"Subject": "x"}}, "answer": 0}]
+    with pytest.raises(ColumnError) as caught:
+        cleaned(*rows, columns=columns)
+    assert caught.value.found == (
+        "file:a.csv lacks the columns data.Options, answr, data.meta.subject, fact, "
+        "contxt.contexts; it has id, data, answer"
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        ({"stem": "nested"}, "nested holds a table where a text is expected: {'stem': 'Which?'}"),
+        ({"stem": "list"}, "list holds a list where a text is expected: ['a', 'b']"),
+        ({"options": ("arc",)}, "arc holds a list where a text is expected: ['x', 'y']"),
+        ({"options": ("odd",)}, "odd holds a table where a text is expected: {'id': 1, 'is': 'x'}"),
+        ({"options": ("opa", "nested")}, "opa, nested holds a table where a text is expected"),
+        ({"context": "nested"}, "nested holds a table where a text is expected"),
+        ({"context": "odd"}, "odd holds a table where a text is expected"),
+    ],
+)
+def test_a_table_is_not_taken_for_a_text(columns: dict[str, Any], found: str) -> None:
+    one = row(
+        0,
+        nested={"stem": "Which?"},
+        list=["a", "b"],
+        arc={"text": ["x", "y"], "label": ["A", "B"]},
+        odd=[{"id": 1, "is": "x"}, {"id": 2, "is": "y"}],
+    )
+    with pytest.raises(ColumnError) as caught:
+        cleaned(one, columns=ColumnMapping.model_validate(columns))
+    assert caught.value.found.startswith(f"file:a.csv: {found}")
+    assert "dots" in caught.value.fix
+
+
+# Options of one cell
+
+
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [
+        (["x", "y"], ["x", "y"]),
+        ({"A": "x", "B": "y"}, ["x", "y"]),
+        ({"B": "y", "A": "x"}, ["x", "y"]),
+        ({"b": "y", "A": "x", "c": "z"}, ["x", "y", "z"]),
+        ({"1": "y", "0": "x"}, ["x", "y"]),
+        ({"2": "y", "1": "x"}, ["x", "y"]),
+        ({"10": "j", "9": "i"} | {str(n): f"o{n}" for n in range(1, 9)}, None),
+        ({"first": "x", "second": "y"}, ["x", "y"]),
+        ({"zeta": "x", "beta": "y"}, ["x", "y"]),
+        ({"Y": "x", "N": "y"}, ["x", "y"]),
+        ([{"key": "B", "value": "y"}, {"key": "A", "value": "x"}], ["x", "y"]),
+        ([{"value": "x"}, {"value": "y"}], ["x", "y"]),
+        ([{"text": "y", "label": "B"}, {"text": "x", "label": "A"}], ["x", "y"]),
+        ([{"text": "x", "label": 1}, {"text": "y", "label": 2}], ["x", "y"]),
+        ([("B", "y"), ("A", "x")], ["x", "y"]),
+        # What is left out keeps its place.
+        ({"A": "x", "C": "z"}, ["x", None, "z"]),
+        ({"B": "y", "C": "z"}, [None, "y", "z"]),
+        ({"1": "x", "3": "z"}, ["x", None, "z"]),
+        ({"2": "y", "3": "z"}, [None, "y", "z"]),
+        ([{"key": "A", "value": "x"}, {"key": "A", "value": "y"}], [None, "x", "y"]),
+        ("x", ["x"]),
+        (None, [None]),
+        ([], []),
+        ({}, []),
+    ],
+)
+def test_the_options_of_one_cell_stand_where_their_keys_say(
+    cell: Any, options: list[str | None] | None
+) -> None:
+    expected = options or ([f"o{n}" for n in range(1, 9)] + ["i", "j"] if cell else [])
+    assert listed(cell) == expected
+
+
+@pytest.mark.parametrize("cell", [{"A": "x", "C": "z", "D": "w"}, {"B": "y", "C": "z"}])
+def test_an_answer_does_not_move_to_the_place_of_an_option_that_is_missing(
+    cell: dict[str, str],
+) -> None:
+    sound: Row = {"q": "Which?", "choices": {"A": "a", "B": "b", "C": "c"}, "key": "B"}
+    result = cleaned(sound, {"q": "Which?", "choices": cell, "key": "C"}, columns=LIST)
+    assert result.excluded == (("row 1", "empty option"),)
+
+
+def test_fixed_options_are_those_of_every_row() -> None:
+    columns = ColumnMapping(fixed_options=("yes", "no", "maybe"), answer="key")
+    result = cleaned(
+        {"question": "One?", "key": "maybe"}, {"question": "Two?", "key": "NO"}, columns=columns
+    )
+    assert [q.options for q in result.questions] == [("yes", "no", "maybe")] * 2
+    assert [q.answer_text for q in result.questions] == ["maybe", "no"]
+
+
+# What was changed
+
+
+def test_changes_are_counted_by_kind_in_all_that_is_read() -> None:
+    faulty = row(0, "a<b>x</b>", "b", "c", "d", question="Wh\u200bich&nbsp;one?", exp="a  b")
+    result = cleaned(row(0, exp="plain"), faulty, row(0, question="F\u00c3\u00a9ver?"))
+    assert result.normalised == {
+        "control characters": 1,
+        "HTML entities": 1,
+        "HTML tags": 1,
+        "spaces": 2,
+        "damaged encoding": 1,
+    }
+    assert result.rows == 3
+
+
+def test_nothing_is_counted_where_nothing_was_changed() -> None:
+    assert cleaned(row(0), row(3)).normalised == {}
+
+
+# Where questions are kept
+
+
+def test_a_file_keeps_the_same_questions_as_memory(tmp_path: Path) -> None:
+    rows = [(f"row {n}", {"id": f"q{n}", **row(n % 4, exp="x" * 1000)}) for n in range(5000)]
+    kept = clean(rows, ColumnMapping(), "a", store=tmp_path / "a.arrow")
+    assert kept == clean(rows, ColumnMapping(), "a")
+    assert (tmp_path / "a.arrow").stat().st_size > 5_000_000
+
+
+def test_a_file_is_closed_when_the_rows_cannot_be_read(tmp_path: Path) -> None:
+    rows = [("row 0", {"id": "x", **row(0)}), ("row 1", {"id": "x", **row(0, "a", "b")})]
+    with pytest.raises(DataError) as caught:
+        clean(rows, ColumnMapping(), "a", store=tmp_path / "a.arrow")
+    assert str(tmp_path / "a.arrow") not in [file.path for file in psutil.Process().open_files()]
+    assert caught.value.found.startswith("a: the id x")
+
+
+def test_progress_advances_by_one_for_each_row() -> None:
+    class Counting:
+        done = 0
+
+        def advance(self, by: int = 1) -> None:
+            self.done += by
+
+    task = Counting()
+    clean([("row 0", row(0)), ("row 1", row(0, "one"))], ColumnMapping(), "a", task=task)  # type: ignore[arg-type]
+    assert task.done == 2
+
+
 # Properties
 
 OPTIONS = st.lists(
     st.text(min_size=1, max_size=8).filter(
-        lambda text: len(tidy(text)) > 1 and not tidy(text).isdigit()
+        lambda text: len(tidy(text)) > 1 and not re.fullmatch(r"-?\d+(\.0+)?", tidy(text))
     ),
     min_size=2,
     max_size=10,
     unique_by=lambda text: normalized_option(tidy(text)),
 )
+FORMS = ("from 0", "from 1", "letter", "text")
+Layout = Callable[[Sequence[str], Sequence[int]], object]
+LAYOUTS: dict[str, Layout] = {
+    "list": lambda options, _: list(options),
+    "letters": lambda options, order: {LETTERS[n]: options[n] for n in order},
+    "small letters": lambda options, order: {LETTERS[n].lower(): options[n] for n in order},
+    "numbers from 0": lambda options, order: {str(n): options[n] for n in order},
+    "numbers from 1": lambda options, order: {str(n + 1): options[n] for n in order},
+    "keys and values": lambda options, order: [
+        {"key": LETTERS[n], "value": options[n]} for n in order
+    ],
+    "texts and labels": lambda options, order: [
+        {"text": options[n], "label": LETTERS[n]} for n in order
+    ],
+    "pairs": lambda options, order: [(LETTERS[n], options[n]) for n in order],
+    "columns": lambda options, _: {f"o{n}": text for n, text in enumerate(options)},
+}
 
 
-def as_row(question: Question, form: str) -> dict[str, Any]:
+def as_row(question: Question, form: str, layout: str, order: Sequence[int]) -> dict[str, Any]:
     assert question.answer is not None
     key: dict[str, object] = {
         "from 0": question.answer,
@@ -441,13 +767,20 @@ def as_row(question: Question, form: str) -> dict[str, Any]:
         "letter": LETTERS[question.answer],
         "text": question.answer_text,
     }
-    return {"q": question.stem, "choices": list(question.options), "key": key[form]}
+    choices = LAYOUTS[layout](question.options, order)
+    if layout == "columns":
+        empty = {f"o{n}": None for n in range(10)}
+        return {"q": question.stem, "data": {**empty, **choices}, "key": key[form]}  # type: ignore[dict-item]
+    return {"q": question.stem, "data": {"choices": choices}, "key": key[form]}
 
 
 @given(st.lists(OPTIONS, min_size=1, max_size=5), st.data())
 @settings(deadline=None)
 def test_cleaning_never_moves_the_answers_text(rows: list[list[str]], data: st.DataObject) -> None:
-    form = data.draw(st.sampled_from(["from 0", "from 1", "letter", "text"]))
+    form = data.draw(st.sampled_from(FORMS))
+    layout = data.draw(st.sampled_from(sorted(LAYOUTS)))
+    options = tuple(f"data.o{n}" for n in range(10)) if layout == "columns" else ("data.choices",)
+    columns = ColumnMapping(id="", stem="q", options=options, answer="key")
     made = [
         Question(
             id=f"q{n}",
@@ -462,13 +795,17 @@ def test_cleaning_never_moves_the_answers_text(rows: list[list[str]], data: st.D
         Question(id="x", stem="first", options=("yes", "no"), answer=0),
         Question(id="y", stem="last", options=("yes", "no"), answer=1),
     ]
-    result = cleaned(*(as_row(question, form) for question in [*sure, *made]), columns=LIST)
-    assert [q.answer_text for q in result.questions] == [
-        tidy(q.answer_text) for q in [*sure, *made]
-    ]
-    assert [q.options for q in result.questions] == [
-        tuple(map(tidy, q.options)) for q in [*sure, *made]
-    ]
+    asked = [*sure, *made]
+    orders = [data.draw(st.permutations(range(len(q.options)))) for q in asked]
+    result = cleaned(
+        *(as_row(q, form, layout, order) for q, order in zip(asked, orders, strict=True)),
+        columns=columns,
+    )
+    # A question with a picture is left out, by the test of `shows_image`.
+    seen = [question for question in asked if not any(map(shows_image, question.options))]
+    assert [q.answer_text for q in result.questions] == [tidy(q.answer_text) for q in seen]
+    assert [q.options for q in result.questions] == [tuple(map(tidy, q.options)) for q in seen]
+    assert result.reasons == ({"needs a picture": len(asked) - len(seen)} if seen != asked else {})
 
 
 @given(st.lists(st.integers(-3, 6), min_size=1, max_size=6))

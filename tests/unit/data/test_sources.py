@@ -1,20 +1,30 @@
 from __future__ import annotations
 
 import csv
+import errno
+import hashlib
 import json
-import sys
 from collections.abc import Callable, Sequence
+from importlib import resources
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
+import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
+from datasets.exceptions import (
+    DataFilesNotFoundError,
+    DatasetGenerationError,
+    DatasetNotFoundError,
+)
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from medtune.core.errors import DataError, EmptySplitError, HubError
+from medtune.core.errors import DataError, EmptySplitError, FolderError, HubError, MedtuneError
+from medtune.core.records import content_hash
 from medtune.data.files import Row
-from medtune.data.sources import DataRef, parse_ref, read_rows
+from medtune.data.sources import DataRef, Identity, identify, parse_ref, read_rows
 
 ROWS: list[Row] = [
     {"id": "1", "question": 'Says "naïve",\nβ?', "opa": "yes", "opb": "no, never"},
@@ -39,6 +49,14 @@ def read(path: Path, split: str | None = None, column: str = "") -> list[tuple[s
         ("hub:org/name@abc123:test", DataRef("hub", "org/name", "test", "abc123")),
         ("hub:org/name@abc123", DataRef("hub", "org/name", "train", "abc123")),
         ("hub:org/name:train[:10%]", DataRef("hub", "org/name", "train[:10%]")),
+        ("hub:name", DataRef("hub", "name", "train")),
+        ("hub:org/name/part:test", DataRef("hub", "org/name", "test", None, "part")),
+        (
+            "hub:org/name/part@refs/convert/parquet:test",
+            DataRef("hub", "org/name", "test", "refs/convert/parquet", "part"),
+        ),
+        ("snapshot:runs/a/data", DataRef("snapshot", "runs/a/data", None)),
+        ("snapshot:runs/a/data:calibration", DataRef("snapshot", "runs/a/data", "calibration")),
         ("file:a.csv", DataRef("file", "a.csv", None)),
         ("file:/x/a.parquet:dev", DataRef("file", "/x/a.parquet", "dev")),
         ("file:a.jsonl:dev_2", DataRef("file", "a.jsonl", "dev_2")),
@@ -54,8 +72,11 @@ def test_a_data_argument_is_read(text: str, ref: DataRef) -> None:
         "starter:train",
         "hub:org/name:validation",
         "hub:org/name@abc123:test",
+        "hub:org/name/part@refs/convert/parquet:test",
         "file:a.csv",
         "file:/x/a.parquet:dev",
+        "snapshot:runs/a/data",
+        "snapshot:runs/a/data:dev",
     ],
 )
 def test_a_data_argument_is_written_as_it_was_read(text: str) -> None:
@@ -76,12 +97,32 @@ def test_what_cannot_be_a_split_stays_part_of_the_path() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "starters", "hub:", "hub", "file:", "file", "https://x/y", "medmcqa", "hub::dev"]
+    "text",
+    [
+        *("", "starters", "hub:", "hub", "file:", "file", "https://x/y", "medmcqa", "hub::dev"),
+        *("snapshot", "snapshot:", "hub:a/b/c/d", "hub:a//c", "hub:/b", "hub:@main", "File:a.csv"),
+    ],
 )
-def test_what_names_no_dataset_is_refused_with_the_three_forms(text: str) -> None:
+def test_what_names_no_dataset_is_refused_with_the_four_forms(text: str) -> None:
     with pytest.raises(DataError, match="names no dataset") as caught:
         parse_ref(text)
-    assert caught.value.expected == "starter[:split], hub:ORG/NAME[:split] or file:PATH[:split]"
+    assert caught.value.expected == (
+        "starter[:split], hub:ORG/NAME[/CONFIG][:split], file:PATH[:split] "
+        "or snapshot:FOLDER[:split]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "slug"),
+    [
+        ("starter:recall", "starter-recall"),
+        ("file:/x/val.parquet:dev", "val-dev"),
+        ("file:/x/v1.0.csv", "v1.0"),
+        ("hub:org/name/part:train[:10%]", "name-part-train[:10%]"),
+    ],
+)
+def test_a_source_names_files_after_its_last_part(text: str, slug: str) -> None:
+    assert parse_ref(text).slug == slug
 
 
 def test_an_unknown_starter_split_names_the_splits() -> None:
@@ -265,13 +306,17 @@ def test_an_unknown_format_names_the_known_ones(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x")
         with pytest.raises(DataError, match=f"unknown format {shown}") as caught:
             read(tmp_path / name)
-        assert caught.value.expected == ".parquet, .csv, .tsv, .jsonl, .json"
+        assert caught.value.expected == ".parquet, .arrow, .csv, .tsv, .jsonl, .json"
 
 
-def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is a folder"):
+def test_a_folder_without_data_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(DataError, match="holds no data file") as caught:
         read(tmp_path)
-    with pytest.raises(DataError, match="does not exist"):
+    assert caught.value.expected == (
+        "files of one format: .parquet, .arrow, .csv, .tsv, .jsonl, .json"
+    )
+    with pytest.raises(DataError, match=r"none\.csv does not exist"):
         read(tmp_path / "none.csv")
 
 
@@ -315,45 +360,134 @@ def test_an_unknown_split_names_the_splits_of_the_file(tmp_path: Path) -> None:
     assert caught.value.expected == "one of dev, test, train"
 
 
+# Folders
+
+
+def lines(path: Path, *rows: Row) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_the_files_of_a_folder_are_read_in_order_and_name_their_rows(tmp_path: Path) -> None:
+    lines(tmp_path / "b.jsonl", {"n": 2})
+    lines(tmp_path / "a.jsonl", {"n": 0}, {"n": 1})
+    lines(tmp_path / "deep" / "a.jsonl", {"n": 3})
+    assert read(tmp_path) == [
+        ("a.jsonl line 1", {"n": 0}),
+        ("a.jsonl line 2", {"n": 1}),
+        ("b.jsonl line 1", {"n": 2}),
+        ("deep/a.jsonl line 1", {"n": 3}),
+    ]
+
+
+def test_a_fault_in_a_file_of_a_folder_names_the_file(tmp_path: Path) -> None:
+    lines(tmp_path / "a.jsonl", {"n": 0})
+    (tmp_path / "b.jsonl").write_text('{"n": \n')
+    with pytest.raises(DataError, match=r"/b\.jsonl line 1 is not JSON"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("train/x.jsonl", "train.jsonl", "train-00000-of-00002.jsonl", "data/train_1.jsonl"),
+        *("train/deep/x.jsonl", "train.part.jsonl"),
+    ],
+)
+def test_a_split_of_a_folder_is_a_subfolder_or_what_begins_with_its_name(
+    tmp_path: Path, place: str
+) -> None:
+    lines(tmp_path / place, {"n": 1})
+    for other in ("test/y.jsonl", "trainer.jsonl", "test-train.jsonl", "train2.jsonl"):
+        lines(tmp_path / other, {"n": 0})
+    assert [row for _, row in read(tmp_path, "train", "split")] == [{"n": 1}]
+
+
+def test_a_split_of_a_folder_may_be_named_by_a_column(tmp_path: Path) -> None:
+    lines(tmp_path / "a.jsonl", {"n": 0, "split": "dev"}, {"n": 1, "split": "train"})
+    lines(tmp_path / "b.jsonl", {"n": 2, "split": "dev"})
+    rows = read(tmp_path, "dev", "split")
+    assert [(place, row["n"]) for place, row in rows] == [
+        ("a.jsonl line 1", 0),
+        ("b.jsonl line 1", 2),
+    ]
+
+
+@pytest.mark.parametrize("column", ["split", ""])
+def test_a_split_that_a_folder_does_not_have_is_not_all_of_it(tmp_path: Path, column: str) -> None:
+    # Else `file:data:val` would examine a model on what it was trained on.
+    for name in ("train.jsonl", "validation.jsonl"):
+        lines(tmp_path / name, {"n": 0})
+    with pytest.raises(EmptySplitError) as caught:
+        read(tmp_path, "val", column)
+    assert caught.value.found == f"{tmp_path} has no split 'val'"
+    assert "files whose names begin with it" in caught.value.expected
+
+
+def test_a_sample_of_a_folder_is_read_before_its_split_column_is_known(tmp_path: Path) -> None:
+    lines(tmp_path / "a.jsonl", {"n": 0, "fold": "dev"})
+    assert len(list(read_rows(DataRef("file", str(tmp_path), "dev")))) == 1
+
+
+# Identity
+
+
+def test_files_are_identified_by_their_bytes_not_their_place(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        lines(tmp_path / name / f"{name}.jsonl", {"n": 1})
+    first = identify(DataRef("file", str(tmp_path / "a" / "a.jsonl"), None))
+    again = identify(DataRef("file", str(tmp_path / "b"), "dev"))
+    assert first == again
+    assert (first.revision, first.licence) == (None, None)
+    lines(tmp_path / "b" / "b.jsonl", {"n": 1}, {"n": 2})
+    assert identify(DataRef("file", str(tmp_path / "b"), None)) != first
+
+
+def test_a_split_of_a_folder_is_identified_by_its_own_files(tmp_path: Path) -> None:
+    lines(tmp_path / "dev.jsonl", {"n": 1})
+    lines(tmp_path / "train.jsonl", {"n": 2})
+    before = identify(DataRef("file", str(tmp_path), "dev"))
+    lines(tmp_path / "train.jsonl", {"n": 3})
+    assert identify(DataRef("file", str(tmp_path), "dev")) == before
+
+
+def test_a_missing_file_has_no_identity(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        identify(DataRef("file", str(tmp_path / "none.csv"), None))
+
+
+def test_the_starter_is_identified_by_its_bytes() -> None:
+    content = (resources.files("medtune.data") / "starter" / "recall.jsonl").read_bytes()
+    found = identify(parse_ref("starter:recall"))
+    assert found == Identity(hashlib.sha256(content).hexdigest(), None, "Apache-2.0")
+
+
 # The Hub
 
 Hub = Callable[[object], list[dict[str, Any]]]
 
 
-class DatasetNotFoundError(FileNotFoundError):
-    pass
+class ServerError(HfHubHTTPError):
+    """What the Hub's client raises, without the response that it is made of."""
 
-
-class HfHubHTTPError(OSError):
-    pass
-
-
-class OfflineModeIsEnabled(ConnectionError):
-    pass
+    def __init__(self) -> None:
+        Exception.__init__(self, "503 Server Error\nfor url: https://example.org")
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """Put stand-ins for `datasets` and the Hub's errors in place; give what the Hub answers."""
+    """Give what `datasets` answers, and collect what it is asked."""
     calls: list[dict[str, Any]] = []
 
     def answering(answer: object) -> list[dict[str, Any]]:
-        def load_dataset(place: str, **options: Any) -> object:
+        def ask(place: str, **options: Any) -> object:
             calls.append({"place": place, **options})
             if isinstance(answer, BaseException):
                 raise answer
             return answer
 
-        contents: dict[str, dict[str, object]] = {
-            "datasets": {"load_dataset": load_dataset},
-            "datasets.exceptions": {"DatasetNotFoundError": DatasetNotFoundError},
-            "huggingface_hub": {},
-            "huggingface_hub.errors": {"HfHubHTTPError": HfHubHTTPError},
-        }
-        for name, content in contents.items():
-            module = ModuleType(name)
-            vars(module).update(content)
-            monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.setattr(datasets, "load_dataset", ask)
+        monkeypatch.setattr(datasets, "load_dataset_builder", ask)
         return calls
 
     return answering
@@ -366,34 +500,134 @@ def test_rows_of_the_hub_are_asked_for_by_split_and_revision(hub: Hub) -> None:
     assert calls == [{"place": "org/name", "split": "dev", "revision": "abc"}]
 
 
+def test_a_part_of_a_dataset_is_asked_for_by_its_name(hub: Hub) -> None:
+    calls = hub([{"n": 1}])
+    list(read_rows(parse_ref("hub:org/name/part:dev")))
+    assert calls == [{"place": "org/name", "split": "dev", "revision": None, "name": "part"}]
+
+
+def test_a_dataset_of_the_hub_is_identified_by_its_commit(hub: Hub) -> None:
+    calls = hub(SimpleNamespace(hash="c0ffee"))
+    found = identify(parse_ref("hub:org/name/part@main:dev"))
+    assert found == Identity(content_hash(["org/name", "c0ffee"]), "c0ffee", None)
+    assert calls == [{"place": "org/name", "revision": "main", "name": "part"}]
+    assert identify(parse_ref("hub:cais/mmlu:test")).licence == "MIT"
+
+
+def failing(ref: str, hub: Hub, raised: BaseException) -> MedtuneError:
+    """Read and identify a dataset while the Hub fails: both must say the same."""
+    hub(raised)
+    with pytest.raises(MedtuneError) as read_error:
+        list(read_rows(parse_ref(ref)))
+    with pytest.raises(MedtuneError) as identify_error:
+        identify(parse_ref(ref))
+    assert read_error.value.__cause__ is raised
+    assert str(read_error.value) == str(identify_error.value)
+    assert type(read_error.value) is type(identify_error.value)
+    return read_error.value
+
+
 @pytest.mark.parametrize(
     "raised",
     [
         ConnectionError("Couldn't reach the Hub"),
         OfflineModeIsEnabled("offline"),
         TimeoutError("slow"),
-        HfHubHTTPError("503 Server Error\nfor url: https://example.org"),
+        ServerError(),
     ],
     ids=lambda raised: type(raised).__name__,
 )
 def test_a_hub_that_cannot_be_reached_is_told_in_one_sentence(hub: Hub, raised: OSError) -> None:
-    hub(raised)
-    with pytest.raises(HubError) as caught:
-        list(read_rows(parse_ref("hub:org/name:dev")))
-    assert caught.value.found == (
+    error = failing("hub:org/name:dev", hub, raised)
+    assert isinstance(error, HubError)
+    assert error.found == (
         "hub:org/name:dev: the Hub cannot be reached and the dataset is not in the local cache"
     )
-    assert "file:PATH" in caught.value.fix
-    assert caught.value.__cause__ is raised
+    assert "file:PATH" in error.fix
 
 
 def test_a_dataset_that_the_hub_does_not_have_is_a_fault_of_the_data(hub: Hub) -> None:
-    hub(DatasetNotFoundError("org/name"))
-    with pytest.raises(DataError, match="the Hub has no dataset org/name that you may read"):
-        list(read_rows(parse_ref("hub:org/name")))
+    error = failing("hub:org/name", hub, DatasetNotFoundError("org/name"))
+    assert isinstance(error, DataError)
+    assert error.found == "the Hub has no dataset org/name that you may read"
+    assert "hf auth login" in error.fix
 
 
-def test_a_split_that_the_dataset_does_not_have_passes_on_what_the_hub_says(hub: Hub) -> None:
-    hub(ValueError("Unknown split \"dev\". Should be one of ['train', 'test']."))
-    with pytest.raises(EmptySplitError, match=r"Unknown split .dev.\. Should be one of"):
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Unknown split \"dev\". Should be one of ['train', 'test'].",
+        "BuilderConfig 'part' not found. Available: ['anatomy', 'virology']",
+    ],
+)
+def test_a_split_or_part_that_is_not_there_passes_on_what_the_hub_says(
+    hub: Hub, message: str
+) -> None:
+    error = failing("hub:org/name/part:dev", hub, ValueError(message))
+    assert isinstance(error, EmptySplitError)
+    assert error.found == f"hub:org/name/part:dev: {message}"
+    assert "hub:ORG/NAME/CONFIG:SPLIT" in error.fix
+
+
+def test_a_dataset_that_needs_code_is_refused_with_the_parquet_copy(hub: Hub) -> None:
+    raised = RuntimeError("Dataset scripts are no longer supported, but found med_qa.py")
+    error = failing("hub:org/name:dev", hub, raised)
+    assert isinstance(error, DataError)
+    assert "nobody should run unread" in error.found
+    assert "hub:org/name@refs/convert/parquet" in error.fix
+
+
+def test_another_runtime_error_is_not_called_a_fault_of_the_data(hub: Hub) -> None:
+    hub(RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
         list(read_rows(parse_ref("hub:org/name:dev")))
+
+
+def test_a_dataset_without_readable_files_is_not_called_an_unreachable_hub(hub: Hub) -> None:
+    error = failing("hub:org/name:dev", hub, DataFilesNotFoundError("No (supported) data files"))
+    assert isinstance(error, DataError)
+    assert (
+        error.found == "hub:org/name:dev: the dataset has no data file in a format that can be read"
+    )
+
+
+def test_a_dataset_that_cannot_be_built_tells_the_cause(hub: Hub) -> None:
+    raised = DatasetGenerationError("An error occurred while generating the dataset")
+    raised.__cause__ = TypeError("Couldn't cast array of type string to int64")
+    error = failing("hub:org/name:dev", hub, raised)
+    assert isinstance(error, DataError)
+    assert error.found.endswith("cannot be read: Couldn't cast array of type string to int64")
+
+
+def test_a_full_disk_is_not_called_an_unreachable_hub(hub: Hub) -> None:
+    error = failing("hub:org/name:dev", hub, OSError(errno.ENOSPC, "No space left on device"))
+    assert isinstance(error, FolderError)
+    assert "the cache of datasets" in error.found
+
+
+def test_rows_come_as_the_library_gives_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The true library over a local copy of a dataset, with an index of named classes."""
+    features = datasets.Features(
+        {
+            "question": datasets.Value("string"),
+            "choices": datasets.List(datasets.Value("string")),
+            "answer": datasets.ClassLabel(names=["A", "B", "C", "D"]),
+        }
+    )
+    row = {"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 3}
+    copy = tmp_path / "mmlu" / "data"
+    copy.mkdir(parents=True)
+    table = datasets.Dataset.from_list([row], features=features)
+    table.to_parquet(copy / "test-00000-of-00001.parquet")
+    load = datasets.load_dataset
+
+    def local(place: str, split: str, revision: str | None, name: str) -> object:
+        assert (place, revision, name) == ("cais/mmlu", None, "clinical_knowledge")
+        return load(str(tmp_path / "mmlu"), split=split, cache_dir=str(tmp_path / "cache"))
+
+    monkeypatch.setattr(datasets, "load_dataset", local)
+    assert list(read_rows(parse_ref("hub:cais/mmlu:test"))) == [("row 0", row)]
+    with pytest.raises(EmptySplitError, match="dev"):
+        list(read_rows(parse_ref("hub:cais/mmlu:dev")))
