@@ -249,7 +249,7 @@ def test_the_column_of_splits_is_found() -> None:
 
 
 def test_the_usual_name_wins_over_the_order_of_columns() -> None:
-    row = {"text": "A passage.", "question": "Which?", "choices": list(DRUGS)}
+    row: dict[str, object] = {"text": "A passage.", "question": "Which?", "choices": list(DRUGS)}
     row |= {"answer": "Aspirin", "answer_idx": "A", "label": 1}
     found = proposed(row)
     assert (found.mapping.stem, found.mapping.answer) == ("question", "answer_idx")
