@@ -415,6 +415,16 @@ def test_one_id_for_two_questions_in_two_files_is_refused_with_the_file(tmp_path
         clean(rows, ColumnMapping(), "a")
 
 
+@pytest.mark.parametrize("order", [(None, 2), (2, None)])
+def test_where_no_labels_are_needed_a_row_without_its_label_is_no_other_question(
+    order: tuple[int | None, ...],
+) -> None:
+    rows = [("row 9", {"id": "zero", **row(0)})]
+    rows += [(f"row {n}", {"id": "x", **row(label)}) for n, label in enumerate(order)]
+    result = clean(rows, ColumnMapping(), "a", need_labels=False)
+    assert result.excluded == (("x (row 1)", "id seen before"),)
+
+
 def test_the_advice_about_ids_that_do_not_identify_works() -> None:
     rows = [(f"row {n}", {"id": "same", **row(n)}) for n in range(3)]
     assert len(clean(rows, ColumnMapping(id=""), "a").questions) == 3

@@ -116,11 +116,11 @@ def test_ten_numbered_columns_are_ten_options() -> None:
 
 
 def test_the_longest_series_is_the_options() -> None:
-    row = {"question": "Which?", "a1": "", "ref1": "x", "ref2": "y"}
-    found = proposed(
-        {**row, "choice1": "x", "choice2": "y", **four(("A", "B", "C", "D"))} | {"key": "D"}
-    )
+    # "B" fits the two choices as well.
+    row = {"question": "Which?", "choice1": "x", "choice2": "y", **four(("A", "B", "C", "D"))}
+    found = proposed({**row, "key": "B"})
     assert found.mapping.options == ("A", "B", "C", "D")
+    assert answer_texts(found) == ["Morphine"]
 
 
 @pytest.mark.parametrize("names", [("opa", "opb", "opd"), ("op1", "op3", "op4"), ("opb", "opc")])
@@ -241,6 +241,21 @@ def test_a_question_is_found_by_its_question_marks() -> None:
     found = proposed(*rows)
     assert found.mapping.stem == "wording"
     assert found.why["stem"] == "3 of 3 values hold a question mark"
+
+
+def test_passages_and_explanations_are_no_options_though_a_number_fits_them() -> None:
+    lists = {"contexts": ["P1.", "P2."], "rationale": ["E1.", "E2."], "topic": ["x", "y"]}
+    found = proposed({"question": "Which?", **lists, "drugs": list(DRUGS), "label": 0})
+    assert found.mapping.options == ("drugs",)
+    assert (found.mapping.context, found.mapping.explanation) == ("contexts", "")
+    assert found.cleaned is not None
+    assert found.cleaned.questions[0].stem == "P1.\nP2.\nWhich?"
+
+
+def test_a_list_of_tables_is_no_list_of_options() -> None:
+    pages = [{"page": 1, "of": "x"}, {"page": 2, "of": "y"}]
+    found = proposed({"question": "Which?", "choices": pages, "drugs": list(DRUGS), "label": 0})
+    assert found.mapping.options == ("drugs",)
 
 
 def test_the_column_of_splits_is_found() -> None:
