@@ -35,36 +35,29 @@ _MMLU_MEDICAL = (
     "virology",
 )
 
+_MEDQA = ColumnMapping(
+    id="",
+    stem="question",
+    options=("options",),
+    answer="answer_idx",
+    answer_form="letter",
+    subject="",
+    topic="meta_info",
+    explanation="",
+)
+
 KNOWN: dict[str, KnownDataset] = {
     # Answers count from 0 on this mirror and from 1 on the next: detected, and checked.
     "openlifescienceai/medmcqa": KnownDataset(ColumnMapping(), "Apache-2.0"),
     "lighteval/med_mcqa": KnownDataset(ColumnMapping(), "not stated (MedMCQA: MIT)"),
     "GBaker/MedQA-USMLE-4-options": KnownDataset(
-        ColumnMapping(
-            id="",
-            stem="question",
-            options=("options",),
-            answer="answer_idx",
-            answer_form="letter",
-            subject="",
-            topic="meta_info",
-            explanation="",
-        ),
+        _MEDQA,
         "CC-BY-4.0",
     ),
     # The five-option original. Its loading script is refused today; the Hub's own conversion
     # to parquet holds the same rows.
     "bigbio/med_qa": KnownDataset(
-        ColumnMapping(
-            id="",
-            stem="question",
-            options=("options",),
-            answer="answer_idx",
-            answer_form="letter",
-            subject="",
-            topic="meta_info",
-            explanation="",
-        ),
+        _MEDQA,
         "not stated (MedQA: MIT)",
         configs=("med_qa_en_source", "med_qa_en_4options_source"),
         revision="refs/convert/parquet",
