@@ -206,6 +206,24 @@ def test_a_snapshot_shows_splits_reasons_and_overlap(
     assert "curation by length, of 1,300: 2,000 × too long" in out
 
 
+def test_two_files_of_one_name_keep_their_own_counts(
+    capsys: Capture, manifest: SnapshotManifest
+) -> None:
+    places = zip(manifest.splits[3:], ("file:/a/x.csv", "file:/b/x.csv"), (11, 22), strict=True)
+    splits = tuple(
+        split.model_copy(
+            update={
+                "description": split.description.model_copy(
+                    update={"source": source, "excluded": {"no label": count}}
+                )
+            }
+        )
+        for split, source, count in places
+    )
+    show(manifest.model_copy(update={"splits": (*manifest.splits[:3], *splits)}))
+    assert "no label - 11 22" in flat(capsys.readouterr().out)
+
+
 def test_an_inspection_shows_columns_questions_and_what_is_open(capsys: Capture) -> None:
     show(
         MappingProposal(

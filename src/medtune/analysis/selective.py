@@ -45,14 +45,23 @@ class Threshold:
 
 def risk_coverage(scored: Scored) -> RiskCoverage:
     """Order questions by confidence and watch the risk grow; equal confidences go together."""
-    order = np.argsort(-scored.confidence, kind="stable")
-    confidence, wrong = scored.confidence[order], ~scored.right[order]
-    # A threshold cannot part equals: a point only where the confidence falls.
-    ends = np.flatnonzero(np.append(confidence[:-1] != confidence[1:], True)) + 1
-    answered, mistakes = ends / len(scored), np.cumsum(wrong)[ends - 1] / ends
+    _, ends, errors = _surest_first(scored)
     steps = np.diff(np.concatenate([[0], ends]))
-    area = float((mistakes * steps).sum() / len(scored))
-    return RiskCoverage(answered, mistakes, area)
+    area = float((errors / ends * steps).sum() / len(scored))
+    return RiskCoverage(ends / len(scored), errors / ends, area)
+
+
+def _surest_first(scored: Scored) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+    """List the thresholds that can be drawn, from the surest questions down.
+
+    Returns:
+        Per threshold the least confidence that is answered, how many questions that answers and
+        how many of these are wrong.  A threshold cannot part equal confidences.
+    """
+    order = np.argsort(-scored.confidence, kind="stable")
+    confidence, errors = scored.confidence[order], np.cumsum(~scored.right[order])
+    ends = np.flatnonzero(np.append(confidence[:-1] != confidence[1:], True)).astype(np.int64) + 1
+    return confidence[ends - 1], ends, errors[ends - 1].astype(np.int64)
 
 
 def clopper_pearson_upper(errors: int, n: int, level: float = 0.95) -> float:
@@ -77,16 +86,15 @@ def threshold_for_risk(scored: Scored, target: float, level: float = 0.95) -> Th
     Returns:
         The threshold; None where even the surest questions are too risky.
     """
-    order = np.argsort(-scored.confidence, kind="stable")
-    confidence, wrong = scored.confidence[order], np.cumsum(~scored.right[order])
-    ends = np.flatnonzero(np.append(confidence[:-1] != confidence[1:], True)) + 1
     fewest = np.log(1 - level) / np.log(1 - target)  # with 0 errors, the bound is the target
     best: Threshold | None = None
-    for end in ends[ends >= fewest]:
-        bound = clopper_pearson_upper(int(wrong[end - 1]), int(end), level)
+    for confidence, end, errors in zip(*_surest_first(scored), strict=True):
+        if end < fewest:
+            continue
+        bound = clopper_pearson_upper(int(errors), int(end), level)
         if bound > target:
             break
-        best = Threshold(float(confidence[end - 1]), target, bound, wilson(int(end), len(scored)))
+        best = Threshold(float(confidence), target, bound, wilson(int(end), len(scored)))
     return best
 
 

@@ -64,14 +64,19 @@ class Overlap:
 
     def components(self) -> NDArray[np.int64]:
         """Number the groups of questions that hang together through classes and links."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
         count = int(self.classes.max(initial=-1)) + 1
-        ends = np.array([(link.first, link.second) for link in self.links]).reshape(-1, 2)
-        graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
-        _, labels = connected_components(graph, directed=False)
-        return np.asarray(labels, dtype=np.int64)[self.classes]
+        return components(count, [(link.first, link.second) for link in self.links])[self.classes]
+
+
+def components(nodes: int, edges: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Number the connected parts of a graph, `[node]`; which number is which is not promised."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ends = np.array(edges, dtype=np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(nodes, nodes))
+    _, labels = connected_components(graph, directed=False)
+    return np.asarray(labels, dtype=np.int64)
 
 
 def find_overlap(

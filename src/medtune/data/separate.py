@@ -5,9 +5,9 @@ Nothing is ever removed from an evaluated split: its overlap is counted and show
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,13 +71,14 @@ def separate(
         questions = chain.from_iterable(part.questions for part in row.parts)
         twins = _Twins(row, find_overlap(questions, near, task))
     kept, excluded = _kept(twins, within)
+    found = {pair: list(twins.between(*pair)) for pair in _pairs(row.last)}
     start = row.places(row.last).start
     return Separated(
         kept=kept - start,
         alike=twins.overlap.components()[kept],
         excluded=tuple(excluded),
-        counts=tuple(_counts(twins)),
-        examples=tuple(_examples(twins)),
+        counts=tuple(_count(row, *pair, some) for pair, some in found.items()),
+        examples=tuple(_examples(row, found)),
     )
 
 
@@ -139,6 +140,12 @@ class _Twins:
             if other is not None and (part != self.row.part_of[place] or other < place):
                 return _Twin(other, "near", self._disagree(place, other, conflict))
         return None
+
+    def between(self, a: int, b: int) -> Iterator[tuple[int, _Twin]]:
+        """Yield every question of one part that has its like in another, with that."""
+        for place in self.row.places(a):
+            if (twin := self.first(place, b)) is not None:
+                yield place, twin
 
     def rival(self, place: int, part: int) -> int | None:
         """Find a like of a question in a part that has another right answer."""
@@ -209,33 +216,31 @@ def _staying(overlap: Overlap, number: int, staying: dict[int, int]) -> int | No
     return next((staying[near] for near, _ in overlap.near(number) if near in staying), None)
 
 
-def _counts(twins: _Twins) -> Iterator[OverlapCount]:
-    """Count overlap between train and every evaluated split, both ways, and inside each."""
-    last = twins.row.last
-    yield from (_count(twins, last, other) for other in range(last))
-    yield from (_count(twins, other, last) for other in range(last))
-    yield from (_count(twins, part, part) for part in (last, *range(last)))
-    yield from (_count(twins, a, b) for a in range(last) for b in range(a + 1, last))
+def _pairs(last: int) -> Iterator[tuple[int, int]]:
+    """List the parts to compare: train and every evaluated one, both ways, and inside each."""
+    yield from ((last, other) for other in range(last))
+    yield from ((other, last) for other in range(last))
+    yield from ((part, part) for part in (last, *range(last)))
+    yield from combinations(range(last), 2)
 
 
-def _count(twins: _Twins, a: int, b: int) -> OverlapCount:
-    row = twins.row
-    found = [twin for place in row.places(a) if (twin := twins.first(place, b)) is not None]
+def _count(row: _Row, a: int, b: int, found: Sequence[tuple[int, _Twin]]) -> OverlapCount:
     return OverlapCount(
         source=row.parts[a].source,
         among=row.parts[b].source,
-        exact=sum(twin.same == "exact" for twin in found),
-        near=sum(twin.same == "near" for twin in found),
-        conflicts=sum(twin.conflict for twin in found),
+        exact=sum(twin.same == "exact" for _, twin in found),
+        near=sum(twin.same == "near" for _, twin in found),
+        conflicts=sum(twin.conflict for _, twin in found),
         share=wilson(len(found), len(row.parts[a].questions)),
     )
 
 
-def _examples(twins: _Twins) -> Iterator[OverlapExample]:
+def _examples(
+    row: _Row, found: Mapping[tuple[int, int], Sequence[tuple[int, _Twin]]]
+) -> Iterator[OverlapExample]:
     """Show train questions beside their like, some of each kind, drawn by lot."""
-    row = twins.row
     for part in range(row.last + 1):
-        pairs = [(p, t) for p in row.places(row.last) if (t := twins.first(p, part)) is not None]
+        pairs = found[row.last, part]
         kinds = (
             [pair for pair in pairs if pair[1].same == "near" and not pair[1].conflict],
             [pair for pair in pairs if pair[1].conflict],

@@ -26,7 +26,6 @@ from medtune.core.manifest import (
     BalanceRecord,
     CurationStep,
     Exclusion,
-    Profile,
     Role,
     SnapshotManifest,
     SourceRecord,
@@ -363,8 +362,9 @@ def _written(
     path = folder / f"{base}-{description.hash[:12]}.parquet"
     if not _holds(path, description.hash):
         write_parquet(questions, path)
-    counted: Profile = profile(questions)
-    return SplitRecord(role=role, file=path.name, description=description, profile=counted)
+    return SplitRecord(
+        role=role, file=path.name, description=description, profile=profile(questions)
+    )
 
 
 def _holds(path: Path, content: str) -> bool:

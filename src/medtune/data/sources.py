@@ -1,7 +1,7 @@
 """Where rows come from: the starter questions, the Hub, a file or a folder.
 
 `starter[:SPLIT]` · `hub:ORG/NAME[/CONFIG][@REVISION][:SPLIT]` · `file:PATH[:SPLIT]` ·
-`snapshot:FOLDER[:SPLIT]`, which `data.snapshot` reads.
+`snapshot:FOLDER[:SPLIT]`, which `data.load` reads.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from medtune.core.errors import DataError
 from medtune.core.manifest import UNKNOWN, Role
 from medtune.data.draw import lot, shares
+from medtune.data.overlap import components
 from medtune.data.table import QuestionTable
 
 
@@ -24,9 +25,6 @@ def clusters_of(alike: NDArray[np.int64], groups: Sequence[str | None]) -> NDArr
     Returns:
         Per question the number of its cluster, numbered by first appearance.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     # Two kinds of nodes, likenesses and groups; a question with a group is an edge.
     nodes: dict[tuple[str, object], int] = {}
     own = [nodes.setdefault(("alike", int(number)), len(nodes)) for number in alike]
@@ -35,10 +33,7 @@ def clusters_of(alike: NDArray[np.int64], groups: Sequence[str | None]) -> NDArr
         for mine, group in zip(own, groups, strict=True)
         if group is not None
     ]
-    ends = np.array(edges, dtype=np.int64).reshape(-1, 2)
-    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(nodes),) * 2)
-    _, labels = connected_components(graph, directed=False)
-    # scipy's own numbers are nobody's promise.
+    labels = components(len(nodes), edges)
     numbers: dict[int, int] = {}
     first_seen = [numbers.setdefault(int(labels[mine]), len(numbers)) for mine in own]
     return np.array(first_seen, dtype=np.int64)
@@ -106,7 +101,7 @@ def _taken(
 ) -> set[int]:
     """Choose clusters: every subject its share, then whatever fits the remainder."""
     counts = {name: sum(len(members[c]) for c in some) for name, some in strata.items()}
-    quotas = shares(size, dict(counts), counts)
+    quotas = shares(size, counts, counts)
     taken: set[int] = set()
     for name, some in strata.items():
         left = quotas[name]

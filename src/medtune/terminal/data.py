@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
@@ -14,11 +14,12 @@ from medtune.core.manifest import (
     VerificationRecord,
     short_name,
 )
+from medtune.terminal.console import plain_table
 
 
 def show_manifest(console: Console, manifest: SnapshotManifest) -> None:
     """Print what a snapshot holds, what was left out, and where splits overlap."""
-    splits = _table(("split", "questions of"), ("n", "negated", "explained", "letters"))
+    splits = plain_table(("split", "questions of"), ("n", "negated", "explained", "letters"))
     for split in manifest.splits:
         letters = " ".join(f"{name} {n:,}" for name, n in split.profile.letters.items())
         splits.add_row(
@@ -31,14 +32,14 @@ def show_manifest(console: Console, manifest: SnapshotManifest) -> None:
         )
     console.print(splits)
     excluded = {
-        short_name(split.description.source): split.description.excluded
+        split.description.source: split.description.excluded
         for split in manifest.splits
         if split.description.excluded
     }
     if excluded:
         console.print()
         console.print(_counts("left out", excluded))
-    overlap = _table(("overlap: questions of", "also in"), ("exact", "near", "conflicts", "%"))
+    overlap = plain_table(("overlap: questions of", "also in"), ("exact", "near", "conflicts", "%"))
     for count in manifest.overlap:
         if count.exact or count.near:
             overlap.add_row(
@@ -59,7 +60,7 @@ def show_manifest(console: Console, manifest: SnapshotManifest) -> None:
 
 def show_proposal(console: Console, proposal: MappingProposal) -> None:
     """Print a proposed mapping, what speaks for it, and questions under it."""
-    columns = _table(("column", "read as", "for instance"))
+    columns = plain_table(("column", "read as", "for instance"))
     parts: dict[str, str] = {}
     for part, value in proposal.mapping.model_dump().items():
         for name in value if isinstance(value, tuple) else (value,):
@@ -90,18 +91,9 @@ def show_verification(console: Console, record: VerificationRecord) -> None:
         )
 
 
-def _table(names: Sequence[str], numbers: Sequence[str] = ()) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
 def _counts(title: str, by_source: Mapping[str, Mapping[str, int]]) -> Table:
     """Lay out counts by name and source."""
-    table = _table((title,), tuple(by_source))
+    table = plain_table((title,), tuple(map(short_name, by_source)))
     for name in dict.fromkeys(name for counts in by_source.values() for name in counts):
         cells = (counts.get(name) for counts in by_source.values())
         table.add_row(name, *("-" if cell is None else f"{cell:,}" for cell in cells))

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from medtune.terminal.console import open_console
 
 
 class _Bar:
@@ -83,12 +84,3 @@ class Terminal:
             yield bar
             if bar.held_back:
                 bar.flush()
-
-
-def open_console(stderr: bool) -> Console:
-    """Open a console; a pipe or a log file has no width of its own and gets a wide one."""
-    # Names and texts of users are shown as they are: a path may look like markup.
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 120
-    return console

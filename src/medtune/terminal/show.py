@@ -19,8 +19,8 @@ from medtune.core.records import (
     Record,
     RunRecord,
 )
+from medtune.terminal.console import open_console, plain_table
 from medtune.terminal.data import show_manifest, show_proposal, show_verification
-from medtune.terminal.progress import open_console
 
 GIB = 1 << 30
 
@@ -63,11 +63,10 @@ def show(record: Record) -> None:
 
 
 def _evaluations(records: tuple[EvaluationRecord, ...] | list[EvaluationRecord]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("questions", "method", "model"):
-        table.add_column(name, overflow="fold")
-    for name in ("correct %", "95 %", "n", "unparsed", "chance", "majority"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = plain_table(
+        ("questions", "method", "model"),
+        ("correct %", "95 %", "n", "unparsed", "chance", "majority"),
+    )
     ordered = sorted(range(len(records)), key=lambda i: (i % max(1, len(records) // 2), i))
     for index in ordered if len(records) > 1 else [0]:
         r = records[index]
@@ -91,9 +90,7 @@ def _verdict(console: Console, record: ComparisonRecord) -> None:
 
 
 def _models(models: tuple[ModelInfo, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("model", "state", "size", "where"):
-        table.add_column(name, overflow="fold")
+    table = plain_table(("model", "state", "size", "where"))
     for model in models:
         size = f"{model.size_bytes / 1e6:,.0f} MB" if model.size_bytes is not None else "-"
         table.add_row(model.name, model.state, size, model.folder or model.note)
