@@ -1,7 +1,6 @@
 """A snapshot: cleaned, separated and curated splits under the hash that names them.
 
-    clean -> take overlap out of train -> cut validation and calibration -> curate -> draw
-
+`data.build` makes it; here it is written, found again, checked and read.
 On disk it is a folder: one parquet per split with its hash in the name, `excluded.jsonl` with a
 reason per id, `datasheet.md`, and `manifest.json`, which is written last: a folder with a
 manifest is whole.
@@ -13,43 +12,29 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medtune.core.errors import DataError, EmptySplitError
-from medtune.core.experiment import ColumnMapping, DataConfig
+from medtune.core.errors import DataError
+from medtune.core.experiment import DataConfig
 from medtune.core.folder import disk_errors, read_record, write_record, write_text
-from medtune.core.manifest import (
-    BalanceRecord,
-    CurationStep,
-    Exclusion,
-    Role,
-    SnapshotManifest,
-    SourceRecord,
-    SplitRecord,
-)
+from medtune.core.manifest import Role, SnapshotManifest, SplitRecord
 from medtune.core.progress import Progress
 from medtune.core.provenance import provenance
 from medtune.core.records import SplitDescription, content_hash
-from medtune.data.balance import draw
-from medtune.data.clean import Cleaned
-from medtune.data.curate import curate
+from medtune.data.build import Built, Source, build, sources_of
 from medtune.data.datasheet import datasheet
-from medtune.data.load import MANIFEST, clean_source, describe, identity, sized
+from medtune.data.load import MANIFEST, describe, identity
 from medtune.data.profile import profile
-from medtune.data.separate import Part, Separated, separate
-from medtune.data.sources import DataRef, Identity, columns_of, parse_ref
-from medtune.data.split import clusters_of, cut
+from medtune.data.sources import parse_ref
 from medtune.data.table import QuestionTable, questions_hash, read_parquet, write_parquet
 
 RULES = 1
 """Version of what is done to data; a change of rules makes older snapshots stale."""
 EXCLUDED = "excluded.jsonl"
 DATASHEET = "datasheet.md"
-NOT_DRAWN = "not drawn"
 _WORK = ".work-"
 _SPLIT_FILE = re.compile(r".+-[0-9a-f]{12}\.parquet")
 
@@ -87,15 +72,15 @@ def prepare_snapshot(data: DataConfig, seed: int, folder: Path, progress: Progre
         DataError: A source cannot be used.
         FolderError: The folder cannot be written.
     """
-    sources = _sources(data)
+    sources = sources_of(data)
     inputs = _inputs(data, seed, sources)
     manifest = read_record(folder / MANIFEST, SnapshotManifest)
     if manifest is not None and manifest.inputs == inputs and not faults_of(folder, manifest):
         progress.say(f"{folder}: snapshot {manifest.hash[:12]} still valid")
         return read_snapshot(folder, manifest)
     with _working_in(folder) as work:
-        built = _build(data, seed, sources, work, progress)
-        manifest = built.write(folder, inputs, data, seed, progress)
+        built = build(data, seed, sources, work, progress)
+        manifest = _write(built, folder, inputs, data, seed, progress)
     progress.say(f"{folder}: snapshot {manifest.hash[:12]} written")
     return read_snapshot(folder, manifest)
 
@@ -168,82 +153,7 @@ def snapshot_hash(splits: Iterable[SplitRecord]) -> str:
     return content_hash([[split.role, split.description.hash] for split in splits])
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """One source of an experiment."""
-
-    ref: DataRef
-    columns: ColumnMapping
-    identity: Identity
-
-
-@dataclass(frozen=True, slots=True)
-class _Built:
-    """A snapshot that is not written yet."""
-
-    sources: tuple[SourceRecord, ...]
-    separated: Separated
-    clusters: int
-    curation: tuple[CurationStep, ...]
-    balance: tuple[BalanceRecord, ...]
-    excluded: tuple[Exclusion, ...]
-    splits: tuple[tuple[Role, str, QuestionTable, dict[str, int]], ...]
-    """(role, source, questions, counts of what was left out)"""
-
-    def write(
-        self, folder: Path, inputs: str, data: DataConfig, seed: int, progress: Progress
-    ) -> SnapshotManifest:
-        """Write the files, the manifest last, and remove what an earlier snapshot left."""
-        splits = []
-        with progress.task("writing", sum(len(split[2]) for split in self.splits)) as task:
-            for split in self.splits:
-                splits.append(_written(folder, *split))
-                task.advance(splits[-1].description.n)
-        lines = "".join(f"{e.model_dump_json(exclude_none=True)}\n" for e in self.excluded)
-        manifest = SnapshotManifest(
-            inputs=inputs,
-            hash=snapshot_hash(splits),
-            seed=seed,
-            config=data,
-            sources=self.sources,
-            overlap=self.separated.counts,
-            examples=self.separated.examples,
-            clusters=self.clusters,
-            curation=self.curation,
-            balance=self.balance,
-            splits=tuple(splits),
-            excluded_hash=hashlib.sha256(lines.encode()).hexdigest(),
-            provenance=provenance(),
-        )
-        (folder / MANIFEST).unlink(missing_ok=True)  # from here on the old one is not whole
-        write_text(folder / EXCLUDED, lines)
-        write_text(folder / DATASHEET, datasheet(manifest))
-        write_record(folder / MANIFEST, manifest)
-        current = {split.file for split in splits}
-        for path in folder.iterdir():
-            if _SPLIT_FILE.fullmatch(path.name) and path.name not in current:
-                path.unlink()
-        return manifest
-
-
-def _sources(data: DataConfig) -> list[_Source]:
-    """Name the sources, train first.
-
-    Raises:
-        DataError: Two evaluated splits are the same, or a source is not there.
-    """
-    names = [str(parse_ref(source)) for source in data.evaluate]
-    if len(set(names)) < len(names):
-        raise DataError(f"an evaluated split is named twice: {', '.join(names)}")
-    found = []
-    for source in (data.train, *data.evaluate):
-        ref = parse_ref(source)
-        given = data.mappings.get(source, data.columns)
-        found.append(_Source(ref, columns_of(ref, given), identity(ref)))
-    return found
-
-
-def _inputs(data: DataConfig, seed: int, sources: Iterable[_Source]) -> str:
+def _inputs(data: DataConfig, seed: int, sources: Iterable[Source]) -> str:
     """Hash everything that determines a snapshot."""
     references = [
         hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
@@ -273,84 +183,40 @@ def _working_in(folder: Path) -> Iterator[Path]:
             folder.rmdir()
 
 
-def _build(
-    data: DataConfig, seed: int, sources: list[_Source], work: Path, progress: Progress
-) -> _Built:
-    cleaned = [
-        clean_source(source.ref, source.columns, progress, work / f"{number}.arrow")
-        for number, source in enumerate(sources)
-    ]
-    (name, *evaluated_names), (train, *evaluated) = [str(s.ref) for s in sources], cleaned
-    separated = separate(
-        Part(name, train.questions),
-        [Part(n, c.questions) for n, c in zip(evaluated_names, evaluated, strict=True)],
-        near=data.overlap.near,
-        within=data.overlap.within_train == "remove",
-        progress=progress,
-    )
-    if not len(separated.kept):
-        reasons = Counter(exclusion.reason for exclusion in separated.excluded)
-        raise EmptySplitError(
-            f"{name}: no question is left to train on: "
-            + ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common()),
-            expected="questions that are not evaluated",
-            fix="train and evaluate on different splits",
-        )
-    kept = train.questions.take(separated.kept)
-    clusters = clusters_of(separated.alike, kept.texts("group"))
-    sizes: dict[Role, int] = {
-        "validation": data.validation_size,
-        "calibration": data.calibration_size,
-    }
-    rest, parts = cut(kept, clusters, {k: n for k, n in sizes.items() if n}, seed, name)
-    pool, curation, curated = curate(kept.take(rest), data.curation, seed, name)
-    drawn = draw(pool, data, seed, name)
-    excluded = [*_by_contract(name, train), *separated.excluded, *curated]
-    counts = dict(Counter(exclusion.reason for exclusion in excluded).most_common())
-    for role, places in parts.items():
-        counts[f"cut off for {role}"] = len(places)
-    if drawn.left:
-        counts[NOT_DRAWN] = drawn.left
-    splits: list[tuple[Role, str, QuestionTable, dict[str, int]]] = [
-        ("train", name, drawn.questions, counts)
-    ]
-    splits += [(role, f"{name}#{role}", kept.take(places), {}) for role, places in parts.items()]
-    lots = None if data.sample == "first" else seed
-    for source, part in zip(evaluated_names, evaluated, strict=True):
-        size = data.evaluate_size
-        chosen = part.questions if size is None else sized(part.questions, size, source, lots)
-        left = len(part.questions) - len(chosen)
-        out = part.reasons | ({NOT_DRAWN: left} if left else {})
-        splits.append(("evaluated", source, chosen, out))
-        excluded += _by_contract(source, part)
-    return _Built(
-        sources=tuple(_record(s, c, data) for s, c in zip(sources, cleaned, strict=True)),
-        separated=separated,
-        clusters=int(clusters.max()) + 1,
-        curation=curation,
-        balance=drawn.balance,
-        excluded=tuple(excluded),
+def _write(
+    built: Built, folder: Path, inputs: str, data: DataConfig, seed: int, progress: Progress
+) -> SnapshotManifest:
+    """Write the files, the manifest last, and remove what an earlier snapshot left."""
+    splits = []
+    with progress.task("writing", sum(len(split[2]) for split in built.splits)) as task:
+        for split in built.splits:
+            splits.append(_written(folder, *split))
+            task.advance(splits[-1].description.n)
+    lines = "".join(f"{e.model_dump_json(exclude_none=True)}\n" for e in built.excluded)
+    manifest = SnapshotManifest(
+        inputs=inputs,
+        hash=snapshot_hash(splits),
+        seed=seed,
+        config=data,
+        sources=built.sources,
+        overlap=built.separated.counts,
+        examples=built.separated.examples,
+        clusters=built.clusters,
+        curation=built.curation,
+        balance=built.balance,
         splits=tuple(splits),
+        excluded_hash=hashlib.sha256(lines.encode()).hexdigest(),
+        provenance=provenance(),
     )
-
-
-def _by_contract(source: str, cleaned: Cleaned) -> list[Exclusion]:
-    return [Exclusion(source=source, id=name, reason=why) for name, why in cleaned.excluded]
-
-
-def _record(source: _Source, cleaned: Cleaned, data: DataConfig) -> SourceRecord:
-    return SourceRecord(
-        source=str(source.ref),
-        fingerprint=source.identity.fingerprint,
-        revision=source.identity.revision,
-        licence=source.identity.licence or data.licence or None,
-        columns=source.columns,
-        answer_base=cleaned.answer_base,
-        rows=cleaned.rows,
-        usable=len(cleaned.questions),
-        excluded=cleaned.reasons,
-        normalised=cleaned.normalised,
-    )
+    (folder / MANIFEST).unlink(missing_ok=True)  # from here on the old one is not whole
+    write_text(folder / EXCLUDED, lines)
+    write_text(folder / DATASHEET, datasheet(manifest))
+    write_record(folder / MANIFEST, manifest)
+    current = {split.file for split in splits}
+    for path in folder.iterdir():
+        if _SPLIT_FILE.fullmatch(path.name) and path.name not in current:
+            path.unlink()
+    return manifest
 
 
 def _written(

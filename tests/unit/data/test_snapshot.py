@@ -393,7 +393,7 @@ def test_two_files_of_one_name_are_written_beside_each_other(tmp_path: Path) -> 
 def test_what_is_valid_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small(tmp_path)
     first = made(config, tmp_path / "data")
-    monkeypatch.setattr(module, "_build", None)  # would fail if it were called
+    monkeypatch.setattr(module, "build", None)  # would fail if it were called
     assert made(config, tmp_path / "data").manifest == first.manifest
 
 

@@ -1,0 +1,157 @@
+"""What is done to data, step by step, in a scratch folder: the making of a snapshot.
+
+clean -> take overlap out of train -> cut validation and calibration -> curate -> draw
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from medtune.core.errors import DataError, EmptySplitError
+from medtune.core.experiment import ColumnMapping, DataConfig
+from medtune.core.manifest import BalanceRecord, CurationStep, Exclusion, Role, SourceRecord
+from medtune.core.progress import Progress
+from medtune.data.balance import draw
+from medtune.data.clean import Cleaned
+from medtune.data.curate import curate
+from medtune.data.load import clean_source, identity, sized
+from medtune.data.separate import Part, Separated, separate
+from medtune.data.sources import DataRef, Identity, columns_of, parse_ref
+from medtune.data.split import clusters_of, cut
+from medtune.data.table import QuestionTable
+
+NOT_DRAWN = "not drawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source of an experiment."""
+
+    ref: DataRef
+    columns: ColumnMapping
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A snapshot that is not written yet."""
+
+    sources: tuple[SourceRecord, ...]
+    separated: Separated
+    clusters: int
+    curation: tuple[CurationStep, ...]
+    balance: tuple[BalanceRecord, ...]
+    excluded: tuple[Exclusion, ...]
+    splits: tuple[tuple[Role, str, QuestionTable, dict[str, int]], ...]
+    """(role, source, questions, counts of what was left out)"""
+
+
+def sources_of(data: DataConfig) -> list[Source]:
+    """Name the sources, train first.
+
+    Raises:
+        DataError: Two evaluated splits are the same, or a source is not there.
+    """
+    names = [str(parse_ref(source)) for source in data.evaluate]
+    if len(set(names)) < len(names):
+        raise DataError(f"an evaluated split is named twice: {', '.join(names)}")
+    found = []
+    for source in (data.train, *data.evaluate):
+        ref = parse_ref(source)
+        given = data.mappings.get(source, data.columns)
+        found.append(Source(ref, columns_of(ref, given), identity(ref)))
+    return found
+
+
+def build(
+    data: DataConfig, seed: int, sources: list[Source], work: Path, progress: Progress
+) -> Built:
+    """Go through all steps.
+
+    Args:
+        data: Which questions, and what is done to them.
+        seed: Of all lots.
+        sources: Train first, as `sources_of` lists them.
+        work: Scratch folder; the questions live in it while they are needed.
+        progress: Where to report.
+
+    Raises:
+        DataError: A source cannot be used, or nothing is left to train on.
+    """
+    cleaned = [
+        clean_source(source.ref, source.columns, progress, work / f"{number}.arrow")
+        for number, source in enumerate(sources)
+    ]
+    (name, *evaluated_names), (train, *evaluated) = [str(s.ref) for s in sources], cleaned
+    separated = separate(
+        Part(name, train.questions),
+        [Part(n, c.questions) for n, c in zip(evaluated_names, evaluated, strict=True)],
+        near=data.overlap.near,
+        within=data.overlap.within_train == "remove",
+        progress=progress,
+    )
+    if not len(separated.kept):
+        reasons = Counter(exclusion.reason for exclusion in separated.excluded)
+        raise EmptySplitError(
+            f"{name}: no question is left to train on: "
+            + ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common()),
+            expected="questions that are not evaluated",
+            fix="train and evaluate on different splits",
+        )
+    kept = train.questions.take(separated.kept)
+    clusters = clusters_of(separated.alike, kept.texts("group"))
+    sizes: dict[Role, int] = {
+        "validation": data.validation_size,
+        "calibration": data.calibration_size,
+    }
+    rest, parts = cut(kept, clusters, {k: n for k, n in sizes.items() if n}, seed, name)
+    pool, curation, curated = curate(kept.take(rest), data.curation, seed, name)
+    drawn = draw(pool, data, seed, name)
+    excluded = [*_by_contract(name, train), *separated.excluded, *curated]
+    counts = dict(Counter(exclusion.reason for exclusion in excluded).most_common())
+    for role, places in parts.items():
+        counts[f"cut off for {role}"] = len(places)
+    if drawn.left:
+        counts[NOT_DRAWN] = drawn.left
+    splits: list[tuple[Role, str, QuestionTable, dict[str, int]]] = [
+        ("train", name, drawn.questions, counts)
+    ]
+    splits += [(role, f"{name}#{role}", kept.take(places), {}) for role, places in parts.items()]
+    lots = None if data.sample == "first" else seed
+    for source, part in zip(evaluated_names, evaluated, strict=True):
+        size = data.evaluate_size
+        chosen = part.questions if size is None else sized(part.questions, size, source, lots)
+        left = len(part.questions) - len(chosen)
+        out = part.reasons | ({NOT_DRAWN: left} if left else {})
+        splits.append(("evaluated", source, chosen, out))
+        excluded += _by_contract(source, part)
+    return Built(
+        sources=tuple(_record(s, c, data) for s, c in zip(sources, cleaned, strict=True)),
+        separated=separated,
+        clusters=int(clusters.max()) + 1,
+        curation=curation,
+        balance=drawn.balance,
+        excluded=tuple(excluded),
+        splits=tuple(splits),
+    )
+
+
+def _by_contract(source: str, cleaned: Cleaned) -> list[Exclusion]:
+    return [Exclusion(source=source, id=name, reason=why) for name, why in cleaned.excluded]
+
+
+def _record(source: Source, cleaned: Cleaned, data: DataConfig) -> SourceRecord:
+    return SourceRecord(
+        source=str(source.ref),
+        fingerprint=source.identity.fingerprint,
+        revision=source.identity.revision,
+        licence=source.identity.licence or data.licence or None,
+        columns=source.columns,
+        answer_base=cleaned.answer_base,
+        rows=cleaned.rows,
+        usable=len(cleaned.questions),
+        excluded=cleaned.reasons,
+        normalised=cleaned.normalised,
+    )
