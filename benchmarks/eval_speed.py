@@ -16,8 +16,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from medtune.analysis.examine import Exam, examine
-from medtune.answers.parse import parse
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import examine
+from medtune.answers.parse import STRICT
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import installed_version, provenance
@@ -82,8 +83,8 @@ def time_medtune(model: LocalModel, split: Split, method: Method) -> float:
     """Return questions/s of one examination."""
     exam = Exam(split.questions, split.description, STYLE, method, "byte")
     warm = dataclasses.replace(exam, questions=split.questions[:WARM])
-    examine(model, warm, "base", parse, Silent())
-    record, _ = examine(model, exam, "base", parse, Silent())
+    examine(model, warm, "base", STRICT, Silent())
+    record, _ = examine(model, exam, "base", STRICT, Silent())
     return record.questions_per_s
 
 

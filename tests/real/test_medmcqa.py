@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from medtune.analysis.examine import Exam, examine
-from medtune.answers.parse import parse
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import examine
+from medtune.answers.parse import STRICT, parse
 from medtune.core.errors import EmptySplitError
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle
@@ -30,7 +31,7 @@ def test_validation_is_read_whole(real_data: Path) -> None:
 def test_always_answering_a_scores_32_per_cent(real_data: Path) -> None:
     split = load_split(f"file:{real_data}/medmcqa_validation.parquet")
     exam = Exam(split.questions, split.description, PromptStyle(), "letter", "sum")
-    record, predictions = examine(FakeModel("constant", {}), exam, "A", parse, Silent())
+    record, predictions = examine(FakeModel("constant", {}), exam, "A", STRICT, Silent())
     assert record.accuracy.value == pytest.approx(0.322, abs=0.002)
     assert record.majority_letter == "A"
     assert record.majority.value == record.accuracy.value
@@ -85,6 +86,6 @@ def test_the_strict_parser_reads_the_right_four(real_data: Path) -> None:
 def test_the_embedded_model_is_near_chance_in_letters(model: LocalModel, real_data: Path) -> None:
     split = load_split(f"file:{real_data}/medmcqa_validation.parquet", size=120)
     exam = Exam(split.questions, split.description, PromptStyle(), "letter", "sum")
-    record, _ = examine(model, exam, "base", parse, Silent())
+    record, _ = examine(model, exam, "base", STRICT, Silent())
     assert record.accuracy.low < 0.322 < record.accuracy.high + 0.1
     assert record.counts.unparsed == 0

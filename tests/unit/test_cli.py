@@ -222,7 +222,7 @@ def test_evaluate_hands_everything_on(
 
     def recipe(options: evaluate_recipe.EvaluateOptions, folder: Path, progress: object) -> None:
         seen.append(options)
-        assert folder == Path("runs/eval/fake-oracle-starter-recall-cloze")
+        assert folder == Path("runs/eval/fake-oracle-starter-recall-cloze-3-shot")
         raise CheckFailed("enough")
 
     monkeypatch.setattr(evaluate_recipe, "evaluate", recipe)
@@ -238,7 +238,7 @@ def test_evaluate_hands_everything_on(
         "starter:recall",
         "cloze",
     )
-    assert (options.limit, options.shots, options.shots_from) == (7, 3, "starter")
+    assert (options.limit, options.settings.shots, options.shots_from) == (7, 3, "starter")
     assert (options.settings.normalization, options.settings.max_new_tokens) == ("token", 9)
     assert (options.dtype, options.batch, options.form) == ("float32", 5, "text")
 

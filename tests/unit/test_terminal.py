@@ -5,8 +5,9 @@ import re
 import pytest
 
 from medtune.analysis.compare import compare
-from medtune.analysis.examine import Exam, examine
-from medtune.answers.parse import parse
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import examine
+from medtune.answers.parse import STRICT
 from medtune.core.experiment import ColumnMapping
 from medtune.core.intervals import wilson
 from medtune.core.manifest import (
@@ -47,7 +48,7 @@ def evaluation(kind: str, source: str = "starter:recall", method: Method = "lett
     model = FakeModel(kind, {q.id: q.answer_text for q in QUESTIONS})
     data = SplitDescription(source=source, n=30, excluded={}, hash="h")
     exam = Exam(QUESTIONS, data, PromptStyle(), method, "byte")
-    return examine(model, exam, f"fake:{kind}", parse, Silent())
+    return examine(model, exam, f"fake:{kind}", STRICT, Silent())
 
 
 def flat(text: str) -> str:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from medtune.core.errors import PredictionsError
+from medtune.core.findings import ReliabilityBin
 from medtune.core.intervals import wilson
-from medtune.core.records import Prediction, Proportion
+from medtune.core.records import Prediction
 
 Floats = NDArray[np.float64]
 BINS = 10
@@ -82,17 +83,7 @@ class Scored:
         return Scored(weights / weights.sum(axis=1, keepdims=True), self.answers, self.options)
 
 
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """Questions of like confidence."""
-
-    confidence: float
-    """Their mean confidence."""
-    accuracy: Proportion
-    """How often the model was right on them."""
-
-
-def reliability(scored: Scored, bins: int = BINS) -> list[Bin]:
+def reliability(scored: Scored, bins: int = BINS) -> list[ReliabilityBin]:
     """Group questions by confidence into bins of equal size.
 
     Equal mass, not equal width: no bin is empty, and none rests on three questions (Nguyen and
@@ -100,7 +91,10 @@ def reliability(scored: Scored, bins: int = BINS) -> list[Bin]:
     """
     order = np.argsort(scored.confidence, kind="stable")
     return [
-        Bin(float(scored.confidence[some].mean()), wilson(int(scored.right[some].sum()), len(some)))
+        ReliabilityBin(
+            confidence=float(scored.confidence[some].mean()),
+            accuracy=wilson(int(scored.right[some].sum()), len(some)),
+        )
         for some in np.array_split(order, min(bins, len(scored)))
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.stats import binomtest, norm
@@ -31,7 +31,7 @@ def compare(
         PredictionsError: They are not of the same questions, or not of the same method.
     """
     (record_a, predictions_a), (record_b, predictions_b) = a, b
-    right_a, right_b = _paired(record_a, predictions_a, record_b, predictions_b)
+    right_a, right_b = paired_outcomes(record_a, predictions_a, record_b, predictions_b)
     n = len(right_a)
     both = sum(x and y for x, y in zip(right_a, right_b, strict=True))
     only_a = sum(right_a) - both
@@ -56,9 +56,23 @@ def compare(
         difference_low=low,
         difference_high=high,
         p_value=p_value,
+        differs=tuple(differences(record_a, record_b)),
         minimum_detectable=floor,
         verdict=verdict(record_a.label, record_b.label, difference, low, high, p_value, floor, n),
     )
+
+
+def differences(a: EvaluationRecord, b: EvaluationRecord) -> list[str]:
+    """List in what two examinations differ beside the model."""
+    aspects: dict[str, Callable[[EvaluationRecord], object]] = {
+        "prompt": lambda e: e.prompt_hash,
+        "orders of the options": lambda e: e.orders,
+        "worked examples": lambda e: (e.shots, e.shots_by),
+        "constraint on the answers": lambda e: e.constrained,
+        "version of the parser": lambda e: e.parser,
+        "arithmetic": lambda e: e.model.dtype,
+    }
+    return [name for name, of in aspects.items() if of(a) != of(b)]
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> float:
@@ -117,13 +131,27 @@ def _p(value: float) -> str:
     return "< 0.0001" if value < 0.0001 else f"= {value:.4f}"
 
 
-def _paired(
+def paired_outcomes(
     record_a: EvaluationRecord,
     predictions_a: Sequence[Prediction],
     record_b: EvaluationRecord,
     predictions_b: Sequence[Prediction],
 ) -> tuple[list[bool], list[bool]]:
-    """Line up outcomes by question."""
+    """Line up outcomes by question.
+
+    Returns:
+        Whether a and b were right, `[question]`, in a's order.
+
+    Raises:
+        PredictionsError: They are not of the same questions, or not of the same method.
+    """
+    if record_a.variant != record_b.variant:
+        raise PredictionsError(
+            f"{record_a.label} was asked {record_a.variant} questions, "
+            f"{record_b.label} {record_b.variant} ones",
+            expected="the same questions for both",
+            fix="see what a change of the questions does with `medtune study robustness`",
+        )
     if record_a.method != record_b.method:
         raise PredictionsError(
             f"{record_a.label} was examined by {record_a.method}, "

@@ -3,96 +3,60 @@
 from __future__ import annotations
 
 import math
+import random
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
+from medtune.analysis.ask import Prior, ask, option_logs, rotated_scores
+from medtune.analysis.exam import Exam
+from medtune.analysis.pride import estimate_prior
+from medtune.analysis.variants import varied
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.folder import valid_record
 from medtune.core.intervals import wilson
-from medtune.core.ledger import RECORD, read_evaluation, write_evaluation
-from medtune.core.model import (
-    AnswerModel,
-    ContinuationScore,
-    Decoding,
-    GenerateRequest,
-    ScoreRequest,
-)
+from medtune.core.ledger import RECORD, Draft, read_evaluation, write_evaluation
+from medtune.core.model import AnswerModel
 from medtune.core.progress import Progress
-from medtune.core.prompt import Form, PromptStyle, fingerprint, form_of
+from medtune.core.prompt import fingerprint
 from medtune.core.provenance import provenance
+from medtune.core.reading import Parser
 from medtune.core.records import (
     LETTERS,
     Counts,
     EvaluationRecord,
-    Method,
-    Normalization,
     Outcome,
     Prediction,
+    Proportion,
     Question,
-    SplitDescription,
-    content_hash,
 )
 
 CHUNK = 256
 """Questions between two movements of the progress bar; batches are cut within a chunk."""
+PRIOR_SHARE = 0.05
+"""Of the questions, for PriDe's prior: the paper finds 2-5 % enough."""
+PRIOR_LEAST = 20
 
 
-class ReadAnswer(Protocol):
-    """How a parser's reading looks from here."""
+@dataclass(frozen=True)
+class Sitting:
+    """What an examination brought beside its predictions."""
 
-    @property
-    def chosen(self) -> int | None: ...  # noqa: D102
-
-    @property
-    def reason(self) -> str: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class Exam:
-    """How one examination is held."""
-
-    questions: Sequence[Question]
-    data: SplitDescription
-    style: PromptStyle
-    method: Method
-    normalization: Normalization
-    shots: Sequence[Question] = ()
-    target: Form = "text"
-    """Form in which free answers are asked for."""
-    max_new_tokens: int = 50
-
-    @property
-    def compared(self) -> Normalization | None:
-        """How continuations are compared: letters are one token each, texts have no scores."""
-        if self.method == "generate":
-            return None
-        return "sum" if self.method == "letter" else self.normalization
-
-    def inputs(self, model: AnswerModel) -> str:
-        """Hash everything that determines the result."""
-        return content_hash(
-            [
-                model.describe().model_dump(mode="json"),
-                self.data.hash,
-                fingerprint(self.style, model.render),
-                self.method,
-                self.compared,
-                [shot.model_dump(mode="json") for shot in self.shots],
-                [self.target, self.max_new_tokens] if self.method == "generate" else None,
-            ]
-        )
+    duration_s: float
+    resumed_at: int = 0
+    prior: Prior = field(default_factory=dict)
+    options_only: Proportion | None = None
 
 
 def examine(
     model: AnswerModel,
     exam: Exam,
     label: str,
-    read: Callable[[str, Sequence[str]], ReadAnswer],
+    parser: Parser,
     progress: Progress,
+    draft: Draft | None = None,
 ) -> tuple[EvaluationRecord, list[Prediction]]:
     """Examine a model.
 
@@ -100,39 +64,45 @@ def examine(
         model: Any model.
         exam: Questions and method.
         label: Short name for tables.
-        read: Parser for free answers: (text, options) -> reading.
+        parser: For free answers.
         progress: Where to report.
+        draft: Where predictions are kept as they come; the exam goes on behind what it holds.
 
     Raises:
         DataError: A question has no label.
+        ModelError: The model fails; what it answered before is in the draft.
     """
     if unlabelled := sum(q.answer is None for q in exam.questions):
         raise DataError(
             f"{exam.data.source}: {unlabelled} questions have no label",
             fix="examine on a split whose answers are released",
         )
-    predictions: list[Prediction] = []
+    predictions = draft.read([q.id for q in exam.questions]) if draft else []
+    kept = len(predictions)
+    if kept:
+        progress.say(f"{label}: goes on behind the {kept} questions that were answered before")
     start = time.perf_counter()
     # A file's folder would push the bar off the line.
     name = f"{label} · {exam.data.source.rpartition('/')[2]} · {exam.method}"
-    with progress.task(name, len(exam.questions)) as bar:
-        for at in range(0, len(exam.questions), CHUNK):
-            chunk = exam.questions[at : at + CHUNK]
-            if exam.method == "generate":
-                predictions += _generate(model, exam, chunk, read)
-            else:
-                predictions += _score(model, exam, chunk)
-            elapsed = time.perf_counter() - start
-            bar.advance(len(chunk), speed=f"{len(predictions) / elapsed:.1f} questions/s")
+    prior = _prior(model, exam) if exam.orders == "pride" else {}
+    with progress.task(name, len(exam.questions), done=kept) as bar:
+        for at in range(kept, len(exam.questions), CHUNK):
+            answered = ask(model, exam, exam.questions[at : at + CHUNK], parser, prior)
+            if draft:
+                draft.add(answered)
+            predictions += answered
+            rate = (len(predictions) - kept) / (time.perf_counter() - start)
+            bar.advance(len(answered), speed=f"{rate:.1f} questions/s")
     duration = time.perf_counter() - start
-    return summarize(model, exam, label, predictions, duration), predictions
+    sitting = Sitting(duration, kept, prior, _options_only(model, exam, parser, progress))
+    return summarize(model, exam, label, parser, predictions, sitting), predictions
 
 
 def examined(
     model: AnswerModel,
     exam: Exam,
     label: str,
-    read: Callable[[str, Sequence[str]], ReadAnswer],
+    parser: Parser,
     folder: Path,
     progress: Progress,
 ) -> tuple[EvaluationRecord, list[Prediction]]:
@@ -140,9 +110,11 @@ def examined(
 
     Raises:
         DataError: A question has no label.
+        ModelError: The model fails; the same call goes on behind the last question answered.
         FolderError: The folder cannot be written.
     """
-    if valid_record(folder / RECORD, EvaluationRecord, exam.inputs(model)):
+    inputs = exam.inputs(model, parser.version)
+    if valid_record(folder / RECORD, EvaluationRecord, inputs):
         try:
             found = read_evaluation(folder)
         except PredictionsError as error:
@@ -150,8 +122,10 @@ def examined(
         else:
             progress.say(f"{folder.name}: still valid")
             return found
-    record, predictions = examine(model, exam, label, read, progress)
+    draft = Draft(folder, inputs)
+    record, predictions = examine(model, exam, label, parser, progress, draft)
     write_evaluation(folder, record, predictions)
+    draft.discard()
     return record, predictions
 
 
@@ -159,8 +133,9 @@ def summarize(
     model: AnswerModel,
     exam: Exam,
     label: str,
+    parser: Parser,
     predictions: Sequence[Prediction],
-    duration_s: float,
+    sitting: Sitting,
 ) -> EvaluationRecord:
     """Count outcomes and put an interval on every proportion."""
     counts = count(predictions)
@@ -171,13 +146,19 @@ def summarize(
     ended = [p.stopped for p in predictions if p.stopped is not None]
     description = model.describe()
     return EvaluationRecord(
-        inputs=exam.inputs(model),
+        inputs=exam.inputs(model, parser.version),
         label=label,
         model=description,
         data=exam.data,
         prompt_hash=fingerprint(exam.style, model.render),
         method=exam.method,
         normalization=exam.compared,
+        variant=exam.variant,
+        orders=exam.orders,
+        prior=dict(sitting.prior) or None,
+        shots=exam.shots.count,
+        shots_by=exam.shots.by if exam.shots.count else None,
+        constrained=exam.constrained,
         counts=counts,
         accuracy=wilson(counts.correct, counts.n),
         answer_rate=wilson(counts.correct + counts.wrong, counts.n),
@@ -185,11 +166,14 @@ def summarize(
         chance=math.fsum(1 / len(p.options) for p in predictions) / counts.n,
         majority=wilson(most, counts.n),
         majority_letter=letter,
+        options_only=sitting.options_only,
         letters_chosen=dict(sorted(given.items())),
         letters_right=dict(sorted(right.items())),
         mean_mass=math.fsum(masses) / len(masses) if masses else None,
-        duration_s=duration_s,
-        questions_per_s=counts.n / max(duration_s, 1e-9),
+        parser=parser.version if exam.method == "generate" else None,
+        resumed_at=sitting.resumed_at,
+        duration_s=sitting.duration_s,
+        questions_per_s=(counts.n - sitting.resumed_at) / max(sitting.duration_s, 1e-9),
         provenance=provenance(description.device if "cuda" in description.device else None),
     )
 
@@ -206,94 +190,37 @@ def count(predictions: Sequence[Prediction]) -> Counts:
     )
 
 
-def option_probabilities(
-    scores: Sequence[ContinuationScore], normalization: Normalization
-) -> tuple[float, ...]:
-    """Turn continuation scores into probabilities over the options.
-
-    Args:
-        scores: One per option.
-        normalization: sum compares log-probabilities as they are, token and byte their means
-            (lm-evaluation-harness: acc, and acc_norm for byte).
-
-    Returns:
-        Softmax of the compared values; they add up to 1.
-    """
-    sizes = {
-        "sum": [1] * len(scores),
-        "token": [max(1, s.tokens) for s in scores],
-        "byte": [max(1, s.bytes) for s in scores],
-    }[normalization]
-    values = [s.logprob / size for s, size in zip(scores, sizes, strict=True)]
-    top = max(values)
-    weights = [math.exp(value - top) for value in values]
-    return tuple(weight / math.fsum(weights) for weight in weights)
-
-
-def _score(model: AnswerModel, exam: Exam, chunk: Sequence[Question]) -> list[Prediction]:
-    form = form_of(exam.method, exam.target)
-    requests = []
-    for question in chunk:
-        lead, continuations = exam.style.continuations(question, form)
-        messages = exam.style.messages(question, form, exam.shots)
-        requests.append(ScoreRequest(question.id, question.options, messages, lead, continuations))
-    pairs = zip(chunk, model.score(requests), strict=True)
-    return [_scored(question, scores, exam) for question, scores in pairs]
-
-
-def _scored(question: Question, scores: tuple[ContinuationScore, ...], exam: Exam) -> Prediction:
-    assert exam.compared is not None, "free text is not scored"
-    probabilities = option_probabilities(scores, exam.compared)
-    chosen = probabilities.index(max(probabilities))
-    mass = min(1.0, math.fsum(math.exp(s.logprob) for s in scores))
-    return Prediction(
-        id=question.id,
-        subject=question.subject,
-        options=question.options,
-        answer=_key(question),
-        chosen=chosen,
-        outcome=Outcome.CORRECT if chosen == question.answer else Outcome.WRONG,
-        logprobs=tuple(s.logprob for s in scores),
-        tokens=tuple(s.tokens for s in scores),
-        bytes=tuple(s.bytes for s in scores),
-        probabilities=probabilities,
-        mass=mass if exam.method == "letter" else None,
-    )
-
-
-def _generate(
-    model: AnswerModel,
-    exam: Exam,
-    chunk: Sequence[Question],
-    read: Callable[[str, Sequence[str]], ReadAnswer],
-) -> list[Prediction]:
-    requests = [
-        GenerateRequest(q.id, q.options, exam.style.messages(q, exam.target, exam.shots))
-        for q in chunk
-    ]
-    answers = model.generate(requests, Decoding(max_new_tokens=exam.max_new_tokens))
-    predictions = []
-    for question, answer in zip(chunk, answers, strict=True):
-        reading = read(answer.text, question.options)
-        outcome = Outcome.UNPARSED
-        if reading.chosen is not None:
-            outcome = Outcome.CORRECT if reading.chosen == question.answer else Outcome.WRONG
-        predictions.append(
-            Prediction(
-                id=question.id,
-                subject=question.subject,
-                options=question.options,
-                answer=_key(question),
-                chosen=reading.chosen,
-                outcome=outcome,
-                text=answer.text,
-                stopped=answer.stopped,
-                reason=reading.reason,
-            )
+def _prior(model: AnswerModel, exam: Exam) -> Prior:
+    """Estimate PriDe's prior on a small sample of the questions; no key is looked at."""
+    assert exam.compared is not None, "free text has no prior"
+    by_size: dict[int, list[Question]] = defaultdict(list)
+    for question in exam.questions:
+        by_size[len(question.options)].append(question)
+    prior = {}
+    for size, questions in sorted(by_size.items()):
+        wanted = max(PRIOR_LEAST, math.ceil(PRIOR_SHARE * len(questions)))
+        lots = random.Random(f"pride {exam.data.hash}")
+        sample = lots.sample(questions, min(wanted, len(questions)))
+        asked = rotated_scores(model, exam, sample, all_orders=True)
+        prior[size] = estimate_prior(
+            [[option_logs(scores, exam.compared) for scores in rounds] for rounds in asked]
         )
-    return predictions
+    return prior
 
 
-def _key(question: Question) -> int:
-    assert question.answer is not None, "examine refuses unlabelled questions"
-    return question.answer
+def _options_only(
+    model: AnswerModel, exam: Exam, parser: Parser, progress: Progress
+) -> Proportion | None:
+    """Ask some of the questions without their stem: what the options alone give away."""
+    if not exam.options_only or exam.method == "generate":
+        return None
+    step = math.ceil(len(exam.questions) / exam.options_only)
+    blind = varied(exam.questions[::step], "options-only", seed=0)
+    plain = replace(exam, orders="given", variant="options-only", options_only=0)
+    right = 0
+    with progress.task(f"{exam.data.source.rpartition('/')[2]} · options only", len(blind)) as bar:
+        for at in range(0, len(blind), CHUNK):
+            answered = ask(model, plain, blind[at : at + CHUNK], parser, {})
+            right += sum(p.outcome is Outcome.CORRECT for p in answered)
+            bar.advance(len(answered))
+    return wilson(right, len(blind))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
-from medtune.core.records import EvaluationRecord, LossPoint
+from medtune.core.records import EvaluationRecord, LossPoint, Proportion
 
 INK = "#64748b"
-BASE = "#94a3b8"
+BASE = "#7c8ba1"
 TUNED = "#0d9488"
 CHANCE = "#d97706"
 SPLITS = (TUNED, BASE, CHANCE, "#6366f1", "#db2777", "#65a30d")
 """Of the splits of a snapshot, train first."""
 _COLOURS = {"base": BASE, "tuned": TUNED}
+_GROUP = re.compile(r'<g id="[^"]*"')
+_METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
 
 
 def accuracy_figure(evaluations: Sequence[EvaluationRecord]) -> str:
@@ -43,7 +47,15 @@ def accuracy_figure(evaluations: Sequence[EvaluationRecord]) -> str:
     axes.set_xlim(0, 100)
     axes.set_xlabel("accuracy, % (bar: Wilson 95 %;  | chance;  × majority letter)")
     axes.grid(axis="x", color=INK, alpha=0.2)
-    return _svg(figure)
+    return _svg(
+        figure,
+        "Accuracy in per cent. "
+        + "; ".join(
+            f"{label}: {spoken(e.accuracy)}, chance {100 * e.chance:.1f}, "
+            f"majority letter {100 * e.majority.value:.1f}"
+            for label, e in zip(labels, evaluations, strict=True)
+        ),
+    )
 
 
 def loss_figure(losses: Sequence[LossPoint]) -> str:
@@ -62,18 +74,29 @@ def loss_figure(losses: Sequence[LossPoint]) -> str:
     axes.set_ylim(bottom=0)
     axes.grid(color=INK, alpha=0.2)
     axes.legend(frameon=False, labelcolor=INK)
-    return _svg(figure)
+    return _svg(
+        figure,
+        f"Training loss of {len(losses)} steps, from {values[0]:.2f} to {values[-1]:.2f} nats "
+        "per answer token.",
+    )
 
 
-def letters_figure(evaluations: Sequence[EvaluationRecord]) -> str:
-    """Draw how often each letter was given, beside how often it was right."""
+def letters_figure(
+    evaluations: Sequence[EvaluationRecord], colours: Sequence[str] | None = None
+) -> str:
+    """Draw how often each letter was given, beside how often it was right.
+
+    Args:
+        evaluations: On the same questions.
+        colours: Of "right" and the evaluations; by default their labels' own.
+    """
     first = evaluations[0]
     letters = sorted({*first.letters_right, *(c for e in evaluations for c in e.letters_chosen)})
     counts = [first.letters_right, *(e.letters_chosen for e in evaluations)]
     shares = {c: [100 * some.get(c, 0) / first.counts.n for some in counts] for c in letters}
     names = ["right", *(e.label for e in evaluations)]
-    colours = [CHANCE, *(_COLOURS.get(e.label, TUNED) for e in evaluations)]
-    return bars_figure(shares, names, colours)
+    colours = colours or [CHANCE, *(_COLOURS.get(e.label, TUNED) for e in evaluations)]
+    return bars_figure(shares, names, colours, xlabel="letter")
 
 
 def bars_figure(
@@ -82,6 +105,8 @@ def bars_figure(
     colours: Sequence[str] = SPLITS,
     lying: bool = False,
     xlabel: str = "",
+    width: float = 8.6,
+    ylabel: str = "% of questions",
 ) -> str:
     """Draw groups of bars side by side.
 
@@ -91,15 +116,17 @@ def bars_figure(
         colours: Of the series.
         lying: Horizontal bars, for long names of categories.
         xlabel: What the categories are.
+        width: Of the figure, inches.
+        ylabel: What the bars are.
     """
     height = 0.11 * len(names) * len(shares) + 0.14 * len(shares) + 0.9 if lying else 2.6
-    figure, axes = _canvas(8.6, height)
-    width = 0.8 / len(names)
+    figure, axes = _canvas(width, height)
+    thick = 0.8 / len(names)
     for number, name in enumerate(names):
-        places = [i + (number - (len(names) - 1) / 2) * width for i in range(len(shares))]
+        places = [i + (number - (len(names) - 1) / 2) * thick for i in range(len(shares))]
         values = [some[number] for some in shares.values()]
         draw = axes.barh if lying else axes.bar
-        draw(places, values, width * 0.92, color=colours[number % len(colours)], label=name)
+        draw(places, values, thick * 0.92, color=colours[number % len(colours)], label=name)
     if lying:
         axes.set_yticks(range(len(shares)), list(shares))
         axes.invert_yaxis()
@@ -107,7 +134,7 @@ def bars_figure(
     else:
         axes.set_xticks(range(len(shares)), list(shares), fontsize=9 if len(shares) < 9 else 7.5)
         axes.set_xlabel(xlabel)
-    (axes.set_xlabel if lying else axes.set_ylabel)("% of questions")
+    (axes.set_xlabel if lying else axes.set_ylabel)(ylabel)
     axes.grid(axis="x" if lying else "y", color=INK, alpha=0.2)
     # Above the bars, where no name is too long: one column for long names.
     figure.legend(
@@ -117,18 +144,39 @@ def bars_figure(
         ncols=len(names) if sum(map(len, names)) < 90 else 1,
         loc="outside upper right",
     )
-    return _svg(figure)
+    parts = [
+        f"{category}: "
+        + ", ".join(f"{name} {value:.1f}" for name, value in zip(names, values, strict=True))
+        for category, values in shares.items()
+    ]
+    return _svg(figure, f"Bars, {ylabel}. " + "; ".join(parts))
+
+
+def spoken(proportion: Proportion) -> str:
+    """Write a proportion for a screen reader, in per cent."""
+    value, low, high = (100 * x for x in (proportion.value, proportion.low, proportion.high))
+    return f"{value:.1f} ({low:.1f} to {high:.1f})"
 
 
 def _canvas(width: float, height: float) -> tuple[Any, Any]:
+    figure = _blank(width, height)
+    axes = figure.subplots()
+    _dress(axes)
+    return figure, axes
+
+
+def _blank(width: float, height: float) -> Any:
     # The object interface: pyplot would keep every figure in a global list.
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
-    axes = figure.subplots()
     figure.patch.set_alpha(0)
+    return figure
+
+
+def _dress(axes: Any) -> None:
     axes.patch.set_alpha(0)
     axes.tick_params(colors=INK, labelsize=9)
     axes.xaxis.label.set_color(INK)
@@ -136,15 +184,29 @@ def _canvas(width: float, height: float) -> tuple[Any, Any]:
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(INK)
-    return figure, axes
 
 
-def _svg(figure: Any) -> str:
-    out = io.StringIO()
-    # No date and a fixed salt: the same record draws the same bytes.
+def _svg(figure: Any, label: str = "") -> str:
+    """Draw a figure; `label` says to a screen reader what is to be seen."""
     import matplotlib
+    from matplotlib.text import Text
 
-    with matplotlib.rc_context({"svg.hashsalt": "medtune", "svg.fonttype": "none"}):
+    # Names are shown as they are: a dollar sign begins no mathematics.
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    out = io.StringIO()
+    # No date and a fixed salt: the same record draws the same bytes.  The label makes the salt
+    # another one for each figure, for the ids of a page must differ.
+    with matplotlib.rc_context(
+        {
+            "svg.hashsalt": f"medtune {label}",
+            "svg.fonttype": "none",
+            "text.parse_math": False,
+        }
+    ):
         figure.savefig(out, format="svg", metadata={"Date": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]
+    drawn = out.getvalue()
+    # Groups are numbered anew in every figure, and nothing refers to them.
+    drawn = _GROUP.sub("<g", _METADATA.sub("", drawn[drawn.index("<svg") :]))
+    named = f' role="img" aria-label="{escape(label)}"' if label else ""
+    return drawn.replace("<svg", f"<svg{named}", 1)

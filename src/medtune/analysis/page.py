@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from difflib import SequenceMatcher
+from functools import cache
+from hashlib import sha256
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
 from medtune.core.manifest import short_name
-from medtune.core.records import Proportion
+from medtune.core.records import LETTERS, Prediction, Proportion
 
 
 def render(template: str, **values: object) -> str:
     """Render one self-contained page."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("medtune.analysis"),
         autoescape=select_autoescape(),
@@ -24,10 +32,14 @@ def render(template: str, **values: object) -> str:
         "percent": percent,
         "interval": interval,
         "count": count,
+        "signed": signed,
+        "p_value": p_value,
         "marked": marked,
+        "said": said,
+        "anchor": anchor,
         "short": short_name,
     }
-    return environment.get_template(template).render(**values)
+    return environment
 
 
 def percent(value: float) -> str:
@@ -43,6 +55,36 @@ def interval(proportion: Proportion) -> str:
 def count(value: int) -> str:
     """Write a count with its thousands parted."""
     return f"{value:,}"
+
+
+def signed(value: float) -> str:
+    """Write a difference of proportions in points, with its sign."""
+    return f"{100 * value:+.1f}"
+
+
+def p_value(value: float | None) -> str:
+    """Write a p-value; a dash where nothing was tested."""
+    if value is None:
+        return "–"
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def said(prediction: Prediction) -> str:
+    """Write what a model answered: letter, text and probability, or why there is no answer."""
+    if prediction.chosen is None:
+        return f"({prediction.outcome}) {prediction.text or ''}".strip()
+    text = f"{LETTERS[prediction.chosen]}. {prediction.options[prediction.chosen]}"
+    if prediction.probabilities:
+        text += f" ({100 * prediction.probabilities[prediction.chosen]:.0f} %)"
+    return text
+
+
+def anchor(text: str) -> str:
+    """Make an id of a name; two names share one only where they differ in nothing but case."""
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if re.fullmatch(r"[A-Za-z0-9]+( [A-Za-z0-9]+)*", text):
+        return slug
+    return f"{slug}-{sha256(text.encode()).hexdigest()[:6]}".lstrip("-")
 
 
 def marked(text: str, other: str) -> Markup:

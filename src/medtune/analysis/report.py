@@ -8,11 +8,10 @@ from pathlib import Path
 
 from medtune.analysis.data_page import data_section
 from medtune.analysis.figures import accuracy_figure, letters_figure, loss_figure
-from medtune.analysis.page import render
+from medtune.analysis.page import render, said
 from medtune.core.folder import write_text
 from medtune.core.manifest import SnapshotManifest
 from medtune.core.records import (
-    LETTERS,
     EvaluationRecord,
     Outcome,
     Prediction,
@@ -131,21 +130,11 @@ def error_tables(
         rows = tuple(
             WrongAnswer(
                 question=by_id[p.id],
-                base=_said(former[p.id]),
-                tuned=_said(p),
+                base=said(former[p.id]),
+                tuned=said(p),
                 base_right=former[p.id].outcome is Outcome.CORRECT,
             )
             for p in wrong[:SHOWN_ERRORS]
         )
         tables.append(ErrorTable(base.data.source, base.method, len(wrong), rows))
     return tables
-
-
-def _said(prediction: Prediction) -> str:
-    if prediction.chosen is None:
-        return f"({prediction.outcome}) {prediction.text or ''}".strip()
-    letter = LETTERS[prediction.chosen]
-    text = f"{letter}. {prediction.options[prediction.chosen]}"
-    if prediction.probabilities:
-        text += f" ({100 * prediction.probabilities[prediction.chosen]:.0f} %)"
-    return text

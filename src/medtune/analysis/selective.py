@@ -12,6 +12,7 @@ from scipy.stats import beta
 
 from medtune.analysis.calibration import Floats, Scored
 from medtune.core.errors import PredictionsError
+from medtune.core.findings import Threshold
 from medtune.core.intervals import wilson
 from medtune.core.records import Proportion
 
@@ -28,19 +29,6 @@ class RiskCoverage:
     """`[point]`: share of these that are wrong."""
     area: float
     """Mean risk over all coverages (AURC, Geifman and El-Yaniv 2017); lower is better."""
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """A confidence from which on to answer."""
-
-    confidence: float
-    target: float
-    """Risk that is not to be exceeded."""
-    bound: float
-    """Upper bound of the risk at this threshold, at the stated confidence level."""
-    coverage: Proportion
-    """Calibration questions that it answers."""
 
 
 def risk_coverage(scored: Scored) -> RiskCoverage:
@@ -94,7 +82,12 @@ def threshold_for_risk(scored: Scored, target: float, level: float = 0.95) -> Th
         bound = clopper_pearson_upper(int(errors), int(end), level)
         if bound > target:
             break
-        best = Threshold(float(confidence), target, bound, wilson(int(end), len(scored)))
+        best = Threshold(
+            confidence=float(confidence),
+            target=target,
+            bound=bound,
+            coverage=wilson(int(end), len(scored)),
+        )
     return best
 
 

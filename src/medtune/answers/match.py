@@ -25,6 +25,15 @@ _SIGNS = {
     ">": "more than", "≤": "at most", "≥": "at least", "↑": "increased", "↓": "decreased",
 }
 # fmt: on
+# British and American spellings of one word; in longer words only (TOE is not TE).
+_SPELLINGS = (
+    (re.compile(r"(?<=\w)[ao]e|^[ao]e(?=[a-z]{4})"), "e"),
+    (re.compile(r"(?<=\w{3})our(?=$|s$|ed$|ing$|al$|less$)"), "or"),
+    (re.compile(r"([iy])s(?=(?:e|ed|es|er|ing|ation)$)"), r"\1z"),
+    (re.compile(r"(?<=[bt])re$"), "er"),
+    (re.compile(r"sulph"), "sulf"),
+)
+_SHORTEST_WITH_SPELLINGS = 5
 _SHORTEST_FOR_SLIPS = 7
 """Letters; in a shorter word one edit can be another drug, gene or bone (ileum, ilium)."""
 _TOO_NEAR = 3
@@ -32,14 +41,17 @@ _TOO_NEAR = 3
 
 
 def fold(text: str) -> str:
-    """Normalise for comparison: case, accents, punctuation, articles and spacing do not count."""
+    """Normalise for comparison.
+
+    Case, accents, punctuation, articles, spacing and British spelling do not count.
+    """
     plain = unicodedata.normalize("NFKD", text).casefold()
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     # "Burkitt's" and "Burkitts" are one word.
     plain = _POINT.sub(" point ", _MINUS.sub(" minus ", _APOSTROPHE.sub("", plain)))
     for sign, words in _SIGNS.items():
         plain = plain.replace(sign, f" {words} ")
-    return " ".join(_WORD.findall(_ARTICLE.sub("", plain)))
+    return " ".join(_american(word) for word in _WORD.findall(_ARTICLE.sub("", plain)))
 
 
 def spellings(option: str) -> frozenset[str]:
@@ -51,12 +63,9 @@ def spellings(option: str) -> frozenset[str]:
     """
     texts = {option, _BRACKETED.sub("", option)}
     for found in _BRACKETED.finditer(option):
-        short = found[1].strip()
-        before = option[: found.start()].split()
-        count = len(short)
-        words = before[-count:]
-        if count >= 2 and len(words) == count and _initials(words) == short.casefold():
-            texts.add(" ".join([*before[:-count], short]) + option[found.end() :])
+        before, short = option[: found.start()], found[1].strip()
+        if (start := _abbreviated(before, short)) is not None:
+            texts.add(before[:start] + short + option[found.end() :])
     return frozenset(fold(text) for text in texts if fold(text))
 
 
@@ -71,7 +80,7 @@ def named_option(text: str, options: Sequence[str]) -> int | None:
     """
     table = [spellings(option) for option in options]
     folded = [fold(option) for option in options]
-    for said in (fold(text), fold(_LEADING_A.sub("", text))):
+    for said in (fold(text), fold(_LEADING_A.sub("", text)), fold(_explained(text))):
         own = [index for index, name in enumerate(folded) if name == said != ""]
         exact = own or [index for index, names in enumerate(table) if said in names]
         if exact:
@@ -141,5 +150,25 @@ def _stands_alone(name: str, said: str, longer: Sequence[str]) -> bool:
     return f" {name} " in said
 
 
-def _initials(words: Sequence[str]) -> str:
-    return "".join(word[0] for word in words).casefold()
+def _abbreviated(before: str, short: str) -> int | None:
+    """Tell where the words begin that stand before an abbreviation and spell it; None if none."""
+    words = list(_WORD.finditer(before))[-len(short) :]
+    if len(short) < 2 or "".join(w[0][0] for w in words).casefold() != short.casefold():
+        return None
+    return words[0].start()
+
+
+def _explained(text: str) -> str:
+    """Leave out bracketed abbreviations of the words before them."""
+    for found in reversed(list(_BRACKETED.finditer(text))):
+        if _abbreviated(text[: found.start()], found[1].strip()) is not None:
+            text = text[: found.start()] + text[found.end() :]
+    return text
+
+
+def _american(word: str) -> str:
+    if len(word) < _SHORTEST_WITH_SPELLINGS:
+        return word
+    for british, american in _SPELLINGS:
+        word = british.sub(american, word)
+    return word

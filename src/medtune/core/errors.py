@@ -11,6 +11,7 @@ MedtuneError                    exit 2 unless said otherwise
 │   ├── ModelError              a model
 │   │   ├── UnknownModelError   nothing of that name
 │   │   ├── HubError            the Hub cannot be reached, or refuses
+│   │   ├── RemoteError         a server that cannot be reached, refuses, or has no probabilities
 │   │   ├── TemplateError       no chat template, or one that cannot be used
 │   │   └── AdapterError        trained on another base or another prompt, or unreadable
 │   └── PredictionsError        saved predictions that cannot be read or compared
@@ -96,6 +97,20 @@ class UnknownModelError(ModelError):
 
 class HubError(ModelError):
     """The Hub cannot be reached, or refuses."""
+
+
+class RemoteError(ModelError):
+    """A server that cannot be reached, refuses, or gives no log-probabilities.
+
+    Args:
+        status: The HTTP status with which it refused; None for anything else.
+    """
+
+    def __init__(
+        self, found: str, *, expected: str = "", fix: str = "", status: int | None = None
+    ) -> None:
+        super().__init__(found, expected=expected, fix=fix)
+        self.status = status
 
 
 class TemplateError(ModelError):

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from medtune.core.prompt import Form, PromptStyle
-from medtune.core.records import Method, Normalization, Record
+from medtune.core.records import Method, Normalization, Orders, Record, ShotChoice
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -122,6 +122,9 @@ class BalanceConfig(Record):
     weak_from: str = ""
     """By subject: folder of an earlier evaluation; subjects in which that model was worse than
     over all questions count more. "" is off."""
+    weak_by: Literal["mean", "holm"] = "mean"
+    """What makes a subject weak: an accuracy below the mean, or one that is significantly so
+    after Holm's correction, as `medtune analyze` wrote into that folder."""
     repeat: bool = False
     """A group with fewer questions than its share repeats them; else others fill it up."""
     weak_factor: float = Field(default=2.0, ge=1)
@@ -213,9 +216,20 @@ class EvaluationConfig(Record):
     normalization: Normalization = "byte"
     """Cloze: compare summed log-probability, or its mean per token or byte (acc_norm of
     lm-evaluation-harness: it does not depend on how a tokenizer cuts)."""
+    orders: Orders = "given"
+    """Cloze and letter: "cyclic" asks in every cyclic order of the options and takes the mean,
+    which also shows how often the order flips the answer; "pride" estimates the model's
+    preference among positions on 5 % of the questions and takes it out (arXiv 2309.03882)."""
+    options_only: int = Field(default=500, ge=0)
+    """Cloze and letter: ask at most so many questions again without their stem, to see what the
+    options alone give away; 0 leaves this baseline out."""
     shots: int = Field(default=0, ge=0)
-    """Worked examples before each question, the first ones of the train split."""
+    """Worked examples before each question, taken from the train split."""
+    shots_by: ShotChoice = "fixed"
+    """The first ones for all, others at random for each question, or of the same subject."""
     max_new_tokens: int = Field(default=50, gt=0)
+    constrained: bool = False
+    """Generate: let the model write an option and nothing else."""
 
     @model_validator(mode="after")
     def _once(self) -> EvaluationConfig:

@@ -1,17 +1,24 @@
-"""An evaluation on disk: `predictions.jsonl`, one line per question, and `record.json`."""
+"""An evaluation on disk: `predictions.jsonl`, one line per question, and `record.json`.
+
+While an examination is under way its predictions stand in a draft, so that a killed one goes on
+where it stopped.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from medtune.core.errors import PredictionsError
-from medtune.core.folder import read_record, write_record, write_text
+from medtune.core.folder import disk_errors, read_record, write_record, write_text
 from medtune.core.records import EvaluationRecord, Prediction
 
 PREDICTIONS = "predictions.jsonl"
+ANALYSIS = "analysis.json"
+DRAFT = "predictions.draft.jsonl"
 RECORD = "record.json"
 
 
@@ -23,8 +30,7 @@ def write_evaluation(
     Raises:
         FolderError: The folder cannot be written.
     """
-    lines = (prediction.model_dump_json(exclude_defaults=True) for prediction in predictions)
-    write_text(folder / PREDICTIONS, "".join(f"{line}\n" for line in lines))
+    write_text(folder / PREDICTIONS, "".join(map(_line, predictions)))
     write_record(folder / RECORD, record)
 
 
@@ -69,6 +75,52 @@ def read_predictions(path: Path) -> list[Prediction]:
     if not predictions:
         raise PredictionsError(f"{path} is empty", fix="evaluate again")
     return predictions
+
+
+class Draft:
+    """Predictions of an examination that is under way, kept as they come.
+
+    The first line names the examination's inputs; a draft of other inputs is not gone on with.
+    """
+
+    def __init__(self, folder: Path, inputs: str) -> None:
+        self._path = folder / DRAFT
+        self._head = json.dumps({"inputs": inputs})
+
+    def read(self, ids: Sequence[str]) -> list[Prediction]:
+        """Read back what is kept of the first questions, in order; a torn last line is dropped.
+
+        What was kept is written anew, so that what follows begins on a line of its own.
+        """
+        try:
+            head, *lines = self._path.read_text(encoding="utf-8", errors="replace").split("\n")
+        except FileNotFoundError:
+            head, lines = "", []
+        kept: list[Prediction] = []
+        if head == self._head:
+            for expected, line in zip(ids, lines, strict=False):
+                try:
+                    prediction = Prediction.model_validate_json(line)
+                except ValidationError:
+                    break
+                if prediction.id != expected:
+                    break
+                kept.append(prediction)
+        write_text(self._path, "".join([self._head, "\n", *map(_line, kept)]))
+        return kept
+
+    def add(self, predictions: Sequence[Prediction]) -> None:
+        """Keep some more."""
+        with disk_errors(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write("".join(map(_line, predictions)))
+
+    def discard(self) -> None:
+        """Remove the draft: the examination is whole."""
+        self._path.unlink(missing_ok=True)
+
+
+def _line(prediction: Prediction) -> str:
+    return prediction.model_dump_json(exclude_defaults=True) + "\n"
 
 
 def read_lines(path: Path) -> list[str]:

@@ -56,6 +56,8 @@ class GenerateRequest:
     id: str
     options: tuple[str, ...]
     messages: tuple[Message, ...]
+    choices: tuple[str, ...] | None = None
+    """The only answers that may be given, one per option; None leaves the model free."""
 
 
 @dataclass(frozen=True, slots=True)

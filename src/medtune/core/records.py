@@ -16,6 +16,11 @@ LETTERS = string.ascii_uppercase[:MAX_OPTIONS]
 
 Method = Literal["letter", "cloze", "generate"]
 Normalization = Literal["sum", "token", "byte"]
+Orders = Literal["given", "cyclic", "pride"]
+ShotChoice = Literal["fixed", "random", "subject"]
+Variant = Literal[
+    "plain", "options-only", "none-of-the-above", "stem-injection", "option-injection"
+]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -117,15 +122,32 @@ class Outcome(StrEnum):
     ABSTAINED = "abstained"
 
 
+class OrderAnswer(Record):
+    """What a model makes of a question whose options stand in one particular order."""
+
+    order: tuple[int, ...]
+    """Position i shows option order[i]."""
+    chosen: int
+    """Index of the chosen option, by content: as in the prediction, not as displayed."""
+    probabilities: tuple[float, ...]
+    """By content too."""
+
+
 class Prediction(Record):
     """One model's answer to one question under one method."""
 
     id: str
     """The question's id."""
-    subject: str | None
+    stem: str
+    """The question's text, so that an evaluation can be read and adjudicated on its own."""
+    subject: str | None = None
     """The question's subject, copied for breakdowns."""
+    topic: str | None = None
+    """The question's topic, likewise."""
+    group: str | None = None
+    """Questions that share a group are not independent of each other."""
     options: tuple[str, ...]
-    """Options in the order in which the model saw them."""
+    """Options in the order in which the model saw them first."""
     answer: int
     """Index of the right option."""
     chosen: int | None
@@ -139,7 +161,10 @@ class Prediction(Record):
     bytes: tuple[int, ...] | None = None
     """UTF-8 bytes in each option's continuation."""
     probabilities: tuple[float, ...] | None = None
-    """Normalised over the options, after the method's normalisation."""
+    """Normalised over the options, after the method's normalisation; over several orders, their
+    mean by content; under PriDe, without the letters' prior."""
+    orders: tuple[OrderAnswer, ...] | None = None
+    """One per order in which the options were shown; None for the given order alone."""
     mass: Probability | None = None
     """Letter method: probability that the model gives to the letters together."""
     text: str | None = None
@@ -230,6 +255,19 @@ class EvaluationRecord(Record):
     method: Method
     normalization: Normalization | None
     """How continuations are compared; None for free text."""
+    variant: Variant = "plain"
+    """What was done to the questions before they were asked."""
+    orders: Orders = "given"
+    """In which orders the options were shown: as given, in all cyclic ones with the mean taken, or
+    as given with the letters' prior removed (PriDe)."""
+    prior: dict[int, tuple[float, ...]] | None = None
+    """PriDe: estimated probability of each position before reading, by number of options."""
+    shots: int = Field(default=0, ge=0)
+    """Worked examples before each question."""
+    shots_by: ShotChoice | None = None
+    """How they were chosen; None without shots."""
+    constrained: bool = False
+    """Free text: only an option's letter or text could be generated."""
     counts: Counts
     accuracy: Proportion
     """Correct among all, unparsed counted as not correct."""
@@ -242,12 +280,19 @@ class EvaluationRecord(Record):
     majority: Proportion
     """Accuracy of always giving the most frequent right letter of this split."""
     majority_letter: str
+    options_only: Proportion | None = None
+    """Accuracy of the same model on these questions with the stem taken away, on so many of them
+    as its n says; None where it was not measured."""
     letters_chosen: dict[str, int]
     """How often each letter was given."""
     letters_right: dict[str, int]
     """How often each letter was right."""
     mean_mass: Probability | None = None
     """Letter method: mean probability on the letters; low means that they are not bound."""
+    parser: int | None = None
+    """Free text: version of the parser that read the answers."""
+    resumed_at: int = Field(default=0, ge=0)
+    """Questions that an earlier, interrupted invocation had answered; the times are of the rest."""
     duration_s: float
     """Seconds of scoring, loading not counted."""
     questions_per_s: float
@@ -340,6 +385,8 @@ class ComparisonRecord(Record):
     difference_high: float
     p_value: Probability
     """Exact McNemar, two-sided."""
+    differs: tuple[str, ...] = ()
+    """In what the examinations differ beside the model: "prompt", "shots", "orders", ..."""
     minimum_detectable: float
     """Smallest difference found with 80 % power at this n and discordance (two-sided 5 %)."""
     verdict: str

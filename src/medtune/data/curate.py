@@ -17,9 +17,10 @@ from medtune.core.errors import DataError
 from medtune.core.experiment import CurationConfig
 from medtune.core.ledger import read_evaluation
 from medtune.core.manifest import CurationStep, Exclusion
+from medtune.core.negation import asks_exception
 from medtune.core.records import LETTERS, Question
 from medtune.data.draw import lowest
-from medtune.data.fold import asks_exception, fold
+from medtune.data.fold import fold
 from medtune.data.table import QuestionTable
 from medtune.data.text import damaged
 
@@ -113,7 +114,7 @@ def negation(questions: QuestionTable, config: CurationConfig, seed: int) -> Rea
     most = config.negation.max_share
     if most is None:
         return {}
-    negated = [place for place, q in enumerate(questions) if asks_exception(fold(q.stem))]
+    negated = [place for place, q in enumerate(questions) if asks_exception(q.stem)]
     others = len(questions) - len(negated)
     # n / (n + others) <= most, at most all of them
     room = len(negated) if most == 1 else int(most * others / (1 - most) + 1e-9)

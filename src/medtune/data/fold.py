@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
+from medtune.core.negation import asks_exception
 from medtune.core.records import Question
 from medtune.data.tags import without_tags
 
@@ -16,12 +17,6 @@ _FIGURE = re.compile(r"\d\s*[.,]\s*\d|[-−–]\d")
 _POINT = re.compile(r"(?<=\d)\.(?=\d)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _MINUS = re.compile(r"(?<![\w)\]])(?<!\d )[-−–](?=\d)")  # not in "10-12" and "10 -12"
-_NEGATIONS = frozenset(
-    (
-        "except not false least incorrect untrue wrong excluding exclude exception without "
-        "never cannot unlikely inappropriate contraindicated"
-    ).split()
-)
 _NUMBERS = {
     word: str(value)
     for value, word in enumerate(
@@ -75,11 +70,6 @@ def fold(text: str) -> str:
     words = _numbered(_OTHER.sub(" ", plain).split())
     # An option may be nothing but signs.
     return " ".join(map(_spelled, words)) or " ".join(plain.split())
-
-
-def asks_exception(stem: str) -> bool:
-    """Tell whether a folded stem is negated ("except", "not", "false", "least")."""
-    return not _NEGATIONS.isdisjoint(stem.split())
 
 
 def difference(a: str, b: str) -> tuple[list[str], list[str]]:

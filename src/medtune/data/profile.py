@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from statistics import median_low
 
 from medtune.core.manifest import LENGTH_EDGES, UNKNOWN, Profile
+from medtune.core.negation import asks_exception
 from medtune.core.records import Question
-from medtune.data.fold import asks_exception, fold
 
 
 def profile(questions: Iterable[Question]) -> Profile:
@@ -23,7 +23,7 @@ def profile(questions: Iterable[Question]) -> Profile:
         subjects[question.subject or UNKNOWN] += 1
         options[len(question.options)] += 1
         lengths.append(len(question.stem) + sum(map(len, question.options)))
-        negated += asks_exception(fold(question.stem))
+        negated += asks_exception(question.stem)
         explained += question.explanation is not None
         if question.answer is None:
             unlabelled += 1

@@ -15,6 +15,7 @@ from medtune.models.sources import resolve
 
 if TYPE_CHECKING:
     from medtune.models.local import LocalModel
+    from medtune.models.remote import RemoteModel
 
 
 def open_model(
@@ -27,11 +28,11 @@ def open_model(
     attention: str = "sdpa",
     batch: int = 64,
     progress: Progress | None = None,
-) -> LocalModel | FakeModel:
+) -> LocalModel | RemoteModel | FakeModel:
     """Open a model for an examination.
 
     Args:
-        name: embedded:, hub:, path: or fake:.
+        name: embedded:, hub:, path:, remote: or fake:.
         questions: The exam; a fake takes its key from it.
         adapter: Adapter folder to put on top.
         style: The prompt about to be used, checked against the adapter's.
@@ -43,6 +44,14 @@ def open_model(
     Raises:
         ModelError: The model or the adapter cannot be used.
     """
+    if name.startswith("remote:"):
+        if adapter is not None:
+            raise AdapterError(
+                f"{name} takes no adapter", fix="let the server load it, and name it as served"
+            )
+        from medtune.models.remote import RemoteModel
+
+        return RemoteModel.open(name, progress)
     source = resolve(name, progress)
     if source.kind == "fake":
         if adapter is not None:

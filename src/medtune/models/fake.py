@@ -59,7 +59,10 @@ class FakeModel:
         out = []
         for request in requests:
             logits = self._logits(request.id, request.options)
-            text = f"The answer is: {request.options[logits.index(max(logits))]}"
+            best = logits.index(max(logits))
+            text = f"The answer is: {request.options[best]}"
+            if request.choices is not None:
+                text = request.choices[best]
             out.append(Generation(text, len(text.split()), True))
         return out
 

@@ -1,6 +1,7 @@
 """One door for every model name: a name becomes a local folder and the identity of its weights.
 
-`embedded:smollm2-135m` · `hub:ORG/NAME[@REVISION]` · `path:DIR` · `fake:KIND`
+`embedded:smollm2-135m` · `hub:ORG/NAME[@REVISION]` · `path:DIR` · `fake:KIND`.  A model behind a
+server, `remote:URL#MODEL`, has no folder here; it is opened by `models.door` alone.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from medtune.core.errors import HubError, UnknownModelError
+from medtune.core.errors import HubError, ModelError, UnknownModelError
 from medtune.core.progress import Progress
 from medtune.core.records import ModelInfo
 from medtune.models import embedded
 
 FAKES = ("oracle", "constant", "biased", "noisy")
-EXPECTED = f"embedded:{embedded.NAME}, hub:ORG/NAME[@REVISION], path:DIR or fake:{'|'.join(FAKES)}"
+EXPECTED = (
+    f"embedded:{embedded.NAME}, hub:ORG/NAME[@REVISION], path:DIR, remote:URL#MODEL "
+    f"or fake:{'|'.join(FAKES)}"
+)
 SETTINGS = ("*.json", "*.jinja", "*.model", "*.txt")
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 
@@ -35,11 +39,17 @@ class ModelSource:
     """Identity of the weights; see `ModelDescription.fingerprint`."""
 
 
-def resolve(name: str, progress: Progress | None = None) -> ModelSource:
+def resolve(name: str, progress: Progress | None = None, weights: bool = True) -> ModelSource:
     """Find a model, fetching or converting it if need be.
+
+    Args:
+        name: Of the model.
+        progress: Where a long conversion is announced.
+        weights: Off, the Hub is asked for its settings and tokenizer alone.
 
     Raises:
         UnknownModelError: Nothing goes by that name.
+        ModelError: It is behind a server: there is nothing to load or to train.
         HubError: The Hub cannot be reached and the model is not in its cache.
     """
     kind, _, rest = name.partition(":")
@@ -50,13 +60,18 @@ def resolve(name: str, progress: Progress | None = None) -> ModelSource:
     if kind == "path" and rest:
         return ModelSource(name, kind, Path(rest), _folder_fingerprint(Path(rest)))
     if kind == "hub" and rest:
-        folder = _fetch(rest)
+        folder = _fetch(rest, weights)
         # The Hub's cache names a snapshot's folder by its commit.
         return ModelSource(name, kind, folder, folder.name)
+    if kind == "remote":
+        raise ModelError(
+            f"{name} is behind a server: it can be examined, but not loaded here",
+            expected="a model with files on this machine",
+        )
     raise UnknownModelError(f"{name!r} names no model", expected=EXPECTED)
 
 
-def _fetch(rest: str) -> Path:
+def _fetch(rest: str, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -72,7 +87,7 @@ def _fetch(rest: str) -> Path:
             snapshot_download(
                 repository,
                 revision=revision or None,
-                allow_patterns=[*SETTINGS, "*.safetensors"],
+                allow_patterns=[*SETTINGS, *(["*.safetensors"] if weights else [])],
             )
         )
     except HFValidationError as error:

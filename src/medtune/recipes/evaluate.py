@@ -8,16 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medtune.analysis.examine import Exam, examined
-from medtune.answers.parse import parse
-from medtune.core.errors import DataError
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import examined
+from medtune.answers.parse import STRICT
+from medtune.core.errors import DataError, InputError
 from medtune.core.experiment import ColumnMapping, EvaluationConfig
 from medtune.core.folder import locked
 from medtune.core.progress import Progress
 from medtune.core.prompt import Form, PromptStyle
-from medtune.core.records import EvaluationRecord, Method, Question
+from medtune.core.records import EvaluationRecord, Method, Variant
 from medtune.data.load import Split, load_split
 from medtune.data.separate import Part, separate
+from medtune.data.table import QuestionTable
 from medtune.models.card import read_card
 from medtune.models.door import open_model
 
@@ -31,8 +33,8 @@ class EvaluateOptions:
     method: Method
     adapter: Path | None = None
     limit: int | None = None
-    shots: int = 0
     shots_from: str | None = None
+    variant: Variant = "plain"
     columns: ColumnMapping = field(default_factory=ColumnMapping)
     style: PromptStyle | None = None
     """None takes the adapter's own, or the default."""
@@ -50,8 +52,9 @@ def evaluate(options: EvaluateOptions, folder: Path, progress: Progress) -> Eval
     Raises:
         MedtuneError: The model, the data or the folder cannot be used.
     """
+    _check(options)
     split = load_split(options.data, options.columns, options.limit, progress)
-    shots = _shots(options, split, progress)
+    pool = _shot_pool(options, split, progress)
     card = read_card(options.adapter) if options.adapter else None
     style = options.style or (card.style if card else PromptStyle())
     model = open_model(
@@ -63,31 +66,52 @@ def evaluate(options: EvaluateOptions, folder: Path, progress: Progress) -> Eval
         batch=options.batch,
         progress=progress,
     )
-    exam = Exam(
-        questions=split.questions,
-        data=split.description,
-        style=style,
-        method=options.method,
-        normalization=options.settings.normalization,
-        shots=shots,
-        target=options.form or (card.target if card else "letter"),
-        max_new_tokens=options.settings.max_new_tokens,
+    exam = Exam.planned(
+        options.settings,
+        options.method,
+        split.questions,
+        split.description,
+        style,
+        options.form or (card.target if card else "letter"),
+        pool,
     )
+    if options.variant != "plain":
+        exam = exam.on_variant(options.variant)
     label = options.label or ("tuned" if card else options.model)
     with locked(folder):
-        record, _ = examined(model, exam, label, parse, folder, progress)
+        record, _ = examined(model, exam, label, STRICT, folder, progress)
     return record
 
 
-def _shots(options: EvaluateOptions, examined: Split, progress: Progress) -> tuple[Question, ...]:
-    """Take worked examples that are not examined themselves, nor anything like them."""
-    if not options.shots:
-        return ()
-    if options.shots_from is None:
+def _check(options: EvaluateOptions) -> None:
+    settings = options.settings
+    if options.method == "generate" and settings.orders != "given":
+        raise InputError(
+            f"--orders {settings.orders} with free answers, which have no probabilities to average",
+            expected="--method letter or cloze",
+        )
+    if options.variant != "plain" and settings.orders != "given":
+        raise InputError(
+            f"--variant {options.variant} with --orders {settings.orders}",
+            expected="one of the two: a variant may name a letter, which holds in one order only",
+        )
+    if options.method != "generate" and settings.constrained:
+        raise InputError(
+            "--constrained with answers that are scored, not written",
+            expected="--method generate",
+        )
+    if settings.shots and options.shots_from is None:
         raise DataError(
-            f"--shots {options.shots} without --shots-from",
+            f"--shots {settings.shots} without --shots-from",
             expected="a split that is not examined, such as starter:train",
         )
+
+
+def _shot_pool(options: EvaluateOptions, examined: Split, progress: Progress) -> QuestionTable:
+    """Find worked examples that are not examined themselves, nor anything like them."""
+    wanted = options.settings.shots
+    if not wanted or options.shots_from is None:
+        return QuestionTable.of(())
     source = load_split(options.shots_from, options.columns, progress=progress)
     kept = separate(
         Part(options.shots_from, source.questions),
@@ -96,10 +120,10 @@ def _shots(options: EvaluateOptions, examined: Split, progress: Progress) -> tup
         within=False,
         progress=progress,
     ).kept
-    if options.shots > len(kept):
+    if wanted > len(kept):
         raise DataError(
-            f"--shots {options.shots}, but {options.shots_from} has {len(kept)} labelled "
+            f"--shots {wanted}, but {options.shots_from} has {len(kept)} labelled "
             "questions that are not examined themselves",
             fix="ask for fewer shots, or name a larger split with --shots-from",
         )
-    return tuple(source.questions.take(kept[: options.shots]))
+    return source.questions.take(kept)

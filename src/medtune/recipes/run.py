@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from medtune.analysis.compare import compare
-from medtune.analysis.examine import Exam, examined
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import examined
 from medtune.analysis.report import write_report
-from medtune.answers.parse import parse
+from medtune.answers.parse import STRICT
 from medtune.core.config import config_hash, to_toml
 from medtune.core.errors import DataError, ModelError
 from medtune.core.experiment import Experiment
@@ -83,19 +83,17 @@ def _exams(experiment: Experiment, snapshot: Snapshot) -> Iterator[Exam]:
             f"{len(snapshot.train.questions)} questions",
             fix="ask for fewer shots",
         )
-    first = Exam(
-        questions=(),
-        data=snapshot.train.description,
-        style=experiment.prompt,
-        method=settings.methods[0],
-        normalization=settings.normalization,
-        shots=tuple(snapshot.train.questions[: settings.shots]),
-        target=experiment.training.target,
-        max_new_tokens=settings.max_new_tokens,
-    )
     for split in snapshot.evaluated:
         for method in settings.methods:
-            yield replace(first, questions=split.questions, data=split.description, method=method)
+            yield Exam.planned(
+                settings,
+                method,
+                split.questions,
+                split.description,
+                experiment.prompt,
+                experiment.training.target,
+                snapshot.train.questions,
+            )
 
 
 def _load(experiment: Experiment, source: ModelSource) -> LocalModel:
@@ -108,7 +106,7 @@ def _examine(
     results = []
     for exam in exams:
         place = folder / "eval" / f"{label}-{parse_ref(exam.data.source).slug}-{exam.method}"
-        results.append(examined(model, exam, label, parse, place, progress))
+        results.append(examined(model, exam, label, STRICT, place, progress))
     return results
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from medtune.core.records import Proportion
+
 
 def open_console(stderr: bool) -> Console:
     """Open a console; a pipe or a log file has no width of its own and gets a wide one."""
@@ -25,3 +27,8 @@ def plain_table(names: Sequence[str], numbers: Sequence[str] = ()) -> Table:
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     return table
+
+
+def percent(value: Proportion) -> str:
+    """Write a proportion with its interval."""
+    return f"{100 * value.value:.1f} % ({100 * value.low:.1f}-{100 * value.high:.1f})"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from medtune.core.findings import AnalysisRecord
 from medtune.core.manifest import MappingProposal, SnapshotManifest, VerificationRecord
 from medtune.core.records import (
     ComparisonRecord,
@@ -19,8 +21,14 @@ from medtune.core.records import (
     Record,
     RunRecord,
 )
-from medtune.terminal.console import open_console, plain_table
+from medtune.core.review import ReviewRecord, ReviewSample
+from medtune.core.robustness import RobustnessRecord
+from medtune.core.study import SampleSizeRecord
+from medtune.terminal.analysis import show_analysis
+from medtune.terminal.console import open_console, percent, plain_table
 from medtune.terminal.data import show_manifest, show_proposal, show_verification
+from medtune.terminal.review import show_review, show_sample
+from medtune.terminal.study import show_robustness, show_test_size
 
 GIB = 1 << 30
 
@@ -28,44 +36,67 @@ GIB = 1 << 30
 def show(record: Record) -> None:
     """Print a record as a table on stdout."""
     console = open_console(stderr=False)
-    if isinstance(record, RunRecord):
-        console.print(_evaluations(record.evaluations))
-        primary = record.evaluations[0].method
-        for comparison in record.comparisons:
-            if comparison.method == primary:
-                _verdict(console, comparison)
-        console.print(
-            f"{record.name}: {record.duration_s:.0f} s, "
-            f"peak memory {record.peak_memory_bytes / GIB:.2f} GiB"
-        )
-    elif isinstance(record, EvaluationRecord):
-        console.print(_evaluations([record]))
-    elif isinstance(record, ComparisonRecord):
-        console.print(
-            f"{record.split} · {record.method}: {record.a} {_percent(record.accuracy_a)}, "
-            f"{record.b} {_percent(record.accuracy_b)}, n = {record.n}"
-        )
-        console.print(
-            f"both right {record.both}, only {record.a} {record.only_a}, "
-            f"only {record.b} {record.only_b}, neither {record.neither}"
-        )
-        _verdict(console, record)
-    elif isinstance(record, ModelList):
-        console.print(_models(record.models))
-    elif isinstance(record, SnapshotManifest):
-        show_manifest(console, record)
-    elif isinstance(record, MappingProposal):
-        show_proposal(console, record)
-    elif isinstance(record, VerificationRecord):
-        show_verification(console, record)
-    else:
-        console.print(_fields(record))
+    _LOOKS.get(type(record), _show_fields)(console, record)
+
+
+def _show_run(console: Console, record: RunRecord) -> None:
+    console.print(_evaluations(record.evaluations))
+    primary = record.evaluations[0].method
+    for comparison in record.comparisons:
+        if comparison.method == primary:
+            _verdict(console, comparison)
+    console.print(
+        f"{record.name}: {record.duration_s:.0f} s, "
+        f"peak memory {record.peak_memory_bytes / GIB:.2f} GiB"
+    )
+
+
+def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
+    console.print(_evaluations([record]))
+
+
+def _show_comparison(console: Console, record: ComparisonRecord) -> None:
+    console.print(
+        f"{record.split} · {record.method}: {record.a} {percent(record.accuracy_a)}, "
+        f"{record.b} {percent(record.accuracy_b)}, n = {record.n}"
+    )
+    console.print(
+        f"both right {record.both}, only {record.a} {record.only_a}, "
+        f"only {record.b} {record.only_b}, neither {record.neither}"
+    )
+    if record.differs:
+        console.print(f"! the examinations differ in: {', '.join(record.differs)}")
+    _verdict(console, record)
+
+
+def _show_models(console: Console, record: ModelList) -> None:
+    console.print(_models(record.models))
+
+
+def _show_fields(console: Console, record: Record) -> None:
+    console.print(_fields(record))
+
+
+_LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
+    RunRecord: _show_run,
+    EvaluationRecord: _show_evaluation,
+    ComparisonRecord: _show_comparison,
+    AnalysisRecord: show_analysis,
+    RobustnessRecord: show_robustness,
+    SampleSizeRecord: show_test_size,
+    ReviewSample: show_sample,
+    ReviewRecord: show_review,
+    ModelList: _show_models,
+    SnapshotManifest: show_manifest,
+    MappingProposal: show_proposal,
+    VerificationRecord: show_verification,
+}
 
 
 def _evaluations(records: tuple[EvaluationRecord, ...] | list[EvaluationRecord]) -> Table:
     table = plain_table(
         ("questions", "method", "model"),
-        ("correct %", "95 %", "n", "unparsed", "chance", "majority"),
+        ("correct %", "95 %", "n", "unparsed", "chance", "majority", "options only"),
     )
     ordered = sorted(range(len(records)), key=lambda i: (i % max(1, len(records) // 2), i))
     for index in ordered if len(records) > 1 else [0]:
@@ -80,6 +111,7 @@ def _evaluations(records: tuple[EvaluationRecord, ...] | list[EvaluationRecord])
             str(r.counts.unparsed),
             f"{100 * r.chance:.1f}",
             f"{100 * r.majority.value:.1f} ({r.majority_letter})",
+            f"{100 * r.options_only.value:.1f}" if r.options_only else "-",
         )
     return table
 
@@ -116,7 +148,7 @@ def _rows(name: str, value: object) -> Iterator[tuple[str, str]]:
     if value is None:
         return
     if isinstance(value, Proportion):
-        yield name, f"{_percent(value)}, n = {value.n}"
+        yield name, f"{percent(value)}, n = {value.n}"
     elif isinstance(value, Record):
         for inner, part in value:
             yield from _rows(f"{name}.{inner}", part)
@@ -134,7 +166,3 @@ def _rows(name: str, value: object) -> Iterator[tuple[str, str]]:
         yield name, ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
     else:
         yield name, f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _percent(value: Proportion) -> str:
-    return f"{100 * value.value:.1f} % ({100 * value.low:.1f}-{100 * value.high:.1f})"

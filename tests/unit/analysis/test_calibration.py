@@ -26,6 +26,7 @@ def scored(*rows: tuple[list[float], int]) -> Scored:
 def prediction(name: str, probabilities: list[float] | None, answer: int) -> Prediction:
     options = 4 if probabilities is None else len(probabilities)
     return Prediction(
+        stem="Why?",
         id=name,
         subject=None,
         options=tuple(f"o{n}" for n in range(options)),

@@ -15,7 +15,9 @@ from medtune.analysis.compare import (
     minimum_detectable,
     verdict,
 )
-from medtune.analysis.examine import Exam, summarize
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import Sitting, summarize
+from medtune.answers.parse import STRICT
 from medtune.core.errors import PredictionsError
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import (
@@ -36,6 +38,7 @@ def evaluation(
     predictions = []
     for number, correct in enumerate(right):
         prediction = Prediction(
+            stem="Why?",
             id=f"q{number}",
             subject=None,
             options=("Yes", "No"),
@@ -51,7 +54,9 @@ def evaluation(
         method=method,
         normalization="byte",
     )
-    return summarize(FakeModel("noisy", {}), exam, label, predictions, 1.0), predictions
+    return summarize(
+        FakeModel("noisy", {}), exam, label, STRICT, predictions, Sitting(1.0)
+    ), predictions
 
 
 def pair(both: int, only_a: int, only_b: int, neither: int) -> tuple[Evaluation, Evaluation]:

@@ -13,15 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medtune.analysis.examine import (
-    Exam,
-    count,
-    examine,
-    examined,
-    option_probabilities,
-    summarize,
-)
-from medtune.answers.parse import parse
+from medtune.analysis.ask import option_probabilities
+from medtune.analysis.exam import Exam, Shots
+from medtune.analysis.examine import Sitting, count, examine, examined, summarize
+from medtune.answers.parse import STRICT
 from medtune.core.errors import DataError
 from medtune.core.ledger import PREDICTIONS
 from medtune.core.model import (
@@ -68,7 +63,9 @@ def exam(questions: Sequence[Question], method: Method = "letter", **changes: An
 def run(
     kind: str, questions: Sequence[Question], method: Method = "letter", **changes: Any
 ) -> tuple[EvaluationRecord, list[Prediction]]:
-    return examine(fake(kind, questions), exam(questions, method, **changes), kind, parse, Silent())
+    return examine(
+        fake(kind, questions), exam(questions, method, **changes), kind, STRICT, Silent()
+    )
 
 
 def shown(questions: Sequence[Question], order: tuple[int, ...]) -> list[Question]:
@@ -197,7 +194,7 @@ def test_unreadable_free_answers_are_unparsed_and_not_correct(
             return [Generation("", 0, False) for _ in requests]
 
     asked = exam(questions[:4], "generate", max_new_tokens=7)
-    record, predictions = examine(Mute("oracle", {}), asked, "mute", parse, Silent())
+    record, predictions = examine(Mute("oracle", {}), asked, "mute", STRICT, Silent())
     assert record.counts.unparsed == 4
     assert record.accuracy.value == 0.0
     assert record.answer_rate.value == 0.0
@@ -234,21 +231,22 @@ def test_option_probabilities_by_hand(
         ContinuationScore(math.log(1 / 4), tokens=2, bytes=4),
         ContinuationScore(math.log(1 / 4), tokens=1, bytes=2),
     ]
-    assert option_probabilities(scores, normalization) == pytest.approx(expected, abs=1e-7)
+    found = option_probabilities(tuple(scores), normalization)
+    assert found == pytest.approx(expected, abs=1e-7)
 
 
 @pytest.mark.parametrize("normalization", ["sum", "token", "byte"])
 def test_an_empty_continuation_does_not_divide_by_zero(normalization: Normalization) -> None:
-    scores = [ContinuationScore(-1.0, 0, 0), ContinuationScore(-2.0, 1, 1)]
+    scores = (ContinuationScore(-1.0, 0, 0), ContinuationScore(-2.0, 1, 1))
     # softmax(-1, -2) = 1 / (1 + e^-1) = 0.7310586
     assert option_probabilities(scores, normalization)[0] == pytest.approx(0.7310586)
 
 
 @pytest.mark.parametrize("logprob", [-800.0, -1e6, -1e300])
 def test_huge_negative_logprobs_do_not_underflow(logprob: float) -> None:
-    scores = [ContinuationScore(logprob, 1, 1), ContinuationScore(logprob, 1, 1)]
+    scores = (ContinuationScore(logprob, 1, 1), ContinuationScore(logprob, 1, 1))
     assert option_probabilities(scores, "sum") == (0.5, 0.5)
-    far = [ContinuationScore(logprob, 1, 1), ContinuationScore(2 * logprob, 1, 1)]
+    far = (ContinuationScore(logprob, 1, 1), ContinuationScore(2 * logprob, 1, 1))
     assert option_probabilities(far, "sum") == (1.0, 0.0)
 
 
@@ -264,7 +262,7 @@ def test_huge_negative_logprobs_do_not_underflow(logprob: float) -> None:
 def test_option_probabilities_add_up_to_one(
     scores: list[ContinuationScore], normalization: Normalization
 ) -> None:
-    probabilities = option_probabilities(scores, normalization)
+    probabilities = option_probabilities(tuple(scores), normalization)
     assert math.fsum(probabilities) == pytest.approx(1.0)
     assert all(0 <= p <= 1 for p in probabilities)
 
@@ -290,6 +288,7 @@ def test_summarize_counts_every_outcome() -> None:
     outcomes = [Outcome.CORRECT] * 3 + [Outcome.WRONG] * 2 + [Outcome.UNPARSED, Outcome.ABSTAINED]
     predictions = [
         Prediction(
+            stem="Why?",
             id=str(n),
             subject=None,
             options=("Yes", "No"),
@@ -302,7 +301,7 @@ def test_summarize_counts_every_outcome() -> None:
             zip(outcomes, [0.5, 0.25, 0.75, None, None, None, None], strict=True)
         )
     ]
-    record = summarize(FakeModel("noisy", {}), exam([]), "base", predictions, 2.0)
+    record = summarize(FakeModel("noisy", {}), exam([]), "base", STRICT, predictions, Sitting(2.0))
     assert count(predictions) == record.counts
     assert record.counts.model_dump() == {
         "n": 7,
@@ -342,7 +341,7 @@ def test_progress_counts_every_question() -> None:
             seen.append((name, total))
             yield Bar()
 
-    examine(fake("noisy", train), exam(train), "base", parse, Recorder())
+    examine(fake("noisy", train), exam(train), "base", STRICT, Recorder())
     assert seen[0] == ("base · starter:recall · letter", 320)
     assert sum(amount for name, amount in seen if name == "advance") == 320
     assert len(seen) > 2
@@ -362,8 +361,8 @@ def test_an_examination_that_is_still_valid_is_not_held_again(
     questions: tuple[Question, ...], tmp_path: Path
 ) -> None:
     model = Counting("noisy", {})
-    first = examined(model, exam(questions), "base", parse, tmp_path, Silent())
-    again = examined(model, exam(questions), "base", parse, tmp_path, Silent())
+    first = examined(model, exam(questions), "base", STRICT, tmp_path, Silent())
+    again = examined(model, exam(questions), "base", STRICT, tmp_path, Silent())
     assert model.scored == len(questions)
     assert again == first
 
@@ -380,27 +379,27 @@ def test_a_changed_examination_is_held_again(
     questions: tuple[Question, ...], tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     model = Counting("noisy", {})
-    examined(model, exam(questions), "base", parse, tmp_path, Silent())
-    examined(model, replace(exam(questions), **changes), "base", parse, tmp_path, Silent())
+    examined(model, exam(questions), "base", STRICT, tmp_path, Silent())
+    examined(model, replace(exam(questions), **changes), "base", STRICT, tmp_path, Silent())
     assert model.scored == 2 * len(questions)
 
 
 def test_shots_are_part_of_the_inputs(questions: tuple[Question, ...]) -> None:
     model = FakeModel("noisy", {})
-    plain = exam(questions).inputs(model)
-    assert exam(questions).inputs(model) == plain
-    assert exam(questions, shots=questions[:1]).inputs(model) != plain
-    assert exam(questions).inputs(FakeModel("oracle", {})) != plain
+    plain = exam(questions).inputs(model, 1)
+    assert exam(questions).inputs(model, 1) == plain
+    assert exam(questions, shots=Shots(questions, 1)).inputs(model, 1) != plain
+    assert exam(questions).inputs(FakeModel("oracle", {}), 1) != plain
 
 
 def test_only_what_a_method_uses_is_part_of_its_inputs(questions: tuple[Question, ...]) -> None:
     model = FakeModel("noisy", {})
     free = exam(questions, "generate")
-    assert replace(free, normalization="sum").inputs(model) == free.inputs(model)
-    assert replace(free, max_new_tokens=9).inputs(model) != free.inputs(model)
+    assert replace(free, normalization="sum").inputs(model, 1) == free.inputs(model, 1)
+    assert replace(free, max_new_tokens=9).inputs(model, 1) != free.inputs(model, 1)
     cloze = exam(questions, "cloze")
-    assert replace(cloze, normalization="sum").inputs(model) != cloze.inputs(model)
-    assert replace(cloze, max_new_tokens=9).inputs(model) == cloze.inputs(model)
+    assert replace(cloze, normalization="sum").inputs(model, 1) != cloze.inputs(model, 1)
+    assert replace(cloze, max_new_tokens=9).inputs(model, 1) == cloze.inputs(model, 1)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "empty"])
@@ -409,13 +408,13 @@ def test_damaged_predictions_are_made_again(
 ) -> None:
     # "evaluate again" is what the error of a damaged file advises: it has to help.
     model = FakeModel("noisy", {})
-    first, _ = examined(model, exam(questions), "base", parse, tmp_path, Silent())
+    first, _ = examined(model, exam(questions), "base", STRICT, tmp_path, Silent())
     path = tmp_path / PREDICTIONS
     if damage == "gone":
         path.unlink()
     else:
         path.write_text("" if damage == "empty" else path.read_text()[:-30])
-    again, predictions = examined(model, exam(questions), "base", parse, tmp_path, Silent())
+    again, predictions = examined(model, exam(questions), "base", STRICT, tmp_path, Silent())
     assert again.counts == first.counts
     assert len(predictions) == len(questions)
 
@@ -433,5 +432,5 @@ def test_an_evaluation_survives_its_folder(tmp_path: Path, method: Method) -> No
             return [Generation("Perhaps.", 1, True) for _ in requests]
 
     model = Vague("oracle", {})
-    first = examined(model, exam(plain, method), "base", parse, tmp_path, Silent())
-    assert examined(model, exam(plain, method), "base", parse, tmp_path, Silent()) == first
+    first = examined(model, exam(plain, method), "base", STRICT, tmp_path, Silent())
+    assert examined(model, exam(plain, method), "base", STRICT, tmp_path, Silent()) == first

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from medtune.analysis.compare import compare
-from medtune.analysis.examine import Exam, summarize
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import Sitting, summarize
 from medtune.analysis.page import interval, percent
 from medtune.analysis.report import SHOWN_ERRORS, error_tables, notes, paired, write_report
+from medtune.answers.parse import STRICT
 from medtune.core.manifest import SnapshotManifest
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import provenance
@@ -58,6 +60,7 @@ def evaluation(
 ) -> Evaluation:
     predictions = [
         Prediction(
+            stem="Why?",
             id=question.id,
             subject=question.subject,
             options=question.options,
@@ -75,7 +78,7 @@ def evaluation(
         method=method,
         normalization="byte",
     )
-    record = summarize(FakeModel("noisy", {}), exam, label, predictions, 1.0)
+    record = summarize(FakeModel("noisy", {}), exam, label, STRICT, predictions, Sitting(1.0))
     return record.model_copy(update=changes), predictions
 
 

@@ -34,6 +34,16 @@ from medtune.answers.match import fold, mentioned_options, named_option, spellin
         ("depression & mania", "depression and mania"),
         ("CO₂", "co2"),
         ("ﬁbrin", "fibrin"),
+        ("Haemoglobin", "hemoglobin"),
+        ("Oedema", "edema"),
+        ("Oesophageal tumours", "esophageal tumors"),
+        ("Luteinising", "luteinizing"),
+        ("ionisation", "ionization"),
+        ("litre", "liter"),
+        ("Sulphonamide", "sulfonamide"),
+        ("TOE", "toe"),  # an abbreviation: not TE
+        ("four hours", "four hours"),
+        ("disease", "disease"),
         ("...", ""),
         ("", ""),
     ],
@@ -58,6 +68,10 @@ def test_fold_leaves_words_with_single_spaces(text: str) -> None:
         ("Hodgkin disease (HD)", {"hodgkin disease hd", "hodgkin disease", "hd"}),
         # EB does not spell "virus (EB)": no abbreviation of what stands before it.
         ("Some virus (EB)", {"some virus eb", "some virus"}),
+        (
+            "Lambert-Eaton myasthenic syndrome (LEMS)",
+            {"lambert eaton myasthenic syndrome lems", "lambert eaton myasthenic syndrome", "lems"},
+        ),
         ("(+)-Catechin", {"plus catechin", "catechin"}),
         ("...", set()),
     ],
@@ -74,6 +88,13 @@ def test_the_options_own_text_beats_another_options_short_form() -> None:
 
 def test_a_short_form_of_two_options_names_neither() -> None:
     assert named_option("Lymphoma", ("Lymphoma (Hodgkin)", "Lymphoma (Burkitt)")) is None
+
+
+def test_an_abbreviation_may_be_added_where_it_spells_the_words_before_it() -> None:
+    options = ("Luteinising hormone", "Lymphoma", "Lymphoma (Burkitt)")
+    assert named_option("Luteinizing hormone (LH)", options) == 0
+    assert named_option("Luteinising hormone (FSH)", options) is None
+    assert named_option("Lymphoma (Hodgkin)", options) is None
 
 
 def test_options_that_fold_alike_are_never_told_apart() -> None:

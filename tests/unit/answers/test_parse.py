@@ -4,8 +4,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from medtune.answers.line import Reading
 from medtune.answers.match import fold
-from medtune.answers.parse import Reading, parse
+from medtune.answers.parse import parse
 from medtune.core.records import LETTERS, Outcome
 
 VIRAL = ("Acyclovir", "Ganciclovir", "Amantadine", "Foscarnet")
@@ -33,6 +34,8 @@ MOVES = ("Adduction of the arm", "Flexion of the knee", "Pronation", "Supination
 PRESSURE = ("Increased preload and afterload", "Sepsis", "Tamponade", "Embolism")
 LEUKEMIA = ("Acute lymphoblastic leukemia (ALL)", "Hairy cell leukemia", "CML", "CLL")
 FRENCH = ("Ménière's disease", "Sjögren's syndrome", "Guillain-Barré syndrome", "Behçet's disease")
+ORGANS = ("Spleen", "Liver", "Kidney", "Pancreas")
+BRITISH = ("Luteinising hormone", "Haemolytic anaemia", "Warthin tumour", "Diarrhoea")
 SIX = ("Iron", "Zinc", "Copper", "Iodine", "Selenium", "Fluoride")
 
 # (output, options, index of the option that it gives; None: unparsed), labelled by hand
@@ -264,6 +267,73 @@ CASES: list[tuple[str, tuple[str, ...], int | None]] = [
     ("AB", BLOOD, 3),
     ("C. B", BLOOD, 2),
     ("B. A", BLOOD, 1),
+    # sentences that lead up to an option
+    ("The drug used here is ganciclovir.", VIRAL, 1),
+    ("The drug is likely ganciclovir, a guanine analogue.", VIRAL, 1),
+    ("The virus is treated by ganciclovir. It inhibits viral DNA synthesis.", VIRAL, 1),
+    ("The organ injured is the spleen.", ORGANS, 0),
+    ("It is stored mainly as iron. (A)", SIX, 0),
+    ("The drug is [B]. Ganciclovir.", VIRAL, 1),
+    ("The drug is B. Ganciclovir.", VIRAL, 1),
+    ("The drug that would NOT help is ganciclovir.", VIRAL, 1),
+    ("All of these are given by mouth EXCEPT ganciclovir.", VIRAL, 1),
+    ("The drug is A. Ganciclovir.", VIRAL, None),
+    ("The drug is [A]. Ganciclovir.", VIRAL, None),
+    ("The drug is not ganciclovir.", VIRAL, None),
+    ("The drug that is NOT correct is ganciclovir.", VIRAL, None),
+    ("The drug is ganciclovir or cidofovir.", VIRAL, None),
+    ("The drug is valganciclovir.", VIRAL, None),
+    ("The drug to avoid is ganciclovir.", VIRAL, None),
+    ("It is treated by an analogue such as ganciclovir.", VIRAL, None),
+    ("It is hard to say whether it is ganciclovir.", VIRAL, None),
+    ("The patient is treated with ganciclovir. He then gets foscarnet.", VIRAL, None),
+    ("CMV is resistant to ganciclovir.", VIRAL, None),
+    ("The diagnosis is rupture of the spleen.", ORGANS, None),
+    ("The symptom is severe pain.", PAIN, None),
+    ("It is not stored as iron. (A)", SIX, None),
+    # a sentence that opens with one: a verdict, not a description
+    ("Ganciclovir is the best choice. Acyclovir is a weaker drug.", VIRAL, 1),
+    ("Ganciclovir is the correct answer.", VIRAL, 1),
+    ("Ganciclovir is an antiviral drug that is given into a vein.", VIRAL, None),
+    ("Ganciclovir is given into a vein.", VIRAL, None),
+    ("Ganciclovir is the best choice. Acyclovir is the best choice.", VIRAL, None),
+    ("Ganciclovir is the drug to avoid.", VIRAL, None),
+    # announced below, or beside a list
+    ("The most likely diagnosis in a man of 40 is:\n\nB. E. coli", GERMS, 1),
+    ("A. Acyclovir\nB. Ganciclovir\nC. Amantadine\nD. Foscarnet\nThe answer is B.", VIRAL, 1),
+    ("The answer is B.\n\nA. Acyclovir is weaker.\nC. Amantadine is for flu.", VIRAL, 1),
+    ("Here is the answer.\nB. Ganciclovir\n\nIt inhibits viral DNA synthesis.", VIRAL, 1),
+    ("The answer is: \\boxed{B}", VIRAL, 1),
+    ("The answer is: \\boxed{\\text{Ganciclovir}}", VIRAL, 1),
+    ("The answer is: ... B. Ganciclovir", VIRAL, 1),
+    ("The answer is:\nA. Acyclovir\nB. Ganciclovir", VIRAL, None),
+    ("Let us look at each option:\n\nA. Acyclovir", VIRAL, None),
+    ("Let us look at each option:\n\nA. Acyclovir: It is weak.\n\nB. Ganciclovir", VIRAL, None),
+    ("Here are the options.\nB. Ganciclovir", VIRAL, None),
+    ("A: Acyclovir is a drug.\nB: Ganciclovir is a drug", VIRAL, None),
+    ("A: Acyclovir\nIt is a drug.\nThe correct answer is:\nC", VIRAL, None),
+    ("A. Ganciclovir\n\nThe correct answer is B. Ganciclovir.", VIRAL, None),
+    ("A. Acyclovir\nB. Ganciclovir\nThe answer is not B.", VIRAL, None),
+    # a letter with its text cut short, or with two letters
+    ("B. Ganciclo", VIRAL, 1),
+    ("D. lymphocyte-depleted HD", HODGKIN, 3),
+    ("B. Gan", VIRAL, None),
+    ("A. Ganciclo", VIRAL, None),
+    ("B. Hepatitis", HEPATITIS, None),
+    ("A. 10", DOSES, None),
+    ("B) Ganciclovir (B)", VIRAL, 1),
+    ("B) Ganciclovir (A)", VIRAL, None),
+    ("B) Ganciclovir (E)", VIRAL, None),
+    ("B. Ganciclovir. A. Acyclovir is weaker.", VIRAL, None),
+    ("B. Ganciclovir is used. Acyclovir is weaker.", VIRAL, 1),
+    ("B. Ganciclovir is not the correct answer.", VIRAL, None),
+    # British and American spelling; an abbreviation that the answer adds
+    ("The answer is: Luteinizing hormone", BRITISH, 0),
+    ("Luteinizing hormone (LH) is the immediate trigger.", BRITISH, 0),
+    ("Hemolytic anemia", BRITISH, 1),
+    ("B. Hemolytic anemia", BRITISH, 1),
+    ("Warthin tumor", BRITISH, 2),
+    ("Diarrhea", BRITISH, 3),
 ]
 
 
@@ -384,6 +454,92 @@ def test_a_letter_beyond_the_options_is_unparsed(letter: str, count: int) -> Non
     expected = LETTERS.index(letter) if LETTERS.index(letter) < count else None
     for text in (letter, f"({letter.lower()})", f"Answer: {letter}.", f"**{letter}**"):
         assert parse(text, options).chosen == expected
+
+
+# fmt: off
+NAMES = st.sampled_from([
+    "Ganciclovir", "Wilson disease", "Squamous cell carcinoma", "Haemolytic uraemic syndrome",
+    "Guillain-Barré syndrome", "Type II pneumocytes", "Human papillomavirus 16", "Vitamin K",
+    "Closure of the aortic valve", "Ménière disease", "Fall in temperature", "IgA nephropathy",
+    "Rise in red cell 2,3-BPG", "100 mg", "β-blocker", "Necrotising enterocolitis", "> 5 cm",
+    "Thyromental distance of 4 cm", "Wrinkled 'washerwoman' skin of the palms", "E. coli",
+    "Posterior shoulder dislocation", "Staphylococcus aureus", "Second molar", "Factor XIII",
+])
+# fmt: on
+QUESTIONS = st.lists(NAMES, min_size=2, max_size=5, unique=True)
+STEMS = st.sampled_from(
+    [
+        "Which of these is NOT a cause of {}?",
+        "A man of 60 has {}. What is the diagnosis?",
+        "All of the following are found in {} EXCEPT:",
+        "The commonest finding beside {} is:",
+    ]
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(QUESTIONS, st.data())
+def test_letter_and_text_are_read_together(options: list[str], data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(options) - 1))
+    other = data.draw(st.integers(0, len(options) - 1))
+    letter, text = LETTERS[index], options[other]
+    expected = index if index == other else None
+    for form in (f"{letter}. {text}", f"({letter}) {text}", f"{text} ({letter})"):
+        for said in (form, f"The answer is: {form}", f"**{form}**", f"{form}<|im_end|>"):
+            assert parse(said, options).chosen == expected, said
+
+
+@settings(max_examples=120, deadline=None)
+@given(QUESTIONS, st.data())
+def test_what_is_announced_is_read_and_what_is_denied_is_not(
+    options: list[str], data: st.DataObject
+) -> None:
+    index = data.draw(st.integers(0, len(options) - 1))
+    letter, text = LETTERS[index], options[index]
+    for said in (f"The answer is: {text}", f"Answer: {text}.", f"The diagnosis is:\n{text}"):
+        assert parse(said, options).chosen == index, said
+    answers = (letter, text)
+    denied = [f"{lead} {said}" for said in answers for lead in ("not", "The answer is not")]
+    denied += [f"{said} {end}" for said in answers for end in ("is wrong.", "is incorrect.")]
+    for said in (*denied, f"It is not {text}.", f"I do not think that the answer is {letter}."):
+        assert parse(said, options).chosen is None, said
+
+
+@settings(max_examples=80, deadline=None)
+@given(QUESTIONS, STEMS, st.data())
+def test_an_echo_of_the_question_is_never_an_answer(
+    options: list[str], stem: str, data: st.DataObject
+) -> None:
+    stem = stem.format(data.draw(st.sampled_from(["fever", "gout", *options])))
+    listed = "\n".join(f"{c}. {o}" for c, o in zip(LETTERS, options, strict=False))
+    for said in (stem, f"{stem}\n{listed}", f"Question: {stem}\n{listed}"):
+        assert parse(said, options).chosen is None, said
+
+
+@settings(max_examples=120, deadline=None)
+@given(QUESTIONS, st.text() | st.lists(WORDS | MARKS | NAMES).map(" ".join), st.data())
+def test_permuting_the_options_permutes_the_reading(
+    options: list[str], text: str, data: st.DataObject
+) -> None:
+    # A letter names a place in the order, a text does not.
+    assume(not set(fold(text).split()) & set("abcdefghij"))
+    order = data.draw(st.permutations(range(len(options))))
+    shown = [options[index] for index in order]
+    chosen, moved = parse(text, options).chosen, parse(text, shown).chosen
+    assert (chosen is None) == (moved is None)
+    assert chosen is None or moved is None or options[chosen] == shown[moved]
+
+
+@settings(max_examples=150, deadline=None)
+@given(QUESTIONS, st.data())
+def test_one_edit_never_reads_as_another_option(options: list[str], data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(options) - 1))
+    text = options[index]
+    place = data.draw(st.integers(0, len(text) - 1))
+    put = data.draw(st.sampled_from(["", *"aeioxrst"]))
+    edited = text[:place] + put + text[place + data.draw(st.integers(0, 1)) :]
+    for said in (edited, f"The answer is: {edited}"):
+        assert parse(said, options).chosen in (index, None), said
 
 
 @settings(max_examples=50, deadline=None)

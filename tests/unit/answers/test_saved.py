@@ -41,6 +41,7 @@ def predictions_file(folder: Path, *predictions: Prediction) -> Path:
 def prediction(**changes: Any) -> Prediction:
     settings: dict[str, Any] = {
         "id": "p-1",
+        "stem": "Is it so?",
         "subject": None,
         "options": ("Yes", "No", "Maybe"),
         "answer": 0,

@@ -65,6 +65,7 @@ def record(n: int) -> EvaluationRecord:
 
 def prediction(identity: str, text: str = "The answer is: naïve") -> Prediction:
     return Prediction(
+        stem="Why?",
         id=identity,
         subject="Anatomy",
         options=("yes", "no"),
@@ -77,7 +78,13 @@ def prediction(identity: str, text: str = "The answer is: naïve") -> Prediction
 
 
 UNPARSED = Prediction(
-    id="u", subject=None, options=("yes", "no"), answer=1, chosen=None, outcome=Outcome.UNPARSED
+    stem="Why?",
+    id="u",
+    subject=None,
+    options=("yes", "no"),
+    answer=1,
+    chosen=None,
+    outcome=Outcome.UNPARSED,
 )
 
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medtune.analysis.examine import Exam, examined
-from medtune.answers.parse import parse
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import examined
+from medtune.answers.parse import STRICT
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.experiment import DataConfig
 from medtune.core.progress import Silent
@@ -54,7 +55,7 @@ def evaluation(folder: Path, right: dict[str, int], n: int = 20, repeat: int = 1
     ] * repeat
     data = SplitDescription(source="file:earlier", n=len(asked), excluded={}, hash="h")
     exam = Exam(asked, data, PromptStyle(), "letter", "sum")
-    examined(FakeModel("constant", {}), exam, "A", parse, folder, Silent())
+    examined(FakeModel("constant", {}), exam, "A", STRICT, folder, Silent())
     return str(folder)
 
 

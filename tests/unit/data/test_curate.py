@@ -155,6 +155,7 @@ def reference(folder: Path, probabilities: dict[str, float], scored: bool = True
     record, _ = evaluation("base", ASKED[: len(probabilities)], 0)
     predictions = [
         Prediction(
+            stem="Why?",
             id=name,
             subject=None,
             options=OPTIONS,

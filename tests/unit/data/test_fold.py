@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medtune.core.records import Question
-from medtune.data.fold import asks_exception, difference, fold, folded
+from medtune.data.fold import difference, fold, folded
 from medtune.data.load import load_split
 
 # Texts
@@ -194,11 +194,6 @@ def test_a_question_for_the_exception_is_negated(stem: str) -> None:
 )
 def test_other_questions_are_not(stem: str) -> None:
     assert not folded(question(stem)).negated
-
-
-def test_polarity_is_that_of_whole_words() -> None:
-    assert asks_exception("which is not seen")
-    assert not asks_exception("which is notable")
 
 
 # Differences

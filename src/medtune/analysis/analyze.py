@@ -1,0 +1,237 @@
+"""Everything that one evaluation shows beyond its accuracy, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from medtune.analysis.breakdown import breakdown, spread
+from medtune.analysis.calibration import (
+    Scored,
+    brier,
+    calibration_error,
+    fit_temperature,
+    log_loss,
+    reliability,
+)
+from medtune.analysis.failures import failures
+from medtune.analysis.flips import flips
+from medtune.analysis.selective import (
+    by_group,
+    conformal,
+    risk_coverage,
+    threshold_for_risk,
+)
+from medtune.core.errors import PredictionsError
+from medtune.core.findings import (
+    AnalysisRecord,
+    Calibration,
+    Flips,
+    RiskCurve,
+    Selective,
+    SetFinding,
+    ThresholdFinding,
+)
+from medtune.core.intervals import wilson
+from medtune.core.manifest import UNKNOWN
+from medtune.core.provenance import provenance
+from medtune.core.records import EvaluationRecord, Prediction
+
+TARGETS = (0.05, 0.1, 0.2, 0.3)
+"""Risks for which a threshold is looked for."""
+LEVEL = 0.9
+"""Coverage that prediction sets promise."""
+CURVE_POINTS = 200
+"""Of a risk-coverage curve that are kept for the record; the area is of the whole curve."""
+LOW_MASS = 0.5
+"""Below this mean mass on the letters, the model does not speak in letters."""
+CONSTANT = 0.8
+"""A letter given this often is a constant, not a choice."""
+MANY_FLIPS = 0.5
+
+Evaluation = tuple[EvaluationRecord, Sequence[Prediction]]
+
+
+def analyze(
+    folder: str,
+    evaluation: Evaluation,
+    calibration: Evaluation | None = None,
+    train_topics: Mapping[str, int] | None = None,
+) -> AnalysisRecord:
+    """Analyse one evaluation.
+
+    Args:
+        folder: Where it lies, for links.
+        evaluation: Its record and predictions.
+        calibration: The same model under the same method on other questions; without it there
+            is no temperature, threshold or prediction set, for they would be fitted on the
+            questions that they are reported on.
+        train_topics: How many training questions each topic had, if that is known.
+
+    Raises:
+        PredictionsError: There are no predictions, or the calibration is of another exam.
+    """
+    record, predictions = evaluation
+    flipped = flips(predictions)
+    scored = Scored.of(predictions) if record.method != "generate" else None
+    held = None
+    if calibration is not None and scored is not None:
+        held = _calibration_scores(evaluation, calibration)
+    slices = breakdown(predictions)
+    answered = record.counts.correct + record.counts.wrong
+    source = calibration[0].data.source if calibration is not None else None
+    return AnalysisRecord(
+        folder=folder,
+        evaluation=record,
+        accuracy_answered=wilson(record.counts.correct, answered) if answered else None,
+        spread=spread(predictions),
+        slices=slices,
+        weak_subjects=tuple(s.name for s in slices if s.dimension == "subject" and s.weak),
+        calibration=measure(scored) if scored else None,
+        selective=_selective(scored, held, source, predictions) if scored else None,
+        flips=flipped,
+        failures=failures(predictions, train_topics),
+        warnings=tuple(warnings(record, flipped)),
+        provenance=provenance(),
+    )
+
+
+def measure(scored: Scored) -> Calibration:
+    """Measure calibration."""
+    return Calibration(
+        error=calibration_error(scored),
+        brier=brier(scored),
+        log_loss=log_loss(scored),
+        bins=tuple(reliability(scored)),
+    )
+
+
+def warnings(record: EvaluationRecord, flipped: Flips | None = None) -> list[str]:
+    """Say what a reader must know before believing the number."""
+    found = []
+    place = f"{record.label} on {record.data.source}"
+    if record.mean_mass is not None and record.mean_mass < LOW_MASS:
+        found.append(
+            f"Letter form, {place}: only {100 * record.mean_mass:.1f} % of the probability lies on "
+            "the letters. The model does not answer in letters; its letter accuracy says "
+            "little about what it knows."
+        )
+    top = max(record.letters_chosen.values(), default=0)
+    if record.method == "letter" and top >= CONSTANT * record.counts.n:
+        letter = max(record.letters_chosen, key=lambda c: record.letters_chosen[c])
+        found.append(
+            f"Letter form, {place}: {letter} was given to {top} of {record.counts.n} questions; "
+            "this is a constant, not a choice."
+        )
+    if record.method == "generate" and record.answer_rate.value < 0.9:
+        found.append(
+            f"Free answers, {place}: {record.counts.unparsed} of {record.counts.n} name no option "
+            "and count as not correct."
+        )
+    if record.accuracy.low <= record.majority.value:
+        found.append(
+            f"{place}: {100 * record.accuracy.value:.1f} % is not shown to be above always giving "
+            f"{record.majority_letter} ({100 * record.majority.value:.1f} %)."
+        )
+    blind = record.options_only
+    if blind is not None and blind.low > record.chance and blind.high >= record.accuracy.low:
+        found.append(
+            f"{place}: without the stem the model still gets {100 * blind.value:.1f} % "
+            f"(n = {blind.n}); the options alone may explain its accuracy."
+        )
+    if flipped is not None and flipped.any.value >= MANY_FLIPS:
+        found.append(
+            f"{place}: {100 * flipped.any.value:.1f} % of the answers change with the order of "
+            "the options."
+        )
+    return found
+
+
+def _calibration_scores(evaluation: Evaluation, calibration: Evaluation) -> Scored:
+    """Read the calibration questions, and refuse what would make them worthless."""
+    (record, predictions), (other, others) = evaluation, calibration
+    for what, mine, theirs in (
+        ("model", record.model, other.model),
+        ("method", record.method, other.method),
+        ("normalization", record.normalization, other.normalization),
+        ("orders", record.orders, other.orders),
+        ("prompt", record.prompt_hash, other.prompt_hash),
+    ):
+        if mine != theirs:
+            raise PredictionsError(
+                f"the calibration was made with another {what}",
+                expected="the same model, examined in the same way, on other questions",
+                fix="evaluate the same model on the calibration split with the same options",
+            )
+    if shared := {p.id for p in predictions} & {p.id for p in others}:
+        raise PredictionsError(
+            f"{len(shared)} calibration questions are among the evaluated ones, such as "
+            f"{min(shared)}",
+            expected="two sets without a common question",
+            fix="calibrate on another split: snapshot:FOLDER:calibration",
+        )
+    return Scored.of(others)
+
+
+def _selective(
+    scored: Scored, held: Scored | None, source: str | None, predictions: Sequence[Prediction]
+) -> Selective:
+    curve = _curve(scored)
+    if held is None:
+        return Selective(curve=curve)
+    temperature = fit_temperature(held)
+    here, there = scored.heated(temperature), held.heated(temperature)
+    subjects = [p.subject or UNKNOWN for p in predictions]
+    sets = []
+    for score in ("lac", "aps"):
+        made = conformal(there, LEVEL, score)
+        coverage, size = made.realised(here)
+        sets.append(
+            SetFinding(
+                score=score,
+                level=LEVEL,
+                coverage=coverage,
+                size=size,
+                subjects=by_group(made, here, subjects),
+            )
+        )
+    return Selective(
+        curve=curve,
+        temperature=temperature,
+        calibrated_on=source,
+        calibrated_n=len(held),
+        after=measure(here),
+        thresholds=tuple(_threshold(here, there, target) for target in TARGETS),
+        sets=tuple(sets),
+    )
+
+
+def _threshold(here: Scored, there: Scored, target: float) -> ThresholdFinding:
+    """Choose a threshold on the calibration questions, and see what it does on the others."""
+    found = threshold_for_risk(there, target)
+    if found is None:
+        return ThresholdFinding(target=target, found=None)
+    answered = here.confidence >= found.confidence
+    n = int(answered.sum())
+    wrong = int((answered & ~here.right).sum())
+    return ThresholdFinding(
+        target=target,
+        found=found,
+        answered=wilson(n, len(here)),
+        risk=wilson(wrong, n) if n else None,
+    )
+
+
+def _curve(scored: Scored) -> RiskCurve:
+    whole = risk_coverage(scored)
+    last = len(whole.coverage) - 1
+    step = max(1, last // CURVE_POINTS)
+    places = sorted({*range(0, last, step), last})
+    n, right = len(scored), int(scored.right.sum())
+    # With all right answers first the risk is 0 until they are used up.
+    best = sum((k - right) / k for k in range(right + 1, n + 1)) / n
+    return RiskCurve(
+        coverage=tuple(float(whole.coverage[i]) for i in places),
+        risk=tuple(float(whole.risk[i]) for i in places),
+        area=min(1.0, whole.area),
+        best=min(1.0, best),
+    )

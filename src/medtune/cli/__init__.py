@@ -1,0 +1,64 @@
+"""The command line: verbs to recipes.  Nothing else prints.
+
+Records go to stdout (tables, or JSON with --json); progress and messages go to stderr.
+Exit codes: 0 done, 1 a check said no, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from medtune.cli import exam, machine, review, study, work
+from medtune.core.errors import Interrupted, MedtuneError
+from medtune.terminal import Terminal
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Fine-tune small language models on medical multiple-choice questions, and examine "
+    "them honestly. For education and research; not medical advice.",
+)
+app.command()(work.run)
+app.command()(work.prepare)
+app.command()(work.train)
+app.command()(exam.evaluate)
+app.command()(exam.compare)
+app.command()(exam.analyze)
+app.command()(exam.rescore)
+studies = typer.Typer(no_args_is_help=True, help="Study what an accuracy depends on.")
+studies.command("test-size")(study.by_size)
+studies.command("robustness")(study.robustness)
+app.add_typer(studies, name="study")
+reviews = typer.Typer(no_args_is_help=True, help="Let people check how free answers were read.")
+reviews.command("sample")(review.sample)
+reviews.command("serve")(review.serve)
+reviews.command("score")(review.score)
+app.add_typer(reviews, name="review")
+app.command()(machine.doctor)
+models = typer.Typer(no_args_is_help=True, help="Show which models are at hand.")
+models.command("list")(machine.models_list)
+models.command("info")(machine.models_info)
+app.add_typer(models, name="models")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    The process edge: errors become one message on stderr and an exit code.
+    """
+    try:
+        app(args=arguments)
+    except MedtuneError as error:
+        Terminal().error(str(error))
+        sys.exit(error.exit_code)
+    except SystemExit as end:
+        if end.code == Interrupted.exit_code:
+            Terminal().error("interrupted")
+        raise
+    sys.exit(0)

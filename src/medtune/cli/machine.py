@@ -1,0 +1,31 @@
+"""`medtune doctor | models`: what this machine is, and what it has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medtune.cli.options import MODEL, Json, print_record
+from medtune.terminal import Terminal
+
+
+def doctor(json: Json = False) -> None:
+    """Say what machine this is, and what will be slow on it."""
+    from medtune.recipes.doctor import doctor as doctor_recipe
+
+    print_record(doctor_recipe(), json)
+
+
+def models_list(json: Json = False) -> None:
+    """List the embedded model and the Hub's cache."""
+    from medtune.recipes.models import list_models
+
+    print_record(list_models(), json)
+
+
+def models_info(model: Annotated[str, typer.Argument(help=MODEL)], json: Json = False) -> None:
+    """Load a model and show what medtune reads off it."""
+    from medtune.recipes.models import model_info
+
+    print_record(model_info(model, Terminal()), json)

@@ -1,0 +1,72 @@
+"""What several verbs share: options, and how a record is printed."""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from medtune.core.config import config_hash, load_experiment
+from medtune.core.experiment import ColumnMapping, Experiment, NotebookExperiment
+from medtune.core.records import Record
+from medtune.terminal import show
+
+MODEL = (
+    "embedded:smollm2-135m, hub:ORG/NAME[@REV], path:DIR, remote:URL#NAME, "
+    "fake:oracle|constant|biased|noisy"
+)
+DATA = "starter[:SPLIT], hub:ORG/NAME[/CONFIG][:SPLIT], file:PATH[:SPLIT], snapshot:FOLDER[:SPLIT]"
+
+Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON, nothing else.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write; default runs/NAME-HASH.")]
+Adapter = Annotated[Path | None, typer.Option(help="Adapter folder of a run.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="First so many questions.")]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Arithmetic.")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="KEY=COLUMN",
+        help="Columns of other files: stem=..., options=a,b,c, answer=..., answer_base=0|1, "
+        "id=..., subject=...; repeatable.",
+    ),
+]
+OutFolder = Annotated[Path | None, typer.Option("--out", help="Folder to write.")]
+
+
+def print_record(record: Record, json: bool) -> None:
+    """Print a record on stdout: a table, or JSON."""
+    if json:
+        typer.echo(record.model_dump_json(indent=2))
+    else:
+        show(record)
+
+
+def run_folder(config: Experiment | NotebookExperiment) -> Path:
+    """Name the folder of a run."""
+    return Path("runs") / f"{config.name}-{config_hash(config)[:8]}"
+
+
+def slug(*parts: str) -> str:
+    """Name a folder after what was examined."""
+    cleaned = ("".join(c if c.isalnum() else "-" for c in part).strip("-") for part in parts)
+    return "-".join(part for part in cleaned if part)
+
+
+def mapping(pairs: list[str]) -> ColumnMapping:
+    """Read --map options with the experiment's own reader, so that the faults read alike."""
+    settings = []
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if equals and key == "options":
+            value = dumps([name.strip() for name in value.split(",")], ensure_ascii=False)
+        elif equals and key != "answer_base":
+            value = dumps(value, ensure_ascii=False)
+        settings.append(f"data.columns.{key}{equals}{value}")
+    config = load_experiment(None, settings)
+    assert isinstance(config, Experiment)
+    return config.data.columns

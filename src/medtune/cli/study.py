@@ -1,0 +1,85 @@
+"""`medtune study test-size | robustness`: what an accuracy depends on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medtune.cli.options import (
+    DATA,
+    MODEL,
+    Adapter,
+    Columns,
+    Dtype,
+    Json,
+    Limit,
+    OutFolder,
+    mapping,
+    print_record,
+    slug,
+)
+from medtune.core.errors import InputError
+from medtune.core.records import Method
+from medtune.core.study import DRAWS, SIZES, SamplePlan
+from medtune.terminal import Terminal
+
+
+def by_size(
+    a: Annotated[Path, typer.Argument(help="Evaluation folder.")],
+    b: Annotated[
+        Path | None, typer.Argument(help="Evaluation folder of a candidate, same questions.")
+    ] = None,
+    sizes: Annotated[str, typer.Option(help="Questions in a smaller test.")] = ",".join(
+        map(str, SIZES)
+    ),
+    draws: Annotated[int, typer.Option(help="Smaller tests at each size.")] = DRAWS,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    by_subject: Annotated[
+        bool, typer.Option("--by-subject", help="Also draw in proportion to the subjects.")
+    ] = False,
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Show what smaller tests, drawn from saved answers, would have found."""
+    from medtune.recipes.sample_size import sample_size
+
+    try:
+        plan = SamplePlan(tuple(int(size) for size in sizes.split(",")), draws, seed)
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"--sizes {sizes}", expected="whole numbers, such as 20,50,100") from error
+    names = [place.resolve().name for place in (a, b) if place is not None]
+    folder = out or Path("runs") / "test-size" / slug(*names)
+    print_record(sample_size(a, b, plan, by_subject, folder), json)
+    Terminal().say(f"report: {folder / 'test-size.html'}")
+
+
+def robustness(
+    model: Annotated[str, typer.Argument(help=MODEL)],
+    data: Annotated[str, typer.Argument(help=DATA)],
+    method: Annotated[Method, typer.Option(help="letter, cloze or generate.")] = "letter",
+    adapter: Adapter = None,
+    limit: Limit = None,
+    columns: Columns = None,
+    dtype: Dtype = "auto",
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Reorder the options, hide the stem, push wrong answers: what is left of the accuracy?"""
+    from medtune.recipes import robustness as recipe
+
+    options = recipe.RobustnessOptions(
+        model=model,
+        data=data,
+        method=method,
+        adapter=adapter,
+        limit=limit,
+        columns=mapping(columns or []),
+        dtype=dtype,
+    )
+    folder = out or Path("runs") / "robustness" / slug(model, str(adapter or ""), data, method)
+    print_record(recipe.robustness(options, folder, Terminal()), json)
+    Terminal().say(f"report: {folder / recipe.PAGE}")

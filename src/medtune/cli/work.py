@@ -1,0 +1,90 @@
+"""`medtune run | prepare | train`: an experiment, whole or in parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medtune.cli.options import Json, Out, print_record, run_folder
+from medtune.core.config import load_experiment
+from medtune.core.errors import CheckFailed, ConfigError
+from medtune.core.experiment import Experiment, NotebookExperiment
+from medtune.terminal import Terminal
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable."),
+]
+ExperimentFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="[EXPERIMENT]", help="A TOML file; the quickstart without one."),
+]
+
+
+def run(
+    experiment: ExperimentFile = None, settings: Set = None, out: Out = None, json: Json = False
+) -> None:
+    """Run the whole job: data, base exam, fine-tune, exam, comparison, report."""
+    config = load_experiment(experiment, settings or ())
+    folder = out or run_folder(config)
+    if isinstance(config, NotebookExperiment):
+        from medtune.recipes import notebook
+
+        print_record(notebook.run(config, folder, Terminal()), json)
+        return
+    from medtune.recipes.run import run as run_recipe
+
+    print_record(run_recipe(config, folder, Terminal()), json)
+    Terminal().say(f"report: {folder / 'report.html'}")
+
+
+def prepare(
+    experiment: ExperimentFile = None,
+    settings: Set = None,
+    out: Out = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Check a snapshot: its files, its sources, its hash."),
+    ] = False,
+    inspect: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Propose a column mapping, show ten questions."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Clean, separate and curate an experiment's data; write the snapshot."""
+    from medtune.recipes import prepare as recipe
+
+    config = _finetune(experiment, settings)
+    folder = out or run_folder(config)
+    if inspect is not None:
+        print_record(recipe.inspect(inspect, config.prompt), json)
+    elif verify:
+        record = recipe.verify(folder, Terminal())
+        print_record(record, json)
+        if record.faults:
+            raise CheckFailed(
+                f"{record.folder}: {len(record.faults)} faults",
+                fix="prepare the data again: medtune prepare EXPERIMENT",
+            )
+    else:
+        print_record(recipe.prepare(config, folder, Terminal()), json)
+
+
+def train(
+    experiment: ExperimentFile = None, settings: Set = None, out: Out = None, json: Json = False
+) -> None:
+    """Fine-tune only; write the adapter."""
+    from medtune.recipes.train import train as train_recipe
+
+    config = _finetune(experiment, settings)
+    print_record(train_recipe(config, out or run_folder(config), Terminal()), json)
+
+
+def _finetune(path: Path | None, settings: list[str] | None) -> Experiment:
+    config = load_experiment(path, settings or ())
+    if isinstance(config, NotebookExperiment):
+        raise ConfigError(str(path), ["recipe: found 'notebook', which `medtune run` runs whole"])
+    return config

@@ -1,0 +1,33 @@
+"""`medtune analyze EVALUATION`: where it fails, how sure it was, when it had better not answer.
+
+Reads an evaluation's folder; writes `analysis.json` and `analysis.html` beside its predictions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medtune.analysis.analyze import analyze as analyze_evaluation
+from medtune.analysis.comparison_page import write_analysis
+from medtune.core.findings import AnalysisRecord
+from medtune.core.folder import locked, write_record
+from medtune.core.ledger import ANALYSIS, read_evaluation
+
+
+def analyze(folder: Path, calibration: Path | None) -> AnalysisRecord:
+    """Analyse a saved evaluation.
+
+    Args:
+        folder: The evaluation's.
+        calibration: That of the same model on questions set apart for calibration.
+
+    Raises:
+        PredictionsError: One of them cannot be read, or they do not belong together.
+    """
+    evaluation = read_evaluation(folder)
+    held = read_evaluation(calibration) if calibration is not None else None
+    record = analyze_evaluation(folder.name, evaluation, held)
+    with locked(folder):
+        write_record(folder / ANALYSIS, record)
+        write_analysis(folder / "analysis.html", record)
+    return record

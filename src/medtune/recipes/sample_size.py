@@ -1,0 +1,47 @@
+"""`medtune study test-size A [B]`: what smaller tests, drawn from saved answers, would have shown.
+
+Reads the evaluations' folders; writes `test-size.json` and `test-size.html`.  No model is run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medtune.analysis.sample_size import sample_size as study_sizes
+from medtune.analysis.sample_size import subject_counts
+from medtune.analysis.sample_size_page import write_sample_size
+from medtune.core.folder import locked, write_record
+from medtune.core.ledger import read_evaluation
+from medtune.core.study import SamplePlan, SampleSizeRecord
+from medtune.data.draw import shares
+
+
+def sample_size(
+    a: Path, b: Path | None, plan: SamplePlan, by_subject: bool, folder: Path
+) -> SampleSizeRecord:
+    """Study the size of a test.
+
+    Args:
+        a: Folder of an evaluation; with a second one, the reference.
+        b: Folder of the candidate's evaluation, on the same questions.
+        plan: What to draw.
+        by_subject: Whether to draw by subject as well, in proportion to their questions.
+        folder: Where to write.
+
+    Raises:
+        PredictionsError: An evaluation cannot be read, is too small, has no subjects to draw by,
+            or the two are not of the same questions.
+        FolderError: The folder cannot be written.
+    """
+    first = read_evaluation(a)
+    second = read_evaluation(b) if b is not None else None
+    lots = None
+    if by_subject:
+        counts = subject_counts(first[1])
+        n = sum(counts.values())
+        lots = {size: shares(size, counts, counts) for size in plan.within(n)}
+    record = study_sizes(first, second, plan, lots)
+    with locked(folder):
+        write_record(folder / "test-size.json", record)
+        write_sample_size(folder / "test-size.html", record)
+    return record

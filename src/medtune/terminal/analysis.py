@@ -1,0 +1,88 @@
+"""How analyses look."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from medtune.core.findings import AnalysisRecord, Selective
+from medtune.terminal.console import percent, plain_table
+
+
+def show_analysis(console: Console, record: AnalysisRecord) -> None:
+    """Print what an evaluation shows beyond its accuracy: by subject, sureness, failures."""
+    exam = record.evaluation
+    console.print(
+        f"{exam.data.source} · {exam.method} · {exam.label}: {percent(exam.accuracy)}, "
+        f"n = {exam.accuracy.n:,}"
+    )
+    for line in record.warnings:
+        console.print(f"! {line}")
+    console.print()
+    console.print(_slices(record))
+    if record.calibration is not None:
+        c = record.calibration
+        console.print(
+            f"\ncalibration error {100 * c.error:.1f} points, Brier {c.brier:.3f}, "
+            f"log loss {c.log_loss:.3f} nats"
+        )
+    if record.selective is not None:
+        _print_selective(console, record.selective)
+    if record.flips is not None:
+        f = record.flips
+        console.print(
+            f"order of the options: {percent(f.any)} of the answers change, n = {f.any.n:,}"
+        )
+    if record.failures:
+        console.print()
+        table = plain_table(("failures", "what counts"), ("of all failures",))
+        for failure in record.failures:
+            table.add_row(failure.name, failure.explanation, percent(failure.share))
+        console.print(table)
+    if record.weak_subjects:
+        console.print(f"\nweak after Holm's correction: {', '.join(record.weak_subjects)}")
+
+
+def _slices(record: AnalysisRecord) -> Table:
+    table = plain_table(("by", "questions"), ("n", "correct", "rest %", "p (Holm)"))
+    for part in record.slices:
+        if part.dimension == "topic":
+            continue  # hundreds of lines; the page has them
+        table.add_row(
+            part.dimension,
+            part.name,
+            f"{part.accuracy.n:,}",
+            percent(part.accuracy),
+            f"{100 * part.rest.value:.1f}" if part.rest else "-",
+            "-" if part.p_holm is None else f"{part.p_holm:.4f}",
+        )
+    return table
+
+
+def _print_selective(console: Console, found: Selective) -> None:
+    console.print(
+        f"risk-coverage: area {found.curve.area:.3f} (the best order of these answers: "
+        f"{found.curve.best:.3f})"
+    )
+    if found.temperature is None:
+        console.print("no calibration questions: no temperature, threshold or prediction set")
+        return
+    console.print(
+        f"temperature {found.temperature:.2f}, fitted on {found.calibrated_n:,} questions of "
+        f"{found.calibrated_on}"
+    )
+    for one in found.thresholds:
+        if one.found is None or one.answered is None:
+            text = "no threshold: even the surest calibration questions were too risky"
+        else:
+            risk = percent(one.risk) if one.risk else "none answered"
+            text = (
+                f"answer from {100 * one.found.confidence:.1f} % on: answers "
+                f"{percent(one.answered)}, wrong among them {risk}"
+            )
+        console.print(f"risk of at most {100 * one.target:.0f} %: {text}")
+    for sets in found.sets:
+        console.print(
+            f"{sets.score} sets for {100 * sets.level:.0f} %: hold the answer in "
+            f"{percent(sets.coverage)}, {sets.size:.2f} options on average"
+        )

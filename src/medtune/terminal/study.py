@@ -1,0 +1,102 @@
+"""How studies look."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from medtune.core.robustness import RobustnessRecord
+from medtune.core.study import (
+    AccuracyBySize,
+    DifferenceBySize,
+    SampleSizeRecord,
+    SampleSpread,
+)
+from medtune.terminal.console import percent, plain_table
+
+
+def show_test_size(console: Console, record: SampleSizeRecord) -> None:
+    """Print what smaller tests would have shown, the verdict last."""
+    for exam in record.evaluations:
+        console.print(
+            f"{record.split} · {record.method} · {exam.label}: "
+            f"{100 * exam.accuracy.value:.1f} %, n = {record.n:,}; "
+            f"{record.draws:,} subsamples per size"
+        )
+        console.print(_accuracies(exam))
+        console.print()
+    if record.difference is not None:
+        comparison = record.difference.comparison
+        console.print(f"{comparison.b} against {comparison.a}, points")
+        console.print(_differences(record.difference))
+        console.print()
+    if record.left_out:
+        sizes = ", ".join(f"{size:,}" for size in record.left_out)
+        console.print(f"left out, for there are only {record.n:,} questions: {sizes}")
+    console.print(record.verdict)
+    if record.subjects_verdict is not None:
+        console.print(record.subjects_verdict)
+
+
+def _accuracies(exam: AccuracyBySize) -> Table:
+    by_subject = exam.sizes[-1].stratified is not None
+    ratio = ("by subject, ratio",) if by_subject else ()
+    names = ("95 % of them", "deviation", "theory", "Wilson ±", "holds %", "not chance %")
+    table = plain_table((), ("questions", *names, *ratio))
+    for size in exam.sizes:
+        cells = [
+            f"{size.n:,}",
+            f"{100 * size.spread.low:.1f}-{100 * size.spread.high:.1f}",
+            f"{100 * size.spread.deviation:.2f}",
+            f"{100 * size.standard_error_finite:.2f}",
+            f"{100 * size.half_width:.1f}",
+            f"{100 * size.coverage:.1f}",
+            f"{100 * size.excludes_chance:.1f}",
+        ]
+        if size.stratified is not None:
+            ratio_here = size.stratified.ratio
+            cells.append("-" if ratio_here is None else f"{ratio_here:.3f}")
+        table.add_row(*cells)
+    return table
+
+
+def _differences(difference: DifferenceBySize) -> Table:
+    names = ("95 % of them", "detectable", "found, fresh %", "found, of these %", "wrong sign %")
+    table = plain_table((), ("questions", *names))
+    for size in difference.sizes:
+        table.add_row(
+            f"{size.n:,}",
+            _signed(size.spread),
+            f"{100 * size.minimum_detectable:.1f}",
+            f"{100 * size.power_fresh:.1f}",
+            f"{100 * size.power:.1f}",
+            "-" if size.wrong_sign is None else f"{100 * size.wrong_sign:.2f}",
+        )
+    return table
+
+
+def _signed(spread: SampleSpread) -> str:
+    return f"{100 * spread.low:+.1f} to {100 * spread.high:+.1f}"
+
+
+def show_robustness(console: Console, record: RobustnessRecord) -> None:
+    """Print what was left of the accuracy when the questions were asked otherwise."""
+    table = plain_table(("asked",), ("n", "correct", "plainly", "p", "pushed option chosen"))
+    for found in record.findings:
+        push = found.push
+        table.add_row(
+            found.variant,
+            f"{found.accuracy.n:,}",
+            percent(found.accuracy),
+            f"{100 * found.plain.value:.1f}",
+            "-" if found.variant == "plain" else f"{found.p_value:.4f}",
+            f"{percent(push.followed)}, before {100 * push.before.value:.1f}" if push else "-",
+        )
+    console.print(table)
+    if record.flips is not None:
+        flips = record.flips
+        bias = "" if flips.rstd is None else f"; RStd of the letters' recalls {flips.rstd:.3f}"
+        console.print(f"{percent(flips.any)} of the answers change with the order{bias}")
+    for line in record.warnings:
+        console.print(f"! {line}")
+    console.print(record.verdict)
