@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from tests.conftest import CommandLine
@@ -195,3 +198,266 @@ def test_compare_refuses_another_order_of_the_options(medtune: CommandLine, tmp_
     code, _, err = medtune("compare", "a", "b")
     assert code == 2
     assert "0 are the same" in err
+
+
+# Orders, baselines, worked examples, constraints
+
+
+def test_all_orders_are_written_and_read_back(medtune: CommandLine, tmp_path: Path) -> None:
+    arguments = ("evaluate", "fake:biased", "starter:recall", "--orders", "cyclic", "--out", "e")
+    found = medtune.record(*arguments)
+    assert (found["orders"], found["prior"]) == ("cyclic", None)
+    for row in predictions(tmp_path / "e"):
+        assert len(row["orders"]) == 4
+        columns = zip(*(answer["probabilities"] for answer in row["orders"]), strict=True)
+        assert row["probabilities"] == pytest.approx([sum(column) / 4 for column in columns])
+        assert row["chosen"] == row["probabilities"].index(max(row["probabilities"]))
+    assert medtune.record(*arguments) == found
+
+
+@pytest.mark.parametrize("method", ["letter", "cloze"])
+def test_orders_change_what_a_biased_model_gets_right(medtune: CommandLine, method: str) -> None:
+    common = ("evaluate", "fake:biased", "starter:recall", "--method", method, "--out", "e")
+    given, cyclic, pride = (
+        medtune.record(*common, "--orders", orders) for orders in ("given", "cyclic", "pride")
+    )
+    assert len({found["inputs"] for found in (given, cyclic, pride)}) == 3
+    # Its leaning is one of places alone: both ways of taking it out find what it knows.
+    assert cyclic["accuracy"]["value"] > given["accuracy"]["value"]
+    assert pride["accuracy"]["value"] > given["accuracy"]["value"]
+    # exp(-1.5) from one place to the next; texts are compared per byte, and need not follow it.
+    if method == "cloze":
+        return
+    weights = [2.718281828459045 ** (-1.5 * place) for place in range(4)]
+    assert pride["prior"] == {"4": pytest.approx([w / sum(weights) for w in weights])}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "n"), [((), 80), (("--options-only", 10), 10), (("--options-only", 0), None)]
+)
+def test_the_baseline_without_stems(
+    medtune: CommandLine, arguments: tuple[object, ...], n: int | None
+) -> None:
+    found = medtune.record("evaluate", "fake:noisy", "starter:recall", *arguments, "--out", "e")
+    assert found["counts"]["n"] == 80
+    assert (found["options_only"] or {"n": None})["n"] == n
+    free = medtune.record(
+        *("evaluate", "fake:noisy", "starter:recall", "--method", "generate", *arguments)
+    )
+    assert free["options_only"] is None
+
+
+@pytest.mark.parametrize("by", ["fixed", "random", "subject"])
+def test_worked_examples_by_choice(medtune: CommandLine, tmp_path: Path, by: str) -> None:
+    arguments = (
+        *("evaluate", "fake:noisy", "starter:recall", "--shots", 3),
+        *("--shots-from", "starter:train", "--shots-by", by),
+    )
+    found = medtune.record(*arguments)
+    assert (found["shots"], found["shots_by"]) == (3, by)
+    assert medtune.record(*arguments) == found
+    name = "fake-noisy-starter-recall-letter-3-shot" + ("" if by == "fixed" else f"-{by}")
+    assert [path.name for path in (tmp_path / "runs" / "eval").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("form", ["letter", "text"])
+def test_constrained_answers_are_options(medtune: CommandLine, tmp_path: Path, form: str) -> None:
+    arguments = (
+        *("evaluate", "fake:oracle", "starter:recall", "--method", "generate", "--form", form),
+        "--constrained",
+    )
+    found = medtune.record(*arguments, "--out", "e")
+    assert (found["constrained"], found["accuracy"]["value"]) == (True, 1.0)
+    for row in predictions(tmp_path / "e"):
+        right = row["options"][row["answer"]]
+        text = "ABCD"[row["answer"]] if form == "letter" else f"The answer is: {right}"
+        assert row["text"] == text
+
+
+def test_constrained_and_free_answers_lie_side_by_side(
+    medtune: CommandLine, tmp_path: Path
+) -> None:
+    arguments = ("evaluate", "fake:oracle", "starter:recall", "--method", "generate")
+    free = medtune.record(*arguments)
+    bound = medtune.record(*arguments, "--constrained")
+    names = {path.name: path for path in (tmp_path / "runs" / "eval").iterdir()}
+    stem = "fake-oracle-starter-recall-generate"
+    assert set(names) == {stem, f"{stem}-constrained"}
+    compared = medtune.record("compare", names[stem], names[f"{stem}-constrained"])
+    assert compared["differs"] == ["constraint on the answers"]
+    assert free["inputs"] != bound["inputs"]
+
+
+@pytest.mark.parametrize(
+    "variant", ["options-only", "none-of-the-above", "stem-injection", "option-injection"]
+)
+def test_variants_are_examined_and_not_compared_with_plain_questions(
+    medtune: CommandLine, variant: str
+) -> None:
+    common = ("evaluate", "fake:noisy", "starter:recall")
+    found = medtune.record(*common, "--variant", variant, "--out", "v")
+    assert (found["variant"], found["options_only"]) == (variant, None)
+    medtune.record(*common, "--out", "plain")
+    code, out, err = medtune("compare", "plain", "v", "--json")
+    assert (code, out) == (2, "")
+    assert f"fake:noisy was asked plain questions, fake:noisy {variant} ones" in err
+    assert "to do: see what a change of the questions does with `medtune study robustness`" in err
+    assert medtune.record("compare", "v", "v")["n"] == found["counts"]["n"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (
+            ("--method", "generate", "--orders", "cyclic"),
+            ["--orders cyclic with free answers", "expected: --method letter or cloze"],
+        ),
+        (("--method", "generate", "--orders", "pride"), ["--orders pride with free answers"]),
+        (
+            ("--variant", "stem-injection", "--orders", "cyclic"),
+            ["--variant stem-injection with --orders cyclic", "expected: one of the two"],
+        ),
+        (
+            ("--constrained",),
+            ["--constrained with answers that are scored", "expected: --method generate"],
+        ),
+        (
+            ("--shots", "2", "--shots-by", "random"),
+            ["--shots 2 without --shots-from", "expected: a split that is not examined"],
+        ),
+    ],
+)
+def test_options_that_do_not_go_together(
+    medtune: CommandLine, arguments: tuple[str, ...], messages: list[str]
+) -> None:
+    code, out, err = medtune("evaluate", "fake:noisy", "starter:recall", *arguments, "--json")
+    assert (code, out) == (2, "")
+    for message in messages:
+        assert message in err
+    assert not Path("runs").exists()
+
+
+# Interrupted
+
+
+def test_an_interrupted_evaluation_goes_on(
+    medtune: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medtune.models.fake import FakeModel
+
+    arguments = ("evaluate", "fake:noisy", "starter:train", "--out", "e", "--json")
+    score, calls = FakeModel.score, []
+
+    def interrupted(self: FakeModel, requests: Any) -> Any:
+        calls.append(len(requests))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return score(self, requests)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeModel, "score", interrupted)
+        code, out, _ = medtune(*arguments)
+    assert (code, out) == (130, "")
+    assert (tmp_path / "e" / "predictions.draft.jsonl").read_text().count("\n") == 257
+    code, out, err = medtune("compare", "e", "e")
+    assert (code, "holds no evaluation" in err) == (2, True)
+
+    calls.clear()
+    monkeypatch.setattr(FakeModel, "score", interrupted)
+    code, out, err = medtune(*arguments, "--options-only", 0)
+    assert code == 130  # another exam: it begins anew, and is interrupted again
+    monkeypatch.setattr(FakeModel, "score", score)
+    code, out, err = medtune(*arguments, "--options-only", 0)
+    assert code == 0
+    assert "goes on behind the 256 questions that were answered before" in err
+    assert json.loads(out)["resumed_at"] == 256
+    assert [row["id"] for row in predictions(tmp_path / "e")] == [
+        q.id for q in load_split("starter:train").questions
+    ]
+    assert not (tmp_path / "e" / "predictions.draft.jsonl").exists()
+
+
+# Comparisons as a whole
+
+
+def test_a_comparison_writes_its_report_with_links_that_lead_somewhere(
+    medtune: CommandLine, tmp_path: Path
+) -> None:
+    for name, kind in (("a", "biased"), ("b", "noisy")):
+        for split in ("recall", "transfer"):
+            medtune.record(
+                *("evaluate", f"fake:{kind}", f"starter:{split}"), "--out", f"evals/{name}-{split}"
+            )
+    found = medtune.record(
+        *("compare", "evals/a-recall", "evals/b-recall", "--out", "deep/er/report"),
+        *("--calibration-a", "evals/a-transfer", "--calibration-b", "evals/b-transfer"),
+    )
+    place = tmp_path / "deep" / "er" / "report"
+    assert json.loads((place / "comparison.json").read_text()) == found
+    for name in ("a", "b"):
+        analysis = json.loads((place / f"analysis-{name}.json").read_text())
+        assert analysis["folder"] == f"../../../evals/{name}-recall"
+        assert analysis["selective"]["calibrated_on"] == "starter:transfer"
+    page = (place / "report.html").read_text()
+    assert not re.search(r"(?:src|href)=[\"']?https?:", page)
+    links = re.findall(r'href="([^"#:]+)"', page)
+    assert any(link.endswith("evals/a-recall/predictions.jsonl") for link in links)
+    for link in links:
+        assert (place / unquote(link)).is_file(), link
+
+
+def test_a_comparison_says_where_its_report_is(medtune: CommandLine, tmp_path: Path) -> None:
+    for kind in ("constant", "oracle"):
+        medtune("evaluate", f"fake:{kind}", "starter:recall", "--limit", 20, "--out", kind)
+    code, out, err = medtune("compare", "constant", "oracle")
+    assert code == 0
+    assert "report: runs/compare/constant-oracle/report.html" in err
+    assert "fake:oracle is better than fake:constant" in " ".join(out.split())
+    assert (tmp_path / "runs/compare/constant-oracle/report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("extra", "differs"),
+    [
+        ((), []),
+        (("--orders", "cyclic"), ["orders of the options"]),
+        (("--shots", 2, "--shots-from", "starter:train"), ["worked examples"]),
+    ],
+)
+def test_a_comparison_says_in_what_else_two_exams_differ(
+    medtune: CommandLine, extra: tuple[object, ...], differs: list[str]
+) -> None:
+    medtune.record("evaluate", "fake:biased", "starter:recall", "--out", "a")
+    medtune.record("evaluate", "fake:noisy", "starter:recall", *extra, "--out", "b")
+    assert medtune.record("compare", "a", "b")["differs"] == differs
+
+
+def test_a_calibration_on_the_wrong_side_is_refused(medtune: CommandLine) -> None:
+    for kind in ("biased", "noisy"):
+        medtune.record("evaluate", f"fake:{kind}", "starter:recall", "--out", kind)
+    medtune.record("evaluate", "fake:noisy", "starter:transfer", "--out", "c")
+    code, out, err = medtune("compare", "biased", "noisy", "--calibration-a", "c", "--json")
+    assert (code, out) == (2, "")
+    assert "the calibration was made with another model" in err
+    assert not Path("runs/compare").exists()
+    found = medtune.record("compare", "biased", "noisy", "--calibration-b", "c")
+    assert found["n"] == 80
+
+
+def test_a_report_that_cannot_be_written(
+    medtune: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    medtune.record("evaluate", "fake:noisy", "starter:recall", "--limit", 5, "--out", "a")
+    (tmp_path / "file").write_text("")
+    code, out, err = medtune("compare", "a", "a", "--out", "file/report", "--json")
+    assert (code, out) == (2, "")
+    assert "cannot write" in err
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    monkeypatch.setattr("medtune.core.folder.tempfile.NamedTemporaryFile", read_only)
+    code, out, err = medtune("compare", "a", "a", "--out", "report", "--json")
+    assert (code, out) == (2, "")
+    assert "cannot write report/comparison.json: the file system is read-only" in err
+    assert not (tmp_path / "report").exists()

@@ -56,7 +56,7 @@ def test_a_training_prompt_is_the_inference_prompt_token_for_token(
 
 def test_lead_tokens_are_counted_apart(model: LocalModel) -> None:
     (ids, lead), (other, same) = model.encoder.answers(
-        ["The answer is: Vitamin C", "The answer is: HIV"], "The answer is:"
+        ["The answer is: Vitamin C", "The answer is: HIV"], ["The answer is:"] * 2
     )
     assert lead == same == 4
     assert ids[:4] == other[:4]

@@ -35,7 +35,7 @@ def naive(model: LocalModel, request: ScoreRequest) -> list[float]:
     (prompt,) = model.encoder.prompts([request.messages])
     totals = []
     for text in request.continuations:
-        ((ids, lead),) = model.encoder.answers([request.lead + text], request.lead)
+        ((ids, lead),) = model.encoder.answers([request.lead + text], [request.lead])
         whole = torch.tensor([prompt + ids])
         logprobs = model.network(whole).logits[0].log_softmax(-1)
         first = min(lead, len(ids) - 1)

@@ -10,9 +10,14 @@ from tests.conftest import CommandLine
 
 from medtune import cli
 from medtune.core.errors import CheckFailed, DataError, Interrupted
+from medtune.core.experiment import EvaluationConfig
+from medtune.recipes import analyze as analyze_recipe
 from medtune.recipes import compare as compare_recipe
 from medtune.recipes import evaluate as evaluate_recipe
 from medtune.recipes import prepare as prepare_recipe
+from medtune.recipes import review as review_recipe
+from medtune.recipes import robustness as robustness_recipe
+from medtune.recipes import sample_size as sample_size_recipe
 
 
 def raising(error: BaseException) -> Callable[..., NoReturn]:
@@ -345,3 +350,246 @@ def test_models_info_of_nothing(medtune: CommandLine) -> None:
     code, out, err = medtune("models", "info", "gpt-9", "--json")
     assert (code, out) == (2, "")
     assert "'gpt-9' names no model" in err
+
+
+# Orders, baselines, worked examples: what the verbs hand on
+
+
+class Enough:
+    """Stands where a recipe was, remembers how it was called, and ends the command."""
+
+    def __init__(self) -> None:
+        self.given: list[Any] = []
+
+    def __call__(self, *arguments: Any) -> NoReturn:
+        self.given = list(arguments)
+        raise CheckFailed("enough")
+
+
+@pytest.fixture
+def enough() -> Enough:
+    return Enough()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        ((), {"orders": "given", "options_only": 500, "shots_by": "fixed", "constrained": False}),
+        (("--orders", "cyclic"), {"orders": "cyclic"}),
+        (("--orders", "pride"), {"orders": "pride"}),
+        (("--options-only", 0), {"options_only": 0}),
+        (("--options-only", 12), {"options_only": 12}),
+        (("--shots", 2, "--shots-by", "random"), {"shots": 2, "shots_by": "random"}),
+        (("--shots-by", "subject"), {"shots_by": "subject"}),
+        (("--constrained",), {"constrained": True}),
+        (("--max-new-tokens", 3), {"max_new_tokens": 3}),
+    ],
+)
+def test_every_setting_of_an_exam_reaches_the_recipe(
+    medtune: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    enough: Enough,
+    arguments: tuple[object, ...],
+    settings: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(evaluate_recipe, "evaluate", enough)
+    assert medtune("evaluate", "fake:oracle", "starter:recall", *arguments)[0] == 1
+    options = enough.given[0]
+    assert options.settings == EvaluationConfig(**settings)
+    assert (options.variant, options.adapter, options.label) == ("plain", None, None)
+
+
+def test_a_variant_and_an_adapter_reach_the_recipe(
+    medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
+) -> None:
+    monkeypatch.setattr(evaluate_recipe, "evaluate", enough)
+    medtune("evaluate", "m", "d", "--variant", "stem-injection", "--adapter", "runs/x/adapter")
+    assert enough.given[0].variant == "stem-injection"
+    assert enough.given[0].adapter == Path("runs/x/adapter")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ((), "m-d-letter"),
+        (("--orders", "cyclic"), "m-d-letter-cyclic"),
+        (("--variant", "options-only"), "m-d-letter-options-only"),
+        (("--shots", 3), "m-d-letter-3-shot"),
+        (("--shots", 3, "--shots-by", "random"), "m-d-letter-3-shot-random"),
+        (("--shots-by", "random"), "m-d-letter"),  # of no examples
+        (("--method", "generate", "--constrained"), "m-d-generate-constrained"),
+        (("--method", "cloze", "--orders", "pride", "--shots", 1), "m-d-cloze-pride-1-shot"),
+    ],
+)
+def test_exams_that_differ_do_not_take_each_others_folder(
+    medtune: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    enough: Enough,
+    arguments: tuple[object, ...],
+    name: str,
+) -> None:
+    monkeypatch.setattr(evaluate_recipe, "evaluate", enough)
+    medtune("evaluate", "m", "d", *arguments)
+    assert enough.given[1] == Path("runs/eval") / name
+
+
+def test_analyze_hands_everything_on(
+    medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
+) -> None:
+    monkeypatch.setattr(analyze_recipe, "analyze", enough)
+    assert medtune("analyze", "e")[0] == 1
+    assert enough.given == [Path("e"), None]
+    medtune("analyze", "e", "--calibration", "c")
+    assert enough.given == [Path("e"), Path("c")]
+
+
+def test_compare_hands_everything_on(
+    medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
+) -> None:
+    monkeypatch.setattr(compare_recipe, "compare", enough)
+    medtune("compare", "x/a", "b/")
+    assert enough.given == [Path("x/a"), Path("b"), None, None, Path("runs/compare/a-b")]
+    medtune("compare", "a", "b", "--calibration-a", "c", "--calibration-b", "d", "--out", "o")
+    assert enough.given == [Path("a"), Path("b"), Path("c"), Path("d"), Path("o")]
+
+
+def test_a_study_of_robustness_hands_everything_on(
+    medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
+) -> None:
+    monkeypatch.setattr(robustness_recipe, "robustness", enough)
+    medtune("study", "robustness", "fake:noisy", "starter")
+    options, folder, _ = enough.given
+    assert options == robustness_recipe.RobustnessOptions("fake:noisy", "starter", "letter")
+    assert folder == Path("runs/robustness/fake-noisy-starter-letter")
+    medtune(
+        *("study", "robustness", "fake:noisy", "file:x.csv", "--method", "cloze", "--limit", 9),
+        *("--adapter", "a", "--dtype", "float16", "--map", "stem=Frage", "--out", "o"),
+    )
+    options, folder, _ = enough.given
+    assert (options.data, options.method, options.limit) == ("file:x.csv", "cloze", 9)
+    assert (options.adapter, options.dtype) == (Path("a"), "float16")
+    assert (options.columns.stem, folder) == ("Frage", Path("o"))
+
+
+def test_a_study_of_test_sizes_hands_everything_on(
+    medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
+) -> None:
+    monkeypatch.setattr(sample_size_recipe, "sample_size", enough)
+    medtune("study", "test-size", "a")
+    a, b, plan, by_subject, folder = enough.given
+    assert (a, b, by_subject, folder) == (Path("a"), None, False, Path("runs/test-size/a"))
+    medtune(
+        *("study", "test-size", "a", "b", "--sizes", "10,20", "--draws", 500, "--seed", 3),
+        *("--by-subject", "--out", "o"),
+    )
+    a, b, plan, by_subject, folder = enough.given
+    assert (b, by_subject, folder) == (Path("b"), True, Path("o"))
+    assert (plan.sizes, plan.draws, plan.seed) == ((10, 20), 500, 3)
+
+
+@pytest.mark.parametrize("sizes", ["", "ten", "10,,20", "10;20", "1.5"])
+def test_sizes_that_are_no_numbers(medtune: CommandLine, sizes: str) -> None:
+    code, out, err = medtune("study", "test-size", "a", "--sizes", sizes)
+    assert (code, out) == (2, "")
+    assert f"error: --sizes {sizes}".strip() in err
+    assert "expected: whole numbers, such as 20,50,100" in err
+
+
+def test_a_review_hands_everything_on(
+    medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
+) -> None:
+    monkeypatch.setattr(review_recipe, "sample", enough)
+    medtune("review", "sample", "a", "b")
+    assert enough.given[:4] == [[Path("a"), Path("b")], 100, 0, Path("review")]
+    assert enough.given[5] is None
+    medtune(*("review", "sample", "a", "--n", 7, "--seed", 3, "--against", "s"), *("--out", "o"))
+    assert enough.given[:4] == [[Path("a")], 7, 3, Path("o")]
+    assert enough.given[5] == Path("s")
+    monkeypatch.setattr(review_recipe, "serve", enough)
+    medtune("review", "serve", "o", "--port", 8123, "--reviewer", "anna", "--disputed")
+    folder, reviewer, port, _, disputed = enough.given
+    assert (folder, reviewer, port, disputed) == (Path("o"), "anna", 8123, True)
+    monkeypatch.setattr(review_recipe, "score", enough)
+    medtune("review", "score", "o")
+    assert enough.given[:2] == [Path("o"), ()]
+    medtune("review", "score", "o", "--marks", "a.csv", "--marks", "b.jsonl")
+    assert list(enough.given[1]) == [Path("a.csv"), Path("b.jsonl")]
+
+
+def test_a_sample_is_served_at_once_unless_that_is_not_wanted(
+    medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
+) -> None:
+    medtune(
+        *("evaluate", "fake:noisy", "starter:recall", "--limit", 30, "--method", "generate"),
+        *("--out", "e"),
+    )
+    monkeypatch.setattr(review_recipe, "serve", enough)
+    arguments = ("review", "sample", "e", "--n", 20)
+    code, out, err = medtune(*arguments, "--no-serve", "--json")
+    assert code == 0
+    assert json.loads(out)["n"] == 20
+    assert "items: review/items.jsonl and items.csv" in err
+    assert enough.given == []
+    assert medtune(*arguments, "--port", 8123, "--reviewer", "anna")[0] == 1
+    assert enough.given[:3] == [Path("review"), "anna", 8123]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evaluate", "m", "d", "--orders", "random"), "random"),
+        (("evaluate", "m", "d", "--variant", "upside-down"), "upside-down"),
+        (("evaluate", "m", "d", "--shots-by", "luck"), "luck"),
+        (("evaluate", "m", "d", "--shots", "-1"), "--shots"),
+        (("evaluate", "m", "d", "--options-only", "-1"), "--options-only"),
+        (("evaluate", "m", "d", "--max-new-tokens", "0"), "--max-new-tokens"),
+        (("analyze",), "Missing"),
+        (("analyze", "e", "--calibration"), "--calibration"),
+        (("compare", "a", "b", "--calibration", "c"), "--calibration"),
+        (("study",), "Usage:"),
+        (("study", "frobnicate"), "frobnicate"),
+        (("study", "robustness", "m"), "Missing"),
+        (("study", "test-size"), "Missing"),
+        (("review",), "Usage:"),
+        (("review", "sample"), "Missing"),
+        (("review", "sample", "e", "--n", "0"), "--n"),
+        (("review", "serve", "o", "--port", "70000"), "--port"),
+    ],
+)
+def test_a_wrong_examination_or_study_is_2_and_says_why(
+    medtune: CommandLine, arguments: tuple[str, ...], message: str
+) -> None:
+    code, out, err = medtune(*arguments)
+    assert code == 2
+    assert message in out + err
+
+
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [
+        ("", ("analyze", "compare", "evaluate", "study", "review")),
+        (
+            "evaluate",
+            (
+                *("--orders", "given|cyclic|pride", "--variant", "--options-only", "--shots-by"),
+                *("fixed|random|subject", "--constrained", "--shots-from", "--json", "--out"),
+            ),
+        ),
+        ("analyze", ("--calibration", "--json")),
+        ("compare", ("--calibration-a", "--calibration-b", "--out", "--json")),
+        ("study", ("test-size", "robustness")),
+        ("study robustness", ("--method", "--adapter", "--limit", "--json")),
+        ("study test-size", ("--sizes", "--draws", "--seed", "--by-subject", "--json")),
+        ("review", ("sample", "serve", "score")),
+        ("review sample", ("--against", "--seed", "--n ", "--no-serve")),
+        ("review serve", ("--disputed", "--reviewer", "--port")),
+        ("review score", ("--marks", "--json")),
+    ],
+)
+def test_help_lists_what_there_is(
+    medtune: CommandLine, verb: str, options: tuple[str, ...]
+) -> None:
+    code, out, err = medtune(*verb.split(), "--help")
+    assert (code, err) == (0, "")
+    for option in options:
+        assert option in out

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.unit.analysis import synthetic
 
+from medtune.analysis.analyze import analyze
 from medtune.analysis.compare import compare
 from medtune.analysis.exam import Exam
 from medtune.analysis.examine import examine
@@ -33,6 +37,7 @@ from medtune.core.records import (
     SplitDescription,
 )
 from medtune.models.fake import FakeModel
+from medtune.recipes.robustness import RobustnessOptions, robustness
 from medtune.terminal import Terminal, show
 
 Capture = pytest.CaptureFixture[str]
@@ -258,3 +263,179 @@ def test_a_verification_says_yes_or_names_every_fault(capsys: Capture) -> None:
     show(record.model_copy(update={"faults": ("one thing", "another")}))
     out = flat(capsys.readouterr().out)
     assert out == "fault: one thing fault: another"
+
+
+# Analyses
+
+
+def analysed(n: int = 300, **changes: Any) -> Evaluation:
+    """Of one order, by letter."""
+    return synthetic.evaluation("base", synthetic.predictions(n, 2.0, cyclic=False), **changes)
+
+
+def held(n: int = 300) -> Evaluation:
+    return synthetic.evaluation("base", synthetic.predictions(n, 2.0, cyclic=False, tag="c"))
+
+
+def test_an_analysis_shows_slices_and_sureness(capsys: Capture) -> None:
+    record = analyze("e", analysed())
+    show(record)
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "…" not in out
+    lines = flat(out)
+    a = record.evaluation.accuracy
+    assert lines.startswith(
+        f"file:data/validation.parquet · letter · base: {100 * a.value:.1f} % "
+        f"({100 * a.low:.1f}-{100 * a.high:.1f}), n = 300"
+    )
+    for part in record.slices:
+        # Topics are for the page: there are hundreds of them.
+        shown = f"{part.dimension} {part.name} {part.accuracy.n}" in lines
+        assert shown == (part.dimension != "topic"), part
+    assert record.calibration is not None
+    assert f"calibration error {100 * record.calibration.error:.1f} points" in lines
+    assert "no calibration questions: no temperature, threshold or prediction set" in lines
+    assert "order of the options" not in lines
+    for failure in record.failures:
+        assert failure.name in lines
+
+
+def test_an_analysis_with_calibration_questions_shows_every_promise(capsys: Capture) -> None:
+    record = analyze("e", analysed(500), held(250))
+    show(record)
+    out = flat(capsys.readouterr().out)
+    found = record.selective
+    assert found is not None
+    assert f"temperature {found.temperature:.2f}, fitted on 250 questions of" in out
+    assert "no calibration questions" not in out
+    states = {one.found is None for one in found.thresholds}
+    assert states == {True, False}  # both ways of telling it are looked at
+    for one in found.thresholds:
+        start = f"risk of at most {100 * one.target:.0f} %:"
+        if one.found is None:
+            assert f"{start} no threshold: even the surest calibration" in out
+        else:
+            assert one.risk is not None
+            assert f"{start} answer from {100 * one.found.confidence:.1f} % on" in out
+            assert f"wrong among them {100 * one.risk.value:.1f} %" in out
+    for score in ("lac", "aps"):
+        assert f"{score} sets for 90 %: hold the answer in" in out
+
+
+def test_a_threshold_that_lets_nothing_through_says_so(capsys: Capture) -> None:
+    record = analyze("e", analysed(500), held(500))
+    assert record.selective is not None
+    thresholds = tuple(
+        one.model_copy(update={"risk": None}) for one in record.selective.thresholds if one.found
+    )
+    selective = record.selective.model_copy(update={"thresholds": thresholds[:1]})
+    show(record.model_copy(update={"selective": selective}))
+    assert "wrong among them none answered" in flat(capsys.readouterr().out)
+
+
+def test_an_analysis_with_few_calibration_questions_says_what_is_left_out(capsys: Capture) -> None:
+    show(analyze("e", analysed(), held(8)))
+    out = flat(capsys.readouterr().out)
+    assert "! 8 calibration questions are too few for prediction sets" in out
+    assert "sets for 90 %: hold" not in out
+
+
+def test_an_analysis_of_free_answers_shows_no_sureness(capsys: Capture) -> None:
+    made = synthetic.free(synthetic.predictions(200, 2.0))
+    show(analyze("e", synthetic.evaluation("base", made, "generate", orders="given")))
+    out = flat(capsys.readouterr().out)
+    for absent in ("calibration", "risk-coverage", "temperature", "order of the options"):
+        assert absent not in out
+    assert "! Free answers, base on" not in out  # nine of ten are read
+    assert "format" in out
+
+
+def test_an_analysis_shows_flips_weak_subjects_and_warnings(capsys: Capture) -> None:
+    made = synthetic.predictions(400, 0.5, habit=2.0)
+    record = analyze("e", synthetic.evaluation("base", made))
+    record = record.model_copy(update={"weak_subjects": ("Dental", "ENT")})
+    show(record)
+    out = flat(capsys.readouterr().out)
+    assert record.flips is not None
+    assert f"order of the options: {100 * record.flips.any.value:.1f} %" in out
+    assert "weak after Holm's correction: Dental, ENT" in out
+    assert record.warnings
+    for line in record.warnings:
+        assert f"! {line}" in out
+
+
+def test_an_analysis_shows_what_looks_like_markup_as_it_is(capsys: Capture) -> None:
+    made = [
+        p.model_copy(update={"subject": ["[red]x[/red]", "[/b]", ":warning:"][n % 3]})
+        for n, p in enumerate(synthetic.predictions(90, 1.0, cyclic=False))
+    ]
+    show(analyze("e", synthetic.evaluation("[bold]b[/bold]", made)))
+    out = capsys.readouterr().out
+    for text in ("[red]x[/red]", "[/b]", ":warning:", "[bold]b[/bold]"):
+        assert text in out
+
+
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_no_number_of_an_analysis_is_cut_in_a_narrow_terminal(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    record = analyze("e", analysed(), held())
+    show(record)
+    out = capsys.readouterr().out
+    for part in record.slices:
+        if part.dimension == "subject":
+            a = part.accuracy
+            assert f"{100 * a.value:.1f} % ({100 * a.low:.1f}-{100 * a.high:.1f})" in out
+
+
+def test_the_options_alone_stand_beside_the_accuracy(capsys: Capture) -> None:
+    record = evaluation("constant")[0]
+    show(record)
+    assert flat(capsys.readouterr().out).endswith("33.3 (C) -")
+    show(record.model_copy(update={"options_only": wilson(3, 10)}))
+    assert flat(capsys.readouterr().out).endswith("33.3 (C) 30.0")
+
+
+def test_a_comparison_says_in_what_else_the_two_differ(capsys: Capture) -> None:
+    record = compare(evaluation("constant"), evaluation("oracle"))
+    show(record)
+    assert "differ in" not in capsys.readouterr().out
+    show(record.model_copy(update={"differs": ("prompt", "worked examples")}))
+    out = flat(capsys.readouterr().out)
+    assert "! the examinations differ in: prompt, worked examples" in out
+
+
+# Studies
+
+
+@pytest.mark.parametrize("method", ["letter", "generate"])
+def test_a_study_of_robustness_shows_every_way_of_asking(
+    capsys: Capture, tmp_path: Path, method: Method
+) -> None:
+    options = RobustnessOptions("fake:biased", "starter:recall", method, limit=30)
+    record = robustness(options, tmp_path, Silent())
+    show(record)
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "…" not in out
+    text = flat(out)
+    for found in record.findings:
+        a = found.accuracy
+        share = f"{100 * a.value:.1f} % ({100 * a.low:.1f}-{100 * a.high:.1f})"
+        start = f"{found.variant} {a.n} {share}"
+        p = "-" if found.variant == "plain" else f"{found.p_value:.4f}"
+        assert f"{start} {100 * found.plain.value:.1f} {p}" in text
+        if found.push:
+            followed, before = found.push.followed, found.push.before
+            assert f"{100 * followed.value:.1f} % (" in text
+            assert f"before {100 * before.value:.1f}" in text
+    assert ("of the answers change with the order" in text) == (method == "letter")
+    if record.flips is not None:
+        assert f"RStd of the letters' recalls {record.flips.rstd:.3f}" in text
+        show(record.model_copy(update={"flips": record.flips.model_copy(update={"rstd": None})}))
+        assert "RStd" not in capsys.readouterr().out
+    for line in record.warnings:
+        assert f"! {line}" in text
+    assert text.endswith(flat(record.verdict))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from medtune.analysis.breakdown import breakdown, spread
 from medtune.analysis.calibration import (
@@ -50,6 +50,19 @@ MANY_FLIPS = 0.5
 
 Evaluation = tuple[EvaluationRecord, Sequence[Prediction]]
 
+_ALIKE: dict[str, Callable[[EvaluationRecord], object]] = {
+    # Not the device, nor the name under which the same weights were found.
+    "model": lambda e: (e.model.fingerprint, e.model.adapter),
+    "arithmetic": lambda e: e.model.dtype,
+    "method": lambda e: e.method,
+    "normalization": lambda e: e.normalization,
+    "orders": lambda e: e.orders,
+    "prompt": lambda e: e.prompt_hash,
+    "choice of worked examples": lambda e: (e.shots, e.shots_by),
+    "variant of the questions": lambda e: e.variant,
+}
+"""In what a calibration must be like the evaluation that it serves."""
+
 
 def analyze(
     folder: str,
@@ -73,12 +86,17 @@ def analyze(
     record, predictions = evaluation
     flipped = flips(predictions)
     scored = Scored.of(predictions) if record.method != "generate" else None
-    held = None
-    if calibration is not None and scored is not None:
-        held = _calibration_scores(evaluation, calibration)
+    held = _calibration_scores(evaluation, calibration) if calibration is not None else None
     slices = breakdown(predictions)
     answered = record.counts.correct + record.counts.wrong
     source = calibration[0].data.source if calibration is not None else None
+    selective = _selective(scored, held, source, predictions) if scored else None
+    notes = warnings(record, flipped)
+    if held is not None and selective is not None and not selective.sets:
+        notes.append(
+            f"{len(held)} calibration questions are too few for prediction sets that hold the "
+            f"answer in {100 * LEVEL:.0f} % of cases: they are left out."
+        )
     return AnalysisRecord(
         folder=folder,
         evaluation=record,
@@ -87,10 +105,10 @@ def analyze(
         slices=slices,
         weak_subjects=tuple(s.name for s in slices if s.dimension == "subject" and s.weak),
         calibration=measure(scored) if scored else None,
-        selective=_selective(scored, held, source, predictions) if scored else None,
+        selective=selective,
         flips=flipped,
         failures=failures(predictions, train_topics),
-        warnings=tuple(warnings(record, flipped)),
+        warnings=tuple(notes),
         provenance=provenance(),
     )
 
@@ -149,14 +167,15 @@ def warnings(record: EvaluationRecord, flipped: Flips | None = None) -> list[str
 def _calibration_scores(evaluation: Evaluation, calibration: Evaluation) -> Scored:
     """Read the calibration questions, and refuse what would make them worthless."""
     (record, predictions), (other, others) = evaluation, calibration
-    for what, mine, theirs in (
-        ("model", record.model, other.model),
-        ("method", record.method, other.method),
-        ("normalization", record.normalization, other.normalization),
-        ("orders", record.orders, other.orders),
-        ("prompt", record.prompt_hash, other.prompt_hash),
-    ):
-        if mine != theirs:
+    if record.method == "generate":
+        raise PredictionsError(
+            f"{record.label} was examined by generate: free answers have no probabilities to "
+            "calibrate",
+            expected="an examination by letter or cloze",
+            fix="analyse it without a calibration, or evaluate by letter or cloze",
+        )
+    for what, of in _ALIKE.items():
+        if of(record) != of(other):
             raise PredictionsError(
                 f"the calibration was made with another {what}",
                 expected="the same model, examined in the same way, on other questions",
@@ -180,12 +199,27 @@ def _selective(
         return Selective(curve=curve)
     temperature = fit_temperature(held)
     here, there = scored.heated(temperature), held.heated(temperature)
-    subjects = [p.subject or UNKNOWN for p in predictions]
-    sets = []
+    return Selective(
+        curve=curve,
+        temperature=temperature,
+        calibrated_on=source,
+        calibrated_n=len(held),
+        after=measure(here),
+        thresholds=tuple(_threshold(here, there, target) for target in TARGETS),
+        sets=_sets(here, there, [p.subject or UNKNOWN for p in predictions]),
+    )
+
+
+def _sets(here: Scored, there: Scored, subjects: Sequence[str]) -> tuple[SetFinding, ...]:
+    """Make prediction sets; none where the calibration questions are too few to promise any."""
+    found = []
     for score in ("lac", "aps"):
-        made = conformal(there, LEVEL, score)
+        try:
+            made = conformal(there, LEVEL, score)
+        except PredictionsError:
+            return ()
         coverage, size = made.realised(here)
-        sets.append(
+        found.append(
             SetFinding(
                 score=score,
                 level=LEVEL,
@@ -194,15 +228,7 @@ def _selective(
                 subjects=by_group(made, here, subjects),
             )
         )
-    return Selective(
-        curve=curve,
-        temperature=temperature,
-        calibrated_on=source,
-        calibrated_n=len(held),
-        after=measure(here),
-        thresholds=tuple(_threshold(here, there, target) for target in TARGETS),
-        sets=tuple(sets),
-    )
+    return tuple(found)
 
 
 def _threshold(here: Scored, there: Scored, target: float) -> ThresholdFinding:
@@ -233,5 +259,6 @@ def _curve(scored: Scored) -> RiskCurve:
         coverage=tuple(float(whole.coverage[i]) for i in places),
         risk=tuple(float(whole.risk[i]) for i in places),
         area=min(1.0, whole.area),
-        best=min(1.0, best),
+        # Where the order is the best one, rounding must not put it below itself.
+        best=min(1.0, whole.area, best),
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from medtune.analysis.exam import Exam
 from medtune.analysis.pride import without_prior
+from medtune.core.errors import ModelError
 from medtune.core.model import (
     AnswerModel,
     ContinuationScore,
@@ -36,6 +37,9 @@ def ask(
         questions: All labelled.
         parser: For free answers.
         prior: For PriDe; empty otherwise.
+
+    Raises:
+        ModelError: The model fails, or gives scores that are not numbers.
     """
     if exam.method == "generate":
         return _generated(model, exam, questions, parser)
@@ -58,6 +62,9 @@ def rotated_scores(
 
     Returns:
         `[question][order][position]`; orders as `rotations` lists them.
+
+    Raises:
+        ModelError: A score is not a finite number, as where an arithmetic overflows.
     """
     form = form_of(exam.method, exam.target)
     requests: list[ScoreRequest] = []
@@ -71,8 +78,23 @@ def rotated_scores(
             messages = exam.style.messages(shown, form, shots)
             requests.append(ScoreRequest(question.id, shown.options, messages, lead, continuations))
         rounds.append(len(orders))
-    scores = iter(model.score(requests))
-    return [list(islice(scores, count)) for count in rounds]
+    found = model.score(requests)
+    for request, scores in zip(requests, found, strict=True):
+        _refuse_what_is_no_number(model, request, scores)
+    rest = iter(found)
+    return [list(islice(rest, count)) for count in rounds]
+
+
+def _refuse_what_is_no_number(model: AnswerModel, request: ScoreRequest, scores: Scores) -> None:
+    if all(math.isfinite(score.logprob) for score in scores):
+        return
+    given = ", ".join(f"{score.logprob:.4g}" for score in scores)
+    raise ModelError(
+        f"{model.describe().source} gives scores that are not numbers: "
+        f"question {request.id}, {given}",
+        expected="a finite log-probability for every option",
+        fix="examine it with --dtype float32; if that does not help, its weights are damaged",
+    )
 
 
 def option_logs(scores: Scores, normalization: Normalization) -> tuple[float, ...]:

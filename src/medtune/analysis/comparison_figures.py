@@ -168,7 +168,7 @@ def _differences(axes: Any, shifts: Sequence[PairedSlice]) -> None:
     axes.set_xlim(-1.05 * reach, 1.05 * reach)
     axes.tick_params(labelleft=False, left=False)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("difference, points (◆ Holm p < 0.05)")
+    axes.set_xlabel("difference, points")
     axes.grid(axis="x", color=INK, alpha=0.15)
 
 

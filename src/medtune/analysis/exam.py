@@ -69,7 +69,9 @@ class Shots:
         if not self.count:
             return None
         pool = self.pool[: self.count] if self.by == "fixed" else self.pool
-        rows = [[q.stem, q.options, q.answer, q.subject] for q in pool]
+        rows = [
+            [q.stem, q.options, q.answer, q.subject if self.by == "subject" else None] for q in pool
+        ]
         return [self.by, self.count, self.seed if self.by == "random" else None, rows]
 
 

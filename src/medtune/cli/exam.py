@@ -95,8 +95,15 @@ def evaluate(
         batch=batch,
         form=form,
     )
-    unusual = [name for name in (variant, orders) if name not in ("plain", "given")]
-    name = slug(model, str(adapter or ""), data, method, *unusual, f"{shots}-shot" if shots else "")
+    unusual = {
+        variant: variant != "plain",
+        orders: orders != "given",
+        "constrained": constrained,
+        f"{shots}-shot": shots > 0,
+        shots_by: shots > 0 and shots_by != "fixed",
+    }
+    words = (word for word, said in unusual.items() if said)
+    name = slug(model, str(adapter or ""), data, method, *words)
     folder = out or Path("runs") / "eval" / name
     print_record(evaluate_recipe(options, folder, Terminal()), json)
     Terminal().say(f"predictions: {folder / 'predictions.jsonl'}")

@@ -30,6 +30,9 @@ def write_evaluation(
     Raises:
         FolderError: The folder cannot be written.
     """
+    # An older record must never stand beside newer predictions, whatever fails in between.
+    with disk_errors(folder):
+        (folder / RECORD).unlink(missing_ok=True)
     write_text(folder / PREDICTIONS, "".join(map(_line, predictions)))
     write_record(folder / RECORD, record)
 
@@ -91,11 +94,16 @@ class Draft:
         """Read back what is kept of the first questions, in order; a torn last line is dropped.
 
         What was kept is written anew, so that what follows begins on a line of its own.
+
+        Raises:
+            FolderError: The draft cannot be read or written.
         """
         try:
-            head, *lines = self._path.read_text(encoding="utf-8", errors="replace").split("\n")
+            with disk_errors(self._path):
+                text = self._path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
-            head, lines = "", []
+            text = ""
+        head, *lines = text.split("\n")
         kept: list[Prediction] = []
         if head == self._head:
             for expected, line in zip(ids, lines, strict=False):
@@ -110,7 +118,11 @@ class Draft:
         return kept
 
     def add(self, predictions: Sequence[Prediction]) -> None:
-        """Keep some more."""
+        """Keep some more.
+
+        Raises:
+            FolderError: They cannot be written; what was kept before still is.
+        """
         with disk_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write("".join(map(_line, predictions)))
 

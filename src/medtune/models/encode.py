@@ -53,15 +53,15 @@ class ChatEncoder:
         encoded = self.tokenizer(list(texts), add_special_tokens=False)
         return [list(ids) for ids in encoded["input_ids"]]
 
-    def answers(self, texts: Sequence[str], lead: str) -> list[tuple[list[int], int]]:
-        """Encode assistant turns that open with `lead`.
+    def answers(self, texts: Sequence[str], leads: Sequence[str]) -> list[tuple[list[int], int]]:
+        """Encode assistant turns that open with given leads.
 
         Returns:
-            Per text its ids, and how many of them lie wholly inside the lead.
+            Per text its ids, and how many of them lie wholly inside its lead.
         """
         encoded = self.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
-        pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        return [(list(ids), sum(end <= len(lead) for _, end in spans)) for ids, spans in pairs]
+        rows = zip(encoded["input_ids"], encoded["offset_mapping"], leads, strict=True)
+        return [(list(ids), sum(end <= len(lead) for _, end in spans)) for ids, spans, lead in rows]
 
     def example(self, messages: Sequence[Message], answer: str) -> Example:
         """Encode a supervised example.

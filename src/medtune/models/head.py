@@ -41,6 +41,7 @@ class AnswerHead(nn.Module):
         rows: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
+        past: Any = None,
     ) -> Tensor:
         """Return the last hidden states, `[row, hidden]`, at the chosen positions.
 
@@ -48,15 +49,17 @@ class AnswerHead(nn.Module):
             input_ids: `[batch, position]`, padded on the right; with causal attention no real
                 token sees what follows it, so padding needs no mask.
             rows: `[row]`, indices into the flattened `[batch * position]`.
-            attention_mask: `[batch, 1, query, key]`, additive; None is plain causal attention.
+            attention_mask: `[batch or 1, 1, query, key]`, additive; None is plain causal attention.
             position_ids: `[batch, position]`; None counts from 0.
+            past: transformers' cache of tokens before these; it is changed.
         """
         decoder = self.network.get_decoder()
         hidden = decoder(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            use_cache=False,
+            past_key_values=past,
+            use_cache=past is not None,
         ).last_hidden_state
         # Flattened before the pick: a head over a batched view copies its matrix per row.
         chosen: Tensor = hidden.reshape(-1, hidden.shape[-1])[rows]

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from medtune.core.batching import within_budget
-from medtune.core.errors import ModelError, UnknownModelError
+from medtune.core.errors import UnknownModelError
 from medtune.core.model import (
     ContinuationScore,
     Decoding,
@@ -18,17 +17,16 @@ from medtune.core.model import (
     Message,
     ScoreRequest,
 )
-from medtune.core.records import MAX_OPTIONS, ModelDescription
+from medtune.core.records import ModelDescription
+from medtune.models.constraint import Choices, allowed_after
 from medtune.models.device import best_device, choose_dtype
 from medtune.models.encode import ChatEncoder
-from medtune.models.head import AnswerHead, check_head
+from medtune.models.head import check_head
+from medtune.models.scoring import Scorer
 from medtune.models.sources import ModelSource
-from medtune.models.tree import Tree
 
-TOKEN_BUDGET = 2048
-"""Positions in one forward pass of scoring; larger ones were slower on two cores (docs/log.md)."""
-HEAD_ROWS = 512
-"""Rows of logits at once: 512 x 49,152 in fp32 are 100 MB."""
+GENERATION_BUDGET = 8192
+"""Positions, prompts and answers together, of one batch of generation."""
 
 
 class LocalModel:
@@ -53,6 +51,7 @@ class LocalModel:
         self.encoder = ChatEncoder(tokenizer)
         self.batch = batch
         self._adapter_hash = adapter_hash
+        self._scorer = Scorer(network, self.encoder, source.name)
 
     @classmethod
     def load(cls, source: ModelSource, dtype: str = "auto", attention: str = "sdpa") -> Self:
@@ -115,39 +114,41 @@ class LocalModel:
         """Show the exact text that the model reads."""
         return self.encoder.render(messages)
 
-    @torch.inference_mode()
     def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
-        """Score every continuation; each prompt is read once, whatever the number of options.
-
-        A prompt and its continuations form a tree: trunk and branches lie side by side in one
-        sequence, and the attention mask hides the branches from each other.
+        """Score every continuation; what several prompts share is read once (`Scorer`).
 
         Raises:
             ModelError: A score is not a number.
         """
-        trees = self._trees(requests)
-        scores: list[tuple[ContinuationScore, ...]] = [()] * len(trees)
-        for batch in within_budget([len(t) for t in trees], TOKEN_BUDGET, self.batch):
-            picked = self._score_batch([trees[i] for i in batch])
-            for index, row in zip(batch, picked, strict=True):
-                scores[index] = row
-        return scores
+        return self._scorer.score(requests, self.batch)
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[GenerateRequest], decoding: Decoding) -> list[Generation]:
         """Answer freely, in batches padded on the left."""
         torch.manual_seed(decoding.seed)
         prompts = self.encoder.prompts([r.messages for r in requests])
+        choices = [self._choices(r) for r in requests]
         answers: list[Generation] = [Generation("", 0, False)] * len(prompts)
         room = [len(p) + decoding.max_new_tokens for p in prompts]
-        for batch in within_budget(room, 4 * TOKEN_BUDGET, self.batch):
-            for index, answer in zip(
-                batch, self._generate_batch([prompts[i] for i in batch], decoding), strict=True
-            ):
+        for batch in within_budget(room, GENERATION_BUDGET, self.batch):
+            made = self._generate_batch(
+                [prompts[i] for i in batch], [choices[i] for i in batch], decoding
+            )
+            for index, answer in zip(batch, made, strict=True):
                 answers[index] = answer
         return answers
 
-    def _generate_batch(self, prompts: list[list[int]], decoding: Decoding) -> list[Generation]:
+    def _choices(self, request: GenerateRequest) -> Choices | None:
+        if request.choices is None:
+            return None
+        return Choices.of(self.encoder.ids(request.choices), self.encoder.end)
+
+    def _generate_batch(
+        self,
+        prompts: list[list[int]],
+        choices: Sequence[Choices | None],
+        decoding: Decoding,
+    ) -> list[Generation]:
         width = max(map(len, prompts))
         ids = torch.full((len(prompts), width), self.encoder.pad)
         mask = torch.zeros_like(ids)
@@ -161,10 +162,17 @@ class LocalModel:
                 "temperature": decoding.temperature,
                 "top_p": decoding.top_p,
             }
+        longest = decoding.max_new_tokens
+        if any(choices):
+            # An option is never cut short: half a text would name none.
+            longest = max(longest, *(c.longest for c in choices if c is not None))
+            sampling["prefix_allowed_tokens_fn"] = lambda row, tokens: allowed_after(
+                choices[row], tokens[width:].tolist(), self.network.config.vocab_size
+            )
         out = self.network.generate(
             input_ids=ids.to(self.device),
             attention_mask=mask.to(self.device),
-            max_new_tokens=decoding.max_new_tokens,
+            max_new_tokens=longest,
             eos_token_id=list(self.encoder.stops),
             pad_token_id=self.encoder.pad,
             **sampling,
@@ -177,92 +185,3 @@ class LocalModel:
         kept = tokens[: ends[0]] if ends else tokens
         text = self.encoder.tokenizer.decode(kept, skip_special_tokens=True).strip()
         return Generation(text, len(kept), bool(ends))
-
-    def _trees(self, requests: Sequence[ScoreRequest]) -> list[Tree]:
-        prompts = self.encoder.prompts([r.messages for r in requests])
-        trees = []
-        for request, prompt in zip(requests, prompts, strict=True):
-            turns = [request.lead + text for text in request.continuations]
-            answers = self.encoder.answers(turns, request.lead)
-            trees.append(Tree.grow(prompt, answers, request.continuations))
-        return trees
-
-    def _score_batch(self, trees: list[Tree]) -> list[tuple[ContinuationScore, ...]]:
-        """Score trees in one forward pass."""
-        width = max(map(len, trees))
-        ids = torch.full((len(trees), width), self.encoder.pad)
-        branch = torch.zeros_like(ids)
-        places = torch.zeros_like(ids)
-        rows: list[int] = []
-        targets: list[int] = []
-        owners: list[int] = []
-        for index, tree in enumerate(trees):
-            ids[index, : len(tree)] = torch.tensor(tree.tokens)
-            branch[index, : len(tree)] = torch.tensor(tree.branch)
-            places[index, : len(tree)] = torch.tensor(tree.places)
-            for option, terms in enumerate(tree.terms):
-                for position, target in terms:
-                    rows.append(index * width + position)
-                    targets.append(target)
-                    owners.append(index * MAX_OPTIONS + option)
-        plain = all(tree.bare for tree in trees)
-        values = self._token_logprobs(
-            ids, rows, targets, None if plain else branch, None if plain else places
-        )
-        sums = torch.zeros(len(trees) * MAX_OPTIONS, dtype=torch.float64)
-        sums.index_add_(0, torch.tensor(owners), values.double())
-        if not torch.isfinite(sums).all():
-            raise ModelError(
-                f"{self.source.name} gives scores that are not numbers",
-                fix="weights may be damaged, or overflow in float16: try --dtype float32",
-            )
-        table = sums.view(len(trees), -1).tolist()
-        return [
-            tuple(
-                ContinuationScore(total, len(terms), size)
-                for total, terms, size in zip(row, tree.terms, tree.sizes, strict=False)
-            )
-            for row, tree in zip(table, trees, strict=True)
-        ]
-
-    def _token_logprobs(
-        self,
-        ids: Tensor,
-        rows: list[int],
-        targets: list[int],
-        branch: Tensor | None,
-        places: Tensor | None,
-    ) -> Tensor:
-        """Return log P(target) for each (row, target), `[row]`, fp32.
-
-        Options share positions (four letters are read off one), so the head sees each once.
-        """
-        positions, inverse = torch.unique(torch.tensor(rows), return_inverse=True)
-        mask = None if branch is None else self._tree_mask(branch)
-        head = AnswerHead(self.network)
-        wanted = torch.tensor(targets)
-        values = torch.empty(len(rows))
-        states = head.states(
-            ids.to(self.device),
-            positions.to(self.device),
-            attention_mask=mask,
-            position_ids=None if places is None else places.to(self.device),
-        )
-        for start in range(0, len(positions), HEAD_ROWS):
-            part = head.logits(states[start : start + HEAD_ROWS]).float()
-            here = (inverse >= start) & (inverse < start + HEAD_ROWS)
-            local = (inverse[here] - start).to(self.device)
-            picked = part[local, wanted[here].to(self.device)]
-            values[here] = (picked - part.logsumexp(-1)[local]).cpu()
-        return values
-
-    def _tree_mask(self, branch: Tensor) -> Tensor:
-        """Let every token see the trunk and its own branch, before it; additive, `[b, 1, q, k]`."""
-        branch = branch.to(self.device)
-        width = branch.shape[1]
-        causal = torch.ones(width, width, dtype=torch.bool, device=self.device).tril()
-        key, query = branch[:, None, :], branch[:, :, None]
-        allowed = causal & ((key == 0) | (key == query))
-        dtype = next(self.network.parameters()).dtype
-        mask = torch.zeros(allowed.shape, dtype=dtype, device=self.device)
-        return mask.masked_fill_(~allowed, torch.finfo(dtype).min).unsqueeze(1)

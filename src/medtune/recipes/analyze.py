@@ -23,10 +23,11 @@ def analyze(folder: Path, calibration: Path | None) -> AnalysisRecord:
 
     Raises:
         PredictionsError: One of them cannot be read, or they do not belong together.
+        FolderError: The evaluation's folder cannot be written.
     """
     evaluation = read_evaluation(folder)
     held = read_evaluation(calibration) if calibration is not None else None
-    record = analyze_evaluation(folder.name, evaluation, held)
+    record = analyze_evaluation(folder.resolve().name, evaluation, held)
     with locked(folder):
         write_record(folder / ANALYSIS, record)
         write_analysis(folder / "analysis.html", record)

@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from medtune.analysis.compare import (
     bootstrap_difference,
     compare,
+    differences,
     mcnemar_exact,
     minimum_detectable,
     verdict,
@@ -273,3 +274,83 @@ def test_the_verdict_writes_small_p_values_as_a_bound() -> None:
 def test_significance_starts_below_five_percent() -> None:
     assert verdict("a", "b", 0.1, 0, 0.2, 0.0499, 0.1, 9).startswith("b is better")
     assert verdict("a", "b", 0.1, 0, 0.2, 0.05, 0.1, 9).startswith("No detectable change")
+
+
+# What else differs
+
+
+def changed(given: Evaluation, **changes: Any) -> Evaluation:
+    return given[0].model_copy(update=changes), given[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "differs"),
+    [
+        ({}, []),
+        ({"prompt_hash": "other"}, ["prompt"]),
+        ({"orders": "cyclic"}, ["orders of the options"]),
+        ({"shots": 2, "shots_by": "fixed"}, ["worked examples"]),
+        ({"constrained": True}, ["constraint on the answers"]),
+        ({"parser": 7}, ["version of the parser"]),
+        ({"label": "tuned", "duration_s": 9.0, "resumed_at": 3, "inputs": "j"}, []),
+        (
+            {"parser": 7, "prompt_hash": "other", "orders": "pride"},
+            ["prompt", "orders of the options", "version of the parser"],
+        ),
+    ],
+)
+def test_what_differs_beside_the_model_is_named(
+    changes: dict[str, Any], differs: list[str]
+) -> None:
+    a, b = pair(10, 3, 9, 8)
+    other = changed(b, **changes)
+    assert differences(a[0], other[0]) == differs
+    record = compare(a, other)
+    assert record.differs == tuple(differs)
+    assert record.model_copy(update={"differs": (), "b": "tuned"}) == compare(a, b)
+
+
+def test_another_choice_of_as_many_examples_differs() -> None:
+    a, b = pair(1, 1, 1, 1)
+    fixed = changed(a, shots=2, shots_by="fixed")
+    assert compare(fixed, changed(b, shots=2, shots_by="random")).differs == ("worked examples",)
+    assert compare(fixed, changed(b, shots=2, shots_by="fixed")).differs == ()
+
+
+def test_another_arithmetic_differs_but_another_model_does_not() -> None:
+    a, b = pair(1, 1, 1, 1)
+    halved = a[0].model.model_copy(update={"dtype": "float16"})
+    assert compare(a, changed(b, model=halved)).differs == ("arithmetic",)
+    tuned = a[0].model.model_copy(update={"adapter": "f" * 64, "fingerprint": "x", "device": "y"})
+    assert compare(a, changed(b, model=tuned)).differs == ()
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [("plain", "options-only"), ("stem-injection", "option-injection")]
+)
+def test_different_variants_are_refused(a: str, b: str) -> None:
+    base, tuned = pair(10, 3, 9, 8)
+    with pytest.raises(PredictionsError) as caught:
+        compare(changed(base, variant=a), changed(tuned, variant=b))
+    assert caught.value.found == f"base was asked {a} questions, tuned {b} ones"
+    assert "medtune study robustness" in caught.value.fix
+
+
+def test_the_same_variant_is_compared() -> None:
+    base, tuned = pair(10, 3, 9, 8)
+    both = [changed(one, variant="options-only") for one in (base, tuned)]
+    assert compare(both[0], both[1]) == compare(base, tuned)
+
+
+def test_different_normalizations_are_refused() -> None:
+    a, b = evaluation("base", [True] * 5), evaluation("tuned", [True] * 5)
+    with pytest.raises(PredictionsError, match="base was scored per sum, tuned per byte"):
+        compare(a, changed(b, normalization="byte"))
+
+
+@pytest.mark.parametrize("gone", [slice(1, None), slice(None, -1), slice(0, 1)])
+def test_missing_questions_are_refused_on_either_side(gone: slice) -> None:
+    a, b = pair(10, 3, 9, 8)
+    for one, other in ((a, (b[0], b[1][gone])), ((a[0], a[1][gone]), b)):
+        with pytest.raises(PredictionsError, match=f"{len(b[1][gone])} are the same"):
+            compare(one, other)

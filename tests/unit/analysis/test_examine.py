@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import errno
 import itertools
 import math
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -16,9 +18,11 @@ from hypothesis import strategies as st
 from medtune.analysis.ask import option_probabilities
 from medtune.analysis.exam import Exam, Shots
 from medtune.analysis.examine import Sitting, count, examine, examined, summarize
+from medtune.analysis.variants import HIDDEN_STEM
 from medtune.answers.parse import STRICT
-from medtune.core.errors import DataError
-from medtune.core.ledger import PREDICTIONS
+from medtune.core.errors import DataError, FolderError, ModelError, PredictionsError
+from medtune.core.folder import disk_errors
+from medtune.core.ledger import DRAFT, PREDICTIONS, RECORD, Draft, read_evaluation
 from medtune.core.model import (
     ContinuationScore,
     Decoding,
@@ -33,6 +37,7 @@ from medtune.core.records import (
     EvaluationRecord,
     Method,
     Normalization,
+    Orders,
     Outcome,
     Prediction,
     Question,
@@ -434,3 +439,399 @@ def test_an_evaluation_survives_its_folder(tmp_path: Path, method: Method) -> No
     model = Vague("oracle", {})
     first = examined(model, exam(plain, method), "base", STRICT, tmp_path, Silent())
     assert examined(model, exam(plain, method), "base", STRICT, tmp_path, Silent()) == first
+
+
+# Orders
+
+
+def mixed(n: int) -> list[Question]:
+    """Questions with 4, 4 and 3 options in turn."""
+    words = ("red", "blue", "green", "white")
+    return [
+        Question(
+            id=f"m{number}",
+            stem=f"Which colour is number {number}?",
+            options=tuple(f"{word} {number}" for word in words[: 3 if number % 3 == 2 else 4]),
+            answer=number % 3,
+        )
+        for number in range(n)
+    ]
+
+
+PUSH = (1.5, -0.5, 0.25, -1.25)
+
+
+class Leaning(Counting):
+    """log P = what it thinks of the option + what it thinks of its place."""
+
+    def _logits(self, identity: str, options: Sequence[str]) -> list[float]:
+        contents = random.Random(identity)
+        order = sorted(options)
+        thought = dict(zip(order, (contents.gauss(0, 1.5) for _ in order), strict=True))
+        return [thought[text] + PUSH[place] for place, text in enumerate(options)]
+
+
+def thoughts(question: Question) -> list[float]:
+    logits = Leaning("leaning", {})._logits(question.id, question.options)
+    return [logit - PUSH[place] for place, logit in enumerate(logits)]
+
+
+@pytest.mark.parametrize("method", ["letter", "cloze"])
+def test_over_all_orders_the_oracle_never_flips(
+    questions: tuple[Question, ...], method: Method
+) -> None:
+    record, predictions = run("oracle", questions, method, orders="cyclic")
+    assert (record.orders, record.accuracy.value) == ("cyclic", 1.0)
+    for prediction in predictions:
+        assert prediction.orders is not None
+        assert len(prediction.orders) == 4
+        assert {answer.chosen for answer in prediction.orders} == {prediction.answer}
+
+
+def test_the_mean_over_all_orders_of_a_constant_is_no_opinion(
+    questions: tuple[Question, ...],
+) -> None:
+    record, predictions = run("constant", questions, orders="cyclic")
+    assert {p.probabilities for p in predictions} == {(0.25, 0.25, 0.25, 0.25)}
+    assert record.letters_chosen == {"A": len(questions)}
+    assert record.mean_mass == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("orders", ["given", "cyclic", "pride"])
+def test_orders_cost_what_they_cost(orders: Orders) -> None:
+    model = Leaning("leaning", {})
+    asked = mixed(900)  # 600 of four options, 300 of three
+    examine(model, exam(asked, orders=orders), "leaning", STRICT, Silent())
+    # For the prior 5 % of each kind: 30 questions in 4 orders, and not 15 but 20 in 3.
+    extra = {"given": 0, "cyclic": 600 * 3 + 300 * 2, "pride": 30 * 4 + 20 * 3}[orders]
+    assert model.scored == 900 + extra
+
+
+@pytest.mark.parametrize("n", [1, 3, 19, 60])
+def test_pride_takes_a_preference_among_places_out_exactly(n: int) -> None:
+    asked = mixed(n)
+    model = Leaning("leaning", {})
+    record, predictions = examine(model, exam(asked, orders="pride"), "l", STRICT, Silent())
+    assert record.prior is not None
+    assert set(record.prior) == {len(q.options) for q in asked}
+    for size, prior in record.prior.items():
+        total = sum(map(math.exp, PUSH[:size]))
+        assert prior == pytest.approx([math.exp(push) / total for push in PUSH[:size]])
+    for question, prediction in zip(asked, predictions, strict=True):
+        weights = [math.exp(thought) for thought in thoughts(question)]
+        assert prediction.probabilities == pytest.approx([w / sum(weights) for w in weights])
+    # Fewer than 20 questions of a kind are all asked in every order.
+    if n == 19:
+        assert model.scored == 19 + 13 * 4 + 6 * 3
+    plain = examine(model, exam(asked), "l", STRICT, Silent())[0]
+    assert plain.prior is None
+    assert plain.inputs != record.inputs
+
+
+def test_the_prior_does_not_look_at_the_key() -> None:
+    asked = mixed(60)
+    other = [q.model_copy(update={"answer": ((q.answer or 0) + 1) % len(q.options)}) for q in asked]
+    model = Leaning("leaning", {})
+    one, two = (
+        examine(model, exam(some, orders="pride"), "l", STRICT, Silent()) for some in (asked, other)
+    )
+    assert one[0].prior == two[0].prior
+    assert [p.chosen for p in one[1]] == [p.chosen for p in two[1]]
+
+
+def test_orders_and_prior_survive_their_folder(tmp_path: Path) -> None:
+    for orders in ("cyclic", "pride"):
+        place, model = tmp_path / orders, Leaning("leaning", {})
+        held = exam(mixed(30), orders=orders)
+        first = examined(model, held, "l", STRICT, place, Silent())
+        asked = model.scored
+        assert examined(model, held, "l", STRICT, place, Silent()) == first
+        assert model.scored == asked
+
+
+# The baseline without stems
+
+
+class Watching(FakeModel):
+    """Remembers every request."""
+
+    def __init__(self, kind: str, key: dict[str, str]) -> None:
+        super().__init__(kind, key)
+        self.seen: list[ScoreRequest] = []
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
+        self.seen += requests
+        return super().score(requests)
+
+
+@pytest.mark.parametrize(
+    ("n", "most", "asked"),
+    # Every step-th question, step = ceil(n / most): so many, never more.
+    [(80, 500, 80), (80, 80, 80), (80, 79, 40), (80, 40, 40), (80, 7, 7), (80, 1, 1), (5, 2, 2)],
+)
+def test_at_most_so_many_questions_are_asked_without_their_stem(
+    questions: tuple[Question, ...], n: int, most: int, asked: int
+) -> None:
+    model = Watching("oracle", {q.id: q.answer_text for q in questions if q.answer is not None})
+    record, _ = examine(model, exam(questions[:n], options_only=most), "o", STRICT, Silent())
+    assert record.options_only is not None
+    # The oracle needs no stem: it knows the question by its id.
+    assert (record.options_only.value, record.options_only.n) == (1.0, asked)
+    assert len(model.seen) == n + asked
+    places = {question.id: place for place, question in enumerate(questions)}
+    steps = [places[request.id] for request in model.seen[n:]]
+    assert steps[0] == 0
+    assert len({after - before for before, after in itertools.pairwise(steps)}) <= 1
+    assert n - steps[-1] <= math.ceil(n / most)
+
+
+@pytest.mark.parametrize("method", ["letter", "cloze"])
+@pytest.mark.parametrize("orders", ["given", "cyclic", "pride"])
+def test_the_baseline_never_shows_a_stem(
+    questions: tuple[Question, ...], method: Method, orders: Orders
+) -> None:
+    model = Watching("noisy", {})
+    pool = mixed(2)
+    asked = exam(questions, method, orders=orders, options_only=10, shots=Shots(pool, 2))
+    record, predictions = examine(model, asked, "n", STRICT, Silent())
+    blind = [r for r in model.seen if HIDDEN_STEM in r.messages[-1].content]
+    assert record.options_only is not None
+    assert len(blind) == record.options_only.n == 10
+    stems = {q.id: q.stem for q in questions}
+    options = {q.id: q.options for q in questions}
+    for request in blind:
+        assert not any(stems[request.id] in message.content for message in request.messages)
+        assert request.options == options[request.id]  # in the given order alone
+        assert len(request.messages) == 6  # with both worked examples
+    assert all(HIDDEN_STEM not in p.stem for p in predictions)
+
+
+def test_without_a_baseline_nothing_is_asked_twice(questions: tuple[Question, ...]) -> None:
+    model = Counting("noisy", {})
+    record, _ = examine(model, exam(questions), "n", STRICT, Silent())
+    assert (record.options_only, model.scored) == (None, 80)
+
+
+def test_free_answers_have_no_baseline(questions: tuple[Question, ...]) -> None:
+    record, _ = run("oracle", questions[:4], "generate", options_only=4)
+    assert record.options_only is None
+
+
+def test_the_baseline_is_part_of_the_inputs(
+    questions: tuple[Question, ...], tmp_path: Path
+) -> None:
+    model = Counting("noisy", {})
+    examined(model, exam(questions), "n", STRICT, tmp_path, Silent())
+    record, _ = examined(model, exam(questions, options_only=8), "n", STRICT, tmp_path, Silent())
+    assert record.options_only is not None
+    assert model.scored == 80 + 80 + 8
+
+
+# Interrupted and gone on with
+
+
+class Mortal(Leaning):
+    """Dies with the request after so many."""
+
+    def __init__(self, lives: int) -> None:
+        super().__init__("leaning", {})
+        self.lives = lives
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
+        if self.scored + len(requests) > self.lives:
+            raise ModelError("out of memory")
+        return super().score(requests)
+
+    def generate(self, requests: Sequence[GenerateRequest], decoding: Decoding) -> list[Generation]:
+        if self.scored + len(requests) > self.lives:
+            raise ModelError("out of memory")
+        self.scored += len(requests)
+        return super().generate(requests, decoding)
+
+
+def drafted(folder: Path) -> int:
+    """Count the predictions of a draft; each of them is a whole line."""
+    text = (folder / DRAFT).read_text()
+    assert text.endswith("\n")
+    return text.count("\n") - 1
+
+
+def alike(record: EvaluationRecord) -> dict[str, Any]:
+    """Leave out what differs between two runs of one exam: times, and where it went on."""
+    return record.model_dump(exclude={"duration_s", "questions_per_s", "provenance", "resumed_at"})
+
+
+@pytest.mark.parametrize(
+    ("method", "orders", "per_question", "prior"),
+    [
+        ("letter", "given", 1, 0),
+        ("cloze", "cyclic", 4, 0),
+        ("letter", "pride", 1, 35 * 4),  # 5 % of 700; estimated again, for the record has it
+        ("generate", "given", 1, 0),
+    ],
+)
+@pytest.mark.parametrize("chunks", [0, 1, 2])
+def test_an_examination_goes_on_where_it_died(
+    tmp_path: Path, method: Method, orders: Orders, per_question: int, prior: int, chunks: int
+) -> None:
+    asked = [q for q in mixed(1050) if len(q.options) == 4]  # 700: two chunks of 256, and 188
+    baseline = 0 if method == "generate" else 50
+    held = exam(asked, method, orders=orders, options_only=baseline)
+    whole = examined(Leaning("leaning", {}), held, "l", STRICT, tmp_path / "whole", Silent())
+
+    place, kept = tmp_path / "died", 256 * chunks
+    first = Mortal(prior + (kept + 180) * per_question)
+    with pytest.raises(ModelError, match="out of memory"):
+        examined(first, held, "l", STRICT, place, Silent())
+    assert drafted(place) == kept
+    assert sorted(path.name for path in place.iterdir()) == [DRAFT]
+
+    second = Mortal(10_000)
+    record, predictions = examined(second, held, "l", STRICT, place, Silent())
+    assert second.scored == prior + (700 - kept) * per_question + baseline
+    assert record.resumed_at == kept
+    assert predictions == whole[1]
+    assert alike(record) == alike(whole[0])
+    assert sorted(path.name for path in place.iterdir()) == [PREDICTIONS, RECORD]
+    assert (place / PREDICTIONS).read_bytes() == (tmp_path / "whole" / PREDICTIONS).read_bytes()
+    assert whole[0].resumed_at == 0
+
+
+def test_an_examination_that_died_in_its_baseline_asks_the_baseline_alone(tmp_path: Path) -> None:
+    held = exam(mixed(300), options_only=300)
+    with pytest.raises(ModelError):
+        examined(Mortal(300), held, "l", STRICT, tmp_path, Silent())
+    assert drafted(tmp_path) == 300
+    model = Mortal(10_000)
+    record, _ = examined(model, held, "l", STRICT, tmp_path, Silent())
+    assert (model.scored, record.resumed_at, record.counts.n) == (300, 300, 300)
+    assert record.questions_per_s == 0
+
+
+def test_a_drafts_progress_is_told(tmp_path: Path) -> None:
+    seen: list[object] = []
+
+    class Recorder(Silent):
+        def say(self, text: str) -> None:
+            seen.append(text)
+
+        @contextmanager
+        def task(self, name: str, total: int | None, done: int = 0) -> Iterator[Task]:
+            seen.append((name, total, done))
+            yield self
+
+    held = exam(mixed(300))
+    with pytest.raises(ModelError):
+        examined(Mortal(256), held, "l", STRICT, tmp_path, Recorder())
+    assert seen == [("l · starter:recall · letter", 300, 0)]
+    seen.clear()
+    examined(Mortal(999), held, "l", STRICT, tmp_path, Recorder())
+    assert seen == [
+        "l: goes on behind the 256 questions that were answered before",
+        ("l · starter:recall · letter", 300, 256),
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "cloze"},
+        {"options_only": 3},
+        {"style": PromptStyle(system="")},
+        {"data": SplitDescription(source="starter:recall", n=300, excluded={}, hash="other")},
+    ],
+)
+def test_a_draft_of_another_examination_is_not_gone_on_with(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    held = exam(mixed(300))
+    with pytest.raises(ModelError):
+        examined(Mortal(256), held, "l", STRICT, tmp_path, Silent())
+    record, _ = examined(Mortal(999), replace(held, **changes), "l", STRICT, tmp_path, Silent())
+    assert record.resumed_at == 0
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_anything_is_asked(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("")
+    model = Leaning("leaning", {})
+    with pytest.raises(FolderError, match=r"part of the path is a file|stands where"):
+        examined(model, exam(mixed(3)), "l", STRICT, tmp_path / "file" / "e", Silent())
+    assert model.scored == 0
+
+
+def test_a_full_disk_loses_nothing_that_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, calls = exam(mixed(600)), []
+    add = Draft.add
+
+    def full(self: Draft, predictions: Sequence[Prediction]) -> None:
+        calls.append(len(predictions))
+        with disk_errors(tmp_path):
+            if len(calls) == 2:
+                raise OSError(errno.ENOSPC, "full")
+        add(self, predictions)
+
+    monkeypatch.setattr(Draft, "add", full)
+    with pytest.raises(FolderError, match="the disk is full"):
+        examined(Leaning("leaning", {}), held, "l", STRICT, tmp_path, Silent())
+    assert drafted(tmp_path) == 256
+    model = Leaning("leaning", {})
+    record, _ = examined(model, held, "l", STRICT, tmp_path, Silent())
+    assert (record.resumed_at, model.scored) == (256, 344)
+
+
+def test_a_disk_that_fills_up_at_the_end_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An older evaluation lies in the folder; its record must not vouch for newer predictions.
+    examined(Leaning("leaning", {}), exam(mixed(30), "cloze"), "l", STRICT, tmp_path, Silent())
+    held = exam(mixed(30))
+    with monkeypatch.context() as patch:
+
+        def full(path: Path, record: object) -> None:
+            raise FolderError(f"cannot write {path}: the disk is full")
+
+        patch.setattr("medtune.core.ledger.write_record", full)
+        with pytest.raises(FolderError):
+            examined(Leaning("leaning", {}), held, "l", STRICT, tmp_path, Silent())
+    with pytest.raises(PredictionsError, match="holds no evaluation"):
+        read_evaluation(tmp_path)
+    model = Leaning("leaning", {})
+    record, _ = examined(model, held, "l", STRICT, tmp_path, Silent())
+    assert (record.resumed_at, model.scored) == (30, 0)
+    assert read_evaluation(tmp_path)[0] == record
+
+
+@pytest.mark.parametrize("orders", ["given", "cyclic", "pride"])
+def test_scores_that_are_no_numbers_keep_what_was_asked_before(
+    tmp_path: Path, orders: Orders
+) -> None:
+    class Overflown(Leaning):
+        def _logits(self, identity: str, options: Sequence[str]) -> list[float]:
+            return [math.nan] * 4 if identity == "m298" else super()._logits(identity, options)
+
+    held = exam([q.model_copy(update={"id": f"m{n}"}) for n, q in enumerate(mixed(300))])
+    held = replace(held, orders=orders)
+    with pytest.raises(ModelError, match="question m298, nan") as caught:
+        examined(Overflown("leaning", {}), held, "l", STRICT, tmp_path, Silent())
+    assert "float32" in caught.value.fix
+    # PriDe may meet it in its sample already, before the first chunk.
+    assert drafted(tmp_path) in ((256,) if orders != "pride" else (0, 256))
+
+
+# Constrained free answers
+
+
+@pytest.mark.parametrize("target", ["letter", "text"])
+def test_constrained_answers_are_all_read(
+    questions: tuple[Question, ...], target: Literal["letter", "text"]
+) -> None:
+    record, predictions = run("noisy", questions, "generate", constrained=True, target=target)
+    assert record.constrained
+    assert record.answer_rate.value == 1.0
+    scored = run("noisy", questions)[1]
+    assert [p.chosen for p in predictions] == [p.chosen for p in scored]
+    assert not run("noisy", questions, "generate")[0].constrained

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from medtune.analysis.page import count, interval, marked, percent
-from medtune.core.records import Proportion
+from medtune.analysis.page import anchor, count, interval, marked, p_value, percent, said, signed
+from medtune.core.records import Outcome, Prediction, Proportion
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,33 @@ def test_numbers_are_written_one_way() -> None:
     assert percent(0.12345) == "12.3"
     assert count(1234567) == "1,234,567"
     assert interval(Proportion(value=0.3, low=0.14551, high=0.519, n=20)) == "14.6–51.9"
+    assert signed(0.1234) == "+12.3"
+    assert signed(-0.004) == "-0.4"
+    assert (p_value(None), p_value(0.00009), p_value(0.0001)) == ("–", "< 0.0001", "0.0001")
+
+
+def test_an_answer_is_said_with_what_is_known_of_it() -> None:
+    answer = Prediction(
+        id="q",
+        stem="Which?",
+        options=("iron", "zinc"),
+        answer=0,
+        chosen=1,
+        outcome=Outcome.WRONG,
+    )
+    assert said(answer) == "B. zinc"
+    assert said(answer.model_copy(update={"probabilities": (0.25, 0.75)})) == "B. zinc (75 %)"
+    none = {"chosen": None, "outcome": Outcome.UNPARSED}
+    assert said(answer.model_copy(update={**none, "text": "Well"})) == "(unparsed) Well"
+    assert said(answer.model_copy(update={**none, "outcome": Outcome.ABSTAINED})) == "(abstained)"
+
+
+def test_ids_can_be_read_where_names_are_plain() -> None:
+    assert anchor("Forensic Medicine") == "forensic-medicine"
+    names = ["A/B", "A B", "A-B", "A+B", "Ä", "Ö", "", "<b>"]
+    assert len({anchor(name) for name in names}) == len(names)
+
+
+@given(st.text())
+def test_ids_are_one_word_of_letters_and_digits(text: str) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", anchor(text))

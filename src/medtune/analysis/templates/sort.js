@@ -46,15 +46,3 @@ addEventListener("beforeprint", () => {
 addEventListener("afterprint", () => {
   for (const details of closed) details.open = false;
 });
-
-// A link to a row in a closed part opens it.
-function reveal() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (!target) return;
-  for (let part = target; part; part = part.parentElement) {
-    if (part.tagName === "DETAILS") part.open = true;
-  }
-  target.scrollIntoView();
-}
-addEventListener("hashchange", reveal);
-if (location.hash) reveal();

@@ -1,0 +1,228 @@
+"""Log-probabilities of continuations, with nothing read twice that prompts share.
+
+Three things are shared.  What all prompts with the same opening begin with (system message, worked
+examples) is read once and kept as keys and values (`Prefixes`).  What the orders and options of one
+question share lies once in a row (`Trie`).  And a position that predicts several wanted tokens, as
+that before four letters does, goes through the output head once.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medtune.core.batching import within_budget
+from medtune.core.errors import ModelError
+from medtune.core.model import ContinuationScore, Message, ScoreRequest
+from medtune.models.encode import ChatEncoder
+from medtune.models.head import AnswerHead
+from medtune.models.prefix import Prefix, Prefixes
+from medtune.models.trie import Scored, Trie, common_length
+
+TOKEN_BUDGET = 2048
+"""Positions in one forward pass of scoring; larger ones were slower on two cores (docs/log.md)."""
+HEAD_ROWS = 512
+"""Rows of logits at once: 512 x 49,152 in fp32 are 100 MB."""
+LEAST_SHARING = 4
+"""Questions; an opening of fewer is not worth a prefix of its own."""
+
+
+class Scorer:
+    """Scores continuations under a transformers model whose weights do not change.
+
+    Args:
+        network: A causal language model, LoRA layers inside it or not.
+        encoder: Its chat template.
+        name: For messages.
+    """
+
+    def __init__(self, network: Any, encoder: ChatEncoder, name: str) -> None:
+        self._network = network
+        self._head = AnswerHead(network)
+        self._encoder = encoder
+        self._name = name
+        self._prefixes = Prefixes(network) if _attends_to_all(network.config) else None
+
+    @torch.inference_mode()
+    def score(
+        self, requests: Sequence[ScoreRequest], batch: int
+    ) -> list[tuple[ContinuationScore, ...]]:
+        """Score every continuation of every request.
+
+        Requests that follow each other with one id (the orders of one question) share a row.
+
+        Args:
+            requests: To score.
+            batch: Most rows in one forward pass.
+
+        Raises:
+            ModelError: A score is not a number.
+        """
+        sequences = self._encoded(requests)
+        scores: list[tuple[ContinuationScore, ...]] = [()] * len(requests)
+        for opening, rows in self._openings(requests):
+            members = [sequences[place] for row in rows for place in row]
+            prefix = self._prefix(opening, members)
+            tries = [
+                Trie.grow([s for place in row for s in sequences[place]], len(prefix or ()))
+                for row in rows
+            ]
+            for places in within_budget([len(t) for t in tries], TOKEN_BUDGET, batch):
+                sums = self._sums([tries[i] for i in places], prefix)
+                for i, values in zip(places, sums, strict=True):
+                    taken = iter(values)
+                    for place in rows[i]:
+                        scores[place] = tuple(
+                            ContinuationScore(
+                                next(taken),
+                                len(sequence.tokens) - sequence.first,
+                                len(text.strip().encode()),
+                            )
+                            for sequence, text in zip(
+                                sequences[place], requests[place].continuations, strict=True
+                            )
+                        )
+        return scores
+
+    def _encoded(self, requests: Sequence[ScoreRequest]) -> list[list[Scored]]:
+        """Encode every continuation behind its prompt, `[request][option]`."""
+        prompts = self._encoder.prompts([r.messages for r in requests])
+        turns = [r.lead + text for r in requests for text in r.continuations]
+        leads = [r.lead for r in requests for _ in r.continuations]
+        answers = iter(self._encoder.answers(turns, leads) if turns else ())
+        encoded = []
+        for request, prompt in zip(requests, prompts, strict=True):
+            row = []
+            for _ in request.continuations:
+                ids, lead = next(answers)
+                # A continuation that the lead's last token swallowed is scored with that token.
+                first = len(prompt) + min(lead, len(ids) - 1)
+                row.append(Scored([*prompt, *ids], first))
+            encoded.append(row)
+        return encoded
+
+    def _openings(
+        self, requests: Sequence[ScoreRequest]
+    ) -> Iterator[tuple[tuple[Message, ...] | None, list[list[int]]]]:
+        """Group requests by the messages before the question.
+
+        Yields:
+            The opening and its rows, each the places of the requests that share it; None gathers
+            all openings that are too rare.
+        """
+        groups: dict[tuple[Message, ...], list[list[int]]] = defaultdict(list)
+        for _, some in groupby(enumerate(requests), key=lambda r: (r[1].id, r[1].messages[:-1])):
+            places = [place for place, _ in some]
+            groups[requests[places[0]].messages[:-1]].append(places)
+        rare: list[list[int]] = []
+        for opening, rows in groups.items():
+            if len(rows) < LEAST_SHARING:
+                rare += rows
+            else:
+                yield opening, rows
+        if rare:
+            yield None, rare
+
+    def _prefix(
+        self, opening: tuple[Message, ...] | None, members: Sequence[Sequence[Scored]]
+    ) -> Prefix | None:
+        """Find what all sequences begin with, the token before the first scored one left out."""
+        if self._prefixes is None or len(members) < LEAST_SHARING:
+            return None
+        sequences = [sequence.tokens for row in members for sequence in row]
+        shared = common_length(min(sequences), max(sequences))
+        shared = min(shared, *(sequence.first - 1 for row in members for sequence in row))
+        return self._prefixes.of(opening, sequences[0][:shared])
+
+    def _sums(self, tries: Sequence[Trie], prefix: Prefix | None) -> list[list[float]]:
+        """Sum the log-probabilities of every sequence, `[trie][sequence]`, in one forward pass."""
+        width = max(map(len, tries))
+        ids = torch.full((len(tries), width), self._encoder.pad)
+        # A pad sees itself alone, and nothing sees it.
+        ends = torch.arange(1, width + 1).repeat(len(tries), 1)
+        places = torch.zeros_like(ids)
+        rows: list[int] = []
+        targets: list[int] = []
+        owners: list[int] = []
+        count = 0
+        for index, trie in enumerate(tries):
+            ids[index, : len(trie)] = torch.tensor(trie.tokens)
+            ends[index, : len(trie)] = torch.tensor(trie.ends)
+            places[index, : len(trie)] = torch.tensor(trie.places)
+            for terms in trie.terms:
+                for position, target in terms:
+                    rows.append(index * width + position)
+                    targets.append(target)
+                    owners.append(count)
+                count += 1
+        bare = all(trie.bare for trie in tries)
+        values = self._logprobs(ids, None if bare else ends, places, prefix, rows, targets)
+        sums = torch.zeros(count, dtype=torch.float64)
+        sums.index_add_(0, torch.tensor(owners), values.double())
+        if not torch.isfinite(sums).all():
+            raise ModelError(
+                f"{self._name} gives scores that are not numbers",
+                fix="weights may be damaged, or overflow in float16: try --dtype float32",
+            )
+        flat = iter(sums.tolist())
+        return [[next(flat) for _ in trie.terms] for trie in tries]
+
+    def _logprobs(
+        self,
+        ids: Tensor,
+        ends: Tensor | None,
+        places: Tensor,
+        prefix: Prefix | None,
+        rows: list[int],
+        targets: list[int],
+    ) -> Tensor:
+        """Return log P(target) for each (row, target), `[row]`, fp32."""
+        device = next(self._network.parameters()).device
+        # Options share positions (four letters are read off one), so the head sees each once.
+        positions, inverse = torch.unique(torch.tensor(rows), return_inverse=True)
+        wanted = torch.tensor(targets)
+        values = torch.empty(len(rows))
+        plain = ends is None and prefix is None
+        states = self._head.states(
+            ids.to(device),
+            positions.to(device),
+            attention_mask=None if plain else self._mask(ends, ids.shape[1], len(prefix or ())),
+            position_ids=None if plain else (places + len(prefix or ())).to(device),
+            past=prefix.cache(len(ids)) if prefix is not None else None,
+        )
+        for start in range(0, len(positions), HEAD_ROWS):
+            part = self._head.logits(states[start : start + HEAD_ROWS]).float()
+            here = (inverse >= start) & (inverse < start + HEAD_ROWS)
+            local = (inverse[here] - start).to(device)
+            picked = part[local, wanted[here].to(device)]
+            values[here] = (picked - part.logsumexp(-1)[local]).cpu()
+        return values
+
+    def _mask(self, ends: Tensor | None, width: int, before: int) -> Tensor:
+        """Let every token see the prefix and its own path; additive, `[b, 1, q, before + k]`.
+
+        Args:
+            ends: `[b, k]`, where each token's subtree ends; None is one path per row.
+            width: Tokens in a row.
+            before: Tokens in the prefix.
+        """
+        parameter = next(self._network.parameters())
+        place = torch.arange(width, device=parameter.device)
+        allowed = (place[None, :] <= place[:, None]).unsqueeze(0)
+        if ends is not None:
+            allowed = allowed & (place[None, :, None] < ends.to(parameter.device)[:, None, :])
+        shape = (len(allowed), 1, width, before + width)
+        mask = torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
+        mask[..., before:].masked_fill_(~allowed.unsqueeze(1), torch.finfo(mask.dtype).min)
+        return mask
+
+
+def _attends_to_all(config: Any) -> bool:
+    """Tell whether every layer sees all tokens: a sliding window counts from the row's own end."""
+    kinds = getattr(config, "layer_types", None) or ()
+    return all(kind == "full_attention" for kind in kinds)
