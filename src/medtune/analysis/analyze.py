@@ -123,8 +123,8 @@ def measure(scored: Scored) -> Calibration:
     )
 
 
-def warnings(record: EvaluationRecord, flipped: Flips | None = None) -> list[str]:
-    """Say what a reader must know before believing the number."""
+def faults(record: EvaluationRecord) -> list[str]:
+    """Say where an examination does not measure what it should."""
     found = []
     place = f"{record.label} on {record.data.source}"
     if record.mean_mass is not None and record.mean_mass < LOW_MASS:
@@ -145,6 +145,13 @@ def warnings(record: EvaluationRecord, flipped: Flips | None = None) -> list[str
             f"Free answers, {place}: {record.counts.unparsed} of {record.counts.n} name no option "
             "and count as not correct."
         )
+    return found
+
+
+def warnings(record: EvaluationRecord, flipped: Flips | None) -> list[str]:
+    """Say what a reader must know before believing the number."""
+    found = faults(record)
+    place = f"{record.label} on {record.data.source}"
     if record.accuracy.low <= record.majority.value:
         found.append(
             f"{place}: {100 * record.accuracy.value:.1f} % is not shown to be above always giving "

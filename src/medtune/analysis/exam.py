@@ -52,7 +52,7 @@ class Shots:
             return tuple(lots.sample(self.pool, self.count))
         if self.by == "subject":
             own = self._by_subject.get(question.subject, ())
-            others = [shot for shot in self.pool[: 2 * self.count] if shot not in own]
+            others = [shot for shot in self.pool[: self.count] if shot not in own]
             return (*own, *others)[: self.count]
         return tuple(self.pool[: self.count])
 

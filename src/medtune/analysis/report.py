@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medtune.analysis.analyze import faults
 from medtune.analysis.data_page import data_section
 from medtune.analysis.figures import accuracy_figure, letters_figure, loss_figure
 from medtune.analysis.page import render, said
@@ -20,8 +21,6 @@ from medtune.core.records import (
 )
 
 SHOWN_ERRORS = 20
-LOW_MASS = 0.5
-"""Below this mean mass on the letters, the model does not speak in letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,7 @@ def write_report(
     evaluations: Sequence[tuple[EvaluationRecord, Sequence[Prediction]]],
     questions: Mapping[str, Sequence[Question]],
     manifest: SnapshotManifest,
+    pages: Sequence[str] = (),
 ) -> None:
     """Write the page.
 
@@ -59,6 +59,7 @@ def write_report(
         evaluations: Its evaluations with their predictions.
         questions: Per evaluated split, its questions.
         manifest: The data.
+        pages: Of the comparisons, relative to this one.
 
     Raises:
         FolderError: The page cannot be written.
@@ -75,6 +76,7 @@ def write_report(
             (base.data.source, base.method, letters_figure(p)) for p in pairs for base in p[:1]
         ],
         notes=notes(record),
+        pages=pages,
         errors=error_tables(record, evaluations, questions),
         **data_section(manifest),
     )
@@ -89,28 +91,7 @@ def paired(record: RunRecord) -> list[tuple[EvaluationRecord, EvaluationRecord]]
 
 def notes(record: RunRecord) -> list[str]:
     """Say what a reader must know before believing a number."""
-    found = []
-    for e in record.evaluations:
-        place = f"{e.label} on {e.data.source}"
-        if e.mean_mass is not None and e.mean_mass < LOW_MASS:
-            found.append(
-                f"Letter form, {place}: only {100 * e.mean_mass:.1f} % of the probability lies on "
-                "the letters. The model does not answer in letters; its letter accuracy says "
-                "little about what it knows."
-            )
-        top = max(e.letters_chosen.values(), default=0)
-        if e.method == "letter" and top >= 0.8 * e.counts.n:
-            letter = max(e.letters_chosen, key=lambda c: e.letters_chosen[c])
-            found.append(
-                f"Letter form, {place}: {letter} was given to {top} of {e.counts.n} questions; "
-                "this is a constant, not a choice."
-            )
-        if e.method == "generate" and e.answer_rate.value < 0.9:
-            found.append(
-                f"Free answers, {place}: {e.counts.unparsed} of {e.counts.n} name no option and "
-                "count as not correct."
-            )
-    return found
+    return [note for evaluation in record.evaluations for note in faults(evaluation)]
 
 
 def error_tables(

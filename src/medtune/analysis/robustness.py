@@ -72,7 +72,7 @@ def judge(held: Sequence[Held], label: str, seed: int) -> RobustnessRecord:
         findings=findings,
         weaknesses=weak,
         verdict=_verdict(weak, label, findings, flipped),
-        warnings=(*warnings(record), *_unlisted(plain.exam)),
+        warnings=(*warnings(record, None), *_unlisted(plain.exam)),
         provenance=provenance(record.provenance.gpu),
     )
 

@@ -230,3 +230,10 @@ class PairedSlice(Record):
     """Exact McNemar, two-sided; None where the slice has too few questions."""
     p_holm: Probability | None
     """The same after Holm's correction over the slices of its dimension that were tested."""
+
+
+class PairedSlices(Record):
+    """All slices of a comparison."""
+
+    kind: Literal["slices"] = "slices"
+    slices: tuple[PairedSlice, ...]

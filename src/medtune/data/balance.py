@@ -9,8 +9,10 @@ from pathlib import Path
 
 from medtune.core.errors import DataError
 from medtune.core.experiment import BalanceConfig, DataConfig
+from medtune.core.findings import AnalysisRecord
+from medtune.core.folder import read_record
 from medtune.core.intervals import wilson
-from medtune.core.ledger import read_evaluation
+from medtune.core.ledger import ANALYSIS, read_evaluation
 from medtune.core.manifest import UNKNOWN, BalanceRecord
 from medtune.core.records import LETTERS, Outcome, Proportion, Question
 from medtune.data.draw import lowest, shares
@@ -111,6 +113,8 @@ class _Weights:
         self.weak: set[str] = set()
         if balance.weak_from:
             self._judge(Path(balance.weak_from), source)
+            if balance.weak_by == "holm":
+                self.weak = self._shown_weak(Path(balance.weak_from))
         self.shares = {
             name: self._share(balance, count) * (balance.weak_factor if name in self.weak else 1)
             for name, count in self.available.items()
@@ -153,3 +157,14 @@ class _Weights:
             )
         overall = record.accuracy.value
         self.weak = {name for name, found in self.earlier.items() if found.value < overall}
+
+    def _shown_weak(self, folder: Path) -> set[str]:
+        """Read which subjects an analysis of that evaluation showed to be weak."""
+        analysis = read_record(folder / ANALYSIS, AnalysisRecord)
+        if analysis is None:
+            raise DataError(
+                f"{folder} holds no analysis",
+                expected=f'{ANALYSIS}, for data.balance.weak_by = "holm"',
+                fix=f"medtune analyze {folder}",
+            )
+        return self.earlier.keys() & set(analysis.weak_subjects)

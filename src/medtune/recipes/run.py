@@ -8,10 +8,12 @@ A step whose inputs did not change is not run again; a killed run goes on where 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from medtune.analysis.compare import compare
+from medtune.analysis.analyze import Evaluation
+from medtune.analysis.compared import Examined, compare_in
 from medtune.analysis.exam import Exam
 from medtune.analysis.examine import examined
 from medtune.analysis.report import write_report
@@ -25,19 +27,18 @@ from medtune.core.prompt import fingerprint
 from medtune.core.provenance import peak_memory, provenance
 from medtune.core.records import (
     ComparisonRecord,
-    EvaluationRecord,
-    Prediction,
+    Method,
     RunRecord,
     TrainingRecord,
 )
-from medtune.data.snapshot import Snapshot, prepare_snapshot
+from medtune.data.snapshot import Snapshot, SnapshotSplit, prepare_snapshot
 from medtune.data.sources import parse_ref
 from medtune.models import lora
 from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource, resolve
 from medtune.training.finetune import fine_tune, trained_already, training_inputs
 
-Evaluations = list[tuple[EvaluationRecord, list[Prediction]]]
+Evaluations = list[Evaluation]
 
 
 def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
@@ -52,30 +53,36 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
         raise ModelError(f"{source.name} cannot be trained", expected="a real base model")
     with locked(folder):
         snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
-        exams = list(_exams(experiment, snapshot))
+        exams = list(_exams(experiment, snapshot, snapshot.evaluated))
+        calibration = (snapshot.calibration,) if snapshot.calibration else ()
+        held = list(_exams(experiment, snapshot, calibration))
         write_text(folder / "experiment.toml", to_toml(experiment))
 
         base = _load(experiment, source)
-        before = _examine(base, exams, "base", folder, progress)
+        before = _examine(base, exams, held, "base", folder, progress)
         training = _train(base, experiment, snapshot, folder, progress)
         # What is examined is what was saved, put into weights that training never touched.
         del base
         prompt_hash = training.prompt_hash
         tuned = lora.load(_load(experiment, source), folder / "adapter", prompt_hash)
-        after = _examine(tuned, exams, "tuned", folder, progress)
+        after = _examine(tuned, exams, held, "tuned", folder, progress)
 
-        comparisons = [compare(a, b) for a, b in zip(before, after, strict=True)]
-        record = _record(experiment, training, [*before, *after], comparisons, start)
+        comparisons = _compare(exams, before, after, folder, progress)
+        evaluations = [side.evaluation for side in (*before, *after)]
+        record = _record(experiment, training, evaluations, comparisons, start)
         questions = {split.description.source: split.questions for split in snapshot.evaluated}
+        pages = [f"compare/{_name(exam)}/report.html" for exam in exams]
         write_report(
-            folder / "report.html", record, [*before, *after], questions, snapshot.manifest
+            folder / "report.html", record, evaluations, questions, snapshot.manifest, pages
         )
         write_record(folder / "record.json", record)
     return record
 
 
-def _exams(experiment: Experiment, snapshot: Snapshot) -> Iterator[Exam]:
-    """List the examinations: every evaluated split under every method, the primary first."""
+def _exams(
+    experiment: Experiment, snapshot: Snapshot, splits: Sequence[SnapshotSplit]
+) -> Iterator[Exam]:
+    """List the examinations: every split under every method, the primary first."""
     settings = experiment.evaluation
     if settings.shots > len(snapshot.train.questions):
         raise DataError(
@@ -83,7 +90,7 @@ def _exams(experiment: Experiment, snapshot: Snapshot) -> Iterator[Exam]:
             f"{len(snapshot.train.questions)} questions",
             fix="ask for fewer shots",
         )
-    for split in snapshot.evaluated:
+    for split in splits:
         for method in settings.methods:
             yield Exam.planned(
                 settings,
@@ -101,13 +108,46 @@ def _load(experiment: Experiment, source: ModelSource) -> LocalModel:
 
 
 def _examine(
-    model: LocalModel, exams: list[Exam], label: str, folder: Path, progress: Progress
-) -> Evaluations:
+    model: LocalModel,
+    exams: list[Exam],
+    held: list[Exam],
+    label: str,
+    folder: Path,
+    progress: Progress,
+) -> list[Examined]:
+    """Examine a model on what is reported, and on what its probabilities are calibrated with."""
+    calibrations: dict[Method, Evaluation] = {}
+    for exam in held:
+        if exam.method != "generate":
+            unreported = replace(exam, options_only=0)
+            place = folder / "eval" / f"{label}-calibration-{exam.method}"
+            calibrations[exam.method] = examined(model, unreported, label, STRICT, place, progress)
     results = []
     for exam in exams:
-        place = folder / "eval" / f"{label}-{parse_ref(exam.data.source).slug}-{exam.method}"
-        results.append(examined(model, exam, label, STRICT, place, progress))
+        place = folder / "eval" / f"{label}-{_name(exam)}"
+        found = examined(model, exam, label, STRICT, place, progress)
+        results.append(Examined(place, found, calibrations.get(exam.method)))
     return results
+
+
+def _name(exam: Exam) -> str:
+    return f"{parse_ref(exam.data.source).slug}-{exam.method}"
+
+
+def _compare(
+    exams: list[Exam],
+    before: list[Examined],
+    after: list[Examined],
+    folder: Path,
+    progress: Progress,
+) -> list[ComparisonRecord]:
+    """Compare base and tuned, exam by exam, each on a page of its own."""
+    records = []
+    with progress.task("comparisons", len(exams)) as bar:
+        for exam, a, b in zip(exams, before, after, strict=True):
+            records.append(compare_in(folder / "compare" / _name(exam), a, b))
+            bar.advance()
+    return records
 
 
 def _train(

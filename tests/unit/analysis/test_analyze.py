@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.unit.analysis.synthetic import Evaluation, evaluation, free, predictions
 
 from medtune.analysis.analyze import CURVE_POINTS, LEVEL, TARGETS, analyze, measure, warnings
-from medtune.analysis.calibration import Scored
+from medtune.analysis.calibration import Scored, fit_temperature
 from medtune.analysis.flips import flips
-from medtune.analysis.selective import conformal, risk_coverage
+from medtune.analysis.selective import conformal, risk_coverage, threshold_for_risk
 from medtune.core.errors import PredictionsError
 from medtune.core.findings import AnalysisRecord, Selective, ThresholdFinding
 from medtune.core.intervals import wilson
@@ -232,6 +232,21 @@ def test_the_temperature_changes_no_answer_and_mends_the_sureness(boast: float) 
     assert (scored.heated(temperature).chosen == scored.chosen).all()
 
 
+def test_all_is_fitted_on_the_calibration_questions_and_reported_on_the_others() -> None:
+    # Of other skills, so that it matters on which it is fitted.
+    mine, theirs = exam(400, 1.0), held(300, 3.0)
+    found = selective(analyze("e", mine, theirs))
+    temperature = fit_temperature(Scored.of(theirs[1]))
+    assert found.temperature == temperature
+    assert abs(temperature - fit_temperature(Scored.of(mine[1]))) > 0.05
+    here, there = (Scored.of(given_).heated(temperature) for _, given_ in (mine, theirs))
+    assert found.after == measure(here)
+    assert [t.found for t in found.thresholds] == [threshold_for_risk(there, t) for t in TARGETS]
+    assert any(t.found is not None for t in found.thresholds)
+    for sets in found.sets:
+        assert (sets.coverage, sets.size) == conformal(there, LEVEL, sets.score).realised(here)
+
+
 def drawn(n: int, seed: int, tag: str) -> list[Prediction]:
     """Draw answers from the very probabilities that are told: exchangeable, and not easy."""
     rng = np.random.default_rng([seed, len(tag)])
@@ -436,8 +451,8 @@ def proportion(correct: int, n: int = 300) -> dict[str, Any]:
 def test_what_a_reader_must_know_is_said(changes: dict[str, Any], words: str) -> None:
     plain = {"majority": wilson(60, 300), "letters_chosen": {"A": 150, "B": 150}, **proportion(250)}
     record = exam()[0].model_copy(update=plain)
-    assert warnings(record) == []
-    (line,) = warnings(record.model_copy(update=changes))
+    assert warnings(record, None) == []
+    (line,) = warnings(record.model_copy(update=changes), None)
     assert words in line
 
 
@@ -446,7 +461,7 @@ def test_a_baseline_at_chance_or_far_below_explains_nothing(blind: object) -> No
     # 25.0 % is chance; 40 % (34.6 to 45.6) lies below 250 of 300 (78.7 and more).
     plain = {"majority": wilson(60, 300), "letters_chosen": {"A": 150}, **proportion(250)}
     record = exam()[0].model_copy(update=plain)
-    assert warnings(record.model_copy(update={"options_only": blind})) == []
+    assert warnings(record.model_copy(update={"options_only": blind}), None) == []
 
 
 # Against other libraries, on probabilities without chance: softmax of 3 sin(1.7 i + 2.3 j), the

@@ -1,0 +1,50 @@
+"""A comparison on disk: `comparison.json`, `slices.json`, both analyses and `report.html`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from medtune.analysis.analyze import Evaluation, analyze
+from medtune.analysis.compare import compare
+from medtune.analysis.comparison_page import write_comparison
+from medtune.analysis.paired import changed, paired_slices
+from medtune.core.findings import AnalysisRecord, PairedSlices
+from medtune.core.folder import write_record
+from medtune.core.records import ComparisonRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One side of a comparison."""
+
+    folder: Path
+    """Where the evaluation lies."""
+    evaluation: Evaluation
+    calibration: Evaluation | None = None
+    """The same model on questions set apart for calibration."""
+
+    def analysis(self, page: Path) -> AnalysisRecord:
+        """Analyse it, for a page in the folder `page`."""
+        return analyze(os.path.relpath(self.folder, page), self.evaluation, self.calibration)
+
+
+def compare_in(folder: Path, a: Examined, b: Examined) -> ComparisonRecord:
+    """Compare two evaluations and write the folder; the caller holds its lock.
+
+    Raises:
+        PredictionsError: They are not of the same questions, or a calibration does not fit.
+        FolderError: The folder cannot be written.
+    """
+    record = compare(a.evaluation, b.evaluation)
+    found_a, found_b = a.analysis(folder), b.analysis(folder)
+    predictions = a.evaluation[1], b.evaluation[1]
+    slices = paired_slices(*predictions)
+    write_record(folder / "comparison.json", record)
+    write_record(folder / "slices.json", PairedSlices(slices=slices))
+    write_record(folder / "analysis-a.json", found_a)
+    write_record(folder / "analysis-b.json", found_b)
+    page = folder / "report.html"
+    write_comparison(page, record, found_a, found_b, slices, changed(*predictions))
+    return record
