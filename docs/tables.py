@@ -86,7 +86,6 @@ def speed_table() -> str:
         "notebook": "the notebook's recipe",
         "trl_padded": "TRL SFTTrainer, padded",
         "trl_packing": "TRL SFTTrainer, packing",
-        "lm_eval_letter": "lm-evaluation-harness",
     }
     mine = train["examples_per_s"]["medtune"]
     for key, rate in train["examples_per_s"].items():
@@ -96,15 +95,40 @@ def speed_table() -> str:
                 f"{mine / rate:.1f} × |"
             )
     rates = score["questions_per_s"]
-    for method, peers in (("letter", ("notebook", "lm_eval_letter")), ("cloze", ("notebook",))):
-        mine = rates[f"medtune_{method}"]
-        lines += [
-            f"| examination ({method}), questions/s | {mine:.1f} | {names[key]}: "
-            f"{rates[key]:.2f} | {mine / rates[key]:.1f} × |"
-            for key in peers
-            if key in rates
-        ]
+    for what, mine, peers in (
+        ("letter", "medtune_letter", ("notebook", "lm_eval_letter")),
+        ("letter, 5 examples", "medtune_letter_5_shot", ("lm_eval_letter_5_shot",)),
+        ("cloze", "medtune_cloze", ("notebook", "lm_eval_cloze")),
+    ):
+        for peer in peers:
+            name = "the notebook's recipe" if peer == "notebook" else "lm-evaluation-harness"
+            lines.append(
+                f"| examination ({what}), questions/s | {rates[mine]:.1f} | {name}: "
+                f"{rates[peer]:.2f} | {rates[mine] / rates[peer]:.1f} × |"
+            )
+    lines.append(
+        f"| examination (letter), {score['cyclic_orders']} orders, questions/s | "
+        f"{rates['medtune_letter_cyclic']:.1f} | one order: {rates['medtune_letter']:.1f} | "
+        f"{score['cyclic_cost']:.1f} × the time |"
+    )
     return "\n".join(lines)
+
+
+def matcher_table() -> str:
+    """Say how well the strict parser reads the labelled outputs."""
+    found = json.loads((RESULTS / "matcher.json").read_text())
+    rows = []
+    for part in ("overall", "dev", "held", "fresh"):
+        some = found[part]
+        rows.append((part, str(some["n"]), *(_span(some[k]) for k in ("precision", "recall"))))
+    first = found["held_first"]
+    spans = [_span(first[k]) for k in ("precision", "recall")]
+    rows.append(("held, at its first reading", str(first["n"]), *spans))
+    return markdown_table(("outputs", "n", "precision % (95 %)", "recall % (95 %)"), rows)
+
+
+def _span(p: dict[str, float]) -> str:
+    return f"{100 * p['value']:.1f} ({100 * p['low']:.1f}-{100 * p['high']:.1f})"
 
 
 def known_datasets() -> str:

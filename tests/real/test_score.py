@@ -37,10 +37,11 @@ def naive(model: LocalModel, request: ScoreRequest) -> list[float]:
     for text in request.continuations:
         ((ids, lead),) = model.encoder.answers([request.lead + text], [request.lead])
         whole = torch.tensor([prompt + ids])
-        logprobs = model.network(whole).logits[0].log_softmax(-1)
+        # From the prompt's last token on: the vocabulary is large, prompts are long.
+        logits = model.network(whole, logits_to_keep=len(ids) + 1).logits[0]
         first = min(lead, len(ids) - 1)
-        places = range(len(prompt) + first, len(prompt) + len(ids))
-        totals.append(sum(logprobs[at - 1, whole[0, at]].item() for at in places))
+        logprobs = logits.log_softmax(-1)
+        totals.append(sum(logprobs[at, ids[at]].item() for at in range(first, len(ids))))
     return totals
 
 

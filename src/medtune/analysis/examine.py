@@ -214,8 +214,10 @@ def _options_only(
     """Ask some of the questions without their stem: what the options alone give away."""
     if not exam.options_only or exam.method == "generate":
         return None
-    step = math.ceil(len(exam.questions) / exam.options_only)
-    blind = varied(exam.questions[::step], "options-only", seed=0)
+    n = len(exam.questions)
+    asked = min(n, exam.options_only)
+    evenly = [exam.questions[place * n // asked] for place in range(asked)]
+    blind = varied(evenly, "options-only", seed=0)
     plain = replace(exam, orders="given", variant="options-only", options_only=0)
     right = 0
     with progress.task(f"{exam.data.source.rpartition('/')[2]} · options only", len(blind)) as bar:

@@ -18,6 +18,7 @@ from medtune.core.records import EvaluationRecord, Prediction
 
 PREDICTIONS = "predictions.jsonl"
 ANALYSIS = "analysis.json"
+ANALYSIS_PAGE = "analysis.html"
 DRAFT = "predictions.draft.jsonl"
 RECORD = "record.json"
 
@@ -30,9 +31,10 @@ def write_evaluation(
     Raises:
         FolderError: The folder cannot be written.
     """
-    # An older record must never stand beside newer predictions, whatever fails in between.
+    # What older answers gave must never stand beside newer ones, whatever fails in between.
     with disk_errors(folder):
-        (folder / RECORD).unlink(missing_ok=True)
+        for stale in (RECORD, ANALYSIS, ANALYSIS_PAGE):
+            (folder / stale).unlink(missing_ok=True)
     write_text(folder / PREDICTIONS, "".join(map(_line, predictions)))
     write_record(folder / RECORD, record)
 

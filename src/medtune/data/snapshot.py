@@ -19,7 +19,9 @@ from pathlib import Path
 
 from medtune.core.errors import DataError
 from medtune.core.experiment import DataConfig
+from medtune.core.findings import AnalysisRecord
 from medtune.core.folder import disk_errors, read_record, write_record, write_text
+from medtune.core.ledger import ANALYSIS, PREDICTIONS
 from medtune.core.manifest import Role, SnapshotManifest, SplitRecord
 from medtune.core.progress import Progress
 from medtune.core.provenance import provenance
@@ -158,8 +160,11 @@ def _inputs(data: DataConfig, seed: int, sources: Iterable[Source]) -> str:
     references = [
         hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
         for folder in (data.curation.difficulty.predictions, data.balance.weak_from)
-        if folder and (path := Path(folder) / "predictions.jsonl")
+        if folder and (path := Path(folder) / PREDICTIONS)
     ]
+    if data.balance.weak_by == "holm":
+        analysis = read_record(Path(data.balance.weak_from) / ANALYSIS, AnalysisRecord)
+        references += analysis.weak_subjects if analysis is not None else [None]
     fingerprints = [source.identity.fingerprint for source in sources]
     return content_hash([RULES, data.model_dump(mode="json"), seed, fingerprints, references])
 

@@ -66,7 +66,7 @@ class LocalModel:
             UnknownModelError: The folder is not a causal language model.
             TemplateError: Its tokenizer has no usable chat template.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
         from transformers.utils import logging
 
         assert source.folder is not None, "a fake is not loaded from a folder"
@@ -86,6 +86,8 @@ class LocalModel:
                 expected="a causal language model in transformers' format",
             ) from error
         network = network.to(device).eval()
+        # What a folder advises (Qwen2.5 a repetition_penalty) would bend the greedy choice as well.
+        network.generation_config = GenerationConfig()
         # A head that gets a strided slice (the last positions of a batch, as generation does)
         # copies its matrix once per row where its weight is frozen: 54 MB each on the 135M model.
         network.get_output_embeddings().register_forward_pre_hook(
@@ -129,7 +131,8 @@ class LocalModel:
         prompts = self.encoder.prompts([r.messages for r in requests])
         choices = [self._choices(r) for r in requests]
         answers: list[Generation] = [Generation("", 0, False)] * len(prompts)
-        room = [len(p) + decoding.max_new_tokens for p in prompts]
+        limits = [_limit(c, decoding) for c in choices]
+        room = [len(p) + limit for p, limit in zip(prompts, limits, strict=True)]
         for batch in within_budget(room, GENERATION_BUDGET, self.batch):
             made = self._generate_batch(
                 [prompts[i] for i in batch], [choices[i] for i in batch], decoding
@@ -161,23 +164,23 @@ class LocalModel:
                 "do_sample": True,
                 "temperature": decoding.temperature,
                 "top_p": decoding.top_p,
+                "top_k": 0,  # transformers' own default is 50
             }
-        longest = decoding.max_new_tokens
+        limits = [_limit(c, decoding) for c in choices]
         if any(choices):
-            # An option is never cut short: half a text would name none.
-            longest = max(longest, *(c.longest for c in choices if c is not None))
             sampling["prefix_allowed_tokens_fn"] = lambda row, tokens: allowed_after(
                 choices[row], tokens[width:].tolist(), self.network.config.vocab_size
             )
         out = self.network.generate(
             input_ids=ids.to(self.device),
             attention_mask=mask.to(self.device),
-            max_new_tokens=longest,
+            max_new_tokens=max(limits),
             eos_token_id=list(self.encoder.stops),
             pad_token_id=self.encoder.pad,
             **sampling,
         )
-        return [self._cut(row[width:].tolist()) for row in out]
+        rows = zip(out, limits, strict=True)
+        return [self._cut(row[width : width + limit].tolist()) for row, limit in rows]
 
     def _cut(self, tokens: list[int]) -> Generation:
         """Cut an answer where the model ended it."""
@@ -185,3 +188,9 @@ class LocalModel:
         kept = tokens[: ends[0]] if ends else tokens
         text = self.encoder.tokenizer.decode(kept, skip_special_tokens=True).strip()
         return Generation(text, len(kept), bool(ends))
+
+
+def _limit(choices: Choices | None, decoding: Decoding) -> int:
+    """Count the tokens that may be written; an option is not cut short: half of one names none."""
+    longest = choices.longest if choices is not None else 0
+    return max(decoding.max_new_tokens, longest)

@@ -3,7 +3,8 @@
 Three things are shared.  What all prompts with the same opening begin with (system message, worked
 examples) is read once and kept as keys and values (`Prefixes`).  What the orders and options of one
 question share lies once in a row (`Trie`).  And a position that predicts several wanted tokens, as
-that before four letters does, goes through the output head once.
+that before four letters does, goes through the output head once.  The first two need a model in
+which every layer sees all tokens; others read every path in a row of its own.
 """
 
 from __future__ import annotations
@@ -64,30 +65,44 @@ class Scorer:
             ModelError: A score is not a number.
         """
         sequences = self._encoded(requests)
-        scores: list[tuple[ContinuationScore, ...]] = [()] * len(requests)
+        found: dict[tuple[int, int], float] = {}
         for opening, rows in self._openings(requests):
             members = [sequences[place] for row in rows for place in row]
             prefix = self._prefix(opening, members)
+            parts = [part for row in rows for part in self._parts(row, sequences)]
             tries = [
-                Trie.grow([s for place in row for s in sequences[place]], len(prefix or ()))
-                for row in rows
+                Trie.grow([sequences[place][i] for place, i in part], len(prefix or ()))
+                for part in parts
             ]
-            for places in within_budget([len(t) for t in tries], TOKEN_BUDGET, batch):
-                sums = self._sums([tries[i] for i in places], prefix)
-                for i, values in zip(places, sums, strict=True):
-                    taken = iter(values)
-                    for place in rows[i]:
-                        scores[place] = tuple(
-                            ContinuationScore(
-                                next(taken),
-                                len(sequence.tokens) - sequence.first,
-                                len(text.strip().encode()),
-                            )
-                            for sequence, text in zip(
-                                sequences[place], requests[place].continuations, strict=True
-                            )
-                        )
-        return scores
+            for batched in within_budget([len(t) for t in tries], TOKEN_BUDGET, batch):
+                sums = self._sums([tries[at] for at in batched], prefix)
+                for at, values in zip(batched, sums, strict=True):
+                    found.update(zip(parts[at], values, strict=True))
+        return [
+            tuple(
+                ContinuationScore(
+                    found[place, i],
+                    len(sequence.tokens) - sequence.first,
+                    len(text.strip().encode()),
+                )
+                for i, (sequence, text) in enumerate(
+                    zip(sequences[place], request.continuations, strict=True)
+                )
+            )
+            for place, request in enumerate(requests)
+        ]
+
+    def _parts(
+        self, row: Sequence[int], sequences: Sequence[Sequence[Scored]]
+    ) -> list[list[tuple[int, int]]]:
+        """List what shares a trie, as (request, option): all of a row, where tries may branch."""
+        members = [(place, i) for place in row for i in range(len(sequences[place]))]
+        if self._prefixes is not None:
+            return [members]
+        paths: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
+        for place, i in members:
+            paths[tuple(sequences[place][i].tokens[:-1])].append((place, i))
+        return list(paths.values())
 
     def _encoded(self, requests: Sequence[ScoreRequest]) -> list[list[Scored]]:
         """Encode every continuation behind its prompt, `[request][option]`."""
@@ -223,6 +238,12 @@ class Scorer:
 
 
 def _attends_to_all(config: Any) -> bool:
-    """Tell whether every layer sees all tokens: a sliding window counts from the row's own end."""
-    kinds = getattr(config, "layer_types", None) or ()
+    """Tell whether every layer sees all tokens.
+
+    A sliding window counts tokens of the row and a recurrent layer reads all of them, other
+    branches' as well: there, neither prefixes nor branches give the model's own scores.
+    """
+    kinds = getattr(config, "layer_types", None)
+    if not kinds:  # Mistral's window has no list of layers
+        return getattr(config, "sliding_window", None) is None
     return all(kind == "full_attention" for kind in kinds)

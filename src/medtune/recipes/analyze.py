@@ -11,7 +11,7 @@ from medtune.analysis.analyze import analyze as analyze_evaluation
 from medtune.analysis.comparison_page import write_analysis
 from medtune.core.findings import AnalysisRecord
 from medtune.core.folder import locked, write_record
-from medtune.core.ledger import ANALYSIS, read_evaluation
+from medtune.core.ledger import ANALYSIS, ANALYSIS_PAGE, read_evaluation
 
 
 def analyze(folder: Path, calibration: Path | None) -> AnalysisRecord:
@@ -30,5 +30,5 @@ def analyze(folder: Path, calibration: Path | None) -> AnalysisRecord:
     record = analyze_evaluation(folder.resolve().name, evaluation, held)
     with locked(folder):
         write_record(folder / ANALYSIS, record)
-        write_analysis(folder / "analysis.html", record)
+        write_analysis(folder / ANALYSIS_PAGE, record)
     return record
