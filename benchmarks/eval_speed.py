@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ def main() -> None:
     timers: dict[str, Callable[[], float]] = {
         "medtune_letter": lambda: time_medtune(model, plain),
         "medtune_letter_cyclic": lambda: time_medtune(
-            model, dataclasses.replace(plain, questions=few, orders="cyclic")
+            model, dataclasses.replace(plain, orders="cyclic")
         ),
         "medtune_letter_5_shot": lambda: time_medtune(
             model, dataclasses.replace(plain, questions=few, shots=Shots(shots, 5))
@@ -67,6 +68,7 @@ def main() -> None:
     for _ in range(ROUNDS):
         for name, timer in timers.items():
             rates[name] = max(rates[name], timer())
+            print(f"{name}: {rates[name]:.2f} questions/s", file=sys.stderr)
     result = {
         "benchmark": "eval_speed",
         **ratios(rates, orders=max(len(rotations(len(q.options))) for q in few)),
@@ -130,7 +132,7 @@ def time_lm_eval(
     """Return questions/s of lm-evaluation-harness on the same continuations and prompts."""
     requests = harness_requests(model, questions, method, shots)
     harness = open_harness(model)
-    harness.loglikelihood(requests[: 4 * WARM], disable_tqdm=True)
+    harness.loglikelihood(requests[:32], disable_tqdm=True)
     start = time.perf_counter()
     harness.loglikelihood(requests, disable_tqdm=True)
     return len(questions) / (time.perf_counter() - start)

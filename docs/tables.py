@@ -123,7 +123,7 @@ def matcher_table() -> str:
         rows.append((part, str(some["n"]), *(_span(some[k]) for k in ("precision", "recall"))))
     first = found["held_first"]
     spans = [_span(first[k]) for k in ("precision", "recall")]
-    rows.append(("held, at its first reading", str(first["n"]), *spans))
+    rows.append(("held, at its first reading", str(found["held"]["n"]), *spans))
     return markdown_table(("outputs", "n", "precision % (95 %)", "recall % (95 %)"), rows)
 
 

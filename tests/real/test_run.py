@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,12 +13,27 @@ import pytest
 
 from medtune.core.errors import FolderError
 from medtune.core.experiment import Experiment
+from medtune.core.findings import AnalysisRecord
 from medtune.core.folder import locked
+from medtune.core.ledger import read_evaluation
 from medtune.core.progress import Silent
 from medtune.core.records import EvaluationRecord, RunRecord
 from medtune.data.load import read_manifest
 from medtune.models.sources import ModelSource
 from medtune.recipes.run import run
+
+EXAMS = [
+    f"starter-{split}-{method}"
+    for split in ("recall", "transfer")
+    for method in ("cloze", "letter", "generate")
+]
+COMPARED = (
+    "report.html",
+    "comparison.json",
+    "slices.json",
+    "analysis-a.json",
+    "analysis-b.json",
+)
 
 
 class Listener(Silent):
@@ -28,12 +44,12 @@ class Listener(Silent):
         self.said.append(text)
 
 
-def small(tiny_source: ModelSource, **training: object) -> Experiment:
+def small(tiny_source: ModelSource, calibration: int = 0, **training: object) -> Experiment:
     return Experiment.model_validate(
         {
             "name": "small",
             "model": {"source": tiny_source.name, "dtype": "float32"},
-            "data": {"train_size": 16, "evaluate_size": 8},
+            "data": {"train_size": 16, "evaluate_size": 8, "calibration_size": calibration},
             "training": {"epochs": 1, "batch_size": 8, **training},
             "evaluation": {"max_new_tokens": 4},
         }
@@ -41,7 +57,7 @@ def small(tiny_source: ModelSource, **training: object) -> Experiment:
 
 
 def test_the_whole_job_leaves_a_whole_folder(tiny_source: ModelSource, tmp_path: Path) -> None:
-    record = run(small(tiny_source), tmp_path, Silent())
+    record = run(small(tiny_source, calibration=12), tmp_path, Silent())
     assert len(record.evaluations) == 12  # 2 splits x 3 methods x (base, tuned)
     assert len(record.comparisons) == 6
     expected = [
@@ -57,6 +73,12 @@ def test_the_whole_job_leaves_a_whole_folder(tiny_source: ModelSource, tmp_path:
         "adapter/medtune.json",
         "eval/base-starter-recall-cloze/predictions.jsonl",
         "eval/tuned-starter-transfer-generate/record.json",
+        *(
+            f"eval/{label}-calibration-{method}/record.json"
+            for label in ("base", "tuned")
+            for method in ("letter", "cloze")
+        ),
+        *(f"compare/{exam}/{name}" for exam in EXAMS for name in COMPARED),
     ]
     assert [name for name in expected if not (tmp_path / name).is_file()] == []
     assert RunRecord.model_validate_json((tmp_path / "record.json").read_bytes()) == record
@@ -65,6 +87,36 @@ def test_the_whole_job_leaves_a_whole_folder(tiny_source: ModelSource, tmp_path:
     assert (base.label, tuned.label) == ("base", "tuned")
     assert base.model.adapter is None
     assert tuned.model.adapter == record.training.adapter_hash
+    calibrated_from_their_own_split(tmp_path)
+    linked_from_the_report(tmp_path)
+
+
+def calibrated_from_their_own_split(folder: Path) -> None:
+    assert not list(folder.glob("eval/*-calibration-generate"))
+    reported = [folder / f"eval/base-{exam}/record.json" for exam in EXAMS]
+    ids = {p.id for path in reported for p in read_evaluation(path.parent)[1]}
+    for label, side in (("base", "a"), ("tuned", "b")):
+        held, predictions = read_evaluation(folder / f"eval/{label}-calibration-letter")
+        assert (held.label, held.counts.n, held.options_only) == (label, 12, None)
+        assert not ids & {p.id for p in predictions}
+        for exam in EXAMS:
+            text = (folder / f"compare/{exam}/analysis-{side}.json").read_bytes()
+            found = AnalysisRecord.model_validate_json(text)
+            assert found.evaluation.label == label
+            place = folder / "compare" / exam / found.folder
+            assert place.resolve() == (folder / f"eval/{label}-{exam}").resolve()
+            if exam.endswith("-generate"):
+                assert found.selective is None
+            else:
+                assert found.selective is not None
+                assert found.selective.calibrated_on == held.data.source
+                assert found.selective.calibrated_n == 12
+                assert found.selective.temperature is not None
+
+
+def linked_from_the_report(folder: Path) -> None:
+    links = re.findall(r'href="(compare/[^"]+)"', (folder / "report.html").read_text())
+    assert links == [f"compare/{exam}/report.html" for exam in EXAMS]
 
 
 def test_what_did_not_change_is_not_run_again(tiny_source: ModelSource, tmp_path: Path) -> None:

@@ -134,6 +134,8 @@ class BalanceConfig(Record):
     def _only_where_used(self) -> BalanceConfig:
         if self.by != "subject" and (self.weak_from or self.temperature != 1.0):
             raise ValueError('temperature and weak_from need by = "subject"')
+        if self.weak_by != "mean" and not self.weak_from:
+            raise ValueError("weak_by judges the evaluation that weak_from names: none is named")
         if self.by == "none" and self.repeat:
             raise ValueError('repeat needs by = "subject" or "letter"')
         return self

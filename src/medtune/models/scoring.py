@@ -25,7 +25,7 @@ from medtune.models.head import AnswerHead
 from medtune.models.prefix import Prefix, Prefixes
 from medtune.models.trie import Scored, Trie, common_length
 
-TOKEN_BUDGET = 2048
+TOKEN_BUDGET = 1024
 """Positions in one forward pass of scoring; larger ones were slower on two cores (docs/log.md)."""
 HEAD_ROWS = 512
 """Rows of logits at once: 512 x 49,152 in fp32 are 100 MB."""

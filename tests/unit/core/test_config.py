@@ -446,6 +446,7 @@ def test_a_mapping_per_source_reads_back() -> None:
         ("curation.diversity.on = true", "curation.diversity shares out train_size"),
         ("balance.temperature = 2.0", 'temperature and weak_from need by = "subject"'),
         ('balance.weak_from = "runs/x"', 'temperature and weak_from need by = "subject"'),
+        ('balance.weak_by = "holm"', "weak_by judges the evaluation that weak_from names"),
         ("balance.repeat = true", 'repeat needs by = "subject" or "letter"'),
         ('mappings."file:x".stem = "q"', "mappings names file:x, which is no source here"),
         ("curation.negation.max_share = 1.5", "less than or equal to 1"),

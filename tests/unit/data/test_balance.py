@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medtune.analysis.analyze import analyze
 from medtune.analysis.exam import Exam
 from medtune.analysis.examine import examined
 from medtune.answers.parse import STRICT
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.experiment import DataConfig
+from medtune.core.folder import write_record
+from medtune.core.ledger import ANALYSIS, read_evaluation
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question, SplitDescription
@@ -53,10 +56,17 @@ def evaluation(folder: Path, right: dict[str, int], n: int = 20, repeat: int = 1
         for at, (subject, count) in enumerate(right.items())
         for k in range(n)
     ] * repeat
-    data = SplitDescription(source="file:earlier", n=len(asked), excluded={}, hash="h")
+    data = SplitDescription(source="file:earlier", n=len(asked), excluded={}, hash=f"h{n}")
     exam = Exam(asked, data, PromptStyle(), "letter", "sum")
     examined(FakeModel("constant", {}), exam, "A", STRICT, folder, Silent())
     return str(folder)
+
+
+def analysed(folder: str) -> tuple[str, ...]:
+    """Write an analysis beside an evaluation; return the subjects that it shows to be weak."""
+    found = analyze(folder, read_evaluation(Path(folder)))
+    write_record(Path(folder) / ANALYSIS, found)
+    return found.weak_subjects
 
 
 def test_without_a_size_all_are_taken_in_order() -> None:
@@ -161,6 +171,62 @@ def test_weak_subjects_count_more(tmp_path: Path) -> None:
     assert (ent.available, ent.drawn, ent.earlier, ent.weak) == (20, 5, None, False)
     # 20 of 140 weighted questions, out of 20 of 100
     assert ent.weight == pytest.approx(100 / 140)
+
+
+# Below the mean of 39 of 80 are both Anatomy and ENT; what 9 of 20 shows is nothing.
+EARLIER = {"Surgery": 15, "Dental": 14, "ENT": 9, "Anatomy": 1}
+WIDE = {"Surgery": 20, "Dental": 20, "ENT": 20, "Anatomy": 20}
+
+
+def weak_of(folder: str, by: str | None) -> set[str]:
+    balance = {"by": "subject", "weak_from": folder, "weak_factor": 3}
+    balance |= {} if by is None else {"weak_by": by}
+    found = drawn(table(WIDE), train_size=20, balance=balance)
+    weak = {record.name for record in found.balance if record.weak}
+    # Three shares to each that is weak, one to the others.
+    parts = {name: 3 if name in weak else 1 for name in WIDE}
+    for record in found.balance:
+        assert record.drawn == pytest.approx(20 * parts[record.name] / sum(parts.values()), abs=1)
+        assert record.earlier is not None
+        assert record.earlier.n == 20
+    return weak
+
+
+def test_by_holm_only_what_the_analysis_shows_is_weak(tmp_path: Path) -> None:
+    folder = evaluation(tmp_path, EARLIER)
+    assert weak_of(folder, None) == weak_of(folder, "mean") == {"ENT", "Anatomy"}
+    assert analysed(folder) == ("Anatomy",)
+    assert weak_of(folder, "holm") == {"Anatomy"}
+    assert weak_of(folder, "mean") == {"ENT", "Anatomy"}
+
+
+def test_by_holm_the_analysis_is_read_and_not_made_again(tmp_path: Path) -> None:
+    folder = evaluation(tmp_path, EARLIER)
+    found = analyze(folder, read_evaluation(tmp_path))
+    # A subject that the train source does not have is nobody's share.
+    other = found.model_copy(update={"weak_subjects": ("Dental", "Radiology")})
+    write_record(tmp_path / ANALYSIS, other)
+    assert weak_of(folder, "holm") == {"Dental"}
+    write_record(tmp_path / ANALYSIS, found.model_copy(update={"weak_subjects": ()}))
+    assert weak_of(folder, "holm") == set()
+
+
+@pytest.mark.parametrize("text", [None, "", '{"kind": "analysis"}'], ids=str)
+def test_by_holm_an_analysis_that_is_missing_is_asked_for(tmp_path: Path, text: str | None) -> None:
+    folder = evaluation(tmp_path, EARLIER)
+    if text is not None:
+        (tmp_path / ANALYSIS).write_text(text)
+    with pytest.raises(DataError, match="holds no analysis") as caught:
+        weak_of(folder, "holm")
+    assert f"medtune analyze {folder}" in str(caught.value)
+    assert ANALYSIS in str(caught.value)
+
+
+def test_by_holm_an_analysis_of_an_earlier_evaluation_does_not_count(tmp_path: Path) -> None:
+    analysed(evaluation(tmp_path, EARLIER))
+    folder = evaluation(tmp_path, {name: 20 - right for name, right in EARLIER.items()}, n=21)
+    with pytest.raises(DataError, match="holds no analysis"):
+        weak_of(folder, "holm")
 
 
 def test_few_questions_make_no_subject_weak(tmp_path: Path) -> None:
