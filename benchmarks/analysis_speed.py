@@ -43,7 +43,7 @@ def main() -> None:
     start = time.perf_counter()
     for exam, calibration in zip(exams, calibrations, strict=True):
         analyze(".", exam, calibration)
-    compare(*exams)
+    compare(exams[0], exams[1])
     paired_slices(exams[0][1], exams[1][1])
     statistics_s = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +53,7 @@ def main() -> None:
             for kind, exam, calibration in zip(kinds, exams, calibrations, strict=True)
         ]
         start = time.perf_counter()
-        compare_in(place / "compare", *sides)
+        compare_in(place / "compare", sides[0], sides[1])
         with_page_s = time.perf_counter() - start
     result = {
         "benchmark": "analysis_speed",

@@ -53,7 +53,7 @@ def locked(folder: Path) -> Iterator[Path]:
         FolderError: Another process holds it, or it cannot be written.
     """
     with disk_errors(folder):
-        made = not folder.exists()
+        made = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         handle = (folder / ".lock").open("a+")
     with handle:
@@ -74,10 +74,13 @@ def locked(folder: Path) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            # Work that failed before it wrote anything leaves no empty folder behind.
+            # Work that failed before it wrote anything leaves no empty folders behind.
             if made and [path.name for path in folder.iterdir()] == [".lock"]:
                 (folder / ".lock").unlink()
-                folder.rmdir()
+                for place in made:
+                    if any(place.iterdir()):
+                        break
+                    place.rmdir()
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
