@@ -13,7 +13,7 @@ from medtune.analysis.calibration import (
     log_loss,
     reliability,
 )
-from medtune.analysis.failures import failures
+from medtune.analysis.failures import LOW_MASS, failures
 from medtune.analysis.flips import flips
 from medtune.analysis.selective import (
     by_group,
@@ -42,8 +42,6 @@ LEVEL = 0.9
 """Coverage that prediction sets promise."""
 CURVE_POINTS = 200
 """Of a risk-coverage curve that are kept for the record; the area is of the whole curve."""
-LOW_MASS = 0.5
-"""Below this mean mass on the letters, the model does not speak in letters."""
 CONSTANT = 0.8
 """A letter given this often is a constant, not a choice."""
 MANY_FLIPS = 0.5

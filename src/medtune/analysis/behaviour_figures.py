@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from medtune.analysis.comparison_figures import HALF, axis_end, legend, looks, shortened
-from medtune.analysis.figures import INK, _canvas, _svg, bars_figure, spoken
+from medtune.analysis.comparison_figures import HALF, Look, axis_end, legend, looks, shortened
+from medtune.analysis.figures import INK, bars_figure, canvas, spoken, svg
 from medtune.core.findings import Calibration, Flips, RiskCurve
 from medtune.core.records import Proportion
 
@@ -18,26 +18,14 @@ def reliability_figure(calibrations: Sequence[Calibration | None], names: Sequen
         calibrations: `[model]`; None where a model has none, and is not drawn.
         names: Of the models.
     """
-    figure, axes = _canvas(HALF, 4.1)
+    figure, axes = canvas(HALF, 4.1)
     axes.plot([0, 100], [0, 100], color=INK, lw=1, ls=":")
     said = []
     for found, look in zip(calibrations, looks(names), strict=True):
         if found is None:
             continue
         x = [100 * b.confidence for b in found.bins]
-        y = [100 * b.accuracy.value for b in found.bins]
-        axes.plot(
-            x,
-            y,
-            look.line,
-            color=look.colour,
-            lw=1.2,
-            marker=look.mark,
-            ms=5,
-            label=shortened(look.name),
-        )
-        for place, b in zip(x, found.bins, strict=True):
-            _upright(axes, b.accuracy, place, look.colour)
+        _marked_line(axes, x, [b.accuracy for b in found.bins], look)
         said.append(f"{look.name} {100 * found.error:.1f}")
     for limits in (axes.set_xlim, axes.set_ylim):
         limits(0, 100)
@@ -46,7 +34,7 @@ def reliability_figure(calibrations: Sequence[Calibration | None], names: Sequen
     axes.set_ylabel("right, %")
     axes.grid(color=INK, alpha=0.15)
     legend(figure)
-    return _svg(
+    return svg(
         figure,
         "Reliability diagram: share right against mean confidence, in bins of equal size. "
         "Calibration error in per cent: " + ", ".join(said),
@@ -60,7 +48,7 @@ def risk_figure(curves: Sequence[RiskCurve | None], names: Sequence[str]) -> str
         curves: `[model]`; None where a model has none.
         names: Of the models.
     """
-    figure, axes = _canvas(HALF, 4.1)
+    figure, axes = canvas(HALF, 4.1)
     top = 0.0
     said = []
     for curve, look in zip(curves, looks(names), strict=True):
@@ -82,7 +70,7 @@ def risk_figure(curves: Sequence[RiskCurve | None], names: Sequence[str]) -> str
     axes.set_ylabel("wrong among these, %")
     axes.grid(color=INK, alpha=0.15)
     legend(figure)
-    return _svg(
+    return svg(
         figure, "Risk against coverage. Mean risk over all coverages, per cent: " + "; ".join(said)
     )
 
@@ -94,7 +82,7 @@ def rotation_figure(found: Sequence[Flips | None], names: Sequence[str]) -> str:
         found: `[model]`; None where a model saw one order only.
         names: Of the models.
     """
-    figure, axes = _canvas(HALF, 2.6)
+    figure, axes = canvas(HALF, 2.6)
     drawn = [flips for flips in found if flips is not None]
     longest = max(len(flips.accuracy) for flips in drawn)
     said = []
@@ -103,19 +91,7 @@ def rotation_figure(found: Sequence[Flips | None], names: Sequence[str]) -> str:
             continue
         step = 0.12 * (number - (len(names) - 1) / 2)
         x = [place + step for place in range(len(flips.accuracy))]
-        y = [100 * p.value for p in flips.accuracy]
-        axes.plot(
-            x,
-            y,
-            look.line,
-            color=look.colour,
-            lw=1.2,
-            marker=look.mark,
-            ms=5,
-            label=shortened(look.name),
-        )
-        for place, p in zip(x, flips.accuracy, strict=True):
-            _upright(axes, p, place, look.colour)
+        _marked_line(axes, x, flips.accuracy, look)
         said.append(f"{look.name}: " + ", ".join(spoken(p) for p in flips.accuracy))
     axes.set_xticks(range(longest))
     axes.set_xlim(-0.5, longest - 0.5)
@@ -124,7 +100,7 @@ def rotation_figure(found: Sequence[Flips | None], names: Sequence[str]) -> str:
     axes.set_ylabel("accuracy, %")
     axes.grid(axis="y", color=INK, alpha=0.15)
     legend(figure)
-    return _svg(figure, "Accuracy by rotation of the options, per cent. " + "; ".join(said))
+    return svg(figure, "Accuracy by rotation of the options, per cent. " + "; ".join(said))
 
 
 def shown_letters_figure(found: Sequence[Flips | None], names: Sequence[str]) -> str:
@@ -148,6 +124,17 @@ def shown_letters_figure(found: Sequence[Flips | None], names: Sequence[str]) ->
     )
 
 
-def _upright(axes: Any, value: Proportion, place: float, colour: str) -> None:
-    """Draw an interval upright."""
-    axes.plot([place, place], [100 * value.low, 100 * value.high], color=colour, lw=1.2)
+def _marked_line(axes: Any, x: Sequence[float], values: Sequence[Proportion], look: Look) -> None:
+    """Draw a model's proportions as a line with its marks, and their intervals upright."""
+    axes.plot(
+        x,
+        [100 * value.value for value in values],
+        look.line,
+        color=look.colour,
+        lw=1.2,
+        marker=look.mark,
+        ms=5,
+        label=shortened(look.name),
+    )
+    for place, value in zip(x, values, strict=True):
+        axes.plot([place, place], [100 * value.low, 100 * value.high], color=look.colour, lw=1.2)

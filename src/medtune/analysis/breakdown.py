@@ -50,7 +50,7 @@ def breakdown(predictions: Sequence[Prediction]) -> tuple[Slice, ...]:
     """
     _refuse_nothing(predictions)
     found: list[Slice] = []
-    for dimension, place in _DIMENSIONS.items():
+    for dimension, place in DIMENSIONS.items():
         tallies: dict[str, _Tally] = {}
         ranks: dict[str, int] = {}
         for prediction, (rank, name) in zip(predictions, place(predictions), strict=True):
@@ -199,7 +199,7 @@ def _options(predictions: Sequence[Prediction]) -> Places:
     return [(len(p.options), f"{len(p.options)} options") for p in predictions]
 
 
-_DIMENSIONS: dict[Dimension, Callable[[Sequence[Prediction]], Places]] = {
+DIMENSIONS: dict[Dimension, Callable[[Sequence[Prediction]], Places]] = {
     "subject": _subjects,
     "topic": _topics,
     "negation": _negations,

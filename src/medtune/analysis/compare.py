@@ -166,16 +166,35 @@ def paired_outcomes(
             expected="one normalization for both",
             fix="evaluate both with the same --normalization",
         )
+    pairs = lined_up(predictions_a, predictions_b, (record_a.label, record_b.label))
+    right_a = [a.outcome == Outcome.CORRECT for a, _ in pairs]
+    right_b = [b.outcome == Outcome.CORRECT for _, b in pairs]
+    return right_a, right_b
+
+
+def lined_up(
+    predictions_a: Sequence[Prediction],
+    predictions_b: Sequence[Prediction],
+    names: tuple[str, str] = ("one model", "the other"),
+) -> list[tuple[Prediction, Prediction]]:
+    """Line up the answers to each question, in the order of the first.
+
+    Args:
+        predictions_a: Of one model.
+        predictions_b: Of the other.
+        names: Of the two, for the message.
+
+    Raises:
+        PredictionsError: They are not of the same questions, or of none.
+    """
     keys_a = {(p.id, p.options, p.answer): p for p in predictions_a}
     keys_b = {(p.id, p.options, p.answer): p for p in predictions_b}
-    if keys_a.keys() != keys_b.keys():
+    if keys_a.keys() != keys_b.keys() or not keys_a:
         shared = len(keys_a.keys() & keys_b.keys())
         raise PredictionsError(
-            f"{record_a.label} answered {len(keys_a)} questions, {record_b.label} {len(keys_b)}; "
+            f"{names[0]} answered {len(keys_a)} questions, {names[1]} {len(keys_b)}; "
             f"{shared} are the same",
             expected="the same questions with the same options for both",
             fix="evaluate both on the same data",
         )
-    right_a = [p.outcome == Outcome.CORRECT for p in keys_a.values()]
-    right_b = [keys_b[key].outcome == Outcome.CORRECT for key in keys_a]
-    return right_a, right_b
+    return [(a, keys_b[key]) for key, a in keys_a.items()]

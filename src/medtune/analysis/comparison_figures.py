@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medtune.analysis.figures import INK, TUNED, _blank, _canvas, _dress, _svg, spoken
+from medtune.analysis.figures import INK, TUNED, blank, canvas, dress, spoken, svg
 from medtune.core.findings import PairedSlice
 from medtune.core.records import EvaluationRecord, Proportion
 
@@ -47,7 +47,7 @@ def baselines_figure(evaluations: Sequence[EvaluationRecord]) -> str:
     ]
     rows.append((f"always {first.majority_letter}", first.majority, INK, "x"))
     rows.append(("chance", first.chance, INK, "|"))
-    figure, axes = _canvas(FIRST, 0.36 * len(rows) + 0.75)
+    figure, axes = canvas(FIRST, 0.36 * len(rows) + 0.75)
     said = []
     for place, (name, value, colour, mark) in enumerate(rows):
         if isinstance(value, Proportion):
@@ -76,7 +76,7 @@ def baselines_figure(evaluations: Sequence[EvaluationRecord]) -> str:
     axes.set_xlim(0, axis_end(top))
     axes.set_xlabel("accuracy, % (bar: Wilson 95 %)")
     axes.grid(axis="x", color=INK, alpha=0.15)
-    return _svg(figure, "Accuracy in per cent with 95 % intervals. " + "; ".join(said))
+    return svg(figure, "Accuracy in per cent with 95 % intervals. " + "; ".join(said))
 
 
 def forest_figure(rows: Sequence[ForestRow], names: Sequence[str]) -> str:
@@ -87,13 +87,13 @@ def forest_figure(rows: Sequence[ForestRow], names: Sequence[str]) -> str:
         names: Of the models.
     """
     shifted = [row.shift for row in rows if row.shift is not None]
-    figure = _blank(WIDE, (0.3 if len(names) > 1 else 0.26) * len(rows) + 1.15)
+    figure = blank(WIDE, (0.3 if len(names) > 1 else 0.26) * len(rows) + 1.15)
     if shifted:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.5, 1])
         _differences(right, shifted)
     else:
         left = figure.subplots()
-    _dress(left)
+    dress(left)
     for number, look in enumerate(looks(names)):
         step = 0.34 * (number - (len(names) - 1) / 2)
         for place, row in enumerate(rows):
@@ -119,7 +119,7 @@ def forest_figure(rows: Sequence[ForestRow], names: Sequence[str]) -> str:
     for row in rows:
         each = zip(names, row.accuracies, strict=True)
         said.append(f"{row.name}: " + ", ".join(f"{name} {spoken(p)}" for name, p in each))
-    return _svg(figure, "Accuracy by slice, per cent with 95 % intervals. " + "; ".join(said))
+    return svg(figure, "Accuracy by slice, per cent with 95 % intervals. " + "; ".join(said))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def _interval(
 
 def _differences(axes: Any, shifts: Sequence[PairedSlice]) -> None:
     """Draw paired differences; filled where Holm's p is below 0.05."""
-    _dress(axes)
+    dress(axes)
     axes.axvline(0, color=INK, lw=1)
     reach = 0.0
     for place, shift in enumerate(shifts):

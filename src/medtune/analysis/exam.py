@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Self
 
 from medtune.analysis.variants import varied
+from medtune.core.errors import InputError
 from medtune.core.experiment import EvaluationConfig
 from medtune.core.model import AnswerModel
 from medtune.core.prompt import Form, PromptStyle, fingerprint
@@ -68,11 +69,18 @@ class Shots:
         """Say what determines the examples; None without any."""
         if not self.count:
             return None
+        return [self.by, self.count, self.seed if self.by == "random" else None, self._pool_hash]
+
+    @cached_property
+    def _pool_hash(self) -> str:
+        """Hash what can become an example: a large pool only once."""
         pool = self.pool[: self.count] if self.by == "fixed" else self.pool
-        rows = [
-            [q.stem, q.options, q.answer, q.subject if self.by == "subject" else None] for q in pool
-        ]
-        return [self.by, self.count, self.seed if self.by == "random" else None, rows]
+        return content_hash(
+            [
+                [q.stem, q.options, q.answer, q.subject if self.by == "subject" else None]
+                for q in pool
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -172,3 +180,16 @@ class Exam:
         if self.variant == "plain":
             return None
         return [self.variant, [[q.stem, q.options, q.answer] for q in self.questions]]
+
+
+def refuse_constraint(method: Method, settings: EvaluationConfig) -> None:
+    """Refuse to constrain answers that are not written.
+
+    Raises:
+        InputError: The method scores, and the settings constrain.
+    """
+    if method != "generate" and settings.constrained:
+        raise InputError(
+            "--constrained with answers that are scored, not written",
+            expected="--method generate",
+        )

@@ -23,7 +23,7 @@ _METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
 
 def accuracy_figure(evaluations: Sequence[EvaluationRecord]) -> str:
     """Draw accuracies with their 95 % intervals, chance and the majority letter beside them."""
-    figure, axes = _canvas(8.6, 0.36 * len(evaluations) + 0.9)
+    figure, axes = canvas(8.6, 0.36 * len(evaluations) + 0.9)
     labels = []
     for place, record in enumerate(evaluations):
         value = record.accuracy
@@ -47,7 +47,7 @@ def accuracy_figure(evaluations: Sequence[EvaluationRecord]) -> str:
     axes.set_xlim(0, 100)
     axes.set_xlabel("accuracy, % (bar: Wilson 95 %;  | chance;  × majority letter)")
     axes.grid(axis="x", color=INK, alpha=0.2)
-    return _svg(
+    return svg(
         figure,
         "Accuracy in per cent. "
         + "; ".join(
@@ -60,7 +60,7 @@ def accuracy_figure(evaluations: Sequence[EvaluationRecord]) -> str:
 
 def loss_figure(losses: Sequence[LossPoint]) -> str:
     """Draw the loss of every step and its running mean."""
-    figure, axes = _canvas(8.6, 2.6)
+    figure, axes = canvas(8.6, 2.6)
     steps = [point.step for point in losses]
     values = [point.loss for point in losses]
     smooth, mean = [], values[0]
@@ -74,7 +74,7 @@ def loss_figure(losses: Sequence[LossPoint]) -> str:
     axes.set_ylim(bottom=0)
     axes.grid(color=INK, alpha=0.2)
     axes.legend(frameon=False, labelcolor=INK)
-    return _svg(
+    return svg(
         figure,
         f"Training loss of {len(losses)} steps, from {values[0]:.2f} to {values[-1]:.2f} nats "
         "per answer token.",
@@ -120,7 +120,7 @@ def bars_figure(
         ylabel: What the bars are.
     """
     height = 0.11 * len(names) * len(shares) + 0.14 * len(shares) + 0.9 if lying else 2.6
-    figure, axes = _canvas(width, height)
+    figure, axes = canvas(width, height)
     thick = 0.8 / len(names)
     for number, name in enumerate(names):
         places = [i + (number - (len(names) - 1) / 2) * thick for i in range(len(shares))]
@@ -149,7 +149,7 @@ def bars_figure(
         + ", ".join(f"{name} {value:.1f}" for name, value in zip(names, values, strict=True))
         for category, values in shares.items()
     ]
-    return _svg(figure, f"Bars, {ylabel}. " + "; ".join(parts))
+    return svg(figure, f"Bars, {ylabel}. " + "; ".join(parts))
 
 
 def spoken(proportion: Proportion) -> str:
@@ -158,14 +158,16 @@ def spoken(proportion: Proportion) -> str:
     return f"{value:.1f} ({low:.1f} to {high:.1f})"
 
 
-def _canvas(width: float, height: float) -> tuple[Any, Any]:
-    figure = _blank(width, height)
+def canvas(width: float, height: float) -> tuple[Any, Any]:
+    """Open a figure with one pair of axes; width and height in inches."""
+    figure = blank(width, height)
     axes = figure.subplots()
-    _dress(axes)
+    dress(axes)
     return figure, axes
 
 
-def _blank(width: float, height: float) -> Any:
+def blank(width: float, height: float) -> Any:
+    """Open an empty figure; width and height in inches."""
     # The object interface: pyplot would keep every figure in a global list.
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -176,7 +178,8 @@ def _blank(width: float, height: float) -> Any:
     return figure
 
 
-def _dress(axes: Any) -> None:
+def dress(axes: Any) -> None:
+    """Give axes the look that reads on light and on dark pages."""
     axes.patch.set_alpha(0)
     axes.tick_params(colors=INK, labelsize=9)
     axes.xaxis.label.set_color(INK)
@@ -186,7 +189,7 @@ def _dress(axes: Any) -> None:
         spine.set_color(INK)
 
 
-def _svg(figure: Any, label: str = "") -> str:
+def svg(figure: Any, label: str = "") -> str:
     """Draw a figure; `label` says to a screen reader what is to be seen."""
     import matplotlib
     from matplotlib.text import Text

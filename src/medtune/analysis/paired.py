@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from medtune.analysis.breakdown import _DIMENSIONS, LEAST, holm
-from medtune.analysis.compare import bootstrap_difference, mcnemar_exact
-from medtune.core.errors import PredictionsError
+from medtune.analysis.breakdown import DIMENSIONS, LEAST, holm
+from medtune.analysis.compare import bootstrap_difference, lined_up, mcnemar_exact
 from medtune.core.findings import Dimension, PairedSlice
 from medtune.core.intervals import wilson
 from medtune.core.records import Outcome, Prediction
@@ -45,11 +44,11 @@ def paired_slices(
     Raises:
         PredictionsError: They are not of the same questions.
     """
-    pairs = _pairs(predictions_a, predictions_b)
+    pairs = lined_up(predictions_a, predictions_b)
     found: list[PairedSlice] = []
     for dimension in SLICED:
         slices: dict[tuple[int, str], list[Pair]] = {}
-        places = _DIMENSIONS[dimension]([a for a, _ in pairs])
+        places = DIMENSIONS[dimension]([a for a, _ in pairs])
         for pair, place in zip(pairs, places, strict=True):
             slices.setdefault(place, []).append(pair)
         if len(slices) < 2:
@@ -82,28 +81,13 @@ def changed(
     """
     lost: list[Changed] = []
     gained: list[Changed] = []
-    for a, b in sorted(_pairs(predictions_a, predictions_b), key=_movement, reverse=True):
+    for a, b in sorted(lined_up(predictions_a, predictions_b), key=_movement, reverse=True):
         before, after = a.outcome == Outcome.CORRECT, b.outcome == Outcome.CORRECT
         if before and not after:
             lost.append(Changed("lost", a, b))
         elif after and not before:
             gained.append(Changed("gained", a, b))
     return (*lost[:most], *gained[:most])
-
-
-def _pairs(predictions_a: Sequence[Prediction], predictions_b: Sequence[Prediction]) -> list[Pair]:
-    """Line up the answers to each question, in the order of the reference."""
-    by_question = {(p.id, p.options, p.answer): p for p in predictions_b}
-    asked = [(p.id, p.options, p.answer) for p in predictions_a]
-    if set(asked) != by_question.keys() or not asked:
-        shared = len(set(asked) & by_question.keys())
-        raise PredictionsError(
-            f"one model answered {len(asked)} questions, the other {len(by_question)}; "
-            f"{shared} are the same",
-            expected="the same questions with the same options for both",
-            fix="evaluate both on the same data",
-        )
-    return [(a, by_question[key]) for a, key in zip(predictions_a, asked, strict=True)]
 
 
 def _discordant(pairs: Sequence[Pair]) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from medtune.analysis.page import render, said
 from medtune.core.folder import write_text
 from medtune.core.manifest import SnapshotManifest
 from medtune.core.records import (
+    LETTERS,
     EvaluationRecord,
     Outcome,
     Prediction,
-    Question,
     RunRecord,
 )
 
@@ -27,7 +27,8 @@ SHOWN_ERRORS = 20
 class WrongAnswer:
     """One question that the tuned model got wrong, beside the base model's answer."""
 
-    question: Question
+    question: Prediction
+    right: str
     base: str
     tuned: str
     base_right: bool
@@ -47,7 +48,6 @@ def write_report(
     path: Path,
     record: RunRecord,
     evaluations: Sequence[tuple[EvaluationRecord, Sequence[Prediction]]],
-    questions: Mapping[str, Sequence[Question]],
     manifest: SnapshotManifest,
     pages: Sequence[str] = (),
 ) -> None:
@@ -57,7 +57,6 @@ def write_report(
         path: Where to.
         record: The run.
         evaluations: Its evaluations with their predictions.
-        questions: Per evaluated split, its questions.
         manifest: The data.
         pages: Of the comparisons, relative to this one.
 
@@ -77,7 +76,7 @@ def write_report(
         ],
         notes=notes(record),
         pages=pages,
-        errors=error_tables(record, evaluations, questions),
+        errors=error_tables(record, evaluations),
         **data_section(manifest),
     )
     write_text(path, page)
@@ -97,7 +96,6 @@ def notes(record: RunRecord) -> list[str]:
 def error_tables(
     record: RunRecord,
     evaluations: Sequence[tuple[EvaluationRecord, Sequence[Prediction]]],
-    questions: Mapping[str, Sequence[Question]],
 ) -> list[ErrorTable]:
     """List wrong answers of the tuned model under the primary method, split by split."""
     half = len(evaluations) // 2
@@ -105,12 +103,12 @@ def error_tables(
     for (base, before), (_, after) in zip(evaluations[:half], evaluations[half:], strict=True):
         if base.method != record.evaluations[0].method:
             continue
-        by_id = {question.id: question for question in questions[base.data.source]}
         former = {prediction.id: prediction for prediction in before}
         wrong = [p for p in after if p.outcome is not Outcome.CORRECT]
         rows = tuple(
             WrongAnswer(
-                question=by_id[p.id],
+                question=p,
+                right=f"{LETTERS[p.answer]}. {p.options[p.answer]}",
                 base=said(former[p.id]),
                 tuned=said(p),
                 base_right=former[p.id].outcome is Outcome.CORRECT,

@@ -201,7 +201,7 @@ def _weaknesses(findings: Sequence[VariantFinding], flipped: Flips | None) -> li
 def _verdict(
     weak: Sequence[str], label: str, findings: Sequence[VariantFinding], flipped: Flips | None
 ) -> str:
-
+    """Say in one sentence what was shown."""
     n = findings[0].accuracy.n
     if weak:
         return f"{label} is not robust: {'; '.join(weak)} (n = {n})."

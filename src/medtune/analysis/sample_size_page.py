@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medtune.analysis.figures import BASE, CHANCE, INK, TUNED, _canvas, _svg
+from medtune.analysis.figures import BASE, CHANCE, INK, TUNED, canvas, svg
 from medtune.analysis.page import render
 from medtune.analysis.sample_size import detectable_at
 from medtune.core.folder import write_text
@@ -52,7 +52,7 @@ def write_sample_size(path: Path, record: SampleSizeRecord) -> None:
 
 def accuracy_sizes_figure(evaluations: Sequence[AccuracyBySize]) -> str:
     """Draw how accuracies spread at each size, beside the theoretical curves."""
-    figure, axes = _canvas(8.6, 3.6)
+    figure, axes = canvas(8.6, 3.6)
     colours = (TUNED,) if len(evaluations) == 1 else (BASE, TUNED)
     for place, (exam, colour) in enumerate(zip(evaluations, colours, strict=True)):
         value = exam.accuracy.value
@@ -69,7 +69,7 @@ def accuracy_sizes_figure(evaluations: Sequence[AccuracyBySize]) -> str:
 
 def difference_sizes_figure(difference: DifferenceBySize) -> str:
     """Draw how the difference spreads at each size, and what each size can detect."""
-    figure, axes = _canvas(8.6, 3.6)
+    figure, axes = canvas(8.6, 3.6)
     sizes, observed = difference.sizes, difference.comparison.difference
     _bars(axes, [(size.n, size.spread) for size in sizes], TUNED, 0, "subsamples")
     deviation = max(0.0, difference.discordance - observed**2) ** 0.5
@@ -86,7 +86,7 @@ def difference_sizes_figure(difference: DifferenceBySize) -> str:
 
 def power_figure(difference: DifferenceBySize) -> str:
     """Draw how often each size finds the observed difference."""
-    figure, axes = _canvas(8.6, 2.8)
+    figure, axes = canvas(8.6, 2.8)
     sizes = difference.sizes
     places = [size.n for size in sizes]
     fresh = [100 * size.power_fresh for size in sizes]
@@ -149,4 +149,4 @@ def _finished(figure: Any, axes: Any) -> str:
         ncols=len(handles),
         loc="outside upper right",
     )
-    return _svg(figure)
+    return svg(figure)

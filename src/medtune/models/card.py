@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -60,6 +61,36 @@ def read_card(folder: Path) -> AdapterCard:
             fix="the weights were changed after training: train again, or restore them",
         )
     return card
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a model is asked where the command line leaves it open."""
+
+    style: PromptStyle
+    target: Form
+    """Form in which free answers are asked for."""
+    label: str
+
+
+def manner(
+    model: str,
+    adapter: Path | None,
+    style: PromptStyle | None,
+    form: Form | None,
+    label: str | None,
+) -> Manner:
+    """Settle how a model is asked: as said, else as its adapter was trained, else by default.
+
+    Raises:
+        AdapterError: The adapter has no card that can be read.
+    """
+    card = read_card(adapter) if adapter is not None else None
+    return Manner(
+        style=style or (card.style if card else PromptStyle()),
+        target=form or (card.target if card else "letter"),
+        label=label or ("tuned" if card else model),
+    )
 
 
 def file_hash(path: Path) -> str:

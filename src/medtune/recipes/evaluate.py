@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medtune.analysis.exam import Exam
+from medtune.analysis.exam import Exam, refuse_constraint
 from medtune.analysis.examine import examined
 from medtune.answers.parse import STRICT
 from medtune.core.errors import DataError, InputError
@@ -20,7 +20,7 @@ from medtune.core.records import EvaluationRecord, Method, Variant
 from medtune.data.load import Split, load_split
 from medtune.data.separate import Part, separate
 from medtune.data.table import QuestionTable
-from medtune.models.card import read_card
+from medtune.models.card import manner
 from medtune.models.door import open_model
 
 
@@ -55,13 +55,12 @@ def evaluate(options: EvaluateOptions, folder: Path, progress: Progress) -> Eval
     _check(options)
     split = load_split(options.data, options.columns, options.limit, progress)
     pool = _shot_pool(options, split, progress)
-    card = read_card(options.adapter) if options.adapter else None
-    style = options.style or (card.style if card else PromptStyle())
+    asked = manner(options.model, options.adapter, options.style, options.form, options.label)
     model = open_model(
         options.model,
         questions=split.questions,
         adapter=options.adapter,
-        style=style,
+        style=asked.style,
         dtype=options.dtype,
         batch=options.batch,
         progress=progress,
@@ -71,15 +70,14 @@ def evaluate(options: EvaluateOptions, folder: Path, progress: Progress) -> Eval
         options.method,
         split.questions,
         split.description,
-        style,
-        options.form or (card.target if card else "letter"),
+        asked.style,
+        asked.target,
         pool,
     )
     if options.variant != "plain":
         exam = exam.on_variant(options.variant)
-    label = options.label or ("tuned" if card else options.model)
     with locked(folder):
-        record, _ = examined(model, exam, label, STRICT, folder, progress)
+        record, _ = examined(model, exam, asked.label, STRICT, folder, progress)
     return record
 
 
@@ -95,11 +93,7 @@ def _check(options: EvaluateOptions) -> None:
             f"--variant {options.variant} with --orders {settings.orders}",
             expected="one of the two: a variant may name a letter, which holds in one order only",
         )
-    if options.method != "generate" and settings.constrained:
-        raise InputError(
-            "--constrained with answers that are scored, not written",
-            expected="--method generate",
-        )
+    refuse_constraint(options.method, settings)
     if settings.shots and options.shots_from is None:
         raise DataError(
             f"--shots {settings.shots} without --shots-from",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
-from medtune.analysis.exam import Exam
+from medtune.analysis.exam import Exam, refuse_constraint
 from medtune.analysis.examine import examined
 from medtune.analysis.robustness import Held, judge, write_robustness
 from medtune.answers.parse import STRICT
@@ -25,7 +25,7 @@ from medtune.core.prompt import Form, PromptStyle
 from medtune.core.records import Method, Variant
 from medtune.core.robustness import RobustnessRecord
 from medtune.data.load import load_split
-from medtune.models.card import read_card
+from medtune.models.card import manner
 from medtune.models.door import open_model
 
 PAGE = "robustness.html"
@@ -62,15 +62,14 @@ def robustness(options: RobustnessOptions, folder: Path, progress: Progress) -> 
     """
     _check(options)
     split = load_split(options.data, options.columns, options.limit, progress)
-    card = read_card(options.adapter) if options.adapter else None
-    style = options.style or (card.style if card else PromptStyle())
+    asked = manner(options.model, options.adapter, options.style, options.form, options.label)
     given = Exam.planned(
         options.settings.model_copy(update={"orders": "given", "options_only": 0}),
         options.method,
         split.questions,
         split.description,
-        style,
-        options.form or (card.target if card else "letter"),
+        asked.style,
+        asked.target,
         (),
     )
     exams = _exams(given, progress)
@@ -78,20 +77,19 @@ def robustness(options: RobustnessOptions, folder: Path, progress: Progress) -> 
         options.model,
         questions=split.questions,
         adapter=options.adapter,
-        style=style,
+        style=asked.style,
         dtype=options.dtype,
         batch=options.batch,
         progress=progress,
     )
-    label = options.label or ("tuned" if card else options.model)
     with locked(folder):
         held = []
         for exam in exams:
             name = exam.variant
-            own = label if name == "plain" else f"{label}, {name}"
+            own = asked.label if name == "plain" else f"{asked.label}, {name}"
             found = examined(model, exam, own, STRICT, folder / name, progress)
             held.append(Held(exam, name, *found))
-        record = judge(held, label, SEED)
+        record = judge(held, asked.label, SEED)
         write_robustness(folder / PAGE, record, held)
         write_record(folder / RECORD, record)
     return record
@@ -120,8 +118,4 @@ def _check(options: RobustnessOptions) -> None:
             expected="no worked examples: they would show what plain questions look like",
             fix="leave --shots out",
         )
-    if options.method != "generate" and options.settings.constrained:
-        raise InputError(
-            "--constrained with answers that are scored, not written",
-            expected="--method generate",
-        )
+    refuse_constraint(options.method, options.settings)

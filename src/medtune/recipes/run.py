@@ -70,11 +70,8 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
         comparisons = _compare(exams, before, after, folder, progress)
         evaluations = [side.evaluation for side in (*before, *after)]
         record = _record(experiment, training, evaluations, comparisons, start)
-        questions = {split.description.source: split.questions for split in snapshot.evaluated}
         pages = [f"compare/{_name(exam)}/report.html" for exam in exams]
-        write_report(
-            folder / "report.html", record, evaluations, questions, snapshot.manifest, pages
-        )
+        write_report(folder / "report.html", record, evaluations, snapshot.manifest, pages)
         write_record(folder / "record.json", record)
     return record
 

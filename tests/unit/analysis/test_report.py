@@ -60,7 +60,7 @@ def evaluation(
 ) -> Evaluation:
     predictions = [
         Prediction(
-            stem="Why?",
+            stem=question.stem,
             id=question.id,
             subject=question.subject,
             options=question.options,
@@ -135,8 +135,7 @@ def page(
     manifest: SnapshotManifest,
 ) -> str:
     path = tmp_path / "report.html"
-    split = {before[0][0].data.source: ASKED}
-    write_report(path, run_record(before, after), [*before, *after], split, manifest)
+    write_report(path, run_record(before, after), [*before, *after], manifest)
     return path.read_text(encoding="utf-8")
 
 
@@ -210,8 +209,7 @@ def test_user_text_is_escaped(tmp_path: Path, manifest: SnapshotManifest) -> Non
     ]
     before, after = evaluation("base", evil, 0), evaluation("tuned", evil, 3)
     path = tmp_path / "report.html"
-    split = {"starter:recall": evil}
-    write_report(path, run_record([before], [after]), [before, after], split, manifest)
+    write_report(path, run_record([before], [after]), [before, after], manifest)
     text = path.read_text(encoding="utf-8")
     tags = Tags()
     tags.feed(text)
@@ -224,9 +222,7 @@ def test_user_text_is_escaped(tmp_path: Path, manifest: SnapshotManifest) -> Non
 def test_at_most_twenty_errors_are_shown(tmp_path: Path, manifest: SnapshotManifest) -> None:
     asked = questions(30)
     before, after = evaluation("base", asked, 10), evaluation("tuned", asked, 5)
-    (table,) = error_tables(
-        run_record([before], [after]), [before, after], {"starter:recall": asked}
-    )
+    (table,) = error_tables(run_record([before], [after]), [before, after])
     assert table.total == 25
     assert len(table.rows) == SHOWN_ERRORS == 20
     assert [row.question.id for row in table.rows] == [f"q{n}" for n in range(5, 25)]
@@ -243,7 +239,7 @@ def test_errors_are_those_of_the_primary_method() -> None:
     letter = [evaluation(label, ASKED, 9, "letter") for label in ("base", "tuned")]
     record = run_record([cloze[0], letter[0]], [cloze[1], letter[1]])
     evaluations = [cloze[0], letter[0], cloze[1], letter[1]]
-    (table,) = error_tables(record, evaluations, {"starter:recall": ASKED})
+    (table,) = error_tables(record, evaluations)
     assert (table.method, table.total) == ("cloze", 5)
     assert [(a.label, b.label, a.method) for a, b in paired(record)] == [
         ("base", "tuned", "cloze"),

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -15,7 +14,6 @@ from tests.unit.models.openai_server import (
     logprob,
     next_tokens,
     pieces,
-    serving,
     template,
 )
 
@@ -38,18 +36,6 @@ from medtune.models.sources import resolve
 
 STEMS = [f"Which vitamin is number {i}? µ–é" for i in range(12)]
 OPTIONS = ("Vitamin A", "Vitamin B₁₂ (cobalamin)", "β-carotene", "None of the above")
-
-
-@pytest.fixture(autouse=True)
-def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MEDTUNE_API_KEY", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[OpenAiServer]:
-    with serving(OpenAiServer()) as running:
-        yield running
 
 
 def connect(server: OpenAiServer, encoder: WordEncoder | None = None, **how: Any) -> RemoteModel:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -12,18 +11,6 @@ from medtune.core.errors import RemoteError
 from medtune.models.remote_http import LONGEST_PAUSE_S, RETRIES, Server
 
 BODY = {"messages": [{"role": "user", "content": "?"}], "max_tokens": 9}
-
-
-@pytest.fixture(autouse=True)
-def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MEDTUNE_API_KEY", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[OpenAiServer]:
-    with serving(OpenAiServer()) as running:
-        yield running
 
 
 def ask(server: OpenAiServer, pause_s: float = 0.001, timeout_s: float = 5.0) -> object:
