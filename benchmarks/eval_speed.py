@@ -46,6 +46,7 @@ def main() -> None:
     shots, questions = tuple(split.questions[:5]), tuple(split.questions[5:])
     few = questions[: max(WARM, len(questions) // 5)]
     model = LocalModel.load(source)
+    stock = LocalModel.load(source, attention="sdpa")
     plain = Exam(questions, split.description, STYLE, "letter", "byte")
     timers: dict[str, Callable[[], float]] = {
         "medtune_letter": lambda: time_medtune(model, plain),
@@ -60,9 +61,9 @@ def main() -> None:
     }
     if installed_version("lm_eval") and not arguments.no_peers:
         timers |= {
-            "lm_eval_letter": lambda: time_lm_eval(model, questions, "letter"),
-            "lm_eval_letter_5_shot": lambda: time_lm_eval(model, few, "letter", shots),
-            "lm_eval_cloze": lambda: time_lm_eval(model, few, "cloze"),
+            "lm_eval_letter": lambda: time_lm_eval(stock, questions, "letter"),
+            "lm_eval_letter_5_shot": lambda: time_lm_eval(stock, few, "letter", shots),
+            "lm_eval_cloze": lambda: time_lm_eval(stock, few, "cloze"),
         }
     rates = dict.fromkeys(timers, 0.0)
     for _ in range(ROUNDS):

@@ -272,6 +272,46 @@ def test_a_sliding_window_is_the_models_own(
         assert values == pytest.approx(naive(sliding, request), abs=1e-4)
 
 
+class Deaf(torch.nn.Module):
+    """A decoder that counts positions by itself, whatever it is told."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, **given: Any) -> Any:
+        return self.inner(**(given | {"position_ids": None}))
+
+
+def test_a_model_that_counts_positions_itself_is_read_path_by_path(
+    tiny_source: ModelSource, starter: tuple[Question, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import LlamaForCausalLM
+
+    told = LlamaForCausalLM.get_decoder
+    monkeypatch.setattr(LlamaForCausalLM, "get_decoder", lambda self: Deaf(told(self)))
+    deaf = LocalModel.load(tiny_source, dtype="float32")
+    passes = Passes()
+    deaf.network.model.register_forward_pre_hook(passes, with_kwargs=True)
+    asked = requests(starter[:8], LISTED, "text")
+    found = logprobs(deaf, asked)
+    assert set(passes.used) == {-1}
+    for request, values in zip(asked, found, strict=True):
+        assert values == pytest.approx(naive(deaf, request), abs=1e-4)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_plain_products_give_the_fused_kernels_scores(
+    small: LocalModel, tiny_source: ModelSource, starter: tuple[Question, ...], form: Form
+) -> None:
+    fused = LocalModel.load(tiny_source, dtype="float32", attention="sdpa")
+    names = [m.network.config._attn_implementation for m in (small, fused)]
+    assert names == ["medtune_short", "sdpa"]
+    asked = requests(starter[:8], LISTED, form, shots=1)
+    for mine, its in zip(logprobs(small, asked), logprobs(fused, asked), strict=True):
+        assert mine == pytest.approx(its, abs=1e-4)
+
+
 # Constrained generation
 
 

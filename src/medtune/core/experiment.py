@@ -50,7 +50,8 @@ class ModelConfig(Record):
     """embedded:, hub:ORG/NAME[@revision], path:DIR; fakes are for `evaluate` only."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto is bfloat16 where the machine multiplies it fast, else float32."""
-    attention: Literal["sdpa", "eager"] = "sdpa"
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
+    """auto is plain products over short rows on a CPU, else sdpa."""
 
 
 class OverlapConfig(Record):

@@ -25,7 +25,7 @@ def open_model(
     adapter: Path | None = None,
     style: PromptStyle | None = None,
     dtype: str = "auto",
-    attention: str = "sdpa",
+    attention: str = "auto",
     batch: int = 64,
     progress: Progress | None = None,
 ) -> LocalModel | RemoteModel | FakeModel:
@@ -37,7 +37,7 @@ def open_model(
         adapter: Adapter folder to put on top.
         style: The prompt about to be used, checked against the adapter's.
         dtype: float32, bfloat16, float16 or auto.
-        attention: transformers' attention implementation.
+        attention: auto, sdpa or eager.
         batch: Most sequences in one forward pass.
         progress: Where a long first conversion is announced.
 

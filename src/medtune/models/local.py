@@ -18,6 +18,7 @@ from medtune.core.model import (
     ScoreRequest,
 )
 from medtune.core.records import ModelDescription
+from medtune.models.attention import use_short_attention
 from medtune.models.constraint import Choices, allowed_after
 from medtune.models.device import best_device, choose_dtype
 from medtune.models.encode import ChatEncoder
@@ -54,13 +55,13 @@ class LocalModel:
         self._scorer = Scorer(network, self.encoder, source.name)
 
     @classmethod
-    def load(cls, source: ModelSource, dtype: str = "auto", attention: str = "sdpa") -> Self:
+    def load(cls, source: ModelSource, dtype: str = "auto", attention: str = "auto") -> Self:
         """Load a base model from its folder.
 
         Args:
             source: A resolved name.
             dtype: float32, bfloat16, float16, or auto.
-            attention: transformers' attention implementation.
+            attention: sdpa or eager, transformers' own, or auto: `attend` on a CPU, else sdpa.
 
         Raises:
             UnknownModelError: The folder is not a causal language model.
@@ -78,7 +79,7 @@ class LocalModel:
             network = AutoModelForCausalLM.from_pretrained(
                 source.folder,
                 dtype=choose_dtype(dtype, device),
-                attn_implementation=attention,
+                attn_implementation="sdpa" if attention == "auto" else attention,
             )
         except (OSError, ValueError, KeyError) as error:
             raise UnknownModelError(
@@ -86,6 +87,8 @@ class LocalModel:
                 expected="a causal language model in transformers' format",
             ) from error
         network = network.to(device).eval()
+        if attention == "auto":
+            use_short_attention(network)
         # What a folder advises (Qwen2.5 a repetition_penalty) would bend the greedy choice as well.
         network.generation_config = GenerationConfig()
         # A head that gets a strided slice (the last positions of a batch, as generation does)

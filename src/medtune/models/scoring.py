@@ -47,7 +47,25 @@ class Scorer:
         self._head = AnswerHead(network)
         self._encoder = encoder
         self._name = name
-        self._prefixes = Prefixes(network) if _attends_to_all(network.config) else None
+        self._prefixes = Prefixes(network) if self._may_share() else None
+
+    @torch.inference_mode()
+    def _may_share(self) -> bool:
+        """Prove on a few tokens that a branch behind a prefix is read as if it were alone.
+
+        It is not where a layer does not see all tokens, nor where a model counts positions or
+        reads masks in its own way.
+        """
+        if not _attends_to_all(self._network.config):
+            return False
+        opening = list(range(3, 11))
+        branches = ([*opening[::-1], *opening], [5, 4, 3])
+        sequences = [Scored([*opening, *some, 3], len(opening + some)) for some in branches]
+        alone = [self._sums([Trie.grow([sequence])], None)[0][0] for sequence in sequences]
+        prefix = Prefix(self._network, opening)
+        together = self._sums([Trie.grow(sequences, len(prefix))], prefix)[0]
+        rounding = max(4 * torch.finfo(next(self._network.parameters()).dtype).eps, 1e-4)
+        return bool(torch.allclose(torch.tensor(together), torch.tensor(alone), rtol=rounding))
 
     @torch.inference_mode()
     def score(

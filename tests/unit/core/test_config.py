@@ -374,7 +374,7 @@ EXPERIMENTS = st.builds(
     Experiment,
     name=NAMES,
     seed=st.integers(-(2**53), 2**53),
-    model=st.builds(ModelConfig, source=TEXT, attention=st.sampled_from(["sdpa", "eager"])),
+    model=st.builds(ModelConfig, source=TEXT, attention=st.sampled_from(["auto", "sdpa", "eager"])),
     data=st.builds(
         DataConfig,
         train=TEXT,

@@ -1,0 +1,94 @@
+"""Attention over short rows as plain matrix products.
+
+The fused kernel that torch has for CPUs is made for long rows.  Over the 50 to 250 tokens of an
+exam question its blocks are small and mostly masked: 15 to 23 % of a pass, where two batched
+products and a softmax take 4 to 8 % (docs/log.md).  Long rows and GPUs keep the fused kernel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+NAME = "medtune_short"
+"""Under which transformers knows it, once `register` was called."""
+LONGEST = 256
+"""Keys; over longer rows the scores, `[head, query, key]`, outgrow the caches."""
+
+_SPECIAL = ("position_bias", "softcap", "s_aux", "cache")
+"""What some architectures add to scores or keys: the fused kernel's to take or to refuse."""
+
+
+def use_short_attention(network: Any) -> None:
+    """Let a transformers model attend by `attend`; one that takes no other kernel keeps its own."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    network.set_attn_implementation(NAME)
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attend, by plain products where that is the faster way.
+
+    Args:
+        module: The attention layer.
+        query: `[batch, head, query, width]`.
+        key: `[batch, group, key, width]`; heads in a row share a group's keys.
+        value: Like `key`.
+        attention_mask: `[batch or 1, 1, query, key]`, additive or boolean; None is causal.
+        scaling: Of the scores; None is 1 / sqrt(width).
+        dropout: Of the weights, in training.
+        others: What else transformers hands to a kernel.
+
+    Returns:
+        `[batch, query, head, width]`, and no weights.
+    """
+    batch, heads, rows, width = query.shape
+    groups, keys = key.shape[1:3]
+    causal = others.get("is_causal")
+    causal = getattr(module, "is_causal", False) if causal is None else causal
+    if attention_mask is None:
+        known = causal and rows == keys
+    else:
+        known = attention_mask.shape[1] == 1
+    known = known and not dropout and all(others.get(name) is None for name in _SPECIAL)
+    if not known or query.device.type != "cpu" or rows == 1 or keys > LONGEST:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        return sdpa_attention_forward(  # type: ignore[no-any-return]
+            module, query, key, value, attention_mask, dropout, scaling, **others
+        )
+    mask = _causal(rows, query) if attention_mask is None else _additive(attention_mask, query)
+    scaled = query * (width**-0.5 if scaling is None else scaling)
+    # The heads of a group lie under each other, so that their keys are not copied for each.
+    folded = scaled.reshape(batch * groups, -1, width)
+    scores = torch.bmm(folded, key.reshape(batch * groups, keys, width).transpose(1, 2))
+    scores = scores.view(batch, heads, rows, keys) + mask
+    weights = scores.softmax(-1).view(batch * groups, -1, keys)
+    mixed = torch.bmm(weights, value.reshape(batch * groups, keys, width))
+    return mixed.view(batch, heads, rows, width).transpose(1, 2), None
+
+
+def _causal(rows: int, like: Tensor) -> Tensor:
+    """Let every token see itself and those before, `[rows, rows]`."""
+    return like.new_full((rows, rows), torch.finfo(like.dtype).min).triu_(1)
+
+
+def _additive(mask: Tensor, like: Tensor) -> Tensor:
+    """Turn a mask of what may be seen into one to add to scores."""
+    if mask.dtype != torch.bool:
+        return mask
+    return like.new_zeros(mask.shape).masked_fill_(~mask, torch.finfo(like.dtype).min)
