@@ -5,29 +5,45 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+PASS_COST = 24
+"""Positions; what reading the weights for one more forward pass costs (two cores, 135M)."""
 
-def within_budget(lengths: Sequence[int], budget: int, most: int) -> list[list[int]]:
-    """Group sequences so that padding is small and no batch is larger than the budget.
 
-    The longest come first, so that a batch that does not fit in memory fails at once.
+def within_budget(
+    lengths: Sequence[int], budget: int, most: int, pass_cost: int = PASS_COST
+) -> list[list[int]]:
+    """Group sequences so that the least is computed in vain.
+
+    Sorted by length, they are cut where padding and the cost of another pass are smallest
+    together.  The longest come first, so that a batch that does not fit in memory fails at once.
 
     Args:
         lengths: Tokens in each sequence, `[sequence]`.
         budget: Most positions in a batch, padding included; a longer sequence travels alone.
         most: Most sequences in a batch.
+        pass_cost: What a batch costs beyond its positions, in positions.
 
     Returns:
         Indices into `lengths`, batch by batch; every index once.
     """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    costs = [0]  # of the first n sequences, cut in the best way
+    cuts = [0]  # where its last batch begins
+    for end in range(1, len(order) + 1):
+        best, cut = costs[end - 1] + lengths[order[end - 1]] + pass_cost, end - 1
+        for begin in range(end - 2, max(end - most, 0) - 1, -1):
+            positions = (end - begin) * lengths[order[begin]]
+            if positions > budget:
+                break
+            if (cost := costs[begin] + positions + pass_cost) < best:
+                best, cut = cost, begin
+        costs.append(best)
+        cuts.append(cut)
     batches: list[list[int]] = []
-    widest = 0
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        fits = batches and len(batches[-1]) < most and (len(batches[-1]) + 1) * widest <= budget
-        if fits:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-            widest = lengths[index]
+    end = len(order)
+    while end:
+        batches.insert(0, order[cuts[end] : end])
+        end = cuts[end]
     return batches
 
 

@@ -76,7 +76,7 @@ def attend(
     # The heads of a group lie under each other, so that their keys are not copied for each.
     folded = scaled.reshape(batch * groups, -1, width)
     scores = torch.bmm(folded, key.reshape(batch * groups, keys, width).transpose(1, 2))
-    scores = scores.view(batch, heads, rows, keys) + mask
+    scores = scores.view(batch, heads, rows, keys).add_(mask)
     weights = scores.softmax(-1).view(batch * groups, -1, keys)
     mixed = torch.bmm(weights, value.reshape(batch * groups, keys, width))
     return mixed.view(batch, heads, rows, width).transpose(1, 2), None

@@ -27,7 +27,8 @@ from medtune.models.scoring import Scorer
 from medtune.models.sources import ModelSource
 
 GENERATION_BUDGET = 8192
-"""Positions, prompts and answers together, of one batch of generation."""
+"""Positions, prompts and answers together, of one batch of generation; also what a batch more
+costs: every batch takes as many steps as its longest answer, full or not."""
 
 
 class LocalModel:
@@ -136,7 +137,7 @@ class LocalModel:
         answers: list[Generation] = [Generation("", 0, False)] * len(prompts)
         limits = [_limit(c, decoding) for c in choices]
         room = [len(p) + limit for p, limit in zip(prompts, limits, strict=True)]
-        for batch in within_budget(room, GENERATION_BUDGET, self.batch):
+        for batch in within_budget(room, GENERATION_BUDGET, self.batch, GENERATION_BUDGET):
             made = self._generate_batch(
                 [prompts[i] for i in batch], [choices[i] for i in batch], decoding
             )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -14,6 +15,41 @@ LENGTHS = st.lists(st.integers(1, 200), max_size=80)
 def test_a_budget_by_hand() -> None:
     # Longest first: 5 alone (2 x 5 > 8), 4 and 3 together (2 x 4 = 8), then both ones.
     assert within_budget([3, 1, 4, 1, 5], budget=8, most=3) == [[4], [2, 0], [1, 3]]
+
+
+def test_a_cut_pays_where_it_saves_more_padding_than_a_pass_costs() -> None:
+    # In one batch 3 x 30 positions, 50 of them in vain; cut before the short ones, 30 + 2 x 5.
+    assert within_budget([5, 30, 5], budget=100, most=8, pass_cost=50) == [[1], [0, 2]]
+    assert within_budget([5, 30, 5], budget=100, most=8, pass_cost=51) == [[1, 0, 2]]
+
+
+def cost(batches: list[list[int]], lengths: list[int], pass_cost: int) -> int:
+    return sum(len(b) * max(lengths[i] for i in b) + pass_cost for b in batches)
+
+
+@given(
+    st.lists(st.integers(1, 30), max_size=8),
+    st.integers(1, 90),
+    st.integers(1, 8),
+    st.integers(0, 40),
+)
+@settings(deadline=None)
+def test_no_other_cut_of_the_sorted_sequences_costs_less(
+    lengths: list[int], budget: int, most: int, pass_cost: int
+) -> None:
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    others = []
+    for cuts in itertools.product([False, True], repeat=max(0, len(order) - 1)):
+        batches = [order[:1]] if order else []
+        for index, cut in zip(order[1:], cuts, strict=True):
+            batches += [[index]] if cut else []
+            if not cut:
+                batches[-1].append(index)
+        full = [b for b in batches if len(b) > 1]
+        if all(len(b) <= most and len(b) * lengths[b[0]] <= budget for b in full):
+            others.append(cost(batches, lengths, pass_cost))
+    found = within_budget(lengths, budget, most, pass_cost)
+    assert cost(found, lengths, pass_cost) == min(others)
 
 
 def test_a_batch_may_fill_the_budget_but_not_pass_it_by_one() -> None:
