@@ -3,7 +3,8 @@
     python benchmarks/train_speed.py [--data file:medmcqa_train.parquet] [--json-out FILE]
 
 All train the same questions, on the same base weights, at rank 16 on all projections, one after
-the other in this process.  A ratio is examples per second over the notebook's.  The notebook pads
+the other in this process, in two rounds of which each takes its better one.  A ratio is examples
+per second over the other's.  The notebook pads
 every example to 512 tokens in fp32, so a few examples time it well.
 """
 
@@ -15,7 +16,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,28 @@ from medtune.training.finetune import fine_tune
 # The notebook lists the options, so everybody does: equal prompts, equal work.
 STYLE = PromptStyle(system="You are a helpful AI assistant.", text=TextForm(list_options=True))
 
+ROUNDS = 2
+
 
 def main() -> None:
     """Measure and print."""
     arguments = _arguments()
     source = resolve(arguments.model)
     split = load_split(arguments.data, size=arguments.examples)
-    with tempfile.TemporaryDirectory() as folder:
-        rates = {"notebook": time_notebook(source, split.questions, Path(folder))}
-        rates["medtune"] = time_medtune(source, split.questions, arguments.data, Path(folder))
-        if installed_version("trl") and not arguments.no_peers:
-            rates["trl_padded"] = time_trl(source, split.questions, Path(folder), packing=False)
-            rates["trl_packing"] = time_trl(source, split.questions, Path(folder), packing=True)
+    questions = split.questions
+    timers: dict[str, Callable[[Path], float]] = {
+        "notebook": lambda folder: time_notebook(source, questions, folder),
+        "medtune": lambda folder: time_medtune(source, questions, arguments.data, folder),
+    }
+    if installed_version("trl") and not arguments.no_peers:
+        timers["trl_padded"] = lambda folder: time_trl(source, questions, folder, packing=False)
+        timers["trl_packing"] = lambda folder: time_trl(source, questions, folder, packing=True)
+    rates = dict.fromkeys(timers, 0.0)
+    for _ in range(ROUNDS):
+        for name, timer in timers.items():
+            with tempfile.TemporaryDirectory() as folder:
+                rates[name] = max(rates[name], timer(Path(folder)))
+            print(f"{name}: {rates[name]:.2f} examples/s", file=sys.stderr)
     mine = rates["medtune"]
     result = {
         "benchmark": "train_speed",

@@ -40,7 +40,7 @@ def adapter(tiny: LocalModel, tmp_path: Path) -> Path:
 
 @torch.inference_mode()
 def logits(model: LocalModel) -> torch.Tensor:
-    out: torch.Tensor = AnswerHead(model.network)(IDS, ROWS)
+    out: torch.Tensor = AnswerHead(model.network)(IDS[0], ROWS, [IDS.shape[1]])
     return out
 
 

@@ -157,9 +157,15 @@ def test_scores_that_are_not_numbers_are_refused(
         tiny.score(requests(starter[:1], BARE, "letter"))
 
 
-def test_the_head_reads_only_the_rows_that_are_asked_for(tiny: LocalModel) -> None:
+@pytest.mark.parametrize("packs", [True, False])
+@pytest.mark.parametrize("prefix", [0, 1])
+def test_the_head_reads_only_the_tokens_that_are_asked_for(
+    tiny: LocalModel, packs: bool, prefix: int
+) -> None:
     ids = torch.tensor([[1, 5, 6, 7], [1, 8, 0, 0]])
-    logits = AnswerHead(tiny.network)(ids, torch.tensor([3, 5]))
+    tokens = torch.tensor([1, 5, 6, 7, 8] if prefix else [1, 5, 6, 7, 1, 8])
+    lengths, wanted = [4 - prefix, 2 - prefix], torch.tensor([3, 4 if prefix else 5])
+    logits = AnswerHead(tiny.network, packs)(tokens, wanted, lengths, prefix)
     own = tiny.network(ids).logits
     assert torch.allclose(logits[0], own[0, 3], atol=1e-5)
     assert torch.allclose(logits[1], own[1, 1], atol=1e-5)

@@ -70,3 +70,15 @@ def epoch_order(lengths: Sequence[int], batch: int, rng: random.Random) -> list[
         steps += [bucket[at : at + batch] for at in range(0, len(bucket), batch)]
     rng.shuffle(steps)
     return steps
+
+
+def common_length(a: Sequence[int], b: Sequence[int]) -> int:
+    """Count the tokens with which two sequences both begin."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:  # slices compare in C: a dozen of them beat a loop over tokens
+        middle = (low + high + 1) // 2
+        if a[:middle] == b[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -195,8 +195,8 @@ class TrainingConfig(Record):
     epochs: int = Field(default=6, gt=0)
     batch_size: int = Field(default=16, gt=0)
     """Examples per optimizer step, over all processes."""
-    token_budget: int = Field(default=1024, gt=0)
-    """Most positions in one forward pass; a step is cut into as many as it needs."""
+    token_budget: int = Field(default=2048, gt=0)
+    """Most positions in one forward pass; a step is cut into as few as it needs."""
     max_tokens: int = Field(default=1024, gt=0)
     """Examples longer than this are left out and counted."""
     learning_rate: float = Field(default=2e-3, gt=0)

@@ -343,8 +343,9 @@ class TrainingRecord(Record):
     """Examples processed, epochs counted."""
     tokens: int
     """Real tokens processed, padding not counted."""
-    padding_efficiency: Probability
-    """Real tokens divided by processed positions."""
+    padding_efficiency: float = Field(gt=0)
+    """Tokens of the examples per computed position: below 1 by padding, above 1 where a beginning
+    that examples share is computed once for all of them."""
     trainable_parameters: int
     total_parameters: int
     losses: tuple[LossPoint, ...]

@@ -7,10 +7,14 @@ products and a softmax take 4 to 8 % (docs/log.md).  Long rows and GPUs keep the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from medtune.models.packing import Layout
 
 NAME = "medtune_short"
 """Under which transformers knows it, once `register` was called."""
@@ -39,6 +43,7 @@ def attend(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    layout: Layout | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """Attend, by plain products where that is the faster way.
@@ -51,11 +56,15 @@ def attend(
         attention_mask: `[batch or 1, 1, query, key]`, additive or boolean; None is causal.
         scaling: Of the scores; None is 1 / sqrt(width).
         dropout: Of the weights, in training.
+        layout: Of a packed batch, `[1, head, token, width]`; it brings its own mask.
         others: What else transformers hands to a kernel.
 
     Returns:
         `[batch, query, head, width]`, and no weights.
     """
+    if layout is not None:
+        kernel = partial(attend, module, scaling=scaling, dropout=dropout, **others)
+        return _attend_packed(kernel, layout, query, key, value), None
     batch, heads, rows, width = query.shape
     groups, keys = key.shape[1:3]
     causal = others.get("is_causal")
@@ -65,7 +74,7 @@ def attend(
     else:
         known = attention_mask.shape[1] == 1
     known = known and not dropout and all(others.get(name) is None for name in _SPECIAL)
-    if not known or query.device.type != "cpu" or rows == 1 or keys > LONGEST:
+    if not known or query.device.type != "cpu" or rows == 1 < keys or keys > LONGEST:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         return sdpa_attention_forward(  # type: ignore[no-any-return]
@@ -80,6 +89,28 @@ def attend(
     weights = scores.softmax(-1).view(batch * groups, -1, keys)
     mixed = torch.bmm(weights, value.reshape(batch * groups, keys, width))
     return mixed.view(batch, heads, rows, width).transpose(1, 2), None
+
+
+def _attend_packed(
+    kernel: Callable[..., tuple[Tensor, None]],
+    layout: Layout,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+) -> Tensor:
+    """Attend within the prefix, and from every row to the prefix and itself."""
+    first, prefix = layout.prefix, []
+    queries, keys, values = (layout.side_by_side(t[:, :, first:]) for t in (query, key, value))
+    if first:
+        opening = [t[:, :, :first] for t in (query, key, value)]
+        prefix = [kernel(*opening, attention_mask=None)[0]]
+        keys, values = (
+            torch.cat([t.expand(layout.rows, -1, -1, -1), own], dim=2)
+            for t, own in zip(opening[1:], (keys, values), strict=True)
+        )
+    mask = layout.mask.to(query.dtype)
+    rows = kernel(queries, keys, values, attention_mask=mask)[0]
+    return torch.cat([*prefix, layout.end_to_end(rows)], dim=1)
 
 
 def _causal(rows: int, like: Tensor) -> Tensor:

@@ -6,12 +6,14 @@ more than all layers together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from medtune.core.errors import ModelError
+from medtune.models.packing import Layout
 
 
 class AnswerHead(nn.Module):
@@ -19,21 +21,41 @@ class AnswerHead(nn.Module):
 
     Args:
         network: A transformers causal LM, with or without LoRA layers inside.
+        packs: Whether it can read rows laid end to end (`can_pack`); otherwise they are padded.
     """
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, packs: bool = False) -> None:
         super().__init__()
         self.network = network
+        self.packs = packs
 
     def forward(
-        self,
-        input_ids: Tensor,
-        rows: Tensor,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
+        self, tokens: Tensor, wanted: Tensor, lengths: Sequence[int], prefix: int = 0
     ) -> Tensor:
-        """Return logits, `[row, vocabulary]`, at the chosen positions; see `states`."""
-        return self.logits(self.states(input_ids, rows, attention_mask, position_ids))
+        """Return logits, `[wanted, vocabulary]`, at chosen tokens of rows laid end to end.
+
+        Args:
+            tokens: `[prefix + token]`: what all rows begin with, then what each has of its own.
+            wanted: `[wanted]`, indices into `tokens`, none of them in the prefix.
+            lengths: Tokens that each row has of its own.
+            prefix: Tokens that all rows begin with.
+        """
+        layout = Layout.of(lengths, prefix, tokens.device)
+        if self.packs:
+            states = self.states(
+                tokens[None],
+                wanted,
+                attention_mask=layout.mask,
+                position_ids=layout.positions,
+                layout=layout,
+            )
+        else:
+            opening = tokens[:prefix].expand(layout.rows, -1)
+            own = tokens[prefix:][layout.spread].view(layout.rows, -1)
+            places = layout.collect[wanted - prefix]
+            row = places.div(layout.width, rounding_mode="floor")
+            states = self.states(torch.cat([opening, own], dim=1), places + (row + 1) * prefix)
+        return self.logits(states)
 
     def states(
         self,
@@ -42,6 +64,7 @@ class AnswerHead(nn.Module):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         past: Any = None,
+        **others: Any,
     ) -> Tensor:
         """Return the last hidden states, `[row, hidden]`, at the chosen positions.
 
@@ -52,6 +75,7 @@ class AnswerHead(nn.Module):
             attention_mask: `[batch or 1, 1, query, key]`, additive; None is plain causal attention.
             position_ids: `[batch, position]`; None counts from 0.
             past: transformers' cache of tokens before these; it is changed.
+            others: For the attention kernel.
         """
         decoder = self.network.get_decoder()
         hidden = decoder(
@@ -60,6 +84,7 @@ class AnswerHead(nn.Module):
             position_ids=position_ids,
             past_key_values=past,
             use_cache=past is not None,
+            **others,
         ).last_hidden_state
         # Flattened before the pick: a head over a batched view copies its matrix per row.
         chosen: Tensor = hidden.reshape(-1, hidden.shape[-1])[rows]
@@ -84,10 +109,45 @@ def check_head(network: Any, name: str) -> None:
     device = next(network.parameters()).device
     ids = torch.arange(3, 11, device=device).unsqueeze(0)
     own = network(input_ids=ids, use_cache=False).logits[0].float()
-    ours = AnswerHead(network)(ids, torch.arange(8, device=device)).float()
+    ours = AnswerHead(network)(ids[0], torch.arange(8, device=device), [8]).float()
     if not torch.allclose(own, ours, rtol=1e-2, atol=1e-2):
         raise ModelError(
             f"{name} changes its logits after the output head "
             f"(by up to {(own - ours).abs().max().item():.3g})",
             expected="an architecture whose head is its last step, such as Llama, Qwen or SmolLM",
         )
+
+
+@torch.inference_mode()
+def can_pack(network: Any) -> bool:
+    """Prove on a few tokens that rows laid end to end are read as if each were alone.
+
+    They are not where a layer does not see all tokens, or where the layout does not reach the
+    attention kernel.
+    """
+    if not attends_to_all(network.config):
+        return False
+    device = next(network.parameters()).device
+    tokens = torch.tensor([3, 4, 5, 6, 7, 8, 9, 10, 9, 8, 10, 3, 7], device=device)
+    wanted = torch.tensor([7, 10, 12], device=device)
+    lengths, prefix = [5, 2, 2], 4
+    alone = AnswerHead(network)(tokens, wanted, lengths, prefix).float()
+    packed = AnswerHead(network, packs=True)(tokens, wanted, lengths, prefix).float()
+    return torch.allclose(packed, alone, rtol=rounding(network), atol=10 * rounding(network))
+
+
+def rounding(network: Any) -> float:
+    """Return how far two ways to one number may part, relatively, in a model's precision."""
+    return max(4 * torch.finfo(next(network.parameters()).dtype).eps, 1e-4)
+
+
+def attends_to_all(config: Any) -> bool:
+    """Tell whether every layer sees all tokens.
+
+    A sliding window counts tokens of the row and a recurrent layer reads all of them, other
+    branches' as well: there, neither prefixes nor branches give the model's own scores.
+    """
+    kinds = getattr(config, "layer_types", None)
+    if not kinds:  # Mistral's window has no list of layers
+        return getattr(config, "sliding_window", None) is None
+    return all(kind == "full_attention" for kind in kinds)

@@ -21,8 +21,9 @@ from medtune.core.folder import disk_errors, write_record
 from medtune.core.model import Example, Message
 from medtune.core.records import ModelDescription
 from medtune.models.card import CARD, WEIGHTS, AdapterCard, file_hash, read_card
-from medtune.models.head import AnswerHead
+from medtune.models.head import AnswerHead, can_pack
 from medtune.models.local import LocalModel
+from medtune.models.lora_product import use_lora_products
 
 
 class Adapted:
@@ -57,7 +58,10 @@ class Adapted:
         )
         with quiet_upstream():
             self._peft = get_peft_model(model.network, config, autocast_adapter_dtype=False)
-        self.head: nn.Module = AnswerHead(self._peft.get_base_model())
+        use_lora_products(self._peft)
+        inner = self._peft.get_base_model()
+        self.packs = can_pack(inner)
+        self.head: nn.Module = AnswerHead(inner, self.packs)
         self.pad = self._encoder.pad
         self.end = self._encoder.end
 

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medtune.core.batching import within_budget
+from medtune.core.batching import common_length, within_budget
 from medtune.core.errors import ModelError
 from medtune.core.model import ContinuationScore, Message, ScoreRequest
 from medtune.models.encode import ChatEncoder
-from medtune.models.head import AnswerHead
+from medtune.models.head import AnswerHead, attends_to_all, rounding
 from medtune.models.prefix import Prefix, Prefixes
-from medtune.models.trie import Scored, Trie, common_length
+from medtune.models.trie import Scored, Trie
 
 TOKEN_BUDGET = 1024
 """Positions in one forward pass of scoring; larger ones were slower on two cores (docs/log.md)."""
@@ -56,7 +56,7 @@ class Scorer:
         It is not where a layer does not see all tokens, nor where a model counts positions or
         reads masks in its own way.
         """
-        if not _attends_to_all(self._network.config):
+        if not attends_to_all(self._network.config):
             return False
         opening = list(range(3, 11))
         branches = ([*opening[::-1], *opening], [5, 4, 3])
@@ -64,8 +64,8 @@ class Scorer:
         alone = [self._sums([Trie.grow([sequence])], None)[0][0] for sequence in sequences]
         prefix = Prefix(self._network, opening)
         together = self._sums([Trie.grow(sequences, len(prefix))], prefix)[0]
-        rounding = max(4 * torch.finfo(next(self._network.parameters()).dtype).eps, 1e-4)
-        return bool(torch.allclose(torch.tensor(together), torch.tensor(alone), rtol=rounding))
+        close = rounding(self._network)
+        return torch.allclose(torch.tensor(together), torch.tensor(alone), rtol=close)
 
     @torch.inference_mode()
     def score(
@@ -253,15 +253,3 @@ class Scorer:
         mask = torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
         mask[..., before:].masked_fill_(~allowed.unsqueeze(1), torch.finfo(mask.dtype).min)
         return mask
-
-
-def _attends_to_all(config: Any) -> bool:
-    """Tell whether every layer sees all tokens.
-
-    A sliding window counts tokens of the row and a recurrent layer reads all of them, other
-    branches' as well: there, neither prefixes nor branches give the model's own scores.
-    """
-    kinds = getattr(config, "layer_types", None)
-    if not kinds:  # Mistral's window has no list of layers
-        return getattr(config, "sliding_window", None) is None
-    return all(kind == "full_attention" for kind in kinds)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medtune.core.batching import common_length
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -74,15 +76,3 @@ class Trie:
         for closed in path:
             ends[closed] = len(tokens)
         return cls(tokens, ends, places, terms)
-
-
-def common_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """Count the tokens with which two sequences both begin."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:  # slices compare in C: a dozen of them beat a loop over tokens
-        middle = (low + high + 1) // 2
-        if a[:middle] == b[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from medtune.core.batching import common_length
 from medtune.core.errors import CheckFailed
 from medtune.core.model import Example
 from medtune.core.records import MaskAudit
@@ -15,28 +16,45 @@ from medtune.core.records import MaskAudit
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One forward pass."""
+    """One forward pass: examples laid end to end, behind what all of them begin with."""
 
-    input_ids: Tensor
-    """`[batch, position]`, padded on the right."""
-    rows: Tensor
-    """`[supervised]`, flat positions whose next token the loss looks at."""
+    tokens: Tensor
+    """`[prefix + token]`."""
+    wanted: Tensor
+    """`[supervised]`, indices into `tokens` whose next token the loss looks at."""
     targets: Tensor
     """`[supervised]`, those next tokens."""
+    lengths: tuple[int, ...]
+    """Tokens that each example has of its own."""
+    prefix: int
+    """Tokens that all examples begin with, all of them of the prompt."""
+
+    def positions(self, packed: bool) -> int:
+        """Count the positions of the forward pass, packed or with every example in a padded row."""
+        rows = len(self.lengths) * (self.prefix + max(self.lengths))
+        return len(self.tokens) if packed else rows
 
 
-def collate(examples: Sequence[Example], pad: int, device: torch.device) -> Batch:
-    """Pad examples to the longest of them and mark what is supervised: the answer, no more."""
-    width = max(len(example.tokens) for example in examples)
-    ids = torch.full((len(examples), width), pad)
-    rows: list[int] = []
+def collate(examples: Sequence[Example], device: torch.device) -> Batch:
+    """Lay examples end to end and mark what is supervised: the answer, no more."""
+    least, most = (pick(example.tokens for example in examples) for pick in (min, max))
+    prefix = common_length(least, most)
+    # What predicts the first token of an answer stays in its own row.
+    prefix = min(prefix, *(example.prompt - 1 for example in examples))
+    tokens = list(examples[0].tokens[:prefix])
+    wanted: list[int] = []
     targets: list[int] = []
-    for index, example in enumerate(examples):
-        ids[index, : len(example.tokens)] = torch.tensor(example.tokens)
-        rows += range(index * width + example.prompt - 1, index * width + len(example.tokens) - 1)
+    for example in examples:
+        start = len(tokens) - prefix
+        wanted += range(start + example.prompt - 1, start + len(example.tokens) - 1)
         targets += example.tokens[example.prompt :]
+        tokens += example.tokens[prefix:]
     return Batch(
-        ids.to(device), torch.tensor(rows, device=device), torch.tensor(targets, device=device)
+        torch.tensor(tokens, device=device),
+        torch.tensor(wanted, device=device),
+        torch.tensor(targets, device=device),
+        tuple(len(example.tokens) - prefix for example in examples),
+        prefix,
     )
 
 
@@ -51,8 +69,8 @@ def audit(
     """
     supervised = prompt_supervised = ends = 0
     for example in examples:
-        batch = collate([example], pad, torch.device("cpu"))
-        seen = [row + 1 for row in batch.rows.tolist()]
+        batch = collate([example], torch.device("cpu"))
+        seen = [token + 1 for token in batch.wanted.tolist()]
         supervised += len(seen)
         prompt_supervised += sum(position < example.prompt for position in seen)
         ends += bool(len(batch.targets)) and int(batch.targets[-1]) == end

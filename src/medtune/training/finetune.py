@@ -42,6 +42,7 @@ class Trainable(Protocol):
 
     base: ModelDescription
     head: nn.Module
+    packs: bool
     pad: int
     end: int
 
@@ -117,6 +118,7 @@ def fine_tune(
 
     job = Job(
         head=trainable.head,
+        packs=trainable.packs,
         parameters=trainable.parameters,
         questions=questions,
         encode=encode,

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from medtune.core.batching import epoch_order, within_budget
+from medtune.core.batching import PASS_COST, epoch_order, within_budget
 from medtune.core.errors import CheckFailed, EmptySplitError, Interrupted
 from medtune.core.experiment import TrainingConfig
 from medtune.core.model import Example
@@ -33,7 +33,9 @@ class Job:
     """What is trained, on what."""
 
     head: nn.Module
-    """(input_ids, rows) -> logits `[row, vocabulary]`."""
+    """(tokens, wanted, lengths, prefix) -> logits `[wanted, vocabulary]`; see `Batch`."""
+    packs: bool
+    """Whether `head` computes a batch end to end; else it pads."""
     parameters: Mapping[str, Parameter]
     """The trainable ones, by name."""
     questions: Sequence[Question]
@@ -162,14 +164,16 @@ def _step(
     supervised = sum(len(example.tokens) - example.prompt for example in members)
     lengths = [len(example.tokens) for example in members]
     loss = 0.0
-    for picked in within_budget(lengths, job.settings.token_budget, job.settings.batch_size):
-        batch = collate([members[i] for i in picked], job.pad, accelerator.device)
-        logits = head(batch.input_ids, batch.rows)
+    # Packed, a pass has no padding to save: the fewer, the better.
+    pass_cost = job.settings.token_budget if job.packs else PASS_COST
+    for picked in within_budget(lengths, job.settings.token_budget, len(members), pass_cost):
+        batch = collate([members[i] for i in picked], accelerator.device)
+        logits = head(batch.tokens, batch.wanted, batch.lengths, batch.prefix)
         part = nn.functional.cross_entropy(logits.float(), batch.targets, reduction="sum")
         part = part / supervised
         accelerator.backward(part)
         loss += part.item()
-        tally.positions += batch.input_ids.numel()
+        tally.positions += batch.positions(job.packs)
     if loss != loss or loss in (float("inf"), float("-inf")):
         raise CheckFailed(
             f"the loss of step {tally.step + 1} is {loss}",

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from medtune.models.trie import Scored, Trie, common_length
+from medtune.core.batching import common_length
+from medtune.models.trie import Scored, Trie
 
 
 def path_to(trie: Trie, place: int) -> list[int]:

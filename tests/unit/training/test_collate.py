@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medtune.core.errors import CheckFailed
+from medtune.core.model import Example
+from medtune.training.collate import audit, collate
+
+CPU = torch.device("cpu")
+EXAMPLES = [Example((5, 6, 7, 8, 2), 3), Example((5, 6, 9, 2), 3)]
+
+
+def test_a_batch_by_hand() -> None:
+    batch = collate(EXAMPLES, CPU)
+    assert batch.prefix == 2
+    assert batch.tokens.tolist() == [5, 6, 7, 8, 2, 9, 2]
+    assert batch.lengths == (3, 2)
+    # Each of these predicts a token of an answer: 7 the 8, 8 the end, and the second 6 a 9.
+    assert batch.wanted.tolist() == [2, 3, 5]
+    assert batch.targets.tolist() == [8, 2, 2]
+
+
+def test_one_example_keeps_what_predicts_its_answer_in_its_own_row() -> None:
+    batch = collate(EXAMPLES[:1], CPU)
+    assert batch.prefix == 2
+    assert batch.lengths == (3,)
+
+
+def test_positions_count_padding_where_there_is_any() -> None:
+    batch = collate(EXAMPLES, CPU)
+    assert batch.positions(packed=True) == 7
+    assert batch.positions(packed=False) == 2 * 5
+
+
+@st.composite
+def examples(draw: st.DrawFn) -> list[Example]:
+    start = draw(st.lists(st.integers(3, 9), max_size=4))
+    made = []
+    for _ in range(draw(st.integers(1, 5))):
+        prompt = [*start, *draw(st.lists(st.integers(3, 9), min_size=1, max_size=5))]
+        answer = draw(st.lists(st.integers(3, 9), min_size=1, max_size=4))
+        made.append(Example((*prompt, *answer, 2), len(prompt)))
+    return made
+
+
+@given(examples())
+@settings(deadline=None)
+def test_every_answer_is_supervised_behind_its_own_prompt(made: list[Example]) -> None:
+    batch = collate(made, CPU)
+    prefix = batch.tokens[: batch.prefix].tolist()
+    own = batch.tokens[batch.prefix :].tolist()
+    assert batch.prefix < min(example.prompt for example in made)
+    seen = []
+    start = 0
+    for example, length in zip(made, batch.lengths, strict=True):
+        assert (*prefix, *own[start : start + length]) == example.tokens
+        within = range(start + batch.prefix, start + batch.prefix + length)
+        places = [wanted - start for wanted in batch.wanted.tolist() if wanted in within]
+        assert places == list(range(example.prompt - 1, len(example.tokens) - 1))
+        seen += [example.tokens[place + 1] for place in places]
+        start += length
+    assert batch.targets.tolist() == seen
+
+
+@pytest.mark.parametrize(
+    ("made", "pad"),
+    [
+        pytest.param(EXAMPLES, 2, id="the pad ends turns"),
+        pytest.param([Example((5, 6, 7), 2)], 0, id="the ending is missing"),
+        pytest.param([Example((5, 6, 2), 2)], 0, id="nothing but the ending is supervised"),
+    ],
+)
+def test_the_audit_refuses_what_cannot_teach(made: list[Example], pad: int) -> None:
+    with pytest.raises(CheckFailed, match="mask audit"):
+        audit(made, pad, 2, str)
