@@ -212,7 +212,7 @@ def test_few_calibration_questions_cost_the_sets_alone(
                 *("fake:biased", "starter:recall", "--orders", "cyclic"),
                 *("--shots", 2, "--shots-from", "starter:train"),
             ),
-            "choice of worked examples",
+            "worked examples",
         ),
     ],
 )
@@ -222,7 +222,7 @@ def test_a_calibration_of_another_exam_is_refused(
     evaluated(medtune, "other", *arguments)
     code, out, err = medtune("analyze", "e", "--calibration", "other", "--json")
     assert (code, out) == (2, "")
-    assert f"error: the calibration was made with another {what}" in err
+    assert f"error: the calibration differs from the evaluation in its {what}" in err
     assert "expected: the same model, examined in the same way" in err
     assert "to do: evaluate the same model on the calibration split" in err
     assert not (exams[0] / "analysis.json").exists()

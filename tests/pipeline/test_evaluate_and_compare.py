@@ -438,7 +438,7 @@ def test_a_calibration_on_the_wrong_side_is_refused(medtune: CommandLine) -> Non
     medtune.record("evaluate", "fake:noisy", "starter:transfer", "--out", "c")
     code, out, err = medtune("compare", "biased", "noisy", "--calibration-a", "c", "--json")
     assert (code, out) == (2, "")
-    assert "the calibration was made with another model" in err
+    assert "the calibration differs from the evaluation in its model" in err
     assert not Path("runs/compare").exists()
     found = medtune.record("compare", "biased", "noisy", "--calibration-b", "c")
     assert found["n"] == 80

@@ -17,17 +17,29 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling
 
-from medtune.core.errors import CheckFailed, ConfigError, DataError, EmptySplitError, Interrupted
-from medtune.core.experiment import Experiment
+from medtune.core.errors import (
+    CheckFailed,
+    ConfigError,
+    DataError,
+    EmptySplitError,
+    Interrupted,
+    ModelError,
+    TemplateError,
+)
+from medtune.core.experiment import Experiment, LoraSettings
+from medtune.core.intervals import wilson
 from medtune.core.model import Example
 from medtune.core.progress import Silent
+from medtune.core.prompt import form_taught
 from medtune.core.records import Question, TrainingRecord
 from medtune.data.load import load_split
+from medtune.models import lora
+from medtune.models.card import read_card
 from medtune.models.local import LocalModel
 from medtune.models.lora import Adapted
 from medtune.models.sources import ModelSource
 from medtune.training.collate import collate
-from medtune.training.finetune import fine_tune, trained_already
+from medtune.training.finetune import Watch, fine_tune, trained_already
 
 DATA = load_split("starter:train", size=24)
 
@@ -44,7 +56,7 @@ def tuned(
     questions: Sequence[Question] = DATA.questions,
 ) -> TrainingRecord:
     config = config or experiment()
-    adapted = Adapted(model, config.training.lora, config.seed)
+    adapted = Adapted(model, config.training.lora, config.seed, config.training.recompute)
     return fine_tune(adapted, config, questions, DATA.description, folder, Silent())
 
 
@@ -174,6 +186,109 @@ def test_lora_products_are_pefts_own_layers(adapted: Adapted) -> None:
         assert torch.allclose(our_gradients[name], theirs, atol=1e-5), name
 
 
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"target": "letter"},
+        {"target": "letter", "objective": "letter"},
+        {"target": "letter+text"},
+        {"target": "text+explanation", "max_tokens": 90},
+        {"objective": "all"},
+        {"weigh_by": "subject"},
+        {"recompute": True},
+        {"lora": {"rslora": True}},
+        {"lora": {"dora": True}},
+        {"lora": {"dropout": 0.1}},
+        {"lora": {"targets": ["all-linear"]}},
+    ],
+    ids=lambda training: "-".join(f"{key}={value}" for key, value in training.items()),
+)
+def test_every_way_to_train_learns(
+    tiny_source: ModelSource, tmp_path: Path, training: dict[str, Any]
+) -> None:
+    config = experiment(epochs=6, **training)
+    record = tuned(LocalModel.load(tiny_source, "float32"), tmp_path, config)
+    losses = [point.loss for point in record.losses]
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+    assert record.target == config.training.target
+    assert record.objective == config.training.objective
+    # What was saved is what peft reads, and what an examination asks of it.
+    loaded = lora.load(LocalModel.load(tiny_source, "float32"), tmp_path / "adapter", None)
+    assert read_card(tmp_path / "adapter").target == form_taught(config.training.target)
+    assert loaded.describe().adapter == record.adapter_hash
+
+
+def watched(folder: Path, model: LocalModel, rights: list[int], **training: Any) -> TrainingRecord:
+    """Train while a made-up examination says how many of ten questions are right."""
+    config = Experiment.model_validate(
+        {"data": {"validation_size": 10}, "training": {"batch_size": 8, "epochs": 4, **training}}
+    )
+    told = iter(rights)
+    watch = Watch(DATA.description, lambda: wilson(next(told), 10))
+    adapted = Adapted(model, config.training.lora, config.seed)
+    return fine_tune(adapted, config, DATA.questions, DATA.description, folder, Silent(), watch)
+
+
+def test_the_best_of_a_run_is_what_a_run_that_ended_there_gives(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    def model() -> LocalModel:
+        return LocalModel.load(tiny_source, "float32")
+
+    steady = {"schedule": "constant", "save_every": 99}  # else the rate knows the last step
+    best = watched(tmp_path / "best", model(), [2, 5, 4, 5], keep="best", **steady)
+    short = watched(tmp_path / "short", model(), [2, 5], epochs=2, **steady)
+    assert (best.kept_step, best.steps) == (6, 12)
+    assert [point.step for point in best.validations] == [3, 6, 9, 12]
+    assert [point.accuracy.value for point in best.validations] == [0.2, 0.5, 0.4, 0.5]
+    assert short.kept_step is None
+    assert same_bits(weights(tmp_path / "best"), weights(tmp_path / "short"))
+
+
+def test_a_run_that_gets_no_better_stops_early(tiny: LocalModel, tmp_path: Path) -> None:
+    record = watched(tmp_path, tiny, [3, 2, 1], patience=1, validate_every=2)
+    assert record.steps == 4
+    assert len(record.losses) == 4
+    assert record.examples == 4 * 8
+
+
+def test_interpolation_saves_a_share_of_the_update(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    for share in (1.0, 0.25):
+        model = LocalModel.load(tiny_source, "float32")
+        tuned(model, tmp_path / str(share), experiment(interpolate=share))
+    whole, quarter = weights(tmp_path / "1.0"), weights(tmp_path / "0.25")
+    for name, weight in whole.items():
+        wanted = 0.25 * weight if "lora_B" in name else weight
+        assert torch.equal(quarter[name], wanted)
+
+
+def test_recomputed_activations_change_nothing_but_memory(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    for recompute in (False, True):
+        model = LocalModel.load(tiny_source, "float32")
+        tuned(model, tmp_path / str(recompute), experiment(recompute=recompute))
+    assert same_bits(weights(tmp_path / "False"), weights(tmp_path / "True"))
+
+
+def test_rank_stabilized_layers_are_scaled_by_the_root_of_the_rank(tiny: LocalModel) -> None:
+    from peft.tuners.lora import Linear
+
+    adapted = Adapted(tiny, LoraSettings(rank=16, alpha=32, rslora=True), 0)
+    scales = {m.scaling["default"] for m in adapted.head.modules() if isinstance(m, Linear)}
+    assert scales == {8.0}
+
+
+def test_letters_that_begin_alike_cannot_be_told_apart(tiny: LocalModel, tmp_path: Path) -> None:
+    style = {"letter": {"answer": "The letter is {letter}"}}
+    training = {"target": "letter", "objective": "letter"}
+    config = Experiment.model_validate({"prompt": style, "training": training})
+    with pytest.raises(TemplateError, match="begin with the same token"):
+        tuned(tiny, tmp_path, config)
+
+
 def test_cutting_a_step_into_smaller_batches_changes_nothing(
     tiny_source: ModelSource, tmp_path: Path
 ) -> None:
@@ -226,7 +341,9 @@ def test_kill_9_and_resume_ends_in_the_same_bits(tiny_source: ModelSource, tmp_p
     config = tmp_path / "config.toml"
     config.write_text(
         f'name = "kill"\n[model]\nsource = "{tiny_source.name}"\ndtype = "float32"\n'
-        "[data]\ntrain_size = 64\n[training]\nepochs = 12\nbatch_size = 4\nsave_every = 3\n"
+        "[data]\ntrain_size = 64\nvalidation_size = 8\n"
+        "[training]\nepochs = 12\nbatch_size = 4\nsave_every = 3\n"
+        'keep = "best"\naverage = 0.9\nvalidate_every = 5\n'
         "[training.lora]\ndropout = 0.1\n"
     )
     command = [sys.executable, "-m", "medtune", "train", str(config), "--out"]
@@ -244,6 +361,56 @@ def test_kill_9_and_resume_ends_in_the_same_bits(tiny_source: ModelSource, tmp_p
     record = TrainingRecord.model_validate_json((cut / "training.json").read_bytes())
     assert record.resumed_from is not None
     assert same_bits(weights(tmp_path / "whole"), weights(cut))
+
+
+class Scarce(nn.Module):
+    """A head on a machine without memory for more than so many positions."""
+
+    def __init__(self, inner: nn.Module, most: int) -> None:
+        super().__init__()
+        self.inner = inner
+        self.most = most
+
+    def forward(self, tokens: torch.Tensor, *others: Any) -> Any:
+        if len(tokens) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return self.inner(tokens, *others)
+
+
+class Said(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def scarce(model: LocalModel, folder: Path, most: int, said: Said) -> TrainingRecord:
+    config = experiment(token_budget=800, batch_size=24)
+    adapted = Adapted(model, config.training.lora, config.seed)
+    adapted.head = Scarce(adapted.head, most)
+    return fine_tune(adapted, config, DATA.questions, DATA.description, folder, said)
+
+
+def test_out_of_memory_halves_the_passes_once_and_says_so(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    said = Said()
+    scarce(LocalModel.load(tiny_source, "float32"), tmp_path / "scarce", 450, said)
+    assert [line for line in said.lines if "memory" in line] == [
+        "out of memory with 800 positions in a pass: going on with 400"
+    ]
+    config = experiment(token_budget=800, batch_size=24)
+    tuned(LocalModel.load(tiny_source, "float32"), tmp_path / "enough", config)
+    enough = weights(tmp_path / "enough")
+    for name, weight in weights(tmp_path / "scarce").items():
+        assert torch.allclose(weight, enough[name], atol=1e-3), name
+
+
+def test_out_of_memory_again_ends_the_run_with_what_to_do(tiny: LocalModel, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="out of memory with 400 positions") as caught:
+        scarce(tiny, tmp_path, 100, Said())
+    assert "training.token_budget" in caught.value.fix
 
 
 def test_a_checkpoint_that_was_damaged_is_passed_over(

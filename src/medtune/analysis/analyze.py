@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from medtune.analysis.breakdown import breakdown, spread
 from medtune.analysis.calibration import (
@@ -13,6 +13,7 @@ from medtune.analysis.calibration import (
     log_loss,
     reliability,
 )
+from medtune.analysis.compare import differences
 from medtune.analysis.failures import LOW_MASS, failures
 from medtune.analysis.flips import flips
 from medtune.analysis.selective import (
@@ -48,17 +49,16 @@ MANY_FLIPS = 0.5
 
 Evaluation = tuple[EvaluationRecord, Sequence[Prediction]]
 
-_ALIKE: dict[str, Callable[[EvaluationRecord], object]] = {
-    # Not the device, nor the name under which the same weights were found.
-    "model": lambda e: (e.model.fingerprint, e.model.adapter),
-    "arithmetic": lambda e: e.model.dtype,
-    "method": lambda e: e.method,
-    "normalization": lambda e: e.normalization,
-    "orders": lambda e: e.orders,
-    "prompt": lambda e: e.prompt_hash,
-    "choice of worked examples": lambda e: (e.shots, e.shots_by),
-    "variant of the questions": lambda e: e.variant,
-}
+ALIKE = (
+    "model",
+    "arithmetic",
+    "method",
+    "normalization",
+    "orders of the options",
+    "prompt",
+    "worked examples",
+    "variant of the questions",
+)
 """In what a calibration must be like the evaluation that it serves."""
 
 
@@ -179,13 +179,12 @@ def _calibration_scores(evaluation: Evaluation, calibration: Evaluation) -> Scor
             expected="an examination by letter or cloze",
             fix="analyse it without a calibration, or evaluate by letter or cloze",
         )
-    for what, of in _ALIKE.items():
-        if of(record) != of(other):
-            raise PredictionsError(
-                f"the calibration was made with another {what}",
-                expected="the same model, examined in the same way, on other questions",
-                fix="evaluate the same model on the calibration split with the same options",
-            )
+    if unlike := differences(record, other, ALIKE):
+        raise PredictionsError(
+            f"the calibration differs from the evaluation in its {', '.join(unlike)}",
+            expected="the same model, examined in the same way, on other questions",
+            fix="evaluate the same model on the calibration split with the same options",
+        )
     if shared := {p.id for p in predictions} & {p.id for p in others}:
         raise PredictionsError(
             f"{len(shared)} calibration questions are among the evaluated ones, such as "

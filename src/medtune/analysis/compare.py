@@ -14,6 +14,30 @@ from medtune.core.records import ComparisonRecord, EvaluationRecord, Outcome, Pr
 
 DRAWS = 10_000
 
+ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
+    # Not the device, nor the name under which the same weights were found.
+    "model": lambda e: (e.model.fingerprint, e.model.adapter),
+    "arithmetic": lambda e: e.model.dtype,
+    "method": lambda e: e.method,
+    "normalization": lambda e: e.normalization,
+    "prompt": lambda e: e.prompt_hash,
+    "orders of the options": lambda e: e.orders,
+    "worked examples": lambda e: (e.shots, e.shots_by),
+    "variant of the questions": lambda e: e.variant,
+    "constraint on the answers": lambda e: e.constrained,
+    "version of the parser": lambda e: e.parser,
+}
+"""In what two examinations may differ."""
+BESIDE_THE_MODEL = (
+    "prompt",
+    "orders of the options",
+    "worked examples",
+    "constraint on the answers",
+    "version of the parser",
+    "arithmetic",
+)
+"""What a comparison of two models by one method mentions."""
+
 
 def compare(
     a: tuple[EvaluationRecord, Sequence[Prediction]],
@@ -62,17 +86,11 @@ def compare(
     )
 
 
-def differences(a: EvaluationRecord, b: EvaluationRecord) -> list[str]:
-    """List in what two examinations differ beside the model."""
-    aspects: dict[str, Callable[[EvaluationRecord], object]] = {
-        "prompt": lambda e: e.prompt_hash,
-        "orders of the options": lambda e: e.orders,
-        "worked examples": lambda e: (e.shots, e.shots_by),
-        "constraint on the answers": lambda e: e.constrained,
-        "version of the parser": lambda e: e.parser,
-        "arithmetic": lambda e: e.model.dtype,
-    }
-    return [name for name, of in aspects.items() if of(a) != of(b)]
+def differences(
+    a: EvaluationRecord, b: EvaluationRecord, aspects: Sequence[str] = BESIDE_THE_MODEL
+) -> list[str]:
+    """List in which of some aspects two examinations differ."""
+    return [name for name in aspects if ASPECTS[name](a) != ASPECTS[name](b)]
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> float:

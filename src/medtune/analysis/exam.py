@@ -11,9 +11,9 @@ from typing import Self
 
 from medtune.analysis.variants import varied
 from medtune.core.errors import InputError
-from medtune.core.experiment import EvaluationConfig
+from medtune.core.experiment import EvaluationConfig, Experiment
 from medtune.core.model import AnswerModel
-from medtune.core.prompt import Form, PromptStyle, fingerprint
+from medtune.core.prompt import Form, PromptStyle, fingerprint, form_taught
 from medtune.core.records import (
     Method,
     Normalization,
@@ -140,6 +140,20 @@ class Exam:
             constrained=settings.constrained and free,
             max_new_tokens=settings.max_new_tokens,
         )
+
+    @classmethod
+    def watching(
+        cls, experiment: Experiment, questions: Sequence[Question], data: SplitDescription
+    ) -> Self:
+        """Plan the exam that watches a training: every question once, by likelihood.
+
+        It takes the primary method; where that is free text, the likelihood of the form taught.
+        """
+        method, *_ = experiment.evaluation.methods
+        if method == "generate":
+            taught = form_taught(experiment.training.target)
+            method = "letter" if taught == "letter" else "cloze"
+        return cls(questions, data, experiment.prompt, method, experiment.evaluation.normalization)
 
     def on_variant(self, variant: Variant, seed: int = 0) -> Exam:
         """Plan the same exam on questions to which something was done; it has no baseline."""

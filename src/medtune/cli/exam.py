@@ -109,17 +109,16 @@ def evaluate(
     Terminal().say(f"predictions: {folder / 'predictions.jsonl'}")
 
 
-Calibration = Annotated[
-    Path | None,
-    typer.Option(help="Evaluation of the same model on questions that calibrate it."),
-]
-
-
 def compare(
     a: Annotated[Path, typer.Argument(help="Evaluation folder of the reference.")],
     b: Annotated[Path, typer.Argument(help="Evaluation folder of the candidate.")],
-    calibration_a: Calibration = None,
-    calibration_b: Calibration = None,
+    calibration_a: Annotated[
+        Path | None,
+        typer.Option(help="Evaluation of the reference on calibration questions."),
+    ] = None,
+    calibration_b: Annotated[
+        Path | None, typer.Option(help="Evaluation of the candidate on the same ones.")
+    ] = None,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
@@ -133,7 +132,10 @@ def compare(
 
 def analyze(
     evaluation: Annotated[Path, typer.Argument(help="Evaluation folder.")],
-    calibration: Calibration = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Evaluation of the same model on questions that calibrate it."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show where an evaluation fails, how sure it was, and when it had better not answer."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from medtune.core.prompt import Form, PromptStyle
+from medtune.core.prompt import PromptStyle, Target
 from medtune.core.records import Method, Normalization, Orders, Record, ShotChoice
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -178,6 +178,9 @@ class DataConfig(Record):
         return self
 
 
+Objective = Literal["answer", "letter", "all"]
+
+
 class LoraSettings(Record):
     """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685)."""
 
@@ -185,20 +188,36 @@ class LoraSettings(Record):
     alpha: int = Field(default=32, gt=0)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     targets: tuple[str, ...] = Field(default=LORA_TARGETS, min_length=1)
+    """Names of modules; "all-linear" alone takes every dense layer but the head."""
+    rslora: bool = False
+    """Scale the update by alpha / sqrt(rank), not alpha / rank (arXiv 2312.03732)."""
+    dora: bool = False
+    """Train magnitude and direction apart (arXiv 2402.09353); about twice as slow."""
 
 
 class TrainingConfig(Record):
     """How to fine-tune."""
 
-    target: Form = "text"
-    """What the model learns to answer: the option's text or its letter."""
+    target: Target = "text"
+    """What the model learns to answer: the option's text or its letter, with the explanation or
+    the text behind it."""
+    objective: Objective = "answer"
+    """What the loss looks at: all tokens of the answer with its ending; at the answer's first
+    position the letters and nothing else ("letter", needs target = "letter"); or all tokens,
+    the prompt's too ("all", as the notebook did)."""
+    weigh_by: Literal["none", "subject", "letter"] = "none"
+    """Let every subject, or every right letter, weigh alike in the loss, however often it occurs
+    in the train split."""
     epochs: int = Field(default=6, gt=0)
     batch_size: int = Field(default=16, gt=0)
     """Examples per optimizer step, over all processes."""
     token_budget: int = Field(default=2048, gt=0)
     """Most positions in one forward pass; a step is cut into as few as it needs."""
     max_tokens: int = Field(default=1024, gt=0)
-    """Examples longer than this are left out and counted."""
+    """Most tokens of an example."""
+    too_long: Literal["leave out", "cut explanation"] = "cut explanation"
+    """What happens to a longer one: its explanation is cut to the sentences that fit, if it has
+    any; else it is left out. Both are counted."""
     learning_rate: float = Field(default=2e-3, gt=0)
     warmup_steps: int = Field(default=5, ge=0)
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
@@ -208,7 +227,34 @@ class TrainingConfig(Record):
     """Show the options in a new random order in every epoch."""
     save_every: int = Field(default=20, gt=0)
     """Steps between checkpoints."""
+    validate_every: int = Field(default=0, ge=0)
+    """Steps between examinations on the validation split (`data.validation_size`); 0 is one at
+    the end of every epoch."""
+    patience: int = Field(default=0, ge=0)
+    """Stop after so many validations in a row without a better accuracy; 0 never stops early."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights are saved: the last, or the best on the validation split."""
+    average: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of a moving average over the steps, which is then saved in place of the weights
+    themselves; 0 is none."""
+    interpolate: float = Field(default=1.0, gt=0, le=1)
+    """How much of the learned update is saved: below 1, a point on the way from the base to the
+    tuned model, which often keeps more of what the base could (WiSE-FT, arXiv 2109.01903)."""
+    recompute: bool = False
+    """Keep no activations inside layers (gradient checkpointing): less memory, a third slower."""
     lora: LoraSettings = LoraSettings()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainingConfig:
+        if self.objective == "letter" and self.target != "letter":
+            raise ValueError('objective = "letter" needs target = "letter"')
+        if self.weigh_by == "letter" and self.permute_options:
+            raise ValueError(
+                'weigh_by = "letter" needs permute_options = false: permuted, all letters are alike'
+            )
+        if self.interpolate < 1 and self.lora.dora:
+            raise ValueError("interpolate scales the update, which dora does not add: leave one")
+        return self
 
 
 class EvaluationConfig(Record):
@@ -252,6 +298,13 @@ class Experiment(Record):
     prompt: PromptStyle = PromptStyle()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _validates_on_something(self) -> Experiment:
+        asked = self.training.patience or self.training.keep == "best"
+        if asked and not self.data.validation_size:
+            raise ValueError('patience and keep = "best" need data.validation_size')
+        return self
 
 
 class NotebookExperiment(Record):

@@ -108,4 +108,8 @@ class Example:
     tokens: tuple[int, ...]
     """Prompt and answer, the end-of-turn token last."""
     prompt: int
-    """How many of them are the prompt: never supervised."""
+    """How many of them are the prompt."""
+    choices: tuple[int, ...] = ()
+    """Where the loss is to look at the letters alone: the token of each option's letter."""
+    weight: float = 1.0
+    """Of its tokens in the loss."""

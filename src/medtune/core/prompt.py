@@ -17,6 +17,8 @@ from medtune.core.model import Message
 from medtune.core.records import Method, Question, Record, content_hash
 
 Form = Literal["text", "letter"]
+Target = Literal["text", "text+explanation", "letter", "letter+text"]
+"""What a model is taught to answer: one of the forms, or one with something behind it."""
 _PLACEHOLDER = re.compile(r"\{letter\}|\{text\}")
 
 
@@ -84,6 +86,19 @@ class PromptStyle(Record):
         """Write the assistant's turn that gives option `index`."""
         return _fill(self.form(form).answer, question.letters[index], question.options[index])
 
+    def taught(self, question: Question, target: Target) -> str:
+        """Write the assistant's turn that a model is taught; the question has its answer.
+
+        An explanation that is missing is left out.
+        """
+        assert question.answer is not None, "an answer is taught"
+        answer = self.answer(question, question.answer, form_taught(target))
+        if target == "letter+text":
+            return f"{answer}. {question.options[question.answer]}"
+        if target == "text+explanation" and question.explanation:
+            return f"{answer}\n{question.explanation}"
+        return answer
+
     def continuations(self, question: Question, form: Form) -> tuple[str, tuple[str, ...]]:
         """Split the assistant's turn into what all options share and what each adds.
 
@@ -109,6 +124,11 @@ def form_of(method: Method, target: Form) -> Form:
     """Tell which answer form a method asks for; free text takes the form that was trained."""
     forms: dict[Method, Form] = {"letter": "letter", "cloze": "text", "generate": target}
     return forms[method]
+
+
+def form_taught(target: Target) -> Form:
+    """Tell in which form a question is put while a target is taught."""
+    return "letter" if target.startswith("letter") else "text"
 
 
 def fingerprint(style: PromptStyle, render: Callable[[Sequence[Message]], str]) -> str:

@@ -327,6 +327,15 @@ class LossPoint(Record):
     learning_rate: float
 
 
+class ValidationPoint(Record):
+    """One examination during training."""
+
+    step: int
+    """Steps done before it."""
+    accuracy: Proportion
+    """On the validation split, by likelihood; only for choosing, never reported."""
+
+
 class TrainingRecord(Record):
     """One LoRA fine-tune."""
 
@@ -335,7 +344,8 @@ class TrainingRecord(Record):
     base: ModelDescription
     data: SplitDescription
     prompt_hash: str
-    target: Literal["text", "letter"]
+    target: Literal["text", "text+explanation", "letter", "letter+text"]
+    objective: Literal["answer", "letter", "all"] = "answer"
     audit: MaskAudit
     steps: int
     epochs: int
@@ -349,6 +359,9 @@ class TrainingRecord(Record):
     trainable_parameters: int
     total_parameters: int
     losses: tuple[LossPoint, ...]
+    validations: tuple[ValidationPoint, ...] = ()
+    kept_step: int | None = None
+    """Step whose weights were kept, as the best on the validation split; None is the last."""
     resumed_from: int | None
     """Step of the checkpoint that this run went on from; None for a run in one piece."""
     duration_s: float

@@ -63,14 +63,31 @@ class ChatEncoder:
         rows = zip(encoded["input_ids"], encoded["offset_mapping"], leads, strict=True)
         return [(list(ids), sum(end <= len(lead) for _, end in spans)) for ids, spans, lead in rows]
 
-    def example(self, messages: Sequence[Message], answer: str) -> Example:
+    def example(
+        self, messages: Sequence[Message], answer: str, choices: Sequence[str] = ()
+    ) -> Example:
         """Encode a supervised example.
 
         Prompt and answer are encoded apart and joined: at inference the model also continues
         a finished prompt, so no token may straddle the border.
+
+        Args:
+            messages: The prompt.
+            answer: What is taught.
+            choices: All answers that may be given, where the loss is to look at them alone.
+
+        Raises:
+            TemplateError: The choices begin with one and the same token.
         """
-        prompt, reply = self.ids([self.render(messages), answer])
-        return Example(tokens=(*prompt, *reply, self.end), prompt=len(prompt))
+        prompt, reply, *others = self.ids([self.render(messages), answer, *choices])
+        first = tuple(ids[0] for ids in others)
+        if len(set(first)) < len(first):
+            raise TemplateError(
+                f"the answers {', '.join(map(repr, choices))} begin with the same token",
+                expected="letters that differ in their first token",
+                fix='set prompt.letter.answer = "{letter}", or objective = "answer"',
+            )
+        return Example((*prompt, *reply, self.end), len(prompt), first)
 
     def _apply(self, chat: list[dict[str, str]], open_answer: bool) -> str:
         try:

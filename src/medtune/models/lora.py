@@ -25,6 +25,9 @@ from medtune.models.head import AnswerHead, can_pack
 from medtune.models.local import LocalModel
 from medtune.models.lora_product import use_lora_products
 
+ALL = "all-linear"
+"""peft's name for every dense layer but the output head."""
+
 
 class Adapted:
     """A base model with fresh LoRA layers, ready to be trained.
@@ -36,17 +39,23 @@ class Adapted:
         model: The base; its network is changed in place.
         settings: Rank, targets and so on.
         seed: Of the initialisation.
+        recompute: Keep no activations inside layers, but compute them again on the way back.
 
     Raises:
         ConfigError: A target names no module; near names are listed.
     """
 
-    def __init__(self, model: LocalModel, settings: LoraSettings, seed: int) -> None:
+    def __init__(
+        self, model: LocalModel, settings: LoraSettings, seed: int, recompute: bool = False
+    ) -> None:
         from peft import LoraConfig, get_peft_model
 
-        _check_targets(model.network, settings)
+        targets = list(settings.targets)
+        if targets != [ALL]:
+            _check_targets(model.network, targets)
         self.base: ModelDescription = model.describe()
         self._encoder = model.encoder
+        self._source, self._batch = model.source, model.batch
         torch.manual_seed(seed)
         config = LoraConfig(
             r=settings.rank,
@@ -54,16 +63,25 @@ class Adapted:
             lora_dropout=settings.dropout,
             bias="none",
             task_type="CAUSAL_LM",
-            target_modules=list(settings.targets),
+            target_modules=targets[0] if targets == [ALL] else targets,
+            use_rslora=settings.rslora,
+            use_dora=settings.dora,
         )
         with quiet_upstream():
             self._peft = get_peft_model(model.network, config, autocast_adapter_dtype=False)
         use_lora_products(self._peft)
         inner = self._peft.get_base_model()
+        if recompute:
+            inner.activation_checkpointing_enable({"use_reentrant": False})
         self.packs = can_pack(inner)
         self.head: nn.Module = AnswerHead(inner, self.packs)
         self.pad = self._encoder.pad
         self.end = self._encoder.end
+
+    def model(self) -> LocalModel:
+        """Open the model as it is now for an examination; what it reads once it keeps."""
+        inner = self._peft.get_base_model()
+        return LocalModel(inner, self._encoder.tokenizer, self._source, batch=self._batch)
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -79,9 +97,11 @@ class Adapted:
         """Show the exact text that the model reads."""
         return self._encoder.render(messages)
 
-    def encode(self, messages: Sequence[Message], answer: str) -> Example:
-        """Encode a supervised example."""
-        return self._encoder.example(messages, answer)
+    def encode(
+        self, messages: Sequence[Message], answer: str, choices: Sequence[str] = ()
+    ) -> Example:
+        """Encode a supervised example; see `ChatEncoder.example`."""
+        return self._encoder.example(messages, answer, choices)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Show tokens as text, special ones included."""
@@ -160,10 +180,10 @@ def quiet_upstream() -> Iterator[None]:
         yield
 
 
-def _check_targets(network: Any, settings: LoraSettings) -> None:
+def _check_targets(network: Any, targets: Sequence[str]) -> None:
     names = {name.rpartition(".")[2] for name, _ in network.named_modules() if name}
     faults = []
-    for target in settings.targets:
+    for target in targets:
         if target not in names:
             near = difflib.get_close_matches(target, names, n=3)
             hint = f"; near names: {', '.join(near)}" if near else ""

@@ -15,15 +15,15 @@ from pathlib import Path
 from medtune.analysis.analyze import Evaluation
 from medtune.analysis.compared import Examined, compare_in
 from medtune.analysis.exam import Exam
-from medtune.analysis.examine import examined
+from medtune.analysis.examine import examine, examined
 from medtune.analysis.report import write_report
 from medtune.answers.parse import STRICT
 from medtune.core.config import config_hash, to_toml
 from medtune.core.errors import DataError, ModelError
 from medtune.core.experiment import Experiment
 from medtune.core.folder import locked, write_record, write_text
-from medtune.core.progress import Progress
-from medtune.core.prompt import fingerprint
+from medtune.core.progress import Progress, Silent
+from medtune.core.prompt import fingerprint, form_taught
 from medtune.core.provenance import peak_memory, provenance
 from medtune.core.records import (
     ComparisonRecord,
@@ -36,7 +36,7 @@ from medtune.data.sources import parse_ref
 from medtune.models import lora
 from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource, resolve
-from medtune.training.finetune import fine_tune, trained_already, training_inputs
+from medtune.training.finetune import Watch, fine_tune, trained_already, training_inputs
 
 Evaluations = list[Evaluation]
 
@@ -95,7 +95,7 @@ def _exams(
                 split.questions,
                 split.description,
                 experiment.prompt,
-                experiment.training.target,
+                form_taught(experiment.training.target),
                 snapshot.train.questions,
             )
 
@@ -150,14 +150,27 @@ def _compare(
 def _train(
     base: LocalModel, experiment: Experiment, snapshot: Snapshot, folder: Path, progress: Progress
 ) -> TrainingRecord:
-    split = snapshot.train.description
+    split, held = snapshot.train.description, snapshot.validation
     prompt_hash = fingerprint(experiment.prompt, base.render)
-    inputs = training_inputs(experiment, base.describe(), prompt_hash, split)
+    inputs = training_inputs(
+        experiment, base.describe(), prompt_hash, split, held.description if held else None
+    )
     if record := trained_already(folder, inputs):
         progress.say(f"{folder / 'adapter'}: still valid")
         return record
-    adapted = lora.Adapted(base, experiment.training.lora, experiment.seed)
-    return fine_tune(adapted, experiment, snapshot.train.questions, split, folder, progress)
+    settings = experiment.training
+    adapted = lora.Adapted(base, settings.lora, experiment.seed, settings.recompute)
+    watch = _watch(experiment, adapted, held) if held else None
+    return fine_tune(adapted, experiment, snapshot.train.questions, split, folder, progress, watch)
+
+
+def _watch(experiment: Experiment, adapted: lora.Adapted, held: SnapshotSplit) -> Watch:
+    """Plan what is examined while training goes on."""
+    exam = Exam.watching(experiment, held.questions, held.description)
+    return Watch(
+        held.description,
+        lambda: examine(adapted.model(), exam, "validation", STRICT, Silent())[0].accuracy,
+    )
 
 
 def _record(

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import examine
+from medtune.answers.parse import STRICT
 from medtune.core.config import to_toml
 from medtune.core.errors import ModelError
 from medtune.core.experiment import Experiment
 from medtune.core.folder import locked, write_text
-from medtune.core.progress import Progress
+from medtune.core.progress import Progress, Silent
 from medtune.core.prompt import fingerprint
 from medtune.core.records import TrainingRecord
-from medtune.data.snapshot import prepare_snapshot
+from medtune.data.snapshot import SnapshotSplit, prepare_snapshot
 from medtune.models.local import LocalModel
 from medtune.models.lora import Adapted
 from medtune.models.sources import resolve
-from medtune.training.finetune import fine_tune, trained_already, training_inputs
+from medtune.training.finetune import Watch, fine_tune, trained_already, training_inputs
 
 
 def train(experiment: Experiment, folder: Path, progress: Progress) -> TrainingRecord:
@@ -34,11 +37,25 @@ def train(experiment: Experiment, folder: Path, progress: Progress) -> TrainingR
         snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
         write_text(folder / "experiment.toml", to_toml(experiment))
         model = LocalModel.load(source, experiment.model.dtype, experiment.model.attention)
-        split = snapshot.train.description
+        split, held = snapshot.train.description, snapshot.validation
         prompt_hash = fingerprint(experiment.prompt, model.render)
-        inputs = training_inputs(experiment, model.describe(), prompt_hash, split)
+        inputs = training_inputs(
+            experiment, model.describe(), prompt_hash, split, held.description if held else None
+        )
         if record := trained_already(folder, inputs):
             progress.say(f"{folder / 'adapter'}: still valid")
             return record
-        adapted = Adapted(model, experiment.training.lora, experiment.seed)
-        return fine_tune(adapted, experiment, snapshot.train.questions, split, folder, progress)
+        settings = experiment.training
+        adapted = Adapted(model, settings.lora, experiment.seed, settings.recompute)
+        watch = _watch(experiment, adapted, held) if held else None
+        train_questions = snapshot.train.questions
+        return fine_tune(adapted, experiment, train_questions, split, folder, progress, watch)
+
+
+def _watch(experiment: Experiment, adapted: Adapted, held: SnapshotSplit) -> Watch:
+    """Plan what is examined while training goes on."""
+    exam = Exam.watching(experiment, held.questions, held.description)
+    return Watch(
+        held.description,
+        lambda: examine(adapted.model(), exam, "validation", STRICT, Silent())[0].accuracy,
+    )

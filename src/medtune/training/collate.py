@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medtune.core.batching import common_length
 from medtune.core.errors import CheckFailed
+from medtune.core.experiment import Objective
 from medtune.core.model import Example
 from medtune.core.records import MaskAudit
+
+_EXPECTED: dict[Objective, str] = {
+    "answer": "no prompt token, every answer with its ending, and a pad of its own",
+    "letter": "the letter of every example, nothing else, and a pad of its own",
+    "all": "every token but the first, endings included, and a pad of its own",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +30,12 @@ class Batch:
     wanted: Tensor
     """`[supervised]`, indices into `tokens` whose next token the loss looks at."""
     targets: Tensor
-    """`[supervised]`, those next tokens."""
+    """`[supervised]`, those next tokens; where there are choices, which of them is right."""
+    choices: Tensor | None
+    """`[supervised, choice]`: the tokens among which the loss chooses, -1 where an example has
+    fewer; None is the whole vocabulary."""
+    weights: Tensor
+    """`[supervised]`, fp32."""
     lengths: tuple[int, ...]
     """Tokens that each example has of its own."""
     prefix: int
@@ -35,61 +47,108 @@ class Batch:
         return len(self.tokens) if packed else rows
 
 
+def under(objective: Objective, example: Example) -> Example:
+    """Show an example as an objective sees it."""
+    # The notebook's loss sees everything as the answer to the first token.
+    return replace(example, prompt=1) if objective == "all" else example
+
+
+def supervised(example: Example) -> range:
+    """List the tokens of an example whose next one the loss looks at."""
+    last = example.prompt if example.choices else len(example.tokens) - 1
+    return range(example.prompt - 1, last)
+
+
 def collate(examples: Sequence[Example], device: torch.device) -> Batch:
     """Lay examples end to end and mark what is supervised: the answer, no more."""
     least, most = (pick(example.tokens for example in examples) for pick in (min, max))
-    prefix = common_length(least, most)
     # What predicts the first token of an answer stays in its own row.
-    prefix = min(prefix, *(example.prompt - 1 for example in examples))
+    prefix = min(common_length(least, most), *(example.prompt - 1 for example in examples))
     tokens = list(examples[0].tokens[:prefix])
     wanted: list[int] = []
     targets: list[int] = []
+    weights: list[float] = []
     for example in examples:
         start = len(tokens) - prefix
-        wanted += range(start + example.prompt - 1, start + len(example.tokens) - 1)
-        targets += example.tokens[example.prompt :]
+        for place in supervised(example):
+            following = example.tokens[place + 1]
+            wanted.append(start + place)
+            targets.append(example.choices.index(following) if example.choices else following)
+            weights.append(example.weight)
         tokens += example.tokens[prefix:]
     return Batch(
-        torch.tensor(tokens, device=device),
-        torch.tensor(wanted, device=device),
-        torch.tensor(targets, device=device),
-        tuple(len(example.tokens) - prefix for example in examples),
-        prefix,
+        tokens=torch.tensor(tokens, device=device),
+        wanted=torch.tensor(wanted, device=device),
+        targets=torch.tensor(targets, device=device),
+        choices=_choices(examples, device) if examples[0].choices else None,
+        weights=torch.tensor(weights, device=device),
+        lengths=tuple(len(example.tokens) - prefix for example in examples),
+        prefix=prefix,
     )
 
 
+def _choices(examples: Sequence[Example], device: torch.device) -> Tensor:
+    """Lay choices side by side, `[example, choice]`, -1 where there are fewer."""
+    width = max(len(example.choices) for example in examples)
+    rows = [[*example.choices, *[-1] * (width - len(example.choices))] for example in examples]
+    return torch.tensor(rows, device=device)
+
+
+def token_losses(logits: Tensor, batch: Batch) -> Tensor:
+    """Return the cross-entropy at every supervised token, `[supervised]`, nats, fp32.
+
+    Args:
+        logits: `[supervised, vocabulary]`.
+        batch: Where they come from.
+    """
+    logits = logits.float()
+    if batch.choices is not None:
+        among = logits.gather(1, batch.choices.clamp(min=0))
+        logits = among.masked_fill(batch.choices < 0, -torch.inf)
+    return nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+
+
 def audit(
-    examples: Sequence[Example], pad: int, end: int, decode: Callable[[Sequence[int]], str]
+    examples: Sequence[Example],
+    pad: int,
+    end: int,
+    decode: Callable[[Sequence[int]], str],
+    objective: Objective = "answer",
 ) -> MaskAudit:
     """Count what the loss will look at, on the tensors that the loss will get.
 
     Raises:
-        CheckFailed: A prompt token is supervised, an answer or its end-of-turn is not, or the
-            pad is the end-of-turn token (collators that mask pads then mask every ending).
+        CheckFailed: A prompt token is supervised, an answer or its end-of-turn is not, against
+            the objective; or the pad is the end-of-turn token (collators that mask pads then
+            mask every ending).
     """
-    supervised = prompt_supervised = ends = 0
+    count = prompt_supervised = ends = 0
     for example in examples:
-        batch = collate([example], torch.device("cpu"))
+        batch = collate([under(objective, example)], torch.device("cpu"))
         seen = [token + 1 for token in batch.wanted.tolist()]
-        supervised += len(seen)
+        count += len(seen)
         prompt_supervised += sum(position < example.prompt for position in seen)
-        ends += bool(len(batch.targets)) and int(batch.targets[-1]) == end
+        ends += bool(seen) and int(batch.tokens[seen[-1]]) == end
     first = examples[0]
     result = MaskAudit(
         examples=len(examples),
         tokens=sum(len(example.tokens) for example in examples),
-        supervised=supervised,
+        supervised=count,
         prompt_supervised=prompt_supervised,
         ends_supervised=ends,
         pad_token=pad,
         end_token=end,
         sample=f"{decode(first.tokens[: first.prompt])}⟦{decode(first.tokens[first.prompt :])}⟧",
     )
-    if prompt_supervised or ends < len(examples) or supervised <= ends or pad == end:
+    if objective == "letter":
+        sound = count == len(examples) and not ends
+    else:
+        sound = ends == len(examples) < count
+    if not sound or pad == end or (prompt_supervised and objective != "all"):
         raise CheckFailed(
             f"mask audit: {prompt_supervised} prompt tokens supervised, {ends} of "
             f"{len(examples)} endings supervised, pad {pad}, end-of-turn {end}",
-            expected="no prompt token, every answer with its ending, and a pad of its own",
+            expected=_EXPECTED[objective],
             fix="the tokenizer or the chat template is at fault: see `medtune models info`",
         )
     return result

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,16 +17,19 @@ from medtune.core.experiment import Experiment
 from medtune.core.folder import valid_record, write_record
 from medtune.core.model import Example, Message
 from medtune.core.progress import Progress
-from medtune.core.prompt import fingerprint
+from medtune.core.prompt import fingerprint, form_taught
 from medtune.core.provenance import installed_version, peak_memory, provenance
 from medtune.core.records import (
     ModelDescription,
+    Proportion,
     Question,
     SplitDescription,
     TrainingRecord,
     content_hash,
 )
-from medtune.training.loop import Job, train
+from medtune.training.examples import weigher
+from medtune.training.job import Job
+from medtune.training.loop import train
 
 RECORD = "training.json"
 
@@ -35,6 +39,15 @@ class SavedAdapter(Protocol):
 
     @property
     def adapter_hash(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """An examination on questions set apart, made while training goes on."""
+
+    data: SplitDescription
+    examine: Callable[[], Proportion]
+    """Examines the model as it is."""
 
 
 class Trainable(Protocol):
@@ -54,7 +67,9 @@ class Trainable(Protocol):
 
     def render(self, messages: Sequence[Message]) -> str: ...  # noqa: D102
 
-    def encode(self, messages: Sequence[Message], answer: str) -> Example: ...  # noqa: D102
+    def encode(  # noqa: D102
+        self, messages: Sequence[Message], answer: str, choices: Sequence[str] = ()
+    ) -> Example: ...
 
     def decode(self, tokens: Sequence[int]) -> str: ...  # noqa: D102
 
@@ -64,7 +79,11 @@ class Trainable(Protocol):
 
 
 def training_inputs(
-    experiment: Experiment, base: ModelDescription, prompt_hash: str, data: SplitDescription
+    experiment: Experiment,
+    base: ModelDescription,
+    prompt_hash: str,
+    data: SplitDescription,
+    validation: SplitDescription | None = None,
 ) -> str:
     """Hash everything that determines an adapter."""
     return content_hash(
@@ -74,6 +93,7 @@ def training_inputs(
             base.model_dump(mode="json"),
             prompt_hash,
             data.hash,
+            validation.hash if validation else None,
         ]
     )
 
@@ -91,6 +111,7 @@ def fine_tune(
     data: SplitDescription,
     folder: Path,
     progress: Progress,
+    watch: Watch | None = None,
 ) -> TrainingRecord:
     """Train, and write `adapter/` and `training.json` of a run folder.
 
@@ -101,20 +122,26 @@ def fine_tune(
         data: Its description.
         folder: The run folder; checkpoints in it are resumed.
         progress: Where to report.
+        watch: An examination to make on the way.
 
     Raises:
         MedtuneError: As `training.loop.train` does.
     """
     if unlabelled := sum(question.answer is None for question in questions):
         raise DataError(f"{data.source}: {unlabelled} training questions have no label")
-    style, target = experiment.prompt, experiment.training.target
+    style, settings = experiment.prompt, experiment.training
+    form, weight = form_taught(settings.target), weigher(questions, settings)
     prompt_hash = fingerprint(style, trainable.render)
-    inputs = training_inputs(experiment, trainable.base, prompt_hash, data)
+    validation = watch.data if watch else None
+    inputs = training_inputs(experiment, trainable.base, prompt_hash, data, validation)
 
     def encode(question: Question) -> Example:
-        assert question.answer is not None
-        answer = style.answer(question, question.answer, target)
-        return trainable.encode(style.messages(question, target), answer)
+        letters = settings.objective == "letter"
+        choices = [style.answer(question, i, form) for i in range(len(question.options))]
+        answer = style.taught(question, settings.target)
+        prompt = style.messages(question, form)
+        example = trainable.encode(prompt, answer, choices if letters else ())
+        return replace(example, weight=weight(question))
 
     job = Job(
         head=trainable.head,
@@ -125,21 +152,22 @@ def fine_tune(
         decode=trainable.decode,
         pad=trainable.pad,
         end=trainable.end,
-        settings=experiment.training,
+        settings=settings,
+        validate=watch.examine if watch else None,
         seed=experiment.seed,
         folder=folder / "checkpoints",
         inputs=inputs,
     )
     done = train(job, progress)
     card = trainable.save(
-        done.weights,
+        _toward_base(done.weights, settings.interpolate),
         folder / "adapter",
         {
             "base": trainable.base.source,
             "base_fingerprint": trainable.base.fingerprint,
             "prompt_hash": prompt_hash,
             "style": style,
-            "target": target,
+            "target": form,
             "data_hash": data.hash,
             "config_hash": config_hash(experiment),
             "medtune": installed_version("medtune") or "0+unknown",
@@ -151,16 +179,19 @@ def fine_tune(
         base=trainable.base,
         data=data,
         prompt_hash=prompt_hash,
-        target=target,
+        target=settings.target,
+        objective=settings.objective,
         audit=done.audit,
         steps=done.steps,
-        epochs=experiment.training.epochs,
+        epochs=settings.epochs,
         examples=done.examples,
         tokens=done.tokens,
         padding_efficiency=done.tokens / done.positions,
         trainable_parameters=sum(p.numel() for p in trainable.parameters.values()),
         total_parameters=trainable.total_parameters,
         losses=done.losses,
+        validations=done.validations,
+        kept_step=done.kept_step,
         resumed_from=done.resumed_from,
         duration_s=done.duration_s,
         examples_per_s=done.fresh_examples / done.duration_s,
@@ -171,3 +202,10 @@ def fine_tune(
     )
     write_record(folder / RECORD, record)
     return record
+
+
+def _toward_base(weights: Mapping[str, Tensor], share: float) -> Mapping[str, Tensor]:
+    """Keep a share of the update: it is linear in the second factor of each layer."""
+    if share == 1:
+        return weights
+    return {name: share * w if ".lora_B." in name else w for name, w in weights.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -54,11 +55,27 @@ class MasterAdamW:
             group["lr"] = self.rate * factor
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
-        for name, parameter in self.parameters.items():
+        for parameter in self.parameters.values():
             parameter.grad = None
-            if self.masters[name] is not parameter:
-                parameter.copy_(self.masters[name])
+        self._put(self.masters)
         return float(norm)
+
+    @contextmanager
+    def showing(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
+        """Put other weights into the model for a while."""
+        own = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self._put(weights)
+        try:
+            yield
+        finally:
+            self._put(own)
+
+    @torch.no_grad()
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
+        """Round weights into the model's precision; a parameter may be its own master."""
+        for name, parameter in self.parameters.items():
+            if weights[name] is not parameter:
+                parameter.copy_(weights[name])
 
     def state(self) -> dict[str, Any]:
         """Return everything that a checkpoint must hold."""
@@ -68,8 +85,7 @@ class MasterAdamW:
     @torch.no_grad()
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to a saved state, bit for bit."""
-        for name, parameter in self.parameters.items():
-            self.masters[name].copy_(state["masters"][name])
-            if self.masters[name] is not parameter:
-                parameter.copy_(self.masters[name])
+        for name, master in self.masters.items():
+            master.copy_(state["masters"][name])
+        self._put(self.masters)
         self._adam.load_state_dict(state["adam"])

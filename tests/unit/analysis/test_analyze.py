@@ -377,9 +377,9 @@ def record_changes(**changes: Any) -> dict[str, Any]:
         (record_changes(dtype="float16"), "arithmetic"),
         ({"method": "cloze"}, "method"),
         ({"normalization": "token"}, "normalization"),
-        ({"orders": "cyclic"}, "orders"),
+        ({"orders": "cyclic"}, "orders of the options"),
         ({"prompt_hash": "q" * 64}, "prompt"),
-        ({"shots": 3, "shots_by": "fixed"}, "choice of worked examples"),
+        ({"shots": 3, "shots_by": "fixed"}, "worked examples"),
         ({"variant": "options-only"}, "variant of the questions"),
     ],
 )
@@ -387,7 +387,7 @@ def test_a_calibration_of_another_exam_is_refused(changes: dict[str, Any], what:
     record, given_ = held()
     with pytest.raises(PredictionsError) as caught:
         analyze("e", exam(), (record.model_copy(update=changes), given_))
-    assert caught.value.found == f"the calibration was made with another {what}"
+    assert caught.value.found == f"the calibration differs from the evaluation in its {what}"
     assert "calibration split" in caught.value.fix
 
 
@@ -419,7 +419,7 @@ def test_free_answers_are_not_calibrated_in_silence(other: Method) -> None:
 
 def test_free_answers_do_not_calibrate_scored_ones() -> None:
     made = free(predictions(60, 1, tag="c"))
-    with pytest.raises(PredictionsError, match="another method"):
+    with pytest.raises(PredictionsError, match="in its method"):
         analyze("e", exam(), evaluation("base", made, "generate"))
 
 

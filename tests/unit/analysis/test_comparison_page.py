@@ -150,7 +150,7 @@ def test_a_page_is_whole_and_stands_alone(which: str, request: pytest.FixtureReq
     names = {name for name, _ in page.tags}
     assert not names & {"iframe", "object", "embed", "link", "img", "base", "form"}
     files = {"record.json", "predictions.jsonl", "analysis.json", "comparison.json"}
-    files |= {"analysis-a.json", "analysis-b.json"}
+    files |= {"analysis-a.json", "analysis-b.json", "slices.json"}
     for name, attributes in page.tags:
         assert not [key for key in attributes if key.startswith("on") or key == "src"]
         for key, value in attributes.items():
@@ -337,6 +337,7 @@ def test_links_are_relative_to_the_page(tmp_path: Path) -> None:
     assert files == {
         "comparison.json",
         "analysis-a.json",
+        "slices.json",
         "analysis-b.json",
         "../eval/base #1/record.json",
         "../eval/base #1/predictions.jsonl",

@@ -66,6 +66,24 @@ def test_a_file_changes_what_it_names_and_nothing_else() -> None:
     assert made.model == ModelConfig()
 
 
+@pytest.mark.parametrize(
+    ("training", "fault"),
+    [
+        ('objective = "letter"', 'objective = "letter" needs target = "letter"'),
+        ('weigh_by = "letter"', "needs permute_options = false"),
+        ('target = "word"', "training.target"),
+    ],
+)
+def test_training_settings_that_do_not_fit_together_are_a_fault(training: str, fault: str) -> None:
+    assert fault in "\n".join(faults(f"[training]\n{training}\n"))
+
+
+def test_training_settings_that_fit_together() -> None:
+    made = finetune('[training]\ntarget = "letter"\nobjective = "letter"\n').training
+    assert (made.target, made.objective) == ("letter", "letter")
+    finetune('[training]\nweigh_by = "letter"\npermute_options = false\n')
+
+
 def test_the_recipe_picks_the_kind_of_experiment() -> None:
     assert loaded('recipe = "notebook"\nseed = 3\n') == NotebookExperiment(
         recipe="notebook", seed=3

@@ -12,9 +12,11 @@ from medtune.core.prompt import (
     Form,
     LetterForm,
     PromptStyle,
+    Target,
     TextForm,
     fingerprint,
     form_of,
+    form_taught,
 )
 from medtune.core.records import Question, normalized_option
 
@@ -160,6 +162,34 @@ def test_form_of_follows_the_method_and_free_text_follows_the_target() -> None:
     assert [form_of("letter", target) for target in targets] == ["letter", "letter"]
     assert [form_of("cloze", target) for target in targets] == ["text", "text"]
     assert [form_of("generate", target) for target in targets] == ["text", "letter"]
+
+
+@pytest.mark.parametrize(
+    ("target", "taught"),
+    [
+        ("text", "The answer is: Vitamin C"),
+        ("text+explanation", "The answer is: Vitamin C\nCollagen needs it."),
+        ("letter", "B"),
+        ("letter+text", "B. Vitamin C"),
+    ],
+)
+def test_what_is_taught_by_hand(target: Target, taught: str) -> None:
+    asked = Question(
+        id="q",
+        stem="Which vitamin prevents scurvy?",
+        options=("Vitamin A", "Vitamin C"),
+        answer=1,
+        explanation="Collagen needs it.",
+    )
+    assert PromptStyle().taught(asked, target) == taught
+    # What is asked afterwards, in the form that was taught, opens with the same words.
+    lead, rest = PromptStyle().continuations(asked, form_taught(target))
+    assert taught.startswith(lead + rest[1])
+
+
+def test_a_missing_explanation_is_left_out() -> None:
+    asked = Question(id="q", stem="Is the heart a muscle?", options=("Yes", "No"), answer=0)
+    assert PromptStyle().taught(asked, "text+explanation") == "The answer is: Yes"
 
 
 def test_the_fingerprint_of_equal_styles_and_templates_is_equal() -> None:

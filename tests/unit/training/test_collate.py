@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medtune.core.errors import CheckFailed
+from medtune.core.experiment import Objective
 from medtune.core.model import Example
-from medtune.training.collate import audit, collate
+from medtune.training.collate import audit, collate, token_losses, under
 
 CPU = torch.device("cpu")
 EXAMPLES = [Example((5, 6, 7, 8, 2), 3), Example((5, 6, 9, 2), 3)]
@@ -76,3 +80,75 @@ def test_every_answer_is_supervised_behind_its_own_prompt(made: list[Example]) -
 def test_the_audit_refuses_what_cannot_teach(made: list[Example], pad: int) -> None:
     with pytest.raises(CheckFailed, match="mask audit"):
         audit(made, pad, 2, str)
+
+
+CHOOSING = [
+    Example((5, 6, 7, 21, 2), 3, choices=(20, 21, 22)),
+    Example((5, 6, 9, 8, 30, 2), 4, choices=(30, 31)),
+]
+
+
+def test_the_letter_objective_looks_at_one_place_and_a_few_tokens() -> None:
+    batch = collate(CHOOSING, CPU)
+    assert batch.prefix == 2
+    assert batch.wanted.tolist() == [2, 6]
+    assert batch.targets.tolist() == [1, 0]
+    assert batch.choices is not None
+    assert batch.choices.tolist() == [[20, 21, 22], [30, 31, -1]]
+
+
+def test_the_letter_loss_is_that_of_a_softmax_over_the_letters() -> None:
+    batch = collate(CHOOSING, CPU)
+    logits = torch.zeros(2, 40)
+    logits[0, 20], logits[0, 21], logits[0, 22], logits[0, 5] = 1.0, 3.0, -1.0, 50.0
+    logits[1, 30], logits[1, 31] = 0.5, 0.5
+    first = -math.log(math.exp(3) / (math.exp(1) + math.exp(3) + math.exp(-1)))
+    assert token_losses(logits, batch).tolist() == pytest.approx([first, math.log(2)])
+
+
+def test_the_answer_loss_is_that_of_the_whole_vocabulary() -> None:
+    batch = collate(EXAMPLES, CPU)
+    assert batch.choices is None
+    losses = token_losses(torch.zeros(3, 10, dtype=torch.bfloat16), batch)
+    assert losses.dtype == torch.float32
+    assert losses.tolist() == pytest.approx([math.log(10)] * 3)
+
+
+def test_all_tokens_but_the_first_are_supervised_as_the_notebook_did() -> None:
+    batch = collate([under("all", example) for example in EXAMPLES], CPU)
+    assert batch.prefix == 0
+    assert batch.tokens.tolist() == [5, 6, 7, 8, 2, 5, 6, 9, 2]
+    assert batch.targets.tolist() == [6, 7, 8, 2, 6, 9, 2]
+    assert under("answer", EXAMPLES[0]) is EXAMPLES[0]
+
+
+def test_every_supervised_token_has_its_examples_weight() -> None:
+    batch = collate([replace(EXAMPLES[0], weight=0.5), replace(EXAMPLES[1], weight=2.0)], CPU)
+    assert batch.weights.tolist() == [0.5, 0.5, 2.0]
+
+
+def test_the_audit_knows_what_each_objective_looks_at() -> None:
+    # EXAMPLES supervise their endings; (5, 6, 9, 2) has no token of an answer.
+    whole = [EXAMPLES[0], Example((5, 6, 9, 8, 2), 3)]
+    answers = audit(whole, 0, 2, str)
+    assert (answers.supervised, answers.prompt_supervised, answers.ends_supervised) == (4, 0, 2)
+    everything = audit(whole, 0, 2, str, "all")
+    assert (everything.supervised, everything.prompt_supervised) == (8, 4)
+    letters = audit(CHOOSING, 0, 2, str, "letter")
+    assert (letters.supervised, letters.ends_supervised) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("made", "objective", "expected"),
+    [
+        pytest.param(EXAMPLES, "letter", "the letter of every example", id="no letters"),
+        pytest.param(CHOOSING, "answer", "every answer with its ending", id="letters alone"),
+        pytest.param([Example((5, 6, 7), 2)], "all", "endings included", id="no ending"),
+    ],
+)
+def test_the_audit_refuses_another_objectives_mask(
+    made: list[Example], objective: Objective, expected: str
+) -> None:
+    with pytest.raises(CheckFailed) as caught:
+        audit(made, 0, 2, str, objective)
+    assert expected in (caught.value.expected or "")

@@ -1,0 +1,72 @@
+"""What is trained on what, how far it is, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from medtune.core.experiment import TrainingConfig
+from medtune.core.model import Example
+from medtune.core.records import LossPoint, MaskAudit, Proportion, Question, ValidationPoint
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is trained, on what."""
+
+    head: nn.Module
+    """(tokens, wanted, lengths, prefix) -> logits `[wanted, vocabulary]`; see `Batch`."""
+    packs: bool
+    """Whether `head` computes a batch end to end; else it pads."""
+    parameters: Mapping[str, Parameter]
+    """The trainable ones, by name."""
+    questions: Sequence[Question]
+    encode: Callable[[Question], Example]
+    decode: Callable[[Sequence[int]], str]
+    pad: int
+    end: int
+    settings: TrainingConfig
+    validate: Callable[[], Proportion] | None
+    """Examines the model as it is on questions set apart."""
+    seed: int
+    folder: Path
+    """Where checkpoints go."""
+    inputs: str
+    """Hash of all of the above; a checkpoint of other inputs is not resumed."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was done so far; part of a checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    positions: int = 0
+    examples: int = 0
+    losses: list[tuple[float, float]] = field(default_factory=list)
+    """(loss, learning rate) per step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What came of a job."""
+
+    weights: dict[str, Tensor]
+    """What is to be saved, fp32, by parameter name."""
+    kept_step: int | None
+    validations: tuple[ValidationPoint, ...]
+    audit: MaskAudit
+    losses: tuple[LossPoint, ...]
+    steps: int
+    examples: int
+    tokens: int
+    positions: int
+    resumed_from: int | None
+    duration_s: float
+    fresh_examples: int
+    """Examples of this process; with `duration_s` they give the speed."""
+    fresh_tokens: int

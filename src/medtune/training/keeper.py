@@ -1,0 +1,98 @@
+"""Which weights of a run are kept: the last, an average, or the best on validation questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medtune.core.experiment import TrainingConfig
+from medtune.core.records import Proportion, ValidationPoint
+from medtune.training.optimizer import MasterAdamW
+
+
+class Keeper:
+    """Follows a run and keeps what its settings ask for.
+
+    Args:
+        optimizer: Whose masters are followed.
+        settings: `average`, `keep` and `patience`.
+
+    Attributes:
+        points: Validations so far.
+    """
+
+    def __init__(self, optimizer: MasterAdamW, settings: TrainingConfig) -> None:
+        self._optimizer = optimizer
+        self._settings = settings
+        self._steps = 0
+        self._average: dict[str, Tensor] = {}
+        self._best: dict[str, Tensor] = {}
+        self._best_at = 0
+        self.points: list[ValidationPoint] = []
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Take the newest weights into the average.
+
+        Its memory grows with the run, as in torch's and TensorFlow's averages, so that the first
+        steps do not weigh for long.
+        """
+        if not self._settings.average:
+            return
+        decay = min(self._settings.average, (1 + self._steps) / (10 + self._steps))
+        self._steps += 1
+        for name, master in self._optimizer.masters.items():
+            mean = self._average.setdefault(name, master.detach().clone())
+            mean.lerp_(master.detach(), 1 - decay)
+
+    @property
+    def current(self) -> Mapping[str, Tensor]:
+        """What the run would keep if it ended now and the last weights were asked for."""
+        return self._average or self._optimizer.masters
+
+    def validated(self, step: int, accuracy: Proportion) -> None:
+        """Note an examination of `current`; of equally good ones the first is the best."""
+        self.points.append(ValidationPoint(step=step, accuracy=accuracy))
+        best = max(point.accuracy.value for point in self.points[:-1]) if self._best_at else -1.0
+        if accuracy.value > best:
+            self._best_at = step
+            if self._settings.keep == "best":
+                self._best = {n: t.detach().clone() for n, t in self.current.items()}
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether as many validations as `patience` allows brought nothing better."""
+        since = sum(point.step > self._best_at for point in self.points)
+        return 0 < self._settings.patience <= since
+
+    @property
+    def kept_step(self) -> int | None:
+        """Step whose weights are kept; None is the last one."""
+        return self._best_at if self._best else None
+
+    @property
+    def kept(self) -> Mapping[str, Tensor]:
+        """The weights to save, fp32."""
+        return self._best or self.current
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a checkpoint must hold."""
+        return {
+            "steps": self._steps,
+            "average": self._average,
+            "best": self._best,
+            "best_at": self._best_at,
+            "points": [point.model_dump(mode="json") for point in self.points],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a saved state, bit for bit."""
+        masters = self._optimizer.masters
+        for name in ("average", "best"):
+            held = {n: t.to(masters[n].device) for n, t in state[name].items()}
+            setattr(self, f"_{name}", held)
+        self._steps, self._best_at = state["steps"], state["best_at"]
+        self.points = [ValidationPoint.model_validate(point) for point in state["points"]]

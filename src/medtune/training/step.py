@@ -1,0 +1,99 @@
+"""The gradients of one optimizer step."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from medtune.core.batching import PASS_COST, within_budget
+from medtune.core.errors import CheckFailed, ModelError
+from medtune.core.model import Example
+from medtune.core.progress import Progress
+from medtune.training.collate import collate, supervised, token_losses, under
+from medtune.training.job import Job, Tally
+
+
+class Step:
+    """Adds up the gradients of optimizer steps, pass by pass."""
+
+    def __init__(
+        self, job: Job, accelerator: Accelerator, head: nn.Module, progress: Progress
+    ) -> None:
+        self._job = job
+        self._accelerator = accelerator
+        self._head = head
+        self._progress = progress
+        self._budget = job.settings.token_budget
+
+    def take(self, members: list[Example], tally: Tally) -> float:
+        """Add up the gradients of a step; return its mean loss, nats per token.
+
+        Raises:
+            ModelError: Memory is short, with passes of half the size as well.
+            CheckFailed: The loss is not a number.
+        """
+        while True:
+            try:
+                loss, positions = self._passes(members)
+                break
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self._halve(error)
+        if not math.isfinite(loss):
+            raise CheckFailed(
+                f"the loss of step {tally.step + 1} is {loss}",
+                expected="a finite number",
+                fix="lower training.learning_rate; the last good checkpoint is in "
+                f"{self._job.folder}",
+            )
+        tally.positions += positions
+        tally.tokens += sum(len(example.tokens) for example in members)
+        tally.examples += len(members)
+        return loss
+
+    def _passes(self, members: list[Example]) -> tuple[float, int]:
+        """Go forward and back; return the loss and the positions computed.
+
+        The loss is divided by the supervised tokens of the whole step, so that cutting the step
+        into smaller batches changes nothing but memory.
+        """
+        job = self._job
+        seen = [under(job.settings.objective, example) for example in members]
+        total = sum(len(supervised(example)) * example.weight for example in seen)
+        lengths = [len(example.tokens) for example in members]
+        # Packed, a pass has no padding to save: the fewer, the better.
+        pass_cost = self._budget if job.packs else PASS_COST
+        loss, positions = 0.0, 0
+        for picked in within_budget(lengths, self._budget, len(members), pass_cost):
+            batch = collate([seen[i] for i in picked], self._accelerator.device)
+            logits = self._head(batch.tokens, batch.wanted, batch.lengths, batch.prefix)
+            part = (token_losses(logits, batch) * batch.weights).sum() / total
+            self._accelerator.backward(part)
+            loss += part.item()
+            positions += batch.positions(job.packs)
+        return loss, positions
+
+    def _halve(self, error: RuntimeError) -> None:
+        """Go on with passes of half the size, once."""
+        found = f"out of memory with {self._budget} positions in a pass"
+        if self._budget < self._job.settings.token_budget:
+            raise ModelError(
+                found,
+                fix="lower training.token_budget, or set training.recompute = true; the last good "
+                f"checkpoint is in {self._job.folder}",
+            ) from error
+        self._budget //= 2
+        self._progress.say(f"{found}: going on with {self._budget}")
+        for parameter in self._job.parameters.values():
+            parameter.grad = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell it from other failures; on a CPU it has no class of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
