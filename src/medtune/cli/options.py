@@ -11,7 +11,7 @@ import typer
 from medtune.core.config import config_hash, load_experiment
 from medtune.core.experiment import ColumnMapping, Experiment, NotebookExperiment
 from medtune.core.records import Record
-from medtune.terminal import show
+from medtune.terminal import show, speaks
 
 MODEL = (
     "embedded:smollm2-135m, hub:ORG/NAME[@REV], path:DIR, remote:URL#NAME, "
@@ -41,7 +41,8 @@ OutFolder = Annotated[Path | None, typer.Option("--out", help="Folder to write."
 def print_record(record: Record, json: bool) -> None:
     """Print a record on stdout: a table, or JSON."""
     if json:
-        typer.echo(record.model_dump_json(indent=2))
+        if speaks():
+            typer.echo(record.model_dump_json(indent=2))
     else:
         show(record)
 

@@ -358,6 +358,8 @@ class TrainingRecord(Record):
     that examples share is computed once for all of them."""
     trainable_parameters: int
     total_parameters: int
+    processes: int = 1
+    """Among which every step was shared."""
     losses: tuple[LossPoint, ...]
     validations: tuple[ValidationPoint, ...] = ()
     kept_step: int | None = None

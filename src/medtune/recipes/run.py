@@ -19,7 +19,7 @@ from medtune.analysis.examine import examine, examined
 from medtune.analysis.report import write_report
 from medtune.answers.parse import STRICT
 from medtune.core.config import config_hash, to_toml
-from medtune.core.errors import DataError, ModelError
+from medtune.core.errors import DataError, InputError, ModelError
 from medtune.core.experiment import Experiment
 from medtune.core.folder import locked, write_record, write_text
 from medtune.core.progress import Progress, Silent
@@ -37,6 +37,7 @@ from medtune.models import lora
 from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource, resolve
 from medtune.training.finetune import Watch, fine_tune, trained_already, training_inputs
+from medtune.training.processes import processes
 
 Evaluations = list[Evaluation]
 
@@ -48,6 +49,13 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
         MedtuneError: The data, the model or the folder cannot be used, or training failed.
     """
     start = time.perf_counter()
+    if (count := processes().num_processes) > 1:
+        raise InputError(
+            f"`medtune run` was launched in {count} processes",
+            expected="one: it examines in one",
+            fix="launch `medtune train --out FOLDER`, then `medtune run --out FOLDER` in one "
+            "process, which finds the adapter done",
+        )
     source = resolve(experiment.model.source, progress)
     if source.kind == "fake":
         raise ModelError(f"{source.name} cannot be trained", expected="a real base model")

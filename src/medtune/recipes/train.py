@@ -5,6 +5,7 @@ Data, base model, adapter: what `medtune run` does between its two examinations.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from medtune.analysis.exam import Exam
@@ -22,20 +23,27 @@ from medtune.models.local import LocalModel
 from medtune.models.lora import Adapted
 from medtune.models.sources import resolve
 from medtune.training.finetune import Watch, fine_tune, trained_already, training_inputs
+from medtune.training.processes import processes
 
 
 def train(experiment: Experiment, folder: Path, progress: Progress) -> TrainingRecord:
     """Write `data/` and `adapter/` of a run folder.
 
+    Under `accelerate launch` or `torchrun` every process comes here: the first prepares and writes,
+    and all share the steps.
+
     Raises:
         MedtuneError: The data, the model or the folder cannot be used, or training failed.
     """
+    here = processes()
     source = resolve(experiment.model.source, progress)
     if source.kind == "fake":
         raise ModelError(f"{source.name} cannot be trained", expected="a real base model")
-    with locked(folder):
-        snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
-        write_text(folder / "experiment.toml", to_toml(experiment))
+    with locked(folder) if here.is_main_process else nullcontext():
+        with here.main_process_first():
+            snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
+        if here.is_main_process:
+            write_text(folder / "experiment.toml", to_toml(experiment))
         model = LocalModel.load(source, experiment.model.dtype, experiment.model.attention)
         split, held = snapshot.train.description, snapshot.validation
         prompt_hash = fingerprint(experiment.prompt, model.render)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -10,10 +11,16 @@ from rich.table import Table
 from medtune.core.records import Proportion
 
 
+def speaks() -> bool:
+    """Tell whether this process speaks for all: of those that a launcher starts, the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def open_console(stderr: bool) -> Console:
     """Open a console; a pipe or a log file has no width of its own and gets a wide one."""
     # Names and texts of users are shown as they are: a path may look like markup.
     console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    console.quiet = not speaks()
     if not console.is_terminal:
         console.width = 120
     return console

@@ -58,7 +58,8 @@ class Terminal:
         self._console.print(Text(text), soft_wrap=True)
 
     def error(self, text: str) -> None:
-        """Tell what went wrong."""
+        """Tell what went wrong, whichever process it is."""
+        self._console.quiet = False
         self._console.print(Text(f"error: {text}", style="bold red"), soft_wrap=True)
 
     @contextmanager

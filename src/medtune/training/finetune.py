@@ -28,8 +28,9 @@ from medtune.core.records import (
     content_hash,
 )
 from medtune.training.examples import weigher
-from medtune.training.job import Job
+from medtune.training.job import Job, Trained
 from medtune.training.loop import train
+from medtune.training.processes import processes
 
 RECORD = "training.json"
 
@@ -159,6 +160,26 @@ def fine_tune(
         inputs=inputs,
     )
     done = train(job, progress)
+    here = processes()
+    if here.is_main_process:
+        _write(folder, trainable, experiment, data, job, done, prompt_hash)
+    here.wait_for_everyone()
+    record = valid_record(folder / RECORD, TrainingRecord, inputs)
+    assert record is not None, "the main process wrote it"
+    return record
+
+
+def _write(
+    folder: Path,
+    trainable: Trainable,
+    experiment: Experiment,
+    data: SplitDescription,
+    job: Job,
+    done: Trained,
+    prompt_hash: str,
+) -> None:
+    """Write the adapter, then the record that makes it valid."""
+    settings = experiment.training
     card = trainable.save(
         _toward_base(done.weights, settings.interpolate),
         folder / "adapter",
@@ -166,8 +187,8 @@ def fine_tune(
             "base": trainable.base.source,
             "base_fingerprint": trainable.base.fingerprint,
             "prompt_hash": prompt_hash,
-            "style": style,
-            "target": form,
+            "style": experiment.prompt,
+            "target": form_taught(settings.target),
             "data_hash": data.hash,
             "config_hash": config_hash(experiment),
             "medtune": installed_version("medtune") or "0+unknown",
@@ -175,7 +196,7 @@ def fine_tune(
     )
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     record = TrainingRecord(
-        inputs=inputs,
+        inputs=job.inputs,
         base=trainable.base,
         data=data,
         prompt_hash=prompt_hash,
@@ -189,6 +210,7 @@ def fine_tune(
         padding_efficiency=done.tokens / done.positions,
         trainable_parameters=sum(p.numel() for p in trainable.parameters.values()),
         total_parameters=trainable.total_parameters,
+        processes=processes().num_processes,
         losses=done.losses,
         validations=done.validations,
         kept_step=done.kept_step,
@@ -201,7 +223,6 @@ def fine_tune(
         provenance=provenance(gpu),
     )
     write_record(folder / RECORD, record)
-    return record
 
 
 def _toward_base(weights: Mapping[str, Tensor], share: float) -> Mapping[str, Tensor]:

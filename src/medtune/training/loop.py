@@ -21,6 +21,7 @@ from medtune.training.examples import lay_out, that_fit
 from medtune.training.job import Job, Tally, Trained
 from medtune.training.keeper import Keeper
 from medtune.training.optimizer import MasterAdamW
+from medtune.training.processes import on_cpu
 from medtune.training.schedule import rate_factor
 from medtune.training.step import Step
 
@@ -39,7 +40,7 @@ def train(job: Job, progress: Progress) -> Trained:
         FolderError: A checkpoint cannot be written.
     """
     settings = job.settings
-    accelerator = Accelerator(mixed_precision="no")
+    accelerator = Accelerator(mixed_precision="no", cpu=on_cpu())
     head = accelerator.prepare(job.head)
     head.train()
 
@@ -80,9 +81,10 @@ def train(job: Job, progress: Progress) -> Trained:
                 bar.advance(1, loss=f"{loss:.3f}", speed=f"{rate:,.0f} tokens/s")
                 if job.validate and tally.step % (settings.validate_every or per_epoch) == 0:
                     _validate(job.validate, head, optimizer, keeper, tally.step, progress)
-                if stop() or (tally.step % settings.save_every == 0 and tally.step < total):
+                stopping = _anywhere(accelerator, stop())
+                if stopping or (tally.step % settings.save_every == 0 and tally.step < total):
                     _save(job, accelerator, optimizer, keeper, tally)
-                if stop():
+                if stopping:
                     raise Interrupted(
                         f"stopped after step {tally.step} of {total}; a checkpoint was written",
                         fix="run the same command again to go on from there",
@@ -90,6 +92,7 @@ def train(job: Job, progress: Progress) -> Trained:
                 if keeper.exhausted:
                     progress.say(f"{settings.patience} validations without a better one: stopped")
                     break
+    accelerator.wait_for_everyone()
     return Trained(
         weights={name: kept.detach().cpu() for name, kept in keeper.kept.items()},
         kept_step=keeper.kept_step,
@@ -158,6 +161,14 @@ def _save(
         "rng": torch.get_rng_state(),
     }
     checkpoint.save(job.folder, tally.step, job.inputs, state)
+
+
+def _anywhere(accelerator: Accelerator, asked: bool) -> bool:
+    """Tell whether any process was asked: they stop at the same step or wait for ever."""
+    if accelerator.num_processes == 1:
+        return asked
+    found = accelerator.reduce(torch.tensor(float(asked), device=accelerator.device), "sum")
+    return bool(found > 0)
 
 
 @contextmanager

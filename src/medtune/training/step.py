@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
@@ -40,7 +42,8 @@ class Step:
                 loss, positions = self._passes(members)
                 break
             except RuntimeError as error:
-                if not _is_out_of_memory(error):
+                # One of several processes cannot begin a step again: the others are in it.
+                if self._accelerator.num_processes > 1 or not _is_out_of_memory(error):
                     raise
                 self._halve(error)
         if not math.isfinite(loss):
@@ -56,26 +59,41 @@ class Step:
         return loss
 
     def _passes(self, members: list[Example]) -> tuple[float, int]:
-        """Go forward and back; return the loss and the positions computed.
+        """Go forward and back over this process's share; return loss and positions of all.
 
         The loss is divided by the supervised tokens of the whole step, so that cutting the step
-        into smaller batches changes nothing but memory.
+        into smaller batches, or sharing it among processes, changes nothing but memory.
         """
-        job = self._job
+        job, count = self._job, self._accelerator.num_processes
         seen = [under(job.settings.objective, example) for example in members]
         total = sum(len(supervised(example)) * example.weight for example in seen)
-        lengths = [len(example.tokens) for example in members]
+        # Every process goes back at least once, or the others would wait for its gradients.
+        idle = [replace(seen[0], weight=0.0)]
+        share = seen[self._accelerator.process_index :: count] or idle
+        lengths = [len(example.tokens) for example in share]
         # Packed, a pass has no padding to save: the fewer, the better.
         pass_cost = self._budget if job.packs else PASS_COST
+        passes = within_budget(lengths, self._budget, len(share), pass_cost)
         loss, positions = 0.0, 0
-        for picked in within_budget(lengths, self._budget, len(members), pass_cost):
-            batch = collate([seen[i] for i in picked], self._accelerator.device)
-            logits = self._head(batch.tokens, batch.wanted, batch.lengths, batch.prefix)
-            part = (token_losses(logits, batch) * batch.weights).sum() / total
-            self._accelerator.backward(part)
+        for number, picked in enumerate(passes, 1):
+            batch = collate([share[i] for i in picked], self._accelerator.device)
+            with self._gradients_stay() if number < len(passes) else nullcontext():
+                logits = self._head(batch.tokens, batch.wanted, batch.lengths, batch.prefix)
+                part = (token_losses(logits, batch) * batch.weights).sum() / total
+                # Processes take the mean of their gradients; the step needs the sum.
+                self._accelerator.backward(part * count)
             loss += part.item()
             positions += batch.positions(job.packs)
-        return loss, positions
+        if count == 1:
+            return loss, positions
+        found = torch.tensor([loss, positions], dtype=torch.float64, device=part.device)
+        loss, positions = self._accelerator.reduce(found, "sum").tolist()
+        return loss, int(positions)
+
+    def _gradients_stay(self) -> AbstractContextManager[None]:
+        """Add a pass's gradients up here; the last pass of a step sends them to the others."""
+        context: AbstractContextManager[None] = self._accelerator.no_sync(self._head)
+        return context
 
     def _halve(self, error: RuntimeError) -> None:
         """Go on with passes of half the size, once."""
