@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from medtune.core.errors import ModelError
@@ -15,6 +17,15 @@ def best_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def bound_kernel_cache() -> None:
+    """Keep oneDNN from keeping kernels for every length of a batch that it ever saw.
+
+    Its 1,024 grow by half a gigabyte in two epochs of packed batches, and with 128 nothing is
+    slower (docs/log.md).  It reads the variable at its first product; a user's own value stays.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 
 def fast_bfloat16(device: torch.device) -> bool:

@@ -20,7 +20,7 @@ from medtune.core.model import (
 from medtune.core.records import ModelDescription
 from medtune.models.attention import use_short_attention
 from medtune.models.constraint import Choices, allowed_after
-from medtune.models.device import best_device, choose_dtype
+from medtune.models.device import best_device, bound_kernel_cache, choose_dtype
 from medtune.models.encode import ChatEncoder
 from medtune.models.head import check_head
 from medtune.models.scoring import Scorer
@@ -71,6 +71,7 @@ class LocalModel:
         from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
         from transformers.utils import logging
 
+        bound_kernel_cache()
         assert source.folder is not None, "a fake is not loaded from a folder"
         logging.disable_progress_bar()
         logging.set_verbosity_error()
