@@ -13,6 +13,7 @@ from medtune.models import attention
 from medtune.models.attention import attend
 
 BATCH, HEADS, GROUPS, WIDTH = 3, 6, 2, 8
+KERNEL = "transformers.integrations.sdpa_attention"
 
 
 def layer(causal: bool = True) -> SimpleNamespace:
@@ -50,7 +51,7 @@ def seen(rows: int, keys: int, batch: int) -> Tensor:
 def test_equals_the_fused_kernel_and_so_do_its_gradients(
     batch: int, kind: str, scaling: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)  # it is not called upon
+    monkeypatch.setitem(sys.modules, KERNEL, None)  # it is not called upon
     rows, keys = (5, 5) if kind == "causal" else (5, 9)
     mask = None if kind == "causal" else seen(rows, keys, batch)
     if kind == "additive":
@@ -108,7 +109,7 @@ def test_everything_else_goes_to_the_fused_kernel(
         return "fused", None
 
     package = SimpleNamespace(sdpa_attention_forward=kernel)
-    monkeypatch.setitem(sys.modules, "transformers.integrations.sdpa_attention", package)
+    monkeypatch.setitem(sys.modules, KERNEL, package)
     wanted = None if mask is None else torch.zeros(*mask, rows, keys)
     query, key, value = tensors(rows, keys)
     attend(layer(causal), query, key, value, wanted, scaling=0.3, dropout=dropout, **others)
@@ -117,7 +118,7 @@ def test_everything_else_goes_to_the_fused_kernel(
 
 def test_the_longest_is_still_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "LONGEST", 5)
-    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.setitem(sys.modules, KERNEL, None)
     query, key, value = tensors(5, 5)
     assert attend(layer(), query, key, value, None)[0].shape == (BATCH, 5, HEADS, WIDTH)
     query, key, value = tensors(6, 6)
