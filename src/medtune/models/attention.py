@@ -17,7 +17,7 @@ from torch import Tensor
 from medtune.models.packing import Layout
 
 NAME = "medtune_short"
-"""Under which transformers knows it, once `register` was called."""
+"""Under which transformers knows it, once `use_short_attention` was called."""
 LONGEST = 256
 """Keys; over longer rows the scores, `[head, query, key]`, outgrow the caches."""
 

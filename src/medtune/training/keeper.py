@@ -30,7 +30,6 @@ class Keeper:
         self._steps = 0
         self._average: dict[str, Tensor] = {}
         self._best: dict[str, Tensor] = {}
-        self._best_at = 0
         self.points: list[ValidationPoint] = []
 
     @torch.no_grad()
@@ -56,22 +55,25 @@ class Keeper:
     def validated(self, step: int, accuracy: Proportion) -> None:
         """Note an examination of `current`; of equally good ones the first is the best."""
         self.points.append(ValidationPoint(step=step, accuracy=accuracy))
-        best = max(point.accuracy.value for point in self.points[:-1]) if self._best_at else -1.0
-        if accuracy.value > best:
-            self._best_at = step
-            if self._settings.keep == "best":
-                self._best = {n: t.detach().clone() for n, t in self.current.items()}
+        if self._settings.keep == "best" and self._best_step == step:
+            self._best = {n: t.detach().clone() for n, t in self.current.items()}
+
+    @property
+    def _best_step(self) -> int:
+        """Step of the best validation, 0 before there is one."""
+        best = max(self.points, key=lambda point: point.accuracy.value, default=None)
+        return best.step if best else 0
 
     @property
     def exhausted(self) -> bool:
         """Whether as many validations as `patience` allows brought nothing better."""
-        since = sum(point.step > self._best_at for point in self.points)
+        since = sum(point.step > self._best_step for point in self.points)
         return 0 < self._settings.patience <= since
 
     @property
     def kept_step(self) -> int | None:
         """Step whose weights are kept; None is the last one."""
-        return self._best_at if self._best else None
+        return self._best_step if self._best else None
 
     @property
     def kept(self) -> Mapping[str, Tensor]:
@@ -84,7 +86,6 @@ class Keeper:
             "steps": self._steps,
             "average": self._average,
             "best": self._best,
-            "best_at": self._best_at,
             "points": [point.model_dump(mode="json") for point in self.points],
         }
 
@@ -94,5 +95,5 @@ class Keeper:
         for name in ("average", "best"):
             held = {n: t.to(masters[n].device) for n, t in state[name].items()}
             setattr(self, f"_{name}", held)
-        self._steps, self._best_at = state["steps"], state["best_at"]
+        self._steps = state["steps"]
         self.points = [ValidationPoint.model_validate(point) for point in state["points"]]

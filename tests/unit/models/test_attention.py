@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.unit.models.gradients import check_gradients
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -62,13 +63,7 @@ def test_equals_the_fused_kernel_and_so_do_its_gradients(
     wanted = fused(*theirs, mask, scaling or WIDTH**-0.5)
     assert weights is None
     assert torch.allclose(found, wanted, atol=1e-6)
-    coefficients = torch.randn(found.shape)
-    (found * coefficients).sum().backward()  # type: ignore[no-untyped-call]
-    (wanted * coefficients).sum().backward()  # type: ignore[no-untyped-call]
-    for mine, its in zip(ours, theirs, strict=True):
-        assert mine.grad is not None
-        assert its.grad is not None
-        assert torch.allclose(mine.grad, its.grad, atol=1e-6)
+    check_gradients(found, wanted, zip(ours, theirs, strict=True), atol=1e-6)
 
 
 def test_bfloat16_is_as_near_to_the_truth_as_the_fused_kernel() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.unit.models.gradients import check_gradients
 from torch import Tensor, nn
 
 from medtune.models.lora_product import LoraProduct
@@ -37,14 +38,8 @@ def test_equals_the_sum_written_out_and_so_do_its_gradients(bias: bool) -> None:
     ours, theirs = tensors(), tensors()
     found, wanted = product(ours, bias), written_out(theirs, bias)
     assert torch.allclose(found, wanted, atol=1e-12)
-    weights = torch.randn_like(found)
-    (found * weights).sum().backward()  # type: ignore[no-untyped-call]
-    (wanted * weights).sum().backward()  # type: ignore[no-untyped-call]
-    for name in ("x", "a", "b"):
-        mine, its = ours[name].grad, theirs[name].grad
-        assert mine is not None
-        assert its is not None
-        assert torch.allclose(mine, its, atol=1e-12), name
+    leaves = [(ours[name], theirs[name]) for name in ("x", "a", "b")]
+    check_gradients(found, wanted, leaves, atol=1e-12)
 
 
 def test_finite_differences_agree() -> None:

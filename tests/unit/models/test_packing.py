@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.models.gradients import check_gradients
 from torch import Tensor
 
 from medtune.models.attention import attend
@@ -80,13 +81,7 @@ def test_a_packed_batch_attends_as_its_rows_do_alone(lengths: list[int], prefix:
     found, _ = attend(LAYER, query, key, value, None, layout=layout)
     wanted = alone(others, lengths, prefix)
     assert torch.allclose(found, wanted, atol=1e-6)
-    weights = torch.randn(found.shape)
-    (found * weights).sum().backward()  # type: ignore[no-untyped-call]
-    (wanted * weights).sum().backward()  # type: ignore[no-untyped-call]
-    for mine, its in zip(states, others, strict=True):
-        assert mine.grad is not None
-        assert its.grad is not None
-        assert torch.allclose(mine.grad, its.grad, atol=1e-5)
+    check_gradients(found, wanted, zip(states, others, strict=True), atol=1e-5)
 
 
 def test_a_row_sees_no_other_row() -> None:
