@@ -81,10 +81,10 @@ def attend(
             module, query, key, value, attention_mask, dropout, scaling, **others
         )
     mask = _causal(rows, query) if attention_mask is None else _additive(attention_mask, query)
-    scaled = query * (width**-0.5 if scaling is None else scaling)
     # The heads of a group lie under each other, so that their keys are not copied for each.
-    folded = scaled.reshape(batch * groups, -1, width)
-    scores = torch.bmm(folded, key.reshape(batch * groups, keys, width).transpose(1, 2))
+    folded = query.reshape(batch * groups, -1, width)
+    scaled = (key * (width**-0.5 if scaling is None else scaling)).reshape(-1, keys, width)
+    scores = torch.bmm(folded, scaled.transpose(1, 2))
     scores = scores.view(batch, heads, rows, keys).add_(mask)
     weights = scores.softmax(-1).view(batch * groups, -1, keys)
     mixed = torch.bmm(weights, value.reshape(batch * groups, keys, width))

@@ -23,6 +23,8 @@ from medtune.models.constraint import Choices, allowed_after
 from medtune.models.device import best_device, bound_kernel_cache, choose_dtype
 from medtune.models.encode import ChatEncoder
 from medtune.models.head import check_head
+from medtune.models.norm import use_rms_norms
+from medtune.models.rotary import use_rotary
 from medtune.models.scoring import Scorer
 from medtune.models.sources import ModelSource
 
@@ -89,6 +91,8 @@ class LocalModel:
                 expected="a causal language model in transformers' format",
             ) from error
         network = network.to(device).eval()
+        use_rms_norms(network)
+        use_rotary(network)
         if attention == "auto":
             use_short_attention(network)
         # What a folder advises (Qwen2.5 a repetition_penalty) would bend the greedy choice as well.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from medtune.core.batching import common_length
 from medtune.core.errors import CheckFailed
@@ -92,20 +92,6 @@ def _choices(examples: Sequence[Example], device: torch.device) -> Tensor:
     width = max(len(example.choices) for example in examples)
     rows = [[*example.choices, *[-1] * (width - len(example.choices))] for example in examples]
     return torch.tensor(rows, device=device)
-
-
-def token_losses(logits: Tensor, batch: Batch) -> Tensor:
-    """Return the cross-entropy at every supervised token, `[supervised]`, nats, fp32.
-
-    Args:
-        logits: `[supervised, vocabulary]`.
-        batch: Where they come from.
-    """
-    logits = logits.float()
-    if batch.choices is not None:
-        among = logits.gather(1, batch.choices.clamp(min=0))
-        logits = among.masked_fill(batch.choices < 0, -torch.inf)
-    return nn.functional.cross_entropy(logits, batch.targets, reduction="none")
 
 
 def audit(

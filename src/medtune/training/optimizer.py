@@ -32,7 +32,7 @@ class MasterAdamW:
             for name, p in self.parameters.items()
         }
         self._adam = torch.optim.AdamW(
-            list(self.masters.values()), lr=rate, weight_decay=decay, foreach=True
+            list(self.masters.values()), lr=rate, weight_decay=decay, fused=True
         )
 
     @torch.no_grad()

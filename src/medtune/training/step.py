@@ -14,8 +14,9 @@ from medtune.core.batching import PASS_COST, within_budget
 from medtune.core.errors import CheckFailed, ModelError
 from medtune.core.model import Example
 from medtune.core.progress import Progress
-from medtune.training.collate import collate, supervised, token_losses, under
+from medtune.training.collate import collate, supervised, under
 from medtune.training.job import Job, Tally
+from medtune.training.losses import token_losses
 
 
 class Step:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from medtune.core.errors import CheckFailed
 from medtune.core.experiment import Objective
 from medtune.core.model import Example
-from medtune.training.collate import audit, collate, token_losses, under
+from medtune.training.collate import audit, collate, under
 
 CPU = torch.device("cpu")
 EXAMPLES = [Example((5, 6, 7, 8, 2), 3), Example((5, 6, 9, 2), 3)]
@@ -95,23 +94,6 @@ def test_the_letter_objective_looks_at_one_place_and_a_few_tokens() -> None:
     assert batch.targets.tolist() == [1, 0]
     assert batch.choices is not None
     assert batch.choices.tolist() == [[20, 21, 22], [30, 31, -1]]
-
-
-def test_the_letter_loss_is_that_of_a_softmax_over_the_letters() -> None:
-    batch = collate(CHOOSING, CPU)
-    logits = torch.zeros(2, 40)
-    logits[0, 20], logits[0, 21], logits[0, 22], logits[0, 5] = 1.0, 3.0, -1.0, 50.0
-    logits[1, 30], logits[1, 31] = 0.5, 0.5
-    first = -math.log(math.exp(3) / (math.exp(1) + math.exp(3) + math.exp(-1)))
-    assert token_losses(logits, batch).tolist() == pytest.approx([first, math.log(2)])
-
-
-def test_the_answer_loss_is_that_of_the_whole_vocabulary() -> None:
-    batch = collate(EXAMPLES, CPU)
-    assert batch.choices is None
-    losses = token_losses(torch.zeros(3, 10, dtype=torch.bfloat16), batch)
-    assert losses.dtype == torch.float32
-    assert losses.tolist() == pytest.approx([math.log(10)] * 3)
 
 
 def test_all_tokens_but_the_first_are_supervised_as_the_notebook_did() -> None:
