@@ -4,8 +4,10 @@
 
 All train the same questions, on the same base weights, at rank 16 on all projections, one after
 the other in this process, in two rounds of which each takes its better one.  A ratio is examples
-per second over the other's.  The notebook pads
-every example to 512 tokens in fp32, so a few examples time it well.
+per second over the other's.  The notebook pads every example to 512 tokens in fp32, so a few
+examples time it well.  The others train at one learning rate and schedule, and answer for it with
+their loss on questions that none was shown: nats per token of the answers, one question at a time,
+by the model's own forward pass.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from medtune.core.experiment import Experiment, NotebookExperiment
 from medtune.core.progress import Silent
@@ -37,35 +41,46 @@ from medtune.training.finetune import fine_tune
 # The notebook lists the options, so everybody does: equal prompts, equal work.
 STYLE = PromptStyle(system="You are a helpful AI assistant.", text=TextForm(list_options=True))
 
+RATE = 1e-3
 ROUNDS = 2
+HELD_OUT = 128
+"""Questions behind the ones that are trained."""
+
+Timed = tuple[float, float | None]
+"""Examples per second, and the loss on the questions held out."""
 
 
 def main() -> None:
     """Measure and print."""
     arguments = _arguments()
     source = resolve(arguments.model)
-    split = load_split(arguments.data, size=arguments.examples)
-    questions = split.questions
-    timers: dict[str, Callable[[Path], float]] = {
-        "notebook": lambda folder: time_notebook(source, questions, folder),
-        "medtune": lambda folder: time_medtune(source, questions, arguments.data, folder),
+    drawn = load_split(arguments.data, size=arguments.examples + HELD_OUT).questions
+    questions, held = drawn[: arguments.examples], drawn[arguments.examples :]
+    timers: dict[str, Callable[[Path], Timed]] = {
+        "notebook": lambda folder: (time_notebook(source, questions, folder), None),
+        "medtune": lambda folder: time_medtune(source, questions, held, arguments.data, folder),
     }
     if installed_version("trl") and not arguments.no_peers:
-        timers["trl_padded"] = lambda folder: time_trl(source, questions, folder, packing=False)
-        timers["trl_packing"] = lambda folder: time_trl(source, questions, folder, packing=True)
+        timers["trl_padded"] = lambda folder: time_trl(source, questions, held, folder, False)
+        timers["trl_packing"] = lambda folder: time_trl(source, questions, held, folder, True)
     rates = dict.fromkeys(timers, 0.0)
+    losses: dict[str, float] = {"untrained": untrained_loss(source, held)}
     for _ in range(ROUNDS):
         for name, timer in timers.items():
             with tempfile.TemporaryDirectory() as folder:
-                rates[name] = max(rates[name], timer(Path(folder)))
-            print(f"{name}: {rates[name]:.2f} examples/s", file=sys.stderr)
+                rate, loss = timer(Path(folder))
+            rates[name] = max(rates[name], rate)
+            losses |= {name: round(loss, 4)} if loss is not None else {}
+            print(f"{name}: {rate:.2f} examples/s, held-out loss {loss}", file=sys.stderr)
     mine = rates["medtune"]
     result = {
         "benchmark": "train_speed",
         "ratio_to_notebook": round(mine / rates["notebook"], 1),
         **{f"ratio_to_{k}": round(mine / v, 2) for k, v in rates.items() if k.startswith("trl")},
         "examples_per_s": {name: round(rate, 3) for name, rate in rates.items()},
+        "held_out_loss": losses,
         "examples": arguments.examples,
+        "held_out": len(held),
         "data": arguments.data,
         "model": arguments.model,
         "provenance": provenance().model_dump(mode="json"),
@@ -88,23 +103,55 @@ def time_notebook(source: ModelSource, questions: Sequence[Question], folder: Pa
 
 
 def time_medtune(
-    source: ModelSource, questions: Sequence[Question], data: str, folder: Path
-) -> float:
-    """Return examples/s of one epoch."""
+    source: ModelSource,
+    questions: Sequence[Question],
+    held: Sequence[Question],
+    data: str,
+    folder: Path,
+) -> Timed:
+    """Train one epoch."""
+    training = {"epochs": 1, "save_every": 10_000, "learning_rate": RATE, "schedule": "linear"}
     experiment = Experiment.model_validate(
-        {"prompt": STYLE, "training": {"epochs": 1, "save_every": 10_000}}
+        {"prompt": STYLE, "training": {**training, "warmup_steps": 0}}
     )
     model = LocalModel.load(source)
     adapted = Adapted(model, experiment.training.lora, seed=0)
     description = load_split(data, size=len(questions)).description
     record = fine_tune(adapted, experiment, questions, description, folder / "medtune", Silent())
-    return record.examples_per_s
+    return record.examples_per_s, held_out_loss(adapted.head.get_submodule("network"), model, held)
+
+
+def untrained_loss(source: ModelSource, held: Sequence[Question]) -> float:
+    """Return what the base model loses."""
+    model = LocalModel.load(source)
+    return round(held_out_loss(model.network, model, held), 4)
+
+
+@torch.inference_mode()
+def held_out_loss(network: Any, model: LocalModel, held: Sequence[Question]) -> float:
+    """Return a network's mean loss over the tokens of right answers, endings included, nats."""
+    network.eval()
+    total, tokens = 0.0, 0
+    for question in held:
+        assert question.answer is not None
+        answer = STYLE.answer(question, question.answer, "text")
+        example = model.encoder.example(STYLE.messages(question, "text"), answer)
+        ids = torch.tensor([example.tokens], device=network.device)
+        logits = network(input_ids=ids).logits[0, example.prompt - 1 : -1].float()
+        wanted = ids[0, example.prompt :]
+        total += torch.nn.functional.cross_entropy(logits, wanted, reduction="sum").item()
+        tokens += len(wanted)
+    return total / tokens
 
 
 def time_trl(
-    source: ModelSource, questions: Sequence[Question], folder: Path, packing: bool
-) -> float:
-    """Return examples/s of TRL's SFTTrainer: completion-only loss, same precision and batch."""
+    source: ModelSource,
+    questions: Sequence[Question],
+    held: Sequence[Question],
+    folder: Path,
+    packing: bool,
+) -> Timed:
+    """Train one epoch by TRL's SFTTrainer: completion-only loss, same precision and batch."""
     import datasets
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -125,7 +172,8 @@ def time_trl(
             completion_only_loss=True,
             gradient_checkpointing=False,
             bf16=False,
-            learning_rate=1e-4,
+            learning_rate=RATE,
+            lr_scheduler_type="linear",
             report_to="none",
             save_strategy="no",
             dataloader_pin_memory=False,
@@ -139,7 +187,8 @@ def time_trl(
     start = time.perf_counter()
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the one JSON line
         trainer.train()
-    return len(rows) / (time.perf_counter() - start)
+    rate = len(rows) / (time.perf_counter() - start)
+    return rate, held_out_loss(trainer.model, LocalModel.load(source), held)
 
 
 def notebook_row(question: Question) -> Row:
