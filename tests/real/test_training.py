@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from medtune.core.errors import (
     ConfigError,
     DataError,
     EmptySplitError,
+    FolderError,
     Interrupted,
     ModelError,
     TemplateError,
@@ -40,6 +42,7 @@ from medtune.models.lora import Adapted
 from medtune.models.sources import ModelSource
 from medtune.training.collate import collate
 from medtune.training.finetune import Watch, fine_tune, trained_already
+from medtune.training.tracking import check_trackers
 
 DATA = load_split("starter:train", size=24)
 
@@ -425,6 +428,47 @@ def test_a_checkpoint_that_was_damaged_is_passed_over(
     assert same_bits(whole, weights(tmp_path))
 
 
+def test_a_full_disk_ends_the_run_and_leaves_the_last_good_checkpoint(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class FillsUp(Silent):
+        steps = 0
+
+        def advance(self, amount: int = 1, **figures: str) -> None:
+            FillsUp.steps += amount
+            if FillsUp.steps == 3:  # a file may grow to 50 kB from here on
+                resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+
+    config, model = experiment(), LocalModel.load(tiny_source, "float32")
+    adapted = Adapted(model, config.training.lora, config.seed)
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    try:
+        with pytest.raises(FolderError, match="the file is larger than is allowed"):
+            fine_tune(adapted, config, DATA.questions, DATA.description, cut, FillsUp())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in (cut / "checkpoints").iterdir()] == ["step-000002.pt"]
+    record = tuned(LocalModel.load(tiny_source, "float32"), cut)
+    assert record.resumed_from == 2
+    tuned(LocalModel.load(tiny_source, "float32"), whole)
+    assert same_bits(weights(whole), weights(cut))
+
+
+def test_a_checkpoint_of_another_configuration_is_not_gone_on_from(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    tuned(LocalModel.load(tiny_source, "float32"), tmp_path)
+    other = experiment(learning_rate=1e-3)
+    record = tuned(LocalModel.load(tiny_source, "float32"), tmp_path, other)
+    assert record.resumed_from is None
+    assert record.losses[0].learning_rate < 1e-2
+    fresh = tuned(LocalModel.load(tiny_source, "float32"), tmp_path / "fresh", other)
+    assert fresh.losses == record.losses
+    assert same_bits(weights(tmp_path), weights(tmp_path / "fresh"))
+
+
 def test_a_loss_that_is_no_number_stops_the_run(tiny: LocalModel, tmp_path: Path) -> None:
     with torch.no_grad():
         tiny.network.get_output_embeddings().weight.fill_(float("nan"))
@@ -492,3 +536,25 @@ def test_the_adapter_folder_is_pefts(tiny: LocalModel, tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert settings["peft_type"] == "LORA"
     assert (settings["r"], settings["lora_alpha"]) == (16, 32)
+
+
+def test_a_tracker_is_told_losses_and_validations(tiny: LocalModel, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = experiment().model_copy(update={"track": ("tensorboard",)})
+    adapted = Adapted(tiny, config.training.lora, config.seed)
+    watch = Watch(DATA.description, lambda: wilson(3, 8))
+    record = fine_tune(adapted, config, DATA.questions, DATA.description, tmp_path, Silent(), watch)
+    told = EventAccumulator(str(tmp_path / "tracking" / config.name)).Reload()
+    losses = [(event.step, event.value) for event in told.Scalars("loss")]
+    wanted = [(point.step, pytest.approx(point.loss, rel=1e-6)) for point in record.losses]
+    assert losses == wanted
+    assert [event.step for event in told.Scalars("validation_accuracy")] == [3, 6]
+    untracked = experiment()
+    assert trained_already(tmp_path, record.inputs) == record
+    assert config.training == untracked.training  # what is told does not determine an adapter
+
+
+def test_a_tracker_that_is_not_installed_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"track: wandb is not installed \(pip install wandb\)"):
+        check_trackers(("tensorboard", "wandb"))

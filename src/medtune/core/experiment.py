@@ -287,6 +287,9 @@ class EvaluationConfig(Record):
         return self
 
 
+TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
+
+
 class Experiment(Record):
     """A run as data. The defaults are the quickstart."""
 
@@ -298,6 +301,9 @@ class Experiment(Record):
     prompt: PromptStyle = PromptStyle()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    track: tuple[TrackerName, ...] = ()
+    """Experiment trackers that are told losses and validations while training goes on; each must
+    be installed. What writes files does so in `tracking/` of the run folder."""
 
     @model_validator(mode="after")
     def _validates_on_something(self) -> Experiment:

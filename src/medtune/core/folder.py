@@ -22,6 +22,7 @@ _ADVICE = {
     errno.ENOSPC: ("the disk is full", "free some space, or choose another folder with --out"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another folder"),
     errno.EROFS: ("the file system is read-only", "choose a writable folder with --out"),
+    errno.EFBIG: ("the file is larger than is allowed", "raise `ulimit -f`, or use another disk"),
     errno.EACCES: ("permission denied", "choose a folder that you may write, with --out"),
     errno.EPERM: ("operation not permitted", "choose a folder that you may write, with --out"),
     errno.ENOTDIR: ("part of the path is a file", "choose another folder with --out"),

@@ -38,6 +38,7 @@ from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource, resolve
 from medtune.training.finetune import Watch, fine_tune, trained_already, training_inputs
 from medtune.training.processes import processes
+from medtune.training.tracking import check_trackers
 
 Evaluations = list[Evaluation]
 
@@ -56,6 +57,7 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
             fix="launch `medtune train --out FOLDER`, then `medtune run --out FOLDER` in one "
             "process, which finds the adapter done",
         )
+    check_trackers(experiment.track)
     source = resolve(experiment.model.source, progress)
     if source.kind == "fake":
         raise ModelError(f"{source.name} cannot be trained", expected="a real base model")

@@ -24,6 +24,7 @@ from medtune.models.lora import Adapted
 from medtune.models.sources import resolve
 from medtune.training.finetune import Watch, fine_tune, trained_already, training_inputs
 from medtune.training.processes import processes
+from medtune.training.tracking import check_trackers
 
 
 def train(experiment: Experiment, folder: Path, progress: Progress) -> TrainingRecord:
@@ -36,6 +37,7 @@ def train(experiment: Experiment, folder: Path, progress: Progress) -> TrainingR
         MedtuneError: The data, the model or the folder cannot be used, or training failed.
     """
     here = processes()
+    check_trackers(experiment.track)
     source = resolve(experiment.model.source, progress)
     if source.kind == "fake":
         raise ModelError(f"{source.name} cannot be trained", expected="a real base model")

@@ -158,6 +158,8 @@ def fine_tune(
         seed=experiment.seed,
         folder=folder / "checkpoints",
         inputs=inputs,
+        name=experiment.name,
+        track=experiment.track,
     )
     done = train(job, progress)
     here = processes()

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from medtune.core.experiment import TrainingConfig
+from medtune.core.experiment import TrackerName, TrainingConfig
 from medtune.core.model import Example
 from medtune.core.records import LossPoint, MaskAudit, Proportion, Question, ValidationPoint
 
@@ -37,6 +37,9 @@ class Job:
     """Where checkpoints go."""
     inputs: str
     """Hash of all of the above; a checkpoint of other inputs is not resumed."""
+    name: str = ""
+    """Under which trackers know it."""
+    track: tuple[TrackerName, ...] = ()
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from medtune.training.optimizer import MasterAdamW
 from medtune.training.processes import on_cpu
 from medtune.training.schedule import rate_factor
 from medtune.training.step import Step
+from medtune.training.tracking import Log, accelerator_with, tracked
 
 
 def train(job: Job, progress: Progress) -> Trained:
@@ -40,7 +41,7 @@ def train(job: Job, progress: Progress) -> Trained:
         FolderError: A checkpoint cannot be written.
     """
     settings = job.settings
-    accelerator = Accelerator(mixed_precision="no", cpu=on_cpu())
+    accelerator = accelerator_with(job.track, job.folder.parent / "tracking", on_cpu())
     head = accelerator.prepare(job.head)
     head.train()
 
@@ -64,7 +65,11 @@ def train(job: Job, progress: Progress) -> Trained:
     before = Tally(tally.step, tally.tokens, tally.positions, tally.examples)
 
     start = time.perf_counter()
-    with progress.task("train", total, tally.step) as bar, _stop_request() as stop:
+    with (
+        progress.task("train", total, tally.step) as bar,
+        _stop_request() as stop,
+        tracked(accelerator, job.name, settings.model_dump(mode="json")) as log,
+    ):
         for epoch in range(tally.step // per_epoch, settings.epochs):
             if keeper.exhausted:
                 break
@@ -79,8 +84,10 @@ def train(job: Job, progress: Progress) -> Trained:
                 elapsed = time.perf_counter() - start
                 rate = (tally.tokens - before.tokens) / elapsed
                 bar.advance(1, loss=f"{loss:.3f}", speed=f"{rate:,.0f} tokens/s")
+                told = {"loss": loss, "learning_rate": tally.losses[-1][1], "tokens_per_s": rate}
+                log(told, tally.step)
                 if job.validate and tally.step % (settings.validate_every or per_epoch) == 0:
-                    _validate(job.validate, head, optimizer, keeper, tally.step, progress)
+                    _validate(job.validate, head, optimizer, keeper, tally.step, progress, log)
                 stopping = _anywhere(accelerator, stop())
                 if stopping or (tally.step % settings.save_every == 0 and tally.step < total):
                     _save(job, accelerator, optimizer, keeper, tally)
@@ -120,6 +127,7 @@ def _validate(
     keeper: Keeper,
     step: int,
     progress: Progress,
+    log: Log,
 ) -> None:
     """Examine what would be kept now."""
     head.eval()
@@ -127,6 +135,7 @@ def _validate(
         accuracy = validate()
     head.train()
     keeper.validated(step, accuracy)
+    log({"validation_accuracy": accuracy.value}, step)
     progress.say(
         f"step {step}: {100 * accuracy.value:.1f} % of {accuracy.n} validation questions "
         f"({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"

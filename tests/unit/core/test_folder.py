@@ -118,6 +118,7 @@ def test_an_error_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
     [
         (errno.ENOSPC, "the disk is full", "free some space"),
         (errno.EDQUOT, "the disk quota is used up", "free some space"),
+        (errno.EFBIG, "the file is larger than is allowed", "ulimit"),
         (errno.EROFS, "the file system is read-only", "writable folder"),
         (errno.EACCES, "permission denied", "folder that you may write"),
         (errno.EPERM, "operation not permitted", "folder that you may write"),

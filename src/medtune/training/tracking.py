@@ -1,0 +1,61 @@
+"""What a run tells experiment trackers, through accelerate's doors to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+
+from medtune.core.errors import ConfigError
+from medtune.core.experiment import TrackerName
+
+Log = Callable[[Mapping[str, float], int], None]
+"""Take values by name, and the step they belong to."""
+
+
+def check_trackers(names: Sequence[TrackerName]) -> None:
+    """Refuse trackers that are not installed: accelerate leaves them out without a word.
+
+    Raises:
+        ConfigError: Naming them, and how to install them.
+    """
+    at_hand = {str(found.value) for found in get_available_trackers()}
+    if missing := [name for name in names if name not in at_hand]:
+        faults = [f"track: {name} is not installed (pip install {name})" for name in missing]
+        raise ConfigError("the experiment", faults)
+
+
+def accelerator_with(names: Sequence[TrackerName], folder: Path, cpu: bool) -> Accelerator:
+    """Make an accelerator that knows the trackers; those that write files do it in `folder`."""
+    return Accelerator(
+        mixed_precision="no", cpu=cpu, log_with=list(names) or None, project_dir=str(folder)
+    )
+
+
+@contextmanager
+def tracked(accelerator: Accelerator, name: str, settings: Mapping[str, object]) -> Iterator[Log]:
+    """Open the trackers for a run and close them, however it ends.
+
+    Args:
+        accelerator: Of `accelerator_with`.
+        name: Of the run or project, as the tracker calls it.
+        settings: Written down at the start, flattened to `training.lora.rank` and the like.
+    """
+    accelerator.init_trackers(name, config=dict(_flat(settings)))
+    try:
+        yield lambda values, step: accelerator.log(dict(values), step=step)
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()
+
+
+def _flat(settings: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            plain = isinstance(value, (bool, int, float, str))
+            yield f"{above}{name}", value if plain else str(value)
