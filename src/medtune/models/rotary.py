@@ -60,7 +60,7 @@ def rotate(
 
 
 def use_rotary(network: nn.Module) -> int:
-    """Let the architecture of a model on a CPU turn its heads by `Turn`.
+    """Let the architecture of a model turn its heads by `Turn`.
 
     The function belongs to the architecture, so all models of it in this process follow; one that
     turns otherwise (pairs instead of halves, a part of the width) keeps its own.
@@ -82,8 +82,13 @@ def _is_plain(own: Callable[..., Any]) -> bool:
     """Prove on some numbers that a function does what `rotate` does."""
     q, k = torch.linspace(-1, 1, 96).view(1, 2, 3, 16), torch.linspace(1, 2, 48).view(1, 1, 3, 16)
     angles = torch.outer(torch.arange(3.0), torch.linspace(1, 0.1, 8)).repeat(1, 2)[None]
+    whole, part = ((a.cos(), a.sin()) for a in (angles, angles[..., 4:12]))
     try:
-        theirs = own(q, k, angles.cos(), angles.sin())
+        theirs = own(q, k, *whole)
     except (TypeError, RuntimeError):  # it takes other arguments
         return False
-    return all(map(torch.allclose, rotate(q, k, angles.cos(), angles.sin()), theirs))
+    try:
+        own(q, k, *part)
+    except RuntimeError:  # it must not take angles for a part of the width: `rotate` cannot
+        return all(map(torch.allclose, rotate(q, k, *whole), theirs))
+    return False

@@ -38,6 +38,15 @@ def by_pairs(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Te
     return q * cos + half(q) * sin, k * cos + half(k) * sin
 
 
+def of_a_part(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """As Phi-3 does: what lies behind the angles' width is left as it is."""
+    width = cos.shape[-1]
+    turned = by_halves(q[..., :width], k[..., :width], cos, sin)
+    left = (q[..., width:], k[..., width:])
+    first, second = (torch.cat(both, dim=-1) for both in zip(turned, left, strict=True))
+    return first, second
+
+
 def of_one(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + sin
 
@@ -90,7 +99,7 @@ def test_an_architecture_that_turns_by_halves_follows_once(architecture: ModuleT
     assert use_rotary(model) == 0
 
 
-@pytest.mark.parametrize("own", [by_pairs, of_one, None])
+@pytest.mark.parametrize("own", [by_pairs, of_a_part, of_one, None])
 def test_others_keep_their_own(architecture: ModuleType, own: Any) -> None:
     assert use_rotary(network(architecture, own)) == 0
     assert vars(architecture).get("apply_rotary_pos_emb") is own
