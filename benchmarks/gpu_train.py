@@ -17,19 +17,19 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
 
-from medtune.core.provenance import installed_version, provenance
-from medtune.data.load import load_split
+from medtune.core.provenance import provenance
+from medtune.core.records import Question
 from medtune.models.encode import ChatEncoder
 from medtune.models.sources import ModelSource, resolve
-from train_speed import STYLE, Timed, time_medtune, time_notebook, time_trl
+from train_speed import drawn, encoded, trainers
 
 SHAPES: dict[str, dict[str, int]] = {
     "1.7b": {
@@ -70,15 +70,19 @@ def main() -> None:
         print("no CUDA device here: nothing was measured", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory() as place:
-        source = random_model(SHAPES[arguments.shape], Path(place) / "model")
-        result = measure(source, arguments, card, Path(place))
+        source, weights = random_model(SHAPES[arguments.shape], Path(place) / "model")
+        result = measure(source, weights, arguments, card, Path(place))
     print(json.dumps(result))
     if arguments.json_out:
         arguments.json_out.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def random_model(shape: dict[str, int], folder: Path) -> ModelSource:
-    """Write a model of a shape with random bf16 weights and the embedded model's tokenizer."""
+def random_model(shape: dict[str, int], folder: Path) -> tuple[ModelSource, int]:
+    """Write a model of a shape with random bf16 weights and the embedded model's tokenizer.
+
+    Returns:
+        The model, and how many weights every token is multiplied with; the head sees answers only.
+    """
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     embedded = resolve("embedded:smollm2-135m")
@@ -92,26 +96,26 @@ def random_model(shape: dict[str, int], folder: Path) -> ModelSource:
         dtype="bfloat16",
     )
     torch.manual_seed(0)
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    network = LlamaForCausalLM(config).to(torch.bfloat16)
+    network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return resolve(f"path:{folder}")
+    layers = network.get_decoder().layers
+    weights = sum(p.numel() for p in layers.parameters() if p.dim() == 2)
+    return resolve(f"path:{folder}"), weights
 
 
 def measure(
-    source: ModelSource, arguments: argparse.Namespace, card: str | None, place: Path
+    source: ModelSource,
+    weights: int,
+    arguments: argparse.Namespace,
+    card: str | None,
+    place: Path,
 ) -> dict[str, Any]:
     """Time every trainer once to warm up and once for the record."""
-    drawn = load_split(arguments.data, size=arguments.examples + HELD_OUT).questions
-    questions, held = drawn[: arguments.examples], drawn[arguments.examples :]
-    timers: dict[str, Callable[[Path], Timed]] = {
-        "notebook": lambda folder: (time_notebook(source, questions, folder), None),
-        "medtune": lambda folder: time_medtune(source, questions, held, arguments.data, folder),
-    }
-    if installed_version("trl") and not arguments.no_peers:
-        timers["trl_padded"] = lambda folder: time_trl(source, questions, held, folder, False)
-        timers["trl_packing"] = lambda folder: time_trl(source, questions, held, folder, True)
+    questions, held = drawn(arguments.data, arguments.examples, HELD_OUT)
+    timers = trainers(source, questions, held, arguments.data, not arguments.no_peers)
+    tokens = mean_tokens(source, questions)
     peak = arguments.peak_tflops or next((p for n, p in PEAKS.items() if n in (card or "")), None)
-    weights, tokens = products(source), mean_tokens(source, questions)
     found: dict[str, Measured] = {}
     for name, timer in timers.items():
         for turn in ("warm", "timed"):
@@ -135,10 +139,7 @@ def measure(
             for name, its in found.items()
             if name != "medtune"
         },
-        "measured": {
-            name: {field: getattr(its, field) for field in Measured.__slots__}
-            for name, its in found.items()
-        },
+        "measured": {name: asdict(its) for name, its in found.items()},
         "peak_tflops": peak,
         "tokens_per_example": round(tokens, 1),
         "examples": arguments.examples,
@@ -147,24 +148,12 @@ def measure(
     }
 
 
-def products(source: ModelSource) -> int:
-    """Count the weights that every token is multiplied with; the head sees answers only."""
-    from transformers import AutoModelForCausalLM
-
-    network = AutoModelForCausalLM.from_pretrained(source.folder, dtype=torch.bfloat16)
-    layers = network.get_decoder().layers
-    return sum(p.numel() for p in layers.parameters() if p.dim() == 2)
-
-
-def mean_tokens(source: ModelSource, questions: Any) -> float:
+def mean_tokens(source: ModelSource, questions: Sequence[Question]) -> float:
     """Count the tokens of an example on average."""
     from transformers import AutoTokenizer
 
     encoder = ChatEncoder(AutoTokenizer.from_pretrained(source.folder))
-    return fmean(
-        len(encoder.example(STYLE.messages(q, "text"), STYLE.answer(q, q.answer, "text")).tokens)
-        for q in questions
-    )
+    return fmean(len(encoded(encoder, question).tokens) for question in questions)
 
 
 def _arguments() -> argparse.Namespace:

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from medtune.core.experiment import Experiment, NotebookExperiment
+from medtune.core.model import Example
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle, TextForm
 from medtune.core.provenance import installed_version, provenance
@@ -32,6 +33,7 @@ from medtune.core.records import Question
 from medtune.data.files import Row
 from medtune.data.load import load_split
 from medtune.models.device import best_device, choose_dtype
+from medtune.models.encode import ChatEncoder
 from medtune.models.local import LocalModel
 from medtune.models.lora import Adapted
 from medtune.models.sources import ModelSource, resolve
@@ -54,15 +56,8 @@ def main() -> None:
     """Measure and print."""
     arguments = _arguments()
     source = resolve(arguments.model)
-    drawn = load_split(arguments.data, size=arguments.examples + HELD_OUT).questions
-    questions, held = drawn[: arguments.examples], drawn[arguments.examples :]
-    timers: dict[str, Callable[[Path], Timed]] = {
-        "notebook": lambda folder: (time_notebook(source, questions, folder), None),
-        "medtune": lambda folder: time_medtune(source, questions, held, arguments.data, folder),
-    }
-    if installed_version("trl") and not arguments.no_peers:
-        timers["trl_padded"] = lambda folder: time_trl(source, questions, held, folder, False)
-        timers["trl_packing"] = lambda folder: time_trl(source, questions, held, folder, True)
+    questions, held = drawn(arguments.data, arguments.examples, HELD_OUT)
+    timers = trainers(source, questions, held, arguments.data, not arguments.no_peers)
     rates = dict.fromkeys(timers, 0.0)
     losses: dict[str, float] = {"untrained": untrained_loss(source, held)}
     for _ in range(ROUNDS):
@@ -70,7 +65,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 rate, loss = timer(Path(folder))
             rates[name] = max(rates[name], rate)
-            losses |= {name: round(loss, 4)} if loss is not None else {}
+            if loss is not None:
+                losses[name] = round(loss, 4)
             print(f"{name}: {rate:.2f} examples/s, held-out loss {loss}", file=sys.stderr)
     mine = rates["medtune"]
     result = {
@@ -88,6 +84,30 @@ def main() -> None:
     print(json.dumps(result))
     if arguments.json_out:
         arguments.json_out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def drawn(data: str, examples: int, held_out: int) -> tuple[Sequence[Question], Sequence[Question]]:
+    """Draw the questions to train, and others to hold out."""
+    questions = load_split(data, size=examples + held_out).questions
+    return questions[:examples], questions[examples:]
+
+
+def trainers(
+    source: ModelSource,
+    questions: Sequence[Question],
+    held: Sequence[Question],
+    data: str,
+    peers: bool,
+) -> dict[str, Callable[[Path], Timed]]:
+    """List what trains the questions in a folder, by name; TRL only where it is installed."""
+    timers: dict[str, Callable[[Path], Timed]] = {
+        "notebook": lambda folder: (time_notebook(source, questions, folder), None),
+        "medtune": lambda folder: time_medtune(source, questions, held, data, folder),
+    }
+    if peers and installed_version("trl"):
+        timers["trl_padded"] = lambda folder: time_trl(source, questions, held, folder, False)
+        timers["trl_packing"] = lambda folder: time_trl(source, questions, held, folder, True)
+    return timers
 
 
 def time_notebook(source: ModelSource, questions: Sequence[Question], folder: Path) -> float:
@@ -118,30 +138,36 @@ def time_medtune(
     adapted = Adapted(model, experiment.training.lora, seed=0)
     description = load_split(data, size=len(questions)).description
     record = fine_tune(adapted, experiment, questions, description, folder / "medtune", Silent())
-    return record.examples_per_s, held_out_loss(adapted.head.get_submodule("network"), model, held)
+    network = adapted.head.get_submodule("network")
+    return record.examples_per_s, held_out_loss(network, model.encoder, held)
 
 
 def untrained_loss(source: ModelSource, held: Sequence[Question]) -> float:
     """Return what the base model loses."""
     model = LocalModel.load(source)
-    return round(held_out_loss(model.network, model, held), 4)
+    return round(held_out_loss(model.network, model.encoder, held), 4)
 
 
 @torch.inference_mode()
-def held_out_loss(network: Any, model: LocalModel, held: Sequence[Question]) -> float:
+def held_out_loss(network: Any, encoder: ChatEncoder, held: Sequence[Question]) -> float:
     """Return a network's mean loss over the tokens of right answers, endings included, nats."""
     network.eval()
     total, tokens = 0.0, 0
     for question in held:
-        assert question.answer is not None
-        answer = STYLE.answer(question, question.answer, "text")
-        example = model.encoder.example(STYLE.messages(question, "text"), answer)
+        example = encoded(encoder, question)
         ids = torch.tensor([example.tokens], device=network.device)
         logits = network(input_ids=ids).logits[0, example.prompt - 1 : -1].float()
         wanted = ids[0, example.prompt :]
         total += torch.nn.functional.cross_entropy(logits, wanted, reduction="sum").item()
         tokens += len(wanted)
     return total / tokens
+
+
+def encoded(encoder: ChatEncoder, question: Question) -> Example:
+    """Encode a question with its right answer."""
+    assert question.answer is not None
+    answer = STYLE.answer(question, question.answer, "text")
+    return encoder.example(STYLE.messages(question, "text"), answer)
 
 
 def time_trl(
@@ -188,7 +214,7 @@ def time_trl(
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the one JSON line
         trainer.train()
     rate = len(rows) / (time.perf_counter() - start)
-    return rate, held_out_loss(trainer.model, LocalModel.load(source), held)
+    return rate, held_out_loss(trainer.model, ChatEncoder(tokenizer), held)
 
 
 def notebook_row(question: Question) -> Row:

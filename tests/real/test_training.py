@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.utils import LoggerType
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling
@@ -40,8 +41,9 @@ from medtune.models.card import read_card
 from medtune.models.local import LocalModel
 from medtune.models.lora import Adapted
 from medtune.models.sources import ModelSource
+from medtune.training import tracking
 from medtune.training.collate import collate
-from medtune.training.finetune import Watch, fine_tune, trained_already
+from medtune.training.finetune import Watch, fine_tune, trained_already, training_inputs
 from medtune.training.tracking import check_trackers
 
 DATA = load_split("starter:train", size=24)
@@ -550,11 +552,17 @@ def test_a_tracker_is_told_losses_and_validations(tiny: LocalModel, tmp_path: Pa
     wanted = [(point.step, pytest.approx(point.loss, rel=1e-6)) for point in record.losses]
     assert losses == wanted
     assert [event.step for event in told.Scalars("validation_accuracy")] == [3, 6]
-    untracked = experiment()
     assert trained_already(tmp_path, record.inputs) == record
-    assert config.training == untracked.training  # what is told does not determine an adapter
+    untracked, data = experiment(), DATA.description
+    inputs = training_inputs(untracked, record.base, record.prompt_hash, data, watch.data)
+    assert inputs == record.inputs  # what is told does not determine an adapter
+    assert config.training == untracked.training
 
 
-def test_a_tracker_that_is_not_installed_is_refused_by_name() -> None:
+def test_a_tracker_that_is_not_installed_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed = [LoggerType.TENSORBOARD]  # whatever this machine has
+    monkeypatch.setattr(tracking, "get_available_trackers", lambda: installed)
     with pytest.raises(ConfigError, match=r"track: wandb is not installed \(pip install wandb\)"):
         check_trackers(("tensorboard", "wandb"))

@@ -37,9 +37,9 @@ class Job:
     """Where checkpoints go."""
     inputs: str
     """Hash of all of the above; a checkpoint of other inputs is not resumed."""
-    name: str = ""
+    name: str
     """Under which trackers know it."""
-    track: tuple[TrackerName, ...] = ()
+    track: tuple[TrackerName, ...]
 
 
 @dataclass(slots=True)

@@ -42,12 +42,13 @@ def tracked(accelerator: Accelerator, name: str, settings: Mapping[str, object])
     Args:
         accelerator: Of `accelerator_with`.
         name: Of the run or project, as the tracker calls it.
-        settings: Written down at the start, flattened to `training.lora.rank` and the like.
+        settings: Written down at the start, flattened to `lora.rank` and the like.
     """
     accelerator.init_trackers(name, config=dict(_flat(settings)))
     try:
         yield lambda values, step: accelerator.log(dict(values), step=step)
     finally:
+        # accelerate's end_training would leave the other processes as well.
         for tracker in accelerator.trackers:
             tracker.finish()
 
