@@ -86,7 +86,7 @@ def test_the_whole_job_leaves_a_whole_folder(tiny_source: ModelSource, tmp_path:
     base, tuned = record.evaluations[0], record.evaluations[6]
     assert (base.label, tuned.label) == ("base", "tuned")
     assert base.model.adapter is None
-    assert tuned.model.adapter == record.training.adapter_hash
+    assert tuned.model.adapter == record.training.weights_hash
     calibrated_from_their_own_split(tmp_path)
     linked_from_the_report(tmp_path)
 
@@ -138,7 +138,7 @@ def test_a_lost_adapter_is_trained_again(tiny_source: ModelSource, tmp_path: Pat
     first = run(small(tiny_source), tmp_path, Silent())
     (tmp_path / "adapter").rename(tmp_path / "elsewhere")
     again = run(small(tiny_source), tmp_path, Silent())
-    assert again.training.adapter_hash == first.training.adapter_hash
+    assert again.training.weights_hash == first.training.weights_hash
     assert (tmp_path / "adapter" / "medtune.json").is_file()
 
 

@@ -84,8 +84,8 @@ def test_the_loss_falls_and_the_record_adds_up(tiny: LocalModel, tmp_path: Path)
     assert record.audit.ends_supervised == record.audit.examples == 24
     assert 1 < record.padding_efficiency < 2  # what examples share is computed once
     assert record.tokens == 6 * record.audit.tokens
-    assert trained_already(tmp_path, record.inputs) == record
-    assert trained_already(tmp_path, "other inputs") is None
+    assert trained_already(tmp_path, "adapter", record.inputs) == record
+    assert trained_already(tmp_path, "adapter", "other inputs") is None
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(
@@ -220,7 +220,7 @@ def test_every_way_to_train_learns(
     # What was saved is what peft reads, and what an examination asks of it.
     loaded = lora.load(LocalModel.load(tiny_source, "float32"), tmp_path / "adapter", None)
     assert read_card(tmp_path / "adapter").target == form_taught(config.training.target)
-    assert loaded.describe().adapter == record.adapter_hash
+    assert loaded.describe().adapter == record.weights_hash
 
 
 def watched(folder: Path, model: LocalModel, rights: list[int], **training: Any) -> TrainingRecord:
@@ -552,7 +552,7 @@ def test_a_tracker_is_told_losses_and_validations(tiny: LocalModel, tmp_path: Pa
     wanted = [(point.step, pytest.approx(point.loss, rel=1e-6)) for point in record.losses]
     assert losses == wanted
     assert [event.step for event in told.Scalars("validation_accuracy")] == [3, 6]
-    assert trained_already(tmp_path, record.inputs) == record
+    assert trained_already(tmp_path, "adapter", record.inputs) == record
     untracked, data = experiment(), DATA.description
     inputs = training_inputs(untracked, record.base, record.prompt_hash, data, watch.data)
     assert inputs == record.inputs  # what is told does not determine an adapter

@@ -48,8 +48,9 @@ class ModelConfig(Record):
 
     source: str = "embedded:smollm2-135m"
     """embedded:, hub:ORG/NAME[@revision], path:DIR; fakes are for `evaluate` only."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """auto is bfloat16 where the machine multiplies it fast, else float32."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "nf4"] = "auto"
+    """auto is bfloat16 where the machine multiplies it fast, else float32; nf4 keeps the layers in
+    4 bits and computes as auto does (QLoRA, arXiv 2305.14314; needs bitsandbytes)."""
     attention: Literal["auto", "sdpa", "eager"] = "auto"
     """auto is plain products over short rows on a CPU, else sdpa."""
 
@@ -198,6 +199,9 @@ class LoraSettings(Record):
 class TrainingConfig(Record):
     """How to fine-tune."""
 
+    method: Literal["lora", "full"] = "lora"
+    """What is trained: low-rank updates, saved as an adapter, or every weight, saved as a model.
+    The latter takes 16 bytes of memory per weight or more and a learning rate of its own."""
     target: Target = "text"
     """What the model learns to answer: the option's text or its letter, with the explanation or
     the text behind it."""
@@ -246,6 +250,13 @@ class TrainingConfig(Record):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainingConfig:
+        if self.method == "full" and "lora" in self.model_fields_set:
+            raise ValueError('method = "full" has no lora settings: leave them out')
+        if self.method == "full" and "learning_rate" not in self.model_fields_set:
+            raise ValueError(
+                'method = "full" needs a learning_rate of its own, usually 1e-5 to 1e-4: '
+                f"the default, {self.learning_rate:g}, is for LoRA"
+            )
         if self.objective == "letter" and self.target != "letter":
             raise ValueError('objective = "letter" needs target = "letter"')
         if self.weigh_by == "letter" and self.permute_options:
@@ -255,6 +266,11 @@ class TrainingConfig(Record):
         if self.interpolate < 1 and self.lora.dora:
             raise ValueError("interpolate scales the update, which dora does not add: leave one")
         return self
+
+    @property
+    def artefact(self) -> Literal["adapter", "model"]:
+        """What comes out: the name of its folder in a run's."""
+        return "adapter" if self.method == "lora" else "model"
 
 
 class EvaluationConfig(Record):
@@ -310,6 +326,12 @@ class Experiment(Record):
         asked = self.training.patience or self.training.keep == "best"
         if asked and not self.data.validation_size:
             raise ValueError('patience and keep = "best" need data.validation_size')
+        return self
+
+    @model_validator(mode="after")
+    def _trains_what_can_learn(self) -> Experiment:
+        if self.training.method == "full" and self.model.dtype == "nf4":
+            raise ValueError('method = "full" cannot train weights of 4 bits (dtype = "nf4")')
         return self
 
 

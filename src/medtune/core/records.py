@@ -337,13 +337,14 @@ class ValidationPoint(Record):
 
 
 class TrainingRecord(Record):
-    """One LoRA fine-tune."""
+    """One fine-tune."""
 
     kind: Literal["training"] = "training"
     inputs: str
     base: ModelDescription
     data: SplitDescription
     prompt_hash: str
+    method: Literal["lora", "full"] = "lora"
     target: Literal["text", "text+explanation", "letter", "letter+text"]
     objective: Literal["answer", "letter", "all"] = "answer"
     audit: MaskAudit
@@ -372,7 +373,8 @@ class TrainingRecord(Record):
     tokens_per_s: float
     peak_memory_bytes: int
     """Largest resident size of the process (CPU) or largest allocation (GPU)."""
-    adapter_hash: str
+    weights_hash: str
+    """sha256 of the adapter's weights, or of the model's where all were trained."""
     provenance: Provenance
 
 

@@ -1,4 +1,4 @@
-"""An adapter's card: what it was trained on, readable without torch."""
+"""The card beside trained weights: what they were trained on, readable without torch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from medtune.core.prompt import Form, PromptStyle
 from medtune.core.records import Record
 
 CARD = "medtune.json"
-WEIGHTS = "adapter_model.safetensors"
+WEIGHTS = {"adapter": "adapter_model.safetensors", "model": "model.safetensors"}
 
 
-class AdapterCard(Record):
-    """What an adapter was trained on; stands beside it as `medtune.json`."""
+class Card(Record):
+    """What weights were trained on; stands beside them as `medtune.json`."""
 
-    kind: Literal["adapter"] = "adapter"
+    kind: Literal["adapter", "model"] = "adapter"
+    """Low-rank updates to a base, or a whole model."""
     base: str
     """Name of the base model."""
     base_fingerprint: str
@@ -31,33 +32,34 @@ class AdapterCard(Record):
     data_hash: str
     """Hash of the train split."""
     config_hash: str
-    adapter_hash: str
-    """sha256 of `adapter_model.safetensors`."""
+    weights_hash: str
+    """sha256 of the weights' file."""
     medtune: str
     """Version that trained it."""
 
 
-def read_card(folder: Path) -> AdapterCard:
-    """Read an adapter's card.
+def read_card(folder: Path) -> Card:
+    """Read the card of an adapter or a trained model.
 
     Raises:
-        AdapterError: The folder is no adapter of medtune's, or its weights were changed.
+        AdapterError: The folder was not written by medtune, or its weights were changed.
     """
     try:
-        card = AdapterCard.model_validate_json((folder / CARD).read_bytes())
-        found = file_hash(folder / WEIGHTS)
+        card = Card.model_validate_json((folder / CARD).read_bytes())
+        weights = folder / WEIGHTS[card.kind]
+        found = file_hash(weights)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise AdapterError(
             f"{folder} is no adapter of medtune's: {Path(error.filename).name} is missing",
-            expected=f"adapter_config.json, {WEIGHTS} and {CARD}",
+            expected=f"adapter_config.json, {WEIGHTS['adapter']} and {CARD}",
             fix="point to the adapter/ folder of a run",
         ) from error
     except ValidationError as error:
         raise AdapterError(f"{folder / CARD} cannot be read: {error}") from error
-    if found != card.adapter_hash:
+    if found != card.weights_hash:
         raise AdapterError(
-            f"{folder / WEIGHTS} has sha256 {found}",
-            expected=card.adapter_hash,
+            f"{weights} has sha256 {found}",
+            expected=card.weights_hash,
             fix="the weights were changed after training: train again, or restore them",
         )
     return card
@@ -80,17 +82,24 @@ def manner(
     form: Form | None,
     label: str | None,
 ) -> Manner:
-    """Settle how a model is asked: as said, else as its adapter was trained, else by default.
+    """Settle how a model is asked: as said, else as it was trained, else by default.
 
     Raises:
         AdapterError: The adapter has no card that can be read.
     """
-    card = read_card(adapter) if adapter is not None else None
+    card = _card(model, adapter)
     return Manner(
         style=style or (card.style if card else PromptStyle()),
         target=form or (card.target if card else "letter"),
         label=label or ("tuned" if card else model),
     )
+
+
+def _card(model: str, adapter: Path | None) -> Card | None:
+    if adapter is not None:
+        return read_card(adapter)
+    kind, _, folder = model.partition(":")
+    return read_card(Path(folder)) if kind == "path" and (Path(folder) / CARD).is_file() else None
 
 
 def file_hash(path: Path) -> str:

@@ -42,7 +42,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
         ModelError: float16 on a CPU, which has no fast path for it (measured 17 times slower
             than float32).
     """
-    if name == "auto":
+    if name in ("auto", "nf4"):
         return torch.bfloat16 if fast_bfloat16(device) else torch.float32
     if name == "float16" and device.type == "cpu":
         raise ModelError(

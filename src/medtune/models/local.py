@@ -22,6 +22,7 @@ from medtune.models.attention import use_short_attention
 from medtune.models.constraint import Choices, allowed_after
 from medtune.models.device import best_device, bound_kernel_cache, choose_dtype
 from medtune.models.encode import ChatEncoder
+from medtune.models.four_bits import NF4, four_bits, is_four_bits, keep_unpacked
 from medtune.models.head import check_head
 from medtune.models.norm import use_rms_norms
 from medtune.models.rotary import use_rotary
@@ -63,10 +64,11 @@ class LocalModel:
 
         Args:
             source: A resolved name.
-            dtype: float32, bfloat16, float16, or auto.
+            dtype: float32, bfloat16, float16, auto, or nf4: layers in 4 bits.
             attention: sdpa or eager, transformers' own, or auto: `attend` on a CPU, else sdpa.
 
         Raises:
+            ModelError: This machine cannot compute in that precision.
             UnknownModelError: The folder is not a causal language model.
             TemplateError: Its tokenizer has no usable chat template.
         """
@@ -84,13 +86,14 @@ class LocalModel:
                 source.folder,
                 dtype=choose_dtype(dtype, device),
                 attn_implementation="sdpa" if attention == "auto" else attention,
+                **(four_bits(device) if dtype == NF4 else {}),
             )
         except (OSError, ValueError, KeyError) as error:
             raise UnknownModelError(
                 f"{source.name} cannot be loaded: {str(error).splitlines()[0]}",
                 expected="a causal language model in transformers' format",
             ) from error
-        network = network.to(device).eval()
+        network = (keep_unpacked(network) if dtype == NF4 else network.to(device)).eval()
         use_rms_norms(network)
         use_rotary(network)
         if attention == "auto":
@@ -116,8 +119,8 @@ class LocalModel:
             source=self.source.name,
             fingerprint=self.source.fingerprint,
             adapter=self._adapter_hash,
-            parameters=sum(p.numel() for p in self.network.parameters()),
-            dtype=str(next(self.network.parameters()).dtype).removeprefix("torch."),
+            parameters=self.network.num_parameters(),
+            dtype=NF4 if is_four_bits(self.network) else str(self.network.dtype)[len("torch.") :],
             device=str(self.device),
         )
 

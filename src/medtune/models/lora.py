@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,23 +11,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import Parameter
 
 from medtune.core.errors import AdapterError, ConfigError
 from medtune.core.experiment import LoraSettings
-from medtune.core.folder import disk_errors, write_record
-from medtune.core.model import Example, Message
-from medtune.core.records import ModelDescription
-from medtune.models.card import CARD, WEIGHTS, AdapterCard, file_hash, read_card
-from medtune.models.head import AnswerHead, can_pack
+from medtune.models.card import CARD, read_card
 from medtune.models.local import LocalModel
 from medtune.models.lora_product import use_lora_products
+from medtune.models.trainee import Trainee
 
 ALL = "all-linear"
 """peft's name for every dense layer but the output head."""
 
 
-class Adapted:
+class Adapted(Trainee):
     """A base model with fresh LoRA layers, ready to be trained.
 
     The layers are initialised from `seed` alone.  They take the base model's precision (peft's
@@ -39,24 +33,28 @@ class Adapted:
         model: The base; its network is changed in place.
         settings: Rank, targets and so on.
         seed: Of the initialisation.
-        recompute: Keep no activations inside layers, but compute them again on the way back.
+        recompute: As for `Trainee`.
 
     Raises:
         ConfigError: A target names no module; near names are listed.
     """
 
+    kind = "adapter"
+
     def __init__(
         self, model: LocalModel, settings: LoraSettings, seed: int, recompute: bool = False
     ) -> None:
+        self._settings, self._seed = settings, seed
+        super().__init__(model, recompute)
+
+    def _prepared(self, network: Any) -> nn.Module:
         from peft import LoraConfig, get_peft_model
 
+        settings = self._settings
         targets = list(settings.targets)
         if targets != [ALL]:
-            _check_targets(model.network, targets)
-        self.base: ModelDescription = model.describe()
-        self._encoder = model.encoder
-        self._source, self._batch = model.source, model.batch
-        torch.manual_seed(seed)
+            _check_targets(network, targets)
+        torch.manual_seed(self._seed)
         config = LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
@@ -68,71 +66,18 @@ class Adapted:
             use_dora=settings.dora,
         )
         with quiet_upstream():
-            self._peft = get_peft_model(model.network, config, autocast_adapter_dtype=False)
+            self._peft = get_peft_model(network, config, autocast_adapter_dtype=False)
+        _match_precision(self._peft)
         use_lora_products(self._peft)
-        inner = self._peft.get_base_model()
-        if recompute:
-            inner.activation_checkpointing_enable({"use_reentrant": False})
-        self.packs = can_pack(inner)
-        self.head: nn.Module = AnswerHead(inner, self.packs)
-        self.pad = self._encoder.pad
-        self.end = self._encoder.end
+        holder: nn.Module = self._peft
+        return holder
 
-    def model(self) -> LocalModel:
-        """Open the model as it is now for an examination; what it reads once it keeps."""
-        inner = self._peft.get_base_model()
-        return LocalModel(inner, self._encoder.tokenizer, self._source, batch=self._batch)
+    def _write(self, weights: Mapping[str, Tensor], folder: Path) -> None:
+        self._peft.save_pretrained(folder, state_dict=dict(weights))
 
-    @property
-    def parameters(self) -> dict[str, Parameter]:
-        """The trainable ones, by the names under which peft saves them."""
-        return {name: p for name, p in self._peft.named_parameters() if p.requires_grad}
-
-    @property
-    def total_parameters(self) -> int:
-        """All weights, the base model's included."""
-        return sum(p.numel() for p in self._peft.parameters())
-
-    def render(self, messages: Sequence[Message]) -> str:
-        """Show the exact text that the model reads."""
-        return self._encoder.render(messages)
-
-    def encode(
-        self, messages: Sequence[Message], answer: str, choices: Sequence[str] = ()
-    ) -> Example:
-        """Encode a supervised example; see `ChatEncoder.example`."""
-        return self._encoder.example(messages, answer, choices)
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Show tokens as text, special ones included."""
-        return str(self._encoder.tokenizer.decode(list(tokens)))
-
-    def save(
-        self, weights: Mapping[str, Tensor], folder: Path, card: Mapping[str, Any]
-    ) -> AdapterCard:
-        """Write an adapter folder whole or not at all, replacing an older one.
-
-        Args:
-            weights: Full-precision weights by parameter name.
-            folder: Where to.
-            card: Fields of the card but for the adapter's hash.
-
-        Raises:
-            FolderError: The folder cannot be written.
-        """
-        with disk_errors(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-            try:
-                self._peft.save_pretrained(staging, state_dict=dict(weights))
-                written = AdapterCard(**card, adapter_hash=file_hash(staging / WEIGHTS))
-                write_record(staging / CARD, written)
-                staging.chmod(0o755)
-                shutil.rmtree(folder, ignore_errors=True)
-                staging.replace(folder)
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
-        return written
+    def toward_base(self, weights: Mapping[str, Tensor], share: float) -> Mapping[str, Tensor]:
+        """Keep a share of the update: it is linear in the second factor of each layer."""
+        return {name: share * w if ".lora_B." in name else w for name, w in weights.items()}
 
 
 def load(base: LocalModel, folder: Path, prompt_hash: str | None) -> LocalModel:
@@ -149,6 +94,11 @@ def load(base: LocalModel, folder: Path, prompt_hash: str | None) -> LocalModel:
     from peft import PeftModel
 
     card = read_card(folder)
+    if card.kind != "adapter":
+        raise AdapterError(
+            f"{folder} is a whole model, not an adapter",
+            fix=f"name it as the model: path:{folder}",
+        )
     if card.base_fingerprint != base.source.fingerprint:
         raise AdapterError(
             f"{folder} was trained on {card.base} ({card.base_fingerprint[:12]}), "
@@ -165,10 +115,10 @@ def load(base: LocalModel, folder: Path, prompt_hash: str | None) -> LocalModel:
         )
     with quiet_upstream():
         network = PeftModel.from_pretrained(base.network, str(folder), autocast_adapter_dtype=False)
-    dtype = next(base.network.parameters()).dtype
-    inner = network.get_base_model().to(dtype).eval()
+    _match_precision(network)
+    inner = network.get_base_model().eval()
     return LocalModel(
-        inner, base.encoder.tokenizer, base.source, card.adapter_hash, batch=base.batch
+        inner, base.encoder.tokenizer, base.source, card.weights_hash, batch=base.batch
     )
 
 
@@ -178,6 +128,14 @@ def quiet_upstream() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")
         yield
+
+
+def _match_precision(network: Any) -> None:
+    """Give LoRA layers the precision that the model computes in."""
+    dtype = network.get_base_model().get_input_embeddings().weight.dtype
+    for name, parameter in network.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.to(dtype)
 
 
 def _check_targets(network: Any, targets: Sequence[str]) -> None:

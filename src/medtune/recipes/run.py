@@ -15,15 +15,15 @@ from pathlib import Path
 from medtune.analysis.analyze import Evaluation
 from medtune.analysis.compared import Examined, compare_in
 from medtune.analysis.exam import Exam
-from medtune.analysis.examine import examine, examined
+from medtune.analysis.examine import examined
 from medtune.analysis.report import write_report
 from medtune.answers.parse import STRICT
 from medtune.core.config import config_hash, to_toml
-from medtune.core.errors import DataError, InputError, ModelError
+from medtune.core.errors import DataError, InputError
 from medtune.core.experiment import Experiment
 from medtune.core.folder import locked, write_record, write_text
-from medtune.core.progress import Progress, Silent
-from medtune.core.prompt import fingerprint, form_taught
+from medtune.core.progress import Progress
+from medtune.core.prompt import form_taught
 from medtune.core.provenance import peak_memory, provenance
 from medtune.core.records import (
     ComparisonRecord,
@@ -33,12 +33,9 @@ from medtune.core.records import (
 )
 from medtune.data.snapshot import Snapshot, SnapshotSplit, prepare_snapshot
 from medtune.data.sources import parse_ref
-from medtune.models import lora
 from medtune.models.local import LocalModel
-from medtune.models.sources import ModelSource, resolve
-from medtune.training.finetune import Watch, fine_tune, trained_already, training_inputs
+from medtune.steps.adapt import adapt, base_model, trainable_source, tuned_model
 from medtune.training.processes import processes
-from medtune.training.tracking import check_trackers
 
 Evaluations = list[Evaluation]
 
@@ -57,10 +54,7 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
             fix="launch `medtune train --out FOLDER`, then `medtune run --out FOLDER` in one "
             "process, which finds the adapter done",
         )
-    check_trackers(experiment.track)
-    source = resolve(experiment.model.source, progress)
-    if source.kind == "fake":
-        raise ModelError(f"{source.name} cannot be trained", expected="a real base model")
+    source = trainable_source(experiment, progress)
     with locked(folder):
         snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
         exams = list(_exams(experiment, snapshot, snapshot.evaluated))
@@ -68,13 +62,9 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
         held = list(_exams(experiment, snapshot, calibration))
         write_text(folder / "experiment.toml", to_toml(experiment))
 
-        base = _load(experiment, source)
-        before = _examine(base, exams, held, "base", folder, progress)
-        training = _train(base, experiment, snapshot, folder, progress)
-        # What is examined is what was saved, put into weights that training never touched.
-        del base
-        prompt_hash = training.prompt_hash
-        tuned = lora.load(_load(experiment, source), folder / "adapter", prompt_hash)
+        before = _examine(base_model(experiment, source), exams, held, "base", folder, progress)
+        training = adapt(experiment, source, snapshot, folder, progress)
+        tuned = tuned_model(experiment, source, folder)
         after = _examine(tuned, exams, held, "tuned", folder, progress)
 
         comparisons = _compare(exams, before, after, folder, progress)
@@ -108,10 +98,6 @@ def _exams(
                 form_taught(experiment.training.target),
                 snapshot.train.questions,
             )
-
-
-def _load(experiment: Experiment, source: ModelSource) -> LocalModel:
-    return LocalModel.load(source, experiment.model.dtype, experiment.model.attention)
 
 
 def _examine(
@@ -155,32 +141,6 @@ def _compare(
             records.append(compare_in(folder / "compare" / _name(exam), a, b))
             bar.advance()
     return records
-
-
-def _train(
-    base: LocalModel, experiment: Experiment, snapshot: Snapshot, folder: Path, progress: Progress
-) -> TrainingRecord:
-    split, held = snapshot.train.description, snapshot.validation
-    prompt_hash = fingerprint(experiment.prompt, base.render)
-    inputs = training_inputs(
-        experiment, base.describe(), prompt_hash, split, held.description if held else None
-    )
-    if record := trained_already(folder, inputs):
-        progress.say(f"{folder / 'adapter'}: still valid")
-        return record
-    settings = experiment.training
-    adapted = lora.Adapted(base, settings.lora, experiment.seed, settings.recompute)
-    watch = _watch(experiment, adapted, held) if held else None
-    return fine_tune(adapted, experiment, snapshot.train.questions, split, folder, progress, watch)
-
-
-def _watch(experiment: Experiment, adapted: lora.Adapted, held: SnapshotSplit) -> Watch:
-    """Plan what is examined while training goes on."""
-    exam = Exam.watching(experiment, held.questions, held.description)
-    return Watch(
-        held.description,
-        lambda: examine(adapted.model(), exam, "validation", STRICT, Silent())[0].accuracy,
-    )
 
 
 def _record(

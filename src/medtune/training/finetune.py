@@ -1,4 +1,4 @@
-"""One fine-tune, from an adapted model and a split to an adapter folder and its record."""
+"""One fine-tune, from a trainable model and a split to a folder of weights and its record."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from medtune.training.processes import processes
 RECORD = "training.json"
 
 
-class SavedAdapter(Protocol):
-    """What saving an adapter returns, as far as it matters here."""
+class Saved(Protocol):
+    """What saving weights returns, as far as it matters here."""
 
     @property
-    def adapter_hash(self) -> str: ...  # noqa: D102
+    def weights_hash(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Watch:
 
 
 class Trainable(Protocol):
-    """A base model with trainable layers in it."""
+    """A base model with trainable weights in it."""
 
     base: ModelDescription
     head: nn.Module
@@ -76,7 +76,11 @@ class Trainable(Protocol):
 
     def save(  # noqa: D102
         self, weights: Mapping[str, Tensor], folder: Path, card: Mapping[str, object]
-    ) -> SavedAdapter: ...
+    ) -> Saved: ...
+
+    def toward_base(  # noqa: D102
+        self, weights: Mapping[str, Tensor], share: float
+    ) -> Mapping[str, Tensor]: ...
 
 
 def training_inputs(
@@ -86,7 +90,7 @@ def training_inputs(
     data: SplitDescription,
     validation: SplitDescription | None = None,
 ) -> str:
-    """Hash everything that determines an adapter."""
+    """Hash everything that determines the trained weights."""
     return content_hash(
         [
             experiment.training.model_dump(mode="json"),
@@ -99,10 +103,10 @@ def training_inputs(
     )
 
 
-def trained_already(folder: Path, inputs: str) -> TrainingRecord | None:
-    """Return a run folder's training record if it is valid and its adapter is there."""
+def trained_already(folder: Path, artefact: str, inputs: str) -> TrainingRecord | None:
+    """Return a run folder's training record if it is valid and its weights are there."""
     record = valid_record(folder / RECORD, TrainingRecord, inputs)
-    return record if record is not None and (folder / "adapter").is_dir() else None
+    return record if record is not None and (folder / artefact).is_dir() else None
 
 
 def fine_tune(
@@ -114,10 +118,10 @@ def fine_tune(
     progress: Progress,
     watch: Watch | None = None,
 ) -> TrainingRecord:
-    """Train, and write `adapter/` and `training.json` of a run folder.
+    """Train, and write `adapter/` or `model/`, and `training.json`, of a run folder.
 
     Args:
-        trainable: The adapted model.
+        trainable: The model, ready to be trained.
         experiment: Settings.
         questions: The train split.
         data: Its description.
@@ -180,11 +184,14 @@ def _write(
     done: Trained,
     prompt_hash: str,
 ) -> None:
-    """Write the adapter, then the record that makes it valid."""
+    """Write the weights, then the record that makes them valid."""
     settings = experiment.training
+    kept: Mapping[str, Tensor] = done.weights
+    if settings.interpolate < 1:
+        kept = trainable.toward_base(kept, settings.interpolate)
     card = trainable.save(
-        _toward_base(done.weights, settings.interpolate),
-        folder / "adapter",
+        kept,
+        folder / settings.artefact,
         {
             "base": trainable.base.source,
             "base_fingerprint": trainable.base.fingerprint,
@@ -202,6 +209,7 @@ def _write(
         base=trainable.base,
         data=data,
         prompt_hash=prompt_hash,
+        method=settings.method,
         target=settings.target,
         objective=settings.objective,
         audit=done.audit,
@@ -221,14 +229,7 @@ def _write(
         examples_per_s=done.fresh_examples / done.duration_s,
         tokens_per_s=done.fresh_tokens / done.duration_s,
         peak_memory_bytes=torch.cuda.max_memory_allocated() if gpu else peak_memory(),
-        adapter_hash=card.adapter_hash,
+        weights_hash=card.weights_hash,
         provenance=provenance(gpu),
     )
     write_record(folder / RECORD, record)
-
-
-def _toward_base(weights: Mapping[str, Tensor], share: float) -> Mapping[str, Tensor]:
-    """Keep a share of the update: it is linear in the second factor of each layer."""
-    if share == 1:
-        return weights
-    return {name: share * w if ".lora_B." in name else w for name, w in weights.items()}

@@ -113,7 +113,7 @@ def run_record(before: Sequence[Evaluation], after: Sequence[Evaluation]) -> Run
         examples_per_s=32.0,
         tokens_per_s=2000.0,
         peak_memory_bytes=1 << 30,
-        adapter_hash="a" * 64,
+        weights_hash="a" * 64,
         provenance=provenance(),
     )
     return RunRecord(

@@ -8,7 +8,9 @@ import pytest
 
 from medtune.core.errors import AdapterError
 from medtune.core.prompt import PromptStyle
-from medtune.models.card import CARD, WEIGHTS, AdapterCard, file_hash, read_card
+from medtune.models.card import CARD, Card, file_hash, read_card
+
+WEIGHTS = "adapter_model.safetensors"
 
 
 @pytest.fixture
@@ -16,7 +18,7 @@ def adapter(tmp_path: Path) -> Path:
     folder = tmp_path / "adapter"
     folder.mkdir()
     (folder / WEIGHTS).write_bytes(b"weights")
-    card = AdapterCard(
+    card = Card(
         base="embedded:smollm2-135m",
         base_fingerprint="f",
         prompt_hash="p",
@@ -24,7 +26,7 @@ def adapter(tmp_path: Path) -> Path:
         target="text",
         data_hash="d",
         config_hash="c",
-        adapter_hash=hashlib.sha256(b"weights").hexdigest(),
+        weights_hash=hashlib.sha256(b"weights").hexdigest(),
         medtune="0.1.0",
     )
     (folder / CARD).write_text(card.model_dump_json(indent=2))

@@ -1,0 +1,118 @@
+"""A base model about to learn; what learns in it is its subclasses' affair."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from medtune.core.folder import disk_errors, write_record
+from medtune.core.model import Example, Message
+from medtune.core.records import ModelDescription
+from medtune.models.card import CARD, WEIGHTS, Card, file_hash
+from medtune.models.head import AnswerHead, can_pack
+from medtune.models.local import LocalModel
+
+
+class Trainee(ABC):
+    """A base model with trainable weights in it.
+
+    Args:
+        model: The base; its network is changed in place.
+        recompute: Keep no activations inside layers, but compute them again on the way back.
+
+    Attributes:
+        base: Which weights it started from.
+        head: Its forward pass; see `AnswerHead`.
+        packs: Whether that computes a batch end to end.
+        pad: Token that fills up rows.
+        end: Token that ends a turn.
+    """
+
+    kind: ClassVar[Literal["adapter", "model"]]
+    """What is saved."""
+
+    def __init__(self, model: LocalModel, recompute: bool) -> None:
+        self.base: ModelDescription = model.describe()
+        self._source, self._batch = model.source, model.batch
+        self._encoder = model.encoder
+        self._inner = model.network
+        self._holder = self._prepared(model.network)
+        if recompute:
+            self._inner.activation_checkpointing_enable({"use_reentrant": False})
+        self.packs = can_pack(self._inner)
+        self.head: nn.Module = AnswerHead(self._inner, self.packs)
+        self.pad = self._encoder.pad
+        self.end = self._encoder.end
+
+    @abstractmethod
+    def _prepared(self, network: Any) -> nn.Module:
+        """Make weights trainable; return the module that names them as they are saved."""
+
+    @abstractmethod
+    def _write(self, weights: Mapping[str, Tensor], folder: Path) -> None:
+        """Write everything but the card."""
+
+    @abstractmethod
+    def toward_base(self, weights: Mapping[str, Tensor], share: float) -> Mapping[str, Tensor]:
+        """Keep a share of what was learned, by parameter name."""
+
+    def model(self) -> LocalModel:
+        """Open the model as it is now for an examination; what it reads once it keeps."""
+        return LocalModel(self._inner, self._encoder.tokenizer, self._source, batch=self._batch)
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """The trainable ones, by the names under which they are saved."""
+        return {name: p for name, p in self._holder.named_parameters() if p.requires_grad}
+
+    @property
+    def total_parameters(self) -> int:
+        """All weights, the base model's included."""
+        return int(self._inner.num_parameters())
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Show the exact text that the model reads."""
+        return self._encoder.render(messages)
+
+    def encode(
+        self, messages: Sequence[Message], answer: str, choices: Sequence[str] = ()
+    ) -> Example:
+        """Encode a supervised example; see `ChatEncoder.example`."""
+        return self._encoder.example(messages, answer, choices)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Show tokens as text, special ones included."""
+        return str(self._encoder.tokenizer.decode(list(tokens)))
+
+    def save(self, weights: Mapping[str, Tensor], folder: Path, card: Mapping[str, Any]) -> Card:
+        """Write a folder whole or not at all, replacing an older one.
+
+        Args:
+            weights: Full-precision weights by parameter name.
+            folder: Where to.
+            card: Fields of the card but for kind and hash.
+
+        Raises:
+            FolderError: The folder cannot be written.
+        """
+        with disk_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+            try:
+                self._write(weights, staging)
+                found = file_hash(staging / WEIGHTS[self.kind])
+                written = Card(**card, kind=self.kind, weights_hash=found)
+                write_record(staging / CARD, written)
+                staging.chmod(0o755)
+                shutil.rmtree(folder, ignore_errors=True)
+                staging.replace(folder)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+        return written
