@@ -33,14 +33,12 @@ def quickstart() -> RunRecord:
 def results_table() -> str:
     """Write the quickstart's results, base beside tuned, with their intervals."""
     run = quickstart()
-    half = len(run.evaluations) // 2
     lines = [
         "| questions | scored by | n | base % (95 %) | tuned % (95 %) | difference, points (95 %) |"
         " p | chance % | majority letter % |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    pairs = zip(run.evaluations[:half], run.evaluations[half:], run.comparisons, strict=True)
-    for base, tuned, c in pairs:
+    for (base, tuned), c in zip(run.side_by_side(), run.comparisons, strict=True):
         p = "< 0.0001" if c.p_value < 0.0001 else f"{c.p_value:.2g}"
         lines.append(
             f"| {base.data.source} | {base.method} | {c.n} | {_accuracy(base)} | "
@@ -63,7 +61,7 @@ def run_output() -> str:
 def run_line() -> str:
     """Say where and how fast the quoted run was."""
     run = quickstart()
-    training = run.training
+    (training,) = run.trainings
     stop = next(e for e in run.evaluations if e.label == "tuned" and e.stop_rate is not None)
     assert stop.stop_rate is not None
     return (

@@ -98,7 +98,7 @@ def test_the_job_with_all_weights_gives_a_model_that_is_named_by_its_folder(
         }
     )
     record = run(config, tmp_path / "out", Silent())
-    training, (base, tuned) = record.training, record.evaluations
+    training, (base, tuned) = record.trainings[0], record.evaluations
     assert training.method == "full"
     assert training.trainable_parameters == training.total_parameters == base.model.parameters
     folder = tmp_path / "out" / "model"
@@ -121,7 +121,7 @@ def test_the_job_with_all_weights_gives_a_model_that_is_named_by_its_folder(
 
     # Nothing is trained twice, and a model that is gone is trained again.
     said = run(config, tmp_path / "out", Silent())
-    assert said.training == training
+    assert said.trainings[0] == training
     code, _, err = medtune("evaluate", f"path:{folder}", "starter:recall", "--adapter", folder)
     assert code != 0
     assert "is a whole model" in err

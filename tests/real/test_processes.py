@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,44 +16,86 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medtune.core.records import TrainingRecord
+from medtune.core.config import load_experiment
+from medtune.core.experiment import Experiment
+from medtune.core.ledger import read_predictions
+from medtune.core.progress import Silent
+from medtune.core.records import RunRecord, TrainingRecord
 from medtune.models.sources import ModelSource
+from medtune.recipes.run import run
+from medtune.recipes.train import train
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 
 
-def config(folder: Path, source: ModelSource, **training: Any) -> Path:
+def config(folder: Path, source: ModelSource, data: str = "", **training: Any) -> Path:
     lines = {"epochs": 3, "batch_size": 8, "save_every": 4, "token_budget": 256, **training}
     path = folder / "config.toml"
     path.write_text(
         f'name = "shared"\n[model]\nsource = "{source.name}"\ndtype = "float32"\n'
         # 42 examples: the last step of an epoch has two, fewer than four processes.
-        "[data]\ntrain_size = 42\n[training]\n"
-        + "".join(f"{key} = {value}\n" for key, value in lines.items())
+        f'[data]\ntrain_size = 42\n{data}\n[evaluation]\nmethods = ["cloze", "generate"]\n'
+        "options_only = 30\nmax_new_tokens = 8\n[training]\n"
+        + "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
     )
     return path
 
 
-def command(processes: int, path: Path, out: Path) -> list[str]:
+def command(processes: int, verb: str, path: Path, out: Path) -> list[str]:
     start = [sys.executable] if processes == 1 else [*LAUNCH, f"--nproc-per-node={processes}"]
-    return [*start, "-m", "medtune", "train", str(path), "--out", str(out)]
+    return [*start, "-m", "medtune", verb, str(path), "--out", str(out)]
 
 
-def trained(processes: int, path: Path, out: Path) -> TrainingRecord:
-    done = subprocess.run(
-        command(processes, path, out), env=ENVIRONMENT, capture_output=True, text=True, check=False
+def done(processes: int, verb: str, path: Path, out: Path, **more: str) -> str:
+    """Run it to success; return what it said."""
+    ended = subprocess.run(
+        command(processes, verb, path, out),
+        env={**ENVIRONMENT, **more},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("mask audit") == 1  # one process speaks
+    assert ended.returncode == 0, ended.stderr
+    return ended.stderr
+
+
+def alone(path: Path, out: Path) -> TrainingRecord:
+    """Train in this process."""
+    (record,) = train(experiment_in(path), out, Silent())
+    return record
+
+
+def experiment_in(path: Path) -> Experiment:
+    found = load_experiment(path, ())
+    assert isinstance(found, Experiment)
+    return found
+
+
+def trained(processes: int, path: Path, out: Path, **more: str) -> TrainingRecord:
+    said = done(processes, "train", path, out, **more)
+    assert said.count("mask audit") == 1  # one process speaks
     return TrainingRecord.model_validate_json((out / "training.json").read_bytes())
+
+
+def losses(record: TrainingRecord) -> list[float]:
+    return [point.loss for point in record.losses]
+
+
+def close(a: Path, b: Path) -> bool:
+    """Tell whether two files hold the same weights, but for rounding."""
+    ours, theirs = load_file(a), load_file(b)
+    return ours.keys() == theirs.keys() and all(
+        torch.allclose(ours[name], weight, atol=1e-3) for name, weight in theirs.items()
+    )
 
 
 def test_two_and_four_processes_take_the_steps_of_one(
     tiny_source: ModelSource, tmp_path: Path
 ) -> None:
     path = config(tmp_path, tiny_source)
-    one = trained(1, path, tmp_path / "1")
+    one = alone(path, tmp_path / "1")
     adapter = load_file(tmp_path / "1" / "adapter" / "adapter_model.safetensors")
     for processes in (2, 4):
         record = trained(processes, path, tmp_path / str(processes))
@@ -72,7 +115,7 @@ def running(tmp_path: Path, source: ModelSource) -> tuple[subprocess.Popen[str],
     out = tmp_path / "out"
     path = config(tmp_path, source, epochs=500)
     process = subprocess.Popen(
-        command(2, path, out), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        command(2, "train", path, out), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
     )
     while not list((out / "checkpoints").glob("step-*.pt")):
         assert process.poll() is None, "the run ended before it trained"
@@ -94,28 +137,92 @@ def test_a_dead_worker_ends_the_run_with_an_error(tiny_source: ModelSource, tmp_
 def test_a_run_in_several_processes_can_be_resumed_by_one(
     tiny_source: ModelSource, tmp_path: Path
 ) -> None:
-    whole = trained(2, config(tmp_path, tiny_source), tmp_path / "whole")
+    path = config(tmp_path, tiny_source)
+    whole = trained(2, path, tmp_path / "whole")
     # The newest checkpoint is of step 16 of 18: without the adapter the run goes on from there.
     (tmp_path / "whole" / "training.json").unlink()
-    record = trained(1, config(tmp_path, tiny_source), tmp_path / "whole")
+    record = alone(path, tmp_path / "whole")
     assert record.resumed_from == 16
     assert [p.loss for p in record.losses] == pytest.approx(
         [p.loss for p in whole.losses], abs=1e-4
     )
 
 
-def test_the_whole_job_is_refused_in_several_processes(
+def test_the_whole_job_in_two_processes_gives_the_answers_of_one(
     tiny_source: ModelSource, tmp_path: Path
 ) -> None:
+    path = config(tmp_path, tiny_source, "validation_size = 20", validate_every=9)
+    one = run(experiment_in(path), tmp_path / "1", Silent())
+    said = done(2, "run", path, tmp_path / "2")
+    assert said.count("mask audit") == 1
+    two = RunRecord.model_validate_json((tmp_path / "2" / "record.json").read_bytes())
+    assert (tmp_path / "2" / "report.html").is_file()
+    assert (one.trainings[0].processes, two.trainings[0].processes) == (1, 2)
+    assert two.trainings[0].validations == one.trainings[0].validations
+    for a, b in zip(one.evaluations, two.evaluations, strict=True):
+        assert (a.label, a.method, a.counts) == (b.label, b.method, b.counts)
+        assert a.options_only == b.options_only
+    assert [c.difference for c in two.comparisons] == [c.difference for c in one.comparisons]
+    name = "eval/tuned-starter-transfer-cloze/predictions.jsonl"
+    ours, theirs = read_predictions(tmp_path / "2" / name), read_predictions(tmp_path / "1" / name)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert (mine.id, mine.chosen, mine.outcome) == (other.id, other.chosen, other.outcome)
+        assert mine.logprobs == pytest.approx(other.logprobs, abs=1e-2)
+    # What two processes left is valid for one.
+    again = run(experiment_in(path), tmp_path / "2", Silent())
+    assert again.trainings[0].processes == 2
+
+
+def test_an_error_in_the_first_process_ends_all(tiny_source: ModelSource, tmp_path: Path) -> None:
     path = config(tmp_path, tiny_source)
-    job = [*LAUNCH, "--nproc-per-node=2", "-m", "medtune", "run", str(path)]
-    done = subprocess.run(
-        [*job, "--out", str(tmp_path / "out")],
+    (tmp_path / "out" / "eval").mkdir(parents=True)
+    (tmp_path / "out" / "eval" / "base-starter-recall-cloze").touch()  # a file where a folder goes
+    ended = subprocess.run(
+        command(2, "run", path, tmp_path / "out"),
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
     )
-    assert done.returncode != 0
-    assert "launch `medtune train --out FOLDER`" in done.stderr
-    assert not (tmp_path / "out").exists()
+    assert ended.returncode != 0
+    assert "base-starter-recall-cloze" in ended.stderr
+
+
+SHARDED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+
+
+@pytest.mark.parametrize(("method", "processes"), [("lora", 2), ("full", 4)])
+def test_a_model_in_shards_takes_the_steps_of_a_whole_one(
+    tiny_source: ModelSource, tmp_path: Path, method: str, processes: int
+) -> None:
+    more = {"method": method, "learning_rate": 2e-3, "average": 0.9, "keep": "best", "patience": 9}
+    path = config(tmp_path, tiny_source, "validation_size = 20", validate_every=5, **more)
+    one = alone(path, tmp_path / "1")
+    weights = {"lora": "adapter/adapter_model", "full": "model/model"}[method] + ".safetensors"
+    out = tmp_path / "shards"
+    record = trained(processes, path, out, **SHARDED)
+    assert losses(record) == pytest.approx(losses(one), abs=1e-4)
+    assert [p.accuracy for p in record.validations] == [p.accuracy for p in one.validations]
+    assert record.trainable_parameters == one.trainable_parameters
+    assert record.total_parameters == one.total_parameters
+    assert close(out / weights, tmp_path / "1" / weights)
+    # A checkpoint of shards is whole: other shards go on from it, and so does one process.
+    (out / "training.json").unlink()
+    again = trained(2, path, out, **SHARDED) if method == "full" else alone(path, out)
+    assert again.resumed_from == 16
+    assert losses(again) == pytest.approx(losses(one), abs=1e-4)
+    assert close(out / weights, tmp_path / "1" / weights)
+
+
+def test_shards_of_the_first_version_are_refused(tiny_source: ModelSource, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        command(2, "train", config(tmp_path, tiny_source), tmp_path / "out"),
+        env={**ENVIRONMENT, **SHARDED, "FSDP_VERSION": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode != 0
+    assert "FSDP of version 1" in ended.stderr

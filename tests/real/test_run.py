@@ -86,7 +86,7 @@ def test_the_whole_job_leaves_a_whole_folder(tiny_source: ModelSource, tmp_path:
     base, tuned = record.evaluations[0], record.evaluations[6]
     assert (base.label, tuned.label) == ("base", "tuned")
     assert base.model.adapter is None
-    assert tuned.model.adapter == record.training.weights_hash
+    assert tuned.model.adapter == record.trainings[0].weights_hash
     calibrated_from_their_own_split(tmp_path)
     linked_from_the_report(tmp_path)
 
@@ -138,7 +138,7 @@ def test_a_lost_adapter_is_trained_again(tiny_source: ModelSource, tmp_path: Pat
     first = run(small(tiny_source), tmp_path, Silent())
     (tmp_path / "adapter").rename(tmp_path / "elsewhere")
     again = run(small(tiny_source), tmp_path, Silent())
-    assert again.training.weights_hash == first.training.weights_hash
+    assert again.trainings[0].weights_hash == first.trainings[0].weights_hash
     assert (tmp_path / "adapter" / "medtune.json").is_file()
 
 
@@ -184,8 +184,8 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(
     assert done.returncode == 0, done.stderr
     assert "going on from step" in done.stderr
     record = RunRecord.model_validate(json.loads(done.stdout))
-    assert record.training.resumed_from is not None
-    assert len(record.training.losses) == record.training.steps == 320
+    assert record.trainings[0].resumed_from is not None
+    assert len(record.trainings[0].losses) == record.trainings[0].steps == 320
 
 
 def test_a_read_only_folder_is_one_sentence_and_nothing_is_left(

@@ -58,17 +58,19 @@ def accuracy_figure(evaluations: Sequence[EvaluationRecord]) -> str:
     )
 
 
-def loss_figure(losses: Sequence[LossPoint]) -> str:
-    """Draw the loss of every step and its running mean."""
+def loss_figure(runs: Sequence[Sequence[LossPoint]]) -> str:
+    """Draw the loss of every step and its running mean, of one training or of several seeds."""
     figure, axes = canvas(8.6, 2.6)
-    steps = [point.step for point in losses]
-    values = [point.loss for point in losses]
-    smooth, mean = [], values[0]
-    for value in values:
-        mean = 0.9 * mean + 0.1 * value
-        smooth.append(mean)
-    axes.plot(steps, values, color=BASE, lw=1, label="step")
-    axes.plot(steps, smooth, color=TUNED, lw=2, label="running mean (0.9)")
+    for number, losses in enumerate(runs):
+        steps = [point.step for point in losses]
+        values = [point.loss for point in losses]
+        smooth, mean = [], values[0]
+        for value in values:
+            mean = 0.9 * mean + 0.1 * value
+            smooth.append(mean)
+        names = ("step", "running mean (0.9)") if not number else (None, None)
+        axes.plot(steps, values, color=BASE, lw=1 / len(runs), label=names[0])
+        axes.plot(steps, smooth, color=TUNED, lw=2 / len(runs) + 0.5, label=names[1])
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss, nats per answer token")
     axes.set_ylim(bottom=0)
@@ -76,8 +78,12 @@ def loss_figure(losses: Sequence[LossPoint]) -> str:
     axes.legend(frameon=False, labelcolor=INK)
     return svg(
         figure,
-        f"Training loss of {len(losses)} steps, from {values[0]:.2f} to {values[-1]:.2f} nats "
-        "per answer token.",
+        "; ".join(
+            f"Training loss of {len(losses)} steps, from {losses[0].loss:.2f} to "
+            f"{losses[-1].loss:.2f} nats per answer token"
+            for losses in runs
+        )
+        + ".",
     )
 
 

@@ -63,16 +63,16 @@ def write_report(
     Raises:
         FolderError: The page cannot be written.
     """
-    pairs = paired(record)
+    groups = record.side_by_side()
     page = render(
         "report.html",
         run=record,
-        pairs=pairs,
-        primary=[pair for pair in pairs if pair[0].method == record.evaluations[0].method],
-        accuracy=accuracy_figure([e for base, tuned in pairs for e in (base, tuned)]),
-        loss=loss_figure(record.training.losses),
+        groups=groups,
+        training=record.trainings[0],
+        accuracy=accuracy_figure([e for group in groups for e in group]),
+        loss=loss_figure([one.losses for one in record.trainings]),
         letters=[
-            (base.data.source, base.method, letters_figure(p)) for p in pairs for base in p[:1]
+            (group[0].data.source, group[0].method, letters_figure(group)) for group in groups
         ],
         notes=notes(record),
         pages=pages,
@@ -80,12 +80,6 @@ def write_report(
         **data_section(manifest),
     )
     write_text(path, page)
-
-
-def paired(record: RunRecord) -> list[tuple[EvaluationRecord, EvaluationRecord]]:
-    """Put base and tuned side by side, in the order of the comparisons."""
-    half = len(record.evaluations) // 2
-    return list(zip(record.evaluations[:half], record.evaluations[half:], strict=True))
 
 
 def notes(record: RunRecord) -> list[str]:
@@ -97,10 +91,12 @@ def error_tables(
     record: RunRecord,
     evaluations: Sequence[tuple[EvaluationRecord, Sequence[Prediction]]],
 ) -> list[ErrorTable]:
-    """List wrong answers of the tuned model under the primary method, split by split."""
-    half = len(evaluations) // 2
+    """List wrong answers of the (first) tuned model under the primary method, split by split."""
+    exams = len(record.side_by_side())
     tables = []
-    for (base, before), (_, after) in zip(evaluations[:half], evaluations[half:], strict=True):
+    for (base, before), (_, after) in zip(
+        evaluations[:exams], evaluations[exams : 2 * exams], strict=True
+    ):
         if base.method != record.evaluations[0].method:
             continue
         former = {prediction.id: prediction for prediction in before}

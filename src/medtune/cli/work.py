@@ -80,7 +80,8 @@ def train(
     from medtune.recipes.train import train as train_recipe
 
     config = _finetune(experiment, settings)
-    print_record(train_recipe(config, out or run_folder(config), Terminal()), json)
+    for record in train_recipe(config, out or run_folder(config), Terminal()):
+        print_record(record, json)
 
 
 def _finetune(path: Path | None, settings: list[str] | None) -> Experiment:

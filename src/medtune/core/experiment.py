@@ -312,6 +312,10 @@ class Experiment(Record):
     recipe: Literal["finetune"] = "finetune"
     name: str = Field(default="quickstart", pattern=r"^[a-z0-9][a-z0-9._-]*$")
     seed: int = 17
+    """Draws the data; and the training, unless `seeds` are given."""
+    seeds: tuple[int, ...] = ()
+    """Train once from each of these (first weights, order of examples and options), on the same
+    data, and report mean and spread."""
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     prompt: PromptStyle = PromptStyle()
@@ -327,6 +331,23 @@ class Experiment(Record):
         if asked and not self.data.validation_size:
             raise ValueError('patience and keep = "best" need data.validation_size')
         return self
+
+    @model_validator(mode="after")
+    def _spreads(self) -> Experiment:
+        if self.seeds and (len(self.seeds) < 2 or len(set(self.seeds)) < len(self.seeds)):
+            raise ValueError("seeds need to be two or more, no two alike; a single one is `seed`")
+        return self
+
+    def trainings(self) -> tuple[tuple[str, Experiment], ...]:
+        """List the trainings that this asks for.
+
+        Returns:
+            For each, its folder in the run's ("" is the run's own) and what to train there.
+        """
+        if not self.seeds:
+            return (("", self),)
+        ones = (self.model_copy(update={"seed": seed, "seeds": ()}) for seed in self.seeds)
+        return tuple((f"seeds/{one.seed}", one) for one in ones)
 
     @model_validator(mode="after")
     def _trains_what_can_learn(self) -> Experiment:

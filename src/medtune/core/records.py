@@ -344,6 +344,7 @@ class TrainingRecord(Record):
     base: ModelDescription
     data: SplitDescription
     prompt_hash: str
+    seed: int
     method: Literal["lora", "full"] = "lora"
     target: Literal["text", "text+explanation", "letter", "letter+text"]
     objective: Literal["answer", "letter", "all"] = "answer"
@@ -411,19 +412,54 @@ class ComparisonRecord(Record):
     """One sentence."""
 
 
+class SeedSpread(Record):
+    """One examination of the models that several seeds gave."""
+
+    split: str
+    method: Method
+    n: int = Field(gt=0)
+    """Questions, the same for all."""
+    base: Proportion
+    accuracies: tuple[Probability, ...] = Field(min_length=2)
+    """By seed, in the order of the trainings."""
+    mean: Probability
+    deviation: float = Field(ge=0)
+    """Standard deviation over the seeds (n - 1)."""
+    low: float
+    """Of the mean over seeds, 95 % (Student's t): what other seeds would do, on these questions."""
+    high: float
+    difference: float
+    """Mean over seeds minus base."""
+    difference_low: float
+    """95 % over questions (paired): what other questions would say of these models."""
+    difference_high: float
+    verdict: str
+    """One sentence."""
+
+
 class RunRecord(Record):
     """A whole run: what was trained, examined and found."""
 
     kind: Literal["run"] = "run"
     name: str
     config_hash: str
-    training: TrainingRecord
+    trainings: tuple[TrainingRecord, ...] = Field(min_length=1)
+    """One, or one per seed."""
     evaluations: tuple[EvaluationRecord, ...]
+    """Those of the base, then those of every training, in one order."""
     comparisons: tuple[ComparisonRecord, ...]
+    """With the base: those of every training, in that order."""
+    spreads: tuple[SeedSpread, ...] = ()
+    """Over several seeds, one per examination."""
     duration_s: float
     """Seconds of this invocation; steps that were still valid are not run again."""
     peak_memory_bytes: int
     provenance: Provenance
+
+    def side_by_side(self) -> list[tuple[EvaluationRecord, ...]]:
+        """Group the evaluations by examination: base, then every tuned model."""
+        exams = len(self.evaluations) // (1 + len(self.trainings))
+        return [self.evaluations[exam::exams] for exam in range(exams)]
 
 
 class RescoreRecord(Record):

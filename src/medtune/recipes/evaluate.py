@@ -13,7 +13,6 @@ from medtune.analysis.examine import examined
 from medtune.answers.parse import STRICT
 from medtune.core.errors import DataError, InputError
 from medtune.core.experiment import ColumnMapping, EvaluationConfig
-from medtune.core.folder import locked
 from medtune.core.progress import Progress
 from medtune.core.prompt import Form, PromptStyle
 from medtune.core.records import EvaluationRecord, Method, Variant
@@ -22,6 +21,7 @@ from medtune.data.separate import Part, separate
 from medtune.data.table import QuestionTable
 from medtune.models.card import manner
 from medtune.models.door import open_model
+from medtune.steps.crew import held, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,10 @@ def evaluate(options: EvaluateOptions, folder: Path, progress: Progress) -> Eval
     )
     if options.variant != "plain":
         exam = exam.on_variant(options.variant)
-    with locked(folder):
-        record, _ = examined(model, exam, asked.label, STRICT, folder, progress)
+    with held(folder):
+        record, _ = together(
+            model, lambda shared: examined(shared, exam, asked.label, STRICT, folder, progress)
+        )
     return record
 
 

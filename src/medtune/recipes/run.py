@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medtune.analysis.analyze import Evaluation
@@ -17,63 +17,68 @@ from medtune.analysis.compared import Examined, compare_in
 from medtune.analysis.exam import Exam
 from medtune.analysis.examine import examined
 from medtune.analysis.report import write_report
+from medtune.analysis.spread import over_seeds
 from medtune.answers.parse import STRICT
 from medtune.core.config import config_hash, to_toml
-from medtune.core.errors import DataError, InputError
+from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment
-from medtune.core.folder import locked, write_record, write_text
+from medtune.core.folder import write_record, write_text
+from medtune.core.model import AnswerModel
 from medtune.core.progress import Progress
 from medtune.core.prompt import form_taught
 from medtune.core.provenance import peak_memory, provenance
-from medtune.core.records import (
-    ComparisonRecord,
-    Method,
-    RunRecord,
-    TrainingRecord,
-)
+from medtune.core.records import Method, RunRecord, TrainingRecord
 from medtune.data.snapshot import Snapshot, SnapshotSplit, prepare_snapshot
 from medtune.data.sources import parse_ref
 from medtune.models.local import LocalModel
 from medtune.steps.adapt import adapt, base_model, trainable_source, tuned_model
+from medtune.steps.crew import first, held, together
 from medtune.training.processes import processes
 
-Evaluations = list[Evaluation]
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A model that was trained, and how it was examined."""
+
+    place: str
+    """Its folder in the run's."""
+    training: TrainingRecord
+    examined: list[Examined]
 
 
 def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
     """Run an experiment in its folder.
 
+    Launched in several processes, all of them train and answer; the first reads and writes.
+
     Raises:
         MedtuneError: The data, the model or the folder cannot be used, or training failed.
     """
     start = time.perf_counter()
-    if (count := processes().num_processes) > 1:
-        raise InputError(
-            f"`medtune run` was launched in {count} processes",
-            expected="one: it examines in one",
-            fix="launch `medtune train --out FOLDER`, then `medtune run --out FOLDER` in one "
-            "process, which finds the adapter done",
-        )
+    here = processes()
     source = trainable_source(experiment, progress)
-    with locked(folder):
-        snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
+    with held(folder):
+        with here.main_process_first():
+            snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
         exams = list(_exams(experiment, snapshot, snapshot.evaluated))
         calibration = (snapshot.calibration,) if snapshot.calibration else ()
-        held = list(_exams(experiment, snapshot, calibration))
-        write_text(folder / "experiment.toml", to_toml(experiment))
+        apart = list(_exams(experiment, snapshot, calibration))
+        first(lambda: write_text(folder / "experiment.toml", to_toml(experiment)))
 
-        before = _examine(base_model(experiment, source), exams, held, "base", folder, progress)
-        training = adapt(experiment, source, snapshot, folder, progress)
-        tuned = tuned_model(experiment, source, folder)
-        after = _examine(tuned, exams, held, "tuned", folder, progress)
-
-        comparisons = _compare(exams, before, after, folder, progress)
-        evaluations = [side.evaluation for side in (*before, *after)]
-        record = _record(experiment, training, evaluations, comparisons, start)
-        pages = [f"compare/{_name(exam)}/report.html" for exam in exams]
-        write_report(folder / "report.html", record, evaluations, snapshot.manifest, pages)
-        write_record(folder / "record.json", record)
-    return record
+        base = base_model(experiment, source)
+        before = _examine(base, exams, apart, "base", folder / "eval" / "base", progress)
+        del base
+        learned: list[Learned] = []
+        for place, one in experiment.trainings():
+            training = adapt(one, source, snapshot, folder / place, progress)
+            label = f"tuned, seed {one.seed}" if place else "tuned"
+            tuned = tuned_model(one, source, folder / place)
+            stem = folder / place / "eval" / "tuned"
+            after = _examine(tuned, exams, apart, label, stem, progress)
+            learned.append(Learned(place, training, after))
+        return first(
+            lambda: _conclude(experiment, snapshot, exams, before, learned, folder, start, progress)
+        )
 
 
 def _exams(
@@ -102,61 +107,79 @@ def _exams(
 
 def _examine(
     model: LocalModel,
-    exams: list[Exam],
-    held: list[Exam],
+    exams: Sequence[Exam],
+    apart: Sequence[Exam],
     label: str,
-    folder: Path,
+    stem: Path,
     progress: Progress,
 ) -> list[Examined]:
-    """Examine a model on what is reported, and on what its probabilities are calibrated with."""
-    calibrations: dict[Method, Evaluation] = {}
-    for exam in held:
-        if exam.method != "generate":
-            unreported = replace(exam, options_only=0)
-            place = folder / "eval" / f"{label}-calibration-{exam.method}"
-            calibrations[exam.method] = examined(model, unreported, label, STRICT, place, progress)
-    results = []
-    for exam in exams:
-        place = folder / "eval" / f"{label}-{_name(exam)}"
-        found = examined(model, exam, label, STRICT, place, progress)
-        results.append(Examined(place, found, calibrations.get(exam.method)))
-    return results
+    """Examine a model on what is reported, and on what its probabilities are calibrated with.
+
+    Every examination has a folder of its own, `stem` and its name.
+    """
+
+    def sit(exam: Exam, name: str, shared: AnswerModel) -> Examined:
+        place = stem.with_name(f"{stem.name}-{name}")
+        return Examined(place, examined(shared, exam, label, STRICT, place, progress))
+
+    def work(shared: AnswerModel) -> list[Examined]:
+        calibrations: dict[Method, Evaluation] = {}
+        for exam in apart:
+            if exam.method != "generate":
+                unreported = replace(exam, options_only=0)
+                found = sit(unreported, f"calibration-{exam.method}", shared)
+                calibrations[exam.method] = found.evaluation
+        sides = [sit(exam, _name(exam), shared) for exam in exams]
+        return [
+            replace(side, calibration=calibrations.get(exam.method))
+            for exam, side in zip(exams, sides, strict=True)
+        ]
+
+    return together(model, work)
 
 
 def _name(exam: Exam) -> str:
     return f"{parse_ref(exam.data.source).slug}-{exam.method}"
 
 
-def _compare(
-    exams: list[Exam],
-    before: list[Examined],
-    after: list[Examined],
-    folder: Path,
-    progress: Progress,
-) -> list[ComparisonRecord]:
-    """Compare base and tuned, exam by exam, each on a page of its own."""
-    records = []
-    with progress.task("comparisons", len(exams)) as bar:
-        for exam, a, b in zip(exams, before, after, strict=True):
-            records.append(compare_in(folder / "compare" / _name(exam), a, b))
-            bar.advance()
-    return records
-
-
-def _record(
+def _conclude(
     experiment: Experiment,
-    training: TrainingRecord,
-    evaluations: Evaluations,
-    comparisons: list[ComparisonRecord],
+    snapshot: Snapshot,
+    exams: Sequence[Exam],
+    before: Sequence[Examined],
+    learned: Sequence[Learned],
+    folder: Path,
     start: float,
+    progress: Progress,
 ) -> RunRecord:
-    return RunRecord(
+    """Compare every tuned model with the base, and write report and record."""
+    places, comparisons = [], []
+    with progress.task("comparisons", len(exams) * len(learned)) as bar:
+        for one in learned:
+            for exam, a, b in zip(exams, before, one.examined, strict=True):
+                place = Path(one.place) / "compare" / _name(exam)
+                places.append(place)
+                comparisons.append(compare_in(folder / place, a, b))
+                bar.advance()
+    sides = [before, *(one.examined for one in learned)]
+    spreads = []
+    if len(learned) > 1:
+        for base, *tuned in zip(*sides, strict=True):
+            spreads.append(over_seeds(base.evaluation, [side.evaluation for side in tuned]))
+    evaluations = [side.evaluation for some in sides for side in some]
+    trainings = tuple(one.training for one in learned)
+    record = RunRecord(
         name=experiment.name,
         config_hash=config_hash(experiment),
-        training=training,
-        evaluations=tuple(record for record, _ in evaluations),
+        trainings=trainings,
+        evaluations=tuple(evaluation for evaluation, _ in evaluations),
         comparisons=tuple(comparisons),
+        spreads=tuple(spreads),
         duration_s=time.perf_counter() - start,
-        peak_memory_bytes=max(training.peak_memory_bytes, peak_memory()),
-        provenance=provenance(training.provenance.gpu),
+        peak_memory_bytes=max(*(one.peak_memory_bytes for one in trainings), peak_memory()),
+        provenance=provenance(trainings[0].provenance.gpu),
     )
+    pages = [f"{place.as_posix()}/report.html" for place in places]
+    write_report(folder / "report.html", record, evaluations, snapshot.manifest, pages)
+    write_record(folder / "record.json", record)
+    return record

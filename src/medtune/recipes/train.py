@@ -5,21 +5,21 @@ Data, base model, trained weights: what `medtune run` does between its two exami
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 
 from medtune.core.config import to_toml
 from medtune.core.experiment import Experiment
-from medtune.core.folder import locked, write_text
+from medtune.core.folder import write_text
 from medtune.core.progress import Progress
 from medtune.core.records import TrainingRecord
 from medtune.data.snapshot import prepare_snapshot
 from medtune.steps.adapt import adapt, trainable_source
+from medtune.steps.crew import first, held
 from medtune.training.processes import processes
 
 
-def train(experiment: Experiment, folder: Path, progress: Progress) -> TrainingRecord:
-    """Write `data/` and `adapter/` (or `model/`) of a run folder.
+def train(experiment: Experiment, folder: Path, progress: Progress) -> list[TrainingRecord]:
+    """Write `data/` and `adapter/` (or `model/`) of a run folder, or one per seed in `seeds/`.
 
     Under `accelerate launch` or `torchrun` every process comes here: the first prepares and writes,
     and all share the steps.
@@ -29,9 +29,11 @@ def train(experiment: Experiment, folder: Path, progress: Progress) -> TrainingR
     """
     here = processes()
     source = trainable_source(experiment, progress)
-    with locked(folder) if here.is_main_process else nullcontext():
+    with held(folder):
         with here.main_process_first():
             snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
-        if here.is_main_process:
-            write_text(folder / "experiment.toml", to_toml(experiment))
-        return adapt(experiment, source, snapshot, folder, progress)
+        first(lambda: write_text(folder / "experiment.toml", to_toml(experiment)))
+        return [
+            adapt(one, source, snapshot, folder / place, progress)
+            for place, one in experiment.trainings()
+        ]

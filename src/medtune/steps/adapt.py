@@ -18,6 +18,7 @@ from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource, resolve
 from medtune.models.trainee import Trainee
 from medtune.models.whole import Whole
+from medtune.steps.crew import together
 from medtune.training.finetune import Watch, fine_tune, trained_already, training_inputs
 from medtune.training.tracking import check_trackers
 
@@ -89,5 +90,8 @@ def _watch(experiment: Experiment, trainee: Trainee, held: SnapshotSplit) -> Wat
     exam = Exam.watching(experiment, held.questions, held.description)
     return Watch(
         held.description,
-        lambda: examine(trainee.model(), exam, "validation", STRICT, Silent())[0].accuracy,
+        lambda: together(
+            trainee.model(),
+            lambda model: examine(model, exam, "validation", STRICT, Silent())[0].accuracy,
+        ),
     )

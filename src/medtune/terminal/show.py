@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -40,9 +40,12 @@ def show(record: Record) -> None:
 
 
 def _show_run(console: Console, record: RunRecord) -> None:
-    console.print(_evaluations(record.evaluations))
+    console.print(_evaluations([e for group in record.side_by_side() for e in group]))
     primary = record.evaluations[0].method
-    for comparison in record.comparisons:
+    for spread in record.spreads:
+        if spread.method == primary:
+            console.print(f"{spread.split} · {spread.method}: {spread.verdict}")
+    for comparison in record.comparisons if not record.spreads else ():
         if comparison.method == primary:
             _verdict(console, comparison)
     console.print(
@@ -93,14 +96,12 @@ _LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
 }
 
 
-def _evaluations(records: tuple[EvaluationRecord, ...] | list[EvaluationRecord]) -> Table:
+def _evaluations(records: Sequence[EvaluationRecord]) -> Table:
     table = plain_table(
         ("questions", "method", "model"),
         ("correct %", "95 %", "n", "unparsed", "chance", "majority", "options only"),
     )
-    ordered = sorted(range(len(records)), key=lambda i: (i % max(1, len(records) // 2), i))
-    for index in ordered if len(records) > 1 else [0]:
-        r = records[index]
+    for r in records:
         table.add_row(
             r.data.source,
             r.method,

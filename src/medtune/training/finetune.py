@@ -151,7 +151,7 @@ def fine_tune(
     job = Job(
         head=trainable.head,
         packs=trainable.packs,
-        parameters=trainable.parameters,
+        parameters=lambda: trainable.parameters,
         questions=questions,
         encode=encode,
         decode=trainable.decode,
@@ -209,6 +209,7 @@ def _write(
         base=trainable.base,
         data=data,
         prompt_hash=prompt_hash,
+        seed=experiment.seed,
         method=settings.method,
         target=settings.target,
         objective=settings.objective,

@@ -22,8 +22,8 @@ class Job:
     """(tokens, wanted, lengths, prefix) -> logits `[wanted, vocabulary]`; see `Batch`."""
     packs: bool
     """Whether `head` computes a batch end to end; else it pads."""
-    parameters: Mapping[str, Parameter]
-    """The trainable ones, by name."""
+    parameters: Callable[[], Mapping[str, Parameter]]
+    """The trainable ones, by name; they are others once the head is shared out."""
     questions: Sequence[Question]
     encode: Callable[[Question], Example]
     decode: Callable[[Sequence[int]], str]

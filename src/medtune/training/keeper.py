@@ -11,6 +11,7 @@ from torch import Tensor
 from medtune.core.experiment import TrainingConfig
 from medtune.core.records import Proportion, ValidationPoint
 from medtune.training.optimizer import MasterAdamW
+from medtune.training.shards import all_shared_like, all_whole
 
 
 class Keeper:
@@ -81,19 +82,18 @@ class Keeper:
         return self._best or self.current
 
     def state(self) -> dict[str, Any]:
-        """Return everything that a checkpoint must hold."""
+        """Return everything that a checkpoint must hold; all processes must ask."""
         return {
             "steps": self._steps,
-            "average": self._average,
-            "best": self._best,
+            "average": all_whole(self._average),
+            "best": all_whole(self._best),
             "points": [point.model_dump(mode="json") for point in self.points],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to a saved state, bit for bit."""
         masters = self._optimizer.masters
-        for name in ("average", "best"):
-            held = {n: t.to(masters[n].device) for n, t in state[name].items()}
-            setattr(self, f"_{name}", held)
+        self._average = all_shared_like(state["average"], masters)
+        self._best = all_shared_like(state["best"], masters)
         self._steps = state["steps"]
         self.points = [ValidationPoint.model_validate(point) for point in state["points"]]

@@ -23,6 +23,7 @@ from medtune.training.keeper import Keeper
 from medtune.training.optimizer import MasterAdamW
 from medtune.training.processes import on_cpu
 from medtune.training.schedule import rate_factor
+from medtune.training.shards import all_whole, gathered, share_out
 from medtune.training.step import Step
 from medtune.training.tracking import Log, accelerator_with, tracked
 
@@ -42,7 +43,7 @@ def train(job: Job, progress: Progress) -> Trained:
     """
     settings = job.settings
     accelerator = accelerator_with(job.track, job.folder.parent / "tracking", on_cpu())
-    head = accelerator.prepare(job.head)
+    head = share_out(job.head, accelerator)
     head.train()
 
     questions = that_fit(job.questions, job.encode, settings, progress)
@@ -54,7 +55,7 @@ def train(job: Job, progress: Progress) -> Trained:
         f"{report.ends_supervised}/{report.examples} endings; sample:\n{report.sample}"
     )
 
-    optimizer = MasterAdamW(job.parameters, settings.learning_rate, settings.weight_decay)
+    optimizer = MasterAdamW(job.parameters(), settings.learning_rate, settings.weight_decay)
     per_epoch = -(-len(questions) // settings.batch_size)
     total = per_epoch * settings.epochs
     keeper = Keeper(optimizer, settings)
@@ -101,7 +102,7 @@ def train(job: Job, progress: Progress) -> Trained:
                     break
     accelerator.wait_for_everyone()
     return Trained(
-        weights={name: kept.detach().cpu() for name, kept in keeper.kept.items()},
+        weights=all_whole(keeper.kept),
         kept_step=keeper.kept_step,
         validations=tuple(keeper.points),
         audit=report,
@@ -131,7 +132,7 @@ def _validate(
 ) -> None:
     """Examine what would be kept now."""
     head.eval()
-    with optimizer.showing(keeper.current):
+    with optimizer.showing(keeper.current), gathered(head):
         accuracy = validate()
     head.train()
     keeper.validated(step, accuracy)
@@ -161,15 +162,14 @@ def _resume(
 def _save(
     job: Job, accelerator: Accelerator, optimizer: MasterAdamW, keeper: Keeper, tally: Tally
 ) -> None:
-    if not accelerator.is_main_process:
-        return
     state: dict[str, Any] = {
         "optimizer": optimizer.state(),
         "keeper": keeper.state(),
         "tally": {name: getattr(tally, name) for name in tally.__slots__},
         "rng": torch.get_rng_state(),
     }
-    checkpoint.save(job.folder, tally.step, job.inputs, state)
+    if accelerator.is_main_process:
+        checkpoint.save(job.folder, tally.step, job.inputs, state)
 
 
 def _anywhere(accelerator: Accelerator, asked: bool) -> bool:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from medtune.training.shards import all_whole, shared_like, whole
+
 
 class MasterAdamW:
     """AdamW whose weights are fp32, whatever precision the model computes in.
@@ -50,7 +52,7 @@ class MasterAdamW:
             master = self.masters[name]
             if master is not parameter and parameter.grad is not None:
                 master.grad = parameter.grad.float()
-        norm = torch.nn.utils.clip_grad_norm_(list(self.masters.values()), clip)
+        norm = whole(torch.nn.utils.clip_grad_norm_(list(self.masters.values()), clip))
         for group in self._adam.param_groups:
             group["lr"] = self.rate * factor
         self._adam.step()
@@ -78,14 +80,21 @@ class MasterAdamW:
                 parameter.copy_(weights[name])
 
     def state(self) -> dict[str, Any]:
-        """Return everything that a checkpoint must hold."""
-        masters = {name: master.detach().cpu() for name, master in self.masters.items()}
-        return {"masters": masters, "adam": self._adam.state_dict()}
+        """Return everything that a checkpoint must hold; all processes must ask."""
+        adam = self._adam.state_dict()
+        moments = {at: all_whole(some) for at, some in adam["state"].items()}
+        return {"masters": all_whole(self.masters), "adam": {**adam, "state": moments}}
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to a saved state, bit for bit."""
         for name, master in self.masters.items():
-            master.copy_(state["masters"][name])
+            master.copy_(shared_like(state["masters"][name], master))
         self._put(self.masters)
-        self._adam.load_state_dict(state["adam"])
+        moments = {
+            at: {name: shared_like(m, master) if m.dim() else m for name, m in some.items()}
+            for (at, some), master in zip(
+                state["adam"]["state"].items(), self.masters.values(), strict=True
+            )
+        }
+        self._adam.load_state_dict({**state["adam"], "state": moments})

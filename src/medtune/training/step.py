@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from medtune.core.progress import Progress
 from medtune.training.collate import collate, supervised, under
 from medtune.training.job import Job, Tally
 from medtune.training.losses import token_losses
+from medtune.training.shards import sharded
 
 
 class Step:
@@ -68,16 +70,10 @@ class Step:
         job, count = self._job, self._accelerator.num_processes
         seen = [under(job.settings.objective, example) for example in members]
         total = sum(len(supervised(example)) * example.weight for example in seen)
-        # Every process goes back at least once, or the others would wait for its gradients.
-        idle = [replace(seen[0], weight=0.0)]
-        share = seen[self._accelerator.process_index :: count] or idle
-        lengths = [len(example.tokens) for example in share]
-        # Packed, a pass has no padding to save: the fewer, the better.
-        pass_cost = self._budget if job.packs else PASS_COST
-        passes = within_budget(lengths, self._budget, len(share), pass_cost)
+        passes = self._planned(seen)
         loss, positions = 0.0, 0
         for number, picked in enumerate(passes, 1):
-            batch = collate([share[i] for i in picked], self._accelerator.device)
+            batch = collate(picked, self._accelerator.device)
             with self._gradients_stay() if number < len(passes) else nullcontext():
                 logits = self._head(batch.tokens, batch.wanted, batch.lengths, batch.prefix)
                 part = (token_losses(logits, batch) * batch.weights).sum() / total
@@ -90,6 +86,26 @@ class Step:
         found = torch.tensor([loss, positions], dtype=torch.float64, device=part.device)
         loss, positions = self._accelerator.reduce(found, "sum").tolist()
         return loss, int(positions)
+
+    def _planned(self, seen: Sequence[Example]) -> list[list[Example]]:
+        """Cut this process's share of a step into passes.
+
+        Every process goes back at least once, or the others would wait for its gradients; and as
+        often as any, where every pass needs a share of the weights from all.
+        """
+        count, rank = self._accelerator.num_processes, self._accelerator.process_index
+        plans = [self._cut(seen[other::count]) for other in range(count)]
+        passes = plans[rank]
+        least = max(map(len, plans)) if sharded(self._head) else 1
+        idle = replace(seen[0], weight=0.0)
+        return passes + [[idle]] * (least - len(passes))
+
+    def _cut(self, share: Sequence[Example]) -> list[list[Example]]:
+        lengths = [len(example.tokens) for example in share]
+        # Packed, a pass has no padding to save: the fewer, the better.
+        pass_cost = self._budget if self._job.packs else PASS_COST
+        cut = within_budget(lengths, self._budget, len(share), pass_cost)
+        return [[share[i] for i in picked] for picked in cut]
 
     def _gradients_stay(self) -> AbstractContextManager[None]:
         """Add a pass's gradients up here; the last pass of a step sends them to the others."""
@@ -107,7 +123,7 @@ class Step:
             ) from error
         self._budget //= 2
         self._progress.say(f"{found}: going on with {self._budget}")
-        for parameter in self._job.parameters.values():
+        for parameter in self._job.parameters().values():
             parameter.grad = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -119,8 +119,8 @@ FIGURES: list[Callable[[], str]] = [
     lambda: accuracy_figure([LOST]),
     lambda: letters_figure([BASE, TUNED]),
     lambda: letters_figure([LOST, LOST]),
-    lambda: loss_figure(LOSSES),
-    lambda: loss_figure(LOSSES[:1]),
+    lambda: loss_figure([LOSSES]),
+    lambda: loss_figure([LOSSES[:1]]),
     lambda: bars_figure({"A": [10, 20]}, BOTH, lying=True),
     lambda: baselines_figure([BASE]),
     lambda: baselines_figure([LOST, TUNED]),
@@ -172,13 +172,13 @@ def test_letters_that_anyone_gave_or_that_were_right_are_shown() -> None:
 
 
 def test_other_losses_draw_other_curves() -> None:
-    assert loss_figure(LOSSES) != loss_figure(LOSSES[:-1])
+    assert loss_figure([LOSSES]) != loss_figure([LOSSES[:-1]])
 
 
 def test_no_figure_is_kept_open() -> None:
     from matplotlib import pyplot
 
-    loss_figure(LOSSES)
+    loss_figure([LOSSES])
     assert pyplot.get_fignums() == []
 
 

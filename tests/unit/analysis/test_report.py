@@ -12,7 +12,7 @@ from medtune.analysis.compare import compare
 from medtune.analysis.exam import Exam
 from medtune.analysis.examine import Sitting, summarize
 from medtune.analysis.page import interval, percent
-from medtune.analysis.report import SHOWN_ERRORS, error_tables, notes, paired, write_report
+from medtune.analysis.report import SHOWN_ERRORS, error_tables, notes, write_report
 from medtune.answers.parse import STRICT
 from medtune.core.manifest import SnapshotManifest
 from medtune.core.prompt import PromptStyle
@@ -89,6 +89,7 @@ def run_record(before: Sequence[Evaluation], after: Sequence[Evaluation]) -> Run
         base=base.model,
         data=SplitDescription(source="starter:train", n=320, excluded={}, hash="d" * 64),
         prompt_hash="p" * 64,
+        seed=17,
         target="text",
         audit=MaskAudit(
             examples=320,
@@ -119,7 +120,7 @@ def run_record(before: Sequence[Evaluation], after: Sequence[Evaluation]) -> Run
     return RunRecord(
         name="quickstart",
         config_hash="c" * 64,
-        training=training,
+        trainings=(training,),
         evaluations=tuple(record for record, _ in [*before, *after]),
         comparisons=tuple(compare(a, b) for a, b in zip(before, after, strict=True)),
         duration_s=60.0,
@@ -241,7 +242,7 @@ def test_errors_are_those_of_the_primary_method() -> None:
     evaluations = [cloze[0], letter[0], cloze[1], letter[1]]
     (table,) = error_tables(record, evaluations)
     assert (table.method, table.total) == ("cloze", 5)
-    assert [(a.label, b.label, a.method) for a, b in paired(record)] == [
+    assert [(a.label, b.label, a.method) for a, b in record.side_by_side()] == [
         ("base", "tuned", "cloze"),
         ("base", "tuned", "letter"),
     ]

@@ -501,7 +501,8 @@ def changed(value: Any, annotation: Any) -> Any:
     if isinstance(value, dict):
         return value | {"file:another.csv": ColumnMapping(stem="q")}
     if isinstance(value, tuple):
-        return (*value, value[0] if value else "x")
+        blank = 1 if annotation == tuple[int, ...] else "x"
+        return (*value, value[0] if value else blank)
     return f"{value}x"
 
 
