@@ -540,6 +540,25 @@ def test_the_adapter_folder_is_pefts(tiny: LocalModel, tmp_path: Path) -> None:
     assert (settings["r"], settings["lora_alpha"]) == (16, 32)
 
 
+def test_a_tracker_that_cannot_start_is_an_error_of_the_experiment(
+    tiny: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelerate.tracking import TensorBoardTracker
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("no server at http://nowhere\nand a long story")
+
+    monkeypatch.setattr(TensorBoardTracker, "start", refuse)
+    config = experiment().model_copy(update={"track": ("tensorboard",)})
+    adapted = Adapted(tiny, config.training.lora, config.seed)
+    with pytest.raises(ConfigError, match=r"(?m)track: tensorboard cannot start: no server at \S+$"):
+        fine_tune(adapted, config, DATA.questions, DATA.description, tmp_path, Silent())
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "tracking").touch()
+    with pytest.raises(FolderError, match="tracking"):
+        fine_tune(adapted, config, DATA.questions, DATA.description, tmp_path / "a", Silent())
+
+
 def test_a_tracker_is_told_losses_and_validations(tiny: LocalModel, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

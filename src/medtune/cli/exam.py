@@ -65,7 +65,10 @@ def evaluate(
     ] = False,
     columns: Columns = None,
     dtype: Dtype = "auto",
-    batch: Annotated[int, typer.Option(min=1, help="Most questions in a forward pass.")] = 64,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most questions in a forward pass; by default 64, 512 on a GPU."),
+    ] = None,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:

@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import torch
 
 from medtune.core.errors import ModelError
 from medtune.core.provenance import cpu_flags
+
+
+@dataclass(frozen=True, slots=True)
+class PassSizes:
+    """How much one forward pass takes at most."""
+
+    rows: int
+    scoring: int
+    """Positions; on two cores larger passes were slower (docs/log.md)."""
+    generation: int
+    """Positions, prompts and answers together."""
+
+
+ON_CPU = PassSizes(rows=64, scoring=1024, generation=8192)
+ON_GPU = PassSizes(rows=512, scoring=16384, generation=65536)
+"""Chosen to keep a card of 16 GiB busy with a model of 1.7B; not measured yet."""
+
+
+def pass_sizes(device: torch.device) -> PassSizes:
+    """Choose by what the device needs to be busy, and can hold."""
+    return ON_CPU if device.type == "cpu" else ON_GPU
 
 
 def best_device() -> torch.device:

@@ -26,7 +26,7 @@ def open_model(
     style: PromptStyle | None = None,
     dtype: str = "auto",
     attention: str = "auto",
-    batch: int = 64,
+    batch: int | None = None,
     progress: Progress | None = None,
 ) -> LocalModel | RemoteModel | FakeModel:
     """Open a model for an examination.
@@ -38,7 +38,7 @@ def open_model(
         style: The prompt about to be used, checked against the adapter's.
         dtype: float32, bfloat16, float16 or auto.
         attention: auto, sdpa or eager.
-        batch: Most sequences in one forward pass.
+        batch: Most sequences in one forward pass; None is by the device.
         progress: Where a long first conversion is announced.
 
     Raises:
@@ -62,7 +62,7 @@ def open_model(
     from medtune.models.local import LocalModel
 
     model = LocalModel.load(source, dtype, attention)
-    model.batch = batch
+    model.batch = batch or model.batch
     if adapter is None:
         return model
     prompt_hash = fingerprint(style, model.render) if style is not None else None

@@ -20,7 +20,7 @@ from medtune.core.model import (
 from medtune.core.records import ModelDescription
 from medtune.models.attention import use_short_attention
 from medtune.models.constraint import Choices, allowed_after
-from medtune.models.device import best_device, bound_kernel_cache, choose_dtype
+from medtune.models.device import best_device, bound_kernel_cache, choose_dtype, pass_sizes
 from medtune.models.encode import ChatEncoder
 from medtune.models.four_bits import NF4, four_bits, is_four_bits, keep_unpacked
 from medtune.models.head import check_head
@@ -28,10 +28,6 @@ from medtune.models.norm import use_rms_norms
 from medtune.models.rotary import use_rotary
 from medtune.models.scoring import Scorer
 from medtune.models.sources import ModelSource
-
-GENERATION_BUDGET = 8192
-"""Positions, prompts and answers together, of one batch of generation; also what a batch more
-costs: every batch takes as many steps as its longest answer, full or not."""
 
 
 class LocalModel:
@@ -49,12 +45,12 @@ class LocalModel:
         tokenizer: Any,
         source: ModelSource,
         adapter_hash: str | None = None,
-        batch: int = 64,
+        batch: int | None = None,
     ) -> None:
         self.network = network
         self.source = source
         self.encoder = ChatEncoder(tokenizer)
-        self.batch = batch
+        self.batch = batch or pass_sizes(self.device).rows
         self._adapter_hash = adapter_hash
         self._scorer = Scorer(network, self.encoder, source.name)
 
@@ -145,7 +141,9 @@ class LocalModel:
         answers: list[Generation] = [Generation("", 0, False)] * len(prompts)
         limits = [_limit(c, decoding) for c in choices]
         room = [len(p) + limit for p, limit in zip(prompts, limits, strict=True)]
-        for batch in within_budget(room, GENERATION_BUDGET, self.batch, GENERATION_BUDGET):
+        budget = pass_sizes(self.device).generation
+        # Every batch takes as many steps as its longest answer, full or not: the fewer, the better.
+        for batch in within_budget(room, budget, self.batch, budget):
             made = self._generate_batch(
                 [prompts[i] for i in batch], [choices[i] for i in batch], decoding
             )

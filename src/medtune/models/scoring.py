@@ -20,13 +20,12 @@ from torch import Tensor
 from medtune.core.batching import common_length, within_budget
 from medtune.core.errors import ModelError
 from medtune.core.model import ContinuationScore, Message, ScoreRequest
+from medtune.models.device import pass_sizes
 from medtune.models.encode import ChatEncoder
 from medtune.models.head import AnswerHead, attends_to_all, rounding
 from medtune.models.prefix import Prefix, Prefixes
 from medtune.models.trie import Scored, Trie
 
-TOKEN_BUDGET = 1024
-"""Positions in one forward pass of scoring; larger ones were slower on two cores (docs/log.md)."""
 HEAD_ROWS = 512
 """Rows of logits at once: 512 x 49,152 in fp32 are 100 MB."""
 LEAST_SHARING = 4
@@ -47,6 +46,7 @@ class Scorer:
         self._head = AnswerHead(network)
         self._encoder = encoder
         self._name = name
+        self._budget = pass_sizes(next(network.parameters()).device).scoring
         self._prefixes = Prefixes(network) if self._may_share() else None
 
     @torch.inference_mode()
@@ -92,7 +92,7 @@ class Scorer:
                 Trie.grow([sequences[place][i] for place, i in part], len(prefix or ()))
                 for part in parts
             ]
-            for batched in within_budget([len(t) for t in tries], TOKEN_BUDGET, batch):
+            for batched in within_budget([len(t) for t in tries], self._budget, batch):
                 sums = self._sums([tries[at] for at in batched], prefix)
                 for at, values in zip(batched, sums, strict=True):
                     found.update(zip(parts[at], values, strict=True))

@@ -40,7 +40,7 @@ class EvaluateOptions:
     """None takes the adapter's own, or the default."""
     settings: EvaluationConfig = field(default_factory=EvaluationConfig)
     dtype: str = "auto"
-    batch: int = 64
+    batch: int | None = None
     label: str | None = None
     form: Form | None = None
     """How free answers are asked for; None takes what the adapter was trained on, else letters."""

@@ -48,7 +48,7 @@ class RobustnessOptions:
     settings: EvaluationConfig = field(default_factory=EvaluationConfig)
     """Its orders and its options-only baseline are the study's own affair; no shots."""
     dtype: str = "auto"
-    batch: int = 64
+    batch: int | None = None
     label: str | None = None
     form: Form | None = None
     """How free answers are asked for; None takes what the adapter was trained on, else letters."""

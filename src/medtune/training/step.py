@@ -20,6 +20,10 @@ from medtune.training.job import Job, Tally
 from medtune.training.losses import token_losses
 from medtune.training.shards import sharded
 
+ON_CPU = 2048
+ON_GPU = 16384
+"""Positions in a forward pass, unless an experiment says otherwise; on a GPU not measured yet."""
+
 
 class Step:
     """Adds up the gradients of optimizer steps, pass by pass."""
@@ -31,7 +35,8 @@ class Step:
         self._accelerator = accelerator
         self._head = head
         self._progress = progress
-        self._budget = job.settings.token_budget
+        default = ON_CPU if accelerator.device.type == "cpu" else ON_GPU
+        self._full = self._budget = job.settings.token_budget or default
 
     def take(self, members: list[Example], tally: Tally) -> float:
         """Add up the gradients of a step; return its mean loss, nats per token.
@@ -115,7 +120,7 @@ class Step:
     def _halve(self, error: RuntimeError) -> None:
         """Go on with passes of half the size, once."""
         found = f"out of memory with {self._budget} positions in a pass"
-        if self._budget < self._job.settings.token_budget:
+        if self._budget < self._full:
             raise ModelError(
                 found,
                 fix="lower training.token_budget, or set training.recompute = true; the last good "

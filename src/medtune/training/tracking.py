@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from accelerate.tracking import get_available_trackers
 
 from medtune.core.errors import ConfigError
 from medtune.core.experiment import TrackerName
+from medtune.core.folder import disk_errors
 
 Log = Callable[[Mapping[str, float], int], None]
 """Take values by name, and the step they belong to."""
@@ -29,7 +31,16 @@ def check_trackers(names: Sequence[TrackerName]) -> None:
 
 
 def accelerator_with(names: Sequence[TrackerName], folder: Path, cpu: bool) -> Accelerator:
-    """Make an accelerator that knows the trackers; those that write files do it in `folder`."""
+    """Make an accelerator that knows the trackers.
+
+    Those that write files do it in `folder`, unless their own variables say otherwise.
+    """
+    if names:
+        os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{folder.absolute()}/mlflow.db")
+        os.environ.setdefault("WANDB_DIR", str(folder))
+        os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
     return Accelerator(
         mixed_precision="no", cpu=cpu, log_with=list(names) or None, project_dir=str(folder)
     )
@@ -44,7 +55,12 @@ def tracked(accelerator: Accelerator, name: str, settings: Mapping[str, object])
         name: Of the run or project, as the tracker calls it.
         settings: Written down at the start, flattened to `lora.rank` and the like.
     """
-    accelerator.init_trackers(name, config=dict(_flat(settings)))
+    try:
+        accelerator.init_trackers(name, config=dict(_flat(settings)))
+    except Exception as error:  # every tracker has its own kinds
+        what = ", ".join(map(str, accelerator.log_with))
+        fault = f"track: {what} cannot start: {str(error).strip().splitlines()[0]}"
+        raise ConfigError("the experiment", [fault]) from error
     try:
         yield lambda values, step: accelerator.log(dict(values), step=step)
     finally:
