@@ -551,7 +551,7 @@ def test_a_tracker_that_cannot_start_is_an_error_of_the_experiment(
     monkeypatch.setattr(TensorBoardTracker, "start", refuse)
     config = experiment().model_copy(update={"track": ("tensorboard",)})
     adapted = Adapted(tiny, config.training.lora, config.seed)
-    with pytest.raises(ConfigError, match=r"(?m)track: tensorboard cannot start: no server at \S+$"):
+    with pytest.raises(ConfigError, match=r"(?m)tensorboard cannot start: no server at \S+$"):
         fine_tune(adapted, config, DATA.questions, DATA.description, tmp_path, Silent())
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "tracking").touch()
