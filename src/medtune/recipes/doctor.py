@@ -29,7 +29,7 @@ def doctor() -> DoctorRecord:
     if device.type == "cpu" and not fast_bfloat16(device):
         warnings.append(
             f"{cpu_name()} multiplies bfloat16 no faster than float32: training and scoring run "
-            "in float32, about half as fast as on a CPU with avx512_bf16 or amx_bf16"
+            "in float32; a CPU that is faster in bfloat16 takes half the memory and less time"
         )
     if device.type == "cpu":
         warnings.append(
