@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import ERROR, getLogger
 from typing import Any, Self
 
 import torch
@@ -75,6 +76,8 @@ class LocalModel:
         assert source.folder is not None, "a fake is not loaded from a folder"
         logging.disable_progress_bar()
         logging.set_verbosity_error()
+        # peft imports it wherever it is installed, and it tells what it would like beside it.
+        getLogger("bitsandbytes").setLevel(ERROR)
         device = best_device()
         try:
             tokenizer = AutoTokenizer.from_pretrained(source.folder)
