@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medtune.core.errors import ModelError
-from medtune.core.model import Decoding, GenerateRequest, ScoreRequest
+from medtune.core.model import Decoding, GenerateRequest, Generation, ScoreRequest
 from medtune.core.prompt import Form, PromptStyle, TextForm
 from medtune.core.records import Question
 from medtune.data.load import load_split
@@ -130,6 +130,26 @@ def test_sampling_is_repeatable_and_follows_its_seed(
     assert model.generate(asked, hot) == model.generate(asked, hot)
     other = Decoding(max_new_tokens=8, temperature=1.5, seed=2)
     assert model.generate(asked, hot) != model.generate(asked, other)
+
+
+def test_one_likeliest_token_is_the_greedy_choice_and_beams_find_likelier_answers(
+    model: LocalModel, starter: tuple[Question, ...]
+) -> None:
+    asked = [GenerateRequest(q.id, q.options, BARE.messages(q, "letter")) for q in starter[:4]]
+    greedy = model.generate(asked, Decoding(max_new_tokens=8))
+    hot = Decoding(max_new_tokens=8, temperature=1.5, top_k=1, seed=1)
+    assert model.generate(asked, hot) == greedy
+    beams = model.generate(asked, Decoding(max_new_tokens=8, beams=4))
+
+    def likelihoods(answers: list[Generation]) -> list[float]:
+        requests = [
+            ScoreRequest(r.id, r.options, r.messages, "", (answer.text,))
+            for r, answer in zip(asked, answers, strict=True)
+        ]
+        return [scores[0].logprob for scores in model.score(requests)]
+
+    # Search is a heuristic: an answer of it may be less likely, their sum is not.
+    assert sum(likelihoods(beams)) >= sum(likelihoods(greedy)) - 1e-3
 
 
 def test_an_architecture_that_changes_its_logits_after_the_head_is_refused(

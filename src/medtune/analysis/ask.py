@@ -13,7 +13,6 @@ from medtune.core.errors import ModelError
 from medtune.core.model import (
     AnswerModel,
     ContinuationScore,
-    Decoding,
     GenerateRequest,
     ScoreRequest,
 )
@@ -177,7 +176,7 @@ def _generated(
             places = range(len(question.options))
             choices = tuple(exam.style.answer(question, i, form) for i in places)
         requests.append(GenerateRequest(question.id, question.options, messages, choices))
-    answers = model.generate(requests, Decoding(max_new_tokens=exam.max_new_tokens))
+    answers = model.generate(requests, exam.decoding)
     predictions = []
     for question, answer in zip(questions, answers, strict=True):
         reading = parser.read(answer.text, question.options)
@@ -190,6 +189,7 @@ def _generated(
                 chosen=reading.chosen,
                 outcome=outcome,
                 text=answer.text,
+                written=answer.tokens,
                 stopped=answer.stopped,
                 reason=reading.reason,
             )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
 from medtune.analysis.variants import varied
 from medtune.core.errors import InputError
 from medtune.core.experiment import EvaluationConfig, Experiment
-from medtune.core.model import AnswerModel
+from medtune.core.model import AnswerModel, Decoding
 from medtune.core.prompt import Form, PromptStyle, fingerprint, form_taught
 from medtune.core.records import (
     Method,
@@ -102,7 +102,8 @@ class Exam:
     """Form in which free answers are asked for."""
     constrained: bool = False
     """Free answers may only be an option."""
-    max_new_tokens: int = 50
+    decoding: Decoding = field(default_factory=Decoding)
+    """How free answers are written."""
 
     @classmethod
     def planned(
@@ -138,7 +139,7 @@ class Exam:
             options_only=0 if free else settings.options_only,
             target=target,
             constrained=settings.constrained and free,
-            max_new_tokens=settings.max_new_tokens,
+            decoding=Decoding(settings.max_new_tokens),
         )
 
     @classmethod
@@ -174,7 +175,7 @@ class Exam:
             model: To be examined.
             parser: Version of what reads free answers.
         """
-        free = [self.target, self.max_new_tokens, self.constrained, parser]
+        free = [self.target, asdict(self.decoding), self.constrained, parser]
         return content_hash(
             [
                 model.describe().model_dump(mode="json"),

@@ -1,4 +1,4 @@
-"""`medtune study test-size | robustness`: what an accuracy depends on."""
+"""`medtune study test-size | robustness | decoding`: what an accuracy depends on."""
 
 from __future__ import annotations
 
@@ -21,9 +21,18 @@ from medtune.cli.options import (
     slug,
 )
 from medtune.core.errors import InputError
+from medtune.core.grid import GridState, Hands
 from medtune.core.records import Method
 from medtune.core.study import DRAWS, SIZES, SamplePlan
 from medtune.terminal import Terminal
+
+Workers = Annotated[
+    int, typer.Option(min=1, help="Processes on this machine, each with its share of the cores.")
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(metavar="I/N", help="Do the I-th of N parts, as one task of an array job."),
+]
 
 
 def by_size(
@@ -83,3 +92,37 @@ def robustness(
     folder = out or Path("runs") / "robustness" / slug(model, str(adapter or ""), data, method)
     print_record(recipe.robustness(options, folder, Terminal()), json)
     Terminal().say(f"report: {folder / recipe.PAGE}")
+
+
+def decoding(
+    model: Annotated[str, typer.Argument(help=MODEL)],
+    data: Annotated[str, typer.Argument(help=DATA)],
+    adapter: Adapter = None,
+    limit: Limit = None,
+    columns: Columns = None,
+    repeats: Annotated[
+        int, typer.Option(min=2, help="Examinations of every setting that samples.")
+    ] = 5,
+    dtype: Dtype = "auto",
+    workers: Workers = 1,
+    shard: Shard = None,
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Let it answer in two dozen ways: what does each cost, and what does it give?"""
+    from medtune.recipes import decoding as recipe
+
+    options = recipe.DecodingOptions(
+        model=model,
+        data=data,
+        adapter=adapter,
+        limit=limit,
+        columns=mapping(columns or []),
+        repeats=repeats,
+        dtype=dtype,
+    )
+    folder = out or Path("runs") / "decoding" / slug(model, str(adapter or ""), data)
+    record = recipe.decoding(options, folder, Hands.of(workers, shard), Terminal())
+    print_record(record, json)
+    if not isinstance(record, GridState):
+        Terminal().say(f"report: {folder / recipe.PAGE}")

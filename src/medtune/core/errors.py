@@ -15,7 +15,8 @@ MedtuneError                    exit 2 unless said otherwise
 │   │   ├── TemplateError       no chat template, or one that cannot be used
 │   │   └── AdapterError        trained on another base or another prompt, or unreadable
 │   └── PredictionsError        saved predictions that cannot be read or compared
-├── FolderError                 a folder that is busy, read-only or on a full disk
+├── FolderError                 a folder that is read-only, on a full disk, or
+│   └── FolderBusyError         held by another run
 ├── CheckFailed                 exit 1: a check that medtune makes said no
 └── Interrupted                 exit 130: stopped by the user; what was done is kept
 ```
@@ -127,6 +128,10 @@ class PredictionsError(InputError):
 
 class FolderError(MedtuneError):
     """A folder that is busy, read-only or on a full disk."""
+
+
+class FolderBusyError(FolderError):
+    """A folder that another run holds."""
 
 
 class CheckFailed(MedtuneError):

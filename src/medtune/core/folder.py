@@ -13,7 +13,7 @@ from typing import IO, Any, TypeVar
 
 from pydantic import ValidationError
 
-from medtune.core.errors import FolderError
+from medtune.core.errors import FolderBusyError, FolderError
 from medtune.core.records import Record
 
 R = TypeVar("R", bound=Record)
@@ -51,7 +51,8 @@ def locked(folder: Path) -> Iterator[Path]:
     """Make a run folder and hold it; the lock ends with the process, however it ends.
 
     Raises:
-        FolderError: Another process holds it, or it cannot be written.
+        FolderBusyError: Another process holds it.
+        FolderError: It cannot be written.
     """
     with disk_errors(folder):
         made = [place for place in (folder, *folder.parents) if not place.exists()]
@@ -63,7 +64,7 @@ def locked(folder: Path) -> Iterator[Path]:
         except BlockingIOError as error:
             handle.seek(0)
             holder = handle.read().strip() or "unknown"
-            raise FolderError(
+            raise FolderBusyError(
                 f"{folder} is in use by another run (process {holder})",
                 expected="one run per folder",
                 fix="wait for it to end, or choose another folder with --out",

@@ -68,6 +68,10 @@ class Decoding:
     temperature: float = 0.0
     """0 is greedy."""
     top_p: float = 1.0
+    top_k: int = 0
+    """Sample from so many likeliest tokens; 0 is all of them."""
+    beams: int = 1
+    """Answers followed side by side; 1 is none."""
     seed: int = 0
 
 

@@ -169,6 +169,8 @@ class Prediction(Record):
     """Letter method: probability that the model gives to the letters together."""
     text: str | None = None
     """Free text as generated."""
+    written: int | None = None
+    """Free text: tokens generated, the ending not counted."""
     stopped: bool | None = None
     """Free text: whether the model ended its turn by itself."""
     reason: str | None = None

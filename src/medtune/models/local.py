@@ -171,13 +171,13 @@ class LocalModel:
         for row, prompt in enumerate(prompts):
             ids[row, width - len(prompt) :] = torch.tensor(prompt)
             mask[row, width - len(prompt) :] = 1
-        sampling: dict[str, Any] = {"do_sample": False}
+        sampling: dict[str, Any] = {"do_sample": False, "num_beams": decoding.beams}
         if decoding.temperature > 0:
             sampling = {
                 "do_sample": True,
                 "temperature": decoding.temperature,
                 "top_p": decoding.top_p,
-                "top_k": 0,  # transformers' own default is 50
+                "top_k": decoding.top_k,  # transformers' own default is 50
             }
         limits = [_limit(c, decoding) for c in choices]
         if any(choices):

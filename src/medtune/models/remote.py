@@ -132,13 +132,18 @@ class RemoteModel:
         """Answer freely; what the seed does is the server's affair.
 
         Raises:
-            RemoteError: The server fails, or constrained answers are asked for.
+            RemoteError: The server fails, or constrained answers, beams or top-k are asked for.
         """
         if any(request.choices is not None for request in requests):
             raise RemoteError(
                 f"{self.name.name}: constrained answers from a server",
                 expected="free answers: servers have no common way to constrain them",
                 fix="leave --constrained out, or use --method letter",
+            )
+        if decoding.beams > 1 or decoding.top_k:
+            raise RemoteError(
+                f"{self.name.name}: beams or top-k from a server",
+                expected="temperature and top-p: the OpenAI API knows no others",
             )
         how = {
             "max_tokens": decoding.max_new_tokens,

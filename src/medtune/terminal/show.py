@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from medtune.core.decoding import DecodingRecord
 from medtune.core.findings import AnalysisRecord
+from medtune.core.grid import GridState
 from medtune.core.manifest import MappingProposal, SnapshotManifest, VerificationRecord
 from medtune.core.records import (
     ComparisonRecord,
@@ -28,7 +30,7 @@ from medtune.terminal.analysis import show_analysis
 from medtune.terminal.console import open_console, percent, plain_table
 from medtune.terminal.data import show_manifest, show_proposal, show_verification
 from medtune.terminal.review import show_review, show_sample
-from medtune.terminal.study import show_robustness, show_test_size
+from medtune.terminal.study import show_decoding, show_grid, show_robustness, show_test_size
 
 GIB = 1 << 30
 
@@ -85,6 +87,8 @@ _LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
     EvaluationRecord: _show_evaluation,
     ComparisonRecord: _show_comparison,
     AnalysisRecord: show_analysis,
+    DecodingRecord: show_decoding,
+    GridState: show_grid,
     RobustnessRecord: show_robustness,
     SampleSizeRecord: show_test_size,
     ReviewSample: show_sample,

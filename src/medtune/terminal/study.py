@@ -5,6 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from medtune.core.decoding import DecodingRecord
+from medtune.core.grid import GridState
 from medtune.core.robustness import RobustnessRecord
 from medtune.core.study import (
     AccuracyBySize,
@@ -100,3 +102,35 @@ def show_robustness(console: Console, record: RobustnessRecord) -> None:
     for line in record.warnings:
         console.print(f"! {line}")
     console.print(record.verdict)
+
+
+def show_decoding(console: Console, record: DecodingRecord) -> None:
+    """Print every way to answer, the verdict last."""
+    numbers = ("questions/s", "correct %", "95 %", "answered %", "stops %", "tokens", "agree %")
+    table = plain_table(("answers",), numbers)
+    for point in record.points:
+        table.add_row(
+            ("* " if point.pareto else "  ") + point.setting.spoken,
+            f"{point.questions_per_s:.1f}",
+            f"{100 * point.accuracy:.1f}",
+            f"{100 * point.low:.1f}-{100 * point.high:.1f}",
+            f"{100 * point.answer_rate:.1f}",
+            "-" if point.stop_rate is None else f"{100 * point.stop_rate:.1f}",
+            "-" if point.written is None else f"{point.written:.1f}",
+            "-" if point.agreement is None else f"{100 * point.agreement:.1f}",
+        )
+    console.print(table)
+    console.print(
+        f"{record.label} on {record.data.source}, n = {record.n:,}; "
+        "* not beaten in both speed and accuracy"
+    )
+    console.print(record.verdict)
+
+
+def show_grid(console: Console, record: GridState) -> None:
+    """Print how far a study is."""
+    console.print(
+        f"{record.study}: {record.done} of {record.cells} cells are done, {record.fresh} of them "
+        f"now; left: {', '.join(record.left)}"
+    )
+    console.print("run the other shards, then this command once more for the report")

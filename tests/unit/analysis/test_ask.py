@@ -332,7 +332,7 @@ def test_free_answers_come_back_in_order_with_what_was_read() -> None:
             assert decoding == Decoding(max_new_tokens=12)
             return [Generation(answers[r.id], 1, r.id != "q3") for r in requests]
 
-    asked = exam("generate", max_new_tokens=12)
+    asked = exam("generate", decoding=Decoding(max_new_tokens=12))
     found = ask(Scripted(content), asked, QUESTIONS[:4], STRICT, {})
     assert [p.id for p in found] == ["q0", "q1", "q2", "q3"]
     assert [p.chosen for p in found] == [1, 1, None, None]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from medtune.analysis.exam import Exam, Shots
 from medtune.analysis.variants import HIDDEN_STEM, varied
 from medtune.core.experiment import EvaluationConfig
+from medtune.core.model import Decoding
 from medtune.core.prompt import LetterForm, PromptStyle, TextForm
 from medtune.core.records import Method, Question, ShotChoice, SplitDescription, Variant
 from medtune.data.table import QuestionTable
@@ -185,7 +186,7 @@ def test_a_planned_exam_takes_its_settings() -> None:
         max_new_tokens=9,
     )
     assert (found.method, found.normalization, found.orders) == ("cloze", "token", "cyclic")
-    assert (found.options_only, found.max_new_tokens, found.target) == (7, 9, "letter")
+    assert (found.options_only, found.decoding.max_new_tokens, found.target) == (7, 9, "letter")
     assert (found.shots.count, found.shots.by, found.shots.pool) == (2, "subject", POOL)
     assert (found.variant, found.constrained) == ("plain", False)
 
@@ -243,7 +244,7 @@ def test_what_determines_the_result_is_part_of_the_inputs(changes: dict[str, Any
         {"normalization": "sum"},  # letters are compared as they are
         {"target": "letter"},
         {"constrained": True},
-        {"max_new_tokens": 9},
+        {"decoding": Decoding(9)},
         {"shots": Shots(POOL, 0, "random", 3)},
         {"data": SplitDescription(source="file:copy.csv", n=4, excluded={"twins": 2}, hash="h")},
     ],

@@ -198,7 +198,7 @@ def test_unreadable_free_answers_are_unparsed_and_not_correct(
             assert decoding.max_new_tokens == 7
             return [Generation("", 0, False) for _ in requests]
 
-    asked = exam(questions[:4], "generate", max_new_tokens=7)
+    asked = exam(questions[:4], "generate", decoding=Decoding(7))
     record, predictions = examine(Mute("oracle", {}), asked, "mute", STRICT, Silent())
     assert record.counts.unparsed == 4
     assert record.accuracy.value == 0.0
@@ -401,10 +401,10 @@ def test_only_what_a_method_uses_is_part_of_its_inputs(questions: tuple[Question
     model = FakeModel("noisy", {})
     free = exam(questions, "generate")
     assert replace(free, normalization="sum").inputs(model, 1) == free.inputs(model, 1)
-    assert replace(free, max_new_tokens=9).inputs(model, 1) != free.inputs(model, 1)
+    assert replace(free, decoding=Decoding(9)).inputs(model, 1) != free.inputs(model, 1)
     cloze = exam(questions, "cloze")
     assert replace(cloze, normalization="sum").inputs(model, 1) != cloze.inputs(model, 1)
-    assert replace(cloze, max_new_tokens=9).inputs(model, 1) == cloze.inputs(model, 1)
+    assert replace(cloze, decoding=Decoding(9)).inputs(model, 1) == cloze.inputs(model, 1)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "empty"])

@@ -36,4 +36,4 @@ def test_a_request_carries_no_key(request_type: type[ScoreRequest | GenerateRequ
 
 
 def test_decoding_is_greedy_unless_told_otherwise() -> None:
-    assert Decoding() == Decoding(max_new_tokens=50, temperature=0.0, top_p=1.0, seed=0)
+    assert Decoding() == Decoding(50, temperature=0.0, top_p=1.0, top_k=0, beams=1, seed=0)

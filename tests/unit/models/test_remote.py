@@ -359,6 +359,13 @@ def test_an_uncounted_answer_is_refused(server: OpenAiServer) -> None:
         connect(server).generate([GenerateRequest("q", OPTIONS, chat("Which?"))], Decoding())
 
 
+@pytest.mark.parametrize("how", [Decoding(beams=2), Decoding(temperature=1.0, top_k=5)])
+def test_beams_and_top_k_are_refused(server: OpenAiServer, how: Decoding) -> None:
+    with pytest.raises(RemoteError, match="beams or top-k"):
+        connect(server).generate([GenerateRequest("q", OPTIONS, chat("Which?"))], how)
+    assert server.requests == []
+
+
 def test_constrained_answers_are_refused_and_nothing_is_asked(server: OpenAiServer) -> None:
     request = GenerateRequest("q", OPTIONS, chat("Which?"), choices=OPTIONS)
     with pytest.raises(RemoteError, match="constrained"):

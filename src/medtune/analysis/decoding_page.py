@@ -1,0 +1,65 @@
+"""The study of decoding as a page: verdict, Pareto figure, table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medtune.analysis.figures import BASE, CHANCE, INK, TUNED, canvas, svg
+from medtune.analysis.page import render
+from medtune.core.decoding import DecodingPoint, DecodingRecord
+from medtune.core.folder import write_text
+
+
+def write_decoding(path: Path, record: DecodingRecord) -> None:
+    """Write the page.
+
+    Raises:
+        FolderError: The page cannot be written.
+    """
+    figure = pareto_figure(record)
+    write_text(path, render("decoding.html", study=record, pareto=figure))
+
+
+def pareto_figure(record: DecodingRecord) -> str:
+    """Draw accuracy over speed, what nothing beats joined by a line."""
+    figure, axes = canvas(8.6, 4.2)
+    unbeaten = sorted((p for p in record.points if p.pareto), key=lambda p: p.questions_per_s)
+    axes.plot(
+        [p.questions_per_s for p in unbeaten], [100 * p.accuracy for p in unbeaten],
+        color=TUNED, lw=1.5, zorder=1, label="not beaten in both",
+    )  # fmt: skip
+    for point in record.points:
+        colour = TUNED if point.pareto else BASE
+        edges = [100 * point.low, 100 * point.high]
+        axes.plot([point.questions_per_s] * 2, edges, color=colour, lw=1, alpha=0.6)
+        axes.plot(point.questions_per_s, 100 * point.accuracy, "o", color=colour, ms=6)
+    for point in named(record):
+        axes.annotate(
+            point.setting.spoken,
+            (point.questions_per_s, 100 * point.accuracy),
+            xytext=(6, 5),
+            textcoords="offset points",
+            color=INK,
+            fontsize=8.5,
+        )
+    axes.axhline(100 * record.chance, color=CHANCE, lw=1.2, ls="--", label="chance")
+    axes.set_xscale("log")
+    axes.set_xlabel("questions/s")
+    axes.set_ylabel("accuracy, %")
+    axes.set_ylim(bottom=0)
+    axes.grid(color=INK, alpha=0.2)
+    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    return svg(
+        figure,
+        "Accuracy over speed. "
+        + "; ".join(
+            f"{p.setting.spoken}: {100 * p.accuracy:.1f} % at {p.questions_per_s:.1f} questions/s"
+            for p in record.points
+        ),
+    )
+
+
+def named(record: DecodingRecord) -> Sequence[DecodingPoint]:
+    """Choose the points that are named in the figure: the unbeaten ones and the recommended."""
+    return [p for p in record.points if p.pareto or p.setting.name == record.recommended]
