@@ -45,6 +45,10 @@ def pareto_figure(record: DecodingRecord) -> str:
         )
     axes.axhline(100 * record.chance, color=CHANCE, lw=1.2, ls="--", label="chance")
     axes.set_xscale("log")
+    ticks = _ticks([p.questions_per_s for p in record.points])
+    # The log scale's own names are formulas, which figures here show as they are written.
+    axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
+    axes.minorticks_off()
     axes.set_xlabel("questions/s")
     axes.set_ylabel("accuracy, %")
     axes.set_ylim(bottom=0)
@@ -58,6 +62,13 @@ def pareto_figure(record: DecodingRecord) -> str:
             for p in record.points
         ),
     )
+
+
+def _ticks(speeds: Sequence[float]) -> list[float]:
+    """Choose 1, 2 and 5 of every power of ten around the speeds."""
+    low, high = min(speeds), max(speeds)
+    ticks = [step * 10.0**power for power in range(-6, 7) for step in (1, 2, 5)]
+    return [tick for tick in ticks if low / 2.5 <= tick <= high * 2.5]
 
 
 def named(record: DecodingRecord) -> Sequence[DecodingPoint]:

@@ -35,6 +35,7 @@ studies = typer.Typer(no_args_is_help=True, help="Study what an accuracy depends
 studies.command("test-size")(study.by_size)
 studies.command("robustness")(study.robustness)
 studies.command("decoding")(study.decoding)
+studies.command("ablation")(study.ablation)
 app.add_typer(studies, name="study")
 reviews = typer.Typer(no_args_is_help=True, help="Let people check how free answers were read.")
 reviews.command("sample")(review.sample)

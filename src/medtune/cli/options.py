@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from medtune.core.config import config_hash, load_experiment
+from medtune.core.errors import ConfigError
 from medtune.core.experiment import ColumnMapping, Experiment, NotebookExperiment
 from medtune.core.records import Record
 from medtune.terminal import show, speaks
@@ -24,7 +25,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder to write; defaul
 Adapter = Annotated[Path | None, typer.Option(help="Adapter folder of a run.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="First so many questions.")]
 Dtype = Annotated[
-    Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Arithmetic.")
+    Literal["auto", "float32", "bfloat16", "float16", "nf4"], typer.Option(help="Arithmetic.")
 ]
 Columns = Annotated[
     list[str] | None,
@@ -36,6 +37,16 @@ Columns = Annotated[
     ),
 ]
 OutFolder = Annotated[Path | None, typer.Option("--out", help="Folder to write.")]
+
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable."),
+]
+ExperimentFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="[EXPERIMENT]", help="A TOML file; the quickstart without one."),
+]
 
 
 def print_record(record: Record, json: bool) -> None:
@@ -71,3 +82,15 @@ def mapping(pairs: list[str]) -> ColumnMapping:
     config = load_experiment(None, settings)
     assert isinstance(config, Experiment)
     return config.data.columns
+
+
+def finetune_experiment(path: Path | None, settings: list[str] | None) -> Experiment:
+    """Load an experiment that fine-tunes.
+
+    Raises:
+        ConfigError: It has faults, or is the notebook's.
+    """
+    config = load_experiment(path, settings or ())
+    if isinstance(config, NotebookExperiment):
+        raise ConfigError(str(path), ["recipe: found 'notebook', which `medtune run` runs whole"])
+    return config

@@ -1,4 +1,4 @@
-"""`medtune study test-size | robustness | decoding`: what an accuracy depends on."""
+"""`medtune study test-size | robustness | decoding | ablation`: what an accuracy depends on."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from medtune.cli.options import (
     Adapter,
     Columns,
     Dtype,
+    ExperimentFile,
     Json,
     Limit,
     OutFolder,
+    Set,
+    finetune_experiment,
     mapping,
     print_record,
+    run_folder,
     slug,
 )
+from medtune.core.ablation import NOTEBOOK_SIZE
 from medtune.core.errors import InputError
 from medtune.core.grid import GridState, Hands
 from medtune.core.records import Method
@@ -123,6 +128,29 @@ def decoding(
     )
     folder = out or Path("runs") / "decoding" / slug(model, str(adapter or ""), data)
     record = recipe.decoding(options, folder, Hands.of(workers, shard), Terminal())
+    print_record(record, json)
+    if not isinstance(record, GridState):
+        Terminal().say(f"report: {folder / recipe.PAGE}")
+
+
+def ablation(
+    experiment: ExperimentFile = None,
+    settings: Set = None,
+    few: Annotated[
+        int, typer.Option(min=1, help="Training questions of all rungs but the last.")
+    ] = NOTEBOOK_SIZE,
+    workers: Workers = 1,
+    shard: Shard = None,
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Mend the seed notebook's mistakes one at a time: what was each worth?"""
+    from medtune.recipes import ablation as recipe
+
+    config = finetune_experiment(experiment, settings)
+    folder = out or Path("runs") / "ablation" / run_folder(config).name
+    options = recipe.AblationOptions(config, few)
+    record = recipe.ablation(options, folder, Hands.of(workers, shard), Terminal())
     print_record(record, json)
     if not isinstance(record, GridState):
         Terminal().say(f"report: {folder / recipe.PAGE}")

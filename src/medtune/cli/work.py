@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medtune.cli.options import Json, Out, print_record, run_folder
+from medtune.cli.options import (
+    ExperimentFile,
+    Json,
+    Out,
+    Set,
+    finetune_experiment,
+    print_record,
+    run_folder,
+)
 from medtune.core.config import load_experiment
-from medtune.core.errors import CheckFailed, ConfigError
-from medtune.core.experiment import Experiment, NotebookExperiment
+from medtune.core.errors import CheckFailed
+from medtune.core.experiment import NotebookExperiment
 from medtune.terminal import Terminal
-
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable."),
-]
-ExperimentFile = Annotated[
-    Path | None,
-    typer.Argument(metavar="[EXPERIMENT]", help="A TOML file; the quickstart without one."),
-]
 
 
 def run(
@@ -57,7 +55,7 @@ def prepare(
     """Clean, separate and curate an experiment's data; write the snapshot."""
     from medtune.recipes import prepare as recipe
 
-    config = _finetune(experiment, settings)
+    config = finetune_experiment(experiment, settings)
     folder = out or run_folder(config)
     if inspect is not None:
         print_record(recipe.inspect(inspect, config.prompt), json)
@@ -79,13 +77,6 @@ def train(
     """Fine-tune only; write the adapter."""
     from medtune.recipes.train import train as train_recipe
 
-    config = _finetune(experiment, settings)
+    config = finetune_experiment(experiment, settings)
     for record in train_recipe(config, out or run_folder(config), Terminal()):
         print_record(record, json)
-
-
-def _finetune(path: Path | None, settings: list[str] | None) -> Experiment:
-    config = load_experiment(path, settings or ())
-    if isinstance(config, NotebookExperiment):
-        raise ConfigError(str(path), ["recipe: found 'notebook', which `medtune run` runs whole"])
-    return config

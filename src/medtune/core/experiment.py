@@ -209,6 +209,9 @@ class TrainingConfig(Record):
     """What the loss looks at: all tokens of the answer with its ending; at the answer's first
     position the letters and nothing else ("letter", needs target = "letter"); or all tokens,
     the prompt's too ("all", as the notebook did)."""
+    ending: bool = True
+    """Whether the loss looks at the end-of-turn token. Without it a model never learns to stop, as
+    with collators that mask every pad, the pad being that token."""
     weigh_by: Literal["none", "subject", "letter"] = "none"
     """Let every subject, or every right letter, weigh alike in the loss, however often it occurs
     in the train split."""
@@ -260,6 +263,8 @@ class TrainingConfig(Record):
             )
         if self.objective == "letter" and self.target != "letter":
             raise ValueError('objective = "letter" needs target = "letter"')
+        if self.objective == "letter" and not self.ending:
+            raise ValueError('objective = "letter" looks at no ending: leave ending out')
         if self.weigh_by == "letter" and self.permute_options:
             raise ValueError(
                 'weigh_by = "letter" needs permute_options = false: permuted, all letters are alike'

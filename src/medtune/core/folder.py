@@ -47,8 +47,12 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[Path]:
+def locked(folder: Path, wait: bool = False) -> Iterator[Path]:
     """Make a run folder and hold it; the lock ends with the process, however it ends.
+
+    Args:
+        folder: To hold.
+        wait: Wait for another process to let go of it.
 
     Raises:
         FolderBusyError: Another process holds it.
@@ -60,7 +64,7 @@ def locked(folder: Path) -> Iterator[Path]:
         handle = (folder / ".lock").open("a+")
     with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             handle.seek(0)
             holder = handle.read().strip() or "unknown"

@@ -117,3 +117,5 @@ class Example:
     """Where the loss is to look at the letters alone: the token of each option's letter."""
     weight: float = 1.0
     """Of its tokens in the loss."""
+    ends: bool = True
+    """Whether the loss looks at the end-of-turn token as well."""

@@ -47,10 +47,11 @@ class LocalModel:
         source: ModelSource,
         adapter_hash: str | None = None,
         batch: int | None = None,
+        encoder: ChatEncoder | None = None,
     ) -> None:
         self.network = network
         self.source = source
-        self.encoder = ChatEncoder(tokenizer)
+        self.encoder = encoder or ChatEncoder(tokenizer)
         self.batch = batch or pass_sizes(self.device).rows
         self._adapter_hash = adapter_hash
         self._scorer = Scorer(network, self.encoder, source.name)
@@ -106,6 +107,12 @@ class LocalModel:
         )
         check_head(network, source.name)
         return cls(network, tokenizer, source)
+
+    def read_by(self, encoder: ChatEncoder) -> LocalModel:
+        """Open the same model behind another chat template."""
+        return LocalModel(
+            self.network, encoder.tokenizer, self.source, self._adapter_hash, self.batch, encoder
+        )
 
     @property
     def device(self) -> torch.device:

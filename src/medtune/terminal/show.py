@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from medtune.core.ablation import AblationRecord
 from medtune.core.decoding import DecodingRecord
 from medtune.core.findings import AnalysisRecord
 from medtune.core.grid import GridState
@@ -30,7 +31,13 @@ from medtune.terminal.analysis import show_analysis
 from medtune.terminal.console import open_console, percent, plain_table
 from medtune.terminal.data import show_manifest, show_proposal, show_verification
 from medtune.terminal.review import show_review, show_sample
-from medtune.terminal.study import show_decoding, show_grid, show_robustness, show_test_size
+from medtune.terminal.study import (
+    show_ablation,
+    show_decoding,
+    show_grid,
+    show_robustness,
+    show_test_size,
+)
 
 GIB = 1 << 30
 
@@ -87,6 +94,7 @@ _LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
     EvaluationRecord: _show_evaluation,
     ComparisonRecord: _show_comparison,
     AnalysisRecord: show_analysis,
+    AblationRecord: show_ablation,
     DecodingRecord: show_decoding,
     GridState: show_grid,
     RobustnessRecord: show_robustness,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from medtune.core.ablation import AblationRecord
 from medtune.core.decoding import DecodingRecord
 from medtune.core.grid import GridState
+from medtune.core.records import ComparisonRecord, EvaluationRecord, Proportion
 from medtune.core.robustness import RobustnessRecord
 from medtune.core.study import (
     AccuracyBySize,
@@ -134,3 +136,37 @@ def show_grid(console: Console, record: GridState) -> None:
         f"now; left: {', '.join(record.left)}"
     )
     console.print("run the other shards, then this command once more for the report")
+
+
+def show_ablation(console: Console, record: AblationRecord) -> None:
+    """Print the ladder, the verdict last."""
+    numbers = ("correct %", "95 %", "gain", "95 %", "answered %", "stops %", "letters %")
+    table = plain_table(("rung",), numbers)
+    _rung(table, "base model", record.base.accuracy, None, record.base, record.base_likelihood)
+    for one in record.rungs:
+        _rung(table, one.label, one.accuracy, one.gain, one.evaluation, one.likelihood)
+    console.print(table)
+    for one in record.rungs:
+        console.print(f"{one.label}: {one.rung.mends}")
+    console.print(record.verdict)
+
+
+def _rung(
+    table: Table,
+    name: str,
+    accuracy: Proportion,
+    gain: ComparisonRecord | None,
+    free: EvaluationRecord,
+    letters: EvaluationRecord | None,
+) -> None:
+    low, high = (gain.difference_low, gain.difference_high) if gain else (0.0, 0.0)
+    table.add_row(
+        name,
+        f"{100 * accuracy.value:.1f}",
+        f"{100 * accuracy.low:.1f}-{100 * accuracy.high:.1f}",
+        f"{100 * gain.difference:+.1f}" if gain else "-",
+        f"{100 * low:+.1f} to {100 * high:+.1f}" if gain else "-",
+        f"{100 * free.answer_rate.value:.1f}",
+        f"{100 * free.stop_rate.value:.1f}" if free.stop_rate else "-",
+        f"{100 * letters.accuracy.value:.1f}" if letters else "-",
+    )

@@ -55,7 +55,7 @@ def under(objective: Objective, example: Example) -> Example:
 
 def supervised(example: Example) -> range:
     """List the tokens of an example whose next one the loss looks at."""
-    last = example.prompt if example.choices else len(example.tokens) - 1
+    last = example.prompt if example.choices else len(example.tokens) - 1 - (not example.ends)
     return range(example.prompt - 1, last)
 
 
@@ -129,7 +129,7 @@ def audit(
     if objective == "letter":
         sound = count == len(examples) and not ends
     else:
-        sound = ends == len(examples) < count
+        sound = ends == sum(example.ends for example in examples) < count
     if not sound or pad == end or (prompt_supervised and objective != "all"):
         raise CheckFailed(
             f"mask audit: {prompt_supervised} prompt tokens supervised, {ends} of "

@@ -146,7 +146,7 @@ def fine_tune(
         answer = style.taught(question, settings.target)
         prompt = style.messages(question, form)
         example = trainable.encode(prompt, answer, choices if letters else ())
-        return replace(example, weight=weight(question))
+        return replace(example, weight=weight(question), ends=settings.ending)
 
     job = Job(
         head=trainable.head,

@@ -114,6 +114,7 @@ def test_the_page_names_what_is_recommended_and_draws_every_point(tmp_path: Path
     assert page.count(">recommended<") == 1
     assert record.verdict in page
     figure = pareto_figure(record)
+    assert "mathdefault" not in figure
     assert "likelihood of the letter: 45.0 % at 99.0 questions/s" in figure
     assert figure == pareto_figure(record)
     dearer = replace_speed(record)

@@ -104,6 +104,20 @@ def test_all_tokens_but_the_first_are_supervised_as_the_notebook_did() -> None:
     assert under("answer", EXAMPLES[0]) is EXAMPLES[0]
 
 
+def test_without_its_ending_an_answer_is_supervised_up_to_its_last_word() -> None:
+    unended = [replace(example, ends=False) for example in EXAMPLES]
+    batch = collate(unended, CPU)
+    assert batch.targets.tolist() == [8]  # the second has no other word
+    longer = [*unended, Example((5, 6, 9, 4, 3, 2), 3, ends=False)]
+    report = audit(longer, 0, 2, str)
+    assert (report.supervised, report.ends_supervised, report.prompt_supervised) == (3, 0, 0)
+    everything = audit(longer, 0, 2, str, "all")
+    assert everything.supervised == 3 + 2 + 4
+    assert everything.ends_supervised == 0
+    with pytest.raises(CheckFailed, match="0 of 3 endings"):
+        audit([*unended, EXAMPLES[0]], 0, 3, str)  # an ending that is not the turn's
+
+
 def test_every_supervised_token_has_its_examples_weight() -> None:
     batch = collate([replace(EXAMPLES[0], weight=0.5), replace(EXAMPLES[1], weight=2.0)], CPU)
     assert batch.weights.tolist() == [0.5, 0.5, 2.0]

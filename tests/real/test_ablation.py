@@ -1,0 +1,168 @@
+"""The notebook's ladder on the tiny model."""
+
+from __future__ import annotations
+
+import json
+from html import unescape
+from pathlib import Path
+
+import pytest
+from tests.conftest import CommandLine
+
+from medtune.analysis.ablation import as_the_notebook_counts
+from medtune.answers.parse import STRICT
+from medtune.core.ablation import RUNGS, AblationRecord, trainings
+from medtune.core.errors import DataError
+from medtune.core.experiment import Experiment
+from medtune.core.grid import GridState, Hands
+from medtune.core.ledger import read_evaluation
+from medtune.core.progress import Silent
+from medtune.core.prompt import PromptStyle, TextForm
+from medtune.core.records import Outcome, Question
+from medtune.models.foreign import Llama3Headers
+from medtune.models.local import LocalModel
+from medtune.models.sources import ModelSource
+from medtune.recipes.ablation import FOREIGN_SYSTEM, PAGE, AblationOptions, ablation
+from medtune.recipes.notebook import evaluation_text
+from medtune.terminal import show
+
+HANDS = Hands()
+
+
+def options(source: ModelSource, few: int = 16) -> AblationOptions:
+    experiment = Experiment.model_validate(
+        {
+            "model": {"source": source.name, "dtype": "float32"},
+            "data": {"train_size": 32, "evaluate": ["starter:recall"], "evaluate_size": 12},
+            "training": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-2},
+            "evaluation": {"max_new_tokens": 6},
+        }
+    )
+    return AblationOptions(experiment, few)
+
+
+@pytest.fixture(scope="module")
+def studied(
+    tiny_source: ModelSource, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[AblationRecord, Path]:
+    folder = tmp_path_factory.mktemp("ablation")
+    record = ablation(options(tiny_source), folder, HANDS, Silent())
+    assert isinstance(record, AblationRecord)
+    return record, folder
+
+
+def test_every_rung_differs_from_the_one_before_in_what_it_says(
+    studied: tuple[AblationRecord, Path],
+) -> None:
+    record, _ = studied
+    assert [one.rung for one in record.rungs] == list(RUNGS)
+    by = record.trainings
+    assert {name: t.data.n for name, t in by.items()} == dict.fromkeys(by, 16) | {"data": 32}
+    notebook = by["notebook"].audit
+    assert (notebook.ends_supervised, by["ending"].audit.ends_supervised) == (0, 16)
+    assert notebook.prompt_supervised > 0
+    assert by["ending"].audit.supervised == notebook.supervised + 16
+    assert by["ending"].audit.prompt_supervised == notebook.prompt_supervised
+    assert by["answer"].audit.prompt_supervised == 0
+    assert [t.target for t in by.values()] == ["text"] * 3 + ["letter"] * 3
+    assert len({t.inputs for t in by.values()}) == 6
+    # The same step budget per question, the same rate and rank: nothing else was touched.
+    assert {t.trainable_parameters for t in by.values()} == {by["data"].trainable_parameters}
+    assert {t.losses[0].learning_rate for t in by.values()} == {by["data"].losses[0].learning_rate}
+
+
+def test_the_first_rungs_read_the_same_answers_in_two_ways(
+    studied: tuple[AblationRecord, Path],
+) -> None:
+    record, folder = studied
+    first, second, third, *_ = record.rungs
+    answers = read_evaluation(folder / "cells" / "notebook" / "foreign")
+    assert first.evaluation.counts == second.evaluation.counts == answers[0].counts
+    assert first.accuracy == as_the_notebook_counts(answers)[0].accuracy
+    assert second.accuracy == answers[0].accuracy
+    assert first.evaluation.prompt_hash != third.evaluation.prompt_hash
+    assert (first.likelihood, second.likelihood) == (None, None)
+    assert third.likelihood is not None
+    assert first.gain is None
+    assert all(one.gain is not None for one in record.rungs[1:])
+
+
+def test_nothing_is_done_twice_and_what_is_lost_is_done_again(
+    studied: tuple[AblationRecord, Path], tiny_source: ModelSource
+) -> None:
+    record, folder = studied
+    again = ablation(options(tiny_source), folder, HANDS, Silent())
+    assert isinstance(again, AblationRecord)
+    assert again.rungs == record.rungs
+    assert again.cell_s == record.cell_s
+    (folder / "cells" / "letter" / "cell.json").unlink()
+    state = ablation(options(tiny_source), folder, Hands(shard=1, shards=7), Silent())
+    assert isinstance(state, GridState)
+    assert state.left == ("letter",)
+    whole = ablation(options(tiny_source), folder, Hands(shard=5, shards=7), Silent())
+    assert isinstance(whole, AblationRecord)
+    assert whole.trainings == record.trainings  # its training was still valid
+
+
+def test_page_and_table_tell_the_story(
+    studied: tuple[AblationRecord, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, folder = studied
+    page = unescape((folder / PAGE).read_text(encoding="utf-8"))
+    assert record.verdict in page
+    for rung in RUNGS:
+        assert f'<th scope="row">{rung.name}</th>' in page
+    show(record)
+    out = capsys.readouterr().out
+    assert " ".join(record.verdict.split()) in " ".join(out.split())
+    assert "base model" in out
+
+
+def test_too_few_questions_for_a_last_rung_are_refused(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="32 training questions, 32 of which"):
+        ablation(options(tiny_source, few=32), tmp_path, HANDS, Silent())
+
+
+def test_the_command_climbs_with_two_workers(
+    tiny_source: ModelSource, medtune: CommandLine, tmp_path: Path
+) -> None:
+    path = tmp_path / "e.toml"
+    path.write_text(
+        f'[model]\nsource = "{tiny_source.name}"\ndtype = "float32"\n[data]\ntrain_size = 12\n'
+        'evaluate = ["starter:recall"]\nevaluate_size = 6\n[training]\nepochs = 1\n'
+        "[evaluation]\nmax_new_tokens = 2\n"
+    )
+    record = medtune.record("study", "ablation", path, "--few", 8, "--workers", 2, "--out", "a")
+    assert [one["label"] for one in record["rungs"]] == [rung.name for rung in RUNGS]
+    assert (Path("a") / PAGE).is_file()
+
+
+def test_the_foreign_prompt_is_the_notebooks(tiny: LocalModel) -> None:
+    question = Question(id="q", stem="Which vitamin?", options=("A1", "B2", "C3", "D4"), answer=2)
+    style = PromptStyle(system=FOREIGN_SYSTEM, text=TextForm(list_options=True))
+    foreign = tiny.read_by(Llama3Headers(tiny.encoder.tokenizer))
+    row = {"question": question.stem, "opa": "A1", "opb": "B2", "opc": "C3", "opd": "D4", "cop": 2}
+    assert foreign.render(style.messages(question, "text")) == evaluation_text(row)
+    assert foreign.describe() == tiny.describe()
+
+
+def test_an_answer_that_contains_the_truth_counts_for_the_notebook_alone(
+    studied: tuple[AblationRecord, Path],
+) -> None:
+    record, predictions = read_evaluation(studied[1] / "cells" / "base" / "free")
+    first = predictions[0]
+    both = " and ".join(first.options)
+    said = first.model_copy(update={"text": both, "outcome": Outcome.UNPARSED, "chosen": None})
+    assert STRICT.read(both, first.options).chosen is None
+    _, (counted, *_) = as_the_notebook_counts((record, [said, *predictions[1:]]))
+    assert counted.outcome is Outcome.CORRECT
+
+
+def test_the_ladder_keeps_the_experiments_own_settings(tiny_source: ModelSource) -> None:
+    experiment = options(tiny_source).experiment
+    for one in trainings(experiment).values():
+        assert one.training.learning_rate == 1e-2
+        assert one.data == experiment.data
+        json.dumps(one.model_dump(mode="json"))
