@@ -22,7 +22,7 @@ from medtune.core.records import Outcome, Question
 from medtune.models.foreign import Llama3Headers
 from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource
-from medtune.recipes.ablation import FOREIGN_SYSTEM, PAGE, AblationOptions, ablation
+from medtune.recipes.ablation import FOREIGN_SYSTEM, PAGE, AblationOptions, ablation, contains
 from medtune.recipes.notebook import evaluation_text
 from medtune.terminal import show
 
@@ -78,7 +78,7 @@ def test_the_first_rungs_read_the_same_answers_in_two_ways(
     first, second, third, *_ = record.rungs
     answers = read_evaluation(folder / "cells" / "notebook" / "foreign")
     assert first.evaluation.counts == second.evaluation.counts == answers[0].counts
-    assert first.accuracy == as_the_notebook_counts(answers)[0].accuracy
+    assert first.accuracy == as_the_notebook_counts(answers, contains)[0].accuracy
     assert second.accuracy == answers[0].accuracy
     assert first.evaluation.prompt_hash != third.evaluation.prompt_hash
     assert (first.likelihood, second.likelihood) == (None, None)
@@ -156,7 +156,7 @@ def test_an_answer_that_contains_the_truth_counts_for_the_notebook_alone(
     both = " and ".join(first.options)
     said = first.model_copy(update={"text": both, "outcome": Outcome.UNPARSED, "chosen": None})
     assert STRICT.read(both, first.options).chosen is None
-    _, (counted, *_) = as_the_notebook_counts((record, [said, *predictions[1:]]))
+    _, (counted, *_) = as_the_notebook_counts((record, [said, *predictions[1:]]), contains)
     assert counted.outcome is Outcome.CORRECT
 
 

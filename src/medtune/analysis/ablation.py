@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medtune.analysis.analyze import Evaluation
 from medtune.analysis.compare import compare
 from medtune.analysis.examine import count
-from medtune.answers import notebook
 from medtune.core.ablation import RUNGS, AblationRecord, RungRecord
 from medtune.core.intervals import wilson
 from medtune.core.provenance import provenance
 from medtune.core.records import (
     Outcome,
-    Prediction,
     Proportion,
     SplitDescription,
     TrainingRecord,
 )
+
+Contains = Callable[[str, str], bool]
+"""Tell whether an answer counts for the notebook: (answer, right option's text)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ def climb(
     trainings: Mapping[str, TrainingRecord],
     data: SplitDescription,
     few: int,
+    contains: Contains,
     cell_s: float,
 ) -> AblationRecord:
     """Put the rungs above each other.
@@ -51,6 +53,7 @@ def climb(
         trainings: Their records.
         data: What the last one was trained on.
         few: Questions that the others were.
+        contains: The notebook's matcher.
         cell_s: Seconds of trainings and examinations.
 
     Raises:
@@ -63,7 +66,7 @@ def climb(
         plain = mine.foreign if rung.foreign else mine.free
         assert plain is not None, "the notebook's model is asked both ways"
         named = _named(plain, rung.name)
-        counted = as_the_notebook_counts(named) if rung.substring else named
+        counted = as_the_notebook_counts(named, contains) if rung.substring else named
         rungs.append(
             RungRecord(
                 rung=rung,
@@ -90,23 +93,18 @@ def climb(
     )
 
 
-def as_the_notebook_counts(evaluation: Evaluation) -> Evaluation:
+def as_the_notebook_counts(evaluation: Evaluation, contains: Contains) -> Evaluation:
     """Count an answer as right that contains the right option's text, or most of its words."""
     record, predictions = evaluation
-    counted = [
-        p.model_copy(
-            update={"outcome": Outcome.WRONG if _kind(p.text, p) == "no_match" else Outcome.CORRECT}
-        )
-        for p in predictions
-    ]
+    counted = []
+    for p in predictions:
+        assert p.text is not None, "free answers have a text"
+        right = contains(p.text, p.options[p.answer])
+        outcome = Outcome.CORRECT if right else Outcome.WRONG
+        counted.append(p.model_copy(update={"outcome": outcome}))
     counts = count(counted)
     accuracy = wilson(counts.correct, counts.n)
     return record.model_copy(update={"counts": counts, "accuracy": accuracy}), counted
-
-
-def _kind(text: str | None, prediction: Prediction) -> str:
-    assert text is not None, "free answers have a text"
-    return notebook.match(text, prediction.options[prediction.answer])
 
 
 def _named(evaluation: Evaluation, label: str) -> Evaluation:

@@ -16,6 +16,7 @@ from medtune.analysis.ablation import Asked, climb
 from medtune.analysis.ablation_page import write_ablation
 from medtune.analysis.exam import Exam
 from medtune.analysis.examine import examined
+from medtune.answers import notebook
 from medtune.answers.parse import STRICT
 from medtune.core.ablation import NOTEBOOK_SIZE, AblationRecord, trainings
 from medtune.core.errors import DataError
@@ -83,11 +84,17 @@ def ablation(
         records,
         ladder.snapshot.train.description,
         options.few,
+        contains,
         state.cell_s,
     )
     write_ablation(folder / PAGE, record)
     write_record(folder / RECORD, record)
     return record
+
+
+def contains(said: str, truth: str) -> bool:
+    """Tell whether the notebook would have counted an answer as right."""
+    return notebook.match(said, truth) != "no_match"
 
 
 def _worker(options: AblationOptions, folder: Path, hands: Hands) -> None:
