@@ -6,17 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from statistics import fmean, stdev
-
-from scipy.stats import norm
+from statistics import fmean
 
 from medtune.analysis.analyze import Evaluation
 from medtune.analysis.compare import lined_up
+from medtune.analysis.spread import margin_over_questions, right_by_question
 from medtune.core.decoding import DecodingPoint, DecodingRecord, Setting
 from medtune.core.provenance import provenance
-from medtune.core.records import Outcome, Prediction
-
-Z = float(norm.ppf(0.975))
+from medtune.core.records import Prediction
 
 
 def judge(
@@ -34,7 +31,10 @@ def judge(
     """
     (_, asked), *_ = next(iter(found.values()))
     rows = {setting: _rows(asked, evaluations) for setting, evaluations in found.items()}
-    right = {setting: [_right(row) for row in some] for setting, some in rows.items()}
+    right = {
+        setting: right_by_question(asked, [some for _, some in evaluations])
+        for setting, evaluations in found.items()
+    }
     best = max(right, key=lambda setting: fmean(right[setting]))
     points = [_point(s, found[s], rows[s], right[s], right[best]) for s in found]
     points = [p.model_copy(update={"pareto": _unbeaten(p, points)}) for p in points]
@@ -58,11 +58,6 @@ def judge(
 
 Row = tuple[Prediction, ...]
 """One question's repeats."""
-
-
-def _right(row: Row) -> float:
-    """Return how often a question was right, 0 to 1."""
-    return fmean(p.outcome is Outcome.CORRECT for p in row)
 
 
 def _rows(asked: Sequence[Prediction], evaluations: Sequence[Evaluation]) -> list[Row]:
@@ -108,11 +103,8 @@ def _point(
 
 
 def _interval(values: Sequence[float], least: float = 0.0) -> tuple[float, float]:
-    """Put a 95 % interval on a mean over questions; where all are alike, by the rule of three."""
-    n, mean = len(values), fmean(values)
-    deviation = stdev(values) if n > 1 else 1.0
-    reach = Z * deviation / math.sqrt(n) or 3 / n
-    return max(least, mean - reach), min(1.0, mean + reach)
+    mean, margin = fmean(values), margin_over_questions(values)
+    return max(least, mean - margin), min(1.0, mean + margin)
 
 
 def _agreement(outcomes: Sequence[int | None]) -> float:

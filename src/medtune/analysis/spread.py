@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from scipy.stats import norm, t
 
 from medtune.analysis.analyze import Evaluation
-from medtune.analysis.compare import paired_outcomes
-from medtune.core.records import SeedSpread
+from medtune.analysis.compare import lined_up, paired_outcomes
+from medtune.core.records import Outcome, Prediction, SeedSpread
 
 
 def over_seeds(base: Evaluation, tuned: Sequence[Evaluation]) -> SeedSpread:
@@ -37,13 +37,12 @@ def over_seeds(base: Evaluation, tuned: Sequence[Evaluation]) -> SeedSpread:
     deviation = statistics.stdev(accuracies)
     reach = float(t.ppf(0.975, seeds - 1)) * deviation / math.sqrt(seeds)
     before = outcomes[0][0]
-    gains = [
-        sum(after[question] for _, after in outcomes) / seeds - before[question]
-        for question in range(n)
-    ]
-    error = statistics.stdev(gains) / math.sqrt(n) if n > 1 else 1.0
-    # Without a single change the rule of three bounds what was not seen.
-    margin = float(norm.ppf(0.975)) * error or min(1.0, 3 / n)
+    margin = margin_over_questions(
+        [
+            sum(after[question] for _, after in outcomes) / seeds - before[question]
+            for question in range(n)
+        ]
+    )
     difference = mean - record.accuracy.value
     return SeedSpread(
         split=record.data.source,
@@ -60,6 +59,35 @@ def over_seeds(base: Evaluation, tuned: Sequence[Evaluation]) -> SeedSpread:
         difference_high=difference + margin,
         verdict=_verdict(difference, margin, mean, deviation, seeds, n),
     )
+
+
+def right_by_question(
+    asked: Sequence[Prediction], repeats: Sequence[Sequence[Prediction]]
+) -> list[float]:
+    """Return how often each question was right over some repeats, 0 to 1.
+
+    Args:
+        asked: The questions, in the order of the result.
+        repeats: Answers to them, of several seeds or draws.
+
+    Raises:
+        PredictionsError: They are not of the same questions.
+    """
+    columns = [[b for _, b in lined_up(asked, some)] for some in repeats]
+    return [
+        statistics.fmean(p.outcome is Outcome.CORRECT for p in row)
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def margin_over_questions(values: Sequence[float]) -> float:
+    """Return half of a 95 % interval of a mean over questions, by the normal approximation.
+
+    Where all are alike, the rule of three bounds what was not seen: 3 / n.
+    """
+    n = len(values)
+    deviation = statistics.stdev(values) if n > 1 else 1.0
+    return float(norm.ppf(0.975)) * deviation / math.sqrt(n) or min(1.0, 3 / n)
 
 
 def _verdict(

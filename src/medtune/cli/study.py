@@ -1,9 +1,10 @@
-"""`medtune study test-size | robustness | decoding | ablation`: what an accuracy depends on."""
+"""`medtune study VERB`: what an accuracy depends on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
@@ -27,9 +28,14 @@ from medtune.cli.options import (
 from medtune.core.ablation import NOTEBOOK_SIZE
 from medtune.core.errors import InputError
 from medtune.core.grid import GridState, Hands
+from medtune.core.learning_curve import SELECTIONS, Equal, Selection
+from medtune.core.learning_curve import SIZES as CURVE_SIZES
+from medtune.core.prompt import Target
 from medtune.core.records import Method
 from medtune.core.study import DRAWS, SIZES, SamplePlan
 from medtune.terminal import Terminal
+
+T = TypeVar("T")
 
 Workers = Annotated[
     int, typer.Option(min=1, help="Processes on this machine, each with its share of the cores.")
@@ -59,12 +65,8 @@ def by_size(
     """Show what smaller tests, drawn from saved answers, would have found."""
     from medtune.recipes.sample_size import sample_size
 
-    try:
-        plan = SamplePlan(tuple(int(size) for size in sizes.split(",")), draws, seed)
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"--sizes {sizes}", expected="whole numbers, such as 20,50,100") from error
+    numbers = chosen("--sizes", sizes, int, "whole numbers, such as 20,50,100")
+    plan = SamplePlan(tuple(numbers), draws, seed)
     names = [place.resolve().name for place in (a, b) if place is not None]
     folder = out or Path("runs") / "test-size" / slug(*names)
     print_record(sample_size(a, b, plan, by_subject, folder), json)
@@ -154,3 +156,64 @@ def ablation(
     print_record(record, json)
     if not isinstance(record, GridState):
         Terminal().say(f"report: {folder / recipe.PAGE}")
+
+
+def learning_curve(
+    experiment: ExperimentFile = None,
+    settings: Set = None,
+    sizes: Annotated[str, typer.Option(help="Training questions.")] = ",".join(
+        map(str, CURVE_SIZES)
+    ),
+    selections: Annotated[
+        str, typer.Option(help="How they are chosen: random, balanced by subject, curated.")
+    ] = ",".join(SELECTIONS),
+    targets: Annotated[
+        str, typer.Option(help="What is taught; by default the experiment's own.")
+    ] = "",
+    equal: Annotated[str, typer.Option(help="epochs, steps, or both.")] = "epochs,steps",
+    workers: Workers = 1,
+    shard: Shard = None,
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Train on more and more questions, chosen in several ways: does size or selection count?"""
+    from medtune.recipes import learning_curve as recipe
+
+    config = finetune_experiment(experiment, settings)
+    options = recipe.CurveOptions(
+        experiment=config,
+        sizes=tuple(chosen("--sizes", sizes, int, "whole numbers, such as 125,500,2000")),
+        selections=named("--selections", selections, Selection),
+        targets=named("--targets", targets, Target) if targets else (),
+        equal=named("--equal", equal, Equal),
+    )
+    folder = out or Path("runs") / "learning-curve" / run_folder(config).name
+    record = recipe.learning_curve(options, folder, Hands.of(workers, shard), Terminal())
+    print_record(record, json)
+    if not isinstance(record, GridState):
+        Terminal().say(f"report: {folder / recipe.PAGE}")
+
+
+def chosen(option: str, text: str, kind: Callable[[str], T], expected: str) -> list[T]:
+    """Read a list that commas part.
+
+    Raises:
+        InputError: An entry is none of its kind.
+    """
+    try:
+        return [kind(part.strip()) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{option} {text}", expected=expected) from error
+
+
+def named(option: str, text: str, kinds: Any) -> tuple[Any, ...]:
+    """Read a list of names, each of a `Literal`'s.
+
+    Raises:
+        InputError: A name is none of them, or stands twice.
+    """
+    known = get_args(kinds)
+    names = chosen(option, text, str, "")
+    if len(set(names)) < len(names) or not set(names) <= set(known):
+        raise InputError(f"{option} {text}", expected=f"some of {', '.join(known)}, each once")
+    return tuple(names)

@@ -216,6 +216,8 @@ class TrainingConfig(Record):
     """Let every subject, or every right letter, weigh alike in the loss, however often it occurs
     in the train split."""
     epochs: int = Field(default=6, gt=0)
+    steps: int | None = Field(default=None, gt=0)
+    """Optimizer steps in all, in place of `epochs`: as many as it takes are begun."""
     batch_size: int = Field(default=16, gt=0)
     """Examples per optimizer step, over all processes."""
     token_budget: int | None = Field(default=None, gt=0)

@@ -353,6 +353,7 @@ class TrainingRecord(Record):
     audit: MaskAudit
     steps: int
     epochs: int
+    """Begun, whether or not the last one was gone through."""
     examples: int
     """Examples processed, epochs counted."""
     tokens: int

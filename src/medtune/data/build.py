@@ -13,7 +13,7 @@ from medtune.core.errors import DataError, EmptySplitError
 from medtune.core.experiment import ColumnMapping, DataConfig
 from medtune.core.manifest import BalanceRecord, CurationStep, Exclusion, Role, SourceRecord
 from medtune.core.progress import Progress
-from medtune.data.balance import draw
+from medtune.data.balance import Drawn, draw
 from medtune.data.clean import Cleaned
 from medtune.data.curate import curate
 from medtune.data.load import clean_source, identity, sized
@@ -107,9 +107,9 @@ def build(
         "calibration": data.calibration_size,
     }
     rest, parts = cut(kept, clusters, {k: n for k, n in sizes.items() if n}, seed, name)
-    pool, curation, curated = curate(kept.take(rest), data.curation, seed, name)
-    drawn = draw(pool, data, seed, name)
-    excluded = [*_by_contract(name, train), *separated.excluded, *curated]
+    selected = select(kept.take(rest), data, seed, name)
+    drawn = selected.drawn
+    excluded = [*_by_contract(name, train), *separated.excluded, *selected.excluded]
     counts = dict(Counter(exclusion.reason for exclusion in excluded).most_common())
     for role, places in parts.items():
         counts[f"cut off for {role}"] = len(places)
@@ -131,11 +131,36 @@ def build(
         sources=tuple(_record(s, c, data) for s, c in zip(sources, cleaned, strict=True)),
         separated=separated,
         clusters=int(clusters.max()) + 1,
-        curation=curation,
+        curation=selected.curation,
         balance=drawn.balance,
         excluded=tuple(excluded),
         splits=tuple(splits),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What curation and the draw chose of a pool."""
+
+    drawn: Drawn
+    curation: tuple[CurationStep, ...]
+    excluded: tuple[Exclusion, ...]
+
+
+def select(pool: QuestionTable, data: DataConfig, seed: int, name: str) -> Selected:
+    """Curate what is left after overlap and cuts, and draw `train_size` of it.
+
+    Args:
+        pool: The questions.
+        data: Curation, balance, size.
+        seed: Of all lots.
+        name: Of the source.
+
+    Raises:
+        DataError: There are too few.
+    """
+    kept, curation, excluded = curate(pool, data.curation, seed, name)
+    return Selected(draw(kept, data, seed, name), curation, excluded)
 
 
 def _by_contract(source: str, cleaned: Cleaned) -> list[Exclusion]:

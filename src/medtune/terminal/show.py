@@ -13,6 +13,7 @@ from medtune.core.ablation import AblationRecord
 from medtune.core.decoding import DecodingRecord
 from medtune.core.findings import AnalysisRecord
 from medtune.core.grid import GridState
+from medtune.core.learning_curve import LearningCurveRecord
 from medtune.core.manifest import MappingProposal, SnapshotManifest, VerificationRecord
 from medtune.core.records import (
     ComparisonRecord,
@@ -35,6 +36,7 @@ from medtune.terminal.study import (
     show_ablation,
     show_decoding,
     show_grid,
+    show_learning_curve,
     show_robustness,
     show_test_size,
 )
@@ -95,6 +97,7 @@ _LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
     ComparisonRecord: _show_comparison,
     AnalysisRecord: show_analysis,
     AblationRecord: show_ablation,
+    LearningCurveRecord: show_learning_curve,
     DecodingRecord: show_decoding,
     GridState: show_grid,
     RobustnessRecord: show_robustness,

@@ -8,6 +8,7 @@ from rich.table import Table
 from medtune.core.ablation import AblationRecord
 from medtune.core.decoding import DecodingRecord
 from medtune.core.grid import GridState
+from medtune.core.learning_curve import LearningCurveRecord
 from medtune.core.records import ComparisonRecord, EvaluationRecord, Proportion
 from medtune.core.robustness import RobustnessRecord
 from medtune.core.study import (
@@ -170,3 +171,26 @@ def _rung(
         f"{100 * free.stop_rate.value:.1f}" if free.stop_rate else "-",
         f"{100 * letters.accuracy.value:.1f}" if letters else "-",
     )
+
+
+def show_learning_curve(console: Console, record: LearningCurveRecord) -> None:
+    """Print every arm, the verdict last."""
+    numbers = ("questions", "seeds", "steps", "correct %", "95 %", "SD", "gain", "95 %")
+    table = plain_table(("selection", "target", "equal"), numbers)
+    for point in record.points:
+        table.add_row(
+            point.arm.selection,
+            point.arm.target,
+            point.arm.equal,
+            f"{point.arm.size:,}",
+            str(len(point.seeds)),
+            f"{point.steps:,}",
+            f"{100 * point.accuracy:.1f}",
+            f"{100 * point.low:.1f}-{100 * point.high:.1f}",
+            "-" if point.deviation is None else f"{100 * point.deviation:.1f}",
+            f"{100 * point.gain:+.1f}",
+            f"{100 * point.gain_low:+.1f} to {100 * point.gain_high:+.1f}",
+        )
+    console.print(table)
+    console.print(f"base model: {percent(record.base.accuracy)}, n = {record.base.counts.n:,}")
+    console.print(record.verdict)

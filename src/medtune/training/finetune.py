@@ -215,7 +215,7 @@ def _write(
         objective=settings.objective,
         audit=done.audit,
         steps=done.steps,
-        epochs=settings.epochs,
+        epochs=-(-done.examples // done.audit.examples),
         examples=done.examples,
         tokens=done.tokens,
         padding_efficiency=done.tokens / done.positions,

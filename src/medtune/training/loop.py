@@ -57,7 +57,7 @@ def train(job: Job, progress: Progress) -> Trained:
 
     optimizer = MasterAdamW(job.parameters(), settings.learning_rate, settings.weight_decay)
     per_epoch = -(-len(questions) // settings.batch_size)
-    total = per_epoch * settings.epochs
+    total = settings.steps or per_epoch * settings.epochs
     keeper = Keeper(optimizer, settings)
     step = Step(job, accelerator, head, progress)
     tally = Tally()
@@ -71,11 +71,12 @@ def train(job: Job, progress: Progress) -> Trained:
         _stop_request() as stop,
         tracked(accelerator, job.name, settings.model_dump(mode="json")) as log,
     ):
-        for epoch in range(tally.step // per_epoch, settings.epochs):
+        for epoch in range(tally.step // per_epoch, -(-total // per_epoch)):
             if keeper.exhausted:
                 break
             examples, steps = lay_out(questions, job.encode, settings, job.seed, epoch)
-            for members in steps[tally.step - epoch * per_epoch :]:
+            begun = epoch * per_epoch
+            for members in steps[tally.step - begun : total - begun]:
                 factor = rate_factor(tally.step, total, settings.warmup_steps, settings.schedule)
                 loss = step.take([examples[i] for i in members], tally)
                 optimizer.step(factor, settings.clip_norm)

@@ -1,0 +1,166 @@
+"""A learning curve on the tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.conftest import CommandLine
+
+from medtune.core.errors import DataError, InputError
+from medtune.core.experiment import Experiment
+from medtune.core.grid import GridState, Hands
+from medtune.core.learning_curve import LearningCurveRecord
+from medtune.core.progress import Silent
+from medtune.core.records import TrainingRecord
+from medtune.models.sources import ModelSource
+from medtune.recipes.learning_curve import PAGE, CurveOptions, learning_curve
+from medtune.terminal import show
+
+HANDS = Hands()
+
+
+def options(source: ModelSource, **changes: object) -> CurveOptions:
+    experiment = Experiment.model_validate(
+        {
+            "model": {"source": source.name, "dtype": "float32"},
+            "data": {"evaluate": ["starter:recall"], "evaluate_size": 16},
+            "training": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-2},
+            "evaluation": {"methods": ["cloze"]},
+            "seeds": [1, 2],
+        }
+    )
+    settings = {"sizes": (8, 32), "selections": ("random", "balanced", "curated"), **changes}
+    return CurveOptions(experiment, **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def studied(
+    tiny_source: ModelSource, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[LearningCurveRecord, Path]:
+    folder = tmp_path_factory.mktemp("curve")
+    record = learning_curve(options(tiny_source), folder, HANDS, Silent())
+    assert isinstance(record, LearningCurveRecord)
+    return record, folder
+
+
+def trainings(folder: Path) -> dict[str, TrainingRecord]:
+    return {
+        path.parent.name: TrainingRecord.model_validate_json(path.read_bytes())
+        for path in folder.glob("cells/*/training.json")
+    }
+
+
+def test_every_arm_is_trained_from_every_seed_and_the_largest_only_once(
+    studied: tuple[LearningCurveRecord, Path],
+) -> None:
+    record, folder = studied
+    assert len(record.points) == 2 * 3 * 2  # equal x selection x size
+    assert {point.seeds for point in record.points} == {(1, 2)}
+    done = trainings(folder)
+    # At 32 questions equal steps are equal epochs: 3 selections x 2 seeds are shared.
+    assert len(done) == 3 * 2 * 3
+    for name, training in done.items():
+        _, _, size, equal, _ = name.rsplit("-", 4)
+        assert training.data.n == int(size)
+        assert training.steps == (4 if equal == "steps" else -(-int(size) // 8))
+        assert training.epochs == (4 if (size, equal) == ("8", "steps") else 1)
+    drawn = {name: training.data.hash for name, training in done.items()}
+    assert drawn["text-random-8-epochs-seed1"] == drawn["text-random-8-steps-seed1"]
+    assert drawn["text-random-8-epochs-seed1"] != drawn["text-random-8-epochs-seed2"]
+    assert drawn["text-random-8-epochs-seed1"] != drawn["text-balanced-8-epochs-seed1"]
+    large = [point for point in record.points if point.arm.size == 32]
+    by_kind = {(p.arm.selection, p.arm.equal): p.accuracies for p in large}
+    assert by_kind["random", "epochs"] == by_kind["random", "steps"]
+
+
+def test_many_at_random_are_held_against_few_that_were_chosen(
+    studied: tuple[LearningCurveRecord, Path],
+) -> None:
+    record, _ = studied
+    pairs = [(c.few.size, c.few.selection, c.few.equal, c.many.selection) for c in record.contrasts]
+    assert pairs == [
+        (8, selection, equal, "random")
+        for equal in ("epochs", "steps")
+        for selection in ("random", "balanced", "curated")
+    ]
+    assert "32 at random or 8 curated (text, equal steps): " in record.verdict
+    for point in record.points:
+        assert point.low <= point.accuracy <= point.high
+        assert point.accuracy - record.base.accuracy.value == pytest.approx(point.gain)
+
+
+def test_a_lost_cell_is_done_again_and_nothing_else(
+    studied: tuple[LearningCurveRecord, Path], tiny_source: ModelSource
+) -> None:
+    record, folder = studied
+    cells = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/cell.json")}
+    lost = folder / "cells" / "text-random-8-epochs-seed1" / "cell.json"
+    lost.unlink()
+    again = learning_curve(options(tiny_source), folder, HANDS, Silent())
+    assert isinstance(again, LearningCurveRecord)
+    assert again.points == record.points
+    after = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/cell.json")}
+    assert {path for path in cells if cells[path] != after[path]} == {lost}
+    # A seed more: the others stay.
+    whole = options(tiny_source).experiment.model_copy(update={"seeds": (1, 2, 3)})
+    state = learning_curve(
+        CurveOptions(whole, (8, 32)), folder, Hands(shard=1, shards=99), Silent()
+    )
+    assert isinstance(state, GridState)
+    assert state.done == 19
+
+
+def test_page_and_table(
+    studied: tuple[LearningCurveRecord, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, folder = studied
+    page = (folder / PAGE).read_text(encoding="utf-8")
+    assert record.verdict in page
+    assert page.count("<svg") == 2
+    assert "mathdefault" not in page
+    show(record)
+    out = " ".join(capsys.readouterr().out.split())
+    assert " ".join(record.verdict.split()) in out
+
+
+def test_a_pool_that_is_too_small_is_an_error(tiny_source: ModelSource, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="train_size asks for 999"):
+        learning_curve(
+            options(tiny_source, sizes=(999,), selections=("random",)), tmp_path, HANDS, Silent()
+        )
+
+
+@pytest.mark.parametrize("sizes", [(), (0, 5), (5, 5)])
+def test_sizes_that_vary_nothing_are_refused(
+    tiny_source: ModelSource, sizes: tuple[int, ...]
+) -> None:
+    with pytest.raises(InputError, match="sizes"):
+        options(tiny_source, sizes=sizes)
+
+
+def test_the_command(tiny_source: ModelSource, medtune: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "e.toml"
+    path.write_text(
+        f'[model]\nsource = "{tiny_source.name}"\ndtype = "float32"\n[data]\n'
+        'evaluate = ["starter:recall"]\nevaluate_size = 6\n[training]\nepochs = 1\n'
+        '[evaluation]\nmethods = ["letter"]\n'
+    )
+    command = ("study", "learning-curve", path, "--sizes", "8,16", "--equal", "steps")
+    record = medtune.record(
+        *command, "--selections", "random", "--targets", "text,letter", "--out", "c"
+    )
+    assert [(p["arm"]["target"], p["arm"]["size"]) for p in record["points"]] == [
+        ("text", 8),
+        ("text", 16),
+        ("letter", 8),
+        ("letter", 16),
+    ]
+    for wrong, why in (
+        (("--selections", "best"), "some of random, balanced, curated"),
+        (("--sizes", "8,x"), "whole numbers"),
+        (("--equal", "epochs,epochs"), "each once"),
+    ):
+        code, _, err = medtune(*command[:3], *wrong)
+        assert code == 2
+        assert why in err
