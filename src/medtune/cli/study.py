@@ -31,6 +31,7 @@ from medtune.core.grid import GridState, Hands
 from medtune.core.learning_curve import SELECTIONS, Equal, Selection
 from medtune.core.learning_curve import SIZES as CURVE_SIZES
 from medtune.core.prompt import Target
+from medtune.core.prompt_study import SHOTS
 from medtune.core.records import Method
 from medtune.core.study import DRAWS, SIZES, SamplePlan
 from medtune.terminal import Terminal
@@ -217,3 +218,30 @@ def named(option: str, text: str, kinds: Any) -> tuple[Any, ...]:
     if len(set(names)) < len(names) or not set(names) <= set(known):
         raise InputError(f"{option} {text}", expected=f"some of {', '.join(known)}, each once")
     return tuple(names)
+
+
+def prompts(
+    experiment: ExperimentFile = None,
+    settings: Set = None,
+    adapter: Adapter = None,
+    shots: Annotated[str, typer.Option(help="Worked examples before a question.")] = ",".join(
+        map(str, SHOTS)
+    ),
+    workers: Workers = 1,
+    shard: Shard = None,
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Ask in some dozens of wordings; choose on the calibration split, report on the other."""
+    from medtune.recipes import prompts as recipe
+
+    config = finetune_experiment(experiment, settings)
+    counts = chosen("--shots", shots, int, "whole numbers, such as 0,1,3")
+    if min(counts) < 0:
+        raise InputError(f"--shots {shots}", expected="0 or more")
+    options = recipe.PromptOptions(config, adapter, tuple(counts))
+    folder = out or Path("runs") / "prompts" / run_folder(config).name
+    record = recipe.prompts(options, folder, Hands.of(workers, shard), Terminal())
+    print_record(record, json)
+    if not isinstance(record, GridState):
+        Terminal().say(f"report: {folder / recipe.PAGE}")

@@ -15,6 +15,7 @@ from medtune.core.findings import AnalysisRecord
 from medtune.core.grid import GridState
 from medtune.core.learning_curve import LearningCurveRecord
 from medtune.core.manifest import MappingProposal, SnapshotManifest, VerificationRecord
+from medtune.core.prompt_study import PromptStudyRecord
 from medtune.core.records import (
     ComparisonRecord,
     DoctorRecord,
@@ -37,6 +38,7 @@ from medtune.terminal.study import (
     show_decoding,
     show_grid,
     show_learning_curve,
+    show_prompts,
     show_robustness,
     show_test_size,
 )
@@ -98,6 +100,7 @@ _LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
     AnalysisRecord: show_analysis,
     AblationRecord: show_ablation,
     LearningCurveRecord: show_learning_curve,
+    PromptStudyRecord: show_prompts,
     DecodingRecord: show_decoding,
     GridState: show_grid,
     RobustnessRecord: show_robustness,

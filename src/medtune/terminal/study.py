@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from medtune.core.ablation import AblationRecord
 from medtune.core.decoding import DecodingRecord
 from medtune.core.grid import GridState
 from medtune.core.learning_curve import LearningCurveRecord
+from medtune.core.prompt_study import PromptStudyRecord
 from medtune.core.records import ComparisonRecord, EvaluationRecord, Proportion
 from medtune.core.robustness import RobustnessRecord
 from medtune.core.study import (
@@ -193,4 +195,25 @@ def show_learning_curve(console: Console, record: LearningCurveRecord) -> None:
         )
     console.print(table)
     console.print(f"base model: {percent(record.base.accuracy)}, n = {record.base.counts.n:,}")
+    console.print(record.verdict)
+
+
+def show_prompts(console: Console, record: PromptStudyRecord) -> None:
+    """Print the prompts, the best first, the verdict last."""
+    table = plain_table(
+        ("system", "option", "instruction"), ("examples", "correct %", "95 %", "gain", "95 %")
+    )
+    for point in sorted(record.points, key=lambda p: -p.accuracy.value):
+        variant, accuracy = point.variant, point.accuracy
+        table.add_row(
+            Text(variant.system or "-"),
+            Text(variant.option),
+            Text(variant.instruction or "-"),
+            str(variant.shots),
+            f"{100 * accuracy.value:.1f}",
+            f"{100 * accuracy.low:.1f}-{100 * accuracy.high:.1f}",
+            f"{100 * point.gain:+.1f}",
+            f"{100 * point.gain_low:+.1f} to {100 * point.gain_high:+.1f}",
+        )
+    console.print(table)
     console.print(record.verdict)

@@ -1,0 +1,171 @@
+"""`medtune study prompts EXPERIMENT`: system texts, option lines, instructions, worked examples.
+
+Every wording is examined on the calibration split; only the best one and the experiment's own are
+examined on the reported split, which has no say in the choice.  Writes `record.json` and
+`prompts.html`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+from medtune.analysis.analyze import Evaluation
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import examined
+from medtune.analysis.page import render
+from medtune.analysis.prompt_study import best_of, report_choice
+from medtune.answers.parse import STRICT
+from medtune.core.errors import DataError, InputError
+from medtune.core.experiment import Experiment
+from medtune.core.folder import locked, write_record, write_text
+from medtune.core.grid import GridState, Hands
+from medtune.core.ledger import RECORD, read_evaluation
+from medtune.core.model import AnswerModel
+from medtune.core.progress import Progress, Silent
+from medtune.core.prompt import form_of, form_taught
+from medtune.core.prompt_study import SHOTS, PromptStudyRecord, PromptVariant, variants
+from medtune.data.snapshot import Snapshot, SnapshotSplit, prepare_snapshot
+from medtune.models.door import open_model
+from medtune.steps.grid import Cell, go_through
+
+PAGE = "prompts.html"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptOptions:
+    """What the command line may say."""
+
+    experiment: Experiment
+    adapter: Path | None = None
+    """Of a model that was tuned; its own prompt is then only one of many."""
+    shots: tuple[int, ...] = SHOTS
+
+
+def prompts(
+    options: PromptOptions, folder: Path, hands: Hands, progress: Progress
+) -> PromptStudyRecord | GridState:
+    """Choose a prompt on the calibration split, and report on the other.
+
+    Returns:
+        The study; or how far it is, while other shards have work to do.
+
+    Raises:
+        InputError: There is no calibration split.
+        MedtuneError: The data, the model or the folder cannot be used.
+    """
+    study = _Study.prepared(options, folder, progress)
+    worker = partial(_worker, options, folder, replace(hands, workers=1))
+    tried = study.variants
+    cells = [study.cell(variant, study.calibration, "calibration") for variant in tried]
+    state = go_through("prompts", cells, folder, hands, worker, progress)
+    if state.left:
+        return state
+    found = {v: _read(folder, cell) for v, cell in zip(tried, cells, strict=True)}
+    reported = study.snapshot.evaluated[0]
+    own, best = (study.cell(v, reported, "reported") for v in (tried[0], best_of(found)))
+    last = list({cell.name: cell for cell in (own, best)}.values())
+    after = go_through("prompts", last, folder, Hands(), _nothing, progress)
+    record = report_choice(
+        options.experiment.name,
+        found,
+        _read(folder, own),
+        _read(folder, best),
+        state.cell_s + after.cell_s,
+    )
+    write_text(folder / PAGE, render("prompts.html", study=record))
+    write_record(folder / RECORD, record)
+    return record
+
+
+def _worker(options: PromptOptions, folder: Path, hands: Hands) -> None:
+    study = _Study.prepared(options, folder, Silent())
+    cells = [study.cell(variant, study.calibration, "calibration") for variant in study.variants]
+    go_through("prompts", cells, folder, hands, _nothing, Silent())
+
+
+def _nothing() -> None:
+    """A worker has none of its own."""
+
+
+def _read(folder: Path, cell: Cell) -> Evaluation:
+    return read_evaluation(folder / "cells" / cell.name)
+
+
+@dataclass(frozen=True)
+class _Study:
+    """The study's questions and model."""
+
+    options: PromptOptions
+    snapshot: Snapshot
+    calibration: SnapshotSplit
+    progress: Progress
+
+    @classmethod
+    def prepared(cls, options: PromptOptions, folder: Path, progress: Progress) -> _Study:
+        """Prepare the data, or wait for another process to have done it."""
+        experiment = options.experiment
+        if not experiment.data.calibration_size:
+            raise InputError(
+                "data.calibration_size is 0: there is nothing to choose a prompt on",
+                expected="questions set apart, which are never reported on",
+                fix="--set data.calibration_size=500",
+            )
+        with locked(folder / "data", wait=True):
+            snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
+        assert snapshot.calibration is not None, "it was asked for"
+        if (most := max(options.shots)) > len(snapshot.train.questions):
+            raise DataError(
+                f"{most} worked examples, the train split has {len(snapshot.train.questions)}"
+            )
+        return cls(options, snapshot, snapshot.calibration, progress)
+
+    @cached_property
+    def variants(self) -> list[PromptVariant]:
+        """List the prompts, the experiment's own first.
+
+        What a method does not show is not varied: texts scored without a list of options have no
+        option lines.
+        """
+        experiment = self.options.experiment
+        form = form_of(experiment.evaluation.methods[0], form_taught(experiment.training.target))
+        first = self.calibration.questions[0]
+        distinct: dict[object, PromptVariant] = {}
+        for variant in variants(experiment.prompt, self.options.shots):
+            messages = variant.style(experiment.prompt).messages(first, form)
+            distinct.setdefault((messages, variant.shots), variant)
+        return list(distinct.values())
+
+    def cell(self, variant: PromptVariant, split: SnapshotSplit, role: str) -> Cell:
+        """Plan one examination."""
+        experiment = self.options.experiment
+        exam = Exam.planned(
+            experiment.evaluation.model_copy(update={"shots": variant.shots, "options_only": 0}),
+            experiment.evaluation.methods[0],
+            split.questions,
+            split.description,
+            variant.style(experiment.prompt),
+            form_taught(experiment.training.target),
+            self.snapshot.train.questions,
+        )
+        number = self.variants.index(variant)
+        label = "own prompt" if not number else f"prompt {number}"
+        work = partial(self._sit, exam, label)
+        return Cell(f"{role}-{number:02d}", exam.inputs(self._model, STRICT.version), work)
+
+    def _sit(self, exam: Exam, label: str, place: Path) -> None:
+        examined(self._model, exam, label, STRICT, place, self.progress)
+
+    @cached_property
+    def _model(self) -> AnswerModel:
+        experiment = self.options.experiment
+        every = [*self.calibration.questions, *self.snapshot.evaluated[0].questions]
+        return open_model(
+            experiment.model.source,
+            questions=every,
+            adapter=self.options.adapter,
+            dtype=experiment.model.dtype,
+            attention=experiment.model.attention,
+            progress=self.progress,
+        )
