@@ -30,7 +30,7 @@ def options(source: ModelSource, **changes: object) -> CurveOptions:
             "seeds": [1, 2],
         }
     )
-    settings = {"sizes": (8, 32), "selections": ("random", "balanced", "curated"), **changes}
+    settings = {"sizes": (8, 32), "selections": ("random", "balanced"), **changes}
     return CurveOptions(experiment, **settings)  # type: ignore[arg-type]
 
 
@@ -55,11 +55,11 @@ def test_every_arm_is_trained_from_every_seed_and_the_largest_only_once(
     studied: tuple[LearningCurveRecord, Path],
 ) -> None:
     record, folder = studied
-    assert len(record.points) == 2 * 3 * 2  # equal x selection x size
+    assert len(record.points) == 2 * 2 * 2  # equal x selection x size
     assert {point.seeds for point in record.points} == {(1, 2)}
     done = trainings(folder)
-    # At 32 questions equal steps are equal epochs: 3 selections x 2 seeds are shared.
-    assert len(done) == 3 * 2 * 3
+    # At 32 questions equal steps are equal epochs: 2 selections x 2 seeds are shared.
+    assert len(done) == 2 * 2 * 3
     for name, training in done.items():
         _, _, size, equal, _ = name.rsplit("-", 4)
         assert training.data.n == int(size)
@@ -82,9 +82,9 @@ def test_many_at_random_are_held_against_few_that_were_chosen(
     assert pairs == [
         (8, selection, equal, "random")
         for equal in ("epochs", "steps")
-        for selection in ("random", "balanced", "curated")
+        for selection in ("random", "balanced")
     ]
-    assert "32 at random or 8 curated (text, equal steps): " in record.verdict
+    assert "32 at random or 8 balanced (text, equal steps): " in record.verdict
     for point in record.points:
         assert point.low <= point.accuracy <= point.high
         assert point.accuracy - record.base.accuracy.value == pytest.approx(point.gain)
@@ -105,10 +105,13 @@ def test_a_lost_cell_is_done_again_and_nothing_else(
     # A seed more: the others stay.
     whole = options(tiny_source).experiment.model_copy(update={"seeds": (1, 2, 3)})
     state = learning_curve(
-        CurveOptions(whole, (8, 32)), folder, Hands(shard=1, shards=99), Silent()
+        CurveOptions(whole, (8, 32), ("random", "balanced")),
+        folder,
+        Hands(shard=1, shards=99),
+        Silent(),
     )
     assert isinstance(state, GridState)
-    assert state.done == 19
+    assert (state.done, state.cells) == (13, 19)
 
 
 def test_page_and_table(
