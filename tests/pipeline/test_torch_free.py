@@ -62,12 +62,17 @@ def test_torch_is_not_imported_where_it_is_not_needed(tmp_path: Path) -> None:
 
 
 def test_help_is_quick() -> None:
-    for _ in range(3):
+    def seconds(program: str) -> float:
         start = time.perf_counter()
-        program = "from medtune.cli import main; main(['--help'])"
         subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-        duration = time.perf_counter() - start
-        if duration < 0.5:
+        return time.perf_counter() - start
+
+    for _ in range(3):
+        duration = seconds("from medtune.cli import main; main(['--help'])")
+        # On a slow or busy machine the libraries alone take most of half a second.
+        if duration < max(
+            0.5, 3 * seconds("import typer, rich.console, rich.table, pydantic.main")
+        ):
             return
     pytest.fail(f"the best of three took more than half a second, the last {duration:.2f} s")
 
