@@ -66,7 +66,7 @@ def ablation(
     """
     ladder = _Ladder.prepared(options, folder, progress)
     worker = partial(_worker, options, folder, replace(hands, workers=1))
-    state = go_through("ablation", ladder.cells(), folder, hands, worker, progress)
+    state = go_through("ablation", ladder.cells(), folder, hands, progress, worker)
     if state.left:
         return state
     asked, records = {}, {}
@@ -99,11 +99,7 @@ def contains(said: str, truth: str) -> bool:
 
 def _worker(options: AblationOptions, folder: Path, hands: Hands) -> None:
     cells = _Ladder.prepared(options, folder, Silent()).cells()
-    go_through("ablation", cells, folder, hands, _nothing, Silent())
-
-
-def _nothing() -> None:
-    """A worker has none of its own."""
+    go_through("ablation", cells, folder, hands, Silent())
 
 
 def _asked(place: Path) -> Asked:

@@ -69,7 +69,7 @@ def decoding(
     work = _Work(options, progress)
     cells = work.cells()
     worker = partial(_worker, options, folder, replace(hands, workers=1))
-    state = go_through("decoding", cells, folder, hands, worker, progress)
+    state = go_through("decoding", cells, folder, hands, progress, worker)
     if state.left:
         return state
     whole = time.perf_counter() - start if state.fresh == state.cells else None
@@ -100,11 +100,7 @@ def _offered(options: DecodingOptions, progress: Progress) -> DecodingOptions:
 
 def _worker(options: DecodingOptions, folder: Path, hands: Hands) -> None:
     work = _Work(options, Silent())
-    go_through("decoding", work.cells(), folder, hands, _nothing, Silent())
-
-
-def _nothing() -> None:
-    """A worker has none of its own."""
+    go_through("decoding", work.cells(), folder, hands, Silent())
 
 
 class _Work:

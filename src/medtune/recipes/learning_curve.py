@@ -103,7 +103,7 @@ def learning_curve(
     """
     grid = _Grid.prepared(options, folder, progress)
     worker = partial(_worker, options, folder, replace(hands, workers=1))
-    state = go_through("learning curve", grid.cells(), folder, hands, worker, progress)
+    state = go_through("learning curve", grid.cells(), folder, hands, progress, worker)
     if state.left:
         return state
     grown = {}
@@ -128,11 +128,7 @@ def learning_curve(
 
 def _worker(options: CurveOptions, folder: Path, hands: Hands) -> None:
     cells = _Grid.prepared(options, folder, Silent()).cells()
-    go_through("learning curve", cells, folder, hands, _nothing, Silent())
-
-
-def _nothing() -> None:
-    """A worker has none of its own."""
+    go_through("learning curve", cells, folder, hands, Silent())
 
 
 @dataclass(frozen=True)

@@ -59,14 +59,14 @@ def prompts(
     worker = partial(_worker, options, folder, replace(hands, workers=1))
     tried = study.variants
     cells = [study.cell(variant, study.calibration, "calibration") for variant in tried]
-    state = go_through("prompts", cells, folder, hands, worker, progress)
+    state = go_through("prompts", cells, folder, hands, progress, worker)
     if state.left:
         return state
     found = {v: _read(folder, cell) for v, cell in zip(tried, cells, strict=True)}
     reported = study.snapshot.evaluated[0]
     own, best = (study.cell(v, reported, "reported") for v in (tried[0], best_of(found)))
     last = list({cell.name: cell for cell in (own, best)}.values())
-    after = go_through("prompts", last, folder, Hands(), _nothing, progress)
+    after = go_through("prompts", last, folder, Hands(), progress)
     record = report_choice(
         options.experiment.name,
         found,
@@ -82,11 +82,7 @@ def prompts(
 def _worker(options: PromptOptions, folder: Path, hands: Hands) -> None:
     study = _Study.prepared(options, folder, Silent())
     cells = [study.cell(variant, study.calibration, "calibration") for variant in study.variants]
-    go_through("prompts", cells, folder, hands, _nothing, Silent())
-
-
-def _nothing() -> None:
-    """A worker has none of its own."""
+    go_through("prompts", cells, folder, hands, Silent())
 
 
 def _read(folder: Path, cell: Cell) -> Evaluation:

@@ -41,8 +41,8 @@ def go_through(
     cells: Sequence[Cell],
     folder: Path,
     hands: Hands,
-    worker: Callable[[], object],
     progress: Progress,
+    worker: Callable[[], object] | None = None,
 ) -> GridState:
     """Do the cells that nobody has done.
 
@@ -51,9 +51,9 @@ def go_through(
         cells: All of them, whoever does them.
         folder: Of the study; cells lie in `cells/`.
         hands: Who does them.
-        worker: Does what one of several workers does; it is called in a process of its own, so
-            it must be picklable.
         progress: Where to report.
+        worker: Does what one of several workers does; it is called in a process of its own, so
+            it must be picklable. None where there is but this one.
 
     Raises:
         MedtuneError: A cell failed; those before it are done.
@@ -61,7 +61,7 @@ def go_through(
     assert len({cell.name for cell in cells}) == len(cells), "a folder holds one cell"
     mine = cells[hands.shard - 1 :: hands.shards]
     before = sum(_done(cell, folder) for cell in cells)
-    if hands.workers > 1:
+    if hands.workers > 1 and worker is not None:
         _by_workers(worker, hands.workers)
     with progress.task(study, len(mine), sum(_done(cell, folder) for cell in mine)) as bar:
         for cell in mine:

@@ -29,11 +29,11 @@ def grid(count: int, inputs: str = "i", work: Callable[[str, Path], None] = note
 
 def done(cells: list[Cell], folder: Path, hands: Hands | None = None) -> GridState:
     worker = partial(as_worker, len(cells), folder)
-    return go_through("study", cells, folder, hands or Hands(), worker, Silent())
+    return go_through("study", cells, folder, hands or Hands(), Silent(), worker)
 
 
 def as_worker(count: int, folder: Path) -> None:
-    go_through("study", grid(count, work=slow), folder, Hands(), os.getpid, Silent())
+    go_through("study", grid(count, work=slow), folder, Hands(), Silent())
 
 
 def slow(name: str, place: Path) -> None:
@@ -122,7 +122,7 @@ def die() -> None:
 
 def test_workers_that_all_fail_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckFailed, match="all 2 workers failed"):
-        go_through("study", grid(2), tmp_path, Hands(workers=2), die, Silent())
+        go_through("study", grid(2), tmp_path, Hands(workers=2), Silent(), die)
     assert worked(tmp_path) == {}
 
 
