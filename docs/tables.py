@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from duplicates import judged
+from medtune.core.ablation import AblationRecord
 from medtune.core.manifest import SnapshotManifest
-from medtune.core.records import EvaluationRecord, RunRecord
+from medtune.core.records import ComparisonRecord, EvaluationRecord, RunRecord
 from medtune.data.catalogue import KNOWN
 from medtune.data.datasheet import (
     left_out_table,
@@ -199,6 +200,55 @@ def help_text() -> str:
         env={"COLUMNS": "90", "TERM": "dumb", "PATH": ""},
     )
     return "```\n" + "\n".join(line.rstrip() for line in done.stdout.strip().splitlines()) + "\n```"
+
+
+def ablation_table() -> str:
+    """Write the committed ladder from the notebook's mistakes to a sound run."""
+    study = AblationRecord.model_validate_json((RESULTS / "ablation.json").read_bytes())
+    lines = [
+        "| rung | what it mends | free answers % (95 %) | gain, points (95 %) | answered % | "
+        "stops % | letters % (95 %) |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        _rung("base model", "not trained", study.base, study.base, None, study.base_likelihood),
+    ]
+    for one in study.rungs:
+        counted = one.evaluation.model_copy(update={"accuracy": one.accuracy})
+        lines.append(
+            _rung(one.label, one.rung.mends, counted, one.evaluation, one.gain, one.likelihood)
+        )
+    trainings = {name: training.data.n for name, training in study.trainings.items()}
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{study.model.source}, {study.model.dtype}, trained on {study.few} questions of "
+            f"`{study.data.source}`, the last rung on {trainings['data']:,}; "
+            f"{study.trainings['data'].epochs} epochs; examined on {study.base.counts.n} of "
+            f"`{study.base.data.source}` (chance {100 * study.base.chance:.0f} %, majority letter "
+            f"{100 * study.base.majority.value:.0f} %); {study.provenance.cpu}, "
+            f"{study.cell_s / 60:.0f} minutes: `{study.provenance.command}`.",
+        ]
+    )
+
+
+def _rung(
+    name: str,
+    mends: str,
+    counted: EvaluationRecord,
+    free: EvaluationRecord,
+    gain: ComparisonRecord | None,
+    letters: EvaluationRecord | None,
+) -> str:
+    change = "–"
+    if gain is not None:
+        low, high = 100 * gain.difference_low, 100 * gain.difference_high
+        change = f"{100 * gain.difference:+.1f} ({low:+.1f} to {high:+.1f})"
+    assert free.stop_rate is not None, "these are free answers"
+    return (
+        f"| {name} | {mends} | {_accuracy(counted)} | {change} | "
+        f"{100 * free.answer_rate.value:.0f} | {100 * free.stop_rate.value:.0f} | "
+        f"{_accuracy(letters) if letters else '–'} |"
+    )
 
 
 def _accuracy(record: EvaluationRecord) -> str:
