@@ -11,6 +11,7 @@ from pathlib import Path
 
 from duplicates import judged
 from medtune.core.ablation import AblationRecord
+from medtune.core.decoding import DecodingRecord
 from medtune.core.manifest import SnapshotManifest
 from medtune.core.records import ComparisonRecord, EvaluationRecord, RunRecord
 from medtune.data.catalogue import KNOWN
@@ -249,6 +250,35 @@ def _rung(
         f"{100 * free.answer_rate.value:.0f} | {100 * free.stop_rate.value:.0f} | "
         f"{_accuracy(letters) if letters else '–'} |"
     )
+
+
+SHOWN = ("greedy-50tokens", "greedy-5tokens", "t0.3-p0.9-k0-50tokens", "t1-p1-k0-50tokens")
+
+
+def decoding_table() -> str:
+    """Write the committed study of decoding: what nothing beats, and some of the others."""
+    study = DecodingRecord.model_validate_json((RESULTS / "decoding.json").read_bytes())
+    lines = [
+        "| answers | questions/s | tokens | correct % (95 %) | answered % | two repeats agree % |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for p in study.points:
+        name = p.setting.name
+        if not (p.pareto or name in SHOWN or p.setting.beams == 4 or p.setting.constrained):
+            continue
+        written = "–" if p.written is None else f"{p.written:.1f}"
+        agree = "–" if p.agreement is None else f"{100 * p.agreement:.0f}"
+        mark = " (not beaten)" if p.pareto else ""
+        lines.append(
+            f"| {p.setting.spoken}{mark} | {p.questions_per_s:.1f} | {written} | "
+            f"{100 * p.accuracy:.1f} ({100 * p.low:.1f}-{100 * p.high:.1f}) | "
+            f"{100 * p.answer_rate:.0f} | {agree} |"
+        )
+    note = (
+        f"The quickstart's tuned model on `{study.data.source}`, {study.model.dtype}, "
+        f"{study.provenance.cpu}, {len(study.points)} settings in {study.cell_s / 60:.0f} minutes. "
+    )
+    return "\n".join([*lines, "", note + study.verdict])
 
 
 def _accuracy(record: EvaluationRecord) -> str:
