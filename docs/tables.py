@@ -215,7 +215,7 @@ def ablation_table() -> str:
     for one in study.rungs:
         counted = one.evaluation.model_copy(update={"accuracy": one.accuracy})
         lines.append(
-            _rung(one.label, one.rung.mends, counted, one.evaluation, one.gain, one.likelihood)
+            _rung(one.rung.name, one.rung.mends, counted, one.evaluation, one.gain, one.likelihood)
         )
     trainings = {name: training.data.n for name, training in study.trainings.items()}
     return "\n".join(

@@ -135,7 +135,7 @@ def test_the_command_climbs_with_two_workers(
         "[evaluation]\nmax_new_tokens = 2\n"
     )
     record = medtune.record("study", "ablation", path, "--few", 8, "--workers", 2, "--out", "a")
-    assert [one["label"] for one in record["rungs"]] == [rung.name for rung in RUNGS]
+    assert [one["rung"]["name"] for one in record["rungs"]] == [rung.name for rung in RUNGS]
     assert (Path("a") / PAGE).is_file()
 
 

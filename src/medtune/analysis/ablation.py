@@ -62,7 +62,7 @@ def climb(
     rungs: list[RungRecord] = []
     former: Evaluation | None = None
     for rung in RUNGS:
-        mine = asked[rung.training] if rung.training else base
+        mine = asked[rung.training]
         plain = mine.foreign if rung.foreign else mine.free
         assert plain is not None, "the notebook's model is asked both ways"
         named = _named(plain, rung.name)
@@ -70,7 +70,6 @@ def climb(
         rungs.append(
             RungRecord(
                 rung=rung,
-                label=rung.name,
                 accuracy=counted[0].accuracy,
                 gain=compare(former, counted) if former else None,
                 evaluation=named[0],

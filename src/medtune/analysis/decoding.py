@@ -9,11 +9,9 @@ from itertools import combinations
 from statistics import fmean
 
 from medtune.analysis.analyze import Evaluation
-from medtune.analysis.compare import lined_up
-from medtune.analysis.spread import margin_over_questions, right_by_question
+from medtune.analysis.spread import Row, by_question, mean_over_questions, right_share
 from medtune.core.decoding import DecodingPoint, DecodingRecord, Setting
 from medtune.core.provenance import provenance
-from medtune.core.records import Prediction
 
 
 def judge(
@@ -30,11 +28,11 @@ def judge(
         PredictionsError: They are not of the same questions.
     """
     (_, asked), *_ = next(iter(found.values()))
-    rows = {setting: _rows(asked, evaluations) for setting, evaluations in found.items()}
-    right = {
-        setting: right_by_question(asked, [some for _, some in evaluations])
+    rows = {
+        setting: by_question(asked, [some for _, some in evaluations])
         for setting, evaluations in found.items()
     }
+    right = {setting: [right_share(row) for row in some] for setting, some in rows.items()}
     best = max(right, key=lambda setting: fmean(right[setting]))
     points = [_point(s, found[s], rows[s], right[s], right[best]) for s in found]
     points = [p.model_copy(update={"pareto": _unbeaten(p, points)}) for p in points]
@@ -56,16 +54,6 @@ def judge(
     )
 
 
-Row = tuple[Prediction, ...]
-"""One question's repeats."""
-
-
-def _rows(asked: Sequence[Prediction], evaluations: Sequence[Evaluation]) -> list[Row]:
-    """Line up the repeats, question by question."""
-    columns = [[b for _, b in lined_up(asked, some)] for _, some in evaluations]
-    return list(zip(*columns, strict=True))
-
-
 def _point(
     setting: Setting,
     evaluations: Sequence[Evaluation],
@@ -75,10 +63,9 @@ def _point(
 ) -> DecodingPoint:
     records = [record for record, _ in evaluations]
     n, repeats = len(right), len(evaluations)
-    accuracy = fmean(right)
-    low, high = _interval(right)
+    accuracy, low, high = mean_over_questions(right)
     gaps = [b - own for b, own in zip(best, right, strict=True)]
-    behind_low, behind_high = _interval(gaps, least=-1.0)
+    behind, behind_low, behind_high = mean_over_questions(gaps)
     asked_twice = setting.sampled and repeats > 1
     outcomes = [[p.chosen for p in row] for row in rows] if asked_twice else []
     written = [p.written for row in rows for p in row if p.written is not None]
@@ -87,24 +74,19 @@ def _point(
         setting=setting,
         repeats=repeats,
         accuracy=accuracy,
-        low=low,
-        high=high,
+        low=max(0.0, low),
+        high=min(1.0, high),
         answer_rate=fmean(record.answer_rate.value for record in records),
         stop_rate=fmean(ended) if ended else None,
         written=fmean(written) if written else None,
         questions_per_s=n / fmean(n / record.questions_per_s for record in records),
         agreement=fmean(map(_agreement, outcomes)) if outcomes else None,
         entropy=fmean(map(_entropy, outcomes)) if outcomes else None,
-        behind=fmean(gaps),
-        behind_low=behind_low,
-        behind_high=behind_high,
+        behind=behind,
+        behind_low=max(-1.0, behind_low),
+        behind_high=min(1.0, behind_high),
         pareto=False,
     )
-
-
-def _interval(values: Sequence[float], least: float = 0.0) -> tuple[float, float]:
-    mean, margin = fmean(values), margin_over_questions(values)
-    return max(least, mean - margin), min(1.0, mean + margin)
 
 
 def _agreement(outcomes: Sequence[int | None]) -> float:

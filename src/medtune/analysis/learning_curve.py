@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import stdev
 
 from medtune.analysis.analyze import Evaluation
-from medtune.analysis.spread import margin_over_questions, right_by_question
+from medtune.analysis.spread import mean_over_questions, right_by_question
 from medtune.core.learning_curve import Arm, Contrast, CurvePoint, LearningCurveRecord
 from medtune.core.provenance import provenance
 from medtune.core.records import SplitDescription, TrainingRecord
@@ -84,34 +84,29 @@ def opposed(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
 
 def _point(arm: Arm, one: Grown, right: Sequence[float], before: Sequence[float]) -> CurvePoint:
     accuracies = tuple(record.accuracy.value for record, _ in one.evaluations.values())
-    accuracy, margin = fmean(right), margin_over_questions(right)
-    gains = [after - former for after, former in zip(right, before, strict=True)]
-    gain, reach = fmean(gains), margin_over_questions(gains)
+    accuracy, low, high = mean_over_questions(right)
+    gain, gain_low, gain_high = mean_over_questions(
+        [after - former for after, former in zip(right, before, strict=True)]
+    )
     return CurvePoint(
         arm=arm,
         seeds=tuple(one.evaluations),
         steps=max(training.steps for training in one.trainings.values()),
         accuracies=accuracies,
         accuracy=accuracy,
-        low=max(0.0, accuracy - margin),
-        high=min(1.0, accuracy + margin),
+        low=max(0.0, low),
+        high=min(1.0, high),
         deviation=stdev(accuracies) if len(accuracies) > 1 else None,
         gain=gain,
-        gain_low=gain - reach,
-        gain_high=gain + reach,
+        gain_low=gain_low,
+        gain_high=gain_high,
     )
 
 
 def _contrast(few: Arm, many: Arm, less: Sequence[float], more: Sequence[float]) -> Contrast:
     gaps = [b - a for a, b in zip(less, more, strict=True)]
-    difference, reach = fmean(gaps), margin_over_questions(gaps)
-    return Contrast(
-        few=few,
-        many=many,
-        difference=difference,
-        low=difference - reach,
-        high=difference + reach,
-    )
+    difference, low, high = mean_over_questions(gaps)
+    return Contrast(few=few, many=many, difference=difference, low=low, high=high)
 
 
 def _verdict(contrasts: Sequence[Contrast], points: Sequence[CurvePoint], n: int) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import fmean
 
 from medtune.analysis.analyze import Evaluation
 from medtune.analysis.compare import compare
-from medtune.analysis.spread import margin_over_questions, right_by_question
+from medtune.analysis.spread import mean_over_questions, right_by_question
 from medtune.core.prompt_study import PromptPoint, PromptStudyRecord, PromptVariant
 from medtune.core.provenance import provenance
 from medtune.core.records import ComparisonRecord
@@ -43,14 +42,14 @@ def report_choice(
     for variant, (exam, predictions) in found.items():
         after = right_by_question(asked, [predictions])
         gains = [b - a for a, b in zip(before, after, strict=True)]
-        gain, margin = fmean(gains), margin_over_questions(gains)
+        gain, low, high = mean_over_questions(gains)
         points.append(
             PromptPoint(
                 variant=variant,
                 accuracy=exam.accuracy,
                 gain=gain,
-                gain_low=gain - margin,
-                gain_high=gain + margin,
+                gain_low=low,
+                gain_high=high,
             )
         )
     best = best_of(found)

@@ -73,11 +73,32 @@ def right_by_question(
     Raises:
         PredictionsError: They are not of the same questions.
     """
+    return [right_share(row) for row in by_question(asked, repeats)]
+
+
+Row = tuple[Prediction, ...]
+"""One question's repeats."""
+
+
+def right_share(row: Row) -> float:
+    """Return how often a question was right, 0 to 1."""
+    return statistics.fmean(p.outcome is Outcome.CORRECT for p in row)
+
+
+def by_question(asked: Sequence[Prediction], repeats: Sequence[Sequence[Prediction]]) -> list[Row]:
+    """Line repeats up, question by question, in the order of `asked`.
+
+    Raises:
+        PredictionsError: They are not of the same questions.
+    """
     columns = [[b for _, b in lined_up(asked, some)] for some in repeats]
-    return [
-        statistics.fmean(p.outcome is Outcome.CORRECT for p in row)
-        for row in zip(*columns, strict=True)
-    ]
+    return list(zip(*columns, strict=True))
+
+
+def mean_over_questions(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return a mean over questions and its 95 % interval: (mean, low, high)."""
+    mean, margin = statistics.fmean(values), margin_over_questions(values)
+    return mean, mean - margin, mean + margin
 
 
 def margin_over_questions(values: Sequence[float]) -> float:

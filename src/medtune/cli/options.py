@@ -37,8 +37,6 @@ Columns = Annotated[
     ),
 ]
 OutFolder = Annotated[Path | None, typer.Option("--out", help="Folder to write.")]
-
-
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable."),

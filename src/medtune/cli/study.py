@@ -32,7 +32,7 @@ from medtune.core.learning_curve import SELECTIONS, Equal, Selection
 from medtune.core.learning_curve import SIZES as CURVE_SIZES
 from medtune.core.prompt import Target
 from medtune.core.prompt_study import SHOTS
-from medtune.core.records import Method
+from medtune.core.records import Method, Record
 from medtune.core.study import DRAWS, SIZES, SamplePlan
 from medtune.terminal import Terminal
 
@@ -70,8 +70,7 @@ def by_size(
     plan = SamplePlan(tuple(numbers), draws, seed)
     names = [place.resolve().name for place in (a, b) if place is not None]
     folder = out or Path("runs") / "test-size" / slug(*names)
-    print_record(sample_size(a, b, plan, by_subject, folder), json)
-    Terminal().say(f"report: {folder / 'test-size.html'}")
+    finish(sample_size(a, b, plan, by_subject, folder), folder / "test-size.html", json)
 
 
 def robustness(
@@ -98,8 +97,7 @@ def robustness(
         dtype=dtype,
     )
     folder = out or Path("runs") / "robustness" / slug(model, str(adapter or ""), data, method)
-    print_record(recipe.robustness(options, folder, Terminal()), json)
-    Terminal().say(f"report: {folder / recipe.PAGE}")
+    finish(recipe.robustness(options, folder, Terminal()), folder / recipe.PAGE, json)
 
 
 def decoding(
@@ -131,9 +129,7 @@ def decoding(
     )
     folder = out or Path("runs") / "decoding" / slug(model, str(adapter or ""), data)
     record = recipe.decoding(options, folder, Hands.of(workers, shard), Terminal())
-    print_record(record, json)
-    if not isinstance(record, GridState):
-        Terminal().say(f"report: {folder / recipe.PAGE}")
+    finish(record, folder / recipe.PAGE, json)
 
 
 def ablation(
@@ -154,9 +150,7 @@ def ablation(
     folder = out or Path("runs") / "ablation" / run_folder(config).name
     options = recipe.AblationOptions(config, few)
     record = recipe.ablation(options, folder, Hands.of(workers, shard), Terminal())
-    print_record(record, json)
-    if not isinstance(record, GridState):
-        Terminal().say(f"report: {folder / recipe.PAGE}")
+    finish(record, folder / recipe.PAGE, json)
 
 
 def learning_curve(
@@ -190,9 +184,39 @@ def learning_curve(
     )
     folder = out or Path("runs") / "learning-curve" / run_folder(config).name
     record = recipe.learning_curve(options, folder, Hands.of(workers, shard), Terminal())
+    finish(record, folder / recipe.PAGE, json)
+
+
+def prompts(
+    experiment: ExperimentFile = None,
+    settings: Set = None,
+    adapter: Adapter = None,
+    shots: Annotated[str, typer.Option(help="Worked examples before a question.")] = ",".join(
+        map(str, SHOTS)
+    ),
+    workers: Workers = 1,
+    shard: Shard = None,
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Ask in some dozens of wordings; choose on the calibration split, report on the other."""
+    from medtune.recipes import prompts as recipe
+
+    config = finetune_experiment(experiment, settings)
+    counts = chosen("--shots", shots, int, "whole numbers, such as 0,1,3")
+    if min(counts) < 0:
+        raise InputError(f"--shots {shots}", expected="0 or more")
+    options = recipe.PromptOptions(config, adapter, tuple(counts))
+    folder = out or Path("runs") / "prompts" / run_folder(config).name
+    record = recipe.prompts(options, folder, Hands.of(workers, shard), Terminal())
+    finish(record, folder / recipe.PAGE, json)
+
+
+def finish(record: Record, page: Path, json: bool) -> None:
+    """Print a study and where its page lies; a part of a grid has none yet."""
     print_record(record, json)
     if not isinstance(record, GridState):
-        Terminal().say(f"report: {folder / recipe.PAGE}")
+        Terminal().say(f"report: {page}")
 
 
 def chosen(option: str, text: str, kind: Callable[[str], T], expected: str) -> list[T]:
@@ -218,30 +242,3 @@ def named(option: str, text: str, kinds: Any) -> tuple[Any, ...]:
     if len(set(names)) < len(names) or not set(names) <= set(known):
         raise InputError(f"{option} {text}", expected=f"some of {', '.join(known)}, each once")
     return tuple(names)
-
-
-def prompts(
-    experiment: ExperimentFile = None,
-    settings: Set = None,
-    adapter: Adapter = None,
-    shots: Annotated[str, typer.Option(help="Worked examples before a question.")] = ",".join(
-        map(str, SHOTS)
-    ),
-    workers: Workers = 1,
-    shard: Shard = None,
-    out: OutFolder = None,
-    json: Json = False,
-) -> None:
-    """Ask in some dozens of wordings; choose on the calibration split, report on the other."""
-    from medtune.recipes import prompts as recipe
-
-    config = finetune_experiment(experiment, settings)
-    counts = chosen("--shots", shots, int, "whole numbers, such as 0,1,3")
-    if min(counts) < 0:
-        raise InputError(f"--shots {shots}", expected="0 or more")
-    options = recipe.PromptOptions(config, adapter, tuple(counts))
-    folder = out or Path("runs") / "prompts" / run_folder(config).name
-    record = recipe.prompts(options, folder, Hands.of(workers, shard), Terminal())
-    print_record(record, json)
-    if not isinstance(record, GridState):
-        Terminal().say(f"report: {folder / recipe.PAGE}")

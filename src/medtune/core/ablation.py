@@ -29,8 +29,8 @@ class Rung(Record):
     name: str
     mends: str
     """What it does better than the one before."""
-    training: str | None
-    """Which training it rests on; None is the base model."""
+    training: str
+    """Which training it rests on."""
     foreign: bool = False
     """Whether it is asked through another model's template."""
     substring: bool = False
@@ -94,7 +94,6 @@ class RungRecord(Record):
     """What one rung gave."""
 
     rung: Rung
-    label: str
     accuracy: Proportion
     """As this rung counts answers."""
     gain: ComparisonRecord | None

@@ -21,19 +21,19 @@ from medtune.answers.parse import STRICT
 from medtune.core.ablation import NOTEBOOK_SIZE, AblationRecord, trainings
 from medtune.core.errors import DataError
 from medtune.core.experiment import EvaluationConfig, Experiment
-from medtune.core.folder import locked, read_record, write_record
+from medtune.core.folder import read_record, write_record
 from medtune.core.grid import GridState, Hands
 from medtune.core.ledger import RECORD, read_evaluation
 from medtune.core.progress import Progress, Silent
 from medtune.core.prompt import PromptStyle, form_taught
 from medtune.core.records import Method, TrainingRecord, content_hash
 from medtune.data.load import describe, sized
-from medtune.data.snapshot import Snapshot, SnapshotSplit, prepare_snapshot
+from medtune.data.snapshot import Snapshot, SnapshotSplit
 from medtune.models.foreign import Llama3Headers
 from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource
 from medtune.steps.adapt import adapt, base_model, trainable_source, tuned_model
-from medtune.steps.grid import Cell, go_through
+from medtune.steps.grid import Cell, go_through, snapshot_for_all
 from medtune.training.finetune import RECORD as TRAINING
 
 PAGE = "ablation.html"
@@ -126,8 +126,7 @@ class _Ladder:
         """Prepare the data, or wait for another process to have done it."""
         experiment = options.experiment
         source = trainable_source(experiment, progress)
-        with locked(folder / "data", wait=True):
-            snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
+        snapshot = snapshot_for_all(experiment.data, experiment.seed, folder, progress)
         train = snapshot.train
         if len(train.questions) <= options.few:
             raise DataError(

@@ -19,7 +19,7 @@ from medtune.analysis.learning_curve_page import write_learning_curve
 from medtune.answers.parse import STRICT
 from medtune.core.errors import InputError
 from medtune.core.experiment import BalanceConfig, CurationConfig, Experiment
-from medtune.core.folder import locked, read_record, write_record
+from medtune.core.folder import read_record, write_record
 from medtune.core.grid import GridState, Hands
 from medtune.core.learning_curve import (
     SELECTIONS,
@@ -35,11 +35,11 @@ from medtune.core.prompt import Target, form_taught
 from medtune.core.records import TrainingRecord, content_hash
 from medtune.data.build import select
 from medtune.data.load import describe
-from medtune.data.snapshot import Snapshot, prepare_snapshot
+from medtune.data.snapshot import Snapshot
 from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource
 from medtune.steps.adapt import adapt, base_model, trainable_source, tuned_model
-from medtune.steps.grid import Cell, go_through
+from medtune.steps.grid import Cell, go_through, snapshot_for_all
 from medtune.training.finetune import RECORD as TRAINING
 
 PAGE = "learning-curve.html"
@@ -148,8 +148,7 @@ class _Grid:
         # Cleaned and separated once; every arm curates and draws from it.
         plain = {"train_size": None, "curation": CurationConfig(), "balance": BalanceConfig()}
         data = experiment.data.model_copy(update=plain)
-        with locked(folder / "data", wait=True):
-            pool = prepare_snapshot(data, experiment.seed, folder / "data", progress)
+        pool = snapshot_for_all(data, experiment.seed, folder, progress)
         return cls(options, source, pool, progress)
 
     def name(self, arm: Arm, seed: int) -> str:

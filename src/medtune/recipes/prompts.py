@@ -19,16 +19,16 @@ from medtune.analysis.prompt_study import best_of, report_choice
 from medtune.answers.parse import STRICT
 from medtune.core.errors import DataError, InputError
 from medtune.core.experiment import Experiment
-from medtune.core.folder import locked, write_record, write_text
+from medtune.core.folder import write_record, write_text
 from medtune.core.grid import GridState, Hands
 from medtune.core.ledger import RECORD, read_evaluation
 from medtune.core.model import AnswerModel
 from medtune.core.progress import Progress, Silent
 from medtune.core.prompt import form_of, form_taught
 from medtune.core.prompt_study import SHOTS, PromptStudyRecord, PromptVariant, variants
-from medtune.data.snapshot import Snapshot, SnapshotSplit, prepare_snapshot
+from medtune.data.snapshot import Snapshot, SnapshotSplit
 from medtune.models.door import open_model
-from medtune.steps.grid import Cell, go_through
+from medtune.steps.grid import Cell, go_through, snapshot_for_all
 
 PAGE = "prompts.html"
 
@@ -57,8 +57,7 @@ def prompts(
     """
     study = _Study.prepared(options, folder, progress)
     worker = partial(_worker, options, folder, replace(hands, workers=1))
-    tried = study.variants
-    cells = [study.cell(variant, study.calibration, "calibration") for variant in tried]
+    tried, cells = study.variants, study.cells()
     state = go_through("prompts", cells, folder, hands, progress, worker)
     if state.left:
         return state
@@ -80,8 +79,7 @@ def prompts(
 
 
 def _worker(options: PromptOptions, folder: Path, hands: Hands) -> None:
-    study = _Study.prepared(options, folder, Silent())
-    cells = [study.cell(variant, study.calibration, "calibration") for variant in study.variants]
+    cells = _Study.prepared(options, folder, Silent()).cells()
     go_through("prompts", cells, folder, hands, Silent())
 
 
@@ -108,8 +106,7 @@ class _Study:
                 expected="questions set apart, which are never reported on",
                 fix="--set data.calibration_size=500",
             )
-        with locked(folder / "data", wait=True):
-            snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
+        snapshot = snapshot_for_all(experiment.data, experiment.seed, folder, progress)
         assert snapshot.calibration is not None, "it was asked for"
         if (most := max(options.shots)) > len(snapshot.train.questions):
             raise DataError(
@@ -132,6 +129,10 @@ class _Study:
             messages = variant.style(experiment.prompt).messages(first, form)
             distinct.setdefault((messages, variant.shots), variant)
         return list(distinct.values())
+
+    def cells(self) -> list[Cell]:
+        """List the examinations among which is chosen."""
+        return [self.cell(variant, self.calibration, "calibration") for variant in self.variants]
 
     def cell(self, variant: PromptVariant, split: SnapshotSplit, role: str) -> Cell:
         """Plan one examination."""

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medtune.core.errors import CheckFailed, FolderBusyError
-from medtune.core.folder import locked, read_record, valid_record, write_record
+from medtune.core.experiment import DataConfig
+from medtune.core.folder import locked, valid_record, write_record
 from medtune.core.grid import CellRecord, GridState, Hands
 from medtune.core.progress import Progress
 from medtune.core.provenance import available_cores, provenance
+from medtune.data.snapshot import Snapshot, prepare_snapshot
 
 CELL = "cell.json"
 
@@ -73,20 +75,26 @@ def go_through(
     return state.model_copy(update={"fresh": state.done - before})
 
 
+def snapshot_for_all(data: DataConfig, seed: int, folder: Path, progress: Progress) -> Snapshot:
+    """Prepare a study's data in `data/`, or wait for another process to have done it.
+
+    Raises:
+        MedtuneError: As `prepare_snapshot` does.
+    """
+    with locked(folder / "data", wait=True):
+        return prepare_snapshot(data, seed, folder / "data", progress)
+
+
 def state_of(study: str, cells: Sequence[Cell], folder: Path) -> GridState:
     """Count what is done."""
-    found = [read_record(_place(cell, folder) / CELL, CellRecord) for cell in cells]
-    done = [
-        record
-        for cell, record in zip(cells, found, strict=True)
-        if record is not None and record.inputs == cell.inputs
-    ]
+    found = {cell.name: _record(cell, folder) for cell in cells}
+    done = [record for record in found.values() if record is not None]
     return GridState(
         study=study,
         cells=len(cells),
         done=len(done),
         fresh=0,
-        left=tuple(cell.name for cell in cells if not _done(cell, folder)),
+        left=tuple(name for name, record in found.items() if record is None),
         cell_s=sum(record.seconds for record in done),
     )
 
@@ -95,8 +103,12 @@ def _place(cell: Cell, folder: Path) -> Path:
     return folder / "cells" / cell.name
 
 
+def _record(cell: Cell, folder: Path) -> CellRecord | None:
+    return valid_record(_place(cell, folder) / CELL, CellRecord, cell.inputs)
+
+
 def _done(cell: Cell, folder: Path) -> bool:
-    return valid_record(_place(cell, folder) / CELL, CellRecord, cell.inputs) is not None
+    return _record(cell, folder) is not None
 
 
 def _taken(cell: Cell, folder: Path) -> bool:

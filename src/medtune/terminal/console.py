@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from medtune.core.records import Proportion
+from medtune.steps.crew import leads
 
 
 def speaks() -> bool:
     """Tell whether this process speaks for all: of those that a launcher starts, the first."""
-    return os.environ.get("RANK", "0") == "0"
+    return leads()
 
 
 def open_console(stderr: bool) -> Console:

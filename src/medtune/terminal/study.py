@@ -147,10 +147,10 @@ def show_ablation(console: Console, record: AblationRecord) -> None:
     table = plain_table(("rung",), numbers)
     _rung(table, "base model", record.base.accuracy, None, record.base, record.base_likelihood)
     for one in record.rungs:
-        _rung(table, one.label, one.accuracy, one.gain, one.evaluation, one.likelihood)
+        _rung(table, one.rung.name, one.accuracy, one.gain, one.evaluation, one.likelihood)
     console.print(table)
     for one in record.rungs:
-        console.print(f"{one.label}: {one.rung.mends}")
+        console.print(f"{one.rung.name}: {one.rung.mends}")
     console.print(record.verdict)
 
 
