@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from medtune.core.experiment import Experiment
+from medtune.core.progress import Silent
 from medtune.core.records import Question
 from medtune.data.load import load_split
-from medtune.models import embedded
+from medtune.models import embedded, lora
 from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource, resolve
+from medtune.training.finetune import fine_tune
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -63,6 +66,18 @@ def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
 def tiny(tiny_source: ModelSource) -> LocalModel:
     """A fresh copy for every test: training changes it."""
     return LocalModel.load(tiny_source, dtype="float32")
+
+
+@pytest.fixture
+def adapter(tiny: LocalModel, tmp_path: Path) -> Path:
+    """An adapter trained for a few large steps, so that it changes something."""
+    split = load_split("starter:train", size=16)
+    config = Experiment.model_validate(
+        {"training": {"epochs": 2, "batch_size": 4, "learning_rate": 5e-2}}
+    )
+    adapted = lora.Adapted(tiny, config.training.lora, seed=0)
+    fine_tune(adapted, config, split.questions, split.description, tmp_path / "run", Silent())
+    return tmp_path / "run" / "adapter"
 
 
 @pytest.fixture(scope="session")

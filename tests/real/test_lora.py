@@ -11,31 +11,16 @@ from transformers import AutoModelForCausalLM
 
 from medtune.core.errors import AdapterError
 from medtune.core.experiment import Experiment
-from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle, fingerprint
-from medtune.data.load import load_split
 from medtune.models import lora
 from medtune.models.card import read_card
 from medtune.models.door import open_model
 from medtune.models.head import AnswerHead
 from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource, resolve
-from medtune.training.finetune import fine_tune
 
 IDS = torch.tensor([[1, 500, 600, 700]])
 ROWS = torch.arange(4)
-
-
-@pytest.fixture
-def adapter(tiny: LocalModel, tmp_path: Path) -> Path:
-    """An adapter trained for a few large steps, so that it changes something."""
-    split = load_split("starter:train", size=16)
-    config = Experiment.model_validate(
-        {"training": {"epochs": 2, "batch_size": 4, "learning_rate": 5e-2}}
-    )
-    adapted = lora.Adapted(tiny, config.training.lora, seed=0)
-    fine_tune(adapted, config, split.questions, split.description, tmp_path / "run", Silent())
-    return tmp_path / "run" / "adapter"
 
 
 @torch.inference_mode()
@@ -102,7 +87,7 @@ def test_changed_weights_are_refused(tiny_source: ModelSource, adapter: Path) ->
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    with pytest.raises(AdapterError, match="changed after training"):
+    with pytest.raises(AdapterError, match="changed or cut short"):
         open_model(tiny_source.name, adapter=adapter, dtype="float32")
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from medtune.cli import exam, machine, review, study, work
+from medtune.cli import exam, machine, pack, review, study, work
 from medtune.core.errors import Interrupted, MedtuneError
 from medtune.terminal import Terminal
 
@@ -31,6 +31,9 @@ app.command()(exam.evaluate)
 app.command()(exam.compare)
 app.command()(exam.analyze)
 app.command()(exam.rescore)
+app.command()(pack.compress)
+app.command()(pack.bench)
+app.command()(pack.answer)
 studies = typer.Typer(no_args_is_help=True, help="Study what an accuracy depends on.")
 studies.command("test-size")(study.by_size)
 studies.command("robustness")(study.robustness)

@@ -15,7 +15,7 @@ from medtune.core.records import Record
 from medtune.terminal import show, speaks
 
 MODEL = (
-    "embedded:smollm2-135m, hub:ORG/NAME[@REV], path:DIR, remote:URL#NAME, "
+    "embedded:smollm2-135m, hub:ORG/NAME[@REV], path:DIR, adapter:DIR, remote:URL#NAME, "
     "fake:oracle|constant|biased|noisy"
 )
 DATA = "starter[:SPLIT], hub:ORG/NAME[/CONFIG][:SPLIT], file:PATH[:SPLIT], snapshot:FOLDER[:SPLIT]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -110,6 +111,25 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         except BaseException:
             Path(handle.name).unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Write a folder whole or not at all, in place of an older one: yields where to write.
+
+    Raises:
+        FolderError: The place cannot be written; an older folder stays as it was.
+    """
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            yield staging
+            staging.chmod(0o755)
+            shutil.rmtree(folder, ignore_errors=True)
+            staging.replace(folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The card beside trained weights: what they were trained on, readable without torch."""
+"""The card beside weights: what they were trained on and packed into, readable without torch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,24 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from medtune.core.compress import GGUF, INTEGERS, Scheme
 from medtune.core.errors import AdapterError
 from medtune.core.prompt import Form, PromptStyle
 from medtune.core.records import Record
 
 CARD = "medtune.json"
-WEIGHTS = {"adapter": "adapter_model.safetensors", "model": "model.safetensors"}
+ADAPTER = "adapter:"
+"""Opens the name of an adapter's folder, which stands for its base with the adapter in it."""
+WEIGHTS: dict[str, str] = {
+    "adapter": "adapter_model.safetensors",
+    "model": "model.safetensors",
+    # transformers would read integers as if they were weights: it finds no file of this name.
+    "int8": "int8.safetensors",
+    "int4": "int4.safetensors",
+    "openvino": "model.bin",
+    **dict.fromkeys(GGUF, "model.gguf"),
+}
+"""File of the weights by what it holds."""
 
 
 class Card(Record):
@@ -29,13 +41,31 @@ class Card(Record):
     """Fingerprint of style and chat template; see `core.prompt.fingerprint`."""
     style: PromptStyle
     target: Form
-    data_hash: str
-    """Hash of the train split."""
-    config_hash: str
+    data_hash: str | None
+    """Hash of the train split; None for a base model."""
+    config_hash: str | None
     weights_hash: str
     """sha256 of the weights' file."""
     medtune: str
-    """Version that trained it."""
+    """Version that wrote it."""
+    scheme: Scheme | None = None
+    """How the weights are packed; None is as they were trained."""
+    made_from: str | None = None
+    """Of a packed model: hash of the adapter, or of the model, that it was made from."""
+    parameters: int | None = None
+    """Of a packed model: how many it has."""
+    fit: bool | None = None
+    """Of a packed model: whether it passed the parity gate; None where it was not asked."""
+
+    @property
+    def packed(self) -> bool:
+        """Whether its arithmetic is settled: nothing can be trained, merged or cast any more."""
+        return self.scheme in (*INTEGERS, *GGUF)
+
+    @property
+    def file(self) -> str:
+        """Name of the weights' file."""
+        return WEIGHTS.get(self.scheme or self.kind, WEIGHTS[self.kind])
 
 
 def read_card(folder: Path) -> Card:
@@ -46,13 +76,13 @@ def read_card(folder: Path) -> Card:
     """
     try:
         card = Card.model_validate_json((folder / CARD).read_bytes())
-        weights = folder / WEIGHTS[card.kind]
+        weights = folder / card.file
         found = file_hash(weights)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise AdapterError(
             f"{folder} is no adapter of medtune's: {Path(error.filename).name} is missing",
             expected=f"adapter_config.json, {WEIGHTS['adapter']} and {CARD}",
-            fix="point to the adapter/ folder of a run",
+            fix="point to the adapter/ folder of a run, or to a model that `medtune compress` made",
         ) from error
     except ValidationError as error:
         raise AdapterError(f"{folder / CARD} cannot be read: {error}") from error
@@ -60,7 +90,7 @@ def read_card(folder: Path) -> Card:
         raise AdapterError(
             f"{weights} has sha256 {found}",
             expected=card.weights_hash,
-            fix="the weights were changed after training: train again, or restore them",
+            fix="the file was changed or cut short: train or compress again, or restore it",
         )
     return card
 
@@ -75,6 +105,20 @@ class Manner:
     label: str
 
 
+def parted(model: str, adapter: Path | None = None) -> tuple[str, Path | None]:
+    """Part a model's name into base and adapter; `adapter:FOLDER` stands for both.
+
+    Raises:
+        AdapterError: Two adapters are named, or the one has no card that can be read.
+    """
+    if not model.startswith(ADAPTER):
+        return model, adapter
+    folder = Path(model.removeprefix(ADAPTER))
+    if adapter is not None:
+        raise AdapterError(f"{model} and --adapter {adapter}", expected="one adapter")
+    return read_card(folder).base, folder
+
+
 def manner(
     model: str,
     adapter: Path | None,
@@ -87,7 +131,7 @@ def manner(
     Raises:
         AdapterError: The adapter has no card that can be read.
     """
-    card = _card(model, adapter)
+    card = card_named(model, adapter)
     return Manner(
         style=style or (card.style if card else PromptStyle()),
         target=form or (card.target if card else "letter"),
@@ -95,11 +139,26 @@ def manner(
     )
 
 
-def _card(model: str, adapter: Path | None) -> Card | None:
+def card_named(model: str, adapter: Path | None = None) -> Card | None:
+    """Read the card of a model by its name; None where it has none.
+
+    Raises:
+        AdapterError: It has one that cannot be read, or weights that are not its own.
+    """
+    model, adapter = parted(model, adapter)
     if adapter is not None:
         return read_card(adapter)
     kind, _, folder = model.partition(":")
-    return read_card(Path(folder)) if kind == "path" and (Path(folder) / CARD).is_file() else None
+    return card_of(Path(folder)) if kind == "path" else None
+
+
+def card_of(folder: Path) -> Card | None:
+    """Read the card of a folder that may have none.
+
+    Raises:
+        AdapterError: It has one that cannot be read, or weights that are not its own.
+    """
+    return read_card(folder) if (folder / CARD).is_file() else None
 
 
 def file_hash(path: Path) -> str:

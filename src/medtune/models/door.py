@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medtune.core.compress import GGUF
 from medtune.core.errors import AdapterError
 from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle, fingerprint
 from medtune.core.records import Question
+from medtune.models.card import card_of, parted
 from medtune.models.fake import FakeModel
 from medtune.models.sources import resolve
 
@@ -32,7 +34,7 @@ def open_model(
     """Open a model for an examination.
 
     Args:
-        name: embedded:, hub:, path:, remote: or fake:.
+        name: embedded:, hub:, path:, adapter:, remote: or fake:.
         questions: The exam; a fake takes its key from it.
         adapter: Adapter folder to put on top.
         style: The prompt about to be used, checked against the adapter's.
@@ -44,6 +46,7 @@ def open_model(
     Raises:
         ModelError: The model or the adapter cannot be used.
     """
+    name, adapter = parted(name, adapter)
     if name.startswith("remote:"):
         if adapter is not None:
             raise AdapterError(
@@ -58,6 +61,12 @@ def open_model(
             raise AdapterError(f"{name} takes no adapter", expected="a real base model")
         key = {q.id: q.answer_text for q in questions if q.answer is not None}
         return FakeModel(name.partition(":")[2], key)
+    if source.folder and (card := card_of(source.folder)) and card.scheme in GGUF:
+        if adapter is not None:
+            raise AdapterError(f"{name} takes no adapter", fix="compress it with its adapter")
+        from medtune.models.llama_cpp import LlamaCpp
+
+        return LlamaCpp.load(source, progress)
     from medtune.models import lora
     from medtune.models.local import LocalModel
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from medtune.core.errors import ModelError
+from medtune.models.integers import Int4Linear, Int8Linear
 from medtune.models.packing import Layout
 
 
@@ -137,7 +138,12 @@ def can_pack(network: Any) -> bool:
 
 
 def rounding(network: Any) -> float:
-    """Return how far two ways to one number may part, relatively, in a model's precision."""
+    """Return how far two ways to one number may part, relatively, in a model's precision.
+
+    Before layers of integers the last bit of a float can tip a value to the next whole number.
+    """
+    if any(isinstance(layer, Int8Linear | Int4Linear) for layer in network.modules()):
+        return 0.02
     return max(4 * torch.finfo(next(network.parameters()).dtype).eps, 1e-4)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from logging import ERROR, getLogger
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 
 from medtune.core.batching import within_budget
+from medtune.core.compress import INTEGERS
 from medtune.core.errors import UnknownModelError
 from medtune.core.model import (
     ContinuationScore,
@@ -19,7 +21,9 @@ from medtune.core.model import (
     ScoreRequest,
 )
 from medtune.core.records import ModelDescription
+from medtune.models import integers
 from medtune.models.attention import use_short_attention
+from medtune.models.card import Card, card_of
 from medtune.models.constraint import Choices, allowed_after
 from medtune.models.device import best_device, bound_kernel_cache, choose_dtype, pass_sizes
 from medtune.models.encode import ChatEncoder
@@ -48,12 +52,14 @@ class LocalModel:
         adapter_hash: str | None = None,
         batch: int | None = None,
         encoder: ChatEncoder | None = None,
+        packed: Card | None = None,
     ) -> None:
         self.network = network
         self.source = source
         self.encoder = encoder or ChatEncoder(tokenizer)
         self.batch = batch or pass_sizes(self.device).rows
         self._adapter_hash = adapter_hash
+        self._packed = packed
         self._scorer = Scorer(network, self.encoder, source.name)
 
     @classmethod
@@ -70,7 +76,7 @@ class LocalModel:
             UnknownModelError: The folder is not a causal language model.
             TemplateError: Its tokenizer has no usable chat template.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+        from transformers import AutoTokenizer, GenerationConfig
         from transformers.utils import logging
 
         bound_kernel_cache()
@@ -79,21 +85,22 @@ class LocalModel:
         logging.set_verbosity_error()
         # peft imports it wherever it is installed, and it tells what it would like beside it.
         getLogger("bitsandbytes").setLevel(ERROR)
+        card = card_of(source.folder)
         device = best_device()
         try:
             tokenizer = AutoTokenizer.from_pretrained(source.folder)
-            network = AutoModelForCausalLM.from_pretrained(
-                source.folder,
-                dtype=choose_dtype(dtype, device),
-                attn_implementation="sdpa" if attention == "auto" else attention,
-                **(four_bits(device) if dtype == NF4 else {}),
-            )
+            if card is not None and card.scheme in INTEGERS:
+                precision = choose_dtype("float32" if dtype == NF4 else dtype, device)
+                network = integers.load(source.folder, card.file, precision).to(device)
+            else:
+                card = None
+                network = _loaded(source.folder, dtype, attention, device)
         except (OSError, ValueError, KeyError) as error:
             raise UnknownModelError(
                 f"{source.name} cannot be loaded: {str(error).splitlines()[0]}",
                 expected="a causal language model in transformers' format",
             ) from error
-        network = (keep_unpacked(network) if dtype == NF4 else network.to(device)).eval()
+        network.eval()
         use_rms_norms(network)
         use_rotary(network)
         if attention == "auto":
@@ -106,12 +113,18 @@ class LocalModel:
             lambda _, inputs: (inputs[0].contiguous(), *inputs[1:])
         )
         check_head(network, source.name)
-        return cls(network, tokenizer, source)
+        return cls(network, tokenizer, source, packed=card)
 
     def read_by(self, encoder: ChatEncoder) -> LocalModel:
         """Open the same model behind another chat template."""
         return LocalModel(
-            self.network, encoder.tokenizer, self.source, self._adapter_hash, self.batch, encoder
+            self.network,
+            encoder.tokenizer,
+            self.source,
+            self._adapter_hash,
+            self.batch,
+            encoder,
+            self._packed,
         )
 
     @property
@@ -125,10 +138,15 @@ class LocalModel:
             source=self.source.name,
             fingerprint=self.source.fingerprint,
             adapter=self._adapter_hash,
-            parameters=self.network.num_parameters(),
-            dtype=NF4 if is_four_bits(self.network) else str(self.network.dtype)[len("torch.") :],
+            parameters=(self._packed and self._packed.parameters) or self.network.num_parameters(),
+            dtype=self._arithmetic(),
             device=str(self.device),
         )
+
+    def _arithmetic(self) -> str:
+        if self._packed is not None:
+            return str(self._packed.scheme)
+        return NF4 if is_four_bits(self.network) else str(self.network.dtype)[len("torch.") :]
 
     def render(self, messages: Sequence[Message]) -> str:
         """Show the exact text that the model reads."""
@@ -208,6 +226,18 @@ class LocalModel:
         kept = tokens[: ends[0]] if ends else tokens
         text = self.encoder.tokenizer.decode(kept, skip_special_tokens=True).strip()
         return Generation(text, len(kept), bool(ends))
+
+
+def _loaded(folder: Path, dtype: str, attention: str, device: torch.device) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    network = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=choose_dtype(dtype, device),
+        attn_implementation="sdpa" if attention == "auto" else attention,
+        **(four_bits(device) if dtype == NF4 else {}),
+    )
+    return keep_unpacked(network) if dtype == NF4 else network.to(device)
 
 
 def _limit(choices: Choices | None, decoding: Decoding) -> int:

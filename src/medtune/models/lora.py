@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from medtune.core.errors import AdapterError, ConfigError
 from medtune.core.experiment import LoraSettings
-from medtune.models.card import CARD, read_card
+from medtune.models.card import CARD, Card, read_card
 from medtune.models.local import LocalModel
 from medtune.models.lora_product import use_lora_products
 from medtune.models.trainee import Trainee
@@ -91,6 +91,29 @@ def load(base: LocalModel, folder: Path, prompt_hash: str | None) -> LocalModel:
     Raises:
         AdapterError: The adapter belongs to another base or another prompt.
     """
+    network, card = _opened(base, folder, prompt_hash)
+    _match_precision(network)
+    inner = network.get_base_model().eval()
+    return LocalModel(
+        inner, base.encoder.tokenizer, base.source, card.weights_hash, batch=base.batch
+    )
+
+
+def merged(base: LocalModel, folder: Path) -> LocalModel:
+    """Fold a saved adapter into the weights of a base model, in its precision: W + scale B A.
+
+    Raises:
+        AdapterError: The adapter belongs to another base.
+    """
+    network, card = _opened(base, folder, None)
+    with quiet_upstream():
+        inner = network.merge_and_unload().eval()
+    return LocalModel(
+        inner, base.encoder.tokenizer, base.source, card.weights_hash, batch=base.batch
+    )
+
+
+def _opened(base: LocalModel, folder: Path, prompt_hash: str | None) -> tuple[Any, Card]:
     from peft import PeftModel
 
     card = read_card(folder)
@@ -115,11 +138,7 @@ def load(base: LocalModel, folder: Path, prompt_hash: str | None) -> LocalModel:
         )
     with quiet_upstream():
         network = PeftModel.from_pretrained(base.network, str(folder), autocast_adapter_dtype=False)
-    _match_precision(network)
-    inner = network.get_base_model().eval()
-    return LocalModel(
-        inner, base.encoder.tokenizer, base.source, card.weights_hash, batch=base.batch
-    )
+    return network, card
 
 
 @contextmanager

@@ -61,7 +61,11 @@ def use_rms_norms(network: nn.Module) -> int:
     Returns:
         How many were changed.
     """
-    plain = [module for module in network.modules() if _is_plain(module)]
+    plain = [
+        module
+        for module in network.modules()
+        if is_plain(module) and module.weight.device.type == "cpu"
+    ]
     for module in plain:
         module.forward = MethodType(_forward, module)
     return len(plain)
@@ -73,13 +77,13 @@ def _forward(module: Any, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _is_plain(module: Any) -> bool:
+def is_plain(module: Any) -> bool:
     """Tell by its class, and prove on some numbers, that a module computes this norm."""
     weight = getattr(module, "weight", None)
     if not type(module).__name__.endswith("RMSNorm") or not hasattr(module, "variance_epsilon"):
         return False
-    if weight is None or weight.dim() != 1 or weight.device.type != "cpu":
+    if weight is None or weight.dim() != 1 or weight.device.type == "meta":
         return False
-    sample = torch.linspace(-3, 2, 2 * len(weight)).view(2, -1).to(weight.dtype)
+    sample = torch.linspace(-3, 2, 2 * len(weight)).view(2, -1).to(weight)
     rounding = 4 * torch.finfo(weight.dtype).eps
     return torch.allclose(_forward(module, sample), module(sample), rtol=rounding, atol=rounding)

@@ -54,6 +54,7 @@ class RemoteModel:
         server: The connection.
         encoder: The model's chat template and tokenizer; None leaves both to the server.
         progress: Told once, when a letter is not among the likeliest tokens.
+        listed: Likeliest tokens to ask for.
 
     Attributes:
         floored: Letters so far that the server did not list; they have an upper bound instead.
@@ -69,11 +70,13 @@ class RemoteModel:
         server: Server,
         encoder: ChatEncoder | None = None,
         progress: Progress | None = None,
+        listed: int = TOP,
     ) -> None:
         self.name = name
         self.encoder = encoder
         self.floored = 0
         self._progress = progress
+        self._listed = listed
         self._served = ServedModel(name, server)
         self._prompts = Prompts(name.name, self._served, encoder)
         self._echo = Echo(self._served)
@@ -122,8 +125,8 @@ class RemoteModel:
         floored = sum(missing for _, missing in answers)
         if floored and not self.floored and self._progress is not None:
             self._progress.say(
-                f"{self.name.name}: some letters are not among the {TOP} likeliest tokens and "
-                "get an upper bound of their probability (docs/remote.md)"
+                f"{self.name.name}: some letters are not among the {self._listed} likeliest "
+                "tokens and get an upper bound of their probability (docs/remote.md)"
             )
         self.floored += floored
         return [scores for scores, _ in answers]
@@ -192,11 +195,11 @@ class RemoteModel:
         """Score letters, all in one request; also count those that are not listed."""
         how: dict[str, Any] = {"max_tokens": 1, "temperature": 0}
         if self.encoder is None and not request.lead:
-            how |= {"logprobs": True, "top_logprobs": TOP}
+            how |= {"logprobs": True, "top_logprobs": self._listed}
             answer = self._served.chat(request.messages, how)
         else:
             prompt = self._prompts.prompt(request.messages, request.lead)
-            answer = self._served.complete(prompt, {**how, "logprobs": TOP})
+            answer = self._served.complete(prompt, {**how, "logprobs": self._listed})
         logs, missing = letter_logprobs(likeliest(answer.logprobs), letters)
         scores = (
             ContinuationScore(log, 1, len(letter.encode()))

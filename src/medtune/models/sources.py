@@ -15,11 +15,12 @@ from medtune.core.errors import HubError, ModelError, UnknownModelError
 from medtune.core.progress import Progress
 from medtune.core.records import ModelInfo
 from medtune.models import embedded
+from medtune.models.card import CARD
 
 FAKES = ("oracle", "constant", "biased", "noisy")
 EXPECTED = (
-    f"embedded:{embedded.NAME}, hub:ORG/NAME[@REVISION], path:DIR, remote:URL#MODEL "
-    f"or fake:{'|'.join(FAKES)}"
+    f"embedded:{embedded.NAME}, hub:ORG/NAME[@REVISION], path:DIR, adapter:DIR, "
+    f"remote:URL#MODEL or fake:{'|'.join(FAKES)}"
 )
 SETTINGS = ("*.json", "*.jinja", "*.model", "*.txt")
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
@@ -129,6 +130,8 @@ def _folder_fingerprint(folder: Path) -> str:
         )
     digest = hashlib.sha256()
     for path in sorted(file for pattern in SETTINGS for file in folder.glob(pattern)):
+        if path.name == CARD:  # says what is known of the weights, not what they are
+            continue
         digest.update(f"{path.name}\0".encode() + path.read_bytes())
     for path in sorted(file for pattern in WEIGHTS for file in folder.glob(pattern)):
         size = path.stat().st_size
@@ -138,6 +141,13 @@ def _folder_fingerprint(folder: Path) -> str:
             handle.seek(max(0, size - (1 << 20)))
             digest.update(handle.read(1 << 20))
     return digest.hexdigest()
+
+
+def weights_bytes(*folders: Path | None) -> int | None:
+    """Add up the weight files of some folders; None where there is none."""
+    places = [folder for folder in folders if folder is not None]
+    files = [file for place in places for pattern in WEIGHTS for file in place.glob(pattern)]
+    return sum(file.stat().st_size for file in files) or None
 
 
 def embedded_state() -> ModelInfo:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,12 +10,12 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from medtune.core.folder import disk_errors, write_record
 from medtune.core.model import Example, Message
 from medtune.core.records import ModelDescription
-from medtune.models.card import CARD, WEIGHTS, Card, file_hash
+from medtune.models.card import Card
 from medtune.models.head import AnswerHead, can_pack
 from medtune.models.local import LocalModel
+from medtune.models.saving import save_with_card
 
 
 class Trainee(ABC):
@@ -102,17 +100,5 @@ class Trainee(ABC):
         Raises:
             FolderError: The folder cannot be written.
         """
-        with disk_errors(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-            try:
-                self._write(weights, staging)
-                found = file_hash(staging / WEIGHTS[self.kind])
-                written = Card(**card, kind=self.kind, weights_hash=found)
-                write_record(staging / CARD, written)
-                staging.chmod(0o755)
-                shutil.rmtree(folder, ignore_errors=True)
-                staging.replace(folder)
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
-        return written
+        unhashed = Card(**card, kind=self.kind, weights_hash="")
+        return save_with_card(folder, unhashed, lambda place: self._write(weights, place))

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medtune.core.ablation import AblationRecord
+from medtune.core.compress import AnswerRecord, BenchRecord, ParityRecord
 from medtune.core.decoding import DecodingRecord
 from medtune.core.findings import AnalysisRecord
 from medtune.core.grid import GridState
@@ -32,6 +33,7 @@ from medtune.core.study import SampleSizeRecord
 from medtune.terminal.analysis import show_analysis
 from medtune.terminal.console import open_console, percent, plain_table
 from medtune.terminal.data import show_manifest, show_proposal, show_verification
+from medtune.terminal.packed import show_answer, show_bench, show_parity
 from medtune.terminal.review import show_review, show_sample
 from medtune.terminal.study import (
     show_ablation,
@@ -103,6 +105,9 @@ _LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
     PromptStudyRecord: show_prompts,
     DecodingRecord: show_decoding,
     GridState: show_grid,
+    ParityRecord: show_parity,
+    BenchRecord: show_bench,
+    AnswerRecord: show_answer,
     RobustnessRecord: show_robustness,
     SampleSizeRecord: show_test_size,
     ReviewSample: show_sample,

@@ -1,0 +1,125 @@
+"""`medtune compress | bench | answer`: from a trained model to what is deployed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from medtune.cli.options import (
+    DATA,
+    MODEL,
+    Adapter,
+    Columns,
+    Json,
+    Limit,
+    OutFolder,
+    mapping,
+    print_record,
+    slug,
+)
+from medtune.core.compress import Scheme
+from medtune.core.errors import CheckFailed, InputError
+from medtune.core.records import Method
+from medtune.terminal import Terminal
+
+DTYPES = ("auto", "float32", "bfloat16", "float16", "nf4")
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+
+
+def compress(
+    model: Annotated[str, typer.Argument(help=MODEL)],
+    data: Annotated[str, typer.Argument(help=f"Questions of the parity gate: {DATA}")],
+    adapter: Adapter = None,
+    scheme: Annotated[
+        str, typer.Option(help=f"One or more of {', '.join(SCHEMES)}, comma-separated.")
+    ] = "int8",
+    method: Annotated[
+        Method | None, typer.Option(help="letter or cloze; as the model was taught.")
+    ] = None,
+    limit: Limit = None,
+    columns: Columns = None,
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Pack a trained model, and prove on the same questions that nothing broke."""
+    from medtune.recipes.compress import PAGE, CompressOptions
+    from medtune.recipes.compress import compress as compress_recipe
+
+    options = CompressOptions(
+        model, _schemes(scheme), data, adapter, method, limit, columns=mapping(columns or [])
+    )
+    folder = out or Path("runs") / "packed" / slug(model, str(adapter or ""))
+    record = compress_recipe(options, folder, Terminal())
+    print_record(record, json)
+    Terminal().say(f"report: {folder / PAGE}")
+    if record.unfit:
+        raise CheckFailed(
+            f"over budget: {', '.join(record.unfit)}",
+            expected="every scheme within its budget",
+            fix="they are marked unfit in their cards; more questions narrow the intervals",
+        )
+
+
+def bench(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODEL)],
+    data: Annotated[str, typer.Option(help=DATA)] = "starter:recall",
+    method: Annotated[Method, typer.Option(help="letter or cloze.")] = "letter",
+    limit: Limit = None,
+    dtype: Annotated[
+        str, typer.Option(help="Arithmetic of models that are not packed; several by comma.")
+    ] = "auto",
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Measure models side by side: speed, latency, memory, size and accuracy."""
+    from medtune.recipes.bench import PAGE, BenchOptions
+    from medtune.recipes.bench import bench as bench_recipe
+
+    dtypes = tuple(name.strip() for name in dtype.split(","))
+    if unknown := [name for name in dtypes if name not in DTYPES]:
+        raise InputError(f"--dtype {', '.join(unknown)}", expected=f"some of {', '.join(DTYPES)}")
+    if method == "generate":
+        raise InputError("--method generate", expected="letter or cloze")
+    options = BenchOptions(tuple(models), data, method, limit, dtypes)
+    folder = out or Path("runs") / "bench" / slug(*models, data, method)
+    print_record(bench_recipe(options, folder, Terminal()), json)
+    Terminal().say(f"report: {folder / PAGE}")
+
+
+def answer(
+    stem: Annotated[str, typer.Argument(help="The question.")],
+    option: Annotated[list[str], typer.Option(help="One of its answers; give two to ten.")],
+    model: Annotated[str, typer.Option(help=MODEL)] = "embedded:smollm2-135m",
+    adapter: Adapter = None,
+    method: Annotated[
+        Method | None, typer.Option(help="letter or cloze; as the model was taught.")
+    ] = None,
+    unfit: Annotated[
+        bool, typer.Option("--unfit", help="Ask a model that did not pass the parity gate.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Ask a model one question; it shows the probability of every option."""
+    from medtune.recipes.answer import AnswerOptions
+    from medtune.recipes.answer import answer as answer_recipe
+
+    if method == "generate":
+        raise InputError("--method generate", expected="letter or cloze")
+    options = AnswerOptions(stem, tuple(option), model, adapter, method, unfit)
+    print_record(answer_recipe(options, Terminal()), json)
+
+
+def _schemes(text: str) -> tuple[Scheme, ...]:
+    """Read a list of schemes.
+
+    Raises:
+        InputError: One is unknown.
+    """
+    named = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    found = tuple(scheme for scheme in SCHEMES if scheme in named)
+    if len(found) < len(named):
+        unknown = ", ".join(repr(name) for name in named if name not in SCHEMES)
+        raise InputError(f"--scheme {unknown}", expected=f"some of {', '.join(SCHEMES)}")
+    return found

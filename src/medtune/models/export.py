@@ -1,0 +1,72 @@
+"""Write a trained model in the form in which it is deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from medtune.core.compress import GGUF, INTEGERS, Scheme
+from medtune.models import integers
+from medtune.models.card import Card
+from medtune.models.gguf_file import write_gguf
+from medtune.models.local import LocalModel
+from medtune.models.saving import save_with_card
+from medtune.models.smooth import smooth
+
+Reader = Callable[[LocalModel], object]
+MERGED_DTYPES: dict[Scheme, torch.dtype] = {"merge": torch.bfloat16, "merge-fp16": torch.float16}
+
+
+def export(model: LocalModel, card: Card, scheme: Scheme, folder: Path, read: Reader) -> Card:
+    """Write a folder that `path:FOLDER` opens, whole or not at all.
+
+    Args:
+        model: Adapter merged, in fp32; its network is spoilt by the integer schemes.
+        card: Of what it was made from; hash, scheme and size are filled in.
+        scheme: What to write.
+        folder: Where to; an older one is replaced.
+        read: Lets a model read typical prompts; integer schemes even out activations by them.
+
+    Raises:
+        ModelError: The scheme has no form for this architecture.
+        FolderError: The folder cannot be written.
+    """
+    counted = model.network.num_parameters()
+    packed = card.model_copy(update={"scheme": scheme, "parameters": counted, "fit": None})
+
+    def write(place: Path) -> None:
+        model.encoder.tokenizer.save_pretrained(place)
+        model.network.config.save_pretrained(place)
+        _FORMS[scheme](model, place, packed, read)
+
+    return save_with_card(folder, packed, write)
+
+
+def _merged(model: LocalModel, folder: Path, card: Card, read: Reader) -> None:
+    del read
+    assert card.scheme is not None
+    model.network.to(MERGED_DTYPES[card.scheme])
+    model.network.save_pretrained(folder, max_shard_size="1TB")
+
+
+def _integers(model: LocalModel, folder: Path, card: Card, read: Reader) -> None:
+    assert card.scheme is not None
+    smooth(model.network, lambda: read(model))
+    integers.pack(model.network, card.scheme)
+    integers.save(model.network, folder / card.file)
+
+
+def _gguf(model: LocalModel, folder: Path, card: Card, read: Reader) -> None:
+    del read
+    assert card.scheme is not None
+    title = card.base.rpartition(":")[2].rpartition("/")[2]
+    write_gguf(model.network, folder, folder / card.file, card.scheme, title)
+
+
+_FORMS: dict[Scheme, Callable[[LocalModel, Path, Card, Reader], None]] = {
+    **dict.fromkeys(MERGED_DTYPES, _merged),
+    **dict.fromkeys(INTEGERS, _integers),
+    **dict.fromkeys(GGUF, _gguf),
+}

@@ -1,0 +1,245 @@
+"""Dense layers with weights in 8- or 4-bit integers, and the model that is made of them.
+
+int8 (W8A8): each output channel of a weight has one scale, each token another, found as the
+token comes; the product itself is exact in int32 (LLM.int8(), Dettmers et al. 2022, arXiv
+2208.07339, section 3, without its outliers in fp16).  A token's scale does not depend on the others
+in its batch, so neither do its scores.
+
+int4 (W4A16): groups of 32 weights share a scale and a zero; they are unpacked inside the product,
+by torch's own kernel.  It saves memory, not time.
+
+Embeddings and head, half of a small model, are kept in int8 by either scheme.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medtune.core.compress import Scheme
+
+GROUP = 32
+LEAST_ROWS_CUDA = 17
+"""torch's int8 product on CUDA takes no fewer."""
+_TINY = 1e-9
+
+
+class Int8Linear(nn.Module):
+    """A dense layer, weights and activations in int8.
+
+    Args:
+        weight: `[out, in]`, int8.
+        scale: `[out]`, fp32.
+        bias: `[out]` or None.
+    """
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor | None
+
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("scale", scale)
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[..., in]` to `[..., out]`, in the precision of `x`."""
+        rows = x.reshape(-1, x.shape[-1]).float()
+        top = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
+        top.clamp_min_(_TINY).div_(127)
+        whole = (rows / top).round_().to(torch.int8)
+        if whole.is_cuda and len(whole) < LEAST_ROWS_CUDA:
+            whole = nn.functional.pad(whole, (0, 0, 0, LEAST_ROWS_CUDA - len(whole)))
+        product = torch._int_mm(whole, self.weight.t())[: len(rows)]
+        out = product.float().mul_(self.scale).mul_(top)
+        if self.bias is not None:
+            out += self.bias
+        return out.to(x.dtype).view(*x.shape[:-1], -1)
+
+
+class Int8Embedding(nn.Module):
+    """A table of token vectors in int8, one scale each.
+
+    Args:
+        weight: `[token, hidden]`, int8.
+        scale: `[token]`, fp32.
+        dtype: Of the vectors that come out.
+    """
+
+    weight: Tensor
+    scale: Tensor
+
+    def __init__(self, weight: Tensor, scale: Tensor, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("scale", scale)
+        self.dtype = dtype
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Map token ids, `[...]`, to vectors, `[..., hidden]`."""
+        return (self.weight[ids] * self.scale[ids].unsqueeze(-1)).to(self.dtype)
+
+
+class Int4Linear(nn.Module):
+    """A dense layer with weights in 4 bits, activations in bf16.
+
+    Args:
+        weight: `[out, in / 2]`, uint8: two values a byte, the even one in the low half.
+        scale: `[out, in / GROUP]`, bf16: width of one step.
+        zero: `[out, in / GROUP]`, bf16: what the middle value, 8, stands for.
+        bias: `[out]` or None.
+    """
+
+    weight: Tensor
+    scale: Tensor
+    zero: Tensor
+    bias: Tensor | None
+
+    def __init__(
+        self, weight: Tensor, scale: Tensor, zero: Tensor, bias: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("scale", scale)
+        self.register_buffer("zero", zero)
+        self.register_buffer("bias", bias)
+        self._kernel: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[..., in]` to `[..., out]`, in the precision of `x`."""
+        weight, steps = self._kernel or self._repacked()
+        rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
+        op = torch.ops.aten
+        product = op._weight_int4pack_mm if x.is_cuda else op._weight_int4pack_mm_for_cpu
+        out: Tensor = product(rows, weight, GROUP, steps)
+        if self.bias is not None:
+            out += self.bias
+        return out.to(x.dtype).view(*x.shape[:-1], -1)
+
+    def _repacked(self) -> tuple[Tensor, Tensor]:
+        """Bring the weights, once, into the order that this device's kernel reads."""
+        steps = torch.stack([self.scale, self.zero], dim=-1).transpose(0, 1).contiguous()
+        if self.weight.is_cuda:
+            # That kernel wants the even value in the high half.
+            swapped = (self.weight << 4) | (self.weight >> 4)
+            packed = torch.ops.aten._convert_weight_to_int4pack(swapped, 8)
+        else:
+            values = torch.stack([self.weight & 15, self.weight >> 4], dim=-1).flatten(1)
+            packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(values.int(), 1)
+        self._kernel = packed, steps
+        self.weight = self.weight.new_empty(0)  # it is held twice no longer
+        return self._kernel
+
+
+def eight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Round a matrix to int8, one scale per row.
+
+    Args:
+        weight: `[row, column]`.
+
+    Returns:
+        `[row, column]`, int8; and `[row]`, fp32.
+    """
+    scale = weight.float().abs().amax(1).clamp_min_(_TINY) / 127
+    return (weight.float() / scale.unsqueeze(1)).round_().to(torch.int8), scale
+
+
+def four(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Round a matrix to 4 bits, with a scale and a zero for every group of a row.
+
+    Args:
+        weight: `[row, column]`, columns a multiple of GROUP.
+
+    Returns:
+        See `Int4Linear`: weight, scale, zero.
+    """
+    groups = weight.float().view(len(weight), -1, GROUP)
+    low, high = groups.aminmax(dim=2)
+    scale = ((high - low) / 15).clamp_min(_TINY).bfloat16()
+    # The kernel computes (value - 8) * scale + zero, with both in bf16: round against those.
+    zero = (low + 8 * scale.float()).bfloat16()
+    steps = (groups - zero.float().unsqueeze(2)) / scale.float().unsqueeze(2) + 8
+    values = steps.round().clamp(0, 15).to(torch.uint8).flatten(1)
+    return values[:, ::2] | values[:, 1::2] << 4, scale, zero
+
+
+def pack(network: Any, scheme: Scheme) -> None:
+    """Replace a model's dense layers, embeddings and head, in place.
+
+    A dense layer that int4 cannot group becomes int8.
+    """
+    table, head = network.get_input_embeddings(), network.get_output_embeddings()
+    rounded = eight(table.weight.data)
+    for path, layer in list(network.named_modules()):
+        if layer is table:
+            packed: nn.Module = Int8Embedding(*rounded, network.dtype)
+        elif layer is head and head.weight is table.weight:
+            packed = Int8Linear(*rounded, _bias(layer))
+        elif not isinstance(layer, nn.Linear):
+            continue
+        elif scheme == "int4" and layer is not head and layer.in_features % GROUP == 0:
+            packed = Int4Linear(*four(layer.weight.data), _bias(layer))
+        else:
+            packed = Int8Linear(*eight(layer.weight.data), _bias(layer))
+        network.set_submodule(path, packed)
+
+
+def save(network: Any, path: Path) -> None:
+    """Write a packed model's weights; what is shared is written once."""
+    from safetensors.torch import save_file
+
+    written: dict[int, str] = {}
+    state = {}
+    for name, tensor in network.state_dict().items():
+        if written.setdefault(tensor.data_ptr(), name) == name:
+            state[name] = tensor.contiguous()
+    save_file(state, path)
+
+
+def load(folder: Path, file: str, dtype: torch.dtype) -> Any:
+    """Open a packed model; its file is mapped into memory, not read.
+
+    Args:
+        folder: With config.json and the weights.
+        file: Name of the weights.
+        dtype: Of everything that is not in integers.
+    """
+    from accelerate import init_empty_weights
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    state = load_file(folder / file)
+    config = AutoConfig.from_pretrained(folder)
+    with init_empty_weights(include_buffers=False):
+        network = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    table, head = network.get_input_embeddings(), network.get_output_embeddings()
+    names = {layer: path for path, layer in network.named_modules()}
+    for layer, path in names.items():
+        if layer is table:
+            network.set_submodule(path, Int8Embedding(**_parts(state, path), dtype=dtype))
+        elif isinstance(layer, nn.Linear):
+            # A head that shares the table's weights was not written again.
+            shares = layer is head and f"{path}.weight" not in state
+            parts = _parts(state, names[table] if shares else path)
+            kind = Int4Linear if "zero" in parts else Int8Linear
+            network.set_submodule(path, kind(**parts, bias=state.get(f"{path}.bias")))
+    for path, parameter in list(network.named_parameters()):
+        module, _, name = path.rpartition(".")
+        value = state[path].to(dtype)
+        assert value.shape == parameter.shape, f"{path} has another shape"
+        setattr(network.get_submodule(module), name, nn.Parameter(value, requires_grad=False))
+    return network
+
+
+def _parts(state: dict[str, Tensor], path: str) -> dict[str, Tensor]:
+    """Collect what a layer is made of: weight, scale and, for int4, zero."""
+    names = {part: f"{path}.{part}" for part in ("weight", "scale", "zero")}
+    return {part: state[name] for part, name in names.items() if name in state}
+
+
+def _bias(layer: nn.Linear) -> Tensor | None:
+    return layer.bias.data if layer.bias is not None else None

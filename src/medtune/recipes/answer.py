@@ -1,0 +1,89 @@
+"""`medtune answer STEM --option A --option B`: ask a model one question."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from medtune.analysis.ask import option_probabilities, rotated_scores
+from medtune.analysis.exam import Exam
+from medtune.core.compress import AnswerRecord
+from medtune.core.errors import CheckFailed, DataError
+from medtune.core.experiment import EvaluationConfig
+from medtune.core.progress import Progress
+from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, Method, Question, SplitDescription
+from medtune.models.card import card_named, manner
+from medtune.models.door import open_model
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOptions:
+    """What the command line may say."""
+
+    stem: str
+    options: tuple[str, ...]
+    model: str
+    adapter: Path | None = None
+    method: Method | None = None
+    """None is letter for a model that was taught letters, else cloze."""
+    unfit: bool = False
+    """Ask a packed model even if it did not pass the parity gate."""
+
+
+def answer(options: AnswerOptions, progress: Progress) -> AnswerRecord:
+    """Ask one question.
+
+    Raises:
+        DataError: It has too few or too many options, or an empty text.
+        CheckFailed: The model is marked unfit.
+        MedtuneError: The model cannot be used.
+    """
+    question = _question(options)
+    card = card_named(options.model, options.adapter)
+    if card is not None and card.fit is False and not options.unfit:
+        raise CheckFailed(
+            f"{options.model} is marked unfit: it did not pass the parity gate",
+            fix="see the record.json beside it, or ask it all the same with --unfit",
+        )
+    asked = manner(options.model, options.adapter, None, None, None)
+    model = open_model(options.model, adapter=options.adapter, style=asked.style, progress=progress)
+    method = options.method or ("letter" if asked.target == "letter" else "cloze")
+    nothing = SplitDescription(source="asked", n=1, excluded={}, hash="")
+    plain = EvaluationConfig(options_only=0)
+    exam = Exam.planned(plain, method, [question], nothing, asked.style, asked.target, ())
+    start = time.perf_counter()
+    ((scores,),) = rotated_scores(model, exam, [question], all_orders=False)
+    assert exam.compared is not None, "one question is scored, not answered freely"
+    probabilities = option_probabilities(scores, exam.compared)
+    mass = math.fsum(math.exp(score.logprob) for score in scores)
+    return AnswerRecord(
+        model=model.describe(),
+        stem=question.stem,
+        options=question.options,
+        probabilities=probabilities,
+        chosen=probabilities.index(max(probabilities)),
+        mass=min(1.0, mass) if method == "letter" else None,
+        duration_s=time.perf_counter() - start,
+    )
+
+
+def _question(options: AnswerOptions) -> Question:
+    texts = tuple(text.strip() for text in options.options)
+    faults = []
+    if not options.stem.strip():
+        faults.append("the question is empty")
+    if not MIN_OPTIONS <= len(texts) <= MAX_OPTIONS:
+        faults.append(f"{len(texts)} options")
+    if not all(texts):
+        faults.append("an option is empty")
+    if len(set(texts)) < len(texts):
+        faults.append("two options are the same")
+    if faults:
+        raise DataError(
+            "; ".join(faults),
+            expected=f"a question and {MIN_OPTIONS} to {MAX_OPTIONS} different options",
+            fix="give each with --option",
+        )
+    return Question(id="asked", stem=options.stem.strip(), options=texts, answer=None)

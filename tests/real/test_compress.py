@@ -1,0 +1,268 @@
+"""What is deployed answers as what was trained: merged, in integers, and by llama.cpp."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.conftest import CommandLine
+from transformers import AutoModelForCausalLM
+
+from medtune.core.compress import ParityRecord, Scheme
+from medtune.core.errors import AdapterError, FolderError, ModelError, UnknownModelError
+from medtune.core.model import Message, ScoreRequest
+from medtune.core.records import MAX_OPTIONS
+from medtune.models import lora
+from medtune.models.card import Card, read_card
+from medtune.models.door import open_model
+from medtune.models.export import export
+from medtune.models.gguf_file import write_gguf
+from medtune.models.local import LocalModel
+from medtune.models.sources import ModelSource, resolve
+
+STEMS = ("Which vitamin prevents scurvy?", "Blood group 12 of 345?", "Φ-waves, 50 µg — why?")
+REQUESTS = [
+    ScoreRequest(
+        str(i), ("a", "b", "c"), (Message("system", "Be brief."), Message("user", stem)),
+        "", (" A", " B", " C"),
+    )
+    for i, stem in enumerate(STEMS * 3)
+]  # fmt: skip
+
+
+def packed(source: ModelSource, adapter: Path, scheme: Scheme, folder: Path) -> Card:
+    model = lora.merged(LocalModel.load(source, "float32"), adapter)
+    card = read_card(adapter).model_copy(update={"kind": "model", "made_from": "an adapter"})
+    return export(model, card, scheme, folder, lambda some: some.score(REQUESTS))
+
+
+def logs(model: object, requests: Sequence[ScoreRequest] = REQUESTS) -> torch.Tensor:
+    """Score requests, `[request, option]`."""
+    rows = model.score(requests)  # type: ignore[attr-defined]
+    return torch.tensor([[score.logprob for score in row] for row in rows])
+
+
+@pytest.fixture
+def right(tiny_source: ModelSource, adapter: Path) -> torch.Tensor:
+    return logs(lora.load(LocalModel.load(tiny_source, "float32"), adapter, None))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "off", "file"),
+    [
+        ("merge", 0.05, "model.safetensors"),
+        ("merge-fp16", 0.01, "model.safetensors"),
+        ("int8", 0.3, "int8.safetensors"),
+        ("int4", 1.5, "int4.safetensors"),
+    ],
+)
+def test_a_packed_folder_answers_as_the_adapter_does(
+    tiny_source: ModelSource,
+    adapter: Path,
+    right: torch.Tensor,
+    tmp_path: Path,
+    scheme: Scheme,
+    off: float,
+    file: str,
+) -> None:
+    card = packed(tiny_source, adapter, scheme, tmp_path / scheme)
+    assert (tmp_path / scheme / file).is_file()
+    assert card == read_card(tmp_path / scheme)
+    model = open_model(f"path:{tmp_path / scheme}", dtype="float32")
+    found = logs(model)
+    assert (found - right).abs().mean() < off
+    # What was trained is in it: the base answers otherwise.
+    base = logs(LocalModel.load(tiny_source, "float32"))
+    assert (found - right).abs().mean() < 0.5 * (base - right).abs().mean()
+    described = model.describe()
+    assert described.parameters == card.parameters == 1_591_456
+    assert described.dtype == {"int8": "int8", "int4": "int4"}.get(scheme, "float32")
+
+
+def test_a_whole_question_scores_the_same_alone_and_in_company(
+    tiny_source: ModelSource, adapter: Path, tmp_path: Path
+) -> None:
+    packed(tiny_source, adapter, "int8", tmp_path / "int8")
+    model = LocalModel.load(resolve(f"path:{tmp_path / 'int8'}"))
+    alone = torch.tensor([[s.logprob for s in model.score([r])[0]] for r in REQUESTS])
+    assert torch.allclose(logs(model), alone, atol=0.05)
+
+
+def test_transformers_does_not_take_integers_for_weights(
+    tiny_source: ModelSource, adapter: Path, tmp_path: Path
+) -> None:
+    packed(tiny_source, adapter, "int8", tmp_path / "int8")
+    with pytest.raises(OSError, match=r"model\.safetensors"):
+        AutoModelForCausalLM.from_pretrained(tmp_path / "int8")
+
+
+def test_gguf_holds_the_same_weights_and_the_same_tokens(
+    tiny_source: ModelSource, adapter: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("xllamacpp", reason="llama.cpp is not installed: pip install xllamacpp")
+    folder = tmp_path / "gguf"
+    packed(tiny_source, adapter, "gguf-q8_0", folder)
+
+    whole = lora.merged(LocalModel.load(tiny_source, "float32"), adapter).network.state_dict()
+    read = AutoModelForCausalLM.from_pretrained(folder, gguf_file="model.gguf")
+    for name, weight in read.state_dict().items():
+        assert (weight - whole[name]).abs().max() < 0.02 * whole[name].abs().max(), name
+
+    # A random model's letters are among no server's likeliest tokens; texts are read as dictated.
+    texts = [replace(r, continuations=(" vitamin C", " nought")) for r in REQUESTS[:3]]
+    trained = lora.load(LocalModel.load(tiny_source, "float32"), adapter, None)
+    model = open_model(f"path:{folder}")
+    assert (logs(model, texts) - logs(trained, texts)).abs().max() < 0.5
+    served = model._served  # type: ignore[union-attr]
+    root = served.url.removesuffix("/v1")
+    for stem in STEMS:
+        text = model.render([Message("user", stem)])
+        answer = served.server.post(f"{root}/tokenize", {"content": text, "parse_special": True})
+        assert [answer["tokens"]] == model.encoder.ids([text])  # type: ignore[union-attr]
+        # Ollama and LM Studio let the file's own template write the prompt.
+        assert served.prompt([Message("user", stem)]) == text
+    assert model.describe().dtype == "gguf-q8_0"
+
+
+@pytest.mark.parametrize("scheme", ["int8", "gguf-q4_1"])
+def test_a_file_that_was_cut_short_is_refused_before_it_is_read(
+    tiny_source: ModelSource, adapter: Path, tmp_path: Path, scheme: Scheme
+) -> None:
+    card = packed(tiny_source, adapter, scheme, tmp_path / "packed")
+    file = tmp_path / "packed" / card.file
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(AdapterError, match=r"has sha256[\s\S]*cut short"):
+        open_model(f"path:{tmp_path / 'packed'}")
+
+
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("scheme", ["merge", "int8", "gguf-q8_0"])
+def test_without_space_the_old_folder_stays(
+    tiny_source: ModelSource, adapter: Path, tmp_path: Path, scheme: Scheme
+) -> None:
+    before = packed(tiny_source, adapter, scheme, tmp_path / "packed")
+    with no_file_above(1 << 20), pytest.raises(FolderError, match="cannot write"):
+        packed(tiny_source, adapter, scheme, tmp_path / "packed")
+    assert read_card(tmp_path / "packed") == before
+    assert [p.name for p in tmp_path.iterdir() if "packed" in p.name] == ["packed"]
+
+
+def test_an_architecture_without_a_name_in_gguf_is_refused(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    assert tiny_source.folder is not None
+    model = LocalModel.load(tiny_source, "float32")
+    model.network.config.model_type = "mamba"
+    with pytest.raises(ModelError, match=r"mamba models[\s\S]*--scheme merge"):
+        write_gguf(model.network, tiny_source.folder, tmp_path / "x.gguf", "gguf-q8_0", "x")
+
+
+def test_the_gate_writes_what_it_found_and_marks_what_is_unfit(
+    medtune: CommandLine, tiny_source: ModelSource, adapter: Path, tmp_path: Path
+) -> None:
+    ask = ("compress", f"adapter:{adapter}", "starter:recall", "--scheme", "merge-fp16,int4")
+    code, out, err = medtune(*ask, "--out", "packed")
+    assert code == 1, err
+    assert "over budget: int4" in err or "over budget: merge-fp16, int4" in err
+    record = ParityRecord.model_validate_json(Path("packed/record.json").read_bytes())
+    assert [row.name for row in record.rows] == ["merge-fp16", "int4"]
+    assert record.rows[0].agreement.value > 0.95
+    assert record.rows[1].agreement.value < record.rows[0].agreement.value
+    assert record.reference.model.adapter == read_card(adapter).weights_hash
+    assert "unfit" in Path("packed/parity.html").read_text()
+    for row in record.rows:
+        assert read_card(Path("packed") / row.name).fit is row.fit
+        assert row.name in out
+
+    # A second call repeats nothing; another adapter does.
+    written = Path("packed/int4/int4.safetensors").stat().st_mtime_ns
+    _, _, err = medtune(*ask, "--out", "packed")
+    assert err.count("still valid") == 5  # two folders, three examinations
+    assert Path("packed/int4/int4.safetensors").stat().st_mtime_ns == written
+
+    question = ("answer", "Which?", "--option", "a", "--option", "b", "--model", "path:packed/int4")
+    code, _, err = medtune(*question)
+    assert code == 1
+    assert "marked unfit" in err
+    found = medtune.record(*question, "--unfit")
+    assert sum(found["probabilities"]) == pytest.approx(1)
+    assert found["chosen"] == max((0, 1), key=lambda i: found["probabilities"][i])
+
+
+def test_bench_measures_each_alone(
+    medtune: CommandLine, tiny_source: ModelSource, adapter: Path, tmp_path: Path
+) -> None:
+    packed(tiny_source, adapter, "int8", tmp_path / "int8")
+    found = medtune.record(
+        "bench", f"adapter:{adapter}", f"path:{tmp_path / 'int8'}",
+        "--dtype", "float32", "--limit", "24", "--out", "bench",
+    )  # fmt: skip
+    whole, eighth = found["rows"]
+    assert [row["model"]["dtype"] for row in (whole, eighth)] == ["float32", "int8"]
+    assert whole["agreement"]["value"] == 1
+    for row in (whole, eighth):
+        assert 0 < row["latency_p50_s"] <= row["latency_p95_s"] < 5
+        assert row["peak_memory_bytes"] > row["library_memory_bytes"] > 100_000_000
+        assert row["accuracy"]["n"] == 24
+    assert eighth["file_bytes"] < 0.3 * whole["file_bytes"]
+    assert any(row["pareto"] for row in (whole, eighth))
+    assert "questions/s" in Path("bench/bench.html").read_text()
+
+
+def test_what_cannot_be_packed_is_told(
+    medtune: CommandLine, tiny_source: ModelSource, adapter: Path, tmp_path: Path
+) -> None:
+    packed(tiny_source, adapter, "int8", tmp_path / "int8")
+    for model, said in (
+        ("fake:oracle", "has no weights to pack"),
+        (f"path:{tmp_path / 'int8'}", "is packed as int8 already"),
+    ):
+        code, _, err = medtune("compress", model, "starter:recall", "--out", "x")
+        assert (code, said in err) == (2, True), err
+    code, _, err = medtune("compress", "fake:oracle", "starter:recall", "--scheme", "int9")
+    assert code == 2
+    assert "--scheme 'int9'" in err
+    other = tmp_path / "other"
+    assert tiny_source.folder is not None
+    shutil.copytree(tiny_source.folder, other)
+    settings = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**settings, "rms_norm_eps": 1e-3}))
+    code, _, err = medtune(
+        "compress", f"path:{other}", "starter:recall", "--adapter", adapter, "--out", "x"
+    )
+    assert code == 2
+    assert "the base model that the adapter was trained on" in err
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("one",), ("same", "same"), ("a", " "), tuple("abcdefghijk"[: MAX_OPTIONS + 1])]
+)
+def test_a_question_that_is_none_is_told(medtune: CommandLine, options: tuple[str, ...]) -> None:
+    arguments = [part for option in options for part in ("--option", option)]
+    code, _, err = medtune("answer", "Which?", *arguments, "--model", "fake:oracle")
+    assert code == 2
+    assert "option" in err.lower()
+
+
+def test_a_model_that_is_not_there_is_told(medtune: CommandLine) -> None:
+    code, _, err = medtune("answer", "Which?", "--option", "a", "--option", "b", "--model", "x:y")
+    assert code == 2
+    assert "names no model" in err
+    with pytest.raises(UnknownModelError):
+        resolve("adapter:nowhere")

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medtune.analysis.bench import beats, side_by_side
+from medtune.analysis.bench_page import write_bench
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import examine
+from medtune.analysis.parity import Sat, parity
+from medtune.analysis.parity_page import write_parity
+from medtune.answers.parse import STRICT
+from medtune.core.compress import BenchRecord, BenchRow, Budget, ParityRecord
+from medtune.core.errors import PredictionsError
+from medtune.core.intervals import wilson
+from medtune.core.progress import Silent
+from medtune.core.prompt import PromptStyle
+from medtune.core.provenance import provenance
+from medtune.core.records import ModelDescription, Outcome, Prediction
+from medtune.data.load import load_split
+from medtune.models.fake import FakeModel
+
+BUDGET = Budget(agreement=0.9, loss=0.05, drift=0.1)
+
+
+def sat(method: str = "letter", kind: str = "noisy") -> Sat:
+    split = load_split("starter:recall")
+    key = {q.id: q.answer_text for q in split.questions}
+    exam = Exam(split.questions, split.description, PromptStyle(), method, "sum")  # type: ignore[arg-type]
+    return examine(FakeModel(kind, key), exam, "original", STRICT, Silent())
+
+
+def changed(some: Sat, count: int, by: float) -> Sat:
+    """Move the likeliest option of the first few questions down, so that another is chosen."""
+    record, predictions = some
+    moved = []
+    for place, p in enumerate(predictions):
+        assert p.logprobs is not None
+        assert p.chosen is not None
+        logs = list(p.logprobs)
+        chosen = p.chosen
+        if place < count:
+            logs[p.chosen] -= by
+            chosen = (p.chosen + 1) % len(logs)
+        right = Outcome.CORRECT if chosen == p.answer else Outcome.WRONG
+        moved.append(
+            p.model_copy(update={"logprobs": tuple(logs), "chosen": chosen, "outcome": right})
+        )
+    return record, moved
+
+
+def test_the_same_answers_are_fit_and_nothing_moved() -> None:
+    original = sat()
+    row = parity("same", original, original, BUDGET)
+    assert row.agreement.value == 1
+    assert (row.mean_drift, row.max_drift, row.calibration_shift) == (0, 0, 0)
+    assert row.comparison.difference == 0
+    assert row.fit
+
+
+def test_agreement_and_drift_are_counted_by_hand() -> None:
+    original = sat()
+    n = len(original[1])
+    options = sum(len(p.options) for p in original[1])
+    row = parity("moved", original, changed(original, 4, 0.5), BUDGET, file_bytes=7)
+    assert row.agreement == wilson(n - 4, n)
+    assert row.mean_drift == pytest.approx(4 * 0.5 / options)
+    assert row.max_drift == pytest.approx(0.5)
+    assert row.file_bytes == 7
+
+
+def test_texts_are_counted_per_token() -> None:
+    original = sat("cloze")
+    tokens = original[1][0].tokens
+    assert tokens is not None
+    chosen = original[1][0].chosen
+    assert chosen is not None
+    row = parity("moved", original, changed(original, 1, 3.0), BUDGET)
+    assert row.max_drift == pytest.approx(3.0 / max(1, tokens[chosen]))
+
+
+@pytest.mark.parametrize(
+    ("budget", "broken"),
+    [
+        ({"agreement": 0.99}, "the same option on"),
+        ({"loss": 0.001}, "points of accuracy may be lost"),
+        ({"drift": 0.001}, "nats a token on average"),
+    ],
+)
+def test_every_budget_can_be_broken_alone(budget: dict[str, float], broken: str) -> None:
+    original = sat()
+    wide = {"agreement": 0.0, "loss": 1.0, "drift": 9.0}
+    row = parity("moved", original, changed(original, 8, 1.0), Budget(**{**wide, **budget}))
+    assert not row.fit
+    (said,) = row.broken
+    assert broken in said
+
+
+def test_a_loss_that_few_questions_cannot_exclude_counts() -> None:
+    record, predictions = sat()
+    few = predictions[:10]
+    original = (record, few)
+    row = parity("same", original, original, Budget(agreement=0, loss=0.01, drift=1))
+    # No disagreement in ten questions: the rule of three excludes no loss below 30 points.
+    assert row.broken == ("up to 30.0 points of accuracy may be lost, at most 1.0 allowed",)
+
+
+def test_free_answers_have_nothing_to_compare() -> None:
+    original = sat("generate", "oracle")
+    with pytest.raises(PredictionsError, match="no log-probabilities"):
+        parity("free", original, original, BUDGET)
+
+
+def test_other_questions_are_refused() -> None:
+    record, predictions = sat()
+    with pytest.raises(PredictionsError, match="the same questions"):
+        parity("fewer", (record, predictions), (record, predictions[1:]), BUDGET)
+
+
+def test_the_page_tells_who_is_unfit_and_why(tmp_path: Path) -> None:
+    original = sat()
+    rows = (
+        parity("merge", original, original, BUDGET, file_bytes=269_000_000),
+        parity("int4", original, changed(original, 40, 2.0), BUDGET),
+    )
+    record = ParityRecord(reference=original[0], rows=rows, provenance=provenance())
+    assert record.unfit == ("int4",)
+    page = tmp_path / "parity.html"
+    write_parity(page, record)
+    text = page.read_text()
+    assert "unfit: the same option on 50.0 %, at least 90.0 wanted" in text
+    assert ">269<" in text
+    assert "int4: " in text
+    assert "<svg" in text
+
+
+def row(name: str, speed: float, peak: int, right: int) -> BenchRow:
+    model = ModelDescription(
+        source=name, fingerprint=name, parameters=1, dtype="int8", device="cpu"
+    )
+    return BenchRow(
+        name=name,
+        model=model,
+        load_s=1.0,
+        questions_per_s=speed,
+        latency_p50_s=0.05,
+        latency_p95_s=0.09,
+        latency_n=50,
+        threads=2,
+        peak_memory_bytes=peak,
+        library_memory_bytes=100,
+        file_bytes=None,
+        accuracy=wilson(right, 100),
+        agreement=wilson(100, 100),
+    )
+
+
+def test_who_is_better_in_everything_beats() -> None:
+    fast = row("fast", 20.0, 500, 40)
+    assert beats(fast, row("slow", 10.0, 500, 40))
+    assert not beats(fast, row("small", 10.0, 400, 40))
+    assert not beats(fast, row("right", 10.0, 500, 41))
+    assert not beats(fast, fast)
+
+
+def test_agreement_is_with_the_first_and_the_front_is_marked(
+    tmp_path: Path,
+) -> None:
+    _, predictions = sat()
+    others: list[Prediction] = list(changed(sat(), 20, 1.0)[1])
+    rows = side_by_side(
+        [
+            (row("first", 10.0, 500, 40), predictions),
+            (row("second", 20.0, 400, 40), others),
+        ]
+    )
+    n = len(predictions)
+    assert [r.agreement for r in rows] == [wilson(n, n), wilson(n - 20, n)]
+    assert [r.pareto for r in rows] == [False, True]
+    data = sat()[0].data
+    record = BenchRecord(data=data, method="letter", rows=rows, provenance=provenance())
+    page = tmp_path / "bench.html"
+    write_bench(page, record)
+    assert "second: 20.0 questions/s in 0 MB, 40.0 % right" in page.read_text()

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from medtune.models.integers import (
+    GROUP,
+    Int4Linear,
+    Int8Embedding,
+    Int8Linear,
+    eight,
+    four,
+)
+
+
+def matrix(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_eight_rounds_each_row_by_its_own_largest_value() -> None:
+    weight, scale = eight(torch.tensor([[127.0, -63.5, 1.0], [0.1, 0.05, -0.1]]))
+    assert scale.tolist() == pytest.approx([1.0, 0.1 / 127])
+    # 63.5 lies between two; torch rounds it to the even one.
+    assert weight.tolist() == [[127, -64, 1], [127, 64, -127]]
+
+
+def test_a_row_of_zeros_stays_zero() -> None:
+    weight, scale = eight(torch.zeros(2, 4))
+    assert weight.tolist() == [[0] * 4] * 2
+    assert torch.isfinite(scale).all()
+    assert Int8Linear(weight, scale)(torch.zeros(3, 4)).tolist() == [[0.0, 0.0]] * 3
+
+
+def test_whole_numbers_pass_exactly() -> None:
+    x = torch.tensor([[127.0, 3.0, -5.0], [2.0, -127.0, 0.0]])
+    weight = torch.tensor([[127.0, 0.0, 1.0], [1.0, 127.0, -2.0]])
+    found = Int8Linear(*eight(weight))(x)
+    assert torch.allclose(found, x @ weight.T, rtol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(0, 1000))
+def test_int8_is_near_the_product(rows: int, seed: int) -> None:
+    x, weight, bias = matrix(rows, 64, seed=seed), matrix(48, 64, seed=seed + 1), matrix(48)
+    found = Int8Linear(*eight(weight), bias)(x)
+    right = nn.functional.linear(x, weight, bias)
+    # Two roundings of about 1 % of the largest value, averaged over 64 columns.
+    assert (found - right).norm() < 0.02 * (right - bias).norm()
+
+
+def test_a_row_does_not_depend_on_the_others() -> None:
+    layer = Int8Linear(*eight(matrix(16, 32)))
+    x = matrix(5, 32, seed=1)
+    loud = x.clone()
+    loud[1:] *= 1000
+    assert torch.equal(layer(x)[0], layer(loud)[0])
+    assert torch.equal(layer(x)[0], layer(x[:1])[0])
+
+
+def test_shape_and_precision_are_those_of_the_input() -> None:
+    layer = Int8Linear(*eight(matrix(16, 32)))
+    x = matrix(2, 3, 32).bfloat16()
+    assert layer(x).shape == (2, 3, 16)
+    assert layer(x).dtype == torch.bfloat16
+
+
+def test_an_embedding_gives_its_rows_back() -> None:
+    table = matrix(10, 8)
+    found = Int8Embedding(*eight(table), torch.float32)(torch.tensor([[3, 0], [9, 3]]))
+    assert found.shape == (2, 2, 8)
+    assert torch.allclose(found, table[torch.tensor([[3, 0], [9, 3]])], atol=0.02)
+
+
+def test_four_bits_hold_sixteen_values_of_a_group_exactly() -> None:
+    weight = torch.arange(16.0).repeat(2)[None] * 0.5 - 2.0
+    assert weight.shape == (1, GROUP)
+    packed, scale, zero = four(weight)
+    assert packed.dtype == torch.uint8
+    assert packed.shape == (1, GROUP // 2)
+    assert packed[0, :2].tolist() == [0 | 1 << 4, 2 | 3 << 4]
+    assert scale.tolist() == [[0.5]]
+    assert zero.tolist() == [[2.0]]  # 8 steps above the least
+
+
+def test_int4_multiplies_what_four_wrote() -> None:
+    weight, x, bias = matrix(48, 2 * GROUP), matrix(7, 2 * GROUP, seed=3), matrix(48)
+    packed, scale, zero = four(weight)
+    low, high = (packed & 15).float(), (packed >> 4).float()
+    values = torch.stack([low, high], dim=-1).view(48, 2, GROUP)
+    rounded = (values - 8) * scale.float()[..., None] + zero.float()[..., None]
+    right = nn.functional.linear(x, rounded.view(48, -1), bias)
+    layer = Int4Linear(packed, scale, zero, bias)
+    found = layer(x)
+    assert (found - right).norm() < 0.01 * right.norm()  # bf16 inside
+    assert torch.equal(layer(x), found)
+    assert layer.weight.numel() == 0, "the kernel's own copy is the only one"
+
+
+def test_int4_is_nearer_the_weights_than_a_step() -> None:
+    weight = matrix(4, 4 * GROUP)
+    packed, scale, zero = four(weight)
+    values = torch.stack([packed & 15, packed >> 4], dim=-1).view(4, 4, GROUP).float()
+    rounded = (values - 8) * scale.float()[..., None] + zero.float()[..., None]
+    off = (rounded - weight.view(4, 4, GROUP)).abs()
+    assert (off <= 0.75 * scale.float()[..., None] + 0.02).all()
