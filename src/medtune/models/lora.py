@@ -92,11 +92,30 @@ def load(base: LocalModel, folder: Path, prompt_hash: str | None) -> LocalModel:
         AdapterError: The adapter belongs to another base or another prompt.
     """
     network, card = _opened(base, folder, prompt_hash)
-    _match_precision(network)
-    inner = network.get_base_model().eval()
-    return LocalModel(
-        inner, base.encoder.tokenizer, base.source, card.weights_hash, batch=base.batch
-    )
+    return _holding(network, base, card)
+
+
+def load_beside(base: LocalModel, network: Any, name: str, folder: Path) -> tuple[Any, LocalModel]:
+    """Put a saved adapter beside others in a base model; none of them is the active one by that.
+
+    Args:
+        base: The model; its network is changed in place.
+        network: peft's, with the adapters that are there; None where there are none yet.
+        name: Of the adapter among them; one that has it already is replaced.
+        folder: The adapter.
+
+    Raises:
+        AdapterError: The adapter belongs to another base.
+    """
+    if network is None:
+        network, card = _opened(base, folder, None, name)
+        return network, _holding(network, base, card)
+    card = _checked(base, folder, None)
+    if name in network.peft_config:
+        network.delete_adapter(name)
+    with quiet_upstream():
+        network.load_adapter(str(folder), name, autocast_adapter_dtype=False)
+    return network, _holding(network, base, card)
 
 
 def merged(base: LocalModel, folder: Path) -> LocalModel:
@@ -113,9 +132,30 @@ def merged(base: LocalModel, folder: Path) -> LocalModel:
     )
 
 
-def _opened(base: LocalModel, folder: Path, prompt_hash: str | None) -> tuple[Any, Card]:
+def _opened(
+    base: LocalModel, folder: Path, prompt_hash: str | None, name: str = "default"
+) -> tuple[Any, Card]:
     from peft import PeftModel
 
+    card = _checked(base, folder, prompt_hash)
+    with quiet_upstream():
+        network = PeftModel.from_pretrained(
+            base.network, str(folder), adapter_name=name, autocast_adapter_dtype=False
+        )
+    return network, card
+
+
+def _holding(network: Any, base: LocalModel, card: Card) -> LocalModel:
+    """Open a base with an adapter inside, in the precision that it computes in."""
+    _match_precision(network)
+    inner = network.get_base_model().eval()
+    return LocalModel(
+        inner, base.encoder.tokenizer, base.source, card.weights_hash, batch=base.batch
+    )
+
+
+def _checked(base: LocalModel, folder: Path, prompt_hash: str | None) -> Card:
+    """Read an adapter's card, and prove that it belongs to this base and prompt."""
     card = read_card(folder)
     if card.kind != "adapter":
         raise AdapterError(
@@ -136,9 +176,7 @@ def _opened(base: LocalModel, folder: Path, prompt_hash: str | None) -> tuple[An
             expected="the same system text, option lines, answer form and chat template",
             fix=f"leave the prompt out to take the adapter's own, which stands in {folder / CARD}",
         )
-    with quiet_upstream():
-        network = PeftModel.from_pretrained(base.network, str(folder), autocast_adapter_dtype=False)
-    return network, card
+    return card
 
 
 @contextmanager

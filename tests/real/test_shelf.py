@@ -1,0 +1,117 @@
+"""Several adapters over one base: each answers as if it were alone."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from medtune.core.errors import AdapterError, UnknownModelError
+from medtune.core.experiment import Experiment
+from medtune.core.model import AnswerModel, Message, ScoreRequest
+from medtune.core.progress import Silent
+from medtune.data.load import load_split
+from medtune.models import lora
+from medtune.models.card import read_card
+from medtune.models.local import LocalModel
+from medtune.models.shelf import Shelf
+from medtune.models.sources import ModelSource
+from medtune.training.finetune import fine_tune
+
+# They share a beginning that is long enough to be kept.
+OPENING = Message("system", "You are a careful examiner. Answer with one letter and nothing else.")
+REQUESTS = [
+    ScoreRequest(str(i), ("a", "b"), (OPENING, Message("user", f"Question {i}?")), "", (" A", " B"))
+    for i in range(6)
+]
+
+
+def logs(model: AnswerModel) -> torch.Tensor:
+    return torch.tensor([[s.logprob for s in row] for row in model.score(REQUESTS)])
+
+
+def alone(source: ModelSource, folder: Path | None) -> torch.Tensor:
+    base = LocalModel.load(source, "float32")
+    return logs(base if folder is None else lora.load(base, folder, None))
+
+
+@pytest.fixture
+def other(tiny_source: ModelSource, tmp_path: Path) -> Path:
+    """A second adapter, of another rank."""
+    split = load_split("starter:train", size=16)
+    settings = {"epochs": 2, "batch_size": 4, "learning_rate": 5e-2, "lora": {"rank": 4}}
+    config = Experiment.model_validate({"training": settings})
+    adapted = lora.Adapted(LocalModel.load(tiny_source, "float32"), config.training.lora, seed=5)
+    fine_tune(adapted, config, split.questions, split.description, tmp_path / "other", Silent())
+    return tmp_path / "other" / "adapter"
+
+
+def test_each_answers_as_if_it_were_alone(
+    tiny_source: ModelSource, adapter: Path, other: Path
+) -> None:
+    base = LocalModel.load(tiny_source, "float32")
+    weight = base.network.get_input_embeddings().weight.data_ptr()
+    shelf = Shelf(base, {"first": adapter, "second": other})
+    wanted = {name: alone(tiny_source, folder) for name, folder in named(adapter, other)}
+    assert not torch.allclose(wanted["first"], wanted["second"], atol=0.1)
+    for _ in range(2):  # the second time, from what was kept
+        for name in ("second", None, "first", None, "second"):
+            assert torch.allclose(logs(shelf.model(name)), wanted[name or ""], atol=1e-4), name
+    assert base.network.get_input_embeddings().weight.data_ptr() == weight
+    assert shelf.model("first").describe().adapter == read_card(adapter).weights_hash
+    assert shelf.model(None).describe().adapter is None
+
+
+def named(adapter: Path, other: Path) -> list[tuple[str, Path | None]]:
+    return [("first", adapter), ("second", other), ("", None)]
+
+
+def test_requests_from_many_threads_do_not_mix(
+    tiny_source: ModelSource, adapter: Path, other: Path
+) -> None:
+    shelf = Shelf(LocalModel.load(tiny_source, "float32"), {"first": adapter, "second": other})
+    wanted = {name: logs(shelf.model(name)) for name in ("first", "second", None)}
+    wrong: list[str | None] = []
+
+    def ask(name: str | None) -> None:
+        found = [logs(shelf.model(name)) for _ in range(5)]
+        wrong.extend(name for f in found if not torch.allclose(f, wanted[name], atol=1e-4))
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in list(wanted) * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_they_come_and_go_while_it_runs(
+    tiny_source: ModelSource, adapter: Path, other: Path
+) -> None:
+    shelf = Shelf(LocalModel.load(tiny_source, "float32"), {})
+    plain = logs(shelf.model(None))
+    shelf.add("one", adapter)
+    first = logs(shelf.model("one"))
+    shelf.add("one", other)
+    assert not torch.allclose(logs(shelf.model("one")), first, atol=0.1)
+    shelf.add("two", adapter)
+    assert torch.allclose(logs(shelf.model("two")), first, atol=1e-4)
+    gone = shelf.model("one")
+    shelf.remove("one")
+    assert shelf.names == ("two",)
+    assert torch.allclose(logs(shelf.model(None)), plain, atol=1e-4)
+    for ask in (gone.describe, lambda: shelf.model("one"), lambda: shelf.remove("one")):
+        with pytest.raises(UnknownModelError, match=r"no adapter 'one'[\s\S]*two"):
+            ask()
+
+
+def test_what_cannot_be_loaded_leaves_the_older_one(
+    tiny_source: ModelSource, adapter: Path, tmp_path: Path
+) -> None:
+    shelf = Shelf(LocalModel.load(tiny_source, "float32"), {"one": adapter})
+    before = logs(shelf.model("one"))
+    with pytest.raises(AdapterError, match="no adapter of medtune's"):
+        shelf.add("one", tmp_path)
+    assert torch.equal(logs(shelf.model("one")), before)
