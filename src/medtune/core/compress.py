@@ -19,11 +19,9 @@ from medtune.core.records import (
 )
 
 Scheme = Literal[
-    "merge", "merge-fp16", "int8", "int4", "gguf-q8_0", "gguf-q5_1", "gguf-q4_1", "openvino"
+    "merge", "merge-fp16", "int8", "int8-dynamic", "int4", "gguf-q8_0", "gguf-q5_1", "gguf-q4_1"
 ]
-MERGED: tuple[Scheme, ...] = ("merge", "merge-fp16")
-"""Adapter folded into the base; 16 bits a weight."""
-INTEGERS: tuple[Scheme, ...] = ("int8", "int4")
+INTEGERS: tuple[Scheme, ...] = ("int8", "int8-dynamic", "int4")
 """Run by medtune's own layers."""
 GGUF: tuple[Scheme, ...] = ("gguf-q8_0", "gguf-q5_1", "gguf-q4_1")
 """Run by llama.cpp."""
@@ -43,16 +41,14 @@ class Budget(Record):
 BUDGETS: dict[Scheme, Budget] = {
     "merge": Budget(agreement=0.995, loss=0.01, drift=0.05),
     "merge-fp16": Budget(agreement=0.995, loss=0.01, drift=0.05),
-    "int8": Budget(agreement=0.97, loss=0.01, drift=0.15),
+    "int8": Budget(agreement=0.97, loss=0.01, drift=0.05),
+    "int8-dynamic": Budget(agreement=0.95, loss=0.01, drift=0.15),
     "int4": Budget(agreement=0.85, loss=0.03, drift=0.6),
     "gguf-q8_0": Budget(agreement=0.98, loss=0.01, drift=0.15),
     "gguf-q5_1": Budget(agreement=0.9, loss=0.02, drift=0.4),
     "gguf-q4_1": Budget(agreement=0.85, loss=0.03, drift=0.6),
-    "openvino": Budget(agreement=0.98, loss=0.01, drift=0.15),
 }
 """For small models, which lose more by rounding than large ones; docs/method.md says why."""
-SERVED = Budget(agreement=0.98, loss=0.01, drift=0.15)
-"""For the same weights behind a server."""
 
 
 class Parity(Record):

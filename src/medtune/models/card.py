@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -21,9 +22,7 @@ WEIGHTS: dict[str, str] = {
     "adapter": "adapter_model.safetensors",
     "model": "model.safetensors",
     # transformers would read integers as if they were weights: it finds no file of this name.
-    "int8": "int8.safetensors",
-    "int4": "int4.safetensors",
-    "openvino": "model.bin",
+    **dict.fromkeys(INTEGERS, "integers.safetensors"),
     **dict.fromkeys(GGUF, "model.gguf"),
 }
 """File of the weights by what it holds."""
@@ -162,6 +161,13 @@ def card_of(folder: Path) -> Card | None:
 
 
 def file_hash(path: Path) -> str:
-    """Hash a file; sha256, 64 hex digits."""
+    """Hash a file, once as long as it does not change; sha256, 64 hex digits."""
+    found = path.stat()
+    return _hashed(path.absolute(), found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _hashed(path: Path, *state: int) -> str:
+    del state  # of the file: another one is another file
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -67,12 +67,13 @@ def open_model(
         from medtune.models.llama_cpp import LlamaCpp
 
         return LlamaCpp.load(source, progress)
-    from medtune.models import lora
     from medtune.models.local import LocalModel
 
     model = LocalModel.load(source, dtype, attention)
     model.batch = batch or model.batch
     if adapter is None:
         return model
+    from medtune.models import lora
+
     prompt_hash = fingerprint(style, model.render) if style is not None else None
     return lora.load(model, adapter, prompt_hash)

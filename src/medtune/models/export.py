@@ -53,7 +53,8 @@ def _merged(model: LocalModel, folder: Path, card: Card, read: Reader) -> None:
 
 def _integers(model: LocalModel, folder: Path, card: Card, read: Reader) -> None:
     assert card.scheme is not None
-    smooth(model.network, lambda: read(model))
+    if card.scheme in integers.COARSE:
+        smooth(model.network, lambda: read(model))
     integers.pack(model.network, card.scheme)
     integers.save(model.network, folder / card.file)
 

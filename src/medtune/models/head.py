@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from medtune.core.errors import ModelError
-from medtune.models.integers import Int4Linear, Int8Linear
+from medtune.models.integers import Int8Linear
 from medtune.models.packing import Layout
 
 
@@ -140,10 +140,14 @@ def can_pack(network: Any) -> bool:
 def rounding(network: Any) -> float:
     """Return how far two ways to one number may part, relatively, in a model's precision.
 
-    Before layers of integers the last bit of a float can tip a value to the next whole number.
+    Before layers of integers the last bit of a float can tip a value to the next whole number, and
+    where tokens have one term those steps are as large as what the rounding costs altogether.
     """
-    if any(isinstance(layer, Int8Linear | Int4Linear) for layer in network.modules()):
-        return 0.02
+    layers = [layer for layer in network.modules() if isinstance(layer, Int8Linear)]
+    if any(layer.coarse for layer in layers):
+        return 0.05
+    if layers:
+        return 4 * torch.finfo(torch.bfloat16).eps
     return max(4 * torch.finfo(next(network.parameters()).dtype).eps, 1e-4)
 
 

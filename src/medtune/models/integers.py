@@ -1,14 +1,17 @@
 """Dense layers with weights in 8- or 4-bit integers, and the model that is made of them.
 
-int8 (W8A8): each output channel of a weight has one scale, each token another, found as the
-token comes; the product itself is exact in int32 (LLM.int8(), Dettmers et al. 2022, arXiv
-2208.07339, section 3, without its outliers in fp16).  A token's scale does not depend on the others
-in its batch, so neither do its scores.
+Each output channel of an int8 weight has one scale; each token has another, found as it comes; the
+product between them is exact in int32 (LLM.int8(), Dettmers et al. 2022, arXiv 2208.07339, section
+2.1).  A token's scale does not depend on the others in its batch.
 
-int4 (W4A16): groups of 32 weights share a scale and a zero; they are unpacked inside the product,
-by torch's own kernel.  It saves memory, not time.
+- int8: a token is the sum of two int8 terms, the second for what the first rounds off, so that
+  only the weights are rounded to speak of: as near the original as bf16.
+- int8-dynamic (W8A8): one term.  Twice as fast, and noise of a per cent in every layer: by that the
+  choices of a model that is not sure of them change, even from one batch to another.
+- int4 (W4A16): groups of 32 weights share a scale and a zero; they are unpacked inside the product,
+  by torch's own kernel.  It saves memory, not time.
 
-Embeddings and head, half of a small model, are kept in int8 by either scheme.
+Embeddings and head, a fifth of a small model, are kept in int8 by every scheme.
 """
 
 from __future__ import annotations
@@ -22,43 +25,61 @@ from torch import Tensor, nn
 from medtune.core.compress import Scheme
 
 GROUP = 32
+FINE = 64
+"""Steps of the second term in one of the first; the sum still fits into 32 bits."""
+COARSE: tuple[Scheme, ...] = ("int8-dynamic",)
+"""Schemes whose tokens have one term."""
 LEAST_ROWS_CUDA = 17
 """torch's int8 product on CUDA takes no fewer."""
 _TINY = 1e-9
 
 
 class Int8Linear(nn.Module):
-    """A dense layer, weights and activations in int8.
+    """A dense layer with weights in int8, and tokens in one or two terms of int8.
 
     Args:
         weight: `[out, in]`, int8.
         scale: `[out]`, fp32.
         bias: `[out]` or None.
+        coarse: One term instead of two.
     """
 
     weight: Tensor
     scale: Tensor
     bias: Tensor | None
 
-    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None = None) -> None:
+    def __init__(
+        self, weight: Tensor, scale: Tensor, bias: Tensor | None = None, coarse: bool = False
+    ) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
         self.register_buffer("bias", bias)
+        self.coarse = coarse
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[..., in]` to `[..., out]`, in the precision of `x`."""
         rows = x.reshape(-1, x.shape[-1]).float()
-        top = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
-        top.clamp_min_(_TINY).div_(127)
-        whole = (rows / top).round_().to(torch.int8)
-        if whole.is_cuda and len(whole) < LEAST_ROWS_CUDA:
-            whole = nn.functional.pad(whole, (0, 0, 0, LEAST_ROWS_CUDA - len(whole)))
-        product = torch._int_mm(whole, self.weight.t())[: len(rows)]
-        out = product.float().mul_(self.scale).mul_(top)
+        unit = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
+        unit.clamp_min_(_TINY).div_(127)
+        scaled = rows / unit
+        whole = scaled.round()
+        product = self._times(whole)
+        if not self.coarse:
+            rest = scaled.sub_(whole).mul_(FINE).round_()
+            product = product.mul_(FINE).add_(self._times(rest))
+            unit.div_(FINE)
+        out = product.float().mul_(self.scale).mul_(unit)
         if self.bias is not None:
             out += self.bias
         return out.to(x.dtype).view(*x.shape[:-1], -1)
+
+    def _times(self, whole: Tensor) -> Tensor:
+        """Multiply whole numbers, `[row, in]`, by the weights, exactly: `[row, out]`, int32."""
+        count = len(whole)
+        if whole.is_cuda and count < LEAST_ROWS_CUDA:
+            whole = nn.functional.pad(whole, (0, 0, 0, LEAST_ROWS_CUDA - count))
+        return torch._int_mm(whole.to(torch.int8), self.weight.t())[:count]
 
 
 class Int8Embedding(nn.Module):
@@ -173,18 +194,18 @@ def pack(network: Any, scheme: Scheme) -> None:
     A dense layer that int4 cannot group becomes int8.
     """
     table, head = network.get_input_embeddings(), network.get_output_embeddings()
-    rounded = eight(table.weight.data)
+    rounded, coarse = eight(table.weight.data), scheme in COARSE
     for path, layer in list(network.named_modules()):
         if layer is table:
             packed: nn.Module = Int8Embedding(*rounded, network.dtype)
         elif layer is head and head.weight is table.weight:
-            packed = Int8Linear(*rounded, _bias(layer))
+            packed = Int8Linear(*rounded, _bias(layer), coarse)
         elif not isinstance(layer, nn.Linear):
             continue
         elif scheme == "int4" and layer is not head and layer.in_features % GROUP == 0:
             packed = Int4Linear(*four(layer.weight.data), _bias(layer))
         else:
-            packed = Int8Linear(*eight(layer.weight.data), _bias(layer))
+            packed = Int8Linear(*eight(layer.weight.data), _bias(layer), coarse)
         network.set_submodule(path, packed)
 
 
@@ -200,12 +221,13 @@ def save(network: Any, path: Path) -> None:
     save_file(state, path)
 
 
-def load(folder: Path, file: str, dtype: torch.dtype) -> Any:
+def load(folder: Path, file: str, scheme: Scheme, dtype: torch.dtype) -> Any:
     """Open a packed model; its file is mapped into memory, not read.
 
     Args:
         folder: With config.json and the weights.
         file: Name of the weights.
+        scheme: By which they were packed.
         dtype: Of everything that is not in integers.
     """
     from accelerate import init_empty_weights
@@ -220,13 +242,12 @@ def load(folder: Path, file: str, dtype: torch.dtype) -> Any:
     names = {layer: path for path, layer in network.named_modules()}
     for layer, path in names.items():
         if layer is table:
-            network.set_submodule(path, Int8Embedding(**_parts(state, path), dtype=dtype))
+            weight, scale = state[f"{path}.weight"], state[f"{path}.scale"]
+            network.set_submodule(path, Int8Embedding(weight, scale, dtype))
         elif isinstance(layer, nn.Linear):
             # A head that shares the table's weights was not written again.
             shares = layer is head and f"{path}.weight" not in state
-            parts = _parts(state, names[table] if shares else path)
-            kind = Int4Linear if "zero" in parts else Int8Linear
-            network.set_submodule(path, kind(**parts, bias=state.get(f"{path}.bias")))
+            network.set_submodule(path, layer_of(state, names[table] if shares else path, scheme))
     for path, parameter in list(network.named_parameters()):
         module, _, name = path.rpartition(".")
         value = state[path].to(dtype)
@@ -235,10 +256,13 @@ def load(folder: Path, file: str, dtype: torch.dtype) -> Any:
     return network
 
 
-def _parts(state: dict[str, Tensor], path: str) -> dict[str, Tensor]:
-    """Collect what a layer is made of: weight, scale and, for int4, zero."""
-    names = {part: f"{path}.{part}" for part in ("weight", "scale", "zero")}
-    return {part: state[name] for part, name in names.items() if name in state}
+def layer_of(state: dict[str, Tensor], path: str, scheme: Scheme) -> Int8Linear | Int4Linear:
+    """Make a dense layer of what stands under a name in a packed model's weights."""
+    weight, scale = state[f"{path}.weight"], state[f"{path}.scale"]
+    bias = state.get(f"{path}.bias")
+    if (zero := state.get(f"{path}.zero")) is not None:
+        return Int4Linear(weight, scale, zero, bias)
+    return Int8Linear(weight, scale, bias, scheme in COARSE)
 
 
 def _bias(layer: nn.Linear) -> Tensor | None:

@@ -24,7 +24,9 @@ from medtune.core.records import ModelDescription
 from medtune.models import integers
 from medtune.models.attention import use_short_attention
 from medtune.models.card import Card, card_of
+from medtune.models.chat_tokenizer import ChatTokenizer
 from medtune.models.constraint import Choices, allowed_after
+from medtune.models.decoder import Decoder, is_known
 from medtune.models.device import best_device, bound_kernel_cache, choose_dtype, pass_sizes
 from medtune.models.encode import ChatEncoder
 from medtune.models.four_bits import NF4, four_bits, is_four_bits, keep_unpacked
@@ -76,44 +78,33 @@ class LocalModel:
             UnknownModelError: The folder is not a causal language model.
             TemplateError: Its tokenizer has no usable chat template.
         """
-        from transformers import AutoTokenizer, GenerationConfig
-        from transformers.utils import logging
-
         bound_kernel_cache()
         assert source.folder is not None, "a fake is not loaded from a folder"
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
-        # peft imports it wherever it is installed, and it tells what it would like beside it.
-        getLogger("bitsandbytes").setLevel(ERROR)
         card = card_of(source.folder)
-        device = best_device()
+        packed = card is not None and card.scheme in INTEGERS
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source.folder)
-            if card is not None and card.scheme in INTEGERS:
-                precision = choose_dtype("float32" if dtype == NF4 else dtype, device)
-                network = integers.load(source.folder, card.file, precision).to(device)
-            else:
-                card = None
-                network = _loaded(source.folder, dtype, attention, device)
+            if card is not None and packed and is_known(source.folder):
+                return cls._light(source, card, dtype)
+            network, tokenizer = _loaded(source.folder, card if packed else None, dtype, attention)
         except (OSError, ValueError, KeyError) as error:
             raise UnknownModelError(
                 f"{source.name} cannot be loaded: {str(error).splitlines()[0]}",
                 expected="a causal language model in transformers' format",
             ) from error
-        network.eval()
-        use_rms_norms(network)
-        use_rotary(network)
-        if attention == "auto":
-            use_short_attention(network)
-        # What a folder advises (Qwen2.5 a repetition_penalty) would bend the greedy choice as well.
-        network.generation_config = GenerationConfig()
-        # A head that gets a strided slice (the last positions of a batch, as generation does)
-        # copies its matrix once per row where its weight is frozen: 54 MB each on the 135M model.
-        network.get_output_embeddings().register_forward_pre_hook(
-            lambda _, inputs: (inputs[0].contiguous(), *inputs[1:])
-        )
+        _spare_head(network)
         check_head(network, source.name)
-        return cls(network, tokenizer, source, packed=card)
+        return cls(network, tokenizer, source, packed=card if packed else None)
+
+    @classmethod
+    def _light(cls, source: ModelSource, card: Card, dtype: str) -> Self:
+        """Open a packed model without transformers."""
+        assert source.folder is not None
+        device = best_device()
+        assert card.scheme is not None
+        precision = _between(dtype, device)
+        network = Decoder(source.folder, card.file, card.scheme, precision).to(device).eval()
+        _spare_head(network)
+        return cls(network, ChatTokenizer(source.folder), source, packed=card)
 
     def read_by(self, encoder: ChatEncoder) -> LocalModel:
         """Open the same model behind another chat template."""
@@ -228,16 +219,55 @@ class LocalModel:
         return Generation(text, len(kept), bool(ends))
 
 
-def _loaded(folder: Path, dtype: str, attention: str, device: torch.device) -> Any:
-    from transformers import AutoModelForCausalLM
+def _loaded(folder: Path, packed: Card | None, dtype: str, attention: str) -> tuple[Any, Any]:
+    """Let transformers open a model and its tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers.utils import logging
 
-    network = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=choose_dtype(dtype, device),
-        attn_implementation="sdpa" if attention == "auto" else attention,
-        **(four_bits(device) if dtype == NF4 else {}),
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    # peft imports it wherever it is installed, and it tells what it would like beside it.
+    getLogger("bitsandbytes").setLevel(ERROR)
+    device = best_device()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if packed is not None:
+        assert packed.scheme is not None
+        precision = _between(dtype, device)
+        network = integers.load(folder, packed.file, packed.scheme, precision).to(device)
+    else:
+        network = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=choose_dtype(dtype, device),
+            attn_implementation="sdpa" if attention == "auto" else attention,
+            **(four_bits(device) if dtype == NF4 else {}),
+        )
+        network = keep_unpacked(network) if dtype == NF4 else network.to(device)
+    network.eval()
+    use_rms_norms(network)
+    use_rotary(network)
+    if attention == "auto":
+        use_short_attention(network)
+    # What a folder advises (Qwen2.5 a repetition_penalty) would bend the greedy choice as well.
+    network.generation_config = GenerationConfig()
+    return network, tokenizer
+
+
+def _between(dtype: str, device: torch.device) -> torch.dtype:
+    """Choose the precision between layers of integers: on a CPU fp32, which is exact there."""
+    if dtype == NF4 or (dtype == "auto" and device.type == "cpu"):
+        return torch.float32
+    return choose_dtype(dtype, device)
+
+
+def _spare_head(network: Any) -> None:
+    """Keep a head from copying its matrix.
+
+    One that gets a strided slice (the last positions of a batch, as generation does) copies it once
+    per row where its weight is frozen: 54 MB each on the 135M model.
+    """
+    network.get_output_embeddings().register_forward_pre_hook(
+        lambda _, inputs: (inputs[0].contiguous(), *inputs[1:])
     )
-    return keep_unpacked(network) if dtype == NF4 else network.to(device)
 
 
 def _limit(choices: Choices | None, decoding: Decoding) -> int:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medtune.models.decoder import Cache, Decoder
+
 SHORTEST = 8
 """Tokens; a shorter beginning costs less to read again than to keep."""
 SLACK = 16
@@ -21,10 +23,9 @@ class Prefix:
     """Keys and values of some tokens, per layer `[1, head, token, width]`."""
 
     def __init__(self, network: Any, tokens: list[int]) -> None:
-        from transformers import DynamicCache
-
         device = next(network.parameters()).device
-        cache = DynamicCache()
+        self._cache_type = cache_type(network)
+        cache = self._cache_type()
         ids = torch.tensor([tokens], device=device)
         network.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True)
         self.tokens = tokens
@@ -40,11 +41,18 @@ class Prefix:
 
     def cache(self, batch: int) -> Any:
         """Make a cache that a forward pass over `batch` rows can go on from."""
-        from transformers import DynamicCache
-
-        return DynamicCache(
+        return self._cache_type(
             [(k.expand(batch, -1, -1, -1), v.expand(batch, -1, -1, -1)) for k, v in self._layers]
         )
+
+
+def cache_type(network: Any) -> Any:
+    """Find which cache a network goes on from."""
+    if isinstance(network, Decoder):
+        return Cache
+    from transformers import DynamicCache
+
+    return DynamicCache
 
 
 class Prefixes:

@@ -60,8 +60,8 @@ def test_integers_are_nearer_after_it() -> None:
     right = logits(network())
     rough, even = network(), network()
     smooth(even, lambda: even(IDS))
-    pack(rough, "int8")
-    pack(even, "int8")
+    pack(rough, "int8-dynamic")
+    pack(even, "int8-dynamic")
     assert (logits(even) - right).norm() < 0.6 * (logits(rough) - right).norm()
 
 
