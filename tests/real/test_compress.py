@@ -243,7 +243,7 @@ def test_bench_measures_each_alone(
     assert whole["agreement"]["value"] == 1
     for row in (whole, eighth):
         assert 0 < row["latency_p50_s"] <= row["latency_p95_s"] < 5
-        assert row["peak_memory_bytes"] > row["library_memory_bytes"] > 100_000_000
+        assert row["peak_memory_bytes"] > 200_000_000
         assert row["accuracy"]["n"] == 24
     assert eighth["file_bytes"] < 0.3 * whole["file_bytes"]
     assert any(row["pareto"] for row in (whole, eighth))

@@ -102,7 +102,7 @@ class BenchRow(Record):
     name: str
     model: ModelDescription
     load_s: float
-    """From name to a model that can be asked, libraries loaded before."""
+    """From name to a model that can be asked, libraries included."""
     questions_per_s: float
     """All questions, in the batches that the device likes."""
     latency_p50_s: float
@@ -113,9 +113,7 @@ class BenchRow(Record):
     threads: int
     """Threads for one question alone: of some counts the fastest."""
     peak_memory_bytes: int
-    """Of the process, from its start to its end."""
-    library_memory_bytes: int
-    """Of it, before the model was opened: Python and libraries."""
+    """Of the whole process: Python, libraries, model, work."""
     file_bytes: int | None
     """Its weights on disk, adapter included; None where they are not here."""
     accuracy: Proportion

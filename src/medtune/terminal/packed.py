@@ -46,7 +46,7 @@ def show_parity(console: Console, record: ParityRecord) -> None:
 
 def show_bench(console: Console, record: BenchRecord) -> None:
     """Print models side by side."""
-    numbers = ("q/s", "p50 ms", "p95 ms", "MB memory", "own", "MB file", "correct %", "same %")
+    numbers = ("q/s", "p50 ms", "p95 ms", "MB memory", "MB file", "correct %", "same %")
     table = plain_table(("model",), numbers)
     for row in record.rows:
         table.add_row(
@@ -55,7 +55,6 @@ def show_bench(console: Console, record: BenchRecord) -> None:
             f"{1000 * row.latency_p50_s:.0f}",
             f"{1000 * row.latency_p95_s:.0f}",
             _megabytes(row.peak_memory_bytes),
-            _megabytes(row.peak_memory_bytes - row.library_memory_bytes),
             _megabytes(row.file_bytes),
             percent(row.accuracy),
             f"{100 * row.agreement.value:.1f}",

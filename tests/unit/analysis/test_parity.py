@@ -149,7 +149,6 @@ def row(name: str, speed: float, peak: int, right: int) -> BenchRow:
         latency_n=50,
         threads=2,
         peak_memory_bytes=peak,
-        library_memory_bytes=100,
         file_bytes=None,
         accuracy=wilson(right, 100),
         agreement=wilson(100, 100),

@@ -1,0 +1,128 @@
+"""One model, measured in a process of its own: what it takes to answer.
+
+Nothing is imported here that an endpoint would not need: it would count as the model's memory.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+from medtune.analysis.ask import ask
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import examine
+from medtune.answers.parse import STRICT
+from medtune.core.compress import BenchRow
+from medtune.core.experiment import EvaluationConfig
+from medtune.core.model import AnswerModel
+from medtune.core.progress import Silent
+from medtune.core.provenance import available_cores, peak_memory
+from medtune.core.records import Method, Prediction, Question, SplitDescription
+from medtune.models.card import manner, parted
+from medtune.models.door import open_model
+from medtune.models.sources import resolve, weights_bytes
+
+WARM = 8
+"""Questions asked before anything is timed."""
+ALONE = 50
+"""Questions timed one at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is measured."""
+
+    name: str
+    """Of the model."""
+    dtype: str
+    questions: tuple[Question, ...]
+    data: SplitDescription
+    method: Method
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one process found."""
+
+    row: BenchRow
+    predictions: list[Prediction]
+
+
+def measured_alone(task: Task) -> Measured:
+    """Measure in a fresh process: what another model left in memory would count.
+
+    Raises:
+        MedtuneError: The model cannot be used.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(measure, task).result()
+
+
+def measure(task: Task) -> Measured:
+    """Measure in this process.
+
+    Raises:
+        MedtuneError: The model cannot be used.
+    """
+    asked = manner(task.name, None, None, None, None)
+    start = time.perf_counter()
+    model = open_model(task.name, questions=task.questions, style=asked.style, dtype=task.dtype)
+    opened_s = time.perf_counter() - start
+    plain = EvaluationConfig(options_only=0)
+    exam = Exam.planned(
+        plain, task.method, task.questions, task.data, asked.style, asked.target, ()
+    )
+    ask(model, exam, task.questions[:WARM], STRICT, {})
+    record, predictions = examine(model, exam, task.name, STRICT, Silent())
+    threads, times = _one_at_a_time(model, exam, task.questions[:ALONE])
+    row = BenchRow(
+        name=task.name if task.dtype == "auto" else f"{task.name}, {task.dtype}",
+        model=record.model,
+        load_s=opened_s,
+        questions_per_s=record.questions_per_s,
+        latency_p50_s=statistics.median(times),
+        latency_p95_s=sorted(times)[int(0.95 * (len(times) - 1))],
+        latency_n=len(times),
+        threads=threads,
+        peak_memory_bytes=peak_memory(),
+        file_bytes=_file_bytes(task.name),
+        accuracy=record.accuracy,
+        agreement=record.accuracy,  # until it stands beside the first
+    )
+    return Measured(row, predictions)
+
+
+def _file_bytes(name: str) -> int | None:
+    if name.startswith(("remote:", "fake:")):
+        return None
+    base, adapter = parted(name)
+    return weights_bytes(resolve(base).folder, adapter)
+
+
+def _one_at_a_time(
+    model: AnswerModel, exam: Exam, questions: Sequence[Question]
+) -> tuple[int, list[float]]:
+    """Time questions asked alone, s each, with as many threads as are fastest for that.
+
+    Small products gain little from a second thread and nothing from a tenth.
+    """
+    import torch
+
+    def timed(question: Question) -> float:
+        start = time.perf_counter()
+        ask(model, exam, [question], STRICT, {})
+        return time.perf_counter() - start
+
+    def typical(threads: int) -> float:
+        torch.set_num_threads(threads)
+        return statistics.median(timed(question) for question in questions[:WARM])
+
+    cores = available_cores()
+    best = min({1, max(1, cores // 2), cores}, key=typical)
+    torch.set_num_threads(best)
+    return best, [timed(question) for question in questions]
