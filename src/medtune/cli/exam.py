@@ -18,9 +18,9 @@ from medtune.cli.options import (
     OutFolder,
     mapping,
     print_record,
-    slug,
 )
 from medtune.core.experiment import EvaluationConfig
+from medtune.core.folder import slug
 from medtune.core.prompt import Form
 from medtune.core.records import Method, Normalization, Orders, ShotChoice, Variant
 from medtune.terminal import Terminal

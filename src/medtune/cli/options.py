@@ -61,12 +61,6 @@ def run_folder(config: Experiment | NotebookExperiment) -> Path:
     return Path("runs") / f"{config.name}-{config_hash(config)[:8]}"
 
 
-def slug(*parts: str) -> str:
-    """Name a folder after what was examined."""
-    cleaned = ("".join(c if c.isalnum() else "-" for c in part).strip("-") for part in parts)
-    return "-".join(part for part in cleaned if part)
-
-
 def mapping(pairs: list[str]) -> ColumnMapping:
     """Read --map options with the experiment's own reader, so that the faults read alike."""
     settings = []

@@ -1,4 +1,4 @@
-"""`medtune compress | bench | answer`: from a trained model to what is deployed."""
+"""`medtune compress | parity | bench | answer`: from a trained model to what is deployed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from medtune.cli.options import (
     OutFolder,
     mapping,
     print_record,
-    slug,
 )
-from medtune.core.compress import Scheme
+from medtune.core.compress import SERVED, Budget, ParityRecord, Scheme
 from medtune.core.errors import CheckFailed, InputError
+from medtune.core.folder import slug
 from medtune.core.records import Method
 from medtune.terminal import Terminal
 
@@ -44,21 +44,62 @@ def compress(
     json: Json = False,
 ) -> None:
     """Pack a trained model, and prove on the same questions that nothing broke."""
-    from medtune.recipes.compress import PAGE, CompressOptions
+    from medtune.recipes.compress import CompressOptions
     from medtune.recipes.compress import compress as compress_recipe
 
     options = CompressOptions(
         model, _schemes(scheme), data, adapter, method, limit, columns=mapping(columns or [])
     )
     folder = out or Path("runs") / "packed" / slug(model, str(adapter or ""))
-    record = compress_recipe(options, folder, Terminal())
+    _judged(compress_recipe(options, folder, Terminal()), folder, json)
+
+
+def parity(
+    model: Annotated[str, typer.Argument(help=f"The original: {MODEL}")],
+    others: Annotated[list[str], typer.Argument(metavar="OTHER...", help="What stands in for it.")],
+    data: Annotated[str, typer.Option(help=DATA)] = "starter:recall",
+    method: Annotated[
+        Method | None, typer.Option(help="letter or cloze; as the model was taught.")
+    ] = None,
+    agreement: Annotated[
+        float, typer.Option(min=0, max=1, help="Least share of questions with the same choice.")
+    ] = SERVED.agreement,
+    loss: Annotated[
+        float, typer.Option(min=0, max=1, help="Most accuracy that may be lost, with its interval.")
+    ] = SERVED.loss,
+    drift: Annotated[
+        float, typer.Option(min=0, help="Most that log-probabilities may move, nats a token.")
+    ] = SERVED.drift,
+    limit: Limit = None,
+    columns: Columns = None,
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Hold other models against the first: served, converted elsewhere, from the Hub."""
+    from medtune.recipes.parity import ParityOptions
+    from medtune.recipes.parity import parity as parity_recipe
+
+    budget = Budget(agreement=agreement, loss=loss, drift=drift)
+    options = ParityOptions(
+        model, tuple(others), data, budget, method, limit, mapping(columns or [])
+    )
+    folder = out or Path("runs") / "parity" / slug(model, *others)
+    _judged(parity_recipe(options, folder, Terminal()), folder, json)
+
+
+def _judged(record: ParityRecord, folder: Path, json: bool) -> None:
+    """Print what the gate found.
+
+    Raises:
+        CheckFailed: Something is over its budget.
+    """
     print_record(record, json)
-    Terminal().say(f"report: {folder / PAGE}")
+    Terminal().say(f"report: {folder / 'parity.html'}")
     if record.unfit:
         raise CheckFailed(
             f"over budget: {', '.join(record.unfit)}",
-            expected="every scheme within its budget",
-            fix="they are marked unfit in their cards; more questions narrow the intervals",
+            expected="everything within its budget",
+            fix="what was packed is marked unfit in its card; more questions narrow the intervals",
         )
 
 

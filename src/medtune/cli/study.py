@@ -23,10 +23,10 @@ from medtune.cli.options import (
     mapping,
     print_record,
     run_folder,
-    slug,
 )
 from medtune.core.ablation import NOTEBOOK_SIZE
 from medtune.core.errors import InputError
+from medtune.core.folder import slug
 from medtune.core.grid import GridState, Hands
 from medtune.core.learning_curve import SELECTIONS, Equal, Selection
 from medtune.core.learning_curve import SIZES as CURVE_SIZES

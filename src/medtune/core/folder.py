@@ -132,6 +132,12 @@ def replacing(folder: Path) -> Iterator[Path]:
             shutil.rmtree(staging, ignore_errors=True)
 
 
+def slug(*parts: str) -> str:
+    """Name a folder after what is in it: letters and digits, joined by dashes."""
+    cleaned = ("".join(c if c.isalnum() else "-" for c in part).strip("-") for part in parts)
+    return "-".join(part for part in cleaned if part)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     write_atomic(path, lambda handle: handle.write(text.encode()))

@@ -15,7 +15,7 @@ from medtune.core.errors import HubError, ModelError, UnknownModelError
 from medtune.core.progress import Progress
 from medtune.core.records import ModelInfo
 from medtune.models import embedded
-from medtune.models.card import CARD
+from medtune.models.card import CARD, parted
 
 FAKES = ("oracle", "constant", "biased", "noisy")
 EXPECTED = (
@@ -143,9 +143,12 @@ def _folder_fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def weights_bytes(*folders: Path | None) -> int | None:
-    """Add up the weight files of some folders; None where there is none."""
-    places = [folder for folder in folders if folder is not None]
+def weights_on_disk(name: str) -> int | None:
+    """Add up the weight files of a model, its base's and its adapter's; None where it has none."""
+    if name.startswith(("remote:", "fake:")):
+        return None
+    base, adapter = parted(name)
+    places = [place for place in (resolve(base).folder, adapter) if place is not None]
     files = [file for place in places for pattern in WEIGHTS for file in place.glob(pattern)]
     return sum(file.stat().st_size for file in files) or None
 

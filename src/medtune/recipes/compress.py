@@ -7,33 +7,28 @@ budget is marked unfit in its card.  Writes `<scheme>/`, `record.json` and `pari
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medtune.analysis.ask import ask
 from medtune.analysis.exam import Exam
-from medtune.analysis.examine import examined
-from medtune.analysis.parity import parity
-from medtune.analysis.parity_page import write_parity
 from medtune.answers.parse import STRICT
-from medtune.core.compress import BUDGETS, Parity, ParityRecord, Scheme
+from medtune.core.compress import BUDGETS, ParityRecord, Scheme
 from medtune.core.errors import ModelError
-from medtune.core.experiment import ColumnMapping, EvaluationConfig
+from medtune.core.experiment import ColumnMapping
 from medtune.core.folder import locked, write_record
-from medtune.core.ledger import RECORD
 from medtune.core.progress import Progress
-from medtune.core.prompt import PromptStyle, fingerprint
-from medtune.core.provenance import installed_version, provenance
-from medtune.core.records import EvaluationRecord, Method, Prediction
+from medtune.core.prompt import fingerprint
+from medtune.core.provenance import installed_version
+from medtune.core.records import Method
 from medtune.data.load import load_split
 from medtune.models import lora
-from medtune.models.card import CARD, Card, Manner, card_of, manner, parted, read_card
-from medtune.models.door import open_model
+from medtune.models.card import ADAPTER, CARD, Card, card_of, parted, read_card
 from medtune.models.export import Reader, export
 from medtune.models.local import LocalModel
-from medtune.models.sources import ModelSource, resolve, weights_bytes
+from medtune.models.sources import ModelSource, resolve
+from medtune.steps.gate import Gate
 
-PAGE = "parity.html"
 TYPICAL = "starter:train"
 """Questions like those to come, by which integer schemes even out activations."""
 
@@ -50,7 +45,6 @@ class CompressOptions:
     method: Method | None = None
     """None is letter for a model that was taught letters, else cloze."""
     limit: int | None = None
-    typical: str = TYPICAL
     columns: ColumnMapping = field(default_factory=ColumnMapping)
 
 
@@ -61,45 +55,23 @@ def compress(options: CompressOptions, folder: Path, progress: Progress) -> Pari
         MedtuneError: The model, the data or the folder cannot be used.
     """
     base, adapter = parted(options.model, options.adapter)
-    options = replace(options, model=base, adapter=adapter)
     source = resolve(base, progress)
-    _check(options, source)
-    asked = manner(options.model, options.adapter, None, None, None)
+    _check(source)
+    name = f"{ADAPTER}{adapter}" if adapter else base
     split = load_split(options.data, options.columns, options.limit, progress)
-    method = options.method or ("letter" if asked.target == "letter" else "cloze")
-    exam = Exam.planned(
-        EvaluationConfig(options_only=0),
-        method,
-        split.questions,
-        split.description,
-        asked.style,
-        asked.target,
-        (),
-    )
     with locked(folder):
-        original = open_model(options.model, adapter=options.adapter, style=asked.style)
-        place = folder / "exams" / "original"
-        reference = examined(original, exam, "original", STRICT, place, progress)
-        reader = _reader(options.typical, asked.style, method)
+        gate = Gate.opened(name, split, options.method, folder, progress)
         rows = []
         for scheme in options.schemes:
-            card = _packed(options, source, asked, scheme, folder / scheme, reader, progress)
-            place = folder / "exams" / scheme
-            packed = open_model(f"path:{folder / scheme}", progress=progress)
-            sat = examined(packed, exam, scheme, STRICT, place, progress)
-            rows.append(_judged(scheme, reference, sat, folder / scheme, card))
-        record = ParityRecord(
-            reference=reference[0],
-            reference_bytes=weights_bytes(source.folder, options.adapter),
-            rows=tuple(rows),
-            provenance=provenance(),
-        )
-        write_parity(folder / PAGE, record)
-        write_record(folder / RECORD, record)
-    return record
+            place = folder / scheme
+            card = _packed(source, adapter, gate, scheme, place)
+            row = gate.hold(scheme, f"path:{place}", BUDGETS[scheme])
+            write_record(place / CARD, card.model_copy(update={"fit": row.fit}))
+            rows.append(row)
+        return gate.closed(rows)
 
 
-def _check(options: CompressOptions, source: ModelSource) -> None:
+def _check(source: ModelSource) -> None:
     if source.folder is None:
         raise ModelError(f"{source.name} has no weights to pack", expected="a real model")
     card = card_of(source.folder)
@@ -108,47 +80,37 @@ def _check(options: CompressOptions, source: ModelSource) -> None:
             f"{source.name} is packed as {card.scheme} already",
             expected="the model that it was made from",
         )
-    if options.method == "generate":
-        raise ModelError(
-            "free answers have no log-probabilities to compare", expected="--method letter or cloze"
-        )
 
 
 def _packed(
-    options: CompressOptions,
-    source: ModelSource,
-    asked: Manner,
-    scheme: Scheme,
-    folder: Path,
-    reader: Reader,
-    progress: Progress,
+    source: ModelSource, adapter: Path | None, gate: Gate, scheme: Scheme, folder: Path
 ) -> Card:
     """Write one scheme's folder, unless it holds just that."""
-    assert source.folder is not None
-    card = read_card(options.adapter) if options.adapter else card_of(source.folder)
+    assert source.folder is not None, "a fake is refused before"
+    card = read_card(adapter) if adapter else card_of(source.folder)
     made_from = card.weights_hash if card else source.fingerprint
     version = installed_version("medtune") or ""
     found = _found(folder)
     if found and (found.scheme, found.made_from, found.medtune) == (scheme, made_from, version):
-        progress.say(f"{folder}: still valid")
+        gate.progress.say(f"{folder}: still valid")
         return found
-    progress.say(f"{folder}: packing")
+    gate.progress.say(f"{folder}: packing")
     # In fp32: what is rounded is the sum, not its parts.
     base = LocalModel.load(source, "float32")
-    model = lora.merged(base, options.adapter) if options.adapter else base
+    model = lora.merged(base, adapter) if adapter else base
     card = card or Card(
         base=source.name,
         base_fingerprint=source.fingerprint,
-        prompt_hash=fingerprint(asked.style, model.render),
-        style=asked.style,
-        target=asked.target,
+        prompt_hash=fingerprint(gate.asked.style, model.render),
+        style=gate.asked.style,
+        target=gate.asked.target,
         data_hash=None,
         config_hash=None,
         weights_hash="",
         medtune=version,
     )
     update = {"kind": "model", "made_from": made_from, "medtune": version}
-    return export(model, card.model_copy(update=update), scheme, folder, reader)
+    return export(model, card.model_copy(update=update), scheme, folder, _reader(gate.exam))
 
 
 def _found(folder: Path) -> Card | None:
@@ -159,22 +121,7 @@ def _found(folder: Path) -> Card | None:
         return None
 
 
-def _judged(
-    scheme: Scheme,
-    reference: tuple[EvaluationRecord, list[Prediction]],
-    sat: tuple[EvaluationRecord, list[Prediction]],
-    folder: Path,
-    card: Card,
-) -> Parity:
-    """Hold a packed model against the original, and mark its card."""
-    row = parity(scheme, reference, sat, BUDGETS[scheme], weights_bytes(folder))
-    write_record(folder / CARD, card.model_copy(update={"fit": row.fit}))
-    return row
-
-
-def _reader(data: str, style: PromptStyle, method: Method) -> Reader:
-    """Let a model read some questions as the exam will ask them."""
-    split = load_split(data)
-    plain = EvaluationConfig(options_only=0)
-    exam = Exam.planned(plain, method, split.questions, split.description, style, "letter", ())
-    return lambda model: ask(model, exam, exam.questions, STRICT, {})
+def _reader(exam: Exam) -> Reader:
+    """Let a model read some questions as the exam asks them."""
+    typical = load_split(TYPICAL)
+    return lambda model: ask(model, exam, typical.questions, STRICT, {})

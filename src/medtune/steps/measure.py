@@ -22,9 +22,9 @@ from medtune.core.model import AnswerModel
 from medtune.core.progress import Silent
 from medtune.core.provenance import available_cores, peak_memory
 from medtune.core.records import Method, Prediction, Question, SplitDescription
-from medtune.models.card import manner, parted
+from medtune.models.card import manner
 from medtune.models.door import open_model
-from medtune.models.sources import resolve, weights_bytes
+from medtune.models.sources import weights_on_disk
 
 WARM = 8
 """Questions asked before anything is timed."""
@@ -90,18 +90,11 @@ def measure(task: Task) -> Measured:
         latency_n=len(times),
         threads=threads,
         peak_memory_bytes=peak_memory(),
-        file_bytes=_file_bytes(task.name),
+        file_bytes=weights_on_disk(task.name),
         accuracy=record.accuracy,
         agreement=record.accuracy,  # until it stands beside the first
     )
     return Measured(row, predictions)
-
-
-def _file_bytes(name: str) -> int | None:
-    if name.startswith(("remote:", "fake:")):
-        return None
-    base, adapter = parted(name)
-    return weights_bytes(resolve(base).folder, adapter)
 
 
 def _one_at_a_time(

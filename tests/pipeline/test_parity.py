@@ -1,0 +1,41 @@
+"""`medtune parity` on fakes: who stands in for whom."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.conftest import CommandLine
+
+
+def test_the_same_model_stands_in_for_itself(medtune: CommandLine) -> None:
+    # Eighty questions cannot exclude a loss of less than 3.75 points.
+    found = medtune.record("parity", "fake:oracle", "fake:oracle", "--loss", "0.04")
+    (row,) = found["rows"]
+    assert row["agreement"]["value"] == 1
+    assert (row["mean_drift"], row["broken"]) == (0, [])
+    assert found["reference"]["accuracy"]["value"] == 1
+
+
+def test_another_one_does_not_and_is_told_why(medtune: CommandLine) -> None:
+    ask = ("parity", "fake:oracle", "fake:noisy", "fake:oracle", "--loss", "0.04", "--out", "p")
+    code, out, err = medtune(*ask, "--json")
+    assert code == 1
+    assert "over budget: fake:noisy\n" in err
+    noisy, oracle = json.loads(out)["rows"]
+    assert len(noisy["broken"]) == 3
+    assert oracle["broken"] == []
+    page = Path("p/parity.html").read_text()
+    assert "fake:noisy" in page
+    # Given again it only reads what is there.
+    _, _, err = medtune(*ask)
+    assert err.count("still valid") == 3
+
+
+def test_free_answers_and_other_budgets_are_refused(medtune: CommandLine) -> None:
+    code, _, err = medtune("parity", "fake:oracle", "fake:oracle", "--method", "generate")
+    assert code == 2
+    assert "no log-probabilities to compare" in err
+    code, _, err = medtune("parity", "fake:oracle", "fake:oracle", "--agreement", "2")
+    assert code == 2
+    assert "--agreement" in err
