@@ -227,7 +227,7 @@ def ablation_table() -> str:
             f"{study.trainings['data'].epochs} epochs; examined on {study.base.counts.n} of "
             f"`{study.base.data.source}` (chance {100 * study.base.chance:.0f} %, majority letter "
             f"{100 * study.base.majority.value:.0f} %); {study.provenance.cpu}, "
-            f"{study.cell_s / 60:.0f} minutes: `{study.provenance.command}`.",
+            f"{study.cell_s / 60:.0f} minutes of runs: `{study.provenance.command}`.",
         ]
     )
 
