@@ -304,6 +304,13 @@ def test_the_light_decoder_is_transformers_own(
     heavy = LocalModel.load(source)
     assert not isinstance(heavy.network, Decoder)
     assert light.describe() == heavy.describe()
+    monkeypatch.undo()
+    unpacked = LocalModel.load(tiny_source, "float32", light=True)
+    assert isinstance(unpacked.network, Decoder)
+    same = LocalModel.load(tiny_source, "float32")
+    assert not isinstance(same.network, Decoder)
+    assert unpacked.describe() == same.describe()
+    assert torch.allclose(logs(unpacked), logs(same), atol=1e-4)
 
     assert fingerprint(PromptStyle(), light.render) == fingerprint(PromptStyle(), heavy.render)
     for name in ("end", "stops", "pad"):
@@ -332,13 +339,21 @@ def test_the_light_decoder_reads_every_architecture_that_it_says(kind: str, tmp_
     for name, parameter in made.named_parameters():
         if name.endswith(("bias", "norm.weight")):
             torch.nn.init.normal_(parameter, mean=1)
+    made.save_pretrained(tmp_path)
+    assert not is_known(tmp_path)
+    (tmp_path / "tokenizer.json").touch()
+    assert is_known(tmp_path)
+    ids = torch.arange(24).view(2, 12) % 64
+    plain = Decoder(tmp_path, "model.safetensors", None, torch.float32)
+    assert plain.num_parameters() == made.num_parameters()
+    with torch.inference_mode():
+        states = plain.get_decoder()(ids).last_hidden_state
+        found = plain.get_output_embeddings()(states)
+        assert torch.allclose(found, made.eval()(ids).logits, atol=1e-4)
     pack(made, "int8")
     save(made, tmp_path / "x.safetensors")
-    made.config.save_pretrained(tmp_path)
-    assert is_known(tmp_path)
     light = Decoder(tmp_path, "x.safetensors", "int8", torch.float32)
     heavy = load(tmp_path, "x.safetensors", "int8", torch.float32).eval()
-    ids = torch.arange(24).view(2, 12) % 64
     with torch.inference_mode():
         right = heavy(ids).logits
         states = light.get_decoder()(ids).last_hidden_state
@@ -346,14 +361,18 @@ def test_the_light_decoder_reads_every_architecture_that_it_says(kind: str, tmp_
         assert torch.allclose(made.eval()(ids).logits, right, atol=0.03)
 
 
+@pytest.mark.parametrize("scheme", ["int8", None])
 def test_a_question_is_answered_without_transformers(
-    tiny_source: ModelSource, adapter: Path, tmp_path: Path
+    tiny_source: ModelSource, adapter: Path, tmp_path: Path, scheme: Scheme | None
 ) -> None:
-    packed(tiny_source, adapter, "int8", tmp_path / "int8")
+    name = tiny_source.name
+    if scheme is not None:
+        packed(tiny_source, adapter, scheme, tmp_path / scheme)
+        name = f"path:{tmp_path / scheme}"
     script = (
         "import sys; from medtune.recipes.answer import AnswerOptions, answer;"
         "from medtune.core.progress import Silent;"
-        f"asked = AnswerOptions('Which?', ('a', 'b'), 'path:{tmp_path / 'int8'}');"
+        f"asked = AnswerOptions('Which?', ('a', 'b'), '{name}');"
         "found = answer(asked, Silent());"
         "print(len(found.probabilities), 'transformers' in sys.modules, 'peft' in sys.modules)"
     )

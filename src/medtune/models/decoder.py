@@ -1,6 +1,6 @@
-"""A Llama-like decoder on torch alone: all that a packed model needs to score answers.
+"""A Llama-like decoder on torch alone: all that a small model needs to score answers.
 
-transformers runs every model, but to import it takes two seconds and 150 MB, which is more than a
+transformers runs every model, but to import it takes three seconds and 150 MB, which is more than a
 packed model of this size takes itself.  The three kernels (norm, rotation, attention) are those
 that medtune also puts into transformers' models; here stands how they follow each other.  Free
 answers are still written by transformers, which is loaded at the first of them.
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from medtune.core.compress import Scheme
 from medtune.models.attention import attend
-from medtune.models.integers import Int8Embedding, Int8Linear, layer_of, load
+from medtune.models.integers import Int8Embedding, layer_of, load
 from medtune.models.norm import RmsNorm
 from medtune.models.rotary import rotate
 
@@ -61,16 +61,16 @@ class Cache:
 
 
 class Decoder(nn.Module):
-    """A packed model, with as much of a transformers model's face as scoring looks at.
+    """A model with as much of a transformers model's face as scoring looks at.
 
     Args:
         folder: With config.json and the weights.
         file: Name of the weights; they are mapped into memory, not read.
-        scheme: By which they were packed.
+        scheme: By which they were packed; None for weights as they were trained.
         dtype: Of everything that is not in integers.
     """
 
-    def __init__(self, folder: Path, file: str, scheme: Scheme, dtype: torch.dtype) -> None:
+    def __init__(self, folder: Path, file: str, scheme: Scheme | None, dtype: torch.dtype) -> None:
         from safetensors.torch import load_file
 
         super().__init__()
@@ -78,13 +78,17 @@ class Decoder(nn.Module):
         self.dtype = dtype
         self._place = (folder, file, scheme)
         state = load_file(folder / file)
-        take = partial(layer_of, state, scheme=scheme)
+        self._parameters_read = sum(tensor.numel() for tensor in state.values())
+        plain = partial(_plain, state, dtype=dtype)
+        take = partial(layer_of, state, scheme=scheme) if scheme else plain
         self.stack = Stack(self.config, state, take, dtype)
         # A head that shares the table's weights was not written again.
         own = "lm_head.weight" in state
-        head = take("lm_head" if own else "model.embed_tokens")
-        assert isinstance(head, Int8Linear), "a head is never in 4 bits"
-        self.head = head
+        self.head = take("lm_head" if own else "model.embed_tokens")
+
+    def num_parameters(self) -> int:
+        """Count the weights; of a packed model its card knows better."""
+        return self._parameters_read
 
     def get_decoder(self) -> Stack:
         """All but the head."""
@@ -101,9 +105,14 @@ class Decoder(nn.Module):
 
     @cached_property
     def _written_by(self) -> Any:
-        from transformers import GenerationConfig
+        from transformers import AutoModelForCausalLM, GenerationConfig
 
-        whole = load(*self._place, self.dtype).to(self.head.weight.device).eval()
+        folder, file, scheme = self._place
+        if scheme is None:
+            whole = AutoModelForCausalLM.from_pretrained(folder, dtype=self.dtype)
+        else:
+            whole = load(folder, file, scheme, self.dtype)
+        whole = whole.to(next(self.parameters()).device).eval()
         whole.generation_config = GenerationConfig()
         return whole
 
@@ -116,7 +125,12 @@ class Stack(nn.Module):
     ) -> None:
         super().__init__()
         name = "model.embed_tokens"
-        self.table = Int8Embedding(state[f"{name}.weight"], state[f"{name}.scale"], dtype)
+        table, scale = state[f"{name}.weight"], state.get(f"{name}.scale")
+        self.table: nn.Module = (
+            nn.Embedding.from_pretrained(table.to(dtype))  # type: ignore[no-untyped-call]
+            if scale is None
+            else Int8Embedding(table, scale, dtype)
+        )
         self.blocks = nn.ModuleList(
             Block(config, state, take, f"model.layers.{at}.", dtype)
             for at in range(config.num_hidden_layers)
@@ -214,6 +228,16 @@ class Norm(nn.Module):
         return found
 
 
+def _plain(state: dict[str, Tensor], path: str, dtype: torch.dtype) -> nn.Linear:
+    """Make a dense layer of weights as they were trained."""
+    weight, bias = state[f"{path}.weight"].to(dtype), state.get(f"{path}.bias")
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+    return layer
+
+
 def read_config(folder: Path) -> Any:
     """Read config.json; what a model of this kind may leave out is filled in."""
     found = json.loads((folder / "config.json").read_text())
@@ -223,7 +247,9 @@ def read_config(folder: Path) -> Any:
 
 
 def is_known(folder: Path) -> bool:
-    """Tell whether `Decoder` computes what the model in a folder does."""
+    """Tell whether `Decoder` computes what the model in a folder does, and finds it there."""
+    if not (folder / "tokenizer.json").is_file():
+        return False
     config = json.loads((folder / "config.json").read_text())
     rope = config.get("rope_parameters") or {}
     return (
@@ -232,4 +258,5 @@ def is_known(folder: Path) -> bool:
         and "rope_theta" in rope
         and config.get("hidden_act") == "silu"
         and not config.get("use_sliding_window")
+        and "quantization_config" not in config
     )

@@ -30,6 +30,7 @@ def open_model(
     attention: str = "auto",
     batch: int | None = None,
     progress: Progress | None = None,
+    light: bool = False,
 ) -> LocalModel | RemoteModel | FakeModel:
     """Open a model for an examination.
 
@@ -42,6 +43,7 @@ def open_model(
         attention: auto, sdpa or eager.
         batch: Most sequences in one forward pass; None is by the device.
         progress: Where a long first conversion is announced.
+        light: As for `LocalModel.load`; an adapter needs transformers.
 
     Raises:
         ModelError: The model or the adapter cannot be used.
@@ -69,7 +71,7 @@ def open_model(
         return LlamaCpp.load(source, progress)
     from medtune.models.local import LocalModel
 
-    model = LocalModel.load(source, dtype, attention)
+    model = LocalModel.load(source, dtype, attention, light and adapter is None)
     model.batch = batch or model.batch
     if adapter is None:
         return model

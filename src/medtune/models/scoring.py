@@ -20,7 +20,6 @@ from torch import Tensor
 from medtune.core.batching import common_length, within_budget
 from medtune.core.errors import ModelError
 from medtune.core.model import ContinuationScore, Message, ScoreRequest
-from medtune.models.device import pass_sizes
 from medtune.models.encode import ChatEncoder
 from medtune.models.head import AnswerHead, attends_to_all, rounding
 from medtune.models.prefix import Prefix, Prefixes
@@ -39,14 +38,15 @@ class Scorer:
         network: A causal language model, LoRA layers inside it or not.
         encoder: Its chat template.
         name: For messages.
+        budget: Most positions in one forward pass.
     """
 
-    def __init__(self, network: Any, encoder: ChatEncoder, name: str) -> None:
+    def __init__(self, network: Any, encoder: ChatEncoder, name: str, budget: int) -> None:
         self._network = network
         self._head = AnswerHead(network)
         self._encoder = encoder
         self._name = name
-        self._budget = pass_sizes(next(network.parameters()).device).scoring
+        self._budget = budget
         self._prefixes = Prefixes(network) if self._may_share() else None
 
     @torch.inference_mode()

@@ -48,7 +48,9 @@ def answer(options: AnswerOptions, progress: Progress) -> AnswerRecord:
             fix="see the record.json beside it, or ask it all the same with --unfit",
         )
     asked = manner(options.model, options.adapter, None, None, None)
-    model = open_model(options.model, adapter=options.adapter, style=asked.style, progress=progress)
+    model = open_model(
+        options.model, adapter=options.adapter, style=asked.style, progress=progress, light=True
+    )
     method = options.method or ("letter" if asked.target == "letter" else "cloze")
     nothing = SplitDescription(source="asked", n=1, excluded={}, hash="")
     plain = EvaluationConfig(options_only=0)
