@@ -263,6 +263,11 @@ def test_what_cannot_be_packed_is_told(
     code, _, err = medtune("compress", "fake:oracle", "starter:recall", "--scheme", "int9")
     assert code == 2
     assert "--scheme 'int9'" in err
+    code, _, err = medtune(
+        "train", "--set", f"model.source=path:{tmp_path / 'int8'}", "--set", "data.train_size=8"
+    )
+    assert code == 2
+    assert "is packed as int8 and cannot be trained" in err
     other = tmp_path / "other"
     assert tiny_source.folder is not None
     shutil.copytree(tiny_source.folder, other)
@@ -300,7 +305,7 @@ def test_the_light_decoder_is_transformers_own(
     source = resolve(f"path:{tmp_path / 'int8'}")
     light = LocalModel.load(source)
     assert isinstance(light.network, Decoder)
-    monkeypatch.setattr("medtune.models.local.is_known", lambda folder: False)
+    monkeypatch.setattr("medtune.models.opening.is_known", lambda folder: False)
     heavy = LocalModel.load(source)
     assert not isinstance(heavy.network, Decoder)
     assert light.describe() == heavy.describe()

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from logging import ERROR, getLogger
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 
 from medtune.core.batching import within_budget
-from medtune.core.compress import INTEGERS
-from medtune.core.errors import UnknownModelError
 from medtune.core.model import (
     ContinuationScore,
     Decoding,
@@ -21,18 +17,12 @@ from medtune.core.model import (
     ScoreRequest,
 )
 from medtune.core.records import ModelDescription
-from medtune.models import integers
-from medtune.models.attention import use_short_attention
-from medtune.models.card import WEIGHTS, Card, card_of
-from medtune.models.chat_tokenizer import ChatTokenizer
+from medtune.models.card import Card
 from medtune.models.constraint import Choices, allowed_after
-from medtune.models.decoder import Decoder, is_known
-from medtune.models.device import best_device, bound_kernel_cache, choose_dtype, pass_sizes
+from medtune.models.device import pass_sizes
 from medtune.models.encode import ChatEncoder
-from medtune.models.four_bits import NF4, four_bits, is_four_bits, keep_unpacked
-from medtune.models.head import check_head
-from medtune.models.norm import use_rms_norms
-from medtune.models.rotary import use_rotary
+from medtune.models.four_bits import NF4, is_four_bits
+from medtune.models.opening import opened
 from medtune.models.scoring import Scorer
 from medtune.models.sources import ModelSource
 
@@ -89,34 +79,8 @@ class LocalModel:
             UnknownModelError: The folder is not a causal language model.
             TemplateError: Its tokenizer has no usable chat template.
         """
-        bound_kernel_cache()
-        assert source.folder is not None, "a fake is not loaded from a folder"
-        card = card_of(source.folder)
-        packed = card if card is not None and card.scheme in INTEGERS else None
-        single = (source.folder / WEIGHTS["model"]).is_file()
-        try:
-            if (packed or (light and single and dtype != NF4)) and is_known(source.folder):
-                return cls._light(source, packed, dtype)
-            network, tokenizer = _loaded(source.folder, packed, dtype, attention)
-        except (OSError, ValueError, KeyError) as error:
-            raise UnknownModelError(
-                f"{source.name} cannot be loaded: {str(error).splitlines()[0]}",
-                expected="a causal language model in transformers' format",
-            ) from error
-        _spare_head(network)
-        check_head(network, source.name)
+        network, tokenizer, packed = opened(source, dtype, attention, light)
         return cls(network, tokenizer, source, packed=packed)
-
-    @classmethod
-    def _light(cls, source: ModelSource, packed: Card | None, dtype: str) -> Self:
-        """Open a model without transformers."""
-        assert source.folder is not None
-        device = best_device()
-        file, scheme = (packed.file, packed.scheme) if packed else (WEIGHTS["model"], None)
-        precision = _between(dtype, device) if packed else choose_dtype(dtype, device)
-        network = Decoder(source.folder, file, scheme, precision).to(device).eval()
-        _spare_head(network)
-        return cls(network, ChatTokenizer(source.folder), source, packed=packed)
 
     def read_by(self, encoder: ChatEncoder) -> LocalModel:
         """Open the same model behind another chat template."""
@@ -229,57 +193,6 @@ class LocalModel:
         kept = tokens[: ends[0]] if ends else tokens
         text = self.encoder.tokenizer.decode(kept, skip_special_tokens=True).strip()
         return Generation(text, len(kept), bool(ends))
-
-
-def _loaded(folder: Path, packed: Card | None, dtype: str, attention: str) -> tuple[Any, Any]:
-    """Let transformers open a model and its tokenizer."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    # peft imports it wherever it is installed, and it tells what it would like beside it.
-    getLogger("bitsandbytes").setLevel(ERROR)
-    device = best_device()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    if packed is not None:
-        assert packed.scheme is not None
-        precision = _between(dtype, device)
-        network = integers.load(folder, packed.file, packed.scheme, precision).to(device)
-    else:
-        network = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=choose_dtype(dtype, device),
-            attn_implementation="sdpa" if attention == "auto" else attention,
-            **(four_bits(device) if dtype == NF4 else {}),
-        )
-        network = keep_unpacked(network) if dtype == NF4 else network.to(device)
-    network.eval()
-    use_rms_norms(network)
-    use_rotary(network)
-    if attention == "auto":
-        use_short_attention(network)
-    # What a folder advises (Qwen2.5 a repetition_penalty) would bend the greedy choice as well.
-    network.generation_config = GenerationConfig()
-    return network, tokenizer
-
-
-def _between(dtype: str, device: torch.device) -> torch.dtype:
-    """Choose the precision between layers of integers: on a CPU fp32, which is exact there."""
-    if dtype == NF4 or (dtype == "auto" and device.type == "cpu"):
-        return torch.float32
-    return choose_dtype(dtype, device)
-
-
-def _spare_head(network: Any) -> None:
-    """Keep a head from copying its matrix.
-
-    One that gets a strided slice (the last positions of a batch, as generation does) copies it once
-    per row where its weight is frozen: 54 MB each on the 135M model.
-    """
-    network.get_output_embeddings().register_forward_pre_hook(
-        lambda _, inputs: (inputs[0].contiguous(), *inputs[1:])
-    )
 
 
 def _limit(choices: Choices | None, decoding: Decoding) -> int:

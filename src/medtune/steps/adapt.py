@@ -14,6 +14,7 @@ from medtune.core.prompt import fingerprint
 from medtune.core.records import TrainingRecord
 from medtune.data.snapshot import Snapshot, SnapshotSplit
 from medtune.models import lora
+from medtune.models.card import card_of
 from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource, resolve
 from medtune.models.trainee import Trainee
@@ -34,6 +35,11 @@ def trainable_source(experiment: Experiment, progress: Progress) -> ModelSource:
     source = resolve(experiment.model.source, progress)
     if source.kind == "fake":
         raise ModelError(f"{source.name} cannot be trained", expected="a real base model")
+    if source.folder and (card := card_of(source.folder)) and card.packed:
+        raise ModelError(
+            f"{source.name} is packed as {card.scheme} and cannot be trained",
+            expected=f"the model that it was made from: {card.base}",
+        )
     return source
 
 

@@ -120,6 +120,9 @@ class OpenAiServer:
     """Objects given out one by one in place of answers."""
     slow: bool = False
     """Take longer over what came first, so that answers overtake each other."""
+    at_once: int = 0
+    """POSTs under way."""
+    most_at_once: int = 0
     dies_after: int | None = None
     requests: list[tuple[str, dict[str, Any], dict[str, str]]] = field(default_factory=list)
     """(path, body, headers with small letters) of all POSTs."""
@@ -258,11 +261,19 @@ class _Handler(BaseHTTPRequestHandler):
             place = len(state.requests)
             state.requests.append((self.path, body, headers))
             reply = state.replies.pop(0) if state.replies else None
-        if self._fails(place):
-            return
-        if state.slow:
-            time.sleep(0.02 * (5 - place % 5))
-        self._send(*((200, reply) if reply is not None else state.answer(self.path, body)))
+            state.at_once += 1
+            state.most_at_once = max(state.most_at_once, state.at_once)
+        try:
+            if self._fails(place):
+                return
+            if state.slow:
+                time.sleep(0.02 * (5 - place % 5))
+            found = (200, reply) if reply is not None else state.answer(self.path, body)
+        finally:
+            # Before the answer leaves: its reader may ask again at once.
+            with self.server.lock:
+                state.at_once -= 1
+        self._send(*found)
 
     def _fails(self, place: int) -> bool:
         state = self.server.state
