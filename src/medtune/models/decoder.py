@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from medtune.core.compress import Scheme
 from medtune.models.attention import attend
-from medtune.models.integers import Int8Embedding, layer_of, load
+from medtune.models.integers import layer_of, load, table_of
 from medtune.models.norm import RmsNorm
 from medtune.models.rotary import rotate
 
@@ -125,11 +125,10 @@ class Stack(nn.Module):
     ) -> None:
         super().__init__()
         name = "model.embed_tokens"
-        table, scale = state[f"{name}.weight"], state.get(f"{name}.scale")
         self.table: nn.Module = (
-            nn.Embedding.from_pretrained(table.to(dtype))  # type: ignore[no-untyped-call]
-            if scale is None
-            else Int8Embedding(table, scale, dtype)
+            table_of(state, name, dtype)
+            if f"{name}.scale" in state
+            else nn.Embedding.from_pretrained(state[f"{name}.weight"].to(dtype))  # type: ignore[no-untyped-call]
         )
         self.blocks = nn.ModuleList(
             Block(config, state, take, f"model.layers.{at}.", dtype)

@@ -11,7 +11,8 @@ product between them is exact in int32 (LLM.int8(), Dettmers et al. 2022, arXiv 
 - int4 (W4A16): groups of 32 weights share a scale and a zero; they are unpacked inside the product,
   by torch's own kernel.  It saves memory, not time.
 
-Embeddings and head, a fifth of a small model, are kept in int8 by every scheme.
+Embeddings and head, a fifth of a small model, are kept in int8 by every scheme; by `int8`, whose
+aim is to change nothing, in two terms: what the head rounds off goes straight into the answer.
 """
 
 from __future__ import annotations
@@ -26,9 +27,13 @@ from medtune.core.compress import Scheme
 
 GROUP = 32
 FINE = 64
-"""Steps of the second term in one of the first; the sum still fits into 32 bits."""
+"""Steps of the second term in one of the first."""
+FITS = 2**31 // (127 * 127 * FINE + 127 * FINE)
+"""Columns, 2,064: over so many the sum of two terms fits into 32 bits, whatever they are."""
 COARSE: tuple[Scheme, ...] = ("int8-dynamic",)
 """Schemes whose tokens have one term."""
+FINE_ENDS: tuple[Scheme, ...] = ("int8",)
+"""Schemes whose embeddings and head have two."""
 LEAST_ROWS_CUDA = 17
 """torch's int8 product on CUDA takes no fewer."""
 _TINY = 1e-9
@@ -41,20 +46,28 @@ class Int8Linear(nn.Module):
         weight: `[out, in]`, int8.
         scale: `[out]`, fp32.
         bias: `[out]` or None.
-        coarse: One term instead of two.
+        rest: `[out, in]`, int8, in steps of 1 / FINE: a second term of the weights; or None.
+        coarse: One term of a token instead of two.
     """
 
     weight: Tensor
     scale: Tensor
     bias: Tensor | None
+    rest: Tensor | None
 
     def __init__(
-        self, weight: Tensor, scale: Tensor, bias: Tensor | None = None, coarse: bool = False
+        self,
+        weight: Tensor,
+        scale: Tensor,
+        bias: Tensor | None = None,
+        rest: Tensor | None = None,
+        coarse: bool = False,
     ) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
         self.register_buffer("bias", bias)
+        self.register_buffer("rest", rest)
         self.coarse = coarse
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,23 +76,39 @@ class Int8Linear(nn.Module):
         unit = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
         unit.clamp_min_(_TINY).div_(127)
         scaled = rows / unit
-        whole = scaled.round()
-        product = self._times(whole)
+        terms = [scaled.round()]
         if not self.coarse:
-            rest = scaled.sub_(whole).mul_(FINE).round_()
-            product = product.mul_(FINE).add_(self._times(rest))
+            terms.append(scaled.sub_(terms[0]).mul_(FINE).round_())
             unit.div_(FINE)
-        out = product.float().mul_(self.scale).mul_(unit)
+        out = _product(terms, self.weight).float()
+        if self.rest is not None:
+            out.add_(_product(terms, self.rest).float(), alpha=1 / FINE)
+        out.mul_(self.scale).mul_(unit)
         if self.bias is not None:
             out += self.bias
         return out.to(x.dtype).view(*x.shape[:-1], -1)
 
-    def _times(self, whole: Tensor) -> Tensor:
-        """Multiply whole numbers, `[row, in]`, by the weights, exactly: `[row, out]`, int32."""
-        count = len(whole)
+
+def _product(terms: list[Tensor], weight: Tensor) -> Tensor:
+    """Multiply tokens by weights: `[row, out]`, in steps of the last term, exact where it FITS.
+
+    Args:
+        terms: `[row, in]` each, whole numbers; a second one counts in steps of 1 / FINE.
+        weight: `[out, in]`, int8.
+    """
+    found: Tensor | None = None
+    for term in terms:
+        whole, count = term.to(torch.int8), len(term)
         if whole.is_cuda and count < LEAST_ROWS_CUDA:
             whole = nn.functional.pad(whole, (0, 0, 0, LEAST_ROWS_CUDA - count))
-        return torch._int_mm(whole.to(torch.int8), self.weight.t())[:count]
+        product = torch._int_mm(whole, weight.t())[:count]
+        if found is None:
+            found = product
+        else:
+            wide = found if weight.shape[1] <= FITS else found.float()
+            found = wide.mul_(FINE).add_(product)
+    assert found is not None, "a token has at least one term"
+    return found
 
 
 class Int8Embedding(nn.Module):
@@ -89,20 +118,28 @@ class Int8Embedding(nn.Module):
         weight: `[token, hidden]`, int8.
         scale: `[token]`, fp32.
         dtype: Of the vectors that come out.
+        rest: As of `Int8Linear`.
     """
 
     weight: Tensor
     scale: Tensor
+    rest: Tensor | None
 
-    def __init__(self, weight: Tensor, scale: Tensor, dtype: torch.dtype) -> None:
+    def __init__(
+        self, weight: Tensor, scale: Tensor, dtype: torch.dtype, rest: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
+        self.register_buffer("rest", rest)
         self.dtype = dtype
 
     def forward(self, ids: Tensor) -> Tensor:
         """Map token ids, `[...]`, to vectors, `[..., hidden]`."""
-        return (self.weight[ids] * self.scale[ids].unsqueeze(-1)).to(self.dtype)
+        found = self.weight[ids].float()
+        if self.rest is not None:
+            found.add_(self.rest[ids], alpha=1 / FINE)
+        return found.mul_(self.scale[ids].unsqueeze(-1)).to(self.dtype)
 
 
 class Int4Linear(nn.Module):
@@ -169,6 +206,17 @@ def eight(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (weight.float() / scale.unsqueeze(1)).round_().to(torch.int8), scale
 
 
+def sixteen(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Round a matrix to two terms of int8; see `eight`.
+
+    Returns:
+        Whole steps, `[row, column]`; scale, `[row]`; and the rest, in steps of 1 / FINE.
+    """
+    whole, scale = eight(weight)
+    rest = (weight.float() / scale.unsqueeze(1)).sub_(whole).mul_(FINE).round_()
+    return whole, scale, rest.to(torch.int8)
+
+
 def four(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Round a matrix to 4 bits, with a scale and a zero for every group of a row.
 
@@ -194,19 +242,27 @@ def pack(network: Any, scheme: Scheme) -> None:
     A dense layer that int4 cannot group becomes int8.
     """
     table, head = network.get_input_embeddings(), network.get_output_embeddings()
-    rounded, coarse = eight(table.weight.data), scheme in COARSE
+    coarse, tied = scheme in COARSE, head.weight is table.weight
+    rounded = _ends(table.weight.data, scheme)
     for path, layer in list(network.named_modules()):
         if layer is table:
-            packed: nn.Module = Int8Embedding(*rounded, network.dtype)
-        elif layer is head and head.weight is table.weight:
-            packed = Int8Linear(*rounded, _bias(layer), coarse)
+            weight, scale, rest = rounded
+            packed: nn.Module = Int8Embedding(weight, scale, network.dtype, rest)
+        elif layer is head:
+            weight, scale, rest = rounded if tied else _ends(head.weight.data, scheme)
+            packed = Int8Linear(weight, scale, _bias(layer), rest, coarse)
         elif not isinstance(layer, nn.Linear):
             continue
-        elif scheme == "int4" and layer is not head and layer.in_features % GROUP == 0:
+        elif scheme == "int4" and layer.in_features % GROUP == 0:
             packed = Int4Linear(*four(layer.weight.data), _bias(layer))
         else:
-            packed = Int8Linear(*eight(layer.weight.data), _bias(layer), coarse)
+            packed = Int8Linear(*eight(layer.weight.data), _bias(layer), coarse=coarse)
         network.set_submodule(path, packed)
+
+
+def _ends(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Round embeddings or head."""
+    return sixteen(weight) if scheme in FINE_ENDS else (*eight(weight), None)
 
 
 def save(network: Any, path: Path) -> None:
@@ -242,8 +298,7 @@ def load(folder: Path, file: str, scheme: Scheme, dtype: torch.dtype) -> Any:
     names = {layer: path for path, layer in network.named_modules()}
     for layer, path in names.items():
         if layer is table:
-            weight, scale = state[f"{path}.weight"], state[f"{path}.scale"]
-            network.set_submodule(path, Int8Embedding(weight, scale, dtype))
+            network.set_submodule(path, table_of(state, path, dtype))
         elif isinstance(layer, nn.Linear):
             # A head that shares the table's weights was not written again.
             shares = layer is head and f"{path}.weight" not in state
@@ -262,7 +317,13 @@ def layer_of(state: dict[str, Tensor], path: str, scheme: Scheme) -> Int8Linear 
     bias = state.get(f"{path}.bias")
     if (zero := state.get(f"{path}.zero")) is not None:
         return Int4Linear(weight, scale, zero, bias)
-    return Int8Linear(weight, scale, bias, scheme in COARSE)
+    return Int8Linear(weight, scale, bias, state.get(f"{path}.rest"), scheme in COARSE)
+
+
+def table_of(state: dict[str, Tensor], path: str, dtype: torch.dtype) -> Int8Embedding:
+    """Make embeddings of what stands under a name in a packed model's weights."""
+    weight, scale = state[f"{path}.weight"], state[f"{path}.scale"]
+    return Int8Embedding(weight, scale, dtype, state.get(f"{path}.rest"))
 
 
 def _bias(layer: nn.Linear) -> Tensor | None:

@@ -7,12 +7,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from medtune.models.integers import (
+    FINE,
+    FITS,
     GROUP,
     Int4Linear,
     Int8Embedding,
     Int8Linear,
     eight,
     four,
+    sixteen,
 )
 
 
@@ -48,7 +51,7 @@ def test_int8_is_near_the_product(rows: int, seed: int) -> None:
     rounded = eight(weight)
     right = nn.functional.linear(x, weight, bias)
     only_weights = nn.functional.linear(x, rounded[0].float() * rounded[1].unsqueeze(1), bias)
-    fine, coarse = (Int8Linear(*rounded, bias, coarse)(x) for coarse in (False, True))
+    fine, coarse = (Int8Linear(*rounded, bias, coarse=coarse)(x) for coarse in (False, True))
     size = (right - bias).norm()
     # Of a token's two terms the second leaves out a 127 * 64 * 2nd of its largest value.
     assert (fine - only_weights).norm() < 3e-4 * size
@@ -77,6 +80,26 @@ def test_an_embedding_gives_its_rows_back() -> None:
     found = Int8Embedding(*eight(table), torch.float32)(torch.tensor([[3, 0], [9, 3]]))
     assert found.shape == (2, 2, 8)
     assert torch.allclose(found, table[torch.tensor([[3, 0], [9, 3]])], atol=0.02)
+
+
+@pytest.mark.parametrize("columns", [FITS, FITS + 1, 4 * FITS])
+def test_the_largest_sums_do_not_overflow(columns: int) -> None:
+    x, weight = torch.ones(1, columns), torch.ones(2, columns)
+    x[0, 0] = 127.0  # so that the others are whole steps, none of them small
+    x[0, 1:] = 126.6
+    found = Int8Linear(*eight(weight))(x)
+    assert torch.allclose(found, x @ weight.T, rtol=1e-3)
+
+
+def test_two_terms_of_weights_and_tokens_are_nearly_the_product() -> None:
+    x, weight, bias = matrix(5, 64), matrix(48, 64, seed=1), matrix(48)
+    whole, scale, rest = sixteen(weight)
+    assert rest.abs().max() <= FINE // 2
+    right = nn.functional.linear(x, weight, bias)
+    found = Int8Linear(whole, scale, bias, rest)(x)
+    assert (found - right).norm() < 3e-4 * (right - bias).norm()
+    table = Int8Embedding(whole, scale, torch.float32, rest)
+    assert torch.allclose(table(torch.arange(48)), weight, atol=5e-4)
 
 
 def test_four_bits_hold_sixteen_values_of_a_group_exactly() -> None:
