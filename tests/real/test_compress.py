@@ -36,8 +36,8 @@ from medtune.models.decoder import Decoder, is_known
 from medtune.models.door import open_model
 from medtune.models.export import export
 from medtune.models.gguf_file import write_gguf
-from medtune.models.integers import load, pack, save
 from medtune.models.local import LocalModel
+from medtune.models.packed import load, pack, save
 from medtune.models.sources import ModelSource, resolve
 
 STEMS = ("Which vitamin prevents scurvy?", "Blood group 12 of 345?", "Φ-waves, 50 µg — why?")
@@ -184,7 +184,7 @@ def test_an_architecture_without_a_name_in_gguf_is_refused(
     model = LocalModel.load(tiny_source, "float32")
     model.network.config.model_type = "mamba"
     with pytest.raises(ModelError, match=r"mamba models[\s\S]*--scheme merge"):
-        write_gguf(model.network, tiny_source.folder, tmp_path / "x.gguf", "gguf-q8_0", "x")
+        write_gguf(model.network, model.encoder.tokenizer, tmp_path / "x.gguf", "gguf-q8_0", "x")
 
 
 def test_the_gate_writes_what_it_found_and_marks_what_is_unfit(
@@ -350,7 +350,7 @@ def test_the_light_decoder_reads_every_architecture_that_it_says(kind: str, tmp_
     (tmp_path / "tokenizer.json").touch()
     assert is_known(tmp_path)
     ids = torch.arange(24).view(2, 12) % 64
-    plain = Decoder(tmp_path, "model.safetensors", None, torch.float32)
+    plain = Decoder(tmp_path, "model.safetensors", None, torch.float32, lambda: made)
     assert plain.num_parameters() == made.num_parameters()
     with torch.inference_mode():
         states = plain.get_decoder()(ids).last_hidden_state
@@ -358,7 +358,7 @@ def test_the_light_decoder_reads_every_architecture_that_it_says(kind: str, tmp_
         assert torch.allclose(found, made.eval()(ids).logits, atol=1e-4)
     pack(made, "int8")
     save(made, tmp_path / "x.safetensors")
-    light = Decoder(tmp_path, "x.safetensors", "int8", torch.float32)
+    light = Decoder(tmp_path, "x.safetensors", "int8", torch.float32, lambda: made)
     heavy = load(tmp_path, "x.safetensors", "int8", torch.float32).eval()
     with torch.inference_mode():
         right = heavy(ids).logits

@@ -5,32 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medtune.analysis.compare import lined_up
-from medtune.core.compress import BenchRow
+from medtune.core.compress import BenchRow, Measurement
 from medtune.core.intervals import wilson
 from medtune.core.records import Prediction
 
 
 def side_by_side(
-    measured: Sequence[tuple[BenchRow, Sequence[Prediction]]],
+    measured: Sequence[tuple[Measurement, Sequence[Prediction]]],
 ) -> tuple[BenchRow, ...]:
-    """Fill in what no model knows of itself: agreement with the first, and the Pareto front.
+    """Add what no model knows of itself: agreement with the first, and the Pareto front.
 
     Raises:
         PredictionsError: They did not answer the same questions.
     """
     first = measured[0][1]
     rows = []
-    for row, predictions in measured:
+    for one, predictions in measured:
         pairs = lined_up(first, predictions)
         same = wilson(sum(a.chosen == b.chosen for a, b in pairs), len(pairs))
-        rows.append(row.model_copy(update={"agreement": same}))
-    return tuple(
-        row.model_copy(update={"pareto": not any(beats(other, row) for other in rows)})
-        for row in rows
-    )
+        unbeaten = not any(beats(other, one) for other, _ in measured)
+        rows.append(BenchRow(**{**dict(one), "agreement": same, "pareto": unbeaten}))
+    return tuple(rows)
 
 
-def beats(one: BenchRow, other: BenchRow) -> bool:
+def beats(one: Measurement, other: Measurement) -> bool:
     """Tell whether a model is no worse in speed, memory and accuracy, and better in one of them."""
     pairs = [
         (one.questions_per_s, other.questions_per_s),

@@ -13,7 +13,7 @@ from medtune.analysis.variants import varied
 from medtune.core.errors import InputError
 from medtune.core.experiment import EvaluationConfig, Experiment
 from medtune.core.model import AnswerModel, Decoding
-from medtune.core.prompt import Form, PromptStyle, fingerprint, form_taught
+from medtune.core.prompt import Form, PromptStyle, fingerprint, form_taught, likelihood_of
 from medtune.core.records import (
     Method,
     Normalization,
@@ -152,9 +152,19 @@ class Exam:
         """
         method, *_ = experiment.evaluation.methods
         if method == "generate":
-            taught = form_taught(experiment.training.target)
-            method = "letter" if taught == "letter" else "cloze"
+            method = likelihood_of(form_taught(experiment.training.target))
         return cls(questions, data, experiment.prompt, method, experiment.evaluation.normalization)
+
+    @classmethod
+    def plain(
+        cls,
+        questions: Sequence[Question],
+        data: SplitDescription,
+        style: PromptStyle,
+        method: Method,
+    ) -> Self:
+        """Plan an exam by likelihood alone: no examples, no baseline, options as given."""
+        return cls(questions, data, style, method, EvaluationConfig().normalization)
 
     def on_variant(self, variant: Variant, seed: int = 0) -> Exam:
         """Plan the same exam on questions to which something was done; it has no baseline."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
 from medtune.core.config import config_hash, load_experiment
-from medtune.core.errors import ConfigError
+from medtune.core.errors import ConfigError, InputError
 from medtune.core.experiment import ColumnMapping, Experiment, NotebookExperiment
 from medtune.core.records import Record
 from medtune.terminal import show, speaks
+
+T = TypeVar("T")
 
 MODEL = (
     "embedded:smollm2-135m, hub:ORG/NAME[@REV], path:DIR, adapter:DIR, remote:URL#NAME, "
@@ -24,9 +27,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON, no
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write; default runs/NAME-HASH.")]
 Adapter = Annotated[Path | None, typer.Option(help="Adapter folder of a run.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="First so many questions.")]
-Dtype = Annotated[
-    Literal["auto", "float32", "bfloat16", "float16", "nf4"], typer.Option(help="Arithmetic.")
-]
+Arithmetic = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
+Dtype = Annotated[Arithmetic, typer.Option(help="Arithmetic.")]
 Columns = Annotated[
     list[str] | None,
     typer.Option(
@@ -86,3 +88,28 @@ def finetune_experiment(path: Path | None, settings: list[str] | None) -> Experi
     if isinstance(config, NotebookExperiment):
         raise ConfigError(str(path), ["recipe: found 'notebook', which `medtune run` runs whole"])
     return config
+
+
+def chosen(option: str, text: str, kind: Callable[[str], T], expected: str) -> list[T]:
+    """Read a list that commas part.
+
+    Raises:
+        InputError: An entry is none of its kind.
+    """
+    try:
+        return [kind(part.strip()) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{option} {text}", expected=expected) from error
+
+
+def named(option: str, text: str, kinds: Any) -> tuple[Any, ...]:
+    """Read a list of names, each of a `Literal`'s.
+
+    Raises:
+        InputError: A name is none of them, or stands twice.
+    """
+    known = get_args(kinds)
+    names = chosen(option, text, str, "")
+    if len(set(names)) < len(names) or not set(names) <= set(known):
+        raise InputError(f"{option} {text}", expected=f"some of {', '.join(known)}, each once")
+    return tuple(names)

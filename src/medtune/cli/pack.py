@@ -11,11 +11,13 @@ from medtune.cli.options import (
     DATA,
     MODEL,
     Adapter,
+    Arithmetic,
     Columns,
     Json,
     Limit,
     OutFolder,
     mapping,
+    named,
     print_record,
 )
 from medtune.core.compress import SERVED, Budget, ParityRecord, Scheme
@@ -24,7 +26,6 @@ from medtune.core.folder import slug
 from medtune.core.records import Method
 from medtune.terminal import Terminal
 
-DTYPES = ("auto", "float32", "bfloat16", "float16", "nf4")
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
 
@@ -93,8 +94,10 @@ def _judged(record: ParityRecord, folder: Path, json: bool) -> None:
     Raises:
         CheckFailed: Something is over its budget.
     """
+    from medtune.steps.gate import PAGE
+
     print_record(record, json)
-    Terminal().say(f"report: {folder / 'parity.html'}")
+    Terminal().say(f"report: {folder / PAGE}")
     if record.unfit:
         raise CheckFailed(
             f"over budget: {', '.join(record.unfit)}",
@@ -118,9 +121,7 @@ def bench(
     from medtune.recipes.bench import PAGE, BenchOptions
     from medtune.recipes.bench import bench as bench_recipe
 
-    dtypes = tuple(name.strip() for name in dtype.split(","))
-    if unknown := [name for name in dtypes if name not in DTYPES]:
-        raise InputError(f"--dtype {', '.join(unknown)}", expected=f"some of {', '.join(DTYPES)}")
+    dtypes = named("--dtype", dtype, Arithmetic)
     if method == "generate":
         raise InputError("--method generate", expected="letter or cloze")
     options = BenchOptions(tuple(models), data, method, limit, dtypes)

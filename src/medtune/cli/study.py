@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated
 
 import typer
 
@@ -19,8 +18,10 @@ from medtune.cli.options import (
     Limit,
     OutFolder,
     Set,
+    chosen,
     finetune_experiment,
     mapping,
+    named,
     print_record,
     run_folder,
 )
@@ -35,8 +36,6 @@ from medtune.core.prompt_study import SHOTS
 from medtune.core.records import Method, Record
 from medtune.core.study import DRAWS, SIZES, SamplePlan
 from medtune.terminal import Terminal
-
-T = TypeVar("T")
 
 Workers = Annotated[
     int, typer.Option(min=1, help="Processes on this machine, each with its share of the cores.")
@@ -217,28 +216,3 @@ def finish(record: Record, page: Path, json: bool) -> None:
     print_record(record, json)
     if not isinstance(record, GridState):
         Terminal().say(f"report: {page}")
-
-
-def chosen(option: str, text: str, kind: Callable[[str], T], expected: str) -> list[T]:
-    """Read a list that commas part.
-
-    Raises:
-        InputError: An entry is none of its kind.
-    """
-    try:
-        return [kind(part.strip()) for part in text.split(",")]
-    except ValueError as error:
-        raise InputError(f"{option} {text}", expected=expected) from error
-
-
-def named(option: str, text: str, kinds: Any) -> tuple[Any, ...]:
-    """Read a list of names, each of a `Literal`'s.
-
-    Raises:
-        InputError: A name is none of them, or stands twice.
-    """
-    known = get_args(kinds)
-    names = chosen(option, text, str, "")
-    if len(set(names)) < len(names) or not set(names) <= set(known):
-        raise InputError(f"{option} {text}", expected=f"some of {', '.join(known)}, each once")
-    return tuple(names)

@@ -99,7 +99,7 @@ class ParityRecord(Record):
         return tuple(row.name for row in self.rows if not row.fit)
 
 
-class BenchRow(Record):
+class Measurement(Record):
     """One model, measured alone in a process of its own."""
 
     name: str
@@ -120,6 +120,11 @@ class BenchRow(Record):
     file_bytes: int | None
     """Its weights on disk, adapter included; None where they are not here."""
     accuracy: Proportion
+
+
+class BenchRow(Measurement):
+    """One model beside the others."""
+
     agreement: Proportion
     """Share of questions on which it chooses as the first model does."""
     pareto: bool = False

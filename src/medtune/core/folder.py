@@ -125,7 +125,6 @@ def replacing(folder: Path) -> Iterator[Path]:
         staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
             yield staging
-            staging.chmod(0o755)
             shutil.rmtree(folder, ignore_errors=True)
             staging.replace(folder)
         finally:

@@ -126,6 +126,11 @@ def form_of(method: Method, target: Form) -> Form:
     return forms[method]
 
 
+def likelihood_of(form: Form) -> Method:
+    """Tell by which likelihood a model is scored that was taught a form of answer."""
+    return "letter" if form == "letter" else "cloze"
+
+
 def form_taught(target: Target) -> Form:
     """Tell in which form a question is put while a target is taught."""
     return "letter" if target.startswith("letter") else "text"

@@ -120,10 +120,10 @@ def parted(model: str, adapter: Path | None = None) -> tuple[str, Path | None]:
 
 def manner(
     model: str,
-    adapter: Path | None,
-    style: PromptStyle | None,
-    form: Form | None,
-    label: str | None,
+    adapter: Path | None = None,
+    style: PromptStyle | None = None,
+    form: Form | None = None,
+    label: str | None = None,
 ) -> Manner:
     """Settle how a model is asked: as said, else as it was trained, else by default.
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from medtune.core.compress import Scheme
 from medtune.models.attention import attend
-from medtune.models.integers import layer_of, load, table_of
 from medtune.models.norm import RmsNorm
+from medtune.models.packed import layer_of, table_of
 from medtune.models.rotary import rotate
 
 KNOWN = ("llama", "qwen2")
@@ -68,15 +68,23 @@ class Decoder(nn.Module):
         file: Name of the weights; they are mapped into memory, not read.
         scheme: By which they were packed; None for weights as they were trained.
         dtype: Of everything that is not in integers.
+        whole: Opens the same model by transformers, to write free answers.
     """
 
-    def __init__(self, folder: Path, file: str, scheme: Scheme | None, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        file: str,
+        scheme: Scheme | None,
+        dtype: torch.dtype,
+        whole: Callable[[], Any],
+    ) -> None:
         from safetensors.torch import load_file
 
         super().__init__()
         self.config = read_config(folder)
         self.dtype = dtype
-        self._place = (folder, file, scheme)
+        self._whole = whole
         state = load_file(folder / file)
         self._parameters_read = sum(tensor.numel() for tensor in state.values())
         plain = partial(_plain, state, dtype=dtype)
@@ -105,16 +113,7 @@ class Decoder(nn.Module):
 
     @cached_property
     def _written_by(self) -> Any:
-        from transformers import AutoModelForCausalLM, GenerationConfig
-
-        folder, file, scheme = self._place
-        if scheme is None:
-            whole = AutoModelForCausalLM.from_pretrained(folder, dtype=self.dtype)
-        else:
-            whole = load(folder, file, scheme, self.dtype)
-        whole = whole.to(next(self.parameters()).device).eval()
-        whole.generation_config = GenerationConfig()
-        return whole
+        return self._whole()
 
 
 class Stack(nn.Module):

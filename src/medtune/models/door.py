@@ -68,7 +68,7 @@ def open_model(
             raise AdapterError(f"{name} takes no adapter", fix="compress it with its adapter")
         from medtune.models.llama_cpp import LlamaCpp
 
-        return LlamaCpp.load(source, progress)
+        return LlamaCpp(source, card, progress)
     from medtune.models.local import LocalModel
 
     model = LocalModel.load(source, dtype, attention, light and adapter is None)

@@ -10,14 +10,13 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from medtune.core.errors import ModelError, UnknownModelError
-from medtune.core.folder import disk_errors
+from medtune.core.folder import disk_errors, replacing
 from medtune.core.progress import Progress, Silent
 
 NAME = "smollm2-135m"
@@ -76,12 +75,8 @@ def prepare(progress: Progress | None = None) -> Path:
                 shutil.rmtree(left)  # of a conversion that was killed; the lock is ours
             (progress or Silent()).say(f"converting embedded:{NAME} once (about 20 s)")
             check_file(source)
-            staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-            try:
+            with replacing(target) as staging:
                 _convert(source, staging)
-                staging.replace(target)
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
     return target
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from medtune.core.compress import GGUF, INTEGERS, Scheme
-from medtune.models import integers
+from medtune.models import packed
 from medtune.models.card import Card
 from medtune.models.gguf_file import write_gguf
 from medtune.models.local import LocalModel
@@ -34,14 +34,14 @@ def export(model: LocalModel, card: Card, scheme: Scheme, folder: Path, read: Re
         FolderError: The folder cannot be written.
     """
     counted = model.network.num_parameters()
-    packed = card.model_copy(update={"scheme": scheme, "parameters": counted, "fit": None})
+    written = card.model_copy(update={"scheme": scheme, "parameters": counted, "fit": None})
 
     def write(place: Path) -> None:
         model.encoder.tokenizer.save_pretrained(place)
         model.network.config.save_pretrained(place)
-        _FORMS[scheme](model, place, packed, read)
+        _FORMS[scheme](model, place, written, read)
 
-    return save_with_card(folder, packed, write)
+    return save_with_card(folder, written, write)
 
 
 def _merged(model: LocalModel, folder: Path, card: Card, read: Reader) -> None:
@@ -53,17 +53,17 @@ def _merged(model: LocalModel, folder: Path, card: Card, read: Reader) -> None:
 
 def _integers(model: LocalModel, folder: Path, card: Card, read: Reader) -> None:
     assert card.scheme is not None
-    if card.scheme in integers.COARSE:
+    if card.scheme in packed.COARSE:
         smooth(model.network, lambda: read(model))
-    integers.pack(model.network, card.scheme)
-    integers.save(model.network, folder / card.file)
+    packed.pack(model.network, card.scheme)
+    packed.save(model.network, folder / card.file)
 
 
 def _gguf(model: LocalModel, folder: Path, card: Card, read: Reader) -> None:
     del read
     assert card.scheme is not None
     title = card.base.rpartition(":")[2].rpartition("/")[2]
-    write_gguf(model.network, folder, folder / card.file, card.scheme, title)
+    write_gguf(model.network, model.encoder.tokenizer, folder / card.file, card.scheme, title)
 
 
 _FORMS: dict[Scheme, Callable[[LocalModel, Path, Card, Reader], None]] = {

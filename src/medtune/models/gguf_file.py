@@ -29,12 +29,12 @@ ROUNDED_FROM = 2
 """Dimensions: vectors (norms, biases) stay in fp32."""
 
 
-def write_gguf(network: Any, folder: Path, path: Path, scheme: Scheme, title: str) -> None:
+def write_gguf(network: Any, tokenizer: Any, path: Path, scheme: Scheme, title: str) -> None:
     """Write a file.
 
     Args:
         network: The model, adapter merged, in fp32.
-        folder: With its tokenizer and chat template, in transformers' files.
+        tokenizer: transformers', with its chat template.
         path: To write.
         scheme: gguf-q8_0, gguf-q5_1 or gguf-q4_1.
         title: Name of the model, for people.
@@ -53,7 +53,7 @@ def write_gguf(network: Any, folder: Path, path: Path, scheme: Scheme, title: st
         writer.add_file_type(getattr(gguf.LlamaFileType, f"MOSTLY_{kind.name}"))
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         _describe(writer, config)
-        _describe_tokenizer(writer, folder, config)
+        _describe_tokenizer(writer, tokenizer, config)
         architecture = next(a for a, n in gguf.MODEL_ARCH_NAMES.items() if n == name)
         names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
         for own, tensor in _weights(network):
@@ -105,12 +105,10 @@ def _describe(writer: Any, config: Any) -> None:
     writer.add_vocab_size(config.vocab_size)
 
 
-def _describe_tokenizer(writer: Any, folder: Path, config: Any) -> None:
+def _describe_tokenizer(writer: Any, tokenizer: Any, config: Any) -> None:
     """Write vocabulary, merges, special tokens and chat template."""
     import gguf
-    from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
     written = json.loads(tokenizer.backend_tokenizer.to_str())
     model = written["model"]
     if model["type"] != "BPE" or model.get("byte_fallback"):

@@ -9,13 +9,13 @@ for every x86-64 machine; llama.cpp built on the machine itself is faster, and i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from medtune.core.errors import ModelError
 from medtune.core.progress import Progress
 from medtune.core.provenance import available_cores
 from medtune.core.records import ModelDescription
-from medtune.models.card import Card, read_card
+from medtune.models.card import Card
 from medtune.models.remote import RemoteModel
 from medtune.models.remote_http import Server
 from medtune.models.remote_name import RemoteName
@@ -33,27 +33,23 @@ LISTED = 200
 class LlamaCpp(RemoteModel):
     """An AnswerModel run by llama.cpp.
 
+    Args:
+        source: A folder that `medtune compress` wrote.
+        card: Its card, read, so that the file is known to be what was written.
+        progress: As for `RemoteModel`.
+
     Raises:
         ModelError: xllamacpp is not installed, or llama.cpp cannot load the file.
-        AdapterError: The file is not what was written.
     """
 
-    @classmethod
-    def load(cls, source: ModelSource, progress: Progress | None = None) -> Self:
-        """Open a folder that `medtune compress` wrote; its file is checked first."""
-        assert source.folder is not None
-        card = read_card(source.folder)
-        engine = _engine(source.folder / card.file)
-        name = RemoteName.parse(f"remote:{engine.listening_address}/v1")
+    def __init__(self, source: ModelSource, card: Card, progress: Progress | None = None) -> None:
+        assert source.folder is not None, "a file is in a folder"
+        self._source, self._card = source, card
+        # The server stops with this object.
+        self._engine = _engine(source.folder / card.file)
+        name = RemoteName.parse(f"remote:{self._engine.listening_address}/v1")
         encoder = load_encoder(source.name, progress)
-        model = cls(name, Server(), encoder, progress, listed=LISTED)
-        model._engine, model._source, model._card = engine, source, card
-        return model
-
-    _engine: Any
-    """The server; it stops with this object."""
-    _source: ModelSource
-    _card: Card
+        super().__init__(name, Server(), encoder, progress, listed=LISTED)
 
     def describe(self) -> ModelDescription:
         """Say which file this is."""

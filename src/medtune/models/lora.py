@@ -126,10 +126,8 @@ def merged(base: LocalModel, folder: Path) -> LocalModel:
     """
     network, card = _opened(base, folder, None)
     with quiet_upstream():
-        inner = network.merge_and_unload().eval()
-    return LocalModel(
-        inner, base.encoder.tokenizer, base.source, card.weights_hash, batch=base.batch
-    )
+        inner = network.merge_and_unload()
+    return _instead(inner, base, card)
 
 
 def _opened(
@@ -148,9 +146,13 @@ def _opened(
 def _holding(network: Any, base: LocalModel, card: Card) -> LocalModel:
     """Open a base with an adapter inside, in the precision that it computes in."""
     _match_precision(network)
-    inner = network.get_base_model().eval()
+    return _instead(network.get_base_model(), base, card)
+
+
+def _instead(inner: Any, base: LocalModel, card: Card) -> LocalModel:
+    """Open a network in place of the base that it was."""
     return LocalModel(
-        inner, base.encoder.tokenizer, base.source, card.weights_hash, batch=base.batch
+        inner.eval(), base.encoder.tokenizer, base.source, card.weights_hash, batch=base.batch
     )
 
 

@@ -10,7 +10,6 @@ import torch
 
 from medtune.core.compress import INTEGERS
 from medtune.core.errors import ModelError, UnknownModelError
-from medtune.models import integers
 from medtune.models.attention import use_short_attention
 from medtune.models.card import WEIGHTS, Card, card_of
 from medtune.models.chat_tokenizer import ChatTokenizer
@@ -19,6 +18,7 @@ from medtune.models.device import best_device, bound_kernel_cache, choose_dtype
 from medtune.models.four_bits import NF4, four_bits, keep_unpacked
 from medtune.models.head import check_head
 from medtune.models.norm import use_rms_norms
+from medtune.models.packed import load
 from medtune.models.rotary import use_rotary
 from medtune.models.sources import ModelSource
 
@@ -39,7 +39,7 @@ def opened(
     plain = (packed or (light and single and dtype != NF4)) and is_known(source.folder)
     try:
         if plain:
-            network, tokenizer = _without_transformers(source.folder, packed, dtype)
+            network, tokenizer = _without_transformers(source.folder, packed, dtype, attention)
         else:
             network, tokenizer = _by_transformers(source.folder, packed, dtype, attention)
     except ModelError:  # it is a ValueError, too
@@ -59,12 +59,18 @@ def opened(
     return network, tokenizer, packed
 
 
-def _without_transformers(folder: Path, packed: Card | None, dtype: str) -> tuple[Any, Any]:
+def _without_transformers(
+    folder: Path, packed: Card | None, dtype: str, attention: str
+) -> tuple[Any, Any]:
     device = best_device()
     file, scheme = (packed.file, packed.scheme) if packed else (WEIGHTS["model"], None)
     precision = _between(dtype, device) if packed else choose_dtype(dtype, device)
-    network = Decoder(folder, file, scheme, precision).to(device).eval()
-    return network, ChatTokenizer(folder)
+
+    def whole() -> Any:
+        return _by_transformers(folder, packed, dtype, attention)[0]
+
+    network = Decoder(folder, file, scheme, precision, whole)
+    return network.to(device).eval(), ChatTokenizer(folder)
 
 
 def _by_transformers(
@@ -82,7 +88,7 @@ def _by_transformers(
     if packed is not None:
         assert packed.scheme is not None
         precision = _between(dtype, device)
-        network = integers.load(folder, packed.file, packed.scheme, precision).to(device)
+        network = load(folder, packed.file, packed.scheme, precision).to(device)
     else:
         network = AutoModelForCausalLM.from_pretrained(
             folder,

@@ -31,6 +31,7 @@ def save_with_card(folder: Path, card: Card, write: Callable[[Path], object]) ->
             if code := re.search(r"os error (\d+)", str(error)):
                 raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
             raise
+        staging.chmod(0o755)
         for file in staging.iterdir():  # safetensors writes for the owner alone
             if file.is_file():
                 file.chmod(0o644)

@@ -67,7 +67,7 @@ class Shelf:
             UnknownModelError: There is none of that name.
         """
         with self._turn:
-            self._known(name)
+            self.at(name)
             del self._models[name]
             self._peft.delete_adapter(name)
 
@@ -77,9 +77,23 @@ class Shelf:
         Raises:
             UnknownModelError: There is no adapter of that name.
         """
-        if name is not None:
-            self._known(name)
+        self.at(name)
         return ShelfModel(self, name)
+
+    def at(self, name: str | None) -> LocalModel:
+        """Look at one of them, without having it answer.
+
+        Raises:
+            UnknownModelError: There is no adapter of that name.
+        """
+        if name is None:
+            return self._base
+        if name not in self._models:
+            raise UnknownModelError(
+                f"no adapter {name!r} is loaded",
+                expected=f"one of {', '.join(self._models)}" if self._models else "the base model",
+            )
+        return self._models[name]
 
     @contextmanager
     def put_on(self, name: str | None) -> Iterator[LocalModel]:
@@ -89,22 +103,15 @@ class Shelf:
             UnknownModelError: The adapter was taken off the shelf.
         """
         with self._turn:
-            if name is None and self._peft is None:
+            if name is not None:
+                model = self.at(name)
+                self._peft.set_adapter(name, inference_mode=True)
+                yield model
+            elif self._peft is None:
                 yield self._base
-            elif name is None:
+            else:
                 with self._peft.disable_adapter():
                     yield self._base
-            else:
-                self._known(name)
-                self._peft.set_adapter(name, inference_mode=True)
-                yield self._models[name]
-
-    def _known(self, name: str) -> None:
-        if name not in self._models:
-            raise UnknownModelError(
-                f"no adapter {name!r} is loaded",
-                expected=f"one of {', '.join(self._models)}" if self._models else "the base model",
-            )
 
 
 class ShelfModel:
@@ -126,10 +133,8 @@ class ShelfModel:
 
     def render(self, messages: Sequence[Message]) -> str:
         """Show the exact text that the model reads."""
-        with self._shelf.put_on(self._name) as model:
-            return model.render(messages)
+        return self._shelf.at(self._name).render(messages)
 
     def describe(self) -> ModelDescription:
         """Say which weights these are."""
-        with self._shelf.put_on(self._name) as model:
-            return model.describe()
+        return self._shelf.at(self._name).describe()

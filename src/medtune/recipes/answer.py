@@ -11,8 +11,8 @@ from medtune.analysis.ask import option_probabilities, rotated_scores
 from medtune.analysis.exam import Exam
 from medtune.core.compress import AnswerRecord
 from medtune.core.errors import CheckFailed, DataError
-from medtune.core.experiment import EvaluationConfig
 from medtune.core.progress import Progress
+from medtune.core.prompt import likelihood_of
 from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, Method, Question, SplitDescription
 from medtune.models.card import card_named, manner
 from medtune.models.door import open_model
@@ -47,14 +47,13 @@ def answer(options: AnswerOptions, progress: Progress) -> AnswerRecord:
             f"{options.model} is marked unfit: it did not pass the parity gate",
             fix="see the record.json beside it, or ask it all the same with --unfit",
         )
-    asked = manner(options.model, options.adapter, None, None, None)
+    asked = manner(options.model, options.adapter)
     model = open_model(
         options.model, adapter=options.adapter, style=asked.style, progress=progress, light=True
     )
-    method = options.method or ("letter" if asked.target == "letter" else "cloze")
+    method = options.method or likelihood_of(asked.target)
     nothing = SplitDescription(source="asked", n=1, excluded={}, hash="")
-    plain = EvaluationConfig(options_only=0)
-    exam = Exam.planned(plain, method, [question], nothing, asked.style, asked.target, ())
+    exam = Exam.plain([question], nothing, asked.style, method)
     start = time.perf_counter()
     ((scores,),) = rotated_scores(model, exam, [question], all_orders=False)
     assert exam.compared is not None, "one question is scored, not answered freely"

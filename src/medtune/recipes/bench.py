@@ -54,7 +54,7 @@ def bench(options: BenchOptions, folder: Path, progress: Progress) -> BenchRecor
         record = BenchRecord(
             data=split.description,
             method=options.method,
-            rows=side_by_side([(one.row, one.predictions) for one in found]),
+            rows=side_by_side(found),
             provenance=provenance(),
         )
         write_bench(folder / PAGE, record)

@@ -123,5 +123,4 @@ def _found(folder: Path) -> Card | None:
 
 def _reader(exam: Exam) -> Reader:
     """Let a model read some questions as the exam asks them."""
-    typical = load_split(TYPICAL)
-    return lambda model: ask(model, exam, typical.questions, STRICT, {})
+    return lambda model: ask(model, exam, load_split(TYPICAL).questions, STRICT, {})

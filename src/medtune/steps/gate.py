@@ -14,10 +14,10 @@ from medtune.analysis.parity_page import write_parity
 from medtune.answers.parse import STRICT
 from medtune.core.compress import Budget, Parity, ParityRecord
 from medtune.core.errors import ModelError
-from medtune.core.experiment import EvaluationConfig
 from medtune.core.folder import slug, write_record
 from medtune.core.ledger import RECORD
 from medtune.core.progress import Progress
+from medtune.core.prompt import likelihood_of
 from medtune.core.provenance import provenance
 from medtune.core.records import Method
 from medtune.data.load import Split
@@ -62,12 +62,9 @@ class Gate:
                 "free answers have no log-probabilities to compare",
                 expected="--method letter or cloze",
             )
-        asked = manner(name, None, None, None, None)
-        method = method or ("letter" if asked.target == "letter" else "cloze")
-        plain = EvaluationConfig(options_only=0)
-        exam = Exam.planned(
-            plain, method, split.questions, split.description, asked.style, asked.target, ()
-        )
+        asked = manner(name)
+        method = method or likelihood_of(asked.target)
+        exam = Exam.plain(split.questions, split.description, asked.style, method)
         model = open_model(name, style=asked.style, questions=split.questions, progress=progress)
         place = folder / "exams" / ORIGINAL
         sat = examined(model, exam, ORIGINAL, STRICT, place, progress)

@@ -16,8 +16,7 @@ from medtune.analysis.ask import ask
 from medtune.analysis.exam import Exam
 from medtune.analysis.examine import examine
 from medtune.answers.parse import STRICT
-from medtune.core.compress import BenchRow
-from medtune.core.experiment import EvaluationConfig
+from medtune.core.compress import Measurement
 from medtune.core.model import AnswerModel
 from medtune.core.progress import Silent
 from medtune.core.provenance import available_cores, peak_memory
@@ -44,15 +43,7 @@ class Task:
     method: Method
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What one process found."""
-
-    row: BenchRow
-    predictions: list[Prediction]
-
-
-def measured_alone(task: Task) -> Measured:
+def measured_alone(task: Task) -> tuple[Measurement, list[Prediction]]:
     """Measure in a fresh process: what another model left in memory would count.
 
     Raises:
@@ -63,24 +54,21 @@ def measured_alone(task: Task) -> Measured:
         return pool.submit(measure, task).result()
 
 
-def measure(task: Task) -> Measured:
+def measure(task: Task) -> tuple[Measurement, list[Prediction]]:
     """Measure in this process.
 
     Raises:
         MedtuneError: The model cannot be used.
     """
-    asked = manner(task.name, None, None, None, None)
+    style = manner(task.name).style
     start = time.perf_counter()
-    model = open_model(task.name, questions=task.questions, style=asked.style, dtype=task.dtype)
+    model = open_model(task.name, questions=task.questions, style=style, dtype=task.dtype)
     opened_s = time.perf_counter() - start
-    plain = EvaluationConfig(options_only=0)
-    exam = Exam.planned(
-        plain, task.method, task.questions, task.data, asked.style, asked.target, ()
-    )
+    exam = Exam.plain(task.questions, task.data, style, task.method)
     ask(model, exam, task.questions[:WARM], STRICT, {})
     record, predictions = examine(model, exam, task.name, STRICT, Silent())
     threads, times = _one_at_a_time(model, exam, task.questions[:ALONE])
-    row = BenchRow(
+    row = Measurement(
         name=task.name if task.dtype == "auto" else f"{task.name}, {task.dtype}",
         model=record.model,
         load_s=opened_s,
@@ -92,9 +80,8 @@ def measure(task: Task) -> Measured:
         peak_memory_bytes=peak_memory(),
         file_bytes=weights_on_disk(task.name),
         accuracy=record.accuracy,
-        agreement=record.accuracy,  # until it stands beside the first
     )
-    return Measured(row, predictions)
+    return row, predictions
 
 
 def _one_at_a_time(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from medtune.models.integers import pack
+from medtune.models.packed import pack
 from medtune.models.smooth import smooth
 
 IDS = torch.randint(0, 64, (4, 12), generator=torch.Generator().manual_seed(1))
