@@ -19,10 +19,21 @@ from medtune.core.records import (
 )
 
 Scheme = Literal[
-    "merge", "merge-fp16", "int8", "int8-dynamic", "int4", "gguf-q8_0", "gguf-q5_1", "gguf-q4_1"
+    "merge",
+    "merge-fp16",
+    "int8",
+    "int8-dynamic",
+    "int4",
+    "openvino",
+    "openvino-int8",
+    "gguf-q8_0",
+    "gguf-q5_1",
+    "gguf-q4_1",
 ]
-INTEGERS: tuple[Scheme, ...] = ("int8", "int8-dynamic", "int4")
-"""Run by medtune's own layers."""
+INTEGERS: tuple[Scheme, ...] = ("int8", "int8-dynamic", "int4", "openvino-int8")
+"""Files of medtune's own integers."""
+OPENVINO: tuple[Scheme, ...] = ("openvino", "openvino-int8")
+"""Layers run by OpenVINO."""
 GGUF: tuple[Scheme, ...] = ("gguf-q8_0", "gguf-q5_1", "gguf-q4_1")
 """Run by llama.cpp."""
 
@@ -44,6 +55,8 @@ BUDGETS: dict[Scheme, Budget] = {
     "int8": Budget(agreement=0.97, loss=0.01, drift=0.05),
     "int8-dynamic": Budget(agreement=0.95, loss=0.01, drift=0.15),
     "int4": Budget(agreement=0.85, loss=0.03, drift=0.6),
+    "openvino": Budget(agreement=0.99, loss=0.01, drift=0.05),
+    "openvino-int8": Budget(agreement=0.95, loss=0.01, drift=0.15),
     "gguf-q8_0": Budget(agreement=0.98, loss=0.01, drift=0.15),
     "gguf-q5_1": Budget(agreement=0.9, loss=0.02, drift=0.4),
     "gguf-q4_1": Budget(agreement=0.85, loss=0.03, drift=0.6),

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from medtune.core.compress import GGUF, INTEGERS, Scheme
+from medtune.core.compress import GGUF, INTEGERS, OPENVINO, Scheme
 from medtune.core.errors import AdapterError
 from medtune.core.prompt import Form, PromptStyle
 from medtune.core.records import Record
@@ -59,7 +59,7 @@ class Card(Record):
     @property
     def packed(self) -> bool:
         """Whether its arithmetic is settled: nothing can be trained, merged or cast any more."""
-        return self.scheme in (*INTEGERS, *GGUF)
+        return self.scheme in (*INTEGERS, *OPENVINO, *GGUF)
 
     @property
     def file(self) -> str:

@@ -69,6 +69,7 @@ class Decoder(nn.Module):
         scheme: By which they were packed; None for weights as they were trained.
         dtype: Of everything that is not in integers.
         whole: Opens the same model by transformers, to write free answers.
+        elsewhere: Makes layers that another library computes, of configuration and weights.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Decoder(nn.Module):
         scheme: Scheme | None,
         dtype: torch.dtype,
         whole: Callable[[], Any],
+        elsewhere: Callable[[Any, dict[str, Tensor]], nn.Module] | None = None,
     ) -> None:
         from safetensors.torch import load_file
 
@@ -87,9 +89,10 @@ class Decoder(nn.Module):
         self._whole = whole
         state = load_file(folder / file)
         self._parameters_read = sum(tensor.numel() for tensor in state.values())
-        plain = partial(_plain, state, dtype=dtype)
-        take = partial(layer_of, state, scheme=scheme) if scheme else plain
-        self.stack = Stack(self.config, state, take, dtype)
+        take = partial(_layer, state, scheme=scheme, dtype=dtype)
+        layers = elsewhere(self.config, state) if elsewhere else None
+        layers = layers or Layers(self.config, state, take, dtype)
+        self.stack = Stack(self.config, state, layers, dtype)
         # A head that shares the table's weights was not written again.
         own = "lm_head.weight" in state
         self.head = take("lm_head" if own else "model.embed_tokens")
@@ -120,18 +123,15 @@ class Stack(nn.Module):
     """Embedding, layers and the last norm."""
 
     def __init__(
-        self, config: Any, state: dict[str, Tensor], take: Take, dtype: torch.dtype
+        self, config: Any, state: dict[str, Tensor], layers: nn.Module, dtype: torch.dtype
     ) -> None:
         super().__init__()
+        self.layers = layers
         name = "model.embed_tokens"
         self.table: nn.Module = (
             table_of(state, name, dtype)
             if f"{name}.scale" in state
             else nn.Embedding.from_pretrained(state[f"{name}.weight"].to(dtype))  # type: ignore[no-untyped-call]
-        )
-        self.blocks = nn.ModuleList(
-            Block(config, state, take, f"model.layers.{at}.", dtype)
-            for at in range(config.num_hidden_layers)
         )
         self.norm = Norm(state["model.norm.weight"].to(dtype), config.rms_norm_eps)
         theta = config.rope_parameters["rope_theta"]
@@ -159,9 +159,42 @@ class Stack(nn.Module):
         angles = position_ids.unsqueeze(-1) * self.turns
         angles = torch.cat([angles, angles], dim=-1)
         where = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-        for at, block in enumerate(self.blocks):
-            x = block(x, where, attention_mask, past_key_values, at, **others)
+        x = self.layers(x, where, attention_mask, past_key_values, **others)
         return SimpleNamespace(last_hidden_state=self.norm(x))
+
+
+class Layers(nn.Module):
+    """All layers."""
+
+    def __init__(
+        self, config: Any, state: dict[str, Tensor], take: Take, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Block(config, state, take, f"model.layers.{at}.", dtype)
+            for at in range(config.num_hidden_layers)
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        where: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        past: Cache | None,
+        **others: Any,
+    ) -> Tensor:
+        """Map `[batch, position, hidden]` to the same.
+
+        Args:
+            x: Embeddings.
+            where: Cosines and sines of every position, `[batch or 1, position, width]`.
+            mask: `[batch or 1, 1, query, key]`, additive; None is causal.
+            past: What was read before; this is added to it.
+            others: For the attention kernel.
+        """
+        for at, block in enumerate(self.blocks):
+            x = block(x, where, mask, past, at, **others)
+        return x
 
 
 class Block(nn.Module):
@@ -226,8 +259,12 @@ class Norm(nn.Module):
         return found
 
 
-def _plain(state: dict[str, Tensor], path: str, dtype: torch.dtype) -> nn.Linear:
-    """Make a dense layer of weights as they were trained."""
+def _layer(
+    state: dict[str, Tensor], path: str, scheme: Scheme | None, dtype: torch.dtype
+) -> nn.Module:
+    """Make a dense layer of what stands under a name: integers, or weights as they were trained."""
+    if scheme is not None and f"{path}.scale" in state:
+        return layer_of(state, path, scheme)
     weight, bias = state[f"{path}.weight"].to(dtype), state.get(f"{path}.bias")
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
     layer.weight = nn.Parameter(weight, requires_grad=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from medtune.core.compress import INTEGERS
+from medtune.core.compress import INTEGERS, OPENVINO
 from medtune.core.errors import ModelError, UnknownModelError
 from medtune.models.attention import use_short_attention
 from medtune.models.card import WEIGHTS, Card, card_of
@@ -29,12 +30,12 @@ def opened(
     """Open a model; see `LocalModel.load`.
 
     Returns:
-        Network, tokenizer, and the card of a model in integers.
+        Network, tokenizer, and the card of a packed model.
     """
     bound_kernel_cache()
     assert source.folder is not None, "a fake is not loaded from a folder"
     card = card_of(source.folder)
-    packed = card if card is not None and card.scheme in INTEGERS else None
+    packed = card if card is not None and card.packed else None
     single = (source.folder / WEIGHTS["model"]).is_file()
     plain = (packed or (light and single and dtype != NF4)) and is_known(source.folder)
     try:
@@ -69,8 +70,14 @@ def _without_transformers(
     def whole() -> Any:
         return _by_transformers(folder, packed, dtype, attention)[0]
 
-    network = Decoder(folder, file, scheme, precision, whole)
-    return network.to(device).eval(), ChatTokenizer(folder)
+    if scheme not in OPENVINO:
+        network = Decoder(folder, file, scheme, precision, whole)
+        return network.to(device).eval(), ChatTokenizer(folder)
+    from medtune.models.openvino_layers import OpenVinoLayers
+
+    layers = partial(OpenVinoLayers, scheme=scheme)
+    network = Decoder(folder, file, scheme, torch.float32, whole, layers)
+    return network.eval(), ChatTokenizer(folder)
 
 
 def _by_transformers(
@@ -85,8 +92,7 @@ def _by_transformers(
     getLogger("bitsandbytes").setLevel(ERROR)
     device = best_device()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    if packed is not None:
-        assert packed.scheme is not None
+    if packed is not None and packed.scheme in INTEGERS:
         precision = _between(dtype, device)
         network = load(folder, packed.file, packed.scheme, precision).to(device)
     else:
