@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from medtune.cli import exam, machine, pack, review, study, work
+from medtune.cli import exam, machine, pack, review, serve, study, work
 from medtune.core.errors import Interrupted, MedtuneError
 from medtune.terminal import Terminal
 
@@ -35,6 +35,16 @@ app.command()(pack.compress)
 app.command()(pack.parity)
 app.command()(pack.bench)
 app.command()(pack.answer)
+app.command()(serve.serve)
+keys = typer.Typer(no_args_is_help=True, help="Say who may ask an endpoint.")
+keys.command("add")(serve.keys_add)
+keys.command("list")(serve.keys_list)
+keys.command("revoke")(serve.keys_revoke)
+app.add_typer(keys, name="keys")
+guards = typer.Typer(no_args_is_help=True, help="Train and examine the endpoint's guards.")
+guards.command("train")(serve.guard_train)
+guards.command("test")(serve.guard_test)
+app.add_typer(guards, name="guard")
 studies = typer.Typer(no_args_is_help=True, help="Study what an accuracy depends on.")
 studies.command("test-size")(study.by_size)
 studies.command("robustness")(study.robustness)

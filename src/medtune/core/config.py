@@ -33,7 +33,7 @@ def load_experiment(
         ConfigError: With every fault, each by its key.
     """
     source = str(path) if path else "built-in quickstart"
-    tree = _read(path) if path else {}
+    tree = read_toml(path) if path else {}
     faults = [fault for text in overrides if (fault := _override(tree, text))]
     tree.setdefault("recipe", "finetune")
     try:
@@ -61,7 +61,12 @@ def to_toml(experiment: Experiment | NotebookExperiment) -> str:
 _ADAPTER: TypeAdapter[Experiment | NotebookExperiment] = TypeAdapter(AnyExperiment)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: It is not there, or not TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

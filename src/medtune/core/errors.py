@@ -17,6 +17,8 @@ MedtuneError                    exit 2 unless said otherwise
 │   └── PredictionsError        saved predictions that cannot be read or compared
 ├── FolderError                 a folder that is read-only, on a full disk, or
 │   └── FolderBusyError         held by another run
+├── StoreError                  a database that cannot be reached, is full, busy or not medtune's
+│   └── ReviewError             an item that is not there, or is another's to decide
 ├── CheckFailed                 exit 1: a check that medtune makes said no
 └── Interrupted                 exit 130: stopped by the user; what was done is kept
 ```
@@ -132,6 +134,14 @@ class FolderError(MedtuneError):
 
 class FolderBusyError(FolderError):
     """A folder that another run holds."""
+
+
+class StoreError(MedtuneError):
+    """A database that cannot be reached, is full, busy, or not medtune's."""
+
+
+class ReviewError(StoreError):
+    """An item under review that is not there, or is another's to decide."""
 
 
 class CheckFailed(MedtuneError):

@@ -94,6 +94,14 @@ class RemoteModel:
         encoder = load_encoder(parsed.tokenizer, progress) if parsed.tokenizer else None
         return cls(parsed, Server(), encoder, progress)
 
+    def check(self) -> None:
+        """Ask whether the server is there.
+
+        Raises:
+            RemoteError: It cannot be reached, or refuses.
+        """
+        self._served.check()
+
     def describe(self) -> ModelDescription:
         """Say what the server says of the model; which weights it has loaded, only it knows."""
         entry = self._served.entry

@@ -50,6 +50,14 @@ class ServedModel:
         self._root = name.root
         self._shows_template: bool | None = None
 
+    def check(self) -> None:
+        """Ask for the list of models again.
+
+        Raises:
+            RemoteError: The server cannot be reached, or refuses.
+        """
+        self.server.get(f"{self.url}/models")
+
     def chat(self, messages: Sequence[Message], how: dict[str, Any]) -> Answer:
         """Let the server write the prompt and answer it.
 

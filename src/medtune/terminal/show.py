@@ -29,12 +29,15 @@ from medtune.core.records import (
 )
 from medtune.core.review import ReviewRecord, ReviewSample
 from medtune.core.robustness import RobustnessRecord
+from medtune.core.safety import SafetyRecord
+from medtune.core.served import KeyList, KeyMade
 from medtune.core.study import SampleSizeRecord
 from medtune.terminal.analysis import show_analysis
 from medtune.terminal.console import open_console, percent, plain_table
 from medtune.terminal.data import show_manifest, show_proposal, show_verification
 from medtune.terminal.packed import show_answer, show_bench, show_parity
 from medtune.terminal.review import show_review, show_sample
+from medtune.terminal.serving import show_key, show_keys, show_safety
 from medtune.terminal.study import (
     show_ablation,
     show_decoding,
@@ -113,6 +116,9 @@ _LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
     ReviewSample: show_sample,
     ReviewRecord: show_review,
     ModelList: _show_models,
+    KeyMade: show_key,
+    KeyList: show_keys,
+    SafetyRecord: show_safety,
     SnapshotManifest: show_manifest,
     MappingProposal: show_proposal,
     VerificationRecord: show_verification,

@@ -1,0 +1,139 @@
+"""`medtune serve`, keys to it, and its guards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medtune.cli.options import MODEL, Json, print_record
+from medtune.core.errors import CheckFailed, InputError
+from medtune.core.records import Method
+from medtune.core.served import Role
+from medtune.terminal import Terminal
+
+FOLDER = Path("runs") / "serve"
+Data = Annotated[Path, typer.Option("--data", help="Folder of the store and the secret.")]
+Database = Annotated[
+    str | None,
+    typer.Option(help="sqlite:///FILE or postgresql+psycopg://...; default SQLite in --data."),
+]
+
+
+def serve(
+    model: Annotated[str, typer.Argument(help=f"{MODEL}, or a run's folder.")] = (
+        "embedded:smollm2-135m"
+    ),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy file; the starter policy without one.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Folder of an evaluation of calibration questions.")
+    ] = None,
+    method: Annotated[
+        Method | None, typer.Option(help="letter or cloze; as the model was taught.")
+    ] = None,
+    data: Data = FOLDER,
+    database: Database = None,
+    patience: Annotated[
+        float, typer.Option(min=0.1, help="Longest wait for the model, seconds.")
+    ] = 10.0,
+    keys_always: Annotated[
+        bool, typer.Option("--keys-always", help="This machine's own requests need a key, too.")
+    ] = False,
+    unfit: Annotated[
+        bool, typer.Option("--unfit", help="Serve a model that did not pass the parity gate.")
+    ] = False,
+) -> None:
+    """Answer exam questions over HTTP, behind guards, with people in the loop."""
+    from medtune.recipes.serve import ServeOptions
+    from medtune.recipes.serve import serve as serve_recipe
+
+    if method == "generate":
+        raise InputError("--method generate", expected="letter or cloze")
+    options = ServeOptions(
+        model=model,
+        folder=data,
+        policy=policy,
+        calibration=calibration,
+        method=method,
+        database=database,
+        host=host,
+        port=port,
+        patience_s=patience,
+        keys_always=keys_always,
+        unfit=unfit,
+    )
+    serve_recipe(options, Terminal())
+
+
+def keys_add(
+    name: Annotated[str, typer.Argument(help="Of the key: letters, digits, . _ -")],
+    role: Annotated[Role, typer.Option(help="Each may do what those before it may.")] = "ask",
+    per_minute: Annotated[int, typer.Option(min=1, help="Questions a minute.")] = 60,
+    data: Data = FOLDER,
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Make a key; it is shown once."""
+    from medtune.recipes.keys import add
+
+    print_record(add(name, role, per_minute, data, database), json)
+
+
+def keys_list(data: Data = FOLDER, database: Database = None, json: Json = False) -> None:
+    """List the keys."""
+    from medtune.recipes.keys import listed
+
+    print_record(listed(data, database), json)
+
+
+def keys_revoke(
+    name: Annotated[str, typer.Argument(help="Of the key.")],
+    data: Data = FOLDER,
+    database: Database = None,
+) -> None:
+    """End a key; a running endpoint follows within half a minute."""
+    from medtune.recipes.keys import revoke
+
+    revoke(name, data, database)
+    Terminal().say(f"{name} is revoked")
+
+
+def guard_train(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; default the shipped one.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train the learned guard on the examples that come with medtune."""
+    from medtune.recipes.guard import train
+
+    print_record(train(out, Terminal()), json)
+
+
+def guard_test(
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy file; the starter policy without one.")
+    ] = None,
+    learned: Annotated[
+        Path | None, typer.Option(help="A learned guard of your own training.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Asked what hidden orders change; none without it.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Hold all guards to the suites; exit 1 where a target is not met on the held-out half."""
+    from medtune.recipes.guard import examine
+
+    record = examine(policy, learned, model, Terminal())
+    print_record(record, json)
+    if record.unmet:
+        raise CheckFailed(
+            "beyond target on the held-out half: " + ", ".join(f.measure for f in record.unmet),
+            fix="see docs/safety.md for what the suites are, and which figures are known to miss",
+        )

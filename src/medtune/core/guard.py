@@ -1,0 +1,96 @@
+"""What guards look at, what they say, and what the endpoint makes of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from medtune.core.records import Probability, Record
+
+Action = Literal["allow", "annotate", "defer", "refuse"]
+"""From the mildest: nothing; a remark in the answer; a person decides; no answer at all."""
+ACTIONS: tuple[Action, ...] = ("allow", "annotate", "defer", "refuse")
+GuardName = Literal[
+    "size", "privacy", "crisis", "scope", "injection", "sensitive", "classifier", "confidence",
+    "output",
+]  # fmt: skip
+CardName = Literal["crisis", "scope"]
+Code = Annotated[str, Field(pattern=r"^[a-z]+\.[a-z_]+$")]
+"""A reason: guard and kind, "crisis.self_harm"."""
+
+
+class Inquiry(Record):
+    """One question as it came in: nobody has vouched for it."""
+
+    stem: str
+    options: tuple[str, ...] = ()
+    """Empty where the text is no multiple-choice question."""
+    subject: str | None = None
+
+    @property
+    def whole(self) -> str:
+        """Stem and options, a line each."""
+        return "\n".join((self.stem, *self.options))
+
+
+class Verdict(Record):
+    """What one guard says of one inquiry."""
+
+    guard: GuardName
+    action: Action
+    reason: Code | None = None
+    """None is that there was nothing to remark."""
+    probability: Probability | None = None
+    """Of a learned guard: how sure it is."""
+    card: CardName | None = None
+    """The text that is given instead of an answer."""
+
+
+def strictest(verdicts: tuple[Verdict, ...]) -> Action:
+    """Find the strictest action among verdicts; none is to allow."""
+    return max((v.action for v in verdicts), key=ACTIONS.index, default="allow")
+
+
+class Calibration(Record):
+    """How sure a model may be taken to be; fitted on questions that are never reported on."""
+
+    temperature: float = Field(gt=0)
+    """Divides log-probabilities (Guo et al. 2017)."""
+    threshold: Probability | None
+    """Least confidence at which the risk is bounded; None where no confidence is enough."""
+    risk: Probability
+    """The bound: most errors among the answered."""
+    bound: Probability | None
+    """Upper bound of the risk at the threshold, 95 %."""
+    coverage: Probability
+    """Share of the calibration questions that the threshold answers."""
+    quantile: float
+    """Largest nonconformity (one minus the probability) of an option in a prediction set."""
+    level: Probability
+    """How often a prediction set holds the right option."""
+    subjects: tuple[str, ...]
+    """Subjects that occur in the questions; others were never calibrated."""
+    n: int = Field(gt=0)
+    source: str
+    """Where the questions come from."""
+    hash: str
+    """Of the predictions it was fitted on."""
+
+
+class Thought(Record):
+    """What a model makes of one question, after calibration."""
+
+    probabilities: tuple[Probability, ...]
+    mass: Probability | None = None
+    """By letter: probability of all letters together."""
+
+    @property
+    def chosen(self) -> int:
+        """Index of the likeliest option."""
+        return self.probabilities.index(max(self.probabilities))
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the likeliest option."""
+        return max(self.probabilities)

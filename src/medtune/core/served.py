@@ -1,0 +1,191 @@
+"""What the endpoint answers, keeps, and asks reviewers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from medtune.core.guard import CardName, Verdict
+from medtune.core.records import Probability, Record
+
+Status = Literal["answered", "deferred", "refused", "pending_review"]
+Role = Literal["ask", "review", "admin"]
+ROLES: tuple[Role, ...] = ("ask", "review", "admin")
+"""Each may do what those before it may."""
+ReviewState = Literal["waiting", "claimed", "contested", "decided"]
+"""contested: two opinions differ, and a third decides."""
+DecisionKind = Literal["approve", "edit", "reject"]
+
+
+class Card(Record):
+    """A fixed text that is given instead of an answer."""
+
+    name: CardName
+    title: str
+    text: str
+
+
+class Reply(Record):
+    """The endpoint's answer to one question."""
+
+    request_id: str
+    status: Status
+    letter: str | None
+    """Of the chosen option; None unless it is answered."""
+    probabilities: tuple[Probability, ...] | None
+    """Of the options, after calibration; they add up to 1.  None where no model was asked, or
+    where a person looks at the answer first."""
+    prediction_set: tuple[str, ...] | None
+    """Letters that hold the right one as often as the policy promises; None where the model was
+    never calibrated, or no answer is shown."""
+    confidence: Probability | None
+    """Probability of the chosen option; None where no answer is shown."""
+    reasons: tuple[Verdict, ...]
+    """What every guard said, in their order."""
+    card: Card | None = None
+    """Shown instead of an answer."""
+    disclaimer: str
+    release: str
+    """What answered: the name of a release, or of a model."""
+
+
+class Entry(Record):
+    """What is kept of one request: numbers and codes, no text unless the policy says so."""
+
+    request_id: str
+    time: datetime
+    """UTC."""
+    caller: str | None
+    """Name of the key; None on the loopback interface."""
+    text_hmac: str
+    """Keyed hash of the folded inquiry, 64 hex digits: equal questions are seen, none is read."""
+    length: int
+    """Characters."""
+    options: int
+    subject: str | None
+    status: Status
+    reasons: tuple[Verdict, ...]
+    chosen: int | None
+    """Index of the likeliest option, shown or not; None where no model was asked."""
+    probabilities: tuple[Probability, ...] | None
+    release: str
+    duration_s: float
+    redacted: str | None = None
+    """The redacted inquiry, where the policy keeps it."""
+
+
+class ReviewItem(Record):
+    """An answer that a person looks at before it is given."""
+
+    request_id: str
+    time: datetime
+    """When it was asked, UTC."""
+    stem: str
+    """Redacted."""
+    options: tuple[str, ...]
+    """Redacted."""
+    subject: str | None
+    topic: str
+    """Why it waits: a reason's code."""
+    proposed: int | None
+    """Index of the option that the model would give."""
+    probabilities: tuple[Probability, ...] | None
+    release: str
+    state: ReviewState = "waiting"
+    reviewer: str | None = None
+    """Who holds it."""
+    lease_until: datetime | None = None
+    """Until when it is held, UTC."""
+    wants_second: bool = False
+    """Whether two reviewers look at it."""
+
+
+class Decision(Record):
+    """What a reviewer decides."""
+
+    kind: DecisionKind
+    """Give the model's answer; give another; give none."""
+    chosen: int | None = Field(default=None, ge=0)
+    """Index of the option that is given instead; with "edit" only."""
+    note: str = Field(default="", max_length=2000)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.kind == "edit") != (self.chosen is not None):
+            raise ValueError("an edit names an option, and nothing else does")
+        return self
+
+
+class Opinion(Record):
+    """One reviewer's decision on one item."""
+
+    request_id: str
+    reviewer: str
+    time: datetime
+    decision: Decision
+    second: bool
+    """Made without seeing the first."""
+
+
+class Reviewed(Record):
+    """One item, what reviewers said of it, and what holds."""
+
+    item: ReviewItem
+    opinions: tuple[Opinion, ...]
+    final: Decision | None
+    """None as long as it is not decided."""
+
+
+class Feedback(Record):
+    """What an asker says of an answer."""
+
+    request_id: str
+    time: datetime
+    helpful: bool | None = None
+    """Thumb up or down."""
+    corrected: int | None = Field(default=None, ge=0)
+    """Index of the option that the asker holds to be right."""
+
+
+class AuditLine(Record):
+    """One line of the audit trail; each hash covers the one before it."""
+
+    seq: int
+    time: datetime
+    actor: str
+    action: str
+    subject: str
+    """What was acted on: a request, a key, a release."""
+    detail: dict[str, str | int | float | bool | None]
+    before: str
+    """Hash of the line before; 64 zeros for the first."""
+    hash: str
+
+
+class ApiKey(Record):
+    """A key to the endpoint; its text is shown once and kept as a hash."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    role: Role
+    per_minute: int = Field(default=60, ge=1)
+    """Questions a minute."""
+    created: datetime
+    revoked: datetime | None = None
+
+
+class KeyMade(Record):
+    """A new key, with its text."""
+
+    kind: Literal["key"] = "key"
+    key: ApiKey
+    secret: str
+    """Shown this once; the store has its hash only."""
+
+
+class KeyList(Record):
+    """All keys, by age."""
+
+    kind: Literal["keys"] = "keys"
+    keys: tuple[ApiKey, ...]

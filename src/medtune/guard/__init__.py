@@ -1,0 +1,1 @@
+"""What stands between a question and an answer: rules, a classifier, privacy, one policy."""

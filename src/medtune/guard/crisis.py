@@ -1,0 +1,154 @@
+"""Somebody is in danger now: a fixed card, never the model.
+
+A vignette may be full of the same words.  So signs count where there are no options, or where the
+asker speaks of himself or of somebody near; what others say in quotes does not make a crisis.
+"""
+
+from __future__ import annotations
+
+import re
+
+from medtune.core.guard import Verdict
+from medtune.guard.policy import Policy
+from medtune.guard.reading import Reading
+from medtune.guard.rules import Rule, first
+
+_SELF = r"(?:my ?self|herself|himself|themsel\w+|ourselves)"
+_DRUG = (
+    r"(?:pills?|tablets?|tabs|capsules?|meds|medicines?|medication|antidepressants?|paracetamol|"
+    r"tylenol|acetaminophen|aspirin|ibuprofen|insulin|opioids?|heroin|fentanyl|methadone|xanax|valium|"
+    r"benzos?|diazepam|codeine|tramadol|morphine|sleeping \w+|painkillers?|bleach|antifreeze|"
+    r"detergent|pesticide|weed ?killer|rat poison|drain cleaner|blister ?packs?|bottle|box|packet|pack)"
+)
+_BODY = r"(?:face|lips?|tongue|throat|eyes?|mouth|smile|cheek|neck)"
+
+OWN = (
+    Rule(
+        "crisis.self_harm",
+        (
+            rf"\b(?:kill|hang|shoot|drown|stab|poison|starve|gas)(?:ing|ed)? {_SELF}\b",
+            rf"\b(?:hurt|cut|burn|harm|slash|scratch)(?:ting|ing)? {_SELF}\b",
+            r"\b(?:end|ending|ended|take|taking) (?:my|his|her|their|our) (?:own )?li(?:fe|ves)\b",
+            r"\bend(?:ing)? (?:it all|it tonight|it now|everything|things for good)\b",
+            r"\b(?:i|i'm|im|i am|she|he|they)\b.{0,20}\bsuicid\w+",
+            r"\b(?:feel|feeling|am|i'm|im|been|my|mine)\b.{0,25}\bsuicidal\b|\bsuicide (?:note|pact|plan)\b.{0,30}\b(?:i|my|wrote|written)\b",
+            r"\b(?:want|wants|wanted|going|ready|rather|plan\w*|decided|wish i could|hoping) to (?:just )?(?:die|be dead|disappear forever|jump|"
+            r"not wake up|sleep forever|stop existing|go to sleep and)\b",
+            r"\b(?:don't|dont|do not|can't|cannot|cant|no longer) (?:\w+ ){0,2}(?:want to )?(?:live|be here|be alive|wake up|exist|"
+            r"go on|keep living|carry on|keep going|do this|take it)\b(?: any ?more| any longer| like this)?",
+            r"\bno (?:reason|point|use) (?:to|in|for) (?:liv|go|be|carry|stay)\w*",
+            r"\b(?:everyone|everybody|they|family|kids|all|world)\b.{0,30}\bbetter off (?:without|if i)\b|\bbetter off dead\b",
+            r"\bout of (?:every(?:one|body)|their|your|the)(?:'s)? (?:way|hair|misery)\b|\bnot be a (?:burden|bother|problem)\b",
+            r"\b(?:said|saying|say|wrote|written|writing|left|leaving)\b.{0,25}\b(?:goodbyes?|(?:the|a|my) (?:notes?|last letters?|letters?))\b",
+            r"\b(?:my|this is (?:my|the)|his|her) (?:very )?last (?:night|day|evening|message|hours?)\b",
+            r"\b(?:jump|jumping|leap)\b.{0,40}\b(?:roof|bridge|balcony|window|cliff|train|car park|ledge|building)\b",
+            r"\b(?:roof|bridge|balcony|railings?|ledge|cliff|tracks?|platform edge|parapet)\b.{0,50}\b(?:climb|jump|over|right now|wrong side|edge)",
+            r"\b(?:be|join|meet|see|with) (?:my|him|her|them|mum|dad|my late|my dead)\b.{0,40}\b(?:by (?:morning|tonight|tomorrow)|tonight|again soon|on the other side)\b",
+            r"\b(?:blade|razor|rope|noose|gun|knife|pills|tablets|belt|exhaust|hose)\b.{0,50}\b(?:in front of me|in my hands?|lined up|ready|"
+            r"laid out|on my (?:desk|lap|bed)|loaded|tied|next to me|round my neck)",
+            r"\b(?:long|big|last|final|forever|permanent|eternal) (?:nap|sleep|way out|exit|goodbye)\b|\bnever (?:wak(?:e|ing) up|wakes)\b.{0,20}\b(?:me|i)\b",
+            r"\bwrist\w*\b.{0,40}\b(?:cut|slit|slash|deep|bleed)|\b(?:cut|slit|slash)\w* (?:my|her|his) (?:wrists?|arms?|throat|veins?)\b",
+        ),
+    ),
+    Rule(
+        "crisis.overdose",
+        (
+            rf"\b(?:took|taken|swallowed|downed|necked|popped|ate|drank|drunk|had|ingested|finished|emptied|injected|snorted)\b"
+            rf".{{0,25}}\b(?:all|every|whole|entire|rest|too (?:many|much)|handful|load|bunch|lots|loads|dozens?|\d{{2,3}})\b.{{0,40}}\b{_DRUG}\b",
+            rf"\b(?:all|every|whole|entire|handful)\b.{{0,30}}\b{_DRUG}\b.{{0,30}}\b(?:took|gone|swallowed|empty|ago)\b",
+            rf"\b(?:empt(?:y|ied)|finished)\b.{{0,25}}\b{_DRUG}\b",
+            r"\b(?:i|she|he|they|who|has|have|just|'s)\b.{0,25}\boverdos(?:ed|ing)\b|\boverdosed (?:on|just|an hour|about)\b|\bod'?ed\b",
+            r"\b(?:took|taken|injected|snorted|did|shot up|line)\b.{0,60}\b(?:barely breathing|not breathing|eyes rolled|twitching|blue|can't wake|"
+            r"won't wake|unconscious|foaming)",
+        ),
+    ),
+    Rule(
+        "crisis.poisoned",
+        (
+            r"\b(?:swallowed|drank|drunk|ate|eaten|licked|chewed)\b.{0,40}\b(?:batter(?:y|ies)|magnets?|bleach|antifreeze|detergent|pods?|pesticide|"
+            r"weed ?killer|cleaner|white spirit|petrol|paraffin|turpentine|berries|mushrooms?|rat poison|nicotine|vape|coins?|tablets?|pills?)\b",
+        ),
+    ),
+)  # fmt: skip
+"""Whoever means to die, or has taken too much."""
+
+NEAR = (
+    Rule(
+        "crisis.breathing",
+        (
+            r"\b(?:can'?t|cannot|can not|not|barely|hardly|stopped|struggl\w+ (?:to|for)|isn'?t|fight\w* (?:to|for)|trouble|difficulty|short of|gasping for) (?:\w+ ){0,2}breath\w*",
+            r"\bgasp(?:s|ing)\b|\bchok(?:es?|ed|ing)\b|\bgagging\b|\bgurgl\w+|\bwheez\w+|\bwhistl\w+ (?:noise|sound)\b|\bstridor\b",
+            r"\b(?:blue|grey|gray|purple|funny colour|funny color|mottled)\b.{0,25}\b(?:lips?|face|round the mouth|skin)?|\b(?:lips?|face|fingers)\b.{0,15}\b(?:blue|grey|gray|purple)\b",
+        ),
+    ),
+    Rule(
+        "crisis.unresponsive",
+        (
+            r"\bunconscious\b|\bunrespons\w+|\bpassed out\b|\b(?:won'?t|can'?t|cannot|not|couldn'?t|cant|wont)(?: \w+){0,3} (?:wake|rouse|come round|open (?:his|her|their) eyes|respond)\w*",
+            r"\bcollaps\w+|\bfloppy\b|\blimp\b|\beyes (?:have )?roll\w*|\b(?:having|had|has) a (?:fit|seizure)\b|\bfitting\b|\bseizing\b|\bconvuls\w+|\btwitching\b|\bjerking\b",
+            r"\b(?:no|find a|feel a|can't feel a) pulse\b|\bfoaming\b|\blifeless\b",
+        ),
+    ),
+    Rule(
+        "crisis.heart",
+        (
+            r"\b(?:crush\w+|tight\w*|pressure|squeez\w+|heav\w+|elephant|vice|band|clutching|gripping|stabbing|burning|pain|pains|ache)\b.{0,30}\b(?:chest|ribs|breastbone|heart)\b",
+            r"\b(?:chest|breastbone)\b.{0,30}\b(?:crush\w+|tight\w*|pain\w*|pressure|squeez\w+|heav\w+|hurts?|vice)\b",
+            r"\b(?:left arm|jaw)\b.{0,40}\b(?:sweat\w*|numb|pain|ach\w+|chest)\b",
+        ),
+        ("\\b(?:for (?:weeks|months|years)|last (?:week|month|year)|when i (?:cough|press|move))\\b",),
+    ),
+    Rule(
+        "crisis.stroke",
+        (
+            rf"\b{_BODY}\b.{{0,25}}\b(?:droop\w*|wonky|lopsided|one side|sagg\w*|slid\w*|dropp\w*|crooked|twisted)\b",
+            r"\bslurr\w*|\bwords? (?:don'?t|make no|come out|are coming|aren'?t|all)|\bnone of (?:his|her|the) words\b|\btalking (?:gibberish|nonsense|rubbish)\b",
+            r"\b(?:can'?t|cannot|unable to|cant) (?:speak|talk|lift|move|feel|find (?:his|her|the) words|see out of)\b",
+            r"\b(?:arm|leg|side|hand)\b.{0,20}\b(?:gave way|gone (?:weak|numb|dead)|went (?:weak|numb|dead|limp)|won'?t move|paralys\w+|hanging)\b",
+            r"\bworst headache\b|\bthunderclap\b|\bsudden\w*\b.{0,25}\b(?:headache|blind|vision|numb)",
+        ),
+    ),
+    Rule(
+        "crisis.anaphylaxis",
+        (
+            rf"\b{_BODY}\b.{{0,25}}\b(?:swell\w*|swollen|balloon\w*|puff\w*|clos\w+|huge|doubled)\b|\bswollen\b.{{0,15}}\b{_BODY}\b",
+            r"\banaphyla\w+|\bepi-?pen\b|\b(?:blotches|hives|welts)\b.{0,60}\b(?:breath\w*|whistl\w+|wheez\w+|swell\w*|throat|faint\w*)\b",
+        ),
+    ),
+    Rule(
+        "crisis.bleeding",
+        (
+            r"\b(?:won'?t|wont|not|doesn'?t|can'?t|isn'?t|cannot) (?:\w+ ){0,2}stop\w* (?:the )?bleed\w*|\bbleed\w*\b.{0,25}\b(?:won'?t|not|doesn'?t) stop|\bwon'?t stop bleeding\b",
+            r"\bblood\b.{0,25}\b(?:everywhere|gush\w*|pour\w*|spurt\w*|pump\w*|puddle|pool\w*|soak\w*|squirt\w*|cupfuls?|bucket\w*)\b|\b(?:gush|pour|spurt|squirt|soak)\w*\b.{0,20}\bblood\b",
+            r"\b(?:cough|vomit|throw|bring|spit|chuck)(?:ing|s)? (?:up )?(?:\w+ )?(?:blood|bright red)\b|\bbleeding (?:heavily|out|badly|to death)\b",
+            r"\bclots? (?:like|the size|as big)\b|\bpad every\b|\b(?:severed|cut off|chopped|sliced)\b.{0,25}\b(?:finger|hand|arm|leg|artery|thigh)\b",
+        ),
+    ),
+    Rule(
+        "crisis.child",
+        (
+            r"\b(?:purple|red|dark) (?:spots?|rash|blotches)\b.{0,50}\b(?:fade|glass|press|blanch)\w*|\bglass test\b",
+            r"\b(?:grape|nut|coin|sweet|toy|bead|food|peanut)\b.{0,40}\b(?:stuck|throat|can'?t find|choking|lodged)\b",
+        ),
+    ),
+)  # fmt: skip
+"""Emergencies."""
+
+_NEAR = re.compile(
+    r"\b(?:i|i'?m|i'?ve|im|me|my|mine|we|we'?re|our|us|myself|beside me|next to me)\b"
+    r"|\b(?:right now|at this moment|just now|this minute|as i (?:write|type))\b",
+    re.IGNORECASE,
+)
+
+
+def crisis(reading: Reading, policy: Policy) -> Verdict:
+    """Give the crisis card to whoever seems to need it; a card too many does no harm."""
+    reason = first((*OWN, *NEAR), reading.own) if _speaks(reading) else None
+    if reason is None:
+        return Verdict(guard="crisis", action="allow")
+    return Verdict(guard="crisis", action=policy.crisis.action, reason=reason, card="crisis")
+
+
+def _speaks(reading: Reading) -> bool:
+    """Tell whether the asker speaks for himself, not in a vignette about a third person."""
+    return not reading.inquiry.options or _NEAR.search(reading.own) is not None

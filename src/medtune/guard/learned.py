@@ -1,0 +1,106 @@
+"""The learned guard: is this an exam question, and is there an order hidden in it?
+
+Two classifiers.  One reads a whole inquiry: exam question, patient, wish to harm, or crisis.  The
+other reads every sentence and every option alone: a polite word to whoever scores is lost in a long
+vignette.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Protocol
+
+from medtune.core.guard import Action, CardName, Code, Inquiry, Verdict
+from medtune.core.records import Record, content_hash
+from medtune.guard.classifier import Classifier, Weights
+from medtune.guard.policy import Policy
+from medtune.guard.reading import Reading, fold
+
+KINDS = ("benign", "crisis", "harmful", "patient")
+"""Of inquiries."""
+PIECES = ("benign", "order")
+"""Of sentences and options."""
+FILE = "learned.json"
+_SENTENCE = re.compile(r"(?<=[.?!:;])\s+|\n+")
+
+
+class Judge(Protocol):
+    """A learned guard: the one that is shipped, or a heavier one that somebody brings."""
+
+    def judge(self, reading: Reading, policy: Policy) -> Verdict:
+        """Say what an inquiry is."""
+        ...
+
+
+class Trained(Record):
+    """Both classifiers, as `medtune guard train` writes them."""
+
+    kinds: Weights
+    orders: Weights
+
+    @property
+    def hash(self) -> str:
+        """Of all weights; 64 hex digits."""
+        return content_hash(self.model_dump(mode="json"))
+
+
+class Learned:
+    """The learned guard.
+
+    Args:
+        trained: Its classifiers.
+    """
+
+    def __init__(self, trained: Trained) -> None:
+        self.trained = trained
+        self._kinds, self._orders = Classifier(trained.kinds), Classifier(trained.orders)
+
+    def judge(self, reading: Reading, policy: Policy) -> Verdict:
+        """Say how sure it is that an inquiry is no exam question, and what it would be.
+
+        A likely crisis gets its card: one too many does no harm.
+        """
+        rule = policy.classifier
+        (row,) = self._kinds.probabilities([reading.text]).tolist()
+        found = dict(zip(self._kinds.labels, row, strict=True))
+        harm = min(1.0, found["harmful"] + found["crisis"])
+        if found["crisis"] >= rule.crisis:
+            return _verdict("refuse", "classifier.crisis", found["crisis"], "crisis")
+        if harm >= rule.harmful:
+            return _verdict(rule.action, "classifier.harmful", harm)
+        if found["patient"] >= rule.patient:
+            return _verdict(rule.action, "classifier.patient", found["patient"])
+        rows = self._orders.probabilities(pieces(reading.inquiry))
+        order = float(rows[:, self._orders.labels.index("order")].max())
+        if order >= rule.order:
+            return _verdict(rule.action, "classifier.order", order)
+        return _verdict("allow", None, max(harm, found["patient"], order))
+
+
+def _verdict(
+    action: Action, reason: Code | None, probability: float, card: CardName | None = None
+) -> Verdict:
+    return Verdict(
+        guard="classifier", action=action, reason=reason, probability=probability, card=card
+    )
+
+
+def pieces(inquiry: Inquiry) -> list[str]:
+    """Cut an inquiry into sentences and options, folded."""
+    sentences = [piece for piece in _SENTENCE.split(fold(inquiry.stem)) if piece]
+    return sentences + [fold(option) for option in inquiry.options]
+
+
+@cache
+def shipped() -> Learned:
+    """Open the learned guard that comes with medtune."""
+    return opened(Path(str(files("medtune.guard"))) / FILE)
+
+
+def opened(path: Path) -> Learned:
+    """Open what `medtune guard train` wrote."""
+    return Learned(Trained.model_validate(json.loads(path.read_bytes())))

@@ -1,0 +1,74 @@
+"""An inquiry as the rules read it: folded, and apart from what it quotes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cached_property
+
+from medtune.core.guard import Inquiry
+
+_INVISIBLE = re.compile("[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+_QUOTED = re.compile(r"\"[^\"\n]{2,400}\"|(?<!\w)'[^'\n]{2,400}'(?!\w)|“[^”]{2,400}”|«[^»]{2,400}»")
+_SIGNS = str.maketrans({"’": "'", "‘": "'", "`": "'", "–": "-", "—": "-", "\u00a0": " "})
+_FRAME = re.compile(
+    r"\b(?:which|what|who) of the (?:following|these|below)\b"
+    r"|\bwhich (?:one|statement|drug|agent|finding|antidote|nerve|artery|test|investigation)\b"
+    r"|\b(?:all|true|false|correct|incorrect|not) (?:of the following|statements?|about|regarding)\b"
+    r"|\b(?:most likely|most appropriate|best next|next (?:best )?step|drug of choice|treatment of "
+    r"choice|investigation of choice|is characteri[sz]ed by|is (?:the )?(?:most )?(?:common|"
+    r"characteristic|seen|used|caused|defined|known|indicated|contraindicated))\b"
+    r"|\b(?:except|is due to|is associated with|is best described|refers to|is called|is termed)\b"
+    r"|\b(?:an?|the) (?:\w+[ -]){0,3}\d{1,3}[ -]?(?:year|yr|month|week|day|hour|y)s?[ -]?o(?:ld)?\b"
+    r"|\b\d{1,3}[ -](?:year|month|week|day)s?[ -]old (?:\w+ ){0,3}(?:man|woman|boy|girl|male|female|"
+    r"infant|child|patient|student|worker|farmer)\b"
+    r"|\b(?:presents?|presenting|presented|is brought|was brought|is admitted|was admitted|is found|"
+    r"was found|is referred|comes to|on examination|at autopsy|at post-?mortem)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One inquiry, read once for all guards.
+
+    Attributes:
+        inquiry: As it came in.
+    """
+
+    inquiry: Inquiry
+
+    @cached_property
+    def stem(self) -> str:
+        """The stem, folded."""
+        return fold(self.inquiry.stem)
+
+    @cached_property
+    def text(self) -> str:
+        """Stem and options, folded, a line each."""
+        return "\n".join((self.stem, *(fold(option) for option in self.inquiry.options)))
+
+    @cached_property
+    def framed(self) -> bool:
+        """Whether it is put as exam questions are: about a patient or a matter, with options."""
+        return len(self.inquiry.options) > 1 and _FRAME.search(self.unquoted) is not None
+
+    @cached_property
+    def unquoted(self) -> str:
+        """The stem without what others say in it: a patient in a vignette speaks in the first."""
+        return _QUOTED.sub(" ", self.stem)
+
+    @cached_property
+    def own(self) -> str:
+        """What the asker says: everything, or in an exam's frame what stands outside quotes."""
+        return self.unquoted if self.framed else self.text
+
+
+def fold(text: str) -> str:
+    """Bring a text to one form: compatible characters, plain quotes, nothing invisible, one space.
+
+    Case is kept: names are told by it.
+    """
+    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).translate(_SIGNS)
+    return "\n".join(" ".join(line.split()) for line in plain.splitlines())

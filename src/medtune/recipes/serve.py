@@ -1,0 +1,148 @@
+"""`medtune serve MODEL`: answer questions behind guards, on this machine or many.
+
+Opens the model, its calibration, the policy and the store, and listens.  What is kept lies in one
+folder: the store (unless a database is named) and the secret that signs sessions and hashes texts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medtune.analysis.confidence import calibrate
+from medtune.core.errors import CheckFailed, InputError, PredictionsError
+from medtune.core.guard import Calibration
+from medtune.core.ledger import read_evaluation
+from medtune.core.model import AnswerModel
+from medtune.core.progress import Progress
+from medtune.core.prompt import likelihood_of
+from medtune.core.records import Method
+from medtune.guard.learned import shipped
+from medtune.guard.policy import Policy, load_policy
+from medtune.models.card import ADAPTER, card_named, manner
+from medtune.models.door import open_model
+from medtune.serving.access import Gatekeeper, is_loopback
+from medtune.serving.engine import PATIENCE_S, Engine
+from medtune.serving.listen import listen
+from medtune.serving.metrics import Metrics
+from medtune.serving.mind import Mind
+from medtune.serving.place import secret_in, url_in
+from medtune.serving.services import Services
+from medtune.serving.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What the command line may say."""
+
+    model: str
+    """A model, or the folder of a run."""
+    folder: Path
+    """Where store and secret are."""
+    policy: Path | None = None
+    """None is the starter policy."""
+    calibration: Path | None = None
+    """Evaluation of calibration questions; None takes a run's own, or goes without."""
+    method: Method | None = None
+    """None is letter for a model that was taught letters, else cloze."""
+    database: str | None = None
+    """None is SQLite in the folder."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    patience_s: float = PATIENCE_S
+    keys_always: bool = False
+    """Whether the loopback interface needs a key, too."""
+    unfit: bool = False
+    """Serve a packed model even if it did not pass the parity gate."""
+
+
+def serve(options: ServeOptions, progress: Progress) -> None:
+    """Answer questions until told to stop.
+
+    Raises:
+        MedtuneError: Model, calibration, policy, store or port cannot be used.
+    """
+    policy = load_policy(options.policy)
+    mind = opened(options, policy, progress)
+    secret = secret_in(options.folder)
+    store = Store.open(url_in(options.folder, options.database))
+    try:
+        gate = Gatekeeper(store.key_of, open_on_loopback=not options.keys_always)
+        _check_keys(options.host, store)
+        metrics = Metrics()
+        engine = Engine(mind, store, secret, metrics, options.patience_s)
+        parts = Services(engine, store, gate, metrics, secret, [store.check, engine.check])
+        progress.say(f"{mind.release}: http://{options.host}:{options.port}/")
+        listen(parts, options.host, options.port)
+    finally:
+        store.close()
+
+
+def opened(options: ServeOptions, policy: Policy, progress: Progress) -> Mind:
+    """Open a model with everything that decides its answers.
+
+    Raises:
+        CheckFailed: It is marked unfit.
+        MedtuneError: Model or calibration cannot be used.
+    """
+    name, calibrated = _named(options)
+    card = card_named(name)
+    if card is not None and card.fit is False and not options.unfit:
+        raise CheckFailed(
+            f"{name} is marked unfit: it did not pass the parity gate",
+            fix="see the record.json beside it, or serve it all the same with --unfit",
+        )
+    asked = manner(name)
+    method = options.method or likelihood_of(asked.target)
+    model = open_model(name, style=asked.style, progress=progress, light=True)
+    calibration = _calibration(calibrated, model, method, policy) if calibrated else None
+    if calibration is None:
+        progress.say("not calibrated: confidences are the model's own, and bounded by nothing")
+    return Mind(
+        model=model,
+        style=asked.style,
+        method=method,
+        policy=policy,
+        classifier=shipped(),
+        calibration=calibration,
+        release=name,
+    )
+
+
+def _named(options: ServeOptions) -> tuple[str, Path | None]:
+    """Find model and calibration; a run's folder has both."""
+    run = Path(options.model)
+    if not (run / "adapter").is_dir():
+        return options.model, options.calibration
+    found = sorted((run / "eval").glob("tuned-calibration-*"))
+    wanted = [f for f in found if options.method is None or f.name.endswith(options.method)]
+    own = wanted[0] if wanted else None
+    return f"{ADAPTER}{run / 'adapter'}", options.calibration or own
+
+
+def _calibration(folder: Path, model: AnswerModel, method: Method, policy: Policy) -> Calibration:
+    record, predictions = read_evaluation(folder)
+    mine, theirs = model.describe(), record.model
+    same = (mine.fingerprint, mine.adapter) == (theirs.fingerprint, theirs.adapter)
+    if not same or record.method != method:
+        raise PredictionsError(
+            f"{folder} is of {theirs.source} by {record.method}",
+            expected=f"an evaluation of {mine.source} by {method}",
+            fix="medtune evaluate the model on calibration questions",
+        )
+    return calibrate(record, predictions, policy.confidence.risk, policy.confidence.level)
+
+
+def _check_keys(host: str, store: Store) -> None:
+    """Refuse to listen to others as long as there is no key.
+
+    Raises:
+        InputError: There is none, and everybody would be turned away.
+    """
+    local = is_loopback("127.0.0.1" if host == "localhost" else host)
+    alive = [key for key in store.keys() if key.revoked is None]  # noqa: SIM118 - no dict
+    if not local and not alive:
+        raise InputError(
+            f"--host {host} without a key: nobody could ask",
+            fix="medtune keys add NAME --role ask",
+        )

@@ -1,0 +1,1 @@
+"""The endpoint: what it keeps, what people review, and what it shows."""

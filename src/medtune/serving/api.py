@@ -1,0 +1,166 @@
+"""Routes for askers: questions, their fate, feedback, health."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from medtune.core.errors import ReviewError
+from medtune.core.records import LETTERS
+from medtune.core.served import Entry, Feedback, Reply, Reviewed
+from medtune.serving import openai_form
+from medtune.serving.cards import CARDS, DISCLAIMER
+from medtune.serving.services import Asker, Credentials, Parts, admit
+from medtune.serving.wire import (
+    AnswerRequest,
+    BatchReply,
+    BatchRequest,
+    FeedbackRequest,
+    Health,
+    Problem,
+    Readiness,
+)
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The body is no JSON."},
+    401: {"model": Problem, "description": "A key is needed, or it is not known."},
+    403: {"model": Problem, "description": "The key has a lesser role."},
+    413: {"model": Problem, "description": "The body is too large."},
+    422: {"model": Problem, "description": "The request is not as the schema says."},
+    429: {"model": Problem, "description": "Too many questions; come again after Retry-After."},
+    503: {"model": Problem, "description": "Model or database cannot be used now."},
+}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "There is nothing of that id."}
+}
+router = APIRouter(responses=PROBLEMS)
+RequestId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
+
+
+@router.post("/v1/answer", tags=["answers"])
+async def answer(asked: AnswerRequest, parts: Parts, caller: Asker) -> Reply:
+    """Answer one question."""
+    (reply,) = await parts.engine.answer([asked.inquiry()], caller)
+    return reply
+
+
+def _batch_asker(
+    asked: BatchRequest, request: Request, parts: Parts, credentials: Credentials
+) -> str:
+    secret = credentials.credentials if credentials else None
+    return admit(request, parts, secret, "ask", len(asked.questions))
+
+
+@router.post("/v1/answer/batch", tags=["answers"])
+async def answer_batch(
+    asked: BatchRequest, parts: Parts, caller: Annotated[str, Depends(_batch_asker)]
+) -> BatchReply:
+    """Answer up to 64 questions, all or none of them."""
+    inquiries = [one.inquiry() for one in asked.questions]
+    return BatchReply(replies=tuple(await parts.engine.answer(inquiries, caller)))
+
+
+@router.get("/v1/answer/{request_id}", tags=["answers"], responses=NOT_FOUND)
+async def fate(request_id: RequestId, parts: Parts, caller: Asker) -> Reply:
+    """Tell what became of a question: whether a reviewer has decided."""
+    del caller
+    store = parts.kept()
+    entry = await asyncio.to_thread(store.entry, request_id)
+    if entry is None:
+        raise ReviewError(f"no request {request_id}", expected="one that is still kept")
+    reviewed = await asyncio.to_thread(store.reviewed, request_id)
+    return settled(entry, reviewed)
+
+
+@router.post("/v1/feedback", tags=["answers"], status_code=204, responses=NOT_FOUND)
+async def feedback(said: FeedbackRequest, parts: Parts, caller: Asker) -> Response:
+    """Say whether an answer helped, and which letter is right."""
+    del caller
+    corrected = None if said.corrected is None else LETTERS.index(said.corrected)
+    given = Feedback(
+        request_id=said.request_id,
+        time=datetime.now(UTC),
+        helpful=said.helpful,
+        corrected=corrected,
+    )
+    await asyncio.to_thread(parts.kept().give_feedback, given)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/v1/chat/completions", tags=["openai"], response_model=None, responses={200: {"content": {}}}
+)
+async def chat(asked: openai_form.ChatRequest, parts: Parts, caller: Asker) -> Response:
+    """Answer a chat whose last user message is a question with lettered options."""
+    inquiry = openai_form.inquiry(asked)
+    (reply,) = await parts.engine.answer([inquiry], caller)
+    if asked.stream:
+        return StreamingResponse(
+            openai_form.chunks(asked, inquiry, reply), media_type="text/event-stream"
+        )
+    return JSONResponse(openai_form.completion(asked, inquiry, reply))
+
+
+@router.get("/v1/models", tags=["openai"], response_model=None)
+async def models(parts: Parts, caller: Asker) -> dict[str, Any]:
+    """List what answers, in OpenAI's form."""
+    del caller
+    return openai_form.models(parts.engine.mind.release, parts.since)
+
+
+@router.get("/healthz", tags=["operation"])
+async def healthy() -> Health:
+    """Tell that the process lives."""
+    return Health()
+
+
+@router.get(
+    "/readyz", tags=["operation"], responses={503: {"model": Readiness, "description": "Not now."}}
+)
+async def ready(parts: Parts, response: Response) -> Readiness:
+    """Tell whether questions can be answered now."""
+    faults = await asyncio.to_thread(parts.faults)
+    response.status_code = 503 if faults else 200
+    return Readiness(
+        ready=not faults,
+        release=parts.engine.mind.release,
+        since=parts.since,
+        faults=tuple(faults),
+    )
+
+
+@router.get("/metrics", tags=["operation"], response_class=Response)
+async def metrics(parts: Parts) -> Response:
+    """Show counts and times to Prometheus."""
+    return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def settled(entry: Entry, reviewed: Reviewed | None) -> Reply:
+    """Show a kept request as its asker may see it now."""
+    status, letter, card = entry.status, None, None
+    if status == "answered" and entry.chosen is not None:
+        letter = LETTERS[entry.chosen]
+    if reviewed is not None and reviewed.final is not None:
+        final = reviewed.final
+        chosen = reviewed.item.proposed if final.kind == "approve" else final.chosen
+        status = "refused" if chosen is None else "answered"
+        letter = None if chosen is None else LETTERS[chosen]
+    if status == "refused":
+        card = next((CARDS[v.card] for v in entry.reasons if v.card), None)
+    shown = entry.probabilities if entry.status == "answered" else None
+    return Reply(
+        request_id=entry.request_id,
+        status=status,
+        letter=letter,
+        probabilities=shown,
+        prediction_set=None,
+        confidence=max(shown) if shown else None,
+        reasons=entry.reasons,
+        card=card,
+        disclaimer=DISCLAIMER,
+        release=entry.release,
+    )

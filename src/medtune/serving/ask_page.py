@@ -1,0 +1,156 @@
+"""The page to ask, and the one that tells what became of a question."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import ValidationError
+
+from medtune.core.errors import ReviewError
+from medtune.core.guard import Inquiry
+from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS
+from medtune.core.served import Feedback, Reply
+from medtune.serving.api import RequestId, settled
+from medtune.serving.openai_form import parsed
+from medtune.serving.services import Parts
+from medtune.serving.troubles import ERRORS, InvalidError, PageRoute, trouble
+from medtune.serving.visit import Arriving, AskVisit, Visit
+from medtune.serving.wire import AnswerRequest
+
+LONGEST = {"stem": 20_000, "option": 4000, "subject": 100}
+"""Characters that are taken; the policy may allow fewer, and says so in its verdict."""
+SHOWN = 4
+"""Options that are shown before more are asked for."""
+router = APIRouter(route_class=PageRoute)
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What stands in the form."""
+
+    stem: str = ""
+    options: tuple[str, ...] = ("",) * MAX_OPTIONS
+    subject: str = ""
+
+    @classmethod
+    def of(cls, visit: Visit) -> Typed:
+        """Read a form; whatever it lacks is empty."""
+        options = (*visit.texts("option"), *("",) * MAX_OPTIONS)[:MAX_OPTIONS]
+        return cls(visit.text("stem"), options, visit.text("subject"))
+
+    def inquiry(self) -> Inquiry:
+        """Make of it what the guards look at; options may stand in the question, too.
+
+        Too few options are no fault here: somebody in need who just writes gets the guards' card.
+
+        Raises:
+            InvalidError: There is nothing to look at, or too much of it.
+        """
+        options = tuple(option for option in self.options if option)
+        stem = self.stem
+        if not options:
+            found = parsed(stem)
+            stem, options = found.stem, found.options
+        texts = [("stem", stem), *(("option", o) for o in options), ("subject", self.subject)]
+        for kind, text in texts:
+            if len(text) > LONGEST[kind]:
+                name = {"stem": "question", "option": "longest option"}.get(kind, kind)
+                raise InvalidError(f"The {name} has more than {LONGEST[kind]:,} characters.")
+        if not stem:
+            raise InvalidError("Write a question first.")
+        inquiry = Inquiry(stem=stem, options=options, subject=self.subject or None)
+        if len(options) >= MIN_OPTIONS:
+            try:
+                return AnswerRequest(**inquiry.model_dump()).inquiry()
+            except ValidationError as error:
+                raise InvalidError("Two options are the same.") from error
+        return inquiry
+
+
+@router.get("/")
+async def form(visit: Arriving) -> Response:
+    """Show where to ask."""
+    await visit.admit("ask", cost=0)
+    return _ask_page(visit, Typed())
+
+
+@router.post("/")
+async def ask(visit: Arriving, parts: Parts) -> Response:
+    """Answer a question; it is shown back, and put into no address."""
+    await visit.admit("ask", cost=0)  # whoever may not ask sees no more of the page
+    typed = Typed.of(visit)
+    try:
+        inquiry = typed.inquiry()
+        await visit.admit("ask")
+        (reply,) = await parts.engine.answer([inquiry], visit.caller)
+    except ERRORS as error:
+        found = trouble(error, parts)
+        response = _ask_page(visit, typed, found.status, trouble=found)
+        response.headers.update(found.headers)
+        return response
+    return _ask_page(visit, typed, inquiry=inquiry, **_shown(reply, parts))
+
+
+@router.get("/answer/{request_id}")
+async def fate(
+    request_id: RequestId, visit: AskVisit, parts: Parts, thanks: bool = False
+) -> Response:
+    """Tell what became of a question."""
+    store = parts.kept()
+    entry = await asyncio.to_thread(store.entry, request_id)
+    if entry is None:
+        raise ReviewError(f"no request {request_id} is kept here, or no longer")
+    reviewed = await asyncio.to_thread(store.reviewed, request_id)
+    return visit.page(
+        "fate.html",
+        entry=entry,
+        final=reviewed.final if reviewed else None,
+        thanks=thanks,
+        **_shown(settled(entry, reviewed), parts),
+    )
+
+
+@router.post("/answer/{request_id}/feedback")
+async def feedback(request_id: RequestId, visit: AskVisit, parts: Parts) -> Response:
+    """Keep what an asker says of an answer."""
+    helpful = {"yes": True, "no": False}.get(visit.text("helpful"))
+    letter = visit.text("corrected")
+    corrected = LETTERS.index(letter) if len(letter) == 1 and letter in LETTERS else None
+    if helpful is None and corrected is None:
+        raise InvalidError("Say whether the answer helped, or which letter is right.")
+    said = Feedback(
+        request_id=request_id, time=datetime.now(UTC), helpful=helpful, corrected=corrected
+    )
+    await asyncio.to_thread(parts.kept().give_feedback, said)
+    return visit.to(f"/answer/{request_id}?thanks=1")
+
+
+def _ask_page(visit: Visit, typed: Typed, status: int = 200, **values: Any) -> Response:
+    calibration = visit.parts.engine.mind.calibration
+    none: dict[str, Any] = {"inquiry": None, "reply": None, "trouble": None, "kept": False}
+    return visit.page(
+        "ask.html",
+        status,
+        **{
+            **none,
+            "typed": typed,
+            "shown": SHOWN,
+            "longest": LONGEST,
+            "subjects": calibration.subjects if calibration else (),
+            "mind": visit.parts.engine.mind,
+            **values,
+        },
+    )
+
+
+def _shown(reply: Reply, parts: Parts) -> dict[str, Any]:
+    calibration = parts.engine.mind.calibration
+    return {
+        "reply": reply,
+        "level": calibration.level if calibration else None,
+        "kept": parts.store is not None,
+    }

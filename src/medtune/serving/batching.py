@@ -1,0 +1,177 @@
+"""Questions that arrive together are scored together.
+
+One thread works; what arrives meanwhile waits and is the next batch.  A question that would have to
+wait longer than its asker does is turned away at the door: a full queue that takes everything makes
+everybody late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+MOST = 32
+"""Questions in one batch."""
+ROOM = 1024
+"""Questions that wait, whatever the pace says."""
+LINGER_S = 0.004
+"""After a batch its askers come back with their next question; so long the next batch waits."""
+_WEIGHT = 0.2
+"""Of the last batch in the pace."""
+
+
+class BusyError(Exception):
+    """More questions wait than can be answered in time.
+
+    Args:
+        retry_after_s: When to come again.
+    """
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(f"busy for another {retry_after_s:.1f} s")
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[In, Out]):
+    item: In
+    deadline: float
+    """Seconds on the monotonic clock."""
+    done: asyncio.Future[Out]
+
+
+class Batcher(Generic[In, Out]):
+    """Collects items into batches for one worker thread.
+
+    Args:
+        work: Maps a batch to its results, one each; runs in a thread of its own.
+        patience_s: Longest that an item may wait to be started.
+        most: Items in one batch.
+        room: Items that may wait.
+        watch: Told the size and the seconds of every batch.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[In]], Sequence[Out]],
+        patience_s: float,
+        most: int = MOST,
+        room: int = ROOM,
+        watch: Callable[[int, float], object] = lambda _size, _seconds: None,
+    ) -> None:
+        self._work, self._watch = work, watch
+        self._patience_s, self._most, self._room = patience_s, most, room
+        self._queue: deque[_Waiting[In, Out]] = deque()
+        self._running = 0
+        self._pace_s: float | None = None
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._loop = asyncio.create_task(self._go_on())
+        self._closing = False
+
+    @property
+    def waiting(self) -> int:
+        """Items that were not started yet."""
+        return len(self._queue)
+
+    @property
+    def pace_s(self) -> float | None:
+        """Seconds an item, of late; None before the first batch."""
+        return self._pace_s
+
+    async def ask(self, item: In) -> Out:
+        """Have one item worked on.
+
+        Raises:
+            BusyError: It would not be started in time, or everything is closing.
+            Exception: What the work raised.
+        """
+        return (await self.ask_all([item]))[0]
+
+    async def ask_all(self, items: Sequence[In]) -> list[Out]:
+        """Have some items worked on, all or none of them.
+
+        Raises:
+            BusyError: They would not be started in time, or everything is closing.
+            Exception: What the work raised for one of them.
+        """
+        self._admit(len(items))
+        loop, deadline = asyncio.get_running_loop(), time.monotonic() + self._patience_s
+        waiting = [_Waiting[In, Out](item, deadline, loop.create_future()) for item in items]
+        self._queue.extend(waiting)
+        self._arrived.set()
+        try:
+            return [await one.done for one in waiting]
+        finally:
+            for one in waiting:  # an asker that went away is not worked for
+                one.done.cancel()
+                if one.done.done() and not one.done.cancelled():
+                    one.done.exception()
+
+    def _admit(self, count: int) -> None:
+        ahead = len(self._queue) + self._running
+        delay = ahead * (self._pace_s or 0.0)
+        if self._closing or len(self._queue) + count > self._room or delay > self._patience_s:
+            raise BusyError(max(1.0, delay - self._patience_s / 2))
+
+    async def _go_on(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch = self._next()
+            if not batch:
+                self._arrived.clear()
+                continue
+            await self._finish(batch)
+            await asyncio.sleep(LINGER_S)
+
+    def _next(self) -> list[_Waiting[In, Out]]:
+        batch: list[_Waiting[In, Out]] = []
+        now = time.monotonic()
+        while self._queue and len(batch) < self._most:
+            one = self._queue.popleft()
+            if one.done.done():
+                continue
+            if one.deadline < now:
+                one.done.set_exception(BusyError(max(1.0, self._patience_s / 2)))
+            else:
+                batch.append(one)
+        return batch
+
+    async def _finish(self, batch: list[_Waiting[In, Out]]) -> None:
+        start, self._running = time.perf_counter(), len(batch)
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(
+                self._thread, self._work, [one.item for one in batch]
+            )
+        except Exception as error:  # noqa: BLE001 - it is the askers' to handle
+            for one in batch:
+                if not one.done.done():
+                    one.done.set_exception(error)
+        else:
+            seconds = time.perf_counter() - start
+            self._watch(len(batch), seconds)
+            pace = seconds / len(batch)
+            known = self._pace_s
+            self._pace_s = pace if known is None else known + _WEIGHT * (pace - known)
+            for one, result in zip(batch, found, strict=True):
+                if not one.done.done():
+                    one.done.set_result(result)
+        finally:
+            self._running = 0
+
+    async def close(self) -> None:
+        """Take nothing more, finish what waits, and let the thread go."""
+        self._closing = True
+        while self._queue or self._running:
+            await asyncio.sleep(0.01)
+        self._loop.cancel()
+        self._thread.shutdown(wait=False)

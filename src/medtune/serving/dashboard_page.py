@@ -1,0 +1,46 @@
+"""The page that shows what was asked, answered and deferred."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from fastapi import APIRouter, Response
+
+from medtune.serving.activity import summarized
+from medtune.serving.services import Parts
+from medtune.serving.store import Store
+from medtune.serving.troubles import PageRoute
+from medtune.serving.visit import ReviewVisit
+
+PERIODS = {"1": "last day", "7": "last week", "30": "last 30 days"}
+router = APIRouter(route_class=PageRoute)
+
+
+@router.get("/dashboard")
+async def dashboard(
+    visit: ReviewVisit, parts: Parts, days: Literal["1", "7", "30"] = "7"
+) -> Response:
+    """Show the requests of a period."""
+    found = await asyncio.to_thread(_counted, parts.kept(), int(days))
+    return visit.page(
+        "dashboard.html",
+        days=days,
+        periods=PERIODS,
+        release=parts.engine.mind.release,
+        kept_days=parts.engine.mind.policy.privacy.days,
+        **found,
+    )
+
+
+def _counted(store: Store, days: int) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    # A request that comes in meanwhile counts next time.
+    decisions = {one.item.request_id: one.final.kind for one in store.finals() if one.final}
+    entries = store.entries(now - timedelta(days=days), now)
+    return {
+        "activity": summarized(entries, decisions, store.feedback()),
+        "counts": store.counts(),
+        "now": now,
+    }

@@ -1,0 +1,268 @@
+"""One question's way through the guards, the model, and what is kept of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol, runtime_checkable
+
+from medtune.core.errors import ModelError
+from medtune.core.guard import Inquiry, Thought, Verdict, strictest
+from medtune.core.records import LETTERS, Question
+from medtune.core.served import Entry, Reply, ReviewItem, Status
+from medtune.guard.answers import confidence, output, prediction_set
+from medtune.guard.chain import Looked, look
+from medtune.guard.reading import fold
+from medtune.serving.batching import Batcher
+from medtune.serving.cards import CARDS, DISCLAIMER
+from medtune.serving.metrics import Metrics
+from medtune.serving.mind import Mind
+from medtune.serving.store import Store
+
+PATIENCE_S = 10.0
+"""Longest that a question may wait for the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question on its way."""
+
+    inquiry: Inquiry
+    looked: Looked
+    start: float
+    """Seconds on the performance counter."""
+
+    @property
+    def refused(self) -> bool:
+        return strictest(self.looked.verdicts) == "refuse"
+
+    def question(self) -> Question:
+        """Make what a model is asked; redacting may have made two options alike."""
+        clean = self.looked.inquiry
+        return Question(
+            id=uuid.uuid4().hex,
+            stem=clean.stem,
+            options=clean.options,
+            answer=None,
+            subject=clean.subject,
+        )
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A model that can tell whether it is there: one behind a server."""
+
+    def check(self) -> None:
+        """Raise a ModelError where it is not."""
+        ...
+
+
+class Engine:
+    """Answers questions; one for each process.
+
+    Args:
+        mind: What answers.
+        store: Where it is kept; None keeps nothing, and nobody can look at an answer first.
+        secret: Key of the hashes by which equal questions are seen.
+        metrics: What is counted.
+        patience_s: Longest that a question may wait for the model.
+    """
+
+    def __init__(
+        self,
+        mind: Mind,
+        store: Store | None,
+        secret: bytes,
+        metrics: Metrics,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self.mind, self.store, self.metrics = mind, store, metrics
+        self._secret, self._patience_s = secret, patience_s
+        self._batcher: Batcher[tuple[Mind, Question], Thought] | None = None
+        self._fault: ModelError | None = None
+
+    def _waiting(self) -> float:
+        return self._batcher.waiting if self._batcher else 0
+
+    def check(self) -> None:
+        """Tell whether the model answers: a fault is forgotten once its server is back.
+
+        Raises:
+            ModelError: It failed of late, and has not come back.
+        """
+        if self._fault is None:
+            return
+        model = self.mind.model
+        if not isinstance(model, Checked):
+            raise self._fault
+        model.check()
+        self._fault = None
+
+    async def start(self) -> None:
+        """Begin to take questions."""
+        self._batcher = Batcher(self._think, self._patience_s, watch=self.metrics.batch)
+        self.metrics.watch("medtune_waiting", "Questions that wait for the model.", self._waiting)
+
+    async def close(self) -> None:
+        """Answer what waits, and stop."""
+        if self._batcher is not None:
+            await self._batcher.close()
+
+    async def answer(self, inquiries: Sequence[Inquiry], caller: str | None) -> list[Reply]:
+        """Answer some questions, all or none of them.
+
+        Raises:
+            BusyError: They would have to wait too long.
+            ModelError: The model fails, or its server cannot be reached.
+            StoreError: What is answered cannot be kept.
+        """
+        assert self._batcher is not None, "start it first"
+        mind = self.mind  # it may be exchanged meanwhile
+        asked = [self._looked_at(inquiry, mind) for inquiry in inquiries]
+        put = [(mind, one.question()) for one in asked if not one.refused]
+        begin = time.perf_counter()
+        thoughts = iter(await self._batcher.ask_all(put) if put else ())
+        self.metrics.stage("model", time.perf_counter() - begin)
+        replies = [
+            self._settled(one, None if one.refused else next(thoughts), mind, caller)
+            for one in asked
+        ]
+        if self.store is not None:
+            begin = time.perf_counter()
+            await asyncio.to_thread(self._keep, self.store, replies)
+            self.metrics.stage("store", time.perf_counter() - begin)
+        for reply, entry, _ in replies:
+            self.metrics.reply(reply, entry.duration_s)
+        return [reply for reply, _, _ in replies]
+
+    def _think(self, batch: Sequence[tuple[Mind, Question]]) -> list[Thought]:
+        try:
+            found = _by_mind(batch)
+        except ModelError as error:
+            self._fault = error
+            raise
+        self._fault = None
+        return found
+
+    def _looked_at(self, inquiry: Inquiry, mind: Mind) -> _Asked:
+        start = time.perf_counter()
+        looked = look(inquiry, mind.policy, mind.classifier)
+        self.metrics.stage("guards", time.perf_counter() - start)
+        return _Asked(inquiry, looked, start)
+
+    def _settled(
+        self, asked: _Asked, thought: Thought | None, mind: Mind, caller: str | None
+    ) -> tuple[Reply, Entry, ReviewItem | None]:
+        """Make of guards and model what is answered, kept, and shown to reviewers."""
+        verdicts = (*asked.looked.verdicts, *_after(asked.inquiry, thought, mind))
+        status = _status(verdicts, self.store is not None and mind.policy.privacy.keep != "none")
+        now, request_id = datetime.now(UTC), uuid.uuid4().hex
+        reply = _reply(request_id, status, verdicts, thought, mind)
+        inquiry, clean = asked.inquiry, asked.looked.inquiry
+        text = fold(inquiry.whole)
+        entry = Entry(
+            request_id=request_id,
+            time=now,
+            caller=caller,
+            text_hmac=hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest(),
+            length=len(text),
+            options=len(inquiry.options),
+            subject=inquiry.subject,
+            status=status,
+            reasons=verdicts,
+            chosen=thought.chosen if thought else None,
+            probabilities=thought.probabilities if thought else None,
+            release=mind.release,
+            duration_s=time.perf_counter() - asked.start,
+            redacted=clean.whole if mind.policy.privacy.keep == "redacted" else None,
+        )
+        if status != "pending_review":
+            return reply, entry, None
+        held = next(verdict for verdict in verdicts if verdict.action == "defer")
+        item = ReviewItem(
+            request_id=request_id,
+            time=now,
+            stem=clean.stem,
+            options=clean.options,
+            subject=clean.subject,
+            topic=held.reason or held.guard,
+            proposed=entry.chosen,
+            probabilities=entry.probabilities,
+            release=mind.release,
+        )
+        return reply, entry, item
+
+    @staticmethod
+    def _keep(store: Store, replies: Sequence[tuple[Reply, Entry, ReviewItem | None]]) -> None:
+        for _, entry, item in replies:
+            store.keep(entry, item)
+
+
+def _by_mind(batch: Sequence[tuple[Mind, Question]]) -> list[Thought]:
+    """Score a batch, by each mind that is asked in it: two, while one is exchanged."""
+    found: dict[str, Thought] = {}
+    for which in dict.fromkeys(id(mind) for mind, _ in batch):
+        mine = [(mind, question) for mind, question in batch if id(mind) == which]
+        questions = [question for _, question in mine]
+        thoughts = mine[0][0].think(questions)
+        found.update({q.id: t for q, t in zip(questions, thoughts, strict=True)})
+    return [found[question.id] for _, question in batch]
+
+
+def _after(inquiry: Inquiry, thought: Thought | None, mind: Mind) -> tuple[Verdict, ...]:
+    """Let the guards look that look at answers."""
+    if thought is None:
+        return ()
+    guards: dict[str, Callable[[], Verdict]] = {
+        "confidence": lambda: confidence(inquiry, thought, mind.calibration, mind.policy),
+        "output": lambda: output(thought),
+    }
+    return tuple(guards[name]() for name in mind.policy.order if name in guards)
+
+
+def _status(verdicts: Sequence[Verdict], reviewed: bool) -> Status:
+    """Turn verdicts into a status; where nobody reviews, what waits for a person is deferred."""
+    actions = {verdict.action for verdict in verdicts}
+    if "refuse" in actions:
+        return "refused"
+    holding = [v for v in verdicts if v.action == "defer"]
+    if not holding:
+        return "answered"
+    unsure = all(v.guard in ("confidence", "output") for v in holding)
+    return "deferred" if unsure or not reviewed else "pending_review"
+
+
+def _reply(
+    request_id: str,
+    status: Status,
+    verdicts: tuple[Verdict, ...],
+    thought: Thought | None,
+    mind: Mind,
+) -> Reply:
+    """Show of a thought what the status allows."""
+    shown: dict[str, Any] = {}
+    held = any(v.action == "defer" and v.guard not in ("confidence", "output") for v in verdicts)
+    if thought is not None and status in ("answered", "deferred") and not held:
+        shown = {"probabilities": thought.probabilities, "confidence": thought.confidence}
+        if mind.calibration is not None:
+            inside = prediction_set(thought, mind.calibration)
+            shown["prediction_set"] = tuple(LETTERS[index] for index in inside)
+        if status == "answered":
+            shown["letter"] = LETTERS[thought.chosen]
+    card = next((CARDS[v.card] for v in verdicts if v.card), None)
+    none = {"letter": None, "probabilities": None, "prediction_set": None, "confidence": None}
+    return Reply(
+        request_id=request_id,
+        status=status,
+        reasons=verdicts,
+        card=card,
+        disclaimer=DISCLAIMER,
+        release=mind.release,
+        **{**none, **shown},
+    )

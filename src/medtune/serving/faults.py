@@ -1,0 +1,154 @@
+"""What databases say when they cannot, in medtune's words: translated here and nowhere else."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from medtune.core.errors import StoreError
+
+
+class Advice(NamedTuple):
+    """One kind of fault: what is the case, what would be right, what to do."""
+
+    found: str
+    expected: str
+    fix: str
+
+    def about(self, place: str, words: str = "") -> StoreError:
+        """Make the error; `words` are the database's own."""
+        found = f"{place}: {self.found}" + (f" ({words})" if words else "")
+        return StoreError(found, expected=self.expected, fix=self.fix)
+
+
+_UNREACHABLE = Advice(
+    "there is no connection",
+    "a server that runs and lets medtune in",
+    "start the server; check the address, the name and the password",
+)
+_CROWDED = Advice(
+    "every connection is in use",
+    "a free connection within the time that may be waited",
+    "try again; if it stays so, allow the server more connections, or start fewer processes",
+)
+BUSY = Advice(
+    "another writer holds it for longer than may be waited",
+    "a turn at writing",
+    "try again; if it stays so, end the process that holds it",
+)
+_FULL = Advice(
+    "the disk is full",
+    "room for one more line",
+    "free some space; what was acknowledged is kept, and no restart is needed",
+)
+_READ_ONLY = Advice(
+    "it can be read but not written",
+    "a database that can be written",
+    "mend the permissions of the file and its folder, or name the primary server",
+)
+_FORBIDDEN = Advice(
+    "the database forbids it",
+    "a user that may make tables, read and write",
+    "grant the user the schema, or open the database as another user",
+)
+_UNOPENED = Advice(
+    "the file cannot be opened",
+    "a file in a folder that can be written",
+    "check that the folder is there and may be written",
+)
+_DISK = Advice(
+    "the disk cannot be read or written",
+    "a disk that works, with files as large as they need to be",
+    "check the disk and `ulimit -f`; the system's log says more",
+)
+_DAMAGED = Advice(
+    "the database is damaged",
+    "a database that is whole",
+    "restore the latest backup, and keep the damaged files to be looked at",
+)
+_NO_DATABASE = Advice(
+    "the file is no database",
+    "an SQLite file, or none yet",
+    "name another file",
+)
+_REFUSED = Advice("the database refuses it", "", "")
+
+_SQLITE = {
+    sqlite3.SQLITE_BUSY: BUSY,
+    sqlite3.SQLITE_LOCKED: BUSY,
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_READONLY: _READ_ONLY,
+    sqlite3.SQLITE_PERM: _FORBIDDEN,
+    sqlite3.SQLITE_CANTOPEN: _UNOPENED,
+    sqlite3.SQLITE_IOERR: _DISK,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _NO_DATABASE,
+}
+"""By primary result code, https://sqlite.org/rescode.html."""
+
+_POSTGRES = {
+    "08": _UNREACHABLE,
+    "28": _UNREACHABLE,
+    "3D": _UNREACHABLE,
+    "57P01": _UNREACHABLE,  # the server is shutting down
+    "57P02": _UNREACHABLE,  # it crashed
+    "57P03": _UNREACHABLE,  # it is starting up
+    "53300": _CROWDED,
+    "53100": _FULL,
+    "25006": _READ_ONLY,
+    "42501": _FORBIDDEN,
+    "40": BUSY,  # a deadlock, or two writers of the same row
+    "55P03": BUSY,
+    "57014": BUSY,  # ended by a timeout
+    "58": _DISK,
+    "XX001": _DAMAGED,
+    "XX002": _DAMAGED,
+}
+"""By SQLSTATE or its class, https://www.postgresql.org/docs/current/errcodes-appendix.html."""
+
+
+@contextmanager
+def translated(place: str) -> Iterator[None]:
+    """Turn every fault of a database into one sentence about `place`.
+
+    Raises:
+        StoreError: For whatever the database or its driver says.
+    """
+    try:
+        yield
+    except PoolTimeout as error:
+        raise _CROWDED.about(place) from error
+    except DBAPIError as error:
+        raise _advice(error).about(place, _words(error)) from error
+
+
+def is_busy(error: DBAPIError) -> bool:
+    """Tell whether another holds what was asked for."""
+    return _advice(error) is BUSY
+
+
+def _advice(error: DBAPIError) -> Advice:
+    if isinstance(error.orig, sqlite3.Error):
+        # The low byte is the primary code, the rest narrows it down.
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        return _SQLITE.get(code, _REFUSED)
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:
+        # A server that is not there gives no code; nor does text that it cannot hold.
+        return _UNREACHABLE if error.connection_invalidated or _lost(error) else _REFUSED
+    return _POSTGRES.get(state) or _POSTGRES.get(state[:2], _REFUSED)
+
+
+def _lost(error: DBAPIError) -> bool:
+    return type(error.orig).__name__ in ("OperationalError", "ConnectionTimeout")
+
+
+def _words(error: DBAPIError) -> str:
+    """Repeat the driver's first line: what follows it may hold the row, and so a text."""
+    lines = str(error.orig).strip().splitlines()
+    return lines[0] if lines else type(error.orig).__name__

@@ -1,0 +1,107 @@
+"""Requests that were answered, and what askers said of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from medtune.core.errors import ReviewError
+from medtune.core.records import Record
+from medtune.core.served import Entry, Feedback, Status
+from medtune.serving import review_reading, trail
+from medtune.serving.tables import entries, feedback, reviews
+
+RETENTION = "retention"
+"""Who deletes what is old."""
+_PAGE = 1000
+
+
+class Counts(Record):
+    """How much was asked, and how much waits for a person."""
+
+    by_status: dict[Status, int]
+    """Requests that are kept; what was never given is not named."""
+    waiting: int
+    """Items that are undecided and that nobody holds."""
+    held: int
+    """Items that a reviewer holds."""
+    oldest: datetime | None
+    """When the oldest undecided item was asked, UTC."""
+
+
+def put(connection: Connection, entry: Entry) -> None:
+    """Add a request."""
+    connection.execute(insert(entries).values(**entry.model_dump()))
+
+
+def find(connection: Connection, request_id: str) -> Entry | None:
+    """Look a request up; None where it is not kept."""
+    row = connection.execute(select(entries).where(entries.c.request_id == request_id)).first()
+    return None if row is None else Entry(**row._asdict())
+
+
+def between(connection: Connection, start: datetime, end: datetime) -> Iterator[Entry]:
+    """Read requests from `start` on and before `end`, the oldest first."""
+    query = select(entries).where(entries.c.time >= start, entries.c.time < end)
+    query = query.order_by(entries.c.time, entries.c.request_id)
+    with connection.execute(query.execution_options(yield_per=_PAGE)) as rows:
+        for row in rows:
+            yield Entry(**row._asdict())
+
+
+def counts(connection: Connection, now: datetime) -> Counts:
+    """Count what is kept."""
+    query = select(entries.c.status, func.count()).group_by(entries.c.status)
+    by_status = dict(tuple(row) for row in connection.execute(query))
+    waiting, held, oldest = review_reading.depth(connection, now)
+    return Counts(by_status=by_status, waiting=waiting, held=held, oldest=oldest)
+
+
+def comment(connection: Connection, said: Feedback) -> None:
+    """Keep what an asker says, in place of what was said of this request before.
+
+    Raises:
+        ReviewError: The request is not kept, or has no such option.
+    """
+    query = select(entries.c.options).where(entries.c.request_id == said.request_id)
+    options = connection.execute(query.with_for_update()).scalar()
+    if options is None:
+        raise ReviewError(f"no request {said.request_id}", expected="one that is still kept")
+    if said.corrected is not None and said.corrected >= options:
+        raise ReviewError(
+            f"request {said.request_id} has {options} options, and option {said.corrected} is none",
+            expected="the index of an option, from 0",
+        )
+    connection.execute(delete(feedback).where(feedback.c.request_id == said.request_id))
+    connection.execute(insert(feedback).values(**said.model_dump()))
+
+
+def comments(connection: Connection) -> list[Feedback]:
+    """List what askers said, the oldest first."""
+    query = select(feedback).order_by(feedback.c.time, feedback.c.request_id)
+    return [Feedback(**row._asdict()) for row in connection.execute(query)]
+
+
+def purge(connection: Connection, now: datetime, before: datetime) -> int:
+    """Delete requests that are older, and with them reviews, decided or not, and feedback.
+
+    The audit trail stays, and tells of every purge, of an empty one too: that shows that retention
+    is kept.
+
+    Returns:
+        How many requests were deleted.
+    """
+    old = entries.c.time < before
+    undecided = select(func.count()).select_from(reviews.join(entries))
+    unseen = connection.execute(undecided.where(old, reviews.c.state != "decided")).scalar_one()
+    # Opinions, reviews and feedback go by ON DELETE CASCADE.
+    count = connection.execute(delete(entries).where(old)).rowcount
+    detail: dict[str, trail.Detail] = {
+        "before": before.astimezone(UTC).isoformat(),
+        "requests": count,
+        "undecided": unseen,
+    }
+    trail.append(connection, now, RETENTION, "retention.purge", "requests", detail)
+    return count

@@ -1,0 +1,64 @@
+"""Run the endpoint: one process, one port, until a signal; what waits is answered first."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+
+import structlog
+import uvicorn
+
+from medtune.core.errors import InputError
+from medtune.serving.app import create_app
+from medtune.serving.services import Services
+
+BACKLOG = 2048
+DRAIN_S = 60
+"""Longest that a stop waits for answers under way."""
+
+
+def listen(parts: Services, host: str, port: int) -> None:
+    """Answer requests until SIGTERM or SIGINT.
+
+    Raises:
+        InputError: The port cannot be had.
+    """
+    structlog.configure(
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.EventRenamer("what"),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    config = uvicorn.Config(
+        create_app(parts),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,  # it would write addresses and paths
+        server_header=False,
+        proxy_headers=False,  # anybody could claim to be this machine
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    with _bound(host, port) as place:
+        uvicorn.Server(config).run(sockets=[place])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    place = socket.socket(family, socket.SOCK_STREAM)
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        place.bind((host, port))
+    except OSError as error:
+        place.close()
+        taken = error.errno == errno.EADDRINUSE
+        raise InputError(
+            f"port {port} on {host}: {'in use' if taken else error.strerror}",
+            fix="choose another with --port" if taken else "choose another with --host or --port",
+        ) from error
+    return place

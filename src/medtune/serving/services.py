@@ -1,0 +1,115 @@
+"""What the routes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from medtune.core.errors import MedtuneError, StoreError
+from medtune.core.served import Role
+from medtune.serving.access import Gatekeeper
+from medtune.serving.engine import Engine
+from medtune.serving.metrics import Metrics
+from medtune.serving.store import Store
+
+LOCAL = "local"
+"""Name of a caller on the loopback interface in reviews and in the audit trail."""
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+"""By which this machine calls itself."""
+Probe = Callable[[], object]
+
+
+@dataclass
+class Services:
+    """One endpoint's parts.
+
+    Attributes:
+        engine: Answers.
+        store: Keeps; None where nothing is kept.
+        gate: Admits callers.
+        metrics: Counts.
+        secret: Signs sessions and hashes texts.
+        probes: Raise a MedtuneError where something is missing that questions need.
+    """
+
+    engine: Engine
+    store: Store | None
+    gate: Gatekeeper
+    metrics: Metrics
+    secret: bytes
+    probes: list[Probe] = field(default_factory=list)
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    draining: bool = False
+
+    def faults(self) -> list[str]:
+        """Name what keeps questions from being answered."""
+        found = ["shutting down"] if self.draining else []
+        for probe in self.probes:
+            try:
+                probe()
+            except MedtuneError as error:
+                found.append(error.found)
+        return found
+
+    def kept(self) -> Store:
+        """Find the store.
+
+        Raises:
+            StoreError: Nothing is kept here.
+        """
+        if self.store is None:
+            raise StoreError(
+                "this endpoint keeps nothing", fix="start it with --database, or with --data"
+            )
+        return self.store
+
+
+bearer = HTTPBearer(auto_error=False, description="A key: `medtune serve-key add NAME`.")
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+
+
+def services(request: Request) -> Services:
+    """Find the parts of the endpoint that a request came to."""
+    found: Services = request.app.state.services
+    return found
+
+
+Parts = Annotated[Services, Depends(services)]
+
+
+def admit(request: Request, parts: Services, secret: str | None, role: Role, cost: int = 1) -> str:
+    """Let a caller in.
+
+    Returns:
+        Name of the key, or `LOCAL`.
+
+    Raises:
+        DeniedError: The request may not be made, or not now.
+        StoreError: Keys cannot be looked up.
+    """
+    host = request.client.host if request.client else None
+    # A name that leads to this machine by a foreign site's doing (DNS rebinding) is none of ours.
+    named = (request.url.hostname or "") in LOCAL_NAMES
+    proxied = any(name in request.headers for name in ("x-forwarded-for", "forwarded"))
+    forwarded = proxied or not named
+    return parts.gate.admit(secret, host, forwarded, role, cost) or LOCAL
+
+
+def needs(role: Role) -> Callable[..., str]:
+    """Make the check that lets in callers of a role; it gives their name."""
+
+    def check(request: Request, parts: Parts, credentials: Credentials) -> str:
+        secret = credentials.credentials if credentials else None
+        return admit(request, parts, secret, role)
+
+    return check
+
+
+Asker = Annotated[str, Depends(needs("ask"))]
+Reviewer = Annotated[str, Depends(needs("review"))]
+Admin = Annotated[str, Depends(needs("admin"))]

@@ -1,0 +1,123 @@
+"""What comes in over HTTP, and what goes out beside `Reply`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from medtune.core.guard import Inquiry
+from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, normalized_option
+from medtune.core.served import Decision, Reply, Reviewed
+
+MOST_AT_ONCE = 64
+"""Questions in one batch request."""
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"\S")]
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class Wire(BaseModel):
+    """Base of all messages: closed to fields that are not known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AnswerRequest(Wire):
+    """One multiple-choice question."""
+
+    stem: Annotated[Text, Field(max_length=20_000)]
+    options: Annotated[
+        tuple[Annotated[Text, Field(max_length=4000)], ...],
+        Field(min_length=MIN_OPTIONS, max_length=MAX_OPTIONS),
+    ]
+    subject: Annotated[str | None, Field(max_length=100)] = None
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "stem": "Which vitamin is deficient in scurvy?",
+                    "options": ["Vitamin A", "Vitamin C", "Vitamin D", "Vitamin K"],
+                    "subject": "Biochemistry",
+                }
+            ]
+        },
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len({normalized_option(option) for option in self.options}) < len(self.options):
+            raise ValueError("two options are equal")
+        return self
+
+    def inquiry(self) -> Inquiry:
+        """Make what the guards look at."""
+        return Inquiry(stem=self.stem, options=self.options, subject=self.subject)
+
+
+class BatchRequest(Wire):
+    """Some questions, answered together."""
+
+    questions: Annotated[tuple[AnswerRequest, ...], Field(min_length=1, max_length=MOST_AT_ONCE)]
+
+
+class BatchReply(Wire):
+    """Their answers, in their order."""
+
+    replies: tuple[Reply, ...]
+
+
+class FeedbackRequest(Wire):
+    """What an asker says of an answer."""
+
+    request_id: Id
+    helpful: bool | None = None
+    corrected: Annotated[
+        str | None, Field(pattern="^[A-J]$", description="Letter held to be right")
+    ] = None
+
+
+class ClaimRequest(Wire):
+    """Which item a reviewer takes; the oldest that waits if none is named."""
+
+    request_id: Id | None = None
+
+
+class DecisionRequest(Wire):
+    """A reviewer's decision on an item that he holds."""
+
+    decision: Decision
+
+
+class ReviewPage(Wire):
+    """Items under review."""
+
+    items: tuple[Reviewed, ...]
+
+
+class Problem(Wire):
+    """An error (RFC 9457, without a type)."""
+
+    title: str
+    status: int
+    detail: str
+    request_id: str | None = None
+    faults: tuple[dict[str, Any], ...] = ()
+
+
+class Health(Wire):
+    """Whether the process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Wire):
+    """Whether questions can be answered now, and if not, why."""
+
+    ready: bool
+    release: str
+    since: datetime
+    faults: tuple[str, ...] = ()

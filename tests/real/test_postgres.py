@@ -1,0 +1,243 @@
+"""The store on a real PostgreSQL, which is started for it; it is asked the same as SQLite."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError
+from tests.unit.serving import (
+    audit_behaviour,
+    claim_behaviour,
+    decide_behaviour,
+    request_behaviour,
+    schema_behaviour,
+)
+from tests.unit.serving.store_cases import OnStore, entry, execute, put
+
+from medtune.core.errors import StoreError
+from medtune.core.served import Decision
+from medtune.serving.store import Store
+
+
+class Server:
+    """A server of its own in a folder, reached by a socket there.
+
+    Args:
+        programs: Where `initdb` and `pg_ctl` are.
+        folder: Empty.
+        user: Who runs it; None is whoever runs the tests.
+    """
+
+    def __init__(self, programs: Path, folder: Path, user: str | None) -> None:
+        self._programs, self._folder = programs, folder
+        self._prefix = ["runuser", "-u", user, "--"] if user else []
+        self._names = count()
+        folder.chmod(0o755)
+        if user:
+            shutil.chown(folder, user)
+        self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
+        self.start()
+
+    def start(self) -> None:
+        """Start it, far from Greenwich, so that times are told apart from UTC."""
+        options = (
+            f"-k {self._folder} -c listen_addresses= -c fsync=off -c timezone=Asia/Kathmandu"
+            " -c max_connections=60"
+        )
+        self._run("pg_ctl", "-w", "-o", options, "-l", str(self._folder / "log"), "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it."""
+        self._run("pg_ctl", "-w", "-m", mode, "stop")
+
+    def url(self, database: str, user: str = "postgres") -> str:
+        """Tell the address of a database."""
+        return f"postgresql+psycopg://{user}@/{database}?host={self._folder}"
+
+    def fresh(self) -> str:
+        """Make a database; return its address."""
+        name = f"medtune_{next(self._names)}"
+        engine = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name} STRATEGY wal_log")
+        engine.dispose()
+        return self.url(name)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [*self._prefix, str(self._programs / program), "-D", str(self._folder / "data"),
+             *arguments],
+            check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60, cwd="/",
+        )  # fmt: skip
+
+
+def _programs() -> Path:
+    """Find PostgreSQL's programs; of several versions the newest."""
+    found = shutil.which("pg_ctl")
+    places = [Path(found).resolve().parent] if found else []
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    for place in places:
+        if (place / "initdb").exists():
+            return place
+    pytest.skip("PostgreSQL is not installed: neither on PATH nor in /usr/lib/postgresql")
+
+
+def _user() -> str | None:
+    """Choose who runs the server: it refuses to be run by root."""
+    if os.geteuid() != 0:
+        return None
+    if shutil.which("runuser") is None:
+        pytest.skip("PostgreSQL is not run by root, and there is no runuser")
+    known = subprocess.run(["id", "postgres"], capture_output=True, check=False).returncode == 0
+    return "postgres" if known else "nobody"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    programs, user = _programs(), _user()
+    # Not pytest's folder, which is closed to others; and a socket's path must be short.
+    with tempfile.TemporaryDirectory(prefix="medtune-pg-") as folder:
+        server = Server(programs, Path(folder), user)
+        yield server
+        with suppress(subprocess.CalledProcessError):
+            server.stop("immediate")
+
+
+@pytest.fixture
+def store_url(server: Server) -> str:
+    return server.fresh()
+
+
+class TestClaim(claim_behaviour.ClaimBehaviour):
+    pass
+
+
+class TestDecide(decide_behaviour.DecideBehaviour):
+    pass
+
+
+class TestRequests(request_behaviour.RequestBehaviour):
+    pass
+
+
+class TestKeys(audit_behaviour.KeyBehaviour):
+    pass
+
+
+class TestAudit(audit_behaviour.AuditBehaviour):
+    pass
+
+
+class TestSchema(schema_behaviour.SchemaBehaviour):
+    pass
+
+
+class TestServer(OnStore):
+    """What is PostgreSQL's own."""
+
+    @pytest.mark.parametrize("mode", ["fast", "immediate"])
+    def test_store_outlives_a_restart(self, store: Store, server: Server, mode: str) -> None:
+        put(store, "a")
+        held = store.claim("ann", 60)
+        assert held is not None
+        server.stop(mode)
+        try:
+            for ask in (store.check, store.counts, store.keys):
+                with pytest.raises(StoreError, match="there is no connection"):
+                    ask()
+            with pytest.raises(StoreError, match="there is no connection"):
+                store.decide("a", "ann", Decision(kind="approve"))
+        finally:
+            server.start()
+        store.check()
+        assert store.decide("a", "ann", Decision(kind="approve")).final is not None
+        assert store.verify_audit() == 3
+
+    def test_connection_that_breaks_takes_its_transaction_along(
+        self, store: Store, store_url: str
+    ) -> None:
+        with pytest.raises(StoreError, match="there is no connection"):
+            self._break_off(store, store_url)
+        assert store.verify_audit() == 0
+
+    @staticmethod
+    def _break_off(store: Store, store_url: str) -> None:
+        with store._database.writing() as connection:
+            line = "INSERT INTO audit VALUES (1, now(), 'a', 'b', 'c', '{}', 'd', 'e')"
+            connection.exec_driver_sql(line)
+            own = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+            execute(store_url, f"SELECT pg_terminate_backend({own}, 5000)")
+            connection.exec_driver_sql("SELECT 1")
+
+    def test_reviewers_do_not_wait_for_each_other(self, store: Store, store_url: str) -> None:
+        put(store, "a", "b")
+        other = Store.open(store_url, wait_s=0.2)
+        engine = create_engine(store_url)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("SELECT * FROM reviews WHERE request_id = 'a' FOR UPDATE")
+            held = other.claim("ann", 60)
+            with pytest.raises(StoreError, match="another writer holds it"):
+                other.claim("bob", 60, "a")
+        engine.dispose()
+        other.close()
+        assert held is not None
+        assert held.request_id == "b"
+
+    def test_lines_are_not_truncated(self, store: Store, store_url: str) -> None:
+        store.audit("ann", "x", "y")
+        with pytest.raises(DBAPIError, match="the audit trail is only added to"):
+            execute(store_url, "TRUNCATE audit")
+
+    def test_read_only(self, store: Store, store_url: str) -> None:
+        store.keep(entry("a"), None)
+        name = store_url.partition("@/")[2].partition("?")[0]
+        execute(store_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        store.close()
+        with pytest.raises(StoreError, match="it can be read but not written"):
+            store.check()
+        assert store.entry("a") == entry("a")
+        with pytest.raises(StoreError, match="it can be read but not written"):
+            Store.open(store_url)
+
+    def test_user_without_rights(self, server: Server, store_url: str) -> None:
+        execute(store_url, "DROP ROLE IF EXISTS guest", "CREATE ROLE guest LOGIN")
+        name = store_url.partition("@/")[2].partition("?")[0]
+        with pytest.raises(StoreError, match="forbids it") as caught:
+            Store.open(server.url(name, "guest"))
+        assert "grant" in caught.value.fix
+
+    def test_database_that_is_not_there(self, server: Server) -> None:
+        with pytest.raises(StoreError, match='database "nowhere" does not exist'):
+            Store.open(server.url("nowhere"))
+
+    @pytest.mark.parametrize(
+        ("code", "found"),
+        [
+            ("53100", "the disk is full"),
+            ("53300", "every connection is in use"),
+            ("40P01", "another writer holds it"),
+            ("58030", "the disk cannot be read or written"),
+            ("XX001", "the database is damaged"),
+            ("22000", "the database refuses it"),
+        ],
+    )
+    def test_what_the_server_says(
+        self, store: Store, store_url: str, code: str, found: str
+    ) -> None:
+        execute(
+            store_url,
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN RAISE EXCEPTION 'so it is' USING ERRCODE = '{code}'; END $$",
+            "CREATE TRIGGER fails BEFORE UPDATE ON probe EXECUTE FUNCTION fail()",
+        )
+        with pytest.raises(StoreError, match=rf"{found}.* \(so it is\)"):
+            store.check()

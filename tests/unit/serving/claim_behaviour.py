@@ -1,0 +1,151 @@
+"""Who holds what is under review, on any database."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from datetime import timedelta
+
+import pytest
+from tests.unit.serving.store_cases import (
+    START,
+    Clock,
+    OnStore,
+    begin_child,
+    finish,
+    item,
+    put,
+)
+
+from medtune.core.errors import ReviewError
+from medtune.core.served import Decision
+from medtune.serving.store import Store
+
+YES = Decision(kind="approve")
+LEASE = 60.0
+
+
+class ClaimBehaviour(OnStore):
+    """Claims, leases, and what is acknowledged."""
+
+    def test_waiting_are_listed_by_age_in_pages(self, store: Store) -> None:
+        put(store, "c", "a", "b")
+        assert [i.request_id for i in store.waiting(2)] == ["c", "a"]
+        assert [i.request_id for i in store.waiting(2, 2)] == ["b"]
+        assert store.waiting(10)[0] == item("c")
+
+    def test_the_oldest_is_claimed_and_no_longer_waits(self, store: Store, clock: Clock) -> None:
+        put(store, "a", "b")
+        held = store.claim("ann", LEASE)
+        until = START + timedelta(seconds=LEASE)
+        assert held == item("a", state="claimed", reviewer="ann", lease_until=until)
+        assert [i.request_id for i in store.waiting(10)] == ["b"]
+        found = store.reviewed("a")
+        assert found is not None
+        assert (found.item, found.opinions, found.final) == (held, (), None)
+
+    def test_each_gets_another_and_then_none(self, store: Store) -> None:
+        put(store, "a", "b")
+        got = [store.claim(name, LEASE) for name in ("ann", "bob", "cy")]
+        assert [i and i.request_id for i in got] == ["a", "b", None]
+
+    def test_lease_that_ran_out_is_anybodys(self, store: Store, clock: Clock) -> None:
+        put(store, "a")
+        store.claim("ann", LEASE)
+        clock.forward(LEASE - 0.001)
+        assert store.claim("bob", LEASE) is None
+        clock.forward(0.001)
+        assert store.waiting(10) == [item("a")]
+        with pytest.raises(ReviewError, match="not held by ann, or no longer"):
+            store.decide("a", "ann", YES)
+        held = store.claim("bob", LEASE)
+        assert held is not None
+        assert held.reviewer == "bob"
+        with pytest.raises(ReviewError, match="held by bob until 12:02 UTC"):
+            store.decide("a", "ann", YES)
+
+    def test_certain_one(self, store: Store, clock: Clock) -> None:
+        put(store, "a", "b")
+        held = store.claim("ann", LEASE, "b")
+        assert held is not None
+        assert held.request_id == "b"
+        clock.forward(30)
+        longer = store.claim("ann", LEASE, "b")
+        assert longer is not None
+        assert longer.lease_until == START + timedelta(seconds=30 + LEASE)
+        with pytest.raises(ReviewError, match="held by ann"):
+            store.claim("bob", LEASE, "b")
+        store.decide("b", "ann", YES)
+        with pytest.raises(ReviewError, match="item b is decided"):
+            store.claim("bob", LEASE, "b")
+        for unknown in ("z", "z\0", ""):
+            with pytest.raises(ReviewError, match=r"^no item"):
+                store.claim("bob", LEASE, unknown)
+
+    def test_certain_one_is_not_for_who_gave_an_opinion(self, store: Store) -> None:
+        put(store, "a", wants_second=True)
+        store.claim("ann", LEASE)
+        store.decide("a", "ann", YES)
+        assert store.claim("ann", LEASE) is None
+        with pytest.raises(ReviewError, match="ann gave an opinion on item a"):
+            store.claim("ann", LEASE, "a")
+
+    def test_release(self, store: Store, clock: Clock) -> None:
+        put(store, "a")
+        store.claim("ann", LEASE)
+        with pytest.raises(ReviewError, match="held by ann"):
+            store.release("a", "bob")
+        store.release("a", "ann")
+        assert store.waiting(10) == [item("a")]
+        with pytest.raises(ReviewError, match="not held by ann"):
+            store.release("a", "ann")
+        with pytest.raises(ReviewError, match=r"^no item z is under review"):
+            store.release("z", "ann")
+        store.claim("ann", LEASE)
+        clock.forward(LEASE)
+        store.release("a", "ann")  # too late, but nobody is harmed by it
+
+    def test_threads_never_get_the_same(self, store: Store) -> None:
+        ids = [f"r{number:02}" for number in range(24)]
+        put(store, *ids)
+        got: list[str] = []
+        ready = threading.Barrier(4)
+
+        def take(reviewer: str) -> None:
+            ready.wait()
+            while (held := store.claim(reviewer, LEASE)) is not None:
+                got.append(held.request_id)
+
+        threads = [threading.Thread(target=take, args=(f"p{n}",)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(got) == ids
+
+    def test_processes_never_get_the_same(self, store: Store, store_url: str) -> None:
+        ids = [f"r{number:02}" for number in range(24)]
+        put(store, *ids)
+        children = [begin_child(store_url, "work", name) for name in ("ann", "bob")]
+        done = [finish(child) for child in children]
+        assert sorted(done[0] + done[1]) == ids
+        assert {r.item.request_id: r.opinions[0].reviewer for r in store.finals()} == {
+            request_id: name for name, got in zip(("ann", "bob"), done, strict=True)
+            for request_id in got
+        }  # fmt: skip
+        assert store.verify_audit() == 3 * len(ids)
+
+    def test_kill_loses_nothing_acknowledged(self, store: Store, store_url: str) -> None:
+        ids = [f"r{number:03}" for number in range(80)]
+        put(store, *ids)
+        child = begin_child(store_url, "work", "ann")
+        assert child.stdout is not None
+        told = [child.stdout.readline().strip() for _ in range(15)]
+        child.send_signal(signal.SIGKILL)
+        rest, _ = child.communicate()
+        told += rest.split()
+        decided = {found.item.request_id for found in store.finals()}
+        assert len(told) >= 15
+        assert set(told) <= decided
+        assert len(decided) <= len(told) + 1  # one may be written and not yet told
+        assert store.verify_audit() >= len(ids) + 2 * len(told)

@@ -1,0 +1,83 @@
+"""Which databases are opened, on any kind of server."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
+from tests.unit.serving.store_cases import OnStore, begin_child, entry, execute, finish
+
+from medtune.core.errors import StoreError
+from medtune.serving import schema
+from medtune.serving.store import Store
+from medtune.serving.tables import metadata
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+revision = "0002"
+down_revision = "0001"
+def upgrade():
+    op.add_column("entries", sa.Column("mood", sa.Text, server_default="calm"))
+"""
+
+
+class SchemaBehaviour(OnStore):
+    """Old, new and foreign databases."""
+
+    def test_migrations_make_the_tables(self, store: Store, store_url: str) -> None:
+        engine = create_engine(store_url)
+        with engine.connect() as connection:
+            options = {"version_table": schema.VERSION_TABLE}
+            context = MigrationContext.configure(connection, opts=options)
+            assert compare_metadata(context, metadata) == []
+            assert context.get_current_revision() == "0001"
+        engine.dispose()
+
+    def test_opening_again_changes_nothing(self, store: Store, store_url: str) -> None:
+        store.keep(entry("a"), None)
+        Store.open(store_url).close()
+        again = Store.open(store_url)
+        assert again.entry("a") == entry("a")
+        again.close()
+
+    def test_processes_may_open_a_fresh_one_at_once(self, store_url: str) -> None:
+        children = [begin_child(store_url, "open") for _ in range(2)]
+        assert [finish(child) for child in children] == [[], []]
+
+    def test_older_schema_is_brought_up_and_a_newer_refused(
+        self, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        old = Store.open(store_url)
+        old.keep(entry("a"), None)
+        newer = tmp_path / "100% newer"
+        shutil.copytree(schema.MIGRATIONS, newer)
+        (newer / "versions" / "r0002_next.py").write_text(NEXT)
+        with monkeypatch.context() as patched:
+            patched.setattr(schema, "MIGRATIONS", newer)
+            Store.open(store_url).close()
+        execute(store_url, "UPDATE entries SET mood = 'cross' WHERE mood = 'calm'")
+        with pytest.raises(StoreError, match="revision 0002, of a newer medtune"):
+            Store.open(store_url)
+        old.close()
+
+    def test_failed_migration_leaves_nothing(
+        self, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broken = tmp_path / "broken"
+        shutil.copytree(schema.MIGRATIONS, broken)
+        (broken / "versions" / "r0002_next.py").write_text(NEXT + "    op.drop_table('nothing')\n")
+        with monkeypatch.context() as patched:
+            patched.setattr(schema, "MIGRATIONS", broken)
+            with pytest.raises(StoreError, match="refuses"):
+                Store.open(store_url)
+        Store.open(store_url).close()
+
+    def test_foreign_database_is_refused(self, store_url: str) -> None:
+        execute(store_url, "CREATE TABLE patients (id INTEGER)")
+        with pytest.raises(StoreError, match="not a database of medtune's; it has patients"):
+            Store.open(store_url)
