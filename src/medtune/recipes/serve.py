@@ -27,7 +27,7 @@ from medtune.serving.listen import listen
 from medtune.serving.metrics import Metrics
 from medtune.serving.mind import Mind
 from medtune.serving.place import secret_in, url_in
-from medtune.serving.services import Services
+from medtune.serving.services import Probe, Services
 from medtune.serving.store import Store
 
 
@@ -71,7 +71,8 @@ def serve(options: ServeOptions, progress: Progress) -> None:
         _check_keys(options.host, store)
         metrics = Metrics()
         engine = Engine(mind, store, secret, metrics, options.patience_s)
-        parts = Services(engine, store, gate, metrics, secret, [store.check, engine.check])
+        probes: dict[str, Probe] = {"store": store.check, "model": engine.check}
+        parts = Services(engine, store, gate, metrics, secret, probes)
         progress.say(f"{mind.release}: http://{options.host}:{options.port}/")
         listen(parts, options.host, options.port)
     finally:

@@ -118,8 +118,10 @@ async def told(request: Request, error: Exception) -> Response:
             return problem("review", 404 if error.found.startswith("no ") else 409, str(error))
         case StoreError() | ModelError():
             away("unavailable")
-            what = "database" if isinstance(error, StoreError) else "model"
-            return problem(f"the {what} cannot be used now", 503, error.found, UNAVAILABLE_S)
+            what = "store" if isinstance(error, StoreError) else "model"
+            log.warning("unavailable", what_fails=what, fault=error.found)
+            detail = f"the {what} cannot be used now; nothing was kept"
+            return problem("unavailable", 503, detail, UNAVAILABLE_S)
         case HTTPException():
             return problem("not possible", error.status_code, str(error.detail))
     return problem("a fault of medtune's", 500, type(error).__name__)

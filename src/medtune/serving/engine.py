@@ -135,7 +135,8 @@ class Engine:
         ]
         if self.store is not None:
             begin = time.perf_counter()
-            await asyncio.to_thread(self._keep, self.store, replies)
+            kept = [(entry, item) for _, entry, item in replies]
+            await asyncio.to_thread(self.store.keep_all, kept)
             self.metrics.stage("store", time.perf_counter() - begin)
         for reply, entry, _ in replies:
             self.metrics.reply(reply, entry.duration_s)
@@ -197,11 +198,6 @@ class Engine:
             release=mind.release,
         )
         return reply, entry, item
-
-    @staticmethod
-    def _keep(store: Store, replies: Sequence[tuple[Reply, Entry, ReviewItem | None]]) -> None:
-        for _, entry, item in replies:
-            store.keep(entry, item)
 
 
 def _by_mind(batch: Sequence[tuple[Mind, Question]]) -> list[Thought]:

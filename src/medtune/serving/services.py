@@ -13,6 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from medtune.core.errors import MedtuneError, StoreError
 from medtune.core.served import Role
 from medtune.serving.access import Gatekeeper
+from medtune.serving.edge import log
 from medtune.serving.engine import Engine
 from medtune.serving.metrics import Metrics
 from medtune.serving.store import Store
@@ -34,7 +35,7 @@ class Services:
         gate: Admits callers.
         metrics: Counts.
         secret: Signs sessions and hashes texts.
-        probes: Raise a MedtuneError where something is missing that questions need.
+        probes: By name; they raise a MedtuneError where questions cannot be answered.
     """
 
     engine: Engine
@@ -42,18 +43,19 @@ class Services:
     gate: Gatekeeper
     metrics: Metrics
     secret: bytes
-    probes: list[Probe] = field(default_factory=list)
+    probes: dict[str, Probe] = field(default_factory=dict)
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     draining: bool = False
 
     def faults(self) -> list[str]:
-        """Name what keeps questions from being answered."""
+        """Name what keeps questions from being answered; the log says more, where hosts may stand."""
         found = ["shutting down"] if self.draining else []
-        for probe in self.probes:
+        for name, probe in self.probes.items():
             try:
                 probe()
             except MedtuneError as error:
-                found.append(error.found)
+                log.warning("not ready", what_fails=name, fault=error.found)
+                found.append(f"the {name} cannot be used")
         return found
 
     def kept(self) -> Store:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Self
 
@@ -92,11 +92,16 @@ class Store:
 
     def keep(self, entry: Entry, review: ReviewItem | None) -> None:
         """Keep a request, together with the item that waits for a person, if one does."""
+        self.keep_all([(entry, review)])
+
+    def keep_all(self, kept: Sequence[tuple[Entry, ReviewItem | None]]) -> None:
+        """Keep some requests, all or none of them; the disk is waited for once."""
         with self._database.writing() as connection:
-            journal.put(connection, entry)
-            if review is not None:
-                assert review.request_id == entry.request_id, "a review of another request"
-                review_queue.put(connection, self._now(), review)
+            for entry, review in kept:
+                journal.put(connection, entry)
+                if review is not None:
+                    assert review.request_id == entry.request_id, "a review of another request"
+                    review_queue.put(connection, self._now(), review)
 
     def entry(self, request_id: str) -> Entry | None:
         """Look a request up; None where it is not kept."""

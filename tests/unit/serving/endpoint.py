@@ -114,7 +114,9 @@ def endpoint(
     )
     engine = Engine(mind, store, SECRET, metrics, patience_s)
     gate = Gatekeeper(store.key_of)
-    parts = Services(engine, store, gate, metrics, SECRET, [store.check, engine.check])
+    parts = Services(
+        engine, store, gate, metrics, SECRET, {"store": store.check, "model": engine.check}
+    )
     client = TestClient(
         create_app(parts),
         base_url="http://127.0.0.1",
