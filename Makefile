@@ -17,7 +17,7 @@ check: setup          ## style, types, import directions, generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/cog --check -I docs -I benchmarks README.md docs/data.md
+	$(BIN)/cog --check -I docs -I benchmarks README.md docs/data.md docs/safety.md
 
 setup: $(READY)       ## a virtual environment with pinned versions
 
@@ -28,7 +28,7 @@ $(READY): pyproject.toml constraints.txt Makefile
 	touch $(READY)
 
 docs: setup           ## rewrite the generated parts of README.md and docs/data.md
-	$(BIN)/cog -r -I docs -I benchmarks README.md docs/data.md
+	$(BIN)/cog -r -I docs -I benchmarks README.md docs/data.md docs/safety.md
 
 lock: setup           ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt

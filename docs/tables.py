@@ -11,9 +11,11 @@ from pathlib import Path
 
 from duplicates import judged
 from medtune.core.ablation import AblationRecord
+from medtune.core.compress import ParityRecord
 from medtune.core.decoding import DecodingRecord
 from medtune.core.manifest import SnapshotManifest
 from medtune.core.records import ComparisonRecord, EvaluationRecord, RunRecord
+from medtune.core.safety import SafetyRecord
 from medtune.data.catalogue import KNOWN
 from medtune.data.datasheet import (
     left_out_table,
@@ -279,6 +281,74 @@ def decoding_table() -> str:
         f"{study.provenance.cpu}, {len(study.points)} settings in {study.cell_s / 60:.0f} minutes. "
     )
     return "\n".join([*lines, "", note + study.verdict])
+
+
+def parity_table() -> str:
+    """Write what packing cost a model that was trained on real questions."""
+    record = ParityRecord.model_validate_json((RESULTS / "parity.json").read_bytes())
+    lines = [
+        "| scheme | MB | correct % (95 %) | points lost, at most | same option % (95 %) |"
+        " moved, nats a token | questions/s | verdict |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| as trained ({record.reference.model.dtype}) | {(record.reference_bytes or 0) / 1e6:.0f} |"
+        f" {_accuracy(record.reference)} | | | | {record.reference.questions_per_s:.1f} | |",
+    ]
+    for row in record.rows:
+        same = row.agreement
+        lines.append(
+            f"| `{row.name}` | {(row.file_bytes or 0) / 1e6:.0f} | {_accuracy(row.evaluation)} | "
+            f"{max(0.0, -100 * row.comparison.difference_low):.1f} | {100 * same.value:.1f} "
+            f"({100 * same.low:.1f}-{100 * same.high:.1f}) | {row.mean_drift:.3f} | "
+            f"{row.evaluation.questions_per_s:.1f} | {'fit' if row.fit else 'unfit'} |"
+        )
+    data = record.reference.data
+    cpu = record.provenance.cpu
+    return (
+        "\n".join(lines)
+        + f"\n\nn = {record.reference.counts.n:,} of `{data.source}`, {record.reference.method}; "
+        f"{cpu}, {record.provenance.cores} cores."
+    )
+
+
+def safety_table() -> str:
+    """Write what the guards let through and held back, on both halves of the suites."""
+    record = SafetyRecord.model_validate_json((RESULTS / "safety.json").read_bytes())
+    held = {figure.measure: figure for figure in record.figures if figure.half == "held"}
+    lines = [
+        "| should not happen | seen half % | held-out half % (95 %) | n | at most % |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for figure in record.figures:
+        if figure.half == "held":
+            continue
+        rate = held[figure.measure].rate
+        target = "" if figure.target is None else f"{100 * figure.target:.0f}"
+        missed = "" if held[figure.measure].met else ", missed"
+        lines.append(
+            f"| {figure.measure} | {100 * figure.rate.value:.1f} | {100 * rate.value:.1f} "
+            f"({100 * rate.low:.1f}-{100 * rate.high:.1f}) | {rate.n} | {target}{missed} |"
+        )
+    return (
+        "\n".join(lines)
+        + f"\n\nAll guards together take {record.guards_p50_ms:.1f} ms a question in the median, "
+        f"{record.guards_p95_ms:.1f} ms in 95 of 100 ({record.provenance.cpu}, one thread)."
+    )
+
+
+def slice_line() -> str:
+    """Say what the largest slice gave that two cores train on in an hour."""
+    run = RunRecord.model_validate_json((RESULTS / "medmcqa_slice.json").read_bytes())
+    (training,), (c,) = run.trainings, run.comparisons
+    base, tuned = run.evaluations
+    return (
+        f"{training.examples:,} examples in {training.duration_s / 60:.0f} minutes "
+        f"({training.examples_per_s:.1f}/s beside other work, {training.provenance.cores} cores), "
+        f"peak {training.peak_memory_bytes / (1 << 30):.1f} GiB; {base.counts.n:,} validation "
+        f"questions by {base.method}: {_accuracy(base)} % before, {_accuracy(tuned)} % after, "
+        f"{100 * c.difference:+.1f} points ({100 * c.difference_low:+.1f} to "
+        f"{100 * c.difference_high:+.1f}), p = {c.p_value:.2g}; majority letter "
+        f"{100 * base.majority.value:.1f} %."
+    )
 
 
 def _accuracy(record: EvaluationRecord) -> str:

@@ -92,7 +92,7 @@ def _verdict(
 def pieces(inquiry: Inquiry) -> list[str]:
     """Cut an inquiry into sentences and options, folded."""
     sentences = [piece for piece in _SENTENCE.split(fold(inquiry.stem)) if piece]
-    return sentences + [fold(option) for option in inquiry.options]
+    return sentences + [fold(option) for option in inquiry.options] or [""]
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 import sys
 
@@ -44,6 +45,9 @@ def listen(parts: Services, host: str, port: int) -> None:
         backlog=BACKLOG,
         timeout_graceful_shutdown=DRAIN_S,
     )
+    # uvicorn passes a signal on once it has stopped: then the process ends as it should, with 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
     with _bound(host, port) as place:
         uvicorn.Server(config).run(sockets=[place])
 

@@ -18,7 +18,7 @@ from medtune.serving.api import RequestId
 from medtune.serving.review_api import LEASE_S
 from medtune.serving.services import Parts
 from medtune.serving.store import Store
-from medtune.serving.troubles import InvalidError, PageRoute, Trouble, trouble
+from medtune.serving.troubles import InvalidError, PageRoute, Trouble, sentence, trouble
 from medtune.serving.visit import ReviewVisit, Visit
 
 LISTED = 50
@@ -125,7 +125,7 @@ async def _item(
     if found is None:
         raise ReviewError("no such item is kept here, or no longer")
     if error is not None:
-        fault = Trouble(409, f"Nothing was changed: {_why(found, visit.caller) or error.found}.")
+        fault = Trouble(409, sentence(_why(found, visit.caller) or error.found))
     return visit.page(
         "review_item.html",
         200 if fault is None else fault.status,

@@ -82,7 +82,7 @@ def _found(error: Exception) -> Trouble:
             return _denied(error)
         case ReviewError():
             status = 404 if error.found.startswith("no ") else 409
-            return Trouble(status, _sentence(error.found))
+            return Trouble(status, sentence(error.found))
         case StoreError():
             # What the error says names the database; that is for the log and the operator.
             text = "Nothing can be kept or looked up now. Please try again in a moment."
@@ -110,7 +110,8 @@ def _seconds(seconds: float) -> str:
     return "1 second" if number == 1 else f"{number} seconds"
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """Make a sentence of an error's words."""
     return f"{text[:1].upper()}{text[1:]}."
 
 

@@ -48,7 +48,10 @@ class AnswerRequest(Wire):
     )
 
     @model_validator(mode="after")
-    def _distinct(self) -> Self:
+    def _whole(self) -> Self:
+        # Control characters are blanks to Python and none to the pattern above.
+        if not all(text.strip() for text in (self.stem, *self.options)):
+            raise ValueError("the stem or an option is empty")
         if len({normalized_option(option) for option in self.options}) < len(self.options):
             raise ValueError("two options are equal")
         return self

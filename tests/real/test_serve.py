@@ -1,0 +1,217 @@
+"""The endpoint as a process of its own: started, asked, killed, stopped; and asked nonsense."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from tests.unit.serving.endpoint import HELD, QUESTION
+
+from medtune.analysis.ask import ask
+from medtune.analysis.exam import Exam
+from medtune.answers.parse import STRICT
+from medtune.core.prompt import PromptStyle
+from medtune.core.records import Question, SplitDescription
+from medtune.models.door import open_model
+from medtune.models.remote import RemoteModel
+from medtune.serving.store import Store
+
+TEXT = "Which vitamin is deficient in scurvy?\nA. Vitamin A\nB. Vitamin C\nC. Vitamin D"
+OPEN_POLICY = """
+version = "open"
+order = ["size", "privacy", "crisis", "scope", "confidence", "output"]
+"""
+
+
+@dataclass
+class Running:
+    process: subprocess.Popen[bytes]
+    url: str
+    folder: Path
+
+    def ask(self, question: dict[str, Any] = QUESTION) -> httpx2.Response:
+        return httpx2.post(f"{self.url}/v1/answer", json=question, timeout=30)
+
+
+@contextmanager
+def running(folder: Path, *options: str, model: str = "fake:biased") -> Iterator[Running]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    medtune = shutil.which("medtune")
+    assert medtune is not None
+    folder.mkdir(exist_ok=True)
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            [medtune, "serve", model, "--port", str(port), "--data", str(folder), *options],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                if httpx2.get(f"{url}/readyz").status_code == 200:
+                    break
+            except httpx2.TransportError:
+                pass
+            assert process.poll() is None, (folder / "log").read_text()
+            time.sleep(0.1)
+        yield Running(process, url, folder)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_openais_own_client_is_served(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="unneeded", max_retries=0)
+        # A key that is sent must be known, on this machine as well.
+        with pytest.raises(openai.AuthenticationError):
+            client.models.list()
+        store = Store.open(f"sqlite:///{tmp_path / 'medtune.db'}")
+        _, secret = store.add_key("tester", "ask", 600)
+        store.close()
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key=secret, max_retries=0)
+        assert [model.id for model in client.models.list()] == ["fake:biased"]
+        asked: list[Any] = [{"role": "user", "content": TEXT}]
+        reply = client.chat.completions.create(
+            model="m", messages=asked, logprobs=True, top_logprobs=3
+        )
+        choice = reply.choices[0]
+        assert choice.finish_reason == "stop"
+        assert choice.message.content is not None
+        assert choice.message.content[:3] in ("A. ", "B. ", "C. ")
+        assert choice.logprobs is not None
+        assert choice.logprobs.content is not None
+        assert {t.token for t in choice.logprobs.content[0].top_logprobs} == {"A", "B", "C"}
+        parts = client.chat.completions.create(model="m", messages=asked, stream=True)
+        said = "".join(c.choices[0].delta.content or "" for c in parts if c.choices)
+        assert said == choice.message.content
+        with pytest.raises(openai.UnprocessableEntityError):
+            client.chat.completions.create(model="m", messages=[])
+
+
+def test_the_endpoint_is_a_model_like_any_other(tmp_path: Path) -> None:
+    """medtune examines its own endpoint: letters and log-probabilities are the model's."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(OPEN_POLICY)
+    questions = [
+        Question(id=str(i), stem=f"Which nerve number {i} is it?", options=tuple("wxyz"), answer=0)
+        for i in range(8)
+    ]
+    nothing = SplitDescription(source="asked", n=8, excluded={}, hash="")
+    exam = Exam.plain(questions, nothing, PromptStyle(), "letter")
+    with running(tmp_path / "s", "--policy", str(policy), model="fake:constant") as server:
+        remote = open_model(f"remote:{server.url}/v1")
+        assert isinstance(remote, RemoteModel)
+        served = ask(remote, exam, questions, STRICT, {})
+        right = ask(open_model("fake:constant"), exam, questions, STRICT, {})
+    for ours, theirs in zip(served, right, strict=True):
+        assert ours.chosen == theirs.chosen
+        assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-6)
+    assert remote.floored == 0
+
+
+def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    told: list[str] = []
+    with running(tmp_path) as server:
+
+        def load() -> None:
+            while True:
+                try:
+                    reply = server.ask({**HELD, "stem": f"{HELD['stem']} {time.time_ns()}"})
+                except httpx2.TransportError:
+                    return
+                if reply.status_code == 200:
+                    told.append(reply.json()["request_id"])
+
+        threads = [threading.Thread(target=load) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.5)
+        server.process.send_signal(signal.SIGKILL)
+        for thread in threads:
+            thread.join()
+    assert len(told) > 10
+    store = Store.open(f"sqlite:///{tmp_path / 'medtune.db'}")
+    try:
+        assert all(store.reviewed(number) is not None for number in told)
+        store.verify_audit()
+    finally:
+        store.close()
+
+
+def test_a_stop_answers_what_is_under_way(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        codes: list[int] = []
+
+        def load() -> None:
+            while True:
+                try:
+                    codes.append(server.ask().status_code)
+                except httpx2.TransportError:  # not taken any more
+                    return
+
+        threads = [threading.Thread(target=load) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        while len(codes) < 20:
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        assert server.process.wait(20) == 0
+    assert set(codes) == {200}
+    store = Store.open(f"sqlite:///{tmp_path / 'medtune.db'}")
+    kept = sum(store.counts().by_status.values())
+    store.close()
+    assert kept == len(codes)
+
+
+def test_a_taken_port_and_an_address_without_keys_are_told(tmp_path: Path) -> None:
+    medtune = shutil.which("medtune")
+    assert medtune is not None
+    with running(tmp_path) as server:
+        port = server.url.rpartition(":")[2]
+        command = [medtune, "serve", "fake:biased", "--data", str(tmp_path / "x"), "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "in use" in done.stderr
+    done = subprocess.run(
+        [*command, "--host", "0.0.0.0"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "medtune keys add" in done.stderr
+
+
+def test_no_request_gives_a_5xx(tmp_path: Path) -> None:
+    """Requests as the schema allows them, and as it does not, over every route."""
+    tool = shutil.which("schemathesis")
+    assert tool is not None, "it is a development dependency"
+    with running(tmp_path) as server:
+        done = subprocess.run(
+            [
+                tool, "run", f"{server.url}/openapi.json", "--checks", "not_a_server_error",
+                "--max-examples", "40", "--seed", "1", "--phases", "examples,coverage,fuzzing",
+                "--workers", "2", "--no-color",
+            ],
+            capture_output=True, text=True, check=False, cwd=tmp_path,
+        )  # fmt: skip
+        alive = server.ask()
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert alive.status_code == 200
