@@ -137,3 +137,27 @@ def guard_test(
             "beyond target on the held-out half: " + ", ".join(f.measure for f in record.unmet),
             fix="see docs/safety.md for what the suites are, and which figures are known to miss",
         )
+
+
+def monitor_report(
+    days: Annotated[float, typer.Option(min=0.01, help="Length of the period, up to now.")] = 7,
+    before: Annotated[
+        float, typer.Option(min=0.01, help="Days right before it that are the reference.")
+    ] = 28,
+    reference: Annotated[
+        Path | None, typer.Option(help="Folder of an evaluation that is the reference instead.")
+    ] = None,
+    data: Data = FOLDER,
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Compare what was asked lately with a reference; exit 1 where something moved."""
+    from medtune.recipes.monitor import MonitorOptions, report
+
+    record = report(MonitorOptions(data, database, days, before, reference))
+    print_record(record, json)
+    if record.moved:
+        raise CheckFailed(
+            "moved: " + ", ".join(record.moved),
+            fix="look at what is asked now; a model that is asked other things is another model",
+        )

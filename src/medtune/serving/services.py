@@ -48,7 +48,7 @@ class Services:
     draining: bool = False
 
     def faults(self) -> list[str]:
-        """Name what keeps questions from being answered; the log says more, where hosts may stand."""
+        """Name what keeps questions from being answered; hosts and causes are for the log."""
         found = ["shutting down"] if self.draining else []
         for name, probe in self.probes.items():
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from medtune.core.monitor import MonitorRecord
 from medtune.core.safety import SafetyRecord
 from medtune.core.served import KeyList, KeyMade
 from medtune.terminal.console import percent, plain_table
@@ -48,3 +49,31 @@ def show_safety(console: Console, record: SafetyRecord) -> None:
         f"policy {record.policy}; all guards {record.guards_p50_ms:.1f} ms a question (median), "
         f"{record.guards_p95_ms:.1f} ms (95th percentile)"
     )
+
+
+def show_monitor(console: Console, record: MonitorRecord) -> None:
+    """Print a period beside its reference."""
+    total = sum(record.statuses.values())
+    parts = ", ".join(f"{name} {count}" for name, count in sorted(record.statuses.items()))
+    console.print(
+        f"{record.start:%Y-%m-%d %H:%M} to {record.end:%Y-%m-%d %H:%M}: {total} ({parts})"
+    )
+    table = plain_table(("feature",), ("PSI", "p", "n", "reference n"))
+    for drift in record.drifts:
+        table.add_row(
+            Text(drift.feature, style="red" if drift.moved else ""),
+            f"{drift.psi:.3f}",
+            f"{drift.p_value:.2g}",
+            str(drift.n),
+            str(drift.n_reference),
+        )
+    console.print(table)
+    console.print(f"reference: {record.reference}")
+    for name, rate in (
+        ("deferred", record.deferred),
+        ("deferred before", record.deferred_reference),
+        ("helpful", record.helpful),
+    ):
+        if rate is not None:
+            console.print(f"{name}: {percent(rate)}, n = {rate.n}")
+    console.print(f"letters corrected by askers: {record.corrected}")

@@ -16,6 +16,7 @@ from medtune.core.findings import AnalysisRecord
 from medtune.core.grid import GridState
 from medtune.core.learning_curve import LearningCurveRecord
 from medtune.core.manifest import MappingProposal, SnapshotManifest, VerificationRecord
+from medtune.core.monitor import MonitorRecord
 from medtune.core.prompt_study import PromptStudyRecord
 from medtune.core.records import (
     ComparisonRecord,
@@ -37,7 +38,7 @@ from medtune.terminal.console import open_console, percent, plain_table
 from medtune.terminal.data import show_manifest, show_proposal, show_verification
 from medtune.terminal.packed import show_answer, show_bench, show_parity
 from medtune.terminal.review import show_review, show_sample
-from medtune.terminal.serving import show_key, show_keys, show_safety
+from medtune.terminal.serving import show_key, show_keys, show_monitor, show_safety
 from medtune.terminal.study import (
     show_ablation,
     show_decoding,
@@ -119,6 +120,7 @@ _LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
     KeyMade: show_key,
     KeyList: show_keys,
     SafetyRecord: show_safety,
+    MonitorRecord: show_monitor,
     SnapshotManifest: show_manifest,
     MappingProposal: show_proposal,
     VerificationRecord: show_verification,

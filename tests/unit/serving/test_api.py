@@ -164,7 +164,8 @@ def test_a_batch_is_answered_in_order(here: Endpoint) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"stem": ""}, {"stem": "\x1f"}, {"options": ["a", "\x1c"]}, {"stem": "  "}, {"options": ["a"]}, {"options": ["a", " A "]},
+        {"stem": ""}, {"stem": "\x1f"}, {"stem": "  "}, {"options": ["a", "\x1c"]},
+        {"options": ["a"]}, {"options": ["a", " A "]},
         {"options": ["a", ""]}, {"options": [str(i) for i in range(11)]}, {"more": 1},
         {"subject": "x" * 101}, {"options": None}, {"stem": 5},
     ],
