@@ -19,6 +19,7 @@ MedtuneError                    exit 2 unless said otherwise
 │   └── FolderBusyError         held by another run
 ├── StoreError                  a database that cannot be reached, is full, busy or not medtune's
 │   └── ReviewError             an item that is not there, or is another's to decide
+├── ReleaseError                a release that is not there, is damaged, or cannot be rolled back to
 ├── CheckFailed                 exit 1: a check that medtune makes said no
 └── Interrupted                 exit 130: stopped by the user; what was done is kept
 ```
@@ -142,6 +143,10 @@ class StoreError(MedtuneError):
 
 class ReviewError(StoreError):
     """An item under review that is not there, or is another's to decide."""
+
+
+class ReleaseError(MedtuneError):
+    """A release that is not there, is damaged, or cannot be rolled back to."""
 
 
 class CheckFailed(MedtuneError):

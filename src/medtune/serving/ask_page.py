@@ -130,7 +130,7 @@ async def feedback(request_id: RequestId, visit: AskVisit, parts: Parts) -> Resp
 
 
 def _ask_page(visit: Visit, typed: Typed, status: int = 200, **values: Any) -> Response:
-    calibration = visit.parts.engine.mind.calibration
+    mind = visit.parts.engine.mind
     none: dict[str, Any] = {"inquiry": None, "reply": None, "trouble": None, "kept": False}
     return visit.page(
         "ask.html",
@@ -140,8 +140,9 @@ def _ask_page(visit: Visit, typed: Typed, status: int = 200, **values: Any) -> R
             "typed": typed,
             "shown": SHOWN,
             "longest": LONGEST,
-            "subjects": calibration.subjects if calibration else (),
-            "mind": visit.parts.engine.mind,
+            "subjects": mind.calibration.subjects if mind.calibration else (),
+            "strict": mind.policy.confidence.unseen in ("defer", "refuse"),
+            "mind": mind,
             **values,
         },
     )

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from medtune.core.errors import ModelError
 from medtune.core.guard import Inquiry, Thought, Verdict, strictest
-from medtune.core.records import LETTERS, Question
+from medtune.core.records import LETTERS, Question, normalized_option
 from medtune.core.served import Entry, Reply, ReviewItem, Status
 from medtune.guard.answers import confidence, output, prediction_set
 from medtune.guard.chain import Looked, look
@@ -43,8 +43,10 @@ class _Asked:
         return strictest(self.looked.verdicts) == "refuse"
 
     def question(self) -> Question:
-        """Make what a model is asked; redacting may have made two options alike."""
+        """Make what a model is asked."""
         clean = self.looked.inquiry
+        if len({normalized_option(option) for option in clean.options}) < len(clean.options):
+            clean = self.inquiry  # a mark that was written by hand is another option's now
         return Question(
             id=uuid.uuid4().hex,
             stem=clean.stem,

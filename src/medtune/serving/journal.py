@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from medtune.core.chain import Detail
 from medtune.core.errors import ReviewError
 from medtune.core.records import Record
 from medtune.core.served import Entry, Feedback, Status
@@ -98,7 +99,7 @@ def purge(connection: Connection, now: datetime, before: datetime) -> int:
     unseen = connection.execute(undecided.where(old, reviews.c.state != "decided")).scalar_one()
     # Opinions, reviews and feedback go by ON DELETE CASCADE.
     count = connection.execute(delete(entries).where(old)).rowcount
-    detail: dict[str, trail.Detail] = {
+    detail: dict[str, Detail] = {
         "before": before.astimezone(UTC).isoformat(),
         "requests": count,
         "undecided": unseen,

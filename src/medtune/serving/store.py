@@ -8,6 +8,7 @@ from typing import Self
 
 from sqlalchemy import update
 
+from medtune.core.chain import Detail
 from medtune.core.errors import StoreError
 from medtune.core.served import (
     ApiKey,
@@ -261,7 +262,7 @@ class Store:
 
     # The audit trail
 
-    def audit(self, actor: str, action: str, subject: str, **detail: trail.Detail) -> AuditLine:
+    def audit(self, actor: str, action: str, subject: str, **detail: Detail) -> AuditLine:
         """Add a line on what was done elsewhere, to a release for one."""
         with self._database.writing() as connection:
             return trail.append(connection, self._now(), actor, action, subject, detail)

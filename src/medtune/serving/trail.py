@@ -1,27 +1,18 @@
-"""The audit trail: who did what, in lines of which each seals the one before it.
-
-Whoever changes, drops or adds a line in between breaks the chain, and `verified` names the place.
-Lines cut off the end leave a chain that holds: compare the number of lines, or the last hash, with
-one that was noted elsewhere.
-"""
+"""The audit trail in the database: who did what, in a chain (`core.chain`)."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import Connection, insert, select
 
-from medtune.core.errors import StoreError
-from medtune.core.records import content_hash
+from medtune.core.chain import Detail, checked, following
 from medtune.core.served import AuditLine
 from medtune.serving.database import Turn, take_turn
 from medtune.serving.tables import audit, plain
 
-FIRST = "0" * 64
-"""Stands for the hash of the line before the first."""
-Detail = str | int | float | bool | None
 _PAGE = 1000
 
 
@@ -50,24 +41,16 @@ def append(
     last = connection.execute(
         select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
     ).first()
-    line = AuditLine(
-        seq=last.seq + 1 if last else 1,
-        time=now.astimezone(UTC),
-        actor=plain(actor),
-        action=plain(action),
-        subject=plain(subject),
-        detail=detail or {},
-        before=last.hash if last else FIRST,
-        hash="",
+    line = following(
+        (last.seq, last.hash) if last else None,
+        now,
+        plain(actor),
+        plain(action),
+        plain(subject),
+        detail or {},
     )
-    line = line.model_copy(update={"hash": seal(line)})
     connection.execute(insert(audit).values(**line.model_dump()))
     return line
-
-
-def seal(line: AuditLine) -> str:
-    """Hash a line without its hash, the hash of the line before included; 64 hex digits."""
-    return content_hash(line.model_dump(mode="json", exclude={"hash"}))
 
 
 def lines(
@@ -93,31 +76,4 @@ def verified(connection: Connection, place: str) -> int:
         StoreError: A line is changed, missing or put in; the first is named.
     """
     with closing(lines(connection)) as rest:
-        return _count(rest, place)
-
-
-def _count(rest: Iterator[AuditLine], place: str) -> int:
-    seq, before = 0, FIRST
-    while True:
-        try:
-            line = next(rest, None)
-        except ValueError as error:  # neither JSON, nor a time, nor a line
-            raise _broken(place, seq + 1, "cannot be read") from error
-        if line is None:
-            return seq
-        seq += 1
-        if line.seq != seq:
-            raise _broken(place, seq, "is missing")
-        if line.before != before:
-            raise _broken(place, seq, "does not follow the one before it")
-        if line.hash != seal(line):
-            raise _broken(place, seq, "was changed")
-        before = line.hash
-
-
-def _broken(place: str, seq: int, fault: str) -> StoreError:
-    return StoreError(
-        f"{place}: the audit trail is broken: line {seq} {fault}",
-        expected="lines that nobody touched since they were written",
-        fix="keep the database as it is, and compare it with a backup",
-    )
+        return checked(rest, place)

@@ -42,7 +42,7 @@ def test_three_labels_and_a_temperature() -> None:
     named = ["exam"] * 12 + ["patient"] * 12 + ["harm"] * 8
     seen: list[int] = []
 
-    def heat(probabilities: np.ndarray, truth: np.ndarray) -> float:  # type: ignore[type-arg]
+    def heat(probabilities: np.ndarray, truth: np.ndarray) -> float:
         seen.append(len(truth))
         assert probabilities.sum(axis=1) == pytest.approx(np.ones(len(truth)))
         return 4.0
@@ -84,7 +84,7 @@ def test_the_suites_are_whole() -> None:
     eponymous = read("suites/eponyms.jsonl", Eponymous)
     assert (len(pairs), len(identified), len(eponymous)) == (100, 100, 150)
     for suite in (lines, pairs, identified, eponymous):
-        halves = Counter(line.half for line in suite)  # type: ignore[attr-defined]
+        halves = Counter(line.half for line in suite)
         assert halves["dev"] == halves["held"]
     assert all(span.text in line.text for line in identified for span in line.spans)
 
@@ -104,7 +104,7 @@ def test_nothing_of_the_held_half_is_learned_from() -> None:
 @pytest.fixture(scope="module")
 def figures() -> dict[tuple[str, str], SuiteFigure]:
     gauge = Gauge(POLICY, shipped())
-    found = [f for half in ("dev", "held") for f in gauge.figures(half, None)]  # type: ignore[arg-type]
+    found = [f for half in ("dev", "held") for f in gauge.figures(half, None)]
     return {(f.measure, f.half): f for f in found}
 
 

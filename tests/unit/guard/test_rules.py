@@ -36,7 +36,7 @@ def test_folding_shows_what_is_hidden() -> None:
 
 
 def test_the_strictest_verdict_holds() -> None:
-    said = [Verdict(guard="size", action=a) for a in ("allow", "defer", "annotate")]  # type: ignore[arg-type]
+    said = [Verdict(guard="size", action=a) for a in ("allow", "defer", "annotate")]
     assert strictest(tuple(said)) == "defer"
     assert strictest(()) == "allow"
 

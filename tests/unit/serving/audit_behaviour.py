@@ -19,9 +19,9 @@ from tests.unit.serving.store_cases import (
     put,
 )
 
+from medtune.core import chain
 from medtune.core.errors import InputError, ReviewError, StoreError
 from medtune.core.served import AuditLine, Decision, Role
-from medtune.serving import trail
 from medtune.serving.store import Store
 
 YES = Decision(kind="approve")
@@ -193,7 +193,7 @@ class AuditBehaviour(OnStore):
         old: AuditLine = store.audit("ann", "x", "y")
         store.audit("ann", "x", "z")
         let_audit_be_changed(store_url)
-        forged = trail.seal(old.model_copy(update={"actor": "bob"}))
+        forged = chain.seal(old.model_copy(update={"actor": "bob"}))
         execute(store_url, f"UPDATE audit SET actor = 'bob', hash = '{forged}' WHERE seq = 1")
         with pytest.raises(StoreError, match="line 2 does not follow"):
             store.verify_audit()

@@ -153,6 +153,11 @@ def test_without_calibration_an_answer_says_so(tmp_path: Path) -> None:
         assert "confidence.uncalibrated" in [v["reason"] for v in reply["reasons"]]
 
 
+def test_a_mark_that_was_written_by_hand_does_no_harm(here: Endpoint) -> None:
+    question = {**QUESTION, "options": ["Mr Karl Weber", "Mr [name 1]"]}
+    assert here.ask(question).json()["status"] == "answered"
+
+
 def test_a_batch_is_answered_in_order(here: Endpoint) -> None:
     questions = [QUESTION, {**QUESTION, "stem": "My dog limps. What is it?"}, HELD]
     replies = here.client.post("/v1/answer/batch", json={"questions": questions}).json()["replies"]

@@ -1,0 +1,92 @@
+"""Audit lines of which each seals the one before it.
+
+Whoever changes, drops or adds a line in between breaks the chain, and `checked` names the place.
+Lines cut off the end leave a chain that holds: compare the number of lines, or the last hash, with
+one that was noted elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from medtune.core.errors import StoreError
+from medtune.core.records import content_hash
+from medtune.core.served import AuditLine
+
+FIRST = "0" * 64
+"""Stands for the hash of the line before the first."""
+Detail = str | int | float | bool | None
+
+
+def following(
+    last: tuple[int, str] | None,
+    now: datetime,
+    actor: str,
+    action: str,
+    subject: str,
+    detail: dict[str, Detail],
+) -> AuditLine:
+    """Write the line that follows another.
+
+    Args:
+        last: Number and hash of the line before; None for the first.
+        now: The time.
+        actor: Who did it.
+        action: What was done.
+        subject: To what.
+        detail: More; never a text that was asked or noted, for the trail outlives them.
+    """
+    seq, before = last or (0, FIRST)
+    line = AuditLine(
+        seq=seq + 1,
+        time=now.astimezone(UTC),
+        actor=actor,
+        action=action,
+        subject=subject,
+        detail=detail,
+        before=before,
+        hash="",
+    )
+    return line.model_copy(update={"hash": seal(line)})
+
+
+def seal(line: AuditLine) -> str:
+    """Hash a line without its hash, the hash of the line before included; 64 hex digits."""
+    return content_hash(line.model_dump(mode="json", exclude={"hash"}))
+
+
+def checked(lines: Iterable[AuditLine], place: str) -> int:
+    """Count lines, and check every one of them.
+
+    Args:
+        lines: In order; reading one may raise a ValueError.
+        place: Where they stand, for messages.
+
+    Raises:
+        StoreError: A line is changed, missing or put in; the first is named.
+    """
+    seq, before, rest = 0, FIRST, iter(lines)
+    while True:
+        try:
+            line = next(rest, None)
+        except ValueError as error:  # neither JSON, nor a time, nor a line
+            raise _broken(place, seq + 1, "cannot be read") from error
+        if line is None:
+            return seq
+        seq += 1
+        if line.seq != seq:
+            raise _broken(place, seq, "is missing")
+        if line.before != before:
+            raise _broken(place, seq, "does not follow the one before it")
+        if line.hash != seal(line):
+            raise _broken(place, seq, "was changed")
+        before = line.hash
+
+
+def _broken(place: str, seq: int, fault: str) -> StoreError:
+    return StoreError(
+        f"{place}: the audit trail is broken: line {seq} {fault}",
+        expected="lines that nobody touched since they were written",
+        fix="keep it as it is, and compare it with a backup",
+    )

@@ -1,0 +1,105 @@
+"""A release: everything that decides an answer, and the evidence for it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+from typing import Literal
+
+from pydantic import Field
+
+from medtune.core.guard import Calibration
+from medtune.core.prompt import Form, PromptStyle
+from medtune.core.records import Method, Provenance, Record, content_hash
+
+Alias = Literal["champion", "challenger"]
+ALIASES: tuple[Alias, ...] = ("champion", "challenger")
+
+
+class FileRef(Record):
+    """One file, by what is in it."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+
+
+class Release(Record):
+    """What a registry keeps of a release; its id is a hash of all of it."""
+
+    kind: Literal["release"] = "release"
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    """For people; unique in a registry."""
+    base: str
+    """Name of the base model, with its revision where the Hub has one."""
+    base_fingerprint: str
+    weights: Literal["adapter", "model"]
+    """Whether the files are an adapter for the base, or a whole model."""
+    weights_hash: str
+    scheme: str | None
+    """How the weights are packed; None is as they were trained."""
+    prompt_hash: str
+    style: PromptStyle
+    target: Form
+    method: Method
+    data_hash: str | None
+    """Of the train split; None for a base model."""
+    policy: str
+    """Version of the policy, whose file is among the files."""
+    policy_hash: str
+    calibration: Calibration | None
+    files: dict[str, FileRef]
+    """By their path in the release's folder."""
+    evidence: dict[str, FileRef]
+    """Records, by kind: evaluation, comparison, parity, safety, bench, ..."""
+    note: str = ""
+    created: datetime
+    """UTC."""
+    provenance: Provenance
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of everything in it; 64 hex digits."""
+        return content_hash(self.model_dump(mode="json"))
+
+
+class ReleaseRow(Record):
+    """One release in a list."""
+
+    id: str
+    name: str
+    created: datetime
+    base: str
+    scheme: str | None
+    aliases: tuple[Alias, ...]
+
+
+class ReleaseList(Record):
+    """All releases, the oldest first."""
+
+    kind: Literal["releases"] = "releases"
+    releases: tuple[ReleaseRow, ...]
+
+
+class Verification(Record):
+    """A release, read back byte by byte."""
+
+    kind: Literal["release verification"] = "release verification"
+    id: str
+    name: str
+    files: int
+    size_bytes: int
+    duration_s: float
+    faults: tuple[str, ...]
+    """What is missing or changed; empty is whole."""
+
+
+class Difference(Record):
+    """Two releases side by side."""
+
+    kind: Literal["release difference"] = "release difference"
+    a: str
+    b: str
+    fields: dict[str, tuple[str, str]]
+    """What differs, as text."""
+    files: dict[str, Literal["added", "removed", "changed"]]
+    """From a to b."""

@@ -1,0 +1,1 @@
+"""Releases: what is served, content-addressed, gated, reversible."""

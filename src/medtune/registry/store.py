@@ -1,0 +1,318 @@
+"""The registry on disk: objects by their hash, releases by theirs, aliases, and a log.
+
+    objects/ab/cdef...    files, each under the sha256 of its bytes
+    releases/ID.json      a release; whoever sees it finds all its objects
+    aliases.json          which release is champion, which challenger
+    log.jsonl             what was done, a chain
+    trees/ID/             a release's files under their names, made when it is served
+
+Nothing is changed or deleted.  Everything is written beside its place, flushed, and renamed: what
+a kill leaves behind is an object that no release names, or a file that is not looked at.  Writers
+wait for each other; readers wait for nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from medtune.core.chain import Detail, checked, following
+from medtune.core.errors import InputError, ReleaseError
+from medtune.core.folder import disk_errors, locked, replacing, write_record, write_text
+from medtune.core.records import Record
+from medtune.core.release import ALIASES, Alias, FileRef, Release, ReleaseRow, Verification
+from medtune.core.served import AuditLine
+
+BLOCK = 1 << 20
+SHORT = 12
+"""Digits of an id that are shown."""
+
+
+class Aliases(Record):
+    """What the aliases stand for."""
+
+    champion: str | None = None
+    challenger: str | None = None
+
+
+class Registry:
+    """A registry in a folder.
+
+    Args:
+        folder: Where it is, or will be.
+        now: Tells the time.
+    """
+
+    def __init__(
+        self, folder: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.folder = folder
+        self._now = now
+        self._objects, self._releases = folder / "objects", folder / "releases"
+        self._log = folder / "log.jsonl"
+
+    # Reading
+
+    def rows(self) -> list[ReleaseRow]:
+        """List all releases, the oldest first.
+
+        Raises:
+            ReleaseError: One cannot be read.
+        """
+        aliases = self.aliases()
+        found = [self._read(path) for path in self._releases.glob("*.json")]
+        return [
+            ReleaseRow(
+                id=one.id,
+                name=one.name,
+                created=one.created,
+                base=one.base,
+                scheme=one.scheme,
+                aliases=tuple(a for a in ALIASES if getattr(aliases, a) == one.id),
+            )
+            for one in sorted(found, key=lambda one: (one.created, one.id))
+        ]
+
+    def find(self, name: str) -> Release:
+        """Find a release by alias, name, id, or the beginning of its id.
+
+        Raises:
+            ReleaseError: There is none, or there are several.
+        """
+        if name in ALIASES:
+            found = getattr(self.aliases(), name)
+            if found is None:
+                raise ReleaseError(f"{self.folder} has no {name}", fix="medtune release promote")
+            return self._read(self._releases / f"{found}.json")
+        paths = list(self._releases.glob("*.json"))
+        wanted = [p for p in paths if len(name) >= 6 and p.stem.startswith(name)]
+        read = [self._read(path) for path in wanted or paths]
+        found = read if wanted else [one for one in read if one.name == name]
+        if len(found) != 1:
+            what = f"{len(found)} releases are called" if found else "no release is called"
+            raise ReleaseError(f"{self.folder}: {what} {name}", fix="medtune release list")
+        return found[0]
+
+    def aliases(self) -> Aliases:
+        """Read what the aliases stand for.
+
+        Raises:
+            ReleaseError: The file is damaged.
+        """
+        path = self.folder / "aliases.json"
+        try:
+            return Aliases.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return Aliases()
+        except ValidationError as error:
+            raise ReleaseError(f"{path} cannot be read", fix="restore it from log.jsonl") from error
+
+    def log(self) -> Iterator[AuditLine]:
+        """Read what was done, in order; a line that was cut short by a kill is left out."""
+        if not self._log.is_file():
+            return
+        for line in self._log.read_bytes().split(b"\n")[:-1]:
+            yield AuditLine.model_validate_json(line)
+
+    def verify(self, release: Release) -> Verification:
+        """Read every byte of a release again, and the log."""
+        start, faults, size = time.perf_counter(), [], 0
+        wanted = {**release.files, **{f"evidence {k}": v for k, v in release.evidence.items()}}
+        for name, ref in wanted.items():
+            path = self.object(ref.sha256)
+            if not path.is_file():
+                faults.append(f"{name}: its object is missing")
+            elif (found := _hashed(path)) != ref.sha256:
+                faults.append(f"{name}: sha256 is {found}, not {ref.sha256}")
+            else:
+                size += ref.size_bytes
+        checked(self.log(), str(self._log))
+        return Verification(
+            id=release.id,
+            name=release.name,
+            files=len(wanted),
+            size_bytes=size,
+            duration_s=time.perf_counter() - start,
+            faults=tuple(faults),
+        )
+
+    def object(self, sha256: str) -> Path:
+        """Name the place of an object."""
+        return self._objects / sha256[:2] / sha256[2:]
+
+    def tree(self, release: Release) -> Path:
+        """Lay a release's files out under their names; each is hashed on the way.
+
+        Raises:
+            ReleaseError: A file is missing or changed: nothing is laid out.
+            FolderError: The folder cannot be written.
+        """
+        place = self.folder / "trees" / release.id
+        found = self.verify(release)
+        if found.faults:
+            raise ReleaseError(
+                f"release {release.name} is damaged: {found.faults[0]}",
+                expected="the bytes that were released",
+                fix="restore the object from a backup, or roll back",
+            )
+        if not place.is_dir():
+            with replacing(place) as staging:
+                for name, ref in release.files.items():
+                    target = staging / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    _linked(self.object(ref.sha256), target)
+        return place
+
+    # Writing
+
+    def put(self, path: Path) -> FileRef:
+        """Add a file's bytes; what is there already is not written again.
+
+        Raises:
+            FolderError: The registry cannot be written.
+        """
+        with disk_errors(self.folder):
+            self._objects.mkdir(parents=True, exist_ok=True)
+            digest, size = hashlib.sha256(), 0
+            handle, name = tempfile.mkstemp(dir=self._objects, prefix=".part-")
+            part = Path(name)
+            try:
+                with path.open("rb") as source, os.fdopen(handle, "wb") as target:
+                    while block := source.read(BLOCK):
+                        digest.update(block)
+                        target.write(block)
+                        size += len(block)
+                    target.flush()
+                    os.fsync(target.fileno())
+                place = self.object(digest.hexdigest())
+                place.parent.mkdir(exist_ok=True)
+                part.chmod(0o444)
+                part.replace(place)
+            finally:
+                part.unlink(missing_ok=True)
+        return FileRef(sha256=digest.hexdigest(), size_bytes=size)
+
+    def add(self, release: Release, actor: str) -> Release:
+        """Add a release whose objects are there.
+
+        Raises:
+            InputError: Another release has its name.
+            ReleaseError: An object is missing.
+        """
+        with self._writing():
+            if any(row.name == release.name and row.id != release.id for row in self.rows()):
+                raise InputError(
+                    f"a release {release.name} is there already",
+                    expected="a name of its own: releases are never changed",
+                    fix="choose another with --name",
+                )
+            missing = [
+                name
+                for name, ref in {**release.files, **release.evidence}.items()
+                if not self.object(ref.sha256).is_file()
+            ]
+            if missing:
+                raise ReleaseError(f"release {release.name}: {missing[0]} was not added")
+            place = self._releases / f"{release.id}.json"
+            if not place.is_file():
+                self._append(actor, "release.build", release.id, {"name": release.name})
+                write_record(place, release)
+        return release
+
+    def point(
+        self, alias: Alias, release: Release | None, actor: str, action: str, **detail: Detail
+    ) -> None:
+        """Let an alias stand for a release; None takes it away.
+
+        A challenger that becomes champion is no challenger any more.
+        """
+        with self._writing():
+            before = self.aliases()
+            new = release.id if release else None
+            update: dict[str, str | None] = {alias: new}
+            if alias == "champion" and before.challenger == new:
+                update["challenger"] = None
+            old = getattr(before, alias)
+            self._append(actor, action, new or "none", {**detail, "alias": alias, "before": old})
+            write_record(self.folder / "aliases.json", before.model_copy(update=update))
+
+    def former(self) -> Release:
+        """Find the champion before the present one, to roll back to.
+
+        Raises:
+            ReleaseError: There was none.
+        """
+        now = self.aliases().champion
+        stack: list[str] = []
+        for line in self.log():
+            if line.detail.get("alias") != "champion":
+                continue
+            if line.action == "release.rollback":
+                stack = stack[:-1]
+            else:
+                stack.append(line.subject)
+        if len(stack) < 2 or stack[-1] != now:
+            raise ReleaseError(
+                "there is no champion to roll back to", fix="promote a release by its name"
+            )
+        return self.find(stack[-2])
+
+    def note(self, actor: str, action: str, subject: str, **detail: Detail) -> None:
+        """Add a line to the log about what was done elsewhere: a gate, a waiver."""
+        with self._writing():
+            self._append(actor, action, subject, detail)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with locked(self.folder, wait=True):
+            self._releases.mkdir(exist_ok=True)
+            yield
+
+    def _append(self, actor: str, action: str, subject: str, detail: dict[str, Detail]) -> None:
+        lines = list(self.log())
+        last = (lines[-1].seq, lines[-1].hash) if lines else None
+        line = following(last, self._now(), actor, action, subject, detail)
+        whole = "".join(f"{one.model_dump_json()}\n" for one in (*lines, line))
+        write_text(self._log, whole)
+
+    def _read(self, path: Path) -> Release:
+        try:
+            release = Release.model_validate_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise ReleaseError(f"{path} is missing", fix="restore it from a backup") from error
+        except ValidationError as error:
+            raise ReleaseError(f"{path} cannot be read: {error.errors()[0]['msg']}") from error
+        if release.id != path.stem:
+            raise ReleaseError(
+                f"{path} was changed: its content is {release.id[:SHORT]}",
+                expected="a release under the hash of its content",
+                fix="restore it from a backup",
+            )
+        return release
+
+
+def put_all(registry: Registry, folder: Path) -> Mapping[str, FileRef]:
+    """Add all files of a folder, by their path in it."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): registry.put(path) for path in paths}
+
+
+def _hashed(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _linked(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from medtune.core.errors import FolderError, InputError, ReleaseError, StoreError
+from medtune.core.prompt import PromptStyle
+from medtune.core.provenance import provenance
+from medtune.core.release import FileRef, Release
+from medtune.registry.store import Registry, put_all
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+PROVENANCE = provenance()
+
+
+def release(name: str, files: dict[str, FileRef] | None = None, at: int = 0) -> Release:
+    return Release(
+        name=name, base="embedded:x", base_fingerprint="0" * 64, weights="adapter",
+        weights_hash="1" * 64, scheme=None, prompt_hash="2" * 64, style=PromptStyle(),
+        target="letter", method="letter", data_hash=None, policy="p", policy_hash="3" * 64,
+        calibration=None, files=files or {}, evidence={}, created=START + timedelta(seconds=at),
+        provenance=PROVENANCE,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "registry")
+
+
+def built(registry: Registry, name: str, at: int = 0) -> Release:
+    source = registry.folder.parent / f"source-{name}"
+    (source / "deep").mkdir(parents=True)
+    (source / "weights").write_bytes(os.urandom(1000))
+    (source / "deep" / "policy.toml").write_text("same in all")
+    return registry.add(release(name, dict(put_all(registry, source)), at), "ann")
+
+
+def test_a_release_is_found_by_name_id_and_alias(registry: Registry) -> None:
+    one, two = built(registry, "v1"), built(registry, "v2", 1)
+    assert [row.name for row in registry.rows()] == ["v1", "v2"]
+    assert registry.find("v2") == two
+    assert registry.find(one.id[:8]) == one
+    registry.point("champion", one, "ann", "release.promote")
+    assert registry.find("champion") == one
+    assert registry.rows()[0].aliases == ("champion",)
+    for name in ("v3", "challenger", one.id[:3]):
+        with pytest.raises(ReleaseError):
+            registry.find(name)
+
+
+def test_equal_files_are_kept_once_and_a_name_is_used_once(registry: Registry) -> None:
+    one = built(registry, "v1")
+    built(registry, "v2")
+    assert len([p for p in (registry.folder / "objects").rglob("*") if p.is_file()]) == 3
+    with pytest.raises(InputError, match="there already"):
+        registry.add(release("v1", at=5), "ann")
+    assert registry.add(one, "ann") == one  # the same again is no other
+    with pytest.raises(ReleaseError, match="was not added"):
+        registry.add(release("v9", {"x": FileRef(sha256="f" * 64, size_bytes=1)}), "ann")
+
+
+def test_a_tampered_byte_is_found_and_not_laid_out(registry: Registry) -> None:
+    one = built(registry, "v1")
+    assert registry.verify(one).faults == ()
+    tree = registry.tree(one)
+    assert (tree / "deep" / "policy.toml").read_text() == "same in all"
+    assert registry.tree(one) == tree
+    other = built(registry, "v2")
+    place = registry.object(other.files["weights"].sha256)
+    place.chmod(0o644)
+    data = bytearray(place.read_bytes())
+    data[500] ^= 1
+    place.write_bytes(bytes(data))
+    assert "weights: sha256 is" in registry.verify(other).faults[0]
+    with pytest.raises(ReleaseError, match="damaged"):
+        registry.tree(other)
+    assert not (registry.folder / "trees" / other.id).exists()
+    place.unlink()
+    assert "missing" in registry.verify(other).faults[0]
+
+
+def test_a_changed_release_or_log_is_refused(registry: Registry) -> None:
+    one = built(registry, "v1")
+    built(registry, "v2")
+    path = registry.folder / "releases" / f"{one.id}.json"
+    body = json.loads(path.read_text())
+    path.write_text(json.dumps({**body, "note": "better"}))
+    with pytest.raises(ReleaseError, match="was changed"):
+        registry.find("v1")
+    path.write_text(json.dumps(body))
+    log = registry.folder / "log.jsonl"
+    log.write_text(log.read_text().replace("ann", "bob", 1))
+    with pytest.raises(StoreError, match="line 1 was changed"):
+        registry.verify(one)
+
+
+def test_rolling_back_goes_through_the_champions(registry: Registry) -> None:
+    one, two, three = (built(registry, f"v{i}", i) for i in (1, 2, 3))
+    with pytest.raises(ReleaseError, match="no champion"):
+        registry.former()
+    for each in (one, two):
+        registry.point("challenger", each, "ann", "release.challenge")
+        registry.point("champion", each, "ann", "release.promote")
+    assert registry.aliases().challenger is None
+    assert registry.former() == one
+    registry.point("champion", registry.former(), "ann", "release.rollback")
+    assert registry.find("champion") == one
+    with pytest.raises(ReleaseError):
+        registry.former()
+    registry.point("champion", three, "ann", "release.promote")
+    assert registry.former() == one
+    actions = [line.action for line in registry.log()]
+    assert actions.count("release.promote") == 3
+    assert actions[-1] == "release.promote"
+
+
+def _add_many(folder: Path, start: int) -> None:
+    registry = Registry(folder)
+    for i in range(10):
+        registry.add(release(f"p{start + i}", at=start + i), f"writer {start}")
+
+
+def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "registry"
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_add_many, args=(folder, start)) for start in (0, 100)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    registry = Registry(folder)
+    rows = registry.rows()
+    assert len(rows) == 20
+    assert registry.verify(registry.find("p0")).faults == ()
+    assert sum(1 for _ in registry.log()) == 20
+
+
+def _add_forever(folder: Path) -> None:
+    registry = Registry(folder)
+    for i in range(10_000):
+        source = folder.parent / "w"
+        source.write_bytes(os.urandom(200_000))
+        files = {"w": registry.put(source)}
+        one = registry.add(release(f"k{i}", files, i), "ann")
+        registry.point("champion", one, "ann", "release.promote")
+
+
+def test_kill_9_leaves_a_whole_registry(tmp_path: Path) -> None:
+    folder = tmp_path / "registry"
+    context = multiprocessing.get_context("spawn")
+    for _ in range(3):
+        writer = context.Process(target=_add_forever, args=(folder,))
+        writer.start()
+        while not (folder / "aliases.json").exists():
+            time.sleep(0.02)
+        time.sleep(0.3)
+        assert writer.pid is not None
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        registry = Registry(folder)
+        champion = registry.find("champion")
+        assert registry.verify(champion).faults == ()
+        assert all(registry.verify(registry.find(row.id)).faults == () for row in registry.rows())
+        (folder / "aliases.json").unlink()
+        for path in (folder / "releases").iterdir():
+            path.unlink()
+
+
+def test_readers_never_see_half_of_anything(registry: Registry) -> None:
+    pair = built(registry, "v1"), built(registry, "v2")
+    registry.point("champion", pair[0], "ann", "release.promote")
+    stop, seen = threading.Event(), set()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.add(registry.find("champion").name)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    start = time.perf_counter()
+    for i in range(20):
+        registry.point("champion", pair[(i + 1) % 2], "ann", "release.promote")
+    assert (time.perf_counter() - start) / 20 < 1
+    stop.set()
+    reader.join()
+    assert seen == {"v1", "v2"}
+
+
+def test_a_thousand_releases_are_listed_in_half_a_second(registry: Registry) -> None:
+    (registry.folder / "releases").mkdir(parents=True)
+    for i in range(1000):
+        one = release(f"r{i}", at=i)
+        (registry.folder / "releases" / f"{one.id}.json").write_text(one.model_dump_json())
+    start = time.process_time()
+    assert len(registry.rows()) == 1000
+    assert time.process_time() - start < 0.5
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    source = tmp_path / "w"
+    source.write_bytes(b"weights")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FolderError, match="disk is full"):
+        registry.put(source)
+    with pytest.raises(FolderError, match="disk is full"):
+        registry.add(release("v1"), "ann")
+    monkeypatch.undo()
+    assert [p for p in (registry.folder / "objects").rglob("*") if p.is_file()] == []
+    assert registry.rows() == []

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from medtune.core.guard import Action, GuardName, Verdict
+from medtune.core.served import DecisionKind, ReviewState, Status
+from medtune.serving import words
+from medtune.serving.rendering import lasting, percent, render
+
+
+def test_everything_has_words() -> None:
+    assert set(words.STATUSES) == set(words.SHORT) == set(get_args(Status))
+    assert set(words.GUARDS) == set(words.LOOKS) == set(get_args(GuardName))
+    assert set(words.ACTIONS) == set(get_args(Action))
+    assert set(words.STATES) == set(get_args(ReviewState))
+    assert set(words.DECISIONS) == set(get_args(DecisionKind))
+
+
+def test_every_reason_that_a_guard_gives_has_words() -> None:
+    code = re.compile(rf'"((?:{"|".join(get_args(GuardName))})\.[a-z_]+)"')
+    sources = [path.read_text() for path in Path(str(files("medtune.guard"))).glob("*.py")]
+    given = {found for source in sources for found in code.findall(source)}
+    assert "sensitive.dosing" in given
+    assert given - {"classifier.json"} == set(words.REASONS)
+
+
+def test_a_reason_without_words_is_its_own() -> None:
+    assert words.reason("scope.new_kind") == "scope.new_kind"
+    assert words.reason(None) == "Nothing to remark"
+
+
+def test_the_strictest_verdict_is_the_reason() -> None:
+    verdicts = [
+        Verdict(guard="privacy", action="annotate", reason="privacy.redacted"),
+        Verdict(guard="sensitive", action="defer", reason="sensitive.dosing"),
+        Verdict(guard="confidence", action="defer", reason="confidence.low"),
+    ]
+    assert words.holding(verdicts) == "sensitive.dosing"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.0"), (0.0004, "< 0.1"), (0.0005, "0.1"), (0.5, "50.0"), (0.9996, "> 99.9"), (1, "100.0")],
+)  # fmt: skip
+def test_what_is_not_quite_certain_is_not_written_as_certain(value: float, text: str) -> None:
+    assert percent(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-3, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3660, "1 h 1 min"),
+     (90000, "1 d 1 h")],
+)  # fmt: skip
+def test_time_spans(seconds: float, text: str) -> None:
+    assert lasting(seconds) == text
+
+
+def test_what_is_put_into_a_page_is_escaped() -> None:
+    from types import SimpleNamespace as Some
+
+    visit = Some(parts=Some(store=None), session=None, caller="", may=lambda role: False)
+    page = render("problem.html", visit=visit, trouble=Some(sentence="<script>", status=500))
+    assert "&lt;script&gt;" in page
