@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -22,7 +22,10 @@ from medtune.registry.gate import COMPARING, RULES, judge
 HALF = Proportion(value=0.5, low=0.4, high=0.6, n=100)
 
 
-def partly(kind: type[Record], **fields: Any) -> Any:
+R = TypeVar("R", bound=Record)
+
+
+def partly(kind: type[R], **fields: Any) -> R:
     """Make a record of the fields that a rule looks at."""
     return kind.model_construct(**fields)
 
