@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the pat
 
 PHONE = {"width": 320, "height": 640}
 DESK = {"width": 1280, "height": 900}
-LONG = {
+LONG: dict[str, Any] = {
     "stem": f"Which acid & {'pneumonoultramicroscopicsilicovolcanoconiosis' * 2} is it?",
     "options": ["Ascorbic acid, " * 12, "W" * 90, "Biotin", "Folate", "Niacin"],
 }
@@ -118,6 +118,11 @@ class Site:
     store: Store
     folder: Path
     heard: list[str] = field(default_factory=list)
+    """What browsers complained of."""
+
+    def hear(self, amiss: bool, what: str) -> None:
+        if amiss:
+            self.heard.append(what)
 
 
 @pytest.fixture
@@ -163,9 +168,9 @@ def at(site: Site, browser: Any, **how: Any) -> Iterator[Any]:
         page = context.new_page()
         if how.get("java_script_enabled", True):
             page.add_init_script(WATCH)
-        page.on("console", lambda said: said.type == "error" and site.heard.append(said.text))
+        page.on("console", lambda said: site.hear(said.type == "error", said.text))
         page.on("pageerror", lambda error: site.heard.append(str(error)))
-        page.on("response", lambda got: got.status >= 400 and site.heard.append(got.url))
+        page.on("response", lambda got: site.hear(got.status >= 400, got.url))
         page.goto(site.url)
         yield page
         assert site.heard == []

@@ -25,7 +25,7 @@ MATTER = re.compile(
 
 HISTORY = frozenset(
     """
-    abraham addison alzheimer apgar aristotle asclepius asperger auenbrugger avicenna
+    abraham addison boerhaave alzheimer apgar aristotle asclepius asperger auenbrugger avicenna
     babinski banting barre beaumont behring bernard billroth bleuler bowman broca brodmann
     burkitt cavell celsus chain charcot charnley chiari colles crick crohn curie cushing
     darwin dupuytren durkheim ebers ehrlich eijkman einthoven erikson evans fallot farr
@@ -44,10 +44,39 @@ HISTORY = frozenset(
 """People of medicine's history, who stand in exam questions under their titles."""
 
 
+PIONEERS = (
+    "ronald ross", "william harvey", "elizabeth blackwell", "christiaan barnard", "cicely saunders",
+    "ramón y cajal", "santiago ramón", "levi-montalcini", "barry marshall", "bradford hill",
+    "phineas gage", "henrietta lacks", "ignaz semmelweis", "hermann boerhaave", "edith cavell",
+    "rutherford morison", "ivor lewis", "graham steell", "austin flint", "elmer salmon",
+    "kiyoshi shiga", "carlos chagas", "oswaldo cruz", "ann arbor", "ryan white",
+    "kaiser permanente", "callista roy", "hildegard peplau", "virginia henderson",
+    "martha rogers", "patricia benner", "archie cochrane", "jean watson", "conrad röntgen",
+    "john hunter", "thomas sydenham", "james simpson", "john snow", "jonas salk", "albert sabin",
+    "charles bell", "edward long", "mary seacole", "dorothea dix", "clara barton", "alois alzheimer",
+    "robert koch", "joseph lister", "edward jenner", "james parkinson", "james watson",
+    "francis crick", "rosalind franklin", "howard florey", "ernst chain", "frederick banting",
+    "charles best", "paul ehrlich", "emil behring", "karl landsteiner", "max pettenkofer",
+    "rudolf virchow", "ivan pavlov", "carl jung", "sigmund freud", "jean piaget", "erik erikson",
+    "lawrence kohlberg", "abraham maslow", "john bowlby", "mary ainsworth", "henry gray",
+)  # fmt: skip
+"""Full names of history whose surnames are everybody's."""
+
+
 @cache
 def given_names() -> frozenset[str]:
     """Read first names of many languages (collected from Faker 40, MIT), common words left out."""
     return frozenset((files("medtune.guard") / "given_names.txt").read_text("utf-8").split())
+
+
+@cache
+def lone_names() -> frozenset[str]:
+    """Read the first names that tell a person without a surname.
+
+    Those that medicine's texts have, too (eponyms, places, drugs), do not.
+    """
+    shared = (files("medtune.guard") / "shared_names.txt").read_text("utf-8").split()
+    return given_names() - frozenset(shared)
 
 
 def is_nobodys(name: str, after: str) -> bool:
@@ -58,6 +87,8 @@ def is_nobodys(name: str, after: str) -> bool:
         after: What follows it in the text.
     """
     if MATTER.match(after) or MATTER.search(name):
+        return True
+    if any(full in name.casefold() for full in PIONEERS):
         return True
     parts = re.split(r"[ -]", re.sub(r"(?:'s|’s)$", "", name))
     return any(part.casefold() in HISTORY for part in parts)

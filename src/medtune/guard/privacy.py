@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from medtune.core.guard import Inquiry
-from medtune.guard.names import given_names, is_nobodys
+from medtune.guard.names import given_names, is_nobodys, lone_names
 from medtune.guard.numbers import digits, kvnr, luhn, nhs, verhoeff
 
 Check = Callable[[str, str], bool]
@@ -42,14 +42,17 @@ class Sign:
     check: Check = lambda _found, _after: True
 
 
-_UPPER = "A-ZÀ-ÖØ-ÞŁŚŽČŠ"
+_UPPER = "A-ZÀ-ÖØ-Þ" + "".join(chr(c) for c in range(0x100, 0x250) if chr(c).isupper())
 _WORD = rf"[{_UPPER}](?:[\w'’]*[a-zß-ÿ][\w'’]*|\.)(?:-[{_UPPER}][\w'’]+)*"
-_NAME = rf"(?P<it>{_WORD}(?:\s+(?:(?:de|da|van|von|der|bin|al|el|du|la|di|le)\s+)*{_WORD}){{0,3}})"
+_OF = r"(?:(?:de|da|do|van|von|der|den|bin|ibn|al|el|du|la|di|le|ter|ten|Ó) )"
+_NAME = (
+    rf"(?P<it>{_OF}{{0,2}}{_WORD}(?:[ \u00a0]{_OF}{{0,2}}(?:(?:al|az|el|an|as)-)?{_WORD}){{0,3}})"
+)
 _FULL = _NAME.replace("{0,3}", "{1,3}")
-_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_MONTH = r"(?:(?:jan|feb|f[ée]v|mar|apr|avr|may|mai|jun|jul|aug|ao[uû]|sep|oct|nov|dec|d[ée]c)[a-z]*\.?|[IVX]{1,4})"
 _DATE = (
     r"(?:\d{1,4}[./-]\d{1,2}[./-]\d{2,4}"
-    rf"|\d{{1,2}}(?:st|nd|rd|th)?[ .-]+(?:of )?{_MONTH}[ ,.-]+\d{{2,4}}"
+    rf"|\d{{1,2}}(?:st|nd|rd|th)?[ .-]+(?:of )?{_MONTH}[ ,.-]+'?\d{{2,4}}"
     rf"|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}}"
     r"|(?:christmas|new year's|boxing|midsummer|easter|halloween)[a-z' ]{0,12} \d{4})"
 )
@@ -69,13 +72,17 @@ _STREET = (
 _TITLE = (
     r"(?:M(?:r|rs|s|iss|x|str|aster|adam|adame|me|aj)|D(?:r|ame)|Prof(?:essor)?|Shri|Shrimati|"
     r"S(?:mt|ri|ister|ir|gt|e[nñ]ora?|ignora?)|Kumari|Nurse|C(?:apt|aptain|ol|olonel)|Rev(?:erend)?|"
-    r"Frau|Imam|Rabbi|Herr|Monsieur|Lady|mr|mrs|ms|dr|prof)"
+    r"Frau|Imam|Rabbi|Herr|Monsieur|Lady|Sheikh|Pan[i]?|Dhr|Mevr|Sra?|PC|FY[12]|S[pT]R|mr|mrs|ms|dr|prof)"
 )
 _KIN = (
     r"(?:husband|wife|partner|son|daughter|brother|sister|mother|father|mum|mom|dad|uncle|aunt|niece|"
     r"nephew|cousin|grandson|granddaughter|grandmother|grandfather|friend|neighbou?r|flatmate|fianc[eé]e?|"
     r"carer|guardian|boyfriend|girlfriend)"
 )
+_MAY_NAME_A_DISEASE = (
+    r"(?i:called|named?|this is|known as|aka|patient|pt|doctor|surgeon|physician)\b"
+)
+_GOES_ON = r"[,.:;!?)]|$|\n| (?:is|was|has|had|who|and|with|from|in|on|about|to|rang|said|says)\b"
 _SMALL, _GOES = r"[a-z]{3,} [a-z]{3,}", r",| was| is| has"
 _DOES = r"(?:called|came|said|says|asked|asks|wrote|lives|phoned|rang)\b"
 _CUE = (
@@ -83,6 +90,9 @@ _CUE = (
     r"next of kin|nok|registrar|consultant|surgeon|physician|attender|attendant|contact|signed(?: by)?|"
     r"attn|attention(?: of)?|c/o|cc|regards|sincerely|ask for|message for|claim of|belonging to|"
     r"belongs to(?: a different)?|i am|i'm|this is|the form said|labelled|addressed to|written by|"
+    r"spoke (?:to|with)|told|asked|met|saw|hi|hello|hey|dear|née|nee|aka|known as|real name|name as|herself as|himself as|"
+    r"reported by|taken by|handed over to|apologies (?:received )?from|attending|surgeon|assistant|witness|referrer|subscriber|fao|"
+    r"nurse|midwife|physio|dietitian|solicitor|coach|manager|interpreter|worker|pharmacist|officer|doctor|gp|proband|"
     r"referred by|seen by|reviewed by|accompanied by|" + _KIN + ")"
 )
 
@@ -98,6 +108,14 @@ def _people(name: str, after: str) -> bool:
 def _given(name: str, after: str) -> bool:
     """Tell by a first name."""
     return name.split()[0].capitalize() in given_names() and not is_nobodys(name, after)
+
+
+def _lone(name: str, after: str) -> bool:
+    """Tell by a first name that medicine does not share; what follows may make it history."""
+    more = re.match(rf"(?: {_WORD}){{0,2}}", after)
+    whole = name + (more[0] if more else "")
+    known = re.split(r"[-'’]", name)[0] in lone_names()
+    return known and not is_nobodys(whole, after[len(whole) - len(name) :])
 
 
 def _turned(name: str, after: str) -> bool:
@@ -129,7 +147,7 @@ SIGNS: tuple[Sign, ...] = (
     Sign(
         "birth",
         _any(
-            rf"\b(?:d\.?o\.?b\.?|date of birth|birth ?(?:date|day)|born|geb(?:oren)?\.?|b\.)"
+            rf"\b(?:d\.?o\.?b\.?|date of birth|birth ?(?:date|day)|born|n[ée]e? le|nacimiento|geb(?:oren)?\.?|b\.)"
             rf"[^\n\d]{{0,24}}?(?P<it>{_DATE})"
         ),
     ),
@@ -156,10 +174,10 @@ SIGNS: tuple[Sign, ...] = (
     Sign(
         "record",
         _any(
-            r"\b(?:mrn|uhid|cr no|ipd?(?: no)?|opd?(?: no)?|nhs|chi|hospital|records?|case|chart|encounter|"
+            r"\b(?:mrn|uhid|hosp|case notes?|label|cr no|ipd?(?: no)?|opd?(?: no)?|nhs|chi|hospital|records?|case|chart|encounter|"
             r"accession|visit|admission|file|notes|folder|unit|ward id|patient id|reg(?:istration)?|id|"
             r"identifier)\b(?:[ ]?(?:number|no\b\.?|id\b|#|nr\b\.?))*"
-            r"(?:[ ](?:is|are|was|under|ending|reads))*[\s,:#.=]{1,3}"
+            r"\.?(?:[ ](?:number|no\.?))?(?:[ ](?:is|are|was|under|ending|reads))*[\s,:#.=]{1,3}"
             r"(?P<it>(?:[A-Z]{1,5}[-/]?)?\d[\w]*(?:[-/][\w]+)*(?: \d{3} \d{4})?"
             r"|[A-Z]{2,5}(?:[/-]\w+)*[/-]\d{3,})"
         ),
@@ -174,7 +192,7 @@ SIGNS: tuple[Sign, ...] = (
         _any(r"(?<![\w./-])0\d{2,4}[ -]\d{3,4}[ -]?\d{3,4}\b", r"(?<![\w./-])0\d{9,10}\b"),
         _phone,
     ),
-    Sign("phone", _any(r"(?<![\w./-])[6-9]\d{4} \d{5}\b", r"(?<![\w-])555-\d{4}\b"), _phone),
+    Sign("phone", _any(r"(?<![\w./-])[6-9]\d{4} \d{5}\b", r"(?<![\w.-])555-\d{4}\b"), _phone),
     Sign(
         "phone",
         _any(
@@ -210,11 +228,25 @@ SIGNS: tuple[Sign, ...] = (
         "name", re.compile(rf"\b(?i:my|his|her|their|our) (?i:{_KIN}),? (?P<it>{_WORD})\b"), _people
     ),
     Sign("name", re.compile(rf"\b(?={_FULL})"), _given),
-    Sign("name", re.compile(rf"\b(?P<it>[{_UPPER}]{{2,}}, {_WORD})(?= )"), _turned),
+    Sign(
+        "name",
+        re.compile(
+            rf"\b(?!{_MAY_NAME_A_DISEASE})(?i:{_CUE})\b[:,]? (?!{_TITLE}\b)(?P<it>{_WORD})(?={_GOES_ON})"
+        ),
+        _people,
+    ),
+    Sign(
+        "name",
+        re.compile(
+            rf"\b(?:[Nn]ame|NAME|SURNAME|FORENAMES?|PATIENT|letters\)):? (?P<it>[{_UPPER}]{{3,}}(?: [{_UPPER}]{{1,2}}\.?| [{_UPPER}]{{3,}})*)(?=\s|$)"
+        ),
+    ),
+    Sign("name", re.compile(rf"\b(?P<it>[{_UPPER}]{{3,}}, {_WORD})(?= )"), _turned),
     Sign("name", re.compile(rf"\b(?P<it>(?:[{_UPPER}]\. ?){{1,3}}{_WORD}) (?={_DOES})"), _people),
     Sign(
         "name", re.compile(rf"\b(?:mr|mrs|ms|dr|pt|name)[.:]* (?P<it>{_SMALL})(?={_GOES})"), _given
     ),
+    Sign("name", re.compile(rf"\b(?P<it>{_WORD})"), _lone),
 )
 
 

@@ -167,7 +167,7 @@ def _why(found: Reviewed, caller: str) -> str | None:
     if item.state != "claimed":
         return "you do not hold this item, or no longer; claim it again, what you wrote stays"
     if item.reviewer != caller and item.lease_until is not None:
-        return f"{item.reviewer} holds this item until {item.lease_until:%H:%M} UTC"
+        return f"it is held by {item.reviewer} until {item.lease_until:%H:%M} UTC"
     return None
 
 

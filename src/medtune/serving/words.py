@@ -28,7 +28,7 @@ GUARDS: dict[GuardName, str] = {
     "scope": "Scope",
     "injection": "Hidden orders",
     "sensitive": "Sensitive topic",
-    "classifier": "Learned classifier",
+    "classifier": "Learned guard",
     "confidence": "Confidence",
     "output": "Output",
 }
@@ -95,6 +95,7 @@ REASONS: dict[str, str] = {
     "classifier.crisis": "It reads like a crisis",
     "classifier.harmful": "It reads like a wish to harm",
     "classifier.patient": "It reads like a question about a person",
+    "classifier.order": "It reads like an order to the model",
     "confidence.low": "The model is less sure than it has to be",
     "confidence.uncalibrated": "How sure this model may be taken to be was never measured",
     "confidence.unseen_subject": "How sure the model is in this subject was never measured",

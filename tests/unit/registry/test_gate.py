@@ -27,7 +27,8 @@ R = TypeVar("R", bound=Record)
 
 def partly(kind: type[R], **fields: Any) -> R:
     """Make a record of the fields that a rule looks at."""
-    return kind.model_construct(**fields)
+    made: R = kind.model_construct(**fields)  # type: ignore[assignment]
+    return made
 
 
 def comparison(low: float = -0.005, **more: Any) -> ComparisonRecord:

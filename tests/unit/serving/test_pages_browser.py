@@ -30,6 +30,11 @@ class Browser:
         """Load a page; return its text."""
         return self._send("GET", path)
 
+    def follow(self) -> str:
+        """Go where the last answer sent the browser."""
+        assert self.location is not None, self.text
+        return self.get(self.location)
+
     def post(self, path: str, **fields: Any) -> str:
         """Send a form of the page that is open, or of the one to sign in."""
         if not re.search(r'name="token"', self.source):
@@ -72,9 +77,7 @@ class Browser:
     def _send(self, method: str, path: str, **how: Any) -> str:
         client = self.here.client
         client.cookies = self.cookies
-        answer = client.request(
-            method, path, headers=self.headers, follow_redirects=False, **how
-        )
+        answer = client.request(method, path, headers=self.headers, follow_redirects=False, **how)
         self.cookies, client.cookies = client.cookies, httpx2.Cookies()
         self.answer, self.status = answer, answer.status_code
         self.location = answer.headers.get("location")

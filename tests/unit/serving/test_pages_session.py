@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 from datetime import UTC, datetime
 
 import pytest
@@ -66,9 +68,6 @@ def test_a_token_belongs_to_one_tie_and_one_endpoint() -> None:
 
 
 def test_a_seal_is_no_token_and_no_hash_of_a_text() -> None:
-    import hashlib
-    import hmac
-
     written, _, seal = Session.of(KEY, NOW).sealed(SECRET).partition(".")
     assert not is_token(seal, written, SECRET)
     for text in (f"session\0{written}", f"ÿsession\0{written}", written):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace as Some
 from typing import get_args
 
 import pytest
@@ -45,7 +46,8 @@ def test_the_strictest_verdict_is_the_reason() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0.0"), (0.0004, "< 0.1"), (0.0005, "0.1"), (0.5, "50.0"), (0.9996, "> 99.9"), (1, "100.0")],
+    [(0.0, "0.0"), (0.0004, "< 0.1"), (0.0005, "0.1"), (0.5, "50.0"), (0.9996, "> 99.9"),
+     (1, "100.0")],
 )  # fmt: skip
 def test_what_is_not_quite_certain_is_not_written_as_certain(value: float, text: str) -> None:
     assert percent(value) == text
@@ -61,8 +63,6 @@ def test_time_spans(seconds: float, text: str) -> None:
 
 
 def test_what_is_put_into_a_page_is_escaped() -> None:
-    from types import SimpleNamespace as Some
-
     visit = Some(parts=Some(store=None), session=None, caller="", may=lambda role: False)
     page = render("problem.html", visit=visit, trouble=Some(sentence="<script>", status=500))
     assert "&lt;script&gt;" in page
