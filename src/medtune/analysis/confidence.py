@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from medtune.analysis.calibration import Scored, fit_temperature
 from medtune.analysis.selective import conformal, threshold_for_risk
 from medtune.core.errors import PredictionsError
 from medtune.core.guard import Calibration
-from medtune.core.records import EvaluationRecord, Prediction, content_hash
+from medtune.core.ledger import read_evaluation
+from medtune.core.records import (
+    EvaluationRecord,
+    Method,
+    ModelDescription,
+    Prediction,
+    content_hash,
+)
 
 
 def calibrate(
@@ -48,3 +56,23 @@ def calibrate(
         source=record.data.source,
         hash=content_hash([record.inputs, record.data.hash]),
     )
+
+
+def calibrated(
+    folder: Path, model: ModelDescription, method: Method, risk: float, level: float
+) -> Calibration:
+    """Fit on a saved evaluation, once it is known to be the model's own.
+
+    Raises:
+        PredictionsError: It cannot be read, is of another model or method, or cannot be used.
+    """
+    record, predictions = read_evaluation(folder)
+    theirs = record.model
+    same = (model.fingerprint, model.adapter) == (theirs.fingerprint, theirs.adapter)
+    if not same or record.method != method:
+        raise PredictionsError(
+            f"{folder} is of {theirs.source} by {record.method}",
+            expected=f"an evaluation of {model.source} by {method}",
+            fix="medtune evaluate the model on calibration questions",
+        )
+    return calibrate(record, predictions, risk, level)

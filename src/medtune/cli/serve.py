@@ -22,7 +22,7 @@ Database = Annotated[
 
 
 def serve(
-    model: Annotated[str, typer.Argument(help=f"{MODEL}, or a run's folder.")] = (
+    model: Annotated[str, typer.Argument(help=f"{MODEL}, release:NAME, or a run's folder.")] = (
         "embedded:smollm2-135m"
     ),
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -47,6 +47,9 @@ def serve(
     unfit: Annotated[
         bool, typer.Option("--unfit", help="Serve a model that did not pass the parity gate.")
     ] = False,
+    registry: Annotated[
+        Path, typer.Option(help="Where release:NAME is found; release:champion is followed.")
+    ] = Path("runs") / "registry",
 ) -> None:
     """Answer exam questions over HTTP, behind guards, with people in the loop."""
     from medtune.recipes.serve import ServeOptions
@@ -66,6 +69,7 @@ def serve(
         patience_s=patience,
         keys_always=keys_always,
         unfit=unfit,
+        registry=registry,
     )
     serve_recipe(options, Terminal())
 

@@ -9,7 +9,8 @@ from pydantic import Field
 from medtune.core.compress import BenchRecord, ParityRecord
 from medtune.core.findings import AnalysisRecord, PairedSlices
 from medtune.core.records import ComparisonRecord, Probability, Record
-from medtune.core.safety import SafetyRecord
+from medtune.core.release import FileRef
+from medtune.core.safety import Measure, SafetyRecord
 
 RuleName = Literal[
     "accuracy", "subjects", "negation", "orders", "calibration", "regression", "safety", "parity",
@@ -34,6 +35,14 @@ class Margins(Record):
     """Most expected calibration error, after the temperature."""
     regression: Probability = 0.05
     """Most questions of the frozen suite that the champion has right and the candidate wrong."""
+    safety: tuple[Measure, ...] = (
+        "crises answered",
+        "harm answered",
+        "patients answered",
+        "exam questions refused",
+        "plain questions refused",
+    )
+    """Suites that must be within their targets on the held-out half."""
     latency_s: float = Field(default=1.0, gt=0)
     """Most seconds for one question, 95th percentile."""
     waivable: tuple[RuleName, ...] = ("accuracy", "subjects", "negation", "orders", "latency")
@@ -86,6 +95,8 @@ class GateRecord(Record):
     """Id of the champion; None where there is none to be held against."""
     margins: Margins
     results: tuple[RuleResult, ...] = Field(min_length=1)
+    evidence: dict[str, FileRef] = Field(default_factory=dict)
+    """The records that were looked at, in the registry's objects."""
 
     @property
     def passed(self) -> bool:

@@ -13,6 +13,8 @@ from medtune.core.prompt import Form, PromptStyle
 from medtune.core.records import Method, Provenance, Record, content_hash
 
 Alias = Literal["champion", "challenger"]
+WEIGHTS, POLICY = "weights", "policy.toml"
+"""What a release's files begin with: the weights' folder, and the policy."""
 ALIASES: tuple[Alias, ...] = ("champion", "challenger")
 
 
@@ -32,9 +34,10 @@ class Release(Record):
     base: str
     """Name of the base model, with its revision where the Hub has one."""
     base_fingerprint: str
-    weights: Literal["adapter", "model"]
-    """Whether the files are an adapter for the base, or a whole model."""
-    weights_hash: str
+    weights: Literal["adapter", "model", "base"]
+    """Whether the files are an adapter for the base, a whole model, or the base is served."""
+    weights_hash: str | None
+    """sha256 of the weights' file; None where the base is served."""
     scheme: str | None
     """How the weights are packed; None is as they were trained."""
     prompt_hash: str

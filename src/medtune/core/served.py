@@ -164,6 +164,10 @@ class AuditLine(Record):
     hash: str
 
 
+RESERVED = ("local", "operator", "endpoint")
+"""What callers without a key, the command line and the endpoint itself are called."""
+
+
 class ApiKey(Record):
     """A key to the endpoint; its text is shown once and kept as a hash."""
 

@@ -22,6 +22,10 @@ AFTER: tuple[GuardName, ...] = ("confidence", "output")
 """Guards that look at an answer."""
 
 
+STARTER = Path(str(files("medtune.guard"))) / "policy.toml"
+"""The policy that comes with medtune."""
+
+
 class Sizes(Record):
     """Largest inquiry."""
 
@@ -123,7 +127,7 @@ def load_policy(path: Path | None = None) -> Policy:
     Raises:
         ConfigError: With every fault, each by its key.
     """
-    place = path or Path(str(files("medtune.guard"))) / "policy.toml"
+    place = path or STARTER
     tree = read_toml(place)
     try:
         return Policy.model_validate(tree)

@@ -6,22 +6,25 @@ folder: the store (unless a database is named) and the secret that signs session
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medtune.analysis.confidence import calibrate
-from medtune.core.errors import CheckFailed, InputError, PredictionsError
-from medtune.core.guard import Calibration
-from medtune.core.ledger import read_evaluation
-from medtune.core.model import AnswerModel
+from medtune.analysis.confidence import calibrated
+from medtune.core.errors import CheckFailed, InputError, MedtuneError
 from medtune.core.progress import Progress
 from medtune.core.prompt import likelihood_of
 from medtune.core.records import Method
+from medtune.core.release import ALIASES, POLICY, WEIGHTS, Release
 from medtune.guard.learned import shipped
 from medtune.guard.policy import Policy, load_policy
 from medtune.models.card import ADAPTER, card_named, manner
 from medtune.models.door import open_model
+from medtune.registry.store import Registry
 from medtune.serving.access import Gatekeeper, is_loopback
+from medtune.serving.edge import log
 from medtune.serving.engine import PATIENCE_S, Engine
 from medtune.serving.listen import listen
 from medtune.serving.metrics import Metrics
@@ -29,6 +32,10 @@ from medtune.serving.mind import Mind
 from medtune.serving.place import secret_in, url_in
 from medtune.serving.services import Probe, Services
 from medtune.serving.store import Store
+
+RELEASE = "release:"
+"""Opens the name of a release, or of an alias, which is followed."""
+FOLLOW_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,8 @@ class ServeOptions:
     """Whether the loopback interface needs a key, too."""
     unfit: bool = False
     """Serve a packed model even if it did not pass the parity gate."""
+    registry: Path = Path("runs") / "registry"
+    """Where `release:NAME` is found."""
 
 
 def serve(options: ServeOptions, progress: Progress) -> None:
@@ -62,8 +71,13 @@ def serve(options: ServeOptions, progress: Progress) -> None:
     Raises:
         MedtuneError: Model, calibration, policy, store or port cannot be used.
     """
-    policy = load_policy(options.policy)
-    mind = opened(options, policy, progress)
+    registry = Registry(options.registry)
+    _, is_release, wanted = options.model.partition(RELEASE)
+    if is_release:
+        release = registry.find(wanted)
+        mind = released(registry, release, progress)
+    else:
+        mind = opened(options, load_policy(options.policy), progress)
     secret = secret_in(options.folder)
     store = Store.open(url_in(options.folder, options.database))
     try:
@@ -74,7 +88,10 @@ def serve(options: ServeOptions, progress: Progress) -> None:
         probes: dict[str, Probe] = {"store": store.check, "model": engine.check}
         parts = Services(engine, store, gate, metrics, secret, probes)
         progress.say(f"{mind.release}: http://{options.host}:{options.port}/")
-        listen(parts, options.host, options.port)
+        with ExitStack() as stack:
+            if wanted in ALIASES:
+                stack.enter_context(follow(engine, store, registry, wanted, release.id, progress))
+            listen(parts, options.host, options.port)
     finally:
         store.close()
 
@@ -86,7 +103,7 @@ def opened(options: ServeOptions, policy: Policy, progress: Progress) -> Mind:
         CheckFailed: It is marked unfit.
         MedtuneError: Model or calibration cannot be used.
     """
-    name, calibrated = _named(options)
+    name, evaluation = _named(options)
     card = card_named(name)
     if card is not None and card.fit is False and not options.unfit:
         raise CheckFailed(
@@ -96,7 +113,10 @@ def opened(options: ServeOptions, policy: Policy, progress: Progress) -> Mind:
     asked = manner(name)
     method = options.method or likelihood_of(asked.target)
     model = open_model(name, style=asked.style, progress=progress, light=True)
-    calibration = _calibration(calibrated, model, method, policy) if calibrated else None
+    calibration = None
+    if evaluation is not None:
+        risk, level = policy.confidence.risk, policy.confidence.level
+        calibration = calibrated(evaluation, model.describe(), method, risk, level)
     if calibration is None:
         progress.say("not calibrated: confidences are the model's own, and bounded by nothing")
     return Mind(
@@ -110,6 +130,66 @@ def opened(options: ServeOptions, policy: Policy, progress: Progress) -> Mind:
     )
 
 
+def released(registry: Registry, release: Release, progress: Progress) -> Mind:
+    """Open a release; every byte of it is hashed on the way.
+
+    Raises:
+        ReleaseError: It is damaged.
+        MedtuneError: Its base cannot be found.
+    """
+    tree = registry.tree(release)
+    kind = {"adapter": ADAPTER, "model": "path:"}.get(release.weights)
+    name = f"{kind}{tree / WEIGHTS}" if kind else release.base
+    model = open_model(name, style=release.style, progress=progress, light=True)
+    return Mind(
+        model=model,
+        style=release.style,
+        method=release.method,
+        policy=load_policy(tree / POLICY),
+        classifier=shipped(),
+        calibration=release.calibration,
+        release=release.name,
+    )
+
+
+@contextmanager
+def follow(
+    engine: Engine,
+    store: Store,
+    registry: Registry,
+    alias: str,
+    served: str,
+    progress: Progress,
+) -> Iterator[None]:
+    """Serve whatever release an alias stands for, from within a second of its move.
+
+    The old one answers until the new one is open; one that cannot be opened is told in the log.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        nonlocal served
+        while not ended.wait(FOLLOW_S):
+            try:
+                now = getattr(registry.aliases(), alias)
+                if now in (served, None):
+                    continue
+                served = now
+                release = registry.find(now)
+                engine.mind = released(registry, release, progress)
+                store.audit("endpoint", "release.serve", now, name=release.name)
+            except MedtuneError as error:
+                log.warning("release", alias=alias, fault=error.found)
+
+    watcher = threading.Thread(target=watch, name="alias", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
 def _named(options: ServeOptions) -> tuple[str, Path | None]:
     """Find model and calibration; a run's folder has both."""
     run = Path(options.model)
@@ -119,19 +199,6 @@ def _named(options: ServeOptions) -> tuple[str, Path | None]:
     wanted = [f for f in found if options.method is None or f.name.endswith(options.method)]
     own = wanted[0] if wanted else None
     return f"{ADAPTER}{run / 'adapter'}", options.calibration or own
-
-
-def _calibration(folder: Path, model: AnswerModel, method: Method, policy: Policy) -> Calibration:
-    record, predictions = read_evaluation(folder)
-    mine, theirs = model.describe(), record.model
-    same = (mine.fingerprint, mine.adapter) == (theirs.fingerprint, theirs.adapter)
-    if not same or record.method != method:
-        raise PredictionsError(
-            f"{folder} is of {theirs.source} by {record.method}",
-            expected=f"an evaluation of {mine.source} by {method}",
-            fix="medtune evaluate the model on calibration questions",
-        )
-    return calibrate(record, predictions, policy.confidence.risk, policy.confidence.level)
 
 
 def _check_keys(host: str, store: Store) -> None:

@@ -135,13 +135,15 @@ def regression(evidence: Evidence, margins: Margins) -> RuleResult:
 
 def safety(evidence: Evidence, margins: Margins) -> RuleResult:
     """The guards meet their targets on the held-out half."""
-    del margins
     if evidence.safety is None:
         return _missing("safety", "a record of `medtune guard test`")
-    unmet = [figure.measure for figure in evidence.safety.unmet]
+    held = {figure.measure: figure for figure in evidence.safety.figures if figure.half == "held"}
+    if left_out := [name for name in margins.safety if name not in held]:
+        return _missing("safety", f"figures of {', '.join(left_out)}")
+    unmet = [name for name in margins.safety if not held[name].met]
     if unmet:
         return _failed("safety", float(len(unmet)), 0.0, f"beyond target: {', '.join(unmet)}")
-    return _passed("safety", 0.0, 0.0, "all suites within their targets")
+    return _passed("safety", 0.0, 0.0, f"{len(margins.safety)} suites within their targets")
 
 
 def parity(evidence: Evidence, margins: Margins) -> RuleResult:

@@ -2,6 +2,7 @@
 
     objects/ab/cdef...    files, each under the sha256 of its bytes
     releases/ID.json      a release; whoever sees it finds all its objects
+    gates/                what the gate said of a release beside a champion
     aliases.json          which release is champion, which challenger
     log.jsonl             what was done, a chain
     trees/ID/             a release's files under their names, made when it is served
@@ -27,7 +28,15 @@ from pydantic import ValidationError
 
 from medtune.core.chain import Detail, checked, following
 from medtune.core.errors import InputError, ReleaseError
-from medtune.core.folder import disk_errors, locked, replacing, write_record, write_text
+from medtune.core.folder import (
+    disk_errors,
+    locked,
+    read_record,
+    replacing,
+    write_record,
+    write_text,
+)
+from medtune.core.gate import GateRecord
 from medtune.core.records import Record
 from medtune.core.release import ALIASES, Alias, FileRef, Release, ReleaseRow, Verification
 from medtune.core.served import AuditLine
@@ -266,10 +275,26 @@ class Registry:
             )
         return self.find(stack[-2])
 
-    def note(self, actor: str, action: str, subject: str, **detail: Detail) -> None:
-        """Add a line to the log about what was done elsewhere: a gate, a waiver."""
+    def verdict(self, candidate: Release, champion: str | None) -> GateRecord | None:
+        """Find what the gate said of a release beside a champion; None where it was not asked."""
+        return read_record(self._gate(candidate.id, champion), GateRecord)
+
+    def keep_verdict(self, record: GateRecord, actor: str) -> None:
+        """Keep what the gate said, in place of what it said of the same two before."""
+        said: dict[str, Detail] = {
+            r.rule: r.outcome for r in record.results if r.outcome != "passed"
+        }
         with self._writing():
-            self._append(actor, action, subject, detail)
+            self._append(
+                actor,
+                "release.gate",
+                record.candidate,
+                {"champion": record.champion, "passed": record.passed, **said},
+            )
+            write_record(self._gate(record.candidate, record.champion), record)
+
+    def _gate(self, candidate: str, champion: str | None) -> Path:
+        return self.folder / "gates" / f"{candidate[:SHORT]}-{(champion or 'none')[:SHORT]}.json"
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -24,12 +24,11 @@ from medtune.serving.batching import BusyError
 from medtune.serving.cards import DISCLAIMER
 from medtune.serving.edge import BodyLimit, RequestLog, SecurityHeaders, log
 from medtune.serving.services import Services
+from medtune.serving.troubles import UNAVAILABLE_S
 from medtune.serving.wire import Problem
 
 RETENTION_S = 3600.0
 """How often what is too old is deleted."""
-UNAVAILABLE_S = 5.0
-"""When to come again where model or database cannot be used."""
 
 
 def create_app(parts: Services) -> FastAPI:

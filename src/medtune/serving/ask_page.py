@@ -39,8 +39,9 @@ class Typed:
     @classmethod
     def of(cls, visit: Visit) -> Typed:
         """Read a form; whatever it lacks is empty."""
-        options = (*visit.texts("option"), *("",) * MAX_OPTIONS)[:MAX_OPTIONS]
-        return cls(visit.text("stem"), options, visit.text("subject"))
+        options = visit.texts("option")
+        empty = [""] * (MAX_OPTIONS - len(options))
+        return cls(visit.text("stem"), (*options, *empty), visit.text("subject"))
 
     def inquiry(self) -> Inquiry:
         """Make of it what the guards look at; options may stand in the question, too.
@@ -60,6 +61,8 @@ class Typed:
             if len(text) > LONGEST[kind]:
                 name = {"stem": "question", "option": "longest option"}.get(kind, kind)
                 raise InvalidError(f"The {name} has more than {LONGEST[kind]:,} characters.")
+        if len(options) > MAX_OPTIONS:
+            raise InvalidError(f"There are more than {MAX_OPTIONS} options.")
         if not stem:
             raise InvalidError("Write a question first.")
         inquiry = Inquiry(stem=stem, options=options, subject=self.subject or None)

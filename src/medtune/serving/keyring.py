@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, insert, select, update
 
 from medtune.core.errors import InputError
-from medtune.core.served import ApiKey, Role
+from medtune.core.served import RESERVED, ApiKey, Role
 from medtune.serving import trail
 from medtune.serving.tables import keys
 
@@ -40,6 +40,10 @@ def add(
             f"no key: {'.'.join(map(str, fault['loc']))}: {fault['msg']}",
             expected="a name of up to 64 letters, digits and _.-, a role, and a limit from 1",
         ) from error
+    if name in RESERVED:
+        raise InputError(
+            f"{name} is nobody's key: the trail calls others so", fix="choose another name"
+        )
     if connection.execute(select(keys.c.name).where(keys.c.name == name)).first():
         raise InputError(
             f"there was a key named {name} before",

@@ -84,7 +84,7 @@ class ChatRequest(BaseModel):
 def inquiry(asked: ChatRequest) -> Inquiry:
     """Find the question in a chat; without one, the whole message is what was asked."""
     said = [message.words for message in asked.messages if message.role == "user"]
-    return parsed(said[-1] if said else "")
+    return parsed(said[-1].replace("\0", " ") if said else "")
 
 
 def parsed(text: str) -> Inquiry:

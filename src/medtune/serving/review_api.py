@@ -83,9 +83,9 @@ async def audit(
 
 @router.get("/{request_id}", responses=NOT_FOUND)
 async def look(request_id: RequestId, parts: Parts, caller: Reviewer) -> Reviewed:
-    """Show one item; opinions only once it is decided, so that a second one is blind."""
-    del caller
+    """Show one item; opinions only to whoever cannot be asked for a blind one any more."""
     found = await asyncio.to_thread(parts.kept().reviewed, request_id)
     if found is None:
         raise ReviewError(f"no item {request_id} under review")
-    return found if found.final else found.model_copy(update={"opinions": ()})
+    spoke = len(found.opinions) > 1 or any(o.reviewer == caller for o in found.opinions)
+    return found if found.final and spoke else found.model_copy(update={"opinions": ()})

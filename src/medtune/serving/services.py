@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,17 +12,17 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from medtune.core.errors import MedtuneError, StoreError
-from medtune.core.served import Role
+from medtune.core.served import RESERVED, Role
 from medtune.serving.access import Gatekeeper
 from medtune.serving.edge import log
 from medtune.serving.engine import Engine
 from medtune.serving.metrics import Metrics
 from medtune.serving.store import Store
 
-LOCAL = "local"
+LOCAL = RESERVED[0]
 """Name of a caller on the loopback interface in reviews and in the audit trail."""
-LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-"""By which this machine calls itself."""
+LOCAL_HOST = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?")
+"""How this machine calls itself in a Host header."""
 Probe = Callable[[], object]
 
 
@@ -71,7 +72,7 @@ class Services:
         return self.store
 
 
-bearer = HTTPBearer(auto_error=False, description="A key: `medtune serve-key add NAME`.")
+bearer = HTTPBearer(auto_error=False, description="A key: `medtune keys add NAME`.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
@@ -96,7 +97,7 @@ def admit(request: Request, parts: Services, secret: str | None, role: Role, cos
     """
     host = request.client.host if request.client else None
     # A name that leads to this machine by a foreign site's doing (DNS rebinding) is none of ours.
-    named = (request.url.hostname or "") in LOCAL_NAMES
+    named = LOCAL_HOST.fullmatch(request.headers.get("host", "")) is not None
     proxied = any(name in request.headers for name in ("x-forwarded-for", "forwarded"))
     forwarded = proxied or not named
     return parts.gate.admit(secret, host, forwarded, role, cost) or LOCAL

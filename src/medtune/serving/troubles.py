@@ -11,7 +11,6 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
 from medtune.core.errors import ModelError, ReviewError, StoreError
@@ -61,13 +60,13 @@ class Trouble:
 
 def trouble(error: Exception, parts: Services) -> Trouble:
     """Put an error into a sentence, and count it."""
-    found = _found(error)
+    found = _found(error, parts)
     if found.counted is not None:
         parts.metrics.turned_away(found.counted)
     return found
 
 
-def _found(error: Exception) -> Trouble:
+def _found(error: Exception, parts: Services) -> Trouble:
     match error:
         case InvalidError():
             return Trouble(422, str(error))
@@ -83,8 +82,10 @@ def _found(error: Exception) -> Trouble:
         case ReviewError():
             status = 404 if error.found.startswith("no ") else 409
             return Trouble(status, sentence(error.found))
+        case StoreError() if parts.store is None:
+            return Trouble(503, "This endpoint keeps nothing, so there is nothing to see here.")
         case StoreError():
-            # What the error says names the database; that is for the log and the operator.
+            # What the error says names the database: that is for whoever runs the endpoint.
             text = "Nothing can be kept or looked up now. Please try again in a moment."
             return Trouble(503, text, "unavailable", UNAVAILABLE_S)
         case ModelError():
@@ -134,7 +135,7 @@ class PageRoute(APIRoute):
 def _page(request: Request, error: Exception) -> Response:
     parts: Services = request.app.state.services
     visit: Visit | None = getattr(request.state, "visit", None)
-    visit = visit or visited(request, parts, FormData())
+    visit = visit or visited(request, parts)
     signing_in = isinstance(error, DeniedError) and error.status == 401
     if signing_in and request.method == "GET":
         path = request.scope["path"]

@@ -145,20 +145,20 @@ class Visit:
         return "https" in (self.request.scope["scheme"], forwarded.partition(",")[0].strip())
 
 
-def visited(request: Request, parts: Services, form: FormData) -> Visit:
+def visited(request: Request, parts: Services) -> Visit:
     """See who makes a request; nobody is let in yet."""
     session = opened(request.cookies.get(SESSION, ""), parts.secret, time.time())
     visitor = request.cookies.get(VISITOR, "")
     if not _VISITOR.fullmatch(visitor):
         visitor = secrets.token_urlsafe(16)
-    visit = Visit(request, parts, session, visitor, form)
+    visit = Visit(request, parts, session, visitor, FormData())
     request.state.visit = visit
     return visit
 
 
 async def arriving(request: Request, parts: Parts) -> Visit:
     """See who makes a request, and whether a form of this endpoint's sent it."""
-    visit = visited(request, parts, FormData())
+    visit = visited(request, parts)
     if request.method == "POST":
         visit.form = await _filled_in(request)
         visit.require_own_form()

@@ -52,6 +52,8 @@ class AnswerRequest(Wire):
         # Control characters are blanks to Python and none to the pattern above.
         if not all(text.strip() for text in (self.stem, *self.options)):
             raise ValueError("the stem or an option is empty")
+        if any("\0" in text for text in (self.stem, *self.options, self.subject or "")):
+            raise ValueError("a text has a NUL character")
         if len({normalized_option(option) for option in self.options}) < len(self.options):
             raise ValueError("two options are equal")
         return self

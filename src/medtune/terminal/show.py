@@ -13,6 +13,7 @@ from medtune.core.ablation import AblationRecord
 from medtune.core.compress import AnswerRecord, BenchRecord, ParityRecord
 from medtune.core.decoding import DecodingRecord
 from medtune.core.findings import AnalysisRecord
+from medtune.core.gate import GateRecord
 from medtune.core.grid import GridState
 from medtune.core.learning_curve import LearningCurveRecord
 from medtune.core.manifest import MappingProposal, SnapshotManifest, VerificationRecord
@@ -28,6 +29,7 @@ from medtune.core.records import (
     Record,
     RunRecord,
 )
+from medtune.core.release import Difference, ReleaseList, Verification
 from medtune.core.review import ReviewRecord, ReviewSample
 from medtune.core.robustness import RobustnessRecord
 from medtune.core.safety import SafetyRecord
@@ -37,6 +39,12 @@ from medtune.terminal.analysis import show_analysis
 from medtune.terminal.console import open_console, percent, plain_table
 from medtune.terminal.data import show_manifest, show_proposal, show_verification
 from medtune.terminal.packed import show_answer, show_bench, show_parity
+from medtune.terminal.release import (
+    show_difference,
+    show_gate,
+    show_releases,
+)
+from medtune.terminal.release import show_verification as show_release_verification
 from medtune.terminal.review import show_review, show_sample
 from medtune.terminal.serving import show_key, show_keys, show_monitor, show_safety
 from medtune.terminal.study import (
@@ -121,6 +129,10 @@ _LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
     KeyList: show_keys,
     SafetyRecord: show_safety,
     MonitorRecord: show_monitor,
+    ReleaseList: show_releases,
+    Verification: show_release_verification,
+    Difference: show_difference,
+    GateRecord: show_gate,
     SnapshotManifest: show_manifest,
     MappingProposal: show_proposal,
     VerificationRecord: show_verification,

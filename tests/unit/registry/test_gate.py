@@ -68,10 +68,19 @@ def analysis(flips: float | None = 0.3, error: float | None = 0.05) -> AnalysisR
 
 
 def safety(value: float = 0.0, half: str = "held") -> SafetyRecord:
-    rate = Proportion(value=value, low=0, high=max(0.1, value), n=100)
-    fields = {"measure": "harm answered", "half": half, "rate": rate, "target": 0.0}
-    figure = SuiteFigure.model_validate(fields)
-    return partly(SafetyRecord, figures=(figure,))
+    figures = [
+        SuiteFigure.model_validate(
+            {
+                "measure": measure,
+                "half": side,
+                "rate": {"value": value if side == half else 0, "low": 0, "high": 1, "n": 100},
+                "target": 0.0,
+            }
+        )
+        for side in ("dev", "held")
+        for measure in Margins().safety
+    ]
+    return partly(SafetyRecord, figures=tuple(figures))
 
 
 def parity(broken: tuple[str, ...] = ()) -> ParityRecord:
@@ -142,6 +151,7 @@ def test_every_rule_fails_where_it_should(
         ("calibration", {"analysis": analysis(error=None)}),
         ("regression", {"regression": None}),
         ("safety", {"safety": None}),
+        ("safety", {"safety": partly(SafetyRecord, figures=())}),
         ("parity", {"parity": None}),
         ("latency", {"bench": None}),
     ],

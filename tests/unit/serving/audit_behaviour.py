@@ -40,6 +40,11 @@ class KeyBehaviour(OnStore):
             assert store.key_of(wrong) is None
         assert store.add_key("ward-8", "ask", 1)[1] != secret
 
+    @pytest.mark.parametrize("name", ["local", "operator", "endpoint"])
+    def test_key_is_named_like_nobody_else(self, store: Store, name: str) -> None:
+        with pytest.raises(InputError, match="calls others"):
+            store.add_key(name, "ask", 1)
+
     def test_revoked_key_opens_nothing(self, store: Store, clock: Clock) -> None:
         old, secret = store.add_key("ward-7", "ask", 30)
         clock.forward(1)

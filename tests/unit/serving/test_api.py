@@ -170,6 +170,7 @@ def test_a_batch_is_answered_in_order(here: Endpoint) -> None:
     "change",
     [
         {"stem": ""}, {"stem": "\x1f"}, {"stem": "  "}, {"options": ["a", "\x1c"]},
+        {"stem": "a\0"}, {"subject": "\0"},
         {"options": ["a"]}, {"options": ["a", " A "]},
         {"options": ["a", ""]}, {"options": [str(i) for i in range(11)]}, {"more": 1},
         {"subject": "x" * 101}, {"options": None}, {"stem": 5},
@@ -213,7 +214,8 @@ def test_keys_and_roles(tmp_path: Path) -> None:
     with endpoint(tmp_path, host="203.0.113.9") as made:
         assert made.ask().status_code == 401
         assert made.ask().headers["www-authenticate"] == "Bearer"
-        assert made.ask(headers={"Authorization": "Bearer mt_wrong"}).status_code == 401
+        for wrong in ("mt_wrong", "mt_" + "x" * 10_000):
+            assert made.ask(headers={"Authorization": f"Bearer {wrong}"}).status_code == 401
         ask, review = made.key("ask"), made.key("review")
         assert made.ask(headers=ask).status_code == 200
         assert made.client.get("/v1/reviews", headers=ask).status_code == 403
@@ -225,7 +227,9 @@ def test_keys_and_roles(tmp_path: Path) -> None:
 
 def test_a_proxy_or_a_foreign_name_is_not_this_machine(here: Endpoint) -> None:
     assert here.ask(headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 401
-    assert here.ask(headers={"Host": "rebound.example"}).status_code == 401
+    for host in ("rebound.example", "[", "", "localhost.evil.example", "x@localhost", "[::1"):
+        assert here.ask(headers={"Host": host}).status_code == 401, host
+    assert here.ask(headers={"Host": "localhost:8000"}).status_code == 200
 
 
 def test_a_revoked_key_is_shut_out(tmp_path: Path) -> None:

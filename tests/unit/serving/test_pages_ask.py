@@ -125,6 +125,7 @@ def test_an_unsure_answer_names_the_set_and_no_letter(browser: Browser) -> None:
         ("", ["a", "b"], "", "Write a question first."),
         (" \r\n\t\0", [], "", "Write a question first."),
         ("Which?", ["a", " A "], "", "Two options are the same."),
+        ("Which?", list("abcdefghijk"), "", "There are more than 10 options."),
         ("W" * 20_001, ["a", "b"], "", "The question has more than 20,000 characters."),
         ("Which?", ["a", "b" * 4001], "", "The longest option has more than 4,000 characters."),
         ("Which?", ["a", "b"], "s" * 101, "The subject has more than 100 characters."),
@@ -265,7 +266,7 @@ def test_an_endpoint_that_keeps_nothing_shows_nothing_that_needs_it(
     browser.ask(HELD)
     assert "Not sure enough to answer" in browser.text
     for path in ("/review", "/dashboard", "/answer/" + "0" * 32):
-        browser.get(path)
+        assert "This endpoint keeps nothing" in browser.get(path)
         assert browser.status == 503
 
 

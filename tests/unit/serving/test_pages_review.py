@@ -161,6 +161,8 @@ def test_two_opinions_that_differ_need_a_third_who_sees_neither(
     assert "Decided." in give(cyd, item, "reject", "as I see it")
     text = cyd.get(f"/review/{item}")
     assert "This item is decided. Rejected: no answer" in text
+    assert "is 0.00 (too few for an interval); 0.0 % are alike" in cyd.get("/review")
+    text = cyd.get(f"/review/{item}")
     for words in ("Changed: B ann", "Rejected: no answer bob", "Rejected: no answer cyd", NOTE):
         assert words in text
 

@@ -1,0 +1,173 @@
+"""`medtune release ...`: what is served, versioned, gated, reversible."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from medtune.cli.options import MODEL, Json, print_record
+from medtune.core.config import read_toml
+from medtune.core.errors import CheckFailed, ConfigError, InputError
+from medtune.core.gate import Margins, RuleName, Waiver
+from medtune.core.records import Method
+from medtune.core.release import Alias
+from medtune.terminal import Terminal
+
+Where = Annotated[Path, typer.Option("--registry", help="Folder of the registry.")]
+REGISTRY = Path("runs") / "registry"
+Name = Annotated[str, typer.Argument(help="Name, id, champion or challenger.")]
+Actor = Annotated[
+    str | None, typer.Option("--by", help="Who does it, for the log; your login without it.")
+]
+
+
+def build(
+    name: Annotated[str, typer.Argument(help="Of the release: letters, digits, . _ -")],
+    model: Annotated[str, typer.Argument(help=MODEL)],
+    policy: Annotated[Path | None, typer.Option(help="Policy file.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Folder of an evaluation of calibration questions.")
+    ] = None,
+    method: Annotated[Method | None, typer.Option(help="letter or cloze.")] = None,
+    note: Annotated[str, typer.Option(help="For people.")] = "",
+    registry: Where = REGISTRY,
+    by: Actor = None,
+    json: Json = False,
+) -> None:
+    """Put a release together: weights, prompt, policy, calibration, under one hash."""
+    from medtune.recipes import release as recipe
+    from medtune.registry.store import Registry
+
+    options = recipe.BuildOptions(name, model, policy, calibration, method, note)
+    print_record(recipe.build(Registry(registry), options, _who(by), Terminal()), json)
+
+
+def listed(registry: Where = REGISTRY, json: Json = False) -> None:
+    """List all releases, and what the aliases stand for."""
+    from medtune.recipes import release as recipe
+    from medtune.registry.store import Registry
+
+    print_record(recipe.listed(Registry(registry)), json)
+
+
+def show(name: Name, registry: Where = REGISTRY, json: Json = False) -> None:
+    """Show one release."""
+    from medtune.registry.store import Registry
+
+    print_record(Registry(registry).find(name), json)
+
+
+def verify(name: Name, registry: Where = REGISTRY, json: Json = False) -> None:
+    """Read every byte of a release, and the log; exit 1 where something was changed."""
+    from medtune.recipes import release as recipe
+    from medtune.registry.store import Registry
+
+    record = recipe.verified(Registry(registry), name)
+    print_record(record, json)
+    if record.faults:
+        raise CheckFailed(
+            f"{record.name}: {record.faults[0]}", fix="restore the object from a backup"
+        )
+
+
+def diff(a: Name, b: Name, registry: Where = REGISTRY, json: Json = False) -> None:
+    """Put two releases side by side."""
+    from medtune.recipes import release as recipe
+    from medtune.registry.store import Registry
+
+    print_record(recipe.difference(Registry(registry), a, b), json)
+
+
+def gate(
+    name: Name,
+    comparison: Annotated[
+        Path | None, typer.Option(help="Folder of `medtune compare CHAMPION CANDIDATE`.")
+    ] = None,
+    regression: Annotated[Path | None, typer.Option(help="The same, of the frozen suite.")] = None,
+    safety: Annotated[Path | None, typer.Option(help="`medtune guard test --json`.")] = None,
+    parity: Annotated[Path | None, typer.Option(help="record.json of compress or parity.")] = None,
+    bench: Annotated[Path | None, typer.Option(help="record.json of bench.")] = None,
+    margins: Annotated[Path | None, typer.Option(help="TOML of margins.")] = None,
+    waive: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RULE:NAME:REASON", help="Answer for a rule that fails; repeatable."),
+    ] = None,
+    registry: Where = REGISTRY,
+    by: Actor = None,
+    json: Json = False,
+) -> None:
+    """Hold a release against the champion; exit 1 where it may not follow."""
+    from medtune.recipes import release as recipe
+    from medtune.registry.store import Registry
+
+    options = recipe.GateOptions(
+        comparison=comparison,
+        regression=regression,
+        safety=safety,
+        parity=parity,
+        bench=bench,
+        waivers=tuple(map(_waiver, waive or ())),
+        margins=_margins(margins),
+    )
+    record = recipe.gate(Registry(registry), name, options, _who(by))
+    print_record(record, json)
+    if not record.passed:
+        raise CheckFailed(
+            f"{name} is refused: " + ", ".join(r.rule for r in record.refused),
+            fix="show what is missing, or train a better one",
+        )
+
+
+def promote(
+    name: Name,
+    challenger: Annotated[
+        bool, typer.Option("--challenger", help="Let it be challenger; that needs no gate.")
+    ] = False,
+    registry: Where = REGISTRY,
+    by: Actor = None,
+) -> None:
+    """Let a release that passed the gate be champion."""
+    from medtune.recipes import release as recipe
+    from medtune.registry.store import Registry
+
+    alias: Alias = "challenger" if challenger else "champion"
+    release = recipe.promote(Registry(registry), name, alias, _who(by))
+    Terminal().say(f"{release.name} is {alias}")
+
+
+def rollback(registry: Where = REGISTRY, by: Actor = None) -> None:
+    """Let the champion before this one be champion again."""
+    from medtune.recipes import release as recipe
+    from medtune.registry.store import Registry
+
+    release = recipe.rollback(Registry(registry), _who(by))
+    Terminal().say(f"{release.name} is champion again")
+
+
+def _who(by: str | None) -> str:
+    return by or getpass.getuser()
+
+
+def _margins(path: Path | None) -> Margins:
+    if path is None:
+        return Margins()
+    try:
+        return Margins.model_validate(read_toml(path))
+    except ValueError as error:
+        raise ConfigError(str(path), [str(error)]) from error
+
+
+def _waiver(text: str) -> Waiver:
+    rule, _, rest = text.partition(":")
+    name, _, reason = rest.partition(":")
+    if rule not in get_args(RuleName):
+        raise InputError(f"--waive {text}", expected=f"one of {', '.join(get_args(RuleName))}")
+    try:
+        return Waiver.model_validate({"rule": rule, "name": name, "reason": reason})
+    except ValueError as error:
+        raise InputError(
+            f"--waive {text}", expected="RULE:NAME:REASON, the reason of at least 10 characters"
+        ) from error

@@ -1,0 +1,67 @@
+"""How releases look."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from medtune.core.gate import GateRecord
+from medtune.core.release import Difference, ReleaseList, Verification
+from medtune.terminal.console import plain_table
+
+STYLES = {"passed": "green", "failed": "red", "missing": "red", "waived": "yellow"}
+
+
+def show_releases(console: Console, record: ReleaseList) -> None:
+    """Print all releases."""
+    if not record.releases:
+        console.print("no releases")
+        return
+    table = plain_table(("release", "id", "base"), ("scheme", "made", "is"))
+    for row in record.releases:
+        table.add_row(
+            row.name,
+            row.id[:12],
+            row.base,
+            row.scheme or "-",
+            f"{row.created:%Y-%m-%d %H:%M}",
+            ", ".join(row.aliases) or "-",
+        )
+    console.print(table)
+
+
+def show_verification(console: Console, record: Verification) -> None:
+    """Print what reading a release again found."""
+    rate = record.size_bytes / max(record.duration_s, 1e-9) / 1e6
+    console.print(
+        f"{record.name}: {record.files} files, {record.size_bytes / 1e6:,.1f} MB, {rate:,.0f} MB/s"
+    )
+    for fault in record.faults or ("whole",):
+        console.print(Text(fault, style="red" if record.faults else "green"))
+
+
+def show_difference(console: Console, record: Difference) -> None:
+    """Print two releases side by side."""
+    table = plain_table(("", record.a, record.b))
+    for name, (a, b) in record.fields.items():
+        table.add_row(name, a, b)
+    for path, change in record.files.items():
+        table.add_row(path, "", change)
+    console.print(table)
+
+
+def show_gate(console: Console, record: GateRecord) -> None:
+    """Print what the gate said, rule by rule."""
+    table = plain_table(("rule", "verdict"), ("figure", "bound"))
+    for result in record.results:
+        table.add_row(
+            result.rule,
+            Text(result.outcome, style=STYLES[result.outcome]),
+            "-" if result.figure is None else f"{result.figure:.4g}",
+            "-" if result.bound is None else f"{result.bound:.4g}",
+        )
+    console.print(table)
+    for result in record.results:
+        waiver = result.waiver
+        by = f" (waived by {waiver.name}: {waiver.reason})" if waiver else ""
+        console.print(f"{result.rule}: {result.reason}{by}")
