@@ -105,7 +105,7 @@ def test_compose_file_is_what_its_specification_says() -> None:
     assert list(validator.iter_errors({**compose, "services": {"a": {"imagine": "b"}}}))
 
 
-@pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.y*ml")), ids=str)
+@pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.y*ml")), ids=lambda path: path.name)
 def test_yaml_says_everything_once(path: Path) -> None:
     """YAML lets the last of two equal keys win; that is never meant."""
 

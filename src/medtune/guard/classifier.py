@@ -7,8 +7,10 @@ which could run anything.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,9 @@ from numpy.typing import NDArray
 from medtune.core.records import Record
 
 Floats = NDArray[np.float64]
+SIZES = (3, 4, 5)
+"""Letters of a piece."""
+_WORD = re.compile(r"\w+")
 
 
 class Weights(Record):
@@ -46,15 +51,29 @@ class Classifier:
 
     def __init__(self, weights: Weights) -> None:
         self.labels = weights.labels
-        self._words, self._pieces = counters(weights.words, weights.pieces)
-        self._rarity = np.array(weights.rarity)
+        self._halves = (weights.words, weights.pieces)
+        rarity = np.array(weights.rarity)[:, None]
         self._matrix = np.array(weights.weights).T / weights.temperature
         self._bias = np.array(weights.bias) / weights.temperature
+        self._rarity = rarity[:, 0]
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """Return the probability of each label, `[text, label]`."""
-        features = weighed(self._words, self._pieces, self._rarity, texts)
-        return softmax(features @ self._matrix + self._bias)
+        return softmax(np.array([self._logits(text) for text in texts]))
+
+    def _logits(self, text: str) -> Floats:
+        """Weigh a text as `learning.weighed` does; a library for matrices is slow with one row."""
+        logits, start = self._bias, 0
+        for columns, cut in zip(self._halves, CUTS, strict=True):
+            counts = Counter(cut(text))
+            known = [(columns[part], count) for part, count in counts.items() if part in columns]
+            if known:
+                places, times = (np.array(some) for some in zip(*known, strict=True))
+                values = (1 + np.log(times)) * self._rarity[start + places]
+                length = np.sqrt((values * values).sum())
+                logits = logits + values @ self._matrix[start + places] / length
+            start += len(columns)
+        return logits
 
 
 def softmax(logits: Floats) -> Floats:
@@ -64,37 +83,21 @@ def softmax(logits: Floats) -> Floats:
     return found
 
 
-def counters(words: dict[str, int] | None, pieces: dict[str, int] | None) -> tuple[Any, Any]:
-    """Make counters of words (and pairs) and of pieces of words, 3 to 5 letters.
-
-    Args:
-        words: Column of each word; None learns them.
-        pieces: Column of each piece; None learns them.
-    """
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    return (
-        CountVectorizer(
-            ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", min_df=2, vocabulary=words
-        ),
-        CountVectorizer(analyzer="char_wb", ngram_range=(3, 5), min_df=5, vocabulary=pieces),
-    )
+def words_of(text: str) -> list[str]:
+    """Cut a text into words, and pairs of words that follow each other."""
+    words = _WORD.findall(text.lower())
+    return words + [f"{a} {b}" for a, b in pairwise(words)]
 
 
-def weighed(words: Any, pieces: Any, rarity: Floats, texts: Sequence[str]) -> Any:
-    """Turn counts into weights: logarithm of the count times rarity, each half of length 1.
+def pieces_of(text: str) -> list[str]:
+    """Cut a text into pieces of its words, 3 to 5 letters, the blanks at their ends included."""
+    padded = [f" {word} " for word in text.lower().split()]
+    return [
+        word[at : at + size]
+        for word in padded
+        for size in SIZES
+        for at in range(max(1, len(word) - size + 1))
+    ]
 
-    Returns:
-        `[text, column]`, sparse, words first.
-    """
-    from scipy import sparse
-    from sklearn.preprocessing import normalize
 
-    halves, start = [], 0
-    for counter in (words, pieces):
-        counts = counter.transform(texts).astype(np.float64)
-        counts.data = 1 + np.log(counts.data)
-        width = counts.shape[1]
-        halves.append(normalize(counts.multiply(rarity[start : start + width]).tocsr()))
-        start += width
-    return sparse.hstack(halves).tocsr()
+CUTS = (words_of, pieces_of)

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtune.core.records import content_hash
-from medtune.guard.classifier import Floats, Weights, counters, softmax, weighed
+from medtune.guard.classifier import CUTS, Floats, Weights, softmax
 
 FOLDS = 5
 STRENGTH = 10.0
 """Inverse of the penalty on weights."""
+LEAST = (2, 5)
+"""Texts in which a word, a piece has to occur."""
 DIGITS = 4
 """Of the weights that are kept."""
 Heat = Callable[[Floats, NDArray[np.int64]], float]
@@ -59,11 +61,36 @@ def learn(
     return trained, softmax(logits / temperature)
 
 
+def weighed(words: Any, pieces: Any, rarity: Floats, texts: Sequence[str]) -> Any:
+    """Turn counts into weights: logarithm of the count times rarity, each half of length 1.
+
+    Returns:
+        `[text, column]`, sparse, words first.
+    """
+    from scipy import sparse
+    from sklearn.preprocessing import normalize
+
+    halves, start = [], 0
+    for counter in (words, pieces):
+        counts = counter.transform(texts).astype(np.float64)
+        counts.data = 1 + np.log(counts.data)
+        width = counts.shape[1]
+        halves.append(normalize(counts.multiply(rarity[start : start + width]).tocsr()))
+        start += width
+    return sparse.hstack(halves).tocsr()
+
+
+def _counter(cut: Callable[[str], list[str]], least: int) -> Any:
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    return CountVectorizer(analyzer=cut, min_df=least)
+
+
 def _fit(texts: Sequence[str], truth: NDArray[np.int64]) -> tuple[Any, Any, Floats, Floats, Floats]:
     """Fit counters, rarities, and a regression with a row for each label."""
     from sklearn.linear_model import LogisticRegression
 
-    words, pieces = counters(None, None)
+    words, pieces = (_counter(cut, often) for cut, often in zip(CUTS, LEAST, strict=True))
     seen = [counter.fit_transform(texts) > 0 for counter in (words, pieces)]
     often = np.concatenate([np.asarray(some.sum(axis=0)).ravel() for some in seen])
     rarity = 1 + np.log((1 + len(texts)) / (1 + often))

@@ -23,7 +23,9 @@ MOST = 32
 ROOM = 1024
 """Questions that wait, whatever the pace says."""
 LINGER_S = 0.004
-"""After a batch its askers come back with their next question; so long the next batch waits."""
+"""After a batch its askers come back with their next question, one after the other: the next batch
+waits until none came for so long, or until the last batch's time times `LINGER_SHARE` is over."""
+LINGER_SHARE = 0.1
 _WEIGHT = 0.2
 """Of the last batch in the pace."""
 
@@ -129,7 +131,16 @@ class Batcher(Generic[In, Out]):
             if not batch:
                 self._arrived.clear()
                 continue
+            start = time.perf_counter()
             await self._finish(batch)
+            ended = time.perf_counter()
+            await self._linger(ended + LINGER_SHARE * (ended - start))
+
+    async def _linger(self, until: float) -> None:
+        """Wait for those who come back, so that two crowds do not take turns for ever."""
+        seen = -1
+        while seen != len(self._queue) < self._most and time.perf_counter() < until:
+            seen = len(self._queue)
             await asyncio.sleep(LINGER_S)
 
     def _next(self) -> list[_Waiting[In, Out]]:

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
@@ -126,11 +126,14 @@ class Engine:
         """
         assert self._batcher is not None, "start it first"
         mind = self.mind  # it may be exchanged meanwhile
+        # Guards look before anybody is turned away: a crisis gets its card however busy it is.
         asked = [self._looked_at(inquiry, mind) for inquiry in inquiries]
         put = [(mind, one.question()) for one in asked if not one.refused]
-        begin = time.perf_counter()
-        thoughts = iter(await self._batcher.ask_all(put) if put else ())
-        self.metrics.stage("model", time.perf_counter() - begin)
+        thoughts: Iterator[Thought] = iter(())
+        if put:
+            begin = time.perf_counter()
+            thoughts = iter(await self._batcher.ask_all(put))
+            self.metrics.stage("model", time.perf_counter() - begin)
         replies = [
             self._settled(one, None if one.refused else next(thoughts), mind, caller)
             for one in asked
