@@ -290,8 +290,9 @@ def parity_table() -> str:
         "| scheme | MB | correct % (95 %) | points lost, at most | same option % (95 %) |"
         " moved, nats a token | questions/s | verdict |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        f"| as trained ({record.reference.model.dtype}) | {(record.reference_bytes or 0) / 1e6:.0f} |"
-        f" {_accuracy(record.reference)} | | | | {record.reference.questions_per_s:.1f} | |",
+        f"| as trained ({record.reference.model.dtype}) | "
+        f"{(record.reference_bytes or 0) / 1e6:.0f} | {_accuracy(record.reference)} | | | | "
+        f"{record.reference.questions_per_s:.1f} | |",
     ]
     for row in record.rows:
         same = row.agreement

@@ -24,6 +24,7 @@ from medtune.models.card import ADAPTER, card_named, manner
 from medtune.models.door import open_model
 from medtune.registry.store import Registry
 from medtune.serving.access import Gatekeeper, is_loopback
+from medtune.serving.batching import model_thread
 from medtune.serving.edge import log
 from medtune.serving.engine import PATIENCE_S, Engine
 from medtune.serving.listen import listen
@@ -71,20 +72,21 @@ def serve(options: ServeOptions, progress: Progress) -> None:
     Raises:
         MedtuneError: Model, calibration, policy, store or port cannot be used.
     """
-    registry = Registry(options.registry)
+    registry, thread = Registry(options.registry), model_thread()
     _, is_release, wanted = options.model.partition(RELEASE)
     if is_release:
         release = registry.find(wanted)
-        mind = released(registry, release, progress)
+        mind = thread.submit(released, registry, release, progress).result()
     else:
-        mind = opened(options, load_policy(options.policy), progress)
+        policy = load_policy(options.policy)
+        mind = thread.submit(opened, options, policy, progress).result()
     secret = secret_in(options.folder)
     store = Store.open(url_in(options.folder, options.database))
     try:
         gate = Gatekeeper(store.key_of, open_on_loopback=not options.keys_always)
         _check_keys(options.host, store)
         metrics = Metrics()
-        engine = Engine(mind, store, secret, metrics, options.patience_s)
+        engine = Engine(mind, store, secret, metrics, options.patience_s, thread)
         probes: dict[str, Probe] = {"store": store.check, "model": engine.check}
         parts = Services(engine, store, gate, metrics, secret, probes)
         progress.say(f"{mind.release}: http://{options.host}:{options.port}/")
@@ -165,6 +167,8 @@ def follow(
 
     The old one answers until the new one is open; one that cannot be opened is told in the log.
     """
+    from medtune.models.device import single_threaded
+
     ended = threading.Event()
 
     def watch() -> None:
@@ -176,7 +180,8 @@ def follow(
                     continue
                 served = now
                 release = registry.find(now)
-                engine.mind = released(registry, release, progress)
+                with single_threaded():
+                    engine.mind = released(registry, release, progress)
                 store.audit("endpoint", "release.serve", now, name=release.name)
             except MedtuneError as error:
                 log.warning("release", alias=alias, fault=error.found)

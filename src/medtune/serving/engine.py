@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
@@ -27,6 +27,8 @@ from medtune.serving.store import Store
 
 PATIENCE_S = 10.0
 """Longest that a question may wait for the model."""
+MOST_KEPT = 256
+"""Requests in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Engine:
         secret: Key of the hashes by which equal questions are seen.
         metrics: What is counted.
         patience_s: Longest that a question may wait for the model.
+        thread: In which the model was opened (`model_thread`); None is a new one.
     """
 
     def __init__(
@@ -83,10 +86,12 @@ class Engine:
         secret: bytes,
         metrics: Metrics,
         patience_s: float = PATIENCE_S,
+        thread: ThreadPoolExecutor | None = None,
     ) -> None:
         self.mind, self.store, self.metrics = mind, store, metrics
-        self._secret, self._patience_s = secret, patience_s
+        self._secret, self._patience_s, self._thread = secret, patience_s, thread
         self._batcher: Batcher[tuple[Mind, Question], Thought] | None = None
+        self._keeper: Batcher[tuple[Entry, ReviewItem | None], None] | None = None
         self._fault: ModelError | None = None
 
     def _waiting(self) -> float:
@@ -108,13 +113,18 @@ class Engine:
 
     async def start(self) -> None:
         """Begin to take questions."""
-        self._batcher = Batcher(self._think, self._patience_s, watch=self.metrics.batch)
+        self._batcher = Batcher(
+            self._think, self._patience_s, watch=self.metrics.batch, thread=self._thread
+        )
+        # A batch's answers come together; kept one by one they would wait for the disk in a row.
+        self._keeper = Batcher(self._keep, self._patience_s, most=MOST_KEPT, lingers=False)
         self.metrics.watch("medtune_waiting", "Questions that wait for the model.", self._waiting)
 
     async def close(self) -> None:
         """Answer what waits, and stop."""
-        if self._batcher is not None:
-            await self._batcher.close()
+        for batcher in (self._batcher, self._keeper):
+            if batcher is not None:
+                await batcher.close()
 
     async def answer(self, inquiries: Sequence[Inquiry], caller: str | None) -> list[Reply]:
         """Answer some questions, all or none of them.
@@ -125,6 +135,7 @@ class Engine:
             StoreError: What is answered cannot be kept.
         """
         assert self._batcher is not None, "start it first"
+        assert self._keeper is not None, "both are started"
         mind = self.mind  # it may be exchanged meanwhile
         # Guards look before anybody is turned away: a crisis gets its card however busy it is.
         asked = [self._looked_at(inquiry, mind) for inquiry in inquiries]
@@ -140,12 +151,16 @@ class Engine:
         ]
         if self.store is not None:
             begin = time.perf_counter()
-            kept = [(entry, item) for _, entry, item in replies]
-            await asyncio.to_thread(self.store.keep_all, kept)
+            await self._keeper.ask_all([(entry, item) for _, entry, item in replies])
             self.metrics.stage("store", time.perf_counter() - begin)
         for reply, entry, _ in replies:
             self.metrics.reply(reply, entry.duration_s)
         return [reply for reply, _, _ in replies]
+
+    def _keep(self, kept: Sequence[tuple[Entry, ReviewItem | None]]) -> list[None]:
+        assert self.store is not None, "there is something to keep it in"
+        self.store.keep_all(kept)
+        return [None] * len(kept)
 
     def _think(self, batch: Sequence[tuple[Mind, Question]]) -> list[Thought]:
         try:
