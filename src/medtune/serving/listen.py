@@ -16,8 +16,7 @@ from medtune.serving.services import Services
 
 BACKLOG = 2048
 SWITCH_S = 0.0005
-"""How long one thread may keep the interpreter from another; Python's own 5 ms cost the model a
-tenth of its speed where 32 clients ask."""
+"""How long one thread may keep the interpreter from another; Python's own are 5 ms."""
 DRAIN_S = 60
 """Longest that a stop waits for answers under way."""
 

@@ -58,7 +58,7 @@ def test_an_answer_shows_all_that_is_known_of_it(here: Endpoint, browser: Browse
 
 
 def test_what_was_asked_is_shown_back_as_text(browser: Browser) -> None:
-    evil = "\"><script>alert(1)</script>'{{ 7 * 7 }}"
+    evil = "\"><script>alert(1)</script>'{{ 1234 * 4321 }}"
     for question in (
         {"stem": f"Which {evil}?", "options": [f"a {evil}", f"b {evil}"], "subject": f"c {evil}"},
         {"stem": f"Which {evil}?", "options": ["a", "A"], "subject": f"c {evil}"},
@@ -66,7 +66,7 @@ def test_what_was_asked_is_shown_back_as_text(browser: Browser) -> None:
         text = browser.ask(question)
         assert "<script>alert" not in browser.source
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in browser.source
-        assert "49" not in text
+        assert "5332114" not in text
         assert browser.location is None
     assert browser.status == 422
 

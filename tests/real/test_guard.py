@@ -1,0 +1,25 @@
+"""The shipped learned guard is what its command makes of the shipped examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tests.conftest import CommandLine
+
+from medtune.guard.learned import opened, shipped
+
+
+def test_training_again_gives_the_shipped_guard(medtune: CommandLine, tmp_path: Path) -> None:
+    out = tmp_path / "learned.json"
+    code, said, err = medtune("guard", "train", "--out", str(out))
+    assert code == 0, err
+    assert "held_out_kinds" in said
+    made, there = opened(out).trained, shipped().trained
+    for new, old in ((made.kinds, there.kinds), (made.orders, there.orders)):
+        assert new.trained_on == old.trained_on
+        assert new.words == old.words
+        assert new.pieces == old.pieces
+        # Another machine's last bit may round a weight the other way.
+        assert np.allclose(new.weights, old.weights, atol=2e-3)
+        assert abs(new.temperature - old.temperature) < 1e-2
