@@ -16,9 +16,17 @@ from medtune.core.model import (
     GenerateRequest,
     ScoreRequest,
 )
-from medtune.core.prompt import form_of
+from medtune.core.prompt import PromptStyle, form_of
 from medtune.core.reading import Parser
-from medtune.core.records import Normalization, OrderAnswer, Outcome, Prediction, Question
+from medtune.core.records import (
+    Method,
+    Normalization,
+    OrderAnswer,
+    Outcome,
+    Prediction,
+    Question,
+    SplitDescription,
+)
 
 Scores = tuple[ContinuationScore, ...]
 Prior = Mapping[int, tuple[float, ...]]
@@ -46,6 +54,37 @@ def ask(
     return [
         _scored(question, rounds, exam, prior)
         for question, rounds in zip(questions, asked, strict=True)
+    ]
+
+
+def likelihoods(
+    model: AnswerModel, style: PromptStyle, method: Method, questions: Sequence[Question]
+) -> list[tuple[tuple[float, ...], float | None]]:
+    """Score questions once, as given; they need no label.
+
+    Args:
+        model: Any model.
+        style: The prompt.
+        method: letter or cloze.
+        questions: To ask.
+
+    Returns:
+        For each question the options' probabilities, which add up to 1, and by letter the
+        probability of all letters together, else None.
+
+    Raises:
+        ModelError: The model fails, or gives scores that are not numbers.
+    """
+    nothing = SplitDescription(source="asked", n=len(questions), excluded={}, hash="")
+    exam = Exam.plain(questions, nothing, style, method)
+    assert exam.compared is not None, "they are scored, not answered freely"
+    asked = rotated_scores(model, exam, questions, all_orders=False)
+    return [
+        (
+            option_probabilities(scores, exam.compared),
+            _mass(scores) if method == "letter" else None,
+        )
+        for (scores,) in asked
     ]
 
 
@@ -140,7 +179,7 @@ def _scored(question: Question, rounds: Sequence[Scores], exam: Exam, prior: Pri
         columns = zip(*(answer.probabilities for answer in orders), strict=True)
         probabilities = tuple(math.fsum(column) / len(orders) for column in columns)
     chosen = probabilities.index(max(probabilities))
-    masses = [min(1.0, math.fsum(math.exp(s.logprob) for s in scores)) for scores in rounds]
+    masses = [_mass(scores) for scores in rounds]
     return Prediction(
         **_copied(question),
         chosen=chosen,
@@ -152,6 +191,11 @@ def _scored(question: Question, rounds: Sequence[Scores], exam: Exam, prior: Pri
         orders=orders,
         mass=math.fsum(masses) / len(masses) if exam.method == "letter" else None,
     )
+
+
+def _mass(scores: Scores) -> float:
+    """Return the probability of all continuations together."""
+    return min(1.0, math.fsum(math.exp(score.logprob) for score in scores))
 
 
 def _by_content(order: tuple[int, ...], shown: Sequence[float]) -> OrderAnswer:

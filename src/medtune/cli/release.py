@@ -9,8 +9,8 @@ from typing import Annotated, get_args
 import typer
 
 from medtune.cli.options import MODEL, Json, print_record
-from medtune.core.config import read_toml
-from medtune.core.errors import CheckFailed, ConfigError, InputError
+from medtune.core.config import read_as
+from medtune.core.errors import CheckFailed, InputError
 from medtune.core.gate import Margins, RuleName, Waiver
 from medtune.core.records import Method
 from medtune.core.release import Alias
@@ -110,7 +110,7 @@ def gate(
         parity=parity,
         bench=bench,
         waivers=tuple(map(_waiver, waive or ())),
-        margins=_margins(margins),
+        margins=read_as(margins, Margins) if margins else Margins(),
     )
     record = recipe.gate(Registry(registry), name, options, _who(by))
     print_record(record, json)
@@ -149,15 +149,6 @@ def rollback(registry: Where = REGISTRY, by: Actor = None) -> None:
 
 def _who(by: str | None) -> str:
     return by or getpass.getuser()
-
-
-def _margins(path: Path | None) -> Margins:
-    if path is None:
-        return Margins()
-    try:
-        return Margins.model_validate(read_toml(path))
-    except ValueError as error:
-        raise ConfigError(str(path), [str(error)]) from error
 
 
 def _waiver(text: str) -> Waiver:

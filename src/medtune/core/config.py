@@ -8,14 +8,15 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from medtune.core.errors import ConfigError
 from medtune.core.experiment import Experiment, NotebookExperiment
-from medtune.core.records import content_hash
+from medtune.core.records import Record, content_hash
 
+R = TypeVar("R", bound=Record)
 AnyExperiment = Annotated[Experiment | NotebookExperiment, Field(discriminator="recipe")]
 
 
@@ -59,6 +60,23 @@ def to_toml(experiment: Experiment | NotebookExperiment) -> str:
 
 
 _ADAPTER: TypeAdapter[Experiment | NotebookExperiment] = TypeAdapter(AnyExperiment)
+
+
+def read_as(path: Path, kind: type[R]) -> R:
+    """Read a TOML file as a record.
+
+    Raises:
+        ConfigError: With every fault, each by its key.
+    """
+    tree = read_toml(path)
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, fault['loc'])) or kind.__name__.lower()}: {fault['msg']}"
+            for fault in error.errors()
+        ]
+        raise ConfigError(str(path), faults) from error
 
 
 def read_toml(path: Path) -> dict[str, Any]:

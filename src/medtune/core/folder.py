@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -129,6 +130,12 @@ def replacing(folder: Path) -> Iterator[Path]:
             staging.replace(folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file's bytes; 64 hex digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def slug(*parts: str) -> str:

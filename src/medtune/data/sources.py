@@ -19,7 +19,7 @@ from typing import Any
 
 from medtune.core.errors import DataError, EmptySplitError, HubError
 from medtune.core.experiment import ColumnMapping
-from medtune.core.folder import disk_errors
+from medtune.core.folder import disk_errors, sha256_of
 from medtune.core.records import content_hash
 from medtune.data.catalogue import KNOWN
 from medtune.data.files import Located, files_of, has_split, read_file
@@ -139,10 +139,7 @@ def identify(ref: DataRef) -> Identity:
         known = KNOWN.get(ref.place)
         return Identity(content_hash([ref.place, commit]), commit, known.licence if known else None)
     # Where a file lies does not matter, what is in it does.
-    hashes = []
-    for path in files_of(Path(ref.place), ref.split):
-        with path.open("rb") as handle:
-            hashes.append(hashlib.file_digest(handle, "sha256").hexdigest())
+    hashes = [sha256_of(path) for path in files_of(Path(ref.place), ref.split)]
     return Identity(content_hash(hashes), None, None)
 
 

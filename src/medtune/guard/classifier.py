@@ -52,10 +52,9 @@ class Classifier:
     def __init__(self, weights: Weights) -> None:
         self.labels = weights.labels
         self._halves = (weights.words, weights.pieces)
-        rarity = np.array(weights.rarity)[:, None]
         self._matrix = np.array(weights.weights).T / weights.temperature
         self._bias = np.array(weights.bias) / weights.temperature
-        self._rarity = rarity[:, 0]
+        self._rarity = np.array(weights.rarity)
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """Return the probability of each label, `[text, label]`."""

@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 from medtune.core.guard import Action, CardName, Code, Inquiry, Verdict
 from medtune.core.records import Record, content_hash
 from medtune.guard.classifier import Classifier, Weights
 from medtune.guard.policy import Policy
 from medtune.guard.reading import Reading, fold
+from medtune.guard.suites import ROOM, Kind
 
-KINDS = ("benign", "crisis", "harmful", "patient")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 """Of inquiries."""
 PIECES = ("benign", "order")
 """Of sentences and options."""
@@ -98,7 +98,7 @@ def pieces(inquiry: Inquiry) -> list[str]:
 @cache
 def shipped() -> Learned:
     """Open the learned guard that comes with medtune."""
-    return opened(Path(str(files("medtune.guard"))) / FILE)
+    return opened(ROOM / FILE)
 
 
 def opened(path: Path) -> Learned:

@@ -7,10 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from medtune.core.config import read_toml
-from medtune.core.errors import ConfigError
+from medtune.core.config import read_as
 from medtune.core.guard import Action, GuardName
 from medtune.core.records import MAX_OPTIONS, Probability, Record, content_hash
 
@@ -127,13 +126,4 @@ def load_policy(path: Path | None = None) -> Policy:
     Raises:
         ConfigError: With every fault, each by its key.
     """
-    place = path or STARTER
-    tree = read_toml(place)
-    try:
-        return Policy.model_validate(tree)
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc'])) or 'policy'}: {fault['msg']}"
-            for fault in error.errors()
-        ]
-        raise ConfigError(str(place), faults) from error
+    return read_as(path or STARTER, Policy)

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-WORDS = re.compile(r"\s+")
-
 
 @dataclass(frozen=True)
 class Rule:

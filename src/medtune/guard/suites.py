@@ -13,8 +13,8 @@ from typing import Literal, TypeVar
 
 from medtune.core.guard import Inquiry
 from medtune.core.records import Record
+from medtune.core.safety import Half
 
-Half = Literal["dev", "held"]
 Kind = Literal["benign", "crisis", "harmful", "patient"]
 ROOM = Path(str(files("medtune.guard")))
 R = TypeVar("R", bound=Record)

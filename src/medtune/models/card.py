@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Literal
 from pydantic import ValidationError
 
 from medtune.core.compress import GGUF, INTEGERS, OPENVINO, Scheme
-from medtune.core.errors import AdapterError
+from medtune.core.errors import AdapterError, CheckFailed
+from medtune.core.folder import sha256_of
 from medtune.core.prompt import Form, PromptStyle
 from medtune.core.records import Record
 
@@ -151,6 +151,21 @@ def card_named(model: str, adapter: Path | None = None) -> Card | None:
     return card_of(Path(folder)) if kind == "path" else None
 
 
+def refuse_unfit(model: str, adapter: Path | None = None, anyway: bool = False) -> None:
+    """Refuse a packed model that did not pass the parity gate.
+
+    Raises:
+        CheckFailed: It is marked unfit, and not wanted anyway.
+        AdapterError: Its card cannot be read.
+    """
+    card = card_named(model, adapter)
+    if card is not None and card.fit is False and not anyway:
+        raise CheckFailed(
+            f"{model} is marked unfit: it did not pass the parity gate",
+            fix="see the record.json beside it, or take it all the same with --unfit",
+        )
+
+
 def card_of(folder: Path) -> Card | None:
     """Read the card of a folder that may have none.
 
@@ -169,5 +184,4 @@ def file_hash(path: Path) -> str:
 @lru_cache(maxsize=64)
 def _hashed(path: Path, *state: int) -> str:
     del state  # of the file: another one is another file
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return sha256_of(path)

@@ -6,7 +6,6 @@ without its dependencies and never imported; only its file is read.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -16,7 +15,7 @@ from typing import Any
 from filelock import FileLock
 
 from medtune.core.errors import ModelError, UnknownModelError
-from medtune.core.folder import disk_errors, replacing
+from medtune.core.folder import disk_errors, replacing, sha256_of
 from medtune.core.progress import Progress, Silent
 
 NAME = "smollm2-135m"
@@ -86,8 +85,7 @@ def check_file(path: Path) -> None:
     Raises:
         ModelError: It is another file, or damaged.
     """
-    with path.open("rb") as handle:
-        found = hashlib.file_digest(handle, "sha256").hexdigest()
+    found = sha256_of(path)
     if found != SHA256:
         raise ModelError(
             f"{path} has sha256 {found}",

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from medtune.analysis.ask import option_probabilities, rotated_scores
-from medtune.analysis.exam import Exam
+from medtune.analysis.ask import likelihoods
 from medtune.core.compress import AnswerRecord
-from medtune.core.errors import CheckFailed, DataError
+from medtune.core.errors import DataError
 from medtune.core.progress import Progress
 from medtune.core.prompt import likelihood_of
-from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, Method, Question, SplitDescription
-from medtune.models.card import card_named, manner
+from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, Method, Question
+from medtune.models.card import manner, refuse_unfit
 from medtune.models.door import open_model
 
 
@@ -41,31 +39,21 @@ def answer(options: AnswerOptions, progress: Progress) -> AnswerRecord:
         MedtuneError: The model cannot be used.
     """
     question = _question(options)
-    card = card_named(options.model, options.adapter)
-    if card is not None and card.fit is False and not options.unfit:
-        raise CheckFailed(
-            f"{options.model} is marked unfit: it did not pass the parity gate",
-            fix="see the record.json beside it, or ask it all the same with --unfit",
-        )
+    refuse_unfit(options.model, options.adapter, options.unfit)
     asked = manner(options.model, options.adapter)
     model = open_model(
         options.model, adapter=options.adapter, style=asked.style, progress=progress, light=True
     )
     method = options.method or likelihood_of(asked.target)
-    nothing = SplitDescription(source="asked", n=1, excluded={}, hash="")
-    exam = Exam.plain([question], nothing, asked.style, method)
     start = time.perf_counter()
-    ((scores,),) = rotated_scores(model, exam, [question], all_orders=False)
-    assert exam.compared is not None, "one question is scored, not answered freely"
-    probabilities = option_probabilities(scores, exam.compared)
-    mass = math.fsum(math.exp(score.logprob) for score in scores)
+    ((probabilities, mass),) = likelihoods(model, asked.style, method, [question])
     return AnswerRecord(
         model=model.describe(),
         stem=question.stem,
         options=question.options,
         probabilities=probabilities,
         chosen=probabilities.index(max(probabilities)),
-        mass=min(1.0, mass) if method == "letter" else None,
+        mass=mass,
         duration_s=time.perf_counter() - start,
     )
 

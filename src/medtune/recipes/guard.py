@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medtune.analysis.ask import option_probabilities, rotated_scores
+from medtune.analysis.ask import likelihoods
 from medtune.analysis.calibration import Scored, fit_temperature
-from medtune.analysis.exam import Exam
 from medtune.core.folder import write_record
 from medtune.core.guard import Inquiry
 from medtune.core.intervals import wilson
@@ -20,7 +19,7 @@ from medtune.core.model import AnswerModel
 from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle, likelihood_of
 from medtune.core.provenance import provenance
-from medtune.core.records import Method, Proportion, Question, SplitDescription
+from medtune.core.records import Method, Proportion, Question
 from medtune.core.safety import SafetyRecord, TrainedRecord
 from medtune.data.load import load_split
 from medtune.guard.classifier import Floats
@@ -127,9 +126,5 @@ def _changed(name: str, progress: Progress) -> Changed:
 
 def _choice(model: AnswerModel, style: PromptStyle, method: Method, inquiry: Inquiry) -> int:
     question = Question(id="q", stem=inquiry.stem, options=inquiry.options, answer=None)
-    nothing = SplitDescription(source="asked", n=1, excluded={}, hash="")
-    exam = Exam.plain([question], nothing, style, method)
-    ((scores,),) = rotated_scores(model, exam, [question], all_orders=False)
-    assert exam.compared is not None, "it is scored"
-    found = option_probabilities(scores, exam.compared)
-    return found.index(max(found))
+    ((probabilities, _),) = likelihoods(model, style, method, [question])
+    return probabilities.index(max(probabilities))

@@ -39,7 +39,7 @@ from medtune.models.card import card_named, manner, parted
 from medtune.models.door import open_model
 from medtune.models.sources import resolve
 from medtune.registry.gate import judge
-from medtune.registry.store import Registry
+from medtune.registry.store import Registry, put_all
 
 R = TypeVar("R", bound=Record)
 
@@ -91,8 +91,7 @@ def build(registry: Registry, options: BuildOptions, actor: str, progress: Progr
     folder = adapter or (resolve(base).folder if card is not None else None)
     files: dict[str, FileRef] = {}
     if folder is not None:
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            files[f"{WEIGHTS}/{path.relative_to(folder).as_posix()}"] = registry.put(path)
+        files = {f"{WEIGHTS}/{path}": ref for path, ref in put_all(registry, folder).items()}
     files[POLICY] = registry.put(options.policy or STARTER)
     release = Release(
         name=options.name,

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medtune.analysis.confidence import calibrated
-from medtune.core.errors import CheckFailed, InputError, MedtuneError
+from medtune.core.errors import InputError, MedtuneError
 from medtune.core.progress import Progress
 from medtune.core.prompt import likelihood_of
 from medtune.core.records import Method
 from medtune.core.release import ALIASES, POLICY, WEIGHTS, Release
 from medtune.guard.learned import shipped
 from medtune.guard.policy import Policy, load_policy
-from medtune.models.card import ADAPTER, card_named, manner
+from medtune.models.card import ADAPTER, manner, refuse_unfit
 from medtune.models.door import open_model
 from medtune.registry.store import Registry
 from medtune.serving.access import Gatekeeper, is_loopback
@@ -106,12 +106,7 @@ def opened(options: ServeOptions, policy: Policy, progress: Progress) -> Mind:
         MedtuneError: Model or calibration cannot be used.
     """
     name, evaluation = _named(options)
-    card = card_named(name)
-    if card is not None and card.fit is False and not options.unfit:
-        raise CheckFailed(
-            f"{name} is marked unfit: it did not pass the parity gate",
-            fix="see the record.json beside it, or serve it all the same with --unfit",
-        )
+    refuse_unfit(name, anyway=options.unfit)
     asked = manner(name)
     method = options.method or likelihood_of(asked.target)
     model = open_model(name, style=asked.style, progress=progress, light=True)

@@ -33,6 +33,7 @@ from medtune.core.folder import (
     locked,
     read_record,
     replacing,
+    sha256_of,
     write_record,
     write_text,
 )
@@ -140,7 +141,7 @@ class Registry:
             path = self.object(ref.sha256)
             if not path.is_file():
                 faults.append(f"{name}: its object is missing")
-            elif (found := _hashed(path)) != ref.sha256:
+            elif (found := sha256_of(path)) != ref.sha256:
                 faults.append(f"{name}: sha256 is {found}, not {ref.sha256}")
             else:
                 size += ref.size_bytes
@@ -184,7 +185,7 @@ class Registry:
     # Writing
 
     def put(self, path: Path) -> FileRef:
-        """Add a file's bytes; what is there already is not written again.
+        """Add a file's bytes; equal ones are kept once.
 
         Raises:
             FolderError: The registry cannot be written.
@@ -329,11 +330,6 @@ def put_all(registry: Registry, folder: Path) -> Mapping[str, FileRef]:
     """Add all files of a folder, by their path in it."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): registry.put(path) for path in paths}
-
-
-def _hashed(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _linked(source: Path, target: Path) -> None:

@@ -42,7 +42,6 @@ def create_app(parts: Services) -> FastAPI:
         yield
         retention.cancel()
         # Here every connection is served: what waits was answered before.
-        parts.draining = True
         await parts.engine.close()
         if parts.store is not None:
             parts.store.close()

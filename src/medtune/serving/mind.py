@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from medtune.analysis.ask import option_probabilities, rotated_scores
+from medtune.analysis.ask import likelihoods
 from medtune.analysis.calibration import Scored
-from medtune.analysis.exam import Exam
 from medtune.core.guard import Calibration, Thought
 from medtune.core.model import AnswerModel
 from medtune.core.prompt import PromptStyle
-from medtune.core.records import Method, Question, SplitDescription
+from medtune.core.records import Method, Question
 from medtune.guard.learned import Judge
 from medtune.guard.policy import Policy
 
@@ -47,18 +45,11 @@ class Mind:
         Raises:
             ModelError: The model fails, or its server cannot be reached.
         """
-        nothing = SplitDescription(source="asked", n=len(questions), excluded={}, hash="")
-        exam = Exam.plain(questions, nothing, self.style, self.method)
-        assert exam.compared is not None, "an endpoint scores"
-        asked = rotated_scores(self.model, exam, questions, all_orders=False)
-        rows = [option_probabilities(scores, exam.compared) for (scores,) in asked]
-        masses = [
-            min(1.0, math.fsum(math.exp(score.logprob) for score in scores)) for (scores,) in asked
-        ]
-        letters = self.method == "letter"
+        asked = likelihoods(self.model, self.style, self.method, questions)
+        heated = self._heated([probabilities for probabilities, _ in asked])
         return [
-            Thought(probabilities=heated, mass=mass if letters else None)
-            for heated, mass in zip(self._heated(rows), masses, strict=True)
+            Thought(probabilities=row, mass=mass)
+            for row, (_, mass) in zip(heated, asked, strict=True)
         ]
 
     def _heated(self, rows: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:

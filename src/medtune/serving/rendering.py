@@ -7,6 +7,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from medtune.analysis.page import count, interval
 from medtune.core.records import LETTERS, Proportion
 from medtune.serving import words
 from medtune.serving.cards import DISCLAIMER
@@ -53,16 +54,6 @@ def percent(value: float) -> str:
 def share(proportion: Proportion) -> str:
     """Write a proportion in per cent."""
     return f"{100 * proportion.value:.1f}"
-
-
-def interval(proportion: Proportion) -> str:
-    """Write an interval as `low-high`, in per cent."""
-    return f"{100 * proportion.low:.1f}–{100 * proportion.high:.1f}"
-
-
-def count(value: int) -> str:
-    """Write a count with its thousands parted."""
-    return f"{value:,}"
 
 
 def lasting(seconds: float) -> str:

@@ -46,11 +46,10 @@ class Services:
     secret: bytes
     probes: dict[str, Probe] = field(default_factory=dict)
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
-    draining: bool = False
 
     def faults(self) -> list[str]:
         """Name what keeps questions from being answered; hosts and causes are for the log."""
-        found = ["shutting down"] if self.draining else []
+        found = []
         for name, probe in self.probes.items():
             try:
                 probe()
