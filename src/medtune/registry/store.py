@@ -162,6 +162,8 @@ class Registry:
     def tree(self, release: Release) -> Path:
         """Lay a release's files out under their names; each is hashed on the way.
 
+        What lies there and is not what was released is laid out anew.
+
         Raises:
             ReleaseError: A file is missing or changed: nothing is laid out.
             FolderError: The folder cannot be written.
@@ -174,13 +176,22 @@ class Registry:
                 expected="the bytes that were released",
                 fix="restore the object from a backup, or roll back",
             )
-        if not place.is_dir():
+        if not self._is_laid_out(place, release):
             with replacing(place) as staging:
                 for name, ref in release.files.items():
                     target = staging / name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     _linked(self.object(ref.sha256), target)
         return place
+
+    def _is_laid_out(self, place: Path, release: Release) -> bool:
+        """Tell whether a folder holds a release's files: its objects themselves, or equal bytes."""
+        there = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+        return there == set(release.files) and all(
+            (place / name).samefile(self.object(ref.sha256))
+            or sha256_of(place / name) == ref.sha256
+            for name, ref in release.files.items()
+        )
 
     # Writing
 

@@ -89,6 +89,19 @@ def test_a_tampered_byte_is_found_and_not_laid_out(registry: Registry) -> None:
     assert "missing" in registry.verify(other).faults[0]
 
 
+def test_a_changed_tree_is_laid_out_anew(registry: Registry) -> None:
+    one = built(registry, "v1")
+    tree = registry.tree(one)
+    (tree / "weights").unlink()
+    (tree / "weights").write_bytes(b"others")
+    (tree / "deep" / "more.py").write_text("unreleased")
+    assert registry.tree(one) == tree
+    assert (tree / "weights").read_bytes() == registry.object(
+        one.files["weights"].sha256
+    ).read_bytes()
+    assert not (tree / "deep" / "more.py").exists()
+
+
 def test_a_changed_release_or_log_is_refused(registry: Registry) -> None:
     one = built(registry, "v1")
     built(registry, "v2")
