@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +29,8 @@ from medtune.models.door import open_model
 from medtune.models.remote import RemoteModel
 from medtune.serving.store import Store
 
+# By this interpreter: whoever calls `.venv/bin/pytest` has no environment on the PATH.
+MEDTUNE = (sys.executable, "-m", "medtune")
 TEXT = "Which vitamin is deficient in scurvy?\nA. Vitamin A\nB. Vitamin C\nC. Vitamin D"
 OPEN_POLICY = """
 version = "open"
@@ -51,12 +53,10 @@ def running(folder: Path, *options: str, model: str = "fake:biased") -> Iterator
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    medtune = shutil.which("medtune")
-    assert medtune is not None
     folder.mkdir(exist_ok=True)
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
-            [medtune, "serve", model, "--port", str(port), "--data", str(folder), *options],
+            [*MEDTUNE, "serve", model, "--port", str(port), "--data", str(folder), *options],
             stdout=log,
             stderr=log,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -184,11 +184,9 @@ def test_a_stop_answers_what_is_under_way(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_and_an_address_without_keys_are_told(tmp_path: Path) -> None:
-    medtune = shutil.which("medtune")
-    assert medtune is not None
     with running(tmp_path) as server:
         port = server.url.rpartition(":")[2]
-        command = [medtune, "serve", "fake:biased", "--data", str(tmp_path / "x"), "--port", port]
+        command = [*MEDTUNE, "serve", "fake:biased", "--data", str(tmp_path / "x"), "--port", port]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "in use" in done.stderr
@@ -201,8 +199,7 @@ def test_a_taken_port_and_an_address_without_keys_are_told(tmp_path: Path) -> No
 
 def test_no_request_gives_a_5xx(tmp_path: Path) -> None:
     """Requests as the schema allows them, and as it does not, over every route."""
-    tool = shutil.which("schemathesis")
-    assert tool is not None, "it is a development dependency"
+    tool = Path(sys.executable).with_name("schemathesis")
     with running(tmp_path) as server:
         done = subprocess.run(
             [
