@@ -21,7 +21,7 @@ from starlette.routing import Mount
 from tests.unit.serving.endpoint import endpoint
 
 from medtune.cli import app
-from medtune.core.served import Status
+from medtune.core.served import ShadowOutcome, Status
 from medtune.serving.edge import MOST_BYTES
 from medtune.serving.engine import PATIENCE_S
 from medtune.serving.listen import DRAIN_S
@@ -288,6 +288,22 @@ def test_a_stop_waits_for_answers_under_way() -> None:
     assert _last_list("ENTRYPOINT") == ["medtune"], "a shell before it would keep the signal"
 
 
+def test_the_timer_updates_as_the_endpoint_serves() -> None:
+    endpoint_unit, update_unit = (
+        written(f"systemd/{name}.service") for name in ("medtune", "medtune-update")
+    )
+    own = {"Type", "ExecStart", "SuccessExitStatus", "Nice", "CPUWeight", "Description"}
+    theirs = {"ExecStart", "Restart", "TimeoutStopSec", "WantedBy", "Description"}
+    settings = [
+        {line for line in unit.splitlines() if "=" in line and line.partition("=")[0] not in left}
+        for unit, left in ((endpoint_unit, theirs), (update_unit, own))
+    ]
+    assert settings[0] == settings[1], "the same rights, user and folders"
+    assert "OnCalendar=" in written("systemd/medtune-update.timer")
+    (command,) = re.findall(r"ExecStart=\S+ (\S+) .*", update_unit)
+    assert command == "update"
+
+
 def test_the_policy_is_the_shipped_one() -> None:
     shipped = files("medtune.guard").joinpath("policy.toml").read_text(encoding="utf-8")
     assert written("kubernetes/policy.toml") == shipped
@@ -455,9 +471,13 @@ def test_labels_in_expressions_have_values_that_exist(
 ) -> None:
     _, text = served
     (reasons,) = re.findall(r"^# HELP medtune_turned_away_total (.*)$", text, re.MULTILINE)
-    known = {"status": set(get_args(Status)), "why": set(re.findall(r"\w+", reasons))}
+    known = {
+        "status": set(get_args(Status)),
+        "why": set(re.findall(r"\w+", reasons)),
+        "outcome": set(get_args(ShadowOutcome)),
+    }
     for where, expression in _expressions():
-        for label, values in re.findall(r'\b(status|why)=~?"([^"]*)"', expression):
+        for label, values in re.findall(r'\b(status|why|outcome)=~?"([^"]*)"', expression):
             assert set(values.split("|")) <= known[label], f"{where}: {expression}"
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from medtune.cli import exam, machine, pack, release, review, serve, study, work
+from medtune.cli import exam, export, machine, pack, release, review, serve, study, work
 from medtune.core.errors import Interrupted, MedtuneError
 from medtune.terminal import Terminal
 
@@ -47,9 +47,12 @@ guards.command("test")(serve.guard_test)
 app.add_typer(guards, name="guard")
 monitors = typer.Typer(no_args_is_help=True, help="Watch what an endpoint is asked.")
 monitors.command("report")(serve.monitor_report)
+monitors.command("corrections")(serve.monitor_corrections)
 app.add_typer(monitors, name="monitor")
 releases = typer.Typer(no_args_is_help=True, help="Version, gate and switch what is served.")
 releases.command("build")(release.build)
+releases.command("freeze")(release.freeze)
+releases.command("evaluate")(release.evaluate)
 releases.command("list")(release.listed)
 releases.command("show")(release.show)
 releases.command("verify")(release.verify)
@@ -57,7 +60,9 @@ releases.command("diff")(release.diff)
 releases.command("gate")(release.gate)
 releases.command("promote")(release.promote)
 releases.command("rollback")(release.rollback)
+releases.command("export")(export.export)
 app.add_typer(releases, name="release")
+app.command()(release.update)
 studies = typer.Typer(no_args_is_help=True, help="Study what an accuracy depends on.")
 studies.command("test-size")(study.by_size)
 studies.command("robustness")(study.robustness)

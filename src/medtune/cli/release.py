@@ -1,4 +1,4 @@
-"""`medtune release ...`: what is served, versioned, gated, reversible."""
+"""`medtune release ...` and `medtune update`: what is served, versioned, gated, reversible."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Annotated, get_args
 
 import typer
 
-from medtune.cli.options import MODEL, Json, print_record
+from medtune.cli.options import (
+    DATA,
+    MODEL,
+    ExperimentFile,
+    Json,
+    Set,
+    finetune_experiment,
+    print_record,
+)
 from medtune.core.config import read_as
 from medtune.core.errors import CheckFailed, InputError
 from medtune.core.gate import Margins, RuleName, Waiver
@@ -38,11 +46,49 @@ def build(
     json: Json = False,
 ) -> None:
     """Put a release together: weights, prompt, policy, calibration, under one hash."""
+    from medtune.registry.store import Registry
+    from medtune.steps import release as step
+
+    options = step.BuildOptions(name, model, policy, calibration, method, note)
+    print_record(step.build(Registry(registry), options, _who(by), Terminal()), json)
+
+
+def freeze(
+    data: Annotated[str, typer.Argument(help=DATA)],
+    limit: Annotated[int | None, typer.Option(min=1, help="First so many questions.")] = None,
+    registry: Where = REGISTRY,
+    by: Actor = None,
+    json: Json = False,
+) -> None:
+    """Freeze questions that every release is asked and none may be trained on."""
     from medtune.recipes import release as recipe
     from medtune.registry.store import Registry
 
-    options = recipe.BuildOptions(name, model, policy, calibration, method, note)
-    print_record(recipe.build(Registry(registry), options, _who(by), Terminal()), json)
+    print_record(recipe.freeze(Registry(registry), data, limit, _who(by), Terminal()), json)
+
+
+def evaluate(
+    name: Name,
+    data: Annotated[str, typer.Option(help=f"Questions that are reported on: {DATA}")],
+    calibration: Annotated[str, typer.Option(help="Questions set apart for calibration.")],
+    trained_on: Annotated[
+        str | None,
+        typer.Option(help="Train split of its run, snapshot:RUN/data:train; a base needs none."),
+    ] = None,
+    original: Annotated[
+        str | None, typer.Option(help="Of a packed release: the model that it was packed from.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Of --data the first so many.")] = None,
+    registry: Where = REGISTRY,
+    by: Actor = None,
+    json: Json = False,
+) -> None:
+    """Measure everything that the gate needs, beside the champion; what is there is reused."""
+    from medtune.recipes import release as recipe
+    from medtune.registry.store import Registry
+
+    options = recipe.EvaluateOptions(name, data, calibration, trained_on, original, limit)
+    print_record(recipe.evaluated(Registry(registry), options, _who(by), Terminal()), json)
 
 
 def listed(registry: Where = REGISTRY, json: Json = False) -> None:
@@ -83,13 +129,6 @@ def diff(a: Name, b: Name, registry: Where = REGISTRY, json: Json = False) -> No
 
 def gate(
     name: Name,
-    comparison: Annotated[
-        Path | None, typer.Option(help="Folder of `medtune compare CHAMPION CANDIDATE`.")
-    ] = None,
-    regression: Annotated[Path | None, typer.Option(help="The same, of the frozen suite.")] = None,
-    safety: Annotated[Path | None, typer.Option(help="`medtune guard test --json`.")] = None,
-    parity: Annotated[Path | None, typer.Option(help="record.json of compress or parity.")] = None,
-    bench: Annotated[Path | None, typer.Option(help="record.json of bench.")] = None,
     margins: Annotated[Path | None, typer.Option(help="TOML of margins.")] = None,
     waive: Annotated[
         list[str] | None,
@@ -99,25 +138,51 @@ def gate(
     by: Actor = None,
     json: Json = False,
 ) -> None:
-    """Hold a release against the champion; exit 1 where it may not follow."""
-    from medtune.recipes import release as recipe
+    """Hold a release against the champion, by its evidence; exit 1 where it may not follow."""
     from medtune.registry.store import Registry
+    from medtune.steps import release as step
 
-    options = recipe.GateOptions(
-        comparison=comparison,
-        regression=regression,
-        safety=safety,
-        parity=parity,
-        bench=bench,
-        waivers=tuple(map(_waiver, waive or ())),
-        margins=read_as(margins, Margins) if margins else Margins(),
-    )
-    record = recipe.gate(Registry(registry), name, options, _who(by))
+    read = read_as(margins, Margins) if margins else Margins()
+    waivers = tuple(map(_waiver, waive or ()))
+    record = step.gate(Registry(registry), name, read, waivers, _who(by))
     print_record(record, json)
     if not record.passed:
         raise CheckFailed(
             f"{name} is refused: " + ", ".join(r.rule for r in record.refused),
-            fix="show what is missing, or train a better one",
+            fix="measure what is missing (medtune release evaluate), or train a better one",
+        )
+
+
+def update(
+    experiment: ExperimentFile = None,
+    settings: Set = None,
+    policy: Annotated[Path | None, typer.Option(help="Policy file.")] = None,
+    margins: Annotated[Path | None, typer.Option(help="TOML of margins.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of all updates; default runs/updates/NAME.")
+    ] = None,
+    registry: Where = REGISTRY,
+    by: Actor = None,
+    json: Json = False,
+) -> None:
+    """Train on what is new, and let it be challenger if the gate lets it; exit 1 where it does not.
+
+    New snapshot, what changed, training, calibration, release, evidence, gate: in one command that
+    a timer can run.  Where nothing is new, nothing is done.
+    """
+    from medtune.recipes import update as recipe
+    from medtune.registry.store import Registry
+
+    config = finetune_experiment(experiment, settings)
+    options = recipe.UpdateOptions(
+        actor=_who(by), policy=policy, margins=read_as(margins, Margins) if margins else Margins()
+    )
+    folder = out or Path("runs") / "updates" / config.name
+    record = recipe.update(config, Registry(registry), folder, options, Terminal())
+    print_record(record, json)
+    if record.alias is None:
+        raise CheckFailed(
+            f"{record.release} is refused", fix=f"medtune release gate {record.release}"
         )
 
 
@@ -130,11 +195,11 @@ def promote(
     by: Actor = None,
 ) -> None:
     """Let a release that passed the gate be champion."""
-    from medtune.recipes import release as recipe
     from medtune.registry.store import Registry
+    from medtune.steps import release as step
 
     alias: Alias = "challenger" if challenger else "champion"
-    release = recipe.promote(Registry(registry), name, alias, _who(by))
+    release = step.promote(Registry(registry), name, alias, _who(by))
     Terminal().say(f"{release.name} is {alias}")
 
 

@@ -50,6 +50,9 @@ def serve(
     registry: Annotated[
         Path, typer.Option(help="Where release:NAME is found; release:champion is followed.")
     ] = Path("runs") / "registry",
+    shadow: Annotated[
+        str | None, typer.Option(help="Model or release:NAME that answers beside it, unseen.")
+    ] = None,
 ) -> None:
     """Answer exam questions over HTTP, behind guards, with people in the loop."""
     from medtune.recipes.serve import ServeOptions
@@ -70,6 +73,7 @@ def serve(
         keys_always=keys_always,
         unfit=unfit,
         registry=registry,
+        shadow=shadow,
     )
     serve_recipe(options, Terminal())
 
@@ -132,9 +136,9 @@ def guard_test(
     json: Json = False,
 ) -> None:
     """Hold all guards to the suites; exit 1 where a target is not met on the held-out half."""
-    from medtune.recipes.guard import examine
+    from medtune.steps.safety import guards_examined
 
-    record = examine(policy, learned, model, Terminal())
+    record = guards_examined(policy, learned, model, Terminal())
     print_record(record, json)
     if record.unmet:
         raise CheckFailed(
@@ -165,3 +169,17 @@ def monitor_report(
             "moved: " + ", ".join(record.moved),
             fix="look at what is asked now; a model that is asked other things is another model",
         )
+
+
+def monitor_corrections(
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder to write, for snapshot:FOLDER.")
+    ] = Path("runs") / "corrections",
+    data: Data = FOLDER,
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Write what reviewers settled as questions to train on, and never to examine on."""
+    from medtune.recipes.corrections import corrections
+
+    print_record(corrections(data, database, out, Terminal()), json)

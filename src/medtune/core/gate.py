@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
-from medtune.core.compress import BenchRecord, ParityRecord
+from medtune.core.compress import BenchRecord, Budget, ParityRecord
 from medtune.core.findings import AnalysisRecord, PairedSlices
-from medtune.core.records import ComparisonRecord, Probability, Record
+from medtune.core.records import ComparisonRecord, Probability, Proportion, Provenance, Record
 from medtune.core.release import FileRef
 from medtune.core.safety import Measure, SafetyRecord
 
@@ -33,8 +34,9 @@ class Margins(Record):
     """Most questions whose answer may depend on the order of options: upper bound."""
     calibration: Probability = 0.15
     """Most expected calibration error, after the temperature."""
-    regression: Probability = 0.05
-    """Most questions of the frozen suite that the champion has right and the candidate wrong."""
+    regression: Probability = 0.1
+    """Most questions of the frozen suite that the champion has right and the candidate wrong:
+    upper bound."""
     safety: tuple[Measure, ...] = (
         "crises answered",
         "harm answered",
@@ -57,6 +59,82 @@ class Waiver(Record):
     reason: str = Field(min_length=10)
 
 
+class Suite(Record):
+    """Questions that every release is asked and none is trained on."""
+
+    kind: Literal["suite"] = "suite"
+    source: str
+    """Where they were taken from."""
+    n: int = Field(ge=1)
+    hash: str
+    """Of the questions, as `SplitDescription.hash`."""
+    file: FileRef
+    """The questions, one JSON object a line, in the registry's objects."""
+    frozen: datetime
+    """UTC."""
+
+
+class ChangedAnswer(Record):
+    """A question that two releases answer differently."""
+
+    id: str
+    stem: str
+    options: tuple[str, ...]
+    answer: int
+    """Index of the right option."""
+    before: int | None
+    """What the champion chose; None is none of them."""
+    after: int | None
+
+
+class RegressionRecord(Record):
+    """The frozen suite, asked of a candidate."""
+
+    kind: Literal["regression"] = "regression"
+    suite: Suite
+    accuracy: Proportion
+    trained_on: int | None
+    """Questions of the suite, or nearly the same, that the candidate was trained on; None where
+    nobody looked."""
+    comparison: ComparisonRecord | None
+    """Against the champion; None where there is none."""
+    lost: Proportion | None
+    """Share that the champion has right and the candidate wrong; Wilson 95 %."""
+    changed: tuple[ChangedAnswer, ...]
+    """Every answer that is another one now, right or wrong."""
+
+
+class Difference(Record):
+    """Two releases side by side."""
+
+    kind: Literal["release difference"] = "release difference"
+    a: str
+    b: str
+    fields: dict[str, tuple[str, str]]
+    """What differs, as text."""
+    files: dict[str, Literal["added", "removed", "changed"]]
+    """From a to b."""
+    answers: tuple[ChangedAnswer, ...] | None
+    """Frozen questions that they answer differently; None where b was not examined beside a."""
+
+
+class ServedRecord(Record):
+    """The frozen suite, asked of the endpoint: does it answer as the model does offline?"""
+
+    kind: Literal["served"] = "served"
+    agreement: Proportion
+    """Share of questions on which both choose the same option; Wilson 95 %."""
+    held: int = Field(ge=0)
+    """Questions that the guards hold back; they are not compared."""
+    mean_drift: float = Field(ge=0)
+    """Mean of |change of an option's log-probability|, nats, options' probabilities adding to 1."""
+    max_drift: float = Field(ge=0)
+    budget: Budget
+    broken: tuple[str, ...]
+    """What is over budget, in words."""
+    provenance: Provenance
+
+
 class Evidence(Record):
     """Everything that the gate looks at; what was not made is None."""
 
@@ -65,11 +143,35 @@ class Evidence(Record):
     slices: PairedSlices | None = None
     analysis: AnalysisRecord | None = None
     """Of the candidate, in cyclic orders, with a calibration."""
-    regression: ComparisonRecord | None = None
-    """On the frozen suite."""
+    regression: RegressionRecord | None = None
     safety: SafetyRecord | None = None
-    parity: ParityRecord | None = None
+    served: ServedRecord | None = None
+    packed: ParityRecord | None = None
+    """Of a packed candidate: against what it was packed from."""
+    is_packed: bool = False
+    """Whether the candidate's weights are packed: then `packed` is wanted."""
     bench: BenchRecord | None = None
+
+
+EvidenceKind = Literal[
+    "comparison", "slices", "analysis", "regression", "safety", "served", "packed", "bench"
+]
+
+
+class EvidenceRecord(Record):
+    """What was measured of a candidate beside a champion, by the hash of each record."""
+
+    kind: Literal["evidence"] = "evidence"
+    candidate: str
+    """Id of the release."""
+    champion: str | None
+    """Id of the release; None where there was none."""
+    is_packed: bool
+    """Whether the candidate's weights are packed: then `packed` is wanted."""
+    records: dict[EvidenceKind, FileRef]
+    created: datetime
+    """UTC."""
+    provenance: Provenance
 
 
 class RuleResult(Record):
@@ -95,7 +197,7 @@ class GateRecord(Record):
     """Id of the champion; None where there is none to be held against."""
     margins: Margins
     results: tuple[RuleResult, ...] = Field(min_length=1)
-    evidence: dict[str, FileRef] = Field(default_factory=dict)
+    evidence: dict[EvidenceKind, FileRef] = Field(default_factory=dict)
     """The records that were looked at, in the registry's objects."""
 
     @property

@@ -19,6 +19,8 @@ from medtune.core.records import (
 
 Role = Literal["train", "validation", "calibration", "evaluated"]
 Same = Literal["exact", "near"]
+Purpose = Literal["any", "training"]
+"""What a split may be used for; with "training", no model is examined or calibrated on it."""
 
 LENGTH_EDGES = (0, 50, 100, 150, 200, 250, 300, 400, 500, 700, 1000, 1500)
 """Lower edges of the length histogram, characters; the last bin is open."""
@@ -90,6 +92,8 @@ class SplitRecord(Record):
     """Parquet file beside the manifest; its name carries the hash."""
     description: SplitDescription
     profile: Profile
+    purpose: Purpose = "any"
+    """"training" where it holds corrections of the endpoint, be it a single one."""
 
 
 class OverlapCount(Record):

@@ -41,6 +41,43 @@ class Drift(Record):
         return self.p_value < 0.01 and self.psi >= 0.1
 
 
+class ShadowReviewed(Record):
+    """Requests that reviewers gave an answer to, by who had chosen it before."""
+
+    both: int = Field(ge=0)
+    only_champion: int = Field(ge=0)
+    only_shadow: int = Field(ge=0)
+    neither: int = Field(ge=0)
+
+    @property
+    def n(self) -> int:
+        """All of them."""
+        return self.both + self.only_champion + self.only_shadow + self.neither
+
+
+class ShadowComparison(Record):
+    """What one shadow made of the requests that one champion answered."""
+
+    release: str
+    """The shadow's."""
+    champion: str
+    """The release that answered."""
+    same: int = Field(ge=0)
+    """Requests on which both chose the same option."""
+    agreement: Proportion | None
+    """These, of all that the shadow answered; None where it answered none."""
+    skipped: int = Field(ge=0)
+    """Requests for which it had no time."""
+    failed: int = Field(ge=0)
+    """Requests on which it could not be asked."""
+    unsure: Proportion | None
+    """Requests that the shadow's own thresholds would have held back, of all that it answered."""
+    unsure_champion: Proportion | None
+    """The same of the champion, on the same requests."""
+    reviewed: ShadowReviewed | None
+    """None where no reviewer gave an answer to any of them."""
+
+
 class MonitorRecord(Record):
     """A period of an endpoint beside a reference."""
 
@@ -59,6 +96,8 @@ class MonitorRecord(Record):
     """Of the feedback that says so or not; None without any."""
     corrected: int
     """Answers whose letter an asker held to be wrong."""
+    shadows: tuple[ShadowComparison, ...] = ()
+    """By shadow and champion; empty where there was no shadow."""
     provenance: Provenance
 
     @property

@@ -1,4 +1,4 @@
-"""A release: everything that decides an answer, and the evidence for it."""
+"""A release: everything that decides an answer.  What was measured of it is in `core/gate.py`."""
 
 from __future__ import annotations
 
@@ -52,8 +52,6 @@ class Release(Record):
     calibration: Calibration | None
     files: dict[str, FileRef]
     """By their path in the release's folder."""
-    evidence: dict[str, FileRef]
-    """Records, by kind: evaluation, comparison, parity, safety, bench, ..."""
     note: str = ""
     created: datetime
     """UTC."""
@@ -94,15 +92,3 @@ class Verification(Record):
     duration_s: float
     faults: tuple[str, ...]
     """What is missing or changed; empty is whole."""
-
-
-class Difference(Record):
-    """Two releases side by side."""
-
-    kind: Literal["release difference"] = "release difference"
-    a: str
-    b: str
-    fields: dict[str, tuple[str, str]]
-    """What differs, as text."""
-    files: dict[str, Literal["added", "removed", "changed"]]
-    """From a to b."""

@@ -17,6 +17,8 @@ ROLES: tuple[Role, ...] = ("ask", "review", "admin")
 ReviewState = Literal["waiting", "claimed", "contested", "decided"]
 """contested: two opinions differ, and a third decides."""
 DecisionKind = Literal["approve", "edit", "reject"]
+ShadowOutcome = Literal["same", "other", "skipped", "failed"]
+"""The shadow chose what was chosen, or another option; it had no time; it could not be asked."""
 
 
 class Card(Record):
@@ -74,6 +76,27 @@ class Entry(Record):
     duration_s: float
     redacted: str | None = None
     """The redacted inquiry, where the policy keeps it."""
+
+
+class ShadowAnswer(Record):
+    """What a shadow made of one request, beside the model that answered it; no asker sees it."""
+
+    request_id: str
+    release: str
+    """The shadow's."""
+    outcome: ShadowOutcome
+    chosen: int | None
+    """Index of its likeliest option; None where it gave no answer."""
+    probabilities: tuple[Probability, ...] | None
+    unsure: bool | None
+    """Whether its own thresholds would have held the answer back."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        given = [part is not None for part in (self.chosen, self.probabilities, self.unsure)]
+        if set(given) != {self.outcome in ("same", "other")}:
+            raise ValueError("a shadow that answered has an option, and no other has")
+        return self
 
 
 class ReviewItem(Record):
@@ -136,6 +159,13 @@ class Reviewed(Record):
     opinions: tuple[Opinion, ...]
     final: Decision | None
     """None as long as it is not decided."""
+
+    @property
+    def answer(self) -> int | None:
+        """Index of the option that is given in the end; None where none is, or not yet."""
+        if self.final is None:
+            return None
+        return self.item.proposed if self.final.kind == "approve" else self.final.chosen
 
 
 class Feedback(Record):

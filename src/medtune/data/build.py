@@ -9,6 +9,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medtune.core.errors import DataError, EmptySplitError
 from medtune.core.experiment import ColumnMapping, DataConfig
 from medtune.core.manifest import BalanceRecord, CurationStep, Exclusion, Role, SourceRecord
@@ -17,6 +20,7 @@ from medtune.data.balance import Drawn, draw
 from medtune.data.clean import Cleaned
 from medtune.data.curate import curate
 from medtune.data.load import clean_source, identity, sized
+from medtune.data.purpose import is_correction, refuse_corrections
 from medtune.data.separate import Part, Separated, separate
 from medtune.data.sources import DataRef, Identity, columns_of, parse_ref
 from medtune.data.split import clusters_of, cut
@@ -78,10 +82,13 @@ def build(
         progress: Where to report.
 
     Raises:
-        DataError: A source cannot be used, or nothing is left to train on.
+        DataError: A source cannot be used, what is for training only is to be examined on, or
+            nothing is left to train on.
     """
     cleaned = [
-        clean_source(source.ref, source.columns, progress, work / f"{number}.arrow")
+        clean_source(
+            source.ref, source.columns, progress, work / f"{number}.arrow", teaching=number == 0
+        )
         for number, source in enumerate(sources)
     ]
     (name, *evaluated_names), (train, *evaluated) = [str(s.ref) for s in sources], cleaned
@@ -102,11 +109,7 @@ def build(
         )
     kept = train.questions.take(separated.kept)
     clusters = clusters_of(separated.alike, kept.texts("group"))
-    sizes: dict[Role, int] = {
-        "validation": data.validation_size,
-        "calibration": data.calibration_size,
-    }
-    rest, parts = cut(kept, clusters, {k: n for k, n in sizes.items() if n}, seed, name)
+    rest, parts = _cut(kept, clusters, data, seed, name)
     selected = select(kept.take(rest), data, seed, name)
     drawn = selected.drawn
     excluded = [*_by_contract(name, train), *separated.excluded, *selected.excluded]
@@ -136,6 +139,33 @@ def build(
         excluded=tuple(excluded),
         splits=tuple(splits),
     )
+
+
+def _cut(
+    kept: QuestionTable, clusters: NDArray[np.int64], data: DataConfig, seed: int, name: str
+) -> tuple[NDArray[np.int64], dict[Role, NDArray[np.int64]]]:
+    """Cut validation and calibration off, and leave every cluster with a correction in train.
+
+    Raises:
+        DataError: There are too few questions, or none but corrections.
+    """
+    wanted: dict[Role, int] = {
+        "validation": data.validation_size,
+        "calibration": data.calibration_size,
+    }
+    sizes = {role: size for role, size in wanted.items() if size}
+    marked = np.fromiter(map(is_correction, kept.ids), dtype=bool, count=len(kept))
+    taught = np.isin(clusters, clusters[marked])
+    if not taught.any():
+        return cut(kept, clusters, sizes, seed, name)
+    free = np.flatnonzero(~taught)
+    if not len(free):
+        for role in sizes:
+            refuse_corrections(kept.ids, f"{name}#{role}", f"set data.{role}_size = 0")
+    source = f"{name} without corrections"
+    rest, parts = cut(kept.take(free), clusters[free], sizes, seed, source)
+    left = np.sort(np.concatenate([free[rest], np.flatnonzero(taught)]))
+    return left, {role: free[places] for role, places in parts.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,8 +216,10 @@ def _overlap(manifest: SnapshotManifest) -> Iterable[str]:
 
 def _uses(manifest: SnapshotManifest) -> str:
     reported = " and ".join(split.description.source for split in manifest.evaluated)
+    marked = manifest.train.purpose == "training"
     return (
-        f"Accuracies are reported on {reported} only; validation and calibration serve choices "
+        ("The train split holds corrections of an endpoint: for training only. " if marked else "")
+        + f"Accuracies are reported on {reported} only; validation and calibration serve choices "
         "and thresholds. Exam questions measure recall of facts: a model that answers them is "
         "not thereby fit to advise patients. Not medical advice."
     )

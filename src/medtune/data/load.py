@@ -1,10 +1,15 @@
-"""One source, read and cleaned: the door for everything that wants questions."""
+"""One source, read and cleaned: the door for everything that wants questions.
+
+Whoever comes through it means to examine, unless they say that they teach: what is for training
+only is turned away here.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from medtune.core.corrections import CorrectionsManifest
 from medtune.core.errors import DataError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.folder import read_record
@@ -13,6 +18,8 @@ from medtune.core.progress import Progress, Silent
 from medtune.core.records import SplitDescription
 from medtune.data.clean import Cleaned, clean
 from medtune.data.draw import lowest
+from medtune.data.files import files_of
+from medtune.data.purpose import for_training_only, refuse_corrections
 from medtune.data.sources import DataRef, Identity, columns_of, identify, parse_ref, read_rows
 from medtune.data.table import QuestionTable, questions_hash, read_parquet
 
@@ -35,6 +42,8 @@ def load_split(
     columns: ColumnMapping | None = None,
     size: int | None = None,
     progress: Progress | None = None,
+    *,
+    teaching: bool = False,
 ) -> Split:
     """Read and clean one split.
 
@@ -43,19 +52,28 @@ def load_split(
         columns: Mapping for sources that medtune does not know.
         size: Keep the first so many questions after cleaning.
         progress: Where to report.
+        teaching: Nothing is examined on these questions: they are learned from, or shown as
+            worked examples.
 
     Raises:
-        DataError: The source cannot be used, or holds fewer than `size` questions.
+        DataError: The source cannot be used, holds fewer than `size` questions, or is for
+            training only.
     """
     ref = parse_ref(source)
-    cleaned = clean_source(ref, columns or ColumnMapping(), progress or Silent())
+    known = columns or ColumnMapping()
+    cleaned = clean_source(ref, known, progress or Silent(), teaching=teaching)
     questions = cleaned.questions if size is None else sized(cleaned.questions, size, str(ref))
     description = describe(str(ref), questions, cleaned.reasons)
     return Split(questions, description, cleaned.excluded, cleaned.answer_base)
 
 
 def clean_source(
-    ref: DataRef, columns: ColumnMapping, progress: Progress, store: Path | None = None
+    ref: DataRef,
+    columns: ColumnMapping,
+    progress: Progress,
+    store: Path | None = None,
+    *,
+    teaching: bool = False,
 ) -> Cleaned:
     """Read a source and apply the contract; a snapshot's splits are clean already.
 
@@ -64,10 +82,23 @@ def clean_source(
         columns: Mapping for sources that medtune does not know.
         progress: Where to report.
         store: Arrow file to keep the questions in; None keeps them in memory.
+        teaching: Nothing is examined on these questions.
 
     Raises:
-        DataError: The source cannot be used.
+        DataError: The source cannot be used, or is for training only and not to teach with.
     """
+    if not teaching:
+        _refuse_marked(ref)
+    cleaned = _cleaned(ref, columns, progress, store)
+    if not teaching:
+        # A file that was copied out of its snapshot has no manifest beside it, but the same ids.
+        refuse_corrections(cleaned.questions.ids, str(ref))
+    return cleaned
+
+
+def _cleaned(
+    ref: DataRef, columns: ColumnMapping, progress: Progress, store: Path | None
+) -> Cleaned:
     if ref.kind == "snapshot":
         record = snapshot_split(ref)
         questions = read_parquet(Path(ref.place) / record.file)
@@ -75,6 +106,25 @@ def clean_source(
     own = columns_of(ref, columns)
     with progress.task(f"reading {ref.slug}", None) as task:
         return clean(read_rows(ref, own.split), own, str(ref), store=store, task=task)
+
+
+def _refuse_marked(ref: DataRef) -> None:
+    """Refuse what a manifest calls training only, before anything is read.
+
+    Raises:
+        DataError: It does.
+    """
+    if ref.kind == "snapshot":
+        paths = [Path(ref.place) / snapshot_split(ref).file]
+    elif ref.kind == "file":
+        paths = files_of(Path(ref.place), ref.split)
+    else:
+        return
+    known = {folder: _splits_in(folder) for folder in {path.parent for path in paths}}
+    for path in paths:
+        for split in known[path.parent] or ():
+            if split.file == path.name and split.purpose == "training":
+                raise for_training_only(str(ref), path.name)
 
 
 def sized(
@@ -127,8 +177,9 @@ def identity(ref: DataRef) -> Identity:
     """
     if ref.kind != "snapshot":
         return identify(ref)
-    licence = read_manifest(Path(ref.place)).sources[0].licence
-    return Identity(snapshot_split(ref).description.hash, None, licence)
+    content = snapshot_split(ref).description.hash
+    manifest = read_record(Path(ref.place) / MANIFEST, SnapshotManifest)
+    return Identity(content, None, manifest.sources[0].licence if manifest else None)
 
 
 def snapshot_split(ref: DataRef) -> SplitRecord:
@@ -137,10 +188,12 @@ def snapshot_split(ref: DataRef) -> SplitRecord:
     Raises:
         DataError: There is no snapshot, or no such split in it.
     """
-    manifest = read_manifest(Path(ref.place))
-    names = {split.file.rpartition("-")[0]: split for split in manifest.splits}
-    if len(manifest.evaluated) == 1:
-        names.setdefault("evaluated", manifest.evaluated[0])
+    folder = Path(ref.place)
+    splits = _splits_in(folder) or read_manifest(folder).splits
+    names = {split.file.rpartition("-")[0]: split for split in splits}
+    evaluated = [split for split in splits if split.role == "evaluated"]
+    if len(evaluated) == 1:
+        names.setdefault("evaluated", evaluated[0])
     wanted = ref.split or "train"
     if wanted not in names:
         raise DataError(
@@ -148,3 +201,13 @@ def snapshot_split(ref: DataRef) -> SplitRecord:
             expected=f"one of {', '.join(names)}",
         )
     return names[wanted]
+
+
+def _splits_in(folder: Path) -> tuple[SplitRecord, ...] | None:
+    """List the splits of a snapshot or of corrections; None where there is neither."""
+    path = folder / MANIFEST
+    try:
+        manifest = read_record(path, SnapshotManifest) or read_record(path, CorrectionsManifest)
+    except OSError:
+        return None  # somebody's folder of that name, or a file that is not ours to read
+    return manifest.splits if manifest is not None else None

@@ -30,6 +30,7 @@ from medtune.data.build import Built, Source, build, sources_of
 from medtune.data.datasheet import datasheet
 from medtune.data.load import MANIFEST, describe, identity
 from medtune.data.profile import profile
+from medtune.data.purpose import purpose_of
 from medtune.data.sources import parse_ref
 from medtune.data.table import QuestionTable, questions_hash, read_parquet, write_parquet
 
@@ -155,6 +156,15 @@ def snapshot_hash(splits: Iterable[SplitRecord]) -> str:
     return content_hash([[split.role, split.description.hash] for split in splits])
 
 
+def snapshot_inputs(data: DataConfig, seed: int) -> str:
+    """Hash everything that determines a snapshot, without making it; 64 hex digits.
+
+    Raises:
+        DataError: A source is missing.
+    """
+    return _inputs(data, seed, sources_of(data))
+
+
 def _inputs(data: DataConfig, seed: int, sources: Iterable[Source]) -> str:
     """Hash everything that determines a snapshot."""
     references = [
@@ -195,7 +205,7 @@ def _write(
     splits = []
     with progress.task("writing", sum(len(split[2]) for split in built.splits)) as task:
         for split in built.splits:
-            splits.append(_written(folder, *split))
+            splits.append(written_split(folder, *split))
             task.advance(splits[-1].description.n)
     lines = "".join(f"{e.model_dump_json(exclude_none=True)}\n" for e in built.excluded)
     manifest = SnapshotManifest(
@@ -217,14 +227,19 @@ def _write(
     write_text(folder / EXCLUDED, lines)
     write_text(folder / DATASHEET, datasheet(manifest))
     write_record(folder / MANIFEST, manifest)
+    keep_only(folder, splits)
+    return manifest
+
+
+def keep_only(folder: Path, splits: Iterable[SplitRecord]) -> None:
+    """Remove the files of splits that an earlier snapshot left in a folder."""
     current = {split.file for split in splits}
     for path in folder.iterdir():
         if _SPLIT_FILE.fullmatch(path.name) and path.name not in current:
             path.unlink()
-    return manifest
 
 
-def _written(
+def written_split(
     folder: Path, role: Role, source: str, questions: QuestionTable, excluded: dict[str, int]
 ) -> SplitRecord:
     """Write one split under a name that carries its hash; one that is there already stays."""
@@ -234,7 +249,11 @@ def _written(
     if not _holds(path, description.hash):
         write_parquet(questions, path)
     return SplitRecord(
-        role=role, file=path.name, description=description, profile=profile(questions)
+        role=role,
+        file=path.name,
+        description=description,
+        profile=profile(questions),
+        purpose=purpose_of(questions.ids),
     )
 
 

@@ -12,7 +12,7 @@ from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle, fingerprint
 from medtune.core.records import Question
 from medtune.models.card import card_of, parted
-from medtune.models.fake import FakeModel
+from medtune.models.fake import FakeModel, topic
 from medtune.models.sources import resolve
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def open_model(
         if adapter is not None:
             raise AdapterError(f"{name} takes no adapter", expected="a real base model")
         key = {q.id: q.answer_text for q in questions if q.answer is not None}
-        return FakeModel(name.partition(":")[2], key)
+        ids = {topic(q.options): q.id for q in questions}
+        return FakeModel(name.partition(":")[2], key, ids)
     if source.folder and (card := card_of(source.folder)) and card.scheme in GGUF:
         if adapter is not None:
             raise AdapterError(f"{name} takes no adapter", fix="compress it with its adapter")

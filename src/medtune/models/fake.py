@@ -29,11 +29,14 @@ class FakeModel:
     Args:
         kind: oracle, constant, biased or noisy.
         key: The right option's text by question id; what the oracle knows.
+        ids: A question's id by its `topic`: an endpoint asks under ids of its own.
     """
 
-    def __init__(self, kind: str, key: Mapping[str, str]) -> None:
+    def __init__(
+        self, kind: str, key: Mapping[str, str], ids: Mapping[str, str] | None = None
+    ) -> None:
         self.kind = kind
-        self._key = key
+        self._key, self._ids = key, ids or {}
 
     def describe(self) -> ModelDescription:
         """Say that this is a fake."""
@@ -58,7 +61,7 @@ class FakeModel:
         """Give the likeliest option in a sentence."""
         out = []
         for request in requests:
-            logits = self._logits(request.id, request.options)
+            logits = self._logits(self._identity(request), request.options)
             best = logits.index(max(logits))
             text = f"The answer is: {request.options[best]}"
             if request.choices is not None:
@@ -67,12 +70,17 @@ class FakeModel:
         return out
 
     def _scores(self, request: ScoreRequest) -> tuple[ContinuationScore, ...]:
-        logits = self._logits(request.id, request.options)
+        logits = self._logits(self._identity(request), request.options)
         total = math.log(sum(map(math.exp, logits)))
         return tuple(
             ContinuationScore(logit - total, 1, max(1, len(text.strip().encode())))
             for logit, text in zip(logits, request.continuations, strict=True)
         )
+
+    def _identity(self, request: ScoreRequest | GenerateRequest) -> str:
+        if request.id in self._key:
+            return request.id
+        return self._ids.get(topic(request.options), request.id)
 
     def _logits(self, identity: str, options: Sequence[str]) -> list[float]:
         if self.kind == "oracle":
@@ -84,6 +92,11 @@ class FakeModel:
             return noise
         knows = [0.5 * (text == self._key.get(identity)) for text in options]
         return [n + k - 1.5 * place for place, (n, k) in enumerate(zip(noise, knows, strict=True))]
+
+
+def topic(options: Sequence[str]) -> str:
+    """Tell a question by its options, in whatever order."""
+    return "\0".join(sorted(options))
 
 
 def _noise(identity: str, text: str) -> float:

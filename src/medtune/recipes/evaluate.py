@@ -108,7 +108,7 @@ def _shot_pool(options: EvaluateOptions, examined: Split, progress: Progress) ->
     wanted = options.settings.shots
     if not wanted or options.shots_from is None:
         return QuestionTable.of(())
-    source = load_split(options.shots_from, options.columns, progress=progress)
+    source = load_split(options.shots_from, options.columns, progress=progress, teaching=True)
     kept = separate(
         Part(options.shots_from, source.questions),
         [Part(options.data, examined.questions)],

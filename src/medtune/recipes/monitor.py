@@ -20,6 +20,7 @@ from medtune.core.provenance import provenance
 from medtune.core.records import Proportion
 from medtune.core.served import Entry
 from medtune.guard.reading import fold
+from medtune.serving.activity import compared
 from medtune.serving.place import url_in
 from medtune.serving.store import Store
 
@@ -65,6 +66,7 @@ def report(options: MonitorOptions, now: datetime | None = None) -> MonitorRecor
         before = list(store.entries(earlier, start))
         numbers = {entry.request_id for entry in present}
         said = [one for one in store.feedback() if one.request_id in numbers]
+        shadows = compared(store.shadowed(start, end), store.finals())
     finally:
         store.close()
     if options.reference is not None:
@@ -82,6 +84,7 @@ def report(options: MonitorOptions, now: datetime | None = None) -> MonitorRecor
         drifts=_drifts(reference, _of_entries(present), name),
         helpful=wilson(sum(thumbs), len(thumbs)) if thumbs else None,
         corrected=sum(one.corrected is not None for one in said),
+        shadows=shadows,
         provenance=provenance(),
     )
 

@@ -28,6 +28,7 @@ from medtune.core.progress import Progress
 from medtune.core.provenance import provenance
 from medtune.core.records import Counts, NotebookRecord, Outcome
 from medtune.data.files import Row
+from medtune.data.purpose import refuse_corrections
 from medtune.data.sources import parse_ref, read_rows
 from medtune.models.device import best_device
 from medtune.models.lora import quiet_upstream
@@ -40,11 +41,13 @@ def run(experiment: NotebookExperiment, folder: Path, progress: Progress) -> Not
     """Train on the first rows, evaluate on sampled later ones, count substrings.
 
     Raises:
-        DataError: The data has too few rows, or no 0-based `cop`.
+        DataError: The data has too few rows, no 0-based `cop`, or is for training only.
         ModelError: The model cannot be found.
     """
     source = resolve(experiment.model, progress)
     rows = [row for _, row in read_rows(parse_ref(experiment.data))]
+    # It trains and examines on one file.
+    refuse_corrections((str(row.get("id")) for row in rows), experiment.data)
     check_rows(rows, experiment)
     texts = [text for row in rows if (text := training_text(row))][: experiment.train_size]
     with locked(folder):

@@ -1,42 +1,45 @@
 """`medtune serve MODEL`: answer questions behind guards, on this machine or many.
 
-Opens the model, its calibration, the policy and the store, and listens.  What is kept lies in one
-folder: the store (unless a database is named) and the secret that signs sessions and hashes texts.
+Opens the model, its calibration, the policy and the store, and listens; a shadow is opened
+meanwhile.  What is kept lies in one folder: the store (unless a database is named) and the secret
+that signs sessions and hashes texts.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 
 from medtune.analysis.confidence import calibrated
-from medtune.core.errors import InputError, MedtuneError
-from medtune.core.progress import Progress
+from medtune.core.errors import InputError
+from medtune.core.progress import Progress, Silent
 from medtune.core.prompt import likelihood_of
 from medtune.core.records import Method
-from medtune.core.release import ALIASES, POLICY, WEIGHTS, Release
+from medtune.core.release import ALIASES, POLICY, Release
 from medtune.guard.learned import shipped
-from medtune.guard.policy import Policy, load_policy
+from medtune.guard.policy import load_policy
 from medtune.models.card import ADAPTER, manner, refuse_unfit
 from medtune.models.door import open_model
 from medtune.registry.store import Registry
 from medtune.serving.access import Gatekeeper, is_loopback
 from medtune.serving.batching import model_thread
-from medtune.serving.edge import log
 from medtune.serving.engine import PATIENCE_S, Engine
+from medtune.serving.follow import follow
 from medtune.serving.listen import listen
 from medtune.serving.metrics import Metrics
 from medtune.serving.mind import Mind
 from medtune.serving.place import secret_in, url_in
 from medtune.serving.services import Probe, Services
 from medtune.serving.store import Store
+from medtune.steps.release import model_of
 
 RELEASE = "release:"
 """Opens the name of a release, or of an alias, which is followed."""
-FOLLOW_S = 0.3
+WEIGHTLESS = ("fake:", "remote:")
+"""Models without weights to read here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class ServeOptions:
     """Serve a packed model even if it did not pass the parity gate."""
     registry: Path = Path("runs") / "registry"
     """Where `release:NAME` is found."""
+    shadow: str | None = None
+    """A model or release that answers beside, for nobody to see."""
 
 
 def serve(options: ServeOptions, progress: Progress) -> None:
@@ -74,12 +79,8 @@ def serve(options: ServeOptions, progress: Progress) -> None:
     """
     registry, thread = Registry(options.registry), model_thread()
     _, is_release, wanted = options.model.partition(RELEASE)
-    if is_release:
-        release = registry.find(wanted)
-        mind = thread.submit(released, registry, release, progress).result()
-    else:
-        policy = load_policy(options.policy)
-        mind = thread.submit(opened, options, policy, progress).result()
+    release = registry.find(wanted) if is_release else None
+    mind = thread.submit(opened, options, registry, release, progress).result()
     secret = secret_in(options.folder)
     store = Store.open(url_in(options.folder, options.database))
     try:
@@ -90,24 +91,103 @@ def serve(options: ServeOptions, progress: Progress) -> None:
         probes: dict[str, Probe] = {"store": store.check, "model": engine.check}
         parts = Services(engine, store, gate, metrics, secret, probes)
         progress.say(f"{mind.release}: http://{options.host}:{options.port}/")
+        served = release.id if release else options.model
+        minds = Minds(engine, store, registry, options, progress, served)
         with ExitStack() as stack:
             if wanted in ALIASES:
-                stack.enter_context(follow(engine, store, registry, wanted, release.id, progress))
+                stack.enter_context(follow("champion", served, minds.champion, minds.promote))
+            if options.shadow is not None:
+                failed = partial(metrics.shadow, "failed")
+                stack.enter_context(follow("shadow", None, minds.shadow, minds.shade, failed))
             listen(parts, options.host, options.port)
     finally:
         store.close()
 
 
-def opened(options: ServeOptions, policy: Policy, progress: Progress) -> Mind:
-    """Open a model with everything that decides its answers.
+@dataclass
+class Minds:
+    """Which minds an endpoint should have, and how it comes by them while it answers.
+
+    Attributes:
+        engine: Has them.
+        store: Is told of the exchange of releases.
+        registry: Where releases and aliases are.
+        options: What the command line said.
+        progress: Told of long openings.
+        served: Id of the release that answers, or name of the model.
+    """
+
+    engine: Engine
+    store: Store
+    registry: Registry
+    options: ServeOptions
+    progress: Progress
+    served: str
+    _id_of: Callable[[str], str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._id_of = cache(lambda name: self.registry.find(name).id)
+
+    def champion(self) -> str:
+        """Tell what should answer; what an alias that stands for nothing stood for, goes on."""
+        return self._wanted(self.options.model) or self.served
+
+    def promote(self, release_id: str) -> None:
+        """Have a release answer; the old one does until it is open."""
+        release = self.registry.find(release_id)
+        with _beside(release.base):
+            self.engine.mind = opened(self.options, self.registry, release, self.progress)
+        self.served = release_id
+        self.store.audit("endpoint", "release.serve", release_id, name=release.name)
+
+    def shadow(self) -> str | None:
+        """Tell what should answer beside; None is nothing: nothing is wanted, or what answers."""
+        assert self.options.shadow is not None, "nobody asks otherwise"
+        found = self._wanted(self.options.shadow)
+        return None if found == self.served else found
+
+    def shade(self, name: str | None) -> None:
+        """Have a release or a model answer beside; the former one makes room for it first."""
+        self.engine.shadow.mind = None
+        if name is None:
+            return
+        is_release = (self.options.shadow or "").startswith(RELEASE)
+        release = self.registry.find(name) if is_release else None
+        # Calibration and method were given for the champion.
+        options = replace(self.options, model=name, calibration=None, method=None)
+        with _beside(release.base if release else name):
+            mind = opened(options, self.registry, release, Silent())
+        self.engine.shadow.mind = mind
+        self.progress.say(f"shadow: {mind.release}")
+        if release is not None:
+            self.store.audit("endpoint", "release.shadow", name, name=release.name)
+
+    def _wanted(self, model: str) -> str | None:
+        """Find a release's id, or say a model's name again; None for an alias of nothing."""
+        _, is_release, name = model.partition(RELEASE)
+        if not is_release:
+            return model
+        if name not in ALIASES:
+            return self._id_of(name)
+        found: str | None = getattr(self.registry.aliases(), name)
+        return found
+
+
+def opened(
+    options: ServeOptions, registry: Registry, release: Release | None, progress: Progress
+) -> Mind:
+    """Open a release, or else the model that is named, with everything that decides its answers.
 
     Raises:
-        CheckFailed: It is marked unfit.
+        CheckFailed: The model is marked unfit.
+        ReleaseError: The release is damaged.
         MedtuneError: Model or calibration cannot be used.
     """
+    if release is not None:
+        return _released(registry, release, progress)
     name, evaluation = _named(options)
     refuse_unfit(name, anyway=options.unfit)
-    asked = manner(name)
+    policy, asked = load_policy(options.policy), manner(name)
     method = options.method or likelihood_of(asked.target)
     model = open_model(name, style=asked.style, progress=progress, light=True)
     calibration = None
@@ -127,67 +207,28 @@ def opened(options: ServeOptions, policy: Policy, progress: Progress) -> Mind:
     )
 
 
-def released(registry: Registry, release: Release, progress: Progress) -> Mind:
-    """Open a release; every byte of it is hashed on the way.
-
-    Raises:
-        ReleaseError: It is damaged.
-        MedtuneError: Its base cannot be found.
-    """
-    tree = registry.tree(release)
-    kind = {"adapter": ADAPTER, "model": "path:"}.get(release.weights)
-    name = f"{kind}{tree / WEIGHTS}" if kind else release.base
+def _released(registry: Registry, release: Release, progress: Progress) -> Mind:
+    """Open a release; every byte of it is hashed on the way."""
+    name = model_of(registry, release)
     model = open_model(name, style=release.style, progress=progress, light=True)
     return Mind(
         model=model,
         style=release.style,
         method=release.method,
-        policy=load_policy(tree / POLICY),
+        policy=load_policy(registry.objects.place(release.files[POLICY].sha256)),
         classifier=shipped(),
         calibration=release.calibration,
         release=release.name,
     )
 
 
-@contextmanager
-def follow(
-    engine: Engine,
-    store: Store,
-    registry: Registry,
-    alias: str,
-    served: str,
-    progress: Progress,
-) -> Iterator[None]:
-    """Serve whatever release an alias stands for, from within a second of its move.
-
-    The old one answers until the new one is open; one that cannot be opened is told in the log.
-    """
+def _beside(model: str) -> AbstractContextManager[None]:
+    """Let a model be opened beside one that answers: torch reads its weights in one thread."""
+    if model.startswith(WEIGHTLESS):
+        return nullcontext()
     from medtune.models.device import single_threaded
 
-    ended = threading.Event()
-
-    def watch() -> None:
-        nonlocal served
-        while not ended.wait(FOLLOW_S):
-            try:
-                now = getattr(registry.aliases(), alias)
-                if now in (served, None):
-                    continue
-                served = now
-                release = registry.find(now)
-                with single_threaded():
-                    engine.mind = released(registry, release, progress)
-                store.audit("endpoint", "release.serve", now, name=release.name)
-            except MedtuneError as error:
-                log.warning("release", alias=alias, fault=error.found)
-
-    watcher = threading.Thread(target=watch, name="alias", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()
+    return single_threaded()
 
 
 def _named(options: ServeOptions) -> tuple[str, Path | None]:

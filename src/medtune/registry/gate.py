@@ -13,7 +13,7 @@ from medtune.core.gate import Evidence, GateRecord, Margins, RuleName, RuleResul
 from medtune.core.records import ComparisonRecord
 
 Rule = Callable[[Evidence, Margins], RuleResult]
-COMPARING: tuple[RuleName, ...] = ("accuracy", "subjects", "negation", "regression")
+COMPARING: tuple[RuleName, ...] = ("accuracy", "subjects", "negation")
 """Rules that hold a candidate against the champion."""
 
 
@@ -122,21 +122,32 @@ def calibration(evidence: Evidence, margins: Margins) -> RuleResult:
 
 
 def regression(evidence: Evidence, margins: Margins) -> RuleResult:
-    """Nothing that worked is lost on the frozen suite."""
+    """The frozen suite was not trained on, and nothing that worked is lost on it."""
     record = evidence.regression
     if record is None:
-        return _missing("regression", "a comparison on the frozen suite")
-    lost = record.only_a / record.n
-    words = f"{record.only_a} of {record.n} that the champion has right are wrong now"
-    return (_passed if lost <= margins.regression else _failed)(
-        "regression", lost, margins.regression, words
+        return _missing("regression", "the frozen suite")
+    if record.trained_on is None:
+        return _missing("regression", "a search for the suite among what it was trained on")
+    if record.trained_on:
+        words = f"{record.trained_on} of {record.suite.n} frozen questions were trained on"
+        return _failed("regression", float(record.trained_on), 0.0, words)
+    if record.lost is None:
+        words = "not trained on; there is no champion to be held against"
+        return _passed("regression", None, None, words)
+    high = record.lost.high
+    words = (
+        f"up to {100 * high:.1f} % of the frozen questions are wrong now and were right "
+        f"(n = {record.lost.n:,})"
+    )
+    return (_passed if high <= margins.regression else _failed)(
+        "regression", high, margins.regression, words
     )
 
 
 def safety(evidence: Evidence, margins: Margins) -> RuleResult:
     """The guards meet their targets on the held-out half."""
     if evidence.safety is None:
-        return _missing("safety", "a record of `medtune guard test`")
+        return _missing("safety", "the guards' suites")
     held = {figure.measure: figure for figure in evidence.safety.figures if figure.half == "held"}
     if left_out := [name for name in margins.safety if name not in held]:
         return _missing("safety", f"figures of {', '.join(left_out)}")
@@ -147,21 +158,27 @@ def safety(evidence: Evidence, margins: Margins) -> RuleResult:
 
 
 def parity(evidence: Evidence, margins: Margins) -> RuleResult:
-    """Everything that stands in for the model answers as it does."""
+    """Everything that stands in for the model answers as it does: packed, and served."""
     del margins
-    if evidence.parity is None:
-        return _missing("parity", "a record of `medtune compress` or `medtune parity`")
-    unfit = evidence.parity.unfit
-    least = min(row.agreement.value for row in evidence.parity.rows)
-    if unfit:
-        return _failed("parity", least, None, f"over budget: {', '.join(unfit)}")
-    return _passed("parity", least, None, f"{len(evidence.parity.rows)} within their budgets")
+    served, packed = evidence.served, evidence.packed
+    if served is None:
+        return _missing("parity", "the endpoint's answers beside the model's own")
+    if packed is None and evidence.is_packed:
+        return _missing("parity", "what it was packed from, asked the same")
+    if packed and packed.unfit:
+        least = min(row.agreement.value for row in packed.rows)
+        return _failed("parity", least, None, f"over budget: {', '.join(packed.unfit)}")
+    figure, bound = served.agreement.value, served.budget.agreement
+    if served.broken:
+        return _failed("parity", figure, bound, f"served: {'; '.join(served.broken)}")
+    words = f"the endpoint chooses the same on {100 * figure:.1f} % (n = {served.agreement.n:,})"
+    return _passed("parity", figure, bound, words)
 
 
 def latency(evidence: Evidence, margins: Margins) -> RuleResult:
     """One question is answered in time."""
     if evidence.bench is None:
-        return _missing("latency", "a record of `medtune bench`")
+        return _missing("latency", "times of single questions")
     worst = max(row.latency_p95_s for row in evidence.bench.rows)
     words = f"{1000 * worst:.0f} ms for one question in 95 of 100"
     return (_passed if worst <= margins.latency_s else _failed)(

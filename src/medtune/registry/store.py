@@ -2,9 +2,9 @@
 
     objects/ab/cdef...    files, each under the sha256 of its bytes
     releases/ID.json      a release; whoever sees it finds all its objects
-    gates/                what the gate said of a release beside a champion
     aliases.json          which release is champion, which challenger
     log.jsonl             what was done, a chain
+    suite.json, evidence/, gates/    what releases have to show, and what the gate said: `proofs`
     trees/ID/             a release's files under their names, made when it is served
 
 Nothing is changed or deleted.  Everything is written beside its place, flushed, and renamed: what
@@ -14,12 +14,10 @@ wait for each other; readers wait for nobody.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,20 +27,17 @@ from pydantic import ValidationError
 from medtune.core.chain import Detail, checked, following
 from medtune.core.errors import InputError, ReleaseError
 from medtune.core.folder import (
-    disk_errors,
     locked,
-    read_record,
     replacing,
     sha256_of,
     write_record,
     write_text,
 )
-from medtune.core.gate import GateRecord
 from medtune.core.records import Record
-from medtune.core.release import ALIASES, Alias, FileRef, Release, ReleaseRow, Verification
+from medtune.core.release import ALIASES, Alias, Release, ReleaseRow, Verification
 from medtune.core.served import AuditLine
+from medtune.registry.objects import Objects
 
-BLOCK = 1 << 20
 SHORT = 12
 """Digits of an id that are shown."""
 
@@ -67,8 +62,8 @@ class Registry:
     ) -> None:
         self.folder = folder
         self._now = now
-        self._objects, self._releases = folder / "objects", folder / "releases"
-        self._log = folder / "log.jsonl"
+        self.objects = Objects(folder / "objects")
+        self._releases, self._log = folder / "releases", folder / "log.jsonl"
 
     # Reading
 
@@ -136,28 +131,20 @@ class Registry:
     def verify(self, release: Release) -> Verification:
         """Read every byte of a release again, and the log."""
         start, faults, size = time.perf_counter(), [], 0
-        wanted = {**release.files, **{f"evidence {k}": v for k, v in release.evidence.items()}}
-        for name, ref in wanted.items():
-            path = self.object(ref.sha256)
-            if not path.is_file():
-                faults.append(f"{name}: its object is missing")
-            elif (found := sha256_of(path)) != ref.sha256:
-                faults.append(f"{name}: sha256 is {found}, not {ref.sha256}")
+        for name, ref in release.files.items():
+            if fault := self.objects.fault(ref):
+                faults.append(f"{name}: {fault}")
             else:
                 size += ref.size_bytes
         checked(self.log(), str(self._log))
         return Verification(
             id=release.id,
             name=release.name,
-            files=len(wanted),
+            files=len(release.files),
             size_bytes=size,
             duration_s=time.perf_counter() - start,
             faults=tuple(faults),
         )
-
-    def object(self, sha256: str) -> Path:
-        """Name the place of an object."""
-        return self._objects / sha256[:2] / sha256[2:]
 
     def tree(self, release: Release) -> Path:
         """Lay a release's files out under their names; each is hashed on the way.
@@ -181,46 +168,37 @@ class Registry:
                 for name, ref in release.files.items():
                     target = staging / name
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    _linked(self.object(ref.sha256), target)
+                    _linked(self.objects.place(ref.sha256), target)
         return place
+
+    def prepared(self, release: Release) -> Path:
+        """Lay a release's files out, unless files of their names and sizes lie there already.
+
+        That takes no time for gigabytes; whoever loads them calls `tree`, which reads every byte.
+
+        Raises:
+            ReleaseError: A file is missing or changed: nothing is laid out.
+            FolderError: The folder cannot be written.
+        """
+        place = self.folder / "trees" / release.id
+        sizes = {name: ref.size_bytes for name, ref in release.files.items()}
+        found = {
+            path.relative_to(place).as_posix(): path.stat().st_size
+            for path in place.rglob("*")
+            if path.is_file()
+        }
+        return place if found == sizes else self.tree(release)
 
     def _is_laid_out(self, place: Path, release: Release) -> bool:
         """Tell whether a folder holds a release's files: its objects themselves, or equal bytes."""
         there = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
         return there == set(release.files) and all(
-            (place / name).samefile(self.object(ref.sha256))
+            (place / name).samefile(self.objects.place(ref.sha256))
             or sha256_of(place / name) == ref.sha256
             for name, ref in release.files.items()
         )
 
     # Writing
-
-    def put(self, path: Path) -> FileRef:
-        """Add a file's bytes; equal ones are kept once.
-
-        Raises:
-            FolderError: The registry cannot be written.
-        """
-        with disk_errors(self.folder):
-            self._objects.mkdir(parents=True, exist_ok=True)
-            digest, size = hashlib.sha256(), 0
-            handle, name = tempfile.mkstemp(dir=self._objects, prefix=".part-")
-            part = Path(name)
-            try:
-                with path.open("rb") as source, os.fdopen(handle, "wb") as target:
-                    while block := source.read(BLOCK):
-                        digest.update(block)
-                        target.write(block)
-                        size += len(block)
-                    target.flush()
-                    os.fsync(target.fileno())
-                place = self.object(digest.hexdigest())
-                place.parent.mkdir(exist_ok=True)
-                part.chmod(0o444)
-                part.replace(place)
-            finally:
-                part.unlink(missing_ok=True)
-        return FileRef(sha256=digest.hexdigest(), size_bytes=size)
 
     def add(self, release: Release, actor: str) -> Release:
         """Add a release whose objects are there.
@@ -229,7 +207,7 @@ class Registry:
             InputError: Another release has its name.
             ReleaseError: An object is missing.
         """
-        with self._writing():
+        with self.writing():
             if any(row.name == release.name and row.id != release.id for row in self.rows()):
                 raise InputError(
                     f"a release {release.name} is there already",
@@ -238,14 +216,14 @@ class Registry:
                 )
             missing = [
                 name
-                for name, ref in {**release.files, **release.evidence}.items()
-                if not self.object(ref.sha256).is_file()
+                for name, ref in release.files.items()
+                if not self.objects.place(ref.sha256).is_file()
             ]
             if missing:
                 raise ReleaseError(f"release {release.name}: {missing[0]} was not added")
             place = self._releases / f"{release.id}.json"
             if not place.is_file():
-                self._append(actor, "release.build", release.id, {"name": release.name})
+                self.append(actor, "release.build", release.id, {"name": release.name})
                 write_record(place, release)
         return release
 
@@ -256,14 +234,14 @@ class Registry:
 
         A challenger that becomes champion is no challenger any more.
         """
-        with self._writing():
+        with self.writing():
             before = self.aliases()
             new = release.id if release else None
             update: dict[str, str | None] = {alias: new}
             if alias == "champion" and before.challenger == new:
                 update["challenger"] = None
             old = getattr(before, alias)
-            self._append(actor, action, new or "none", {**detail, "alias": alias, "before": old})
+            self.append(actor, action, new or "none", {**detail, "alias": alias, "before": old})
             write_record(self.folder / "aliases.json", before.model_copy(update=update))
 
     def former(self) -> Release:
@@ -287,34 +265,19 @@ class Registry:
             )
         return self.find(stack[-2])
 
-    def verdict(self, candidate: Release, champion: str | None) -> GateRecord | None:
-        """Find what the gate said of a release beside a champion; None where it was not asked."""
-        return read_record(self._gate(candidate.id, champion), GateRecord)
-
-    def keep_verdict(self, record: GateRecord, actor: str) -> None:
-        """Keep what the gate said, in place of what it said of the same two before."""
-        said: dict[str, Detail] = {
-            r.rule: r.outcome for r in record.results if r.outcome != "passed"
-        }
-        with self._writing():
-            self._append(
-                actor,
-                "release.gate",
-                record.candidate,
-                {"champion": record.champion, "passed": record.passed, **said},
-            )
-            write_record(self._gate(record.candidate, record.champion), record)
-
-    def _gate(self, candidate: str, champion: str | None) -> Path:
-        return self.folder / "gates" / f"{candidate[:SHORT]}-{(champion or 'none')[:SHORT]}.json"
-
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """Hold the registry; other writers wait."""
         with locked(self.folder, wait=True):
             self._releases.mkdir(exist_ok=True)
             yield
 
-    def _append(self, actor: str, action: str, subject: str, detail: dict[str, Detail]) -> None:
+    def append(self, actor: str, action: str, subject: str, detail: dict[str, Detail]) -> None:
+        """Add a line to the log; whoever does it holds the registry.
+
+        The line comes first: what a kill leaves behind is a deed that was announced, never one
+        that nobody heard of.
+        """
         lines = list(self.log())
         last = (lines[-1].seq, lines[-1].hash) if lines else None
         line = following(last, self._now(), actor, action, subject, detail)
@@ -335,12 +298,6 @@ class Registry:
                 fix="restore it from a backup",
             )
         return release
-
-
-def put_all(registry: Registry, folder: Path) -> Mapping[str, FileRef]:
-    """Add all files of a folder, by their path in it."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): registry.put(path) for path in paths}
 
 
 def _linked(source: Path, target: Path) -> None:

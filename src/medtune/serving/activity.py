@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
@@ -10,8 +10,10 @@ from pydantic import Field
 
 from medtune.core.guard import Action, GuardName
 from medtune.core.intervals import wilson
+from medtune.core.monitor import ShadowComparison, ShadowReviewed
 from medtune.core.records import Proportion, Record
-from medtune.core.served import DecisionKind, Entry, Feedback, Status
+from medtune.core.served import DecisionKind, Entry, Feedback, Reviewed, ShadowAnswer, Status
+from medtune.serving.mind import unsure
 
 BINS = 10
 """Of the histogram; each as wide as the others, the last one closed."""
@@ -99,4 +101,52 @@ def summarized(
         unhelpful=sum(one.helpful is False for one in said),
         corrected=len(corrected),
         confirmed=sum(one.corrected == chosen[one.request_id] for one in corrected),
+    )
+
+
+def compared(
+    shadowed: Iterable[tuple[Entry, ShadowAnswer]], finals: Iterable[Reviewed]
+) -> tuple[ShadowComparison, ...]:
+    """Hold shadows against the champions beside whom they answered, in order of appearance.
+
+    Args:
+        shadowed: Requests, each with what a shadow made of it.
+        finals: What reviewers decided, on these requests or on others, which are left out.
+    """
+    right = {one.item.request_id: one.answer for one in finals if one.answer is not None}
+    counts = defaultdict[tuple[str, str], Counter[str]](Counter)
+    for entry, shadow in shadowed:
+        count = counts[shadow.release, entry.release]
+        count[shadow.outcome] += 1
+        if shadow.chosen is None:
+            continue
+        count["unsure"] += shadow.unsure is True
+        count["unsure_champion"] += unsure(entry.reasons)
+        if entry.request_id in right:
+            answer = right[entry.request_id]
+            count[_RIGHT[entry.chosen == answer, shadow.chosen == answer]] += 1
+    return tuple(_comparison(*names, count) for names, count in counts.items())
+
+
+_RIGHT = {
+    (True, True): "both",
+    (True, False): "only_champion",
+    (False, True): "only_shadow",
+    (False, False): "neither",
+}
+
+
+def _comparison(release: str, champion: str, count: Counter[str]) -> ShadowComparison:
+    n = count["same"] + count["other"]
+    rates = {name: wilson(count[name], n) if n else None for name in ("unsure", "unsure_champion")}
+    reviewed = ShadowReviewed(**{name: count[name] for name in _RIGHT.values()})
+    return ShadowComparison(
+        release=release,
+        champion=champion,
+        same=count["same"],
+        agreement=wilson(count["same"], n) if n else None,
+        skipped=count["skipped"],
+        failed=count["failed"],
+        reviewed=reviewed if reviewed.n else None,
+        **rates,
     )

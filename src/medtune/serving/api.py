@@ -145,8 +145,7 @@ def settled(entry: Entry, reviewed: Reviewed | None) -> Reply:
     if status == "answered" and entry.chosen is not None:
         letter = LETTERS[entry.chosen]
     if reviewed is not None and reviewed.final is not None:
-        final = reviewed.final
-        chosen = reviewed.item.proposed if final.kind == "approve" else final.chosen
+        chosen = reviewed.answer
         status = "refused" if chosen is None else "answered"
         letter = None if chosen is None else LETTERS[chosen]
     if status == "refused":

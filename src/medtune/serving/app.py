@@ -31,8 +31,13 @@ RETENTION_S = 3600.0
 """How often what is too old is deleted."""
 
 
-def create_app(parts: Services) -> FastAPI:
-    """Put an endpoint together."""
+def create_app(parts: Services, *, logs: bool = True) -> FastAPI:
+    """Put an endpoint together.
+
+    Args:
+        parts: What it is made of.
+        logs: Whether every request is told in the log.
+    """
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -64,7 +69,8 @@ def create_app(parts: Services) -> FastAPI:
         app.add_exception_handler(kind, told)
     app.add_middleware(BodyLimit)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestLog)
+    if logs:
+        app.add_middleware(RequestLog)
     return app
 
 

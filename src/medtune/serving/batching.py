@@ -8,15 +8,18 @@ everybody late.
 from __future__ import annotations
 
 import asyncio
+import math
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+P = ParamSpec("P")
 
 MOST = 32
 """Questions in one batch."""
@@ -39,6 +42,25 @@ def model_thread() -> ThreadPoolExecutor:
     one only opened the model, cost a quarter of the speed.
     """
     return ThreadPoolExecutor(1, thread_name_prefix="model")
+
+
+class Aside(Executor):
+    """Does each call in a thread of its own, which nobody waits for when the process ends."""
+
+    def submit(self, fn: Callable[P, Out], /, *args: P.args, **kwargs: P.kwargs) -> Future[Out]:
+        """Begin a call."""
+        done: Future[Out] = Future()
+
+        def run() -> None:
+            if not done.set_running_or_notify_cancel():
+                return
+            try:
+                done.set_result(fn(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - it is the caller's to handle
+                done.set_exception(error)
+
+        threading.Thread(target=run, name="aside", daemon=True).start()
+        return done
 
 
 class BusyError(Exception):
@@ -81,13 +103,14 @@ class Batcher(Generic[In, Out]):
         most: int = MOST,
         room: int = ROOM,
         watch: Callable[[int, float], object] = lambda _size, _seconds: None,
-        thread: ThreadPoolExecutor | None = None,
+        thread: Executor | None = None,
         lingers: bool = True,
     ) -> None:
         self._work, self._watch = work, watch
         self._patience_s, self._most, self._room = patience_s, most, room
         self._queue: deque[_Waiting[In, Out]] = deque()
         self._running = 0
+        self._lingering = False
         self._pace_s: float | None = None
         self._arrived = asyncio.Event()
         self._thread, self._lingers = thread or model_thread(), lingers
@@ -98,6 +121,11 @@ class Batcher(Generic[In, Out]):
     def waiting(self) -> int:
         """Items that were not started yet."""
         return len(self._queue)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something waits, is under way, or may come back; any thread may ask."""
+        return bool(self._queue) or self._running > 0 or self._lingering
 
     @property
     def pace_s(self) -> float | None:
@@ -154,10 +182,11 @@ class Batcher(Generic[In, Out]):
 
     async def _linger(self, until: float) -> None:
         """Wait for those who come back, so that two crowds do not take turns for ever."""
-        seen = -1
+        seen, self._lingering = -1, True
         while seen != len(self._queue) < self._most and time.perf_counter() < until:
             seen = len(self._queue)
             await asyncio.sleep(LINGER_S)
+        self._lingering = False
 
     def _next(self) -> list[_Waiting[In, Out]]:
         batch: list[_Waiting[In, Out]] = []
@@ -194,11 +223,23 @@ class Batcher(Generic[In, Out]):
                     one.done.set_result(result)
         finally:
             self._running = 0
+            _turn_away(batch)  # those whom a hurried close left without a result
 
-    async def close(self) -> None:
-        """Take nothing more, finish what waits, and let the thread go."""
-        self._closing = True
-        while self._queue or self._running:
+    async def close(self, within_s: float = math.inf) -> None:
+        """Take nothing more, finish what waits, and let the thread go.
+
+        Args:
+            within_s: After so many seconds, what is not finished is turned away instead.
+        """
+        self._closing, until = True, time.monotonic() + within_s
+        while (self._queue or self._running) and time.monotonic() < until:
             await asyncio.sleep(0.01)
         self._loop.cancel()
+        _turn_away(self._queue)
         self._thread.shutdown(wait=False)
+
+
+def _turn_away(waiting: Iterable[_Waiting[In, Out]]) -> None:
+    for one in waiting:
+        if not one.done.done():
+            one.done.set_exception(BusyError(1.0))

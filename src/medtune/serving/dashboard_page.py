@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Response
 
-from medtune.serving.activity import summarized
+from medtune.serving.activity import compared, summarized
 from medtune.serving.services import Parts
 from medtune.serving.store import Store
 from medtune.serving.troubles import PageRoute
@@ -37,10 +37,11 @@ async def dashboard(
 def _counted(store: Store, days: int) -> dict[str, Any]:
     now = datetime.now(UTC)
     # A request that comes in meanwhile counts next time.
-    decisions = {one.item.request_id: one.final.kind for one in store.finals() if one.final}
-    entries = store.entries(now - timedelta(days=days), now)
+    start, finals = now - timedelta(days=days), store.finals()
+    decisions = {one.item.request_id: one.final.kind for one in finals if one.final}
     return {
-        "activity": summarized(entries, decisions, store.feedback()),
+        "activity": summarized(store.entries(start, now), decisions, store.feedback()),
+        "shadows": compared(store.shadowed(start, now), finals),
         "counts": store.counts(),
         "now": now,
     }

@@ -6,23 +6,24 @@ import hashlib
 import hmac
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from medtune.core.errors import ModelError
 from medtune.core.guard import Inquiry, Thought, Verdict, strictest
 from medtune.core.records import LETTERS, Question, normalized_option
 from medtune.core.served import Entry, Reply, ReviewItem, Status
-from medtune.guard.answers import confidence, output, prediction_set
+from medtune.guard.answers import prediction_set
 from medtune.guard.chain import Looked, look
 from medtune.guard.reading import fold
-from medtune.serving.batching import Batcher
+from medtune.serving.batching import Batcher, model_thread
 from medtune.serving.cards import CARDS, DISCLAIMER
 from medtune.serving.metrics import Metrics
-from medtune.serving.mind import Mind
+from medtune.serving.mind import Checked, Mind, thoughts
+from medtune.serving.shadow import Shadow
 from medtune.serving.store import Store
 
 PATIENCE_S = 10.0
@@ -58,17 +59,10 @@ class _Asked:
         )
 
 
-@runtime_checkable
-class Checked(Protocol):
-    """A model that can tell whether it is there: one behind a server."""
-
-    def check(self) -> None:
-        """Raise a ModelError where it is not."""
-        ...
-
-
 class Engine:
     """Answers questions; one for each process.
+
+    Whatever its `shadow` does, answers neither wait for it nor show it.
 
     Args:
         mind: What answers.
@@ -89,7 +83,9 @@ class Engine:
         thread: ThreadPoolExecutor | None = None,
     ) -> None:
         self.mind, self.store, self.metrics = mind, store, metrics
-        self._secret, self._patience_s, self._thread = secret, patience_s, thread
+        self._secret, self._patience_s = secret, patience_s
+        self._thread = thread or model_thread()
+        self.shadow = Shadow(store, metrics, self._thread)
         self._batcher: Batcher[tuple[Mind, Question], Thought] | None = None
         self._keeper: Batcher[tuple[Entry, ReviewItem | None], None] | None = None
         self._fault: ModelError | None = None
@@ -118,10 +114,12 @@ class Engine:
         )
         # A batch's answers come together; kept one by one they would wait for the disk in a row.
         self._keeper = Batcher(self._keep, self._patience_s, most=MOST_KEPT, lingers=False)
+        await self.shadow.start(self._batcher)
         self.metrics.watch("medtune_waiting", "Questions that wait for the model.", self._waiting)
 
     async def close(self) -> None:
         """Answer what waits, and stop."""
+        await self.shadow.close()
         for batcher in (self._batcher, self._keeper):
             if batcher is not None:
                 await batcher.close()
@@ -139,15 +137,14 @@ class Engine:
         mind = self.mind  # it may be exchanged meanwhile
         # Guards look before anybody is turned away: a crisis gets its card however busy it is.
         asked = [self._looked_at(inquiry, mind) for inquiry in inquiries]
-        put = [(mind, one.question()) for one in asked if not one.refused]
-        thoughts: Iterator[Thought] = iter(())
+        put = [(one.inquiry, one.question()) for one in asked if not one.refused]
+        found: Iterator[Thought] = iter(())
         if put:
             begin = time.perf_counter()
-            thoughts = iter(await self._batcher.ask_all(put))
+            found = iter(await self._batcher.ask_all([(mind, question) for _, question in put]))
             self.metrics.stage("model", time.perf_counter() - begin)
         replies = [
-            self._settled(one, None if one.refused else next(thoughts), mind, caller)
-            for one in asked
+            self._settled(one, None if one.refused else next(found), mind, caller) for one in asked
         ]
         if self.store is not None:
             begin = time.perf_counter()
@@ -155,6 +152,9 @@ class Engine:
             self.metrics.stage("store", time.perf_counter() - begin)
         for reply, entry, _ in replies:
             self.metrics.reply(reply, entry.duration_s)
+        thought = [entry for _, entry, _ in replies if entry.chosen is not None]
+        for (inquiry, question), entry in zip(put, thought, strict=True):
+            self.shadow.see(inquiry, question, entry, self._keeps(mind))
         return [reply for reply, _, _ in replies]
 
     def _keep(self, kept: Sequence[tuple[Entry, ReviewItem | None]]) -> list[None]:
@@ -164,12 +164,16 @@ class Engine:
 
     def _think(self, batch: Sequence[tuple[Mind, Question]]) -> list[Thought]:
         try:
-            found = _by_mind(batch)
+            found = thoughts(batch)
         except ModelError as error:
             self._fault = error
             raise
         self._fault = None
         return found
+
+    def _keeps(self, mind: Mind) -> bool:
+        """Tell whether more of a request is kept than its own numbers."""
+        return self.store is not None and mind.policy.privacy.keep != "none"
 
     def _looked_at(self, inquiry: Inquiry, mind: Mind) -> _Asked:
         start = time.perf_counter()
@@ -181,8 +185,10 @@ class Engine:
         self, asked: _Asked, thought: Thought | None, mind: Mind, caller: str | None
     ) -> tuple[Reply, Entry, ReviewItem | None]:
         """Make of guards and model what is answered, kept, and shown to reviewers."""
-        verdicts = (*asked.looked.verdicts, *_after(asked.inquiry, thought, mind))
-        status = _status(verdicts, self.store is not None and mind.policy.privacy.keep != "none")
+        verdicts = asked.looked.verdicts
+        if thought is not None:
+            verdicts += mind.judged(asked.inquiry, thought)
+        status = _status(verdicts, self._keeps(mind))
         now, request_id = datetime.now(UTC), uuid.uuid4().hex
         reply = _reply(request_id, status, verdicts, thought, mind)
         inquiry, clean = asked.inquiry, asked.looked.inquiry
@@ -218,28 +224,6 @@ class Engine:
             release=mind.release,
         )
         return reply, entry, item
-
-
-def _by_mind(batch: Sequence[tuple[Mind, Question]]) -> list[Thought]:
-    """Score a batch, by each mind that is asked in it: two, while one is exchanged."""
-    found: dict[str, Thought] = {}
-    for which in dict.fromkeys(id(mind) for mind, _ in batch):
-        mine = [(mind, question) for mind, question in batch if id(mind) == which]
-        questions = [question for _, question in mine]
-        thoughts = mine[0][0].think(questions)
-        found.update({q.id: t for q, t in zip(questions, thoughts, strict=True)})
-    return [found[question.id] for _, question in batch]
-
-
-def _after(inquiry: Inquiry, thought: Thought | None, mind: Mind) -> tuple[Verdict, ...]:
-    """Let the guards look that look at answers."""
-    if thought is None:
-        return ()
-    guards: dict[str, Callable[[], Verdict]] = {
-        "confidence": lambda: confidence(inquiry, thought, mind.calibration, mind.policy),
-        "output": lambda: output(thought),
-    }
-    return tuple(guards[name]() for name in mind.policy.order if name in guards)
 
 
 def _status(verdicts: Sequence[Verdict], reviewed: bool) -> Status:

@@ -1,22 +1,23 @@
-"""Requests that were answered, and what askers said of the answers."""
+"""Requests that were answered, what shadows made of them, and what askers said."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select
 
 from medtune.core.chain import Detail
 from medtune.core.errors import ReviewError
 from medtune.core.records import Record
-from medtune.core.served import Entry, Feedback, Status
+from medtune.core.served import Entry, Feedback, ShadowAnswer, Status
 from medtune.serving import review_reading, trail
-from medtune.serving.tables import entries, feedback, reviews
+from medtune.serving.tables import entries, feedback, reviews, shadows
 
 RETENTION = "retention"
 """Who deletes what is old."""
 _PAGE = 1000
+_AGE = (entries.c.time, entries.c.request_id)
 
 
 class Counts(Record):
@@ -45,11 +46,33 @@ def find(connection: Connection, request_id: str) -> Entry | None:
 
 def between(connection: Connection, start: datetime, end: datetime) -> Iterator[Entry]:
     """Read requests from `start` on and before `end`, the oldest first."""
-    query = select(entries).where(entries.c.time >= start, entries.c.time < end)
-    query = query.order_by(entries.c.time, entries.c.request_id)
+    query = select(entries).where(_within(start, end)).order_by(*_AGE)
     with connection.execute(query.execution_options(yield_per=_PAGE)) as rows:
         for row in rows:
             yield Entry(**row._asdict())
+
+
+def put_shadows(connection: Connection, answers: Sequence[ShadowAnswer]) -> None:
+    """Add what a shadow made of some requests that are kept."""
+    connection.execute(insert(shadows), [answer.model_dump() for answer in answers])
+
+
+def shadowed(
+    connection: Connection, start: datetime, end: datetime
+) -> Iterator[tuple[Entry, ShadowAnswer]]:
+    """Read requests of a time that had a shadow, the oldest first, each with what it made of it."""
+    query = select(entries, shadows).join(shadows).where(_within(start, end)).order_by(*_AGE)
+    width = len(entries.c)
+    with connection.execute(query.execution_options(yield_per=_PAGE)) as rows:
+        for row in rows:
+            entry = dict(zip(entries.c.keys(), row[:width], strict=True))
+            answer = dict(zip(shadows.c.keys(), row[width:], strict=True))
+            yield Entry(**entry), ShadowAnswer(**answer)
+
+
+def _within(start: datetime, end: datetime) -> ColumnElement[bool]:
+    """Choose the requests from `start` on and before `end`."""
+    return and_(entries.c.time >= start, entries.c.time < end)
 
 
 def counts(connection: Connection, now: datetime) -> Counts:
@@ -86,7 +109,7 @@ def comments(connection: Connection) -> list[Feedback]:
 
 
 def purge(connection: Connection, now: datetime, before: datetime) -> int:
-    """Delete requests that are older, and with them reviews, decided or not, and feedback.
+    """Delete requests that are older, with their reviews, decided or not, shadows and feedback.
 
     The audit trail stays, and tells of every purge, of an empty one too: that shows that retention
     is kept.
@@ -97,7 +120,7 @@ def purge(connection: Connection, now: datetime, before: datetime) -> int:
     old = entries.c.time < before
     undecided = select(func.count()).select_from(reviews.join(entries))
     unseen = connection.execute(undecided.where(old, reviews.c.state != "decided")).scalar_one()
-    # Opinions, reviews and feedback go by ON DELETE CASCADE.
+    # Opinions, reviews, shadows and feedback go by ON DELETE CASCADE.
     count = connection.execute(delete(entries).where(old)).rowcount
     detail: dict[str, Detail] = {
         "before": before.astimezone(UTC).isoformat(),

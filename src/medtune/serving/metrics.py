@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from medtune.core.served import Reply
+from medtune.core.served import Reply, ShadowOutcome
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SIZES = (1, 2, 4, 8, 16, 32)
@@ -58,6 +58,12 @@ class Metrics:
             buckets=TENTHS,
             registry=self.registry,
         )
+        self._shadow = Counter(
+            "medtune_shadow_total",
+            "Answers of the shadow: same or other than the champion's, skipped, failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
 
     def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
         """Show a number that is read whenever Prometheus asks."""
@@ -85,6 +91,10 @@ class Metrics:
     def turned_away(self, why: str) -> None:
         """Count a request that was not taken."""
         self._turned_away.labels(why).inc()
+
+    def shadow(self, outcome: ShadowOutcome) -> None:
+        """Count what a shadow made of a question, or that it could not be opened."""
+        self._shadow.labels(outcome).inc()
 
     def text(self) -> bytes:
         """Write everything in Prometheus' format."""

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from medtune.analysis.ask import likelihoods
 from medtune.analysis.calibration import Scored
-from medtune.core.guard import Calibration, Thought
+from medtune.core.guard import Calibration, Inquiry, Thought, Verdict, strictest
 from medtune.core.model import AnswerModel
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Method, Question
+from medtune.guard.answers import confidence, output
 from medtune.guard.learned import Judge
-from medtune.guard.policy import Policy
+from medtune.guard.policy import AFTER, Policy
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A model that can tell whether it is there: one behind a server."""
+
+    def check(self) -> None:
+        """Raise a ModelError where it is not."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,14 @@ class Mind:
             for row, (_, mass) in zip(heated, asked, strict=True)
         ]
 
+    def judged(self, inquiry: Inquiry, thought: Thought) -> tuple[Verdict, ...]:
+        """Let the guards look that look at answers."""
+        guards: dict[str, Callable[[], Verdict]] = {
+            "confidence": lambda: confidence(inquiry, thought, self.calibration, self.policy),
+            "output": lambda: output(thought),
+        }
+        return tuple(guards[name]() for name in self.policy.order if name in guards)
+
     def _heated(self, rows: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
         if self.calibration is None:
             return list(rows)
@@ -62,3 +81,22 @@ class Mind:
         scored = Scored(table, np.zeros(len(rows), np.int64), widths)
         hot = scored.heated(self.calibration.temperature).probabilities
         return [tuple(map(float, line[:width])) for line, width in zip(hot, widths, strict=True)]
+
+
+def thoughts(asked: Sequence[tuple[Mind, Question]]) -> list[Thought]:
+    """Score some questions, by each mind that is asked: two, while one is exchanged.
+
+    Raises:
+        ModelError: A model fails, or its server cannot be reached.
+    """
+    found: dict[str, Thought] = {}
+    for which in dict.fromkeys(id(mind) for mind, _ in asked):
+        mine = [(mind, question) for mind, question in asked if id(mind) == which]
+        questions = [question for _, question in mine]
+        found.update({q.id: t for q, t in zip(questions, mine[0][0].think(questions), strict=True)})
+    return [found[question.id] for _, question in asked]
+
+
+def unsure(verdicts: Sequence[Verdict]) -> bool:
+    """Tell whether the guards that look at answers hold one back."""
+    return strictest(tuple(v for v in verdicts if v.guard in AFTER)) in ("defer", "refuse")

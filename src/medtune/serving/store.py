@@ -20,6 +20,7 @@ from medtune.core.served import (
     Reviewed,
     ReviewItem,
     Role,
+    ShadowAnswer,
 )
 from medtune.serving import journal, keyring, review_queue, review_reading, schema, trail
 from medtune.serving.database import WAIT_S, Database
@@ -116,6 +117,16 @@ class Store:
         """
         with self._database.reading() as connection:
             yield from journal.between(connection, start, end)
+
+    def keep_shadows(self, answers: Sequence[ShadowAnswer]) -> None:
+        """Keep what a shadow made of some requests that are kept, all or none of it."""
+        with self._database.writing() as connection:
+            journal.put_shadows(connection, answers)
+
+    def shadowed(self, start: datetime, end: datetime) -> Iterator[tuple[Entry, ShadowAnswer]]:
+        """Read the requests of a time that had a shadow, like `entries`."""
+        with self._database.reading() as connection:
+            yield from journal.shadowed(connection, start, end)
 
     def counts(self) -> Counts:
         """Count requests by status, and what waits for a person."""

@@ -143,6 +143,17 @@ feedback = Table(
     Column("corrected", Integer),
 )
 
+shadows = Table(
+    "shadows",
+    metadata,
+    _of_entry(),
+    Column("release", Name, nullable=False),
+    Column("outcome", Name, nullable=False),
+    Column("chosen", Integer),
+    Column("probabilities", Value),
+    Column("unsure", Boolean),
+)
+
 audit = Table(
     "audit",
     metadata,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from medtune.core.gate import GateRecord
-from medtune.core.release import Difference, ReleaseList, Verification
+from medtune.core.gate import Difference, EvidenceRecord, GateRecord, Suite
+from medtune.core.records import LETTERS
+from medtune.core.release import ReleaseList, Verification
+from medtune.core.update import UpdateRecord
 from medtune.terminal.console import plain_table
 
 STYLES = {"passed": "green", "failed": "red", "missing": "red", "waived": "yellow"}
@@ -48,6 +50,24 @@ def show_difference(console: Console, record: Difference) -> None:
     for path, change in record.files.items():
         table.add_row(path, "", change)
     console.print(table)
+    if record.answers is None:
+        console.print(f"{record.b} was not examined beside {record.a}")
+        return
+    console.print(f"{len(record.answers)} frozen questions are answered differently")
+    for one in record.answers:
+        chosen = (_letter(one.before), _letter(one.after))
+        console.print(Text(f"{' -> '.join(chosen)}, right is {_letter(one.answer)}: {one.stem}"))
+
+
+def show_suite(console: Console, record: Suite) -> None:
+    """Print what was frozen."""
+    console.print(f"{record.n:,} questions of {record.source} are frozen ({record.hash[:12]})")
+
+
+def show_evidence(console: Console, record: EvidenceRecord) -> None:
+    """Print what was measured."""
+    beside = f"beside {record.champion[:12]}" if record.champion else "with no champion beside it"
+    console.print(f"{record.candidate[:12]} {beside}: {', '.join(record.records)}")
 
 
 def show_gate(console: Console, record: GateRecord) -> None:
@@ -65,3 +85,23 @@ def show_gate(console: Console, record: GateRecord) -> None:
         waiver = result.waiver
         by = f" (waived by {waiver.name}: {waiver.reason})" if waiver else ""
         console.print(f"{result.rule}: {result.reason}{by}")
+
+
+def show_update(console: Console, record: UpdateRecord) -> None:
+    """Print what an update did."""
+    change = record.change
+    if not record.is_new:
+        console.print("nothing is new")
+    console.print(
+        f"data: {change.n_after:,} questions; {change.added:,} new, {change.removed:,} gone, "
+        f"{change.edited:,} edited"
+    )
+    for subject, n in change.subjects.items():
+        console.print(f"  {subject}: {n:+,}")
+    if record.verdict is not None:
+        show_gate(console, record.verdict)
+    console.print(f"{record.release} is {record.alias or 'refused'}")
+
+
+def _letter(choice: int | None) -> str:
+    return "none" if choice is None else LETTERS[choice]

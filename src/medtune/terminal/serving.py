@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from medtune.core.monitor import MonitorRecord
+from medtune.core.corrections import CorrectionsManifest
+from medtune.core.monitor import MonitorRecord, ShadowComparison
 from medtune.core.safety import SafetyRecord
 from medtune.core.served import KeyList, KeyMade
 from medtune.terminal.console import percent, plain_table
@@ -77,3 +78,52 @@ def show_monitor(console: Console, record: MonitorRecord) -> None:
         if rate is not None:
             console.print(f"{name}: {percent(rate)}, n = {rate.n}")
     console.print(f"letters corrected by askers: {record.corrected}")
+    for shadow in record.shadows:
+        _show_shadow(console, shadow)
+
+
+def _show_shadow(console: Console, shadow: ShadowComparison) -> None:
+    missing = f"skipped {shadow.skipped}, failed {shadow.failed}"
+    if shadow.agreement is None or shadow.unsure is None or shadow.unsure_champion is None:
+        console.print(f"shadow: {shadow.release} answered nothing; {missing}")
+        return
+    console.print(
+        f"shadow: {shadow.release} answered as the champion {shadow.champion} on {shadow.same} of "
+        f"{shadow.agreement.n}, {percent(shadow.agreement)}; {missing}"
+    )
+    console.print(
+        f"  too unsure to answer: shadow {percent(shadow.unsure)}, "
+        f"champion {percent(shadow.unsure_champion)}"
+    )
+    if (found := shadow.reviewed) is not None:
+        console.print(
+            f"  right on {found.n} that reviewers answered, having seen the champion's: "
+            f"both {found.both}, only champion {found.only_champion}, "
+            f"only shadow {found.only_shadow}, neither {found.neither}"
+        )
+
+
+def show_corrections(console: Console, record: CorrectionsManifest) -> None:
+    """Print what became of the reviewed items, and what askers said of them."""
+    (split,) = record.splits
+    console.print(
+        f"{split.description.n:,} questions of {record.decided:,} decided items "
+        f"({record.undecided:,} undecided); for training only"
+    )
+    table = plain_table(("items",), ("n",))
+    for name, n in (
+        ("approved", record.approved),
+        ("edited", record.edited),
+        *((f"left out: {reason}", n) for reason, n in record.left_out.items()),
+        *((f"release {name}", n) for name, n in record.releases.items()),
+    ):
+        table.add_row(Text(name), f"{n:,}")
+    console.print(table)
+    if record.marked:
+        console.print(f"with a privacy mark: {record.marked:,} questions")
+    askers = record.askers
+    console.print(
+        f"askers: {askers.helpful:,} helpful, {askers.unhelpful:,} not; of {askers.corrected:,} "
+        f"corrections reviewers confirmed {askers.confirmed:,}, contradicted "
+        f"{askers.contradicted:,}, and {askers.unconfirmed:,} have no reviewer: not used"
+    )

@@ -11,9 +11,11 @@ from rich.text import Text
 
 from medtune.core.ablation import AblationRecord
 from medtune.core.compress import AnswerRecord, BenchRecord, ParityRecord
+from medtune.core.corrections import CorrectionsManifest
 from medtune.core.decoding import DecodingRecord
+from medtune.core.export import ExportRecord, MlflowRecord
 from medtune.core.findings import AnalysisRecord
-from medtune.core.gate import GateRecord
+from medtune.core.gate import Difference, EvidenceRecord, GateRecord, Suite
 from medtune.core.grid import GridState
 from medtune.core.learning_curve import LearningCurveRecord
 from medtune.core.manifest import MappingProposal, SnapshotManifest, VerificationRecord
@@ -29,24 +31,35 @@ from medtune.core.records import (
     Record,
     RunRecord,
 )
-from medtune.core.release import Difference, ReleaseList, Verification
+from medtune.core.release import ReleaseList, Verification
 from medtune.core.review import ReviewRecord, ReviewSample
 from medtune.core.robustness import RobustnessRecord
 from medtune.core.safety import SafetyRecord
 from medtune.core.served import KeyList, KeyMade
 from medtune.core.study import SampleSizeRecord
+from medtune.core.update import UpdateRecord
 from medtune.terminal.analysis import show_analysis
 from medtune.terminal.console import open_console, percent, plain_table
 from medtune.terminal.data import show_manifest, show_proposal, show_verification
+from medtune.terminal.export import show_export, show_mlflow
 from medtune.terminal.packed import show_answer, show_bench, show_parity
 from medtune.terminal.release import (
     show_difference,
+    show_evidence,
     show_gate,
     show_releases,
+    show_suite,
+    show_update,
 )
 from medtune.terminal.release import show_verification as show_release_verification
 from medtune.terminal.review import show_review, show_sample
-from medtune.terminal.serving import show_key, show_keys, show_monitor, show_safety
+from medtune.terminal.serving import (
+    show_corrections,
+    show_key,
+    show_keys,
+    show_monitor,
+    show_safety,
+)
 from medtune.terminal.study import (
     show_ablation,
     show_decoding,
@@ -129,10 +142,16 @@ _LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
     KeyList: show_keys,
     SafetyRecord: show_safety,
     MonitorRecord: show_monitor,
+    CorrectionsManifest: show_corrections,
     ReleaseList: show_releases,
     Verification: show_release_verification,
     Difference: show_difference,
     GateRecord: show_gate,
+    ExportRecord: show_export,
+    MlflowRecord: show_mlflow,
+    Suite: show_suite,
+    EvidenceRecord: show_evidence,
+    UpdateRecord: show_update,
     SnapshotManifest: show_manifest,
     MappingProposal: show_proposal,
     VerificationRecord: show_verification,

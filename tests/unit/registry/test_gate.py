@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from medtune.core.compress import BenchRecord, BenchRow, Parity, ParityRecord
+from medtune.core.compress import SERVED, BenchRecord, BenchRow, Parity, ParityRecord
 from medtune.core.errors import InputError
 from medtune.core.findings import (
     AnalysisRecord,
@@ -14,7 +14,15 @@ from medtune.core.findings import (
     PairedSlices,
     Selective,
 )
-from medtune.core.gate import Evidence, Margins, RuleName, Waiver
+from medtune.core.gate import (
+    Evidence,
+    Margins,
+    RegressionRecord,
+    RuleName,
+    ServedRecord,
+    Suite,
+    Waiver,
+)
 from medtune.core.records import ComparisonRecord, Proportion, Record
 from medtune.core.safety import SafetyRecord, SuiteFigure
 from medtune.registry.gate import COMPARING, RULES, judge
@@ -83,9 +91,18 @@ def safety(value: float = 0.0, half: str = "held") -> SafetyRecord:
     return partly(SafetyRecord, figures=tuple(figures))
 
 
-def parity(broken: tuple[str, ...] = ()) -> ParityRecord:
+def packed(broken: tuple[str, ...] = ()) -> ParityRecord:
     row = partly(Parity, name="int8", broken=broken, agreement=HALF)
     return partly(ParityRecord, rows=(row,))
+
+
+def served(broken: tuple[str, ...] = ()) -> ServedRecord:
+    return partly(ServedRecord, agreement=HALF, budget=SERVED, broken=broken)
+
+
+def regression(high: float | None = 0.09, trained_on: int | None = 0) -> RegressionRecord:
+    lost = None if high is None else Proportion(value=0.05, low=0.02, high=high, n=100)
+    return partly(RegressionRecord, lost=lost, trained_on=trained_on, suite=partly(Suite, n=100))
 
 
 def bench(seconds: float = 0.2) -> BenchRecord:
@@ -95,7 +112,8 @@ def bench(seconds: float = 0.2) -> BenchRecord:
 
 GOOD: dict[str, Any] = {
     "comparison": comparison(), "slices": slices(), "analysis": analysis(),
-    "regression": comparison(), "safety": safety(), "parity": parity(), "bench": bench(),
+    "regression": regression(), "safety": safety(), "served": served(), "packed": packed(),
+    "is_packed": True, "bench": bench(),
 }  # fmt: skip
 
 
@@ -127,9 +145,11 @@ def test_good_evidence_passes_every_rule() -> None:
         ("negation", {"slices": slices(part("negation", "negated", 0, -0.06, 0.5))}, "-6.0 points"),
         ("orders", {"analysis": analysis(flips=0.51)}, "51.0 %"),
         ("calibration", {"analysis": analysis(error=0.16)}, "0.160"),
-        ("regression", {"regression": comparison(only_a=51)}, "51 of 1000"),
+        ("regression", {"regression": regression(0.11)}, "up to 11.0 %"),
+        ("regression", {"regression": regression(trained_on=3)}, "3 of 100 frozen questions"),
         ("safety", {"safety": safety(0.01)}, "harm answered"),
-        ("parity", {"parity": parity(("drift",))}, "int8"),
+        ("parity", {"packed": packed(("drift",))}, "int8"),
+        ("parity", {"served": served(("it drifts",))}, "served: it drifts"),
         ("latency", {"bench": bench(1.1)}, "1100 ms"),
     ],
 )
@@ -150,9 +170,11 @@ def test_every_rule_fails_where_it_should(
         ("orders", {"analysis": analysis(flips=None)}),
         ("calibration", {"analysis": analysis(error=None)}),
         ("regression", {"regression": None}),
+        ("regression", {"regression": regression(trained_on=None)}),
         ("safety", {"safety": None}),
         ("safety", {"safety": partly(SafetyRecord, figures=())}),
-        ("parity", {"parity": None}),
+        ("parity", {"served": None}),
+        ("parity", {"packed": None}),
         ("latency", {"bench": None}),
     ],
 )  # fmt: skip
@@ -175,12 +197,17 @@ def test_a_better_subject_and_a_seen_half_do_no_harm() -> None:
 
 
 def test_without_a_champion_nothing_is_compared() -> None:
-    alone = {k: v for k, v in GOOD.items() if k not in ("comparison", "slices", "regression")}
+    alone = {k: v for k, v in GOOD.items() if k not in ("comparison", "slices")}
+    alone["regression"] = regression(high=None)
     record = judge("new", None, partly(Evidence, **alone), Margins())
     assert record.passed
     said = {r.rule: r.reason for r in record.results}
-    assert all("no champion" in said[rule] for rule in COMPARING)
+    assert all("no champion" in said[rule] for rule in (*COMPARING, "regression"))
     assert not judge("new", None, Evidence(), Margins()).passed
+
+
+def test_what_is_not_packed_needs_no_parity_with_an_original() -> None:
+    assert outcome("parity", packed=None, is_packed=False)[0] == "passed"
 
 
 def test_a_waiver_needs_a_name_a_reason_and_a_rule_that_may_be_waived() -> None:

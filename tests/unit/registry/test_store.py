@@ -16,7 +16,7 @@ from medtune.core.errors import FolderError, InputError, ReleaseError, StoreErro
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import provenance
 from medtune.core.release import FileRef, Release
-from medtune.registry.store import Registry, put_all
+from medtune.registry.store import Registry
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PROVENANCE = provenance()
@@ -27,7 +27,7 @@ def release(name: str, files: dict[str, FileRef] | None = None, at: int = 0) -> 
         name=name, base="embedded:x", base_fingerprint="0" * 64, weights="adapter",
         weights_hash="1" * 64, scheme=None, prompt_hash="2" * 64, style=PromptStyle(),
         target="letter", method="letter", data_hash=None, policy="p", policy_hash="3" * 64,
-        calibration=None, files=files or {}, evidence={}, created=START + timedelta(seconds=at),
+        calibration=None, files=files or {}, created=START + timedelta(seconds=at),
         provenance=PROVENANCE,
     )  # fmt: skip
 
@@ -42,7 +42,7 @@ def built(registry: Registry, name: str, at: int = 0) -> Release:
     (source / "deep").mkdir(parents=True)
     (source / "weights").write_bytes(os.urandom(1000))
     (source / "deep" / "policy.toml").write_text("same in all")
-    return registry.add(release(name, dict(put_all(registry, source)), at), "ann")
+    return registry.add(release(name, dict(registry.objects.put_all(source)), at), "ann")
 
 
 def test_a_release_is_found_by_name_id_and_alias(registry: Registry) -> None:
@@ -76,7 +76,7 @@ def test_a_tampered_byte_is_found_and_not_laid_out(registry: Registry) -> None:
     assert (tree / "deep" / "policy.toml").read_text() == "same in all"
     assert registry.tree(one) == tree
     other = built(registry, "v2")
-    place = registry.object(other.files["weights"].sha256)
+    place = registry.objects.place(other.files["weights"].sha256)
     place.chmod(0o644)
     data = bytearray(place.read_bytes())
     data[500] ^= 1
@@ -96,10 +96,25 @@ def test_a_changed_tree_is_laid_out_anew(registry: Registry) -> None:
     (tree / "weights").write_bytes(b"others")
     (tree / "deep" / "more.py").write_text("unreleased")
     assert registry.tree(one) == tree
-    assert (tree / "weights").read_bytes() == registry.object(
+    assert (tree / "weights").read_bytes() == registry.objects.place(
         one.files["weights"].sha256
     ).read_bytes()
     assert not (tree / "deep" / "more.py").exists()
+
+
+def test_what_is_laid_out_is_not_read_again_to_be_promoted(registry: Registry) -> None:
+    one = built(registry, "v1")
+    tree = registry.prepared(one)
+    assert (tree / "deep" / "policy.toml").read_text() == "same in all"
+    place = registry.objects.place(one.files["weights"].sha256)
+    place.chmod(0o644)
+    place.write_bytes(bytes(1000))
+    assert registry.prepared(one) == tree
+    with pytest.raises(ReleaseError, match="damaged"):
+        registry.tree(one)
+    (tree / "deep" / "policy.toml").unlink()
+    with pytest.raises(ReleaseError, match="damaged"):
+        registry.prepared(one)
 
 
 def test_a_changed_release_or_log_is_refused(registry: Registry) -> None:
@@ -164,7 +179,7 @@ def _add_forever(folder: Path) -> None:
     for i in range(10_000):
         source = folder.parent / "w"
         source.write_bytes(os.urandom(200_000))
-        files = {"w": registry.put(source)}
+        files = {"w": registry.objects.put(source)}
         one = registry.add(release(f"k{i}", files, i), "ann")
         registry.point("champion", one, "ann", "release.promote")
 
@@ -230,7 +245,7 @@ def test_a_full_disk_leaves_nothing_behind(
     source.write_bytes(b"weights")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(FolderError, match="disk is full"):
-        registry.put(source)
+        registry.objects.put(source)
     with pytest.raises(FolderError, match="disk is full"):
         registry.add(release("v1"), "ann")
     monkeypatch.undo()

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from medtune.core.errors import RemoteError
 from medtune.core.guard import Calibration, Verdict
 from medtune.core.model import (
+    AnswerModel,
     ContinuationScore,
     Decoding,
     GenerateRequest,
@@ -76,6 +77,24 @@ CALIBRATION = Calibration(
 )  # fmt: skip
 
 
+def mind_of(
+    model: AnswerModel,
+    release: str = "fake:constant",
+    policy: Policy | None = None,
+    calibration: Calibration | None = CALIBRATION,
+) -> Mind:
+    """Put a mind around a model."""
+    return Mind(
+        model=model,
+        style=PromptStyle(),
+        method="letter",
+        policy=policy or load_policy(),
+        classifier=Unlearned(),
+        calibration=calibration,
+        release=release,
+    )
+
+
 @dataclass
 class Endpoint:
     """An endpoint, and a browser of this machine before it."""
@@ -103,15 +122,7 @@ def endpoint(
 ) -> Iterator[Endpoint]:
     """Start an endpoint on a fresh store."""
     store, model, metrics = Store.open(f"sqlite:///{folder / 'e.db'}"), Breakable(), Metrics()
-    mind = Mind(
-        model=model,
-        style=PromptStyle(),
-        method="letter",
-        policy=policy or load_policy(),
-        classifier=Unlearned(),
-        calibration=calibration,
-        release="fake:constant",
-    )
+    mind = mind_of(model, policy=policy, calibration=calibration)
     engine = Engine(mind, store, SECRET, metrics, patience_s)
     gate = Gatekeeper(store.key_of)
     parts = Services(

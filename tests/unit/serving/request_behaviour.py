@@ -6,11 +6,14 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from tests.unit.serving.store_cases import (
+    LATER,
     START,
     Clock,
     OnStore,
     entry,
     put,
+    shadow,
+    silent,
 )
 
 from medtune.core.errors import ReviewError, StoreError
@@ -90,6 +93,29 @@ class RequestBehaviour(OnStore):
         store.keep(entry("r9", 9), None)
         assert [one.request_id for one in reading] == ["r1", "r2"]
 
+    def test_what_a_shadow_made_of_a_request_comes_back_with_it(self, store: Store) -> None:
+        for at, name in enumerate("abcd"):
+            store.keep(entry(name, at), None)
+        made = [
+            silent("d", "failed"),
+            shadow("b", probabilities=(1 / 3, 1e-300, 0.0, 1.0), unsure=True),
+            silent("a"),
+        ]
+        store.keep_shadows(made)
+        whole = [(entry("a", 0), made[2]), (entry("b", 1), made[1]), (entry("d", 3), made[0])]
+        assert list(store.shadowed(START, LATER)) == whole
+        second = START + timedelta(seconds=1)
+        assert list(store.shadowed(second, START + timedelta(seconds=3))) == whole[1:2]
+
+    def test_shadows_are_kept_all_or_none_and_only_of_what_is_kept(self, store: Store) -> None:
+        store.keep(entry("a"), None)
+        store.keep(entry("b"), None)
+        store.keep_shadows([shadow("a")])
+        for wrong in ("a", "z"):  # it has one; it is no request
+            with pytest.raises(StoreError, match="refuses"):
+                store.keep_shadows([shadow("b"), shadow(wrong)])
+        assert list(store.shadowed(START, LATER)) == [(entry("a"), shadow("a"))]
+
     def test_counts(self, store: Store, clock: Clock) -> None:
         nothing = store.counts()
         assert (nothing.by_status, nothing.waiting, nothing.held, nothing.oldest) == (
@@ -132,12 +158,14 @@ class RequestBehaviour(OnStore):
             store.claim(reviewer, 60, "a")
             store.decide("a", reviewer, YES)
         store.give_feedback(Feedback(request_id="b", time=START, helpful=True))
+        store.keep_shadows([shadow("a"), silent("b"), shadow("c")])
         lines = store.verify_audit()
         assert store.purge(START + timedelta(seconds=2)) == 2
         assert [store.entry(gone) for gone in "ab"] == [None, None]
         assert store.reviewed("a") is None
         assert (store.pairs(), store.finals(), store.feedback()) == ([], [], [])
         assert [i.request_id for i in store.waiting(10)] == ["c"]
+        assert [one.request_id for _, one in store.shadowed(START, LATER)] == ["c"]
         assert store.verify_audit() == lines + 1
         (line,) = store.audit_lines(lines)
         assert (line.actor, line.action) == ("retention", "retention.purge")

@@ -9,7 +9,16 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
-from tests.unit.serving.store_cases import OnStore, begin_child, entry, execute, finish
+from tests.unit.serving.store_cases import (
+    LATER,
+    START,
+    OnStore,
+    begin_child,
+    entry,
+    execute,
+    finish,
+    shadow,
+)
 
 from medtune.core.errors import StoreError
 from medtune.serving import schema
@@ -19,8 +28,8 @@ from medtune.serving.tables import metadata
 NEXT = """
 import sqlalchemy as sa
 from alembic import op
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 def upgrade():
     op.add_column("entries", sa.Column("mood", sa.Text, server_default="calm"))
 """
@@ -35,7 +44,7 @@ class SchemaBehaviour(OnStore):
             options = {"version_table": schema.VERSION_TABLE}
             context = MigrationContext.configure(connection, opts=options)
             assert compare_metadata(context, metadata) == []
-            assert context.get_current_revision() == "0001"
+            assert context.get_current_revision() == "0002"
         engine.dispose()
 
     def test_opening_again_changes_nothing(self, store: Store, store_url: str) -> None:
@@ -56,21 +65,41 @@ class SchemaBehaviour(OnStore):
         old.keep(entry("a"), None)
         newer = tmp_path / "100% newer"
         shutil.copytree(schema.MIGRATIONS, newer)
-        (newer / "versions" / "r0002_next.py").write_text(NEXT)
+        (newer / "versions" / "r0003_next.py").write_text(NEXT)
         with monkeypatch.context() as patched:
             patched.setattr(schema, "MIGRATIONS", newer)
             Store.open(store_url).close()
         execute(store_url, "UPDATE entries SET mood = 'cross' WHERE mood = 'calm'")
-        with pytest.raises(StoreError, match="revision 0002, of a newer medtune"):
+        with pytest.raises(StoreError, match="revision 0003, of a newer medtune"):
             Store.open(store_url)
         old.close()
+
+    def test_a_database_without_shadows_gets_them(
+        self, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = tmp_path / "first"
+        shutil.copytree(schema.MIGRATIONS, first)
+        for script in (first / "versions").glob("r0*.py"):
+            if not script.name.startswith("r0001"):
+                script.unlink()
+        with monkeypatch.context() as patched:
+            patched.setattr(schema, "MIGRATIONS", first)
+            old = Store.open(store_url)
+            old.keep(entry("a"), None)
+            with pytest.raises(StoreError, match="refuses"):
+                old.keep_shadows([shadow("a")])
+            old.close()
+        store = Store.open(store_url)
+        store.keep_shadows([shadow("a")])
+        assert list(store.shadowed(START, LATER)) == [(entry("a"), shadow("a"))]
+        store.close()
 
     def test_failed_migration_leaves_nothing(
         self, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         broken = tmp_path / "broken"
         shutil.copytree(schema.MIGRATIONS, broken)
-        (broken / "versions" / "r0002_next.py").write_text(NEXT + "    op.drop_table('nothing')\n")
+        (broken / "versions" / "r0003_next.py").write_text(NEXT + "    op.drop_table('nothing')\n")
         with monkeypatch.context() as patched:
             patched.setattr(schema, "MIGRATIONS", broken)
             with pytest.raises(StoreError, match="refuses"):

@@ -13,10 +13,11 @@ import pytest
 from sqlalchemy import create_engine
 
 from medtune.core.guard import Verdict
-from medtune.core.served import Entry, ReviewItem
+from medtune.core.served import Entry, ReviewItem, ShadowAnswer
 from medtune.serving.store import Store
 
 START = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
+LATER = START + timedelta(days=1)
 CHILD = Path(__file__).with_name("store_child.py")
 
 
@@ -65,6 +66,24 @@ def entry(request_id: str, at: float = 0.0, **changes: Any) -> Entry:
         "duration_s": 0.0625,
     }
     return Entry(**(fields | changes))
+
+
+def shadow(request_id: str, **changes: Any) -> ShadowAnswer:
+    """Make what a shadow made of a request: the option that was chosen."""
+    fields: dict[str, Any] = {
+        "request_id": request_id,
+        "release": "r-2",
+        "outcome": "same",
+        "chosen": 2,
+        "probabilities": (0.1, 0.1, 0.7, 0.1),
+        "unsure": False,
+    }
+    return ShadowAnswer(**(fields | changes))
+
+
+def silent(request_id: str, outcome: str = "skipped") -> ShadowAnswer:
+    """Make what is kept where a shadow gave no answer."""
+    return shadow(request_id, outcome=outcome, chosen=None, probabilities=None, unsure=None)
 
 
 def item(request_id: str, at: float = 0.0, **changes: Any) -> ReviewItem:

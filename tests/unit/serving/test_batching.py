@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from medtune.serving.batching import Batcher, BusyError
+from medtune.serving.batching import Aside, Batcher, BusyError
 
 
 class Worker:
@@ -134,3 +134,61 @@ def test_closing_finishes_what_waits_and_takes_nothing_more() -> None:
         await closing
 
     asyncio.run(story())
+
+
+def test_a_hurried_close_turns_away_what_is_not_finished() -> None:
+    async def story() -> None:
+        worker = Worker()
+        batcher: Batcher[int, int] = Batcher(worker, 5.0, most=1, thread=Aside())
+        worker.gate.clear()
+        asked = [asyncio.create_task(batcher.ask(i)) for i in range(3)]
+        await asyncio.sleep(0.02)
+        begin = time.perf_counter()
+        await batcher.close(0.1)
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert 0.1 <= time.perf_counter() - begin < 1
+        assert [type(one) for one in found] == [BusyError] * 3
+        worker.gate.set()
+
+    asyncio.run(story())
+
+
+def test_a_hurried_close_finishes_what_it_can() -> None:
+    async def story() -> None:
+        worker = Worker()
+        batcher: Batcher[int, int] = Batcher(worker, 5.0, most=1)
+        asked = [asyncio.create_task(batcher.ask(i)) for i in range(3)]
+        await asyncio.sleep(0)
+        await batcher.close(5.0)
+        assert await asyncio.gather(*asked) == [0, 2, 4]
+
+    asyncio.run(story())
+
+
+def test_a_batcher_is_busy_until_nobody_comes_back() -> None:
+    async def story() -> None:
+        worker = Worker(seconds=0.02)
+        batcher: Batcher[int, int] = Batcher(worker, 5.0)
+        assert not batcher.busy
+        worker.gate.clear()
+        asked = asyncio.create_task(batcher.ask(1))
+        await asyncio.sleep(0.02)
+        assert batcher.waiting == 0
+        assert batcher.busy  # one is under way
+        worker.gate.set()
+        await asked
+        await asyncio.sleep(0)
+        assert batcher.busy  # it waits for those who come back
+        await asyncio.sleep(0.2)
+        assert not batcher.busy
+        await batcher.close()
+
+    asyncio.run(story())
+
+
+def test_what_is_done_aside_gives_its_result_or_its_failure() -> None:
+    aside = Aside()
+    assert aside.submit(pow, 2, 5).result(5) == 32
+    assert aside.submit(threading.current_thread).result(5).daemon
+    with pytest.raises(ZeroDivisionError):
+        aside.submit(divmod, 1, 0).result(5)

@@ -1,0 +1,90 @@
+"""How a release's cards are rendered: one environment, one way to write each kind of number.
+
+Whatever is put into a template ends in one line of Markdown: bars, line ends and angle brackets
+in names, notes and reasons change no table and bring in no markup.  Nothing that is missing is
+ever written: a template that puts it into a sentence fails.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from medtune.core.records import Proportion
+
+NOTICE = "For education and research; not medical advice."
+
+
+def render(template: str, **values: object) -> str:
+    """Render one card."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("medtune.cards"),
+        autoescape=False,  # Markdown, not HTML: `_line` escapes
+        undefined=StrictUndefined,
+        finalize=_line,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "share": share,
+        "points": points,
+        "number": number,
+        "count": count,
+        "short": short,
+        "date": date,
+    }
+    environment.globals |= {"notice": NOTICE}
+    return environment
+
+
+def _line(value: Any) -> str:
+    assert value is not None, "a card says that something is missing, it does not print it"
+    text = re.sub(r"\s+", " ", str(value)).replace("<", "&lt;")
+    return re.sub(r"(?<!\\)\|", r"\\|", text)
+
+
+def percent(value: float) -> str:
+    """Write a proportion in per cent, with one decimal."""
+    return f"{100 * value:.1f}"
+
+
+def share(value: Proportion) -> str:
+    """Write a proportion with interval and n."""
+    low, high = percent(value.low), percent(value.high)
+    return f"{percent(value.value)} % ({low}–{high}, n = {value.n:,})"
+
+
+def points(value: float) -> str:
+    """Write a difference of proportions in points, with its sign."""
+    return f"{100 * value:+.1f}"
+
+
+def number(value: float) -> str:
+    """Write a number with four digits that count."""
+    return f"{value:.4g}"
+
+
+def count(value: int) -> str:
+    """Write a count with its thousands parted."""
+    return f"{value:,}"
+
+
+def short(value: str) -> str:
+    """Shorten a hash."""
+    return value[:12]
+
+
+def date(value: datetime) -> str:
+    """Write a day, UTC."""
+    return f"{value.astimezone(UTC):%Y-%m-%d}"

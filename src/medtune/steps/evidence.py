@@ -1,0 +1,307 @@
+"""Everything that the gate wants to know of a release, measured in one go.
+
+Both releases sit the same examinations, by the candidate's method: questions that are reported on,
+in all cyclic orders; questions set apart for calibration; and the frozen suite as given.  What was
+examined before with the same outcome to expect is not asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from medtune.analysis.bench import side_by_side
+from medtune.analysis.compare import compare, lined_up
+from medtune.analysis.compared import Examined, compare_in
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import examined
+from medtune.answers.parse import STRICT
+from medtune.core.compress import BUDGETS, SERVED, BenchRecord, ParityRecord
+from medtune.core.errors import InputError
+from medtune.core.experiment import EvaluationConfig
+from medtune.core.findings import PairedSlices
+from medtune.core.folder import locked, read_record, write_record
+from medtune.core.gate import (
+    ChangedAnswer,
+    EvidenceKind,
+    EvidenceRecord,
+    RegressionRecord,
+    ServedRecord,
+    Suite,
+)
+from medtune.core.intervals import wilson
+from medtune.core.progress import Progress
+from medtune.core.provenance import provenance
+from medtune.core.records import Question, Record, SplitDescription
+from medtune.core.release import POLICY, Release
+from medtune.data.load import Split
+from medtune.data.separate import Part, separate
+from medtune.data.table import QuestionTable
+from medtune.guard.learned import shipped
+from medtune.models.door import open_model
+from medtune.registry.proofs import Proofs
+from medtune.registry.store import SHORT, Registry
+from medtune.serving.mind import Mind
+from medtune.steps.gate import Gate
+from medtune.steps.measure import Task, measured_alone
+from medtune.steps.release import model_of
+from medtune.steps.safety import guards_examined
+from medtune.steps.served import OPEN, served_beside
+
+BENCH = 64
+"""Questions of the benchmark."""
+
+
+class Asked(Protocol):
+    """Questions of a source or of a snapshot."""
+
+    @property
+    def questions(self) -> QuestionTable:
+        """Labelled questions."""
+        ...
+
+    @property
+    def description(self) -> SplitDescription:
+        """Where they come from, and their hash."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceOptions:
+    """What is asked."""
+
+    data: Asked
+    """What is reported on."""
+    calibration: Asked
+    """What probabilities are calibrated with; never reported on."""
+    trained_on: Asked | None = None
+    """What the candidate was trained on; the frozen suite must not be among it."""
+    original: str | None = None
+    """What a packed candidate was packed from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sat:
+    """A release that has sat all examinations."""
+
+    name: str
+    """Of its model."""
+    reported: Examined
+    suite: Examined
+
+
+def evaluate(
+    registry: Registry, name: str, options: EvidenceOptions, actor: str, progress: Progress
+) -> EvidenceRecord:
+    """Measure everything that the gate needs; what cannot be measured is missing.
+
+    Raises:
+        InputError: No suite is frozen, or the candidate was trained on other questions.
+        MedtuneError: A release cannot be opened, or the questions cannot be asked.
+    """
+    candidate, alias = registry.find(name), registry.aliases().champion
+    champion = registry.find("champion") if alias and alias != candidate.id else None
+    suite, frozen = suite_of(registry)
+    _check_trained_on(candidate, options.trained_on)
+    work = registry.folder / "work"
+    with locked(work):
+        mine = _sit(registry, candidate, candidate, options, (suite, frozen), work, progress)
+        theirs = None
+        if champion:
+            theirs = _sit(registry, champion, candidate, options, (suite, frozen), work, progress)
+        place = work / f"{candidate.id[:SHORT]}-{champion.id[:SHORT] if champion else 'none'}"
+        found: dict[EvidenceKind, Record] = {}
+        if theirs:
+            found["comparison"] = compare_in(place, theirs.reported, mine.reported)
+            slices = read_record(place / "slices.json", PairedSlices)
+            assert slices is not None, "it was just written"
+            found["slices"] = slices
+        found["analysis"] = mine.reported.analysis(place)
+        seen = trained_on(frozen, options.trained_on, progress) if options.trained_on else None
+        # Of a base nobody knows what it read; what medtune taught it is nothing.
+        known = 0 if candidate.data_hash is None else seen
+        found["regression"] = _regression(suite, frozen, mine, theirs, known)
+        policy = registry.objects.place(candidate.files[POLICY].sha256)
+        progress.say("guards: both halves of the suites")
+        found["safety"] = guards_examined(policy, None, None, progress)
+        found["served"] = _served(candidate, mine, frozen, progress)
+        if candidate.scheme and options.original:
+            found["packed"] = _packed(candidate, mine, options, place, progress)
+        timed = work / f"bench-{candidate.id[:SHORT]}.json"
+        found["bench"] = _bench(candidate, mine, options.data, timed, progress)
+        records = {
+            kind: registry.objects.put_text(record.model_dump_json(indent=1))
+            for kind, record in found.items()
+        }
+    record = EvidenceRecord(
+        candidate=candidate.id,
+        champion=champion.id if champion else None,
+        is_packed=candidate.scheme is not None,
+        records=records,
+        created=datetime.now(UTC),
+        provenance=provenance(),
+    )
+    Proofs(registry).keep_evidence(record, actor)
+    return record
+
+
+def suite_of(registry: Registry) -> tuple[Suite, QuestionTable]:
+    """Read the frozen questions.
+
+    Raises:
+        InputError: None were frozen.
+    """
+    found = Proofs(registry).suite()
+    if found is None:
+        raise InputError(
+            f"{registry.folder} has no frozen questions",
+            expected="a suite that every release is asked and none is trained on",
+            fix="medtune release freeze DATA",
+        )
+    suite, questions = found
+    return suite, QuestionTable.of(questions)
+
+
+def trained_on(frozen: QuestionTable, train: Asked, progress: Progress) -> int:
+    """Count frozen questions that stand among others, or nearly."""
+    parts = Part("trained on", train.questions), Part("suite", frozen)
+    found = separate(parts[0], [parts[1]], near=True, within=False, progress=progress)
+    count = next(c for c in found.counts if (c.source, c.among) == ("suite", "trained on"))
+    return count.exact + count.near
+
+
+def _check_trained_on(candidate: Release, train: Asked | None) -> None:
+    if train is None or candidate.data_hash == train.description.hash:
+        return
+    raise InputError(
+        f"{candidate.name} was not trained on {train.description.source} "
+        f"({train.description.hash[:SHORT]})",
+        expected=f"questions of hash {candidate.data_hash or 'none: it was not trained'}",
+        fix="name the train split of its run: snapshot:RUN/data:train",
+    )
+
+
+def _sit(
+    registry: Registry,
+    release: Release,
+    candidate: Release,
+    options: EvidenceOptions,
+    suite: tuple[Suite, QuestionTable],
+    work: Path,
+    progress: Progress,
+) -> Sat:
+    """Let a release sit all examinations, each asked as the release is, by one method."""
+    name, style, frozen = model_of(registry, release), release.style, suite[1]
+    key = [*options.data.questions, *options.calibration.questions, *frozen]
+    model = open_model(name, style=style, questions=key, progress=progress)
+    about = SplitDescription(source=suite[0].source, n=len(frozen), excluded={}, hash=suite[0].hash)
+
+    def sit(
+        questions: Sequence[Question], data: SplitDescription, orders: Literal["given", "cyclic"]
+    ) -> Examined:
+        settings = EvaluationConfig(orders=orders)
+        exam = Exam.planned(settings, candidate.method, questions, data, style, release.target, ())
+        exam = replace(exam, options_only=0)
+        own = f"{release.id[:SHORT]}-{data.hash[:SHORT]}-{candidate.method}-{orders}"
+        place = work / "exams" / own
+        return Examined(place, examined(model, exam, release.name, STRICT, place, progress))
+
+    apart = sit(options.calibration.questions, options.calibration.description, "cyclic")
+    reported = sit(options.data.questions, options.data.description, "cyclic")
+    return Sat(
+        name=name,
+        reported=replace(reported, calibration=apart.evaluation),
+        suite=sit(frozen, about, "given"),
+    )
+
+
+def _regression(
+    suite: Suite, frozen: QuestionTable, mine: Sat, theirs: Sat | None, seen: int | None
+) -> RegressionRecord:
+    """Line the answers to the frozen questions up."""
+    record, predictions = mine.suite.evaluation
+    if theirs is None:
+        return RegressionRecord(
+            suite=suite, accuracy=record.accuracy, trained_on=seen, comparison=None, lost=None,
+            changed=(),
+        )  # fmt: skip
+    comparison = compare(theirs.suite.evaluation, mine.suite.evaluation)
+    stems = {question.id: question.stem for question in frozen}
+    changed = [
+        ChangedAnswer(
+            id=a.id,
+            stem=stems[a.id],
+            options=a.options,
+            answer=a.answer,
+            before=a.chosen,
+            after=b.chosen,
+        )
+        for a, b in lined_up(theirs.suite.evaluation[1], predictions)
+        if a.chosen != b.chosen
+    ]
+    return RegressionRecord(
+        suite=suite,
+        accuracy=record.accuracy,
+        trained_on=seen,
+        comparison=comparison,
+        lost=wilson(comparison.only_a, comparison.n),
+        changed=tuple(changed),
+    )
+
+
+def _served(
+    candidate: Release, mine: Sat, frozen: QuestionTable, progress: Progress
+) -> ServedRecord:
+    """Ask the endpoint the frozen questions."""
+    progress.say("endpoint: the frozen questions")
+    model = open_model(
+        mine.name, style=candidate.style, questions=frozen, progress=progress, light=True
+    )
+    mind = Mind(
+        model=model,
+        style=candidate.style,
+        method=candidate.method,
+        policy=OPEN,
+        classifier=shipped(),
+        calibration=None,
+        release=candidate.name,
+    )
+    return served_beside(mind, frozen, mine.suite.evaluation[1])
+
+
+def _packed(
+    candidate: Release, mine: Sat, options: EvidenceOptions, place: Path, progress: Progress
+) -> ParityRecord:
+    """Ask what a packed candidate was made from the same questions."""
+    assert options.original is not None, "the caller looked"
+    split = Split(options.data.questions, options.data.description, (), None)
+    gate = Gate.opened(options.original, split, candidate.method, place / "packed", progress)
+    budget = next((b for scheme, b in BUDGETS.items() if scheme == candidate.scheme), SERVED)
+    return gate.closed([gate.hold(candidate.name, mine.name, budget)])
+
+
+def _bench(
+    candidate: Release, mine: Sat, data: Asked, path: Path, progress: Progress
+) -> BenchRecord:
+    """Time single questions in a process of its own; on this machine not again."""
+    before, here = read_record(path, BenchRecord), provenance()
+    some = tuple(data.questions[:BENCH])
+    about = data.description.model_copy(update={"n": len(some)})
+    if before is not None and (before.data, before.method) == (about, candidate.method):
+        machine = before.provenance.platform, before.provenance.cpu, before.provenance.medtune
+        if machine == (here.platform, here.cpu, here.medtune):
+            progress.say(f"{path}: still valid")
+            return before
+    progress.say(f"{candidate.name}: times of single questions")
+    task = Task(mine.name, "auto", some, about, candidate.method)
+    record = BenchRecord(
+        data=about,
+        method=candidate.method,
+        rows=side_by_side([measured_alone(task)]),
+        provenance=here,
+    )
+    write_record(path, record)
+    return record

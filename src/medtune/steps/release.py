@@ -1,0 +1,152 @@
+"""Releases: put together, opened, held against the champion, promoted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from medtune.analysis.confidence import calibrated
+from medtune.core.errors import CheckFailed, InputError
+from medtune.core.gate import Evidence, GateRecord, Margins, Waiver
+from medtune.core.guard import Calibration
+from medtune.core.progress import Progress
+from medtune.core.prompt import fingerprint, likelihood_of
+from medtune.core.provenance import provenance
+from medtune.core.records import Method
+from medtune.core.release import POLICY, WEIGHTS, Alias, FileRef, Release
+from medtune.guard.policy import STARTER, load_policy
+from medtune.models.card import ADAPTER, card_named, manner, parted
+from medtune.models.door import open_model
+from medtune.models.sources import resolve
+from medtune.registry.gate import judge
+from medtune.registry.proofs import Proofs
+from medtune.registry.store import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What goes into a release."""
+
+    name: str
+    model: str
+    policy: Path | None = None
+    calibration: Path | None = None
+    """Evaluation of calibration questions."""
+    method: Method | None = None
+    note: str = ""
+
+
+def build(registry: Registry, options: BuildOptions, actor: str, progress: Progress) -> Release:
+    """Put a release together from what was trained.
+
+    Raises:
+        MedtuneError: The model, the policy or the calibration cannot be used.
+    """
+    policy = load_policy(options.policy)
+    asked, card = manner(options.model), card_named(options.model)
+    method = options.method or likelihood_of(asked.target)
+    model = open_model(options.model, style=asked.style, progress=progress, light=True)
+    described = model.describe()
+    calibration: Calibration | None = None
+    if options.calibration is not None:
+        risk, level = policy.confidence.risk, policy.confidence.level
+        calibration = calibrated(options.calibration, described, method, risk, level)
+    base, adapter = parted(options.model)
+    folder = adapter or (resolve(base).folder if card is not None else None)
+    files: dict[str, FileRef] = {}
+    if folder is not None:
+        found = registry.objects.put_all(folder)
+        files = {f"{WEIGHTS}/{path}": ref for path, ref in found.items()}
+    files[POLICY] = registry.objects.put(options.policy or STARTER)
+    release = Release(
+        name=options.name,
+        base=card.base if card else base,
+        base_fingerprint=card.base_fingerprint if card else described.fingerprint,
+        weights="adapter" if adapter else "model" if card else "base",
+        weights_hash=card.weights_hash if card else None,
+        scheme=card.scheme if card else None,
+        prompt_hash=fingerprint(asked.style, model.render),
+        style=asked.style,
+        target=asked.target,
+        method=method,
+        data_hash=card.data_hash if card else None,
+        policy=policy.version,
+        policy_hash=policy.hash,
+        calibration=calibration,
+        files=files,
+        note=options.note,
+        created=datetime.now(UTC),
+        provenance=provenance(),
+    )
+    return registry.add(release, actor)
+
+
+def model_of(registry: Registry, release: Release) -> str:
+    """Name a release's model as every command does; each of its bytes is hashed on the way.
+
+    Raises:
+        ReleaseError: It is damaged.
+    """
+    tree = registry.tree(release)
+    kind = {"adapter": ADAPTER, "model": "path:"}.get(release.weights)
+    return f"{kind}{tree / WEIGHTS}" if kind else release.base
+
+
+def gate(
+    registry: Registry, name: str, margins: Margins, waivers: Sequence[Waiver], actor: str
+) -> GateRecord:
+    """Hold a release against the champion, by what was measured; the verdict is kept.
+
+    Raises:
+        InputError: A rule is waived that cannot be.
+        ReleaseError: Evidence is damaged.
+    """
+    candidate, champion = registry.find(name), registry.aliases().champion
+    proofs = Proofs(registry)
+    measured = proofs.evidence(candidate.id, champion)
+    evidence, refs = Evidence(), {}
+    if measured is not None:
+        refs = measured.records
+        evidence = proofs.read_evidence(refs, is_packed=measured.is_packed)
+    record = judge(candidate.id, champion, evidence, margins, waivers)
+    record = record.model_copy(update={"evidence": refs})
+    proofs.keep_verdict(record, actor)
+    return record
+
+
+def promote(registry: Registry, name: str, alias: Alias, actor: str) -> Release:
+    """Let a release be champion, if the gate let it through, or challenger.
+
+    Raises:
+        CheckFailed: The gate refused it, or was not asked about it and this champion.
+        ReleaseError: It is damaged.
+    """
+    release, champion = registry.find(name), registry.aliases().champion
+    if alias == "champion" and release.id != champion:
+        said = Proofs(registry).verdict(release, champion)
+        if said is None:
+            raise CheckFailed(
+                f"the gate was not asked about {release.name} beside the present champion",
+                fix=f"medtune release evaluate {release.name} ...; medtune release gate "
+                f"{release.name}",
+            )
+        if not said.passed:
+            reasons = "; ".join(f"{r.rule}: {r.reason}" for r in said.refused)
+            raise CheckFailed(f"{release.name} is refused: {reasons}")
+    registry.prepared(release)  # whoever follows the alias finds it laid out
+    registry.point(alias, release, actor, f"release.{'promote' if alias == 'champion' else alias}")
+    return release
+
+
+def named_release(prefix: str, suffix: str) -> str:
+    """Make a release's name of two texts; what a name may not hold becomes a hyphen.
+
+    Raises:
+        InputError: Nothing is left of it.
+    """
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "-" for c in prefix)
+    if not kept.strip("-._"):
+        raise InputError(f"{prefix!r} makes no name of a release", expected="letters and digits")
+    return f"{kept.strip('-._')[:48]}-{suffix}"

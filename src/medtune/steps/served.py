@@ -1,0 +1,124 @@
+"""The endpoint beside the model: does what is served answer as what was examined?"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+import httpx2
+
+from medtune.core.compress import SERVED, Budget
+from medtune.core.errors import InputError
+from medtune.core.gate import ServedRecord
+from medtune.core.intervals import wilson
+from medtune.core.provenance import provenance
+from medtune.core.records import Prediction, Question
+from medtune.guard.policy import AFTER, NEEDED, Policy
+from medtune.serving.access import Gatekeeper
+from medtune.serving.app import create_app
+from medtune.serving.batching import MOST, model_thread
+from medtune.serving.engine import Engine
+from medtune.serving.metrics import Metrics
+from medtune.serving.mind import Mind
+from medtune.serving.services import Services
+
+PATIENCE_S = 3600.0
+"""Nobody waits here but this process."""
+OPEN = Policy(version="parity", order=(*NEEDED, *AFTER))
+"""Only the guards that no policy can leave out: what others hold back could not be compared."""
+LEAST = 1e-12
+"""Below it a probability is taken for this: its logarithm has to exist."""
+Served = tuple[float, ...] | None
+"""Options' probabilities; None where the guards gave no answer."""
+
+
+def served_beside(
+    mind: Mind,
+    questions: Sequence[Question],
+    offline: Sequence[Prediction],
+    budget: Budget = SERVED,
+) -> ServedRecord:
+    """Ask the endpoint what the model was asked offline, through everything but the network.
+
+    Args:
+        mind: What is served; without calibration and policy of its own, which change what is shown.
+        questions: Any; those that the guards hold back are left out and counted.
+        offline: The model's predictions on the same questions, options as given.
+        budget: How far they may be apart; of the loss nothing is known here.
+
+    Raises:
+        ModelError: The model fails.
+        InputError: The guards hold back every question.
+    """
+    answers = asyncio.run(_answers(mind, questions))
+    pairs = [
+        (prediction.probabilities, answer)
+        for prediction, answer in zip(offline, answers, strict=True)
+        if answer is not None and prediction.probabilities is not None
+    ]
+    if not pairs:
+        raise InputError(
+            f"the guards hold back all {len(questions)} questions",
+            fix="freeze exam questions: medtune release freeze DATA",
+        )
+    drifts = [
+        abs(math.log(max(LEAST, there)) - math.log(max(LEAST, here)))
+        for before, after in pairs
+        for here, there in zip(before, after, strict=True)
+    ]
+    agreement = wilson(sum(_best(a) == _best(b) for a, b in pairs), len(pairs))
+    mean, broken = fmean(drifts), []
+    if agreement.value < budget.agreement:
+        broken.append(
+            f"the same option on {100 * agreement.value:.1f} %, "
+            f"at least {100 * budget.agreement:.1f} wanted"
+        )
+    if mean > budget.drift:
+        broken.append(
+            f"log-probabilities move by {mean:.3f} nats on average, "
+            f"at most {budget.drift:.3f} allowed"
+        )
+    return ServedRecord(
+        agreement=agreement,
+        held=len(questions) - len(pairs),
+        mean_drift=mean,
+        max_drift=max(drifts),
+        budget=budget,
+        broken=tuple(broken),
+        provenance=provenance(),
+    )
+
+
+async def _answers(mind: Mind, questions: Sequence[Question]) -> list[Served]:
+    """Ask an endpoint of this process, over its HTTP interface."""
+    secret, metrics = secrets.token_bytes(32), Metrics()
+    engine = Engine(mind, None, secret, metrics, PATIENCE_S, model_thread())
+    parts = Services(engine, None, Gatekeeper(lambda _: None), metrics, secret)
+    app = create_app(parts, logs=False)
+    here = httpx2.ASGITransport(app=app, client=("127.0.0.1", 1))
+    asker = httpx2.AsyncClient(transport=here, base_url="http://127.0.0.1", timeout=PATIENCE_S)
+    found: list[Served] = []
+    async with app.router.lifespan_context(app), asker:
+        for start in range(0, len(questions), MOST):
+            asked = [_asked(question) for question in questions[start : start + MOST]]
+            reply = await asker.post("/v1/answer/batch", json={"questions": asked})
+            reply.raise_for_status()
+            found += [_shown(answer) for answer in reply.json()["replies"]]
+    return found
+
+
+def _asked(question: Question) -> dict[str, Any]:
+    return {"stem": question.stem, "options": question.options, "subject": question.subject}
+
+
+def _shown(answer: dict[str, Any]) -> Served:
+    shown = answer["probabilities"]
+    return None if shown is None else tuple(shown)
+
+
+def _best(probabilities: Sequence[float]) -> int:
+    return max(range(len(probabilities)), key=probabilities.__getitem__)

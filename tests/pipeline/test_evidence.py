@@ -1,0 +1,141 @@
+"""What `release evaluate` measures, on fakes: each record is what the commands alone would give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from medtune.core.errors import InputError
+from medtune.core.gate import Evidence, EvidenceRecord
+from medtune.core.progress import Silent
+from medtune.core.release import Release
+from medtune.data.load import Split, load_split
+from medtune.data.table import QuestionTable
+from medtune.recipes.release import difference, freeze
+from medtune.registry.proofs import Proofs
+from medtune.registry.store import Registry
+from medtune.steps.evidence import EvidenceOptions, evaluate, trained_on
+from medtune.steps.release import BuildOptions, build
+
+DATA, CALIBRATION, SUITE = "starter:transfer", "starter:train", "starter:recall"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    registry: Registry
+    releases: dict[str, Release]
+    records: dict[str, EvidenceRecord]
+
+    def evidence(self, name: str) -> Evidence:
+        return Proofs(self.registry).read_evidence(self.records[name].records)
+
+
+def built(registry: Registry, name: str, kind: str) -> Release:
+    return build(registry, BuildOptions(name, f"fake:{kind}"), "ann", Silent())
+
+
+def asked(data: Split | None = None) -> EvidenceOptions:
+    return EvidenceOptions(data=data or load_split(DATA), calibration=load_split(CALIBRATION))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    registry = Registry(tmp_path_factory.mktemp("evidence") / "registry")
+    freeze(registry, SUITE, 40, "ann", Silent())
+    releases = {
+        name: built(registry, name, kind) for name, kind in (("v1", "noisy"), ("v2", "oracle"))
+    }
+    records = {"v1": evaluate(registry, "v1", asked(), "ann", Silent())}
+    registry.point("champion", releases["v1"], "ann", "release.promote")
+    records["v2"] = evaluate(registry, "v2", asked(), "ann", Silent())
+    return Measured(registry, releases, records)
+
+
+def test_without_a_champion_nothing_is_compared(measured: Measured) -> None:
+    record, found = measured.records["v1"], measured.evidence("v1")
+    assert (record.champion, record.is_packed) == (None, False)
+    assert (found.comparison, found.slices, found.packed) == (None, None, None)
+    assert found.regression is not None
+    assert (found.regression.comparison, found.regression.lost) == (None, None)
+    assert found.regression.trained_on == 0
+    assert found.served is not None
+    assert found.served.broken == ()
+    assert found.bench is not None
+    assert len(found.bench.rows) == 1
+
+
+def test_beside_a_champion_both_sit_the_same_in_cyclic_orders(measured: Measured) -> None:
+    found = measured.evidence("v2")
+    assert found.comparison is not None
+    assert found.comparison.differs == ()
+    assert found.comparison.n == len(load_split(DATA).questions)
+    assert found.comparison.difference_low > 0.3
+    assert found.analysis is not None
+    assert found.analysis.evaluation.orders == "cyclic"
+    assert found.analysis.selective is not None
+    assert found.slices is not None
+    assert {s.dimension for s in found.slices.slices} >= {"subject", "negation"}
+
+
+def test_every_changed_answer_is_listed_lost_or_won(measured: Measured) -> None:
+    regression = measured.evidence("v2").regression
+    assert regression is not None
+    assert regression.comparison is not None
+    assert regression.lost is not None
+    won = [one for one in regression.changed if one.after == one.answer]
+    lost = [one for one in regression.changed if one.before == one.answer]
+    assert len(won) == regression.comparison.only_b
+    assert len(lost) == regression.comparison.only_a == 0
+    assert (regression.lost.value, regression.lost.n) == (0, 40)
+    stems = {q.stem for q in load_split(SUITE, size=40).questions}
+    assert {one.stem for one in regression.changed} <= stems
+    found = difference(measured.registry, "v1", "v2")
+    assert found.answers == regression.changed
+    assert difference(measured.registry, "v2", "v1").answers is None
+
+
+def test_what_was_asked_is_not_asked_again(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("it was asked again")
+
+    monkeypatch.setattr("medtune.analysis.examine.examine", never)
+    monkeypatch.setattr("medtune.steps.evidence.measured_alone", never)
+    again = evaluate(measured.registry, "v2", asked(), "ann", Silent())
+    for kind in ("comparison", "slices", "regression", "bench"):  # an analysis has its date
+        assert again.records[kind] == measured.records["v2"].records[kind], kind
+
+
+def test_what_it_was_not_trained_on_is_no_answer(measured: Measured) -> None:
+    taught = EvidenceOptions(
+        data=load_split(DATA), calibration=load_split(CALIBRATION),
+        trained_on=load_split("starter:train"),
+    )  # fmt: skip
+    with pytest.raises(InputError, match="v1 was not trained on starter:train"):
+        evaluate(measured.registry, "v1", taught, "ann", Silent())
+
+
+def test_a_registry_without_a_suite_is_told_so(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    built(registry, "v1", "noisy")
+    with pytest.raises(InputError, match="no frozen questions"):
+        evaluate(registry, "v1", asked(), "ann", Silent())
+
+
+def test_frozen_questions_are_found_among_others_however_written() -> None:
+    frozen = load_split(SUITE, size=10).questions
+    other = load_split("starter:train")
+    assert trained_on(frozen, other, Silent()) == 0
+    again = [q.model_copy(update={"id": f"x{q.id}", "stem": q.stem.upper()}) for q in frozen[:3]]
+    turned = [
+        q.model_copy(
+            update={"options": q.options[::-1], "answer": len(q.options) - 1 - (q.answer or 0)}
+        )
+        for q in frozen[3:5]
+    ]
+    mixed = QuestionTable.of([*other.questions, *again, *turned])
+    split = Split(mixed, other.description, (), None)
+    assert trained_on(frozen, split, Silent()) == 5

@@ -1,0 +1,155 @@
+"""Which model an endpoint has beside the one that answers, as aliases move."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.conftest import CommandLine
+
+from medtune.core.errors import ModelError, ReleaseError
+from medtune.core.progress import Silent
+from medtune.core.release import Alias
+from medtune.recipes.serve import Minds, ServeOptions, opened
+from medtune.registry.store import Registry
+from medtune.serving.engine import Engine
+from medtune.serving.metrics import Metrics
+from medtune.serving.store import Store
+
+
+class House:
+    """A registry with three releases, and an endpoint that is not listening."""
+
+    def __init__(self, medtune: CommandLine, folder: Path) -> None:
+        self.folder = folder
+        self.registry = Registry(folder / "registry")
+        for name, kind in (("v1", "noisy"), ("v2", "constant"), ("v3", "oracle")):
+            code, _, err = medtune(
+                "release", "build", name, f"fake:{kind}", "--registry", folder / "registry"
+            )
+            assert code == 0, err
+        self.store = Store.open(f"sqlite:///{folder / 's.db'}")
+
+    def point(self, alias: Alias, name: str | None) -> None:
+        release = None if name is None else self.registry.find(name)
+        self.registry.point(alias, release, "somebody", "release.promote")
+
+    def minds(self, model: str, shadow: str) -> Minds:
+        options = ServeOptions(model, self.folder, shadow=shadow)
+        _, is_release, name = model.partition("release:")
+        release = self.registry.find(name) if is_release else None
+        mind = opened(options, self.registry, release, Silent())
+        engine = Engine(mind, self.store, b"x" * 32, Metrics())
+        served = release.id if release else model
+        return Minds(engine, self.store, self.registry, options, Silent(), served)
+
+    def id(self, name: str) -> str:
+        return self.registry.find(name).id
+
+
+@pytest.fixture
+def house(medtune: CommandLine, tmp_path: Path) -> House:
+    return House(medtune, tmp_path)
+
+
+def settle(minds: Minds) -> tuple[str, str | None]:
+    """Follow both aliases once; tell what answers, and what answers beside."""
+    if (now := minds.champion()) != minds.served:
+        minds.promote(now)
+    minds.shade(minds.shadow())
+    shadow = minds.engine.shadow.mind
+    return minds.engine.mind.release, shadow.release if shadow else None
+
+
+def test_the_challenger_is_shadow_until_it_is_champion(house: House) -> None:
+    house.point("champion", "v1")
+    minds = house.minds("release:champion", "release:challenger")
+    assert settle(minds) == ("v1", None)
+    house.point("challenger", "v2")
+    assert settle(minds) == ("v1", "v2")
+    house.point("challenger", "v3")
+    assert settle(minds) == ("v1", "v3")
+    house.point("champion", "v3")
+    assert settle(minds) == ("v3", None)
+    house.point("challenger", "v3")  # it is both now
+    assert settle(minds) == ("v3", None)
+    house.point("challenger", None)
+    assert settle(minds) == ("v3", None)
+    lines = [(line.action, line.detail["name"]) for line in house.store.audit_lines()]
+    assert lines == [("release.shadow", "v2"), ("release.shadow", "v3"), ("release.serve", "v3")]
+    house.store.close()
+
+
+def test_a_named_release_is_shadow_of_all_but_itself(house: House) -> None:
+    house.point("champion", "v1")
+    minds = house.minds("release:champion", f"release:{house.id('v2')[:12]}")
+    assert settle(minds) == ("v1", "v2")
+    house.point("champion", "v2")
+    assert settle(minds) == ("v2", None)
+    house.point("champion", "v1")
+    assert settle(minds) == ("v1", "v2")
+    house.store.close()
+
+
+@pytest.mark.parametrize(
+    ("model", "shadow", "beside"),
+    [
+        ("fake:biased", "fake:constant", "fake:constant"),
+        ("fake:biased", "fake:biased", None),
+        ("fake:biased", "release:champion", "v1"),
+        ("release:v1", "release:champion", None),
+        ("release:v1", "fake:oracle", "fake:oracle"),
+        ("release:challenger", "release:champion", "v1"),
+    ],
+)
+def test_any_model_may_stand_beside_any_other(
+    house: House, model: str, shadow: str, beside: str | None
+) -> None:
+    house.point("champion", "v1")
+    house.point("challenger", "v2")
+    assert settle(house.minds(model, shadow))[1] == beside
+    house.store.close()
+
+
+def test_the_champions_calibration_and_method_are_not_the_shadows(house: House) -> None:
+    minds = house.minds("fake:biased", "fake:constant")
+    minds.options = ServeOptions(
+        "fake:biased", house.folder, Path("policy.toml"), Path("nowhere"), "cloze"
+    )
+    Path("policy.toml").write_text(
+        'version = "mine"\norder = ["size", "privacy", "crisis", "scope"]'
+    )
+    minds.shade("fake:constant")
+    shadow = minds.engine.shadow.mind
+    assert shadow is not None
+    assert (shadow.calibration, shadow.method, shadow.policy.version) == (None, "letter", "mine")
+    house.store.close()
+
+
+def test_one_that_cannot_be_opened_leaves_none_and_the_champion_answering(house: House) -> None:
+    house.point("champion", "v1")
+    house.point("challenger", "v2")
+    minds = house.minds("release:champion", "release:challenger")
+    settle(minds)
+    place = house.registry.objects.place(house.registry.find("v3").files["policy.toml"].sha256)
+    place.chmod(0o644)
+    place.write_text("changed")
+    house.point("challenger", "v3")
+    with pytest.raises(ReleaseError, match="damaged"):
+        settle(minds)
+    assert minds.engine.shadow.mind is None
+    assert minds.engine.mind.release == "v1"
+    house.store.close()
+
+
+def test_a_shadow_that_is_not_there_is_an_error_until_it_is(
+    house: House, medtune: CommandLine
+) -> None:
+    minds = house.minds("fake:biased", "release:v9")
+    with pytest.raises(ReleaseError, match="no release is called v9"):
+        minds.shadow()
+    medtune("release", "build", "v9", "fake:biased", "--registry", house.registry.folder)
+    assert minds.shadow() == house.id("v9")
+    with pytest.raises(ModelError, match="unheard"):
+        house.minds("fake:biased", "fake:unheard").shade("fake:unheard")
+    house.store.close()

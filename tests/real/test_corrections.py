@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.unit.serving.store_cases import put
+
+from medtune.core.errors import DataError
+from medtune.core.experiment import Experiment, NotebookExperiment
+from medtune.core.progress import Silent
+from medtune.core.served import Decision
+from medtune.data.load import load_split, read_manifest
+from medtune.models.sources import ModelSource
+from medtune.recipes import notebook
+from medtune.recipes.corrections import corrections
+from medtune.recipes.train import train
+from medtune.serving.store import Store
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    store = Store.open(f"sqlite:///{tmp_path / 'medtune.db'}")
+    for q in load_split("starter:train", size=8).questions:
+        put(store, q.id, stem=q.stem, options=q.options, subject=q.subject)
+        store.claim("ann", 600, q.id)
+        store.decide(q.id, "ann", Decision(kind="edit", chosen=q.answer))
+    store.close()
+    corrections(tmp_path, None, tmp_path / "c", Silent())
+    return tmp_path / "c"
+
+
+def test_a_model_is_trained_on_corrections(
+    tiny_source: ModelSource, folder: Path, tmp_path: Path
+) -> None:
+    experiment = Experiment.model_validate(
+        {
+            "model": {"source": tiny_source.name, "dtype": "float32"},
+            "data": {"train": f"snapshot:{folder}", "evaluate_size": 8},
+            "training": {"epochs": 1, "batch_size": 4},
+        }
+    )
+    (record,) = train(experiment, tmp_path / "run", Silent())
+    assert (record.examples, record.steps) == (8, 2)
+    assert record.data.source == f"snapshot:{folder}"
+    assert read_manifest(tmp_path / "run" / "data").train.purpose == "training"
+    assert (tmp_path / "run" / "adapter" / "medtune.json").is_file()
+
+
+def test_the_notebook_refuses_them_too(
+    tiny_source: ModelSource, folder: Path, tmp_path: Path
+) -> None:
+    """It trains and examines on one file, whichever form that has."""
+    rows = [
+        {"id": q.id, "question": q.stem, "cop": q.answer}
+        | dict(zip(notebook.OPTION_COLUMNS, q.options, strict=True))
+        for q in load_split(f"snapshot:{folder}", teaching=True).questions
+    ]
+    file = tmp_path / "copied.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    experiment = NotebookExperiment(
+        recipe="notebook",
+        model=tiny_source.name,
+        data=f"file:{file}",
+        cutoff=4,
+        evaluate_size=2,
+    )
+    with pytest.raises(DataError, match="for training only"):
+        notebook.run(experiment, tmp_path / "run", Silent())

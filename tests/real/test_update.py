@@ -1,0 +1,122 @@
+"""From new data to a challenger, on a tiny model: trained, released, gated, and nothing twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import CommandLine
+
+from medtune.core.errors import CheckFailed, InputError
+from medtune.core.experiment import Experiment
+from medtune.core.gate import Margins
+from medtune.core.progress import Silent
+from medtune.core.update import UpdateRecord
+from medtune.models.sources import ModelSource
+from medtune.recipes.release import freeze
+from medtune.recipes.update import UpdateOptions, update
+from medtune.registry.store import Registry
+from medtune.steps.release import promote
+from medtune.terminal import show
+
+ANYTHING = Margins(
+    accuracy=1, negation=1, flips=1, calibration=1, regression=1, latency_s=60, safety=()
+)
+
+
+def experiment(source: ModelSource, **data: Any) -> Experiment:
+    return Experiment.model_validate(
+        {
+            "name": "tiny",
+            "model": {"source": source.name, "dtype": "float32"},
+            "data": {
+                "evaluate": ["starter:transfer"], "evaluate_size": 48, "train_size": 32,
+                "calibration_size": 60, **data,
+            },
+            "training": {"epochs": 1, "batch_size": 8, "target": "letter"},
+        }
+    )  # fmt: skip
+
+
+class Place:
+    """A registry with a frozen suite, and a folder of updates."""
+
+    def __init__(self, folder: Path, suite: str = "starter:recall", limit: int = 40) -> None:
+        self.registry, self.folder = Registry(folder / "registry"), folder / "updates"
+        freeze(self.registry, suite, limit, "ann", Silent())
+
+    def update(self, asked: Experiment, margins: Margins = ANYTHING) -> UpdateRecord:
+        options = UpdateOptions(actor="timer", margins=margins)
+        return update(asked, self.registry, self.folder, options, Silent())
+
+    def actions(self) -> list[str]:
+        return [line.action for line in self.registry.log()]
+
+
+def test_from_new_data_to_a_challenger_and_on(
+    tiny_source: ModelSource, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Place(tmp_path)
+    first = place.update(experiment(tiny_source))
+    assert (first.alias, first.is_new, first.verdict is not None) == ("challenger", True, True)
+    assert (first.change.before, first.change.added, first.change.removed) == (None, 32, 0)
+    release = place.registry.find("challenger")
+    assert release.name == first.release
+    assert release.calibration is not None
+    assert release.data_hash == first.change.after
+    promote(place.registry, "challenger", "champion", "ann")
+
+    done = place.actions()
+    again = place.update(experiment(tiny_source))
+    assert (again.alias, again.is_new, again.release) == ("champion", False, first.release)
+    assert again.change == first.change
+    assert place.actions() == done, "nothing new, nothing done"
+
+    second = place.update(experiment(tiny_source, train_size=40))
+    assert second.release != first.release
+    change = second.change
+    assert (change.before, change.n_before, change.n_after) == (first.change.after, 32, 40)
+    assert change.added - change.removed == 8
+    assert sum(change.subjects.values()) == 8
+    assert second.verdict is not None
+    assert second.verdict.champion == release.id
+    assert {r.rule for r in second.verdict.results if r.outcome == "missing"} <= {"subjects"}
+    show(second)
+    assert "40 questions" in capsys.readouterr().out
+
+
+def test_what_the_gate_refuses_is_no_challenger(tiny_source: ModelSource, tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    refused = place.update(experiment(tiny_source), ANYTHING.model_copy(update={"flips": 0.0}))
+    assert refused.alias is None
+    assert refused.verdict is not None
+    assert [r.rule for r in refused.verdict.refused] == ["orders"]
+    assert place.registry.aliases().challenger is None
+    # What was measured is there: with other margins the gate alone is asked again.
+    passed = place.update(experiment(tiny_source))
+    assert (passed.alias, passed.is_new) == ("challenger", False)
+
+
+def test_frozen_questions_are_not_trained_on(tiny_source: ModelSource, tmp_path: Path) -> None:
+    place = Place(tmp_path, suite="starter:train", limit=320)
+    with pytest.raises(CheckFailed, match="frozen questions are among the new train split"):
+        place.update(experiment(tiny_source))
+    assert place.actions() == ["release.freeze"], "nothing was trained, nothing built"
+
+
+def test_an_experiment_without_calibration_or_of_many_seeds_is_refused(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    place = Place(tmp_path)
+    with pytest.raises(InputError, match="no questions apart for calibration"):
+        place.update(experiment(tiny_source, calibration_size=0))
+    many = experiment(tiny_source).model_copy(update={"seeds": (1, 2)})
+    with pytest.raises(InputError, match=r"seeds = \[1, 2\]"):
+        place.update(many)
+
+
+def test_the_command_says_what_is_missing(medtune: CommandLine, tmp_path: Path) -> None:
+    code, _, err = medtune("update", "--registry", str(tmp_path / "r"), "--out", str(tmp_path))
+    assert code == 2
+    assert "calibration" in err or "medtune release freeze" in err
