@@ -37,6 +37,7 @@ def accelerator_with(names: Sequence[TrackerName], folder: Path, cpu: bool) -> A
     """
     if names:
         os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{folder.absolute()}/mlflow.db")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("WANDB_DIR", str(folder))
         os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
         with disk_errors(folder):
