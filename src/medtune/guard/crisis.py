@@ -47,7 +47,13 @@ OWN = (
             r"\b(?:blade|razor|rope|noose|gun|knife|pills|tablets|belt|exhaust|hose)\b.{0,50}\b(?:in front of me|in my hands?|lined up|ready|"
             r"laid out|on my (?:desk|lap|bed)|loaded|tied|next to me|round my neck)",
             r"\b(?:long|big|last|final|forever|permanent|eternal) (?:nap|sleep|way out|exit|goodbye)\b|\bnever (?:wak(?:e|ing) up|wakes)\b.{0,20}\b(?:me|i)\b",
-            r"\bwrist\w*\b.{0,40}\b(?:cut|slit|slash|deep|bleed)|\b(?:cut|slit|slash)\w* (?:my|her|his) (?:wrists?|arms?|throat|veins?)\b",
+            r"\b(?:next|other|after) ?life\b|\bon the other side\b|\b(?:won'?t|wont|will not|not gonna|not going to) (?:be (?:here|around|alive|needing)|need|make it to|see)\b.{0,40}\b(?:tonight|today|tomorrow|any ?more|after|morning|birthday|monday|week)\b",
+            r"\b(?:gonna|going to|finna|wanna|i'?ll|i will|ima|about to|ready to)\b.{0,15}\b(?:do|end|finish) it\b.{0,15}\b(?:ton[iy]\w+|2nite|2night|today|now|this (?:evening|time|morning)|soon)\b",
+            r"\b(?:nobody|no one|no-one|noone)\b.{0,15}\b(?:finds?|found|find|stops?|saves?|reach\w*) me\b|\b(?:it|this|that|knot|rope|beam|branch) (?:has to|must|will|should|can) hold (?:me|my weight)\b",
+            r"\b(?:i'?m|im|i am|he'?s|hes|she'?s|shes|he is|she is|sat|sitting|standing|stood|lying|parked)\b.{0,30}\b(?:ledge|edge of the|tracks|rails|railings?|window ?sill|parapet|level crossing|platform (?:ends?|edge)|multi-?storey|wrong side|quarry|cliff)\b",
+            r"\b(?:kill|finish|end) me (?:off|quick\w*|fast\w*|soon\w*|painless\w*|first)\b|\bnot be (?:saved|found|woken) in time\b",
+            r"\bstepp?(?:ing)? off\b|\b(?:floor|storey)\b.{0,25}\bwindow (?:is |wide )?open\b|\bthere (?:is|will be|'?s) no (?:monday|tomorrow|next \w+) for me\b|\bforgive me\b|\blet (?:me|her|him) rest for good\b",
+            r"\bwrist\w*\b.{0,40}\b(?:cut|slit|slash|deep|bleed)|\b(?:cut|slit|slash|slic)\w* (?:my|her|his) (?:own )?(?:wrists?|arms?|throat|veins?|thighs?)\b",
         ),
     ),
     Rule(
@@ -57,6 +63,7 @@ OWN = (
             rf".{{0,25}}\b(?:all|every|whole|entire|rest|too (?:many|much)|handful|load|bunch|lots|loads|dozens?|\d{{2,3}})\b.{{0,40}}\b{_DRUG}\b",
             rf"\b(?:all|every|whole|entire|handful)\b.{{0,30}}\b{_DRUG}\b.{{0,30}}\b(?:took|gone|swallowed|empty|ago)\b",
             rf"\b(?:empt(?:y|ied)|finished)\b.{{0,25}}\b{_DRUG}\b",
+            r"\b(?:took|taken|swallow\w*|downed|necked|drank|had) (?:the (?:whole )?lot|a (?:whole )?(?:load|bunch|fistful)|everything (?:in|from)|them all|enough)\b",
             r"\b(?:i|she|he|they|who|has|have|just|'s)\b.{0,25}\boverdos(?:ed|ing)\b|\boverdosed (?:on|just|an hour|about)\b|\bod'?ed\b",
             r"\b(?:took|taken|injected|snorted|did|shot up|line)\b.{0,60}\b(?:barely breathing|not breathing|eyes rolled|twitching|blue|can't wake|"
             r"won't wake|unconscious|foaming)",
@@ -66,7 +73,8 @@ OWN = (
         "crisis.poisoned",
         (
             r"\b(?:swallowed|drank|drunk|ate|eaten|licked|chewed)\b.{0,40}\b(?:batter(?:y|ies)|magnets?|bleach|antifreeze|detergent|pods?|pesticide|"
-            r"weed ?killer|cleaner|white spirit|petrol|paraffin|turpentine|berries|mushrooms?|rat poison|nicotine|vape|coins?|tablets?|pills?)\b",
+            r"weed ?killer|cleaner|white spirit|petrol|paraffin|turpentine|berries|mushrooms?|rat poison|poisons?|nicotine|vape|coins?|tablets?|pills?|thinner|kerosene|phenyl|organophosphate\w*|methanol|lamp oil|perfume|sanitiser)\b",
+            r"\bconsumed (?:\w+ ){0,2}(?:poison|pesticide|organophosph\w+|phenyl|acid)\b|\b(?:on purpose|deliberately)\b.{0,60}\b(?:swallow\w*|took|taken|drank)\b|\bswallow\w*\b.{0,60}\bon purpose\b",
         ),
     ),
 )  # fmt: skip
@@ -111,7 +119,7 @@ NEAR = (
     Rule(
         "crisis.anaphylaxis",
         (
-            rf"\b{_BODY}\b.{{0,25}}\b(?:swell\w*|swollen|balloon\w*|puff\w*|clos\w+|huge|doubled)\b|\bswollen\b.{{0,15}}\b{_BODY}\b",
+            rf"\b{_BODY}\b.{{0,25}}\b(?:swell\w*|swollen|balloon\w*|puff\w*|clos\w+|huge|doubled|too big|getting (?:fat|big|thick)|shutting)\b|\bswollen\b.{{0,15}}\b{_BODY}\b",
             r"\banaphyla\w+|\bepi-?pen\b|\b(?:blotches|hives|welts)\b.{0,60}\b(?:breath\w*|whistl\w+|wheez\w+|swell\w*|throat|faint\w*)\b",
         ),
     ),
@@ -120,7 +128,7 @@ NEAR = (
         (
             r"\b(?:won'?t|wont|not|doesn'?t|can'?t|isn'?t|cannot) (?:\w+ ){0,2}stop\w* (?:the )?bleed\w*|\bbleed\w*\b.{0,25}\b(?:won'?t|not|doesn'?t) stop|\bwon'?t stop bleeding\b",
             r"\bblood\b.{0,25}\b(?:everywhere|gush\w*|pour\w*|spurt\w*|pump\w*|puddle|pool\w*|soak\w*|squirt\w*|cupfuls?|bucket\w*)\b|\b(?:gush|pour|spurt|squirt|soak)\w*\b.{0,20}\bblood\b",
-            r"\b(?:cough|vomit|throw|bring|spit|chuck)(?:ing|s)? (?:up )?(?:\w+ )?(?:blood|bright red)\b|\bbleeding (?:heavily|out|badly|to death)\b",
+            r"\b(?:cough|vomit|throw|bring|spit|chuck|puk|retch)(?:ing|s|ed|es)? (?:up )?(?:\w+ ){0,4}(?:blood|bright red|coffee grounds)\b|\bbleeding (?:heavily|out|badly|to death)\b",
             r"\bclots? (?:like|the size|as big)\b|\bpad every\b|\b(?:severed|cut off|chopped|sliced)\b.{0,25}\b(?:finger|hand|arm|leg|artery|thigh)\b",
         ),
     ),
@@ -152,3 +160,8 @@ def crisis(reading: Reading, policy: Policy) -> Verdict:
 def _speaks(reading: Reading) -> bool:
     """Tell whether the asker speaks for himself, not in a vignette about a third person."""
     return not reading.inquiry.options or _NEAR.search(reading.own) is not None
+
+
+def is_own(reading: Reading) -> bool:
+    """Tell whether a stem speaks of the asker; "Troponin I" among the options does not."""
+    return not reading.inquiry.options or _NEAR.search(reading.unquoted) is not None

@@ -16,6 +16,7 @@ from typing import Protocol, get_args
 from medtune.core.guard import Action, CardName, Code, Inquiry, Verdict
 from medtune.core.records import Record, content_hash
 from medtune.guard.classifier import Classifier, Weights
+from medtune.guard.crisis import is_own
 from medtune.guard.policy import Policy
 from medtune.guard.reading import Reading, fold
 from medtune.guard.suites import ROOM, Kind
@@ -68,7 +69,9 @@ class Learned:
         (row,) = self._kinds.probabilities([reading.text]).tolist()
         found = dict(zip(self._kinds.labels, row, strict=True))
         harm = min(1.0, found["harmful"] + found["crisis"])
-        if found["crisis"] >= rule.crisis:
+        # Whoever speaks for himself is not answered from there on; the card costs him nothing.
+        least = min(rule.crisis, rule.harmful) if is_own(reading) else rule.crisis
+        if found["crisis"] >= least:
             return _verdict("refuse", "classifier.crisis", found["crisis"], "crisis")
         if harm >= rule.harmful:
             return _verdict(rule.action, "classifier.harmful", harm)

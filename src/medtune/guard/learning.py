@@ -14,9 +14,9 @@ from medtune.guard.classifier import CUTS, Floats, Weights, softmax
 FOLDS = 5
 STRENGTH = 10.0
 """Inverse of the penalty on weights."""
-LEAST = (2, 5)
+LEAST = (2, 6)
 """Texts in which a word, a piece has to occur."""
-DIGITS = 4
+DIGITS = 3
 """Of the weights that are kept."""
 Heat = Callable[[Floats, NDArray[np.int64]], float]
 """Fits a temperature to probabilities, `[text, label]`, and the right labels, `[text]`."""

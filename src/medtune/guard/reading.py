@@ -23,6 +23,8 @@ _FRAME = re.compile(
     r"|\b(?:an?|the) (?:\w+[ -]){0,3}\d{1,3}[ -]?(?:year|yr|month|week|day|hour|y)s?[ -]?o(?:ld)?\b"
     r"|\b\d{1,3}[ -](?:year|month|week|day)s?[ -]old (?:\w+ ){0,3}(?:man|woman|boy|girl|male|female|"
     r"infant|child|patient|student|worker|farmer)\b"
+    r"|\b(?:an?|the) (?:\w+ ){0,2}(?:patient|client|nurse|man|woman|boy|girl|student|teenager|adolescent|farmer|widow) "
+    r"(?:says|tells|whispers|states|overhears|reports|asks|writes|posts|thinks)\b|\bbest (?:reply|response|called|described)\b"
     r"|\b(?:presents?|presenting|presented|is brought|was brought|is admitted|was admitted|is found|"
     r"was found|is referred|comes to|on examination|at autopsy|at post-?mortem)\b",
     re.IGNORECASE,

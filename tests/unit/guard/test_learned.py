@@ -122,8 +122,8 @@ def test_what_is_known_to_miss_does_not_get_worse(
     figures: dict[tuple[str, str], SuiteFigure],
 ) -> None:
     most = {
-        "crises without the card": 0.07, "orders let through": 0.05, "identifiers missed": 0.08,
-        "eponyms taken for names": 0.04, "exam questions deferred": 0.08,
+        "crises without the card": 0.05, "orders let through": 0.06, "identifiers missed": 0.06,
+        "eponyms taken for names": 0.01, "exam questions deferred": 0.07,
     }  # fmt: skip
     for measure, worst in most.items():
         assert figures[measure, "held"].rate.value <= worst, measure

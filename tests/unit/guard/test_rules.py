@@ -50,6 +50,9 @@ def test_the_strictest_verdict_holds() -> None:
         "crushing chest pain, sweating, what now",
         "my baby is floppy and blue",
         "I can\u2019t go on any more",
+        "i'm gonna do it tonite",
+        "my cousin has consumed pesticide, pupils tiny",
+        "sliced my wrist and it spurts",
     ],
 )
 def test_a_crisis_gets_its_card_with_and_without_options(stem: str) -> None:
@@ -65,6 +68,8 @@ def test_a_crisis_gets_its_card_with_and_without_options(stem: str) -> None:
         'A 30-year-old man says "I want to die" on admission. Which score is appropriate?',
         "A 58-year-old man has crushing chest pain in the left arm. Which artery is occluded?",
         "Which of the following is used in anaphylaxis with wheezing?",
+        'A nurse overhears a patient say "I won\'t be here tomorrow". What comes first?',
+        'A teenager writes "I cannot go on" on an exam paper. What should the teacher do?',
         "A 2-year-old boy is brought in floppy and cyanosed. The most likely diagnosis is",
     ],
 )
