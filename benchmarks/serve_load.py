@@ -133,8 +133,8 @@ def served(arguments: argparse.Namespace, folder: Path) -> Iterator[Served]:
     """Start the endpoint, wait until it is ready, and stop it."""
     (folder / "policy.toml").write_text(POLICY)
     command = [
-        "medtune", "serve", arguments.model, "--port", str(arguments.port), "--method", "letter",
-        "--policy", str(folder / "policy.toml"), "--data", str(folder),
+        sys.executable, "-m", "medtune", "serve", arguments.model, "--port", str(arguments.port),
+        "--method", "letter", "--policy", str(folder / "policy.toml"), "--data", str(folder),
     ]  # fmt: skip
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stderr=log, stdout=log)

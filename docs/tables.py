@@ -11,7 +11,7 @@ from pathlib import Path
 
 from duplicates import judged
 from medtune.core.ablation import AblationRecord
-from medtune.core.compress import ParityRecord
+from medtune.core.compress import BenchRecord, ParityRecord
 from medtune.core.decoding import DecodingRecord
 from medtune.core.manifest import SnapshotManifest
 from medtune.core.records import ComparisonRecord, EvaluationRecord, RunRecord
@@ -308,6 +308,33 @@ def parity_table() -> str:
         "\n".join(lines)
         + f"\n\nn = {record.reference.counts.n:,} of `{data.source}`, {record.reference.method}; "
         f"{cpu}, {record.provenance.cores} cores."
+    )
+
+
+def bench_table() -> str:
+    """Write what one machine makes of every variant of that model."""
+    record = BenchRecord.model_validate_json((RESULTS / "bench.json").read_bytes())
+    lines = [
+        "| model | questions/s | one question, ms (median, 95 of 100) | MB of memory | MB of file |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    rows = {}
+    for row in record.rows:
+        name = row.name.rpartition("/")[2]
+        rows[name] = row
+        lines.append(
+            f"| `{name}`{' (not beaten)' if row.pareto else ''} | {row.questions_per_s:.1f} | "
+            f"{1000 * row.latency_p50_s:.0f}, {1000 * row.latency_p95_s:.0f} | "
+            f"{row.peak_memory_bytes / 1e6:,.0f} | {(row.file_bytes or 0) / 1e6:.0f} |"
+        )
+    packed, half, full = (rows[n] for n in ("int8", "merge, bfloat16", "merge, float32"))
+    speed = packed.questions_per_s / half.questions_per_s
+    memory = packed.peak_memory_bytes / full.peak_memory_bytes
+    return (
+        "\n".join(lines)
+        + f"\n\n`{record.provenance.command.partition(' ')[2]}`; n = {record.data.n}, "
+        f"{record.provenance.cpu}, {record.provenance.cores} cores. int8 answers {speed:.1f} times "
+        f"as many questions as bf16, in {100 * memory:.0f} % of fp32's memory."
     )
 
 

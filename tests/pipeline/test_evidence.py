@@ -96,6 +96,19 @@ def test_every_changed_answer_is_listed_lost_or_won(measured: Measured) -> None:
     assert difference(measured.registry, "v2", "v1").answers is None
 
 
+def test_each_release_is_asked_as_it_is_served(measured: Measured) -> None:
+    registry = measured.registry
+    build(registry, BuildOptions("v3", "fake:oracle", method="cloze"), "ann", Silent())
+    record = evaluate(registry, "v3", asked(), "ann", Silent())
+    found = Proofs(registry).read_evidence(record.records)
+    assert found.comparison is not None
+    assert (found.comparison.method, found.comparison.differs) == ("cloze", ())
+    assert found.analysis is not None
+    assert found.analysis.evaluation.method == "cloze"
+    assert found.served is not None
+    assert found.served.agreement.value == 1.0
+
+
 def test_what_was_asked_is_not_asked_again(
     measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,12 +37,16 @@ BESIDE_THE_MODEL = (
     "arithmetic",
 )
 """What a comparison of two models by one method mentions."""
+BESIDE_THE_RELEASE = BESIDE_THE_MODEL[1:-1]
+"""What a comparison of two releases mentions: prompt and arithmetic are theirs."""
 
 
 def compare(
     a: tuple[EvaluationRecord, Sequence[Prediction]],
     b: tuple[EvaluationRecord, Sequence[Prediction]],
     seed: int = 0,
+    *,
+    releases: bool = False,
 ) -> ComparisonRecord:
     """Compare two examinations question by question.
 
@@ -50,12 +54,15 @@ def compare(
         a: The reference, its record and predictions.
         b: The candidate.
         seed: Of the bootstrap.
+        releases: Compare two releases, each asked in its own way: prompt, method, arithmetic.
 
     Raises:
         PredictionsError: They are not of the same questions, or not of the same method.
     """
     (record_a, predictions_a), (record_b, predictions_b) = a, b
-    right_a, right_b = paired_outcomes(record_a, predictions_a, record_b, predictions_b)
+    right_a, right_b = paired_outcomes(
+        record_a, predictions_a, record_b, predictions_b, one_method=not releases
+    )
     n = len(right_a)
     both = sum(x and y for x, y in zip(right_a, right_b, strict=True))
     only_a = sum(right_a) - both
@@ -66,7 +73,7 @@ def compare(
     floor = minimum_detectable(only_a + only_b, n)
     return ComparisonRecord(
         split=record_a.data.source,
-        method=record_a.method,
+        method=record_b.method,
         a=record_a.label,
         b=record_b.label,
         n=n,
@@ -80,7 +87,9 @@ def compare(
         difference_low=low,
         difference_high=high,
         p_value=p_value,
-        differs=tuple(differences(record_a, record_b)),
+        differs=tuple(
+            differences(record_a, record_b, BESIDE_THE_RELEASE if releases else BESIDE_THE_MODEL)
+        ),
         minimum_detectable=floor,
         verdict=verdict(record_a.label, record_b.label, difference, low, high, p_value, floor, n),
     )
@@ -154,8 +163,17 @@ def paired_outcomes(
     predictions_a: Sequence[Prediction],
     record_b: EvaluationRecord,
     predictions_b: Sequence[Prediction],
+    *,
+    one_method: bool = True,
 ) -> tuple[list[bool], list[bool]]:
     """Line up outcomes by question.
+
+    Args:
+        record_a: Of the reference.
+        predictions_a: Its own.
+        record_b: Of the candidate.
+        predictions_b: Its own.
+        one_method: Refuse two methods, and two normalizations.
 
     Returns:
         Whether a and b were right, `[question]`, in a's order.
@@ -170,14 +188,14 @@ def paired_outcomes(
             expected="the same questions for both",
             fix="see what a change of the questions does with `medtune study robustness`",
         )
-    if record_a.method != record_b.method:
+    if one_method and record_a.method != record_b.method:
         raise PredictionsError(
             f"{record_a.label} was examined by {record_a.method}, "
             f"{record_b.label} by {record_b.method}",
             expected="one method for both",
             fix="evaluate both with the same --method",
         )
-    if record_a.normalization != record_b.normalization:
+    if one_method and record_a.normalization != record_b.normalization:
         raise PredictionsError(
             f"{record_a.label} was scored per {record_a.normalization}, "
             f"{record_b.label} per {record_b.normalization}",

@@ -30,14 +30,16 @@ class Examined:
         return analyze(os.path.relpath(self.folder, page), self.evaluation, self.calibration)
 
 
-def compare_in(folder: Path, a: Examined, b: Examined) -> ComparisonRecord:
-    """Compare two evaluations and write the folder; the caller holds its lock.
+def compare_in(
+    folder: Path, a: Examined, b: Examined, *, releases: bool = False
+) -> ComparisonRecord:
+    """Compare two evaluations, or `releases`, and write the folder; the caller holds its lock.
 
     Raises:
         PredictionsError: They are not of the same questions, or a calibration does not fit.
         FolderError: The folder cannot be written.
     """
-    record = compare(a.evaluation, b.evaluation)
+    record = compare(a.evaluation, b.evaluation, releases=releases)
     found_a, found_b = a.analysis(folder), b.analysis(folder)
     predictions = a.evaluation[1], b.evaluation[1]
     slices = paired_slices(*predictions)

@@ -1,6 +1,6 @@
 """Everything that the gate wants to know of a release, measured in one go.
 
-Both releases sit the same examinations, by the candidate's method: questions that are reported on,
+Both releases sit the same examinations, each asked in its own way: questions that are reported on,
 in all cyclic orders; questions set apart for calibration; and the frozen suite as given.  What was
 examined before with the same outcome to expect is not asked again.
 """
@@ -108,14 +108,14 @@ def evaluate(
     _check_trained_on(candidate, options.trained_on)
     work = registry.folder / "work"
     with locked(work):
-        mine = _sit(registry, candidate, candidate, options, (suite, frozen), work, progress)
+        mine = _sit(registry, candidate, options, (suite, frozen), work, progress)
         theirs = None
         if champion:
-            theirs = _sit(registry, champion, candidate, options, (suite, frozen), work, progress)
+            theirs = _sit(registry, champion, options, (suite, frozen), work, progress)
         place = work / f"{candidate.id[:SHORT]}-{champion.id[:SHORT] if champion else 'none'}"
         found: dict[EvidenceKind, Record] = {}
         if theirs:
-            found["comparison"] = compare_in(place, theirs.reported, mine.reported)
+            found["comparison"] = compare_in(place, theirs.reported, mine.reported, releases=True)
             slices = read_record(place / "slices.json", PairedSlices)
             assert slices is not None, "it was just written"
             found["slices"] = slices
@@ -187,13 +187,12 @@ def _check_trained_on(candidate: Release, train: Asked | None) -> None:
 def _sit(
     registry: Registry,
     release: Release,
-    candidate: Release,
     options: EvidenceOptions,
     suite: tuple[Suite, QuestionTable],
     work: Path,
     progress: Progress,
 ) -> Sat:
-    """Let a release sit all examinations, each asked as the release is, by one method."""
+    """Let a release sit all examinations, asked as it is when it is served."""
     name, style, frozen = model_of(registry, release), release.style, suite[1]
     key = [*options.data.questions, *options.calibration.questions, *frozen]
     model = open_model(name, style=style, questions=key, progress=progress)
@@ -203,9 +202,9 @@ def _sit(
         questions: Sequence[Question], data: SplitDescription, orders: Literal["given", "cyclic"]
     ) -> Examined:
         settings = EvaluationConfig(orders=orders)
-        exam = Exam.planned(settings, candidate.method, questions, data, style, release.target, ())
+        exam = Exam.planned(settings, release.method, questions, data, style, release.target, ())
         exam = replace(exam, options_only=0)
-        own = f"{release.id[:SHORT]}-{data.hash[:SHORT]}-{candidate.method}-{orders}"
+        own = f"{release.id[:SHORT]}-{data.hash[:SHORT]}-{orders}"
         place = work / "exams" / own
         return Examined(place, examined(model, exam, release.name, STRICT, place, progress))
 
@@ -228,7 +227,7 @@ def _regression(
             suite=suite, accuracy=record.accuracy, trained_on=seen, comparison=None, lost=None,
             changed=(),
         )  # fmt: skip
-    comparison = compare(theirs.suite.evaluation, mine.suite.evaluation)
+    comparison = compare(theirs.suite.evaluation, mine.suite.evaluation, releases=True)
     stems = {question.id: question.stem for question in frozen}
     changed = [
         ChangedAnswer(
