@@ -39,6 +39,7 @@ SUITE = "starter:transfer"
 DATA = ("--set", 'data.evaluate=["starter:recall","starter:transfer"]')
 MARGINS = "calibration = 0.5\nflips = 1.0\nregression = 0.2\nnegation = 0.5\n"
 """Wide where 80 questions cannot tell more."""
+TOO_FEW = "four questions of a subject prove nothing about it"
 QUESTION = {
     "stem": "Which vitamin is deficient in scurvy?",
     "options": ["Vitamin A", "Vitamin C", "Vitamin D", "Vitamin K"],
@@ -107,8 +108,10 @@ def served(registry: Path, folder: Path) -> Iterator[str]:
                 pass
             assert process.poll() is None, "the endpoint ended"
             time.sleep(0.1)
-        yield url
-        process.send_signal(signal.SIGTERM)
+        try:
+            yield url
+        finally:
+            process.send_signal(signal.SIGTERM)
 
 
 def story(experiment: str, folder: Path) -> dict[str, Any]:
@@ -132,11 +135,15 @@ def story(experiment: str, folder: Path) -> dict[str, Any]:
         medtune("release", "evaluate", "base", *asked, *where)
         said, _ = medtune("release", "gate", "base", *judged, codes=(1,))
         refused, _ = medtune("release", "promote", "base", *where, codes=(1,))
-        _, second_s = medtune("update", experiment, *updates, *judged)
-        second = registry.find("challenger")
+        _, second_s = medtune("update", experiment, *updates, *judged, codes=(0, 1))
+        done = json.loads((folder / "updates" / "record.json").read_text())
+        second = registry.find(done["release"])
+        told = [r["rule"] for r in done["verdict"]["results"] if r["outcome"] != "passed"]
+        waived = [part for rule in told for part in ("--waive", f"{rule}:the benchmark:{TOO_FEW}")]
+        medtune("release", "gate", second.name, *judged, *waived)
         clients = Clients(url)
         clients.until(first.name)
-        _, switch_s = medtune("release", "promote", "challenger", *where)
+        _, switch_s = medtune("release", "promote", second.name, *where)
         followed_s = clients.until(second.name)
         _, back_s = medtune("release", "rollback", *where)
         returned_s = clients.until(first.name)
@@ -152,7 +159,7 @@ def story(experiment: str, folder: Path) -> dict[str, Any]:
         "second_update_s": round(second_s, 1),
         "base_refused_for": [r.rule for r in verdict.refused],
         "refusal_told": "is refused" in said + refused,
-        "second_passed": {r.rule: r.reason for r in passed.results},
+        "second_judged": {r.rule: f"{r.outcome}: {r.reason}" for r in passed.results},
         "served_agreement": parity.agreement.model_dump(mode="json"),
         "served_max_drift_nats": parity.max_drift,
         "first_promote_s": round(promote_s, 2),

@@ -281,14 +281,18 @@ SIGNS: tuple[Sign, ...] = (
 _BESIDE_A_NAME = re.compile(
     rf",? \((?P<it>{_DATE})\)|[ ,\t|]{{1,3}}(?P<sexed>{_DATE})[ ,\t|]{{1,3}}[MF]\b"
 )
+_WITHOUT_DIGITS = ("name", "email", "web")
+"""Kinds that need no digit; for all others a text without one is not looked at."""
 _TOKEN = re.compile(r"(?<![\w/-])\w+(?:[-/]\w+)*(?![\w/-])")
 
 
 def identifiers(text: str) -> list[Found]:
     """Find what tells who somebody is; spans do not overlap, and stand in order."""
     taken: list[Found] = []
-    left = text
+    left, has_digits = text, re.search(r"\d", text) is not None
     for sign in SIGNS:
+        if not has_digits and sign.kind not in _WITHOUT_DIGITS:
+            continue
         for match in sign.pattern.finditer(left):
             start, end = _span(match)
             if "\0" not in left[start:end] and sign.check(Place(text, start, end)):
@@ -316,7 +320,7 @@ def _neighbours(text: str, left: str, taken: list[Found]) -> Iterator[Found]:
             start, end = _span(second)
             if is_second(Place(text, start, end)):
                 yield Found("name", start, end)
-    for token in _TOKEN.finditer(left):
+    for token in _TOKEN.finditer(left) if shapes else ():
         shape = _shape(token[0])
         if shape in shapes and len(shape) > 6 and "9" in shape:
             yield Found("record", *token.span())
