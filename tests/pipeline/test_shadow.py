@@ -10,6 +10,7 @@ from tests.conftest import CommandLine
 from medtune.core.errors import ModelError, ReleaseError
 from medtune.core.progress import Silent
 from medtune.core.release import Alias
+from medtune.models.shelves import Shelves
 from medtune.recipes.serve import Minds, ServeOptions, opened
 from medtune.registry.store import Registry
 from medtune.serving.engine import Engine
@@ -37,11 +38,11 @@ class House:
     def minds(self, model: str, shadow: str) -> Minds:
         options = ServeOptions(model, self.folder, shadow=shadow)
         _, is_release, name = model.partition("release:")
-        release = self.registry.find(name) if is_release else None
-        mind = opened(options, self.registry, release, Silent())
+        release, shelves = self.registry.find(name) if is_release else None, Shelves()
+        mind = opened(options, self.registry, release, shelves, Silent())
         engine = Engine(mind, self.store, b"x" * 32, Metrics())
         served = release.id if release else model
-        return Minds(engine, self.store, self.registry, options, Silent(), served)
+        return Minds(engine, self.store, self.registry, options, shelves, Silent(), served)
 
     def id(self, name: str) -> str:
         return self.registry.find(name).id

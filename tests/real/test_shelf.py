@@ -17,6 +17,7 @@ from medtune.models import lora
 from medtune.models.card import read_card
 from medtune.models.local import LocalModel
 from medtune.models.shelf import Shelf
+from medtune.models.shelves import Shelves
 from medtune.models.sources import ModelSource
 from medtune.training.finetune import fine_tune
 
@@ -115,3 +116,45 @@ def test_what_cannot_be_loaded_leaves_the_older_one(
     with pytest.raises(AdapterError, match="no adapter of medtune's"):
         shelf.add("one", tmp_path)
     assert torch.equal(logs(shelf.model("one")), before)
+
+
+# One shelf for each base
+
+
+def test_a_base_is_read_once_for_all_its_adapters(
+    tiny_source: ModelSource, adapter: Path, other: Path
+) -> None:
+    shelves = Shelves()
+    first = shelves.model(tiny_source, "first", adapter)
+    second = shelves.model(tiny_source, "second", other)
+    assert torch.allclose(logs(first), alone(tiny_source, adapter), atol=1e-2)
+    assert torch.allclose(logs(second), alone(tiny_source, other), atol=1e-2)
+    again = shelves.model(tiny_source, "first", other)  # a name stands for what it was given to
+    assert torch.allclose(logs(again), logs(first))
+    assert first._shelf is second._shelf is again._shelf
+
+
+def test_what_nobody_asks_is_freed_and_its_base_with_the_last(
+    tiny_source: ModelSource, adapter: Path, other: Path
+) -> None:
+    shelves = Shelves()
+    first = shelves.model(tiny_source, "first", adapter)
+    second = shelves.model(tiny_source, "second", other)
+    shelves.keep({"second", "elsewhere"})
+    with pytest.raises(UnknownModelError):
+        logs(first)
+    assert logs(second).shape == (len(REQUESTS), 2)
+    shelves.keep(())
+    assert shelves.model(tiny_source, "second", other)._shelf is not second._shelf
+
+
+def test_an_adapter_that_cannot_be_read_leaves_the_others(
+    tiny_source: ModelSource, adapter: Path, tmp_path: Path
+) -> None:
+    shelves = Shelves()
+    with pytest.raises(AdapterError):
+        shelves.model(tiny_source, "none", tmp_path)
+    first = shelves.model(tiny_source, "first", adapter)
+    with pytest.raises(AdapterError):
+        shelves.model(tiny_source, "none", tmp_path)
+    assert logs(first).shape == (len(REQUESTS), 2)

@@ -16,8 +16,8 @@ from medtune.core.update import UpdateRecord
 from medtune.models.sources import ModelSource
 from medtune.recipes.release import freeze
 from medtune.recipes.update import UpdateOptions, update
+from medtune.registry.promotion import promote
 from medtune.registry.store import Registry
-from medtune.steps.release import promote
 from medtune.terminal import show
 
 ANYTHING = Margins(

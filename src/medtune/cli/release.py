@@ -195,20 +195,20 @@ def promote(
     by: Actor = None,
 ) -> None:
     """Let a release that passed the gate be champion."""
+    from medtune.registry.promotion import promote as move
     from medtune.registry.store import Registry
-    from medtune.steps import release as step
 
     alias: Alias = "challenger" if challenger else "champion"
-    release = step.promote(Registry(registry), name, alias, _who(by))
+    release = move(Registry(registry), name, alias, _who(by))
     Terminal().say(f"{release.name} is {alias}")
 
 
 def rollback(registry: Where = REGISTRY, by: Actor = None) -> None:
     """Let the champion before this one be champion again."""
-    from medtune.recipes import release as recipe
+    from medtune.registry.promotion import rollback as move_back
     from medtune.registry.store import Registry
 
-    release = recipe.rollback(Registry(registry), _who(by))
+    release = move_back(Registry(registry), _who(by))
     Terminal().say(f"{release.name} is champion again")
 
 

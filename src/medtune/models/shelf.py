@@ -69,6 +69,8 @@ class Shelf:
         with self._turn:
             self.at(name)
             del self._models[name]
+            if self._models:  # who is deleted must not be the one that is on
+                self._peft.set_adapter(next(iter(self._models)), inference_mode=True)
             self._peft.delete_adapter(name)
 
     def model(self, name: str | None) -> ShelfModel:

@@ -1,9 +1,9 @@
-"""`medtune release freeze | evaluate | list | verify | diff | rollback`.
+"""`medtune release freeze | evaluate | list | verify | diff`.
 
 A release is everything that decides an answer, under the hash of all of it: weights or their base's
 identity, prompt, policy, calibration.  The gate holds it against the champion; only what passed
 becomes champion, and every step stands in the registry's log.  `steps/release.py` has what an
-update does, too: build, gate, promote.
+update does, too: build, gate; `registry/promotion.py` moves the aliases.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from medtune.core.gate import Difference, EvidenceRecord, Suite
 from medtune.core.progress import Progress
-from medtune.core.release import Release, ReleaseList, Verification
+from medtune.core.release import ReleaseList, Verification
 from medtune.data.load import load_split
 from medtune.registry.proofs import Proofs
 from medtune.registry.store import Registry
@@ -94,15 +94,3 @@ def difference(registry: Registry, a: str, b: str) -> Difference:
     return Difference.model_validate(
         {"a": one.name, "b": two.name, "fields": fields, "files": files, "answers": answers}
     )
-
-
-def rollback(registry: Registry, actor: str) -> Release:
-    """Let the champion before this one be champion again.
-
-    Raises:
-        ReleaseError: There was none, or it is damaged.
-    """
-    former = registry.former()
-    registry.prepared(former)
-    registry.point("champion", former, actor, "release.rollback")
-    return former

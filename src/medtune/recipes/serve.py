@@ -7,6 +7,7 @@ that signs sessions and hashes texts.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from medtune.analysis.confidence import calibrated
 from medtune.core.errors import InputError
+from medtune.core.model import AnswerModel
 from medtune.core.progress import Progress, Silent
 from medtune.core.prompt import likelihood_of
 from medtune.core.records import Method
@@ -23,6 +25,8 @@ from medtune.guard.learned import shipped
 from medtune.guard.policy import load_policy
 from medtune.models.card import ADAPTER, manner, refuse_unfit
 from medtune.models.door import open_model
+from medtune.models.shelves import Shelves
+from medtune.models.sources import resolve
 from medtune.registry.store import Registry
 from medtune.serving.access import Gatekeeper, is_loopback
 from medtune.serving.batching import model_thread
@@ -79,8 +83,8 @@ def serve(options: ServeOptions, progress: Progress) -> None:
     """
     registry, thread = Registry(options.registry), model_thread()
     _, is_release, wanted = options.model.partition(RELEASE)
-    release = registry.find(wanted) if is_release else None
-    mind = thread.submit(opened, options, registry, release, progress).result()
+    release, shelves = registry.find(wanted) if is_release else None, Shelves()
+    mind = thread.submit(opened, options, registry, release, shelves, progress).result()
     secret = secret_in(options.folder)
     store = Store.open(url_in(options.folder, options.database))
     try:
@@ -92,7 +96,7 @@ def serve(options: ServeOptions, progress: Progress) -> None:
         parts = Services(engine, store, gate, metrics, secret, probes)
         progress.say(f"{mind.release}: http://{options.host}:{options.port}/")
         served = release.id if release else options.model
-        minds = Minds(engine, store, registry, options, progress, served)
+        minds = Minds(engine, store, registry, options, shelves, progress, served)
         with ExitStack() as stack:
             if wanted in ALIASES:
                 stack.enter_context(follow("champion", served, minds.champion, minds.promote))
@@ -113,6 +117,7 @@ class Minds:
         store: Is told of the exchange of releases.
         registry: Where releases and aliases are.
         options: What the command line said.
+        shelves: Where adapters share a base.
         progress: Told of long openings.
         served: Id of the release that answers, or name of the model.
     """
@@ -121,9 +126,14 @@ class Minds:
     store: Store
     registry: Registry
     options: ServeOptions
+    shelves: Shelves
     progress: Progress
     served: str
+    _former: str = ""
+    """What answered before; requests that it was asked may still be under way."""
     _id_of: Callable[[str], str] = field(init=False)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    """One opens at a time: what it put on a shelf is not tidied away by another."""
 
     def __post_init__(self) -> None:
         self._id_of = cache(lambda name: self.registry.find(name).id)
@@ -135,9 +145,12 @@ class Minds:
     def promote(self, release_id: str) -> None:
         """Have a release answer; the old one does until it is open."""
         release = self.registry.find(release_id)
-        with _beside(release.base):
-            self.engine.mind = opened(self.options, self.registry, release, self.progress)
-        self.served = release_id
+        with self._turn, _beside(release.base):
+            self.engine.mind = opened(
+                self.options, self.registry, release, self.shelves, self.progress
+            )
+            self._former, self.served = self.served, release_id
+            self._tidy(self.shadow() if self.options.shadow is not None else None)
         self.store.audit("endpoint", "release.serve", release_id, name=release.name)
 
     def shadow(self) -> str | None:
@@ -155,12 +168,17 @@ class Minds:
         release = self.registry.find(name) if is_release else None
         # Calibration and method were given for the champion.
         options = replace(self.options, model=name, calibration=None, method=None)
-        with _beside(release.base if release else name):
-            mind = opened(options, self.registry, release, Silent())
-        self.engine.shadow.mind = mind
+        with self._turn, _beside(release.base if release else name):
+            mind = opened(options, self.registry, release, self.shelves, Silent())
+            self.engine.shadow.mind = mind
+            self._tidy(name)
         self.progress.say(f"shadow: {mind.release}")
         if release is not None:
             self.store.audit("endpoint", "release.shadow", name, name=release.name)
+
+    def _tidy(self, shadow: str | None) -> None:
+        """Free adapters that nobody asks any more."""
+        self.shelves.keep({self.served, self._former, shadow or ""})
 
     def _wanted(self, model: str) -> str | None:
         """Find a release's id, or say a model's name again; None for an alias of nothing."""
@@ -174,7 +192,11 @@ class Minds:
 
 
 def opened(
-    options: ServeOptions, registry: Registry, release: Release | None, progress: Progress
+    options: ServeOptions,
+    registry: Registry,
+    release: Release | None,
+    shelves: Shelves,
+    progress: Progress,
 ) -> Mind:
     """Open a release, or else the model that is named, with everything that decides its answers.
 
@@ -184,7 +206,7 @@ def opened(
         MedtuneError: Model or calibration cannot be used.
     """
     if release is not None:
-        return _released(registry, release, progress)
+        return _released(registry, release, shelves, progress)
     name, evaluation = _named(options)
     refuse_unfit(name, anyway=options.unfit)
     policy, asked = load_policy(options.policy), manner(name)
@@ -207,10 +229,15 @@ def opened(
     )
 
 
-def _released(registry: Registry, release: Release, progress: Progress) -> Mind:
+def _released(registry: Registry, release: Release, shelves: Shelves, progress: Progress) -> Mind:
     """Open a release; every byte of it is hashed on the way."""
     name = model_of(registry, release)
-    model = open_model(name, style=release.style, progress=progress, light=True)
+    model: AnswerModel
+    if release.weights == "adapter":
+        folder = Path(name.removeprefix(ADAPTER))
+        model = shelves.model(resolve(release.base, progress), release.id, folder)
+    else:
+        model = open_model(name, style=release.style, progress=progress, light=True)
     return Mind(
         model=model,
         style=release.style,

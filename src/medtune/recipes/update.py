@@ -34,10 +34,11 @@ from medtune.data.load import load_split
 from medtune.data.snapshot import Snapshot, SnapshotSplit, prepare_snapshot, snapshot_inputs
 from medtune.models.card import ADAPTER
 from medtune.models.sources import ModelSource
+from medtune.registry.promotion import promote
 from medtune.registry.store import SHORT, Registry
 from medtune.steps.adapt import adapt, trainable_source, tuned_model
 from medtune.steps.evidence import EvidenceOptions, evaluate, suite_of, trained_on
-from medtune.steps.release import BuildOptions, build, gate, promote
+from medtune.steps.release import BuildOptions, build, gate
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ from medtune.core.release import ALIASES, Alias, Release, ReleaseRow, Verificati
 from medtune.core.served import AuditLine
 from medtune.registry.objects import Objects
 
+AT_ONCE = 1 << 29
+"""Bytes that are read in half a second."""
 SHORT = 12
 """Digits of an id that are shown."""
 
@@ -172,9 +174,9 @@ class Registry:
         return place
 
     def prepared(self, release: Release) -> Path:
-        """Lay a release's files out, unless files of their names and sizes lie there already.
+        """Lay a release's files out as `tree` does; of gigabytes that lie there, read nothing.
 
-        That takes no time for gigabytes; whoever loads them calls `tree`, which reads every byte.
+        An alias has to move at once, and whoever loads the files reads every byte of them.
 
         Raises:
             ReleaseError: A file is missing or changed: nothing is laid out.
@@ -187,7 +189,7 @@ class Registry:
             for path in place.rglob("*")
             if path.is_file()
         }
-        return place if found == sizes else self.tree(release)
+        return place if found == sizes and sum(sizes.values()) > AT_ONCE else self.tree(release)
 
     def _is_laid_out(self, place: Path, release: Release) -> bool:
         """Tell whether a folder holds a release's files: its objects themselves, or equal bytes."""

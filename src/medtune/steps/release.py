@@ -1,4 +1,4 @@
-"""Releases: put together, opened, held against the champion, promoted."""
+"""Releases: put together, opened, held against the champion."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from medtune.analysis.confidence import calibrated
-from medtune.core.errors import CheckFailed, InputError
 from medtune.core.gate import Evidence, GateRecord, Margins, Waiver
 from medtune.core.guard import Calibration
 from medtune.core.progress import Progress
 from medtune.core.prompt import fingerprint, likelihood_of
 from medtune.core.provenance import provenance
 from medtune.core.records import Method
-from medtune.core.release import POLICY, WEIGHTS, Alias, FileRef, Release
+from medtune.core.release import POLICY, WEIGHTS, FileRef, Release
 from medtune.guard.policy import STARTER, load_policy
 from medtune.models.card import ADAPTER, card_named, manner, parted
 from medtune.models.door import open_model
@@ -114,39 +113,3 @@ def gate(
     record = record.model_copy(update={"evidence": refs})
     proofs.keep_verdict(record, actor)
     return record
-
-
-def promote(registry: Registry, name: str, alias: Alias, actor: str) -> Release:
-    """Let a release be champion, if the gate let it through, or challenger.
-
-    Raises:
-        CheckFailed: The gate refused it, or was not asked about it and this champion.
-        ReleaseError: It is damaged.
-    """
-    release, champion = registry.find(name), registry.aliases().champion
-    if alias == "champion" and release.id != champion:
-        said = Proofs(registry).verdict(release, champion)
-        if said is None:
-            raise CheckFailed(
-                f"the gate was not asked about {release.name} beside the present champion",
-                fix=f"medtune release evaluate {release.name} ...; medtune release gate "
-                f"{release.name}",
-            )
-        if not said.passed:
-            reasons = "; ".join(f"{r.rule}: {r.reason}" for r in said.refused)
-            raise CheckFailed(f"{release.name} is refused: {reasons}")
-    registry.prepared(release)  # whoever follows the alias finds it laid out
-    registry.point(alias, release, actor, f"release.{'promote' if alias == 'champion' else alias}")
-    return release
-
-
-def named_release(prefix: str, suffix: str) -> str:
-    """Make a release's name of two texts; what a name may not hold becomes a hyphen.
-
-    Raises:
-        InputError: Nothing is left of it.
-    """
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "-" for c in prefix)
-    if not kept.strip("-._"):
-        raise InputError(f"{prefix!r} makes no name of a release", expected="letters and digits")
-    return f"{kept.strip('-._')[:48]}-{suffix}"

@@ -102,13 +102,18 @@ def test_a_changed_tree_is_laid_out_anew(registry: Registry) -> None:
     assert not (tree / "deep" / "more.py").exists()
 
 
-def test_what_is_laid_out_is_not_read_again_to_be_promoted(registry: Registry) -> None:
+def test_of_gigabytes_that_are_laid_out_nothing_is_read_to_promote_them(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = built(registry, "v1")
     tree = registry.prepared(one)
     assert (tree / "deep" / "policy.toml").read_text() == "same in all"
     place = registry.objects.place(one.files["weights"].sha256)
     place.chmod(0o644)
     place.write_bytes(bytes(1000))
+    with pytest.raises(ReleaseError, match="damaged"):
+        registry.prepared(one)
+    monkeypatch.setattr("medtune.registry.store.AT_ONCE", 999)
     assert registry.prepared(one) == tree
     with pytest.raises(ReleaseError, match="damaged"):
         registry.tree(one)
