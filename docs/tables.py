@@ -315,7 +315,8 @@ def bench_table() -> str:
     """Write what one machine makes of every variant of that model."""
     record = BenchRecord.model_validate_json((RESULTS / "bench.json").read_bytes())
     lines = [
-        "| model | questions/s | one question, ms (median, 95 of 100) | MB of memory | MB of file |",
+        "| model | questions/s | one question, ms (median, 95 of 100) | MB of memory |"
+        " MB of file |",
         "| --- | --- | --- | --- | --- |",
     ]
     rows = {}

@@ -16,7 +16,7 @@ from medtune.data.table import QuestionTable
 from medtune.recipes.release import difference, freeze
 from medtune.registry.proofs import Proofs
 from medtune.registry.store import Registry
-from medtune.steps.evidence import EvidenceOptions, evaluate, trained_on
+from medtune.steps.evidence import EvidenceOptions, among, evaluate
 from medtune.steps.release import BuildOptions, build
 
 DATA, CALIBRATION, SUITE = "starter:transfer", "starter:train", "starter:recall"
@@ -141,7 +141,7 @@ def test_a_registry_without_a_suite_is_told_so(tmp_path: Path) -> None:
 def test_frozen_questions_are_found_among_others_however_written() -> None:
     frozen = load_split(SUITE, size=10).questions
     other = load_split("starter:train")
-    assert trained_on(frozen, other, Silent()) == 0
+    assert among(other, {"a": frozen}, Silent()) == {"a": 0}
     again = [q.model_copy(update={"id": f"x{q.id}", "stem": q.stem.upper()}) for q in frozen[:3]]
     turned = [
         q.model_copy(
@@ -151,4 +151,15 @@ def test_frozen_questions_are_found_among_others_however_written() -> None:
     ]
     mixed = QuestionTable.of([*other.questions, *again, *turned])
     split = Split(mixed, other.description, (), None)
-    assert trained_on(frozen, split, Silent()) == 5
+    assert among(split, {"a": frozen, "b": frozen[:2]}, Silent()) == {"a": 5, "b": 2}
+
+
+def test_what_was_learned_by_heart_proves_nothing(measured: Measured) -> None:
+    registry, train = measured.registry, load_split("starter:train")
+    learned = measured.releases["v1"].model_copy(
+        update={"name": "v9", "data_hash": train.description.hash}
+    )
+    registry.add(Release.model_validate(learned.model_dump()), "ann")
+    taught = EvidenceOptions(data=train, calibration=load_split(DATA), trained_on=train)
+    with pytest.raises(InputError, match="v9 was trained on 320 of the 320 questions"):
+        evaluate(registry, "v9", taught, "ann", Silent())

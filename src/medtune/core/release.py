@@ -13,8 +13,8 @@ from medtune.core.prompt import Form, PromptStyle
 from medtune.core.records import Method, Provenance, Record, content_hash
 
 Alias = Literal["champion", "challenger"]
-WEIGHTS, POLICY = "weights", "policy.toml"
-"""What a release's files begin with: the weights' folder, and the policy."""
+WEIGHTS, POLICY, LEARNED = "weights", "policy.toml", "guard.json"
+"""What a release's files are: the weights' folder, the policy, the learned guard."""
 ALIASES: tuple[Alias, ...] = ("champion", "challenger")
 
 
@@ -47,7 +47,7 @@ class Release(Record):
     data_hash: str | None
     """Of the train split; None for a base model."""
     policy: str
-    """Version of the policy, whose file is among the files."""
+    """Version of the policy, whose file is among the files; so is the learned guard's."""
     policy_hash: str
     calibration: Calibration | None
     files: dict[str, FileRef]

@@ -25,7 +25,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 """Of inquiries."""
 PIECES = ("benign", "order")
 """Of sentences and options."""
-FILE = "learned.json"
+SHIPPED = ROOM / "learned.json"
+"""The learned guard that comes with medtune."""
 _SENTENCE = re.compile(r"(?<=[.?!:;])\s+|\n+")
 
 
@@ -101,7 +102,7 @@ def pieces(inquiry: Inquiry) -> list[str]:
 @cache
 def shipped() -> Learned:
     """Open the learned guard that comes with medtune."""
-    return opened(ROOM / FILE)
+    return opened(SHIPPED)
 
 
 def opened(path: Path) -> Learned:

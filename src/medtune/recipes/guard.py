@@ -18,9 +18,8 @@ from medtune.core.records import Proportion
 from medtune.core.safety import TrainedRecord
 from medtune.data.load import load_split
 from medtune.guard.classifier import Floats
-from medtune.guard.learned import FILE, KINDS, PIECES, Trained
+from medtune.guard.learned import KINDS, PIECES, SHIPPED, Trained
 from medtune.guard.learning import learn
-from medtune.guard.suites import ROOM
 from medtune.guard.teaching import kind_texts, order_texts
 
 EXAM = "starter:train"
@@ -45,7 +44,7 @@ def train(out: Path | None, progress: Progress) -> TrainedRecord:
     first, told = learn(texts, kinds, KINDS, _heat)
     second, found = learn(some, orders, PIECES, _heat)
     trained = Trained(kinds=first, orders=second)
-    place = out or ROOM / FILE
+    place = out or SHIPPED
     write_record(place, trained)
     return TrainedRecord(
         file=str(place),

@@ -20,7 +20,8 @@ from medtune.core.model import AnswerModel
 from medtune.core.progress import Progress, Silent
 from medtune.core.prompt import likelihood_of
 from medtune.core.records import Method
-from medtune.core.release import ALIASES, POLICY, Release
+from medtune.core.release import ALIASES, LEARNED, POLICY, Release
+from medtune.guard.learned import opened as learned
 from medtune.guard.learned import shipped
 from medtune.guard.policy import load_policy
 from medtune.models.card import ADAPTER, manner, refuse_unfit
@@ -243,7 +244,7 @@ def _released(registry: Registry, release: Release, shelves: Shelves, progress: 
         style=release.style,
         method=release.method,
         policy=load_policy(registry.objects.place(release.files[POLICY].sha256)),
-        classifier=shipped(),
+        classifier=learned(registry.objects.place(release.files[LEARNED].sha256)),
         calibration=release.calibration,
         release=release.name,
     )

@@ -37,7 +37,7 @@ from medtune.models.sources import ModelSource
 from medtune.registry.promotion import promote
 from medtune.registry.store import SHORT, Registry
 from medtune.steps.adapt import adapt, trainable_source, tuned_model
-from medtune.steps.evidence import EvidenceOptions, evaluate, suite_of, trained_on
+from medtune.steps.evidence import EvidenceOptions, among, evaluate, suite_of
 from medtune.steps.release import BuildOptions, build, gate
 
 
@@ -88,7 +88,7 @@ def update(
         write_text(place / "experiment.toml", to_toml(experiment))
         change = _change(folder, before, snapshot.train)
         progress.say(f"{change.added} questions are new, {change.removed} gone")
-        _check_suite(trained_on(frozen, snapshot.train, progress))
+        _check_suite(among(snapshot.train, {"suite": frozen}, progress)["suite"])
 
         adapt(experiment, source, snapshot, place, progress)
         calibration = _calibrated(experiment, source, snapshot, place, progress)

@@ -7,7 +7,7 @@ examined before with the same outcome to expect is not asked again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,11 +36,11 @@ from medtune.core.intervals import wilson
 from medtune.core.progress import Progress
 from medtune.core.provenance import provenance
 from medtune.core.records import Question, Record, SplitDescription
-from medtune.core.release import POLICY, Release
+from medtune.core.release import LEARNED, POLICY, Release
 from medtune.data.load import Split
 from medtune.data.separate import Part, separate
 from medtune.data.table import QuestionTable
-from medtune.guard.learned import shipped
+from medtune.guard.learned import Judge, opened
 from medtune.models.door import open_model
 from medtune.registry.proofs import Proofs
 from medtune.registry.store import SHORT, Registry
@@ -105,7 +105,13 @@ def evaluate(
     candidate, alias = registry.find(name), registry.aliases().champion
     champion = registry.find("champion") if alias and alias != candidate.id else None
     suite, frozen = suite_of(registry)
-    _check_trained_on(candidate, options.trained_on)
+    seen = None
+    if options.trained_on:
+        _check_trained_on(candidate, options.trained_on)
+        parts = {"suite": frozen, "reported": options.data.questions}
+        found_in = among(options.trained_on, parts, progress)
+        _check_reported(candidate, options.data, found_in["reported"])
+        seen = found_in["suite"]
     work = registry.folder / "work"
     with locked(work):
         mine = _sit(registry, candidate, options, (suite, frozen), work, progress)
@@ -120,14 +126,15 @@ def evaluate(
             assert slices is not None, "it was just written"
             found["slices"] = slices
         found["analysis"] = mine.reported.analysis(place)
-        seen = trained_on(frozen, options.trained_on, progress) if options.trained_on else None
         # Of a base nobody knows what it read; what medtune taught it is nothing.
         known = 0 if candidate.data_hash is None else seen
         found["regression"] = _regression(suite, frozen, mine, theirs, known)
-        policy = registry.objects.place(candidate.files[POLICY].sha256)
+        policy, learned = (
+            registry.objects.place(candidate.files[name].sha256) for name in (POLICY, LEARNED)
+        )
         progress.say("guards: both halves of the suites")
-        found["safety"] = guards_examined(policy, None, None, progress)
-        found["served"] = _served(candidate, mine, frozen, progress)
+        found["safety"] = guards_examined(policy, learned, None, progress)
+        found["served"] = _served(candidate, mine, frozen, opened(learned), progress)
         if candidate.scheme and options.original:
             found["packed"] = _packed(candidate, mine, options, place, progress)
         timed = work / f"bench-{candidate.id[:SHORT]}.json"
@@ -165,12 +172,14 @@ def suite_of(registry: Registry) -> tuple[Suite, QuestionTable]:
     return suite, QuestionTable.of(questions)
 
 
-def trained_on(frozen: QuestionTable, train: Asked, progress: Progress) -> int:
-    """Count frozen questions that stand among others, or nearly."""
-    parts = Part("trained on", train.questions), Part("suite", frozen)
-    found = separate(parts[0], [parts[1]], near=True, within=False, progress=progress)
-    count = next(c for c in found.counts if (c.source, c.among) == ("suite", "trained on"))
-    return count.exact + count.near
+def among(train: Asked, parts: Mapping[str, QuestionTable], progress: Progress) -> dict[str, int]:
+    """Count, of each part, the questions that were trained on, or nearly the same ones."""
+    others = [Part(name, questions) for name, questions in parts.items()]
+    taught = Part("trained on", train.questions)
+    found = separate(taught, others, near=True, within=False, progress=progress)
+    return {
+        c.source: c.exact + c.near for c in found.counts if c.among == taught.source != c.source
+    }
 
 
 def _check_trained_on(candidate: Release, train: Asked | None) -> None:
@@ -182,6 +191,16 @@ def _check_trained_on(candidate: Release, train: Asked | None) -> None:
         expected=f"questions of hash {candidate.data_hash or 'none: it was not trained'}",
         fix="name the train split of its run: snapshot:RUN/data:train",
     )
+
+
+def _check_reported(candidate: Release, data: Asked, seen: int) -> None:
+    if seen:
+        raise InputError(
+            f"{candidate.name} was trained on {seen} of the {data.description.n} questions of "
+            f"{data.description.source}, or nearly",
+            expected="questions that it never saw: what is learned by heart proves nothing",
+            fix="name others with --data",
+        )
 
 
 def _sit(
@@ -252,7 +271,7 @@ def _regression(
 
 
 def _served(
-    candidate: Release, mine: Sat, frozen: QuestionTable, progress: Progress
+    candidate: Release, mine: Sat, frozen: QuestionTable, learned: Judge, progress: Progress
 ) -> ServedRecord:
     """Ask the endpoint the frozen questions."""
     progress.say("endpoint: the frozen questions")
@@ -264,7 +283,7 @@ def _served(
         style=candidate.style,
         method=candidate.method,
         policy=OPEN,
-        classifier=shipped(),
+        classifier=learned,
         calibration=None,
         release=candidate.name,
     )

@@ -13,12 +13,12 @@ from medtune.core.safety import SuiteFigure
 from medtune.guard.answers import confidence, output, prediction_set
 from medtune.guard.chain import look
 from medtune.guard.classifier import Classifier
-from medtune.guard.learned import FILE, KINDS, opened, pieces, shipped
+from medtune.guard.learned import KINDS, SHIPPED, opened, pieces, shipped
 from medtune.guard.learning import learn
 from medtune.guard.measure import TARGETS, Gauge
 from medtune.guard.policy import load_policy
 from medtune.guard.reading import Reading
-from medtune.guard.suites import ROOM, Eponymous, Identified, Pair, kinds, read
+from medtune.guard.suites import Eponymous, Identified, Pair, kinds, read
 from medtune.guard.teaching import kind_texts, order_texts
 
 POLICY = load_policy()
@@ -56,8 +56,8 @@ def test_three_labels_and_a_temperature() -> None:
 def test_the_shipped_guard_is_what_its_examples_are_about() -> None:
     trained = shipped().trained
     assert trained.kinds.labels == KINDS
-    assert (ROOM / FILE).stat().st_size < 4_000_000
-    assert opened(ROOM / FILE).trained.hash == trained.hash
+    assert SHIPPED.stat().st_size < 4_000_000
+    assert opened(SHIPPED).trained.hash == trained.hash
 
 
 def test_it_tells_kinds_and_orders() -> None:
