@@ -37,7 +37,7 @@ BESIDE_THE_MODEL = (
     "arithmetic",
 )
 """What a comparison of two models by one method mentions."""
-BESIDE_THE_RELEASE = BESIDE_THE_MODEL[1:-1]
+BESIDE_THE_RELEASE = tuple(a for a in BESIDE_THE_MODEL if a not in ("prompt", "arithmetic"))
 """What a comparison of two releases mentions: prompt and arithmetic are theirs."""
 
 

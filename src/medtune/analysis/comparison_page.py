@@ -23,12 +23,13 @@ from medtune.analysis.comparison_figures import (
 )
 from medtune.analysis.data_page import Finding
 from medtune.analysis.figures import INK, letters_figure
-from medtune.analysis.page import interval, percent, render
+from medtune.analysis.page import interval, render
 from medtune.analysis.paired import Changed
 from medtune.core.findings import AnalysisRecord, Dimension, PairedSlice, Slice
 from medtune.core.folder import write_text
 from medtune.core.ledger import ANALYSIS, PREDICTIONS, RECORD
 from medtune.core.records import ComparisonRecord, EvaluationRecord
+from medtune.core.written import percent
 
 SHOWN_NOTES = 5
 SHOWN_SLICES = 30

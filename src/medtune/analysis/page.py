@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from medtune.core.manifest import short_name
 from medtune.core.records import LETTERS, Prediction, Proportion
+from medtune.core.written import count, percent, signed
 
 
 def render(template: str, **values: object) -> str:
@@ -42,24 +43,9 @@ def _environment() -> Environment:
     return environment
 
 
-def percent(value: float) -> str:
-    """Write a proportion as a percentage with one decimal."""
-    return f"{100 * value:.1f}"
-
-
 def interval(proportion: Proportion) -> str:
     """Write an interval as `low-high`, in per cent."""
     return f"{100 * proportion.low:.1f}–{100 * proportion.high:.1f}"
-
-
-def count(value: int) -> str:
-    """Write a count with its thousands parted."""
-    return f"{value:,}"
-
-
-def signed(value: float) -> str:
-    """Write a difference of proportions in points, with its sign."""
-    return f"{100 * value:+.1f}"
 
 
 def p_value(value: float | None) -> str:

@@ -10,7 +10,7 @@ from medtune.analysis.compare import compare, lined_up
 from medtune.core.compress import Budget, Parity
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson
-from medtune.core.records import EvaluationRecord, Prediction
+from medtune.core.records import EvaluationRecord, Prediction, Proportion
 
 Sat = tuple[EvaluationRecord, Sequence[Prediction]]
 """An examination: record and predictions."""
@@ -44,22 +44,7 @@ def parity(
     mean = fmean(drifts)
     comparison = compare(reference, candidate)
     errors = [calibration_error(Scored.of(sat[1])) for sat in (reference, candidate)]
-    broken = []
-    if agreement.value < budget.agreement:
-        broken.append(
-            f"the same option on {100 * agreement.value:.1f} %, "
-            f"at least {100 * budget.agreement:.1f} wanted"
-        )
-    if comparison.difference_low < -budget.loss:
-        broken.append(
-            f"up to {-100 * comparison.difference_low:.1f} points of accuracy may be lost, "
-            f"at most {100 * budget.loss:.1f} allowed"
-        )
-    if mean > budget.drift:
-        broken.append(
-            f"log-probabilities move by {mean:.3f} nats a token on average, "
-            f"at most {budget.drift:.3f} allowed"
-        )
+    broken = over_budget(budget, agreement, mean, "nats a token", comparison.difference_low)
     return Parity(
         name=name,
         model=candidate[0].model,
@@ -70,9 +55,40 @@ def parity(
         comparison=comparison,
         calibration_shift=errors[1] - errors[0],
         budget=budget,
-        broken=tuple(broken),
+        broken=broken,
         file_bytes=file_bytes,
     )
+
+
+def over_budget(
+    budget: Budget, agreement: Proportion, drift: float, unit: str, change: float | None = None
+) -> tuple[str, ...]:
+    """Say in words what is over budget.
+
+    Args:
+        budget: What is allowed.
+        agreement: Share of questions with the same choice.
+        drift: Mean change of an option's log-probability.
+        unit: Of the drift.
+        change: Lower end of the change of accuracy; None where it was not measured.
+    """
+    broken = []
+    if agreement.value < budget.agreement:
+        broken.append(
+            f"the same option on {100 * agreement.value:.1f} %, "
+            f"at least {100 * budget.agreement:.1f} wanted"
+        )
+    if change is not None and change < -budget.loss:
+        broken.append(
+            f"up to {-100 * change:.1f} points of accuracy may be lost, "
+            f"at most {100 * budget.loss:.1f} allowed"
+        )
+    if drift > budget.drift:
+        broken.append(
+            f"log-probabilities move by {drift:.3f} {unit} on average, "
+            f"at most {budget.drift:.3f} allowed"
+        )
+    return tuple(broken)
 
 
 def _logs(prediction: Prediction) -> list[float]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medtune.cards.dossier import Dossier
-from medtune.cards.rendering import percent, share
+from medtune.cards.rendering import share
 from medtune.core.findings import AnalysisRecord
 from medtune.core.gate import Evidence, EvidenceKind, GateRecord
 from medtune.core.release import Release
+from medtune.core.written import percent
 
 KINDS: dict[EvidenceKind, str] = {
     "comparison": "a paired comparison with the champion",

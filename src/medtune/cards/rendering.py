@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medtune.core.records import Proportion
+from medtune.core.written import count, percent, signed
 
 NOTICE = "For education and research; not medical advice."
 
@@ -38,7 +39,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "percent": percent,
         "share": share,
-        "points": points,
+        "points": signed,
         "number": number,
         "count": count,
         "short": short,
@@ -54,30 +55,15 @@ def _line(value: Any) -> str:
     return re.sub(r"(?<!\\)\|", r"\\|", text)
 
 
-def percent(value: float) -> str:
-    """Write a proportion in per cent, with one decimal."""
-    return f"{100 * value:.1f}"
-
-
 def share(value: Proportion) -> str:
     """Write a proportion with interval and n."""
     low, high = percent(value.low), percent(value.high)
     return f"{percent(value.value)} % ({low}–{high}, n = {value.n:,})"
 
 
-def points(value: float) -> str:
-    """Write a difference of proportions in points, with its sign."""
-    return f"{100 * value:+.1f}"
-
-
 def number(value: float) -> str:
     """Write a number with four digits that count."""
     return f"{value:.4g}"
-
-
-def count(value: int) -> str:
-    """Write a count with its thousands parted."""
-    return f"{value:,}"
 
 
 def short(value: str) -> str:

@@ -12,7 +12,7 @@ from medtune.guard.names import (
     is_nobodys,
     lone_names,
 )
-from medtune.guard.signs import UPPER, WORD, Place, Sign
+from medtune.guard.signs import UPPER, WORD, Check, Place, Sign, anything
 
 _OF = r"(?:(?:de|da|do|van|von|der|den|bin|ibn|al|el|du|la|di|le|ter|ten|Ó|Van|Von) )"
 _NAME = rf"(?P<it>{_OF}{{0,2}}{WORD}(?:[ \u00a0]{_OF}{{0,2}}(?:(?:al|az|el|an|as)-)?{WORD}){{0,3}})"
@@ -245,162 +245,115 @@ def _signed(place: Place) -> bool:
     return re.search(r"\b(?:I|[Mm]y|me|[Ww]e|[Oo]ur)\b", text) is not None and _people(place)
 
 
+def _name(way: str, check: Check = anything) -> Sign:
+    return Sign("name", re.compile(way), check)
+
+
 _ROOM = r"(?:[Bb]ed|[Bb]ay|[Rr]oom|[Cc]ubicle|[Cc]ot|[Ss]ide room)(?: no\.?)? [\dA-Z]{1,5}"
 NAMES: tuple[Sign, ...] = (
-    Sign("name", re.compile(rf"\b{_CIVIL}\b\.?(?: (?:and|&) {_CIVIL}\b\.?)? {_TITLED}"), _civil),
-    Sign(
-        "name",
-        re.compile(rf"\b{_TITLE}\b\.?(?: (?:Sir|Dame|Dr|Prof|Med)\b\.?)* (?!{_CIVIL}\b){_TITLED}"),
+    _name(rf"\b{_CIVIL}\b\.?(?: (?:and|&) {_CIVIL}\b\.?)? {_TITLED}", _civil),
+    _name(
+        rf"\b{_TITLE}\b\.?(?: (?:Sir|Dame|Dr|Prof|Med)\b\.?)* (?!{_CIVIL}\b){_TITLED}",
         _people,
     ),
-    Sign(
-        "name",
-        re.compile(
-            r"(?:\b(?:mr|mrs|dr|Mr|Mrs|MR|MRS)|(?:^|(?<=[.!?\n] ))(?:ms|"
-            r"miss))\b\.? (?P<it>[a-z][a-z'’-]{2,})"
-        ),
+    _name(
+        r"(?:\b(?:mr|mrs|dr|Mr|Mrs|MR|MRS)|(?:^|(?<=[.!?\n] ))(?:ms|"
+        r"miss))\b\.? (?P<it>[a-z][a-z'’-]{2,})",
         _small_civil,
     ),
-    Sign(
-        "name",
-        re.compile(rf"\b(?i:called|known as|aka)\b[,:]? (?P<it>(?:\w+ )?{WORD}(?: {WORD}){{0,2}})"),
+    _name(
+        rf"\b(?i:called|known as|aka)\b[,:]? (?P<it>(?:\w+ )?{WORD}(?: {WORD}){{0,2}})",
         _called,
     ),
-    Sign("name", re.compile(rf"\b(?!called|known|aka)(?i:{_CUE})\b[,:]? {_FULL}"), _people),
-    Sign("name", re.compile(rf"\b(?i:{_COLON}): ?\n? ?{_FULL}"), _people),
-    Sign("name", re.compile(rf"\b(?i:{_CUE})\b[,:]? {_INITIALS}\b"), _people),
-    Sign(
-        "name",
-        re.compile(rf"\b(?<![.\w])(?P<it>(?:[{UPPER}]\. ){{2,3}}(?:O['’])?{WORD})(?<!\.)"),
+    _name(rf"\b(?!called|known|aka)(?i:{_CUE})\b[,:]? {_FULL}", _people),
+    _name(rf"\b(?i:{_COLON}): ?\n? ?{_FULL}", _people),
+    _name(rf"\b(?i:{_CUE})\b[,:]? {_INITIALS}\b", _people),
+    _name(
+        rf"\b(?<![.\w])(?P<it>(?:[{UPPER}]\. ){{2,3}}(?:O['’])?{WORD})(?<!\.)",
         _people,
     ),
-    Sign("name", re.compile(rf"\b(?P<it>[{UPPER}][\w'-]+\^[{UPPER}][\w'-]+(?:\^[\w.]+)*)")),
-    Sign(
-        "name",
-        re.compile(
-            r"(?i:\b(?:last|first|family|given|patient|sur|full)[ _]?name)[\"']?\s?[:=>]+\s?"
-            rf"[\"']?(?P<it>{WORD}(?: {WORD})*)"
-        ),
+    _name(rf"\b(?P<it>[{UPPER}][\w'-]+\^[{UPPER}][\w'-]+(?:\^[\w.]+)*)"),
+    _name(
+        r"(?i:\b(?:last|first|family|given|patient|sur|full)[ _]?name)[\"']?\s?[:=>]+\s?"
+        rf"[\"']?(?P<it>{WORD}(?: {WORD})*)",
     ),
-    Sign(
-        "name",
-        re.compile(
-            rf"\b(?i:my|his|her|their|our) (?:\w+ )?(?i:{_ROLE})[, ]{{1,2}}[(\"“]?(?P<it>{WORD})"
-        ),
+    _name(
+        rf"\b(?i:my|his|her|their|our) (?:\w+ )?(?i:{_ROLE})[, ]{{1,2}}[(\"“]?(?P<it>{WORD})",
         _people,
     ),
-    Sign("name", re.compile(rf"\b(?i:{_KIN}) [\"“]?(?P<it>{WORD})(?=[\"”]? [a-z])"), _people),
-    Sign(
-        "name",
-        re.compile(
-            rf"\b(?P<it>{WORD})['’]s (?=(?:{_KIN}|bloods|histology|drain|wound|notes|bed|"
-            rf"inhaler|consent)\b)"
-        ),
+    _name(rf"\b(?i:{_KIN}) [\"“]?(?P<it>{WORD})(?=[\"”]? [a-z])", _people),
+    _name(
+        rf"\b(?P<it>{WORD})['’]s (?=(?:{_KIN}|bloods|histology|drain|wound|notes|bed|"
+        rf"inhaler|consent)\b)",
         _people,
     ),
-    Sign(
-        "name",
-        re.compile(
-            rf"\b(?P<it>{WORD}(?: {WORD})?, {WORD})(?=,? ?\(|  | - |,? \d|,? DOB|\t| \||"
-            rf",? (?:MRN|NHS|UHID|hosp))"
-        ),
+    _name(
+        rf"\b(?P<it>{WORD}(?: {WORD})?, {WORD})(?=,? ?\(|  | - |,? \d|,? DOB|\t| \||"
+        rf",? (?:MRN|NHS|UHID|hosp))",
         _turned,
     ),
-    Sign(
-        "name",
-        re.compile(
-            rf"\b(?P<it>(?:{WORD}(?: {WORD})?|[{UPPER}]{{3,}}), {WORD})(?= \(\d{{1,4}}[./-]\d|"
-            rf" \(?\d{{1,3}} ?[MF]\b| \| \d{{1,3}} ?[MF]\b)"
-        ),
+    _name(
+        rf"\b(?P<it>(?:{WORD}(?: {WORD})?|[{UPPER}]{{3,}}), {WORD})(?= \(\d{{1,4}}[./-]\d|"
+        rf" \(?\d{{1,3}} ?[MF]\b| \| \d{{1,3}} ?[MF]\b)",
         _beside,
     ),
-    Sign(
-        "name",
-        re.compile(rf"\b(?P<it>[{UPPER}]{{3,}} {WORD}){_BESIDE}"),
+    _name(
+        rf"\b(?P<it>[{UPPER}]{{3,}} {WORD}){_BESIDE}",
         _turned,
     ),
-    Sign("name", re.compile(rf"\b{_FULL}{_BESIDE}"), _beside),
-    Sign("name", re.compile(rf"\b(?={_FULL})"), _given),
-    Sign("name", re.compile(rf"\b(?P<it>{WORD}){_BESIDE}"), _given_beside),
-    Sign(
-        "name",
-        re.compile(
-            rf"(?:^|(?<=[.!?\n] )|(?<=\n))(?P<it>{WORD})(?=, \d{{1,3}}, (?:who|has|had|is|was|"
-            rf"asks|wants|says|came|presents|lives|works|takes|an?)\b)"
-        ),
+    _name(rf"\b{_FULL}{_BESIDE}", _beside),
+    _name(rf"\b(?={_FULL})", _given),
+    _name(rf"\b(?P<it>{WORD}){_BESIDE}", _given_beside),
+    _name(
+        rf"(?:^|(?<=[.!?\n] )|(?<=\n))(?P<it>{WORD})(?=, \d{{1,3}}, (?:who|has|had|is|was|"
+        rf"asks|wants|says|came|presents|lives|works|takes|an?)\b)",
         _people,
     ),
-    Sign(
-        "name", re.compile(rf"\b{_ROOM}[,:]?(?: [-–])? (?P<it>{WORD})(?=[:,;(]|$| [-–])"), _people
-    ),
-    Sign(
-        "name",
-        re.compile(
-            rf"\b(?!{_MAY_NAME_A_DISEASE})(?i:{_CUE})\b[:,]? (?!{_TITLE}\b|{_CIVIL}\b)"
-            rf"[\"“]?(?P<it>{WORD})(?=[\"”]?(?:{_GOES_ON}))"
-        ),
+    _name(rf"\b{_ROOM}[,:]?(?: [-–])? (?P<it>{WORD})(?=[:,;(]|$| [-–])", _people),
+    _name(
+        rf"\b(?!{_MAY_NAME_A_DISEASE})(?i:{_CUE})\b[:,]? (?!{_TITLE}\b|{_CIVIL}\b)"
+        rf"[\"“]?(?P<it>{WORD})(?=[\"”]?(?:{_GOES_ON}))",
         _people,
     ),
-    Sign(
-        "name",
-        re.compile(
-            rf"\b(?i:the|this|our|an?) (?:\w+ )?(?i:{_ROLE}), (?P<it>{WORD})(?=, (?:aged?|\d|"
-            rf"an? |the |who|is|was|has|had))"
-        ),
+    _name(
+        rf"\b(?i:the|this|our|an?) (?:\w+ )?(?i:{_ROLE}), (?P<it>{WORD})(?=, (?:aged?|\d|"
+        rf"an? |the |who|is|was|has|had))",
         _people,
     ),
-    Sign(
-        "name",
-        re.compile(rf"\b(?i:twin [AB12]|named|{_COLON}:)(?: is)? (?P<it>{WORD})(?={_GOES_ON})"),
+    _name(
+        rf"\b(?i:twin [AB12]|named|{_COLON}:)(?: is)? (?P<it>{WORD})(?={_GOES_ON})",
         _people,
     ),
-    Sign(
-        "name",
-        re.compile(
-            rf"\b(?:[Nn]ame|NAME|SURNAME|FORENAMES?|PATIENT|"
-            rf"letters\)):? (?P<it>[{UPPER}]{{3,}}(?: [{UPPER}]{{1,2}}\.?| [{UPPER}]{{3,}})*)"
-            r"(?=\s|$)"
-        ),
+    _name(
+        rf"\b(?:[Nn]ame|NAME|SURNAME|FORENAMES?|PATIENT|"
+        rf"letters\)):? (?P<it>[{UPPER}]{{3,}}(?: [{UPPER}]{{1,2}}\.?| [{UPPER}]{{3,}})*)"
+        r"(?=\s|$)",
         _people,
     ),
-    Sign("name", re.compile(rf"\b(?P<it>[{UPPER}]{{3,}}, {WORD})(?= )"), _turned),
-    Sign("name", re.compile(rf"\b(?P<it>(?:[{UPPER}]\. ?){{1,3}}{WORD}) (?={_DOES})"), _people),
-    Sign(
-        "name",
-        re.compile(
-            rf"\b(?:dr|pt|patient|client|name|named|i am|i'm|im|this is|"
-            rf"my name's)[.:]* (?P<it>{_SMALL})"
-            r"(?=,|\.|$| (?:is|was|has|had|says|said|asks|came|in|from|rang|attended)\b)"
-        ),
+    _name(rf"\b(?P<it>[{UPPER}]{{3,}}, {WORD})(?= )", _turned),
+    _name(rf"\b(?P<it>(?:[{UPPER}]\. ?){{1,3}}{WORD}) (?={_DOES})", _people),
+    _name(
+        rf"\b(?:dr|pt|patient|client|name|named|i am|i'm|im|this is|"
+        rf"my name's)[.:]* (?P<it>{_SMALL})"
+        r"(?=,|\.|$| (?:is|was|has|had|says|said|asks|came|in|from|rang|attended)\b)",
         _small,
     ),
-    Sign(
-        "name",
-        re.compile(
-            r"\b(?:i am|i'?m|it'?s|this is|my name is|my name's) (?P<it>[a-z]{3,})(?=[,. ]|$)"
-        ),
+    _name(
+        r"\b(?:i am|i'?m|it'?s|this is|my name is|my name's) (?P<it>[a-z]{3,})(?=[,. ]|$)",
         _small_lone,
     ),
-    Sign(
-        "name",
-        re.compile(
-            rf"(?:^|(?<=[.!?] )|(?<=\n))(?P<it>{WORD}(?: {WORD}){{0,2}})(?= {_PATIENTS_DO})"
-        ),
+    _name(
+        rf"(?:^|(?<=[.!?] )|(?<=\n))(?P<it>{WORD}(?: {WORD}){{0,2}})(?= {_PATIENTS_DO})",
         _who,
     ),
-    Sign(
-        "name", re.compile(rf"(?<=[.!?,\n])[ \n](?P<it>{WORD} {WORD}(?: {WORD})?)\.?\s*$"), _signed
+    _name(rf"(?<=[.!?,\n])[ \n](?P<it>{WORD} {WORD}(?: {WORD})?)\.?\s*$", _signed),
+    _name(rf"[-–—] (?P<it>{WORD})\.?\s*$", _signed),
+    _name(
+        r"(?:患者|病人|姓名)[::：]? ?(?P<it>[\u4e00-\u9fff]{2,4})"
+        r"|환자 ?(?P<ko>[\uac00-\ud7a3]{2,4})|المريضة? (?P<ar>\w+ \w+)"
+        r"|(?:Пациент(?:ка)?|ФИО|Ασθενής|氏名)[::：]? ?(?P<others>[^\W\d_]+(?: [^\W\d_]+){1,2})",
     ),
-    Sign("name", re.compile(rf"[-–—] (?P<it>{WORD})\.?\s*$"), _signed),
-    Sign(
-        "name",
-        re.compile(
-            r"(?:患者|病人|姓名)[::：]? ?(?P<it>[\u4e00-\u9fff]{2,4})"
-            r"|환자 ?(?P<ko>[\uac00-\ud7a3]{2,4})|المريضة? (?P<ar>\w+ \w+)"
-            r"|(?:Пациент(?:ка)?|ФИО|Ασθενής|氏名)[::：]? ?(?P<others>[^\W\d_]+(?: [^\W\d_]+){1,2})"
-        ),
-    ),
-    Sign("name", re.compile(rf"\b(?P<it>{WORD})"), _lone),
+    _name(rf"\b(?P<it>{WORD})", _lone),
 )
 """From what is surest to what tells least."""
 

@@ -19,7 +19,7 @@ from medtune.analysis.exam import Exam
 from medtune.analysis.examine import examined
 from medtune.answers.parse import STRICT
 from medtune.core.config import config_hash, to_toml
-from medtune.core.errors import CheckFailed, InputError, ReleaseError
+from medtune.core.errors import CheckFailed, InputError
 from medtune.core.experiment import Experiment
 from medtune.core.folder import locked, read_record, write_record, write_text
 from medtune.core.gate import Margins
@@ -88,11 +88,15 @@ def update(
         write_text(place / "experiment.toml", to_toml(experiment))
         change = _change(folder, before, snapshot.train)
         progress.say(f"{change.added} questions are new, {change.removed} gone")
-        _check_suite(among(snapshot.train, {"suite": frozen}, progress)["suite"])
-
-        adapt(experiment, source, snapshot, place, progress)
-        calibration = _calibrated(experiment, source, snapshot, place, progress)
-        release, is_new = _released(experiment, registry, place, calibration, options, progress)
+        name = f"{experiment.name}-{place.name}"[:64]
+        is_new = all(row.name != name for row in registry.rows())
+        if is_new:
+            _check_suite(among(snapshot.train, {"suite": frozen}, progress)["suite"])
+            adapt(experiment, source, snapshot, place, progress)
+            calibration = _calibrated(experiment, source, snapshot, place, progress)
+            release = _released(experiment, name, registry, place, calibration, options, progress)
+        else:
+            release = registry.find(name)
         alias = _alias_of(registry, release)
         said = None
         if alias is None:
@@ -188,18 +192,13 @@ def _calibrated(
 
 def _released(
     experiment: Experiment,
+    name: str,
     registry: Registry,
     place: Path,
     calibration: Path,
     options: UpdateOptions,
     progress: Progress,
-) -> tuple[Release, bool]:
-    """Build the release, unless it was; say whether it was not."""
-    name = f"{experiment.name}-{place.name}"[:64]
-    try:
-        return registry.find(name), False
-    except ReleaseError:
-        pass
+) -> Release:
     kind = ADAPTER if experiment.training.method == "lora" else "path:"
     built = BuildOptions(
         name=name,
@@ -208,7 +207,7 @@ def _released(
         calibration=calibration,
         note=f"update of {experiment.name}",
     )
-    return build(registry, built, options.actor, progress), True
+    return build(registry, built, options.actor, progress)
 
 
 def _measured(

@@ -89,10 +89,7 @@ def settle(reviewed: Sequence[Reviewed]) -> Settlement:
 
 def chosen(reviewed: Reviewed) -> int | None:
     """Tell which option reviewers settled on; None where there is none, or not yet."""
-    final = reviewed.final
-    if final is None or final.kind == "reject":
-        return None
-    index = final.chosen if final.kind == "edit" else reviewed.item.proposed
+    index = reviewed.answer
     return index if index is not None and index < len(reviewed.item.options) else None
 
 

@@ -7,8 +7,9 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medtune.analysis.page import count, interval
+from medtune.analysis.page import interval
 from medtune.core.records import LETTERS, Proportion
+from medtune.core.written import count
 from medtune.serving import words
 from medtune.serving.cards import DISCLAIMER
 

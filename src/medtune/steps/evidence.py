@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from medtune.analysis.bench import side_by_side
 from medtune.analysis.compare import compare, lined_up
@@ -22,7 +22,7 @@ from medtune.answers.parse import STRICT
 from medtune.core.compress import BUDGETS, SERVED, BenchRecord, ParityRecord
 from medtune.core.errors import InputError
 from medtune.core.experiment import EvaluationConfig
-from medtune.core.findings import PairedSlices
+from medtune.core.findings import AnalysisRecord, PairedSlices
 from medtune.core.folder import locked, read_record, write_record
 from medtune.core.gate import (
     ChangedAnswer,
@@ -51,6 +51,7 @@ from medtune.steps.release import model_of
 from medtune.steps.safety import guards_examined
 from medtune.steps.served import OPEN, served_beside
 
+R = TypeVar("R", bound=Record)
 BENCH = 64
 """Questions of the benchmark."""
 
@@ -122,10 +123,10 @@ def evaluate(
         found: dict[EvidenceKind, Record] = {}
         if theirs:
             found["comparison"] = compare_in(place, theirs.reported, mine.reported, releases=True)
-            slices = read_record(place / "slices.json", PairedSlices)
-            assert slices is not None, "it was just written"
-            found["slices"] = slices
-        found["analysis"] = mine.reported.analysis(place)
+            found["slices"] = _written(place / "slices.json", PairedSlices)
+            found["analysis"] = _written(place / "analysis-b.json", AnalysisRecord)
+        else:
+            found["analysis"] = mine.reported.analysis(place)
         # Of a base nobody knows what it read; what medtune taught it is nothing.
         known = 0 if candidate.data_hash is None else seen
         found["regression"] = _regression(suite, frozen, mine, theirs, known)
@@ -152,6 +153,13 @@ def evaluate(
         provenance=provenance(),
     )
     Proofs(registry).keep_evidence(record, actor)
+    return record
+
+
+def _written(path: Path, kind: type[R]) -> R:
+    """Read what the comparison has just written: none of it is computed again."""
+    record = read_record(path, kind)
+    assert record is not None, "it was just written"
     return record
 
 

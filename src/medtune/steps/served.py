@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 
+from medtune.analysis.parity import over_budget
 from medtune.core.compress import SERVED, Budget
 from medtune.core.errors import InputError
 from medtune.core.gate import ServedRecord
@@ -71,24 +72,14 @@ def served_beside(
         for here, there in zip(before, after, strict=True)
     ]
     agreement = wilson(sum(_best(a) == _best(b) for a, b in pairs), len(pairs))
-    mean, broken = fmean(drifts), []
-    if agreement.value < budget.agreement:
-        broken.append(
-            f"the same option on {100 * agreement.value:.1f} %, "
-            f"at least {100 * budget.agreement:.1f} wanted"
-        )
-    if mean > budget.drift:
-        broken.append(
-            f"log-probabilities move by {mean:.3f} nats on average, "
-            f"at most {budget.drift:.3f} allowed"
-        )
+    mean = fmean(drifts)
     return ServedRecord(
         agreement=agreement,
         held=len(questions) - len(pairs),
         mean_drift=mean,
         max_drift=max(drifts),
         budget=budget,
-        broken=tuple(broken),
+        broken=over_budget(budget, agreement, mean, "nats"),
         provenance=provenance(),
     )
 

@@ -20,11 +20,12 @@ from medtune.analysis import comparison_page
 from medtune.analysis.analyze import analyze
 from medtune.analysis.compare import compare
 from medtune.analysis.comparison_page import AnalysisFigures, write_analysis, write_comparison
-from medtune.analysis.page import interval, percent
+from medtune.analysis.page import interval
 from medtune.analysis.paired import Changed, changed, paired_slices
 from medtune.core.findings import AnalysisRecord, PairedSlice
 from medtune.core.intervals import wilson
 from medtune.core.records import ComparisonRecord, Method, Prediction
+from medtune.core.written import percent
 
 EVIL = '<script>alert("x")</script> <img src=https://evil.example/x.png> {{ 7 * 7 }} & co'
 VOID = {"meta", "br", "img", "link", "input", "hr", "wbr", "col"}

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from medtune.analysis.page import anchor, count, interval, marked, p_value, percent, said, signed
+from medtune.analysis.page import anchor, interval, marked, p_value, said
 from medtune.core.records import Outcome, Prediction, Proportion
+from medtune.core.written import count, percent, signed
 
 
 @pytest.mark.parametrize(

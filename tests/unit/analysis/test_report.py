@@ -11,7 +11,7 @@ import pytest
 from medtune.analysis.compare import compare
 from medtune.analysis.exam import Exam
 from medtune.analysis.examine import Sitting, summarize
-from medtune.analysis.page import interval, percent
+from medtune.analysis.page import interval
 from medtune.analysis.report import SHOWN_ERRORS, error_tables, notes, write_report
 from medtune.answers.parse import STRICT
 from medtune.core.manifest import SnapshotManifest
@@ -30,6 +30,7 @@ from medtune.core.records import (
     SplitDescription,
     TrainingRecord,
 )
+from medtune.core.written import percent
 from medtune.models.fake import FakeModel
 
 Evaluation = tuple[EvaluationRecord, list[Prediction]]
