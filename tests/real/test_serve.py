@@ -35,6 +35,8 @@ TEXT = "Which vitamin is deficient in scurvy?\nA. Vitamin A\nB. Vitamin C\nC. Vi
 OPEN_POLICY = """
 version = "open"
 order = ["size", "privacy", "crisis", "scope", "confidence", "output"]
+[confidence]
+uncalibrated = "annotate"
 """
 
 
@@ -78,7 +80,9 @@ def running(folder: Path, *options: str, model: str = "fake:biased") -> Iterator
 
 
 def test_openais_own_client_is_served(tmp_path: Path) -> None:
-    with running(tmp_path) as server:
+    policy = tmp_path / "open.toml"
+    policy.write_text(OPEN_POLICY)
+    with running(tmp_path, "--policy", str(policy)) as server:
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="unneeded", max_retries=0)
         # A key that is sent must be known, on this machine as well.
         with pytest.raises(openai.AuthenticationError):

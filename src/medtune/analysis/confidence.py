@@ -55,6 +55,7 @@ def calibrate(
         n=len(scored),
         source=record.data.source,
         hash=content_hash([record.inputs, record.data.hash]),
+        accuracy=record.accuracy,
     )
 
 

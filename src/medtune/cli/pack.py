@@ -133,23 +133,30 @@ def bench(
 def answer(
     stem: Annotated[str, typer.Argument(help="The question.")],
     option: Annotated[list[str], typer.Option(help="One of its answers; give two to ten.")],
-    model: Annotated[str, typer.Option(help=MODEL)] = "embedded:smollm2-135m",
-    adapter: Adapter = None,
+    model: Annotated[str, typer.Option(help=f"{MODEL}, or a run's folder.")] = (
+        "embedded:smollm2-135m"
+    ),
     method: Annotated[
         Method | None, typer.Option(help="letter or cloze; as the model was taught.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy file; the starter policy without one.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Folder of an evaluation of calibration questions.")
     ] = None,
     unfit: Annotated[
         bool, typer.Option("--unfit", help="Ask a model that did not pass the parity gate.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Ask a model one question; it shows the probability of every option."""
+    """Ask a model one question, through the guards of the endpoint."""
     from medtune.recipes.answer import AnswerOptions
     from medtune.recipes.answer import answer as answer_recipe
 
     if method == "generate":
         raise InputError("--method generate", expected="letter or cloze")
-    options = AnswerOptions(stem, tuple(option), model, adapter, method, unfit)
+    options = AnswerOptions(stem, tuple(option), model, method, policy, calibration, unfit)
     print_record(answer_recipe(options, Terminal()), json)
 
 

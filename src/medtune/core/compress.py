@@ -152,20 +152,3 @@ class BenchRecord(Record):
     method: Method
     rows: tuple[BenchRow, ...] = Field(min_length=1)
     provenance: Provenance
-
-
-class AnswerRecord(Record):
-    """One question, answered."""
-
-    kind: Literal["answer"] = "answer"
-    model: ModelDescription
-    stem: str
-    options: tuple[str, ...]
-    probabilities: tuple[Probability, ...]
-    """Of the options; they add up to 1."""
-    chosen: int
-    """Index of the likeliest option."""
-    mass: Probability | None
-    """By letter: probability of all letters together; low means that it does not answer."""
-    duration_s: float
-    notice: str = "For education and research; not medical advice."

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from medtune.core.records import Probability, Record
+from medtune.core.records import Probability, Proportion, Record
 
 Action = Literal["allow", "annotate", "defer", "refuse"]
 """From the mildest: nothing; a remark in the answer; a person decides; no answer at all."""
@@ -76,6 +76,8 @@ class Calibration(Record):
     """Where the questions come from."""
     hash: str
     """Of the predictions it was fitted on."""
+    accuracy: Proportion | None = None
+    """Share of these questions that the model has right; Wilson 95 %.  None in old releases."""
 
 
 class Thought(Record):

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from medtune.core.guard import CardName, Verdict
-from medtune.core.records import Probability, Record
+from medtune.core.records import Probability, Proportion, Record
 
 Status = Literal["answered", "deferred", "refused", "pending_review"]
 Role = Literal["ask", "review", "admin"]
@@ -27,6 +27,15 @@ class Card(Record):
     name: CardName
     title: str
     text: str
+
+
+class Measured(Record):
+    """How often a model was right on questions that have a name."""
+
+    source: str
+    """Where the questions come from."""
+    accuracy: Proportion
+    """Wilson 95 %."""
 
 
 class Reply(Record):
@@ -48,9 +57,25 @@ class Reply(Record):
     """What every guard said, in their order."""
     card: Card | None = None
     """Shown instead of an answer."""
+    measured: Measured | None = None
+    """How often the model was right where it was measured; None where it never was: then a letter
+    is the model's choice, and nothing says how often such a choice is right."""
     disclaimer: str
     release: str
     """What answered: the name of a release, or of a model."""
+
+
+class AnswerRecord(Record):
+    """One question, asked from the command line through the guards of an endpoint."""
+
+    kind: Literal["answer"] = "answer"
+    model: str
+    """Its name."""
+    stem: str
+    options: tuple[str, ...]
+    reply: Reply
+    duration_s: float = Field(ge=0)
+    """From the question to the answer, the model already open."""
 
 
 class Entry(Record):

@@ -81,7 +81,7 @@ class Confidence(Strictness):
     """Coverage of the prediction sets."""
     unseen: Action = "defer"
     """What becomes of subjects that calibration never saw."""
-    uncalibrated: Action = "annotate"
+    uncalibrated: Action = "defer"
     """What becomes of answers of a model that was never calibrated."""
 
 

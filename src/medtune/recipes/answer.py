@@ -1,19 +1,22 @@
-"""`medtune answer STEM --option A --option B`: ask a model one question."""
+"""`medtune answer STEM --option A --option B`: ask a model one question, as the endpoint would."""
 
 from __future__ import annotations
 
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from medtune.analysis.ask import likelihoods
-from medtune.core.compress import AnswerRecord
 from medtune.core.errors import DataError
+from medtune.core.guard import Inquiry, strictest
 from medtune.core.progress import Progress
-from medtune.core.prompt import likelihood_of
-from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, Method, Question
-from medtune.models.card import manner, refuse_unfit
-from medtune.models.door import open_model
+from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, Method
+from medtune.core.served import AnswerRecord
+from medtune.guard.chain import look
+from medtune.guard.learned import shipped
+from medtune.guard.policy import load_policy
+from medtune.serving.reply import question_of, reply_of, status_of
+from medtune.steps.answering import mind_for, with_calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,42 +26,54 @@ class AnswerOptions:
     stem: str
     options: tuple[str, ...]
     model: str
-    adapter: Path | None = None
+    """A model, or the folder of a run."""
     method: Method | None = None
     """None is letter for a model that was taught letters, else cloze."""
+    policy: Path | None = None
+    """None is the starter policy."""
+    calibration: Path | None = None
+    """Evaluation of calibration questions; None takes a run's own, or goes without."""
     unfit: bool = False
     """Ask a packed model even if it did not pass the parity gate."""
 
 
 def answer(options: AnswerOptions, progress: Progress) -> AnswerRecord:
-    """Ask one question.
+    """Ask one question, through the guards that an endpoint has.
+
+    The model is opened only if the guards let the question through.
 
     Raises:
         DataError: It has too few or too many options, or an empty text.
         CheckFailed: The model is marked unfit.
-        MedtuneError: The model cannot be used.
+        MedtuneError: The model, its calibration or the policy cannot be used.
     """
-    question = _question(options)
-    refuse_unfit(options.model, options.adapter, options.unfit)
-    asked = manner(options.model, options.adapter)
-    model = open_model(
-        options.model, adapter=options.adapter, style=asked.style, progress=progress, light=True
-    )
-    method = options.method or likelihood_of(asked.target)
+    inquiry, policy, classifier = _inquiry(options), load_policy(options.policy), shipped()
     start = time.perf_counter()
-    ((probabilities, mass),) = likelihoods(model, asked.style, method, [question])
+    looked = look(inquiry, policy, classifier)
+    request_id, verdicts = uuid.uuid4().hex, looked.verdicts
+    name, evaluation = with_calibration(options.model, options.calibration, options.method)
+    if strictest(verdicts) == "refuse":
+        reply = reply_of(request_id, "refused", verdicts, None, None, name)
+    else:
+        mind = mind_for(
+            name, evaluation, options.method, policy, classifier, progress, unfit=options.unfit
+        )
+        start = time.perf_counter()
+        (thought,) = mind.think([question_of(inquiry, looked.inquiry)])
+        verdicts += mind.judged(inquiry, thought)
+        # Nobody reviews here: what would wait for a person is deferred.
+        status = status_of(verdicts, reviewed=False)
+        reply = reply_of(request_id, status, verdicts, thought, mind.calibration, name)
     return AnswerRecord(
-        model=model.describe(),
-        stem=question.stem,
-        options=question.options,
-        probabilities=probabilities,
-        chosen=probabilities.index(max(probabilities)),
-        mass=mass,
+        model=name,
+        stem=inquiry.stem,
+        options=inquiry.options,
+        reply=reply,
         duration_s=time.perf_counter() - start,
     )
 
 
-def _question(options: AnswerOptions) -> Question:
+def _inquiry(options: AnswerOptions) -> Inquiry:
     texts = tuple(text.strip() for text in options.options)
     faults = []
     if not options.stem.strip():
@@ -75,4 +90,4 @@ def _question(options: AnswerOptions) -> Question:
             expected=f"a question and {MIN_OPTIONS} to {MAX_OPTIONS} different options",
             fix="give each with --option",
         )
-    return Question(id="asked", stem=options.stem.strip(), options=texts, answer=None)
+    return Inquiry(stem=options.stem.strip(), options=texts)

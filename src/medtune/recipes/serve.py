@@ -14,17 +14,15 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
-from medtune.analysis.confidence import calibrated
 from medtune.core.errors import InputError
 from medtune.core.model import AnswerModel
 from medtune.core.progress import Progress, Silent
-from medtune.core.prompt import likelihood_of
 from medtune.core.records import Method
 from medtune.core.release import ALIASES, LEARNED, POLICY, Release
 from medtune.guard.learned import opened as learned
 from medtune.guard.learned import shipped
 from medtune.guard.policy import load_policy
-from medtune.models.card import ADAPTER, manner, refuse_unfit
+from medtune.models.card import ADAPTER
 from medtune.models.door import open_model
 from medtune.models.shelves import Shelves
 from medtune.models.sources import resolve
@@ -39,6 +37,7 @@ from medtune.serving.mind import Mind
 from medtune.serving.place import secret_in, url_in
 from medtune.serving.services import Probe, Services
 from medtune.serving.store import Store
+from medtune.steps.answering import mind_for, with_calibration
 from medtune.steps.release import model_of
 
 RELEASE = "release:"
@@ -208,25 +207,10 @@ def opened(
     """
     if release is not None:
         return _released(registry, release, shelves, progress)
-    name, evaluation = _named(options)
-    refuse_unfit(name, anyway=options.unfit)
-    policy, asked = load_policy(options.policy), manner(name)
-    method = options.method or likelihood_of(asked.target)
-    model = open_model(name, style=asked.style, progress=progress, light=True)
-    calibration = None
-    if evaluation is not None:
-        risk, level = policy.confidence.risk, policy.confidence.level
-        calibration = calibrated(evaluation, model.describe(), method, risk, level)
-    if calibration is None:
-        progress.say("not calibrated: confidences are the model's own, and bounded by nothing")
-    return Mind(
-        model=model,
-        style=asked.style,
-        method=method,
-        policy=policy,
-        classifier=shipped(),
-        calibration=calibration,
-        release=name,
+    name, evaluation = with_calibration(options.model, options.calibration, options.method)
+    policy = load_policy(options.policy)
+    return mind_for(
+        name, evaluation, options.method, policy, shipped(), progress, unfit=options.unfit
     )
 
 
@@ -257,17 +241,6 @@ def _beside(model: str) -> AbstractContextManager[None]:
     from medtune.models.device import single_threaded
 
     return single_threaded()
-
-
-def _named(options: ServeOptions) -> tuple[str, Path | None]:
-    """Find model and calibration; a run's folder has both."""
-    run = Path(options.model)
-    if not (run / "adapter").is_dir():
-        return options.model, options.calibration
-    found = sorted((run / "eval").glob("tuned-calibration-*"))
-    wanted = [f for f in found if options.method is None or f.name.endswith(options.method)]
-    own = wanted[0] if wanted else None
-    return f"{ADAPTER}{run / 'adapter'}", options.calibration or own
 
 
 def _check_keys(host: str, store: Store) -> None:

@@ -10,19 +10,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from medtune.core.errors import ModelError
-from medtune.core.guard import Inquiry, Thought, Verdict, strictest
-from medtune.core.records import LETTERS, Question, normalized_option
-from medtune.core.served import Entry, Reply, ReviewItem, Status
-from medtune.guard.answers import prediction_set
+from medtune.core.guard import Inquiry, Thought, strictest
+from medtune.core.records import Question
+from medtune.core.served import Entry, Reply, ReviewItem
 from medtune.guard.chain import Looked, look
 from medtune.guard.reading import fold
 from medtune.serving.batching import Batcher, model_thread
-from medtune.serving.cards import CARDS, DISCLAIMER
 from medtune.serving.metrics import Metrics
 from medtune.serving.mind import Checked, Mind, thoughts
+from medtune.serving.reply import question_of, reply_of, status_of
 from medtune.serving.shadow import Shadow
 from medtune.serving.store import Store
 
@@ -47,16 +45,7 @@ class _Asked:
 
     def question(self) -> Question:
         """Make what a model is asked."""
-        clean = self.looked.inquiry
-        if len({normalized_option(option) for option in clean.options}) < len(clean.options):
-            clean = self.inquiry  # a mark that was written by hand is another option's now
-        return Question(
-            id=uuid.uuid4().hex,
-            stem=clean.stem,
-            options=clean.options,
-            answer=None,
-            subject=clean.subject,
-        )
+        return question_of(self.inquiry, self.looked.inquiry)
 
 
 class Engine:
@@ -188,9 +177,9 @@ class Engine:
         verdicts = asked.looked.verdicts
         if thought is not None:
             verdicts += mind.judged(asked.inquiry, thought)
-        status = _status(verdicts, self._keeps(mind))
+        status = status_of(verdicts, reviewed=self._keeps(mind))
         now, request_id = datetime.now(UTC), uuid.uuid4().hex
-        reply = _reply(request_id, status, verdicts, thought, mind)
+        reply = reply_of(request_id, status, verdicts, thought, mind.calibration, mind.release)
         inquiry, clean = asked.inquiry, asked.looked.inquiry
         text = fold(inquiry.whole)
         entry = Entry(
@@ -224,45 +213,3 @@ class Engine:
             release=mind.release,
         )
         return reply, entry, item
-
-
-def _status(verdicts: Sequence[Verdict], reviewed: bool) -> Status:
-    """Turn verdicts into a status; where nobody reviews, what waits for a person is deferred."""
-    actions = {verdict.action for verdict in verdicts}
-    if "refuse" in actions:
-        return "refused"
-    holding = [v for v in verdicts if v.action == "defer"]
-    if not holding:
-        return "answered"
-    unsure = all(v.guard in ("confidence", "output") for v in holding)
-    return "deferred" if unsure or not reviewed else "pending_review"
-
-
-def _reply(
-    request_id: str,
-    status: Status,
-    verdicts: tuple[Verdict, ...],
-    thought: Thought | None,
-    mind: Mind,
-) -> Reply:
-    """Show of a thought what the status allows."""
-    shown: dict[str, Any] = {}
-    held = any(v.action == "defer" and v.guard not in ("confidence", "output") for v in verdicts)
-    if thought is not None and status in ("answered", "deferred") and not held:
-        shown = {"probabilities": thought.probabilities, "confidence": thought.confidence}
-        if mind.calibration is not None:
-            inside = prediction_set(thought, mind.calibration)
-            shown["prediction_set"] = tuple(LETTERS[index] for index in inside)
-        if status == "answered":
-            shown["letter"] = LETTERS[thought.chosen]
-    card = next((CARDS[v.card] for v in verdicts if v.card), None)
-    none = {"letter": None, "probabilities": None, "prediction_set": None, "confidence": None}
-    return Reply(
-        request_id=request_id,
-        status=status,
-        reasons=verdicts,
-        card=card,
-        disclaimer=DISCLAIMER,
-        release=mind.release,
-        **{**none, **shown},
-    )

@@ -14,6 +14,8 @@ STATUSES: dict[Status, str] = {
     "refused": "Not answered",
     "pending_review": "A reviewer looks at this first",
 }
+CHOICE_UNMEASURED = "The model's choice, not measured"
+"""Over a letter of a model that was never calibrated."""
 SHORT: dict[Status, str] = {
     "answered": "Answered",
     "deferred": "Deferred",
@@ -97,7 +99,7 @@ REASONS: dict[str, str] = {
     "classifier.patient": "It reads like a question about a person",
     "classifier.order": "It reads like an order to the model",
     "confidence.low": "The model is less sure than it has to be",
-    "confidence.uncalibrated": "How sure this model may be taken to be was never measured",
+    "confidence.uncalibrated": "How often this model's choice is right was never measured",
     "confidence.unseen_subject": "How sure the model is in this subject was never measured",
     "output.no_letter": "The model was about to write something else than a letter",
     "output.no_number": "The model gave no usable probabilities",
@@ -114,3 +116,8 @@ def holding(verdicts: Sequence[Verdict]) -> str | None:
     """Find the reason that kept a question from being answered: that of the strictest verdict."""
     strictest = max(verdicts, key=lambda verdict: STRICTNESS.index(verdict.action))
     return strictest.reason
+
+
+def unmeasured(verdicts: Sequence[Verdict]) -> bool:
+    """Tell whether the model that gave an answer was never calibrated."""
+    return any(verdict.reason == "confidence.uncalibrated" for verdict in verdicts)

@@ -5,12 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from medtune.core.compress import AnswerRecord, BenchRecord, ParityRecord
-from medtune.core.records import LETTERS
+from medtune.core.compress import BenchRecord, ParityRecord
 from medtune.terminal.console import percent, plain_table
-
-LOW_MASS = 0.5
-"""Below it a model would rather have written something else than a letter."""
 
 
 def show_parity(console: Console, record: ParityRecord) -> None:
@@ -64,19 +60,6 @@ def show_bench(console: Console, record: BenchRecord) -> None:
         f"{record.data.source} · {record.method}, n = {record.data.n:,}; "
         "* not beaten in speed, memory and accuracy together"
     )
-
-
-def show_answer(console: Console, record: AnswerRecord) -> None:
-    """Print an answer: every option with its probability, the chosen one marked."""
-    for place, (option, probability) in enumerate(
-        zip(record.options, record.probabilities, strict=True)
-    ):
-        mark = ">" if place == record.chosen else " "
-        line = f"{mark} {LETTERS[place]}  {100 * probability:5.1f} %  {option}"
-        console.print(Text(line, style="bold" if place == record.chosen else ""))
-    if record.mass is not None and record.mass < LOW_MASS:
-        console.print(f"! all letters together have {100 * record.mass:.0f} % of the probability")
-    console.print(Text(f"{record.model.source} · {record.notice}", style="dim"))
 
 
 def _megabytes(size: int | None) -> str:

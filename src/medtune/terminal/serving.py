@@ -7,8 +7,10 @@ from rich.text import Text
 
 from medtune.core.corrections import CorrectionsManifest
 from medtune.core.monitor import MonitorRecord, ShadowComparison
+from medtune.core.records import LETTERS
 from medtune.core.safety import SafetyRecord
-from medtune.core.served import KeyList, KeyMade
+from medtune.core.served import AnswerRecord, KeyList, KeyMade, Reply
+from medtune.serving.words import CHOICE_UNMEASURED, STATUSES, holding, reason, unmeasured
 from medtune.terminal.console import percent, plain_table
 
 
@@ -29,6 +31,30 @@ def show_keys(console: Console, record: KeyList) -> None:
         made = f"{key.created:%Y-%m-%d %H:%M}"
         table.add_row(key.name, key.role, str(key.per_minute), made, ended)
     console.print(table if record.keys else "no keys")
+
+
+def show_answer(console: Console, record: AnswerRecord) -> None:
+    """Print an answer, or what stands in its place, and how often the model was right before."""
+    reply = record.reply
+    if reply.card is not None:
+        console.print(f"{reply.card.title}\n{reply.card.text}")
+        return
+    console.print(Text(_headline(reply), style="bold"))
+    for letter, option, probability in zip(
+        LETTERS, record.options, reply.probabilities or (), strict=False
+    ):
+        mark, style = (">", "bold") if letter == reply.letter else (" ", "")
+        console.print(Text(f"{mark} {letter}  {100 * probability:5.1f} %  {option}", style=style))
+    if reply.measured is not None:
+        right, source = reply.measured.accuracy, reply.measured.source
+        console.print(f"right on {percent(right)} of {right.n:,} questions of {source}")
+    console.print(Text(f"{record.model} · {reply.disclaimer}", style="dim"))
+
+
+def _headline(reply: Reply) -> str:
+    if reply.letter is None:
+        return f"{STATUSES[reply.status]}: {reason(holding(reply.reasons)).lower()}"
+    return CHOICE_UNMEASURED if unmeasured(reply.reasons) else STATUSES[reply.status]
 
 
 def show_safety(console: Console, record: SafetyRecord) -> None:
@@ -114,7 +140,7 @@ def show_corrections(console: Console, record: CorrectionsManifest) -> None:
     for name, n in (
         ("approved", record.approved),
         ("edited", record.edited),
-        *((f"left out: {reason}", n) for reason, n in record.left_out.items()),
+        *((f"left out: {why}", n) for why, n in record.left_out.items()),
         *((f"release {name}", n) for name, n in record.releases.items()),
     ):
         table.add_row(Text(name), f"{n:,}")

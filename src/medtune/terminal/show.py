@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medtune.core.ablation import AblationRecord
-from medtune.core.compress import AnswerRecord, BenchRecord, ParityRecord
+from medtune.core.compress import BenchRecord, ParityRecord
 from medtune.core.corrections import CorrectionsManifest
 from medtune.core.decoding import DecodingRecord
 from medtune.core.export import ExportRecord, MlflowRecord
@@ -35,14 +35,14 @@ from medtune.core.release import ReleaseList, Verification
 from medtune.core.review import ReviewRecord, ReviewSample
 from medtune.core.robustness import RobustnessRecord
 from medtune.core.safety import SafetyRecord
-from medtune.core.served import KeyList, KeyMade
+from medtune.core.served import AnswerRecord, KeyList, KeyMade
 from medtune.core.study import SampleSizeRecord
 from medtune.core.update import UpdateRecord
 from medtune.terminal.analysis import show_analysis
 from medtune.terminal.console import open_console, percent, plain_table
 from medtune.terminal.data import show_manifest, show_proposal, show_verification
 from medtune.terminal.export import show_export, show_mlflow
-from medtune.terminal.packed import show_answer, show_bench, show_parity
+from medtune.terminal.packed import show_bench, show_parity
 from medtune.terminal.release import (
     show_difference,
     show_evidence,
@@ -54,6 +54,7 @@ from medtune.terminal.release import (
 from medtune.terminal.release import show_verification as show_release_verification
 from medtune.terminal.review import show_review, show_sample
 from medtune.terminal.serving import (
+    show_answer,
     show_corrections,
     show_key,
     show_keys,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
-from tests.unit.serving.endpoint import HELD, QUESTION, Endpoint, endpoint
+from tests.unit.serving.endpoint import CALIBRATION, HELD, QUESTION, Endpoint, endpoint
 
+from medtune.core.intervals import wilson
 from medtune.core.served import Decision
 from medtune.guard.policy import Policy, load_policy
 
@@ -145,12 +146,24 @@ def test_what_calibration_never_saw_is_deferred_with_its_set(here: Endpoint) -> 
     assert reply["reasons"][-2]["reason"] == "confidence.unseen_subject"
 
 
-def test_without_calibration_an_answer_says_so(tmp_path: Path) -> None:
+def test_without_calibration_nothing_is_answered(tmp_path: Path) -> None:
     with endpoint(tmp_path, calibration=None) as made:
         reply = made.ask().json()
-        assert reply["status"] == "answered"
-        assert reply["prediction_set"] is None
+        assert (reply["status"], reply["letter"]) == ("deferred", None)
+        assert reply["prediction_set"] is reply["measured"] is None
         assert "confidence.uncalibrated" in [v["reason"] for v in reply["reasons"]]
+
+
+def test_an_answer_says_how_often_the_model_is_right(tmp_path: Path) -> None:
+    right = wilson(46, 80)
+    measured = CALIBRATION.model_copy(update={"accuracy": right, "source": "starter:recall"})
+    with endpoint(tmp_path, calibration=measured) as made:
+        reply = made.ask().json()
+        assert reply["letter"] == "A"
+        assert reply["measured"] == {
+            "source": "starter:recall",
+            "accuracy": right.model_dump(mode="json"),
+        }
 
 
 def test_a_mark_that_was_written_by_hand_does_no_harm(here: Endpoint) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.serving.endpoint import HELD, QUESTION, Endpoint, endpoint
+from tests.unit.serving.endpoint import CALIBRATION, HELD, QUESTION, Endpoint, endpoint
 from tests.unit.serving.test_pages_browser import Browser
 
+from medtune.core.intervals import wilson
 from medtune.core.served import Decision
-from medtune.guard.policy import load_policy
+from medtune.guard.policy import Policy, load_policy
 from medtune.serving.batching import BusyError
 
 
@@ -55,6 +56,42 @@ def test_an_answer_shows_all_that_is_known_of_it(here: Endpoint, browser: Browse
     assert entry is not None
     assert entry.caller == "local"
     assert len(re.findall(r'<rect class="fill" width="[\d.]+" height="1"/>', browser.source)) == 4
+
+
+def test_a_model_that_was_never_measured_gives_no_answer(tmp_path: Path) -> None:
+    with endpoint(tmp_path, calibration=None) as made:
+        browser = Browser(made)
+        text = browser.ask(QUESTION)
+        assert '<h1 tabindex="-1" autofocus>Not sure enough to answer</h1>' in browser.source
+        assert "How often this model's choice is right was never measured" in text
+        assert 'class="given' not in browser.source
+        assert 'class="chosen"' not in browser.source
+
+
+def test_its_choice_is_called_what_it_is_where_a_policy_shows_it(tmp_path: Path) -> None:
+    rules = load_policy().model_dump()
+    rules["confidence"]["uncalibrated"] = "annotate"
+    with endpoint(tmp_path, Policy.model_validate(rules), calibration=None) as made:
+        browser = Browser(made)
+        text = browser.ask(QUESTION)
+        title = "The model's choice, not measured"
+        assert browser.source.count("autofocus>The model&#39;s choice, not measured</h1>") == 1
+        assert 'class="given unmeasured"' in browser.source
+        assert re.search(r"A : Vitamin A the model's choice \d", text)
+        assert "the answer" not in text.split(title)[1].split("Ask again")[0]
+        browser.get(f"/answer/{request_id(browser)}")
+        assert title in browser.text
+        assert "The model's answer" not in browser.text
+
+
+def test_an_answer_has_its_accuracy_beside_it(tmp_path: Path) -> None:
+    measured = CALIBRATION.model_copy(
+        update={"accuracy": wilson(46, 80), "source": "starter:recall"}
+    )
+    with endpoint(tmp_path, calibration=measured) as made:
+        text = Browser(made).ask(QUESTION)
+        found = "This model is right on 57.5 % of 80 questions that it was measured on"
+        assert f"{found} (95 % interval 46.6 to 67.7 %; starter:recall)." in text
 
 
 def test_what_was_asked_is_shown_back_as_text(browser: Browser) -> None:
