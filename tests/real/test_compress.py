@@ -432,9 +432,9 @@ def test_a_question_is_answered_without_transformers(
     script = (
         "import sys; from medtune.recipes.answer import AnswerOptions, answer;"
         "from medtune.core.progress import Silent;"
-        f"asked = AnswerOptions('Which vitamin is deficient in scurvy?', ('Vitamin A', 'Vitamin C'), '{name}');"
-        "found = answer(asked, Silent());"
-        "print(len(found.reply.probabilities), 'transformers' in sys.modules, 'peft' in sys.modules)"
+        "stem, options = 'Which vitamin is deficient in scurvy?', ('Vitamin A', 'Vitamin C');"
+        f"found = answer(AnswerOptions(stem, options, '{name}'), Silent()).reply;"
+        "print(len(found.probabilities), 'transformers' in sys.modules, 'peft' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

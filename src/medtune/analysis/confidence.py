@@ -74,6 +74,6 @@ def calibrated(
         raise PredictionsError(
             f"{folder} is of {theirs.source} by {record.method}",
             expected=f"an evaluation of {model.source} by {method}",
-            fix="medtune evaluate the model on calibration questions",
+            fix="medtune evaluate MODEL CALIBRATION-QUESTIONS",
         )
     return calibrate(record, predictions, risk, level)

@@ -245,7 +245,7 @@ def check_columns(row: Row, columns: ColumnMapping, source: str) -> None:
             expected=f"{', '.join(required)}",
             fix="map your columns under [data.columns], or with "
             '--set data.columns.stem="..." (options = ["...", "..."], answer = "..."); '
-            "`medtune prepare --inspect` proposes a mapping",
+            "`medtune prepare --inspect FILE` proposes a mapping",
         )
 
 

@@ -1,0 +1,51 @@
+"""What is printed can be typed: every command exists, with its options and all that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+import typer
+from tests.unit.printed_commands import Printed, of_docs, of_messages, of_templates
+
+from medtune import cli
+
+ABRIDGED = " ..."
+"""Stands for more words of a command."""
+
+
+def check(printed: Printed) -> None:
+    """Parse a command as the command line does, without running it."""
+    command: Any = typer.main.get_command(cli.app)
+    context, words = command.context_class(command, info_name="medtune"), printed.words
+    while commands := getattr(command, "commands", None):
+        if not words:
+            return  # the name of a group
+        name = words.pop(0)
+        assert name in commands, f"{printed}: there is no command {name}"
+        command = commands[name]
+        context = command.context_class(command, parent=context, info_name=name)
+    if not words or "--help" in words or ABRIDGED in printed.line:
+        return  # a command's name in a sentence
+    try:
+        command.make_context(context.info_name, words, parent=context)
+    except Exception as error:  # noqa: BLE001 - typer has its own copy of click's errors
+        pytest.fail(f"{printed}: {error}")
+
+
+@pytest.mark.parametrize("listed", [of_docs, of_templates, of_messages])
+def test_every_printed_command_can_be_typed(listed: Callable[[], Iterable[Printed]]) -> None:
+    found = list(listed())
+    assert found
+    for printed in found:
+        check(printed)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["medtune answr", "medtune answer adapter:FOLDER", "medtune serve --prot 1", "medtune keys ad"],
+)
+def test_one_that_cannot_be_typed_is_found(line: str) -> None:
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        check(Printed("here", line))
