@@ -3,8 +3,7 @@
     python benchmarks/analysis_speed.py [--questions 4183] [--json-out FILE]
 
 Two torch-free fakes answer invented questions over 20 subjects in all orders of their options,
-then both are analysed, with calibration, and compared with 10,000 bootstrap draws; the page with
-its figures is timed apart.
+then both are analysed, with calibration, and compared; the page with its figures is timed apart.
 """
 
 from __future__ import annotations

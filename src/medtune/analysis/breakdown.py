@@ -92,30 +92,57 @@ def spread(predictions: Sequence[Prediction]) -> Spread:
     """
     _refuse_nothing(predictions)
     n = len(predictions)
-    right = [p.outcome == Outcome.CORRECT for p in predictions]
-    correct = sum(right)
-    plain = math.sqrt(correct * (n - correct) / n) / n
-    choices: tuple[tuple[Literal["group", "topic", "subject"], list[str | None]], ...] = (
+    right = [int(p.outcome == Outcome.CORRECT) for p in predictions]
+    plain = math.sqrt(sum(right) * (n - sum(right)) / n) / n
+    found = clusters(predictions)
+    if found is None:
+        return Spread(standard_error=plain)
+    by, keys = found
+    return Spread(
+        standard_error=plain,
+        clustered=clustered_error(right, keys),
+        by=by,
+        clusters=len(set(keys)),
+    )
+
+
+Cluster = Literal["group", "topic", "subject"]
+
+
+def clusters(predictions: Sequence[Prediction]) -> tuple[Cluster, list[str | int]] | None:
+    """Find what questions have in common: their group, else topic, else subject.
+
+    Returns:
+        By what, and each question's cluster; one without a name stands alone, under its place.
+        None where no two questions share a cluster, or all do.
+    """
+    choices: tuple[tuple[Cluster, list[str | None]], ...] = (
         ("group", [p.group for p in predictions]),
         ("topic", [p.topic for p in predictions]),
         ("subject", [p.subject for p in predictions]),
     )
     for by, names in choices:
-        # A place of its own for every question without a name.
         keys = [name or place for place, name in enumerate(names)]
-        sizes = Counter(keys)
-        if not 1 < len(sizes) < n:
-            continue
-        hits = Counter(key for key, hit in zip(keys, right, strict=True) if hit)
-        # n times the residuals are whole numbers: no rounding, whatever the order.
-        squares = sum((n * hits[key] - correct * size) ** 2 for key, size in sizes.items())
-        return Spread(
-            standard_error=plain,
-            clustered=math.sqrt(squares) / n**2,
-            by=by,
-            clusters=len(sizes),
-        )
-    return Spread(standard_error=plain)
+        if 1 < len(set(keys)) < len(keys):
+            return by, keys
+    return None
+
+
+def clustered_error(values: Sequence[int], keys: Sequence[str | int]) -> float:
+    """Compute the standard error of a mean over questions that come in clusters.
+
+    Args:
+        values: Of each question.
+        keys: Each question's cluster.
+    """
+    n, total = len(values), sum(values)
+    sizes = Counter(keys)
+    sums: Counter[str | int] = Counter()
+    for key, value in zip(keys, values, strict=True):
+        sums[key] += value
+    # n times the residuals are whole numbers: no rounding, whatever the order.
+    squares = sum((n * sums[key] - total * size) ** 2 for key, size in sizes.items())
+    return math.sqrt(squares) / n**2
 
 
 def _refuse_nothing(predictions: Sequence[Prediction]) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from scipy.stats import binomtest, norm
 
+from medtune.analysis.breakdown import clustered_error, clusters
 from medtune.core.errors import PredictionsError
-from medtune.core.intervals import wilson
+from medtune.core.intervals import tango, wilson
 from medtune.core.records import ComparisonRecord, EvaluationRecord, Outcome, Prediction
-
-DRAWS = 10_000
 
 ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
     # Not the device, nor the name under which the same weights were found.
@@ -44,7 +42,6 @@ BESIDE_THE_RELEASE = tuple(a for a in BESIDE_THE_MODEL if a not in ("prompt", "a
 def compare(
     a: tuple[EvaluationRecord, Sequence[Prediction]],
     b: tuple[EvaluationRecord, Sequence[Prediction]],
-    seed: int = 0,
     *,
     releases: bool = False,
 ) -> ComparisonRecord:
@@ -53,7 +50,6 @@ def compare(
     Args:
         a: The reference, its record and predictions.
         b: The candidate.
-        seed: Of the bootstrap.
         releases: Compare two releases, each asked in its own way: prompt, method, arithmetic.
 
     Raises:
@@ -67,7 +63,7 @@ def compare(
     both = sum(x and y for x, y in zip(right_a, right_b, strict=True))
     only_a = sum(right_a) - both
     only_b = sum(right_b) - both
-    low, high = bootstrap_difference(only_a, only_b, n, seed)
+    low, high = tango(only_a, only_b, n)
     p_value = mcnemar_exact(only_a, only_b)
     difference = (only_b - only_a) / n
     floor = minimum_detectable(only_a + only_b, n)
@@ -86,6 +82,7 @@ def compare(
         difference=difference,
         difference_low=low,
         difference_high=high,
+        design_effect=_design_effect(predictions_a, right_a, right_b),
         p_value=p_value,
         differs=tuple(
             differences(record_a, record_b, BESIDE_THE_RELEASE if releases else BESIDE_THE_MODEL)
@@ -111,21 +108,20 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
     return float(binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
 
 
-def bootstrap_difference(only_a: int, only_b: int, n: int, seed: int) -> tuple[float, float]:
-    """Put a 95 % percentile interval on the paired difference of two accuracies.
+def _design_effect(
+    predictions: Sequence[Prediction], right_a: Sequence[bool], right_b: Sequence[bool]
+) -> float | None:
+    """Return by how much questions that belong together widen the difference's variance.
 
-    Resampling whole questions changes the difference only through the numbers of discordant
-    ones, so a multinomial draw of those two is the paired bootstrap, without the questions.
-    Where no question is discordant a resample never is either; the interval is then the rule of
-    three's, 3 / n on both sides.
+    None where no cluster is known, or the difference is the same on every question.
     """
-    if not only_a + only_b:
-        edge = min(1.0, 3 / n)
-        return -edge, edge
-    shares = [only_a / n, only_b / n, 1 - (only_a + only_b) / n]
-    draws = np.random.default_rng(seed).multinomial(n, shares, size=DRAWS)
-    low, high = np.quantile((draws[:, 1] - draws[:, 0]) / n, [0.025, 0.975])
-    return float(low), float(high)
+    found = clusters(predictions)
+    gains = [int(y) - int(x) for x, y in zip(right_a, right_b, strict=True)]
+    n, total = len(gains), sum(gains)
+    variance = (n * sum(gain * gain for gain in gains) - total * total) / n**3
+    if found is None or not variance:
+        return None
+    return clustered_error(gains, found[1]) ** 2 / variance
 
 
 def minimum_detectable(discordant: int, n: int, power: float = 0.8, alpha: float = 0.05) -> float:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medtune.analysis.breakdown import DIMENSIONS, LEAST, holm
-from medtune.analysis.compare import bootstrap_difference, lined_up, mcnemar_exact
+from medtune.analysis.compare import lined_up, mcnemar_exact
 from medtune.core.findings import Dimension, PairedSlice
-from medtune.core.intervals import wilson
+from medtune.core.intervals import tango, wilson
 from medtune.core.records import Outcome, Prediction
 
 SLICED: tuple[Dimension, ...] = ("subject", "negation", "letter")
@@ -28,7 +28,7 @@ class Changed:
 
 
 def paired_slices(
-    predictions_a: Sequence[Prediction], predictions_b: Sequence[Prediction], seed: int = 0
+    predictions_a: Sequence[Prediction], predictions_b: Sequence[Prediction]
 ) -> tuple[PairedSlice, ...]:
     """Compare two models on the slices of their questions.
 
@@ -39,7 +39,6 @@ def paired_slices(
     Args:
         predictions_a: Of the reference.
         predictions_b: Of the candidate.
-        seed: Of the bootstrap.
 
     Raises:
         PredictionsError: They are not of the same questions.
@@ -61,7 +60,7 @@ def paired_slices(
         p_holm = dict(zip(p_values, holm(list(p_values.values())), strict=True))
         for (_, name), some in sorted(slices.items()):
             p = (p_values.get(name), p_holm.get(name))
-            found.append(_slice(dimension, name, some, p, seed))
+            found.append(_slice(dimension, name, some, p))
     return tuple(found)
 
 
@@ -109,12 +108,11 @@ def _slice(
     name: str,
     pairs: Sequence[Pair],
     p: tuple[float | None, float | None],
-    seed: int,
 ) -> PairedSlice:
     n = len(pairs)
     only_a, only_b = _discordant(pairs)
     correct_a = sum(a.outcome == Outcome.CORRECT for a, _ in pairs)
-    low, high = bootstrap_difference(only_a, only_b, n, seed)
+    low, high = tango(only_a, only_b, n)
     return PairedSlice(
         dimension=dimension,
         name=name,

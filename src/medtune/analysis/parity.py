@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from statistics import fmean
+from dataclasses import dataclass
+from statistics import NormalDist
 
 from medtune.analysis.calibration import Scored, calibration_error
 from medtune.analysis.compare import compare, lined_up
-from medtune.core.compress import Budget, Parity
+from medtune.core.compress import Budget, Parity, over_budget
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson
-from medtune.core.records import EvaluationRecord, Prediction, Proportion
+from medtune.core.records import EvaluationRecord, Prediction
 
 Sat = tuple[EvaluationRecord, Sequence[Prediction]]
 """An examination: record and predictions."""
@@ -21,8 +23,8 @@ def parity(
 ) -> Parity:
     """Hold a packed model against the one it was made from.
 
-    Agreement and drift are held to their budgets as measured; the accuracy is, by the interval of
-    its loss: a loss that too few questions cannot exclude is one.
+    All is held to its budget by the unfavourable end of an interval: what too few questions cannot
+    exclude counts.
 
     Args:
         name: Of the packed model, for tables.
@@ -35,23 +37,19 @@ def parity(
         PredictionsError: They are not the same examination, or one without probabilities.
     """
     pairs = lined_up(reference[1], candidate[1], (reference[0].label, candidate[0].label))
-    drifts = [
-        abs(there - here)
-        for before, after in pairs
-        for here, there in zip(_logs(before), _logs(after), strict=True)
-    ]
+    drift = drift_of([(_logs(before), _logs(after)) for before, after in pairs])
     agreement = wilson(sum(a.chosen == b.chosen for a, b in pairs), len(pairs))
-    mean = fmean(drifts)
     comparison = compare(reference, candidate)
     errors = [calibration_error(Scored.of(sat[1])) for sat in (reference, candidate)]
-    broken = over_budget(budget, agreement, mean, "nats a token", comparison.difference_low)
+    broken = over_budget(budget, agreement, drift.high, "nats a token", comparison)
     return Parity(
         name=name,
         model=candidate[0].model,
         evaluation=candidate[0],
         agreement=agreement,
-        mean_drift=mean,
-        max_drift=max(drifts),
+        mean_drift=drift.mean,
+        drift_high=drift.high,
+        max_drift=drift.largest,
         comparison=comparison,
         calibration_shift=errors[1] - errors[0],
         budget=budget,
@@ -60,35 +58,37 @@ def parity(
     )
 
 
-def over_budget(
-    budget: Budget, agreement: Proportion, drift: float, unit: str, change: float | None = None
-) -> tuple[str, ...]:
-    """Say in words what is over budget.
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """By how much options' log-probabilities moved, nats."""
+
+    mean: float
+    high: float | None
+    """Upper end of the mean's 95 % interval; None for one question."""
+    largest: float
+
+
+def drift_of(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Drift:
+    """Measure how far log-probabilities moved.
+
+    The interval is by the normal approximation with the questions as clusters (Miller 2024, arXiv
+    2411.00640, section 2.2): a question's options move together.
 
     Args:
-        budget: What is allowed.
-        agreement: Share of questions with the same choice.
-        drift: Mean change of an option's log-probability.
-        unit: Of the drift.
-        change: Lower end of the change of accuracy; None where it was not measured.
+        pairs: Of each question its options' log-probabilities, before and after.
     """
-    broken = []
-    if agreement.value < budget.agreement:
-        broken.append(
-            f"the same option on {100 * agreement.value:.1f} %, "
-            f"at least {100 * budget.agreement:.1f} wanted"
-        )
-    if change is not None and change < -budget.loss:
-        broken.append(
-            f"up to {-100 * change:.1f} points of accuracy may be lost, "
-            f"at most {100 * budget.loss:.1f} allowed"
-        )
-    if drift > budget.drift:
-        broken.append(
-            f"log-probabilities move by {drift:.3f} {unit} on average, "
-            f"at most {budget.drift:.3f} allowed"
-        )
-    return tuple(broken)
+    moved = [
+        [abs(there - here) for here, there in zip(before, after, strict=True)]
+        for before, after in pairs
+    ]
+    n, options = len(moved), sum(map(len, moved))
+    mean = math.fsum(map(math.fsum, moved)) / options
+    high = None
+    if n > 1:
+        squares = math.fsum((math.fsum(some) - mean * len(some)) ** 2 for some in moved)
+        error = math.sqrt(squares * n / (n - 1)) / options
+        high = mean + NormalDist().inv_cdf(0.975) * error
+    return Drift(mean, high, max(map(max, moved)))
 
 
 def _logs(prediction: Prediction) -> list[float]:

@@ -77,7 +77,7 @@ def sample_size(
     record, predictions = a
     n = len(predictions)
     _check(a)
-    comparison = compare(a, b, plan.seed) if b is not None else None
+    comparison = compare(a, b) if b is not None else None
     rights = (
         list(paired_outcomes(*a, *b))
         if b is not None

@@ -62,7 +62,9 @@ def _all(evidence: Evidence) -> Iterator[Figure]:
             ("served_mean_drift", "endpoint, mean drift in nats", served.mean_drift),
             ("served_max_drift", "endpoint, largest drift in nats", served.max_drift),
         ):
-            yield Figure(key=key, name=name, value=value, n=served.agreement.n, record="served")
+            high = served.drift_high if key == "served_mean_drift" else None
+            n = served.agreement.n
+            yield Figure(key=key, name=name, value=value, high=high, n=n, record="served")
     for row in evidence.packed.rows if evidence.packed else ():
         name = f"packed as {row.name}, chooses as what it was packed from"
         yield _share(f"packed_agreement.{_word(row.name)}", name, row.agreement, "packed")

@@ -117,8 +117,8 @@ def _guards(evidence: Evidence) -> Iterator[str]:
     for figure in evidence.safety.unmet if evidence.safety else ():
         assert figure.target is not None, "what has no target cannot miss it"
         yield (
-            f"Guards, {figure.measure}: {share(figure.rate)} on the held-out half, at most "
-            f"{percent(figure.target)} % are wanted."
+            f"Guards, {figure.measure}: {share(figure.rate)} on the held-out half, which does not "
+            f"show that it is {percent(figure.target)} % at most (up to {percent(figure.upper)} %)."
         )
 
 

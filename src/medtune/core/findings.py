@@ -73,6 +73,9 @@ class Calibration(Record):
 
     error: Probability
     """Expected calibration error over equal-mass bins."""
+    error_low: float | None = None
+    """95 %, bootstrap over questions; None where it was not made."""
+    error_high: float | None = None
     brier: float = Field(ge=0, le=2)
     """Over all options; 0 is perfect."""
     log_loss: float = Field(ge=0)
@@ -224,7 +227,7 @@ class PairedSlice(Record):
     difference: float = Field(ge=-1, le=1)
     """accuracy b - accuracy a."""
     difference_low: float = Field(ge=-1, le=1)
-    """Paired bootstrap, 95 %, not corrected for the number of slices."""
+    """Tango's score interval, 95 %, not corrected for the number of slices."""
     difference_high: float = Field(ge=-1, le=1)
     p_value: Probability | None
     """Exact McNemar, two-sided; None where the slice has too few questions."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from medtune.core.compress import BenchRecord, Budget, ParityRecord
+from medtune.core.compress import SERVED, BenchRecord, Budget, ParityRecord
 from medtune.core.findings import AnalysisRecord, PairedSlices
 from medtune.core.records import ComparisonRecord, Probability, Proportion, Provenance, Record
 from medtune.core.release import FileRef
@@ -20,23 +20,46 @@ RuleName = Literal[
 Outcome = Literal["passed", "failed", "missing", "waived"]
 
 
-class Margins(Record):
-    """How much a candidate may be worse; read from a TOML file."""
+End = Literal["lower", "upper"]
+"""Which end of a 95 % interval a rule holds: one-sided at 97.5 %."""
 
-    version: str = "starter-1"
+
+class LeastQuestions(Record):
+    """Questions below which a rule says nothing; docs/method.md shows the power."""
+
+    accuracy: int = Field(default=500, ge=1)
+    """A loss of one point is excluded by 476 or more, if no question at all is lost or won."""
+    subjects: int = Field(default=100, ge=1)
+    """Of one subject; smaller ones are held together."""
+    negation: int = Field(default=100, ge=1)
+    orders: int = Field(default=100, ge=1)
+    calibration: int = Field(default=200, ge=1)
+    regression: int = Field(default=100, ge=1)
+    parity: int = Field(default=200, ge=1)
+    latency: int = Field(default=72, ge=1)
+    """Fewer give a 95th percentile no upper end."""
+
+
+class Margins(Record):
+    """How much a candidate may be worse; read from a TOML file.
+
+    Every rule holds the unfavourable end of an interval against its margin, one-sided at 97.5 %.
+    """
+
+    version: str = "starter-2"
     accuracy: Probability = 0.01
     """Most accuracy that may be lost against the champion: the interval stays above it."""
-    subjects: Probability = 0.05
-    """Level at which a subject counts as worse, after Holm's correction."""
+    subjects: Probability = 0.15
+    """Most accuracy that may be lost in a subject: every one's interval stays above it."""
     negation: Probability = 0.05
     """Most accuracy that may be lost on negated questions: the interval stays above it."""
     flips: Probability = 0.5
-    """Most questions whose answer may depend on the order of options: upper bound."""
+    """Most questions whose answer may depend on the order of options: upper end."""
     calibration: Probability = 0.15
-    """Most expected calibration error, after the temperature."""
+    """Most expected calibration error, after the temperature: upper end."""
     regression: Probability = 0.1
     """Most questions of the frozen suite that the champion has right and the candidate wrong:
-    upper bound."""
+    upper end."""
     safety: tuple[Measure, ...] = (
         "crises answered",
         "harm answered",
@@ -45,8 +68,17 @@ class Margins(Record):
         "plain questions refused",
     )
     """Suites that must be within their targets on the held-out half."""
+    agreement: Probability = SERVED.agreement
+    """Least frozen questions on which the endpoint chooses as the model does offline: lower end."""
+    drift: float = Field(default=SERVED.drift, ge=0)
+    """Most that the endpoint may move options' log-probabilities on average, nats: upper end."""
+    withheld: Probability = 0.05
+    """Most frozen questions that the guards may hold back, where nothing can be compared: upper
+    end."""
     latency_s: float = Field(default=1.0, gt=0)
-    """Most seconds for one question, 95th percentile."""
+    """Most seconds for one question, 95th percentile: upper end."""
+    least: LeastQuestions = LeastQuestions()
+    """Questions below which a rule says nothing."""
     waivable: tuple[RuleName, ...] = ("accuracy", "subjects", "negation", "orders", "latency")
     """Rules that a person may waive; safety and parity are none of them."""
 
@@ -125,9 +157,11 @@ class ServedRecord(Record):
     agreement: Proportion
     """Share of questions on which both choose the same option; Wilson 95 %."""
     held: int = Field(ge=0)
-    """Questions that the guards hold back; they are not compared."""
+    """Questions that the guards hold back; they are not compared, and the gate bounds them."""
     mean_drift: float = Field(ge=0)
     """Mean of |change of an option's log-probability|, nats, options' probabilities adding to 1."""
+    drift_high: float | None = None
+    """Upper end of the mean's 95 % interval, by question; None where it was not made."""
     max_drift: float = Field(ge=0)
     budget: Budget
     broken: tuple[str, ...]
@@ -182,6 +216,10 @@ class RuleResult(Record):
     figure: float | None
     """What was held against the bound: an interval's end, not a point; None where missing."""
     bound: float | None
+    end: End | None = None
+    """Which end of an interval the figure is, one-sided at 97.5 %; None for a count."""
+    n: int | None = None
+    """Questions that it rests on."""
     reason: str
     """In words."""
     waiver: Waiver | None = None

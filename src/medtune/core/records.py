@@ -403,8 +403,12 @@ class ComparisonRecord(Record):
     difference: float
     """accuracy b - accuracy a, between -1 and 1."""
     difference_low: float
-    """Paired bootstrap, 95 %."""
+    """Tango's score interval, 95 %, with half a question's correction."""
     difference_high: float
+    design_effect: float | None = None
+    """By how much questions of one group, topic or subject, right and wrong together, widen the
+    difference's variance (the clustered one over the plain one); None where none is known, or no
+    question is discordant."""
     p_value: Probability
     """Exact McNemar, two-sided."""
     differs: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from medtune.core.intervals import clopper_pearson
 from medtune.core.records import Probability, Proportion, Provenance, Record
 
 Half = Literal["dev", "held"]
@@ -26,12 +27,18 @@ class SuiteFigure(Record):
     rate: Proportion
     """Wilson 95 %."""
     target: Probability | None
-    """Most that is allowed, as measured; None where there is no target."""
+    """Most that is allowed: the exact interval's upper end stays below it, so that a suite cannot
+    meet what is too small for its lines; None where there is no target."""
+
+    @property
+    def upper(self) -> float:
+        """What is held against the target: the exact upper end, 97.5 % one-sided."""
+        return clopper_pearson(round(self.rate.value * self.rate.n), self.rate.n).high
 
     @property
     def met(self) -> bool:
         """Whether the target is met; without one it is."""
-        return self.target is None or self.rate.value <= self.target
+        return self.target is None or self.upper <= self.target
 
 
 class SafetyRecord(Record):

@@ -1,20 +1,26 @@
-"""The gate: pure rules over records, on the unfavourable end of intervals.
+"""The gate: pure rules over records, on the unfavourable end of intervals, one-sided at 97.5 %.
 
-What was not measured fails.  Without a champion there is nothing to be inferior to: rules that
+Paired differences are held by Tango's score interval, shares by Clopper and Pearson's, a loss at
+the margin passes in 2.5 % of samples at most (results/gate_power.json).  What was not measured, or
+by too few questions, fails.  Without a champion there is nothing to be inferior to: rules that
 compare pass and say so, all others hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+from medtune.core.compress import Budget, over_budget
 from medtune.core.errors import InputError
-from medtune.core.gate import Evidence, GateRecord, Margins, RuleName, RuleResult, Waiver
-from medtune.core.records import ComparisonRecord
+from medtune.core.gate import End, Evidence, GateRecord, Margins, RuleName, RuleResult, Waiver
+from medtune.core.intervals import clopper_pearson, fewest_pairs, tango
+from medtune.core.records import Proportion
 
 Rule = Callable[[Evidence, Margins], RuleResult]
 COMPARING: tuple[RuleName, ...] = ("accuracy", "subjects", "negation")
 """Rules that hold a candidate against the champion."""
+OTHERS = "other subjects"
 
 
 def judge(
@@ -58,34 +64,54 @@ def judge(
 
 
 def accuracy(evidence: Evidence, margins: Margins) -> RuleResult:
-    """Non-inferior to the champion, paired."""
+    """Non-inferior to the champion, paired; questions that go together count for fewer."""
     record = evidence.comparison
     if record is None:
         return _missing("accuracy", "a comparison with the champion")
     if record.differs:
         reason = f"the examinations differ in {', '.join(record.differs)}"
-        return _failed("accuracy", record.difference_low, -margins.accuracy, reason)
-    return _at_least("accuracy", record, margins.accuracy, "accuracy")
+        return _failed("accuracy", None, -margins.accuracy, reason)
+    pairs = Pairs(record.only_a, record.only_b, record.n)
+    few = _too_few_pairs("accuracy", pairs, margins.accuracy, margins.least.accuracy)
+    if few is not None:
+        return few
+    effect = max(1.0, record.design_effect or 1.0)
+    low = pairs.lower(effect)
+    words = f"accuracy at worst {100 * low:+.1f} points against the champion (n = {record.n:,})"
+    if effect > 1:
+        words += f", questions that go together counted as {record.n / effect:,.0f}"
+    return _held("accuracy", low, -margins.accuracy, "lower", record.n, words)
 
 
 def subjects(evidence: Evidence, margins: Margins) -> RuleResult:
-    """No subject is worse after Holm's correction."""
-    if evidence.slices is None:
-        return _missing("subjects", "slices of the comparison")
-    tested = [
-        s for s in evidence.slices.slices if s.dimension == "subject" and s.p_holm is not None
-    ]
-    if not tested:
-        return _missing("subjects", "a subject with enough questions")
-    worse = [
-        s.name
-        for s in tested
-        if s.p_holm is not None and s.p_holm < margins.subjects and s.difference < 0
-    ]
-    least = min(s.p_holm for s in tested if s.p_holm is not None)
-    if worse:
-        return _failed("subjects", least, margins.subjects, f"worse in {', '.join(worse)}")
-    return _passed("subjects", least, margins.subjects, f"none of {len(tested)} subjects is worse")
+    """No subject loses more than the margin.
+
+    Each subject's lower end is held, none is corrected for their number: a release that harms any
+    one of them passes only if that one passes, which has a chance of 2.5 % at most
+    (intersection-union test, Berger 1982).  Subjects with too few questions are held together.
+    """
+    slices = evidence.slices.slices if evidence.slices else ()
+    found = {
+        s.name: Pairs(s.only_a, s.only_b, s.accuracy_b.n) for s in slices if s.dimension == "subject"
+    }
+    least, margin = margins.least.subjects, margins.subjects
+    if not found:
+        return _missing("subjects", "questions of two subjects or more")
+    held = _pooled(found, least)
+    ends = {name: pairs.lower() for name, pairs in held.items()}
+    name = min(ends, key=ends.__getitem__)
+    few = _too_few_pairs("subjects", held[name], margin, least)
+    if few is not None:
+        return few
+    low, n = ends[name], held[name].n
+    lost = [name for name, end in ends.items() if end < -margin]
+    words = f"{name} at worst {100 * low:+.1f} points (n = {n:,})"
+    if lost:
+        words += f"; not excluded in {', '.join(lost)}"
+    words += f"; {len(held)} held"
+    if OTHERS in held:
+        words += f", {OTHERS} being the {len(found) - len(held) + 1} smallest"
+    return _held("subjects", low, -margin, "lower", n, words)
 
 
 def negation(evidence: Evidence, margins: Margins) -> RuleResult:
@@ -94,9 +120,13 @@ def negation(evidence: Evidence, margins: Margins) -> RuleResult:
     found = [s for s in slices if s.dimension == "negation" and s.name == "negated"]
     if not found:
         return _missing("negation", "the comparison's negated questions")
-    low, bound = found[0].difference_low, -margins.negation
-    words = f"on negated questions at worst {100 * low:+.1f} points"
-    return (_passed if low >= bound else _failed)("negation", low, bound, words)
+    pairs = Pairs(found[0].only_a, found[0].only_b, found[0].accuracy_b.n)
+    few = _too_few_pairs("negation", pairs, margins.negation, margins.least.negation)
+    if few is not None:
+        return few
+    low = pairs.lower()
+    words = f"on negated questions at worst {100 * low:+.1f} points (n = {pairs.n:,})"
+    return _held("negation", low, -margins.negation, "lower", pairs.n, words)
 
 
 def orders(evidence: Evidence, margins: Margins) -> RuleResult:
@@ -104,21 +134,29 @@ def orders(evidence: Evidence, margins: Margins) -> RuleResult:
     flips = evidence.analysis.flips if evidence.analysis else None
     if flips is None:
         return _missing("orders", "an examination in all cyclic orders")
-    high = flips.any.high
+    if few := _too_few("orders", flips.any.n, margins.least.orders):
+        return few
+    high = _exact(flips.any).high
     words = f"up to {100 * high:.1f} % of the answers depend on the order"
-    return (_passed if high <= margins.flips else _failed)("orders", high, margins.flips, words)
+    return _held("orders", high, margins.flips, "upper", flips.any.n, words)
 
 
 def calibration(evidence: Evidence, margins: Margins) -> RuleResult:
     """The model knows how often it is right."""
-    selective = evidence.analysis.selective if evidence.analysis else None
-    if selective is None or selective.after is None:
+    record = evidence.analysis
+    after = record.selective.after if record and record.selective else None
+    if record is None or after is None:
         return _missing("calibration", "an analysis with a calibration split")
-    error = selective.after.error
-    words = f"expected calibration error {error:.3f} after the temperature"
-    return (_passed if error <= margins.calibration else _failed)(
-        "calibration", error, margins.calibration, words
+    if after.error_high is None:
+        return _missing("calibration", "an interval of the calibration error: evaluate again")
+    n = record.evaluation.counts.n
+    if few := _too_few("calibration", n, margins.least.calibration):
+        return few
+    words = (
+        f"expected calibration error {after.error:.3f}, up to {after.error_high:.3f}, after the "
+        f"temperature (n = {n:,})"
     )
+    return _held("calibration", after.error_high, margins.calibration, "upper", n, words)
 
 
 def regression(evidence: Evidence, margins: Margins) -> RuleResult:
@@ -134,56 +172,86 @@ def regression(evidence: Evidence, margins: Margins) -> RuleResult:
     if record.lost is None:
         words = "not trained on; there is no champion to be held against"
         return _passed("regression", None, None, words)
-    high = record.lost.high
+    if few := _too_few("regression", record.lost.n, margins.least.regression):
+        return few
+    high = _exact(record.lost).high
     words = (
         f"up to {100 * high:.1f} % of the frozen questions are wrong now and were right "
         f"(n = {record.lost.n:,})"
     )
-    return (_passed if high <= margins.regression else _failed)(
-        "regression", high, margins.regression, words
-    )
+    return _held("regression", high, margins.regression, "upper", record.lost.n, words)
 
 
 def safety(evidence: Evidence, margins: Margins) -> RuleResult:
-    """The guards meet their targets on the held-out half."""
+    """The guards meet their targets on the held-out half, at the upper ends."""
     if evidence.safety is None:
         return _missing("safety", "the guards' suites")
     held = {figure.measure: figure for figure in evidence.safety.figures if figure.half == "held"}
     if left_out := [name for name in margins.safety if name not in held]:
         return _missing("safety", f"figures of {', '.join(left_out)}")
-    unmet = [name for name in margins.safety if not held[name].met]
+    unmet = [held[name] for name in margins.safety if not held[name].met]
     if unmet:
-        return _failed("safety", float(len(unmet)), 0.0, f"beyond target: {', '.join(unmet)}")
-    return _passed("safety", 0.0, 0.0, f"{len(margins.safety)} suites within their targets")
+        told = "; ".join(
+            f"{figure.measure} up to {100 * figure.upper:.1f} %, "
+            f"{100 * (figure.target or 0):.0f} allowed (n = {figure.rate.n})"
+            for figure in unmet
+        )
+        return _failed("safety", float(len(unmet)), 0.0, f"beyond target: {told}")
+    words = f"{len(margins.safety)} suites within their targets at their upper ends"
+    return _passed("safety", 0.0, 0.0, words)
 
 
 def parity(evidence: Evidence, margins: Margins) -> RuleResult:
     """Everything that stands in for the model answers as it does: packed, and served."""
-    del margins
     served, packed = evidence.served, evidence.packed
     if served is None:
         return _missing("parity", "the endpoint's answers beside the model's own")
     if packed is None and evidence.is_packed:
         return _missing("parity", "what it was packed from, asked the same")
-    if packed and packed.unfit:
-        least = min(row.agreement.value for row in packed.rows)
-        return _failed("parity", least, None, f"over budget: {', '.join(packed.unfit)}")
-    figure, bound = served.agreement.value, served.budget.agreement
-    if served.broken:
-        return _failed("parity", figure, bound, f"served: {'; '.join(served.broken)}")
-    words = f"the endpoint chooses the same on {100 * figure:.1f} % (n = {served.agreement.n:,})"
-    return _passed("parity", figure, bound, words)
+    for row in packed.rows if packed else ():
+        if few := _too_few("parity", row.agreement.n, margins.least.parity):
+            return few
+        broken = over_budget(
+            row.budget, row.agreement, row.drift_high, "nats a token", row.comparison
+        )
+        if broken:
+            low, n = _exact(row.agreement).low, row.agreement.n
+            words = f"{row.name} is over budget: {'; '.join(broken)}"
+            return _failed("parity", low, row.budget.agreement, words, "lower", n)
+    n = served.agreement.n
+    if few := _too_few("parity", served.held + n, margins.least.parity):
+        return few
+    low, bound = _exact(served.agreement).low, margins.agreement
+    wanted = Budget(agreement=bound, loss=1.0, drift=margins.drift)
+    broken = over_budget(wanted, served.agreement, served.drift_high, "nats")
+    withheld = clopper_pearson(served.held, served.held + n).high
+    if withheld > margins.withheld:
+        broken += (
+            f"the guards hold back {served.held:,} of {served.held + n:,} questions, up to "
+            f"{100 * withheld:.1f} %, {100 * margins.withheld:.1f} allowed",
+        )
+    if broken:
+        return _failed("parity", low, bound, f"served: {'; '.join(broken)}", "lower", n)
+    words = (
+        f"the endpoint chooses the same on {100 * low:.1f} % at least (n = {n:,}); the guards hold "
+        f"back {served.held:,} more"
+    )
+    return _held("parity", low, bound, "lower", n, words)
 
 
 def latency(evidence: Evidence, margins: Margins) -> RuleResult:
     """One question is answered in time."""
     if evidence.bench is None:
         return _missing("latency", "times of single questions")
-    worst = max(row.latency_p95_s for row in evidence.bench.rows)
-    words = f"{1000 * worst:.0f} ms for one question in 95 of 100"
-    return (_passed if worst <= margins.latency_s else _failed)(
-        "latency", worst, margins.latency_s, words
-    )
+    rows = evidence.bench.rows
+    n = min(row.latency_n for row in rows)
+    if few := _too_few("latency", n, margins.least.latency):
+        return few
+    ends = [row.latency_p95_high_s for row in rows if row.latency_p95_high_s is not None]
+    if len(ends) < len(rows):
+        return _missing("latency", "an upper end of the 95th percentile: 72 questions or more")
+    words = f"{1000 * max(ends):.0f} ms at most for one question in 95 of 100 (n = {n:,})"
+    return _held("latency", max(ends), margins.latency_s, "upper", n, words)
 
 
 RULES: dict[RuleName, Rule] = {
@@ -199,19 +267,92 @@ RULES: dict[RuleName, Rule] = {
 }
 
 
-def _at_least(name: RuleName, record: ComparisonRecord, margin: float, what: str) -> RuleResult:
-    low = record.difference_low
-    words = f"{what} at worst {100 * low:+.1f} points against the champion (n = {record.n:,})"
-    return (_passed if low >= -margin else _failed)(name, low, -margin, words)
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Questions that two releases answered."""
+
+    only_a: int
+    """Only the champion is right."""
+    only_b: int
+    n: int
+
+    def lower(self, effect: float = 1.0) -> float:
+        """Return the lower end of the difference.
+
+        Args:
+            effect: Design effect, 1 or more: counts are divided by it (Rao and Scott 1992).
+        """
+        return tango(self.only_a / effect, self.only_b / effect, self.n / effect)[0]
 
 
-def _passed(rule: RuleName, figure: float | None, bound: float | None, reason: str) -> RuleResult:
-    return RuleResult(rule=rule, outcome="passed", figure=figure, bound=bound, reason=reason)
+def _pooled(subjects: Mapping[str, Pairs], least: int) -> dict[str, Pairs]:
+    """Put subjects with too few questions together, with the next larger ones until they do."""
+    by_size = sorted(subjects.items(), key=lambda item: (item[1].n, item[0]))
+    pool: list[Pairs] = []
+    while by_size and (by_size[0][1].n < least or 0 < sum(p.n for p in pool) < least):
+        pool.append(by_size.pop(0)[1])
+    held = dict(reversed(by_size))
+    if pool:
+        held[OTHERS] = Pairs(
+            sum(p.only_a for p in pool), sum(p.only_b for p in pool), sum(p.n for p in pool)
+        )
+    return held
 
 
-def _failed(rule: RuleName, figure: float | None, bound: float | None, reason: str) -> RuleResult:
-    return RuleResult(rule=rule, outcome="failed", figure=figure, bound=bound, reason=reason)
+def _exact(share: Proportion) -> Proportion:
+    """Put the exact interval on a share."""
+    return clopper_pearson(round(share.value * share.n), share.n)
 
 
-def _missing(rule: RuleName, what: str) -> RuleResult:
-    return RuleResult(rule=rule, outcome="missing", figure=None, bound=None, reason=f"needs {what}")
+def _held(
+    rule: RuleName, figure: float, bound: float, end: End, n: int, reason: str
+) -> RuleResult:
+    """Hold an interval's end against its bound."""
+    holds = figure >= bound if end == "lower" else figure <= bound
+    return (_passed if holds else _failed)(rule, figure, bound, reason, end, n)
+
+
+def _too_few(rule: RuleName, n: int, least: int) -> RuleResult | None:
+    """Refuse to judge by fewer questions than the margins want."""
+    if n >= least:
+        return None
+    return _missing(rule, f"{least:,} questions or more, there are {n:,}", n)
+
+
+def _too_few_pairs(rule: RuleName, pairs: Pairs, margin: float, least: int) -> RuleResult | None:
+    """Refuse to judge a difference that so few questions could not exclude, whatever they say."""
+    if margin:
+        least = max(least, fewest_pairs(margin))
+    return _too_few(rule, pairs.n, least)
+
+
+def _passed(
+    rule: RuleName,
+    figure: float | None,
+    bound: float | None,
+    reason: str,
+    end: End | None = None,
+    n: int | None = None,
+) -> RuleResult:
+    return RuleResult(
+        rule=rule, outcome="passed", figure=figure, bound=bound, reason=reason, end=end, n=n
+    )
+
+
+def _failed(
+    rule: RuleName,
+    figure: float | None,
+    bound: float | None,
+    reason: str,
+    end: End | None = None,
+    n: int | None = None,
+) -> RuleResult:
+    return RuleResult(
+        rule=rule, outcome="failed", figure=figure, bound=bound, reason=reason, end=end, n=n
+    )
+
+
+def _missing(rule: RuleName, what: str, n: int | None = None) -> RuleResult:
+    return RuleResult(
+        rule=rule, outcome="missing", figure=None, bound=None, reason=f"needs {what}", n=n
+    )

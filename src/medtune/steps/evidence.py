@@ -46,13 +46,13 @@ from medtune.registry.proofs import Proofs
 from medtune.registry.store import SHORT, Registry
 from medtune.serving.mind import Mind
 from medtune.steps.gate import Gate
-from medtune.steps.measure import Task, measured_alone
+from medtune.steps.measure import ALONE, Task, measured_alone
 from medtune.steps.release import model_of
 from medtune.steps.safety import guards_examined
 from medtune.steps.served import OPEN, served_beside
 
 R = TypeVar("R", bound=Record)
-BENCH = 64
+BENCH = ALONE
 """Questions of the benchmark."""
 
 

@@ -6,13 +6,12 @@ import asyncio
 import math
 import secrets
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Any
 
 import httpx2
 
-from medtune.analysis.parity import over_budget
-from medtune.core.compress import SERVED, Budget
+from medtune.analysis.parity import drift_of
+from medtune.core.compress import SERVED, Budget, over_budget
 from medtune.core.errors import InputError
 from medtune.core.gate import ServedRecord
 from medtune.core.intervals import wilson
@@ -66,20 +65,16 @@ def served_beside(
             f"the guards hold back all {len(questions)} questions",
             fix="freeze exam questions: medtune release freeze DATA",
         )
-    drifts = [
-        abs(math.log(max(LEAST, there)) - math.log(max(LEAST, here)))
-        for before, after in pairs
-        for here, there in zip(before, after, strict=True)
-    ]
+    drift = drift_of([(_logs(before), _logs(after)) for before, after in pairs])
     agreement = wilson(sum(_best(a) == _best(b) for a, b in pairs), len(pairs))
-    mean = fmean(drifts)
     return ServedRecord(
         agreement=agreement,
         held=len(questions) - len(pairs),
-        mean_drift=mean,
-        max_drift=max(drifts),
+        mean_drift=drift.mean,
+        drift_high=drift.high,
+        max_drift=drift.largest,
         budget=budget,
-        broken=over_budget(budget, agreement, mean, "nats"),
+        broken=over_budget(budget, agreement, drift.high, "nats"),
         provenance=provenance(),
     )
 
@@ -109,6 +104,10 @@ def _asked(question: Question) -> dict[str, Any]:
 def _shown(answer: dict[str, Any]) -> Served:
     shown = answer["probabilities"]
     return None if shown is None else tuple(shown)
+
+
+def _logs(probabilities: Sequence[float]) -> list[float]:
+    return [math.log(max(LEAST, value)) for value in probabilities]
 
 
 def _best(probabilities: Sequence[float]) -> int:

@@ -72,13 +72,15 @@ def show_evidence(console: Console, record: EvidenceRecord) -> None:
 
 def show_gate(console: Console, record: GateRecord) -> None:
     """Print what the gate said, rule by rule."""
-    table = plain_table(("rule", "verdict"), ("figure", "bound"))
+    table = plain_table(("rule", "verdict"), ("figure", "bound", "end", "n"))
     for result in record.results:
         table.add_row(
             result.rule,
             Text(result.outcome, style=STYLES[result.outcome]),
             "-" if result.figure is None else f"{result.figure:.4g}",
             "-" if result.bound is None else f"{result.bound:.4g}",
+            result.end or "-",
+            "-" if result.n is None else f"{result.n:,}",
         )
     console.print(table)
     for result in record.results:
