@@ -14,6 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from medtune.core.gate import ONE_SIDED
 from medtune.core.records import Proportion
 from medtune.core.written import count, percent, signed
 
@@ -45,7 +46,7 @@ def _environment() -> Environment:
         "short": short,
         "date": date,
     }
-    environment.globals |= {"notice": NOTICE}
+    environment.globals |= {"notice": NOTICE, "one_sided": ONE_SIDED}
     return environment
 
 

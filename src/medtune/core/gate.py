@@ -21,7 +21,9 @@ Outcome = Literal["passed", "failed", "missing", "waived"]
 
 
 End = Literal["lower", "upper"]
-"""Which end of a 95 % interval a rule holds: one-sided at 97.5 %."""
+"""Which end of a 95 % interval a rule holds."""
+ONE_SIDED = 0.975
+"""Level of that end alone: nominally 2.5 % of candidates at the margin pass."""
 
 
 class LeastQuestions(Record):

@@ -72,15 +72,12 @@ def accuracy(evidence: Evidence, margins: Margins) -> RuleResult:
         reason = f"the examinations differ in {', '.join(record.differs)}"
         return _failed("accuracy", None, -margins.accuracy, reason)
     pairs = Pairs(record.only_a, record.only_b, record.n)
-    few = _too_few_pairs("accuracy", pairs, margins.accuracy, margins.least.accuracy)
-    if few is not None:
-        return few
     effect = max(1.0, record.design_effect or 1.0)
     low = pairs.lower(effect)
     words = f"accuracy at worst {100 * low:+.1f} points against the champion (n = {record.n:,})"
     if effect > 1:
         words += f", questions that go together counted as {record.n / effect:,.0f}"
-    return _held("accuracy", low, -margins.accuracy, "lower", record.n, words)
+    return _not_lost("accuracy", pairs, low, margins.accuracy, margins.least.accuracy, words)
 
 
 def subjects(evidence: Evidence, margins: Margins) -> RuleResult:
@@ -88,7 +85,7 @@ def subjects(evidence: Evidence, margins: Margins) -> RuleResult:
 
     Each subject's lower end is held, none is corrected for their number: a release that harms any
     one of them passes only if that one passes, which has a chance of 2.5 % at most
-    (intersection-union test, Berger 1982).  Subjects with too few questions are held together.
+    (intersection-union test, Berger 1982).  Those with too few questions are held together.
     """
     slices = evidence.slices.slices if evidence.slices else ()
     found = {
@@ -97,21 +94,18 @@ def subjects(evidence: Evidence, margins: Margins) -> RuleResult:
     least, margin = margins.least.subjects, margins.subjects
     if not found:
         return _missing("subjects", "questions of two subjects or more")
-    held = _pooled(found, least)
+    held, put = _pooled(found, least)
     ends = {name: pairs.lower() for name, pairs in held.items()}
     name = min(ends, key=ends.__getitem__)
-    few = _too_few_pairs("subjects", held[name], margin, least)
-    if few is not None:
-        return few
     low, n = ends[name], held[name].n
     lost = [name for name, end in ends.items() if end < -margin]
     words = f"{name} at worst {100 * low:+.1f} points (n = {n:,})"
     if lost:
         words += f"; not excluded in {', '.join(lost)}"
     words += f"; {len(held)} held"
-    if OTHERS in held:
-        words += f", {OTHERS} being the {len(found) - len(held) + 1} smallest"
-    return _held("subjects", low, -margin, "lower", n, words)
+    if put:
+        words += f", {OTHERS} being the {put} smallest"
+    return _not_lost("subjects", held[name], low, margin, least, words)
 
 
 def negation(evidence: Evidence, margins: Margins) -> RuleResult:
@@ -121,12 +115,9 @@ def negation(evidence: Evidence, margins: Margins) -> RuleResult:
     if not found:
         return _missing("negation", "the comparison's negated questions")
     pairs = Pairs(found[0].only_a, found[0].only_b, found[0].accuracy_b.n)
-    few = _too_few_pairs("negation", pairs, margins.negation, margins.least.negation)
-    if few is not None:
-        return few
     low = pairs.lower()
     words = f"on negated questions at worst {100 * low:+.1f} points (n = {pairs.n:,})"
-    return _held("negation", low, -margins.negation, "lower", pairs.n, words)
+    return _not_lost("negation", pairs, low, margins.negation, margins.least.negation, words)
 
 
 def orders(evidence: Evidence, margins: Margins) -> RuleResult:
@@ -285,18 +276,24 @@ class Pairs:
         return tango(self.only_a / effect, self.only_b / effect, self.n / effect)[0]
 
 
-def _pooled(subjects: Mapping[str, Pairs], least: int) -> dict[str, Pairs]:
-    """Put subjects with too few questions together, with the next larger ones until they do."""
-    by_size = sorted(subjects.items(), key=lambda item: (item[1].n, item[0]))
-    pool: list[Pairs] = []
-    while by_size and (by_size[0][1].n < least or 0 < sum(p.n for p in pool) < least):
-        pool.append(by_size.pop(0)[1])
-    held = dict(reversed(by_size))
-    if pool:
-        held[OTHERS] = Pairs(
-            sum(p.only_a for p in pool), sum(p.only_b for p in pool), sum(p.n for p in pool)
-        )
-    return held
+def _pooled(subjects: Mapping[str, Pairs], least: int) -> tuple[dict[str, Pairs], int]:
+    """Put subjects with too few questions together, and larger ones to them until they are enough.
+
+    Returns:
+        What is held: every subject with enough questions, alone, and the others as one; and how
+        many subjects these are, 0 for none.
+    """
+    held = {name: pairs for name, pairs in subjects.items() if pairs.n >= least}
+    if len(held) == len(subjects):
+        return held, 0
+    pool = Pairs(0, 0, 0)
+    put = 0
+    for pairs in sorted(subjects.values(), key=lambda pairs: pairs.n):
+        if pairs.n >= least and pool.n >= least:
+            break
+        pool = Pairs(pool.only_a + pairs.only_a, pool.only_b + pairs.only_b, pool.n + pairs.n)
+        put += 1
+    return held | {OTHERS: pool}, put
 
 
 def _exact(share: Proportion) -> Proportion:
@@ -312,18 +309,28 @@ def _held(
     return (_passed if holds else _failed)(rule, figure, bound, reason, end, n)
 
 
+def _not_lost(
+    rule: RuleName, pairs: Pairs, low: float, margin: float, least: int, reason: str
+) -> RuleResult:
+    """Hold a difference's lower end against the margin.
+
+    What does not exclude the loss is no proof of it: where no loss beyond the margin was seen, and
+    identical answers would not exclude one by so few questions, more of them are missing.
+    """
+    if few := _too_few(rule, pairs.n, least):
+        return few
+    lost = (pairs.only_a - pairs.only_b) / pairs.n
+    if low < -margin and lost <= margin and margin:
+        if few := _too_few(rule, pairs.n, fewest_pairs(margin)):
+            return few
+    return _held(rule, low, -margin, "lower", pairs.n, reason)
+
+
 def _too_few(rule: RuleName, n: int, least: int) -> RuleResult | None:
     """Refuse to judge by fewer questions than the margins want."""
     if n >= least:
         return None
     return _missing(rule, f"{least:,} questions or more, there are {n:,}", n)
-
-
-def _too_few_pairs(rule: RuleName, pairs: Pairs, margin: float, least: int) -> RuleResult | None:
-    """Refuse to judge a difference that so few questions could not exclude, whatever they say."""
-    if margin:
-        least = max(least, fewest_pairs(margin))
-    return _too_few(rule, pairs.n, least)
 
 
 def _passed(

@@ -59,7 +59,7 @@ def _headline(reply: Reply) -> str:
 
 def show_safety(console: Console, record: SafetyRecord) -> None:
     """Print what happened on the suites that should not, both halves side by side."""
-    table = plain_table(("should not happen",), ("dev %", "held-out %", "n", "at most %"))
+    table = plain_table(("should not happen",), ("dev %", "held-out %", "n", "up to %", "at most %"))
     held = {figure.measure: figure for figure in record.figures if figure.half == "held"}
     for figure in record.figures:
         if figure.half == "dev":
@@ -69,6 +69,7 @@ def show_safety(console: Console, record: SafetyRecord) -> None:
                 f"{100 * figure.rate.value:.1f}",
                 percent(other.rate),
                 str(other.rate.n),
+                f"{100 * other.upper:.1f}",
                 "-" if figure.target is None else f"{100 * figure.target:.0f}",
             )
     console.print(table)

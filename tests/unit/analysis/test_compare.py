@@ -9,7 +9,6 @@ import pytest
 from scipy.stats import binomtest
 
 from medtune.analysis.compare import (
-    bootstrap_difference,
     compare,
     differences,
     mcnemar_exact,
@@ -20,6 +19,7 @@ from medtune.analysis.exam import Exam
 from medtune.analysis.examine import Sitting, summarize
 from medtune.answers.parse import STRICT
 from medtune.core.errors import PredictionsError
+from medtune.core.intervals import tango
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import (
     EvaluationRecord,
@@ -99,42 +99,51 @@ def test_mcnemar_is_finite_for_whole_splits() -> None:
     assert mcnemar_exact(0, 4183) == pytest.approx(0.0, abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("only_a", "only_b", "n"), [(8, 20, 100), (0, 3, 20), (600, 697, 4183), (5, 5, 10), (0, 10, 10)]
-)
-def test_the_bootstrap_interval_holds_the_difference(only_a: int, only_b: int, n: int) -> None:
-    low, high = bootstrap_difference(only_a, only_b, n, seed=0)
-    assert -1 <= low <= (only_b - only_a) / n <= high <= 1
-
-
-def test_the_bootstrap_is_deterministic_per_seed() -> None:
-    once = bootstrap_difference(101, 203, 997, seed=3)
-    assert bootstrap_difference(101, 203, 997, seed=3) == once
-    assert any(bootstrap_difference(101, 203, 997, seed=s) != once for s in range(4, 9))
-
-
-def test_the_bootstrap_without_disagreement_takes_the_rule_of_three() -> None:
-    # 3 / 50 = 0.06; a difference cannot leave -1 to 1
-    assert bootstrap_difference(0, 0, 50, seed=0) == (-0.06, 0.06)
-    assert bootstrap_difference(0, 0, 2, seed=0) == (-1.0, 1.0)
-
-
-def test_the_bootstrap_where_all_disagree_alike_is_a_point() -> None:
-    assert bootstrap_difference(0, 50, 50, seed=0) == (1.0, 1.0)
-
-
 @pytest.mark.parametrize(("only_a", "only_b", "n"), [(8, 20, 100), (3, 12, 60), (60, 80, 500)])
-def test_the_bootstrap_agrees_with_resampling_questions(only_a: int, only_b: int, n: int) -> None:
+def test_the_interval_agrees_with_resampling_questions_where_many_are_discordant(
+    only_a: int, only_b: int, n: int
+) -> None:
     # The plain paired bootstrap: draw n questions with replacement, take the mean difference.
     differences = np.array([-1] * only_a + [1] * only_b + [0] * (n - only_a - only_b))
     rng = np.random.default_rng(7)
     means = differences[rng.integers(0, n, size=(10_000, n))].mean(axis=1)
-    expected = np.quantile(means, [0.025, 0.975])
-    found = bootstrap_difference(only_a, only_b, n, seed=0)
-    # Monte-Carlo error of a 2.5 % quantile of 10,000 draws: sqrt(0.025 * 0.975 / 10000) / density
-    # = 0.00156 / 0.058 = 0.027 standard errors; both vary, and the grid is 1 / n.
     error = math.sqrt((only_a + only_b) / n / n)
-    assert found == pytest.approx(tuple(expected), abs=5 * 0.027 * error * math.sqrt(2) + 1 / n)
+    # Half a question's correction, and the score's skew, which falls with n.
+    assert tango(only_a, only_b, n) == pytest.approx(
+        tuple(np.quantile(means, [0.025, 0.975])), abs=0.3 * error + 1 / n
+    )
+
+
+def test_one_question_won_in_ten_excludes_no_loss() -> None:
+    # The percentile bootstrap said 0 to 0.3: it never draws a question that was lost.
+    record = compare(*pair(both=5, only_a=0, only_b=1, neither=4))
+    assert record.difference_low < -0.2
+    assert record.difference_high > 0.4
+
+
+def test_identical_answers_have_an_interval_that_shrinks_with_their_number() -> None:
+    lows = [compare(*pair(n // 2, 0, 0, n - n // 2)).difference_low for n in (10, 299, 500)]
+    assert lows == sorted(lows)
+    assert lows[1] < -0.01 < lows[2]
+
+
+def together(rights: Sequence[bool], size: int) -> Evaluation:
+    """Answer topics of `size` questions, all of a topic alike."""
+    record, predictions = evaluation("x", [right for right in rights for _ in range(size)])
+    named = [
+        p.model_copy(update={"topic": f"topic {place // size}"})
+        for place, p in enumerate(predictions)
+    ]
+    return record, named
+
+
+def test_questions_that_go_together_widen_the_variance_by_their_number() -> None:
+    a, b = [True] * 40 + [False] * 10, [True] * 35 + [False] * 5 + [True] * 8 + [False] * 2
+    alone, five = (compare(together(a, size), together(b, size)) for size in (1, 5))
+    assert alone.design_effect is None, "no two questions share a topic"
+    assert five.design_effect == pytest.approx(5)
+    same = compare(together(a, 5), together(a, 5))
+    assert same.design_effect is None, "there is no variance to widen"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+import statistics
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,16 @@ from medtune.analysis.examine import examine
 from medtune.analysis.parity import Sat, parity
 from medtune.analysis.parity_page import write_parity
 from medtune.answers.parse import STRICT
-from medtune.core.compress import BenchRecord, BenchRow, Budget, ParityRecord
+from medtune.core.compress import (
+    BUDGETS,
+    SERVED,
+    BenchRecord,
+    BenchRow,
+    Budget,
+    ParityRecord,
+    Scheme,
+    over_budget,
+)
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson
 from medtune.core.progress import Silent
@@ -21,7 +32,7 @@ from medtune.core.records import ModelDescription, Outcome, Prediction
 from medtune.data.load import load_split
 from medtune.models.fake import FakeModel
 
-BUDGET = Budget(agreement=0.9, loss=0.05, drift=0.1)
+BUDGET = Budget(agreement=0.9, loss=0.07, drift=0.1)
 
 
 def sat(method: str = "letter", kind: str = "noisy") -> Sat:
@@ -66,6 +77,10 @@ def test_agreement_and_drift_are_counted_by_hand() -> None:
     row = parity("moved", original, changed(original, 4, 0.5), BUDGET, file_bytes=7)
     assert row.agreement == wilson(n - 4, n)
     assert row.mean_drift == pytest.approx(4 * 0.5 / options)
+    # Four questions of four options with 0.5 in one of them, the others without; by question.
+    per_question = [0.125] * 4 + [0.0] * (n - 4)
+    error = statistics.stdev(per_question) / math.sqrt(n)
+    assert row.drift_high == pytest.approx(row.mean_drift + 1.959964 * error, abs=1e-7)
     assert row.max_drift == pytest.approx(0.5)
     assert row.file_bytes == 7
 
@@ -102,8 +117,43 @@ def test_a_loss_that_few_questions_cannot_exclude_counts() -> None:
     few = predictions[:10]
     original = (record, few)
     row = parity("same", original, original, Budget(agreement=0, loss=0.01, drift=1))
-    # No disagreement in ten questions: the rule of three excludes no loss below 30 points.
-    assert row.broken == ("up to 30.0 points of accuracy may be lost, at most 1.0 allowed",)
+    # Without a disagreement in ten questions Tango's interval excludes no loss below 34.5 points.
+    assert row.broken == (
+        "up to 34.5 points of accuracy may be lost, at most 1.0 allowed "
+        "(476 questions or more can exclude it, not 10)",
+    )
+
+
+@pytest.mark.parametrize("scheme", BUDGETS)
+def test_no_scheme_is_fit_by_twenty_questions_that_all_agree(scheme: Scheme) -> None:
+    record, predictions = sat()
+    original = (record, predictions[:20])
+    assert not parity(scheme, original, original, BUDGETS[scheme]).fit
+    assert not parity(scheme, (record, predictions[:1]), (record, predictions[:1]), SERVED).fit
+
+
+def test_one_question_of_one_shows_no_agreement() -> None:
+    budget = Budget(agreement=0.98, loss=1.0, drift=0.05)
+    (said,) = over_budget(budget, wilson(1, 1), 0.0, "nats")
+    assert said == (
+        "the same option on 2.5 % at least, 98.0 wanted (183 questions or more can show it, not 1)"
+    )
+    assert over_budget(budget, wilson(183, 183), 0.0, "nats") == ()
+    assert "too few for an interval" in over_budget(budget, wilson(183, 183), None, "nats")[0]
+
+
+def test_a_drift_that_a_few_questions_may_hide_is_over_budget() -> None:
+    original = sat()
+    n = len(original[1])
+    row = parity("moved", original, changed(original, 4, 1.0), BUDGET)
+    assert row.drift_high is not None
+    # Between the mean and its upper end: not shown to be within.
+    between = Budget(agreement=0.0, loss=1.0, drift=(row.mean_drift + row.drift_high) / 2)
+    assert n > 4
+    assert parity("moved", original, changed(original, 4, 1.0), between).broken == (
+        f"log-probabilities move by up to {row.drift_high:.3f} nats a token on average, "
+        f"at most {between.drift:.3f} allowed",
+    )
 
 
 def test_free_answers_have_nothing_to_compare() -> None:
@@ -129,7 +179,7 @@ def test_the_page_tells_who_is_unfit_and_why(tmp_path: Path) -> None:
     page = tmp_path / "parity.html"
     write_parity(page, record)
     text = page.read_text()
-    assert "unfit: the same option on 50.0 %, at least 90.0 wanted" in text
+    assert "unfit: the same option on 38.6 % at least, 90.0 wanted" in text
     assert ">269<" in text
     assert "int4: " in text
     assert "<svg" in text

@@ -112,7 +112,10 @@ def analysis(**more: Any) -> AnalysisRecord:
         "selective": Selective(
             curve=RiskCurve(coverage=(1.0,), risk=(0.6,), area=0.5, best=0.4), temperature=1.3,
             calibrated_on="starter:train", calibrated_n=320,
-            after=Calibration(error=0.0307, brier=0.7311, log_loss=1.3, bins=bins),
+            after=Calibration(
+                error=0.0307, error_low=0.0181, error_high=0.0433, brier=0.7311, log_loss=1.3,
+                bins=bins,
+            ),
         ),
         "flips": Flips(
             orders=4, any=share(0.4123, 0.3974, 0.4273), pairs=0.2, accuracy=(), letters={},
@@ -180,7 +183,7 @@ def safety(**rates: float) -> SafetyRecord:
         figures=tuple(
             SuiteFigure.model_validate(
                 {
-                    "measure": measure, "half": half, "target": 0.02,
+                    "measure": measure, "half": half, "target": 0.08,
                     "rate": {
                         "value": rates.get(measure.replace(" ", "_"), 0.0), "low": 0.0,
                         "high": 0.0713, "n": 50,
@@ -196,8 +199,8 @@ def safety(**rates: float) -> SafetyRecord:
 
 def served(**more: Any) -> ServedRecord:
     fields: dict[str, Any] = {
-        "agreement": share(0.9967, 0.9814, 0.9994, 297), "held": 3, "mean_drift": 0.00123,
-        "max_drift": 0.0456, "budget": SERVED, "broken": (), "provenance": MADE,
+        "agreement": share(1.0, 0.9872, 1.0, 297), "held": 3, "mean_drift": 0.00123,
+        "drift_high": 0.00177, "max_drift": 0.0456, "budget": SERVED, "broken": (), "provenance": MADE,
     }  # fmt: skip
     return ServedRecord(**{**fields, **more})
 
@@ -206,7 +209,7 @@ def packed() -> ParityRecord:
     exam = evaluation()
     row = Parity(
         name="int8", model=exam.model, evaluation=exam, agreement=share(0.981, 0.96, 0.99, 300),
-        mean_drift=0.0211, max_drift=0.3, comparison=comparison(), calibration_shift=0.001,
+        mean_drift=0.0211, drift_high=0.0254, max_drift=0.3, comparison=comparison(), calibration_shift=0.001,
         budget=BUDGETS["int8"], broken=(),
     )  # fmt: skip
     return ParityRecord(reference=exam, rows=(row,), provenance=MADE)
@@ -215,7 +218,7 @@ def packed() -> ParityRecord:
 def bench() -> BenchRecord:
     row = BenchRow(
         name="v2", model=evaluation().model, load_s=2.0, questions_per_s=11.9, latency_p50_s=0.1011,
-        latency_p95_s=0.1345, latency_n=64, threads=2, peak_memory_bytes=612_000_000,
+        latency_p95_s=0.1345, latency_p95_high_s=0.1521, latency_n=100, threads=2, peak_memory_bytes=612_000_000,
         file_bytes=None, accuracy=share(0.3, 0.2, 0.4), agreement=share(1.0, 0.9, 1.0),
     )  # fmt: skip
     return BenchRecord(data=DATA, method="letter", rows=(row,), provenance=MADE)

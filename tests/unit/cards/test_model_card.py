@@ -131,9 +131,9 @@ def test_every_section_is_there_and_every_figure_in_it() -> None:
     assert "Trained on: 0 of them" in part(text, "Frozen suite")
     guards = part(text, "Guards")
     assert guards.count("0.0 % (0.0–7.1, n = 50)") == len(e.safety.figures) / 2
-    assert "99.7 % (98.1–99.9, n = 297)" in part(text, "Parity")
+    assert "100.0 % (98.7–100.0, n = 297)" in part(text, "Parity")
     assert "held back 3 more" in part(text, "Parity")
-    assert "134.5 ms (n = 64)" in part(text, "Latency")
+    assert "134.5 ms (n = 100) | 152.1 ms |" in part(text, "Latency")
     made = part(text, "Made with")
     assert "ast_serialize 0.13.1, torch 2.13.0+cpu." in made
     assert make.MADE.commit is not None
@@ -144,15 +144,18 @@ def test_the_gates_table_has_every_rule_with_its_figure() -> None:
     dossier = make.dossier()
     assert dossier.verdict is not None
     rows = [line.split(" | ") for line in part(model_card(dossier), "The gate").splitlines()]
-    by_rule = {row[0].removeprefix("| "): row for row in rows if len(row) == 5}
+    by_rule = {row[0].removeprefix("| "): row for row in rows if len(row) == 7}
     for result in dossier.verdict.results:
-        outcome, figure, bound, reason = by_rule[result.rule][1:]
+        outcome, figure, end, bound, n, reason = by_rule[result.rule][1:]
         assert outcome == result.outcome
         assert figure == ("none" if result.figure is None else f"{result.figure:.4g}")
         assert bound == ("none" if result.bound is None else f"{result.bound:.4g}")
+        assert end == (result.end or "none")
+        assert n == ("none" if result.n is None else f"{result.n:,}")
         assert reason.removesuffix(" |") == result.reason
 
 
+DRIFTS = "log-probabilities move by up to 0.060 nats on average, at most 0.050 allowed"
 CHANGES: list[tuple[str, Any, str, str]] = [
     ("comparison", make.comparison(difference_low=0.0067), "+1.6 to", "+0.7 to"),
     ("analysis", make.analysis(evaluation=make.evaluation(
@@ -256,7 +259,7 @@ def test_names_and_notes_break_no_table_and_bring_no_markup() -> None:
         ({"data_hash": None}, {}, "What it was trained on is not recorded."),
         ({}, {"regression": make.regression(trained_on=None)}, "needs a search for the suite"),
         ({}, {"regression": make.regression(trained_on=3)}, "3 of 300 frozen questions"),
-        ({}, {"served": make.served(broken=("it drifts",))}, "it drifts"),
+        ({}, {"served": make.served(drift_high=0.06, broken=(DRIFTS,))}, DRIFTS),
         ({}, {"safety": make.safety(identifiers_missed=0.06)}, "identifiers missed: 6.0 %"),
         ({}, {"comparison": make.comparison(differs=("shots",))}, "differ in shots"),
         ({}, {"analysis": make.analysis(evaluation=make.evaluation(

@@ -1,11 +1,23 @@
 from __future__ import annotations
 
+import math
+import random
+import statistics
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.optimize import minimize_scalar
+from scipy.stats import beta, binom, binomtest, norm
 
-from medtune.core.intervals import wilson
+from medtune.core.intervals import (
+    clopper_pearson,
+    fewest_pairs,
+    fewest_trials,
+    quantile_upper,
+    tango,
+    wilson,
+)
 
 
 def test_the_notebooks_six_of_twenty() -> None:
@@ -59,3 +71,122 @@ def test_more_questions_narrow_the_interval() -> None:
     widths = [wilson(3 * m, 10 * m) for m in (1, 2, 20, 400)]
     spans = [share.high - share.low for share in widths]
     assert spans == sorted(spans, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "n", "low", "high"),
+    [
+        # Fagerland, Lydersen and Laake (2014), Statistics in Medicine 33, 2850-2875, table of
+        # intervals: airway hyper-responsiveness, and complete response after therapy.
+        (7, 1, 21, -0.517, -0.026),
+        (16, 6, 161, -0.124, -0.005),
+    ],
+)
+def test_tango_as_published(only_a: int, only_b: int, n: int, low: float, high: float) -> None:
+    assert tango(only_a, only_b, n, correction=0) == pytest.approx((low, high), abs=5e-4)
+
+
+def score_z(only_a: int, only_b: int, n: int, d: float, correction: float) -> float:
+    """Compute the score statistic with the nuisance share found numerically, not in closed form."""
+
+    def minus_log_likelihood(lost: float) -> float:
+        parts = ((only_a, lost), (only_b, lost + d), (n - only_a - only_b, 1 - 2 * lost - d))
+        return -sum(k * math.log(max(p, 1e-300)) for k, p in parts if k)
+
+    bounds = (max(0.0, -d), (1 - d) / 2)
+    found = minimize_scalar(
+        minus_log_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-12}
+    )
+    variance = n * (2 * found.x + d - d * d)
+    gap = only_b - only_a - n * d
+    shrunk = math.copysign(max(0.0, abs(gap) - correction), gap)
+    return shrunk / math.sqrt(max(variance, 1e-12))
+
+
+@pytest.mark.parametrize("correction", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "n"),
+    [(0, 1, 10), (1, 0, 10), (3, 12, 60), (8, 20, 100), (57, 41, 1000), (0, 0, 50), (2, 5, 9)],
+)
+def test_tango_holds_what_the_score_test_does_not_reject(
+    only_a: int, only_b: int, n: int, correction: float
+) -> None:
+    low, high = tango(only_a, only_b, n, correction=correction)
+    z, step = float(norm.ppf(0.975)), 1e-4
+
+    def rejected(d: float) -> bool:
+        return abs(score_z(only_a, only_b, n, d, correction)) > z
+
+    assert rejected(low - step)
+    assert not rejected(low + step)
+    assert not rejected(high - step)
+    assert rejected(high + step)
+
+
+def test_tango_at_the_edges() -> None:
+    z2 = statistics.NormalDist().inv_cdf(0.975) ** 2
+    # Nothing discordant: Wilson's end of 0 of n, on both sides.
+    for n in (1, 10, 299, 4183):
+        edge = z2 / (n + z2)
+        assert tango(0, 0, n, correction=0) == pytest.approx((-edge, edge), abs=1e-9)
+    # One pair of ten was gained: a loss of 20 points is not excluded, the bootstrap said none.
+    assert tango(0, 1, 10, correction=0)[0] == pytest.approx(-0.2053, abs=1e-4)
+    assert tango(0, 1, 10)[0] < -0.2053
+    assert tango(0, 10, 10)[1] == 1
+    assert 0 < tango(0, 10, 10)[0] < 0.45
+    assert tango(10, 0, 10)[0] == -1
+    for only_a, only_b, n in ((0, 0, 0), (-1, 0, 5), (3, 3, 5)):
+        with pytest.raises(ValueError, match="discordant"):
+            tango(only_a, only_b, n)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.integers(1, 5_000))
+def test_tango_holds_the_difference_and_mirrors(data: st.DataObject, n: int) -> None:
+    only_a = data.draw(st.integers(0, n))
+    only_b = data.draw(st.integers(0, n - only_a))
+    low, high = tango(only_a, only_b, n)
+    assert -1 <= low <= (only_b - only_a) / n <= high <= 1
+    assert tango(only_b, only_a, n) == pytest.approx((-high, -low), abs=1e-12)
+    bare = tango(only_a, only_b, n, correction=0)
+    assert low <= bare[0] + 1e-9
+    assert high >= bare[1] - 1e-9
+    wider = tango(only_a, only_b, n, 0.99)
+    assert wider[0] <= low <= high <= wider[1]
+
+
+def test_clopper_pearson_is_scipys() -> None:
+    lots = random.Random(0)
+    for _ in range(100):
+        n = lots.randint(1, 5000)
+        k = lots.choice((0, n, lots.randint(0, n)))
+        expected = binomtest(k, n).proportion_ci(0.95, method="exact")
+        found = clopper_pearson(k, n)
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert clopper_pearson(0, 30).high == pytest.approx(float(beta.ppf(0.975, 1, 30)), abs=1e-9)
+    with pytest.raises(ValueError, match="proportion"):
+        clopper_pearson(1, 0)
+
+
+def test_the_fewest_questions_are_the_first_that_show_it() -> None:
+    for margin in (0.01, 0.03, 0.05):
+        n = fewest_pairs(margin)
+        assert tango(0, 0, n)[0] >= -margin > tango(0, 0, n - 1)[0]
+    for rate in (0.02, 0.12):
+        n = fewest_trials(rate)
+        # 1 - 0.025^(1 / n) is the exact end of none of n
+        assert 1 - 0.025 ** (1 / n) <= rate < 1 - 0.025 ** (1 / (n - 1))
+    for of in (fewest_pairs, fewest_trials):
+        with pytest.raises(ValueError, match="no number"):
+            of(0.0)
+
+
+def test_the_end_of_a_quantile_is_an_order_statistic() -> None:
+    # 0.95^72 = 0.0249: of 72 values the largest is above the 95th percentile in 97.5 % of samples.
+    assert quantile_upper(list(range(71)), 0.95) is None
+    assert quantile_upper(list(range(72)), 0.95) == 71
+    for n in (100, 137, 1000):
+        value = quantile_upper(list(reversed(range(n))), 0.95)
+        assert value is not None
+        rank = int(value) + 1
+        assert binom.cdf(rank - 1, n, 0.95) >= 0.975 > binom.cdf(rank - 2, n, 0.95)

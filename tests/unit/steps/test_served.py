@@ -46,11 +46,20 @@ def mind(kind: str, asked: list[Question], method: Method = "letter") -> Mind:
 
 @pytest.mark.parametrize("method", ["letter", "cloze"])
 def test_the_endpoint_answers_as_the_model_does(method: Method) -> None:
-    asked = questions(40)  # more than one batch
+    asked = questions(190)  # more than one batch
     record = served_beside(mind("noisy", asked, method), asked, offline("noisy", asked, method))
-    assert (record.agreement.value, record.agreement.n + record.held) == (1.0, 40)
+    assert (record.agreement.value, record.agreement.n + record.held) == (1.0, 190)
     assert record.max_drift == pytest.approx(0, abs=1e-6)
+    assert record.drift_high == pytest.approx(0, abs=1e-6)
     assert record.broken == ()
+
+
+def test_too_few_questions_do_not_show_that_it_answers_alike() -> None:
+    asked = questions(40)
+    record = served_beside(mind("noisy", asked), asked, offline("noisy", asked, "letter"))
+    assert record.agreement.value == 1.0
+    (said,) = record.broken
+    assert "183 questions or more can show it, not 40" in said
 
 
 def test_another_model_is_told_from_the_one_that_was_examined() -> None:
