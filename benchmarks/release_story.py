@@ -37,7 +37,21 @@ ROOT = Path(__file__).parents[1]
 CLIENTS = 4
 SUITE = "starter:transfer"
 DATA = ("--set", 'data.evaluate=["starter:recall","starter:transfer"]')
-MARGINS = "calibration = 0.5\nflips = 1.0\nregression = 0.2\nnegation = 0.5\n"
+MARGINS = """
+version = "eighty questions"
+calibration = 0.6
+flips = 1.0
+regression = 0.2
+negation = 0.5
+agreement = 0.95
+[least]
+accuracy = 80
+negation = 10
+orders = 80
+calibration = 80
+regression = 80
+parity = 80
+"""
 """Wide where 80 questions cannot tell more."""
 TOO_FEW = "four questions of a subject prove nothing about it"
 QUESTION = {

@@ -18,7 +18,24 @@ from medtune.registry.proofs import Proofs
 from medtune.registry.store import Registry
 from medtune.serving.store import Store
 
-LENIENT = "accuracy = 0.05\nnegation = 0.3\nflips = 0.9\ncalibration = 0.5\nregression = 0.15\n"
+LENIENT = """
+version = "eighty frozen questions"
+accuracy = 0.05
+negation = 0.3
+subjects = 0.3
+flips = 0.9
+calibration = 0.5
+regression = 0.15
+agreement = 0.95
+[least]
+accuracy = 300
+subjects = 40
+negation = 40
+orders = 300
+calibration = 300
+regression = 80
+parity = 80
+"""
 
 
 class Works:

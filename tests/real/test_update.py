@@ -10,7 +10,7 @@ from tests.conftest import CommandLine
 
 from medtune.core.errors import CheckFailed, InputError
 from medtune.core.experiment import Experiment
-from medtune.core.gate import Margins
+from medtune.core.gate import LeastQuestions, Margins
 from medtune.core.progress import Silent
 from medtune.core.update import UpdateRecord
 from medtune.models.sources import ModelSource
@@ -21,8 +21,10 @@ from medtune.registry.store import Registry
 from medtune.terminal import show
 
 ANYTHING = Margins(
-    accuracy=1, negation=1, flips=1, calibration=1, regression=1, latency_s=60, safety=()
-)
+    accuracy=1, subjects=1, negation=1, flips=1, calibration=1, regression=1, agreement=0, drift=9,
+    withheld=1, latency_s=60, safety=(), waivable=(),
+    least=LeastQuestions.model_validate(dict.fromkeys(LeastQuestions.model_fields, 1)),
+)  # fmt: skip
 
 
 def experiment(source: ModelSource, **data: Any) -> Experiment:

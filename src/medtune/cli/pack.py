@@ -63,13 +63,20 @@ def parity(
         Method | None, typer.Option(help="letter or cloze; as the model was taught.")
     ] = None,
     agreement: Annotated[
-        float, typer.Option(min=0, max=1, help="Least share of questions with the same choice, at its lower end.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Least share of questions with the same choice, at its lower end."
+        ),
     ] = SERVED.agreement,
     loss: Annotated[
         float, typer.Option(min=0, max=1, help="Most accuracy that may be lost, with its interval.")
     ] = SERVED.loss,
     drift: Annotated[
-        float, typer.Option(min=0, help="Most that log-probabilities may move on average, nats a token, at the upper end.")
+        float,
+        typer.Option(
+            min=0,
+            help="Most that log-probabilities may move on average, nats a token, at the upper end.",
+        ),
     ] = SERVED.drift,
     limit: Limit = None,
     columns: Columns = None,

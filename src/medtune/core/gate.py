@@ -58,7 +58,7 @@ class Margins(Record):
     flips: Probability = 0.5
     """Most questions whose answer may depend on the order of options: upper end."""
     calibration: Probability = 0.15
-    """Most expected calibration error, after the temperature: upper end."""
+    """Most calibration error, after the temperature: upper end."""
     regression: Probability = 0.1
     """Most questions of the frozen suite that the champion has right and the candidate wrong:
     upper end."""

@@ -89,7 +89,9 @@ def subjects(evidence: Evidence, margins: Margins) -> RuleResult:
     """
     slices = evidence.slices.slices if evidence.slices else ()
     found = {
-        s.name: Pairs(s.only_a, s.only_b, s.accuracy_b.n) for s in slices if s.dimension == "subject"
+        s.name: Pairs(s.only_a, s.only_b, s.accuracy_b.n)
+        for s in slices
+        if s.dimension == "subject"
     }
     least, margin = margins.least.subjects, margins.subjects
     if not found:
@@ -144,7 +146,7 @@ def calibration(evidence: Evidence, margins: Margins) -> RuleResult:
     if few := _too_few("calibration", n, margins.least.calibration):
         return few
     words = (
-        f"expected calibration error {after.error:.3f}, up to {after.error_high:.3f}, after the "
+        f"calibration error {after.error:.3f}, up to {after.error_high:.3f}, after the "
         f"temperature (n = {n:,})"
     )
     return _held("calibration", after.error_high, margins.calibration, "upper", n, words)
@@ -301,9 +303,7 @@ def _exact(share: Proportion) -> Proportion:
     return clopper_pearson(round(share.value * share.n), share.n)
 
 
-def _held(
-    rule: RuleName, figure: float, bound: float, end: End, n: int, reason: str
-) -> RuleResult:
+def _held(rule: RuleName, figure: float, bound: float, end: End, n: int, reason: str) -> RuleResult:
     """Hold an interval's end against its bound."""
     holds = figure >= bound if end == "lower" else figure <= bound
     return (_passed if holds else _failed)(rule, figure, bound, reason, end, n)
@@ -320,10 +320,10 @@ def _not_lost(
     if few := _too_few(rule, pairs.n, least):
         return few
     lost = (pairs.only_a - pairs.only_b) / pairs.n
+    few = None
     if low < -margin and lost <= margin and margin:
-        if few := _too_few(rule, pairs.n, fewest_pairs(margin)):
-            return few
-    return _held(rule, low, -margin, "lower", pairs.n, reason)
+        few = _too_few(rule, pairs.n, fewest_pairs(margin))
+    return few or _held(rule, low, -margin, "lower", pairs.n, reason)
 
 
 def _too_few(rule: RuleName, n: int, least: int) -> RuleResult | None:

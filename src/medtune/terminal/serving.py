@@ -59,7 +59,9 @@ def _headline(reply: Reply) -> str:
 
 def show_safety(console: Console, record: SafetyRecord) -> None:
     """Print what happened on the suites that should not, both halves side by side."""
-    table = plain_table(("should not happen",), ("dev %", "held-out %", "n", "up to %", "at most %"))
+    table = plain_table(
+        ("should not happen",), ("dev %", "held-out %", "n", "up to %", "at most %")
+    )
     held = {figure.measure: figure for figure in record.figures if figure.half == "held"}
     for figure in record.figures:
         if figure.half == "dev":

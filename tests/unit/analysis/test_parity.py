@@ -124,6 +124,18 @@ def test_a_loss_that_few_questions_cannot_exclude_counts() -> None:
     )
 
 
+def test_one_question_won_in_twenty_is_no_proof_that_none_is_lost() -> None:
+    record, predictions = sat()
+    wrong = next(place for place, p in enumerate(predictions) if p.outcome is Outcome.WRONG)
+    twenty = [predictions[wrong], *[p for p in predictions if p is not predictions[wrong]][:19]]
+    won = twenty[0].model_copy(update={"chosen": twenty[0].answer, "outcome": Outcome.CORRECT})
+    row = parity("int4", (record, twenty), (record, [won, *twenty[1:]]), BUDGETS["int4"])
+    # The percentile bootstrap never drew a loss: "points lost, at most 0.0", and fit.
+    assert (row.comparison.only_a, row.comparison.only_b) == (0, 1)
+    assert row.comparison.difference_low < -0.1
+    assert not row.fit
+
+
 @pytest.mark.parametrize("scheme", BUDGETS)
 def test_no_scheme_is_fit_by_twenty_questions_that_all_agree(scheme: Scheme) -> None:
     record, predictions = sat()

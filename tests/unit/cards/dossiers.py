@@ -200,7 +200,8 @@ def safety(**rates: float) -> SafetyRecord:
 def served(**more: Any) -> ServedRecord:
     fields: dict[str, Any] = {
         "agreement": share(1.0, 0.9872, 1.0, 297), "held": 3, "mean_drift": 0.00123,
-        "drift_high": 0.00177, "max_drift": 0.0456, "budget": SERVED, "broken": (), "provenance": MADE,
+        "drift_high": 0.00177, "max_drift": 0.0456, "budget": SERVED, "broken": (),
+        "provenance": MADE,
     }  # fmt: skip
     return ServedRecord(**{**fields, **more})
 
@@ -209,8 +210,8 @@ def packed() -> ParityRecord:
     exam = evaluation()
     row = Parity(
         name="int8", model=exam.model, evaluation=exam, agreement=share(0.981, 0.96, 0.99, 300),
-        mean_drift=0.0211, drift_high=0.0254, max_drift=0.3, comparison=comparison(), calibration_shift=0.001,
-        budget=BUDGETS["int8"], broken=(),
+        mean_drift=0.0211, drift_high=0.0254, max_drift=0.3, comparison=comparison(),
+        calibration_shift=0.001, budget=BUDGETS["int8"], broken=(),
     )  # fmt: skip
     return ParityRecord(reference=exam, rows=(row,), provenance=MADE)
 
@@ -218,8 +219,9 @@ def packed() -> ParityRecord:
 def bench() -> BenchRecord:
     row = BenchRow(
         name="v2", model=evaluation().model, load_s=2.0, questions_per_s=11.9, latency_p50_s=0.1011,
-        latency_p95_s=0.1345, latency_p95_high_s=0.1521, latency_n=100, threads=2, peak_memory_bytes=612_000_000,
-        file_bytes=None, accuracy=share(0.3, 0.2, 0.4), agreement=share(1.0, 0.9, 1.0),
+        latency_p95_s=0.1345, latency_p95_high_s=0.1521, latency_n=100, threads=2,
+        peak_memory_bytes=612_000_000, file_bytes=None,
+        accuracy=share(0.3, 0.2, 0.4), agreement=share(1.0, 0.9, 1.0),
     )  # fmt: skip
     return BenchRecord(data=DATA, method="letter", rows=(row,), provenance=MADE)
 

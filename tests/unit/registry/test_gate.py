@@ -40,9 +40,7 @@ def partly(kind: type[R], **fields: Any) -> R:
     return made
 
 
-def comparison(
-    only_a: int = 60, only_b: int = 80, n: int = 2000, **more: Any
-) -> ComparisonRecord:
+def comparison(only_a: int = 60, only_b: int = 80, n: int = 2000, **more: Any) -> ComparisonRecord:
     fields: dict[str, Any] = {"design_effect": None, "differs": ()}
     counts = {"only_a": only_a, "only_b": only_b, "n": n}
     return partly(ComparisonRecord, **counts, **{**fields, **more})
@@ -70,9 +68,7 @@ def slices(*more: PairedSlice) -> PairedSlices:
     return partly(PairedSlices, slices=(*more, *fine))
 
 
-def analysis(
-    flips: int | None = 90, error: float | None = 0.09, n: int = 300
-) -> AnalysisRecord:
+def analysis(flips: int | None = 90, error: float | None = 0.09, n: int = 300) -> AnalysisRecord:
     after = None if error is None else partly(Calibration, error=error / 2, error_high=error)
     return partly(
         AnalysisRecord,
