@@ -88,7 +88,7 @@ def test_a_run_with_identity_numbers_and_folder(
     assert run.data.metrics["accuracy.low"] == exam.accuracy.low
     assert run.data.metrics["difference.high"] == make.comparison().difference_high
     assert run.data.metrics["latency_p95_s"] == 0.1345
-    assert run.data.metrics["gate.orders.figure"] == 0.4273
+    assert run.data.metrics["gate.orders.figure"] == pytest.approx(0.42748, abs=1e-5)
     assert run.data.metrics["gate.orders.bound"] == 0.5
 
     version = client.get_model_version_by_alias(MODEL, "champion")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import multinomial
+from tests.unit.registry.test_gate import partly
 
 from gate_power import DISCORDANCES, SIZES, percentile_bootstrap, rules
 from medtune.core.findings import PairedSlice, PairedSlices
@@ -35,12 +36,12 @@ def row(rule: str, n: int, discordance: float) -> dict[str, Any]:
 
 def passes(only_a: int, only_b: int, n: int) -> bool:
     """Ask the gate's accuracy rule itself, whatever its least number of questions."""
-    record = ComparisonRecord.model_construct(
-        only_a=only_a, only_b=only_b, n=n, differs=(), design_effect=None
+    record = partly(
+        ComparisonRecord, only_a=only_a, only_b=only_b, n=n, differs=(), design_effect=None
     )
     margins = Margins()
     least = margins.least.model_copy(update={"accuracy": 1})
-    evidence = Evidence.model_construct(comparison=record)
+    evidence = partly(Evidence, comparison=record)
     result = accuracy(evidence, margins.model_copy(update={"least": least}))
     return result.outcome == "passed"
 
@@ -89,11 +90,11 @@ def test_a_cell_simulated() -> None:
     tables, counts = np.unique(drawn[:, :2], axis=0, return_counts=True)
     passed = 0
     for (only_a, only_b), count in zip(tables, counts, strict=True):
-        part = PairedSlice.model_construct(
-            dimension="negation", name="negated", only_a=int(only_a), only_b=int(only_b),
-            accuracy_b=Proportion(value=0.5, low=0, high=1, n=n),
+        part = partly(
+            PairedSlice, dimension="negation", name="negated", only_a=int(only_a),
+            only_b=int(only_b), accuracy_b=Proportion(value=0.5, low=0, high=1, n=n),
         )  # fmt: skip
-        evidence = Evidence.model_construct(slices=PairedSlices.model_construct(slices=(part,)))
+        evidence = partly(Evidence, slices=PairedSlices(slices=(part,)))
         passed += int(count) * (negation(evidence, Margins()).outcome == "passed")
     # 200,000 draws: a standard error of 0.00035 at 2.5 %.
     assert passed / 200_000 == pytest.approx(row("negation", n, discordance)["gate"], abs=0.0012)
