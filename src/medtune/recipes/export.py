@@ -25,7 +25,7 @@ from medtune.core.errors import FolderError, InputError
 from medtune.core.export import ExportRecord, MlflowRecord
 from medtune.core.folder import read_record, replacing, sha256_of, write_record, write_text
 from medtune.core.gate import Evidence
-from medtune.core.release import ALIASES, POLICY, WEIGHTS, FileRef, Release
+from medtune.core.release import ALIASES, POLICY, WEIGHTS, FileRef, Release, inside
 from medtune.data.catalogue import KNOWN
 from medtune.models import embedded
 from medtune.registry.proofs import Proofs
@@ -126,7 +126,7 @@ def _laid_out(tree: Path, staging: Path, release: Release) -> dict[str, FileRef]
         name = path.removeprefix(f"{WEIGHTS}/")
         if name in OURS and path != POLICY:
             continue  # peft's own empty card, for one
-        target = staging / name
+        target = inside(staging, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(tree / path, target)
         found[name] = ref

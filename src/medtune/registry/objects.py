@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from medtune.core.errors import ReleaseError
+from medtune.core.errors import InputError, ReleaseError
 from medtune.core.folder import disk_errors, sha256_of
 from medtune.core.records import Record
-from medtune.core.release import FileRef
+from medtune.core.release import FileRef, unsafe
 
 R = TypeVar("R", bound=Record)
 BLOCK = 1 << 20
@@ -62,9 +62,27 @@ class Objects:
         return FileRef(sha256=digest.hexdigest(), size_bytes=size)
 
     def put_all(self, folder: Path) -> Mapping[str, FileRef]:
-        """Add all files of a folder, by their path in it."""
-        paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        return {path.relative_to(folder).as_posix(): self.put(path) for path in paths}
+        """Add all files of a folder, by their path in it.
+
+        Raises:
+            InputError: One is no plain file, as a symbolic link is none, or its name is unsafe;
+                nothing was added.
+            FolderError: The registry cannot be written.
+        """
+        found = dict(below(folder))
+        for name, path in found.items():
+            fault = unsafe(name)
+            if path.is_symlink():
+                fault = "it is a symbolic link"
+            elif not path.is_file():
+                fault = "it is no file"
+            if fault:
+                raise InputError(
+                    f"{name!r} in {folder} cannot be released: {fault}",
+                    expected="plain files",
+                    fix=f"copy what links point to: cp -rL {folder} COPY",
+                )
+        return {name: self.put(path) for name, path in found.items()}
 
     def put_text(self, text: str) -> FileRef:
         """Add a text.
@@ -84,6 +102,17 @@ class Objects:
             return "its object is missing"
         found = sha256_of(path)
         return None if found == ref.sha256 else f"sha256 is {found}, not {ref.sha256}"
+
+    def ref(self, sha256: str) -> FileRef:
+        """Refer to an object by its hash alone.
+
+        Raises:
+            ReleaseError: It is missing.
+        """
+        path = self.place(sha256)
+        if not path.is_file():
+            raise ReleaseError(f"{path} is missing", fix="restore the object from a backup")
+        return FileRef(sha256=sha256, size_bytes=path.stat().st_size)
 
     def text(self, ref: FileRef) -> str:
         """Read a text back.
@@ -110,3 +139,10 @@ class Objects:
                 f"{self.place(ref.sha256)} is no {kind.__name__} of this version",
                 fix="measure it again: medtune release evaluate",
             ) from error
+
+
+def below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """List whatever a folder holds that is no folder, by its path in it; links are not followed."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_dir():
+            yield path.relative_to(folder).as_posix(), path

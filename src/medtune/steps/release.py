@@ -14,7 +14,7 @@ from medtune.core.progress import Progress
 from medtune.core.prompt import fingerprint, likelihood_of
 from medtune.core.provenance import provenance
 from medtune.core.records import Method
-from medtune.core.release import LEARNED, POLICY, WEIGHTS, FileRef, Release
+from medtune.core.release import LEARNED, POLICY, WEIGHTS, FileRef, Release, check_name
 from medtune.guard.learned import SHIPPED
 from medtune.guard.policy import STARTER, load_policy
 from medtune.models.card import ADAPTER, card_named, manner, parted
@@ -42,8 +42,9 @@ def build(registry: Registry, options: BuildOptions, actor: str, progress: Progr
     """Put a release together from what was trained.
 
     Raises:
-        MedtuneError: The model, the policy or the calibration cannot be used.
+        MedtuneError: The name, the model, the policy or the calibration cannot be used.
     """
+    check_name(options.name)
     policy = load_policy(options.policy)
     asked, card = manner(options.model), card_named(options.model)
     method = options.method or likelihood_of(asked.target)

@@ -15,7 +15,8 @@ import pytest
 from medtune.core.errors import FolderError, InputError, ReleaseError, StoreError
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import provenance
-from medtune.core.release import FileRef, Release
+from medtune.core.records import content_hash
+from medtune.core.release import FileRef, Release, inside
 from medtune.registry.store import Registry
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -190,9 +191,9 @@ def _add_forever(folder: Path) -> None:
 
 
 def test_kill_9_leaves_a_whole_registry(tmp_path: Path) -> None:
-    folder = tmp_path / "registry"
     context = multiprocessing.get_context("spawn")
-    for _ in range(3):
+    for i in range(3):
+        folder = tmp_path / f"registry-{i}"
         writer = context.Process(target=_add_forever, args=(folder,))
         writer.start()
         while not (folder / "aliases.json").exists():
@@ -205,9 +206,6 @@ def test_kill_9_leaves_a_whole_registry(tmp_path: Path) -> None:
         champion = registry.find("champion")
         assert registry.verify(champion).faults == ()
         assert all(registry.verify(registry.find(row.id)).faults == () for row in registry.rows())
-        (folder / "aliases.json").unlink()
-        for path in (folder / "releases").iterdir():
-            path.unlink()
 
 
 def test_readers_never_see_half_of_anything(registry: Registry) -> None:
@@ -256,3 +254,139 @@ def test_a_full_disk_leaves_nothing_behind(
     monkeypatch.undo()
     assert [p for p in (registry.folder / "objects").rglob("*") if p.is_file()] == []
     assert registry.rows() == []
+
+
+UNSAFE = [
+    "../../x", "..", ".", "", "/etc/x", "weights/../../x", "weights//x", "weights/", "./x",
+    "..\\x", "weights\\x", "C:/x", "C:x", "x\x00y", "x\ny", "x\u202ey", " x", "x ", "y" * 256,
+]  # fmt: skip
+"""Names that lead out of a folder on some system, or hide what they are."""
+
+
+def crafted(registry: Registry, name: str, text: bytes = b"owned") -> Path:
+    """Write a release whose file has any name, under the hash of its content, past all checks."""
+    source = registry.folder.parent / "payload"
+    source.write_bytes(text)
+    body = release("evil", {"weights/x": registry.objects.put(source)}).model_dump(mode="json")
+    body["files"] = {name: body["files"]["weights/x"]}
+    path = registry.folder / "releases" / f"{content_hash(body)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(body))
+    return path
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_a_crafted_name_is_refused_when_it_is_read_and_when_it_is_written(
+    registry: Registry, name: str
+) -> None:
+    path = crafted(registry, name)
+    for find in ("evil", path.stem):
+        with pytest.raises(ReleaseError, match="is unsafe") as error:
+            registry.tree(registry.find(find))
+        assert repr(name) in str(error.value)
+    before = {p for p in registry.folder.parent.rglob("*") if p.is_file()}
+    # Even where nobody looked when it was read, nothing is written.
+    ref = registry.objects.put(registry.folder.parent / "payload")
+    unread = release("evil").model_copy(update={"files": {name: ref}})
+    with pytest.raises(ReleaseError, match="is unsafe"):
+        registry.tree(unread)
+    assert {p for p in registry.folder.parent.rglob("*") if p.is_file()} == before
+    with pytest.raises(ReleaseError, match="is unsafe"):
+        inside(registry.folder, name)
+
+
+def test_a_file_that_is_a_folder_too_is_refused(registry: Registry) -> None:
+    ref = FileRef(sha256="f" * 64, size_bytes=1)
+    with pytest.raises(ValueError, match="'weights' is a folder's, too"):
+        release("v1", {"weights": ref, "weights/x": ref})
+    release("v1", {"weights/.hidden/a b-1.é": ref, "weights/x": ref})
+
+
+@pytest.mark.parametrize("name", ["champion", "challenger"])
+def test_an_alias_is_no_name_for_a_release(registry: Registry, name: str) -> None:
+    with pytest.raises(InputError, match="is an alias"):
+        registry.add(release(name), "ann")
+    assert registry.log() == ()
+
+
+def test_links_among_weights_are_refused_and_nothing_is_kept(
+    registry: Registry, tmp_path: Path
+) -> None:
+    secret, source = tmp_path / "id_rsa", tmp_path / "model"
+    secret.write_text("private")
+    source.mkdir()
+    (source / "config.json").write_text("{}")
+    for link, to in (("weights", secret), ("deep", tmp_path), ("gone", tmp_path / "nowhere")):
+        (source / link).symlink_to(to)
+        with pytest.raises(InputError, match=f"'{link}' in .* cannot be released: .* link"):
+            registry.objects.put_all(source)
+        (source / link).unlink()
+    assert not registry.objects.folder.exists()
+    (source / "a\\b").write_text("odd")
+    with pytest.raises(InputError, match="backslash"):
+        registry.objects.put_all(source)
+
+
+def test_links_in_a_laid_out_release_are_told_and_laid_out_anew(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = built(registry, "v1")
+    tree = registry.tree(one)
+    kept = tmp_path / "kept"
+    kept.write_bytes((tree / "weights").read_bytes())
+    (tree / "weights").unlink()
+    (tree / "weights").symlink_to(kept)  # the same bytes, until somebody changes them
+    (fault,) = registry.verify(one).faults
+    assert "weights is a symbolic link" in fault
+    monkeypatch.setattr("medtune.registry.store.AT_ONCE", 0)
+    assert not (registry.prepared(one) / "weights").is_symlink()
+    assert registry.verify(one).faults == ()
+    (tree / "more").symlink_to(tmp_path)
+    assert "more is a symbolic link" in registry.verify(one).faults[0]
+    assert not (registry.tree(one) / "more").is_symlink()
+    moved = tree.rename(tmp_path / "elsewhere")
+    tree.symlink_to(moved)
+    assert "is a symbolic link" in registry.verify(one).faults[0]
+    assert not registry.tree(one).is_symlink()
+    assert registry.verify(one).faults == ()
+
+
+def test_aliases_that_were_edited_by_hand_are_held_against_the_log(registry: Registry) -> None:
+    one, two = built(registry, "v1"), built(registry, "v2")
+    registry.point("challenger", two, "ann", "release.challenger")
+    registry.point("champion", one, "ann", "release.promote")
+    path = registry.folder / "aliases.json"
+    whole = path.read_text()
+    path.write_text(whole.replace(one.id, two.id))
+    with pytest.raises(ReleaseError, match=r"says that champion is .*, where the log") as error:
+        registry.find("champion")
+    assert f"delete {path}" in str(error.value)
+    (fault,) = registry.verify(one).faults
+    assert "where the log says" in fault
+    with pytest.raises(ReleaseError, match="where the log says"):
+        registry.point("champion", two, "ann", "release.promote")
+    path.write_text("{}")
+    with pytest.raises(ReleaseError, match="says that champion is None"):
+        registry.find("champion")
+    path.write_text(json.dumps({"champion": "../../evil"}))
+    with pytest.raises(ReleaseError, match="cannot be read"):
+        registry.find("champion")
+    path.unlink()  # what the message says to do
+    assert registry.find("champion") == one
+    assert registry.find("challenger") == two
+    registry.point("challenger", None, "ann", "release.challenger")
+    assert json.loads(path.read_text()) == {"champion": one.id, "challenger": None}
+
+
+def test_what_a_kill_left_between_log_and_aliases_is_done(registry: Registry) -> None:
+    one, two = built(registry, "v1"), built(registry, "v2")
+    registry.point("champion", one, "ann", "release.promote")
+    path = registry.folder / "aliases.json"
+    before = path.read_text()
+    registry.point("champion", two, "ann", "release.promote")
+    path.write_text(before)  # the log was written, the alias was not
+    assert registry.find("champion") == two
+    assert registry.verify(two).faults == ()
+    built(registry, "v3")
+    assert registry.find("champion") == two
+    assert json.loads(path.read_text())["champion"] == two.id
