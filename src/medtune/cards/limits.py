@@ -47,6 +47,12 @@ def _standing(dossier: Dossier) -> Iterator[str]:
 
 
 def _verdict(verdict: GateRecord) -> Iterator[str]:
+    bound = verdict.bound
+    if bound is not None and bound.sets > 1:
+        yield (
+            f"These weights were evaluated {len(bound.looks)} times, on {bound.sets} sets of "
+            "questions, and the gate judged by the last: each is another chance to look good."
+        )
     for result in verdict.results:
         if result.outcome in ("failed", "missing"):
             yield f"The gate's rule {result.rule} is not met: {result.reason}."
@@ -138,7 +144,7 @@ def _unjudged(dossier: Dossier) -> Iterator[str]:
                 yield f"Packed as {row.name} it does not answer as before: {fault}."
     if record is not None and "regression" not in told:
         if record.trained_on is None:
-            yield "Nobody looked whether the frozen suite was trained on."
+            yield "Whether the frozen suite was trained on is not known."
         elif record.trained_on:
             yield f"{record.trained_on:,} of {record.suite.n:,} frozen questions were trained on."
     if evidence.comparison is not None and evidence.comparison.differs and "accuracy" not in told:

@@ -73,10 +73,16 @@ def evaluate(
     calibration: Annotated[str, typer.Option(help="Questions set apart for calibration.")],
     trained_on: Annotated[
         str | None,
-        typer.Option(help="Train split of its run, snapshot:RUN/data:train; a base needs none."),
+        typer.Option(
+            help="Train split of its run, snapshot:RUN/data:train; what medtune taught nothing "
+            "needs none."
+        ),
     ] = None,
     original: Annotated[
-        str | None, typer.Option(help="Of a packed release: the model that it was packed from.")
+        str | None,
+        typer.Option(
+            help="Of a packed release: the model that it was packed from, as its card says."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Of --data the first so many.")] = None,
     registry: Where = REGISTRY,
@@ -106,6 +112,18 @@ def show(name: Name, registry: Where = REGISTRY, json: Json = False) -> None:
     print_record(Registry(registry).find(name), json)
 
 
+def log(
+    name: Annotated[str | None, typer.Argument(help="Name, id or alias; all without it.")] = None,
+    registry: Where = REGISTRY,
+    json: Json = False,
+) -> None:
+    """Tell who did what: every evaluation and its questions, every verdict, every promotion."""
+    from medtune.recipes import release as recipe
+    from medtune.registry.store import Registry
+
+    print_record(recipe.logged(Registry(registry), name), json)
+
+
 def verify(name: Name, registry: Where = REGISTRY, json: Json = False) -> None:
     """Read every byte of a release, and the log; exit 1 where something was changed."""
     from medtune.recipes import release as recipe
@@ -114,9 +132,7 @@ def verify(name: Name, registry: Where = REGISTRY, json: Json = False) -> None:
     record = recipe.verified(Registry(registry), name)
     print_record(record, json)
     if record.faults:
-        raise CheckFailed(
-            f"{record.name}: {record.faults[0]}", fix="restore the object from a backup"
-        )
+        raise CheckFailed(f"{record.name}: {record.faults[0]}", fix="restore it from a backup")
 
 
 def diff(a: Name, b: Name, registry: Where = REGISTRY, json: Json = False) -> None:

@@ -9,7 +9,14 @@ from pydantic import Field
 
 from medtune.core.compress import SERVED, BenchRecord, Budget, ParityRecord
 from medtune.core.findings import AnalysisRecord, PairedSlices
-from medtune.core.records import ComparisonRecord, Probability, Proportion, Provenance, Record
+from medtune.core.records import (
+    ComparisonRecord,
+    Probability,
+    Proportion,
+    Provenance,
+    Record,
+    SplitDescription,
+)
 from medtune.core.release import FileRef
 from medtune.core.safety import Measure, SafetyRecord
 
@@ -128,8 +135,9 @@ class RegressionRecord(Record):
     suite: Suite
     accuracy: Proportion
     trained_on: int | None
-    """Questions of the suite, or nearly the same, that the candidate was trained on; None where
-    nobody looked."""
+    """Questions of the suite, or nearly the same, among what medtune taught the candidate: 0 where
+    it taught nothing.  What a base read before is not known, and not counted.  None where nobody
+    looked, or nobody knows what was taught."""
     comparison: ComparisonRecord | None
     """Against the champion; None where there is none."""
     lost: Proportion | None
@@ -195,13 +203,24 @@ EvidenceKind = Literal[
 
 
 class EvidenceRecord(Record):
-    """What was measured of a candidate beside a champion, by the hash of each record."""
+    """What was measured of a candidate beside a champion, and with what, all of it by hash."""
 
     kind: Literal["evidence"] = "evidence"
     candidate: str
     """Id of the release."""
     champion: str | None
     """Id of the release; None where there was none."""
+    suite: str
+    """Hash of the frozen questions."""
+    data: SplitDescription
+    """What is reported on."""
+    calibration: SplitDescription
+    """What probabilities were calibrated with."""
+    trained_on: SplitDescription | None
+    """What was searched for the questions; None where nothing was."""
+    original: str | None
+    """Of a packed candidate: hash of the weights that it was packed from; None where they were not
+    asked."""
     is_packed: bool
     """Whether the candidate's weights are packed: then `packed` is wanted."""
     records: dict[EvidenceKind, FileRef]
@@ -227,6 +246,36 @@ class RuleResult(Record):
     waiver: Waiver | None = None
 
 
+class Look(Record):
+    """One evaluation of a candidate: each is another chance to look good."""
+
+    time: datetime
+    """UTC."""
+    source: str | None
+    """Of the questions that were reported on; None where an earlier version did not say."""
+    n: int | None
+    hash: str | None
+
+
+class Binding(Record):
+    """What a verdict rests on, by hash; before a release is promoted all of it is held again."""
+
+    margins: str
+    policy: str
+    """Of the candidate's guards."""
+    suite: str | None
+    """Of the frozen questions; None where none were frozen."""
+    evidence: str | None
+    """Of the evidence record, which names every other; None where nothing was measured."""
+    looks: tuple[Look, ...] = ()
+    """Every evaluation of the same weights until then, the oldest first."""
+
+    @property
+    def sets(self) -> int:
+        """Number of different sets of questions that the candidate was evaluated with."""
+        return len({look.hash for look in self.looks})
+
+
 class GateRecord(Record):
     """The gate's verdict on a candidate."""
 
@@ -239,6 +288,8 @@ class GateRecord(Record):
     results: tuple[RuleResult, ...] = Field(min_length=1)
     evidence: dict[EvidenceKind, FileRef] = Field(default_factory=dict)
     """The records that were looked at, in the registry's objects."""
+    bound: Binding | None = None
+    """What it rests on; None in a verdict of an earlier version, which promotes nothing."""
 
     @property
     def passed(self) -> bool:

@@ -1,4 +1,4 @@
-"""`medtune release freeze | evaluate | list | verify | diff`.
+"""`medtune release freeze | evaluate | list | log | verify | diff`.
 
 A release is everything that decides an answer, under the hash of all of it: weights or their base's
 identity, prompt, policy, calibration.  The gate holds it against the champion; only what passed
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from medtune.core.gate import Difference, EvidenceRecord, Suite
 from medtune.core.progress import Progress
-from medtune.core.release import ReleaseList, Verification
+from medtune.core.release import ReleaseList, ReleaseLog, Verification
 from medtune.data.load import load_split
 from medtune.registry.proofs import Proofs
 from medtune.registry.store import Registry
@@ -65,6 +65,18 @@ def evaluated(
 def listed(registry: Registry) -> ReleaseList:
     """List all releases."""
     return ReleaseList(releases=tuple(registry.rows()))
+
+
+def logged(registry: Registry, name: str | None) -> ReleaseLog:
+    """List what was done in a registry, or to one release.
+
+    Raises:
+        StoreError: The log was changed.
+        ReleaseError: No release is called so.
+    """
+    wanted = registry.find(name).id if name else None
+    lines = tuple(line for line in registry.log() if wanted in (None, line.subject))
+    return ReleaseLog(lines=lines, names={one.id: one.name for one in registry.releases()})
 
 
 def verified(registry: Registry, name: str) -> Verification:

@@ -2,8 +2,8 @@
 
 Paired differences are held by Tango's score interval, shares by Clopper and Pearson's, a loss at
 the margin passes in 2.5 % of samples at most (results/gate_power.json).  What was not measured, or
-by too few questions, fails.  Without a champion there is nothing to be inferior to: rules that
-compare pass and say so, all others hold.
+by too few questions, fails.  Without a champion accuracy is held against chance and the most
+frequent letter; other rules that compare pass and say so, all others hold.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def judge(
     by_rule = {waiver.rule: waiver for waiver in waivers}
     results = []
     for name, rule in RULES.items():
-        if champion is None and name in COMPARING:
+        if champion is None and name == "accuracy":
+            result = baselines(evidence)
+        elif champion is None and name in COMPARING:
             result = _passed(name, None, None, "there is no champion to be held against")
         else:
             result = rule(evidence, margins)
@@ -78,6 +80,20 @@ def accuracy(evidence: Evidence, margins: Margins) -> RuleResult:
     if effect > 1:
         words += f", questions that go together counted as {record.n / effect:,.0f}"
     return _not_lost("accuracy", pairs, low, margins.accuracy, margins.least.accuracy, words)
+
+
+def baselines(evidence: Evidence) -> RuleResult:
+    """Above chance and above the most frequent letter, where there is no champion."""
+    exam = evidence.analysis.evaluation if evidence.analysis else None
+    if exam is None:
+        return _missing("accuracy", "an examination on questions that are reported on")
+    low, bound = exam.accuracy.low, max(exam.chance, exam.majority.value)
+    words = (
+        f"no champion to be held against; accuracy at worst {100 * low:.1f} %, chance "
+        f"{100 * exam.chance:.1f} %, always answering {exam.majority_letter} "
+        f"{100 * exam.majority.value:.1f} % (n = {exam.accuracy.n:,})"
+    )
+    return (_passed if low > bound else _failed)("accuracy", low, bound, words)
 
 
 def subjects(evidence: Evidence, margins: Margins) -> RuleResult:
@@ -158,12 +174,12 @@ def regression(evidence: Evidence, margins: Margins) -> RuleResult:
     if record is None:
         return _missing("regression", "the frozen suite")
     if record.trained_on is None:
-        return _missing("regression", "a search for the suite among what it was trained on")
+        return _missing("regression", "a search for the suite among what it was taught")
     if record.trained_on:
         words = f"{record.trained_on} of {record.suite.n} frozen questions were trained on"
         return _failed("regression", float(record.trained_on), 0.0, words)
     if record.lost is None:
-        words = "not trained on; there is no champion to be held against"
+        words = "medtune taught none of it; there is no champion to be held against"
         return _passed("regression", None, None, words)
     if few := _too_few("regression", record.lost.n, margins.least.regression):
         return few

@@ -6,33 +6,95 @@ Nothing that computes is imported here: an alias moves at once, also where both 
 from __future__ import annotations
 
 from medtune.core.errors import CheckFailed
+from medtune.core.gate import Binding, GateRecord, Margins
+from medtune.core.records import content_hash
 from medtune.core.release import Alias, Release
+from medtune.registry.gate import judge
 from medtune.registry.proofs import Proofs
 from medtune.registry.store import Registry
+
+
+def binding(proofs: Proofs, release: Release, champion: str | None, margins: Margins) -> Binding:
+    """Hash everything that a verdict on a release rests on, as it is now.
+
+    Raises:
+        ReleaseError: Evidence or the frozen questions are damaged.
+    """
+    suite, measured = proofs.suite(), proofs.evidence_ref(release.id, champion)
+    return Binding(
+        margins=content_hash(margins.model_dump(mode="json")),
+        policy=release.policy_hash,
+        suite=suite[0].hash if suite else None,
+        evidence=measured.sha256 if measured else None,
+    )
 
 
 def promote(registry: Registry, name: str, alias: Alias, actor: str) -> Release:
     """Let a release be champion, if the gate let it through, or challenger.
 
     Raises:
-        CheckFailed: The gate refused it, or was not asked about it and this champion.
-        ReleaseError: It is damaged.
+        CheckFailed: The gate refused it, or was not asked about it and this champion, or judged by
+            what is no more: other questions, evidence, margins or rules.
+        ReleaseError: It is damaged, or its evidence is.
     """
-    release, champion = registry.find(name), registry.aliases().champion
-    if alias == "champion" and release.id != champion:
-        said = Proofs(registry).verdict(release, champion)
-        if said is None:
-            raise CheckFailed(
-                f"the gate was not asked about {release.name} beside the present champion",
-                fix=f"medtune release evaluate {release.name} ...; medtune release gate "
-                f"{release.name}",
-            )
-        if not said.passed:
-            reasons = "; ".join(f"{r.rule}: {r.reason}" for r in said.refused)
-            raise CheckFailed(f"{release.name} is refused: {reasons}")
+    release = registry.find(name)
+
+    def held() -> None:
+        if alias == "champion":
+            hold(registry, release)
+
+    held()
     registry.prepared(release)  # whoever follows the alias finds it laid out
-    registry.point(alias, release, actor, f"release.{'promote' if alias == 'champion' else alias}")
+    action = f"release.{'promote' if alias == 'champion' else alias}"
+    registry.point(alias, release, actor, action, held)
     return release
+
+
+def hold(registry: Registry, release: Release) -> None:
+    """Hold the verdict on a release against everything that it rests on, as that is now.
+
+    Raises:
+        CheckFailed: The release may not be champion.
+        ReleaseError: Evidence is damaged.
+    """
+    champion, proofs = registry.aliases().champion, Proofs(registry)
+    if release.id == champion:
+        return
+    judged = f"medtune release gate {release.name}"
+    measured = f"medtune release evaluate {release.name} ...; {judged}"
+    said = proofs.verdict(release, champion)
+    if said is None or said.bound is None:
+        raise CheckFailed(
+            f"the gate was not asked about {release.name} beside the present champion",
+            expected="a verdict that names its evidence; those of earlier versions name none",
+            fix=measured,
+        )
+    was, now = said.bound, binding(proofs, release, champion, said.margins)
+    if was.suite != now.suite:
+        raise CheckFailed(
+            f"other questions were frozen since the gate judged {release.name}", fix=measured
+        )
+    if was.evidence != now.evidence:
+        raise CheckFailed(f"{release.name} was measured again since the gate judged it", fix=judged)
+    if (was.margins, was.policy) != (now.margins, now.policy) or _again(proofs, said) != said:
+        raise CheckFailed(
+            f"the rules, or what they were applied to, changed since the gate judged "
+            f"{release.name}",
+            fix=judged,
+        )
+    if not said.passed:
+        reasons = "; ".join(f"{r.rule}: {r.reason}" for r in said.refused)
+        raise CheckFailed(f"{release.name} is refused: {reasons}")
+
+
+def _again(proofs: Proofs, said: GateRecord) -> GateRecord:
+    """Judge again by the same evidence, margins and waivers; every record is read and hashed."""
+    found = proofs.evidence(said.candidate, said.champion)
+    records = found.records if found else {}
+    evidence = proofs.read_evidence(records, is_packed=bool(found and found.is_packed))
+    waivers = [result.waiver for result in said.results if result.waiver is not None]
+    again = judge(said.candidate, said.champion, evidence, said.margins, waivers)
+    return again.model_copy(update={"evidence": records, "bound": said.bound})
 
 
 def rollback(registry: Registry, actor: str) -> Release:

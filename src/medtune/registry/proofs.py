@@ -1,16 +1,18 @@
 """What releases have to show: the frozen questions, what was measured, and what the gate said.
 
-It lies in the registry's folder; every record is an object, so that it is what it was.
+Every record is an object, and the log names it: measuring or judging again adds one, and none is
+replaced.  What earlier versions measured and judged is named nowhere, and counts as not done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TypeVar
 
 from medtune.core.chain import Detail
 from medtune.core.compress import BenchRecord, ParityRecord
+from medtune.core.errors import ReleaseError
 from medtune.core.findings import AnalysisRecord, PairedSlices
 from medtune.core.folder import read_record, write_record
 from medtune.core.gate import (
@@ -18,6 +20,7 @@ from medtune.core.gate import (
     EvidenceKind,
     EvidenceRecord,
     GateRecord,
+    Look,
     RegressionRecord,
     ServedRecord,
     Suite,
@@ -25,8 +28,12 @@ from medtune.core.gate import (
 from medtune.core.records import ComparisonRecord, Question, Record
 from medtune.core.release import FileRef, Release
 from medtune.core.safety import SafetyRecord
-from medtune.registry.store import SHORT, Registry
+from medtune.core.served import AuditLine
+from medtune.registry.store import Registry
 
+R = TypeVar("R", bound=Record)
+EVALUATED, JUDGED, FROZEN = "release.evaluate", "release.gate", "release.freeze"
+"""What the log calls it."""
 _KINDS: dict[EvidenceKind, type[Record]] = {
     "comparison": ComparisonRecord,
     "slices": PairedSlices,
@@ -53,11 +60,20 @@ class Proofs:
         """Read the frozen questions; None where none were frozen.
 
         Raises:
-            ReleaseError: They are damaged.
+            ReleaseError: They are damaged, or the log says that others were frozen.
         """
-        suite = read_record(self._registry.folder / "suite.json", Suite)
-        if suite is None:
+        told = next((x for x in reversed(self._registry.log()) if x.action == FROZEN), None)
+        if told is None:
             return None
+        place = self._registry.folder / "suite.json"
+        suite = read_record(place, Suite)
+        file = told.detail.get("file")  # earlier versions did not tell
+        if suite is None or suite.hash != told.subject or file not in (None, suite.file.sha256):
+            raise ReleaseError(
+                f"{place} is not what was frozen last",
+                expected=f"questions of hash {told.subject}, as the log says",
+                fix="restore it from a backup, or: medtune release freeze",
+            )
         # Not splitlines: U+2028 in a question ends no line.
         lines = self._registry.objects.text(suite.file).split("\n")[:-1]
         return suite, [Question.model_validate_json(line) for line in lines]
@@ -78,24 +94,74 @@ class Proofs:
             source=source, n=len(questions), hash=hashed, file=file, frozen=datetime.now(UTC)
         )
         with self._registry.writing():
-            self._registry.append(actor, "release.freeze", hashed, {"source": source, "n": suite.n})
+            told: dict[str, Detail] = {"source": source, "n": suite.n, "file": file.sha256}
+            self._registry.append(actor, FROZEN, hashed, told)
             write_record(self._registry.folder / "suite.json", suite)
         return suite
 
     def evidence(self, candidate: str, champion: str | None) -> EvidenceRecord | None:
-        """Find what was measured of a release beside a champion; None where nothing was."""
-        return read_record(self._between("evidence", candidate, champion), EvidenceRecord)
+        """Find what was measured last of a release beside a champion; None where nothing was.
+
+        Raises:
+            ReleaseError: It is missing, changed, or of another version.
+        """
+        ref = self.evidence_ref(candidate, champion)
+        return None if ref is None else self._registry.objects.record(ref, EvidenceRecord)
+
+    def evidence_ref(self, candidate: str, champion: str | None) -> FileRef | None:
+        """Find the object of what was measured last of a release beside a champion.
+
+        Raises:
+            ReleaseError: It is missing.
+        """
+        told = self._told(EVALUATED, candidate, "evidence")
+        beside = [line for line in told if line.detail.get("champion") == champion]
+        return self._ref(beside[-1], "evidence") if beside else None
+
+    def history(self, candidate: str) -> list[EvidenceRecord]:
+        """Read everything that was ever measured of a release, the oldest first.
+
+        Raises:
+            ReleaseError: One is missing, changed, or of another version.
+        """
+        told = self._told(EVALUATED, candidate, "evidence")
+        return [self._kept(line, "evidence", EvidenceRecord) for line in told]
 
     def keep_evidence(self, record: EvidenceRecord, actor: str) -> None:
-        """Keep what was measured, in place of what was measured of the same two before."""
+        """Keep what was measured, beside whatever was measured before."""
+        ref = self._registry.objects.put_text(record.model_dump_json(indent=1))
         with self._registry.writing():
             self._registry.append(
                 actor,
-                "release.evaluate",
+                EVALUATED,
                 record.candidate,
-                {"champion": record.champion, **{k: r.sha256 for k, r in record.records.items()}},
+                {
+                    "champion": record.champion,
+                    "evidence": ref.sha256,
+                    "data": record.data.source,
+                    "n": record.data.n,
+                    "data_hash": record.data.hash,
+                },
             )
-            write_record(self._between("evidence", record.candidate, record.champion), record)
+
+    def looks(self, release: Release) -> tuple[Look, ...]:
+        """List every evaluation of a release's weights, the oldest first.
+
+        The same weights under another name, policy or calibration are the same candidate.
+        """
+        same = {one.id for one in self._registry.releases() if _weights(one) == _weights(release)}
+        return tuple(
+            Look.model_validate(
+                {
+                    "time": line.time,
+                    "source": line.detail.get("data"),
+                    "n": line.detail.get("n"),
+                    "hash": line.detail.get("data_hash"),
+                }
+            )
+            for line in self._registry.log()
+            if line.action == EVALUATED and line.subject in same
+        )
 
     def read_evidence(
         self, records: Mapping[EvidenceKind, FileRef], *, is_packed: bool = False
@@ -111,37 +177,48 @@ class Proofs:
         return Evidence(is_packed=is_packed, **found)
 
     def verdict(self, candidate: Release, champion: str | None) -> GateRecord | None:
-        """Find what the gate said of a release beside a champion; None where it was not asked."""
-        return read_record(self._between("gates", candidate.id, champion), GateRecord)
+        """Find what the gate said last of a release beside a champion; None where it did not.
+
+        Raises:
+            ReleaseError: It is missing, changed, or of another version.
+        """
+        told = self._told(JUDGED, candidate.id, "verdict")
+        beside = [line for line in told if line.detail.get("champion") == champion]
+        return self._kept(beside[-1], "verdict", GateRecord) if beside else None
 
     def latest_verdict(self, release: Release) -> GateRecord | None:
-        """Find what the gate said last of a release, whoever was champion then."""
-        asked = [
-            line.detail.get("champion")
-            for line in self._registry.log()
-            if line.action == "release.gate" and line.subject == release.id
-        ]
-        return (
-            self.verdict(release, None if asked[-1] is None else str(asked[-1])) if asked else None
-        )
+        """Find what the gate said last of a release, whoever was champion then.
+
+        Raises:
+            ReleaseError: It is missing, changed, or of another version.
+        """
+        told = self._told(JUDGED, release.id, "verdict")
+        return self._kept(told[-1], "verdict", GateRecord) if told else None
 
     def keep_verdict(self, record: GateRecord, actor: str) -> None:
-        """Keep what the gate said, in place of what it said of the same two before."""
+        """Keep what the gate said, beside whatever it said before."""
         said: dict[str, Detail] = {
             r.rule: r.outcome for r in record.results if r.outcome != "passed"
         }
+        ref = self._registry.objects.put_text(record.model_dump_json(indent=1))
+        told = {"champion": record.champion, "passed": record.passed, "verdict": ref.sha256}
         with self._registry.writing():
-            self._registry.append(
-                actor,
-                "release.gate",
-                record.candidate,
-                {"champion": record.champion, "passed": record.passed, **said},
-            )
-            write_record(self._between("gates", record.candidate, record.champion), record)
+            self._registry.append(actor, JUDGED, record.candidate, {**told, **said})
 
-    def _between(self, what: str, candidate: str, champion: str | None) -> Path:
-        return (
-            self._registry.folder
-            / what
-            / f"{candidate[:SHORT]}-{(champion or 'none')[:SHORT]}.json"
-        )
+    def _told(self, action: str, release: str, what: str) -> list[AuditLine]:
+        """Find the log's lines about a release that name an object."""
+        return [
+            line
+            for line in self._registry.log()
+            if (line.action, line.subject) == (action, release) and what in line.detail
+        ]
+
+    def _ref(self, line: AuditLine, what: str) -> FileRef:
+        return self._registry.objects.ref(str(line.detail[what]))
+
+    def _kept(self, line: AuditLine, what: str, kind: type[R]) -> R:
+        return self._registry.objects.record(self._ref(line, what), kind)
+
+
+def _weights(release: Release) -> tuple[str, str | None]:
+    return release.base_fingerprint, release.weights_hash

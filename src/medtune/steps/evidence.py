@@ -20,7 +20,7 @@ from medtune.analysis.exam import Exam
 from medtune.analysis.examine import examined
 from medtune.answers.parse import STRICT
 from medtune.core.compress import BUDGETS, SERVED, BenchRecord, ParityRecord
-from medtune.core.errors import InputError
+from medtune.core.errors import InputError, ReleaseError
 from medtune.core.experiment import EvaluationConfig
 from medtune.core.findings import AnalysisRecord, PairedSlices
 from medtune.core.folder import locked, read_record, write_record
@@ -39,9 +39,11 @@ from medtune.core.records import Question, Record, SplitDescription
 from medtune.core.release import LEARNED, POLICY, Release
 from medtune.data.load import Split
 from medtune.data.separate import Part, separate
-from medtune.data.table import QuestionTable
+from medtune.data.table import QuestionTable, questions_hash
 from medtune.guard.learned import Judge, opened
+from medtune.models.card import Card, card_named, parted
 from medtune.models.door import open_model
+from medtune.models.sources import resolve
 from medtune.registry.proofs import Proofs
 from medtune.registry.store import SHORT, Registry
 from medtune.serving.mind import Mind
@@ -100,13 +102,17 @@ def evaluate(
     """Measure everything that the gate needs; what cannot be measured is missing.
 
     Raises:
-        InputError: No suite is frozen, or the candidate was trained on other questions.
+        InputError: No suite is frozen, the candidate was trained on other questions, or packed from
+            another model.
         MedtuneError: A release cannot be opened, or the questions cannot be asked.
     """
     candidate, alias = registry.find(name), registry.aliases().champion
     champion = registry.find("champion") if alias and alias != candidate.id else None
     suite, frozen = suite_of(registry)
-    seen = None
+    card = card_named(model_of(registry, candidate))
+    original = _original(candidate, card, options.original, progress)
+    # What medtune taught a base is nothing; what the base read before, nobody knows.
+    seen = 0 if is_base(candidate, card) else None
     if options.trained_on:
         _check_trained_on(candidate, options.trained_on)
         parts = {"suite": frozen, "reported": options.data.questions}
@@ -127,9 +133,7 @@ def evaluate(
             found["analysis"] = _written(place / "analysis-b.json", AnalysisRecord)
         else:
             found["analysis"] = mine.reported.analysis(place)
-        # Of a base nobody knows what it read; what medtune taught it is nothing.
-        known = 0 if candidate.data_hash is None else seen
-        found["regression"] = _regression(suite, frozen, mine, theirs, known)
+        found["regression"] = _regression(suite, frozen, mine, theirs, seen)
         policy, learned = (
             registry.objects.place(candidate.files[name].sha256) for name in (POLICY, LEARNED)
         )
@@ -147,6 +151,11 @@ def evaluate(
     record = EvidenceRecord(
         candidate=candidate.id,
         champion=champion.id if champion else None,
+        suite=suite.hash,
+        data=options.data.description,
+        calibration=options.calibration.description,
+        trained_on=options.trained_on.description if options.trained_on else None,
+        original=original,
         is_packed=candidate.scheme is not None,
         records=records,
         created=datetime.now(UTC),
@@ -168,6 +177,7 @@ def suite_of(registry: Registry) -> tuple[Suite, QuestionTable]:
 
     Raises:
         InputError: None were frozen.
+        ReleaseError: They are damaged.
     """
     found = Proofs(registry).suite()
     if found is None:
@@ -177,6 +187,12 @@ def suite_of(registry: Registry) -> tuple[Suite, QuestionTable]:
             fix="medtune release freeze DATA",
         )
     suite, questions = found
+    if (hashed := questions_hash(questions)) != suite.hash:
+        raise ReleaseError(
+            f"the frozen questions have the hash {hashed}",
+            expected=suite.hash,
+            fix="restore suite.json from a backup, or: medtune release freeze",
+        )
     return suite, QuestionTable.of(questions)
 
 
@@ -190,14 +206,56 @@ def among(train: Asked, parts: Mapping[str, QuestionTable], progress: Progress) 
     }
 
 
+def is_base(candidate: Release, card: Card | None) -> bool:
+    """Tell whether medtune taught a release nothing: a base as it is, or one that was packed.
+
+    An adapter or a model without a train split is none: it was taught what nobody wrote down.
+    """
+    if candidate.weights == "base":
+        return True
+    return (
+        card is not None
+        and (card.data_hash, candidate.data_hash) == (None, None)
+        and card.made_from == card.base_fingerprint == candidate.base_fingerprint
+    )
+
+
 def _check_trained_on(candidate: Release, train: Asked | None) -> None:
     if train is None or candidate.data_hash == train.description.hash:
         return
     raise InputError(
         f"{candidate.name} was not trained on {train.description.source} "
-        f"({train.description.hash[:SHORT]})",
-        expected=f"questions of hash {candidate.data_hash or 'none: it was not trained'}",
+        f"({train.description.hash[:SHORT]}), as far as its card says",
+        expected=f"questions of hash {candidate.data_hash or 'none: it names no train split'}",
         fix="name the train split of its run: snapshot:RUN/data:train",
+    )
+
+
+def _original(
+    candidate: Release, card: Card | None, name: str | None, progress: Progress
+) -> str | None:
+    """Hash the weights that a packed candidate was packed from.
+
+    Raises:
+        InputError: The candidate is not packed, or was packed from others, as its card says.
+    """
+    if name is None:
+        return None
+    if candidate.scheme is None or card is None:
+        raise InputError(
+            f"{candidate.name} is not packed: it was made from nothing else",
+            fix="leave --original out",
+        )
+    other = card_named(name)
+    found = other.weights_hash if other else resolve(parted(name)[0], progress).fingerprint
+    if found == card.made_from:
+        return found
+    itself = found == candidate.weights_hash
+    raise InputError(
+        f"--original {name} " + ("is the packed model itself" if itself else f"has hash {found}"),
+        expected=f"{card.made_from or 'a card that names it'}: what {candidate.name} was packed "
+        "from, as its card says",
+        fix="name the adapter or the model that `medtune compress` was given",
     )
 
 

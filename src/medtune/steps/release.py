@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from medtune.analysis.confidence import calibrated
+from medtune.core.errors import CheckFailed
 from medtune.core.gate import Evidence, GateRecord, Margins, Waiver
 from medtune.core.guard import Calibration
 from medtune.core.progress import Progress
@@ -21,6 +22,7 @@ from medtune.models.card import ADAPTER, card_named, manner, parted
 from medtune.models.door import open_model
 from medtune.models.sources import resolve
 from medtune.registry.gate import judge
+from medtune.registry.promotion import binding
 from medtune.registry.proofs import Proofs
 from medtune.registry.store import Registry
 
@@ -102,17 +104,28 @@ def gate(
     """Hold a release against the champion, by what was measured; the verdict is kept.
 
     Raises:
+        CheckFailed: What was measured was measured with other frozen questions.
         InputError: A rule is waived that cannot be.
         ReleaseError: Evidence is damaged.
     """
     candidate, champion = registry.find(name), registry.aliases().champion
+    if champion == candidate.id:
+        champion = None  # as it was measured: by itself
     proofs = Proofs(registry)
+    bound = binding(proofs, candidate, champion, margins)
     measured = proofs.evidence(candidate.id, champion)
     evidence, refs = Evidence(), {}
     if measured is not None:
+        if measured.suite != bound.suite:
+            raise CheckFailed(
+                f"other questions were frozen since {candidate.name} was measured",
+                expected=f"evidence on the suite {bound.suite}, not {measured.suite}",
+                fix=f"medtune release evaluate {candidate.name} ...",
+            )
         refs = measured.records
         evidence = proofs.read_evidence(refs, is_packed=measured.is_packed)
     record = judge(candidate.id, champion, evidence, margins, waivers)
-    record = record.model_copy(update={"evidence": refs})
+    bound = bound.model_copy(update={"looks": proofs.looks(candidate)})
+    record = record.model_copy(update={"evidence": refs, "bound": bound})
     proofs.keep_verdict(record, actor)
     return record

@@ -7,10 +7,12 @@ from rich.text import Text
 
 from medtune.core.gate import Difference, EvidenceRecord, GateRecord, Suite
 from medtune.core.records import LETTERS
-from medtune.core.release import ReleaseList, Verification
+from medtune.core.release import ReleaseList, ReleaseLog, Verification
 from medtune.core.update import UpdateRecord
 from medtune.terminal.console import plain_table
 
+HASH = 64
+"""Digits of a sha256."""
 STYLES = {"passed": "green", "failed": "red", "missing": "red", "waived": "yellow"}
 
 
@@ -30,6 +32,23 @@ def show_releases(console: Console, record: ReleaseList) -> None:
             ", ".join(row.aliases) or "-",
         )
     console.print(table)
+
+
+def show_log(console: Console, record: ReleaseLog) -> None:
+    """Print what was done, one deed a line, with what the log knows of it."""
+    for line in record.lines:
+        about = {k: _about(record, v) for k, v in line.detail.items() if v is not None}
+        words = ", ".join(f"{k} {v}" for k, v in about.items())
+        of = record.names.get(line.subject, line.subject[:12])
+        console.print(Text(f"{line.time:%Y-%m-%d %H:%M} {line.actor}: {line.action} {of}"))
+        if words:
+            console.print(Text(f"  {words}", style="dim"))
+
+
+def _about(record: ReleaseLog, value: object) -> str:
+    """Write a release by its name, and a hash by its beginning."""
+    text = str(value)
+    return record.names.get(text, text[:12] if len(text) == HASH else text)
 
 
 def show_verification(console: Console, record: Verification) -> None:
@@ -87,6 +106,11 @@ def show_gate(console: Console, record: GateRecord) -> None:
         waiver = result.waiver
         by = f" (waived by {waiver.name}: {waiver.reason})" if waiver else ""
         console.print(f"{result.rule}: {result.reason}{by}")
+    if record.bound is not None and record.bound.looks:
+        looks = record.bound.looks
+        console.print(
+            f"evaluation {len(looks)} of these weights, on set {record.bound.sets} of questions"
+        )
 
 
 def show_update(console: Console, record: UpdateRecord) -> None:

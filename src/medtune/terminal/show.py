@@ -31,7 +31,7 @@ from medtune.core.records import (
     Record,
     RunRecord,
 )
-from medtune.core.release import ReleaseList, Verification
+from medtune.core.release import ReleaseList, ReleaseLog, Verification
 from medtune.core.review import ReviewRecord, ReviewSample
 from medtune.core.robustness import RobustnessRecord
 from medtune.core.safety import SafetyRecord
@@ -47,6 +47,7 @@ from medtune.terminal.release import (
     show_difference,
     show_evidence,
     show_gate,
+    show_log,
     show_releases,
     show_suite,
     show_update,
@@ -145,6 +146,7 @@ _LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
     MonitorRecord: show_monitor,
     CorrectionsManifest: show_corrections,
     ReleaseList: show_releases,
+    ReleaseLog: show_log,
     Verification: show_release_verification,
     Difference: show_difference,
     GateRecord: show_gate,

@@ -68,13 +68,31 @@ def slices(*more: PairedSlice) -> PairedSlices:
     return partly(PairedSlices, slices=(*more, *fine))
 
 
-def analysis(flips: int | None = 90, error: float | None = 0.09, n: int = 300) -> AnalysisRecord:
+def evaluation(
+    low: float = 0.35, chance: float = 0.25, majority: float = 0.3, n: int = 300
+) -> EvaluationRecord:
+    return partly(
+        EvaluationRecord,
+        accuracy=Proportion(value=0.5, low=low, high=0.9, n=n),
+        chance=chance,
+        majority=Proportion(value=majority, low=0, high=1, n=n),
+        majority_letter="A",
+        counts=partly(Counts, n=n),
+    )
+
+
+def analysis(
+    flips: int | None = 90,
+    error: float | None = 0.09,
+    n: int = 300,
+    exam: EvaluationRecord | None = None,
+) -> AnalysisRecord:
     after = None if error is None else partly(Calibration, error=error / 2, error_high=error)
     return partly(
         AnalysisRecord,
+        evaluation=exam or evaluation(n=n),
         flips=partly(Flips, any=wilson(flips, n)) if flips is not None else None,
         selective=partly(Selective, after=after),
-        evaluation=partly(EvaluationRecord, counts=partly(Counts, n=n)),
     )
 
 
@@ -316,6 +334,31 @@ def test_without_a_champion_nothing_is_compared() -> None:
     said = {r.rule: r.reason for r in record.results}
     assert all("no champion" in said[rule] for rule in (*COMPARING, "regression"))
     assert not judge("new", None, Evidence(), Margins()).passed
+
+
+@pytest.mark.parametrize(
+    ("exam", "outcome"),
+    [
+        (evaluation(low=0.301), "passed"),
+        (evaluation(low=0.3), "failed"),  # always answering A is as good
+        (evaluation(low=0.35, chance=0.35), "failed"),
+        (evaluation(low=0.28, majority=0.2), "passed"),
+        (evaluation(low=0.2, majority=0.1), "failed"),
+    ],
+)
+def test_the_first_champion_is_above_chance_and_the_most_frequent_letter(
+    exam: EvaluationRecord, outcome: str
+) -> None:
+    alone = {**GOOD, "comparison": None, "slices": None, "analysis": analysis(exam=exam)}
+    evidence = partly(Evidence, **alone)
+    (result,) = [r for r in judge("new", None, evidence, Margins()).results if r.rule == "accuracy"]
+    assert result.outcome == outcome
+    assert "always answering A" in result.reason
+    waiver = Waiver(rule="accuracy", name="Ann", reason="nothing else answers at all")
+    assert judge("new", None, evidence, Margins(), [waiver]).passed
+    # Beside a champion the comparison decides.
+    beside = partly(Evidence, **{**GOOD, "analysis": analysis(exam=exam)})
+    assert judge("new", "old", beside, Margins()).passed
 
 
 def test_what_is_not_packed_needs_no_parity_with_an_original() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.registry.test_store import built
@@ -10,7 +12,8 @@ from medtune.core.errors import ReleaseError, StoreError
 from medtune.core.findings import PairedSlices
 from medtune.core.gate import EvidenceRecord, GateRecord, Margins, RuleResult
 from medtune.core.provenance import provenance
-from medtune.core.records import Question
+from medtune.core.records import Question, SplitDescription
+from medtune.core.release import Release
 from medtune.registry.proofs import Proofs
 from medtune.registry.store import Registry
 
@@ -46,14 +49,21 @@ def test_frozen_questions_come_back_as_they_were(registry: Registry) -> None:
         Proofs(registry).suite()
 
 
+def measured(candidate: str, champion: str | None, **more: Any) -> EvidenceRecord:
+    about = SplitDescription(source="starter:recall", n=3, excluded={}, hash="7" * 64)
+    fields: dict[str, Any] = {
+        "candidate": candidate, "champion": champion, "suite": "5" * 64, "data": about,
+        "calibration": about, "trained_on": None, "original": None, "is_packed": True,
+        "records": {}, "created": datetime.now(UTC), "provenance": PROVENANCE,
+    }  # fmt: skip
+    return EvidenceRecord(**{**fields, **more})
+
+
 def test_evidence_is_of_two_releases_and_told_in_the_log(registry: Registry) -> None:
     one, two = built(registry, "v1"), built(registry, "v2")
     slices = PairedSlices(slices=())
     ref = registry.objects.put_text(slices.model_dump_json())
-    record = EvidenceRecord(
-        candidate=two.id, champion=one.id, is_packed=True, records={"slices": ref},
-        created=datetime.now(UTC), provenance=PROVENANCE,
-    )  # fmt: skip
+    record = measured(two.id, one.id, records={"slices": ref})
     proofs = Proofs(registry)
     proofs.keep_evidence(record, "ann")
     assert proofs.evidence(two.id, one.id) == record
@@ -61,8 +71,66 @@ def test_evidence_is_of_two_releases_and_told_in_the_log(registry: Registry) -> 
     assert proofs.evidence(one.id, two.id) is None
     found = proofs.read_evidence(record.records, is_packed=record.is_packed)
     assert (found.slices, found.is_packed, found.safety) == (slices, True, None)
-    last = list(registry.log())[-1]
-    assert (last.action, last.detail["slices"]) == ("release.evaluate", ref.sha256)
+    last = registry.log()[-1]
+    kept = proofs.evidence_ref(two.id, one.id)
+    assert kept is not None
+    assert (last.action, last.detail["evidence"]) == ("release.evaluate", kept.sha256)
+    assert (last.detail["data"], last.detail["data_hash"]) == ("starter:recall", "7" * 64)
+
+
+def test_measuring_and_judging_again_replaces_nothing(registry: Registry) -> None:
+    one, proofs = built(registry, "v1"), Proofs(registry)
+    records = [measured(one.id, None), measured(one.id, None, is_packed=False)]
+    for record in records:
+        proofs.keep_evidence(record, "ann")
+    assert proofs.history(one.id) == records
+    assert proofs.evidence(one.id, None) == records[1]
+    for outcome in ("failed", "passed"):
+        proofs.keep_verdict(verdict(one.id, None, outcome), "ann")
+    found = [
+        registry.objects.record(registry.objects.ref(str(line.detail["verdict"])), GateRecord)
+        for line in registry.log()
+        if line.action == "release.gate"
+    ]
+    assert found == [verdict(one.id, None, "failed"), verdict(one.id, None)]
+    assert proofs.latest_verdict(one) == found[1]
+
+
+def test_the_same_weights_under_another_name_are_the_same_candidate(registry: Registry) -> None:
+    proofs = Proofs(registry)
+    one = built(registry, "v1")
+    again = registry.add(one.model_copy(update={"name": "v2", "note": "second try"}), "ann")
+    other = registry.add(
+        Release.model_validate({**one.model_dump(), "name": "v3", "weights_hash": "9" * 64}), "ann"
+    )
+    about = SplitDescription(source="starter:train", n=5, excluded={}, hash="8" * 64)
+    proofs.keep_evidence(measured(one.id, None), "ann")
+    proofs.keep_evidence(measured(again.id, None, data=about), "ann")
+    proofs.keep_evidence(measured(other.id, None), "ann")
+    for release in (one, again):
+        looks = proofs.looks(release)
+        assert [(x.source, x.n) for x in looks] == [("starter:recall", 3), ("starter:train", 5)]
+    assert len(proofs.looks(other)) == 1
+
+
+def test_a_suite_that_was_edited_by_hand_is_refused(registry: Registry) -> None:
+    proofs, path = Proofs(registry), registry.folder / "suite.json"
+    proofs.freeze("starter:recall", "5" * 64, QUESTIONS, "ann")
+    easy = registry.objects.put_text(f"{QUESTIONS[0].model_dump_json()}\n")
+    whole = path.read_text()
+    for edited in (
+        whole.replace("5" * 64, "6" * 64),
+        whole.replace(json.loads(whole)["file"]["sha256"], easy.sha256),
+        "{}",
+    ):
+        path.write_text(edited)
+        with pytest.raises(ReleaseError, match="is not what was frozen last"):
+            proofs.suite()
+    path.unlink()
+    with pytest.raises(ReleaseError, match="is not what was frozen last"):
+        proofs.suite()
+    path.write_text(whole)
+    assert proofs.suite() is not None
 
 
 def test_a_record_that_is_none_of_its_kind_is_refused(registry: Registry) -> None:
