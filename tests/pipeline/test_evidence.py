@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.unit.cards import dossiers as make
 
-from medtune.core.errors import InputError
+from medtune.core.errors import InputError, ReleaseError
 from medtune.core.gate import Evidence, EvidenceRecord
 from medtune.core.progress import Silent
 from medtune.core.release import Release
 from medtune.data.load import Split, load_split
 from medtune.data.table import QuestionTable
-from medtune.recipes.release import difference, freeze
+from medtune.models.card import Card
+from medtune.recipes.release import difference, freeze, logged
 from medtune.registry.proofs import Proofs
 from medtune.registry.store import Registry
-from medtune.steps.evidence import EvidenceOptions, among, evaluate
+from medtune.steps.evidence import EvidenceOptions, among, evaluate, is_base, suite_of
 from medtune.steps.release import BuildOptions, build
 
 DATA, CALIBRATION, SUITE = "starter:transfer", "starter:train", "starter:recall"
@@ -67,6 +70,17 @@ def test_without_a_champion_nothing_is_compared(measured: Measured) -> None:
     assert "183 questions or more can show it" in said
     assert found.bench is not None
     assert len(found.bench.rows) == 1
+
+
+def test_evidence_names_all_that_it_was_measured_with(measured: Measured) -> None:
+    record, found = measured.records["v2"], measured.evidence("v2")
+    assert found.regression is not None
+    assert (
+        record.suite == found.regression.suite.hash == load_split(SUITE, size=40).description.hash
+    )
+    assert record.data == load_split(DATA).description
+    assert record.calibration == load_split(CALIBRATION).description
+    assert (record.trained_on, record.original) == (None, None)
 
 
 def test_beside_a_champion_both_sit_the_same_in_cyclic_orders(measured: Measured) -> None:
@@ -125,6 +139,19 @@ def test_what_was_asked_is_not_asked_again(
         assert again.records[kind] == measured.records["v2"].records[kind], kind
 
 
+def test_measuring_again_on_other_questions_is_another_look(measured: Measured) -> None:
+    registry, proofs = measured.registry, Proofs(measured.registry)
+    release = measured.releases["v2"]
+    before = proofs.history(release.id)
+    evaluate(registry, "v2", asked(load_split(DATA, size=60)), "ann", Silent())
+    after = proofs.history(release.id)
+    assert after[:-1] == before
+    assert after[-1].data.n == 60
+    assert [look.n for look in proofs.looks(release)][-1] == 60
+    said = logged(registry, "v2")
+    assert [line.detail["n"] for line in said.lines if line.action == "release.evaluate"][-1] == 60
+
+
 def test_what_it_was_not_trained_on_is_no_answer(measured: Measured) -> None:
     taught = EvidenceOptions(
         data=load_split(DATA), calibration=load_split(CALIBRATION),
@@ -139,6 +166,48 @@ def test_a_registry_without_a_suite_is_told_so(tmp_path: Path) -> None:
     built(registry, "v1", "noisy")
     with pytest.raises(InputError, match="no frozen questions"):
         evaluate(registry, "v1", asked(), "ann", Silent())
+
+
+def test_frozen_questions_of_another_hash_are_refused(tmp_path: Path) -> None:
+    registry, split = Registry(tmp_path), load_split(SUITE, size=9)
+    Proofs(registry).freeze(SUITE, "5" * 64, split.questions, "ann")
+    with pytest.raises(ReleaseError, match=f"have the hash {split.description.hash}"):
+        suite_of(registry)
+
+
+def card(**more: Any) -> Card:
+    like = make.release()
+    fields = {
+        "kind": "model", "base": like.base, "base_fingerprint": like.base_fingerprint,
+        "prompt_hash": like.prompt_hash, "style": like.style, "target": like.target,
+        "data_hash": None, "config_hash": None, "weights_hash": "1" * 64, "medtune": "",
+    }  # fmt: skip
+    return Card.model_validate({**fields, **more})
+
+
+@pytest.mark.parametrize(
+    ("weights", "data_hash", "made_from", "taught_nothing"),
+    [
+        ("base", None, None, True),
+        ("model", None, "0" * 64, True),  # a base, packed
+        ("model", None, "8" * 64, False),  # packed from an adapter of unknown origin
+        ("adapter", None, None, False),
+        ("adapter", "5" * 64, None, False),
+        ("model", "5" * 64, "0" * 64, False),
+    ],
+)
+def test_only_a_base_was_taught_nothing(
+    weights: str, data_hash: str | None, made_from: str | None, taught_nothing: bool
+) -> None:
+    one = make.release(weights=weights, data_hash=data_hash)
+    found = None if weights == "base" else card(data_hash=data_hash, made_from=made_from)
+    assert is_base(one, found) == taught_nothing
+
+
+def test_what_is_not_packed_has_no_original(measured: Measured) -> None:
+    options = replace(asked(), original="fake:noisy")
+    with pytest.raises(InputError, match="v1 is not packed"):
+        evaluate(measured.registry, "v1", options, "ann", Silent())
 
 
 def test_frozen_questions_are_found_among_others_however_written() -> None:

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from tests.conftest import CommandLine
 from tests.real.test_serve import Running, running
+from tests.unit.registry.test_store import crafted
 from tests.unit.serving.endpoint import QUESTION
 
 from medtune.registry.proofs import Proofs
@@ -179,6 +180,81 @@ def test_a_tampered_release_is_not_served_and_the_old_one_goes_on(
         registry.point("champion", registry.find("v2"), "somebody", "release.promote")
         time.sleep(1.0)
         assert s.ask().json()["release"] == "v1"
+
+
+def test_an_old_verdict_promotes_nothing_new(works: Works) -> None:
+    works.release("build", "v1", "fake:noisy")
+    works.evaluate("v1")
+    works.gate("v1")
+    few = "--data", "starter:transfer", "--calibration", "starter:train", "--limit", "20"
+    works.release("evaluate", "v1", *few)
+    assert "v1 was measured again since" in works.release("promote", "v1", code=1)
+    said = works.gate("v1", code=1)
+    assert "evaluation 2 of these weights, on set 2 of questions" in said
+    assert "v1 is refused" in works.release("promote", "v1", code=1)
+    works.evaluate("v1")
+    works.gate("v1")
+    works.release("freeze", "starter:transfer", "--limit", "30")
+    said = works.release("promote", "v1", code=1)
+    assert "other questions were frozen since" in said
+    assert "medtune release evaluate v1" in said
+    assert "other questions were frozen since" in works.gate("v1", code=1)
+    assert Registry(works.registry).aliases().champion is None
+    told = works.release("log", "v1")
+    assert told.count("release.evaluate v1") == 3
+    assert "data starter:transfer, n 20" in told
+
+
+def test_chance_is_no_first_champion(works: Works) -> None:
+    works.release("build", "v1", "fake:constant")
+    works.evaluate("v1")
+    said = works.gate("v1", code=1)
+    assert "v1 is refused: accuracy" in said
+    assert "always answering" in said
+    assert "v1 is refused: accuracy" in works.release("promote", "v1", code=1)
+    assert Registry(works.registry).aliases().champion is None
+    works.gate("v1", "--waive", "accuracy:Ann:the first one, to try the endpoint")
+    works.release("promote", "v1")
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "", "x" * 65, "champion", "a/b", "é", "a\n"])
+def test_a_refused_name_gets_one_sentence(works: Works, name: str) -> None:
+    said = works.release("build", name, "fake:noisy", code=2)
+    assert "name for a release" in said
+    assert "Traceback" not in said
+    assert [line.action for line in Registry(works.registry).log()] == ["release.freeze"]
+
+
+def test_a_crafted_release_writes_nothing_and_is_told(works: Works, tmp_path: Path) -> None:
+    registry = Registry(works.registry)
+    works.release("build", "v1", "fake:noisy")
+    path = crafted(registry, "../../../owned")
+    for command in ("verify", "show", "promote", "export"):
+        said = works.release(command, path.stem, code=2)
+        assert "'../../../owned' is unsafe" in " ".join(said.split())
+    assert not list(tmp_path.rglob("owned"))
+    path.unlink()
+    works.release("verify", "v1")
+
+
+def test_aliases_edited_by_hand_serve_nobody_new(works: Works, tmp_path: Path) -> None:
+    for name, kind in (("v1", "noisy"), ("v2", "constant")):
+        works.release("build", name, f"fake:{kind}")
+    registry = Registry(works.registry)
+    one, two = registry.find("v1"), registry.find("v2")
+    registry.point("champion", one, "ann", "release.promote")
+    options = ("--registry", str(works.registry))
+    with running(tmp_path / "s", *options, model="release:champion") as server:
+        path = works.registry / "aliases.json"
+        whole = path.read_text()
+        path.write_text(whole.replace(one.id, two.id))
+        time.sleep(1.0)
+        assert server.ask().json()["release"] == "v1"
+        assert "where the log says" in works.release("verify", "v1", code=1)
+        assert "where the log says" in works.release("promote", "champion", code=2)
+        path.unlink()
+        registry.point("champion", two, "ann", "release.promote")
+        assert until(server, "v2") < 1.5
 
 
 def test_what_was_not_measured_is_refused_and_a_waiver_has_a_name(works: Works) -> None:

@@ -1,0 +1,66 @@
+"""What a packed release is held against is what it was packed from, and no other."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from medtune.core.errors import InputError
+from medtune.core.folder import write_record
+from medtune.core.gate import Margins
+from medtune.core.progress import Silent
+from medtune.data.load import load_split
+from medtune.models.card import CARD, read_card
+from medtune.models.sources import ModelSource
+from medtune.recipes.compress import CompressOptions, compress
+from medtune.recipes.release import freeze
+from medtune.registry.proofs import Proofs
+from medtune.registry.store import Registry
+from medtune.steps.evidence import EvidenceOptions, evaluate
+from medtune.steps.release import BuildOptions, build, gate
+
+
+def test_a_packed_release_is_held_against_what_its_card_names(
+    tiny_source: ModelSource, adapter: Path, tmp_path: Path
+) -> None:
+    unknown = read_card(adapter).model_copy(update={"data_hash": None})
+    write_record(adapter / CARD, unknown)  # of which nobody knows what it was trained on
+    asked = CompressOptions(f"adapter:{adapter}", ("int8",), "starter:recall", limit=20)
+    compress(asked, tmp_path / "packed", Silent())
+    place = tmp_path / "packed" / "int8"
+    shutil.copytree(place, tmp_path / "copy")
+    registry = Registry(tmp_path / "registry")
+    freeze(registry, "starter:recall", 20, "ann", Silent())
+    release = build(registry, BuildOptions("v1", f"path:{place}"), "ann", Silent())
+    assert release.scheme == "int8"
+
+    def options(original: str) -> EvidenceOptions:
+        return EvidenceOptions(
+            data=load_split("starter:transfer", size=40),
+            calibration=load_split("starter:train", size=40),
+            original=original,
+        )
+
+    for name, words in (
+        (f"path:{place}", "is the packed model itself"),
+        (f"path:{tmp_path / 'copy'}", "is the packed model itself"),
+        (tiny_source.name, "has hash"),
+        ("fake:oracle", "has hash fake:oracle"),
+    ):
+        with pytest.raises(InputError, match=words) as error:
+            evaluate(registry, "v1", options(name), "ann", Silent())
+        assert unknown.weights_hash in error.value.expected
+    assert all(line.action != "release.evaluate" for line in registry.log())
+
+    record = evaluate(registry, "v1", options(f"adapter:{adapter}"), "ann", Silent())
+    assert record.original == unknown.weights_hash
+    found = Proofs(registry).read_evidence(record.records)
+    assert found.packed is not None
+    assert found.packed.reference.model.adapter == unknown.weights_hash
+    assert found.regression is not None
+    assert found.regression.trained_on is None
+    said = {r.rule: r for r in gate(registry, "v1", Margins(), (), "ann").results}
+    assert said["regression"].outcome == "missing"
+    assert "what it was taught" in said["regression"].reason
