@@ -2,9 +2,10 @@
 
     python benchmarks/release_story.py [--experiment experiments/quickstart.toml] [--json-out FILE]
 
-In an empty registry: an update trains the first release, which is promoted and served; its own
-base is refused in its place; an update on more data is promoted while clients ask, and rolled back.
-Then the store alone: 1,000 releases are listed, and a release of `--gigabytes` is read again.
+In an empty registry: an update trains the first release, which is promoted and served, rules that
+so few questions cannot show waived; its own base is refused in its place; an update on more data is
+promoted while clients ask, and rolled back.  Then the store alone: 1,000 releases are listed, and a
+release of `--gigabytes` is read again.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ regression = 80
 parity = 80
 """
 """Wide where 80 questions cannot tell more."""
-TOO_FEW = "four questions of a subject prove nothing about it"
+TOO_FEW = "so few questions prove nothing either way"
 QUESTION = {
     "stem": "Which vitamin is deficient in scurvy?",
     "options": ["Vitamin A", "Vitamin C", "Vitamin D", "Vitamin K"],
@@ -137,10 +138,10 @@ def story(experiment: str, folder: Path) -> dict[str, Any]:
     updates = ("--out", str(folder / "updates"), "--set", "data.calibration_size=60", *DATA)
     medtune("release", "freeze", SUITE, *where)
     small = ("--set", "data.train_size=120")
-    _, first_s = medtune("update", experiment, *updates, *small, *judged)
+    _, first_s = medtune("update", experiment, *updates, *small, *judged, codes=(0, 1))
     registry = Registry(store)
-    first = registry.find("challenger")
-    _, promote_s = medtune("release", "promote", "challenger", *where)
+    first, first_waived = _waived(registry, folder, judged)
+    _, promote_s = medtune("release", "promote", first.name, *where)
     with served(store, folder / "served") as url:
         medtune("release", "build", "base", first.base, "--method", first.method, *where)
         done = json.loads((folder / "updates" / "record.json").read_text())
@@ -150,11 +151,7 @@ def story(experiment: str, folder: Path) -> dict[str, Any]:
         said, _ = medtune("release", "gate", "base", *judged, codes=(1,))
         refused, _ = medtune("release", "promote", "base", *where, codes=(1,))
         _, second_s = medtune("update", experiment, *updates, *judged, codes=(0, 1))
-        done = json.loads((folder / "updates" / "record.json").read_text())
-        second = registry.find(done["release"])
-        told = [r["rule"] for r in done["verdict"]["results"] if r["outcome"] != "passed"]
-        waived = [part for rule in told for part in ("--waive", f"{rule}:the benchmark:{TOO_FEW}")]
-        medtune("release", "gate", second.name, *judged, *waived)
+        second, _ = _waived(registry, folder, judged)
         clients = Clients(url)
         clients.until(first.name)
         _, switch_s = medtune("release", "promote", second.name, *where)
@@ -170,6 +167,7 @@ def story(experiment: str, folder: Path) -> dict[str, Any]:
     assert parity is not None
     return {
         "first_update_s": round(first_s, 1),
+        "first_waived": first_waived,
         "second_update_s": round(second_s, 1),
         "base_refused_for": [r.rule for r in verdict.refused],
         "refusal_told": "is refused" in said + refused,
@@ -185,6 +183,16 @@ def story(experiment: str, folder: Path) -> dict[str, Any]:
         "answers_by_release": len(clients.releases),
         "log": [line.action for line in registry.log()],
     }
+
+
+def _waived(registry: Registry, folder: Path, judged: Sequence[str]) -> tuple[Release, list[str]]:
+    """Judge what the last update built again, and answer for every rule that it did not pass."""
+    done = json.loads((folder / "updates" / "record.json").read_text())
+    release = registry.find(done["release"])
+    told = [r["rule"] for r in done["verdict"]["results"] if r["outcome"] != "passed"]
+    waived = [part for rule in told for part in ("--waive", f"{rule}:the benchmark:{TOO_FEW}")]
+    medtune("release", "gate", release.name, *judged, *waived)
+    return release, told
 
 
 def store_alone(some: Release, gigabytes: float, folder: Path) -> dict[str, Any]:

@@ -11,16 +11,20 @@ import pytest
 from huggingface_hub import ModelCard
 from tests.conftest import CommandLine
 from tests.unit.cards import dossiers as make
+from tests.unit.registry.test_proofs import measured
 
 from medtune.cards.bom import schema_faults
-from medtune.core.gate import Evidence, EvidenceKind, EvidenceRecord, GateRecord
+from medtune.core.gate import Evidence, EvidenceKind, EvidenceRecord, GateRecord, Margins
+from medtune.core.records import Question
 from medtune.core.release import FileRef, Release
 from medtune.guard.policy import STARTER
 from medtune.models.card import CARD, Card, read_card
 from medtune.registry.proofs import Proofs
 from medtune.registry.store import Registry
+from medtune.steps.release import gate
 
 WEIGHTS = b"low-rank updates"
+QUESTION = Question(id="q", stem="Why?", options=("a", "b"), answer=0)
 CONFIG = {"base_model_name_or_path": "/home/ann/.cache/x", "peft_type": "LORA", "revision": None}
 
 
@@ -178,20 +182,36 @@ def test_refused_and_unjudged_releases_say_so_at_the_top(
     assert not (folder / "gate.json").exists()
     assert not (folder / "evidence").exists()
     # What was measured is told, judged or not.
-    evidence = EvidenceRecord(
-        candidate=release.id, champion=None, is_packed=False, created=release.created,
-        records=records(registry, make.EVIDENCE), provenance=make.MADE,
-    )  # fmt: skip
+    evidence = measured(release.id, None, records=records(registry, make.EVIDENCE))
     Proofs(registry).keep_evidence(evidence, "ann")
     folder, record = exported(medtune)
     assert record["standing"] == "not asked"
     assert (folder / "evidence" / "analysis.json").is_file()
+    found = EvidenceRecord.model_validate_json((folder / "evidence.json").read_bytes())
+    assert found == evidence
     assert "33.6 % (32.2–35.1, n = 4,183)" in (folder / "README.md").read_text()
     worse = make.EVIDENCE.model_copy(update={"safety": make.safety(harm_answered=0.5)})
     judged(registry, release, worse)
     folder, record = exported(medtune)
     assert record["standing"] == "refused"
     assert "The gate refused this release" in (folder / "README.md").read_text().split("---")[2]
+
+
+def test_from_the_verdict_every_record_is_found_by_its_hash(
+    medtune: CommandLine, registry: Registry
+) -> None:
+    release, proofs = built(registry), Proofs(registry)
+    proofs.freeze("starter:recall", "5" * 64, [QUESTION], "ann")
+    proofs.keep_evidence(measured(release.id, None, records=records(registry, make.EVIDENCE)), "a")
+    gate(registry, "v2", Margins(), (), "ann")
+    folder, _ = exported(medtune, "--with-texts")
+    verdict = GateRecord.model_validate_json((folder / "gate.json").read_bytes())
+    assert verdict.bound is not None
+    assert sha(folder / "evidence.json") == verdict.bound.evidence
+    found = EvidenceRecord.model_validate_json((folder / "evidence.json").read_bytes())
+    assert found.records == verdict.evidence
+    for kind, ref in found.records.items():
+        assert sha(folder / "evidence" / f"{kind}.json") == ref.sha256
 
 
 def test_damaged_bytes_or_evidence_are_not_exported(

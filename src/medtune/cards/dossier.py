@@ -20,6 +20,8 @@ class Dossier(Record):
     """What the gate looked at; where it was not asked, what was measured for it."""
     records: Mapping[EvidenceKind, FileRef] = {}
     """The same, by the hash of each record."""
+    measured: FileRef | None = None
+    """The record that names them, and what they were measured with."""
     files: Mapping[str, FileRef] = {}
     """What stands beside the cards, by path."""
     changed: tuple[str, ...] = ()

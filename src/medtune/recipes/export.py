@@ -24,7 +24,7 @@ from medtune.cards.traceability import traceability
 from medtune.core.errors import FolderError, InputError
 from medtune.core.export import ExportRecord, MlflowRecord
 from medtune.core.folder import read_record, replacing, sha256_of, write_record, write_text
-from medtune.core.gate import Evidence
+from medtune.core.gate import Evidence, EvidenceRecord
 from medtune.core.release import ALIASES, POLICY, WEIGHTS, FileRef, Release, inside
 from medtune.data.catalogue import KNOWN
 from medtune.models import embedded
@@ -32,9 +32,11 @@ from medtune.registry.proofs import Proofs
 from medtune.registry.store import Registry
 
 RELEASE, VERDICT, EVIDENCE = "release.json", "gate.json", "evidence"
+MEASURED = "evidence.json"
+"""What was measured and with what, by hash; `gate.json` names its own."""
 CARD, BOM = "README.md", "bom.cdx.json"
 ADAPTER = "adapter_config.json"
-OURS = (CARD, "DATASHEET.md", "TRACEABILITY.md", BOM, POLICY, RELEASE, VERDICT)
+OURS = (CARD, "DATASHEET.md", "TRACEABILITY.md", BOM, POLICY, RELEASE, VERDICT, MEASURED)
 """What an export writes itself, in place of anything of that name among the weights."""
 ROUNDED = (
     "The base was {base}: the weights of {hub}, rounded to 4 bits. On the unrounded weights, which "
@@ -159,8 +161,13 @@ def _dossier(
     """Gather what is known."""
     proofs = Proofs(registry)
     verdict = proofs.latest_verdict(release)
-    measured = proofs.evidence(release.id, registry.aliases().champion)
-    records = verdict.evidence if verdict else measured.records if measured else {}
+    measured = proofs.evidence_ref(release.id, registry.aliases().champion)
+    if verdict is not None:
+        named = verdict.bound.evidence if verdict.bound else None
+        measured, records = registry.objects.ref(named) if named else None, verdict.evidence
+    else:
+        found = registry.objects.record(measured, EvidenceRecord) if measured else None
+        records = found.records if found else {}
     evidence = proofs.read_evidence(records, is_packed=release.scheme is not None)
     hub, rounded = hub_base(release), release.base.startswith("embedded:")
     return Dossier(
@@ -168,6 +175,7 @@ def _dossier(
         verdict=verdict,
         evidence=evidence,
         records=records,
+        measured=measured,
         files=files,
         changed=tuple(name for name in files if files[name] not in release.files.values()),
         hub_base=hub,
@@ -207,6 +215,8 @@ def _write(
     write_record(staging / RELEASE, dossier.release)
     if dossier.verdict is not None:
         write_record(staging / VERDICT, dossier.verdict)
+    if dossier.measured is not None:
+        write_text(staging / MEASURED, registry.objects.text(dossier.measured))
     shown = dossier.evidence if options.texts else without_texts(dossier.evidence)
     for kind, ref in dossier.records.items():
         place = staging / EVIDENCE / f"{kind}.json"

@@ -109,7 +109,8 @@ def show_gate(console: Console, record: GateRecord) -> None:
     if record.bound is not None and record.bound.looks:
         looks = record.bound.looks
         console.print(
-            f"evaluation {len(looks)} of these weights, on set {record.bound.sets} of questions"
+            f"evaluation {len(looks)} of these weights; sets of questions until then: "
+            f"{record.bound.sets}"
         )
 
 
