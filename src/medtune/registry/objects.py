@@ -80,7 +80,7 @@ class Objects:
                 raise InputError(
                     f"{name!r} in {folder} cannot be released: {fault}",
                     expected="plain files",
-                    fix=f"copy what links point to: cp -rL {folder} COPY",
+                    fix=f"rename it, or copy what a link points to: cp -rL {folder} COPY",
                 )
         return {name: self.put(path) for name, path in found.items()}
 
@@ -98,6 +98,8 @@ class Objects:
     def fault(self, ref: FileRef) -> str | None:
         """Read every byte of an object again; say what is wrong with it."""
         path = self.place(ref.sha256)
+        if path.is_symlink():
+            return "its object is a symbolic link"
         if not path.is_file():
             return "its object is missing"
         found = sha256_of(path)

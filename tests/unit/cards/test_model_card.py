@@ -14,7 +14,7 @@ from medtune.cards.dossier import Dossier
 from medtune.cards.figures import figures
 from medtune.cards.limits import KINDS, limitations
 from medtune.cards.model_card import LEVEL, METRICS, model_card, place_of
-from medtune.core.gate import Evidence, Waiver
+from medtune.core.gate import Binding, Evidence, Waiver
 from medtune.core.records import Proportion
 
 HEADINGS = [
@@ -291,3 +291,16 @@ def test_a_model_that_may_answer_nothing_says_so() -> None:
 def test_only_what_fails_can_be_waived_into_view() -> None:
     verdict = make.verdict(waivers=(Waiver(rule="orders", name="Ann", reason="not needed here"),))
     assert all(result.waiver is None for result in verdict.results)
+
+
+def test_many_looks_are_told() -> None:
+    def looked(*hashes: str) -> str:
+        looks = [{"time": make.release().created, "source": "x", "n": 9, "hash": h} for h in hashes]
+        bound = Binding.model_validate(
+            {"margins": "m", "policy": "p", "suite": "s", "evidence": "e", "looks": looks}
+        )
+        verdict = make.verdict().model_copy(update={"bound": bound})
+        return model_card(make.dossier(verdict=verdict))
+
+    assert "another chance" not in looked("a", "a", "a")
+    assert "were evaluated 3 times, on 2 sets of questions" in looked("a", "b", "a")

@@ -54,6 +54,13 @@ def test_answers_are_figures_of_the_records() -> None:
     assert "The gate said: refused (8 of 9 rules passed" in text
 
 
+def test_what_nobody_knows_is_said() -> None:
+    assert "what the base read before is not known" in traceability(make.dossier())
+    unknown = make.EVIDENCE.model_copy(update={"regression": make.regression(trained_on=None)})
+    (row,) = [r for r in rows(make.dossier(unknown)) if r[1].startswith("Training data are")]
+    assert row[2].startswith("not covered: whether frozen questions were trained on is not known")
+
+
 def test_what_was_not_measured_is_not_covered() -> None:
     bare = make.dossier(Evidence(), asked=False, release=make.release(calibration=None))
     text = traceability(bare)

@@ -351,6 +351,18 @@ def test_links_in_a_laid_out_release_are_told_and_laid_out_anew(
     assert registry.verify(one).faults == ()
 
 
+def test_an_object_that_is_a_link_is_told_and_not_laid_out(
+    registry: Registry, tmp_path: Path
+) -> None:
+    one = built(registry, "v1")
+    place = registry.objects.place(one.files["weights"].sha256)
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    assert registry.verify(one).faults == ("weights: its object is a symbolic link",)
+    with pytest.raises(ReleaseError, match="symbolic link"):
+        registry.tree(one)
+
+
 def test_aliases_that_were_edited_by_hand_are_held_against_the_log(registry: Registry) -> None:
     one, two = built(registry, "v1"), built(registry, "v2")
     registry.point("challenger", two, "ann", "release.challenger")
