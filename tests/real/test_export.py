@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import ModelCard
 from tests.conftest import CommandLine
 from tests.pipeline.test_export import built
-from tests.real.test_release import Works
+from tests.real.test_release import GUESSES, Works
 
 from medtune.cards.bom import schema_faults
 from medtune.core.findings import AnalysisRecord
@@ -22,7 +22,7 @@ def test_from_a_fake_through_the_gate_to_a_folder(medtune: CommandLine, tmp_path
     works.release("freeze", "starter:recall")
     works.release("build", "v1", "fake:noisy")
     works.evaluate("v1")
-    works.gate("v1")
+    works.gate("v1", *GUESSES)
     works.release("promote", "v1")
     works.release("build", "v2", "fake:constant")
     works.evaluate("v2")
