@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval_speed import STYLE, harness_requests, open_harness
+from medtune.core.choice import highest
 from medtune.core.model import ScoreRequest
 from medtune.core.prompt import fingerprint
 from medtune.core.provenance import installed_version, provenance
@@ -91,7 +92,7 @@ def agreement(ours: Table, theirs: Table) -> dict[str, float | int]:
     """Compare two tables of scores."""
     pairs = list(zip(ours, theirs, strict=True))
     return {
-        "same_choice": sum(a.index(max(a)) == b.index(max(b)) for a, b in pairs),
+        "same_choice": sum(highest(a) == highest(b) for a, b in pairs),
         "largest_difference": max(abs(x - y) for a, b in pairs for x, y in zip(a, b, strict=True)),
     }
 

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from medtune.core.compress import Scheme
 from medtune.core.errors import ModelError
+from medtune.core.experiment import LoraSettings
 from medtune.core.model import Decoding, GenerateRequest, Generation, ScoreRequest
 from medtune.core.prompt import Form, PromptStyle, TextForm
 from medtune.core.records import Question
 from medtune.data.load import load_split
+from medtune.models import head, lora
 from medtune.models.device import choose_dtype
-from medtune.models.head import AnswerHead, check_head
+from medtune.models.head import AnswerHead, check_head, exact_logits
+from medtune.models.integers import Int8Linear, eight
 from medtune.models.local import LocalModel
+from medtune.models.sources import ModelSource
 
 LISTED = PromptStyle(text=TextForm(list_options=True))
 BARE = PromptStyle()
@@ -189,6 +196,103 @@ def test_the_head_reads_only_the_tokens_that_are_asked_for(
     own = tiny.network(ids).logits
     assert torch.allclose(logits[0], own[0, 3], atol=1e-5)
     assert torch.allclose(logits[1], own[1, 1], atol=1e-5)
+
+
+@torch.inference_mode()
+def test_the_head_of_a_bf16_model_computes_in_fp32(tiny_source: ModelSource) -> None:
+    network = LocalModel.load(tiny_source, dtype="bfloat16").network
+    torch.manual_seed(0)
+    states = torch.randn(70, 32, dtype=torch.bfloat16)
+    found = AnswerHead(network).exact_logits(states)
+    right = states.double() @ network.get_output_embeddings().weight.double().t()
+    assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), right, atol=1e-5)
+    assert not torch.allclose(AnswerHead(network).logits(states).double(), right, atol=1e-3)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_head_is_cast_a_block_at_a_time(monkeypatch: pytest.MonkeyPatch, bias: bool) -> None:
+    layer = torch.nn.Linear(32, 1000, bias=bias, dtype=torch.bfloat16)
+    states = torch.randn(3, 32, dtype=torch.bfloat16)
+    whole = exact_logits(layer, states)
+    monkeypatch.setattr(head, "CAST_AT_ONCE", 32 * 7)  # 7 does not go into 1,000
+    with LargestCast() as seen:
+        found = exact_logits(layer, states)
+    assert torch.equal(found, whole) or torch.allclose(found, whole, atol=1e-6)
+    assert 0 < seen.largest <= 32 * 7
+
+
+class LargestCast(TorchDispatchMode):
+    """Watches how many numbers are cast at once."""
+
+    largest = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if "_to_copy" in str(func):
+            self.largest = max(self.largest, out.numel())
+        return out
+
+
+@torch.inference_mode()
+def test_an_adapted_head_computes_in_fp32(tiny_source: ModelSource) -> None:
+    model = LocalModel.load(tiny_source, dtype="bfloat16")
+    settings = LoraSettings(targets=("lm_head",))
+    lora.Adapted(model, settings, seed=0)
+    layer = model.network.get_output_embeddings()
+    torch.manual_seed(1)
+    layer.lora_B["default"].weight.normal_(std=0.1)
+    states = torch.randn(5, 32, dtype=torch.bfloat16)
+    update = layer.lora_B["default"].weight.double() @ layer.lora_A["default"].weight.double()
+    weight = layer.weight.double() + layer.scaling["default"] * update
+    found = exact_logits(layer, states)
+    assert torch.allclose(found.double(), states.double() @ weight.t(), atol=1e-4)
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_letters_in_bf16_do_not_tie_by_rounding(
+    source: ModelSource, starter: tuple[Question, ...], light: bool
+) -> None:
+    model = LocalModel.load(source, dtype="bfloat16", light=light)
+    asked = requests(starter[:24], BARE, "letter")
+    for scores in model.score(asked):
+        values = [score.logprob for score in scores]
+        # Letters are read off one position: in bf16 their logits are multiples of 1/8.
+        assert len(set(values)) == len(values)
+        assert any(abs(8 * (v - values[0]) - round(8 * (v - values[0]))) > 1e-3 for v in values)
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int8-dynamic", "int4"])
+def test_heads_of_integers_return_fp32_between_layers_in_bf16(scheme: Scheme) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(64, 300, bias=False)
+    whole, scale = eight(layer.weight.data)
+    packed = Int8Linear(whole, scale, coarse=scheme == "int8-dynamic")
+    states = torch.randn(4, 64).bfloat16()
+    found = exact_logits(packed, states)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, packed(states.float()))
+
+
+def test_constrained_letters_in_bf16_are_chosen_by_the_exact_head(
+    tiny_source: ModelSource, starter: tuple[Question, ...]
+) -> None:
+    model = LocalModel.load(tiny_source, dtype="bfloat16")
+    asked = [
+        GenerateRequest(q.id, q.options, BARE.messages(q, "letter"), tuple(q.letters))
+        for q in starter[:32]
+    ]
+    written = [answer.text for answer in model.generate(asked, Decoding(max_new_tokens=1))]
+    found = []
+    for scores, question in zip(
+        model.score(requests(starter[:32], BARE, "letter")), starter, strict=False
+    ):
+        values = [score.logprob for score in scores]
+        found.append(question.letters[values.index(max(values))])
+    assert sum(a == b for a, b in zip(written, found, strict=True)) >= 31
 
 
 def test_float16_on_a_cpu_is_refused_with_its_price() -> None:

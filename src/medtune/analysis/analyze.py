@@ -36,6 +36,7 @@ from medtune.core.intervals import wilson
 from medtune.core.manifest import UNKNOWN
 from medtune.core.provenance import provenance
 from medtune.core.records import EvaluationRecord, Prediction
+from medtune.core.remarks import remarks
 
 TARGETS = (0.05, 0.1, 0.2, 0.3)
 """Risks for which a threshold is looked for."""
@@ -123,7 +124,7 @@ def measure(scored: Scored) -> Calibration:
 
 def faults(record: EvaluationRecord) -> list[str]:
     """Say where an examination does not measure what it should."""
-    found = []
+    found = remarks(record)
     place = f"{record.label} on {record.data.source}"
     if record.mean_mass is not None and record.mean_mass < LOW_MASS:
         found.append(

@@ -9,6 +9,7 @@ from typing import Any
 
 from medtune.analysis.exam import Exam
 from medtune.analysis.pride import without_prior
+from medtune.core.choice import choose
 from medtune.core.errors import ModelError
 from medtune.core.model import (
     AnswerModel,
@@ -173,12 +174,12 @@ def _scored(question: Question, rounds: Sequence[Scores], exam: Exam, prior: Pri
         probabilities = without_prior(logs, prior[len(question.options)])
     elif exam.orders == "cyclic":
         orders = tuple(
-            _by_content(order, option_probabilities(scores, exam.compared))
+            _by_content(question, order, option_probabilities(scores, exam.compared))
             for order, scores in zip(rotations(len(question.options)), rounds, strict=True)
         )
         columns = zip(*(answer.probabilities for answer in orders), strict=True)
         probabilities = tuple(math.fsum(column) / len(orders) for column in columns)
-    chosen = probabilities.index(max(probabilities))
+    chosen = choose(probabilities, question.stem, question.options)
     masses = [_mass(scores) for scores in rounds]
     return Prediction(
         **_copied(question),
@@ -198,13 +199,17 @@ def _mass(scores: Scores) -> float:
     return min(1.0, math.fsum(math.exp(score.logprob) for score in scores))
 
 
-def _by_content(order: tuple[int, ...], shown: Sequence[float]) -> OrderAnswer:
+def _by_content(
+    question: Question, order: tuple[int, ...], shown: Sequence[float]
+) -> OrderAnswer:
     """Bring probabilities by position back to the options in their given order."""
     given = [0.0] * len(order)
     for position, option in enumerate(order):
         given[option] = shown[position]
     return OrderAnswer(
-        order=order, chosen=order[shown.index(max(shown))], probabilities=tuple(given)
+        order=order,
+        chosen=choose(given, question.stem, question.options),
+        probabilities=tuple(given),
     )
 
 

@@ -30,6 +30,8 @@ class Scored:
     """`[question]`: index of the right option."""
     options: NDArray[np.int64]
     """`[question]`: how many options it has."""
+    drawn: NDArray[np.int64] | None = None
+    """`[question]`: what was chosen, ties settled by `core.choice`; None takes the likeliest."""
 
     @classmethod
     def of(cls, predictions: Sequence[Prediction]) -> Scored:
@@ -51,15 +53,17 @@ class Scored:
         table = np.zeros((len(given), int(widths.max())))
         for row, some in zip(table, given, strict=True):
             row[: len(some)] = some
-        return cls(table, np.array([p.answer for p in predictions]), widths)
+        chosen = np.array([p.chosen for p in predictions])
+        return cls(table, np.array([p.answer for p in predictions]), widths, chosen)
 
     def __len__(self) -> int:
         return len(self.answers)
 
     @property
     def chosen(self) -> NDArray[np.int64]:
-        """`[question]`: the likeliest option, the first of equals."""
-        return np.asarray(self.probabilities.argmax(axis=1))
+        """`[question]`: the option chosen."""
+        likeliest = self.probabilities.argmax(axis=1)
+        return np.asarray(likeliest if self.drawn is None else self.drawn)
 
     @property
     def confidence(self) -> Floats:
@@ -68,19 +72,21 @@ class Scored:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """`[question]`: whether the likeliest option is the right one."""
+        """`[question]`: whether the option chosen is the right one."""
         return np.asarray(self.chosen == self.answers)
 
     def take(self, places: NDArray[np.int64] | NDArray[np.bool_]) -> Scored:
         """Choose questions."""
-        return Scored(self.probabilities[places], self.answers[places], self.options[places])
+        drawn = None if self.drawn is None else self.drawn[places]
+        return Scored(self.probabilities[places], self.answers[places], self.options[places], drawn)
 
     def heated(self, temperature: float) -> Scored:
         """Divide the log-probabilities by a temperature: above 1 is less sure."""
         logs = np.log(np.maximum(self.probabilities, _FLOOR)) / temperature
         logs[np.arange(logs.shape[1]) >= self.options[:, None]] = -np.inf
         weights = np.exp(logs - logs.max(axis=1, keepdims=True))
-        return Scored(weights / weights.sum(axis=1, keepdims=True), self.answers, self.options)
+        shares = weights / weights.sum(axis=1, keepdims=True)
+        return Scored(shares, self.answers, self.options, self.drawn)
 
 
 def reliability(scored: Scored, bins: int = BINS) -> list[ReliabilityBin]:

@@ -14,6 +14,7 @@ from medtune.analysis.ask import Prior, ask, option_logs, rotated_scores
 from medtune.analysis.exam import Exam
 from medtune.analysis.pride import estimate_prior
 from medtune.analysis.variants import varied
+from medtune.core.choice import highest
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.folder import valid_record
 from medtune.core.intervals import wilson
@@ -144,6 +145,7 @@ def summarize(
     letter, most = max(right.items(), key=lambda item: (item[1], item[0]))
     masses = [p.mass for p in predictions if p.mass is not None]
     ended = [p.stopped for p in predictions if p.stopped is not None]
+    scores = [p.probabilities for p in predictions if p.probabilities is not None]
     description = model.describe()
     return EvaluationRecord(
         inputs=exam.inputs(model, parser.version),
@@ -169,6 +171,7 @@ def summarize(
         options_only=sitting.options_only,
         letters_chosen=dict(sorted(given.items())),
         letters_right=dict(sorted(right.items())),
+        ties=sum(len(highest(some)) > 1 for some in scores) if scores else None,
         mean_mass=math.fsum(masses) / len(masses) if masses else None,
         parser=parser.version if exam.method == "generate" else None,
         resumed_at=sitting.resumed_at,

@@ -84,13 +84,10 @@ class Thought(Record):
     """What a model makes of one question, after calibration."""
 
     probabilities: tuple[Probability, ...]
+    chosen: int
+    """Index of the likeliest option; of equal ones, see `core.choice`."""
     mass: Probability | None = None
     """By letter: probability of all letters together."""
-
-    @property
-    def chosen(self) -> int:
-        """Index of the likeliest option."""
-        return self.probabilities.index(max(self.probabilities))
 
     @property
     def confidence(self) -> float:

@@ -285,10 +285,16 @@ class EvaluationRecord(Record):
     options_only: Proportion | None = None
     """Accuracy of the same model on these questions with the stem taken away, on so many of them
     as its n says; None where it was not measured."""
+    trained_on: int | None = None
+    """Questions among these that the model was trained on, by text; None where what it was
+    trained on is unknown."""
     letters_chosen: dict[str, int]
     """How often each letter was given."""
     letters_right: dict[str, int]
     """How often each letter was right."""
+    ties: int | None = None
+    """Questions on which two or more options share the highest score; which of them is chosen is
+    drawn by lot (`core.choice`). None for free text, and where they were not counted."""
     mean_mass: Probability | None = None
     """Letter method: mean probability on the letters; low means that they are not bound."""
     parser: int | None = None

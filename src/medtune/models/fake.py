@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
+from medtune.core.choice import choose
 from medtune.core.model import (
     ContinuationScore,
     Decoding,
@@ -61,8 +62,8 @@ class FakeModel:
         """Give the likeliest option in a sentence."""
         out = []
         for request in requests:
-            logits = self._logits(self._identity(request), request.options)
-            best = logits.index(max(logits))
+            identity = self._identity(request)
+            best = choose(self._logits(identity, request.options), identity, request.options)
             text = f"The answer is: {request.options[best]}"
             if request.choices is not None:
                 text = request.choices[best]

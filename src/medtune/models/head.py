@@ -6,7 +6,8 @@ more than all layers together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +17,11 @@ from medtune.core.errors import ModelError
 from medtune.models.integers import Int8Linear
 from medtune.models.openvino_layers import OpenVinoLayers
 from medtune.models.packing import Layout
+
+HALF = (torch.bfloat16, torch.float16)
+"""Precisions in which a head's product would be rounded to 8 or 11 bits: options tie by that."""
+CAST_AT_ONCE = 2**22
+"""Weights of the head in fp32 at once, 16 MiB."""
 
 
 class AnswerHead(nn.Module):
@@ -93,9 +99,63 @@ class AnswerHead(nn.Module):
         return chosen
 
     def logits(self, states: Tensor) -> Tensor:
-        """Put hidden states, `[row, hidden]`, through the output head."""
+        """Put hidden states, `[row, hidden]`, through the output head, in its own precision."""
         logits: Tensor = self.network.get_output_embeddings()(states)
         return logits
+
+    def exact_logits(self, states: Tensor) -> Tensor:
+        """Put hidden states through the output head in fp32; see `exact_logits`."""
+        return exact_logits(self.network.get_output_embeddings(), states)
+
+
+def exact_logits(head: nn.Module, states: Tensor) -> Tensor:
+    """Compute an output head's logits in fp32, whatever precision the model computes in.
+
+    In bf16 a logit of 20 is rounded to a multiple of 1/8, and the likeliest letters of one question
+    in seven tie.  A dense head's weights are cast a block at a time: a copy of all of them would
+    add half of a small model's memory.
+
+    Args:
+        head: Any module that maps hidden states to logits.
+        states: `[row, hidden]`.
+
+    Returns:
+        `[row, vocabulary]`, fp32.
+    """
+    given = states.float()
+    halves = {name: p for name, p in head.named_parameters() if p.dtype in HALF}
+    if not halves:  # integers compute in fp32, and return what they are given
+        logits: Tensor = head(given).float()
+        return logits
+    if type(head) is not nn.Linear:  # one that was adapted: its parts are cast as a whole
+        cast = {name: p.float() for name, p in halves.items()}
+        logits = torch.func.functional_call(head, cast, (given,))
+        return logits.float()
+    logits = given.new_empty(len(given), len(head.weight))
+    block = max(1, CAST_AT_ONCE // head.weight.shape[1])
+    for start in range(0, len(head.weight), block):
+        part = head.weight[start : start + block].float()
+        logits[:, start : start + block] = given @ part.t()
+    return logits if head.bias is None else logits.add_(head.bias)
+
+
+@contextmanager
+def exact_head(network: Any) -> Iterator[None]:
+    """Let a model's own forward pass compute a dense head as `exact_logits` does."""
+    head = network.get_output_embeddings()
+    if type(head) is not nn.Linear or head.weight.dtype not in HALF:
+        yield
+        return
+
+    def forward(states: Tensor) -> Tensor:
+        rows = exact_logits(head, states.reshape(-1, states.shape[-1]))
+        return rows.view(*states.shape[:-1], -1)
+
+    head.forward = forward  # on the object: it hides the class's own until it is deleted
+    try:
+        yield
+    finally:
+        del head.forward
 
 
 @torch.inference_mode()

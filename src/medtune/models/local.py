@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Self
 
 import torch
@@ -22,6 +23,7 @@ from medtune.models.constraint import Choices, allowed_after
 from medtune.models.device import pass_sizes
 from medtune.models.encode import ChatEncoder
 from medtune.models.four_bits import NF4, is_four_bits
+from medtune.models.head import exact_head
 from medtune.models.opening import opened
 from medtune.models.scoring import Scorer
 from medtune.models.sources import ModelSource
@@ -176,14 +178,16 @@ class LocalModel:
             sampling["prefix_allowed_tokens_fn"] = lambda row, tokens: allowed_after(
                 choices[row], tokens[width:].tolist(), self.network.config.vocab_size
             )
-        out = self.network.generate(
-            input_ids=ids.to(self.device),
-            attention_mask=mask.to(self.device),
-            max_new_tokens=max(limits),
-            eos_token_id=list(self.encoder.stops),
-            pad_token_id=self.encoder.pad,
-            **sampling,
-        )
+        # Between options ties must not go to the one whose token has the lower number.
+        with exact_head(self.network) if any(choices) else nullcontext():
+            out = self.network.generate(
+                input_ids=ids.to(self.device),
+                attention_mask=mask.to(self.device),
+                max_new_tokens=max(limits),
+                eos_token_id=list(self.encoder.stops),
+                pad_token_id=self.encoder.pad,
+                **sampling,
+            )
         rows = zip(out, limits, strict=True)
         return [self._cut(row[width : width + limit].tolist()) for row, limit in rows]
 

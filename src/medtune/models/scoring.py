@@ -229,7 +229,7 @@ class Scorer:
             past=prefix.cache(len(ids)) if prefix is not None else None,
         )
         for start in range(0, len(positions), HEAD_ROWS):
-            part = self._head.logits(states[start : start + HEAD_ROWS]).float()
+            part = self._head.exact_logits(states[start : start + HEAD_ROWS])
             here = (inverse >= start) & (inverse < start + HEAD_ROWS)
             local = (inverse[here] - start).to(device)
             picked = part[local, wanted[here].to(device)]

@@ -10,6 +10,7 @@ import numpy as np
 
 from medtune.analysis.ask import likelihoods
 from medtune.analysis.calibration import Scored
+from medtune.core.choice import choose
 from medtune.core.guard import Calibration, Inquiry, Thought, Verdict, strictest
 from medtune.core.model import AnswerModel
 from medtune.core.prompt import PromptStyle
@@ -59,8 +60,13 @@ class Mind:
         asked = likelihoods(self.model, self.style, self.method, questions)
         heated = self._heated([probabilities for probabilities, _ in asked])
         return [
-            Thought(probabilities=row, mass=mass)
-            for row, (_, mass) in zip(heated, asked, strict=True)
+            Thought(
+                probabilities=row,
+                # As an examination chooses: before the temperature, which may round ties into being.
+                chosen=choose(cold, question.stem, question.options),
+                mass=mass,
+            )
+            for row, (cold, mass), question in zip(heated, asked, questions, strict=True)
         ]
 
     def judged(self, inquiry: Inquiry, thought: Thought) -> tuple[Verdict, ...]:

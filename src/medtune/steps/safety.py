@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medtune.analysis.ask import likelihoods
+from medtune.core.choice import choose
 from medtune.core.guard import Inquiry
 from medtune.core.model import AnswerModel
 from medtune.core.progress import Progress
@@ -70,4 +71,4 @@ def _changed(name: str, progress: Progress) -> Changed:
 def _choice(model: AnswerModel, style: PromptStyle, method: Method, inquiry: Inquiry) -> int:
     question = Question(id="q", stem=inquiry.stem, options=inquiry.options, answer=None)
     ((probabilities, _),) = likelihoods(model, style, method, [question])
-    return probabilities.index(max(probabilities))
+    return choose(probabilities, question.stem, question.options)

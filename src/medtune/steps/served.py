@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 
 from medtune.analysis.parity import drift_of
+from medtune.core.choice import choose
 from medtune.core.compress import SERVED, Budget, over_budget
 from medtune.core.errors import InputError
 from medtune.core.gate import ServedRecord
@@ -56,7 +57,7 @@ def served_beside(
     """
     answers = asyncio.run(_answers(mind, questions))
     pairs = [
-        (prediction.probabilities, answer)
+        (prediction, prediction.probabilities, answer)
         for prediction, answer in zip(offline, answers, strict=True)
         if answer is not None and prediction.probabilities is not None
     ]
@@ -65,8 +66,12 @@ def served_beside(
             f"the guards hold back all {len(questions)} questions",
             fix="freeze exam questions: medtune release freeze DATA",
         )
-    drift = drift_of([(_logs(before), _logs(after)) for before, after in pairs])
-    agreement = wilson(sum(_best(a) == _best(b) for a, b in pairs), len(pairs))
+    drift = drift_of([(_logs(before), _logs(after)) for _, before, after in pairs])
+    same = sum(
+        prediction.chosen == choose(answer, prediction.stem, prediction.options)
+        for prediction, _, answer in pairs
+    )
+    agreement = wilson(same, len(pairs))
     return ServedRecord(
         agreement=agreement,
         held=len(questions) - len(pairs),
@@ -108,7 +113,3 @@ def _shown(answer: dict[str, Any]) -> Served:
 
 def _logs(probabilities: Sequence[float]) -> list[float]:
     return [math.log(max(LEAST, value)) for value in probabilities]
-
-
-def _best(probabilities: Sequence[float]) -> int:
-    return max(range(len(probabilities)), key=probabilities.__getitem__)

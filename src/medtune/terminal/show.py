@@ -32,6 +32,7 @@ from medtune.core.records import (
     RunRecord,
 )
 from medtune.core.release import ReleaseList, ReleaseLog, Verification
+from medtune.core.remarks import remarks
 from medtune.core.review import ReviewRecord, ReviewSample
 from medtune.core.robustness import RobustnessRecord
 from medtune.core.safety import SafetyRecord
@@ -82,7 +83,10 @@ def show(record: Record) -> None:
 
 
 def _show_run(console: Console, record: RunRecord) -> None:
-    console.print(_evaluations([e for group in record.side_by_side() for e in group]))
+    shown = [e for group in record.side_by_side() for e in group]
+    console.print(_evaluations(shown))
+    for evaluation in shown:
+        _remarks(console, evaluation)
     primary = record.evaluations[0].method
     for spread in record.spreads:
         if spread.method == primary:
@@ -98,6 +102,9 @@ def _show_run(console: Console, record: RunRecord) -> None:
 
 def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
     console.print(_evaluations([record]))
+    _remarks(console, record)
+    if record.trained_on is None and record.model.adapter is not None:
+        console.print("Whether the adapter was trained on these questions is unknown.")
 
 
 def _show_comparison(console: Console, record: ComparisonRecord) -> None:
@@ -180,6 +187,11 @@ def _evaluations(records: Sequence[EvaluationRecord]) -> Table:
             f"{100 * r.options_only.value:.1f}" if r.options_only else "-",
         )
     return table
+
+
+def _remarks(console: Console, record: EvaluationRecord) -> None:
+    for remark in remarks(record):
+        console.print(f"! {remark}", highlight=False)
 
 
 def _verdict(console: Console, record: ComparisonRecord) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from medtune.analysis.ask import ask, option_logs, rotated_scores, rotations
 from medtune.analysis.exam import Exam, Shots
 from medtune.answers.parse import STRICT
+from medtune.core.choice import choose
 from medtune.core.errors import ModelError
 from medtune.core.model import (
     ContinuationScore,
@@ -23,7 +25,7 @@ from medtune.core.model import (
     ScoreRequest,
 )
 from medtune.core.prompt import Form, PromptStyle, TextForm
-from medtune.core.records import Method, Outcome, Question, SplitDescription
+from medtune.core.records import Method, Orders, Outcome, Question, SplitDescription
 from medtune.models.fake import FakeModel
 
 QUESTIONS = [
@@ -36,6 +38,8 @@ QUESTIONS = [
     for n, size in enumerate((4, 4, 2, 5, 3, 4, 2))
 ]
 
+ROUND = ("red", "blue", "green", "gray")
+"""Four options of nearly one length."""
 Logit = Callable[[str, str, int], float]
 
 
@@ -150,7 +154,7 @@ def test_a_model_that_knows_contents_alone_gives_the_same_in_every_order() -> No
         assert all_.probabilities == pytest.approx(one.probabilities)
 
 
-def test_a_model_that_knows_positions_alone_is_uniform_and_takes_the_first() -> None:
+def test_a_model_that_knows_positions_alone_is_uniform_and_ties() -> None:
     found = ask(Known(lambda _, __, n: PUSH[n]), exam(orders="cyclic"), QUESTIONS, STRICT, {})
     for question, prediction in zip(QUESTIONS, found, strict=True):
         k = len(question.options)
@@ -158,7 +162,7 @@ def test_a_model_that_knows_positions_alone_is_uniform_and_takes_the_first() -> 
         # Equal to the last bit: a rounding must not decide.
         assert len(set(prediction.probabilities)) == 1
         assert prediction.probabilities[0] == pytest.approx(1 / k)
-        assert prediction.chosen == 0
+        assert prediction.chosen == choose([0] * k, question.stem, question.options)
         assert prediction.orders is not None
         # The favourite place shows another option in every order.
         assert sorted(answer.chosen for answer in prediction.orders) == list(range(k))
@@ -277,10 +281,25 @@ def test_a_model_that_answers_too_few_requests_is_not_believed(cut: slice) -> No
         ask(Short(content), exam(orders="cyclic"), QUESTIONS, STRICT, {})
 
 
-def test_the_first_of_equals_is_chosen() -> None:
-    for orders in ("given", "cyclic"):
-        found = ask(Known(lambda *_: 0.0), exam(orders=orders), QUESTIONS, STRICT, {})
-        assert {p.chosen for p in found} == {0}
+@pytest.mark.parametrize("orders", ["given", "cyclic"])
+@pytest.mark.parametrize("method", ["letter", "cloze"])
+def test_equals_are_drawn_by_content_and_not_by_position(method: Method, orders: Orders) -> None:
+    many = [
+        QUESTIONS[0].model_copy(update={"id": f"t{n}", "stem": f"Which is {n}?", "options": ROUND})
+        for n in range(400)
+    ]
+    found = ask(Known(lambda *_: 0.0), exam(method, orders=orders), many, STRICT, {})
+    positions = Counter(p.chosen for p in found)
+    # Four binomials around 100; 5 standard deviations are 43.
+    assert all(57 <= positions[place] <= 143 for place in range(4)), positions
+    turned = [q.permuted((2, 3, 0, 1)) for q in many]
+    again = ask(Known(lambda *_: 0.0), exam(method, orders=orders), turned, STRICT, {})
+    for one, other in zip(found, again, strict=True):
+        assert one.chosen is not None
+        assert other.chosen is not None
+        assert one.options[one.chosen] == other.options[other.chosen]
+        for answer in one.orders or ():
+            assert answer.chosen == one.chosen  # so a model without any preference never flips
 
 
 # Free answers

@@ -31,7 +31,7 @@ def prediction(name: str, probabilities: list[float] | None, answer: int) -> Pre
         subject=None,
         options=tuple(f"o{n}" for n in range(options)),
         answer=answer,
-        chosen=0,
+        chosen=max(range(options), key=(probabilities or [1] * options).__getitem__),
         outcome=Outcome.WRONG,
         probabilities=None if probabilities is None else tuple(probabilities),
     )
@@ -61,6 +61,14 @@ def test_the_likeliest_option_is_chosen() -> None:
     assert found.confidence.tolist() == [0.9, 0.8, 0.6, 0.4]
     assert found.right.tolist() == [True, False, True, False]
     assert found.options.tolist() == [2, 2, 2, 3]
+
+
+def test_what_was_drawn_among_equals_counts_and_stays_at_every_temperature() -> None:
+    tied = prediction("tied", [0.4, 0.2, 0.4], 2).model_copy(update={"chosen": 2})
+    found = Scored.of([tied, prediction("clear", [0.5, 0.3, 0.2], 0)])
+    for each in (found, found.heated(3.0), found.take(np.array([True, True]))):
+        assert each.chosen.tolist() == [2, 0]
+        assert each.right.all()
 
 
 def test_bins_have_equal_mass() -> None:

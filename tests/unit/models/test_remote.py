@@ -16,6 +16,9 @@ from tests.unit.models.openai_server import (
     template,
 )
 
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import examine
+from medtune.answers.parse import STRICT
 from medtune.core.errors import (
     AdapterError,
     ModelError,
@@ -25,6 +28,8 @@ from medtune.core.errors import (
 )
 from medtune.core.model import Decoding, GenerateRequest, Message, ScoreRequest
 from medtune.core.progress import Silent
+from medtune.core.prompt import PromptStyle
+from medtune.core.records import Question, SplitDescription
 from medtune.models.door import open_model
 from medtune.models.encode import ChatEncoder
 from medtune.models.remote import RemoteModel
@@ -33,6 +38,7 @@ from medtune.models.remote_name import RemoteName
 from medtune.models.remote_prompt import UNKNOWN_TEMPLATE
 from medtune.models.sources import resolve
 
+MANY = [f"Which drug is number {i}?" for i in range(160)]
 STEMS = [f"Which vitamin is number {i}? µ–é" for i in range(12)]
 OPTIONS = ("Vitamin A", "Vitamin B₁₂ (cobalamin)", "β-carotene", "None of the above")
 
@@ -182,6 +188,18 @@ def test_where_no_letter_is_listed_all_are_alike_and_have_little_mass(
     [scores] = connect(server).score([letters("Which?")])
     assert len({s.logprob for s in scores}) == 1
     assert sum(math.exp(s.logprob) for s in scores) <= 0.1 + 1e-9
+
+
+def test_where_a_server_rounds_to_equals_no_letter_is_preferred(server: OpenAiServer) -> None:
+    server.vocabulary = ("a", "A.", "The", "\n")
+    questions = [Question(id=stem, stem=stem, options=OPTIONS, answer=0) for stem in MANY]
+    data = SplitDescription(source="file:x", n=len(MANY), excluded={}, hash="h")
+    exam = Exam.plain(questions, data, PromptStyle(), "letter")
+    record, _ = examine(connect(server), exam, "remote", STRICT, Silent())
+    assert record.ties == len(MANY)
+    # Four binomials around 40; 5 standard deviations are 27.
+    assert set(record.letters_chosen) == set("ABCD")
+    assert max(record.letters_chosen.values()) <= 67, record.letters_chosen
 
 
 # Texts
