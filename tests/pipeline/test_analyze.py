@@ -65,6 +65,7 @@ def test_an_analysis_is_written_beside_its_evaluation(
 ) -> None:
     found = medtune.record("analyze", "e", "--calibration", "c")
     written = (exams[0] / "analysis.json").read_bytes()
+    assert found.pop("written") == {"record": "e/analysis.json", "report": "e/analysis.html"}
     assert json.loads(written) == found
     record = AnalysisRecord.model_validate_json(written)
     assert record.folder == "e"
@@ -103,6 +104,7 @@ def test_a_second_analysis_takes_the_place_of_the_first(
     medtune.record("analyze", "e", "--calibration", "c")
     found = medtune.record("analyze", "e")
     assert found["selective"]["temperature"] is None
+    assert Path(found.pop("written")["record"]) == exams[0] / "analysis.json"
     assert json.loads((exams[0] / "analysis.json").read_text()) == found
 
 

@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -44,6 +45,8 @@ def test_the_fakes_behave_alike_in_every_order(medtune: CommandLine, tmp_path: P
     noisy: dict[str, set[str]] = {}
     for order in list(itertools.permutations(range(4)))[::5]:
         data = write_rows(tmp_path / "own.jsonl", order)
+        shutil.rmtree(tmp_path / "constant", ignore_errors=True)
+        shutil.rmtree(tmp_path / "noisy", ignore_errors=True)
         constant = medtune.record("evaluate", "fake:constant", data, "--out", "constant")
         share_of_a = constant["letters_right"]["A"] / 80
         assert constant["accuracy"]["value"] == pytest.approx(share_of_a)
@@ -58,6 +61,9 @@ def test_the_fakes_behave_alike_in_every_order(medtune: CommandLine, tmp_path: P
 
 def test_what_is_written_adds_up(medtune: CommandLine, tmp_path: Path) -> None:
     found = medtune.record("evaluate", "fake:biased", "starter:transfer", "--out", "e")
+    assert found.pop("written") == {
+        "record": "e/record.json", "predictions": "e/predictions.jsonl"
+    }  # fmt: skip
     assert json.loads((tmp_path / "e" / "record.json").read_text()) == found
     rows = predictions(tmp_path / "e")
     correct = [row for row in rows if row["outcome"] == "correct"]
@@ -77,7 +83,7 @@ def test_limit_takes_the_first_questions(medtune: CommandLine, tmp_path: Path) -
 
 
 def test_shots_are_part_of_what_was_examined(medtune: CommandLine) -> None:
-    common = ("evaluate", "fake:noisy", "starter:recall", "--out", "e")
+    common = ("evaluate", "fake:noisy", "starter:recall")
     plain = medtune.record(*common)
     shot = medtune.record(*common, "--shots", 3, "--shots-from", "starter:train")
     again = medtune.record(*common, "--shots", 3, "--shots-from", "starter:train")
@@ -93,7 +99,7 @@ def test_all_labelled_questions_may_be_shots(medtune: CommandLine) -> None:
     assert found["accuracy"]["value"] == 1.0
 
 
-def test_a_second_run_does_nothing_and_a_changed_one_runs(
+def test_a_second_run_does_nothing_and_a_changed_one_has_another_folder(
     medtune: CommandLine, tmp_path: Path
 ) -> None:
     first = ("evaluate", "fake:noisy", "starter:recall", "--out", "e")
@@ -101,9 +107,103 @@ def test_a_second_run_does_nothing_and_a_changed_one_runs(
     before = (tmp_path / "e" / "record.json").stat().st_mtime_ns
     assert "still valid" in medtune(*first)[2]
     assert (tmp_path / "e" / "record.json").stat().st_mtime_ns == before
-    code, _, err = medtune(*first, "--method", "cloze")
-    assert code == 0
-    assert "still valid" not in err
+    code, out, err = medtune(*first, "--method", "cloze")
+    assert (code, out) == (2, "")
+    assert "e holds the result of another examination" in err
+    assert (tmp_path / "e" / "record.json").stat().st_mtime_ns == before
+    assert medtune(*first)[0] == 0
+
+
+CONFIGURATIONS = [
+    "",
+    "--limit 5",
+    "--limit 6",
+    "--method cloze",
+    "--method cloze --normalization token",
+    "--method cloze --normalization sum",
+    "--method generate",
+    "--method generate --form text",
+    "--method generate --constrained",
+    "--method generate --max-new-tokens 7",
+    "--orders cyclic",
+    "--orders pride",
+    "--variant options-only",
+    "--options-only 0",
+    "--shots 1 --shots-from starter:train",
+    "--shots 2 --shots-from starter:train --shots-by random",
+    "--shots 2 --shots-from starter:transfer --shots-by random",
+]
+
+
+def test_no_result_is_written_over_one_of_another_configuration(
+    medtune: CommandLine, tmp_path: Path
+) -> None:
+    written: dict[str, str] = {}
+    for configuration in CONFIGURATIONS:
+        arguments = ("evaluate", "fake:noisy", "starter:recall", *configuration.split())
+        found = medtune.record(*arguments)
+        folder = str(Path(found["written"]["record"]).parent)
+        assert folder not in written.values(), configuration
+        assert (tmp_path / found["written"]["predictions"]).is_file()
+        written[configuration] = folder
+        assert "still valid" in medtune(*arguments)[2]
+    assert len(list((tmp_path / "runs" / "eval").iterdir())) == len(CONFIGURATIONS)
+
+
+def test_a_record_of_an_older_version_is_not_written_over(
+    medtune: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "record.json").write_text('{"kind": "evaluation"}')
+    code, _, err = medtune("evaluate", "fake:noisy", "starter:recall", "--out", "e")
+    assert (code, "holds the result of another examination" in err) == (2, True)
+    assert (tmp_path / "e" / "record.json").read_text() == '{"kind": "evaluation"}'
+
+
+def test_changed_data_under_one_name_has_another_folder(
+    medtune: CommandLine, tmp_path: Path
+) -> None:
+    folders = set()
+    for order in ((0, 1, 2, 3), (1, 2, 3, 0)):
+        data = write_rows(tmp_path / "own.jsonl", order)
+        folders.add(medtune.record("evaluate", "fake:noisy", data)["written"]["record"])
+    assert len(folders) == 2
+
+
+def test_a_label_names_a_result_anew_without_asking_again(
+    medtune: CommandLine, tmp_path: Path
+) -> None:
+    common = ("evaluate", "fake:noisy", "starter:recall", "--out", "e")
+    assert medtune.record(*common)["label"] == "fake:noisy"
+    code, out, err = medtune(*common, "--label", "mine", "--json")
+    assert (code, "still valid" in err, json.loads(out)["label"]) == (0, True, "mine")
+    assert json.loads((tmp_path / "e" / "record.json").read_text())["label"] == "mine"
+
+
+def test_two_results_of_one_label_are_told_apart(medtune: CommandLine, tmp_path: Path) -> None:
+    for kind in ("noisy", "constant"):
+        medtune.record(
+            *("evaluate", f"fake:{kind}", "starter:recall", "--label", "tuned"),
+            *("--out", f"runs/{kind}/eval"),
+        )
+    found = medtune.record("compare", "runs/noisy/eval", "runs/constant/eval")
+    assert (found["a"], found["b"]) == ("tuned (noisy)", "tuned (constant)")
+    assert "tuned (constant) is" in found["verdict"]
+    assert found["verdict"].count("tuned (noisy)") == 1
+    page = Path(found["written"]["report"]).read_text()
+    assert "tuned (noisy)" in page
+    assert "tuned (constant)" in page
+    sized = medtune.record(
+        "study",
+        "test-size",
+        "runs/noisy/eval",
+        "runs/constant/eval",
+        "--sizes",
+        "20",
+        "--draws",
+        200,
+    )
+    assert [exam["label"] for exam in sized["evaluations"]] == ["tuned (noisy)", "tuned (constant)"]
 
 
 def test_a_cut_file_is_mended_by_evaluating_again(medtune: CommandLine, tmp_path: Path) -> None:
@@ -217,7 +317,7 @@ def test_all_orders_are_written_and_read_back(medtune: CommandLine, tmp_path: Pa
 
 @pytest.mark.parametrize("method", ["letter", "cloze"])
 def test_orders_change_what_a_biased_model_gets_right(medtune: CommandLine, method: str) -> None:
-    common = ("evaluate", "fake:biased", "starter:recall", "--method", method, "--out", "e")
+    common = ("evaluate", "fake:biased", "starter:recall", "--method", method)
     given, cyclic, pride = (
         medtune.record(*common, "--orders", orders) for orders in ("given", "cyclic", "pride")
     )
@@ -257,7 +357,8 @@ def test_worked_examples_by_choice(medtune: CommandLine, tmp_path: Path, by: str
     assert (found["shots"], found["shots_by"]) == (3, by)
     assert medtune.record(*arguments) == found
     name = "fake-noisy-starter-recall-letter-3-shot" + ("" if by == "fixed" else f"-{by}")
-    assert [path.name for path in (tmp_path / "runs" / "eval").iterdir()] == [name]
+    (folder,) = (tmp_path / "runs" / "eval").iterdir()
+    assert folder.name == f"{name}-{found['inputs'][:8]}"
 
 
 @pytest.mark.parametrize("form", ["letter", "text"])
@@ -280,10 +381,8 @@ def test_constrained_and_free_answers_lie_side_by_side(
     arguments = ("evaluate", "fake:oracle", "starter:recall", "--method", "generate")
     free = medtune.record(*arguments)
     bound = medtune.record(*arguments, "--constrained")
-    names = {path.name: path for path in (tmp_path / "runs" / "eval").iterdir()}
-    stem = "fake-oracle-starter-recall-generate"
-    assert set(names) == {stem, f"{stem}-constrained"}
-    compared = medtune.record("compare", names[stem], names[f"{stem}-constrained"])
+    folders = [tmp_path / Path(one["written"]["record"]).parent for one in (free, bound)]
+    compared = medtune.record("compare", *folders)
     assert compared["differs"] == ["constraint on the answers"]
     assert free["inputs"] != bound["inputs"]
 
@@ -300,7 +399,7 @@ def test_variants_are_examined_and_not_compared_with_plain_questions(
     medtune.record(*common, "--out", "plain")
     code, out, err = medtune("compare", "plain", "v", "--json")
     assert (code, out) == (2, "")
-    assert f"fake:noisy was asked plain questions, fake:noisy {variant} ones" in err
+    assert f"fake:noisy (plain) was asked plain questions, fake:noisy (v) {variant} ones" in err
     assert "to do: see what a change of the questions does with `medtune study robustness`" in err
     assert medtune.record("compare", "v", "v")["n"] == found["counts"]["n"]
 
@@ -393,6 +492,7 @@ def test_a_comparison_writes_its_report_with_links_that_lead_somewhere(
         *("--calibration-a", "evals/a-transfer", "--calibration-b", "evals/b-transfer"),
     )
     place = tmp_path / "deep" / "er" / "report"
+    assert found.pop("written")["report"] == "deep/er/report/report.html"
     assert json.loads((place / "comparison.json").read_text()) == found
     for name in ("a", "b"):
         analysis = json.loads((place / f"analysis-{name}.json").read_text())

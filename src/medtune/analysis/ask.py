@@ -199,9 +199,7 @@ def _mass(scores: Scores) -> float:
     return min(1.0, math.fsum(math.exp(score.logprob) for score in scores))
 
 
-def _by_content(
-    question: Question, order: tuple[int, ...], shown: Sequence[float]
-) -> OrderAnswer:
+def _by_content(question: Question, order: tuple[int, ...], shown: Sequence[float]) -> OrderAnswer:
     """Bring probabilities by position back to the options in their given order."""
     given = [0.0] * len(order)
     for position, option in enumerate(order):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medtune.analysis.analyze import Evaluation, analyze
@@ -12,6 +12,7 @@ from medtune.analysis.comparison_page import write_comparison
 from medtune.analysis.paired import changed, paired_slices
 from medtune.core.findings import AnalysisRecord, PairedSlices
 from medtune.core.folder import write_record
+from medtune.core.labels import distinct_labels
 from medtune.core.records import ComparisonRecord
 
 
@@ -24,6 +25,12 @@ class Examined:
     evaluation: Evaluation
     calibration: Evaluation | None = None
     """The same model on questions set apart for calibration."""
+
+    def labelled(self, label: str) -> Examined:
+        """Call it by another name."""
+        record, predictions = self.evaluation
+        renamed = record.model_copy(update={"label": label})
+        return replace(self, evaluation=(renamed, predictions))
 
     def analysis(self, page: Path) -> AnalysisRecord:
         """Analyse it, for a page in the folder `page`."""
@@ -39,6 +46,10 @@ def compare_in(
         PredictionsError: They are not of the same questions, or a calibration does not fit.
         FolderError: The folder cannot be written.
     """
+    name_a, name_b = distinct_labels(
+        (a.evaluation[0].label, a.folder), (b.evaluation[0].label, b.folder)
+    )
+    a, b = a.labelled(name_a), b.labelled(name_b)
     record = compare(a.evaluation, b.evaluation, releases=releases)
     found_a, found_b = a.analysis(folder), b.analysis(folder)
     predictions = a.evaluation[1], b.evaluation[1]

@@ -96,6 +96,8 @@ class Exam:
     orders: Orders = "given"
     variant: Variant = "plain"
     """What was done to the questions already; `analysis.variants` does it."""
+    trained_on: int | None = None
+    """Questions among these that the model was trained on; None where that is unknown."""
     options_only: int = 0
     """At most so many questions are asked again without their stem; 0 is no such baseline."""
     target: Form = "text"

@@ -16,7 +16,7 @@ from medtune.analysis.pride import estimate_prior
 from medtune.analysis.variants import varied
 from medtune.core.choice import highest
 from medtune.core.errors import DataError, PredictionsError
-from medtune.core.folder import valid_record
+from medtune.core.folder import valid_record, write_record
 from medtune.core.intervals import wilson
 from medtune.core.ledger import RECORD, Draft, read_evaluation, write_evaluation
 from medtune.core.model import AnswerModel
@@ -117,12 +117,17 @@ def examined(
     inputs = exam.inputs(model, parser.version)
     if valid_record(folder / RECORD, EvaluationRecord, inputs):
         try:
-            found = read_evaluation(folder)
+            record, predictions = read_evaluation(folder)
         except PredictionsError as error:
             progress.say(f"{error.found}: examined again")
         else:
             progress.say(f"{folder.name}: still valid")
-            return found
+            # What does not change a prediction may be said in another way than before.
+            known = record.trained_on if exam.trained_on is None else exam.trained_on
+            now = record.model_copy(update={"label": label, "trained_on": known})
+            if now != record:
+                write_record(folder / RECORD, now)
+            return now, predictions
     draft = Draft(folder, inputs)
     record, predictions = examine(model, exam, label, parser, progress, draft)
     write_evaluation(folder, record, predictions)
@@ -171,6 +176,7 @@ def summarize(
         options_only=sitting.options_only,
         letters_chosen=dict(sorted(given.items())),
         letters_right=dict(sorted(right.items())),
+        trained_on=exam.trained_on,
         ties=sum(len(highest(some)) > 1 for some in scores) if scores else None,
         mean_mass=math.fsum(masses) / len(masses) if masses else None,
         parser=parser.version if exam.method == "generate" else None,

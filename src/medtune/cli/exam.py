@@ -21,6 +21,7 @@ from medtune.cli.options import (
 )
 from medtune.core.experiment import EvaluationConfig
 from medtune.core.folder import slug
+from medtune.core.ledger import ANALYSIS, ANALYSIS_PAGE, PREDICTIONS, RECORD
 from medtune.core.prompt import Form
 from medtune.core.records import Method, Normalization, Orders, ShotChoice, Variant
 from medtune.terminal import Terminal
@@ -69,6 +70,9 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Most questions in a forward pass; by default 64, 512 on a GPU."),
     ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Short name for tables and comparisons.")
+    ] = None,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
@@ -97,19 +101,12 @@ def evaluate(
         dtype=dtype,
         batch=batch,
         form=form,
+        label=label,
     )
-    unusual = {
-        variant: variant != "plain",
-        orders: orders != "given",
-        "constrained": constrained,
-        f"{shots}-shot": shots > 0,
-        shots_by: shots > 0 and shots_by != "fixed",
-    }
-    words = (word for word, said in unusual.items() if said)
-    name = slug(model, str(adapter or ""), data, method, *words)
-    folder = out or Path("runs") / "eval" / name
-    print_record(evaluate_recipe(options, folder, Terminal()), json)
-    Terminal().say(f"predictions: {folder / 'predictions.jsonl'}")
+    record, folder = evaluate_recipe(options, out, Terminal())
+    written = {"record": folder / RECORD, "predictions": folder / PREDICTIONS}
+    print_record(record, json, written)
+    Terminal().say(f"predictions: {written['predictions']}")
 
 
 def compare(
@@ -129,8 +126,10 @@ def compare(
     from medtune.recipes.compare import compare as compare_recipe
 
     folder = out or Path("runs") / "compare" / slug(a.resolve().name, b.resolve().name)
-    print_record(compare_recipe(a, b, calibration_a, calibration_b, folder), json)
-    Terminal().say(f"report: {folder / 'report.html'}")
+    record = compare_recipe(a, b, calibration_a, calibration_b, folder)
+    written = {"record": folder / "comparison.json", "report": folder / "report.html"}
+    print_record(record, json, written)
+    Terminal().say(f"report: {written['report']}")
 
 
 def analyze(
@@ -144,8 +143,10 @@ def analyze(
     """Show where an evaluation fails, how sure it was, and when it had better not answer."""
     from medtune.recipes.analyze import analyze as analyze_recipe
 
-    print_record(analyze_recipe(evaluation, calibration), json)
-    Terminal().say(f"report: {evaluation / 'analysis.html'}")
+    record = analyze_recipe(evaluation, calibration)
+    written = {"record": evaluation / ANALYSIS, "report": evaluation / ANALYSIS_PAGE}
+    print_record(record, json, written)
+    Terminal().say(f"report: {written['report']}")
 
 
 def rescore(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -49,11 +49,19 @@ ExperimentFile = Annotated[
 ]
 
 
-def print_record(record: Record, json: bool) -> None:
-    """Print a record on stdout: a table, or JSON."""
+def print_record(record: Record, json: bool, written: Mapping[str, Path] | None = None) -> None:
+    """Print a record on stdout: a table, or JSON.
+
+    Args:
+        record: To print.
+        json: As JSON.
+        written: Where files were written, by what they are; JSON holds them as "written".
+    """
     if json:
         if speaks():
-            typer.echo(record.model_dump_json(indent=2))
+            paths = {name: str(path) for name, path in (written or {}).items()}
+            shown = record.model_dump(mode="json") | ({"written": paths} if paths else {})
+            typer.echo(dumps(shown, indent=2, ensure_ascii=False))
     else:
         show(record)
 

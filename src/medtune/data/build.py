@@ -19,7 +19,7 @@ from medtune.core.progress import Progress
 from medtune.data.balance import Drawn, draw
 from medtune.data.clean import Cleaned
 from medtune.data.curate import curate
-from medtune.data.load import clean_source, identity, sized
+from medtune.data.load import clean_source, identity, settled, sized
 from medtune.data.purpose import is_correction, refuse_corrections
 from medtune.data.separate import Part, Separated, separate
 from medtune.data.sources import DataRef, Identity, columns_of, parse_ref
@@ -58,12 +58,13 @@ def sources_of(data: DataConfig) -> list[Source]:
     Raises:
         DataError: Two evaluated splits are the same, or a source is not there.
     """
-    names = [str(parse_ref(source)) for source in data.evaluate]
+    sources = (data.train, *data.evaluate)
+    refs = [settled(parse_ref(s), teaching=number == 0) for number, s in enumerate(sources)]
+    names = [str(ref) for ref in refs[1:]]
     if len(set(names)) < len(names):
         raise DataError(f"an evaluated split is named twice: {', '.join(names)}")
     found = []
-    for source in (data.train, *data.evaluate):
-        ref = parse_ref(source)
+    for source, ref in zip(sources, refs, strict=True):
         given = data.mappings.get(source, data.columns)
         found.append(Source(ref, columns_of(ref, given), identity(ref)))
     return found

@@ -18,6 +18,8 @@ class KnownDataset:
     """Parts that can be asked for, `hub:ORG/NAME/CONFIG`; the first is meant where none is."""
     revision: str | None = None
     """Where its files must be read from another branch than main."""
+    unlabelled: tuple[str, ...] = ()
+    """Splits whose answers are not released: nothing can be examined on them."""
     by_folder: bool = False
     """Whether a config is a folder of that branch, not a named configuration."""
 
@@ -48,8 +50,10 @@ _MEDQA = ColumnMapping(
 
 KNOWN: dict[str, KnownDataset] = {
     # Answers count from 0 on this mirror and from 1 on the next: detected, and checked.
-    "openlifescienceai/medmcqa": KnownDataset(ColumnMapping(), "Apache-2.0"),
-    "lighteval/med_mcqa": KnownDataset(ColumnMapping(), "not stated (MedMCQA: MIT)"),
+    "openlifescienceai/medmcqa": KnownDataset(ColumnMapping(), "Apache-2.0", unlabelled=("test",)),
+    "lighteval/med_mcqa": KnownDataset(
+        ColumnMapping(), "not stated (MedMCQA: MIT)", unlabelled=("test",)
+    ),
     "GBaker/MedQA-USMLE-4-options": KnownDataset(
         _MEDQA,
         "CC-BY-4.0",

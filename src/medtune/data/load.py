@@ -6,7 +6,7 @@ only is turned away here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medtune.core.corrections import CorrectionsManifest
@@ -16,14 +16,25 @@ from medtune.core.folder import read_record
 from medtune.core.manifest import SnapshotManifest, SplitRecord
 from medtune.core.progress import Progress, Silent
 from medtune.core.records import SplitDescription
+from medtune.data.catalogue import KNOWN
 from medtune.data.clean import Cleaned, clean
 from medtune.data.draw import lowest
 from medtune.data.files import files_of
 from medtune.data.purpose import for_training_only, refuse_corrections
-from medtune.data.sources import DataRef, Identity, columns_of, identify, parse_ref, read_rows
+from medtune.data.sources import (
+    DataRef,
+    Identity,
+    columns_of,
+    identify,
+    parse_ref,
+    read_rows,
+    splits_of,
+)
 from medtune.data.table import QuestionTable, questions_hash, read_parquet
 
 MANIFEST = "manifest.json"
+EXAMINED = ("test", "evaluated", "validation")
+"""Splits that are meant where one to examine on is not named, the first that there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +59,7 @@ def load_split(
     """Read and clean one split.
 
     Args:
-        source: starter:, hub:, file: or snapshot:.
+        source: starter:, hub:, file: or snapshot:; one without a split, see `settled`.
         columns: Mapping for sources that medtune does not know.
         size: Keep the first so many questions after cleaning.
         progress: Where to report.
@@ -59,12 +70,55 @@ def load_split(
         DataError: The source cannot be used, holds fewer than `size` questions, or is for
             training only.
     """
-    ref = parse_ref(source)
+    ref = settled(parse_ref(source), teaching=teaching)
     known = columns or ColumnMapping()
     cleaned = clean_source(ref, known, progress or Silent(), teaching=teaching)
     questions = cleaned.questions if size is None else sized(cleaned.questions, size, str(ref))
     description = describe(str(ref), questions, cleaned.reasons)
     return Split(questions, description, cleaned.excluded, cleaned.answer_base)
+
+
+def settled(ref: DataRef, *, teaching: bool) -> DataRef:
+    """Choose the split of a source that names none; a file is taken whole.
+
+    What a model may have been trained on is never examined because nobody named a split.
+
+    Args:
+        ref: The source.
+        teaching: Nothing is examined on these questions: "train" is meant. Otherwise it is
+            "test", of a snapshot its evaluated split, else "validation".
+
+    Raises:
+        DataError: There is none of these, or a snapshot has several evaluated splits.
+        HubError: The Hub cannot be reached.
+    """
+    if ref.split is not None or ref.kind == "file":
+        return ref
+    if teaching:
+        return replace(ref, split="train")
+    names, possible = _splits_to_examine(ref)
+    found = next((name for name in EXAMINED if name in possible), None)
+    if found is None:
+        raise DataError(
+            f"{ref} names no split to examine on",
+            expected="one of " + ", ".join(str(replace(ref, split=name)) for name in names),
+            fix="name it; what a model was trained on says nothing of what it knows",
+        )
+    return replace(ref, split=found)
+
+
+def _splits_to_examine(ref: DataRef) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """List a source's splits, and those that may be meant where none is named."""
+    if ref.kind == "snapshot":
+        names = _named_splits(Path(ref.place))
+        if all(split.purpose == "training" for split in names.values()):
+            raise for_training_only(str(ref), ", ".join(s.file for s in names.values()))
+        several = sum(split.role == "evaluated" for split in names.values()) > 1
+        return tuple(names), () if several and "evaluated" not in names else tuple(names)
+    names_there = splits_of(ref)
+    known = KNOWN.get(ref.place)
+    unlabelled = known.unlabelled if known else ()
+    return names_there, tuple(name for name in names_there if name not in unlabelled)
 
 
 def clean_source(
@@ -183,24 +237,33 @@ def identity(ref: DataRef) -> Identity:
 
 
 def snapshot_split(ref: DataRef) -> SplitRecord:
-    """Find the split that `snapshot:FOLDER[:SPLIT]` names: by role or by its file's name.
+    """Find the split that `snapshot:FOLDER:SPLIT` names: by role or by its file's name.
 
     Raises:
         DataError: There is no snapshot, or no such split in it.
     """
-    folder = Path(ref.place)
+    assert ref.split is not None, "it is settled"
+    names = _named_splits(Path(ref.place))
+    if ref.split not in names:
+        raise DataError(
+            f"{ref.place} has no split {ref.split!r}",
+            expected=f"one of {', '.join(names)}",
+        )
+    return names[ref.split]
+
+
+def _named_splits(folder: Path) -> dict[str, SplitRecord]:
+    """Name a snapshot's splits: by their files, and "evaluated" where only one is.
+
+    Raises:
+        DataError: There is no snapshot.
+    """
     splits = _splits_in(folder) or read_manifest(folder).splits
     names = {split.file.rpartition("-")[0]: split for split in splits}
     evaluated = [split for split in splits if split.role == "evaluated"]
     if len(evaluated) == 1:
         names.setdefault("evaluated", evaluated[0])
-    wanted = ref.split or "train"
-    if wanted not in names:
-        raise DataError(
-            f"{ref.place} has no split {wanted!r}",
-            expected=f"one of {', '.join(names)}",
-        )
-    return names[wanted]
+    return names
 
 
 def _splits_in(folder: Path) -> tuple[SplitRecord, ...] | None:

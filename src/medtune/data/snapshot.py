@@ -28,7 +28,7 @@ from medtune.core.provenance import provenance
 from medtune.core.records import SplitDescription, content_hash
 from medtune.data.build import Built, Source, build, sources_of
 from medtune.data.datasheet import datasheet
-from medtune.data.load import MANIFEST, describe, identity
+from medtune.data.load import MANIFEST, describe, identity, settled
 from medtune.data.profile import profile
 from medtune.data.purpose import purpose_of
 from medtune.data.sources import parse_ref
@@ -146,8 +146,9 @@ def changed_sources(manifest: SnapshotManifest) -> list[str]:
     """
     return [
         f"{record.source} has changed: fingerprint {now[:12]}, then {record.fingerprint[:12]}"
-        for record in manifest.sources
-        if (now := identity(parse_ref(record.source)).fingerprint) != record.fingerprint
+        for number, record in enumerate(manifest.sources)
+        if (now := identity(settled(parse_ref(record.source), teaching=number == 0)).fingerprint)
+        != record.fingerprint
     ]
 
 

@@ -1,7 +1,8 @@
 """Where rows come from: the starter questions, the Hub, a file or a folder.
 
 `starter[:SPLIT]` · `hub:ORG/NAME[/CONFIG][@REVISION][:SPLIT]` · `file:PATH[:SPLIT]` ·
-`snapshot:FOLDER[:SPLIT]`, which `data.load` reads.
+`snapshot:FOLDER[:SPLIT]`, which `data.load` reads.  Which split is meant where none is named
+depends on what the questions are for: see `data.load.settled`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class DataRef:
     place: str
     """Hub id or path; empty for the starter."""
     split: str | None
+    """None where none was named."""
     revision: str | None = None
     config: str | None = None
     """Part of a Hub dataset."""
@@ -88,10 +90,9 @@ def parse_ref(text: str) -> DataRef:
     """
     kind, _, rest = text.partition(":")
     if kind == "starter":
-        split = rest or "train"
-        if split not in STARTER_SPLITS:
-            raise DataError(f"starter:{split}: no such split", expected=" or ".join(STARTER_SPLITS))
-        return DataRef("starter", "", split)
+        if rest and rest not in STARTER_SPLITS:
+            raise DataError(f"starter:{rest}: no such split", expected=" or ".join(STARTER_SPLITS))
+        return DataRef("starter", "", rest or None)
     if kind == "hub" and rest:
         place, _, hub_split = rest.partition(":")
         name, _, revision = place.partition("@")
@@ -99,7 +100,7 @@ def parse_ref(text: str) -> DataRef:
         if all(parts) and len(parts) <= 3:
             config = parts[2] if len(parts) == 3 else None
             name = "/".join(parts[:2])
-            return DataRef("hub", name, hub_split or "train", revision or None, config)
+            return DataRef("hub", name, hub_split or None, revision or None, config)
     if kind in ("file", "snapshot") and rest:
         # A path may contain colons; the last part is a split only where no such file exists.
         head, colon, tail = rest.rpartition(":")
@@ -120,6 +121,24 @@ def columns_of(ref: DataRef, given: ColumnMapping) -> ColumnMapping:
     if ref.kind == "hub" and given == ColumnMapping() and ref.place in KNOWN:
         return KNOWN[ref.place].columns
     return given
+
+
+def splits_of(ref: DataRef) -> tuple[str, ...]:
+    """List the splits of the starter questions or of a Hub dataset.
+
+    Raises:
+        DataError: The Hub has no such dataset.
+        HubError: The Hub cannot be reached.
+    """
+    if ref.kind == "starter":
+        return STARTER_SPLITS
+    import datasets
+
+    options = _hub_options(ref)
+    if "name" in options:
+        options["config_name"] = options.pop("name")
+    with _hub_errors(ref):
+        return tuple(datasets.get_dataset_split_names(ref.place, **options))
 
 
 def identify(ref: DataRef) -> Identity:

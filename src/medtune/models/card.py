@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,8 @@ from medtune.core.prompt import Form, PromptStyle
 from medtune.core.records import Record
 
 CARD = "medtune.json"
+TRAINED_ON = "trained_on.hashes"
+"""Beside a card: hashes of the questions that the weights were trained on, one a line."""
 ADAPTER = "adapter:"
 """Opens the name of an adapter's folder, which stands for its base with the adapter in it."""
 WEIGHTS: dict[str, str] = {
@@ -43,6 +46,12 @@ class Card(Record):
     data_hash: str | None
     """Hash of the train split; None for a base model."""
     config_hash: str | None
+    data_source: str | None = None
+    """Where the train split comes from, as named in the experiment."""
+    data_n: int | None = None
+    """Questions in it."""
+    trained_on: str | None = None
+    """sha256 of `trained_on.hashes`; None where it was not written."""
     weights_hash: str
     """sha256 of the weights' file."""
     medtune: str
@@ -144,11 +153,11 @@ def card_named(model: str, adapter: Path | None = None) -> Card | None:
     Raises:
         AdapterError: It has one that cannot be read, or weights that are not its own.
     """
-    model, adapter = parted(model, adapter)
-    if adapter is not None:
-        return read_card(adapter)
-    kind, _, folder = model.partition(":")
-    return card_of(Path(folder)) if kind == "path" else None
+    folder = folder_of(model, adapter)
+    if folder is None:
+        return None
+    # An adapter has a card; a base model may have none.
+    return card_of(folder) if parted(model, adapter)[1] is None else read_card(folder)
 
 
 def refuse_unfit(model: str, adapter: Path | None = None, anyway: bool = False) -> None:
@@ -164,6 +173,41 @@ def refuse_unfit(model: str, adapter: Path | None = None, anyway: bool = False) 
             f"{model} is marked unfit: it did not pass the parity gate",
             fix="see the record.json beside it, or take it all the same with --unfit",
         )
+
+
+def folder_of(model: str, adapter: Path | None = None) -> Path | None:
+    """Find the folder in which a model's card may lie; None where it has none.
+
+    Raises:
+        AdapterError: The adapter has no card that can be read.
+    """
+    model, adapter = parted(model, adapter)
+    if adapter is not None:
+        return adapter
+    kind, _, folder = model.partition(":")
+    return Path(folder) if kind == "path" else None
+
+
+def hashes_beside(folder: Path, card: Card) -> tuple[str, ...] | None:
+    """Read the hashes of the questions that weights were trained on; None where there are none.
+
+    Raises:
+        AdapterError: The file is missing or was changed.
+    """
+    if card.trained_on is None:
+        return None
+    path = folder / TRAINED_ON
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise AdapterError(
+            f"{path} is missing",
+            expected="the hashes of the questions that the weights were trained on",
+            fix=f"copy it along with {CARD}",
+        ) from error
+    if hashlib.sha256(text).hexdigest() != card.trained_on:
+        raise AdapterError(f"{path} was changed", fix="restore it, or train again")
+    return tuple(text.decode().split())
 
 
 def card_of(folder: Path) -> Card | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +25,14 @@ MERGED_DTYPES: dict[Scheme, torch.dtype] = {
 }
 
 
-def export(model: LocalModel, card: Card, scheme: Scheme, folder: Path, read: Reader) -> Card:
+def export(
+    model: LocalModel,
+    card: Card,
+    scheme: Scheme,
+    folder: Path,
+    read: Reader,
+    hashes: Sequence[str] | None = None,
+) -> Card:
     """Write a folder that `path:FOLDER` opens, whole or not at all.
 
     Args:
@@ -34,6 +41,7 @@ def export(model: LocalModel, card: Card, scheme: Scheme, folder: Path, read: Re
         scheme: What to write.
         folder: Where to; an older one is replaced.
         read: Lets a model read typical prompts; integer schemes even out activations by them.
+        hashes: Of the questions that it was trained on; None where unknown.
 
     Raises:
         ModelError: The scheme has no form for this architecture.
@@ -53,7 +61,7 @@ def export(model: LocalModel, card: Card, scheme: Scheme, folder: Path, read: Re
             )
         _FORMS[scheme](model, place, written, read)
 
-    return save_with_card(folder, written, write)
+    return save_with_card(folder, written, write, hashes)
 
 
 def _merged(model: LocalModel, folder: Path, card: Card, read: Reader) -> None:

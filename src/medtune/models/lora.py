@@ -17,6 +17,8 @@ from medtune.core.experiment import LoraSettings
 from medtune.models.card import CARD, Card, read_card
 from medtune.models.local import LocalModel
 from medtune.models.lora_product import use_lora_products
+from medtune.models.saving import name_base
+from medtune.models.sources import hub_name
 from medtune.models.trainee import Trainee
 
 ALL = "all-linear"
@@ -74,6 +76,11 @@ class Adapted(Trainee):
 
     def _write(self, weights: Mapping[str, Tensor], folder: Path) -> None:
         self._peft.save_pretrained(folder, state_dict=dict(weights))
+        # peft names the folder of this machine from which the base was read.  Told otherwise
+        # before it saves, it would ask the Hub for the base's vocabulary.
+        name = self._source.name
+        hub = hub_name(name, self._source.fingerprint) or (name.rpartition("/")[2], None)
+        name_base(folder / "adapter_config.json", *hub)
 
     def toward_base(self, weights: Mapping[str, Tensor], share: float) -> Mapping[str, Tensor]:
         """Keep a share of the update: it is linear in the second factor of each layer."""

@@ -72,6 +72,17 @@ def resolve(name: str, progress: Progress | None = None, weights: bool = True) -
     raise UnknownModelError(f"{name!r} names no model", expected=EXPECTED)
 
 
+def hub_name(name: str, fingerprint: str) -> tuple[str, str | None] | None:
+    """Name a model as the Hub does, and its commit; None where the Hub has no such model.
+
+    The embedded model is named by what it was rounded from.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "hub":
+        return rest.partition("@")[0], fingerprint
+    return (embedded.HUB, None) if name == f"embedded:{embedded.NAME}" else None
+
+
 def _fetch(rest: str, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (

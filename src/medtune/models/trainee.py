@@ -10,12 +10,15 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from medtune.core.folder import write_text
 from medtune.core.model import Example, Message
 from medtune.core.records import ModelDescription
 from medtune.models.card import Card
 from medtune.models.head import AnswerHead, can_pack
 from medtune.models.local import LocalModel
+from medtune.models.readme import README, readme
 from medtune.models.saving import save_with_card
+from medtune.models.sources import hub_name
 
 
 class Trainee(ABC):
@@ -89,16 +92,29 @@ class Trainee(ABC):
         """Show tokens as text, special ones included."""
         return str(self._encoder.tokenizer.decode(list(tokens)))
 
-    def save(self, weights: Mapping[str, Tensor], folder: Path, card: Mapping[str, Any]) -> Card:
+    def save(
+        self,
+        weights: Mapping[str, Tensor],
+        folder: Path,
+        card: Mapping[str, Any],
+        hashes: Sequence[str] | None = None,
+    ) -> Card:
         """Write a folder whole or not at all, replacing an older one.
 
         Args:
             weights: Full-precision weights by parameter name.
             folder: Where to.
             card: Fields of the card but for kind and hash.
+            hashes: As of `save_with_card`.
 
         Raises:
             FolderError: The folder cannot be written.
         """
         unhashed = Card(**card, kind=self.kind, weights_hash="")
-        return save_with_card(folder, unhashed, lambda place: self._write(weights, place))
+
+        def write(place: Path) -> None:
+            self._write(weights, place)
+            hub = hub_name(unhashed.base, unhashed.base_fingerprint)
+            write_text(place / README, readme(unhashed, hub[0] if hub else None))
+
+        return save_with_card(folder, unhashed, write, hashes)

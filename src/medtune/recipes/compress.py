@@ -23,7 +23,7 @@ from medtune.core.provenance import installed_version
 from medtune.core.records import Method
 from medtune.data.load import load_split
 from medtune.models import lora
-from medtune.models.card import ADAPTER, CARD, Card, card_of, parted, read_card
+from medtune.models.card import ADAPTER, CARD, Card, card_of, hashes_beside, parted, read_card
 from medtune.models.export import Reader, export
 from medtune.models.local import LocalModel
 from medtune.models.sources import ModelSource, resolve
@@ -98,6 +98,7 @@ def _packed(
     # In fp32: what is rounded is the sum, not its parts.
     base = LocalModel.load(source, "float32")
     model = lora.merged(base, adapter) if adapter else base
+    hashes = hashes_beside(adapter or source.folder, card) if card else None
     card = card or Card(
         base=source.name,
         base_fingerprint=source.fingerprint,
@@ -110,7 +111,8 @@ def _packed(
         medtune=version,
     )
     update = {"kind": "model", "made_from": made_from, "medtune": version}
-    return export(model, card.model_copy(update=update), scheme, folder, _reader(gate.exam))
+    changed = card.model_copy(update=update)
+    return export(model, changed, scheme, folder, _reader(gate.exam), hashes)
 
 
 def _found(folder: Path) -> Card | None:

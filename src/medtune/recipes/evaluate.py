@@ -1,18 +1,21 @@
 """`medtune evaluate MODEL DATA`: one model, one split, one method.
 
-Opens the model, examines it, and writes `predictions.jsonl` and `record.json`.
+Opens the model, examines it, and writes `predictions.jsonl` and `record.json`, into a folder that
+is named after everything that determines the result: none is ever written over another one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medtune.analysis.exam import Exam, refuse_constraint
 from medtune.analysis.examine import examined
 from medtune.answers.parse import STRICT
-from medtune.core.errors import DataError, InputError
+from medtune.core.errors import DataError, FolderError, InputError
 from medtune.core.experiment import ColumnMapping, EvaluationConfig
+from medtune.core.folder import slug, valid_record
+from medtune.core.ledger import RECORD
 from medtune.core.progress import Progress
 from medtune.core.prompt import Form, PromptStyle
 from medtune.core.records import EvaluationRecord, Method, Variant
@@ -22,6 +25,10 @@ from medtune.data.table import QuestionTable
 from medtune.models.card import manner
 from medtune.models.door import open_model
 from medtune.steps.crew import held, together
+from medtune.steps.trained_on import trained_on
+
+LONGEST_NAME = 160
+"""Characters of a folder's name, its hash not counted: file systems take 255 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +53,22 @@ class EvaluateOptions:
     """How free answers are asked for; None takes what the adapter was trained on, else letters."""
 
 
-def evaluate(options: EvaluateOptions, folder: Path, progress: Progress) -> EvaluationRecord:
+def evaluate(
+    options: EvaluateOptions, folder: Path | None, progress: Progress
+) -> tuple[EvaluationRecord, Path]:
     """Examine one model on one split.
 
+    Args:
+        options: What and how.
+        folder: Where to write; None is one under runs/eval, named after the examination.
+        progress: Where to report.
+
+    Returns:
+        The record, and the folder.
+
     Raises:
-        MedtuneError: The model, the data or the folder cannot be used.
+        FolderError: The folder holds another examination, or cannot be written.
+        MedtuneError: The model or the data cannot be used.
     """
     _check(options)
     split = load_split(options.data, options.columns, options.limit, progress)
@@ -74,13 +92,55 @@ def evaluate(options: EvaluateOptions, folder: Path, progress: Progress) -> Eval
         asked.target,
         pool,
     )
+    known = trained_on(options.model, split.questions, options.adapter)
+    exam = replace(exam, trained_on=known)
     if options.variant != "plain":
         exam = exam.on_variant(options.variant)
-    with held(folder):
+    inputs = exam.inputs(model, STRICT.version)
+    place = folder or Path("runs") / "eval" / _name(options, inputs)
+    with held(place):
+        _refuse_another(place, inputs)
         record, _ = together(
-            model, lambda shared: examined(shared, exam, asked.label, STRICT, folder, progress)
+            model, lambda shared: examined(shared, exam, asked.label, STRICT, place, progress)
         )
-    return record
+    return record, place
+
+
+def _name(options: EvaluateOptions, inputs: str) -> str:
+    """Name a folder in words, and by the hash of all that determines what is in it."""
+    settings = options.settings
+    unusual = {
+        options.variant: options.variant != "plain",
+        settings.orders: settings.orders != "given",
+        settings.normalization: options.method == "cloze" and settings.normalization != "byte",
+        "constrained": settings.constrained,
+        f"{settings.shots}-shot": settings.shots > 0,
+        settings.shots_by: settings.shots > 0 and settings.shots_by != "fixed",
+        f"first-{options.limit}": options.limit is not None,
+        options.form or "": options.method == "generate",
+        options.dtype: options.dtype != "auto",
+        options.label or "": True,
+    }
+    words = (word for word, said in unusual.items() if said)
+    name = slug(options.model, str(options.adapter or ""), options.data, options.method, *words)
+    return f"{name[-LONGEST_NAME:].strip('-')}-{inputs[:8]}"
+
+
+def _refuse_another(folder: Path, inputs: str) -> None:
+    """Refuse to write over what was examined in another way.
+
+    Raises:
+        FolderError: The folder holds such a result.
+    """
+    path = folder / RECORD
+    if not path.exists() or valid_record(path, EvaluationRecord, inputs):
+        return
+    raise FolderError(
+        f"{folder} holds the result of another examination",
+        expected="an empty or missing folder, or the same examination: model, data, method and "
+        "every setting",
+        fix="choose another folder with --out, or leave --out away: then each has its own",
+    )
 
 
 def _check(options: EvaluateOptions) -> None:

@@ -7,7 +7,6 @@ themselves.  `huggingface_hub.upload_folder` takes it as it is.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +27,8 @@ from medtune.core.gate import Evidence, EvidenceRecord
 from medtune.core.release import ALIASES, POLICY, WEIGHTS, FileRef, Release, inside
 from medtune.data.catalogue import KNOWN
 from medtune.models import embedded
+from medtune.models.saving import name_base
+from medtune.models.sources import hub_name
 from medtune.registry.proofs import Proofs
 from medtune.registry.store import Registry
 
@@ -124,6 +125,7 @@ def _check_place(folder: Path) -> None:
 def _laid_out(tree: Path, staging: Path, release: Release) -> dict[str, FileRef]:
     """Copy the weights to the top, and the policy beside them; return what stands there."""
     found = {}
+    hub = hub_name(release.base, release.base_fingerprint)
     for path, ref in release.files.items():
         name = path.removeprefix(f"{WEIGHTS}/")
         if name in OURS and path != POLICY:
@@ -132,27 +134,11 @@ def _laid_out(tree: Path, staging: Path, release: Release) -> dict[str, FileRef]
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(tree / path, target)
         found[name] = ref
-        if name == ADAPTER and (hub := hub_base(release)) is not None:
-            _name_base(target, hub, release)
+        # Adapters that older versions trained name a folder of the machine that trained them.
+        if name == ADAPTER and hub is not None:
+            name_base(target, *hub)
             found[name] = FileRef(sha256=sha256_of(target), size_bytes=target.stat().st_size)
     return found
-
-
-def _name_base(config: Path, hub: str, release: Release) -> None:
-    """Let an adapter name its base as the Hub does: it was trained on a folder of this machine."""
-    settings = json.loads(config.read_text(encoding="utf-8"))
-    settings["base_model_name_or_path"] = hub
-    if release.base.startswith("hub:"):
-        settings["revision"] = release.base_fingerprint
-    write_text(config, json.dumps(settings, indent=2, sort_keys=True) + "\n")
-
-
-def hub_base(release: Release) -> str | None:
-    """Name a release's base as the Hub does; None where the Hub has no such model."""
-    kind, _, rest = release.base.partition(":")
-    if kind == "hub":
-        return rest.partition("@")[0]
-    return embedded.HUB if rest == embedded.NAME and kind == "embedded" else None
 
 
 def _dossier(
@@ -169,7 +155,9 @@ def _dossier(
         found = registry.objects.record(measured, EvidenceRecord) if measured else None
         records = found.records if found else {}
     evidence = proofs.read_evidence(records, is_packed=release.scheme is not None)
-    hub, rounded = hub_base(release), release.base.startswith("embedded:")
+    hub = hub_name(release.base, release.base_fingerprint)
+    rounded = release.base.startswith("embedded:")
+    note = ROUNDED.format(base=release.base, hub=hub and hub[0], config=ADAPTER)
     return Dossier(
         release=release,
         verdict=verdict,
@@ -178,8 +166,8 @@ def _dossier(
         measured=measured,
         files=files,
         changed=tuple(name for name in files if files[name] not in release.files.values()),
-        hub_base=hub,
-        base_note=ROUNDED.format(base=release.base, hub=hub, config=ADAPTER) if rounded else None,
+        hub_base=hub[0] if hub else None,
+        base_note=note if rounded else None,
         licence=options.licence or (embedded.LICENCE if rounded else None),
         licences=dict(_licences(release, evidence)),
     )

@@ -28,6 +28,7 @@ from medtune.core.progress import Progress
 from medtune.core.provenance import provenance
 from medtune.core.records import Counts, NotebookRecord, Outcome
 from medtune.data.files import Row
+from medtune.data.load import settled
 from medtune.data.purpose import refuse_corrections
 from medtune.data.sources import parse_ref, read_rows
 from medtune.models.device import best_device
@@ -45,7 +46,7 @@ def run(experiment: NotebookExperiment, folder: Path, progress: Progress) -> Not
         ModelError: The model cannot be found.
     """
     source = resolve(experiment.model, progress)
-    rows = [row for _, row in read_rows(parse_ref(experiment.data))]
+    rows = [row for _, row in read_rows(settled(parse_ref(experiment.data), teaching=True))]
     # It trains and examines on one file.
     refuse_corrections((str(row.get("id")) for row in rows), experiment.data)
     check_rows(rows, experiment)

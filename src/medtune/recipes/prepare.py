@@ -23,7 +23,7 @@ from medtune.core.manifest import MappingProposal, SnapshotManifest, Verificatio
 from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question
-from medtune.data.load import read_manifest
+from medtune.data.load import read_manifest, settled
 from medtune.data.propose import column_names, propose, sample_rows
 from medtune.data.snapshot import changed_sources, faults_of, prepare_snapshot
 from medtune.data.sources import KINDS, parse_ref, read_rows
@@ -84,7 +84,8 @@ def inspect(file: str, style: PromptStyle) -> MappingProposal:
     Raises:
         DataError: The file cannot be read.
     """
-    ref = parse_ref(file if file.partition(":")[0] in KINDS else f"file:{file}")
+    name = file if file.partition(":")[0] in KINDS else f"file:{file}"
+    ref = settled(parse_ref(name), teaching=True)
     rows = sample_rows(read_rows(ref))
     found = propose(rows, str(ref))
     questions = islice(found.cleaned.questions, SHOWN) if found.cleaned else ()

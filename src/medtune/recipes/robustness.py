@@ -27,6 +27,7 @@ from medtune.core.robustness import RobustnessRecord
 from medtune.data.load import load_split
 from medtune.models.card import manner
 from medtune.models.door import open_model
+from medtune.steps.trained_on import trained_on
 
 PAGE = "robustness.html"
 SEED = 0
@@ -72,7 +73,8 @@ def robustness(options: RobustnessOptions, folder: Path, progress: Progress) -> 
         asked.target,
         (),
     )
-    exams = _exams(given, progress)
+    known = trained_on(options.model, split.questions, options.adapter)
+    exams = _exams(replace(given, trained_on=known), progress)
     model = open_model(
         options.model,
         questions=split.questions,

@@ -30,6 +30,7 @@ from medtune.core.provenance import peak_memory, provenance
 from medtune.core.records import Method, RunRecord, TrainingRecord
 from medtune.data.snapshot import Snapshot, SnapshotSplit, prepare_snapshot
 from medtune.data.sources import parse_ref
+from medtune.data.trained_on import count_trained_on, question_hashes
 from medtune.models.local import LocalModel
 from medtune.steps.adapt import adapt, base_model, trainable_source, tuned_model
 from medtune.steps.crew import first, held, together
@@ -65,6 +66,12 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
         apart = list(_exams(experiment, snapshot, calibration))
         first(lambda: write_text(folder / "experiment.toml", to_toml(experiment)))
 
+        def counted(some: Sequence[Exam]) -> list[Exam]:
+            hashes = frozenset(question_hashes(snapshot.train.questions))
+            return [
+                replace(exam, trained_on=count_trained_on(exam.questions, hashes)) for exam in some
+            ]
+
         base = base_model(experiment, source)
         before = _examine(base, exams, apart, "base", folder / "eval" / "base", progress)
         del base
@@ -74,7 +81,7 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
             label = f"tuned, seed {one.seed}" if place else "tuned"
             tuned = tuned_model(one, source, folder / place)
             stem = folder / place / "eval" / "tuned"
-            after = _examine(tuned, exams, apart, label, stem, progress)
+            after = _examine(tuned, counted(exams), counted(apart), label, stem, progress)
             learned.append(Learned(place, training, after))
         return first(
             lambda: _conclude(experiment, snapshot, exams, before, learned, folder, start, progress)

@@ -11,6 +11,7 @@ from medtune.analysis.sample_size import sample_size as study_sizes
 from medtune.analysis.sample_size import subject_counts
 from medtune.analysis.sample_size_page import write_sample_size
 from medtune.core.folder import locked, write_record
+from medtune.core.labels import distinct_labels
 from medtune.core.ledger import read_evaluation
 from medtune.core.study import SamplePlan, SampleSizeRecord
 from medtune.data.draw import shares
@@ -33,8 +34,14 @@ def sample_size(
             or the two are not of the same questions.
         FolderError: The folder cannot be written.
     """
-    first = read_evaluation(a)
-    second = read_evaluation(b) if b is not None else None
+    first, second = read_evaluation(a), None
+    if b is not None:
+        second = read_evaluation(b)
+        labels = distinct_labels((first[0].label, a), (second[0].label, b))
+        first, second = (
+            (record.model_copy(update={"label": label}), predictions)
+            for (record, predictions), label in zip((first, second), labels, strict=True)
+        )
     lots = None
     if by_subject:
         counts = subject_counts(first[1])

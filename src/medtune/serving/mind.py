@@ -62,7 +62,7 @@ class Mind:
         return [
             Thought(
                 probabilities=row,
-                # As an examination chooses: before the temperature, which may round ties into being.
+                # As an examination chooses: a temperature may round what differs to equals.
                 chosen=choose(cold, question.stem, question.options),
                 mass=mass,
             )

@@ -13,6 +13,7 @@ from medtune.core.progress import Progress, Silent
 from medtune.core.prompt import fingerprint
 from medtune.core.records import TrainingRecord
 from medtune.data.snapshot import Snapshot, SnapshotSplit
+from medtune.data.trained_on import question_hashes
 from medtune.models import lora
 from medtune.models.card import card_of
 from medtune.models.local import LocalModel
@@ -71,7 +72,9 @@ def adapt(
         return record
     trainee = _trainee(experiment, base)
     watch = _watch(experiment, trainee, held) if held else None
-    return fine_tune(trainee, experiment, snapshot.train.questions, split, folder, progress, watch)
+    questions = snapshot.train.questions
+    hashes = question_hashes(questions)
+    return fine_tune(trainee, experiment, questions, split, folder, progress, watch, hashes)
 
 
 def tuned_model(experiment: Experiment, source: ModelSource, folder: Path) -> LocalModel:

@@ -75,7 +75,11 @@ class Trainable(Protocol):
     def decode(self, tokens: Sequence[int]) -> str: ...  # noqa: D102
 
     def save(  # noqa: D102
-        self, weights: Mapping[str, Tensor], folder: Path, card: Mapping[str, object]
+        self,
+        weights: Mapping[str, Tensor],
+        folder: Path,
+        card: Mapping[str, object],
+        hashes: Sequence[str] | None = None,
     ) -> Saved: ...
 
     def toward_base(  # noqa: D102
@@ -117,6 +121,7 @@ def fine_tune(
     folder: Path,
     progress: Progress,
     watch: Watch | None = None,
+    hashes: Sequence[str] | None = None,
 ) -> TrainingRecord:
     """Train, and write `adapter/` or `model/`, and `training.json`, of a run folder.
 
@@ -128,6 +133,7 @@ def fine_tune(
         folder: The run folder; checkpoints in it are resumed.
         progress: Where to report.
         watch: An examination to make on the way.
+        hashes: Of the questions, to lie beside the weights; None writes none.
 
     Raises:
         MedtuneError: As `training.loop.train` does.
@@ -168,7 +174,7 @@ def fine_tune(
     done = train(job, progress)
     here = processes()
     if here.is_main_process:
-        _write(folder, trainable, experiment, data, job, done, prompt_hash)
+        _write(folder, trainable, experiment, data, job, done, prompt_hash, hashes)
     here.wait_for_everyone()
     record = valid_record(folder / RECORD, TrainingRecord, inputs)
     assert record is not None, "the main process wrote it"
@@ -183,6 +189,7 @@ def _write(
     job: Job,
     done: Trained,
     prompt_hash: str,
+    hashes: Sequence[str] | None,
 ) -> None:
     """Write the weights, then the record that makes them valid."""
     settings = experiment.training
@@ -199,9 +206,12 @@ def _write(
             "style": experiment.prompt,
             "target": form_taught(settings.target),
             "data_hash": data.hash,
+            "data_source": data.source,
+            "data_n": data.n,
             "config_hash": config_hash(experiment),
             "medtune": installed_version("medtune") or "0+unknown",
         },
+        hashes,
     )
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     record = TrainingRecord(

@@ -204,7 +204,7 @@ def test_a_manifest_that_calls_them_unmarked_does_not_help(folder: Path, tmp_pat
     path = prepared / "manifest.json"
     path.write_text(path.read_text().replace('"purpose": "training"', '"purpose": "any"'))
     with pytest.raises(DataError, match="for training only"):
-        load_split(f"snapshot:{prepared}")
+        load_split(f"snapshot:{prepared}:train")
 
 
 def test_an_experiment_is_not_evaluated_on_them(folder: Path, tmp_path: Path) -> None:

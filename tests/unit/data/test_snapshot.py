@@ -276,9 +276,11 @@ def test_a_split_evaluated_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_split_under_two_spellings_is_still_evaluated_twice(tmp_path: Path) -> None:
-    twice = DataConfig(train="starter:recall", evaluate=("starter", "starter:train"))
+    made(DataConfig(evaluate=("starter:recall",)), tmp_path / "one")
+    name = f"snapshot:{tmp_path / 'one'}"
+    twice = DataConfig(train="starter:transfer", evaluate=(name, f"{name}:evaluated"))
     with pytest.raises(DataError, match="an evaluated split is named twice"):
-        made(twice, tmp_path)
+        made(twice, tmp_path / "two")
 
 
 def test_training_on_what_is_evaluated_is_refused(tmp_path: Path) -> None:
@@ -360,7 +362,7 @@ def test_a_snapshot_reads_back(tmp_path: Path) -> None:
 
 def test_the_splits_of_a_snapshot_are_sources(tmp_path: Path) -> None:
     snapshot = made(DataConfig(validation_size=20, calibration_size=40), tmp_path)
-    assert load_split(f"snapshot:{tmp_path}").questions == snapshot.train.questions
+    assert load_split(f"snapshot:{tmp_path}:train").questions == snapshot.train.questions
     calibration = load_split(f"snapshot:{tmp_path}:calibration")
     assert snapshot.calibration is not None
     assert calibration.questions == snapshot.calibration.questions

@@ -42,14 +42,14 @@ def read(path: Path, split: str | None = None, column: str = "") -> list[tuple[s
 @pytest.mark.parametrize(
     ("text", "ref"),
     [
-        ("starter", DataRef("starter", "", "train")),
+        ("starter", DataRef("starter", "", None)),
         ("starter:recall", DataRef("starter", "", "recall")),
-        ("hub:org/name", DataRef("hub", "org/name", "train")),
+        ("hub:org/name", DataRef("hub", "org/name", None)),
         ("hub:org/name:validation", DataRef("hub", "org/name", "validation")),
         ("hub:org/name@abc123:test", DataRef("hub", "org/name", "test", "abc123")),
-        ("hub:org/name@abc123", DataRef("hub", "org/name", "train", "abc123")),
+        ("hub:org/name@abc123", DataRef("hub", "org/name", None, "abc123")),
         ("hub:org/name:train[:10%]", DataRef("hub", "org/name", "train[:10%]")),
-        ("hub:name", DataRef("hub", "name", "train")),
+        ("hub:name", DataRef("hub", "name", None)),
         ("hub:org/name/part:test", DataRef("hub", "org/name", "test", None, "part")),
         (
             "hub:org/name/part@refs/convert/parquet:test",
@@ -69,7 +69,9 @@ def test_a_data_argument_is_read(text: str, ref: DataRef) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "starter",
         "starter:train",
+        "hub:org/name",
         "hub:org/name:validation",
         "hub:org/name@abc123:test",
         "hub:org/name/part@refs/convert/parquet:test",

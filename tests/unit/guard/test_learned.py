@@ -149,7 +149,10 @@ def test_the_chain_stops_at_a_refusal_and_redacts() -> None:
 
 def test_confidence_and_output() -> None:
     asked = Inquiry(stem="?", options=("a", "b"), subject="Anatomy")
-    sure, unsure = Thought(probabilities=(0.9, 0.1), chosen=0), Thought(probabilities=(0.25, 0.25), chosen=0)
+    sure, unsure = (
+        Thought(probabilities=(0.9, 0.1), chosen=0),
+        Thought(probabilities=(0.25, 0.25), chosen=0),
+    )
     assert confidence(asked, sure, CALIBRATION, POLICY).action == "allow"
     assert confidence(asked, unsure, CALIBRATION, POLICY).reason == "confidence.low"
     hopeless = CALIBRATION.model_copy(update={"threshold": None})
@@ -159,7 +162,9 @@ def test_confidence_and_output() -> None:
     assert confidence(other, sure, CALIBRATION, POLICY).reason == "confidence.unseen_subject"
     assert output(sure).action == "allow"
     assert output(Thought(probabilities=(0.5, 0.5), chosen=0)).reason == "output.tie"
-    assert output(Thought(probabilities=(0.9, 0.1), chosen=0, mass=0.01)).reason == "output.no_letter"
+    assert (
+        output(Thought(probabilities=(0.9, 0.1), chosen=0, mass=0.01)).reason == "output.no_letter"
+    )
     assert prediction_set(sure, CALIBRATION) == (0,)
     assert prediction_set(unsure, CALIBRATION) == (0, 1)
     narrow = CALIBRATION.model_copy(update={"quantile": 0.01})

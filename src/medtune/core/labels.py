@@ -1,0 +1,36 @@
+"""Short names that tell two examinations apart."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_WORD = re.compile(r"[^\W_]+")
+_HASH = re.compile(r"[0-9a-f]{8,}")
+
+
+def distinct_labels(a: tuple[str, Path], b: tuple[str, Path]) -> tuple[str, str]:
+    """Return the labels of two examinations, made distinct where they are the same.
+
+    What is added are the words of each folder's path that the other's lacks; of hashes, only
+    where no other word differs.
+
+    Args:
+        a: Label and folder of the first.
+        b: Of the second.
+    """
+    if a[0] != b[0]:
+        return a[0], b[0]
+    words_a, words_b = (_WORD.findall(str(folder.resolve())) for _, folder in (a, b))
+    own_a = [word for word in words_a if word not in words_b]
+    own_b = [word for word in words_b if word not in words_a]
+    telling_a, telling_b = ([w for w in own if not _HASH.fullmatch(w)] for own in (own_a, own_b))
+    if telling_a or telling_b:
+        own_a, own_b = telling_a, telling_b
+    if not own_a and not own_b:
+        return f"{a[0]}, first", f"{b[0]}, second"
+    return _with(a[0], own_a), _with(b[0], own_b)
+
+
+def _with(label: str, words: list[str]) -> str:
+    return f"{label} ({' '.join(words)})" if words else label
