@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from medtune.analysis.variants import NONE_OF_THE_ABOVE, SUFFIXES, target, varied
+from medtune.core.choice import choose
 from medtune.core.errors import DataError, FolderError, InputError
 from medtune.core.experiment import EvaluationConfig
 from medtune.core.folder import locked, read_record
@@ -99,13 +100,14 @@ def test_the_oracle_does_not_need_the_stem_and_does_not_know_none_of_the_above(
     assert none.wrong is not None
     assert none.right is not None
     assert none.wrong.value == 1
-    # Where its text is gone it takes the first option, whatever that is.
+    # Where its text is gone it has no opinion, and draws.
     questions = varied(load_split("starter:recall").questions, "none-of-the-above", 0)
     gone = [q for q in questions if q.answer_text == NONE_OF_THE_ABOVE]
     assert none.right.n == len(gone)
-    assert none.right.value == sum(q.answer == 0 for q in gone) / len(gone)
+    lucky = sum(choose([0] * len(q.options), q.stem, q.options) == q.answer for q in gone)
+    assert none.right.value == lucky / len(gone)
     assert finding.plain.value == 1
-    assert finding.only_plain == sum(q.answer != 0 for q in gone)
+    assert finding.only_plain == len(gone) - lucky
     assert finding.only_here == 0
     assert found.verdict.startswith("fake:oracle is not robust: without the question 100.0 %")
     assert len(found.weaknesses) == 2

@@ -218,13 +218,13 @@ def test_a_head_is_cast_a_block_at_a_time(monkeypatch: pytest.MonkeyPatch, bias:
     states = torch.randn(3, 32, dtype=torch.bfloat16)
     whole = exact_logits(layer, states)
     monkeypatch.setattr(head, "CAST_AT_ONCE", 32 * 7)  # 7 does not go into 1,000
-    with LargestCast() as seen:
+    with LargestCast() as seen:  # type: ignore[no-untyped-call]
         found = exact_logits(layer, states)
     assert torch.equal(found, whole) or torch.allclose(found, whole, atol=1e-6)
     assert 0 < seen.largest <= 32 * 7
 
 
-class LargestCast(TorchDispatchMode):
+class LargestCast(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watches how many numbers are cast at once."""
 
     largest = 0

@@ -151,11 +151,12 @@ def exact_head(network: Any) -> Iterator[None]:
         rows = exact_logits(head, states.reshape(-1, states.shape[-1]))
         return rows.view(*states.shape[:-1], -1)
 
-    head.forward = forward  # on the object: it hides the class's own until it is deleted
+    layer: Any = head
+    layer.forward = forward  # on the object: it hides the class's own until it is deleted
     try:
         yield
     finally:
-        del head.forward
+        del layer.forward
 
 
 @torch.inference_mode()

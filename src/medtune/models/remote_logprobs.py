@@ -38,7 +38,7 @@ def letter_logprobs(listed: Listed, letters: Sequence[str]) -> tuple[tuple[float
     such letters together have at most what the list leaves over.  Each gets the smaller of the
     two, the second one shared out evenly: an upper bound of their mass, under which no letter
     that is listed loses to one that is not.  Where no letter is listed, all get the same, so the
-    choice means nothing; their mass, near 0, shows it.
+    choice is drawn by lot (`core.choice`) and means nothing; their mass, near 0, shows it.
 
     Returns:
         Log-probability of each letter, nats; and how many of them are such bounds.
