@@ -25,6 +25,9 @@ from medtune.core.records import (
     content_hash,
 )
 
+RULES = 2
+"""Version of how scores are computed and become choices; 2: an fp32 head, equals drawn by lot."""
+
 
 @dataclass(frozen=True)
 class Shots:
@@ -197,6 +200,7 @@ class Exam:
                 self.compared,
                 self.shots.identity(),
                 [self.orders, self.options_only],
+                RULES,
                 self._asked(),
                 free if self.method == "generate" else None,
             ]

@@ -108,6 +108,7 @@ class AnswerHead(nn.Module):
         return exact_logits(self.network.get_output_embeddings(), states)
 
 
+@torch.inference_mode()
 def exact_logits(head: nn.Module, states: Tensor) -> Tensor:
     """Compute an output head's logits in fp32, whatever precision the model computes in.
 
@@ -133,9 +134,11 @@ def exact_logits(head: nn.Module, states: Tensor) -> Tensor:
         return logits.float()
     logits = given.new_empty(len(given), len(head.weight))
     block = max(1, CAST_AT_ONCE // head.weight.shape[1])
+    room = given.new_empty(block, head.weight.shape[1])  # fresh memory would cost as much again
     for start in range(0, len(head.weight), block):
-        part = head.weight[start : start + block].float()
-        logits[:, start : start + block] = given @ part.t()
+        weight = head.weight[start : start + block]
+        part = room[: len(weight)].copy_(weight)
+        torch.mm(given, part.t(), out=logits[:, start : start + block])
     return logits if head.bias is None else logits.add_(head.bias)
 
 

