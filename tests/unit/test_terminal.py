@@ -183,7 +183,7 @@ def test_small_advances_are_held_back_but_not_lost(capsys: Capture) -> None:
     with Terminal().task("overlap", 5000) as bar:
         for _ in range(5000):
             bar.advance()
-    assert "5000/5000" in capsys.readouterr().err
+    assert "5,000/5,000" in capsys.readouterr().err
 
 
 def test_a_snapshot_shows_splits_reasons_and_overlap(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
 from medtune.core.findings import AnalysisRecord, Selective
 from medtune.terminal.console import percent, plain_table
+from medtune.terminal.table import PlainTable
 
 
 def show_analysis(console: Console, record: AnalysisRecord) -> None:
@@ -35,7 +35,7 @@ def show_analysis(console: Console, record: AnalysisRecord) -> None:
         )
     if record.failures:
         console.print()
-        table = plain_table(("failures", "what counts"), ("of all failures",))
+        table = plain_table(("failures",), ("of all failures",), texts=("what counts",))
         for failure in record.failures:
             table.add_row(failure.name, failure.explanation, percent(failure.share))
         console.print(table)
@@ -43,7 +43,7 @@ def show_analysis(console: Console, record: AnalysisRecord) -> None:
         console.print(f"\nweak after Holm's correction: {', '.join(record.weak_subjects)}")
 
 
-def _slices(record: AnalysisRecord) -> Table:
+def _slices(record: AnalysisRecord) -> PlainTable:
     table = plain_table(("by", "questions"), ("n", "correct", "rest %", "p (Holm)"))
     for part in record.slices:
         if part.dimension == "topic":

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
 
 from medtune.core.records import Proportion
 from medtune.steps.crew import leads
+from medtune.terminal.table import Kind, PlainTable
+
+
+@dataclass(slots=True)
+class Verbosity:
+    """How much is told on stderr beside errors."""
+
+    quiet: bool = False
+    """Neither progress nor messages."""
+    verbose: bool = False
+    """Where an error came from, too."""
+
+
+_VERBOSITY = Verbosity()
+
+
+def verbosity() -> Verbosity:
+    """Return how much this process tells; the command line sets it."""
+    return _VERBOSITY
 
 
 def speaks() -> bool:
@@ -26,14 +45,16 @@ def open_console(stderr: bool) -> Console:
     return console
 
 
-def plain_table(names: Sequence[str], numbers: Sequence[str] = ()) -> Table:
-    """Make a table without lines: columns of names, which may fold, then of numbers."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+def plain_table(
+    names: Sequence[str], numbers: Sequence[str] = (), texts: Sequence[str] = ()
+) -> PlainTable:
+    """Make a table without lines: columns of names, of texts, which may fold, then of numbers."""
+    kinds: tuple[tuple[Sequence[str], Kind], ...] = (
+        (names, "name"),
+        (texts, "text"),
+        (numbers, "number"),
+    )
+    return PlainTable([(header, kind) for headers, kind in kinds for header in headers])
 
 
 def percent(value: Proportion) -> str:

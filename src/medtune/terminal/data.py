@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from medtune.core.manifest import (
@@ -15,6 +14,7 @@ from medtune.core.manifest import (
     short_name,
 )
 from medtune.terminal.console import plain_table
+from medtune.terminal.table import PlainTable
 
 
 def show_manifest(console: Console, manifest: SnapshotManifest) -> None:
@@ -60,7 +60,7 @@ def show_manifest(console: Console, manifest: SnapshotManifest) -> None:
 
 def show_proposal(console: Console, proposal: MappingProposal) -> None:
     """Print a proposed mapping, what speaks for it, and questions under it."""
-    columns = plain_table(("column", "read as", "for instance"))
+    columns = plain_table(("column", "read as"), texts=("for instance",))
     parts: dict[str, str] = {}
     for part, value in proposal.mapping.model_dump().items():
         for name in value if isinstance(value, tuple) else (value,):
@@ -91,7 +91,7 @@ def show_verification(console: Console, record: VerificationRecord) -> None:
         )
 
 
-def _counts(title: str, by_source: Mapping[str, Mapping[str, int]]) -> Table:
+def _counts(title: str, by_source: Mapping[str, Mapping[str, int]]) -> PlainTable:
     """Lay out counts by name and source."""
     table = plain_table((title,), tuple(map(short_name, by_source)))
     for name in dict.fromkeys(name for counts in by_source.values() for name in counts):

@@ -43,10 +43,12 @@ def show_parity(console: Console, record: ParityRecord) -> None:
 def show_bench(console: Console, record: BenchRecord) -> None:
     """Print models side by side."""
     numbers = ("q/s", "p50 ms", "p95 ms", "MB memory", "MB file", "correct %", "same %")
-    table = plain_table(("model",), numbers)
+    table = plain_table(("", "model"), numbers)
     for row in record.rows:
+        told = row.name.endswith(row.model.dtype)
         table.add_row(
-            ("* " if row.pareto else "  ") + f"{row.name} ({row.model.dtype})",
+            "*" if row.pareto else "",
+            row.name if told else f"{row.name} ({row.model.dtype})",
             f"{row.questions_per_s:.1f}",
             f"{1000 * row.latency_p50_s:.0f}",
             f"{1000 * row.latency_p95_s:.0f}",

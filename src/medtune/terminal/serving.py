@@ -60,7 +60,7 @@ def _headline(reply: Reply) -> str:
 def show_safety(console: Console, record: SafetyRecord) -> None:
     """Print what happened on the suites that should not, both halves side by side."""
     table = plain_table(
-        ("should not happen",), ("dev %", "held-out %", "n", "up to %", "at most %")
+        (), ("dev %", "held-out %", "n", "up to %", "at most %"), ("should not happen",)
     )
     held = {figure.measure: figure for figure in record.figures if figure.half == "held"}
     for figure in record.figures:
@@ -139,7 +139,7 @@ def show_corrections(console: Console, record: CorrectionsManifest) -> None:
         f"{split.description.n:,} questions of {record.decided:,} decided items "
         f"({record.undecided:,} undecided); for training only"
     )
-    table = plain_table(("items",), ("n",))
+    table = plain_table((), ("n",), texts=("items",))
     for name, n in (
         ("approved", record.approved),
         ("edited", record.edited),

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from medtune.core.ablation import AblationRecord
@@ -72,6 +71,7 @@ from medtune.terminal.study import (
     show_robustness,
     show_test_size,
 )
+from medtune.terminal.table import PlainTable
 
 GIB = 1 << 30
 
@@ -168,7 +168,7 @@ _LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
 }
 
 
-def _evaluations(records: Sequence[EvaluationRecord]) -> Table:
+def _evaluations(records: Sequence[EvaluationRecord]) -> PlainTable:
     table = plain_table(
         ("questions", "method", "model"),
         ("correct %", "95 %", "n", "unparsed", "chance", "majority", "options only"),
@@ -199,26 +199,24 @@ def _verdict(console: Console, record: ComparisonRecord) -> None:
     console.print(Text(f"{record.split} · {record.method}: {record.verdict}", style=style))
 
 
-def _models(models: tuple[ModelInfo, ...]) -> Table:
-    table = plain_table(("model", "state", "size", "where"))
+def _models(models: tuple[ModelInfo, ...]) -> PlainTable:
+    table = plain_table(("model", "state", "size"), texts=("where",))
     for model in models:
         size = f"{model.size_bytes / 1e6:,.0f} MB" if model.size_bytes is not None else "-"
         table.add_row(model.name, model.state, size, model.folder or model.note)
     return table
 
 
-def _fields(record: Record) -> Table:
+def _fields(record: Record) -> PlainTable:
     """Lay out a record field by field, nested records in one line."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table = plain_table(("",), texts=("",))
     for name, value in record:
         if name in ("kind", "inputs", "provenance", "audit", "losses") and not isinstance(
             record, DoctorRecord
         ):
             continue
         for label, text in _rows(name, value):
-            table.add_row(label, text)
+            table.add_row(Text(label, style="bold"), Text(text))
     return table
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from medtune.core.ablation import AblationRecord
@@ -20,6 +19,7 @@ from medtune.core.study import (
     SampleSpread,
 )
 from medtune.terminal.console import percent, plain_table
+from medtune.terminal.table import PlainTable
 
 
 def show_test_size(console: Console, record: SampleSizeRecord) -> None:
@@ -45,7 +45,7 @@ def show_test_size(console: Console, record: SampleSizeRecord) -> None:
         console.print(record.subjects_verdict)
 
 
-def _accuracies(exam: AccuracyBySize) -> Table:
+def _accuracies(exam: AccuracyBySize) -> PlainTable:
     by_subject = exam.sizes[-1].stratified is not None
     ratio = ("by subject, ratio",) if by_subject else ()
     names = ("95 % of them", "deviation", "theory", "Wilson ±", "holds %", "not chance %")
@@ -67,7 +67,7 @@ def _accuracies(exam: AccuracyBySize) -> Table:
     return table
 
 
-def _differences(difference: DifferenceBySize) -> Table:
+def _differences(difference: DifferenceBySize) -> PlainTable:
     names = ("95 % of them", "detectable", "found, fresh %", "found, of these %", "wrong sign %")
     table = plain_table((), ("questions", *names))
     for size in difference.sizes:
@@ -111,11 +111,12 @@ def show_robustness(console: Console, record: RobustnessRecord) -> None:
 
 def show_decoding(console: Console, record: DecodingRecord) -> None:
     """Print every way to answer, the verdict last."""
-    numbers = ("questions/s", "correct %", "95 %", "answered %", "stops %", "tokens", "agree %")
-    table = plain_table(("answers",), numbers)
+    numbers = ("q/s", "correct %", "95 %", "answered %", "stops %", "tokens", "agree %")
+    table = plain_table(("",), numbers, texts=("answers",))
     for point in record.points:
         table.add_row(
-            ("* " if point.pareto else "  ") + point.setting.spoken,
+            "*" if point.pareto else "",
+            point.setting.spoken,
             f"{point.questions_per_s:.1f}",
             f"{100 * point.accuracy:.1f}",
             f"{100 * point.low:.1f}-{100 * point.high:.1f}",
@@ -155,7 +156,7 @@ def show_ablation(console: Console, record: AblationRecord) -> None:
 
 
 def _rung(
-    table: Table,
+    table: PlainTable,
     name: str,
     accuracy: Proportion,
     gain: ComparisonRecord | None,
@@ -200,9 +201,8 @@ def show_learning_curve(console: Console, record: LearningCurveRecord) -> None:
 
 def show_prompts(console: Console, record: PromptStudyRecord) -> None:
     """Print the prompts, the best first, the verdict last."""
-    table = plain_table(
-        ("system", "option", "instruction"), ("examples", "correct %", "95 %", "gain", "95 %")
-    )
+    numbers = ("examples", "correct %", "95 %", "gain", "95 %")
+    table = plain_table((), numbers, texts=("system", "option", "instruction"))
     for point in sorted(record.points, key=lambda p: -p.accuracy.value):
         variant, accuracy = point.variant, point.accuracy
         table.add_row(
