@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 import pytest
 from tests.conftest import CommandLine
 
-from medtune import cli
 from medtune.core.errors import CheckFailed, DataError, Interrupted
 from medtune.core.experiment import EvaluationConfig
 from medtune.recipes import analyze as analyze_recipe
@@ -57,12 +56,6 @@ def test_exit_codes(
     assert found == code
     assert out == ""
     assert message in err
-
-
-def test_an_error_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare_recipe, "compare", raising(AssertionError("a bug")))
-    with pytest.raises(AssertionError, match="a bug"):
-        cli.main(["compare", "a", "b"])
 
 
 @pytest.mark.parametrize("verb", ["", "run", "prepare", "evaluate", "compare", "rescore", "models"])

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol, get_args
 
+from medtune.core.errors import InputError
 from medtune.core.guard import Action, CardName, Code, Inquiry, Verdict
 from medtune.core.records import Record, content_hash
 from medtune.guard.classifier import Classifier, Weights
@@ -106,5 +107,16 @@ def shipped() -> Learned:
 
 
 def opened(path: Path) -> Learned:
-    """Open what `medtune guard train` wrote."""
-    return Learned(Trained.model_validate(json.loads(path.read_bytes())))
+    """Open what `medtune guard train` wrote.
+
+    Raises:
+        InputError: There is no such file, or it holds something else.
+    """
+    try:
+        return Learned(Trained.model_validate(json.loads(path.read_bytes())))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it holds something else"
+        raise InputError(
+            f"{path} cannot be read as a learned guard: {why}",
+            expected="a file that `medtune guard train --out FILE` wrote",
+        ) from error

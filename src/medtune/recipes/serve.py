@@ -31,7 +31,7 @@ from medtune.serving.access import Gatekeeper, is_loopback
 from medtune.serving.batching import model_thread
 from medtune.serving.engine import PATIENCE_S, Engine
 from medtune.serving.follow import follow
-from medtune.serving.listen import listen
+from medtune.serving.listen import check_port, listen
 from medtune.serving.metrics import Metrics
 from medtune.serving.mind import Mind
 from medtune.serving.place import secret_in, url_in
@@ -81,6 +81,7 @@ def serve(options: ServeOptions, progress: Progress) -> None:
     Raises:
         MedtuneError: Model, calibration, policy, store or port cannot be used.
     """
+    check_port(options.host, options.port)
     registry, thread = Registry(options.registry), model_thread()
     _, is_release, wanted = options.model.partition(RELEASE)
     release, shelves = registry.find(wanted) if is_release else None, Shelves()

@@ -172,6 +172,10 @@ class Registry:
             return self._aliases.read_bytes()
         except FileNotFoundError:
             return None
+        except NotADirectoryError as error:
+            raise ReleaseError(
+                f"{self.folder} is no folder", expected="the folder of a registry"
+            ) from error
 
     def _told(self) -> tuple[Aliases, Aliases]:
         """Read in the log what the aliases stand for, and stood for before its last line."""

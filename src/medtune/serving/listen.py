@@ -56,6 +56,15 @@ def listen(parts: Services, host: str, port: int) -> None:
         uvicorn.Server(config).run(sockets=[place])
 
 
+def check_port(host: str, port: int) -> None:
+    """Check that a port can be had, before anything is loaded for it.
+
+    Raises:
+        InputError: It cannot.
+    """
+    _bound(host, port).close()
+
+
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     place = socket.socket(family, socket.SOCK_STREAM)
