@@ -39,6 +39,7 @@ from medtune.core.records import (
 from medtune.models.fake import FakeModel
 from medtune.recipes.robustness import RobustnessOptions, robustness
 from medtune.terminal import Terminal, show
+from medtune.terminal import progress as progress_module
 
 Capture = pytest.CaptureFixture[str]
 Evaluation = tuple[EvaluationRecord, list[Prediction]]
@@ -439,3 +440,46 @@ def test_a_study_of_robustness_shows_every_way_of_asking(
     for line in record.warnings:
         assert f"! {line}" in text
     assert text.endswith(flat(record.verdict))
+
+
+# Progress in a log
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_log_gets_a_line_every_half_minute(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(progress_module, "time", clock)
+    with Terminal().task("train", 272, done=2) as bar:
+        for step in range(270):
+            clock.now += 1
+            bar.advance(1, loss=f"{1 / (step + 1):.3f}", speed="900 tokens/s")
+    err = capsys.readouterr().err
+    assert "\r" not in err
+    assert "\x1b" not in err
+    lines = err.splitlines()
+    # 270 seconds; the last of them is the end as well
+    assert lines[0] == "train: 32/272  after 0:00:30  left 0:04:00  loss 0.033  900 tokens/s"
+    assert len(lines) == 9 + 1
+    assert lines[-1].startswith("train: 272/272  after 0:04:30  loss 0.004")
+
+
+def test_long_work_of_unknown_length_is_not_silent_in_a_log(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(progress_module, "time", clock)
+    with Terminal().task("reading", None) as bar:
+        for _ in range(70):
+            clock.now += 1
+            bar.advance(1000)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "reading: 30,000  after 0:00:30"

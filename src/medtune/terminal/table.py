@@ -202,14 +202,19 @@ class _Layout:
             for piece in part.wrap(self._console, self._width - len(following), overflow="fold"):
                 piece.rstrip()
                 if not empty and line.cell_len + len(separator) + piece.cell_len > self._width:
-                    yield line
+                    yield _closed(line)
                     line, empty = Text(following), True
                 if empty and line.cell_len + piece.cell_len > self._width:
-                    yield line
+                    yield _closed(line)
                     line = Text(following)
                 line = Text.assemble(line, "" if empty else separator, piece)
                 empty = False
-        yield line
+        yield _closed(line)
+
+
+def _closed(line: Text) -> Text:
+    line.rstrip()
+    return line
 
 
 def _most_words(columns: Sequence[_Column]) -> int:
