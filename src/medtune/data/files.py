@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from medtune.core.errors import DataError
+from medtune.core.errors import DataError, InputError
 
 Row = dict[str, Any]
 Located = tuple[str, Row]
 """A row and where it stands, for messages: "row 17", "line 3", "part/b.csv line 3"."""
 
+LIMIT = "MEDTUNE_DATA_LIMIT"
+"""Environment variable: most bytes that one compressed file may hold once it is read."""
+_LEAST_LIMIT = 1 << 28
+_EXPANSION = 100
+"""Texts are compressed to a tenth; what grows a hundredfold is made to fill memory and disk."""
+_BATCH = 256
+"""Rows that are decoded at a time: what is refused has not been decoded first."""
 _CHUNK = 1 << 20
 _LONGEST_CELL = 1 << 24
+_SNIFFED = 50
+"""Rows that tell the delimiter."""
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_LARGEST_WESTERN = 1 << 28
+_ONLY_WINDOWS = re.compile("[€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
+# What another encoding looks like when it is read as Windows-1252: runs of letters with marks
+# (Cyrillic, Greek, Japanese), a capital after a small letter, or a sign inside a word.
+_NOT_WESTERN = re.compile(
+    "[^\\x00-\\x7f]{4}|[a-zà-ÿ][ŠŽŒŸÀ-ÖØ-Þ][a-zà-ÿ]|[A-Za-z][¢£¤¥¦¨©ª«¬¯³¶¸¹º¿‚ƒ„†‡ˆ‰‹•›˜]+[a-z]"
+)
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
 # What `datasets` writes beside its Arrow files, and the Hub beside its parquet files.
@@ -69,8 +91,14 @@ def read_file(path: Path) -> Iterator[Located]:
     """Read one file by its suffix.
 
     Raises:
-        DataError: It is damaged, not UTF-8, of an unknown format, or may not be read.
+        DataError: It is damaged, in an unknown encoding or format, or may not be read.
     """
+    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise DataError(
+            f"{path} is a spreadsheet, which is not read",
+            expected=", ".join(READERS),
+            fix="save it as CSV UTF-8 in the spreadsheet's own program",
+        )
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(
@@ -86,11 +114,18 @@ def read_file(path: Path) -> Iterator[Located]:
         ) from error
 
 
+def notes_on(path: Path) -> tuple[str, ...]:
+    """Say what is unusual about how a file is written."""
+    delimited = READERS.get(path.suffix.lower()) is _delimited and path.is_file()
+    return form_of(path).notes if delimited else ()
+
+
 def _data_files(root: Path) -> list[Path]:
     return [
         file
         for file in sorted(root.rglob("*"))
         if file.suffix.lower() in READERS
+        and file.suffix.lower() != ".txt"  # beside data, a text is a note
         and file.is_file()  # Spark names folders like files
         and file.name not in _DESCRIPTIONS
         and not any(part.startswith((".", "_")) for part in file.relative_to(root).parts)
@@ -109,7 +144,12 @@ def _parquet(path: Path) -> Iterator[Located]:
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            yield from _numbered(batch.to_pylist() for batch in file.iter_batches(batch_size=4096))
+            groups = (file.metadata.row_group(n) for n in range(file.metadata.num_row_groups))
+            held = _Held(path)
+            held.check(sum(group.total_byte_size for group in groups))
+            yield from _numbered(map(held.rows, file.iter_batches(batch_size=_BATCH)))
+    except DataError:
+        raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         # ValueError: a text that is not UTF-8, a date that Python cannot hold.
         raise DataError(
@@ -131,18 +171,61 @@ def _arrow(path: Path) -> Iterator[Located]:
                 source.seek(0)
                 file = pyarrow.ipc.open_file(source)
                 batches = (file.get_batch(n) for n in range(file.num_record_batches))
-            # Batches may be large; rows are made a few thousand at a time.
+            # Batches may be large; rows are made a few hundred at a time.
+            held = _Held(path)
             yield from _numbered(
-                batch.slice(start, 4096).to_pylist()
+                held.rows(batch.slice(start, _BATCH))
                 for batch in batches
-                for start in range(0, batch.num_rows, 4096)
+                for start in range(0, batch.num_rows, _BATCH)
             )
+    except DataError:
+        raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as Arrow: {error}",
             expected="a whole Arrow file or stream",
             fix="it may be truncated: fetch or write it again",
         ) from error
+
+
+class _Held:
+    """Counts what a compressed file holds, and refuses what only fills memory and disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        own = os.environ.get(LIMIT, "")
+        if own and not own.isdecimal():
+            raise InputError(f"{LIMIT}={own}", expected="a number of bytes")
+        self._limit = int(own) if own else max(_LEAST_LIMIT, _EXPANSION * path.stat().st_size)
+        self._bytes = 0
+
+    def rows(self, batch: Any) -> list[Row]:
+        """Make rows of a batch, unless it is too much.
+
+        Raises:
+            DataError: It is.
+        """
+        # A text of a dictionary stands in it once, and in the rows as often as it is named.
+        self._bytes += sum(
+            (column.dictionary_decode() if hasattr(column, "dictionary") else column).nbytes
+            for column in batch.columns
+        )
+        self.check(self._bytes)
+        return batch.to_pylist()  # type: ignore[no-any-return]
+
+    def check(self, size: int) -> None:
+        """Refuse more bytes than the limit.
+
+        Raises:
+            DataError: There are more.
+        """
+        if size > self._limit:
+            raise DataError(
+                f"{self._path} is {self._path.stat().st_size:,} bytes and holds more than "
+                f"{self._limit:,} once it is read",
+                expected=f"at most {_EXPANSION} times the file, or {_LEAST_LIMIT >> 20} MiB",
+                fix=f"if it is what it should be, allow more bytes with {LIMIT}",
+            )
 
 
 def _numbered(batches: Iterator[list[Row]]) -> Iterator[Located]:
@@ -153,25 +236,122 @@ def _numbered(batches: Iterator[list[Row]]) -> Iterator[Located]:
             number += 1
 
 
+@dataclass(frozen=True, slots=True)
+class TextForm:
+    """How a file of delimited values is written."""
+
+    encoding: str
+    delimiter: str
+    header: bool
+    """Whether its first line names the columns; else they are named 1, 2, 3, ..."""
+    notes: tuple[str, ...]
+    """What is unusual about it, for people."""
+
+
+def form_of(path: Path) -> TextForm:
+    """Find out how a file of delimited values is written: encoding, delimiter, header.
+
+    Raises:
+        DataError: Its encoding cannot be told.
+    """
+    encoding, notes = _encoding(path)
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    with path.open(encoding=encoding, newline="") as handle:
+        sample = handle.read(_CHUNK)
+    delimiter = _delimiter(sample, usual, whole=len(sample) < _CHUNK)
+    if delimiter != usual:
+        notes.append(f"values are separated by {_DELIMITERS[delimiter]}")
+    first = next(_records(sample, delimiter), [])
+    header = not _is_data(first)
+    if not header:
+        notes.append(f"no header line: the columns are named 1 to {len(first)}, by position")
+    return TextForm(encoding, delimiter, header, tuple(notes))
+
+
+def _records(text: str, delimiter: str) -> Iterator[list[str]]:
+    """Read the records of a sample; what is damaged ends it."""
+    csv.field_size_limit(_LONGEST_CELL)
+    with suppress(csv.Error):
+        yield from csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+
+
+def _delimiter(sample: str, usual: str, whole: bool) -> str:
+    """Choose the usual delimiter, unless only another one makes columns that are alike."""
+    counts = {}
+    for mark in _DELIMITERS:
+        found = [len(row) for row in islice(_records(sample, mark), _SNIFFED) if row]
+        # The last row of a sample may be cut off.
+        counts[mark] = found if whole or len(found) == _SNIFFED else found[:-1]
+    if counts[usual] and counts[usual][0] > 1 and len(set(counts[usual])) == 1:
+        return usual
+    alike = [m for m, found in counts.items() if found and found[0] > 1 and len(set(found)) == 1]
+    best = max(alike, key=lambda mark: counts[mark][0], default=usual)
+    return best if counts[best] and counts[best][0] > counts[usual][0] else usual
+
+
+def _is_data(first: Sequence[str]) -> bool:
+    """Tell whether a file begins with a question: no name of a column is a sentence."""
+    return len(first) > 2 and any(
+        len(words := cell.split()) >= 6 or (len(words) >= 3 and cell.rstrip().endswith("?"))
+        for cell in first
+    )
+
+
+def _encoding(path: Path) -> tuple[str, list[str]]:
+    """Find a text's encoding: UTF-8, or what is surely Windows-1252 or its part Latin-1.
+
+    Raises:
+        DataError: It is neither.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with path.open("rb") as handle:
+            while chunk := handle.read(_CHUNK):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        pass
+    else:
+        return "utf-8-sig", []
+    if path.stat().st_size > _LARGEST_WESTERN:
+        raise _not_utf8(path)
+    text = path.read_bytes().decode("cp1252", errors="replace")
+    if "\ufffd" in text or "\0" in text or _NOT_WESTERN.search(text):
+        raise _not_utf8(path)
+    name = "Windows-1252" if _ONLY_WINDOWS.search(text) else "Latin-1"
+    seen = next(word for word in text.split() if not word.isascii())
+    return "cp1252", [f"not UTF-8, read as {name} (such as {seen[:40]!r})"]
+
+
 def _delimited(path: Path) -> Iterator[Located]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    form = form_of(path)
     # A cell may hold a long explanation; Python's own limit is 128 KiB.
     csv.field_size_limit(_LONGEST_CELL)
     begins = 1
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter=delimiter, strict=True)
+    with path.open(encoding=form.encoding, newline="") as handle:
+        reader = csv.reader(handle, delimiter=form.delimiter, strict=True)
+        names: list[str] | None = None
         try:
-            _check_header(path, reader.fieldnames or ())
-            for row in reader:
+            for cells in reader:
+                if not cells:
+                    continue
+                if names is None:
+                    names = cells if form.header else [str(n + 1) for n in range(len(cells))]
+                    _check_header(path, names)
+                    if form.header:
+                        begins = reader.line_num + 1
+                        continue
                 begins = reader.line_num + 1
-                if None in row:
+                if len(cells) > len(names):
                     raise DataError(
                         f"{path} line {reader.line_num}: more values than the header has columns",
-                        expected=f"{len(reader.fieldnames or ())} values",
+                        expected=f"{len(names)} values",
                         fix="quote values that contain the delimiter",
                     )
                 # An absent value is missing, not the empty string.
-                yield f"line {reader.line_num}", {k: v if v != "" else None for k, v in row.items()}
+                values = [*cells, *([""] * (len(names) - len(cells)))]
+                row = dict(zip(names, (value or None for value in values), strict=True))
+                yield f"line {reader.line_num}", row
         except UnicodeDecodeError as error:
             raise _not_utf8(path) from error
         except csv.Error as error:
@@ -323,6 +503,7 @@ READERS: dict[str, Callable[[Path], Iterator[Located]]] = {
     ".arrow": _arrow,
     ".csv": _delimited,
     ".tsv": _delimited,
+    ".txt": _delimited,
     ".jsonl": _jsonl,
     ".json": _json,
 }

@@ -19,7 +19,7 @@ from medtune.core.records import SplitDescription
 from medtune.data.catalogue import KNOWN
 from medtune.data.clean import Cleaned, clean
 from medtune.data.draw import lowest
-from medtune.data.files import files_of
+from medtune.data.files import files_of, notes_on
 from medtune.data.purpose import for_training_only, refuse_corrections
 from medtune.data.sources import (
     DataRef,
@@ -158,6 +158,9 @@ def _cleaned(
         questions = read_parquet(Path(ref.place) / record.file)
         return Cleaned(questions, (), None, {}, len(questions))
     own = columns_of(ref, columns)
+    for path in files_of(Path(ref.place), ref.split) if ref.kind == "file" else ():
+        for note in notes_on(path):
+            progress.say(f"{path}: {note}")
     with progress.task(f"reading {ref.slug}", None) as task:
         return clean(read_rows(ref, own.split), own, str(ref), store=store, task=task)
 

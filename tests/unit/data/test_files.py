@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medtune.core.errors import DataError
+from medtune.core.errors import DataError, InputError
 from medtune.data import files as module
-from medtune.data.files import READERS, Row, files_of, has_split, read_file
+from medtune.data.files import READERS, Row, files_of, has_split, notes_on, read_file
 
 NESTED: list[Row] = [
     {"q": 'Says "naïve",\nβ?', "options": ["a", "b"], "meta": {"topic": "x", "tags": [1, 2]}},
@@ -316,14 +316,14 @@ def test_a_spreadsheets_unicode_text_is_refused_with_its_encoding(
     assert "iconv -f UTF-16 -t UTF-8 a.csv" in error.fix
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
 def test_a_byte_that_is_not_utf8_is_found_far_into_the_file(tmp_path: Path, name: str) -> None:
     lines = [b'{"id": %d, "q": "why"}' % n for n in range(60_000)]
     lines[54_321] = b'{"id": 1, "q": "na\xefve"}'
     if name == "a.json":
         text = b"[" + b",\n".join(lines) + b"]"
     else:
-        text = b"\n".join([b"a,b", *lines[1:]] if name == "a.csv" else lines)
+        text = b"\n".join(lines)
     (tmp_path / name).write_bytes(text)
     found = damaged(tmp_path / name).found
     assert found == f"{tmp_path / name} is not UTF-8: byte 0xef in line 54322"
@@ -542,3 +542,135 @@ def test_a_split_of_one_format_may_stand_beside_others(tmp_path: Path) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no data file"):
         files_of(tmp_path)
+
+
+# Files as people have them
+
+GERMAN = "Frage;A;B;C;D;Antwort\nWelcher Erreger, häufig;Gruppe A, β;x;y;z;A\nWas, wann;a;b;c;d;B\n"
+
+
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_other_delimiters_are_found_and_said(tmp_path: Path, mark: str, name: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(GERMAN.replace(";", mark), encoding="utf-8")
+    rows = rows_of(path)
+    assert rows[1] == {"Frage": "Was, wann", "A": "a", "B": "b", "C": "c", "D": "d", "Antwort": "B"}
+    assert notes_on(path) == (f"values are separated by {name}",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "q,a,b\nx; y; z,1,2\nu; v; w,3,4\n",  # semicolons in cells
+        "q,a;b;c,d\n1;2,3;4;5,6\n",
+        "q\nwhy; how\n",  # one column
+        'q,a\n"x\ty",1\n',
+    ],
+)
+def test_marks_inside_cells_are_no_delimiters(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    assert notes_on(tmp_path / "a.csv") == ()
+    assert list(rows_of(tmp_path / "a.csv")[0]) == text.splitlines()[0].split(",")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.tsv"])
+def test_a_text_is_read_by_its_delimiter(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("q\ta\nwhy\tx\n")
+    assert rows_of(tmp_path / name) == [{"q": "why", "a": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "name"),
+    [
+        ("q,a\nMénière in 37 °C at 5 µg/m³,Sjögren\n", "latin-1", "Latin-1"),
+        ("q,a\n“Crohn’s” – 5 €,Guérin\n", "cp1252", "Windows-1252"),
+    ],
+)
+def test_western_encodings_are_read_and_said(
+    tmp_path: Path, text: str, encoding: str, name: str
+) -> None:
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    assert list(rows_of(tmp_path / "a.csv")[0].values()) == text.splitlines()[1].split(",")
+    (note,) = notes_on(tmp_path / "a.csv")
+    assert f"not UTF-8, read as {name}" in note
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("вопрос,ответ", "cp1251"),
+        ("qué,Guérin Ménière", "cp437"),
+        ("q,Guérin Ménière Sjögren", "mac_roman"),
+        ("質問,答え", "shift_jis"),
+        ("pytanie,żołądek", "cp1250"),
+    ],
+)
+def test_other_encodings_are_refused_not_guessed(tmp_path: Path, text: str, encoding: str) -> None:
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    with pytest.raises(DataError, match="is not UTF-8"):
+        rows_of(tmp_path / "a.csv")
+
+
+def test_without_a_header_line_columns_are_named_by_position(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Which is it then?,x,y,A\nAnd which is that?,u,v,B\n")
+    assert rows_of(tmp_path / "a.csv")[0] == {
+        "1": "Which is it then?",
+        "2": "x",
+        "3": "y",
+        "4": "A",
+    }
+    assert "no header line: the columns are named 1 to 4" in notes_on(tmp_path / "a.csv")[0]
+
+
+@pytest.mark.parametrize("header", ["question,opa,opb", "Is it correct,a,b", "0,1,2", "Why?,a,b"])
+def test_a_header_line_is_no_question(tmp_path: Path, header: str) -> None:
+    (tmp_path / "a.csv").write_text(header + "\nWhich of these is it?,x,y\n")
+    assert list(rows_of(tmp_path / "a.csv")[0]) == header.split(",")
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".XLS", ".ods"])
+def test_a_spreadsheet_says_how_to_convert_it(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"PK")
+    with pytest.raises(DataError, match="is a spreadsheet") as caught:
+        rows_of(path)
+    assert "save it as CSV UTF-8" in caught.value.fix
+
+
+# What only fills memory and disk
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow file"])
+def test_a_bomb_is_refused_before_it_fills_memory(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = pyarrow.DictionaryArray.from_arrays(
+        pyarrow.array([0] * 60_000, pyarrow.int32()), pyarrow.array(["x" * 50_000])
+    )
+    path = tmp_path / ("bomb.parquet" if kind == "parquet" else "bomb.arrow")
+    table = pyarrow.table({"question": texts})
+    if kind == "parquet":
+        plain = pyarrow.schema(
+            [("question", pyarrow.dictionary(pyarrow.int32(), pyarrow.string()))]
+        )
+        pyarrow.parquet.write_table(table.cast(plain), path, compression="zstd", store_schema=False)
+    else:
+        with pyarrow.ipc.new_file(str(path), table.schema) as writer:
+            writer.write_table(table)
+    assert path.stat().st_size < 400_000  # 3 GB of texts
+    read = 0
+    with pytest.raises(DataError, match="once it is read") as caught:
+        for _ in read_file(path):
+            read += 50_000
+    assert read <= 1 << 28
+    assert "MEDTUNE_DATA_LIMIT" in caught.value.fix
+    monkeypatch.setenv("MEDTUNE_DATA_LIMIT", "1000")
+    with pytest.raises(DataError, match="holds more than 1,000"):
+        next(read_file(path))
+
+
+def test_the_limit_is_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_parquet([{"q": "x"}], tmp_path / "a.parquet")
+    monkeypatch.setenv("MEDTUNE_DATA_LIMIT", "much")
+    with pytest.raises(InputError, match="MEDTUNE_DATA_LIMIT=much"):
+        rows_of(tmp_path / "a.parquet")
