@@ -29,6 +29,7 @@ from medtune.core.records import (
 )
 from medtune.data.files import Located, Row
 from medtune.data.labels import AnswerColumn, Labelled
+from medtune.data.options import options_in, plain_answer, several, unmarked
 from medtune.data.table import QuestionTable, TableWriter
 from medtune.data.text import damaged, shortened, shows_image, tidy
 
@@ -152,14 +153,23 @@ class _Cleaning:
             texts = [tidy(cell, self.changes) for cell in cells]
             while texts and not texts[-1]:
                 texts.pop()  # options absent at the end do not exist (three-option rows)
+            if (bare := unmarked(texts)) is not None:
+                self.changes["letters before options"] += len(texts)
+                texts = bare
             own = self._cell(row, self.columns.id)
+            answer = cell_of(row, self.columns.answer)
+            if bare is not None or len(self.columns.options) == 1:
+                answer = plain_answer(answer, texts)
             seen = [cell_of(row, self.columns.stem), *self._passage(row), *cells]
             picture = any(map(shows_image, seen))
-            if reason := _fault(stem, texts, picture):
+            reason = _fault(stem, texts, picture)
+            if not reason and several(answer, texts):
+                reason = "several right answers"
+            if reason:
                 self.excluded.append((own or place, reason))
                 continue
             self.changes["damaged encoding"] += damaged("\n".join([stem, *texts]))
-            self.answers.add(Labelled(place, cell_of(row, self.columns.answer), texts))
+            self.answers.add(Labelled(place, answer, texts))
             yield {
                 "id": self._identity(own, place, stem, texts),
                 "stem": stem,
@@ -261,12 +271,14 @@ def option_cells(row: Row, columns: ColumnMapping) -> list[Any]:
 def listed(value: Any) -> list[Any]:
     """Read the options that one cell holds.
 
-    A list of texts, {key: text}, [{key, value}] as MedQA has it, [{label, text}] as ARC, or the
+    A text that holds them ("(a) x (b) y", a JSON list), a list of texts, {key: text}, [{key, value}] as MedQA has it, [{label, text}] as ARC, or the
     pairs of an Arrow map.  Where the keys are letters or numbers, they and not the order say which
     option is A, and one that is left out leaves its place empty.
     """
     if isinstance(value, dict):
         return _by_key(list(value), list(value.values()))
+    if isinstance(value, str):
+        return options_in(value) or [value]
     if not isinstance(value, list):
         return [value]
     if value and all(isinstance(item, tuple) for item in value):

@@ -21,6 +21,8 @@ from medtune.core.records import LETTERS, normalized_option
 from medtune.data.text import shortened, tidy
 
 _NO_LABEL = -1
+MOST_SHOWN = 20
+"""Answers that cannot be read, shown one by one; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ class AnswerColumn:
         self._columns = columns
         self._source = source
         self._readings = {"index": array("q"), "letter": array("b"), "text": array("b")}
-        self._misfits: dict[str, Labelled] = {}
+        self._misfits: dict[str, list[Labelled]] = {}
+        self._misfit_counts: Counter[str] = Counter()
         self._fits: Counter[str] = Counter()
         self._known = 0
         self._first: Labelled | None = None
@@ -66,12 +69,20 @@ class AnswerColumn:
         for form, reading in found.items():
             self._readings[form].append(_NO_LABEL if reading is None else _clamped(reading))
             if reading is None:
-                self._misfits.setdefault(form, cell)
+                self._note(form, cell)
             else:
                 self._fits[form] += 1
         self._same_letter_and_text &= found["letter"] == found["text"]
         if index is not None:
-            self._marks.setdefault(_mark(index, len(cell.options)), cell)
+            mark = _mark(index, len(cell.options))
+            self._marks.setdefault(mark, cell)
+            self._note(mark, cell)
+
+    def _note(self, kind: str, cell: Labelled) -> None:
+        """Remember the first cells of a kind, and count the rest."""
+        self._misfit_counts[kind] += 1
+        if self._misfit_counts[kind] <= MOST_SHOWN:
+            self._misfits.setdefault(kind, []).append(cell)
 
     def _says_minus_one(self, cell: Labelled) -> bool:
         """Tell whether -1 is an option's text, not the sign of a label that is not released."""
@@ -91,15 +102,14 @@ class AnswerColumn:
         form = self._columns.answer_form or self._form()
         answers = np.array(self._readings[form], dtype=np.int64)
         if form in self._misfits:
-            raise self._unreadable(self._misfits[form], None)
+            raise self._unreadable([form], None)
         if form != "index" or not self._known:
             return answers, None
         given = self._columns.answer_base
         base = self._base() if given is None else given
         outside = ("negative", "count", "beyond") if base == 0 else ("negative", "zero", "beyond")
-        for mark in outside:
-            if mark in self._marks:
-                raise self._unreadable(self._marks[mark], base)
+        if wrong := [mark for mark in outside if mark in self._marks]:
+            raise self._unreadable(wrong, base)
         return np.where(answers == _NO_LABEL, _NO_LABEL, answers - base), base
 
     def _form(self) -> str:
@@ -107,7 +117,7 @@ class AnswerColumn:
         fitting = [name for name in self._readings if name not in self._misfits]
         if not fitting:
             most = max(self._readings, key=lambda name: self._fits[name])
-            raise self._unreadable(self._misfits[most], None)
+            raise self._unreadable([most], None)
         # Letters that are also the texts of their own options say the same thing twice.
         twice = "letter" in fitting and "text" in fitting and self._same_letter_and_text
         if len(fitting) == 1 or self._first is None or twice:
@@ -134,9 +144,8 @@ class AnswerColumn:
                 fix="mend the file: two label bases are mixed in it",
             )
         if zero is None and one is None:
-            for mark in ("negative", "beyond"):
-                if mark in self._marks:
-                    raise self._unreadable(self._marks[mark], None)
+            if wrong := [mark for mark in ("negative", "beyond") if mark in self._marks]:
+                raise self._unreadable(wrong, None)
             raise LabelError(
                 f"{self._source}: {column} is never 0 and never the number of options in "
                 f"{self._known} rows, so it may count from 0 or from 1",
@@ -144,16 +153,32 @@ class AnswerColumn:
             )
         return 0 if zero is not None else 1
 
-    def _unreadable(self, cell: Labelled, base: int | None) -> LabelError:
-        count = len(cell.options)
+    def _unreadable(self, kinds: Sequence[str], base: int | None) -> LabelError:
+        """Complain of every answer of some kinds at once."""
+        cells = [cell for kind in kinds for cell in self._misfits[kind]]
+        number = sum(self._misfit_counts[kind] for kind in kinds)
+        count = len(cells[0].options)
         if base is not None:
             expected = f"{base} to {count - 1 + base}, or -1 for no label"
         else:
             expected = f"an index, a letter A to {LETTERS[count - 1]}, or an option's text"
             expected += ", the same in every row"
+        column = self._columns.answer
+        lines = [
+            f"{cell.place}: {column} is {shortened(cell.value)}, there are "
+            f"{len(cell.options)} options"
+            for cell in cells[:MOST_SHOWN]
+        ]
+        found = f"{self._source} {lines[0]}"
+        if number > 1:
+            more = [f"and {number - len(lines):,} more"] if number > len(lines) else []
+            found = "\n  ".join(
+                [f"{self._source}: {number:,} answers of {self._known:,} cannot be read"]
+                + lines
+                + more
+            )
         return LabelError(
-            f"{self._source} {cell.place}: {self._columns.answer} is {shortened(cell.value)}, "
-            f"there are {count} options",
+            found,
             expected=expected,
             fix="check answer, answer_form and answer_base under [data.columns]",
         )
