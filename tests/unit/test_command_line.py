@@ -16,6 +16,7 @@ import typer
 from tests.conftest import CommandLine
 
 from medtune import cli
+from medtune.cli.options import adapter_folder, model_name
 from medtune.recipes import compare as compare_recipe
 
 
@@ -234,3 +235,96 @@ def test_bars_of_libraries_do_not_redraw_themselves_in_a_log(tmp_path: Path) -> 
     done = child(script, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+# Names of models and data as people give them
+
+ROWS = [
+    "Welche Aussage trifft zu?;(a) Ménière;(b) Sjögren;A",
+    "Was ist hier richtig, bitte?;(a) x;(b) y;B",
+    "Und was ist hier falsch?;(a) u;(b) v;A,B",
+    "Was fehlt in dieser Zeile?;(a) u;(b) ;A",
+]
+
+
+def test_a_file_as_a_spreadsheet_saves_it_is_examined(medtune: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "my.csv").write_bytes("\n".join(ROWS).encode("cp1252"))
+    code, out, err = medtune("prepare", "--inspect", "my.csv")
+    assert code == 0, err
+    assert 'stem = "1"' in out
+    assert 'options = ["2", "3"]' in out
+    for note in ("semicolons", "Latin-1", "no header line: the columns are named 1 to 4"):
+        assert note in err
+    code, out, err = medtune(
+        *("evaluate", "fake:oracle", "my.csv", "--map", "stem=1"),
+        *("--map", "options=2,3", "--map", "answer=4"),
+    )
+    assert code == 0, err
+    assert "file:my.csv" in out
+    assert "left out of file:my.csv: " in out
+    assert "1 × several right answers" in out
+    assert "semicolons" in err
+
+
+def test_an_inspection_takes_what_is_known(medtune: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("text,p,q,z\nWhich is it?,x,y,1\nWhat is it?,u,v,2\n")
+    given = ("--map", "options=p,q", "--map", "answer=z", "--map", "answer_base=1")
+    record = medtune.record("prepare", "--inspect", "own.csv", *given)
+    assert record["mapping"]["options"] == ["p", "q"]
+    assert record["mapping"]["answer_base"] == 1
+    assert record["problems"] == []
+    assert len(record["questions"]) == 2
+    marked = medtune.record(
+        "prepare", "--inspect", "own.csv", *given, "--set", 'prompt.system="Be brief."'
+    )
+    assert "Be brief." in marked["questions"][0]
+
+
+def test_a_path_that_does_not_exist_is_told_as_a_path(medtune: CommandLine) -> None:
+    code, _, err = medtune("evaluate", "fake:oracle", "none.csv")
+    assert code == 2
+    assert "none.csv does not exist" in err
+    assert "'medqa' names no dataset" in medtune("evaluate", "fake:oracle", "medqa")[2]
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("quickstart-1", "other-2", "other-3"):
+        (tmp_path / "runs" / name / "adapter").mkdir(parents=True)
+        (tmp_path / "runs" / name / "adapter" / "adapter_config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "runs/quickstart-1",
+        "runs/quickstart-*",
+        "adapter:runs/quickstart-*/adapter",
+        "adapter:runs/quickstart-1",
+        "runs/quickstart-1/adapter",
+    ],
+)
+def test_a_run_stands_for_its_adapter(runs: Path, given: str) -> None:
+    assert model_name(given) == "adapter:runs/quickstart-1/adapter"
+    if not given.startswith("adapter:"):
+        assert adapter_folder(Path(given)) == Path("runs/quickstart-1/adapter")
+
+
+@pytest.mark.parametrize("given", ["fake:oracle", "hub:a/b@*", "remote:http://h/v1#m?", "gpt-9"])
+def test_other_names_of_models_stay(runs: Path, given: str) -> None:
+    assert model_name(given) == given
+
+
+def test_a_pattern_must_match_once(medtune: CommandLine, runs: Path) -> None:
+    for model, said in (
+        ("adapter:runs/other-*/adapter", "runs/other-*/adapter matches 2 folders"),
+        ("runs/nothing-*", "runs/nothing-* matches no folders"),
+    ):
+        code, _, err = medtune("evaluate", model, "starter:recall")
+        assert code == 2
+        assert said in err
+    code, _, err = medtune("evaluate", "fake:oracle", "starter", "--adapter", "runs/other-*")
+    assert code == 2
+    assert "runs/other-2" in err

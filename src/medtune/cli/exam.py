@@ -9,12 +9,12 @@ import typer
 
 from medtune.cli.options import (
     DATA,
-    MODEL,
     Adapter,
     Columns,
     Dtype,
     Json,
     Limit,
+    Model,
     OutFolder,
     mapping,
     print_record,
@@ -28,7 +28,7 @@ from medtune.terminal import Terminal
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help=MODEL)],
+    model: Model,
     data: Annotated[str, typer.Argument(help=DATA)],
     method: Annotated[
         Method, typer.Option(help="letter, cloze (likelihood of the option's text) or generate.")

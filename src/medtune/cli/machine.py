@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from medtune.cli.options import MODEL, Json, print_record
+from medtune.cli.options import Json, Model, print_record
 from medtune.terminal import Terminal
 
 
@@ -24,7 +20,7 @@ def models_list(json: Json = False) -> None:
     print_record(list_models(), json)
 
 
-def models_info(model: Annotated[str, typer.Argument(help=MODEL)], json: Json = False) -> None:
+def models_info(model: Model, json: Json = False) -> None:
     """Load a model and show what medtune reads off it."""
     from medtune.recipes.models import model_info
 

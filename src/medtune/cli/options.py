@@ -23,9 +23,68 @@ MODEL = (
 )
 DATA = "starter[:SPLIT], hub:ORG/NAME[/CONFIG][:SPLIT], file:PATH[:SPLIT], snapshot:FOLDER[:SPLIT]"
 
+
+def model_name(text: str) -> str:
+    """Read a MODEL: a run's folder stands for what it trained, a pattern for its only match.
+
+    Raises:
+        InputError: A pattern matches nothing, or more than one.
+    """
+    kind, colon, place = text.partition(":")
+    if colon and kind not in ("adapter", "path"):
+        return text
+    place = str(_only(Path(place if colon else text)))
+    if colon:
+        return f"{kind}:{_trained(Path(place))}" if kind == "adapter" else f"{kind}:{place}"
+    run = Path(place)
+    for kind, name in (("adapter", "adapter"), ("path", "model")):
+        if (run / name).is_dir():
+            return f"{kind}:{run / name}"
+    if (run / "adapter_config.json").is_file():
+        return f"adapter:{run}"
+    return f"path:{run}" if (run / "config.json").is_file() else text
+
+
+def model_or_run(text: str) -> str:
+    """Read a MODEL whose calibration counts too: a run's folder holds both, and stays as it is."""
+    if ":" not in text:
+        run = _only(Path(text))
+        if any((run / kind).is_dir() for kind in ("adapter", "model")):
+            return str(run)
+    return model_name(text)
+
+
+def adapter_folder(path: Path | None) -> Path | None:
+    """Read --adapter: a run's folder stands for its adapter, a pattern for its only match."""
+    return None if path is None else _trained(_only(path))
+
+
+def _trained(folder: Path) -> Path:
+    return folder / "adapter" if (folder / "adapter").is_dir() else folder
+
+
+def _only(path: Path) -> Path:
+    """Find the only path that a pattern matches; what is no pattern stays as it is."""
+    if not any(mark in str(path) for mark in "*?[") or path.exists():
+        return path
+    found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    if len(found) == 1:
+        return found[0]
+    raise InputError(
+        f"{path} matches {len(found) or 'no'} folder{'s' if len(found) != 1 else ''}"
+        + "".join(f"\n  {name}" for name in found[:10]),
+        expected="a pattern that matches exactly one",
+        fix="name one of them" if found else "list what is there: ls runs",
+    )
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON, nothing else.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write; default runs/NAME-HASH.")]
-Adapter = Annotated[Path | None, typer.Option(help="Adapter folder of a run.")]
+Adapter = Annotated[
+    Path | None,
+    typer.Option(help="A run's folder, or its adapter's.", callback=adapter_folder),
+]
+Model = Annotated[str, typer.Argument(help=MODEL, callback=model_name)]
 Limit = Annotated[int | None, typer.Option(min=1, help="First so many questions.")]
 Arithmetic = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
 Dtype = Annotated[Arithmetic, typer.Option(help="Arithmetic.")]
@@ -73,6 +132,13 @@ def run_folder(config: Experiment | NotebookExperiment) -> Path:
 
 def mapping(pairs: list[str]) -> ColumnMapping:
     """Read --map options with the experiment's own reader, so that the faults read alike."""
+    config = load_experiment(None, column_settings(pairs))
+    assert isinstance(config, Experiment)
+    return config.data.columns
+
+
+def column_settings(pairs: list[str]) -> list[str]:
+    """Write --map options as an experiment's settings."""
     settings = []
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -81,9 +147,7 @@ def mapping(pairs: list[str]) -> ColumnMapping:
         elif equals and key != "answer_base":
             value = dumps(value, ensure_ascii=False)
         settings.append(f"data.columns.{key}{equals}{value}")
-    config = load_experiment(None, settings)
-    assert isinstance(config, Experiment)
-    return config.data.columns
+    return settings
 
 
 def finetune_experiment(path: Path | None, settings: list[str] | None) -> Experiment:

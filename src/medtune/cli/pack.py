@@ -15,8 +15,11 @@ from medtune.cli.options import (
     Columns,
     Json,
     Limit,
+    Model,
     OutFolder,
     mapping,
+    model_name,
+    model_or_run,
     named,
     print_record,
 )
@@ -30,7 +33,7 @@ SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
 
 def compress(
-    model: Annotated[str, typer.Argument(help=MODEL)],
+    model: Model,
     data: Annotated[str, typer.Argument(help=f"Questions of the parity gate: {DATA}")],
     adapter: Adapter = None,
     scheme: Annotated[
@@ -56,7 +59,7 @@ def compress(
 
 
 def parity(
-    model: Annotated[str, typer.Argument(help=f"The original: {MODEL}")],
+    model: Annotated[str, typer.Argument(help=f"The original: {MODEL}", callback=model_name)],
     others: Annotated[list[str], typer.Argument(metavar="OTHER...", help="What stands in for it.")],
     data: Annotated[str, typer.Option(help=DATA)] = "starter:recall",
     method: Annotated[
@@ -89,7 +92,7 @@ def parity(
 
     budget = Budget(agreement=agreement, loss=loss, drift=drift)
     options = ParityOptions(
-        model, tuple(others), data, budget, method, limit, mapping(columns or [])
+        model, tuple(map(model_name, others)), data, budget, method, limit, mapping(columns or [])
     )
     folder = out or Path("runs") / "parity" / slug(model, *others)
     _judged(parity_recipe(options, folder, Terminal()), folder, json)
@@ -131,7 +134,7 @@ def bench(
     dtypes = named("--dtype", dtype, Arithmetic)
     if method == "generate":
         raise InputError("--method generate", expected="letter or cloze")
-    options = BenchOptions(tuple(models), data, method, limit, dtypes)
+    options = BenchOptions(tuple(map(model_name, models)), data, method, limit, dtypes)
     folder = out or Path("runs") / "bench" / slug(*models, data, method)
     print_record(bench_recipe(options, folder, Terminal()), json)
     Terminal().say(f"report: {folder / PAGE}")
@@ -140,9 +143,9 @@ def bench(
 def answer(
     stem: Annotated[str, typer.Argument(help="The question.")],
     option: Annotated[list[str], typer.Option(help="One of its answers; give two to ten.")],
-    model: Annotated[str, typer.Option(help=f"{MODEL}, or a run's folder.")] = (
-        "embedded:smollm2-135m"
-    ),
+    model: Annotated[
+        str, typer.Option(help=f"{MODEL}, or a run's folder.", callback=model_or_run)
+    ] = "embedded:smollm2-135m",
     method: Annotated[
         Method | None, typer.Option(help="letter or cloze; as the model was taught.")
     ] = None,

@@ -10,9 +10,9 @@ import typer
 
 from medtune.cli.options import (
     DATA,
-    MODEL,
     ExperimentFile,
     Json,
+    Model,
     Set,
     finetune_experiment,
     print_record,
@@ -34,7 +34,7 @@ Actor = Annotated[
 
 def build(
     name: Annotated[str, typer.Argument(help="Of the release: letters, digits, . _ -")],
-    model: Annotated[str, typer.Argument(help=MODEL)],
+    model: Model,
     policy: Annotated[Path | None, typer.Option(help="Policy file.")] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Folder of an evaluation of calibration questions.")

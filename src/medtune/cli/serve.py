@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medtune.cli.options import MODEL, Json, print_record
+from medtune.cli.options import MODEL, Json, model_or_run, print_record
 from medtune.core.errors import CheckFailed, InputError
 from medtune.core.records import Method
 from medtune.core.served import Role
@@ -22,9 +22,12 @@ Database = Annotated[
 
 
 def serve(
-    model: Annotated[str, typer.Argument(help=f"{MODEL}, release:NAME, or a run's folder.")] = (
-        "embedded:smollm2-135m"
-    ),
+    model: Annotated[
+        str,
+        typer.Argument(
+            help=f"{MODEL}, release:NAME, or a run's folder.", callback=model_or_run
+        ),
+    ] = "embedded:smollm2-135m",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     policy: Annotated[

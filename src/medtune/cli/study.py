@@ -9,13 +9,13 @@ import typer
 
 from medtune.cli.options import (
     DATA,
-    MODEL,
     Adapter,
     Columns,
     Dtype,
     ExperimentFile,
     Json,
     Limit,
+    Model,
     OutFolder,
     Set,
     chosen,
@@ -73,7 +73,7 @@ def by_size(
 
 
 def robustness(
-    model: Annotated[str, typer.Argument(help=MODEL)],
+    model: Model,
     data: Annotated[str, typer.Argument(help=DATA)],
     method: Annotated[Method, typer.Option(help="letter, cloze or generate.")] = "letter",
     adapter: Adapter = None,
@@ -100,7 +100,7 @@ def robustness(
 
 
 def decoding(
-    model: Annotated[str, typer.Argument(help=MODEL)],
+    model: Model,
     data: Annotated[str, typer.Argument(help=DATA)],
     adapter: Adapter = None,
     limit: Limit = None,

@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from medtune.cli.options import (
+    Columns,
     ExperimentFile,
     Json,
     Out,
     Set,
+    column_settings,
     finetune_experiment,
     print_record,
     run_folder,
@@ -50,15 +52,17 @@ def prepare(
         str | None,
         typer.Option(metavar="FILE", help="Propose a column mapping, show ten questions."),
     ] = None,
+    columns: Columns = None,
     json: Json = False,
 ) -> None:
     """Clean, separate and curate an experiment's data; write the snapshot."""
     from medtune.recipes import prepare as recipe
 
-    config = finetune_experiment(experiment, settings)
+    config = finetune_experiment(experiment, [*(settings or ()), *column_settings(columns or [])])
     folder = out or run_folder(config)
     if inspect is not None:
-        print_record(recipe.inspect(inspect, config.prompt), json)
+        record = recipe.inspect(inspect, config.prompt, config.data.columns, Terminal())
+        print_record(record, json)
     elif verify:
         record = recipe.verify(folder, Terminal())
         print_record(record, json)

@@ -271,9 +271,10 @@ def option_cells(row: Row, columns: ColumnMapping) -> list[Any]:
 def listed(value: Any) -> list[Any]:
     """Read the options that one cell holds.
 
-    A text that holds them ("(a) x (b) y", a JSON list), a list of texts, {key: text}, [{key, value}] as MedQA has it, [{label, text}] as ARC, or the
-    pairs of an Arrow map.  Where the keys are letters or numbers, they and not the order say which
-    option is A, and one that is left out leaves its place empty.
+    A text that holds them ("(a) x (b) y", a JSON list), a list of texts, {key: text},
+    [{key, value}] as MedQA has it, [{label, text}] as ARC, or the pairs of an Arrow map.  Where
+    the keys are letters or numbers, they and not the order say which option is A, and one that is
+    left out leaves its place empty.
     """
     if isinstance(value, dict):
         return _by_key(list(value), list(value.values()))

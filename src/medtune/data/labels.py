@@ -173,9 +173,11 @@ class AnswerColumn:
         if number > 1:
             more = [f"and {number - len(lines):,} more"] if number > len(lines) else []
             found = "\n  ".join(
-                [f"{self._source}: {number:,} answers of {self._known:,} cannot be read"]
-                + lines
-                + more
+                [
+                    f"{self._source}: {number:,} answers of {self._known:,} cannot be read",
+                    *lines,
+                    *more,
+                ]
             )
         return LabelError(
             found,

@@ -13,6 +13,7 @@ from medtune.core.experiment import ColumnMapping
 from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS, normalized_option
 from medtune.data.clean import Cleaned, cell_of, clean, listed, option_cells
 from medtune.data.files import Located, Row
+from medtune.data.options import several
 from medtune.data.text import tidy
 
 SAMPLE = 2000
@@ -97,26 +98,30 @@ def column_names(rows: Sequence[Located]) -> dict[str, str]:
     return found
 
 
-def propose(rows: Sequence[Located], source: str) -> Proposal:
+def propose(rows: Sequence[Located], source: str, known: ColumnMapping | None = None) -> Proposal:
     """Propose a mapping.
 
     Args:
         rows: A sample of the file.
         source: Name of the data, for messages.
+        known: Parts that differ from the default are taken as they are.
 
     Raises:
         DataError: There is no row.
     """
     if not rows:
         raise DataError(f"{source} holds no row", expected="at least one question")
-    work = _Search([row for _, row in rows], column_names(rows))
+    plain = ColumnMapping()
+    given = {k: v for k, v in dict(known or plain).items() if v != getattr(plain, k)}
+    work = _Search([row for _, row in rows], column_names(rows), given)
     proposal = Proposal(ColumnMapping(), work.why, work.problems)
-    parts: dict[str, Any] = {"stem": work.stem(), **work.options_and_answer()}
+    parts: dict[str, Any] = {"stem": given.get("stem") or work.stem()}
+    parts |= work.by_position(parts["stem"]) or work.options_and_answer()
     for optional in ("id", "subject", "topic", "explanation", "context", "group"):
         parts[optional] = work.named(optional, taken=parts) or ""
     parts["split"] = work.named("split", taken=parts) or "split"
-    given = {name: value for name, value in parts.items() if value not in (None, ())}
-    proposal.mapping = ColumnMapping.model_validate(given)
+    found = {name: value for name, value in parts.items() if value not in (None, ())}
+    proposal.mapping = ColumnMapping.model_validate(found | given)
     if not proposal.problems:
         try:
             proposal.cleaned = clean(rows, proposal.mapping, source, need_labels=False)
@@ -130,7 +135,8 @@ def propose(rows: Sequence[Located], source: str) -> Proposal:
 class _Search:
     """Finds the columns, one part of the mapping after the other."""
 
-    def __init__(self, rows: Sequence[Row], columns: dict[str, str]) -> None:
+    def __init__(self, rows: Sequence[Row], columns: dict[str, str], given: dict[str, Any]) -> None:
+        self.given = given
         self.rows = rows
         self.columns = columns
         self.why: dict[str, str] = {}
@@ -155,9 +161,36 @@ class _Search:
         self.why["stem"] = f"{asking[best]} of {len(self.rows)} values hold a question mark"
         return best
 
+    def by_position(self, stem: str | None) -> dict[str, Any]:
+        """Find options and answer among columns without names: options that stand together.
+
+        The most columns side by side, of which another column's values name one.
+        """
+        names = list(self.columns)
+        if names != [str(n + 1) for n in range(len(names))] or {"options", "answer"} & set(
+            self.given
+        ):
+            return {}
+        rest = [name for name in names if name != stem]
+        for length in range(min(MAX_OPTIONS, len(rest) - 1), MIN_OPTIONS - 1, -1):
+            for start in range(len(rest) - length + 1):
+                options = tuple(rest[start : start + length])
+                others = [name for name in rest if name not in options]
+                if self._contiguous(options) and (answer := self._answer(options, others)):
+                    self.why["options"] = f"{', '.join(options)} stand side by side"
+                    return {"options": options, "answer": answer}
+        return {}
+
+    def _contiguous(self, names: tuple[str, ...]) -> bool:
+        return int(names[-1]) - int(names[0]) == len(names) - 1
+
     def options_and_answer(self) -> dict[str, Any]:
         """Find the options together with an answer that fits them: each proves the other."""
+        if {"options", "answer"} <= set(self.given) or "fixed_options" in self.given:
+            return {}
         named = self._options()
+        if "options" in self.given:
+            named = [(self.given["options"], "it was said")]
         for names, why in [*named, *self._other_lists()]:
             if answer := self._answer(names):
                 self.why["options"] = why
@@ -205,12 +238,15 @@ class _Search:
             if self._holds_list(name) and not any(_is(name, part) for part in _TEXTS)
         ]
 
-    def _answer(self, options: tuple[str, ...]) -> str | None:
-        """Find the column whose every value fits the options."""
+    def _answer(self, options: tuple[str, ...], among: Sequence[str] = ()) -> str | None:
+        """Find the column whose every value fits the options: by its name, or among some."""
+        if said := self.given.get("answer"):
+            return str(said)
         mapping = ColumnMapping(options=options)
         cells = [[tidy(cell) for cell in option_cells(row, mapping)] for row in self.rows]
         best: tuple[float, int, str] | None = None
-        for rank, name in self._ranked("answer"):
+        ranked = list(enumerate(among)) or self._ranked("answer")
+        for rank, name in ranked:
             if name in options:
                 continue
             fits = self._fits(name, cells)
@@ -281,7 +317,7 @@ class _Search:
         known = fitting = 0
         for row, options in zip(self.rows, cells, strict=True):
             value = cell_of(row, name)
-            if not tidy(value) or isinstance(value, list | dict):
+            if not tidy(value) or isinstance(value, list | dict) or several(value, options):
                 continue
             known += 1
             fitting += _may_answer(value, options)

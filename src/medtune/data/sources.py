@@ -23,7 +23,7 @@ from medtune.core.experiment import ColumnMapping
 from medtune.core.folder import disk_errors, sha256_of
 from medtune.core.records import content_hash
 from medtune.data.catalogue import KNOWN
-from medtune.data.files import Located, files_of, has_split, read_file
+from medtune.data.files import READERS, Located, files_of, has_split, read_file
 
 KINDS = ("starter", "hub", "file", "snapshot")
 STARTER_SPLITS = ("train", "recall", "transfer")
@@ -89,6 +89,8 @@ def parse_ref(text: str) -> DataRef:
         DataError: It names no known kind of source, or a starter split that does not exist.
     """
     kind, _, rest = text.partition(":")
+    if kind not in KINDS and _is_file(text):
+        kind, rest = "file", text
     if kind == "starter":
         if rest and rest not in STARTER_SPLITS:
             raise DataError(f"starter:{rest}: no such split", expected=" or ".join(STARTER_SPLITS))
@@ -112,6 +114,14 @@ def parse_ref(text: str) -> DataRef:
         expected="starter[:split], hub:ORG/NAME[/CONFIG][:split], file:PATH[:split] "
         "or snapshot:FOLDER[:split]",
     )
+
+
+def _is_file(text: str) -> bool:
+    """Tell whether a DATA argument is a path without `file:` before it."""
+    head, _, split = text.rpartition(":")
+    named = Path(head if head and not Path(text).exists() else text)
+    bare = re.fullmatch(r"[\w-]*", split) is not None or not head
+    return bare and (named.is_file() or named.suffix.lower() in READERS or named.is_dir())
 
 
 def columns_of(ref: DataRef, given: ColumnMapping) -> ColumnMapping:

@@ -23,6 +23,7 @@ from medtune.core.manifest import MappingProposal, SnapshotManifest, Verificatio
 from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question
+from medtune.data.files import files_of, notes_on
 from medtune.data.load import read_manifest, settled
 from medtune.data.propose import column_names, propose, sample_rows
 from medtune.data.snapshot import changed_sources, faults_of, prepare_snapshot
@@ -74,20 +75,27 @@ def verify(folder: Path, progress: Progress) -> VerificationRecord:
     )
 
 
-def inspect(file: str, style: PromptStyle) -> MappingProposal:
+def inspect(
+    file: str, style: PromptStyle, columns: ColumnMapping, progress: Progress
+) -> MappingProposal:
     """Propose a column mapping for a file, and show questions as the model will see them.
 
     Args:
         file: A path, or a DATA argument.
         style: The prompt that renders the questions.
+        columns: What is known of the mapping already; the rest is proposed.
+        progress: Where to say what is unusual about the file.
 
     Raises:
         DataError: The file cannot be read.
     """
     name = file if file.partition(":")[0] in KINDS else f"file:{file}"
     ref = settled(parse_ref(name), teaching=True)
+    for path in files_of(Path(ref.place), ref.split) if ref.kind == "file" else ():
+        for note in notes_on(path):
+            progress.say(f"{path}: {note}")
     rows = sample_rows(read_rows(ref))
-    found = propose(rows, str(ref))
+    found = propose(rows, str(ref), columns)
     questions = islice(found.cleaned.questions, SHOWN) if found.cleaned else ()
     return MappingProposal(
         source=str(ref),

@@ -15,6 +15,9 @@ from medtune.models.card import ADAPTER, manner, refuse_unfit
 from medtune.models.door import open_model
 from medtune.serving.mind import Mind
 
+TRAINED = ((ADAPTER, "adapter"), ("path:", "model"))
+"""How what a run trained is opened, and where it lies in the run's folder."""
+
 
 def with_calibration(
     model: str, calibration: Path | None, method: Method | None
@@ -27,12 +30,14 @@ def with_calibration(
         method: letter or cloze; None takes either.
     """
     run = Path(model)
-    if not (run / "adapter").is_dir():
+    trained = [(kind, run / name) for kind, name in TRAINED if (run / name).is_dir()]
+    if not trained:
         return model, calibration
     found = sorted((run / "eval").glob("tuned-calibration-*"))
     wanted = [f for f in found if method is None or f.name.endswith(method)]
     own = wanted[0] if wanted else None
-    return f"{ADAPTER}{run / 'adapter'}", calibration or own
+    kind, folder = trained[0]
+    return f"{kind}{folder}", calibration or own
 
 
 def mind_for(
