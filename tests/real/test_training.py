@@ -327,6 +327,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_resumed_run_ends_in_the_same_bits(
 
         def advance(self, amount: int = 1, **figures: str) -> None:
             CtrlC.steps += amount
+            time.sleep(0.5)
             if CtrlC.steps == 3:
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -338,6 +339,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_resumed_run_ends_in_the_same_bits(
     assert not (cut / "adapter").exists()
     record = tuned(LocalModel.load(tiny_source, "float32"), cut)
     assert record.resumed_from == 3
+    assert record.duration_s >= 1.0  # of the first attempt up to its checkpoint, too
     assert len(record.losses) == 6
     assert same_bits(weights(tmp_path / "whole"), weights(cut))
 

@@ -24,9 +24,7 @@ Database = Annotated[
 def serve(
     model: Annotated[
         str,
-        typer.Argument(
-            help=f"{MODEL}, release:NAME, or a run's folder.", callback=model_or_run
-        ),
+        typer.Argument(help=f"{MODEL}, release:NAME, or a run's folder.", callback=model_or_run),
     ] = "embedded:smollm2-135m",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,

@@ -378,7 +378,7 @@ class TrainingRecord(Record):
     resumed_from: int | None
     """Step of the checkpoint that this run went on from; None for a run in one piece."""
     duration_s: float
-    """Seconds in the loop of this process."""
+    """Seconds in the loop, of all attempts up to the checkpoints that were gone on from."""
     examples_per_s: float
     tokens_per_s: float
     peak_memory_bytes: int
@@ -465,7 +465,7 @@ class RunRecord(Record):
     spreads: tuple[SeedSpread, ...] = ()
     """Over several seeds, one per examination."""
     duration_s: float
-    """Seconds of this invocation; steps that were still valid are not run again."""
+    """Seconds of all attempts; steps that were still valid are not run again."""
     peak_memory_bytes: int
     provenance: Provenance
 

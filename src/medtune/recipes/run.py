@@ -7,7 +7,6 @@ A step whose inputs did not change is not run again; a killed run goes on where 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from medtune.core.progress import Progress
 from medtune.core.prompt import form_taught
 from medtune.core.provenance import peak_memory, provenance
 from medtune.core.records import Method, RunRecord, TrainingRecord
+from medtune.core.stopwatch import Stopwatch, timed
 from medtune.data.snapshot import Snapshot, SnapshotSplit, prepare_snapshot
 from medtune.data.sources import parse_ref
 from medtune.data.trained_on import count_trained_on, question_hashes
@@ -55,10 +55,9 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
     Raises:
         MedtuneError: The data, the model or the folder cannot be used, or training failed.
     """
-    start = time.perf_counter()
     here = processes()
     source = trainable_source(experiment, progress)
-    with held(folder):
+    with held(folder), timed(folder, here.is_main_process) as watch:
         with here.main_process_first():
             snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
         exams = list(_exams(experiment, snapshot, snapshot.evaluated))
@@ -75,6 +74,7 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
         base = base_model(experiment, source)
         before = _examine(base, exams, apart, "base", folder / "eval" / "base", progress)
         del base
+        first(watch.save)
         learned: list[Learned] = []
         for place, one in experiment.trainings():
             training = adapt(one, source, snapshot, folder / place, progress)
@@ -83,8 +83,9 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
             stem = folder / place / "eval" / "tuned"
             after = _examine(tuned, counted(exams), counted(apart), label, stem, progress)
             learned.append(Learned(place, training, after))
+            first(watch.save)
         return first(
-            lambda: _conclude(experiment, snapshot, exams, before, learned, folder, start, progress)
+            lambda: _conclude(experiment, snapshot, exams, before, learned, folder, watch, progress)
         )
 
 
@@ -156,7 +157,7 @@ def _conclude(
     before: Sequence[Examined],
     learned: Sequence[Learned],
     folder: Path,
-    start: float,
+    watch: Stopwatch,
     progress: Progress,
 ) -> RunRecord:
     """Compare every tuned model with the base, and write report and record."""
@@ -182,7 +183,7 @@ def _conclude(
         evaluations=tuple(evaluation for evaluation, _ in evaluations),
         comparisons=tuple(comparisons),
         spreads=tuple(spreads),
-        duration_s=time.perf_counter() - start,
+        duration_s=watch.seconds,
         peak_memory_bytes=max(*(one.peak_memory_bytes for one in trainings), peak_memory()),
         provenance=provenance(trainings[0].provenance.gpu),
     )

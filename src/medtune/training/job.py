@@ -52,6 +52,8 @@ class Tally:
     examples: int = 0
     losses: list[tuple[float, float]] = field(default_factory=list)
     """(loss, learning rate) per step."""
+    seconds: float = 0.0
+    """Of earlier attempts too, up to the checkpoint that was gone on from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,9 @@ class Trained:
     positions: int
     resumed_from: int | None
     duration_s: float
+    """Of all attempts together."""
+    fresh_s: float
+    """Of this process."""
     fresh_examples: int
-    """Examples of this process; with `duration_s` they give the speed."""
+    """Examples of this process; with `fresh_s` they give the speed."""
     fresh_tokens: int

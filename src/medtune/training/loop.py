@@ -63,7 +63,7 @@ def train(job: Job, progress: Progress) -> Trained:
     tally = Tally()
     torch.manual_seed(job.seed)
     resumed = _resume(job, optimizer, keeper, tally, progress)
-    before = Tally(tally.step, tally.tokens, tally.positions, tally.examples)
+    before = Tally(tally.step, tally.tokens, tally.positions, tally.examples, [], tally.seconds)
 
     start = time.perf_counter()
     with (
@@ -84,6 +84,7 @@ def train(job: Job, progress: Progress) -> Trained:
                 tally.step += 1
                 tally.losses.append((loss, settings.learning_rate * factor))
                 elapsed = time.perf_counter() - start
+                tally.seconds = before.seconds + elapsed
                 rate = (tally.tokens - before.tokens) / elapsed
                 bar.advance(1, loss=f"{loss:.3f}", speed=f"{rate:,.0f} tokens/s")
                 told = {"loss": loss, "learning_rate": tally.losses[-1][1], "tokens_per_s": rate}
@@ -116,7 +117,8 @@ def train(job: Job, progress: Progress) -> Trained:
         tokens=tally.tokens,
         positions=tally.positions,
         resumed_from=resumed,
-        duration_s=time.perf_counter() - start,
+        duration_s=before.seconds + time.perf_counter() - start,
+        fresh_s=time.perf_counter() - start,
         fresh_examples=tally.examples - before.examples,
         fresh_tokens=tally.tokens - before.tokens,
     )
