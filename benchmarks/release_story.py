@@ -45,6 +45,7 @@ flips = 1.0
 regression = 0.2
 negation = 0.5
 agreement = 0.95
+withheld = 0.1
 [least]
 accuracy = 80
 negation = 10

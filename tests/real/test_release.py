@@ -29,6 +29,7 @@ flips = 0.9
 calibration = 0.5
 regression = 0.15
 agreement = 0.95
+withheld = 0.1
 [least]
 accuracy = 300
 subjects = 40
