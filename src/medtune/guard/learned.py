@@ -115,7 +115,8 @@ def opened(path: Path) -> Learned:
     try:
         return Learned(Trained.model_validate(json.loads(path.read_bytes())))
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it holds something else"
+        wrong = f"it holds something else: {' '.join(str(error).split())[:200]}"
+        why = error.strerror if isinstance(error, OSError) else wrong
         raise InputError(
             f"{path} cannot be read as a learned guard: {why}",
             expected="a file that `medtune guard train --out FILE` wrote",
