@@ -69,7 +69,7 @@ class Command(TyperCommand):
 class Commands(typer.Typer):
     """Commands that all have -q and -v."""
 
-    def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:  # type: ignore[override]
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
         """Register a command."""
         register = super().command(name, cls=Command, **settings)
 

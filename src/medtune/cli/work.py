@@ -61,8 +61,8 @@ def prepare(
     config = finetune_experiment(experiment, [*(settings or ()), *column_settings(columns or [])])
     folder = out or run_folder(config)
     if inspect is not None:
-        record = recipe.inspect(inspect, config.prompt, config.data.columns, Terminal())
-        print_record(record, json)
+        proposal = recipe.inspect(inspect, config.prompt, config.data.columns, Terminal())
+        print_record(proposal, json)
     elif verify:
         record = recipe.verify(folder, Terminal())
         print_record(record, json)

@@ -109,8 +109,8 @@ class _Layout:
         if any(column.header for column in self._beside):
             deepest = max(map(len, heads))
             raised = [["" for _ in range(deepest - len(head))] + head for head in heads]
-            for parts in zip(*raised, strict=True):
-                yield self._line([Text(part, style="bold") for part in parts], widths)
+            for words in zip(*raised, strict=True):
+                yield self._line([Text(word, style="bold") for word in words], widths)
         for row in range(len(self._beside[0].cells)):
             cells = [
                 self._cell(column, column.cells[row], width)
