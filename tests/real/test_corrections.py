@@ -42,7 +42,7 @@ def test_a_model_is_trained_on_corrections(
     )
     (record,) = train(experiment, tmp_path / "run", Silent())
     assert (record.examples, record.steps) == (8, 2)
-    assert record.data.source == f"snapshot:{folder}"
+    assert record.data.source == f"snapshot:{folder}:train"
     assert read_manifest(tmp_path / "run" / "data").train.purpose == "training"
     assert (tmp_path / "run" / "adapter" / "medtune.json").is_file()
 
