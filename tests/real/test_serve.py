@@ -50,11 +50,17 @@ class Running:
         return httpx2.post(f"{self.url}/v1/answer", json=question, timeout=30)
 
 
-@contextmanager
-def running(folder: Path, *options: str, model: str = "fake:biased") -> Iterator[Running]:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+    return port
+
+
+@contextmanager
+def running(folder: Path, *options: str, model: str = "fake:biased") -> Iterator[Running]:
+    port = free_port()
     folder.mkdir(exist_ok=True)
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(

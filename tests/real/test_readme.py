@@ -1,0 +1,131 @@
+"""The README's commands, typed in their order in one folder, as its reader would.
+
+They run on a tiny model and a few questions: what is tried is that every command works after those
+before it, not what comes out.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx2
+from tests.conftest import CommandLine
+from tests.real.test_serve import MEDTUNE, free_port
+from tests.unit.models.openai_server import OpenAiServer, serving
+from tests.unit.printed_commands import ROOT, in_block
+
+from medtune.models.sources import ModelSource
+
+REFUSES = ("compress", "parity", "guard test", "monitor report", "release gate", "update")
+"""Commands whose exit may be 1: with so few questions, a check says no."""
+SMALL = {
+    "epochs": 1, "train_size": 64, "evaluate_size": 16, "validation_size": 16,
+    "calibration_size": 16, "max_new_tokens": 8,
+}  # fmt: skip
+
+
+def commands() -> list[str]:
+    """List the commands of the README's long block."""
+    text = (ROOT / "README.md").read_text()
+    block = text[text.index("source .venv/bin/activate") :]
+    return [line for _, line in in_block("```sh\n" + block[: block.index("```") + 3])]
+
+
+def lay_out(folder: Path, model: str) -> None:
+    """Put into a folder what the README's reader has: experiments, and files of their own."""
+    shutil.copytree(ROOT / "experiments", folder / "experiments")
+    for path in (folder / "experiments").glob("*.toml"):
+        text = path.read_text()
+        for key, value in SMALL.items():
+            text = re.sub(rf"^{key} = \d+", f"{key} = {value}", text, flags=re.MULTILINE)
+        path.write_text(instead(text, model))
+    for name, n in (("train", 160), ("validation", 16)):
+        rows = (
+            {
+                "id": f"{name}-{i}", "question": f"Which {name} sign number {i} is the {i * 7} th?",
+                "opa": f"sign {i}", "opb": f"mark {i}", "opc": f"spot {i}", "opd": f"line {i}",
+                "cop": i % 4, "subject_name": ("Anatomy", "Surgery")[i % 2], "topic_name": "signs",
+                "exp": f"It is number {i} of them.", "choice_type": "single",
+            }
+            for i in range(n)
+        )  # fmt: skip
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    rows = [f"Which is the {i}th nerve?,one {i},two {i},three {i},four {i},b" for i in range(12)]
+    (folder / "my.csv").write_text("\n".join(["question,a,b,c,d,key", *rows]) + "\n")
+    saved = {
+        "id": "1", "question": "Which?", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": 0,
+        "ground_truth": "a", "prediction": "The answer is: a", "correct": True,
+        "match_type": "exact",
+    }  # fmt: skip
+    (folder / "evaluation_results.json").write_text(json.dumps({"results": [saved]}))
+
+
+def instead(text: str, model: str) -> str:
+    """Put the tiny model and small files for those that are not here."""
+    for name in ("embedded:smollm2-135m", "hub:HuggingFaceTB/SmolLM2-1.7B-Instruct"):
+        text = text.replace(name, model)
+    text = text.replace("hub:openlifescienceai/medmcqa:train", "file:train.jsonl")
+    text = text.replace("hub:openlifescienceai/medmcqa:validation", "file:validation.jsonl")
+    text = text.replace("--sizes 125,500,2000", "--sizes 8,16")
+    text = text.replace("experiments/ablation.toml", "experiments/ablation.toml --few 16")
+    # The embedded model's tokenizer has no name by which GGUF knows it once it is another's.
+    return text.replace("int8,gguf-q8_0", "int8")
+
+
+def typed(line: str) -> list[str]:
+    """Part a command into words, its patterns filled in, as a shell does."""
+    words = shlex.split(re.sub(r"(?:^|\s)#.*", "", line))
+    return [match for word in words for match in (sorted(glob.glob(word)) or [word])]
+
+
+def serves(words: list[str]) -> None:
+    """Start an endpoint, ask whether it is ready, and stop it."""
+    port = free_port()
+    process = subprocess.Popen(
+        [*MEDTUNE, *words[1:], "--port", str(port)], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        for _ in range(300):
+            try:
+                if httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+                    return
+            except httpx2.TransportError:
+                pass
+            if process.poll() is not None:
+                # Nothing was promoted: so few questions show nothing.
+                _, said = process.communicate()
+                assert "champion" in " ".join(words), said
+                assert (process.returncode, "has no champion" in said) == (2, True), said
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{words} is not ready after half a minute")
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_every_command_of_the_readme_works(
+    medtune: CommandLine, tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    lay_out(tmp_path, tiny_source.name)
+    with serving(OpenAiServer()) as server:
+        for line in commands():
+            began = time.perf_counter()
+            line = instead(line, tiny_source.name)
+            line = line.replace("http://localhost:8000/v1#my-model", f"{server.url}#my-model")
+            words = typed(line)
+            if words[1] == "serve":
+                serves(words)
+                continue
+            code, out, err = medtune(*words[1:])
+            print(f"{time.perf_counter() - began:6.1f} s  {line}", file=sys.stderr)
+            may_refuse = " ".join(words[1:3]).startswith((*REFUSES, "release promote"))
+            assert code == 0 or (code == 1 and may_refuse), f"{line}\n{out}\n{err}"
