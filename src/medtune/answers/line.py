@@ -15,7 +15,12 @@ CONTRADICTED = ("letter contradicts text", "no such letter")
 COMPLETE = ("letter", "letter and text", "option text")
 """Lines that answer by themselves: with another answer below, there are two."""
 
-ENUMERATOR = re.compile(r"^(?:[-*•]\s+|\(?\d{1,2}[.)]\s+)")
+LONGEST = 1000
+"""Characters of a line that are read: an answer stands at the beginning of what gives it."""
+_LONGEST_PARAGRAPH = 4000
+"""Characters; in a longer one, no single sentence is the answer."""
+# A quotation mark of Markdown only before a letter: "> 5 cm" is an option.
+ENUMERATOR = re.compile(r"^(?:[-*•]\s+|\(?\d{1,2}[.)]\s+|>\s*(?=[(\[]?[A-J][.:)\]]))")
 _LETTER = r"(?:the\s+)?(?:(?i:option|choice|answer|letter)\s+)?[(\[]?\b([A-Ja-j])\b"
 _LETTER_ONLY = re.compile(rf"^{_LETTER}[.:)\]!]*$")
 _LETTER_FIRST = re.compile(rf"^{_LETTER}([.:)\]]*)[\s,–—-]*(\S.*)$")
@@ -24,7 +29,11 @@ _LETTER_RIGHT = re.compile(
     r"(?:\s+(?:answer|option|choice|one))?\s*(?:[.,;!]|\b(?:because|since|as)\b|$)"
 )
 _LETTER_LAST = re.compile(r"^(.+?)\s*[(\[](?:(?i:option|choice)\s+)?([A-J])[)\]][.!]*$")
-_REASON = re.compile(r"(?:because|since|as)\b", re.IGNORECASE)
+_REASON = re.compile(
+    r"(?:because|since|as)\b"
+    r"(?!\s+(?:an?\s+|the\s+|my\s+)?(?:wrong|incorrect|false)\s+(?:answer|option|choice|one)\b)",
+    re.IGNORECASE,
+)
 _SENTENCE = re.compile(r"(?:this|it|the|in|here|explanation)\b(?:\W+\w+){3,}", re.IGNORECASE)
 _NOT_THIS = re.compile(r"^(?:not|none|neither|never|isn['’]t|is not)\b", re.IGNORECASE)
 _DOTS = re.compile(r"^(?:\.{2,}|…)\s*")
@@ -52,14 +61,15 @@ class Reading:
 def read_first(line: str, options: Sequence[str]) -> Reading:
     """Read the first line, which nothing announced."""
     reading = read(ENUMERATOR.sub("", line), options, announced=False)
-    if reading.reason == NOTHING and (led := led_up_to(line, options)) is not None:
-        return Reading(led, "option text in a sentence")
-    return reading
+    if reading.reason != NOTHING or len(line) > _LONGEST_PARAGRAPH:
+        return reading
+    led = led_up_to(line, options)
+    return reading if led is None else Reading(led, "option text in a sentence")
 
 
 def read(payload: str, options: Sequence[str], *, announced: bool = True) -> Reading:
     """Tell which option a line gives."""
-    payload = _DOTS.sub("", payload.strip(' \t*_"“”'))
+    payload = _DOTS.sub("", payload[:LONGEST].strip(" *_"))
     if (whole := named_option(payload, options)) is not None:
         return Reading(whole, "option text")
     if _NOT_THIS.match(payload):
@@ -133,6 +143,7 @@ def _letter(letter: str, options: Sequence[str], rule: str) -> Reading:
 
 def line_option(line: str, options: Sequence[str]) -> int | None:
     """Tell which option a line of a list would be."""
+    line = line[:LONGEST]
     if (whole := whole_line(line, options)) is not None:
         return whole
     bare = ENUMERATOR.sub("", line)
@@ -147,7 +158,7 @@ def whole_line(line: str, options: Sequence[str]) -> int | None:
     """Tell which option a line writes out, after its number or letter if it has one."""
     bare = ENUMERATOR.sub("", line)
     led = _LETTER_FIRST.match(bare)
-    for form in (line, bare, led[3] if led else ""):
+    for form in dict.fromkeys((line, bare, led[3] if led else bare)):
         if (index := named_option(form, options)) is not None:
             return index
     return None

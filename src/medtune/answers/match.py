@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 from rapidfuzz.distance import OSA
 
@@ -19,6 +20,7 @@ _APOSTROPHE = re.compile(r"['’`]")
 # Signs that carry meaning where punctuation does not: "< 5 cm" is not "> 5 cm".
 # fmt: off
 _SIGNS = {
+    "μg": " mcg", "μm": " um",
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "κ": "kappa",
     "λ": "lambda", "μ": "mu", "σ": "sigma", "ω": "omega",
     "&": "and", "%": "percent", "±": "plus minus", "+": "plus", "<": "less than",
@@ -30,9 +32,26 @@ _SPELLINGS = (
     (re.compile(r"(?<=\w)[ao]e|^[ao]e(?=[a-z]{4})"), "e"),
     (re.compile(r"(?<=\w{3})our(?=$|s$|ed$|ing$|al$|less$)"), "or"),
     (re.compile(r"([iy])s(?=(?:e|ed|es|er|ing|ation)$)"), r"\1z"),
-    (re.compile(r"(?<=[bt])re$"), "er"),
+    (re.compile(r"(?<=[bt])re(?=s?$)"), "er"),
     (re.compile(r"sulph"), "sulf"),
 )
+# A unit may be written out, shortened or in the plural, behind its number.
+# fmt: off
+_UNITS = {
+    unit: name
+    for name, units in {
+        "second": "s sec secs seconds", "minute": "min mins minutes", "hour": "h hr hrs hours",
+        "day": "days", "week": "wk wks weeks", "month": "months", "year": "yr yrs years",
+        "nanometer": "nm nanometers", "micrometer": "um micrometers micron microns",
+        "millimeter": "mm millimeters", "centimeter": "cm cms centimeters",
+        "kilometer": "km kms kilometers", "microgram": "mcg ug micrograms",
+        "milligram": "mg mgs milligrams", "gram": "g gm gms grams", "kilogram": "kg kgs kilograms",
+        "milliliter": "ml mls milliliters", "deciliter": "dl deciliters", "liter": "l liters",
+    }.items()
+    for unit in units.split()
+}
+# fmt: on
+_QUANTITY = re.compile(rf"(?<=\d)( ?)({'|'.join(sorted(_UNITS, key=len, reverse=True))})(?= |$)")
 _SHORTEST_WITH_SPELLINGS = 5
 _SHORTEST_FOR_SLIPS = 7
 """Letters; in a shorter word one edit can be another drug, gene or bone (ileum, ilium)."""
@@ -43,7 +62,8 @@ _TOO_NEAR = 3
 def fold(text: str) -> str:
     """Normalise for comparison.
 
-    Case, accents, punctuation, articles, spacing and British spelling do not count.
+    Case, accents, punctuation, articles, spacing, British spelling and how a unit is written do
+    not count.
     """
     plain = unicodedata.normalize("NFKD", text).casefold()
     plain = "".join(c for c in plain if not unicodedata.combining(c))
@@ -51,9 +71,16 @@ def fold(text: str) -> str:
     plain = _POINT.sub(" point ", _MINUS.sub(" minus ", _APOSTROPHE.sub("", plain)))
     for sign, words in _SIGNS.items():
         plain = plain.replace(sign, f" {words} ")
-    return " ".join(_american(word) for word in _WORD.findall(_ARTICLE.sub("", plain)))
+    words = " ".join(_american(word) for word in _WORD.findall(_ARTICLE.sub("", plain)))
+    return _QUANTITY.sub(lambda found: f" {_UNITS[found[2]]}", words)
 
 
+def longest_name(options: Sequence[str]) -> int:
+    """Return how many characters of a text can be an option's name, with room to spare."""
+    return 40 + 2 * max(len(name) for option in options for name in (option, *spellings(option)))
+
+
+@lru_cache(maxsize=1024)
 def spellings(option: str) -> frozenset[str]:
     """List the folded texts that name an option.
 
@@ -78,9 +105,12 @@ def named_option(text: str, options: Sequence[str]) -> int | None:
     Returns:
         Index of the option; None where no option, or more than one, fits.
     """
+    if len(text) > longest_name(options):
+        return None
     table = [spellings(option) for option in options]
-    folded = [fold(option) for option in options]
-    for said in (fold(text), fold(_LEADING_A.sub("", text)), fold(_explained(text))):
+    folded = [_folded(option) for option in options]
+    forms = dict.fromkeys((text, _LEADING_A.sub("", text), _explained(text)))
+    for said in map(fold, forms):
         own = [index for index, name in enumerate(folded) if name == said != ""]
         exact = own or [index for index, names in enumerate(table) if said in names]
         if exact:
@@ -104,6 +134,11 @@ def mentioned_options(text: str, options: Sequence[str]) -> set[int]:
         for index, names in found.items()
         if any(_stands_alone(name, said, _longer(name, index, found)) for name in names)
     }
+
+
+@lru_cache(maxsize=1024)
+def _folded(option: str) -> str:
+    return fold(option)
 
 
 def _misspelt(said: str, table: Sequence[frozenset[str]]) -> int | None:

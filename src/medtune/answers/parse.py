@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from medtune.answers.line import (
     COMPLETE,
     CONTRADICTED,
     ENUMERATOR,
+    LONGEST,
     NOTHING,
     Reading,
     letter_and_option,
@@ -22,24 +24,33 @@ from medtune.answers.line import (
     read_first,
     whole_line,
 )
+from medtune.answers.markup import ANNOUNCED, first_turn
 from medtune.answers.match import named_option
 from medtune.answers.sentence import CLAUSE, denies
 from medtune.core.reading import Parser
 
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
-_TURN_END = re.compile(r"<\|(?:im_end|eot_id|endoftext|end_of_text|end)\|>|</s>|<end_of_turn>")
-_SPECIAL = re.compile(r"<\|[^|<>]*\|?>?|</?(?:s|pad|bos|eos|unk|start_of_turn|end_of_turn)>")
-_MARKUP = re.compile(r"\*\*|__|`")
-_BOXED = re.compile(r"\\(?:boxed|text(?:bf)?)\{([^{}]*)\}")
 _QUESTION = re.compile(r"\?|^(?:question|q)\s*\d*\s*[:.)]", re.IGNORECASE)
 _ANCHOR = re.compile(
-    r"\b(?<!each )(?<!every )(?:answer|ans|option|choice)\b(?: to (?:this|the) question)?"
+    r"\b(?<!each )(?<!every )(?:answer|ans|option|choice)\b(?: (?:letter|option|choice|text)\b)?"
+    r"(?: to (?:this|the) question)?"
     r"\s*(?:\b(?:is|would be)\b\s*:?|[:=])\s*"
+    r"|\b(?:ans\.|(?:answer|ans)(?:\s-\s|\s?[–—]))\s*"
+    r"|\bI(?:['’](?:d|ll)| would| will)? (?:choose|select|pick|go with)\b(?: is)?:?\s*"
+    rf"|{ANNOUNCED}\s*"
+    # "Therefore, option D is correct"
+    r"|\b(?:therefore|thus|hence|so),?\s+(?=(?:the )?(?:option|choice|answer|letter) [(\[]?[A-J]\b"
+    r"[^.]{0,80}? is (?:the )?(?:correct|right|best)\b)"
     # "The most likely diagnosis for a man of 40 is: B. Gout"
-    r"|\b(?:is|was|be)(?:\s+(?:most\s+)?(?:likely|probably))?\s*:\s*",
+    r"|(?P<plain>\b(?:is|was|be)(?:\s+(?:most\s+)?(?:likely|probably))?\s*:\s*)",
     re.IGNORECASE,
 )
+_HYPOTHESIS = re.compile(r"\b(?:if|unless|otherwise|suppos(?:e|ing))\b", re.IGNORECASE)
+_SENTENCES = re.compile(r"[.!?]\s")
 _REVIEW = re.compile(r"\b(?:options?|choices|each|following|analy[sz]\w+|steps?)\b", re.IGNORECASE)
+
+
+_MOST_ANCHORS = 100
+"""A text that announces its answer more often is caught in a loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +59,10 @@ class _Anchor:
 
     line: int
     """Number of its line."""
-    start: int
-    end: int
+    before: str
+    """The end of the line before it."""
+    said: str
+    """The beginning of what follows in its line."""
     below: int | None
     """Number of the line below, where the answer stands there and begins no list."""
 
@@ -63,13 +76,17 @@ def parse(text: str, options: Sequence[str]) -> Reading:
     """
     if "\n" not in text.strip() and (whole := named_option(text, options)) is not None:
         return Reading(whole, "option text")
-    lines = _first_turn(text)
-    if not lines:
+    marked = first_turn(text)
+    if not marked:
         return Reading(None, "empty")
+    lines = [line.replace(ANNOUNCED, "") for line in marked]
     # What follows a question answers that question, whichever it is.
     asked = next((i for i, line in enumerate(lines) if _QUESTION.search(line)), len(lines))
-    given = [line_option(line, options) for line in lines]
-    anchors = _anchors(lines, given, options)
+    listing = {line: line_option(line, options) for line in set(lines)}
+    given = [listing[line] for line in lines]
+    anchors = list(islice(_anchors(marked, given, options), _MOST_ANCHORS + 1))
+    if len(anchors) > _MOST_ANCHORS:
+        return Reading(None, "announces answers without end")
     below = {anchor.below for anchor in anchors}
     listed = len({one for n, one in enumerate(given) if n not in below} - {None}) > 1
     announced = set(_anchored(lines[:asked], anchors, options))
@@ -88,35 +105,28 @@ def parse(text: str, options: Sequence[str]) -> Reading:
     return min(announced, key=lambda reading: reading.reason)
 
 
-STRICT = Parser(version=3, read=parse)
+STRICT = Parser(version=4, read=parse)
 """For examinations; the version grows with every change of what is read."""
-
-
-def _first_turn(text: str) -> list[str]:
-    """Return the lines of the first turn that says anything, without markup."""
-    for turn in _TURN_END.split(_THOUGHT.sub(" ", text)):
-        plain = _MARKUP.sub("", _SPECIAL.sub(" ", turn))
-        plain = _BOXED.sub(r"\1", _BOXED.sub(r"\1", plain))
-        if lines := [line.strip() for line in plain.split("\n") if line.strip()]:
-            return lines
-    return []
 
 
 def _anchors(
     lines: Sequence[str], given: Sequence[int | None], options: Sequence[str]
-) -> list[_Anchor]:
-    """Find what announces an answer."""
-    found = []
+) -> Iterator[_Anchor]:
+    """Find what announces an answer; "If she were pregnant, the answer would be" does not."""
     for number, line in enumerate(lines):
-        if whole_line(line, options) is not None:
-            continue  # an option that reads "No answer is right" announces nothing
         next_two = given[number + 1 : number + 3]
         a_list = len(next_two) == 2 and None not in next_two and next_two[0] != next_two[1]
-        for match in _ANCHOR.finditer(line):
-            on_next = not _rest(line, match.end()) and not a_list
-            below = number + 1 if on_next else None
-            found.append(_Anchor(number, match.start(), match.end(), below))
-    return found
+        a_list = a_list and ANNOUNCED not in lines[number + 2]
+        matches = list(_ANCHOR.finditer(line))
+        if matches and whole_line(line.replace(ANNOUNCED, ""), options) is not None:
+            continue  # an option that reads "No answer is right" announces nothing
+        for match in matches:
+            before = line[max(0, match.start() - LONGEST) : match.start()]
+            if not match["plain"] and _HYPOTHESIS.search(_SENTENCES.split(before)[-1]):
+                continue
+            said = line[match.end() : match.end() + LONGEST].replace(ANNOUNCED, "").strip(" *_")
+            below = number + 1 if not said and not a_list else None
+            yield _Anchor(number, before, said, below)
 
 
 def _anchored(
@@ -126,18 +136,13 @@ def _anchored(
     for anchor in anchors:
         if anchor.line >= len(lines):
             return
-        line = lines[anchor.line]
-        rest = _rest(line, anchor.end)
+        said = anchor.said
         if anchor.below is not None:
-            rest = ENUMERATOR.sub("", "".join(lines[anchor.below : anchor.below + 1]))
-        if denies(CLAUSE.split(line[: anchor.start])[-1], options):
+            said = ENUMERATOR.sub("", "".join(lines[anchor.below : anchor.below + 1]))
+        if denies(CLAUSE.split(anchor.before)[-1], options):
             yield Reading(None, "negated")
-        elif rest:
-            yield read(rest, options)
-
-
-def _rest(line: str, start: int) -> str:
-    return line[start:].strip(" *_")
+        elif said:
+            yield read(said, options)
 
 
 def _alone(lines: Sequence[str], given: Sequence[int | None], options: Sequence[str]) -> int | None:

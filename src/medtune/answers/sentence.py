@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from medtune.answers.match import fold, mentioned_options, named_option, spellings
+from medtune.answers.match import fold, longest_name, mentioned_options, named_option, spellings
 from medtune.core.records import LETTERS
 
 NEGATION = re.compile(
@@ -70,7 +70,7 @@ def opened_with(text: str, options: Sequence[str], *, announced: bool = True) ->
     """
     if (whole := named_option(text, options)) is not None:
         return whole
-    for end in _BREAK.finditer(text):
+    for end in _BREAK.finditer(text, 0, longest_name(options)):
         chosen = named_option(text[: end.start()], options)
         if chosen is None:
             continue
@@ -99,8 +99,9 @@ def led_up_to(line: str, options: Sequence[str]) -> int | None:
     agrees = letters == {LETTERS[index]}
     if denies(sentence, options) or (not agrees and (letters or _ASIDE.search(beside))):
         return None
+    longest = longest_name(options)
     for stop in _STOP.finditer(sentence):
-        said = fold(sentence[: stop.start()])
+        said = fold(sentence[max(0, stop.start() - longest) : stop.start()])
         for name in spellings(options[index]):
             before = said.removesuffix(f" {name}")
             if before != said and _LEADS_UP.search(before):

@@ -16,8 +16,13 @@ from medtune.answers.match import fold, mentioned_options, named_option, spellin
         ("Burkitt’s lymphoma", "burkitts lymphoma"),
         ("β-blocker", "beta blocker"),
         ("Β-BLOCKER", "beta blocker"),  # a capital Greek beta
-        ("5 µg", "5 mu g"),  # the micro sign and the Greek letter are one
-        ("5 μg", "5 mu g"),
+        ("5 µg", "5 microgram"),  # the micro sign and the Greek letter are one
+        ("5 μg", "5 microgram"),
+        ("5mcg", "5 microgram"),
+        ("602 micrometres", "602 micrometer"),
+        ("1.5 hrs", "1 point 5 hour"),
+        ("mg of iron", "mg of iron"),  # no number: no unit
+        ("10 mmol", "10 mmol"),
         ("The liver", "liver"),
         ("Rupture of the spleen", "rupture of spleen"),
         ("Hepatitis A", "hepatitis a"),
