@@ -2,7 +2,7 @@
 
 Equal questions (after folding) form a class; classes that are nearly the same are linked.  Both
 are found in one pass over all splits together, at a cost that grows with n log n: a question is
-compared with the few that share a band of its signature or its stem.
+compared with the few that share a band of its signature, its stem, or its options and answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from medtune.core.progress import Task
 from medtune.core.records import Question
 from medtune.data.fold import Folded, folded
 from medtune.data.minhash import Index, signatures
-from medtune.data.same import answers_conflict, same_question, squeezed
+from medtune.data.same import alternatives, answers_conflict, same_question, squeezed
 
 BANDS, ROWS = 16, 4
 """Of texts with Jaccard similarity 0.5, 64 % become candidates; with 0.7, 99 %."""
@@ -28,6 +28,8 @@ LEAST_SIMILARITY = 0.3
 """Estimated Jaccard similarity below which no pair of real questions was the same."""
 SAME_STEM = 10
 """Questions with the same stem to look at, the latest ones."""
+SAME_ANSWER = 50
+"""Questions with the same options and right answer to look at, the latest ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +117,19 @@ def _links(forms: Sequence[Sequence[Folded]], task: Task | None) -> Iterator[Lin
     """Compare every class with the earlier ones that look like it."""
     index = Index(len(forms), BANDS, ROWS, LEAST_SIMILARITY)
     stems: dict[str, list[int]] = defaultdict(list)
+    answered: dict[object, list[int]] = defaultdict(list)
     texts = signatures(_shingles(some[0].text) for some in forms)
     for number, (some, signature) in enumerate(zip(forms, texts, strict=True)):
         alike = stems[squeezed(some[0].stem)]
-        for other in sorted({*index.closest(signature), *alike[-SAME_STEM:]}):
+        keys = {key for form in some if (key := alternatives(form)) is not None}
+        others = {n for key in keys for n in answered[key][-SAME_ANSWER:]}
+        for other in sorted({*index.closest(signature), *alike[-SAME_STEM:], *others}):
             pairs = [(a, b) for a in forms[other] for b in some if same_question(a, b)]
             if pairs:
                 yield Link(other, number, any(answers_conflict(a, b) for a, b in pairs))
         alike.append(number)
+        for key in keys:
+            answered[key].append(number)
         index.insert(number, signature)
         if task:
             task.advance()

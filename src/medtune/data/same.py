@@ -13,6 +13,7 @@ from rapidfuzz.distance import DamerauLevenshtein
 
 from medtune.core.manifest import Same
 from medtune.data.fold import Folded, difference, fold
+from medtune.data.paraphrase import LITTLE, shares_content, spelled_out
 
 SIMILARITY = 95.0
 """rapidfuzz ratio of stem and sorted options, in per cent."""
@@ -48,11 +49,19 @@ _TURNS = [
     ).split()
 ]
 _OPPOSING = frozenset().union(*_OPPOSITES)
-_NUMBER = re.compile(r"\d|^[ivx]+$|^[a-z]$")
+_FIGURES = re.compile(r"\d|^[ivx]+$")
+_LETTER = re.compile(r"^[a-z]$")
+_NUMBER = re.compile(rf"{_FIGURES.pattern}|{_LETTER.pattern}")
 # Right answers that name no fact of their own: two questions may share them by accident.
 _EMPTY_ANSWERS = re.compile(
     r"(?:\b(?:all|none|both|any|neither|either|no|yes|true|false|maybe|[1-4]+|(?=[a-e])a?b?c?d?e?|"
     r"and|of|the|above|these|them|following|are|is|correct|options?)\b ?)+"
+)
+
+_RANKS = re.compile(
+    r"(?:\b(?:all|none|both|any|neither|either|no|yes|true|false|maybe|and|or|of|the|above|these|"
+    r"options?|type|class|stage|grade|group|category|level|phase|zone|degree|[ivx]+|\d+[a-d]?|"
+    r"[a-e]{1,5}\d?)\b ?)+"
 )
 
 
@@ -63,6 +72,8 @@ def same_question(a: Folded, b: Folded) -> Same | None:
     of options are folded.  "near", each time with equal polarity and equal numbers in the stem:
 
     - the same stem, with the same informative right answer or all options but one the same;
+    - the same options, which name more than ranks ("Type 2"), the same right answer, and at
+      least 55 % of the shorter stem's words with content in the other (numbers may be left out);
     - the same options, stems alike up to spelling and inflection (labels may conflict);
     - the same options and no conflicting label, one word of the stem replaced (not where the
       options are nothing but "yes" and "no");
@@ -80,6 +91,8 @@ def same_question(a: Folded, b: Folded) -> Same | None:
     most = max(len(a.options), len(b.options))
     if a.stem == b.stem or squeezed(a.stem) == squeezed(b.stem):
         return "near" if _same_fact(a, b, agree, shared, most) else None
+    if alternatives(a) == alternatives(b) is not None and _reworded(a, b):
+        return "near"
     only_a, only_b = difference(a.stem, b.stem)
     if _numbers(only_a) != _numbers(only_b) or _turned(only_a, only_b):
         return None
@@ -96,6 +109,16 @@ def same_question(a: Folded, b: Folded) -> Same | None:
     if shared < most - 1 and _options_similarity(a, b) < _CLOSE_OPTIONS:
         return None
     return "near" if fuzz.ratio(a.text, b.text) >= SIMILARITY else None
+
+
+def alternatives(form: Folded) -> tuple[str | None, tuple[str, ...]] | None:
+    """Return what two questions in other words have in common: the right answer and all options.
+
+    None where the options would be those of other questions as well: "Type 2", "A and C".
+    """
+    if form.answer is None or all(map(_RANKS.fullmatch, form.options)):
+        return None
+    return form.answer, form.options
 
 
 def answers_conflict(a: Folded, b: Folded) -> bool:
@@ -155,10 +178,21 @@ def _one_word(a: Folded, b: Folded, only_a: list[str], only_b: list[str]) -> boo
     return words >= 3 and len(only_a) <= 2 and len(only_b) <= 2 and len(only_a) + len(only_b) <= 3
 
 
+def _reworded(a: Folded, b: Folded) -> bool:
+    """Tell whether two stems share their content, neither turned round nor with other numbers."""
+    if not shares_content(a.stem, b.stem, a.options):
+        return False
+    only_a, only_b = difference(spelled_out(a.stem, b.stem), spelled_out(b.stem, a.stem))
+    for numbers in (_FIGURES, _LETTER):  # "hepatitis A" is not "hepatitis B"
+        if any(map(numbers.search, only_a)) and any(map(numbers.search, only_b)):
+            return False
+    return not _turned(only_a, only_b)
+
+
 def _spelling_only(only_a: list[str], only_b: list[str]) -> bool:
     """Tell whether all that differs is spelling, inflection or little words."""
-    left = [word for word in only_a if word not in _LITTLE]
-    right = [word for word in only_b if word not in _LITTLE]
+    left = [word for word in only_a if word not in LITTLE]
+    right = [word for word in only_b if word not in LITTLE]
     if len(left) != len(right):
         return False
     return all(_spelled_alike(x, y) for x, y in zip(sorted(left), sorted(right), strict=True))
@@ -171,7 +205,7 @@ def _spelled_alike(x: str, y: str) -> bool:
 
 
 def _numbers(words: list[str]) -> list[str]:
-    return sorted(word for word in words if _NUMBER.search(word) and word not in _LITTLE)
+    return sorted(word for word in words if _NUMBER.search(word) and word not in LITTLE)
 
 
 def _turned(only_a: list[str], only_b: list[str]) -> bool:
@@ -204,12 +238,3 @@ def _prefixed(x: str, y: str) -> bool:
 def squeezed(text: str) -> str:
     """Remove spaces: "anti-D" is written with and without."""
     return text.replace(" ", "")
-
-
-_LITTLE = frozenset(
-    (
-        "a an the is are was were be been of in on at to for by with from and or which what who "
-        "that this these those following one all it its as has have had does do did can will "
-        "would should may best most likely true seen known called feature features s"
-    ).split()
-) - {"most", "best", "true", "with"}

@@ -29,22 +29,29 @@ _MONTHS = frozenset(
         "september oct october nov november dec december"
     ).split()
 )
-_FILLERS = frozenset("pattern repeat repeats recent based pg ss mds md screening paper".split())
+_FILLERS = frozenset(
+    (
+        "pattern repeat repeats rpt recent latest based pg ss mds md screening paper question exam"
+    ).split()
+)
 _NAMES = _EXAMS | _STATES | _MONTHS | _FILLERS
-_LABELS = frozenset(["pattern", "repeat", "repeats"])
+_LABELS = frozenset(["pattern", "repeat", "repeats", "rpt"])
 # Exams that share their name with something after all: never without a year of their own.
 _SHARED = frozenset("mci rrb".split())
 
 _LONGEST = 24  # words
 _WORD = re.compile(r"[A-Za-z]+|\d+")
 _BRACKET = re.compile(r"[(\[{]([^()\[\]{}]{2,80})[)\]}]")
+_ASKED = re.compile(r"[(\[{]\s*asked\s[^()\[\]{}]{2,40}[)\]}]", re.IGNORECASE)
 _NUMBERING = re.compile(r"^\s*(?:q(?:uestion)?\s*\d*\s*[.):-]\s*|\d{1,3}[.)]\s+)", re.IGNORECASE)
 _PUNCTUATION = frozenset(".,:;?!-–—_/|*)]}'\"")
 
 
 def without_tags(stem: str) -> str:
     """Take exam tags and a question's number off a stem; what is left is never empty."""
-    shorter = _BRACKET.sub(lambda m: " " if _in_bracket(_WORD.findall(m[1])) else m[0], stem)
+    shorter = _BRACKET.sub(
+        lambda m: " " if _in_bracket(_WORD.findall(m[1])) else m[0], _ASKED.sub(" ", stem)
+    )
     shorter = _NUMBERING.sub("", _without_run(shorter))
     return shorter if shorter.strip(" .,:;?!-–—_/|*()[]{}'\"") else stem
 
@@ -59,7 +66,8 @@ def _without_run(stem: str) -> str:
     for start in range(first, len(words)):
         before = stem[: words[start].start()].rstrip()
         parted = not before or before[-1] in _PUNCTUATION
-        if _is_tag([word[0] for word in words[start:]], parted):
+        ended = stem[words[start].end() :][:1] in (":", ";")  # "the best use of AI: PGI 2010"
+        if (parted or not ended) and _is_tag([word[0] for word in words[start:]], parted):
             stem, words = before, words[:start]
             break
     end = 0
@@ -108,7 +116,7 @@ def _is_tag(words: list[str], parted: bool) -> bool:
     years = sum(w.isdigit() and len(w) == 4 for w in words)
     full = years > 0
     if words[0].isdigit():  # a run begins with a name, but for "(2014 Feb D. REPEAT)"
-        return parted and full and not _LABELS.isdisjoint(low)
+        return parted and full and not (_LABELS | _EXAMS).isdisjoint(low)
     if len(words[0]) == 1:
         return parted and not _LABELS.isdisjoint(low)
     if low[0] in _SHARED:
@@ -121,7 +129,7 @@ def _is_tag(words: list[str], parted: bool) -> bool:
         return dated and (parted or twice)
     if low[0] in _MONTHS:
         return full and (parted or twice)
-    return parted and not _LABELS.isdisjoint(low)
+    return parted and (full or not _LABELS.isdisjoint(low))
 
 
 def _any_of(words: frozenset[str]) -> str:
@@ -130,7 +138,7 @@ def _any_of(words: frozenset[str]) -> str:
 
 _GAP = r"[\s\-–.,:'’/]*"
 _DATED = re.compile(
-    rf"(?<!\w)(?:{_any_of(_EXAMS - _SHARED)}){_GAP}"
-    rf"(?:(?:{_any_of(_MONTHS)}){_GAP})?(?:(?:19|20)\d\d|\d\d)(?![\w%])",
+    rf"(?<!\w)#?(?:{_any_of(_EXAMS - _SHARED)}|ini{_GAP}cet){_GAP}"
+    rf"(?:(?:{_any_of(_MONTHS | _FILLERS)}){_GAP})?(?:(?:19|20)\d\d|\d\d)(?![\w%])",
     re.IGNORECASE,
 )

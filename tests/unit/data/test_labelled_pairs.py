@@ -16,7 +16,8 @@ from medtune.data.overlap import find_overlap
 # Nobody looks at "held" to mend `data.same` or `data.tags`: it says what they are worth.
 PARTS = ("dev", "held")
 SAME = {"case", "punctuation", "order", "word", "tag", "mixed", "spelling"}
-DIFFERENT = {"fact", "number", "opposite", "negation", "stem", "aspect", "template"}
+SAME |= {"paraphrase", "abbreviation"}
+DIFFERENT = {"fact", "number", "opposite", "negation", "stem", "aspect", "template", "shared"}
 TAGS = ("AIIMS 12", "(AI 2010)", "[PGI June 2009]", "- NEET Pattern 2014")
 
 
@@ -40,7 +41,7 @@ judged_once = cache(judged)
 
 def test_the_ids_are_unique() -> None:
     counts = Counter(row["id"] for row in both())
-    assert len(counts) == len(both()) == 574
+    assert len(counts) == len(both()) == 642
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -73,7 +74,7 @@ def test_pairs_of_the_same_are_not_told_by_equal_texts() -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_almost_all_that_is_the_same_is_found(part: str) -> None:
-    assert judged_once(part).recall.value >= 0.98
+    assert judged_once(part).recall.value >= 0.97
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -81,7 +82,12 @@ def test_almost_all_that_is_found_is_the_same(part: str) -> None:
     assert judged_once(part).precision.value >= 0.95
 
 
-@pytest.mark.parametrize("kind", sorted(SAME - {"spelling"}))
+@pytest.mark.parametrize("part", PARTS)
+def test_most_that_is_said_in_other_words_is_found(part: str) -> None:
+    assert judged_once(part).by_kind["paraphrase"].value >= 0.6
+
+
+@pytest.mark.parametrize("kind", sorted(SAME - {"spelling", "paraphrase"}))
 @pytest.mark.parametrize("part", PARTS)
 def test_no_kind_of_change_hides_the_same(part: str, kind: str) -> None:
     assert judged_once(part).by_kind[kind].value >= 0.9

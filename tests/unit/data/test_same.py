@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from medtune.core.manifest import Same
 from medtune.core.records import Question
 from medtune.data.fold import Folded, folded
+from medtune.data.paraphrase import spelled_out
 from medtune.data.same import answers_conflict, same_question, similarity, squeezed
 
 NERVES = ("Axillary nerve", "Radial nerve", "Ulnar nerve", "Median nerve")
 VITAMINS = ("Vitamin A", "Vitamin B1", "Vitamin C", "Vitamin D")
+TISSUE = ("Collagen laid down early in wound repair", "Early wound repair forms collagen marked")
 BUGS = ("Pneumococcus", "Klebsiella", "Pseudomonas", "Legionella")
 
 
@@ -214,10 +216,63 @@ def test_options_that_say_nothing_do_not_make_a_replaced_word_the_same(
     assert verdict(a, form("Does asprin prevent dementia", options)) == "near"
 
 
-def test_two_words_replaced_are_two_too_many() -> None:
-    a = form("Sensation over the shoulder is carried by", NERVES)
+def test_two_words_replaced_are_two_too_many_where_no_answer_is_known_to_agree() -> None:
+    a = form("Sensation over the shoulder is carried by", NERVES, None)
     b = form("Sensation under that eyebrow is carried by", NERVES)
     assert verdict(a, b) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Cause of pneumonia after influenza", "Influenza is followed by pneumonia due to"),
+        ("Treatment of CAP in adults fails in", "In adults treating community acquired pneumonia"),
+        ("A smoker of 60 years has lobar consolidation", "Lobar consolidation in a smoker"),
+    ],
+)
+def test_other_words_for_the_same_answer_make_no_other_question(one: str, other: str) -> None:
+    assert verdict(form(one, BUGS), form(other, BUGS)) == "near"
+    # Not where an answer differs or is not released, or where options are others.
+    for answer in (1, None):
+        assert verdict(form(one, BUGS), form(other, BUGS, answer)) is None
+    assert verdict(form(one, BUGS), form(other, (*BUGS[:2], "Listeria", "Brucella"))) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "options"),
+    [
+        # too little in common; what the options say anyway does not count
+        ("Nerve torn in a fracture of the humerus", "Nerve of the teres minor", NERVES),
+        ("Organism of walking pneumonia", "Organism that has the thickest capsule", BUGS),
+        # numbers, letters, opposites, polarity
+        ("Lobar consolidation at 3 years", "At 60 years a lobar consolidation", BUGS),
+        ("Pneumonia after influenza A", "Influenza B is followed by pneumonia", BUGS),
+        ("Upper lobe consolidation in smokers", "Smokers have consolidation of lower lobe", BUGS),
+        ("Lobar consolidation in smokers", "In smokers all cause lobar consolidation except", BUGS),
+        # options of a thousand questions
+        (*TISSUE, ("Type 1", "Type 3")),
+        (*TISSUE, ("A", "B", "AC")),
+    ],
+)
+def test_the_same_options_and_answer_are_not_enough(
+    one: str, other: str, options: tuple[str, ...]
+) -> None:
+    assert verdict(form(one, options), form(other, options)) is None
+
+
+@pytest.mark.parametrize(
+    ("stem", "other", "meant"),
+    [
+        ("doc in mrsa", "drug of choice in x", "drug of choice in mrsa"),
+        ("acute mi", "acute myocardial infarction", "acute myocardial infarction"),
+        ("ttn occurs", "transient tachypnea of the newborn", "transient tachypnea newborn occurs"),
+        ("ii found", "is it found", "ii found"),  # a number
+        ("acute mi", "mi and muscle injury", "acute mi"),  # stands there itself
+        ("a b c", "apple berry cherry", "a b c"),
+    ],
+)
+def test_abbreviations_are_spelled_out(stem: str, other: str, meant: str) -> None:
+    assert spelled_out(stem, other) == meant
 
 
 def test_in_a_stem_of_two_words_each_one_counts() -> None:

@@ -45,6 +45,13 @@ TAGS = [
     "MCI 2009",
     "(MCI Sept 08)",
     "FMGE Dec 2015",
+    "(Asked twice in the exam)",
+    "- rpt",
+    "#AIIMS2019",
+    "[2019 AIIMS]",
+    "(Recent Question 2019)",
+    "[Latest Pattern]",
+    "INI-CET 2021",
 ]
 NO_TAGS = [
     "Deficiency of vitamin B 12",
@@ -76,6 +83,11 @@ NO_TAGS = [
     "A 12 year old girl",
     "Glasgow coma scale of 12",
     "APGAR score at 10",
+    "The WHO classification of lymphoma (2016)",
+    "The sign is (repeated vomiting)",
+    "Asked twice about his name, he",
+    "A question of the exam",
+    "The test that came latest",
 ]
 
 
