@@ -46,6 +46,7 @@ def lay_out(folder: Path, model: str) -> None:
         text = path.read_text()
         for key, value in SMALL.items():
             text = re.sub(rf"^{key} = \d+", f"{key} = {value}", text, flags=re.MULTILINE)
+        text = text.replace('["cloze", "letter", "generate"]', '["cloze"]')
         path.write_text(instead(text, model))
     for name, n in (("train", 160), ("validation", 16)):
         rows = (
@@ -120,12 +121,11 @@ def test_every_command_of_the_readme_works(
         for line in commands():
             began = time.perf_counter()
             line = instead(line, tiny_source.name)
-            line = line.replace("http://localhost:8000/v1#my-model", f"{server.url}#my-model")
+            line = line.replace("http://localhost:8000/v1#my-model", f"{server.url}#fake")
             words = typed(line)
             if words[1] == "serve":
                 serves(words)
                 continue
             code, out, err = medtune(*words[1:])
-            print(f"{time.perf_counter() - began:6.1f} s  {line}", file=sys.stderr)
             may_refuse = " ".join(words[1:3]).startswith((*REFUSES, "release promote"))
             assert code == 0 or (code == 1 and may_refuse), f"{line}\n{out}\n{err}"
