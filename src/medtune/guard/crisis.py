@@ -149,9 +149,38 @@ _NEAR = re.compile(
 )
 
 
+_FACT = re.compile(
+    r"(?:(?:what|which)(?: (?:is|are|was|were))?|name|list|define|state|enumerate|describe)"
+    r"(?: (?:the|an?|of|in|for|all|two|three|four|five))*"
+    r"(?: [\w'()/-]+){0,4}? (?:treatment|therapy|management|drug|agent|antidote|antibiotic|"
+    r"dose|route|mechanism|action|pathophysiology|pathogenesis|aetiology|etiology|causes?|features?|"
+    r"signs?|symptoms?|findings?|complications?|risk factors?|definition|classification|criteria|"
+    r"diagnosis|investigations?|tests?|mediators?|receptors?|antibod(?:y|ies)|types?|stages?|"
+    r"indications?|contraindications?|prognosis|incidence|prevalence|triad)\b"
+    r"(?: (?:of choice|used|given|indicated|seen|characteristic))*"
+    r" (?:of|for|in|to|is|are|that|which|with|causes?|after|before|during)\b[^.?!\n]*[.?]?",
+    re.IGNORECASE,
+)
+_SOMEBODY = re.compile(
+    r"\b(?:i|i'?m|i'?ve|im|ive|me|my|mine|myself|we|we'?re|us|our|ours|you|your|he|he'?s|hes|him|his|she|"
+    r"she'?s|shes|her|hers|they|they'?re|them|their|someone|somebody|anyone|anybody|everyone|nobody|"
+    r"this|that (?:man|woman|person|guy|girl|boy)|mum|mom|mother|dad|father|nan|gran\w*|son|daughter|"
+    r"husband|wife|partner|brother|sister|boyfriend|girlfriend|friend|mate|neighbou?r|baby|kid|"
+    r"flatmate|roommate|uncle|aunt|cousin|stranger|colleague|boss|teacher|grand\w+)\b"
+    r"|\b(?:now|right away|ago|just|please|pls|plz|help|urgent\w*|quick\w*|hurry|asap|sos|today|tonight|"
+    r"suddenly|still|won'?t|can'?t|cannot|isn'?t|doesn'?t|not|no|happening|wrong|ambulance|next to|"
+    r"turn(?:s|ed|ing)|going|getting|droop\w*|gush\w*|spurt\w*|pouring|blue|lips?|face)\b",
+    re.IGNORECASE,
+)
+
+
 def crisis(reading: Reading, policy: Policy) -> Verdict:
     """Give the crisis card to whoever seems to need it; a card too many does no harm."""
     reason = first((*OWN, *NEAR), reading.own) if _speaks(reading) else None
+    # What stands where a subject should is nobody's vignette.
+    reason = reason or first((*OWN, *NEAR), reading.subject)
+    if reason is not None and _asks_for_a_fact(reading) and first(OWN, reading.own) is None:
+        reason = None
     if reason is None:
         return Verdict(guard="crisis", action="allow")
     return Verdict(guard="crisis", action=policy.crisis.action, reason=reason, card="crisis")
@@ -160,6 +189,17 @@ def crisis(reading: Reading, policy: Policy) -> Verdict:
 def _speaks(reading: Reading) -> bool:
     """Tell whether the asker speaks for himself, not in a vignette about a third person."""
     return not reading.inquiry.options or _NEAR.search(reading.own) is not None
+
+
+def _asks_for_a_fact(reading: Reading) -> bool:
+    """Tell whether all of it is one question of an exam's kind, with nobody and no moment in it.
+
+    "What is the first-line treatment of anaphylaxis?" is; "What is happening, her lips are blue?"
+    is not.  It is no crisis, and no more than that: without options it gets the scope card, which
+    names the emergency number as well.
+    """
+    text = reading.text
+    return _FACT.fullmatch(text) is not None and _SOMEBODY.search(text) is None
 
 
 def is_own(reading: Reading) -> bool:

@@ -103,7 +103,7 @@ def injection(reading: Reading, policy: Policy) -> Verdict:
 
 def _hidden(reading: Reading) -> str | None:
     """Find what is written so that people do not see it: invisible, coded, spaced, in digits."""
-    raw, text = reading.inquiry.whole, reading.text
+    raw, text = reading.raw, reading.text
     if len(_HIDDEN.findall(raw)) > 2:
         return "injection.hidden"
     for run in _CODED.findall(text):

@@ -95,9 +95,10 @@ def _verdict(
 
 
 def pieces(inquiry: Inquiry) -> list[str]:
-    """Cut an inquiry into sentences and options, folded."""
+    """Cut an inquiry into sentences, options and free subject, folded."""
     sentences = [piece for piece in _SENTENCE.split(fold(inquiry.stem)) if piece]
-    return sentences + [fold(option) for option in inquiry.options] or [""]
+    subject = [fold(inquiry.subject)] if inquiry.subject else []
+    return sentences + [fold(option) for option in inquiry.options] + subject or [""]
 
 
 @cache

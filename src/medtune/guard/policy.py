@@ -19,7 +19,13 @@ NEEDED: tuple[GuardName, ...] = ("size", "privacy", "crisis", "scope")
 """Guards that no policy can leave out."""
 AFTER: tuple[GuardName, ...] = ("confidence", "output")
 """Guards that look at an answer."""
-
+SUBJECTS = (
+    "Anaesthesia", "Anatomy", "Biochemistry", "Dental", "ENT", "Forensic Medicine",
+    "Gynaecology & Obstetrics", "Medicine", "Microbiology", "Ophthalmology", "Orthopaedics",
+    "Pathology", "Pediatrics", "Pharmacology", "Physiology", "Psychiatry", "Radiology", "Skin",
+    "Social & Preventive Medicine", "Surgery",
+)  # fmt: skip
+"""Names of subjects in MedMCQA."""
 
 STARTER = Path(str(files("medtune.guard"))) / "policy.toml"
 """The policy that comes with medtune."""
@@ -90,6 +96,9 @@ class Policy(Record):
 
     version: str = Field(min_length=1)
     order: tuple[GuardName, ...]
+    subjects: tuple[str, ...] = SUBJECTS
+    """Subjects that are kept and given to the model, beside those that calibration saw.  Any other
+    is free text: the guards read it, and it is dropped."""
     size: Sizes = Field(default_factory=Sizes)
     privacy: Privacy = Field(default_factory=Privacy)
     crisis: Strictness = Field(default_factory=lambda: Strictness(action="refuse"))

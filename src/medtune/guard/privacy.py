@@ -335,7 +335,15 @@ def redacted(inquiry: Inquiry) -> Inquiry:
     """Put a numbered mark in the place of every identifier, the same for the same."""
     marks: dict[str, str] = {}
     stem, *options = (_marked(text, marks) for text in (inquiry.stem, *inquiry.options))
-    return inquiry.model_copy(update={"stem": stem, "options": tuple(options)})
+    subject = inquiry.subject and _marked(inquiry.subject, marks)
+    return inquiry.model_copy(
+        update={"stem": stem, "options": tuple(options), "subject": subject}
+    )
+
+
+def redacted_text(text: str) -> str:
+    """Put a numbered mark in the place of every identifier in one text."""
+    return _marked(text, {})
 
 
 def _marked(text: str, marks: dict[str, str]) -> str:

@@ -36,7 +36,7 @@ class Reading:
     """One inquiry, read once for all guards.
 
     Attributes:
-        inquiry: As it came in.
+        inquiry: As it came in, without its subject where that is one of a list (`guard.chain`).
     """
 
     inquiry: Inquiry
@@ -47,9 +47,20 @@ class Reading:
         return fold(self.inquiry.stem)
 
     @cached_property
+    def subject(self) -> str:
+        """What stands where a subject should, folded; empty for none, and for a listed one."""
+        return fold(self.inquiry.subject or "")
+
+    @cached_property
+    def raw(self) -> str:
+        """Everything that was typed, as it came in."""
+        return "\n".join((self.inquiry.whole, self.inquiry.subject or ""))
+
+    @cached_property
     def text(self) -> str:
-        """Stem and options, folded, a line each."""
-        return "\n".join((self.stem, *(fold(option) for option in self.inquiry.options)))
+        """Stem, options and free subject, folded, a line each."""
+        parts = (self.stem, *(fold(option) for option in self.inquiry.options), self.subject)
+        return "\n".join(part for part in parts if part)
 
     @cached_property
     def framed(self) -> bool:
@@ -64,7 +75,7 @@ class Reading:
     @cached_property
     def own(self) -> str:
         """What the asker says: everything, or in an exam's frame what stands outside quotes."""
-        return self.unquoted if self.framed else self.text
+        return f"{self.unquoted}\n{self.subject}".rstrip("\n") if self.framed else self.text
 
 
 def fold(text: str) -> str:

@@ -54,7 +54,7 @@ TOPICS: dict[Topic, Rule] = {
 def sensitive(reading: Reading, policy: Policy) -> Verdict:
     """Hold an answer back where its topic is one that the policy names."""
     for topic in policy.sensitive.topics:
-        if TOPICS[topic].fits(reading.stem):
+        if TOPICS[topic].fits(f"{reading.stem}\n{reading.subject}"):
             action, reason = policy.sensitive.action, TOPICS[topic].reason
             return Verdict(guard="sensitive", action=action, reason=reason)
     return Verdict(guard="sensitive", action="allow")
