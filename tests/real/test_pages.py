@@ -21,7 +21,7 @@ from medtune.core.model import ContinuationScore, ScoreRequest
 from medtune.core.prompt import PromptStyle
 from medtune.guard.policy import load_policy
 from medtune.models.fake import FakeModel
-from medtune.serving.access import Gatekeeper
+from medtune.serving.access import Gatekeeper, StartToken
 from medtune.serving.app import create_app
 from medtune.serving.engine import Engine
 from medtune.serving.metrics import Metrics
@@ -117,6 +117,8 @@ class Site:
     url: str
     store: Store
     folder: Path
+    token: str
+    """Of the start; it signs in."""
     heard: list[str] = field(default_factory=list)
     """What browsers complained of."""
 
@@ -138,7 +140,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
         release="smollm2-135m-medmcqa",
     )
     engine = Engine(mind, store, SECRET, metrics)
-    parts = Services(engine, store, Gatekeeper(store.key_of), metrics, SECRET)
+    start = StartToken.new()
+    parts = Services(engine, store, Gatekeeper(store.key_of, start=start), metrics, SECRET)
     place = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(create_app(parts), log_config=None, access_log=False, ws="none")
     server = uvicorn.Server(config)
@@ -147,7 +150,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     while not server.started:
         time.sleep(0.02)
     folder = Path(os.environ.get("MEDTUNE_SCREENSHOTS", tmp_path / "screenshots"))
-    yield Site(f"http://127.0.0.1:{place.getsockname()[1]}", store, folder)
+    yield Site(f"http://127.0.0.1:{place.getsockname()[1]}", store, folder, start.text)
     server.should_exit = True
     thread.join(timeout=30)
     place.close()
@@ -171,7 +174,7 @@ def at(site: Site, browser: Any, **how: Any) -> Iterator[Any]:
         page.on("console", lambda said: site.hear(said.type == "error", said.text))
         page.on("pageerror", lambda error: site.heard.append(str(error)))
         page.on("response", lambda got: site.hear(got.status >= 400, got.url))
-        page.goto(site.url)
+        page.goto(f"{site.url}/?token={site.token}")
         yield page
         assert site.heard == []
 

@@ -43,7 +43,7 @@ def serve(
         float, typer.Option(min=0.1, help="Longest wait for the model, seconds.")
     ] = 10.0,
     keys_always: Annotated[
-        bool, typer.Option("--keys-always", help="This machine's own requests need a key, too.")
+        bool, typer.Option("--keys-always", help="Even asking from this machine needs a key.")
     ] = False,
     unfit: Annotated[
         bool, typer.Option("--unfit", help="Serve a model that did not pass the parity gate.")
@@ -110,6 +110,23 @@ def keys_revoke(
 
     revoke(name, data, database)
     Terminal().say(f"{name} is revoked")
+
+
+def audit_verify(
+    data: Data = FOLDER,
+    database: Database = None,
+    anchor: Annotated[
+        Path | None, typer.Option(help="File of noted heads; default the one in --data.")
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(help="A head that was noted elsewhere: LINES:HASH.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check the audit trail: edits, deletions, lines cut off its end, a trail made anew."""
+    from medtune.recipes.audit_log import verify
+
+    print_record(verify(data, database, anchor, head), json)
 
 
 def guard_train(

@@ -1,18 +1,19 @@
 """Audit lines of which each seals the one before it.
 
 Whoever changes, drops or adds a line in between breaks the chain, and `checked` names the place.
-Lines cut off the end leave a chain that holds: compare the number of lines, or the last hash, with
-one that was noted elsewhere.
+Lines cut off the end leave a chain that holds, and so does one that is sealed anew: heads that were
+noted elsewhere show both (`serving.anchor`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from medtune.core.errors import StoreError
+from medtune.core.errors import InputError, StoreError
 from medtune.core.records import content_hash
-from medtune.core.served import AuditLine
+from medtune.core.served import AuditHead, AuditLine
 
 FIRST = "0" * 64
 """Stands for the hash of the line before the first."""
@@ -82,6 +83,21 @@ def checked(lines: Iterable[AuditLine], place: str) -> int:
         if line.hash != seal(line):
             raise _broken(place, seq, "was changed")
         before = line.hash
+
+
+def head_of(text: str) -> AuditHead:
+    """Read a head as it is printed: number of lines, colon, hash.
+
+    Raises:
+        InputError: It is none.
+    """
+    lines, _, found = text.strip().partition(":")
+    if not lines.isdecimal() or re.fullmatch("[0-9a-f]{64}", found) is None:
+        raise InputError(
+            f"no head of an audit trail: {text[:80]}",
+            expected="lines:hash, as `medtune keys list` prints it",
+        )
+    return AuditHead(lines=int(lines), hash=found)
 
 
 def _broken(place: str, seq: int, fault: str) -> StoreError:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from medtune.core.records import Probability, Proportion, Provenance, Record
+from medtune.core.served import AuditHead
 
 Feature = Literal["confidence", "length", "subject"]
 
@@ -98,6 +99,8 @@ class MonitorRecord(Record):
     """Answers whose letter an asker held to be wrong."""
     shadows: tuple[ShadowComparison, ...] = ()
     """By shadow and champion; empty where there was no shadow."""
+    audit: AuditHead | None = None
+    """Where the audit trail ends, to be noted elsewhere."""
     provenance: Provenance
 
     @property

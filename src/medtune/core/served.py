@@ -219,6 +219,30 @@ class AuditLine(Record):
     hash: str
 
 
+class AuditHead(Record):
+    """Where an audit trail ends; noted elsewhere, it shows what was cut off or sealed anew."""
+
+    lines: int
+    hash: str
+    """Of the last line; 64 zeros where there is none."""
+
+    def __str__(self) -> str:
+        return f"{self.lines}:{self.hash}"
+
+
+class AuditVerified(Record):
+    """An audit trail that is whole."""
+
+    kind: Literal["audit"] = "audit"
+    head: AuditHead
+    anchored: int
+    """Heads in the second place that it was held to."""
+    since: int | None
+    """Line from which on heads were noted; None where none was."""
+    anchor: str
+    """The second place."""
+
+
 RESERVED = ("local", "operator", "endpoint")
 """What callers without a key, the command line and the endpoint itself are called."""
 
@@ -248,3 +272,5 @@ class KeyList(Record):
 
     kind: Literal["keys"] = "keys"
     keys: tuple[ApiKey, ...]
+    audit: AuditHead | None = None
+    """Where the audit trail ends, to be noted elsewhere."""

@@ -47,6 +47,11 @@ def output(thought: Thought) -> Verdict:
     return Verdict(guard="output", action="allow")
 
 
+def unavailable() -> Verdict:
+    """Defer what could not be answered: the model or the store is away, or too much waits."""
+    return Verdict(guard="output", action="defer", reason="output.unavailable")
+
+
 def prediction_set(thought: Thought, calibration: Calibration) -> tuple[int, ...]:
     """List the options that hold the right one as often as promised (LAC), at least the likeliest.
 

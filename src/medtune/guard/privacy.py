@@ -336,9 +336,7 @@ def redacted(inquiry: Inquiry) -> Inquiry:
     marks: dict[str, str] = {}
     stem, *options = (_marked(text, marks) for text in (inquiry.stem, *inquiry.options))
     subject = inquiry.subject and _marked(inquiry.subject, marks)
-    return inquiry.model_copy(
-        update={"stem": stem, "options": tuple(options), "subject": subject}
-    )
+    return inquiry.model_copy(update={"stem": stem, "options": tuple(options), "subject": subject})
 
 
 def redacted_text(text: str) -> str:

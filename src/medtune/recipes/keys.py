@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medtune.core.served import KeyList, KeyMade, Role
+from medtune.serving.anchor import Anchor
 from medtune.serving.place import url_in
 from medtune.serving.store import Store
 
@@ -30,7 +31,7 @@ def listed(folder: Path, database: str | None) -> KeyList:
         StoreError: The store cannot be read.
     """
     with _store(folder, database) as store:
-        return KeyList(keys=tuple(store.keys()))
+        return KeyList(keys=tuple(store.keys()), audit=store.audit_head())
 
 
 def revoke(name: str, folder: Path, database: str | None) -> None:
@@ -46,7 +47,7 @@ def revoke(name: str, folder: Path, database: str | None) -> None:
 
 @contextmanager
 def _store(folder: Path, database: str | None) -> Iterator[Store]:
-    store = Store.open(url_in(folder, database))
+    store = Store.open(url_in(folder, database), anchor=Anchor.beside(folder))
     try:
         yield store
     finally:

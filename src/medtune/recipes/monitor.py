@@ -67,6 +67,7 @@ def report(options: MonitorOptions, now: datetime | None = None) -> MonitorRecor
         numbers = {entry.request_id for entry in present}
         said = [one for one in store.feedback() if one.request_id in numbers]
         shadows = compared(store.shadowed(start, end), store.finals())
+        head = store.audit_head()
     finally:
         store.close()
     if options.reference is not None:
@@ -85,6 +86,7 @@ def report(options: MonitorOptions, now: datetime | None = None) -> MonitorRecor
         helpful=wilson(sum(thumbs), len(thumbs)) if thumbs else None,
         corrected=sum(one.corrected is not None for one in said),
         shadows=shadows,
+        audit=head,
         provenance=provenance(),
     )
 

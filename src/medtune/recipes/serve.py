@@ -27,7 +27,8 @@ from medtune.models.door import open_model
 from medtune.models.shelves import Shelves
 from medtune.models.sources import resolve
 from medtune.registry.store import Registry
-from medtune.serving.access import Gatekeeper, is_loopback
+from medtune.serving.access import Gatekeeper, StartToken, is_loopback
+from medtune.serving.anchor import Anchor
 from medtune.serving.batching import model_thread
 from medtune.serving.engine import PATIENCE_S, Engine
 from medtune.serving.follow import follow
@@ -87,15 +88,17 @@ def serve(options: ServeOptions, progress: Progress) -> None:
     release, shelves = registry.find(wanted) if is_release else None, Shelves()
     mind = thread.submit(opened, options, registry, release, shelves, progress).result()
     secret = secret_in(options.folder)
-    store = Store.open(url_in(options.folder, options.database))
+    url = url_in(options.folder, options.database)
+    store = Store.open(url, anchor=Anchor.beside(options.folder))
     try:
-        gate = Gatekeeper(store.key_of, open_on_loopback=not options.keys_always)
+        start = None if options.keys_always or not _is_local(options.host) else StartToken.new()
+        gate = Gatekeeper(store.key_of, open_on_loopback=not options.keys_always, start=start)
         _check_keys(options.host, store)
         metrics = Metrics()
         engine = Engine(mind, store, secret, metrics, options.patience_s, thread)
         probes: dict[str, Probe] = {"store": store.check, "model": engine.check}
         parts = Services(engine, store, gate, metrics, secret, probes)
-        progress.say(f"{mind.release}: http://{options.host}:{options.port}/")
+        progress.say(f"{mind.release}: {_address(options, start)}")
         served = release.id if release else options.model
         minds = Minds(engine, store, registry, options, shelves, progress, served)
         with ExitStack() as stack:
@@ -244,15 +247,24 @@ def _beside(model: str) -> AbstractContextManager[None]:
     return single_threaded()
 
 
+def _is_local(host: str) -> bool:
+    return is_loopback("127.0.0.1" if host == "localhost" else host)
+
+
+def _address(options: ServeOptions, start: StartToken | None) -> str:
+    """Write where the endpoint is; with the token of this start, whoever opens it may do all."""
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    return f"http://{host}:{options.port}/{f'?token={start.text}' if start else ''}"
+
+
 def _check_keys(host: str, store: Store) -> None:
     """Refuse to listen to others as long as there is no key.
 
     Raises:
         InputError: There is none, and everybody would be turned away.
     """
-    local = is_loopback("127.0.0.1" if host == "localhost" else host)
     alive = [key for key in store.keys() if key.revoked is None]  # noqa: SIM118 - no dict
-    if not local and not alive:
+    if not _is_local(host) and not alive:
         raise InputError(
             f"--host {host} without a key: nobody could ask",
             fix="medtune keys add NAME --role ask",

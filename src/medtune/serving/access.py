@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
+import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Self
 
-from medtune.core.served import ROLES, ApiKey, Role
+from medtune.core.served import RESERVED, ROLES, ApiKey, Role
+from medtune.serving.keyring import PREFIX, digest
 
 LOCAL_PER_MINUTE = 6000
 """Questions a minute from the loopback interface without a key."""
@@ -16,6 +21,14 @@ LONGEST = 200
 """Characters of what can be a key."""
 KEEP_S = 30.0
 """Seconds for which a key that was looked up is believed: a revoked one works so long at most."""
+PROXY = frozenset({
+    "forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "client-ip",
+    "cf-connecting-ip", "cf-connecting-ipv6", "cf-ray", "cf-visitor", "cf-ipcountry", "cdn-loop",
+    "true-client-ip", "fastly-client-ip", "x-envoy-external-address", "x-proxyuser-ip",
+    "x-scheme", "x-nginx-proxy", "x-azure-clientip", "x-appengine-user-ip",
+})  # fmt: skip
+"""Headers that proxies add, beside all that begin with one of `PROXIED`."""
+PROXIED = ("x-forwarded", "x-original-", "x-arr-", "x-amzn-", "x-envoy-")
 
 
 class DeniedError(Exception):
@@ -32,6 +45,35 @@ class DeniedError(Exception):
         self.status, self.message, self.retry_after_s = status, message, retry_after_s
 
 
+@dataclass(frozen=True, slots=True)
+class StartToken:
+    """A key for whoever started the endpoint: made anew at every start, and kept in memory only.
+
+    Attributes:
+        text: Stands in the address that is printed.
+        key: What it opens: everything.
+    """
+
+    text: str
+    key: ApiKey
+
+    @classmethod
+    def new(cls) -> Self:
+        """Draw one of 256 random bits."""
+        key = ApiKey(
+            name=RESERVED[1], role="admin", per_minute=LOCAL_PER_MINUTE, created=datetime.now(UTC)
+        )
+        return cls(PREFIX + secrets.token_urlsafe(32), key)
+
+    def is_text(self, text: str) -> bool:
+        """Tell whether this is its text, in a time that tells nothing of it."""
+        return hmac.compare_digest(text.encode("utf-8", "replace"), self.text.encode())
+
+    def is_digest(self, found: str) -> bool:
+        """Tell whether this is its hash, as a session keeps it."""
+        return hmac.compare_digest(found.encode(), digest(self.text).encode())
+
+
 @dataclass(slots=True)
 class _Bucket:
     """What a caller may still ask."""
@@ -46,12 +88,14 @@ class Gatekeeper:
 
     Attributes:
         find: Looks up a key by its text.
-        open_on_loopback: Whether this machine's own requests need no key.
+        open_on_loopback: Whether this machine's own requests may ask without a key.
+        start: The token of this start; None where there is none.
         clock: Seconds, monotonic.
     """
 
     find: Callable[[str], ApiKey | None]
     open_on_loopback: bool = True
+    start: StartToken | None = None
     clock: Callable[[], float] = time.monotonic
     _buckets: dict[str, _Bucket] = field(default_factory=dict)
     _known: dict[str, tuple[float, ApiKey | None]] = field(default_factory=dict)
@@ -78,6 +122,12 @@ class Gatekeeper:
         if secret is None:
             if not (self.open_on_loopback and is_loopback(host) and not forwarded):
                 raise DeniedError(401, "a key is needed: Authorization: Bearer mt_...")
+            if role != "ask":  # a proxy may stand before it and say nothing of it
+                raise DeniedError(
+                    401,
+                    f"this needs a key with the role {role}, or the address that `medtune serve` "
+                    "printed when it started",
+                )
             self._spend("", LOCAL_PER_MINUTE, cost)
             return None
         key = self._found(secret) if len(secret) <= LONGEST else None
@@ -89,6 +139,8 @@ class Gatekeeper:
         return key.name
 
     def _found(self, secret: str) -> ApiKey | None:
+        if self.start is not None and self.start.is_text(secret):
+            return self.start.key
         now = self.clock()
         kept = self._known.get(secret)
         if kept is None or kept[0] < now - KEEP_S:
@@ -109,6 +161,14 @@ class Gatekeeper:
                 wait = (min(cost, per_minute) - bucket.left) * 60 / per_minute
                 raise DeniedError(429, f"more than {per_minute} questions a minute", wait)
             bucket.left -= cost
+
+
+def is_forwarded(names: Iterable[str]) -> bool:
+    """Tell by its headers' names whether a request came through a proxy.
+
+    One that adds none of them is not known for one: behind it, callers look like this machine's.
+    """
+    return any(name in PROXY or name.startswith(PROXIED) for name in map(str.lower, names))
 
 
 def is_loopback(host: str | None) -> bool:

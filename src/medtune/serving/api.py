@@ -14,7 +14,14 @@ from medtune.core.records import LETTERS
 from medtune.core.served import Entry, Feedback, Reply, Reviewed
 from medtune.serving import openai_form
 from medtune.serving.cards import CARDS, DISCLAIMER
-from medtune.serving.services import Asker, Credentials, Parts, admit
+from medtune.serving.services import (
+    Admission,
+    Asker,
+    Credentials,
+    Parts,
+    Questioner,
+    admit_question,
+)
 from medtune.serving.wire import (
     AnswerRequest,
     BatchReply,
@@ -42,38 +49,40 @@ RequestId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
 
 @router.post("/v1/answer", tags=["answers"])
-async def answer(asked: AnswerRequest, parts: Parts, caller: Asker) -> Reply:
+async def answer(asked: AnswerRequest, parts: Parts, admitted: Questioner) -> Reply:
     """Answer one question."""
-    (reply,) = await parts.engine.answer([asked.inquiry()], caller)
+    (reply,) = await parts.engine.answer([asked.inquiry()], *admitted)
     return reply
 
 
 def _batch_asker(
     asked: BatchRequest, request: Request, parts: Parts, credentials: Credentials
-) -> str:
+) -> Admission:
     secret = credentials.credentials if credentials else None
-    return admit(request, parts, secret, "ask", len(asked.questions))
+    return admit_question(request, parts, secret, len(asked.questions))
 
 
 @router.post("/v1/answer/batch", tags=["answers"])
 async def answer_batch(
-    asked: BatchRequest, parts: Parts, caller: Annotated[str, Depends(_batch_asker)]
+    asked: BatchRequest, parts: Parts, admitted: Annotated[Admission, Depends(_batch_asker)]
 ) -> BatchReply:
-    """Answer up to 64 questions, all or none of them."""
+    """Answer up to 64 questions, all or none of them; a crisis among them gets its card anyway."""
     inquiries = [one.inquiry() for one in asked.questions]
-    return BatchReply(replies=tuple(await parts.engine.answer(inquiries, caller)))
+    return BatchReply(replies=tuple(await parts.engine.answer(inquiries, *admitted)))
 
 
 @router.get("/v1/answer/{request_id}", tags=["answers"], responses=NOT_FOUND)
 async def fate(request_id: RequestId, parts: Parts, caller: Asker) -> Reply:
-    """Tell what became of a question: whether a reviewer has decided."""
-    del caller
+    """Tell what became of a question: whether a reviewer has decided.
+
+    What a review decided is told to whoever asked, and to reviewers who had their say on it.
+    """
     store = parts.kept()
     entry = await asyncio.to_thread(store.entry, request_id)
     if entry is None:
         raise ReviewError(f"no request {request_id}", expected="one that is still kept")
     reviewed = await asyncio.to_thread(store.reviewed, request_id)
-    return settled(entry, reviewed)
+    return settled(entry, reviewed if caller == entry.caller else told_to(reviewed, caller))
 
 
 @router.post("/v1/feedback", tags=["answers"], status_code=204, responses=NOT_FOUND)
@@ -94,10 +103,10 @@ async def feedback(said: FeedbackRequest, parts: Parts, caller: Asker) -> Respon
 @router.post(
     "/v1/chat/completions", tags=["openai"], response_model=None, responses={200: {"content": {}}}
 )
-async def chat(asked: openai_form.ChatRequest, parts: Parts, caller: Asker) -> Response:
+async def chat(asked: openai_form.ChatRequest, parts: Parts, admitted: Questioner) -> Response:
     """Answer a chat whose last user message is a question with lettered options."""
     inquiry = openai_form.inquiry(asked)
-    (reply,) = await parts.engine.answer([inquiry], caller)
+    (reply,) = await parts.engine.answer([inquiry], *admitted)
     if asked.stream:
         return StreamingResponse(
             openai_form.chunks(asked, inquiry, reply), media_type="text/event-stream"
@@ -137,6 +146,19 @@ async def ready(parts: Parts, response: Response) -> Readiness:
 async def metrics(parts: Parts) -> Response:
     """Show counts and times to Prometheus."""
     return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def told_to(reviewed: Reviewed | None, caller: str) -> Reviewed | None:
+    """Leave out of an item what somebody must not know who may still be asked for an opinion.
+
+    That is everybody until they gave theirs, or until two have given one and it is decided.
+    """
+    if reviewed is None:
+        return None
+    own = tuple(o for o in reviewed.opinions if o.reviewer == caller)
+    if reviewed.final is not None and (own or len(reviewed.opinions) > 1):
+        return reviewed
+    return reviewed.model_copy(update={"opinions": own, "final": None})
 
 
 def settled(entry: Entry, reviewed: Reviewed | None) -> Reply:

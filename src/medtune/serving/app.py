@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from math import ceil
 from pathlib import Path
@@ -23,8 +22,10 @@ from medtune.serving.access import DeniedError
 from medtune.serving.batching import BusyError
 from medtune.serving.cards import DISCLAIMER
 from medtune.serving.edge import BodyLimit, RequestLog, SecurityHeaders, log
+from medtune.serving.retention import Retention
 from medtune.serving.services import Services
 from medtune.serving.troubles import UNAVAILABLE_S
+from medtune.serving.unhandled import Unhandled
 from medtune.serving.wire import Problem
 
 RETENTION_S = 3600.0
@@ -68,6 +69,7 @@ def create_app(parts: Services, *, logs: bool = True) -> FastAPI:
     for kind in KINDS:
         app.add_exception_handler(kind, told)
     app.add_middleware(BodyLimit)
+    app.add_middleware(Unhandled)
     app.add_middleware(SecurityHeaders)
     if logs:
         app.add_middleware(RequestLog)
@@ -75,14 +77,16 @@ def create_app(parts: Services, *, logs: bool = True) -> FastAPI:
 
 
 async def _keep_clean(parts: Services) -> None:
-    """Delete what is older than the policy allows, now and every hour."""
-    while True:
+    """Delete what is older than the policy allows, and log the audit trail's head, every hour."""
+    retention = None if parts.store is None else Retention(parts.store)
+    while retention is not None:
         days = parts.engine.mind.policy.privacy.days
-        if parts.store is not None:
-            try:
-                await asyncio.to_thread(parts.store.purge, datetime.now(UTC) - timedelta(days=days))
-            except StoreError as error:  # it shows in the readiness, and comes back with the store
-                log.warning("retention", fault=error.found)
+        try:
+            await asyncio.to_thread(retention.sweep, days)
+            head = await asyncio.to_thread(retention.store.audit_head)
+            log.info("audit head", lines=head.lines, hash=head.hash)
+        except StoreError as error:  # it shows in the readiness, and comes back with the store
+            log.warning("retention", fault=error.found)
         await asyncio.sleep(RETENTION_S)
 
 
@@ -101,7 +105,7 @@ def problem(
 
 KINDS = (
     RequestValidationError, BusyError, DeniedError, ReviewError, StoreError, ModelError,
-    HTTPException, Exception,
+    HTTPException,
 )  # fmt: skip
 
 
@@ -128,7 +132,7 @@ async def told(request: Request, error: Exception) -> Response:
             return problem("unavailable", 503, detail, UNAVAILABLE_S)
         case HTTPException():
             return problem("not possible", error.status_code, str(error.detail))
-    return problem("a fault of medtune's", 500, type(error).__name__)
+    raise error
 
 
 def _unfit(error: RequestValidationError) -> Response:

@@ -7,22 +7,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, HTTPException, Response
 from pydantic import ValidationError
 
-from medtune.core.errors import ReviewError
+from medtune.core.errors import ReviewError, StoreError
 from medtune.core.guard import Inquiry
 from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS
 from medtune.core.served import Feedback, Reply
+from medtune.serving.access import DeniedError
 from medtune.serving.api import RequestId, settled
 from medtune.serving.openai_form import parsed
 from medtune.serving.services import Parts
-from medtune.serving.troubles import ERRORS, InvalidError, PageRoute, trouble
-from medtune.serving.visit import Arriving, AskVisit, Visit
+from medtune.serving.troubles import ERRORS, InvalidError, PageRoute, Trouble, trouble
+from medtune.serving.visit import Arriving, Asking, AskVisit, Visit
 from medtune.serving.wire import AnswerRequest
 
 LONGEST = {"stem": 20_000, "option": 4000, "subject": 100}
 """Characters that are taken; the policy may allow fewer, and says so in its verdict."""
+NO_OPTIONS = (
+    "A question needs at least two options: fill in A and B, or paste all of it into the question, "
+    "with lines that begin with A. B. C."
+)
 SHOWN = 4
 """Options that are shown before more are asked for."""
 router = APIRouter(route_class=PageRoute)
@@ -36,6 +41,12 @@ class Typed:
     options: tuple[str, ...] = ("",) * MAX_OPTIONS
     subject: str = ""
 
+    @property
+    def raw(self) -> Inquiry:
+        """All that was typed, whether or not something can be made of it."""
+        options = tuple(option for option in self.options if option)
+        return Inquiry(stem=self.stem, options=options, subject=self.subject or None)
+
     @classmethod
     def of(cls, visit: Visit) -> Typed:
         """Read a form; whatever it lacks is empty."""
@@ -46,7 +57,7 @@ class Typed:
     def inquiry(self) -> Inquiry:
         """Make of it what the guards look at; options may stand in the question, too.
 
-        Too few options are no fault here: somebody in need who just writes gets the guards' card.
+        Too few options are no fault yet: the guards may know better what it is.
 
         Raises:
             InvalidError: There is nothing to look at, or too much of it.
@@ -75,27 +86,68 @@ class Typed:
 
 
 @router.get("/")
-async def form(visit: Arriving) -> Response:
-    """Show where to ask."""
+async def form(visit: Arriving, parts: Parts, token: str | None = None) -> Response:
+    """Show where to ask; the address that was printed at the start signs in."""
+    if token is not None:
+        return await _started(visit, parts, token)
     await visit.admit("ask", cost=0)
     return _ask_page(visit, Typed())
 
 
+async def _started(visit: Visit, parts: Parts, token: str) -> Response:
+    """Exchange the start's token for a session, and take it out of the address."""
+    start = parts.gate.start
+    if start is None or not start.is_text(token):
+        text = "This address holds a token of another start. Use the one that is printed now."
+        parts.metrics.turned_away("key")
+        return visit.page("problem.html", 401, trouble=Trouble(401, text))
+    response = visit.to("/")
+    await visit.sign_in(token, response)
+    return response
+
+
 @router.post("/")
-async def ask(visit: Arriving, parts: Parts) -> Response:
+async def ask(visit: Asking, parts: Parts) -> Response:
     """Answer a question; it is shown back, and put into no address."""
-    await visit.admit("ask", cost=0)  # whoever may not ask sees no more of the page
+    late: Exception | None = await _late(visit, 0)  # whoever may not ask sees no more of the page
     typed = Typed.of(visit)
+    inquiry = typed.raw
     try:
-        inquiry = typed.inquiry()
-        await visit.admit("ask")
-        (reply,) = await parts.engine.answer([inquiry], visit.caller)
+        try:
+            visit.require_own_form()
+            inquiry = typed.inquiry()
+            if await parts.engine.is_no_question(inquiry):
+                raise InvalidError(NO_OPTIONS)
+            late = late or await _late(visit, 1)
+        except (InvalidError, HTTPException) as error:
+            late = late or error
+        # A crisis gets its card, whatever else is amiss with the form or its sender.
+        (reply,) = await parts.engine.answer([inquiry], visit.caller or None, late)
     except ERRORS as error:
+        if isinstance(error, HTTPException):
+            raise  # of a form that is another's nothing is shown back
         found = trouble(error, parts)
         response = _ask_page(visit, typed, found.status, trouble=found)
         response.headers.update(found.headers)
         return response
     return _ask_page(visit, typed, inquiry=inquiry, **_shown(reply, parts))
+
+
+async def _late(visit: Visit, cost: int) -> DeniedError | StoreError | None:
+    """Let a visitor ask, and keep for later what a crisis need not wait for.
+
+    Raises:
+        DeniedError: Nobody who may ask.
+    """
+    try:
+        await visit.admit("ask", cost)
+    except DeniedError as error:
+        if error.status != 429:
+            raise
+        return error
+    except StoreError as error:
+        return error
+    return None
 
 
 @router.get("/answer/{request_id}")

@@ -28,6 +28,7 @@ class Turn(IntEnum):
 
     SCHEMA = 0x6D656474756E6501
     AUDIT = 0x6D656474756E6502
+    CLAIM = 0x6D656474756E6503
 
 
 def take_turn(connection: Connection, turn: Turn) -> None:

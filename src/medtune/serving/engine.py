@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import time
@@ -11,13 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from medtune.core.errors import ModelError
+from medtune.core.errors import ModelError, StoreError
 from medtune.core.guard import Inquiry, Thought, strictest
-from medtune.core.records import Question
+from medtune.core.records import MIN_OPTIONS, Question
 from medtune.core.served import Entry, Reply, ReviewItem
-from medtune.guard.chain import Looked, look
+from medtune.guard.answers import unavailable
+from medtune.guard.chain import Looked, crisis_in, look
 from medtune.guard.reading import fold
-from medtune.serving.batching import Batcher, model_thread
+from medtune.serving.batching import Batcher, BusyError, model_thread
+from medtune.serving.edge import log
 from medtune.serving.metrics import Metrics
 from medtune.serving.mind import Checked, Mind, thoughts
 from medtune.serving.reply import question_of, reply_of, status_of
@@ -28,6 +31,11 @@ PATIENCE_S = 10.0
 """Longest that a question may wait for the model."""
 MOST_KEPT = 256
 """Requests in one transaction."""
+CRISIS_S = 0.25
+"""Longest that a crisis card waits for its request to be kept."""
+MOST_ASIDE = 64
+"""Crises whose keeping is waited for at once; of more, none is kept."""
+NO_QUESTION = "scope.no_question"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,15 @@ class _Asked:
     @property
     def refused(self) -> bool:
         return strictest(self.looked.verdicts) == "refuse"
+
+    @property
+    def urgent(self) -> bool:
+        return any(verdict.card == "crisis" for verdict in self.looked.verdicts)
+
+    @property
+    def judged(self) -> Inquiry:
+        """What the guards after the model see: a subject that is not listed is an unknown one."""
+        return self.inquiry if self.looked.inquiry.subject is None else self.looked.inquiry
 
     def question(self) -> Question:
         """Make what a model is asked."""
@@ -78,6 +95,7 @@ class Engine:
         self._batcher: Batcher[tuple[Mind, Question], Thought] | None = None
         self._keeper: Batcher[tuple[Entry, ReviewItem | None], None] | None = None
         self._fault: ModelError | None = None
+        self._aside: set[asyncio.Task[None]] = set()
 
     def _waiting(self) -> float:
         return self._batcher.waiting if self._batcher else 0
@@ -109,24 +127,89 @@ class Engine:
     async def close(self) -> None:
         """Answer what waits, and stop."""
         await self.shadow.close()
+        if self._aside:
+            await asyncio.wait(self._aside, timeout=self._patience_s)
         for batcher in (self._batcher, self._keeper):
             if batcher is not None:
                 await batcher.close()
 
-    async def answer(self, inquiries: Sequence[Inquiry], caller: str | None) -> list[Reply]:
-        """Answer some questions, all or none of them.
+    async def answer(
+        self, inquiries: Sequence[Inquiry], caller: str | None, late: Exception | None = None
+    ) -> list[Reply]:
+        """Answer some questions, all or none of them; a crisis gets its card whatever happens.
+
+        What cannot be answered beside a crisis is deferred.
+
+        Args:
+            inquiries: As they came in.
+            caller: Who asks.
+            late: Why the caller is turned away, unless there is a crisis; None is not at all.
 
         Raises:
             BusyError: They would have to wait too long.
             ModelError: The model fails, or its server cannot be reached.
             StoreError: What is answered cannot be kept.
+            Exception: What is given as `late`.
         """
+        mind = self.mind  # it may be exchanged meanwhile
+        # Guards look before anybody is turned away, and of whoever is turned away at a crisis only.
+        asked = [self._looked_at(inquiry, mind, late is not None) for inquiry in inquiries]
+        urgent = [one.urgent for one in asked]
+        calm = [one for one in asked if not one.urgent]
+        try:
+            if late is not None:
+                raise late
+            answered = iter(await self._answered(calm, mind, caller))
+        except Exception as error:
+            if not any(urgent):
+                raise
+            log.warning("deferred beside a crisis", fault=type(error).__name__)
+            answered = iter([self._unavailable(one, mind) for one in calm])
+        helped = iter(await self._helped([one for one in asked if one.urgent], mind, caller))
+        return [next(helped if crisis else answered) for crisis in urgent]
+
+    async def is_no_question(self, inquiry: Inquiry) -> bool:
+        """Tell whether all that the guards mind is that there are no options to choose from."""
+        if len(inquiry.options) >= MIN_OPTIONS:
+            return False
+        return self._looked_at(inquiry, self.mind).looked.verdicts[-1].reason == NO_QUESTION
+
+    async def _helped(self, asked: Sequence[_Asked], mind: Mind, caller: str | None) -> list[Reply]:
+        """Give the crisis card; it is kept where that is possible, and waits for nothing."""
+        replies = [self._settled(one, None, mind, caller) for one in asked]
+        for reply, entry, _ in replies:
+            self.metrics.reply(reply, entry.duration_s)
+        if replies and self.store is not None and len(self._aside) < MOST_ASIDE:
+            task = asyncio.create_task(self._keep_if_possible(replies))
+            self._aside.add(task)
+            task.add_done_callback(self._aside.discard)
+            await asyncio.wait([task], timeout=CRISIS_S)
+        return [reply for reply, _, _ in replies]
+
+    async def _keep_if_possible(
+        self, replies: Sequence[tuple[Reply, Entry, ReviewItem | None]]
+    ) -> None:
+        assert self._keeper is not None, "start it first"
+        try:
+            await self._keeper.ask_all([(entry, item) for _, entry, item in replies])
+        except (BusyError, StoreError) as error:
+            log.warning("a crisis was not kept", fault=getattr(error, "found", "busy"))
+
+    def _unavailable(self, asked: _Asked, mind: Mind) -> Reply:
+        """Defer what could not be answered beside a crisis; nothing is kept of it."""
+        verdicts = (*asked.looked.verdicts, unavailable())
+        status = status_of(verdicts, reviewed=False)
+        reply = reply_of(uuid.uuid4().hex, status, verdicts, None, mind.calibration, mind.release)
+        self.metrics.reply(reply, time.perf_counter() - asked.start)
+        return reply
+
+    async def _answered(
+        self, asked: Sequence[_Asked], mind: Mind, caller: str | None
+    ) -> list[Reply]:
+        """Answer some questions, all or none of them."""
         assert self._batcher is not None, "start it first"
         assert self._keeper is not None, "both are started"
-        mind = self.mind  # it may be exchanged meanwhile
-        # Guards look before anybody is turned away: a crisis gets its card however busy it is.
-        asked = [self._looked_at(inquiry, mind) for inquiry in inquiries]
-        put = [(one.inquiry, one.question()) for one in asked if not one.refused]
+        put = [(one.judged, one.question()) for one in asked if not one.refused]
         found: Iterator[Thought] = iter(())
         if put:
             begin = time.perf_counter()
@@ -135,7 +218,7 @@ class Engine:
         replies = [
             self._settled(one, None if one.refused else next(found), mind, caller) for one in asked
         ]
-        if self.store is not None:
+        if replies and self.store is not None:
             begin = time.perf_counter()
             await self._keeper.ask_all([(entry, item) for _, entry, item in replies])
             self.metrics.stage("store", time.perf_counter() - begin)
@@ -164,9 +247,14 @@ class Engine:
         """Tell whether more of a request is kept than its own numbers."""
         return self.store is not None and mind.policy.privacy.keep != "none"
 
-    def _looked_at(self, inquiry: Inquiry, mind: Mind) -> _Asked:
+    def _looked_at(self, inquiry: Inquiry, mind: Mind, only_crisis: bool = False) -> _Asked:
         start = time.perf_counter()
-        looked = look(inquiry, mind.policy, mind.classifier)
+        if only_crisis:
+            found = crisis_in(inquiry, mind.policy)
+            looked = Looked(inquiry.model_copy(update={"subject": None}), (found,) if found else ())
+        else:
+            subjects = mind.calibration.subjects if mind.calibration else ()
+            looked = look(inquiry, mind.policy, mind.classifier, subjects)
         self.metrics.stage("guards", time.perf_counter() - start)
         return _Asked(inquiry, looked, start)
 
@@ -176,7 +264,7 @@ class Engine:
         """Make of guards and model what is answered, kept, and shown to reviewers."""
         verdicts = asked.looked.verdicts
         if thought is not None:
-            verdicts += mind.judged(asked.inquiry, thought)
+            verdicts += mind.judged(asked.judged, thought)
         status = status_of(verdicts, reviewed=self._keeps(mind))
         now, request_id = datetime.now(UTC), uuid.uuid4().hex
         reply = reply_of(request_id, status, verdicts, thought, mind.calibration, mind.release)
@@ -189,14 +277,18 @@ class Engine:
             text_hmac=hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest(),
             length=len(text),
             options=len(inquiry.options),
-            subject=inquiry.subject,
+            subject=clean.subject,
             status=status,
             reasons=verdicts,
             chosen=thought.chosen if thought else None,
             probabilities=thought.probabilities if thought else None,
             release=mind.release,
             duration_s=time.perf_counter() - asked.start,
-            redacted=clean.whole if mind.policy.privacy.keep == "redacted" else None,
+            # What was refused before privacy looked at it was not redacted.
+            redacted=clean.whole
+            if mind.policy.privacy.keep == "redacted"
+            and any(v.guard == "privacy" for v in verdicts)
+            else None,
         )
         if status != "pending_review":
             return reply, entry, None

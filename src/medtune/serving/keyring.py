@@ -51,7 +51,7 @@ def add(
             fix="choose another name",
         )
     secret = PREFIX + secrets.token_urlsafe(_BYTES)
-    connection.execute(insert(keys).values(**key.model_dump(), digest=_digest(secret)))
+    connection.execute(insert(keys).values(**key.model_dump(), digest=digest(secret)))
     trail.append(connection, now, actor, "key.add", name, {"role": role, "per_minute": per_minute})
     return key, secret
 
@@ -61,9 +61,13 @@ def find(connection: Connection, secret: str) -> ApiKey | None:
 
     What the database compares is a hash: the time that this takes tells nothing of any key.
     """
-    digest = _digest(secret)
-    row = connection.execute(select(keys).where(keys.c.digest == digest)).first()
-    if row is None or not hmac.compare_digest(row.digest, digest) or row.revoked is not None:
+    return of_digest(connection, digest(secret))
+
+
+def of_digest(connection: Connection, wanted: str) -> ApiKey | None:
+    """Look a key up by the hash of its text; None for one that is unknown or revoked."""
+    row = connection.execute(select(keys).where(keys.c.digest == wanted)).first()
+    if row is None or not hmac.compare_digest(row.digest, wanted) or row.revoked is not None:
         return None
     return ApiKey(**{k: v for k, v in row._asdict().items() if k != "digest"})
 
@@ -90,7 +94,7 @@ def revoke(connection: Connection, now: datetime, actor: str, name: str) -> None
         trail.append(connection, now, actor, "key.revoke", name)
 
 
-def _digest(secret: str) -> str:
+def digest(secret: str) -> str:
     """Hash a key's text.
 
     Slow, salted hashes protect what people choose.  32 random bytes cannot be guessed, so one

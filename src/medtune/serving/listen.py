@@ -6,6 +6,7 @@ import errno
 import signal
 import socket
 import sys
+from typing import TextIO, cast
 
 import structlog
 import uvicorn
@@ -13,6 +14,7 @@ import uvicorn
 from medtune.core.errors import InputError
 from medtune.serving.app import create_app
 from medtune.serving.services import Services
+from medtune.serving.unhandled import Unfailing
 
 BACKLOG = 2048
 SWITCH_S = 0.0005
@@ -33,7 +35,7 @@ def listen(parts: Services, host: str, port: int) -> None:
             structlog.processors.EventRenamer("what"),
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, Unfailing())),
         cache_logger_on_first_use=True,
     )
     # The model's thread asks for the interpreter between any two products.

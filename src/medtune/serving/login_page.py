@@ -26,14 +26,10 @@ async def ask_for_key(visit: Arriving, to: str = "/") -> Response:
 async def sign_in(visit: Arriving, parts: Parts) -> Response:
     """Take a key, and begin a session."""
     key, to = visit.text("key"), _known(visit.text("to"))
-    found = None
     try:
         if not key or len(key) > LONGEST:
             raise DeniedError(401, "no key")
         await asyncio.to_thread(admit, visit.request, parts, key, "ask")
-        found = await asyncio.to_thread(parts.kept().key_of, key)
-        if found is None:
-            raise DeniedError(401, "revoked a moment ago")
     except DeniedError as error:
         told = trouble(error, parts)
         if error.status == 401:
@@ -42,13 +38,14 @@ async def sign_in(visit: Arriving, parts: Parts) -> Response:
         response.headers.update(told.headers)
         return response
     response = visit.to(to)
-    visit.sign_in(found, response)
+    await visit.sign_in(key, response)
     return response
 
 
 @router.post("/logout")
 async def sign_out(visit: Arriving) -> Response:
-    """End the session in this browser."""
+    """End the session, in this browser and for whoever else may have its cookie."""
+    await visit.sign_out()
     response = visit.to("/login")
     response.delete_cookie(SESSION)
     return response

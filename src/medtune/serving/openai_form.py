@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medtune.core.guard import Inquiry
 from medtune.core.records import LETTERS, MIN_OPTIONS, normalized_option
 from medtune.core.served import Reply
+from medtune.serving.wire import unicode_only
 
 _OPTION = re.compile(r"^\s*[(\[]?([A-Ja-j])\s*[.):\]]\s*(\S.*?)\s*$")
 _INLINE = re.compile(r"(?:(?<=\s)|^)[(\[]?([A-Ja-j])[.):\]]\s+")
@@ -79,6 +80,11 @@ class ChatRequest(BaseModel):
     stream: bool | None = False
     logprobs: bool | None = False
     top_logprobs: int | None = Field(default=None, ge=0, le=200)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unicode(cls, given: Any) -> Any:
+        return unicode_only(given)
 
 
 def inquiry(asked: ChatRequest) -> Inquiry:

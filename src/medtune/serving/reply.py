@@ -29,7 +29,7 @@ def question_of(inquiry: Inquiry, redacted: Inquiry) -> Question:
         stem=clean.stem,
         options=clean.options,
         answer=None,
-        subject=clean.subject,
+        subject=redacted.subject,
     )
 
 

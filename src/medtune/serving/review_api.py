@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from medtune.core.errors import ReviewError
-from medtune.core.served import AuditLine, Reviewed, ReviewItem
-from medtune.serving.api import NOT_FOUND, PROBLEMS, RequestId
+from medtune.core.served import AuditLine, Decision, Reviewed, ReviewItem
+from medtune.guard.privacy import redacted_text
+from medtune.serving.access import DeniedError
+from medtune.serving.api import NOT_FOUND, PROBLEMS, RequestId, told_to
 from medtune.serving.label_studio import tasks
-from medtune.serving.services import Admin, Parts, Reviewer
+from medtune.serving.services import Admin, Credentials, Parts, Reviewer, admit
 from medtune.serving.wire import ClaimRequest, DecisionRequest, ReviewPage
 
 LEASE_S = 600.0
@@ -19,6 +21,22 @@ LEASE_S = 600.0
 CONFLICT: dict[int | str, dict[str, Any]] = {
     409: {"description": "The item is another's, decided, or not held."}
 }
+
+
+def without_persons(decision: Decision) -> Decision:
+    """Take out of a note what names a person: it is kept."""
+    return decision.model_copy(update={"note": redacted_text(decision.note)})
+
+
+def _is_admin(request: Request, parts: Parts, credentials: Credentials) -> bool:
+    secret = credentials.credentials if credentials else None
+    try:
+        admit(request, parts, secret, "admin", cost=0)
+    except DeniedError:
+        return False
+    return True
+
+
 router = APIRouter(prefix="/v1/reviews", tags=["reviews"], responses={**PROBLEMS, **CONFLICT})
 
 
@@ -48,7 +66,11 @@ async def decide(
     request_id: RequestId, asked: DecisionRequest, parts: Parts, caller: Reviewer
 ) -> Reviewed:
     """Approve the model's answer, give another, or give none."""
-    return await asyncio.to_thread(parts.kept().decide, request_id, caller, asked.decision)
+    decision = without_persons(asked.decision)
+    found = await asyncio.to_thread(parts.kept().decide, request_id, caller, decision)
+    told = told_to(found, caller)
+    assert told is not None, "it was decided a moment ago"
+    return told
 
 
 @router.post("/{request_id}/release", status_code=204, responses=NOT_FOUND)
@@ -66,10 +88,15 @@ async def second(request_id: RequestId, parts: Parts, caller: Reviewer) -> Respo
 
 
 @router.get("/export", response_model=None)
-async def export(parts: Parts, caller: Reviewer) -> list[dict[str, Any]]:
-    """Write what was decided as Label Studio's tasks."""
-    del caller
-    return tasks(await asyncio.to_thread(parts.kept().finals))
+async def export(
+    parts: Parts, caller: Reviewer, everything: Annotated[bool, Depends(_is_admin)]
+) -> list[dict[str, Any]]:
+    """Write what was decided as Label Studio's tasks.
+
+    A reviewer gets what may be told to them; an administrator gets all, and is blind to nothing.
+    """
+    found = await asyncio.to_thread(parts.kept().finals)
+    return tasks([one for one in found if everything or told_to(one, caller) == one])
 
 
 @router.get("/audit")
@@ -83,9 +110,8 @@ async def audit(
 
 @router.get("/{request_id}", responses=NOT_FOUND)
 async def look(request_id: RequestId, parts: Parts, caller: Reviewer) -> Reviewed:
-    """Show one item; opinions only to whoever cannot be asked for a blind one any more."""
-    found = await asyncio.to_thread(parts.kept().reviewed, request_id)
+    """Show one item; what was said only to whoever cannot be asked for a blind opinion any more."""
+    found = told_to(await asyncio.to_thread(parts.kept().reviewed, request_id), caller)
     if found is None:
         raise ReviewError(f"no item {request_id} under review")
-    spoke = len(found.opinions) > 1 or any(o.reviewer == caller for o in found.opinions)
-    return found if found.final and spoke else found.model_copy(update={"opinions": ()})
+    return found

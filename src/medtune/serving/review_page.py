@@ -14,8 +14,9 @@ from medtune.analysis.agreement import agreement
 from medtune.core.errors import ReviewError
 from medtune.core.records import LETTERS
 from medtune.core.served import Decision, Opinion, Reviewed
-from medtune.serving.api import RequestId
-from medtune.serving.review_api import LEASE_S
+from medtune.serving.api import RequestId, told_to
+from medtune.serving.review_api import LEASE_S, without_persons
+from medtune.serving.review_queue import MOST_HELD
 from medtune.serving.services import Parts
 from medtune.serving.store import Store
 from medtune.serving.troubles import InvalidError, PageRoute, Trouble, sentence, trouble
@@ -40,14 +41,33 @@ router = APIRouter(prefix="/review", route_class=PageRoute)
 @router.get("")
 async def waiting(visit: ReviewVisit, parts: Parts, done: str = "") -> Response:
     """List what waits, the oldest first."""
-    found = await asyncio.to_thread(_listed, parts.kept(), visit.caller)
-    return visit.page("review_list.html", done=DONE.get(done), lease_s=LEASE_S, **found)
+    return await _list(visit, parts.kept(), done=DONE.get(done))
+
+
+async def _list(
+    visit: Visit, store: Store, fault: Trouble | None = None, done: str | None = None
+) -> Response:
+    found = await asyncio.to_thread(_listed, store, visit.caller)
+    status = 200 if fault is None else fault.status
+    return visit.page(
+        "review_list.html",
+        status,
+        done=done,
+        trouble=fault,
+        lease_s=LEASE_S,
+        most_held=MOST_HELD,
+        **found,
+    )
 
 
 @router.post("/claim")
 async def claim_oldest(visit: ReviewVisit, parts: Parts) -> Response:
     """Take the oldest item that waits."""
-    item = await asyncio.to_thread(parts.kept().claim, visit.caller, LEASE_S)
+    store = parts.kept()
+    try:
+        item = await asyncio.to_thread(store.claim, visit.caller, LEASE_S)
+    except ReviewError as error:
+        return await _list(visit, store, Trouble(409, sentence(error.found)))
     return visit.to(f"/review/{item.request_id}" if item else "/review?done=nothing")
 
 
@@ -71,7 +91,7 @@ async def decide(request_id: RequestId, visit: ReviewVisit, parts: Parts) -> Res
     """Approve the model's answer, give another, or give none."""
     store = parts.kept()
     try:
-        decision = _decision(visit.text("decision"), visit.text("note"))
+        decision = without_persons(_decision(visit.text("decision"), visit.text("note")))
     except InvalidError as error:
         return await _item(visit, store, request_id, fault=trouble(error, parts))
     try:
@@ -140,19 +160,17 @@ async def _item(
 
 
 def _seen(found: Reviewed, caller: str) -> dict[str, Any]:
-    """Pick what a reviewer may see.
-
-    An opinion that was asked for a second time, or could be, is shown to nobody who may give it.
-    """
+    """Pick what a reviewer may see."""
     own = next((o for o in found.opinions if o.reviewer == caller), None)
-    settled = found.final is not None and (own is not None or len(found.opinions) > 1)
+    told = told_to(found, caller)
+    assert told is not None, "there is an item"
     return {
         "item": found.item,
         "mine": found.item.state == "claimed" and found.item.reviewer == caller,
         "decided": found.final is not None,
         "own": own,
-        "opinions": found.opinions if settled else (),
-        "final": found.final if settled else None,
+        "opinions": told.opinions if told.final else (),
+        "final": told.final,
         "second": len(found.opinions) < 2 and not found.item.wants_second,
     }
 
@@ -194,6 +212,7 @@ def _listed(store: Store, caller: str) -> dict[str, Any]:
     pairs = store.pairs()
     return {
         "items": items,
+        "mine": store.held(caller),
         "given": {i for i in again if _spoke(store.reviewed(i), caller)},
         "counts": store.counts(),
         "agreement": agreement("first", "second", [(_said(a), _said(b)) for a, b in pairs]),

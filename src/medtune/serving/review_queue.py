@@ -16,11 +16,16 @@ from sqlalchemy import Connection, Row, exists, insert, not_, select, update
 from medtune.core.errors import ReviewError
 from medtune.core.served import Decision, Opinion, Reviewed, ReviewItem, ReviewState
 from medtune.serving import trail
-from medtune.serving.review_reading import AGE, free, is_held, item, one, opinions_on
+from medtune.serving.database import Turn, take_turn
+from medtune.serving.review_reading import AGE, free, held, is_held, item, one, opinions_on
 from medtune.serving.tables import opinions, reviews
 
 ENDPOINT = "endpoint"
 """Acts where no person does."""
+
+
+MOST_HELD = 5
+"""Items that one reviewer may hold at once: the others are for others."""
 
 
 def put(connection: Connection, now: datetime, new: ReviewItem) -> None:
@@ -39,8 +44,17 @@ def claim(
         The item; None where no certain one is asked for, and none waits.
 
     Raises:
-        ReviewError: A certain one is not there, decided, another's, or has this one's opinion.
+        ReviewError: A certain one is not there, decided, another's, or has this one's opinion; or
+            the reviewer holds as many as one may.
     """
+    take_turn(connection, Turn.CLAIM)
+    holds = [one.request_id for one in held(connection, now, reviewer)]
+    if len(holds) >= MOST_HELD and request_id not in holds:
+        raise ReviewError(
+            f"{reviewer} holds {len(holds)} items",
+            expected=f"at most {MOST_HELD} at once",
+            fix="decide one of them, or give it back",
+        )
     if request_id is None:
         spoken = exists().where(
             opinions.c.request_id == reviews.c.request_id, opinions.c.reviewer == reviewer

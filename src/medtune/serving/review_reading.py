@@ -40,6 +40,13 @@ def waiting(connection: Connection, now: datetime, limit: int, offset: int) -> l
     return [item(row, now) for row in connection.execute(query)]
 
 
+def held(connection: Connection, now: datetime, reviewer: str) -> list[ReviewItem]:
+    """List the undecided items that a reviewer holds, the oldest first."""
+    mine = and_(reviews.c.reviewer == reviewer, reviews.c.lease_until > now)
+    query = select(reviews).where(mine, reviews.c.state.in_(_UNDECIDED)).order_by(*AGE)
+    return [item(row, now) for row in connection.execute(query)]
+
+
 def opinions_on(connection: Connection, which: ColumnElement[bool]) -> list[Opinion]:
     """List the opinions on some items: by the age of the item, then in their order."""
     query = select(opinions).join(reviews).where(which).order_by(*AGE, opinions.c.number)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Self
 
-from sqlalchemy import update
+from sqlalchemy import Connection, select, update
 
 from medtune.core.chain import Detail
 from medtune.core.errors import StoreError
 from medtune.core.served import (
     ApiKey,
+    AuditHead,
     AuditLine,
     Decision,
     Entry,
@@ -22,11 +24,22 @@ from medtune.core.served import (
     Role,
     ShadowAnswer,
 )
-from medtune.serving import journal, keyring, review_queue, review_reading, schema, trail
+from medtune.serving import (
+    journal,
+    keyring,
+    review_queue,
+    review_reading,
+    schema,
+    sessions,
+    trail,
+)
+from medtune.serving.anchor import Anchor, hold
 from medtune.serving.database import WAIT_S, Database
 from medtune.serving.journal import Counts
 from medtune.serving.tables import probe
 
+PROBE_BYTES = 32_768
+"""What a probe writes: more than the pages at hand, so that a full disk is found."""
 OPERATOR = "operator"
 """Who acts on the command line."""
 
@@ -47,13 +60,25 @@ class Store:
         now: Tells the time.
     """
 
-    def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        now: Callable[[], datetime] = utc_now,
+        anchor: Anchor | None = None,
+    ) -> None:
         self._database = database
         self._now = now
+        self._anchor = anchor
+        self._unnoted: StoreError | None = None
 
     @classmethod
     def open(
-        cls, url: str, *, now: Callable[[], datetime] = utc_now, wait_s: float = WAIT_S
+        cls,
+        url: str,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        wait_s: float = WAIT_S,
+        anchor: Anchor | None = None,
     ) -> Self:
         """Open a database; make its tables, or bring them up to date, where that is needed.
 
@@ -61,34 +86,63 @@ class Store:
             url: `sqlite:///file.db` or `postgresql+psycopg://user@host/database`.
             now: Tells the time.
             wait_s: How long to wait for a lock, a connection or a server, in seconds.
+            anchor: Where the audit trail's heads are noted; None is nowhere.
 
         Raises:
             StoreError: It cannot be opened or written, is of a newer schema, or not medtune's.
         """
         database = Database(url, wait_s)
-        store = cls(database, now)
+        store = cls(database, now, anchor)
         try:
             database.prepare()
             with database.writing() as connection:
                 schema.upgrade(connection, database.place)
             store.check()
+            store._begin_anchor()
         except StoreError:
             store.close()
             raise
         return store
+
+    def _begin_anchor(self) -> None:
+        """Note the head of a trail that is older than its anchor; the trail tells of it."""
+        if self._anchor is None or self._anchor.path.exists():
+            return
+        if lines := self.audit_head().lines:
+            self.audit("endpoint", "audit.anchor", self._anchor.path.name, lines=lines)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """Write all or nothing; where that adds to the audit trail, note its head afterwards."""
+        with self._database.writing() as connection:
+            connection.info.pop(trail.HEAD, None)  # of a transaction that was rolled back
+            yield connection
+            head = connection.info.pop(trail.HEAD, None)
+        if head is not None and self._anchor is not None:
+            try:
+                self._anchor.add(head)
+            except StoreError as error:
+                # What was written stands; the next head covers it, and readiness tells.
+                self._unnoted = error
+            else:
+                self._unnoted = None
 
     def close(self) -> None:
         """Let go of the database."""
         self._database.close()
 
     def check(self) -> None:
-        """Write something.
+        """Write as much as a large request would, and take it away again.
 
         Raises:
-            StoreError: The database cannot be written now.
+            StoreError: The database cannot be written now, or heads of the audit trail not noted.
         """
-        with self._database.writing() as connection:
-            connection.execute(update(probe).values(time=self._now()))
+        if self._unnoted is not None and self._anchor is not None:
+            self._anchor.add(self.audit_head())
+            self._unnoted = None
+        for padding in ("x" * PROBE_BYTES, None):
+            with self._database.writing() as connection:
+                connection.execute(update(probe).values(time=self._now(), padding=padding))
 
     # Requests
 
@@ -98,7 +152,7 @@ class Store:
 
     def keep_all(self, kept: Sequence[tuple[Entry, ReviewItem | None]]) -> None:
         """Keep some requests, all or none of them; the disk is waited for once."""
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             for entry, review in kept:
                 journal.put(connection, entry)
                 if review is not None:
@@ -120,7 +174,7 @@ class Store:
 
     def keep_shadows(self, answers: Sequence[ShadowAnswer]) -> None:
         """Keep what a shadow made of some requests that are kept, all or none of it."""
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             journal.put_shadows(connection, answers)
 
     def shadowed(self, start: datetime, end: datetime) -> Iterator[tuple[Entry, ShadowAnswer]]:
@@ -139,7 +193,7 @@ class Store:
         Raises:
             ReviewError: The request is not kept, or has no such option.
         """
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             journal.comment(connection, feedback)
 
     def feedback(self) -> list[Feedback]:
@@ -153,10 +207,21 @@ class Store:
         Returns:
             How many there were.
         """
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             count = journal.purge(connection, self._now(), before)
         self._database.erase()
         return count
+
+    def trusted(self) -> datetime | None:
+        """Tell the last time that retention trusted; None before the first."""
+        with self._database.reading() as connection:
+            found: datetime | None = connection.execute(select(probe.c.seen)).scalar()
+            return found
+
+    def trust(self, now: datetime) -> None:
+        """Keep a time that retention trusts."""
+        with self._database.writing() as connection:
+            connection.execute(update(probe).values(seen=now))
 
     # Reviews
 
@@ -172,6 +237,11 @@ class Store:
         """List items that are undecided and that nobody holds, the oldest first."""
         with self._database.reading() as connection:
             return review_reading.waiting(connection, self._now(), limit, offset)
+
+    def held(self, reviewer: str) -> list[ReviewItem]:
+        """List the undecided items that a reviewer holds, the oldest first."""
+        with self._database.reading() as connection:
+            return review_reading.held(connection, self._now(), reviewer)
 
     def claim(
         self, reviewer: str, lease_s: float, request_id: str | None = None
@@ -190,9 +260,10 @@ class Store:
             The item; None where no certain one is asked for, and none waits.
 
         Raises:
-            ReviewError: A certain one is not there, decided, another's, or has this one's opinion.
+            ReviewError: A certain one is not there, decided, another's, or has this one's opinion;
+                or the reviewer holds as many as one may.
         """
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             return review_queue.claim(connection, self._now(), reviewer, lease_s, request_id)
 
     def release(self, request_id: str, reviewer: str) -> None:
@@ -201,7 +272,7 @@ class Store:
         Raises:
             ReviewError: It is not there, or not this reviewer's.
         """
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             review_queue.release(connection, self._now(), request_id, reviewer)
 
     def decide(self, request_id: str, reviewer: str, decision: Decision) -> Reviewed:
@@ -214,7 +285,7 @@ class Store:
             ReviewError: The item is not there or not held by this reviewer, the opinion was given
                 before and is another, or it names what is not there.
         """
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             return review_queue.decide(connection, self._now(), request_id, reviewer, decision)
 
     def ask_second(self, request_id: str, actor: str) -> ReviewItem:
@@ -223,7 +294,7 @@ class Store:
         Raises:
             ReviewError: It is not there, or two have given their opinion.
         """
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             return review_queue.ask_second(connection, self._now(), request_id, actor)
 
     def pairs(self) -> list[tuple[Opinion, Opinion]]:
@@ -249,7 +320,7 @@ class Store:
         Raises:
             InputError: The name was used before, or the key is not one.
         """
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             return keyring.add(connection, self._now(), actor, name, role, per_minute)
 
     def key_of(self, secret: str) -> ApiKey | None:
@@ -268,20 +339,42 @@ class Store:
         Raises:
             InputError: There is none of that name.
         """
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             keyring.revoke(connection, self._now(), actor, name)
+
+    # Sessions
+
+    def begin_session(self, secret: str) -> str:
+        """Begin a session of a key, for `session.SESSION_S`; return what the browser keeps."""
+        with self._writing() as connection:
+            return sessions.begin(connection, self._now(), secret)
+
+    def session(self, cookie: str) -> tuple[str, ApiKey | None] | None:
+        """Look a session up: digest of its key, and the key, where the store has one that holds."""
+        with self._database.reading() as connection:
+            return sessions.find(connection, self._now(), cookie)
+
+    def end_session(self, cookie: str) -> None:
+        """End a session; what the browser keeps of it opens nothing any more."""
+        with self._writing() as connection:
+            sessions.end(connection, cookie)
 
     # The audit trail
 
     def audit(self, actor: str, action: str, subject: str, **detail: Detail) -> AuditLine:
         """Add a line on what was done elsewhere, to a release for one."""
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             return trail.append(connection, self._now(), actor, action, subject, detail)
 
     def audit_lines(self, after: int = 0, limit: int = 1000) -> list[AuditLine]:
         """Read lines in order, from the one that follows number `after`."""
         with self._database.reading() as connection:
             return list(trail.lines(connection, after, limit))
+
+    def audit_head(self) -> AuditHead:
+        """Tell where the trail ends."""
+        with self._database.reading() as connection:
+            return trail.head(connection)
 
     def verify_audit(self) -> int:
         """Count the lines, and check every one of them.
@@ -291,3 +384,12 @@ class Store:
         """
         with self._database.reading() as connection:
             return trail.verified(connection, self._database.place)
+
+    def hold_audit(self, heads: Sequence[AuditHead], place: str) -> None:
+        """Hold the lines to heads that were noted at `place`.
+
+        Raises:
+            StoreError: Lines are missing at the end, or were sealed anew.
+        """
+        with self._database.reading() as connection, closing(trail.lines(connection)) as lines:
+            hold(lines, heads, place)

@@ -179,10 +179,22 @@ keys = Table(
     UniqueConstraint("digest", name="one_key_each"),
 )
 
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id_hash", Name, primary_key=True),
+    # Of the key by which it was begun: a session lasts no longer than its key.
+    Column("digest", Name, nullable=False),
+    Column("ends", Time, nullable=False),
+)
+
 probe = Table(
     "probe",
     metadata,
     # One row, written whenever it is asked whether the store can be written.
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("time", Time),
+    Column("padding", Text),
+    # The last time that retention trusted (`serving.retention`).
+    Column("seen", Time),
 )

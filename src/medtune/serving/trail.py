@@ -8,11 +8,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select
 
-from medtune.core.chain import Detail, checked, following
-from medtune.core.served import AuditLine
+from medtune.core.chain import FIRST, Detail, checked, following
+from medtune.core.served import AuditHead, AuditLine
 from medtune.serving.database import Turn, take_turn
 from medtune.serving.tables import audit, plain
 
+HEAD = "medtune_audit_head"
+"""Where a connection keeps the head that its transaction makes."""
 _PAGE = 1000
 
 
@@ -38,11 +40,9 @@ def append(
         detail: More; never a text that was asked or noted, for the trail outlives them.
     """
     take_turn(connection, Turn.AUDIT)
-    last = connection.execute(
-        select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
-    ).first()
+    last = head(connection)
     line = following(
-        (last.seq, last.hash) if last else None,
+        (last.lines, last.hash) if last.lines else None,
         now,
         plain(actor),
         plain(action),
@@ -50,7 +50,15 @@ def append(
         detail or {},
     )
     connection.execute(insert(audit).values(**line.model_dump()))
+    connection.info[HEAD] = AuditHead(lines=line.seq, hash=line.hash)
     return line
+
+
+def head(connection: Connection) -> AuditHead:
+    """Tell where the trail ends."""
+    query = select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
+    last = connection.execute(query).first()
+    return AuditHead(lines=last.seq, hash=last.hash) if last else AuditHead(lines=0, hash=FIRST)
 
 
 def lines(

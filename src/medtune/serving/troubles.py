@@ -127,15 +127,15 @@ class PageRoute(APIRoute):
             try:
                 return await handle(request)
             except ERRORS as error:
-                return _page(request, error)
+                return await _page(request, error)
 
         return answered
 
 
-def _page(request: Request, error: Exception) -> Response:
+async def _page(request: Request, error: Exception) -> Response:
     parts: Services = request.app.state.services
     visit: Visit | None = getattr(request.state, "visit", None)
-    visit = visit or visited(request, parts)
+    visit = visit or await visited(request, parts)
     signing_in = isinstance(error, DeniedError) and error.status == 401
     if signing_in and request.method == "GET":
         path = request.scope["path"]

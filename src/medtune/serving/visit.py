@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -15,10 +14,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect
 
+from medtune.core.errors import StoreError
 from medtune.core.served import ROLES, ApiKey, Role
 from medtune.serving.rendering import render
 from medtune.serving.services import LOCAL, Parts, Services, admit
-from medtune.serving.session import SESSION_S, Session, is_token, opened, token
+from medtune.serving.session import SESSION_S, is_token, token
 
 SESSION = "medtune_session"
 VISITOR = "medtune_visitor"
@@ -26,6 +26,7 @@ VISITOR = "medtune_visitor"
 FIELDS = 30
 """Most fields in a form."""
 _VISITOR = re.compile(r"[A-Za-z0-9_-]{22}")
+_SESSION = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 @dataclass
@@ -35,18 +36,22 @@ class Visit:
     Attributes:
         request: As it came.
         parts: The endpoint's.
-        session: Of whoever is signed in.
+        session: Key of whoever is signed in.
+        cookie: By which they are; empty for nobody.
         visitor: Value of the visitor's cookie; drawn anew where there was none.
         form: What was typed; empty unless it is a POST.
         caller: Name of the key, or `LOCAL`; empty until admitted.
+        fault: Why sessions could not be looked up; None where they could.
     """
 
     request: Request
     parts: Services
-    session: Session | None
+    session: ApiKey | None
+    cookie: str
     visitor: str
     form: FormData
     caller: str = ""
+    fault: StoreError | None = None
 
     @property
     def token(self) -> str:
@@ -55,14 +60,14 @@ class Visit:
 
     @property
     def _tie(self) -> str:
-        return f"s{self.session.nonce}" if self.session else f"v{self.visitor}"
+        return f"s{self.cookie}" if self.cookie else f"v{self.visitor}"
 
     @property
     def role(self) -> Role | None:
         """What this one may do, as far as is known; None for nothing."""
         if self.session:
             return self.session.role
-        return "admin" if self.caller == LOCAL else None
+        return "ask" if self.caller == LOCAL else None
 
     def may(self, role: Role) -> bool:
         """Tell whether a page that needs a role is worth a link."""
@@ -78,15 +83,14 @@ class Visit:
         self.caller = await asyncio.to_thread(self._admitted, role, cost)
 
     def _admitted(self, role: Role, cost: int) -> str:
+        if self.fault is not None:
+            raise self.fault
         if self.session is None:
             return admit(self.request, self.parts, None, role, cost)
-        # A key that was revoked since ends the session; both ways of asking share one limit.
-        gate = replace(self.parts.gate, find=self._key, open_on_loopback=False, _known={})
-        return gate.admit(self.session.name, None, False, role, cost) or LOCAL
-
-    def _key(self, name: str) -> ApiKey | None:
-        keys = self.parts.kept().keys()
-        return next((key for key in keys if key.name == name), None)
+        # Both ways of asking share one limit.
+        key = self.session
+        gate = replace(self.parts.gate, find=lambda _: key, open_on_loopback=False, _known={})
+        return gate.admit(key.name, None, False, role, cost) or LOCAL
 
     def require_own_form(self) -> None:
         """Refuse what was not sent by a form of this endpoint's.
@@ -128,16 +132,22 @@ class Visit:
             )
         return response
 
-    def sign_in(self, key: ApiKey, response: Response) -> None:
-        """Have the browser keep a session."""
+    async def sign_in(self, secret: str, response: Response) -> None:
+        """Begin a session of a key, and have the browser keep it; its former one ends."""
+        await self.sign_out()
         response.set_cookie(
             SESSION,
-            Session.of(key, time.time()).sealed(self.parts.secret),
+            await asyncio.to_thread(self.parts.kept().begin_session, secret),
             max_age=SESSION_S,
             httponly=True,
             samesite="strict",
             secure=self._secure,
         )
+
+    async def sign_out(self) -> None:
+        """End the session, wherever its cookie may be kept."""
+        if self.cookie:
+            await asyncio.to_thread(self.parts.kept().end_session, self.cookie)
 
     @property
     def _secure(self) -> bool:
@@ -145,26 +155,40 @@ class Visit:
         return "https" in (self.request.scope["scheme"], forwarded.partition(",")[0].strip())
 
 
-def visited(request: Request, parts: Services) -> Visit:
+async def visited(request: Request, parts: Services) -> Visit:
     """See who makes a request; nobody is let in yet."""
-    session = opened(request.cookies.get(SESSION, ""), parts.secret, time.time())
+    cookie, session, fault = request.cookies.get(SESSION, ""), None, None
+    if _SESSION.fullmatch(cookie):
+        try:
+            session = await asyncio.to_thread(parts.signed_in, cookie)
+        except StoreError as error:
+            fault = error
     visitor = request.cookies.get(VISITOR, "")
     if not _VISITOR.fullmatch(visitor):
         visitor = secrets.token_urlsafe(16)
-    visit = Visit(request, parts, session, visitor, FormData())
+    cookie = cookie if session is not None or fault is not None else ""
+    visit = Visit(request, parts, session, cookie, visitor, FormData(), fault=fault)
     request.state.visit = visit
     return visit
 
 
 async def arriving(request: Request, parts: Parts) -> Visit:
     """See who makes a request, and whether a form of this endpoint's sent it."""
-    visit = visited(request, parts)
+    visit = await visited(request, parts)
     if request.method == "POST":
         visit.form = await _filled_in(request)
         visit.require_own_form()
     return visit
 
 
+async def asking(request: Request, parts: Parts) -> Visit:
+    """See who asks; the form is looked at later, for a crisis gets its card from any form."""
+    visit = await visited(request, parts)
+    visit.form = await _filled_in(request)
+    return visit
+
+
+Asking = Annotated[Visit, Depends(asking)]
 Arriving = Annotated[Visit, Depends(arriving)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -11,16 +12,41 @@ from medtune.core.guard import Inquiry
 from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, normalized_option
 from medtune.core.served import Decision, Reply, Reviewed
 
+_HALVES = re.compile("[\ud800-\udfff]")
 MOST_AT_ONCE = 64
 """Questions in one batch request."""
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"\S")]
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
+def unicode_only(value: Any) -> Any:
+    """Refuse halves of a surrogate pair: JSON can hold one alone, and UTF-8 cannot.
+
+    Raises:
+        ValueError: A text has one, or the name of a field has.
+    """
+    match value:
+        case str():
+            if not value.isascii() and _HALVES.search(value):
+                raise ValueError("a text has half of a surrogate pair, which is no character")
+        case dict():
+            for part in (*value, *value.values()):
+                unicode_only(part)
+        case list() | tuple():
+            for part in value:
+                unicode_only(part)
+    return value
+
+
 class Wire(BaseModel):
     """Base of all messages: closed to fields that are not known."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unicode(cls, given: Any) -> Any:
+        return unicode_only(given)
 
 
 class AnswerRequest(Wire):

@@ -103,6 +103,7 @@ REASONS: dict[str, str] = {
     "confidence.unseen_subject": "How sure the model is in this subject was never measured",
     "output.no_letter": "The model was about to write something else than a letter",
     "output.no_number": "The model gave no usable probabilities",
+    "output.unavailable": "It could not be answered now; ask again",
     "output.tie": "The model finds two options equally likely",
 }
 

@@ -9,7 +9,7 @@ from medtune.core.corrections import CorrectionsManifest
 from medtune.core.monitor import MonitorRecord, ShadowComparison
 from medtune.core.records import LETTERS
 from medtune.core.safety import SafetyRecord
-from medtune.core.served import AnswerRecord, KeyList, KeyMade, Reply
+from medtune.core.served import AnswerRecord, AuditHead, AuditVerified, KeyList, KeyMade, Reply
 from medtune.serving.words import CHOICE_UNMEASURED, STATUSES, holding, reason, unmeasured
 from medtune.terminal.console import percent, plain_table
 
@@ -31,6 +31,23 @@ def show_keys(console: Console, record: KeyList) -> None:
         made = f"{key.created:%Y-%m-%d %H:%M}"
         table.add_row(key.name, key.role, str(key.per_minute), made, ended)
     console.print(table if record.keys else "no keys")
+    _show_head(console, record.audit)
+
+
+def show_audit(console: Console, record: AuditVerified) -> None:
+    """Print that an audit trail is whole, and what it was held to."""
+    since = "" if record.since is None else f", from line {record.since} on"
+    console.print(
+        f"{record.head.lines} lines, each as it was written; held to {record.anchored} heads "
+        f"in {record.anchor}{since}"
+    )
+    _show_head(console, record.head)
+
+
+def _show_head(console: Console, head: AuditHead | None) -> None:
+    """Print where an audit trail ends, in one piece to be copied."""
+    if head is not None:
+        console.print(f"audit head, to be noted elsewhere: {head}", soft_wrap=True)
 
 
 def show_answer(console: Console, record: AnswerRecord) -> None:
@@ -109,6 +126,7 @@ def show_monitor(console: Console, record: MonitorRecord) -> None:
     console.print(f"letters corrected by askers: {record.corrected}")
     for shadow in record.shadows:
         _show_shadow(console, shadow)
+    _show_head(console, record.audit)
 
 
 def _show_shadow(console: Console, shadow: ShadowComparison) -> None:

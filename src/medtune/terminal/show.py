@@ -35,7 +35,7 @@ from medtune.core.remarks import remarks
 from medtune.core.review import ReviewRecord, ReviewSample
 from medtune.core.robustness import RobustnessRecord
 from medtune.core.safety import SafetyRecord
-from medtune.core.served import AnswerRecord, KeyList, KeyMade
+from medtune.core.served import AnswerRecord, AuditVerified, KeyList, KeyMade
 from medtune.core.study import SampleSizeRecord
 from medtune.core.update import UpdateRecord
 from medtune.terminal.analysis import show_analysis
@@ -56,6 +56,7 @@ from medtune.terminal.release import show_verification as show_release_verificat
 from medtune.terminal.review import show_review, show_sample
 from medtune.terminal.serving import (
     show_answer,
+    show_audit,
     show_corrections,
     show_key,
     show_keys,
@@ -151,6 +152,7 @@ _LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
     ReviewRecord: show_review,
     ModelList: _show_models,
     KeyMade: show_key,
+    AuditVerified: show_audit,
     KeyList: show_keys,
     SafetyRecord: show_safety,
     MonitorRecord: show_monitor,

@@ -152,3 +152,34 @@ def test_the_policy_says_which_topics_are_sensitive() -> None:
     )
     assert sensitive(read("What is the dose of adrenaline?"), lenient).action == "allow"
     assert sensitive(read("Burkitt lymphoma: treatment?"), lenient).action == "defer"
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "What is the first-line treatment of anaphylaxis?",
+        "Which is the drug of choice for status epilepticus with gurgling?",
+        "List the causes of wheezing",
+        "What is the management of an unconscious patient?",
+    ],
+)
+def test_a_question_of_fact_without_options_is_no_crisis(stem: str) -> None:
+    assert crisis(read(stem, ()), POLICY).action == "allow"
+    assert scope(read(stem, ()), POLICY).reason == "scope.no_question"
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "What is the treatment for anaphylaxis, her throat is closing",
+        "What is the treatment of anaphylaxis now?",
+        "What is happening, chest tight, left arm numb",
+        "what is the drug for chest pain he has chest tightness",
+        "What is the treatment for lips turning blue",
+        "What is the antidote for someone who is unconscious",
+        "anaphylaxis, no epipen",
+        "What is the treatment of anaphylaxis? I want to die",
+    ],
+)
+def test_a_question_with_somebody_or_a_moment_in_it_is_a_crisis(stem: str) -> None:
+    assert crisis(read(stem, ()), POLICY).card == "crisis"

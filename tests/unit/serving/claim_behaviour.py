@@ -90,6 +90,25 @@ class ClaimBehaviour(OnStore):
         with pytest.raises(ReviewError, match="ann gave an opinion on item a"):
             store.claim("ann", LEASE, "a")
 
+    def test_one_reviewer_holds_five_at_most(self, store: Store, clock: Clock) -> None:
+        put(store, *"abcdefg")
+        for _ in range(5):
+            store.claim("ann", LEASE)
+        assert [i.request_id for i in store.held("ann")] == list("abcde")
+        for which in (None, "f"):
+            with pytest.raises(ReviewError, match="ann holds 5 items"):
+                store.claim("ann", LEASE, which)
+        assert store.claim("ann", LEASE, "b") is not None  # one that she holds, for longer
+        held = store.claim("bob", LEASE)
+        assert held is not None
+        assert held.request_id == "f"
+        store.decide("a", "ann", YES)
+        held = store.claim("ann", LEASE)
+        assert held is not None
+        assert held.request_id == "g"
+        clock.forward(LEASE)
+        assert store.held("ann") == []
+
     def test_release(self, store: Store, clock: Clock) -> None:
         put(store, "a")
         store.claim("ann", LEASE)
@@ -113,7 +132,7 @@ class ClaimBehaviour(OnStore):
 
         def take(reviewer: str) -> None:
             ready.wait()
-            while (held := store.claim(reviewer, LEASE)) is not None:
+            while (held := store.claim(f"{reviewer}-{len(got)}", LEASE)) is not None:
                 got.append(held.request_id)
 
         threads = [threading.Thread(target=take, args=(f"p{n}",)) for n in range(4)]

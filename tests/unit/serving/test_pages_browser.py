@@ -101,6 +101,7 @@ def test_a_page_loads_nothing_from_elsewhere_and_holds_no_script_or_style(
 ) -> None:
     browser = Browser(here)
     request_id = browser.held()
+    browser.sign_in("review")
     browser.get({"ITEM": f"/review/{request_id}", "FATE": f"/answer/{request_id}"}.get(path, path))
     page, headers = browser.source, browser.answer.headers
     assert headers["content-type"] == "text/html; charset=utf-8"

@@ -69,7 +69,9 @@ def here(tmp_path: Path) -> Iterator[Endpoint]:
 
 
 def test_a_day_without_questions_says_so(here: Endpoint) -> None:
-    text = Browser(here).get("/dashboard?days=1")
+    browser = Browser(here)
+    browser.sign_in("review")
+    text = browser.get("/dashboard?days=1")
     assert "Nothing was asked in the last day." in text
     assert "No feedback on requests of the last day." in text
     assert "Waiting 0 Held 0 Oldest wait –" in text
@@ -77,9 +79,10 @@ def test_a_day_without_questions_says_so(here: Endpoint) -> None:
 
 def test_numbers_stand_with_what_they_are_of(here: Endpoint) -> None:
     browser = Browser(here)
+    browser.sign_in("review")
     browser.ask(QUESTION)
     browser.ask({**QUESTION, "subject": "Astrology"})
-    browser.ask({"stem": "Hello there", "options": []})
+    browser.ask({"stem": "My knee hurts, what is it?", "options": []})
     held = browser.held()
     browser.held({**HELD, "stem": "Which drug is given in pregnancy?"})
     here.store.claim("ann", 60, held)
@@ -103,6 +106,7 @@ def test_a_period_has_what_fell_into_it(here: Endpoint) -> None:
     for number, days in enumerate((0.5, 3, 20, 29.9, 31)):
         here.store.keep(entry(f"{number:032x}", time=now - timedelta(days=days)), None)
     browser = Browser(here)
+    browser.sign_in("review")
     for period, n in ((1, 1), (7, 2), (30, 4)):
         assert f"Asked {n} " in browser.get(f"/dashboard?days={period}")
         assert f'?days={period}" aria-current="page"' in browser.source
@@ -111,6 +115,7 @@ def test_a_period_has_what_fell_into_it(here: Endpoint) -> None:
 @pytest.mark.parametrize("days", ["0", "2", "-1", "week", "<b>"])
 def test_there_are_no_other_periods(here: Endpoint, days: str) -> None:
     browser = Browser(here)
+    browser.sign_in("review")
     browser.get(f"/dashboard?days={days}")
     assert browser.status == 422
     assert browser.answer.headers["content-type"].startswith("text/html")

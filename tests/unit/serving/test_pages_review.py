@@ -57,10 +57,44 @@ def give(browser: Browser, item: str, decision: str, note: str = "") -> str:
 def test_the_list_says_what_waits_for_how_long_and_why(ann: Browser, item: str) -> None:
     text = ann.get("/review")
     assert "Waiting: 1" in text
-    assert re.search(r"\d s It is about doses sensitive\.dosing Waiting Claim", text)
+    assert re.search(r"\d s What is the dose .* A 0\.5 mg .* doses sensitive\.dosing", text)
     assert "<caption>" in ann.source
     assert "kappa" not in text
-    assert HELD["stem"] not in text
+    assert f'href="/review/{item}"' in ann.source
+
+
+def test_the_list_shows_questions_redacted_and_what_one_holds(here: Endpoint, ann: Browser) -> None:
+    asked = {**HELD, "stem": "Mr Okonkwo Adeyemi: what is the dose of <i>x</i>?"}
+    item = Browser(here).held(asked)
+    text = ann.get("/review")
+    assert "Mr [name 1]: what is the dose of <i>x</i>? A 0.5 mg B 5 mg C 50 mg" in text
+    assert "Okonkwo" not in ann.source
+    assert "<i>x" not in ann.source
+    assert "You hold: 1" not in text
+    ann.post(f"/review/{item}/claim")
+    text = ann.get("/review")
+    assert "You hold: 1" in text
+    assert "Waiting: 0" in text
+    assert "Mr [name 1]" in text
+
+
+def test_a_reviewer_who_holds_five_is_told(here: Endpoint, ann: Browser) -> None:
+    for _ in range(6):
+        Browser(here).held()
+    for _ in range(5):
+        ann.post("/review/claim")
+        assert ann.status == 303
+        ann.get("/review")
+    text = ann.post("/review/claim")
+    assert ann.status == 409
+    assert "Not done. Ann holds 5 items." in text
+    assert "You hold: 5" in text
+
+
+def test_a_note_is_kept_without_persons(here: Endpoint, ann: Browser, item: str) -> None:
+    give(ann, item, "B", "Dr Okonkwo Adeyemi told so")
+    (found,) = here.store.finals()
+    assert found.opinions[0].decision.note == "Dr [name 1] told so"
 
 
 def test_nothing_waits(ann: Browser) -> None:

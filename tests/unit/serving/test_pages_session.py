@@ -1,61 +1,35 @@
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from tests.unit.serving.endpoint import Endpoint, endpoint
+from tests.unit.serving.store_cases import Clock, execute
+from tests.unit.serving.test_pages_browser import Browser
 
-from medtune.core.served import ApiKey
-from medtune.serving.session import SESSION_S, Session, is_token, opened, token
+from medtune.serving.access import StartToken
+from medtune.serving.session import SESSION_S, is_token, token
+from medtune.serving.store import Store
+from medtune.serving.visit import SESSION
 
 SECRET, OTHER = b"s" * 32, b"t" * 32
-NOW = 1_800_000_000.0
-KEY = ApiKey(name="ward-7", role="review", created=datetime(2026, 5, 4, tzinfo=UTC))
 
 
-def test_a_session_is_read_as_it_was_written() -> None:
-    session = Session.of(KEY, NOW)
-    assert (session.name, session.role, session.ends) == ("ward-7", "review", NOW + 8 * 3600)
-    assert opened(session.sealed(SECRET), SECRET, NOW) == session
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Endpoint]:
+    with endpoint(tmp_path) as made:
+        yield made
 
 
-def test_a_session_ends() -> None:
-    cookie = Session.of(KEY, NOW).sealed(SECRET)
-    assert opened(cookie, SECRET, NOW + SESSION_S - 1) is not None
-    assert opened(cookie, SECRET, NOW + SESSION_S) is None
-
-
-def test_a_session_of_another_endpoint_is_none() -> None:
-    assert opened(Session.of(KEY, NOW).sealed(OTHER), SECRET, NOW) is None
-
-
-def test_a_session_cannot_be_changed() -> None:
-    session = Session.of(KEY, NOW)
-    written, _, seal = session.sealed(SECRET).partition(".")
-    better = session.model_copy(update={"role": "admin"}).model_dump_json()
-    forged = base64.urlsafe_b64encode(better.encode()).decode()
-    assert opened(f"{forged}.{seal}", SECRET, NOW) is None
-    assert opened(f"{written}.{seal[:-1]}{'0' if seal[-1] != '0' else '1'}", SECRET, NOW) is None
-    assert opened(written, SECRET, NOW) is None
-
-
-@pytest.mark.parametrize("cookie", ["", ".", "a.b", "é.é", "..", "=." + "0" * 64, "\0.\0"])
-def test_what_is_no_session_is_none(cookie: str) -> None:
-    assert opened(cookie, SECRET, NOW) is None
-
-
-def test_what_an_older_version_sealed_is_none() -> None:
-    class Older(Session):
-        extra: str = "x"
-
-    older = Older(**Session.of(KEY, NOW).model_dump())
-    assert opened(older.sealed(SECRET), SECRET, NOW) is None
-
-
-def test_two_sessions_of_a_key_differ() -> None:
-    assert Session.of(KEY, NOW).nonce != Session.of(KEY, NOW).nonce
+@pytest.fixture
+def started(here: Endpoint) -> tuple[Endpoint, str]:
+    """An endpoint with a start-up token, and the token."""
+    here.parts.gate.start = StartToken.new()
+    return here, here.parts.gate.start.text
 
 
 def test_a_token_belongs_to_one_tie_and_one_endpoint() -> None:
@@ -67,8 +41,137 @@ def test_a_token_belongs_to_one_tie_and_one_endpoint() -> None:
     assert not is_token("é", "tie", SECRET)
 
 
-def test_a_seal_is_no_token_and_no_hash_of_a_text() -> None:
-    written, _, seal = Session.of(KEY, NOW).sealed(SECRET).partition(".")
-    assert not is_token(seal, written, SECRET)
-    for text in (f"session\0{written}", f"ÿsession\0{written}", written):
-        assert hmac.new(SECRET, text.encode(), hashlib.sha256).hexdigest() != seal
+def test_a_token_is_no_hash_of_a_text() -> None:
+    for text in ("form\0tie", "ÿform\0tie", "tie"):
+        assert hmac.new(SECRET, text.encode(), hashlib.sha256).hexdigest() != token("tie", SECRET)
+
+
+def test_a_session_ends_by_the_clock_by_its_key_and_by_signing_out(tmp_path: Path) -> None:
+    clock = Clock()
+    store = Store.open(f"sqlite:///{tmp_path / 's.db'}", now=clock)
+    key, secret = store.add_key("ward-7", "review", 60)
+    cookies = [store.begin_session(secret) for _ in range(3)]
+    assert len(set(cookies)) == 3
+    found = store.session(cookies[0])
+    assert found is not None
+    assert found[1] == key
+    store.end_session(cookies[0])
+    assert store.session(cookies[0]) is None
+    store.end_session(cookies[0])
+    clock.forward(SESSION_S - 1)
+    assert store.session(cookies[1]) is not None
+    store.revoke_key("ward-7")
+    found = store.session(cookies[1])
+    assert found is not None
+    assert found[1] is None
+    clock.forward(1)
+    assert store.session(cookies[1]) is None
+    for unknown in ("", "x" * 43, "\0"):
+        assert store.session(unknown) is None
+    store.close()
+
+
+def test_a_session_is_kept_as_a_hash_and_forgotten_when_it_is_over(tmp_path: Path) -> None:
+    clock = Clock()
+    store = Store.open(f"sqlite:///{tmp_path / 's.db'}", now=clock)
+    _, secret = store.add_key("ward-7", "review", 60)
+    first = store.begin_session(secret)
+    clock.forward(SESSION_S)
+    second = store.begin_session(secret)
+    store.close()
+    raw = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    for text in (first, second, secret):
+        assert text.encode() not in raw
+    assert hashlib.sha256(second.encode()).hexdigest().encode() in raw
+    assert hashlib.sha256(first.encode()).hexdigest().encode() not in raw
+
+
+def test_a_cookie_that_was_copied_opens_nothing_after_signing_out(here: Endpoint) -> None:
+    browser, thief = Browser(here), Browser(here)
+    browser.sign_in("admin")
+    thief.cookies.set(SESSION, browser.cookies[SESSION])
+    thief.get("/dashboard")
+    assert thief.status == 200
+    browser.post("/logout")
+    assert browser.location == "/login"
+    thief.get("/dashboard")
+    assert (thief.status, thief.location) == (303, "/login?to=/dashboard")
+
+
+def test_signing_in_anew_ends_the_former_session(here: Endpoint) -> None:
+    browser, thief = Browser(here), Browser(here)
+    browser.sign_in("review", "ann")
+    thief.cookies.set(SESSION, browser.cookies[SESSION])
+    browser.sign_in("review", "bob")
+    thief.get("/review")
+    assert thief.status == 303
+
+
+def test_the_address_of_the_start_signs_in_and_loses_its_token(
+    started: tuple[Endpoint, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, text = started
+    browser = Browser(here)
+    browser.get(f"/?token={text}")
+    assert (browser.status, browser.location) == (303, "/")
+    assert browser.answer.headers["referrer-policy"] == "no-referrer"
+    assert text not in browser.answer.headers["set-cookie"]
+    assert text not in browser.follow()
+    assert "operator admin Sign out" in browser.text
+    browser.get("/review")
+    assert browser.status == 200
+    browser.get("/dashboard")
+    assert browser.status == 200
+    assert text not in "".join(capsys.readouterr())
+    lines = here.client.get("/v1/reviews/audit", headers={"Authorization": f"Bearer {text}"})
+    assert lines.status_code == 200
+
+
+def test_a_session_of_a_former_start_is_over(started: tuple[Endpoint, str]) -> None:
+    here, text = started
+    browser = Browser(here)
+    browser.get(f"/?token={text}")
+    here.parts.gate.start = StartToken.new()
+    browser.get("/review")
+    assert browser.status == 303
+
+
+@pytest.mark.parametrize("wrong", ["", "mt_", "mt_" + "x" * 43, "é", "%00", "A KEY"])
+def test_no_other_token_signs_in(started: tuple[Endpoint, str], wrong: str) -> None:
+    here, _ = started
+    if wrong == "A KEY":  # they belong into no address
+        _, wrong = here.store.add_key("chief", "admin", 60)
+    browser = Browser(here)
+    text = browser.get(f"/?token={wrong}")
+    assert browser.status == 401
+    assert "a token of another start" in text
+    assert not wrong or wrong not in browser.source
+    browser.get("/review")
+    assert browser.status == 303
+
+
+def test_without_a_token_of_its_own_an_endpoint_takes_none(here: Endpoint) -> None:
+    browser = Browser(here)
+    browser.get("/?token=")
+    assert browser.status == 401
+
+
+def test_every_start_has_another_token() -> None:
+    one, other = StartToken.new(), StartToken.new()
+    assert one.text != other.text
+    assert len(one.text) == len("mt_") + 43
+    assert one.is_text(one.text)
+    assert not one.is_text(other.text)
+
+
+def test_a_store_that_is_away_ends_no_session(here: Endpoint, tmp_path: Path) -> None:
+    browser = Browser(here)
+    browser.sign_in("review")
+    browser.get("/review")
+    execute(f"sqlite:///{tmp_path / 'e.db'}", "ALTER TABLE sessions RENAME TO away")
+    browser.get("/review")
+    assert browser.status == 503
+    execute(f"sqlite:///{tmp_path / 'e.db'}", "ALTER TABLE away RENAME TO sessions")
+    browser.get("/review")
+    assert browser.status == 200
+    assert timedelta(seconds=SESSION_S) == timedelta(hours=8)
