@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import DBAPIError
@@ -22,6 +23,7 @@ from tests.unit.serving.store_cases import (
 from medtune.core import chain
 from medtune.core.errors import InputError, ReviewError, StoreError
 from medtune.core.served import AuditLine, Decision, Role
+from medtune.serving.anchor import Anchor
 from medtune.serving.store import Store
 
 YES = Decision(kind="approve")
@@ -202,3 +204,24 @@ class AuditBehaviour(OnStore):
         execute(store_url, f"UPDATE audit SET actor = 'bob', hash = '{forged}' WHERE seq = 1")
         with pytest.raises(StoreError, match="line 2 does not follow"):
             store.verify_audit()
+
+    @pytest.mark.parametrize(
+        ("statement", "found"),
+        [
+            ("DELETE FROM audit WHERE seq > 2", "line 3, noted in .*, is gone"),
+            ("DELETE FROM audit", "line 1, noted in .*, is gone"),
+        ],
+    )
+    def test_noted_heads_show_what_the_chain_cannot(
+        self, store_url: str, clock: Clock, tmp_path: Path, statement: str, found: str
+    ) -> None:
+        anchor = Anchor(tmp_path / "heads")
+        store = Store.open(store_url, now=clock, anchor=anchor)
+        for number in range(4):
+            store.audit("ann", "x", "y", n=number)
+        let_audit_be_changed(store_url)
+        execute(store_url, statement)
+        store.verify_audit()  # the chain holds
+        with pytest.raises(StoreError, match=found):
+            store.hold_audit(anchor.heads(), "heads")
+        store.close()
