@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from medtune.core.guard import Verdict
+from medtune.guard import scan
 from medtune.guard.policy import Policy
 from medtune.guard.reading import Reading
 from medtune.guard.rules import Rule, first
@@ -188,7 +189,7 @@ def crisis(reading: Reading, policy: Policy) -> Verdict:
 
 def _speaks(reading: Reading) -> bool:
     """Tell whether the asker speaks for himself, not in a vignette about a third person."""
-    return not reading.inquiry.options or _NEAR.search(reading.own) is not None
+    return not reading.inquiry.options or scan.first(_NEAR, reading.own) is not None
 
 
 def _asks_for_a_fact(reading: Reading) -> bool:
@@ -199,9 +200,11 @@ def _asks_for_a_fact(reading: Reading) -> bool:
     names the emergency number as well.
     """
     text = reading.text
-    return _FACT.fullmatch(text) is not None and _SOMEBODY.search(text) is None
+    if len(text) > scan.WINDOW:
+        return False  # no exam's question without options is as long
+    return _FACT.fullmatch(text) is not None and scan.first(_SOMEBODY, text) is None
 
 
 def is_own(reading: Reading) -> bool:
     """Tell whether a stem speaks of the asker; "Troponin I" among the options does not."""
-    return not reading.inquiry.options or _NEAR.search(reading.unquoted) is not None
+    return not reading.inquiry.options or scan.first(_NEAR, reading.unquoted) is not None

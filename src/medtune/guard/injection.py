@@ -7,6 +7,7 @@ import binascii
 import re
 
 from medtune.core.guard import Verdict
+from medtune.guard import scan
 from medtune.guard.policy import Policy
 from medtune.guard.reading import Reading
 from medtune.guard.rules import Rule, first
@@ -84,12 +85,13 @@ RULES = (
         ),
     ),
 )  # fmt: skip
-_CODED = re.compile(r"[A-Za-z0-9+/]{24,}={0,2}")
+_CODED = re.compile(r"[A-Za-z0-9+/]{24,400}={0,2}")
 _HIDDEN = re.compile(
     "[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\U000e0020-\U000e007f]"
 )
 _LEET = str.maketrans("013457@$", "oieastas")
 _SPACED = re.compile(r"\b(?:\w[ .\-_]){5,}\w\b")
+_GAP = re.compile(r"[ .\-_]")
 _TURNED = re.compile(r"\b(?=\w*[0134])(?=\w*[a-z]{2})[a-z0134]{5,}\b", re.IGNORECASE)
 
 
@@ -104,18 +106,19 @@ def injection(reading: Reading, policy: Policy) -> Verdict:
 def _hidden(reading: Reading) -> str | None:
     """Find what is written so that people do not see it: invisible, coded, spaced, in digits."""
     raw, text = reading.raw, reading.text
-    if len(_HIDDEN.findall(raw)) > 2:
+    if len(list(scan.found(_HIDDEN, raw))) > 2:
         return "injection.hidden"
-    for run in _CODED.findall(text):
+    for match in scan.found(_CODED, text):
+        run = match[0]
         try:
             said = base64.b64decode(run + "=" * (-len(run) % 4)).decode()
         except (binascii.Error, UnicodeDecodeError):
             continue
         if said.isprintable() and " " in said:
             return "injection.hidden"
-    joined = _SPACED.sub(lambda found: re.sub(r"[ .\-_]", "", found[0]), text)
+    joined = scan.replaced(_SPACED, lambda found: _GAP.sub("", found[0]), text)
     if joined != text and first(RULES, joined):
         return "injection.hidden"
-    if len(_TURNED.findall(text)) > 1 and first(RULES, text.translate(_LEET)):
+    if len(list(scan.found(_TURNED, text))) > 1 and first(RULES, text.translate(_LEET)):
         return "injection.hidden"
     return None

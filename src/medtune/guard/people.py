@@ -15,7 +15,11 @@ from medtune.guard.names import (
 from medtune.guard.signs import UPPER, WORD, Check, Place, Sign, anything
 
 _OF = r"(?:(?:de|da|do|van|von|der|den|bin|ibn|al|el|du|la|di|le|ter|ten|Ó|Van|Von) )"
-_NAME = rf"(?P<it>{_OF}{{0,2}}{WORD}(?:[ \u00a0]{_OF}{{0,2}}(?:(?:al|az|el|an|as)-)?{WORD}){{0,3}})"
+_LAST = rf"(?!V[ao]n {_OF}?[{UPPER}]){WORD}"
+"""A word of a name; "Van" before another is none, or rows of them could be read in many ways."""
+_NAME = (
+    rf"(?P<it>{_OF}{{0,2}}{_LAST}(?:[ \u00a0]{_OF}{{0,2}}(?:(?:al|az|el|an|as)-)?{_LAST}){{0,3}})"
+)
 _FULL = _NAME.replace("{0,3}", "{1,3}")
 _TITLED = _NAME.replace("(?P<it>", rf"(?P<it>(?:[{UPPER}] ){{0,3}}", 1)
 _INITIALS = rf"(?P<it>(?:[{UPPER}]\.? ?){{1,3}}(?<=[. ])(?:O['’]|{_OF})?{WORD})(?<!\.\w\w)"
@@ -272,7 +276,7 @@ NAMES: tuple[Sign, ...] = (
         rf"\b(?<![.\w])(?P<it>(?:[{UPPER}]\. ){{2,3}}(?:O['’])?{WORD})(?<!\.)",
         _people,
     ),
-    _name(rf"\b(?P<it>[{UPPER}][\w'-]+\^[{UPPER}][\w'-]+(?:\^[\w.]+)*)"),
+    _name(rf"\b(?P<it>[{UPPER}][\w'-]{{1,40}}+\^[{UPPER}][\w'-]+(?:\^[\w.]+)*)"),
     _name(
         r"(?i:\b(?:last|first|family|given|patient|sur|full)[ _]?name)[\"']?\s?[:=>]+\s?"
         rf"[\"']?(?P<it>{WORD}(?: {WORD})*)",
@@ -351,7 +355,7 @@ NAMES: tuple[Sign, ...] = (
     _name(
         r"(?:患者|病人|姓名)[::：]? ?(?P<it>[\u4e00-\u9fff]{2,4})"
         r"|환자 ?(?P<ko>[\uac00-\ud7a3]{2,4})|المريضة? (?P<ar>\w+ \w+)"
-        r"|(?:Пациент(?:ка)?|ФИО|Ασθενής|氏名)[::：]? ?(?P<others>[^\W\d_]+(?: [^\W\d_]+){1,2})",
+        r"|(?:Пациент(?:ка)?|ФИО|Ασθενής|氏名)[::：]? ?(?P<others>[^\W\d_]++(?: [^\W\d_]+){1,2})",
     ),
     _name(rf"\b(?P<it>{WORD})", _lone),
 )

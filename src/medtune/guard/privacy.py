@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from medtune.core.guard import Inquiry
+from medtune.guard import scan
 from medtune.guard.numbers import digits, kvnr, luhn, nhs, verhoeff
 from medtune.guard.people import AFTER_A_NAME, NAMES, is_second
 from medtune.guard.signs import UPPER, WORD, Place, Sign, pattern
@@ -46,17 +47,15 @@ _POSTCODE = (
     rf"|[{UPPER}][\w'-]+,?[ -]+\d{{6}}\b"  # India
     rf"|(?!(?:19|20)\d\d\b)\d{{4,5}} [{UPPER}][\w'-]+)"  # much of Europe
 )
-_PLACE = (
-    rf"(?:[{UPPER}][\w'./-]*|\d[\w/º.-]*|rue|des?|du|la|y|of|the|and|upon|der|am|im|von|izq|dcha)"
-)
-_DOOR = r"\b(?:(?i:flat|apt\.?|apartment|block|unit|house|door|room|suite|plot|h\.? ?no\.?)(?: no\.?)? ?[\w/-]+, )*"
+_PLACE = rf"(?:[{UPPER}][\w'./-]{{0,40}}+|\d[\w/º.-]{{0,40}}+|rue|des?|du|la|y|of|the|and|upon|der|am|im|von|izq|dcha)"
+_DOOR = r"\b(?:(?i:flat|apt\.?|apartment|block|unit|house|door|room|suite|plot|h\.? ?no\.?)(?: no\.?)? ?[\w/-]+, ){0,4}"
 _STREET = (
     r"(?:street|st|road|rd|lane|ln|avenue|ave|drive|dr|close|court|ct|mews|terrace|gardens|crescent|"
     r"place|square|way|row|walk|hill|grove|park|boulevard|blvd|highway|parade|bend|steps|cottages?|"
     r"quay|view|rise|green|nagar|marg|colony|layout|stra(?:ss|ß)e|platz|weg|gasse|allee)"
 )
 _OPEN = r"(?:[ ]?(?:number|no\b\.?|nos\b\.?|id\b|code\b|#|nr\b\.?|ref(?:erence)?\b\.?))"
-_IS = r"(?:[ ](?:is|are|was|under|ending|reads))*[\s,:#.=()]{1,3}"
+_IS = r"(?:[ ](?:is|are|was|under|ending|reads)){0,3}[\s,:#.=()]{1,3}"
 _MIXED = r"(?-i:[A-Z]{1,5}[-/]?)?\d\w*(?:[-/]\w+)*(?: \d{3}[ -]\d{3,4})?"
 _VALUE = (
     rf"(?P<it>{_MIXED}(?: \d{{3}})?|(?-i:[A-Z]{{2,5}}(?:[/-]\w+)*[/ -]\d{{2,}}(?:[ /-]\d{{2,}})*))"
@@ -144,8 +143,8 @@ def _address_of_a_machine(place: Place) -> bool:
 
 
 SIGNS: tuple[Sign, ...] = (
-    Sign("email", pattern(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")),
-    Sign("email", pattern(r"[\w.+-]+ ?[\[(]at[\])] ?[\w-]+(?:(?:\.| ?[\[(]dot[\])] ?)\w+)+")),
+    Sign("email", pattern(r"[\w.+-]{1,64}+@[\w-]+(?:\.[\w-]+)+")),
+    Sign("email", pattern(r"[\w.+-]{1,64}+ ?[\[(]at[\])] ?[\w-]+(?:(?:\.| ?[\[(]dot[\])] ?)\w+)+")),
     Sign("web", pattern(r"\b(?:https?://|www\.)[^\s<>\"')]+[\w/]"), _link),
     Sign(
         "web",
@@ -193,11 +192,11 @@ SIGNS: tuple[Sign, ...] = (
     Sign("insurance", pattern(r"\b[A-Z]\d{9}\b", case=True), lambda p: kvnr(p.found)),
     Sign("insurance", pattern(r"\b\d(?:[ -]?\d){12,18}\b"), lambda p: luhn(p.found)),
     Sign("record", pattern(r"\b\d{3}[ -]\d{3}[ -]\d{4}\b"), lambda p: nhs(p.found)),
-    Sign("address", re.compile(rf"{_DOOR}(?:{_PLACE}[ ,]+){{1,9}}?{_POSTCODE}"), _place),
+    Sign("address", re.compile(rf"{_DOOR}(?:{_PLACE}[ ,]++){{1,9}}?{_POSTCODE}"), _place),
     Sign(
         "address",
         re.compile(
-            rf"{_DOOR}\b\d{{1,5}}(?:[A-Za-z]| bis|[/-]\d+\w?)?,? (?:{_PLACE}[ ,]+){{0,4}}?(?i:{_STREET})\b(?:, {WORD})*"
+            rf"{_DOOR}\b\d{{1,5}}(?:[A-Za-z]| bis|[/-]\d+\w?)?,? (?:{_PLACE}[ ,]++){{0,4}}?(?i:{_STREET})\b(?:, {WORD})*"
         ),
         _place,
     ),
@@ -220,8 +219,8 @@ SIGNS: tuple[Sign, ...] = (
         ),
     ),
     Sign("address", pattern(r"〒\d{3}-\d{4}[^\n;,.]*")),
-    Sign("record", pattern(rf"\b{_RECORDS}\b\.?{_OPEN}*{_IS}{_VALUE}"), _record),
-    Sign("record", pattern(rf"\b{_PAPERS}\b\.?{_OPEN}+{_IS}{_VALUE}"), _record),
+    Sign("record", pattern(rf"\b{_RECORDS}\b\.?{_OPEN}{{0,4}}{_IS}{_VALUE}"), _record),
+    Sign("record", pattern(rf"\b{_PAPERS}\b\.?{_OPEN}{{1,4}}{_IS}{_VALUE}"), _record),
     Sign(
         "record",
         pattern(
@@ -232,12 +231,16 @@ SIGNS: tuple[Sign, ...] = (
     ),
     Sign(
         "document",
-        pattern(rf"\b{_CARDS}\b{_OPEN}*(?: (?:is|was|reads))*[\s:#.]{{1,3}}{_CAPITALS}"),
+        pattern(
+            rf"\b{_CARDS}\b{_OPEN}{{0,4}}(?: (?:is|was|reads)){{0,3}}[\s:#.]{{1,3}}{_CAPITALS}"
+        ),
         _card,
     ),
     Sign(
         "device",
-        pattern(rf"\b{_THINGS}\b{_OPEN}*(?: (?:is|was|reads))*[\s,:#.]{{1,3}}{_CAPITALS}"),
+        pattern(
+            rf"\b{_THINGS}\b{_OPEN}{{0,4}}(?: (?:is|was|reads)){{0,3}}[\s,:#.]{{1,3}}{_CAPITALS}"
+        ),
         _thing,
     ),
     Sign("record", pattern(rf"\bnumber(?: is| was|:) {_VALUE}"), _card),
@@ -283,23 +286,38 @@ _BESIDE_A_NAME = re.compile(
 )
 _WITHOUT_DIGITS = ("name", "email", "web")
 """Kinds that need no digit; for all others a text without one is not looked at."""
+_DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
 _TOKEN = re.compile(r"(?<![\w/-])\w+(?:[-/]\w+)*(?![\w/-])")
 
 
 def identifiers(text: str) -> list[Found]:
     """Find what tells who somebody is; spans do not overlap, and stand in order."""
     taken: list[Found] = []
-    left, has_digits = text, re.search(r"\d", text) is not None
+    left, has_digits = text, _DIGIT.search(text) is not None
     for sign in SIGNS:
         if not has_digits and sign.kind not in _WITHOUT_DIGITS:
             continue
-        for match in sign.pattern.finditer(left):
+        known = len(taken)
+        ended = 0
+        for match in scan.found(sign.pattern, left):
             start, end = _span(match)
-            if "\0" not in left[start:end] and sign.check(Place(text, start, end)):
+            if start < ended or "\0" in left[start:end]:
+                continue
+            if sign.check(Place(text, start, end)):
                 taken.append(Found(sign.kind, start, end))
-                left = f"{left[:start]}{chr(0) * (end - start)}{left[end:]}"
+                ended = end
+        left = _without(left, taken[known:])
     taken += _neighbours(text, left, taken)
     return sorted(taken, key=lambda found: found.start)
+
+
+def _without(text: str, taken: list[Found]) -> str:
+    """Put NUL characters in the place of what was found, so that nothing is found twice."""
+    pieces, place = [], 0
+    for one in taken:
+        pieces += [text[place : one.start], "\0" * (one.end - one.start)]
+        place = one.end
+    return "".join((*pieces, text[place:])) if taken else text
 
 
 def _span(match: re.Match[str]) -> tuple[int, int]:
@@ -320,7 +338,7 @@ def _neighbours(text: str, left: str, taken: list[Found]) -> Iterator[Found]:
             start, end = _span(second)
             if is_second(Place(text, start, end)):
                 yield Found("name", start, end)
-    for token in _TOKEN.finditer(left) if shapes else ():
+    for token in scan.found(_TOKEN, left) if shapes else ():
         shape = _shape(token[0])
         if shape in shapes and len(shape) > 6 and "9" in shape:
             yield Found("record", *token.span())
@@ -328,7 +346,7 @@ def _neighbours(text: str, left: str, taken: list[Found]) -> Iterator[Found]:
 
 def _shape(text: str) -> str:
     """Write a number as what its signs are."""
-    return re.sub(r"[^\W\d_]", "A", re.sub(r"\d", "9", text))
+    return _LETTER.sub("A", _DIGIT.sub("9", text))
 
 
 def redacted(inquiry: Inquiry) -> Inquiry:

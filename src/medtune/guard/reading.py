@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from medtune.core.guard import Inquiry
+from medtune.guard import scan
 
 _INVISIBLE = re.compile("[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 _QUOTED = re.compile(r"\"[^\"\n]{2,400}\"|(?<!\w)'[^'\n]{2,400}'(?!\w)|“[^”]{2,400}”|«[^»]{2,400}»")
+_PIECE = re.compile(r"[\0-\x7f]*[^\0-\x7f]{0,300}")
+"""What is normalised at once: sorting combining marks takes the square of their number."""
 _SIGNS = str.maketrans({"’": "'", "‘": "'", "`": "'", "–": "-", "—": "-", "\u00a0": " "})
 _FRAME = re.compile(
     r"\b(?:which|what|who) of the (?:following|these|below)\b"
@@ -63,14 +66,24 @@ class Reading:
         return "\n".join(part for part in parts if part)
 
     @cached_property
+    def earlier(self) -> tuple[Reading, ...]:
+        """What the asker said before."""
+        return tuple(Reading(turn) for turn in self.inquiry.earlier)
+
+    @cached_property
+    def around(self) -> tuple[Reading, ...]:
+        """What others said."""
+        return tuple(Reading(Inquiry(stem=turn)) for turn in self.inquiry.around)
+
+    @cached_property
     def framed(self) -> bool:
         """Whether it is put as exam questions are: about a patient or a matter, with options."""
-        return len(self.inquiry.options) > 1 and _FRAME.search(self.unquoted) is not None
+        return len(self.inquiry.options) > 1 and scan.first(_FRAME, self.unquoted) is not None
 
     @cached_property
     def unquoted(self) -> str:
         """The stem without what others say in it: a patient in a vignette speaks in the first."""
-        return _QUOTED.sub(" ", self.stem)
+        return scan.replaced(_QUOTED, " ", self.stem)
 
     @cached_property
     def own(self) -> str:
@@ -81,7 +94,9 @@ class Reading:
 def fold(text: str) -> str:
     """Bring a text to one form: compatible characters, plain quotes, nothing invisible, one space.
 
-    Case is kept: names are told by it.
+    Case is kept: names are told by it.  Blank lines go.
     """
-    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).translate(_SIGNS)
-    return "\n".join(" ".join(line.split()) for line in plain.splitlines())
+    whole = "".join(unicodedata.normalize("NFKC", piece) for piece in _PIECE.findall(text))
+    plain = _INVISIBLE.sub("", whole).translate(_SIGNS)
+    lines = (" ".join(line.split()) for line in plain.splitlines())
+    return "\n".join(line for line in lines if line)

@@ -6,6 +6,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from medtune.guard import scan
+
+_BLANK = re.compile(r" |(?<!\\)\[(?:\\.|[^\]\\])*\]")
+"""A blank in a pattern, or a class of characters."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -13,26 +18,24 @@ class Rule:
 
     Attributes:
         reason: Its code.
-        signs: Patterns, any of which gives it; a space stands for any white space, and case does
-            not count.
+        signs: Patterns, any of which gives it; a space stands for white space, and case does not
+            count.
         unless: Patterns that take it back.
     """
 
     reason: str
     signs: tuple[str, ...]
     unless: tuple[str, ...] = ()
-    _gives: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    _takes: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
+    _gives: tuple[re.Pattern[str], ...] = field(init=False, repr=False, compare=False)
+    _takes: tuple[re.Pattern[str], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_gives", _compiled(self.signs))
-        object.__setattr__(self, "_takes", _compiled(self.unless) if self.unless else None)
+        object.__setattr__(self, "_takes", _compiled(self.unless))
 
     def fits(self, text: str) -> bool:
         """Tell whether a text gives this reason."""
-        if self._gives.search(text) is None:
-            return False
-        return self._takes is None or self._takes.search(text) is None
+        return _any(self._gives, text) and not _any(self._takes, text)
 
 
 def first(rules: Iterable[Rule], text: str) -> str | None:
@@ -40,6 +43,14 @@ def first(rules: Iterable[Rule], text: str) -> str | None:
     return next((rule.reason for rule in rules if rule.fits(text)), None)
 
 
-def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    joined = "|".join(f"(?:{pattern})" for pattern in patterns)
-    return re.compile(joined.replace(" ", r"\s+"), re.IGNORECASE)
+def _compiled(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(_BLANK.sub(_any_blank, way), re.IGNORECASE) for way in patterns)
+
+
+def _any_blank(match: re.Match[str]) -> str:
+    # Bounded, for a text is folded: only what was quoted leaves a few blanks.
+    return r"\s{1,9}" if match[0] == " " else match[0].replace(" ", r"\s")
+
+
+def _any(patterns: tuple[re.Pattern[str], ...], text: str) -> bool:
+    return any(scan.first(pattern, text) is not None for pattern in patterns)

@@ -82,5 +82,5 @@ def pattern(*ways: str, case: bool = False) -> re.Pattern[str]:
 
 
 UPPER = "A-ZÀ-ÖØ-Þ" + "".join(chr(c) for c in range(0x100, 0x250) if chr(c).isupper())
-WORD = rf"[{UPPER}](?:[\w'’]*[a-zß-ÿ][\w'’]*|\.)(?:-[{UPPER}][\w'’]+)*"
+WORD = rf"[{UPPER}](?:(?>[\w'’]{{0,30}}?[a-zß-ÿ])[\w'’]*|\.)(?:-[{UPPER}][\w'’]+){{0,4}}"
 """A word with a capital, or an initial."""
