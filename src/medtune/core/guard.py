@@ -27,6 +27,10 @@ class Inquiry(Record):
     options: tuple[str, ...] = ()
     """Empty where the text is no multiple-choice question."""
     subject: str | None = None
+    earlier: tuple[Inquiry, ...] = ()
+    """What the asker said before, in the same chat: for the guards, no model is asked it."""
+    around: tuple[str, ...] = ()
+    """What others said in it, such as a system message; likewise."""
 
     @property
     def whole(self) -> str:

@@ -52,7 +52,7 @@ def answer(options: AnswerOptions, progress: Progress) -> AnswerRecord:
     looked = look(inquiry, policy, classifier)
     request_id, verdicts = uuid.uuid4().hex, looked.verdicts
     name, evaluation = with_calibration(options.model, options.calibration, options.method)
-    if strictest(verdicts) == "refuse":
+    if looked.inquiry is None or strictest(verdicts) == "refuse":
         reply = reply_of(request_id, "refused", verdicts, None, None, name)
     else:
         mind = mind_for(

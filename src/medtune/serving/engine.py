@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from medtune.core.errors import ModelError, StoreError
 from medtune.core.guard import Inquiry, Thought, strictest
@@ -18,6 +19,7 @@ from medtune.core.records import MIN_OPTIONS, Question
 from medtune.core.served import Entry, Reply, ReviewItem
 from medtune.guard.answers import unavailable
 from medtune.guard.chain import Looked, crisis_in, look
+from medtune.guard.chain import late as out_of_time
 from medtune.guard.reading import fold
 from medtune.serving.batching import Batcher, BusyError, model_thread
 from medtune.serving.edge import log
@@ -29,6 +31,8 @@ from medtune.serving.store import Store
 
 PATIENCE_S = 10.0
 """Longest that a question may wait for the model."""
+GUARDS_S = 5.0
+"""Longest that a request waits for the guards; what they have not looked at then is refused."""
 MOST_KEPT = 256
 """Requests in one transaction."""
 CRISIS_S = 0.25
@@ -44,6 +48,10 @@ class _Asked:
 
     inquiry: Inquiry
     looked: Looked
+    text_hmac: str
+    """Keyed hash of the folded inquiry; of it as it came, where the guards had no time."""
+    length: int
+    """Characters of the same."""
     start: float
     """Seconds on the performance counter."""
 
@@ -58,10 +66,12 @@ class _Asked:
     @property
     def judged(self) -> Inquiry:
         """What the guards after the model see: a subject that is not listed is an unknown one."""
-        return self.inquiry if self.looked.inquiry.subject is None else self.looked.inquiry
+        clean = self.looked.inquiry
+        return self.inquiry if clean is None or clean.subject is None else clean
 
     def question(self) -> Question:
         """Make what a model is asked."""
+        assert self.looked.inquiry is not None, "no refused inquiry is asked"
         return question_of(self.inquiry, self.looked.inquiry)
 
 
@@ -77,6 +87,7 @@ class Engine:
         metrics: What is counted.
         patience_s: Longest that a question may wait for the model.
         thread: In which the model was opened (`model_thread`); None is a new one.
+        guards_s: Longest that a request waits for the guards.
     """
 
     def __init__(
@@ -87,10 +98,15 @@ class Engine:
         metrics: Metrics,
         patience_s: float = PATIENCE_S,
         thread: ThreadPoolExecutor | None = None,
+        guards_s: float = GUARDS_S,
     ) -> None:
         self.mind, self.store, self.metrics = mind, store, metrics
         self._secret, self._patience_s = secret, patience_s
         self._thread = thread or model_thread()
+        self._guards_s = guards_s
+        self._guards = ThreadPoolExecutor(1, thread_name_prefix="guards")
+        # Whoever is over a limit takes no turn of those who are not.
+        self._crises = ThreadPoolExecutor(1, thread_name_prefix="crises")
         self.shadow = Shadow(store, metrics, self._thread)
         self._batcher: Batcher[tuple[Mind, Question], Thought] | None = None
         self._keeper: Batcher[tuple[Entry, ReviewItem | None], None] | None = None
@@ -132,6 +148,8 @@ class Engine:
         for batcher in (self._batcher, self._keeper):
             if batcher is not None:
                 await batcher.close()
+        for thread in (self._guards, self._crises):
+            thread.shutdown(wait=False, cancel_futures=True)
 
     async def answer(
         self, inquiries: Sequence[Inquiry], caller: str | None, late: Exception | None = None
@@ -153,7 +171,11 @@ class Engine:
         """
         mind = self.mind  # it may be exchanged meanwhile
         # Guards look before anybody is turned away, and of whoever is turned away at a crisis only.
-        asked = [self._looked_at(inquiry, mind, late is not None) for inquiry in inquiries]
+        until, turned_away = time.monotonic() + self._guards_s, late is not None
+        asked = [
+            await self._looked_at(inquiry, mind, until, only_crisis=turned_away)
+            for inquiry in inquiries
+        ]
         urgent = [one.urgent for one in asked]
         calm = [one for one in asked if not one.urgent]
         try:
@@ -172,7 +194,9 @@ class Engine:
         """Tell whether all that the guards mind is that there are no options to choose from."""
         if len(inquiry.options) >= MIN_OPTIONS:
             return False
-        return self._looked_at(inquiry, self.mind).looked.verdicts[-1].reason == NO_QUESTION
+        until = time.monotonic() + self._guards_s
+        asked = await self._looked_at(inquiry, self.mind, until)
+        return asked.looked.verdicts[-1].reason == NO_QUESTION
 
     async def _helped(self, asked: Sequence[_Asked], mind: Mind, caller: str | None) -> list[Reply]:
         """Give the crisis card; it is kept where that is possible, and waits for nothing."""
@@ -247,16 +271,28 @@ class Engine:
         """Tell whether more of a request is kept than its own numbers."""
         return self.store is not None and mind.policy.privacy.keep != "none"
 
-    def _looked_at(self, inquiry: Inquiry, mind: Mind, only_crisis: bool = False) -> _Asked:
-        start = time.perf_counter()
-        if only_crisis:
-            found = crisis_in(inquiry, mind.policy)
-            looked = Looked(inquiry.model_copy(update={"subject": None}), (found,) if found else ())
-        else:
-            subjects = mind.calibration.subjects if mind.calibration else ()
-            looked = look(inquiry, mind.policy, mind.classifier, subjects)
+    async def _looked_at(
+        self, inquiry: Inquiry, mind: Mind, until: float, *, only_crisis: bool = False
+    ) -> _Asked:
+        """Let the guards look at a question, in their thread; requests take turns there.
+
+        Args:
+            inquiry: As it came in.
+            mind: Has the policy and the learned guard.
+            until: Seconds on the monotonic clock at which it is refused instead.
+            only_crisis: Whether only a crisis matters, for its asker is turned away otherwise.
+        """
+        start, loop = time.perf_counter(), asyncio.get_running_loop()
+        thread = self._crises if only_crisis else self._guards
+        see = partial(_look, inquiry, mind, until, only_crisis)
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                looked, text = await loop.run_in_executor(thread, see)
+        except TimeoutError:
+            looked, text = Looked(None, (out_of_time(()),)), inquiry.whole
         self.metrics.stage("guards", time.perf_counter() - start)
-        return _Asked(inquiry, looked, start)
+        text_hmac = hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
+        return _Asked(inquiry, looked, text_hmac, len(text), start)
 
     def _settled(
         self, asked: _Asked, thought: Thought | None, mind: Mind, caller: str | None
@@ -269,29 +305,25 @@ class Engine:
         now, request_id = datetime.now(UTC), uuid.uuid4().hex
         reply = reply_of(request_id, status, verdicts, thought, mind.calibration, mind.release)
         inquiry, clean = asked.inquiry, asked.looked.inquiry
-        text = fold(inquiry.whole)
         entry = Entry(
             request_id=request_id,
             time=now,
             caller=caller,
-            text_hmac=hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest(),
-            length=len(text),
+            text_hmac=asked.text_hmac,
+            length=asked.length,
             options=len(inquiry.options),
-            subject=clean.subject,
+            subject=clean.subject if clean else None,
             status=status,
             reasons=verdicts,
             chosen=thought.chosen if thought else None,
             probabilities=thought.probabilities if thought else None,
             release=mind.release,
             duration_s=time.perf_counter() - asked.start,
-            # What was refused before privacy looked at it was not redacted.
-            redacted=clean.whole
-            if mind.policy.privacy.keep == "redacted"
-            and any(v.guard == "privacy" for v in verdicts)
-            else None,
+            redacted=clean.whole if clean and mind.policy.privacy.keep == "redacted" else None,
         )
         if status != "pending_review":
             return reply, entry, None
+        assert clean is not None, "what is refused is not reviewed"
         held = next(verdict for verdict in verdicts if verdict.action == "defer")
         item = ReviewItem(
             request_id=request_id,
@@ -305,3 +337,14 @@ class Engine:
             release=mind.release,
         )
         return reply, entry, item
+
+
+def _look(inquiry: Inquiry, mind: Mind, until: float, only_crisis: bool) -> tuple[Looked, str]:
+    """Let the guards look at an inquiry; its folded text comes along."""
+    if only_crisis:
+        found = crisis_in(inquiry, mind.policy, until)
+        looked = Looked(None, (found,) if found else ())
+    else:
+        subjects = mind.calibration.subjects if mind.calibration else ()
+        looked = look(inquiry, mind.policy, mind.classifier, subjects, until)
+    return looked, fold(inquiry.whole)

@@ -67,6 +67,7 @@ REASONS: dict[str, str] = {
     "size.stem": "The question is longer than is allowed",
     "size.option": "An option is longer than is allowed",
     "size.options": "There are more options than are allowed",
+    "size.time": "There was not enough time to look at all of it",
     "privacy.redacted": "Names, numbers or dates of a person were taken out before it was asked",
     "crisis.self_harm": "Somebody may mean to harm themselves",
     "crisis.overdose": "Somebody may have taken too much",
