@@ -112,7 +112,7 @@ def test_openais_own_client_is_served(tmp_path: Path) -> None:
         parts = client.chat.completions.create(model="m", messages=asked, stream=True)
         said = "".join(c.choices[0].delta.content or "" for c in parts if c.choices)
         assert said == choice.message.content
-        with pytest.raises(openai.UnprocessableEntityError):
+        with pytest.raises(openai.BadRequestError, match="at least 1 item"):
             client.chat.completions.create(model="m", messages=[])
 
 

@@ -7,6 +7,7 @@ import ipaddress
 import secrets
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,10 @@ LOCAL_PER_MINUTE = 6000
 """Questions a minute from the loopback interface without a key."""
 LONGEST = 200
 """Characters of what can be a key."""
+WRONG_PER_MINUTE = 20
+"""Wrong keys a minute from one address that are told so; further ones are told to wait."""
+MOST_NAMES = 10_000
+"""Keys and addresses that are remembered; whoever asked last longest ago is forgotten first."""
 KEEP_S = 30.0
 """Seconds for which a key that was looked up is believed: a revoked one works so long at most."""
 PROXY = frozenset({
@@ -38,10 +43,14 @@ class DeniedError(Exception):
         status: 401 without a key, 403 with one of a lesser role, 429 too often.
         message: For the asker.
         retry_after_s: When to come again; 429 only.
+        known: Whether the caller may ask, and only asked too much.
     """
 
-    def __init__(self, status: int, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, retry_after_s: float | None = None, *, known: bool = False
+    ) -> None:
         super().__init__(message)
+        self.known = known
         self.status, self.message, self.retry_after_s = status, message, retry_after_s
 
 
@@ -97,7 +106,9 @@ class Gatekeeper:
     open_on_loopback: bool = True
     start: StartToken | None = None
     clock: Callable[[], float] = time.monotonic
-    _buckets: dict[str, _Bucket] = field(default_factory=dict)
+    _buckets: OrderedDict[str, _Bucket] = field(default_factory=OrderedDict)
+    _wrong: OrderedDict[str, _Bucket] = field(default_factory=OrderedDict)
+    """By address."""
     _known: dict[str, tuple[float, ApiKey | None]] = field(default_factory=dict)
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
@@ -128,14 +139,15 @@ class Gatekeeper:
                     f"this needs a key with the role {role}, or the address that `medtune serve` "
                     "printed when it started",
                 )
-            self._spend("", LOCAL_PER_MINUTE, cost)
+            self._spend(self._buckets, "", LOCAL_PER_MINUTE, cost)
             return None
         key = self._found(secret) if len(secret) <= LONGEST else None
         if key is None or key.revoked is not None:
+            self._spend(self._wrong, network(host), WRONG_PER_MINUTE, 1, "wrong keys")
             raise DeniedError(401, "this key is not known, or was revoked")
         if ROLES.index(key.role) < ROLES.index(role):
             raise DeniedError(403, f"this needs the role {role}, the key has {key.role}")
-        self._spend(key.name, key.per_minute, cost)
+        self._spend(self._buckets, key.name, key.per_minute, cost)
         return key.name
 
     def _found(self, secret: str) -> ApiKey | None:
@@ -145,21 +157,34 @@ class Gatekeeper:
         kept = self._known.get(secret)
         if kept is None or kept[0] < now - KEEP_S:
             kept = (now, self.find(secret))
-            if len(self._known) > 10_000:
+            if len(self._known) > MOST_NAMES:
                 self._known.clear()
             self._known[secret] = kept
         return kept[1]
 
-    def _spend(self, name: str, per_minute: int, cost: int) -> None:
+    def _spend(
+        self,
+        buckets: OrderedDict[str, _Bucket],
+        name: str,
+        per_minute: int,
+        cost: int,
+        what: str = "questions",
+    ) -> None:
         """Take from a bucket that holds a minute's questions and is filled steadily."""
+        known = buckets is self._buckets
+        if cost > per_minute:  # no wait is long enough
+            raise DeniedError(429, f"{cost} {what} at once, of {per_minute} a minute", known=known)
         with self._turn:
             now = self.clock()
-            bucket = self._buckets.setdefault(name, _Bucket(per_minute, now))
+            bucket = buckets.setdefault(name, _Bucket(per_minute, now))
+            buckets.move_to_end(name)
+            while len(buckets) > MOST_NAMES:
+                buckets.popitem(last=False)
             bucket.left = min(per_minute, bucket.left + (now - bucket.at) * per_minute / 60)
             bucket.at = now
-            if bucket.left < min(cost, per_minute):
-                wait = (min(cost, per_minute) - bucket.left) * 60 / per_minute
-                raise DeniedError(429, f"more than {per_minute} questions a minute", wait)
+            if bucket.left < cost:
+                wait = (cost - bucket.left) * 60 / per_minute
+                raise DeniedError(429, f"more than {per_minute} {what} a minute", wait, known=known)
             bucket.left -= cost
 
 
@@ -169,6 +194,19 @@ def is_forwarded(names: Iterable[str]) -> bool:
     One that adds none of them is not known for one: behind it, callers look like this machine's.
     """
     return any(name in PROXY or name.startswith(PROXIED) for name in map(str.lower, names))
+
+
+def network(host: str | None) -> str:
+    """Name what is counted as one address: of IPv6, the network that one customer has (/64)."""
+    try:
+        address = ipaddress.ip_address(host or "")
+    except ValueError:
+        return host or ""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((int(address), 64), strict=False))
+    return str(address)
 
 
 def is_loopback(host: str | None) -> bool:

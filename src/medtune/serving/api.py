@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from medtune.core.errors import ReviewError
@@ -15,12 +15,12 @@ from medtune.core.served import Entry, Feedback, Reply, Reviewed
 from medtune.serving import openai_form
 from medtune.serving.cards import CARDS, DISCLAIMER
 from medtune.serving.services import (
-    Admission,
+    AdmittedRoute,
     Asker,
-    Credentials,
+    BatchQuestioner,
     Parts,
     Questioner,
-    admit_question,
+    admission,
 )
 from medtune.serving.wire import (
     AnswerRequest,
@@ -44,7 +44,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "There is nothing of that id."}
 }
-router = APIRouter(responses=PROBLEMS)
+router = APIRouter(responses=PROBLEMS, route_class=AdmittedRoute)
 RequestId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -55,18 +55,13 @@ async def answer(asked: AnswerRequest, parts: Parts, admitted: Questioner) -> Re
     return reply
 
 
-def _batch_asker(
-    asked: BatchRequest, request: Request, parts: Parts, credentials: Credentials
-) -> Admission:
-    secret = credentials.credentials if credentials else None
-    return admit_question(request, parts, secret, len(asked.questions))
-
-
 @router.post("/v1/answer/batch", tags=["answers"])
 async def answer_batch(
-    asked: BatchRequest, parts: Parts, admitted: Annotated[Admission, Depends(_batch_asker)]
+    asked: BatchRequest, request: Request, parts: Parts, admitted: BatchQuestioner
 ) -> BatchReply:
     """Answer up to 64 questions, all or none of them; a crisis among them gets its card anyway."""
+    if admitted.late is None:
+        admitted = await admission(request, "ask", len(asked.questions))
     inquiries = [one.inquiry() for one in asked.questions]
     return BatchReply(replies=tuple(await parts.engine.answer(inquiries, *admitted)))
 
@@ -105,7 +100,7 @@ async def feedback(said: FeedbackRequest, parts: Parts, caller: Asker) -> Respon
 )
 async def chat(asked: openai_form.ChatRequest, parts: Parts, admitted: Questioner) -> Response:
     """Answer a chat whose last user message is a question with lettered options."""
-    inquiry = openai_form.inquiry(asked)
+    inquiry = await asyncio.to_thread(openai_form.inquiry, asked)
     (reply,) = await parts.engine.answer([inquiry], *admitted)
     if asked.stream:
         return StreamingResponse(

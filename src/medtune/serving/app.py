@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -17,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from medtune.core.errors import ModelError, ReviewError, StoreError
 from medtune.core.provenance import installed_version
-from medtune.serving import api, pages, review_api
+from medtune.serving import api, openai_form, pages, review_api
 from medtune.serving.access import DeniedError
 from medtune.serving.batching import BusyError
 from medtune.serving.cards import DISCLAIMER
@@ -28,6 +30,8 @@ from medtune.serving.troubles import UNAVAILABLE_S
 from medtune.serving.unhandled import Unhandled
 from medtune.serving.wire import Problem
 
+MOST_FAULTS = 10
+"""Of a request that are told; the others are counted."""
 RETENTION_S = 3600.0
 """How often what is too old is deleted."""
 
@@ -110,7 +114,33 @@ KINDS = (
 
 
 async def told(request: Request, error: Exception) -> Response:
-    """Answer an error with a problem; what the request said is not repeated."""
+    """Answer an error with a problem, or in OpenAI's form; what was said is not repeated."""
+    response = _told(request, error)
+    if request.url.path not in openai_form.PATHS:
+        return response
+    return _as_openai(error, response)
+
+
+def _as_openai(error: Exception, response: JSONResponse) -> Response:
+    """Write a problem as OpenAI's clients read it."""
+    body = json.loads(bytes(response.body))
+    message, param, code = body["detail"], None, None
+    # There is no 422 among OpenAI's.
+    status = 400 if response.status_code == 422 else response.status_code
+    if isinstance(error, RequestValidationError):
+        fault = body["faults"][0]
+        param = ".".join(p for p in fault["where"][1:] if p not in ("parts", "text")) or None
+        message = f"{param}: {fault['what']}" if param else fault["what"]
+        code = "unsupported_parameter" if "not supported" in fault["what"] else None
+    headers = {
+        name: value
+        for name, value in response.headers.items()
+        if name not in ("content-length", "content-type")
+    }
+    return JSONResponse(openai_form.failure(status, message, param, code), status, headers=headers)
+
+
+def _told(request: Request, error: Exception) -> JSONResponse:
     away = request.app.state.services.metrics.turned_away
     match error:
         case RequestValidationError():
@@ -135,14 +165,23 @@ async def told(request: Request, error: Exception) -> Response:
     raise error
 
 
-def _unfit(error: RequestValidationError) -> Response:
-    faults = tuple(
-        {"where": [str(part) for part in fault["loc"]], "what": fault["msg"]}
-        for fault in error.errors()
-    )
-    broken = any(fault["type"] == "json_invalid" for fault in error.errors())
-    status = 400 if broken else 422
-    body = Problem(
-        title="not as the schema says", status=status, detail=f"{len(faults)} faults", faults=faults
-    )
+def _unfit(error: RequestValidationError) -> JSONResponse:
+    found = error.errors()
+    faults = tuple({"where": where(fault), "what": fault["msg"]} for fault in found[:MOST_FAULTS])
+    status = 400 if is_broken(error) else 422
+    detail = "1 fault" if len(found) == 1 else f"{len(found)} faults"
+    if len(found) > len(faults):
+        detail += f", of which these are the first {len(faults)}"
+    body = Problem(title="not as the schema says", status=status, detail=detail, faults=faults)
     return JSONResponse(body.model_dump(), status, media_type="application/problem+json")
+
+
+def is_broken(error: RequestValidationError) -> bool:
+    """Tell whether a body was no JSON at all."""
+    return any(fault["type"] == "json_invalid" for fault in error.errors())
+
+
+def where(fault: Any) -> list[str]:
+    """Say where a fault is; the name of a field that is not known is the asker's own text."""
+    place = [str(part) for part in fault["loc"]]
+    return [*place[:-1], "(unknown)"] if fault["type"] == "extra_forbidden" else place

@@ -10,20 +10,18 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Response
 from pydantic import ValidationError
 
-from medtune.core.errors import ReviewError, StoreError
+from medtune.core.errors import ReviewError
 from medtune.core.guard import Inquiry
 from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS
 from medtune.core.served import Feedback, Reply
-from medtune.serving.access import DeniedError
 from medtune.serving.api import RequestId, settled
-from medtune.serving.openai_form import parsed
+from medtune.serving.openai_form import LONGEST_TEXT, parsed
 from medtune.serving.services import Parts
 from medtune.serving.troubles import ERRORS, InvalidError, PageRoute, Trouble, trouble
 from medtune.serving.visit import Arriving, Asking, AskVisit, Visit
-from medtune.serving.wire import AnswerRequest
+from medtune.serving.wire import LONGEST_OPTION, LONGEST_STEM, LONGEST_SUBJECT, AnswerRequest
 
-LONGEST = {"stem": 20_000, "option": 4000, "subject": 100}
-"""Characters that are taken; the policy may allow fewer, and says so in its verdict."""
+LONGEST = {"stem": LONGEST_STEM, "option": LONGEST_OPTION, "subject": LONGEST_SUBJECT}
 NO_OPTIONS = (
     "A question needs at least two options: fill in A and B, or paste all of it into the question, "
     "with lines that begin with A. B. C."
@@ -65,6 +63,8 @@ class Typed:
         options = tuple(option for option in self.options if option)
         stem = self.stem
         if not options:
+            if len(stem) > LONGEST_TEXT:
+                raise InvalidError(f"The question has more than {LONGEST_TEXT:,} characters.")
             found = parsed(stem)
             stem, options = found.stem, found.options
         texts = [("stem", stem), *(("option", o) for o in options), ("subject", self.subject)]
@@ -79,7 +79,7 @@ class Typed:
         inquiry = Inquiry(stem=stem, options=options, subject=self.subject or None)
         if len(options) >= MIN_OPTIONS:
             try:
-                return AnswerRequest(**inquiry.model_dump()).inquiry()
+                return AnswerRequest(stem=stem, options=options, subject=inquiry.subject).inquiry()
             except ValidationError as error:
                 raise InvalidError("Two options are the same.") from error
         return inquiry
@@ -109,16 +109,16 @@ async def _started(visit: Visit, parts: Parts, token: str) -> Response:
 @router.post("/")
 async def ask(visit: Asking, parts: Parts) -> Response:
     """Answer a question; it is shown back, and put into no address."""
-    late: Exception | None = await _late(visit, 0)  # whoever may not ask sees no more of the page
+    late = visit.late
     typed = Typed.of(visit)
     inquiry = typed.raw
     try:
         try:
             visit.require_own_form()
-            inquiry = typed.inquiry()
+            inquiry = await asyncio.to_thread(typed.inquiry)
             if await parts.engine.is_no_question(inquiry):
                 raise InvalidError(NO_OPTIONS)
-            late = late or await _late(visit, 1)
+            late = late or await visit.admit_question(cost=1)
         except (InvalidError, HTTPException) as error:
             late = late or error
         # A crisis gets its card, whatever else is amiss with the form or its sender.
@@ -131,23 +131,6 @@ async def ask(visit: Asking, parts: Parts) -> Response:
         response.headers.update(found.headers)
         return response
     return _ask_page(visit, typed, inquiry=inquiry, **_shown(reply, parts))
-
-
-async def _late(visit: Visit, cost: int) -> DeniedError | StoreError | None:
-    """Let a visitor ask, and keep for later what a crisis need not wait for.
-
-    Raises:
-        DeniedError: Nobody who may ask.
-    """
-    try:
-        await visit.admit("ask", cost)
-    except DeniedError as error:
-        if error.status != 429:
-            raise
-        return error
-    except StoreError as error:
-        return error
-    return None
 
 
 @router.get("/answer/{request_id}")

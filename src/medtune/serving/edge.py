@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from typing import Any
@@ -9,8 +10,12 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from medtune.serving import openai_form
+
 MOST_BYTES = 512 * 1024
 """Of a body: 64 questions of usual size, or a few of the largest."""
+MOST_FORM_BYTES = 192 * 1024
+"""Of a form: it is taken apart in the event loop."""
 HEADERS = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'; object-src 'none'",
@@ -21,6 +26,7 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
     "cache-control": "no-store",
 }
+FORM = b"application/x-www-form-urlencoded"
 log = structlog.get_logger("medtune.serving")
 
 
@@ -35,9 +41,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        said = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
-        if said.isdigit() and int(said) > self._most:
-            await self._refuse(send)
+        headers = dict(scope["headers"])
+        kind = headers.get(b"content-type", b"").lstrip().lower()
+        most = min(self._most, MOST_FORM_BYTES) if kind.startswith(FORM) else self._most
+        said = headers.get(b"content-length", b"0")
+        if said.isdigit() and int(said[:20]) > most:
+            await self._refuse(scope, send, most)
             return
         got, over, began = 0, False, False
 
@@ -45,7 +54,7 @@ class BodyLimit:
             nonlocal got, over
             message = await receive()
             got += len(message.get("body", b""))
-            if got > self._most:
+            if got > most:
                 over = True
                 return {"type": "http.disconnect"}
             return message
@@ -61,12 +70,16 @@ class BodyLimit:
             await self._app(scope, counted, watched)
         finally:
             if over and not began:
-                await self._refuse(send)
+                await self._refuse(scope, send, most)
 
-    async def _refuse(self, send: Send) -> None:
-        body = b'{"title":"too large","status":413,"detail":"at most %d bytes"}' % self._most
+    async def _refuse(self, scope: Scope, send: Send, most: int) -> None:
+        detail, kind = f"at most {most} bytes", b"application/problem+json"
+        said: dict[str, Any] = {"title": "too large", "status": 413, "detail": detail}
+        if scope["path"] in openai_form.PATHS:
+            said, kind = openai_form.failure(413, detail), b"application/json"
+        body = json.dumps(said).encode()
         headers = [
-            (b"content-type", b"application/problem+json"),
+            (b"content-type", kind),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
         ]

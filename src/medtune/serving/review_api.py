@@ -13,7 +13,7 @@ from medtune.guard.privacy import redacted_text
 from medtune.serving.access import DeniedError
 from medtune.serving.api import NOT_FOUND, PROBLEMS, RequestId, told_to
 from medtune.serving.label_studio import tasks
-from medtune.serving.services import Admin, Credentials, Parts, Reviewer, admit
+from medtune.serving.services import Admin, AdmittedRoute, Credentials, Parts, Reviewer, admit
 from medtune.serving.wire import ClaimRequest, DecisionRequest, ReviewPage
 
 LEASE_S = 600.0
@@ -37,7 +37,12 @@ def _is_admin(request: Request, parts: Parts, credentials: Credentials) -> bool:
     return True
 
 
-router = APIRouter(prefix="/v1/reviews", tags=["reviews"], responses={**PROBLEMS, **CONFLICT})
+router = APIRouter(
+    prefix="/v1/reviews",
+    tags=["reviews"],
+    responses={**PROBLEMS, **CONFLICT},
+    route_class=AdmittedRoute,
+)
 
 
 @router.get("")

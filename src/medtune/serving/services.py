@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from fastapi import Depends, Request
+from fastapi import Depends, HTTPException, Request, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import ClientDisconnect
 
 from medtune.core.errors import MedtuneError, StoreError
 from medtune.core.served import RESERVED, ApiKey, Role
@@ -27,6 +30,8 @@ LOCAL_HOST = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?")
 """How this machine calls itself in a Host header."""
 READY_S = 2.0
 """For how long the answer of a readiness probe holds."""
+MOST_BRACKETS = 10_000
+"""In a body: Python takes long over many small lists."""
 Probe = Callable[[], object]
 
 
@@ -139,39 +144,97 @@ class Admission(NamedTuple):
     late: DeniedError | StoreError | None = None
 
 
-def admit_question(
-    request: Request, parts: Services, secret: str | None, cost: int = 1
-) -> Admission:
-    """Let somebody ask; a limit or a store that fails is told later, for a crisis gets its card.
+@dataclass(frozen=True)
+class Needs:
+    """What a route asks of its callers; as a dependency it gives their name.
+
+    Attributes:
+        role: Whom it lets in.
+        cost: Questions that a request counts for before it is read.
+    """
+
+    role: Role
+    cost: int = 1
+
+    def __call__(self, request: Request, credentials: Credentials) -> Any:
+        """Name the caller, whom `AdmittedRoute` has let in."""
+        del credentials  # so that the schema says that a key is taken
+        found: Admission = request.state.admission
+        assert found.caller is not None, "whoever is turned away gets no further"
+        return found.caller
+
+
+@dataclass(frozen=True)
+class Asks(Needs):
+    """What a route asks of those who ask questions: a crisis gets its card over any limit."""
+
+    def __call__(self, request: Request, credentials: Credentials) -> Any:
+        """Give the `Admission` that `AdmittedRoute` found."""
+        del credentials
+        return request.state.admission
+
+
+class AdmittedRoute(APIRoute):
+    """A route that lets its caller in before it reads what they send."""
+
+    @property
+    def needs(self) -> Needs | None:
+        """What it asks of its callers; None is a route for everybody."""
+        calls = (dependency.call for dependency in self.dependant.dependencies)
+        return next((call for call in calls if isinstance(call, Needs)), None)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Make the function that answers requests."""
+        handle, needs = super().get_route_handler(), self.needs
+        if needs is None:
+            return handle
+
+        async def admitted(request: Request) -> Response:
+            found = await admission(request, needs.role, needs.cost)
+            if found.late is not None and not isinstance(needs, Asks):
+                raise found.late
+            request.state.admission = found
+            body = await _read(request)
+            if body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
+                raise HTTPException(422, f"more than {MOST_BRACKETS:,} brackets")
+            return await handle(request)
+
+        return admitted
+
+
+async def _read(request: Request) -> bytes:
+    try:
+        return await request.body()
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the body broke off on its way") from error
+
+
+async def admission(request: Request, role: Role, cost: int) -> Admission:
+    """Let the caller of a route in, and count some questions.
+
+    A limit, or a store that fails, is told later by whoever answers questions: a crisis in them
+    gets its card.
 
     Raises:
-        DeniedError: Without a key that is known (401), or with one that may not ask (403).
+        DeniedError: Without a key that is known (401, 429), or with one of another role (403).
     """
+    credentials = await bearer(request)
+    secret = credentials.credentials if credentials else None
     try:
-        return Admission(admit(request, parts, secret, "ask", cost))
+        return Admission(
+            await asyncio.to_thread(admit, request, services(request), secret, role, cost)
+        )
     except DeniedError as error:
-        if error.status != 429:
+        if not error.known:
             raise
         return Admission(None, error)
     except StoreError as error:
         return Admission(None, error)
 
 
-def _questioner(request: Request, parts: Parts, credentials: Credentials) -> Admission:
-    return admit_question(request, parts, credentials.credentials if credentials else None)
-
-
-def needs(role: Role) -> Callable[..., str]:
-    """Make the check that lets in callers of a role; it gives their name."""
-
-    def check(request: Request, parts: Parts, credentials: Credentials) -> str:
-        secret = credentials.credentials if credentials else None
-        return admit(request, parts, secret, role)
-
-    return check
-
-
-Questioner = Annotated[Admission, Depends(_questioner)]
-Asker = Annotated[str, Depends(needs("ask"))]
-Reviewer = Annotated[str, Depends(needs("review"))]
-Admin = Annotated[str, Depends(needs("admin"))]
+Questioner = Annotated[Admission, Depends(Asks("ask"))]
+BatchQuestioner = Annotated[Admission, Depends(Asks("ask", cost=0))]
+"""Pays for its questions once it is known how many there are."""
+Asker = Annotated[str, Depends(Needs("ask"))]
+Reviewer = Annotated[str, Depends(Needs("review"))]
+Admin = Annotated[str, Depends(Needs("admin"))]

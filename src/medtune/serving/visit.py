@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from medtune.core.errors import StoreError
 from medtune.core.served import ROLES, ApiKey, Role
+from medtune.serving.access import DeniedError
 from medtune.serving.rendering import render
 from medtune.serving.services import LOCAL, Parts, Services, admit
 from medtune.serving.session import SESSION_S, is_token, token
@@ -42,6 +43,7 @@ class Visit:
         form: What was typed; empty unless it is a POST.
         caller: Name of the key, or `LOCAL`; empty until admitted.
         fault: Why sessions could not be looked up; None where they could.
+        late: Why one who asks is turned away, unless it is a crisis.
     """
 
     request: Request
@@ -52,6 +54,7 @@ class Visit:
     form: FormData
     caller: str = ""
     fault: StoreError | None = None
+    late: Exception | None = None
 
     @property
     def token(self) -> str:
@@ -91,6 +94,26 @@ class Visit:
         key = self.session
         gate = replace(self.parts.gate, find=lambda _: key, open_on_loopback=False, _known={})
         return gate.admit(key.name, None, False, role, cost) or LOCAL
+
+    async def admit_question(self, cost: int) -> DeniedError | StoreError | None:
+        """Let this one ask; tell what turns them away unless it is a crisis that they write of.
+
+        Raises:
+            DeniedError: Nobody who may ask.
+        """
+        try:
+            await self.admit("ask", cost)
+        except DeniedError as error:
+            if not error.known:
+                raise
+            return error
+        except StoreError as error:
+            return error
+        return None
+
+    async def read_form(self) -> None:
+        """Read what was typed, once its sender may do what they want."""
+        self.form = await _filled_in(self.request)
 
     def require_own_form(self) -> None:
         """Refuse what was not sent by a form of this endpoint's.
@@ -176,15 +199,16 @@ async def arriving(request: Request, parts: Parts) -> Visit:
     """See who makes a request, and whether a form of this endpoint's sent it."""
     visit = await visited(request, parts)
     if request.method == "POST":
-        visit.form = await _filled_in(request)
+        await visit.read_form()
         visit.require_own_form()
     return visit
 
 
 async def asking(request: Request, parts: Parts) -> Visit:
-    """See who asks; the form is looked at later, for a crisis gets its card from any form."""
+    """See who asks, and let them in; the form is looked at later: a crisis in any gets its card."""
     visit = await visited(request, parts)
-    visit.form = await _filled_in(request)
+    visit.late = await visit.admit_question(cost=0)
+    await visit.read_form()
     return visit
 
 
@@ -193,10 +217,18 @@ Arriving = Annotated[Visit, Depends(arriving)]
 
 
 def for_role(role: Role) -> Callable[[Visit], Awaitable[Visit]]:
-    """Make the check that lets in callers of a role."""
+    """Make the check that lets in callers of a role, before it reads what they send."""
 
-    async def check(visit: Arriving) -> Visit:
+    async def check(request: Request, parts: Parts) -> Visit:
+        visit = await visited(request, parts)
+        if request.method != "POST":
+            await visit.admit(role)
+            return visit
+        if _is_foreign(request):  # it costs nobody anything
+            visit.require_own_form()
         await visit.admit(role)
+        await visit.read_form()
+        visit.require_own_form()
         return visit
 
     return check

@@ -15,6 +15,10 @@ from medtune.core.served import Decision, Reply, Reviewed
 _HALVES = re.compile("[\ud800-\udfff]")
 MOST_AT_ONCE = 64
 """Questions in one batch request."""
+LONGEST_STEM, LONGEST_OPTION, LONGEST_SUBJECT = 20_000, 4000, 100
+"""Characters that are taken; the policy may allow fewer, and says so in its verdict."""
+MOST_FIELDS = 32
+"""Fields of one object that are looked at; with more of them none is."""
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"\S")]
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
@@ -25,16 +29,16 @@ def unicode_only(value: Any) -> Any:
     Raises:
         ValueError: A text has one, or the name of a field has.
     """
-    match value:
-        case str():
-            if not value.isascii() and _HALVES.search(value):
-                raise ValueError("a text has half of a surrogate pair, which is no character")
-        case dict():
-            for part in (*value, *value.values()):
-                unicode_only(part)
-        case list() | tuple():
-            for part in value:
-                unicode_only(part)
+    waiting = [value]  # no recursion: whoever asks says how deep it is
+    while waiting:
+        match waiting.pop():
+            case str() as text:
+                if not text.isascii() and _HALVES.search(text):
+                    raise ValueError("a text has half of a surrogate pair, which is no character")
+            case dict() as fields:
+                waiting += (*fields, *fields.values())
+            case list() | tuple() as items:
+                waiting += items
     return value
 
 
@@ -45,19 +49,25 @@ class Wire(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _unicode(cls, given: Any) -> Any:
-        return unicode_only(given)
+    def _fit(cls, said: Any) -> Any:
+        # Each field that is not known, and each item, may be a fault: thousands take seconds.
+        if isinstance(said, dict):
+            if len(said) > MOST_FIELDS:
+                raise ValueError(f"more than {MOST_FIELDS} fields")
+            if any(isinstance(part, list) and len(part) > MOST_AT_ONCE for part in said.values()):
+                raise ValueError(f"a list has more than {MOST_AT_ONCE} items")
+        return unicode_only(said)
 
 
 class AnswerRequest(Wire):
     """One multiple-choice question."""
 
-    stem: Annotated[Text, Field(max_length=20_000)]
+    stem: Annotated[Text, Field(max_length=LONGEST_STEM)]
     options: Annotated[
-        tuple[Annotated[Text, Field(max_length=4000)], ...],
+        tuple[Annotated[Text, Field(max_length=LONGEST_OPTION)], ...],
         Field(min_length=MIN_OPTIONS, max_length=MAX_OPTIONS),
     ]
-    subject: Annotated[str | None, Field(max_length=100)] = None
+    subject: Annotated[str | None, Field(max_length=LONGEST_SUBJECT)] = None
 
     model_config = ConfigDict(
         extra="forbid",

@@ -182,7 +182,7 @@ def test_half_a_surrogate_pair_is_no_text(here: Endpoint, path: str, body: dict[
 def test_what_nobody_foresaw_is_logged_by_its_place_and_not_its_words(
     here: Endpoint, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ValueError("input_value='Which zebrafish enzyme?'")
 
     monkeypatch.setattr(here.parts.engine, "_looked_at", fail)

@@ -3,17 +3,24 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 from tests.unit.serving.endpoint import CALIBRATION, HELD, QUESTION, Endpoint, endpoint
 
+from medtune.core.guard import Verdict
 from medtune.core.intervals import wilson
 from medtune.core.served import Decision
 from medtune.guard.policy import Policy, load_policy
+from medtune.serving import access, api, review_api
+from medtune.serving.access import DeniedError, Gatekeeper
+from medtune.serving.services import AdmittedRoute
 
 
 @pytest.fixture
@@ -340,3 +347,144 @@ def test_reviewers_do_not_take_each_others_items(here: Endpoint) -> None:
     assert here.client.post("/v1/reviews/claim", json={}, headers=bob).status_code == 204
     missing = here.client.post(f"/v1/reviews/{'0' * 32}/decision", json=body, headers=bob)
     assert missing.status_code == 404
+
+
+BODIES = {
+    "/v1/answer": {"stem": 5},
+    "/v1/answer/batch": {"questions": [[]] * 60},
+    "/v1/chat/completions": {"messages": 5},
+    "/v1/feedback": {"request_id": 5},
+    "/v1/reviews/claim": {"request_id": 5},
+    f"/v1/reviews/{'0' * 32}/decision": {"decision": 5},
+}
+
+
+def test_nobody_is_read_before_they_are_let_in(tmp_path: Path) -> None:
+    """Neither a body that is no JSON nor one that fits nothing is looked at."""
+    with endpoint(tmp_path, host="203.0.113.9") as made:
+        for path, body in BODIES.items():
+            for sent in (json.dumps(body).encode(), b"{"):
+                head = {"content-type": "application/json"}
+                answer = made.client.post(path, content=sent, headers=head)
+                assert answer.status_code == 401, path
+                assert len(answer.content) < 300
+        head = {**made.key("ask"), "content-type": "application/json"}
+        assert made.client.post("/v1/reviews/claim", content=b"{", headers=head).status_code == 403
+
+
+def test_every_route_says_whom_it_lets_in(here: Endpoint) -> None:
+    roles = {
+        route.path: route.needs and route.needs.role
+        for router in (api.router, review_api.router)
+        for route in router.routes
+        if isinstance(route, AdmittedRoute)
+    }
+    assert len(roles) == len(api.router.routes) + len(review_api.router.routes)
+    reviews = "/v1/reviews"
+    assert roles == {
+        "/v1/answer": "ask", "/v1/answer/batch": "ask", "/v1/answer/{request_id}": "ask",
+        "/v1/feedback": "ask", "/v1/chat/completions": "ask", "/v1/models": "ask",
+        "/healthz": None, "/readyz": None, "/metrics": None,
+        reviews: "review", f"{reviews}/claim": "review", f"{reviews}/export": "review",
+        f"{reviews}/{{request_id}}": "review", f"{reviews}/{{request_id}}/decision": "review",
+        f"{reviews}/{{request_id}}/release": "review", f"{reviews}/{{request_id}}/second": "review",
+        f"{reviews}/audit": "admin",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"questions": [{**QUESTION, f"zebrafish{i}": 1} for i in range(60)]},
+        {"questions": [{"zebrafish": 1, "options": [5] * 64}] * 64},
+        {"questions": [[]] * 5000},
+        {"questions": [{f"zebrafish{i}": 1 for i in range(5000)}]},
+        {"zebrafish" * 1000: [{}] * 50},
+    ],
+)
+def test_faults_are_few_and_repeat_nothing(here: Endpoint, body: dict[str, object]) -> None:
+    answer = here.client.post("/v1/answer/batch", json=body)
+    assert answer.status_code == 422
+    problem = answer.json()
+    assert 1 <= len(problem["faults"]) <= 10
+    assert int(problem["detail"].split()[0]) >= len(problem["faults"])
+    assert "zebrafish" not in answer.text
+    assert len(answer.content) < 3000
+
+
+def test_a_body_of_thousands_of_lists_is_not_taken_apart(here: Endpoint) -> None:
+    answer = here.client.post("/v1/answer/batch", json={"questions": [[]] * 20_000})
+    assert answer.status_code == 422
+    assert "brackets" in answer.json()["detail"]
+
+
+def test_a_batch_costs_as_many_as_its_questions(tmp_path: Path) -> None:
+    with endpoint(tmp_path, host="203.0.113.9") as made:
+        head = made.key("ask", 10)
+        batch = {"questions": [QUESTION] * 6}
+        assert made.client.post("/v1/answer/batch", json=batch, headers=head).status_code == 200
+        answer = made.client.post("/v1/answer/batch", json=batch, headers=head)
+        assert answer.status_code == 429
+        assert 1 <= int(answer.headers["retry-after"]) <= 20
+        assert made.ask(headers=head).status_code == 200  # four are left
+        never = made.client.post(
+            "/v1/answer/batch", json={"questions": [QUESTION] * 11}, headers=made.key("ask", 9)
+        )
+        assert never.status_code == 429
+        assert "11 questions at once, of 9 a minute" in never.json()["detail"]
+        assert "retry-after" not in never.headers
+
+
+def test_wrong_keys_have_a_limit_by_address_and_right_ones_do_not(tmp_path: Path) -> None:
+    with endpoint(tmp_path, host="203.0.113.9") as made:
+        right = made.key("ask")
+        codes = [
+            made.ask(headers={"Authorization": f"Bearer mt_{i}"}).status_code for i in range(30)
+        ]
+        assert codes == [401] * 20 + [429] * 10
+        # Behind a proxy all have one address: nobody is shut out by a neighbour.
+        assert made.ask(headers=right).status_code == 200
+        other = TestClient(made.client.app, base_url="http://127.0.0.1", client=("203.0.113.10", 1))
+        wrong = {"Authorization": "Bearer mt_x"}
+        assert other.post("/v1/answer", json=QUESTION, headers=wrong).status_code == 401
+
+
+def test_addresses_are_forgotten_and_counted_by_network() -> None:
+    gate = Gatekeeper(lambda _: None)
+    for number in range(access.MOST_NAMES + 50):
+        with pytest.raises(DeniedError):
+            gate.admit("mt_x", str(ip_address(number)), False, "ask")
+    assert len(gate._wrong) == access.MOST_NAMES
+    assert access.network("2001:db8::1") == access.network("2001:db8::ffff:1")
+    assert access.network("2001:db8::1") != access.network("2001:db8:0:1::1")
+    assert access.network("::ffff:10.0.0.1") == "10.0.0.1"
+
+
+def test_text_that_no_guard_redacted_is_not_kept(tmp_path: Path) -> None:
+    policy = changed(
+        privacy={"keep": "redacted", "days": 1}, size={"stem": 20, "option": 10, "options": 3}
+    )
+    with endpoint(tmp_path, policy) as made:
+        reply = made.ask({**QUESTION, "stem": "Mr Karl Weber asks: which vitamin is it?"}).json()
+        assert reply["status"] == "refused"
+        entry = made.store.entry(reply["request_id"])
+        assert entry is not None
+        assert entry.redacted is None
+
+
+def test_a_learned_guard_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    class Hanging:
+        def judge(self, *_: object) -> Verdict:
+            time.sleep(1.5)
+            raise AssertionError
+
+    with endpoint(tmp_path) as made:
+        engine = made.parts.engine
+        engine._guards_s = 0.3
+        engine.mind = replace(engine.mind, classifier=Hanging())
+        start = time.perf_counter()
+        reply = made.ask().json()
+        assert time.perf_counter() - start < 1.4
+        assert (reply["status"], reply["letter"]) == ("refused", None)
+        assert reply["reasons"][-1]["reason"] == "size.time"
+        assert reply["card"]["name"] == "crisis"
