@@ -22,9 +22,10 @@ from tests.unit.serving.endpoint import endpoint
 
 from medtune.cli import app
 from medtune.core.served import ShadowOutcome, Status
+from medtune.serving.connections import Room
 from medtune.serving.edge import MOST_BYTES
 from medtune.serving.engine import PATIENCE_S
-from medtune.serving.listen import DRAIN_S
+from medtune.serving.listen import DRAIN_S, OTHER_FILES
 from medtune.serving.place import SECRET, SHORTEST
 
 ROOT = Path(__file__).parents[2]
@@ -288,12 +289,20 @@ def test_a_stop_waits_for_answers_under_way() -> None:
     assert _last_list("ENTRYPOINT") == ["medtune"], "a shell before it would keep the signal"
 
 
+def test_a_worker_may_open_as_many_files_as_it_has_connections() -> None:
+    (files,) = re.findall(r"^LimitNOFILE=(\d+)$", written("systemd/medtune.service"), re.MULTILINE)
+    wanted = Room().most + OTHER_FILES
+    assert int(files) >= wanted
+    for name in WORKERS:
+        assert SERVICES[name]["ulimits"]["nofile"] >= wanted
+
+
 def test_the_timer_updates_as_the_endpoint_serves() -> None:
     endpoint_unit, update_unit = (
         written(f"systemd/{name}.service") for name in ("medtune", "medtune-update")
     )
     own = {"Type", "ExecStart", "SuccessExitStatus", "Nice", "CPUWeight", "Description"}
-    theirs = {"ExecStart", "Restart", "TimeoutStopSec", "WantedBy", "Description"}
+    theirs = {"ExecStart", "Restart", "TimeoutStopSec", "LimitNOFILE", "WantedBy", "Description"}
     settings = [
         {line for line in unit.splitlines() if "=" in line and line.partition("=")[0] not in left}
         for unit, left in ((endpoint_unit, theirs), (update_unit, own))

@@ -120,9 +120,11 @@ def fill(store: Store, now: datetime) -> None:
 
 def test_the_dashboard_shows_it_only_where_there_was_one(tmp_path: Path) -> None:
     with endpoint(tmp_path) as made:
-        assert "Shadow" not in Browser(made).get("/dashboard")
+        browser = Browser(made)
+        browser.sign_in("review")
+        assert "Shadow" not in browser.get("/dashboard")
         fill(made.store, datetime.now(UTC))
-        text = Browser(made).get("/dashboard")
+        text = browser.get("/dashboard")
     assert (
         "Shadow r-2 answered as the champion r-1 on 15 of 18 : 83.3 % "
         "(95 % interval 60.8–94.2) . Too unsure to answer: shadow 0.0 %, champion 0.0 %. "
@@ -138,7 +140,9 @@ def test_the_dashboard_tells_of_a_shadow_that_never_answered(tmp_path: Path) -> 
     with endpoint(tmp_path) as made:
         made.store.keep(entry("a", time=datetime.now(UTC)), None)
         made.store.keep_shadows([silent("a")])
-        text = Browser(made).get("/dashboard")
+        browser = Browser(made)
+        browser.sign_in("review")
+        text = browser.get("/dashboard")
     assert "r-2 answered nothing beside the champion r-1 . Skipped 1, failed 0." in text
 
 

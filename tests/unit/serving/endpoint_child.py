@@ -1,0 +1,49 @@
+"""An endpoint on fakes as a process of its own: `python endpoint_child.py FOLDER PORT SETTINGS`."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from medtune.core.prompt import PromptStyle
+from medtune.guard.learned import shipped
+from medtune.guard.policy import Policy, load_policy
+from medtune.models.fake import FakeModel
+from medtune.serving.access import Gatekeeper
+from medtune.serving.connections import Room
+from medtune.serving.engine import GUARDS_S, Engine
+from medtune.serving.listen import listen
+from medtune.serving.metrics import Metrics
+from medtune.serving.mind import Mind
+from medtune.serving.services import Services
+from medtune.serving.store import Store
+
+
+def main(folder: Path, port: int, settings: dict[str, Any]) -> None:
+    if files := settings.get("files"):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    sizes = settings.get("size")
+    policy = load_policy()
+    if sizes:
+        policy = Policy.model_validate({**policy.model_dump(), "size": sizes})
+    mind = Mind(
+        model=FakeModel("constant", {}),
+        style=PromptStyle(),
+        method="letter",
+        policy=policy,
+        classifier=shipped(),
+        calibration=None,
+        release="fake:constant",
+    )
+    store, metrics = Store.open(f"sqlite:///{folder / 'e.db'}"), Metrics()
+    guards_s = settings.get("guards_s", GUARDS_S)
+    engine = Engine(mind, store, b"0" * 32, metrics, guards_s=guards_s)
+    parts = Services(engine, store, Gatekeeper(store.key_of), metrics, b"0" * 32)
+    listen(parts, "127.0.0.1", port, Room(**settings.get("room", {})))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]))

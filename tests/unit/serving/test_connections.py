@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from typing import Any, cast
+
+import pytest
+import uvicorn
+
+from medtune.serving import connections, listen
+from medtune.serving.connections import Connection, Room
+from medtune.serving.edge import log
+
+
+class Caller:
+    """Stands in for a connection: it only gives way."""
+
+    def __init__(self, room: Room, address: str, whole: bool = False) -> None:
+        self.room, self.address, self.gone = room, address, False
+        self.inside = room.enter(address)
+        if self.inside and not whole:
+            room.waits(cast(Connection, self), address)
+
+    def give_way(self) -> None:
+        self.gone = True
+        self.room.leave(cast(Connection, self), self.address)
+
+
+def test_whoever_comes_to_a_full_room_takes_the_place_of_the_oldest_that_waits() -> None:
+    room = Room(most=4, most_of_one=3)
+    one = Caller(room, "a", whole=True)
+    two, three = Caller(room, "a"), Caller(room, "a")
+    four = Caller(room, "a")  # the address has no more room
+    assert (one.gone, two.gone, three.gone) == (False, True, False)
+    other = Caller(room, "b")
+    last = Caller(room, "c")  # nor has anybody
+    assert [c.gone for c in (one, three, four, other, last)] == [False, True, False, False, False]
+
+
+def test_where_all_are_answered_nobody_else_is_let_in() -> None:
+    room = Room(most=2, most_of_one=2)
+    whole = [Caller(room, address, whole=True) for address in "ab"]
+    assert not Caller(room, "c").inside
+    room.leave(cast(Connection, whole[0]), "a")
+    assert Caller(room, "c").inside
+
+
+def test_what_is_closed_is_told_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(log, "warning", lambda _, **values: told.append(values))
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    room = Room()
+    for _ in range(500):
+        room.tell("late head")
+    now[0] = connections.LOG_S
+    room.tell("late head")
+    assert [one["count"] for one in told] == [1, 500]
+
+
+def test_a_lack_of_files_is_told_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    server = listen._Server(uvicorn.Config(lambda: None, log_config=None), Room())
+    loop = asyncio.new_event_loop()
+    for _ in range(100):
+        fault = OSError(24, "Too many open files")
+        context = {"message": "socket.accept() out of system resource", "exception": fault}
+        server._fault(loop, context)
+    assert caplog.text == ""
+    server._fault(loop, {"message": "something else", "exception": ValueError("x")})
+    assert "something else" in caplog.text
+    loop.close()
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "asked", "most"),
+    [
+        (1024, 4096, (1152, 4096), 1024),
+        (256, 512, (512, 512), 384),
+        (100, 100, (100, 100), 1),
+        (1024, resource.RLIM_INFINITY, (1152, resource.RLIM_INFINITY), 1024),
+        (8192, 8192, None, 1024),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, 1024),
+    ],
+)
+def test_there_is_room_for_as_many_connections_as_files(
+    monkeypatch: pytest.MonkeyPatch,
+    soft: int,
+    hard: int,
+    asked: tuple[int, int] | None,
+    most: int,
+) -> None:
+    said: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: said.append(limits))
+    room = listen._with_files(Room())
+    assert room.most == most
+    assert room.most_of_one <= most
+    assert said == ([] if asked is None else [asked])
