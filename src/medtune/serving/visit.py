@@ -216,7 +216,7 @@ Asking = Annotated[Visit, Depends(asking)]
 Arriving = Annotated[Visit, Depends(arriving)]
 
 
-def for_role(role: Role) -> Callable[[Visit], Awaitable[Visit]]:
+def for_role(role: Role) -> Callable[[Request, Parts], Awaitable[Visit]]:
     """Make the check that lets in callers of a role, before it reads what they send."""
 
     async def check(request: Request, parts: Parts) -> Visit:
