@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from medtune.core.errors import EmptySplitError
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Outcome
+from medtune.data.fold import folded
 from medtune.data.load import load_split
+from medtune.data.same import same_question
 from medtune.models.fake import FakeModel
 from medtune.models.local import LocalModel
 from medtune.recipes.rescore import rescore
@@ -43,6 +46,30 @@ def test_train_rows_with_equal_options_are_left_out_and_counted(real_data: Path)
     assert split.answer_base == 0
     assert 240 <= split.description.excluded["duplicate options"] <= 290
     assert split.description.n + sum(split.description.excluded.values()) == 75_129
+
+
+def test_real_pairs_with_the_same_options_and_answer_are_told_apart(real_data: Path) -> None:
+    """Judge pairs that one reader labelled: does the other stem ask for the same fact?
+
+    The first 230 of the pairs between train and validation, in an order by hash, are in two
+    halves: thresholds were chosen on "chosen on".  "read later" are the other 70 of them.  "found
+    in train" are 80 pairs within train that the finished rule linked before anybody read them.
+    """
+    questions = {
+        question.id: folded(question)
+        for name in ("train", "validation")
+        for question in load_split(f"file:{real_data}/medmcqa_{name}.parquet").questions
+    }
+    rows = list(csv.DictReader((Path(__file__).parent / "same_questions.csv").open()))
+    assert len(rows) == 372
+    for part in ("other half", "read later", "found in train"):
+        some = [row for row in rows if row["part"] == part]
+        found = [
+            row for row in some if same_question(*(questions[row[k]] for k in ("one", "other")))
+        ]
+        right = sum(row["same"] == "1" for row in found)
+        assert right >= 0.9 * len(found)
+        assert right >= 0.45 * sum(row["same"] == "1" for row in some)
 
 
 def test_the_unlabelled_test_split_cannot_be_examined(real_data: Path) -> None:

@@ -13,7 +13,7 @@ from rapidfuzz.distance import DamerauLevenshtein
 
 from medtune.core.manifest import Same
 from medtune.data.fold import Folded, difference, fold
-from medtune.data.paraphrase import LITTLE, shares_content, spelled_out
+from medtune.data.paraphrase import LITTLE, differ_in_all_content, shares_content, spelled_out
 
 SIMILARITY = 95.0
 """rapidfuzz ratio of stem and sorted options, in per cent."""
@@ -45,7 +45,8 @@ _TURNS = [
         "hyper/hypo intra/extra intra/inter macro/micro brady/tachy endo/exo endo/ecto "
         "ante/post pre/post anti/ in/ im/ un/ non/ a/ hyper/ hypo/ uni/bi mono/poly supra/infra "
         "sub/supra ab/ad oligo/poly poly/ oligo/ pro/anti homo/hetero iso/hyper iso/hypo "
-        "eu/hyper eu/hypo pre/ post/ inter/ intra/ bi/ uni/ ana/cata syn/ co/ re/ de/ de/re dis/"
+        "eu/hyper eu/hypo pre/ post/ inter/ intra/ an/ bi/ uni/ ana/cata syn/ co/ re/ de/ "
+        "de/re dis/"
     ).split()
 ]
 _OPPOSING = frozenset().union(*_OPPOSITES)
@@ -57,7 +58,7 @@ _EMPTY_ANSWERS = re.compile(
     r"(?:\b(?:all|none|both|any|neither|either|no|yes|true|false|maybe|[1-4]+|(?=[a-e])a?b?c?d?e?|"
     r"and|of|the|above|these|them|following|are|is|correct|options?)\b ?)+"
 )
-
+# Options that a thousand questions have: "Type 2", "A and C".
 _RANKS = re.compile(
     r"(?:\b(?:all|none|both|any|neither|either|no|yes|true|false|maybe|and|or|of|the|above|these|"
     r"options?|type|class|stage|grade|group|category|level|phase|zone|degree|[ivx]+|\d+[a-d]?|"
@@ -72,11 +73,11 @@ def same_question(a: Folded, b: Folded) -> Same | None:
     of options are folded.  "near", each time with equal polarity and equal numbers in the stem:
 
     - the same stem, with the same informative right answer or all options but one the same;
-    - the same options, which name more than ranks ("Type 2"), the same right answer, and at
-      least 55 % of the shorter stem's words with content in the other (numbers may be left out);
+    - the same options, which name more than ranks ("Type 2"), the same right answer, and most
+      words with content shared (`shares_content`; numbers may be left out);
     - the same options, stems alike up to spelling and inflection (labels may conflict);
-    - the same options and no conflicting label, one word of the stem replaced (not where the
-      options are nothing but "yes" and "no");
+    - the same options and no conflicting label, one word of the stem replaced (not the only one
+      with content, and not where the options are nothing but "yes" and "no");
     - no conflicting label, and at least 95 % similarity of stem and options.
 
     A word pair that turns a question round (left, right; hyper-, hypo-) makes another question;
@@ -173,6 +174,8 @@ def _says_something(text: str | None) -> bool:
 def _one_word(a: Folded, b: Folded, only_a: list[str], only_b: list[str]) -> bool:
     """Tell whether one word was replaced, by one word or by two."""
     if not any(map(_says_something, (*a.options, *b.options))):  # the stem is all there is
+        return False
+    if differ_in_all_content(a.stem, b.stem):
         return False
     words = min(len(a.stem.split()), len(b.stem.split()))
     return words >= 3 and len(only_a) <= 2 and len(only_b) <= 2 and len(only_a) + len(only_b) <= 3

@@ -16,7 +16,6 @@ from medtune.data.same import answers_conflict, same_question, similarity, squee
 
 NERVES = ("Axillary nerve", "Radial nerve", "Ulnar nerve", "Median nerve")
 VITAMINS = ("Vitamin A", "Vitamin B1", "Vitamin C", "Vitamin D")
-TISSUE = ("Collagen laid down early in wound repair", "Early wound repair forms collagen marked")
 BUGS = ("Pneumococcus", "Klebsiella", "Pseudomonas", "Legionella")
 
 
@@ -244,14 +243,32 @@ def test_other_words_for_the_same_answer_make_no_other_question(one: str, other:
         # too little in common; what the options say anyway does not count
         ("Nerve torn in a fracture of the humerus", "Nerve of the teres minor", NERVES),
         ("Organism of walking pneumonia", "Organism that has the thickest capsule", BUGS),
+        # what is asked for is alike, not what it is asked about
+        ("Drug of choice for lobar pneumonia", "Drug of choice for acute otitis", BUGS),
+        (
+            "Common cause of sudden chills and rusty sputum in a smoker",
+            "Common cause of earache in a smoker",
+            BUGS,
+        ),
+        ("Agent causing sinusitis", "Agent causing otitis", BUGS),
+        # a little word is no abbreviation: "is" of "initial stage"
+        ("Blood culture in fever is kind of", "Any wound at an initial stage comes under", BUGS),
         # numbers, letters, opposites, polarity
         ("Lobar consolidation at 3 years", "At 60 years a lobar consolidation", BUGS),
         ("Pneumonia after influenza A", "Influenza B is followed by pneumonia", BUGS),
         ("Upper lobe consolidation in smokers", "Smokers have consolidation of lower lobe", BUGS),
         ("Lobar consolidation in smokers", "In smokers all cause lobar consolidation except", BUGS),
         # options of a thousand questions
-        (*TISSUE, ("Type 1", "Type 3")),
-        (*TISSUE, ("A", "B", "AC")),
+        (
+            "Collagen that wounds have while healing well",
+            "In healing wounds one sees which collagen",
+            ("Type 1", "Type 3"),
+        ),
+        (
+            "Collagen that wounds have while healing well",
+            "In healing wounds one sees which collagen",
+            ("A", "B", "AC"),
+        ),
     ],
 )
 def test_the_same_options_and_answer_are_not_enough(
@@ -269,6 +286,7 @@ def test_the_same_options_and_answer_are_not_enough(
         ("ii found", "is it found", "ii found"),  # a number
         ("acute mi", "mi and muscle injury", "acute mi"),  # stands there itself
         ("a b c", "apple berry cherry", "a b c"),
+        ("it is", "initial stage", "it is"),  # a little word
     ],
 )
 def test_abbreviations_are_spelled_out(stem: str, other: str, meant: str) -> None:
