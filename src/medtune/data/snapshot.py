@@ -34,7 +34,7 @@ from medtune.data.purpose import purpose_of
 from medtune.data.sources import parse_ref
 from medtune.data.table import QuestionTable, questions_hash, read_parquet, write_parquet
 
-RULES = 1
+RULES = 2
 """Version of what is done to data; a change of rules makes older snapshots stale."""
 EXCLUDED = "excluded.jsonl"
 DATASHEET = "datasheet.md"

@@ -16,6 +16,7 @@ from medtune.data.same import answers_conflict, same_question, similarity, squee
 
 NERVES = ("Axillary nerve", "Radial nerve", "Ulnar nerve", "Median nerve")
 VITAMINS = ("Vitamin A", "Vitamin B1", "Vitamin C", "Vitamin D")
+TISSUE = ("Collagen laid down early in wound repair", "Early wound repair forms collagen marked")
 BUGS = ("Pneumococcus", "Klebsiella", "Pseudomonas", "Legionella")
 
 
@@ -259,16 +260,8 @@ def test_other_words_for_the_same_answer_make_no_other_question(one: str, other:
         ("Upper lobe consolidation in smokers", "Smokers have consolidation of lower lobe", BUGS),
         ("Lobar consolidation in smokers", "In smokers all cause lobar consolidation except", BUGS),
         # options of a thousand questions
-        (
-            "Collagen that wounds have while healing well",
-            "In healing wounds one sees which collagen",
-            ("Type 1", "Type 3"),
-        ),
-        (
-            "Collagen that wounds have while healing well",
-            "In healing wounds one sees which collagen",
-            ("A", "B", "AC"),
-        ),
+        (*TISSUE, ("Type 1", "Type 3")),
+        (*TISSUE, ("A", "B", "AC")),
     ],
 )
 def test_the_same_options_and_answer_are_not_enough(
@@ -325,6 +318,7 @@ def test_in_a_stem_of_two_words_each_one_counts() -> None:
         ("Hyperkalaemia is a sign of", "Hypokalaemia is a sign of"),
         ("Intracellular fluid has more of", "Extracellular fluid has more of"),
         ("Bradycardia is caused by", "Tachycardia is caused by"),
+        ("Aerobic flora of the mouth is", "Anaerobic flora of the mouth is"),
         ("Adduction of the thumb is done by", "Abduction of the thumb is done by"),
         ("Systolic murmur at the apex", "Diastolic murmur at the apex"),
         ("The inflammatory cell here is", "The antiinflammatory cell here is"),
