@@ -142,6 +142,7 @@ def test_the_chain_stops_at_a_refusal_and_redacts() -> None:
     looked = look(asked, POLICY, shipped())
     assert strictest(looked.verdicts) == "refuse"
     assert looked.verdicts[-1].action == "refuse"
+    assert looked.inquiry is not None
     assert "Weber" not in looked.inquiry.stem
     large = look(Inquiry(stem="x" * 4001, options=("a", "b")), POLICY, shipped())
     assert [v.guard for v in large.verdicts] == ["size"]

@@ -13,6 +13,7 @@ from tests.unit.serving.test_crisis import CRISIS
 from tests.unit.serving.test_pages_browser import Browser
 
 from medtune.core.guard import Inquiry
+from medtune.guard import chain
 from medtune.guard.chain import crisis_in
 from medtune.guard.policy import load_policy
 from medtune.serving import engine
@@ -48,8 +49,11 @@ def test_a_batch_over_the_limit_is_turned_away_but_for_a_crisis(tmp_path: Path) 
 
 def test_a_crisis_in_an_earlier_turn_gets_its_card_over_the_limit(tmp_path: Path) -> None:
     turns = [CRISIS["stem"], "Which vitamin is it?\nA. Vitamin A\nB. Vitamin C"]
-    chat = {"model": "m", "messages": [{"role": "user", "content": text} for text in turns]}
-    calm = {"model": "m", "messages": chat["messages"][1:]}  # type: ignore[index]
+    chat: dict[str, Any] = {
+        "model": "m",
+        "messages": [{"role": "user", "content": text} for text in turns],
+    }
+    calm = {**chat, "messages": turns[1:]}
     with endpoint(tmp_path, host=AWAY) as made:
         head = made.key("ask", 1)
         assert made.ask(headers=head).status_code == 200
@@ -83,7 +87,7 @@ def test_guards_of_a_form_work_beside_the_event_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[str] = []
-    real = engine.look
+    real = chain.look
 
     def looked(*args: Any) -> Any:
         threads.append(threading.current_thread().name)

@@ -224,6 +224,7 @@ def test_every_form_is_among_those_that_are_tested(here: Endpoint) -> None:
 @pytest.mark.parametrize("token", ["missing", "wrong", "another's"])
 def test_a_form_without_its_token_does_nothing(here: Endpoint, path: str, token: str) -> None:
     browser, other = Browser(here), Browser(here)
+    browser.sign_in("review")
     held = browser.held()
     other.get("/login")
     before = here.store.verify_audit()
