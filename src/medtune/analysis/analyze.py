@@ -8,9 +8,10 @@ from medtune.analysis.breakdown import breakdown, spread
 from medtune.analysis.calibration import (
     Scored,
     brier,
-    calibration_error,
     fit_temperature,
     log_loss,
+    measure_error,
+    measure_letters,
     reliability,
 )
 from medtune.analysis.compare import differences
@@ -115,7 +116,8 @@ def analyze(
 def measure(scored: Scored) -> Calibration:
     """Measure calibration."""
     return Calibration(
-        error=calibration_error(scored),
+        **dict(measure_error(scored)),
+        letters=measure_letters(scored),
         brier=brier(scored),
         log_loss=log_loss(scored),
         bins=tuple(reliability(scored)),

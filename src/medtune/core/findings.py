@@ -68,19 +68,36 @@ class ReliabilityBin(Record):
     """How often the model was right on them."""
 
 
-class Calibration(Record):
-    """Whether the model's probabilities mean what they say."""
+class CalibrationError(Record):
+    """How far probabilities are from what comes true, and what chance does to that."""
 
     error: Probability
-    """Expected calibration error over equal-mass bins."""
+    """Root of the mean squared distance between confidence and accuracy over equal-mass bins,
+    debiased: 0 is perfect."""
     error_low: float | None = None
-    """95 %, bootstrap over questions; None where it was not made."""
+    """95 %, bootstrap over questions; None in records of before it was measured, as below."""
     error_high: float | None = None
+    perfect: float | None = None
+    """Mean error of a perfectly calibrated model with these confidences, on so many questions."""
+    perfect_high: float | None = None
+    """Its 95 % point: only an error above it shows that the model is not calibrated."""
+
+    @property
+    def shown(self) -> bool | None:
+        """Whether the model is shown not to be calibrated; None where that was not tested."""
+        return None if self.perfect_high is None else self.error > self.perfect_high
+
+
+class Calibration(CalibrationError):
+    """Whether the model's probabilities mean what they say."""
+
     brier: float = Field(ge=0, le=2)
     """Over all options; 0 is perfect."""
     log_loss: float = Field(ge=0)
     """Nats."""
     bins: tuple[ReliabilityBin, ...]
+    letters: dict[str, CalibrationError] = Field(default_factory=dict)
+    """Letter by letter, chosen or not (classwise)."""
 
 
 class Threshold(Record):

@@ -16,6 +16,8 @@ GuardName = Literal[
     "output",
 ]  # fmt: skip
 CardName = Literal["crisis", "scope"]
+TEMPERATURES = (0.05, 20.0)
+"""Between these a temperature is looked for."""
 Code = Annotated[str, Field(pattern=r"^[a-z]+\.[a-z_]+$")]
 """A reason: guard and kind, "crisis.self_harm"."""
 
@@ -54,6 +56,16 @@ class Verdict(Record):
 def strictest(verdicts: tuple[Verdict, ...]) -> Action:
     """Find the strictest action among verdicts; none is to allow."""
     return max((v.action for v in verdicts), key=ACTIONS.index, default="allow")
+
+
+def at_bound(temperature: float) -> bool:
+    """Tell whether a fitted temperature lies on the edge of where it was looked for.
+
+    Then the log loss has no minimum inside: the model is right or wrong whatever it says of
+    itself, and the temperature is not an estimate.
+    """
+    low, high = TEMPERATURES
+    return temperature <= 1.01 * low or temperature >= high / 1.01
 
 
 class Calibration(Record):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -11,8 +12,11 @@ from medtune.analysis.calibration import (
     Scored,
     brier,
     calibration_error,
+    equal_mass_bins,
     fit_temperature,
     log_loss,
+    measure_error,
+    measure_letters,
     reliability,
 )
 from medtune.core.errors import PredictionsError
@@ -72,18 +76,178 @@ def test_what_was_drawn_among_equals_counts_and_stays_at_every_temperature() -> 
 
 
 def test_bins_have_equal_mass() -> None:
-    low, high = reliability(scored(*FOUR), bins=2)
-    # 0.4 (wrong) and 0.6 (right); 0.8 (wrong) and 0.9 (right)
-    assert (low.confidence, low.accuracy.value, low.accuracy.n) == (0.5, 0.5, 2)
-    assert high.confidence == pytest.approx(0.85)
-    assert (high.accuracy.value, high.accuracy.n) == (0.5, 2)
+    said = [0.5 + n / 100 for n in range(40)]
+    low, high = reliability(one_by_one(said, [n % 2 == 0 for n in range(40)]), bins=2)
+    assert low.confidence == pytest.approx(np.mean(said[:20]))
+    assert (low.accuracy.value, low.accuracy.n) == (0.5, 20)
+    assert high.confidence == pytest.approx(np.mean(said[20:]))
+    assert (high.accuracy.value, high.accuracy.n) == (0.5, 20)
+
+
+def one_by_one(said: list[float], true: list[bool]) -> Scored:
+    """Questions of two options: the first is the likeliest, and right where `true`."""
+    table = np.array([[p, 1 - p] for p in said])
+    return Scored(table, np.where(true, 0, 1), np.full(len(said), 2))
+
+
+def shuffled(found: Scored, seed: int) -> Scored:
+    return found.take(np.random.default_rng(seed).permutation(len(found)))
+
+
+def test_bins_are_fewer_where_they_would_rest_on_few_questions() -> None:
+    assert [len(reliability(simulated(n, 1))) for n in (1, 9, 19, 20, 59, 100, 3000)] == [
+        *(1, 1, 1, 2, 5, 10, 10)
+    ]
+    for n in (25, 95, 101, 999):
+        sizes = [b.accuracy.n for b in reliability(simulated(n, 1))]
+        assert sum(sizes) == n
+        assert min(sizes) >= 0.5 * n / len(sizes)
+
+
+def test_one_confidence_is_one_bin() -> None:
+    # Sorted by outcome, the plain error of ten bins was 0.42 here; interleaved it was 0.
+    rows = [True] * 70 + [False] * 30
+    for order in (rows, rows[::-1], [n % 10 < 7 for n in range(100)]):
+        found = one_by_one([0.7] * 100, order)
+        assert [(b.confidence, b.accuracy.n) for b in reliability(found)] == [
+            (pytest.approx(0.7), 100)
+        ]
+        assert calibration_error(found) == 0
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([0.55, 0.6, 0.8, 0.95]), st.booleans()), min_size=1),
+    st.integers(0, 99),
+)
+def test_the_order_of_the_questions_does_not_matter(
+    rows: list[tuple[float, bool]], seed: int
+) -> None:
+    found = one_by_one([p for p, _ in rows], [right for _, right in rows])
+    other = shuffled(found, seed)
+    assert reliability(other) == reliability(found)
+    assert calibration_error(other) == calibration_error(found)
+    parts = [b.confidence for b in reliability(found)]
+    assert parts == sorted(set(parts))
+    bins = equal_mass_bins(found.confidence)
+    for value in set(found.confidence.tolist()):
+        assert len(set(bins[found.confidence == value].tolist())) == 1
+
+
+def test_nor_does_it_for_the_interval() -> None:
+    found = simulated(60, 0.5)
+    assert measure_error(shuffled(found, 5)) == measure_error(found)
+    assert measure_letters(shuffled(found, 5)) == measure_letters(found)
+
+
+def test_confidences_that_rounding_parts_are_tied() -> None:
+    said = [0.7 + 1e-13 * (n % 3) for n in range(60)]
+    assert set(equal_mass_bins(np.array(said)).tolist()) == {0}
 
 
 def test_the_calibration_error_by_hand() -> None:
-    # |0.5 - 0.5| and |0.85 - 0.5|, weights 1/2
-    assert calibration_error(scored(*FOUR), bins=2) == pytest.approx(0.175)
-    # one bin each: 0.1, 0.8, 0.4, 0.4
-    assert calibration_error(scored(*FOUR), bins=10) == pytest.approx(1.7 / 4)
+    # One bin of ten: residuals 0.2 (8 times) and -0.8 (twice), so 1.6 - 1.6 = 0 on average:
+    # the square is (0 - (8 * 0.04 + 2 * 0.64)) / 90, below 0.
+    assert calibration_error(one_by_one([0.8] * 10, [True] * 8 + [False] * 2)) == 0
+    # Residuals 0.4 (4 times) and -0.6 (6 times): (-2)^2 = 4, minus 0.64 + 2.16, over 90.
+    found = one_by_one([0.6] * 10, [True] * 4 + [False] * 6)
+    assert calibration_error(found) == pytest.approx(math.sqrt((4 - 2.8) / 90))
+    # A single question cannot be corrected.
+    assert calibration_error(one_by_one([0.7], [True])) == pytest.approx(0.3)
+
+
+def by_pairs(said: list[float], true: list[bool]) -> float:
+    """Average the products of the residuals of all pairs of different questions."""
+    residuals = [right - p for p, right in zip(said, true, strict=True)]
+    return float(np.mean([a * b for a, b in itertools.permutations(residuals, 2)]))
+
+
+def ferro_fricker(said: float, true: list[bool]) -> float:
+    """Bias-corrected reliability of one forecast value (Ferro and Fricker 2012, equation 8)."""
+    n, rate = len(true), float(np.mean(true))
+    return (said - rate) ** 2 - rate * (1 - rate) / (n - 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.3, 1.0, 3.0]))
+def test_the_error_beside_two_other_ways_of_computing_it(seed: int, temperature: float) -> None:
+    found = simulated(19, temperature, seed)  # one bin
+    said, true = found.confidence.tolist(), found.right.tolist()
+    assert calibration_error(found) ** 2 == pytest.approx(max(0, by_pairs(said, true)), abs=1e-12)
+    # Two forecast values, a bin each.
+    rng = np.random.default_rng(seed)
+    low, high = (rng.random((2, 12)) < 0.5).tolist()
+    squares = (ferro_fricker(0.55, low) + ferro_fricker(0.9, high)) / 2
+    both = one_by_one([0.55] * 12 + [0.9] * 12, [*low, *high])
+    assert len(reliability(both)) == 2
+    assert calibration_error(both) ** 2 == pytest.approx(max(0, squares), abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [20, 100])
+def test_a_perfect_model_is_not_found_wanting(n: int) -> None:
+    found = [measure_error(simulated(n, 1, seed)) for seed in range(120)]
+    # 5 % may be; 120 draws give 12 or more by an accident of one in fifty.
+    assert sum(one.error > (one.perfect_high or 0) for one in found) < 12
+    assert sum((one.error_low or 0) > 0 for one in found) < 12
+    # The plain error is 0.13 on 100 questions.
+    assert np.mean([one.error for one in found]) < 0.08
+    assert np.mean([one.error for one in found]) == pytest.approx(
+        np.mean([one.perfect or 0 for one in found]), abs=0.02
+    )
+
+
+@pytest.mark.parametrize(("n", "shown"), [(20, 8), (100, 45)])
+def test_a_boasting_model_is(n: int, shown: int) -> None:
+    found = [measure_error(simulated(n, 0.3, seed)) for seed in range(60)]
+    assert sum(one.error > (one.perfect_high or 0) for one in found) >= shown
+
+
+@pytest.mark.parametrize(("n", "temperature"), [(20, 0.4), (100, 0.4), (100, 2.0)])
+def test_the_interval_holds_the_error(n: int, temperature: float) -> None:
+    missed = [0, 0]
+    for seed in range(120):
+        found = simulated(n, temperature, seed)
+        # What the chosen option's probability really was, bin by bin.
+        real = found.heated(1 / temperature).probabilities.max(axis=1)
+        bins = equal_mass_bins(found.confidence)
+        gaps = [(real - found.confidence)[bins == b].mean() for b in bins]
+        truth = math.sqrt(np.mean(np.square(gaps)))
+        one = measure_error(found)
+        assert one.error_low is not None
+        assert one.error_high is not None
+        assert one.error_low <= one.error <= one.error_high
+        missed[0] += truth < one.error_low
+        missed[1] += truth > one.error_high
+    # 3 each are to be expected; more than 9 are an accident of one in a thousand.
+    assert max(missed) <= 9
+
+
+def test_few_questions_that_are_all_right_prove_little() -> None:
+    found = measure_error(one_by_one([0.95] * 10, [True] * 10))
+    assert found.error == pytest.approx(0.05)
+    # A model that is right in 3 of 4 cases does this once in 18 times.
+    assert found.error_high is not None
+    assert found.error_high > 0.15
+
+
+def test_letters_are_measured_one_by_one() -> None:
+    # C is trusted too much by 0.2, D too little; the others mean what they say.
+    rng = np.random.default_rng(3)
+    said = np.tile([0.1, 0.2, 0.5, 0.2], (2_000, 1))
+    answers = rng.choice(4, p=[0.1, 0.2, 0.3, 0.4], size=2_000)
+    found = measure_letters(Scored(said, answers, np.full(2_000, 4)))
+    assert list(found) == list("ABCD")
+    assert [one.error > (one.perfect_high or 0) for one in found.values()] == [
+        *(False, False, True, True)
+    ]
+    assert found["C"].error == pytest.approx(0.2, abs=0.03)
+
+
+def test_a_letter_that_was_not_offered_is_not_measured() -> None:
+    table = np.array([[0.6, 0.4, 0.0], [0.5, 0.3, 0.2]] * 15)
+    found = measure_letters(Scored(table, np.array([0, 1] * 15), np.array([2, 3] * 15)))
+    # C was offered 15 times and never right: its error is 0.2, not 0.1.
+    assert found["C"].error == pytest.approx(0.2)
 
 
 def test_the_brier_score_by_hand() -> None:
