@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Sequence
@@ -135,6 +136,17 @@ def test_the_constant_letter_flips_on_every_question(tmp_path: Path) -> None:
     assert "100.0 % of the answers change with the order of the options" in found.verdict
 
 
+def test_every_accuracy_of_the_figure_has_the_given_order(tmp_path: Path) -> None:
+    # The constant letter: 20 to 25 % in one order, a mean over orders would stand at exactly 25.
+    found = study("constant", tmp_path)
+    page = (tmp_path / recipe.PAGE).read_text()
+    said = html.unescape(re.findall(r'aria-label="(Accuracy in per cent\.[^"]*)"', page)[0])
+    rows = said.removeprefix("Accuracy in per cent. ").split("; ")
+    assert len(rows) == len(found.findings)
+    for row, finding in zip(rows, found.findings, strict=True):
+        assert f": {100 * finding.accuracy.value:.1f}" in row
+
+
 def test_the_content_reader_has_no_weakness(tmp_path: Path) -> None:
     found = study("noisy", tmp_path)
     assert found.weaknesses == ()
@@ -261,7 +273,7 @@ def test_the_page_stands_alone(tmp_path: Path, method: Method) -> None:
     assert "&lt;script&gt;" in page
     for finding in found.findings:
         assert f"{100 * finding.accuracy.low:.1f}–{100 * finding.accuracy.high:.1f}" in page
-    assert page.count("<figure>") == (3 if found.flips else 2)
+    assert page.count("<figure") == (3 if found.flips else 2)
     assert ("does not list the options" in page) == (method == "cloze")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medtune.analysis.figures import BASE, CHANCE, INK, TUNED, canvas, loss_figure, spoken, svg
+from medtune.analysis.figures import CHANCE, INK, SPLITS, TUNED, canvas, loss_figure, spoken, svg
 from medtune.analysis.page import render
 from medtune.core.ablation import AblationRecord
 from medtune.core.folder import write_text
@@ -29,13 +29,13 @@ def ladder_figure(record: AblationRecord) -> str:
     likelihoods = [record.base_likelihood, *(one.likelihood for one in record.rungs)]
     letters = [exam.accuracy if exam else None for exam in likelihoods]
     for place, (value, other) in enumerate(zip(free, letters, strict=True)):
-        for shift, found, colour in ((-0.14, value, TUNED), (0.14, other, BASE)):
+        for shift, found, colour in ((-0.14, value, TUNED), (0.14, other, SPLITS[0])):
             if found is not None:
                 at = place + shift
                 axes.plot([100 * found.low, 100 * found.high], [at, at], color=colour, lw=2.2)
                 axes.plot(100 * found.value, at, "o", color=colour, ms=6)
     axes.plot([], [], "o-", color=TUNED, label="free answers")
-    axes.plot([], [], "o-", color=BASE, label="likelihood of the letters")
+    axes.plot([], [], "o-", color=SPLITS[0], label="likelihood of the letters")
     axes.axvline(100 * record.base.chance, color=CHANCE, lw=1.2, ls="--", label="chance")
     majority = record.base.majority.value
     axes.axvline(100 * majority, color=CHANCE, lw=1.2, ls=":", label="majority letter")

@@ -17,10 +17,12 @@ from medtune.analysis.calibration import (
 from medtune.analysis.compare import differences
 from medtune.analysis.failures import LOW_MASS, failures
 from medtune.analysis.flips import flips
+from medtune.analysis.options import stem_note
 from medtune.analysis.selective import (
     by_group,
     conformal,
     risk_coverage,
+    search_power,
     threshold_for_risk,
 )
 from medtune.core.errors import PredictionsError
@@ -33,10 +35,11 @@ from medtune.core.findings import (
     SetFinding,
     ThresholdFinding,
 )
+from medtune.core.guard import TEMPERATURES, at_bound
 from medtune.core.intervals import wilson
 from medtune.core.manifest import UNKNOWN
 from medtune.core.provenance import provenance
-from medtune.core.records import EvaluationRecord, Prediction
+from medtune.core.records import EvaluationRecord, Prediction, content_key
 from medtune.core.remarks import remarks
 
 TARGETS = (0.05, 0.1, 0.2, 0.3)
@@ -92,6 +95,8 @@ def analyze(
     source = calibration[0].data.source if calibration is not None else None
     selective = _selective(scored, held, source, predictions) if scored else None
     notes = warnings(record, flipped)
+    if selective is not None and selective.temperature is not None:
+        notes += _edge(record, selective)
     if held is not None and selective is not None and not selective.sets:
         notes.append(
             f"{len(held)} calibration questions are too few for prediction sets that hold the "
@@ -158,18 +163,27 @@ def warnings(record: EvaluationRecord, flipped: Flips | None) -> list[str]:
             f"{place}: {100 * record.accuracy.value:.1f} % is not shown to be above always giving "
             f"{record.majority_letter} ({100 * record.majority.value:.1f} %)."
         )
-    blind = record.options_only
-    if blind is not None and blind.low > record.chance and blind.high >= record.accuracy.low:
-        found.append(
-            f"{place}: without the stem the model still gets {100 * blind.value:.1f} % "
-            f"(n = {blind.n}); the options alone may explain its accuracy."
-        )
+    if note := stem_note(record):
+        found.append(note)
     if flipped is not None and flipped.any.value >= MANY_FLIPS:
         found.append(
             f"{place}: {100 * flipped.any.value:.1f} % of the answers change with the order of "
             "the options."
         )
     return found
+
+
+def _edge(record: EvaluationRecord, selective: Selective) -> list[str]:
+    """Warn of a temperature that is no estimate."""
+    assert selective.temperature is not None
+    if not at_bound(selective.temperature):
+        return []
+    low, high = TEMPERATURES
+    return [
+        f"{record.label} on {record.data.source}: the temperature of {selective.temperature:.3g} "
+        f"lies on the edge of where it was looked for ({low:g} to {high:g}). No temperature makes "
+        "these probabilities mean what they say; thresholds and sets rest on it."
+    ]
 
 
 def _calibration_scores(evaluation: Evaluation, calibration: Evaluation) -> Scored:
@@ -188,14 +202,21 @@ def _calibration_scores(evaluation: Evaluation, calibration: Evaluation) -> Scor
             expected="the same model, examined in the same way, on other questions",
             fix="evaluate the same model on the calibration split with the same options",
         )
-    if shared := {p.id for p in predictions} & {p.id for p in others}:
+    asked = {p.id: p.id for p in predictions} | {_content(p): p.id for p in predictions}
+    shared = [(p.id, twin) for p in others if (twin := asked.get(p.id) or asked.get(_content(p)))]
+    if shared:
+        theirs, mine = min(shared)
+        name = mine if theirs == mine else f"{theirs}, which is {mine} there"
         raise PredictionsError(
-            f"{len(shared)} calibration questions are among the evaluated ones, such as "
-            f"{min(shared)}",
+            f"{len(shared)} calibration questions are among the evaluated ones, such as {name}",
             expected="two sets without a common question",
             fix="calibrate on another split: snapshot:FOLDER:calibration",
         )
     return Scored.of(others)
+
+
+def _content(prediction: Prediction) -> str:
+    return content_key(prediction.stem, prediction.options)
 
 
 def _selective(
@@ -240,9 +261,9 @@ def _sets(here: Scored, there: Scored, subjects: Sequence[str]) -> tuple[SetFind
 
 def _threshold(here: Scored, there: Scored, target: float) -> ThresholdFinding:
     """Choose a threshold on the calibration questions, and see what it does on the others."""
-    found = threshold_for_risk(there, target)
+    found, power = threshold_for_risk(there, target), search_power(there, target)
     if found is None:
-        return ThresholdFinding(target=target, found=None)
+        return ThresholdFinding(target=target, found=None, power=power)
     answered = here.confidence >= found.confidence
     n = int(answered.sum())
     wrong = int((answered & ~here.right).sum())
@@ -251,6 +272,7 @@ def _threshold(here: Scored, there: Scored, target: float) -> ThresholdFinding:
         found=found,
         answered=wilson(n, len(here)),
         risk=wilson(wrong, n) if n else None,
+        power=power,
     )
 
 

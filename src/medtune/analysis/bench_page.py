@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medtune.analysis.figures import BASE, INK, TUNED, canvas, svg
+from medtune.analysis.figures import INK, MUTED, TUNED, canvas, svg
 from medtune.analysis.page import render
 from medtune.core.compress import BenchRecord
 from medtune.core.folder import write_text
@@ -24,7 +24,7 @@ def pareto_figure(record: BenchRecord) -> str:
     figure, axes = canvas(8.6, 4.2)
     for row in record.rows:
         place = row.peak_memory_bytes / 1e6, row.questions_per_s
-        axes.plot(*place, "o", color=TUNED if row.pareto else BASE, ms=8)
+        axes.plot(*place, "o", color=TUNED if row.pareto else MUTED, ms=8)
         text = f"{row.name.rpartition('/')[2]}, {100 * row.accuracy.value:.1f} %"
         axes.annotate(
             text, place, xytext=(7, 5), textcoords="offset points", color=INK, fontsize=8.5

@@ -278,10 +278,13 @@ def fit_temperature(scored: Scored) -> float:
     `TEMPERATURES` (on one of them there is no best temperature: `core.guard.at_bound`), and
     changes no answer, only how sure the model is of it.
     """
+
+    def loss(log: float) -> float:
+        return log_loss(scored.heated(float(np.exp(log))))
+
     found = minimize_scalar(
-        lambda log: log_loss(scored.heated(float(np.exp(log)))),
-        bounds=tuple(np.log(TEMPERATURES)),
-        method="bounded",
-        options={"xatol": 1e-6},
+        loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-6}
     )
-    return float(np.exp(found.x))
+    # Where the loss is flat up to a bound, the search ends somewhere on the way.
+    inside = float(np.exp(found.x))
+    return min((*TEMPERATURES, inside), key=lambda temperature: loss(float(np.log(temperature))))

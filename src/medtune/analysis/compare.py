@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from scipy.stats import binomtest, norm
 
 from medtune.analysis.breakdown import clustered_error, clusters
+from medtune.analysis.options import gain_note, stem_note
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import tango, wilson
 from medtune.core.records import ComparisonRecord, EvaluationRecord, Outcome, Prediction
+from medtune.core.written import equation
 
 ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
     # Not the device, nor the name under which the same weights were found.
@@ -89,6 +91,11 @@ def compare(
         ),
         minimum_detectable=floor,
         verdict=verdict(record_a.label, record_b.label, difference, low, high, p_value, floor, n),
+        notes=tuple(
+            note
+            for note in (stem_note(record_b), gain_note(record_a, record_b, difference))
+            if note is not None
+        ),
     )
 
 
@@ -140,7 +147,7 @@ def verdict(
 ) -> str:
     """Say in one sentence what the comparison found."""
     span = f"95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
-    tail = f"{span}, exact McNemar p {_p(p)}, n = {n}"
+    tail = f"{span}, exact McNemar p {equation(p)}, n = {n}"
     if p < 0.05:
         word = "better" if difference > 0 else "worse"
         return f"{b} is {word} than {a} by {abs(100 * difference):.1f} points ({tail})."
@@ -148,10 +155,6 @@ def verdict(
         f"No detectable change: {b} is {100 * difference:+.1f} points from {a} ({tail}; "
         f"differences below {100 * floor:.1f} points would go unseen here)."
     )
-
-
-def _p(value: float) -> str:
-    return "< 0.0001" if value < 0.0001 else f"= {value:.4f}"
 
 
 def paired_outcomes(

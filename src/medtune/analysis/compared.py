@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medtune.analysis.analyze import Evaluation, analyze
+from medtune.analysis.breakdown import ALPHA, holm
 from medtune.analysis.compare import compare
 from medtune.analysis.comparison_page import write_comparison
 from medtune.analysis.paired import changed, paired_slices
@@ -14,6 +16,7 @@ from medtune.core.findings import AnalysisRecord, PairedSlices
 from medtune.core.folder import write_record
 from medtune.core.labels import distinct_labels
 from medtune.core.records import ComparisonRecord
+from medtune.core.written import equation
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,17 @@ def compare_in(
     )
     a, b = a.labelled(name_a), b.labelled(name_b)
     record = compare(a.evaluation, b.evaluation, releases=releases)
+    write_compared(folder, record, a, b)
+    return record
+
+
+def write_compared(folder: Path, record: ComparisonRecord, a: Examined, b: Examined) -> None:
+    """Analyse both sides of a comparison, and write all that belongs to it.
+
+    Raises:
+        PredictionsError: A calibration does not fit.
+        FolderError: The folder cannot be written.
+    """
     found_a, found_b = a.analysis(folder), b.analysis(folder)
     predictions = a.evaluation[1], b.evaluation[1]
     slices = paired_slices(*predictions)
@@ -60,4 +74,22 @@ def compare_in(
     write_record(folder / "analysis-b.json", found_b)
     page = folder / "report.html"
     write_comparison(page, record, found_a, found_b, slices, changed(*predictions))
-    return record
+
+
+def corrected(records: Sequence[ComparisonRecord]) -> list[ComparisonRecord]:
+    """Correct the p-values of several comparisons for their number (Holm 1979).
+
+    A verdict that does not stand the correction says so in a note.
+    """
+    if len(records) < 2:
+        return list(records)
+    made = []
+    for record, p in zip(records, holm([r.p_value for r in records]), strict=True):
+        notes = record.notes
+        if record.p_value < ALPHA <= p:
+            notes += (
+                f"This does not stand Holm's correction over the {len(records)} comparisons of "
+                f"the run (p {equation(p)}).",
+            )
+        made.append(record.model_copy(update={"p_holm": p, "notes": notes}))
+    return made

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medtune.analysis.figures import INK, TUNED, blank, canvas, dress, spoken, svg
+from medtune.analysis.figures import BASE, INK, TUNED, blank, canvas, dress, spoken, svg
 from medtune.core.findings import PairedSlice
 from medtune.core.records import EvaluationRecord, Proportion
 
-COLOURS = ("#c2570c", TUNED)
-"""Of the reference and the candidate: orange and teal, which the colour-blind tell apart."""
+COLOURS = (BASE, TUNED)
+"""Of the reference and the candidate."""
 WIDE, FIRST, HALF = 8.6, 5.8, 4.2
 """Inches.  The first figure of a page must be read without scrolling on a telephone, too."""
 LONGEST_NAME = 34

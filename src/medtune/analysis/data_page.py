@@ -19,6 +19,9 @@ class DataFigures:
     """SVG texts."""
 
     subjects: str
+    """Empty where every subject has the same share."""
+    subjects_equal: int
+    """How many subjects have the same share of each split; 0 where they do not."""
     subjects_left_out: int
     """How many subjects were too rare to be drawn."""
     letters: str
@@ -115,8 +118,12 @@ def _figures(splits: Sequence[SplitRecord]) -> DataFigures:
     frequent = sorted(subjects, key=lambda name: -max(subjects[name]))[:SHOWN_SUBJECTS]
     letters = _shares([profile.letters for profile in profiles])
     lengths = _shares([dict(zip(LENGTH_BINS, p.lengths, strict=True)) for p in profiles])
+    # One sentence says as much as bars of one length.
+    equal = len(subjects) > 1 and len(set(map(tuple, subjects.values()))) == 1
+    drawn = bars_figure({name: subjects[name] for name in frequent}, names, lying=True)
     return DataFigures(
-        subjects=bars_figure({name: subjects[name] for name in frequent}, names, lying=True),
+        subjects="" if equal else drawn,
+        subjects_equal=len(subjects) if equal else 0,
         subjects_left_out=len(subjects) - len(frequent),
         letters=bars_figure(dict(sorted(letters.items())), names),
         lengths=bars_figure(lengths, names, xlabel="characters"),

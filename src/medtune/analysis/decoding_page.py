@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medtune.analysis.figures import BASE, CHANCE, INK, TUNED, canvas, svg
+from medtune.analysis.figures import CHANCE, INK, MUTED, TUNED, canvas, svg
 from medtune.analysis.page import render
 from medtune.core.decoding import DecodingPoint, DecodingRecord
 from medtune.core.folder import write_text
@@ -30,7 +30,7 @@ def pareto_figure(record: DecodingRecord) -> str:
         color=TUNED, lw=1.5, zorder=1, label="not beaten in both",
     )  # fmt: skip
     for point in record.points:
-        colour = TUNED if point.pareto else BASE
+        colour = TUNED if point.pareto else MUTED
         edges = [100 * point.low, 100 * point.high]
         axes.plot([point.questions_per_s] * 2, edges, color=colour, lw=1, alpha=0.6)
         axes.plot(point.questions_per_s, 100 * point.accuracy, "o", color=colour, ms=6)

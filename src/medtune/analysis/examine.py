@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medtune.analysis.ask import Prior, ask, option_logs, rotated_scores
+from medtune.analysis.compare import mcnemar_exact
 from medtune.analysis.exam import Exam
+from medtune.analysis.flips import given_choice
 from medtune.analysis.pride import estimate_prior
 from medtune.analysis.variants import varied
 from medtune.core.choice import highest
@@ -32,6 +34,7 @@ from medtune.core.records import (
     Prediction,
     Proportion,
     Question,
+    StemEffect,
 )
 
 CHUNK = 256
@@ -49,6 +52,7 @@ class Sitting:
     resumed_at: int = 0
     prior: Prior = field(default_factory=dict)
     options_only: Proportion | None = None
+    stem_effect: StemEffect | None = None
 
 
 def examine(
@@ -95,7 +99,8 @@ def examine(
             rate = (len(predictions) - kept) / (time.perf_counter() - start)
             bar.advance(len(answered), speed=f"{rate:.1f} questions/s")
     duration = time.perf_counter() - start
-    sitting = Sitting(duration, kept, prior, _options_only(model, exam, parser, progress))
+    blind, effect = _options_only(model, exam, parser, predictions, progress)
+    sitting = Sitting(duration, kept, prior, blind, effect)
     return summarize(model, exam, label, parser, predictions, sitting), predictions
 
 
@@ -174,6 +179,7 @@ def summarize(
         majority=wilson(most, counts.n),
         majority_letter=letter,
         options_only=sitting.options_only,
+        stem_effect=sitting.stem_effect,
         letters_chosen=dict(sorted(given.items())),
         letters_right=dict(sorted(right.items())),
         trained_on=exam.trained_on,
@@ -218,20 +224,38 @@ def _prior(model: AnswerModel, exam: Exam) -> Prior:
 
 
 def _options_only(
-    model: AnswerModel, exam: Exam, parser: Parser, progress: Progress
-) -> Proportion | None:
+    model: AnswerModel,
+    exam: Exam,
+    parser: Parser,
+    predictions: Sequence[Prediction],
+    progress: Progress,
+) -> tuple[Proportion | None, StemEffect | None]:
     """Ask some of the questions without their stem: what the options alone give away."""
     if not exam.options_only or exam.method == "generate":
-        return None
+        return None, None
     n = len(exam.questions)
     asked = min(n, exam.options_only)
-    evenly = [exam.questions[place * n // asked] for place in range(asked)]
+    places = [place * n // asked for place in range(asked)]
+    evenly = [exam.questions[place] for place in places]
     blind = varied(evenly, "options-only", seed=0)
     plain = replace(exam, orders="given", variant="options-only", options_only=0)
-    right = 0
+    without: list[bool] = []
     with progress.task(f"{exam.data.source.rpartition('/')[2]} · options only", len(blind)) as bar:
         for at in range(0, len(blind), CHUNK):
             answered = ask(model, plain, blind[at : at + CHUNK], parser, {})
-            right += sum(p.outcome is Outcome.CORRECT for p in answered)
+            without += [p.outcome is Outcome.CORRECT for p in answered]
             bar.advance(len(answered))
-    return wilson(right, len(blind))
+    # Without the stem the options stand as given: so they must with it.
+    seen = [given_choice(predictions[place]) == predictions[place].answer for place in places]
+    return wilson(sum(without), asked), _stem_effect(seen, without)
+
+
+def _stem_effect(seen: Sequence[bool], without: Sequence[bool]) -> StemEffect:
+    pairs = list(zip(seen, without, strict=True))
+    gained, lost = pairs.count((True, False)), pairs.count((False, True))
+    return StemEffect(
+        with_stem=wilson(sum(seen), len(seen)),
+        only_with=gained,
+        only_without=lost,
+        p_value=mcnemar_exact(lost, gained),
+    )

@@ -5,33 +5,67 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from medtune.core.records import EvaluationRecord, LossPoint, Proportion
 
 INK = "#64748b"
-BASE = "#7c8ba1"
+"""Axes and words."""
+BASE = "#c2570c"
+"""Of the base model, or the reference: orange, which the colour-blind tell from the next one."""
 TUNED = "#0d9488"
-CHANCE = "#d97706"
-SPLITS = (TUNED, BASE, CHANCE, "#6366f1", "#db2777", "#65a30d")
-"""Of the splits of a snapshot, train first."""
+"""Of the tuned model, or the candidate: teal."""
+CHANCE = INK
+"""Of what needs no knowledge: it is part of the page, not a model."""
+MUTED = "#94a3b8"
+"""Of what stands back: steps behind their mean, points that others beat."""
+SPLITS = ("#6366f1", "#db2777", "#65a30d", "#0284c7", "#a16207", "#7c3aed")
+"""Of several splits, or other things that are no model; train first."""
 _COLOURS = {"base": BASE, "tuned": TUNED}
 _GROUP = re.compile(r'<g id="[^"]*"')
 _METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
 
 
+@dataclass(frozen=True, slots=True)
+class AccuracyRow:
+    """One accuracy beside what needs no knowledge."""
+
+    name: str
+    accuracy: Proportion
+    chance: float
+    majority: float
+    colour: str = TUNED
+    mark: str = "o"
+
+
 def accuracy_figure(evaluations: Sequence[EvaluationRecord]) -> str:
+    """Draw the accuracies of examinations."""
+    return accuracy_rows_figure(
+        [
+            AccuracyRow(
+                name=f"{e.data.source} · {e.method} · {e.label}",
+                accuracy=e.accuracy,
+                chance=e.chance,
+                majority=e.majority.value,
+                colour=_COLOURS.get(e.label, TUNED),
+                mark="s" if e.label == "base" else "o",
+            )
+            for e in evaluations
+        ]
+    )
+
+
+def accuracy_rows_figure(rows: Sequence[AccuracyRow]) -> str:
     """Draw accuracies with their 95 % intervals, chance and the majority letter beside them."""
-    figure, axes = canvas(8.6, 0.36 * len(evaluations) + 0.9)
-    labels = []
-    for place, record in enumerate(evaluations):
-        value = record.accuracy
-        colour = _COLOURS.get(record.label, TUNED)
-        axes.plot([100 * value.low, 100 * value.high], [place, place], color=colour, lw=2.5)
-        axes.plot(100 * value.value, place, "o", color=colour, ms=7)
-        axes.plot(100 * record.chance, place, "|", color=CHANCE, ms=13, mew=2)
-        axes.plot(100 * record.majority.value, place, "x", color=CHANCE, ms=6, mew=1.5)
+    figure, axes = canvas(8.6, 0.36 * len(rows) + 0.9)
+    for place, row in enumerate(rows):
+        value = row.accuracy
+        axes.plot([100 * value.low, 100 * value.high], [place, place], color=row.colour, lw=2.5)
+        axes.plot(100 * value.value, place, row.mark, color=row.colour, ms=7)
+        axes.plot(100 * row.chance, place, "|", color=CHANCE, ms=13, mew=2)
+        axes.plot(100 * row.majority, place, "x", color=CHANCE, ms=6, mew=1.5)
         axes.annotate(
             f"{100 * value.value:.1f}",
             (100 * value.high, place),
@@ -41,8 +75,7 @@ def accuracy_figure(evaluations: Sequence[EvaluationRecord]) -> str:
             color=INK,
             fontsize=9,
         )
-        labels.append(f"{record.data.source} · {record.method} · {record.label}")
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel("accuracy, % (bar: Wilson 95 %;  | chance;  × majority letter)")
@@ -51,9 +84,9 @@ def accuracy_figure(evaluations: Sequence[EvaluationRecord]) -> str:
         figure,
         "Accuracy in per cent. "
         + "; ".join(
-            f"{label}: {spoken(e.accuracy)}, chance {100 * e.chance:.1f}, "
-            f"majority letter {100 * e.majority.value:.1f}"
-            for label, e in zip(labels, evaluations, strict=True)
+            f"{row.name}: {spoken(row.accuracy)}, chance {100 * row.chance:.1f}, "
+            f"majority letter {100 * row.majority:.1f}"
+            for row in rows
         ),
     )
 
@@ -69,7 +102,7 @@ def loss_figure(runs: Sequence[Sequence[LossPoint]]) -> str:
             mean = 0.9 * mean + 0.1 * value
             smooth.append(mean)
         names = ("step", "running mean (0.9)") if not number else (None, None)
-        axes.plot(steps, values, color=BASE, lw=1 / len(runs), label=names[0])
+        axes.plot(steps, values, color=MUTED, lw=1 / len(runs), label=names[0])
         axes.plot(steps, smooth, color=TUNED, lw=2 / len(runs) + 0.5, label=names[1])
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss, nats per answer token")

@@ -16,6 +16,11 @@ Tally = Counter[int]
 """How often, by displayed position."""
 
 
+def given_choice(prediction: Prediction) -> int | None:
+    """Return what was chosen with the options as given, the order in which variants are asked."""
+    return prediction.orders[0].chosen if prediction.orders else prediction.chosen
+
+
 def flips(predictions: Sequence[Prediction]) -> Flips | None:
     """Measure how often the order of the options changes what is chosen.
 

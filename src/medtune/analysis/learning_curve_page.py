@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from medtune.analysis.figures import CHANCE, INK, SPLITS, canvas, svg
+from medtune.analysis.figures import BASE, CHANCE, INK, SPLITS, canvas, svg
 from medtune.analysis.page import render
 from medtune.core.folder import write_text
 from medtune.core.learning_curve import CurvePoint, Equal, LearningCurveRecord
@@ -42,7 +42,7 @@ def curve_figure(record: LearningCurveRecord, equal: Equal) -> str:
         for x, point in zip(at, points, strict=True):
             axes.plot([x, x], [100 * point.low, 100 * point.high], color=colour, lw=1, alpha=0.7)
     base, majority = record.base.accuracy.value, record.base.majority.value
-    axes.axhline(100 * base, color=INK, lw=1.2, label="base model")
+    axes.axhline(100 * base, color=BASE, lw=1.2, label="base model")
     axes.axhline(100 * record.base.chance, color=CHANCE, lw=1.2, ls="--", label="chance")
     axes.axhline(100 * majority, color=CHANCE, lw=1.2, ls=":", label="majority letter")
     sizes = sorted({point.arm.size for point in record.points})

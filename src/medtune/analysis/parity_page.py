@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medtune.analysis.figures import BASE, INK, TUNED, canvas, svg
+from medtune.analysis.figures import INK, MUTED, TUNED, canvas, svg
 from medtune.analysis.page import render
 from medtune.core.compress import ParityRecord
 from medtune.core.folder import write_text
@@ -25,7 +25,7 @@ def loss_figure(record: ParityRecord) -> str:
     figure, axes = canvas(8.6, 0.9 + 0.45 * len(rows))
     for at, row in enumerate(rows):
         found = row.comparison
-        colour = TUNED if row.fit else BASE
+        colour = TUNED if row.fit else MUTED
         axes.plot(
             [100 * found.difference_low, 100 * found.difference_high], [at, at], color=colour, lw=2
         )

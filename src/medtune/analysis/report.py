@@ -9,7 +9,7 @@ from pathlib import Path
 from medtune.analysis.analyze import faults
 from medtune.analysis.data_page import data_section
 from medtune.analysis.figures import accuracy_figure, letters_figure, loss_figure
-from medtune.analysis.page import render, said
+from medtune.analysis.page import render
 from medtune.core.folder import write_text
 from medtune.core.manifest import SnapshotManifest
 from medtune.core.records import (
@@ -28,10 +28,9 @@ class WrongAnswer:
     """One question that the tuned model got wrong, beside the base model's answer."""
 
     question: Prediction
+    """As the tuned model answered it."""
     right: str
-    base: str
-    tuned: str
-    base_right: bool
+    base: Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +104,7 @@ def error_tables(
             WrongAnswer(
                 question=p,
                 right=f"{LETTERS[p.answer]}. {p.options[p.answer]}",
-                base=said(former[p.id]),
-                tuned=said(p),
-                base_right=former[p.id].outcome is Outcome.CORRECT,
+                base=former[p.id],
             )
             for p in wrong[:SHOWN_ERRORS]
         )

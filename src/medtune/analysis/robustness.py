@@ -9,8 +9,14 @@ from pathlib import Path
 from medtune.analysis.analyze import warnings
 from medtune.analysis.compare import mcnemar_exact
 from medtune.analysis.exam import Exam
-from medtune.analysis.figures import BASE, CHANCE, TUNED, accuracy_figure, bars_figure
-from medtune.analysis.flips import flips
+from medtune.analysis.figures import (
+    MUTED,
+    SPLITS,
+    AccuracyRow,
+    accuracy_rows_figure,
+    bars_figure,
+)
+from medtune.analysis.flips import flips, given_choice
 from medtune.analysis.page import render
 from medtune.analysis.variants import says_none, target
 from medtune.core.findings import Flips
@@ -54,7 +60,7 @@ def judge(held: Sequence[Held], label: str, seed: int) -> RobustnessRecord:
         seed: With which the variants were made.
     """
     plain = held[0]
-    before = {p.id: _given(p) for p in plain.predictions}
+    before = {p.id: given_choice(p) for p in plain.predictions}
     findings = tuple(_finding(one, before, len(plain.predictions), seed) for one in held)
     flipped = flips(plain.predictions)
     weak = tuple(_weaknesses(findings, flipped))
@@ -77,7 +83,7 @@ def judge(held: Sequence[Held], label: str, seed: int) -> RobustnessRecord:
     )
 
 
-def write_robustness(path: Path, record: RobustnessRecord, held: Sequence[Held]) -> None:
+def write_robustness(path: Path, record: RobustnessRecord) -> None:
     """Write the page.
 
     Raises:
@@ -93,20 +99,15 @@ def write_robustness(path: Path, record: RobustnessRecord, held: Sequence[Held])
         "robustness.html",
         study=record,
         asked=_ASKED,
-        accuracy=accuracy_figure([one.record for one in held]),
-        pushes=bars_figure(pushes, names, [BASE, CHANCE], lying=True) if pushes else "",
+        accuracy=_accuracy_figure(record.findings),
+        pushes=bars_figure(pushes, names, [MUTED, SPLITS[0]], lying=True) if pushes else "",
         letters=_letters_figure(record.flips) if record.flips else "",
     )
     write_text(path, page)
 
 
-def _given(prediction: Prediction) -> int | None:
-    """Read what was chosen in the given order, in which the variants are asked too."""
-    return prediction.orders[0].chosen if prediction.orders else prediction.chosen
-
-
 def _finding(one: Held, before: Mapping[str, int | None], asked: int, seed: int) -> VariantFinding:
-    here = [_given(p) == p.answer for p in one.predictions]
+    here = [given_choice(p) == p.answer for p in one.predictions]
     # The key keeps its index in every variant.
     there = [before[p.id] == p.answer for p in one.predictions]
     n, record, variant = len(here), one.record, one.exam.variant
@@ -179,10 +180,11 @@ def _weaknesses(findings: Sequence[VariantFinding], flipped: Flips | None) -> li
             f"{_per_cent(flipped.any)} of the answers change with the order of the options"
         )
     for f in findings:
-        if f.variant == "options-only" and f.accuracy.low > f.chance:
+        # What reads nothing may still give the letter that is right most often.
+        if f.variant == "options-only" and f.accuracy.low > max(f.chance, f.majority.value):
             found.append(
                 f"without the question {_per_cent(f.accuracy)} are still right "
-                f"(chance {100 * f.chance:.1f} %)"
+                f"(always {f.majority_letter}: {_per_cent(f.majority)})"
             )
         if f.variant == "none-of-the-above" and f.p_value < LEVEL and f.only_plain > f.only_here:
             found.append(
@@ -222,13 +224,23 @@ def _unlisted(exam: Exam) -> list[str]:
     ]
 
 
+def _accuracy_figure(findings: Sequence[VariantFinding]) -> str:
+    """Draw every way of asking on one footing: the options in the given order.
+
+    A mean over orders beside single orders would show a loss that is none.
+    """
+    return accuracy_rows_figure(
+        [AccuracyRow(_ASKED[f.variant], f.accuracy, f.chance, f.majority.value) for f in findings]
+    )
+
+
 def _letters_figure(flipped: Flips) -> str:
     total = sum(flipped.letters.values())
     shares = {
         letter: [100 * flipped.letters.get(letter, 0) / total, 100 * recall.value]
         for letter, recall in flipped.recalls.items()
     }
-    return bars_figure(shares, ["chosen", "recall: chosen where right"], [BASE, TUNED])
+    return bars_figure(shares, ["chosen", "recall: chosen where right"], SPLITS)
 
 
 def _per_cent(value: Proportion) -> str:

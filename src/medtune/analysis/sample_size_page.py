@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medtune.analysis.figures import BASE, CHANCE, INK, TUNED, canvas, svg
+from medtune.analysis.figures import BASE, CHANCE, INK, SPLITS, TUNED, canvas, svg
 from medtune.analysis.page import render
 from medtune.analysis.sample_size import detectable_at
 from medtune.core.folder import write_text
@@ -92,10 +92,10 @@ def power_figure(difference: DifferenceBySize) -> str:
     fresh = [100 * size.power_fresh for size in sizes]
     axes.plot(places, fresh, "o-", color=TUNED, lw=2, ms=5, label="fresh questions")
     inside = [100 * size.power for size in sizes]
-    axes.plot(places, inside, "o--", color=BASE, lw=1.5, ms=4, label="subsamples of these")
+    axes.plot(places, inside, "o--", color=SPLITS[0], lw=1.5, ms=4, label="subsamples of these")
     wrong = [100 * size.wrong_sign for size in sizes if size.wrong_sign is not None]
     if len(wrong) == len(sizes):
-        axes.plot(places, wrong, "x-", color=CHANCE, lw=1.5, label="wrong sign, subsamples")
+        axes.plot(places, wrong, "x-", color=SPLITS[1], lw=1.5, label="wrong sign, subsamples")
     axes.axhline(80, color=INK, lw=1, ls=":")
     axes.set_ylim(-3, 103)
     axes.set_ylabel("tests with p < 0.05, %")

@@ -12,8 +12,8 @@ from scipy.stats import beta
 
 from medtune.analysis.calibration import Floats, Scored
 from medtune.core.errors import PredictionsError
-from medtune.core.findings import Threshold
-from medtune.core.intervals import wilson
+from medtune.core.findings import SearchPower, Threshold
+from medtune.core.intervals import least_for_risk, wilson
 from medtune.core.records import Proportion
 
 Score = Literal["lac", "aps"]
@@ -74,7 +74,7 @@ def threshold_for_risk(scored: Scored, target: float, level: float = 0.95) -> Th
     Returns:
         The threshold; None where even the surest questions are too risky.
     """
-    fewest = np.log(1 - level) / np.log(1 - target)  # with 0 errors, the bound is the target
+    fewest = least_for_risk(target, level)
     best: Threshold | None = None
     for confidence, end, errors in zip(*_surest_first(scored), strict=True):
         if end < fewest:
@@ -89,6 +89,32 @@ def threshold_for_risk(scored: Scored, target: float, level: float = 0.95) -> Th
             coverage=wilson(int(end), len(scored)),
         )
     return best
+
+
+def search_power(
+    scored: Scored, target: float, level: float = 0.95, power: float = 0.8
+) -> SearchPower:
+    """Say how good a model must be for `threshold_for_risk` to find a threshold.
+
+    The search ends at the first step that fails, so it finds one if and only if the surest
+    questions, as many as could bound the risk without an error, hold few enough errors.
+
+    Args:
+        scored: The calibration split; only its confidences matter.
+        target: Highest share of wrong answers among the answered.
+        level: Of the bound.
+        power: How often a threshold shall be found.
+    """
+    least = least_for_risk(target, level)
+    _, ends, _ = _surest_first(scored)
+    later = ends[ends >= least]
+    if not len(later):
+        return SearchPower(least=least)
+    first = int(later[0])
+    allowed = sum(clopper_pearson_upper(k, first, level) <= target for k in range(first + 1)) - 1
+    # P(at most k errors of n at rate e) is P(a beta(k + 1, n - k) is above e).
+    errors = 1.0 if allowed == first else float(beta.ppf(1 - power, allowed + 1, first - allowed))
+    return SearchPower(least=least, first=first, allowed=allowed, accuracy=1 - errors)
 
 
 @dataclass(frozen=True, slots=True)

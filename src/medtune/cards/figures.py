@@ -96,14 +96,17 @@ def _analysis(record: AnalysisRecord, on: str) -> Iterator[Figure]:
     after = record.selective.after if record.selective else None
     for key, what, found in (("", "", record.calibration), ("_after", " after temperature", after)):
         if found is not None:
-            for measure, name, value in (
-                ("calibration_error", "expected calibration error", found.error),
-                ("brier", "Brier score", found.brier),
+            error = "calibration error", found.error, found.error_low, found.error_high
+            for measure, (name, value, low, high) in (
+                ("calibration_error", error),
+                ("brier", ("Brier score", found.brier, None, None)),
             ):
                 yield Figure(
                     key=f"{measure}{key}",
                     name=f"{name}{what}",
                     value=value,
+                    low=low,
+                    high=high,
                     n=exam.counts.n,
                     on=on,
                     record="analysis",

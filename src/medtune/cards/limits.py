@@ -8,6 +8,8 @@ from medtune.cards.dossier import Dossier
 from medtune.cards.rendering import share
 from medtune.core.findings import AnalysisRecord
 from medtune.core.gate import Evidence, EvidenceKind, GateRecord
+from medtune.core.guard import at_bound
+from medtune.core.intervals import least_for_risk
 from medtune.core.release import Release
 from medtune.core.written import percent
 
@@ -85,10 +87,11 @@ def _accuracy(record: AnalysisRecord) -> Iterator[str]:
             f"{exam.majority_letter}: {share(exam.accuracy)} against "
             f"{percent(exam.majority.value)} %."
         )
-    if exam.options_only is not None and exam.options_only.low > exam.chance:
+    if exam.options_tell and exam.options_only is not None:
+        name, value = exam.no_knowledge
         yield (
-            f"Without the stem {share(exam.options_only)} of the answers are right: the options "
-            "give some of them away."
+            f"Without the stem {share(exam.options_only)} of the answers are right, by {name} "
+            f"{percent(value)} %: the options give some of them away."
         )
     if record.weak_subjects:
         yield f"Weaker than elsewhere in: {', '.join(record.weak_subjects)}."
@@ -105,10 +108,22 @@ def _confidence(release: Release) -> Iterator[str]:
     if found is None:
         yield "The release has no calibration: its probabilities are the model's own."
         return
-    if found.threshold is None:
+    if at_bound(found.temperature):
         yield (
-            f"No confidence bounds the risk at {percent(found.risk)} %: the endpoint shows no "
-            "answer of its own accord."
+            f"The temperature of {found.temperature:.3g} lies on the edge of where it was looked "
+            "for: probabilities after it are no estimate of being right."
+        )
+    if found.threshold is None:
+        least = least_for_risk(found.risk)
+        why = (
+            f", and {found.n:,} calibration questions could not have shown one (at least "
+            f"{least:,} are needed)"
+            if found.n < least
+            else f" on {found.n:,} calibration questions"
+        )
+        yield (
+            f"No confidence bounds the risk at {percent(found.risk)} %{why}: the endpoint shows "
+            "no answer of its own accord."
         )
     else:
         yield (

@@ -141,7 +141,7 @@ class Parity(Record):
     comparison: ComparisonRecord
     """The packed one (b) against the reference (a), paired."""
     calibration_shift: float
-    """Change of the expected calibration error (equal-mass bins); above 0 is worse."""
+    """Change of the calibration error (`findings.CalibrationError`); above 0 is worse."""
     budget: Budget
     broken: tuple[str, ...]
     """What is over budget, in words; empty is fit."""

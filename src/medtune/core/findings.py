@@ -112,6 +112,20 @@ class Threshold(Record):
     """Calibration questions that it answers."""
 
 
+class SearchPower(Record):
+    """What it takes for the search of a threshold to find one."""
+
+    least: int = Field(gt=0)
+    """Calibration questions with fewer of which none can be found, even without an error."""
+    first: int | None = None
+    """Surest calibration questions with which the search begins: more than `least` where
+    confidences are equal; None where there are too few, and none could have been found."""
+    allowed: int = Field(default=0, ge=0)
+    """Errors among these with which the search still goes on."""
+    accuracy: Probability | None = None
+    """Accuracy among these with which it goes on in 80 % of calibration splits."""
+
+
 class ThresholdFinding(Record):
     """What a target risk costs, promised on the calibration questions and kept or not here."""
 
@@ -122,6 +136,25 @@ class ThresholdFinding(Record):
     """Of the evaluated questions."""
     risk: Proportion | None = None
     """Wrong among the answered; None where none was."""
+    power: SearchPower | None = None
+    """None in records of before it was computed."""
+
+    @property
+    def missing(self) -> str:
+        """Say why there is no threshold."""
+        power = self.power
+        if power is None:
+            return "no threshold: even the surest calibration questions were too risky"
+        if power.first is None or power.accuracy is None:
+            return (
+                f"no threshold, and none could have been found: that takes {power.least:,} "
+                "calibration questions at least"
+            )
+        return (
+            f"no threshold: more than {power.allowed:,} of the {power.first:,} surest calibration "
+            f"questions were wrong; one is found in 80 % of cases by a model that is right on "
+            f"{100 * power.accuracy:.1f} % of these"
+        )
 
 
 class RiskCurve(Record):

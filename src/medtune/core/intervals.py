@@ -193,3 +193,11 @@ def _least(holds: Callable[[int], bool]) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return high
+
+
+def least_for_risk(target: float, level: float = 0.95) -> int:
+    """Return the fewest answers that, all right, bound the share of wrong ones by a target.
+
+    The exact one-sided bound of no error in n is 1 - (1 - level)^(1/n) (Clopper and Pearson 1934).
+    """
+    return math.ceil(math.log(1 - level) / math.log(1 - target) - 1e-9)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import string
+import unicodedata
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -13,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 MIN_OPTIONS = 2
 MAX_OPTIONS = 10
 LETTERS = string.ascii_uppercase[:MAX_OPTIONS]
+# Signs stay: "<7" and ">7" are two options.
+_WORD = re.compile(r"[\w<>=≤≥+%]+|(?<![\w)])[-−–](?=\d)|(?<=\d)[.,](?=\d)")
 
 Method = Literal["letter", "cloze", "generate"]
 Normalization = Literal["sum", "token", "byte"]
@@ -39,6 +44,19 @@ def content_hash(value: object) -> str:
 def normalized_option(text: str) -> str:
     """Fold an option for comparison: case and white space do not count, all else does."""
     return " ".join(text.casefold().split())
+
+
+def content_key(stem: str, options: Iterable[str]) -> str:
+    """Reduce a question to its words: case, punctuation and the order of options do not count.
+
+    Two questions with one key are the same, whatever their ids.
+    """
+    texts = [stem, *sorted(_words(option) or normalized_option(option) for option in options)]
+    return content_hash([_words(texts[0]), *texts[1:]])
+
+
+def _words(text: str) -> str:
+    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
 class Question(Record):
@@ -243,6 +261,19 @@ class Counts(Record):
         return self
 
 
+class StemEffect(Record):
+    """What the stem adds: the questions of the options-only baseline, asked with it too."""
+
+    with_stem: Proportion
+    """Accuracy on the same questions with their stem, options in the given order."""
+    only_with: int = Field(ge=0)
+    """Questions that are right only with the stem."""
+    only_without: int = Field(ge=0)
+    """Questions that are right only without it."""
+    p_value: Probability
+    """Exact McNemar, two-sided."""
+
+
 class EvaluationRecord(Record):
     """One examination: one model, one split, one method."""
 
@@ -288,6 +319,8 @@ class EvaluationRecord(Record):
     trained_on: int | None = None
     """Questions among these that the model was trained on, by text; None where what it was
     trained on is unknown."""
+    stem_effect: StemEffect | None = None
+    """These questions with and without stem, paired; None where it was not measured."""
     letters_chosen: dict[str, int]
     """How often each letter was given."""
     letters_right: dict[str, int]
@@ -305,6 +338,23 @@ class EvaluationRecord(Record):
     """Seconds of scoring, loading not counted."""
     questions_per_s: float
     provenance: Provenance
+
+    @property
+    def no_knowledge(self) -> tuple[str, float]:
+        """Return the best accuracy that needs no knowledge, and how it is come by."""
+        majority = self.majority.value
+        if self.chance >= majority:
+            return "chance", self.chance
+        return f"always giving {self.majority_letter}", majority
+
+    @property
+    def options_tell(self) -> bool:
+        """Whether the options alone are shown to give answers away.
+
+        The interval without the stem lies above what needs no knowledge: a model that reads
+        nothing may still have learned which letter is right most often.
+        """
+        return self.options_only is not None and self.options_only.low > self.no_knowledge[1]
 
 
 class MaskAudit(Record):
@@ -423,6 +473,11 @@ class ComparisonRecord(Record):
     """Smallest difference found with 80 % power at this n and discordance (two-sided 5 %)."""
     verdict: str
     """One sentence."""
+    p_holm: Probability | None = None
+    """The p-value after Holm's correction over all comparisons of a run; None where it stands
+    alone."""
+    notes: tuple[str, ...] = ()
+    """What stands beside the verdict wherever it is shown, in sentences."""
 
 
 class SeedSpread(Record):
@@ -468,6 +523,23 @@ class RunRecord(Record):
     """Seconds of all attempts; steps that were still valid are not run again."""
     peak_memory_bytes: int
     provenance: Provenance
+
+    @property
+    def multiplicity(self) -> str | None:
+        """Say what the number of comparisons makes of their p-values; None of a single one."""
+        if (n := len(self.comparisons)) < 2:
+            return None
+        said = f"This run makes {n} comparisons, and the p-values of its verdicts are not corrected"
+        if any(c.p_holm is None for c in self.comparisons):
+            return f"{said} for their number."
+        kept = [c for c in self.comparisons if c.p_holm is not None and c.p_holm < 0.05]
+        names = dict.fromkeys(f"{c.split} by {c.method}" for c in kept)
+        if not kept:
+            return f"{said}: after Holm's correction none is below 0.05."
+        return (
+            f"{said}: after Holm's correction {len(kept)} of them "
+            f"{'is' if len(kept) == 1 else 'are'} below 0.05 ({', '.join(names)})."
+        )
 
     def side_by_side(self) -> list[tuple[EvaluationRecord, ...]]:
         """Group the evaluations by examination: base, then every tuned model."""

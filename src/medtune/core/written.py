@@ -16,3 +16,8 @@ def signed(value: float) -> str:
 def count(value: int) -> str:
     """Write a count with its thousands parted."""
     return f"{value:,}"
+
+
+def equation(p_value: float) -> str:
+    """Write a p-value with the sign that stands behind its name: `= 0.0312`, `< 0.0001`."""
+    return "< 0.0001" if p_value < 0.0001 else f"= {p_value:.4f}"

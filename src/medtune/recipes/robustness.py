@@ -92,7 +92,7 @@ def robustness(options: RobustnessOptions, folder: Path, progress: Progress) -> 
             found = examined(model, exam, own, STRICT, folder / name, progress)
             held.append(Held(exam, name, *found))
         record = judge(held, asked.label, SEED)
-        write_robustness(folder / PAGE, record, held)
+        write_robustness(folder / PAGE, record)
         write_record(folder / RECORD, record)
     return record
 

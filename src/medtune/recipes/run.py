@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medtune.analysis.analyze import Evaluation
-from medtune.analysis.compared import Examined, compare_in
+from medtune.analysis.compare import compare
+from medtune.analysis.compared import Examined, corrected, write_compared
 from medtune.analysis.exam import Exam
 from medtune.analysis.examine import examined
 from medtune.analysis.report import write_report
@@ -161,14 +162,16 @@ def _conclude(
     progress: Progress,
 ) -> RunRecord:
     """Compare every tuned model with the base, and write report and record."""
-    places, comparisons = [], []
-    with progress.task("comparisons", len(exams) * len(learned)) as bar:
-        for one in learned:
-            for exam, a, b in zip(exams, before, one.examined, strict=True):
-                place = Path(one.place) / "compare" / _name(exam)
-                places.append(place)
-                comparisons.append(compare_in(folder / place, a, b))
-                bar.advance()
+    pairs = [
+        (Path(one.place) / "compare" / _name(exam), a, b)
+        for one in learned
+        for exam, a, b in zip(exams, before, one.examined, strict=True)
+    ]
+    comparisons = corrected([compare(a.evaluation, b.evaluation) for _, a, b in pairs])
+    with progress.task("comparisons", len(pairs)) as bar:
+        for (place, a, b), comparison in zip(pairs, comparisons, strict=True):
+            write_compared(folder / place, comparison, a, b)
+            bar.advance()
     sides = [before, *(one.examined for one in learned)]
     spreads = []
     if len(learned) > 1:
@@ -187,7 +190,7 @@ def _conclude(
         peak_memory_bytes=max(*(one.peak_memory_bytes for one in trainings), peak_memory()),
         provenance=provenance(trainings[0].provenance.gpu),
     )
-    pages = [f"{place.as_posix()}/report.html" for place in places]
+    pages = [f"{place.as_posix()}/report.html" for place, _, _ in pairs]
     write_report(folder / "report.html", record, evaluations, snapshot.manifest, pages)
     write_record(folder / "record.json", record)
     return record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from medtune.core.findings import AnalysisRecord, Selective
+from medtune.core.findings import AnalysisRecord, CalibrationError, Selective
 from medtune.terminal.console import percent, plain_table
 from medtune.terminal.table import PlainTable
 
@@ -23,8 +23,7 @@ def show_analysis(console: Console, record: AnalysisRecord) -> None:
     if record.calibration is not None:
         c = record.calibration
         console.print(
-            f"\ncalibration error {100 * c.error:.1f} points, Brier {c.brier:.3f}, "
-            f"log loss {c.log_loss:.3f} nats"
+            f"\ncalibration error {_error(c)}, Brier {c.brier:.3f}, log loss {c.log_loss:.3f} nats"
         )
     if record.selective is not None:
         _print_selective(console, record.selective)
@@ -41,6 +40,17 @@ def show_analysis(console: Console, record: AnalysisRecord) -> None:
         console.print(table)
     if record.weak_subjects:
         console.print(f"\nweak after Holm's correction: {', '.join(record.weak_subjects)}")
+
+
+def _error(found: CalibrationError) -> str:
+    """Write an error with its interval, and with what chance would show of a perfect model."""
+    text = f"{100 * found.error:.1f} points"
+    if found.error_low is None or found.error_high is None or found.perfect_high is None:
+        return text
+    return (
+        f"{text} ({100 * found.error_low:.1f}-{100 * found.error_high:.1f}; a perfect model shows "
+        f"up to {100 * found.perfect_high:.1f} on so many questions)"
+    )
 
 
 def _slices(record: AnalysisRecord) -> PlainTable:
@@ -71,9 +81,11 @@ def _print_selective(console: Console, found: Selective) -> None:
         f"temperature {found.temperature:.2f}, fitted on {found.calibrated_n:,} questions of "
         f"{found.calibrated_on}"
     )
+    if found.after is not None:
+        console.print(f"calibration error at that temperature {_error(found.after)}")
     for one in found.thresholds:
         if one.found is None or one.answered is None:
-            text = "no threshold: even the surest calibration questions were too risky"
+            text = one.missing
         else:
             risk = percent(one.risk) if one.risk else "none answered"
             text = (

@@ -92,9 +92,14 @@ def _show_run(console: Console, record: RunRecord) -> None:
     for spread in record.spreads:
         if spread.method == primary:
             console.print(f"{spread.split} · {spread.method}: {spread.verdict}")
-    for comparison in record.comparisons if not record.spreads else ():
+    for comparison in record.comparisons:
         if comparison.method == primary:
-            _verdict(console, comparison)
+            if record.spreads:
+                _notes(console, comparison)
+            else:
+                _verdict(console, comparison)
+    if record.multiplicity:
+        console.print(f"! {record.multiplicity}")
     console.print(
         f"{record.name}: {record.duration_s:.0f} s, "
         f"peak memory {record.peak_memory_bytes / GIB:.2f} GiB"
@@ -202,6 +207,12 @@ def _remarks(console: Console, record: EvaluationRecord) -> None:
 def _verdict(console: Console, record: ComparisonRecord) -> None:
     style = "" if record.p_value >= 0.05 else ("green" if record.difference > 0 else "red")
     console.print(Text(f"{record.split} · {record.method}: {record.verdict}", style=style))
+    _notes(console, record)
+
+
+def _notes(console: Console, record: ComparisonRecord) -> None:
+    for note in record.notes:
+        console.print(f"! {note}")
 
 
 def _models(models: tuple[ModelInfo, ...]) -> PlainTable:

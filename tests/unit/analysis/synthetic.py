@@ -81,7 +81,7 @@ def predictions(
         made.append(
             Prediction(
                 id=f"{tag}-{number:05d}",
-                stem=f"All of the following, {word} case {number}" + " of many" * length + "?",
+                stem=f"All of the following, {word} case {tag}{number}" + " of many" * length + "?",
                 subject=subject,
                 topic=f"{subject} {asked.randrange(12) + 1}",
                 options=tuple(f"finding {number} of kind {kind}" for kind in "wxyz"),

@@ -17,7 +17,7 @@ from medtune.core.errors import PredictionsError
 from medtune.core.findings import AnalysisRecord, Selective, ThresholdFinding
 from medtune.core.intervals import wilson
 from medtune.core.manifest import UNKNOWN
-from medtune.core.records import Method, Outcome, Prediction
+from medtune.core.records import Method, Outcome, Prediction, Proportion, StemEffect
 
 
 def exam(n: int = 300, skill: float = 1.5, **changes: Any) -> Evaluation:
@@ -44,7 +44,7 @@ def answered(n: int, right: int, sure: float = 0.7) -> list[Prediction]:
         made.append(
             Prediction(
                 id=f"q{number}",
-                stem="Which?",
+                stem=f"Which, {number}?",
                 options=("One", "Two", "Three", "Four"),
                 answer=answer,
                 chosen=chosen,
@@ -53,6 +53,11 @@ def answered(n: int, right: int, sure: float = 0.7) -> list[Prediction]:
             )
         )
     return made
+
+
+def others(given_: list[Prediction]) -> list[Prediction]:
+    """Ask other questions that are answered in the same way."""
+    return [p.model_copy(update={"id": f"{p.id}c", "stem": f"{p.stem} Else?"}) for p in given_]
 
 
 # What an evaluation shows on its own
@@ -259,7 +264,7 @@ def drawn(n: int, seed: int, tag: str) -> list[Prediction]:
         made.append(
             Prediction(
                 id=f"{tag}{number}",
-                stem="Which?",
+                stem=f"Which, {tag}{number}?",
                 options=("One", "Two", "Three", "Four"),
                 answer=answer,
                 chosen=chosen,
@@ -333,7 +338,7 @@ def test_what_a_threshold_did_is_counted_here() -> None:
 
 def test_a_threshold_that_lets_nothing_through_has_no_risk() -> None:
     # Calibrated on a sure model, reported on a doubtful one.
-    sure = evaluation("base", [p.model_copy(update={"id": p.id + "c"}) for p in answered(200, 195)])
+    sure = evaluation("base", others(answered(200, 195)))
     doubtful = evaluation("base", answered(50, 30, sure=0.3))
     finding = selective(analyze("e", doubtful, sure)).thresholds[-1]
     assert finding.found is not None
@@ -357,7 +362,7 @@ def test_too_few_calibration_questions_leave_the_sets_out_and_say_so(n: int, set
 
 @pytest.mark.parametrize("right", [0, 200])
 def test_calibration_questions_that_are_all_alike_do_not_break_it(right: int) -> None:
-    other = [p.model_copy(update={"id": p.id + "c"}) for p in answered(200, right)]
+    other = others(answered(200, right))
     found = selective(analyze("e", exam(), evaluation("base", other)))
     assert found.temperature is not None
     assert 0.05 <= found.temperature <= 20
@@ -444,7 +449,9 @@ def proportion(correct: int, n: int = 300) -> dict[str, Any]:
         ({"majority": wilson(200, 300), **proportion(200)}, "not shown to be above always giving"),
         (
             {"options_only": wilson(130, 250), **proportion(160)},
-            "without the stem the model still gets 52.0 % (n = 250)",
+            "without the stem 52.0 % (45.8–58.1, n = 250) are still right, chance gives 25.0 %; "
+            "with the stem 53.3 % (47.7–58.9, n = 300): it adds +1.3 points. "
+            "The options alone may explain its accuracy.",
         ),
     ],
 )
@@ -456,12 +463,67 @@ def test_what_a_reader_must_know_is_said(changes: dict[str, Any], words: str) ->
     assert words in line
 
 
-@pytest.mark.parametrize("blind", [wilson(75, 300), wilson(120, 300)])
-def test_a_baseline_at_chance_or_far_below_explains_nothing(blind: object) -> None:
-    # 25.0 % is chance; 40 % (34.6 to 45.6) lies below 250 of 300 (78.7 and more).
-    plain = {"majority": wilson(60, 300), "letters_chosen": {"A": 150}, **proportion(250)}
-    record = exam()[0].model_copy(update=plain)
-    assert warnings(record.model_copy(update={"options_only": blind}), None) == []
+def told(
+    blind: Proportion, majority: int = 60, right: int = 250, effect: StemEffect | None = None
+) -> list[str]:
+    plain = {"majority": wilson(majority, 300), "letters_chosen": {"A": 150}, **proportion(right)}
+    stem = {"options_only": blind, "stem_effect": effect}
+    return warnings(exam()[0].model_copy(update=plain | stem), None)
+
+
+def test_a_baseline_at_chance_explains_nothing() -> None:
+    assert told(wilson(75, 300)) == []
+
+
+def test_options_only_is_held_against_the_majority_letter() -> None:
+    # 40 % (34.6 to 45.6) lies above chance, 25 %: but always giving one letter gives as much.
+    assert told(wilson(120, 300), majority=117) == []
+    (line,) = told(wilson(120, 300), majority=90)
+    assert "without the stem 40.0 % (34.6–45.6, n = 300) are still right, always giving" in line
+    assert "30.0 %" in line
+    assert line.endswith("The options alone explain a part of its accuracy.")
+
+
+def test_the_stem_is_tested_on_the_same_questions() -> None:
+    # 50.0 and 56.0 %: their intervals overlap, but only ten questions were right without it alone.
+    effect = StemEffect(with_stem=wilson(168, 300), only_with=28, only_without=10, p_value=0.005)
+    (line,) = told(wilson(150, 300), right=180, effect=effect)
+    assert "with the stem 56.0 %" in line
+    assert "it adds +6.0 points (exact McNemar p = 0.0050)" in line
+    assert line.endswith("The options alone explain a part of its accuracy.")
+    (line,) = told(wilson(150, 300), right=180, effect=effect.model_copy(update={"p_value": 0.06}))
+    assert line.endswith("The options alone may explain its accuracy.")
+
+
+def test_a_temperature_on_its_bound_is_no_estimate() -> None:
+    found = analyze("e", evaluation("base", answered(60, 0)), held())
+    assert not any("temperature" in line for line in found.warnings)
+    for right, ends in ((200, "of 0.05"), (0, "of 20")):
+        sure = evaluation("base", others(answered(200, right)))
+        (line,) = (
+            line
+            for line in analyze("e", exam(), sure).warnings
+            if "lies on the edge of where it was looked for (0.05 to 20)" in line
+        )
+        assert f"temperature {ends}" in line
+
+
+def test_the_same_questions_under_other_ids_are_refused() -> None:
+    record, given_ = exam()
+    shuffled = [
+        p.model_copy(
+            update={
+                "id": f"other-{p.id}",
+                "stem": p.stem.upper() + " ",
+                "options": p.options[::-1],
+                "answer": 3 - p.answer,
+            }
+        )
+        for p in given_[:40]
+    ]
+    with pytest.raises(PredictionsError, match="40 calibration questions are among") as caught:
+        analyze("e", (record, given_), evaluation("base", [*held(50)[1], *shuffled]))
+    assert "which is q-" in caught.value.found
 
 
 # Against other libraries, on probabilities without chance: softmax of 3 sin(1.7 i + 2.3 j), the
@@ -483,11 +545,11 @@ def reference() -> Scored:
     return Scored(shares, np.array(answers), np.full(40, 4))
 
 
-def test_calibration_agrees_with_scikit_learn() -> None:
+def test_proper_scores_agree_with_scikit_learn() -> None:
     found = measure(reference())
     assert int(reference().right.sum()) == 27
-    # calibration_curve(right, confidence, n_bins=10, strategy="quantile"), gaps weighted 4/40
-    assert found.error == pytest.approx(0.28233438970373304, abs=1e-12)
+    # By hand: four bins of ten; of each mean residual squared its variance, var(ddof=1) / 10, off.
+    assert found.error == pytest.approx(0.21469989034502496, abs=1e-12)
     # brier_score_loss(answers, shares, labels=range(4), scale_by_half=False)
     assert found.brier == pytest.approx(0.6302970053890754, abs=1e-12)
     # log_loss(answers, shares, labels=range(4))

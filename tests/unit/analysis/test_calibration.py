@@ -109,9 +109,8 @@ def test_one_confidence_is_one_bin() -> None:
     rows = [True] * 70 + [False] * 30
     for order in (rows, rows[::-1], [n % 10 < 7 for n in range(100)]):
         found = one_by_one([0.7] * 100, order)
-        assert [(b.confidence, b.accuracy.n) for b in reliability(found)] == [
-            (pytest.approx(0.7), 100)
-        ]
+        (one,) = reliability(found)
+        assert (one.confidence, one.accuracy.n) == (pytest.approx(0.7), 100)
         assert calibration_error(found) == 0
 
 

@@ -15,11 +15,12 @@ from medtune.analysis.compare import (
     minimum_detectable,
     verdict,
 )
+from medtune.analysis.compared import corrected
 from medtune.analysis.exam import Exam
 from medtune.analysis.examine import Sitting, summarize
 from medtune.answers.parse import STRICT
 from medtune.core.errors import PredictionsError
-from medtune.core.intervals import tango
+from medtune.core.intervals import tango, wilson
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import (
     EvaluationRecord,
@@ -363,3 +364,53 @@ def test_missing_questions_are_refused_on_either_side(gone: slice) -> None:
     for one, other in ((a, (b[0], b[1][gone])), ((a[0], a[1][gone]), b)):
         with pytest.raises(PredictionsError, match=f"{len(b[1][gone])} are the same"):
             compare(one, other)
+
+
+# What must be read with a verdict
+
+
+def blinded(given: Evaluation, right: int, n: int = 100) -> Evaluation:
+    record, predictions = given
+    # Of 4 options, for chance to be 25 %; the majority letter in the middle.
+    changes = {"options_only": wilson(right, n), "chance": 0.25, "majority": wilson(30, 100)}
+    return record.model_copy(update=changes), predictions
+
+
+def test_a_gain_that_is_there_without_the_stem_is_said() -> None:
+    base, tuned = pair(25, 0, 40, 35)
+    record = compare(blinded(base, 26), blinded(tuned, 62))
+    first, second = record.notes
+    assert first.startswith(
+        "tuned on starter:recall, letter: without the stem 62.0 % (52.2–70.9, n = 100)"
+    )
+    assert "always giving A gives 30.0 %" in first
+    assert second == (
+        "Without the stem the difference is +36.0 points (base 26.0 %, tuned 62.0 %, n = 100), "
+        "with it +40.0."
+    )
+
+
+def test_where_the_options_tell_nothing_there_is_no_note() -> None:
+    base, tuned = pair(25, 0, 40, 35)
+    assert compare(blinded(base, 26), blinded(tuned, 33)).notes == ()
+    assert compare(base, tuned).notes == ()
+
+
+def test_several_p_values_are_corrected_and_those_that_fall_are_named() -> None:
+    strong, weak, none = (
+        compare(*pair(*counts)) for counts in ((40, 0, 30, 30), (40, 1, 8, 51), (40, 10, 11, 39))
+    )
+    assert weak.p_value == pytest.approx(0.0390625)
+    a, b, c = corrected([strong, weak, none])
+    assert a.p_holm == pytest.approx(3 * strong.p_value)
+    assert (b.p_holm, c.p_holm) == (pytest.approx(0.078125), 1.0)
+    assert a.notes == c.notes == ()
+    assert b.notes == (
+        "This does not stand Holm's correction over the 3 comparisons of the run (p = 0.0781).",
+    )
+
+
+def test_a_single_comparison_needs_no_correction() -> None:
+    alone = compare(*pair(40, 1, 8, 51))
+    assert corrected([alone]) == [alone]
+    assert alone.p_holm is None

@@ -259,6 +259,9 @@ UNSEEN = {
     "curve.coverage": "drawn",
     "curve.risk": "drawn",
     "data.n": "n stands in the counts",
+    "power.first": "said where no threshold was found",
+    "power.allowed": "said where no threshold was found",
+    "power.accuracy": "said where no threshold was found",
     "provenance": "packages and machine are not measured",
     "prior": "of the letters: in the record",
     "resumed_at": "in the record",
@@ -531,7 +534,9 @@ def test_gained_and_lost_are_shown_with_both_answers(plain: str) -> None:
             assert p.chosen is not None
             assert p.probabilities is not None
             share = f"({100 * p.probabilities[p.chosen]:.0f} %)"
-            assert cell == f"{'ABCD'[p.chosen]}. {p.options[p.chosen]} {share}"
+            mark, heard = ("✓", "(right)") if p.chosen == p.answer else ("✗", "(wrong)")
+            text = f"{mark} {'ABCD'[p.chosen]}. {p.options[p.chosen]} {share} {heard}"
+            assert cell.strip() == text
 
 
 def dumped(page: Path) -> str:

@@ -22,6 +22,7 @@ from medtune.analysis.variants import HIDDEN_STEM
 from medtune.answers.parse import STRICT
 from medtune.core.errors import DataError, FolderError, ModelError, PredictionsError
 from medtune.core.folder import disk_errors
+from medtune.core.intervals import wilson
 from medtune.core.ledger import DRAFT, PREDICTIONS, RECORD, Draft, read_evaluation
 from medtune.core.model import (
     ContinuationScore,
@@ -612,6 +613,33 @@ def test_the_baseline_never_shows_a_stem(
         assert request.options == options[request.id]  # in the given order alone
         assert len(request.messages) == 6  # with both worked examples
     assert all(HIDDEN_STEM not in p.stem for p in predictions)
+
+
+class StemReader(FakeModel):
+    """Knows every answer, but where the stem is hidden it gives A."""
+
+    def _scores(self, request: ScoreRequest) -> tuple[ContinuationScore, ...]:
+        if HIDDEN_STEM not in request.messages[-1].content:
+            return super()._scores(request)
+        return tuple(ContinuationScore(-float(i), 1, 1) for i in range(len(request.options)))
+
+
+@pytest.mark.parametrize("orders", ["given", "cyclic"])
+def test_with_and_without_the_stem_the_same_questions_are_paired(
+    questions: tuple[Question, ...], orders: Orders
+) -> None:
+    key = {q.id: q.answer_text for q in questions if q.answer is not None}
+    model = StemReader("oracle", key)
+    record, _ = examine(
+        model, exam(questions, orders=orders, options_only=40), "o", STRICT, Silent()
+    )
+    at_a = sum(questions[2 * place].answer == 0 for place in range(40))
+    effect = record.stem_effect
+    assert effect is not None
+    assert record.options_only == wilson(at_a, 40)
+    assert effect.with_stem == wilson(40, 40)
+    assert (effect.only_with, effect.only_without) == (40 - at_a, 0)
+    assert effect.p_value == pytest.approx(2 * 0.5 ** (40 - at_a))
 
 
 def test_without_a_baseline_nothing_is_asked_twice(questions: tuple[Question, ...]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from medtune.analysis.compare import compare
 from medtune.analysis.exam import Exam
 from medtune.analysis.examine import Sitting, summarize
-from medtune.analysis.page import interval
+from medtune.analysis.page import interval, said
 from medtune.analysis.report import SHOWN_ERRORS, error_tables, notes, write_report
 from medtune.answers.parse import STRICT
 from medtune.core.manifest import SnapshotManifest
@@ -228,9 +228,9 @@ def test_at_most_twenty_errors_are_shown(tmp_path: Path, manifest: SnapshotManif
     assert table.total == 25
     assert len(table.rows) == SHOWN_ERRORS == 20
     assert [row.question.id for row in table.rows] == [f"q{n}" for n in range(5, 25)]
-    assert [row.base_right for row in table.rows] == [True] * 5 + [False] * 15
-    assert table.rows[0].tuned == "B. Wrong 5 (75 %)"
-    assert table.rows[0].base == "A. Right 5 (75 %)"
+    assert [row.base.outcome is Outcome.CORRECT for row in table.rows] == [True] * 5 + [False] * 15
+    assert said(table.rows[0].question) == "B. Wrong 5 (75 %)"
+    assert said(table.rows[0].base) == "A. Right 5 (75 %)"
     text = page(tmp_path, [before], [after], manifest)
     assert "20 of 25 questions" in text
     assert len(re.findall(r"<td>Stem number \d+\?<br>", text)) == 20
