@@ -109,7 +109,9 @@ def write_comparison(
         _shown(path, key, f"{label} ({key})" if same else label, found, f"analysis-{key}.json")
         for key, label, found in (("a", record.a, a), ("b", record.b, b))
     ]
-    notes = list(dict.fromkeys((*differing(record), *a.warnings, *b.warnings)))
+    found = dict.fromkeys((*differing(record), *a.warnings, *b.warnings))
+    # What stands right below the verdict is not said twice.
+    notes = [note for note in found if note not in record.notes]
     page = render(
         "comparison.html",
         comparison=record,

@@ -539,6 +539,15 @@ def test_gained_and_lost_are_shown_with_both_answers(plain: str) -> None:
             assert cell.strip() == text
 
 
+def test_what_stands_below_the_verdict_is_not_said_twice(tmp_path: Path) -> None:
+    case = Case(predictions(300, 0.5), predictions(300, 1.5))
+    line = "The options alone may explain its accuracy."
+    case.b = case.b.model_copy(update={"warnings": (line,)})
+    assert " ".join(Page(case.write(tmp_path)).said().split()).count(line) == 1
+    case.record = case.record.model_copy(update={"notes": (line,)})
+    assert " ".join(Page(case.write(tmp_path)).said().split()).count(line) == 1
+
+
 def dumped(page: Path) -> str:
     """Open a page in a browser, and return what its scripts made of it."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -122,9 +122,33 @@ def test_the_page_shows_every_split_beside_the_others(
         ["evaluated", "starter:transfer", "80"],
     ]
     assert ["cut off for calibration", "40", "–", "–"] in rows
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == 2  # subjects of equal size are a sentence
     for split in manifest.splits:
         assert split.description.hash[:12] in text
+
+
+def test_subjects_of_equal_size_are_one_sentence(
+    manifest: SnapshotManifest, tmp_path: Path
+) -> None:
+    said = "20 subjects, with equally many questions each in every split."
+    drawn = "Subjects, in per cent of each split"
+    first = manifest.train
+    alike = [split for split in manifest.splits if split.role == "evaluated"]
+    assert len(alike) == 2
+    assert [len(set(split.profile.subjects.values())) for split in alike] == [1, 1]
+    equal, _ = page(manifest.model_copy(update={"splits": tuple(alike)}), tmp_path)
+    assert said in equal
+    assert drawn not in equal
+    more = {name: n + (name == "Anatomy") for name, n in first.profile.subjects.items()}
+    profile = first.profile.model_copy(update={"subjects": more})
+    other, _ = page(
+        manifest.model_copy(
+            update={"splits": (*alike, first.model_copy(update={"profile": profile}))}
+        ),
+        tmp_path,
+    )
+    assert said not in other
+    assert drawn in other
 
 
 def test_overlap_curation_and_balance_are_shown(rich: SnapshotManifest, tmp_path: Path) -> None:
