@@ -17,6 +17,8 @@ MOST_AT_ONCE = 64
 """Questions in one batch request."""
 LONGEST_STEM, LONGEST_OPTION, LONGEST_SUBJECT = 20_000, 4000, 100
 """Characters that are taken; the policy may allow fewer, and says so in its verdict."""
+MOST_VALUES = 20_000
+"""Numbers, texts and lists of a body that are looked at: each takes the event loop's time."""
 MOST_FIELDS = 32
 """Fields of one object that are looked at; with more of them none is."""
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"\S")]
@@ -27,10 +29,13 @@ def unicode_only(value: Any) -> Any:
     """Refuse halves of a surrogate pair: JSON can hold one alone, and UTF-8 cannot.
 
     Raises:
-        ValueError: A text has one, or the name of a field has.
+        ValueError: A text has one, or the name of a field has; or there are too many of them.
     """
-    waiting = [value]  # no recursion: whoever asks says how deep it is
+    waiting, seen = [value], 0  # no recursion: whoever asks says how deep it is
     while waiting:
+        seen += 1
+        if seen + len(waiting) > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES:,} values")
         match waiting.pop():
             case str() as text:
                 if not text.isascii() and _HALVES.search(text):

@@ -18,6 +18,7 @@ from medtune.guard.chain import crisis_in
 from medtune.guard.policy import load_policy
 from medtune.serving import engine
 from medtune.serving.access import WRONG_PER_MINUTE
+from medtune.serving.wire import unicode_only
 
 AWAY = "203.0.113.9"
 
@@ -53,7 +54,7 @@ def test_a_crisis_in_an_earlier_turn_gets_its_card_over_the_limit(tmp_path: Path
         "model": "m",
         "messages": [{"role": "user", "content": text} for text in turns],
     }
-    calm = {**chat, "messages": turns[1:]}
+    calm = {**chat, "messages": chat["messages"][1:]}
     with endpoint(tmp_path, host=AWAY) as made:
         head = made.key("ask", 1)
         assert made.ask(headers=head).status_code == 200
@@ -129,3 +130,11 @@ def test_whoever_is_over_a_limit_takes_no_turn_of_others(tmp_path: Path) -> None
         assert time.perf_counter() - begin < 2.0
         hung.set()
         slow.join()
+
+
+@pytest.mark.parametrize("body", [[0] * 200_000, {"more": [0] * 200_000}, ["x"] * 200_000])
+def test_thousands_of_values_are_not_looked_at_one_by_one(body: Any) -> None:
+    begin = time.process_time()
+    with pytest.raises(ValueError, match="more than 20,000 values"):
+        unicode_only(body)
+    assert time.process_time() - begin < 0.02
