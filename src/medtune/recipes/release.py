@@ -74,7 +74,7 @@ def logged(registry: Registry, name: str | None) -> ReleaseLog:
         StoreError: The log was changed.
         ReleaseError: No release is called so.
     """
-    wanted = registry.find(name).id if name else None
+    wanted = None if name is None else registry.find(name).id
     lines = tuple(line for line in registry.log() if wanted in (None, line.subject))
     return ReleaseLog(lines=lines, names={one.id: one.name for one in registry.releases()})
 
