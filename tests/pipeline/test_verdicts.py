@@ -220,7 +220,7 @@ def test_what_an_earlier_version_left_opens_and_promotes_nothing(place: Place) -
     write_record(registry.folder / "gates" / f"{two.id[:12]}-none.json", old)
     for each in (one, two):
         registry.point("champion", each, "ann", "release.promote")
-    assert [row.name for row in registry.rows()] == ["v1", "v2"]
+    assert sorted(row.name for row in registry.rows()) == ["v1", "v2"]  # made at one moment
     assert registry.verify(one).faults == ()
     assert rollback(registry, "ann") == one
     place.refused("v2", "not asked about v2 beside the present champion", "medtune release gate v2")

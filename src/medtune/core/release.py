@@ -121,7 +121,10 @@ class Release(Record):
     @cached_property
     def id(self) -> str:
         """Hash of everything in it; 64 hex digits."""
-        return content_hash(self.model_dump(mode="json"))
+        said = self.model_dump(mode="json")
+        if self.calibration is not None and self.calibration.accuracy is None:
+            del said["calibration"]["accuracy"]  # what was built before it was kept has its old id
+        return content_hash(said)
 
 
 class ReleaseRow(Record):
