@@ -379,8 +379,12 @@ def test_the_light_decoder_reads_every_architecture_that_it_says(kind: str, tmp_
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
-def test_openvino_computes_the_decoders_layers(kind: str, tmp_path: Path) -> None:
+def test_openvino_computes_the_decoders_layers(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install openvino")
+    # Where a machine multiplies bf16 faster it computes in that, and is not this near.
+    monkeypatch.setattr("medtune.models.openvino_layers._multiplies_bf16", lambda: False)
     network = made_of(kind)
     network.half().save_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").touch()
