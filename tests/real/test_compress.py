@@ -219,20 +219,20 @@ def test_the_gate_writes_what_it_found_and_marks_what_is_unfit(
 
     question = (
         "answer",
-        "Which?",
+        "Which vitamin is deficient in scurvy?",
         "--option",
-        "a",
+        "Vitamin A",
         "--option",
-        "b",
+        "Vitamin C",
         "--model",
         "path:packed/merge-fp16",
     )
     code, _, err = medtune(*question)
     assert code == 1
     assert "marked unfit" in err
-    found = medtune.record(*question, "--unfit")
-    assert sum(found["probabilities"]) == pytest.approx(1)
-    assert found["chosen"] == max((0, 1), key=lambda i: found["probabilities"][i])
+    reply = medtune.record(*question, "--unfit")["reply"]
+    assert sum(reply["probabilities"]) == pytest.approx(1)
+    assert (reply["status"], reply["letter"]) == ("deferred", None)  # it was never calibrated
 
 
 def test_bench_measures_each_alone(
