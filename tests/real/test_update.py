@@ -23,7 +23,7 @@ from medtune.terminal import show
 
 ANYTHING = Margins(
     accuracy=1, subjects=1, negation=1, flips=1, calibration=1, regression=1, agreement=0, drift=9,
-    withheld=1, latency_s=60, safety=(), waivable=(),
+    withheld=1, latency_s=60, safety=(), waivable=("accuracy",),
     least=LeastQuestions.model_validate(dict.fromkeys(LeastQuestions.model_fields, 1)),
 )  # fmt: skip
 
@@ -34,7 +34,7 @@ def experiment(source: ModelSource, **data: Any) -> Experiment:
             "name": "tiny",
             "model": {"source": source.name, "dtype": "float32"},
             "data": {
-                "evaluate": ["starter:transfer"], "evaluate_size": 48, "train_size": 32,
+                "evaluate": ["starter:transfer"], "evaluate_size": 76, "train_size": 32,
                 "calibration_size": 60, **data,
             },
             "training": {"epochs": 1, "batch_size": 8, "target": "letter"},
