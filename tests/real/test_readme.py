@@ -24,7 +24,10 @@ from medtune.models.sources import ModelSource
 
 REFUSES = ("compress", "parity", "guard test", "release gate", "release promote", "update")
 """Commands whose exit may be 1: with so few questions, a check says no."""
-NOTHING_YET = {"monitor report": "no question that a model was asked"}
+NOTHING_YET = {
+    "monitor report": "no question that a model was asked",
+    "monitor corrections": "0 decided items",
+}
 """Commands that have nothing to tell before anybody asked, and what they say then (exit 2)."""
 MINUTES = re.compile(r"study (decoding|ablation|learning-curve|prompts)|seeds=|runs/two")
 """Commands that take minutes even so; tests of their own run them."""
@@ -95,27 +98,25 @@ def typed(line: str) -> list[str]:
 def serves(words: list[str]) -> None:
     """Start an endpoint, ask whether it is ready, and stop it."""
     port = free_port()
-    process = subprocess.Popen(
-        [*MEDTUNE, *words[1:], "--port", str(port)], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        for _ in range(300):
-            try:
-                if httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+    command = [*MEDTUNE, *words[1:], "--port", str(port)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            for _ in range(300):
+                try:
+                    if httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+                        return
+                except httpx2.TransportError:
+                    pass
+                if process.poll() is not None:
+                    # Nothing was promoted: so few questions show nothing.
+                    _, said = process.communicate()
+                    assert "champion" in " ".join(words), said
+                    assert (process.returncode, "has no champion" in said) == (2, True), said
                     return
-            except httpx2.TransportError:
-                pass
-            if process.poll() is not None:
-                # Nothing was promoted: so few questions show nothing.
-                _, said = process.communicate()
-                assert "champion" in " ".join(words), said
-                assert (process.returncode, "has no champion" in said) == (2, True), said
-                return
-            time.sleep(0.1)
-        raise AssertionError(f"{words} is not ready after half a minute")
-    finally:
-        process.terminate()
-        process.wait(60)
+                time.sleep(0.1)
+            raise AssertionError(f"{words} is not ready after half a minute")
+        finally:
+            process.terminate()
 
 
 def test_every_command_of_the_readme_works(
