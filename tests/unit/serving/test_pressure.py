@@ -18,9 +18,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from worst_request import LARGEST, WORST, largest
+
 CHILD = Path(__file__).with_name("endpoint_child.py")
-LARGEST = {"stem": 20_000, "option": 4000, "options": 10}
-"""Sizes that a policy may allow."""
 HEAD = b"POST /v1/answer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
 
@@ -86,33 +86,6 @@ def running(folder: Path, **settings: Any) -> Iterator[Running]:
     finally:
         process.kill()
         process.wait()
-
-
-def filled(unit: str, length: int) -> str:
-    return (unit * (length // len(unit) + 1))[:length]
-
-
-def largest(unit: str) -> dict[str, Any]:
-    """Write the longest question that the largest policy allows, of one unit."""
-    options = [f"{filled(unit, 3900)} {place}" for place in range(10)]
-    return {"stem": f"{filled(unit, 19_900)} what?", "options": options}
-
-
-WORST: dict[str, tuple[str, Any]] = {
-    "letters in a chat": ("/v1/chat/completions", {"model": "m", "messages": [
-        {"role": "user", "content": "a) " * 160_000}]}),
-    "a chat as long as may be": ("/v1/chat/completions", {"model": "m", "messages": [
-        {"role": "system", "content": filled("Adam Smith, ", 60_000)},
-        {"role": "user", "content": "a) " * 20_000}]}),
-    "names": ("/v1/answer", largest("Adam Smith, ")),
-    "one long word": ("/v1/answer", largest("A'")),
-    "marks": ("/v1/answer", largest("\u0315\u0316")),
-    "characters that stand for many": ("/v1/answer", largest("\ufdfa")),
-    "a legal batch of 500 kB": ("/v1/answer/batch", {"questions": [largest("Aa, ")] * 8}),
-    "a batch full of faults": ("/v1/answer/batch", {"questions": [[]] * 100_000}),
-    "an object full of faults": ("/v1/answer/batch", {"questions": [
-        {str(place): 1 for place in range(30_000)}]}),
-}  # fmt: skip
 
 
 def test_the_worst_requests_leave_the_health_check_alone(tmp_path: Path) -> None:
