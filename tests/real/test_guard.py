@@ -11,7 +11,7 @@ from medtune.guard.learned import opened, shipped
 
 
 def test_training_again_gives_the_shipped_guard(medtune: CommandLine, tmp_path: Path) -> None:
-    out = tmp_path / "learned.json"
+    out = tmp_path / "learned.json.gz"
     code, said, err = medtune("guard", "train", "--out", str(out))
     assert code == 0, err
     assert "held_out_kinds" in said

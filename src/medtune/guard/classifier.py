@@ -1,8 +1,8 @@
 """A small linear classifier of texts.
 
 Words and pieces of words, weighed (tf-idf) and put through a logistic regression: it is quick, can
-be read, and some hundred labelled lines are enough for it.  It is kept as JSON, not as a pickle,
-which could run anything.
+be read, and some hundred labelled lines are enough for it.  It is kept as compressed JSON, not as
+a pickle, which could run anything.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ vignette.
 
 from __future__ import annotations
 
-import json
+import gzip
 import re
+import zlib
 from functools import cache
 from pathlib import Path
 from typing import Protocol, get_args
@@ -26,8 +27,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 """Of inquiries."""
 PIECES = ("benign", "order")
 """Of sentences and options."""
-SHIPPED = ROOM / "learned.json"
+SHIPPED = ROOM / "learned.json.gz"
 """The learned guard that comes with medtune."""
+_LARGEST = 1 << 26
+"""Bytes of JSON that are unpacked; the shipped guard has 4 MB."""
 _SENTENCE = re.compile(r"(?<=[.?!:;])\s+|\n+")
 
 
@@ -107,15 +110,33 @@ def shipped() -> Learned:
     return opened(SHIPPED)
 
 
+def packed(trained: Trained) -> bytes:
+    """Compress a learned guard's JSON; the same weights give the same bytes."""
+    return gzip.compress(f"{trained.model_dump_json(indent=2)}\n".encode(), mtime=0)
+
+
+def unpacked(path: Path) -> bytes:
+    """Read a learned guard's JSON: compressed by `packed`, or plain as in a release.
+
+    Raises:
+        OSError: It cannot be read.
+        zlib.error: What is compressed is damaged.
+    """
+    data = path.read_bytes()
+    if data.startswith(b"\x1f\x8b"):
+        return zlib.decompressobj(wbits=31).decompress(data, _LARGEST)
+    return data
+
+
 def opened(path: Path) -> Learned:
-    """Open what `medtune guard train` wrote.
+    """Open what `medtune guard train` wrote, or a release's guard.json.
 
     Raises:
         InputError: There is no such file, or it holds something else.
     """
     try:
-        return Learned(Trained.model_validate(json.loads(path.read_bytes())))
-    except (OSError, ValueError) as error:
+        return Learned(Trained.model_validate_json(unpacked(path)))
+    except (OSError, ValueError, zlib.error) as error:
         wrong = f"it holds something else: {' '.join(str(error).split())[:200]}"
         why = error.strerror if isinstance(error, OSError) else wrong
         raise InputError(

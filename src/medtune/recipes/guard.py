@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtune.analysis.calibration import Scored, fit_temperature
-from medtune.core.folder import write_record
+from medtune.core.folder import write_atomic
 from medtune.core.guard import Inquiry
 from medtune.core.intervals import wilson
 from medtune.core.progress import Progress
@@ -18,7 +18,7 @@ from medtune.core.records import Proportion
 from medtune.core.safety import TrainedRecord
 from medtune.data.load import load_split
 from medtune.guard.classifier import Floats
-from medtune.guard.learned import KINDS, PIECES, SHIPPED, Trained
+from medtune.guard.learned import KINDS, PIECES, SHIPPED, Trained, packed
 from medtune.guard.learning import learn
 from medtune.guard.teaching import kind_texts, order_texts
 
@@ -45,7 +45,7 @@ def train(out: Path | None, progress: Progress) -> TrainedRecord:
     second, found = learn(some, orders, PIECES, _heat)
     trained = Trained(kinds=first, orders=second)
     place = out or SHIPPED
-    write_record(place, trained)
+    write_atomic(place, lambda handle: handle.write(packed(trained)))
     return TrainedRecord(
         file=str(place),
         hash=trained.hash,

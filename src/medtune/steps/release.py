@@ -16,7 +16,7 @@ from medtune.core.prompt import fingerprint, likelihood_of
 from medtune.core.provenance import provenance
 from medtune.core.records import Method
 from medtune.core.release import LEARNED, POLICY, WEIGHTS, FileRef, Release, check_name
-from medtune.guard.learned import SHIPPED
+from medtune.guard.learned import SHIPPED, unpacked
 from medtune.guard.policy import STARTER, load_policy
 from medtune.models.card import ADAPTER, card_named, manner, parted
 from medtune.models.door import open_model
@@ -63,7 +63,7 @@ def build(registry: Registry, options: BuildOptions, actor: str, progress: Progr
         found = registry.objects.put_all(folder)
         files = {f"{WEIGHTS}/{path}": ref for path, ref in found.items()}
     files[POLICY] = registry.objects.put(options.policy or STARTER)
-    files[LEARNED] = registry.objects.put(SHIPPED)
+    files[LEARNED] = registry.objects.put_text(unpacked(SHIPPED).decode())
     release = Release(
         name=options.name,
         base=card.base if card else base,

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from tests.unit.serving.endpoint import CALIBRATION, Unlearned
 
+from medtune.core.errors import InputError
+from medtune.core.folder import write_record
 from medtune.core.guard import Inquiry, Thought, strictest
 from medtune.core.safety import SuiteFigure
 from medtune.guard.answers import confidence, output, prediction_set
 from medtune.guard.chain import look
 from medtune.guard.classifier import Classifier
-from medtune.guard.learned import KINDS, SHIPPED, opened, pieces, shipped
+from medtune.guard.learned import KINDS, SHIPPED, opened, packed, pieces, shipped, unpacked
 from medtune.guard.learning import learn
 from medtune.guard.measure import TARGETS, Gauge
 from medtune.guard.policy import load_policy
@@ -56,8 +58,31 @@ def test_three_labels_and_a_temperature() -> None:
 def test_the_shipped_guard_is_what_its_examples_are_about() -> None:
     trained = shipped().trained
     assert trained.kinds.labels == KINDS
-    assert SHIPPED.stat().st_size < 4_000_000
-    assert opened(SHIPPED).trained.hash == trained.hash
+    assert SHIPPED.stat().st_size < 700_000
+    assert packed(trained) == packed(opened(SHIPPED).trained)
+
+
+def test_a_guard_opens_plain_as_well_as_in_a_release(tmp_path: Path) -> None:
+    plain = tmp_path / "guard.json"
+    plain.write_bytes(unpacked(SHIPPED))
+    assert opened(plain).trained == shipped().trained
+    write_record(plain, shipped().trained)
+    assert plain.read_bytes() == unpacked(SHIPPED)
+
+
+def test_a_damaged_or_swollen_guard_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.json.gz"
+    whole = packed(shipped().trained)
+    for data in (whole[:1000], whole[:1000] + b"\xff" * 1000, b"\x1f\x8b"):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="cannot be read as a learned guard"):
+            opened(path)
+    monkeypatch.setattr("medtune.guard.learned._LARGEST", 1000)
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match="it holds something else"):
+        opened(path)
 
 
 def test_it_tells_kinds_and_orders() -> None:
