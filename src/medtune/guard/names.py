@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from functools import cache
-from importlib.resources import files
 
 from medtune.guard.signs import WORD, Place
+from medtune.guard.suites import ROOM
 
 _HEAD = (
     r"syndromes?|diseases?|signs?|tests?|scores?|scales?|nodules?|nodes?|murmurs?|points?|laws?|triads?|"
@@ -68,10 +69,15 @@ HISTORY = frozenset(
 """People of medicine's history, who stand in exam questions under their titles."""
 
 
+def _lines(name: str) -> frozenset[str]:
+    """Read a compressed list, one name a line; write it back with `gzip -n`, which keeps no date."""
+    return frozenset(gzip.decompress((ROOM / name).read_bytes()).decode().splitlines())
+
+
 @cache
 def given_names() -> frozenset[str]:
     """Read first names of many languages (collected from Faker 40, MIT, and by hand), common words left out."""
-    return frozenset((files("medtune.guard") / "given_names.txt").read_text("utf-8").split())
+    return _lines("given_names.txt.gz")
 
 
 @cache
@@ -80,14 +86,13 @@ def lone_names() -> frozenset[str]:
 
     Those that medicine's texts have, too (eponyms, places, drugs), do not.
     """
-    shared = (files("medtune.guard") / "shared_names.txt").read_text("utf-8").split()
-    return given_names() - frozenset(shared)
+    return given_names() - _lines("shared_names.txt.gz")
 
 
 @cache
 def pioneers() -> frozenset[str]:
     """Read full names of medicine's history whose parts are everybody's."""
-    return frozenset((files("medtune.guard") / "pioneers.txt").read_text("utf-8").splitlines())
+    return _lines("pioneers.txt.gz")
 
 
 _YEAR = r"(?:1[4-8]\d\d|19[0-8]\d)\b(?![/-])"
