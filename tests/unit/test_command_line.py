@@ -252,7 +252,7 @@ def test_a_file_as_a_spreadsheet_saves_it_is_examined(medtune: CommandLine, tmp_
     code, out, err = medtune("prepare", "--inspect", "my.csv")
     assert code == 0, err
     assert 'stem = "1"' in out
-    assert 'options = ["2", "3"]' in out
+    assert 'options = [\n    "2",\n    "3",\n]' in out
     for note in ("semicolons", "Latin-1", "no header line: the columns are named 1 to 4"):
         assert note in err
     code, out, err = medtune(

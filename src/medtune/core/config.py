@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
-import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import tomli_w
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from medtune.core.errors import ConfigError
@@ -54,9 +53,19 @@ def config_hash(experiment: Experiment | NotebookExperiment) -> str:
 
 def to_toml(experiment: Experiment | NotebookExperiment) -> str:
     """Write an experiment as TOML, every default spelled out; reading it back is lossless."""
-    lines: list[str] = []
-    _write_table(experiment.model_dump(mode="json"), (), lines)
-    return "\n".join(lines).strip() + "\n"
+    # TOML has no null; None is only ever a default here, so leaving it out is lossless.
+    text = tomli_w.dumps(experiment.model_dump(mode="json", exclude_none=True))
+    unset = [f"# {key}: not set\n" for key in _unset(experiment.model_dump(mode="json"))]
+    return "".join([text, "\n" if unset else "", *unset])
+
+
+def _unset(table: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Yield the dotted key of every None."""
+    for key, value in table.items():
+        if value is None:
+            yield path + key
+        elif isinstance(value, dict):
+            yield from _unset(value, f"{path}{key}.")
 
 
 _ADAPTER: TypeAdapter[Experiment | NotebookExperiment] = TypeAdapter(AnyExperiment)
@@ -144,32 +153,3 @@ def _known_keys(tree: dict[str, Any], place: list[Any]) -> list[str]:
             return []
         model = annotation
     return list(model.model_fields)
-
-
-def _write_table(table: dict[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
-    plain = {k: v for k, v in table.items() if not isinstance(v, dict) and v is not None}
-    if path and plain:
-        lines += ["", f"[{'.'.join(map(_toml_key, path))}]"]
-    lines += [f"{key} = {toml_value(value)}" for key, value in plain.items()]
-    # TOML has no null; None is only ever a default here, so leaving it out is lossless.
-    lines += [f"# {key}: not set" for key, value in table.items() if value is None]
-    for key, value in table.items():
-        if isinstance(value, dict):
-            _write_table(value, (*path, key), lines)
-
-
-def _toml_key(name: str) -> str:
-    """Write one part of a key; what is no bare key is quoted ("file:train.csv")."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_value(name)
-
-
-def toml_value(value: Any) -> str:
-    """Write one value as TOML."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "[" + ", ".join(toml_value(item) for item in value) + "]"
-    if isinstance(value, str):
-        # JSON's escapes are TOML's too, but JSON leaves DEL as it is.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)

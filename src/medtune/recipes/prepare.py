@@ -14,8 +14,9 @@ import tempfile
 from itertools import islice
 from pathlib import Path
 
+import tomli_w
+
 from medtune.analysis.data_page import write_data_page
-from medtune.core.config import toml_value
 from medtune.core.errors import DataError, HubError
 from medtune.core.experiment import ColumnMapping, Experiment
 from medtune.core.folder import locked
@@ -120,9 +121,7 @@ def _seen(question: Question, style: PromptStyle) -> str:
 
 def _toml(mapping: ColumnMapping) -> str:
     plain = ColumnMapping().model_dump(mode="json")
-    lines = [
-        f"{name} = {toml_value(value)}"
-        for name, value in mapping.model_dump(mode="json").items()
-        if value != plain[name]
-    ]
-    return "\n".join(["[data.columns]", *lines]) if lines else "# the default mapping fits"
+    found = mapping.model_dump(mode="json")
+    own = {name: value for name, value in found.items() if value != plain[name]}
+    text = tomli_w.dumps({"data": {"columns": own}}).rstrip()
+    return text if own else "# the default mapping fits"

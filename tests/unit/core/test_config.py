@@ -364,7 +364,7 @@ def test_an_experiment_written_out_reads_back(experiment: Experiment | NotebookE
 def test_every_default_is_spelled_out_and_nothing_is_null() -> None:
     text = to_toml(Experiment())
     assert tomllib.loads(text)["training"]["lora"]["dropout"] == 0.0
-    assert "# train_size: not set" in text.splitlines()
+    assert "# data.train_size: not set" in text.splitlines()
     assert "None" not in text
 
 
