@@ -12,9 +12,10 @@ from tests.unit.cards import dossiers as make
 from medtune.core.errors import InputError, ReleaseError
 from medtune.core.gate import Evidence, EvidenceRecord
 from medtune.core.progress import Silent
-from medtune.core.release import Release
+from medtune.core.release import LEARNED, Release
 from medtune.data.load import Split, load_split
 from medtune.data.table import QuestionTable
+from medtune.guard.learned import SHIPPED, unpacked
 from medtune.models.card import Card
 from medtune.recipes.release import difference, freeze, logged
 from medtune.registry.proofs import Proofs
@@ -54,6 +55,11 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     registry.point("champion", releases["v1"], "ann", "release.promote")
     records["v2"] = evaluate(registry, "v2", asked(), "ann", Silent())
     return Measured(registry, releases, records)
+
+
+def test_a_release_keeps_the_learned_guard_as_plain_json(measured: Measured) -> None:
+    kept = measured.registry.objects.text(measured.releases["v1"].files[LEARNED])
+    assert kept.encode() == unpacked(SHIPPED)
 
 
 def test_without_a_champion_nothing_is_compared(measured: Measured) -> None:
