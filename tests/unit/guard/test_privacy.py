@@ -95,6 +95,8 @@ def test_check_digits() -> None:
     assert not verhoeff("2364")
     assert nhs("943 476 5919")
     assert not nhs("943 476 5918")
+    assert luhn("४१११ ११११ ११११ ११११")
+    assert nhs("٩٤٣ ٤٧٦ ٥٩١٩")
     assert kvnr("A123456780")
     assert not kvnr("A123456781")
 
