@@ -3,9 +3,9 @@
     python benchmarks/worst_request.py [--repeats 5] [--json-out FILE]
 
 Starts `medtune serve` on a fake model as a process of its own, with the largest question that a
-policy may allow.  While a request is under way, `/healthz` is asked every 10 ms over a connection of
-its own; the longest wait for it is kept.  Then, in the middle of each request, the process is sent
-SIGTERM, and the time until it has ended is taken.  The same requests are sent by
+policy may allow.  While a request is under way, `/healthz` is asked every 10 ms over a connection
+of its own; the longest wait for it is kept.  Then, in the middle of each request, the process is
+sent SIGTERM, and the time until it has ended is taken.  The same requests are sent by
 `tests/unit/serving/test_pressure.py`, with wider limits.
 """
 
