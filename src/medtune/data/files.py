@@ -41,6 +41,7 @@ _ONLY_WINDOWS = re.compile("[€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•�
 _NOT_WESTERN = re.compile(
     "[^\\x00-\\x7f]{4}|[a-zà-ÿ][ŠŽŒŸÀ-ÖØ-Þ][a-zà-ÿ]|[A-Za-z][¢£¤¥¦¨©ª«¬¯³¶¸¹º¿‚ƒ„†‡ˆ‰‹•›˜]+[a-z]"
 )
+_SAID = re.compile(r"sep=([,;\t|])\r?\n")
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
 # What `datasets` writes beside its Arrow files, and the Hub beside its parquet files.
@@ -94,11 +95,7 @@ def read_file(path: Path) -> Iterator[Located]:
         DataError: It is damaged, in an unknown encoding or format, or may not be read.
     """
     if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
-        raise DataError(
-            f"{path} is a spreadsheet, which is not read",
-            expected=", ".join(READERS),
-            fix="save it as CSV UTF-8 in the spreadsheet's own program",
-        )
+        raise _spreadsheet(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(
@@ -244,6 +241,8 @@ class TextForm:
     delimiter: str
     header: bool
     """Whether its first line names the columns; else they are named 1, 2, 3, ..."""
+    said: bool
+    """Whether a line before all others says what the delimiter is ("sep=;"), as Excel reads it."""
     notes: tuple[str, ...]
     """What is unusual about it, for people."""
 
@@ -254,18 +253,24 @@ def form_of(path: Path) -> TextForm:
     Raises:
         DataError: Its encoding cannot be told.
     """
+    with path.open("rb") as start:
+        if start.read(4) == b"PK\x03\x04":  # a zip archive, which no text begins with
+            raise _spreadsheet(path)
     encoding, notes = _encoding(path)
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open(encoding=encoding, newline="") as handle:
         sample = handle.read(_CHUNK)
-    delimiter = _delimiter(sample, usual, whole=len(sample) < _CHUNK)
+    whole = len(sample) < _CHUNK
+    if said := _SAID.match(sample):
+        sample = sample[said.end() :]
+    delimiter = said[1] if said else _delimiter(sample, usual, whole)
     if delimiter != usual:
         notes.append(f"values are separated by {_DELIMITERS[delimiter]}")
     first = next(_records(sample, delimiter), [])
     header = not _is_data(first)
     if not header:
         notes.append(f"no header line: the columns are named 1 to {len(first)}, by position")
-    return TextForm(encoding, delimiter, header, tuple(notes))
+    return TextForm(encoding, delimiter, header, said is not None, tuple(notes))
 
 
 def _records(text: str, delimiter: str) -> Iterator[list[str]]:
@@ -333,7 +338,7 @@ def _delimited(path: Path) -> Iterator[Located]:
         names: list[str] | None = None
         try:
             for cells in reader:
-                if not cells:
+                if not cells or (form.said and reader.line_num == 1):
                     continue
                 if names is None:
                     names = cells if form.header else [str(n + 1) for n in range(len(cells))]
@@ -478,6 +483,14 @@ class _JsonList:
 def _no_list(path: Path) -> DataError:
     return DataError(
         f"{path} holds no list of objects", expected="[{...}, {...}], or one object a line"
+    )
+
+
+def _spreadsheet(path: Path) -> DataError:
+    return DataError(
+        f"{path} is a spreadsheet, which is not read",
+        expected=", ".join(READERS),
+        fix="save it as CSV UTF-8 in the spreadsheet's own program",
     )
 
 

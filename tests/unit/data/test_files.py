@@ -637,6 +637,19 @@ def test_a_spreadsheet_says_how_to_convert_it(tmp_path: Path, suffix: str) -> No
     assert "save it as CSV UTF-8" in caught.value.fix
 
 
+def test_a_spreadsheet_that_is_called_csv_is_one(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"PK\x03\x04" + bytes(range(256)))
+    with pytest.raises(DataError, match="is a spreadsheet"):
+        rows_of(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_excels_first_line_says_the_delimiter(tmp_path: Path, end: str) -> None:
+    text = "sep=;\nq;a\nx, y;1\n".replace("\n", end)
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8-sig", newline="")
+    assert list(read_file(tmp_path / "a.csv")) == [("line 3", {"q": "x, y", "a": "1"})]
+
+
 # What only fills memory and disk
 
 
