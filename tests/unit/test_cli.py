@@ -214,6 +214,7 @@ def test_a_mapped_column_that_does_not_exist(medtune: CommandLine, tmp_path: Pat
     code, _, err = medtune("evaluate", "fake:oracle", "file:own.csv", "--map", "stem=Frage")
     assert code == 2
     assert "lacks the column Frage" in err
+    assert "--map stem=... --map options=a,b,c,d --map answer=..." in err
 
 
 def test_evaluate_hands_everything_on(

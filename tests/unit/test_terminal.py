@@ -251,6 +251,29 @@ def test_an_inspection_shows_columns_questions_and_what_is_open(capsys: Capture)
     assert '[data.columns]\nstem = "q"' in out
     assert "left out of 1,200 rows: 1,100 × empty option" in out
     assert "to settle by hand: no column looks like the right answer" in flat(out)
+    assert "--map" not in out
+
+
+def test_an_inspection_ends_with_the_options_that_other_commands_take(capsys: Capture) -> None:
+    mapping = ColumnMapping(id="", stem="The question", options=("a", "b"), answer_base=1)
+    shown = MappingProposal(
+        source="file:own.csv",
+        rows_read=1,
+        columns={},
+        mapping=mapping,
+        why={},
+        problems=(),
+        toml="",
+        excluded={},
+        questions=("user: " + "x" * 9_000,),
+    )
+    show(shown)
+    out = capsys.readouterr().out
+    assert "--map 'stem=The question' --map options=a,b --map answer_base=1" in flat(out)
+    assert out.count("x") < 4_100
+    assert "… (9,006 characters)" in out
+    show(shown.model_copy(update={"mapping": ColumnMapping(fixed_options=("yes", "no"))}))
+    assert "--map" not in capsys.readouterr().out
 
 
 def test_a_verification_says_yes_or_names_every_fault(capsys: Capture) -> None:

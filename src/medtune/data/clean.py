@@ -253,9 +253,9 @@ def check_columns(row: Row, columns: ColumnMapping, source: str) -> None:
             f"{source} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
             f"it has {', '.join(map(str, row))}",
             expected=f"{', '.join(required)}",
-            fix="map your columns under [data.columns], or with "
-            '--set data.columns.stem="..." (options = ["...", "..."], answer = "..."); '
-            "`medtune prepare --inspect FILE` proposes a mapping",
+            fix="map your columns with --map stem=... --map options=a,b,c,d --map answer=..., "
+            "in an experiment under [data.columns]; `medtune prepare --inspect FILE` proposes "
+            "a mapping",
         )
 
 

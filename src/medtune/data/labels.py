@@ -126,7 +126,8 @@ class AnswerColumn:
             f"{self._source}: every {self._columns.answer} fits in two ways, as "
             f"{' and as '.join(fitting)} (first: {shortened(self._first.value)} for the options "
             f"{', '.join(self._first.options)})",
-            fix=f'say which: answer_form = "{fitting[0]}" (or "{fitting[1]}") under [data.columns]',
+            fix=f'say which: answer_form = "{fitting[0]}" (or "{fitting[1]}") under '
+            f"[data.columns], or --map answer_form={fitting[0]}",
         )
 
     def _base(self) -> int:
@@ -149,7 +150,8 @@ class AnswerColumn:
             raise LabelError(
                 f"{self._source}: {column} is never 0 and never the number of options in "
                 f"{self._known} rows, so it may count from 0 or from 1",
-                fix="say which: answer_base = 0 (or 1) under [data.columns]",
+                fix="say which: answer_base = 0 (or 1) under [data.columns], or "
+                "--map answer_base=0",
             )
         return 0 if zero is not None else 1
 
@@ -182,7 +184,7 @@ class AnswerColumn:
         return LabelError(
             found,
             expected=expected,
-            fix="check answer, answer_form and answer_base under [data.columns]",
+            fix="check answer, answer_form and answer_base under [data.columns], or --map",
         )
 
 

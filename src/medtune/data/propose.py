@@ -13,7 +13,7 @@ from medtune.core.experiment import ColumnMapping
 from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS, normalized_option
 from medtune.data.clean import Cleaned, cell_of, clean, listed, option_cells
 from medtune.data.files import Located, Row
-from medtune.data.options import several
+from medtune.data.options import options_in, several
 from medtune.data.text import tidy
 
 SAMPLE = 2000
@@ -154,8 +154,8 @@ class _Search:
         best = max(asking, key=lambda name: asking[name], default=None)
         if best is None or not asking[best]:
             self.problems.append(
-                "no column looks like the question: set stem under [data.columns] to one of "
-                + ", ".join(self.columns)
+                "no column looks like the question: set stem under [data.columns], or --map stem=, "
+                "to one of " + ", ".join(self.columns)
             )
             return None
         self.why["stem"] = f"{asking[best]} of {len(self.rows)} values hold a question mark"
@@ -201,12 +201,13 @@ class _Search:
             names, self.why["options"] = named[0]
             self.problems.append(
                 f"no column looks like the right answer among {', '.join(names)}: set answer "
-                "under [data.columns] to one of " + ", ".join(self.columns)
+                "under [data.columns], or --map answer=, to one of " + ", ".join(self.columns)
             )
             return {"options": names}
         self.problems.append(
-            "no columns look like the options: set options under [data.columns], one column "
-            "each or one that holds a list, or fixed_options where all questions share them"
+            "no columns look like the options: set options under [data.columns], or --map "
+            "options=, one column each or one that holds a list, or fixed_options where all "
+            "questions share them"
         )
         return {}
 
@@ -215,7 +216,7 @@ class _Search:
         found: list[tuple[tuple[str, ...], str]] = [
             ((name,), f"{name} holds a list of options")
             for _, name in self._ranked("options")
-            if self._holds_list(name)
+            if self._holds_list(name) or self._holds_lettered(name)
         ]
         series: dict[tuple[str, str], dict[str, str]] = {}
         for name in self.columns:
@@ -303,6 +304,12 @@ class _Search:
             and not any(isinstance(cell, list | dict) for cells in lists for cell in cells)
             and (not letters or any(cells != lists[0] for cells in lists))
         )
+
+    def _holds_lettered(self, name: str) -> bool:
+        """Tell whether a column's texts each hold options ("(a) x (b) y", a JSON list)."""
+        values = self._values(name)
+        read = [value for value in values if isinstance(value, str) and options_in(value)]
+        return bool(read) and len(read) >= _FITS * len(values)
 
     def _holds_text(self, name: str, or_list: bool) -> bool:
         """Tell whether a column holds texts, not tables (nor lists of them)."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 
 from rich.console import Console
 from rich.text import Text
 
+from medtune.core.experiment import ColumnMapping
 from medtune.core.manifest import (
     MappingProposal,
     SnapshotManifest,
@@ -15,6 +17,9 @@ from medtune.core.manifest import (
 )
 from medtune.terminal.console import plain_table
 from medtune.terminal.table import PlainTable
+
+_LONGEST = 4_000
+"""Characters of a question that an inspection shows."""
 
 
 def show_manifest(console: Console, manifest: SnapshotManifest) -> None:
@@ -71,13 +76,27 @@ def show_proposal(console: Console, proposal: MappingProposal) -> None:
     console.print(columns)
     for number, question in enumerate(proposal.questions, 1):
         console.rule(Text(f"question {number}"), align="left")
-        console.print(Text(question))
+        cut = f"… ({len(question):,} characters)" if len(question) > _LONGEST else ""
+        console.print(Text(question[:_LONGEST] + cut))
     console.rule(Text("for the experiment"), align="left")
     console.print(Text(proposal.toml))
+    if not proposal.problems and (options := _as_options(proposal.mapping)):
+        console.rule(Text("for a command such as evaluate"), align="left")
+        console.print(Text(options))
     for reason, count in proposal.excluded.items():
         console.print(f"left out of {proposal.rows_read:,} rows: {count:,} × {reason}")
     for problem in proposal.problems:
         console.print(Text(f"to settle by hand: {problem}", style="bold yellow"))
+
+
+def _as_options(mapping: ColumnMapping) -> str:
+    """Write a mapping as --map options; "" where they cannot say it."""
+    plain = ColumnMapping()
+    own = {k: v for k, v in mapping.model_dump().items() if v not in (getattr(plain, k), "")}
+    names = [",".join(v) if isinstance(v, tuple) else str(v) for v in own.values()]
+    if mapping.fixed_options or any("," in name for name in mapping.options):
+        return ""
+    return " ".join(f"--map {quote(f'{key}={name}')}" for key, name in zip(own, names, strict=True))
 
 
 def show_verification(console: Console, record: VerificationRecord) -> None:

@@ -87,7 +87,10 @@ def test_indices_that_count_from_0_or_from_1_are_not_guessed(cells: tuple[object
         f"a.csv: key is never 0 and never the number of options in {known} rows, "
         "so it may count from 0 or from 1"
     )
-    assert error.fix == "say which: answer_base = 0 (or 1) under [data.columns]"
+    assert (
+        error.fix
+        == "say which: answer_base = 0 (or 1) under [data.columns], or --map answer_base=0"
+    )
     assert read(*cells, base=0)[0] != read(*cells, base=1)[0]
 
 
@@ -200,7 +203,10 @@ def test_letters_that_are_other_options_texts_are_not_guessed() -> None:
         "a.csv: every key fits in two ways, as letter and as text "
         "(first: 'A' for the options B, A, AB, O)"
     )
-    assert error.fix == 'say which: answer_form = "letter" (or "text") under [data.columns]'
+    assert error.fix == (
+        'say which: answer_form = "letter" (or "text") under [data.columns], '
+        "or --map answer_form=letter"
+    )
     assert read("A", "B", options=options, form="letter") == ([0, 1], None)
     assert read("A", "B", options=options, form="text") == ([1, 0], None)
 

@@ -151,6 +151,27 @@ def test_a_list_of_options_in_one_column(choices: object, key: object) -> None:
     assert found.why["options"] == "choices holds a list of options"
 
 
+@pytest.mark.parametrize(
+    "cell",
+    ["(a) {} (b) {} (c) {} (d) {}", "A. {}\nB. {}\nC. {}\nD. {}", '["{}", "{}", "{}", "{}"]'],
+)
+def test_a_text_that_holds_the_options_is_found_by_its_name(cell: str) -> None:
+    row = {"question": "Which?", "options": cell.format(*DRUGS), "answer": "B"}
+    found = proposed(row)
+    assert found.mapping.options == ("options",)
+    assert answer_texts(found) == ["Morphine"]
+
+
+def test_few_texts_that_hold_no_options_do_not_hide_the_column_but_are_left_out() -> None:
+    row = {"question": "Which?", "options": "(a) x (b) y", "answer": "B"}
+    found = proposed(
+        {**row, "options": "see above"}, *({**row, "question": f"{n}?"} for n in range(60))
+    )
+    assert found.mapping.options == ("options",)
+    assert found.cleaned is not None
+    assert sum(found.cleaned.reasons.values()) == 1
+
+
 def test_a_list_under_an_unusual_name_is_found_by_its_answer() -> None:
     row = {"question": "Which?", "refs": ["x", "y"], "drugs": list(DRUGS), "answer": "Codeine"}
     found = proposed(row)
@@ -278,7 +299,7 @@ def test_a_few_answers_that_fit_nothing_do_not_hide_the_column_but_are_told() ->
     assert found.why["answer"] == "99 % of the values of label fit the options"
     assert found.problems == [
         "file:a.csv row 7: label is 'Paracetamol', there are 4 options: check answer, answer_form "
-        "and answer_base under [data.columns]"
+        "and answer_base under [data.columns], or --map"
     ]
     assert found.cleaned is None
 
@@ -292,7 +313,8 @@ def test_a_base_that_cannot_be_told_is_a_problem_with_its_fix() -> None:
     assert found.mapping.answer == "label"
     assert found.problems == [
         "file:a.csv: label is never 0 and never the number of options in 3 rows, so it may count "
-        "from 0 or from 1: say which: answer_base = 0 (or 1) under [data.columns]"
+        "from 0 or from 1: say which: answer_base = 0 (or 1) under [data.columns], or "
+        "--map answer_base=0"
     ]
     assert found.cleaned is None
 
@@ -308,8 +330,8 @@ def test_a_missing_answer_names_the_options_and_all_columns() -> None:
     row = {"question": "Which?", **four(("A", "B", "C", "D")), "key": "Paracetamol", "x": 1}
     found = proposed(row)
     assert found.problems == [
-        "no column looks like the right answer among A, B, C, D: set answer under [data.columns] "
-        "to one of question, A, B, C, D, key, x"
+        "no column looks like the right answer among A, B, C, D: set answer under [data.columns], "
+        "or --map answer=, to one of question, A, B, C, D, key, x"
     ]
     assert found.mapping.options == ("A", "B", "C", "D")
     assert found.why["options"] == "A, B, C, D are a series"
@@ -319,9 +341,10 @@ def test_a_missing_answer_names_the_options_and_all_columns() -> None:
 def test_missing_options_and_a_missing_question_are_both_named() -> None:
     found = proposed({"x": "statement", "y": 1.5})
     assert found.problems == [
-        "no column looks like the question: set stem under [data.columns] to one of x, y",
-        "no columns look like the options: set options under [data.columns], one column each or "
-        "one that holds a list, or fixed_options where all questions share them",
+        "no column looks like the question: set stem under [data.columns], or "
+        "--map stem=, to one of x, y",
+        "no columns look like the options: set options under [data.columns], or --map options=, "
+        "one column each or one that holds a list, or fixed_options where all questions share them",
     ]
 
 
