@@ -79,7 +79,11 @@ def findings(manifest: SnapshotManifest) -> list[Finding]:
     """Say in sentences what a reader must know first."""
     source = manifest.sources[0].source
     train = short_name(source)
-    others = ", ".join(f"{s.description.n:,} {s.role}" for s in manifest.splits[1:])
+    others = ", ".join(
+        f"{split.description.n:,} {split.role}"
+        + (f" ({short_name(split.description.source)})" if split.role == "evaluated" else "")
+        for split in manifest.splits[1:]
+    )
     what = f"{manifest.train.description.n:,} questions of {train} to train on; {others}."
     lines = [Finding("none", what)]
     for count in manifest.overlap:

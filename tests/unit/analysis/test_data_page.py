@@ -178,7 +178,7 @@ def test_findings_are_said_first(rich: SnapshotManifest) -> None:
         (
             "none",
             "260 questions of starter:train to train on; 20 validation, 40 calibration, "
-            "80 evaluated, 80 evaluated.",
+            "80 evaluated (starter:recall), 80 evaluated (starter:transfer).",
         ),
         (
             "",
