@@ -23,6 +23,8 @@ MUTED = "#94a3b8"
 """Of what stands back: steps behind their mean, points that others beat."""
 SPLITS = ("#6366f1", "#db2777", "#65a30d", "#0284c7", "#a16207", "#7c3aed")
 """Of several splits, or other things that are no model; train first."""
+_FIGURE = 6
+"""Room that a figure takes beside its interval, in per cent."""
 _COLOURS = {"base": BASE, "tuned": TUNED}
 _GROUP = re.compile(r'<g id="[^"]*"')
 _METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
@@ -68,7 +70,7 @@ def accuracy_rows_figure(rows: Sequence[AccuracyRow]) -> str:
         axes.plot(100 * row.majority, place, "x", color=CHANCE, ms=6, mew=1.5)
         axes.annotate(
             f"{100 * value.value:.1f}",
-            (100 * value.high, place),
+            (_clear(row), place),
             xytext=(6, 0),
             textcoords="offset points",
             va="center",
@@ -89,6 +91,15 @@ def accuracy_rows_figure(rows: Sequence[AccuracyRow]) -> str:
             for row in rows
         ),
     )
+
+
+def _clear(row: AccuracyRow) -> float:
+    """Place a row's figure, in per cent, behind its interval and the marks that would cover it."""
+    end = 100 * row.accuracy.high
+    for mark in sorted((100 * row.chance, 100 * row.majority)):
+        if end <= mark < end + _FIGURE:
+            end = mark
+    return end
 
 
 def loss_figure(runs: Sequence[Sequence[LossPoint]]) -> str:

@@ -22,7 +22,14 @@ from medtune.analysis.comparison_figures import (
 )
 from medtune.analysis.exam import Exam
 from medtune.analysis.examine import Sitting, summarize
-from medtune.analysis.figures import accuracy_figure, bars_figure, letters_figure, loss_figure
+from medtune.analysis.figures import (
+    AccuracyRow,
+    _clear,
+    accuracy_figure,
+    bars_figure,
+    letters_figure,
+    loss_figure,
+)
 from medtune.answers.parse import STRICT
 from medtune.core.findings import Calibration, Flips, PairedSlice, ReliabilityBin, RiskCurve
 from medtune.core.intervals import wilson
@@ -32,6 +39,7 @@ from medtune.core.records import (
     LossPoint,
     Outcome,
     Prediction,
+    Proportion,
     SplitDescription,
 )
 from medtune.models.fake import FakeModel
@@ -163,6 +171,15 @@ def test_accuracies_are_labelled_and_written() -> None:
     # base: places 0, 3, 4, 5, 6 are right, 5 / 7 = 71.4 %; tuned: all
     assert {"71.4", "100.0"} <= set(found)
     assert any("Wilson 95 %" in text and "chance" in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("chance", "majority", "clear"),
+    [(0.6, 0.7, 50), (0.51, 0.7, 51), (0.55, 0.51, 55), (0.1, 0.2, 50)],
+)
+def test_no_mark_covers_the_figure_of_a_row(chance: float, majority: float, clear: int) -> None:
+    value = Proportion(value=0.4, low=0.3, high=0.5, n=80)
+    assert _clear(AccuracyRow("a", value, chance, majority)) == pytest.approx(clear)
 
 
 def test_letters_that_anyone_gave_or_that_were_right_are_shown() -> None:
