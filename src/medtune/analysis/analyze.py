@@ -159,9 +159,10 @@ def warnings(record: EvaluationRecord, flipped: Flips | None) -> list[str]:
     found = faults(record)
     place = f"{record.label} on {record.data.source}"
     if record.accuracy.low <= record.majority.value:
+        mean = ", the mean over the orders," if record.orders == "cyclic" else ""
         found.append(
-            f"{place}: {100 * record.accuracy.value:.1f} % is not shown to be above always giving "
-            f"{record.majority_letter} ({100 * record.majority.value:.1f} %)."
+            f"{place}: {100 * record.accuracy.value:.1f} %{mean} is not shown to be above always "
+            f"giving {record.majority_letter} ({100 * record.majority.value:.1f} %)."
         )
     if note := stem_note(record):
         found.append(note)

@@ -107,11 +107,15 @@ def _show_run(console: Console, record: RunRecord) -> None:
 
 
 def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
+    from medtune.analysis.options import stem_note  # brings SciPy, which other commands do without
+
     console.print(_evaluations([record]))
     if record.data.excluded:
         reasons = ", ".join(f"{n:,} × {why}" for why, n in record.data.excluded.items())
         console.print(f"left out of {record.data.source}: {reasons}")
     _remarks(console, record)
+    if note := stem_note(record):
+        console.print(Text(f"! {note}"))
     if record.trained_on is None and record.model.adapter is not None:
         console.print("Whether the adapter was trained on these questions is unknown.")
 
