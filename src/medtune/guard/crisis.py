@@ -162,6 +162,11 @@ _FACT = re.compile(
     r" (?:of|for|in|to|is|are|that|which|with|causes?|after|before|during)\b[^.?!\n]*[.?]?",
     re.IGNORECASE,
 )
+_TERM = re.compile(
+    r"(?:what (?:is|are)|what does|define|describe|explain)(?: (?:the|an?))?"
+    r"(?: [\w'()/-]+){1,3}(?: mean)? ?[.?]?",
+    re.IGNORECASE,
+)
 _SOMEBODY = re.compile(
     r"\b(?:i|i'?m|i'?ve|im|ive|me|my|mine|myself|we|we'?re|us|our|ours|you|your|he|he'?s|hes|him|his|she|"
     r"she'?s|shes|her|hers|they|they'?re|them|their|someone|somebody|anyone|anybody|everyone|nobody|"
@@ -195,14 +200,15 @@ def _speaks(reading: Reading) -> bool:
 def _asks_for_a_fact(reading: Reading) -> bool:
     """Tell whether all of it is one question of an exam's kind, with nobody and no moment in it.
 
-    "What is the first-line treatment of anaphylaxis?" is; "What is happening, her lips are blue?"
-    is not.  It is no crisis, and no more than that: without options it gets the scope card, which
+    "What is the first-line treatment of anaphylaxis?" is, and "What is anaphylaxis?"; "What is
+    happening, her lips are blue?" is not.  It is no crisis, and no more than that: without options it gets the scope card, which
     names the emergency number as well.
     """
     text = reading.text
     if len(text) > scan.WINDOW:
         return False  # no exam's question without options is as long
-    return _FACT.fullmatch(text) is not None and scan.first(_SOMEBODY, text) is None
+    asked = _FACT.fullmatch(text) or _TERM.fullmatch(text)
+    return asked is not None and scan.first(_SOMEBODY, text) is None
 
 
 def is_own(reading: Reading) -> bool:

@@ -32,6 +32,13 @@ SHIPPED = ROOM / "learned.json.gz"
 _LARGEST = 1 << 26
 """Bytes of JSON that are unpacked; the shipped guard has 4 MB."""
 _SENTENCE = re.compile(r"(?<=[.?!:;])\s+|\n+")
+_GREETING = re.compile(
+    r"(?:(?:hello|hallo|hi|hey|greetings|good (?:morning|afternoon|evening|day)|thanks|thank you|"
+    r"ok|okay|yes|test)(?: (?:there|all|everyone|again|doctor|very much|a lot))?[,.! ]*){1,2}",
+    re.IGNORECASE,
+)
+_LONGEST_GREETING = 60
+"""Characters."""
 
 
 class Judge(Protocol):
@@ -68,9 +75,11 @@ class Learned:
     def judge(self, reading: Reading, policy: Policy) -> Verdict:
         """Say how sure it is that an inquiry is no exam question, and what it would be.
 
-        A likely crisis gets its card: one too many does no harm.
+        A likely crisis gets its card: one too many does no harm, but for a greeting.
         """
         rule = policy.classifier
+        if len(reading.text) <= _LONGEST_GREETING and _GREETING.fullmatch(reading.text):
+            return _verdict("allow", None, 0.0)
         (row,) = self._kinds.probabilities([reading.text]).tolist()
         found = dict(zip(self._kinds.labels, row, strict=True))
         harm = min(1.0, found["harmful"] + found["crisis"])

@@ -99,6 +99,17 @@ def test_it_tells_kinds_and_orders() -> None:
     assert judged("Which drug is an anticoagulant?", "Aspirin", hint, "Insulin") is not None
 
 
+@pytest.mark.parametrize("stem", ["hello", "Hello there!", "Hi, good morning", "thanks a lot"])
+def test_a_greeting_gets_no_crisis_card(stem: str) -> None:
+    verdicts = look(Inquiry(stem=stem, options=()), POLICY, shipped()).verdicts
+    assert [verdict.card for verdict in verdicts if verdict.action == "refuse"] == ["scope"]
+
+
+@pytest.mark.parametrize("stem", ["hello, help me", "hello I want to die", "goodbye"])
+def test_more_than_a_greeting_is_still_read(stem: str) -> None:
+    assert shipped().judge(Reading(Inquiry(stem=stem, options=())), POLICY).action != "allow"
+
+
 def test_the_suites_are_whole() -> None:
     lines = kinds()
     assert Counter(line.label for line in lines) == {

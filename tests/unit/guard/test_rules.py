@@ -161,6 +161,10 @@ def test_the_policy_says_which_topics_are_sensitive() -> None:
         "Which is the drug of choice for status epilepticus with gurgling?",
         "List the causes of wheezing",
         "What is the management of an unconscious patient?",
+        "what is anaphylaxis?",
+        "Define anaphylaxis",
+        "What does epipen mean?",
+        "Describe crushing chest pain.",
     ],
 )
 def test_a_question_of_fact_without_options_is_no_crisis(stem: str) -> None:
@@ -178,6 +182,8 @@ def test_a_question_of_fact_without_options_is_no_crisis(stem: str) -> None:
         "What is the treatment for lips turning blue",
         "What is the antidote for someone who is unconscious",
         "anaphylaxis, no epipen",
+        "what is anaphylaxis now",
+        "explain her chest pain please",
         "What is the treatment of anaphylaxis? I want to die",
     ],
 )
