@@ -70,7 +70,8 @@ class _Log:
     def advance(self, amount: int = 1, **figures: str) -> None:
         self._done += amount
         self._figures = figures or self._figures
-        if time.monotonic() - self._shown >= EVERY_S:
+        # The end has a line of its own.
+        if time.monotonic() - self._shown >= EVERY_S and self._done != self._total:
             self.write()
 
     def end(self) -> None:
