@@ -117,6 +117,7 @@ def test_json_stays_whole_when_nothing_is_done_again(medtune: CommandLine) -> No
     [
         (("gpt-9", "starter:recall"), ["'gpt-9' names no model", "expected: embedded:"]),
         (("fake:psychic", "starter:recall"), ["'fake:psychic' names no model"]),
+        (("runs/served", "starter:recall"), ["names no model: there is no such folder"]),
         (("path:nowhere", "starter:recall"), ["path:nowhere is no folder", "config.json"]),
         (("fake:oracle", "medqa"), ["'medqa' names no dataset", "expected: starter"]),
         (("fake:oracle", "starter:exam"), ["starter:exam: no such split", "recall"]),

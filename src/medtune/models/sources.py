@@ -20,7 +20,7 @@ from medtune.models.card import CARD, parted
 FAKES = ("oracle", "constant", "biased", "noisy")
 EXPECTED = (
     f"embedded:{embedded.NAME}, hub:ORG/NAME[@REVISION], path:DIR, adapter:DIR, "
-    f"remote:URL#MODEL or fake:{'|'.join(FAKES)}"
+    f"remote:URL#MODEL, fake:{'|'.join(FAKES)}, or the folder of a run that has trained"
 )
 SETTINGS = ("*.json", "*.jinja", "*.model", "*.txt")
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
@@ -53,7 +53,7 @@ def resolve(name: str, progress: Progress | None = None, weights: bool = True) -
         ModelError: It is behind a server: there is nothing to load or to train.
         HubError: The Hub cannot be reached and the model is not in its cache.
     """
-    kind, _, rest = name.partition(":")
+    kind, colon, rest = name.partition(":")
     if kind == "fake" and rest in FAKES:
         return ModelSource(name, kind, None, name)
     if kind == "embedded" and rest == embedded.NAME:
@@ -69,7 +69,9 @@ def resolve(name: str, progress: Progress | None = None, weights: bool = True) -
             f"{name} is behind a server: it can be examined, but not loaded here",
             expected="a model with files on this machine",
         )
-    raise UnknownModelError(f"{name!r} names no model", expected=EXPECTED)
+    absent = "/" in name and not colon and not Path(name).exists()
+    found = f"{name!r} names no model" + (": there is no such folder" if absent else "")
+    raise UnknownModelError(found, expected=EXPECTED)
 
 
 def hub_name(name: str, fingerprint: str) -> tuple[str, str | None] | None:
