@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from medtune.core.compress import Scheme
 from medtune.core.errors import ModelError
 from medtune.core.experiment import LoraSettings
-from medtune.core.model import Decoding, GenerateRequest, Generation, ScoreRequest
+from medtune.core.model import Decoding, GenerateRequest, Generation, Message, ScoreRequest
 from medtune.core.prompt import Form, PromptStyle, TextForm
 from medtune.core.records import Question
 from medtune.data.load import load_split
@@ -79,6 +79,16 @@ def test_scores_hold_for_shared_openings_prefixes_and_any_number_of_options(
         for request, scores in zip(asked, model.score(asked), strict=True):
             assert len(scores) == len(request.options)
             assert [s.logprob for s in scores] == pytest.approx(naive(model, request), abs=1e-4)
+
+
+def test_a_prompt_beyond_the_models_positions_is_told(model: LocalModel) -> None:
+    fits, long = [[Message("user", "Which vitamin? " * n)] for n in (900, 9_000)]
+    assert model.beyond(fits) is None
+    found = model.beyond(long)
+    assert found is not None
+    tokens, most = found
+    assert most == 8192
+    assert tokens == len(model.encoder.prompts([long])[0]) > most
 
 
 def test_a_letters_token_is_found_by_encoding_also_after_a_space(model: LocalModel) -> None:

@@ -47,8 +47,9 @@ def ask(
         prior: For PriDe; empty otherwise.
 
     Raises:
-        ModelError: The model fails, or gives scores that are not numbers.
+        ModelError: The model fails, gives scores that are not numbers, or reads no prompt as long.
     """
+    _refuse_what_does_not_fit(model, exam, questions)
     if exam.method == "generate":
         return _generated(model, exam, questions, parser)
     asked = rotated_scores(model, exam, questions, all_orders=exam.orders == "cyclic")
@@ -122,6 +123,27 @@ def rotated_scores(
         _refuse_what_is_no_number(model, request, scores)
     rest = iter(found)
     return [list(islice(rest, count)) for count in rounds]
+
+
+def _refuse_what_does_not_fit(
+    model: AnswerModel, exam: Exam, questions: Sequence[Question]
+) -> None:
+    """Refuse prompts beyond what a model was made to read, where it tells: answers would be noise.
+
+    Raises:
+        ModelError: Naming the first question of which that is so.
+    """
+    beyond: Any = getattr(model, "beyond", lambda _: None)
+    form = form_of(exam.method, exam.target)
+    for question in questions:
+        found = beyond(exam.style.messages(question, form, exam.shots.before(question)))
+        if found is not None:
+            tokens, most = found
+            raise ModelError(
+                f"question {question.id} makes a prompt of {tokens:,} tokens",
+                expected=f"at most {most:,}, which is what {model.describe().source} reads",
+                fix="shorten it or leave it out, or show fewer worked examples",
+            )
 
 
 def _refuse_what_is_no_number(model: AnswerModel, request: ScoreRequest, scores: Scores) -> None:

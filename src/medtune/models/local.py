@@ -121,6 +121,18 @@ class LocalModel:
         """Show the exact text that the model reads."""
         return self.encoder.render(messages)
 
+    def beyond(self, messages: Sequence[Message]) -> tuple[int, int] | None:
+        """Tell a prompt's tokens and the most that the model was made to read, if there are more.
+
+        No token is shorter than a byte, so that short prompts need not be encoded.
+        """
+        most = getattr(self.network.config, "max_position_embeddings", None)
+        text = self.render(messages)
+        if most is None or len(text.encode()) <= most:
+            return None
+        (ids,) = self.encoder.ids([text])
+        return (len(ids), most) if len(ids) > most else None
+
     def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
         """Score every continuation; what several prompts share is read once (`Scorer`).
 

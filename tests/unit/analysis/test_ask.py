@@ -22,11 +22,36 @@ from medtune.core.model import (
     Decoding,
     GenerateRequest,
     Generation,
+    Message,
     ScoreRequest,
 )
 from medtune.core.prompt import Form, PromptStyle, TextForm
 from medtune.core.records import Method, Orders, Outcome, Question, SplitDescription
 from medtune.models.fake import FakeModel
+
+
+class Short(FakeModel):
+    """Reads no prompt of more than so many characters."""
+
+    most = 10_000
+
+    def beyond(self, messages: Sequence[Message]) -> tuple[int, int] | None:
+        length = sum(len(message.content) for message in messages)
+        return (length, self.most) if length > self.most else None
+
+
+@pytest.mark.parametrize("method", ["letter", "generate"])
+def test_a_prompt_that_the_model_cannot_read_is_refused_by_its_question(method: Method) -> None:
+    plain = Question(id="short", stem="Which?", options=("a", "b"), answer=0)
+    long = plain.model_copy(update={"id": "long", "stem": "x" * 10_000})
+    model = Short("oracle", {"short": "a", "long": "a"})
+    nothing = SplitDescription(source="file:a.csv", n=2, excluded={}, hash="")
+    exam = Exam.plain([plain, long], nothing, PromptStyle(), method)
+    assert len(ask(model, exam, [plain], STRICT, {})) == 1
+    with pytest.raises(ModelError, match="question long makes a prompt of 10,") as caught:
+        ask(model, exam, [plain, long], STRICT, {})
+    assert "at most 10,000" in caught.value.expected
+
 
 QUESTIONS = [
     Question(
