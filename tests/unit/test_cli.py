@@ -66,6 +66,10 @@ def test_help_is_0_and_on_stdout(medtune: CommandLine, verb: str) -> None:
     assert err == ""
 
 
+def test_help_calls_the_command_by_its_name(medtune: CommandLine) -> None:
+    assert medtune("--help")[1].startswith("Usage: medtune [OPTIONS] COMMAND")
+
+
 def test_help_says_that_it_is_no_medical_advice(medtune: CommandLine) -> None:
     assert "not medical advice" in " ".join(medtune("--help")[1].split())
 

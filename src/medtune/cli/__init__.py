@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # The bars of libraries redraw one line, which in a log is one line without an end.
         os.environ.setdefault("TQDM_DISABLE", "1")
     try:
-        app(args=arguments)
+        app(args=arguments, prog_name="medtune")
     except MedtuneError as error:
         Terminal().error(str(error))
         _show_trace()
