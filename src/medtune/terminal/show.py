@@ -231,12 +231,12 @@ def _fields(record: Record) -> PlainTable:
     """Lay out a record field by field, nested records in one line."""
     table = plain_table(("",), texts=("",))
     for name, value in record:
-        if name in ("kind", "inputs", "provenance", "audit", "losses") and not isinstance(
-            record, DoctorRecord
-        ):
+        machine = name == "provenance" and isinstance(record, DoctorRecord)
+        if name in ("kind", "inputs", "provenance", "audit", "losses") and not machine:
             continue
         for label, text in _rows(name, value):
-            table.add_row(Text(label, style="bold"), Text(text))
+            said = label.removeprefix("provenance.").replace("_", " ")
+            table.add_row(Text(said, style="bold"), Text(text))
     return table
 
 
@@ -260,5 +260,7 @@ def _rows(name: str, value: object) -> Iterator[tuple[str, str]]:
         yield name.removesuffix("_bytes"), f"{value / GIB:.2f} GiB"
     elif isinstance(value, dict):
         yield name, ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
+    elif isinstance(value, bool):
+        yield name, "yes" if value else "no"
     else:
         yield name, f"{value:.4g}" if isinstance(value, float) else str(value)
