@@ -15,8 +15,13 @@ from typing import Any
 
 import pytest
 import uvicorn
+from tests.conftest import CommandLine
+from tests.unit.analysis.test_report import evaluation, questions
+from tests.unit.analysis.test_report import page as report_page
 from tests.unit.serving.endpoint import CALIBRATION, HELD, QUESTION, SECRET, Unlearned
 
+from medtune.analysis.data_page import write_data_page
+from medtune.core.manifest import SnapshotManifest
 from medtune.core.model import ContinuationScore, ScoreRequest
 from medtune.core.prompt import PromptStyle
 from medtune.guard.policy import load_policy
@@ -188,6 +193,41 @@ def ask(page: Any, question: dict[str, Any]) -> None:
     page.get_by_label("Subject").fill(question.get("subject", ""))
     with page.expect_navigation():
         page.get_by_role("button", name="Ask").click()
+
+
+@pytest.fixture
+def written(medtune: CommandLine, manifest: SnapshotManifest, tmp_path: Path) -> list[Path]:
+    """Pages that are written into folders: data, two models beside each other, a whole run."""
+    write_data_page(tmp_path / "data.html", manifest)
+    for name in ("oracle", "noisy"):
+        medtune.record("evaluate", f"fake:{name}", "starter:recall", "--out", name)
+    medtune.record("compare", "noisy", "oracle", "--out", "compare")
+    medtune.record("study", "robustness", "fake:noisy", "starter:recall", "--out", "robust")
+    asked = questions(80)
+    pairs = [
+        (evaluation("base", asked, 17, method), evaluation("tuned", asked, 49, method))
+        for method in ("cloze", "letter")
+    ]
+    run = tmp_path / "run"
+    run.mkdir()
+    report_page(run, [a for a, _ in pairs], [b for _, b in pairs], manifest)
+    return sorted(tmp_path.rglob("*.html"))
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_written_pages_fit_a_phone(written: list[Path], browser: Any, width: int) -> None:
+    assert {path.name for path in written} >= {"data.html", "report.html"}
+    with closing(browser.new_context(viewport={"width": width, "height": 844})) as context:
+        window = context.new_page()
+        for path in written:
+            window.goto(path.as_uri())
+            assert window.evaluate(OVERFLOW) <= 0, path
+            # What is wider scrolls in a frame of its own, and is drawn no larger than it must be.
+            wide = "node => node.getBoundingClientRect().width"
+            figures = window.locator("figure svg")
+            widths = [figures.nth(n).evaluate(wide) for n in range(figures.count())]
+            assert widths, path
+            assert max(widths) <= 34 * 16, path
 
 
 def test_a_question_is_asked_and_judged_with_the_keyboard_alone(site: Site, browser: Any) -> None:

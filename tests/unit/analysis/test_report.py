@@ -233,7 +233,7 @@ def test_at_most_twenty_errors_are_shown(tmp_path: Path, manifest: SnapshotManif
     assert said(table.rows[0].base) == "A. Right 5 (75 %)"
     text = page(tmp_path, [before], [after], manifest)
     assert "20 of 25 questions" in text
-    assert len(re.findall(r"<td>Stem number \d+\?<br>", text)) == 20
+    assert len(re.findall(r'<td class="text">Stem number \d+\?<br>', text)) == 20
 
 
 def test_errors_are_those_of_the_primary_method() -> None:
