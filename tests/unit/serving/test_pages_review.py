@@ -111,6 +111,7 @@ def test_an_item_shows_question_options_and_what_the_model_thinks(ann: Browser, 
     assert HELD["stem"] in text
     assert re.search(r"A : 0\.5 mg the model’s 9\d\.\d %", text)
     assert "Approve A, the model’s answer Change to B: 5 mg Change to C: 50 mg Reject" in text
+    assert "what the model gives to each option, not how often it is right" in text
     assert " checked" not in ann.source  # nothing is chosen for anybody
     assert "Waiting: 0" in ann.get("/review")
     assert "Held by reviewers 1" in ann.text
