@@ -485,10 +485,6 @@ def test_a_review_hands_everything_on(
     medtune(*("review", "sample", "a", "--n", 7, "--seed", 3, "--against", "s"), *("--out", "o"))
     assert enough.given[:4] == [[Path("a")], 7, 3, Path("o")]
     assert enough.given[5] == Path("s")
-    monkeypatch.setattr(review_recipe, "serve", enough)
-    medtune("review", "serve", "o", "--port", 8123, "--reviewer", "anna", "--disputed")
-    folder, reviewer, port, _, disputed = enough.given
-    assert (folder, reviewer, port, disputed) == (Path("o"), "anna", 8123, True)
     monkeypatch.setattr(review_recipe, "score", enough)
     medtune("review", "score", "o")
     assert enough.given[:2] == [Path("o"), ()]
@@ -496,22 +492,17 @@ def test_a_review_hands_everything_on(
     assert list(enough.given[1]) == [Path("a.csv"), Path("b.jsonl")]
 
 
-def test_a_sample_is_served_at_once_unless_that_is_not_wanted(
-    medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
-) -> None:
+def test_a_sample_says_what_to_do_with_its_sheet(medtune: CommandLine) -> None:
     medtune(
         *("evaluate", "fake:noisy", "starter:recall", "--limit", 30, "--method", "generate"),
         *("--out", "e"),
     )
-    monkeypatch.setattr(review_recipe, "serve", enough)
-    arguments = ("review", "sample", "e", "--n", 20)
-    code, out, err = medtune(*arguments, "--no-serve", "--json")
+    code, out, err = medtune("review", "sample", "e", "--n", 20, "--json")
     assert code == 0
     assert json.loads(out)["n"] == 20
     assert "items: review/items.jsonl and items.csv" in err
-    assert enough.given == []
-    assert medtune(*arguments, "--port", 8123, "--reviewer", "anna")[0] == 1
-    assert enough.given[:3] == [Path("review"), "anna", 8123]
+    assert "a copy, marks-NAME.csv: the letter" in err
+    assert "then: medtune review score review" in err
 
 
 @pytest.mark.parametrize(
@@ -533,7 +524,6 @@ def test_a_sample_is_served_at_once_unless_that_is_not_wanted(
         (("review",), "Usage:"),
         (("review", "sample"), "Missing"),
         (("review", "sample", "e", "--n", "0"), "--n"),
-        (("review", "serve", "o", "--port", "70000"), "--port"),
     ],
 )
 def test_a_wrong_examination_or_study_is_2_and_says_why(
@@ -560,9 +550,8 @@ def test_a_wrong_examination_or_study_is_2_and_says_why(
         ("study", ("test-size", "robustness")),
         ("study robustness", ("--method", "--adapter", "--limit", "--json")),
         ("study test-size", ("--sizes", "--draws", "--seed", "--by-subject", "--json")),
-        ("review", ("sample", "serve", "score")),
-        ("review sample", ("--against", "--seed", "--n ", "--no-serve")),
-        ("review serve", ("--disputed", "--reviewer", "--port")),
+        ("review", ("sample", "score")),
+        ("review sample", ("--against", "--seed", "--n ", "--out")),
         ("review score", ("--marks", "--json")),
     ],
 )

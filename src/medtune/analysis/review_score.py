@@ -19,7 +19,6 @@ from medtune.core.review import (
     DrawnItem,
     Misreading,
     ReviewItem,
-    ReviewMark,
     ReviewRecord,
     ReviewSample,
 )
@@ -33,7 +32,7 @@ def score_review(
     sample: ReviewSample,
     items: Sequence[ReviewItem],
     ledger: Sequence[DrawnItem],
-    marks: Mapping[str, Mapping[str, ReviewMark]],
+    marks: Mapping[str, Mapping[str, Choice]],
     matchers: Sequence[Matcher] = (),
 ) -> ReviewRecord:
     """Score a spot-check.
@@ -49,15 +48,12 @@ def score_review(
     Raises:
         PredictionsError: Nothing is marked.
     """
-    choices = {
-        reviewer: {item: mark.choice for item, mark in found.items()}
-        for reviewer, found in marks.items()
-        if found
-    }
+    choices = {reviewer: found for reviewer, found in marks.items() if found}
     if not choices:
         raise PredictionsError(
             f"{folder}: nothing is marked",
-            fix="medtune review serve, or fill in items.csv and name it with --marks",
+            fix="fill in the column choice of a copy of items.csv, and save it there as "
+            "marks-NAME.csv",
         )
     settling = choices.pop(ADJUDICATOR, {})
     if not choices:
@@ -145,6 +141,6 @@ def _warnings(
     if open_ := sum(not each.settled for each in split):
         out.append(
             f"{open_} disagreements are open and stand in no consensus; settle them with "
-            f"`medtune review serve --disputed --reviewer {ADJUDICATOR}`"
+            f"a sheet of their own: marks-{ADJUDICATOR}.csv"
         )
     return out

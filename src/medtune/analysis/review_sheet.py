@@ -1,4 +1,4 @@
-"""The same items as a spreadsheet, for reviewers who would rather fill in a column."""
+"""The blind items as a spreadsheet whose column `choice` a reviewer fills in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from medtune.core.errors import PredictionsError
 from medtune.core.ledger import read_lines
 from medtune.core.records import LETTERS
-from medtune.core.review import NOTE_LENGTH, Choice, ReviewItem, ReviewMark
+from medtune.core.review import Choice, ReviewItem
 
 _LIVE = ("=", "+", "-", "@", "\t", "\r", "\n")
 """Signs with which a cell may begin to be run as a formula (OWASP, "CSV injection")."""
@@ -34,13 +34,12 @@ def write_sheet(items: Sequence[ReviewItem]) -> str:
     return _BOM + file.getvalue()
 
 
-def read_sheet(path: Path, reviewer: str) -> list[ReviewMark]:
-    """Read a filled-in sheet; rows without a choice are not marked.
+def read_sheet(path: Path) -> dict[str, Choice]:
+    """Read a filled-in sheet's choices by item; rows without one are not marked.
 
     Args:
-        path: A CSV with the columns `item` and `choice`, and `note` or not; parted by commas,
-            semicolons or tabs. A choice is a letter, N (names no option) or U (cannot tell).
-        reviewer: Who filled it in.
+        path: A CSV with the columns `item` and `choice`; parted by commas, semicolons or tabs.
+            A choice is a letter, N (names no option) or U (cannot tell).
 
     Raises:
         PredictionsError: It cannot be read, or a choice is none of these.
@@ -54,26 +53,17 @@ def read_sheet(path: Path, reviewer: str) -> list[ReviewMark]:
             f"{path} has the columns {', '.join(rows.fieldnames or ()) or 'none'}",
             expected="item and choice, as in items.csv",
         )
-    marks = []
+    marks: dict[str, Choice] = {}
     for row in rows:
-        said = (row["choice"] or "").strip()
-        if not said:
-            continue
-        marks.append(
-            ReviewMark(
-                item=_item(path, rows.line_num, row["item"]),
-                reviewer=reviewer,
-                choice=_choice(path, rows.line_num, said),
-                note=(row.get("note") or "")[:NOTE_LENGTH],
-                at="",
-            )
-        )
+        if said := (row["choice"] or "").strip():
+            item = _item(path, rows.line_num, row["item"])
+            marks[item] = _choice(path, rows.line_num, said)
     return marks
 
 
 def _item(path: Path, line: int, said: str | None) -> str:
     item = (said or "").strip()
-    if not 0 < len(item) <= 64:
+    if not item:
         raise PredictionsError(f"{path} line {line}: a choice without its item")
     return item
 

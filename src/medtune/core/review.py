@@ -22,7 +22,6 @@ ADJUDICATOR = "adjudicator"
 """Reviewer whose marks settle what the others disagree on."""
 CONSENSUS = "consensus"
 """Stands for what all reviewers, or the adjudicator, say; nobody may take this name."""
-NOTE_LENGTH = 1000
 
 Choice = Annotated[StrictInt, Field(ge=0, lt=MAX_OPTIONS)] | Literal["none", "unsure"]
 """Index of the option that an output gives; "none": it gives none; "unsure": it cannot be told."""
@@ -68,14 +67,14 @@ class DrawnItem(Record):
 
 
 class ReviewMark(Record):
-    """What one reviewer said about one item."""
+    """One line of `marks-NAME.jsonl`, as version 0.1 wrote them."""
 
     item: str = Field(min_length=1, max_length=64)
     reviewer: str
     choice: Choice
-    note: str = Field(default="", max_length=NOTE_LENGTH)
+    note: str = ""
     at: str
-    """UTC, ISO 8601; empty where a spreadsheet was filled in."""
+    """UTC, ISO 8601."""
 
 
 class Stratum(Record):

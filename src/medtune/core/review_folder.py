@@ -1,30 +1,25 @@
 """A spot-check on disk: blind items, the sealed ledger, and one file of marks per reviewer.
 
-`items.jsonl` may be handed to anybody. `ledger.jsonl` holds keys and readings: the page never
-opens it. `marks-NAME.jsonl` only grows; the last mark of an item counts.
+`items.csv` and `items.jsonl` may be handed to anybody. `ledger.jsonl` holds keys and readings.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
-import json
-import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from medtune.core.errors import FolderError, InputError, MedtuneError, PredictionsError
-from medtune.core.folder import disk_errors, read_record, write_record, write_text
+from medtune.core.errors import FolderError, InputError, PredictionsError
+from medtune.core.folder import read_record, write_record, write_text
 from medtune.core.ledger import read_lines
 from medtune.core.records import Record
 from medtune.core.review import (
     CONSENSUS,
+    Choice,
     DrawnItem,
     ReviewItem,
     ReviewMark,
@@ -129,119 +124,47 @@ def reviewer_name(name: str) -> str:
 
 
 def mark_files(folder: Path) -> list[Path]:
-    """List the files of marks, by name."""
-    return sorted(folder.glob("marks-*.jsonl"))
+    """List the files of marks: filled-in sheets, and what version 0.1 wrote."""
+    return sorted([*folder.glob("marks-*.csv"), *folder.glob("marks-*.jsonl")])
 
 
-def read_marks(path: Path) -> tuple[dict[str, ReviewMark], bool]:
-    """Read a file of marks.
-
-    Returns:
-        The last mark of each item, and whether a torn last line was left out: a killed writer
-        leaves one, and what it held was never acknowledged.
+def read_marks(path: Path) -> dict[str, Choice]:
+    """Read marks by item from a `.jsonl` that version 0.1 wrote; an item's last mark counts.
 
     Raises:
-        PredictionsError: The file is missing, or another line than the last is damaged.
+        PredictionsError: The file is missing, or a line is damaged.
     """
-    lines = read_lines(path)
-    marks: dict[str, ReviewMark] = {}
-    for number, line in enumerate(lines, 1):
+    marks: dict[str, Choice] = {}
+    for number, line in enumerate(read_lines(path), 1):
         try:
             mark = ReviewMark.model_validate_json(line)
         except ValidationError as error:
-            if number == len(lines) and not path.read_bytes().endswith(b"\n"):
-                return marks, True
             raise PredictionsError(
                 f"{path} line {number} is no mark: {error.errors()[0]['msg']}",
-                expected="one JSON object per line, as the page writes them",
-                fix="remove the line; its item can be marked again",
+                expected="one JSON object per line with item, reviewer, choice and at",
+                fix="remove the line, and mark its item in a sheet",
             ) from error
-        marks[mark.item] = mark
-    return marks, False
+        marks[mark.item] = mark.choice
+    return marks
 
 
-def check_marks(place: Path, marks: Sequence[ReviewMark], items: Sequence[ReviewItem]) -> None:
+def check_marks(reviewer: str, marks: Mapping[str, Choice], items: Sequence[ReviewItem]) -> None:
     """Make sure that marks are about these items and their options.
 
     Raises:
         PredictionsError: An item is unknown, or has no such option.
     """
     options = {item.id: len(item.options) for item in items}
-    unknown = [mark.item for mark in marks if mark.item not in options]
+    unknown = [item for item in marks if item not in options]
     if unknown:
         raise PredictionsError(
-            f"{place}: {len(unknown)} of {len(marks)} marks are of items that this sample does "
-            f"not hold (first: {unknown[0]})",
+            f"{reviewer}'s marks: {len(unknown)} of {len(marks)} are of items that this sample "
+            f"does not hold (first: {unknown[0]})",
             expected="marks of this very sample",
         )
-    for mark in marks:
-        if isinstance(mark.choice, int) and mark.choice >= options[mark.item]:
+    for item, choice in marks.items():
+        if isinstance(choice, int) and choice >= options[item]:
             raise PredictionsError(
-                f"{place}: item {mark.item} is marked {choice_name(mark.choice)}, "
-                f"but has {options[mark.item]} options"
+                f"{reviewer}'s marks: item {item} is marked {choice_name(choice)}, "
+                f"but has {options[item]} options"
             )
-
-
-class MarkFile:
-    """One reviewer's marks, open for more; held against a second writer.
-
-    Raises:
-        FolderError: Another process has it open, or the folder cannot be written.
-        PredictionsError: What the file holds is damaged, or of another sample.
-    """
-
-    def __init__(self, folder: Path, reviewer: str, items: Sequence[ReviewItem]) -> None:
-        self._path = folder / f"marks-{reviewer_name(reviewer)}.jsonl"
-        with disk_errors(self._path):
-            self._file = self._path.open("a+b", buffering=0)
-        self._lock = Lock()
-        try:
-            self._hold()
-            self.marks, self.torn = read_marks(self._path)
-            check_marks(self._path, list(self.marks.values()), items)
-            self._end_line()
-        except MedtuneError:
-            self._file.close()
-            raise
-
-    def add(self, mark: ReviewMark) -> None:
-        """Keep a mark: when this returns, it is on the disk.
-
-        Raises:
-            FolderError: The disk does not take it.
-        """
-        # ASCII: a line that is cut anywhere is still UTF-8.
-        line = json.dumps(mark.model_dump(exclude_defaults=True)).encode() + b"\n"
-        with self._lock, disk_errors(self._path):
-            end = self._file.seek(0, os.SEEK_END)
-            try:
-                if self._file.write(line) != len(line):
-                    raise OSError(errno.ENOSPC, "short write")
-                os.fsync(self._file.fileno())
-            except OSError:
-                # A full disk may take half a line; half a mark is none.
-                self._file.truncate(end)
-                raise
-            self.marks[mark.item] = mark
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
-
-    def _hold(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FolderError(
-                f"{self._path} is being written by another page",
-                fix="go on there, or take another reviewer's name",
-            ) from error
-
-    def _end_line(self) -> None:
-        """Cut off a torn line, or end a whole one that lacks its end."""
-        content = self._path.read_bytes()
-        with disk_errors(self._path):
-            if self.torn:
-                self._file.truncate(content.rfind(b"\n") + 1)
-            elif content and not content.endswith(b"\n"):
-                self._file.write(b"\n")

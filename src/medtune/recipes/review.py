@@ -1,8 +1,8 @@
-"""`medtune review sample | serve | score`: how well the parser reads, by people's word.
+"""`medtune review sample | score`: how well the parser reads, by people's word.
 
-`sample` draws outputs out of evaluations of free answers, blind, doubtful ones more often.
-`serve` shows them one by one and keeps the marks. `score` returns the parser's precision and
-recall, what they do to the accuracy, and how far two reviewers agree.
+`sample` draws outputs out of evaluations of free answers, blind, doubtful ones more often, and
+writes a sheet for the reviewers to fill in. `score` returns the parser's precision and recall,
+what they do to the accuracy, and how far two reviewers agree.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from pathlib import Path
 
 from medtune.analysis.matcher_score import Matcher
 from medtune.analysis.review_sample import Source, draw
-from medtune.analysis.review_score import disagreements, score_review
-from medtune.analysis.review_server import ReviewServer
+from medtune.analysis.review_score import score_review
 from medtune.analysis.review_sheet import read_sheet, write_sheet
 from medtune.answers import notebook
 from medtune.answers.parse import STRICT
-from medtune.core.errors import PredictionsError
+from medtune.core.errors import FolderError, PredictionsError
 from medtune.core.folder import locked, read_record, write_record, write_text
 from medtune.core.ledger import read_evaluation
 from medtune.core.progress import Progress
-from medtune.core.review import ADJUDICATOR, ReviewMark, ReviewRecord, ReviewSample
+from medtune.core.review import Choice, ReviewRecord, ReviewSample
 from medtune.core.review_folder import (
     RESULT,
     SAMPLE,
@@ -35,8 +34,6 @@ from medtune.core.review_folder import (
     reviewer_name,
     write_sample,
 )
-
-Marks = dict[str, dict[str, ReviewMark]]
 
 
 def sample(
@@ -60,73 +57,19 @@ def sample(
     if found is not None and found.inputs == drawn.inputs:
         progress.say(f"{folder}: still valid")
         return found
+    sheet = folder / SHEET
+    if sheet.exists() and read_sheet(sheet):
+        raise FolderError(
+            f"{sheet} is filled in, for another sample",
+            fix="choose another folder with --out: marks are never written over",
+        )
     with locked(folder):
         write_sample(folder, drawn, items, ledger)
-        write_text(folder / SHEET, write_sheet(items))
+        write_text(sheet, write_sheet(items))
     return drawn
 
 
-def serve(
-    folder: Path,
-    reviewer: str | None,
-    port: int,
-    progress: Progress,
-    disputed: bool = False,
-) -> None:
-    """Serve the page until it is interrupted.
-
-    Args:
-        folder: A sample's.
-        reviewer: Whose marks; None lets the page ask.
-        port: 0 takes a free one.
-        progress: Where to say the address.
-        disputed: Show those items only on which the reviewers do not agree.
-
-    Raises:
-        PredictionsError: The folder holds no sample, or nothing is disputed.
-        InputError: The port or the reviewer's name cannot be used.
-        FolderError: The marks cannot be written.
-    """
-    with open_page(folder, reviewer, port, progress, disputed) as server:
-        progress.say(f"review at {server.url}")
-        progress.say("only this machine can open it; Ctrl-C ends it, every mark is saved at once")
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            progress.say(f"{server.done} of {len(server.items)} marked")
-        progress.say(f"go on: medtune review serve {folder}; score: {_command(folder)}")
-
-
-def open_page(
-    folder: Path,
-    reviewer: str | None,
-    port: int,
-    progress: Progress,
-    disputed: bool = False,
-) -> ReviewServer:
-    """Open the page's server, listening but not serving yet; see `serve`."""
-    drawn = read_sample(folder)
-    items = read_items(folder, drawn)
-    shown = None
-    if disputed:
-        found = _page_marks(folder, progress)
-        settling = found.pop(ADJUDICATOR, {})
-        split = disagreements(
-            {name: {i: m.choice for i, m in said.items()} for name, said in found.items()},
-            {item: mark.choice for item, mark in settling.items()},
-        )
-        if not split:
-            raise PredictionsError(
-                f"{folder}: no item is disputed", expected="two reviewers who disagree"
-            )
-        shown = {each.item for each in split}
-    server = ReviewServer(folder, items, reviewer, port, _command(folder), shown)
-    if server.marks and server.marks.torn:
-        progress.say(f"{server.reviewer}: a torn last line was dropped; mark that item again")
-    return server
-
-
-def score(folder: Path, files: Sequence[Path], progress: Progress) -> ReviewRecord:
+def score(folder: Path, files: Sequence[Path]) -> ReviewRecord:
     """Score a sample's marks; write `review.json`.
 
     The present parser, where it is another one than the evaluations used, and the notebook's
@@ -134,9 +77,8 @@ def score(folder: Path, files: Sequence[Path], progress: Progress) -> ReviewReco
 
     Args:
         folder: A sample's.
-        files: Marks as .jsonl, or filled-in sheets as .csv, named after their reviewers; none
-            takes all `marks-*.jsonl` of the folder.
-        progress: Where to say what was left out.
+        files: Filled-in sheets, named after their reviewers; none takes all `marks-*` of the
+            folder. Marks as .jsonl, which version 0.1 wrote, are read as well.
 
     Raises:
         PredictionsError: The folder holds no sample; marks are missing, damaged or of another
@@ -145,9 +87,9 @@ def score(folder: Path, files: Sequence[Path], progress: Progress) -> ReviewReco
     """
     drawn = read_sample(folder)
     items = read_items(folder, drawn)
-    marks = _named_marks(files, progress) if files else _page_marks(folder, progress)
+    marks = _marks(files or mark_files(folder))
     for reviewer, found in marks.items():
-        check_marks(Path(f"{reviewer}'s marks"), list(found.values()), items)
+        check_marks(reviewer, found, items)
     matchers = [
         Matcher(
             "notebook's",
@@ -168,17 +110,9 @@ def score(folder: Path, files: Sequence[Path], progress: Progress) -> ReviewReco
     return record
 
 
-def _command(folder: Path) -> str:
-    return f"medtune review score {folder}"
-
-
-def _page_marks(folder: Path, progress: Progress) -> Marks:
-    return _named_marks(mark_files(folder), progress)
-
-
-def _named_marks(files: Sequence[Path], progress: Progress) -> Marks:
+def _marks(files: Sequence[Path]) -> dict[str, dict[str, Choice]]:
     """Read marks by reviewer, the adjudicator's like everybody's."""
-    out: Marks = {}
+    out: dict[str, dict[str, Choice]] = {}
     for path in files:
         reviewer = reviewer_name(path.stem.removeprefix("marks-"))
         if reviewer in out:
@@ -186,10 +120,5 @@ def _named_marks(files: Sequence[Path], progress: Progress) -> Marks:
                 f"{path}: {reviewer}'s marks were named before",
                 expected="one file per reviewer, named after the reviewer",
             )
-        if path.suffix == ".csv":
-            out[reviewer] = {mark.item: mark for mark in read_sheet(path, reviewer)}
-            continue
-        out[reviewer], torn = read_marks(path)
-        if torn:
-            progress.say(f"{path}: its last line is torn and was left out; all others count")
+        out[reviewer] = read_sheet(path) if path.suffix == ".csv" else read_marks(path)
     return out

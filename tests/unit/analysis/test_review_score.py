@@ -21,22 +21,19 @@ from medtune.analysis.review_score import score_review
 from medtune.analysis.stratified import Shares
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson
-from medtune.core.review import ReviewMark, ReviewRecord
+from medtune.core.review import ReviewRecord
 
 SAMPLE, ITEMS, LEDGER = draw([source(mixed())], 40, seed=0)
 PARSER = [d.chosen if d.chosen is not None else "none" for d in LEDGER]
 
 
-def marks(choices: Sequence[Any], reviewer: str = "anna") -> dict[str, ReviewMark]:
-    return {
-        item.id: ReviewMark(item=item.id, reviewer=reviewer, choice=choice, at="")
-        for item, choice in zip(ITEMS, choices, strict=False)
-        if choice is not None
-    }
+def marks(choices: Sequence[Any]) -> dict[str, Any]:
+    said = zip(ITEMS, choices, strict=False)
+    return {item.id: choice for item, choice in said if choice is not None}
 
 
 def score(matchers: Sequence[Matcher] = (), **choices: Sequence[Any]) -> ReviewRecord:
-    found = {name: marks(said, name) for name, said in choices.items()}
+    found = {name: marks(said) for name, said in choices.items()}
     return score_review("review", SAMPLE, ITEMS, LEDGER, found, matchers)
 
 
@@ -139,12 +136,7 @@ def test_two_evaluations_have_their_own_accuracy() -> None:
     poor = [p.model_copy(update={"answer": (p.answer + 1) % 4}) for p in mixed()]
     both = [source(mixed()), source(poor, "runs/poor", label="poor")]
     sample, items, ledger = draw(both, 120, 0)
-    said = {
-        d.id: ReviewMark(
-            item=d.id, reviewer="a", choice="none" if d.chosen is None else d.chosen, at=""
-        )
-        for d in ledger
-    }
+    said: dict[str, Any] = {d.id: "none" if d.chosen is None else d.chosen for d in ledger}
     (found,) = score_review("r", sample, items, ledger, {"a": said}).scores
     assert [a.label for a in found.accuracy] == ["tuned-secret", "poor"]
     for each, place in zip(found.accuracy, both, strict=True):

@@ -64,22 +64,18 @@ def test_a_sheet_is_blind() -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_filled_sheet_is_read(tmp_path: Path, delimiter: str) -> None:
-    marks = read_sheet(filled(tmp_path / "anna.csv", " b ", "N", delimiter=delimiter), "anna")
-    assert [(m.item, m.choice, m.reviewer) for m in marks] == [
-        ("s-1", 1, "anna"),
-        ("s-2", "none", "anna"),
-    ]
+    marks = read_sheet(filled(tmp_path / "anna.csv", " b ", "N", delimiter=delimiter))
+    assert marks == {"s-1": 1, "s-2": "none"}
 
 
 def test_an_empty_choice_is_no_mark(tmp_path: Path) -> None:
-    (mark,) = read_sheet(filled(tmp_path / "anna.csv", " ", "unsure"), "anna")
-    assert (mark.item, mark.choice) == ("s-2", "unsure")
+    assert read_sheet(filled(tmp_path / "anna.csv", " ", "unsure")) == {"s-2": "unsure"}
 
 
 @pytest.mark.parametrize("said", ["AB", "1", "K", "?", "yes"])
 def test_a_choice_that_is_none_is_named(tmp_path: Path, said: str) -> None:
     with pytest.raises(PredictionsError, match=rf"line \d+: choice '{said}'".replace("?", r"\?")):
-        read_sheet(filled(tmp_path / "anna.csv", "A", said), "anna")
+        read_sheet(filled(tmp_path / "anna.csv", "A", said))
 
 
 @pytest.mark.parametrize(
@@ -94,10 +90,10 @@ def test_a_sheet_that_cannot_be_read(tmp_path: Path, text: str, message: str) ->
     path = tmp_path / "anna.csv"
     path.write_text(text)
     with pytest.raises(PredictionsError, match=message):
-        read_sheet(path, "anna")
+        read_sheet(path)
 
 
 def test_a_short_row_is_not_marked(tmp_path: Path) -> None:
     path = tmp_path / "anna.csv"
     path.write_text("item,choice,note\ns-1\ns-2,a\n")
-    assert [(m.item, m.choice, m.note) for m in read_sheet(path, "anna")] == [("s-2", 0, "")]
+    assert read_sheet(path) == {"s-2": 0}
