@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +37,7 @@ from medtune.models.door import open_model
 from medtune.models.export import export
 from medtune.models.gguf_file import write_gguf
 from medtune.models.local import LocalModel
-from medtune.models.openvino_layers import OpenVinoLayers
 from medtune.models.packed import load, pack, save
-from medtune.models.prefix import Prefix
 from medtune.models.sources import ModelSource, resolve
 
 STEMS = ("Which vitamin prevents scurvy?", "Blood group 12 of 345?", "Φ-waves, 50 µg — why?")
@@ -78,8 +75,6 @@ def right(tiny_source: ModelSource, adapter: Path) -> torch.Tensor:
         ("int8", 0.1, "integers.safetensors"),
         ("int8-dynamic", 0.3, "integers.safetensors"),
         ("int4", 1.5, "integers.safetensors"),
-        ("openvino", 0.02, "model.safetensors"),
-        ("openvino-int8", 0.3, "integers.safetensors"),
     ],
 )
 def test_a_packed_folder_answers_as_the_adapter_does(
@@ -376,53 +371,6 @@ def test_the_light_decoder_reads_every_architecture_that_it_says(kind: str, tmp_
         states = light.get_decoder()(ids).last_hidden_state
         assert torch.allclose(light.get_output_embeddings()(states), right, atol=0.03)
         assert torch.allclose(made.eval()(ids).logits, right, atol=0.03)
-
-
-@pytest.mark.parametrize("kind", ["llama", "qwen2"])
-def test_openvino_computes_the_decoders_layers(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install openvino")
-    # Where a machine multiplies bf16 faster it computes in that, and is not this near.
-    monkeypatch.setattr("medtune.models.openvino_layers._multiplies_bf16", lambda: False)
-    network = made_of(kind)
-    network.half().save_pretrained(tmp_path)
-    (tmp_path / "tokenizer.json").touch()
-    layers = partial(OpenVinoLayers, scheme="openvino")
-    asked = (tmp_path, "model.safetensors", None, torch.float32, lambda: network)
-    there, here = Decoder(*asked, layers), Decoder(*asked)
-    ids, threads = torch.arange(24).view(2, 12) % 64, torch.get_num_threads()
-    beginnings = [Prefix(some, [5, 6, 7]) for some in (there, here)]
-    mask = torch.zeros(1, 1, 12, 15).masked_fill_(torch.rand(12, 15).gt(0.7), -1e9)
-    mask[..., 0] = 0
-    places = torch.arange(3, 15)[None]
-    try:
-        for count in (1, 2):  # the graph is compiled again for another number of threads
-            torch.set_num_threads(count)
-            with torch.inference_mode():
-                alone, right = (some.get_decoder()(ids).last_hidden_state for some in (there, here))
-                assert torch.allclose(alone, right, atol=1e-4)
-                behind, right = (
-                    some.get_decoder()(ids, mask, places, start.cache(2)).last_hidden_state
-                    for some, start in zip((there, here), beginnings, strict=True)
-                )
-                assert torch.allclose(behind, right, atol=1e-4)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def test_openvino_where_it_cannot_run(
-    tiny_source: ModelSource, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("medtune.models.export.is_known", lambda folder: False)
-    with pytest.raises(ModelError, match="cannot be run by OpenVINO"):
-        packed(tiny_source, adapter, "openvino", tmp_path / "o")
-    assert not (tmp_path / "o").exists()
-    monkeypatch.undo()
-    packed(tiny_source, adapter, "openvino", tmp_path / "o")
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(ModelError, match=r"medtune\[openvino\]"):
-        LocalModel.load(resolve(f"path:{tmp_path / 'o'}"))
 
 
 @pytest.mark.parametrize("scheme", ["int8", None])

@@ -37,7 +37,7 @@ RELEASES = ReleaseList(
             name=f"medmcqa-cloze-{n}",
             created=datetime(2026, 1, 2, 3, n, tzinfo=UTC),
             base="hub:HuggingFaceTB/SmolLM2-1.7B-Instruct@0123456789abcdef",
-            scheme=("int8", "openvino-int8", None)[n],
+            scheme=("int8", "int8-dynamic", None)[n],
             aliases=(("champion",), ("challenger",), ())[n],
         )
         for n in range(3)

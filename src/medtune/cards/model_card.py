@@ -68,7 +68,7 @@ def library(dossier: Dossier) -> str:
     """Name what opens the files: peft, transformers, or medtune where no other does."""
     if any(name.endswith("adapter_config.json") for name in dossier.files):
         return "peft"
-    whole = dossier.release.scheme in (None, "merge", "merge-fp16", "openvino")
+    whole = dossier.release.scheme in (None, "merge", "merge-fp16")
     return "transformers" if dossier.release.weights == "model" and whole else "medtune"
 
 

@@ -25,16 +25,12 @@ Scheme = Literal[
     "int8",
     "int8-dynamic",
     "int4",
-    "openvino",
-    "openvino-int8",
     "gguf-q8_0",
     "gguf-q5_1",
     "gguf-q4_1",
 ]
-INTEGERS: tuple[Scheme, ...] = ("int8", "int8-dynamic", "int4", "openvino-int8")
+INTEGERS: tuple[Scheme, ...] = ("int8", "int8-dynamic", "int4")
 """Files of medtune's own integers."""
-OPENVINO: tuple[Scheme, ...] = ("openvino", "openvino-int8")
-"""Layers run by OpenVINO."""
 GGUF: tuple[Scheme, ...] = ("gguf-q8_0", "gguf-q5_1", "gguf-q4_1")
 """Run by llama.cpp."""
 
@@ -58,8 +54,6 @@ BUDGETS: dict[Scheme, Budget] = {
     "int8": Budget(agreement=0.955, loss=0.01, drift=0.05),
     "int8-dynamic": Budget(agreement=0.93, loss=0.01, drift=0.15),
     "int4": Budget(agreement=0.825, loss=0.03, drift=0.6),
-    "openvino": Budget(agreement=0.98, loss=0.01, drift=0.05),
-    "openvino-int8": Budget(agreement=0.93, loss=0.01, drift=0.15),
     "gguf-q8_0": Budget(agreement=0.965, loss=0.01, drift=0.15),
     "gguf-q5_1": Budget(agreement=0.875, loss=0.02, drift=0.4),
     "gguf-q4_1": Budget(agreement=0.825, loss=0.03, drift=0.6),

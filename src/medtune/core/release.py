@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from medtune.core.compress import Scheme
 from medtune.core.errors import InputError, ReleaseError
 from medtune.core.guard import Calibration
 from medtune.core.prompt import Form, PromptStyle
@@ -99,8 +98,9 @@ class Release(Record):
     """Whether the files are an adapter for the base, a whole model, or the base is served."""
     weights_hash: str | None
     """sha256 of the weights' file; None where the base is served."""
-    scheme: Scheme | None
-    """How the weights are packed; None is as they were trained."""
+    scheme: str | None
+    """How the weights are packed; None is as they were trained. One that there is no more is listed
+    all the same: its weights are refused where they are opened."""
     prompt_hash: str
     style: PromptStyle
     target: Form

@@ -6,11 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import ValidationError
 
-from medtune.core.compress import GGUF, INTEGERS, OPENVINO, Scheme
+from medtune.core.compress import GGUF, INTEGERS, Scheme
 from medtune.core.errors import AdapterError, CheckFailed
 from medtune.core.folder import sha256_of
 from medtune.core.prompt import Form, PromptStyle
@@ -68,7 +68,7 @@ class Card(Record):
     @property
     def packed(self) -> bool:
         """Whether its arithmetic is settled: nothing can be trained, merged or cast any more."""
-        return self.scheme in (*INTEGERS, *OPENVINO, *GGUF)
+        return self.scheme in (*INTEGERS, *GGUF)
 
     @property
     def file(self) -> str:
@@ -80,7 +80,8 @@ def read_card(folder: Path) -> Card:
     """Read the card of an adapter or a trained model.
 
     Raises:
-        AdapterError: The folder was not written by medtune, or its weights were changed.
+        AdapterError: The folder was not written by medtune, its weights were changed, or they are
+            packed in a scheme that there is no more.
     """
     try:
         card = Card.model_validate_json((folder / CARD).read_bytes())
@@ -93,6 +94,12 @@ def read_card(folder: Path) -> Card:
             fix="point to the adapter/ folder of a run, or to a model that `medtune compress` made",
         ) from error
     except ValidationError as error:
+        if gone := [fault["input"] for fault in error.errors() if fault["loc"] == ("scheme",)]:
+            raise AdapterError(
+                f"{folder} is packed as {gone[0]}, which this version does not run",
+                expected=f"one of {', '.join(get_args(Scheme))}",
+                fix="pack what it was made from again: medtune compress MODEL DATA --scheme int8",
+            ) from error
         raise AdapterError(f"{folder / CARD} cannot be read: {error}") from error
     if found != card.weights_hash:
         raise AdapterError(

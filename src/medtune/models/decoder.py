@@ -69,7 +69,6 @@ class Decoder(nn.Module):
         scheme: By which they were packed; None for weights as they were trained.
         dtype: Of everything that is not in integers.
         whole: Opens the same model by transformers, to write free answers.
-        elsewhere: Makes layers that another library computes, of configuration and weights.
     """
 
     def __init__(
@@ -79,7 +78,6 @@ class Decoder(nn.Module):
         scheme: Scheme | None,
         dtype: torch.dtype,
         whole: Callable[[], Any],
-        elsewhere: Callable[[Any, dict[str, Tensor]], nn.Module] | None = None,
     ) -> None:
         from safetensors.torch import load_file
 
@@ -90,9 +88,7 @@ class Decoder(nn.Module):
         state = load_file(folder / file)
         self._parameters_read = sum(tensor.numel() for tensor in state.values())
         take = partial(_layer, state, scheme=scheme, dtype=dtype)
-        layers = elsewhere(self.config, state) if elsewhere else None
-        layers = layers or Layers(self.config, state, take, dtype)
-        self.stack = Stack(self.config, state, layers, dtype)
+        self.stack = Stack(self.config, state, take, dtype)
         # A head that shares the table's weights was not written again.
         own = "lm_head.weight" in state
         self.head = take("lm_head" if own else "model.embed_tokens")
@@ -123,10 +119,13 @@ class Stack(nn.Module):
     """Embedding, layers and the last norm."""
 
     def __init__(
-        self, config: Any, state: dict[str, Tensor], layers: nn.Module, dtype: torch.dtype
+        self, config: Any, state: dict[str, Tensor], take: Take, dtype: torch.dtype
     ) -> None:
         super().__init__()
-        self.layers = layers
+        self.blocks = nn.ModuleList(
+            Block(config, state, take, f"model.layers.{at}.", dtype)
+            for at in range(config.num_hidden_layers)
+        )
         name = "model.embed_tokens"
         self.table: nn.Module = (
             table_of(state, name, dtype)
@@ -159,42 +158,9 @@ class Stack(nn.Module):
         angles = position_ids.unsqueeze(-1) * self.turns
         angles = torch.cat([angles, angles], dim=-1)
         where = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-        x = self.layers(x, where, attention_mask, past_key_values, **others)
-        return SimpleNamespace(last_hidden_state=self.norm(x))
-
-
-class Layers(nn.Module):
-    """All layers."""
-
-    def __init__(
-        self, config: Any, state: dict[str, Tensor], take: Take, dtype: torch.dtype
-    ) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            Block(config, state, take, f"model.layers.{at}.", dtype)
-            for at in range(config.num_hidden_layers)
-        )
-
-    def forward(
-        self,
-        x: Tensor,
-        where: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        past: Cache | None,
-        **others: Any,
-    ) -> Tensor:
-        """Map `[batch, position, hidden]` to the same.
-
-        Args:
-            x: Embeddings.
-            where: Cosines and sines of every position, `[batch or 1, position, width]`.
-            mask: `[batch or 1, 1, query, key]`, additive; None is causal.
-            past: What was read before; this is added to it.
-            others: For the attention kernel.
-        """
         for at, block in enumerate(self.blocks):
-            x = block(x, where, mask, past, at, **others)
-        return x
+            x = block(x, where, attention_mask, past_key_values, at, **others)
+        return SimpleNamespace(last_hidden_state=self.norm(x))
 
 
 class Block(nn.Module):
@@ -228,7 +194,16 @@ class Block(nn.Module):
         at: int,
         **others: Any,
     ) -> Tensor:
-        """Map `[batch, position, hidden]` to the same."""
+        """Map `[batch, position, hidden]` to the same.
+
+        Args:
+            x: Embeddings, or what the layer before made of them.
+            where: Cosines and sines of every position, `[batch or 1, position, width]`.
+            mask: `[batch or 1, 1, query, key]`, additive; None is causal.
+            past: What was read before; this is added to it.
+            at: Index of the layer.
+            others: For the attention kernel.
+        """
         heads = self.before(x)
         query, key, value = (
             layer(heads).unflatten(-1, (-1, self.width)).transpose(1, 2)

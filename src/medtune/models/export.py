@@ -7,11 +7,9 @@ from pathlib import Path
 
 import torch
 
-from medtune.core.compress import GGUF, INTEGERS, OPENVINO, Scheme
-from medtune.core.errors import ModelError
+from medtune.core.compress import GGUF, INTEGERS, Scheme
 from medtune.models import packed
 from medtune.models.card import Card
-from medtune.models.decoder import KNOWN, is_known
 from medtune.models.gguf_file import write_gguf
 from medtune.models.local import LocalModel
 from medtune.models.saving import save_with_card
@@ -21,7 +19,6 @@ Reader = Callable[[LocalModel], object]
 MERGED_DTYPES: dict[Scheme, torch.dtype] = {
     "merge": torch.bfloat16,
     "merge-fp16": torch.float16,
-    "openvino": torch.float16,
 }
 
 
@@ -53,12 +50,6 @@ def export(
     def write(place: Path) -> None:
         model.encoder.tokenizer.save_pretrained(place)
         model.network.config.save_pretrained(place)
-        if scheme in OPENVINO and not is_known(place):
-            raise ModelError(
-                f"{model.source.name} cannot be run by OpenVINO here",
-                expected=f"a plain model of type {' or '.join(KNOWN)}",
-                fix="merge, int8 and int8-dynamic know more architectures",
-            )
         _FORMS[scheme](model, place, written, read)
 
     return save_with_card(folder, written, write, hashes)

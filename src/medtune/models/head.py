@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from medtune.core.errors import ModelError
 from medtune.models.integers import Int8Linear
-from medtune.models.openvino_layers import OpenVinoLayers
 from medtune.models.packing import Layout
 
 HALF = (torch.bfloat16, torch.float16)
@@ -208,9 +207,6 @@ def rounding(network: Any) -> float:
     Before layers of integers the last bit of a float can tip a value to the next whole number, and
     where tokens have one term those steps are as large as what the rounding costs altogether.
     """
-    elsewhere = [layer for layer in network.modules() if isinstance(layer, OpenVinoLayers)]
-    if elsewhere:
-        return elsewhere[0].rounding
     layers = [layer for layer in network.modules() if isinstance(layer, Int8Linear)]
     if any(layer.coarse for layer in layers):
         return 0.05

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from medtune.core.compress import INTEGERS, OPENVINO
+from medtune.core.compress import INTEGERS
 from medtune.core.errors import ModelError, UnknownModelError
 from medtune.models.attention import use_short_attention
 from medtune.models.card import WEIGHTS, Card, card_of
@@ -70,14 +69,8 @@ def _without_transformers(
     def whole() -> Any:
         return _by_transformers(folder, packed, dtype, attention)[0]
 
-    if scheme not in OPENVINO:
-        network = Decoder(folder, file, scheme, precision, whole)
-        return network.to(device).eval(), ChatTokenizer(folder)
-    from medtune.models.openvino_layers import OpenVinoLayers
-
-    layers = partial(OpenVinoLayers, scheme=scheme)
-    network = Decoder(folder, file, scheme, torch.float32, whole, layers)
-    return network.eval(), ChatTokenizer(folder)
+    network = Decoder(folder, file, scheme, precision, whole)
+    return network.to(device).eval(), ChatTokenizer(folder)
 
 
 def _by_transformers(

@@ -21,7 +21,7 @@ from medtune.models.integers import (
 
 COARSE: tuple[Scheme, ...] = ("int8-dynamic",)
 """Schemes whose tokens have one term."""
-FINE_ENDS: tuple[Scheme, ...] = ("int8", "openvino-int8")
+FINE_ENDS: tuple[Scheme, ...] = ("int8",)
 """Schemes whose embeddings and head have two."""
 
 

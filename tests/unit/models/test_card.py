@@ -77,6 +77,15 @@ def test_a_damaged_card_is_refused(adapter: Path, content: bytes) -> None:
         read_card(adapter)
 
 
+@pytest.mark.parametrize("scheme", ["openvino", "openvino-int8", "int9"])
+def test_a_scheme_that_there_is_no_more_is_refused(adapter: Path, scheme: str) -> None:
+    card = json.loads((adapter / CARD).read_text()) | {"kind": "model", "scheme": scheme}
+    (adapter / CARD).write_text(json.dumps(card))
+    message = rf"adapter is packed as {scheme}, which[\s\S]*one of merge, [\s\S]*medtune compress"
+    with pytest.raises(AdapterError, match=message):
+        read_card(adapter)
+
+
 def test_an_unknown_field_is_refused(adapter: Path) -> None:
     card = json.loads((adapter / CARD).read_text())
     (adapter / CARD).write_text(json.dumps(card | {"secret": 1}))

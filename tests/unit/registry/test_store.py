@@ -59,6 +59,13 @@ def test_a_release_is_found_by_name_id_and_alias(registry: Registry) -> None:
             registry.find(name)
 
 
+def test_a_release_in_a_scheme_that_there_is_no_more_is_listed(registry: Registry) -> None:
+    old = release("v1").model_copy(update={"scheme": "openvino"})
+    assert registry.add(old, "ann") == registry.find("v1")
+    built(registry, "v2", 1)
+    assert [row.scheme for row in registry.rows()] == ["openvino", None]
+
+
 def test_equal_files_are_kept_once_and_a_name_is_used_once(registry: Registry) -> None:
     one = built(registry, "v1")
     built(registry, "v2")
