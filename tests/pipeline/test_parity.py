@@ -37,7 +37,7 @@ def test_another_one_does_not_and_is_told_why(medtune: CommandLine) -> None:
 
 
 def test_twenty_questions_do_not_show_that_it_is_fit(medtune: CommandLine) -> None:
-    budget = BUDGETS["int4"]
+    budget = BUDGETS["gguf-q4_1"]
     asked = (
         "--agreement", str(budget.agreement), "--loss", str(budget.loss),
         "--drift", str(budget.drift),

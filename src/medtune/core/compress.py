@@ -24,12 +24,11 @@ Scheme = Literal[
     "merge-fp16",
     "int8",
     "int8-dynamic",
-    "int4",
     "gguf-q8_0",
     "gguf-q5_1",
     "gguf-q4_1",
 ]
-INTEGERS: tuple[Scheme, ...] = ("int8", "int8-dynamic", "int4")
+INTEGERS: tuple[Scheme, ...] = ("int8", "int8-dynamic")
 """Files of medtune's own integers."""
 GGUF: tuple[Scheme, ...] = ("gguf-q8_0", "gguf-q5_1", "gguf-q4_1")
 """Run by llama.cpp."""
@@ -53,7 +52,6 @@ BUDGETS: dict[Scheme, Budget] = {
     "merge-fp16": Budget(agreement=0.985, loss=0.01, drift=0.05),
     "int8": Budget(agreement=0.955, loss=0.01, drift=0.05),
     "int8-dynamic": Budget(agreement=0.93, loss=0.01, drift=0.15),
-    "int4": Budget(agreement=0.825, loss=0.03, drift=0.6),
     "gguf-q8_0": Budget(agreement=0.965, loss=0.01, drift=0.15),
     "gguf-q5_1": Budget(agreement=0.875, loss=0.02, drift=0.4),
     "gguf-q4_1": Budget(agreement=0.825, loss=0.03, drift=0.6),

@@ -1,4 +1,4 @@
-"""Dense layers and embeddings with weights in 8- or 4-bit integers.
+"""Dense layers and embeddings with weights in 8-bit integers.
 
 Each output channel of an int8 weight has one scale; each token has another, found as it comes; the
 product between them is exact in int32 (LLM.int8(), Dettmers et al. 2022, arXiv 2208.07339, section
@@ -8,11 +8,9 @@ product between them is exact in int32 (LLM.int8(), Dettmers et al. 2022, arXiv 
   only the weights are rounded to speak of: as near the original as bf16.
 - int8-dynamic (W8A8): one term.  Twice as fast, and noise of a per cent in every layer: by that the
   choices of a model that is not sure of them change, even from one batch to another.
-- int4 (W4A16): groups of 32 weights share a scale and a zero; they are unpacked inside the product,
-  by torch's own kernel.  It saves memory, not time.
 
-Embeddings and head, a fifth of a small model, are kept in int8 by every scheme; by `int8`, whose
-aim is to change nothing, in two terms: what the head rounds off goes straight into the answer.
+Embeddings and head, a fifth of a small model, are in int8 as well; by `int8`, whose aim is to
+change nothing, in two terms: what the head rounds off goes straight into the answer.
 """
 
 from __future__ import annotations
@@ -20,7 +18,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-GROUP = 32
 FINE = 64
 """Steps of the second term in one of the first."""
 FITS = 2**31 // (127 * 127 * FINE + 127 * FINE)
@@ -133,57 +130,6 @@ class Int8Embedding(nn.Module):
         return found.mul_(self.scale[ids].unsqueeze(-1)).to(self.dtype)
 
 
-class Int4Linear(nn.Module):
-    """A dense layer with weights in 4 bits, activations in bf16.
-
-    Args:
-        weight: `[out, in / 2]`, uint8: two values a byte, the even one in the low half.
-        scale: `[out, in / GROUP]`, bf16: width of one step.
-        zero: `[out, in / GROUP]`, bf16: what the middle value, 8, stands for.
-        bias: `[out]` or None.
-    """
-
-    weight: Tensor
-    scale: Tensor
-    zero: Tensor
-    bias: Tensor | None
-
-    def __init__(
-        self, weight: Tensor, scale: Tensor, zero: Tensor, bias: Tensor | None = None
-    ) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.register_buffer("scale", scale)
-        self.register_buffer("zero", zero)
-        self.register_buffer("bias", bias)
-        self._kernel: tuple[Tensor, Tensor] | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `[..., in]` to `[..., out]`, in the precision of `x`."""
-        weight, steps = self._kernel or self._repacked()
-        rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
-        op = torch.ops.aten
-        product = op._weight_int4pack_mm if x.is_cuda else op._weight_int4pack_mm_for_cpu
-        out: Tensor = product(rows, weight, GROUP, steps)
-        if self.bias is not None:
-            out += self.bias
-        return out.to(x.dtype).view(*x.shape[:-1], -1)
-
-    def _repacked(self) -> tuple[Tensor, Tensor]:
-        """Bring the weights, once, into the order that this device's kernel reads."""
-        steps = torch.stack([self.scale, self.zero], dim=-1).transpose(0, 1).contiguous()
-        if self.weight.is_cuda:
-            # That kernel wants the even value in the high half.
-            swapped = (self.weight << 4) | (self.weight >> 4)
-            packed = torch.ops.aten._convert_weight_to_int4pack(swapped, 8)
-        else:
-            values = torch.stack([self.weight & 15, self.weight >> 4], dim=-1).flatten(1)
-            packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(values.int(), 1)
-        self._kernel = packed, steps
-        self.weight = self.weight.new_empty(0)  # it is held twice no longer
-        return self._kernel
-
-
 def eight(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Round a matrix to int8, one scale per row.
 
@@ -206,22 +152,3 @@ def sixteen(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     whole, scale = eight(weight)
     rest = (weight.float() / scale.unsqueeze(1)).sub_(whole).mul_(FINE).round_()
     return whole, scale, rest.to(torch.int8)
-
-
-def four(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Round a matrix to 4 bits, with a scale and a zero for every group of a row.
-
-    Args:
-        weight: `[row, column]`, columns a multiple of GROUP.
-
-    Returns:
-        See `Int4Linear`: weight, scale, zero.
-    """
-    groups = weight.float().view(len(weight), -1, GROUP)
-    low, high = groups.aminmax(dim=2)
-    scale = ((high - low) / 15).clamp_min(_TINY).bfloat16()
-    # The kernel computes (value - 8) * scale + zero, with both in bf16: round against those.
-    zero = (low + 8 * scale.float()).bfloat16()
-    steps = (groups - zero.float().unsqueeze(2)) / scale.float().unsqueeze(2) + 8
-    values = steps.round().clamp(0, 15).to(torch.uint8).flatten(1)
-    return values[:, ::2] | values[:, 1::2] << 4, scale, zero

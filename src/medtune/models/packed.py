@@ -9,49 +9,34 @@ import torch
 from torch import Tensor, nn
 
 from medtune.core.compress import Scheme
-from medtune.models.integers import (
-    GROUP,
-    Int4Linear,
-    Int8Embedding,
-    Int8Linear,
-    eight,
-    four,
-    sixteen,
-)
+from medtune.models.integers import Int8Embedding, Int8Linear, eight, sixteen
 
 COARSE: tuple[Scheme, ...] = ("int8-dynamic",)
-"""Schemes whose tokens have one term."""
-FINE_ENDS: tuple[Scheme, ...] = ("int8",)
-"""Schemes whose embeddings and head have two."""
+"""Schemes with one term: of tokens, and of the weights of embeddings and head."""
 
 
 def pack(network: Any, scheme: Scheme) -> None:
-    """Replace a model's dense layers, embeddings and head, in place.
-
-    A dense layer that int4 cannot group becomes int8.
-    """
+    """Replace a model's dense layers, embeddings and head, in place."""
     table, head = network.get_input_embeddings(), network.get_output_embeddings()
     coarse, tied = scheme in COARSE, head.weight is table.weight
-    rounded = _ends(table.weight.data, scheme)
+    rounded = _ends(table.weight.data, coarse)
     for path, layer in list(network.named_modules()):
         if layer is table:
             weight, scale, rest = rounded
             packed: nn.Module = Int8Embedding(weight, scale, network.dtype, rest)
         elif layer is head:
-            weight, scale, rest = rounded if tied else _ends(head.weight.data, scheme)
+            weight, scale, rest = rounded if tied else _ends(head.weight.data, coarse)
             packed = Int8Linear(weight, scale, _bias(layer), rest, coarse)
-        elif not isinstance(layer, nn.Linear):
-            continue
-        elif scheme == "int4" and layer.in_features % GROUP == 0:
-            packed = Int4Linear(*four(layer.weight.data), _bias(layer))
-        else:
+        elif isinstance(layer, nn.Linear):
             packed = Int8Linear(*eight(layer.weight.data), _bias(layer), coarse=coarse)
+        else:
+            continue
         network.set_submodule(path, packed)
 
 
-def _ends(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor, Tensor | None]:
+def _ends(weight: Tensor, coarse: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     """Round embeddings or head."""
-    return sixteen(weight) if scheme in FINE_ENDS else (*eight(weight), None)
+    return (*eight(weight), None) if coarse else sixteen(weight)
 
 
 def save(network: Any, path: Path) -> None:
@@ -100,12 +85,10 @@ def load(folder: Path, file: str, scheme: Scheme, dtype: torch.dtype) -> Any:
     return network
 
 
-def layer_of(state: dict[str, Tensor], path: str, scheme: Scheme) -> Int8Linear | Int4Linear:
+def layer_of(state: dict[str, Tensor], path: str, scheme: Scheme) -> Int8Linear:
     """Make a dense layer of what stands under a name in a packed model's weights."""
     weight, scale = state[f"{path}.weight"], state[f"{path}.scale"]
     bias = state.get(f"{path}.bias")
-    if (zero := state.get(f"{path}.zero")) is not None:
-        return Int4Linear(weight, scale, zero, bias)
     return Int8Linear(weight, scale, bias, state.get(f"{path}.rest"), scheme in COARSE)
 
 

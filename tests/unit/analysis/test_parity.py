@@ -129,7 +129,7 @@ def test_one_question_won_in_twenty_is_no_proof_that_none_is_lost() -> None:
     wrong = next(place for place, p in enumerate(predictions) if p.outcome is Outcome.WRONG)
     twenty = [predictions[wrong], *[p for p in predictions if p is not predictions[wrong]][:19]]
     won = twenty[0].model_copy(update={"chosen": twenty[0].answer, "outcome": Outcome.CORRECT})
-    row = parity("int4", (record, twenty), (record, [won, *twenty[1:]]), BUDGETS["int4"])
+    row = parity("gguf-q4_1", (record, twenty), (record, [won, *twenty[1:]]), BUDGETS["gguf-q4_1"])
     # The percentile bootstrap never drew a loss: "points lost, at most 0.0", and fit.
     assert (row.comparison.only_a, row.comparison.only_b) == (0, 1)
     assert row.comparison.difference_low < -0.1
@@ -184,16 +184,16 @@ def test_the_page_tells_who_is_unfit_and_why(tmp_path: Path) -> None:
     original = sat()
     rows = (
         parity("merge", original, original, BUDGET, file_bytes=269_000_000),
-        parity("int4", original, changed(original, 40, 2.0), BUDGET),
+        parity("gguf-q4_1", original, changed(original, 40, 2.0), BUDGET),
     )
     record = ParityRecord(reference=original[0], rows=rows, provenance=provenance())
-    assert record.unfit == ("int4",)
+    assert record.unfit == ("gguf-q4_1",)
     page = tmp_path / "parity.html"
     write_parity(page, record)
     text = page.read_text()
     assert "unfit: the same option on 38.6 % at least, 90.0 wanted" in text
     assert ">269<" in text
-    assert "int4: " in text
+    assert "gguf-q4_1: " in text
     assert "<svg" in text
 
 

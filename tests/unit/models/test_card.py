@@ -77,7 +77,7 @@ def test_a_damaged_card_is_refused(adapter: Path, content: bytes) -> None:
         read_card(adapter)
 
 
-@pytest.mark.parametrize("scheme", ["openvino", "openvino-int8", "int9"])
+@pytest.mark.parametrize("scheme", ["openvino", "openvino-int8", "int4"])
 def test_a_scheme_that_there_is_no_more_is_refused(adapter: Path, scheme: str) -> None:
     card = json.loads((adapter / CARD).read_text()) | {"kind": "model", "scheme": scheme}
     (adapter / CARD).write_text(json.dumps(card))

@@ -6,17 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from medtune.models.integers import (
-    FINE,
-    FITS,
-    GROUP,
-    Int4Linear,
-    Int8Embedding,
-    Int8Linear,
-    eight,
-    four,
-    sixteen,
-)
+from medtune.models.integers import FINE, FITS, Int8Embedding, Int8Linear, eight, sixteen
 
 
 def matrix(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -100,37 +90,3 @@ def test_two_terms_of_weights_and_tokens_are_nearly_the_product() -> None:
     assert (found - right).norm() < 3e-4 * (right - bias).norm()
     table = Int8Embedding(whole, scale, torch.float32, rest)
     assert torch.allclose(table(torch.arange(48)), weight, atol=5e-4)
-
-
-def test_four_bits_hold_sixteen_values_of_a_group_exactly() -> None:
-    weight = torch.arange(16.0).repeat(2)[None] * 0.5 - 2.0
-    assert weight.shape == (1, GROUP)
-    packed, scale, zero = four(weight)
-    assert packed.dtype == torch.uint8
-    assert packed.shape == (1, GROUP // 2)
-    assert packed[0, :2].tolist() == [0 | 1 << 4, 2 | 3 << 4]
-    assert scale.tolist() == [[0.5]]
-    assert zero.tolist() == [[2.0]]  # 8 steps above the least
-
-
-def test_int4_multiplies_what_four_wrote() -> None:
-    weight, x, bias = matrix(48, 2 * GROUP), matrix(7, 2 * GROUP, seed=3), matrix(48)
-    packed, scale, zero = four(weight)
-    low, high = (packed & 15).float(), (packed >> 4).float()
-    values = torch.stack([low, high], dim=-1).view(48, 2, GROUP)
-    rounded = (values - 8) * scale.float()[..., None] + zero.float()[..., None]
-    right = nn.functional.linear(x, rounded.view(48, -1), bias)
-    layer = Int4Linear(packed, scale, zero, bias)
-    found = layer(x)
-    assert (found - right).norm() < 0.01 * right.norm()  # bf16 inside
-    assert torch.equal(layer(x), found)
-    assert layer.weight.numel() == 0, "the kernel's own copy is the only one"
-
-
-def test_int4_is_nearer_the_weights_than_a_step() -> None:
-    weight = matrix(4, 4 * GROUP)
-    packed, scale, zero = four(weight)
-    values = torch.stack([packed & 15, packed >> 4], dim=-1).view(4, 4, GROUP).float()
-    rounded = (values - 8) * scale.float()[..., None] + zero.float()[..., None]
-    off = (rounded - weight.view(4, 4, GROUP)).abs()
-    assert (off <= 0.75 * scale.float()[..., None] + 0.02).all()
