@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, t
 
 from medtune.analysis.breakdown import clustered_error, clusters
 from medtune.analysis.options import gain_note, stem_note
@@ -120,6 +120,11 @@ def _design_effect(
 ) -> float | None:
     """Return by how much questions that belong together widen the difference's variance.
 
+    The variance between few clusters is itself uncertain: of g of them it counts g / (g - 1) times,
+    and as if Student's t with g - 1 degrees were the normal (Cameron and Miller 2015, Journal of
+    Human Resources 50, 317-372).  Without that the gate passed 5 to 7 % of losses at the margin
+    where 5 subjects differed, nominally 2.5 %.
+
     None where no cluster is known, or the difference is the same on every question.
     """
     found = clusters(predictions)
@@ -128,7 +133,9 @@ def _design_effect(
     variance = (n * sum(gain * gain for gain in gains) - total * total) / n**3
     if found is None or not variance:
         return None
-    return clustered_error(gains, found[1]) ** 2 / variance
+    number = len(set(found[1]))
+    few = number / (number - 1) * (t.ppf(0.975, number - 1) / norm.ppf(0.975)) ** 2
+    return float(few * clustered_error(gains, found[1]) ** 2 / variance)
 
 
 def minimum_detectable(discordant: int, n: int, power: float = 0.8, alpha: float = 0.05) -> float:

@@ -463,8 +463,8 @@ class ComparisonRecord(Record):
     difference_high: float
     design_effect: float | None = None
     """By how much questions of one group, topic or subject, right and wrong together, widen the
-    difference's variance (the clustered one over the plain one); None where none is known, or no
-    question is discordant."""
+    difference's variance (the clustered one over the plain one, larger for few clusters); None
+    where none is known, or no question is discordant."""
     p_value: Probability
     """Exact McNemar, two-sided."""
     differs: tuple[str, ...] = ()

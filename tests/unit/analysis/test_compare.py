@@ -142,7 +142,10 @@ def test_questions_that_go_together_widen_the_variance_by_their_number() -> None
     a, b = [True] * 40 + [False] * 10, [True] * 35 + [False] * 5 + [True] * 8 + [False] * 2
     alone, five = (compare(together(a, size), together(b, size)) for size in (1, 5))
     assert alone.design_effect is None, "no two questions share a topic"
-    assert five.design_effect == pytest.approx(5)
+    # Of fifty clusters, and Student's t with 49 degrees: 2.00958 for 1.95996.
+    assert five.design_effect == pytest.approx(5 * 50 / 49 * (2.00958 / 1.95996) ** 2, rel=1e-4)
+    few = compare(together(a[36:44], 5), together(b[36:44], 5)).design_effect
+    assert few == pytest.approx(5 * 8 / 7 * (2.36462 / 1.95996) ** 2, rel=1e-4)
     same = compare(together(a, 5), together(a, 5))
     assert same.design_effect is None, "there is no variance to widen"
 
