@@ -37,7 +37,8 @@ class LeastQuestions(Record):
     """Questions below which a rule says nothing; docs/method.md shows the power."""
 
     accuracy: int = Field(default=500, ge=1)
-    """A loss of one point is excluded by 476 or more, if no question at all is lost or won."""
+    """A loss of one point is excluded by 476 or more, if no question at all is lost or won.  Holds
+    without a champion as well."""
     subjects: int = Field(default=100, ge=1)
     """Of one subject; smaller ones are held together."""
     negation: int = Field(default=100, ge=1)

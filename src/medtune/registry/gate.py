@@ -13,7 +13,17 @@ from dataclasses import dataclass
 
 from medtune.core.compress import Budget, over_budget
 from medtune.core.errors import InputError
-from medtune.core.gate import End, Evidence, GateRecord, Margins, RuleName, RuleResult, Waiver
+from medtune.core.findings import AnalysisRecord
+from medtune.core.gate import (
+    End,
+    Evidence,
+    GateRecord,
+    Margins,
+    Outcome,
+    RuleName,
+    RuleResult,
+    Waiver,
+)
 from medtune.core.intervals import clopper_pearson, fewest_pairs, tango
 from medtune.core.records import Proportion
 
@@ -52,9 +62,10 @@ def judge(
     results = []
     for name, rule in RULES.items():
         if champion is None and name == "accuracy":
-            result = baselines(evidence)
+            result = baselines(evidence, margins)
         elif champion is None and name in COMPARING:
-            result = _passed(name, None, None, "there is no champion to be held against")
+            reason = "there is no champion to be held against"
+            result = _result(name, "passed", None, None, reason)
         else:
             result = rule(evidence, margins)
         if result.outcome in ("failed", "missing") and name in by_rule:
@@ -72,7 +83,7 @@ def accuracy(evidence: Evidence, margins: Margins) -> RuleResult:
         return _missing("accuracy", "a comparison with the champion")
     if record.differs:
         reason = f"the examinations differ in {', '.join(record.differs)}"
-        return _failed("accuracy", None, -margins.accuracy, reason)
+        return _result("accuracy", "failed", None, -margins.accuracy, reason)
     pairs = Pairs(record.only_a, record.only_b, record.n)
     effect = max(1.0, record.design_effect or 1.0)
     low = pairs.lower(effect)
@@ -82,18 +93,27 @@ def accuracy(evidence: Evidence, margins: Margins) -> RuleResult:
     return _not_lost("accuracy", pairs, low, margins.accuracy, margins.least.accuracy, words)
 
 
-def baselines(evidence: Evidence) -> RuleResult:
-    """Above chance and above the most frequent letter, where there is no champion."""
-    exam = evidence.analysis.evaluation if evidence.analysis else None
-    if exam is None:
+def baselines(evidence: Evidence, margins: Margins) -> RuleResult:
+    """Above chance and above the most frequent letter, where there is no champion.
+
+    How often that letter is right is a figure of the same sample: the two are paired.  Held as if
+    it were known, it let 6 to 8 % of models pass that are no better.
+    """
+    record = evidence.analysis
+    if record is None:
         return _missing("accuracy", "an examination on questions that are reported on")
-    low, bound = exam.accuracy.low, max(exam.chance, exam.majority.value)
+    exam = record.evaluation
+    n, letter = exam.accuracy.n, exam.majority_letter
+    if few := _too_few("accuracy", n, margins.least.accuracy):
+        return few
+    above_chance = _exact(exam.accuracy).low - exam.chance
+    above_letter = _beside_letter(record).lower()
     words = (
-        f"no champion to be held against; accuracy at worst {100 * low:.1f} %, chance "
-        f"{100 * exam.chance:.1f} %, always answering {exam.majority_letter} "
-        f"{100 * exam.majority.value:.1f} % (n = {exam.accuracy.n:,})"
+        f"no champion to be held against; accuracy at worst {100 * above_chance:+.1f} points from "
+        f"chance ({100 * exam.chance:.1f} %) and {100 * above_letter:+.1f} from always answering "
+        f"{letter} ({100 * exam.majority.value:.1f} %; n = {n:,})"
     )
-    return (_passed if low > bound else _failed)("accuracy", low, bound, words)
+    return _held("accuracy", min(above_chance, above_letter), 0.0, "lower", n, words)
 
 
 def subjects(evidence: Evidence, margins: Margins) -> RuleResult:
@@ -177,10 +197,10 @@ def regression(evidence: Evidence, margins: Margins) -> RuleResult:
         return _missing("regression", "a search for the suite among what it was taught")
     if record.trained_on:
         words = f"{record.trained_on} of {record.suite.n} frozen questions were trained on"
-        return _failed("regression", float(record.trained_on), 0.0, words)
+        return _result("regression", "failed", float(record.trained_on), 0.0, words)
     if record.lost is None:
         words = "medtune taught none of it; there is no champion to be held against"
-        return _passed("regression", None, None, words)
+        return _result("regression", "passed", None, None, words)
     if few := _too_few("regression", record.lost.n, margins.least.regression):
         return few
     high = _exact(record.lost).high
@@ -205,9 +225,9 @@ def safety(evidence: Evidence, margins: Margins) -> RuleResult:
             f"{100 * (figure.target or 0):.0f} allowed (n = {figure.rate.n})"
             for figure in unmet
         )
-        return _failed("safety", float(len(unmet)), 0.0, f"beyond target: {told}")
+        return _result("safety", "failed", float(len(unmet)), 0.0, f"beyond target: {told}")
     words = f"{len(margins.safety)} suites within their targets at their upper ends"
-    return _passed("safety", 0.0, 0.0, words)
+    return _result("safety", "passed", 0.0, 0.0, words)
 
 
 def parity(evidence: Evidence, margins: Margins) -> RuleResult:
@@ -226,7 +246,7 @@ def parity(evidence: Evidence, margins: Margins) -> RuleResult:
         if broken:
             low, n = _exact(row.agreement).low, row.agreement.n
             words = f"{row.name} is over budget: {'; '.join(broken)}"
-            return _failed("parity", low, row.budget.agreement, words, "lower", n)
+            return _result("parity", "failed", low, row.budget.agreement, words, "lower", n)
     n = served.agreement.n
     if few := _too_few("parity", served.held + n, margins.least.parity):
         return few
@@ -240,7 +260,8 @@ def parity(evidence: Evidence, margins: Margins) -> RuleResult:
             f"{100 * withheld:.1f} %, {100 * margins.withheld:.1f} allowed",
         )
     if broken:
-        return _failed("parity", low, bound, f"served: {'; '.join(broken)}", "lower", n)
+        words = f"served: {'; '.join(broken)}"
+        return _result("parity", "failed", low, bound, words, "lower", n)
     words = (
         f"the endpoint chooses the same on {100 * low:.1f} % at least (n = {n:,}); the guards hold "
         f"back {served.held:,} more"
@@ -314,6 +335,19 @@ def _pooled(subjects: Mapping[str, Pairs], least: int) -> tuple[dict[str, Pairs]
     return held | {OTHERS: pool}, put
 
 
+def _beside_letter(record: AnalysisRecord) -> Pairs:
+    """Line up always giving the most frequent letter (a) and the model (b)."""
+    exam = record.evaluation
+    n, letter = exam.accuracy.n, exam.majority_letter
+    model, by_letter = (round(share.value * n) for share in (exam.accuracy, exam.majority))
+    there = [s for s in record.slices if (s.dimension, s.name) == ("letter", letter)]
+    # No slice where all letters are alike; then no fewer than these are right with both.
+    both = max(0, model + by_letter - n)
+    if there:
+        both = round(there[0].accuracy.value * there[0].accuracy.n)
+    return Pairs(by_letter - both, model - both, n)
+
+
 def _exact(share: Proportion) -> Proportion:
     """Put the exact interval on a share."""
     return clopper_pearson(round(share.value * share.n), share.n)
@@ -322,7 +356,7 @@ def _exact(share: Proportion) -> Proportion:
 def _held(rule: RuleName, figure: float, bound: float, end: End, n: int, reason: str) -> RuleResult:
     """Hold an interval's end against its bound."""
     holds = figure >= bound if end == "lower" else figure <= bound
-    return (_passed if holds else _failed)(rule, figure, bound, reason, end, n)
+    return _result(rule, "passed" if holds else "failed", figure, bound, reason, end, n)
 
 
 def _not_lost(
@@ -349,8 +383,9 @@ def _too_few(rule: RuleName, n: int, least: int) -> RuleResult | None:
     return _missing(rule, f"{least:,} questions or more, there are {n:,}", n)
 
 
-def _passed(
+def _result(
     rule: RuleName,
+    outcome: Outcome,
     figure: float | None,
     bound: float | None,
     reason: str,
@@ -358,24 +393,9 @@ def _passed(
     n: int | None = None,
 ) -> RuleResult:
     return RuleResult(
-        rule=rule, outcome="passed", figure=figure, bound=bound, reason=reason, end=end, n=n
-    )
-
-
-def _failed(
-    rule: RuleName,
-    figure: float | None,
-    bound: float | None,
-    reason: str,
-    end: End | None = None,
-    n: int | None = None,
-) -> RuleResult:
-    return RuleResult(
-        rule=rule, outcome="failed", figure=figure, bound=bound, reason=reason, end=end, n=n
+        rule=rule, outcome=outcome, figure=figure, bound=bound, reason=reason, end=end, n=n
     )
 
 
 def _missing(rule: RuleName, what: str, n: int | None = None) -> RuleResult:
-    return RuleResult(
-        rule=rule, outcome="missing", figure=None, bound=None, reason=f"needs {what}", n=n
-    )
+    return _result(rule, "missing", None, None, f"needs {what}", n=n)

@@ -105,6 +105,7 @@ def analysis(**more: Any) -> AnalysisRecord:
                 ("subject", "Anatomy | gross", 0.25, 234, True),
                 ("subject", "Surgery", 0.4, 369, False), ("negation", "negated", 0.21, 410, True),
                 ("length", "0–49 characters", 0.3, 900, False),
+                ("letter", "A", 1212 / 1346, 1346, False),
             )
         ),
         "weak_subjects": ("Anatomy | gross",),

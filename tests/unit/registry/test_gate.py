@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from medtune.core.findings import (
     PairedSlice,
     PairedSlices,
     Selective,
+    Slice,
 )
 from medtune.core.gate import (
     Evidence,
@@ -69,13 +71,15 @@ def slices(*more: PairedSlice) -> PairedSlices:
 
 
 def evaluation(
-    low: float = 0.35, chance: float = 0.25, majority: float = 0.3, n: int = 300
+    right: int | None = None, n: int = 600, majority: int | None = None, chance: float = 0.25
 ) -> EvaluationRecord:
+    right = n // 2 if right is None else right
+    majority = n * 3 // 10 if majority is None else majority
     return partly(
         EvaluationRecord,
-        accuracy=Proportion(value=0.5, low=low, high=0.9, n=n),
+        accuracy=wilson(right, n),
         chance=chance,
-        majority=Proportion(value=majority, low=0, high=1, n=n),
+        majority=wilson(majority, n),
         majority_letter="A",
         counts=partly(Counts, n=n),
     )
@@ -86,11 +90,21 @@ def analysis(
     error: float | None = 0.09,
     n: int = 300,
     exam: EvaluationRecord | None = None,
+    both: int | None = 0,
 ) -> AnalysisRecord:
+    """Make an analysis; `both` of the questions whose answer is A are right."""
     after = None if error is None else partly(Calibration, error=error / 2, error_high=error)
+    exam = exam or evaluation(n=n)
+    letters = round(exam.majority.value * exam.majority.n)
+    of_a = (
+        None
+        if both is None
+        else partly(Slice, dimension="letter", name="A", accuracy=wilson(both, letters))
+    )
     return partly(
         AnalysisRecord,
-        evaluation=exam or evaluation(n=n),
+        evaluation=exam,
+        slices=() if of_a is None else (of_a,),
         flips=partly(Flips, any=wilson(flips, n)) if flips is not None else None,
         selective=partly(Selective, after=after),
     )
@@ -328,7 +342,7 @@ def test_a_suite_meets_no_target_that_it_is_too_small_for() -> None:
 
 def test_without_a_champion_nothing_is_compared() -> None:
     alone = {k: v for k, v in GOOD.items() if k not in ("comparison", "slices")}
-    alone["regression"] = regression(lost=None)
+    alone |= {"regression": regression(lost=None), "analysis": analysis(90, n=600, both=90)}
     record = judge("new", None, partly(Evidence, **alone), Margins())
     assert record.passed
     said = {r.rule: r.reason for r in record.results}
@@ -337,28 +351,49 @@ def test_without_a_champion_nothing_is_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("exam", "outcome"),
+    ("exam", "both", "outcome", "figure"),
     [
-        (evaluation(low=0.301), "passed"),
-        (evaluation(low=0.3), "failed"),  # always answering A is as good
-        (evaluation(low=0.35, chance=0.35), "failed"),
-        (evaluation(low=0.28, majority=0.2), "passed"),
-        (evaluation(low=0.2, majority=0.1), "failed"),
+        (evaluation(240), 72, "passed", 0.0452),
+        # 36 % (32.3 at least) where A is right on 31.5 % of the same questions.
+        (evaluation(216, majority=189), 70, "failed", -0.0090),
+        (evaluation(180), 180, "failed", -0.0079),  # A every time
+        (evaluation(240, chance=0.37), 72, "failed", -0.0095),
+        (evaluation(600, majority=600), None, "failed", -0.0080),  # all answers are A
+        (evaluation(240, n=499, majority=150), 72, "missing", None),
     ],
 )
 def test_the_first_champion_is_above_chance_and_the_most_frequent_letter(
-    exam: EvaluationRecord, outcome: str
+    exam: EvaluationRecord, both: int | None, outcome: str, figure: float | None
 ) -> None:
-    alone = {**GOOD, "comparison": None, "slices": None, "analysis": analysis(exam=exam)}
+    alone = {**GOOD, "comparison": None, "slices": None, "analysis": analysis(exam=exam, both=both)}
     evidence = partly(Evidence, **alone)
     (result,) = [r for r in judge("new", None, evidence, Margins()).results if r.rule == "accuracy"]
     assert result.outcome == outcome
-    assert "always answering A" in result.reason
+    assert result.n == exam.accuracy.n
+    if figure is None:
+        assert result.reason == "needs 500 questions or more, there are 499"
+    else:
+        assert result.figure == pytest.approx(figure, abs=1e-4)
+        assert (result.bound, result.end) == (0.0, "lower")
+        assert "always answering A" in result.reason
     waiver = Waiver(rule="accuracy", name="Ann", reason="nothing else answers at all")
     assert judge("new", None, evidence, Margins(), [waiver]).passed
     # Beside a champion the comparison decides.
-    beside = partly(Evidence, **{**GOOD, "analysis": analysis(exam=exam)})
+    beside = partly(Evidence, **{**GOOD, "analysis": analysis(exam=exam, both=both)})
     assert judge("new", "old", beside, Margins()).passed
+
+
+def test_a_model_as_good_as_the_most_frequent_letter_seldom_becomes_the_first_champion() -> None:
+    drawn = random.Random(7)
+    passed = 0
+    for _ in range(400):
+        keys = drawn.choices("ABCD", weights=(40, 20, 20, 20), k=500)
+        right = [drawn.random() < 0.4 for _ in keys]
+        of_a = [hit for hit, key in zip(right, keys, strict=True) if key == "A"]
+        found = analysis(exam=evaluation(sum(right), 500, len(of_a)), both=sum(of_a))
+        record = judge("new", None, partly(Evidence, analysis=found), Margins())
+        passed += record.results[0].outcome == "passed"
+    assert passed <= 20, "nominally 10; 33 where the letter's share was taken as known"
 
 
 def test_what_is_not_packed_needs_no_parity_with_an_original() -> None:
