@@ -241,3 +241,19 @@ def test_what_was_learned_by_heart_proves_nothing(measured: Measured) -> None:
     taught = EvidenceOptions(data=train, calibration=load_split(DATA), trained_on=train)
     with pytest.raises(InputError, match="v9 was trained on 320 of the 320 questions"):
         evaluate(registry, "v9", taught, "ann", Silent())
+
+
+def test_the_hashes_beside_the_weights_are_looked_at_without_a_train_split(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {40: 7, 80: 0}  # of the suite and of what is reported on
+    monkeypatch.setattr(
+        "medtune.steps.evidence.trained_on", lambda _, questions: counts[len(questions)]
+    )
+    record = evaluate(measured.registry, "v2", asked(), "ann", Silent())
+    found = Proofs(measured.registry).read_evidence(record.records).regression
+    assert found is not None
+    assert found.trained_on == 7
+    counts[80] = 3
+    with pytest.raises(InputError, match="trained on 3 of the 80 questions"):
+        evaluate(measured.registry, "v2", asked(), "ann", Silent())

@@ -52,6 +52,7 @@ from medtune.steps.measure import ALONE, Task, measured_alone
 from medtune.steps.release import model_of
 from medtune.steps.safety import guards_examined
 from medtune.steps.served import OPEN, served_beside
+from medtune.steps.trained_on import trained_on
 
 R = TypeVar("R", bound=Record)
 BENCH = ALONE
@@ -109,16 +110,10 @@ def evaluate(
     candidate, alias = registry.find(name), registry.aliases().champion
     champion = registry.find("champion") if alias and alias != candidate.id else None
     suite, frozen = suite_of(registry)
-    card = card_named(model_of(registry, candidate))
+    model = model_of(registry, candidate)
+    card = card_named(model)
     original = _original(candidate, card, options.original, progress)
-    # What medtune taught a base is nothing; what the base read before, nobody knows.
-    seen = 0 if is_base(candidate, card) else None
-    if options.trained_on:
-        _check_trained_on(candidate, options.trained_on)
-        parts = {"suite": frozen, "reported": options.data.questions}
-        found_in = among(options.trained_on, parts, progress)
-        _check_reported(candidate, options.data, found_in["reported"])
-        seen = found_in["suite"]
+    seen = _seen(candidate, model, card, frozen, options, progress)
     work = registry.folder / "work"
     with locked(work):
         mine = _sit(registry, candidate, options, (suite, frozen), work, progress)
@@ -218,6 +213,34 @@ def is_base(candidate: Release, card: Card | None) -> bool:
         and (card.data_hash, candidate.data_hash) == (None, None)
         and card.made_from == card.base_fingerprint == candidate.base_fingerprint
     )
+
+
+def _seen(
+    candidate: Release,
+    model: str,
+    card: Card | None,
+    frozen: QuestionTable,
+    options: EvidenceOptions,
+    progress: Progress,
+) -> int | None:
+    """Count the frozen questions that a release was trained on; None where that is unknown.
+
+    Without the train split only the hashes beside the weights tell, and only of the same texts:
+    what they find counts, but that they find nothing does not.
+
+    Raises:
+        InputError: It was trained on other questions, or on what is reported on.
+    """
+    parts = {"suite": frozen, "reported": options.data.questions}
+    if options.trained_on:
+        _check_trained_on(candidate, options.trained_on)
+        found = among(options.trained_on, parts, progress)
+    else:
+        found = {part: trained_on(model, questions) or 0 for part, questions in parts.items()}
+    _check_reported(candidate, options.data, found["reported"])
+    # What medtune taught a base is nothing; what the base read before, nobody knows.
+    known = options.trained_on or found["suite"] or is_base(candidate, card)
+    return found["suite"] if known else None
 
 
 def _check_trained_on(candidate: Release, train: Asked | None) -> None:
