@@ -27,7 +27,9 @@ _TEXT = re.compile(r"\\(?:text|math)(?:bf|rm|it)?\{([^{}]*)\}")
 _BOXED = re.compile(r"\\f?boxed\{([^{}]*)\}")
 _FORMULA = re.compile(r"\$+|\\[()\[\]]")
 _TAG = re.compile(r"<(/?)(?:final_?)?answer>", re.IGNORECASE)
-_MARKUP = re.compile(r"\*\*|__|`|[\"“”]|(?<!\w)['‘](?=[A-J]['’](?!\w))|(?<=['‘][A-J])['’](?!\w)")
+_MARKUP = re.compile(
+    r"\*\*|__|`|[\"“”]|(?<!\w)[„«]|»(?!\w)|(?<!\w)['‘](?=[A-J]['’](?!\w))|(?<=['‘][A-J])['’](?!\w)"
+)
 _LAST_LINE = re.compile(r"#{4} ?(?=[(\[]?[A-J]\b)")
 """How GSM8K's solutions begin their last line, before a letter."""
 

@@ -33,7 +33,9 @@ _QUESTION = re.compile(r"\?|^(?:question|q)\s*\d*\s*[:.)]", re.IGNORECASE)
 _ANCHOR = re.compile(
     r"\b(?<!each )(?<!every )(?:answer|ans|option|choice)\b(?: (?:letter|option|choice|text)\b)?"
     r"(?: to (?:this|the) question)?"
-    r"\s*(?:\b(?:is|would be)\b\s*:?|[:=])\s*"
+    r"\s*(?:\b(?:is|would be)\b\s*:?|:|=>?|->|→)\s*"
+    # a heading of its own
+    r"|^#*\s*(?:the |my )?(?:final |correct |best |right )?answer\s*$"
     r"|\b(?:ans\.|(?:answer|ans)(?:\s-\s|\s?[–—]))\s*"
     r"|\bI(?:['’](?:d|ll)| would| will)? (?:choose|select|pick|go with)\b(?: is)?:?\s*"
     rf"|{ANNOUNCED}\s*"
@@ -44,7 +46,25 @@ _ANCHOR = re.compile(
     r"|(?P<plain>\b(?:is|was|be)(?:\s+(?:most\s+)?(?:likely|probably))?\s*:\s*)",
     re.IGNORECASE,
 )
-_HYPOTHESIS = re.compile(r"\b(?:if|unless|otherwise|suppos(?:e|ing))\b", re.IGNORECASE)
+_HYPOTHESIS = re.compile(
+    r"\b(?:if|unless|otherwise|suppos(?:e|ing)|assume|imagine|pretend|whether|in case|as long as|"
+    r"provided (?:that|there))\b"
+    # "Had it been chronic, the answer would be C"
+    r"|^\W*(?:had|were|should) (?:i|it|s?he|they|we|you|there|th(?:e|is|at|[eo]se)|an?|his|her)\b",
+    re.IGNORECASE,
+)
+_DOUBT = re.compile(
+    r"\b(?:(?<!no )(?<!a )(?<!without )doubt|doubtful|mistaken?|"
+    r"(?:hard|difficult|impossible|unable|tempting) to|myth|rumou?r|was told)\b",
+    re.IGNORECASE,
+)
+# "Many would say that the answer is A": whoever says so is not the one who answers.
+_REPORTED = re.compile(
+    r"(?<!to )\b(?:says?|said|thinks?|thought|claim(?:s|ed)?|believe[sd]?|argue[sd]?)"
+    r"(?: that)?(?: the)?(?: (?:correct|right|best))?\s*$",
+    re.IGNORECASE,
+)
+_ONESELF = re.compile(r"\b(?:I|[Ww]e|[Ll]et)\b")
 _SENTENCES = re.compile(r"[.!?]\s")
 _REVIEW = re.compile(r"\b(?:options?|choices|each|following|analy[sz]\w+|steps?)\b", re.IGNORECASE)
 
@@ -105,7 +125,7 @@ def parse(text: str, options: Sequence[str]) -> Reading:
     return min(announced, key=lambda reading: reading.reason)
 
 
-STRICT = Parser(version=4, read=parse)
+STRICT = Parser(version=5, read=parse)
 """For examinations; the version grows with every change of what is read."""
 
 
@@ -122,11 +142,19 @@ def _anchors(
             continue  # an option that reads "No answer is right" announces nothing
         for match in matches:
             before = line[max(0, match.start() - LONGEST) : match.start()]
-            if not match["plain"] and _HYPOTHESIS.search(_SENTENCES.split(before)[-1]):
+            if not match["plain"] and _left_open(_SENTENCES.split(before)[-1]):
                 continue
             said = line[match.end() : match.end() + LONGEST].replace(ANNOUNCED, "").strip(" *_")
             below = number + 1 if not said and not a_list else None
             yield _Anchor(number, before, said, below)
+
+
+def _left_open(before: str) -> bool:
+    """Tell whether a sentence leads up to an answer that its writer does not give."""
+    clause = CLAUSE.split(before)[-1]
+    if _HYPOTHESIS.search(before) or _DOUBT.search(clause):
+        return True
+    return _REPORTED.search(clause) is not None and not _ONESELF.search(clause)
 
 
 def _anchored(

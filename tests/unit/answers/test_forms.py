@@ -113,6 +113,30 @@ VIRAL_READ: dict[str, list[tuple[str, int]]] = {
         ("The answer is B.\nIf she were pregnant, the answer would be A.", 1),
         # the question's own words
         ("If the virus is resistant, the drug given is: B. Ganciclovir", 1),
+        ("The patient should be treated; the answer is B.", 1),
+        ("She had fever, so the answer is B.", 1),
+        ("Based on the information provided, the answer is B.", 1),
+    ],
+    "doubt": [
+        ("There is no doubt: the answer is B.", 1),
+        ("Without a doubt the answer is B.", 1),
+        ("It is hard to tell, but the answer is B.", 1),
+        ("Many say A, but the answer is B.", 1),
+        ("I would say that the answer is B.", 1),
+        ("We can say the correct answer is B.", 1),
+        ("Some say the answer is A. The answer is B.", 1),
+    ],
+    "heading": [
+        ("## Answer\nB", 1),
+        ("**Final Answer**\n\n(B)", 1),
+        ("The virus is resistant.\n\nCorrect answer\nB. Ganciclovir", 1),
+    ],
+    "other signs": [
+        ("Answer → B", 1),
+        ("Answer => B", 1),
+        ("Answer -> B. Ganciclovir", 1),
+        ("The answer is «B».", 1),
+        ("The answer is „B“.", 1),
     ],
 }
 VIRAL_UNREAD: dict[str, list[str]] = {
@@ -237,6 +261,35 @@ VIRAL_UNREAD: dict[str, list[str]] = {
         "Otherwise, the answer would be A.",
         "The answer would be A if she were pregnant.",
         "If so, I choose (D)",
+        "Had she been pregnant, the answer would be A.",
+        "Were it resistant, I would choose A.",
+        "Should there be a relapse, the answer is A.",
+        "Provided that she is pregnant, the answer is A.",
+        "In case of pregnancy the answer is A.",
+        "It is unclear whether the answer is A.",
+        "Let us assume the answer is A.",
+    ],
+    "doubt": [
+        "I doubt that the answer is A.",
+        "It is hard to say that the answer is A.",
+        "It is tempting to say the answer is A.",
+        "A common mistake is to say the answer is A.",
+        "Many students would say that the answer is A.",
+        "Some people think the answer is A.",
+        "My friend claims the correct answer is A.",
+        "I was told the answer is A.",
+    ],
+    "heading": [
+        "## Answer\nA. Acyclovir\nB. Ganciclovir",
+        "## Answer choices\nA",
+        "Final answer\nnot A",
+        "Answer\nBoth A and C",
+    ],
+    "other signs": [
+        "Answer -> A or B",
+        "A -> B",
+        "Acyclovir → Ganciclovir",
+        "The answer is «A» or «B».",
     ],
 }
 AMOUNTS: list[tuple[str, tuple[str, ...], int | None]] = [
