@@ -35,6 +35,7 @@ _OPPOSITES = [
         "stimulates/inhibits stimulation/inhibition induces/inhibits inducer/inhibitor "
         "diagnosis/treatment water/fat soluble/insoluble live/killed old/young adult/child "
         "adults/children mother/father common/rare commonest/rarest always/never with/without "
+        "rise/fall rises/falls rising/falling opens/closes infant/adult neonate/adult "
         "best/worst longest/shortest largest/smallest superficial/deep dorsal/ventral"
     ).split()
 ]

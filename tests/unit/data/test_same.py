@@ -314,6 +314,8 @@ def test_in_a_stem_of_two_words_each_one_counts() -> None:
         ("Seen most often in measles", "Seen least often in measles"),
         ("Artery of the sinus node is a branch of", "Vein of the sinus node is a branch of"),
         ("Calcium is raised in bone disease", "Calcium is lowered in bone disease"),
+        ("Cells that rise in colitis are", "Cells that fall in colitis are"),
+        ("Drug of choice for seizures in an infant", "Drug of choice for seizures in an adult"),
         # prefixes
         ("Hyperkalaemia is a sign of", "Hypokalaemia is a sign of"),
         ("Intracellular fluid has more of", "Extracellular fluid has more of"),
