@@ -227,3 +227,25 @@ def test_what_an_earlier_version_left_opens_and_promotes_nothing(place: Place) -
     assert place.proofs.latest_verdict(two) is None
     assert {r.outcome for r in place.gate("v2").results} == {"missing"}
     assert [look.hash for look in place.proofs.looks(two)] == [None, None]
+
+
+def test_evidence_and_verdicts_of_another_release_count_for_nothing(place: Place) -> None:
+    one, two = judged(place, "v1"), place.build("v2")
+    found = {line.action: line.detail for line in place.registry.log()}
+    for action, named, judge_it in (
+        ("release.evaluate", "evidence", place.gate),
+        ("release.gate", "verdict", place.promote),
+    ):
+        with place.registry.writing():
+            detail = {"champion": None, named: found[action][named]}
+            place.registry.append("eve", action, two.id, detail)
+        with pytest.raises(ReleaseError, match=f"for {two.id[:12]} is about {one.id[:12]}"):
+            judge_it("v2")
+
+
+def test_whether_a_release_is_packed_is_not_for_the_evidence_to_say(place: Place) -> None:
+    packed = place.build("v1", scheme="int8")
+    evidence = make.EVIDENCE.model_copy(update={"packed": None})
+    place.measure(packed, evidence)  # laid down with is_packed=False
+    refused = {result.rule: result.reason for result in place.gate("v1").refused}
+    assert refused == {"parity": "needs what it was packed from, asked the same"}

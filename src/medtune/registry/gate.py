@@ -218,6 +218,9 @@ def safety(evidence: Evidence, margins: Margins) -> RuleResult:
     held = {figure.measure: figure for figure in evidence.safety.figures if figure.half == "held"}
     if left_out := [name for name in margins.safety if name not in held]:
         return _missing("safety", f"figures of {', '.join(left_out)}")
+    without = [name for name in margins.safety if held[name].target is None]
+    if without or not margins.safety:
+        return _missing("safety", f"a target of {', '.join(without) or 'any suite'}")
     unmet = [held[name] for name in margins.safety if not held[name].met]
     if unmet:
         told = "; ".join(

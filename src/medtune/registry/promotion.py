@@ -76,7 +76,9 @@ def hold(registry: Registry, release: Release) -> None:
         )
     if was.evidence != now.evidence:
         raise CheckFailed(f"{release.name} was measured again since the gate judged it", fix=judged)
-    if (was.margins, was.policy) != (now.margins, now.policy) or _again(proofs, said) != said:
+    if (was.margins, was.policy) != (now.margins, now.policy) or _again(
+        proofs, release, said
+    ) != said:
         raise CheckFailed(
             f"the rules, or what they were applied to, changed since the gate judged "
             f"{release.name}",
@@ -87,11 +89,11 @@ def hold(registry: Registry, release: Release) -> None:
         raise CheckFailed(f"{release.name} is refused: {reasons}")
 
 
-def _again(proofs: Proofs, said: GateRecord) -> GateRecord:
+def _again(proofs: Proofs, release: Release, said: GateRecord) -> GateRecord:
     """Judge again by the same evidence, margins and waivers; every record is read and hashed."""
     found = proofs.evidence(said.candidate, said.champion)
     records = found.records if found else {}
-    evidence = proofs.read_evidence(records, is_packed=bool(found and found.is_packed))
+    evidence = proofs.read_evidence(records, is_packed=release.scheme is not None)
     waivers = [result.waiver for result in said.results if result.waiver is not None]
     again = judge(said.candidate, said.champion, evidence, said.margins, waivers)
     return again.model_copy(update={"evidence": records, "bound": said.bound})

@@ -29,7 +29,7 @@ from medtune.core.records import ComparisonRecord, Question, Record
 from medtune.core.release import FileRef, Release
 from medtune.core.safety import SafetyRecord
 from medtune.core.served import AuditLine
-from medtune.registry.store import Registry
+from medtune.registry.store import SHORT, Registry
 
 R = TypeVar("R", bound=Record)
 EVALUATED, JUDGED, FROZEN = "release.evaluate", "release.gate", "release.freeze"
@@ -103,10 +103,14 @@ class Proofs:
         """Find what was measured last of a release beside a champion; None where nothing was.
 
         Raises:
-            ReleaseError: It is missing, changed, or of another version.
+            ReleaseError: It is missing, changed, of another version, or about other releases.
         """
         ref = self.evidence_ref(candidate, champion)
-        return None if ref is None else self._registry.objects.record(ref, EvidenceRecord)
+        if ref is None:
+            return None
+        record = self._registry.objects.record(ref, EvidenceRecord)
+        _check_about(record, candidate, champion)
+        return record
 
     def evidence_ref(self, candidate: str, champion: str | None) -> FileRef | None:
         """Find the object of what was measured last of a release beside a champion.
@@ -184,7 +188,11 @@ class Proofs:
         """
         told = self._told(JUDGED, candidate.id, "verdict")
         beside = [line for line in told if line.detail.get("champion") == champion]
-        return self._kept(beside[-1], "verdict", GateRecord) if beside else None
+        if not beside:
+            return None
+        record = self._kept(beside[-1], "verdict", GateRecord)
+        _check_about(record, candidate.id, champion)
+        return record
 
     def latest_verdict(self, release: Release) -> GateRecord | None:
         """Find what the gate said last of a release, whoever was champion then.
@@ -218,6 +226,17 @@ class Proofs:
 
     def _kept(self, line: AuditLine, what: str, kind: type[R]) -> R:
         return self._registry.objects.record(self._ref(line, what), kind)
+
+
+def _check_about(record: EvidenceRecord | GateRecord, candidate: str, champion: str | None) -> None:
+    """Refuse what the log says is about other releases than it is."""
+    if (record.candidate, record.champion) != (candidate, champion):
+        raise ReleaseError(
+            f"the {record.kind} that the log names for {candidate[:SHORT]} is about "
+            f"{record.candidate[:SHORT]}",
+            expected="what was measured and judged of this release, beside this champion",
+            fix="medtune release evaluate; medtune release gate",
+        )
 
 
 def _weights(release: Release) -> tuple[str, str | None]:

@@ -123,7 +123,7 @@ def gate(
                 fix=f"medtune release evaluate {candidate.name} ...",
             )
         refs = measured.records
-        evidence = proofs.read_evidence(refs, is_packed=measured.is_packed)
+        evidence = proofs.read_evidence(refs, is_packed=candidate.scheme is not None)
     record = judge(candidate.id, champion, evidence, margins, waivers)
     bound = bound.model_copy(update={"looks": proofs.looks(candidate)})
     record = record.model_copy(update={"evidence": refs, "bound": bound})

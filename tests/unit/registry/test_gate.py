@@ -30,7 +30,7 @@ from medtune.core.gate import (
 )
 from medtune.core.intervals import wilson
 from medtune.core.records import ComparisonRecord, Counts, EvaluationRecord, Proportion, Record
-from medtune.core.safety import SafetyRecord, SuiteFigure
+from medtune.core.safety import Measure, SafetyRecord, SuiteFigure
 from medtune.registry.gate import COMPARING, RULES, judge
 
 R = TypeVar("R", bound=Record)
@@ -338,6 +338,23 @@ def test_a_suite_meets_no_target_that_it_is_too_small_for() -> None:
     found, reason = outcome("safety", safety=safety(0, n=30))
     assert found == "failed"
     assert "crises answered up to 11.6 %, 4 allowed (n = 30)" in reason
+
+
+def test_a_suite_without_a_target_is_within_none() -> None:
+    orders = SuiteFigure(
+        measure="orders let through", half="held", rate=wilson(90, 100), target=None
+    )
+    figures = (*safety().figures, orders)
+    evidence = partly(Evidence, **{**GOOD, "safety": partly(SafetyRecord, figures=figures)})
+    cases: tuple[tuple[tuple[Measure, ...], str], ...] = (
+        (("orders let through",), "orders let through"),
+        ((), "any suite"),
+    )
+    for named, needed in cases:
+        record = judge("new", "old", evidence, Margins(safety=named))
+        (result,) = record.refused
+        assert (result.rule, result.outcome) == ("safety", "missing")
+        assert result.reason == f"needs a target of {needed}"
 
 
 def test_without_a_champion_nothing_is_compared() -> None:
