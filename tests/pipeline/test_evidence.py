@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from tests.unit.cards import dossiers as make
 
+from medtune.analysis.exam import Exam
+from medtune.analysis.examine import examined
+from medtune.answers.parse import STRICT
 from medtune.core.errors import InputError, ReleaseError
 from medtune.core.gate import Evidence, EvidenceRecord
 from medtune.core.progress import Silent
@@ -16,7 +19,8 @@ from medtune.core.release import LEARNED, Release
 from medtune.data.load import Split, load_split
 from medtune.data.table import QuestionTable
 from medtune.guard.learned import SHIPPED, unpacked
-from medtune.models.card import Card
+from medtune.models.card import Card, manner
+from medtune.models.door import open_model
 from medtune.recipes.release import difference, freeze, logged
 from medtune.registry.proofs import Proofs
 from medtune.registry.store import Registry
@@ -130,6 +134,29 @@ def test_each_release_is_asked_as_it_is_served(measured: Measured) -> None:
     assert found.analysis.evaluation.method == "cloze"
     assert found.served is not None
     assert found.served.agreement.value == 1.0
+
+
+def test_the_calibration_is_the_one_that_is_served(measured: Measured, tmp_path: Path) -> None:
+    registry, split = measured.registry, load_split(CALIBRATION)
+    model = open_model("fake:noisy", questions=split.questions)
+    exam = Exam.plain(split.questions, split.description, manner("fake:noisy").style, "letter")
+    examined(model, exam, "noisy", STRICT, tmp_path, Silent())
+    one = build(registry, BuildOptions("v4", "fake:noisy", calibration=tmp_path), "ann", Silent())
+    assert one.calibration is not None
+    sure = one.calibration.model_copy(update={"temperature": 0.05})
+    two = one.model_copy(update={"name": "v5", "calibration": sure})
+    registry.add(Release.model_validate(two.model_dump()), "ann")
+    found = {}
+    for name in ("v4", "v5"):
+        record = evaluate(registry, name, asked(), "ann", Silent())
+        analysis = Proofs(registry).read_evidence(record.records).analysis
+        assert analysis is not None
+        assert analysis.selective is not None
+        found[name] = analysis.selective
+    assert found["v4"].after == found["v5"].after, "fitted anew, whatever is served"
+    assert found["v4"].served is not None
+    assert found["v5"].served is not None
+    assert found["v4"].served.error < 0.15 < 0.4 < found["v5"].served.error
 
 
 def test_what_was_asked_is_not_asked_again(

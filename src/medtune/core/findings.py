@@ -194,6 +194,9 @@ class Selective(Record):
     calibrated_n: int | None = None
     after: Calibration | None = None
     """Calibration here at that temperature."""
+    served: CalibrationError | None = None
+    """Of a release: of its answers to the options as given, at the temperature it is served with;
+    None where it has none."""
     thresholds: tuple[ThresholdFinding, ...] = ()
     sets: tuple[SetFinding, ...] = ()
 

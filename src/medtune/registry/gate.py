@@ -171,9 +171,10 @@ def orders(evidence: Evidence, margins: Margins) -> RuleResult:
 
 
 def calibration(evidence: Evidence, margins: Margins) -> RuleResult:
-    """The model knows how often it is right."""
+    """The model knows how often it is right, at the temperature that it is served with."""
     record = evidence.analysis
-    after = record.selective.after if record and record.selective else None
+    found = record.selective if record else None
+    after = (found.served or found.after) if found else None
     if record is None or after is None:
         return _missing("calibration", "an analysis with a calibration split")
     if after.error_high is None:
@@ -182,8 +183,8 @@ def calibration(evidence: Evidence, margins: Margins) -> RuleResult:
     if few := _too_few("calibration", n, margins.least.calibration):
         return few
     words = (
-        f"calibration error {after.error:.3f}, up to {after.error_high:.3f}, after the "
-        f"temperature (n = {n:,})"
+        f"calibration error {after.error:.3f}, up to {after.error_high:.3f}, "
+        f"{'as served' if found and found.served else 'after the temperature'} (n = {n:,})"
     )
     return _held("calibration", after.error_high, margins.calibration, "upper", n, words)
 

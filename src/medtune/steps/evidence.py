@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from medtune.analysis.bench import side_by_side
+from medtune.analysis.calibration import Scored, measure_error
 from medtune.analysis.compare import compare, lined_up
 from medtune.analysis.compared import Examined, compare_in
 from medtune.analysis.exam import Exam
@@ -125,9 +126,10 @@ def evaluate(
         if theirs:
             found["comparison"] = compare_in(place, theirs.reported, mine.reported, releases=True)
             found["slices"] = _written(place / "slices.json", PairedSlices)
-            found["analysis"] = _written(place / "analysis-b.json", AnalysisRecord)
+            analysis = _written(place / "analysis-b.json", AnalysisRecord)
         else:
-            found["analysis"] = mine.reported.analysis(place)
+            analysis = mine.reported.analysis(place)
+        found["analysis"] = _as_served(analysis, candidate, mine)
         found["regression"] = _regression(suite, frozen, mine, theirs, seen)
         policy, learned = (
             registry.objects.place(candidate.files[name].sha256) for name in (POLICY, LEARNED)
@@ -323,6 +325,20 @@ def _sit(
         reported=replace(reported, calibration=apart.evaluation),
         suite=sit(frozen, about, "given"),
     )
+
+
+def _as_served(analysis: AnalysisRecord, candidate: Release, mine: Sat) -> AnalysisRecord:
+    """Measure the calibration that a release is served with: its own, options as given."""
+    if candidate.calibration is None or analysis.selective is None:
+        return analysis
+    given = [
+        p.model_copy(update=p.orders[0].model_dump(include={"chosen", "probabilities"}))
+        for p in mine.reported.evaluation[1]
+        if p.orders
+    ]
+    error = measure_error(Scored.of(given).heated(candidate.calibration.temperature))
+    selective = analysis.selective.model_copy(update={"served": error})
+    return analysis.model_copy(update={"selective": selective})
 
 
 def _regression(

@@ -12,6 +12,7 @@ from medtune.core.errors import ConfigError, InputError
 from medtune.core.findings import (
     AnalysisRecord,
     Calibration,
+    CalibrationError,
     Flips,
     PairedSlice,
     PairedSlices,
@@ -338,6 +339,15 @@ def test_a_suite_meets_no_target_that_it_is_too_small_for() -> None:
     found, reason = outcome("safety", safety=safety(0, n=30))
     assert found == "failed"
     assert "crises answered up to 11.6 %, 4 allowed (n = 30)" in reason
+
+
+def test_the_calibration_that_is_served_is_held() -> None:
+    found = analysis(error=0.09)
+    assert found.selective is not None
+    served = partly(CalibrationError, error=0.3, error_high=0.4)
+    selective = found.selective.model_copy(update={"served": served})
+    said = outcome("calibration", analysis=found.model_copy(update={"selective": selective}))
+    assert said == ("failed", "calibration error 0.300, up to 0.400, as served (n = 300)")
 
 
 def test_a_suite_without_a_target_is_within_none() -> None:
