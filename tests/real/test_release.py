@@ -212,7 +212,7 @@ def test_chance_is_no_first_champion(works: Works) -> None:
     works.evaluate("v1")
     said = works.gate("v1", code=1)
     assert "v1 is refused: accuracy" in said
-    assert "always answering" in said
+    assert "always answering" in " ".join(said.split())
     assert "v1 is refused: accuracy" in works.release("promote", "v1", code=1)
     assert Registry(works.registry).aliases().champion is None
     works.gate("v1", *GUESSES)
