@@ -4,11 +4,14 @@ uvicorn closes what is idle between two requests and nothing else.  Here a head,
 reading of an answer have deadlines, and there is room for so many connections, of one address for
 fewer.  Whoever comes when the room is full takes the place of the one that has waited longest with
 a request that is not whole; so half-open connections keep nobody out.
+
+Work is bounded as well: what a head or a body of few bytes can cost, all others wait for.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -30,6 +33,13 @@ BODY_S = 30.0
 """Longest that a body may take."""
 READ_S = 30.0
 """Longest that a caller may leave an answer unread."""
+MOST_HEAD = 16 * 1024
+"""Bytes of a head, however it comes."""
+MOST_HEADERS = 100
+"""Lines of a head."""
+MOST_PIECES = 2048
+"""Pieces of a body: each takes time, a chunk of one byte as much as one of 64 KiB."""
+_BLANK_LINE = re.compile(rb"\n\r?\n")
 LOG_S = 60.0
 """How often the log tells of connections that were closed."""
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -113,6 +123,33 @@ class Room:
         return True
 
 
+class _Bounded(h11.Connection):
+    """HTTP whose heads and bodies cost a bounded time, of whatever they are made."""
+
+    _pieces = 0
+
+    def next_event(self) -> Any:
+        """Take the next part of what was sent.
+
+        Raises:
+            RemoteProtocolError: It is no HTTP, or too much of it.
+        """
+        if self.their_state is h11.IDLE:
+            waiting, _ = self.trailing_data
+            if len(waiting) > MOST_HEAD and not _BLANK_LINE.search(waiting, 0, MOST_HEAD):
+                raise h11.RemoteProtocolError("the head is too long", 431)
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._pieces = 0
+            if len(event.headers) > MOST_HEADERS:
+                raise h11.RemoteProtocolError("the head has too many lines", 431)
+        elif isinstance(event, h11.Data):
+            self._pieces += 1
+            if self._pieces > MOST_PIECES:
+                raise h11.RemoteProtocolError("the body has too many pieces")
+        return event
+
+
 class Connection(H11Protocol):
     """One connection, with deadlines."""
 
@@ -120,6 +157,7 @@ class Connection(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.conn = _Bounded(h11.SERVER, MOST_HEAD)
         self._address = ""
         self._begun = self._counted = False
         self._phase: tuple[Phase, object] = ("idle", None)
@@ -150,6 +188,13 @@ class Connection(H11Protocol):
             return
         super().data_received(data)
         self._look("head")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; where something was answered already, only close."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         """Go on with the next request."""

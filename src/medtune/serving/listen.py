@@ -86,6 +86,7 @@ def listen(parts: Services, host: str, port: int, room: Room | None = None) -> N
         host=host,
         port=port,
         http=type("Connection", (Connection,), {"room": bounded}),
+        ws="none",  # nothing here speaks it, and it would leave the room without a word
         log_config=None,
         access_log=False,  # it would write addresses and paths
         server_header=False,

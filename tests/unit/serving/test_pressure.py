@@ -200,3 +200,48 @@ def is_closed(place: socket.socket) -> bool:
     except OSError:
         return True
     return True
+
+
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(HEAD + CHUNKED + b"1\r\na\r\n" * 3000, id="chunks of one byte"),
+        pytest.param(
+            HEAD.replace(b"127.0.0.1", b"elsewhere") + CHUNKED + b"1\r\na\r\n" * 3000,
+            id="chunks that nobody reads",
+        ),
+        pytest.param(HEAD + b"a:\r\n" * 200 + b"Content-Length: 0\r\n\r\n", id="many headers"),
+        pytest.param(
+            b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + HEAD + b"a: %s\r\n" % (b"b" * 20_000),
+            id="a long head behind another request",
+        ),
+    ],
+)
+def test_what_costs_more_than_its_bytes_is_not_http(tmp_path: Path, said: bytes) -> None:
+    with running(tmp_path) as server, server.connect(said) as place:
+        place.settimeout(5)
+        heard = b""
+        while part := place.recv(65536):  # it is closed
+            heard += part
+        assert b"400 Bad Request" in heard or b"401 Unauthorized" in heard
+        assert httpx2.get(f"{server.url}/healthz").status_code == 200
+
+
+def test_what_is_broken_after_an_answer_leaves_no_traceback(tmp_path: Path) -> None:
+    head = HEAD.replace(b"127.0.0.1", b"elsewhere") + CHUNKED
+    with running(tmp_path) as server, server.connect(head) as place:
+        assert b"401" in place.recv(65536)
+        place.sendall(b"no chunk\r\n")
+        assert is_closed(place)
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_nobody_leaves_the_room_by_an_upgrade(tmp_path: Path) -> None:
+    wanted = b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    with running(tmp_path, room={"most": 2, "most_of_one": 2}) as server:
+        for _ in range(4):
+            with server.connect(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + wanted) as place:
+                assert b"200 OK" in place.recv(65536)
