@@ -136,13 +136,14 @@ class _Bounded(h11.Connection):
         """
         if self.their_state is h11.IDLE:
             waiting, _ = self.trailing_data
-            if len(waiting) > MOST_HEAD and not _BLANK_LINE.search(waiting, 0, MOST_HEAD):
+            end = _BLANK_LINE.search(waiting, 0, MOST_HEAD)
+            if end is None and len(waiting) > MOST_HEAD:
                 raise h11.RemoteProtocolError("the head is too long", 431)
+            if waiting.count(b"\n", 0, end.start() if end else MOST_HEAD) > MOST_HEADERS:
+                raise h11.RemoteProtocolError("the head has too many lines", 431)
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._pieces = 0
-            if len(event.headers) > MOST_HEADERS:
-                raise h11.RemoteProtocolError("the head has too many lines", 431)
         elif isinstance(event, h11.Data):
             self._pieces += 1
             if self._pieces > MOST_PIECES:
