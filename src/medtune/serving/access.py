@@ -150,13 +150,20 @@ class Gatekeeper:
         self._spend(self._buckets, key.name, key.per_minute, cost)
         return key.name
 
+    def knows(self, secret: str | None) -> bool:
+        """Tell whether a caller is let in or not without a look into the store."""
+        return secret is None or self._kept(secret) is not None
+
+    def _kept(self, secret: str) -> tuple[float, ApiKey | None] | None:
+        kept = self._known.get(secret)
+        return kept if kept is not None and kept[0] >= self.clock() - KEEP_S else None
+
     def _found(self, secret: str) -> ApiKey | None:
         if self.start is not None and self.start.is_text(secret):
             return self.start.key
-        now = self.clock()
-        kept = self._known.get(secret)
-        if kept is None or kept[0] < now - KEEP_S:
-            kept = (now, self.find(secret))
+        kept = self._kept(secret)
+        if kept is None:
+            kept = (self.clock(), self.find(secret))
             if len(self._known) > MOST_NAMES:
                 self._known.clear()
             self._known[secret] = kept

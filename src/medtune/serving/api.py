@@ -77,7 +77,7 @@ async def fate(request_id: RequestId, parts: Parts, caller: Asker) -> Reply:
     if entry is None:
         raise ReviewError(f"no request {request_id}", expected="one that is still kept")
     reviewed = await asyncio.to_thread(store.reviewed, request_id)
-    return settled(entry, reviewed if caller == entry.caller else told_to(reviewed, caller))
+    return settled(entry, told_of(entry, reviewed, caller))
 
 
 @router.post("/v1/feedback", tags=["answers"], status_code=204, responses=NOT_FOUND)
@@ -100,7 +100,7 @@ async def feedback(said: FeedbackRequest, parts: Parts, caller: Asker) -> Respon
 )
 async def chat(asked: openai_form.ChatRequest, parts: Parts, admitted: Questioner) -> Response:
     """Answer a chat whose last user message is a question with lettered options."""
-    inquiry = await asyncio.to_thread(openai_form.inquiry, asked)
+    inquiry = await parts.at_door(openai_form.inquiry, asked)
     (reply,) = await parts.engine.answer([inquiry], *admitted)
     if asked.stream:
         return StreamingResponse(
@@ -127,7 +127,7 @@ async def healthy() -> Health:
 )
 async def ready(parts: Parts, response: Response) -> Readiness:
     """Tell whether questions can be answered now."""
-    faults = await asyncio.to_thread(parts.faults)
+    faults = await parts.faults()
     response.status_code = 503 if faults else 200
     return Readiness(
         ready=not faults,
@@ -141,6 +141,11 @@ async def ready(parts: Parts, response: Response) -> Readiness:
 async def metrics(parts: Parts) -> Response:
     """Show counts and times to Prometheus."""
     return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def told_of(entry: Entry, reviewed: Reviewed | None, caller: str) -> Reviewed | None:
+    """Leave out of a request's review what its asker may know and others not yet."""
+    return reviewed if caller == entry.caller else told_to(reviewed, caller)
 
 
 def told_to(reviewed: Reviewed | None, caller: str) -> Reviewed | None:

@@ -14,7 +14,7 @@ from medtune.core.errors import ReviewError
 from medtune.core.guard import Inquiry
 from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS
 from medtune.core.served import Feedback, Reply
-from medtune.serving.api import RequestId, settled
+from medtune.serving.api import RequestId, settled, told_of
 from medtune.serving.openai_form import LONGEST_TEXT, parsed
 from medtune.serving.services import Parts
 from medtune.serving.troubles import ERRORS, InvalidError, PageRoute, Trouble, trouble
@@ -115,7 +115,7 @@ async def ask(visit: Asking, parts: Parts) -> Response:
     try:
         try:
             visit.require_own_form()
-            inquiry = await asyncio.to_thread(typed.inquiry)
+            inquiry = await parts.at_door(typed.inquiry)
             if await parts.engine.is_no_question(inquiry):
                 raise InvalidError(NO_OPTIONS)
             late = late or await visit.admit_question(cost=1)
@@ -143,6 +143,7 @@ async def fate(
     if entry is None:
         raise ReviewError(f"no request {request_id} is kept here, or no longer")
     reviewed = await asyncio.to_thread(store.reviewed, request_id)
+    reviewed = told_of(entry, reviewed, visit.caller)
     return visit.page(
         "fate.html",
         entry=entry,

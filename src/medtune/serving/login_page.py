@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Response
 
 from medtune.serving.access import DeniedError
@@ -29,7 +27,7 @@ async def sign_in(visit: Arriving, parts: Parts) -> Response:
     try:
         if not key or len(key) > LONGEST:
             raise DeniedError(401, "no key")
-        await asyncio.to_thread(admit, visit.request, parts, key, "ask")
+        await parts.at_door(admit, visit.request, parts, key, "ask")
     except DeniedError as error:
         told = trouble(error, parts)
         if error.status == 401:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, NamedTuple
+from functools import partial
+from typing import Annotated, Any, NamedTuple, ParamSpec, TypeVar
 
 from fastapi import Depends, HTTPException, Request, Response
 from fastapi.routing import APIRoute
@@ -32,7 +33,11 @@ READY_S = 2.0
 """For how long the answer of a readiness probe holds."""
 MOST_BRACKETS = 10_000
 """In a body: Python takes long over many small lists."""
+AT_DOOR = 4
+"""Threads that look up who comes; what waits for the store has others."""
 Probe = Callable[[], object]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass
@@ -59,17 +64,36 @@ class Services:
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     ready_s: float = READY_S
     _probed: tuple[float, list[str]] | None = None
-    _probing: threading.Lock = field(default_factory=threading.Lock)
+    _probing: asyncio.Task[None] | None = None
+    _door: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(AT_DOOR, thread_name_prefix="door")
+    )
 
-    def faults(self) -> list[str]:
+    async def at_door(self, act: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:
+        """Do something in a thread that nobody keeps who waits for a store that is locked."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._door, partial(act, *given, **named))
+
+    async def faults(self) -> list[str]:
         """Name what keeps questions from being answered; hosts and causes are for the log.
 
-        Whoever asks again soon, or while another asks, costs nothing: anybody may ask.
+        Whoever asks again soon, or while another asks, costs nothing, no thread either: anybody
+        may ask.
         """
-        with self._probing:
-            if self._probed is None or time.monotonic() - self._probed[0] >= self.ready_s:
-                self._probed = (time.monotonic(), self._probe())
-            return self._probed[1]
+        old = self._probed is None or time.monotonic() - self._probed[0] >= self.ready_s
+        if self._probing is None and old:
+            self._probing = asyncio.create_task(self._look())
+        if self._probing is not None:
+            await asyncio.shield(self._probing)
+        assert self._probed is not None, "somebody looked"
+        return self._probed[1]
+
+    async def _look(self) -> None:
+        try:
+            found = await self.at_door(self._probe)
+            self._probed = (time.monotonic(), found)
+        finally:
+            self._probing = None
 
     def _probe(self) -> list[str]:
         found = []
@@ -220,10 +244,11 @@ async def admission(request: Request, role: Role, cost: int) -> Admission:
     """
     credentials = await bearer(request)
     secret = credentials.credentials if credentials else None
+    parts = services(request)
     try:
-        return Admission(
-            await asyncio.to_thread(admit, request, services(request), secret, role, cost)
-        )
+        if parts.gate.knows(secret):
+            return Admission(admit(request, parts, secret, role, cost))
+        return Admission(await parts.at_door(admit, request, parts, secret, role, cost))
     except DeniedError as error:
         if not error.known:
             raise

@@ -83,7 +83,7 @@ class Visit:
             DeniedError: The request may not be made, or not now.
             StoreError: Keys cannot be looked up.
         """
-        self.caller = await asyncio.to_thread(self._admitted, role, cost)
+        self.caller = self._admitted(role, cost)
 
     def _admitted(self, role: Role, cost: int) -> str:
         if self.fault is not None:
@@ -183,7 +183,7 @@ async def visited(request: Request, parts: Services) -> Visit:
     cookie, session, fault = request.cookies.get(SESSION, ""), None, None
     if _SESSION.fullmatch(cookie):
         try:
-            session = await asyncio.to_thread(parts.signed_in, cookie)
+            session = await parts.at_door(parts.signed_in, cookie)
         except StoreError as error:
             fault = error
     visitor = request.cookies.get(VISITOR, "")

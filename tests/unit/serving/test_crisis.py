@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,25 @@ def test_a_store_that_is_locked_does_not_delay_the_card(
     begin = time.perf_counter()
     assert is_helped(here.ask(CRISIS))
     assert time.perf_counter() - begin < 1.5
+
+
+def test_probes_and_feedback_that_wait_for_the_store_do_not_delay_the_card(
+    here: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(*_: object) -> None:
+        time.sleep(2.0)
+
+    here.parts.probes["store"] = wait
+    monkeypatch.setattr(here.store, "give_feedback", wait)
+    said = {"request_id": "0" * 32, "helpful": True}
+    with ThreadPoolExecutor(40) as others:
+        for _ in range(12):
+            others.submit(here.client.get, "/readyz")
+            others.submit(here.client.post, "/v1/feedback", json=said)
+        time.sleep(0.3)
+        begin = time.perf_counter()
+        assert is_helped(here.ask(CRISIS))
+        assert time.perf_counter() - begin < 1.5
 
 
 def test_a_crisis_is_kept_where_that_is_possible(here: Endpoint) -> None:

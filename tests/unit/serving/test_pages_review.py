@@ -211,6 +211,9 @@ def test_who_could_be_asked_next_is_not_shown_what_was_decided(
     assert "This item is decided; what was decided is not shown" in text
     assert NOTE not in text
     assert "Changed" not in text
+    elsewhere = bob.get(f"/answer/{item}")
+    assert "nobody has decided yet" in elsewhere
+    assert "A reviewer gave this answer" not in elsewhere
     bob.post(f"/review/{item}/second")
     assert bob.location == f"/review/{item}?done=asked"
     bob.post(f"/review/{item}/claim")
