@@ -13,6 +13,7 @@ from functools import partial
 from typing import Annotated, Any, NamedTuple, ParamSpec, TypeVar
 
 from fastapi import Depends, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import ClientDisconnect
@@ -23,6 +24,7 @@ from medtune.serving.access import DeniedError, Gatekeeper, is_forwarded
 from medtune.serving.edge import log
 from medtune.serving.engine import Engine
 from medtune.serving.metrics import Metrics
+from medtune.serving.salvage import inquiries, written
 from medtune.serving.store import Store
 
 LOCAL = RESERVED[0]
@@ -221,9 +223,25 @@ class AdmittedRoute(APIRoute):
             body = await _read(request)
             if body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
                 raise HTTPException(422, f"more than {MOST_BRACKETS:,} brackets")
-            return await handle(request)
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                if not isinstance(needs, Asks) or not isinstance(error.body, dict):
+                    raise
+                return await _helped(request, found.caller, error)
 
         return admitted
+
+
+async def _helped(request: Request, caller: str | None, error: RequestValidationError) -> Response:
+    """Give the card to a crisis in a request that is not as the schema says.
+
+    Raises:
+        RequestValidationError: There is none in it.
+    """
+    parts, path = services(request), request.scope["path"]
+    asked = await parts.at_door(inquiries, path, error.body)
+    return written(path, error.body, asked, await parts.engine.answer(asked, caller, error))
 
 
 async def _read(request: Request) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -151,6 +152,64 @@ def test_a_text_that_is_too_long_does_not_hide_a_crisis(here: Endpoint) -> None:
         answer = here.ask({**CRISIS, "stem": stem})
         assert answer.json()["reasons"][0]["reason"] == "size.stem"
         assert is_helped(answer)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"options": []},
+        {"options": ["a"]},
+        {"options": ["a", "a"]},
+        {"options": [str(n) for n in range(11)]},
+        {"metadata": {"app": 1}},
+        {"stem": CRISIS["stem"] + " \ud83d"},
+        {"stem": CRISIS["stem"] + "\0"},
+        {"stem": CRISIS["stem"] + " x" * 11_000},
+        {"stem": "Which?", "text": CRISIS["stem"]},
+    ],
+)
+def test_a_request_that_is_not_as_the_schema_says_gets_the_card_anyway(
+    here: Endpoint, wrong: dict[str, Any]
+) -> None:
+    head, body = {"content-type": "application/json"}, {**CRISIS, **wrong}
+    assert is_helped(here.client.post("/v1/answer", content=json.dumps(body), headers=head))
+    calm = {**QUESTION, **{name: value for name, value in wrong.items() if name == "options"}}
+    if calm != QUESTION:
+        assert here.ask(calm).status_code == 422
+    batch = {"questions": [{"stem": "x"}, body]}
+    said = here.client.post("/v1/answer/batch", content=json.dumps(batch), headers=head)
+    assert [one["status"] for one in said.json()["replies"]] == ["deferred", "refused"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tools": [{"type": "function"}]},
+        {"n": 2},
+        {"response_format": {"type": "json_object"}},
+        {"messages": [{"role": "human", "content": CRISIS["stem"]}]},
+        {"messages": [{"role": "user", "content": CRISIS["stem"] + " \ud83d"}]},
+        {"messages": [{"role": "user", "content": CRISIS["stem"] + " x" * 40_000}]},
+        {"messages": [{"role": "user", "content": [
+            {"type": "text", "text": CRISIS["stem"]},
+            {"type": "image_url", "image_url": {"url": "data:"}},
+        ]}]},
+        {"messages": [{"role": "user", "content": CRISIS["stem"]},
+                      {"role": "assistant", "content": None, "tool_calls": [{}]},
+                      {"role": "user", "content": "Which?\nA. x\nB. y"}]},
+    ],
+)  # fmt: skip
+def test_a_chat_that_cannot_be_answered_gets_the_card_anyway(
+    here: Endpoint, wrong: dict[str, Any]
+) -> None:
+    chat = {"model": "m", "messages": [{"role": "user", "content": CRISIS["stem"]}], **wrong}
+    for body in (chat, {**chat, "stream": True}):
+        head = {"content-type": "application/json"}
+        said = here.client.post("/v1/chat/completions", content=json.dumps(body), headers=head)
+        assert said.status_code == 200
+        assert "call your emergency number" in said.text
+    calm = {"model": "m", "messages": [{"role": "user", "content": "Which?\nA. x\nB. y"}], "n": 2}
+    assert here.client.post("/v1/chat/completions", json=calm).status_code == 400
 
 
 @pytest.mark.parametrize(
