@@ -10,7 +10,11 @@ from functools import cached_property
 from medtune.core.guard import Inquiry
 from medtune.guard import scan
 
-_INVISIBLE = re.compile("[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
+)
+"""What Unicode lets be ignored: no letter is read out of it, and none is hidden by it."""
 _QUOTED = re.compile(r"\"[^\"\n]{2,400}\"|(?<!\w)'[^'\n]{2,400}'(?!\w)|“[^”]{2,400}”|«[^»]{2,400}»")
 _PIECE = re.compile(r"[\0-\x7f]*[^\0-\x7f]{0,300}")
 """What is normalised at once: sorting combining marks takes the square of their number."""

@@ -116,7 +116,7 @@ async def ask(visit: Asking, parts: Parts) -> Response:
         try:
             visit.require_own_form()
             inquiry = await parts.at_door(typed.inquiry)
-            if await parts.engine.is_no_question(inquiry):
+            if await parts.engine.is_no_question(inquiry, visit.caller or None):
                 raise InvalidError(NO_OPTIONS)
             late = late or await visit.admit_question(cost=1)
         except (InvalidError, HTTPException) as error:

@@ -16,6 +16,9 @@ MOST_BYTES = 512 * 1024
 """Of a body: 64 questions of usual size, or a few of the largest."""
 MOST_FORM_BYTES = 192 * 1024
 """Of a form: it is taken apart in the event loop."""
+MOST_SIGN_IN_BYTES = 4096
+"""Of a form that anybody may send: no key is longer."""
+SIGN_IN = ("/login", "/logout")
 HEADERS = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'; object-src 'none'",
@@ -44,6 +47,7 @@ class BodyLimit:
         headers = dict(scope["headers"])
         kind = headers.get(b"content-type", b"").lstrip().lower()
         most = min(self._most, MOST_FORM_BYTES) if kind.startswith(FORM) else self._most
+        most = min(most, MOST_SIGN_IN_BYTES) if scope["path"] in SIGN_IN else most
         said = headers.get(b"content-length", b"0")
         if said.isdigit() and int(said[:20]) > most:
             await self._refuse(scope, send, most)

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -107,6 +108,7 @@ class Engine:
         self._guards = ThreadPoolExecutor(1, thread_name_prefix="guards")
         # Whoever is over a limit takes no turn of those who are not.
         self._crises = ThreadPoolExecutor(1, thread_name_prefix="crises")
+        self._lines = defaultdict[tuple[ThreadPoolExecutor, str | None], asyncio.Lock](asyncio.Lock)
         self.shadow = Shadow(store, metrics, self._thread)
         self._batcher: Batcher[tuple[Mind, Question], Thought] | None = None
         self._keeper: Batcher[tuple[Entry, ReviewItem | None], None] | None = None
@@ -173,7 +175,7 @@ class Engine:
         # Guards look before anybody is turned away, and of whoever is turned away at a crisis only.
         until, turned_away = time.monotonic() + self._guards_s, late is not None
         asked = [
-            await self._looked_at(inquiry, mind, until, only_crisis=turned_away)
+            await self._looked_at(inquiry, mind, until, caller, only_crisis=turned_away)
             for inquiry in inquiries
         ]
         urgent = [one.urgent for one in asked]
@@ -190,12 +192,12 @@ class Engine:
         helped = iter(await self._helped([one for one in asked if one.urgent], mind, caller))
         return [next(helped if crisis else answered) for crisis in urgent]
 
-    async def is_no_question(self, inquiry: Inquiry) -> bool:
+    async def is_no_question(self, inquiry: Inquiry, caller: str | None) -> bool:
         """Tell whether all that the guards mind is that there are no options to choose from."""
         if len(inquiry.options) >= MIN_OPTIONS:
             return False
         until = time.monotonic() + self._guards_s
-        asked = await self._looked_at(inquiry, self.mind, until)
+        asked = await self._looked_at(inquiry, self.mind, until, caller)
         return asked.looked.verdicts[-1].reason == NO_QUESTION
 
     async def _helped(self, asked: Sequence[_Asked], mind: Mind, caller: str | None) -> list[Reply]:
@@ -272,21 +274,28 @@ class Engine:
         return self.store is not None and mind.policy.privacy.keep != "none"
 
     async def _looked_at(
-        self, inquiry: Inquiry, mind: Mind, until: float, *, only_crisis: bool = False
+        self,
+        inquiry: Inquiry,
+        mind: Mind,
+        until: float,
+        caller: str | None,
+        *,
+        only_crisis: bool = False,
     ) -> _Asked:
-        """Let the guards look at a question, in their thread; requests take turns there.
+        """Let the guards look at a question, in their thread; callers take turns there.
 
         Args:
             inquiry: As it came in.
             mind: Has the policy and the learned guard.
             until: Seconds on the monotonic clock at which it is refused instead.
+            caller: Who asks; of each one question at a time stands before those of others.
             only_crisis: Whether only a crisis matters, for its asker is turned away otherwise.
         """
         start, loop = time.perf_counter(), asyncio.get_running_loop()
         thread = self._crises if only_crisis else self._guards
         see = partial(_look, inquiry, mind, until, only_crisis)
         try:
-            async with asyncio.timeout(until - time.monotonic()):
+            async with asyncio.timeout(until - time.monotonic()), self._lines[thread, caller]:
                 looked, text = await loop.run_in_executor(thread, see)
         except TimeoutError:
             looked, text = Looked(None, (out_of_time(()),)), inquiry.whole

@@ -33,6 +33,8 @@ def test_a_rule_is_given_and_taken_back() -> None:
 def test_folding_shows_what_is_hidden() -> None:
     assert fold("a\u200bb \u00a0 c\u2019s  ﬁ") == "ab c's fi"
     assert fold("one\r\n  two") == "one\ntwo"
+    for sign in "\u034f\u061c\u3164\ufe0f\uffa0\U000e0041":
+        assert fold(sign.join("want to die")) == "want to die"
 
 
 def test_the_strictest_verdict_holds() -> None:

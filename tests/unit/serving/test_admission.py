@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,36 @@ def test_whoever_is_over_a_limit_takes_no_turn_of_others(tmp_path: Path) -> None
         assert time.perf_counter() - begin < 2.0
         hung.set()
         slow.join()
+
+
+def test_a_burst_of_one_caller_is_no_wait_for_another(tmp_path: Path) -> None:
+    looked_at: list[str] = []
+    look = chain.look
+
+    def slow(inquiry: Inquiry, *given: Any) -> Any:
+        looked_at.append(inquiry.stem)
+        time.sleep(0.3)
+        return look(inquiry, *given)
+
+    with (
+        endpoint(tmp_path, host=AWAY) as made,
+        pytest.MonkeyPatch.context() as patch,
+        ThreadPoolExecutor(10) as callers,
+    ):
+        patch.setattr(engine, "look", slow)
+        many, one = made.key("ask", 100), made.key("ask", 50)
+        for _ in range(9):
+            callers.submit(made.ask, headers=many)
+        time.sleep(0.4)
+        stem = "Which vitamin is deficient in rickets?"
+        assert made.ask({**QUESTION, "stem": stem}, headers=one).status_code == 200
+        assert looked_at.index(stem) < 5
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout"])
+def test_a_form_that_anybody_may_send_is_short(tmp_path: Path, path: str) -> None:
+    with endpoint(tmp_path, host=AWAY) as made:
+        assert made.client.post(path, data={"key": "k" * 5000}).status_code == 413
 
 
 @pytest.mark.parametrize("body", [[0] * 200_000, {"more": [0] * 200_000}, ["x"] * 200_000])
