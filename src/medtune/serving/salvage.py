@@ -13,9 +13,10 @@ from fastapi import Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from medtune.core.guard import Inquiry
+from medtune.core.records import MAX_OPTIONS
 from medtune.core.served import Reply
 from medtune.serving import openai_form
-from medtune.serving.wire import MOST_AT_ONCE, MOST_VALUES, BatchReply
+from medtune.serving.wire import LONGEST_OPTION, MOST_AT_ONCE, MOST_VALUES, BatchReply
 
 _BATCH = "questions"
 _OTHERS = ("system", "developer", "assistant", "tool", "function")
@@ -33,7 +34,8 @@ def inquiries(path: str, body: dict[str, Any]) -> list[Inquiry]:
         return [_chat(body.get("messages"))]
     questions = body.get(_BATCH)
     if isinstance(questions, list):
-        return [_question(one) for one in questions[:MOST_AT_ONCE]]
+        asked = questions[:MOST_AT_ONCE]
+        return [_question(one, openai_form.LONGEST_CHAT // len(asked)) for one in asked]
     return [_question(body)]
 
 
@@ -63,12 +65,19 @@ def written(
     return JSONResponse(replies[0].model_dump(mode="json"))
 
 
-def _question(said: Any) -> Inquiry:
+def _question(said: Any, most: int = openai_form.LONGEST_TEXT) -> Inquiry:
     """Take the texts in lists for options, and all others for the stem."""
     fields = said.values() if isinstance(said, dict) else [said]
     stem = [text for field in fields if not isinstance(field, list) for text in _texts(field)]
     options = [text for field in fields if isinstance(field, list) for text in _texts(field)]
-    return Inquiry(stem="\n".join(stem), options=tuple(options))
+    stem += options[MAX_OPTIONS:]
+    shown = tuple(option[:LONGEST_OPTION] for option in options[:MAX_OPTIONS])
+    return Inquiry(stem=_ends("\n".join(stem), most), options=shown)
+
+
+def _ends(text: str, most: int) -> str:
+    """Cut the middle out of a text that is too long; the guards would not read it either."""
+    return text if len(text) <= most else f"{text[: most // 2]}\n{text[-(most // 2) :]}"
 
 
 def _chat(turns: Any) -> Inquiry:
@@ -79,7 +88,9 @@ def _chat(turns: Any) -> Inquiry:
         for turn in turns[-openai_form.MOST_TURNS :]
         if not (isinstance(turn, dict) and turn.get("role") in _OTHERS)
     ]
-    read = [openai_form.parsed("\n".join(_texts(one))) for one in own] or [Inquiry(stem="")]
+    share = openai_form.LONGEST_CHAT // max(1, len(own))
+    texts = [_ends("\n".join(_texts(one)), share) for one in own] or [""]
+    read = [openai_form.parsed(text) for text in texts]
     return read[-1].model_copy(update={"earlier": tuple(read[:-1])})
 
 
