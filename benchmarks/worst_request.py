@@ -68,6 +68,7 @@ WORST: dict[str, tuple[str, Any]] = {
     "one long word": ("/v1/answer", largest("A'")),
     "marks": ("/v1/answer", largest("\u0315\u0316")),
     "characters that stand for many": ("/v1/answer", largest("\ufdfa")),
+    "a chat of such characters": ("/v1/chat/completions", chat("\ufdfa" * 60_000)),
     "a legal batch of 500 kB": ("/v1/answer/batch", {"questions": [largest("Aa, ")] * 8}),
     "a batch full of faults": ("/v1/answer/batch", {"questions": [[]] * 100_000}),
     "an object full of faults": (

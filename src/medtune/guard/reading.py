@@ -100,7 +100,8 @@ def fold(text: str) -> str:
 
     Case is kept: names are told by it.  Blank lines go.
     """
-    whole = "".join(unicodedata.normalize("NFKC", piece) for piece in _PIECE.findall(text))
-    plain = _INVISIBLE.sub("", whole).translate(_SIGNS)
+    # Piece by piece: no other thread has its turn while a text is normalised or translated.
+    pieces = (unicodedata.normalize("NFKC", piece) for piece in _PIECE.findall(text))
+    plain = _INVISIBLE.sub("", "".join(piece.translate(_SIGNS) for piece in pieces))
     lines = (" ".join(line.split()) for line in plain.splitlines())
     return "\n".join(line for line in lines if line)

@@ -35,7 +35,7 @@ def inquiries(path: str, body: dict[str, Any]) -> list[Inquiry]:
     questions = body.get(_BATCH)
     if isinstance(questions, list):
         asked = questions[:MOST_AT_ONCE]
-        return [_question(one, openai_form.LONGEST_CHAT // len(asked)) for one in asked]
+        return [_question(one, openai_form.LONGEST_TEXT // len(asked)) for one in asked]
     return [_question(body)]
 
 
@@ -88,7 +88,7 @@ def _chat(turns: Any) -> Inquiry:
         for turn in turns[-openai_form.MOST_TURNS :]
         if not (isinstance(turn, dict) and turn.get("role") in _OTHERS)
     ]
-    share = openai_form.LONGEST_CHAT // max(1, len(own))
+    share = openai_form.LONGEST_TEXT // max(1, len(own))
     texts = [_ends("\n".join(_texts(one)), share) for one in own] or [""]
     read = [openai_form.parsed(text) for text in texts]
     return read[-1].model_copy(update={"earlier": tuple(read[:-1])})
