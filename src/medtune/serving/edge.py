@@ -16,7 +16,7 @@ MOST_BYTES = 512 * 1024
 """Of a body: 64 questions of usual size, or a few of the largest."""
 MOST_FORM_BYTES = 192 * 1024
 """Of a form: it is taken apart in the event loop."""
-MOST_SIGN_IN_BYTES = 4096
+MOST_SIGN_IN_BYTES = 16 * 1024
 """Of a form that anybody may send: no key is longer."""
 SIGN_IN = ("/login", "/logout")
 HEADERS = {
