@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -27,14 +28,8 @@ from typing import Any
 import httpx2
 
 from medtune.core.provenance import provenance
+from medtune.guard.policy import STARTER
 
-POLICY = """
-version = "largest"
-[size]
-stem = 20000
-option = 4000
-options = 10
-"""
 LARGEST = {"stem": 20_000, "option": 4000, "options": 10}
 STOPPED_AFTER_S = 0.5
 """Into a request, until the process is told to end."""
@@ -107,7 +102,7 @@ def main() -> None:
             }
             for name, found in rows.items()
         },
-        "provenance": provenance(),
+        "provenance": provenance().model_dump(mode="json"),
     }
     line = json.dumps(result)
     if arguments.json_out:
@@ -172,12 +167,20 @@ def stopped(port: int, name: str) -> dict[str, Any]:
     return {"ended_s": round(ended, 2), "exit_code": code}
 
 
+def policy() -> str:
+    """Return the starter policy with the largest sizes that a policy may allow."""
+    text = STARTER.read_text(encoding="utf-8")
+    for size, value in LARGEST.items():
+        text = re.sub(rf"^{size} = \d+", f"{size} = {value}", text, flags=re.MULTILINE)
+    return text
+
+
 @contextmanager
 def served(port: int) -> Iterator[subprocess.Popen[bytes]]:
     """Start the endpoint, wait until it is ready, and stop it."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        (folder / "policy.toml").write_text(POLICY)
+        (folder / "policy.toml").write_text(policy())
         command = [
             sys.executable, "-m", "medtune", "serve", "fake:constant", "--port", str(port),
             "--policy", str(folder / "policy.toml"), "--data", str(folder),
