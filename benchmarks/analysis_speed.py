@@ -17,16 +17,16 @@ from pathlib import Path
 
 from medtune.analysis.analyze import Evaluation, analyze
 from medtune.analysis.compare import compare
-from medtune.analysis.compared import Examined, compare_in
-from medtune.analysis.exam import Exam
-from medtune.analysis.examine import examine
-from medtune.analysis.paired import paired_slices
-from medtune.answers.parse import STRICT
+from medtune.analysis.paired_slices import paired_slices
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import provenance
 from medtune.core.records import Question, SplitDescription
+from medtune.evaluation.exam import Exam
+from medtune.evaluation.parsing.strict import STRICT
+from medtune.evaluation.run_exam import examine
 from medtune.models.fake import FakeModel
+from medtune.reports.comparison_folder import Examined, compare_in
 
 CALIBRATION = 1000
 

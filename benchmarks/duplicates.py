@@ -17,7 +17,7 @@ from typing import Any
 
 from medtune.core.intervals import wilson
 from medtune.core.records import Proportion, Question
-from medtune.data.overlap import find_overlap
+from medtune.data.dedup.find_duplicates import find_overlap
 
 PAIRS = Path(__file__).parents[1] / "tests" / "unit" / "data" / "labelled_pairs.jsonl"
 

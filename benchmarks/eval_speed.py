@@ -18,18 +18,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from medtune.analysis.ask import rotations
-from medtune.analysis.exam import Exam, Shots
-from medtune.analysis.examine import examine
-from medtune.answers.parse import STRICT
+from medtune.commands import notebook
 from medtune.core.progress import Silent
 from medtune.core.prompt import Form, PromptStyle
 from medtune.core.provenance import installed_version, provenance
 from medtune.core.records import Method, Question
 from medtune.data.load import load_split
-from medtune.models.local import LocalModel
+from medtune.evaluation.exam import Exam, Shots
+from medtune.evaluation.parsing.strict import STRICT
+from medtune.evaluation.run_exam import examine
+from medtune.evaluation.score import rotations
+from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource, resolve
-from medtune.recipes import notebook
 from train_speed import notebook_row
 
 STYLE = PromptStyle()

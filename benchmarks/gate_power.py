@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
-from medtune.core.gate import Margins
 from medtune.core.intervals import clopper_pearson, fewest_pairs, tango, wilson
 from medtune.core.provenance import provenance
+from medtune.releases.gate_schema import Margins
 
 SIZES = (20, 50, 100, 300, 1000)
 LARGE = (500, 2000, 4000)

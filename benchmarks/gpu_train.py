@@ -27,7 +27,7 @@ import torch
 
 from medtune.core.provenance import provenance
 from medtune.core.records import Question
-from medtune.models.encode import ChatEncoder
+from medtune.models.chat_encoder import ChatEncoder
 from medtune.models.sources import ModelSource, resolve
 from train_speed import drawn, encoded, trainers
 

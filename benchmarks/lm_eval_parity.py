@@ -15,12 +15,12 @@ from pathlib import Path
 
 from eval_speed import STYLE, harness_requests, open_harness
 from medtune.core.choice import highest
-from medtune.core.model import ScoreRequest
 from medtune.core.prompt import fingerprint
+from medtune.core.protocols import ScoreRequest
 from medtune.core.provenance import installed_version, provenance
 from medtune.core.records import Question
 from medtune.data.load import load_split
-from medtune.models.local import LocalModel
+from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import resolve
 
 Table = list[list[float]]

@@ -39,9 +39,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medtune.answers.parse import parse
 from medtune.core.intervals import wilson
 from medtune.core.provenance import provenance
+from medtune.evaluation.parsing.strict import parse
 
 LABELLED = Path(__file__).parents[1] / "tests" / "unit" / "answers" / "labelled_outputs.jsonl"
 PARTS = ("dev", "held", "fresh")

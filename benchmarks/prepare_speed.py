@@ -24,8 +24,8 @@ import pyarrow
 import pyarrow.parquet
 
 from medtune.core.provenance import provenance
-from medtune.data.files import Row, read_file
 from medtune.data.load import load_split
+from medtune.data.sources.files import Row, read_file
 
 SIZES = (10_000, 20_000, 40_000, 75_000)
 ONE = """

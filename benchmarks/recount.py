@@ -17,10 +17,10 @@ from statistics import NormalDist
 from typing import Any
 
 from medtune.analysis.compare import verdict
-from medtune.core.compress import BUDGETS, over_budget
 from medtune.core.intervals import tango
 from medtune.core.records import ComparisonRecord, Proportion
-from medtune.guard.measure import TARGETS
+from medtune.core.schemas.compression import BUDGETS, over_budget
+from medtune.guardrails.benchmark.measure import TARGETS
 
 RESULTS = Path(__file__).parents[1] / "results"
 FILES = ("ablation", "medmcqa_slice", "parity", "quickstart", "safety")

@@ -30,9 +30,9 @@ from typing import Any
 import httpx2
 
 from medtune.core.provenance import provenance
-from medtune.core.release import Release
-from medtune.registry.proofs import Proofs
-from medtune.registry.store import Registry
+from medtune.releases.evidence_store import Proofs
+from medtune.releases.registry import Registry
+from medtune.releases.schema import Release
 
 ROOT = Path(__file__).parents[1]
 CLIENTS = 4

@@ -100,11 +100,11 @@ def score_offline(name: str, questions: Sequence[Question]) -> tuple[float, floa
     Returns:
         Questions/s of both, each the better of two.
     """
-    from medtune.guard.learned import shipped
-    from medtune.guard.policy import load_policy
-    from medtune.models.card import manner
-    from medtune.models.door import open_model
-    from medtune.serving.mind import Mind
+    from medtune.guardrails.classifier.learned import shipped
+    from medtune.guardrails.policy import load_policy
+    from medtune.models.open_model import open_model
+    from medtune.models.weights_card import manner
+    from medtune.serving.inference.predictor import Mind
 
     style = manner(name).style
     model = open_model(name, style=style, light=True)

@@ -24,20 +24,20 @@ from typing import Any
 
 import torch
 
+from medtune.commands import notebook
 from medtune.core.experiment import Experiment, NotebookExperiment
-from medtune.core.model import Example
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle, TextForm
+from medtune.core.protocols import Example
 from medtune.core.provenance import installed_version, provenance
 from medtune.core.records import Question
-from medtune.data.files import Row
 from medtune.data.load import load_split
+from medtune.data.sources.files import Row
+from medtune.models.adapters.lora import Adapted
+from medtune.models.chat_encoder import ChatEncoder
 from medtune.models.device import best_device, choose_dtype
-from medtune.models.encode import ChatEncoder
-from medtune.models.local import LocalModel
-from medtune.models.lora import Adapted
+from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource, resolve
-from medtune.recipes import notebook
 from medtune.training.finetune import fine_tune
 
 # The notebook lists the options, so everybody does: equal prompts, equal work.

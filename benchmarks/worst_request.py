@@ -28,7 +28,7 @@ from typing import Any
 import httpx2
 
 from medtune.core.provenance import provenance
-from medtune.guard.policy import STARTER
+from medtune.guardrails.policy import STARTER
 
 LARGEST = {"stem": 20_000, "option": 4000, "options": 10}
 STOPPED_AFTER_S = 0.5

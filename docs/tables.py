@@ -10,13 +10,11 @@ import sys
 from pathlib import Path
 
 from duplicates import judged
-from medtune.core.ablation import AblationRecord
-from medtune.core.compress import BenchRecord, ParityRecord
-from medtune.core.decoding import DecodingRecord
-from medtune.core.manifest import SnapshotManifest
+from medtune.cli.output import show
 from medtune.core.records import ComparisonRecord, EvaluationRecord, RunRecord
-from medtune.core.safety import SafetyRecord
-from medtune.data.catalogue import KNOWN
+from medtune.core.schemas.compression import BenchRecord, ParityRecord
+from medtune.core.schemas.dataset import SnapshotManifest
+from medtune.core.schemas.safety import SafetyRecord
 from medtune.data.datasheet import (
     left_out_table,
     letters_table,
@@ -24,7 +22,9 @@ from medtune.data.datasheet import (
     overlap_table,
     splits_table,
 )
-from medtune.terminal import show
+from medtune.data.sources.hub_catalogue import KNOWN
+from medtune.studies.ablation.schema import AblationRecord
+from medtune.studies.decoding.schema import DecodingRecord
 
 RESULTS = Path(__file__).parents[1] / "results"
 

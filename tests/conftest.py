@@ -7,8 +7,8 @@ import pytest
 
 from medtune import cli
 from medtune.core.experiment import DataConfig
-from medtune.core.manifest import SnapshotManifest
 from medtune.core.progress import Silent
+from medtune.core.schemas.dataset import SnapshotManifest
 from medtune.data.snapshot import prepare_snapshot
 
 

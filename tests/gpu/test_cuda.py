@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 import torch
 
-from medtune.analysis.exam import Exam
-from medtune.analysis.examine import examine
-from medtune.answers.parse import STRICT
 from medtune.core.experiment import EvaluationConfig, Experiment
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import EvaluationRecord, Method, Prediction, Question, TrainingRecord
 from medtune.data.load import load_split
-from medtune.models import local, lora
-from medtune.models.local import LocalModel
-from medtune.models.lora import Adapted
+from medtune.evaluation.exam import Exam
+from medtune.evaluation.parsing.strict import STRICT
+from medtune.evaluation.run_exam import examine
+from medtune.models.adapters import lora
+from medtune.models.adapters.lora import Adapted
+from medtune.models.local import local_model
+from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
 from medtune.training.finetune import fine_tune
 
@@ -32,7 +33,7 @@ DATA = load_split("starter:train", size=48)
 @pytest.fixture(scope="module")
 def on_cpu(source: ModelSource) -> Iterator[LocalModel]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "best_device", lambda: torch.device("cpu"))
+        patch.setattr(local_model, "best_device", lambda: torch.device("cpu"))
         yield LocalModel.load(source, "float32")
 
 

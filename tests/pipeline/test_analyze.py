@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.conftest import CommandLine
 
-from medtune.core.findings import AnalysisRecord
+from medtune.core.schemas.analysis import AnalysisRecord
 
 
 def evaluated(medtune: CommandLine, name: str, *arguments: object) -> Path:
@@ -155,7 +155,7 @@ def test_all_right_and_one_letter_alone(medtune: CommandLine, method: str, kind:
 
 
 def test_all_unparsed(medtune: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medtune.core.model import Generation
+    from medtune.core.protocols import Generation
     from medtune.models.fake import FakeModel
 
     monkeypatch.setattr(
@@ -289,7 +289,7 @@ def test_a_folder_that_cannot_be_written(
     def read_only(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "read-only")
 
-    monkeypatch.setattr("medtune.core.folder.tempfile.NamedTemporaryFile", read_only)
+    monkeypatch.setattr("medtune.core.run_folder.tempfile.NamedTemporaryFile", read_only)
     code, out, err = medtune("analyze", "e", "--json")
     assert (code, out) == (2, "")
     assert "cannot write e/analysis.json: the file system is read-only" in err
@@ -301,7 +301,7 @@ def test_a_folder_that_cannot_be_written(
 
 
 def test_a_folder_in_use_is_refused(medtune: CommandLine, exams: tuple[Path, Path]) -> None:
-    from medtune.core.folder import locked
+    from medtune.core.run_folder import locked
 
     with locked(exams[0]):
         code, out, err = medtune("analyze", "e")

@@ -10,11 +10,11 @@ import pytest
 from tests.conftest import CommandLine
 from tests.unit.serving.endpoint import QUESTION, Endpoint, endpoint
 
-from medtune.core.corrections import Origin
-from medtune.core.manifest import Exclusion
-from medtune.core.served import Decision
+from medtune.core.schemas.corrections import Origin
+from medtune.core.schemas.dataset import Exclusion
 from medtune.data.load import load_split
-from medtune.serving.store import Store
+from medtune.serving.schemas import Decision
+from medtune.serving.storage.store import Store
 
 DRUGS = ["adrenaline", "atropine", "amiodarone", "naloxone", "glucagon", "vecuronium"]
 EVALUATED = "Which of the following is the usual first dose of adrenaline in anaphylaxis?"

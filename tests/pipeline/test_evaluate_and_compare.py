@@ -220,7 +220,7 @@ def test_a_cut_file_is_mended_by_evaluating_again(medtune: CommandLine, tmp_path
 
 
 def test_a_folder_that_is_in_use_is_refused(medtune: CommandLine, tmp_path: Path) -> None:
-    from medtune.core.folder import locked
+    from medtune.core.run_folder import locked
 
     with locked(tmp_path / "e"):
         code, _, err = medtune("evaluate", "fake:noisy", "starter:recall", "--out", "e")
@@ -254,7 +254,7 @@ def test_compare_says_when_nothing_can_be_told(medtune: CommandLine) -> None:
 def test_compare_reads_free_answers_that_name_no_option(
     medtune: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medtune.core.model import Generation
+    from medtune.core.protocols import Generation
     from medtune.models.fake import FakeModel
 
     medtune("evaluate", "fake:noisy", "starter:recall", "--method", "generate", "--out", "a")
@@ -556,7 +556,7 @@ def test_a_report_that_cannot_be_written(
     def read_only(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "read-only")
 
-    monkeypatch.setattr("medtune.core.folder.tempfile.NamedTemporaryFile", read_only)
+    monkeypatch.setattr("medtune.core.run_folder.tempfile.NamedTemporaryFile", read_only)
     code, out, err = medtune("compare", "a", "a", "--out", "report", "--json")
     assert (code, out) == (2, "")
     assert "cannot write report/comparison.json: the file system is read-only" in err

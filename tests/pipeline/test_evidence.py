@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.cards import dossiers as make
+from tests.unit.releases.export import dossiers as make
 
-from medtune.analysis.exam import Exam
-from medtune.analysis.examine import examined
-from medtune.answers.parse import STRICT
 from medtune.core.errors import InputError, ReleaseError
-from medtune.core.gate import Evidence, EvidenceRecord
 from medtune.core.progress import Silent
-from medtune.core.release import LEARNED, Release
+from medtune.data.arrow_table import QuestionTable
 from medtune.data.load import Split, load_split
-from medtune.data.table import QuestionTable
-from medtune.guard.learned import SHIPPED, unpacked
-from medtune.models.card import Card, manner
-from medtune.models.door import open_model
-from medtune.recipes.release import difference, freeze, logged
-from medtune.registry.proofs import Proofs
-from medtune.registry.store import Registry
-from medtune.steps.evidence import EvidenceOptions, among, evaluate, is_base, suite_of
-from medtune.steps.release import BuildOptions, build
+from medtune.evaluation.exam import Exam
+from medtune.evaluation.parsing.strict import STRICT
+from medtune.evaluation.run_exam import examined
+from medtune.guardrails.classifier.learned import SHIPPED, unpacked
+from medtune.models.open_model import open_model
+from medtune.models.weights_card import Card, manner
+from medtune.releases.build import BuildOptions, build
+from medtune.releases.commands import difference, freeze, logged
+from medtune.releases.evidence import EvidenceOptions, among, evaluate, is_base, suite_of
+from medtune.releases.evidence_store import Proofs
+from medtune.releases.gate_schema import Evidence, EvidenceRecord
+from medtune.releases.registry import Registry
+from medtune.releases.schema import LEARNED, Release
 
 DATA, CALIBRATION, SUITE = "starter:transfer", "starter:train", "starter:recall"
 
@@ -165,8 +165,8 @@ def test_what_was_asked_is_not_asked_again(
     def never(*_: object) -> None:
         raise AssertionError("it was asked again")
 
-    monkeypatch.setattr("medtune.analysis.examine.examine", never)
-    monkeypatch.setattr("medtune.steps.evidence.measured_alone", never)
+    monkeypatch.setattr("medtune.evaluation.run_exam.examine", never)
+    monkeypatch.setattr("medtune.releases.evidence.measured_alone", never)
     again = evaluate(measured.registry, "v2", asked(), "ann", Silent())
     for kind in ("comparison", "slices", "regression", "bench"):  # an analysis has its date
         assert again.records[kind] == measured.records["v2"].records[kind], kind
@@ -275,7 +275,7 @@ def test_the_hashes_beside_the_weights_are_looked_at_without_a_train_split(
 ) -> None:
     counts = {40: 7, 80: 0}  # of the suite and of what is reported on
     monkeypatch.setattr(
-        "medtune.steps.evidence.trained_on", lambda _, questions: counts[len(questions)]
+        "medtune.releases.evidence.trained_on", lambda _, questions: counts[len(questions)]
     )
     record = evaluate(measured.registry, "v2", asked(), "ann", Silent())
     found = Proofs(measured.registry).read_evidence(record.records).regression

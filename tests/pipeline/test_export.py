@@ -10,18 +10,18 @@ from typing import Any, get_args
 import pytest
 from huggingface_hub import ModelCard
 from tests.conftest import CommandLine
-from tests.unit.cards import dossiers as make
-from tests.unit.registry.test_proofs import measured
+from tests.unit.releases.export import dossiers as make
+from tests.unit.releases.test_evidence_store import measured
 
-from medtune.cards.bom import schema_faults
-from medtune.core.gate import Evidence, EvidenceKind, EvidenceRecord, GateRecord, Margins
 from medtune.core.records import Question
-from medtune.core.release import FileRef, Release
-from medtune.guard.policy import STARTER
-from medtune.models.card import CARD, Card, read_card
-from medtune.registry.proofs import Proofs
-from medtune.registry.store import Registry
-from medtune.steps.release import gate
+from medtune.guardrails.policy import STARTER
+from medtune.models.weights_card import CARD, Card, read_card
+from medtune.releases.build import gate
+from medtune.releases.evidence_store import Proofs
+from medtune.releases.export.cyclonedx import schema_faults
+from medtune.releases.gate_schema import Evidence, EvidenceKind, EvidenceRecord, GateRecord, Margins
+from medtune.releases.registry import Registry
+from medtune.releases.schema import FileRef, Release
 
 WEIGHTS = b"low-rank updates"
 QUESTION = Question(id="q", stem="Why?", options=("a", "b"), answer=0)
@@ -286,7 +286,9 @@ def test_a_bill_that_is_not_valid_is_a_check_that_failed(
     medtune: CommandLine, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built(registry)
-    monkeypatch.setattr("medtune.recipes.export.schema_faults", lambda _: ("no name",))
+    monkeypatch.setattr(
+        "medtune.releases.export.export_release.schema_faults", lambda _: ("no name",)
+    )
     code, _, err = medtune("release", "export", "v2")
     assert code == 1
     assert "bom.cdx.json is not what CycloneDX asks for: no name" in err

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.conftest import CommandLine
 
-from medtune.core.compress import BUDGETS
+from medtune.core.schemas.compression import BUDGETS
 
 WIDE = ("--loss", "0.07", "--agreement", "0.95")
 

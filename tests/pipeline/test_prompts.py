@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import CommandLine
 
 from medtune.core.prompt import PromptStyle
-from medtune.core.prompt_study import PromptVariant, variants
+from medtune.studies.prompts.schema import PromptVariant, variants
 
 TOML = """
 [model]

@@ -56,7 +56,7 @@ def test_a_whole_evaluation(
 def test_a_dead_server_is_an_error_and_the_same_command_goes_on(
     medtune: CommandLine, server: OpenAiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medtune.models.remote_http.LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr("medtune.models.remote.http.LONGEST_PAUSE_S", 0.01)
     command = ("evaluate", server.name, "starter:train", "--options-only", 0, "--out", "e")
     # Beyond the first 256 questions, which are kept.
     server.dies_after = 300

@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from medtune.analysis.variants import NONE_OF_THE_ABOVE, SUFFIXES, target, varied
 from medtune.core.choice import choose
 from medtune.core.errors import DataError, FolderError, InputError
 from medtune.core.experiment import EvaluationConfig
-from medtune.core.folder import locked, read_record
-from medtune.core.model import ContinuationScore, ScoreRequest
 from medtune.core.progress import Silent
+from medtune.core.protocols import ContinuationScore, ScoreRequest
 from medtune.core.records import Method, Question, Variant
-from medtune.core.robustness import RobustnessRecord, VariantFinding
+from medtune.core.run_folder import locked, read_record
 from medtune.data.load import load_split
+from medtune.evaluation.perturbations import NONE_OF_THE_ABOVE, SUFFIXES, target, varied
 from medtune.models.fake import FakeModel
-from medtune.recipes import robustness as recipe
-from medtune.recipes.robustness import RobustnessOptions, robustness
+from medtune.studies.robustness import study as recipe
+from medtune.studies.robustness.schema import RobustnessRecord, VariantFinding
+from medtune.studies.robustness.study import RobustnessOptions, robustness
 
 METHODS: list[Method] = ["letter", "cloze", "generate"]
 INJECTED: tuple[Variant, ...] = ("stem-injection", "option-injection")

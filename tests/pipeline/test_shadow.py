@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from tests.conftest import CommandLine
 
+from medtune.commands.serve import Minds, ServeOptions, opened
 from medtune.core.errors import ModelError, ReleaseError
 from medtune.core.progress import Silent
-from medtune.core.release import Alias
-from medtune.models.shelves import Shelves
-from medtune.recipes.serve import Minds, ServeOptions, opened
-from medtune.registry.store import Registry
-from medtune.serving.engine import Engine
+from medtune.models.adapters.adapter_pools import Shelves
+from medtune.releases.registry import Registry
+from medtune.releases.schema import Alias
+from medtune.serving.inference.engine import Engine
 from medtune.serving.metrics import Metrics
-from medtune.serving.store import Store
+from medtune.serving.storage.store import Store
 
 
 class House:

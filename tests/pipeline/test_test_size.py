@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from medtune.commands.evaluate import EvaluateOptions, evaluate
 from medtune.core.errors import FolderError, InputError, PredictionsError
-from medtune.core.folder import locked, read_record
 from medtune.core.progress import Silent
-from medtune.core.study import SamplePlan, SampleSizeRecord
-from medtune.recipes.evaluate import EvaluateOptions, evaluate
-from medtune.recipes.sample_size import sample_size
+from medtune.core.run_folder import locked, read_record
+from medtune.studies.test_size.schema import SamplePlan, SampleSizeRecord
+from medtune.studies.test_size.study import sample_size
 
 PLAN = SamplePlan(sizes=(20, 50, 100), draws=400)
 

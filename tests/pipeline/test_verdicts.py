@@ -8,20 +8,27 @@ from typing import Any
 
 import pytest
 from tests.pipeline.test_export import records
-from tests.unit.cards import dossiers as make
-from tests.unit.registry.test_store import release
+from tests.unit.releases.export import dossiers as make
+from tests.unit.releases.test_registry import release
 
 from medtune.core.errors import CheckFailed, ReleaseError
-from medtune.core.folder import write_record
-from medtune.core.gate import Evidence, EvidenceRecord, GateRecord, Margins, RuleName, Waiver
 from medtune.core.provenance import provenance
 from medtune.core.records import Question, SplitDescription
-from medtune.core.release import Release
-from medtune.registry.gate import RULES, judge
-from medtune.registry.promotion import promote, rollback
-from medtune.registry.proofs import Proofs
-from medtune.registry.store import Registry
-from medtune.steps.release import gate
+from medtune.core.run_folder import write_record
+from medtune.releases.build import gate
+from medtune.releases.evidence_store import Proofs
+from medtune.releases.gate_rules import RULES, judge
+from medtune.releases.gate_schema import (
+    Evidence,
+    EvidenceRecord,
+    GateRecord,
+    Margins,
+    RuleName,
+    Waiver,
+)
+from medtune.releases.promotion import promote, rollback
+from medtune.releases.registry import Registry
+from medtune.releases.schema import Release
 
 QUESTION = Question(id="q", stem="Why?", options=("a", "b"), answer=0)
 FAILED = make.EVIDENCE.model_copy(update={"safety": make.safety(harm_answered=0.5)})

@@ -13,8 +13,9 @@ from medtune.core.experiment import Experiment
 from medtune.core.progress import Silent
 from medtune.core.records import Question
 from medtune.data.load import load_split
-from medtune.models import embedded, lora
-from medtune.models.local import LocalModel
+from medtune.models import builtin
+from medtune.models.adapters import lora
+from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource, resolve
 from medtune.training.finetune import fine_tune
 
@@ -43,7 +44,7 @@ def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
 
     folder = tmp_path_factory.mktemp("tiny")
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(embedded.prepare() / name, folder / name)
+        shutil.copy(builtin.prepare() / name, folder / name)
     torch.manual_seed(0)
     LlamaForCausalLM(
         LlamaConfig(

@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 from tests.conftest import CommandLine
 
-from medtune.analysis.ablation import as_the_notebook_counts
-from medtune.answers.parse import STRICT
-from medtune.core.ablation import RUNGS, AblationRecord, trainings
+from medtune.cli.output import show
+from medtune.commands.notebook import evaluation_text
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment
-from medtune.core.grid import GridState, Hands
-from medtune.core.ledger import read_evaluation
+from medtune.core.predictions_io import read_evaluation
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle, TextForm
 from medtune.core.records import Outcome, Question
-from medtune.models.foreign import Llama3Headers
-from medtune.models.local import LocalModel
+from medtune.evaluation.parsing.strict import STRICT
+from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
-from medtune.recipes.ablation import FOREIGN_SYSTEM, PAGE, AblationOptions, ablation, contains
-from medtune.recipes.notebook import evaluation_text
-from medtune.terminal import show
+from medtune.studies.ablation.analysis import as_the_notebook_counts
+from medtune.studies.ablation.llama3_template import Llama3Headers
+from medtune.studies.ablation.schema import RUNGS, AblationRecord, trainings
+from medtune.studies.ablation.study import FOREIGN_SYSTEM, PAGE, AblationOptions, ablation, contains
+from medtune.studies.grid_schema import GridState, Hands
 
 HANDS = Hands()
 

@@ -12,15 +12,15 @@ import torch
 from peft import LoraConfig, PeftConfig
 from tests.conftest import CommandLine
 
+from medtune.commands.run import run
 from medtune.core.experiment import Experiment, LoraSettings
 from medtune.core.progress import Silent
 from medtune.data.load import load_split, read_manifest
-from medtune.models import lora
-from medtune.models.card import CARD, TRAINED_ON, read_card
-from medtune.models.local import LocalModel
+from medtune.models.adapters import lora
+from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
-from medtune.recipes.run import run
-from medtune.steps.trained_on import trained_on
+from medtune.models.weights_card import CARD, TRAINED_ON, read_card
+from medtune.workflows.trained_on import trained_on
 
 TRAINED = 24
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from tests.conftest import CommandLine
-from tests.unit.models.test_smooth import SHAPE
+from tests.unit.models.export.test_smoothquant import SHAPE
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
@@ -25,20 +25,20 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from medtune.core.compress import ParityRecord, Scheme
 from medtune.core.errors import AdapterError, FolderError, ModelError, UnknownModelError
-from medtune.core.model import Decoding, GenerateRequest, Message, ScoreRequest
 from medtune.core.prompt import PromptStyle, fingerprint
+from medtune.core.protocols import Decoding, GenerateRequest, Message, ScoreRequest
 from medtune.core.records import MAX_OPTIONS
-from medtune.models import lora
-from medtune.models.card import Card, read_card
-from medtune.models.decoder import Decoder, is_known
-from medtune.models.door import open_model
-from medtune.models.export import export
-from medtune.models.gguf_file import write_gguf
-from medtune.models.local import LocalModel
-from medtune.models.packed import load, pack, save
+from medtune.core.schemas.compression import ParityRecord, Scheme
+from medtune.models.adapters import lora
+from medtune.models.export.gguf import write_gguf
+from medtune.models.export.write_scheme import export
+from medtune.models.light.decoder import Decoder, is_known
+from medtune.models.light.quantized_model import load, pack, save
+from medtune.models.local.local_model import LocalModel
+from medtune.models.open_model import open_model
 from medtune.models.sources import ModelSource, resolve
+from medtune.models.weights_card import Card, read_card
 
 STEMS = ("Which vitamin prevents scurvy?", "Blood group 12 of 345?", "Φ-waves, 50 µg — why?")
 REQUESTS = [
@@ -311,7 +311,7 @@ def test_the_light_decoder_is_transformers_own(
     source = resolve(f"path:{tmp_path / 'int8'}")
     light = LocalModel.load(source)
     assert isinstance(light.network, Decoder)
-    monkeypatch.setattr("medtune.models.opening.is_known", lambda folder: False)
+    monkeypatch.setattr("medtune.models.local.loader.is_known", lambda folder: False)
     heavy = LocalModel.load(source)
     assert not isinstance(heavy.network, Decoder)
     assert light.describe() == heavy.describe()
@@ -387,7 +387,7 @@ def test_a_question_is_answered_without_transformers(
         packed(tiny_source, adapter, scheme, tmp_path / scheme)
         name = f"path:{tmp_path / scheme}"
     script = (
-        "import sys; from medtune.recipes.answer import AnswerOptions, answer;"
+        "import sys; from medtune.commands.answer import AnswerOptions, answer;"
         "from medtune.core.progress import Silent;"
         "stem, options = 'Which vitamin is deficient in scurvy?', ('Vitamin A', 'Vitamin C');"
         f"found = answer(AnswerOptions(stem, options, '{name}'), Silent()).reply;"

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from tests.unit.serving.store_cases import put
 
+from medtune.commands import notebook
+from medtune.commands.corrections import corrections
+from medtune.commands.train import train
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment, NotebookExperiment
 from medtune.core.progress import Silent
-from medtune.core.served import Decision
 from medtune.data.load import load_split, read_manifest
 from medtune.models.sources import ModelSource
-from medtune.recipes import notebook
-from medtune.recipes.corrections import corrections
-from medtune.recipes.train import train
-from medtune.serving.store import Store
+from medtune.serving.schemas import Decision
+from medtune.serving.storage.store import Store
 
 
 @pytest.fixture

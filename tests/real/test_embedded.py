@@ -6,16 +6,16 @@ import sys
 import time
 from pathlib import Path
 
-from medtune.models import embedded
-from medtune.models.local import LocalModel
+from medtune.models import builtin
+from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
 
 
 def test_the_wheel_carries_the_expected_file() -> None:
-    file = embedded.find_gguf()
+    file = builtin.find_gguf()
     assert file is not None
     assert file.stat().st_size == 98_362_432
-    embedded.check_file(file)
+    builtin.check_file(file)
 
 
 def test_the_converted_model_is_smollm2(model: LocalModel) -> None:
@@ -33,7 +33,7 @@ def test_it_loads_in_about_a_second_once_converted(source: ModelSource) -> None:
 
 def test_two_processes_at_once_convert_into_one_whole_cache(tmp_path: Path) -> None:
     environment = {**os.environ, "MEDTUNE_CACHE": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    program = "from medtune.models.embedded import prepare; print(prepare())"
+    program = "from medtune.models.builtin import prepare; print(prepare())"
     started = [
         subprocess.Popen(
             [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True

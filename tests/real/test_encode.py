@@ -7,11 +7,11 @@ import pytest
 from transformers import AutoTokenizer
 
 from medtune.core.errors import TemplateError
-from medtune.core.model import Message
 from medtune.core.prompt import PromptStyle, fingerprint
+from medtune.core.protocols import Message
 from medtune.core.records import Question
-from medtune.models.encode import ChatEncoder
-from medtune.models.local import LocalModel
+from medtune.models.chat_encoder import ChatEncoder
+from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
 
 CHAT = (Message("system", "Be brief."), Message("user", "Which vitamin prevents scurvy?"))

@@ -11,10 +11,10 @@ from tests.conftest import CommandLine
 from tests.pipeline.test_export import built
 from tests.real.test_release import GUESSES, Works
 
-from medtune.cards.bom import schema_faults
-from medtune.core.findings import AnalysisRecord
-from medtune.core.gate import GateRecord
-from medtune.registry.store import Registry
+from medtune.core.schemas.analysis import AnalysisRecord
+from medtune.releases.export.cyclonedx import schema_faults
+from medtune.releases.gate_schema import GateRecord
+from medtune.releases.registry import Registry
 
 
 def test_from_a_fake_through_the_gate_to_a_folder(medtune: CommandLine, tmp_path: Path) -> None:

@@ -10,19 +10,20 @@ import torch
 from safetensors.torch import load_file
 from tests.conftest import CommandLine
 
+from medtune.commands.run import run
 from medtune.core.errors import AdapterError, ModelError
 from medtune.core.experiment import Experiment
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import RunRecord
 from medtune.data.load import load_split
-from medtune.models import four_bits, lora
-from medtune.models.card import manner, read_card
-from medtune.models.local import LocalModel
-from medtune.models.lora import Adapted
+from medtune.models.adapters import lora
+from medtune.models.adapters.full import Whole
+from medtune.models.adapters.lora import Adapted
+from medtune.models.local import nf4 as four_bits
+from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource, resolve
-from medtune.models.whole import Whole
-from medtune.recipes.run import run
+from medtune.models.weights_card import manner, read_card
 from medtune.training.finetune import fine_tune
 
 DATA = load_split("starter:train", size=24)

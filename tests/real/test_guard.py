@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tests.conftest import CommandLine
 
-from medtune.guard.learned import opened, shipped
+from medtune.guardrails.classifier.learned import opened, shipped
 
 
 def test_training_again_gives_the_shipped_guard(medtune: CommandLine, tmp_path: Path) -> None:

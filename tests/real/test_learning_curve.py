@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from tests.conftest import CommandLine
 
+from medtune.cli.output import show
 from medtune.core.errors import DataError, InputError
 from medtune.core.experiment import Experiment
-from medtune.core.grid import GridState, Hands
-from medtune.core.learning_curve import LearningCurveRecord
 from medtune.core.progress import Silent
 from medtune.core.records import TrainingRecord
 from medtune.models.sources import ModelSource
-from medtune.recipes.learning_curve import PAGE, CurveOptions, learning_curve
-from medtune.terminal import show
+from medtune.studies.grid_schema import GridState, Hands
+from medtune.studies.learning_curve.schema import LearningCurveRecord
+from medtune.studies.learning_curve.study import PAGE, CurveOptions, learning_curve
 
 HANDS = Hands()
 

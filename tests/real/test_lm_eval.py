@@ -16,7 +16,7 @@ from eval_speed import STYLE
 from lm_eval_parity import agreement, harness_letters, medtune_letters
 from medtune.core.prompt import fingerprint
 from medtune.data.load import load_split
-from medtune.models.local import LocalModel
+from medtune.models.local.local_model import LocalModel
 
 PINNED = json.loads((Path(__file__).parent / "lm_eval_letters.json").read_text())
 

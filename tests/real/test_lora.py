@@ -12,12 +12,12 @@ from transformers import AutoModelForCausalLM
 from medtune.core.errors import AdapterError
 from medtune.core.experiment import Experiment
 from medtune.core.prompt import PromptStyle, fingerprint
-from medtune.models import lora
-from medtune.models.card import read_card
-from medtune.models.door import open_model
-from medtune.models.head import AnswerHead
-from medtune.models.local import LocalModel
+from medtune.models.adapters import lora
+from medtune.models.local.local_model import LocalModel
+from medtune.models.local.selected_logits import AnswerHead
+from medtune.models.open_model import open_model
 from medtune.models.sources import ModelSource, resolve
+from medtune.models.weights_card import read_card
 
 IDS = torch.tensor([[1, 500, 600, 700]])
 ROWS = torch.arange(4)

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from medtune.analysis.exam import Exam
-from medtune.analysis.examine import examine
-from medtune.answers.parse import STRICT, parse
+from medtune.commands.rescore import rescore
 from medtune.core.errors import EmptySplitError
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Outcome
-from medtune.data.fold import folded
+from medtune.data.dedup.canonical_form import folded
+from medtune.data.dedup.is_duplicate import same_question
 from medtune.data.load import load_split
-from medtune.data.same import same_question
+from medtune.evaluation.exam import Exam
+from medtune.evaluation.parsing.strict import STRICT, parse
+from medtune.evaluation.run_exam import examine
 from medtune.models.fake import FakeModel
-from medtune.models.local import LocalModel
-from medtune.recipes.rescore import rescore
+from medtune.models.local.local_model import LocalModel
 
 
 def test_validation_is_read_whole(real_data: Path) -> None:

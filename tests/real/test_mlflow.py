@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from tests.conftest import CommandLine
 from tests.pipeline.test_export import built, judged
-from tests.unit.cards import dossiers as make
+from tests.unit.releases.export import dossiers as make
 
-from medtune.cards.dossier import Dossier
-from medtune.cards.mlflow import LONGEST, MODEL, RELEASE, identity, numbers
-from medtune.core.release import Release
-from medtune.registry.store import Registry
+from medtune.releases.export.context import Dossier
+from medtune.releases.export.mlflow import LONGEST, MODEL, RELEASE, identity, numbers
+from medtune.releases.registry import Registry
+from medtune.releases.schema import Release
 
 pytest.importorskip("mlflow", reason="MLflow is not installed: pip install 'medtune[mlflow]'")
 pytestmark = [

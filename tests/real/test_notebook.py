@@ -7,14 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from medtune.commands import notebook
 from medtune.core.config import load_experiment
 from medtune.core.errors import DataError, LabelError
 from medtune.core.experiment import NotebookExperiment
 from medtune.core.progress import Silent
 from medtune.core.records import Question
-from medtune.data.files import Row
+from medtune.data.sources.files import Row
 from medtune.models.sources import ModelSource
-from medtune.recipes import notebook
 
 
 def rows_of(questions: tuple[Question, ...]) -> list[Row]:

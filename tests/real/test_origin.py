@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from medtune.commands.compress import CompressOptions, compress
 from medtune.core.errors import InputError
-from medtune.core.folder import write_record
-from medtune.core.gate import Margins
 from medtune.core.progress import Silent
+from medtune.core.run_folder import write_record
 from medtune.data.load import load_split
-from medtune.models.card import CARD, read_card
 from medtune.models.sources import ModelSource
-from medtune.recipes.compress import CompressOptions, compress
-from medtune.recipes.release import freeze
-from medtune.registry.proofs import Proofs
-from medtune.registry.store import Registry
-from medtune.steps.evidence import EvidenceOptions, evaluate
-from medtune.steps.release import BuildOptions, build, gate
+from medtune.models.weights_card import CARD, read_card
+from medtune.releases.build import BuildOptions, build, gate
+from medtune.releases.commands import freeze
+from medtune.releases.evidence import EvidenceOptions, evaluate
+from medtune.releases.evidence_store import Proofs
+from medtune.releases.gate_schema import Margins
+from medtune.releases.registry import Registry
 
 
 def test_a_packed_release_is_held_against_what_its_card_names(

@@ -16,23 +16,23 @@ from typing import Any
 import pytest
 import uvicorn
 from tests.conftest import CommandLine
-from tests.unit.analysis.test_report import evaluation, questions
-from tests.unit.analysis.test_report import page as report_page
+from tests.unit.reports.test_run import evaluation, questions
+from tests.unit.reports.test_run import page as report_page
 from tests.unit.serving.endpoint import CALIBRATION, HELD, QUESTION, SECRET, Unlearned
 
-from medtune.analysis.data_page import write_data_page
-from medtune.core.manifest import SnapshotManifest
-from medtune.core.model import ContinuationScore, ScoreRequest
 from medtune.core.prompt import PromptStyle
-from medtune.guard.policy import load_policy
+from medtune.core.protocols import ContinuationScore, ScoreRequest
+from medtune.core.schemas.dataset import SnapshotManifest
+from medtune.guardrails.policy import load_policy
 from medtune.models.fake import FakeModel
-from medtune.serving.access import Gatekeeper, StartToken
+from medtune.reports.data import write_data_page
 from medtune.serving.app import create_app
-from medtune.serving.engine import Engine
+from medtune.serving.auth.authorize import Gatekeeper, StartToken
+from medtune.serving.dependencies import Services
+from medtune.serving.inference.engine import Engine
+from medtune.serving.inference.predictor import Mind
 from medtune.serving.metrics import Metrics
-from medtune.serving.mind import Mind
-from medtune.serving.services import Services
-from medtune.serving.store import Store
+from medtune.serving.storage.store import Store
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium")

@@ -24,8 +24,8 @@ from tests.unit.serving import (
 from tests.unit.serving.store_cases import OnStore, entry, execute, put
 
 from medtune.core.errors import StoreError
-from medtune.core.served import Decision
-from medtune.serving.store import Store
+from medtune.serving.schemas import Decision
+from medtune.serving.storage.store import Store
 
 
 class Server:

@@ -16,14 +16,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from medtune.commands.run import run
+from medtune.commands.train import train
 from medtune.core.config import load_experiment
 from medtune.core.experiment import Experiment
-from medtune.core.ledger import read_predictions
+from medtune.core.predictions_io import read_predictions
 from medtune.core.progress import Silent
 from medtune.core.records import RunRecord, TrainingRecord
 from medtune.models.sources import ModelSource
-from medtune.recipes.run import run
-from medtune.recipes.train import train
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone"]

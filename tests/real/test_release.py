@@ -12,12 +12,12 @@ import httpx2
 import pytest
 from tests.conftest import CommandLine
 from tests.real.test_serve import Running, running
-from tests.unit.registry.test_store import crafted
+from tests.unit.releases.test_registry import crafted
 from tests.unit.serving.endpoint import QUESTION
 
-from medtune.registry.proofs import Proofs
-from medtune.registry.store import Registry
-from medtune.serving.store import Store
+from medtune.releases.evidence_store import Proofs
+from medtune.releases.registry import Registry
+from medtune.serving.storage.store import Store
 
 GUESSES = "--waive", "accuracy:Ann:a fake that guesses, to have a first champion"
 LENIENT = """

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from medtune.commands.run import run
 from medtune.core.errors import FolderError
 from medtune.core.experiment import Experiment
-from medtune.core.findings import AnalysisRecord
-from medtune.core.folder import locked
-from medtune.core.ledger import read_evaluation
+from medtune.core.predictions_io import read_evaluation
 from medtune.core.progress import Silent
 from medtune.core.records import EvaluationRecord, RunRecord
+from medtune.core.run_folder import locked
+from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.data.load import read_manifest
 from medtune.models.sources import ModelSource
-from medtune.recipes.run import run
 
 EXAMS = [
     f"starter-{split}-{method}"

@@ -8,18 +8,19 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from medtune.core.compress import Scheme
 from medtune.core.errors import ModelError
 from medtune.core.experiment import LoraSettings
-from medtune.core.model import Decoding, GenerateRequest, Generation, Message, ScoreRequest
 from medtune.core.prompt import Form, PromptStyle, TextForm
+from medtune.core.protocols import Decoding, GenerateRequest, Generation, Message, ScoreRequest
 from medtune.core.records import Question
+from medtune.core.schemas.compression import Scheme
 from medtune.data.load import load_split
-from medtune.models import head, lora
+from medtune.models.adapters import lora
 from medtune.models.device import choose_dtype
-from medtune.models.head import AnswerHead, check_head, exact_logits
-from medtune.models.integers import Int8Linear, eight
-from medtune.models.local import LocalModel
+from medtune.models.light.int_layers import Int8Linear, eight
+from medtune.models.local import selected_logits
+from medtune.models.local.local_model import LocalModel
+from medtune.models.local.selected_logits import AnswerHead, check_head, exact_logits
 from medtune.models.sources import ModelSource
 
 LISTED = PromptStyle(text=TextForm(list_options=True))
@@ -227,7 +228,7 @@ def test_a_head_is_cast_a_block_at_a_time(monkeypatch: pytest.MonkeyPatch, bias:
     layer = torch.nn.Linear(32, 1000, bias=bias, dtype=torch.bfloat16)
     states = torch.randn(3, 32, dtype=torch.bfloat16)
     whole = exact_logits(layer, states)
-    monkeypatch.setattr(head, "CAST_AT_ONCE", 32 * 7)  # 7 does not go into 1,000
+    monkeypatch.setattr(selected_logits, "CAST_AT_ONCE", 32 * 7)  # 7 does not go into 1,000
     with LargestCast() as seen:  # type: ignore[no-untyped-call]
         found = exact_logits(layer, states)
     assert torch.equal(found, whole) or torch.allclose(found, whole, atol=1e-6)

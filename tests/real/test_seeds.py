@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from medtune.cli.output import show
+from medtune.commands.run import run
 from medtune.core.experiment import Experiment
 from medtune.core.progress import Silent
 from medtune.core.records import RunRecord
 from medtune.models.sources import ModelSource
-from medtune.recipes.run import run
-from medtune.terminal import show
 
 DRAWN = {"train_size": 24, "evaluate_size": 20, "evaluate": ["starter:recall", "starter:transfer"]}
 

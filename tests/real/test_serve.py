@@ -20,14 +20,14 @@ import openai
 import pytest
 from tests.unit.serving.endpoint import HELD, QUESTION
 
-from medtune.analysis.ask import ask
-from medtune.analysis.exam import Exam
-from medtune.answers.parse import STRICT
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question, SplitDescription
-from medtune.models.door import open_model
-from medtune.models.remote import RemoteModel
-from medtune.serving.store import Store
+from medtune.evaluation.exam import Exam
+from medtune.evaluation.parsing.strict import STRICT
+from medtune.evaluation.score import ask
+from medtune.models.open_model import open_model
+from medtune.models.remote.remote_model import RemoteModel
+from medtune.serving.storage.store import Store
 
 # By this interpreter: whoever calls `.venv/bin/pytest` has no environment on the PATH.
 MEDTUNE = (sys.executable, "-m", "medtune")

@@ -14,8 +14,8 @@ from tests.conftest import CommandLine
 from tests.real.test_serve import Running, running
 from tests.unit.serving.endpoint import HELD, QUESTION
 
-from medtune.registry.store import Registry
-from medtune.serving.store import Store
+from medtune.releases.registry import Registry
+from medtune.serving.storage.store import Store
 
 
 def counted(server: Running) -> dict[str, int]:

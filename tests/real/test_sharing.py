@@ -10,12 +10,13 @@ import pytest
 import torch
 from tests.real.test_score import BARE, LISTED, naive, requests
 
-from medtune.analysis.ask import rotations
-from medtune.core.model import Decoding, GenerateRequest, ScoreRequest
 from medtune.core.prompt import Form
+from medtune.core.protocols import Decoding, GenerateRequest, ScoreRequest
 from medtune.core.records import Question
-from medtune.models import embedded, scoring
-from medtune.models.local import LocalModel
+from medtune.evaluation.score import rotations
+from medtune.models import builtin
+from medtune.models.local import continuation_scorer
+from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource, resolve
 
 FORMS: tuple[Form, ...] = ("letter", "text")
@@ -222,7 +223,9 @@ def test_a_handful_of_requests_reads_no_prefix(
     logprobs(tiny, requests(starter[:8], BARE, "letter", shots=5))
     assert passes.read == []
     assert set(passes.used) == {-1}
-    logprobs(tiny, requests(starter[: 5 + scoring.LEAST_SHARING], BARE, "letter", shots=5))
+    logprobs(
+        tiny, requests(starter[: 5 + continuation_scorer.LEAST_SHARING], BARE, "letter", shots=5)
+    )
     assert len(passes.read) == 1
 
 
@@ -232,7 +235,7 @@ def sliding(request: pytest.FixtureRequest, tmp_path: Path) -> LocalModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(embedded.prepare() / name, tmp_path / name)
+        shutil.copy(builtin.prepare() / name, tmp_path / name)
     own: dict[str, Any] = {}
     if request.param == "qwen2":
         kinds = ["sliding_attention", "full_attention"]

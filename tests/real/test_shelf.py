@@ -10,15 +10,15 @@ import torch
 
 from medtune.core.errors import AdapterError, UnknownModelError
 from medtune.core.experiment import Experiment
-from medtune.core.model import AnswerModel, Message, ScoreRequest
 from medtune.core.progress import Silent
+from medtune.core.protocols import AnswerModel, Message, ScoreRequest
 from medtune.data.load import load_split
-from medtune.models import lora
-from medtune.models.card import read_card
-from medtune.models.local import LocalModel
-from medtune.models.shelf import Shelf
-from medtune.models.shelves import Shelves
+from medtune.models.adapters import lora
+from medtune.models.adapters.adapter_pool import Shelf
+from medtune.models.adapters.adapter_pools import Shelves
+from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
+from medtune.models.weights_card import read_card
 from medtune.training.finetune import fine_tune
 
 # They share a beginning that is long enough to be kept.

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from medtune.commands.serve import Minds, ServeOptions, opened
 from medtune.core.progress import Silent
 from medtune.core.records import Question
-from medtune.models.shelf import ShelfModel
-from medtune.models.shelves import Shelves
-from medtune.recipes.serve import Minds, ServeOptions, opened
-from medtune.registry.store import Registry
-from medtune.serving.engine import Engine
+from medtune.models.adapters.adapter_pool import ShelfModel
+from medtune.models.adapters.adapter_pools import Shelves
+from medtune.releases.build import BuildOptions, build
+from medtune.releases.registry import Registry
+from medtune.serving.inference.engine import Engine
+from medtune.serving.inference.predictor import Mind
 from medtune.serving.metrics import Metrics
-from medtune.serving.mind import Mind
-from medtune.serving.store import Store
-from medtune.steps.release import BuildOptions, build
+from medtune.serving.storage.store import Store
 
 ASKED = [Question(id="q", stem="Which is it?", options=("this", "that", "other"), answer=None)]
 

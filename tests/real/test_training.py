@@ -31,20 +31,20 @@ from medtune.core.errors import (
 )
 from medtune.core.experiment import Experiment, LoraSettings
 from medtune.core.intervals import wilson
-from medtune.core.model import Example
 from medtune.core.progress import Silent
 from medtune.core.prompt import form_taught
+from medtune.core.protocols import Example
 from medtune.core.records import Question, TrainingRecord
 from medtune.data.load import load_split
-from medtune.models import lora
-from medtune.models.card import read_card
-from medtune.models.local import LocalModel
-from medtune.models.lora import Adapted
+from medtune.models.adapters import lora
+from medtune.models.adapters.lora import Adapted
+from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
-from medtune.training import tracking
+from medtune.models.weights_card import read_card
+from medtune.training import trackers
 from medtune.training.collate import collate
 from medtune.training.finetune import Watch, fine_tune, trained_already, training_inputs
-from medtune.training.tracking import check_trackers
+from medtune.training.trackers import check_trackers
 
 DATA = load_split("starter:train", size=24)
 
@@ -584,6 +584,6 @@ def test_a_tracker_that_is_not_installed_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     installed = [LoggerType.TENSORBOARD]  # whatever this machine has
-    monkeypatch.setattr(tracking, "get_available_trackers", lambda: installed)
+    monkeypatch.setattr(trackers, "get_available_trackers", lambda: installed)
     with pytest.raises(ConfigError, match=r"track: wandb is not installed \(pip install wandb\)"):
         check_trackers(("tensorboard", "wandb"))

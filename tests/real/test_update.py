@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from tests.conftest import CommandLine
 
+from medtune.cli.output import show
 from medtune.core.errors import CheckFailed, InputError
 from medtune.core.experiment import Experiment
-from medtune.core.gate import LeastQuestions, Margins, Waiver
 from medtune.core.progress import Silent
-from medtune.core.update import UpdateRecord
 from medtune.models.sources import ModelSource
-from medtune.recipes.release import freeze
-from medtune.recipes.update import UpdateOptions, update
-from medtune.registry.promotion import promote
-from medtune.registry.store import Registry
-from medtune.steps.release import gate
-from medtune.terminal import show
+from medtune.releases.build import gate
+from medtune.releases.commands import freeze
+from medtune.releases.gate_schema import LeastQuestions, Margins, Waiver
+from medtune.releases.promotion import promote
+from medtune.releases.registry import Registry
+from medtune.releases.update import UpdateOptions, update
+from medtune.releases.update_schema import UpdateRecord
 
 ANYTHING = Margins(
     accuracy=1, subjects=1, negation=1, flips=1, calibration=1, regression=1, agreement=0, drift=9,

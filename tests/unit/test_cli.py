@@ -9,15 +9,15 @@ from typing import Any, NoReturn
 import pytest
 from tests.conftest import CommandLine
 
+from medtune.commands import analyze as analyze_recipe
+from medtune.commands import compare as compare_recipe
+from medtune.commands import evaluate as evaluate_recipe
+from medtune.commands import prepare as prepare_recipe
 from medtune.core.errors import CheckFailed, DataError, Interrupted
 from medtune.core.experiment import EvaluationConfig
-from medtune.recipes import analyze as analyze_recipe
-from medtune.recipes import compare as compare_recipe
-from medtune.recipes import evaluate as evaluate_recipe
-from medtune.recipes import prepare as prepare_recipe
-from medtune.recipes import review as review_recipe
-from medtune.recipes import robustness as robustness_recipe
-from medtune.recipes import sample_size as sample_size_recipe
+from medtune.spotcheck import commands as review_recipe
+from medtune.studies.robustness import study as robustness_recipe
+from medtune.studies.test_size import study as sample_size_recipe
 
 
 def raising(error: BaseException) -> Callable[..., NoReturn]:

@@ -17,7 +17,7 @@ from tests.conftest import CommandLine
 
 from medtune import cli
 from medtune.cli.options import adapter_folder, model_name
-from medtune.recipes import compare as compare_recipe
+from medtune.commands import compare as compare_recipe
 
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -21,12 +21,12 @@ from starlette.routing import Mount
 from tests.unit.serving.endpoint import endpoint
 
 from medtune.cli import app
-from medtune.core.served import ShadowOutcome, Status
 from medtune.serving.connections import Room
-from medtune.serving.edge import MOST_BYTES
-from medtune.serving.engine import PATIENCE_S
-from medtune.serving.listen import DRAIN_S, OTHER_FILES
-from medtune.serving.place import SECRET, SHORTEST
+from medtune.serving.data_dir import SECRET, SHORTEST
+from medtune.serving.inference.engine import PATIENCE_S
+from medtune.serving.middleware import MOST_BYTES
+from medtune.serving.schemas import ShadowOutcome, Status
+from medtune.serving.server import DRAIN_S, OTHER_FILES
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -314,7 +314,7 @@ def test_the_timer_updates_as_the_endpoint_serves() -> None:
 
 
 def test_the_policy_is_the_shipped_one() -> None:
-    shipped = files("medtune.guard").joinpath("policy.toml").read_text(encoding="utf-8")
+    shipped = files("medtune.guardrails").joinpath("policy.toml").read_text(encoding="utf-8")
     assert written("kubernetes/policy.toml") == shipped
     kustomization = read("kubernetes/kustomization.yaml")
     (made,) = kustomization["configMapGenerator"]

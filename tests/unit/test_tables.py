@@ -19,15 +19,15 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from medtune.core.ablation import AblationRecord
-from medtune.core.compress import BenchRecord, ParityRecord
-from medtune.core.decoding import DecodingRecord
+from medtune.cli.output import console as module
+from medtune.cli.output.records import _LOOKS
+from medtune.cli.output.table import PlainTable, middle_cut
 from medtune.core.records import Record, RunRecord
-from medtune.core.release import ReleaseList, ReleaseRow
-from medtune.core.safety import SafetyRecord
-from medtune.terminal import console as module
-from medtune.terminal.show import _LOOKS
-from medtune.terminal.table import PlainTable, middle_cut
+from medtune.core.schemas.compression import BenchRecord, ParityRecord
+from medtune.core.schemas.safety import SafetyRecord
+from medtune.releases.schema import ReleaseList, ReleaseRow
+from medtune.studies.ablation.schema import AblationRecord
+from medtune.studies.decoding.schema import DecodingRecord
 
 RESULTS = Path(__file__).parents[2] / "results"
 RELEASES = ReleaseList(

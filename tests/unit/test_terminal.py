@@ -9,18 +9,10 @@ from tests.unit.analysis import synthetic
 
 from medtune.analysis.analyze import analyze
 from medtune.analysis.compare import compare
-from medtune.analysis.exam import Exam
-from medtune.analysis.examine import examine
-from medtune.answers.parse import STRICT
+from medtune.cli.output import Terminal, show
+from medtune.cli.output import progress as progress_module
 from medtune.core.experiment import ColumnMapping
 from medtune.core.intervals import wilson
-from medtune.core.manifest import (
-    CurationStep,
-    MappingProposal,
-    OverlapCount,
-    SnapshotManifest,
-    VerificationRecord,
-)
 from medtune.core.progress import Silent
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import provenance
@@ -36,10 +28,18 @@ from medtune.core.records import (
     RescoreRecord,
     SplitDescription,
 )
+from medtune.core.schemas.dataset import (
+    CurationStep,
+    MappingProposal,
+    OverlapCount,
+    SnapshotManifest,
+    VerificationRecord,
+)
+from medtune.evaluation.exam import Exam
+from medtune.evaluation.parsing.strict import STRICT
+from medtune.evaluation.run_exam import examine
 from medtune.models.fake import FakeModel
-from medtune.recipes.robustness import RobustnessOptions, robustness
-from medtune.terminal import Terminal, show
-from medtune.terminal import progress as progress_module
+from medtune.studies.robustness.study import RobustnessOptions, robustness
 
 Capture = pytest.CaptureFixture[str]
 Evaluation = tuple[EvaluationRecord, list[Prediction]]

@@ -8,7 +8,7 @@ from statistics import NormalDist
 from typing import TypeVar
 
 from medtune.core.intervals import wilson
-from medtune.core.review import Agreement
+from medtune.core.schemas.analysis import Agreement
 
 C = TypeVar("C", bound=Hashable)
 

@@ -16,9 +16,9 @@ from medtune.analysis.calibration import (
 )
 from medtune.analysis.compare import differences
 from medtune.analysis.failures import LOW_MASS, failures
-from medtune.analysis.flips import flips
-from medtune.analysis.options import stem_note
-from medtune.analysis.selective import (
+from medtune.analysis.options_only import stem_note
+from medtune.analysis.order_flips import flips
+from medtune.analysis.selective_prediction import (
     by_group,
     conformal,
     risk_coverage,
@@ -26,7 +26,10 @@ from medtune.analysis.selective import (
     threshold_for_risk,
 )
 from medtune.core.errors import PredictionsError
-from medtune.core.findings import (
+from medtune.core.intervals import wilson
+from medtune.core.provenance import provenance
+from medtune.core.records import EvaluationRecord, Prediction, content_key
+from medtune.core.schemas.analysis import (
     AnalysisRecord,
     Calibration,
     Flips,
@@ -35,12 +38,9 @@ from medtune.core.findings import (
     SetFinding,
     ThresholdFinding,
 )
-from medtune.core.guard import TEMPERATURES, at_bound
-from medtune.core.intervals import wilson
-from medtune.core.manifest import UNKNOWN
-from medtune.core.provenance import provenance
-from medtune.core.records import EvaluationRecord, Prediction, content_key
-from medtune.core.remarks import remarks
+from medtune.core.schemas.dataset import UNKNOWN
+from medtune.core.schemas.guardrails import TEMPERATURES, at_bound
+from medtune.core.warnings import remarks
 
 TARGETS = (0.05, 0.1, 0.2, 0.3)
 """Risks for which a threshold is looked for."""

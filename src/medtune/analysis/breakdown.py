@@ -12,11 +12,11 @@ from typing import Literal
 from scipy.stats import fisher_exact
 
 from medtune.core.errors import PredictionsError
-from medtune.core.findings import Dimension, Slice, Spread
 from medtune.core.intervals import wilson
-from medtune.core.manifest import LENGTH_BINS, LENGTH_EDGES, UNKNOWN
 from medtune.core.negation import asks_exception
 from medtune.core.records import LETTERS, Outcome, Prediction
+from medtune.core.schemas.analysis import Dimension, Slice, Spread
+from medtune.core.schemas.dataset import LENGTH_BINS, LENGTH_EDGES, UNKNOWN
 
 LEAST = 10
 """Questions that a slice and its rest need for a test, and a topic to stand alone."""

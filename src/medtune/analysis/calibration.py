@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from medtune.core.errors import PredictionsError
-from medtune.core.findings import CalibrationError, ReliabilityBin
-from medtune.core.guard import TEMPERATURES
 from medtune.core.intervals import wilson
 from medtune.core.records import LETTERS, Prediction
+from medtune.core.schemas.analysis import CalibrationError, ReliabilityBin
+from medtune.core.schemas.guardrails import TEMPERATURES
 
 Floats = NDArray[np.float64]
 BINS = 10
@@ -275,7 +275,7 @@ def fit_temperature(scored: Scored) -> float:
     """Find the temperature that makes the right answers likeliest (Guo et al. 2017).
 
     Fit it on the calibration split, never on the reported one.  It lies between the bounds of
-    `TEMPERATURES` (on one of them there is no best temperature: `core.guard.at_bound`), and
+    `TEMPERATURES` (on one of them there is no best temperature: `core.schemas.guardrails.at_bound`), and
     changes no answer, only how sure the model is of it.
     """
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from scipy.stats import binomtest, norm, t
 
 from medtune.analysis.breakdown import clustered_error, clusters
-from medtune.analysis.options import gain_note, stem_note
+from medtune.analysis.options_only import gain_note, stem_note
 from medtune.core.errors import PredictionsError
+from medtune.core.formatting import equation
 from medtune.core.intervals import tango, wilson
 from medtune.core.records import ComparisonRecord, EvaluationRecord, Outcome, Prediction
-from medtune.core.written import equation
 
 ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
     # Not the device, nor the name under which the same weights were found.

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from rapidfuzz import fuzz
 from rapidfuzz.utils import default_process
 
-from medtune.core.findings import Failure, FailureExample, FailureKind
 from medtune.core.intervals import wilson
-from medtune.core.manifest import UNKNOWN
 from medtune.core.negation import asks_exception
 from medtune.core.records import LETTERS, Outcome, Prediction
+from medtune.core.schemas.analysis import Failure, FailureExample, FailureKind
+from medtune.core.schemas.dataset import UNKNOWN
 
 EXAMPLES = 5
 """Per kind."""

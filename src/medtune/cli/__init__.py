@@ -15,11 +15,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from medtune.cli import exam, export, machine, pack, release, review, serve, study, work
+from medtune.cli import compress, export, release, review, serve, study, system
+from medtune.cli import evaluate as exam
+from medtune.cli import train as work
 from medtune.cli.everywhere import Commands, quiet_or_verbose
+from medtune.cli.output import Terminal, verbosity
 from medtune.core.errors import Interrupted, MedtuneError
 from medtune.core.provenance import installed_version
-from medtune.terminal import Terminal, verbosity
 
 CRASHED = 70
 """EX_SOFTWARE of sysexits.h: neither the input nor a check is to blame."""
@@ -40,10 +42,10 @@ app.command()(exam.evaluate)
 app.command()(exam.compare)
 app.command()(exam.analyze)
 app.command()(exam.rescore)
-app.command()(pack.compress)
-app.command()(pack.parity)
-app.command()(pack.bench)
-app.command()(pack.answer)
+app.command()(compress.compress)
+app.command()(compress.parity)
+app.command()(compress.bench)
+app.command()(compress.answer)
 app.command()(serve.serve)
 keys = Commands(no_args_is_help=True, help="Say who may ask an endpoint.")
 keys.command("add")(serve.keys_add)
@@ -88,10 +90,10 @@ reviews = Commands(no_args_is_help=True, help="Let people check how free answers
 reviews.command("sample")(review.sample)
 reviews.command("score")(review.score)
 app.add_typer(reviews, name="review")
-app.command()(machine.doctor)
+app.command()(system.doctor)
 models = Commands(no_args_is_help=True, help="Show which models are at hand.")
-models.command("list")(machine.models_list)
-models.command("info")(machine.models_info)
+models.command("list")(system.models_list)
+models.command("info")(system.models_info)
 app.add_typer(models, name="models")
 
 

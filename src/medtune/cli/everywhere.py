@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from medtune.terminal import verbosity
+from medtune.cli.output import verbosity
 
 F = TypeVar("F", bound=Callable[..., Any])
 

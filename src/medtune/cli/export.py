@@ -34,8 +34,8 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a release with its cards, bill of materials and evidence; or register it in MLflow."""
-    from medtune.recipes import export as recipe
-    from medtune.registry.store import Registry
+    from medtune.releases.export import export_release as recipe
+    from medtune.releases.registry import Registry
 
     options = recipe.ExportOptions(out, licence, with_texts)
     store = Registry(registry)

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
+from medtune.cli.output import show, speaks
 from medtune.core.config import config_hash, load_experiment
 from medtune.core.errors import ConfigError, InputError
 from medtune.core.experiment import ColumnMapping, Experiment, NotebookExperiment
 from medtune.core.records import Record
-from medtune.terminal import show, speaks
 
 T = TypeVar("T")
 

@@ -17,12 +17,12 @@ from medtune.cli.options import (
     finetune_experiment,
     print_record,
 )
+from medtune.cli.output import Terminal
 from medtune.core.config import read_as
 from medtune.core.errors import CheckFailed, InputError
-from medtune.core.gate import Margins, RuleName, Waiver
 from medtune.core.records import Method
-from medtune.core.release import Alias
-from medtune.terminal import Terminal
+from medtune.releases.gate_schema import Margins, RuleName, Waiver
+from medtune.releases.schema import Alias
 
 Where = Annotated[Path, typer.Option("--registry", help="Folder of the registry.")]
 REGISTRY = Path("runs") / "registry"
@@ -46,8 +46,8 @@ def build(
     json: Json = False,
 ) -> None:
     """Put a release together: weights, prompt, policy, calibration, under one hash."""
-    from medtune.registry.store import Registry
-    from medtune.steps import release as step
+    from medtune.releases import build as step
+    from medtune.releases.registry import Registry
 
     options = step.BuildOptions(name, model, policy, calibration, method, note)
     print_record(step.build(Registry(registry), options, _who(by), Terminal()), json)
@@ -61,8 +61,8 @@ def freeze(
     json: Json = False,
 ) -> None:
     """Freeze questions that every release is asked and none may be trained on."""
-    from medtune.recipes import release as recipe
-    from medtune.registry.store import Registry
+    from medtune.releases import commands as recipe
+    from medtune.releases.registry import Registry
 
     print_record(recipe.freeze(Registry(registry), data, limit, _who(by), Terminal()), json)
 
@@ -90,8 +90,8 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure everything that the gate needs, beside the champion; what is there is reused."""
-    from medtune.recipes import release as recipe
-    from medtune.registry.store import Registry
+    from medtune.releases import commands as recipe
+    from medtune.releases.registry import Registry
 
     options = recipe.EvaluateOptions(name, data, calibration, trained_on, original, limit)
     print_record(recipe.evaluated(Registry(registry), options, _who(by), Terminal()), json)
@@ -99,15 +99,15 @@ def evaluate(
 
 def listed(registry: Where = REGISTRY, json: Json = False) -> None:
     """List all releases, and what the aliases stand for."""
-    from medtune.recipes import release as recipe
-    from medtune.registry.store import Registry
+    from medtune.releases import commands as recipe
+    from medtune.releases.registry import Registry
 
     print_record(recipe.listed(Registry(registry)), json)
 
 
 def show(name: Name, registry: Where = REGISTRY, json: Json = False) -> None:
     """Show one release."""
-    from medtune.registry.store import Registry
+    from medtune.releases.registry import Registry
 
     print_record(Registry(registry).find(name), json)
 
@@ -118,16 +118,16 @@ def log(
     json: Json = False,
 ) -> None:
     """Tell who did what: every evaluation and its questions, every verdict, every promotion."""
-    from medtune.recipes import release as recipe
-    from medtune.registry.store import Registry
+    from medtune.releases import commands as recipe
+    from medtune.releases.registry import Registry
 
     print_record(recipe.logged(Registry(registry), name), json)
 
 
 def verify(name: Name, registry: Where = REGISTRY, json: Json = False) -> None:
     """Read every byte of a release, and the log; exit 1 where something was changed."""
-    from medtune.recipes import release as recipe
-    from medtune.registry.store import Registry
+    from medtune.releases import commands as recipe
+    from medtune.releases.registry import Registry
 
     record = recipe.verified(Registry(registry), name)
     print_record(record, json)
@@ -137,8 +137,8 @@ def verify(name: Name, registry: Where = REGISTRY, json: Json = False) -> None:
 
 def diff(a: Name, b: Name, registry: Where = REGISTRY, json: Json = False) -> None:
     """Put two releases side by side."""
-    from medtune.recipes import release as recipe
-    from medtune.registry.store import Registry
+    from medtune.releases import commands as recipe
+    from medtune.releases.registry import Registry
 
     print_record(recipe.difference(Registry(registry), a, b), json)
 
@@ -155,8 +155,8 @@ def gate(
     json: Json = False,
 ) -> None:
     """Hold a release against the champion, by its evidence; exit 1 where it may not follow."""
-    from medtune.registry.store import Registry
-    from medtune.steps import release as step
+    from medtune.releases import build as step
+    from medtune.releases.registry import Registry
 
     read = read_as(margins, Margins) if margins else Margins()
     waivers = tuple(map(_waiver, waive or ()))
@@ -186,8 +186,8 @@ def update(
     New snapshot, what changed, training, calibration, release, evidence, gate: in one command that
     a timer can run.  Where nothing is new, nothing is done.
     """
-    from medtune.recipes import update as recipe
-    from medtune.registry.store import Registry
+    from medtune.releases import update as recipe
+    from medtune.releases.registry import Registry
 
     config = finetune_experiment(experiment, settings)
     options = recipe.UpdateOptions(
@@ -211,8 +211,8 @@ def promote(
     by: Actor = None,
 ) -> None:
     """Let a release that passed the gate be champion."""
-    from medtune.registry.promotion import promote as move
-    from medtune.registry.store import Registry
+    from medtune.releases.promotion import promote as move
+    from medtune.releases.registry import Registry
 
     alias: Alias = "challenger" if challenger else "champion"
     release = move(Registry(registry), name, alias, _who(by))
@@ -221,8 +221,8 @@ def promote(
 
 def rollback(registry: Where = REGISTRY, by: Actor = None) -> None:
     """Let the champion before this one be champion again."""
-    from medtune.registry.promotion import rollback as move_back
-    from medtune.registry.store import Registry
+    from medtune.releases.promotion import rollback as move_back
+    from medtune.releases.registry import Registry
 
     release = move_back(Registry(registry), _who(by))
     Terminal().say(f"{release.name} is champion again")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from medtune.cli.options import Json, print_record
-from medtune.terminal import Terminal
+from medtune.cli.output import Terminal
 
 Folder = Annotated[Path, typer.Argument(help="A sample's folder.")]
 
@@ -27,9 +27,9 @@ def sample(
     json: Json = False,
 ) -> None:
     """Draw outputs to adjudicate, blind, doubtful ones more often; write a sheet to fill in."""
-    from medtune.recipes import review
+    from medtune.spotcheck import commands
 
-    print_record(review.sample(evaluations, n, seed, out, Terminal(), against), json)
+    print_record(commands.sample(evaluations, n, seed, out, Terminal(), against), json)
     Terminal().say(f"items: {out / 'items.jsonl'} and items.csv")
     Terminal().say(
         "each reviewer fills in the column choice of a copy, marks-NAME.csv: the letter that the "
@@ -51,7 +51,7 @@ def score(
     json: Json = False,
 ) -> None:
     """Return the matchers' precision and recall, and Cohen's kappa of the reviewers."""
-    from medtune.recipes import review
+    from medtune.spotcheck import commands
 
-    print_record(review.score(folder, marks or ()), json)
+    print_record(commands.score(folder, marks or ()), json)
     Terminal().say(f"record: {folder / 'review.json'}")

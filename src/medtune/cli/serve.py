@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from medtune.cli.options import MODEL, Json, model_or_run, print_record
+from medtune.cli.output import Terminal
 from medtune.core.errors import CheckFailed, InputError
 from medtune.core.records import Method
-from medtune.core.served import Role
-from medtune.terminal import Terminal
+from medtune.serving.schemas import Role
 
 FOLDER = Path("runs") / "serve"
 Data = Annotated[Path, typer.Option("--data", help="Folder of the store and the secret.")]
@@ -56,8 +56,8 @@ def serve(
     ] = None,
 ) -> None:
     """Answer exam questions over HTTP, behind guards, with people in the loop."""
-    from medtune.recipes.serve import ServeOptions
-    from medtune.recipes.serve import serve as serve_recipe
+    from medtune.commands.serve import ServeOptions
+    from medtune.commands.serve import serve as serve_recipe
 
     if method == "generate":
         raise InputError("--method generate", expected="letter or cloze")
@@ -88,14 +88,14 @@ def keys_add(
     json: Json = False,
 ) -> None:
     """Make a key; it is shown once."""
-    from medtune.recipes.keys import add
+    from medtune.commands.keys import add
 
     print_record(add(name, role, per_minute, data, database), json)
 
 
 def keys_list(data: Data = FOLDER, database: Database = None, json: Json = False) -> None:
     """List the keys."""
-    from medtune.recipes.keys import listed
+    from medtune.commands.keys import listed
 
     print_record(listed(data, database), json)
 
@@ -106,7 +106,7 @@ def keys_revoke(
     database: Database = None,
 ) -> None:
     """End a key; a running endpoint follows within half a minute."""
-    from medtune.recipes.keys import revoke
+    from medtune.commands.keys import revoke
 
     revoke(name, data, database)
     Terminal().say(f"{name} is revoked")
@@ -124,7 +124,7 @@ def audit_verify(
     json: Json = False,
 ) -> None:
     """Check the audit trail: edits, deletions, lines cut off its end, a trail made anew."""
-    from medtune.recipes.audit_log import verify
+    from medtune.commands.audit_log import verify
 
     print_record(verify(data, database, anchor, head), json)
 
@@ -136,7 +136,7 @@ def guard_train(
     json: Json = False,
 ) -> None:
     """Train the learned guard on the examples that come with medtune."""
-    from medtune.recipes.guard import train
+    from medtune.commands.guard import train
 
     print_record(train(out, Terminal()), json)
 
@@ -154,7 +154,7 @@ def guard_test(
     json: Json = False,
 ) -> None:
     """Hold all guards to the suites; exit 1 where a target is not met on the held-out half."""
-    from medtune.steps.safety import guards_examined
+    from medtune.workflows.guard_benchmark import guards_examined
 
     record = guards_examined(policy, learned, model, Terminal())
     print_record(record, json)
@@ -178,7 +178,7 @@ def monitor_report(
     json: Json = False,
 ) -> None:
     """Compare what was asked lately with a reference; exit 1 where something moved."""
-    from medtune.recipes.monitor import MonitorOptions, report
+    from medtune.commands.monitor import MonitorOptions, report
 
     record = report(MonitorOptions(data, database, days, before, reference))
     print_record(record, json)
@@ -198,6 +198,6 @@ def monitor_corrections(
     json: Json = False,
 ) -> None:
     """Write what reviewers settled as questions to train on, and never to examine on."""
-    from medtune.recipes.corrections import corrections
+    from medtune.commands.corrections import corrections
 
     print_record(corrections(data, database, out, Terminal()), json)

@@ -25,17 +25,17 @@ from medtune.cli.options import (
     print_record,
     run_folder,
 )
-from medtune.core.ablation import NOTEBOOK_SIZE
+from medtune.cli.output import Terminal
 from medtune.core.errors import InputError
-from medtune.core.folder import slug
-from medtune.core.grid import GridState, Hands
-from medtune.core.learning_curve import SELECTIONS, Equal, Selection
-from medtune.core.learning_curve import SIZES as CURVE_SIZES
 from medtune.core.prompt import Target
-from medtune.core.prompt_study import SHOTS
 from medtune.core.records import Method, Record
-from medtune.core.study import DRAWS, SIZES, SamplePlan
-from medtune.terminal import Terminal
+from medtune.core.run_folder import slug
+from medtune.studies.ablation.schema import NOTEBOOK_SIZE
+from medtune.studies.grid_schema import GridState, Hands
+from medtune.studies.learning_curve.schema import SELECTIONS, Equal, Selection
+from medtune.studies.learning_curve.schema import SIZES as CURVE_SIZES
+from medtune.studies.prompts.schema import SHOTS
+from medtune.studies.test_size.schema import DRAWS, SIZES, SamplePlan
 
 Workers = Annotated[
     int, typer.Option(min=1, help="Processes on this machine, each with its share of the cores.")
@@ -63,7 +63,7 @@ def by_size(
     json: Json = False,
 ) -> None:
     """Show what smaller tests, drawn from saved answers, would have found."""
-    from medtune.recipes.sample_size import sample_size
+    from medtune.studies.test_size.study import sample_size
 
     numbers = chosen("--sizes", sizes, int, "whole numbers, such as 20,50,100")
     plan = SamplePlan(tuple(numbers), draws, seed)
@@ -84,7 +84,7 @@ def robustness(
     json: Json = False,
 ) -> None:
     """Reorder the options, hide the stem, push wrong answers: what is left of the accuracy?"""
-    from medtune.recipes import robustness as recipe
+    from medtune.studies.robustness import study as recipe
 
     options = recipe.RobustnessOptions(
         model=model,
@@ -115,7 +115,7 @@ def decoding(
     json: Json = False,
 ) -> None:
     """Let it answer in two dozen ways: what does each cost, and what does it give?"""
-    from medtune.recipes import decoding as recipe
+    from medtune.studies.decoding import study as recipe
 
     options = recipe.DecodingOptions(
         model=model,
@@ -143,7 +143,7 @@ def ablation(
     json: Json = False,
 ) -> None:
     """Mend the seed notebook's mistakes one at a time: what was each worth?"""
-    from medtune.recipes import ablation as recipe
+    from medtune.studies.ablation import study as recipe
 
     config = finetune_experiment(experiment, settings)
     folder = out or Path("runs") / "ablation" / run_folder(config).name
@@ -171,7 +171,7 @@ def learning_curve(
     json: Json = False,
 ) -> None:
     """Train on more and more questions, chosen in several ways: does size or selection count?"""
-    from medtune.recipes import learning_curve as recipe
+    from medtune.studies.learning_curve import study as recipe
 
     config = finetune_experiment(experiment, settings)
     options = recipe.CurveOptions(
@@ -199,7 +199,7 @@ def prompts(
     json: Json = False,
 ) -> None:
     """Ask in some dozens of wordings; choose on the calibration split, report on the other."""
-    from medtune.recipes import prompts as recipe
+    from medtune.studies.prompts import study as recipe
 
     config = finetune_experiment(experiment, settings)
     counts = chosen("--shots", shots, int, "whole numbers, such as 0,1,3")

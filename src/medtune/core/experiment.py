@@ -365,7 +365,7 @@ class Experiment(Record):
 
 
 class NotebookExperiment(Record):
-    """The seed notebook's recipe, bugs included; see `recipes/notebook.py`."""
+    """The seed notebook's recipe, bugs included; see `commands/notebook.py`."""
 
     recipe: Literal["notebook"]
     name: str = Field(default="notebook", pattern=r"^[a-z0-9][a-z0-9._-]*$")

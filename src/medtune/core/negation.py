@@ -14,6 +14,6 @@ _NEGATIONS = frozenset(
 
 
 def asks_exception(stem: str) -> bool:
-    """Tell whether a stem is negated; it may be folded (`data.fold`) or as it was written."""
+    """Tell whether a stem is negated; it may be folded (`data.dedup.canonical_form`) or as it was written."""
     plain = stem.casefold().replace("’", "'").replace("n't", " not")
     return not _NEGATIONS.isdisjoint(_WORD.findall(plain))

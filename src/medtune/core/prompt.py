@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from medtune.core.model import Message
+from medtune.core.protocols import Message
 from medtune.core.records import Method, Question, Record, content_hash
 
 Form = Literal["text", "letter"]

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medtune.core.errors import FolderError
-from medtune.core.folder import write_text
+from medtune.core.run_folder import write_text
 
 FILE = ".elapsed_s"
 """Beside a run's record: seconds of its earlier attempts."""

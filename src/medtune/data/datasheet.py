@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from medtune.core.manifest import LENGTH_BINS, OverlapCount, SnapshotManifest
 from medtune.core.records import Proportion
+from medtune.core.schemas.dataset import LENGTH_BINS, OverlapCount, SnapshotManifest
 
 _ASKED = "*To be written by whoever publishes this snapshot.*"
 

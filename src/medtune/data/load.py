@@ -9,19 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medtune.core.corrections import CorrectionsManifest
 from medtune.core.errors import DataError
 from medtune.core.experiment import ColumnMapping
-from medtune.core.folder import read_record
-from medtune.core.manifest import SnapshotManifest, SplitRecord
 from medtune.core.progress import Progress, Silent
 from medtune.core.records import SplitDescription
-from medtune.data.catalogue import KNOWN
-from medtune.data.clean import Cleaned, clean
-from medtune.data.draw import lowest
-from medtune.data.files import files_of, notes_on
-from medtune.data.purpose import for_training_only, refuse_corrections
-from medtune.data.sources import (
+from medtune.core.run_folder import read_record
+from medtune.core.schemas.corrections import CorrectionsManifest
+from medtune.core.schemas.dataset import SnapshotManifest, SplitRecord
+from medtune.data.arrow_table import QuestionTable, questions_hash, read_parquet
+from medtune.data.cleaning.clean import Cleaned, clean
+from medtune.data.hash_sampling import lowest
+from medtune.data.sources.files import files_of, notes_on
+from medtune.data.sources.hub_catalogue import KNOWN
+from medtune.data.sources.sources import (
     DataRef,
     Identity,
     columns_of,
@@ -30,7 +30,7 @@ from medtune.data.sources import (
     read_rows,
     splits_of,
 )
-from medtune.data.table import QuestionTable, questions_hash, read_parquet
+from medtune.data.training_only import for_training_only, refuse_corrections
 
 MANIFEST = "manifest.json"
 EXAMINED = ("test", "evaluated", "validation")

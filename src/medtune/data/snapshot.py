@@ -1,6 +1,6 @@
 """A snapshot: cleaned, separated and curated splits under the hash that names them.
 
-`data.build` makes it; here it is written, found again, checked and read.
+`data.pipeline` makes it; here it is written, found again, checked and read.
 On disk it is a folder: one parquet per split with its hash in the name, `excluded.jsonl` with a
 reason per id, `datasheet.md`, and `manifest.json`, which is written last: a folder with a
 manifest is whole.
@@ -19,20 +19,20 @@ from pathlib import Path
 
 from medtune.core.errors import DataError
 from medtune.core.experiment import DataConfig
-from medtune.core.findings import AnalysisRecord
-from medtune.core.folder import disk_errors, read_record, write_record, write_text
-from medtune.core.ledger import ANALYSIS, PREDICTIONS
-from medtune.core.manifest import Role, SnapshotManifest, SplitRecord
+from medtune.core.predictions_io import ANALYSIS, PREDICTIONS
 from medtune.core.progress import Progress
 from medtune.core.provenance import provenance
 from medtune.core.records import SplitDescription, content_hash
-from medtune.data.build import Built, Source, build, sources_of
+from medtune.core.run_folder import disk_errors, read_record, write_record, write_text
+from medtune.core.schemas.analysis import AnalysisRecord
+from medtune.core.schemas.dataset import Role, SnapshotManifest, SplitRecord
+from medtune.data.arrow_table import QuestionTable, questions_hash, read_parquet, write_parquet
+from medtune.data.counts import profile
 from medtune.data.datasheet import datasheet
 from medtune.data.load import MANIFEST, describe, identity, settled
-from medtune.data.profile import profile
-from medtune.data.purpose import purpose_of
-from medtune.data.sources import parse_ref
-from medtune.data.table import QuestionTable, questions_hash, read_parquet, write_parquet
+from medtune.data.pipeline import Built, Source, build, sources_of
+from medtune.data.sources.sources import parse_ref
+from medtune.data.training_only import purpose_of
 
 RULES = 2
 """Version of what is done to data; a change of rules makes older snapshots stale."""

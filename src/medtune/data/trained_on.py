@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from medtune.core.records import Question, content_hash
-from medtune.data.fold import folded
+from medtune.data.dedup.canonical_form import folded
 
 DIGITS = 16
 """Hex digits of a hash: of a million questions no two share one but for 3 in 10 ** 8 cases."""

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from medtune.core.choice import choose
-from medtune.core.model import (
+from medtune.core.protocols import (
     ContinuationScore,
     Decoding,
     GenerateRequest,

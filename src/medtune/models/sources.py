@@ -1,7 +1,7 @@
 """One door for every model name: a name becomes a local folder and the identity of its weights.
 
 `embedded:smollm2-135m` · `hub:ORG/NAME[@REVISION]` · `path:DIR` · `fake:KIND`.  A model behind a
-server, `remote:URL#MODEL`, has no folder here; it is opened by `models.door` alone.
+server, `remote:URL#MODEL`, has no folder here; it is opened by `models.open_model` alone.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from medtune.core.errors import HubError, ModelError, UnknownModelError
 from medtune.core.progress import Progress
 from medtune.core.records import ModelInfo
-from medtune.models import embedded
-from medtune.models.card import CARD, parted
+from medtune.models import builtin
+from medtune.models.weights_card import CARD, parted
 
 FAKES = ("oracle", "constant", "biased", "noisy")
 EXPECTED = (
-    f"embedded:{embedded.NAME}, hub:ORG/NAME[@REVISION], path:DIR, adapter:DIR, "
+    f"embedded:{builtin.NAME}, hub:ORG/NAME[@REVISION], path:DIR, adapter:DIR, "
     f"remote:URL#MODEL, fake:{'|'.join(FAKES)}, or the folder of a run that has trained"
 )
 SETTINGS = ("*.json", "*.jinja", "*.model", "*.txt")
@@ -56,8 +56,8 @@ def resolve(name: str, progress: Progress | None = None, weights: bool = True) -
     kind, colon, rest = name.partition(":")
     if kind == "fake" and rest in FAKES:
         return ModelSource(name, kind, None, name)
-    if kind == "embedded" and rest == embedded.NAME:
-        return ModelSource(name, kind, embedded.prepare(progress), embedded.SHA256)
+    if kind == "embedded" and rest == builtin.NAME:
+        return ModelSource(name, kind, builtin.prepare(progress), builtin.SHA256)
     if kind == "path" and rest:
         return ModelSource(name, kind, Path(rest), _folder_fingerprint(Path(rest)))
     if kind == "hub" and rest:
@@ -82,7 +82,7 @@ def hub_name(name: str, fingerprint: str) -> tuple[str, str | None] | None:
     kind, _, rest = name.partition(":")
     if kind == "hub":
         return rest.partition("@")[0], fingerprint
-    return (embedded.HUB, None) if name == f"embedded:{embedded.NAME}" else None
+    return (builtin.HUB, None) if name == f"embedded:{builtin.NAME}" else None
 
 
 def _fetch(rest: str, weights: bool) -> Path:
@@ -117,7 +117,7 @@ def _fetch(rest: str, weights: bool) -> Path:
         why = "HF_HUB_OFFLINE is set" if hub_offline() else "the Hub cannot be reached"
         raise HubError(
             f"hub:{rest}: {why} and the model is not in the local cache",
-            fix=f"go online once, or use embedded:{embedded.NAME} or path:DIR",
+            fix=f"go online once, or use embedded:{builtin.NAME} or path:DIR",
         ) from error
 
 
@@ -168,12 +168,12 @@ def weights_on_disk(name: str) -> int | None:
 
 def embedded_state() -> ModelInfo:
     """Say whether the embedded model is installed and converted."""
-    name = f"embedded:{embedded.NAME}"
-    folder = embedded.converted_folder()
+    name = f"embedded:{builtin.NAME}"
+    folder = builtin.converted_folder()
     if folder.is_dir():
         size = sum(path.stat().st_size for path in folder.iterdir())
         return ModelInfo(name=name, state="ready", folder=str(folder), size_bytes=size)
-    if (file := embedded.find_gguf()) is not None:
+    if (file := builtin.find_gguf()) is not None:
         return ModelInfo(
             name=name,
             state="installed",
@@ -181,9 +181,7 @@ def embedded_state() -> ModelInfo:
             size_bytes=file.stat().st_size,
             note="converted on first use, about 20 s",
         )
-    return ModelInfo(
-        name=name, state="missing", folder=None, size_bytes=None, note=embedded.INSTALL
-    )
+    return ModelInfo(name=name, state="missing", folder=None, size_bytes=None, note=builtin.INSTALL)
 
 
 def cached_models() -> list[ModelInfo]:

@@ -19,16 +19,17 @@ from starlette.exceptions import HTTPException
 
 from medtune.core.errors import ModelError, ReviewError, StoreError
 from medtune.core.provenance import installed_version
-from medtune.serving import api, openai_form, pages, review_api
-from medtune.serving.access import DeniedError
-from medtune.serving.batching import BusyError
-from medtune.serving.cards import DISCLAIMER
-from medtune.serving.edge import BodyLimit, RequestLog, SecurityHeaders, log
-from medtune.serving.retention import Retention
-from medtune.serving.services import Services
-from medtune.serving.troubles import UNAVAILABLE_S
-from medtune.serving.unhandled import Unhandled
-from medtune.serving.wire import Problem
+from medtune.serving.api import answers, openai_compat, reviews
+from medtune.serving.api.request_models import Problem
+from medtune.serving.api.unhandled import Unhandled
+from medtune.serving.auth.authorize import DeniedError
+from medtune.serving.dependencies import Services
+from medtune.serving.inference.fixed_texts import DISCLAIMER
+from medtune.serving.inference.request_batcher import BusyError
+from medtune.serving.middleware import BodyLimit, RequestLog, SecurityHeaders, log
+from medtune.serving.monitoring.retention import Retention
+from medtune.serving.pages import router as pages
+from medtune.serving.pages.errors import UNAVAILABLE_S
 
 MOST_FAULTS = 10
 """Of a request that are told; the others are counted."""
@@ -66,9 +67,9 @@ def create_app(parts: Services, *, logs: bool = True) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = parts
-    for router in (api.router, review_api.router, pages.router):
+    for router in (answers.router, reviews.router, pages.router):
         app.include_router(router)
-    place = Path(str(files("medtune.serving"))) / "static"
+    place = Path(str(files("medtune.serving.pages"))) / "static"
     app.mount("/static", StaticFiles(directory=place), name="static")
     for kind in KINDS:
         app.add_exception_handler(kind, told)
@@ -116,7 +117,7 @@ KINDS = (
 async def told(request: Request, error: Exception) -> Response:
     """Answer an error with a problem, or in OpenAI's form; what was said is not repeated."""
     response = _told(request, error)
-    if request.url.path not in openai_form.PATHS:
+    if request.url.path not in openai_compat.PATHS:
         return response
     return _as_openai(error, response)
 
@@ -137,7 +138,9 @@ def _as_openai(error: Exception, response: JSONResponse) -> Response:
         for name, value in response.headers.items()
         if name not in ("content-length", "content-type")
     }
-    return JSONResponse(openai_form.failure(status, message, param, code), status, headers=headers)
+    return JSONResponse(
+        openai_compat.failure(status, message, param, code), status, headers=headers
+    )
 
 
 def _told(request: Request, error: Exception) -> JSONResponse:

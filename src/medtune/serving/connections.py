@@ -20,8 +20,8 @@ from typing import Any, Literal
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from medtune.serving.access import network
-from medtune.serving.edge import log
+from medtune.serving.auth.authorize import network
+from medtune.serving.middleware import log
 
 MOST = 1024
 """Connections at once."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from medtune.core.folder import write_atomic
+from medtune.core.run_folder import write_atomic
 
 KEEP = 2
 

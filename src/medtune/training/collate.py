@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from medtune.core.batching import common_length
 from medtune.core.errors import CheckFailed
 from medtune.core.experiment import Objective
-from medtune.core.model import Example
+from medtune.core.protocols import Example
 from medtune.core.records import MaskAudit
+from medtune.core.token_batching import common_length
 
 _EXPECTED: dict[Objective, str] = {
     "answer": "no prompt token, every answer with its ending, and a pad of its own",

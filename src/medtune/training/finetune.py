@@ -14,10 +14,9 @@ from torch.nn import Parameter
 from medtune.core.config import config_hash
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment
-from medtune.core.folder import valid_record, write_record
-from medtune.core.model import Example, Message
 from medtune.core.progress import Progress
 from medtune.core.prompt import fingerprint, form_taught
+from medtune.core.protocols import Example, Message
 from medtune.core.provenance import installed_version, peak_memory, provenance
 from medtune.core.records import (
     ModelDescription,
@@ -27,7 +26,8 @@ from medtune.core.records import (
     TrainingRecord,
     content_hash,
 )
-from medtune.training.examples import weigher
+from medtune.core.run_folder import valid_record, write_record
+from medtune.training.epochs import weigher
 from medtune.training.job import Job, Trained
 from medtune.training.loop import train
 from medtune.training.processes import processes

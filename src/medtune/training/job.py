@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from medtune.core.experiment import TrackerName, TrainingConfig
-from medtune.core.model import Example
+from medtune.core.protocols import Example
 from medtune.core.records import LossPoint, MaskAudit, Proportion, Question, ValidationPoint
 
 

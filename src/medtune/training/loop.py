@@ -17,15 +17,15 @@ from medtune.core.progress import Progress
 from medtune.core.records import LossPoint, Proportion
 from medtune.training import checkpoint
 from medtune.training.collate import audit
-from medtune.training.examples import lay_out, that_fit
+from medtune.training.epochs import lay_out, that_fit
+from medtune.training.gradient_step import Step
 from medtune.training.job import Job, Tally, Trained
-from medtune.training.keeper import Keeper
-from medtune.training.optimizer import MasterAdamW
+from medtune.training.lr_schedule import rate_factor
+from medtune.training.master_adamw import MasterAdamW
 from medtune.training.processes import on_cpu
-from medtune.training.schedule import rate_factor
-from medtune.training.shards import all_whole, gathered, share_out
-from medtune.training.step import Step
-from medtune.training.tracking import Log, accelerator_with, tracked
+from medtune.training.sharding import all_whole, gathered, share_out
+from medtune.training.trackers import Log, accelerator_with, tracked
+from medtune.training.weight_averaging import Keeper
 
 
 def train(job: Job, progress: Progress) -> Trained:

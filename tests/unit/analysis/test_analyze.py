@@ -11,13 +11,13 @@ from tests.unit.analysis.synthetic import Evaluation, evaluation, free, predicti
 
 from medtune.analysis.analyze import CURVE_POINTS, LEVEL, TARGETS, analyze, measure, warnings
 from medtune.analysis.calibration import Scored, fit_temperature
-from medtune.analysis.flips import flips
-from medtune.analysis.selective import conformal, risk_coverage, threshold_for_risk
+from medtune.analysis.order_flips import flips
+from medtune.analysis.selective_prediction import conformal, risk_coverage, threshold_for_risk
 from medtune.core.errors import PredictionsError
-from medtune.core.findings import AnalysisRecord, Selective, ThresholdFinding
 from medtune.core.intervals import wilson
-from medtune.core.manifest import UNKNOWN
 from medtune.core.records import Method, Outcome, Prediction, Proportion, StemEffect
+from medtune.core.schemas.analysis import AnalysisRecord, Selective, ThresholdFinding
+from medtune.core.schemas.dataset import UNKNOWN
 
 
 def exam(n: int = 300, skill: float = 1.5, **changes: Any) -> Evaluation:

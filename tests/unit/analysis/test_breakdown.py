@@ -12,10 +12,10 @@ from scipy.stats import fisher_exact
 
 from medtune.analysis.breakdown import FEW, breakdown, holm, spread
 from medtune.core.errors import PredictionsError
-from medtune.core.findings import Slice
 from medtune.core.intervals import wilson
-from medtune.core.manifest import UNKNOWN
 from medtune.core.records import Outcome, Prediction
+from medtune.core.schemas.analysis import Slice
+from medtune.core.schemas.dataset import UNKNOWN
 
 RIGHT, WRONG, UNPARSED = Outcome.CORRECT, Outcome.WRONG, Outcome.UNPARSED
 _CHOSEN = {Outcome.CORRECT: 0, Outcome.WRONG: 1}

@@ -15,10 +15,6 @@ from medtune.analysis.compare import (
     minimum_detectable,
     verdict,
 )
-from medtune.analysis.compared import corrected
-from medtune.analysis.exam import Exam
-from medtune.analysis.examine import Sitting, summarize
-from medtune.answers.parse import STRICT
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import tango, wilson
 from medtune.core.prompt import PromptStyle
@@ -29,7 +25,11 @@ from medtune.core.records import (
     Prediction,
     SplitDescription,
 )
+from medtune.evaluation.exam import Exam
+from medtune.evaluation.parsing.strict import STRICT
+from medtune.evaluation.run_exam import Sitting, summarize
 from medtune.models.fake import FakeModel
+from medtune.reports.comparison_folder import corrected
 
 Evaluation = tuple[EvaluationRecord, list[Prediction]]
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from medtune.analysis.failures import failures
-from medtune.core.findings import Failure
 from medtune.core.intervals import wilson
-from medtune.core.model import ScoreRequest
+from medtune.core.protocols import ScoreRequest
 from medtune.core.records import OrderAnswer, Outcome, Prediction
+from medtune.core.schemas.analysis import Failure
 from medtune.models.fake import FakeModel
 
 UNLIKE = ("quinine", "rest", "surgery", "vaccine")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from medtune.core.compress import ParityRecord
 from medtune.core.intervals import tango
+from medtune.core.schemas.compression import ParityRecord
 from recount import FILES, RESULTS, recounted
 
 

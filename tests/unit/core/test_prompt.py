@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from medtune.core.model import Message
 from medtune.core.prompt import (
     Form,
     LetterForm,
@@ -18,6 +17,7 @@ from medtune.core.prompt import (
     form_of,
     form_taught,
 )
+from medtune.core.protocols import Message
 from medtune.core.records import Question, normalized_option
 
 SCURVY = Question(

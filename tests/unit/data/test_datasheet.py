@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 from medtune.core.intervals import wilson
-from medtune.core.manifest import (
+from medtune.core.schemas.dataset import (
     BalanceRecord,
     CurationStep,
     OverlapCount,

@@ -9,10 +9,10 @@ import pytest
 from medtune.core.errors import DataError
 from medtune.core.experiment import DataConfig
 from medtune.core.progress import Silent
-from medtune.data.build import sources_of
 from medtune.data.load import load_split, settled
+from medtune.data.pipeline import sources_of
 from medtune.data.snapshot import prepare_snapshot
-from medtune.data.sources import parse_ref
+from medtune.data.sources.sources import parse_ref
 
 
 def examined(text: str) -> str:

@@ -16,11 +16,12 @@ import pytest
 
 from medtune.core.errors import DataError, EmptySplitError, FolderError
 from medtune.core.experiment import ColumnMapping, DataConfig
-from medtune.core.folder import read_record
-from medtune.core.manifest import Exclusion, SnapshotManifest
 from medtune.core.progress import Silent
 from medtune.core.records import content_hash
+from medtune.core.run_folder import read_record
+from medtune.core.schemas.dataset import Exclusion, SnapshotManifest
 from medtune.data import snapshot as module
+from medtune.data.arrow_table import questions_hash, read_parquet
 from medtune.data.load import load_split, read_manifest
 from medtune.data.snapshot import (
     Snapshot,
@@ -29,7 +30,6 @@ from medtune.data.snapshot import (
     prepare_snapshot,
     read_snapshot,
 )
-from medtune.data.table import questions_hash, read_parquet
 
 PREPARE = """
 import sys

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
-from medtune.core.model import Message
-from medtune.models.encode import ChatEncoder
+from medtune.core.protocols import Message
+from medtune.models.chat_encoder import ChatEncoder
 
 VOCABULARY = (*"ABCDEFGHIJ", *(f" {letter}" for letter in "ABCD"), "The", "\n", "a", "A.", " I")
 LEFT = 0.1

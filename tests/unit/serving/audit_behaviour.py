@@ -20,11 +20,12 @@ from tests.unit.serving.store_cases import (
     put,
 )
 
-from medtune.core import chain
 from medtune.core.errors import InputError, ReviewError, StoreError
-from medtune.core.served import AuditLine, Decision, Role
-from medtune.serving.anchor import Anchor
-from medtune.serving.store import Store
+from medtune.core.schemas import audit as chain
+from medtune.core.schemas.audit import AuditLine
+from medtune.serving.schemas import Decision, Role
+from medtune.serving.storage.audit_heads import Anchor
+from medtune.serving.storage.store import Store
 
 YES = Decision(kind="approve")
 

@@ -18,8 +18,8 @@ from tests.unit.serving.store_cases import (
 )
 
 from medtune.core.errors import ReviewError
-from medtune.core.served import Decision
-from medtune.serving.store import Store
+from medtune.serving.schemas import Decision
+from medtune.serving.storage.store import Store
 
 YES = Decision(kind="approve")
 LEASE = 60.0

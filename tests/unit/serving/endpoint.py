@@ -11,8 +11,8 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from medtune.core.errors import RemoteError
-from medtune.core.guard import Calibration, Verdict
-from medtune.core.model import (
+from medtune.core.prompt import PromptStyle
+from medtune.core.protocols import (
     AnswerModel,
     ContinuationScore,
     Decoding,
@@ -20,17 +20,17 @@ from medtune.core.model import (
     Generation,
     ScoreRequest,
 )
-from medtune.core.prompt import PromptStyle
-from medtune.guard.policy import Policy, load_policy
-from medtune.guard.reading import Reading
+from medtune.core.schemas.guardrails import Calibration, Verdict
+from medtune.guardrails.inquiry_text import Reading
+from medtune.guardrails.policy import Policy, load_policy
 from medtune.models.fake import FakeModel
-from medtune.serving.access import Gatekeeper
 from medtune.serving.app import create_app
-from medtune.serving.engine import Engine
+from medtune.serving.auth.authorize import Gatekeeper
+from medtune.serving.dependencies import Services
+from medtune.serving.inference.engine import Engine
+from medtune.serving.inference.predictor import Mind
 from medtune.serving.metrics import Metrics
-from medtune.serving.mind import Mind
-from medtune.serving.services import Services
-from medtune.serving.store import Store
+from medtune.serving.storage.store import Store
 
 QUESTION: dict[str, Any] = {
     "stem": "Which vitamin is deficient in scurvy?",

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from medtune.core.prompt import PromptStyle
-from medtune.guard.learned import shipped
-from medtune.guard.policy import Policy, load_policy
+from medtune.guardrails.classifier.learned import shipped
+from medtune.guardrails.policy import Policy, load_policy
 from medtune.models.fake import FakeModel
-from medtune.serving.access import Gatekeeper
+from medtune.serving.auth.authorize import Gatekeeper
 from medtune.serving.connections import Room
-from medtune.serving.engine import GUARDS_S, Engine
-from medtune.serving.listen import listen
+from medtune.serving.dependencies import Services
+from medtune.serving.inference.engine import GUARDS_S, Engine
+from medtune.serving.inference.predictor import Mind
 from medtune.serving.metrics import Metrics
-from medtune.serving.mind import Mind
-from medtune.serving.services import Services
-from medtune.serving.store import Store
+from medtune.serving.server import listen
+from medtune.serving.storage.store import Store
 
 
 def main(folder: Path, port: int, settings: dict[str, Any]) -> None:

@@ -17,10 +17,10 @@ from tests.unit.serving.store_cases import (
 )
 
 from medtune.core.errors import ReviewError, StoreError
-from medtune.core.guard import Verdict
-from medtune.core.served import Decision, Feedback
-from medtune.serving import review_queue
-from medtune.serving.store import Store
+from medtune.core.schemas.guardrails import Verdict
+from medtune.serving.schemas import Decision, Feedback
+from medtune.serving.storage import review_queue
+from medtune.serving.storage.store import Store
 
 YES = Decision(kind="approve")
 

@@ -21,9 +21,9 @@ from tests.unit.serving.store_cases import (
 )
 
 from medtune.core.errors import StoreError
-from medtune.serving import schema
-from medtune.serving.store import Store
-from medtune.serving.tables import metadata
+from medtune.serving.storage import migrate
+from medtune.serving.storage.store import Store
+from medtune.serving.storage.tables import metadata
 
 NEXT = """
 import sqlalchemy as sa
@@ -41,7 +41,7 @@ class SchemaBehaviour(OnStore):
     def test_migrations_make_the_tables(self, store: Store, store_url: str) -> None:
         engine = create_engine(store_url)
         with engine.connect() as connection:
-            options = {"version_table": schema.VERSION_TABLE}
+            options = {"version_table": migrate.VERSION_TABLE}
             context = MigrationContext.configure(connection, opts=options)
             assert compare_metadata(context, metadata) == []
             assert context.get_current_revision() == "0003"
@@ -64,10 +64,10 @@ class SchemaBehaviour(OnStore):
         old = Store.open(store_url)
         old.keep(entry("a"), None)
         newer = tmp_path / "100% newer"
-        shutil.copytree(schema.MIGRATIONS, newer)
+        shutil.copytree(migrate.MIGRATIONS, newer)
         (newer / "versions" / "r9999_next.py").write_text(NEXT)
         with monkeypatch.context() as patched:
-            patched.setattr(schema, "MIGRATIONS", newer)
+            patched.setattr(migrate, "MIGRATIONS", newer)
             Store.open(store_url).close()
         execute(store_url, "UPDATE entries SET mood = 'cross' WHERE mood = 'calm'")
         with pytest.raises(StoreError, match="revision 9999, of a newer medtune"):
@@ -78,12 +78,12 @@ class SchemaBehaviour(OnStore):
         self, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first = tmp_path / "first"
-        shutil.copytree(schema.MIGRATIONS, first)
+        shutil.copytree(migrate.MIGRATIONS, first)
         for script in (first / "versions").glob("r0*.py"):
             if not script.name.startswith("r0001"):
                 script.unlink()
         with monkeypatch.context() as patched:
-            patched.setattr(schema, "MIGRATIONS", first)
+            patched.setattr(migrate, "MIGRATIONS", first)
             patched.setattr(Store, "check", lambda _: None)  # it writes what is newer
             old = Store.open(store_url)
             old.keep(entry("a"), None)
@@ -99,10 +99,10 @@ class SchemaBehaviour(OnStore):
         self, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         broken = tmp_path / "broken"
-        shutil.copytree(schema.MIGRATIONS, broken)
+        shutil.copytree(migrate.MIGRATIONS, broken)
         (broken / "versions" / "r9999_next.py").write_text(NEXT + "    op.drop_table('nothing')\n")
         with monkeypatch.context() as patched:
-            patched.setattr(schema, "MIGRATIONS", broken)
+            patched.setattr(migrate, "MIGRATIONS", broken)
             with pytest.raises(StoreError, match="refuses"):
                 Store.open(store_url)
         Store.open(store_url).close()

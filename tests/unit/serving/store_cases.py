@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
-from medtune.core.guard import Verdict
-from medtune.core.served import Entry, ReviewItem, ShadowAnswer
-from medtune.serving.store import Store
+from medtune.core.schemas.guardrails import Verdict
+from medtune.serving.schemas import Entry, ReviewItem, ShadowAnswer
+from medtune.serving.storage.store import Store
 
 START = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = START + timedelta(days=1)

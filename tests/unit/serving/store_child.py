@@ -8,8 +8,8 @@ import sys
 from datetime import UTC, datetime
 
 from medtune.core.errors import StoreError
-from medtune.core.served import Decision, Entry
-from medtune.serving.store import Store
+from medtune.serving.schemas import Decision, Entry
+from medtune.serving.storage.store import Store
 
 
 def work(store: Store, reviewer: str) -> None:

@@ -13,13 +13,13 @@ from tests.unit.serving.endpoint import QUESTION, endpoint
 from tests.unit.serving.test_crisis import CRISIS
 from tests.unit.serving.test_pages_browser import Browser
 
-from medtune.core.guard import Inquiry
-from medtune.guard import chain
-from medtune.guard.chain import crisis_in
-from medtune.guard.policy import load_policy
-from medtune.serving import engine
-from medtune.serving.access import WRONG_PER_MINUTE
-from medtune.serving.wire import unicode_only
+from medtune.core.schemas.guardrails import Inquiry
+from medtune.guardrails import pipeline
+from medtune.guardrails.pipeline import crisis_in
+from medtune.guardrails.policy import load_policy
+from medtune.serving.api.request_models import unicode_only
+from medtune.serving.auth.authorize import WRONG_PER_MINUTE
+from medtune.serving.inference import engine
 
 AWAY = "203.0.113.9"
 
@@ -89,7 +89,7 @@ def test_guards_of_a_form_work_beside_the_event_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[str] = []
-    real = chain.look
+    real = pipeline.look
 
     def looked(*args: Any) -> Any:
         threads.append(threading.current_thread().name)
@@ -135,7 +135,7 @@ def test_whoever_is_over_a_limit_takes_no_turn_of_others(tmp_path: Path) -> None
 
 def test_a_burst_of_one_caller_is_no_wait_for_another(tmp_path: Path) -> None:
     looked_at: list[str] = []
-    look = chain.look
+    look = pipeline.look
 
     def slow(inquiry: Inquiry, *given: Any) -> Any:
         looked_at.append(inquiry.stem)

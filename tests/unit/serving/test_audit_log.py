@@ -9,13 +9,13 @@ from sqlalchemy import insert
 from tests.conftest import CommandLine
 from tests.unit.serving.store_cases import Clock, execute, let_audit_be_changed
 
-from medtune.core import chain
+from medtune.commands.audit_log import verify
 from medtune.core.errors import InputError, StoreError
-from medtune.recipes.audit_log import verify
-from medtune.serving import trail
-from medtune.serving.anchor import FILE, KEY, Anchor
-from medtune.serving.store import Store
-from medtune.serving.tables import audit
+from medtune.core.schemas import audit as chain
+from medtune.serving.storage import audit_log
+from medtune.serving.storage.audit_heads import FILE, KEY, Anchor
+from medtune.serving.storage.store import Store
+from medtune.serving.storage.tables import audit
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_what_is_rolled_back_is_not_noted(folder: Path) -> None:
 
     def fail() -> None:
         with store._writing() as connection:
-            trail.append(connection, Clock().now, "ann", "x", "y")
+            audit_log.append(connection, Clock().now, "ann", "x", "y")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

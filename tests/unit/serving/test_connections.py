@@ -8,9 +8,10 @@ from typing import Any, cast
 import pytest
 import uvicorn
 
-from medtune.serving import connections, listen
+from medtune.serving import connections
+from medtune.serving import server as listen
 from medtune.serving.connections import Connection, Room
-from medtune.serving.edge import log
+from medtune.serving.middleware import log
 
 
 class Caller:

@@ -7,8 +7,8 @@ import pytest
 from tests.conftest import CommandLine
 from tests.unit.serving.endpoint import QUESTION, endpoint
 
+from medtune.commands.monitor import MonitorOptions, report
 from medtune.core.errors import InputError
-from medtune.recipes.monitor import MonitorOptions, report
 
 
 def options(folder: Path, reference: Path | None = None) -> MonitorOptions:

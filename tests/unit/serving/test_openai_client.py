@@ -10,8 +10,8 @@ import openai
 import pytest
 from tests.unit.serving.test_pressure import Running, running
 
-from medtune.serving.cards import DISCLAIMER
-from medtune.serving.store import Store
+from medtune.serving.inference.fixed_texts import DISCLAIMER
+from medtune.serving.storage.store import Store
 
 TEXT = "Which vitamin is deficient in scurvy?\nA. Vitamin A\nB. Vitamin C\nC. Vitamin D"
 ASKED: list[Any] = [{"role": "user", "content": TEXT}]

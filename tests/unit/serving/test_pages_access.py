@@ -8,8 +8,11 @@ import pytest
 from tests.unit.serving.endpoint import QUESTION, Endpoint, endpoint
 from tests.unit.serving.test_pages_browser import Browser
 
-from medtune.serving import ask_page, dashboard_page, login_page, review_page
-from medtune.serving.visit import SESSION
+from medtune.serving.pages import ask as ask_page
+from medtune.serving.pages import dashboard as dashboard_page
+from medtune.serving.pages import login as login_page
+from medtune.serving.pages import reviews as review_page
+from medtune.serving.pages.page_request import SESSION
 
 ELSEWHERE = "203.0.113.7"
 EVER = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))

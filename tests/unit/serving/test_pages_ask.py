@@ -10,9 +10,9 @@ from tests.unit.serving.endpoint import CALIBRATION, HELD, QUESTION, Endpoint, e
 from tests.unit.serving.test_pages_browser import Browser
 
 from medtune.core.intervals import wilson
-from medtune.core.served import Decision
-from medtune.guard.policy import Policy, load_policy
-from medtune.serving.batching import BusyError
+from medtune.guardrails.policy import Policy, load_policy
+from medtune.serving.inference.request_batcher import BusyError
+from medtune.serving.schemas import Decision
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from tests.unit.serving.endpoint import HELD, QUESTION, Endpoint, endpoint
 from tests.unit.serving.store_cases import entry
 from tests.unit.serving.test_pages_browser import Browser
 
-from medtune.core.guard import Verdict
-from medtune.core.served import Decision, Feedback
-from medtune.serving.activity import ReasonCount, summarized
+from medtune.core.schemas.guardrails import Verdict
+from medtune.serving.monitoring.activity import ReasonCount, summarized
+from medtune.serving.schemas import Decision, Feedback
 
 DOSING = Verdict(guard="sensitive", action="defer", reason="sensitive.dosing")
 REDACTED = Verdict(guard="privacy", action="annotate", reason="privacy.redacted")

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.serving.endpoint import HELD, Endpoint, endpoint
 from tests.unit.serving.test_pages_browser import Browser
 
-from medtune.core.served import Decision
+from medtune.serving.schemas import Decision
 
 NOTE = "the guideline says so"
 

@@ -11,10 +11,10 @@ from tests.unit.serving.endpoint import Endpoint, endpoint
 from tests.unit.serving.store_cases import Clock, execute
 from tests.unit.serving.test_pages_browser import Browser
 
-from medtune.serving.access import StartToken
-from medtune.serving.session import SESSION_S, is_token, token
-from medtune.serving.store import Store
-from medtune.serving.visit import SESSION
+from medtune.serving.auth.authorize import StartToken
+from medtune.serving.auth.session import SESSION_S, is_token, token
+from medtune.serving.pages.page_request import SESSION
+from medtune.serving.storage.store import Store
 
 SECRET, OTHER = b"s" * 32, b"t" * 32
 

@@ -8,31 +8,31 @@ from typing import get_args
 
 import pytest
 
-from medtune.core.guard import Action, GuardName, Verdict
-from medtune.core.served import DecisionKind, ReviewState, Status
-from medtune.serving import words
-from medtune.serving.rendering import lasting, percent, render
+from medtune.core.schemas.guardrails import Action, GuardName, Verdict
+from medtune.serving.pages import labels
+from medtune.serving.pages.templating import lasting, percent, render
+from medtune.serving.schemas import DecisionKind, ReviewState, Status
 
 
 def test_everything_has_words() -> None:
-    assert set(words.STATUSES) == set(words.SHORT) == set(get_args(Status))
-    assert set(words.GUARDS) == set(words.LOOKS) == set(get_args(GuardName))
-    assert set(words.ACTIONS) == set(get_args(Action))
-    assert set(words.STATES) == set(get_args(ReviewState))
-    assert set(words.DECISIONS) == set(get_args(DecisionKind))
+    assert set(labels.STATUSES) == set(labels.SHORT) == set(get_args(Status))
+    assert set(labels.GUARDS) == set(labels.LOOKS) == set(get_args(GuardName))
+    assert set(labels.ACTIONS) == set(get_args(Action))
+    assert set(labels.STATES) == set(get_args(ReviewState))
+    assert set(labels.DECISIONS) == set(get_args(DecisionKind))
 
 
 def test_every_reason_that_a_guard_gives_has_words() -> None:
     code = re.compile(rf'"((?:{"|".join(get_args(GuardName))})\.[a-z_]+)"')
-    sources = [path.read_text() for path in Path(str(files("medtune.guard"))).glob("*.py")]
+    sources = [path.read_text() for path in Path(str(files("medtune.guardrails"))).rglob("*.py")]
     given = {found for source in sources for found in code.findall(source)}
     assert "sensitive.dosing" in given
-    assert given - {"classifier.json"} == set(words.REASONS)
+    assert given - {"classifier.json"} == set(labels.REASONS)
 
 
 def test_a_reason_without_words_is_its_own() -> None:
-    assert words.reason("scope.new_kind") == "scope.new_kind"
-    assert words.reason(None) == "Nothing to remark"
+    assert labels.reason("scope.new_kind") == "scope.new_kind"
+    assert labels.reason(None) == "Nothing to remark"
 
 
 def test_the_strictest_verdict_is_the_reason() -> None:
@@ -41,7 +41,7 @@ def test_the_strictest_verdict_is_the_reason() -> None:
         Verdict(guard="sensitive", action="defer", reason="sensitive.dosing"),
         Verdict(guard="confidence", action="defer", reason="confidence.low"),
     ]
-    assert words.holding(verdicts) == "sensitive.dosing"
+    assert labels.holding(verdicts) == "sensitive.dosing"
 
 
 @pytest.mark.parametrize(

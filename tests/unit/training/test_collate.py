@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from medtune.core.errors import CheckFailed
 from medtune.core.experiment import Objective
-from medtune.core.model import Example
+from medtune.core.protocols import Example
 from medtune.training.collate import audit, collate, under
 
 CPU = torch.device("cpu")

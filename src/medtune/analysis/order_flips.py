@@ -1,0 +1,104 @@
+"""What the order of the options does to the answers of one examination."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import combinations
+from statistics import fmean, pstdev
+
+from medtune.core.errors import PredictionsError
+from medtune.core.intervals import wilson
+from medtune.core.records import LETTERS, OrderAnswer, Prediction
+from medtune.core.schemas.analysis import Flips
+
+Tally = Counter[int]
+"""How often, by displayed position."""
+
+
+def given_choice(prediction: Prediction) -> int | None:
+    """Return what was chosen with the options as given, the order in which variants are asked."""
+    return prediction.orders[0].chosen if prediction.orders else prediction.chosen
+
+
+def flips(predictions: Sequence[Prediction]) -> Flips | None:
+    """Measure how often the order of the options changes what is chosen.
+
+    Where questions differ in their number of options, letters are counted over all of them, but
+    the deviation of the recalls is taken among questions of one size and averaged over the
+    questions: a letter that only the longer, harder questions have is no preference.
+
+    Returns:
+        None where the options were shown in one order only.
+
+    Raises:
+        PredictionsError: Some predictions hold several orders and others do not.
+    """
+    asked = [(p, p.orders) for p in predictions if p.orders is not None]
+    if not asked:
+        return None
+    if len(asked) < len(predictions):
+        raise PredictionsError(
+            f"{len(asked)} of {len(predictions)} predictions hold several orders of the options",
+            expected="all of them, or none",
+            fix="evaluate again with --orders cyclic",
+        )
+    changed = [_differing(orders) for _, orders in asked]
+    chosen, shown, right = Tally(), Tally(), Tally()
+    sizes: dict[int, list[tuple[Prediction, tuple[OrderAnswer, ...]]]] = defaultdict(list)
+    for prediction, orders in asked:
+        sizes[len(prediction.options)].append((prediction, orders))
+    deviations: list[float] = []
+    for group in sizes.values():
+        group_shown, group_right = _recalled(group, chosen)
+        shown += group_shown
+        right += group_right
+        if len(group_shown) > 1:
+            recalls = [group_right[place] / group_shown[place] for place in sorted(group_shown)]
+            deviations += [pstdev(recalls)] * len(group)
+    return Flips(
+        orders=max(len(orders) for _, orders in asked),
+        any=wilson(sum(share > 0 for share in changed), len(changed)),
+        pairs=fmean(changed),
+        accuracy=tuple(
+            wilson(sum(hits), len(hits))
+            for hits in _by_rotation([(p.answer, orders) for p, orders in asked])
+        ),
+        letters={LETTERS[place]: chosen[place] for place in sorted(chosen)},
+        recalls={LETTERS[place]: wilson(right[place], shown[place]) for place in sorted(shown)},
+        rstd=fmean(deviations) if deviations else None,
+    )
+
+
+def _differing(orders: Sequence[OrderAnswer]) -> float:
+    """Share of pairs of orders whose chosen contents differ; 0 for a single order."""
+    pairs = list(combinations([answer.chosen for answer in orders], 2))
+    return sum(a != b for a, b in pairs) / len(pairs) if pairs else 0.0
+
+
+def _recalled(
+    group: Sequence[tuple[Prediction, Sequence[OrderAnswer]]], chosen: Tally
+) -> tuple[Tally, Tally]:
+    """Count by displayed position, over all orders: the right option, and that it was chosen.
+
+    Args:
+        group: Predictions and their orders.
+        chosen: Counts whatever was chosen; added to.
+    """
+    shown, right = Tally(), Tally()
+    for prediction, orders in group:
+        for answer in orders:
+            place = answer.order.index(prediction.answer)
+            shown[place] += 1
+            right[place] += answer.chosen == prediction.answer
+            chosen[answer.order.index(answer.chosen)] += 1
+    return shown, right
+
+
+def _by_rotation(asked: Sequence[tuple[int, Sequence[OrderAnswer]]]) -> list[list[bool]]:
+    """Line up what was right by rotation; the later ones have fewer questions where sizes mix."""
+    hits: list[list[bool]] = [[] for _ in range(max(len(orders) for _, orders in asked))]
+    for key, orders in asked:
+        for rotation, answer in enumerate(orders):
+            hits[rotation].append(answer.chosen == key)
+    return hits

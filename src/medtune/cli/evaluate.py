@@ -1,0 +1,162 @@
+"""`medtune evaluate | compare | analyze | rescore`: examinations, and what they show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from medtune.cli.options import (
+    DATA,
+    Adapter,
+    Columns,
+    Dtype,
+    Json,
+    Limit,
+    Model,
+    OutFolder,
+    mapping,
+    print_record,
+)
+from medtune.cli.output import Terminal
+from medtune.core.experiment import EvaluationConfig
+from medtune.core.predictions_io import ANALYSIS, ANALYSIS_PAGE, PREDICTIONS, RECORD
+from medtune.core.prompt import Form
+from medtune.core.records import Method, Normalization, Orders, ShotChoice, Variant
+from medtune.core.run_folder import slug
+
+
+def evaluate(
+    model: Model,
+    data: Annotated[str, typer.Argument(help=DATA)],
+    method: Annotated[
+        Method, typer.Option(help="letter, cloze (likelihood of the option's text) or generate.")
+    ] = "letter",
+    adapter: Adapter = None,
+    limit: Limit = None,
+    shots: Annotated[int, typer.Option(min=0, help="Worked examples before each question.")] = 0,
+    shots_from: Annotated[
+        str | None, typer.Option(help="DATA that the examples come from.")
+    ] = None,
+    shots_by: Annotated[
+        ShotChoice,
+        typer.Option(help="The first ones, random ones per question, or of the same subject."),
+    ] = "fixed",
+    orders: Annotated[
+        Orders,
+        typer.Option(help="Options as given, in all cyclic orders (the mean), or PriDe."),
+    ] = "given",
+    variant: Annotated[
+        Variant, typer.Option(help="Do something to the questions first; see `study robustness`.")
+    ] = "plain",
+    options_only: Annotated[
+        int,
+        typer.Option(min=0, help="Ask at most so many again without the stem; 0 for none."),
+    ] = 500,
+    normalization: Annotated[
+        Normalization, typer.Option(help="cloze: sum, or mean per token or byte.")
+    ] = "byte",
+    form: Annotated[
+        Form | None, typer.Option(help="generate: ask for the option's text or its letter.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="generate: longest answer.")] = 50,
+    constrained: Annotated[
+        bool, typer.Option("--constrained", help="generate: nothing but an option can be written.")
+    ] = False,
+    columns: Columns = None,
+    dtype: Dtype = "auto",
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most questions in a forward pass; by default 64, 512 on a GPU."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Short name for tables and comparisons.")
+    ] = None,
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Examine a model on a split; write predictions.jsonl and record.json."""
+    from medtune.commands.evaluate import EvaluateOptions
+    from medtune.commands.evaluate import evaluate as evaluate_recipe
+
+    options = EvaluateOptions(
+        model=model,
+        data=data,
+        method=method,
+        adapter=adapter,
+        limit=limit,
+        shots_from=shots_from,
+        variant=variant,
+        columns=mapping(columns or []),
+        settings=EvaluationConfig(
+            normalization=normalization,
+            orders=orders,
+            options_only=options_only,
+            shots=shots,
+            shots_by=shots_by,
+            max_new_tokens=max_new_tokens,
+            constrained=constrained,
+        ),
+        dtype=dtype,
+        batch=batch,
+        form=form,
+        label=label,
+    )
+    record, folder = evaluate_recipe(options, out, Terminal())
+    written = {"record": folder / RECORD, "predictions": folder / PREDICTIONS}
+    print_record(record, json, written)
+    Terminal().say(f"predictions: {written['predictions']}")
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="Evaluation folder of the reference.")],
+    b: Annotated[Path, typer.Argument(help="Evaluation folder of the candidate.")],
+    calibration_a: Annotated[
+        Path | None,
+        typer.Option(help="Evaluation of the reference on calibration questions."),
+    ] = None,
+    calibration_b: Annotated[
+        Path | None, typer.Option(help="Evaluation of the candidate on the same ones.")
+    ] = None,
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Compare two evaluations of the same questions, paired; write the report."""
+    from medtune.commands.compare import compare as compare_recipe
+
+    folder = out or Path("runs") / "compare" / slug(a.resolve().name, b.resolve().name)
+    record = compare_recipe(a, b, calibration_a, calibration_b, folder)
+    written = {"record": folder / "comparison.json", "report": folder / "report.html"}
+    print_record(record, json, written)
+    Terminal().say(f"report: {written['report']}")
+
+
+def analyze(
+    evaluation: Annotated[Path, typer.Argument(help="Evaluation folder.")],
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Evaluation of the same model on questions that calibrate it."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show where an evaluation fails, how sure it was, and when it had better not answer."""
+    from medtune.commands.analyze import analyze as analyze_recipe
+
+    record = analyze_recipe(evaluation, calibration)
+    written = {"record": evaluation / ANALYSIS, "report": evaluation / ANALYSIS_PAGE}
+    print_record(record, json, written)
+    Terminal().say(f"report: {written['report']}")
+
+
+def rescore(
+    file: Annotated[Path, typer.Argument(help="The notebook's JSON, or predictions.jsonl.")],
+    matcher: Annotated[
+        Literal["notebook", "strict"], typer.Option(help="Which rule reads the answers.")
+    ] = "strict",
+    json: Json = False,
+) -> None:
+    """Score saved free answers again."""
+    from medtune.commands.rescore import rescore as rescore_recipe
+
+    print_record(rescore_recipe(file, matcher), json)

@@ -1,0 +1,100 @@
+"""How analyses look."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from medtune.cli.output.console import percent, plain_table
+from medtune.cli.output.table import PlainTable
+from medtune.core.schemas.analysis import AnalysisRecord, CalibrationError, Selective
+
+
+def show_analysis(console: Console, record: AnalysisRecord) -> None:
+    """Print what an evaluation shows beyond its accuracy: by subject, sureness, failures."""
+    exam = record.evaluation
+    console.print(
+        f"{exam.data.source} · {exam.method} · {exam.label}: {percent(exam.accuracy)}, "
+        f"n = {exam.accuracy.n:,}"
+    )
+    for line in record.warnings:
+        console.print(f"! {line}")
+    console.print()
+    console.print(_slices(record))
+    if record.calibration is not None:
+        c = record.calibration
+        console.print(
+            f"\ncalibration error {_error(c)}, Brier {c.brier:.3f}, log loss {c.log_loss:.3f} nats"
+        )
+    if record.selective is not None:
+        _print_selective(console, record.selective)
+    if record.flips is not None:
+        f = record.flips
+        console.print(
+            f"order of the options: {percent(f.any)} of the answers change, n = {f.any.n:,}"
+        )
+    if record.failures:
+        console.print()
+        table = plain_table(("failures",), ("of all failures",), texts=("what counts",))
+        for failure in record.failures:
+            table.add_row(failure.name, failure.explanation, percent(failure.share))
+        console.print(table)
+    if record.weak_subjects:
+        console.print(f"\nweak after Holm's correction: {', '.join(record.weak_subjects)}")
+
+
+def _error(found: CalibrationError) -> str:
+    """Write an error with its interval, and with what chance would show of a perfect model."""
+    text = f"{100 * found.error:.1f} points"
+    if found.error_low is None or found.error_high is None or found.perfect_high is None:
+        return text
+    return (
+        f"{text} ({100 * found.error_low:.1f}-{100 * found.error_high:.1f}; a perfect model shows "
+        f"up to {100 * found.perfect_high:.1f} on so many questions)"
+    )
+
+
+def _slices(record: AnalysisRecord) -> PlainTable:
+    table = plain_table(("by", "questions"), ("n", "correct", "rest %", "p (Holm)"))
+    for part in record.slices:
+        if part.dimension == "topic":
+            continue  # hundreds of lines; the page has them
+        table.add_row(
+            part.dimension,
+            part.name,
+            f"{part.accuracy.n:,}",
+            percent(part.accuracy),
+            f"{100 * part.rest.value:.1f}" if part.rest else "-",
+            "-" if part.p_holm is None else f"{part.p_holm:.4f}",
+        )
+    return table
+
+
+def _print_selective(console: Console, found: Selective) -> None:
+    console.print(
+        f"risk-coverage: area {found.curve.area:.3f} (the best order of these answers: "
+        f"{found.curve.best:.3f})"
+    )
+    if found.temperature is None:
+        console.print("no calibration questions: no temperature, threshold or prediction set")
+        return
+    console.print(
+        f"temperature {found.temperature:.2f}, fitted on {found.calibrated_n:,} questions of "
+        f"{found.calibrated_on}"
+    )
+    if found.after is not None:
+        console.print(f"calibration error at that temperature {_error(found.after)}")
+    for one in found.thresholds:
+        if one.found is None or one.answered is None:
+            text = one.missing
+        else:
+            risk = percent(one.risk) if one.risk else "none answered"
+            text = (
+                f"answer from {100 * one.found.confidence:.1f} % on: answers "
+                f"{percent(one.answered)}, wrong among them {risk}"
+            )
+        console.print(f"risk of at most {100 * one.target:.0f} %: {text}")
+    for sets in found.sets:
+        console.print(
+            f"{sets.score} sets for {100 * sets.level:.0f} %: hold the answer in "
+            f"{percent(sets.coverage)}, {sets.size:.2f} options on average"
+        )

@@ -1,0 +1,268 @@
+"""How records look in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from medtune.cli.output.analysis import show_analysis
+from medtune.cli.output.compression import show_bench, show_parity
+from medtune.cli.output.console import open_console, percent, plain_table
+from medtune.cli.output.data import show_manifest, show_proposal, show_verification
+from medtune.cli.output.release import (
+    show_difference,
+    show_evidence,
+    show_gate,
+    show_log,
+    show_releases,
+    show_suite,
+    show_update,
+)
+from medtune.cli.output.release import show_verification as show_release_verification
+from medtune.cli.output.release_export import show_export, show_mlflow
+from medtune.cli.output.review import show_review, show_sample
+from medtune.cli.output.serving import (
+    show_answer,
+    show_audit,
+    show_corrections,
+    show_key,
+    show_keys,
+    show_monitor,
+    show_safety,
+)
+from medtune.cli.output.study import (
+    show_ablation,
+    show_decoding,
+    show_grid,
+    show_learning_curve,
+    show_prompts,
+    show_robustness,
+    show_test_size,
+)
+from medtune.cli.output.table import PlainTable
+from medtune.core.records import (
+    ComparisonRecord,
+    DoctorRecord,
+    EvaluationRecord,
+    ModelInfo,
+    ModelList,
+    Proportion,
+    Record,
+    RunRecord,
+)
+from medtune.core.schemas.analysis import AnalysisRecord
+from medtune.core.schemas.compression import BenchRecord, ParityRecord
+from medtune.core.schemas.corrections import CorrectionsManifest
+from medtune.core.schemas.dataset import MappingProposal, SnapshotManifest, VerificationRecord
+from medtune.core.schemas.safety import SafetyRecord
+from medtune.core.warnings import remarks
+from medtune.releases.export.schema import ExportRecord, MlflowRecord
+from medtune.releases.gate_schema import Difference, EvidenceRecord, GateRecord, Suite
+from medtune.releases.schema import ReleaseList, ReleaseLog, Verification
+from medtune.releases.update_schema import UpdateRecord
+from medtune.serving.monitoring.schema import MonitorRecord
+from medtune.serving.schemas import AnswerRecord, AuditVerified, KeyList, KeyMade
+from medtune.spotcheck.schema import ReviewRecord, ReviewSample
+from medtune.studies.ablation.schema import AblationRecord
+from medtune.studies.decoding.schema import DecodingRecord
+from medtune.studies.grid_schema import GridState
+from medtune.studies.learning_curve.schema import LearningCurveRecord
+from medtune.studies.prompts.schema import PromptStudyRecord
+from medtune.studies.robustness.schema import RobustnessRecord
+from medtune.studies.test_size.schema import SampleSizeRecord
+
+GIB = 1 << 30
+
+
+def show(record: Record) -> None:
+    """Print a record as a table on stdout."""
+    console = open_console(stderr=False)
+    _LOOKS.get(type(record), _show_fields)(console, record)
+
+
+def _show_run(console: Console, record: RunRecord) -> None:
+    shown = [e for group in record.side_by_side() for e in group]
+    console.print(_evaluations(shown))
+    for evaluation in shown:
+        _remarks(console, evaluation)
+    primary = record.evaluations[0].method
+    for spread in record.spreads:
+        if spread.method == primary:
+            console.print(f"{spread.split} · {spread.method}: {spread.verdict}")
+    for comparison in record.comparisons:
+        if comparison.method == primary:
+            if record.spreads:
+                _notes(console, comparison)
+            else:
+                _verdict(console, comparison)
+    if record.multiplicity:
+        console.print(f"! {record.multiplicity}")
+    console.print(
+        f"{record.name}: {record.duration_s:.0f} s, "
+        f"peak memory {record.peak_memory_bytes / GIB:.2f} GiB"
+    )
+
+
+def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
+    from medtune.analysis.options_only import (
+        stem_note,  # brings SciPy, which other commands do without
+    )
+
+    console.print(_evaluations([record]))
+    if record.data.excluded:
+        reasons = ", ".join(f"{n:,} × {why}" for why, n in record.data.excluded.items())
+        console.print(f"left out of {record.data.source}: {reasons}")
+    _remarks(console, record)
+    if note := stem_note(record):
+        console.print(Text(f"! {note}"))
+    if record.trained_on is None and record.model.adapter is not None:
+        console.print("Whether the adapter was trained on these questions is unknown.")
+
+
+def _show_comparison(console: Console, record: ComparisonRecord) -> None:
+    console.print(
+        f"{record.split} · {record.method}: {record.a} {percent(record.accuracy_a)}, "
+        f"{record.b} {percent(record.accuracy_b)}, n = {record.n}"
+    )
+    console.print(
+        f"both right {record.both}, only {record.a} {record.only_a}, "
+        f"only {record.b} {record.only_b}, neither {record.neither}"
+    )
+    if record.differs:
+        console.print(f"! the examinations differ in: {', '.join(record.differs)}")
+    _verdict(console, record)
+
+
+def _show_models(console: Console, record: ModelList) -> None:
+    console.print(_models(record.models))
+
+
+def _show_fields(console: Console, record: Record) -> None:
+    console.print(_fields(record))
+
+
+_LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
+    RunRecord: _show_run,
+    EvaluationRecord: _show_evaluation,
+    ComparisonRecord: _show_comparison,
+    AnalysisRecord: show_analysis,
+    AblationRecord: show_ablation,
+    LearningCurveRecord: show_learning_curve,
+    PromptStudyRecord: show_prompts,
+    DecodingRecord: show_decoding,
+    GridState: show_grid,
+    ParityRecord: show_parity,
+    BenchRecord: show_bench,
+    AnswerRecord: show_answer,
+    RobustnessRecord: show_robustness,
+    SampleSizeRecord: show_test_size,
+    ReviewSample: show_sample,
+    ReviewRecord: show_review,
+    ModelList: _show_models,
+    KeyMade: show_key,
+    AuditVerified: show_audit,
+    KeyList: show_keys,
+    SafetyRecord: show_safety,
+    MonitorRecord: show_monitor,
+    CorrectionsManifest: show_corrections,
+    ReleaseList: show_releases,
+    ReleaseLog: show_log,
+    Verification: show_release_verification,
+    Difference: show_difference,
+    GateRecord: show_gate,
+    ExportRecord: show_export,
+    MlflowRecord: show_mlflow,
+    Suite: show_suite,
+    EvidenceRecord: show_evidence,
+    UpdateRecord: show_update,
+    SnapshotManifest: show_manifest,
+    MappingProposal: show_proposal,
+    VerificationRecord: show_verification,
+}
+
+
+def _evaluations(records: Sequence[EvaluationRecord]) -> PlainTable:
+    table = plain_table(
+        ("questions", "method", "model"),
+        ("correct %", "95 %", "n", "unparsed", "chance", "majority", "options only"),
+    )
+    for r in records:
+        table.add_row(
+            r.data.source,
+            r.method,
+            r.label,
+            f"{100 * r.accuracy.value:.1f}",
+            f"{100 * r.accuracy.low:.1f}-{100 * r.accuracy.high:.1f}",
+            str(r.counts.n),
+            str(r.counts.unparsed),
+            f"{100 * r.chance:.1f}",
+            f"{100 * r.majority.value:.1f} ({r.majority_letter})",
+            f"{100 * r.options_only.value:.1f}" if r.options_only else "-",
+        )
+    return table
+
+
+def _remarks(console: Console, record: EvaluationRecord) -> None:
+    for remark in remarks(record):
+        console.print(Text(f"! {remark}"))
+
+
+def _verdict(console: Console, record: ComparisonRecord) -> None:
+    style = "" if record.p_value >= 0.05 else ("green" if record.difference > 0 else "red")
+    console.print(Text(f"{record.split} · {record.method}: {record.verdict}", style=style))
+    _notes(console, record)
+
+
+def _notes(console: Console, record: ComparisonRecord) -> None:
+    for note in record.notes:
+        console.print(f"! {note}")
+
+
+def _models(models: tuple[ModelInfo, ...]) -> PlainTable:
+    table = plain_table(("model", "state", "size"), texts=("where",))
+    for model in models:
+        size = f"{model.size_bytes / 1e6:,.0f} MB" if model.size_bytes is not None else "-"
+        table.add_row(model.name, model.state, size, model.folder or model.note)
+    return table
+
+
+def _fields(record: Record) -> PlainTable:
+    """Lay out a record field by field, nested records in one line."""
+    table = plain_table(("",), texts=("",))
+    for name, value in record:
+        machine = name == "provenance" and isinstance(record, DoctorRecord)
+        if name in ("kind", "inputs", "provenance", "audit", "losses") and not machine:
+            continue
+        for label, text in _rows(name, value):
+            said = label.removeprefix("provenance.").replace("_", " ")
+            table.add_row(Text(said, style="bold"), Text(text))
+    return table
+
+
+def _rows(name: str, value: object) -> Iterator[tuple[str, str]]:
+    if value is None:
+        return
+    if isinstance(value, Proportion):
+        yield name, f"{percent(value)}, n = {value.n}"
+    elif isinstance(value, Record):
+        for inner, part in value:
+            yield from _rows(f"{name}.{inner}", part)
+    elif isinstance(value, tuple):
+        for item in value:
+            text = (
+                f"{item.name}: {item.state} {item.note}"
+                if isinstance(item, ModelInfo)
+                else str(item)
+            )
+            yield name, text.strip()
+    elif name.endswith("_bytes") and isinstance(value, int):
+        yield name.removesuffix("_bytes"), f"{value / GIB:.2f} GiB"
+    elif isinstance(value, dict):
+        yield name, ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
+    elif isinstance(value, bool):
+        yield name, "yes" if value else "no"
+    else:
+        yield name, f"{value:.4g}" if isinstance(value, float) else str(value)

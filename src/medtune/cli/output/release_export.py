@@ -1,0 +1,37 @@
+"""How exports look."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from medtune.releases.export.schema import ExportRecord, MlflowRecord
+
+STANDING = {
+    "passed": ("passed the gate", "green"),
+    "refused": ("refused by the gate", "red"),
+    "not asked": ("the gate was not asked", "red"),
+}
+
+
+def show_export(console: Console, record: ExportRecord) -> None:
+    """Print what was written where."""
+    texts = "with questions' texts" if record.texts else "without questions' texts"
+    console.print(
+        f"{record.name}: {record.files} files, {record.size_bytes / 1e6:,.1f} MB, {texts}, in "
+        f"{record.folder}"
+    )
+    words, style = STANDING[record.standing]
+    console.print(Text(words, style=style))
+    for name in record.changed:
+        console.print(f"{name} is not byte by byte as released: it names the base as the Hub does")
+
+
+def show_mlflow(console: Console, record: MlflowRecord) -> None:
+    """Print which version it is."""
+    what = "new" if record.made else "there already"
+    called = f", {', '.join(record.aliases)}" if record.aliases else ""
+    console.print(
+        f"{record.name}: version {record.version} of {record.model} ({what}){called}, "
+        f"run {record.run_id}, {record.metrics} numbers"
+    )

@@ -1,0 +1,86 @@
+"""`medtune run | prepare | train`: an experiment, whole or in parts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medtune.cli.options import (
+    Columns,
+    ExperimentFile,
+    Json,
+    Out,
+    Set,
+    column_settings,
+    finetune_experiment,
+    print_record,
+    run_folder,
+)
+from medtune.cli.output import Terminal
+from medtune.core.config import load_experiment
+from medtune.core.errors import CheckFailed
+from medtune.core.experiment import NotebookExperiment
+
+
+def run(
+    experiment: ExperimentFile = None, settings: Set = None, out: Out = None, json: Json = False
+) -> None:
+    """Run the whole job: data, base exam, fine-tune, exam, comparison, report."""
+    config = load_experiment(experiment, settings or ())
+    folder = out or run_folder(config)
+    if isinstance(config, NotebookExperiment):
+        from medtune.commands import notebook
+
+        print_record(notebook.run(config, folder, Terminal()), json)
+        return
+    from medtune.commands.run import run as run_recipe
+
+    print_record(run_recipe(config, folder, Terminal()), json)
+    Terminal().say(f"report: {folder / 'report.html'}")
+
+
+def prepare(
+    experiment: ExperimentFile = None,
+    settings: Set = None,
+    out: Out = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Check a snapshot: its files, its sources, its hash."),
+    ] = False,
+    inspect: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Propose a column mapping, show ten questions."),
+    ] = None,
+    columns: Columns = None,
+    json: Json = False,
+) -> None:
+    """Clean, separate and curate an experiment's data; write the snapshot."""
+    from medtune.commands import prepare as recipe
+
+    config = finetune_experiment(experiment, [*(settings or ()), *column_settings(columns or [])])
+    folder = out or run_folder(config)
+    if inspect is not None:
+        proposal = recipe.inspect(inspect, config.prompt, config.data.columns, Terminal())
+        print_record(proposal, json)
+    elif verify:
+        record = recipe.verify(folder, Terminal())
+        print_record(record, json)
+        if record.faults:
+            raise CheckFailed(
+                f"{record.folder}: {len(record.faults)} faults",
+                fix="prepare the data again: medtune prepare EXPERIMENT",
+            )
+    else:
+        print_record(recipe.prepare(config, folder, Terminal()), json)
+
+
+def train(
+    experiment: ExperimentFile = None, settings: Set = None, out: Out = None, json: Json = False
+) -> None:
+    """Fine-tune only; write the adapter."""
+    from medtune.commands.train import train as train_recipe
+
+    config = finetune_experiment(experiment, settings)
+    for record in train_recipe(config, out or run_folder(config), Terminal()):
+        print_record(record, json)

@@ -1,0 +1,1 @@
+"""Normalize, validate and clean rows."""

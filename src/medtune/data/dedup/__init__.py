@@ -1,0 +1,1 @@
+"""Find duplicates, and remove training questions that leak an evaluated one."""

@@ -1,0 +1,213 @@
+"""What is done to data, step by step, in a scratch folder: the making of a snapshot.
+
+clean -> take overlap out of train -> cut validation and calibration -> curate -> draw
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medtune.core.errors import DataError, EmptySplitError
+from medtune.core.experiment import ColumnMapping, DataConfig
+from medtune.core.progress import Progress
+from medtune.core.schemas.dataset import BalanceRecord, CurationStep, Exclusion, Role, SourceRecord
+from medtune.data.arrow_table import QuestionTable
+from medtune.data.cleaning.clean import Cleaned
+from medtune.data.dedup.decontaminate import Part, Separated, separate
+from medtune.data.load import clean_source, identity, settled, sized
+from medtune.data.sampling.balance import Drawn, draw
+from medtune.data.sampling.curate import curate
+from medtune.data.sampling.split import clusters_of, cut
+from medtune.data.sources.sources import DataRef, Identity, columns_of, parse_ref
+from medtune.data.training_only import is_correction, refuse_corrections
+
+NOT_DRAWN = "not drawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source of an experiment."""
+
+    ref: DataRef
+    columns: ColumnMapping
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A snapshot that is not written yet."""
+
+    sources: tuple[SourceRecord, ...]
+    separated: Separated
+    clusters: int
+    curation: tuple[CurationStep, ...]
+    balance: tuple[BalanceRecord, ...]
+    excluded: tuple[Exclusion, ...]
+    splits: tuple[tuple[Role, str, QuestionTable, dict[str, int]], ...]
+    """(role, source, questions, counts of what was left out)"""
+
+
+def sources_of(data: DataConfig) -> list[Source]:
+    """Name the sources, train first.
+
+    Raises:
+        DataError: Two evaluated splits are the same, or a source is not there.
+    """
+    sources = (data.train, *data.evaluate)
+    refs = [settled(parse_ref(s), teaching=number == 0) for number, s in enumerate(sources)]
+    names = [str(ref) for ref in refs[1:]]
+    if len(set(names)) < len(names):
+        raise DataError(f"an evaluated split is named twice: {', '.join(names)}")
+    found = []
+    for source, ref in zip(sources, refs, strict=True):
+        given = data.mappings.get(source, data.columns)
+        found.append(Source(ref, columns_of(ref, given), identity(ref)))
+    return found
+
+
+def build(
+    data: DataConfig, seed: int, sources: list[Source], work: Path, progress: Progress
+) -> Built:
+    """Go through all steps.
+
+    Args:
+        data: Which questions, and what is done to them.
+        seed: Of all lots.
+        sources: Train first, as `sources_of` lists them.
+        work: Scratch folder; the questions live in it while they are needed.
+        progress: Where to report.
+
+    Raises:
+        DataError: A source cannot be used, what is for training only is to be examined on, or
+            nothing is left to train on.
+    """
+    cleaned = [
+        clean_source(
+            source.ref, source.columns, progress, work / f"{number}.arrow", teaching=number == 0
+        )
+        for number, source in enumerate(sources)
+    ]
+    (name, *evaluated_names), (train, *evaluated) = [str(s.ref) for s in sources], cleaned
+    separated = separate(
+        Part(name, train.questions),
+        [Part(n, c.questions) for n, c in zip(evaluated_names, evaluated, strict=True)],
+        near=data.overlap.near,
+        within=data.overlap.within_train == "remove",
+        progress=progress,
+    )
+    if not len(separated.kept):
+        reasons = Counter(exclusion.reason for exclusion in separated.excluded)
+        raise EmptySplitError(
+            f"{name}: no question is left to train on: "
+            + ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common()),
+            expected="questions that are not evaluated",
+            fix="train and evaluate on different splits",
+        )
+    kept = train.questions.take(separated.kept)
+    clusters = clusters_of(separated.alike, kept.texts("group"))
+    rest, parts = _cut(kept, clusters, data, seed, name)
+    selected = select(kept.take(rest), data, seed, name)
+    drawn = selected.drawn
+    excluded = [*_by_contract(name, train), *separated.excluded, *selected.excluded]
+    counts = dict(Counter(exclusion.reason for exclusion in excluded).most_common())
+    for role, places in parts.items():
+        counts[f"cut off for {role}"] = len(places)
+    if drawn.left:
+        counts[NOT_DRAWN] = drawn.left
+    splits: list[tuple[Role, str, QuestionTable, dict[str, int]]] = [
+        ("train", name, drawn.questions, counts)
+    ]
+    splits += [(role, f"{name}#{role}", kept.take(places), {}) for role, places in parts.items()]
+    lots = None if data.sample == "first" else seed
+    for source, part in zip(evaluated_names, evaluated, strict=True):
+        size = data.evaluate_size
+        chosen = part.questions if size is None else sized(part.questions, size, source, lots)
+        left = len(part.questions) - len(chosen)
+        out = part.reasons | ({NOT_DRAWN: left} if left else {})
+        splits.append(("evaluated", source, chosen, out))
+        excluded += _by_contract(source, part)
+    return Built(
+        sources=tuple(_record(s, c, data) for s, c in zip(sources, cleaned, strict=True)),
+        separated=separated,
+        clusters=int(clusters.max()) + 1,
+        curation=selected.curation,
+        balance=drawn.balance,
+        excluded=tuple(excluded),
+        splits=tuple(splits),
+    )
+
+
+def _cut(
+    kept: QuestionTable, clusters: NDArray[np.int64], data: DataConfig, seed: int, name: str
+) -> tuple[NDArray[np.int64], dict[Role, NDArray[np.int64]]]:
+    """Cut validation and calibration off, and leave every cluster with a correction in train.
+
+    Raises:
+        DataError: There are too few questions, or none but corrections.
+    """
+    wanted: dict[Role, int] = {
+        "validation": data.validation_size,
+        "calibration": data.calibration_size,
+    }
+    sizes = {role: size for role, size in wanted.items() if size}
+    marked = np.fromiter(map(is_correction, kept.ids), dtype=bool, count=len(kept))
+    taught = np.isin(clusters, clusters[marked])
+    if not taught.any():
+        return cut(kept, clusters, sizes, seed, name)
+    free = np.flatnonzero(~taught)
+    if not len(free):
+        for role in sizes:
+            refuse_corrections(kept.ids, f"{name}#{role}", f"set data.{role}_size = 0")
+    source = f"{name} without corrections"
+    rest, parts = cut(kept.take(free), clusters[free], sizes, seed, source)
+    left = np.sort(np.concatenate([free[rest], np.flatnonzero(taught)]))
+    return left, {role: free[places] for role, places in parts.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What curation and the draw chose of a pool."""
+
+    drawn: Drawn
+    curation: tuple[CurationStep, ...]
+    excluded: tuple[Exclusion, ...]
+
+
+def select(pool: QuestionTable, data: DataConfig, seed: int, name: str) -> Selected:
+    """Curate what is left after overlap and cuts, and draw `train_size` of it.
+
+    Args:
+        pool: The questions.
+        data: Curation, balance, size.
+        seed: Of all lots.
+        name: Of the source.
+
+    Raises:
+        DataError: There are too few.
+    """
+    kept, curation, excluded = curate(pool, data.curation, seed, name)
+    return Selected(draw(kept, data, seed, name), curation, excluded)
+
+
+def _by_contract(source: str, cleaned: Cleaned) -> list[Exclusion]:
+    return [Exclusion(source=source, id=name, reason=why) for name, why in cleaned.excluded]
+
+
+def _record(source: Source, cleaned: Cleaned, data: DataConfig) -> SourceRecord:
+    return SourceRecord(
+        source=str(source.ref),
+        fingerprint=source.identity.fingerprint,
+        revision=source.identity.revision,
+        licence=source.identity.licence or data.licence or None,
+        columns=source.columns,
+        answer_base=cleaned.answer_base,
+        rows=cleaned.rows,
+        usable=len(cleaned.questions),
+        excluded=cleaned.reasons,
+        normalised=cleaned.normalised,
+    )

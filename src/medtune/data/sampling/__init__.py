@@ -1,0 +1,1 @@
+"""Split, balance and curate questions."""

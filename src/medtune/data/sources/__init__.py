@@ -1,0 +1,1 @@
+"""Read questions from files, the Hub and the starter set."""

@@ -1,0 +1,305 @@
+"""Where rows come from: the starter questions, the Hub, a file or a folder.
+
+`starter[:SPLIT]` · `hub:ORG/NAME[/CONFIG][@REVISION][:SPLIT]` · `file:PATH[:SPLIT]` ·
+`snapshot:FOLDER[:SPLIT]`, which `data.load` reads.  Which split is meant where none is named
+depends on what the questions are for: see `data.load.settled`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from medtune.core.errors import DataError, EmptySplitError, HubError
+from medtune.core.experiment import ColumnMapping
+from medtune.core.records import content_hash
+from medtune.core.run_folder import disk_errors, sha256_of
+from medtune.data.sources.files import READERS, Located, files_of, has_split, read_file
+from medtune.data.sources.hub_catalogue import KNOWN
+
+KINDS = ("starter", "hub", "file", "snapshot")
+STARTER_SPLITS = ("train", "recall", "transfer")
+STARTER_COLUMNS = ColumnMapping(
+    stem="stem",
+    options=("options",),
+    answer="answer",
+    answer_base=0,
+    subject="subject",
+    topic="topic",
+    explanation="explanation",
+    group="group",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DataRef:
+    """A parsed DATA argument."""
+
+    kind: str
+    """starter, hub, file or snapshot."""
+    place: str
+    """Hub id or path; empty for the starter."""
+    split: str | None
+    """None where none was named."""
+    revision: str | None = None
+    config: str | None = None
+    """Part of a Hub dataset."""
+
+    def __str__(self) -> str:
+        """Write it as on the command line."""
+        place = f":{self.place}" if self.place else ""
+        config = f"/{self.config}" if self.config else ""
+        revision = f"@{self.revision}" if self.revision else ""
+        split = f":{self.split}" if self.split else ""
+        return f"{self.kind}{place}{config}{revision}{split}"
+
+    @property
+    def slug(self) -> str:
+        """Name a file after it: `file:/x/val.parquet:dev` -> `val-dev`."""
+        path = Path(self.place)
+        stem = path.name.removesuffix(path.suffix) if self.place else self.kind
+        parts = [stem, self.config or "", self.split or ""]
+        return "-".join(part for part in parts if part).replace("/", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which data a source is, exactly."""
+
+    fingerprint: str
+    """Hash of the bytes of files, or commit of a Hub dataset."""
+    revision: str | None
+    """Commit of a Hub dataset."""
+    licence: str | None
+    """Where medtune knows it."""
+
+
+def parse_ref(text: str) -> DataRef:
+    """Read a DATA argument.
+
+    Raises:
+        DataError: It names no known kind of source, or a starter split that does not exist.
+    """
+    kind, _, rest = text.partition(":")
+    if kind not in KINDS and _is_file(text):
+        kind, rest = "file", text
+    if kind == "starter":
+        if rest and rest not in STARTER_SPLITS:
+            raise DataError(f"starter:{rest}: no such split", expected=" or ".join(STARTER_SPLITS))
+        return DataRef("starter", "", rest or None)
+    if kind == "hub" and rest:
+        place, _, hub_split = rest.partition(":")
+        name, _, revision = place.partition("@")
+        parts = name.split("/")
+        if all(parts) and len(parts) <= 3:
+            config = parts[2] if len(parts) == 3 else None
+            name = "/".join(parts[:2])
+            return DataRef("hub", name, hub_split or None, revision or None, config)
+    if kind in ("file", "snapshot") and rest:
+        # A path may contain colons; the last part is a split only where no such file exists.
+        head, colon, tail = rest.rpartition(":")
+        if colon and not Path(rest).exists() and re.fullmatch(r"[\w-]+", tail):
+            return DataRef(kind, head, tail)
+        return DataRef(kind, rest, None)
+    raise DataError(
+        f"{text!r} names no dataset",
+        expected="starter[:split], hub:ORG/NAME[/CONFIG][:split], file:PATH[:split] "
+        "or snapshot:FOLDER[:split]",
+    )
+
+
+def _is_file(text: str) -> bool:
+    """Tell whether a DATA argument is a path without `file:` before it."""
+    head, _, split = text.rpartition(":")
+    named = Path(head if head and not Path(text).exists() else text)
+    bare = re.fullmatch(r"[\w-]*", split) is not None or not head
+    return bare and (named.is_file() or named.suffix.lower() in READERS or named.is_dir())
+
+
+def columns_of(ref: DataRef, given: ColumnMapping) -> ColumnMapping:
+    """Choose the mapping of a source: one that was given, else its own, else the default."""
+    if ref.kind == "starter":
+        return STARTER_COLUMNS
+    if ref.kind == "hub" and given == ColumnMapping() and ref.place in KNOWN:
+        return KNOWN[ref.place].columns
+    return given
+
+
+def splits_of(ref: DataRef) -> tuple[str, ...]:
+    """List the splits of the starter questions or of a Hub dataset.
+
+    Raises:
+        DataError: The Hub has no such dataset.
+        HubError: The Hub cannot be reached.
+    """
+    if ref.kind == "starter":
+        return STARTER_SPLITS
+    import datasets
+
+    options = _hub_options(ref)
+    if "name" in options:
+        options["config_name"] = options.pop("name")
+    with _hub_errors(ref):
+        return tuple(datasets.get_dataset_split_names(ref.place, **options))
+
+
+def identify(ref: DataRef) -> Identity:
+    """Tell exactly which data a source is.
+
+    Raises:
+        DataError: The file is missing, or the Hub has no such dataset.
+        HubError: The Hub cannot be reached.
+    """
+    if ref.kind == "starter":
+        return Identity(hashlib.sha256(_starter_bytes(ref)).hexdigest(), None, "Apache-2.0")
+    if ref.kind == "hub":
+        import datasets
+
+        with _hub_errors(ref):
+            commit = str(datasets.load_dataset_builder(ref.place, **_hub_options(ref)).hash)
+        known = KNOWN.get(ref.place)
+        return Identity(content_hash([ref.place, commit]), commit, known.licence if known else None)
+    # Where a file lies does not matter, what is in it does.
+    hashes = [sha256_of(path) for path in files_of(Path(ref.place), ref.split)]
+    return Identity(content_hash(hashes), None, None)
+
+
+def read_rows(ref: DataRef, split_column: str | None = None) -> Iterator[Located]:
+    """Read the rows of a source, each with its place for messages ("row 17", "line 3").
+
+    Args:
+        ref: The source.
+        split_column: Column of a file that names a row's split, "" for none; None looks for no
+            split inside files.
+
+    Raises:
+        DataError: The file is missing, damaged, not UTF-8, or of an unknown format.
+        EmptySplitError: The file or folder has no such split.
+        HubError: The Hub cannot be reached.
+    """
+    if ref.kind == "starter":
+        for number, line in enumerate(_starter_bytes(ref).decode().splitlines(), 1):
+            yield f"line {number}", json.loads(line)
+    elif ref.kind == "hub":
+        yield from _hub(ref)
+    else:
+        yield from _files(ref, split_column)
+
+
+def _starter_bytes(ref: DataRef) -> bytes:
+    return (files("medtune.data") / "starter" / f"{ref.split}.jsonl").read_bytes()
+
+
+def _files(ref: DataRef, split_column: str | None) -> Iterator[Located]:
+    root = Path(ref.place)
+    paths = files_of(root, ref.split)
+    # Of a single file, SPLIT may be only a name; from a folder, it must choose.
+    chosen = ref.split is None or root.is_file() or has_split(root, ref.split)
+    several = len(paths) > 1
+    seen: set[str] = set()
+    kept = 0
+    for path in paths:
+        for place, row in read_file(path):
+            if ref.split is not None and split_column and split_column in row:
+                value = str(row[split_column])
+                seen.add(value)
+                if value != ref.split:
+                    continue
+            elif not chosen and split_column is not None:
+                raise EmptySplitError(
+                    f"{root} has no split {ref.split!r}",
+                    expected="a subfolder of that name, files whose names begin with it, or a "
+                    "column that names the split of a row (split under [data.columns])",
+                )
+            kept += 1
+            yield (f"{path.relative_to(root)} {place}" if several else place), row
+    if not kept:
+        raise EmptySplitError(
+            f"{ref.place} has no row" + (f" of split {ref.split!r}" if ref.split else ""),
+            expected=f"one of {', '.join(sorted(seen))}" if seen else "at least one question",
+        )
+
+
+def _hub(ref: DataRef) -> Iterator[Located]:
+    # `datasets` takes a second to import and is needed for nothing else.
+    import datasets
+
+    with _hub_errors(ref):
+        table = datasets.load_dataset(ref.place, split=ref.split, **_hub_options(ref))
+    for number, row in enumerate(table):
+        yield f"row {number}", row
+
+
+def _hub_options(ref: DataRef) -> dict[str, Any]:
+    known = KNOWN.get(ref.place)
+    config = ref.config or (known.configs[0] if known and known.configs else None)
+    options: dict[str, Any] = {"revision": ref.revision or (known.revision if known else None)}
+    if config:
+        options["data_dir" if known and known.by_folder else "name"] = config
+    return options
+
+
+@contextmanager
+def _hub_errors(ref: DataRef) -> Iterator[None]:
+    """Translate what `datasets` and the Hub raise.
+
+    Raises:
+        DataError: There is no such dataset, or it cannot be read.
+        EmptySplitError: It has no such split or part.
+        HubError: The Hub cannot be reached.
+        FolderError: The local cache cannot be written.
+    """
+    from datasets.exceptions import (
+        DataFilesNotFoundError,
+        DatasetNotFoundError,
+        DatasetsError,
+    )
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # It retries an unreachable Hub for half a minute; its log of that is not the user's.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        with disk_errors(Path("the cache of datasets")):
+            yield
+    except DatasetNotFoundError as error:
+        raise DataError(
+            f"the Hub has no dataset {ref.place} that you may read",
+            fix="check the name and the revision; a gated dataset needs `hf auth login`",
+        ) from error
+    except DataFilesNotFoundError as error:
+        raise DataError(
+            f"{ref}: the dataset has no data file in a format that can be read",
+            fix="check the part and the revision, or hand the data over as file:PATH",
+        ) from error
+    except DatasetsError as error:
+        # Its own message only says that something went wrong; the cause says what.
+        raise DataError(
+            f"{ref}: the dataset cannot be read: {error.__cause__ or error}",
+            fix="try another revision, or hand the data over as file:PATH",
+        ) from error
+    except RuntimeError as error:
+        if "scripts are no longer supported" not in str(error):
+            raise
+        raise DataError(
+            f"{ref}: this dataset needs code of its own to load, which nobody should run unread",
+            fix=f"try the Hub's parquet copy: hub:{ref.place}@refs/convert/parquet",
+        ) from error
+    except ValueError as error:
+        raise EmptySplitError(
+            f"{ref}: {error}",
+            fix="name a split and, of several parts, a part that the dataset has: "
+            "hub:ORG/NAME/CONFIG:SPLIT",
+        ) from error
+    except (ConnectionError, OSError, HfHubHTTPError) as error:
+        raise HubError(
+            f"{ref}: the Hub cannot be reached and the dataset is not in the local cache",
+            fix="go online once, or hand the data over as file:PATH",
+        ) from error

@@ -1,0 +1,1 @@
+"""Score models on multiple-choice questions: exams, option scores and answer parsing."""

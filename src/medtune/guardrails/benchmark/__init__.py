@@ -1,0 +1,1 @@
+"""Measure the guards on labelled texts."""

@@ -1,0 +1,1 @@
+"""Classify texts by a linear model that is trained on labelled lines."""

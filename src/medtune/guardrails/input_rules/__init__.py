@@ -1,0 +1,1 @@
+"""Match texts that must not reach the model: crises, patients, injections."""

@@ -1,0 +1,60 @@
+"""Topics whose answers a person looks at first."""
+
+from __future__ import annotations
+
+from medtune.core.schemas.guardrails import Verdict
+from medtune.guardrails.inquiry_text import Reading
+from medtune.guardrails.policy import Policy, Topic
+from medtune.guardrails.rules import Rule
+
+TOPICS: dict[Topic, Rule] = {
+    "dosing": Rule(
+        "sensitive.dosing",
+        (
+            r"\b(?:dos(?:e|es|age|ing)|how much|how many (?:mg|ml|tablets|units)|loading dose|infusion rate|mg/kg|units/kg|mcg/kg|maximum daily)\b",
+            r"\b\d+(?:\.\d+)? ?(?:mg|mcg|µg|g|ml|iu|units) ?(?:/|per )(?:kg|day|hour|h|min)\b",
+        ),
+        (r"\b(?:LD50|dose-response|dose of radiation|radiation dose|equivalent dose|effective dose|ld 50)\b",),
+    ),
+    "oncology": Rule(
+        "sensitive.oncology",
+        (
+            r"\b(?:chemotherap\w+|radiotherap\w+|immunotherap\w+|adjuvant|cytotoxic|palliative)\b",
+            r"\b(?:cancer|carcinoma|lymphoma|leuk(?:a)?emia|sarcoma|melanoma|tumou?r|metasta\w+)\b.{0,120}\b(?:treat\w*|therapy|management|drug of choice|"
+            r"regimen|surgery|resect\w+|next step)\b",
+            r"\b(?:treat\w*|therapy|management|drug of choice|regimen)\b.{0,80}\b(?:cancer|carcinoma|lymphoma|leuk(?:a)?emia|sarcoma|melanoma|tumou?r)\b",
+        ),
+    ),
+    "pregnancy": Rule(
+        "sensitive.pregnancy",
+        (
+            r"\b(?:pregnan\w+|gravida|primigravida|multigravida|gestation\w*|trimester|abortion|miscarriage|termination of|labou?r pain|eclamp\w+|preeclamp\w+|"
+            r"antenatal|lactat(?:ing|ion)|breast-?feeding|in labou?r|teratogen\w*)\b",
+        ),
+    ),
+    "paediatrics": Rule(
+        "sensitive.paediatrics",
+        (
+            r"\b(?:neonat\w+|newborn|infant|preterm|toddler|paediatric|pediatric)\b.{0,160}\b(?:treat\w*|dose|therapy|management|drug|next step|given|give|vaccin\w+)\b",
+            r"\b(?:\d{1,2}[- ](?:day|week|month)s?[- ]old|(?:[1-9]|1[0-5])[- ]year[- ]old|child|children|boy|girl)\b.{0,160}\b(?:treatment|dose|therapy|"
+            r"management|drug of choice|next step)\b",
+        ),
+    ),
+    "emergency": Rule(
+        "sensitive.emergency",
+        (
+            r"\b(?:cardiac arrest|resuscitat\w+|anaphyla\w+|septic shock|status epilepticus|myocardial infarction|stroke|poisoning|overdose|haemorrhage|hemorrhage|"
+            r"tension pneumothorax|unconscious|shock|trauma)\b.{0,160}\b(?:treat\w*|management|first-line|next step|immediate\w*|initial|dose|antidote|drug of choice|given)\b",
+            r"\b(?:immediate|emergency|initial|first-line) (?:management|treatment|step|therapy)\b",
+        ),
+    ),
+}  # fmt: skip
+
+
+def sensitive(reading: Reading, policy: Policy) -> Verdict:
+    """Hold an answer back where its topic is one that the policy names."""
+    for topic in policy.sensitive.topics:
+        if TOPICS[topic].fits(f"{reading.stem}\n{reading.subject}"):
+            action, reason = policy.sensitive.action, TOPICS[topic].reason
+            return Verdict(guard="sensitive", action=action, reason=reason)
+    return Verdict(guard="sensitive", action="allow")

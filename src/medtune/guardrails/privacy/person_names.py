@@ -1,0 +1,370 @@
+"""Names of people: after titles, relations and cues, beside an age or a bed, or by a first name."""
+
+from __future__ import annotations
+
+import re
+
+from medtune.guardrails.privacy.eponyms import (
+    PERSONAL,
+    given_names,
+    is_listed,
+    is_matter,
+    is_nobodys,
+    lone_names,
+)
+from medtune.guardrails.privacy.patterns import UPPER, WORD, Check, Place, Sign, anything
+
+_OF = r"(?:(?:de|da|do|van|von|der|den|bin|ibn|al|el|du|la|di|le|ter|ten|Ó|Van|Von) )"
+_LAST = rf"(?!V[ao]n {_OF}?[{UPPER}]){WORD}"
+"""A word of a name; "Van" before another is none, or rows of them could be read in many ways."""
+_NAME = (
+    rf"(?P<it>{_OF}{{0,2}}{_LAST}(?:[ \u00a0]{_OF}{{0,2}}(?:(?:al|az|el|an|as)-)?{_LAST}){{0,3}})"
+)
+_FULL = _NAME.replace("{0,3}", "{1,3}")
+_TITLED = _NAME.replace("(?P<it>", rf"(?P<it>(?:[{UPPER}] ){{0,3}}", 1)
+_INITIALS = rf"(?P<it>(?:[{UPPER}]\.? ?){{1,3}}(?<=[. ])(?:O['’]|{_OF})?{WORD})(?<!\.\w\w)"
+_CIVIL = (
+    r"(?:M(?:r|rs|s|iss|x|str|aster|adam|adame|me|aj)|Shri|Shrimati|Smt|Kumari|Frau|Herr|Monsieur|"
+    r"S(?:e[nñ]ora?|ignora?|ig)|Dhr|Mevr|Sra?|mr|mrs|ms)"
+)
+"""Titles of patients, whom nothing is named after."""
+_TITLE = (
+    r"(?:D(?:r|ame)|Prof(?:essor)?|S(?:ri|ister|ir|gt)|Nurse|C(?:apt|aptain|ol|olonel|orporal|"
+    r"onstable)|"
+    r"L(?:t|ieutenant|ady)|Sergeant|Rev(?:erend)?|Fr|Father|Imam|Rabbi|Sheikh|Pan[i]?|PC|FY[12]|"
+    r"[CS]T[1-8]|S[pT]R|dr|prof)"
+)
+_KIN = (
+    r"(?:(?:great-)?(?:grand)?(?:son|daughter|mother|father|niece|nephew)|husband|wife|partner|"
+    r"brother|"
+    r"sister|mum|mom|dad|uncle|aunt(?:ie)?|cousin|friend|neighbou?r|flatmate|room-?mate|"
+    r"fianc[eé]e?|carer|"
+    r"guardian|boyfriend|girlfriend|twin|nan|gran|grandma|grandad|grandpa|in-law)"
+)
+_ROLE = (
+    r"(?:patient|pt|client|claimant|child|baby|infant|boy|girl|toddler|teenager|man|woman|lady|"
+    r"gentleman|"
+    r"registrar|consultant|surgeon|physician|an(?:a)?esthetist|attender|attendant|nurse|"
+    r"midwife|physio|"
+    r"dietitian|solicitor|coach|manager|interpreter|worker|pharmacist|officer|doctor|gp|"
+    r"proband|student|"
+    r"teacher|driver|donor|caller|secretary|receptionist|paramedic|chaplain|landlady|landlord|"
+    r"colleague|"
+    rf"twin [AB12]|{_KIN})"
+)
+_DONE = (
+    r"(?:signed|witnessed|seen|reviewed|written|reported|taken|dictated|typed|verified|"
+    r"authori[sz]ed|"
+    r"checked|approved|prepared|referred|accompanied|brought in|examined|booked|ordered|requested|"
+    r"completed|collected|counselled|countersigned|drawn|administered|prescribed|handed over|"
+    r"scrubbed)"
+)
+_MAY_NAME_A_DISEASE = (
+    r"(?i:called|named?|this is|known as|aka|patient|pt|doctor|surgeon|physician|child|baby|"
+    r"infant|boy|"
+    r"girl|man|woman|toddler|twin|student|lady|gentleman|donor|teenager)\b"
+)
+_GOES_ON = (
+    r"[,.:;!?)(]|$|\n| (?:is|was|has|had|who|and|with|from|in|on|about|to|rang|said|says|left|came|"
+    r"for)\b"
+)
+_CUE = (
+    r"(?:patient(?: is|'s name is)?|name(?: is|d)?|(?:in the )?name of|my name's|called|"
+    r"calling (?:him|her)self|"
+    r"next of kin|nok|contact|signed|attn|attention(?: of)?|c/o|cc|regards|sincerely|faithfully|"
+    r"best wishes|thanks|ask for|message for|claim of|belonging to|discharge summary for|"
+    r"summary for|"
+    r"on behalf of|baby of|mother of|child of|son of|daughter of|widow of|wife of|care of|"
+    r"handover (?:from|to)|letter (?:from|to)|call (?:from|to)|belongs to(?: a different)?|"
+    r"i am|i'm|"
+    r"this is|the form said|labelled|addressed to|spoke (?:to|with)|told|asked|met|saw|hi|"
+    r"hello|hey|dear|"
+    r"née|nee|aka|known as|goes by|nicknamed|real name|name as|herself as|himself as|"
+    r"apologies (?:received )?from|attending|assistant|witness|referrer|subscriber|fao|"
+    r"dictated|author|"
+    rf"{_DONE} by|{_ROLE})"
+)
+_COLON = (
+    r"(?:patient|name|pt|client|re|subject|attn|fao|cc|from|to|contact|author|signed|surgeon|"
+    r"assistant|"
+    r"consultant|registrar|physician|nurse|gp|doctor|nok|next of kin|carer|scrub nurse|"
+    r"an(?:a)?esthetist|"
+    r"operator|referrer|witness|vignette|case)"
+)
+_SMALL = r"[a-z]{3,} [a-z'’-]{3,}"
+_DOES = r"(?:called|came|said|says|asked|asks|wrote|lives|phoned|rang)\b"
+_PATIENTS_DO = (
+    r"(?:attended|rang|phoned|telephoned|lives|denies|denied|complains|complained|refused|"
+    r"consented|slept|"
+    r"weighs|smokes|feels|DNA['’]?d|did not attend|has been (?:admitted|discharged|seen|referred)|"
+    r"was (?:admitted|discharged|seen|brought|referred|transferred|reviewed|examined|extubated))\b"
+)
+_BESIDE = (
+    r"(?=,? \(?aged? ?:?\d{1,3}\b|, (?:an? )?\d{1,3}[- ](?:year|yr|month|week|day)s?[- ]old|"
+    r", \d{1,3},|"
+    r",? ?\(?\d{1,3} ?/? ?(?:[MF]|yo|y/o|yrs?|years?)\b| / [MF] / \d|"
+    r",? \(?(?:d\.?o\.?b|bed|ward|room|cubicle|MRN|NHS|hosp|UHID)\b)"
+)
+"""What stands beside a patient's name: age, bed, number."""
+_NOBODY = frozenset(
+    """
+    a an the this that these those he she they it who we you i his her its our their nobody
+    everyone everybody one both all some many most several few each every no any patient
+    patients men women man woman child children boy boys girl girls adults adult infant infants
+    lady ladies gentleman relatives family families students student nurses nurse doctors doctor
+    others people workers smokers baby babies twins colleague colleagues sir madam team editor
+    friends friend kollege kollegin what which when where why how if is are was were do does did
+    can could should would will has have had in on at of for from to by with and or but not my
+    mother father parents wife husband son daughter brother sister male female african american
+    asian caucasian hispanic indian chinese black white european native general public yes
+    please thank thanks dear best kind group grade stage type case question figure table section
+    after before during despite since today yesterday tomorrow monday tuesday wednesday thursday
+    friday saturday sunday january february march april june july prof professor dr dame mr mrs
+    ms miss captain august september october november december north south east west new old
+    """.split()
+)
+"""Words that have a capital at times, and are no names."""
+
+
+def _is_word(name: str) -> bool:
+    """Tell whether what has a capital begins with a plain word."""
+    return re.split(r"[ '’-]", name)[0].casefold() in _NOBODY
+
+
+def _civil(place: Place) -> bool:
+    return not _is_word(place.found) and re.match(r" syndrome\b", place.after) is None
+
+
+def _people(place: Place) -> bool:
+    profession = place.found.endswith(("ologist", "ician", "iatrist", "ist in"))
+    return not (profession or _is_word(place.found) or is_nobodys(place))
+
+
+def _is_given(name: str) -> bool:
+    first = re.split(r"[ '’]", name)[0]
+    known = given_names()
+    return first in known or first.capitalize() in known or first.split("-")[0] in known
+
+
+def _given(place: Place) -> bool:
+    """Tell by a first name."""
+    return _is_given(place.found) and _people(place) and not is_listed(place)
+
+
+def _called(place: Place) -> bool:
+    """Tell who is called something from what is."""
+    whom = re.search(
+        rf"\b(?:{_ROLE}|he|she|who|him|her|someone|somebody)(?:,? (?:is|was|also|always|who is|"
+        rf"\w+ly))*,? "
+        r"(?:called|known as|aka)[,:]? $",
+        place.before,
+        re.IGNORECASE,
+    )
+    return _people(place) and (whom is not None or _is_given(place.found))
+
+
+def _beside(place: Place) -> bool:
+    """Tell by an age, a bed, a number beside it; places and diseases have them, too."""
+    there = re.search(r"\b(?:in|at|from|near|outside|around|of|with|for)(?: the)? $", place.before)
+    return there is None and not _is_word(place.found) and not is_matter(place.found, place.after)
+
+
+def _given_beside(place: Place) -> bool:
+    return _is_given(place.found) and _beside(place)
+
+
+def _lone(place: Place) -> bool:
+    """Tell by a first name that medicine does not share; what follows may make it history."""
+    more = re.match(rf"(?: {WORD}){{0,2}}", place.after)
+    first = re.search(rf"(?:{WORD} ){{1,2}}$", place.before)
+    whole = Place(
+        place.text,
+        place.start - (len(first[0]) if first else 0),
+        place.end + (more.end() if more else 0),
+    )
+    known = lone_names()
+    if not (re.split(r"['’]", place.found)[0] in known or place.found.split("-")[0] in known):
+        return False
+    return not (_in_a_place(place) or _among_eponyms(place) or is_nobodys(whole))
+
+
+_TOWN = re.compile(r"\b(?:S[ãa]o|San(?:t[ao])?|St\.?|Saint|Port|New|Fort|Los|El|Cape|Mount|Lake) $")
+
+
+def _in_a_place(place: Place) -> bool:
+    """Tell Paulo from São Paulo."""
+    return _TOWN.search(place.before) is not None
+
+
+def _among_eponyms(place: Place) -> bool:
+    """Tell a name in a row of names, none of them a first name, in a sentence about nobody."""
+    if is_listed(place):
+        return True
+    if PERSONAL.search(place.before + place.rest):
+        return False
+    front = re.search(rf"({WORD})(?:,| and| or) $", place.before)
+    back = re.match(rf"(?:,| and| or) ({WORD})", place.after)
+    others = [match[1] for match in (front, back) if match]
+    return bool(others) and not any(_is_given(other) for other in others)
+
+
+def _turned(place: Place) -> bool:
+    """Tell "SMITH, John" and "Smith, John (bed 3)" by the first name."""
+    last, first = re.split(r",? (?=\S+$)", place.found, maxsplit=1)
+    if is_matter(first, place.after):
+        return False
+    return _is_given(first) and _people(Place(place.text, place.start, place.start + len(last)))
+
+
+def _who(place: Place) -> bool:
+    """Tell the subject of what only a patient does."""
+    return _people(place) and not place.found.endswith(("ia", "is", "us", "um", "in", "ine", "oma"))
+
+
+def _small(place: Place) -> bool:
+    """Tell a name without capitals by its first name."""
+    first, *last = place.found.split(" ")
+    plain = bool(last) and last[0] in _NOBODY
+    return first.capitalize() in given_names() and not plain and not _is_word(first)
+
+
+def _small_lone(place: Place) -> bool:
+    return place.found.capitalize() in lone_names()
+
+
+def _small_civil(place: Place) -> bool:
+    """Tell Mr from magnetic resonance and mitral regurgitation."""
+    other = (
+        r"(?:\w*(?:scan|imag|angio|spectro|veno|elasto|entero|arthro|cholangio|uro|mammo)\w*|"
+        r"sever\w+|"
+        r"mild|moderate|due|jet|grade|findings?|shows?|showed|murmur|then|patients?|and|or|of|"
+        r"is|was)$"
+    )
+    return not _is_word(place.found) and re.match(other, place.found.split(" ")[0]) is None
+
+
+def _signed(place: Place) -> bool:
+    """Tell a name that ends what somebody wrote about himself."""
+    text = place.text[: place.start]
+    return re.search(r"\b(?:I|[Mm]y|me|[Ww]e|[Oo]ur)\b", text) is not None and _people(place)
+
+
+def _name(way: str, check: Check = anything) -> Sign:
+    return Sign("name", re.compile(way), check)
+
+
+_ROOM = r"(?:[Bb]ed|[Bb]ay|[Rr]oom|[Cc]ubicle|[Cc]ot|[Ss]ide room)(?: no\.?)? [\dA-Z]{1,5}"
+NAMES: tuple[Sign, ...] = (
+    _name(rf"\b{_CIVIL}\b\.?(?: (?:and|&) {_CIVIL}\b\.?)? {_TITLED}", _civil),
+    _name(
+        rf"\b{_TITLE}\b\.?(?: (?:Sir|Dame|Dr|Prof|Med)\b\.?)* (?!{_CIVIL}\b){_TITLED}",
+        _people,
+    ),
+    _name(
+        r"(?:\b(?:mr|mrs|dr|Mr|Mrs|MR|MRS)|(?:^|(?<=[.!?\n] ))(?:ms|"
+        r"miss))\b\.? (?P<it>[a-z][a-z'’-]{2,})",
+        _small_civil,
+    ),
+    _name(
+        rf"\b(?i:called|known as|aka)\b[,:]? (?P<it>(?:\w+ )?{WORD}(?: {WORD}){{0,2}})",
+        _called,
+    ),
+    _name(rf"\b(?!called|known|aka)(?i:{_CUE})\b[,:]? {_FULL}", _people),
+    _name(rf"\b(?i:{_COLON}): ?\n? ?{_FULL}", _people),
+    _name(rf"\b(?i:{_CUE})\b[,:]? {_INITIALS}\b", _people),
+    _name(
+        rf"\b(?<![.\w])(?P<it>(?:[{UPPER}]\. ){{2,3}}(?:O['’])?{WORD})(?<!\.)",
+        _people,
+    ),
+    _name(rf"\b(?P<it>[{UPPER}][\w'-]{{1,40}}+\^[{UPPER}][\w'-]+(?:\^[\w.]+)*)"),
+    _name(
+        r"(?i:\b(?:last|first|family|given|patient|sur|full)[ _]?name)[\"']?\s?[:=>]+\s?"
+        rf"[\"']?(?P<it>{WORD}(?: {WORD})*)",
+    ),
+    _name(
+        rf"\b(?i:my|his|her|their|our) (?:\w+ )?(?i:{_ROLE})[, ]{{1,2}}[(\"“]?(?P<it>{WORD})",
+        _people,
+    ),
+    _name(rf"\b(?i:{_KIN}) [\"“]?(?P<it>{WORD})(?=[\"”]? [a-z])", _people),
+    _name(
+        rf"\b(?P<it>{WORD})['’]s (?=(?:{_KIN}|bloods|histology|drain|wound|notes|bed|"
+        rf"inhaler|consent)\b)",
+        _people,
+    ),
+    _name(
+        rf"\b(?P<it>{WORD}(?: {WORD})?, {WORD})(?=,? ?\(|  | - |,? \d|,? DOB|\t| \||"
+        rf",? (?:MRN|NHS|UHID|hosp))",
+        _turned,
+    ),
+    _name(
+        rf"\b(?P<it>(?:{WORD}(?: {WORD})?|[{UPPER}]{{3,}}), {WORD})(?= \(\d{{1,4}}[./-]\d|"
+        rf" \(?\d{{1,3}} ?[MF]\b| \| \d{{1,3}} ?[MF]\b)",
+        _beside,
+    ),
+    _name(
+        rf"\b(?P<it>[{UPPER}]{{3,}} {WORD}){_BESIDE}",
+        _turned,
+    ),
+    _name(rf"\b{_FULL}{_BESIDE}", _beside),
+    _name(rf"\b(?={_FULL})", _given),
+    _name(rf"\b(?P<it>{WORD}){_BESIDE}", _given_beside),
+    _name(
+        rf"(?:^|(?<=[.!?\n] )|(?<=\n))(?P<it>{WORD})(?=, \d{{1,3}}, (?:who|has|had|is|was|"
+        rf"asks|wants|says|came|presents|lives|works|takes|an?)\b)",
+        _people,
+    ),
+    _name(rf"\b{_ROOM}[,:]?(?: [-–])? (?P<it>{WORD})(?=[:,;(]|$| [-–])", _people),
+    _name(
+        rf"\b(?!{_MAY_NAME_A_DISEASE})(?i:{_CUE})\b[:,]? (?!{_TITLE}\b|{_CIVIL}\b)"
+        rf"[\"“]?(?P<it>{WORD})(?=[\"”]?(?:{_GOES_ON}))",
+        _people,
+    ),
+    _name(
+        rf"\b(?i:the|this|our|an?) (?:\w+ )?(?i:{_ROLE}), (?P<it>{WORD})(?=, (?:aged?|\d|"
+        rf"an? |the |who|is|was|has|had))",
+        _people,
+    ),
+    _name(
+        rf"\b(?i:twin [AB12]|named|{_COLON}:)(?: is)? (?P<it>{WORD})(?={_GOES_ON})",
+        _people,
+    ),
+    _name(
+        rf"\b(?:[Nn]ame|NAME|SURNAME|FORENAMES?|PATIENT|"
+        rf"letters\)):? (?P<it>[{UPPER}]{{3,}}(?: [{UPPER}]{{1,2}}\.?| [{UPPER}]{{3,}})*)"
+        r"(?=\s|$)",
+        _people,
+    ),
+    _name(rf"\b(?P<it>[{UPPER}]{{3,}}, {WORD})(?= )", _turned),
+    _name(rf"\b(?P<it>(?:[{UPPER}]\. ?){{1,3}}{WORD}) (?={_DOES})", _people),
+    _name(
+        rf"\b(?:dr|pt|patient|client|name|named|i am|i'm|im|this is|"
+        rf"my name's)[.:]* (?P<it>{_SMALL})"
+        r"(?=,|\.|$| (?:is|was|has|had|says|said|asks|came|in|from|rang|attended)\b)",
+        _small,
+    ),
+    _name(
+        r"\b(?:i am|i'?m|it'?s|this is|my name is|my name's) (?P<it>[a-z]{3,})(?=[,. ]|$)",
+        _small_lone,
+    ),
+    _name(
+        rf"(?:^|(?<=[.!?] )|(?<=\n))(?P<it>{WORD}(?: {WORD}){{0,2}})(?= {_PATIENTS_DO})",
+        _who,
+    ),
+    _name(rf"(?<=[.!?,\n])[ \n](?P<it>{WORD} {WORD}(?: {WORD})?)\.?\s*$", _signed),
+    _name(rf"[-–—] (?P<it>{WORD})\.?\s*$", _signed),
+    _name(
+        r"(?:患者|病人|姓名)[::：]? ?(?P<it>[\u4e00-\u9fff]{2,4})"
+        r"|환자 ?(?P<ko>[\uac00-\ud7a3]{2,4})|المريضة? (?P<ar>\w+ \w+)"
+        r"|(?:Пациент(?:ка)?|ФИО|Ασθενής|氏名)[::：]? ?(?P<others>[^\W\d_]++(?: [^\W\d_]+){1,2})",
+    ),
+    _name(rf"\b(?P<it>{WORD})", _lone),
+)
+"""From what is surest to what tells least."""
+
+AFTER_A_NAME = re.compile(rf" and (?P<it>(?:[{UPPER}]\. ?){{1,3}}(?:O['’])?{WORD}|{WORD} {WORD})")
+"""A second name behind a first."""
+
+
+def is_second(place: Place) -> bool:
+    """Tell whether what follows "and" behind a name is one as well."""
+    return _people(place)

@@ -1,0 +1,1 @@
+"""LoRA adapters and full fine-tuning: attach, train, save, pool."""

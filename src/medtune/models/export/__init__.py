@@ -1,0 +1,1 @@
+"""Quantize, merge and write models for other runtimes."""

@@ -1,0 +1,189 @@
+"""Write a model as one GGUF file, which llama.cpp, Ollama and LM Studio read.
+
+Names of tensors, layout of metadata and rounding are the `gguf` package's, as in llama.cpp's own
+converter; here stands what a converter must know of an architecture: which it is, which of its
+numbers go where, and that llama rotates neighbouring pairs where transformers rotates halves.
+
+The tokenizer is described by what `tokenizer.json` says.  How it cuts text before it merges has
+only a name in GGUF; a way that has no name there is refused, since llama.cpp would read other
+tokens than the model was trained on.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medtune.core.errors import ModelError
+from medtune.core.schemas.compression import Scheme
+
+ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+"""transformers' model types, and their names in GGUF."""
+NEIGHBOURS = {"llama"}
+"""Architectures whose queries and keys are stored for rotation in neighbouring pairs."""
+ROUNDED_FROM = 2
+"""Dimensions: vectors (norms, biases) stay in fp32."""
+
+
+def write_gguf(network: Any, tokenizer: Any, path: Path, scheme: Scheme, title: str) -> None:
+    """Write a file.
+
+    Args:
+        network: The model, adapter merged, in fp32.
+        tokenizer: transformers', with its chat template.
+        path: To write.
+        scheme: gguf-q8_0, gguf-q5_1 or gguf-q4_1.
+        title: Name of the model, for people.
+
+    Raises:
+        ModelError: GGUF has no name for its architecture or its tokenizer, or medtune knows none.
+    """
+    import gguf
+
+    config = network.config
+    name = _architecture(config)
+    kind = getattr(gguf.GGMLQuantizationType, scheme.removeprefix("gguf-").upper())
+    writer = gguf.GGUFWriter(path, name)
+    try:
+        writer.add_name(title)
+        writer.add_file_type(getattr(gguf.LlamaFileType, f"MOSTLY_{kind.name}"))
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        _describe(writer, config)
+        _describe_tokenizer(writer, tokenizer, config)
+        architecture = next(a for a, n in gguf.MODEL_ARCH_NAMES.items() if n == name)
+        names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
+        for own, tensor in _weights(network):
+            data = _paired(tensor, own, config, name).float().cpu().numpy()
+            there = names.get_name(own, try_suffixes=(".weight", ".bias"))
+            assert there is not None, f"{own} has no name in GGUF"
+            if data.ndim < ROUNDED_FROM or data.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0]:
+                writer.add_tensor(there, np.ascontiguousarray(data, dtype=np.float32))
+            else:
+                writer.add_tensor(there, gguf.quantize(data, kind), raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+    finally:
+        writer.close()
+
+
+def _architecture(config: Any) -> str:
+    if config.model_type not in ARCHITECTURES:
+        raise ModelError(
+            f"{config.model_type} models cannot be written as GGUF",
+            expected=f"one of {', '.join(ARCHITECTURES)}",
+            fix="write --scheme merge, and convert that folder with llama.cpp's own script",
+        )
+    rope = config.rope_parameters
+    if rope.get("rope_type", "default") != "default":
+        raise ModelError(
+            f"a rotary embedding of type {rope['rope_type']} cannot be written as GGUF",
+            expected="the default one",
+            fix="write --scheme merge, and convert that folder with llama.cpp's own script",
+        )
+    return ARCHITECTURES[config.model_type]
+
+
+def _describe(writer: Any, config: Any) -> None:
+    """Write the numbers that say how the model computes."""
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(width)
+    writer.add_value_length(width)
+    writer.add_rope_dimension_count(width)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+
+
+def _describe_tokenizer(writer: Any, tokenizer: Any, config: Any) -> None:
+    """Write vocabulary, merges, special tokens and chat template."""
+    import gguf
+
+    written = json.loads(tokenizer.backend_tokenizer.to_str())
+    model = written["model"]
+    if model["type"] != "BPE" or model.get("byte_fallback"):
+        raise ModelError(
+            f"a tokenizer of type {model['type']} cannot be written as GGUF",
+            expected="byte-level BPE, as GPT-2, Llama 3, Qwen and SmolLM have",
+            fix="write --scheme merge, and convert that folder with llama.cpp's own script",
+        )
+    tokens = [f"[PAD{i}]" for i in range(config.vocab_size)]
+    kinds = [gguf.TokenType.UNUSED] * config.vocab_size
+    for token, place in model["vocab"].items():
+        tokens[place], kinds[place] = token, gguf.TokenType.NORMAL
+    for added in written["added_tokens"]:
+        tokens[added["id"]] = added["content"]
+        special = gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
+        kinds[added["id"]] = special
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(_cut(written["pre_tokenizer"]))
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges(
+        [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+    )
+    for add, token in (
+        (writer.add_bos_token_id, tokenizer.bos_token_id),
+        (writer.add_eos_token_id, tokenizer.eos_token_id),
+        (writer.add_unk_token_id, tokenizer.unk_token_id),
+        (writer.add_pad_token_id, tokenizer.pad_token_id),
+    ):
+        if token is not None:
+            add(token)
+    writer.add_add_bos_token(False)  # the chat template writes every special token itself
+    writer.add_add_space_prefix(False)
+    writer.add_chat_template(tokenizer.chat_template)
+
+
+def _cut(pre: dict[str, Any] | None) -> str:
+    """Name how text is cut before it is merged.
+
+    Raises:
+        ModelError: It has no name here.
+    """
+    steps = (pre or {}).get("pretokenizers", [pre])
+    kinds = [step["type"] if step else None for step in steps]
+    if kinds == ["ByteLevel"] and steps[0]["use_regex"]:
+        return "gpt-2"
+    if kinds == ["Digits", "ByteLevel"] and steps[0]["individual_digits"]:
+        return "smollm"
+    if kinds == ["Split", "ByteLevel"]:
+        pattern = steps[0]["pattern"].get("Regex", "")
+        if r"\p{N}{1,3}" in pattern:
+            return "llama-bpe"
+        if r"|\p{N}|" in pattern:
+            return "qwen2"
+    raise ModelError(
+        f"a tokenizer that cuts text by {' and '.join(map(str, kinds))} has no name in GGUF that "
+        "medtune knows",
+        expected="the way of GPT-2, SmolLM, Llama 3 or Qwen 2",
+        fix="write --scheme merge, and convert that folder with llama.cpp's own script",
+    )
+
+
+def _weights(network: Any) -> list[tuple[str, torch.Tensor]]:
+    """List the weights by name; a head that is the embedding is none of its own."""
+    tied = network.get_output_embeddings().weight is network.get_input_embeddings().weight
+    state = network.state_dict()
+    return [(n, w) for n, w in state.items() if not (tied and n == "lm_head.weight")]
+
+
+def _paired(tensor: torch.Tensor, name: str, config: Any, architecture: str) -> torch.Tensor:
+    """Bring the rows of queries and keys from halves into neighbouring pairs."""
+    heads = {
+        "q_proj": config.num_attention_heads,
+        "k_proj": config.num_key_value_heads,
+    }.get(name.split(".")[-2])
+    if architecture not in NEIGHBOURS or heads is None:
+        return tensor
+    return tensor.view(heads, 2, -1, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)

@@ -1,0 +1,1 @@
+"""Fused and packed replacements of single layers."""

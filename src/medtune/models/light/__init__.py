@@ -1,0 +1,1 @@
+"""Run quantized models without transformers."""

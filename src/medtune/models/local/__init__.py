@@ -1,0 +1,1 @@
+"""Score and generate with a transformers model in this process."""

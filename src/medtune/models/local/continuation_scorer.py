@@ -1,0 +1,255 @@
+"""Log-probabilities of continuations, with nothing read twice that prompts share.
+
+Three things are shared.  What all prompts with the same opening begin with (system message, worked
+examples) is read once and kept as keys and values (`Prefixes`).  What the orders and options of one
+question share lies once in a row (`Trie`).  And a position that predicts several wanted tokens, as
+that before four letters does, goes through the output head once.  The first two need a model in
+which every layer sees all tokens; others read every path in a row of its own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medtune.core.errors import ModelError
+from medtune.core.protocols import ContinuationScore, Message, ScoreRequest
+from medtune.core.token_batching import common_length, within_budget
+from medtune.models.chat_encoder import ChatEncoder
+from medtune.models.local.prefix_cache import Prefix, Prefixes
+from medtune.models.local.selected_logits import AnswerHead, attends_to_all, rounding
+from medtune.models.local.token_trie import Scored, Trie
+
+HEAD_ROWS = 512
+"""Rows of logits at once: 512 x 49,152 in fp32 are 100 MB."""
+LEAST_SHARING = 4
+"""Questions; an opening of fewer is not worth a prefix of its own."""
+
+
+class Scorer:
+    """Scores continuations under a transformers model whose weights do not change.
+
+    Args:
+        network: A causal language model, LoRA layers inside it or not.
+        encoder: Its chat template.
+        name: For messages.
+        budget: Most positions in one forward pass.
+    """
+
+    def __init__(self, network: Any, encoder: ChatEncoder, name: str, budget: int) -> None:
+        self._network = network
+        self._head = AnswerHead(network)
+        self._encoder = encoder
+        self._name = name
+        self._budget = budget
+        self._prefixes = Prefixes(network) if self._may_share() else None
+
+    @torch.inference_mode()
+    def _may_share(self) -> bool:
+        """Prove on a few tokens that a branch behind a prefix is read as if it were alone.
+
+        It is not where a layer does not see all tokens, nor where a model counts positions or
+        reads masks in its own way.
+        """
+        if not attends_to_all(self._network.config):
+            return False
+        opening = list(range(3, 11))
+        branches = ([*opening[::-1], *opening], [5, 4, 3])
+        sequences = [Scored([*opening, *some, 3], len(opening + some)) for some in branches]
+        alone = [self._sums([Trie.grow([sequence])], None)[0][0] for sequence in sequences]
+        prefix = Prefix(self._network, opening)
+        together = self._sums([Trie.grow(sequences, len(prefix))], prefix)[0]
+        close = rounding(self._network)
+        return torch.allclose(torch.tensor(together), torch.tensor(alone), rtol=close)
+
+    @torch.inference_mode()
+    def score(
+        self, requests: Sequence[ScoreRequest], batch: int
+    ) -> list[tuple[ContinuationScore, ...]]:
+        """Score every continuation of every request.
+
+        Requests that follow each other with one id (the orders of one question) share a row.
+
+        Args:
+            requests: To score.
+            batch: Most rows in one forward pass.
+
+        Raises:
+            ModelError: A score is not a number.
+        """
+        sequences = self._encoded(requests)
+        found: dict[tuple[int, int], float] = {}
+        for opening, rows in self._openings(requests):
+            members = [sequences[place] for row in rows for place in row]
+            prefix = self._prefix(opening, members)
+            parts = [part for row in rows for part in self._parts(row, sequences)]
+            tries = [
+                Trie.grow([sequences[place][i] for place, i in part], len(prefix or ()))
+                for part in parts
+            ]
+            for batched in within_budget([len(t) for t in tries], self._budget, batch):
+                sums = self._sums([tries[at] for at in batched], prefix)
+                for at, values in zip(batched, sums, strict=True):
+                    found.update(zip(parts[at], values, strict=True))
+        return [
+            tuple(
+                ContinuationScore(
+                    found[place, i],
+                    len(sequence.tokens) - sequence.first,
+                    len(text.strip().encode()),
+                )
+                for i, (sequence, text) in enumerate(
+                    zip(sequences[place], request.continuations, strict=True)
+                )
+            )
+            for place, request in enumerate(requests)
+        ]
+
+    def _parts(
+        self, row: Sequence[int], sequences: Sequence[Sequence[Scored]]
+    ) -> list[list[tuple[int, int]]]:
+        """List what shares a trie, as (request, option): all of a row, where tries may branch."""
+        members = [(place, i) for place in row for i in range(len(sequences[place]))]
+        if self._prefixes is not None:
+            return [members]
+        paths: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
+        for place, i in members:
+            paths[tuple(sequences[place][i].tokens[:-1])].append((place, i))
+        return list(paths.values())
+
+    def _encoded(self, requests: Sequence[ScoreRequest]) -> list[list[Scored]]:
+        """Encode every continuation behind its prompt, `[request][option]`."""
+        prompts = self._encoder.prompts([r.messages for r in requests])
+        turns = [r.lead + text for r in requests for text in r.continuations]
+        leads = [r.lead for r in requests for _ in r.continuations]
+        answers = iter(self._encoder.answers(turns, leads) if turns else ())
+        encoded = []
+        for request, prompt in zip(requests, prompts, strict=True):
+            row = []
+            for _ in request.continuations:
+                ids, lead = next(answers)
+                # A continuation that the lead's last token swallowed is scored with that token.
+                first = len(prompt) + min(lead, len(ids) - 1)
+                row.append(Scored([*prompt, *ids], first))
+            encoded.append(row)
+        return encoded
+
+    def _openings(
+        self, requests: Sequence[ScoreRequest]
+    ) -> Iterator[tuple[tuple[Message, ...] | None, list[list[int]]]]:
+        """Group requests by the messages before the question.
+
+        Yields:
+            The opening and its rows, each the places of the requests that share it; None gathers
+            all openings that are too rare.
+        """
+        groups: dict[tuple[Message, ...], list[list[int]]] = defaultdict(list)
+        for _, some in groupby(enumerate(requests), key=lambda r: (r[1].id, r[1].messages[:-1])):
+            places = [place for place, _ in some]
+            groups[requests[places[0]].messages[:-1]].append(places)
+        rare: list[list[int]] = []
+        for opening, rows in groups.items():
+            if len(rows) < LEAST_SHARING:
+                rare += rows
+            else:
+                yield opening, rows
+        if rare:
+            yield None, rare
+
+    def _prefix(
+        self, opening: tuple[Message, ...] | None, members: Sequence[Sequence[Scored]]
+    ) -> Prefix | None:
+        """Find what all sequences begin with, the token before the first scored one left out."""
+        if self._prefixes is None or len(members) < LEAST_SHARING:
+            return None
+        sequences = [sequence.tokens for row in members for sequence in row]
+        shared = common_length(min(sequences), max(sequences))
+        shared = min(shared, *(sequence.first - 1 for row in members for sequence in row))
+        return self._prefixes.of(opening, sequences[0][:shared])
+
+    def _sums(self, tries: Sequence[Trie], prefix: Prefix | None) -> list[list[float]]:
+        """Sum the log-probabilities of every sequence, `[trie][sequence]`, in one forward pass."""
+        width = max(map(len, tries))
+        ids = torch.full((len(tries), width), self._encoder.pad)
+        # A pad sees itself alone, and nothing sees it.
+        ends = torch.arange(1, width + 1).repeat(len(tries), 1)
+        places = torch.zeros_like(ids)
+        rows: list[int] = []
+        targets: list[int] = []
+        owners: list[int] = []
+        count = 0
+        for index, trie in enumerate(tries):
+            ids[index, : len(trie)] = torch.tensor(trie.tokens)
+            ends[index, : len(trie)] = torch.tensor(trie.ends)
+            places[index, : len(trie)] = torch.tensor(trie.places)
+            for terms in trie.terms:
+                for position, target in terms:
+                    rows.append(index * width + position)
+                    targets.append(target)
+                    owners.append(count)
+                count += 1
+        bare = all(trie.bare for trie in tries)
+        values = self._logprobs(ids, None if bare else ends, places, prefix, rows, targets)
+        sums = torch.zeros(count, dtype=torch.float64)
+        sums.index_add_(0, torch.tensor(owners), values.double())
+        if not torch.isfinite(sums).all():
+            raise ModelError(
+                f"{self._name} gives scores that are not numbers",
+                fix="weights may be damaged, or overflow in float16: try --dtype float32",
+            )
+        flat = iter(sums.tolist())
+        return [[next(flat) for _ in trie.terms] for trie in tries]
+
+    def _logprobs(
+        self,
+        ids: Tensor,
+        ends: Tensor | None,
+        places: Tensor,
+        prefix: Prefix | None,
+        rows: list[int],
+        targets: list[int],
+    ) -> Tensor:
+        """Return log P(target) for each (row, target), `[row]`, fp32."""
+        device = next(self._network.parameters()).device
+        # Options share positions (four letters are read off one), so the head sees each once.
+        positions, inverse = torch.unique(torch.tensor(rows), return_inverse=True)
+        wanted = torch.tensor(targets)
+        values = torch.empty(len(rows))
+        plain = ends is None and prefix is None
+        states = self._head.states(
+            ids.to(device),
+            positions.to(device),
+            attention_mask=None if plain else self._mask(ends, ids.shape[1], len(prefix or ())),
+            position_ids=None if plain else (places + len(prefix or ())).to(device),
+            past=prefix.cache(len(ids)) if prefix is not None else None,
+        )
+        for start in range(0, len(positions), HEAD_ROWS):
+            part = self._head.exact_logits(states[start : start + HEAD_ROWS])
+            here = (inverse >= start) & (inverse < start + HEAD_ROWS)
+            local = (inverse[here] - start).to(device)
+            picked = part[local, wanted[here].to(device)]
+            values[here] = (picked - part.logsumexp(-1)[local]).cpu()
+        return values
+
+    def _mask(self, ends: Tensor | None, width: int, before: int) -> Tensor:
+        """Let every token see the prefix and its own path; additive, `[b, 1, q, before + k]`.
+
+        Args:
+            ends: `[b, k]`, where each token's subtree ends; None is one path per row.
+            width: Tokens in a row.
+            before: Tokens in the prefix.
+        """
+        parameter = next(self._network.parameters())
+        place = torch.arange(width, device=parameter.device)
+        allowed = (place[None, :] <= place[:, None]).unsqueeze(0)
+        if ends is not None:
+            allowed = allowed & (place[None, :, None] < ends.to(parameter.device)[:, None, :])
+        shape = (len(allowed), 1, width, before + width)
+        mask = torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
+        mask[..., before:].masked_fill_(~allowed.unsqueeze(1), torch.finfo(mask.dtype).min)
+        return mask

@@ -1,0 +1,1 @@
+"""Score options and generate answers over an OpenAI-compatible API."""

@@ -1,0 +1,1 @@
+"""JSON routes: answers, reviews, the OpenAI form."""

@@ -1,0 +1,109 @@
+"""What can be read of a request that is not as the schema says: enough to see a crisis in it.
+
+A client that sends one option, a tool, or half of an emoji is told what is wrong with that, and
+whoever typed what it sends may need help all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from medtune.core.records import MAX_OPTIONS
+from medtune.core.schemas.guardrails import Inquiry
+from medtune.serving.api import openai_compat
+from medtune.serving.api.request_models import LONGEST_OPTION, MOST_AT_ONCE, MOST_VALUES, BatchReply
+from medtune.serving.schemas import Reply
+
+_BATCH = "questions"
+_OTHERS = ("system", "developer", "assistant", "tool", "function")
+"""Roles in a chat that are not the asker's."""
+
+
+def inquiries(path: str, body: dict[str, Any]) -> list[Inquiry]:
+    """Read what somebody may have asked, as it came.
+
+    Args:
+        path: Of the route.
+        body: Any JSON object.
+    """
+    if path in openai_compat.PATHS:
+        return [_chat(body.get("messages"))]
+    questions = body.get(_BATCH)
+    if isinstance(questions, list):
+        asked = questions[:MOST_AT_ONCE]
+        return [_question(one, openai_compat.LONGEST_TEXT // len(asked)) for one in asked]
+    return [_question(body)]
+
+
+def written(
+    path: str, body: dict[str, Any], asked: Sequence[Inquiry], replies: Sequence[Reply]
+) -> Response:
+    """Write replies as the route writes them.
+
+    Args:
+        path: Of the route.
+        body: What was sent.
+        asked: What was read in it.
+        replies: To each.
+    """
+    if path in openai_compat.PATHS:
+        turn = {"role": "user", "content": asked[0].stem[: openai_compat.LONGEST_TEXT]}
+        stream = body.get("stream") is True
+        chat = openai_compat.ChatRequest.model_validate(
+            {"model": "", "messages": [turn], "stream": stream}
+        )
+        if stream:
+            lines = openai_compat.chunks(chat, asked[0], replies[0])
+            return StreamingResponse(lines, media_type="text/event-stream")
+        return JSONResponse(openai_compat.completion(chat, asked[0], replies[0]))
+    if isinstance(body.get(_BATCH), list):
+        return JSONResponse(BatchReply(replies=tuple(replies)).model_dump(mode="json"))
+    return JSONResponse(replies[0].model_dump(mode="json"))
+
+
+def _question(said: Any, most: int = openai_compat.LONGEST_TEXT) -> Inquiry:
+    """Take the texts in lists for options, and all others for the stem."""
+    fields = said.values() if isinstance(said, dict) else [said]
+    stem = [text for field in fields if not isinstance(field, list) for text in _texts(field)]
+    options = [text for field in fields if isinstance(field, list) for text in _texts(field)]
+    stem += options[MAX_OPTIONS:]
+    shown = tuple(option[:LONGEST_OPTION] for option in options[:MAX_OPTIONS])
+    return Inquiry(stem=_ends("\n".join(stem), most), options=shown)
+
+
+def _ends(text: str, most: int) -> str:
+    """Cut the middle out of a text that is too long; the guards would not read it either."""
+    return text if len(text) <= most else f"{text[: most // 2]}\n{text[-(most // 2) :]}"
+
+
+def _chat(turns: Any) -> Inquiry:
+    if not isinstance(turns, list):
+        return _question(turns)
+    own = [
+        turn.get("content") if isinstance(turn, dict) else turn
+        for turn in turns[-openai_compat.MOST_TURNS :]
+        if not (isinstance(turn, dict) and turn.get("role") in _OTHERS)
+    ]
+    share = openai_compat.LONGEST_TEXT // max(1, len(own))
+    texts = [_ends("\n".join(_texts(one)), share) for one in own] or [""]
+    read = [openai_compat.parsed(text) for text in texts]
+    return read[-1].model_copy(update={"earlier": tuple(read[:-1])})
+
+
+def _texts(said: Any) -> list[str]:
+    """Find the texts in something, in their order, without what is no character."""
+    found, waiting, seen = [], [said], 0  # no recursion: whoever asks says how deep it is
+    while waiting and seen < MOST_VALUES:
+        seen += 1
+        match waiting.pop():
+            case str() as text:
+                found.append(text.encode("utf-8", "replace").decode().replace("\0", " "))
+            case dict() as fields:
+                waiting += reversed(fields.values())
+            case list() as items:
+                waiting += reversed(items)
+    return found

@@ -1,0 +1,105 @@
+"""Writes reviewed items as tasks that Label Studio imports (https://labelstud.io/guide/tasks)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from medtune.core.records import LETTERS
+from medtune.serving.schemas import Opinion, Reviewed, ReviewItem
+
+CONFIG = """\
+<View>
+  <Text name="stem" value="$stem"/>
+  <Header value="What is to be done with the model's answer?"/>
+  <Choices name="decision" toName="stem" choice="single" required="true">
+    <Choice value="approve"/>
+    <Choice value="edit"/>
+    <Choice value="reject"/>
+  </Choices>
+  <Header value="Which answer is given?"/>
+  <Choices name="answer" toName="stem" choice="single" value="$options"/>
+  <Header value="Note"/>
+  <TextArea name="note" toName="stem" rows="3" maxSubmissions="1"/>
+</View>
+"""
+"""The labelling interface of the project that the tasks are imported into."""
+
+
+def tasks(reviewed: Sequence[Reviewed]) -> list[dict[str, Any]]:
+    """Write items as tasks: the question, the model's proposal, and what reviewers said.
+
+    Label Studio ties annotations to users of its own, so reviewers are named among the data, in
+    the order of their annotations.
+    """
+    return [
+        {
+            "data": {
+                "request_id": one.item.request_id,
+                "stem": one.item.stem,
+                "options": [{"value": text} for text in _lettered(one.item)],
+                "subject": one.item.subject,
+                "topic": one.item.topic,
+                "reviewers": [opinion.reviewer for opinion in one.opinions],
+            },
+            "predictions": _predictions(one.item),
+            "annotations": [
+                _annotation(one.item, opinion, final=one.final is not None and not later)
+                for later, opinion in _counted_down(one.opinions)
+            ],
+        }
+        for one in reviewed
+    ]
+
+
+def _lettered(item: ReviewItem) -> list[str]:
+    """Name options by letter and text: so they differ even where redacted texts do not."""
+    return [f"{letter}. {text}" for letter, text in zip(LETTERS, item.options, strict=False)]
+
+
+def _predictions(item: ReviewItem) -> list[dict[str, Any]]:
+    if item.proposed is None:
+        return []
+    prediction: dict[str, Any] = {
+        "model_version": item.release,
+        "result": [_choice(item, "answer", _lettered(item)[item.proposed])],
+    }
+    if item.probabilities is not None:
+        prediction["score"] = item.probabilities[item.proposed]
+    return [prediction]
+
+
+def _counted_down(opinions: Sequence[Opinion]) -> Iterator[tuple[int, Opinion]]:
+    """Give each opinion with the number of those that came later."""
+    return zip(reversed(range(len(opinions))), opinions, strict=True)
+
+
+def _annotation(item: ReviewItem, opinion: Opinion, final: bool) -> dict[str, Any]:
+    decision = opinion.decision
+    answer = item.proposed if decision.kind == "approve" else decision.chosen
+    result = [_choice(item, "decision", decision.kind)]
+    if answer is not None:
+        result.append(_choice(item, "answer", _lettered(item)[answer]))
+    if decision.note:
+        value = {"text": [decision.note]}
+        result.append(_result(item, "note", "textarea", value))
+    return {
+        "created_at": opinion.time.isoformat(),
+        "ground_truth": final,
+        "was_cancelled": False,
+        "result": result,
+    }
+
+
+def _choice(item: ReviewItem, name: str, value: str) -> dict[str, Any]:
+    return _result(item, name, "choices", {"choices": [value]})
+
+
+def _result(item: ReviewItem, name: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": f"{item.request_id}-{name}",
+        "from_name": name,
+        "to_name": "stem",
+        "type": kind,
+        "value": value,
+    }

@@ -1,0 +1,1 @@
+"""From a request to guarded option scores: predictor, batching, shadow."""

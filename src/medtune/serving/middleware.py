@@ -1,0 +1,148 @@
+"""What every request passes: a bound on its body, headers for browsers, a line in the log."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from medtune.serving.api import openai_compat
+
+MOST_BYTES = 512 * 1024
+"""Of a body: 64 questions of usual size, or a few of the largest."""
+MOST_FORM_BYTES = 192 * 1024
+"""Of a form: it is taken apart in the event loop."""
+MOST_SIGN_IN_BYTES = 16 * 1024
+"""Of a form that anybody may send: no key is longer."""
+SIGN_IN = ("/login", "/logout")
+HEADERS = {
+    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'; object-src 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    "cache-control": "no-store",
+}
+FORM = b"application/x-www-form-urlencoded"
+log = structlog.get_logger("medtune.serving")
+
+
+class BodyLimit:
+    """Refuses bodies that are too large, whether they say so or not."""
+
+    def __init__(self, app: ASGIApp, most: int = MOST_BYTES) -> None:
+        self._app, self._most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        kind = headers.get(b"content-type", b"").lstrip().lower()
+        most = min(self._most, MOST_FORM_BYTES) if kind.startswith(FORM) else self._most
+        most = min(most, MOST_SIGN_IN_BYTES) if scope["path"] in SIGN_IN else most
+        said = headers.get(b"content-length", b"0")
+        if said.isdigit() and int(said[:20]) > most:
+            await self._refuse(scope, send, most)
+            return
+        got, over, began = 0, False, False
+
+        async def counted() -> Message:
+            nonlocal got, over
+            message = await receive()
+            got += len(message.get("body", b""))
+            if got > most:
+                over = True
+                return {"type": "http.disconnect"}
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal began
+            if over:  # what the route makes of half a body is not sent
+                return
+            began = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, watched)
+        finally:
+            if over and not began:
+                await self._refuse(scope, send, most)
+
+    async def _refuse(self, scope: Scope, send: Send, most: int) -> None:
+        detail, kind = f"at most {most} bytes", b"application/problem+json"
+        said: dict[str, Any] = {"title": "too large", "status": 413, "detail": detail}
+        if scope["path"] in openai_compat.PATHS:
+            said, kind = openai_compat.failure(413, detail), b"application/json"
+        body = json.dumps(said).encode()
+        headers = [
+            (b"content-type", kind),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+class SecurityHeaders:
+    """Tells browsers to load nothing from elsewhere and to keep nothing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *((k.encode(), v.encode()) for k, v in HEADERS.items()
+                      if k.encode() not in present),
+                ]  # fmt: skip
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+class RequestLog:
+    """Writes one line a request: route, status, time, an id.  Never a text."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        number, start, status = uuid.uuid4().hex[:12], time.perf_counter(), 0
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers: list[Any] = [*message["headers"], (b"x-request-id", number.encode())]
+                message["headers"] = headers
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            route = scope.get("route")
+            log.info(
+                "request",
+                id=number,
+                method=scope["method"],
+                route=getattr(route, "path", "-"),  # the template: a path may hold anything
+                status=status,
+                ms=round(1000 * (time.perf_counter() - start), 1),
+            )

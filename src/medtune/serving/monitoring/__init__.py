@@ -1,0 +1,1 @@
+"""Drift, activity, corrections and retention of an endpoint."""

@@ -1,0 +1,125 @@
+"""What the pages call things: statuses, guards, what they do, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medtune.core.schemas.guardrails import ACTIONS as STRICTNESS
+from medtune.core.schemas.guardrails import Action, GuardName, Verdict
+from medtune.serving.schemas import DecisionKind, ReviewState, Status
+
+STATUSES: dict[Status, str] = {
+    "answered": "Answered",
+    "deferred": "Not sure enough to answer",
+    "refused": "Not answered",
+    "pending_review": "A reviewer looks at this first",
+}
+CHOICE_UNMEASURED = "The model's choice, not measured"
+"""Over a letter of a model that was never calibrated."""
+SHORT: dict[Status, str] = {
+    "answered": "Answered",
+    "deferred": "Deferred",
+    "refused": "Refused",
+    "pending_review": "Held for a reviewer",
+}
+"""Over columns."""
+GUARDS: dict[GuardName, str] = {
+    "size": "Size",
+    "privacy": "Privacy",
+    "crisis": "Crisis",
+    "scope": "Scope",
+    "injection": "Hidden orders",
+    "sensitive": "Sensitive topic",
+    "classifier": "Learned guard",
+    "confidence": "Confidence",
+    "output": "Output",
+}
+LOOKS: dict[GuardName, str] = {
+    "size": "is bounded",
+    "privacy": "takes out what names a person",
+    "crisis": "shows where help is, if somebody is in danger",
+    "scope": "turns away what is no exam question",
+    "injection": "turns away orders to the model",
+    "sensitive": "leaves some answers to a person",
+    "classifier": "looks again at what kind of text it is",
+    "confidence": "holds back what is not sure enough",
+    "output": "holds back what is no answer",
+}
+"""What a guard does, after its name."""
+ACTIONS: dict[Action, str] = {
+    "allow": "passed",
+    "annotate": "noted",
+    "defer": "held back",
+    "refuse": "refused",
+}
+STATES: dict[ReviewState, str] = {
+    "waiting": "Waiting",
+    "claimed": "Held",
+    "contested": "Two opinions differ",
+    "decided": "Decided",
+}
+DECISIONS: dict[DecisionKind, str] = {
+    "approve": "Approved",
+    "edit": "Changed",
+    "reject": "Rejected",
+}
+REASONS: dict[str, str] = {
+    "size.stem": "The question is longer than is allowed",
+    "size.option": "An option is longer than is allowed",
+    "size.options": "There are more options than are allowed",
+    "size.time": "There was not enough time to look at all of it",
+    "privacy.redacted": "Names, numbers or dates of a person were taken out before it was asked",
+    "crisis.self_harm": "Somebody may mean to harm themselves",
+    "crisis.overdose": "Somebody may have taken too much",
+    "crisis.poisoned": "Somebody may be poisoned",
+    "crisis.breathing": "Somebody may not get enough air",
+    "crisis.heart": "Somebody may have a heart attack",
+    "crisis.stroke": "Somebody may have a stroke",
+    "crisis.bleeding": "Somebody may be bleeding badly",
+    "crisis.anaphylaxis": "Somebody may have a severe allergic reaction",
+    "crisis.unresponsive": "Somebody may be unconscious",
+    "crisis.child": "A child may be in danger",
+    "scope.patient": "It asks about a person, not an exam question",
+    "scope.prescription": "It asks for a prescription or a certificate",
+    "scope.harm": "It asks for help to harm somebody",
+    "scope.no_question": "It is no question with at least two options",
+    "injection.override": "It tells the model to ignore its rules",
+    "injection.answer": "It tells the model which answer to give",
+    "injection.chat": "It has markup of chats or programs in it",
+    "injection.role": "It gives the model a role, a reward or a threat",
+    "injection.prompt": "It asks for the prompt, or for something else than a letter",
+    "injection.language": "It gives orders in another language",
+    "injection.hidden": "It has hidden, coded or disguised text in it",
+    "sensitive.dosing": "It is about doses",
+    "sensitive.oncology": "It is about the treatment of cancer",
+    "sensitive.pregnancy": "It is about pregnancy",
+    "sensitive.paediatrics": "It is about the treatment of children",
+    "sensitive.emergency": "It is about emergencies",
+    "classifier.crisis": "It reads like a crisis",
+    "classifier.harmful": "It reads like a wish to harm",
+    "classifier.patient": "It reads like a question about a person",
+    "classifier.order": "It reads like an order to the model",
+    "confidence.low": "The model is less sure than it has to be",
+    "confidence.uncalibrated": "How often this model's choice is right was never measured",
+    "confidence.unseen_subject": "How sure the model is in this subject was never measured",
+    "output.no_letter": "The model was about to write something else than a letter",
+    "output.no_number": "The model gave no usable probabilities",
+    "output.unavailable": "It could not be answered now; ask again",
+    "output.tie": "The model finds two options equally likely",
+}
+
+
+def reason(code: str | None) -> str:
+    """Say why a guard did something; a code that has no words yet is its own."""
+    return "Nothing to remark" if code is None else REASONS.get(code, code)
+
+
+def holding(verdicts: Sequence[Verdict]) -> str | None:
+    """Find the reason that kept a question from being answered: that of the strictest verdict."""
+    strictest = max(verdicts, key=lambda verdict: STRICTNESS.index(verdict.action))
+    return strictest.reason
+
+
+def unmeasured(verdicts: Sequence[Verdict]) -> bool:
+    """Tell whether the model that gave an answer was never calibrated."""
+    return any(verdict.reason == "confidence.uncalibrated" for verdict in verdicts)

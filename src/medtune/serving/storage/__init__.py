@@ -1,0 +1,1 @@
+"""The endpoint's database: requests, reviews, keys, audit log."""

@@ -1,0 +1,1 @@
+"""Check by hand, blind, how the parser read free answers."""

@@ -1,0 +1,146 @@
+"""What reviewers' marks say about the matcher, and about each other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+from medtune.analysis.agreement import agreement
+from medtune.core.errors import PredictionsError
+from medtune.core.provenance import provenance
+from medtune.spotcheck.parser_score import Bench, Matcher, misread
+from medtune.spotcheck.schema import (
+    ADJUDICATOR,
+    CONSENSUS,
+    UNSURE,
+    Choice,
+    Disagreement,
+    DrawnItem,
+    Misreading,
+    ReviewItem,
+    ReviewRecord,
+    ReviewSample,
+)
+
+READERS = 2
+"""Reviewers from whom on there is something to agree on."""
+
+
+def score_review(
+    folder: str,
+    sample: ReviewSample,
+    items: Sequence[ReviewItem],
+    ledger: Sequence[DrawnItem],
+    marks: Mapping[str, Mapping[str, Choice]],
+    matchers: Sequence[Matcher] = (),
+) -> ReviewRecord:
+    """Score a spot-check.
+
+    Args:
+        folder: Its name, for the record.
+        sample: What was drawn.
+        items: What the reviewers saw.
+        ledger: What they did not see.
+        marks: By reviewer, by item.
+        matchers: To be held against the same marks, beside the parser that the evaluations used.
+
+    Raises:
+        PredictionsError: Nothing is marked.
+    """
+    choices = {reviewer: found for reviewer, found in marks.items() if found}
+    if not choices:
+        raise PredictionsError(
+            f"{folder}: nothing is marked",
+            fix="fill in the column choice of a copy of items.csv, and save it there as "
+            "marks-NAME.csv",
+        )
+    settling = choices.pop(ADJUDICATOR, {})
+    if not choices:
+        choices, settling = {ADJUDICATOR: settling}, {}
+    split = disagreements(choices, settling)
+    scored = dict(choices)
+    if len(choices) >= READERS and (final := _consensus(choices, settling)):
+        scored[CONSENSUS] = final
+    bench = Bench(sample, items, ledger, matchers)
+    return ReviewRecord(
+        folder=folder,
+        sample=sample,
+        scores=tuple(bench.score(name, found) for name, found in scored.items()),
+        agreements=tuple(
+            agreement(a, b, [(choices[a][i], choices[b][i]) for i in choices[a] if i in choices[b]])
+            for a, b in combinations(choices, 2)
+        ),
+        disagreements=split,
+        misreadings=tuple(
+            Misreading(
+                item=drawn.id,
+                reviewer=reviewer,
+                reason=drawn.reason,
+                chosen=drawn.chosen,
+                choice=found[drawn.id],
+            )
+            for reviewer, found in scored.items()
+            for drawn in ledger
+            if drawn.id in found and misread(drawn.chosen, found[drawn.id])
+        ),
+        warnings=tuple(_warnings(sample, ledger, scored, split)),
+        provenance=provenance(),
+    )
+
+
+def disagreements(
+    choices: Mapping[str, Mapping[str, Choice]], settling: Mapping[str, Choice]
+) -> tuple[Disagreement, ...]:
+    """List the items that reviewers marked differently, in the sample's order."""
+    found = []
+    for item in sorted({item for said in choices.values() for item in said}):
+        said = {name: each[item] for name, each in choices.items() if item in each}
+        if len(set(said.values())) > 1:
+            found.append(Disagreement(item=item, choices=said, settled=item in settling))
+    return tuple(found)
+
+
+def _consensus(
+    choices: Mapping[str, Mapping[str, Choice]], settling: Mapping[str, Choice]
+) -> dict[str, Choice]:
+    """Take what the adjudicator says, else what all who marked an item say, if two did."""
+    final = dict(settling)
+    for item in sorted({item for said in choices.values() for item in said} - final.keys()):
+        said = [each[item] for each in choices.values() if item in each]
+        if len(said) >= READERS and len(set(said)) == 1:
+            final[item] = said[0]
+    return final
+
+
+def _warnings(
+    sample: ReviewSample,
+    ledger: Sequence[DrawnItem],
+    scored: Mapping[str, Mapping[str, Choice]],
+    split: Sequence[Disagreement],
+) -> list[str]:
+    """Say what a reader must know before believing a number."""
+    out = []
+    for reviewer, choices in scored.items():
+        marked = Counter(drawn.stratum for drawn in ledger if drawn.id in choices)
+        left = sample.n - marked.total()
+        if reviewer != CONSENSUS and left:
+            out.append(f"{reviewer}: {left} of {sample.n} items are not marked yet")
+        missing = [s for i, s in enumerate(sample.strata) if not marked[i]]
+        if missing:
+            out.append(
+                f"{reviewer}: no mark among {sum(s.size for s in missing)} of "
+                f"{sample.population} outputs ({'; '.join(s.name for s in missing)}): "
+                "the weighted numbers do not speak for them"
+            )
+        if unsure := sum(choice == UNSURE for choice in choices.values()):
+            out.append(
+                f"{reviewer}: {unsure} items could not be told; precision and recall leave "
+                "them out, accuracy counts them as not correct"
+            )
+    if open_ := sum(not each.settled for each in split):
+        out.append(
+            f"{open_} disagreements are open and stand in no consensus; settle them with "
+            f"a sheet of their own: marks-{ADJUDICATOR}.csv"
+        )
+    return out

@@ -1,0 +1,1 @@
+"""Compare ways to decode an answer: cost and accuracy."""

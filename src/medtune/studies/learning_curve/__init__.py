@@ -1,0 +1,1 @@
+"""Measure accuracy against the number of training questions."""

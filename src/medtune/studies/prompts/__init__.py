@@ -1,0 +1,1 @@
+"""Choose a prompt on validation questions."""

@@ -1,0 +1,1 @@
+"""Measure how an accuracy depends on option order, stem and suggested answers."""

@@ -1,0 +1,1 @@
+"""Estimate what a smaller test set would have found."""

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.analysis import synthetic
+
+from medtune.analysis.analyze import analyze, faults
+from medtune.cli.output import show
+from medtune.core.records import EvaluationRecord
+from medtune.core.warnings import remarks
+
+TOLD = {
+    "trained_on": (7, "the model was trained on 7 of these 60 questions"),
+    "ties": (3, "on 3 of 60 questions two or more options have exactly the highest score"),
+}
+
+
+def evaluation(**changes: Any) -> tuple[EvaluationRecord, Any]:
+    return synthetic.evaluation("tuned", synthetic.predictions(60, 0.5), **changes)
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_what_an_accuracy_rests_on_is_said_everywhere(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count, sentence = TOLD[name]
+    record, predictions = evaluation(**{name: count})
+    (said,) = remarks(record)
+    assert sentence in said
+    assert said in faults(record)  # the run's report
+    assert said in analyze("e", (record, predictions)).warnings  # its pages
+    show(record)
+    assert sentence in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("nothing", [0, None])
+def test_nothing_is_said_of_nothing(nothing: int | None) -> None:
+    record, _ = evaluation(trained_on=nothing, ties=nothing)
+    assert remarks(record) == []
+
+
+def test_of_an_adapter_the_unknown_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = "Whether the adapter was trained on these questions is unknown."
+    show(evaluation()[0])
+    assert unknown in " ".join(capsys.readouterr().out.split())
+    show(evaluation(trained_on=0)[0])
+    assert unknown not in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_record_without_these_figures_is_still_read() -> None:
+    record, _ = evaluation(trained_on=1, ties=1)
+    fields = record.model_dump(mode="json")
+    for name in TOLD:
+        del fields[name]
+    old = EvaluationRecord.model_validate(fields)
+    assert (old.ties, old.trained_on) == (None, None)

@@ -1,0 +1,385 @@
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medtune.core.choice import choose
+from medtune.core.errors import ModelError
+from medtune.core.prompt import Form, PromptStyle, TextForm
+from medtune.core.protocols import (
+    ContinuationScore,
+    Decoding,
+    GenerateRequest,
+    Generation,
+    Message,
+    ScoreRequest,
+)
+from medtune.core.records import Method, Orders, Outcome, Question, SplitDescription
+from medtune.evaluation.exam import Exam, Shots
+from medtune.evaluation.parsing.strict import STRICT
+from medtune.evaluation.score import ask, option_logs, rotated_scores, rotations
+from medtune.models.fake import FakeModel
+
+
+class Short(FakeModel):
+    """Reads no prompt of more than so many characters."""
+
+    most = 10_000
+
+    def beyond(self, messages: Sequence[Message]) -> tuple[int, int] | None:
+        length = sum(len(message.content) for message in messages)
+        return (length, self.most) if length > self.most else None
+
+
+@pytest.mark.parametrize("method", ["letter", "generate"])
+def test_a_prompt_that_the_model_cannot_read_is_refused_by_its_question(method: Method) -> None:
+    plain = Question(id="short", stem="Which?", options=("a", "b"), answer=0)
+    long = plain.model_copy(update={"id": "long", "stem": "x" * 10_000})
+    model = Short("oracle", {"short": "a", "long": "a"})
+    nothing = SplitDescription(source="file:a.csv", n=2, excluded={}, hash="")
+    exam = Exam.plain([plain, long], nothing, PromptStyle(), method)
+    assert len(ask(model, exam, [plain], STRICT, {})) == 1
+    with pytest.raises(ModelError, match="question long makes a prompt of 10,") as caught:
+        ask(model, exam, [plain, long], STRICT, {})
+    assert "at most 10,000" in caught.value.expected
+
+
+QUESTIONS = [
+    Question(
+        id=f"q{n}",
+        stem=f"Which is number {n}?",
+        options=tuple(f"{word} {n}" for word in ("red", "blue", "green", "white", "black")[:size]),
+        answer=n % size,
+    )
+    for n, size in enumerate((4, 4, 2, 5, 3, 4, 2))
+]
+
+ROUND = ("red", "blue", "green", "gray")
+"""Four options of nearly one length."""
+Logit = Callable[[str, str, int], float]
+
+
+class Known(FakeModel):
+    """Gives each option a logit by (question, text, position); remembers what it was asked."""
+
+    def __init__(self, logit: Logit, mass: float = 1.0) -> None:
+        super().__init__("known", {})
+        self.logit = logit
+        self.mass = mass
+        self.asked: list[ScoreRequest] = []
+        self.written: list[GenerateRequest] = []
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
+        self.asked += requests
+        return super().score(requests)
+
+    def generate(self, requests: Sequence[GenerateRequest], decoding: Decoding) -> list[Generation]:
+        self.written += requests
+        return super().generate(requests, decoding)
+
+    def _scores(self, request: ScoreRequest) -> tuple[ContinuationScore, ...]:
+        found = super()._scores(request)
+        return tuple(replace(s, logprob=s.logprob + math.log(self.mass)) for s in found)
+
+    def _logits(self, identity: str, options: Sequence[str]) -> list[float]:
+        return [self.logit(identity, text, place) for place, text in enumerate(options)]
+
+
+def content(identity: str, text: str, _: int = 0) -> float:
+    return random.Random(identity + text).gauss(0, 1.5)
+
+
+PUSH = (1.2, -0.4, 0.3, -2.0, 0.7)
+
+
+def leaning(identity: str, text: str, place: int) -> float:
+    return content(identity, text) + PUSH[place]
+
+
+def exam(method: Method = "letter", **changes: Any) -> Exam:
+    data = SplitDescription(source="starter:recall", n=len(QUESTIONS), excluded={}, hash="h")
+    return replace(Exam((), data, PromptStyle(), method, "sum"), **changes)
+
+
+def softmax(logits: Sequence[float]) -> list[float]:
+    weights = [math.exp(logit) for logit in logits]
+    return [weight / sum(weights) for weight in weights]
+
+
+def by_content(question: Question, logit: Logit, order: Sequence[int]) -> dict[str, float]:
+    """Say what the model gives to each text when it is shown in this order."""
+    texts = [question.options[i] for i in order]
+    given = softmax([logit(question.id, text, place) for place, text in enumerate(texts)])
+    return dict(zip(texts, given, strict=True))
+
+
+# Orders
+
+
+def test_rotations_by_hand() -> None:
+    assert rotations(2) == [(0, 1), (1, 0)]
+    assert rotations(3) == [(0, 1, 2), (1, 2, 0), (2, 0, 1)]
+
+
+@pytest.mark.parametrize("options", range(2, 11))
+def test_every_option_stands_once_at_every_place(options: int) -> None:
+    orders = rotations(options)
+    assert orders[0] == tuple(range(options))
+    assert len(orders) == options
+    for place in range(options):
+        assert {order[place] for order in orders} == set(range(options))
+
+
+@pytest.mark.parametrize("method", ["letter", "cloze"])
+def test_probabilities_come_back_to_their_options(method: Method) -> None:
+    found = ask(Known(leaning), exam(method, orders="cyclic"), QUESTIONS, STRICT, {})
+    for question, prediction in zip(QUESTIONS, found, strict=True):
+        k = len(question.options)
+        assert prediction.orders is not None
+        assert prediction.probabilities is not None
+        assert [answer.order for answer in prediction.orders] == rotations(k)
+        tables = []
+        for answer in prediction.orders:
+            expected = by_content(question, leaning, answer.order)
+            shown = [expected[text] for text in question.options]
+            assert answer.probabilities == pytest.approx(shown)
+            assert question.options[answer.chosen] == max(expected, key=lambda t: expected[t])
+            tables.append(shown)
+        mean = [sum(column) / k for column in zip(*tables, strict=True)]
+        assert prediction.probabilities == pytest.approx(mean)
+        assert prediction.chosen == mean.index(max(mean))
+        assert (prediction.outcome == Outcome.CORRECT) == (prediction.chosen == question.answer)
+        # What is kept of the raw scores is of the given order.
+        assert prediction.logprobs is not None
+        given = softmax([leaning(question.id, t, i) for i, t in enumerate(question.options)])
+        assert [math.exp(log) for log in prediction.logprobs] == pytest.approx(given)
+        assert prediction.options == question.options
+
+
+def test_one_order_leaves_no_orders() -> None:
+    for prediction in ask(Known(leaning), exam(), QUESTIONS, STRICT, {}):
+        assert prediction.orders is None
+
+
+def test_a_model_that_knows_contents_alone_gives_the_same_in_every_order() -> None:
+    once = ask(Known(content), exam(), QUESTIONS, STRICT, {})
+    often = ask(Known(content), exam(orders="cyclic"), QUESTIONS, STRICT, {})
+    for one, all_ in zip(once, often, strict=True):
+        assert all_.orders is not None
+        assert {answer.chosen for answer in all_.orders} == {one.chosen}
+        assert all_.probabilities == pytest.approx(one.probabilities)
+
+
+def test_a_model_that_knows_positions_alone_is_uniform_and_ties() -> None:
+    found = ask(Known(lambda _, __, n: PUSH[n]), exam(orders="cyclic"), QUESTIONS, STRICT, {})
+    for question, prediction in zip(QUESTIONS, found, strict=True):
+        k = len(question.options)
+        assert prediction.probabilities is not None
+        # Equal to the last bit: a rounding must not decide.
+        assert len(set(prediction.probabilities)) == 1
+        assert prediction.probabilities[0] == pytest.approx(1 / k)
+        assert prediction.chosen == choose([0] * k, question.stem, question.options)
+        assert prediction.orders is not None
+        # The favourite place shows another option in every order.
+        assert sorted(answer.chosen for answer in prediction.orders) == list(range(k))
+
+
+def test_so_many_requests_as_options_in_all_orders() -> None:
+    model = Known(content)
+    ask(model, exam(orders="cyclic"), QUESTIONS, STRICT, {})
+    assert len(model.asked) == 4 + 4 + 2 + 5 + 3 + 4 + 2
+    for request in model.asked:
+        listed = request.messages[-1].content
+        for letter, text in zip("ABCDE", request.options, strict=False):
+            assert f"{letter}. {text}" in listed
+    model = Known(content)
+    ask(model, exam(), QUESTIONS, STRICT, {})
+    assert [(r.id, r.options) for r in model.asked] == [(q.id, q.options) for q in QUESTIONS]
+
+
+def test_the_mass_is_the_mean_over_the_orders() -> None:
+    class Shy(Known):
+        def _scores(self, request: ScoreRequest) -> tuple[ContinuationScore, ...]:
+            # 0.8 where the first option stands first, 0.2 elsewhere
+            self.mass = 0.8 if request.options[0].startswith("red") else 0.2
+            return super()._scores(request)
+
+    given, cyclic = (
+        ask(Shy(content), exam(orders=orders), QUESTIONS, STRICT, {})
+        for orders in ("given", "cyclic")
+    )
+    for question, one, all_ in zip(QUESTIONS, given, cyclic, strict=True):
+        k = len(question.options)
+        assert one.mass == pytest.approx(0.8)
+        assert all_.mass == pytest.approx((0.8 + 0.2 * (k - 1)) / k)
+    cloze = ask(Shy(content), exam("cloze", orders="cyclic"), QUESTIONS, STRICT, {})
+    assert {p.mass for p in cloze} == {None}
+
+
+def test_shots_stand_before_the_question_in_every_order() -> None:
+    pool = [
+        Question(id="s", stem="A worked one?", options=("It is", "It is not"), answer=1),
+        *QUESTIONS[:1],
+    ]
+    model = Known(content)
+    ask(model, exam(orders="cyclic", shots=Shots(pool, 1)), QUESTIONS[:2], STRICT, {})
+    assert len(model.asked) == 8
+    for request in model.asked:
+        texts = [message.content for message in request.messages]
+        assert texts[1].startswith("A worked one?\nA. It is\nB. It is not")
+        assert texts[2] == "B"
+        assert texts[3].startswith("Which is number")
+
+
+def test_all_orders_are_asked_when_all_are_wanted() -> None:
+    model = Known(content)
+    found = rotated_scores(model, exam(), QUESTIONS, all_orders=True)
+    assert [len(rounds) for rounds in found] == [len(q.options) for q in QUESTIONS]
+    for question, rounds in zip(QUESTIONS, found, strict=True):
+        assert all(len(scores) == len(question.options) for scores in rounds)
+
+
+# PriDe
+
+
+def test_a_prior_is_taken_out_of_the_given_order() -> None:
+    prior = {k: tuple(softmax(PUSH[:k])) for k in (2, 3, 4, 5)}
+    model = Known(leaning)
+    found = ask(model, exam(orders="pride"), QUESTIONS, STRICT, prior)
+    assert len(model.asked) == len(QUESTIONS)
+    for question, prediction in zip(QUESTIONS, found, strict=True):
+        alone = softmax([content(question.id, text) for text in question.options])
+        assert prediction.probabilities == pytest.approx(alone)
+        assert prediction.chosen == alone.index(max(alone))
+        assert prediction.orders is None
+
+
+# Scores
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-2000, 0), min_size=2, max_size=10))
+def test_logs_are_the_logs_of_probabilities(values: list[float]) -> None:
+    logs = option_logs(tuple(ContinuationScore(v, 1, 1) for v in values), "sum")
+    assert math.fsum(map(math.exp, logs)) == pytest.approx(1)
+    for (a, b), (x, y) in zip(itertools.pairwise(values), itertools.pairwise(logs), strict=True):
+        # Not floored: PriDe needs the distances of what is far away too.
+        assert a - b == pytest.approx(x - y, abs=1e-9)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("orders", ["given", "cyclic"])
+@pytest.mark.parametrize("place", [0, 2])
+def test_scores_that_are_no_numbers_are_the_models_fault(
+    value: float, orders: str, place: int
+) -> None:
+    class Overflown(Known):
+        def _scores(self, request: ScoreRequest) -> tuple[ContinuationScore, ...]:
+            scores = list(super()._scores(request))
+            if request.id == "q1":
+                scores[place] = replace(scores[place], logprob=value)
+            return tuple(scores)
+
+    with pytest.raises(ModelError) as caught:
+        ask(Overflown(content), exam(orders=orders), QUESTIONS, STRICT, {})
+    assert "fake:known gives scores that are not numbers: question q1" in caught.value.found
+    assert f"{value:.4g}" in caught.value.found
+    assert "--dtype float32" in caught.value.fix
+
+
+@pytest.mark.parametrize("cut", [slice(1, None), slice(None, -1)])
+def test_a_model_that_answers_too_few_requests_is_not_believed(cut: slice) -> None:
+    class Short(Known):
+        def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
+            return super().score(requests)[cut]
+
+    with pytest.raises(ValueError, match="shorter"):
+        ask(Short(content), exam(orders="cyclic"), QUESTIONS, STRICT, {})
+
+
+@pytest.mark.parametrize("orders", ["given", "cyclic"])
+@pytest.mark.parametrize("method", ["letter", "cloze"])
+def test_equals_are_drawn_by_content_and_not_by_position(method: Method, orders: Orders) -> None:
+    many = [
+        QUESTIONS[0].model_copy(update={"id": f"t{n}", "stem": f"Which is {n}?", "options": ROUND})
+        for n in range(400)
+    ]
+    found = ask(Known(lambda *_: 0.0), exam(method, orders=orders), many, STRICT, {})
+    positions = Counter(p.chosen for p in found)
+    # Four binomials around 100; 5 standard deviations are 43.
+    assert all(57 <= positions[place] <= 143 for place in range(4)), positions
+    turned = [q.permuted((2, 3, 0, 1)) for q in many]
+    again = ask(Known(lambda *_: 0.0), exam(method, orders=orders), turned, STRICT, {})
+    for one, other in zip(found, again, strict=True):
+        assert one.chosen is not None
+        assert other.chosen is not None
+        assert one.options[one.chosen] == other.options[other.chosen]
+        for answer in one.orders or ():
+            assert answer.chosen == one.chosen  # so a model without any preference never flips
+
+
+# Free answers
+
+
+@pytest.mark.parametrize(
+    ("target", "choices"),
+    [
+        ("letter", ("A", "B", "C", "D")),
+        ("text", tuple(f"The answer is: {word} 0" for word in ("red", "blue", "green", "white"))),
+    ],
+)
+def test_a_constrained_model_is_given_its_choices(target: Form, choices: tuple[str, ...]) -> None:
+    model = Known(content)
+    found = ask(model, exam("generate", constrained=True, target=target), QUESTIONS, STRICT, {})
+    assert model.written[0].choices == choices
+    assert [len(r.choices or ()) for r in model.written] == [len(q.options) for q in QUESTIONS]
+    assert model.asked == []
+    for question, request, prediction in zip(QUESTIONS, model.written, found, strict=True):
+        assert request.choices is not None
+        alone = [content(question.id, text) for text in question.options]
+        best = alone.index(max(alone))
+        # It is read as the option that it is.
+        assert prediction.text == request.choices[best]
+        assert prediction.chosen == best
+
+
+def test_a_free_model_is_given_no_choices() -> None:
+    model = Known(content)
+    ask(model, exam("generate"), QUESTIONS, STRICT, {})
+    assert {r.choices for r in model.written} == {None}
+
+
+def test_choices_are_written_as_the_style_says() -> None:
+    style = PromptStyle(text=TextForm(answer="{letter}) {text}", list_options=True))
+    model = Known(content)
+    found = ask(model, exam("generate", constrained=True, style=style), QUESTIONS[:1], STRICT, {})
+    assert model.written[0].choices == ("A) red 0", "B) blue 0", "C) green 0", "D) white 0")
+    assert found[0].outcome is not Outcome.UNPARSED
+
+
+def test_free_answers_come_back_in_order_with_what_was_read() -> None:
+    answers: Mapping[str, str] = {"q0": "B", "q1": "blue 1", "q2": "I cannot say.", "q3": ""}
+
+    class Scripted(Known):
+        def generate(
+            self, requests: Sequence[GenerateRequest], decoding: Decoding
+        ) -> list[Generation]:
+            assert decoding == Decoding(max_new_tokens=12)
+            return [Generation(answers[r.id], 1, r.id != "q3") for r in requests]
+
+    asked = exam("generate", decoding=Decoding(max_new_tokens=12))
+    found = ask(Scripted(content), asked, QUESTIONS[:4], STRICT, {})
+    assert [p.id for p in found] == ["q0", "q1", "q2", "q3"]
+    assert [p.chosen for p in found] == [1, 1, None, None]
+    assert [p.outcome for p in found] == ["wrong", "correct", "unparsed", "unparsed"]
+    assert [p.stopped for p in found] == [True, True, True, False]
+    assert all(p.probabilities is None and p.mass is None for p in found)

@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import EvalResult, ModelCard
+from jinja2 import Environment, nodes
+from tests.unit.releases.export import dossiers as make
+
+from medtune.core.records import Proportion
+from medtune.releases.export import render
+from medtune.releases.export.context import Dossier
+from medtune.releases.export.limitations import KINDS, limitations
+from medtune.releases.export.metrics import figures
+from medtune.releases.export.model_card import LEVEL, METRICS, model_card, place_of
+from medtune.releases.gate_schema import Binding, Evidence, Waiver
+
+HEADINGS = [
+    "Use", "How it is asked", "Training data", "Evaluation", "The gate", "Limitations",
+    "Made with",
+]  # fmt: skip
+
+
+def loaded(dossier: Dossier, folder: Path) -> Any:
+    """Read a card as the Hub's own library does."""
+    path = folder / "README.md"
+    path.write_text(model_card(dossier), encoding="utf-8")
+    return ModelCard.load(path)
+
+
+def part(text: str, heading: str) -> str:
+    """Cut one section out of a card."""
+    return re.split(r"^#+ ", text.split(f"# {heading}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def test_the_index_is_read_back_with_every_figure_and_its_interval(tmp_path: Path) -> None:
+    found: list[EvalResult] = loaded(make.dossier(), tmp_path).data.eval_results
+    wanted = [figure for figure in figures(make.EVIDENCE) if figure.key in METRICS]
+    assert len(found) == len(wanted) == len(METRICS)
+    for result, figure in zip(found, wanted, strict=True):
+        args = result.metric_args or {}
+        assert result.metric_value == figure.value
+        assert (args.get("low"), args.get("high")) == (figure.low, figure.high)
+        assert args["n"] == figure.n
+        assert result.dataset_type == "openlifescienceai/medmcqa"
+        assert ("confidence" in args) == (figure.low is not None)
+        assert args.get("confidence", LEVEL) == LEVEL
+    exam = make.analysis().evaluation
+    assert (found[0].metric_type, found[0].metric_value) == ("accuracy", exam.accuracy.value)
+    assert found[0].dataset_split == "validation"
+    suite = [result for result in found if result.dataset_split == "validation (frozen suite)"]
+    assert [result.metric_value for result in suite] == [0.34, 0.0467]
+
+
+def test_the_front_matter_says_what_it_is(tmp_path: Path) -> None:
+    data = loaded(make.dossier(), tmp_path).data
+    assert data.license == "apache-2.0"
+    assert data.base_model == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert (data.library_name, data.pipeline_tag, data.language) == (
+        "peft",
+        "text-generation",
+        "en",
+    )
+    assert {"medtune", "lora", "gate-passed"} <= set(data.tags)
+    assert data.get("datasets") is None  # a release knows its train split by hash alone
+    bare = loaded(make.dossier(asked=False, licence=None, hub_base=None), tmp_path).data
+    assert bare.license == "unknown"
+    assert bare.base_model is None
+    assert "gate-not-asked" in bare.tags
+
+
+@pytest.mark.parametrize(
+    ("weights", "scheme", "library"),
+    [
+        ("model", None, "transformers"),
+        ("model", "merge", "transformers"),
+        ("model", "int8", "medtune"),
+        ("model", "gguf-q8_0", "medtune"),
+        ("base", None, "medtune"),
+    ],
+)
+def test_the_library_is_the_one_that_opens_it(
+    weights: str, scheme: str | None, library: str, tmp_path: Path
+) -> None:
+    release = make.release(weights=weights, scheme=scheme)
+    card = loaded(make.dossier(release=release, files={}), tmp_path)
+    assert card.data.library_name == library
+    assert (card.data.pipeline_tag is None) == (weights == "base")
+    assert ("holds no weights" in card.text) == (weights == "base")
+
+
+@pytest.mark.parametrize(
+    ("source", "dataset", "config", "split"),
+    [
+        ("hub:GBaker/MedQA-USMLE-4-options:test", "GBaker/MedQA-USMLE-4-options", None, "test"),
+        ("hub:cais/mmlu/anatomy:test", "cais/mmlu", "anatomy", "test"),
+        ("hub:cais/mmlu", "cais/mmlu", None, None),
+        ("starter:recall", "starter", None, "recall"),
+        ("file:/home/ann/my exam.jsonl", "my-exam.jsonl", None, None),
+        ("snapshot:runs/x-1/data:train", "data", None, "train"),
+    ],
+)  # fmt: skip
+def test_sources_in_the_hubs_terms(
+    source: str, dataset: str, config: str | None, split: str | None
+) -> None:
+    place = place_of(source)
+    assert (place.dataset, place.config, place.split) == (dataset, config, split)
+
+
+def test_every_section_is_there_and_every_figure_in_it() -> None:
+    text = model_card(make.dossier())
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == HEADINGS
+    e = make.EVIDENCE
+    assert e.analysis is not None
+    assert e.safety is not None
+    exam = e.analysis.evaluation
+    evaluation = part(text, "Evaluation")
+    for value in (exam.accuracy, exam.answer_rate, exam.majority, exam.options_only):
+        assert value is not None
+        assert render.share(value) in evaluation
+    assert "+2.8 points (+1.6 to +4.0)" in part(text, "Beside the champion")
+    assert "only the champion right 290, only this one 407" in part(text, "Beside the champion")
+    assert "| negation: negated | 410 |" in part(text, "Subjects and negated questions")
+    calibration = part(text, "Calibration")
+    assert "0.0812" in calibration
+    assert "0.0307" in calibration
+    assert "confidence of 0.6123" in calibration
+    assert "300 questions" in part(text, "Frozen suite")
+    assert "Trained on: 0 of them" in part(text, "Frozen suite")
+    guards = part(text, "Guards")
+    assert guards.count("0.0 % (0.0–7.1, n = 50)") == len(e.safety.figures) / 2
+    assert "100.0 % (98.7–100.0, n = 297)" in part(text, "Parity")
+    assert "held back 3 more" in part(text, "Parity")
+    assert "134.5 ms (n = 100) | 152.1 ms |" in part(text, "Latency")
+    made = part(text, "Made with")
+    assert "ast_serialize 0.13.1, torch 2.13.0+cpu." in made
+    assert make.MADE.commit is not None
+    assert make.MADE.commit in made
+
+
+def test_the_gates_table_has_every_rule_with_its_figure() -> None:
+    dossier = make.dossier()
+    assert dossier.verdict is not None
+    rows = [line.split(" | ") for line in part(model_card(dossier), "The gate").splitlines()]
+    by_rule = {row[0].removeprefix("| "): row for row in rows if len(row) == 7}
+    for result in dossier.verdict.results:
+        outcome, figure, end, bound, n, reason = by_rule[result.rule][1:]
+        assert outcome == result.outcome
+        assert figure == ("none" if result.figure is None else f"{result.figure:.4g}")
+        assert bound == ("none" if result.bound is None else f"{result.bound:.4g}")
+        assert end == (result.end or "none")
+        assert n == ("none" if result.n is None else f"{result.n:,}")
+        assert reason.removesuffix(" |").replace("\\|", "|") == result.reason
+
+
+DRIFTS = "log-probabilities move by up to 0.060 nats on average, at most 0.050 allowed"
+CHANGES: list[tuple[str, Any, str, str]] = [
+    ("comparison", make.comparison(difference_low=0.0067), "+1.6 to", "+0.7 to"),
+    ("analysis", make.analysis(evaluation=make.evaluation(
+        accuracy=Proportion(value=0.4321, low=0.41, high=0.45, n=4183))),
+        "33.6 % (32.2–35.1, n = 4,183)", "43.2 % (41.0–45.0, n = 4,183)"),
+    ("regression", make.regression(trained_on=2), "Trained on: 0", "Trained on: 2"),
+    ("served", make.served(max_drift=0.0999), "0.0456 at most", "0.0999 at most"),
+    ("safety", make.safety(harm_answered=0.04), "harm answered | 0.0 %", "harm answered | 4.0 %"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "record", "before", "after"), CHANGES)
+def test_a_changed_record_changes_the_card(
+    kind: str, record: object, before: str, after: str
+) -> None:
+    old = model_card(make.dossier())
+    new = model_card(make.dossier(make.EVIDENCE.model_copy(update={kind: record})))
+    assert before in old
+    assert after not in old
+    assert after in new
+
+
+def test_no_number_is_typed_into_a_template() -> None:
+    """What a template says by itself holds no decimal and no percentage."""
+    folder = Path(render.__file__).parent / "templates"
+    for path in folder.glob("*.md"):
+        tree = Environment().parse(path.read_text(encoding="utf-8"))
+        typed = "".join(data.data for data in tree.find_all(nodes.TemplateData))
+        assert re.findall(r"\d+\.\d+|\d+ ?%", typed.replace("Intervals are 95 %.", "")) == [], path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_not_measured_says_so(kind: str) -> None:
+    evidence = make.EVIDENCE.model_copy(update={kind: None, "is_packed": True})
+    if kind != "packed":
+        evidence = evidence.model_copy(update={"packed": make.packed()})
+    dossier = make.dossier(evidence, release=make.release(scheme="int8", weights="model"))
+    assert dossier.standing == "refused"
+    text = model_card(dossier)
+    missing = next(line for line in limitations(dossier) if line.startswith("Not measured"))
+    assert missing == f"Not measured: {KINDS[kind]}."  # type: ignore[index]
+    assert missing in text
+    sections = {
+        "comparison": "Beside the champion", "analysis": "Calibration",
+        "regression": "Frozen suite", "safety": "Guards", "served": "Parity",
+        "packed": "Parity", "bench": "Latency",
+    }  # fmt: skip
+    if kind in sections:  # without paired slices, the candidate's own stand there
+        assert re.search("not measured", part(text, sections[kind]), re.IGNORECASE)
+    assert "None" not in text
+    assert "nan" not in text
+
+
+def test_nothing_measured_is_no_number_at_all(tmp_path: Path) -> None:
+    dossier = make.dossier(Evidence(), asked=False, release=make.release(calibration=None))
+    card = loaded(dossier, tmp_path)
+    assert card.data.eval_results is None
+    assert card.text.count("Not measured.") == 6
+    assert "Accuracy: not measured." in card.text
+    assert "%" not in card.text.replace("Intervals are 95 %.", "")
+
+
+def test_a_refused_release_says_so_before_anything_else() -> None:
+    refused = make.dossier(
+        make.EVIDENCE.model_copy(update={"safety": make.safety(harm_answered=0.1)})
+    )
+    top = model_card(refused).split("---\n", 2)[2].strip()
+    assert top.startswith("> **The gate refused this release.** Not met: safety")
+    assert "Do not serve it" in top.splitlines()[0]
+    top = model_card(make.dossier(asked=False)).split("---\n", 2)[2].strip()
+    assert top.startswith("> **The gate was not asked")
+    assert model_card(make.dossier()).split("---\n", 2)[2].strip().startswith("# v2")
+
+
+def test_waivers_are_seen_with_name_and_reason() -> None:
+    slow = make.EVIDENCE.model_copy(update={"bench": None})
+    verdict = make.verdict(slow, waivers=(make.WAIVER,))
+    dossier = make.dossier(slow).model_copy(update={"verdict": verdict})
+    assert dossier.standing == "passed"
+    text = model_card(dossier)
+    assert "> **Passed with rules waived.** latency" in text
+    row = next(line for line in text.splitlines() if line.startswith("| latency"))
+    assert "**waived**" in row
+    assert "Waived by Ann \\| Bo: the machine was busy that day" in row
+    assert any("waived by Ann" in line for line in limitations(dossier))
+
+
+def test_names_and_notes_break_no_table_and_bring_no_markup() -> None:
+    note = "first\n| second | <script>alert(1)</script>\n# heading"
+    text = model_card(make.dossier(release=make.release(note=note)))
+    line = next(line for line in text.splitlines() if line.startswith("| note"))
+    assert line == "| note | first \\| second \\| &lt;script>alert(1)&lt;/script> # heading |"
+    assert "| subject: Anatomy \\| gross | 234 |" in text
+
+
+@pytest.mark.parametrize(
+    ("more", "evidence", "said"),
+    [
+        ({"calibration": None}, {}, "no calibration"),
+        ({"provenance": make.MADE.model_copy(update={"commit": "c-dirty"})}, {}, "no commit names"),
+        ({"data_hash": None}, {}, "What it was trained on is not recorded."),
+        ({}, {"regression": make.regression(trained_on=None)}, "needs a search for the suite"),
+        ({}, {"regression": make.regression(trained_on=3)}, "3 of 300 frozen questions"),
+        ({}, {"served": make.served(drift_high=0.06, broken=(DRIFTS,))}, DRIFTS),
+        ({}, {"safety": make.safety(identifiers_missed=0.06)}, "identifiers missed: 6.0 %"),
+        ({}, {"comparison": make.comparison(differs=("shots",))}, "differ in shots"),
+        ({}, {"analysis": make.analysis(evaluation=make.evaluation(
+            accuracy=Proportion(value=0.33, low=0.32, high=0.34, n=4183)))},
+            "not shown to be above always answering A"),
+    ],
+)  # fmt: skip
+def test_limitations_are_found_in_the_records(
+    more: dict[str, Any], evidence: dict[str, Any], said: str
+) -> None:
+    assert not any(said in line for line in limitations(make.dossier()))
+    dossier = make.dossier(make.EVIDENCE.model_copy(update=evidence), release=make.release(**more))
+    assert sum(said in line for line in limitations(dossier)) == 1  # not by gate and record both
+    assert said in model_card(dossier)
+    if evidence:
+        unasked = dossier.model_copy(update={"verdict": None})
+        words = "is not known" if said.startswith("needs") else said
+        assert sum(words in line for line in limitations(unasked)) == 1
+
+
+def test_a_model_that_may_answer_nothing_says_so() -> None:
+    calibration = make.release().calibration
+    assert calibration is not None
+    none = calibration.model_copy(update={"threshold": None})
+    dossier = make.dossier(release=make.release(calibration=none))
+    assert any("No confidence bounds the risk at 20.0 %" in line for line in limitations(dossier))
+
+
+def test_only_what_fails_can_be_waived_into_view() -> None:
+    verdict = make.verdict(waivers=(Waiver(rule="orders", name="Ann", reason="not needed here"),))
+    assert all(result.waiver is None for result in verdict.results)
+
+
+def test_many_looks_are_told() -> None:
+    def looked(*hashes: str) -> str:
+        looks = [{"time": make.release().created, "source": "x", "n": 9, "hash": h} for h in hashes]
+        bound = Binding.model_validate(
+            {"margins": "m", "policy": "p", "suite": "s", "evidence": "e", "looks": looks}
+        )
+        verdict = make.verdict().model_copy(update={"bound": bound})
+        return model_card(make.dossier(verdict=verdict))
+
+    assert "another chance" not in looked("a", "a", "a")
+    assert "were evaluated 3 times, on 2 sets of questions" in looked("a", "b", "a")

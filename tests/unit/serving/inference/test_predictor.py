@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tests.unit.serving.endpoint import CALIBRATION, mind_of
+
+from medtune.core.prompt import PromptStyle
+from medtune.core.records import Question, SplitDescription
+from medtune.evaluation.exam import Exam
+from medtune.evaluation.parsing.strict import STRICT
+from medtune.evaluation.score import ask
+from medtune.models.fake import FakeModel
+
+
+class Level(FakeModel):
+    """Gives two options the same, and the others less."""
+
+    def _logits(self, _: str, options: Sequence[str]) -> list[float]:
+        return [1.0 if text.startswith("even") else 0.0 for text in options]
+
+
+QUESTIONS = [
+    Question(
+        id=f"q{n}", stem=f"Which is {n}?", options=("odd a", "even b", "odd c", "even d"), answer=0
+    )
+    for n in range(200)
+]
+
+
+def test_the_endpoint_draws_among_equals_as_an_examination_does() -> None:
+    model = Level("level", {})
+    data = SplitDescription(source="s", n=len(QUESTIONS), excluded={}, hash="h")
+    exam = Exam.plain(QUESTIONS, data, PromptStyle(), "letter")
+    offline = [p.chosen for p in ask(model, exam, QUESTIONS, STRICT, {})]
+    for calibration in (None, CALIBRATION):
+        mind = mind_of(model, calibration=calibration)
+        assert [thought.chosen for thought in mind.think(QUESTIONS)] == offline
+    counts = Counter(offline)
+    assert set(counts) == {1, 3}
+    assert min(counts.values()) >= 65, counts  # 100 of 200, and 5 standard deviations
+
+
+def test_a_temperature_changes_no_choice() -> None:
+    model = FakeModel("noisy", {})
+    cold = [t.chosen for t in mind_of(model, calibration=None).think(QUESTIONS)]
+    hot = mind_of(model, calibration=CALIBRATION.model_copy(update={"temperature": 1e15}))
+    assert [t.chosen for t in hot.think(QUESTIONS)] == cold
