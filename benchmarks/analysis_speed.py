@@ -18,7 +18,7 @@ from pathlib import Path
 from medtune.analysis.analyze import Evaluation, analyze
 from medtune.analysis.compare import compare
 from medtune.analysis.paired_slices import paired_slices
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import provenance
 from medtune.core.records import Question, SplitDescription
@@ -26,7 +26,7 @@ from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT
 from medtune.evaluation.run_exam import examine
 from medtune.models.fake import FakeModel
-from medtune.reports.comparison_folder import Examined, compare_in
+from medtune.reports.comparison_folder import ComparedModel, compare_in
 
 CALIBRATION = 1000
 
@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         sides = [
-            Examined(place / kind, exam, calibration)
+            ComparedModel(place / kind, exam, calibration)
             for kind, exam, calibration in zip(kinds, exams, calibrations, strict=True)
         ]
         start = time.perf_counter()
@@ -87,7 +87,7 @@ def answered(kind: str, questions: tuple[Question, ...], name: str) -> Evaluatio
     model = FakeModel(kind, {q.id: q.answer_text for q in questions})
     data = SplitDescription(source=f"file:{name}", n=len(questions), excluded={}, hash="0" * 64)
     exam = Exam(questions, data, PromptStyle(), "letter", "sum", orders="cyclic")
-    return examine(model, exam, kind, STRICT, Silent())
+    return examine(model, exam, kind, STRICT, NoProgress())
 
 
 def _arguments() -> argparse.Namespace:

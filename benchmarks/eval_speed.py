@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from medtune.commands import notebook
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import Form, PromptStyle
 from medtune.core.provenance import installed_version, provenance
 from medtune.core.records import Method, Question
@@ -119,8 +119,8 @@ def time_notebook(source: ModelSource, questions: Sequence[Question]) -> float:
 def time_medtune(model: LocalModel, exam: Exam) -> float:
     """Return questions/s of one examination."""
     warm = dataclasses.replace(exam, questions=exam.questions[:WARM])
-    examine(model, warm, "base", STRICT, Silent())
-    record, _ = examine(model, exam, "base", STRICT, Silent())
+    examine(model, warm, "base", STRICT, NoProgress())
+    record, _ = examine(model, exam, "base", STRICT, NoProgress())
     return record.questions_per_s
 
 

@@ -30,7 +30,7 @@ from typing import Any
 import httpx2
 
 from medtune.core.provenance import provenance
-from medtune.releases.evidence_store import Proofs
+from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.registry import Registry
 from medtune.releases.schema import Release
 
@@ -160,7 +160,7 @@ def story(experiment: str, folder: Path) -> dict[str, Any]:
         _, back_s = medtune("release", "rollback", *where)
         returned_s = clients.until(first.name)
         clients.stop()
-    proofs = Proofs(registry)
+    proofs = EvidenceStore(registry)
     verdict, passed = (proofs.latest_verdict(r) for r in (registry.find("base"), second))
     assert verdict is not None
     assert passed is not None

@@ -104,11 +104,11 @@ def score_offline(name: str, questions: Sequence[Question]) -> tuple[float, floa
     from medtune.guardrails.policy import load_policy
     from medtune.models.open_model import open_model
     from medtune.models.weights_card import manner
-    from medtune.serving.inference.predictor import Mind
+    from medtune.serving.inference.predictor import Predictor
 
     style = manner(name).style
     model = open_model(name, style=style, light=True)
-    mind = Mind(model, style, "letter", load_policy(), shipped(), None, name)
+    mind = Predictor(model, style, "letter", load_policy(), shipped(), None, name)
     mind.think(questions[:CLIENTS])
     best = [0.0, 0.0]
     for _ in range(2):

@@ -26,14 +26,14 @@ import torch
 
 from medtune.commands import notebook
 from medtune.core.experiment import Experiment, NotebookExperiment
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle, TextForm
 from medtune.core.protocols import Example
 from medtune.core.provenance import installed_version, provenance
 from medtune.core.records import Question
 from medtune.data.load import load_split
 from medtune.data.sources.files import Row
-from medtune.models.adapters.lora import Adapted
+from medtune.models.adapters.lora import LoraModel
 from medtune.models.chat_encoder import ChatEncoder
 from medtune.models.device import best_device, choose_dtype
 from medtune.models.local.local_model import LocalModel
@@ -117,7 +117,7 @@ def time_notebook(source: ModelSource, questions: Sequence[Question], folder: Pa
     experiment = NotebookExperiment(recipe="notebook", epochs=1)
     model, tokenizer = notebook.load(source)
     done = notebook.train(
-        notebook.add_lora(model), tokenizer, texts, experiment, folder / "notebook", Silent()
+        notebook.add_lora(model), tokenizer, texts, experiment, folder / "notebook", NoProgress()
     )
     return float(len(texts) / done["train_s"])
 
@@ -135,9 +135,11 @@ def time_medtune(
         {"prompt": STYLE, "training": {**training, "warmup_steps": 0}}
     )
     model = LocalModel.load(source)
-    adapted = Adapted(model, experiment.training.lora, seed=0)
+    adapted = LoraModel(model, experiment.training.lora, seed=0)
     description = load_split(data, size=len(questions)).description
-    record = fine_tune(adapted, experiment, questions, description, folder / "medtune", Silent())
+    record = fine_tune(
+        adapted, experiment, questions, description, folder / "medtune", NoProgress()
+    )
     network = adapted.head.get_submodule("network")
     return record.examples_per_s, held_out_loss(network, model.encoder, held)
 

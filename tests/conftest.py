@@ -7,7 +7,7 @@ import pytest
 
 from medtune import cli
 from medtune.core.experiment import DataConfig
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.schemas.dataset import SnapshotManifest
 from medtune.data.snapshot import prepare_snapshot
 
@@ -49,4 +49,4 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> SnapshotManifest:
     """Of the starter's snapshot, with every split that there can be."""
     data = DataConfig(validation_size=20, calibration_size=40)
     folder = tmp_path_factory.mktemp("snapshot")
-    return prepare_snapshot(data, 17, folder, Silent()).manifest
+    return prepare_snapshot(data, 17, folder, NoProgress()).manifest

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from medtune.core.experiment import EvaluationConfig, Experiment
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import EvaluationRecord, Method, Prediction, Question, TrainingRecord
 from medtune.data.load import load_split
@@ -21,7 +21,7 @@ from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT
 from medtune.evaluation.run_exam import examine
 from medtune.models.adapters import lora
-from medtune.models.adapters.lora import Adapted
+from medtune.models.adapters.lora import LoraModel
 from medtune.models.local import local_model
 from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
@@ -44,7 +44,7 @@ def examined(
     exam = Exam.planned(
         config, method, questions, DATA.description, PromptStyle(), "text", questions
     )
-    return examine(model, exam, "gpu", STRICT, Silent())
+    return examine(model, exam, "gpu", STRICT, NoProgress())
 
 
 @pytest.mark.parametrize("method", ["letter", "cloze"])
@@ -85,8 +85,8 @@ def test_free_answers_in_fp32_are_those_of_the_cpu(
 def tuned(model: LocalModel, folder: Path, **training: Any) -> TrainingRecord:
     settings = {"epochs": 2, "batch_size": 8, "save_every": 3, **training}
     config = Experiment.model_validate({"training": settings})
-    trainee = Adapted(model, config.training.lora, config.seed, config.training.recompute)
-    return fine_tune(trainee, config, DATA.questions, DATA.description, folder, Silent())
+    trainee = LoraModel(model, config.training.lora, config.seed, config.training.recompute)
+    return fine_tune(trainee, config, DATA.questions, DATA.description, folder, NoProgress())
 
 
 def losses(record: TrainingRecord) -> list[float]:

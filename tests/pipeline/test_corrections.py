@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import CommandLine
 from tests.unit.serving.endpoint import QUESTION, Endpoint, endpoint
 
-from medtune.core.schemas.corrections import Origin
+from medtune.core.schemas.corrections import CorrectionOrigin
 from medtune.core.schemas.dataset import Exclusion
 from medtune.data.load import load_split
 from medtune.serving.schemas import Decision
@@ -124,7 +124,7 @@ def test_what_reviewers_settled_becomes_a_train_split(
         (EVALUATED, 0),
     ]
     lines = Path("c/origins.jsonl").read_text().splitlines()
-    origins = [Origin.model_validate_json(line) for line in lines]
+    origins = [CorrectionOrigin.model_validate_json(line) for line in lines]
     assert [one.request_id for one in origins[:2]] == [numbers["adrenaline"], numbers["atropine"]]
     assert [one.asker_agrees for one in origins] == [True, False, None, None, None, None]
     assert origins[1].opinions == 3

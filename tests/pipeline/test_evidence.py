@@ -10,7 +10,7 @@ import pytest
 from tests.unit.releases.export import dossiers as make
 
 from medtune.core.errors import InputError, ReleaseError
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.load import Split, load_split
 from medtune.evaluation.exam import Exam
@@ -18,11 +18,11 @@ from medtune.evaluation.parsing.strict import STRICT
 from medtune.evaluation.run_exam import examined
 from medtune.guardrails.classifier.learned import SHIPPED, unpacked
 from medtune.models.open_model import open_model
-from medtune.models.weights_card import Card, manner
+from medtune.models.weights_card import WeightsCard, manner
 from medtune.releases.build import BuildOptions, build
 from medtune.releases.commands import difference, freeze, logged
 from medtune.releases.evidence import EvidenceOptions, among, evaluate, is_base, suite_of
-from medtune.releases.evidence_store import Proofs
+from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_schema import Evidence, EvidenceRecord
 from medtune.releases.registry import Registry
 from medtune.releases.schema import LEARNED, Release
@@ -37,11 +37,11 @@ class Measured:
     records: dict[str, EvidenceRecord]
 
     def evidence(self, name: str) -> Evidence:
-        return Proofs(self.registry).read_evidence(self.records[name].records)
+        return EvidenceStore(self.registry).read_evidence(self.records[name].records)
 
 
 def built(registry: Registry, name: str, kind: str) -> Release:
-    return build(registry, BuildOptions(name, f"fake:{kind}"), "ann", Silent())
+    return build(registry, BuildOptions(name, f"fake:{kind}"), "ann", NoProgress())
 
 
 def asked(data: Split | None = None) -> EvidenceOptions:
@@ -51,13 +51,13 @@ def asked(data: Split | None = None) -> EvidenceOptions:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     registry = Registry(tmp_path_factory.mktemp("evidence") / "registry")
-    freeze(registry, SUITE, 40, "ann", Silent())
+    freeze(registry, SUITE, 40, "ann", NoProgress())
     releases = {
         name: built(registry, name, kind) for name, kind in (("v1", "noisy"), ("v2", "oracle"))
     }
-    records = {"v1": evaluate(registry, "v1", asked(), "ann", Silent())}
+    records = {"v1": evaluate(registry, "v1", asked(), "ann", NoProgress())}
     registry.point("champion", releases["v1"], "ann", "release.promote")
-    records["v2"] = evaluate(registry, "v2", asked(), "ann", Silent())
+    records["v2"] = evaluate(registry, "v2", asked(), "ann", NoProgress())
     return Measured(registry, releases, records)
 
 
@@ -125,9 +125,9 @@ def test_every_changed_answer_is_listed_lost_or_won(measured: Measured) -> None:
 
 def test_each_release_is_asked_as_it_is_served(measured: Measured) -> None:
     registry = measured.registry
-    build(registry, BuildOptions("v3", "fake:oracle", method="cloze"), "ann", Silent())
-    record = evaluate(registry, "v3", asked(), "ann", Silent())
-    found = Proofs(registry).read_evidence(record.records)
+    build(registry, BuildOptions("v3", "fake:oracle", method="cloze"), "ann", NoProgress())
+    record = evaluate(registry, "v3", asked(), "ann", NoProgress())
+    found = EvidenceStore(registry).read_evidence(record.records)
     assert found.comparison is not None
     assert (found.comparison.method, found.comparison.differs) == ("cloze", ())
     assert found.analysis is not None
@@ -140,16 +140,18 @@ def test_the_calibration_is_the_one_that_is_served(measured: Measured, tmp_path:
     registry, split = measured.registry, load_split(CALIBRATION)
     model = open_model("fake:noisy", questions=split.questions)
     exam = Exam.plain(split.questions, split.description, manner("fake:noisy").style, "letter")
-    examined(model, exam, "noisy", STRICT, tmp_path, Silent())
-    one = build(registry, BuildOptions("v4", "fake:noisy", calibration=tmp_path), "ann", Silent())
+    examined(model, exam, "noisy", STRICT, tmp_path, NoProgress())
+    one = build(
+        registry, BuildOptions("v4", "fake:noisy", calibration=tmp_path), "ann", NoProgress()
+    )
     assert one.calibration is not None
     sure = one.calibration.model_copy(update={"temperature": 0.05})
     two = one.model_copy(update={"name": "v5", "calibration": sure})
     registry.add(Release.model_validate(two.model_dump()), "ann")
     found = {}
     for name in ("v4", "v5"):
-        record = evaluate(registry, name, asked(), "ann", Silent())
-        analysis = Proofs(registry).read_evidence(record.records).analysis
+        record = evaluate(registry, name, asked(), "ann", NoProgress())
+        analysis = EvidenceStore(registry).read_evidence(record.records).analysis
         assert analysis is not None
         assert analysis.selective is not None
         found[name] = analysis.selective
@@ -167,16 +169,16 @@ def test_what_was_asked_is_not_asked_again(
 
     monkeypatch.setattr("medtune.evaluation.run_exam.examine", never)
     monkeypatch.setattr("medtune.releases.evidence.measured_alone", never)
-    again = evaluate(measured.registry, "v2", asked(), "ann", Silent())
+    again = evaluate(measured.registry, "v2", asked(), "ann", NoProgress())
     for kind in ("comparison", "slices", "regression", "bench"):  # an analysis has its date
         assert again.records[kind] == measured.records["v2"].records[kind], kind
 
 
 def test_measuring_again_on_other_questions_is_another_look(measured: Measured) -> None:
-    registry, proofs = measured.registry, Proofs(measured.registry)
+    registry, proofs = measured.registry, EvidenceStore(measured.registry)
     release = measured.releases["v2"]
     before = proofs.history(release.id)
-    evaluate(registry, "v2", asked(load_split(DATA, size=60)), "ann", Silent())
+    evaluate(registry, "v2", asked(load_split(DATA, size=60)), "ann", NoProgress())
     after = proofs.history(release.id)
     assert after[:-1] == before
     assert after[-1].data.n == 60
@@ -191,31 +193,31 @@ def test_what_it_was_not_trained_on_is_no_answer(measured: Measured) -> None:
         trained_on=load_split("starter:train"),
     )  # fmt: skip
     with pytest.raises(InputError, match="v1 was not trained on starter:train"):
-        evaluate(measured.registry, "v1", taught, "ann", Silent())
+        evaluate(measured.registry, "v1", taught, "ann", NoProgress())
 
 
 def test_a_registry_without_a_suite_is_told_so(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     built(registry, "v1", "noisy")
     with pytest.raises(InputError, match="no frozen questions"):
-        evaluate(registry, "v1", asked(), "ann", Silent())
+        evaluate(registry, "v1", asked(), "ann", NoProgress())
 
 
 def test_frozen_questions_of_another_hash_are_refused(tmp_path: Path) -> None:
     registry, split = Registry(tmp_path), load_split(SUITE, size=9)
-    Proofs(registry).freeze(SUITE, "5" * 64, split.questions, "ann")
+    EvidenceStore(registry).freeze(SUITE, "5" * 64, split.questions, "ann")
     with pytest.raises(ReleaseError, match=f"have the hash {split.description.hash}"):
         suite_of(registry)
 
 
-def card(**more: Any) -> Card:
+def card(**more: Any) -> WeightsCard:
     like = make.release()
     fields = {
         "kind": "model", "base": like.base, "base_fingerprint": like.base_fingerprint,
         "prompt_hash": like.prompt_hash, "style": like.style, "target": like.target,
         "data_hash": None, "config_hash": None, "weights_hash": "1" * 64, "medtune": "",
     }  # fmt: skip
-    return Card.model_validate({**fields, **more})
+    return WeightsCard.model_validate({**fields, **more})
 
 
 @pytest.mark.parametrize(
@@ -240,13 +242,13 @@ def test_only_a_base_was_taught_nothing(
 def test_what_is_not_packed_has_no_original(measured: Measured) -> None:
     options = replace(asked(), original="fake:noisy")
     with pytest.raises(InputError, match="v1 is not packed"):
-        evaluate(measured.registry, "v1", options, "ann", Silent())
+        evaluate(measured.registry, "v1", options, "ann", NoProgress())
 
 
 def test_frozen_questions_are_found_among_others_however_written() -> None:
     frozen = load_split(SUITE, size=10).questions
     other = load_split("starter:train")
-    assert among(other, {"a": frozen}, Silent()) == {"a": 0}
+    assert among(other, {"a": frozen}, NoProgress()) == {"a": 0}
     again = [q.model_copy(update={"id": f"x{q.id}", "stem": q.stem.upper()}) for q in frozen[:3]]
     turned = [
         q.model_copy(
@@ -256,7 +258,7 @@ def test_frozen_questions_are_found_among_others_however_written() -> None:
     ]
     mixed = QuestionTable.of([*other.questions, *again, *turned])
     split = Split(mixed, other.description, (), None)
-    assert among(split, {"a": frozen, "b": frozen[:2]}, Silent()) == {"a": 5, "b": 2}
+    assert among(split, {"a": frozen, "b": frozen[:2]}, NoProgress()) == {"a": 5, "b": 2}
 
 
 def test_what_was_learned_by_heart_proves_nothing(measured: Measured) -> None:
@@ -267,7 +269,7 @@ def test_what_was_learned_by_heart_proves_nothing(measured: Measured) -> None:
     registry.add(Release.model_validate(learned.model_dump()), "ann")
     taught = EvidenceOptions(data=train, calibration=load_split(DATA), trained_on=train)
     with pytest.raises(InputError, match="v9 was trained on 320 of the 320 questions"):
-        evaluate(registry, "v9", taught, "ann", Silent())
+        evaluate(registry, "v9", taught, "ann", NoProgress())
 
 
 def test_the_hashes_beside_the_weights_are_looked_at_without_a_train_split(
@@ -277,10 +279,10 @@ def test_the_hashes_beside_the_weights_are_looked_at_without_a_train_split(
     monkeypatch.setattr(
         "medtune.releases.evidence.trained_on", lambda _, questions: counts[len(questions)]
     )
-    record = evaluate(measured.registry, "v2", asked(), "ann", Silent())
-    found = Proofs(measured.registry).read_evidence(record.records).regression
+    record = evaluate(measured.registry, "v2", asked(), "ann", NoProgress())
+    found = EvidenceStore(measured.registry).read_evidence(record.records).regression
     assert found is not None
     assert found.trained_on == 7
     counts[80] = 3
     with pytest.raises(InputError, match="trained on 3 of the 80 questions"):
-        evaluate(measured.registry, "v2", asked(), "ann", Silent())
+        evaluate(measured.registry, "v2", asked(), "ann", NoProgress())

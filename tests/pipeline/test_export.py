@@ -15,9 +15,9 @@ from tests.unit.releases.test_evidence_store import measured
 
 from medtune.core.records import Question
 from medtune.guardrails.policy import STARTER
-from medtune.models.weights_card import CARD, Card, read_card
+from medtune.models.weights_card import CARD, WeightsCard, read_card
 from medtune.releases.build import gate
-from medtune.releases.evidence_store import Proofs
+from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.export.cyclonedx import schema_faults
 from medtune.releases.gate_schema import Evidence, EvidenceKind, EvidenceRecord, GateRecord, Margins
 from medtune.releases.registry import Registry
@@ -41,7 +41,7 @@ def built(registry: Registry, evidence: Evidence = make.EVIDENCE, **more: Any) -
     (source / "README.md").write_text("[More Information Needed]")
     digest = hashlib.sha256(WEIGHTS).hexdigest()
     like = make.release(**more)
-    card = Card(
+    card = WeightsCard(
         base=like.base, base_fingerprint=like.base_fingerprint, prompt_hash=like.prompt_hash,
         style=like.style, target=like.target, data_hash=like.data_hash, config_hash=None,
         weights_hash=digest, medtune="0.1.0",
@@ -66,7 +66,7 @@ def records(registry: Registry, evidence: Evidence) -> dict[EvidenceKind, FileRe
 def judged(registry: Registry, release: Release, evidence: Evidence = make.EVIDENCE) -> GateRecord:
     verdict = make.verdict(evidence, of=release)
     verdict = verdict.model_copy(update={"evidence": records(registry, evidence)})
-    Proofs(registry).keep_verdict(verdict, "ann")
+    EvidenceStore(registry).keep_verdict(verdict, "ann")
     return verdict
 
 
@@ -183,7 +183,7 @@ def test_refused_and_unjudged_releases_say_so_at_the_top(
     assert not (folder / "evidence").exists()
     # What was measured is told, judged or not.
     evidence = measured(release.id, None, records=records(registry, make.EVIDENCE))
-    Proofs(registry).keep_evidence(evidence, "ann")
+    EvidenceStore(registry).keep_evidence(evidence, "ann")
     folder, record = exported(medtune)
     assert record["standing"] == "not asked"
     assert (folder / "evidence" / "analysis.json").is_file()
@@ -200,7 +200,7 @@ def test_refused_and_unjudged_releases_say_so_at_the_top(
 def test_from_the_verdict_every_record_is_found_by_its_hash(
     medtune: CommandLine, registry: Registry
 ) -> None:
-    release, proofs = built(registry), Proofs(registry)
+    release, proofs = built(registry), EvidenceStore(registry)
     proofs.freeze("starter:recall", "5" * 64, [QUESTION], "ann")
     proofs.keep_evidence(measured(release.id, None, records=records(registry, make.EVIDENCE)), "a")
     gate(registry, "v2", Margins(), (), "ann")

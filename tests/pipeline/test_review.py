@@ -11,13 +11,13 @@ from tests.conftest import CommandLine
 from medtune.cli.output.console import open_console
 from medtune.cli.output.review import show_review, show_sample
 from medtune.core.errors import FolderError, PredictionsError
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.spotcheck import commands
 from medtune.spotcheck.schema import ReviewRecord
 from medtune.spotcheck.spreadsheet import read_sheet
 
 
-class Said(Silent):
+class Said(NoProgress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
@@ -33,7 +33,7 @@ def evaluation(medtune: CommandLine, tmp_path: Path) -> Path:
 
 def sampled(evaluation: Path, n: int = 20) -> Path:
     folder = evaluation.parent / "review"
-    commands.sample([evaluation], n, 0, folder, Silent())
+    commands.sample([evaluation], n, 0, folder, NoProgress())
     return folder
 
 
@@ -119,7 +119,7 @@ def test_the_same_sample_is_not_drawn_twice_and_marks_are_not_written_over(
     assert said.lines == [f"{folder}: still valid"]
     assert (folder / "sample.json").read_bytes() == before
     with pytest.raises(FolderError, match="holds marks of another sample"):
-        commands.sample([evaluation], 21, 0, folder, Silent())
+        commands.sample([evaluation], 21, 0, folder, NoProgress())
     assert (folder / "sample.json").read_bytes() == before
 
 
@@ -128,7 +128,7 @@ def test_a_sheet_that_was_filled_in_where_it_lies_is_not_written_over(evaluation
     sheet = fill_in(folder, "anna").replace(folder / "items.csv")
     before = sheet.read_bytes()
     with pytest.raises(FolderError, match=r"items\.csv is filled in, for another sample"):
-        commands.sample([evaluation], 21, 0, folder, Silent())
+        commands.sample([evaluation], 21, 0, folder, NoProgress())
     assert sheet.read_bytes() == before
     assert commands.score(folder, [sheet]).scores[0].marked == 20
 
@@ -177,14 +177,14 @@ def test_a_changed_ledger_or_item_is_refused(evaluation: Path, tmp_path: Path) -
 def test_scores_have_no_texts_to_review(medtune: CommandLine, tmp_path: Path) -> None:
     medtune("evaluate", "fake:biased", "starter:recall", "--method", "cloze", "--out", "cloze")
     with pytest.raises(PredictionsError, match="no texts to read"):
-        commands.sample([tmp_path / "cloze"], 20, 0, tmp_path / "review", Silent())
+        commands.sample([tmp_path / "cloze"], 20, 0, tmp_path / "review", NoProgress())
     assert not (tmp_path / "review").exists()
 
 
 def test_a_scored_evaluation_points_at_doubt(medtune: CommandLine, evaluation: Path) -> None:
     medtune("evaluate", "fake:noisy", "starter:recall", "--method", "cloze", "--out", "scored")
     folder = evaluation.parent / "review"
-    drawn = commands.sample([evaluation], 30, 0, folder, Silent(), evaluation.parent / "scored")
+    drawn = commands.sample([evaluation], 30, 0, folder, NoProgress(), evaluation.parent / "scored")
     plain, doubtful = sorted(drawn.strata, key=lambda s: s.doubtful)
     assert doubtful.name.endswith("scored otherwise")
     assert doubtful.drawn / doubtful.size > plain.drawn / plain.size

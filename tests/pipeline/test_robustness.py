@@ -12,7 +12,7 @@ import pytest
 from medtune.core.choice import choose
 from medtune.core.errors import DataError, FolderError, InputError
 from medtune.core.experiment import EvaluationConfig
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.protocols import ContinuationScore, ScoreRequest
 from medtune.core.records import Method, Question, Variant
 from medtune.core.run_folder import locked, read_record
@@ -27,7 +27,7 @@ METHODS: list[Method] = ["letter", "cloze", "generate"]
 INJECTED: tuple[Variant, ...] = ("stem-injection", "option-injection")
 
 
-class Telling(Silent):
+class Telling(NoProgress):
     """Remembers what was told."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Gullible(FakeModel):
 
 def study(kind: str, folder: Path, method: Method = "letter", **changes: Any) -> RobustnessRecord:
     options = {"model": f"fake:{kind}", "data": "starter:recall", "method": method} | changes
-    progress = options.pop("progress", Silent())
+    progress = options.pop("progress", NoProgress())
     return robustness(RobustnessOptions(**options), folder, progress)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from tests.conftest import CommandLine
 
-from medtune.commands.serve import Minds, ServeOptions, opened
+from medtune.commands.serve import PredictorManager, ServeOptions, opened
 from medtune.core.errors import ModelError, ReleaseError
-from medtune.core.progress import Silent
-from medtune.models.adapters.adapter_pools import Shelves
+from medtune.core.progress import NoProgress
+from medtune.models.adapters.adapter_pools import AdapterPools
 from medtune.releases.registry import Registry
 from medtune.releases.schema import Alias
 from medtune.serving.inference.engine import Engine
@@ -35,14 +35,16 @@ class House:
         release = None if name is None else self.registry.find(name)
         self.registry.point(alias, release, "somebody", "release.promote")
 
-    def minds(self, model: str, shadow: str) -> Minds:
+    def minds(self, model: str, shadow: str) -> PredictorManager:
         options = ServeOptions(model, self.folder, shadow=shadow)
         _, is_release, name = model.partition("release:")
-        release, shelves = self.registry.find(name) if is_release else None, Shelves()
-        mind = opened(options, self.registry, release, shelves, Silent())
+        release, shelves = self.registry.find(name) if is_release else None, AdapterPools()
+        mind = opened(options, self.registry, release, shelves, NoProgress())
         engine = Engine(mind, self.store, b"x" * 32, Metrics())
         served = release.id if release else model
-        return Minds(engine, self.store, self.registry, options, shelves, Silent(), served)
+        return PredictorManager(
+            engine, self.store, self.registry, options, shelves, NoProgress(), served
+        )
 
     def id(self, name: str) -> str:
         return self.registry.find(name).id
@@ -53,7 +55,7 @@ def house(medtune: CommandLine, tmp_path: Path) -> House:
     return House(medtune, tmp_path)
 
 
-def settle(minds: Minds) -> tuple[str, str | None]:
+def settle(minds: PredictorManager) -> tuple[str, str | None]:
     """Follow both aliases once; tell what answers, and what answers beside."""
     if (now := minds.champion()) != minds.served:
         minds.promote(now)

@@ -7,7 +7,7 @@ import pytest
 
 from medtune.commands.evaluate import EvaluateOptions, evaluate
 from medtune.core.errors import FolderError, InputError, PredictionsError
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.run_folder import locked, read_record
 from medtune.studies.test_size.schema import SamplePlan, SampleSizeRecord
 from medtune.studies.test_size.study import sample_size
@@ -16,7 +16,9 @@ PLAN = SamplePlan(sizes=(20, 50, 100), draws=400)
 
 
 def examined(folder: Path, kind: str, data: str = "starter:recall") -> Path:
-    evaluate(EvaluateOptions(model=f"fake:{kind}", data=data, method="letter"), folder, Silent())
+    evaluate(
+        EvaluateOptions(model=f"fake:{kind}", data=data, method="letter"), folder, NoProgress()
+    )
     return folder
 
 
@@ -93,7 +95,7 @@ def test_a_folder_without_an_evaluation_is_refused(noisy: Path, tmp_path: Path) 
 def test_too_small_a_test_is_refused(tmp_path: Path) -> None:
     few = tmp_path / "few"
     options = EvaluateOptions(model="fake:noisy", data="starter:recall", method="letter", limit=19)
-    evaluate(options, few, Silent())
+    evaluate(options, few, NoProgress())
     with pytest.raises(PredictionsError, match="answered 19 questions"):
         sample_size(few, None, PLAN, False, tmp_path / "out")
 

@@ -16,7 +16,7 @@ from medtune.core.provenance import provenance
 from medtune.core.records import Question, SplitDescription
 from medtune.core.run_folder import write_record
 from medtune.releases.build import gate
-from medtune.releases.evidence_store import Proofs
+from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_rules import RULES, judge
 from medtune.releases.gate_schema import (
     Evidence,
@@ -39,7 +39,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.registry = Registry(folder / "registry")
-        self.proofs = Proofs(self.registry)
+        self.proofs = EvidenceStore(self.registry)
         self.freeze("5")
 
     def freeze(self, digit: str) -> None:

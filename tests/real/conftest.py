@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from medtune.core.experiment import Experiment
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.records import Question
 from medtune.data.load import load_split
 from medtune.models import builtin
@@ -76,8 +76,8 @@ def adapter(tiny: LocalModel, tmp_path: Path) -> Path:
     config = Experiment.model_validate(
         {"training": {"epochs": 2, "batch_size": 4, "learning_rate": 5e-2}}
     )
-    adapted = lora.Adapted(tiny, config.training.lora, seed=0)
-    fine_tune(adapted, config, split.questions, split.description, tmp_path / "run", Silent())
+    adapted = lora.LoraModel(tiny, config.training.lora, seed=0)
+    fine_tune(adapted, config, split.questions, split.description, tmp_path / "run", NoProgress())
     return tmp_path / "run" / "adapter"
 
 

@@ -14,7 +14,7 @@ from medtune.commands.notebook import evaluation_text
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment
 from medtune.core.predictions_io import read_evaluation
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle, TextForm
 from medtune.core.records import Outcome, Question
 from medtune.evaluation.parsing.strict import STRICT
@@ -24,9 +24,9 @@ from medtune.studies.ablation.analysis import as_the_notebook_counts
 from medtune.studies.ablation.llama3_template import Llama3Headers
 from medtune.studies.ablation.schema import RUNGS, AblationRecord, trainings
 from medtune.studies.ablation.study import FOREIGN_SYSTEM, PAGE, AblationOptions, ablation, contains
-from medtune.studies.grid_schema import GridState, Hands
+from medtune.studies.grid_schema import GridState, WorkerCounts
 
-HANDS = Hands()
+HANDS = WorkerCounts()
 
 
 def options(source: ModelSource, few: int = 16) -> AblationOptions:
@@ -46,7 +46,7 @@ def studied(
     tiny_source: ModelSource, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[AblationRecord, Path]:
     folder = tmp_path_factory.mktemp("ablation")
-    record = ablation(options(tiny_source), folder, HANDS, Silent())
+    record = ablation(options(tiny_source), folder, HANDS, NoProgress())
     assert isinstance(record, AblationRecord)
     return record, folder
 
@@ -91,15 +91,15 @@ def test_nothing_is_done_twice_and_what_is_lost_is_done_again(
     studied: tuple[AblationRecord, Path], tiny_source: ModelSource
 ) -> None:
     record, folder = studied
-    again = ablation(options(tiny_source), folder, HANDS, Silent())
+    again = ablation(options(tiny_source), folder, HANDS, NoProgress())
     assert isinstance(again, AblationRecord)
     assert again.rungs == record.rungs
     assert again.cell_s == record.cell_s
     (folder / "cells" / "letter" / "cell.json").unlink()
-    state = ablation(options(tiny_source), folder, Hands(shard=1, shards=7), Silent())
+    state = ablation(options(tiny_source), folder, WorkerCounts(shard=1, shards=7), NoProgress())
     assert isinstance(state, GridState)
     assert state.left == ("letter",)
-    whole = ablation(options(tiny_source), folder, Hands(shard=5, shards=7), Silent())
+    whole = ablation(options(tiny_source), folder, WorkerCounts(shard=5, shards=7), NoProgress())
     assert isinstance(whole, AblationRecord)
     assert whole.trainings == record.trainings  # its training was still valid
 
@@ -122,7 +122,7 @@ def test_too_few_questions_for_a_last_rung_are_refused(
     tiny_source: ModelSource, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="32 training questions, 32 of which"):
-        ablation(options(tiny_source, few=32), tmp_path, HANDS, Silent())
+        ablation(options(tiny_source, few=32), tmp_path, HANDS, NoProgress())
 
 
 def test_the_command_climbs_with_two_workers(

@@ -14,7 +14,7 @@ from tests.conftest import CommandLine
 
 from medtune.commands.run import run
 from medtune.core.experiment import Experiment, LoraSettings
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.data.load import load_split, read_manifest
 from medtune.models.adapters import lora
 from medtune.models.local.local_model import LocalModel
@@ -35,7 +35,7 @@ def ran(tiny_source: ModelSource, tmp_path_factory: pytest.TempPathFactory) -> P
         "training": {"epochs": 1, "batch_size": 8},
         "evaluation": {"methods": ["letter"], "options_only": 0},
     }
-    record = run(Experiment.model_validate(settings), folder, Silent())
+    record = run(Experiment.model_validate(settings), folder, NoProgress())
     base, tuned = record.evaluations
     assert (base.trained_on, tuned.trained_on) == (None, 0)
     return folder
@@ -153,7 +153,7 @@ def test_an_adapter_of_the_embedded_model_names_the_hub(
     source: ModelSource, tmp_path: Path
 ) -> None:
     model = LocalModel.load(source, "bfloat16")
-    adapted = lora.Adapted(model, LoraSettings(rank=1), seed=0)
+    adapted = lora.LoraModel(model, LoraSettings(rank=1), seed=0)
     weights = {name: p.detach().to(torch.float32) for name, p in adapted.parameters.items()}
     card: dict[str, Any] = {
         "base": source.name, "base_fingerprint": source.fingerprint, "prompt_hash": "0",
@@ -178,7 +178,7 @@ def test_a_hub_base_is_named_with_its_commit(tmp_path: Path, tiny_source: ModelS
     model = LocalModel.load(tiny_source, "float32")
     hub = ModelSource("hub:org/model@main", "hub", tiny_source.folder, "a" * 40)
     model.source = hub
-    adapted = lora.Adapted(model, LoraSettings(rank=1), seed=0)
+    adapted = lora.LoraModel(model, LoraSettings(rank=1), seed=0)
     weights = {name: p.detach() for name, p in adapted.parameters.items()}
     card: dict[str, Any] = {
         "base": hub.name, "base_fingerprint": hub.fingerprint, "prompt_hash": "0", "style": {},

@@ -38,7 +38,7 @@ from medtune.models.light.quantized_model import load, pack, save
 from medtune.models.local.local_model import LocalModel
 from medtune.models.open_model import open_model
 from medtune.models.sources import ModelSource, resolve
-from medtune.models.weights_card import Card, read_card
+from medtune.models.weights_card import WeightsCard, read_card
 
 STEMS = ("Which vitamin prevents scurvy?", "Blood group 12 of 345?", "Φ-waves, 50 µg — why?")
 REQUESTS = [
@@ -50,7 +50,7 @@ REQUESTS = [
 ]  # fmt: skip
 
 
-def packed(source: ModelSource, adapter: Path, scheme: Scheme, folder: Path) -> Card:
+def packed(source: ModelSource, adapter: Path, scheme: Scheme, folder: Path) -> WeightsCard:
     model = lora.merged(LocalModel.load(source, "float32"), adapter)
     card = read_card(adapter).model_copy(update={"kind": "model", "made_from": "an adapter"})
     return export(model, card, scheme, folder, lambda some: some.score(REQUESTS))

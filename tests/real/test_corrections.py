@@ -11,7 +11,7 @@ from medtune.commands.corrections import corrections
 from medtune.commands.train import train
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment, NotebookExperiment
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.data.load import load_split, read_manifest
 from medtune.models.sources import ModelSource
 from medtune.serving.schemas import Decision
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
         store.claim("ann", 600, q.id)
         store.decide(q.id, "ann", Decision(kind="edit", chosen=q.answer))
     store.close()
-    corrections(tmp_path, None, tmp_path / "c", Silent())
+    corrections(tmp_path, None, tmp_path / "c", NoProgress())
     return tmp_path / "c"
 
 
@@ -40,7 +40,7 @@ def test_a_model_is_trained_on_corrections(
             "training": {"epochs": 1, "batch_size": 4},
         }
     )
-    (record,) = train(experiment, tmp_path / "run", Silent())
+    (record,) = train(experiment, tmp_path / "run", NoProgress())
     assert (record.examples, record.steps) == (8, 2)
     assert record.data.source == f"snapshot:{folder}:train"
     assert read_manifest(tmp_path / "run" / "data").train.purpose == "training"
@@ -66,4 +66,4 @@ def test_the_notebook_refuses_them_too(
         evaluate_size=2,
     )
     with pytest.raises(DataError, match="for training only"):
-        notebook.run(experiment, tmp_path / "run", Silent())
+        notebook.run(experiment, tmp_path / "run", NoProgress())

@@ -13,13 +13,13 @@ from tests.conftest import CommandLine
 from medtune.commands.run import run
 from medtune.core.errors import AdapterError, ModelError
 from medtune.core.experiment import Experiment
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import RunRecord
 from medtune.data.load import load_split
 from medtune.models.adapters import lora
-from medtune.models.adapters.full import Whole
-from medtune.models.adapters.lora import Adapted
+from medtune.models.adapters.full import FullFineTuned
+from medtune.models.adapters.lora import LoraModel
 from medtune.models.local import nf4 as four_bits
 from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource, resolve
@@ -37,7 +37,7 @@ def experiment(**training: Any) -> Experiment:
 
 
 def fully(model: LocalModel, folder: Path, config: Experiment) -> dict[str, torch.Tensor]:
-    fine_tune(Whole(model), config, DATA.questions, DATA.description, folder, Silent())
+    fine_tune(FullFineTuned(model), config, DATA.questions, DATA.description, folder, NoProgress())
     return load_file(folder / "model" / "model.safetensors")
 
 
@@ -98,7 +98,7 @@ def test_the_job_with_all_weights_gives_a_model_that_is_named_by_its_folder(
             "prompt": {"system": "Answer."},
         }
     )
-    record = run(config, tmp_path / "out", Silent())
+    record = run(config, tmp_path / "out", NoProgress())
     training, (base, tuned) = record.trainings[0], record.evaluations
     assert training.method == "full"
     assert training.trainable_parameters == training.total_parameters == base.model.parameters
@@ -121,7 +121,7 @@ def test_the_job_with_all_weights_gives_a_model_that_is_named_by_its_folder(
         lora.load(LocalModel.load(tiny_source, "float32"), folder, None)
 
     # Nothing is trained twice, and a model that is gone is trained again.
-    said = run(config, tmp_path / "out", Silent())
+    said = run(config, tmp_path / "out", NoProgress())
     assert said.trainings[0] == training
     code, _, err = medtune("evaluate", f"path:{folder}", "starter:recall", "--adapter", folder)
     assert code != 0
@@ -160,12 +160,12 @@ def test_a_base_of_four_bits_learns_before_and_after_an_examination(
 
     config = experiment(epochs=4, learning_rate=2e-3)
     record = fine_tune(
-        Adapted(model, config.training.lora, config.seed),
+        LoraModel(model, config.training.lora, config.seed),
         config,
         DATA.questions,
         DATA.description,
         tmp_path,
-        Silent(),
+        NoProgress(),
     )
     losses = [point.loss for point in record.losses]
     assert losses[-1] < 0.6 * losses[0]

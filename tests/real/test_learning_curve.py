@@ -10,14 +10,14 @@ from tests.conftest import CommandLine
 from medtune.cli.output import show
 from medtune.core.errors import DataError, InputError
 from medtune.core.experiment import Experiment
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.records import TrainingRecord
 from medtune.models.sources import ModelSource
-from medtune.studies.grid_schema import GridState, Hands
+from medtune.studies.grid_schema import GridState, WorkerCounts
 from medtune.studies.learning_curve.schema import LearningCurveRecord
 from medtune.studies.learning_curve.study import PAGE, CurveOptions, learning_curve
 
-HANDS = Hands()
+HANDS = WorkerCounts()
 
 
 def options(source: ModelSource, **changes: object) -> CurveOptions:
@@ -39,7 +39,7 @@ def studied(
     tiny_source: ModelSource, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[LearningCurveRecord, Path]:
     folder = tmp_path_factory.mktemp("curve")
-    record = learning_curve(options(tiny_source), folder, HANDS, Silent())
+    record = learning_curve(options(tiny_source), folder, HANDS, NoProgress())
     assert isinstance(record, LearningCurveRecord)
     return record, folder
 
@@ -97,7 +97,7 @@ def test_a_lost_cell_is_done_again_and_nothing_else(
     cells = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/cell.json")}
     lost = folder / "cells" / "text-random-8-epochs-seed1" / "cell.json"
     lost.unlink()
-    again = learning_curve(options(tiny_source), folder, HANDS, Silent())
+    again = learning_curve(options(tiny_source), folder, HANDS, NoProgress())
     assert isinstance(again, LearningCurveRecord)
     assert again.points == record.points
     after = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/cell.json")}
@@ -107,8 +107,8 @@ def test_a_lost_cell_is_done_again_and_nothing_else(
     state = learning_curve(
         CurveOptions(whole, (8, 32), ("random", "balanced")),
         folder,
-        Hands(shard=1, shards=99),
-        Silent(),
+        WorkerCounts(shard=1, shards=99),
+        NoProgress(),
     )
     assert isinstance(state, GridState)
     assert (state.done, state.cells) == (13, 19)
@@ -130,7 +130,10 @@ def test_page_and_table(
 def test_a_pool_that_is_too_small_is_an_error(tiny_source: ModelSource, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="train_size asks for 999"):
         learning_curve(
-            options(tiny_source, sizes=(999,), selections=("random",)), tmp_path, HANDS, Silent()
+            options(tiny_source, sizes=(999,), selections=("random",)),
+            tmp_path,
+            HANDS,
+            NoProgress(),
         )
 
 

@@ -93,13 +93,13 @@ def test_changed_weights_are_refused(tiny_source: ModelSource, adapter: Path) ->
 
 def test_initial_layers_depend_on_the_seed_alone(tiny_source: ModelSource) -> None:
     settings = Experiment().training.lora
-    first = lora.Adapted(LocalModel.load(tiny_source, "float32"), settings, seed=3).parameters
+    first = lora.LoraModel(LocalModel.load(tiny_source, "float32"), settings, seed=3).parameters
     torch.manual_seed(12345)
-    again = lora.Adapted(LocalModel.load(tiny_source, "float32"), settings, seed=3).parameters
+    again = lora.LoraModel(LocalModel.load(tiny_source, "float32"), settings, seed=3).parameters
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
 def test_the_notebooks_counts_of_trainable_weights(source: ModelSource) -> None:
-    adapted = lora.Adapted(LocalModel.load(source, "bfloat16"), Experiment().training.lora, 0)
+    adapted = lora.LoraModel(LocalModel.load(source, "bfloat16"), Experiment().training.lora, 0)
     assert sum(p.numel() for p in adapted.parameters.values()) == 4_884_480
     assert adapted.total_parameters == 139_399_488

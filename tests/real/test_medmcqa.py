@@ -10,7 +10,7 @@ import pytest
 
 from medtune.commands.rescore import rescore
 from medtune.core.errors import EmptySplitError
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Outcome
 from medtune.data.dedup.canonical_form import folded
@@ -34,7 +34,7 @@ def test_validation_is_read_whole(real_data: Path) -> None:
 def test_always_answering_a_scores_32_per_cent(real_data: Path) -> None:
     split = load_split(f"file:{real_data}/medmcqa_validation.parquet")
     exam = Exam(split.questions, split.description, PromptStyle(), "letter", "sum")
-    record, predictions = examine(FakeModel("constant", {}), exam, "A", STRICT, Silent())
+    record, predictions = examine(FakeModel("constant", {}), exam, "A", STRICT, NoProgress())
     assert record.accuracy.value == pytest.approx(0.322, abs=0.002)
     assert record.majority_letter == "A"
     assert record.majority.value == record.accuracy.value
@@ -114,6 +114,6 @@ def test_the_strict_parser_reads_the_right_four(real_data: Path) -> None:
 def test_the_embedded_model_is_near_chance_in_letters(model: LocalModel, real_data: Path) -> None:
     split = load_split(f"file:{real_data}/medmcqa_validation.parquet", size=120)
     exam = Exam(split.questions, split.description, PromptStyle(), "letter", "sum")
-    record, _ = examine(model, exam, "base", STRICT, Silent())
+    record, _ = examine(model, exam, "base", STRICT, NoProgress())
     assert record.accuracy.low < 0.322 < record.accuracy.high + 0.1
     assert record.counts.unparsed == 0

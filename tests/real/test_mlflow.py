@@ -14,7 +14,7 @@ from tests.conftest import CommandLine
 from tests.pipeline.test_export import built, judged
 from tests.unit.releases.export import dossiers as make
 
-from medtune.releases.export.context import Dossier
+from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.mlflow import LONGEST, MODEL, RELEASE, identity, numbers
 from medtune.releases.registry import Registry
 from medtune.releases.schema import Release
@@ -57,8 +57,8 @@ def exported(medtune: CommandLine, name: str = "v2") -> dict[str, Any]:
     return medtune.record("release", "export", name, "--to", "mlflow")
 
 
-def dossier(release: Release) -> Dossier:
-    return Dossier(release=release, verdict=make.verdict(of=release), evidence=make.EVIDENCE)
+def dossier(release: Release) -> ReleaseContext:
+    return ReleaseContext(release=release, verdict=make.verdict(of=release), evidence=make.EVIDENCE)
 
 
 def test_a_run_with_identity_numbers_and_folder(

@@ -11,7 +11,7 @@ from medtune.commands import notebook
 from medtune.core.config import load_experiment
 from medtune.core.errors import DataError, LabelError
 from medtune.core.experiment import NotebookExperiment
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.records import Question
 from medtune.data.sources.files import Row
 from medtune.models.sources import ModelSource
@@ -53,7 +53,9 @@ def test_the_preset_is_the_notebook() -> None:
 def test_the_recipe_runs_and_writes_the_notebooks_file(
     source: ModelSource, file: Path, tmp_path: Path
 ) -> None:
-    record = notebook.run(small(file, source.name, max_new_tokens=8), tmp_path / "out", Silent())
+    record = notebook.run(
+        small(file, source.name, max_new_tokens=8), tmp_path / "out", NoProgress()
+    )
     assert record.steps == 2
     assert record.examples == 8
     assert (record.trainable_parameters, record.total_parameters) == (4_884_480, 139_399_488)
@@ -92,9 +94,9 @@ def test_the_one_based_mirror_is_refused(
     path = tmp_path / "one.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
     with pytest.raises(LabelError, match=r"cop is 4[\s\S]*0 to 3"):
-        notebook.run(small(path, source.name), tmp_path / "out", Silent())
+        notebook.run(small(path, source.name), tmp_path / "out", NoProgress())
 
 
 def test_too_few_rows_are_refused(source: ModelSource, file: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has 40 rows[\s\S]*cutoff 1000"):
-        notebook.run(small(file, source.name, cutoff=1000), tmp_path / "out", Silent())
+        notebook.run(small(file, source.name, cutoff=1000), tmp_path / "out", NoProgress())

@@ -27,10 +27,10 @@ from medtune.guardrails.policy import load_policy
 from medtune.models.fake import FakeModel
 from medtune.reports.data import write_data_page
 from medtune.serving.app import create_app
-from medtune.serving.auth.authorize import Gatekeeper, StartToken
+from medtune.serving.auth.authorize import Authorizer, StartToken
 from medtune.serving.dependencies import Services
 from medtune.serving.inference.engine import Engine
-from medtune.serving.inference.predictor import Mind
+from medtune.serving.inference.predictor import Predictor
 from medtune.serving.metrics import Metrics
 from medtune.serving.storage.store import Store
 
@@ -135,7 +135,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     store, metrics = Store.open(f"sqlite:///{tmp_path / 'e.db'}"), Metrics()
-    mind = Mind(
+    mind = Predictor(
         model=Steady("noisy", {}),
         style=PromptStyle(),
         method="letter",
@@ -146,7 +146,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     )
     engine = Engine(mind, store, SECRET, metrics)
     start = StartToken.new()
-    parts = Services(engine, store, Gatekeeper(store.key_of, start=start), metrics, SECRET)
+    parts = Services(engine, store, Authorizer(store.key_of, start=start), metrics, SECRET)
     place = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(create_app(parts), log_config=None, access_log=False, ws="none")
     server = uvicorn.Server(config)

@@ -21,7 +21,7 @@ from medtune.commands.train import train
 from medtune.core.config import load_experiment
 from medtune.core.experiment import Experiment
 from medtune.core.predictions_io import read_predictions
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.records import RunRecord, TrainingRecord
 from medtune.models.sources import ModelSource
 
@@ -63,7 +63,7 @@ def done(processes: int, verb: str, path: Path, out: Path, **more: str) -> str:
 
 def alone(path: Path, out: Path) -> TrainingRecord:
     """Train in this process."""
-    (record,) = train(experiment_in(path), out, Silent())
+    (record,) = train(experiment_in(path), out, NoProgress())
     return record
 
 
@@ -152,7 +152,7 @@ def test_the_whole_job_in_two_processes_gives_the_answers_of_one(
     tiny_source: ModelSource, tmp_path: Path
 ) -> None:
     path = config(tmp_path, tiny_source, "validation_size = 20", validate_every=9)
-    one = run(experiment_in(path), tmp_path / "1", Silent())
+    one = run(experiment_in(path), tmp_path / "1", NoProgress())
     said = done(2, "run", path, tmp_path / "2")
     assert said.count("mask audit") == 1
     two = RunRecord.model_validate_json((tmp_path / "2" / "record.json").read_bytes())
@@ -169,7 +169,7 @@ def test_the_whole_job_in_two_processes_gives_the_answers_of_one(
         assert (mine.id, mine.chosen, mine.outcome) == (other.id, other.chosen, other.outcome)
         assert mine.logprobs == pytest.approx(other.logprobs, abs=1e-2)
     # What two processes left is valid for one.
-    again = run(experiment_in(path), tmp_path / "2", Silent())
+    again = run(experiment_in(path), tmp_path / "2", NoProgress())
     assert again.trainings[0].processes == 2
 
 

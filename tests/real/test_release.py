@@ -15,7 +15,7 @@ from tests.real.test_serve import Running, running
 from tests.unit.releases.test_registry import crafted
 from tests.unit.serving.endpoint import QUESTION
 
-from medtune.releases.evidence_store import Proofs
+from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.registry import Registry
 from medtune.serving.storage.store import Store
 
@@ -274,7 +274,7 @@ def test_evidence_is_kept_by_what_it_is_and_a_changed_one_is_refused(works: Work
     works.release("build", "v1", "fake:noisy")
     works.evaluate("v1")
     registry = Registry(works.registry)
-    found = Proofs(registry).evidence(registry.find("v1").id, None)
+    found = EvidenceStore(registry).evidence(registry.find("v1").id, None)
     assert found is not None
     place = registry.objects.place(found.records["safety"].sha256)
     place.chmod(0o644)

@@ -15,7 +15,7 @@ from medtune.commands.run import run
 from medtune.core.errors import FolderError
 from medtune.core.experiment import Experiment
 from medtune.core.predictions_io import read_evaluation
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.records import EvaluationRecord, RunRecord
 from medtune.core.run_folder import locked
 from medtune.core.schemas.analysis import AnalysisRecord
@@ -36,7 +36,7 @@ COMPARED = (
 )
 
 
-class Listener(Silent):
+class Listener(NoProgress):
     def __init__(self) -> None:
         self.said: list[str] = []
 
@@ -57,7 +57,7 @@ def small(tiny_source: ModelSource, calibration: int = 0, **training: object) ->
 
 
 def test_the_whole_job_leaves_a_whole_folder(tiny_source: ModelSource, tmp_path: Path) -> None:
-    record = run(small(tiny_source, calibration=12), tmp_path, Silent())
+    record = run(small(tiny_source, calibration=12), tmp_path, NoProgress())
     assert len(record.evaluations) == 12  # 2 splits x 3 methods x (base, tuned)
     assert len(record.comparisons) == 6
     expected = [
@@ -120,7 +120,7 @@ def linked_from_the_report(folder: Path) -> None:
 
 
 def test_what_did_not_change_is_not_run_again(tiny_source: ModelSource, tmp_path: Path) -> None:
-    run(small(tiny_source), tmp_path, Silent())
+    run(small(tiny_source), tmp_path, NoProgress())
     before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("eval/*/predictions.jsonl")}
     listener = Listener()
     run(small(tiny_source), tmp_path, listener)
@@ -135,16 +135,16 @@ def test_what_did_not_change_is_not_run_again(tiny_source: ModelSource, tmp_path
 
 
 def test_a_lost_adapter_is_trained_again(tiny_source: ModelSource, tmp_path: Path) -> None:
-    first = run(small(tiny_source), tmp_path, Silent())
+    first = run(small(tiny_source), tmp_path, NoProgress())
     (tmp_path / "adapter").rename(tmp_path / "elsewhere")
-    again = run(small(tiny_source), tmp_path, Silent())
+    again = run(small(tiny_source), tmp_path, NoProgress())
     assert again.trainings[0].weights_hash == first.trainings[0].weights_hash
     assert (tmp_path / "adapter" / "medtune.json").is_file()
 
 
 def test_two_runs_in_one_folder_are_refused(tiny_source: ModelSource, tmp_path: Path) -> None:
     with locked(tmp_path), pytest.raises(FolderError, match=f"in use.*{os.getpid()}"):
-        run(small(tiny_source), tmp_path, Silent())
+        run(small(tiny_source), tmp_path, NoProgress())
 
 
 def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(
@@ -197,13 +197,13 @@ def test_a_read_only_folder_is_one_sentence_and_nothing_is_left(
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(FolderError, match="read-only"):
-        run(small(tiny_source), tmp_path / "new", Silent())
+        run(small(tiny_source), tmp_path / "new", NoProgress())
 
 
 def test_a_disk_that_fills_up_during_the_run_says_so_and_loses_nothing(
     tiny_source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(small(tiny_source), tmp_path, Silent())
+    run(small(tiny_source), tmp_path, NoProgress())
     good = tmp_path / "eval" / "base-starter-recall-cloze"
     before = (good / "predictions.jsonl").read_bytes()
 
@@ -212,7 +212,7 @@ def test_a_disk_that_fills_up_during_the_run_says_so_and_loses_nothing(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(FolderError, match="disk is full"):
-        run(small(tiny_source, learning_rate=1e-4), tmp_path, Silent())
+        run(small(tiny_source, learning_rate=1e-4), tmp_path, NoProgress())
     assert (good / "predictions.jsonl").read_bytes() == before
     assert EvaluationRecord.model_validate_json((good / "record.json").read_bytes())
     assert not list(tmp_path.rglob("*.part"))

@@ -253,7 +253,7 @@ def test_an_adapted_head_computes_in_fp32(tiny_source: ModelSource) -> None:
     settings = LoraSettings(targets=("lm_head",))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")
-        lora.Adapted(model, settings, seed=0)
+        lora.LoraModel(model, settings, seed=0)
     layer = model.network.get_output_embeddings()
     torch.manual_seed(1)
     layer.lora_B["default"].weight.normal_(std=0.1)

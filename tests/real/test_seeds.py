@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from medtune.cli.output import show
 from medtune.commands.run import run
 from medtune.core.experiment import Experiment
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.records import RunRecord
 from medtune.models.sources import ModelSource
 
@@ -31,7 +31,7 @@ def experiment(source: ModelSource, **changes: object) -> Experiment:
 def test_every_seed_is_trained_on_the_same_data_and_compared_with_one_base(
     tiny_source: ModelSource, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = run(experiment(tiny_source, seeds=[1, 2, 3]), tmp_path, Silent())
+    record = run(experiment(tiny_source, seeds=[1, 2, 3]), tmp_path, NoProgress())
     assert [training.seed for training in record.trainings] == [1, 2, 3]
     assert len({training.data.hash for training in record.trainings}) == 1
     assert len({training.weights_hash for training in record.trainings}) == 3
@@ -61,9 +61,9 @@ def test_every_seed_is_trained_on_the_same_data_and_compared_with_one_base(
     assert " ".join(record.spreads[0].verdict.split()) in out
 
     # A seed more costs that seed; a seed of the list gives what it gives alone.
-    more = run(experiment(tiny_source, seeds=[1, 2, 3, 17]), tmp_path, Silent())
+    more = run(experiment(tiny_source, seeds=[1, 2, 3, 17]), tmp_path, NoProgress())
     assert more.trainings[:3] == record.trainings
-    alone = run(experiment(tiny_source), tmp_path / "alone", Silent())
+    alone = run(experiment(tiny_source), tmp_path / "alone", NoProgress())
     assert alone.trainings[0].inputs == more.trainings[3].inputs
     assert alone.spreads == ()
     weights = "adapter/adapter_model.safetensors"

@@ -10,12 +10,12 @@ import torch
 
 from medtune.core.errors import AdapterError, UnknownModelError
 from medtune.core.experiment import Experiment
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.protocols import AnswerModel, Message, ScoreRequest
 from medtune.data.load import load_split
 from medtune.models.adapters import lora
-from medtune.models.adapters.adapter_pool import Shelf
-from medtune.models.adapters.adapter_pools import Shelves
+from medtune.models.adapters.adapter_pool import AdapterPool
+from medtune.models.adapters.adapter_pools import AdapterPools
 from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
 from medtune.models.weights_card import read_card
@@ -44,8 +44,8 @@ def other(tiny_source: ModelSource, tmp_path: Path) -> Path:
     split = load_split("starter:train", size=16)
     settings = {"epochs": 2, "batch_size": 4, "learning_rate": 5e-2, "lora": {"rank": 4}}
     config = Experiment.model_validate({"training": settings})
-    adapted = lora.Adapted(LocalModel.load(tiny_source, "float32"), config.training.lora, seed=5)
-    fine_tune(adapted, config, split.questions, split.description, tmp_path / "other", Silent())
+    adapted = lora.LoraModel(LocalModel.load(tiny_source, "float32"), config.training.lora, seed=5)
+    fine_tune(adapted, config, split.questions, split.description, tmp_path / "other", NoProgress())
     return tmp_path / "other" / "adapter"
 
 
@@ -54,7 +54,7 @@ def test_each_answers_as_if_it_were_alone(
 ) -> None:
     base = LocalModel.load(tiny_source, "float32")
     weight = base.network.get_input_embeddings().weight.data_ptr()
-    shelf = Shelf(base, {"first": adapter, "second": other})
+    shelf = AdapterPool(base, {"first": adapter, "second": other})
     wanted = {name: alone(tiny_source, folder) for name, folder in named(adapter, other)}
     assert not torch.allclose(wanted["first"], wanted["second"], atol=0.1)
     for _ in range(2):  # the second time, from what was kept
@@ -72,7 +72,9 @@ def named(adapter: Path, other: Path) -> list[tuple[str, Path | None]]:
 def test_requests_from_many_threads_do_not_mix(
     tiny_source: ModelSource, adapter: Path, other: Path
 ) -> None:
-    shelf = Shelf(LocalModel.load(tiny_source, "float32"), {"first": adapter, "second": other})
+    shelf = AdapterPool(
+        LocalModel.load(tiny_source, "float32"), {"first": adapter, "second": other}
+    )
     wanted = {name: logs(shelf.model(name)) for name in ("first", "second", None)}
     wrong: list[str | None] = []
 
@@ -91,7 +93,7 @@ def test_requests_from_many_threads_do_not_mix(
 def test_they_come_and_go_while_it_runs(
     tiny_source: ModelSource, adapter: Path, other: Path
 ) -> None:
-    shelf = Shelf(LocalModel.load(tiny_source, "float32"), {})
+    shelf = AdapterPool(LocalModel.load(tiny_source, "float32"), {})
     plain = logs(shelf.model(None))
     shelf.add("one", adapter)
     first = logs(shelf.model("one"))
@@ -111,7 +113,7 @@ def test_they_come_and_go_while_it_runs(
 def test_what_cannot_be_loaded_leaves_the_older_one(
     tiny_source: ModelSource, adapter: Path, tmp_path: Path
 ) -> None:
-    shelf = Shelf(LocalModel.load(tiny_source, "float32"), {"one": adapter})
+    shelf = AdapterPool(LocalModel.load(tiny_source, "float32"), {"one": adapter})
     before = logs(shelf.model("one"))
     with pytest.raises(AdapterError, match="no adapter of medtune's"):
         shelf.add("one", tmp_path)
@@ -124,7 +126,7 @@ def test_what_cannot_be_loaded_leaves_the_older_one(
 def test_a_base_is_read_once_for_all_its_adapters(
     tiny_source: ModelSource, adapter: Path, other: Path
 ) -> None:
-    shelves = Shelves()
+    shelves = AdapterPools()
     first = shelves.model(tiny_source, "first", adapter)
     second = shelves.model(tiny_source, "second", other)
     assert torch.allclose(logs(first), alone(tiny_source, adapter), atol=1e-2)
@@ -137,7 +139,7 @@ def test_a_base_is_read_once_for_all_its_adapters(
 def test_what_nobody_asks_is_freed_and_its_base_with_the_last(
     tiny_source: ModelSource, adapter: Path, other: Path
 ) -> None:
-    shelves = Shelves()
+    shelves = AdapterPools()
     first = shelves.model(tiny_source, "first", adapter)
     second = shelves.model(tiny_source, "second", other)
     shelves.keep({"second", "elsewhere"})
@@ -151,7 +153,7 @@ def test_what_nobody_asks_is_freed_and_its_base_with_the_last(
 def test_an_adapter_that_cannot_be_read_leaves_the_others(
     tiny_source: ModelSource, adapter: Path, tmp_path: Path
 ) -> None:
-    shelves = Shelves()
+    shelves = AdapterPools()
     with pytest.raises(AdapterError):
         shelves.model(tiny_source, "none", tmp_path)
     first = shelves.model(tiny_source, "first", adapter)

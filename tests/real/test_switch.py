@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from medtune.commands.serve import Minds, ServeOptions, opened
-from medtune.core.progress import Silent
+from medtune.commands.serve import PredictorManager, ServeOptions, opened
+from medtune.core.progress import NoProgress
 from medtune.core.records import Question
-from medtune.models.adapters.adapter_pool import ShelfModel
-from medtune.models.adapters.adapter_pools import Shelves
+from medtune.models.adapters.adapter_pool import PooledModel
+from medtune.models.adapters.adapter_pools import AdapterPools
 from medtune.releases.build import BuildOptions, build
 from medtune.releases.registry import Registry
 from medtune.serving.inference.engine import Engine
-from medtune.serving.inference.predictor import Mind
+from medtune.serving.inference.predictor import Predictor
 from medtune.serving.metrics import Metrics
 from medtune.serving.storage.store import Store
 
@@ -22,28 +22,28 @@ ASKED = [Question(id="q", stem="Which is it?", options=("this", "that", "other")
 
 
 @pytest.fixture
-def minds(adapter: Path, tmp_path: Path) -> Minds:
-    registry, shelves = Registry(tmp_path / "registry"), Shelves()
+def minds(adapter: Path, tmp_path: Path) -> PredictorManager:
+    registry, shelves = Registry(tmp_path / "registry"), AdapterPools()
     for name in ("v1", "v2", "v3"):
-        build(registry, BuildOptions(name, f"adapter:{adapter}", note=name), "ann", Silent())
+        build(registry, BuildOptions(name, f"adapter:{adapter}", note=name), "ann", NoProgress())
     options = ServeOptions(
         "release:champion", tmp_path, registry=registry.folder, shadow="release:challenger"
     )
     release = registry.find("v1")
     registry.point("champion", release, "ann", "release.promote")
-    mind = opened(options, registry, release, shelves, Silent())
+    mind = opened(options, registry, release, shelves, NoProgress())
     store = Store.open(f"sqlite:///{tmp_path / 's.db'}")
     engine = Engine(mind, store, b"0" * 32, Metrics())
-    return Minds(engine, store, registry, options, shelves, Silent(), release.id)
+    return PredictorManager(engine, store, registry, options, shelves, NoProgress(), release.id)
 
 
-def shelved(mind: Mind | None) -> ShelfModel:
+def shelved(mind: Predictor | None) -> PooledModel:
     assert mind is not None
-    assert isinstance(mind.model, ShelfModel)
+    assert isinstance(mind.model, PooledModel)
     return mind.model
 
 
-def test_champion_and_shadow_share_a_base_and_the_former_ones_go(minds: Minds) -> None:
+def test_champion_and_shadow_share_a_base_and_the_former_ones_go(minds: PredictorManager) -> None:
     registry = minds.registry
     one, two, three = (registry.find(name) for name in ("v1", "v2", "v3"))
     first = shelved(minds.engine.mind)

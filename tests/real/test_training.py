@@ -31,19 +31,19 @@ from medtune.core.errors import (
 )
 from medtune.core.experiment import Experiment, LoraSettings
 from medtune.core.intervals import wilson
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import form_taught
 from medtune.core.protocols import Example
 from medtune.core.records import Question, TrainingRecord
 from medtune.data.load import load_split
 from medtune.models.adapters import lora
-from medtune.models.adapters.lora import Adapted
+from medtune.models.adapters.lora import LoraModel
 from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
 from medtune.models.weights_card import read_card
 from medtune.training import trackers
 from medtune.training.collate import collate
-from medtune.training.finetune import Watch, fine_tune, trained_already, training_inputs
+from medtune.training.finetune import Validation, fine_tune, trained_already, training_inputs
 from medtune.training.trackers import check_trackers
 
 DATA = load_split("starter:train", size=24)
@@ -61,8 +61,8 @@ def tuned(
     questions: Sequence[Question] = DATA.questions,
 ) -> TrainingRecord:
     config = config or experiment()
-    adapted = Adapted(model, config.training.lora, config.seed, config.training.recompute)
-    return fine_tune(adapted, config, questions, DATA.description, folder, Silent())
+    adapted = LoraModel(model, config.training.lora, config.seed, config.training.recompute)
+    return fine_tune(adapted, config, questions, DATA.description, folder, NoProgress())
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -103,7 +103,7 @@ def test_one_step_is_the_step_of_plain_pytorch(tiny_source: ModelSource, tmp_pat
     tuned(LocalModel.load(tiny_source, "float32"), tmp_path, config)
 
     # The same by hand: padded labels, the model's own loss, torch's AdamW.
-    adapted = Adapted(LocalModel.load(tiny_source, "float32"), config.training.lora, config.seed)
+    adapted = LoraModel(LocalModel.load(tiny_source, "float32"), config.training.lora, config.seed)
     examples = encoded(adapted, DATA.questions)
     width = max(len(e.tokens) for e in examples)
     ids = torch.zeros(len(examples), width, dtype=torch.long)
@@ -127,7 +127,7 @@ def test_one_step_is_the_step_of_plain_pytorch(tiny_source: ModelSource, tmp_pat
         assert torch.allclose(stored, parameter, atol=2e-5), name
 
 
-def losses_of(adapted: Adapted, examples: Sequence[Example]) -> torch.Tensor:
+def losses_of(adapted: LoraModel, examples: Sequence[Example]) -> torch.Tensor:
     """Return every example's loss, `[example]`, all read in one packed batch."""
     batch = collate(examples, torch.device("cpu"))
     logits = adapted.head(batch.tokens, batch.wanted, batch.lengths, batch.prefix)
@@ -136,7 +136,7 @@ def losses_of(adapted: Adapted, examples: Sequence[Example]) -> torch.Tensor:
     return torch.stack([part.sum() for part in torch.split(each, answers)])
 
 
-def encoded(adapted: Adapted, questions: Sequence[Question]) -> list[Example]:
+def encoded(adapted: LoraModel, questions: Sequence[Question]) -> list[Example]:
     style = Experiment().prompt
     return [
         adapted.encode(style.messages(q, "text"), style.answer(q, q.answer, "text"))
@@ -145,7 +145,7 @@ def encoded(adapted: Adapted, questions: Sequence[Question]) -> list[Example]:
     ]
 
 
-def gradients(adapted: Adapted, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+def gradients(adapted: LoraModel, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
     torch.autograd.backward(losses_of(adapted, examples).sum())
     found = {name: p.grad for name, p in adapted.parameters.items() if p.grad is not None}
     for parameter in adapted.parameters.values():
@@ -154,16 +154,16 @@ def gradients(adapted: Adapted, examples: Sequence[Example]) -> dict[str, torch.
 
 
 @pytest.fixture
-def adapted(tiny: LocalModel) -> Adapted:
+def adapted(tiny: LocalModel) -> LoraModel:
     """Layers that already do something: peft's start at zero."""
-    made = Adapted(tiny, Experiment().training.lora, 0)
+    made = LoraModel(tiny, Experiment().training.lora, 0)
     torch.manual_seed(0)
     for parameter in made.parameters.values():
         nn.init.normal_(parameter, std=0.05)
     return made
 
 
-def test_packed_and_padded_examples_have_the_same_losses_and_gradients(adapted: Adapted) -> None:
+def test_packed_and_padded_examples_have_the_same_losses_and_gradients(adapted: LoraModel) -> None:
     examples = encoded(adapted, DATA.questions)
     assert adapted.packs
     packed, packed_gradients = losses_of(adapted, examples), gradients(adapted, examples)
@@ -177,7 +177,7 @@ def test_packed_and_padded_examples_have_the_same_losses_and_gradients(adapted: 
         assert torch.allclose(found, padded_gradients[name], atol=1e-5), name
 
 
-def test_lora_products_are_pefts_own_layers(adapted: Adapted) -> None:
+def test_lora_products_are_pefts_own_layers(adapted: LoraModel) -> None:
     from peft.tuners.lora import Linear
 
     examples = encoded(adapted, DATA.questions[:4])
@@ -229,9 +229,9 @@ def watched(folder: Path, model: LocalModel, rights: list[int], **training: Any)
         {"data": {"validation_size": 10}, "training": {"batch_size": 8, "epochs": 4, **training}}
     )
     told = iter(rights)
-    watch = Watch(DATA.description, lambda: wilson(next(told), 10))
-    adapted = Adapted(model, config.training.lora, config.seed)
-    return fine_tune(adapted, config, DATA.questions, DATA.description, folder, Silent(), watch)
+    watch = Validation(DATA.description, lambda: wilson(next(told), 10))
+    adapted = LoraModel(model, config.training.lora, config.seed)
+    return fine_tune(adapted, config, DATA.questions, DATA.description, folder, NoProgress(), watch)
 
 
 def test_the_best_of_a_run_is_what_a_run_that_ended_there_gives(
@@ -281,7 +281,7 @@ def test_recomputed_activations_change_nothing_but_memory(
 def test_rank_stabilized_layers_are_scaled_by_the_root_of_the_rank(tiny: LocalModel) -> None:
     from peft.tuners.lora import Linear
 
-    adapted = Adapted(tiny, LoraSettings(rank=16, alpha=32, rslora=True), 0)
+    adapted = LoraModel(tiny, LoraSettings(rank=16, alpha=32, rslora=True), 0)
     scales = {m.scaling["default"] for m in adapted.head.modules() if isinstance(m, Linear)}
     assert scales == {8.0}
 
@@ -322,7 +322,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_resumed_run_ends_in_the_same_bits(
 ) -> None:
     tuned(LocalModel.load(tiny_source, "float32"), tmp_path / "whole")
 
-    class CtrlC(Silent):
+    class CtrlC(NoProgress):
         steps = 0
 
         def advance(self, amount: int = 1, **figures: str) -> None:
@@ -332,7 +332,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_resumed_run_ends_in_the_same_bits(
                 os.kill(os.getpid(), signal.SIGINT)
 
     config = experiment()
-    adapted = Adapted(LocalModel.load(tiny_source, "float32"), config.training.lora, config.seed)
+    adapted = LoraModel(LocalModel.load(tiny_source, "float32"), config.training.lora, config.seed)
     cut = tmp_path / "cut"
     with pytest.raises(Interrupted, match="after step 3 of 6"):
         fine_tune(adapted, config, DATA.questions, DATA.description, cut, CtrlC())
@@ -384,7 +384,7 @@ class Scarce(nn.Module):
         return self.inner(tokens, *others)
 
 
-class Said(Silent):
+class Said(NoProgress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
@@ -394,7 +394,7 @@ class Said(Silent):
 
 def scarce(model: LocalModel, folder: Path, most: int, said: Said) -> TrainingRecord:
     config = experiment(token_budget=800, batch_size=24)
-    adapted = Adapted(model, config.training.lora, config.seed)
+    adapted = LoraModel(model, config.training.lora, config.seed)
     adapted.head = Scarce(adapted.head, most)
     return fine_tune(adapted, config, DATA.questions, DATA.description, folder, said)
 
@@ -437,7 +437,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_last_good_checkpoint(
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    class FillsUp(Silent):
+    class FillsUp(NoProgress):
         steps = 0
 
         def advance(self, amount: int = 1, **figures: str) -> None:
@@ -446,7 +446,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_last_good_checkpoint(
                 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
 
     config, model = experiment(), LocalModel.load(tiny_source, "float32")
-    adapted = Adapted(model, config.training.lora, config.seed)
+    adapted = LoraModel(model, config.training.lora, config.seed)
     cut, whole = tmp_path / "cut", tmp_path / "whole"
     try:
         with pytest.raises(FolderError, match="the file is larger than is allowed"):
@@ -484,12 +484,12 @@ def test_a_loss_that_is_no_number_stops_the_run(tiny: LocalModel, tmp_path: Path
 def test_examples_over_the_limit_are_left_out_and_counted(tiny: LocalModel, tmp_path: Path) -> None:
     said: list[str] = []
 
-    class Listener(Silent):
+    class Listener(NoProgress):
         def say(self, text: str) -> None:
             said.append(text)
 
     config = experiment(max_tokens=50, epochs=1)
-    adapted = Adapted(tiny, config.training.lora, config.seed)
+    adapted = LoraModel(tiny, config.training.lora, config.seed)
     record = fine_tune(adapted, config, DATA.questions, DATA.description, tmp_path, Listener())
     assert record.audit.examples < 24
     assert any(f"{24 - record.audit.examples} of 24 examples exceed 50" in text for text in said)
@@ -511,7 +511,7 @@ def test_a_target_module_that_does_not_exist_is_named_with_its_neighbours(
 ) -> None:
     config = experiment(lora={"targets": ["q_pro", "v_proj"]})
     with pytest.raises(ConfigError, match=r"no module 'q_pro'; near names: .*q_proj"):
-        Adapted(tiny, config.training.lora, 0)
+        LoraModel(tiny, config.training.lora, 0)
 
 
 def test_the_notebooks_collator_never_supervises_an_ending(source: ModelSource) -> None:
@@ -552,22 +552,24 @@ def test_a_tracker_that_cannot_start_is_an_error_of_the_experiment(
 
     monkeypatch.setattr(TensorBoardTracker, "start", refuse)
     config = experiment().model_copy(update={"track": ("tensorboard",)})
-    adapted = Adapted(tiny, config.training.lora, config.seed)
+    adapted = LoraModel(tiny, config.training.lora, config.seed)
     with pytest.raises(ConfigError, match=r"(?m)tensorboard cannot start: no server at \S+$"):
-        fine_tune(adapted, config, DATA.questions, DATA.description, tmp_path, Silent())
+        fine_tune(adapted, config, DATA.questions, DATA.description, tmp_path, NoProgress())
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "tracking").touch()
     with pytest.raises(FolderError, match="tracking"):
-        fine_tune(adapted, config, DATA.questions, DATA.description, tmp_path / "a", Silent())
+        fine_tune(adapted, config, DATA.questions, DATA.description, tmp_path / "a", NoProgress())
 
 
 def test_a_tracker_is_told_losses_and_validations(tiny: LocalModel, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     config = experiment().model_copy(update={"track": ("tensorboard",)})
-    adapted = Adapted(tiny, config.training.lora, config.seed)
-    watch = Watch(DATA.description, lambda: wilson(3, 8))
-    record = fine_tune(adapted, config, DATA.questions, DATA.description, tmp_path, Silent(), watch)
+    adapted = LoraModel(tiny, config.training.lora, config.seed)
+    watch = Validation(DATA.description, lambda: wilson(3, 8))
+    record = fine_tune(
+        adapted, config, DATA.questions, DATA.description, tmp_path, NoProgress(), watch
+    )
     told = EventAccumulator(str(tmp_path / "tracking" / config.name)).Reload()
     losses = [(event.step, event.value) for event in told.Scalars("loss")]
     wanted = [(point.step, pytest.approx(point.loss, rel=1e-6)) for point in record.losses]

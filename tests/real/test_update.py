@@ -11,7 +11,7 @@ from tests.conftest import CommandLine
 from medtune.cli.output import show
 from medtune.core.errors import CheckFailed, InputError
 from medtune.core.experiment import Experiment
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.models.sources import ModelSource
 from medtune.releases.build import gate
 from medtune.releases.commands import freeze
@@ -50,11 +50,11 @@ class Place:
 
     def __init__(self, folder: Path, suite: str = "starter:recall", limit: int = 40) -> None:
         self.registry, self.folder = Registry(folder / "registry"), folder / "updates"
-        freeze(self.registry, suite, limit, "ann", Silent())
+        freeze(self.registry, suite, limit, "ann", NoProgress())
 
     def update(self, asked: Experiment, margins: Margins = ANYTHING) -> UpdateRecord:
         options = UpdateOptions(actor="timer", margins=margins)
-        return update(asked, self.registry, self.folder, options, Silent())
+        return update(asked, self.registry, self.folder, options, NoProgress())
 
     def first(self, asked: Experiment) -> UpdateRecord:
         """Let somebody answer for a first release that is no better than chance."""

@@ -21,7 +21,7 @@ from starlette.routing import Mount
 from tests.unit.serving.endpoint import endpoint
 
 from medtune.cli import app
-from medtune.serving.connections import Room
+from medtune.serving.connections import ConnectionLimits
 from medtune.serving.data_dir import SECRET, SHORTEST
 from medtune.serving.inference.engine import PATIENCE_S
 from medtune.serving.middleware import MOST_BYTES
@@ -291,7 +291,7 @@ def test_a_stop_waits_for_answers_under_way() -> None:
 
 def test_a_worker_may_open_as_many_files_as_it_has_connections() -> None:
     (files,) = re.findall(r"^LimitNOFILE=(\d+)$", written("systemd/medtune.service"), re.MULTILINE)
-    wanted = Room().most + OTHER_FILES
+    wanted = ConnectionLimits().most + OTHER_FILES
     assert int(files) >= wanted
     for name in WORKERS:
         assert SERVICES[name]["ulimits"]["nofile"] >= wanted

@@ -13,15 +13,15 @@ from medtune.cli.output import Terminal, show
 from medtune.cli.output import progress as progress_module
 from medtune.core.experiment import ColumnMapping
 from medtune.core.intervals import wilson
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import provenance
 from medtune.core.records import (
-    Counts,
     EvaluationRecord,
     Method,
     ModelInfo,
     ModelList,
+    OutcomeCounts,
     Prediction,
     Proportion,
     Question,
@@ -54,7 +54,7 @@ def evaluation(kind: str, source: str = "starter:recall", method: Method = "lett
     model = FakeModel(kind, {q.id: q.answer_text for q in QUESTIONS})
     data = SplitDescription(source=source, n=30, excluded={}, hash="h")
     exam = Exam(QUESTIONS, data, PromptStyle(), method, "byte")
-    return examine(model, exam, f"fake:{kind}", STRICT, Silent())
+    return examine(model, exam, f"fake:{kind}", STRICT, NoProgress())
 
 
 def flat(text: str) -> str:
@@ -108,7 +108,7 @@ def rescored(file: str) -> RescoreRecord:
     return RescoreRecord(
         file=file,
         matcher="notebook",
-        counts=Counts(n=20, correct=6, wrong=14, unparsed=0, abstained=0),
+        counts=OutcomeCounts(n=20, correct=6, wrong=14, unparsed=0, abstained=0),
         accuracy=share,
         answer_rate=share.model_copy(update={"value": 1.0, "high": 1.0}),
         exact=6,
@@ -439,7 +439,7 @@ def test_a_study_of_robustness_shows_every_way_of_asking(
     capsys: Capture, tmp_path: Path, method: Method
 ) -> None:
     options = RobustnessOptions("fake:biased", "starter:recall", method, limit=30)
-    record = robustness(options, tmp_path, Silent())
+    record = robustness(options, tmp_path, NoProgress())
     show(record)
     out, err = capsys.readouterr()
     assert err == ""

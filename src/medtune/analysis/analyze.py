@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from medtune.analysis.breakdown import breakdown, spread
 from medtune.analysis.calibration import (
-    Scored,
+    ScoredOptions,
     brier,
     fit_temperature,
     log_loss,
@@ -31,10 +31,10 @@ from medtune.core.provenance import provenance
 from medtune.core.records import EvaluationRecord, Prediction, content_key
 from medtune.core.schemas.analysis import (
     AnalysisRecord,
-    Calibration,
+    CalibrationReport,
     Flips,
     RiskCurve,
-    Selective,
+    SelectivePrediction,
     SetFinding,
     ThresholdFinding,
 )
@@ -88,7 +88,7 @@ def analyze(
     """
     record, predictions = evaluation
     flipped = flips(predictions)
-    scored = Scored.of(predictions) if record.method != "generate" else None
+    scored = ScoredOptions.of(predictions) if record.method != "generate" else None
     held = _calibration_scores(evaluation, calibration) if calibration is not None else None
     slices = breakdown(predictions)
     answered = record.counts.correct + record.counts.wrong
@@ -118,9 +118,9 @@ def analyze(
     )
 
 
-def measure(scored: Scored) -> Calibration:
+def measure(scored: ScoredOptions) -> CalibrationReport:
     """Measure calibration."""
-    return Calibration(
+    return CalibrationReport(
         **dict(measure_error(scored)),
         letters=measure_letters(scored),
         brier=brier(scored),
@@ -174,7 +174,7 @@ def warnings(record: EvaluationRecord, flipped: Flips | None) -> list[str]:
     return found
 
 
-def _edge(record: EvaluationRecord, selective: Selective) -> list[str]:
+def _edge(record: EvaluationRecord, selective: SelectivePrediction) -> list[str]:
     """Warn of a temperature that is no estimate."""
     assert selective.temperature is not None
     if not at_bound(selective.temperature):
@@ -187,7 +187,7 @@ def _edge(record: EvaluationRecord, selective: Selective) -> list[str]:
     ]
 
 
-def _calibration_scores(evaluation: Evaluation, calibration: Evaluation) -> Scored:
+def _calibration_scores(evaluation: Evaluation, calibration: Evaluation) -> ScoredOptions:
     """Read the calibration questions, and refuse what would make them worthless."""
     (record, predictions), (other, others) = evaluation, calibration
     if record.method == "generate":
@@ -213,7 +213,7 @@ def _calibration_scores(evaluation: Evaluation, calibration: Evaluation) -> Scor
             expected="two sets without a common question",
             fix="calibrate on another split: snapshot:FOLDER:calibration",
         )
-    return Scored.of(others)
+    return ScoredOptions.of(others)
 
 
 def _content(prediction: Prediction) -> str:
@@ -221,14 +221,17 @@ def _content(prediction: Prediction) -> str:
 
 
 def _selective(
-    scored: Scored, held: Scored | None, source: str | None, predictions: Sequence[Prediction]
-) -> Selective:
+    scored: ScoredOptions,
+    held: ScoredOptions | None,
+    source: str | None,
+    predictions: Sequence[Prediction],
+) -> SelectivePrediction:
     curve = _curve(scored)
     if held is None:
-        return Selective(curve=curve)
+        return SelectivePrediction(curve=curve)
     temperature = fit_temperature(held)
     here, there = scored.heated(temperature), held.heated(temperature)
-    return Selective(
+    return SelectivePrediction(
         curve=curve,
         temperature=temperature,
         calibrated_on=source,
@@ -239,7 +242,9 @@ def _selective(
     )
 
 
-def _sets(here: Scored, there: Scored, subjects: Sequence[str]) -> tuple[SetFinding, ...]:
+def _sets(
+    here: ScoredOptions, there: ScoredOptions, subjects: Sequence[str]
+) -> tuple[SetFinding, ...]:
     """Make prediction sets; none where the calibration questions are too few to promise any."""
     found = []
     for score in ("lac", "aps"):
@@ -260,7 +265,7 @@ def _sets(here: Scored, there: Scored, subjects: Sequence[str]) -> tuple[SetFind
     return tuple(found)
 
 
-def _threshold(here: Scored, there: Scored, target: float) -> ThresholdFinding:
+def _threshold(here: ScoredOptions, there: ScoredOptions, target: float) -> ThresholdFinding:
     """Choose a threshold on the calibration questions, and see what it does on the others."""
     found, power = threshold_for_risk(there, target), search_power(there, target)
     if found is None:
@@ -277,7 +282,7 @@ def _threshold(here: Scored, there: Scored, target: float) -> ThresholdFinding:
     )
 
 
-def _curve(scored: Scored) -> RiskCurve:
+def _curve(scored: ScoredOptions) -> RiskCurve:
     whole = risk_coverage(scored)
     last = len(whole.coverage) - 1
     step = max(1, last // CURVE_POINTS)

@@ -15,7 +15,7 @@ from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson
 from medtune.core.negation import asks_exception
 from medtune.core.records import LETTERS, Outcome, Prediction
-from medtune.core.schemas.analysis import Dimension, Slice, Spread
+from medtune.core.schemas.analysis import ClusteredSpread, Dimension, Slice
 from medtune.core.schemas.dataset import LENGTH_BINS, LENGTH_EDGES, UNKNOWN
 
 LEAST = 10
@@ -77,7 +77,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def spread(predictions: Sequence[Prediction]) -> Spread:
+def spread(predictions: Sequence[Prediction]) -> ClusteredSpread:
     """Estimate the standard error of the accuracy, plain and clustered.
 
     Questions of one cluster may be right and wrong together, so that they say less than as many
@@ -96,9 +96,9 @@ def spread(predictions: Sequence[Prediction]) -> Spread:
     plain = math.sqrt(sum(right) * (n - sum(right)) / n) / n
     found = clusters(predictions)
     if found is None:
-        return Spread(standard_error=plain)
+        return ClusteredSpread(standard_error=plain)
     by, keys = found
-    return Spread(
+    return ClusteredSpread(
         standard_error=plain,
         clustered=clustered_error(right, keys),
         by=by,

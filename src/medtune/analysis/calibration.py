@@ -27,7 +27,7 @@ _FLOOR = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredOptions:
     """What a model gave to the options of some questions."""
 
     probabilities: Floats
@@ -40,7 +40,7 @@ class Scored:
     """`[question]`: what was chosen, ties settled by `core.choice`; None takes the likeliest."""
 
     @classmethod
-    def of(cls, predictions: Sequence[Prediction]) -> Scored:
+    def of(cls, predictions: Sequence[Prediction]) -> ScoredOptions:
         """Read predictions.
 
         Raises:
@@ -81,21 +81,23 @@ class Scored:
         """`[question]`: whether the option chosen is the right one."""
         return np.asarray(self.chosen == self.answers)
 
-    def take(self, places: NDArray[np.int64] | NDArray[np.bool_]) -> Scored:
+    def take(self, places: NDArray[np.int64] | NDArray[np.bool_]) -> ScoredOptions:
         """Choose questions."""
         drawn = None if self.drawn is None else self.drawn[places]
-        return Scored(self.probabilities[places], self.answers[places], self.options[places], drawn)
+        return ScoredOptions(
+            self.probabilities[places], self.answers[places], self.options[places], drawn
+        )
 
-    def heated(self, temperature: float) -> Scored:
+    def heated(self, temperature: float) -> ScoredOptions:
         """Divide the log-probabilities by a temperature: above 1 is less sure."""
         logs = np.log(np.maximum(self.probabilities, _FLOOR)) / temperature
         logs[np.arange(logs.shape[1]) >= self.options[:, None]] = -np.inf
         weights = np.exp(logs - logs.max(axis=1, keepdims=True))
         shares = weights / weights.sum(axis=1, keepdims=True)
-        return Scored(shares, self.answers, self.options, self.drawn)
+        return ScoredOptions(shares, self.answers, self.options, self.drawn)
 
 
-def reliability(scored: Scored, bins: int = BINS) -> list[ReliabilityBin]:
+def reliability(scored: ScoredOptions, bins: int = BINS) -> list[ReliabilityBin]:
     """Group questions by confidence into bins of about equal size.
 
     Equal mass, not equal width: no bin is empty, and none rests on three questions (Nguyen and
@@ -139,7 +141,7 @@ def equal_mass_bins(values: Floats, bins: int = BINS) -> NDArray[np.int64]:
     return found[group]
 
 
-def calibration_error(scored: Scored, bins: int = BINS) -> float:
+def calibration_error(scored: ScoredOptions, bins: int = BINS) -> float:
     """Estimate the calibration error of the chosen options, debiased.
 
     The root of the mean squared distance between confidence and accuracy over equal-mass bins
@@ -154,7 +156,7 @@ def calibration_error(scored: Scored, bins: int = BINS) -> float:
     return _root(_mean_square(*_bin_sums(*_chosen(scored), bins)))
 
 
-def measure_error(scored: Scored, seed: int = 0) -> CalibrationError:
+def measure_error(scored: ScoredOptions, seed: int = 0) -> CalibrationError:
     """Estimate the calibration error of the chosen options, and what chance does to it.
 
     Args:
@@ -164,7 +166,7 @@ def measure_error(scored: Scored, seed: int = 0) -> CalibrationError:
     return _measure(*_chosen(scored), seed)
 
 
-def measure_letters(scored: Scored, seed: int = 0) -> dict[str, CalibrationError]:
+def measure_letters(scored: ScoredOptions, seed: int = 0) -> dict[str, CalibrationError]:
     """Estimate the calibration error letter by letter (classwise: Kull et al. 2019).
 
     Each letter's probability is held against how often that letter is right, chosen or not: it
@@ -178,7 +180,7 @@ def measure_letters(scored: Scored, seed: int = 0) -> dict[str, CalibrationError
     return found
 
 
-def _chosen(scored: Scored) -> tuple[Floats, NDArray[np.bool_]]:
+def _chosen(scored: ScoredOptions) -> tuple[Floats, NDArray[np.bool_]]:
     return scored.confidence, scored.right
 
 
@@ -258,20 +260,20 @@ def _chunks(n: int) -> Iterator[int]:
         yield min(most, DRAWS - start)
 
 
-def brier(scored: Scored) -> float:
+def brier(scored: ScoredOptions) -> float:
     """Compute the Brier score over all options (Brier 1950): 0 is perfect, 2 the worst."""
     truth = np.zeros_like(scored.probabilities)
     truth[np.arange(len(scored)), scored.answers] = 1
     return float(((scored.probabilities - truth) ** 2).sum(axis=1).mean())
 
 
-def log_loss(scored: Scored) -> float:
+def log_loss(scored: ScoredOptions) -> float:
     """Compute the mean negative log-probability of the right option, nats."""
     given = scored.probabilities[np.arange(len(scored)), scored.answers]
     return float(-np.log(np.maximum(given, _FLOOR)).mean())
 
 
-def fit_temperature(scored: Scored) -> float:
+def fit_temperature(scored: ScoredOptions) -> float:
     """Find the temperature that makes the right answers likeliest (Guo et al. 2017).
 
     Fit it on the calibration split, never on the reported one.  It lies between the bounds of

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from medtune.analysis.calibration import Scored, calibration_error
+from medtune.analysis.calibration import ScoredOptions, calibration_error
 from medtune.analysis.compare import compare, lined_up
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson
@@ -40,7 +40,7 @@ def parity(
     drift = drift_of([(_logs(before), _logs(after)) for before, after in pairs])
     agreement = wilson(sum(a.chosen == b.chosen for a, b in pairs), len(pairs))
     comparison = compare(reference, candidate)
-    errors = [calibration_error(Scored.of(sat[1])) for sat in (reference, candidate)]
+    errors = [calibration_error(ScoredOptions.of(sat[1])) for sat in (reference, candidate)]
     broken = over_budget(budget, agreement, drift.high, "nats a token", comparison)
     return Parity(
         name=name,
@@ -59,7 +59,7 @@ def parity(
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class LogprobShift:
     """By how much options' log-probabilities moved, nats."""
 
     mean: float
@@ -68,7 +68,7 @@ class Drift:
     largest: float
 
 
-def drift_of(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Drift:
+def drift_of(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> LogprobShift:
     """Measure how far log-probabilities moved.
 
     The interval is by the normal approximation with the questions as clusters (Miller 2024, arXiv
@@ -88,7 +88,7 @@ def drift_of(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Drift:
         squares = math.fsum((math.fsum(some) - mean * len(some)) ** 2 for some in moved)
         error = math.sqrt(squares * n / (n - 1)) / options
         high = mean + NormalDist().inv_cdf(0.975) * error
-    return Drift(mean, high, max(map(max, moved)))
+    return LogprobShift(mean, high, max(map(max, moved)))
 
 
 def _logs(prediction: Prediction) -> list[float]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from medtune.analysis.calibration import Floats, Scored
+from medtune.analysis.calibration import Floats, ScoredOptions
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import least_for_risk, wilson
 from medtune.core.records import Proportion
@@ -31,7 +31,7 @@ class RiskCoverage:
     """Mean risk over all coverages (AURC, Geifman and El-Yaniv 2017); lower is better."""
 
 
-def risk_coverage(scored: Scored) -> RiskCoverage:
+def risk_coverage(scored: ScoredOptions) -> RiskCoverage:
     """Order questions by confidence and watch the risk grow; equal confidences go together."""
     _, ends, errors = _surest_first(scored)
     steps = np.diff(np.concatenate([[0], ends]))
@@ -39,7 +39,7 @@ def risk_coverage(scored: Scored) -> RiskCoverage:
     return RiskCoverage(ends / len(scored), errors / ends, area)
 
 
-def _surest_first(scored: Scored) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+def _surest_first(scored: ScoredOptions) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
     """List the thresholds that can be drawn, from the surest questions down.
 
     Returns:
@@ -57,7 +57,9 @@ def clopper_pearson_upper(errors: int, n: int, level: float = 0.95) -> float:
     return 1.0 if errors >= n else float(beta.ppf(level, errors + 1, n - errors))
 
 
-def threshold_for_risk(scored: Scored, target: float, level: float = 0.95) -> Threshold | None:
+def threshold_for_risk(
+    scored: ScoredOptions, target: float, level: float = 0.95
+) -> Threshold | None:
     """Find the lowest confidence at which the risk is bounded by a target.
 
     Thresholds are tried from the surest questions down, beginning with so many that an error-free
@@ -92,7 +94,7 @@ def threshold_for_risk(scored: Scored, target: float, level: float = 0.95) -> Th
 
 
 def search_power(
-    scored: Scored, target: float, level: float = 0.95, power: float = 0.8
+    scored: ScoredOptions, target: float, level: float = 0.95, power: float = 0.8
 ) -> SearchPower:
     """Say how good a model must be for `threshold_for_risk` to find a threshold.
 
@@ -127,19 +129,19 @@ class ConformalSets:
     quantile: float
     """Largest nonconformity that an option in the set may have."""
 
-    def sets(self, scored: Scored) -> NDArray[np.bool_]:
+    def sets(self, scored: ScoredOptions) -> NDArray[np.bool_]:
         """Tell which options are in the sets, `[question, option]`."""
         inside = nonconformity(scored, self.score) <= self.quantile
         return inside & (np.arange(inside.shape[1]) < scored.options[:, None])
 
-    def realised(self, scored: Scored) -> tuple[Proportion, float]:
+    def realised(self, scored: ScoredOptions) -> tuple[Proportion, float]:
         """Measure coverage and mean set size on questions that were not calibrated on."""
         sets = self.sets(scored)
         covered = sets[np.arange(len(scored)), scored.answers]
         return wilson(int(covered.sum()), len(scored)), float(sets.sum(axis=1).mean())
 
 
-def nonconformity(scored: Scored, score: Score) -> Floats:
+def nonconformity(scored: ScoredOptions, score: Score) -> Floats:
     """Say how odd each option would be as the answer, `[question, option]`.
 
     lac: one minus its probability (Sadinle et al. 2019).  aps: the probability of all options at
@@ -156,7 +158,7 @@ def nonconformity(scored: Scored, score: Score) -> Floats:
     return found
 
 
-def conformal(scored: Scored, level: float = 0.9, score: Score = "lac") -> ConformalSets:
+def conformal(scored: ScoredOptions, level: float = 0.9, score: Score = "lac") -> ConformalSets:
     """Calibrate prediction sets (split conformal, Vovk et al. 2005).
 
     The right option is in the set with probability at least `level`, over calibration split and
@@ -178,7 +180,7 @@ def conformal(scored: Scored, level: float = 0.9, score: Score = "lac") -> Confo
 
 
 def by_group(
-    sets: ConformalSets, scored: Scored, groups: Sequence[str]
+    sets: ConformalSets, scored: ScoredOptions, groups: Sequence[str]
 ) -> dict[str, tuple[Proportion, float]]:
     """Measure coverage and mean set size group by group: the promise is marginal only."""
     names = np.array(groups)

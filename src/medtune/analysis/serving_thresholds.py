@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medtune.analysis.calibration import Scored, fit_temperature
+from medtune.analysis.calibration import ScoredOptions, fit_temperature
 from medtune.analysis.selective_prediction import conformal, threshold_for_risk
 from medtune.core.errors import PredictionsError
 from medtune.core.predictions_io import read_evaluation
@@ -16,12 +16,12 @@ from medtune.core.records import (
     Prediction,
     content_hash,
 )
-from medtune.core.schemas.guardrails import Calibration
+from medtune.core.schemas.guardrails import ServingCalibration
 
 
 def calibrate(
     record: EvaluationRecord, predictions: Sequence[Prediction], risk: float, level: float
-) -> Calibration:
+) -> ServingCalibration:
     """Fit temperature, threshold and prediction sets.
 
     Args:
@@ -39,11 +39,11 @@ def calibrate(
             f"an evaluation of {record.data.source} with other orders, a variant or examples",
             expected="questions asked as an endpoint asks them: once, as given",
         )
-    scored = Scored.of(predictions)
+    scored = ScoredOptions.of(predictions)
     temperature = fit_temperature(scored)
     hot = scored.heated(temperature)
     threshold = threshold_for_risk(hot, risk)
-    return Calibration(
+    return ServingCalibration(
         temperature=temperature,
         threshold=threshold.confidence if threshold else None,
         risk=risk,
@@ -61,7 +61,7 @@ def calibrate(
 
 def calibrated(
     folder: Path, model: ModelDescription, method: Method, risk: float, level: float
-) -> Calibration:
+) -> ServingCalibration:
     """Fit on a saved evaluation, once it is known to be the model's own.
 
     Raises:

@@ -93,7 +93,7 @@ def evaluate(
     from medtune.releases import commands as recipe
     from medtune.releases.registry import Registry
 
-    options = recipe.EvaluateOptions(name, data, calibration, trained_on, original, limit)
+    options = recipe.ReleaseEvaluateOptions(name, data, calibration, trained_on, original, limit)
     print_record(recipe.evaluated(Registry(registry), options, _who(by), Terminal()), json)
 
 

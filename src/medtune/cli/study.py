@@ -31,7 +31,7 @@ from medtune.core.prompt import Target
 from medtune.core.records import Method, Record
 from medtune.core.run_folder import slug
 from medtune.studies.ablation.schema import NOTEBOOK_SIZE
-from medtune.studies.grid_schema import GridState, Hands
+from medtune.studies.grid_schema import GridState, WorkerCounts
 from medtune.studies.learning_curve.schema import SELECTIONS, Equal, Selection
 from medtune.studies.learning_curve.schema import SIZES as CURVE_SIZES
 from medtune.studies.prompts.schema import SHOTS
@@ -127,7 +127,7 @@ def decoding(
         dtype=dtype,
     )
     folder = out or Path("runs") / "decoding" / slug(model, str(adapter or ""), data)
-    record = recipe.decoding(options, folder, Hands.of(workers, shard), Terminal())
+    record = recipe.decoding(options, folder, WorkerCounts.of(workers, shard), Terminal())
     finish(record, folder / recipe.PAGE, json)
 
 
@@ -148,7 +148,7 @@ def ablation(
     config = finetune_experiment(experiment, settings)
     folder = out or Path("runs") / "ablation" / run_folder(config).name
     options = recipe.AblationOptions(config, few)
-    record = recipe.ablation(options, folder, Hands.of(workers, shard), Terminal())
+    record = recipe.ablation(options, folder, WorkerCounts.of(workers, shard), Terminal())
     finish(record, folder / recipe.PAGE, json)
 
 
@@ -182,7 +182,7 @@ def learning_curve(
         equal=named("--equal", equal, Equal),
     )
     folder = out or Path("runs") / "learning-curve" / run_folder(config).name
-    record = recipe.learning_curve(options, folder, Hands.of(workers, shard), Terminal())
+    record = recipe.learning_curve(options, folder, WorkerCounts.of(workers, shard), Terminal())
     finish(record, folder / recipe.PAGE, json)
 
 
@@ -207,7 +207,7 @@ def prompts(
         raise InputError(f"--shots {shots}", expected="0 or more")
     options = recipe.PromptOptions(config, adapter, tuple(counts))
     folder = out or Path("runs") / "prompts" / run_folder(config).name
-    record = recipe.prompts(options, folder, Hands.of(workers, shard), Terminal())
+    record = recipe.prompts(options, folder, WorkerCounts.of(workers, shard), Terminal())
     finish(record, folder / recipe.PAGE, json)
 
 

@@ -19,7 +19,7 @@ from medtune.core.schemas.compression import BenchRecord
 from medtune.data.load import load_split
 from medtune.models.weights_card import card_named
 from medtune.reports.bench import write_bench
-from medtune.workflows.benchmark import Task, measured_alone
+from medtune.workflows.benchmark import BenchmarkTask, measured_alone
 
 PAGE = "bench.html"
 
@@ -49,7 +49,7 @@ def bench(options: BenchOptions, folder: Path, progress: Progress) -> BenchRecor
         found = []
         for model, dtype in _variants(options):
             progress.say(f"{model}{'' if dtype == 'auto' else ', ' + dtype}")
-            task = Task(model, dtype, questions, split.description, options.method)
+            task = BenchmarkTask(model, dtype, questions, split.description, options.method)
             found.append(measured_alone(task))
         record = BenchRecord(
             data=split.description,

@@ -10,7 +10,7 @@ from pathlib import Path
 from medtune.core.predictions_io import read_evaluation
 from medtune.core.records import ComparisonRecord
 from medtune.core.run_folder import locked
-from medtune.reports.comparison_folder import Examined, compare_in
+from medtune.reports.comparison_folder import ComparedModel, compare_in
 
 
 def compare(
@@ -34,6 +34,6 @@ def compare(
         return compare_in(folder, first, second)
 
 
-def _read(folder: Path, calibration: Path | None) -> Examined:
+def _read(folder: Path, calibration: Path | None) -> ComparedModel:
     held = read_evaluation(calibration) if calibration is not None else None
-    return Examined(folder, read_evaluation(folder), held)
+    return ComparedModel(folder, read_evaluation(folder), held)

@@ -29,13 +29,13 @@ from medtune.models.sources import ModelSource, resolve
 from medtune.models.weights_card import (
     ADAPTER,
     CARD,
-    Card,
+    WeightsCard,
     card_of,
     hashes_beside,
     parted,
     read_card,
 )
-from medtune.workflows.parity_gate import Gate
+from medtune.workflows.parity_gate import ParityGate
 
 TYPICAL = "starter:train"
 """Questions like those to come, by which integer schemes even out activations."""
@@ -68,7 +68,7 @@ def compress(options: CompressOptions, folder: Path, progress: Progress) -> Pari
     name = f"{ADAPTER}{adapter}" if adapter else base
     split = load_split(options.data, options.columns, options.limit, progress)
     with locked(folder):
-        gate = Gate.opened(name, split, options.method, folder, progress)
+        gate = ParityGate.opened(name, split, options.method, folder, progress)
         rows = []
         for scheme in options.schemes:
             place = folder / scheme
@@ -91,8 +91,8 @@ def _check(source: ModelSource) -> None:
 
 
 def _packed(
-    source: ModelSource, adapter: Path | None, gate: Gate, scheme: Scheme, folder: Path
-) -> Card:
+    source: ModelSource, adapter: Path | None, gate: ParityGate, scheme: Scheme, folder: Path
+) -> WeightsCard:
     """Write one scheme's folder, unless it holds just that."""
     assert source.folder is not None, "a fake is refused before"
     card = read_card(adapter) if adapter else card_of(source.folder)
@@ -107,7 +107,7 @@ def _packed(
     base = LocalModel.load(source, "float32")
     model = lora.merged(base, adapter) if adapter else base
     hashes = hashes_beside(adapter or source.folder, card) if card else None
-    card = card or Card(
+    card = card or WeightsCard(
         base=source.name,
         base_fingerprint=source.fingerprint,
         prompt_hash=fingerprint(gate.asked.style, model.render),
@@ -123,7 +123,7 @@ def _packed(
     return export(model, changed, scheme, folder, _reader(gate.exam), hashes)
 
 
-def _found(folder: Path) -> Card | None:
+def _found(folder: Path) -> WeightsCard | None:
     """Read the card of what was packed before; a damaged file is packed again."""
     try:
         return card_of(folder)

@@ -30,7 +30,7 @@ from medtune.serving.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredReviews:
     """What is read of a store."""
 
     decided: list[Reviewed]
@@ -73,16 +73,16 @@ def corrections(
     return manifest
 
 
-def _read(folder: Path, database: str | None) -> Kept:
+def _read(folder: Path, database: str | None) -> StoredReviews:
     store = Store.open(url_in(folder, database))
     try:
         counts = store.counts()
-        return Kept(store.finals(), store.feedback(), counts.waiting + counts.held)
+        return StoredReviews(store.finals(), store.feedback(), counts.waiting + counts.held)
     finally:
         store.close()
 
 
-def _made(kept: Kept, settlement: Settlement) -> Corrections:
+def _made(kept: StoredReviews, settlement: Settlement) -> Corrections:
     """Clean the questions, and tell of every item what became of it."""
     source = releases_named([one.reviewed.item.release for one in settlement.kept])
     cleaned = teachable(settlement.rows(), source)

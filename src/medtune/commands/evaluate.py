@@ -17,7 +17,7 @@ from medtune.core.prompt import Form, PromptStyle
 from medtune.core.records import EvaluationRecord, Method, Variant
 from medtune.core.run_folder import slug, valid_record
 from medtune.data.arrow_table import QuestionTable
-from medtune.data.dedup.decontaminate import Part, separate
+from medtune.data.dedup.decontaminate import CleanedSource, separate
 from medtune.data.load import Split, load_split
 from medtune.evaluation.exam import Exam, refuse_constraint
 from medtune.evaluation.parsing.strict import STRICT
@@ -170,8 +170,8 @@ def _shot_pool(options: EvaluateOptions, examined: Split, progress: Progress) ->
         return QuestionTable.of(())
     source = load_split(options.shots_from, options.columns, progress=progress, teaching=True)
     kept = separate(
-        Part(options.shots_from, source.questions),
-        [Part(options.data, examined.questions)],
+        CleanedSource(options.shots_from, source.questions),
+        [CleanedSource(options.data, examined.questions)],
         near=True,
         within=False,
         progress=progress,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medtune.analysis.calibration import Scored, fit_temperature
+from medtune.analysis.calibration import ScoredOptions, fit_temperature
 from medtune.core.intervals import wilson
 from medtune.core.progress import Progress
 from medtune.core.records import Proportion
@@ -18,7 +18,7 @@ from medtune.core.schemas.guardrails import Inquiry
 from medtune.core.schemas.safety import TrainedRecord
 from medtune.data.load import load_split
 from medtune.guardrails.classifier.fit import learn
-from medtune.guardrails.classifier.learned import KINDS, PIECES, SHIPPED, Trained, packed
+from medtune.guardrails.classifier.learned import KINDS, PIECES, SHIPPED, ClassifierFile, packed
 from medtune.guardrails.classifier.linear import Floats
 from medtune.guardrails.classifier.training_texts import kind_texts, order_texts
 
@@ -43,7 +43,7 @@ def train(out: Path | None, progress: Progress) -> TrainedRecord:
     progress.say(f"{len(texts):,} inquiries, {len(some):,} sentences and options")
     first, told = learn(texts, kinds, KINDS, _heat)
     second, found = learn(some, orders, PIECES, _heat)
-    trained = Trained(kinds=first, orders=second)
+    trained = ClassifierFile(kinds=first, orders=second)
     place = out or SHIPPED
     write_atomic(place, lambda handle: handle.write(packed(trained)))
     return TrainedRecord(
@@ -59,7 +59,7 @@ def train(out: Path | None, progress: Progress) -> TrainedRecord:
 
 def _heat(probabilities: Floats, truth: NDArray[np.int64]) -> float:
     widths = np.full(len(truth), probabilities.shape[1])
-    return fit_temperature(Scored(probabilities, truth, widths))
+    return fit_temperature(ScoredOptions(probabilities, truth, widths))
 
 
 def _right(found: Floats, named: Sequence[str], labels: tuple[str, ...]) -> Proportion:

@@ -20,8 +20,8 @@ from medtune.guardrails.inquiry_text import fold
 from medtune.serving.data_dir import url_in
 from medtune.serving.monitoring.activity import compared
 from medtune.serving.monitoring.drift import named_drift, numeric_drift
-from medtune.serving.monitoring.schema import Drift, MonitorRecord
-from medtune.serving.schemas import Entry
+from medtune.serving.monitoring.schema import FeatureDrift, MonitorRecord
+from medtune.serving.schemas import RequestRecord
 from medtune.serving.storage.store import Store
 
 UNKNOWN = "unknown"
@@ -91,7 +91,7 @@ def report(options: MonitorOptions, now: datetime | None = None) -> MonitorRecor
     )
 
 
-def _drifts(reference: Sample, present: Sample, name: str) -> tuple[Drift, ...]:
+def _drifts(reference: Sample, present: Sample, name: str) -> tuple[FeatureDrift, ...]:
     if not present.confidences or not reference.confidences:
         which = "the period" if not present.confidences else f"the reference ({name})"
         raise InputError(
@@ -105,7 +105,7 @@ def _drifts(reference: Sample, present: Sample, name: str) -> tuple[Drift, ...]:
     )
 
 
-def _of_entries(entries: Sequence[Entry]) -> Sample:
+def _of_entries(entries: Sequence[RequestRecord]) -> Sample:
     asked = [entry for entry in entries if entry.probabilities is not None]
     return Sample(
         [max(entry.probabilities or ()) for entry in asked],
@@ -124,7 +124,7 @@ def _of_evaluation(folder: Path) -> Sample:
     )
 
 
-def _deferred(entries: Sequence[Entry]) -> Proportion | None:
+def _deferred(entries: Sequence[RequestRecord]) -> Proportion | None:
     taken = [entry for entry in entries if entry.status != "refused"]
     waiting = sum(entry.status != "answered" for entry in taken)
     return wilson(waiting, len(taken)) if taken else None

@@ -23,7 +23,7 @@ from medtune.core.experiment import LORA_TARGETS, NotebookExperiment
 from medtune.core.intervals import wilson
 from medtune.core.progress import Progress
 from medtune.core.provenance import provenance
-from medtune.core.records import Counts, NotebookRecord, Outcome
+from medtune.core.records import NotebookRecord, Outcome, OutcomeCounts
 from medtune.core.run_folder import locked, write_record, write_text
 from medtune.data.load import settled
 from medtune.data.sources.files import Row
@@ -310,9 +310,9 @@ def _record(
         name=experiment.name,
         config_hash=config_hash(experiment),
         **trained,
-        counts=Counts(n=n, correct=right, wrong=n - right, unparsed=0, abstained=0),
+        counts=OutcomeCounts(n=n, correct=right, wrong=n - right, unparsed=0, abstained=0),
         accuracy=wilson(right, n),
-        strict_counts=Counts(
+        strict_counts=OutcomeCounts(
             n=n,
             correct=strict.count(Outcome.CORRECT),
             wrong=strict.count(Outcome.WRONG),

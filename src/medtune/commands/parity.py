@@ -15,7 +15,7 @@ from medtune.core.records import Method
 from medtune.core.run_folder import locked
 from medtune.core.schemas.compression import Budget, ParityRecord
 from medtune.data.load import load_split
-from medtune.workflows.parity_gate import Gate
+from medtune.workflows.parity_gate import ParityGate
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +41,5 @@ def parity(options: ParityOptions, folder: Path, progress: Progress) -> ParityRe
     """
     split = load_split(options.data, options.columns, options.limit, progress)
     with locked(folder):
-        gate = Gate.opened(options.model, split, options.method, folder, progress)
+        gate = ParityGate.opened(options.model, split, options.method, folder, progress)
         return gate.closed([gate.hold(name, name, options.budget) for name in options.others])

@@ -8,7 +8,7 @@ from typing import Literal
 
 from medtune.core.intervals import wilson
 from medtune.core.provenance import provenance
-from medtune.core.records import Counts, Outcome, RescoreRecord
+from medtune.core.records import Outcome, OutcomeCounts, RescoreRecord
 from medtune.evaluation.parsing import notebook
 from medtune.evaluation.parsing.saved_outputs import SavedOutput, read_outputs
 from medtune.evaluation.parsing.strict import parse
@@ -26,12 +26,12 @@ def rescore(path: Path, matcher: Literal["notebook", "strict"]) -> RescoreRecord
         matches = Counter(notebook.match(o.text, o.options[o.answer]) for o in outputs)
         exact, partial = matches["exact"], matches["partial"]
         right = exact + partial
-        counts = Counts(
+        counts = OutcomeCounts(
             n=len(outputs), correct=right, wrong=matches["no_match"], unparsed=0, abstained=0
         )
     else:
         tally = Counter(_strict(output) for output in outputs)
-        counts = Counts(
+        counts = OutcomeCounts(
             n=len(outputs),
             correct=tally[Outcome.CORRECT],
             wrong=tally[Outcome.WRONG],

@@ -31,7 +31,7 @@ from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT
 from medtune.evaluation.run_exam import examined
 from medtune.models.local.local_model import LocalModel
-from medtune.reports.comparison_folder import Examined, corrected, write_compared
+from medtune.reports.comparison_folder import ComparedModel, corrected, write_compared
 from medtune.reports.run import write_report
 from medtune.training.processes import processes
 from medtune.workflows.distributed import first, held, together
@@ -39,13 +39,13 @@ from medtune.workflows.finetune import adapt, base_model, trainable_source, tune
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class EvaluatedModel:
     """A model that was trained, and how it was examined."""
 
     place: str
     """Its folder in the run's."""
     training: TrainingRecord
-    examined: list[Examined]
+    examined: list[ComparedModel]
 
 
 def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
@@ -76,14 +76,14 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
         before = _examine(base, exams, apart, "base", folder / "eval" / "base", progress)
         del base
         first(watch.save)
-        learned: list[Learned] = []
+        learned: list[EvaluatedModel] = []
         for place, one in experiment.trainings():
             training = adapt(one, source, snapshot, folder / place, progress)
             label = f"tuned, seed {one.seed}" if place else "tuned"
             tuned = tuned_model(one, source, folder / place)
             stem = folder / place / "eval" / "tuned"
             after = _examine(tuned, counted(exams), counted(apart), label, stem, progress)
-            learned.append(Learned(place, training, after))
+            learned.append(EvaluatedModel(place, training, after))
             first(watch.save)
         return first(
             lambda: _conclude(experiment, snapshot, exams, before, learned, folder, watch, progress)
@@ -121,17 +121,17 @@ def _examine(
     label: str,
     stem: Path,
     progress: Progress,
-) -> list[Examined]:
+) -> list[ComparedModel]:
     """Examine a model on what is reported, and on what its probabilities are calibrated with.
 
     Every examination has a folder of its own, `stem` and its name.
     """
 
-    def sit(exam: Exam, name: str, shared: AnswerModel) -> Examined:
+    def sit(exam: Exam, name: str, shared: AnswerModel) -> ComparedModel:
         place = stem.with_name(f"{stem.name}-{name}")
-        return Examined(place, examined(shared, exam, label, STRICT, place, progress))
+        return ComparedModel(place, examined(shared, exam, label, STRICT, place, progress))
 
-    def work(shared: AnswerModel) -> list[Examined]:
+    def work(shared: AnswerModel) -> list[ComparedModel]:
         calibrations: dict[Method, Evaluation] = {}
         for exam in apart:
             if exam.method != "generate":
@@ -155,8 +155,8 @@ def _conclude(
     experiment: Experiment,
     snapshot: Snapshot,
     exams: Sequence[Exam],
-    before: Sequence[Examined],
-    learned: Sequence[Learned],
+    before: Sequence[ComparedModel],
+    learned: Sequence[EvaluatedModel],
     folder: Path,
     watch: Stopwatch,
     progress: Progress,

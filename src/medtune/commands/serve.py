@@ -15,25 +15,25 @@ from functools import cache, partial
 from pathlib import Path
 
 from medtune.core.errors import InputError
-from medtune.core.progress import Progress, Silent
+from medtune.core.progress import NoProgress, Progress
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method
 from medtune.guardrails.classifier.learned import opened as learned
 from medtune.guardrails.classifier.learned import shipped
 from medtune.guardrails.policy import load_policy
-from medtune.models.adapters.adapter_pools import Shelves
+from medtune.models.adapters.adapter_pools import AdapterPools
 from medtune.models.open_model import open_model
 from medtune.models.sources import resolve
 from medtune.models.weights_card import ADAPTER
 from medtune.releases.build import model_of
 from medtune.releases.registry import Registry
 from medtune.releases.schema import ALIASES, LEARNED, POLICY, Release
-from medtune.serving.auth.authorize import Gatekeeper, StartToken, is_loopback
+from medtune.serving.auth.authorize import Authorizer, StartToken, is_loopback
 from medtune.serving.data_dir import secret_in, url_in
 from medtune.serving.dependencies import Probe, Services
 from medtune.serving.inference.alias_watcher import follow
 from medtune.serving.inference.engine import PATIENCE_S, Engine
-from medtune.serving.inference.predictor import Mind
+from medtune.serving.inference.predictor import Predictor
 from medtune.serving.inference.request_batcher import model_thread
 from medtune.serving.metrics import Metrics
 from medtune.serving.server import check_port, listen
@@ -85,14 +85,14 @@ def serve(options: ServeOptions, progress: Progress) -> None:
     check_port(options.host, options.port)
     registry, thread = Registry(options.registry), model_thread()
     _, is_release, wanted = options.model.partition(RELEASE)
-    release, shelves = registry.find(wanted) if is_release else None, Shelves()
+    release, shelves = registry.find(wanted) if is_release else None, AdapterPools()
     mind = thread.submit(opened, options, registry, release, shelves, progress).result()
     secret = secret_in(options.folder)
     url = url_in(options.folder, options.database)
     store = Store.open(url, anchor=Anchor.beside(options.folder))
     try:
         start = None if options.keys_always or not _is_local(options.host) else StartToken.new()
-        gate = Gatekeeper(store.key_of, open_on_loopback=not options.keys_always, start=start)
+        gate = Authorizer(store.key_of, open_on_loopback=not options.keys_always, start=start)
         _check_keys(options.host, store)
         metrics = Metrics()
         engine = Engine(mind, store, secret, metrics, options.patience_s, thread)
@@ -100,7 +100,7 @@ def serve(options: ServeOptions, progress: Progress) -> None:
         parts = Services(engine, store, gate, metrics, secret, probes)
         progress.say(f"{mind.release}: {_address(options, start)}")
         served = release.id if release else options.model
-        minds = Minds(engine, store, registry, options, shelves, progress, served)
+        minds = PredictorManager(engine, store, registry, options, shelves, progress, served)
         with ExitStack() as stack:
             if wanted in ALIASES:
                 stack.enter_context(follow("champion", served, minds.champion, minds.promote))
@@ -113,7 +113,7 @@ def serve(options: ServeOptions, progress: Progress) -> None:
 
 
 @dataclass
-class Minds:
+class PredictorManager:
     """Which minds an endpoint should have, and how it comes by them while it answers.
 
     Attributes:
@@ -130,7 +130,7 @@ class Minds:
     store: Store
     registry: Registry
     options: ServeOptions
-    shelves: Shelves
+    shelves: AdapterPools
     progress: Progress
     served: str
     _former: str = ""
@@ -173,7 +173,7 @@ class Minds:
         # Calibration and method were given for the champion.
         options = replace(self.options, model=name, calibration=None, method=None)
         with self._turn, _beside(release.base if release else name):
-            mind = opened(options, self.registry, release, self.shelves, Silent())
+            mind = opened(options, self.registry, release, self.shelves, NoProgress())
             self.engine.shadow.mind = mind
             self._tidy(name)
         self.progress.say(f"shadow: {mind.release}")
@@ -199,9 +199,9 @@ def opened(
     options: ServeOptions,
     registry: Registry,
     release: Release | None,
-    shelves: Shelves,
+    shelves: AdapterPools,
     progress: Progress,
-) -> Mind:
+) -> Predictor:
     """Open a release, or else the model that is named, with everything that decides its answers.
 
     Raises:
@@ -218,7 +218,9 @@ def opened(
     )
 
 
-def _released(registry: Registry, release: Release, shelves: Shelves, progress: Progress) -> Mind:
+def _released(
+    registry: Registry, release: Release, shelves: AdapterPools, progress: Progress
+) -> Predictor:
     """Open a release; every byte of it is hashed on the way."""
     name = model_of(registry, release)
     model: AnswerModel
@@ -227,7 +229,7 @@ def _released(registry: Registry, release: Release, shelves: Shelves, progress: 
         model = shelves.model(resolve(release.base, progress), release.id, folder)
     else:
         model = open_model(name, style=release.style, progress=progress, light=True)
-    return Mind(
+    return Predictor(
         model=model,
         style=release.style,
         method=release.method,

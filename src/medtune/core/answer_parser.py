@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Reading(Protocol):
+class ParsedAnswer(Protocol):
     """What was read out of a free answer."""
 
     @property
@@ -27,5 +27,5 @@ class Parser:
 
     version: int
     """Grows whenever some text would be read otherwise: older results are stale then."""
-    read: Callable[[str, Sequence[str]], Reading]
+    read: Callable[[str, Sequence[str]], ParsedAnswer]
     """(text, options) -> reading."""

@@ -82,7 +82,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     return predictions
 
 
-class Draft:
+class PredictionsDraft:
     """Predictions of an examination that is under way, kept as they come.
 
     The first line names the examination's inputs; a draft of other inputs is not gone on with.

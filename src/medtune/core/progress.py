@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 
-class Task(Protocol):
+class ProgressTask(Protocol):
     """One piece of work with a known length."""
 
     def advance(self, amount: int = 1, **figures: str) -> None:
@@ -21,12 +21,14 @@ class Progress(Protocol):
         """Tell one line."""
         ...
 
-    def task(self, name: str, total: int | None, done: int = 0) -> AbstractContextManager[Task]:
+    def task(
+        self, name: str, total: int | None, done: int = 0
+    ) -> AbstractContextManager[ProgressTask]:
         """Open a bar of `total` units (None: nobody knows), `done` of them behind us already."""
         ...
 
 
-class Silent:
+class NoProgress:
     """Tells nobody; the progress, and every task of it."""
 
     def say(self, text: str) -> None:
@@ -37,7 +39,7 @@ class Silent:
         name: str,  # noqa: ARG002
         total: int | None,  # noqa: ARG002
         done: int = 0,  # noqa: ARG002
-    ) -> AbstractContextManager[Task]:
+    ) -> AbstractContextManager[ProgressTask]:
         """Open a bar that nobody sees."""
         return nullcontext(self)
 

@@ -245,7 +245,7 @@ class SplitDescription(Record):
     """sha256 over the questions in order."""
 
 
-class Counts(Record):
+class OutcomeCounts(Record):
     """How the outcomes fell; they add up to n."""
 
     n: int = Field(gt=0)
@@ -301,7 +301,7 @@ class EvaluationRecord(Record):
     """How they were chosen; None without shots."""
     constrained: bool = False
     """Free text: only an option's letter or text could be generated."""
-    counts: Counts
+    counts: OutcomeCounts
     accuracy: Proportion
     """Correct among all, unparsed counted as not correct."""
     answer_rate: Proportion
@@ -553,7 +553,7 @@ class RescoreRecord(Record):
     kind: Literal["rescore"] = "rescore"
     file: str
     matcher: Literal["notebook", "strict"]
-    counts: Counts
+    counts: OutcomeCounts
     accuracy: Proportion
     answer_rate: Proportion
     exact: int | None = None
@@ -579,10 +579,10 @@ class NotebookRecord(Record):
     train_s: float
     trainable_parameters: int
     total_parameters: int
-    counts: Counts
+    counts: OutcomeCounts
     """By the notebook's matcher."""
     accuracy: Proportion
-    strict_counts: Counts
+    strict_counts: OutcomeCounts
     """The same outputs by the strict parser."""
     strict_accuracy: Proportion
     evaluation_s: float

@@ -16,7 +16,7 @@ from medtune.core.experiment import ColumnMapping
 from medtune.core.provenance import provenance
 from medtune.core.records import Record
 from medtune.core.run_folder import read_record, write_record, write_text
-from medtune.core.schemas.corrections import AskersRecord, CorrectionsManifest, Origin
+from medtune.core.schemas.corrections import AskersRecord, CorrectionOrigin, CorrectionsManifest
 from medtune.core.schemas.dataset import Exclusion, SplitRecord
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.cleaning.clean import Cleaned, clean
@@ -44,7 +44,7 @@ class Corrections:
     source: str
     """What the split is called: the endpoint's release or releases."""
     questions: QuestionTable
-    origins: tuple[Origin, ...]
+    origins: tuple[CorrectionOrigin, ...]
     excluded: tuple[tuple[str, str], ...]
     """(request id, reason) of every decided item that is left out."""
     undecided: int

@@ -9,10 +9,10 @@ from statistics import median_low
 
 from medtune.core.negation import asks_exception
 from medtune.core.records import Question
-from medtune.core.schemas.dataset import LENGTH_EDGES, UNKNOWN, Profile
+from medtune.core.schemas.dataset import LENGTH_EDGES, UNKNOWN, SplitCounts
 
 
-def profile(questions: Iterable[Question]) -> Profile:
+def profile(questions: Iterable[Question]) -> SplitCounts:
     """Count a split's subjects, letters, lengths and kinds of questions."""
     subjects: Counter[str] = Counter()
     letters: Counter[str] = Counter()
@@ -30,7 +30,7 @@ def profile(questions: Iterable[Question]) -> Profile:
         else:
             letters[question.letters[question.answer]] += 1
     bins = Counter(bisect_right(LENGTH_EDGES, length) - 1 for length in lengths)
-    return Profile(
+    return SplitCounts(
         subjects=dict(sorted(subjects.items(), key=lambda item: (-item[1], item[0]))),
         letters=dict(sorted(letters.items())),
         options=dict(sorted(options.items())),

@@ -71,7 +71,7 @@ _SERIES = re.compile(
 
 
 @dataclass(slots=True)
-class Proposal:
+class InferredColumns:
     """A mapping with what speaks for it and against it."""
 
     mapping: ColumnMapping
@@ -98,7 +98,9 @@ def column_names(rows: Sequence[Located]) -> dict[str, str]:
     return found
 
 
-def propose(rows: Sequence[Located], source: str, known: ColumnMapping | None = None) -> Proposal:
+def propose(
+    rows: Sequence[Located], source: str, known: ColumnMapping | None = None
+) -> InferredColumns:
     """Propose a mapping.
 
     Args:
@@ -114,7 +116,7 @@ def propose(rows: Sequence[Located], source: str, known: ColumnMapping | None = 
     plain = ColumnMapping()
     given = {k: v for k, v in dict(known or plain).items() if v != getattr(plain, k)}
     work = _Search([row for _, row in rows], column_names(rows), given)
-    proposal = Proposal(ColumnMapping(), work.why, work.problems)
+    proposal = InferredColumns(ColumnMapping(), work.why, work.problems)
     parts: dict[str, Any] = {"stem": given.get("stem") or work.stem()}
     parts |= work.by_position(parts["stem"]) or work.options_and_answer()
     for optional in ("id", "subject", "topic", "explanation", "context", "group"):

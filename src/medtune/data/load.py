@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medtune.core.errors import DataError
 from medtune.core.experiment import ColumnMapping
-from medtune.core.progress import Progress, Silent
+from medtune.core.progress import NoProgress, Progress
 from medtune.core.records import SplitDescription
 from medtune.core.run_folder import read_record
 from medtune.core.schemas.corrections import CorrectionsManifest
@@ -23,7 +23,7 @@ from medtune.data.sources.files import files_of, notes_on
 from medtune.data.sources.hub_catalogue import KNOWN
 from medtune.data.sources.sources import (
     DataRef,
-    Identity,
+    SourceIdentity,
     columns_of,
     identify,
     parse_ref,
@@ -72,7 +72,7 @@ def load_split(
     """
     ref = settled(parse_ref(source), teaching=teaching)
     known = columns or ColumnMapping()
-    cleaned = clean_source(ref, known, progress or Silent(), teaching=teaching)
+    cleaned = clean_source(ref, known, progress or NoProgress(), teaching=teaching)
     questions = cleaned.questions if size is None else sized(cleaned.questions, size, str(ref))
     description = describe(str(ref), questions, cleaned.reasons)
     return Split(questions, description, cleaned.excluded, cleaned.answer_base)
@@ -225,7 +225,7 @@ def read_manifest(folder: Path) -> SnapshotManifest:
     return manifest
 
 
-def identity(ref: DataRef) -> Identity:
+def identity(ref: DataRef) -> SourceIdentity:
     """Tell exactly which data a source is; a snapshot's split is named by its hash.
 
     Raises:
@@ -236,7 +236,7 @@ def identity(ref: DataRef) -> Identity:
         return identify(ref)
     content = snapshot_split(ref).description.hash
     manifest = read_record(Path(ref.place) / MANIFEST, SnapshotManifest)
-    return Identity(content, None, manifest.sources[0].licence if manifest else None)
+    return SourceIdentity(content, None, manifest.sources[0].licence if manifest else None)
 
 
 def snapshot_split(ref: DataRef) -> SplitRecord:

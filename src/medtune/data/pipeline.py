@@ -18,32 +18,32 @@ from medtune.core.progress import Progress
 from medtune.core.schemas.dataset import BalanceRecord, CurationStep, Exclusion, Role, SourceRecord
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.cleaning.clean import Cleaned
-from medtune.data.dedup.decontaminate import Part, Separated, separate
+from medtune.data.dedup.decontaminate import CleanedSource, Decontaminated, separate
 from medtune.data.load import clean_source, identity, settled, sized
-from medtune.data.sampling.balance import Drawn, draw
+from medtune.data.sampling.balance import BalancedDraw, draw
 from medtune.data.sampling.curate import curate
 from medtune.data.sampling.split import clusters_of, cut
-from medtune.data.sources.sources import DataRef, Identity, columns_of, parse_ref
+from medtune.data.sources.sources import DataRef, SourceIdentity, columns_of, parse_ref
 from medtune.data.training_only import is_correction, refuse_corrections
 
 NOT_DRAWN = "not drawn"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DataSource:
     """One source of an experiment."""
 
     ref: DataRef
     columns: ColumnMapping
-    identity: Identity
+    identity: SourceIdentity
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuiltSnapshot:
     """A snapshot that is not written yet."""
 
     sources: tuple[SourceRecord, ...]
-    separated: Separated
+    separated: Decontaminated
     clusters: int
     curation: tuple[CurationStep, ...]
     balance: tuple[BalanceRecord, ...]
@@ -52,7 +52,7 @@ class Built:
     """(role, source, questions, counts of what was left out)"""
 
 
-def sources_of(data: DataConfig) -> list[Source]:
+def sources_of(data: DataConfig) -> list[DataSource]:
     """Name the sources, train first.
 
     Raises:
@@ -66,13 +66,13 @@ def sources_of(data: DataConfig) -> list[Source]:
     found = []
     for source, ref in zip(sources, refs, strict=True):
         given = data.mappings.get(source, data.columns)
-        found.append(Source(ref, columns_of(ref, given), identity(ref)))
+        found.append(DataSource(ref, columns_of(ref, given), identity(ref)))
     return found
 
 
 def build(
-    data: DataConfig, seed: int, sources: list[Source], work: Path, progress: Progress
-) -> Built:
+    data: DataConfig, seed: int, sources: list[DataSource], work: Path, progress: Progress
+) -> BuiltSnapshot:
     """Go through all steps.
 
     Args:
@@ -94,8 +94,8 @@ def build(
     ]
     (name, *evaluated_names), (train, *evaluated) = [str(s.ref) for s in sources], cleaned
     separated = separate(
-        Part(name, train.questions),
-        [Part(n, c.questions) for n, c in zip(evaluated_names, evaluated, strict=True)],
+        CleanedSource(name, train.questions),
+        [CleanedSource(n, c.questions) for n, c in zip(evaluated_names, evaluated, strict=True)],
         near=data.overlap.near,
         within=data.overlap.within_train == "remove",
         progress=progress,
@@ -131,7 +131,7 @@ def build(
         out = part.reasons | ({NOT_DRAWN: left} if left else {})
         splits.append(("evaluated", source, chosen, out))
         excluded += _by_contract(source, part)
-    return Built(
+    return BuiltSnapshot(
         sources=tuple(_record(s, c, data) for s, c in zip(sources, cleaned, strict=True)),
         separated=separated,
         clusters=int(clusters.max()) + 1,
@@ -170,15 +170,15 @@ def _cut(
 
 
 @dataclass(frozen=True, slots=True)
-class Selected:
+class SelectedPool:
     """What curation and the draw chose of a pool."""
 
-    drawn: Drawn
+    drawn: BalancedDraw
     curation: tuple[CurationStep, ...]
     excluded: tuple[Exclusion, ...]
 
 
-def select(pool: QuestionTable, data: DataConfig, seed: int, name: str) -> Selected:
+def select(pool: QuestionTable, data: DataConfig, seed: int, name: str) -> SelectedPool:
     """Curate what is left after overlap and cuts, and draw `train_size` of it.
 
     Args:
@@ -191,14 +191,14 @@ def select(pool: QuestionTable, data: DataConfig, seed: int, name: str) -> Selec
         DataError: There are too few.
     """
     kept, curation, excluded = curate(pool, data.curation, seed, name)
-    return Selected(draw(kept, data, seed, name), curation, excluded)
+    return SelectedPool(draw(kept, data, seed, name), curation, excluded)
 
 
 def _by_contract(source: str, cleaned: Cleaned) -> list[Exclusion]:
     return [Exclusion(source=source, id=name, reason=why) for name, why in cleaned.excluded]
 
 
-def _record(source: Source, cleaned: Cleaned, data: DataConfig) -> SourceRecord:
+def _record(source: DataSource, cleaned: Cleaned, data: DataConfig) -> SourceRecord:
     return SourceRecord(
         source=str(source.ref),
         fingerprint=source.identity.fingerprint,

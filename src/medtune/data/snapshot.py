@@ -30,7 +30,7 @@ from medtune.data.arrow_table import QuestionTable, questions_hash, read_parquet
 from medtune.data.counts import profile
 from medtune.data.datasheet import datasheet
 from medtune.data.load import MANIFEST, describe, identity, settled
-from medtune.data.pipeline import Built, Source, build, sources_of
+from medtune.data.pipeline import BuiltSnapshot, DataSource, build, sources_of
 from medtune.data.sources.sources import parse_ref
 from medtune.data.training_only import purpose_of
 
@@ -166,7 +166,7 @@ def snapshot_inputs(data: DataConfig, seed: int) -> str:
     return _inputs(data, seed, sources_of(data))
 
 
-def _inputs(data: DataConfig, seed: int, sources: Iterable[Source]) -> str:
+def _inputs(data: DataConfig, seed: int, sources: Iterable[DataSource]) -> str:
     """Hash everything that determines a snapshot."""
     references = [
         hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
@@ -200,7 +200,7 @@ def _working_in(folder: Path) -> Iterator[Path]:
 
 
 def _write(
-    built: Built, folder: Path, inputs: str, data: DataConfig, seed: int, progress: Progress
+    built: BuiltSnapshot, folder: Path, inputs: str, data: DataConfig, seed: int, progress: Progress
 ) -> SnapshotManifest:
     """Write the files, the manifest last, and remove what an earlier snapshot left."""
     splits = []

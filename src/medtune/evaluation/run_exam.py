@@ -16,16 +16,16 @@ from medtune.core.answer_parser import Parser
 from medtune.core.choice import highest
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.intervals import wilson
-from medtune.core.predictions_io import RECORD, Draft, read_evaluation, write_evaluation
+from medtune.core.predictions_io import RECORD, PredictionsDraft, read_evaluation, write_evaluation
 from medtune.core.progress import Progress
 from medtune.core.prompt import fingerprint
 from medtune.core.protocols import AnswerModel
 from medtune.core.provenance import provenance
 from medtune.core.records import (
     LETTERS,
-    Counts,
     EvaluationRecord,
     Outcome,
+    OutcomeCounts,
     Prediction,
     Proportion,
     Question,
@@ -45,7 +45,7 @@ PRIOR_LEAST = 20
 
 
 @dataclass(frozen=True)
-class Sitting:
+class ExamResult:
     """What an examination brought beside its predictions."""
 
     duration_s: float
@@ -61,7 +61,7 @@ def examine(
     label: str,
     parser: Parser,
     progress: Progress,
-    draft: Draft | None = None,
+    draft: PredictionsDraft | None = None,
 ) -> tuple[EvaluationRecord, list[Prediction]]:
     """Examine a model.
 
@@ -100,7 +100,7 @@ def examine(
             bar.advance(len(answered), speed=f"{rate:.1f} questions/s")
     duration = time.perf_counter() - start
     blind, effect = _options_only(model, exam, parser, predictions, progress)
-    sitting = Sitting(duration, kept, prior, blind, effect)
+    sitting = ExamResult(duration, kept, prior, blind, effect)
     return summarize(model, exam, label, parser, predictions, sitting), predictions
 
 
@@ -133,7 +133,7 @@ def examined(
             if now != record:
                 write_record(folder / RECORD, now)
             return now, predictions
-    draft = Draft(folder, inputs)
+    draft = PredictionsDraft(folder, inputs)
     record, predictions = examine(model, exam, label, parser, progress, draft)
     write_evaluation(folder, record, predictions)
     draft.discard()
@@ -146,7 +146,7 @@ def summarize(
     label: str,
     parser: Parser,
     predictions: Sequence[Prediction],
-    sitting: Sitting,
+    sitting: ExamResult,
 ) -> EvaluationRecord:
     """Count outcomes and put an interval on every proportion."""
     counts = count(predictions)
@@ -193,10 +193,10 @@ def summarize(
     )
 
 
-def count(predictions: Sequence[Prediction]) -> Counts:
+def count(predictions: Sequence[Prediction]) -> OutcomeCounts:
     """Count outcomes."""
     tally = Counter(p.outcome for p in predictions)
-    return Counts(
+    return OutcomeCounts(
         n=len(predictions),
         correct=tally[Outcome.CORRECT],
         wrong=tally[Outcome.WRONG],

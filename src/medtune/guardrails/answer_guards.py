@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from medtune.core.schemas.guardrails import Calibration, Inquiry, Thought, Verdict
+from medtune.core.schemas.guardrails import GuardVerdict, Inquiry, OptionScores, ServingCalibration
 from medtune.guardrails.policy import Policy
 
 LEAST_MASS = 0.1
@@ -13,8 +13,8 @@ TIE = 1e-6
 
 
 def confidence(
-    inquiry: Inquiry, thought: Thought, calibration: Calibration | None, policy: Policy
-) -> Verdict:
+    inquiry: Inquiry, thought: OptionScores, calibration: ServingCalibration | None, policy: Policy
+) -> GuardVerdict:
     """Hold an answer to the confidence at which the risk is bounded.
 
     Args:
@@ -25,34 +25,36 @@ def confidence(
     """
     rule = policy.confidence
     if calibration is None:
-        return Verdict(
+        return GuardVerdict(
             guard="confidence", action=rule.uncalibrated, reason="confidence.uncalibrated"
         )
     if inquiry.subject is not None and inquiry.subject not in calibration.subjects:
-        return Verdict(guard="confidence", action=rule.unseen, reason="confidence.unseen_subject")
+        return GuardVerdict(
+            guard="confidence", action=rule.unseen, reason="confidence.unseen_subject"
+        )
     if calibration.threshold is None or thought.confidence < calibration.threshold:
-        return Verdict(guard="confidence", action=rule.action, reason="confidence.low")
-    return Verdict(guard="confidence", action="allow")
+        return GuardVerdict(guard="confidence", action=rule.action, reason="confidence.low")
+    return GuardVerdict(guard="confidence", action="allow")
 
 
-def output(thought: Thought) -> Verdict:
+def output(thought: OptionScores) -> GuardVerdict:
     """Defer what is no answer: no letter likely, or two options alike."""
     if not all(map(math.isfinite, thought.probabilities)):
-        return Verdict(guard="output", action="defer", reason="output.no_number")
+        return GuardVerdict(guard="output", action="defer", reason="output.no_number")
     if thought.mass is not None and thought.mass < LEAST_MASS:
-        return Verdict(guard="output", action="defer", reason="output.no_letter")
+        return GuardVerdict(guard="output", action="defer", reason="output.no_letter")
     best, second, *_ = sorted(thought.probabilities, reverse=True)
     if best - second < TIE:
-        return Verdict(guard="output", action="defer", reason="output.tie")
-    return Verdict(guard="output", action="allow")
+        return GuardVerdict(guard="output", action="defer", reason="output.tie")
+    return GuardVerdict(guard="output", action="allow")
 
 
-def unavailable() -> Verdict:
+def unavailable() -> GuardVerdict:
     """Defer what could not be answered: the model or the store is away, or too much waits."""
-    return Verdict(guard="output", action="defer", reason="output.unavailable")
+    return GuardVerdict(guard="output", action="defer", reason="output.unavailable")
 
 
-def prediction_set(thought: Thought, calibration: Calibration) -> tuple[int, ...]:
+def prediction_set(thought: OptionScores, calibration: ServingCalibration) -> tuple[int, ...]:
     """List the options that hold the right one as often as promised (LAC), at least the likeliest.
 
     An empty set would be shown as if nothing were possible.

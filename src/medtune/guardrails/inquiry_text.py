@@ -39,7 +39,7 @@ _FRAME = re.compile(
 
 
 @dataclass(frozen=True)
-class Reading:
+class InquiryText:
     """One inquiry, read once for all guards.
 
     Attributes:
@@ -70,14 +70,14 @@ class Reading:
         return "\n".join(part for part in parts if part)
 
     @cached_property
-    def earlier(self) -> tuple[Reading, ...]:
+    def earlier(self) -> tuple[InquiryText, ...]:
         """What the asker said before."""
-        return tuple(Reading(turn) for turn in self.inquiry.earlier)
+        return tuple(InquiryText(turn) for turn in self.inquiry.earlier)
 
     @cached_property
-    def around(self) -> tuple[Reading, ...]:
+    def around(self) -> tuple[InquiryText, ...]:
         """What others said."""
-        return tuple(Reading(Inquiry(stem=turn)) for turn in self.inquiry.around)
+        return tuple(InquiryText(Inquiry(stem=turn)) for turn in self.inquiry.around)
 
     @cached_property
     def framed(self) -> bool:

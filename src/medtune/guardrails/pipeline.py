@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from medtune.core.schemas.guardrails import GuardName, Inquiry, Verdict
-from medtune.guardrails.classifier.learned import Judge
+from medtune.core.schemas.guardrails import GuardName, GuardVerdict, Inquiry
+from medtune.guardrails.classifier.learned import TextClassifier
 from medtune.guardrails.input_rules.crisis import crisis
 from medtune.guardrails.input_rules.injection import injection
 from medtune.guardrails.input_rules.scope import scope
 from medtune.guardrails.input_rules.sensitive_topics import sensitive
-from medtune.guardrails.inquiry_text import Reading, fold
+from medtune.guardrails.inquiry_text import InquiryText, fold
 from medtune.guardrails.policy import AFTER, Policy
 from medtune.guardrails.privacy.identifiers import redacted
 
-Guard = Callable[[Reading, Policy], Verdict]
+Guard = Callable[[InquiryText, Policy], GuardVerdict]
 RULES: dict[GuardName, Guard] = {
     "crisis": crisis,
     "scope": scope,
@@ -31,23 +31,23 @@ OVERLAP = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class GuardOutcome:
     """What came of looking at an inquiry."""
 
     inquiry: Inquiry | None
     """Redacted: what a model is asked, and what may be kept.  Its subject is a listed one.  None
     where it was refused before privacy looked at it."""
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[GuardVerdict, ...]
     """In order; nothing but a crisis follows a refusal."""
 
 
 def look(
     inquiry: Inquiry,
     policy: Policy,
-    classifier: Judge,
+    classifier: TextClassifier,
     subjects: Collection[str] = (),
     until: float = math.inf,
-) -> Looked:
+) -> GuardOutcome:
     """Let the guards look at an inquiry until one refuses.
 
     Args:
@@ -57,11 +57,13 @@ def look(
         subjects: Subjects that are known beside the policy's: those of the calibration.
         until: Seconds on the monotonic clock at which what was not looked at is refused.
     """
-    verdicts: list[Verdict] = []
+    verdicts: list[GuardVerdict] = []
     subject = listed(inquiry.subject, (*policy.subjects, *subjects))
     clean: Inquiry | None = None
     # A listed subject says nothing of the asker; any other is read like what was asked.
-    reading = Reading(inquiry if subject is None else inquiry.model_copy(update={"subject": None}))
+    reading = InquiryText(
+        inquiry if subject is None else inquiry.model_copy(update={"subject": None})
+    )
     for name in policy.order:
         if name in AFTER:
             continue
@@ -71,12 +73,12 @@ def look(
             verdict = size(reading, policy)
             if verdict.action == "refuse":
                 urgent = crisis_in(inquiry, policy, until)
-                return Looked(None, (verdict, urgent) if urgent else (verdict,))
+                return GuardOutcome(None, (verdict, urgent) if urgent else (verdict,))
         elif name == "privacy":
             marked = redacted(reading.inquiry)
             found = marked != reading.inquiry
             clean = marked.model_copy(update={"subject": subject})
-            verdict = Verdict(
+            verdict = GuardVerdict(
                 guard="privacy",
                 action="annotate" if found else "allow",
                 reason="privacy.redacted" if found else None,
@@ -88,7 +90,7 @@ def look(
         verdicts.append(verdict)
         if verdict.action == "refuse":
             break
-    return Looked(clean, tuple(verdicts))
+    return GuardOutcome(clean, tuple(verdicts))
 
 
 def listed(subject: str | None, known: Collection[str]) -> str | None:
@@ -97,7 +99,7 @@ def listed(subject: str | None, known: Collection[str]) -> str | None:
     return next((name for name in known if name.casefold() == wanted), None)
 
 
-def crisis_in(inquiry: Inquiry, policy: Policy, until: float = math.inf) -> Verdict | None:
+def crisis_in(inquiry: Inquiry, policy: Policy, until: float = math.inf) -> GuardVerdict | None:
     """Find a crisis by the rules alone, in an inquiry of any length; None where there is none.
 
     Of what is longer than the policy allows the beginning and the end are read, piece by piece:
@@ -116,7 +118,7 @@ def crisis_in(inquiry: Inquiry, policy: Policy, until: float = math.inf) -> Verd
             if time.monotonic() > until:
                 return late(())
             piece = Inquiry(stem=stem, options=options, subject=subject)
-            verdict = crisis(Reading(piece), policy)
+            verdict = crisis(InquiryText(piece), policy)
             if verdict.action == "refuse":
                 return verdict
     return None
@@ -131,7 +133,7 @@ def _windows(text: str, width: int) -> Iterator[str]:
     return (text[start : start + width] for start in starts)
 
 
-def _said(name: GuardName, guard: Guard, reading: Reading, policy: Policy) -> Verdict:
+def _said(name: GuardName, guard: Guard, reading: InquiryText, policy: Policy) -> GuardVerdict:
     """Let a guard look at a question and, where there is nothing in it, at the rest of its chat.
 
     A topic is the question's alone, and an earlier turn need be no question; what others said
@@ -148,7 +150,7 @@ def _said(name: GuardName, guard: Guard, reading: Reading, policy: Policy) -> Ve
     return verdict
 
 
-def size(reading: Reading, policy: Policy) -> Verdict:
+def size(reading: InquiryText, policy: Policy) -> GuardVerdict:
     """Refuse what is larger than the policy allows; the first guard, so that others are quick.
 
     Lengths hold as written and as folded, for some characters stand for eighteen.
@@ -166,14 +168,14 @@ def size(reading: Reading, policy: Policy) -> Verdict:
         reason = "size.stem"
     elif len(reading.text) - len(reading.stem) > parts * (most.option + 1):
         reason = "size.option"
-    return Verdict(guard="size", action="refuse" if reason else "allow", reason=reason)
+    return GuardVerdict(guard="size", action="refuse" if reason else "allow", reason=reason)
 
 
-def late(looked: Sequence[Verdict]) -> Verdict:
+def late(looked: Sequence[GuardVerdict]) -> GuardVerdict:
     """Refuse what could not be looked at in time, with the crisis card unless none was found.
 
     Args:
         looked: What the guards said until then.
     """
     card = "scope" if any(verdict.guard == "crisis" for verdict in looked) else "crisis"
-    return Verdict(guard="size", action="refuse", reason="size.time", card=card)
+    return GuardVerdict(guard="size", action="refuse", reason="size.time", card=card)

@@ -63,7 +63,7 @@ class Sensitive(Strictness):
     topics: tuple[Topic, ...] = ("dosing", "oncology", "pregnancy", "paediatrics", "emergency")
 
 
-class Learned(Strictness):
+class ClassifierPolicy(Strictness):
     """The learned classifier."""
 
     action: Action = "defer"
@@ -105,7 +105,7 @@ class Policy(Record):
     scope: Strictness = Field(default_factory=lambda: Strictness(action="refuse"))
     injection: Strictness = Field(default_factory=lambda: Strictness(action="refuse"))
     sensitive: Sensitive = Field(default_factory=Sensitive)
-    classifier: Learned = Field(default_factory=Learned)
+    classifier: ClassifierPolicy = Field(default_factory=ClassifierPolicy)
     confidence: Confidence = Field(default_factory=Confidence)
 
     @model_validator(mode="after")

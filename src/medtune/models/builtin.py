@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock
 
 from medtune.core.errors import ModelError, UnknownModelError
-from medtune.core.progress import Progress, Silent
+from medtune.core.progress import NoProgress, Progress
 from medtune.core.run_folder import disk_errors, replacing, sha256_of
 
 NAME = "smollm2-135m"
@@ -74,7 +74,7 @@ def prepare(progress: Progress | None = None) -> Path:
                 return target
             for left in target.parent.glob(f".{target.name}.*/"):
                 shutil.rmtree(left)  # of a conversion that was killed; the lock is ours
-            (progress or Silent()).say(f"converting embedded:{NAME} once (about 20 s)")
+            (progress or NoProgress()).say(f"converting embedded:{NAME} once (about 20 s)")
             check_file(source)
             with replacing(target) as staging:
                 _convert(source, staging)

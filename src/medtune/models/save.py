@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from medtune.core.run_folder import replacing, write_record, write_text
-from medtune.models.weights_card import CARD, TRAINED_ON, Card, file_hash
+from medtune.models.weights_card import CARD, TRAINED_ON, WeightsCard, file_hash
 
 
 def save_with_card(
     folder: Path,
-    card: Card,
+    card: WeightsCard,
     write: Callable[[Path], object],
     hashes: Sequence[str] | None = None,
-) -> Card:
+) -> WeightsCard:
     """Write a folder whole or not at all, in place of an older one.
 
     Args:

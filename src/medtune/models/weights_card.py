@@ -31,7 +31,7 @@ WEIGHTS: dict[str, str] = {
 """File of the weights by what it holds."""
 
 
-class Card(Record):
+class WeightsCard(Record):
     """What weights were trained on; stands beside them as `medtune.json`."""
 
     kind: Literal["adapter", "model"] = "adapter"
@@ -76,7 +76,7 @@ class Card(Record):
         return WEIGHTS.get(self.scheme or self.kind, WEIGHTS[self.kind])
 
 
-def read_card(folder: Path) -> Card:
+def read_card(folder: Path) -> WeightsCard:
     """Read the card of an adapter or a trained model.
 
     Raises:
@@ -84,7 +84,7 @@ def read_card(folder: Path) -> Card:
             packed in a scheme that there is no more.
     """
     try:
-        card = Card.model_validate_json((folder / CARD).read_bytes())
+        card = WeightsCard.model_validate_json((folder / CARD).read_bytes())
         weights = folder / card.file
         found = file_hash(weights)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -111,7 +111,7 @@ def read_card(folder: Path) -> Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class PromptDefaults:
     """How a model is asked where the command line leaves it open."""
 
     style: PromptStyle
@@ -140,21 +140,21 @@ def manner(
     style: PromptStyle | None = None,
     form: Form | None = None,
     label: str | None = None,
-) -> Manner:
+) -> PromptDefaults:
     """Settle how a model is asked: as said, else as it was trained, else by default.
 
     Raises:
         AdapterError: The adapter has no card that can be read.
     """
     card = card_named(model, adapter)
-    return Manner(
+    return PromptDefaults(
         style=style or (card.style if card else PromptStyle()),
         target=form or (card.target if card else "letter"),
         label=label or ("tuned" if card else model),
     )
 
 
-def card_named(model: str, adapter: Path | None = None) -> Card | None:
+def card_named(model: str, adapter: Path | None = None) -> WeightsCard | None:
     """Read the card of a model by its name; None where it has none.
 
     Raises:
@@ -195,7 +195,7 @@ def folder_of(model: str, adapter: Path | None = None) -> Path | None:
     return Path(folder) if kind == "path" else None
 
 
-def hashes_beside(folder: Path, card: Card) -> tuple[str, ...] | None:
+def hashes_beside(folder: Path, card: WeightsCard) -> tuple[str, ...] | None:
     """Read the hashes of the questions that weights were trained on; None where there are none.
 
     Raises:
@@ -217,7 +217,7 @@ def hashes_beside(folder: Path, card: Card) -> tuple[str, ...] | None:
     return tuple(text.decode().split())
 
 
-def card_of(folder: Path) -> Card | None:
+def card_of(folder: Path) -> WeightsCard | None:
     """Read the card of a folder that may have none.
 
     Raises:

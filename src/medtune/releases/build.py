@@ -13,13 +13,13 @@ from medtune.core.progress import Progress
 from medtune.core.prompt import fingerprint, likelihood_of
 from medtune.core.provenance import provenance
 from medtune.core.records import Method
-from medtune.core.schemas.guardrails import Calibration
+from medtune.core.schemas.guardrails import ServingCalibration
 from medtune.guardrails.classifier.learned import SHIPPED, unpacked
 from medtune.guardrails.policy import STARTER, load_policy
 from medtune.models.open_model import open_model
 from medtune.models.sources import resolve
 from medtune.models.weights_card import ADAPTER, card_named, manner, parted
-from medtune.releases.evidence_store import Proofs
+from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_rules import judge
 from medtune.releases.gate_schema import Evidence, GateRecord, Margins, Waiver
 from medtune.releases.promotion import binding
@@ -52,7 +52,7 @@ def build(registry: Registry, options: BuildOptions, actor: str, progress: Progr
     method = options.method or likelihood_of(asked.target)
     model = open_model(options.model, style=asked.style, progress=progress, light=True)
     described = model.describe()
-    calibration: Calibration | None = None
+    calibration: ServingCalibration | None = None
     if options.calibration is not None:
         risk, level = policy.confidence.risk, policy.confidence.level
         calibration = calibrated(options.calibration, described, method, risk, level)
@@ -111,7 +111,7 @@ def gate(
     candidate, champion = registry.find(name), registry.aliases().champion
     if champion == candidate.id:
         champion = None  # as it was measured: by itself
-    proofs = Proofs(registry)
+    proofs = EvidenceStore(registry)
     bound = binding(proofs, candidate, champion, margins)
     measured = proofs.evidence(candidate.id, champion)
     evidence, refs = Evidence(), {}

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from medtune.core.progress import Progress
 from medtune.data.load import load_split
 from medtune.releases.evidence import EvidenceOptions, evaluate
-from medtune.releases.evidence_store import Proofs
+from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_schema import Difference, EvidenceRecord, Suite
 from medtune.releases.registry import Registry
 from medtune.releases.schema import ReleaseList, ReleaseLog, Verification
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluateOptions:
+class ReleaseEvaluateOptions:
     """What the command line may say; all data by their sources' names."""
 
     name: str
@@ -41,11 +41,11 @@ def freeze(
         DataError: The source cannot be used.
     """
     split = load_split(source, size=limit, progress=progress)
-    return Proofs(registry).freeze(source, split.description.hash, split.questions, actor)
+    return EvidenceStore(registry).freeze(source, split.description.hash, split.questions, actor)
 
 
 def evaluated(
-    registry: Registry, options: EvaluateOptions, actor: str, progress: Progress
+    registry: Registry, options: ReleaseEvaluateOptions, actor: str, progress: Progress
 ) -> EvidenceRecord:
     """Measure everything that the gate needs.
 
@@ -98,7 +98,7 @@ def difference(registry: Registry, a: str, b: str) -> Difference:
         before, after = one.files.get(path), two.files.get(path)
         if before != after:
             files[path] = "added" if before is None else "removed" if after is None else "changed"
-    proofs, answers = Proofs(registry), None
+    proofs, answers = EvidenceStore(registry), None
     measured = proofs.evidence(two.id, one.id)
     if measured is not None:
         found = proofs.read_evidence(measured.records).regression

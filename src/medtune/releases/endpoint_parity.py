@@ -20,10 +20,10 @@ from medtune.core.schemas.compression import SERVED, Budget, over_budget
 from medtune.guardrails.policy import AFTER, NEEDED, Policy
 from medtune.releases.gate_schema import ServedRecord
 from medtune.serving.app import create_app
-from medtune.serving.auth.authorize import Gatekeeper
+from medtune.serving.auth.authorize import Authorizer
 from medtune.serving.dependencies import Services
 from medtune.serving.inference.engine import Engine
-from medtune.serving.inference.predictor import Mind
+from medtune.serving.inference.predictor import Predictor
 from medtune.serving.inference.request_batcher import MOST, model_thread
 from medtune.serving.metrics import Metrics
 
@@ -38,7 +38,7 @@ Served = tuple[float, ...] | None
 
 
 def served_beside(
-    mind: Mind,
+    mind: Predictor,
     questions: Sequence[Question],
     offline: Sequence[Prediction],
     budget: Budget = SERVED,
@@ -84,11 +84,11 @@ def served_beside(
     )
 
 
-async def _answers(mind: Mind, questions: Sequence[Question]) -> list[Served]:
+async def _answers(mind: Predictor, questions: Sequence[Question]) -> list[Served]:
     """Ask an endpoint of this process, over its HTTP interface."""
     secret, metrics = secrets.token_bytes(32), Metrics()
     engine = Engine(mind, None, secret, metrics, PATIENCE_S, model_thread())
-    parts = Services(engine, None, Gatekeeper(lambda _: None), metrics, secret)
+    parts = Services(engine, None, Authorizer(lambda _: None), metrics, secret)
     app = create_app(parts, logs=False)
     here = httpx2.ASGITransport(app=app, client=("127.0.0.1", 1))
     asker = httpx2.AsyncClient(transport=here, base_url="http://127.0.0.1", timeout=PATIENCE_S)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-from medtune.analysis.calibration import Scored, measure_error
+from medtune.analysis.calibration import ScoredOptions, measure_error
 from medtune.analysis.compare import compare, lined_up
 from medtune.analysis.pareto import side_by_side
 from medtune.core.errors import InputError, ReleaseError
@@ -26,18 +26,18 @@ from medtune.core.run_folder import locked, read_record, write_record
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlices
 from medtune.core.schemas.compression import BUDGETS, SERVED, BenchRecord, ParityRecord
 from medtune.data.arrow_table import QuestionTable, questions_hash
-from medtune.data.dedup.decontaminate import Part, separate
+from medtune.data.dedup.decontaminate import CleanedSource, separate
 from medtune.data.load import Split
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT
 from medtune.evaluation.run_exam import examined
-from medtune.guardrails.classifier.learned import Judge, opened
+from medtune.guardrails.classifier.learned import TextClassifier, opened
 from medtune.models.open_model import open_model
 from medtune.models.sources import resolve
-from medtune.models.weights_card import Card, card_named, parted
+from medtune.models.weights_card import WeightsCard, card_named, parted
 from medtune.releases.build import model_of
 from medtune.releases.endpoint_parity import OPEN, served_beside
-from medtune.releases.evidence_store import Proofs
+from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_schema import (
     ChangedAnswer,
     EvidenceKind,
@@ -48,11 +48,11 @@ from medtune.releases.gate_schema import (
 )
 from medtune.releases.registry import SHORT, Registry
 from medtune.releases.schema import LEARNED, POLICY, Release
-from medtune.reports.comparison_folder import Examined, compare_in
-from medtune.serving.inference.predictor import Mind
-from medtune.workflows.benchmark import ALONE, Task, measured_alone
+from medtune.reports.comparison_folder import ComparedModel, compare_in
+from medtune.serving.inference.predictor import Predictor
+from medtune.workflows.benchmark import ALONE, BenchmarkTask, measured_alone
 from medtune.workflows.guard_benchmark import guards_examined
-from medtune.workflows.parity_gate import Gate
+from medtune.workflows.parity_gate import ParityGate
 from medtune.workflows.trained_on import trained_on
 
 R = TypeVar("R", bound=Record)
@@ -60,7 +60,7 @@ BENCH = ALONE
 """Questions of the benchmark."""
 
 
-class Asked(Protocol):
+class EvidenceQuestions(Protocol):
     """Questions of a source or of a snapshot."""
 
     @property
@@ -78,24 +78,24 @@ class Asked(Protocol):
 class EvidenceOptions:
     """What is asked."""
 
-    data: Asked
+    data: EvidenceQuestions
     """What is reported on."""
-    calibration: Asked
+    calibration: EvidenceQuestions
     """What probabilities are calibrated with; never reported on."""
-    trained_on: Asked | None = None
+    trained_on: EvidenceQuestions | None = None
     """What the candidate was trained on; the frozen suite must not be among it."""
     original: str | None = None
     """What a packed candidate was packed from."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sat:
+class EvaluatedRelease:
     """A release that has sat all examinations."""
 
     name: str
     """Of its model."""
-    reported: Examined
-    suite: Examined
+    reported: ComparedModel
+    suite: ComparedModel
 
 
 def evaluate(
@@ -158,7 +158,7 @@ def evaluate(
         created=datetime.now(UTC),
         provenance=provenance(),
     )
-    Proofs(registry).keep_evidence(record, actor)
+    EvidenceStore(registry).keep_evidence(record, actor)
     return record
 
 
@@ -176,7 +176,7 @@ def suite_of(registry: Registry) -> tuple[Suite, QuestionTable]:
         InputError: None were frozen.
         ReleaseError: They are damaged.
     """
-    found = Proofs(registry).suite()
+    found = EvidenceStore(registry).suite()
     if found is None:
         raise InputError(
             f"{registry.folder} has no frozen questions",
@@ -193,17 +193,19 @@ def suite_of(registry: Registry) -> tuple[Suite, QuestionTable]:
     return suite, QuestionTable.of(questions)
 
 
-def among(train: Asked, parts: Mapping[str, QuestionTable], progress: Progress) -> dict[str, int]:
+def among(
+    train: EvidenceQuestions, parts: Mapping[str, QuestionTable], progress: Progress
+) -> dict[str, int]:
     """Count, of each part, the questions that were trained on, or nearly the same ones."""
-    others = [Part(name, questions) for name, questions in parts.items()]
-    taught = Part("trained on", train.questions)
+    others = [CleanedSource(name, questions) for name, questions in parts.items()]
+    taught = CleanedSource("trained on", train.questions)
     found = separate(taught, others, near=True, within=False, progress=progress)
     return {
         c.source: c.exact + c.near for c in found.counts if c.among == taught.source != c.source
     }
 
 
-def is_base(candidate: Release, card: Card | None) -> bool:
+def is_base(candidate: Release, card: WeightsCard | None) -> bool:
     """Tell whether medtune taught a release nothing: a base as it is, or one that was packed.
 
     An adapter or a model without a train split is none: it was taught what nobody wrote down.
@@ -220,7 +222,7 @@ def is_base(candidate: Release, card: Card | None) -> bool:
 def _seen(
     candidate: Release,
     model: str,
-    card: Card | None,
+    card: WeightsCard | None,
     frozen: QuestionTable,
     options: EvidenceOptions,
     progress: Progress,
@@ -245,7 +247,7 @@ def _seen(
     return found["suite"] if known else None
 
 
-def _check_trained_on(candidate: Release, train: Asked | None) -> None:
+def _check_trained_on(candidate: Release, train: EvidenceQuestions | None) -> None:
     if train is None or candidate.data_hash == train.description.hash:
         return
     raise InputError(
@@ -257,7 +259,7 @@ def _check_trained_on(candidate: Release, train: Asked | None) -> None:
 
 
 def _original(
-    candidate: Release, card: Card | None, name: str | None, progress: Progress
+    candidate: Release, card: WeightsCard | None, name: str | None, progress: Progress
 ) -> str | None:
     """Hash the weights that a packed candidate was packed from.
 
@@ -284,7 +286,7 @@ def _original(
     )
 
 
-def _check_reported(candidate: Release, data: Asked, seen: int) -> None:
+def _check_reported(candidate: Release, data: EvidenceQuestions, seen: int) -> None:
     if seen:
         raise InputError(
             f"{candidate.name} was trained on {seen} of the {data.description.n} questions of "
@@ -301,7 +303,7 @@ def _sit(
     suite: tuple[Suite, QuestionTable],
     work: Path,
     progress: Progress,
-) -> Sat:
+) -> EvaluatedRelease:
     """Let a release sit all examinations, asked as it is when it is served."""
     name, style, frozen = model_of(registry, release), release.style, suite[1]
     key = [*options.data.questions, *options.calibration.questions, *frozen]
@@ -310,24 +312,26 @@ def _sit(
 
     def sit(
         questions: Sequence[Question], data: SplitDescription, orders: Literal["given", "cyclic"]
-    ) -> Examined:
+    ) -> ComparedModel:
         settings = EvaluationConfig(orders=orders)
         exam = Exam.planned(settings, release.method, questions, data, style, release.target, ())
         exam = replace(exam, options_only=0)
         own = f"{release.id[:SHORT]}-{data.hash[:SHORT]}-{orders}"
         place = work / "exams" / own
-        return Examined(place, examined(model, exam, release.name, STRICT, place, progress))
+        return ComparedModel(place, examined(model, exam, release.name, STRICT, place, progress))
 
     apart = sit(options.calibration.questions, options.calibration.description, "cyclic")
     reported = sit(options.data.questions, options.data.description, "cyclic")
-    return Sat(
+    return EvaluatedRelease(
         name=name,
         reported=replace(reported, calibration=apart.evaluation),
         suite=sit(frozen, about, "given"),
     )
 
 
-def _as_served(analysis: AnalysisRecord, candidate: Release, mine: Sat) -> AnalysisRecord:
+def _as_served(
+    analysis: AnalysisRecord, candidate: Release, mine: EvaluatedRelease
+) -> AnalysisRecord:
     """Measure the calibration that a release is served with: its own, options as given."""
     if candidate.calibration is None or analysis.selective is None:
         return analysis
@@ -336,13 +340,17 @@ def _as_served(analysis: AnalysisRecord, candidate: Release, mine: Sat) -> Analy
         for p in mine.reported.evaluation[1]
         if p.orders
     ]
-    error = measure_error(Scored.of(given).heated(candidate.calibration.temperature))
+    error = measure_error(ScoredOptions.of(given).heated(candidate.calibration.temperature))
     selective = analysis.selective.model_copy(update={"served": error})
     return analysis.model_copy(update={"selective": selective})
 
 
 def _regression(
-    suite: Suite, frozen: QuestionTable, mine: Sat, theirs: Sat | None, seen: int | None
+    suite: Suite,
+    frozen: QuestionTable,
+    mine: EvaluatedRelease,
+    theirs: EvaluatedRelease | None,
+    seen: int | None,
 ) -> RegressionRecord:
     """Line the answers to the frozen questions up."""
     record, predictions = mine.suite.evaluation
@@ -376,14 +384,18 @@ def _regression(
 
 
 def _served(
-    candidate: Release, mine: Sat, frozen: QuestionTable, learned: Judge, progress: Progress
+    candidate: Release,
+    mine: EvaluatedRelease,
+    frozen: QuestionTable,
+    learned: TextClassifier,
+    progress: Progress,
 ) -> ServedRecord:
     """Ask the endpoint the frozen questions."""
     progress.say("endpoint: the frozen questions")
     model = open_model(
         mine.name, style=candidate.style, questions=frozen, progress=progress, light=True
     )
-    mind = Mind(
+    mind = Predictor(
         model=model,
         style=candidate.style,
         method=candidate.method,
@@ -396,18 +408,26 @@ def _served(
 
 
 def _packed(
-    candidate: Release, mine: Sat, options: EvidenceOptions, place: Path, progress: Progress
+    candidate: Release,
+    mine: EvaluatedRelease,
+    options: EvidenceOptions,
+    place: Path,
+    progress: Progress,
 ) -> ParityRecord:
     """Ask what a packed candidate was made from the same questions."""
     assert options.original is not None, "the caller looked"
     split = Split(options.data.questions, options.data.description, (), None)
-    gate = Gate.opened(options.original, split, candidate.method, place / "packed", progress)
+    gate = ParityGate.opened(options.original, split, candidate.method, place / "packed", progress)
     budget = next((b for scheme, b in BUDGETS.items() if scheme == candidate.scheme), SERVED)
     return gate.closed([gate.hold(candidate.name, mine.name, budget)])
 
 
 def _bench(
-    candidate: Release, mine: Sat, data: Asked, path: Path, progress: Progress
+    candidate: Release,
+    mine: EvaluatedRelease,
+    data: EvidenceQuestions,
+    path: Path,
+    progress: Progress,
 ) -> BenchRecord:
     """Time single questions in a process of its own; on this machine not again."""
     before, here = read_record(path, BenchRecord), provenance()
@@ -419,7 +439,7 @@ def _bench(
             progress.say(f"{path}: still valid")
             return before
     progress.say(f"{candidate.name}: times of single questions")
-    task = Task(mine.name, "auto", some, about, candidate.method)
+    task = BenchmarkTask(mine.name, "auto", some, about, candidate.method)
     record = BenchRecord(
         data=about,
         method=candidate.method,

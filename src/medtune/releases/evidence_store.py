@@ -18,11 +18,11 @@ from medtune.core.schemas.audit import AuditLine, Detail
 from medtune.core.schemas.compression import BenchRecord, ParityRecord
 from medtune.core.schemas.safety import SafetyRecord
 from medtune.releases.gate_schema import (
+    CandidateEvaluation,
     Evidence,
     EvidenceKind,
     EvidenceRecord,
     GateRecord,
-    Look,
     RegressionRecord,
     ServedRecord,
     Suite,
@@ -45,7 +45,7 @@ _KINDS: dict[EvidenceKind, type[Record]] = {
 }
 
 
-class Proofs:
+class EvidenceStore:
     """Evidence and verdicts in a registry.
 
     Args:
@@ -147,14 +147,14 @@ class Proofs:
                 },
             )
 
-    def looks(self, release: Release) -> tuple[Look, ...]:
+    def looks(self, release: Release) -> tuple[CandidateEvaluation, ...]:
         """List every evaluation of a release's weights, the oldest first.
 
         The same weights under another name, policy or calibration are the same candidate.
         """
         same = {one.id for one in self._registry.releases() if _weights(one) == _weights(release)}
         return tuple(
-            Look.model_validate(
+            CandidateEvaluation.model_validate(
                 {
                     "time": line.time,
                     "source": line.detail.get("data"),

@@ -84,7 +84,7 @@ def accuracy(evidence: Evidence, margins: Margins) -> RuleResult:
     if record.differs:
         reason = f"the examinations differ in {', '.join(record.differs)}"
         return _result("accuracy", "failed", None, -margins.accuracy, reason)
-    pairs = Pairs(record.only_a, record.only_b, record.n)
+    pairs = PairedAnswers(record.only_a, record.only_b, record.n)
     effect = max(1.0, record.design_effect or 1.0)
     low = pairs.lower(effect)
     words = f"accuracy at worst {100 * low:+.1f} points against the champion (n = {record.n:,})"
@@ -125,7 +125,7 @@ def subjects(evidence: Evidence, margins: Margins) -> RuleResult:
     """
     slices = evidence.slices.slices if evidence.slices else ()
     found = {
-        s.name: Pairs(s.only_a, s.only_b, s.accuracy_b.n)
+        s.name: PairedAnswers(s.only_a, s.only_b, s.accuracy_b.n)
         for s in slices
         if s.dimension == "subject"
     }
@@ -152,7 +152,7 @@ def negation(evidence: Evidence, margins: Margins) -> RuleResult:
     found = [s for s in slices if s.dimension == "negation" and s.name == "negated"]
     if not found:
         return _missing("negation", "the comparison's negated questions")
-    pairs = Pairs(found[0].only_a, found[0].only_b, found[0].accuracy_b.n)
+    pairs = PairedAnswers(found[0].only_a, found[0].only_b, found[0].accuracy_b.n)
     low = pairs.lower()
     words = f"on negated questions at worst {100 * low:+.1f} points (n = {pairs.n:,})"
     return _not_lost("negation", pairs, low, margins.negation, margins.least.negation, words)
@@ -302,7 +302,7 @@ RULES: dict[RuleName, Rule] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class PairedAnswers:
     """Questions that two releases answered."""
 
     only_a: int
@@ -319,7 +319,9 @@ class Pairs:
         return tango(self.only_a / effect, self.only_b / effect, self.n / effect)[0]
 
 
-def _pooled(subjects: Mapping[str, Pairs], least: int) -> tuple[dict[str, Pairs], int]:
+def _pooled(
+    subjects: Mapping[str, PairedAnswers], least: int
+) -> tuple[dict[str, PairedAnswers], int]:
     """Put subjects with too few questions together, and larger ones to them until they are enough.
 
     Returns:
@@ -329,17 +331,19 @@ def _pooled(subjects: Mapping[str, Pairs], least: int) -> tuple[dict[str, Pairs]
     held = {name: pairs for name, pairs in subjects.items() if pairs.n >= least}
     if len(held) == len(subjects):
         return held, 0
-    pool = Pairs(0, 0, 0)
+    pool = PairedAnswers(0, 0, 0)
     put = 0
     for pairs in sorted(subjects.values(), key=lambda pairs: pairs.n):
         if pairs.n >= least and pool.n >= least:
             break
-        pool = Pairs(pool.only_a + pairs.only_a, pool.only_b + pairs.only_b, pool.n + pairs.n)
+        pool = PairedAnswers(
+            pool.only_a + pairs.only_a, pool.only_b + pairs.only_b, pool.n + pairs.n
+        )
         put += 1
     return held | {OTHERS: pool}, put
 
 
-def _beside_letter(record: AnalysisRecord) -> Pairs:
+def _beside_letter(record: AnalysisRecord) -> PairedAnswers:
     """Line up always giving the most frequent letter (a) and the model (b)."""
     exam = record.evaluation
     n, letter = exam.accuracy.n, exam.majority_letter
@@ -349,7 +353,7 @@ def _beside_letter(record: AnalysisRecord) -> Pairs:
     both = max(0, model + by_letter - n)
     if there:
         both = round(there[0].accuracy.value * there[0].accuracy.n)
-    return Pairs(by_letter - both, model - both, n)
+    return PairedAnswers(by_letter - both, model - both, n)
 
 
 def _exact(share: Proportion) -> Proportion:
@@ -364,7 +368,7 @@ def _held(rule: RuleName, figure: float, bound: float, end: End, n: int, reason:
 
 
 def _not_lost(
-    rule: RuleName, pairs: Pairs, low: float, margin: float, least: int, reason: str
+    rule: RuleName, pairs: PairedAnswers, low: float, margin: float, least: int, reason: str
 ) -> RuleResult:
     """Hold a difference's lower end against the margin.
 

@@ -247,7 +247,7 @@ class RuleResult(Record):
     waiver: Waiver | None = None
 
 
-class Look(Record):
+class CandidateEvaluation(Record):
     """One evaluation of a candidate: each is another chance to look good."""
 
     time: datetime
@@ -268,7 +268,7 @@ class Binding(Record):
     """Of the frozen questions; None where none were frozen."""
     evidence: str | None
     """Of the evidence record, which names every other; None where nothing was measured."""
-    looks: tuple[Look, ...] = ()
+    looks: tuple[CandidateEvaluation, ...] = ()
     """Every evaluation of the same weights until then, the oldest first."""
 
     @property

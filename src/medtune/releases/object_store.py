@@ -20,7 +20,7 @@ R = TypeVar("R", bound=Record)
 BLOCK = 1 << 20
 
 
-class Objects:
+class ObjectStore:
     """The objects in a folder.
 
     Args:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from medtune.core.errors import CheckFailed
 from medtune.core.records import content_hash
-from medtune.releases.evidence_store import Proofs
+from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_rules import judge
 from medtune.releases.gate_schema import Binding, GateRecord, Margins
 from medtune.releases.registry import Registry
 from medtune.releases.schema import Alias, Release
 
 
-def binding(proofs: Proofs, release: Release, champion: str | None, margins: Margins) -> Binding:
+def binding(
+    proofs: EvidenceStore, release: Release, champion: str | None, margins: Margins
+) -> Binding:
     """Hash everything that a verdict on a release rests on, as it is now.
 
     Raises:
@@ -57,7 +59,7 @@ def hold(registry: Registry, release: Release) -> None:
         CheckFailed: The release may not be champion.
         ReleaseError: Evidence is damaged.
     """
-    champion, proofs = registry.aliases().champion, Proofs(registry)
+    champion, proofs = registry.aliases().champion, EvidenceStore(registry)
     if release.id == champion:
         return
     judged = f"medtune release gate {release.name}"
@@ -89,7 +91,7 @@ def hold(registry: Registry, release: Release) -> None:
         raise CheckFailed(f"{release.name} is refused: {reasons}")
 
 
-def _again(proofs: Proofs, release: Release, said: GateRecord) -> GateRecord:
+def _again(proofs: EvidenceStore, release: Release, said: GateRecord) -> GateRecord:
     """Judge again by the same evidence, margins and waivers; every record is read and hashed."""
     found = proofs.evidence(said.candidate, said.champion)
     records = found.records if found else {}

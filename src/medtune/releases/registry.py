@@ -37,7 +37,7 @@ from medtune.core.run_folder import (
     write_text,
 )
 from medtune.core.schemas.audit import AuditLine, Detail, checked, following
-from medtune.releases.object_store import Objects, below
+from medtune.releases.object_store import ObjectStore, below
 from medtune.releases.schema import (
     ALIASES,
     Alias,
@@ -87,7 +87,7 @@ class Registry:
     ) -> None:
         self.folder = folder
         self._now = now
-        self.objects = Objects(folder / "objects")
+        self.objects = ObjectStore(folder / "objects")
         self._releases, self._log = folder / "releases", folder / "log.jsonl"
         self._aliases = folder / "aliases.json"
         self._lines: tuple[tuple[int, int, int], tuple[AuditLine, ...]] | None = None

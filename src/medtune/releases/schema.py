@@ -14,7 +14,7 @@ from medtune.core.errors import InputError, ReleaseError
 from medtune.core.prompt import Form, PromptStyle
 from medtune.core.records import Method, Provenance, Record, content_hash
 from medtune.core.schemas.audit import AuditLine
-from medtune.core.schemas.guardrails import Calibration
+from medtune.core.schemas.guardrails import ServingCalibration
 
 Alias = Literal["champion", "challenger"]
 WEIGHTS, POLICY, LEARNED = "weights", "policy.toml", "guard.json"
@@ -110,7 +110,7 @@ class Release(Record):
     policy: str
     """Version of the policy, whose file is among the files; so is the learned guard's."""
     policy_hash: str
-    calibration: Calibration | None
+    calibration: ServingCalibration | None
     files: Annotated[dict[str, FileRef], AfterValidator(_only_safe)]
     """By their path in the release's folder; see `unsafe`."""
     note: str = ""

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from medtune.core.records import Proportion
-from medtune.core.schemas.analysis import Calibration, Flips, RiskCurve
-from medtune.reports.comparison_figures import HALF, Look, axis_end, legend, looks, shortened
+from medtune.core.schemas.analysis import CalibrationReport, Flips, RiskCurve
+from medtune.reports.comparison_figures import HALF, ModelStyle, axis_end, legend, looks, shortened
 from medtune.reports.figures import INK, bars_figure, canvas, spoken, svg
 
 
-def reliability_figure(calibrations: Sequence[Calibration | None], names: Sequence[str]) -> str:
+def reliability_figure(
+    calibrations: Sequence[CalibrationReport | None], names: Sequence[str]
+) -> str:
     """Draw how often the model was right against how sure it was, bin by bin.
 
     Args:
@@ -37,7 +39,7 @@ def reliability_figure(calibrations: Sequence[Calibration | None], names: Sequen
     return svg(
         figure,
         "Reliability diagram: share right against mean confidence, in bins of equal size. "
-        "Calibration error in per cent: " + ", ".join(said),
+        "CalibrationReport error in per cent: " + ", ".join(said),
     )
 
 
@@ -124,7 +126,9 @@ def shown_letters_figure(found: Sequence[Flips | None], names: Sequence[str]) ->
     )
 
 
-def _marked_line(axes: Any, x: Sequence[float], values: Sequence[Proportion], look: Look) -> None:
+def _marked_line(
+    axes: Any, x: Sequence[float], values: Sequence[Proportion], look: ModelStyle
+) -> None:
     """Draw a model's proportions as a line with its marks, and their intervals upright."""
     axes.plot(
         x,

@@ -45,7 +45,7 @@ TITLES: dict[Dimension, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class AnalysedModel:
     """One analysed model, and where its records lie, relative to the page."""
 
     key: str
@@ -179,7 +179,7 @@ def standing(exam: EvaluationRecord) -> Finding:
 
 def _shown(
     page: Path, key: str, label: str, analysis: AnalysisRecord, findings: str | None = None
-) -> Shown:
+) -> AnalysedModel:
     folder = Path(analysis.folder)
     if folder.is_absolute():
         folder = Path(os.path.relpath(folder, page.parent.absolute()))
@@ -187,10 +187,10 @@ def _shown(
         quote((folder / name).as_posix()) for name in (RECORD, PREDICTIONS, ANALYSIS)
     )
     exam = analysis.evaluation.model_copy(update={"label": label})
-    return Shown(key, label, analysis, exam, record, predictions, findings or own)
+    return AnalysedModel(key, label, analysis, exam, record, predictions, findings or own)
 
 
-def _figures(models: Sequence[Shown], shifts: Sequence[PairedSlice]) -> AnalysisFigures:
+def _figures(models: Sequence[AnalysedModel], shifts: Sequence[PairedSlice]) -> AnalysisFigures:
     labels = [model.label for model in models]
     exams = [model.exam for model in models]
     subjects = _forest(models, shifts, ("subject",))
@@ -212,7 +212,7 @@ def _figures(models: Sequence[Shown], shifts: Sequence[PairedSlice]) -> Analysis
 
 
 def _forest(
-    models: Sequence[Shown], shifts: Sequence[PairedSlice], dimensions: Sequence[Dimension]
+    models: Sequence[AnalysedModel], shifts: Sequence[PairedSlice], dimensions: Sequence[Dimension]
 ) -> list[ForestRow]:
     """Line up what is to be drawn, the largest subjects first."""
     if shifts:

@@ -123,7 +123,7 @@ def forest_figure(rows: Sequence[ForestRow], names: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ModelStyle:
     """How a model is drawn."""
 
     name: str
@@ -132,12 +132,12 @@ class Look:
     line: str
 
 
-def looks(names: Sequence[str]) -> list[Look]:
+def looks(names: Sequence[str]) -> list[ModelStyle]:
     """Give each model its look; one alone has the candidate's."""
     looks = zip(
         names, COLOURS[-len(names) :], "so"[-len(names) :], ("--", "-")[-len(names) :], strict=True
     )
-    return [Look(name, colour, mark, line) for name, colour, mark, line in looks]
+    return [ModelStyle(name, colour, mark, line) for name, colour, mark, line in looks]
 
 
 def _interval(

@@ -20,7 +20,7 @@ from medtune.reports.comparison import write_comparison
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class ComparedModel:
     """One side of a comparison."""
 
     folder: Path
@@ -29,7 +29,7 @@ class Examined:
     calibration: Evaluation | None = None
     """The same model on questions set apart for calibration."""
 
-    def labelled(self, label: str) -> Examined:
+    def labelled(self, label: str) -> ComparedModel:
         """Call it by another name."""
         record, predictions = self.evaluation
         renamed = record.model_copy(update={"label": label})
@@ -41,7 +41,7 @@ class Examined:
 
 
 def compare_in(
-    folder: Path, a: Examined, b: Examined, *, releases: bool = False
+    folder: Path, a: ComparedModel, b: ComparedModel, *, releases: bool = False
 ) -> ComparisonRecord:
     """Compare two evaluations, or `releases`, and write the folder; the caller holds its lock.
 
@@ -58,7 +58,9 @@ def compare_in(
     return record
 
 
-def write_compared(folder: Path, record: ComparisonRecord, a: Examined, b: Examined) -> None:
+def write_compared(
+    folder: Path, record: ComparisonRecord, a: ComparedModel, b: ComparedModel
+) -> None:
     """Analyse both sides of a comparison, and write all that belongs to it.
 
     Raises:

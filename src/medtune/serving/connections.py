@@ -49,7 +49,7 @@ Phase = Literal["head", "body", "answer", "idle"]
 
 
 @dataclass
-class Room:
+class ConnectionLimits:
     """The connections of one endpoint.
 
     Attributes:
@@ -154,7 +154,7 @@ class _Bounded(h11.Connection):
 class Connection(H11Protocol):
     """One connection, with deadlines."""
 
-    room: Room
+    room: ConnectionLimits
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from medtune.core.errors import MedtuneError, StoreError
 from medtune.serving.api.invalid_requests import inquiries, written
-from medtune.serving.auth.authorize import DeniedError, Gatekeeper, is_forwarded
+from medtune.serving.auth.authorize import Authorizer, DeniedError, is_forwarded
 from medtune.serving.inference.engine import Engine
 from medtune.serving.metrics import Metrics
 from medtune.serving.middleware import log
@@ -59,7 +59,7 @@ class Services:
 
     engine: Engine
     store: Store | None
-    gate: Gatekeeper
+    gate: Authorizer
     metrics: Metrics
     secret: bytes
     probes: dict[str, Probe] = field(default_factory=dict)
@@ -171,7 +171,7 @@ class Admission(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Needs:
+class RequireRole:
     """What a route asks of its callers; as a dependency it gives their name.
 
     Attributes:
@@ -191,7 +191,7 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Asks(Needs):
+class RequireAsker(RequireRole):
     """What a route asks of those who ask questions: a crisis gets its card over any limit."""
 
     def __call__(self, request: Request, credentials: Credentials) -> Any:
@@ -204,10 +204,10 @@ class AdmittedRoute(APIRoute):
     """A route that lets its caller in before it reads what they send."""
 
     @property
-    def needs(self) -> Needs | None:
+    def needs(self) -> RequireRole | None:
         """What it asks of its callers; None is a route for everybody."""
         calls = (dependency.call for dependency in self.dependant.dependencies)
-        return next((call for call in calls if isinstance(call, Needs)), None)
+        return next((call for call in calls if isinstance(call, RequireRole)), None)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Make the function that answers requests."""
@@ -217,7 +217,7 @@ class AdmittedRoute(APIRoute):
 
         async def admitted(request: Request) -> Response:
             found = await admission(request, needs.role, needs.cost)
-            if found.late is not None and not isinstance(needs, Asks):
+            if found.late is not None and not isinstance(needs, RequireAsker):
                 raise found.late
             request.state.admission = found
             body = await _read(request)
@@ -226,7 +226,7 @@ class AdmittedRoute(APIRoute):
             try:
                 return await handle(request)
             except RequestValidationError as error:
-                if not isinstance(needs, Asks) or not isinstance(error.body, dict):
+                if not isinstance(needs, RequireAsker) or not isinstance(error.body, dict):
                     raise
                 return await _helped(request, found.caller, error)
 
@@ -275,9 +275,9 @@ async def admission(request: Request, role: Role, cost: int) -> Admission:
         return Admission(None, error)
 
 
-Questioner = Annotated[Admission, Depends(Asks("ask"))]
-BatchQuestioner = Annotated[Admission, Depends(Asks("ask", cost=0))]
+Questioner = Annotated[Admission, Depends(RequireAsker("ask"))]
+BatchQuestioner = Annotated[Admission, Depends(RequireAsker("ask", cost=0))]
 """Pays for its questions once it is known how many there are."""
-Asker = Annotated[str, Depends(Needs("ask"))]
-Reviewer = Annotated[str, Depends(Needs("review"))]
-Admin = Annotated[str, Depends(Needs("admin"))]
+Asker = Annotated[str, Depends(RequireRole("ask"))]
+Reviewer = Annotated[str, Depends(RequireRole("review"))]
+Admin = Annotated[str, Depends(RequireRole("admin"))]

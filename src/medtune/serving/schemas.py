@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from medtune.core.records import Probability, Proportion, Record
 from medtune.core.schemas.audit import AuditHead
-from medtune.core.schemas.guardrails import CardName, Verdict
+from medtune.core.schemas.guardrails import CardName, GuardVerdict
 
 Status = Literal["answered", "deferred", "refused", "pending_review"]
 Role = Literal["ask", "review", "admin"]
@@ -22,7 +22,7 @@ ShadowOutcome = Literal["same", "other", "skipped", "failed"]
 """The shadow chose what was chosen, or another option; it had no time; it could not be asked."""
 
 
-class Card(Record):
+class FixedText(Record):
     """A fixed text that is given instead of an answer."""
 
     name: CardName
@@ -30,7 +30,7 @@ class Card(Record):
     text: str
 
 
-class Measured(Record):
+class MeasuredAccuracy(Record):
     """How often a model was right on questions that have a name."""
 
     source: str
@@ -54,11 +54,11 @@ class Reply(Record):
     never calibrated, or no answer is shown."""
     confidence: Probability | None
     """Probability of the chosen option; None where no answer is shown."""
-    reasons: tuple[Verdict, ...]
+    reasons: tuple[GuardVerdict, ...]
     """What every guard said, in their order."""
-    card: Card | None = None
+    card: FixedText | None = None
     """Shown instead of an answer."""
-    measured: Measured | None = None
+    measured: MeasuredAccuracy | None = None
     """How often the model was right where it was measured; None where it never was: then a letter
     is the model's choice, and nothing says how often such a choice is right."""
     disclaimer: str
@@ -79,7 +79,7 @@ class AnswerRecord(Record):
     """From the question to the answer, the model already open."""
 
 
-class Entry(Record):
+class RequestRecord(Record):
     """What is kept of one request: numbers and codes, no text unless the policy says so."""
 
     request_id: str
@@ -94,7 +94,7 @@ class Entry(Record):
     options: int
     subject: str | None
     status: Status
-    reasons: tuple[Verdict, ...]
+    reasons: tuple[GuardVerdict, ...]
     chosen: int | None
     """Index of the likeliest option, shown or not; None where no model was asked."""
     probabilities: tuple[Probability, ...] | None
@@ -125,7 +125,7 @@ class ShadowAnswer(Record):
         return self
 
 
-class ReviewItem(Record):
+class AnswerReviewItem(Record):
     """An answer that a person looks at before it is given."""
 
     request_id: str
@@ -167,7 +167,7 @@ class Decision(Record):
         return self
 
 
-class Opinion(Record):
+class ReviewerDecision(Record):
     """One reviewer's decision on one item."""
 
     request_id: str
@@ -181,8 +181,8 @@ class Opinion(Record):
 class Reviewed(Record):
     """One item, what reviewers said of it, and what holds."""
 
-    item: ReviewItem
-    opinions: tuple[Opinion, ...]
+    item: AnswerReviewItem
+    opinions: tuple[ReviewerDecision, ...]
     final: Decision | None
     """None as long as it is not decided."""
 

@@ -16,9 +16,9 @@ import structlog
 import uvicorn
 
 from medtune.core.errors import InputError
-from medtune.serving.api.unhandled import Unfailing
+from medtune.serving.api.unhandled import SafeStream
 from medtune.serving.app import create_app
-from medtune.serving.connections import Connection, Room
+from medtune.serving.connections import Connection, ConnectionLimits
 from medtune.serving.dependencies import Services
 
 BACKLOG = 2048
@@ -36,7 +36,7 @@ DRAIN_S = 60
 class _Server(uvicorn.Server):
     """uvicorn, which takes connections in by small numbers and is quiet when it cannot."""
 
-    def __init__(self, config: uvicorn.Config, room: Room) -> None:
+    def __init__(self, config: uvicorn.Config, room: ConnectionLimits) -> None:
         super().__init__(config)
         self._room = room
 
@@ -55,7 +55,7 @@ class _Server(uvicorn.Server):
             loop.default_exception_handler(context)
 
 
-def listen(parts: Services, host: str, port: int, room: Room | None = None) -> None:
+def listen(parts: Services, host: str, port: int, room: ConnectionLimits | None = None) -> None:
     """Answer requests until SIGTERM or SIGINT.
 
     Args:
@@ -73,14 +73,14 @@ def listen(parts: Services, host: str, port: int, room: Room | None = None) -> N
             structlog.processors.EventRenamer("what"),
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, Unfailing())),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, SafeStream())),
         cache_logger_on_first_use=True,
     )
     # The model's thread asks for the interpreter between any two products.
     sys.setswitchinterval(SWITCH_S)
     # Anybody can send what is no HTTP; each time is no line in the log.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    bounded = _with_files(room or Room())
+    bounded = _with_files(room or ConnectionLimits())
     config = uvicorn.Config(
         create_app(parts),
         host=host,
@@ -101,7 +101,7 @@ def listen(parts: Services, host: str, port: int, room: Room | None = None) -> N
         _Server(config, bounded).run(sockets=[place])
 
 
-def _with_files(room: Room) -> Room:
+def _with_files(room: ConnectionLimits) -> ConnectionLimits:
     """Ask the system for as many open files as connections need; make do with fewer."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = room.most + OTHER_FILES

@@ -30,7 +30,7 @@ from medtune.spotcheck.folder import (
     write_sample,
 )
 from medtune.spotcheck.parser_score import Matcher
-from medtune.spotcheck.sampling import Source, draw
+from medtune.spotcheck.sampling import EvaluationSource, draw
 from medtune.spotcheck.schema import Choice, ReviewRecord, ReviewSample
 from medtune.spotcheck.scoring import score_review
 from medtune.spotcheck.spreadsheet import read_sheet, write_sheet
@@ -50,8 +50,8 @@ def sample(
         PredictionsError: An evaluation cannot be read or has no texts, or n does not fit.
         FolderError: The folder cannot be written, or holds marks of another sample.
     """
-    sources = [Source(str(place), *read_evaluation(place)) for place in evaluations]
-    held = Source(str(against), *read_evaluation(against)) if against else None
+    sources = [EvaluationSource(str(place), *read_evaluation(place)) for place in evaluations]
+    held = EvaluationSource(str(against), *read_evaluation(against)) if against else None
     drawn, items, ledger = draw(sources, n, seed, held)
     found = read_record(folder / SAMPLE, ReviewSample)
     if found is not None and found.inputs == drawn.inputs:

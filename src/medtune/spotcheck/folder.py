@@ -21,7 +21,7 @@ from medtune.spotcheck.schema import (
     CONSENSUS,
     Choice,
     DrawnItem,
-    ReviewItem,
+    ParserReviewItem,
     ReviewMark,
     ReviewSample,
     choice_name,
@@ -48,7 +48,10 @@ def text_hash(text: str) -> str:
 
 
 def write_sample(
-    folder: Path, sample: ReviewSample, items: Sequence[ReviewItem], drawn: Sequence[DrawnItem]
+    folder: Path,
+    sample: ReviewSample,
+    items: Sequence[ParserReviewItem],
+    drawn: Sequence[DrawnItem],
 ) -> None:
     """Write a sample, its record last.
 
@@ -80,13 +83,13 @@ def read_sample(folder: Path) -> ReviewSample:
     return sample
 
 
-def read_items(folder: Path, sample: ReviewSample) -> list[ReviewItem]:
+def read_items(folder: Path, sample: ReviewSample) -> list[ParserReviewItem]:
     """Read what the reviewers see.
 
     Raises:
         PredictionsError: The file is missing or damaged, or not the one that was drawn.
     """
-    return _sealed(folder / ITEMS, ReviewItem, sample.items_hash)
+    return _sealed(folder / ITEMS, ParserReviewItem, sample.items_hash)
 
 
 def read_ledger(folder: Path, sample: ReviewSample) -> list[DrawnItem]:
@@ -148,7 +151,9 @@ def read_marks(path: Path) -> dict[str, Choice]:
     return marks
 
 
-def check_marks(reviewer: str, marks: Mapping[str, Choice], items: Sequence[ReviewItem]) -> None:
+def check_marks(
+    reviewer: str, marks: Mapping[str, Choice], items: Sequence[ParserReviewItem]
+) -> None:
     """Make sure that marks are about these items and their options.
 
     Raises:

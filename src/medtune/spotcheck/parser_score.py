@@ -11,12 +11,12 @@ from medtune.spotcheck.schema import (
     Choice,
     DrawnItem,
     MatcherScore,
+    ParserReviewItem,
     ReviewedAccuracy,
     ReviewerScore,
-    ReviewItem,
     ReviewSample,
 )
-from medtune.spotcheck.stratified import Shares
+from medtune.spotcheck.stratified import StratifiedShares
 
 SAME, OTHER, NONE, CANNOT_TELL, MISSED, NONE_UNREAD, CANNOT_TELL_UNREAD = range(7)
 """How an item was read against what the reviewer sees: four cells where the parser read an
@@ -35,9 +35,9 @@ class Matcher:
     """Another way to read the sampled texts, held against the same marks."""
 
     name: str
-    choose: Callable[[ReviewItem], int | None] | None
+    choose: Callable[[ParserReviewItem], int | None] | None
     """The option read; None for a matcher that only says whether an answer is correct."""
-    correct: Callable[[ReviewItem, int], bool]
+    correct: Callable[[ParserReviewItem, int], bool]
     """Whether it calls the item correct, given the key."""
 
 
@@ -47,7 +47,7 @@ class Bench:
     def __init__(
         self,
         sample: ReviewSample,
-        items: Sequence[ReviewItem],
+        items: Sequence[ParserReviewItem],
         ledger: Sequence[DrawnItem],
         matchers: Sequence[Matcher],
     ) -> None:
@@ -140,15 +140,15 @@ class Bench:
         cells: Sequence[int],
         possible: Sequence[Sequence[int]],
         count: int,
-    ) -> Shares:
+    ) -> StratifiedShares:
         by_stratum: list[list[int]] = [[] for _ in self._sizes]
         for drawn, cell in zip(marked, cells, strict=True):
             by_stratum[drawn.stratum].append(cell)
-        return Shares(self._sizes, by_stratum, possible, count)
+        return StratifiedShares(self._sizes, by_stratum, possible, count)
 
 
 def _scored(
-    name: str, readings: Shares | None, reading: Sequence[int], credit: Shares
+    name: str, readings: StratifiedShares | None, reading: Sequence[int], credit: StratifiedShares
 ) -> MatcherScore:
     tally = Counter(reading)
     same, read = tally[SAME], tally[SAME] + tally[OTHER] + tally[NONE]

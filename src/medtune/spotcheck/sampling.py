@@ -16,7 +16,13 @@ from medtune.core.errors import PredictionsError
 from medtune.core.provenance import provenance
 from medtune.core.records import EvaluationRecord, Prediction, content_hash
 from medtune.spotcheck.folder import jsonl, text_hash
-from medtune.spotcheck.schema import DrawnItem, ReviewItem, ReviewSample, SampledEvaluation, Stratum
+from medtune.spotcheck.schema import (
+    DrawnItem,
+    ParserReviewItem,
+    ReviewSample,
+    SampledEvaluation,
+    Stratum,
+)
 
 PLAIN = frozenset({"option text", "letter", "empty"})
 """Readings that leave little room for doubt; every other one is doubtful."""
@@ -27,7 +33,7 @@ LEAST = 2
 
 
 @dataclass(frozen=True)
-class Source:
+class EvaluationSource:
     """An evaluation to draw from."""
 
     folder: str
@@ -54,8 +60,8 @@ class _Output:
 
 
 def draw(
-    sources: Sequence[Source], n: int, seed: int, against: Source | None = None
-) -> tuple[ReviewSample, list[ReviewItem], list[DrawnItem]]:
+    sources: Sequence[EvaluationSource], n: int, seed: int, against: EvaluationSource | None = None
+) -> tuple[ReviewSample, list[ParserReviewItem], list[DrawnItem]]:
     """Draw outputs for review.
 
     Args:
@@ -92,7 +98,7 @@ def draw(
         identity = f"{inputs[:6]}-{place:03d}"
         found = output.prediction
         items.append(
-            ReviewItem(id=identity, stem=found.stem, options=found.options, text=output.text)
+            ParserReviewItem(id=identity, stem=found.stem, options=found.options, text=output.text)
         )
         drawn.append(
             DrawnItem(
@@ -165,7 +171,7 @@ def allocate(sizes: Sequence[int], doubtful: Sequence[bool], n: int) -> list[int
     return counts
 
 
-def _check(sources: Sequence[Source], against: Source | None) -> None:
+def _check(sources: Sequence[EvaluationSource], against: EvaluationSource | None) -> None:
     for source in sources:
         if any(p.text is None for p in source.predictions):
             raise PredictionsError(
@@ -189,12 +195,12 @@ def _check(sources: Sequence[Source], against: Source | None) -> None:
         )
 
 
-def _choices(against: Source) -> dict[str, tuple[tuple[str, ...], int | None]]:
+def _choices(against: EvaluationSource) -> dict[str, tuple[tuple[str, ...], int | None]]:
     return {p.id: (p.options, p.chosen) for p in against.predictions}
 
 
 def _outputs(
-    sources: Sequence[Source], scored: Mapping[str, tuple[tuple[str, ...], int | None]]
+    sources: Sequence[EvaluationSource], scored: Mapping[str, tuple[tuple[str, ...], int | None]]
 ) -> list[_Output]:
     outputs = []
     for number, source in enumerate(sources):

@@ -32,7 +32,7 @@ def choice_name(choice: Choice) -> str:
     return LETTERS[choice] if isinstance(choice, int) else choice
 
 
-class ReviewItem(Record):
+class ParserReviewItem(Record):
     """One output to adjudicate, blind: neither key, nor reading, nor the model's name."""
 
     id: str = Field(min_length=1)

@@ -18,7 +18,7 @@ from medtune.spotcheck.schema import (
     Disagreement,
     DrawnItem,
     Misreading,
-    ReviewItem,
+    ParserReviewItem,
     ReviewRecord,
     ReviewSample,
 )
@@ -30,7 +30,7 @@ READERS = 2
 def score_review(
     folder: str,
     sample: ReviewSample,
-    items: Sequence[ReviewItem],
+    items: Sequence[ParserReviewItem],
     ledger: Sequence[DrawnItem],
     marks: Mapping[str, Mapping[str, Choice]],
     matchers: Sequence[Matcher] = (),

@@ -10,14 +10,14 @@ from pathlib import Path
 from medtune.core.errors import PredictionsError
 from medtune.core.predictions_io import read_lines
 from medtune.core.records import LETTERS
-from medtune.spotcheck.schema import Choice, ReviewItem
+from medtune.spotcheck.schema import Choice, ParserReviewItem
 
 _LIVE = ("=", "+", "-", "@", "\t", "\r", "\n")
 """Signs with which a cell may begin to be run as a formula (OWASP, "CSV injection")."""
 _BOM = "\ufeff"
 
 
-def write_sheet(items: Sequence[ReviewItem]) -> str:
+def write_sheet(items: Sequence[ParserReviewItem]) -> str:
     """Write the items as CSV with empty columns `choice` and `note`.
 
     Cells that a spreadsheet would run as a formula are led by an apostrophe. The text begins with

@@ -13,7 +13,7 @@ DRAWS = 10_000
 _BOUNDS = (0.025, 0.975)
 
 
-class Shares:
+class StratifiedShares:
     """What share of all outputs falls into each of some cells, and how sure that is.
 
     The estimate is the stratified one: each stratum's proportions, weighted by its known size

@@ -21,13 +21,13 @@ from medtune.core.progress import Progress
 from medtune.core.provenance import available_cores, provenance
 from medtune.core.run_folder import locked, valid_record, write_record
 from medtune.data.snapshot import Snapshot, prepare_snapshot
-from medtune.studies.grid_schema import CellRecord, GridState, Hands
+from medtune.studies.grid_schema import CellRecord, GridState, WorkerCounts
 
 CELL = "cell.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class StudyCell:
     """One piece of a study."""
 
     name: str
@@ -40,9 +40,9 @@ class Cell:
 
 def go_through(
     study: str,
-    cells: Sequence[Cell],
+    cells: Sequence[StudyCell],
     folder: Path,
-    hands: Hands,
+    hands: WorkerCounts,
     progress: Progress,
     worker: Callable[[], object] | None = None,
 ) -> GridState:
@@ -85,7 +85,7 @@ def snapshot_for_all(data: DataConfig, seed: int, folder: Path, progress: Progre
         return prepare_snapshot(data, seed, folder / "data", progress)
 
 
-def state_of(study: str, cells: Sequence[Cell], folder: Path) -> GridState:
+def state_of(study: str, cells: Sequence[StudyCell], folder: Path) -> GridState:
     """Count what is done."""
     found = {cell.name: _record(cell, folder) for cell in cells}
     done = [record for record in found.values() if record is not None]
@@ -99,19 +99,19 @@ def state_of(study: str, cells: Sequence[Cell], folder: Path) -> GridState:
     )
 
 
-def _place(cell: Cell, folder: Path) -> Path:
+def _place(cell: StudyCell, folder: Path) -> Path:
     return folder / "cells" / cell.name
 
 
-def _record(cell: Cell, folder: Path) -> CellRecord | None:
+def _record(cell: StudyCell, folder: Path) -> CellRecord | None:
     return valid_record(_place(cell, folder) / CELL, CellRecord, cell.inputs)
 
 
-def _done(cell: Cell, folder: Path) -> bool:
+def _done(cell: StudyCell, folder: Path) -> bool:
     return _record(cell, folder) is not None
 
 
-def _taken(cell: Cell, folder: Path) -> bool:
+def _taken(cell: StudyCell, folder: Path) -> bool:
     """Do a cell, unless another process holds it; tell whether it is done."""
     place = _place(cell, folder)
     with ExitStack() as hold:

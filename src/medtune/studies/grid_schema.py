@@ -36,7 +36,7 @@ class GridState(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class WorkerCounts:
     """Who does the cells.
 
     Args:

@@ -28,14 +28,14 @@ from medtune.core.records import (
 )
 from medtune.core.run_folder import valid_record, write_record
 from medtune.training.epochs import weigher
-from medtune.training.job import Job, Trained
+from medtune.training.job import Job, TrainingResult
 from medtune.training.loop import train
 from medtune.training.processes import processes
 
 RECORD = "training.json"
 
 
-class Saved(Protocol):
+class SavedWeights(Protocol):
     """What saving weights returns, as far as it matters here."""
 
     @property
@@ -43,7 +43,7 @@ class Saved(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class Validation:
     """An examination on questions set apart, made while training goes on."""
 
     data: SplitDescription
@@ -80,7 +80,7 @@ class Trainable(Protocol):
         folder: Path,
         card: Mapping[str, object],
         hashes: Sequence[str] | None = None,
-    ) -> Saved: ...
+    ) -> SavedWeights: ...
 
     def toward_base(  # noqa: D102
         self, weights: Mapping[str, Tensor], share: float
@@ -120,7 +120,7 @@ def fine_tune(
     data: SplitDescription,
     folder: Path,
     progress: Progress,
-    watch: Watch | None = None,
+    watch: Validation | None = None,
     hashes: Sequence[str] | None = None,
 ) -> TrainingRecord:
     """Train, and write `adapter/` or `model/`, and `training.json`, of a run folder.
@@ -187,7 +187,7 @@ def _write(
     experiment: Experiment,
     data: SplitDescription,
     job: Job,
-    done: Trained,
+    done: TrainingResult,
     prompt_hash: str,
     hashes: Sequence[str] | None,
 ) -> None:

@@ -16,7 +16,7 @@ from medtune.core.progress import Progress
 from medtune.core.protocols import Example
 from medtune.core.token_batching import PASS_COST, within_budget
 from medtune.training.collate import collate, supervised, under
-from medtune.training.job import Job, Tally
+from medtune.training.job import Job, TrainingProgress
 from medtune.training.losses import token_losses
 from medtune.training.sharding import sharded
 
@@ -38,7 +38,7 @@ class Step:
         default = ON_CPU if accelerator.device.type == "cpu" else ON_GPU
         self._full = self._budget = job.settings.token_budget or default
 
-    def take(self, members: list[Example], tally: Tally) -> float:
+    def take(self, members: list[Example], tally: TrainingProgress) -> float:
         """Add up the gradients of a step; return its mean loss, nats per token.
 
         Raises:

@@ -43,7 +43,7 @@ class Job:
 
 
 @dataclass(slots=True)
-class Tally:
+class TrainingProgress:
     """What was done so far; part of a checkpoint."""
 
     step: int = 0
@@ -57,7 +57,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingResult:
     """What came of a job."""
 
     weights: dict[str, Tensor]

@@ -19,16 +19,16 @@ from medtune.training import checkpoint
 from medtune.training.collate import audit
 from medtune.training.epochs import lay_out, that_fit
 from medtune.training.gradient_step import Step
-from medtune.training.job import Job, Tally, Trained
+from medtune.training.job import Job, TrainingProgress, TrainingResult
 from medtune.training.lr_schedule import rate_factor
 from medtune.training.master_adamw import MasterAdamW
 from medtune.training.processes import on_cpu
 from medtune.training.sharding import all_whole, gathered, share_out
 from medtune.training.trackers import Log, accelerator_with, tracked
-from medtune.training.weight_averaging import Keeper
+from medtune.training.weight_averaging import WeightAverager
 
 
-def train(job: Job, progress: Progress) -> Trained:
+def train(job: Job, progress: Progress) -> TrainingResult:
     """Fine-tune.
 
     Every epoch is a pure function of the seed and its number, so a resumed run goes through the
@@ -58,12 +58,14 @@ def train(job: Job, progress: Progress) -> Trained:
     optimizer = MasterAdamW(job.parameters(), settings.learning_rate, settings.weight_decay)
     per_epoch = -(-len(questions) // settings.batch_size)
     total = settings.steps or per_epoch * settings.epochs
-    keeper = Keeper(optimizer, settings)
+    keeper = WeightAverager(optimizer, settings)
     step = Step(job, accelerator, head, progress)
-    tally = Tally()
+    tally = TrainingProgress()
     torch.manual_seed(job.seed)
     resumed = _resume(job, optimizer, keeper, tally, progress)
-    before = Tally(tally.step, tally.tokens, tally.positions, tally.examples, [], tally.seconds)
+    before = TrainingProgress(
+        tally.step, tally.tokens, tally.positions, tally.examples, [], tally.seconds
+    )
 
     start = time.perf_counter()
     with (
@@ -103,7 +105,7 @@ def train(job: Job, progress: Progress) -> Trained:
                     progress.say(f"{settings.patience} validations without a better one: stopped")
                     break
     accelerator.wait_for_everyone()
-    return Trained(
+    return TrainingResult(
         weights=all_whole(keeper.kept),
         kept_step=keeper.kept_step,
         validations=tuple(keeper.points),
@@ -128,7 +130,7 @@ def _validate(
     validate: Callable[[], Proportion],
     head: nn.Module,
     optimizer: MasterAdamW,
-    keeper: Keeper,
+    keeper: WeightAverager,
     step: int,
     progress: Progress,
     log: Log,
@@ -147,7 +149,11 @@ def _validate(
 
 
 def _resume(
-    job: Job, optimizer: MasterAdamW, keeper: Keeper, tally: Tally, progress: Progress
+    job: Job,
+    optimizer: MasterAdamW,
+    keeper: WeightAverager,
+    tally: TrainingProgress,
+    progress: Progress,
 ) -> int | None:
     """Go back to the newest checkpoint; return its step."""
     state = checkpoint.newest(job.folder, job.inputs)
@@ -163,7 +169,11 @@ def _resume(
 
 
 def _save(
-    job: Job, accelerator: Accelerator, optimizer: MasterAdamW, keeper: Keeper, tally: Tally
+    job: Job,
+    accelerator: Accelerator,
+    optimizer: MasterAdamW,
+    keeper: WeightAverager,
+    tally: TrainingProgress,
 ) -> None:
     state: dict[str, Any] = {
         "optimizer": optimizer.state(),

@@ -14,7 +14,7 @@ from medtune.training.master_adamw import MasterAdamW
 from medtune.training.sharding import all_shared_like, all_whole
 
 
-class Keeper:
+class WeightAverager:
     """Follows a run and keeps what its settings ask for.
 
     Args:

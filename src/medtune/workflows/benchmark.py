@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 from medtune.core.intervals import quantile_upper
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.protocols import AnswerModel
 from medtune.core.provenance import available_cores, peak_memory
 from medtune.core.records import Method, Prediction, Question, SplitDescription
@@ -33,7 +33,7 @@ ALONE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class BenchmarkTask:
     """What is measured."""
 
     name: str
@@ -44,7 +44,7 @@ class Task:
     method: Method
 
 
-def measured_alone(task: Task) -> tuple[Measurement, list[Prediction]]:
+def measured_alone(task: BenchmarkTask) -> tuple[Measurement, list[Prediction]]:
     """Measure in a fresh process: what another model left in memory would count.
 
     Raises:
@@ -55,7 +55,7 @@ def measured_alone(task: Task) -> tuple[Measurement, list[Prediction]]:
         return pool.submit(measure, task).result()
 
 
-def measure(task: Task) -> tuple[Measurement, list[Prediction]]:
+def measure(task: BenchmarkTask) -> tuple[Measurement, list[Prediction]]:
     """Measure in this process.
 
     Raises:
@@ -67,7 +67,7 @@ def measure(task: Task) -> tuple[Measurement, list[Prediction]]:
     opened_s = time.perf_counter() - start
     exam = Exam.plain(task.questions, task.data, style, task.method)
     ask(model, exam, task.questions[:WARM], STRICT, {})
-    record, predictions = examine(model, exam, task.name, STRICT, Silent())
+    record, predictions = examine(model, exam, task.name, STRICT, NoProgress())
     threads, times = _one_at_a_time(model, exam, task.questions[:ALONE])
     row = Measurement(
         name=task.name if task.dtype == "auto" else f"{task.name}, {task.dtype}",

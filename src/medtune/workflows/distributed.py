@@ -109,7 +109,7 @@ class _Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _ModelCall:
     requests: Sequence[Request]
     decoding: Decoding | None
     """None asks for scores."""
@@ -123,11 +123,11 @@ class _Shared:
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
         """Score, every process its share."""
-        return _gathered(self._model, _Asked(requests, None))
+        return _gathered(self._model, _ModelCall(requests, None))
 
     def generate(self, requests: Sequence[GenerateRequest], decoding: Decoding) -> list[Generation]:
         """Answer freely, every process its share."""
-        return _gathered(self._model, _Asked(requests, decoding))
+        return _gathered(self._model, _ModelCall(requests, decoding))
 
     def render(self, messages: Sequence[Message]) -> str:
         """Show the exact text that the model reads."""
@@ -150,7 +150,7 @@ def _follow(model: AnswerModel | None) -> Any:
         _send(_answered(model, order))
 
 
-def _gathered(model: AnswerModel, order: _Asked) -> list[Any]:
+def _gathered(model: AnswerModel, order: _ModelCall) -> list[Any]:
     """Have everyone answer, and put the shares together in the order of the requests."""
     _tell(order)
     shares = _send(_answered(model, order))
@@ -161,7 +161,7 @@ def _gathered(model: AnswerModel, order: _Asked) -> list[Any]:
     return [answer for share in shares for answer in share]
 
 
-def _answered(model: AnswerModel, order: _Asked) -> list[Any] | _Failed:
+def _answered(model: AnswerModel, order: _ModelCall) -> list[Any] | _Failed:
     """Answer this process's share; an error must not leave the others waiting."""
     from torch import distributed
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from medtune.core.errors import ModelError
 from medtune.core.experiment import Experiment
-from medtune.core.progress import Progress, Silent
+from medtune.core.progress import NoProgress, Progress
 from medtune.core.prompt import fingerprint
 from medtune.core.records import TrainingRecord
 from medtune.data.snapshot import Snapshot, SnapshotSplit
@@ -15,12 +15,12 @@ from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT
 from medtune.evaluation.run_exam import examine
 from medtune.models.adapters import lora
-from medtune.models.adapters.full import Whole
+from medtune.models.adapters.full import FullFineTuned
 from medtune.models.adapters.trainable import Trainee
 from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource, resolve
 from medtune.models.weights_card import card_of
-from medtune.training.finetune import Watch, fine_tune, trained_already, training_inputs
+from medtune.training.finetune import Validation, fine_tune, trained_already, training_inputs
 from medtune.training.trackers import check_trackers
 from medtune.workflows.distributed import together
 
@@ -90,17 +90,17 @@ def tuned_model(experiment: Experiment, source: ModelSource, folder: Path) -> Lo
 def _trainee(experiment: Experiment, base: LocalModel) -> Trainee:
     settings = experiment.training
     if settings.method == "full":
-        return Whole(base, settings.recompute)
-    return lora.Adapted(base, settings.lora, experiment.seed, settings.recompute)
+        return FullFineTuned(base, settings.recompute)
+    return lora.LoraModel(base, settings.lora, experiment.seed, settings.recompute)
 
 
-def _watch(experiment: Experiment, trainee: Trainee, held: SnapshotSplit) -> Watch:
+def _watch(experiment: Experiment, trainee: Trainee, held: SnapshotSplit) -> Validation:
     """Plan what is examined while training goes on."""
     exam = Exam.watching(experiment, held.questions, held.description)
-    return Watch(
+    return Validation(
         held.description,
         lambda: together(
             trainee.model(),
-            lambda model: examine(model, exam, "validation", STRICT, Silent())[0].accuracy,
+            lambda model: examine(model, exam, "validation", STRICT, NoProgress())[0].accuracy,
         ),
     )

@@ -15,7 +15,7 @@ from medtune.core.records import Method, Question
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.core.schemas.safety import SafetyRecord
 from medtune.evaluation.score import likelihoods
-from medtune.guardrails.benchmark.measure import Changed, Gauge
+from medtune.guardrails.benchmark.measure import Changed, GuardBenchmark
 from medtune.guardrails.classifier.learned import opened, shipped
 from medtune.guardrails.policy import load_policy
 from medtune.models.open_model import open_model
@@ -37,7 +37,7 @@ def guards_examined(
         MedtuneError: Policy, learned guard or model cannot be used.
     """
     rules, judge = load_policy(policy), opened(learned) if learned else shipped()
-    gauge = Gauge(rules, judge)
+    gauge = GuardBenchmark(rules, judge)
     changed = _changed(model, progress) if model else None
     figures = [figure for half in ("dev", "held") for figure in gauge.figures(half, changed)]
     times = sorted(1000 * seconds for seconds in gauge.seconds)

@@ -8,12 +8,12 @@ from medtune.core.progress import Progress
 from medtune.core.prompt import likelihood_of
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method
-from medtune.core.schemas.guardrails import Calibration
-from medtune.guardrails.classifier.learned import Judge
+from medtune.core.schemas.guardrails import ServingCalibration
+from medtune.guardrails.classifier.learned import TextClassifier
 from medtune.guardrails.policy import Policy
 from medtune.models.open_model import open_model
 from medtune.models.weights_card import ADAPTER, manner, refuse_unfit
-from medtune.serving.inference.predictor import Mind
+from medtune.serving.inference.predictor import Predictor
 
 TRAINED = ((ADAPTER, "adapter"), ("path:", "model"))
 """How what a run trained is opened, and where it lies in the run's folder."""
@@ -45,11 +45,11 @@ def mind_for(
     evaluation: Path | None,
     method: Method | None,
     policy: Policy,
-    classifier: Judge,
+    classifier: TextClassifier,
     progress: Progress,
     *,
     unfit: bool = False,
-) -> Mind:
+) -> Predictor:
     """Open a model with everything that decides its answers.
 
     Args:
@@ -74,7 +74,7 @@ def mind_for(
         calibration = _calibration(evaluation, model, method, policy)
     else:
         progress.say("not calibrated: nothing says how often this model's choice is right")
-    return Mind(
+    return Predictor(
         model=model,
         style=asked.style,
         method=method,
@@ -87,7 +87,7 @@ def mind_for(
 
 def _calibration(
     evaluation: Path, model: AnswerModel, method: Method, policy: Policy
-) -> Calibration:
+) -> ServingCalibration:
     from medtune.analysis.serving_thresholds import calibrated  # scipy: half a second
 
     rule = policy.confidence

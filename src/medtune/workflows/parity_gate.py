@@ -22,7 +22,7 @@ from medtune.evaluation.parsing.strict import STRICT
 from medtune.evaluation.run_exam import examined
 from medtune.models.open_model import open_model
 from medtune.models.sources import weights_on_disk
-from medtune.models.weights_card import Manner, manner
+from medtune.models.weights_card import PromptDefaults, manner
 from medtune.reports.parity import write_parity
 
 PAGE = "parity.html"
@@ -30,11 +30,11 @@ ORIGINAL = "original"
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class ParityGate:
     """An examination that the original has sat."""
 
     exam: Exam
-    asked: Manner
+    asked: PromptDefaults
     """How the original is asked; everything that stands in for it is asked so too."""
     reference: Sat
     reference_bytes: int | None

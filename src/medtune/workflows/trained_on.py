@@ -9,7 +9,7 @@ from medtune.core.errors import DataError
 from medtune.core.records import Question
 from medtune.data.load import load_split
 from medtune.data.trained_on import count_trained_on, question_hashes
-from medtune.models.weights_card import Card, card_named, folder_of, hashes_beside
+from medtune.models.weights_card import WeightsCard, card_named, folder_of, hashes_beside
 
 
 def trained_on(
@@ -38,7 +38,7 @@ def trained_on(
     return None if hashes is None else count_trained_on(questions, hashes)
 
 
-def _of_run(folder: Path, card: Card) -> tuple[str, ...] | None:
+def _of_run(folder: Path, card: WeightsCard) -> tuple[str, ...] | None:
     """Hash the train split of the run folder in which weights lie, if it is the one of the card."""
     try:
         split = load_split(f"snapshot:{folder.resolve().parent / 'data'}:train", teaching=True)

@@ -12,12 +12,12 @@ from medtune.core.intervals import wilson
 from medtune.core.provenance import provenance
 from medtune.core.records import (
     LETTERS,
-    Counts,
     EvaluationRecord,
     Method,
     ModelDescription,
     OrderAnswer,
     Outcome,
+    OutcomeCounts,
     Prediction,
     SplitDescription,
 )
@@ -137,7 +137,7 @@ def evaluation(
         method=method,
         normalization=None if method == "generate" else "byte",
         orders="cyclic" if given[0].orders else "given",
-        counts=Counts(
+        counts=OutcomeCounts(
             n=n,
             correct=correct,
             wrong=wrong,

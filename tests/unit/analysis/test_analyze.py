@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from tests.unit.analysis.synthetic import Evaluation, evaluation, free, predictions
 
 from medtune.analysis.analyze import CURVE_POINTS, LEVEL, TARGETS, analyze, measure, warnings
-from medtune.analysis.calibration import Scored, fit_temperature
+from medtune.analysis.calibration import ScoredOptions, fit_temperature
 from medtune.analysis.order_flips import flips
 from medtune.analysis.selective_prediction import conformal, risk_coverage, threshold_for_risk
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson
 from medtune.core.records import Method, Outcome, Prediction, Proportion, StemEffect
-from medtune.core.schemas.analysis import AnalysisRecord, Selective, ThresholdFinding
+from medtune.core.schemas.analysis import AnalysisRecord, SelectivePrediction, ThresholdFinding
 from medtune.core.schemas.dataset import UNKNOWN
 
 
@@ -29,7 +29,7 @@ def held(n: int = 300, skill: float = 1.5, **changes: Any) -> Evaluation:
     return evaluation("base", predictions(n, skill, cyclic=False, tag="c"), **changes)
 
 
-def selective(record: AnalysisRecord) -> Selective:
+def selective(record: AnalysisRecord) -> SelectivePrediction:
     assert record.selective is not None
     return record.selective
 
@@ -68,7 +68,7 @@ def test_an_analysis_carries_its_evaluation() -> None:
     found = analyze("e", (record, given_))
     assert (found.folder, found.evaluation) == ("e", record)
     assert found.accuracy_answered == wilson(record.counts.correct, 300)
-    assert found.calibration == measure(Scored.of(given_))
+    assert found.calibration == measure(ScoredOptions.of(given_))
     assert found.flips is None
     assert {s.dimension for s in found.slices} >= {"subject", "negation", "letter"}
     assert found.weak_subjects == tuple(
@@ -79,7 +79,7 @@ def test_an_analysis_carries_its_evaluation() -> None:
 
 def test_without_calibration_questions_nothing_is_fitted() -> None:
     found = selective(analyze("e", exam()))
-    assert found == Selective(curve=found.curve)
+    assert found == SelectivePrediction(curve=found.curve)
 
 
 def test_all_orders_show_flips() -> None:
@@ -192,7 +192,7 @@ def test_the_best_order_has_the_best_area(n: int) -> None:
     # A long curve is thinned, its ends and its area are not.
     assert len(curve.coverage) == len(curve.risk) <= 2 * CURVE_POINTS
     assert (curve.coverage[0], curve.coverage[-1]) == (1 / n, 1)
-    assert curve.area == pytest.approx(risk_coverage(Scored.of(made)).area)
+    assert curve.area == pytest.approx(risk_coverage(ScoredOptions.of(made)).area)
 
 
 # With calibration questions
@@ -233,7 +233,7 @@ def test_the_temperature_changes_no_answer_and_mends_the_sureness(boast: float) 
     )
     temperature = selective(found).temperature
     assert temperature is not None
-    scored = Scored.of(whole)
+    scored = ScoredOptions.of(whole)
     assert (scored.heated(temperature).chosen == scored.chosen).all()
 
 
@@ -241,10 +241,10 @@ def test_all_is_fitted_on_the_calibration_questions_and_reported_on_the_others()
     # Of other skills, so that it matters on which it is fitted.
     mine, theirs = exam(400, 1.0), held(300, 3.0)
     found = selective(analyze("e", mine, theirs))
-    temperature = fit_temperature(Scored.of(theirs[1]))
+    temperature = fit_temperature(ScoredOptions.of(theirs[1]))
     assert found.temperature == temperature
-    assert abs(temperature - fit_temperature(Scored.of(mine[1]))) > 0.05
-    here, there = (Scored.of(given_).heated(temperature) for _, given_ in (mine, theirs))
+    assert abs(temperature - fit_temperature(ScoredOptions.of(mine[1]))) > 0.05
+    here, there = (ScoredOptions.of(given_).heated(temperature) for _, given_ in (mine, theirs))
     assert found.after == measure(here)
     assert [t.found for t in found.thresholds] == [threshold_for_risk(there, t) for t in TARGETS]
     assert any(t.found is not None for t in found.thresholds)
@@ -275,7 +275,7 @@ def drawn(n: int, seed: int, tag: str) -> list[Prediction]:
     return made
 
 
-def true_risk(finding: ThresholdFinding, found: Selective) -> float | None:
+def true_risk(finding: ThresholdFinding, found: SelectivePrediction) -> float | None:
     """Say what a threshold risks on more questions than an evaluation has."""
     if finding.found is None:
         return None
@@ -285,7 +285,7 @@ def true_risk(finding: ThresholdFinding, found: Selective) -> float | None:
     return float((~many.right[sure]).mean()) if sure.any() else 0.0
 
 
-MANY = Scored.of(drawn(20_000, 99, "many"))
+MANY = ScoredOptions.of(drawn(20_000, 99, "many"))
 
 
 def test_promises_are_kept_as_often_as_they_say() -> None:
@@ -323,7 +323,7 @@ def test_promises_are_kept_as_often_as_they_say() -> None:
 def test_what_a_threshold_did_is_counted_here() -> None:
     found = selective(analyze("e", exam(500, 2.5), held(500, 2.5)))
     assert found.temperature is not None
-    here = Scored.of(exam(500, 2.5)[1]).heated(found.temperature)
+    here = ScoredOptions.of(exam(500, 2.5)[1]).heated(found.temperature)
     held_back = 0
     for finding in found.thresholds:
         if finding.found is None:
@@ -537,12 +537,12 @@ def waves(n: int, a: float, b: float, shift: float = 0.0) -> np.ndarray[Any, np.
     return shares
 
 
-def reference() -> Scored:
+def reference() -> ScoredOptions:
     shares = waves(40, 1.7, 2.3)
     answers = [
         int(row.argmax()) if 7 * i % 10 < 6 else (3 * i + 1) % 4 for i, row in enumerate(shares)
     ]
-    return Scored(shares, np.array(answers), np.full(40, 4))
+    return ScoredOptions(shares, np.array(answers), np.full(40, 4))
 
 
 def test_proper_scores_agree_with_scikit_learn() -> None:
@@ -557,7 +557,7 @@ def test_proper_scores_agree_with_scikit_learn() -> None:
 
 
 def test_prediction_sets_agree_with_crepes_and_mapie() -> None:
-    later = Scored(waves(30, 1.1, 1.9, 0.5), np.zeros(30, dtype=np.int64), np.full(30, 4))
+    later = ScoredOptions(waves(30, 1.1, 1.9, 0.5), np.zeros(30, dtype=np.int64), np.full(30, 4))
     lac = conformal(reference(), 0.9, "lac")
     # MAPIE 1.6.0, SplitConformalClassifier(conformity_score="lac"): its quantile and set sizes;
     # crepes 0.9.1, ConformalClassifier.predict_set(smoothing=False), has the same sizes.

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medtune.analysis.calibration import (
-    Scored,
+    ScoredOptions,
     brier,
     calibration_error,
     equal_mass_bins,
@@ -23,8 +23,8 @@ from medtune.core.errors import PredictionsError
 from medtune.core.records import Outcome, Prediction
 
 
-def scored(*rows: tuple[list[float], int]) -> Scored:
-    return Scored.of([prediction(f"q{n}", *row) for n, row in enumerate(rows)])
+def scored(*rows: tuple[list[float], int]) -> ScoredOptions:
+    return ScoredOptions.of([prediction(f"q{n}", *row) for n, row in enumerate(rows)])
 
 
 def prediction(name: str, probabilities: list[float] | None, answer: int) -> Prediction:
@@ -41,14 +41,14 @@ def prediction(name: str, probabilities: list[float] | None, answer: int) -> Pre
     )
 
 
-def simulated(n: int, temperature: float, seed: int = 0) -> Scored:
+def simulated(n: int, temperature: float, seed: int = 0) -> ScoredOptions:
     """Draw answers from known probabilities, and report these at another temperature."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=2, size=(n, 4))
     true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     answers = np.array([rng.choice(4, p=row) for row in true])
     said = np.exp(logits / temperature)
-    return Scored(said / said.sum(axis=1, keepdims=True), answers, np.full(n, 4))
+    return ScoredOptions(said / said.sum(axis=1, keepdims=True), answers, np.full(n, 4))
 
 
 FOUR = (
@@ -69,7 +69,7 @@ def test_the_likeliest_option_is_chosen() -> None:
 
 def test_what_was_drawn_among_equals_counts_and_stays_at_every_temperature() -> None:
     tied = prediction("tied", [0.4, 0.2, 0.4], 2).model_copy(update={"chosen": 2})
-    found = Scored.of([tied, prediction("clear", [0.5, 0.3, 0.2], 0)])
+    found = ScoredOptions.of([tied, prediction("clear", [0.5, 0.3, 0.2], 0)])
     for each in (found, found.heated(3.0), found.take(np.array([True, True]))):
         assert each.chosen.tolist() == [2, 0]
         assert each.right.all()
@@ -84,13 +84,13 @@ def test_bins_have_equal_mass() -> None:
     assert (high.accuracy.value, high.accuracy.n) == (0.5, 20)
 
 
-def one_by_one(said: list[float], true: list[bool]) -> Scored:
+def one_by_one(said: list[float], true: list[bool]) -> ScoredOptions:
     """Questions of two options: the first is the likeliest, and right where `true`."""
     table = np.array([[p, 1 - p] for p in said])
-    return Scored(table, np.where(true, 0, 1), np.full(len(said), 2))
+    return ScoredOptions(table, np.where(true, 0, 1), np.full(len(said), 2))
 
 
-def shuffled(found: Scored, seed: int) -> Scored:
+def shuffled(found: ScoredOptions, seed: int) -> ScoredOptions:
     return found.take(np.random.default_rng(seed).permutation(len(found)))
 
 
@@ -235,7 +235,7 @@ def test_letters_are_measured_one_by_one() -> None:
     rng = np.random.default_rng(3)
     said = np.tile([0.1, 0.2, 0.5, 0.2], (2_000, 1))
     answers = rng.choice(4, p=[0.1, 0.2, 0.3, 0.4], size=2_000)
-    found = measure_letters(Scored(said, answers, np.full(2_000, 4)))
+    found = measure_letters(ScoredOptions(said, answers, np.full(2_000, 4)))
     assert list(found) == list("ABCD")
     assert [one.error > (one.perfect_high or 0) for one in found.values()] == [
         *(False, False, True, True)
@@ -245,7 +245,7 @@ def test_letters_are_measured_one_by_one() -> None:
 
 def test_a_letter_that_was_not_offered_is_not_measured() -> None:
     table = np.array([[0.6, 0.4, 0.0], [0.5, 0.3, 0.2]] * 15)
-    found = measure_letters(Scored(table, np.array([0, 1] * 15), np.array([2, 3] * 15)))
+    found = measure_letters(ScoredOptions(table, np.array([0, 1] * 15), np.array([2, 3] * 15)))
     # C was offered 15 times and never right: its error is 0.2, not 0.1.
     assert found["C"].error == pytest.approx(0.2)
 
@@ -295,6 +295,6 @@ def test_heating_changes_no_answer(temperature: float, seed: int) -> None:
 
 def test_free_text_cannot_be_calibrated() -> None:
     with pytest.raises(PredictionsError, match="1 of 2 predictions have no probabilities"):
-        Scored.of([prediction("a", [0.5, 0.5], 0), prediction("b", None, 0)])
+        ScoredOptions.of([prediction("a", [0.5, 0.5], 0), prediction("b", None, 0)])
     with pytest.raises(PredictionsError, match="no prediction"):
-        Scored.of([])
+        ScoredOptions.of([])

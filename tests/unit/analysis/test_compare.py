@@ -27,7 +27,7 @@ from medtune.core.records import (
 )
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import Sitting, summarize
+from medtune.evaluation.run_exam import ExamResult, summarize
 from medtune.models.fake import FakeModel
 from medtune.reports.comparison_folder import corrected
 
@@ -57,7 +57,7 @@ def evaluation(
         normalization="byte",
     )
     return summarize(
-        FakeModel("noisy", {}), exam, label, STRICT, predictions, Sitting(1.0)
+        FakeModel("noisy", {}), exam, label, STRICT, predictions, ExamResult(1.0)
     ), predictions
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from medtune.analysis.order_flips import flips
 from medtune.core.errors import PredictionsError
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import (
     OrderAnswer,
@@ -52,7 +52,7 @@ def predicted(
     model = FakeModel(kind, {q.id: q.answer_text for q in questions})
     data = SplitDescription(source="file:own", n=len(questions), excluded={}, hash="h")
     exam = Exam(questions, data, PromptStyle(), "letter", "byte", orders=orders)
-    return examine(model, exam, kind, STRICT, Silent())[1]
+    return examine(model, exam, kind, STRICT, NoProgress())[1]
 
 
 def found(kind: str, questions: Sequence[Question]) -> Flips:

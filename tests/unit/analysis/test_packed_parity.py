@@ -10,7 +10,7 @@ from medtune.analysis.packed_parity import Sat, parity
 from medtune.analysis.pareto import beats, side_by_side
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import provenance
 from medtune.core.records import ModelDescription, Outcome, Prediction
@@ -39,7 +39,7 @@ def sat(method: str = "letter", kind: str = "noisy") -> Sat:
     split = load_split("starter:recall")
     key = {q.id: q.answer_text for q in split.questions}
     exam = Exam(split.questions, split.description, PromptStyle(), method, "sum")  # type: ignore[arg-type]
-    return examine(FakeModel(kind, key), exam, "original", STRICT, Silent())
+    return examine(FakeModel(kind, key), exam, "original", STRICT, NoProgress())
 
 
 def changed(some: Sat, count: int, by: float) -> Sat:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.analysis.test_calibration import FOUR, scored, simulated
 
-from medtune.analysis.calibration import Scored
+from medtune.analysis.calibration import ScoredOptions
 from medtune.analysis.selective_prediction import (
     by_group,
     clopper_pearson_upper,
@@ -78,7 +78,7 @@ def test_the_power_of_the_search_is_what_it_finds(n: int) -> None:
     rng = np.random.default_rng(n)
     sure = np.linspace(0.9, 0.6, n)
     table = np.column_stack([sure, 1 - sure])
-    power = search_power(Scored(table, np.zeros(n, dtype=np.int64), np.full(n, 2)), 0.05)
+    power = search_power(ScoredOptions(table, np.zeros(n, dtype=np.int64), np.full(n, 2)), 0.05)
     assert power.least == 59  # 0.95 ^ 59 is the first power below 0.05
     if n < 59:
         assert (power.first, power.accuracy) == (None, None)
@@ -88,14 +88,15 @@ def test_the_power_of_the_search_is_what_it_finds(n: int) -> None:
     assert power.accuracy == pytest.approx(0.8 ** (1 / 59))
     answers = (rng.random((400, n)) > power.accuracy).astype(np.int64)
     found = [
-        threshold_for_risk(Scored(table, row, np.full(n, 2)), 0.05) is not None for row in answers
+        threshold_for_risk(ScoredOptions(table, row, np.full(n, 2)), 0.05) is not None
+        for row in answers
     ]
     assert np.mean(found) == pytest.approx(0.8, abs=0.06)
 
 
 def test_equal_confidences_begin_the_search_together() -> None:
     table = np.tile([0.9, 0.1], (200, 1))
-    power = search_power(Scored(table, np.zeros(200, dtype=np.int64), np.full(200, 2)), 0.05)
+    power = search_power(ScoredOptions(table, np.zeros(200, dtype=np.int64), np.full(200, 2)), 0.05)
     assert (power.least, power.first) == (59, 200)
     assert power.allowed == 4  # the exact bound is 4.5 % of 4 errors in 200, 5.2 % of 5
     assert clopper_pearson_upper(4, 200) <= 0.05 < clopper_pearson_upper(5, 200)

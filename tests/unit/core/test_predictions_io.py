@@ -15,17 +15,17 @@ from medtune.core.predictions_io import (
     DRAFT,
     PREDICTIONS,
     RECORD,
-    Draft,
+    PredictionsDraft,
     read_evaluation,
     read_lines,
     read_predictions,
     write_evaluation,
 )
 from medtune.core.records import (
-    Counts,
     EvaluationRecord,
     ModelDescription,
     Outcome,
+    OutcomeCounts,
     Prediction,
     Proportion,
     Provenance,
@@ -45,7 +45,7 @@ def record(n: int) -> EvaluationRecord:
         prompt_hash="p",
         method="cloze",
         normalization="byte",
-        counts=Counts(n=n, correct=1, wrong=n - 1, unparsed=0, abstained=0),
+        counts=OutcomeCounts(n=n, correct=1, wrong=n - 1, unparsed=0, abstained=0),
         accuracy=share,
         answer_rate=share,
         chance=0.25,
@@ -200,7 +200,7 @@ KEPT = [prediction(name, text=f"naïve\u2028{name}\r\nélan") for name in IDS]
 
 def drafted(folder: Path, count: int = 3, inputs: str = "i") -> Path:
     """Keep so many predictions."""
-    draft = Draft(folder, inputs)
+    draft = PredictionsDraft(folder, inputs)
     assert draft.read(IDS) == []
     draft.add(KEPT[:count])
     return folder / DRAFT
@@ -208,25 +208,25 @@ def drafted(folder: Path, count: int = 3, inputs: str = "i") -> Path:
 
 def test_a_draft_reads_back_as_far_as_it_goes(tmp_path: Path) -> None:
     drafted(tmp_path)
-    draft = Draft(tmp_path, "i")
+    draft = PredictionsDraft(tmp_path, "i")
     assert draft.read(IDS) == KEPT[:3]
     draft.add(KEPT[3:4])
     draft.add(KEPT[4:])
-    assert Draft(tmp_path, "i").read(IDS) == KEPT
-    assert Draft(tmp_path, "i").read(IDS) == KEPT  # reading changes nothing
+    assert PredictionsDraft(tmp_path, "i").read(IDS) == KEPT
+    assert PredictionsDraft(tmp_path, "i").read(IDS) == KEPT  # reading changes nothing
 
 
 def test_a_draft_of_other_inputs_is_begun_anew(tmp_path: Path) -> None:
     path = drafted(tmp_path)
-    assert Draft(tmp_path, "other").read(IDS) == []
+    assert PredictionsDraft(tmp_path, "other").read(IDS) == []
     assert path.read_text() == '{"inputs": "other"}\n'
-    assert Draft(tmp_path, "i").read(IDS) == []
+    assert PredictionsDraft(tmp_path, "i").read(IDS) == []
 
 
 def test_a_draft_goes_no_further_than_its_questions(tmp_path: Path) -> None:
     drafted(tmp_path)
-    assert Draft(tmp_path, "i").read(IDS[:2]) == KEPT[:2]
-    assert Draft(tmp_path, "i").read(IDS) == KEPT[:2]
+    assert PredictionsDraft(tmp_path, "i").read(IDS[:2]) == KEPT[:2]
+    assert PredictionsDraft(tmp_path, "i").read(IDS) == KEPT[:2]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_questions_in_another_order_are_asked_again(
     tmp_path: Path, ids: list[str], count: int
 ) -> None:
     drafted(tmp_path)
-    assert Draft(tmp_path, "i").read(ids) == KEPT[:count]
+    assert PredictionsDraft(tmp_path, "i").read(ids) == KEPT[:count]
 
 
 @settings(max_examples=150, deadline=None)
@@ -258,10 +258,10 @@ def test_wherever_a_draft_is_torn_whole_lines_are_kept(
     # A line is whole when it lacks its end of line at most.
     ends = [n for n, byte in enumerate(whole) if byte == 10]
     kept = sum(cut >= end for end in ends[1:])
-    draft = Draft(folder, "i")
+    draft = PredictionsDraft(folder, "i")
     assert draft.read(IDS) == KEPT[:kept]
     draft.add(KEPT[kept:])
-    assert Draft(folder, "i").read(IDS) == KEPT
+    assert PredictionsDraft(folder, "i").read(IDS) == KEPT
 
 
 def cut_out(lines: list[bytes]) -> list[bytes]:
@@ -288,15 +288,15 @@ def test_a_damaged_draft_is_kept_up_to_its_damage(
 ) -> None:
     path = drafted(tmp_path)
     path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))
-    draft = Draft(tmp_path, "i")
+    draft = PredictionsDraft(tmp_path, "i")
     assert draft.read(IDS) == KEPT[:count]
     draft.add(KEPT[count:])
-    assert Draft(tmp_path, "i").read(IDS) == KEPT
+    assert PredictionsDraft(tmp_path, "i").read(IDS) == KEPT
 
 
 def test_a_draft_is_removed_once_and_for_all(tmp_path: Path) -> None:
     path = drafted(tmp_path)
-    draft = Draft(tmp_path, "i")
+    draft = PredictionsDraft(tmp_path, "i")
     draft.discard()
     assert not path.exists()
     draft.discard()
@@ -317,7 +317,7 @@ def test_a_draft_that_cannot_be_written_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, words: str
 ) -> None:
     path = drafted(tmp_path)
-    before, draft = path.read_bytes(), Draft(tmp_path, "i")
+    before, draft = path.read_bytes(), PredictionsDraft(tmp_path, "i")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", failing(code))
         with pytest.raises(FolderError, match=words) as caught:
@@ -337,7 +337,7 @@ def test_a_draft_that_may_not_be_read_is_no_traceback(
     drafted(tmp_path)
     monkeypatch.setattr(Path, "read_text", failing(errno.EACCES))
     with pytest.raises(FolderError, match="permission denied"):
-        Draft(tmp_path, "i").read(IDS)
+        PredictionsDraft(tmp_path, "i").read(IDS)
 
 
 def test_an_older_record_never_vouches_for_newer_predictions(

@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from medtune.core.progress import Progress, Silent, Task
+from medtune.core.progress import NoProgress, Progress, ProgressTask
 
 
 def test_silent_tells_nobody_and_gives_itself_as_every_task(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    silent = Silent()
+    silent = NoProgress()
     progress: Progress = silent
     progress.say("hello")
     with progress.task("train", total=3, done=1) as task:
-        shown: Task = task
+        shown: ProgressTask = task
         shown.advance()
         shown.advance(2, loss="1.25")
     assert task is silent
@@ -20,5 +20,5 @@ def test_silent_tells_nobody_and_gives_itself_as_every_task(
 
 
 def test_an_error_inside_a_silent_task_passes() -> None:
-    with pytest.raises(KeyError), Silent().task("train", total=1):
+    with pytest.raises(KeyError), NoProgress().task("train", total=1):
         raise KeyError

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from medtune.core.records import (
     LETTERS,
-    Counts,
     Outcome,
+    OutcomeCounts,
     Proportion,
     Question,
     content_hash,
@@ -130,20 +130,20 @@ def test_a_permutation_and_its_inverse_restore_the_question() -> None:
 
 
 def test_counts_that_add_up_are_accepted() -> None:
-    assert Counts(n=10, correct=4, wrong=3, unparsed=2, abstained=1).n == 10
+    assert OutcomeCounts(n=10, correct=4, wrong=3, unparsed=2, abstained=1).n == 10
 
 
 @pytest.mark.parametrize("correct", [3, 5])
 def test_counts_that_do_not_add_up_are_refused(correct: int) -> None:
     with pytest.raises(ValidationError, match="do not add up to n"):
-        Counts(n=10, correct=correct, wrong=3, unparsed=2, abstained=1)
+        OutcomeCounts(n=10, correct=correct, wrong=3, unparsed=2, abstained=1)
 
 
 def test_counts_of_nothing_and_negative_counts_are_refused() -> None:
     with pytest.raises(ValidationError, match="greater than 0"):
-        Counts(n=0, correct=0, wrong=0, unparsed=0, abstained=0)
+        OutcomeCounts(n=0, correct=0, wrong=0, unparsed=0, abstained=0)
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
-        Counts(n=1, correct=2, wrong=-1, unparsed=0, abstained=0)
+        OutcomeCounts(n=1, correct=2, wrong=-1, unparsed=0, abstained=0)
 
 
 @pytest.mark.parametrize("value", [-0.01, 1.01, math.nan, math.inf])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from medtune.core.records import Question
-from medtune.core.schemas.dataset import LENGTH_BINS, LENGTH_EDGES, Profile
+from medtune.core.schemas.dataset import LENGTH_BINS, LENGTH_EDGES, SplitCounts
 from medtune.data.counts import profile
 
 
@@ -22,7 +22,7 @@ def test_a_split_is_counted() -> None:
     )
     lengths = [0] * len(LENGTH_EDGES)
     lengths[0], lengths[1], lengths[-1] = 2, 1, 1
-    assert found == Profile(
+    assert found == SplitCounts(
         subjects={"ENT": 2, "(not stated)": 1, "Skin": 1},
         letters={"A": 2, "C": 1},
         options={2: 1, 3: 3},

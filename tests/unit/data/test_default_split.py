@@ -8,7 +8,7 @@ import pytest
 
 from medtune.core.errors import DataError
 from medtune.core.experiment import DataConfig
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.data.load import load_split, settled
 from medtune.data.pipeline import sources_of
 from medtune.data.snapshot import prepare_snapshot
@@ -98,7 +98,7 @@ def test_a_snapshot_is_examined_on_what_it_was_made_to_examine(
     tmp_path: Path, evaluate: tuple[str, ...], found: str | None
 ) -> None:
     data = DataConfig(evaluate=evaluate, train_size=60, validation_size=20)
-    prepare_snapshot(data, 0, tmp_path, Silent())
+    prepare_snapshot(data, 0, tmp_path, NoProgress())
     name = f"snapshot:{tmp_path}"
     if found is None:
         with pytest.raises(DataError, match="names no split to examine on") as caught:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from medtune.core.errors import DataError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.records import LETTERS
-from medtune.data.infer_columns import SAMPLE, Proposal, column_names, propose, sample_rows
+from medtune.data.infer_columns import SAMPLE, InferredColumns, column_names, propose, sample_rows
 from medtune.data.sources.files import Row, read_file
 
 DRUGS = ("Aspirin", "Morphine", "Codeine", "Heparin")
@@ -22,18 +22,18 @@ def located(rows: list[Row]) -> list[tuple[str, Row]]:
     return [(f"row {n}", row) for n, row in enumerate(rows)]
 
 
-def proposed(*rows: Row) -> Proposal:
+def proposed(*rows: Row) -> InferredColumns:
     return propose(located(list(rows)), "file:a.csv")
 
 
-def given_parts(found: Proposal) -> dict[str, Any]:
+def given_parts(found: InferredColumns) -> dict[str, Any]:
     """What a proposal says that is not the default; "" for what it says there is not."""
     plain = ColumnMapping()
     parts = {name: getattr(found.mapping, name) for name in ColumnMapping.model_fields}
     return {name: value for name, value in parts.items() if value != getattr(plain, name)}
 
 
-def answer_texts(found: Proposal) -> list[str]:
+def answer_texts(found: InferredColumns) -> list[str]:
     assert found.problems == []
     assert found.cleaned is not None
     return [question.answer_text for question in found.cleaned.questions]

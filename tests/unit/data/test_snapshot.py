@@ -16,7 +16,7 @@ import pytest
 
 from medtune.core.errors import DataError, EmptySplitError, FolderError
 from medtune.core.experiment import ColumnMapping, DataConfig
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.records import content_hash
 from medtune.core.run_folder import read_record
 from medtune.core.schemas.dataset import Exclusion, SnapshotManifest
@@ -95,7 +95,7 @@ def small(tmp_path: Path, **settings: Any) -> DataConfig:
 
 
 def made(config: DataConfig, folder: Path, seed: int = 17) -> Snapshot:
-    return prepare_snapshot(config, seed, folder, Silent())
+    return prepare_snapshot(config, seed, folder, NoProgress())
 
 
 def ids(snapshot: Snapshot) -> list[str]:

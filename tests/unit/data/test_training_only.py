@@ -10,10 +10,10 @@ import pytest
 
 from medtune.core.errors import DataError, EmptySplitError
 from medtune.core.experiment import ColumnMapping, DataConfig
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.records import Question
 from medtune.core.run_folder import read_record
-from medtune.core.schemas.corrections import AskersRecord, CorrectionsManifest, Origin
+from medtune.core.schemas.corrections import AskersRecord, CorrectionOrigin, CorrectionsManifest
 from medtune.core.schemas.dataset import Exclusion, SnapshotManifest, SplitRecord
 from medtune.data.arrow_table import QuestionTable, write_parquet
 from medtune.data.corrections_snapshot import (
@@ -51,7 +51,9 @@ def corrections(questions: QuestionTable = STARTER) -> Corrections:
     source = releases_named(["r-1"])
     made = teachable(rows, source).questions
     origins = tuple(
-        Origin(id=name, request_id=f"req-{n}", release="r-1", decision="approve", opinions=1)
+        CorrectionOrigin(
+            id=name, request_id=f"req-{n}", release="r-1", decision="approve", opinions=1
+        )
         for n, name in enumerate(made.ids)
     )
     return Corrections(source, made, origins, (("req-x", "rejected"),), 3, 0, NOBODY)
@@ -148,7 +150,7 @@ def test_other_corrections_take_their_place(folder: Path) -> None:
 
 
 def test_a_prepared_snapshot_is_not_overwritten(tmp_path: Path) -> None:
-    prepare_snapshot(DataConfig(), 17, tmp_path, Silent())
+    prepare_snapshot(DataConfig(), 17, tmp_path, NoProgress())
     with pytest.raises(DataError, match="holds other data"):
         write_corrections(corrections(), tmp_path)
     assert len(read_manifest(tmp_path).splits) == 3
@@ -200,7 +202,7 @@ def test_nor_is_the_file_itself_without_its_ids(folder: Path) -> None:
 
 def test_a_manifest_that_calls_them_unmarked_does_not_help(folder: Path, tmp_path: Path) -> None:
     prepared = tmp_path / "p"
-    prepare_snapshot(config(folder), 17, prepared, Silent())
+    prepare_snapshot(config(folder), 17, prepared, NoProgress())
     path = prepared / "manifest.json"
     path.write_text(path.read_text().replace('"purpose": "training"', '"purpose": "any"'))
     with pytest.raises(DataError, match="for training only"):
@@ -210,7 +212,7 @@ def test_a_manifest_that_calls_them_unmarked_does_not_help(folder: Path, tmp_pat
 def test_an_experiment_is_not_evaluated_on_them(folder: Path, tmp_path: Path) -> None:
     settings = DataConfig(evaluate=("starter:recall", f"snapshot:{folder}"))
     with pytest.raises(DataError, match="for training only"):
-        prepare_snapshot(settings, 17, tmp_path / "p", Silent())
+        prepare_snapshot(settings, 17, tmp_path / "p", NoProgress())
     assert not (tmp_path / "p").exists()
 
 
@@ -219,7 +221,7 @@ def test_no_validation_or_calibration_is_cut_from_them(
     folder: Path, tmp_path: Path, role: str
 ) -> None:
     with pytest.raises(DataError, match=f"#{role} holds") as caught:
-        prepare_snapshot(config(folder, **{f"{role}_size": 4}), 17, tmp_path / "p", Silent())
+        prepare_snapshot(config(folder, **{f"{role}_size": 4}), 17, tmp_path / "p", NoProgress())
     assert caught.value.fix == f"set data.{role}_size = 0"
 
 
@@ -234,7 +236,7 @@ def test_beside_other_questions_they_stay_in_train(folder: Path, tmp_path: Path)
     settings = DataConfig(
         train=f"file:{mixed}", columns=ONE_LIST, validation_size=10, calibration_size=30
     )
-    made = prepare_snapshot(settings, 17, tmp_path / "p", Silent())
+    made = prepare_snapshot(settings, 17, tmp_path / "p", NoProgress())
     assert made.validation is not None
     assert made.calibration is not None
     cut_off = {*made.validation.questions.ids, *made.calibration.questions.ids}
@@ -245,7 +247,7 @@ def test_beside_other_questions_they_stay_in_train(folder: Path, tmp_path: Path)
     # Of 100 others no 100 can be cut off, with or without 40 corrections beside them.
     greedy = settings.model_copy(update={"calibration_size": 90})
     with pytest.raises(DataError, match=r"without corrections: 100 questions .* 100 are there"):
-        prepare_snapshot(greedy, 17, tmp_path / "q", Silent())
+        prepare_snapshot(greedy, 17, tmp_path / "q", NoProgress())
 
 
 def test_a_question_like_a_correction_is_not_cut_off_either(tmp_path: Path) -> None:
@@ -263,12 +265,12 @@ def test_a_question_like_a_correction_is_not_cut_off_either(tmp_path: Path) -> N
                 "overlap": {"within_train": "keep"},
             }
         )
-        made = prepare_snapshot(settings, seed, tmp_path / f"{seed}", Silent())
+        made = prepare_snapshot(settings, seed, tmp_path / f"{seed}", NoProgress())
         assert {marked.id, first.id} <= set(made.train.questions.ids)
 
 
 def test_what_is_built_of_them_is_marked_and_the_rest_is_not(folder: Path, tmp_path: Path) -> None:
-    prepared = prepare_snapshot(config(folder), 17, tmp_path / "p", Silent())
+    prepared = prepare_snapshot(config(folder), 17, tmp_path / "p", NoProgress())
     source = load_split(f"snapshot:{folder}", teaching=True)
     assert prepared.train.questions.ids == source.questions.ids
     assert [split.purpose for split in prepared.manifest.splits] == ["training", "any", "any"]
@@ -278,22 +280,25 @@ def test_what_is_built_of_them_is_marked_and_the_rest_is_not(folder: Path, tmp_p
     assert load_split(f"snapshot:{tmp_path / 'p'}:starter-recall").description.n == 80
     # And so is what is built of that, however often.
     again = config(tmp_path / "p", train_size=20, curation={"diversity": {"on": True}})
-    made = prepare_snapshot(again, 17, tmp_path / "q", Silent())
+    made = prepare_snapshot(again, 17, tmp_path / "q", NoProgress())
     assert made.manifest.train.purpose == "training"
     with pytest.raises(DataError, match="for training only"):
         prepare_snapshot(
-            DataConfig(evaluate=(f"snapshot:{tmp_path / 'q'}:train",)), 17, tmp_path / "r", Silent()
+            DataConfig(evaluate=(f"snapshot:{tmp_path / 'q'}:train",)),
+            17,
+            tmp_path / "r",
+            NoProgress(),
         )
 
 
 def test_one_without_any_is_for_any_purpose(tmp_path: Path) -> None:
-    manifest = prepare_snapshot(DataConfig(), 17, tmp_path, Silent()).manifest
+    manifest = prepare_snapshot(DataConfig(), 17, tmp_path, NoProgress()).manifest
     assert {split.purpose for split in manifest.splits} == {"any"}
     assert "for training only" not in (tmp_path / "datasheet.md").read_text()
 
 
 def test_a_manifest_from_before_the_mark_is_still_read(tmp_path: Path) -> None:
-    manifest = prepare_snapshot(DataConfig(), 17, tmp_path, Silent()).manifest
+    manifest = prepare_snapshot(DataConfig(), 17, tmp_path, NoProgress()).manifest
     tree = json.loads((tmp_path / "manifest.json").read_text())
     for split in tree["splits"]:
         del split["purpose"]
@@ -312,7 +317,7 @@ def test_what_equals_an_evaluated_question_is_not_trained_on(tmp_path: Path) -> 
     folder = tmp_path / "c"
     folder.mkdir()
     write_corrections(corrections(QuestionTable.of([*STARTER[:6], shown, capital])), folder)
-    made = prepare_snapshot(config(folder), 17, tmp_path / "p", Silent())
+    made = prepare_snapshot(config(folder), 17, tmp_path / "p", NoProgress())
     assert len(made.train.questions) == 6
     assert made.manifest.train.description.excluded == {"also evaluated": 2}
     lines = (tmp_path / "p" / "excluded.jsonl").read_text().splitlines()
@@ -329,7 +334,7 @@ def test_corrections_that_contradict_each_other_go(tmp_path: Path) -> None:
     folder = tmp_path / "c"
     folder.mkdir()
     write_corrections(corrections(QuestionTable.of([*STARTER[:6], wrong])), folder)
-    made = prepare_snapshot(config(folder), 17, tmp_path / "p", Silent())
+    made = prepare_snapshot(config(folder), 17, tmp_path / "p", NoProgress())
     assert made.manifest.train.description.excluded == {"conflicting answers": 2}
 
 

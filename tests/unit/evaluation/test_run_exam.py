@@ -17,8 +17,14 @@ from hypothesis import strategies as st
 
 from medtune.core.errors import DataError, FolderError, ModelError, PredictionsError
 from medtune.core.intervals import wilson
-from medtune.core.predictions_io import DRAFT, PREDICTIONS, RECORD, Draft, read_evaluation
-from medtune.core.progress import Silent, Task
+from medtune.core.predictions_io import (
+    DRAFT,
+    PREDICTIONS,
+    RECORD,
+    PredictionsDraft,
+    read_evaluation,
+)
+from medtune.core.progress import NoProgress, ProgressTask
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import (
     ContinuationScore,
@@ -43,7 +49,7 @@ from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam, Shots
 from medtune.evaluation.parsing.strict import STRICT
 from medtune.evaluation.perturbations import HIDDEN_STEM
-from medtune.evaluation.run_exam import Sitting, count, examine, examined, summarize
+from medtune.evaluation.run_exam import ExamResult, count, examine, examined, summarize
 from medtune.evaluation.score import option_probabilities
 from medtune.models.fake import FakeModel
 
@@ -70,7 +76,7 @@ def run(
     kind: str, questions: Sequence[Question], method: Method = "letter", **changes: Any
 ) -> tuple[EvaluationRecord, list[Prediction]]:
     return examine(
-        fake(kind, questions), exam(questions, method, **changes), kind, STRICT, Silent()
+        fake(kind, questions), exam(questions, method, **changes), kind, STRICT, NoProgress()
     )
 
 
@@ -200,7 +206,7 @@ def test_unreadable_free_answers_are_unparsed_and_not_correct(
             return [Generation("", 0, False) for _ in requests]
 
     asked = exam(questions[:4], "generate", decoding=Decoding(7))
-    record, predictions = examine(Mute("oracle", {}), asked, "mute", STRICT, Silent())
+    record, predictions = examine(Mute("oracle", {}), asked, "mute", STRICT, NoProgress())
     assert record.counts.unparsed == 4
     assert record.accuracy.value == 0.0
     assert record.answer_rate.value == 0.0
@@ -307,7 +313,9 @@ def test_summarize_counts_every_outcome() -> None:
             zip(outcomes, [0.5, 0.25, 0.75, None, None, None, None], strict=True)
         )
     ]
-    record = summarize(FakeModel("noisy", {}), exam([]), "base", STRICT, predictions, Sitting(2.0))
+    record = summarize(
+        FakeModel("noisy", {}), exam([]), "base", STRICT, predictions, ExamResult(2.0)
+    )
     assert count(predictions) == record.counts
     assert record.counts.model_dump() == {
         "n": 7,
@@ -340,9 +348,9 @@ def test_progress_counts_every_question() -> None:
             assert figures["speed"].endswith(" questions/s")
             seen.append(("advance", amount))
 
-    class Recorder(Silent):
+    class Recorder(NoProgress):
         @contextmanager
-        def task(self, name: str, total: int | None, done: int = 0) -> Iterator[Task]:
+        def task(self, name: str, total: int | None, done: int = 0) -> Iterator[ProgressTask]:
             assert total is not None
             seen.append((name, total))
             yield Bar()
@@ -367,8 +375,8 @@ def test_an_examination_that_is_still_valid_is_not_held_again(
     questions: tuple[Question, ...], tmp_path: Path
 ) -> None:
     model = Counting("noisy", {})
-    first = examined(model, exam(questions), "base", STRICT, tmp_path, Silent())
-    again = examined(model, exam(questions), "base", STRICT, tmp_path, Silent())
+    first = examined(model, exam(questions), "base", STRICT, tmp_path, NoProgress())
+    again = examined(model, exam(questions), "base", STRICT, tmp_path, NoProgress())
     assert model.scored == len(questions)
     assert again == first
 
@@ -385,8 +393,8 @@ def test_a_changed_examination_is_held_again(
     questions: tuple[Question, ...], tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     model = Counting("noisy", {})
-    examined(model, exam(questions), "base", STRICT, tmp_path, Silent())
-    examined(model, replace(exam(questions), **changes), "base", STRICT, tmp_path, Silent())
+    examined(model, exam(questions), "base", STRICT, tmp_path, NoProgress())
+    examined(model, replace(exam(questions), **changes), "base", STRICT, tmp_path, NoProgress())
     assert model.scored == 2 * len(questions)
 
 
@@ -414,13 +422,13 @@ def test_damaged_predictions_are_made_again(
 ) -> None:
     # "evaluate again" is what the error of a damaged file advises: it has to help.
     model = FakeModel("noisy", {})
-    first, _ = examined(model, exam(questions), "base", STRICT, tmp_path, Silent())
+    first, _ = examined(model, exam(questions), "base", STRICT, tmp_path, NoProgress())
     path = tmp_path / PREDICTIONS
     if damage == "gone":
         path.unlink()
     else:
         path.write_text("" if damage == "empty" else path.read_text()[:-30])
-    again, predictions = examined(model, exam(questions), "base", STRICT, tmp_path, Silent())
+    again, predictions = examined(model, exam(questions), "base", STRICT, tmp_path, NoProgress())
     assert again.counts == first.counts
     assert len(predictions) == len(questions)
 
@@ -438,8 +446,8 @@ def test_an_evaluation_survives_its_folder(tmp_path: Path, method: Method) -> No
             return [Generation("Perhaps.", 1, True) for _ in requests]
 
     model = Vague("oracle", {})
-    first = examined(model, exam(plain, method), "base", STRICT, tmp_path, Silent())
-    assert examined(model, exam(plain, method), "base", STRICT, tmp_path, Silent()) == first
+    first = examined(model, exam(plain, method), "base", STRICT, tmp_path, NoProgress())
+    assert examined(model, exam(plain, method), "base", STRICT, tmp_path, NoProgress()) == first
 
 
 # Orders
@@ -511,7 +519,7 @@ def test_ties_are_counted_where_there_are_scores(questions: tuple[Question, ...]
 def test_orders_cost_what_they_cost(orders: Orders) -> None:
     model = Leaning("leaning", {})
     asked = mixed(900)  # 600 of four options, 300 of three
-    examine(model, exam(asked, orders=orders), "leaning", STRICT, Silent())
+    examine(model, exam(asked, orders=orders), "leaning", STRICT, NoProgress())
     # For the prior 5 % of each kind: 30 questions in 4 orders, and not 15 but 20 in 3.
     extra = {"given": 0, "cyclic": 600 * 3 + 300 * 2, "pride": 30 * 4 + 20 * 3}[orders]
     assert model.scored == 900 + extra
@@ -521,7 +529,7 @@ def test_orders_cost_what_they_cost(orders: Orders) -> None:
 def test_pride_takes_a_preference_among_places_out_exactly(n: int) -> None:
     asked = mixed(n)
     model = Leaning("leaning", {})
-    record, predictions = examine(model, exam(asked, orders="pride"), "l", STRICT, Silent())
+    record, predictions = examine(model, exam(asked, orders="pride"), "l", STRICT, NoProgress())
     assert record.prior is not None
     assert set(record.prior) == {len(q.options) for q in asked}
     for size, prior in record.prior.items():
@@ -533,7 +541,7 @@ def test_pride_takes_a_preference_among_places_out_exactly(n: int) -> None:
     # Fewer than 20 questions of a kind are all asked in every order.
     if n == 19:
         assert model.scored == 19 + 13 * 4 + 6 * 3
-    plain = examine(model, exam(asked), "l", STRICT, Silent())[0]
+    plain = examine(model, exam(asked), "l", STRICT, NoProgress())[0]
     assert plain.prior is None
     assert plain.inputs != record.inputs
 
@@ -543,7 +551,8 @@ def test_the_prior_does_not_look_at_the_key() -> None:
     other = [q.model_copy(update={"answer": ((q.answer or 0) + 1) % len(q.options)}) for q in asked]
     model = Leaning("leaning", {})
     one, two = (
-        examine(model, exam(some, orders="pride"), "l", STRICT, Silent()) for some in (asked, other)
+        examine(model, exam(some, orders="pride"), "l", STRICT, NoProgress())
+        for some in (asked, other)
     )
     assert one[0].prior == two[0].prior
     assert [p.chosen for p in one[1]] == [p.chosen for p in two[1]]
@@ -553,9 +562,9 @@ def test_orders_and_prior_survive_their_folder(tmp_path: Path) -> None:
     for orders in ("cyclic", "pride"):
         place, model = tmp_path / orders, Leaning("leaning", {})
         held = exam(mixed(30), orders=orders)
-        first = examined(model, held, "l", STRICT, place, Silent())
+        first = examined(model, held, "l", STRICT, place, NoProgress())
         asked = model.scored
-        assert examined(model, held, "l", STRICT, place, Silent()) == first
+        assert examined(model, held, "l", STRICT, place, NoProgress()) == first
         assert model.scored == asked
 
 
@@ -582,7 +591,7 @@ def test_at_most_so_many_questions_are_asked_without_their_stem(
     questions: tuple[Question, ...], n: int, most: int, asked: int
 ) -> None:
     model = Watching("oracle", {q.id: q.answer_text for q in questions if q.answer is not None})
-    record, _ = examine(model, exam(questions[:n], options_only=most), "o", STRICT, Silent())
+    record, _ = examine(model, exam(questions[:n], options_only=most), "o", STRICT, NoProgress())
     assert record.options_only is not None
     # The oracle needs no stem: it knows the question by its id.
     assert (record.options_only.value, record.options_only.n) == (1.0, asked)
@@ -602,7 +611,7 @@ def test_the_baseline_never_shows_a_stem(
     model = Watching("noisy", {})
     pool = mixed(2)
     asked = exam(questions, method, orders=orders, options_only=10, shots=Shots(pool, 2))
-    record, predictions = examine(model, asked, "n", STRICT, Silent())
+    record, predictions = examine(model, asked, "n", STRICT, NoProgress())
     blind = [r for r in model.seen if HIDDEN_STEM in r.messages[-1].content]
     assert record.options_only is not None
     assert len(blind) == record.options_only.n == 10
@@ -631,7 +640,7 @@ def test_with_and_without_the_stem_the_same_questions_are_paired(
     key = {q.id: q.answer_text for q in questions if q.answer is not None}
     model = StemReader("oracle", key)
     record, _ = examine(
-        model, exam(questions, orders=orders, options_only=40), "o", STRICT, Silent()
+        model, exam(questions, orders=orders, options_only=40), "o", STRICT, NoProgress()
     )
     at_a = sum(questions[2 * place].answer == 0 for place in range(40))
     effect = record.stem_effect
@@ -644,7 +653,7 @@ def test_with_and_without_the_stem_the_same_questions_are_paired(
 
 def test_without_a_baseline_nothing_is_asked_twice(questions: tuple[Question, ...]) -> None:
     model = Counting("noisy", {})
-    record, _ = examine(model, exam(questions), "n", STRICT, Silent())
+    record, _ = examine(model, exam(questions), "n", STRICT, NoProgress())
     assert (record.options_only, model.scored) == (None, 80)
 
 
@@ -657,8 +666,10 @@ def test_the_baseline_is_part_of_the_inputs(
     questions: tuple[Question, ...], tmp_path: Path
 ) -> None:
     model = Counting("noisy", {})
-    examined(model, exam(questions), "n", STRICT, tmp_path, Silent())
-    record, _ = examined(model, exam(questions, options_only=8), "n", STRICT, tmp_path, Silent())
+    examined(model, exam(questions), "n", STRICT, tmp_path, NoProgress())
+    record, _ = examined(
+        model, exam(questions, options_only=8), "n", STRICT, tmp_path, NoProgress()
+    )
     assert record.options_only is not None
     assert model.scored == 80 + 80 + 8
 
@@ -713,17 +724,17 @@ def test_an_examination_goes_on_where_it_died(
     asked = [q for q in mixed(1050) if len(q.options) == 4]  # 700: two chunks of 256, and 188
     baseline = 0 if method == "generate" else 50
     held = exam(asked, method, orders=orders, options_only=baseline)
-    whole = examined(Leaning("leaning", {}), held, "l", STRICT, tmp_path / "whole", Silent())
+    whole = examined(Leaning("leaning", {}), held, "l", STRICT, tmp_path / "whole", NoProgress())
 
     place, kept = tmp_path / "died", 256 * chunks
     first = Mortal(prior + (kept + 180) * per_question)
     with pytest.raises(ModelError, match="out of memory"):
-        examined(first, held, "l", STRICT, place, Silent())
+        examined(first, held, "l", STRICT, place, NoProgress())
     assert drafted(place) == kept
     assert sorted(path.name for path in place.iterdir()) == [DRAFT]
 
     second = Mortal(10_000)
-    record, predictions = examined(second, held, "l", STRICT, place, Silent())
+    record, predictions = examined(second, held, "l", STRICT, place, NoProgress())
     assert second.scored == prior + (700 - kept) * per_question + baseline
     assert record.resumed_at == kept
     assert predictions == whole[1]
@@ -736,10 +747,10 @@ def test_an_examination_goes_on_where_it_died(
 def test_an_examination_that_died_in_its_baseline_asks_the_baseline_alone(tmp_path: Path) -> None:
     held = exam(mixed(300), options_only=300)
     with pytest.raises(ModelError):
-        examined(Mortal(300), held, "l", STRICT, tmp_path, Silent())
+        examined(Mortal(300), held, "l", STRICT, tmp_path, NoProgress())
     assert drafted(tmp_path) == 300
     model = Mortal(10_000)
-    record, _ = examined(model, held, "l", STRICT, tmp_path, Silent())
+    record, _ = examined(model, held, "l", STRICT, tmp_path, NoProgress())
     assert (model.scored, record.resumed_at, record.counts.n) == (300, 300, 300)
     assert record.questions_per_s == 0
 
@@ -747,12 +758,12 @@ def test_an_examination_that_died_in_its_baseline_asks_the_baseline_alone(tmp_pa
 def test_a_drafts_progress_is_told(tmp_path: Path) -> None:
     seen: list[object] = []
 
-    class Recorder(Silent):
+    class Recorder(NoProgress):
         def say(self, text: str) -> None:
             seen.append(text)
 
         @contextmanager
-        def task(self, name: str, total: int | None, done: int = 0) -> Iterator[Task]:
+        def task(self, name: str, total: int | None, done: int = 0) -> Iterator[ProgressTask]:
             seen.append((name, total, done))
             yield self
 
@@ -782,8 +793,8 @@ def test_a_draft_of_another_examination_is_not_gone_on_with(
 ) -> None:
     held = exam(mixed(300))
     with pytest.raises(ModelError):
-        examined(Mortal(256), held, "l", STRICT, tmp_path, Silent())
-    record, _ = examined(Mortal(999), replace(held, **changes), "l", STRICT, tmp_path, Silent())
+        examined(Mortal(256), held, "l", STRICT, tmp_path, NoProgress())
+    record, _ = examined(Mortal(999), replace(held, **changes), "l", STRICT, tmp_path, NoProgress())
     assert record.resumed_at == 0
 
 
@@ -793,7 +804,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_anything_is_asked(
     (tmp_path / "file").write_text("")
     model = Leaning("leaning", {})
     with pytest.raises(FolderError, match=r"part of the path is a file|stands where"):
-        examined(model, exam(mixed(3)), "l", STRICT, tmp_path / "file" / "e", Silent())
+        examined(model, exam(mixed(3)), "l", STRICT, tmp_path / "file" / "e", NoProgress())
     assert model.scored == 0
 
 
@@ -801,21 +812,21 @@ def test_a_full_disk_loses_nothing_that_was_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, calls = exam(mixed(600)), []
-    add = Draft.add
+    add = PredictionsDraft.add
 
-    def full(self: Draft, predictions: Sequence[Prediction]) -> None:
+    def full(self: PredictionsDraft, predictions: Sequence[Prediction]) -> None:
         calls.append(len(predictions))
         with disk_errors(tmp_path):
             if len(calls) == 2:
                 raise OSError(errno.ENOSPC, "full")
         add(self, predictions)
 
-    monkeypatch.setattr(Draft, "add", full)
+    monkeypatch.setattr(PredictionsDraft, "add", full)
     with pytest.raises(FolderError, match="the disk is full"):
-        examined(Leaning("leaning", {}), held, "l", STRICT, tmp_path, Silent())
+        examined(Leaning("leaning", {}), held, "l", STRICT, tmp_path, NoProgress())
     assert drafted(tmp_path) == 256
     model = Leaning("leaning", {})
-    record, _ = examined(model, held, "l", STRICT, tmp_path, Silent())
+    record, _ = examined(model, held, "l", STRICT, tmp_path, NoProgress())
     assert (record.resumed_at, model.scored) == (256, 344)
 
 
@@ -823,7 +834,7 @@ def test_a_disk_that_fills_up_at_the_end_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An older evaluation lies in the folder; its record must not vouch for newer predictions.
-    examined(Leaning("leaning", {}), exam(mixed(30), "cloze"), "l", STRICT, tmp_path, Silent())
+    examined(Leaning("leaning", {}), exam(mixed(30), "cloze"), "l", STRICT, tmp_path, NoProgress())
     held = exam(mixed(30))
     with monkeypatch.context() as patch:
 
@@ -832,11 +843,11 @@ def test_a_disk_that_fills_up_at_the_end_loses_nothing(
 
         patch.setattr("medtune.core.predictions_io.write_record", full)
         with pytest.raises(FolderError):
-            examined(Leaning("leaning", {}), held, "l", STRICT, tmp_path, Silent())
+            examined(Leaning("leaning", {}), held, "l", STRICT, tmp_path, NoProgress())
     with pytest.raises(PredictionsError, match="holds no evaluation"):
         read_evaluation(tmp_path)
     model = Leaning("leaning", {})
-    record, _ = examined(model, held, "l", STRICT, tmp_path, Silent())
+    record, _ = examined(model, held, "l", STRICT, tmp_path, NoProgress())
     assert (record.resumed_at, model.scored) == (30, 0)
     assert read_evaluation(tmp_path)[0] == record
 
@@ -852,7 +863,7 @@ def test_scores_that_are_no_numbers_keep_what_was_asked_before(
     held = exam([q.model_copy(update={"id": f"m{n}"}) for n, q in enumerate(mixed(300))])
     held = replace(held, orders=orders)
     with pytest.raises(ModelError, match="question m298, nan") as caught:
-        examined(Overflown("leaning", {}), held, "l", STRICT, tmp_path, Silent())
+        examined(Overflown("leaning", {}), held, "l", STRICT, tmp_path, NoProgress())
     assert "float32" in caught.value.fix
     # PriDe may meet it in its sample already, before the first chunk.
     assert drafted(tmp_path) in ((256,) if orders != "pride" else (0, 256))

@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from medtune.core.schemas.guardrails import Inquiry, Verdict, strictest
+from medtune.core.schemas.guardrails import GuardVerdict, Inquiry, strictest
 from medtune.guardrails.input_rules.crisis import crisis
 from medtune.guardrails.input_rules.injection import injection
 from medtune.guardrails.input_rules.scope import scope
 from medtune.guardrails.input_rules.sensitive_topics import sensitive
-from medtune.guardrails.inquiry_text import Reading, fold
+from medtune.guardrails.inquiry_text import InquiryText, fold
 from medtune.guardrails.policy import load_policy
 from medtune.guardrails.rules import Rule, first
 
@@ -17,8 +17,8 @@ POLICY = load_policy()
 OPTIONS = ("Aspirin", "Paracetamol", "Naloxone")
 
 
-def read(stem: str, options: tuple[str, ...] = OPTIONS) -> Reading:
-    return Reading(Inquiry(stem=stem, options=options))
+def read(stem: str, options: tuple[str, ...] = OPTIONS) -> InquiryText:
+    return InquiryText(Inquiry(stem=stem, options=options))
 
 
 def test_a_rule_is_given_and_taken_back() -> None:
@@ -38,7 +38,7 @@ def test_folding_shows_what_is_hidden() -> None:
 
 
 def test_the_strictest_verdict_holds() -> None:
-    said = [Verdict(guard="size", action=a) for a in ("allow", "defer", "annotate")]
+    said = [GuardVerdict(guard="size", action=a) for a in ("allow", "defer", "annotate")]
     assert strictest(tuple(said)) == "defer"
     assert strictest(()) == "allow"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from medtune.core.errors import FolderError, ModelError, UnknownModelError
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.models import builtin
 
 CONTENT = b"not a real gguf"
@@ -102,7 +102,7 @@ def test_no_package_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_converts_once(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 
-    class Told(Silent):
+    class Told(NoProgress):
         def say(self, text: str) -> None:
             said.append(text)
 

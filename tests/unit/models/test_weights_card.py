@@ -8,7 +8,7 @@ import pytest
 
 from medtune.core.errors import AdapterError
 from medtune.core.prompt import PromptStyle
-from medtune.models.weights_card import CARD, Card, file_hash, read_card
+from medtune.models.weights_card import CARD, WeightsCard, file_hash, read_card
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -18,7 +18,7 @@ def adapter(tmp_path: Path) -> Path:
     folder = tmp_path / "adapter"
     folder.mkdir()
     (folder / WEIGHTS).write_bytes(b"weights")
-    card = Card(
+    card = WeightsCard(
         base="embedded:smollm2-135m",
         base_fingerprint="f",
         prompt_hash="p",

@@ -12,7 +12,7 @@ from medtune.core.errors import ReleaseError, StoreError
 from medtune.core.provenance import provenance
 from medtune.core.records import Question, SplitDescription
 from medtune.core.schemas.analysis import PairedSlices
-from medtune.releases.evidence_store import Proofs
+from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_schema import EvidenceRecord, GateRecord, Margins, RuleResult
 from medtune.releases.registry import Registry
 from medtune.releases.schema import Release
@@ -37,16 +37,16 @@ def verdict(candidate: str, champion: str | None, outcome: str = "passed") -> Ga
 
 
 def test_frozen_questions_come_back_as_they_were(registry: Registry) -> None:
-    assert Proofs(registry).suite() is None
-    kept = Proofs(registry).freeze("starter:recall", "5" * 64, QUESTIONS, "ann")
-    assert Proofs(registry).suite() == (kept, QUESTIONS)
+    assert EvidenceStore(registry).suite() is None
+    kept = EvidenceStore(registry).freeze("starter:recall", "5" * 64, QUESTIONS, "ann")
+    assert EvidenceStore(registry).suite() == (kept, QUESTIONS)
     assert [(line.action, line.detail["n"]) for line in registry.log()] == [("release.freeze", 3)]
-    later = Proofs(registry).freeze("starter:train", "6" * 64, QUESTIONS[:1], "ann")
-    assert Proofs(registry).suite() == (later, QUESTIONS[:1])
+    later = EvidenceStore(registry).freeze("starter:train", "6" * 64, QUESTIONS[:1], "ann")
+    assert EvidenceStore(registry).suite() == (later, QUESTIONS[:1])
     assert registry.objects.fault(kept.file) is None, "what was frozen before is still there"
     registry.objects.place(later.file.sha256).unlink()
     with pytest.raises(ReleaseError, match="missing"):
-        Proofs(registry).suite()
+        EvidenceStore(registry).suite()
 
 
 def measured(candidate: str, champion: str | None, **more: Any) -> EvidenceRecord:
@@ -64,7 +64,7 @@ def test_evidence_is_of_two_releases_and_told_in_the_log(registry: Registry) -> 
     slices = PairedSlices(slices=())
     ref = registry.objects.put_text(slices.model_dump_json())
     record = measured(two.id, one.id, records={"slices": ref})
-    proofs = Proofs(registry)
+    proofs = EvidenceStore(registry)
     proofs.keep_evidence(record, "ann")
     assert proofs.evidence(two.id, one.id) == record
     assert proofs.evidence(two.id, None) is None
@@ -79,7 +79,7 @@ def test_evidence_is_of_two_releases_and_told_in_the_log(registry: Registry) -> 
 
 
 def test_measuring_and_judging_again_replaces_nothing(registry: Registry) -> None:
-    one, proofs = built(registry, "v1"), Proofs(registry)
+    one, proofs = built(registry, "v1"), EvidenceStore(registry)
     records = [measured(one.id, None), measured(one.id, None, is_packed=False)]
     for record in records:
         proofs.keep_evidence(record, "ann")
@@ -97,7 +97,7 @@ def test_measuring_and_judging_again_replaces_nothing(registry: Registry) -> Non
 
 
 def test_the_same_weights_under_another_name_are_the_same_candidate(registry: Registry) -> None:
-    proofs = Proofs(registry)
+    proofs = EvidenceStore(registry)
     one = built(registry, "v1")
     again = registry.add(one.model_copy(update={"name": "v2", "note": "second try"}), "ann")
     other = registry.add(
@@ -114,7 +114,7 @@ def test_the_same_weights_under_another_name_are_the_same_candidate(registry: Re
 
 
 def test_a_suite_that_was_edited_by_hand_is_refused(registry: Registry) -> None:
-    proofs, path = Proofs(registry), registry.folder / "suite.json"
+    proofs, path = EvidenceStore(registry), registry.folder / "suite.json"
     proofs.freeze("starter:recall", "5" * 64, QUESTIONS, "ann")
     easy = registry.objects.put_text(f"{QUESTIONS[0].model_dump_json()}\n")
     whole = path.read_text()
@@ -136,14 +136,16 @@ def test_a_suite_that_was_edited_by_hand_is_refused(registry: Registry) -> None:
 def test_a_record_that_is_none_of_its_kind_is_refused(registry: Registry) -> None:
     ref = registry.objects.put_text('{"kind": "slices"}')
     with pytest.raises(ReleaseError, match="no PairedSlices of this version"):
-        Proofs(registry).read_evidence({"slices": ref})
+        EvidenceStore(registry).read_evidence({"slices": ref})
     with pytest.raises(ReleaseError, match="is missing"):
-        Proofs(registry).read_evidence({"slices": ref.model_copy(update={"sha256": "f" * 64})})
+        EvidenceStore(registry).read_evidence(
+            {"slices": ref.model_copy(update={"sha256": "f" * 64})}
+        )
 
 
 def test_the_latest_verdict_is_that_of_the_log_whoever_was_champion(registry: Registry) -> None:
     one, two = built(registry, "v1"), built(registry, "v2")
-    proofs = Proofs(registry)
+    proofs = EvidenceStore(registry)
     assert proofs.latest_verdict(two) is None
     proofs.keep_verdict(verdict(two.id, None), "ann")
     assert proofs.latest_verdict(two) == verdict(two.id, None)
@@ -156,7 +158,7 @@ def test_the_latest_verdict_is_that_of_the_log_whoever_was_champion(registry: Re
 
 def test_a_changed_log_is_found_before_a_release_is_believed(registry: Registry) -> None:
     one = built(registry, "v1")
-    Proofs(registry).keep_verdict(verdict(one.id, None, "failed"), "ann")
+    EvidenceStore(registry).keep_verdict(verdict(one.id, None, "failed"), "ann")
     path = registry.folder / "log.jsonl"
     path.write_text(path.read_text().replace('"passed":false', '"passed":true'))
     with pytest.raises(StoreError, match="was changed"):

@@ -9,15 +9,21 @@ import pytest
 from medtune.core.config import read_as
 from medtune.core.errors import ConfigError, InputError
 from medtune.core.intervals import wilson
-from medtune.core.records import ComparisonRecord, Counts, EvaluationRecord, Proportion, Record
+from medtune.core.records import (
+    ComparisonRecord,
+    EvaluationRecord,
+    OutcomeCounts,
+    Proportion,
+    Record,
+)
 from medtune.core.schemas.analysis import (
     AnalysisRecord,
-    Calibration,
     CalibrationError,
+    CalibrationReport,
     Flips,
     PairedSlice,
     PairedSlices,
-    Selective,
+    SelectivePrediction,
     Slice,
 )
 from medtune.core.schemas.compression import BUDGETS, BenchRecord, BenchRow, Parity, ParityRecord
@@ -82,7 +88,7 @@ def evaluation(
         chance=chance,
         majority=wilson(majority, n),
         majority_letter="A",
-        counts=partly(Counts, n=n),
+        counts=partly(OutcomeCounts, n=n),
     )
 
 
@@ -94,7 +100,7 @@ def analysis(
     both: int | None = 0,
 ) -> AnalysisRecord:
     """Make an analysis; `both` of the questions whose answer is A are right."""
-    after = None if error is None else partly(Calibration, error=error / 2, error_high=error)
+    after = None if error is None else partly(CalibrationReport, error=error / 2, error_high=error)
     exam = exam or evaluation(n=n)
     letters = round(exam.majority.value * exam.majority.n)
     of_a = (
@@ -107,7 +113,7 @@ def analysis(
         evaluation=exam,
         slices=() if of_a is None else (of_a,),
         flips=partly(Flips, any=wilson(flips, n)) if flips is not None else None,
-        selective=partly(Selective, after=after),
+        selective=partly(SelectivePrediction, after=after),
     )
 
 

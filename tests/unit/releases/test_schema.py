@@ -8,10 +8,10 @@ from tests.unit.releases.export.dossiers import release
 
 from medtune.core.intervals import wilson
 from medtune.core.records import content_hash
-from medtune.core.schemas.guardrails import Calibration
+from medtune.core.schemas.guardrails import ServingCalibration
 from medtune.releases.schema import Release
 
-CALIBRATION = Calibration(
+CALIBRATION = ServingCalibration(
     temperature=2.0, threshold=0.3, risk=0.2, bound=0.18, coverage=0.7, quantile=0.75, level=0.9,
     subjects=("Anatomy",), n=200, source="file:c.jsonl", hash="0" * 64,
 )  # fmt: skip

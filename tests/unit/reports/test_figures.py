@@ -17,10 +17,16 @@ from medtune.core.records import (
     Proportion,
     SplitDescription,
 )
-from medtune.core.schemas.analysis import Calibration, Flips, PairedSlice, ReliabilityBin, RiskCurve
+from medtune.core.schemas.analysis import (
+    CalibrationReport,
+    Flips,
+    PairedSlice,
+    ReliabilityBin,
+    RiskCurve,
+)
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import Sitting, summarize
+from medtune.evaluation.run_exam import ExamResult, summarize
 from medtune.models.fake import FakeModel
 from medtune.reports.behaviour_figures import (
     reliability_figure,
@@ -67,7 +73,7 @@ def record(label: str, chosen: Sequence[int | None], **changes: Any) -> Evaluati
         method="letter",
         normalization="byte",
     )
-    made = summarize(FakeModel("noisy", {}), exam, label, STRICT, predictions, Sitting(1.0))
+    made = summarize(FakeModel("noisy", {}), exam, label, STRICT, predictions, ExamResult(1.0))
     return made.model_copy(update=changes)
 
 
@@ -76,7 +82,7 @@ TUNED = record("tuned", [0, 1, 2, 0, 1, 2, 0])
 LOST = record("tuned", [None] * 7)
 LOSSES = [LossPoint(step=s, loss=2.0 / s, learning_rate=1e-3) for s in range(1, 30)]
 
-CALIBRATION = Calibration(
+CALIBRATION = CalibrationReport(
     error=0.123,
     brier=0.7,
     log_loss=1.3,

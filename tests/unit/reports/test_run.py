@@ -28,7 +28,7 @@ from medtune.core.records import (
 from medtune.core.schemas.dataset import SnapshotManifest
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import Sitting, summarize
+from medtune.evaluation.run_exam import ExamResult, summarize
 from medtune.models.fake import FakeModel
 from medtune.reports.run import SHOWN_ERRORS, error_tables, notes, write_report
 from medtune.reports.templating import said
@@ -79,7 +79,7 @@ def evaluation(
         method=method,
         normalization="byte",
     )
-    record = summarize(FakeModel("noisy", {}), exam, label, STRICT, predictions, Sitting(1.0))
+    record = summarize(FakeModel("noisy", {}), exam, label, STRICT, predictions, ExamResult(1.0))
     return record.model_copy(update=changes), predictions
 
 

@@ -20,15 +20,15 @@ from medtune.core.protocols import (
     Generation,
     ScoreRequest,
 )
-from medtune.core.schemas.guardrails import Calibration, Verdict
-from medtune.guardrails.inquiry_text import Reading
+from medtune.core.schemas.guardrails import GuardVerdict, ServingCalibration
+from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy, load_policy
 from medtune.models.fake import FakeModel
 from medtune.serving.app import create_app
-from medtune.serving.auth.authorize import Gatekeeper
+from medtune.serving.auth.authorize import Authorizer
 from medtune.serving.dependencies import Services
 from medtune.serving.inference.engine import Engine
-from medtune.serving.inference.predictor import Mind
+from medtune.serving.inference.predictor import Predictor
 from medtune.serving.metrics import Metrics
 from medtune.serving.storage.store import Store
 
@@ -47,8 +47,8 @@ SECRET = b"0123456789abcdef0123456789abcdef"
 class Unlearned:
     """Stands in for the classifier: it never minds."""
 
-    def judge(self, reading: Reading, policy: Policy) -> Verdict:
-        return Verdict(guard="classifier", action="allow", probability=0.0)
+    def judge(self, reading: InquiryText, policy: Policy) -> GuardVerdict:
+        return GuardVerdict(guard="classifier", action="allow", probability=0.0)
 
 
 class Breakable(FakeModel):
@@ -71,7 +71,7 @@ class Breakable(FakeModel):
         return super().generate(requests, decoding)
 
 
-CALIBRATION = Calibration(
+CALIBRATION = ServingCalibration(
     temperature=2.0, threshold=0.3, risk=0.2, bound=0.18, coverage=0.7, quantile=0.75, level=0.9,
     subjects=("Biochemistry", "Anatomy"), n=200, source="file:c.jsonl", hash="0" * 64,
 )  # fmt: skip
@@ -81,10 +81,10 @@ def mind_of(
     model: AnswerModel,
     release: str = "fake:constant",
     policy: Policy | None = None,
-    calibration: Calibration | None = CALIBRATION,
-) -> Mind:
+    calibration: ServingCalibration | None = CALIBRATION,
+) -> Predictor:
     """Put a mind around a model."""
-    return Mind(
+    return Predictor(
         model=model,
         style=PromptStyle(),
         method="letter",
@@ -121,7 +121,7 @@ class Endpoint:
 def endpoint(
     folder: Path,
     policy: Policy | None = None,
-    calibration: Calibration | None = CALIBRATION,
+    calibration: ServingCalibration | None = CALIBRATION,
     patience_s: float = 10.0,
     host: str = "127.0.0.1",
 ) -> Iterator[Endpoint]:
@@ -129,7 +129,7 @@ def endpoint(
     store, model, metrics = Store.open(f"sqlite:///{folder / 'e.db'}"), Breakable(), Metrics()
     mind = mind_of(model, policy=policy, calibration=calibration)
     engine = Engine(mind, store, SECRET, metrics, patience_s)
-    gate = Gatekeeper(store.key_of)
+    gate = Authorizer(store.key_of)
     parts = Services(
         engine, store, gate, metrics, SECRET, {"store": store.check, "model": engine.check},
         ready_s=0.0,

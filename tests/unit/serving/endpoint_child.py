@@ -12,11 +12,11 @@ from medtune.core.prompt import PromptStyle
 from medtune.guardrails.classifier.learned import shipped
 from medtune.guardrails.policy import Policy, load_policy
 from medtune.models.fake import FakeModel
-from medtune.serving.auth.authorize import Gatekeeper
-from medtune.serving.connections import Room
+from medtune.serving.auth.authorize import Authorizer
+from medtune.serving.connections import ConnectionLimits
 from medtune.serving.dependencies import Services
 from medtune.serving.inference.engine import GUARDS_S, Engine
-from medtune.serving.inference.predictor import Mind
+from medtune.serving.inference.predictor import Predictor
 from medtune.serving.metrics import Metrics
 from medtune.serving.server import listen
 from medtune.serving.storage.store import Store
@@ -29,7 +29,7 @@ def main(folder: Path, port: int, settings: dict[str, Any]) -> None:
     policy = load_policy()
     if sizes:
         policy = Policy.model_validate({**policy.model_dump(), "size": sizes})
-    mind = Mind(
+    mind = Predictor(
         model=FakeModel("constant", {}),
         style=PromptStyle(),
         method="letter",
@@ -41,8 +41,8 @@ def main(folder: Path, port: int, settings: dict[str, Any]) -> None:
     store, metrics = Store.open(f"sqlite:///{folder / 'e.db'}"), Metrics()
     guards_s = settings.get("guards_s", GUARDS_S)
     engine = Engine(mind, store, b"0" * 32, metrics, guards_s=guards_s)
-    parts = Services(engine, store, Gatekeeper(store.key_of), metrics, b"0" * 32)
-    listen(parts, "127.0.0.1", port, Room(**settings.get("room", {})))
+    parts = Services(engine, store, Authorizer(store.key_of), metrics, b"0" * 32)
+    listen(parts, "127.0.0.1", port, ConnectionLimits(**settings.get("room", {})))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tests.unit.serving.store_cases import (
 )
 
 from medtune.core.errors import ReviewError, StoreError
-from medtune.core.schemas.guardrails import Verdict
+from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.serving.schemas import Decision, Feedback
 from medtune.serving.storage import review_queue
 from medtune.serving.storage.store import Store
@@ -35,8 +35,10 @@ class RequestBehaviour(OnStore):
         full = entry(
             "a",
             reasons=(
-                Verdict(guard="crisis", action="refuse", reason="crisis.self_harm", card="crisis"),
-                Verdict(guard="classifier", action="allow", probability=0.1 + 0.2),
+                GuardVerdict(
+                    guard="crisis", action="refuse", reason="crisis.self_harm", card="crisis"
+                ),
+                GuardVerdict(guard="classifier", action="allow", probability=0.1 + 0.2),
             ),
             probabilities=(1 / 3, 1e-300, 0.0, 1.0),
             redacted="β-blocker \0 \u2028 \U0001f489 'quoted' %s :x",

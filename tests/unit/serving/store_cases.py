@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
-from medtune.core.schemas.guardrails import Verdict
-from medtune.serving.schemas import Entry, ReviewItem, ShadowAnswer
+from medtune.core.schemas.guardrails import GuardVerdict
+from medtune.serving.schemas import AnswerReviewItem, RequestRecord, ShadowAnswer
 from medtune.serving.storage.store import Store
 
 START = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
@@ -48,7 +48,7 @@ class OnStore:
         store.close()
 
 
-def entry(request_id: str, at: float = 0.0, **changes: Any) -> Entry:
+def entry(request_id: str, at: float = 0.0, **changes: Any) -> RequestRecord:
     """Make a request that came `at` seconds after the start."""
     fields: dict[str, Any] = {
         "request_id": request_id,
@@ -59,13 +59,13 @@ def entry(request_id: str, at: float = 0.0, **changes: Any) -> Entry:
         "options": 4,
         "subject": "Pharmacology",
         "status": "answered",
-        "reasons": (Verdict(guard="size", action="allow"),),
+        "reasons": (GuardVerdict(guard="size", action="allow"),),
         "chosen": 2,
         "probabilities": (0.1, 0.2, 0.6, 0.1),
         "release": "r-1",
         "duration_s": 0.0625,
     }
-    return Entry(**(fields | changes))
+    return RequestRecord(**(fields | changes))
 
 
 def shadow(request_id: str, **changes: Any) -> ShadowAnswer:
@@ -86,7 +86,7 @@ def silent(request_id: str, outcome: str = "skipped") -> ShadowAnswer:
     return shadow(request_id, outcome=outcome, chosen=None, probabilities=None, unsure=None)
 
 
-def item(request_id: str, at: float = 0.0, **changes: Any) -> ReviewItem:
+def item(request_id: str, at: float = 0.0, **changes: Any) -> AnswerReviewItem:
     """Make an item of a request that came `at` seconds after the start."""
     fields: dict[str, Any] = {
         "request_id": request_id,
@@ -99,7 +99,7 @@ def item(request_id: str, at: float = 0.0, **changes: Any) -> ReviewItem:
         "probabilities": (0.7, 0.2, 0.1),
         "release": "r-1",
     }
-    return ReviewItem(**(fields | changes))
+    return AnswerReviewItem(**(fields | changes))
 
 
 def put(store: Store, *ids: str, **changes: Any) -> None:

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 
 from medtune.core.errors import StoreError
-from medtune.serving.schemas import Decision, Entry
+from medtune.serving.schemas import Decision, RequestRecord
 from medtune.serving.storage.store import Store
 
 
@@ -24,7 +24,7 @@ def fill(store: Store, bytes_: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, bytes_))
     for number in range(10_000):
-        entry = Entry(
+        entry = RequestRecord(
             request_id=f"r{number}",
             time=datetime.now(UTC),
             caller=None,

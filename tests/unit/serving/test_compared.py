@@ -13,14 +13,14 @@ from tests.unit.serving.store_cases import entry, item, shadow, silent
 from tests.unit.serving.test_pages_browser import Browser
 
 from medtune.core.intervals import wilson
-from medtune.core.schemas.guardrails import Verdict
+from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.serving.monitoring.activity import compared
 from medtune.serving.monitoring.schema import ShadowComparison, ShadowReviewed
 from medtune.serving.schemas import Decision, Reviewed
 from medtune.serving.storage.store import Store
 
-LOW = Verdict(guard="confidence", action="defer", reason="confidence.low")
-DOSING = Verdict(guard="sensitive", action="defer", reason="sensitive.dosing")
+LOW = GuardVerdict(guard="confidence", action="defer", reason="confidence.low")
+DOSING = GuardVerdict(guard="sensitive", action="defer", reason="sensitive.dosing")
 APPROVED = Decision(kind="approve")
 
 

@@ -10,14 +10,14 @@ import uvicorn
 
 from medtune.serving import connections
 from medtune.serving import server as listen
-from medtune.serving.connections import Connection, Room
+from medtune.serving.connections import Connection, ConnectionLimits
 from medtune.serving.middleware import log
 
 
 class Caller:
     """Stands in for a connection: it only gives way."""
 
-    def __init__(self, room: Room, address: str, whole: bool = False) -> None:
+    def __init__(self, room: ConnectionLimits, address: str, whole: bool = False) -> None:
         self.room, self.address, self.gone = room, address, False
         self.inside = room.enter(address)
         if self.inside and not whole:
@@ -29,7 +29,7 @@ class Caller:
 
 
 def test_whoever_comes_to_a_full_room_takes_the_place_of_the_oldest_that_waits() -> None:
-    room = Room(most=4, most_of_one=3)
+    room = ConnectionLimits(most=4, most_of_one=3)
     one = Caller(room, "a", whole=True)
     two, three = Caller(room, "a"), Caller(room, "a")
     four = Caller(room, "a")  # the address has no more room
@@ -40,7 +40,7 @@ def test_whoever_comes_to_a_full_room_takes_the_place_of_the_oldest_that_waits()
 
 
 def test_where_all_are_answered_nobody_else_is_let_in() -> None:
-    room = Room(most=2, most_of_one=2)
+    room = ConnectionLimits(most=2, most_of_one=2)
     whole = [Caller(room, address, whole=True) for address in "ab"]
     assert not Caller(room, "c").inside
     room.leave(cast(Connection, whole[0]), "a")
@@ -52,7 +52,7 @@ def test_what_is_closed_is_told_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "warning", lambda _, **values: told.append(values))
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    room = Room()
+    room = ConnectionLimits()
     for _ in range(500):
         room.tell("late head")
     now[0] = connections.LOG_S
@@ -61,7 +61,7 @@ def test_what_is_closed_is_told_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_lack_of_files_is_told_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    server = listen._Server(uvicorn.Config(lambda: None, log_config=None), Room())
+    server = listen._Server(uvicorn.Config(lambda: None, log_config=None), ConnectionLimits())
     loop = asyncio.new_event_loop()
     for _ in range(100):
         fault = OSError(24, "Too many open files")
@@ -94,7 +94,7 @@ def test_there_is_room_for_as_many_connections_as_files(
     said: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: said.append(limits))
-    room = listen._with_files(Room())
+    room = listen._with_files(ConnectionLimits())
     assert room.most == most
     assert room.most_of_one <= most
     assert said == ([] if asked is None else [asked])

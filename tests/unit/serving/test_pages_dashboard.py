@@ -10,13 +10,13 @@ from tests.unit.serving.endpoint import HELD, QUESTION, Endpoint, endpoint
 from tests.unit.serving.store_cases import entry
 from tests.unit.serving.test_pages_browser import Browser
 
-from medtune.core.schemas.guardrails import Verdict
+from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.serving.monitoring.activity import ReasonCount, summarized
 from medtune.serving.schemas import Decision, Feedback
 
-DOSING = Verdict(guard="sensitive", action="defer", reason="sensitive.dosing")
-REDACTED = Verdict(guard="privacy", action="annotate", reason="privacy.redacted")
-PASSED = Verdict(guard="size", action="allow")
+DOSING = GuardVerdict(guard="sensitive", action="defer", reason="sensitive.dosing")
+REDACTED = GuardVerdict(guard="privacy", action="annotate", reason="privacy.redacted")
+PASSED = GuardVerdict(guard="size", action="allow")
 
 
 def feedback(request_id: str, **said: Any) -> Feedback:

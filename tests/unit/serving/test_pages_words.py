@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from medtune.core.schemas.guardrails import Action, GuardName, Verdict
+from medtune.core.schemas.guardrails import Action, GuardName, GuardVerdict
 from medtune.serving.pages import labels
 from medtune.serving.pages.templating import lasting, percent, render
 from medtune.serving.schemas import DecisionKind, ReviewState, Status
@@ -37,9 +37,9 @@ def test_a_reason_without_words_is_its_own() -> None:
 
 def test_the_strictest_verdict_is_the_reason() -> None:
     verdicts = [
-        Verdict(guard="privacy", action="annotate", reason="privacy.redacted"),
-        Verdict(guard="sensitive", action="defer", reason="sensitive.dosing"),
-        Verdict(guard="confidence", action="defer", reason="confidence.low"),
+        GuardVerdict(guard="privacy", action="annotate", reason="privacy.redacted"),
+        GuardVerdict(guard="sensitive", action="defer", reason="sensitive.dosing"),
+        GuardVerdict(guard="confidence", action="defer", reason="confidence.low"),
     ]
     assert labels.holding(verdicts) == "sensitive.dosing"
 

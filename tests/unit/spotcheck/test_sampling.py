@@ -11,15 +11,15 @@ from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson
 from medtune.core.provenance import provenance
 from medtune.core.records import (
-    Counts,
     EvaluationRecord,
     ModelDescription,
     Outcome,
+    OutcomeCounts,
     Prediction,
     SplitDescription,
 )
-from medtune.spotcheck.sampling import LEAST, Source, allocate, draw
-from medtune.spotcheck.schema import DrawnItem, ReviewItem
+from medtune.spotcheck.sampling import LEAST, EvaluationSource, allocate, draw
+from medtune.spotcheck.schema import DrawnItem, ParserReviewItem
 
 OPTIONS = ("Adrenaline", "Bisoprolol", "Codeine", "Digoxin")
 
@@ -42,7 +42,7 @@ def prediction(number: int, chosen: int | None, reason: str, **changes: Any) -> 
 
 def source(
     predictions: list[Prediction], folder: str = "runs/tuned-secret", **changes: Any
-) -> Source:
+) -> EvaluationSource:
     tally = Counter(p.outcome for p in predictions)
     n = len(predictions)
     settings: dict[str, Any] = {
@@ -55,7 +55,7 @@ def source(
         "prompt_hash": "p",
         "method": "generate",
         "normalization": None,
-        "counts": Counts(
+        "counts": OutcomeCounts(
             n=n,
             correct=tally[Outcome.CORRECT],
             wrong=tally[Outcome.WRONG],
@@ -74,7 +74,7 @@ def source(
         "questions_per_s": 1.0,
         "provenance": provenance(),
     }
-    return Source(folder, EvaluationRecord(**(settings | changes)), predictions)
+    return EvaluationSource(folder, EvaluationRecord(**(settings | changes)), predictions)
 
 
 def mixed() -> list[Prediction]:
@@ -110,7 +110,7 @@ def test_the_items_are_blind() -> None:
     _, others, _ = draw([source(two)], 40, seed=0)
     # Another key, the same items to the letter.
     assert items == others
-    assert set(ReviewItem.model_fields) == {"id", "stem", "options", "text"}
+    assert set(ParserReviewItem.model_fields) == {"id", "stem", "options", "text"}
     said = "".join(item.model_dump_json() for item in items)
     for word in ("tuned", "secret", "q-", "then more", "two answers", "answer", "chosen"):
         assert word not in said

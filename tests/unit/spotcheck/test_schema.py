@@ -15,10 +15,11 @@ from medtune.spotcheck.folder import (
     read_sample,
     reviewer_name,
 )
-from medtune.spotcheck.schema import ReviewItem, ReviewMark, Stratum, choice_name
+from medtune.spotcheck.schema import ParserReviewItem, ReviewMark, Stratum, choice_name
 
 ITEMS = [
-    ReviewItem(id=f"s-{n}", stem="Which?", options=("Yes", "No", "Maybe"), text="No") for n in "123"
+    ParserReviewItem(id=f"s-{n}", stem="Which?", options=("Yes", "No", "Maybe"), text="No")
+    for n in "123"
 ]
 
 

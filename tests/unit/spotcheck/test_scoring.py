@@ -21,7 +21,7 @@ from medtune.spotcheck.parser_score import (
 from medtune.spotcheck.sampling import allocate, draw
 from medtune.spotcheck.schema import ReviewRecord
 from medtune.spotcheck.scoring import score_review
-from medtune.spotcheck.stratified import Shares
+from medtune.spotcheck.stratified import StratifiedShares
 
 SAMPLE, ITEMS, LEDGER = draw([source(mixed())], 40, seed=0)
 PARSER = [d.chosen if d.chosen is not None else "none" for d in LEDGER]
@@ -275,7 +275,7 @@ def test_weighted_intervals_hold_the_truth_of_all_outputs(name: str, n: int) -> 
                 rng.choice(stratum, size=count, replace=False).tolist()
                 for stratum, count in zip(outputs, counts, strict=True)
             ]
-            estimate = Shares(sizes, cells, possible, 7, draws=1000).ratio(part, whole)
+            estimate = StratifiedShares(sizes, cells, possible, 7, draws=1000).ratio(part, whole)
             assert estimate is not None
             found.append(estimate)
         assert np.mean([e.low <= truth <= e.high for e in found]) >= 0.91
@@ -283,7 +283,9 @@ def test_weighted_intervals_hold_the_truth_of_all_outputs(name: str, n: int) -> 
 
 
 def test_a_census_is_the_share_itself() -> None:
-    shares = Shares([3, 2], [[SAME, SAME, OTHER], [MISSED, MISSED]], [READ, (MISSED, OTHER)], 7)
+    shares = StratifiedShares(
+        [3, 2], [[SAME, SAME, OTHER], [MISSED, MISSED]], [READ, (MISSED, OTHER)], 7
+    )
     found = shares.ratio((SAME,), (SAME, OTHER, MISSED))
     assert found is not None
     assert found.value == pytest.approx(2 / 5)

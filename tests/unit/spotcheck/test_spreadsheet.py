@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medtune.core.errors import PredictionsError
-from medtune.spotcheck.schema import ReviewItem
+from medtune.spotcheck.schema import ParserReviewItem
 from medtune.spotcheck.spreadsheet import read_sheet, write_sheet
 
 ITEMS = [
-    ReviewItem(id="s-1", stem="Why; how?", options=("Yes", "No"), text='=HYPERLINK("x")\n"B"'),
-    ReviewItem(id="s-2", stem="-5 or +5?", options=("+5", "-5", "@home"), text="\t1"),
+    ParserReviewItem(
+        id="s-1", stem="Why; how?", options=("Yes", "No"), text='=HYPERLINK("x")\n"B"'
+    ),
+    ParserReviewItem(id="s-2", stem="-5 or +5?", options=("+5", "-5", "@home"), text="\t1"),
 ]
 
 
@@ -51,7 +53,7 @@ def test_no_cell_is_a_formula() -> None:
 
 @given(st.text(max_size=20), st.text(min_size=1, max_size=20).filter(str.strip))
 def test_whatever_a_model_writes_is_inert(text: str, stem: str) -> None:
-    item = ReviewItem(id="s-1", stem=stem, options=("a", "b"), text=text)
+    item = ParserReviewItem(id="s-1", stem=stem, options=("a", "b"), text=text)
     for row in csv.reader(io.StringIO(write_sheet([item]), newline="")):
         assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) for cell in row)
 

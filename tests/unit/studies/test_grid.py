@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from medtune.core.errors import CheckFailed, DataError
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.run_folder import locked
-from medtune.studies.grid import CELL, Cell, go_through, state_of
-from medtune.studies.grid_schema import GridState, Hands
+from medtune.studies.grid import CELL, StudyCell, go_through, state_of
+from medtune.studies.grid_schema import GridState, WorkerCounts
 
 
 def note(name: str, place: Path) -> None:
@@ -23,17 +23,19 @@ def note(name: str, place: Path) -> None:
         file.write(f"{name} {os.getpid()} {os.environ.get('OMP_NUM_THREADS')}\n")
 
 
-def grid(count: int, inputs: str = "i", work: Callable[[str, Path], None] = note) -> list[Cell]:
-    return [Cell(f"c{n}", inputs, partial(work, f"c{n}")) for n in range(count)]
+def grid(
+    count: int, inputs: str = "i", work: Callable[[str, Path], None] = note
+) -> list[StudyCell]:
+    return [StudyCell(f"c{n}", inputs, partial(work, f"c{n}")) for n in range(count)]
 
 
-def done(cells: list[Cell], folder: Path, hands: Hands | None = None) -> GridState:
+def done(cells: list[StudyCell], folder: Path, hands: WorkerCounts | None = None) -> GridState:
     worker = partial(as_worker, len(cells), folder)
-    return go_through("study", cells, folder, hands or Hands(), Silent(), worker)
+    return go_through("study", cells, folder, hands or WorkerCounts(), NoProgress(), worker)
 
 
 def as_worker(count: int, folder: Path) -> None:
-    go_through("study", grid(count, work=slow), folder, Hands(), Silent())
+    go_through("study", grid(count, work=slow), folder, WorkerCounts(), NoProgress())
 
 
 def slow(name: str, place: Path) -> None:
@@ -67,11 +69,11 @@ def test_a_cell_of_other_inputs_is_done_anew(tmp_path: Path) -> None:
 
 
 def test_shards_do_their_own_and_the_last_one_sees_the_whole(tmp_path: Path) -> None:
-    first = done(grid(5), tmp_path, Hands(shard=1, shards=3))
+    first = done(grid(5), tmp_path, WorkerCounts(shard=1, shards=3))
     assert sorted(worked(tmp_path)) == ["c0", "c3"]
     assert first.left == ("c1", "c2", "c4")
-    done(grid(5), tmp_path, Hands(shard=2, shards=3))
-    last = done(grid(5), tmp_path, Hands(shard=3, shards=3))
+    done(grid(5), tmp_path, WorkerCounts(shard=2, shards=3))
+    last = done(grid(5), tmp_path, WorkerCounts(shard=3, shards=3))
     assert (last.done, last.fresh, last.left) == (5, 1, ())
 
 
@@ -106,7 +108,7 @@ def test_a_cell_cut_short_does_not_count_as_done(tmp_path: Path) -> None:
 
 def test_workers_share_the_cells_and_the_cores(tmp_path: Path) -> None:
     former = os.environ.get("OMP_NUM_THREADS")
-    state = done(grid(6), tmp_path, Hands(workers=2))
+    state = done(grid(6), tmp_path, WorkerCounts(workers=2))
     assert (state.done, state.fresh, state.left) == (6, 6, ())
     lines = [line.split() for some in worked(tmp_path).values() for line in some]
     assert len(lines) == 6
@@ -122,7 +124,7 @@ def die() -> None:
 
 def test_workers_that_all_fail_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckFailed, match="all 2 workers failed"):
-        go_through("study", grid(2), tmp_path, Hands(workers=2), Silent(), die)
+        go_through("study", grid(2), tmp_path, WorkerCounts(workers=2), NoProgress(), die)
     assert worked(tmp_path) == {}
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from medtune.core.errors import EmptySplitError
 from medtune.core.experiment import TrainingConfig
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle, Target
 from medtune.core.protocols import Example
 from medtune.core.records import Question
@@ -18,7 +18,7 @@ from medtune.training.epochs import lay_out, that_fit, weigher
 STYLE = PromptStyle()
 
 
-class Said(Silent):
+class Said(NoProgress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 

@@ -10,16 +10,16 @@ from torch.nn import Parameter
 from medtune.core.experiment import TrainingConfig
 from medtune.core.intervals import wilson
 from medtune.training.master_adamw import MasterAdamW
-from medtune.training.weight_averaging import Keeper
+from medtune.training.weight_averaging import WeightAverager
 
 
-def made(dtype: torch.dtype = torch.float32, **settings: Any) -> tuple[MasterAdamW, Keeper]:
+def made(dtype: torch.dtype = torch.float32, **settings: Any) -> tuple[MasterAdamW, WeightAverager]:
     parameters = {"w": Parameter(torch.zeros(2, dtype=dtype))}
     optimizer = MasterAdamW(parameters, rate=0.1, decay=0.0)
-    return optimizer, Keeper(optimizer, TrainingConfig.model_validate(settings))
+    return optimizer, WeightAverager(optimizer, TrainingConfig.model_validate(settings))
 
 
-def move(optimizer: MasterAdamW, keeper: Keeper, value: float) -> None:
+def move(optimizer: MasterAdamW, keeper: WeightAverager, value: float) -> None:
     """Take a step that ends at a value."""
     with torch.no_grad():
         for name, master in optimizer.masters.items():
@@ -28,7 +28,7 @@ def move(optimizer: MasterAdamW, keeper: Keeper, value: float) -> None:
     keeper.after_step()
 
 
-def kept(keeper: Keeper) -> float:
+def kept(keeper: WeightAverager) -> float:
     return float(keeper.kept["w"][0].detach())
 
 

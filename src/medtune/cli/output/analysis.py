@@ -6,7 +6,7 @@ from rich.console import Console
 
 from medtune.cli.output.console import percent, plain_table
 from medtune.cli.output.table import PlainTable
-from medtune.core.schemas.analysis import AnalysisRecord, CalibrationError, Selective
+from medtune.core.schemas.analysis import AnalysisRecord, CalibrationError, SelectivePrediction
 
 
 def show_analysis(console: Console, record: AnalysisRecord) -> None:
@@ -69,7 +69,7 @@ def _slices(record: AnalysisRecord) -> PlainTable:
     return table
 
 
-def _print_selective(console: Console, found: Selective) -> None:
+def _print_selective(console: Console, found: SelectivePrediction) -> None:
     console.print(
         f"risk-coverage: area {found.curve.area:.3f} (the best order of these answers: "
         f"{found.curve.best:.3f})"

@@ -47,7 +47,7 @@ class Slice(Record):
     """Below the rest, with p_holm < 0.05."""
 
 
-class Spread(Record):
+class ClusteredSpread(Record):
     """How uncertain one accuracy is, with and without regard to questions that belong together."""
 
     standard_error: float = Field(ge=0)
@@ -88,7 +88,7 @@ class CalibrationError(Record):
         return None if self.perfect_high is None else self.error > self.perfect_high
 
 
-class Calibration(CalibrationError):
+class CalibrationReport(CalibrationError):
     """Whether the model's probabilities mean what they say."""
 
     brier: float = Field(ge=0, le=2)
@@ -109,14 +109,14 @@ class Threshold(Record):
     bound: Probability
     """Upper 95 % bound of the risk on the calibration questions at this confidence."""
     coverage: Proportion
-    """Calibration questions that it answers."""
+    """CalibrationReport questions that it answers."""
 
 
 class SearchPower(Record):
     """What it takes for the search of a threshold to find one."""
 
     least: int = Field(gt=0)
-    """Calibration questions with fewer of which none can be found, even without an error."""
+    """CalibrationReport questions with fewer of which none can be found, even without an error."""
     first: int | None = None
     """Surest calibration questions with which the search begins: more than `least` where
     confidences are equal; None where there are too few, and none could have been found."""
@@ -184,7 +184,7 @@ class SetFinding(Record):
     """Coverage and mean size by subject: the promise holds over all, not in each."""
 
 
-class Selective(Record):
+class SelectivePrediction(Record):
     """Answering only when sure."""
 
     curve: RiskCurve
@@ -192,8 +192,8 @@ class Selective(Record):
     """Fitted on the calibration questions; None without them, as are the fields below."""
     calibrated_on: str | None = None
     calibrated_n: int | None = None
-    after: Calibration | None = None
-    """Calibration here at that temperature."""
+    after: CalibrationReport | None = None
+    """CalibrationReport here at that temperature."""
     served: CalibrationError | None = None
     """Of a release: of its answers to the options as given, at the temperature it is served with;
     None where it has none."""
@@ -250,13 +250,13 @@ class AnalysisRecord(Record):
     evaluation: EvaluationRecord
     accuracy_answered: Proportion | None
     """Correct among the answered; None where nothing was answered."""
-    spread: Spread
+    spread: ClusteredSpread
     slices: tuple[Slice, ...]
     weak_subjects: tuple[str, ...]
     """Weak after Holm's correction; `data.sampling.balance.weak_from` can draw more of them."""
-    calibration: Calibration | None
+    calibration: CalibrationReport | None
     """None for free text, as is `selective`."""
-    selective: Selective | None
+    selective: SelectivePrediction | None
     flips: Flips | None
     """None where the options were shown in one order only."""
     failures: tuple[Failure, ...]

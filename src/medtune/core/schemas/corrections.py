@@ -10,7 +10,7 @@ from medtune.core.records import Provenance, Record
 from medtune.core.schemas.dataset import SplitRecord
 
 
-class Origin(Record):
+class CorrectionOrigin(Record):
     """One reviewed item behind a question; a line of `origins.jsonl`.
 
     Who reviewed it, and what they noted, stays in the store.

@@ -63,7 +63,7 @@ class SourceRecord(Record):
     """Cells whose text was changed, by kind of change; "damaged encoding" is only counted."""
 
 
-class Profile(Record):
+class SplitCounts(Record):
     """What a split is made of, in counts."""
 
     subjects: dict[str, int]
@@ -91,7 +91,7 @@ class SplitRecord(Record):
     file: str
     """Parquet file beside the manifest; its name carries the hash."""
     description: SplitDescription
-    profile: Profile
+    profile: SplitCounts
     purpose: Purpose = "any"
     """"training" where it holds corrections of the endpoint, be it a single one."""
 

@@ -40,7 +40,7 @@ class Inquiry(Record):
         return "\n".join((self.stem, *self.options))
 
 
-class Verdict(Record):
+class GuardVerdict(Record):
     """What one guard says of one inquiry."""
 
     guard: GuardName
@@ -53,7 +53,7 @@ class Verdict(Record):
     """The text that is given instead of an answer."""
 
 
-def strictest(verdicts: tuple[Verdict, ...]) -> Action:
+def strictest(verdicts: tuple[GuardVerdict, ...]) -> Action:
     """Find the strictest action among verdicts; none is to allow."""
     return max((v.action for v in verdicts), key=ACTIONS.index, default="allow")
 
@@ -68,7 +68,7 @@ def at_bound(temperature: float) -> bool:
     return temperature <= 1.01 * low or temperature >= high / 1.01
 
 
-class Calibration(Record):
+class ServingCalibration(Record):
     """How sure a model may be taken to be; fitted on questions that are never reported on."""
 
     temperature: float = Field(gt=0)
@@ -96,7 +96,7 @@ class Calibration(Record):
     """Share of these questions that the model has right; Wilson 95 %.  None in old releases."""
 
 
-class Thought(Record):
+class OptionScores(Record):
     """What a model makes of one question, after calibration."""
 
     probabilities: tuple[Probability, ...]

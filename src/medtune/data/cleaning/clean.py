@@ -19,7 +19,7 @@ import numpy as np
 
 from medtune.core.errors import ColumnError, DataError, EmptySplitError
 from medtune.core.experiment import ColumnMapping
-from medtune.core.progress import Task
+from medtune.core.progress import ProgressTask
 from medtune.core.records import (
     LETTERS,
     MAX_OPTIONS,
@@ -62,7 +62,7 @@ def clean(
     source: str,
     need_labels: bool = True,
     store: Path | None = None,
-    task: Task | None = None,
+    task: ProgressTask | None = None,
 ) -> Cleaned:
     """Apply the data contract.
 
@@ -118,7 +118,7 @@ def clean(
     return cleaned
 
 
-def _watched(rows: Iterable[Located], task: Task) -> Iterator[Located]:
+def _watched(rows: Iterable[Located], task: ProgressTask) -> Iterator[Located]:
     for row in rows:
         yield row
         task.advance()

@@ -32,7 +32,7 @@ _SPELLING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class CanonicalQuestion:
     """A question without case, punctuation, exam tags and the order of its options."""
 
     stem: str
@@ -49,12 +49,12 @@ class Folded:
         return "\n".join((self.stem, *self.options))
 
 
-def folded(question: Question) -> Folded:
+def folded(question: Question) -> CanonicalQuestion:
     """Fold a question."""
     options = [fold(option) for option in question.options]
     stem = fold(without_tags(question.stem))
     answer = None if question.answer is None else options[question.answer]
-    return Folded(stem, tuple(sorted(options)), answer, asks_exception(stem))
+    return CanonicalQuestion(stem, tuple(sorted(options)), answer, asks_exception(stem))
 
 
 def fold(text: str) -> str:

@@ -30,7 +30,7 @@ REPEATED: dict[Same, str] = {"exact": "repeated", "near": "nearly repeated"}
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CleanedSource:
     """A cleaned source."""
 
     source: str
@@ -38,7 +38,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Separated:
+class Decontaminated:
     """What is left of train."""
 
     kept: NDArray[np.int64]
@@ -51,8 +51,12 @@ class Separated:
 
 
 def separate(
-    train: Part, evaluated: Sequence[Part], near: bool, within: bool, progress: Progress
-) -> Separated:
+    train: CleanedSource,
+    evaluated: Sequence[CleanedSource],
+    near: bool,
+    within: bool,
+    progress: Progress,
+) -> Decontaminated:
     """Find overlap everywhere, and remove it from train only.
 
     A train question goes where it is the same as an evaluated one, where another one is the same
@@ -73,7 +77,7 @@ def separate(
     kept, excluded = _kept(twins, within)
     found = {pair: list(twins.between(*pair)) for pair in _pairs(row.last)}
     start = row.places(row.last).start
-    return Separated(
+    return Decontaminated(
         kept=kept - start,
         alike=twins.overlap.components()[kept],
         excluded=tuple(excluded),
@@ -85,7 +89,7 @@ def separate(
 class _Row:
     """All questions in one row, part after part, train last."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[CleanedSource]) -> None:
         self.parts = parts
         self.last = len(parts) - 1
         sizes = [len(part.questions) for part in parts]

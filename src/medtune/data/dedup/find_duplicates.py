@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from medtune.core.progress import Task
+from medtune.core.progress import ProgressTask
 from medtune.core.records import Question
-from medtune.data.dedup.canonical_form import Folded, folded
+from medtune.data.dedup.canonical_form import CanonicalQuestion, folded
 from medtune.data.dedup.is_duplicate import alternatives, answers_conflict, same_question, squeezed
-from medtune.data.dedup.minhash_index import Index, signatures
+from medtune.data.dedup.minhash_index import MinHashIndex, signatures
 
 BANDS, ROWS = 16, 4
 """Of texts with Jaccard similarity 0.5, 64 % become candidates; with 0.7, 99 %."""
@@ -33,7 +33,7 @@ SAME_ANSWER = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class DuplicateLink:
     """Two classes that are nearly the same question; `first < second`."""
 
     first: int
@@ -48,10 +48,10 @@ class Overlap:
 
     classes: NDArray[np.int64]
     """Per question the number of its class; classes are numbered by first appearance."""
-    links: tuple[Link, ...]
+    links: tuple[DuplicateLink, ...]
     torn: frozenset[int]
     """Classes whose members have different right answers."""
-    neighbours: dict[int, list[Link]] = field(init=False, default_factory=dict)
+    neighbours: dict[int, list[DuplicateLink]] = field(init=False, default_factory=dict)
     """Per class its links."""
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ def components(nodes: int, edges: Sequence[tuple[int, int]]) -> NDArray[np.int64
 
 
 def find_overlap(
-    questions: Iterable[Question], near: bool = True, task: Task | None = None
+    questions: Iterable[Question], near: bool = True, task: ProgressTask | None = None
 ) -> Overlap:
     """Find the questions that are the same.
 
@@ -93,7 +93,9 @@ def find_overlap(
     """
     numbers: dict[tuple[str, tuple[str, ...]], int] = {}
     classes: list[int] = []
-    forms: list[list[Folded]] = []  # per class one for every right answer, or one without any
+    forms: list[
+        list[CanonicalQuestion]
+    ] = []  # per class one for every right answer, or one without any
     for question in questions:
         this = folded(question)
         number = numbers.setdefault((this.stem, this.options), len(numbers))
@@ -113,9 +115,11 @@ def find_overlap(
     )
 
 
-def _links(forms: Sequence[Sequence[Folded]], task: Task | None) -> Iterator[Link]:
+def _links(
+    forms: Sequence[Sequence[CanonicalQuestion]], task: ProgressTask | None
+) -> Iterator[DuplicateLink]:
     """Compare every class with the earlier ones that look like it."""
-    index = Index(len(forms), BANDS, ROWS, LEAST_SIMILARITY)
+    index = MinHashIndex(len(forms), BANDS, ROWS, LEAST_SIMILARITY)
     stems: dict[str, list[int]] = defaultdict(list)
     answered: dict[object, list[int]] = defaultdict(list)
     texts = signatures(_shingles(some[0].text) for some in forms)
@@ -126,7 +130,7 @@ def _links(forms: Sequence[Sequence[Folded]], task: Task | None) -> Iterator[Lin
         for other in sorted({*index.closest(signature), *alike[-SAME_STEM:], *others}):
             pairs = [(a, b) for a in forms[other] for b in some if same_question(a, b)]
             if pairs:
-                yield Link(other, number, any(answers_conflict(a, b) for a, b in pairs))
+                yield DuplicateLink(other, number, any(answers_conflict(a, b) for a, b in pairs))
         alike.append(number)
         for key in keys:
             answered[key].append(number)

@@ -12,7 +12,7 @@ from rapidfuzz import fuzz
 from rapidfuzz.distance import DamerauLevenshtein
 
 from medtune.core.schemas.dataset import Same
-from medtune.data.dedup.canonical_form import Folded, difference, fold
+from medtune.data.dedup.canonical_form import CanonicalQuestion, difference, fold
 from medtune.data.dedup.paraphrase import LITTLE, differ_in_all_content, shares_content, spelled_out
 
 SIMILARITY = 95.0
@@ -67,7 +67,7 @@ _RANKS = re.compile(
 )
 
 
-def same_question(a: Folded, b: Folded) -> Same | None:
+def same_question(a: CanonicalQuestion, b: CanonicalQuestion) -> Same | None:
     """Judge a pair.
 
     "exact": the same stem and the same options once case, punctuation, exam tags and the order
@@ -113,7 +113,7 @@ def same_question(a: Folded, b: Folded) -> Same | None:
     return "near" if fuzz.ratio(a.text, b.text) >= SIMILARITY else None
 
 
-def alternatives(form: Folded) -> tuple[str | None, tuple[str, ...]] | None:
+def alternatives(form: CanonicalQuestion) -> tuple[str | None, tuple[str, ...]] | None:
     """Return what two questions in other words have in common: the right answer and all options.
 
     None where the options would be those of other questions as well: "Type 2", "A and C".
@@ -123,17 +123,19 @@ def alternatives(form: Folded) -> tuple[str | None, tuple[str, ...]] | None:
     return form.answer, form.options
 
 
-def answers_conflict(a: Folded, b: Folded) -> bool:
+def answers_conflict(a: CanonicalQuestion, b: CanonicalQuestion) -> bool:
     """Tell whether two forms of one question have different right answers."""
     return _answers_agree(a, b) is False
 
 
-def similarity(a: Folded, b: Folded) -> float:
+def similarity(a: CanonicalQuestion, b: CanonicalQuestion) -> float:
     """Compare stem and sorted options: rapidfuzz ratio, 0 to 1."""
     return fuzz.ratio(a.text, b.text) / 100
 
 
-def _same_fact(a: Folded, b: Folded, agree: bool | None, shared: int, most: int) -> bool:
+def _same_fact(
+    a: CanonicalQuestion, b: CanonicalQuestion, agree: bool | None, shared: int, most: int
+) -> bool:
     """Judge equal stems with different options."""
     if agree and _says_something(a.answer) and _says_something(b.answer):
         return True
@@ -144,7 +146,7 @@ def _same_fact(a: Folded, b: Folded, agree: bool | None, shared: int, most: int)
     return alike or (shared >= most - 1 and most > 2 and agree is not False)
 
 
-def _answers_agree(a: Folded, b: Folded) -> bool | None:
+def _answers_agree(a: CanonicalQuestion, b: CanonicalQuestion) -> bool | None:
     """Compare right answers; None where one is not released."""
     if a.answer is None or b.answer is None:
         return None
@@ -161,7 +163,7 @@ def _answers_agree(a: Folded, b: Folded) -> bool | None:
     return all_others or fuzz.ratio(a.answer, b.answer) >= _CLOSE_OPTIONS
 
 
-def _options_similarity(a: Folded, b: Folded) -> float:
+def _options_similarity(a: CanonicalQuestion, b: CanonicalQuestion) -> float:
     if len(a.options) != len(b.options):
         return 0.0
     return fuzz.ratio("\n".join(a.options), "\n".join(b.options))
@@ -172,7 +174,9 @@ def _says_something(text: str | None) -> bool:
     return text is not None and not _EMPTY_ANSWERS.fullmatch(text)
 
 
-def _one_word(a: Folded, b: Folded, only_a: list[str], only_b: list[str]) -> bool:
+def _one_word(
+    a: CanonicalQuestion, b: CanonicalQuestion, only_a: list[str], only_b: list[str]
+) -> bool:
     """Tell whether one word was replaced, by one word or by two."""
     if not any(map(_says_something, (*a.options, *b.options))):  # the stem is all there is
         return False
@@ -182,7 +186,7 @@ def _one_word(a: Folded, b: Folded, only_a: list[str], only_b: list[str]) -> boo
     return words >= 3 and len(only_a) <= 2 and len(only_b) <= 2 and len(only_a) + len(only_b) <= 3
 
 
-def _reworded(a: Folded, b: Folded) -> bool:
+def _reworded(a: CanonicalQuestion, b: CanonicalQuestion) -> bool:
     """Tell whether two stems share their content, neither turned round nor with other numbers."""
     if not shares_content(a.stem, b.stem, a.options):
         return False

@@ -24,7 +24,7 @@ CANDIDATES = 1000
 """Most texts to estimate a similarity for; those that share the rarest bands come first."""
 
 
-class Index:
+class MinHashIndex:
     """Finds earlier texts that are like a new one.
 
     Two texts of Jaccard similarity s become candidates with probability 1 - (1 - s^rows)^bands

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from medtune.core.records import Question
 from medtune.data.cleaning.exam_tags import without_tags
 from medtune.data.dedup.canonical_form import fold
-from medtune.data.dedup.minhash_index import Index, signatures
+from medtune.data.dedup.minhash_index import MinHashIndex, signatures
 
 BANDS, ROWS = 21, 3
 LEAST_SIMILARITY = 0.35
@@ -33,7 +33,7 @@ def wording_ranks(questions: Sequence[Question], order: Sequence[int]) -> list[i
     Returns:
         Per question its rank; taking low ranks first takes from as many clusters as there are.
     """
-    index = Index(len(questions), BANDS, ROWS, LEAST_SIMILARITY)
+    index = MinHashIndex(len(questions), BANDS, ROWS, LEAST_SIMILARITY)
     sizes: Counter[int] = Counter()
     ranks = [0] * len(questions)
     for place, signature in zip(

@@ -24,7 +24,7 @@ LEAST_JUDGED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class BalancedDraw:
     """What a draw chose."""
 
     questions: QuestionTable
@@ -33,7 +33,7 @@ class Drawn:
     balance: tuple[BalanceRecord, ...]
 
 
-def draw(questions: QuestionTable, data: DataConfig, seed: int, source: str) -> Drawn:
+def draw(questions: QuestionTable, data: DataConfig, seed: int, source: str) -> BalancedDraw:
     """Draw `train_size` questions; all of them where no size is set.
 
     Args:
@@ -50,7 +50,7 @@ def draw(questions: QuestionTable, data: DataConfig, seed: int, source: str) -> 
     """
     size = data.train_size
     if size is None:
-        return Drawn(questions, 0, ())
+        return BalancedDraw(questions, 0, ())
     if size > len(questions) and not data.balance.repeat:
         raise DataError(
             f"{source} has {len(questions)} usable questions, train_size asks for {size}",
@@ -71,7 +71,7 @@ def draw(questions: QuestionTable, data: DataConfig, seed: int, source: str) -> 
     if distinct < len(places):
         chosen = QuestionTable.of(_numbered(chosen))
     records = tuple(weights.records(given)) if data.balance.by != "none" else ()
-    return Drawn(chosen, len(questions) - distinct, records)
+    return BalancedDraw(chosen, len(questions) - distinct, records)
 
 
 def _groups(questions: QuestionTable, balance: BalanceConfig) -> list[str]:

@@ -234,7 +234,7 @@ def _numbered(batches: Iterator[list[Row]]) -> Iterator[Located]:
 
 
 @dataclass(frozen=True, slots=True)
-class TextForm:
+class CsvDialect:
     """How a file of delimited values is written."""
 
     encoding: str
@@ -247,7 +247,7 @@ class TextForm:
     """What is unusual about it, for people."""
 
 
-def form_of(path: Path) -> TextForm:
+def form_of(path: Path) -> CsvDialect:
     """Find out how a file of delimited values is written: encoding, delimiter, header.
 
     Raises:
@@ -270,7 +270,7 @@ def form_of(path: Path) -> TextForm:
     header = not _is_data(first)
     if not header:
         notes.append(f"no header line: the columns are named 1 to {len(first)}, by position")
-    return TextForm(encoding, delimiter, header, said is not None, tuple(notes))
+    return CsvDialect(encoding, delimiter, header, said is not None, tuple(notes))
 
 
 def _records(text: str, delimiter: str) -> Iterator[list[str]]:

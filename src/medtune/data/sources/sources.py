@@ -71,7 +71,7 @@ class DataRef:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class SourceIdentity:
     """Which data a source is, exactly."""
 
     fingerprint: str
@@ -151,7 +151,7 @@ def splits_of(ref: DataRef) -> tuple[str, ...]:
         return tuple(datasets.get_dataset_split_names(ref.place, **options))
 
 
-def identify(ref: DataRef) -> Identity:
+def identify(ref: DataRef) -> SourceIdentity:
     """Tell exactly which data a source is.
 
     Raises:
@@ -159,17 +159,19 @@ def identify(ref: DataRef) -> Identity:
         HubError: The Hub cannot be reached.
     """
     if ref.kind == "starter":
-        return Identity(hashlib.sha256(_starter_bytes(ref)).hexdigest(), None, "Apache-2.0")
+        return SourceIdentity(hashlib.sha256(_starter_bytes(ref)).hexdigest(), None, "Apache-2.0")
     if ref.kind == "hub":
         import datasets
 
         with _hub_errors(ref):
             commit = str(datasets.load_dataset_builder(ref.place, **_hub_options(ref)).hash)
         known = KNOWN.get(ref.place)
-        return Identity(content_hash([ref.place, commit]), commit, known.licence if known else None)
+        return SourceIdentity(
+            content_hash([ref.place, commit]), commit, known.licence if known else None
+        )
     # Where a file lies does not matter, what is in it does.
     hashes = [sha256_of(path) for path in files_of(Path(ref.place), ref.split)]
-    return Identity(content_hash(hashes), None, None)
+    return SourceIdentity(content_hash(hashes), None, None)
 
 
 def read_rows(ref: DataRef, split_column: str | None = None) -> Iterator[Located]:

@@ -43,7 +43,7 @@ _SHORTEST_BEGINNING = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class LineReading:
     """What was read out of a free answer."""
 
     chosen: int | None
@@ -58,54 +58,54 @@ class Reading:
         return Outcome.CORRECT if self.chosen == answer else Outcome.WRONG
 
 
-def read_first(line: str, options: Sequence[str]) -> Reading:
+def read_first(line: str, options: Sequence[str]) -> LineReading:
     """Read the first line, which nothing announced."""
     reading = read(ENUMERATOR.sub("", line), options, announced=False)
     if reading.reason != NOTHING or len(line) > _LONGEST_PARAGRAPH:
         return reading
     led = led_up_to(line, options)
-    return reading if led is None else Reading(led, "option text in a sentence")
+    return reading if led is None else LineReading(led, "option text in a sentence")
 
 
-def read(payload: str, options: Sequence[str], *, announced: bool = True) -> Reading:
+def read(payload: str, options: Sequence[str], *, announced: bool = True) -> LineReading:
     """Tell which option a line gives."""
     payload = _DOTS.sub("", payload[:LONGEST].strip(" *_"))
     if (whole := named_option(payload, options)) is not None:
-        return Reading(whole, "option text")
+        return LineReading(whole, "option text")
     if _NOT_THIS.match(payload):
-        return Reading(None, "negated")
+        return LineReading(None, "negated")
     if alone := _LETTER_ONLY.match(payload):
         return _letter(alone[1], options, "letter")
     mentioned = mentioned_options(payload, options)
     if len(mentioned) == len(options):
-        return Reading(None, "names several options")
+        return LineReading(None, "names several options")
     led, last = _LETTER_FIRST.match(payload), _LETTER_LAST.match(payload)
     if last and (ended := _ended(led, last, options)) is not None:
         return ended
     if (opening := opened_with(payload, options, announced=announced)) is not None:
-        return Reading(opening, "option text, then more")
+        return LineReading(opening, "option text, then more")
     if (right := _LETTER_RIGHT.match(payload)) and not mentioned:
         return _letter(right[1], options, "letter, then more")
     if led:
         return _lettered(led, options)
-    return Reading(None, "names several options" if len(mentioned) > 1 else NOTHING)
+    return LineReading(None, "names several options" if len(mentioned) > 1 else NOTHING)
 
 
 def _ended(
     led: re.Match[str] | None, last: re.Match[str], options: Sequence[str]
-) -> Reading | None:
+) -> LineReading | None:
     """Read a text with its letter behind it: "Iron (B)", "It is stored as iron. (B)"."""
     by_letter = _letter(last[2], options, "letter and text")
     if (by_text := opened_with(last[1], options)) is not None:
         return _agreed(by_letter, by_text)
     if led and led[2] and led[1].upper() != last[2]:
-        return Reading(None, "letter contradicts text")
+        return LineReading(None, "letter contradicts text")
     if mentioned_options(last[1], options) == {by_letter.chosen} and not denies(last[1], options):
         return by_letter
     return None
 
 
-def _lettered(led: re.Match[str], options: Sequence[str]) -> Reading:
+def _lettered(led: re.Match[str], options: Sequence[str]) -> LineReading:
     """Read a letter with what follows it: its option's text, or a reason."""
     letter, mark, rest = led[1], led[2], led[3]
     by_letter = _letter(letter, options, "letter and text")
@@ -122,7 +122,7 @@ def _lettered(led: re.Match[str], options: Sequence[str]) -> Reading:
     if not mentioned and (_REASON.match(rest) or (mark and _SENTENCE.match(rest))):
         return _letter(letter, options, "letter, then more")
     # "C. difficile", "A. or B.", "B) 100 mg" where B is 10 mg
-    return Reading(None, "letter contradicts text" if mark else NOTHING)
+    return LineReading(None, "letter contradicts text" if mark else NOTHING)
 
 
 def _begins(text: str, index: int | None, options: Sequence[str]) -> bool:
@@ -132,13 +132,15 @@ def _begins(text: str, index: int | None, options: Sequence[str]) -> bool:
     return len(said) >= _SHORTEST_BEGINNING and said[-1].isalpha() and begun == {index}
 
 
-def _agreed(by_letter: Reading, by_text: int) -> Reading:
-    return by_letter if by_letter.chosen == by_text else Reading(None, "letter contradicts text")
+def _agreed(by_letter: LineReading, by_text: int) -> LineReading:
+    return (
+        by_letter if by_letter.chosen == by_text else LineReading(None, "letter contradicts text")
+    )
 
 
-def _letter(letter: str, options: Sequence[str], rule: str) -> Reading:
+def _letter(letter: str, options: Sequence[str], rule: str) -> LineReading:
     index = LETTERS.index(letter.upper())
-    return Reading(index, rule) if index < len(options) else Reading(None, "no such letter")
+    return LineReading(index, rule) if index < len(options) else LineReading(None, "no such letter")
 
 
 def line_option(line: str, options: Sequence[str]) -> int | None:

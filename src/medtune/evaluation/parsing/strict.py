@@ -18,7 +18,7 @@ from medtune.evaluation.parsing.line import (
     ENUMERATOR,
     LONGEST,
     NOTHING,
-    Reading,
+    LineReading,
     letter_and_option,
     line_option,
     read,
@@ -87,7 +87,7 @@ class _Anchor:
     """Number of the line below, where the answer stands there and begins no list."""
 
 
-def parse(text: str, options: Sequence[str]) -> Reading:
+def parse(text: str, options: Sequence[str]) -> LineReading:
     """Read a free answer.
 
     Args:
@@ -95,10 +95,10 @@ def parse(text: str, options: Sequence[str]) -> Reading:
         options: Option texts in the order in which the model saw them.
     """
     if "\n" not in text.strip() and (whole := named_option(text, options)) is not None:
-        return Reading(whole, "option text")
+        return LineReading(whole, "option text")
     marked = first_turn(text)
     if not marked:
-        return Reading(None, "empty")
+        return LineReading(None, "empty")
     lines = [line.replace(ANNOUNCED, "") for line in marked]
     # What follows a question answers that question, whichever it is.
     asked = next((i for i, line in enumerate(lines) if _QUESTION.search(line)), len(lines))
@@ -106,22 +106,22 @@ def parse(text: str, options: Sequence[str]) -> Reading:
     given = [listing[line] for line in lines]
     anchors = list(islice(_anchors(marked, given, options), _MOST_ANCHORS + 1))
     if len(anchors) > _MOST_ANCHORS:
-        return Reading(None, "announces answers without end")
+        return LineReading(None, "announces answers without end")
     below = {anchor.below for anchor in anchors}
     listed = len({one for n, one in enumerate(given) if n not in below} - {None}) > 1
     announced = set(_anchored(lines[:asked], anchors, options))
     if listed and not any(reading.chosen is not None for reading in announced):
-        return Reading(None, "lists the options")
+        return LineReading(None, "lists the options")
     if not asked:
-        return Reading(None, "asks a question")
+        return LineReading(None, "asks a question")
     first = read_first(lines[0], options)
     if not announced:
         alone = _alone(lines[:asked], given, options) if first.reason == NOTHING else None
-        return first if alone is None else Reading(alone, "letter and text")
+        return first if alone is None else LineReading(alone, "letter and text")
     if not listed and (first.reason in CONTRADICTED or first.reason in COMPLETE):
         announced.add(first)
     if len({reading.chosen for reading in announced}) > 1:
-        return Reading(None, "two answers")
+        return LineReading(None, "two answers")
     return min(announced, key=lambda reading: reading.reason)
 
 
@@ -159,7 +159,7 @@ def _left_open(before: str) -> bool:
 
 def _anchored(
     lines: Sequence[str], anchors: Sequence[_Anchor], options: Sequence[str]
-) -> Iterator[Reading]:
+) -> Iterator[LineReading]:
     """Read what follows each anchor, up to the end of its line or in the next one."""
     for anchor in anchors:
         if anchor.line >= len(lines):
@@ -168,7 +168,7 @@ def _anchored(
         if anchor.below is not None:
             said = ENUMERATOR.sub("", "".join(lines[anchor.below : anchor.below + 1]))
         if denies(CLAUSE.split(anchor.before)[-1], options):
-            yield Reading(None, "negated")
+            yield LineReading(None, "negated")
         elif said:
             yield read(said, options)
 

@@ -20,7 +20,7 @@ ROOM = Path(str(files("medtune.guardrails.benchmark")))
 R = TypeVar("R", bound=Record)
 
 
-class Line(Record):
+class LabelledText(Record):
     """One inquiry, and what it is."""
 
     id: str
@@ -36,7 +36,7 @@ class Line(Record):
         return Inquiry(stem=self.stem, options=self.options)
 
 
-class Pair(Record):
+class InjectionPair(Record):
     """One question, plain and with an order in it."""
 
     id: str
@@ -60,23 +60,23 @@ class Pair(Record):
         return Inquiry(stem=self.injected_stem, options=self.injected_options)
 
 
-class Span(Record):
+class IdentifierSpan(Record):
     """One identifier in a text."""
 
     kind: str
     text: str
 
 
-class Identified(Record):
+class IdentifierText(Record):
     """A text with identifiers."""
 
     id: str
     half: Half
     text: str
-    spans: tuple[Span, ...]
+    spans: tuple[IdentifierSpan, ...]
 
 
-class Eponymous(Record):
+class EponymText(Record):
     """A text without identifiers, which has eponyms or numbers that look like them."""
 
     id: str
@@ -85,12 +85,12 @@ class Eponymous(Record):
     eponyms: tuple[str, ...]
 
 
-def kinds() -> list[Line]:
+def kinds() -> list[LabelledText]:
     """Read the suites of crises, harm, patients, and exam questions that look like them."""
     return [
         line
         for name in ("crisis", "harmful", "benign", "patient")
-        for line in read(f"suites/{name}.jsonl", Line)
+        for line in read(f"suites/{name}.jsonl", LabelledText)
     ]
 
 

@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Sequence
 
 from medtune.core.intervals import wilson
-from medtune.core.schemas.guardrails import Inquiry, Verdict, strictest
+from medtune.core.schemas.guardrails import GuardVerdict, Inquiry, strictest
 from medtune.core.schemas.safety import Half, Measure, SuiteFigure
 from medtune.guardrails.benchmark.labelled_lines import (
-    Eponymous,
-    Identified,
+    EponymText,
+    IdentifierText,
+    InjectionPair,
     Kind,
-    Pair,
     kinds,
     read,
 )
-from medtune.guardrails.classifier.learned import Judge
+from medtune.guardrails.classifier.learned import TextClassifier
 from medtune.guardrails.pipeline import look
 from medtune.guardrails.policy import Policy
 from medtune.guardrails.privacy.identifiers import identifiers
@@ -33,12 +33,12 @@ TARGETS: dict[Measure, float] = {
 }
 """What a half of the suites can show at most, in whole per cent: the exact upper end of as many
 events as are let pass (docs/safety.md).  Smaller rates need longer suites."""
-Verdicts = tuple[Verdict, ...]
+Verdicts = tuple[GuardVerdict, ...]
 Changed = Callable[[Sequence[tuple[Inquiry, Inquiry]]], int]
 """Counts the pairs that a model answers differently."""
 
 
-class Gauge:
+class GuardBenchmark:
     """Asks the guards of one policy about suites, and keeps the time.
 
     Args:
@@ -46,7 +46,7 @@ class Gauge:
         judge: The learned guard.
     """
 
-    def __init__(self, policy: Policy, judge: Judge) -> None:
+    def __init__(self, policy: Policy, judge: TextClassifier) -> None:
         order = tuple(name for name in policy.order if name != "sensitive")
         self._policy = policy.model_copy(update={"order": order})
         self._judge = judge
@@ -89,7 +89,9 @@ class Gauge:
         return [_figure(name, half, list(map(test, seen[kind]))) for name, kind, test in counted]
 
     def _orders(self, half: Half, changed: Changed | None) -> list[SuiteFigure]:
-        pairs = [pair for pair in read("suites/injection.jsonl", Pair) if pair.half == half]
+        pairs = [
+            pair for pair in read("suites/injection.jsonl", InjectionPair) if pair.half == half
+        ]
         through = [pair for pair in pairs if _passes(self.look(pair.injected))]
         refused = [strictest(self.look(pair.plain)) == "refuse" for pair in pairs]
         found = [
@@ -105,14 +107,14 @@ class Gauge:
 
 def _privacy(half: Half) -> list[SuiteFigure]:
     missed = []
-    for line in read("suites/identifiers.jsonl", Identified):
+    for line in read("suites/identifiers.jsonl", IdentifierText):
         if line.half == half:
             covered = _covered(line.text)
             for span in line.spans:
                 start = line.text.index(span.text)
                 places = range(start, start + len(span.text))
                 missed.append(any(line.text[i].isalnum() and i not in covered for i in places))
-    lines = [line for line in read("suites/eponyms.jsonl", Eponymous) if line.half == half]
+    lines = [line for line in read("suites/eponyms.jsonl", EponymText) if line.half == half]
     touched = [bool(identifiers(line.text)) for line in lines]
     return [
         _figure("identifiers missed", half, missed),

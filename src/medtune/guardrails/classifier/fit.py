@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtune.core.records import content_hash
-from medtune.guardrails.classifier.linear import CUTS, Floats, Weights, softmax
+from medtune.guardrails.classifier.linear import CUTS, Floats, LinearWeights, softmax
 
 FOLDS = 5
 STRENGTH = 10.0
@@ -24,7 +24,7 @@ Heat = Callable[[Floats, NDArray[np.int64]], float]
 
 def learn(
     texts: Sequence[str], named: Sequence[str], labels: tuple[str, ...], heat: Heat
-) -> tuple[Weights, Floats]:
+) -> tuple[LinearWeights, Floats]:
     """Train on labelled texts.
 
     Args:
@@ -48,7 +48,7 @@ def learn(
         logits[rest] = features @ weights.T + bias
     temperature = round(heat(softmax(logits), truth), DIGITS)
     words, pieces, rarity, weights, bias = _fit(texts, truth)
-    trained = Weights(
+    trained = LinearWeights(
         labels=labels,
         words={word: int(at) for word, at in sorted(words.vocabulary_.items())},
         pieces={piece: int(at) for piece, at in sorted(pieces.vocabulary_.items())},

@@ -17,11 +17,11 @@ from typing import Protocol, get_args
 
 from medtune.core.errors import InputError
 from medtune.core.records import Record, content_hash
-from medtune.core.schemas.guardrails import Action, CardName, Code, Inquiry, Verdict
+from medtune.core.schemas.guardrails import Action, CardName, Code, GuardVerdict, Inquiry
 from medtune.guardrails.benchmark.labelled_lines import Kind
-from medtune.guardrails.classifier.linear import Classifier, Weights
+from medtune.guardrails.classifier.linear import Classifier, LinearWeights
 from medtune.guardrails.input_rules.crisis import is_own
-from medtune.guardrails.inquiry_text import Reading, fold
+from medtune.guardrails.inquiry_text import InquiryText, fold
 from medtune.guardrails.policy import Policy
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -42,19 +42,19 @@ _LONGEST_GREETING = 60
 """Characters."""
 
 
-class Judge(Protocol):
+class TextClassifier(Protocol):
     """A learned guard: the one that is shipped, or a heavier one that somebody brings."""
 
-    def judge(self, reading: Reading, policy: Policy) -> Verdict:
+    def judge(self, reading: InquiryText, policy: Policy) -> GuardVerdict:
         """Say what an inquiry is."""
         ...
 
 
-class Trained(Record):
+class ClassifierFile(Record):
     """Both classifiers, as `medtune guard train` writes them."""
 
-    kinds: Weights
-    orders: Weights
+    kinds: LinearWeights
+    orders: LinearWeights
 
     @property
     def hash(self) -> str:
@@ -62,18 +62,18 @@ class Trained(Record):
         return content_hash(self.model_dump(mode="json"))
 
 
-class Learned:
+class GuardClassifier:
     """The learned guard.
 
     Args:
         trained: Its classifiers.
     """
 
-    def __init__(self, trained: Trained) -> None:
+    def __init__(self, trained: ClassifierFile) -> None:
         self.trained = trained
         self._kinds, self._orders = Classifier(trained.kinds), Classifier(trained.orders)
 
-    def judge(self, reading: Reading, policy: Policy) -> Verdict:
+    def judge(self, reading: InquiryText, policy: Policy) -> GuardVerdict:
         """Say how sure it is that an inquiry is no exam question, and what it would be.
 
         A likely crisis gets its card: one too many does no harm, but for a greeting.
@@ -101,8 +101,8 @@ class Learned:
 
 def _verdict(
     action: Action, reason: Code | None, probability: float, card: CardName | None = None
-) -> Verdict:
-    return Verdict(
+) -> GuardVerdict:
+    return GuardVerdict(
         guard="classifier", action=action, reason=reason, probability=probability, card=card
     )
 
@@ -115,12 +115,12 @@ def pieces(inquiry: Inquiry) -> list[str]:
 
 
 @cache
-def shipped() -> Learned:
+def shipped() -> GuardClassifier:
     """Open the learned guard that comes with medtune."""
     return opened(SHIPPED)
 
 
-def packed(trained: Trained) -> bytes:
+def packed(trained: ClassifierFile) -> bytes:
     """Compress a learned guard's JSON; the same weights give the same bytes."""
     return gzip.compress(f"{trained.model_dump_json(indent=2)}\n".encode(), mtime=0)
 
@@ -138,14 +138,14 @@ def unpacked(path: Path) -> bytes:
     return data
 
 
-def opened(path: Path) -> Learned:
+def opened(path: Path) -> GuardClassifier:
     """Open what `medtune guard train` wrote, or a release's guard.json.
 
     Raises:
         InputError: There is no such file, or it holds something else.
     """
     try:
-        return Learned(Trained.model_validate_json(unpacked(path)))
+        return GuardClassifier(ClassifierFile.model_validate_json(unpacked(path)))
     except (OSError, ValueError, zlib.error) as error:
         wrong = f"it holds something else: {' '.join(str(error).split())[:200]}"
         why = error.strerror if isinstance(error, OSError) else wrong

@@ -23,7 +23,7 @@ SIZES = (3, 4, 5)
 _WORD = re.compile(r"\w+")
 
 
-class Weights(Record):
+class LinearWeights(Record):
     """A trained classifier."""
 
     labels: tuple[str, ...]
@@ -49,7 +49,7 @@ class Classifier:
         weights: As trained.
     """
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: LinearWeights) -> None:
         self.labels = weights.labels
         self._halves = (weights.words, weights.pieces)
         self._matrix = np.array(weights.weights).T / weights.temperature

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from rapidfuzz import fuzz
 
 from medtune.core.schemas.guardrails import Inquiry
-from medtune.guardrails.benchmark.labelled_lines import Line, Pair, kinds, read
+from medtune.guardrails.benchmark.labelled_lines import InjectionPair, LabelledText, kinds, read
 from medtune.guardrails.classifier.learned import pieces
-from medtune.guardrails.inquiry_text import Reading, fold
+from medtune.guardrails.inquiry_text import InquiryText, fold
 
 ALIKE = 85.0
 """Similarity (per cent of a common edit sequence) from which two stems are the same line."""
@@ -31,12 +31,12 @@ def kind_texts(exam: Iterable[Inquiry]) -> Labelled:
     lines = [
         line
         for name in ("crisis", "harmful", "benign", "patient", "plain")
-        for line in read(f"examples/{name}.jsonl", Line)
+        for line in read(f"examples/{name}.jsonl", LabelledText)
         if not _is_among(line.stem, held)
     ]
     lines += [line for line in suites if line.half == "dev"]
-    texts = [Reading(line.inquiry).text for line in lines]
-    more = [Reading(inquiry).text for inquiry in exam]
+    texts = [InquiryText(line.inquiry).text for line in lines]
+    more = [InquiryText(inquiry).text for inquiry in exam]
     labels: list[str] = [line.label for line in lines]
     return texts + more, labels + ["benign"] * len(more)
 
@@ -47,17 +47,17 @@ def order_texts(exam: Iterable[Inquiry]) -> Labelled:
     Args:
         exam: Further exam questions.
     """
-    suite = read("suites/injection.jsonl", Pair)
+    suite = read("suites/injection.jsonl", InjectionPair)
     held = [fold(pair.injected.whole).casefold() for pair in suite if pair.half == "held"]
     pairs = [pair for pair in suite if pair.half == "dev"]
     pairs += [
         pair
-        for pair in read("examples/injection.jsonl", Pair)
+        for pair in read("examples/injection.jsonl", InjectionPair)
         if not _is_among(pair.injected.whole, held)
     ]
     plain = [pair.plain for pair in pairs]
-    plain += [line.inquiry for line in read("examples/plain.jsonl", Line)]
-    plain += [line.inquiry for line in read("examples/benign.jsonl", Line)]
+    plain += [line.inquiry for line in read("examples/plain.jsonl", LabelledText)]
+    plain += [line.inquiry for line in read("examples/benign.jsonl", LabelledText)]
     plain += [line.inquiry for line in kinds() if (line.half, line.label) == ("dev", "benign")]
     innocent = dict.fromkeys(piece for one in [*plain, *exam] for piece in pieces(one))
     orders = dict.fromkeys(

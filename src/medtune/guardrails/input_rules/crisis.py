@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-from medtune.core.schemas.guardrails import Verdict
+from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.guardrails import linear_search
-from medtune.guardrails.inquiry_text import Reading
+from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy
 from medtune.guardrails.rules import Rule, first
 
@@ -180,7 +180,7 @@ _SOMEBODY = re.compile(
 )
 
 
-def crisis(reading: Reading, policy: Policy) -> Verdict:
+def crisis(reading: InquiryText, policy: Policy) -> GuardVerdict:
     """Give the crisis card to whoever seems to need it; a card too many does no harm."""
     reason = first((*OWN, *NEAR), reading.own) if _speaks(reading) else None
     # What stands where a subject should is nobody's vignette.
@@ -188,16 +188,16 @@ def crisis(reading: Reading, policy: Policy) -> Verdict:
     if reason is not None and _asks_for_a_fact(reading) and first(OWN, reading.own) is None:
         reason = None
     if reason is None:
-        return Verdict(guard="crisis", action="allow")
-    return Verdict(guard="crisis", action=policy.crisis.action, reason=reason, card="crisis")
+        return GuardVerdict(guard="crisis", action="allow")
+    return GuardVerdict(guard="crisis", action=policy.crisis.action, reason=reason, card="crisis")
 
 
-def _speaks(reading: Reading) -> bool:
+def _speaks(reading: InquiryText) -> bool:
     """Tell whether the asker speaks for himself, not in a vignette about a third person."""
     return not reading.inquiry.options or linear_search.first(_NEAR, reading.own) is not None
 
 
-def _asks_for_a_fact(reading: Reading) -> bool:
+def _asks_for_a_fact(reading: InquiryText) -> bool:
     """Tell whether all of it is one question of an exam's kind, with nobody and no moment in it.
 
     "What is the first-line treatment of anaphylaxis?" is, and "What is anaphylaxis?"; "What is
@@ -211,6 +211,6 @@ def _asks_for_a_fact(reading: Reading) -> bool:
     return asked is not None and linear_search.first(_SOMEBODY, text) is None
 
 
-def is_own(reading: Reading) -> bool:
+def is_own(reading: InquiryText) -> bool:
     """Tell whether a stem speaks of the asker; "Troponin I" among the options does not."""
     return not reading.inquiry.options or linear_search.first(_NEAR, reading.unquoted) is not None

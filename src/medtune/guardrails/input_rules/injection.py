@@ -6,9 +6,9 @@ import base64
 import binascii
 import re
 
-from medtune.core.schemas.guardrails import Verdict
+from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.guardrails import linear_search
-from medtune.guardrails.inquiry_text import Reading
+from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy
 from medtune.guardrails.rules import Rule, first
 
@@ -95,15 +95,15 @@ _GAP = re.compile(r"[ .\-_]")
 _TURNED = re.compile(r"\b(?=\w*[0134])(?=\w*[a-z]{2})[a-z0134]{5,}\b", re.IGNORECASE)
 
 
-def injection(reading: Reading, policy: Policy) -> Verdict:
+def injection(reading: InquiryText, policy: Policy) -> GuardVerdict:
     """Find orders in a question; where there are any it is no exam question."""
     reason = first(RULES, reading.text) or _hidden(reading)
     if reason is None:
-        return Verdict(guard="injection", action="allow")
-    return Verdict(guard="injection", action=policy.injection.action, reason=reason)
+        return GuardVerdict(guard="injection", action="allow")
+    return GuardVerdict(guard="injection", action=policy.injection.action, reason=reason)
 
 
-def _hidden(reading: Reading) -> str | None:
+def _hidden(reading: InquiryText) -> str | None:
     """Find what is written so that people do not see it: invisible, coded, spaced, in digits."""
     raw, text = reading.raw, reading.text
     if len(list(linear_search.found(_HIDDEN, raw))) > 2:

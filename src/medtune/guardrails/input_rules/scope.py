@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from medtune.core.records import MIN_OPTIONS
-from medtune.core.schemas.guardrails import Verdict
-from medtune.guardrails.inquiry_text import Reading
+from medtune.core.schemas.guardrails import GuardVerdict
+from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy
 from medtune.guardrails.rules import Rule, first
 
@@ -90,11 +90,11 @@ HARM = (
 )  # fmt: skip
 
 
-def scope(reading: Reading, policy: Policy) -> Verdict:
+def scope(reading: InquiryText, policy: Policy) -> GuardVerdict:
     """Refuse what asks for harm, for advice about a person, or nothing that has options."""
     reason = first(HARM, reading.own) or first(PATIENT, reading.own)
     if reason is None and len(reading.inquiry.options) < MIN_OPTIONS:
         reason = "scope.no_question"
     if reason is None:
-        return Verdict(guard="scope", action="allow")
-    return Verdict(guard="scope", action=policy.scope.action, reason=reason, card="scope")
+        return GuardVerdict(guard="scope", action="allow")
+    return GuardVerdict(guard="scope", action=policy.scope.action, reason=reason, card="scope")

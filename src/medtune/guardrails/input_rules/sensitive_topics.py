@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from medtune.core.schemas.guardrails import Verdict
-from medtune.guardrails.inquiry_text import Reading
+from medtune.core.schemas.guardrails import GuardVerdict
+from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy, Topic
 from medtune.guardrails.rules import Rule
 
@@ -51,10 +51,10 @@ TOPICS: dict[Topic, Rule] = {
 }  # fmt: skip
 
 
-def sensitive(reading: Reading, policy: Policy) -> Verdict:
+def sensitive(reading: InquiryText, policy: Policy) -> GuardVerdict:
     """Hold an answer back where its topic is one that the policy names."""
     for topic in policy.sensitive.topics:
         if TOPICS[topic].fits(f"{reading.stem}\n{reading.subject}"):
             action, reason = policy.sensitive.action, TOPICS[topic].reason
-            return Verdict(guard="sensitive", action=action, reason=reason)
-    return Verdict(guard="sensitive", action="allow")
+            return GuardVerdict(guard="sensitive", action=action, reason=reason)
+    return GuardVerdict(guard="sensitive", action="allow")

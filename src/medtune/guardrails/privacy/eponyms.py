@@ -7,7 +7,7 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from medtune.guardrails.privacy.patterns import WORD, Place
+from medtune.guardrails.privacy.patterns import WORD, PatternMatch
 
 _HEAD = (
     r"syndromes?|diseases?|signs?|tests?|scores?|scales?|nodules?|nodes?|murmurs?|points?|laws?|triads?|"
@@ -148,12 +148,12 @@ PERSONAL = re.compile(
 """That a sentence is about somebody."""
 
 
-def is_history(place: Place) -> bool:
+def is_history(place: PatternMatch) -> bool:
     """Tell by the words around a name whether it is one of those who made medicine's history."""
     return bool(_MADE_HISTORY.match(place.after) or _MADE_BY.search(place.before))
 
 
-def is_listed(place: Place) -> bool:
+def is_listed(place: PatternMatch) -> bool:
     """Tell whether a name stands in a question's list of names, and nobody is spoken of."""
     sentence = place.before + place.found + place.rest
     asked = place.rest.endswith("?") or re.match(r"\W*(?:name|match|list)\b", sentence, re.I)
@@ -170,14 +170,14 @@ def is_matter(name: str, after: str) -> bool:
     return matter is not None or _BARE.search(name) is not None
 
 
-def _beside_pioneers(place: Place) -> bool:
+def _beside_pioneers(place: PatternMatch) -> bool:
     """Tell whether a name is joined to one of history."""
     front = re.search(rf"({WORD} {WORD})(?:,| and|, and) $", place.before)
     back = re.match(rf"(?:,| and|, and) ({WORD} {WORD})", place.after)
     return any(match is not None and match[1].casefold() in pioneers() for match in (front, back))
 
 
-def is_nobodys(place: Place) -> bool:
+def is_nobodys(place: PatternMatch) -> bool:
     """Tell whether a name is an eponym or history."""
     name = place.found
     if is_matter(name, place.after) or is_history(place):

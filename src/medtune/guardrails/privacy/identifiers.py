@@ -14,12 +14,18 @@ from dataclasses import dataclass
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.guardrails import linear_search
 from medtune.guardrails.privacy.check_digits import digits, kvnr, luhn, nhs, verhoeff
-from medtune.guardrails.privacy.patterns import UPPER, WORD, Place, Sign, pattern
+from medtune.guardrails.privacy.patterns import (
+    UPPER,
+    WORD,
+    IdentifierPattern,
+    PatternMatch,
+    pattern,
+)
 from medtune.guardrails.privacy.person_names import AFTER_A_NAME, NAMES, is_second
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Identifier:
     """One identifier."""
 
     kind: str
@@ -85,7 +91,7 @@ _SCIENCE = (
 """Before numbers of trials, papers, genes and substances."""
 
 
-def _place(place: Place) -> bool:
+def _place(place: PatternMatch) -> bool:
     """Tell an address from amounts: it has a house number, or a British postcode behind names."""
     found = place.found
     amount = re.search(r"\b(?:mg|mL|mmol|IU|mcg|units?)\b", found) is not None
@@ -95,17 +101,17 @@ def _place(place: Place) -> bool:
     return named and not amount and (len(digits(front)) > 0 or (british and front.count(" ") > 1))
 
 
-def _phone(place: Place) -> bool:
+def _phone(place: PatternMatch) -> bool:
     dated = re.match(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b", place.found) is not None
     amount = re.match(r"\s*(?:IU|mg|mL|units?)\b", place.after) is not None
     return 7 <= len(digits(place.found)) <= 15 and not dated and not amount
 
 
-def _home(place: Place) -> bool:
+def _home(place: PatternMatch) -> bool:
     return _phone(place) and len(digits(place.found)) >= 9
 
 
-def _record(place: Place) -> bool:
+def _record(place: PatternMatch) -> bool:
     """Tell a number from a year or an amount."""
     amount = (
         re.match(r"\s*(?:mg|mL|%|years?|patients|cases|participants)\b", place.after) is not None
@@ -114,21 +120,21 @@ def _record(place: Place) -> bool:
     return len(digits(place.found)) >= 4 and not amount and not year
 
 
-def _card(place: Place) -> bool:
+def _card(place: PatternMatch) -> bool:
     return _record(place) and len(digits(place.found)) >= 5
 
 
-def _thing(place: Place) -> bool:
+def _thing(place: PatternMatch) -> bool:
     letters = re.search(r"[A-Z]", place.found) is not None
     return _record(place) or (letters and len(place.found) > 4 and len(digits(place.found)) > 1)
 
 
-def _member(place: Place) -> bool:
+def _member(place: PatternMatch) -> bool:
     letters = re.search("[A-Z]", place.found) is not None
     return len(digits(place.found)) >= (6 if letters else 7)
 
 
-def _link(place: Place) -> bool:
+def _link(place: PatternMatch) -> bool:
     """Tell whose page it is: those of journals, authorities and libraries are nobody's."""
     public = (
         r"doi\.org|\.gov\b|who\.int|pubmed|ncbi|nejm|bmj|thelancet|cochrane|nice\.org|wikipedia"
@@ -136,17 +142,19 @@ def _link(place: Place) -> bool:
     return re.search(public, place.found) is None
 
 
-def _address_of_a_machine(place: Place) -> bool:
+def _address_of_a_machine(place: PatternMatch) -> bool:
     """Tell an address from an enzyme's number, which begins with 1 to 7."""
     parts = [int(part) for part in place.found.split(".")]
     return parts[0] > 9 and max(parts) < 256
 
 
-SIGNS: tuple[Sign, ...] = (
-    Sign("email", pattern(r"[\w.+-]{1,64}+@[\w-]+(?:\.[\w-]+)+")),
-    Sign("email", pattern(r"[\w.+-]{1,64}+ ?[\[(]at[\])] ?[\w-]+(?:(?:\.| ?[\[(]dot[\])] ?)\w+)+")),
-    Sign("web", pattern(r"\b(?:https?://|www\.)[^\s<>\"')]+[\w/]"), _link),
-    Sign(
+SIGNS: tuple[IdentifierPattern, ...] = (
+    IdentifierPattern("email", pattern(r"[\w.+-]{1,64}+@[\w-]+(?:\.[\w-]+)+")),
+    IdentifierPattern(
+        "email", pattern(r"[\w.+-]{1,64}+ ?[\[(]at[\])] ?[\w-]+(?:(?:\.| ?[\[(]dot[\])] ?)\w+)+")
+    ),
+    IdentifierPattern("web", pattern(r"\b(?:https?://|www\.)[^\s<>\"')]+[\w/]"), _link),
+    IdentifierPattern(
         "web",
         pattern(
             r"\b(?:facebook|instagram|twitter|tiktok|linkedin|youtube|snapchat|reddit|vk|x)\.com/[\w./@-]*[\w/]",
@@ -155,22 +163,24 @@ SIGNS: tuple[Sign, ...] = (
             r"\b(?:instagram|snapchat|twitter|tiktok|insta|discord|skype|telegram)(?: handle| name| user(?:name)?)?(?: is|:) ?(?P<it>@?[\w.]{4,30}\w)",
         ),
     ),
-    Sign("web", pattern(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])"), _address_of_a_machine),
-    Sign("device", pattern(r"\b[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}\b")),
-    Sign("birth", pattern(rf"{_BORN}[^\n\d]{{0,24}}?(?P<it>{_DATE})")),
-    Sign(
+    IdentifierPattern(
+        "web", pattern(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])"), _address_of_a_machine
+    ),
+    IdentifierPattern("device", pattern(r"\b[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}\b")),
+    IdentifierPattern("birth", pattern(rf"{_BORN}[^\n\d]{{0,24}}?(?P<it>{_DATE})")),
+    IdentifierPattern(
         "birth",
         pattern(
             rf"(?P<it>{_DATE}) is (?:his|her|their|my|the \w+'s) (?:date of birth|birthday|dob)"
         ),
     ),
-    Sign("birth", pattern(r"\|(?P<it>(?:19|20)\d{6})\|")),
-    Sign(
+    IdentifierPattern("birth", pattern(r"\|(?P<it>(?:19|20)\d{6})\|")),
+    IdentifierPattern(
         "document",
         pattern(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b", case=True),
         _card,
     ),
-    Sign(
+    IdentifierPattern(
         "insurance",
         pattern(
             r"\b(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}\b",  # US social security
@@ -179,8 +189,10 @@ SIGNS: tuple[Sign, ...] = (
             case=True,
         ),
     ),
-    Sign("insurance", pattern(r"\b[2-9]\d{3}[ -]\d{4}[ -]\d{4}\b"), lambda p: verhoeff(p.found)),
-    Sign(
+    IdentifierPattern(
+        "insurance", pattern(r"\b[2-9]\d{3}[ -]\d{4}[ -]\d{4}\b"), lambda p: verhoeff(p.found)
+    ),
+    IdentifierPattern(
         "insurance",
         pattern(
             r"\b(?:aadhaa?r|uidai|insurance|policy|member(?:ship)?|medicare|medicaid|versicherten\w*|"
@@ -189,39 +201,41 @@ SIGNS: tuple[Sign, ...] = (
         ),
         _member,
     ),
-    Sign("insurance", pattern(r"\b[A-Z]\d{9}\b", case=True), lambda p: kvnr(p.found)),
-    Sign("insurance", pattern(r"\b\d(?:[ -]?\d){12,18}\b"), lambda p: luhn(p.found)),
-    Sign("record", pattern(r"\b\d{3}[ -]\d{3}[ -]\d{4}\b"), lambda p: nhs(p.found)),
-    Sign("address", re.compile(rf"{_DOOR}(?:{_PLACE}[ ,]++){{1,9}}?{_POSTCODE}"), _place),
-    Sign(
+    IdentifierPattern("insurance", pattern(r"\b[A-Z]\d{9}\b", case=True), lambda p: kvnr(p.found)),
+    IdentifierPattern("insurance", pattern(r"\b\d(?:[ -]?\d){12,18}\b"), lambda p: luhn(p.found)),
+    IdentifierPattern("record", pattern(r"\b\d{3}[ -]\d{3}[ -]\d{4}\b"), lambda p: nhs(p.found)),
+    IdentifierPattern(
+        "address", re.compile(rf"{_DOOR}(?:{_PLACE}[ ,]++){{1,9}}?{_POSTCODE}"), _place
+    ),
+    IdentifierPattern(
         "address",
         re.compile(
             rf"{_DOOR}\b\d{{1,5}}(?:[A-Za-z]| bis|[/-]\d+\w?)?,? (?:{_PLACE}[ ,]++){{0,4}}?(?i:{_STREET})\b(?:, {WORD})*"
         ),
         _place,
     ),
-    Sign(
+    IdentifierPattern(
         "address",
         re.compile(
             rf"\b{WORD}(?:stra(?:ss|ß)e|str\.|weg|platz|gasse|allee|damm) \d+\w?(?:, {_POSTCODE})?"
         ),
     ),
-    Sign(
+    IdentifierPattern(
         "address",
         re.compile(
             rf"\b(?:Via|Viale|Calle|Rua|Avenida|Rue|rue|Corso|Plaza) (?:\w+ ){{1,4}}\d+(?:, {_POSTCODE})?"
         ),
     ),
-    Sign(
+    IdentifierPattern(
         "address",
         pattern(
             r"\bp\.? ?o\.? box \d+(?:,(?: (?-i:[A-Z])\w+){1,3}(?:,? (?-i:[A-Z]{2,3}))? \d{4,6}\b)?"
         ),
     ),
-    Sign("address", pattern(r"〒\d{3}-\d{4}[^\n;,.]*")),
-    Sign("record", pattern(rf"\b{_RECORDS}\b\.?{_OPEN}{{0,4}}{_IS}{_VALUE}"), _record),
-    Sign("record", pattern(rf"\b{_PAPERS}\b\.?{_OPEN}{{1,4}}{_IS}{_VALUE}"), _record),
-    Sign(
+    IdentifierPattern("address", pattern(r"〒\d{3}-\d{4}[^\n;,.]*")),
+    IdentifierPattern("record", pattern(rf"\b{_RECORDS}\b\.?{_OPEN}{{0,4}}{_IS}{_VALUE}"), _record),
+    IdentifierPattern("record", pattern(rf"\b{_PAPERS}\b\.?{_OPEN}{{1,4}}{_IS}{_VALUE}"), _record),
+    IdentifierPattern(
         "record",
         pattern(
             rf"\b(?i:{_PAPERS}) (?P<it>(?=[\w/-]*[A-Z])(?=(?:[^\s\d]*\d){{5}})[A-Z0-9][A-Z0-9/-]+)\b",
@@ -229,22 +243,22 @@ SIGNS: tuple[Sign, ...] = (
         ),
         _record,
     ),
-    Sign(
+    IdentifierPattern(
         "document",
         pattern(
             rf"\b{_CARDS}\b{_OPEN}{{0,4}}(?: (?:is|was|reads)){{0,3}}[\s:#.]{{1,3}}{_CAPITALS}"
         ),
         _card,
     ),
-    Sign(
+    IdentifierPattern(
         "device",
         pattern(
             rf"\b{_THINGS}\b{_OPEN}{{0,4}}(?: (?:is|was|reads)){{0,3}}[\s,:#.]{{1,3}}{_CAPITALS}"
         ),
         _thing,
     ),
-    Sign("record", pattern(rf"\bnumber(?: is| was|:) {_VALUE}"), _card),
-    Sign(
+    IdentifierPattern("record", pattern(rf"\bnumber(?: is| was|:) {_VALUE}"), _card),
+    IdentifierPattern(
         "record",
         pattern(
             r"\b[A-Z]{1,3}RN[ :#]{1,2}(?P<it>\d{5,})\b",
@@ -252,22 +266,24 @@ SIGNS: tuple[Sign, ...] = (
             case=True,
         ),
     ),
-    Sign("phone", pattern(r"\+\d{1,3}[ ().-]{0,2}(?:\d[ ().-]{0,2}){6,12}\d"), _phone),
-    Sign(
+    IdentifierPattern("phone", pattern(r"\+\d{1,3}[ ().-]{0,2}(?:\d[ ().-]{0,2}){6,12}\d"), _phone),
+    IdentifierPattern(
         "phone",
         pattern(r"(?<![\w-])(?:1[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}\b"),
         _phone,
     ),
-    Sign("phone", pattern(r"\(0\d{1,4}\) ?\d{3,4}[ -]?\d{3,4}\b"), _phone),
-    Sign("phone", pattern(r"(?<![\w./-])0\d{1,4}(?:[ ./-]{1,3}\d{2,4}){2,5}(?![\w/])"), _home),
-    Sign("phone", pattern(r"(?<![\w./-])0\d{2,5}[ -]\d{5,8}\b"), _home),
-    Sign("phone", pattern(r"(?<![\w./-])0\d{9,10}\b"), _phone),
-    Sign(
+    IdentifierPattern("phone", pattern(r"\(0\d{1,4}\) ?\d{3,4}[ -]?\d{3,4}\b"), _phone),
+    IdentifierPattern(
+        "phone", pattern(r"(?<![\w./-])0\d{1,4}(?:[ ./-]{1,3}\d{2,4}){2,5}(?![\w/])"), _home
+    ),
+    IdentifierPattern("phone", pattern(r"(?<![\w./-])0\d{2,5}[ -]\d{5,8}\b"), _home),
+    IdentifierPattern("phone", pattern(r"(?<![\w./-])0\d{9,10}\b"), _phone),
+    IdentifierPattern(
         "phone",
         pattern(r"(?<![\w./-])[6-9]\d{4}[ -]?\d{5}\b", r"(?<![\w.-])555-\d{4}\b"),
         _phone,
     ),
-    Sign(
+    IdentifierPattern(
         "phone",
         pattern(
             r"\b(?:phone|tel(?:ephone)?|mobile|cell|fax|ring|call|text|dial|bleep|pager|whatsapp|kontakt|"
@@ -275,7 +291,7 @@ SIGNS: tuple[Sign, ...] = (
         ),
         _phone,
     ),
-    Sign(
+    IdentifierPattern(
         "phone",
         pattern(r"\b(?:bleep|pager|beep|ext(?:ension|n)?)\b\.?[ :#]{0,2}(?P<it>\d[\d-]{1,8})\b"),
     ),
@@ -290,9 +306,9 @@ _DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
 _TOKEN = re.compile(r"(?<![\w/-])\w+(?:[-/]\w+)*(?![\w/-])")
 
 
-def identifiers(text: str) -> list[Found]:
+def identifiers(text: str) -> list[Identifier]:
     """Find what tells who somebody is; spans do not overlap, and stand in order."""
-    taken: list[Found] = []
+    taken: list[Identifier] = []
     left, has_digits = text, _DIGIT.search(text) is not None
     for sign in SIGNS:
         if not has_digits and sign.kind not in _WITHOUT_DIGITS:
@@ -303,15 +319,15 @@ def identifiers(text: str) -> list[Found]:
             start, end = _span(match)
             if start < ended or "\0" in left[start:end]:
                 continue
-            if sign.check(Place(text, start, end)):
-                taken.append(Found(sign.kind, start, end))
+            if sign.check(PatternMatch(text, start, end)):
+                taken.append(Identifier(sign.kind, start, end))
                 ended = end
         left = _without(left, taken[known:])
     taken += _neighbours(text, left, taken)
     return sorted(taken, key=lambda found: found.start)
 
 
-def _without(text: str, taken: list[Found]) -> str:
+def _without(text: str, taken: list[Identifier]) -> str:
     """Put NUL characters in the place of what was found, so that nothing is found twice."""
     pieces, place = [], 0
     for one in taken:
@@ -326,22 +342,22 @@ def _span(match: re.Match[str]) -> tuple[int, int]:
     return next((match.span(name) for name in groups if match[name] is not None), match.span())
 
 
-def _neighbours(text: str, left: str, taken: list[Found]) -> Iterator[Found]:
+def _neighbours(text: str, left: str, taken: list[Identifier]) -> Iterator[Identifier]:
     """Find birth dates and second names beside names, and numbers like a record's number."""
     shapes = {_shape(text[one.start : one.end]) for one in taken if one.kind == "record"}
     for one in taken:
         if one.kind != "name":
             continue
         if date := _BESIDE_A_NAME.match(left, one.end):
-            yield Found("birth", *_span(date))
+            yield Identifier("birth", *_span(date))
         elif second := AFTER_A_NAME.match(left, one.end):
             start, end = _span(second)
-            if is_second(Place(text, start, end)):
-                yield Found("name", start, end)
+            if is_second(PatternMatch(text, start, end)):
+                yield Identifier("name", start, end)
     for token in linear_search.found(_TOKEN, left) if shapes else ():
         shape = _shape(token[0])
         if shape in shapes and len(shape) > 6 and "9" in shape:
-            yield Found("record", *token.span())
+            yield Identifier("record", *token.span())
 
 
 def _shape(text: str) -> str:

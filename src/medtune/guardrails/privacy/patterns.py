@@ -13,7 +13,7 @@ REACH = 160
 
 
 @dataclass(frozen=True)
-class Place:
+class PatternMatch:
     """Something that was found, where it stands.
 
     Attributes:
@@ -48,16 +48,16 @@ class Place:
         return self.after[: stop.end()] if stop else self.after
 
 
-Check = Callable[[Place], bool]
+Check = Callable[[PatternMatch], bool]
 
 
-def anything(_place: Place) -> bool:
+def anything(_place: PatternMatch) -> bool:
     """Hold whatever has the pattern."""
     return True
 
 
 @dataclass(frozen=True)
-class Sign:
+class IdentifierPattern:
     """How identifiers of one kind look.
 
     Attributes:

@@ -12,7 +12,14 @@ from medtune.guardrails.privacy.eponyms import (
     is_nobodys,
     lone_names,
 )
-from medtune.guardrails.privacy.patterns import UPPER, WORD, Check, Place, Sign, anything
+from medtune.guardrails.privacy.patterns import (
+    UPPER,
+    WORD,
+    Check,
+    IdentifierPattern,
+    PatternMatch,
+    anything,
+)
 
 _OF = r"(?:(?:de|da|do|van|von|der|den|bin|ibn|al|el|du|la|di|le|ter|ten|Ó|Van|Von) )"
 _LAST = rf"(?!V[ao]n {_OF}?[{UPPER}]){WORD}"
@@ -131,11 +138,11 @@ def _is_word(name: str) -> bool:
     return re.split(r"[ '’-]", name)[0].casefold() in _NOBODY
 
 
-def _civil(place: Place) -> bool:
+def _civil(place: PatternMatch) -> bool:
     return not _is_word(place.found) and re.match(r" syndrome\b", place.after) is None
 
 
-def _people(place: Place) -> bool:
+def _people(place: PatternMatch) -> bool:
     profession = place.found.endswith(("ologist", "ician", "iatrist", "ist in"))
     return not (profession or _is_word(place.found) or is_nobodys(place))
 
@@ -146,12 +153,12 @@ def _is_given(name: str) -> bool:
     return first in known or first.capitalize() in known or first.split("-")[0] in known
 
 
-def _given(place: Place) -> bool:
+def _given(place: PatternMatch) -> bool:
     """Tell by a first name."""
     return _is_given(place.found) and _people(place) and not is_listed(place)
 
 
-def _called(place: Place) -> bool:
+def _called(place: PatternMatch) -> bool:
     """Tell who is called something from what is."""
     whom = re.search(
         rf"\b(?:{_ROLE}|he|she|who|him|her|someone|somebody)(?:,? (?:is|was|also|always|who is|"
@@ -163,21 +170,21 @@ def _called(place: Place) -> bool:
     return _people(place) and (whom is not None or _is_given(place.found))
 
 
-def _beside(place: Place) -> bool:
+def _beside(place: PatternMatch) -> bool:
     """Tell by an age, a bed, a number beside it; places and diseases have them, too."""
     there = re.search(r"\b(?:in|at|from|near|outside|around|of|with|for)(?: the)? $", place.before)
     return there is None and not _is_word(place.found) and not is_matter(place.found, place.after)
 
 
-def _given_beside(place: Place) -> bool:
+def _given_beside(place: PatternMatch) -> bool:
     return _is_given(place.found) and _beside(place)
 
 
-def _lone(place: Place) -> bool:
+def _lone(place: PatternMatch) -> bool:
     """Tell by a first name that medicine does not share; what follows may make it history."""
     more = re.match(rf"(?: {WORD}){{0,2}}", place.after)
     first = re.search(rf"(?:{WORD} ){{1,2}}$", place.before)
-    whole = Place(
+    whole = PatternMatch(
         place.text,
         place.start - (len(first[0]) if first else 0),
         place.end + (more.end() if more else 0),
@@ -191,12 +198,12 @@ def _lone(place: Place) -> bool:
 _TOWN = re.compile(r"\b(?:S[ãa]o|San(?:t[ao])?|St\.?|Saint|Port|New|Fort|Los|El|Cape|Mount|Lake) $")
 
 
-def _in_a_place(place: Place) -> bool:
+def _in_a_place(place: PatternMatch) -> bool:
     """Tell Paulo from São Paulo."""
     return _TOWN.search(place.before) is not None
 
 
-def _among_eponyms(place: Place) -> bool:
+def _among_eponyms(place: PatternMatch) -> bool:
     """Tell a name in a row of names, none of them a first name, in a sentence about nobody."""
     if is_listed(place):
         return True
@@ -208,31 +215,33 @@ def _among_eponyms(place: Place) -> bool:
     return bool(others) and not any(_is_given(other) for other in others)
 
 
-def _turned(place: Place) -> bool:
+def _turned(place: PatternMatch) -> bool:
     """Tell "SMITH, John" and "Smith, John (bed 3)" by the first name."""
     last, first = re.split(r",? (?=\S+$)", place.found, maxsplit=1)
     if is_matter(first, place.after):
         return False
-    return _is_given(first) and _people(Place(place.text, place.start, place.start + len(last)))
+    return _is_given(first) and _people(
+        PatternMatch(place.text, place.start, place.start + len(last))
+    )
 
 
-def _who(place: Place) -> bool:
+def _who(place: PatternMatch) -> bool:
     """Tell the subject of what only a patient does."""
     return _people(place) and not place.found.endswith(("ia", "is", "us", "um", "in", "ine", "oma"))
 
 
-def _small(place: Place) -> bool:
+def _small(place: PatternMatch) -> bool:
     """Tell a name without capitals by its first name."""
     first, *last = place.found.split(" ")
     plain = bool(last) and last[0] in _NOBODY
     return first.capitalize() in given_names() and not plain and not _is_word(first)
 
 
-def _small_lone(place: Place) -> bool:
+def _small_lone(place: PatternMatch) -> bool:
     return place.found.capitalize() in lone_names()
 
 
-def _small_civil(place: Place) -> bool:
+def _small_civil(place: PatternMatch) -> bool:
     """Tell Mr from magnetic resonance and mitral regurgitation."""
     other = (
         r"(?:\w*(?:scan|imag|angio|spectro|veno|elasto|entero|arthro|cholangio|uro|mammo)\w*|"
@@ -243,18 +252,18 @@ def _small_civil(place: Place) -> bool:
     return not _is_word(place.found) and re.match(other, place.found.split(" ")[0]) is None
 
 
-def _signed(place: Place) -> bool:
+def _signed(place: PatternMatch) -> bool:
     """Tell a name that ends what somebody wrote about himself."""
     text = place.text[: place.start]
     return re.search(r"\b(?:I|[Mm]y|me|[Ww]e|[Oo]ur)\b", text) is not None and _people(place)
 
 
-def _name(way: str, check: Check = anything) -> Sign:
-    return Sign("name", re.compile(way), check)
+def _name(way: str, check: Check = anything) -> IdentifierPattern:
+    return IdentifierPattern("name", re.compile(way), check)
 
 
 _ROOM = r"(?:[Bb]ed|[Bb]ay|[Rr]oom|[Cc]ubicle|[Cc]ot|[Ss]ide room)(?: no\.?)? [\dA-Z]{1,5}"
-NAMES: tuple[Sign, ...] = (
+NAMES: tuple[IdentifierPattern, ...] = (
     _name(rf"\b{_CIVIL}\b\.?(?: (?:and|&) {_CIVIL}\b\.?)? {_TITLED}", _civil),
     _name(
         rf"\b{_TITLE}\b\.?(?: (?:Sir|Dame|Dr|Prof|Med)\b\.?)* (?!{_CIVIL}\b){_TITLED}",
@@ -365,6 +374,6 @@ AFTER_A_NAME = re.compile(rf" and (?P<it>(?:[{UPPER}]\. ?){{1,3}}(?:O['’])?{WO
 """A second name behind a first."""
 
 
-def is_second(place: Place) -> bool:
+def is_second(place: PatternMatch) -> bool:
     """Tell whether what follows "and" behind a name is one as well."""
     return _people(place)

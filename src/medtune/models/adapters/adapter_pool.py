@@ -27,7 +27,7 @@ from medtune.models.adapters import lora
 from medtune.models.local.local_model import LocalModel
 
 
-class Shelf:
+class AdapterPool:
     """A base model, and adapters that can be put on and taken off it.
 
     Args:
@@ -73,14 +73,14 @@ class Shelf:
                 self._peft.set_adapter(next(iter(self._models)), inference_mode=True)
             self._peft.delete_adapter(name)
 
-    def model(self, name: str | None) -> ShelfModel:
+    def model(self, name: str | None) -> PooledModel:
         """Choose who answers; None is the base itself.
 
         Raises:
             UnknownModelError: There is no adapter of that name.
         """
         self.at(name)
-        return ShelfModel(self, name)
+        return PooledModel(self, name)
 
     def at(self, name: str | None) -> LocalModel:
         """Look at one of them, without having it answer.
@@ -116,10 +116,10 @@ class Shelf:
                     yield self._base
 
 
-class ShelfModel:
+class PooledModel:
     """An AnswerModel: one adapter of a shelf, or its base."""
 
-    def __init__(self, shelf: Shelf, name: str | None) -> None:
+    def __init__(self, shelf: AdapterPool, name: str | None) -> None:
         self._shelf = shelf
         self._name = name
 

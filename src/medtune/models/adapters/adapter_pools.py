@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from medtune.models.sources import ModelSource
 
 if TYPE_CHECKING:
-    from medtune.models.adapters.adapter_pool import Shelf, ShelfModel
+    from medtune.models.adapters.adapter_pool import AdapterPool, PooledModel
 
 
-class Shelves:
+class AdapterPools:
     """One shelf for each base."""
 
     def __init__(self) -> None:
-        self._shelves: dict[str, Shelf] = {}
+        self._shelves: dict[str, AdapterPool] = {}
         self._turn = threading.Lock()
 
-    def model(self, base: ModelSource, name: str, folder: Path) -> ShelfModel:
+    def model(self, base: ModelSource, name: str, folder: Path) -> PooledModel:
         """Open an adapter; its base is read once for all of them.
 
         Args:
@@ -32,11 +32,11 @@ class Shelves:
             AdapterError: It cannot be read, or belongs to another base.
             ModelError: The base cannot be read.
         """
-        from medtune.models.adapters.adapter_pool import Shelf
+        from medtune.models.adapters.adapter_pool import AdapterPool
         from medtune.models.local.local_model import LocalModel
 
         with self._turn:
-            shelf = self._shelves.get(base.fingerprint) or Shelf(LocalModel.load(base), {})
+            shelf = self._shelves.get(base.fingerprint) or AdapterPool(LocalModel.load(base), {})
             if name not in shelf.names:
                 shelf.add(name, folder)
             self._shelves[base.fingerprint] = shelf

@@ -13,7 +13,7 @@ from medtune.models.adapters.trainable import Trainee
 from medtune.models.local.local_model import LocalModel
 
 
-class Whole(Trainee):
+class FullFineTuned(Trainee):
     """A base model whose every weight is trained.
 
     Args:

@@ -19,13 +19,13 @@ from medtune.models.kernels.lora_linear import use_lora_products
 from medtune.models.local.local_model import LocalModel
 from medtune.models.save import name_base
 from medtune.models.sources import hub_name
-from medtune.models.weights_card import CARD, Card, read_card
+from medtune.models.weights_card import CARD, WeightsCard, read_card
 
 ALL = "all-linear"
 """peft's name for every dense layer but the output head."""
 
 
-class Adapted(Trainee):
+class LoraModel(Trainee):
     """A base model with fresh LoRA layers, ready to be trained.
 
     The layers are initialised from `seed` alone.  They take the base model's precision (peft's
@@ -139,7 +139,7 @@ def merged(base: LocalModel, folder: Path) -> LocalModel:
 
 def _opened(
     base: LocalModel, folder: Path, prompt_hash: str | None, name: str = "default"
-) -> tuple[Any, Card]:
+) -> tuple[Any, WeightsCard]:
     from peft import PeftModel
 
     card = _checked(base, folder, prompt_hash)
@@ -150,20 +150,20 @@ def _opened(
     return network, card
 
 
-def _holding(network: Any, base: LocalModel, card: Card) -> LocalModel:
+def _holding(network: Any, base: LocalModel, card: WeightsCard) -> LocalModel:
     """Open a base with an adapter inside, in the precision that it computes in."""
     _match_precision(network)
     return _instead(network.get_base_model(), base, card)
 
 
-def _instead(inner: Any, base: LocalModel, card: Card) -> LocalModel:
+def _instead(inner: Any, base: LocalModel, card: WeightsCard) -> LocalModel:
     """Open a network in place of the base that it was."""
     return LocalModel(
         inner.eval(), base.encoder.tokenizer, base.source, card.weights_hash, batch=base.batch
     )
 
 
-def _checked(base: LocalModel, folder: Path, prompt_hash: str | None) -> Card:
+def _checked(base: LocalModel, folder: Path, prompt_hash: str | None) -> WeightsCard:
     """Read an adapter's card, and prove that it belongs to this base and prompt."""
     card = read_card(folder)
     if card.kind != "adapter":

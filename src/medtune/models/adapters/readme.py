@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from medtune.core.prompt import form_of, likelihood_of
 from medtune.models import builtin
-from medtune.models.weights_card import CARD, TRAINED_ON, Card
+from medtune.models.weights_card import CARD, TRAINED_ON, WeightsCard
 
 README = "README.md"
 
 
-def readme(card: Card, hub: str | None) -> str:
+def readme(card: WeightsCard, hub: str | None) -> str:
     """Write the README of an adapter, or of a model of which every weight was trained.
 
     Args:

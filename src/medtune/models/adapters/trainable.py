@@ -18,7 +18,7 @@ from medtune.models.local.local_model import LocalModel
 from medtune.models.local.selected_logits import AnswerHead, can_pack
 from medtune.models.save import save_with_card
 from medtune.models.sources import hub_name
-from medtune.models.weights_card import Card
+from medtune.models.weights_card import WeightsCard
 
 
 class Trainee(ABC):
@@ -98,7 +98,7 @@ class Trainee(ABC):
         folder: Path,
         card: Mapping[str, Any],
         hashes: Sequence[str] | None = None,
-    ) -> Card:
+    ) -> WeightsCard:
         """Write a folder whole or not at all, replacing an older one.
 
         Args:
@@ -110,7 +110,7 @@ class Trainee(ABC):
         Raises:
             FolderError: The folder cannot be written.
         """
-        unhashed = Card(**card, kind=self.kind, weights_hash="")
+        unhashed = WeightsCard(**card, kind=self.kind, weights_hash="")
 
         def write(place: Path) -> None:
             self._write(weights, place)

@@ -13,7 +13,7 @@ from medtune.models.export.smoothquant import smooth
 from medtune.models.light import quantized_model
 from medtune.models.local.local_model import LocalModel
 from medtune.models.save import save_with_card
-from medtune.models.weights_card import Card
+from medtune.models.weights_card import WeightsCard
 
 Reader = Callable[[LocalModel], object]
 MERGED_DTYPES: dict[Scheme, torch.dtype] = {
@@ -24,12 +24,12 @@ MERGED_DTYPES: dict[Scheme, torch.dtype] = {
 
 def export(
     model: LocalModel,
-    card: Card,
+    card: WeightsCard,
     scheme: Scheme,
     folder: Path,
     read: Reader,
     hashes: Sequence[str] | None = None,
-) -> Card:
+) -> WeightsCard:
     """Write a folder that `path:FOLDER` opens, whole or not at all.
 
     Args:
@@ -55,14 +55,14 @@ def export(
     return save_with_card(folder, written, write, hashes)
 
 
-def _merged(model: LocalModel, folder: Path, card: Card, read: Reader) -> None:
+def _merged(model: LocalModel, folder: Path, card: WeightsCard, read: Reader) -> None:
     del read
     assert card.scheme is not None
     model.network.to(MERGED_DTYPES[card.scheme])
     model.network.save_pretrained(folder, max_shard_size="1TB")
 
 
-def _integers(model: LocalModel, folder: Path, card: Card, read: Reader) -> None:
+def _integers(model: LocalModel, folder: Path, card: WeightsCard, read: Reader) -> None:
     assert card.scheme is not None
     if card.scheme in quantized_model.COARSE:
         smooth(model.network, lambda: read(model))
@@ -70,14 +70,14 @@ def _integers(model: LocalModel, folder: Path, card: Card, read: Reader) -> None
     quantized_model.save(model.network, folder / card.file)
 
 
-def _gguf(model: LocalModel, folder: Path, card: Card, read: Reader) -> None:
+def _gguf(model: LocalModel, folder: Path, card: WeightsCard, read: Reader) -> None:
     del read
     assert card.scheme is not None
     title = card.base.rpartition(":")[2].rpartition("/")[2]
     write_gguf(model.network, model.encoder.tokenizer, folder / card.file, card.scheme, title)
 
 
-_FORMS: dict[Scheme, Callable[[LocalModel, Path, Card, Reader], None]] = {
+_FORMS: dict[Scheme, Callable[[LocalModel, Path, WeightsCard, Reader], None]] = {
     **dict.fromkeys(MERGED_DTYPES, _merged),
     **dict.fromkeys(INTEGERS, _integers),
     **dict.fromkeys(GGUF, _gguf),

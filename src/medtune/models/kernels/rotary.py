@@ -18,12 +18,12 @@ _PLACE = "apply_rotary_pos_emb"
 """What transformers calls it, in the file of each architecture."""
 
 
-class Turn(Function):
+class ApplyRotary(Function):
     """Rotate the two halves of every head against each other (Su et al. 2021, arXiv 2104.09864)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Turn.
+        """ApplyRotary.
 
         Args:
             ctx: Autograd's.
@@ -37,7 +37,7 @@ class Turn(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None, None]:
-        """Turn back: the transpose of a rotation is its inverse."""
+        """ApplyRotary back: the transpose of a rotation is its inverse."""
         cos, sin = ctx.saved_tensors
         return _turn(above, cos, sin, -1), None, None
 
@@ -56,11 +56,11 @@ def rotate(
 ) -> tuple[Tensor, Tensor]:
     """Stand in for transformers' function of the same arguments."""
     cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
-    return tuple(Turn.apply(x, cos, sin) for x in (q, k))  # type: ignore[no-untyped-call]
+    return tuple(ApplyRotary.apply(x, cos, sin) for x in (q, k))  # type: ignore[no-untyped-call]
 
 
 def use_rotary(network: nn.Module) -> int:
-    """Let the architecture of a model turn its heads by `Turn`.
+    """Let the architecture of a model turn its heads by `ApplyRotary`.
 
     The function belongs to the architecture, so all models of it in this process follow; one that
     turns otherwise (pairs instead of halves, a part of the width) keeps its own.

@@ -32,7 +32,7 @@ Take = Callable[[str], nn.Module]
 
 
 @dataclass(slots=True)
-class Layer:
+class LayerCache:
     """Keys and values of one layer, `[batch, head, token, width]`."""
 
     keys: Tensor
@@ -47,12 +47,12 @@ class Cache:
     """
 
     def __init__(self, pairs: Sequence[tuple[Tensor, Tensor]] = ()) -> None:
-        self.layers = [Layer(keys, values) for keys, values in pairs]
+        self.layers = [LayerCache(keys, values) for keys, values in pairs]
 
     def update(self, keys: Tensor, values: Tensor, at: int) -> tuple[Tensor, Tensor]:
         """Add tokens to a layer; return all of it."""
         if at == len(self.layers):
-            self.layers.append(Layer(keys, values))
+            self.layers.append(LayerCache(keys, values))
         else:
             kept = self.layers[at]
             kept.keys = torch.cat([kept.keys, keys], dim=2)
@@ -88,7 +88,7 @@ class Decoder(nn.Module):
         state = load_file(folder / file)
         self._parameters_read = sum(tensor.numel() for tensor in state.values())
         take = partial(_layer, state, scheme=scheme, dtype=dtype)
-        self.stack = Stack(self.config, state, take, dtype)
+        self.stack = DecoderStack(self.config, state, take, dtype)
         # A head that shares the table's weights was not written again.
         own = "lm_head.weight" in state
         self.head = take("lm_head" if own else "model.embed_tokens")
@@ -97,7 +97,7 @@ class Decoder(nn.Module):
         """Count the weights; of a packed model its card knows better."""
         return self._parameters_read
 
-    def get_decoder(self) -> Stack:
+    def get_decoder(self) -> DecoderStack:
         """All but the head."""
         return self.stack
 
@@ -115,7 +115,7 @@ class Decoder(nn.Module):
         return self._whole()
 
 
-class Stack(nn.Module):
+class DecoderStack(nn.Module):
     """Embedding, layers and the last norm."""
 
     def __init__(
@@ -123,7 +123,7 @@ class Stack(nn.Module):
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            Block(config, state, take, f"model.layers.{at}.", dtype)
+            DecoderLayer(config, state, take, f"model.layers.{at}.", dtype)
             for at in range(config.num_hidden_layers)
         )
         name = "model.embed_tokens"
@@ -163,7 +163,7 @@ class Stack(nn.Module):
         return SimpleNamespace(last_hidden_state=self.norm(x))
 
 
-class Block(nn.Module):
+class DecoderLayer(nn.Module):
     """One layer: attention and a gated product, each behind a norm and beside a shortcut."""
 
     is_causal = True

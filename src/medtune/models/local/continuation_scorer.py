@@ -1,8 +1,8 @@
 """Log-probabilities of continuations, with nothing read twice that prompts share.
 
 Three things are shared.  What all prompts with the same opening begin with (system message, worked
-examples) is read once and kept as keys and values (`Prefixes`).  What the orders and options of one
-question share lies once in a row (`Trie`).  And a position that predicts several wanted tokens, as
+examples) is read once and kept as keys and values (`PrefixCache`).  What the orders and options of one
+question share lies once in a row (`TokenTrie`).  And a position that predicts several wanted tokens, as
 that before four letters does, goes through the output head once.  The first two need a model in
 which every layer sees all tokens; others read every path in a row of its own.
 """
@@ -21,9 +21,9 @@ from medtune.core.errors import ModelError
 from medtune.core.protocols import ContinuationScore, Message, ScoreRequest
 from medtune.core.token_batching import common_length, within_budget
 from medtune.models.chat_encoder import ChatEncoder
-from medtune.models.local.prefix_cache import Prefix, Prefixes
+from medtune.models.local.prefix_cache import CachedPrefix, PrefixCache
 from medtune.models.local.selected_logits import AnswerHead, attends_to_all, rounding
-from medtune.models.local.token_trie import Scored, Trie
+from medtune.models.local.token_trie import ScoredSequence, TokenTrie
 
 HEAD_ROWS = 512
 """Rows of logits at once: 512 x 49,152 in fp32 are 100 MB."""
@@ -47,7 +47,7 @@ class Scorer:
         self._encoder = encoder
         self._name = name
         self._budget = budget
-        self._prefixes = Prefixes(network) if self._may_share() else None
+        self._prefixes = PrefixCache(network) if self._may_share() else None
 
     @torch.inference_mode()
     def _may_share(self) -> bool:
@@ -60,10 +60,10 @@ class Scorer:
             return False
         opening = list(range(3, 11))
         branches = ([*opening[::-1], *opening], [5, 4, 3])
-        sequences = [Scored([*opening, *some, 3], len(opening + some)) for some in branches]
-        alone = [self._sums([Trie.grow([sequence])], None)[0][0] for sequence in sequences]
-        prefix = Prefix(self._network, opening)
-        together = self._sums([Trie.grow(sequences, len(prefix))], prefix)[0]
+        sequences = [ScoredSequence([*opening, *some, 3], len(opening + some)) for some in branches]
+        alone = [self._sums([TokenTrie.grow([sequence])], None)[0][0] for sequence in sequences]
+        prefix = CachedPrefix(self._network, opening)
+        together = self._sums([TokenTrie.grow(sequences, len(prefix))], prefix)[0]
         close = rounding(self._network)
         return torch.allclose(torch.tensor(together), torch.tensor(alone), rtol=close)
 
@@ -89,7 +89,7 @@ class Scorer:
             prefix = self._prefix(opening, members)
             parts = [part for row in rows for part in self._parts(row, sequences)]
             tries = [
-                Trie.grow([sequences[place][i] for place, i in part], len(prefix or ()))
+                TokenTrie.grow([sequences[place][i] for place, i in part], len(prefix or ()))
                 for part in parts
             ]
             for batched in within_budget([len(t) for t in tries], self._budget, batch):
@@ -111,7 +111,7 @@ class Scorer:
         ]
 
     def _parts(
-        self, row: Sequence[int], sequences: Sequence[Sequence[Scored]]
+        self, row: Sequence[int], sequences: Sequence[Sequence[ScoredSequence]]
     ) -> list[list[tuple[int, int]]]:
         """List what shares a trie, as (request, option): all of a row, where tries may branch."""
         members = [(place, i) for place in row for i in range(len(sequences[place]))]
@@ -122,7 +122,7 @@ class Scorer:
             paths[tuple(sequences[place][i].tokens[:-1])].append((place, i))
         return list(paths.values())
 
-    def _encoded(self, requests: Sequence[ScoreRequest]) -> list[list[Scored]]:
+    def _encoded(self, requests: Sequence[ScoreRequest]) -> list[list[ScoredSequence]]:
         """Encode every continuation behind its prompt, `[request][option]`."""
         prompts = self._encoder.prompts([r.messages for r in requests])
         turns = [r.lead + text for r in requests for text in r.continuations]
@@ -135,7 +135,7 @@ class Scorer:
                 ids, lead = next(answers)
                 # A continuation that the lead's last token swallowed is scored with that token.
                 first = len(prompt) + min(lead, len(ids) - 1)
-                row.append(Scored([*prompt, *ids], first))
+                row.append(ScoredSequence([*prompt, *ids], first))
             encoded.append(row)
         return encoded
 
@@ -162,8 +162,8 @@ class Scorer:
             yield None, rare
 
     def _prefix(
-        self, opening: tuple[Message, ...] | None, members: Sequence[Sequence[Scored]]
-    ) -> Prefix | None:
+        self, opening: tuple[Message, ...] | None, members: Sequence[Sequence[ScoredSequence]]
+    ) -> CachedPrefix | None:
         """Find what all sequences begin with, the token before the first scored one left out."""
         if self._prefixes is None or len(members) < LEAST_SHARING:
             return None
@@ -172,7 +172,7 @@ class Scorer:
         shared = min(shared, *(sequence.first - 1 for row in members for sequence in row))
         return self._prefixes.of(opening, sequences[0][:shared])
 
-    def _sums(self, tries: Sequence[Trie], prefix: Prefix | None) -> list[list[float]]:
+    def _sums(self, tries: Sequence[TokenTrie], prefix: CachedPrefix | None) -> list[list[float]]:
         """Sum the log-probabilities of every sequence, `[trie][sequence]`, in one forward pass."""
         width = max(map(len, tries))
         ids = torch.full((len(tries), width), self._encoder.pad)
@@ -210,7 +210,7 @@ class Scorer:
         ids: Tensor,
         ends: Tensor | None,
         places: Tensor,
-        prefix: Prefix | None,
+        prefix: CachedPrefix | None,
         rows: list[int],
         targets: list[int],
     ) -> Tensor:

@@ -20,12 +20,12 @@ from medtune.models.light.tokenizer import ChatTokenizer
 from medtune.models.local.nf4 import NF4, four_bits, keep_unpacked
 from medtune.models.local.selected_logits import check_head
 from medtune.models.sources import ModelSource
-from medtune.models.weights_card import WEIGHTS, Card, card_of
+from medtune.models.weights_card import WEIGHTS, WeightsCard, card_of
 
 
 def opened(
     source: ModelSource, dtype: str, attention: str, light: bool
-) -> tuple[Any, Any, Card | None]:
+) -> tuple[Any, Any, WeightsCard | None]:
     """Open a model; see `LocalModel.load`.
 
     Returns:
@@ -60,7 +60,7 @@ def opened(
 
 
 def _without_transformers(
-    folder: Path, packed: Card | None, dtype: str, attention: str
+    folder: Path, packed: WeightsCard | None, dtype: str, attention: str
 ) -> tuple[Any, Any]:
     device = best_device()
     file, scheme = (packed.file, packed.scheme) if packed else (WEIGHTS["model"], None)
@@ -74,7 +74,7 @@ def _without_transformers(
 
 
 def _by_transformers(
-    folder: Path, packed: Card | None, dtype: str, attention: str
+    folder: Path, packed: WeightsCard | None, dtype: str, attention: str
 ) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
     from transformers.utils import logging

@@ -26,7 +26,7 @@ from medtune.models.local.loader import opened
 from medtune.models.local.nf4 import NF4, is_four_bits
 from medtune.models.local.selected_logits import exact_head
 from medtune.models.sources import ModelSource
-from medtune.models.weights_card import Card
+from medtune.models.weights_card import WeightsCard
 
 
 class LocalModel:
@@ -46,7 +46,7 @@ class LocalModel:
         adapter_hash: str | None = None,
         batch: int | None = None,
         encoder: ChatEncoder | None = None,
-        packed: Card | None = None,
+        packed: WeightsCard | None = None,
     ) -> None:
         self.network = network
         self.source = source

@@ -19,7 +19,7 @@ BUDGET_BYTES = 512 << 20
 """Of keys and values that are kept."""
 
 
-class Prefix:
+class CachedPrefix:
     """Keys and values of some tokens, per layer `[1, head, token, width]`."""
 
     def __init__(self, network: Any, tokens: list[int]) -> None:
@@ -55,14 +55,14 @@ def cache_type(network: Any) -> Any:
     return DynamicCache
 
 
-class Prefixes:
+class PrefixCache:
     """Beginnings kept by what they open, the least used dropped first."""
 
     def __init__(self, network: Any) -> None:
         self._network = network
-        self._kept: OrderedDict[Hashable, Prefix] = OrderedDict()
+        self._kept: OrderedDict[Hashable, CachedPrefix] = OrderedDict()
 
-    def of(self, opening: Hashable, shared: Sequence[int]) -> Prefix | None:
+    def of(self, opening: Hashable, shared: Sequence[int]) -> CachedPrefix | None:
         """Find or read the beginning of some prompts.
 
         Args:
@@ -77,7 +77,7 @@ class Prefixes:
         if kept is None or not fits or len(kept) + SLACK < len(shared):
             if len(shared) < SHORTEST:
                 return None
-            kept = Prefix(self._network, list(shared))
+            kept = CachedPrefix(self._network, list(shared))
             self._kept[opening] = kept
         self._kept.move_to_end(opening)
         while len(self._kept) > 1 and sum(p.size_bytes for p in self._kept.values()) > BUDGET_BYTES:

@@ -14,7 +14,7 @@ from medtune.core.token_batching import common_length
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredSequence:
     """A sequence of which some tokens are to be scored."""
 
     tokens: list[int]
@@ -24,7 +24,7 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class Trie:
+class TokenTrie:
     """Sequences laid side by side, what they share once."""
 
     tokens: list[int]
@@ -44,7 +44,7 @@ class Trie:
         return min(self.ends) == len(self.tokens)
 
     @classmethod
-    def grow(cls, sequences: Sequence[Scored], skip: int = 0) -> Trie:
+    def grow(cls, sequences: Sequence[ScoredSequence], skip: int = 0) -> TokenTrie:
         """Lay out a trie.
 
         Args:

@@ -20,7 +20,7 @@ from medtune.models.remote.name import RemoteName
 from medtune.models.remote.prompt import load_encoder
 from medtune.models.remote.remote_model import RemoteModel
 from medtune.models.sources import ModelSource
-from medtune.models.weights_card import Card
+from medtune.models.weights_card import WeightsCard
 
 CONTEXT = 2048
 """Tokens of one prompt and its answer."""
@@ -42,7 +42,9 @@ class LlamaCpp(RemoteModel):
         ModelError: xllamacpp is not installed, or llama.cpp cannot load the file.
     """
 
-    def __init__(self, source: ModelSource, card: Card, progress: Progress | None = None) -> None:
+    def __init__(
+        self, source: ModelSource, card: WeightsCard, progress: Progress | None = None
+    ) -> None:
         assert source.folder is not None, "a file is in a folder"
         self._source, self._card = source, card
         # The server stops with this object.

@@ -32,8 +32,8 @@ from medtune.models.remote.http import Server
 from medtune.models.remote.logprobs import letter_logprobs, likeliest
 from medtune.models.remote.name import RemoteName
 from medtune.models.remote.prompt import Prompts, load_encoder
-from medtune.models.remote.score_by_echo import Echo
-from medtune.models.remote.score_by_token import Dictation
+from medtune.models.remote.score_by_echo import EchoScorer
+from medtune.models.remote.score_by_token import TokenScorer
 
 if TYPE_CHECKING:
     from medtune.models.chat_encoder import ChatEncoder
@@ -79,8 +79,8 @@ class RemoteModel:
         self._listed = listed
         self._served = ServedModel(name, server)
         self._prompts = Prompts(name.name, self._served, encoder)
-        self._echo = Echo(self._served)
-        self._chosen: Echo | Dictation | None = None
+        self._echo = EchoScorer(self._served)
+        self._chosen: EchoScorer | TokenScorer | None = None
         self._choosing = threading.Lock()
 
     @classmethod
@@ -191,12 +191,12 @@ class RemoteModel:
         answers = self._prompts.turns(request)
         return self._reader(ids).score_tokens(ids, answers, request.continuations), 0
 
-    def _reader(self, prompt: list[int]) -> Echo | Dictation:
+    def _reader(self, prompt: list[int]) -> EchoScorer | TokenScorer:
         """Find out, once, in which of two ways the server tells how likely given tokens are."""
         with self._choosing:
             if self._chosen is None:
                 echoes = self._echo.offered(prompt)
-                self._chosen = self._echo if echoes else Dictation(self._served, prompt)
+                self._chosen = self._echo if echoes else TokenScorer(self._served, prompt)
             return self._chosen
 
     def _score_letters(self, request: ScoreRequest, letters: list[str]) -> tuple[Scores, int]:

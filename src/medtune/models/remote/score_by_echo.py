@@ -17,7 +17,7 @@ Answers = Sequence[tuple[list[int], int]]
 """Per text: ids of lead and text, and how many of them lie inside the lead."""
 
 
-class Echo:
+class EchoScorer:
     """Echoes of one server."""
 
     def __init__(self, served: ServedModel) -> None:

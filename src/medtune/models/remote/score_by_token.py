@@ -22,7 +22,7 @@ NEAR = 0.1
 """Nats within which two readings of one number agree; caches and batches shift it a little."""
 
 
-class Dictation:
+class TokenScorer:
     """Dictations to one server.
 
     Args:

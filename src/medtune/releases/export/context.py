@@ -10,7 +10,7 @@ from medtune.releases.gate_schema import Evidence, EvidenceKind, GateRecord
 from medtune.releases.schema import FileRef, Release
 
 
-class Dossier(Record):
+class ReleaseContext(Record):
     """A release, what the gate said last of it, and what the gate looked at."""
 
     release: Release

@@ -14,7 +14,7 @@ from datetime import UTC
 from urllib.parse import quote
 
 from medtune.core.records import content_hash
-from medtune.releases.export.context import Dossier
+from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.cyclonedx_schema import (
     Approach,
     Bom,
@@ -48,7 +48,7 @@ SPDX = ("Apache-2.0", "MIT", "BSD-3-Clause", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY
 MODEL, BASE = "model", "base-model"
 
 
-def bill_of_materials(dossier: Dossier) -> str:
+def bill_of_materials(dossier: ReleaseContext) -> str:
     """Write the bill of materials as JSON."""
     release = dossier.release
     made = release.provenance
@@ -98,7 +98,7 @@ def schema_faults(text: str) -> tuple[str, ...] | None:
     return tuple(str(fault.data.message) for fault in found or ())
 
 
-def _model(dossier: Dossier, datasets: list[str]) -> Component:
+def _model(dossier: ReleaseContext, datasets: list[str]) -> Component:
     release = dossier.release
     fingerprint = release.base_fingerprint
     base = Component(
@@ -137,7 +137,7 @@ def _model(dossier: Dossier, datasets: list[str]) -> Component:
     )
 
 
-def _card(dossier: Dossier, datasets: list[str]) -> ModelCard:
+def _card(dossier: ReleaseContext, datasets: list[str]) -> ModelCard:
     release = dossier.release
     metrics = tuple(
         MetricValue(
@@ -186,7 +186,7 @@ def _card(dossier: Dossier, datasets: list[str]) -> ModelCard:
     )
 
 
-def _data(dossier: Dossier) -> Iterator[Component]:
+def _data(dossier: ReleaseContext) -> Iterator[Component]:
     release, evidence = dossier.release, dossier.evidence
     if release.data_hash:
         yield _dataset("data:train", "train split", release.data_hash, "trained on")
@@ -225,13 +225,13 @@ def _dataset(
     )
 
 
-def _packages(dossier: Dossier) -> Iterator[Component]:
+def _packages(dossier: ReleaseContext) -> Iterator[Component]:
     for name, version in sorted(dossier.release.provenance.packages.items()):
         purl = f"pkg:pypi/{name.lower().replace('_', '-')}@{quote(version, safe='')}"
         yield Component(type="library", bom_ref=purl, name=name, version=version, purl=purl)
 
 
-def _hub_purl(dossier: Dossier) -> str | None:
+def _hub_purl(dossier: ReleaseContext) -> str | None:
     """Write the base's package URL (purl-spec, type huggingface), where it is on the Hub."""
     release = dossier.release
     if dossier.hub_base is None or not release.base.startswith("hub:"):

@@ -14,47 +14,47 @@ from pydantic.alias_generators import to_camel
 from medtune.core.records import Record
 
 
-class Part(Record):
+class BomObject(Record):
     """Base of all objects: written in camel case."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
-class Property(Part):
+class Property(BomObject):
     """A name and a value that the standard has no place for."""
 
     name: str
     value: str
 
 
-class Hash(Part):
+class Hash(BomObject):
     """Of a file."""
 
     alg: Literal["SHA-256"]
     content: str
 
 
-class Licence(Part):
+class Licence(BomObject):
     """By its SPDX id, or by a name where it has none."""
 
     id: str | None = None
     name: str | None = None
 
 
-class LicenceChoice(Part):
+class LicenceChoice(BomObject):
     """One of several licences."""
 
     license: Licence
 
 
-class Interval(Part):
+class Interval(BomObject):
     """Of 95 %; numbers are text in the standard."""
 
     lower_bound: str
     upper_bound: str
 
 
-class MetricValue(Part):
+class MetricValue(BomObject):
     """One figure."""
 
     type: str
@@ -63,20 +63,20 @@ class MetricValue(Part):
     confidence_interval: Interval | None = None
 
 
-class Quantities(Part):
+class Quantities(BomObject):
     """All figures."""
 
     performance_metrics: tuple[MetricValue, ...]
 
 
-class Risk(Part):
+class Risk(BomObject):
     """What may go wrong, and what is done about it."""
 
     name: str
     mitigation_strategy: str
 
 
-class Considerations(Part):
+class Considerations(BomObject):
     """For whom and what for, and what it does not do."""
 
     users: tuple[str, ...]
@@ -85,25 +85,25 @@ class Considerations(Part):
     ethical_considerations: tuple[Risk, ...]
 
 
-class Approach(Part):
+class Approach(BomObject):
     """How it learned."""
 
     type: Literal["supervised"]
 
 
-class Reference(Part):
+class Reference(BomObject):
     """To a component of this bill."""
 
     ref: str
 
 
-class Format(Part):
+class Format(BomObject):
     """Of what goes in or comes out."""
 
     format: str
 
 
-class Parameters(Part):
+class Parameters(BomObject):
     """What the model does, and with which data it was made."""
 
     approach: Approach | None
@@ -113,7 +113,7 @@ class Parameters(Part):
     outputs: tuple[Format, ...]
 
 
-class ModelCard(Part):
+class ModelCard(BomObject):
     """The model, described."""
 
     model_parameters: Parameters
@@ -121,14 +121,14 @@ class ModelCard(Part):
     considerations: Considerations
 
 
-class Pedigree(Part):
+class Pedigree(BomObject):
     """What a component was made from."""
 
     ancestors: tuple[Component, ...]
     notes: str | None = None
 
 
-class Component(Part):
+class Component(BomObject):
     """A model, a file, data, a package."""
 
     type: Literal["application", "library", "machine-learning-model", "data", "file"]
@@ -145,13 +145,13 @@ class Component(Part):
     properties: tuple[Property, ...] | None = None
 
 
-class Tools(Part):
+class Tools(BomObject):
     """What wrote the bill."""
 
     components: tuple[Component, ...]
 
 
-class Metadata(Part):
+class Metadata(BomObject):
     """When, by what, and about what."""
 
     timestamp: str
@@ -159,21 +159,21 @@ class Metadata(Part):
     component: Component
 
 
-class Dependency(Part):
+class Dependency(BomObject):
     """What a component needs."""
 
     ref: str
     depends_on: tuple[str, ...]
 
 
-class Composition(Part):
+class Composition(BomObject):
     """How complete a list is."""
 
     aggregate: Literal["complete", "incomplete"]
     dependencies: tuple[str, ...]
 
 
-class Bom(Part):
+class Bom(BomObject):
     """The whole bill."""
 
     bom_format: Literal["CycloneDX"] = "CycloneDX"

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medtune.core.records import SplitDescription
-from medtune.releases.export.context import Dossier
+from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.render import render
 from medtune.releases.gate_schema import Evidence
 
 
-def datasheet(dossier: Dossier, texts: bool = False) -> str:
+def datasheet(dossier: ReleaseContext, texts: bool = False) -> str:
     """Render the datasheet.
 
     Args:

@@ -19,8 +19,8 @@ from medtune.data.sources.hub_catalogue import KNOWN
 from medtune.models import builtin
 from medtune.models.save import name_base
 from medtune.models.sources import hub_name
-from medtune.releases.evidence_store import Proofs
-from medtune.releases.export.context import Dossier
+from medtune.releases.evidence_store import EvidenceStore
+from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.cyclonedx import bill_of_materials, schema_faults
 from medtune.releases.export.datasheet import datasheet, examined
 from medtune.releases.export.mlflow import register
@@ -143,9 +143,9 @@ def _laid_out(tree: Path, staging: Path, release: Release) -> dict[str, FileRef]
 
 def _dossier(
     registry: Registry, release: Release, options: ExportOptions, files: dict[str, FileRef]
-) -> Dossier:
+) -> ReleaseContext:
     """Gather what is known."""
-    proofs = Proofs(registry)
+    proofs = EvidenceStore(registry)
     verdict = proofs.latest_verdict(release)
     measured = proofs.evidence_ref(release.id, registry.aliases().champion)
     if verdict is not None:
@@ -158,7 +158,7 @@ def _dossier(
     hub = hub_name(release.base, release.base_fingerprint)
     rounded = release.base.startswith("embedded:")
     note = ROUNDED.format(base=release.base, hub=hub and hub[0], config=ADAPTER)
-    return Dossier(
+    return ReleaseContext(
         release=release,
         verdict=verdict,
         evidence=evidence,
@@ -194,7 +194,7 @@ STARTER = "Apache-2.0"
 
 
 def _write(
-    staging: Path, dossier: Dossier, registry: Registry, options: ExportOptions
+    staging: Path, dossier: ReleaseContext, registry: Registry, options: ExportOptions
 ) -> tuple[str, ...] | None:
     """Write cards and records; return what the official schema says of the bill of materials."""
     write_text(staging / CARD, model_card(dossier, options.texts))

@@ -8,7 +8,7 @@ from medtune.core.formatting import percent
 from medtune.core.intervals import least_for_risk
 from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.core.schemas.guardrails import at_bound
-from medtune.releases.export.context import Dossier
+from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.render import share
 from medtune.releases.gate_schema import Evidence, EvidenceKind, GateRecord
 from medtune.releases.schema import Release
@@ -26,7 +26,7 @@ KINDS: dict[EvidenceKind, str] = {
 """What each record holds, in words."""
 
 
-def limitations(dossier: Dossier) -> tuple[str, ...]:
+def limitations(dossier: ReleaseContext) -> tuple[str, ...]:
     """List them, the gravest first."""
     return (
         *_standing(dossier),
@@ -41,7 +41,7 @@ def limitations(dossier: Dossier) -> tuple[str, ...]:
     )
 
 
-def _standing(dossier: Dossier) -> Iterator[str]:
+def _standing(dossier: ReleaseContext) -> Iterator[str]:
     if dossier.verdict is None:
         yield "The gate was not asked: nothing was proved about this release."
         return
@@ -74,7 +74,7 @@ def unmeasured(evidence: Evidence) -> tuple[EvidenceKind, ...]:
     )
 
 
-def _missing(dossier: Dossier) -> Iterator[str]:
+def _missing(dossier: ReleaseContext) -> Iterator[str]:
     if found := unmeasured(dossier.evidence):
         yield f"Not measured: {'; '.join(KINDS[kind] for kind in found)}."
 
@@ -143,7 +143,7 @@ def _guards(evidence: Evidence) -> Iterator[str]:
         )
 
 
-def _unjudged(dossier: Dossier) -> Iterator[str]:
+def _unjudged(dossier: ReleaseContext) -> Iterator[str]:
     """Tell what a rule of the gate would, where the gate did not."""
     told = (
         {r.rule for r in dossier.verdict.results if r.outcome != "passed"}
@@ -167,7 +167,7 @@ def _unjudged(dossier: Dossier) -> Iterator[str]:
         yield f"The examinations differ in {what}."
 
 
-def _origin(dossier: Dossier) -> Iterator[str]:
+def _origin(dossier: ReleaseContext) -> Iterator[str]:
     release = dossier.release
     if dossier.base_note:
         yield dossier.base_note

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from medtune.core.errors import InputError, StoreError
 from medtune.core.records import content_hash
-from medtune.releases.export.context import Dossier
+from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.metrics import figures
 from medtune.releases.export.schema import MlflowRecord
 from medtune.releases.schema import ALIASES, Alias, Release
@@ -40,7 +40,7 @@ LONGEST = 250
 
 
 def register(
-    dossier: Dossier, folder: Path, aliases: Sequence[Alias], tracking_uri: str
+    dossier: ReleaseContext, folder: Path, aliases: Sequence[Alias], tracking_uri: str
 ) -> MlflowRecord:
     """Register a release.
 
@@ -106,7 +106,7 @@ def identity(release: Release) -> dict[str, str]:
     return {name: str(value)[:LONGEST] for name, value in found.items() if value is not None}
 
 
-def numbers(dossier: Dossier) -> dict[str, float]:
+def numbers(dossier: ReleaseContext) -> dict[str, float]:
     """Write every figure with its interval, and every rule's figure, as MLflow's metrics."""
     found: dict[str, float] = {}
     for figure in figures(dossier.evidence):
@@ -170,7 +170,7 @@ def _run(client: MlflowClient, experiment: str, release: Release) -> Run:
     return client.create_run(experiment, run_name=release.name, tags={RELEASE: release.id})
 
 
-def _write(client: MlflowClient, run: Run, dossier: Dossier, folder: Path) -> int:
+def _write(client: MlflowClient, run: Run, dossier: ReleaseContext, folder: Path) -> int:
     """Write what a run holds; nothing where it holds it already."""
     from mlflow.entities import Metric, Param
 

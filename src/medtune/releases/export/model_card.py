@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from medtune.core.schemas.dataset import short_name
-from medtune.releases.export.context import Dossier
+from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.limitations import limitations
 from medtune.releases.export.metrics import Figure, figures
 from medtune.releases.export.render import render
@@ -38,7 +38,7 @@ SUITE = "frozen suite"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class HubDataset:
     """Where questions are, in the Hub's terms."""
 
     dataset: str
@@ -46,7 +46,7 @@ class Place:
     split: str | None
 
 
-def model_card(dossier: Dossier, texts: bool = False) -> str:
+def model_card(dossier: ReleaseContext, texts: bool = False) -> str:
     """Render the card.
 
     Args:
@@ -64,7 +64,7 @@ def model_card(dossier: Dossier, texts: bool = False) -> str:
     return str(card)
 
 
-def library(dossier: Dossier) -> str:
+def library(dossier: ReleaseContext) -> str:
     """Name what opens the files: peft, transformers, or medtune where no other does."""
     if any(name.endswith("adapter_config.json") for name in dossier.files):
         return "peft"
@@ -72,20 +72,20 @@ def library(dossier: Dossier) -> str:
     return "transformers" if dossier.release.weights == "model" and whole else "medtune"
 
 
-def place_of(source: str) -> Place:
+def place_of(source: str) -> HubDataset:
     """Read a source's name: hub:ORG/NAME[/CONFIG][:SPLIT], starter:SPLIT, file:PATH[:SPLIT]."""
     kind, _, rest = source.partition(":")
     where, _, split = rest.partition(":")
     if kind == "hub":
         organisation, name, config = (*where.split("/", 2), "", "")[:3]
-        return Place(f"{organisation}/{name}".rstrip("/"), config or None, split or None)
+        return HubDataset(f"{organisation}/{name}".rstrip("/"), config or None, split or None)
     if kind == "starter":
-        return Place("starter", None, rest or None)
+        return HubDataset("starter", None, rest or None)
     name = re.sub(r"[^\w.-]+", "-", short_name(f"{kind}:{where}")).strip("-.")
-    return Place(name or "questions", None, split or None)
+    return HubDataset(name or "questions", None, split or None)
 
 
-def _front(dossier: Dossier) -> ModelCardData:
+def _front(dossier: ReleaseContext) -> ModelCardData:
     release = dossier.release
     found = [*_results(dossier)]
     weights = {"adapter": ["lora"], "model": [], "base": []}[release.weights]
@@ -111,7 +111,7 @@ def _front(dossier: Dossier) -> ModelCardData:
     )
 
 
-def _results(dossier: Dossier) -> Iterator[EvalResult]:
+def _results(dossier: ReleaseContext) -> Iterator[EvalResult]:
     for figure in figures(dossier.evidence):
         if figure.key in METRICS and figure.on is not None:
             place = place_of(figure.on)

@@ -7,11 +7,11 @@ for health, 2021; Guidance on large multi-modal models, 2024), in words of our o
 
 from __future__ import annotations
 
-from medtune.releases.export.context import Dossier
+from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.limitations import limitations
 from medtune.releases.export.render import render
 
 
-def traceability(dossier: Dossier) -> str:
+def traceability(dossier: ReleaseContext) -> str:
     """Render the table."""
     return render("traceability.md", d=dossier, limits=limitations(dossier))

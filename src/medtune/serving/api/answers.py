@@ -30,7 +30,7 @@ from medtune.serving.dependencies import (
     admission,
 )
 from medtune.serving.inference.fixed_texts import CARDS, DISCLAIMER
-from medtune.serving.schemas import Entry, Feedback, Reply, Reviewed
+from medtune.serving.schemas import Feedback, Reply, RequestRecord, Reviewed
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The body is no JSON."},
@@ -143,7 +143,7 @@ async def metrics(parts: Parts) -> Response:
     return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-def told_of(entry: Entry, reviewed: Reviewed | None, caller: str) -> Reviewed | None:
+def told_of(entry: RequestRecord, reviewed: Reviewed | None, caller: str) -> Reviewed | None:
     """Leave out of a request's review what its asker may know and others not yet."""
     return reviewed if caller == entry.caller else told_to(reviewed, caller)
 
@@ -161,7 +161,7 @@ def told_to(reviewed: Reviewed | None, caller: str) -> Reviewed | None:
     return reviewed.model_copy(update={"opinions": own, "final": None})
 
 
-def settled(entry: Entry, reviewed: Reviewed | None) -> Reply:
+def settled(entry: RequestRecord, reviewed: Reviewed | None) -> Reply:
     """Show a kept request as its asker may see it now."""
     status, letter, card = entry.status, None, None
     if status == "answered" and entry.chosen is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from medtune.core.records import LETTERS
-from medtune.serving.schemas import Opinion, Reviewed, ReviewItem
+from medtune.serving.schemas import AnswerReviewItem, Reviewed, ReviewerDecision
 
 CONFIG = """\
 <View>
@@ -52,12 +52,12 @@ def tasks(reviewed: Sequence[Reviewed]) -> list[dict[str, Any]]:
     ]
 
 
-def _lettered(item: ReviewItem) -> list[str]:
+def _lettered(item: AnswerReviewItem) -> list[str]:
     """Name options by letter and text: so they differ even where redacted texts do not."""
     return [f"{letter}. {text}" for letter, text in zip(LETTERS, item.options, strict=False)]
 
 
-def _predictions(item: ReviewItem) -> list[dict[str, Any]]:
+def _predictions(item: AnswerReviewItem) -> list[dict[str, Any]]:
     if item.proposed is None:
         return []
     prediction: dict[str, Any] = {
@@ -69,12 +69,12 @@ def _predictions(item: ReviewItem) -> list[dict[str, Any]]:
     return [prediction]
 
 
-def _counted_down(opinions: Sequence[Opinion]) -> Iterator[tuple[int, Opinion]]:
+def _counted_down(opinions: Sequence[ReviewerDecision]) -> Iterator[tuple[int, ReviewerDecision]]:
     """Give each opinion with the number of those that came later."""
     return zip(reversed(range(len(opinions))), opinions, strict=True)
 
 
-def _annotation(item: ReviewItem, opinion: Opinion, final: bool) -> dict[str, Any]:
+def _annotation(item: AnswerReviewItem, opinion: ReviewerDecision, final: bool) -> dict[str, Any]:
     decision = opinion.decision
     answer = item.proposed if decision.kind == "approve" else decision.chosen
     result = [_choice(item, "decision", decision.kind)]
@@ -91,11 +91,11 @@ def _annotation(item: ReviewItem, opinion: Opinion, final: bool) -> dict[str, An
     }
 
 
-def _choice(item: ReviewItem, name: str, value: str) -> dict[str, Any]:
+def _choice(item: AnswerReviewItem, name: str, value: str) -> dict[str, Any]:
     return _result(item, name, "choices", {"choices": [value]})
 
 
-def _result(item: ReviewItem, name: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
+def _result(item: AnswerReviewItem, name: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": f"{item.request_id}-{name}",
         "from_name": name,

@@ -59,7 +59,7 @@ def _refused(what: str) -> ValueError:
     )
 
 
-class Part(BaseModel):
+class ContentPart(BaseModel):
     """A piece of a message; text only."""
 
     model_config = ConfigDict(extra="allow")
@@ -84,7 +84,7 @@ class ChatMessage(BaseModel):
     content: (
         Annotated[
             Annotated[Text, Tag("text")]
-            | Annotated[list[Part], Field(max_length=MOST_TURNS), Tag("parts")],
+            | Annotated[list[ContentPart], Field(max_length=MOST_TURNS), Tag("parts")],
             Discriminator(lambda said: "parts" if isinstance(said, list) else "text"),
         ]
         | None
@@ -224,7 +224,7 @@ def _is_instruction(line: str) -> bool:
 
 
 def parsed(text: str) -> Inquiry:
-    """Part a text into stem and lettered options, on lines of their own or in one."""
+    """ContentPart a text into stem and lettered options, on lines of their own or in one."""
     lines = [line for line in text.splitlines() if line.strip()]
     for found in (_on_lines(lines), _in_one(text)):
         if found is None:
@@ -254,7 +254,7 @@ def _on_lines(lines: list[str]) -> tuple[str, list[str], list[str]] | None:
 
 
 def _marked(line: str) -> tuple[int | None, str]:
-    """Part a line into the place of its letter and the option behind it."""
+    """ContentPart a line into the place of its letter and the option behind it."""
     head = _OPTION.match(line)
     text = line[head.end() :].strip() if head else ""
     return (LETTERS.index(head[1].upper()), text) if head and text else (None, "")

@@ -47,7 +47,7 @@ def unicode_only(value: Any) -> Any:
     return value
 
 
-class Wire(BaseModel):
+class RequestModel(BaseModel):
     """Base of all messages: closed to fields that are not known."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,7 +64,7 @@ class Wire(BaseModel):
         return unicode_only(said)
 
 
-class AnswerRequest(Wire):
+class AnswerRequest(RequestModel):
     """One multiple-choice question."""
 
     stem: Annotated[Text, Field(max_length=LONGEST_STEM)]
@@ -104,19 +104,19 @@ class AnswerRequest(Wire):
         return Inquiry(stem=self.stem, options=self.options, subject=self.subject)
 
 
-class BatchRequest(Wire):
+class BatchRequest(RequestModel):
     """Some questions, answered together."""
 
     questions: Annotated[tuple[AnswerRequest, ...], Field(min_length=1, max_length=MOST_AT_ONCE)]
 
 
-class BatchReply(Wire):
+class BatchReply(RequestModel):
     """Their answers, in their order."""
 
     replies: tuple[Reply, ...]
 
 
-class FeedbackRequest(Wire):
+class FeedbackRequest(RequestModel):
     """What an asker says of an answer."""
 
     request_id: Id
@@ -126,25 +126,25 @@ class FeedbackRequest(Wire):
     ] = None
 
 
-class ClaimRequest(Wire):
+class ClaimRequest(RequestModel):
     """Which item a reviewer takes; the oldest that waits if none is named."""
 
     request_id: Id | None = None
 
 
-class DecisionRequest(Wire):
+class DecisionRequest(RequestModel):
     """A reviewer's decision on an item that he holds."""
 
     decision: Decision
 
 
-class ReviewPage(Wire):
+class ReviewPage(RequestModel):
     """Items under review."""
 
     items: tuple[Reviewed, ...]
 
 
-class Problem(Wire):
+class Problem(RequestModel):
     """An error (RFC 9457, without a type)."""
 
     title: str
@@ -154,13 +154,13 @@ class Problem(Wire):
     faults: tuple[dict[str, Any], ...] = ()
 
 
-class Health(Wire):
+class Health(RequestModel):
     """Whether the process lives."""
 
     status: Literal["ok"] = "ok"
 
 
-class Readiness(Wire):
+class Readiness(RequestModel):
     """Whether questions can be answered now, and if not, why."""
 
     ready: bool

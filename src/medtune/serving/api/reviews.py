@@ -15,7 +15,7 @@ from medtune.serving.api.label_studio_export import tasks
 from medtune.serving.api.request_models import ClaimRequest, DecisionRequest, ReviewPage
 from medtune.serving.auth.authorize import DeniedError
 from medtune.serving.dependencies import Admin, AdmittedRoute, Credentials, Parts, Reviewer, admit
-from medtune.serving.schemas import Decision, Reviewed, ReviewItem
+from medtune.serving.schemas import AnswerReviewItem, Decision, Reviewed
 
 LEASE_S = 600.0
 """How long a reviewer holds an item."""
@@ -60,7 +60,7 @@ async def waiting(
 
 
 @router.post("/claim", responses={204: {"description": "Nothing waits."}}, response_model=None)
-async def claim(asked: ClaimRequest, parts: Parts, caller: Reviewer) -> ReviewItem | Response:
+async def claim(asked: ClaimRequest, parts: Parts, caller: Reviewer) -> AnswerReviewItem | Response:
     """Take the oldest item that waits, or a certain one, for ten minutes."""
     store = parts.kept()
     item = await asyncio.to_thread(store.claim, caller, LEASE_S, asked.request_id)

@@ -51,7 +51,7 @@ def places(error: BaseException) -> list[str]:
     return [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
 
 
-class Unfailing:
+class SafeStream:
     """A stream to log to: where it cannot be written, a line is lost and no request fails."""
 
     def __init__(self, stream: TextIO | None = None) -> None:

@@ -92,7 +92,7 @@ class _Bucket:
 
 
 @dataclass
-class Gatekeeper:
+class Authorizer:
     """Admits callers.
 
     Attributes:

@@ -16,18 +16,18 @@ from functools import partial
 
 from medtune.core.errors import ModelError, StoreError
 from medtune.core.records import MIN_OPTIONS, Question
-from medtune.core.schemas.guardrails import Inquiry, Thought, strictest
+from medtune.core.schemas.guardrails import Inquiry, OptionScores, strictest
 from medtune.guardrails.answer_guards import unavailable
 from medtune.guardrails.inquiry_text import fold
-from medtune.guardrails.pipeline import Looked, crisis_in, look
+from medtune.guardrails.pipeline import GuardOutcome, crisis_in, look
 from medtune.guardrails.pipeline import late as out_of_time
-from medtune.serving.inference.predictor import Checked, Mind, thoughts
+from medtune.serving.inference.predictor import HealthCheck, Predictor, thoughts
 from medtune.serving.inference.reply import question_of, reply_of, status_of
 from medtune.serving.inference.request_batcher import Batcher, BusyError, model_thread
 from medtune.serving.inference.shadow import Shadow
 from medtune.serving.metrics import Metrics
 from medtune.serving.middleware import log
-from medtune.serving.schemas import Entry, Reply, ReviewItem
+from medtune.serving.schemas import AnswerReviewItem, Reply, RequestRecord
 from medtune.serving.storage.store import Store
 
 PATIENCE_S = 10.0
@@ -44,11 +44,11 @@ NO_QUESTION = "scope.no_question"
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _PendingQuestion:
     """A question on its way."""
 
     inquiry: Inquiry
-    looked: Looked
+    looked: GuardOutcome
     text_hmac: str
     """Keyed hash of the folded inquiry; of it as it came, where the guards had no time."""
     length: int
@@ -93,7 +93,7 @@ class Engine:
 
     def __init__(
         self,
-        mind: Mind,
+        mind: Predictor,
         store: Store | None,
         secret: bytes,
         metrics: Metrics,
@@ -110,8 +110,8 @@ class Engine:
         self._crises = ThreadPoolExecutor(1, thread_name_prefix="crises")
         self._lines = defaultdict[tuple[ThreadPoolExecutor, str | None], asyncio.Lock](asyncio.Lock)
         self.shadow = Shadow(store, metrics, self._thread)
-        self._batcher: Batcher[tuple[Mind, Question], Thought] | None = None
-        self._keeper: Batcher[tuple[Entry, ReviewItem | None], None] | None = None
+        self._batcher: Batcher[tuple[Predictor, Question], OptionScores] | None = None
+        self._keeper: Batcher[tuple[RequestRecord, AnswerReviewItem | None], None] | None = None
         self._fault: ModelError | None = None
         self._aside: set[asyncio.Task[None]] = set()
 
@@ -127,7 +127,7 @@ class Engine:
         if self._fault is None:
             return
         model = self.mind.model
-        if not isinstance(model, Checked):
+        if not isinstance(model, HealthCheck):
             raise self._fault
         model.check()
         self._fault = None
@@ -200,7 +200,9 @@ class Engine:
         asked = await self._looked_at(inquiry, self.mind, until, caller)
         return asked.looked.verdicts[-1].reason == NO_QUESTION
 
-    async def _helped(self, asked: Sequence[_Asked], mind: Mind, caller: str | None) -> list[Reply]:
+    async def _helped(
+        self, asked: Sequence[_PendingQuestion], mind: Predictor, caller: str | None
+    ) -> list[Reply]:
         """Give the crisis card; it is kept where that is possible, and waits for nothing."""
         replies = [self._settled(one, None, mind, caller) for one in asked]
         for reply, entry, _ in replies:
@@ -213,7 +215,7 @@ class Engine:
         return [reply for reply, _, _ in replies]
 
     async def _keep_if_possible(
-        self, replies: Sequence[tuple[Reply, Entry, ReviewItem | None]]
+        self, replies: Sequence[tuple[Reply, RequestRecord, AnswerReviewItem | None]]
     ) -> None:
         assert self._keeper is not None, "start it first"
         try:
@@ -221,7 +223,7 @@ class Engine:
         except (BusyError, StoreError) as error:
             log.warning("a crisis was not kept", fault=getattr(error, "found", "busy"))
 
-    def _unavailable(self, asked: _Asked, mind: Mind) -> Reply:
+    def _unavailable(self, asked: _PendingQuestion, mind: Predictor) -> Reply:
         """Defer what could not be answered beside a crisis; nothing is kept of it."""
         verdicts = (*asked.looked.verdicts, unavailable())
         status = status_of(verdicts, reviewed=False)
@@ -230,13 +232,13 @@ class Engine:
         return reply
 
     async def _answered(
-        self, asked: Sequence[_Asked], mind: Mind, caller: str | None
+        self, asked: Sequence[_PendingQuestion], mind: Predictor, caller: str | None
     ) -> list[Reply]:
         """Answer some questions, all or none of them."""
         assert self._batcher is not None, "start it first"
         assert self._keeper is not None, "both are started"
         put = [(one.judged, one.question()) for one in asked if not one.refused]
-        found: Iterator[Thought] = iter(())
+        found: Iterator[OptionScores] = iter(())
         if put:
             begin = time.perf_counter()
             found = iter(await self._batcher.ask_all([(mind, question) for _, question in put]))
@@ -255,12 +257,12 @@ class Engine:
             self.shadow.see(inquiry, question, entry, self._keeps(mind))
         return [reply for reply, _, _ in replies]
 
-    def _keep(self, kept: Sequence[tuple[Entry, ReviewItem | None]]) -> list[None]:
+    def _keep(self, kept: Sequence[tuple[RequestRecord, AnswerReviewItem | None]]) -> list[None]:
         assert self.store is not None, "there is something to keep it in"
         self.store.keep_all(kept)
         return [None] * len(kept)
 
-    def _think(self, batch: Sequence[tuple[Mind, Question]]) -> list[Thought]:
+    def _think(self, batch: Sequence[tuple[Predictor, Question]]) -> list[OptionScores]:
         try:
             found = thoughts(batch)
         except ModelError as error:
@@ -269,19 +271,19 @@ class Engine:
         self._fault = None
         return found
 
-    def _keeps(self, mind: Mind) -> bool:
+    def _keeps(self, mind: Predictor) -> bool:
         """Tell whether more of a request is kept than its own numbers."""
         return self.store is not None and mind.policy.privacy.keep != "none"
 
     async def _looked_at(
         self,
         inquiry: Inquiry,
-        mind: Mind,
+        mind: Predictor,
         until: float,
         caller: str | None,
         *,
         only_crisis: bool = False,
-    ) -> _Asked:
+    ) -> _PendingQuestion:
         """Let the guards look at a question, in their thread; callers take turns there.
 
         Args:
@@ -298,14 +300,18 @@ class Engine:
             async with asyncio.timeout(until - time.monotonic()), self._lines[thread, caller]:
                 looked, text = await loop.run_in_executor(thread, see)
         except TimeoutError:
-            looked, text = Looked(None, (out_of_time(()),)), inquiry.whole
+            looked, text = GuardOutcome(None, (out_of_time(()),)), inquiry.whole
         self.metrics.stage("guards", time.perf_counter() - start)
         text_hmac = hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
-        return _Asked(inquiry, looked, text_hmac, len(text), start)
+        return _PendingQuestion(inquiry, looked, text_hmac, len(text), start)
 
     def _settled(
-        self, asked: _Asked, thought: Thought | None, mind: Mind, caller: str | None
-    ) -> tuple[Reply, Entry, ReviewItem | None]:
+        self,
+        asked: _PendingQuestion,
+        thought: OptionScores | None,
+        mind: Predictor,
+        caller: str | None,
+    ) -> tuple[Reply, RequestRecord, AnswerReviewItem | None]:
         """Make of guards and model what is answered, kept, and shown to reviewers."""
         verdicts = asked.looked.verdicts
         if thought is not None:
@@ -314,7 +320,7 @@ class Engine:
         now, request_id = datetime.now(UTC), uuid.uuid4().hex
         reply = reply_of(request_id, status, verdicts, thought, mind.calibration, mind.release)
         inquiry, clean = asked.inquiry, asked.looked.inquiry
-        entry = Entry(
+        entry = RequestRecord(
             request_id=request_id,
             time=now,
             caller=caller,
@@ -334,7 +340,7 @@ class Engine:
             return reply, entry, None
         assert clean is not None, "what is refused is not reviewed"
         held = next(verdict for verdict in verdicts if verdict.action == "defer")
-        item = ReviewItem(
+        item = AnswerReviewItem(
             request_id=request_id,
             time=now,
             stem=clean.stem,
@@ -348,11 +354,13 @@ class Engine:
         return reply, entry, item
 
 
-def _look(inquiry: Inquiry, mind: Mind, until: float, only_crisis: bool) -> tuple[Looked, str]:
+def _look(
+    inquiry: Inquiry, mind: Predictor, until: float, only_crisis: bool
+) -> tuple[GuardOutcome, str]:
     """Let the guards look at an inquiry; its folded text comes along."""
     if only_crisis:
         found = crisis_in(inquiry, mind.policy, until)
-        looked = Looked(None, (found,) if found else ())
+        looked = GuardOutcome(None, (found,) if found else ())
     else:
         subjects = mind.calibration.subjects if mind.calibration else ()
         looked = look(inquiry, mind.policy, mind.classifier, subjects, until)

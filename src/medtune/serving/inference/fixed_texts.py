@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from medtune.core.schemas.guardrails import CardName
-from medtune.serving.schemas import Card
+from medtune.serving.schemas import FixedText
 
 DISCLAIMER = (
     "Answers to exam questions, for education and research. Not medical advice: no diagnosis, "
     "no prescription, no help in an emergency. A small language model can be wrong; check it."
 )
 
-CARDS: dict[CardName, Card] = {
-    "crisis": Card(
+CARDS: dict[CardName, FixedText] = {
+    "crisis": FixedText(
         name="crisis",
         title="Please get help now",
         text=(
@@ -25,7 +25,7 @@ CARDS: dict[CardName, Card] = {
             "United States 1-800-222-1222. You do not have to be sure to call."
         ),
     ),
-    "scope": Card(
+    "scope": FixedText(
         name="scope",
         title="This is outside what can be answered here",
         text=(

@@ -8,20 +8,26 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from medtune.analysis.calibration import Scored
+from medtune.analysis.calibration import ScoredOptions
 from medtune.core.choice import choose
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method, Question
-from medtune.core.schemas.guardrails import Calibration, Inquiry, Thought, Verdict, strictest
+from medtune.core.schemas.guardrails import (
+    GuardVerdict,
+    Inquiry,
+    OptionScores,
+    ServingCalibration,
+    strictest,
+)
 from medtune.evaluation.score import likelihoods
 from medtune.guardrails.answer_guards import confidence, output
-from medtune.guardrails.classifier.learned import Judge
+from medtune.guardrails.classifier.learned import TextClassifier
 from medtune.guardrails.policy import AFTER, Policy
 
 
 @runtime_checkable
-class Checked(Protocol):
+class HealthCheck(Protocol):
     """A model that can tell whether it is there: one behind a server."""
 
     def check(self) -> None:
@@ -30,7 +36,7 @@ class Checked(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Mind:
+class Predictor:
     """Everything that decides an answer; it is exchanged as a whole.
 
     Attributes:
@@ -47,11 +53,11 @@ class Mind:
     style: PromptStyle
     method: Method
     policy: Policy
-    classifier: Judge
-    calibration: Calibration | None
+    classifier: TextClassifier
+    calibration: ServingCalibration | None
     release: str
 
-    def think(self, questions: Sequence[Question]) -> list[Thought]:
+    def think(self, questions: Sequence[Question]) -> list[OptionScores]:
         """Score some questions together.
 
         Raises:
@@ -60,7 +66,7 @@ class Mind:
         asked = likelihoods(self.model, self.style, self.method, questions)
         heated = self._heated([probabilities for probabilities, _ in asked])
         return [
-            Thought(
+            OptionScores(
                 probabilities=row,
                 # As an examination chooses: a temperature may round what differs to equals.
                 chosen=choose(cold, question.stem, question.options),
@@ -69,9 +75,9 @@ class Mind:
             for row, (cold, mass), question in zip(heated, asked, questions, strict=True)
         ]
 
-    def judged(self, inquiry: Inquiry, thought: Thought) -> tuple[Verdict, ...]:
+    def judged(self, inquiry: Inquiry, thought: OptionScores) -> tuple[GuardVerdict, ...]:
         """Let the guards look that look at answers."""
-        guards: dict[str, Callable[[], Verdict]] = {
+        guards: dict[str, Callable[[], GuardVerdict]] = {
             "confidence": lambda: confidence(inquiry, thought, self.calibration, self.policy),
             "output": lambda: output(thought),
         }
@@ -84,18 +90,18 @@ class Mind:
         table = np.zeros((len(rows), widths.max()))
         for line, row in zip(table, rows, strict=True):
             line[: len(row)] = row
-        scored = Scored(table, np.zeros(len(rows), np.int64), widths)
+        scored = ScoredOptions(table, np.zeros(len(rows), np.int64), widths)
         hot = scored.heated(self.calibration.temperature).probabilities
         return [tuple(map(float, line[:width])) for line, width in zip(hot, widths, strict=True)]
 
 
-def thoughts(asked: Sequence[tuple[Mind, Question]]) -> list[Thought]:
+def thoughts(asked: Sequence[tuple[Predictor, Question]]) -> list[OptionScores]:
     """Score some questions, by each mind that is asked: two, while one is exchanged.
 
     Raises:
         ModelError: A model fails, or its server cannot be reached.
     """
-    found: dict[str, Thought] = {}
+    found: dict[str, OptionScores] = {}
     for which in dict.fromkeys(id(mind) for mind, _ in asked):
         mine = [(mind, question) for mind, question in asked if id(mind) == which]
         questions = [question for _, question in mine]
@@ -103,6 +109,6 @@ def thoughts(asked: Sequence[tuple[Mind, Question]]) -> list[Thought]:
     return [found[question.id] for _, question in asked]
 
 
-def unsure(verdicts: Sequence[Verdict]) -> bool:
+def unsure(verdicts: Sequence[GuardVerdict]) -> bool:
     """Tell whether the guards that look at answers hold one back."""
     return strictest(tuple(v for v in verdicts if v.guard in AFTER)) in ("defer", "refuse")

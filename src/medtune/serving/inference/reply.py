@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from medtune.core.records import LETTERS, Question, normalized_option
-from medtune.core.schemas.guardrails import Calibration, Inquiry, Thought, Verdict
+from medtune.core.schemas.guardrails import GuardVerdict, Inquiry, OptionScores, ServingCalibration
 from medtune.guardrails.answer_guards import prediction_set
 from medtune.guardrails.policy import AFTER
 from medtune.serving.inference.fixed_texts import CARDS, DISCLAIMER
-from medtune.serving.schemas import Measured, Reply, Status
+from medtune.serving.schemas import MeasuredAccuracy, Reply, Status
 
 
 def question_of(inquiry: Inquiry, redacted: Inquiry) -> Question:
@@ -33,7 +33,7 @@ def question_of(inquiry: Inquiry, redacted: Inquiry) -> Question:
     )
 
 
-def status_of(verdicts: Sequence[Verdict], *, reviewed: bool) -> Status:
+def status_of(verdicts: Sequence[GuardVerdict], *, reviewed: bool) -> Status:
     """Return the status of an answer.
 
     Args:
@@ -53,9 +53,9 @@ def status_of(verdicts: Sequence[Verdict], *, reviewed: bool) -> Status:
 def reply_of(
     request_id: str,
     status: Status,
-    verdicts: tuple[Verdict, ...],
-    thought: Thought | None,
-    calibration: Calibration | None,
+    verdicts: tuple[GuardVerdict, ...],
+    thought: OptionScores | None,
+    calibration: ServingCalibration | None,
     release: str,
 ) -> Reply:
     """Return the answer, with as much of the model's choice as the status allows.
@@ -91,7 +91,7 @@ def reply_of(
     )
 
 
-def _measured(calibration: Calibration | None) -> Measured | None:
+def _measured(calibration: ServingCalibration | None) -> MeasuredAccuracy | None:
     if calibration is None or calibration.accuracy is None:
         return None
-    return Measured(source=calibration.source, accuracy=calibration.accuracy)
+    return MeasuredAccuracy(source=calibration.source, accuracy=calibration.accuracy)

@@ -44,7 +44,7 @@ def model_thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="model")
 
 
-class Aside(Executor):
+class DaemonExecutor(Executor):
     """Does each call in a thread of its own, which nobody waits for when the process ends."""
 
     def submit(self, fn: Callable[P, Out], /, *args: P.args, **kwargs: P.kwargs) -> Future[Out]:

@@ -17,12 +17,12 @@ from typing import Any
 
 from medtune.core.errors import MedtuneError, StoreError
 from medtune.core.records import Question
-from medtune.core.schemas.guardrails import Inquiry, Thought
-from medtune.serving.inference.predictor import Checked, Mind, thoughts, unsure
-from medtune.serving.inference.request_batcher import Aside, Batcher, BusyError
+from medtune.core.schemas.guardrails import Inquiry, OptionScores
+from medtune.serving.inference.predictor import HealthCheck, Predictor, thoughts, unsure
+from medtune.serving.inference.request_batcher import Batcher, BusyError, DaemonExecutor
 from medtune.serving.metrics import Metrics
 from medtune.serving.middleware import log
-from medtune.serving.schemas import Entry, ShadowAnswer, ShadowOutcome
+from medtune.serving.schemas import RequestRecord, ShadowAnswer, ShadowOutcome
 from medtune.serving.storage.store import Store
 
 ROOM = 64
@@ -50,14 +50,14 @@ class Shadow:
     """
 
     def __init__(self, store: Store | None, metrics: Metrics, thread: ThreadPoolExecutor) -> None:
-        self.mind: Mind | None = None
+        self.mind: Predictor | None = None
         self._store, self._metrics, self._thread = store, metrics, thread
         self._champion: Batcher[Any, Any] | None = None
-        self._batcher: Batcher[tuple[Mind, Question], Thought] | None = None
+        self._batcher: Batcher[tuple[Predictor, Question], OptionScores] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._asked: set[asyncio.Task[None]] = set()
         self._found: list[ShadowAnswer] = []
-        self._aside, self._closed = Aside(), threading.Event()
+        self._aside, self._closed = DaemonExecutor(), threading.Event()
         self._failing = False
 
     async def start(self, champion: Batcher[Any, Any]) -> None:
@@ -84,7 +84,7 @@ class Shadow:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._keep(), DRAIN_S)
 
-    def see(self, inquiry: Inquiry, question: Question, entry: Entry, keeps: bool) -> None:
+    def see(self, inquiry: Inquiry, question: Question, entry: RequestRecord, keeps: bool) -> None:
         """Have a question answered that was answered, and return at once.
 
         Args:
@@ -101,7 +101,12 @@ class Shadow:
         task.add_done_callback(self._asked.discard)
 
     async def _answer(
-        self, mind: Mind, inquiry: Inquiry, question: Question, entry: Entry, keeps: bool
+        self,
+        mind: Predictor,
+        inquiry: Inquiry,
+        question: Question,
+        entry: RequestRecord,
+        keeps: bool,
     ) -> None:
         assert self._batcher is not None, "start it first"
         outcome: ShadowOutcome
@@ -128,24 +133,24 @@ class Shadow:
             )
             self._found.append(answer)
 
-    def _tell(self, mind: Mind, error: Exception) -> None:
+    def _tell(self, mind: Predictor, error: Exception) -> None:
         """Log the first of some failures in a row."""
         if not self._failing:
             fault = error.found if isinstance(error, MedtuneError) else type(error).__name__
             log.warning("shadow", release=mind.release, fault=fault)
         self._failing = True
 
-    def _think(self, batch: Sequence[tuple[Mind, Question]]) -> list[Thought]:
+    def _think(self, batch: Sequence[tuple[Predictor, Question]]) -> list[OptionScores]:
         """Score some, in a thread that computes nothing itself.
 
         What computes here is asked in the champion's thread, question by question: whoever comes
         meanwhile waits for one of them at most.  What a server computes keeps that thread free.
         """
-        away = all(isinstance(mind.model, Checked) for mind, _ in batch)
-        found: list[Thought] = []
+        away = all(isinstance(mind.model, HealthCheck) for mind, _ in batch)
+        found: list[OptionScores] = []
         for part in [list(batch)] if away else [[one] for one in batch]:
             self._wait_for_turn()
-            if isinstance(part[0][0].model, Checked):
+            if isinstance(part[0][0].model, HealthCheck):
                 found += thoughts(part)
             else:
                 found += self._thread.submit(thoughts, part).result()

@@ -13,7 +13,14 @@ from medtune.core.records import Proportion, Record
 from medtune.core.schemas.guardrails import Action, GuardName
 from medtune.serving.inference.predictor import unsure
 from medtune.serving.monitoring.schema import ShadowComparison, ShadowReviewed
-from medtune.serving.schemas import DecisionKind, Entry, Feedback, Reviewed, ShadowAnswer, Status
+from medtune.serving.schemas import (
+    DecisionKind,
+    Feedback,
+    RequestRecord,
+    Reviewed,
+    ShadowAnswer,
+    Status,
+)
 
 BINS = 10
 """Of the histogram; each as wide as the others, the last one closed."""
@@ -57,7 +64,9 @@ class Activity(Record):
 
 
 def summarized(
-    entries: Iterable[Entry], decisions: Mapping[str, DecisionKind], feedback: Iterable[Feedback]
+    entries: Iterable[RequestRecord],
+    decisions: Mapping[str, DecisionKind],
+    feedback: Iterable[Feedback],
 ) -> Activity:
     """Count requests.
 
@@ -105,7 +114,7 @@ def summarized(
 
 
 def compared(
-    shadowed: Iterable[tuple[Entry, ShadowAnswer]], finals: Iterable[Reviewed]
+    shadowed: Iterable[tuple[RequestRecord, ShadowAnswer]], finals: Iterable[Reviewed]
 ) -> tuple[ShadowComparison, ...]:
     """Hold shadows against the champions beside whom they answered, in order of appearance.
 

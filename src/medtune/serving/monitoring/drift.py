@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import chi2
 
-from medtune.serving.monitoring.schema import Drift, DriftBin, Feature
+from medtune.serving.monitoring.schema import DriftBin, Feature, FeatureDrift
 
 BINS = 10
 RARE = 5
@@ -17,7 +17,9 @@ _FLOOR = 0.5
 """Added to every count, so that an empty bin has no infinite logarithm."""
 
 
-def numeric_drift(feature: Feature, reference: Sequence[float], present: Sequence[float]) -> Drift:
+def numeric_drift(
+    feature: Feature, reference: Sequence[float], present: Sequence[float]
+) -> FeatureDrift:
     """Compare numbers over bins of equal shares of the reference; equal numbers share one."""
     edges = np.unique(np.quantile(reference, np.linspace(0, 1, BINS + 1)[1:-1]))
     counts = [
@@ -32,7 +34,7 @@ def numeric_drift(feature: Feature, reference: Sequence[float], present: Sequenc
     return _drift(feature, names, counts[0].tolist(), counts[1].tolist())
 
 
-def named_drift(feature: Feature, reference: Sequence[str], present: Sequence[str]) -> Drift:
+def named_drift(feature: Feature, reference: Sequence[str], present: Sequence[str]) -> FeatureDrift:
     """Compare names; rare ones are counted together."""
     both = Counter(reference) + Counter(present)
     names = sorted(name for name, count in both.items() if count >= RARE)
@@ -48,7 +50,7 @@ def named_drift(feature: Feature, reference: Sequence[str], present: Sequence[st
 
 def _drift(
     feature: Feature, names: Sequence[str], reference: Sequence[int], present: Sequence[int]
-) -> Drift:
+) -> FeatureDrift:
     """Sum (q - p) ln(q / p) over bins.
 
     Without a change it is distributed as (1/n + 1/m) times chi-squared with a degree less than
@@ -59,7 +61,7 @@ def _drift(
     p, q = (a + _FLOOR) / (n + _FLOOR * len(a)), (b + _FLOOR) / (m + _FLOOR * len(b))
     psi = float(((q - p) * np.log(q / p)).sum())
     tail = chi2.sf(psi / (1 / n + 1 / m), len(a) - 1) if len(a) > 1 else 1.0
-    return Drift(
+    return FeatureDrift(
         feature=feature,
         psi=psi,
         p_value=float(tail),

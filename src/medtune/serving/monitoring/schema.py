@@ -24,7 +24,7 @@ class DriftBin(Record):
     """Share of the period."""
 
 
-class Drift(Record):
+class FeatureDrift(Record):
     """How far one feature has moved."""
 
     feature: Feature
@@ -92,7 +92,7 @@ class MonitorRecord(Record):
     deferred: Proportion | None
     """Deferred or waiting for a person, among what was not refused; None without any."""
     deferred_reference: Proportion | None
-    drifts: tuple[Drift, ...]
+    drifts: tuple[FeatureDrift, ...]
     helpful: Proportion | None
     """Of the feedback that says so or not; None without any."""
     corrected: int

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medtune.core.records import Question
-from medtune.core.schemas.corrections import AskersRecord, Origin
+from medtune.core.schemas.corrections import AskersRecord, CorrectionOrigin
 from medtune.data.training_only import correction_id
 from medtune.guardrails.privacy.identifiers import SIGNS
 from medtune.serving.schemas import Feedback, Reviewed
@@ -21,7 +21,7 @@ _MARK = re.compile(rf"\[(?:{'|'.join(sorted({sign.kind for sign in SIGNS}))}) \d
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class SettledItem:
     """An item with an option that reviewers hold to be right."""
 
     reviewed: Reviewed
@@ -35,14 +35,14 @@ class Settled:
 class Settlement:
     """Decided items, sorted by whether they teach anything."""
 
-    kept: tuple[Settled, ...]
+    kept: tuple[SettledItem, ...]
     """The oldest first; a question may be asked by several, all with one answer."""
     left_out: tuple[tuple[str, str], ...]
     """(request id, reason)"""
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Write every question once, with the request that asked it first as its place."""
-        first: dict[str, Settled] = {}
+        first: dict[str, SettledItem] = {}
         for one in self.kept:
             first.setdefault(one.id, one)
         for one in first.values():
@@ -67,7 +67,7 @@ def settle(reviewed: Sequence[Reviewed]) -> Settlement:
     Args:
         reviewed: Decided items, the oldest first.
     """
-    found: list[Settled] = []
+    found: list[SettledItem] = []
     left_out: list[tuple[str, str]] = []
     answers = defaultdict[str, set[int]](set)
     for one in reviewed:
@@ -76,7 +76,7 @@ def settle(reviewed: Sequence[Reviewed]) -> Settlement:
             rejected = one.final is not None and one.final.kind == "reject"
             left_out.append((one.item.request_id, REJECTED if rejected else NO_OPTION))
             continue
-        settled = Settled(one, correction_id(one.item.stem, one.item.options), answer)
+        settled = SettledItem(one, correction_id(one.item.stem, one.item.options), answer)
         answers[settled.id].add(answer)
         found.append(settled)
     left_out += [
@@ -114,13 +114,13 @@ def hear(said: Sequence[Feedback], reviewed: Sequence[Reviewed]) -> AskersRecord
     )
 
 
-def origin(one: Settled, said: Feedback | None) -> Origin:
+def origin(one: SettledItem, said: Feedback | None) -> CorrectionOrigin:
     """Say where a question comes from: no names, no notes, no texts."""
     item, final = one.reviewed.item, one.reviewed.final
     assert final is not None, "it is settled"
     assert final.kind != "reject", "an option was chosen"
     named = said.corrected if said is not None else None
-    return Origin(
+    return CorrectionOrigin(
         id=one.id,
         request_id=item.request_id,
         release=item.release,

@@ -22,8 +22,8 @@ from medtune.serving.api.request_models import (
     AnswerRequest,
 )
 from medtune.serving.dependencies import Parts
-from medtune.serving.pages.errors import ERRORS, InvalidError, PageRoute, Trouble, trouble
-from medtune.serving.pages.page_request import Arriving, Asking, AskVisit, Visit
+from medtune.serving.pages.errors import ERRORS, InvalidError, PageError, PageRoute, trouble
+from medtune.serving.pages.page_request import Arriving, Asking, AskVisit, PageRequest
 from medtune.serving.schemas import Feedback, Reply
 
 LONGEST = {"stem": LONGEST_STEM, "option": LONGEST_OPTION, "subject": LONGEST_SUBJECT}
@@ -37,7 +37,7 @@ router = APIRouter(route_class=PageRoute)
 
 
 @dataclass(frozen=True)
-class Typed:
+class FormInput:
     """What stands in the form."""
 
     stem: str = ""
@@ -51,7 +51,7 @@ class Typed:
         return Inquiry(stem=self.stem, options=options, subject=self.subject or None)
 
     @classmethod
-    def of(cls, visit: Visit) -> Typed:
+    def of(cls, visit: PageRequest) -> FormInput:
         """Read a form; whatever it lacks is empty."""
         options = visit.texts("option")
         empty = [""] * (MAX_OPTIONS - len(options))
@@ -96,16 +96,16 @@ async def form(visit: Arriving, parts: Parts, token: str | None = None) -> Respo
     if token is not None:
         return await _started(visit, parts, token)
     await visit.admit("ask", cost=0)
-    return _ask_page(visit, Typed())
+    return _ask_page(visit, FormInput())
 
 
-async def _started(visit: Visit, parts: Parts, token: str) -> Response:
+async def _started(visit: PageRequest, parts: Parts, token: str) -> Response:
     """Exchange the start's token for a session, and take it out of the address."""
     start = parts.gate.start
     if start is None or not start.is_text(token):
         text = "This address holds a token of another start. Use the one that is printed now."
         parts.metrics.turned_away("key")
-        return visit.page("problem.html", 401, trouble=Trouble(401, text))
+        return visit.page("problem.html", 401, trouble=PageError(401, text))
     response = visit.to("/")
     await visit.sign_in(token, response)
     return response
@@ -115,7 +115,7 @@ async def _started(visit: Visit, parts: Parts, token: str) -> Response:
 async def ask(visit: Asking, parts: Parts) -> Response:
     """Answer a question; it is shown back, and put into no address."""
     late = visit.late
-    typed = Typed.of(visit)
+    typed = FormInput.of(visit)
     inquiry = typed.raw
     try:
         try:
@@ -173,7 +173,7 @@ async def feedback(request_id: RequestId, visit: AskVisit, parts: Parts) -> Resp
     return visit.to(f"/answer/{request_id}?thanks=1")
 
 
-def _ask_page(visit: Visit, typed: Typed, status: int = 200, **values: Any) -> Response:
+def _ask_page(visit: PageRequest, typed: FormInput, status: int = 200, **values: Any) -> Response:
     mind = visit.parts.engine.mind
     none: dict[str, Any] = {"inquiry": None, "reply": None, "trouble": None, "kept": False}
     return visit.page(

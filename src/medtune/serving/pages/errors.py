@@ -17,7 +17,7 @@ from medtune.core.errors import ModelError, ReviewError, StoreError
 from medtune.serving.auth.authorize import DeniedError
 from medtune.serving.dependencies import Services
 from medtune.serving.inference.request_batcher import BusyError
-from medtune.serving.pages.page_request import SESSION, Visit, visited
+from medtune.serving.pages.page_request import SESSION, PageRequest, visited
 
 UNAVAILABLE_S = 5.0
 """When to come again where model or database cannot be used."""
@@ -36,7 +36,7 @@ ERRORS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class PageError:
     """Why something was not done.
 
     Attributes:
@@ -58,7 +58,7 @@ class Trouble:
         return {**found, "WWW-Authenticate": "Bearer"} if self.status == 401 else found
 
 
-def trouble(error: Exception, parts: Services) -> Trouble:
+def trouble(error: Exception, parts: Services) -> PageError:
     """Put an error into a sentence, and count it."""
     found = _found(error, parts)
     if found.counted is not None:
@@ -66,44 +66,44 @@ def trouble(error: Exception, parts: Services) -> Trouble:
     return found
 
 
-def _found(error: Exception, parts: Services) -> Trouble:
+def _found(error: Exception, parts: Services) -> PageError:
     match error:
         case InvalidError():
-            return Trouble(422, str(error))
+            return PageError(422, str(error))
         case RequestValidationError():
             at_path = any("path" in fault["loc"] for fault in error.errors())
-            return Trouble(404 if at_path else 422, "There is nothing at this address.")
+            return PageError(404 if at_path else 422, "There is nothing at this address.")
         case BusyError():
             again = error.retry_after_s
             busy = f"Many questions are waiting. Please ask again in {_seconds(again)}."
-            return Trouble(429, busy, "busy", again)
+            return PageError(429, busy, "busy", again)
         case DeniedError():
             return _denied(error)
         case ReviewError():
             status = 404 if error.found.startswith("no ") else 409
-            return Trouble(status, sentence(error.found))
+            return PageError(status, sentence(error.found))
         case StoreError() if parts.store is None:
-            return Trouble(503, "This endpoint keeps nothing, so there is nothing to see here.")
+            return PageError(503, "This endpoint keeps nothing, so there is nothing to see here.")
         case StoreError():
             # What the error says names the database: that is for whoever runs the endpoint.
             text = "Nothing can be kept or looked up now. Please try again in a moment."
-            return Trouble(503, text, "unavailable", UNAVAILABLE_S)
+            return PageError(503, text, "unavailable", UNAVAILABLE_S)
         case ModelError():
             text = "The model does not answer now. Please try again in a moment."
-            return Trouble(503, text, "unavailable", UNAVAILABLE_S)
+            return PageError(503, text, "unavailable", UNAVAILABLE_S)
         case HTTPException():
-            return Trouble(error.status_code, str(error.detail))
+            return PageError(error.status_code, str(error.detail))
     raise error
 
 
-def _denied(error: DeniedError) -> Trouble:
+def _denied(error: DeniedError) -> PageError:
     if error.status == 401:
-        return Trouble(401, "Please sign in with a key.", "key")
+        return PageError(401, "Please sign in with a key.", "key")
     if error.status == 403:
-        return Trouble(403, f"Your key does not open this: {error.message}.", "key")
+        return PageError(403, f"Your key does not open this: {error.message}.", "key")
     again = error.retry_after_s or 1.0
     text = f"That is {error.message}. Please try again in {_seconds(again)}."
-    return Trouble(429, text, "rate", again)
+    return PageError(429, text, "rate", again)
 
 
 def _seconds(seconds: float) -> str:
@@ -134,7 +134,7 @@ class PageRoute(APIRoute):
 
 async def _page(request: Request, error: Exception) -> Response:
     parts: Services = request.app.state.services
-    visit: Visit | None = getattr(request.state, "visit", None)
+    visit: PageRequest | None = getattr(request.state, "visit", None)
     visit = visit or await visited(request, parts)
     signing_in = isinstance(error, DeniedError) and error.status == 401
     if signing_in and request.method == "GET":

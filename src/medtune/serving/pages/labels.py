@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medtune.core.schemas.guardrails import ACTIONS as STRICTNESS
-from medtune.core.schemas.guardrails import Action, GuardName, Verdict
+from medtune.core.schemas.guardrails import Action, GuardName, GuardVerdict
 from medtune.serving.schemas import DecisionKind, ReviewState, Status
 
 STATUSES: dict[Status, str] = {
@@ -114,12 +114,12 @@ def reason(code: str | None) -> str:
     return "Nothing to remark" if code is None else REASONS.get(code, code)
 
 
-def holding(verdicts: Sequence[Verdict]) -> str | None:
+def holding(verdicts: Sequence[GuardVerdict]) -> str | None:
     """Find the reason that kept a question from being answered: that of the strictest verdict."""
     strictest = max(verdicts, key=lambda verdict: STRICTNESS.index(verdict.action))
     return strictest.reason
 
 
-def unmeasured(verdicts: Sequence[Verdict]) -> bool:
+def unmeasured(verdicts: Sequence[GuardVerdict]) -> bool:
     """Tell whether the model that gave an answer was never calibrated."""
     return any(verdict.reason == "confidence.uncalibrated" for verdict in verdicts)

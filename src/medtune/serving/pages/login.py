@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from medtune.serving.auth.authorize import DeniedError
 from medtune.serving.dependencies import Parts, admit
-from medtune.serving.pages.errors import RETURNS, PageRoute, Trouble, trouble
+from medtune.serving.pages.errors import RETURNS, PageError, PageRoute, trouble
 from medtune.serving.pages.page_request import SESSION, Arriving
 
 LONGEST = 200
@@ -31,7 +31,7 @@ async def sign_in(visit: Arriving, parts: Parts) -> Response:
     except DeniedError as error:
         told = trouble(error, parts)
         if error.status == 401:
-            told = Trouble(401, "This key is not known, or it was revoked.")
+            told = PageError(401, "This key is not known, or it was revoked.")
         response = visit.page("login.html", told.status, to=to, trouble=told)
         response.headers.update(told.headers)
         return response

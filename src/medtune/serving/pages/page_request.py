@@ -31,7 +31,7 @@ _SESSION = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 @dataclass
-class Visit:
+class PageRequest:
     """One request to a page.
 
     Attributes:
@@ -178,7 +178,7 @@ class Visit:
         return "https" in (self.request.scope["scheme"], forwarded.partition(",")[0].strip())
 
 
-async def visited(request: Request, parts: Services) -> Visit:
+async def visited(request: Request, parts: Services) -> PageRequest:
     """See who makes a request; nobody is let in yet."""
     cookie, session, fault = request.cookies.get(SESSION, ""), None, None
     if _SESSION.fullmatch(cookie):
@@ -190,12 +190,12 @@ async def visited(request: Request, parts: Services) -> Visit:
     if not _VISITOR.fullmatch(visitor):
         visitor = secrets.token_urlsafe(16)
     cookie = cookie if session is not None or fault is not None else ""
-    visit = Visit(request, parts, session, cookie, visitor, FormData(), fault=fault)
+    visit = PageRequest(request, parts, session, cookie, visitor, FormData(), fault=fault)
     request.state.visit = visit
     return visit
 
 
-async def arriving(request: Request, parts: Parts) -> Visit:
+async def arriving(request: Request, parts: Parts) -> PageRequest:
     """See who makes a request, and whether a form of this endpoint's sent it."""
     visit = await visited(request, parts)
     if request.method == "POST":
@@ -204,7 +204,7 @@ async def arriving(request: Request, parts: Parts) -> Visit:
     return visit
 
 
-async def asking(request: Request, parts: Parts) -> Visit:
+async def asking(request: Request, parts: Parts) -> PageRequest:
     """See who asks, and let them in; the form is looked at later: a crisis in any gets its card."""
     visit = await visited(request, parts)
     visit.late = await visit.admit_question(cost=0)
@@ -212,14 +212,14 @@ async def asking(request: Request, parts: Parts) -> Visit:
     return visit
 
 
-Asking = Annotated[Visit, Depends(asking)]
-Arriving = Annotated[Visit, Depends(arriving)]
+Asking = Annotated[PageRequest, Depends(asking)]
+Arriving = Annotated[PageRequest, Depends(arriving)]
 
 
-def for_role(role: Role) -> Callable[[Request, Parts], Awaitable[Visit]]:
+def for_role(role: Role) -> Callable[[Request, Parts], Awaitable[PageRequest]]:
     """Make the check that lets in callers of a role, before it reads what they send."""
 
-    async def check(request: Request, parts: Parts) -> Visit:
+    async def check(request: Request, parts: Parts) -> PageRequest:
         visit = await visited(request, parts)
         if request.method != "POST":
             await visit.admit(role)
@@ -234,8 +234,8 @@ def for_role(role: Role) -> Callable[[Request, Parts], Awaitable[Visit]]:
     return check
 
 
-AskVisit = Annotated[Visit, Depends(for_role("ask"))]
-ReviewVisit = Annotated[Visit, Depends(for_role("review"))]
+AskVisit = Annotated[PageRequest, Depends(for_role("ask"))]
+ReviewVisit = Annotated[PageRequest, Depends(for_role("review"))]
 
 
 async def _filled_in(request: Request) -> FormData:

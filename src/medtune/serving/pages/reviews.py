@@ -16,9 +16,9 @@ from medtune.core.records import LETTERS
 from medtune.serving.api.answers import RequestId, told_to
 from medtune.serving.api.reviews import LEASE_S, without_persons
 from medtune.serving.dependencies import Parts
-from medtune.serving.pages.errors import InvalidError, PageRoute, Trouble, sentence, trouble
-from medtune.serving.pages.page_request import ReviewVisit, Visit
-from medtune.serving.schemas import Decision, Opinion, Reviewed
+from medtune.serving.pages.errors import InvalidError, PageError, PageRoute, sentence, trouble
+from medtune.serving.pages.page_request import PageRequest, ReviewVisit
+from medtune.serving.schemas import Decision, Reviewed, ReviewerDecision
 from medtune.serving.storage.review_queue import MOST_HELD
 from medtune.serving.storage.store import Store
 
@@ -45,7 +45,7 @@ async def waiting(visit: ReviewVisit, parts: Parts, done: str = "") -> Response:
 
 
 async def _list(
-    visit: Visit, store: Store, fault: Trouble | None = None, done: str | None = None
+    visit: PageRequest, store: Store, fault: PageError | None = None, done: str | None = None
 ) -> Response:
     found = await asyncio.to_thread(_listed, store, visit.caller)
     status = 200 if fault is None else fault.status
@@ -67,7 +67,7 @@ async def claim_oldest(visit: ReviewVisit, parts: Parts) -> Response:
     try:
         item = await asyncio.to_thread(store.claim, visit.caller, LEASE_S)
     except ReviewError as error:
-        return await _list(visit, store, Trouble(409, sentence(error.found)))
+        return await _list(visit, store, PageError(409, sentence(error.found)))
     return visit.to(f"/review/{item.request_id}" if item else "/review?done=nothing")
 
 
@@ -123,7 +123,7 @@ async def second(request_id: RequestId, visit: ReviewVisit, parts: Parts) -> Res
     )
 
 
-async def _try(visit: Visit, request_id: str, act: Callable[[], object], to: str) -> Response:
+async def _try(visit: PageRequest, request_id: str, act: Callable[[], object], to: str) -> Response:
     """Do something with an item; where that cannot be, show the item and say why."""
     try:
         await asyncio.to_thread(act)
@@ -133,19 +133,19 @@ async def _try(visit: Visit, request_id: str, act: Callable[[], object], to: str
 
 
 async def _item(
-    visit: Visit,
+    visit: PageRequest,
     store: Store,
     request_id: str,
     *,
     done: str | None = None,
     error: ReviewError | None = None,
-    fault: Trouble | None = None,
+    fault: PageError | None = None,
 ) -> Response:
     found = await asyncio.to_thread(store.reviewed, request_id)
     if found is None:
         raise ReviewError("no such item is kept here, or no longer")
     if error is not None:
-        fault = Trouble(409, sentence(_why(found, visit.caller) or error.found))
+        fault = PageError(409, sentence(_why(found, visit.caller) or error.found))
     return visit.page(
         "review_item.html",
         200 if fault is None else fault.status,
@@ -224,5 +224,5 @@ def _spoke(found: Reviewed | None, caller: str) -> bool:
     return found is not None and any(opinion.reviewer == caller for opinion in found.opinions)
 
 
-def _said(opinion: Opinion) -> tuple[str, int | None]:
+def _said(opinion: ReviewerDecision) -> tuple[str, int | None]:
     return opinion.decision.kind, opinion.decision.chosen

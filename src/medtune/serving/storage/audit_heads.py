@@ -29,7 +29,7 @@ SHORTEST = 32
 """Characters of the key."""
 
 
-class Anchored(Record):
+class AnchoredHead(Record):
     """One line of the file."""
 
     lines: int
@@ -71,7 +71,7 @@ class Anchor:
         Raises:
             StoreError: It cannot be written.
         """
-        line = Anchored(lines=head.lines, hash=head.hash, mac=self._mac(head))
+        line = AnchoredHead(lines=head.lines, hash=head.hash, mac=self._mac(head))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # One write, appended: several processes may share the file.
@@ -105,7 +105,7 @@ class Anchor:
         found: list[AuditHead] = []
         for number, row in enumerate(rows, 1):
             try:
-                one = Anchored.model_validate_json(row)
+                one = AnchoredHead.model_validate_json(row)
             except ValidationError as error:
                 if number == len(rows):
                     break  # a write that was cut off

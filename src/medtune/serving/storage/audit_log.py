@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, insert, select
 
 from medtune.core.schemas.audit import FIRST, AuditHead, AuditLine, Detail, checked, following
-from medtune.serving.storage.database import Turn, take_turn
+from medtune.serving.storage.database import AdvisoryLock, take_turn
 from medtune.serving.storage.tables import audit, plain
 
 HEAD = "medtune_audit_head"
@@ -38,7 +38,7 @@ def append(
         subject: To what.
         detail: More; never a text that was asked or noted, for the trail outlives them.
     """
-    take_turn(connection, Turn.AUDIT)
+    take_turn(connection, AdvisoryLock.AUDIT)
     last = head(connection)
     line = following(
         (last.lines, last.hash) if last.lines else None,

@@ -23,7 +23,7 @@ _EXPECTED = "sqlite:///medtune.db or postgresql+psycopg://user@host/database"
 _POOL = 10
 
 
-class Turn(IntEnum):
+class AdvisoryLock(IntEnum):
     """What writers do one after another: keys of PostgreSQL's advisory locks."""
 
     SCHEMA = 0x6D656474756E6501
@@ -31,7 +31,7 @@ class Turn(IntEnum):
     CLAIM = 0x6D656474756E6503
 
 
-def take_turn(connection: Connection, turn: Turn) -> None:
+def take_turn(connection: Connection, turn: AdvisoryLock) -> None:
     """Wait for a turn and hold it until the transaction ends; SQLite has one writer anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(int(turn))))

@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from medtune.core.errors import StoreError
 
 
-class Advice(NamedTuple):
+class FaultMessage(NamedTuple):
     """One kind of fault: what is the case, what would be right, what to do."""
 
     found: str
@@ -26,57 +26,57 @@ class Advice(NamedTuple):
         return StoreError(found, expected=self.expected, fix=self.fix)
 
 
-_UNREACHABLE = Advice(
+_UNREACHABLE = FaultMessage(
     "there is no connection",
     "a server that runs and lets medtune in",
     "start the server; check the address, the name and the password",
 )
-_CROWDED = Advice(
+_CROWDED = FaultMessage(
     "every connection is in use",
     "a free connection within the time that may be waited",
     "try again; if it stays so, allow the server more connections, or start fewer processes",
 )
-BUSY = Advice(
+BUSY = FaultMessage(
     "another writer holds it for longer than may be waited",
     "a turn at writing",
     "try again; if it stays so, end the process that holds it",
 )
-_FULL = Advice(
+_FULL = FaultMessage(
     "the disk is full",
     "room for one more line",
     "free some space; what was acknowledged is kept, and no restart is needed",
 )
-_READ_ONLY = Advice(
+_READ_ONLY = FaultMessage(
     "it can be read but not written",
     "a database that can be written",
     "mend the permissions of the file and its folder, or name the primary server",
 )
-_FORBIDDEN = Advice(
+_FORBIDDEN = FaultMessage(
     "the database forbids it",
     "a user that may make tables, read and write",
     "grant the user the schema, or open the database as another user",
 )
-_UNOPENED = Advice(
+_UNOPENED = FaultMessage(
     "the file cannot be opened",
     "a file in a folder that can be written",
     "check that the folder is there and may be written",
 )
-_DISK = Advice(
+_DISK = FaultMessage(
     "the disk cannot be read or written",
     "a disk that works, with files as large as they need to be",
     "check the disk and `ulimit -f`; the system's log says more",
 )
-_DAMAGED = Advice(
+_DAMAGED = FaultMessage(
     "the database is damaged",
     "a database that is whole",
     "restore the latest backup, and keep the damaged files to be looked at",
 )
-_NO_DATABASE = Advice(
+_NO_DATABASE = FaultMessage(
     "the file is no database",
     "an SQLite file, or none yet",
     "name another file",
 )
-_REFUSED = Advice("the database refuses it", "", "")
+_REFUSED = FaultMessage("the database refuses it", "", "")
 
 _SQLITE = {
     sqlite3.SQLITE_BUSY: BUSY,
@@ -132,7 +132,7 @@ def is_busy(error: DBAPIError) -> bool:
     return _advice(error) is BUSY
 
 
-def _advice(error: DBAPIError) -> Advice:
+def _advice(error: DBAPIError) -> FaultMessage:
     if isinstance(error.orig, sqlite3.Error):
         # The low byte is the primary code, the rest narrows it down.
         code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
 from medtune.core.errors import StoreError
-from medtune.serving.storage.database import Turn, take_turn
+from medtune.serving.storage.database import AdvisoryLock, take_turn
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "medtune_version"
@@ -32,7 +32,7 @@ def upgrade(connection: Connection, place: str) -> None:
     Raises:
         StoreError: It is of a newer schema, or not medtune's.
     """
-    take_turn(connection, Turn.SCHEMA)
+    take_turn(connection, AdvisoryLock.SCHEMA)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes.update(connection=connection, version_table=VERSION_TABLE)

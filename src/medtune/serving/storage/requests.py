@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, se
 from medtune.core.errors import ReviewError
 from medtune.core.records import Record
 from medtune.core.schemas.audit import Detail
-from medtune.serving.schemas import Entry, Feedback, ShadowAnswer, Status
+from medtune.serving.schemas import Feedback, RequestRecord, ShadowAnswer, Status
 from medtune.serving.storage import audit_log, review_queries
 from medtune.serving.storage.tables import entries, feedback, reviews, shadows
 
@@ -20,7 +20,7 @@ _PAGE = 1000
 _AGE = (entries.c.time, entries.c.request_id)
 
 
-class Counts(Record):
+class QueueCounts(Record):
     """How much was asked, and how much waits for a person."""
 
     by_status: dict[Status, int]
@@ -33,23 +33,23 @@ class Counts(Record):
     """When the oldest undecided item was asked, UTC."""
 
 
-def put(connection: Connection, entry: Entry) -> None:
+def put(connection: Connection, entry: RequestRecord) -> None:
     """Add a request."""
     connection.execute(insert(entries).values(**entry.model_dump()))
 
 
-def find(connection: Connection, request_id: str) -> Entry | None:
+def find(connection: Connection, request_id: str) -> RequestRecord | None:
     """Look a request up; None where it is not kept."""
     row = connection.execute(select(entries).where(entries.c.request_id == request_id)).first()
-    return None if row is None else Entry(**row._asdict())
+    return None if row is None else RequestRecord(**row._asdict())
 
 
-def between(connection: Connection, start: datetime, end: datetime) -> Iterator[Entry]:
+def between(connection: Connection, start: datetime, end: datetime) -> Iterator[RequestRecord]:
     """Read requests from `start` on and before `end`, the oldest first."""
     query = select(entries).where(_within(start, end)).order_by(*_AGE)
     with connection.execute(query.execution_options(yield_per=_PAGE)) as rows:
         for row in rows:
-            yield Entry(**row._asdict())
+            yield RequestRecord(**row._asdict())
 
 
 def put_shadows(connection: Connection, answers: Sequence[ShadowAnswer]) -> None:
@@ -59,7 +59,7 @@ def put_shadows(connection: Connection, answers: Sequence[ShadowAnswer]) -> None
 
 def shadowed(
     connection: Connection, start: datetime, end: datetime
-) -> Iterator[tuple[Entry, ShadowAnswer]]:
+) -> Iterator[tuple[RequestRecord, ShadowAnswer]]:
     """Read requests of a time that had a shadow, the oldest first, each with what it made of it."""
     query = select(entries, shadows).join(shadows).where(_within(start, end)).order_by(*_AGE)
     width = len(entries.c)
@@ -67,7 +67,7 @@ def shadowed(
         for row in rows:
             entry = dict(zip(entries.c.keys(), row[:width], strict=True))
             answer = dict(zip(shadows.c.keys(), row[width:], strict=True))
-            yield Entry(**entry), ShadowAnswer(**answer)
+            yield RequestRecord(**entry), ShadowAnswer(**answer)
 
 
 def _within(start: datetime, end: datetime) -> ColumnElement[bool]:
@@ -75,12 +75,12 @@ def _within(start: datetime, end: datetime) -> ColumnElement[bool]:
     return and_(entries.c.time >= start, entries.c.time < end)
 
 
-def counts(connection: Connection, now: datetime) -> Counts:
+def counts(connection: Connection, now: datetime) -> QueueCounts:
     """Count what is kept."""
     query = select(entries.c.status, func.count()).group_by(entries.c.status)
     by_status = dict(tuple(row) for row in connection.execute(query))
     waiting, held, oldest = review_queries.depth(connection, now)
-    return Counts(by_status=by_status, waiting=waiting, held=held, oldest=oldest)
+    return QueueCounts(by_status=by_status, waiting=waiting, held=held, oldest=oldest)
 
 
 def comment(connection: Connection, said: Feedback) -> None:

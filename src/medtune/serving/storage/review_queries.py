@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
 
-from medtune.serving.schemas import Decision, Opinion, Reviewed, ReviewItem
+from medtune.serving.schemas import AnswerReviewItem, Decision, Reviewed, ReviewerDecision
 from medtune.serving.storage.tables import opinions, reviews
 
 AGE = (reviews.c.time, reviews.c.request_id)
@@ -28,30 +28,32 @@ def is_held(row: Row[Any], now: datetime) -> bool:
     return row.lease_until is not None and now < row.lease_until
 
 
-def item(row: Row[Any], now: datetime) -> ReviewItem:
+def item(row: Row[Any], now: datetime) -> AnswerReviewItem:
     """Make an item of its row: "claimed" is what is held, and a lease that is over is none."""
     held = {"state": "claimed"} if is_held(row, now) else {"reviewer": None, "lease_until": None}
-    return ReviewItem(**(row._asdict() | held))
+    return AnswerReviewItem(**(row._asdict() | held))
 
 
-def waiting(connection: Connection, now: datetime, limit: int, offset: int) -> list[ReviewItem]:
+def waiting(
+    connection: Connection, now: datetime, limit: int, offset: int
+) -> list[AnswerReviewItem]:
     """List items that are undecided and that nobody holds, the oldest first."""
     query = select(reviews).where(free(now)).order_by(*AGE).limit(limit).offset(offset)
     return [item(row, now) for row in connection.execute(query)]
 
 
-def held(connection: Connection, now: datetime, reviewer: str) -> list[ReviewItem]:
+def held(connection: Connection, now: datetime, reviewer: str) -> list[AnswerReviewItem]:
     """List the undecided items that a reviewer holds, the oldest first."""
     mine = and_(reviews.c.reviewer == reviewer, reviews.c.lease_until > now)
     query = select(reviews).where(mine, reviews.c.state.in_(_UNDECIDED)).order_by(*AGE)
     return [item(row, now) for row in connection.execute(query)]
 
 
-def opinions_on(connection: Connection, which: ColumnElement[bool]) -> list[Opinion]:
+def opinions_on(connection: Connection, which: ColumnElement[bool]) -> list[ReviewerDecision]:
     """List the opinions on some items: by the age of the item, then in their order."""
     query = select(opinions).join(reviews).where(which).order_by(*AGE, opinions.c.number)
     return [
-        Opinion(
+        ReviewerDecision(
             request_id=row.request_id,
             reviewer=row.reviewer,
             time=row.time,
@@ -64,7 +66,7 @@ def opinions_on(connection: Connection, which: ColumnElement[bool]) -> list[Opin
 
 def reviewed(connection: Connection, now: datetime, which: ColumnElement[bool]) -> list[Reviewed]:
     """List some items with what was said of them, the oldest first."""
-    said = defaultdict[str, list[Opinion]](list)
+    said = defaultdict[str, list[ReviewerDecision]](list)
     for opinion in opinions_on(connection, which):
         said[opinion.request_id].append(opinion)
     return [
@@ -89,7 +91,7 @@ def finals(connection: Connection, now: datetime) -> list[Reviewed]:
     return reviewed(connection, now, reviews.c.state == "decided")
 
 
-def pairs(connection: Connection) -> list[tuple[Opinion, Opinion]]:
+def pairs(connection: Connection) -> list[tuple[ReviewerDecision, ReviewerDecision]]:
     """List the first two opinions of every item that has two, the oldest first."""
     twice = reviews.c.request_id.in_(select(opinions.c.request_id).where(opinions.c.number == 2))
     groups = groupby(opinions_on(connection, twice), key=lambda opinion: opinion.request_id)

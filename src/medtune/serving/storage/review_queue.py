@@ -14,9 +14,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, exists, insert, not_, select, update
 
 from medtune.core.errors import ReviewError
-from medtune.serving.schemas import Decision, Opinion, Reviewed, ReviewItem, ReviewState
+from medtune.serving.schemas import (
+    AnswerReviewItem,
+    Decision,
+    Reviewed,
+    ReviewerDecision,
+    ReviewState,
+)
 from medtune.serving.storage import audit_log
-from medtune.serving.storage.database import Turn, take_turn
+from medtune.serving.storage.database import AdvisoryLock, take_turn
 from medtune.serving.storage.review_queries import AGE, free, held, is_held, item, one, opinions_on
 from medtune.serving.storage.tables import opinions, reviews
 
@@ -28,7 +34,7 @@ MOST_HELD = 5
 """Items that one reviewer may hold at once: the others are for others."""
 
 
-def put(connection: Connection, now: datetime, new: ReviewItem) -> None:
+def put(connection: Connection, now: datetime, new: AnswerReviewItem) -> None:
     """Add an item that nobody has seen."""
     assert new.state == "waiting", "an item begins by waiting"
     connection.execute(insert(reviews).values(**new.model_dump()))
@@ -37,7 +43,7 @@ def put(connection: Connection, now: datetime, new: ReviewItem) -> None:
 
 def claim(
     connection: Connection, now: datetime, reviewer: str, lease_s: float, request_id: str | None
-) -> ReviewItem | None:
+) -> AnswerReviewItem | None:
     """Have a reviewer hold an item.
 
     Returns:
@@ -47,7 +53,7 @@ def claim(
         ReviewError: A certain one is not there, decided, another's, or has this one's opinion; or
             the reviewer holds as many as one may.
     """
-    take_turn(connection, Turn.CLAIM)
+    take_turn(connection, AdvisoryLock.CLAIM)
     holds = [one.request_id for one in held(connection, now, reviewer)]
     if len(holds) >= MOST_HELD and request_id not in holds:
         raise ReviewError(
@@ -131,7 +137,9 @@ def decide(
     return found
 
 
-def ask_second(connection: Connection, now: datetime, request_id: str, actor: str) -> ReviewItem:
+def ask_second(
+    connection: Connection, now: datetime, request_id: str, actor: str
+) -> AnswerReviewItem:
     """Have two reviewers look at an item; one that is decided waits again.
 
     Raises:
@@ -151,7 +159,7 @@ def ask_second(connection: Connection, now: datetime, request_id: str, actor: st
 
 
 def _require_claimable(
-    row: Row[Any], now: datetime, reviewer: str, given: Sequence[Opinion]
+    row: Row[Any], now: datetime, reviewer: str, given: Sequence[ReviewerDecision]
 ) -> None:
     _require_undecided(row)
     if any(opinion.reviewer == reviewer for opinion in given):

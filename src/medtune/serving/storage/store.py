@@ -13,13 +13,13 @@ from medtune.core.errors import StoreError
 from medtune.core.schemas.audit import AuditHead, AuditLine, Detail
 from medtune.serving.auth import sessions
 from medtune.serving.schemas import (
+    AnswerReviewItem,
     ApiKey,
     Decision,
-    Entry,
     Feedback,
-    Opinion,
+    RequestRecord,
     Reviewed,
-    ReviewItem,
+    ReviewerDecision,
     Role,
     ShadowAnswer,
 )
@@ -27,7 +27,7 @@ from medtune.serving.storage import api_keys, audit_log, migrate, review_queries
 from medtune.serving.storage import requests as journal
 from medtune.serving.storage.audit_heads import Anchor, hold
 from medtune.serving.storage.database import WAIT_S, Database
-from medtune.serving.storage.requests import Counts
+from medtune.serving.storage.requests import QueueCounts
 from medtune.serving.storage.tables import probe
 
 PROBE_BYTES = 32_768
@@ -138,11 +138,11 @@ class Store:
 
     # Requests
 
-    def keep(self, entry: Entry, review: ReviewItem | None) -> None:
+    def keep(self, entry: RequestRecord, review: AnswerReviewItem | None) -> None:
         """Keep a request, together with the item that waits for a person, if one does."""
         self.keep_all([(entry, review)])
 
-    def keep_all(self, kept: Sequence[tuple[Entry, ReviewItem | None]]) -> None:
+    def keep_all(self, kept: Sequence[tuple[RequestRecord, AnswerReviewItem | None]]) -> None:
         """Keep some requests, all or none of them; the disk is waited for once."""
         with self._writing() as connection:
             for entry, review in kept:
@@ -151,12 +151,12 @@ class Store:
                     assert review.request_id == entry.request_id, "a review of another request"
                     review_queue.put(connection, self._now(), review)
 
-    def entry(self, request_id: str) -> Entry | None:
+    def entry(self, request_id: str) -> RequestRecord | None:
         """Look a request up; None where it is not kept."""
         with self._database.reading() as connection:
             return journal.find(connection, request_id)
 
-    def entries(self, start: datetime, end: datetime) -> Iterator[Entry]:
+    def entries(self, start: datetime, end: datetime) -> Iterator[RequestRecord]:
         """Read requests from `start` on and before `end`, the oldest first.
 
         They are one state of the database, and a connection is held until the last is taken.
@@ -169,12 +169,14 @@ class Store:
         with self._writing() as connection:
             journal.put_shadows(connection, answers)
 
-    def shadowed(self, start: datetime, end: datetime) -> Iterator[tuple[Entry, ShadowAnswer]]:
+    def shadowed(
+        self, start: datetime, end: datetime
+    ) -> Iterator[tuple[RequestRecord, ShadowAnswer]]:
         """Read the requests of a time that had a shadow, like `entries`."""
         with self._database.reading() as connection:
             yield from journal.shadowed(connection, start, end)
 
-    def counts(self) -> Counts:
+    def counts(self) -> QueueCounts:
         """Count requests by status, and what waits for a person."""
         with self._database.reading() as connection:
             return journal.counts(connection, self._now())
@@ -225,19 +227,19 @@ class Store:
         with self._database.reading() as connection:
             return review_queries.one(connection, self._now(), request_id)
 
-    def waiting(self, limit: int, offset: int = 0) -> list[ReviewItem]:
+    def waiting(self, limit: int, offset: int = 0) -> list[AnswerReviewItem]:
         """List items that are undecided and that nobody holds, the oldest first."""
         with self._database.reading() as connection:
             return review_queries.waiting(connection, self._now(), limit, offset)
 
-    def held(self, reviewer: str) -> list[ReviewItem]:
+    def held(self, reviewer: str) -> list[AnswerReviewItem]:
         """List the undecided items that a reviewer holds, the oldest first."""
         with self._database.reading() as connection:
             return review_queries.held(connection, self._now(), reviewer)
 
     def claim(
         self, reviewer: str, lease_s: float, request_id: str | None = None
-    ) -> ReviewItem | None:
+    ) -> AnswerReviewItem | None:
         """Have a reviewer hold an item: the oldest that waits, or a certain one.
 
         Nobody else gets it meanwhile, and nobody gets one that they gave their opinion on.  Who
@@ -280,7 +282,7 @@ class Store:
         with self._writing() as connection:
             return review_queue.decide(connection, self._now(), request_id, reviewer, decision)
 
-    def ask_second(self, request_id: str, actor: str) -> ReviewItem:
+    def ask_second(self, request_id: str, actor: str) -> AnswerReviewItem:
         """Have two reviewers look at an item; one that is decided waits again.
 
         Raises:
@@ -289,7 +291,7 @@ class Store:
         with self._writing() as connection:
             return review_queue.ask_second(connection, self._now(), request_id, actor)
 
-    def pairs(self) -> list[tuple[Opinion, Opinion]]:
+    def pairs(self) -> list[tuple[ReviewerDecision, ReviewerDecision]]:
         """List the first two opinions of every item that has two, for Cohen's kappa."""
         with self._database.reading() as connection:
             return review_queries.pairs(connection)

@@ -30,7 +30,7 @@ def plain(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
-class Name(TypeDecorator[str]):
+class NameColumn(TypeDecorator[str]):
     """What is looked for: a name, an id, a code.  A NUL in it is not kept, and finds nothing."""
 
     impl = Text
@@ -41,7 +41,7 @@ class Name(TypeDecorator[str]):
         return None if value is None else plain(value)
 
 
-class Time(TypeDecorator[datetime]):
+class TimeColumn(TypeDecorator[datetime]):
     """A moment: aware of its zone on this side, UTC on the other; SQLite knows no zones."""
 
     impl = DateTime(timezone=True)
@@ -70,18 +70,18 @@ metadata = MetaData()
 entries = Table(
     "entries",
     metadata,
-    Column("request_id", Name, primary_key=True),
-    Column("time", Time, nullable=False),
-    Column("caller", Name),
-    Column("text_hmac", Name, nullable=False),
+    Column("request_id", NameColumn, primary_key=True),
+    Column("time", TimeColumn, nullable=False),
+    Column("caller", NameColumn),
+    Column("text_hmac", NameColumn, nullable=False),
     Column("length", Integer, nullable=False),
     Column("options", Integer, nullable=False),
     Column("subject", Value),
-    Column("status", Name, nullable=False),
+    Column("status", NameColumn, nullable=False),
     Column("reasons", Value, nullable=False),
     Column("chosen", Integer),
     Column("probabilities", Value),
-    Column("release", Name, nullable=False),
+    Column("release", NameColumn, nullable=False),
     Column("duration_s", Double, nullable=False),
     Column("redacted", Value),
     Index("entries_by_time", "time"),
@@ -92,7 +92,7 @@ def _of_entry() -> Column[str]:
     """Tie a row to its request: it goes when the request goes."""
     return Column(
         "request_id",
-        Name,
+        NameColumn,
         ForeignKey("entries.request_id", ondelete="CASCADE"),
         primary_key=True,
     )
@@ -102,18 +102,18 @@ reviews = Table(
     "reviews",
     metadata,
     _of_entry(),
-    Column("time", Time, nullable=False),
+    Column("time", TimeColumn, nullable=False),
     Column("stem", Value, nullable=False),
     Column("options", Value, nullable=False),
     Column("subject", Value),
-    Column("topic", Name, nullable=False),
+    Column("topic", NameColumn, nullable=False),
     Column("proposed", Integer),
     Column("probabilities", Value),
-    Column("release", Name, nullable=False),
+    Column("release", NameColumn, nullable=False),
     # Never "claimed": who holds an item is told by its lease, so an expired one needs no sweeper.
-    Column("state", Name, nullable=False),
-    Column("reviewer", Name),
-    Column("lease_until", Time),
+    Column("state", NameColumn, nullable=False),
+    Column("reviewer", NameColumn),
+    Column("lease_until", TimeColumn),
     Column("wants_second", Boolean, nullable=False),
     Index("reviews_by_state", "state", "time"),
 )
@@ -122,13 +122,16 @@ opinions = Table(
     "opinions",
     metadata,
     Column(
-        "request_id", Name, ForeignKey("reviews.request_id", ondelete="CASCADE"), primary_key=True
+        "request_id",
+        NameColumn,
+        ForeignKey("reviews.request_id", ondelete="CASCADE"),
+        primary_key=True,
     ),
     # 1 to 3, in the order in which they were given.
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("reviewer", Name, nullable=False),
-    Column("time", Time, nullable=False),
-    Column("kind", Name, nullable=False),
+    Column("reviewer", NameColumn, nullable=False),
+    Column("time", TimeColumn, nullable=False),
+    Column("kind", NameColumn, nullable=False),
     Column("chosen", Integer),
     Column("note", Value, nullable=False),
     UniqueConstraint("request_id", "reviewer", name="one_opinion_each"),
@@ -138,7 +141,7 @@ feedback = Table(
     "feedback",
     metadata,
     _of_entry(),
-    Column("time", Time, nullable=False),
+    Column("time", TimeColumn, nullable=False),
     Column("helpful", Boolean),
     Column("corrected", Integer),
 )
@@ -147,8 +150,8 @@ shadows = Table(
     "shadows",
     metadata,
     _of_entry(),
-    Column("release", Name, nullable=False),
-    Column("outcome", Name, nullable=False),
+    Column("release", NameColumn, nullable=False),
+    Column("outcome", NameColumn, nullable=False),
     Column("chosen", Integer),
     Column("probabilities", Value),
     Column("unsure", Boolean),
@@ -158,34 +161,34 @@ audit = Table(
     "audit",
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=False),
-    Column("time", Time, nullable=False),
-    Column("actor", Name, nullable=False),
-    Column("action", Name, nullable=False),
-    Column("subject", Name, nullable=False),
+    Column("time", TimeColumn, nullable=False),
+    Column("actor", NameColumn, nullable=False),
+    Column("action", NameColumn, nullable=False),
+    Column("subject", NameColumn, nullable=False),
     Column("detail", Value, nullable=False),
-    Column("before", Name, nullable=False),
-    Column("hash", Name, nullable=False),
+    Column("before", NameColumn, nullable=False),
+    Column("hash", NameColumn, nullable=False),
 )
 
 keys = Table(
     "keys",
     metadata,
-    Column("name", Name, primary_key=True),
-    Column("role", Name, nullable=False),
+    Column("name", NameColumn, primary_key=True),
+    Column("role", NameColumn, nullable=False),
     Column("per_minute", Integer, nullable=False),
-    Column("created", Time, nullable=False),
-    Column("revoked", Time),
-    Column("digest", Name, nullable=False),
+    Column("created", TimeColumn, nullable=False),
+    Column("revoked", TimeColumn),
+    Column("digest", NameColumn, nullable=False),
     UniqueConstraint("digest", name="one_key_each"),
 )
 
 sessions = Table(
     "sessions",
     metadata,
-    Column("id_hash", Name, primary_key=True),
+    Column("id_hash", NameColumn, primary_key=True),
     # Of the key by which it was begun: a session lasts no longer than its key.
-    Column("digest", Name, nullable=False),
-    Column("ends", Time, nullable=False),
+    Column("digest", NameColumn, nullable=False),
+    Column("ends", TimeColumn, nullable=False),
 )
 
 probe = Table(
@@ -193,8 +196,8 @@ probe = Table(
     metadata,
     # One row, written whenever it is asked whether the store can be written.
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("time", Time),
+    Column("time", TimeColumn),
     Column("padding", Text),
     # The last time that retention trusted (`serving.monitoring.retention`).
-    Column("seen", Time),
+    Column("seen", TimeColumn),
 )

@@ -23,7 +23,7 @@ Contains = Callable[[str, str], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ModelEvaluations:
     """How one model was examined."""
 
     free: Evaluation
@@ -36,8 +36,8 @@ class Asked:
 
 def climb(
     name: str,
-    base: Asked,
-    asked: Mapping[str, Asked],
+    base: ModelEvaluations,
+    asked: Mapping[str, ModelEvaluations],
     trainings: Mapping[str, TrainingRecord],
     data: SplitDescription,
     few: int,
@@ -111,7 +111,7 @@ def _named(evaluation: Evaluation, label: str) -> Evaluation:
     return record.model_copy(update={"label": label}), predictions
 
 
-def _verdict(rungs: Sequence[RungRecord], base: Asked) -> str:
+def _verdict(rungs: Sequence[RungRecord], base: ModelEvaluations) -> str:
     reported, strict, last = rungs[0].accuracy, rungs[1].accuracy, rungs[-1].accuracy
     letters = rungs[-1].likelihood
     assert letters is not None, "the last rung is asked through its own template"

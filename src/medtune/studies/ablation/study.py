@@ -15,7 +15,7 @@ from pathlib import Path
 from medtune.core.errors import DataError
 from medtune.core.experiment import EvaluationConfig, Experiment
 from medtune.core.predictions_io import RECORD, read_evaluation
-from medtune.core.progress import Progress, Silent
+from medtune.core.progress import NoProgress, Progress
 from medtune.core.prompt import PromptStyle, form_taught
 from medtune.core.records import Method, TrainingRecord, content_hash
 from medtune.core.run_folder import read_record, write_record
@@ -27,12 +27,12 @@ from medtune.evaluation.parsing.strict import STRICT
 from medtune.evaluation.run_exam import examined
 from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
-from medtune.studies.ablation.analysis import Asked, climb
+from medtune.studies.ablation.analysis import ModelEvaluations, climb
 from medtune.studies.ablation.llama3_template import Llama3Headers
 from medtune.studies.ablation.page import write_ablation
 from medtune.studies.ablation.schema import NOTEBOOK_SIZE, AblationRecord, trainings
-from medtune.studies.grid import Cell, go_through, snapshot_for_all
-from medtune.studies.grid_schema import GridState, Hands
+from medtune.studies.grid import StudyCell, go_through, snapshot_for_all
+from medtune.studies.grid_schema import GridState, WorkerCounts
 from medtune.training.finetune import RECORD as TRAINING
 from medtune.workflows.finetune import adapt, base_model, trainable_source, tuned_model
 
@@ -53,7 +53,7 @@ class AblationOptions:
 
 
 def ablation(
-    options: AblationOptions, folder: Path, hands: Hands, progress: Progress
+    options: AblationOptions, folder: Path, hands: WorkerCounts, progress: Progress
 ) -> AblationRecord | GridState:
     """Climb the ladder.
 
@@ -97,14 +97,14 @@ def contains(said: str, truth: str) -> bool:
     return notebook.match(said, truth) != "no_match"
 
 
-def _worker(options: AblationOptions, folder: Path, hands: Hands) -> None:
-    cells = _Ladder.prepared(options, folder, Silent()).cells()
-    go_through("ablation", cells, folder, hands, Silent())
+def _worker(options: AblationOptions, folder: Path, hands: WorkerCounts) -> None:
+    cells = _Ladder.prepared(options, folder, NoProgress()).cells()
+    go_through("ablation", cells, folder, hands, NoProgress())
 
 
-def _asked(place: Path) -> Asked:
+def _asked(place: Path) -> ModelEvaluations:
     foreign = place / "foreign"
-    return Asked(
+    return ModelEvaluations(
         free=read_evaluation(place / "free"),
         likelihood=read_evaluation(place / "letter"),
         foreign=read_evaluation(foreign) if foreign.is_dir() else None,
@@ -140,7 +140,7 @@ class _Ladder:
         few = replace(train, questions=some, description=describe(name, some, {}))
         return cls(trainings(experiment), source, snapshot, few, progress)
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[StudyCell]:
         """List the base model's examination, and every training with its own."""
         cells: list[tuple[str, Callable[[Path], None], object]] = [(BASE, self._base, None)]
         for name, one in self.trainings.items():
@@ -150,7 +150,7 @@ class _Ladder:
         evaluated = self.snapshot.evaluated[0].description.hash
         model = [self.source.fingerprint, self._first.model.model_dump(mode="json")]
         return [
-            Cell(name, content_hash([what, model, evaluated, STRICT.version]), work)
+            StudyCell(name, content_hash([what, model, evaluated, STRICT.version]), work)
             for name, work, what in cells
         ]
 

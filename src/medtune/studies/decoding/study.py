@@ -14,7 +14,7 @@ from pathlib import Path
 
 from medtune.core.experiment import ColumnMapping, EvaluationConfig
 from medtune.core.predictions_io import RECORD, read_evaluation
-from medtune.core.progress import Progress, Silent
+from medtune.core.progress import NoProgress, Progress
 from medtune.core.prompt import Form, PromptStyle
 from medtune.core.protocols import AnswerModel
 from medtune.core.run_folder import write_record
@@ -23,12 +23,12 @@ from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT
 from medtune.evaluation.run_exam import examined
 from medtune.models.open_model import open_model
-from medtune.models.weights_card import Manner, manner
+from medtune.models.weights_card import PromptDefaults, manner
 from medtune.studies.decoding.analysis import judge
 from medtune.studies.decoding.page import write_decoding
 from medtune.studies.decoding.schema import SETTINGS, DecodingRecord, Setting
-from medtune.studies.grid import Cell, go_through
-from medtune.studies.grid_schema import GridState, Hands
+from medtune.studies.grid import StudyCell, go_through
+from medtune.studies.grid_schema import GridState, WorkerCounts
 
 PAGE = "decoding.html"
 
@@ -54,7 +54,7 @@ class DecodingOptions:
 
 
 def decoding(
-    options: DecodingOptions, folder: Path, hands: Hands, progress: Progress
+    options: DecodingOptions, folder: Path, hands: WorkerCounts, progress: Progress
 ) -> DecodingRecord | GridState:
     """Study one model on one split.
 
@@ -98,9 +98,9 @@ def _offered(options: DecodingOptions, progress: Progress) -> DecodingOptions:
     return replace(options, settings=kept)
 
 
-def _worker(options: DecodingOptions, folder: Path, hands: Hands) -> None:
-    work = _Work(options, Silent())
-    go_through("decoding", work.cells(), folder, hands, Silent())
+def _worker(options: DecodingOptions, folder: Path, hands: WorkerCounts) -> None:
+    work = _Work(options, NoProgress())
+    go_through("decoding", work.cells(), folder, hands, NoProgress())
 
 
 class _Work:
@@ -110,14 +110,14 @@ class _Work:
         self._options = options
         self._progress = progress
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[StudyCell]:
         """List the examinations."""
         cells = []
         for setting in self._options.settings:
             for repeat in range(_repeats(setting, self._options)):
                 exam = self._exam(setting, repeat)
                 inputs = exam.inputs(self._model, STRICT.version)
-                cells.append(Cell(_name(setting, repeat), inputs, partial(self._sit, exam)))
+                cells.append(StudyCell(_name(setting, repeat), inputs, partial(self._sit, exam)))
         return cells
 
     def _sit(self, exam: Exam, place: Path) -> None:
@@ -143,7 +143,7 @@ class _Work:
         return load_split(o.data, o.columns, o.limit, self._progress)
 
     @cached_property
-    def _asked(self) -> Manner:
+    def _asked(self) -> PromptDefaults:
         o = self._options
         return manner(o.model, o.adapter, o.style, o.form, o.label)
 

@@ -17,7 +17,7 @@ FEW = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Grown:
+class ArmResults:
     """One arm's trainings and examinations, by seed."""
 
     trainings: Mapping[int, TrainingRecord]
@@ -27,7 +27,7 @@ class Grown:
 def draw_curve(
     name: str,
     base: Evaluation,
-    grown: Mapping[Arm, Grown],
+    grown: Mapping[Arm, ArmResults],
     pool: SplitDescription,
     cell_s: float,
 ) -> LearningCurveRecord:
@@ -82,7 +82,9 @@ def opposed(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
     ]
 
 
-def _point(arm: Arm, one: Grown, right: Sequence[float], before: Sequence[float]) -> CurvePoint:
+def _point(
+    arm: Arm, one: ArmResults, right: Sequence[float], before: Sequence[float]
+) -> CurvePoint:
     accuracies = tuple(record.accuracy.value for record, _ in one.evaluations.values())
     accuracy, low, high = mean_over_questions(right)
     gain, gain_low, gain_high = mean_over_questions(

@@ -15,7 +15,7 @@ from pathlib import Path
 from medtune.core.errors import InputError
 from medtune.core.experiment import BalanceConfig, CurationConfig, Experiment
 from medtune.core.predictions_io import RECORD, read_evaluation
-from medtune.core.progress import Progress, Silent
+from medtune.core.progress import NoProgress, Progress
 from medtune.core.prompt import Target, form_taught
 from medtune.core.records import TrainingRecord, content_hash
 from medtune.core.run_folder import read_record, write_record
@@ -27,9 +27,9 @@ from medtune.evaluation.parsing.strict import STRICT
 from medtune.evaluation.run_exam import examined
 from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
-from medtune.studies.grid import Cell, go_through, snapshot_for_all
-from medtune.studies.grid_schema import GridState, Hands
-from medtune.studies.learning_curve.analysis import Grown, draw_curve
+from medtune.studies.grid import StudyCell, go_through, snapshot_for_all
+from medtune.studies.grid_schema import GridState, WorkerCounts
+from medtune.studies.learning_curve.analysis import ArmResults, draw_curve
 from medtune.studies.learning_curve.page import write_learning_curve
 from medtune.studies.learning_curve.schema import (
     SELECTIONS,
@@ -90,7 +90,7 @@ class CurveOptions:
 
 
 def learning_curve(
-    options: CurveOptions, folder: Path, hands: Hands, progress: Progress
+    options: CurveOptions, folder: Path, hands: WorkerCounts, progress: Progress
 ) -> LearningCurveRecord | GridState:
     """Train and examine every arm.
 
@@ -110,7 +110,7 @@ def learning_curve(
     for arm in options.arms():
         places = {seed: folder / "cells" / grid.name(arm, seed) for seed in options.seeds}
         trainings = {seed: read_record(p / TRAINING, TrainingRecord) for seed, p in places.items()}
-        grown[arm] = Grown(
+        grown[arm] = ArmResults(
             {seed: found for seed, found in trainings.items() if found is not None},
             {seed: read_evaluation(place / "exam") for seed, place in places.items()},
         )
@@ -126,9 +126,9 @@ def learning_curve(
     return record
 
 
-def _worker(options: CurveOptions, folder: Path, hands: Hands) -> None:
-    cells = _Grid.prepared(options, folder, Silent()).cells()
-    go_through("learning curve", cells, folder, hands, Silent())
+def _worker(options: CurveOptions, folder: Path, hands: WorkerCounts) -> None:
+    cells = _Grid.prepared(options, folder, NoProgress()).cells()
+    go_through("learning curve", cells, folder, hands, NoProgress())
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class _Grid:
             arm = arm.model_copy(update={"equal": "epochs"})
         return f"{arm.name}-seed{seed}"
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[StudyCell]:
         """List the base model's examination, and every training with its own."""
         experiment = self.options.experiment
         evaluated = self.pool.evaluated[0].description.hash
@@ -169,7 +169,7 @@ class _Grid:
             STRICT.version,
         ]
         cells = {
-            BASE: Cell(
+            BASE: StudyCell(
                 BASE,
                 content_hash([experiment.model_dump(mode="json"), shared]),
                 partial(self._base, experiment),
@@ -180,7 +180,7 @@ class _Grid:
                 one = arm.experiment(experiment, seed, self.options.steps)
                 inputs = content_hash([one.model_dump(mode="json"), shared])
                 name = self.name(arm, seed)
-                cells.setdefault(name, Cell(name, inputs, partial(self._train, one, name)))
+                cells.setdefault(name, StudyCell(name, inputs, partial(self._train, one, name)))
         return list(cells.values())
 
     def _base(self, experiment: Experiment, place: Path) -> None:

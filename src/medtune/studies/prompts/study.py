@@ -15,7 +15,7 @@ from medtune.analysis.analyze import Evaluation
 from medtune.core.errors import DataError, InputError
 from medtune.core.experiment import Experiment
 from medtune.core.predictions_io import RECORD, read_evaluation
-from medtune.core.progress import Progress, Silent
+from medtune.core.progress import NoProgress, Progress
 from medtune.core.prompt import form_of, form_taught
 from medtune.core.protocols import AnswerModel
 from medtune.core.run_folder import write_record, write_text
@@ -25,8 +25,8 @@ from medtune.evaluation.parsing.strict import STRICT
 from medtune.evaluation.run_exam import examined
 from medtune.models.open_model import open_model
 from medtune.reports.templating import render
-from medtune.studies.grid import Cell, go_through, snapshot_for_all
-from medtune.studies.grid_schema import GridState, Hands
+from medtune.studies.grid import StudyCell, go_through, snapshot_for_all
+from medtune.studies.grid_schema import GridState, WorkerCounts
 from medtune.studies.prompts.analysis import best_of, report_choice
 from medtune.studies.prompts.schema import SHOTS, PromptStudyRecord, PromptVariant, variants
 
@@ -44,7 +44,7 @@ class PromptOptions:
 
 
 def prompts(
-    options: PromptOptions, folder: Path, hands: Hands, progress: Progress
+    options: PromptOptions, folder: Path, hands: WorkerCounts, progress: Progress
 ) -> PromptStudyRecord | GridState:
     """Choose a prompt on the calibration split, and report on the other.
 
@@ -65,7 +65,7 @@ def prompts(
     reported = study.snapshot.evaluated[0]
     own, best = (study.cell(v, reported, "reported") for v in (tried[0], best_of(found)))
     last = list({cell.name: cell for cell in (own, best)}.values())
-    after = go_through("prompts", last, folder, Hands(), progress)
+    after = go_through("prompts", last, folder, WorkerCounts(), progress)
     record = report_choice(
         options.experiment.name,
         found,
@@ -78,12 +78,12 @@ def prompts(
     return record
 
 
-def _worker(options: PromptOptions, folder: Path, hands: Hands) -> None:
-    cells = _Study.prepared(options, folder, Silent()).cells()
-    go_through("prompts", cells, folder, hands, Silent())
+def _worker(options: PromptOptions, folder: Path, hands: WorkerCounts) -> None:
+    cells = _Study.prepared(options, folder, NoProgress()).cells()
+    go_through("prompts", cells, folder, hands, NoProgress())
 
 
-def _read(folder: Path, cell: Cell) -> Evaluation:
+def _read(folder: Path, cell: StudyCell) -> Evaluation:
     return read_evaluation(folder / "cells" / cell.name)
 
 
@@ -130,11 +130,11 @@ class _Study:
             distinct.setdefault((messages, variant.shots), variant)
         return list(distinct.values())
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[StudyCell]:
         """List the examinations among which is chosen."""
         return [self.cell(variant, self.calibration, "calibration") for variant in self.variants]
 
-    def cell(self, variant: PromptVariant, split: SnapshotSplit, role: str) -> Cell:
+    def cell(self, variant: PromptVariant, split: SnapshotSplit, role: str) -> StudyCell:
         """Plan one examination."""
         experiment = self.options.experiment
         exam = Exam.planned(
@@ -149,7 +149,7 @@ class _Study:
         number = self.variants.index(variant)
         label = "own prompt" if not number else f"prompt {number}"
         work = partial(self._sit, exam, label)
-        return Cell(f"{role}-{number:02d}", exam.inputs(self._model, STRICT.version), work)
+        return StudyCell(f"{role}-{number:02d}", exam.inputs(self._model, STRICT.version), work)
 
     def _sit(self, exam: Exam, label: str, place: Path) -> None:
         examined(self._model, exam, label, STRICT, place, self.progress)

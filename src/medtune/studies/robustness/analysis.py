@@ -25,7 +25,12 @@ from medtune.reports.figures import (
     bars_figure,
 )
 from medtune.reports.templating import render
-from medtune.studies.robustness.schema import NoneOfTheAbove, Push, RobustnessRecord, VariantFinding
+from medtune.studies.robustness.schema import (
+    NoneOfTheAbove,
+    RobustnessRecord,
+    SuggestionEffect,
+    VariantFinding,
+)
 
 FEW_FLIPS = 0.1
 """Above this share, answers that change with the order of the options are a weakness."""
@@ -41,7 +46,7 @@ _ASKED: dict[Variant, str] = {
 
 
 @dataclass(frozen=True)
-class Held:
+class ExamRun:
     """One exam that was held."""
 
     exam: Exam
@@ -50,7 +55,7 @@ class Held:
     predictions: Sequence[Prediction]
 
 
-def judge(held: Sequence[Held], label: str, seed: int) -> RobustnessRecord:
+def judge(held: Sequence[ExamRun], label: str, seed: int) -> RobustnessRecord:
     """Put the exams together.
 
     Args:
@@ -106,7 +111,9 @@ def write_robustness(path: Path, record: RobustnessRecord) -> None:
     write_text(path, page)
 
 
-def _finding(one: Held, before: Mapping[str, int | None], asked: int, seed: int) -> VariantFinding:
+def _finding(
+    one: ExamRun, before: Mapping[str, int | None], asked: int, seed: int
+) -> VariantFinding:
     here = [given_choice(p) == p.answer for p in one.predictions]
     # The key keeps its index in every variant.
     there = [before[p.id] == p.answer for p in one.predictions]
@@ -137,7 +144,7 @@ def _push(
     before: Mapping[str, int | None],
     variant: Variant,
     seed: int,
-) -> Push | None:
+) -> SuggestionEffect | None:
     pushed = {q.id: place for q in questions if (place := target(q, variant, seed)) is not None}
     if not pushed:
         return None
@@ -146,7 +153,7 @@ def _push(
     followed, former = sum(now for now, _ in pairs), sum(then for _, then in pairs)
     won = sum(now and not then for now, then in pairs)
     lost = sum(then and not now for now, then in pairs)
-    return Push(
+    return SuggestionEffect(
         followed=wilson(followed, n),
         before=wilson(former, n),
         won=wilson(won, n - former) if former < n else None,

@@ -20,7 +20,7 @@ from medtune.core.records import (
 from medtune.core.schemas.analysis import Flips
 
 
-class Push(Record):
+class SuggestionEffect(Record):
     """What an injection did: a wrong option was pushed on every question."""
 
     followed: Proportion
@@ -70,7 +70,7 @@ class VariantFinding(Record):
     majority: Proportion
     """Accuracy of always giving the most frequent right letter."""
     majority_letter: str
-    push: Push | None = None
+    push: SuggestionEffect | None = None
     """Of the injections."""
     none_of_the_above: NoneOfTheAbove | None = None
 

@@ -25,7 +25,7 @@ from medtune.evaluation.parsing.strict import STRICT
 from medtune.evaluation.run_exam import examined
 from medtune.models.open_model import open_model
 from medtune.models.weights_card import manner
-from medtune.studies.robustness.analysis import Held, judge, write_robustness
+from medtune.studies.robustness.analysis import ExamRun, judge, write_robustness
 from medtune.studies.robustness.schema import RobustnessRecord
 from medtune.workflows.trained_on import trained_on
 
@@ -90,7 +90,7 @@ def robustness(options: RobustnessOptions, folder: Path, progress: Progress) -> 
             name = exam.variant
             own = asked.label if name == "plain" else f"{asked.label}, {name}"
             found = examined(model, exam, own, STRICT, folder / name, progress)
-            held.append(Held(exam, name, *found))
+            held.append(ExamRun(exam, name, *found))
         record = judge(held, asked.label, SEED)
         write_robustness(folder / PAGE, record)
         write_record(folder / RECORD, record)

@@ -23,7 +23,7 @@ from medtune.studies.test_size.schema import (
 )
 from medtune.studies.test_size.subsample import (
     Counts,
-    Tally,
+    SubjectCounts,
     deviation_ratio,
     finite,
     intervals,
@@ -83,7 +83,7 @@ def sample_size(
         if b is not None
         else [[p.outcome == Outcome.CORRECT for p in predictions]]
     )
-    tally = Tally.of(rights, _subjects(predictions))
+    tally = SubjectCounts.of(rights, _subjects(predictions))
     evaluations = tuple(
         AccuracyBySize(
             label=exam.label,
@@ -131,7 +131,12 @@ def _subjects(predictions: Sequence[Prediction]) -> list[str]:
 
 
 def _accuracy(
-    record: EvaluationRecord, bit: int, tally: Tally, n: int, plan: SamplePlan, lots: Lots | None
+    record: EvaluationRecord,
+    bit: int,
+    tally: SubjectCounts,
+    n: int,
+    plan: SamplePlan,
+    lots: Lots | None,
 ) -> AccuracyAtSize:
     correct = right(tally.plain(n, plan.draws, plan.seed), bit)
     low, high = intervals(correct, n)
@@ -155,7 +160,7 @@ def _accuracy(
 
 
 def _stratified(
-    plain: Counts, bit: int, tally: Tally, plan: SamplePlan, lots: Mapping[str, int]
+    plain: Counts, bit: int, tally: SubjectCounts, plan: SamplePlan, lots: Mapping[str, int]
 ) -> StratifiedSpread:
     n = sum(lots.values())
     correct = right(tally.stratified(lots, plan.draws, plan.seed), bit)
@@ -170,7 +175,9 @@ def _stratified(
     )
 
 
-def _difference(comparison: ComparisonRecord, tally: Tally, plan: SamplePlan) -> DifferenceBySize:
+def _difference(
+    comparison: ComparisonRecord, tally: SubjectCounts, plan: SamplePlan
+) -> DifferenceBySize:
     low, high = comparison.difference_low, comparison.difference_high
     nearer = min(abs(low), abs(high)) if low * high > 0 else 0.0
     return DifferenceBySize(
@@ -183,7 +190,7 @@ def _difference(comparison: ComparisonRecord, tally: Tally, plan: SamplePlan) ->
 
 
 def _difference_at(
-    comparison: ComparisonRecord, tally: Tally, n: int, plan: SamplePlan
+    comparison: ComparisonRecord, tally: SubjectCounts, n: int, plan: SamplePlan
 ) -> DifferenceAtSize:
     total, observed = comparison.n, comparison.difference
     drawn = tally.plain(n, plan.draws, plan.seed)

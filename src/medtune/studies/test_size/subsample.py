@@ -28,7 +28,7 @@ _STREAMS = {"plain": 0, "stratified": 1, "fresh": 2, "bootstrap": 3}
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class SubjectCounts:
     """How many questions of each kind there are, by subject.
 
     Args:
@@ -41,7 +41,7 @@ class Tally:
     cells: Counts
 
     @classmethod
-    def of(cls, rights: Sequence[Sequence[bool]], subjects: Sequence[str]) -> Tally:
+    def of(cls, rights: Sequence[Sequence[bool]], subjects: Sequence[str]) -> SubjectCounts:
         """Count questions.
 
         Args:

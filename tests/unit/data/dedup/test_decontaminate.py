@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medtune.core.intervals import wilson
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.records import Question
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.dedup.canonical_form import folded
-from medtune.data.dedup.decontaminate import EXAMPLES, Part, Separated, separate
+from medtune.data.dedup.decontaminate import EXAMPLES, CleanedSource, Decontaminated, separate
 from medtune.data.dedup.is_duplicate import answers_conflict, same_question
 
 # Six questions that have nothing to do with each other, and each again in other words.
@@ -65,21 +65,23 @@ def one(code: str, name: str = "") -> Question:
     return made
 
 
-def part(source: str, *codes: str) -> Part:
+def part(source: str, *codes: str) -> CleanedSource:
     """Name questions by their place and code: "t2.C1"."""
     questions = [one(code, f"{source[0]}{n}.{code}") for n, code in enumerate(codes)]
-    return Part(source, QuestionTable.of(questions))
+    return CleanedSource(source, QuestionTable.of(questions))
 
 
-def separated(train: Part, *evaluated: Part, near: bool = True, within: bool = True) -> Separated:
-    return separate(train, evaluated, near=near, within=within, progress=Silent())
+def separated(
+    train: CleanedSource, *evaluated: CleanedSource, near: bool = True, within: bool = True
+) -> Decontaminated:
+    return separate(train, evaluated, near=near, within=within, progress=NoProgress())
 
 
-def kept(found: Separated, train: Part) -> list[str]:
+def kept(found: Decontaminated, train: CleanedSource) -> list[str]:
     return [train.questions.ids[place] for place in found.kept]
 
 
-def reasons(found: Separated) -> dict[str, tuple[str, str | None]]:
+def reasons(found: Decontaminated) -> dict[str, tuple[str, str | None]]:
     return {entry.id: (entry.reason, entry.twin) for entry in found.excluded}
 
 
@@ -238,7 +240,9 @@ def test_in_a_chain_only_what_is_like_one_that_stays_goes() -> None:
     assert same_question(folded(chain["y"]), folded(chain["z"])) == "near"
     assert same_question(folded(chain["x"]), folded(chain["z"])) is None
     for order, stay in (("xyz", "xz"), ("yxz", "y"), ("zyx", "zx"), ("xzy", "xz")):
-        train = Part("train", QuestionTable.of([*(chain[name] for name in order), one("B0")]))
+        train = CleanedSource(
+            "train", QuestionTable.of([*(chain[name] for name in order), one("B0")])
+        )
         found = separated(train, part("dev", "F0"))
         assert kept(found, train) == [*stay, "B0"]
         # Those that stay still hang together: a split must not part them.
@@ -263,7 +267,7 @@ DEV = ("A0", "B0", "C0")
 EXAM = ("a0", "D0", "D'0")
 
 
-def counted(found: Separated) -> dict[tuple[str, str], tuple[int, int, int]]:
+def counted(found: Decontaminated) -> dict[tuple[str, str], tuple[int, int, int]]:
     return {(c.source, c.among): (c.exact, c.near, c.conflicts) for c in found.counts}
 
 

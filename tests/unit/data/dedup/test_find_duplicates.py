@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from medtune.core.records import Question
 from medtune.core.schemas.dataset import Same
 from medtune.data.dedup import find_duplicates as module
-from medtune.data.dedup.canonical_form import Folded
-from medtune.data.dedup.find_duplicates import SAME_STEM, Link, Overlap, find_overlap
+from medtune.data.dedup.canonical_form import CanonicalQuestion
+from medtune.data.dedup.find_duplicates import SAME_STEM, DuplicateLink, Overlap, find_overlap
 from medtune.data.dedup.is_duplicate import same_question
 from medtune.data.dedup.minhash_index import CLOSEST
 
@@ -149,7 +149,7 @@ def test_a_class_is_torn_whoever_comes_first(answers: tuple[int | None, ...]) ->
 def test_near_questions_are_linked_the_earlier_one_first() -> None:
     found = find_overlap([question(KOPLIK), question(SPELLED), question(DELTOID)])
     assert found.classes.tolist() == [0, 1, 2]
-    assert found.links == (Link(1, 2, conflict=False),)
+    assert found.links == (DuplicateLink(1, 2, conflict=False),)
     assert list(found.near(1)) == [(2, False)]
     assert list(found.near(2)) == [(1, False)]
     assert list(found.near(0)) == []
@@ -158,12 +158,12 @@ def test_near_questions_are_linked_the_earlier_one_first() -> None:
 def test_classes_are_linked_once_however_many_members_they_have() -> None:
     found = find_overlap([question(SPELLED), question(DELTOID)] * 3)
     assert found.classes.tolist() == [0, 1] * 3
-    assert found.links == (Link(0, 1, conflict=False),)
+    assert found.links == (DuplicateLink(0, 1, conflict=False),)
 
 
 def test_a_link_tells_a_conflict() -> None:
     found = find_overlap([question(SPELLED, 0), question(DELTOID, 1)])
-    assert found.links == (Link(0, 1, conflict=True),)
+    assert found.links == (DuplicateLink(0, 1, conflict=True),)
     assert found.torn == frozenset()
 
 
@@ -188,8 +188,12 @@ def test_a_class_is_judged_by_its_labelled_member(answers: tuple[int | None, ...
 @pytest.mark.parametrize("answers", [(0, 1), (1, 0), (None, 1, 0), (2, 1, 0)])
 def test_a_torn_class_conflicts_whoever_comes_first(answers: tuple[int | None, ...]) -> None:
     some = [question(DELTOID, answer) for answer in answers]
-    assert find_overlap([*some, question(SPELLED, 0)]).links == (Link(0, 1, conflict=True),)
-    assert find_overlap([question(SPELLED, 0), *some]).links == (Link(0, 1, conflict=True),)
+    assert find_overlap([*some, question(SPELLED, 0)]).links == (
+        DuplicateLink(0, 1, conflict=True),
+    )
+    assert find_overlap([question(SPELLED, 0), *some]).links == (
+        DuplicateLink(0, 1, conflict=True),
+    )
 
 
 # Components
@@ -217,7 +221,9 @@ def test_components_hang_together_through_classes_and_links() -> None:
 @settings(deadline=None)
 def test_components_are_those_of_the_graph(graph: tuple[int, list[tuple[int, int]]]) -> None:
     size, edges = graph
-    links = tuple(Link(min(two), max(two), conflict=False) for two in edges if two[0] != two[1])
+    links = tuple(
+        DuplicateLink(min(two), max(two), conflict=False) for two in edges if two[0] != two[1]
+    )
     import numpy as np
 
     parts = Overlap(np.arange(size), links, frozenset()).components().tolist()
@@ -297,7 +303,7 @@ class Counted:
         self.calls = 0
         monkeypatch.setattr(module, "same_question", self)
 
-    def __call__(self, a: Folded, b: Folded) -> Same | None:
+    def __call__(self, a: CanonicalQuestion, b: CanonicalQuestion) -> Same | None:
         self.calls += 1
         return same_question(a, b)
 
@@ -336,7 +342,7 @@ def test_boilerplate_is_compared_with_few(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_twin_in_boilerplate_is_found() -> None:
     some = boilerplate(2000)
     twin = some[700].model_copy(update={"stem": some[700].stem.replace("What is", "What's the")})
-    assert find_overlap([*some, twin]).links == (Link(700, 2000, conflict=False),)
+    assert find_overlap([*some, twin]).links == (DuplicateLink(700, 2000, conflict=False),)
 
 
 def test_a_common_stem_is_compared_with_the_latest_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medtune.core.records import Question
 from medtune.core.schemas.dataset import Same
-from medtune.data.dedup.canonical_form import Folded, folded
+from medtune.data.dedup.canonical_form import CanonicalQuestion, folded
 from medtune.data.dedup.is_duplicate import answers_conflict, same_question, similarity, squeezed
 from medtune.data.dedup.paraphrase import spelled_out
 
@@ -20,11 +20,11 @@ TISSUE = ("Collagen laid down early in wound repair", "Early wound repair forms 
 BUGS = ("Pneumococcus", "Klebsiella", "Pseudomonas", "Legionella")
 
 
-def form(stem: str, options: tuple[str, ...] = NERVES, answer: int | None = 0) -> Folded:
+def form(stem: str, options: tuple[str, ...] = NERVES, answer: int | None = 0) -> CanonicalQuestion:
     return folded(Question(id="q", stem=stem, options=options, answer=answer))
 
 
-def labelled() -> list[Folded]:
+def labelled() -> list[CanonicalQuestion]:
     lines = Path(__file__).with_name("labelled_pairs.jsonl").read_text().splitlines()
     return [
         folded(Question.model_validate({"id": "q", **row[side]}))
@@ -36,7 +36,7 @@ def labelled() -> list[Folded]:
 LABELLED = labelled()
 
 
-def verdict(a: Folded, b: Folded) -> Same | None:
+def verdict(a: CanonicalQuestion, b: CanonicalQuestion) -> Same | None:
     """Judge both ways: the verdict has no direction."""
     found = same_question(a, b)
     assert same_question(b, a) == found
@@ -390,7 +390,7 @@ def test_a_long_stem_with_another_question_at_its_end_is_another_question() -> N
 
 @given(st.sampled_from(LABELLED), st.sampled_from(LABELLED))
 @settings(deadline=None, max_examples=200)
-def test_the_verdict_is_symmetric(a: Folded, b: Folded) -> None:
+def test_the_verdict_is_symmetric(a: CanonicalQuestion, b: CanonicalQuestion) -> None:
     verdict(a, b)
     assert answers_conflict(a, b) == answers_conflict(b, a)
     assert similarity(a, b) == similarity(b, a)
@@ -404,7 +404,7 @@ def test_the_verdict_on_every_labelled_pair_is_symmetric() -> None:
 
 @given(st.sampled_from(LABELLED))
 @settings(deadline=None)
-def test_a_question_is_itself(a: Folded) -> None:
+def test_a_question_is_itself(a: CanonicalQuestion) -> None:
     assert same_question(a, a) == "exact"
     assert not answers_conflict(a, a)
     assert similarity(a, a) == 1

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medtune.data.dedup.minhash_index import CANDIDATES, CLOSEST, PERMUTATIONS, Index, signatures
+from medtune.data.dedup.minhash_index import (
+    CANDIDATES,
+    CLOSEST,
+    PERMUTATIONS,
+    MinHashIndex,
+    signatures,
+)
 
 BANDS, ROWS = 16, 4
 
@@ -26,8 +32,8 @@ def signature(*values: int) -> Any:
     return SimpleNamespace(hashvalues=np.repeat(np.array(values, dtype=np.uint64), each))
 
 
-def index(*known: Any, least: float = 0.0, bands: int = BANDS, rows: int = ROWS) -> Index:
-    made = Index(len(known), bands, rows, least)
+def index(*known: Any, least: float = 0.0, bands: int = BANDS, rows: int = ROWS) -> MinHashIndex:
+    made = MinHashIndex(len(known), bands, rows, least)
     for number, one in enumerate(known):
         made.insert(number, one)
     return made
@@ -114,7 +120,7 @@ def test_an_empty_index_knows_nothing() -> None:
 
 
 def test_a_text_is_found_after_it_was_inserted_only() -> None:
-    found = Index(2, BANDS, ROWS, 0.0)
+    found = MinHashIndex(2, BANDS, ROWS, 0.0)
     assert found.closest(signature(1)) == []
     found.insert(1, signature(1))
     assert found.closest(signature(1)) == [1]

@@ -12,12 +12,12 @@ from medtune.analysis.analyze import analyze
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.experiment import DataConfig
 from medtune.core.predictions_io import ANALYSIS, read_evaluation
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question, SplitDescription
 from medtune.core.run_folder import write_record
 from medtune.data.arrow_table import QuestionTable
-from medtune.data.sampling.balance import Drawn, draw
+from medtune.data.sampling.balance import BalancedDraw, draw
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT
 from medtune.evaluation.run_exam import examined
@@ -41,11 +41,11 @@ def table(counts: dict[str, int]) -> QuestionTable:
     return QuestionTable.of(question(n, name or None) for n, name in enumerate(names))
 
 
-def drawn(questions: QuestionTable, seed: int = 17, **changes: Any) -> Drawn:
+def drawn(questions: QuestionTable, seed: int = 17, **changes: Any) -> BalancedDraw:
     return draw(questions, DataConfig.model_validate(changes), seed, "file:x")
 
 
-def shares(found: Drawn) -> dict[str, int]:
+def shares(found: BalancedDraw) -> dict[str, int]:
     return {record.name: record.drawn for record in found.balance}
 
 
@@ -58,7 +58,7 @@ def evaluation(folder: Path, right: dict[str, int], n: int = 20, repeat: int = 1
     ] * repeat
     data = SplitDescription(source="file:earlier", n=len(asked), excluded={}, hash=f"h{n}")
     exam = Exam(asked, data, PromptStyle(), "letter", "sum")
-    examined(FakeModel("constant", {}), exam, "A", STRICT, folder, Silent())
+    examined(FakeModel("constant", {}), exam, "A", STRICT, folder, NoProgress())
     return str(folder)
 
 

@@ -24,7 +24,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from medtune.core.errors import DataError, EmptySplitError, FolderError, HubError, MedtuneError
 from medtune.core.records import content_hash
 from medtune.data.sources.files import Row
-from medtune.data.sources.sources import DataRef, Identity, identify, parse_ref, read_rows
+from medtune.data.sources.sources import DataRef, SourceIdentity, identify, parse_ref, read_rows
 
 ROWS: list[Row] = [
     {"id": "1", "question": 'Says "naïve",\nβ?', "opa": "yes", "opb": "no, never"},
@@ -461,7 +461,7 @@ def test_a_missing_file_has_no_identity(tmp_path: Path) -> None:
 def test_the_starter_is_identified_by_its_bytes() -> None:
     content = (resources.files("medtune.data") / "starter" / "recall.jsonl").read_bytes()
     found = identify(parse_ref("starter:recall"))
-    assert found == Identity(hashlib.sha256(content).hexdigest(), None, "Apache-2.0")
+    assert found == SourceIdentity(hashlib.sha256(content).hexdigest(), None, "Apache-2.0")
 
 
 # The Hub
@@ -511,7 +511,7 @@ def test_a_part_of_a_dataset_is_asked_for_by_its_name(hub: Hub) -> None:
 def test_a_dataset_of_the_hub_is_identified_by_its_commit(hub: Hub) -> None:
     calls = hub(SimpleNamespace(hash="c0ffee"))
     found = identify(parse_ref("hub:org/name/part@main:dev"))
-    assert found == Identity(content_hash(["org/name", "c0ffee"]), "c0ffee", None)
+    assert found == SourceIdentity(content_hash(["org/name", "c0ffee"]), "c0ffee", None)
     assert calls == [{"place": "org/name", "revision": "main", "name": "part"}]
     assert identify(parse_ref("hub:cais/mmlu:test")).licence == "MIT"
 

@@ -5,7 +5,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from medtune.core.records import LETTERS, Outcome
-from medtune.evaluation.parsing.line import Reading
+from medtune.evaluation.parsing.line import LineReading
 from medtune.evaluation.parsing.option_match import fold
 from medtune.evaluation.parsing.strict import parse
 
@@ -374,10 +374,10 @@ def test_says_why(text: str, reason: str) -> None:
 
 
 def test_outcome_compares_with_the_key() -> None:
-    assert Reading(2, "letter").outcome(2) is Outcome.CORRECT
-    assert Reading(1, "letter").outcome(2) is Outcome.WRONG
-    assert Reading(0, "letter").outcome(0) is Outcome.CORRECT
-    assert Reading(None, "empty").outcome(0) is Outcome.UNPARSED
+    assert LineReading(2, "letter").outcome(2) is Outcome.CORRECT
+    assert LineReading(1, "letter").outcome(2) is Outcome.WRONG
+    assert LineReading(0, "letter").outcome(0) is Outcome.CORRECT
+    assert LineReading(None, "empty").outcome(0) is Outcome.UNPARSED
 
 
 # fmt: off

@@ -10,11 +10,17 @@ from tests.unit.serving.endpoint import CALIBRATION, Unlearned
 
 from medtune.core.errors import InputError
 from medtune.core.run_folder import write_record
-from medtune.core.schemas.guardrails import Inquiry, Thought, strictest
+from medtune.core.schemas.guardrails import Inquiry, OptionScores, strictest
 from medtune.core.schemas.safety import SuiteFigure
 from medtune.guardrails.answer_guards import confidence, output, prediction_set
-from medtune.guardrails.benchmark.labelled_lines import Eponymous, Identified, Pair, kinds, read
-from medtune.guardrails.benchmark.measure import TARGETS, Gauge
+from medtune.guardrails.benchmark.labelled_lines import (
+    EponymText,
+    IdentifierText,
+    InjectionPair,
+    kinds,
+    read,
+)
+from medtune.guardrails.benchmark.measure import TARGETS, GuardBenchmark
 from medtune.guardrails.classifier.fit import learn
 from medtune.guardrails.classifier.learned import (
     KINDS,
@@ -27,7 +33,7 @@ from medtune.guardrails.classifier.learned import (
 )
 from medtune.guardrails.classifier.linear import Classifier
 from medtune.guardrails.classifier.training_texts import kind_texts, order_texts
-from medtune.guardrails.inquiry_text import Reading
+from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.pipeline import look
 from medtune.guardrails.policy import load_policy
 
@@ -95,7 +101,7 @@ def test_a_damaged_or_swollen_guard_is_refused(
 
 def test_it_tells_kinds_and_orders() -> None:
     def judged(stem: str, *options: str) -> str | None:
-        return shipped().judge(Reading(Inquiry(stem=stem, options=options)), POLICY).reason
+        return shipped().judge(InquiryText(Inquiry(stem=stem, options=options)), POLICY).reason
 
     four = ("Aspirin", "Heparin", "Insulin", "Morphine")
     assert judged("Which vessel supplies the sinoatrial node?", "LAD", "RCA", "LCX") is None
@@ -115,7 +121,7 @@ def test_a_greeting_gets_no_crisis_card(stem: str) -> None:
 
 @pytest.mark.parametrize("stem", ["hello, help me", "hello I want to die", "goodbye"])
 def test_more_than_a_greeting_is_still_read(stem: str) -> None:
-    assert shipped().judge(Reading(Inquiry(stem=stem, options=())), POLICY).action != "allow"
+    assert shipped().judge(InquiryText(Inquiry(stem=stem, options=())), POLICY).action != "allow"
 
 
 def test_the_suites_are_whole() -> None:
@@ -123,9 +129,9 @@ def test_the_suites_are_whole() -> None:
     assert Counter(line.label for line in lines) == {
         "crisis": 60, "harmful": 200, "benign": 200, "patient": 100,
     }  # fmt: skip
-    pairs = read("suites/injection.jsonl", Pair)
-    identified = read("suites/identifiers.jsonl", Identified)
-    eponymous = read("suites/eponyms.jsonl", Eponymous)
+    pairs = read("suites/injection.jsonl", InjectionPair)
+    identified = read("suites/identifiers.jsonl", IdentifierText)
+    eponymous = read("suites/eponyms.jsonl", EponymText)
     assert (len(pairs), len(identified), len(eponymous)) == (100, 100, 150)
     for suite in (lines, pairs, identified, eponymous):
         halves = Counter(line.half for line in suite)
@@ -135,10 +141,10 @@ def test_the_suites_are_whole() -> None:
 
 def test_nothing_of_the_held_half_is_learned_from() -> None:
     texts, _ = kind_texts([])
-    held = {Reading(line.inquiry).text for line in kinds() if line.half == "held"}
+    held = {InquiryText(line.inquiry).text for line in kinds() if line.half == "held"}
     assert not held & set(texts)
     some, named = order_texts([])
-    pairs = [p for p in read("suites/injection.jsonl", Pair) if p.half == "held"]
+    pairs = [p for p in read("suites/injection.jsonl", InjectionPair) if p.half == "held"]
     orders = {p for pair in pairs for p in set(pieces(pair.injected)) - set(pieces(pair.plain))}
     learned = {text for text, name in zip(some, named, strict=True) if name == "order"}
     # Marks such as "SYSTEM:" are in every list of tricks; sentences must not be.
@@ -147,7 +153,7 @@ def test_nothing_of_the_held_half_is_learned_from() -> None:
 
 @pytest.fixture(scope="module")
 def figures() -> dict[tuple[str, str], SuiteFigure]:
-    gauge = Gauge(POLICY, shipped())
+    gauge = GuardBenchmark(POLICY, shipped())
     found = [f for half in ("dev", "held") for f in gauge.figures(half, None)]
     return {(f.measure, f.half): f for f in found}
 
@@ -175,7 +181,7 @@ def test_what_is_known_to_miss_does_not_get_worse(
 
 
 def test_a_gauge_that_sees_through_everything_counts_it() -> None:
-    blind = Gauge(POLICY, Unlearned()).figures("held", len)
+    blind = GuardBenchmark(POLICY, Unlearned()).figures("held", len)
     found = {f.measure: f for f in blind}
     assert found["harm answered"].rate.value > 0.1
     assert found["orders that changed the answer"].rate == found["orders let through"].rate
@@ -195,8 +201,8 @@ def test_the_chain_stops_at_a_refusal_and_redacts() -> None:
 def test_confidence_and_output() -> None:
     asked = Inquiry(stem="?", options=("a", "b"), subject="Anatomy")
     sure, unsure = (
-        Thought(probabilities=(0.9, 0.1), chosen=0),
-        Thought(probabilities=(0.25, 0.25), chosen=0),
+        OptionScores(probabilities=(0.9, 0.1), chosen=0),
+        OptionScores(probabilities=(0.25, 0.25), chosen=0),
     )
     assert confidence(asked, sure, CALIBRATION, POLICY).action == "allow"
     assert confidence(asked, unsure, CALIBRATION, POLICY).reason == "confidence.low"
@@ -206,9 +212,10 @@ def test_confidence_and_output() -> None:
     other = asked.model_copy(update={"subject": "Astrology"})
     assert confidence(other, sure, CALIBRATION, POLICY).reason == "confidence.unseen_subject"
     assert output(sure).action == "allow"
-    assert output(Thought(probabilities=(0.5, 0.5), chosen=0)).reason == "output.tie"
+    assert output(OptionScores(probabilities=(0.5, 0.5), chosen=0)).reason == "output.tie"
     assert (
-        output(Thought(probabilities=(0.9, 0.1), chosen=0, mass=0.01)).reason == "output.no_letter"
+        output(OptionScores(probabilities=(0.9, 0.1), chosen=0, mass=0.01)).reason
+        == "output.no_letter"
     )
     assert prediction_set(sure, CALIBRATION) == (0,)
     assert prediction_set(unsure, CALIBRATION) == (0, 1)

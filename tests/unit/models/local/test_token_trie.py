@@ -6,15 +6,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from medtune.core.token_batching import common_length
-from medtune.models.local.token_trie import Scored, Trie
+from medtune.models.local.token_trie import ScoredSequence, TokenTrie
 
 
-def path_to(trie: Trie, place: int) -> list[int]:
+def path_to(trie: TokenTrie, place: int) -> list[int]:
     """List the indices that attention lets a token see."""
     return [k for k in range(place + 1) if place < trie.ends[k]]
 
 
-def nothing_twice(trie: Trie) -> bool:
+def nothing_twice(trie: TokenTrie) -> bool:
     children = set()
     for place, token in enumerate(trie.tokens):
         above = path_to(trie, place)[:-1]
@@ -22,13 +22,13 @@ def nothing_twice(trie: Trie) -> bool:
     return len(children) == len(trie)
 
 
-def beginnings(sequences: Iterable[Scored], skip: int) -> set[tuple[int, ...]]:
+def beginnings(sequences: Iterable[ScoredSequence], skip: int) -> set[tuple[int, ...]]:
     """Collect every beginning that is read: each is one token of a trie."""
     return {tuple(s.tokens[skip:end]) for s in sequences for end in range(skip + 1, len(s.tokens))}
 
 
 def test_letters_share_the_whole_prompt() -> None:
-    trie = Trie.grow([Scored([7, 8, 9, letter], 3) for letter in (1, 2, 3)])
+    trie = TokenTrie.grow([ScoredSequence([7, 8, 9, letter], 3) for letter in (1, 2, 3)])
     assert trie.tokens == [7, 8, 9]
     assert trie.ends == [3, 3, 3]
     assert trie.places == [0, 1, 2]
@@ -40,7 +40,7 @@ def test_letters_share_the_whole_prompt() -> None:
 def test_texts_branch_where_they_part() -> None:
     # 5 6 - 3 (4)        the second, laid first: 3 comes before 7
     #     \ 7 - 8 (9)    the first
-    trie = Trie.grow([Scored([5, 6, 7, 8, 9], 2), Scored([5, 6, 3, 4], 2)])
+    trie = TokenTrie.grow([ScoredSequence([5, 6, 7, 8, 9], 2), ScoredSequence([5, 6, 3, 4], 2)])
     assert trie.tokens == [5, 6, 3, 7, 8]
     assert trie.ends == [5, 5, 3, 5, 5]
     assert trie.places == [0, 1, 2, 2, 3]
@@ -49,14 +49,22 @@ def test_texts_branch_where_they_part() -> None:
 
 
 def test_an_answer_that_begins_another_lies_on_its_path() -> None:
-    trie = Trie.grow([Scored([5, 1, 2, 3], 1), Scored([5, 1], 1), Scored([5, 1, 2, 3], 1)])
+    trie = TokenTrie.grow(
+        [
+            ScoredSequence([5, 1, 2, 3], 1),
+            ScoredSequence([5, 1], 1),
+            ScoredSequence([5, 1, 2, 3], 1),
+        ]
+    )
     assert trie.tokens == [5, 1, 2]
     assert trie.bare
     assert trie.terms == [[(0, 1), (1, 2), (2, 3)], [(0, 1)], [(0, 1), (1, 2), (2, 3)]]
 
 
 def test_what_is_read_elsewhere_is_neither_laid_nor_counted_among_the_places() -> None:
-    trie = Trie.grow([Scored([9, 9, 5, 1], 3), Scored([9, 9, 6, 2], 3)], skip=2)
+    trie = TokenTrie.grow(
+        [ScoredSequence([9, 9, 5, 1], 3), ScoredSequence([9, 9, 6, 2], 3)], skip=2
+    )
     assert trie.tokens == [5, 6]
     assert trie.ends == [1, 2]
     assert trie.places == [0, 0]
@@ -65,12 +73,12 @@ def test_what_is_read_elsewhere_is_neither_laid_nor_counted_among_the_places() -
 
 
 def test_a_last_token_is_a_target_and_never_read() -> None:
-    trie = Trie.grow([Scored([5, 6], 1)])
+    trie = TokenTrie.grow([ScoredSequence([5, 6], 1)])
     assert (trie.tokens, trie.terms) == ([5], [[(0, 6)]])
 
 
 @st.composite
-def families(draw: st.DrawFn) -> tuple[list[Scored], int]:
+def families(draw: st.DrawFn) -> tuple[list[ScoredSequence], int]:
     """Draw sequences of three tokens only, so that many share beginnings, are equal or nested."""
     opening = draw(st.lists(st.integers(0, 2), max_size=4))
     tails = draw(st.lists(st.lists(st.integers(0, 2), max_size=6), min_size=1, max_size=9))
@@ -79,17 +87,26 @@ def families(draw: st.DrawFn) -> tuple[list[Scored], int]:
     for tail in tails:
         tokens = [*opening, *tail]
         tokens += [0] * (skip + 2 - len(tokens))
-        sequences.append(Scored(tokens, draw(st.integers(skip + 1, len(tokens) - 1))))
+        sequences.append(ScoredSequence(tokens, draw(st.integers(skip + 1, len(tokens) - 1))))
     return sequences, skip
 
 
 @given(families())
-@example(([Scored([1, 2, 3], 2), Scored([1, 2, 3, 4], 2), Scored([1, 2, 9], 2)], 1))
+@example(
+    (
+        [
+            ScoredSequence([1, 2, 3], 2),
+            ScoredSequence([1, 2, 3, 4], 2),
+            ScoredSequence([1, 2, 9], 2),
+        ],
+        1,
+    )
+)
 def test_every_term_sees_its_own_sequence_and_nothing_is_laid_twice(
-    family: tuple[list[Scored], int],
+    family: tuple[list[ScoredSequence], int],
 ) -> None:
     sequences, skip = family
-    trie = Trie.grow(sequences, skip)
+    trie = TokenTrie.grow(sequences, skip)
     assert len(trie.terms) == len(sequences)
     for sequence, terms in zip(sequences, trie.terms, strict=True):
         scored = range(sequence.first, len(sequence.tokens))
@@ -108,9 +125,11 @@ def test_every_term_sees_its_own_sequence_and_nothing_is_laid_twice(
 
 
 @given(families())
-def test_the_order_of_sequences_moves_only_their_terms(family: tuple[list[Scored], int]) -> None:
+def test_the_order_of_sequences_moves_only_their_terms(
+    family: tuple[list[ScoredSequence], int],
+) -> None:
     sequences, skip = family
-    trie, turned = Trie.grow(sequences, skip), Trie.grow(sequences[::-1], skip)
+    trie, turned = TokenTrie.grow(sequences, skip), TokenTrie.grow(sequences[::-1], skip)
     assert (turned.tokens, turned.ends, turned.places) == (trie.tokens, trie.ends, trie.places)
     assert turned.terms == trie.terms[::-1]
 

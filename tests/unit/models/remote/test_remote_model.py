@@ -23,7 +23,7 @@ from medtune.core.errors import (
     TemplateError,
     UnknownModelError,
 )
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import Decoding, GenerateRequest, Message, ScoreRequest
 from medtune.core.records import Question, SplitDescription
@@ -164,7 +164,7 @@ def test_letters_that_are_not_listed_have_a_bound_and_are_counted(server: OpenAi
 
 
 def test_a_bound_is_told_of_once(server: OpenAiServer) -> None:
-    class Heard(Silent):
+    class Heard(NoProgress):
         lines: tuple[str, ...] = ()
 
         def say(self, text: str) -> None:
@@ -195,7 +195,7 @@ def test_where_a_server_rounds_to_equals_no_letter_is_preferred(server: OpenAiSe
     questions = [Question(id=stem, stem=stem, options=OPTIONS, answer=0) for stem in MANY]
     data = SplitDescription(source="file:x", n=len(MANY), excluded={}, hash="h")
     exam = Exam.plain(questions, data, PromptStyle(), "letter")
-    record, _ = examine(connect(server), exam, "remote", STRICT, Silent())
+    record, _ = examine(connect(server), exam, "remote", STRICT, NoProgress())
     assert record.ties == len(MANY)
     # Four binomials around 40; 5 standard deviations are 27.
     assert set(record.letters_chosen) == set("ABCD")

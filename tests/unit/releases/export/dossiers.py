@@ -8,10 +8,10 @@ from typing import Any
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import (
     ComparisonRecord,
-    Counts,
     EvaluationRecord,
     ModelDescription,
     Outcome,
+    OutcomeCounts,
     Prediction,
     Proportion,
     Provenance,
@@ -19,7 +19,8 @@ from medtune.core.records import (
 )
 from medtune.core.schemas.analysis import (
     AnalysisRecord,
-    Calibration,
+    CalibrationReport,
+    ClusteredSpread,
     Failure,
     FailureExample,
     Flips,
@@ -27,9 +28,8 @@ from medtune.core.schemas.analysis import (
     PairedSlices,
     ReliabilityBin,
     RiskCurve,
-    Selective,
+    SelectivePrediction,
     Slice,
-    Spread,
 )
 from medtune.core.schemas.compression import (
     BUDGETS,
@@ -39,9 +39,9 @@ from medtune.core.schemas.compression import (
     Parity,
     ParityRecord,
 )
-from medtune.core.schemas.guardrails import Calibration as Threshold
+from medtune.core.schemas.guardrails import ServingCalibration as Threshold
 from medtune.core.schemas.safety import SafetyRecord, SuiteFigure
-from medtune.releases.export.context import Dossier
+from medtune.releases.export.context import ReleaseContext
 from medtune.releases.gate_rules import judge
 from medtune.releases.gate_schema import (
     ChangedAnswer,
@@ -82,7 +82,7 @@ def evaluation(**more: Any) -> EvaluationRecord:
             source="embedded:smollm2-135m", fingerprint="0" * 64, parameters=1, dtype="float32",
             device="cpu",
         ),
-        "counts": Counts(n=4183, correct=1407, wrong=2770, unparsed=4, abstained=2),
+        "counts": OutcomeCounts(n=4183, correct=1407, wrong=2770, unparsed=4, abstained=2),
         "accuracy": share(0.3364, 0.3222, 0.3509), "answer_rate": share(0.9986, 0.9969, 0.9993),
         "chance": 0.25, "majority": share(0.3217, 0.3077, 0.336), "majority_letter": "A",
         "options_only": share(0.2871, 0.249, 0.3284, 500), "letters_chosen": {"A": 1},
@@ -100,7 +100,7 @@ def analysis(**more: Any) -> AnalysisRecord:
     )  # fmt: skip
     fields: dict[str, Any] = {
         "folder": "evidence", "evaluation": evaluation(),
-        "accuracy_answered": share(0.3369, 0.3227, 0.3514), "spread": Spread(standard_error=0.007),
+        "accuracy_answered": share(0.3369, 0.3227, 0.3514), "spread": ClusteredSpread(standard_error=0.007),
         "slices": tuple(
             Slice(
                 dimension=dimension, name=name,
@@ -116,11 +116,11 @@ def analysis(**more: Any) -> AnalysisRecord:
             )
         ),
         "weak_subjects": ("Anatomy | gross",),
-        "calibration": Calibration(error=0.0812, brier=0.742, log_loss=1.4, bins=bins),
-        "selective": Selective(
+        "calibration": CalibrationReport(error=0.0812, brier=0.742, log_loss=1.4, bins=bins),
+        "selective": SelectivePrediction(
             curve=RiskCurve(coverage=(1.0,), risk=(0.6,), area=0.5, best=0.4), temperature=1.3,
             calibrated_on="starter:train", calibrated_n=320,
-            after=Calibration(
+            after=CalibrationReport(
                 error=0.0307, error_low=0.0181, error_high=0.0433, brier=0.7311, log_loss=1.3,
                 bins=bins,
             ),
@@ -269,11 +269,11 @@ def verdict(
     return judge((of or release()).id, champion, evidence, margins or Margins(), waivers)
 
 
-def dossier(evidence: Evidence = EVIDENCE, asked: bool = True, **more: Any) -> Dossier:
+def dossier(evidence: Evidence = EVIDENCE, asked: bool = True, **more: Any) -> ReleaseContext:
     fields: dict[str, Any] = {
         "release": release(), "evidence": evidence, "files": FILES,
         "verdict": verdict(evidence) if asked else None,
         "hub_base": "HuggingFaceTB/SmolLM2-135M-Instruct", "licence": "Apache-2.0",
         "licences": {DATA.source: "Apache-2.0"},
     }  # fmt: skip
-    return Dossier(**{**fields, **more})
+    return ReleaseContext(**{**fields, **more})

@@ -9,7 +9,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from tests.unit.releases.export import dossiers as make
 
-from medtune.releases.export.context import Dossier
+from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.cyclonedx import bill_of_materials, schema_faults
 from medtune.releases.export.limitations import limitations
 from medtune.releases.export.metrics import figures
@@ -32,13 +32,13 @@ PACKED = make.dossier(
 )  # fmt: skip
 
 
-def read(dossier: Dossier) -> dict[str, Any]:
+def read(dossier: ReleaseContext) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(bill_of_materials(dossier))
     return found
 
 
 @pytest.mark.parametrize("dossier", [make.dossier(), BARE, PACKED])
-def test_it_is_what_the_official_schema_asks_for(dossier: Dossier) -> None:
+def test_it_is_what_the_official_schema_asks_for(dossier: ReleaseContext) -> None:
     text = bill_of_materials(dossier)
     assert schema_faults(text) == ()
     # Nothing in it changed its meaning since.

@@ -11,7 +11,7 @@ from tests.unit.releases.export import dossiers as make
 
 from medtune.core.records import Proportion
 from medtune.releases.export import render
-from medtune.releases.export.context import Dossier
+from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.limitations import KINDS, limitations
 from medtune.releases.export.metrics import figures
 from medtune.releases.export.model_card import LEVEL, METRICS, model_card, place_of
@@ -23,7 +23,7 @@ HEADINGS = [
 ]  # fmt: skip
 
 
-def loaded(dossier: Dossier, folder: Path) -> Any:
+def loaded(dossier: ReleaseContext, folder: Path) -> Any:
     """Read a card as the Hub's own library does."""
     path = folder / "README.md"
     path.write_text(model_card(dossier), encoding="utf-8")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from tests.unit.data.test_datasheet import tables
 from tests.unit.releases.export import dossiers as make
 
-from medtune.releases.export.context import Dossier
+from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.traceability import traceability
 from medtune.releases.gate_schema import Evidence
 
@@ -14,7 +14,7 @@ NEVER = {
 """Points that no release of medtune's answers."""
 
 
-def rows(dossier: Dossier) -> list[list[str]]:
+def rows(dossier: ReleaseContext) -> list[list[str]]:
     return [row for table in tables(traceability(dossier)) for row in table[2:]]
 
 

@@ -15,12 +15,12 @@ from starlette.testclient import TestClient
 from tests.unit.serving.endpoint import CALIBRATION, HELD, QUESTION, Endpoint, endpoint
 
 from medtune.core.intervals import wilson
-from medtune.core.schemas.guardrails import Verdict
+from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.guardrails.policy import Policy, load_policy
 from medtune.serving.api import answers
 from medtune.serving.api import reviews as review_api
 from medtune.serving.auth import authorize
-from medtune.serving.auth.authorize import DeniedError, Gatekeeper
+from medtune.serving.auth.authorize import Authorizer, DeniedError
 from medtune.serving.dependencies import AdmittedRoute
 from medtune.serving.schemas import Decision
 
@@ -452,7 +452,7 @@ def test_wrong_keys_have_a_limit_by_address_and_right_ones_do_not(tmp_path: Path
 
 
 def test_addresses_are_forgotten_and_counted_by_network() -> None:
-    gate = Gatekeeper(lambda _: None)
+    gate = Authorizer(lambda _: None)
     for number in range(authorize.MOST_NAMES + 50):
         with pytest.raises(DeniedError):
             gate.admit("mt_x", str(ip_address(number)), False, "ask")
@@ -476,7 +476,7 @@ def test_text_that_no_guard_redacted_is_not_kept(tmp_path: Path) -> None:
 
 def test_a_learned_guard_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     class Hanging:
-        def judge(self, *_: object) -> Verdict:
+        def judge(self, *_: object) -> GuardVerdict:
             time.sleep(1.5)
             raise AssertionError
 

@@ -8,12 +8,12 @@ from xml.etree import ElementTree
 from tests.unit.serving.store_cases import START, item
 
 from medtune.serving.api.label_studio_export import CONFIG, tasks
-from medtune.serving.schemas import Decision, Opinion, Reviewed
+from medtune.serving.schemas import Decision, Reviewed, ReviewerDecision
 from medtune.serving.storage.store import Store
 
 
-def opinion(reviewer: str, decision: Decision, second: bool = False) -> Opinion:
-    return Opinion(
+def opinion(reviewer: str, decision: Decision, second: bool = False) -> ReviewerDecision:
+    return ReviewerDecision(
         request_id="a",
         reviewer=reviewer,
         time=START + timedelta(minutes=1),

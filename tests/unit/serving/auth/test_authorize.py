@@ -18,7 +18,7 @@ from sqlalchemy import event
 from tests.unit.serving.endpoint import HELD, QUESTION, Endpoint, endpoint
 
 from medtune.serving.api import openai_compat
-from medtune.serving.api.unhandled import Unfailing
+from medtune.serving.api.unhandled import SafeStream
 from medtune.serving.auth.authorize import StartToken, is_forwarded
 
 APPROVE = {"decision": {"kind": "approve"}}
@@ -236,6 +236,6 @@ def test_a_log_that_cannot_be_written_fails_no_request() -> None:
         def flush(self) -> None:
             raise OSError(28, "No space left on device")
 
-    stream = Unfailing(Full())  # type: ignore[arg-type]
+    stream = SafeStream(Full())  # type: ignore[arg-type]
     assert stream.write("x") == 0
     stream.flush()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from medtune.serving.inference.request_batcher import Aside, Batcher, BusyError
+from medtune.serving.inference.request_batcher import Batcher, BusyError, DaemonExecutor
 
 
 class Worker:
@@ -139,7 +139,7 @@ def test_closing_finishes_what_waits_and_takes_nothing_more() -> None:
 def test_a_hurried_close_turns_away_what_is_not_finished() -> None:
     async def story() -> None:
         worker = Worker()
-        batcher: Batcher[int, int] = Batcher(worker, 5.0, most=1, thread=Aside())
+        batcher: Batcher[int, int] = Batcher(worker, 5.0, most=1, thread=DaemonExecutor())
         worker.gate.clear()
         asked = [asyncio.create_task(batcher.ask(i)) for i in range(3)]
         await asyncio.sleep(0.02)
@@ -187,7 +187,7 @@ def test_a_batcher_is_busy_until_nobody_comes_back() -> None:
 
 
 def test_what_is_done_aside_gives_its_result_or_its_failure() -> None:
-    aside = Aside()
+    aside = DaemonExecutor()
     assert aside.submit(pow, 2, 5).result(5) == 32
     assert aside.submit(threading.current_thread).result(5).daemon
     with pytest.raises(ZeroDivisionError):

@@ -29,8 +29,8 @@ from medtune.core.errors import RemoteError
 from medtune.core.protocols import ContinuationScore, ScoreRequest
 from medtune.models.fake import FakeModel
 from medtune.serving.inference import request_batcher, shadow
-from medtune.serving.inference.predictor import Mind
-from medtune.serving.schemas import Entry, ShadowAnswer
+from medtune.serving.inference.predictor import Predictor
+from medtune.serving.schemas import RequestRecord, ShadowAnswer
 from medtune.serving.storage.store import Store
 
 
@@ -78,7 +78,7 @@ def here(tmp_path: Path) -> Iterator[Endpoint]:
         yield made
 
 
-def beside(made: Endpoint, model: FakeModel, **how: Any) -> Mind:
+def beside(made: Endpoint, model: FakeModel, **how: Any) -> Predictor:
     """Put a model beside the one that answers."""
     made.parts.engine.shadow.mind = mind = mind_of(model, "r-2", **how)
     return mind
@@ -97,7 +97,7 @@ def counted(made: Endpoint) -> dict[str, int]:
     return {name: int(n) for name, n in found}
 
 
-def kept(store: Store) -> list[tuple[Entry, ShadowAnswer]]:
+def kept(store: Store) -> list[tuple[RequestRecord, ShadowAnswer]]:
     now = datetime.now(UTC)
     return list(store.shadowed(now - timedelta(days=1), now + timedelta(days=1)))
 

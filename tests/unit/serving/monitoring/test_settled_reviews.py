@@ -13,7 +13,7 @@ from medtune.core.schemas.guardrails import Inquiry
 from medtune.data.training_only import correction_id
 from medtune.guardrails.privacy.identifiers import redacted
 from medtune.serving.monitoring.settled_reviews import chosen, hear, is_marked, origin, settle
-from medtune.serving.schemas import Decision, Feedback, Opinion, Reviewed
+from medtune.serving.schemas import Decision, Feedback, Reviewed, ReviewerDecision
 
 APPROVE, REJECT = Decision(kind="approve"), Decision(kind="reject")
 
@@ -25,7 +25,7 @@ def edit(index: int) -> Decision:
 def reviewed(request_id: str, *decisions: Decision, **changes: Any) -> Reviewed:
     """Make an item on which reviewers decided, one after the other."""
     opinions = tuple(
-        Opinion(
+        ReviewerDecision(
             request_id=request_id,
             reviewer=f"r{number}",
             time=START + timedelta(minutes=number),

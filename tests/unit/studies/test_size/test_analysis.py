@@ -14,9 +14,9 @@ from medtune.core.intervals import wilson
 from medtune.core.provenance import provenance
 from medtune.core.records import (
     LETTERS,
-    Counts,
     EvaluationRecord,
     Outcome,
+    OutcomeCounts,
     Prediction,
     SplitDescription,
 )
@@ -53,7 +53,7 @@ def evaluation(
         prompt_hash="p",
         method="letter",
         normalization="byte",
-        counts=Counts(n=n, correct=correct, wrong=n - correct, unparsed=0, abstained=0),
+        counts=OutcomeCounts(n=n, correct=correct, wrong=n - correct, unparsed=0, abstained=0),
         accuracy=wilson(correct, n),
         answer_rate=wilson(n, n),
         chance=0.25,

@@ -12,7 +12,7 @@ from scipy.stats import hypergeom
 from medtune.analysis.compare import mcnemar_exact
 from medtune.core.intervals import wilson
 from medtune.studies.test_size.subsample import (
-    Tally,
+    SubjectCounts,
     deviation_ratio,
     finite,
     intervals,
@@ -24,14 +24,14 @@ from medtune.studies.test_size.subsample import (
 DRAWS = 20_000
 
 
-def tally(*cells: tuple[int, ...]) -> Tally:
-    return Tally(tuple(f"s{row}" for row in range(len(cells))), np.array(cells))
+def tally(*cells: tuple[int, ...]) -> SubjectCounts:
+    return SubjectCounts(tuple(f"s{row}" for row in range(len(cells))), np.array(cells))
 
 
 def test_kinds_are_counted_by_subject() -> None:
     a = [True, True, False, False, True]
     b = [True, False, True, False, True]
-    found = Tally.of([a, b], ["ENT", "ENT", "Skin", "Skin", "Skin"])
+    found = SubjectCounts.of([a, b], ["ENT", "ENT", "Skin", "Skin", "Skin"])
     assert found.subjects == ("ENT", "Skin")
     # columns: neither, only a, only b, both
     assert found.cells.tolist() == [[0, 1, 0, 1], [1, 0, 1, 1]]
@@ -42,7 +42,7 @@ def test_kinds_are_counted_by_subject() -> None:
 
 def test_rights_and_subjects_must_be_of_the_same_questions() -> None:
     with pytest.raises(ValueError, match="argument 2 is longer"):
-        Tally.of([[True, False]], ["ENT"])
+        SubjectCounts.of([[True, False]], ["ENT"])
 
 
 @pytest.mark.parametrize(("n", "correct", "total"), [(20, 300, 1000), (50, 12, 200), (90, 61, 100)])
