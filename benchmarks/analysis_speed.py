@@ -15,18 +15,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from medtune.analysis.analyze import Evaluation, analyze
-from medtune.analysis.compare import compare
-from medtune.analysis.paired_slices import paired_slices
+from medtune.analysis.analyze import RecordedEvaluation, analyze_evaluation
+from medtune.analysis.compare import compare_evaluations
+from medtune.analysis.paired_slices import compare_slices
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import Question, SplitDescription
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import examine
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_model
 from medtune.models.fake import FakeModel
-from medtune.reports.comparison_folder import ComparedModel, compare_in
+from medtune.reports.comparison_folder import ComparedModel, compare_to_folder
 
 CALIBRATION = 1000
 
@@ -41,9 +41,9 @@ def main() -> None:
     calibrations = [answered(kind, held, "held") for kind in kinds]
     start = time.perf_counter()
     for exam, calibration in zip(exams, calibrations, strict=True):
-        analyze(".", exam, calibration)
-    compare(exams[0], exams[1])
-    paired_slices(exams[0][1], exams[1][1])
+        analyze_evaluation(".", exam, calibration)
+    compare_evaluations(exams[0], exams[1])
+    compare_slices(exams[0][1], exams[1][1])
     statistics_s = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -52,14 +52,14 @@ def main() -> None:
             for kind, exam, calibration in zip(kinds, exams, calibrations, strict=True)
         ]
         start = time.perf_counter()
-        compare_in(place / "compare", sides[0], sides[1])
+        compare_to_folder(place / "compare", sides[0], sides[1])
         with_page_s = time.perf_counter() - start
     result = {
         "benchmark": "analysis_speed",
         "questions": len(reported),
         "statistics_s": round(statistics_s, 2),
         "with_page_s": round(with_page_s, 2),
-        "provenance": provenance().model_dump(mode="json"),
+        "provenance": collect_provenance().model_dump(mode="json"),
     }
     print(json.dumps(result))
     if arguments.json_out:
@@ -82,12 +82,12 @@ def invented(count: int) -> tuple[Question, ...]:
     )
 
 
-def answered(kind: str, questions: tuple[Question, ...], name: str) -> Evaluation:
+def answered(kind: str, questions: tuple[Question, ...], name: str) -> RecordedEvaluation:
     """Let a fake answer in all orders."""
     model = FakeModel(kind, {q.id: q.answer_text for q in questions})
     data = SplitDescription(source=f"file:{name}", n=len(questions), excluded={}, hash="0" * 64)
     exam = Exam(questions, data, PromptStyle(), "letter", "sum", orders="cyclic")
-    return examine(model, exam, kind, STRICT, NoProgress())
+    return evaluate_model(model, exam, kind, STRICT_PARSER, NoProgress())
 
 
 def _arguments() -> argparse.Namespace:

@@ -2,8 +2,8 @@
 
     python benchmarks/duplicates.py
 
-Judges the labelled pairs of tests/unit/data/labelled_pairs.jsonl: all questions of a part lie in
-one pool, and every pair that the search finds counts, also one across two labelled pairs.
+Judges the labelled pairs of tests/unit/data/dedup/labelled_pairs.jsonl: all questions of a part lie
+in one pool, and every pair that the search finds counts, also one across two labelled pairs.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.records import Proportion, Question
 from medtune.data.dedup.find_duplicates import find_overlap
 
-PAIRS = Path(__file__).parents[1] / "tests" / "unit" / "data" / "labelled_pairs.jsonl"
+PAIRS = Path(__file__).parents[1] / "tests" / "unit" / "data" / "dedup" / "labelled_pairs.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,11 @@ def judged(part: str) -> Judged:
         missed=tuple(sorted(a[:-1] for a, _ in true.keys() - found)),
         wrong=tuple(sorted(found - true.keys())),
         by_kind={
-            kind: wilson(hits.count(kind), list(true.values()).count(kind))
+            kind: wilson_interval(hits.count(kind), list(true.values()).count(kind))
             for kind in sorted(kinds)
         },
-        recall=wilson(len(hits), len(true)),
-        precision=wilson(len(hits), len(found)),
+        recall=wilson_interval(len(hits), len(true)),
+        precision=wilson_interval(len(hits), len(found)),
     )
 
 

@@ -20,16 +20,16 @@ from typing import Any
 
 from medtune.commands import notebook
 from medtune.core.progress import NoProgress
-from medtune.core.prompt import Form, PromptStyle
-from medtune.core.provenance import installed_version, provenance
+from medtune.core.prompt import FormName, PromptStyle
+from medtune.core.provenance import collect_provenance, installed_version
 from medtune.core.records import Method, Question
 from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam, Shots
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import examine
-from medtune.evaluation.score import rotations
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_model
+from medtune.evaluation.score import cyclic_orders
 from medtune.models.local.local_model import LocalModel
-from medtune.models.sources import ModelSource, resolve
+from medtune.models.sources import ModelSource, resolve_model
 from train_speed import notebook_row
 
 STYLE = PromptStyle()
@@ -41,7 +41,7 @@ ROUNDS = 2
 def main() -> None:
     """Measure and print."""
     arguments = _arguments()
-    source = resolve(arguments.model)
+    source = resolve_model(arguments.model)
     split = load_split(arguments.data, size=arguments.questions + 5)
     shots, questions = tuple(split.questions[:5]), tuple(split.questions[5:])
     few = questions[: max(WARM, len(questions) // 5)]
@@ -72,13 +72,13 @@ def main() -> None:
             print(f"{name}: {rates[name]:.2f} questions/s", file=sys.stderr)
     result = {
         "benchmark": "eval_speed",
-        **ratios(rates, orders=max(len(rotations(len(q.options))) for q in few)),
+        **ratios(rates, orders=max(len(cyclic_orders(len(q.options))) for q in few)),
         "questions_per_s": {name: round(rate, 3) for name, rate in rates.items()},
         "questions": len(questions),
         "questions_few": len(few),
         "data": arguments.data,
         "model": arguments.model,
-        "provenance": provenance().model_dump(mode="json"),
+        "provenance": collect_provenance().model_dump(mode="json"),
     }
     print(json.dumps(result))
     if arguments.json_out:
@@ -105,22 +105,22 @@ def ratios(rates: dict[str, float], orders: int) -> dict[str, float]:
 
 def time_notebook(source: ModelSource, questions: Sequence[Question]) -> float:
     """Return questions/s of the notebook's loop, adapter attached as it was."""
-    model, tokenizer = notebook.load(source)
+    model, tokenizer = notebook.load_notebook_model(source)
     model = notebook.add_lora(model).eval()
     model.generation_config.min_new_tokens = NOTEBOOK_TOKENS
     first, *others = [notebook_row(question) for question in questions]
-    notebook.answer(model, tokenizer, first, max_new_tokens=NOTEBOOK_TOKENS)
+    notebook.answer_row(model, tokenizer, first, max_new_tokens=NOTEBOOK_TOKENS)
     start = time.perf_counter()
     for row in others:
-        notebook.answer(model, tokenizer, row, max_new_tokens=NOTEBOOK_TOKENS)
+        notebook.answer_row(model, tokenizer, row, max_new_tokens=NOTEBOOK_TOKENS)
     return len(others) / (time.perf_counter() - start)
 
 
 def time_medtune(model: LocalModel, exam: Exam) -> float:
     """Return questions/s of one examination."""
     warm = dataclasses.replace(exam, questions=exam.questions[:WARM])
-    examine(model, warm, "base", STRICT, NoProgress())
-    record, _ = examine(model, exam, "base", STRICT, NoProgress())
+    evaluate_model(model, warm, "base", STRICT_PARSER, NoProgress())
+    record, _ = evaluate_model(model, exam, "base", STRICT_PARSER, NoProgress())
     return record.questions_per_s
 
 
@@ -160,11 +160,11 @@ def harness_requests(
     """Write medtune's requests as lm-evaluation-harness has them: (context, continuation)."""
     from lm_eval.api.instance import Instance
 
-    form: Form = "letter" if method == "letter" else "text"
+    form: FormName = "letter" if method == "letter" else "text"
     requests = []
     for question in questions:
-        lead, continuations = STYLE.continuations(question, form)
-        context = model.render(STYLE.messages(question, form, shots)) + lead
+        lead, continuations = STYLE.split_continuations(question, form)
+        context = model.render(STYLE.build_messages(question, form, shots)) + lead
         requests += [Instance("loglikelihood", {}, (context, c), 0) for c in continuations]
     return requests
 

@@ -29,8 +29,13 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
-from medtune.core.intervals import clopper_pearson, fewest_pairs, tango, wilson
-from medtune.core.provenance import provenance
+from medtune.core.intervals import (
+    clopper_pearson_interval,
+    min_pairs_for_margin,
+    tango_interval,
+    wilson_interval,
+)
+from medtune.core.provenance import collect_provenance
 from medtune.releases.gate_schema import Margins
 
 SIZES = (20, 50, 100, 300, 1000)
@@ -94,12 +99,12 @@ def by_bootstrap(a: int, b: int, n: int, margin: float) -> bool:
 
 def as_published(a: int, b: int, n: int, margin: float) -> bool:
     """Hold Tango's end without a correction."""
-    return tango(a, b, n, correction=0.0)[0] >= -margin
+    return tango_interval(a, b, n, correction=0.0)[0] >= -margin
 
 
 def corrected(a: int, b: int, n: int, margin: float) -> bool:
     """Hold the end that the gate holds."""
-    return tango(a, b, n)[0] >= -margin
+    return tango_interval(a, b, n)[0] >= -margin
 
 
 INTERVALS: dict[str, Holds] = {
@@ -113,7 +118,7 @@ def rules() -> dict[str, tuple[float, int]]:
     """Give each comparing rule's margin and least number of questions."""
     margins = Margins()
     return {
-        name: (margin, max(least, fewest_pairs(margin)))
+        name: (margin, max(least, min_pairs_for_margin(margin)))
         for name, margin, least in (
             ("accuracy", margins.accuracy, margins.least.accuracy),
             ("negation", margins.negation, margins.least.negation),
@@ -178,7 +183,10 @@ def shares() -> list[dict[str, Any]]:
     ):
         for n in SIZES:
             row: dict[str, Any] = {"rule": rule, "bound": round(bound, 4), "n": n}
-            for name, interval in (("wilson", wilson), ("clopper_pearson", clopper_pearson)):
+            for name, interval in (
+                ("wilson", wilson_interval),
+                ("clopper_pearson", clopper_pearson_interval),
+            ):
                 held = [k for k in range(n + 1) if interval(k, n).high <= bound]
                 row[name] = round(float(binom.cdf(max(held), n, bound)) if held else 0.0, 5)
             rows.append(row)
@@ -214,7 +222,7 @@ def main() -> None:
         "shares": shares(),
         "all_subjects": all_subjects(),
         "duration_s": round(time.perf_counter() - start, 1),
-        "provenance": provenance().model_dump(mode="json"),
+        "provenance": collect_provenance().model_dump(mode="json"),
     }
     if asked.json_out:
         asked.json_out.write_text(json.dumps(found, indent=1) + "\n")

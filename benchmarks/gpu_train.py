@@ -25,10 +25,10 @@ from typing import Any
 
 import torch
 
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import Question
 from medtune.models.chat_encoder import ChatEncoder
-from medtune.models.sources import ModelSource, resolve
+from medtune.models.sources import ModelSource, resolve_model
 from train_speed import drawn, encoded, trainers
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -85,7 +85,7 @@ def random_model(shape: dict[str, int], folder: Path) -> tuple[ModelSource, int]
     """
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    embedded = resolve("embedded:smollm2-135m")
+    embedded = resolve_model("embedded:smollm2-135m")
     tokenizer = AutoTokenizer.from_pretrained(embedded.folder)
     config = LlamaConfig(
         **shape,
@@ -101,7 +101,7 @@ def random_model(shape: dict[str, int], folder: Path) -> tuple[ModelSource, int]
     tokenizer.save_pretrained(folder)
     layers = network.get_decoder().layers
     weights = sum(p.numel() for p in layers.parameters() if p.dim() == 2)
-    return resolve(f"path:{folder}"), weights
+    return resolve_model(f"path:{folder}"), weights
 
 
 def measure(
@@ -144,7 +144,7 @@ def measure(
         "tokens_per_example": round(tokens, 1),
         "examples": arguments.examples,
         "data": arguments.data,
-        "provenance": provenance(card).model_dump(mode="json"),
+        "provenance": collect_provenance(card).model_dump(mode="json"),
     }
 
 

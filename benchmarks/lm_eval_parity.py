@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval_speed import STYLE, harness_requests, open_harness
-from medtune.core.choice import highest
-from medtune.core.prompt import fingerprint
+from medtune.core.choice import top_scoring_indices
+from medtune.core.prompt import prompt_fingerprint
 from medtune.core.protocols import ScoreRequest
-from medtune.core.provenance import installed_version, provenance
+from medtune.core.provenance import collect_provenance, installed_version
 from medtune.core.records import Question
 from medtune.data.load import load_split
 from medtune.models.local.local_model import LocalModel
-from medtune.models.sources import resolve
+from medtune.models.sources import resolve_model
 
 Table = list[list[float]]
 """Log-probability of each letter, `[question][letter]`, nats."""
@@ -30,7 +30,7 @@ Table = list[list[float]]
 def main() -> None:
     """Measure, print, and record if asked to."""
     arguments = _arguments()
-    model = LocalModel.load(resolve(arguments.model), dtype="float32")
+    model = LocalModel.load(resolve_model(arguments.model), dtype="float32")
     split = load_split(arguments.data, size=arguments.questions)
     shots = tuple(load_split("starter:train", size=max(1, arguments.shots)).questions)
     shots = shots[: arguments.shots]
@@ -45,7 +45,7 @@ def main() -> None:
         "data": arguments.data,
         "model": arguments.model,
         "lm_eval": installed_version("lm_eval"),
-        "provenance": provenance().model_dump(mode="json"),
+        "provenance": collect_provenance().model_dump(mode="json"),
     }
     print(json.dumps(result))
     if arguments.json_out:
@@ -56,7 +56,7 @@ def main() -> None:
             f"--shots {arguments.shots} --record FILE",
             "lm_eval": installed_version("lm_eval"),
             "fingerprint": model.describe().fingerprint,
-            "prompt_hash": fingerprint(STYLE, model.render),
+            "prompt_hash": prompt_fingerprint(STYLE, model.render),
             "data": arguments.data,
             "shots": arguments.shots,
             "letters": {
@@ -73,8 +73,8 @@ def medtune_letters(
     """Score the letters as an examination does."""
     requests = []
     for question in questions:
-        lead, texts = STYLE.continuations(question, "letter")
-        messages = STYLE.messages(question, "letter", shots)
+        lead, texts = STYLE.split_continuations(question, "letter")
+        messages = STYLE.build_messages(question, "letter", shots)
         requests.append(ScoreRequest(question.id, question.options, messages, lead, texts))
     return [[score.logprob for score in scores] for scores in model.score(requests)]
 
@@ -92,7 +92,7 @@ def agreement(ours: Table, theirs: Table) -> dict[str, float | int]:
     """Compare two tables of scores."""
     pairs = list(zip(ours, theirs, strict=True))
     return {
-        "same_choice": sum(highest(a) == highest(b) for a, b in pairs),
+        "same_choice": sum(top_scoring_indices(a) == top_scoring_indices(b) for a, b in pairs),
         "largest_difference": max(abs(x - y) for a, b in pairs for x, y in zip(a, b, strict=True)),
     }
 

@@ -39,11 +39,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medtune.core.intervals import wilson
-from medtune.core.provenance import provenance
-from medtune.evaluation.parsing.strict import parse
+from medtune.core.intervals import wilson_interval
+from medtune.core.provenance import collect_provenance
+from medtune.evaluation.parsing.strict import parse_answer
 
-LABELLED = Path(__file__).parents[1] / "tests" / "unit" / "answers" / "labelled_outputs.jsonl"
+LABELLED = (
+    Path(__file__).parents[1]
+    / "tests"
+    / "unit"
+    / "evaluation"
+    / "parsing"
+    / "labelled_outputs.jsonl"
+)
 PARTS = ("dev", "held", "fresh")
 MENDED_AFTER_READING_HELD = 8
 """Held outputs, misread at first, that led to a change of the parser."""
@@ -65,11 +72,11 @@ def main() -> None:
         "kinds": dict(Counter(item["kind"] for item in items).most_common()),
         "models": dict(Counter(item["model"] for item in items).most_common()),
         "held_first": {
-            "precision": wilson(HELD_FIRST["agreed"], HELD_FIRST["parsed"]).model_dump(),
-            "recall": wilson(HELD_FIRST["agreed"], HELD_FIRST["labelled"]).model_dump(),
+            "precision": wilson_interval(HELD_FIRST["agreed"], HELD_FIRST["parsed"]).model_dump(),
+            "recall": wilson_interval(HELD_FIRST["agreed"], HELD_FIRST["labelled"]).model_dump(),
         },
         "mended_after_reading_held": MENDED_AFTER_READING_HELD,
-        "provenance": provenance().model_dump(mode="json"),
+        "provenance": collect_provenance().model_dump(mode="json"),
     }
     print(json.dumps(result))
     if arguments.json_out:
@@ -87,7 +94,7 @@ def measure(items: Sequence[Item]) -> Item:
     Raises:
         ValueError: Nothing was read, or nothing commits to an option.
     """
-    read = [parse(item["output"], item["options"]).chosen for item in items]
+    read = [parse_answer(item["output"], item["options"]).chosen for item in items]
     labels = [item["chosen"] for item in items]
     parsed = sum(chosen is not None for chosen in read)
     labelled = sum(label is not None for label in labels)
@@ -96,8 +103,8 @@ def measure(items: Sequence[Item]) -> Item:
         "n": len(items),
         "parsed": parsed,
         "labelled": labelled,
-        "precision": wilson(agreed, parsed).model_dump(),
-        "recall": wilson(agreed, labelled).model_dump(),
+        "precision": wilson_interval(agreed, parsed).model_dump(),
+        "recall": wilson_interval(agreed, labelled).model_dump(),
     }
 
 

@@ -23,9 +23,9 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 from medtune.data.load import load_split
-from medtune.data.sources.files import Row, read_file
+from medtune.data.sources.files import RawRow, read_file
 
 SIZES = (10_000, 20_000, 40_000, 75_000)
 ONE = """
@@ -42,7 +42,7 @@ print(json.dumps({
     "seconds": time.perf_counter() - start,
     "peak_memory_bytes": peak_memory(),
     "rows": manifest.sources[0].rows,
-    "kept": manifest.train.description.n,
+    "kept": manifest.train_split.description.n,
     "hash": manifest.hash,
 }))
 """
@@ -74,7 +74,7 @@ def main() -> None:
         "kept": {run["rows"]: run["kept"] for run in runs},
         "data": arguments.data.name if arguments.data else "made up from the starter's words",
         "evaluate": arguments.evaluate.name if arguments.evaluate else "made up likewise",
-        "provenance": provenance().model_dump(mode="json"),
+        "provenance": collect_provenance().model_dump(mode="json"),
     }
     print(json.dumps(result))
     if arguments.json_out:
@@ -97,19 +97,19 @@ def _growth(runs: list[dict[str, Any]]) -> float:
     return float(last / first)
 
 
-def _rows(data: Path | None, most: int) -> list[Row]:
+def _rows(data: Path | None, most: int) -> list[RawRow]:
     if data is None:
         return _made_up(most, seed=0)
     return [row for _, row in islice(read_file(data), most)]
 
 
-def _made_up(count: int, seed: int) -> list[Row]:
+def _made_up(count: int, seed: int) -> list[RawRow]:
     """Make questions of the usual lengths out of the starter's words; one in ten is repeated."""
     rng = random.Random(seed)
     questions = load_split("starter:train").questions
     words = sorted({word for q in questions for word in q.stem.split()})
     options = sorted({option for q in questions for option in q.options})
-    rows: list[Row] = []
+    rows: list[RawRow] = []
     for number in range(count):
         if rows and rng.random() < 0.1:
             rows.append(rng.choice(rows) | {"id": f"q{seed}-{number}"})
@@ -126,7 +126,7 @@ def _made_up(count: int, seed: int) -> list[Row]:
     return rows
 
 
-def _write(rows: list[Row], path: Path) -> None:
+def _write(rows: list[RawRow], path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from medtune.analysis.compare import verdict
-from medtune.core.intervals import tango
+from medtune.analysis.compare import comparison_verdict
+from medtune.core.intervals import tango_interval
 from medtune.core.records import ComparisonRecord, Proportion
-from medtune.core.schemas.compression import BUDGETS, over_budget
+from medtune.core.schemas.compression import BUDGETS, budget_violations
 from medtune.guardrails.benchmark.measure import TARGETS
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -50,8 +50,8 @@ def recounted(record: Any) -> Any:
 
 
 def _comparison(found: Tree) -> Tree:
-    low, high = tango(found["only_a"], found["only_b"], found["n"])
-    said = verdict(
+    low, high = tango_interval(found["only_a"], found["only_b"], found["n"])
+    said = comparison_verdict(
         found["a"],
         found["b"],
         found["difference"],
@@ -71,7 +71,7 @@ def _packed(found: Tree) -> Tree:
         high = _largest_end(found["mean_drift"], found["max_drift"], found["agreement"]["n"])
     comparison = ComparisonRecord.model_validate(found["comparison"])
     agreement = Proportion.model_validate(found["agreement"])
-    broken = over_budget(budget, agreement, high, "nats a token", comparison)
+    broken = budget_violations(budget, agreement, high, "nats a token", comparison)
     return found | {
         "drift_high": high,
         "budget": budget.model_dump(mode="json"),

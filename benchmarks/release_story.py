@@ -29,7 +29,7 @@ from typing import Any
 
 import httpx2
 
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.registry import Registry
 from medtune.releases.schema import Release
@@ -160,11 +160,13 @@ def story(experiment: str, folder: Path) -> dict[str, Any]:
         _, back_s = medtune("release", "rollback", *where)
         returned_s = clients.until(first.name)
         clients.stop()
-    proofs = EvidenceStore(registry)
-    verdict, passed = (proofs.latest_verdict(r) for r in (registry.find("base"), second))
+    evidence_store = EvidenceStore(registry)
+    verdict, passed = (
+        evidence_store.find_latest_verdict(r) for r in (registry.find("base"), second)
+    )
     assert verdict is not None
     assert passed is not None
-    parity = proofs.read_evidence(passed.evidence).served
+    parity = evidence_store.read_evidence(passed.evidence).served
     assert parity is not None
     return {
         "first_update_s": round(first_s, 1),
@@ -182,7 +184,7 @@ def story(experiment: str, folder: Path) -> dict[str, Any]:
         "rolled_back_to_first_answer_s": round(returned_s, 2),
         "answers_meanwhile": {str(code): n for code, n in sorted(clients.codes.items())},
         "answers_by_release": len(clients.releases),
-        "log": [line.action for line in registry.log()],
+        "log": [line.action for line in registry.read_log()],
     }
 
 
@@ -206,19 +208,19 @@ def store_alone(some: Release, gigabytes: float, folder: Path) -> dict[str, Any]
         one = Release.model_validate(one.model_dump())
         (many.folder / "releases" / f"{one.id}.json").write_text(one.model_dump_json())
     start = time.perf_counter()
-    assert len(many.rows()) == 1000
+    assert len(many.release_rows()) == 1000
     listed_s = time.perf_counter() - start
     weights = folder / "weights"
     block = os.urandom(1 << 24)
     with weights.open("wb") as handle:
         for _ in range(int(gigabytes * (1 << 30)) // len(block)):
             handle.write(block)
-    ref = many.objects.put(weights)
+    ref = many.objects.put_file(weights)
     weights.unlink()
     large = some.model_copy(update={"files": {"weights/model.safetensors": ref}})
     found = many.verify(Release.model_validate(large.model_dump()))
     assert not found.faults
-    place = many.objects.place(ref.sha256)
+    place = many.objects.object_path(ref.sha256)
     start = time.perf_counter()
     with place.open("rb") as handle:
         while handle.read(1 << 20):
@@ -242,7 +244,10 @@ def main() -> None:
         found = story(asked.experiment, folder)
         some = Registry(folder / "registry").find("champion")
         found |= store_alone(some, asked.gigabytes, folder)
-    found |= {"benchmark": "release_story", "provenance": provenance().model_dump(mode="json")}
+    found |= {
+        "benchmark": "release_story",
+        "provenance": collect_provenance().model_dump(mode="json"),
+    }
     if asked.json_out:
         asked.json_out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found))

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 
 EXCHANGES = 20
 
@@ -64,7 +64,7 @@ def main() -> None:
         "examples": arguments.examples,
         "data": arguments.data,
         "threads_per_process": 1,
-        "provenance": provenance().model_dump(mode="json"),
+        "provenance": collect_provenance().model_dump(mode="json"),
     }
     print(json.dumps(result))
     if arguments.json_out:

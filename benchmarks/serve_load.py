@@ -33,7 +33,7 @@ from typing import Any
 import httpx2
 import psutil
 
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import Question
 from medtune.data.load import load_split
 
@@ -86,7 +86,7 @@ def main() -> None:
         "questions": len(questions),
         "data": arguments.data,
         "model": arguments.model,
-        "provenance": provenance().model_dump(mode="json"),
+        "provenance": collect_provenance().model_dump(mode="json"),
     }
     line = json.dumps(result)
     print(line)
@@ -100,22 +100,24 @@ def score_offline(name: str, questions: Sequence[Question]) -> tuple[float, floa
     Returns:
         Questions/s of both, each the better of two.
     """
-    from medtune.guardrails.classifier.learned import shipped
+    from medtune.guardrails.classifier.learned import load_default_classifier
     from medtune.guardrails.policy import load_policy
     from medtune.models.open_model import open_model
-    from medtune.models.weights_card import manner
+    from medtune.models.weights_card import resolve_prompt_defaults
     from medtune.serving.inference.predictor import Predictor
 
-    style = manner(name).style
+    style = resolve_prompt_defaults(name).style
     model = open_model(name, style=style, light=True)
-    mind = Predictor(model, style, "letter", load_policy(), shipped(), None, name)
-    mind.think(questions[:CLIENTS])
+    predictor = Predictor(
+        model, style, "letter", load_policy(), load_default_classifier(), None, name
+    )
+    predictor.predict(questions[:CLIENTS])
     best = [0.0, 0.0]
     for _ in range(2):
         for place, size in enumerate((len(questions), CLIENTS)):
             start = time.perf_counter()
             for at in range(0, len(questions), size):
-                mind.think(questions[at : at + size])
+                predictor.predict(questions[at : at + size])
             best[place] = max(best[place], len(questions) / (time.perf_counter() - start))
     return best[0], best[1]
 

@@ -29,15 +29,15 @@ from medtune.core.experiment import Experiment, NotebookExperiment
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle, TextForm
 from medtune.core.protocols import Example
-from medtune.core.provenance import installed_version, provenance
+from medtune.core.provenance import collect_provenance, installed_version
 from medtune.core.records import Question
 from medtune.data.load import load_split
-from medtune.data.sources.files import Row
+from medtune.data.sources.files import RawRow
 from medtune.models.adapters.lora import LoraModel
 from medtune.models.chat_encoder import ChatEncoder
-from medtune.models.device import best_device, choose_dtype
+from medtune.models.device import choose_device, choose_dtype
 from medtune.models.local.local_model import LocalModel
-from medtune.models.sources import ModelSource, resolve
+from medtune.models.sources import ModelSource, resolve_model
 from medtune.training.finetune import fine_tune
 
 # The notebook lists the options, so everybody does: equal prompts, equal work.
@@ -55,7 +55,7 @@ Timed = tuple[float, float | None]
 def main() -> None:
     """Measure and print."""
     arguments = _arguments()
-    source = resolve(arguments.model)
+    source = resolve_model(arguments.model)
     questions, held = drawn(arguments.data, arguments.examples, HELD_OUT)
     timers = trainers(source, questions, held, arguments.data, not arguments.no_peers)
     rates = dict.fromkeys(timers, 0.0)
@@ -79,7 +79,7 @@ def main() -> None:
         "held_out": len(held),
         "data": arguments.data,
         "model": arguments.model,
-        "provenance": provenance().model_dump(mode="json"),
+        "provenance": collect_provenance().model_dump(mode="json"),
     }
     print(json.dumps(result))
     if arguments.json_out:
@@ -113,10 +113,10 @@ def trainers(
 def time_notebook(source: ModelSource, questions: Sequence[Question], folder: Path) -> float:
     """Return examples/s of the notebook's recipe on the first few questions."""
     rows = [notebook_row(question) for question in questions]
-    texts = [text for row in rows if (text := notebook.training_text(row))][:8]
+    texts = [text for row in rows if (text := notebook.format_training_text(row))][:8]
     experiment = NotebookExperiment(recipe="notebook", epochs=1)
-    model, tokenizer = notebook.load(source)
-    done = notebook.train(
+    model, tokenizer = notebook.load_notebook_model(source)
+    done = notebook.train_notebook(
         notebook.add_lora(model), tokenizer, texts, experiment, folder / "notebook", NoProgress()
     )
     return float(len(texts) / done["train_s"])
@@ -168,8 +168,8 @@ def held_out_loss(network: Any, encoder: ChatEncoder, held: Sequence[Question]) 
 def encoded(encoder: ChatEncoder, question: Question) -> Example:
     """Encode a question with its right answer."""
     assert question.answer is not None
-    answer = STYLE.answer(question, question.answer, "text")
-    return encoder.example(STYLE.messages(question, "text"), answer)
+    answer = STYLE.render_answer(question, question.answer, "text")
+    return encoder.encode_example(STYLE.build_messages(question, "text"), answer)
 
 
 def time_trl(
@@ -185,7 +185,7 @@ def time_trl(
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
-    dtype = choose_dtype("auto", best_device())
+    dtype = choose_dtype("auto", choose_device())
     tokenizer = AutoTokenizer.from_pretrained(source.folder)
     tokenizer.pad_token = "<|endoftext|>"
     rows = [trl_row(question) for question in questions]
@@ -219,7 +219,7 @@ def time_trl(
     return rate, held_out_loss(trainer.model, ChatEncoder(tokenizer), held)
 
 
-def notebook_row(question: Question) -> Row:
+def notebook_row(question: Question) -> RawRow:
     """Write a question as a MedMCQA row."""
     options = dict(zip(notebook.OPTION_COLUMNS, question.options, strict=True))
     return {"id": question.id, "question": question.stem, **options, "cop": question.answer}
@@ -228,8 +228,8 @@ def notebook_row(question: Question) -> Row:
 def trl_row(question: Question) -> dict[str, Any]:
     """Write a question as a prompt and a completion in chat form."""
     assert question.answer is not None
-    messages = STYLE.messages(question, "text")
-    answer = STYLE.answer(question, question.answer, "text")
+    messages = STYLE.build_messages(question, "text")
+    answer = STYLE.render_answer(question, question.answer, "text")
     return {
         "prompt": [{"role": m.role, "content": m.content} for m in messages],
         "completion": [{"role": "assistant", "content": answer}],

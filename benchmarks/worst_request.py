@@ -27,8 +27,8 @@ from typing import Any
 
 import httpx2
 
-from medtune.core.provenance import provenance
-from medtune.guardrails.policy import STARTER
+from medtune.core.provenance import collect_provenance
+from medtune.guardrails.policy import STARTER_POLICY
 
 LARGEST = {"stem": 20_000, "option": 4000, "options": 10}
 STOPPED_AFTER_S = 0.5
@@ -102,7 +102,7 @@ def main() -> None:
             }
             for name, found in rows.items()
         },
-        "provenance": provenance().model_dump(mode="json"),
+        "provenance": collect_provenance().model_dump(mode="json"),
     }
     line = json.dumps(result)
     if arguments.json_out:
@@ -169,7 +169,7 @@ def stopped(port: int, name: str) -> dict[str, Any]:
 
 def policy() -> str:
     """Return the starter policy with the largest sizes that a policy may allow."""
-    text = STARTER.read_text(encoding="utf-8")
+    text = STARTER_POLICY.read_text(encoding="utf-8")
     for size, value in LARGEST.items():
         text = re.sub(rf"^{size} = \d+", f"{size} = {value}", text, flags=re.MULTILINE)
     return text

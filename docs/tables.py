@@ -1,4 +1,4 @@
-"""The generated parts of the README; `make docs` writes them, `make check` verifies them."""
+"""The generated parts of README and docs; `make docs` writes them, `make check` verifies them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from duplicates import judged
-from medtune.cli.output import show
+from medtune.cli.output import show_record
 from medtune.core.records import ComparisonRecord, EvaluationRecord, RunRecord
 from medtune.core.schemas.compression import BenchRecord, ParityRecord
 from medtune.core.schemas.dataset import SnapshotManifest
@@ -22,7 +22,7 @@ from medtune.data.datasheet import (
     overlap_table,
     splits_table,
 )
-from medtune.data.sources.hub_catalogue import KNOWN
+from medtune.data.sources.hub_catalogue import KNOWN_DATASETS
 from medtune.studies.ablation.schema import AblationRecord
 from medtune.studies.decoding.schema import DecodingRecord
 
@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def quickstart() -> RunRecord:
-    """Read the committed run that the README quotes."""
+    """Read the committed run that README and results quote."""
     return RunRecord.model_validate_json((RESULTS / "quickstart.json").read_bytes())
 
 
@@ -42,7 +42,7 @@ def results_table() -> str:
         " p | chance % | majority letter % |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for (base, tuned), c in zip(run.side_by_side(), run.comparisons, strict=True):
+    for (base, tuned), c in zip(run.evaluations_by_exam(), run.comparisons, strict=True):
         p = "< 0.0001" if c.p_value < 0.0001 else f"{c.p_value:.2g}"
         lines.append(
             f"| {base.data.source} | {base.method} | {c.n} | {_accuracy(base)} | "
@@ -57,7 +57,7 @@ def run_output() -> str:
     """Print the quoted run as `medtune run` does."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        show(quickstart())
+        show_record(quickstart())
     lines = [line.rstrip() for line in out.getvalue().strip().splitlines()]
     return "```\n" + "\n".join(lines) + "\n```"
 
@@ -136,7 +136,7 @@ def _span(p: dict[str, float]) -> str:
 def known_datasets() -> str:
     """List the Hub datasets that bring their own mapping."""
     rows = []
-    for name, known in KNOWN.items():
+    for name, known in KNOWN_DATASETS.items():
         parts = ", ".join(f"`{config}`" for config in known.configs) or "-"
         rows.append((f"`hub:{name}`", parts, known.licence))
     return markdown_table(("source", "parts, the first by default", "licence"), rows)
@@ -272,7 +272,7 @@ def decoding_table() -> str:
         agree = "–" if p.agreement is None else f"{100 * p.agreement:.0f}"
         mark = " (not beaten)" if p.pareto else ""
         lines.append(
-            f"| {p.setting.spoken}{mark} | {p.questions_per_s:.1f} | {written} | "
+            f"| {p.setting.display_name}{mark} | {p.questions_per_s:.1f} | {written} | "
             f"{100 * p.accuracy:.1f} ({100 * p.low:.1f}-{100 * p.high:.1f}) | "
             f"{100 * p.answer_rate:.0f} | {agree} |"
         )
@@ -300,7 +300,7 @@ def parity_table() -> str:
             f"| `{row.name}` | {(row.file_bytes or 0) / 1e6:.0f} | {_accuracy(row.evaluation)} | "
             f"{max(0.0, -100 * row.comparison.difference_low):.1f} | {100 * same.value:.1f} "
             f"({100 * same.low:.1f}-{100 * same.high:.1f}) | {row.mean_drift:.3f} | "
-            f"{row.evaluation.questions_per_s:.1f} | {'fit' if row.fit else 'unfit'} |"
+            f"{row.evaluation.questions_per_s:.1f} | {'fit' if row.meets_budget else 'unfit'} |"
         )
     data = record.reference.data
     cpu = record.provenance.cpu
@@ -354,11 +354,11 @@ def safety_table() -> str:
             continue
         rate = held[figure.measure].rate
         target = "" if figure.target is None else f"{100 * figure.target:.0f}"
-        missed = "" if held[figure.measure].met else ", missed"
+        missed = "" if held[figure.measure].meets_target else ", missed"
         lines.append(
             f"| {figure.measure} | {100 * figure.rate.value:.1f} | {100 * rate.value:.1f} "
             f"({100 * rate.low:.1f}-{100 * rate.high:.1f}) | {rate.n} | "
-            f"{100 * held[figure.measure].upper:.1f} | {target}{missed} |"
+            f"{100 * held[figure.measure].upper_bound:.1f} | {target}{missed} |"
         )
     return (
         "\n".join(lines)

@@ -18,8 +18,8 @@ from medtune.core.prompt import PromptStyle
 from medtune.core.records import EvaluationRecord, Method, Prediction, Question, TrainingRecord
 from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import examine
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_model
 from medtune.models.adapters import lora
 from medtune.models.adapters.lora import LoraModel
 from medtune.models.local import local_model
@@ -33,7 +33,7 @@ DATA = load_split("starter:train", size=48)
 @pytest.fixture(scope="module")
 def on_cpu(source: ModelSource) -> Iterator[LocalModel]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local_model, "best_device", lambda: torch.device("cpu"))
+        patch.setattr(local_model, "choose_device", lambda: torch.device("cpu"))
         yield LocalModel.load(source, "float32")
 
 
@@ -41,10 +41,10 @@ def examined(
     model: LocalModel, questions: tuple[Question, ...], method: Method, **settings: Any
 ) -> tuple[EvaluationRecord, list[Prediction]]:
     config = EvaluationConfig(options_only=0, **settings)
-    exam = Exam.planned(
+    exam = Exam.from_config(
         config, method, questions, DATA.description, PromptStyle(), "text", questions
     )
-    return examine(model, exam, "gpu", STRICT, NoProgress())
+    return evaluate_model(model, exam, "gpu", STRICT_PARSER, NoProgress())
 
 
 @pytest.mark.parametrize("method", ["letter", "cloze"])
@@ -101,9 +101,9 @@ def test_the_steps_are_those_of_the_cpu(tiny_source: ModelSource, tmp_path: Path
     # Which device there is, accelerate finds out once: the CPU's run is a process of its own.
     script = (
         "import sys; from pathlib import Path\n"
-        "from medtune.models.sources import resolve\n"
+        "from medtune.models.sources import resolve_model\n"
         "from tests.gpu.test_cuda import LocalModel, losses, tuned\n"
-        "model = LocalModel.load(resolve(sys.argv[1]), 'float32')\n"
+        "model = LocalModel.load(resolve_model(sys.argv[1]), 'float32')\n"
         "print(*losses(tuned(model, Path(sys.argv[2]))))"
     )
     done = subprocess.run(
@@ -128,7 +128,7 @@ def test_bf16_training_learns_and_its_adapter_loads(
     record = tuned(LocalModel.load(source), tmp_path, **training)
     found = losses(record)
     assert sum(found[-3:]) < 0.7 * sum(found[:3])
-    model = lora.load(LocalModel.load(source), tmp_path / "adapter", None)
+    model = lora.load_adapter(LocalModel.load(source), tmp_path / "adapter", None)
     after, _ = examined(model, tuple(DATA.questions), "cloze")
     before, _ = examined(LocalModel.load(source), tuple(DATA.questions), "cloze")
     assert after.accuracy.value > before.accuracy.value

@@ -227,7 +227,7 @@ def test_a_calibration_of_another_exam_is_refused(
     code, out, err = medtune("analyze", "e", "--calibration", "other", "--json")
     assert (code, out) == (2, "")
     assert f"error: the calibration differs from the evaluation in its {what}" in err
-    assert "expected: the same model, examined in the same way" in err
+    assert "expected: the same model, evaluated in the same way" in err
     assert "to do: evaluate the same model on the calibration split" in err
     assert not (exams[0] / "analysis.json").exists()
 
@@ -301,9 +301,9 @@ def test_a_folder_that_cannot_be_written(
 
 
 def test_a_folder_in_use_is_refused(medtune: CommandLine, exams: tuple[Path, Path]) -> None:
-    from medtune.core.run_folder import locked
+    from medtune.core.run_folder import lock_folder
 
-    with locked(exams[0]):
+    with lock_folder(exams[0]):
         code, out, err = medtune("analyze", "e")
     assert (code, out) == (2, "")
     assert "in use by another run" in err

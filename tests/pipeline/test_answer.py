@@ -23,10 +23,10 @@ def test_a_model_that_was_never_measured_is_not_trusted(medtune: CommandLine) ->
 
 
 def test_a_policy_may_show_its_choice_as_what_it_is(medtune: CommandLine, tmp_path: Path) -> None:
-    from medtune.guardrails.policy import STARTER
+    from medtune.guardrails.policy import STARTER_POLICY
 
     policy = tmp_path / "policy.toml"
-    text = STARTER.read_text().replace('uncalibrated = "defer"', 'uncalibrated = "annotate"')
+    text = STARTER_POLICY.read_text().replace('uncalibrated = "defer"', 'uncalibrated = "annotate"')
     policy.write_text(text)
     code, out, _ = medtune(*EXAM, *OPTIONS, "--model", "fake:constant", "--policy", policy)
     assert code == 0

@@ -60,12 +60,12 @@ def numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str
         store = made.store
         decide(store, found["adrenaline"], "ann", kind="edit", chosen=0)
         decide(store, found["again"], "bob", kind="edit", chosen=0)
-        store.ask_second(found["atropine"], "ann")
+        store.request_second_opinion(found["atropine"], "ann")
         decide(store, found["atropine"], "ann", kind="edit", chosen=1, note="Mr Fletcher's file")
         decide(store, found["atropine"], "bob", kind="edit", chosen=2)
         decide(store, found["atropine"], "cy", kind="edit", chosen=1)
         decide(store, found["amiodarone"], "ann", kind="reject")
-        store.ask_second(found["naloxone"], "ann")
+        store.request_second_opinion(found["naloxone"], "ann")
         decide(store, found["naloxone"], "ann", kind="approve")  # the second opinion is missing
         decide(store, found["glucagon"], "ann", kind="approve")
         decide(store, found["marked"], "ann", kind="edit", chosen=3)
@@ -212,7 +212,7 @@ def test_nothing_examines_on_them(
         code, out, err = medtune(*line.split())
         assert (code, out) == (2, ""), line
         assert REFUSED in err, (line, err)
-        assert "expected: for an examination" in err
+        assert "expected: for evaluation" in err
         assert "to do: " in err
     assert not list(tmp_path.rglob("record.json"))
 

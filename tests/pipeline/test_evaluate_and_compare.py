@@ -23,7 +23,7 @@ def write_rows(path: Path, order: tuple[int, ...]) -> str:
     """Write the recall split in another order of its options, as anybody's own file."""
     rows = []
     for question in load_split("starter:recall").questions:
-        asked = question.permuted(order)
+        asked = question.permute_options(order)
         options = dict(zip(("opa", "opb", "opc", "opd"), asked.options, strict=True))
         rows.append({"id": asked.id, "question": asked.stem, **options, "cop": asked.answer})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -109,7 +109,7 @@ def test_a_second_run_does_nothing_and_a_changed_one_has_another_folder(
     assert (tmp_path / "e" / "record.json").stat().st_mtime_ns == before
     code, out, err = medtune(*first, "--method", "cloze")
     assert (code, out) == (2, "")
-    assert "e holds the result of another examination" in err
+    assert "e contains the result of another evaluation" in err
     assert (tmp_path / "e" / "record.json").stat().st_mtime_ns == before
     assert medtune(*first)[0] == 0
 
@@ -156,7 +156,7 @@ def test_a_record_of_an_older_version_is_not_written_over(
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "record.json").write_text('{"kind": "evaluation"}')
     code, _, err = medtune("evaluate", "fake:noisy", "starter:recall", "--out", "e")
-    assert (code, "holds the result of another examination" in err) == (2, True)
+    assert (code, "contains the result of another evaluation" in err) == (2, True)
     assert (tmp_path / "e" / "record.json").read_text() == '{"kind": "evaluation"}'
 
 
@@ -220,9 +220,9 @@ def test_a_cut_file_is_mended_by_evaluating_again(medtune: CommandLine, tmp_path
 
 
 def test_a_folder_that_is_in_use_is_refused(medtune: CommandLine, tmp_path: Path) -> None:
-    from medtune.core.run_folder import locked
+    from medtune.core.run_folder import lock_folder
 
-    with locked(tmp_path / "e"):
+    with lock_folder(tmp_path / "e"):
         code, _, err = medtune("evaluate", "fake:noisy", "starter:recall", "--out", "e")
     assert code == 2
     assert "in use by another run" in err
@@ -400,7 +400,7 @@ def test_variants_are_examined_and_not_compared_with_plain_questions(
     code, out, err = medtune("compare", "plain", "v", "--json")
     assert (code, out) == (2, "")
     assert f"fake:noisy (plain) was asked plain questions, fake:noisy (v) {variant} ones" in err
-    assert "to do: see what a change of the questions does with `medtune study robustness`" in err
+    assert "to do: compare variants of the questions with `medtune study robustness`" in err
     assert medtune.record("compare", "v", "v")["n"] == found["counts"]["n"]
 
 
@@ -422,7 +422,7 @@ def test_variants_are_examined_and_not_compared_with_plain_questions(
         ),
         (
             ("--shots", "2", "--shots-by", "random"),
-            ["--shots 2 without --shots-from", "expected: a split that is not examined"],
+            ["--shots 2 without --shots-from", "expected: a split that is not evaluated"],
         ),
     ],
 )
@@ -468,7 +468,7 @@ def test_an_interrupted_evaluation_goes_on(
     monkeypatch.setattr(FakeModel, "score", score)
     code, out, err = medtune(*arguments, "--options-only", 0)
     assert code == 0
-    assert "goes on behind the 256 questions that were answered before" in err
+    assert "resumes after the 256 questions that were answered before" in err
     assert json.loads(out)["resumed_at"] == 256
     assert [row["id"] for row in predictions(tmp_path / "e")] == [
         q.id for q in load_split("starter:train").questions

@@ -14,14 +14,20 @@ from medtune.core.progress import NoProgress
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.load import Split, load_split
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import examined
-from medtune.guardrails.classifier.learned import SHIPPED, unpacked
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_or_reuse
+from medtune.guardrails.classifier.learned import DEFAULT_CLASSIFIER_FILE, unpacked
 from medtune.models.open_model import open_model
-from medtune.models.weights_card import WeightsCard, manner
-from medtune.releases.build import BuildOptions, build
-from medtune.releases.commands import difference, freeze, logged
-from medtune.releases.evidence import EvidenceOptions, among, evaluate, is_base, suite_of
+from medtune.models.weights_card import WeightsCard, resolve_prompt_defaults
+from medtune.releases.build import BuildOptions, build_release
+from medtune.releases.commands import compare_releases, freeze_suite, read_release_log
+from medtune.releases.evidence import (
+    EvidenceOptions,
+    collect_evidence,
+    count_overlap,
+    is_untrained,
+    load_suite,
+)
 from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_schema import Evidence, EvidenceRecord
 from medtune.releases.registry import Registry
@@ -41,7 +47,7 @@ class Measured:
 
 
 def built(registry: Registry, name: str, kind: str) -> Release:
-    return build(registry, BuildOptions(name, f"fake:{kind}"), "ann", NoProgress())
+    return build_release(registry, BuildOptions(name, f"fake:{kind}"), "ann", NoProgress())
 
 
 def asked(data: Split | None = None) -> EvidenceOptions:
@@ -51,19 +57,19 @@ def asked(data: Split | None = None) -> EvidenceOptions:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     registry = Registry(tmp_path_factory.mktemp("evidence") / "registry")
-    freeze(registry, SUITE, 40, "ann", NoProgress())
+    freeze_suite(registry, SUITE, 40, "ann", NoProgress())
     releases = {
         name: built(registry, name, kind) for name, kind in (("v1", "noisy"), ("v2", "oracle"))
     }
-    records = {"v1": evaluate(registry, "v1", asked(), "ann", NoProgress())}
-    registry.point("champion", releases["v1"], "ann", "release.promote")
-    records["v2"] = evaluate(registry, "v2", asked(), "ann", NoProgress())
+    records = {"v1": collect_evidence(registry, "v1", asked(), "ann", NoProgress())}
+    registry.set_alias("champion", releases["v1"], "ann", "release.promote")
+    records["v2"] = collect_evidence(registry, "v2", asked(), "ann", NoProgress())
     return Measured(registry, releases, records)
 
 
 def test_a_release_keeps_the_learned_guard_as_plain_json(measured: Measured) -> None:
-    kept = measured.registry.objects.text(measured.releases["v1"].files[LEARNED])
-    assert kept.encode() == unpacked(SHIPPED)
+    kept = measured.registry.objects.load_text(measured.releases["v1"].files[LEARNED])
+    assert kept.encode() == unpacked(DEFAULT_CLASSIFIER_FILE)
 
 
 def test_without_a_champion_nothing_is_compared(measured: Measured) -> None:
@@ -118,15 +124,15 @@ def test_every_changed_answer_is_listed_lost_or_won(measured: Measured) -> None:
     assert (regression.lost.value, regression.lost.n) == (0, 40)
     stems = {q.stem for q in load_split(SUITE, size=40).questions}
     assert {one.stem for one in regression.changed} <= stems
-    found = difference(measured.registry, "v1", "v2")
+    found = compare_releases(measured.registry, "v1", "v2")
     assert found.answers == regression.changed
-    assert difference(measured.registry, "v2", "v1").answers is None
+    assert compare_releases(measured.registry, "v2", "v1").answers is None
 
 
 def test_each_release_is_asked_as_it_is_served(measured: Measured) -> None:
     registry = measured.registry
-    build(registry, BuildOptions("v3", "fake:oracle", method="cloze"), "ann", NoProgress())
-    record = evaluate(registry, "v3", asked(), "ann", NoProgress())
+    build_release(registry, BuildOptions("v3", "fake:oracle", method="cloze"), "ann", NoProgress())
+    record = collect_evidence(registry, "v3", asked(), "ann", NoProgress())
     found = EvidenceStore(registry).read_evidence(record.records)
     assert found.comparison is not None
     assert (found.comparison.method, found.comparison.differs) == ("cloze", ())
@@ -139,18 +145,20 @@ def test_each_release_is_asked_as_it_is_served(measured: Measured) -> None:
 def test_the_calibration_is_the_one_that_is_served(measured: Measured, tmp_path: Path) -> None:
     registry, split = measured.registry, load_split(CALIBRATION)
     model = open_model("fake:noisy", questions=split.questions)
-    exam = Exam.plain(split.questions, split.description, manner("fake:noisy").style, "letter")
-    examined(model, exam, "noisy", STRICT, tmp_path, NoProgress())
-    one = build(
+    exam = Exam.for_likelihood(
+        split.questions, split.description, resolve_prompt_defaults("fake:noisy").style, "letter"
+    )
+    evaluate_or_reuse(model, exam, "noisy", STRICT_PARSER, tmp_path, NoProgress())
+    one = build_release(
         registry, BuildOptions("v4", "fake:noisy", calibration=tmp_path), "ann", NoProgress()
     )
     assert one.calibration is not None
     sure = one.calibration.model_copy(update={"temperature": 0.05})
     two = one.model_copy(update={"name": "v5", "calibration": sure})
-    registry.add(Release.model_validate(two.model_dump()), "ann")
+    registry.add_release(Release.model_validate(two.model_dump()), "ann")
     found = {}
     for name in ("v4", "v5"):
-        record = evaluate(registry, name, asked(), "ann", NoProgress())
+        record = collect_evidence(registry, name, asked(), "ann", NoProgress())
         analysis = EvidenceStore(registry).read_evidence(record.records).analysis
         assert analysis is not None
         assert analysis.selective is not None
@@ -167,23 +175,23 @@ def test_what_was_asked_is_not_asked_again(
     def never(*_: object) -> None:
         raise AssertionError("it was asked again")
 
-    monkeypatch.setattr("medtune.evaluation.run_exam.examine", never)
-    monkeypatch.setattr("medtune.releases.evidence.measured_alone", never)
-    again = evaluate(measured.registry, "v2", asked(), "ann", NoProgress())
+    monkeypatch.setattr("medtune.evaluation.run_exam.evaluate_model", never)
+    monkeypatch.setattr("medtune.releases.evidence.measure_in_subprocess", never)
+    again = collect_evidence(measured.registry, "v2", asked(), "ann", NoProgress())
     for kind in ("comparison", "slices", "regression", "bench"):  # an analysis has its date
         assert again.records[kind] == measured.records["v2"].records[kind], kind
 
 
 def test_measuring_again_on_other_questions_is_another_look(measured: Measured) -> None:
-    registry, proofs = measured.registry, EvidenceStore(measured.registry)
+    registry, evidence_store = measured.registry, EvidenceStore(measured.registry)
     release = measured.releases["v2"]
-    before = proofs.history(release.id)
-    evaluate(registry, "v2", asked(load_split(DATA, size=60)), "ann", NoProgress())
-    after = proofs.history(release.id)
+    before = evidence_store.list_evidence(release.id)
+    collect_evidence(registry, "v2", asked(load_split(DATA, size=60)), "ann", NoProgress())
+    after = evidence_store.list_evidence(release.id)
     assert after[:-1] == before
     assert after[-1].data.n == 60
-    assert [look.n for look in proofs.looks(release)][-1] == 60
-    said = logged(registry, "v2")
+    assert [look.n for look in evidence_store.list_evaluations(release)][-1] == 60
+    said = read_release_log(registry, "v2")
     assert [line.detail["n"] for line in said.lines if line.action == "release.evaluate"][-1] == 60
 
 
@@ -193,21 +201,21 @@ def test_what_it_was_not_trained_on_is_no_answer(measured: Measured) -> None:
         trained_on=load_split("starter:train"),
     )  # fmt: skip
     with pytest.raises(InputError, match="v1 was not trained on starter:train"):
-        evaluate(measured.registry, "v1", taught, "ann", NoProgress())
+        collect_evidence(measured.registry, "v1", taught, "ann", NoProgress())
 
 
 def test_a_registry_without_a_suite_is_told_so(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     built(registry, "v1", "noisy")
-    with pytest.raises(InputError, match="no frozen questions"):
-        evaluate(registry, "v1", asked(), "ann", NoProgress())
+    with pytest.raises(InputError, match="no frozen suite"):
+        collect_evidence(registry, "v1", asked(), "ann", NoProgress())
 
 
 def test_frozen_questions_of_another_hash_are_refused(tmp_path: Path) -> None:
     registry, split = Registry(tmp_path), load_split(SUITE, size=9)
-    EvidenceStore(registry).freeze(SUITE, "5" * 64, split.questions, "ann")
+    EvidenceStore(registry).freeze_suite(SUITE, "5" * 64, split.questions, "ann")
     with pytest.raises(ReleaseError, match=f"have the hash {split.description.hash}"):
-        suite_of(registry)
+        load_suite(registry)
 
 
 def card(**more: Any) -> WeightsCard:
@@ -236,19 +244,19 @@ def test_only_a_base_was_taught_nothing(
 ) -> None:
     one = make.release(weights=weights, data_hash=data_hash)
     found = None if weights == "base" else card(data_hash=data_hash, made_from=made_from)
-    assert is_base(one, found) == taught_nothing
+    assert is_untrained(one, found) == taught_nothing
 
 
 def test_what_is_not_packed_has_no_original(measured: Measured) -> None:
     options = replace(asked(), original="fake:noisy")
-    with pytest.raises(InputError, match="v1 is not packed"):
-        evaluate(measured.registry, "v1", options, "ann", NoProgress())
+    with pytest.raises(InputError, match="v1 is not compressed"):
+        collect_evidence(measured.registry, "v1", options, "ann", NoProgress())
 
 
 def test_frozen_questions_are_found_among_others_however_written() -> None:
     frozen = load_split(SUITE, size=10).questions
     other = load_split("starter:train")
-    assert among(other, {"a": frozen}, NoProgress()) == {"a": 0}
+    assert count_overlap(other, {"a": frozen}, NoProgress()) == {"a": 0}
     again = [q.model_copy(update={"id": f"x{q.id}", "stem": q.stem.upper()}) for q in frozen[:3]]
     turned = [
         q.model_copy(
@@ -256,9 +264,9 @@ def test_frozen_questions_are_found_among_others_however_written() -> None:
         )
         for q in frozen[3:5]
     ]
-    mixed = QuestionTable.of([*other.questions, *again, *turned])
+    mixed = QuestionTable.from_questions([*other.questions, *again, *turned])
     split = Split(mixed, other.description, (), None)
-    assert among(split, {"a": frozen, "b": frozen[:2]}, NoProgress()) == {"a": 5, "b": 2}
+    assert count_overlap(split, {"a": frozen, "b": frozen[:2]}, NoProgress()) == {"a": 5, "b": 2}
 
 
 def test_what_was_learned_by_heart_proves_nothing(measured: Measured) -> None:
@@ -266,10 +274,10 @@ def test_what_was_learned_by_heart_proves_nothing(measured: Measured) -> None:
     learned = measured.releases["v1"].model_copy(
         update={"name": "v9", "data_hash": train.description.hash}
     )
-    registry.add(Release.model_validate(learned.model_dump()), "ann")
+    registry.add_release(Release.model_validate(learned.model_dump()), "ann")
     taught = EvidenceOptions(data=train, calibration=load_split(DATA), trained_on=train)
     with pytest.raises(InputError, match="v9 was trained on 320 of the 320 questions"):
-        evaluate(registry, "v9", taught, "ann", NoProgress())
+        collect_evidence(registry, "v9", taught, "ann", NoProgress())
 
 
 def test_the_hashes_beside_the_weights_are_looked_at_without_a_train_split(
@@ -277,12 +285,13 @@ def test_the_hashes_beside_the_weights_are_looked_at_without_a_train_split(
 ) -> None:
     counts = {40: 7, 80: 0}  # of the suite and of what is reported on
     monkeypatch.setattr(
-        "medtune.releases.evidence.trained_on", lambda _, questions: counts[len(questions)]
+        "medtune.releases.evidence.count_training_overlap",
+        lambda _, questions: counts[len(questions)],
     )
-    record = evaluate(measured.registry, "v2", asked(), "ann", NoProgress())
+    record = collect_evidence(measured.registry, "v2", asked(), "ann", NoProgress())
     found = EvidenceStore(measured.registry).read_evidence(record.records).regression
     assert found is not None
     assert found.trained_on == 7
     counts[80] = 3
     with pytest.raises(InputError, match="trained on 3 of the 80 questions"):
-        evaluate(measured.registry, "v2", asked(), "ann", NoProgress())
+        collect_evidence(measured.registry, "v2", asked(), "ann", NoProgress())

@@ -14,11 +14,11 @@ from tests.unit.releases.export import dossiers as make
 from tests.unit.releases.test_evidence_store import measured
 
 from medtune.core.records import Question
-from medtune.guardrails.policy import STARTER
-from medtune.models.weights_card import CARD, WeightsCard, read_card
-from medtune.releases.build import gate
+from medtune.guardrails.policy import STARTER_POLICY
+from medtune.models.weights_card import CARD_FILE, WeightsCard, read_card
+from medtune.releases.build import run_gate
 from medtune.releases.evidence_store import EvidenceStore
-from medtune.releases.export.cyclonedx import schema_faults
+from medtune.releases.export.cyclonedx import find_schema_faults
 from medtune.releases.gate_schema import Evidence, EvidenceKind, EvidenceRecord, GateRecord, Margins
 from medtune.releases.registry import Registry
 from medtune.releases.schema import FileRef, Release
@@ -46,12 +46,14 @@ def built(registry: Registry, evidence: Evidence = make.EVIDENCE, **more: Any) -
         style=like.style, target=like.target, data_hash=like.data_hash, config_hash=None,
         weights_hash=digest, medtune="0.1.0",
     )  # fmt: skip
-    (source / CARD).write_text(card.model_dump_json())
-    files = {f"weights/{path}": ref for path, ref in registry.objects.put_all(source).items()}
+    (source / CARD_FILE).write_text(card.model_dump_json())
+    files = {f"weights/{path}": ref for path, ref in registry.objects.put_folder(source).items()}
     if like.weights == "base":
         files = {}
-    files["policy.toml"] = registry.objects.put(STARTER)
-    return registry.add(make.release(**{"weights_hash": digest, **more, "files": files}), "ann")
+    files["policy.toml"] = registry.objects.put_file(STARTER_POLICY)
+    return registry.add_release(
+        make.release(**{"weights_hash": digest, **more, "files": files}), "ann"
+    )
 
 
 def records(registry: Registry, evidence: Evidence) -> dict[EvidenceKind, FileRef]:
@@ -66,7 +68,7 @@ def records(registry: Registry, evidence: Evidence) -> dict[EvidenceKind, FileRe
 def judged(registry: Registry, release: Release, evidence: Evidence = make.EVIDENCE) -> GateRecord:
     verdict = make.verdict(evidence, of=release)
     verdict = verdict.model_copy(update={"evidence": records(registry, evidence)})
-    EvidenceStore(registry).keep_verdict(verdict, "ann")
+    EvidenceStore(registry).add_verdict(verdict, "ann")
     return verdict
 
 
@@ -109,7 +111,7 @@ def test_the_bill_lists_the_files_as_they_lie_there(
     judged(registry, built(registry))
     folder, _ = exported(medtune)
     text = (folder / "bom.cdx.json").read_text()
-    assert schema_faults(text) == ()
+    assert find_schema_faults(text) == ()
     parts = json.loads(text)["metadata"]["component"]["components"]
     assert len(parts) == 4
     for part in parts:
@@ -135,7 +137,7 @@ def test_an_adapter_names_its_base_as_the_hub_does(
     assert record["changed"] == (["adapter_config.json"] if changed else [])
     text = (folder / "README.md").read_text()
     assert ("Not byte by byte as released: adapter_config.json" in text) == changed
-    assert ("rounded to 4 bits" in text) == base.startswith("embedded")
+    assert ("quantized to 4 bits" in text) == base.startswith("embedded")
     assert "license: mit" in text
 
 
@@ -183,7 +185,7 @@ def test_refused_and_unjudged_releases_say_so_at_the_top(
     assert not (folder / "evidence").exists()
     # What was measured is told, judged or not.
     evidence = measured(release.id, None, records=records(registry, make.EVIDENCE))
-    EvidenceStore(registry).keep_evidence(evidence, "ann")
+    EvidenceStore(registry).add_evidence(evidence, "ann")
     folder, record = exported(medtune)
     assert record["standing"] == "not asked"
     assert (folder / "evidence" / "analysis.json").is_file()
@@ -200,10 +202,12 @@ def test_refused_and_unjudged_releases_say_so_at_the_top(
 def test_from_the_verdict_every_record_is_found_by_its_hash(
     medtune: CommandLine, registry: Registry
 ) -> None:
-    release, proofs = built(registry), EvidenceStore(registry)
-    proofs.freeze("starter:recall", "5" * 64, [QUESTION], "ann")
-    proofs.keep_evidence(measured(release.id, None, records=records(registry, make.EVIDENCE)), "a")
-    gate(registry, "v2", Margins(), (), "ann")
+    release, evidence_store = built(registry), EvidenceStore(registry)
+    evidence_store.freeze_suite("starter:recall", "5" * 64, [QUESTION], "ann")
+    evidence_store.add_evidence(
+        measured(release.id, None, records=records(registry, make.EVIDENCE)), "a"
+    )
+    run_gate(registry, "v2", Margins(), (), "ann")
     folder, _ = exported(medtune, "--with-texts")
     verdict = GateRecord.model_validate_json((folder / "gate.json").read_bytes())
     assert verdict.bound is not None
@@ -222,7 +226,7 @@ def test_damaged_bytes_or_evidence_are_not_exported(
     folder, _ = exported(medtune)
     before = sha(folder / "README.md")
     for ref in (verdict.evidence["served"], release.files["weights/adapter_model.safetensors"]):
-        place = registry.objects.place(ref.sha256)
+        place = registry.objects.object_path(ref.sha256)
         place.chmod(0o644)
         whole = place.read_bytes()
         place.write_bytes(whole[:-1] + b"!")
@@ -242,7 +246,7 @@ def test_only_an_export_is_replaced(medtune: CommandLine, registry: Registry) ->
     (other / "thesis.txt").write_text("mine")
     code, _, err = medtune("release", "export", "v2", "--out", "home")
     assert code == 2
-    assert "holds something that is no export" in err
+    assert "contains something other than an export" in err
     assert (other / "thesis.txt").read_text() == "mine"
     code, _, err = medtune("release", "export", "v2", "--out", "home/thesis.txt")
     assert code == 2
@@ -287,11 +291,11 @@ def test_a_bill_that_is_not_valid_is_a_check_that_failed(
 ) -> None:
     built(registry)
     monkeypatch.setattr(
-        "medtune.releases.export.export_release.schema_faults", lambda _: ("no name",)
+        "medtune.releases.export.export_release.find_schema_faults", lambda _: ("no name",)
     )
     code, _, err = medtune("release", "export", "v2")
     assert code == 1
-    assert "bom.cdx.json is not what CycloneDX asks for: no name" in err
+    assert "bom.cdx.json does not conform to CycloneDX: no name" in err
 
 
 def test_nothing_heavy_is_imported(registry: Registry, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import CommandLine
 
 from medtune.core.prompt import PromptStyle
-from medtune.studies.prompts.schema import PromptVariant, variants
+from medtune.studies.prompts.schema import PromptVariant, list_variants
 
 TOML = """
 [model]
@@ -36,7 +36,7 @@ def test_a_prompt_is_chosen_on_one_split_and_reported_on_the_other(
     assert len(record["points"]) == 4 * 3 * 3 * 2
     # The fake reads the options alone: all prompts are alike, and the own one is kept.
     own = record["points"][0]["variant"]
-    assert record["chosen"] == own == PromptVariant.of(PromptStyle()).model_dump()
+    assert record["chosen"] == own == PromptVariant.from_style(PromptStyle()).model_dump()
     assert {p["gain"] for p in record["points"]} == {0.0}
     assert record["calibration"]["source"].endswith("#calibration")
     assert record["calibration"]["n"] == 40
@@ -82,7 +82,7 @@ def test_without_a_calibration_split_nothing_is_chosen(
 
 def test_variants_hold_the_own_prompt_first_and_none_twice() -> None:
     own = PromptStyle(system="You are a helpful AI assistant.")
-    found = variants(own, (0,))
-    assert found[0] == PromptVariant.of(own)
+    found = list_variants(own, (0,))
+    assert found[0] == PromptVariant.from_style(own)
     assert len(set(found)) == len(found) == 3 * 3 * 3
-    assert found[1].style(own).text == own.text
+    assert found[1].apply_to_style(own).text == own.text

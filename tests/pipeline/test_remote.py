@@ -56,7 +56,7 @@ def test_a_whole_evaluation(
 def test_a_dead_server_is_an_error_and_the_same_command_goes_on(
     medtune: CommandLine, server: OpenAiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medtune.models.remote.http.LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr("medtune.models.remote.http.MAX_PAUSE_S", 0.01)
     command = ("evaluate", server.name, "starter:train", "--options-only", 0, "--out", "e")
     # Beyond the first 256 questions, which are kept.
     server.dies_after = 300
@@ -86,7 +86,7 @@ def test_a_wrong_key_is_an_error_that_does_not_show_it(
 def test_a_remote_model_is_not_trained(medtune: CommandLine, verb: str) -> None:
     code, _, err = medtune(verb, "--set", "model.source=remote:http://localhost:1/v1#m")
     assert code == 2
-    assert "can be examined, but not loaded here" in err
+    assert "can be evaluated, but not loaded here" in err
 
 
 def test_no_torch_is_needed(server: OpenAiServer, tmp_path: Path) -> None:

@@ -9,19 +9,24 @@ from typing import Any
 
 import pytest
 
-from medtune.core.choice import choose
+from medtune.core.choice import choose_option
 from medtune.core.errors import DataError, FolderError, InputError
 from medtune.core.experiment import EvaluationConfig
 from medtune.core.progress import NoProgress
 from medtune.core.protocols import ContinuationScore, ScoreRequest
 from medtune.core.records import Method, Question, Variant
-from medtune.core.run_folder import locked, read_record
+from medtune.core.run_folder import lock_folder, read_record
 from medtune.data.load import load_split
-from medtune.evaluation.perturbations import NONE_OF_THE_ABOVE, SUFFIXES, target, varied
+from medtune.evaluation.perturbations import (
+    NONE_OF_THE_ABOVE,
+    OPTION_INJECTIONS,
+    injection_target,
+    perturb_questions,
+)
 from medtune.models.fake import FakeModel
 from medtune.studies.robustness import study as recipe
 from medtune.studies.robustness.schema import RobustnessRecord, VariantFinding
-from medtune.studies.robustness.study import RobustnessOptions, robustness
+from medtune.studies.robustness.study import RobustnessOptions, run_robustness
 
 METHODS: list[Method] = ["letter", "cloze", "generate"]
 INJECTED: tuple[Variant, ...] = ("stem-injection", "option-injection")
@@ -33,7 +38,7 @@ class Telling(NoProgress):
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def say(self, text: str) -> None:
+    def log_message(self, text: str) -> None:
         self.told.append(text)
 
 
@@ -43,7 +48,8 @@ class Gullible(FakeModel):
     def _scores(self, request: ScoreRequest) -> tuple[ContinuationScore, ...]:
         stem = request.messages[-1].content.partition("\nA. ")[0]
         pushed = [
-            stem.endswith(f". {option}") or option.endswith(SUFFIXES) for option in request.options
+            stem.endswith(f". {option}") or option.endswith(OPTION_INJECTIONS)
+            for option in request.options
         ]
         if not any(pushed):
             return super()._scores(request)
@@ -54,11 +60,11 @@ class Gullible(FakeModel):
 def study(kind: str, folder: Path, method: Method = "letter", **changes: Any) -> RobustnessRecord:
     options = {"model": f"fake:{kind}", "data": "starter:recall", "method": method} | changes
     progress = options.pop("progress", NoProgress())
-    return robustness(RobustnessOptions(**options), folder, progress)
+    return run_robustness(RobustnessOptions(**options), folder, progress)
 
 
 def at(record: RobustnessRecord, variant: Variant) -> VariantFinding:
-    finding = record.of(variant)
+    finding = record.find_variant(variant)
     assert finding is not None
     return finding
 
@@ -102,10 +108,10 @@ def test_the_oracle_does_not_need_the_stem_and_does_not_know_none_of_the_above(
     assert none.right is not None
     assert none.wrong.value == 1
     # Where its text is gone it has no opinion, and draws.
-    questions = varied(load_split("starter:recall").questions, "none-of-the-above", 0)
+    questions = perturb_questions(load_split("starter:recall").questions, "none-of-the-above", 0)
     gone = [q for q in questions if q.answer_text == NONE_OF_THE_ABOVE]
     assert none.right.n == len(gone)
-    lucky = sum(choose([0] * len(q.options), q.stem, q.options) == q.answer for q in gone)
+    lucky = sum(choose_option([0] * len(q.options), q.stem, q.options) == q.answer for q in gone)
     assert none.right.value == lucky / len(gone)
     assert finding.plain.value == 1
     assert finding.only_plain == len(gone) - lucky
@@ -129,7 +135,7 @@ def test_the_constant_letter_flips_on_every_question(tmp_path: Path) -> None:
     for variant in INJECTED:
         push = at(found, variant).push
         assert push is not None
-        at_a = sum(target(q, variant, 0) == 0 for q in questions) / 80
+        at_a = sum(injection_target(q, variant, 0) == 0 for q in questions) / 80
         assert push.followed.value == push.before.value == at_a
         assert push.won is not None
         assert push.won.value == 0
@@ -244,7 +250,7 @@ def test_a_variant_that_cannot_be_made_is_left_out(tmp_path: Path) -> None:
     data = rows(tmp_path / "own.jsonl", "All of the above")
     told = Telling()
     found = study("oracle", tmp_path / "r", data=data, progress=told)
-    assert found.of("none-of-the-above") is None
+    assert found.find_variant("none-of-the-above") is None
     assert len(found.findings) == 4
     assert any(text.startswith("none-of-the-above: left out") for text in told.told)
     assert "None of the above" not in found.verdict
@@ -301,5 +307,5 @@ def test_what_a_study_does_not_do(tmp_path: Path, settings: EvaluationConfig, me
 
 
 def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(FolderError, match="in use by another run"):
+    with lock_folder(tmp_path), pytest.raises(FolderError, match="in use by another run"):
         study("oracle", tmp_path)

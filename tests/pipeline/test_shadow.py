@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import CommandLine
 
-from medtune.commands.serve import PredictorManager, ServeOptions, opened
+from medtune.commands.serve import PredictorManager, ServeOptions, load_served_predictor
 from medtune.core.errors import ModelError, ReleaseError
 from medtune.core.progress import NoProgress
 from medtune.models.adapters.adapter_pools import AdapterPools
@@ -33,14 +33,14 @@ class House:
 
     def point(self, alias: Alias, name: str | None) -> None:
         release = None if name is None else self.registry.find(name)
-        self.registry.point(alias, release, "somebody", "release.promote")
+        self.registry.set_alias(alias, release, "somebody", "release.promote")
 
     def minds(self, model: str, shadow: str) -> PredictorManager:
         options = ServeOptions(model, self.folder, shadow=shadow)
         _, is_release, name = model.partition("release:")
         release, shelves = self.registry.find(name) if is_release else None, AdapterPools()
-        mind = opened(options, self.registry, release, shelves, NoProgress())
-        engine = Engine(mind, self.store, b"x" * 32, Metrics())
+        predictor = load_served_predictor(options, self.registry, release, shelves, NoProgress())
+        engine = Engine(predictor, self.store, b"x" * 32, Metrics())
         served = release.id if release else model
         return PredictorManager(
             engine, self.store, self.registry, options, shelves, NoProgress(), served
@@ -57,11 +57,11 @@ def house(medtune: CommandLine, tmp_path: Path) -> House:
 
 def settle(minds: PredictorManager) -> tuple[str, str | None]:
     """Follow both aliases once; tell what answers, and what answers beside."""
-    if (now := minds.champion()) != minds.served:
-        minds.promote(now)
-    minds.shade(minds.shadow())
-    shadow = minds.engine.shadow.mind
-    return minds.engine.mind.release, shadow.release if shadow else None
+    if (now := minds.wanted_champion()) != minds.served:
+        minds.swap_champion(now)
+    minds.set_shadow(minds.wanted_shadow())
+    shadow = minds.engine.shadow.predictor
+    return minds.engine.predictor.release, shadow.release if shadow else None
 
 
 def test_the_challenger_is_shadow_until_it_is_champion(house: House) -> None:
@@ -78,7 +78,7 @@ def test_the_challenger_is_shadow_until_it_is_champion(house: House) -> None:
     assert settle(minds) == ("v3", None)
     house.point("challenger", None)
     assert settle(minds) == ("v3", None)
-    lines = [(line.action, line.detail["name"]) for line in house.store.audit_lines()]
+    lines = [(line.action, line.detail["name"]) for line in house.store.list_audit_lines()]
     assert lines == [("release.shadow", "v2"), ("release.shadow", "v3"), ("release.serve", "v3")]
     house.store.close()
 
@@ -122,8 +122,8 @@ def test_the_champions_calibration_and_method_are_not_the_shadows(house: House) 
     Path("policy.toml").write_text(
         'version = "mine"\norder = ["size", "privacy", "crisis", "scope"]'
     )
-    minds.shade("fake:constant")
-    shadow = minds.engine.shadow.mind
+    minds.set_shadow("fake:constant")
+    shadow = minds.engine.shadow.predictor
     assert shadow is not None
     assert (shadow.calibration, shadow.method, shadow.policy.version) == (None, "letter", "mine")
     house.store.close()
@@ -134,14 +134,16 @@ def test_one_that_cannot_be_opened_leaves_none_and_the_champion_answering(house:
     house.point("challenger", "v2")
     minds = house.minds("release:champion", "release:challenger")
     settle(minds)
-    place = house.registry.objects.place(house.registry.find("v3").files["policy.toml"].sha256)
+    place = house.registry.objects.object_path(
+        house.registry.find("v3").files["policy.toml"].sha256
+    )
     place.chmod(0o644)
     place.write_text("changed")
     house.point("challenger", "v3")
     with pytest.raises(ReleaseError, match="damaged"):
         settle(minds)
-    assert minds.engine.shadow.mind is None
-    assert minds.engine.mind.release == "v1"
+    assert minds.engine.shadow.predictor is None
+    assert minds.engine.predictor.release == "v1"
     house.store.close()
 
 
@@ -150,9 +152,9 @@ def test_a_shadow_that_is_not_there_is_an_error_until_it_is(
 ) -> None:
     minds = house.minds("fake:biased", "release:v9")
     with pytest.raises(ReleaseError, match="no release is called v9"):
-        minds.shadow()
+        minds.wanted_shadow()
     medtune("release", "build", "v9", "fake:biased", "--registry", house.registry.folder)
-    assert minds.shadow() == house.id("v9")
+    assert minds.wanted_shadow() == house.id("v9")
     with pytest.raises(ModelError, match="unheard"):
-        house.minds("fake:biased", "fake:unheard").shade("fake:unheard")
+        house.minds("fake:biased", "fake:unheard").set_shadow("fake:unheard")
     house.store.close()

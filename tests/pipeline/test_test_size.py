@@ -8,9 +8,9 @@ import pytest
 from medtune.commands.evaluate import EvaluateOptions, evaluate
 from medtune.core.errors import FolderError, InputError, PredictionsError
 from medtune.core.progress import NoProgress
-from medtune.core.run_folder import locked, read_record
+from medtune.core.run_folder import lock_folder, read_record
 from medtune.studies.test_size.schema import SamplePlan, SampleSizeRecord
-from medtune.studies.test_size.study import sample_size
+from medtune.studies.test_size.study import run_test_size
 
 PLAN = SamplePlan(sizes=(20, 50, 100), draws=400)
 
@@ -33,7 +33,7 @@ def biased(tmp_path: Path) -> Path:
 
 
 def test_one_evaluation(noisy: Path, tmp_path: Path) -> None:
-    record = sample_size(noisy, None, PLAN, False, tmp_path / "out")
+    record = run_test_size(noisy, None, PLAN, False, tmp_path / "out")
     saved = json.loads((noisy / "record.json").read_text())
     (exam,) = record.evaluations
     assert exam.label == saved["label"] == "fake:noisy"
@@ -48,7 +48,7 @@ def test_one_evaluation(noisy: Path, tmp_path: Path) -> None:
 
 
 def test_two_evaluations_by_subject(noisy: Path, biased: Path, tmp_path: Path) -> None:
-    record = sample_size(noisy, biased, PLAN, True, tmp_path / "out")
+    record = run_test_size(noisy, biased, PLAN, True, tmp_path / "out")
     assert record.difference is not None
     assert [exam.label for exam in record.evaluations] == ["fake:noisy", "fake:biased"]
     assert record.subjects is not None
@@ -60,13 +60,13 @@ def test_two_evaluations_by_subject(noisy: Path, biased: Path, tmp_path: Path) -
             assert (size.stratified.spread.deviation == 0) == (size.n == 80)
     assert record.subjects_verdict is not None
     assert record.subjects_verdict in (tmp_path / "out" / "test-size.html").read_text()
-    again = sample_size(noisy, biased, PLAN, True, tmp_path / "again")
+    again = run_test_size(noisy, biased, PLAN, True, tmp_path / "again")
     assert again.model_dump(exclude={"provenance"}) == record.model_dump(exclude={"provenance"})
 
 
 def test_the_oracle_and_the_constant_leave_nothing_to_chance(tmp_path: Path) -> None:
     oracle, constant = (examined(tmp_path / kind, kind) for kind in ("oracle", "constant"))
-    record = sample_size(constant, oracle, PLAN, False, tmp_path / "out")
+    record = run_test_size(constant, oracle, PLAN, False, tmp_path / "out")
     _, best = record.evaluations
     for size in best.sizes:
         assert size.spread.deviation == size.standard_error == 0
@@ -81,15 +81,15 @@ def test_the_oracle_and_the_constant_leave_nothing_to_chance(tmp_path: Path) -> 
 def test_other_questions_are_refused_and_nothing_is_written(noisy: Path, tmp_path: Path) -> None:
     other = examined(tmp_path / "other", "noisy", "starter:transfer")
     with pytest.raises(PredictionsError, match="0 are the same"):
-        sample_size(noisy, other, PLAN, False, tmp_path / "out")
+        run_test_size(noisy, other, PLAN, False, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_an_evaluation_is_refused(noisy: Path, tmp_path: Path) -> None:
     with pytest.raises(PredictionsError, match="holds no evaluation"):
-        sample_size(tmp_path / "none", None, PLAN, False, tmp_path / "out")
+        run_test_size(tmp_path / "none", None, PLAN, False, tmp_path / "out")
     with pytest.raises(PredictionsError, match="holds no evaluation"):
-        sample_size(noisy, tmp_path / "none", PLAN, False, tmp_path / "out")
+        run_test_size(noisy, tmp_path / "none", PLAN, False, tmp_path / "out")
 
 
 def test_too_small_a_test_is_refused(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_too_small_a_test_is_refused(tmp_path: Path) -> None:
     options = EvaluateOptions(model="fake:noisy", data="starter:recall", method="letter", limit=19)
     evaluate(options, few, NoProgress())
     with pytest.raises(PredictionsError, match="answered 19 questions"):
-        sample_size(few, None, PLAN, False, tmp_path / "out")
+        run_test_size(few, None, PLAN, False, tmp_path / "out")
 
 
 def test_questions_without_subjects_are_not_drawn_by_subject(tmp_path: Path) -> None:
@@ -110,13 +110,13 @@ def test_questions_without_subjects_are_not_drawn_by_subject(tmp_path: Path) -> 
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     own = examined(tmp_path / "own", "noisy", f"file:{path}")
     with pytest.raises(PredictionsError, match="no question has a subject"):
-        sample_size(own, None, PLAN, True, tmp_path / "out")
-    assert sample_size(own, None, PLAN, False, tmp_path / "out").n == 40
+        run_test_size(own, None, PLAN, True, tmp_path / "out")
+    assert run_test_size(own, None, PLAN, False, tmp_path / "out").n == 40
 
 
 def test_a_folder_in_use_is_refused(noisy: Path, tmp_path: Path) -> None:
-    with locked(tmp_path / "out"), pytest.raises(FolderError, match="in use"):
-        sample_size(noisy, None, PLAN, False, tmp_path / "out")
+    with lock_folder(tmp_path / "out"), pytest.raises(FolderError, match="in use"):
+        run_test_size(noisy, None, PLAN, False, tmp_path / "out")
 
 
 def test_a_plan_that_cannot_be_drawn_is_refused() -> None:

@@ -16,7 +16,7 @@ from medtune.data.load import load_split
 from medtune.models import builtin
 from medtune.models.adapters import lora
 from medtune.models.local.local_model import LocalModel
-from medtune.models.sources import ModelSource, resolve
+from medtune.models.sources import ModelSource, resolve_model
 from medtune.training.finetune import fine_tune
 
 
@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def source() -> ModelSource:
-    return resolve("embedded:smollm2-135m")
+    return resolve_model("embedded:smollm2-135m")
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
 
     folder = tmp_path_factory.mktemp("tiny")
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(builtin.prepare() / name, folder / name)
+        shutil.copy(builtin.convert_once() / name, folder / name)
     torch.manual_seed(0)
     LlamaForCausalLM(
         LlamaConfig(
@@ -60,7 +60,7 @@ def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
             initializer_range=0.2,  # large enough for two layers to be steered by LoRA
         )
     ).save_pretrained(folder)
-    return resolve(f"path:{folder}")
+    return resolve_model(f"path:{folder}")
 
 
 @pytest.fixture

@@ -9,21 +9,27 @@ from pathlib import Path
 import pytest
 from tests.conftest import CommandLine
 
-from medtune.cli.output import show
-from medtune.commands.notebook import evaluation_text
+from medtune.cli.output import show_record
+from medtune.commands.notebook import format_evaluation_prompt
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment
 from medtune.core.predictions_io import read_evaluation
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle, TextForm
 from medtune.core.records import Outcome, Question
-from medtune.evaluation.parsing.strict import STRICT
+from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
-from medtune.studies.ablation.analysis import as_the_notebook_counts
+from medtune.studies.ablation.analysis import rescore_by_substring
 from medtune.studies.ablation.llama3_template import Llama3Headers
-from medtune.studies.ablation.schema import RUNGS, AblationRecord, trainings
-from medtune.studies.ablation.study import FOREIGN_SYSTEM, PAGE, AblationOptions, ablation, contains
+from medtune.studies.ablation.schema import RUNGS, AblationRecord, list_ablation_trainings
+from medtune.studies.ablation.study import (
+    FOREIGN_SYSTEM,
+    PAGE,
+    AblationOptions,
+    matches_like_notebook,
+    run_ablation,
+)
 from medtune.studies.grid_schema import GridState, WorkerCounts
 
 HANDS = WorkerCounts()
@@ -46,7 +52,7 @@ def studied(
     tiny_source: ModelSource, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[AblationRecord, Path]:
     folder = tmp_path_factory.mktemp("ablation")
-    record = ablation(options(tiny_source), folder, HANDS, NoProgress())
+    record = run_ablation(options(tiny_source), folder, HANDS, NoProgress())
     assert isinstance(record, AblationRecord)
     return record, folder
 
@@ -78,7 +84,7 @@ def test_the_first_rungs_read_the_same_answers_in_two_ways(
     first, second, third, *_ = record.rungs
     answers = read_evaluation(folder / "cells" / "notebook" / "foreign")
     assert first.evaluation.counts == second.evaluation.counts == answers[0].counts
-    assert first.accuracy == as_the_notebook_counts(answers, contains)[0].accuracy
+    assert first.accuracy == rescore_by_substring(answers, matches_like_notebook)[0].accuracy
     assert second.accuracy == answers[0].accuracy
     assert first.evaluation.prompt_hash != third.evaluation.prompt_hash
     assert (first.likelihood, second.likelihood) == (None, None)
@@ -91,15 +97,19 @@ def test_nothing_is_done_twice_and_what_is_lost_is_done_again(
     studied: tuple[AblationRecord, Path], tiny_source: ModelSource
 ) -> None:
     record, folder = studied
-    again = ablation(options(tiny_source), folder, HANDS, NoProgress())
+    again = run_ablation(options(tiny_source), folder, HANDS, NoProgress())
     assert isinstance(again, AblationRecord)
     assert again.rungs == record.rungs
     assert again.cell_s == record.cell_s
     (folder / "cells" / "letter" / "cell.json").unlink()
-    state = ablation(options(tiny_source), folder, WorkerCounts(shard=1, shards=7), NoProgress())
+    state = run_ablation(
+        options(tiny_source), folder, WorkerCounts(shard=1, shards=7), NoProgress()
+    )
     assert isinstance(state, GridState)
     assert state.left == ("letter",)
-    whole = ablation(options(tiny_source), folder, WorkerCounts(shard=5, shards=7), NoProgress())
+    whole = run_ablation(
+        options(tiny_source), folder, WorkerCounts(shard=5, shards=7), NoProgress()
+    )
     assert isinstance(whole, AblationRecord)
     assert whole.trainings == record.trainings  # its training was still valid
 
@@ -112,7 +122,7 @@ def test_page_and_table_tell_the_story(
     assert record.verdict in page
     for rung in RUNGS:
         assert f'<th scope="row">{rung.name}</th>' in page
-    show(record)
+    show_record(record)
     out = capsys.readouterr().out
     assert " ".join(record.verdict.split()) in " ".join(out.split())
     assert "base model" in out
@@ -122,7 +132,7 @@ def test_too_few_questions_for_a_last_rung_are_refused(
     tiny_source: ModelSource, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="32 training questions, 32 of which"):
-        ablation(options(tiny_source, few=32), tmp_path, HANDS, NoProgress())
+        run_ablation(options(tiny_source, few=32), tmp_path, HANDS, NoProgress())
 
 
 def test_the_command_climbs_with_two_workers(
@@ -142,9 +152,9 @@ def test_the_command_climbs_with_two_workers(
 def test_the_foreign_prompt_is_the_notebooks(tiny: LocalModel) -> None:
     question = Question(id="q", stem="Which vitamin?", options=("A1", "B2", "C3", "D4"), answer=2)
     style = PromptStyle(system=FOREIGN_SYSTEM, text=TextForm(list_options=True))
-    foreign = tiny.read_by(Llama3Headers(tiny.encoder.tokenizer))
+    foreign = tiny.with_encoder(Llama3Headers(tiny.encoder.tokenizer))
     row = {"question": question.stem, "opa": "A1", "opb": "B2", "opc": "C3", "opd": "D4", "cop": 2}
-    assert foreign.render(style.messages(question, "text")) == evaluation_text(row)
+    assert foreign.render(style.build_messages(question, "text")) == format_evaluation_prompt(row)
     assert foreign.describe() == tiny.describe()
 
 
@@ -155,14 +165,16 @@ def test_an_answer_that_contains_the_truth_counts_for_the_notebook_alone(
     first = predictions[0]
     both = " and ".join(first.options)
     said = first.model_copy(update={"text": both, "outcome": Outcome.UNPARSED, "chosen": None})
-    assert STRICT.read(both, first.options).chosen is None
-    _, (counted, *_) = as_the_notebook_counts((record, [said, *predictions[1:]]), contains)
+    assert STRICT_PARSER.read(both, first.options).chosen is None
+    _, (counted, *_) = rescore_by_substring(
+        (record, [said, *predictions[1:]]), matches_like_notebook
+    )
     assert counted.outcome is Outcome.CORRECT
 
 
 def test_the_ladder_keeps_the_experiments_own_settings(tiny_source: ModelSource) -> None:
     experiment = options(tiny_source).experiment
-    for one in trainings(experiment).values():
+    for one in list_ablation_trainings(experiment).values():
         assert one.training.learning_rate == 1e-2
         assert one.data == experiment.data
         json.dumps(one.model_dump(mode="json"))

@@ -19,8 +19,8 @@ from medtune.data.load import load_split, read_manifest
 from medtune.models.adapters import lora
 from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
-from medtune.models.weights_card import CARD, TRAINED_ON, read_card
-from medtune.workflows.trained_on import trained_on
+from medtune.models.weights_card import CARD_FILE, TRAINED_ON_FILE, read_card
+from medtune.workflows.trained_on import count_training_overlap
 
 TRAINED = 24
 
@@ -52,7 +52,7 @@ def own_file(path: Path) -> str:
     """Write the train questions as anybody's own file: other ids, another order of the options."""
     rows = []
     for number, question in enumerate(load_split("starter:train").questions):
-        asked = question.permuted((3, 1, 0, 2))
+        asked = question.permute_options((3, 1, 0, 2))
         options = dict(zip(("opa", "opb", "opc", "opd"), asked.options, strict=True))
         stem = asked.stem.upper()
         rows.append({"id": f"own-{number}", "question": stem, **options, "cop": asked.answer})
@@ -82,8 +82,8 @@ def test_questions_it_was_trained_on_are_counted_and_said_whatever_the_source(
 
 def test_of_a_base_model_it_is_unknown(tiny_source: ModelSource) -> None:
     questions = load_split("starter:recall", size=3).questions
-    assert trained_on(tiny_source.name, questions) is None
-    assert trained_on("fake:oracle", questions) is None
+    assert count_training_overlap(tiny_source.name, questions) is None
+    assert count_training_overlap("fake:oracle", questions) is None
 
 
 def test_an_older_adapter_is_read_by_its_runs_snapshot_or_unknown(
@@ -92,26 +92,26 @@ def test_an_older_adapter_is_read_by_its_runs_snapshot_or_unknown(
     old = tmp_path / "run"
     for name in ("adapter", "data"):
         shutil.copytree(ran / name, old / name)
-    path = old / "adapter" / CARD
+    path = old / "adapter" / CARD_FILE
     fields = json.loads(path.read_text())
     for name in ("trained_on", "data_source", "data_n"):
         del fields[name]
     path.write_text(json.dumps(fields))
-    (old / "adapter" / TRAINED_ON).unlink()
+    (old / "adapter" / TRAINED_ON_FILE).unlink()
     questions = load_split("starter:train").questions
-    assert trained_on(f"adapter:{old / 'adapter'}", questions) == TRAINED
+    assert count_training_overlap(f"adapter:{old / 'adapter'}", questions) == TRAINED
     # Another snapshot in that place says nothing of it.
     shutil.copytree(old / "adapter", tmp_path / "alone" / "adapter")
-    assert trained_on(f"adapter:{tmp_path / 'alone' / 'adapter'}", questions) is None
+    assert count_training_overlap(f"adapter:{tmp_path / 'alone' / 'adapter'}", questions) is None
     path.write_text(json.dumps({**fields, "data_hash": "0" * 64}))
-    assert trained_on(f"adapter:{old / 'adapter'}", questions) is None
+    assert count_training_overlap(f"adapter:{old / 'adapter'}", questions) is None
 
 
 @pytest.mark.parametrize("fault", ["missing", "changed"])
 def test_hashes_that_were_tampered_with_are_an_error(
     medtune: CommandLine, moved: Path, fault: str
 ) -> None:
-    path = moved / TRAINED_ON
+    path = moved / TRAINED_ON_FILE
     path.write_text("") if fault == "changed" else path.unlink()
     code, out, err = medtune("evaluate", f"adapter:{moved}", "starter:recall", "--limit", 2)
     assert (code, out) == (2, "")
@@ -121,9 +121,9 @@ def test_hashes_that_were_tampered_with_are_an_error(
 
 def test_the_hashes_are_those_of_the_snapshot(ran: Path) -> None:
     card = read_card(ran / "adapter")
-    train = read_manifest(ran / "data").train.description
+    train = read_manifest(ran / "data").train_split.description
     assert (card.data_source, card.data_n, card.data_hash) == (train.source, TRAINED, train.hash)
-    assert len((ran / "adapter" / TRAINED_ON).read_text().split()) == TRAINED
+    assert len((ran / "adapter" / TRAINED_ON_FILE).read_text().split()) == TRAINED
 
 
 def test_a_packed_model_takes_them_along(medtune: CommandLine, moved: Path) -> None:
@@ -132,8 +132,8 @@ def test_a_packed_model_takes_them_along(medtune: CommandLine, moved: Path) -> N
         *("--scheme", "int8", "--out", "packed"),
     )
     name = "path:packed/int8"
-    assert trained_on(name, load_split("starter:train").questions) == TRAINED
-    assert trained_on(name, load_split("starter:recall").questions) == 0
+    assert count_training_overlap(name, load_split("starter:train").questions) == TRAINED
+    assert count_training_overlap(name, load_split("starter:recall").questions) == 0
 
 
 def test_the_folder_names_no_place_of_this_machine(ran: Path, tiny_source: ModelSource) -> None:
@@ -166,7 +166,7 @@ def test_an_adapter_of_the_embedded_model_names_the_hub(
     assert config.base_model_name_or_path == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert config.revision is None
     assert read_card(tmp_path / "adapter") == written
-    for file in ("README.md", "adapter_config.json", CARD):
+    for file in ("README.md", "adapter_config.json", CARD_FILE):
         assert str(source.folder) not in (tmp_path / "adapter" / file).read_text()
     text = (tmp_path / "adapter" / "README.md").read_text()
     assert "base_model: HuggingFaceTB/SmolLM2-135M-Instruct" in text

@@ -26,18 +26,18 @@ from transformers import (
 )
 
 from medtune.core.errors import AdapterError, FolderError, ModelError, UnknownModelError
-from medtune.core.prompt import PromptStyle, fingerprint
+from medtune.core.prompt import PromptStyle, prompt_fingerprint
 from medtune.core.protocols import Decoding, GenerateRequest, Message, ScoreRequest
 from medtune.core.records import MAX_OPTIONS
 from medtune.core.schemas.compression import ParityRecord, Scheme
 from medtune.models.adapters import lora
 from medtune.models.export.gguf import write_gguf
-from medtune.models.export.write_scheme import export
-from medtune.models.light.decoder import Decoder, is_known
-from medtune.models.light.quantized_model import load, pack, save
+from medtune.models.export.write_scheme import export_scheme
+from medtune.models.light.decoder import Decoder, supports_folder
+from medtune.models.light.quantized_model import load_quantized, quantize_network, save_quantized
 from medtune.models.local.local_model import LocalModel
 from medtune.models.open_model import open_model
-from medtune.models.sources import ModelSource, resolve
+from medtune.models.sources import ModelSource, resolve_model
 from medtune.models.weights_card import WeightsCard, read_card
 
 STEMS = ("Which vitamin prevents scurvy?", "Blood group 12 of 345?", "Φ-waves, 50 µg — why?")
@@ -51,9 +51,9 @@ REQUESTS = [
 
 
 def packed(source: ModelSource, adapter: Path, scheme: Scheme, folder: Path) -> WeightsCard:
-    model = lora.merged(LocalModel.load(source, "float32"), adapter)
+    model = lora.merge_adapter(LocalModel.load(source, "float32"), adapter)
     card = read_card(adapter).model_copy(update={"kind": "model", "made_from": "an adapter"})
-    return export(model, card, scheme, folder, lambda some: some.score(REQUESTS))
+    return export_scheme(model, card, scheme, folder, lambda some: some.score(REQUESTS))
 
 
 def logs(model: object, requests: Sequence[ScoreRequest] = REQUESTS) -> torch.Tensor:
@@ -64,7 +64,7 @@ def logs(model: object, requests: Sequence[ScoreRequest] = REQUESTS) -> torch.Te
 
 @pytest.fixture
 def right(tiny_source: ModelSource, adapter: Path) -> torch.Tensor:
-    return logs(lora.load(LocalModel.load(tiny_source, "float32"), adapter, None))
+    return logs(lora.load_adapter(LocalModel.load(tiny_source, "float32"), adapter, None))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_whole_question_scores_the_same_alone_and_in_company(
     tiny_source: ModelSource, adapter: Path, tmp_path: Path
 ) -> None:
     packed(tiny_source, adapter, "int8", tmp_path / "int8")
-    model = LocalModel.load(resolve(f"path:{tmp_path / 'int8'}"))
+    model = LocalModel.load(resolve_model(f"path:{tmp_path / 'int8'}"))
     alone = torch.tensor([[s.logprob for s in model.score([r])[0]] for r in REQUESTS])
     assert torch.allclose(logs(model), alone, atol=0.05)
 
@@ -123,14 +123,16 @@ def test_gguf_holds_the_same_weights_and_the_same_tokens(
     folder = tmp_path / "gguf"
     packed(tiny_source, adapter, "gguf-q8_0", folder)
 
-    whole = lora.merged(LocalModel.load(tiny_source, "float32"), adapter).network.state_dict()
+    whole = lora.merge_adapter(
+        LocalModel.load(tiny_source, "float32"), adapter
+    ).network.state_dict()
     read = AutoModelForCausalLM.from_pretrained(folder, gguf_file="model.gguf")
     for name, weight in read.state_dict().items():
         assert (weight - whole[name]).abs().max() < 0.02 * whole[name].abs().max(), name
 
     # A random model's letters are among no server's likeliest tokens; texts are read as dictated.
     texts = [replace(r, continuations=(" vitamin C", " nought")) for r in REQUESTS[:3]]
-    trained = lora.load(LocalModel.load(tiny_source, "float32"), adapter, None)
+    trained = lora.load_adapter(LocalModel.load(tiny_source, "float32"), adapter, None)
     model = open_model(f"path:{folder}")
     assert (logs(model, texts) - logs(trained, texts)).abs().max() < 0.5
     served = model._served  # type: ignore[union-attr]
@@ -138,9 +140,9 @@ def test_gguf_holds_the_same_weights_and_the_same_tokens(
     for stem in STEMS:
         text = model.render([Message("user", stem)])
         answer = served.server.post(f"{root}/tokenize", {"content": text, "parse_special": True})
-        assert [answer["tokens"]] == model.encoder.ids([text])  # type: ignore[union-attr]
+        assert [answer["tokens"]] == model.encoder.encode_texts([text])  # type: ignore[union-attr]
         # Ollama and LM Studio let the file's own template write the prompt.
-        assert served.prompt([Message("user", stem)]) == text
+        assert served.render_prompt([Message("user", stem)]) == text
     assert model.describe().dtype == "gguf-q8_0"
 
 
@@ -149,7 +151,7 @@ def test_a_file_that_was_cut_short_is_refused_before_it_is_read(
     tiny_source: ModelSource, adapter: Path, tmp_path: Path, scheme: Scheme
 ) -> None:
     card = packed(tiny_source, adapter, scheme, tmp_path / "packed")
-    file = tmp_path / "packed" / card.file
+    file = tmp_path / "packed" / card.weights_file
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(AdapterError, match=r"has sha256[\s\S]*cut short"):
         open_model(f"path:{tmp_path / 'packed'}")
@@ -200,15 +202,15 @@ def test_the_gate_writes_what_it_found_and_marks_what_is_unfit(
     assert code == 1, err
     record = ParityRecord.model_validate_json(Path("packed/record.json").read_bytes())
     assert [row.name for row in record.rows] == ["merge-fp16", "int8-dynamic"]
-    assert f"over budget: {', '.join(record.unfit)}" in err
+    assert f"over budget: {', '.join(record.names_over_budget)}" in err
     # Eighty questions exclude no loss below 5.7 points, and it may lose one.
-    assert "merge-fp16" in record.unfit
+    assert "merge-fp16" in record.names_over_budget
     assert record.rows[0].agreement.value > 0.95
     assert record.rows[1].mean_drift > record.rows[0].mean_drift
     assert record.reference.model.adapter == read_card(adapter).weights_hash
     assert "unfit" in Path("packed/parity.html").read_text()
     for row in record.rows:
-        assert read_card(Path("packed") / row.name).fit is row.fit
+        assert read_card(Path("packed") / row.name).fit is row.meets_budget
         assert row.name in out
 
     # A second call repeats nothing; another adapter does.
@@ -261,8 +263,8 @@ def test_what_cannot_be_packed_is_told(
 ) -> None:
     packed(tiny_source, adapter, "int8", tmp_path / "int8")
     for model, said in (
-        ("fake:oracle", "has no weights to pack"),
-        (f"path:{tmp_path / 'int8'}", "is packed as int8 already"),
+        ("fake:oracle", "has no weights to quantize"),
+        (f"path:{tmp_path / 'int8'}", "is quantized as int8 already"),
     ):
         code, _, err = medtune("compress", model, "starter:recall", "--out", "x")
         assert (code, said in err) == (2, True), err
@@ -273,7 +275,7 @@ def test_what_cannot_be_packed_is_told(
         "train", "--set", f"model.source=path:{tmp_path / 'int8'}", "--set", "data.train_size=8"
     )
     assert code == 2
-    assert "is packed as int8 and cannot be trained" in err
+    assert "is quantized as int8 and cannot be trained" in err
     other = tmp_path / "other"
     assert tiny_source.folder is not None
     shutil.copytree(tiny_source.folder, other)
@@ -301,17 +303,17 @@ def test_a_model_that_is_not_there_is_told(medtune: CommandLine) -> None:
     assert code == 2
     assert "names no model" in err
     with pytest.raises(UnknownModelError):
-        resolve("adapter:nowhere")
+        resolve_model("adapter:nowhere")
 
 
 def test_the_light_decoder_is_transformers_own(
     tiny_source: ModelSource, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed(tiny_source, adapter, "int8", tmp_path / "int8")
-    source = resolve(f"path:{tmp_path / 'int8'}")
+    source = resolve_model(f"path:{tmp_path / 'int8'}")
     light = LocalModel.load(source)
     assert isinstance(light.network, Decoder)
-    monkeypatch.setattr("medtune.models.local.loader.is_known", lambda folder: False)
+    monkeypatch.setattr("medtune.models.local.loader.supports_folder", lambda folder: False)
     heavy = LocalModel.load(source)
     assert not isinstance(heavy.network, Decoder)
     assert light.describe() == heavy.describe()
@@ -323,12 +325,14 @@ def test_the_light_decoder_is_transformers_own(
     assert unpacked.describe() == same.describe()
     assert torch.allclose(logs(unpacked), logs(same), atol=1e-4)
 
-    assert fingerprint(PromptStyle(), light.render) == fingerprint(PromptStyle(), heavy.render)
+    assert prompt_fingerprint(PromptStyle(), light.render) == prompt_fingerprint(
+        PromptStyle(), heavy.render
+    )
     for name in ("end", "stops", "pad"):
         assert getattr(light.encoder, name) == getattr(heavy.encoder, name)
     texts = [*STEMS, "<|im_start|>user\n  1 234 567\t", ""]
-    assert light.encoder.ids(texts) == heavy.encoder.ids(texts)
-    assert light.encoder.answers(STEMS, ["Which"] * 3) == heavy.encoder.answers(
+    assert light.encoder.encode_texts(texts) == heavy.encoder.encode_texts(texts)
+    assert light.encoder.encode_answers(STEMS, ["Which"] * 3) == heavy.encoder.encode_answers(
         STEMS, ["Which"] * 3
     )
     # Letters, and texts that share their prompt and branch; both behind a kept beginning.
@@ -357,9 +361,9 @@ def made_of(kind: str) -> Any:
 def test_the_light_decoder_reads_every_architecture_that_it_says(kind: str, tmp_path: Path) -> None:
     made = made_of(kind)
     made.save_pretrained(tmp_path)
-    assert not is_known(tmp_path)
+    assert not supports_folder(tmp_path)
     (tmp_path / "tokenizer.json").touch()
-    assert is_known(tmp_path)
+    assert supports_folder(tmp_path)
     ids = torch.arange(24).view(2, 12) % 64
     plain = Decoder(tmp_path, "model.safetensors", None, torch.float32, lambda: made)
     assert plain.num_parameters() == made.num_parameters()
@@ -367,10 +371,10 @@ def test_the_light_decoder_reads_every_architecture_that_it_says(kind: str, tmp_
         states = plain.get_decoder()(ids).last_hidden_state
         found = plain.get_output_embeddings()(states)
         assert torch.allclose(found, made.eval()(ids).logits, atol=1e-4)
-    pack(made, "int8")
-    save(made, tmp_path / "x.safetensors")
+    quantize_network(made, "int8")
+    save_quantized(made, tmp_path / "x.safetensors")
     light = Decoder(tmp_path, "x.safetensors", "int8", torch.float32, lambda: made)
-    heavy = load(tmp_path, "x.safetensors", "int8", torch.float32).eval()
+    heavy = load_quantized(tmp_path, "x.safetensors", "int8", torch.float32).eval()
     with torch.inference_mode():
         right = heavy(ids).logits
         states = light.get_decoder()(ids).last_hidden_state
@@ -388,9 +392,9 @@ def test_a_question_is_answered_without_transformers(
         name = f"path:{tmp_path / scheme}"
     script = (
         "import sys; from medtune.commands.answer import AnswerOptions, answer;"
-        "from medtune.core.progress import Silent;"
+        "from medtune.core.progress import NoProgress;"
         "stem, options = 'Which vitamin is deficient in scurvy?', ('Vitamin A', 'Vitamin C');"
-        f"found = answer(AnswerOptions(stem, options, '{name}'), Silent()).reply;"
+        f"found = answer(AnswerOptions(stem, options, '{name}'), NoProgress()).reply;"
         "print(len(found.probabilities), 'transformers' in sys.modules, 'peft' in sys.modules)"
     )
     done = subprocess.run(

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.serving.store_cases import put
 
 from medtune.commands import notebook
-from medtune.commands.corrections import corrections
+from medtune.commands.corrections import export_corrections
 from medtune.commands.train import train
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment, NotebookExperiment
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
         store.claim("ann", 600, q.id)
         store.decide(q.id, "ann", Decision(kind="edit", chosen=q.answer))
     store.close()
-    corrections(tmp_path, None, tmp_path / "c", NoProgress())
+    export_corrections(tmp_path, None, tmp_path / "c", NoProgress())
     return tmp_path / "c"
 
 
@@ -43,7 +43,7 @@ def test_a_model_is_trained_on_corrections(
     (record,) = train(experiment, tmp_path / "run", NoProgress())
     assert (record.examples, record.steps) == (8, 2)
     assert record.data.source == f"snapshot:{folder}:train"
-    assert read_manifest(tmp_path / "run" / "data").train.purpose == "training"
+    assert read_manifest(tmp_path / "run" / "data").train_split.purpose == "training"
     assert (tmp_path / "run" / "adapter" / "medtune.json").is_file()
 
 
@@ -66,4 +66,4 @@ def test_the_notebook_refuses_them_too(
         evaluate_size=2,
     )
     with pytest.raises(DataError, match="for training only"):
-        notebook.run(experiment, tmp_path / "run", NoProgress())
+        notebook.run_notebook(experiment, tmp_path / "run", NoProgress())

@@ -15,7 +15,7 @@ def test_the_wheel_carries_the_expected_file() -> None:
     file = builtin.find_gguf()
     assert file is not None
     assert file.stat().st_size == 98_362_432
-    builtin.check_file(file)
+    builtin.verify_sha256(file)
 
 
 def test_the_converted_model_is_smollm2(model: LocalModel) -> None:
@@ -33,7 +33,7 @@ def test_it_loads_in_about_a_second_once_converted(source: ModelSource) -> None:
 
 def test_two_processes_at_once_convert_into_one_whole_cache(tmp_path: Path) -> None:
     environment = {**os.environ, "MEDTUNE_CACHE": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    program = "from medtune.models.builtin import prepare; print(prepare())"
+    program = "from medtune.models.builtin import convert_once; print(convert_once())"
     started = [
         subprocess.Popen(
             [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True

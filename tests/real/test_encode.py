@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from medtune.core.errors import TemplateError
-from medtune.core.prompt import PromptStyle, fingerprint
+from medtune.core.prompt import PromptStyle, prompt_fingerprint
 from medtune.core.protocols import Message
 from medtune.core.records import Question
 from medtune.models.chat_encoder import ChatEncoder
@@ -44,9 +44,11 @@ def test_a_training_prompt_is_the_inference_prompt_token_for_token(
     style = PromptStyle()
     for question in starter[:50]:
         assert question.answer is not None
-        messages = style.messages(question, "text")
-        example = model.encoder.example(messages, style.answer(question, question.answer, "text"))
-        (prompt,) = model.encoder.prompts([messages])
+        messages = style.build_messages(question, "text")
+        example = model.encoder.encode_example(
+            messages, style.render_answer(question, question.answer, "text")
+        )
+        (prompt,) = model.encoder.encode_prompts([messages])
         assert list(example.tokens[: example.prompt]) == prompt
         assert example.tokens[-1] == model.encoder.end
         # Joined text and template agree: nothing is lost between prompt and answer.
@@ -55,7 +57,7 @@ def test_a_training_prompt_is_the_inference_prompt_token_for_token(
 
 
 def test_lead_tokens_are_counted_apart(model: LocalModel) -> None:
-    (ids, lead), (other, same) = model.encoder.answers(
+    (ids, lead), (other, same) = model.encoder.encode_answers(
         ["The answer is: Vitamin C", "The answer is: HIV"], ["The answer is:"] * 2
     )
     assert lead == same == 4
@@ -94,7 +96,9 @@ def test_a_template_that_writes_the_date_gives_the_same_prompt_every_day(tokeniz
         "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
     )
     encoder = ChatEncoder(tokenizer)
-    assert fingerprint(PromptStyle(), encoder.render) == fingerprint(PromptStyle(), encoder.render)
+    assert prompt_fingerprint(PromptStyle(), encoder.render) == prompt_fingerprint(
+        PromptStyle(), encoder.render
+    )
 
 
 def test_a_tokenizer_that_is_none_is_refused() -> None:

@@ -12,7 +12,7 @@ from tests.pipeline.test_export import built
 from tests.real.test_release import GUESSES, Works
 
 from medtune.core.schemas.analysis import AnalysisRecord
-from medtune.releases.export.cyclonedx import schema_faults
+from medtune.releases.export.cyclonedx import find_schema_faults
 from medtune.releases.gate_schema import GateRecord
 from medtune.releases.registry import Registry
 
@@ -41,7 +41,7 @@ def test_from_a_fake_through_the_gate_to_a_folder(medtune: CommandLine, tmp_path
     regression = json.loads((folder / "evidence" / "regression.json").read_text())
     assert regression["changed"]
     assert all(one["stem"] == "" for one in regression["changed"])
-    assert schema_faults((folder / "bom.cdx.json").read_text()) == ()
+    assert find_schema_faults((folder / "bom.cdx.json").read_text()) == ()
 
 
 def test_peft_finds_an_adapter_at_the_top(medtune: CommandLine, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from medtune.models.adapters.full import FullFineTuned
 from medtune.models.adapters.lora import LoraModel
 from medtune.models.local import nf4 as four_bits
 from medtune.models.local.local_model import LocalModel
-from medtune.models.sources import ModelSource, resolve
-from medtune.models.weights_card import manner, read_card
+from medtune.models.sources import ModelSource, resolve_model
+from medtune.models.weights_card import read_card, resolve_prompt_defaults
 from medtune.training.finetune import fine_tune
 
 DATA = load_split("starter:train", size=24)
@@ -51,8 +51,8 @@ def test_one_step_is_the_step_of_plain_pytorch(tiny_source: ModelSource, tmp_pat
     style = config.prompt
     total, parts = 0, []
     for question in DATA.questions:
-        answer = style.taught(question, "text")
-        example = model.encoder.example(style.messages(question, "text"), answer)
+        answer = style.render_target(question, "text")
+        example = model.encoder.encode_example(style.build_messages(question, "text"), answer)
         ids = torch.tensor([example.tokens])
         labels = ids.clone()
         labels[0, : example.prompt] = -100
@@ -111,14 +111,14 @@ def test_the_job_with_all_weights_gives_a_model_that_is_named_by_its_folder(
 
     # Asked as it was trained, without a word about the prompt.
     style = PromptStyle(system="Answer.")
-    assert manner(f"path:{folder}", None, None, None, None).style == style
+    assert resolve_prompt_defaults(f"path:{folder}", None, None, None, None).style == style
     again = medtune.record(
         *("evaluate", f"path:{folder}", "starter:recall", "--limit", 16, "--dtype", "float32"),
         *("--out", "again", "--method", "cloze"),
     )
     assert again["prompt_hash"] == tuned.prompt_hash
     with pytest.raises(AdapterError, match="is a whole model, not an adapter"):
-        lora.load(LocalModel.load(tiny_source, "float32"), folder, None)
+        lora.load_adapter(LocalModel.load(tiny_source, "float32"), folder, None)
 
     # Nothing is trained twice, and a model that is gone is trained again.
     said = run(config, tmp_path / "out", NoProgress())
@@ -171,7 +171,7 @@ def test_a_base_of_four_bits_learns_before_and_after_an_examination(
     assert losses[-1] < 0.6 * losses[0]
     assert record.base.dtype == "nf4"
     # An examination on the way leaves the layers trainable.
-    tuned = lora.load(LocalModel.load(source, "nf4"), tmp_path / "adapter", None)
+    tuned = lora.load_adapter(LocalModel.load(source, "nf4"), tmp_path / "adapter", None)
     tuned.network.train()
     tokens = torch.arange(100, 140)[None]
     with torch.inference_mode():
@@ -188,4 +188,4 @@ def test_four_bits_without_bitsandbytes_say_what_to_install(
 ) -> None:
     monkeypatch.setattr(four_bits, "find_spec", lambda _: None)
     with pytest.raises(ModelError, match="needs bitsandbytes, which is not installed"):
-        LocalModel.load(resolve(tiny_source.name), "nf4")
+        LocalModel.load(resolve_model(tiny_source.name), "nf4")

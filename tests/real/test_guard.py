@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 from tests.conftest import CommandLine
 
-from medtune.guardrails.classifier.learned import opened, shipped
+from medtune.guardrails.classifier.learned import load_classifier, load_default_classifier
 
 
 def test_training_again_gives_the_shipped_guard(medtune: CommandLine, tmp_path: Path) -> None:
     out = tmp_path / "learned.json.gz"
     code, said, err = medtune("guard", "train", "--out", str(out))
     assert code == 0, err
-    assert "held_out_kinds" in said
-    made, there = opened(out).trained, shipped().trained
+    assert "held out kinds" in said
+    made, there = load_classifier(out).trained, load_default_classifier().trained
     for new, old in ((made.kinds, there.kinds), (made.orders, there.orders)):
         assert new.trained_on == old.trained_on
         assert new.words == old.words

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import CommandLine
 
-from medtune.cli.output import show
+from medtune.cli.output import show_record
 from medtune.core.errors import DataError, InputError
 from medtune.core.experiment import Experiment
 from medtune.core.progress import NoProgress
@@ -15,7 +15,7 @@ from medtune.core.records import TrainingRecord
 from medtune.models.sources import ModelSource
 from medtune.studies.grid_schema import GridState, WorkerCounts
 from medtune.studies.learning_curve.schema import LearningCurveRecord
-from medtune.studies.learning_curve.study import PAGE, CurveOptions, learning_curve
+from medtune.studies.learning_curve.study import PAGE, CurveOptions, run_learning_curve
 
 HANDS = WorkerCounts()
 
@@ -39,7 +39,7 @@ def studied(
     tiny_source: ModelSource, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[LearningCurveRecord, Path]:
     folder = tmp_path_factory.mktemp("curve")
-    record = learning_curve(options(tiny_source), folder, HANDS, NoProgress())
+    record = run_learning_curve(options(tiny_source), folder, HANDS, NoProgress())
     assert isinstance(record, LearningCurveRecord)
     return record, folder
 
@@ -97,14 +97,14 @@ def test_a_lost_cell_is_done_again_and_nothing_else(
     cells = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/cell.json")}
     lost = folder / "cells" / "text-random-8-epochs-seed1" / "cell.json"
     lost.unlink()
-    again = learning_curve(options(tiny_source), folder, HANDS, NoProgress())
+    again = run_learning_curve(options(tiny_source), folder, HANDS, NoProgress())
     assert isinstance(again, LearningCurveRecord)
     assert again.points == record.points
     after = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/cell.json")}
     assert {path for path in cells if cells[path] != after[path]} == {lost}
     # A seed more: the others stay.
     whole = options(tiny_source).experiment.model_copy(update={"seeds": (1, 2, 3)})
-    state = learning_curve(
+    state = run_learning_curve(
         CurveOptions(whole, (8, 32), ("random", "balanced")),
         folder,
         WorkerCounts(shard=1, shards=99),
@@ -122,14 +122,14 @@ def test_page_and_table(
     assert record.verdict in page
     assert page.count("<svg") == 2
     assert "mathdefault" not in page
-    show(record)
+    show_record(record)
     out = " ".join(capsys.readouterr().out.split())
     assert " ".join(record.verdict.split()) in out
 
 
 def test_a_pool_that_is_too_small_is_an_error(tiny_source: ModelSource, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="train_size asks for 999"):
-        learning_curve(
+        run_learning_curve(
             options(tiny_source, sizes=(999,), selections=("random",)),
             tmp_path,
             HANDS,

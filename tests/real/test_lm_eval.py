@@ -14,7 +14,7 @@ import pytest
 
 from eval_speed import STYLE
 from lm_eval_parity import agreement, harness_letters, medtune_letters
-from medtune.core.prompt import fingerprint
+from medtune.core.prompt import prompt_fingerprint
 from medtune.data.load import load_split
 from medtune.models.local.local_model import LocalModel
 
@@ -23,7 +23,7 @@ PINNED = json.loads((Path(__file__).parent / "lm_eval_letters.json").read_text()
 
 def test_letters_are_those_of_the_pinned_harness(model: LocalModel) -> None:
     assert PINNED["fingerprint"] == model.describe().fingerprint
-    assert PINNED["prompt_hash"] == fingerprint(STYLE, model.render), (
+    assert PINNED["prompt_hash"] == prompt_fingerprint(STYLE, model.render), (
         f"the default prompt has changed: record it again, {PINNED['recipe']}"
     )
     questions = [q for q in load_split(PINNED["data"]).questions if q.id in PINNED["letters"]]

@@ -11,12 +11,12 @@ from transformers import AutoModelForCausalLM
 
 from medtune.core.errors import AdapterError
 from medtune.core.experiment import Experiment
-from medtune.core.prompt import PromptStyle, fingerprint
+from medtune.core.prompt import PromptStyle, prompt_fingerprint
 from medtune.models.adapters import lora
 from medtune.models.local.local_model import LocalModel
 from medtune.models.local.selected_logits import AnswerHead
 from medtune.models.open_model import open_model
-from medtune.models.sources import ModelSource, resolve
+from medtune.models.sources import ModelSource, resolve_model
 from medtune.models.weights_card import read_card
 
 IDS = torch.tensor([[1, 500, 600, 700]])
@@ -34,12 +34,12 @@ def test_a_loaded_adapter_is_the_trained_one_and_peft_reads_it_too(
 ) -> None:
     trained = logits(tiny)  # the adapter is still inside
     plain = logits(LocalModel.load(tiny_source, "float32"))
-    loaded = lora.load(LocalModel.load(tiny_source, "float32"), adapter, None)
+    loaded = lora.load_adapter(LocalModel.load(tiny_source, "float32"), adapter, None)
     assert torch.allclose(logits(loaded), trained, atol=1e-5)
     assert not torch.allclose(plain, trained, atol=1e-2)
 
     base = AutoModelForCausalLM.from_pretrained(tiny_source.folder)
-    with lora.quiet_upstream():
+    with lora.suppress_peft_warning():
         other = PeftModel.from_pretrained(base, str(adapter))
     with torch.inference_mode():
         assert torch.allclose(other(IDS).logits[0], trained, atol=1e-4)
@@ -49,7 +49,7 @@ def test_the_card_says_what_it_was_trained_on(tiny_source: ModelSource, adapter:
     card = read_card(adapter)
     model = LocalModel.load(tiny_source, "float32")
     assert card.base_fingerprint == tiny_source.fingerprint
-    assert card.prompt_hash == fingerprint(PromptStyle(), model.render)
+    assert card.prompt_hash == prompt_fingerprint(PromptStyle(), model.render)
     assert card.target == "text"
 
 
@@ -67,9 +67,9 @@ def test_another_chat_template_is_refused(
     model = LocalModel.load(tiny_source, "float32")
     template = model.encoder.tokenizer.chat_template
     model.encoder.tokenizer.chat_template = template.replace("<|im_start|>", "<|im_start|> ")
-    changed = fingerprint(PromptStyle(), model.render)
+    changed = prompt_fingerprint(PromptStyle(), model.render)
     with pytest.raises(AdapterError, match="trained with the prompt"):
-        lora.load(model, adapter, changed)
+        lora.load_adapter(model, adapter, changed)
 
 
 def test_another_base_is_refused(tiny_source: ModelSource, adapter: Path, tmp_path: Path) -> None:
@@ -77,9 +77,9 @@ def test_another_base_is_refused(tiny_source: ModelSource, adapter: Path, tmp_pa
     shutil.copytree(tiny_source.folder, tmp_path / "other")
     settings = json.loads((tmp_path / "other" / "config.json").read_text())
     (tmp_path / "other" / "config.json").write_text(json.dumps({**settings, "rms_norm_eps": 1e-3}))
-    other = LocalModel.load(resolve(f"path:{tmp_path / 'other'}"), "float32")
+    other = LocalModel.load(resolve_model(f"path:{tmp_path / 'other'}"), "float32")
     with pytest.raises(AdapterError, match=r"was trained on path:.*the base here is path:"):
-        lora.load(other, adapter, None)
+        lora.load_adapter(other, adapter, None)
 
 
 def test_changed_weights_are_refused(tiny_source: ModelSource, adapter: Path) -> None:

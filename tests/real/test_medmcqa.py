@@ -13,12 +13,12 @@ from medtune.core.errors import EmptySplitError
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Outcome
-from medtune.data.dedup.canonical_form import folded
-from medtune.data.dedup.is_duplicate import same_question
+from medtune.data.dedup.canonical_form import canonicalize_question
+from medtune.data.dedup.is_duplicate import duplicate_kind
 from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT, parse
-from medtune.evaluation.run_exam import examine
+from medtune.evaluation.parsing.strict import STRICT_PARSER, parse_answer
+from medtune.evaluation.run_exam import evaluate_model
 from medtune.models.fake import FakeModel
 from medtune.models.local.local_model import LocalModel
 
@@ -34,7 +34,9 @@ def test_validation_is_read_whole(real_data: Path) -> None:
 def test_always_answering_a_scores_32_per_cent(real_data: Path) -> None:
     split = load_split(f"file:{real_data}/medmcqa_validation.parquet")
     exam = Exam(split.questions, split.description, PromptStyle(), "letter", "sum")
-    record, predictions = examine(FakeModel("constant", {}), exam, "A", STRICT, NoProgress())
+    record, predictions = evaluate_model(
+        FakeModel("constant", {}), exam, "A", STRICT_PARSER, NoProgress()
+    )
     assert record.accuracy.value == pytest.approx(0.322, abs=0.002)
     assert record.majority_letter == "A"
     assert record.majority.value == record.accuracy.value
@@ -56,7 +58,7 @@ def test_real_pairs_with_the_same_options_and_answer_are_told_apart(real_data: P
     in train" are 80 pairs within train that the finished rule linked before anybody read them.
     """
     questions = {
-        question.id: folded(question)
+        question.id: canonicalize_question(question)
         for name in ("train", "validation")
         for question in load_split(f"file:{real_data}/medmcqa_{name}.parquet").questions
     }
@@ -66,7 +68,7 @@ def test_real_pairs_with_the_same_options_and_answer_are_told_apart(real_data: P
     for part in ("other half", "read later", "found in train"):
         some = [row for row in rows if row["part"] == part]
         found = [
-            row for row in some if same_question(*(questions[row[k]] for k in ("one", "other")))
+            row for row in some if duplicate_kind(*(questions[row[k]] for k in ("one", "other")))
         ]
         right = sum(row["same"] == "1" for row in found)
         assert right >= 0.9 * len(found)
@@ -95,13 +97,15 @@ def test_the_notebooks_30_per_cent_read_line_by_line(real_data: Path) -> None:
 def test_the_strict_parser_reads_the_right_four(real_data: Path) -> None:
     results = json.loads((real_data / "notebook_evaluation.json").read_text())["results"]
     outcomes = {
-        r["ground_truth"]: parse(r["prediction"], [r[k] for k in ("opa", "opb", "opc", "opd")])
+        r["ground_truth"]: parse_answer(
+            r["prediction"], [r[k] for k in ("opa", "opb", "opc", "opd")]
+        )
         for r in results
     }
     by_outcome: dict[Outcome, set[str]] = {}
     for r in results:
         truth = r["ground_truth"]
-        by_outcome.setdefault(outcomes[truth].outcome(r["cop"]), set()).add(truth)
+        by_outcome.setdefault(outcomes[truth].grade(r["cop"]), set()).add(truth)
     assert by_outcome[Outcome.CORRECT] == {
         "Watch and wait strategy",
         "Ganciclovir",
@@ -114,6 +118,6 @@ def test_the_strict_parser_reads_the_right_four(real_data: Path) -> None:
 def test_the_embedded_model_is_near_chance_in_letters(model: LocalModel, real_data: Path) -> None:
     split = load_split(f"file:{real_data}/medmcqa_validation.parquet", size=120)
     exam = Exam(split.questions, split.description, PromptStyle(), "letter", "sum")
-    record, _ = examine(model, exam, "base", STRICT, NoProgress())
+    record, _ = evaluate_model(model, exam, "base", STRICT_PARSER, NoProgress())
     assert record.accuracy.low < 0.322 < record.accuracy.high + 0.1
     assert record.counts.unparsed == 0

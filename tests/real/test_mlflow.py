@@ -15,7 +15,13 @@ from tests.pipeline.test_export import built, judged
 from tests.unit.releases.export import dossiers as make
 
 from medtune.releases.export.context import ReleaseContext
-from medtune.releases.export.mlflow import LONGEST, MODEL, RELEASE, identity, numbers
+from medtune.releases.export.mlflow import (
+    MAX_PARAM_LENGTH,
+    MODEL_NAME,
+    RELEASE,
+    release_metrics,
+    release_params,
+)
 from medtune.releases.registry import Registry
 from medtune.releases.schema import Release
 
@@ -57,7 +63,7 @@ def exported(medtune: CommandLine, name: str = "v2") -> dict[str, Any]:
     return medtune.record("release", "export", name, "--to", "mlflow")
 
 
-def dossier(release: Release) -> ReleaseContext:
+def context(release: Release) -> ReleaseContext:
     return ReleaseContext(release=release, verdict=make.verdict(of=release), evidence=make.EVIDENCE)
 
 
@@ -70,7 +76,7 @@ def test_a_run_with_identity_numbers_and_folder(
     monkeypatch.setattr(socket.socket, "connect", refuse)
     release = built(registry)
     judged(registry, release)
-    registry.point("champion", release, "ann", "release.promote")
+    registry.set_alias("champion", release, "ann", "release.promote")
     record = exported(medtune)
     assert (record["version"], record["made"], record["aliases"]) == (1, True, ["champion"])
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
@@ -78,9 +84,9 @@ def test_a_run_with_identity_numbers_and_folder(
     run = client.get_run(record["run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.tags[RELEASE] == release.id
-    assert run.data.params == identity(release)
+    assert run.data.params == release_params(release)
     assert run.data.params["prompt_hash"] == release.prompt_hash
-    wanted = numbers(dossier(release))
+    wanted = release_metrics(context(release))
     assert len(wanted) == record["metrics"] > 80
     assert run.data.metrics == wanted
     exam = make.analysis().evaluation
@@ -91,7 +97,7 @@ def test_a_run_with_identity_numbers_and_folder(
     assert run.data.metrics["gate.orders.figure"] == pytest.approx(0.42748, abs=1e-5)
     assert run.data.metrics["gate.orders.bound"] == 0.5
 
-    version = client.get_model_version_by_alias(MODEL, "champion")
+    version = client.get_model_version_by_alias(MODEL_NAME, "champion")
     assert (version.version, version.run_id) == (1, run.info.run_id)
     assert version.tags[RELEASE] == release.id
     there = client.list_artifacts(run.info.run_id, "release")
@@ -109,9 +115,9 @@ def test_the_same_release_again_makes_nothing_new(
     judged(registry, release)
     first, second = exported(medtune), exported(medtune)
     assert second == {**first, "made": False}
-    experiment = client.get_experiment_by_name(MODEL)
+    experiment = client.get_experiment_by_name(MODEL_NAME)
     assert len(client.search_runs([experiment.experiment_id])) == 1
-    assert len(client.search_model_versions(f"name = '{MODEL}'")) == 1
+    assert len(client.search_model_versions(f"name = '{MODEL_NAME}'")) == 1
     assert len(client.get_metric_history(first["run_id"], "accuracy")) == 1
 
 
@@ -132,15 +138,15 @@ def test_a_new_verdict_follows_the_old_one_in_the_same_run(
 
 def test_aliases_follow_the_registry(medtune: CommandLine, registry: Registry, client: Any) -> None:
     one, two = built(registry), built(registry, name="v3")
-    registry.point("champion", one, "ann", "release.promote")
-    registry.point("challenger", two, "ann", "release.challenger")
+    registry.set_alias("champion", one, "ann", "release.promote")
+    registry.set_alias("challenger", two, "ann", "release.challenger")
     _, out, _ = medtune("release", "export", "v2", "--to", "mlflow")
     assert "v2: version 1 of medtune (new), champion, run" in " ".join(out.split())
     assert exported(medtune, "v3")["aliases"] == ["challenger"]
-    registry.point("champion", two, "ann", "release.promote")
+    registry.set_alias("champion", two, "ann", "release.promote")
     assert exported(medtune, "v3")["aliases"] == ["champion"]
     assert exported(medtune)["aliases"] == []
-    assert client.get_registered_model(MODEL).aliases == {"champion": 2}
+    assert client.get_registered_model(MODEL_NAME).aliases == {"champion": 2}
 
 
 def test_an_export_that_was_cut_short_is_finished(
@@ -158,10 +164,10 @@ def test_an_export_that_was_cut_short_is_finished(
         code, _, err = medtune("release", "export", "v2", "--to", "mlflow")
     assert code == 2
     assert "No space left" in err
-    assert client.search_model_versions(f"name = '{MODEL}'") == []
+    assert client.search_model_versions(f"name = '{MODEL_NAME}'") == []
     record = exported(medtune)
     assert record["made"] is True
-    experiment = client.get_experiment_by_name(MODEL)
+    experiment = client.get_experiment_by_name(MODEL_NAME)
     assert len(client.search_runs([experiment.experiment_id])) == 1
 
 
@@ -198,5 +204,5 @@ def test_a_new_store_is_made_where_none_is(medtune: CommandLine, registry: Regis
 
 
 def test_what_is_written_fits_every_store() -> None:
-    found = identity(make.release(name="n" * 64, base="path:" + "x" * 900))
-    assert max(map(len, found.values())) <= LONGEST
+    found = release_params(make.release(name="n" * 64, base="path:" + "x" * 900))
+    assert max(map(len, found.values())) <= MAX_PARAM_LENGTH

@@ -13,11 +13,11 @@ from medtune.core.errors import DataError, LabelError
 from medtune.core.experiment import NotebookExperiment
 from medtune.core.progress import NoProgress
 from medtune.core.records import Question
-from medtune.data.sources.files import Row
+from medtune.data.sources.files import RawRow
 from medtune.models.sources import ModelSource
 
 
-def rows_of(questions: tuple[Question, ...]) -> list[Row]:
+def rows_of(questions: tuple[Question, ...]) -> list[RawRow]:
     return [
         {
             "id": q.id,
@@ -53,7 +53,7 @@ def test_the_preset_is_the_notebook() -> None:
 def test_the_recipe_runs_and_writes_the_notebooks_file(
     source: ModelSource, file: Path, tmp_path: Path
 ) -> None:
-    record = notebook.run(
+    record = notebook.run_notebook(
         small(file, source.name, max_new_tokens=8), tmp_path / "out", NoProgress()
     )
     assert record.steps == 2
@@ -75,16 +75,18 @@ def test_the_recipe_runs_and_writes_the_notebooks_file(
 
 
 def test_the_training_text_is_chatml_and_the_evaluation_text_is_not() -> None:
-    row: Row = dict(zip(notebook.OPTION_COLUMNS, ("HIV", "Rubella", "Mumps", "CMV"), strict=True))
+    row: RawRow = dict(
+        zip(notebook.OPTION_COLUMNS, ("HIV", "Rubella", "Mumps", "CMV"), strict=True)
+    )
     row |= {"question": "Which virus is it?", "cop": 0}
-    assert notebook.training_text(row) == (
+    assert notebook.format_training_text(row) == (
         "<|im_start|>system\nYou are a helpful AI assistant.<|im_end|>\n"
         "<|im_start|>user\nWhich virus is it?\nA. HIV\nB. Rubella\nC. Mumps\nD. CMV<|im_end|>\n"
         "<|im_start|>assistant\nThe answer is: HIV<|im_end|>"
     )
-    assert "<|im_start|>" not in notebook.evaluation_text(row)
-    assert notebook.training_text({**row, "question": "Too short"}) is None
-    assert notebook.training_text({**row, "opa": "X"}) is None
+    assert "<|im_start|>" not in notebook.format_evaluation_prompt(row)
+    assert notebook.format_training_text({**row, "question": "Too short"}) is None
+    assert notebook.format_training_text({**row, "opa": "X"}) is None
 
 
 def test_the_one_based_mirror_is_refused(
@@ -94,9 +96,9 @@ def test_the_one_based_mirror_is_refused(
     path = tmp_path / "one.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
     with pytest.raises(LabelError, match=r"cop is 4[\s\S]*0 to 3"):
-        notebook.run(small(path, source.name), tmp_path / "out", NoProgress())
+        notebook.run_notebook(small(path, source.name), tmp_path / "out", NoProgress())
 
 
 def test_too_few_rows_are_refused(source: ModelSource, file: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has 40 rows[\s\S]*cutoff 1000"):
-        notebook.run(small(file, source.name, cutoff=1000), tmp_path / "out", NoProgress())
+        notebook.run_notebook(small(file, source.name, cutoff=1000), tmp_path / "out", NoProgress())

@@ -13,10 +13,10 @@ from medtune.core.progress import NoProgress
 from medtune.core.run_folder import write_record
 from medtune.data.load import load_split
 from medtune.models.sources import ModelSource
-from medtune.models.weights_card import CARD, read_card
-from medtune.releases.build import BuildOptions, build, gate
-from medtune.releases.commands import freeze
-from medtune.releases.evidence import EvidenceOptions, evaluate
+from medtune.models.weights_card import CARD_FILE, read_card
+from medtune.releases.build import BuildOptions, build_release, run_gate
+from medtune.releases.commands import freeze_suite
+from medtune.releases.evidence import EvidenceOptions, collect_evidence
 from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_schema import Margins
 from medtune.releases.registry import Registry
@@ -26,14 +26,14 @@ def test_a_packed_release_is_held_against_what_its_card_names(
     tiny_source: ModelSource, adapter: Path, tmp_path: Path
 ) -> None:
     unknown = read_card(adapter).model_copy(update={"data_hash": None})
-    write_record(adapter / CARD, unknown)  # of which nobody knows what it was trained on
+    write_record(adapter / CARD_FILE, unknown)  # of which nobody knows what it was trained on
     asked = CompressOptions(f"adapter:{adapter}", ("int8",), "starter:recall", limit=20)
     compress(asked, tmp_path / "packed", NoProgress())
     place = tmp_path / "packed" / "int8"
     shutil.copytree(place, tmp_path / "copy")
     registry = Registry(tmp_path / "registry")
-    freeze(registry, "starter:recall", 20, "ann", NoProgress())
-    release = build(registry, BuildOptions("v1", f"path:{place}"), "ann", NoProgress())
+    freeze_suite(registry, "starter:recall", 20, "ann", NoProgress())
+    release = build_release(registry, BuildOptions("v1", f"path:{place}"), "ann", NoProgress())
     assert release.scheme == "int8"
 
     def options(original: str) -> EvidenceOptions:
@@ -50,17 +50,17 @@ def test_a_packed_release_is_held_against_what_its_card_names(
         ("fake:oracle", "has hash fake:oracle"),
     ):
         with pytest.raises(InputError, match=words) as error:
-            evaluate(registry, "v1", options(name), "ann", NoProgress())
+            collect_evidence(registry, "v1", options(name), "ann", NoProgress())
         assert unknown.weights_hash in error.value.expected
-    assert all(line.action != "release.evaluate" for line in registry.log())
+    assert all(line.action != "release.evaluate" for line in registry.read_log())
 
-    record = evaluate(registry, "v1", options(f"adapter:{adapter}"), "ann", NoProgress())
+    record = collect_evidence(registry, "v1", options(f"adapter:{adapter}"), "ann", NoProgress())
     assert record.original == unknown.weights_hash
     found = EvidenceStore(registry).read_evidence(record.records)
     assert found.packed is not None
     assert found.packed.reference.model.adapter == unknown.weights_hash
     assert found.regression is not None
     assert found.regression.trained_on is None
-    said = {r.rule: r for r in gate(registry, "v1", Margins(), (), "ann").results}
+    said = {r.rule: r for r in run_gate(registry, "v1", Margins(), (), "ann").results}
     assert said["regression"].outcome == "missing"
     assert "what it was taught" in said["regression"].reason

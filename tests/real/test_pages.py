@@ -135,7 +135,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     store, metrics = Store.open(f"sqlite:///{tmp_path / 'e.db'}"), Metrics()
-    mind = Predictor(
+    predictor = Predictor(
         model=Steady("noisy", {}),
         style=PromptStyle(),
         method="letter",
@@ -144,9 +144,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
         calibration=CALIBRATION.model_copy(update={"temperature": 1.0, "threshold": 0.3}),
         release="smollm2-135m-medmcqa",
     )
-    engine = Engine(mind, store, SECRET, metrics)
-    start = StartToken.new()
-    parts = Services(engine, store, Authorizer(store.key_of, start=start), metrics, SECRET)
+    engine = Engine(predictor, store, SECRET, metrics)
+    start = StartToken.create()
+    parts = Services(engine, store, Authorizer(store.find_key, start=start), metrics, SECRET)
     place = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(create_app(parts), log_config=None, access_log=False, ws="none")
     server = uvicorn.Server(config)
@@ -261,7 +261,7 @@ def test_a_question_is_asked_and_judged_with_the_keyboard_alone(site: Site, brow
         keys.press("Enter")
         page.get_by_text("Thank you.").wait_for()
         assert "Vitamin" in page.locator(".given").inner_text()
-        (said,) = site.store.feedback()
+        (said,) = site.store.list_feedback()
         assert (said.helpful, said.corrected) == (True, 1)
 
 
@@ -269,7 +269,9 @@ def test_an_item_is_reviewed_from_end_to_end(site: Site, browser: Any) -> None:
     with at(site, browser) as page:
         ask(page, HELD)
         assert page.locator("h1").inner_text() == "A reviewer looks at this first"
-        fate = page.get_by_role("link", name="See what became").get_attribute("href")
+        fate = page.get_by_role("link", name="See the status of this question").get_attribute(
+            "href"
+        )
         assert page.locator(".number").count() == 0
         page.get_by_role("link", name="Review").click()
         page.get_by_role("button", name="Claim the oldest").click()
@@ -284,7 +286,7 @@ def test_an_item_is_reviewed_from_end_to_end(site: Site, browser: Any) -> None:
         assert "A reviewer approved the model's answer" in page.locator(".given").inner_text()
         page.get_by_role("link", name="Dashboard").click()
         assert "reviewers approved 1" in page.locator("main").inner_text()
-        (one,) = site.store.finals()
+        (one,) = site.store.list_decided()
         assert one.opinions[0].decision.note == "as in the guideline"
 
 
@@ -295,13 +297,13 @@ def test_nothing_needs_a_script(site: Site, browser: Any) -> None:
         page.get_by_label("No", exact=True).check()
         page.locator(".feedback").get_by_role("button", name="Send").click()
         assert page.get_by_role("status").first.inner_text().startswith("Thank you")
-        assert [said.helpful for said in site.store.feedback()] == [False]
+        assert [said.helpful for said in site.store.list_feedback()] == [False]
         page.goto(site.url)
         ask(page, HELD)
         page.goto(f"{site.url}/review")
         page.get_by_role("button", name="Claim item 1").click()
         page.get_by_role("button", name="Give back").click()
-        assert "given back" in page.get_by_role("status").inner_text()
+        assert "is released" in page.get_by_role("status").inner_text()
 
 
 def views(site: Site, page: Any) -> Iterator[str]:
@@ -327,7 +329,7 @@ def views(site: Site, page: Any) -> Iterator[str]:
         page.goto(site.url)
         ask(page, question)
         yield name
-    fate = page.get_by_role("link", name="See what became").get_attribute("href")
+    fate = page.get_by_role("link", name="See the status of this question").get_attribute("href")
     page.goto(site.url + fate)
     yield "fate-pending"
     page.goto(f"{site.url}/review")
@@ -346,7 +348,7 @@ def views(site: Site, page: Any) -> Iterator[str]:
     page.get_by_role("button", name="Decide").click()
     page.goto(item)
     yield "item-own"
-    page.goto(site.url + "/answer/" + site.store.finals()[0].item.request_id)
+    page.goto(site.url + "/answer/" + site.store.list_decided()[0].item.request_id)
     yield "fate-rejected"
     page.goto(f"{site.url}/dashboard")
     yield "dashboard"

@@ -151,23 +151,23 @@ class TestServer(OnStore):
         assert held is not None
         server.stop(mode)
         try:
-            for ask in (store.check, store.counts, store.keys):
+            for ask in (store.check_writable, store.count_requests, store.list_keys):
                 with pytest.raises(StoreError, match="there is no connection"):
                     ask()
             with pytest.raises(StoreError, match="there is no connection"):
                 store.decide("a", "ann", Decision(kind="approve"))
         finally:
             server.start()
-        store.check()
+        store.check_writable()
         assert store.decide("a", "ann", Decision(kind="approve")).final is not None
-        assert store.verify_audit() == 3
+        assert store.verify_audit_lines() == 3
 
     def test_connection_that_breaks_takes_its_transaction_along(
         self, store: Store, store_url: str
     ) -> None:
         with pytest.raises(StoreError, match="there is no connection"):
             self._break_off(store, store_url)
-        assert store.verify_audit() == 0
+        assert store.verify_audit_lines() == 0
 
     @staticmethod
     def _break_off(store: Store, store_url: str) -> None:
@@ -193,18 +193,18 @@ class TestServer(OnStore):
         assert held.request_id == "b"
 
     def test_lines_are_not_truncated(self, store: Store, store_url: str) -> None:
-        store.audit("ann", "x", "y")
+        store.append_audit_line("ann", "x", "y")
         with pytest.raises(DBAPIError, match="the audit trail is only added to"):
             execute(store_url, "TRUNCATE audit")
 
     def test_read_only(self, store: Store, store_url: str) -> None:
-        store.keep(entry("a"), None)
+        store.add_request(entry("a"), None)
         name = store_url.partition("@/")[2].partition("?")[0]
         execute(store_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         store.close()
         with pytest.raises(StoreError, match="it can be read but not written"):
-            store.check()
-        assert store.entry("a") == entry("a")
+            store.check_writable()
+        assert store.find_request("a") == entry("a")
         with pytest.raises(StoreError, match="it can be read but not written"):
             Store.open(store_url)
 
@@ -240,4 +240,4 @@ class TestServer(OnStore):
             "CREATE TRIGGER fails BEFORE UPDATE ON probe EXECUTE FUNCTION fail()",
         )
         with pytest.raises(StoreError, match=rf"{found}.* \(so it is\)"):
-            store.check()
+            store.check_writable()

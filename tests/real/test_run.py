@@ -17,7 +17,7 @@ from medtune.core.experiment import Experiment
 from medtune.core.predictions_io import read_evaluation
 from medtune.core.progress import NoProgress
 from medtune.core.records import EvaluationRecord, RunRecord
-from medtune.core.run_folder import locked
+from medtune.core.run_folder import lock_folder
 from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.data.load import read_manifest
 from medtune.models.sources import ModelSource
@@ -40,7 +40,7 @@ class Listener(NoProgress):
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def say(self, text: str) -> None:
+    def log_message(self, text: str) -> None:
         self.said.append(text)
 
 
@@ -143,7 +143,7 @@ def test_a_lost_adapter_is_trained_again(tiny_source: ModelSource, tmp_path: Pat
 
 
 def test_two_runs_in_one_folder_are_refused(tiny_source: ModelSource, tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(FolderError, match=f"in use.*{os.getpid()}"):
+    with lock_folder(tmp_path), pytest.raises(FolderError, match=f"in use.*{os.getpid()}"):
         run(small(tiny_source), tmp_path, NoProgress())
 
 

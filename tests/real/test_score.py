@@ -10,17 +10,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from medtune.core.errors import ModelError
 from medtune.core.experiment import LoraSettings
-from medtune.core.prompt import Form, PromptStyle, TextForm
+from medtune.core.prompt import FormName, PromptStyle, TextForm
 from medtune.core.protocols import Decoding, GenerateRequest, Generation, Message, ScoreRequest
 from medtune.core.records import Question
 from medtune.core.schemas.compression import Scheme
 from medtune.data.load import load_split
 from medtune.models.adapters import lora
 from medtune.models.device import choose_dtype
-from medtune.models.light.int_layers import Int8Linear, eight
+from medtune.models.light.int_layers import Int8Linear, quantize_int8
 from medtune.models.local import selected_logits
 from medtune.models.local.local_model import LocalModel
-from medtune.models.local.selected_logits import AnswerHead, check_head, exact_logits
+from medtune.models.local.selected_logits import AnswerHead, check_head_is_last, exact_logits
 from medtune.models.sources import ModelSource
 
 LISTED = PromptStyle(text=TextForm(list_options=True))
@@ -28,12 +28,12 @@ BARE = PromptStyle()
 
 
 def requests(
-    questions: tuple[Question, ...], style: PromptStyle, form: Form, shots: int = 0
+    questions: tuple[Question, ...], style: PromptStyle, form: FormName, shots: int = 0
 ) -> list[ScoreRequest]:
     out = []
     for question in questions[shots:]:
-        lead, texts = style.continuations(question, form)
-        messages = style.messages(question, form, questions[:shots])
+        lead, texts = style.split_continuations(question, form)
+        messages = style.build_messages(question, form, questions[:shots])
         out.append(ScoreRequest(question.id, question.options, messages, lead, texts))
     return out
 
@@ -41,10 +41,10 @@ def requests(
 @torch.inference_mode()
 def naive(model: LocalModel, request: ScoreRequest) -> list[float]:
     """Score each continuation in a pass of its own, with the model's own logits."""
-    (prompt,) = model.encoder.prompts([request.messages])
+    (prompt,) = model.encoder.encode_prompts([request.messages])
     totals = []
     for text in request.continuations:
-        ((ids, lead),) = model.encoder.answers([request.lead + text], [request.lead])
+        ((ids, lead),) = model.encoder.encode_answers([request.lead + text], [request.lead])
         whole = torch.tensor([prompt + ids])
         # From the prompt's last token on: the vocabulary is large, prompts are long.
         logits = model.network(whole, logits_to_keep=len(ids) + 1).logits[0]
@@ -58,7 +58,7 @@ def naive(model: LocalModel, request: ScoreRequest) -> list[float]:
     ("style", "form"), [(BARE, "letter"), (BARE, "text"), (LISTED, "text")], ids=str
 )
 def test_scores_are_those_of_separate_passes(
-    model: LocalModel, starter: tuple[Question, ...], style: PromptStyle, form: Form
+    model: LocalModel, starter: tuple[Question, ...], style: PromptStyle, form: FormName
 ) -> None:
     asked = requests(starter[:6], style, form)
     for request, scores in zip(asked, model.score(asked), strict=True):
@@ -89,7 +89,7 @@ def test_a_prompt_beyond_the_models_positions_is_told(model: LocalModel) -> None
     assert found is not None
     tokens, most = found
     assert most == 8192
-    assert tokens == len(model.encoder.prompts([long])[0]) > most
+    assert tokens == len(model.encoder.encode_prompts([long])[0]) > most
 
 
 def test_a_letters_token_is_found_by_encoding_also_after_a_space(model: LocalModel) -> None:
@@ -103,7 +103,7 @@ def test_a_letters_token_is_found_by_encoding_also_after_a_space(model: LocalMod
 
 @pytest.mark.parametrize("form", ["letter", "text"])
 def test_batch_1_and_batch_32_agree_in_fp32(
-    model: LocalModel, starter: tuple[Question, ...], form: Form
+    model: LocalModel, starter: tuple[Question, ...], form: FormName
 ) -> None:
     asked = requests(starter[:66], BARE, form, shots=2)
     model.batch = 32
@@ -134,7 +134,9 @@ def test_batch_1_and_batch_32_agree_on_real_medmcqa(model: LocalModel, real_data
 def test_greedy_text_does_not_depend_on_the_batch(
     model: LocalModel, starter: tuple[Question, ...]
 ) -> None:
-    asked = [GenerateRequest(q.id, q.options, BARE.messages(q, "letter")) for q in starter[:6]]
+    asked = [
+        GenerateRequest(q.id, q.options, BARE.build_messages(q, "letter")) for q in starter[:6]
+    ]
     model.batch = 1
     alone = model.generate(asked, Decoding(max_new_tokens=12))
     model.batch = 64
@@ -144,7 +146,9 @@ def test_greedy_text_does_not_depend_on_the_batch(
 def test_sampling_is_repeatable_and_follows_its_seed(
     model: LocalModel, starter: tuple[Question, ...]
 ) -> None:
-    asked = [GenerateRequest(q.id, q.options, BARE.messages(q, "letter")) for q in starter[:4]]
+    asked = [
+        GenerateRequest(q.id, q.options, BARE.build_messages(q, "letter")) for q in starter[:4]
+    ]
     hot = Decoding(max_new_tokens=8, temperature=1.5, seed=1)
     assert model.generate(asked, hot) == model.generate(asked, hot)
     other = Decoding(max_new_tokens=8, temperature=1.5, seed=2)
@@ -154,7 +158,9 @@ def test_sampling_is_repeatable_and_follows_its_seed(
 def test_one_likeliest_token_is_the_greedy_choice_and_beams_find_likelier_answers(
     model: LocalModel, starter: tuple[Question, ...]
 ) -> None:
-    asked = [GenerateRequest(q.id, q.options, BARE.messages(q, "letter")) for q in starter[:4]]
+    asked = [
+        GenerateRequest(q.id, q.options, BARE.build_messages(q, "letter")) for q in starter[:4]
+    ]
     greedy = model.generate(asked, Decoding(max_new_tokens=8))
     hot = Decoding(max_new_tokens=8, temperature=1.5, top_k=1, seed=1)
     assert model.generate(asked, hot) == greedy
@@ -174,7 +180,7 @@ def test_one_likeliest_token_is_the_greedy_choice_and_beams_find_likelier_answer
 def test_an_architecture_that_changes_its_logits_after_the_head_is_refused(
     tiny: LocalModel,
 ) -> None:
-    check_head(tiny.network, "tiny")
+    check_head_is_last(tiny.network, "tiny")
     plain = tiny.network.forward
 
     def scaled(*args: object, **kwargs: object) -> object:
@@ -184,7 +190,7 @@ def test_an_architecture_that_changes_its_logits_after_the_head_is_refused(
 
     tiny.network.forward = scaled
     with pytest.raises(ModelError, match="changes its logits"):
-        check_head(tiny.network, "tiny")
+        check_head_is_last(tiny.network, "tiny")
 
 
 def test_scores_that_are_not_numbers_are_refused(
@@ -228,7 +234,7 @@ def test_a_head_is_cast_a_block_at_a_time(monkeypatch: pytest.MonkeyPatch, bias:
     layer = torch.nn.Linear(32, 1000, bias=bias, dtype=torch.bfloat16)
     states = torch.randn(3, 32, dtype=torch.bfloat16)
     whole = exact_logits(layer, states)
-    monkeypatch.setattr(selected_logits, "CAST_AT_ONCE", 32 * 7)  # 7 does not go into 1,000
+    monkeypatch.setattr(selected_logits, "CAST_BLOCK_WEIGHTS", 32 * 7)  # 7 does not go into 1,000
     with LargestCast() as seen:  # type: ignore[no-untyped-call]
         found = exact_logits(layer, states)
     assert torch.equal(found, whole) or torch.allclose(found, whole, atol=1e-6)
@@ -281,7 +287,7 @@ def test_letters_in_bf16_do_not_tie_by_rounding(
 def test_heads_of_integers_return_fp32_between_layers_in_bf16(scheme: Scheme) -> None:
     torch.manual_seed(0)
     layer = torch.nn.Linear(64, 300, bias=False)
-    whole, scale = eight(layer.weight.data)
+    whole, scale = quantize_int8(layer.weight.data)
     packed = Int8Linear(whole, scale, coarse=scheme == "int8-dynamic")
     states = torch.randn(4, 64).bfloat16()
     found = exact_logits(packed, states)
@@ -294,7 +300,7 @@ def test_constrained_letters_in_bf16_are_chosen_by_the_exact_head(
 ) -> None:
     model = LocalModel.load(tiny_source, dtype="bfloat16")
     asked = [
-        GenerateRequest(q.id, q.options, BARE.messages(q, "letter"), tuple(q.letters))
+        GenerateRequest(q.id, q.options, BARE.build_messages(q, "letter"), tuple(q.letters))
         for q in starter[:32]
     ]
     written = [answer.text for answer in model.generate(asked, Decoding(max_new_tokens=1))]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from medtune.cli.output import show
+from medtune.cli.output import show_record
 from medtune.commands.run import run
 from medtune.core.experiment import Experiment
 from medtune.core.progress import NoProgress
@@ -35,7 +35,7 @@ def test_every_seed_is_trained_on_the_same_data_and_compared_with_one_base(
     assert [training.seed for training in record.trainings] == [1, 2, 3]
     assert len({training.data.hash for training in record.trainings}) == 1
     assert len({training.weights_hash for training in record.trainings}) == 3
-    groups = record.side_by_side()
+    groups = record.evaluations_by_exam()
     labels = ("base", "tuned, seed 1", "tuned, seed 2", "tuned, seed 3")
     assert [tuple(e.label for e in group) for group in groups] == [labels] * 4
     assert [(s.split, s.method) for s in record.spreads] == [
@@ -56,7 +56,7 @@ def test_every_seed_is_trained_on_the_same_data_and_compared_with_one_base(
     for seed in (1, 2, 3):
         assert f'href="seeds/{seed}/compare/starter-transfer-letter/report.html"' in page
     assert RunRecord.model_validate_json((tmp_path / "record.json").read_bytes()) == record
-    show(record)
+    show_record(record)
     out = " ".join(capsys.readouterr().out.split())
     assert " ".join(record.spreads[0].verdict.split()) in out
 

@@ -23,8 +23,8 @@ from tests.unit.serving.endpoint import HELD, QUESTION
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question, SplitDescription
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.score import ask
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.score import answer_questions
 from medtune.models.open_model import open_model
 from medtune.models.remote.remote_model import RemoteModel
 from medtune.serving.storage.store import Store
@@ -125,12 +125,12 @@ def test_the_endpoint_is_a_model_like_any_other(tmp_path: Path) -> None:
         for i in range(8)
     ]
     nothing = SplitDescription(source="asked", n=8, excluded={}, hash="")
-    exam = Exam.plain(questions, nothing, PromptStyle(), "letter")
+    exam = Exam.for_likelihood(questions, nothing, PromptStyle(), "letter")
     with running(tmp_path / "s", "--policy", str(policy), model="fake:constant") as server:
         remote = open_model(f"remote:{server.url}/v1")
         assert isinstance(remote, RemoteModel)
-        served = ask(remote, exam, questions, STRICT, {})
-        right = ask(open_model("fake:constant"), exam, questions, STRICT, {})
+        served = answer_questions(remote, exam, questions, STRICT_PARSER, {})
+        right = answer_questions(open_model("fake:constant"), exam, questions, STRICT_PARSER, {})
     for ours, theirs in zip(served, right, strict=True):
         assert ours.chosen == theirs.chosen
         assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-6)
@@ -160,8 +160,8 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     assert len(told) > 10
     store = Store.open(f"sqlite:///{tmp_path / 'medtune.db'}")
     try:
-        assert all(store.reviewed(number) is not None for number in told)
-        store.verify_audit()
+        assert all(store.find_reviewed(number) is not None for number in told)
+        store.verify_audit_lines()
     finally:
         store.close()
 
@@ -188,7 +188,7 @@ def test_a_stop_answers_what_is_under_way(tmp_path: Path) -> None:
         assert server.process.wait(20) == 0
     assert set(codes) == {200}
     store = Store.open(f"sqlite:///{tmp_path / 'medtune.db'}")
-    kept = sum(store.counts().by_status.values())
+    kept = sum(store.count_requests().by_status.values())
     store.close()
     assert kept == len(codes)
 

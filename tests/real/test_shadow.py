@@ -50,7 +50,7 @@ def test_a_shadow_is_counted_and_kept_and_never_shown(tmp_path: Path) -> None:
         assert time.perf_counter() - begin < 5
     store = Store.open(f"sqlite:///{tmp_path / 'medtune.db'}")
     now = datetime.now(UTC)
-    rows = list(store.shadowed(now - timedelta(days=1), now))
+    rows = list(store.iter_shadowed_requests(now - timedelta(days=1), now))
     store.close()
     assert {entry.request_id for entry, _ in rows} == {r.json()["request_id"] for r in replies}
     assert sum(entry.chosen == one.chosen for entry, one in rows) == told.get("same", 0)
@@ -71,7 +71,7 @@ def test_the_challenger_is_followed(medtune: CommandLine, tmp_path: Path) -> Non
     where = ("--registry", str(tmp_path / "registry"))
     for name in ("v1", "v2"):
         assert medtune("release", "build", name, "fake:noisy", *where)[0] == 0
-    registry.point("champion", registry.find("v1"), "somebody", "release.promote")
+    registry.set_alias("champion", registry.find("v1"), "somebody", "release.promote")
     beside = ("--shadow", "release:challenger", *where)
     with running(tmp_path / "s", *beside, model="release:champion") as server:
         server.ask()
@@ -80,7 +80,7 @@ def test_the_challenger_is_followed(medtune: CommandLine, tmp_path: Path) -> Non
         assert counted(server) == {}
         assert server.ask().json()["release"] == "v1"
         until(lambda: sum(counted(server).values()) == 1)
-        registry.point("champion", registry.find("v2"), "somebody", "release.promote")
+        registry.set_alias("champion", registry.find("v2"), "somebody", "release.promote")
         until(lambda: server.ask().json()["release"] == "v2")
         time.sleep(1)
         before = counted(server)

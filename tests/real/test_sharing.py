@@ -10,16 +10,16 @@ import pytest
 import torch
 from tests.real.test_score import BARE, LISTED, naive, requests
 
-from medtune.core.prompt import Form
+from medtune.core.prompt import FormName
 from medtune.core.protocols import Decoding, GenerateRequest, ScoreRequest
 from medtune.core.records import Question
-from medtune.evaluation.score import rotations
+from medtune.evaluation.score import cyclic_orders
 from medtune.models import builtin
 from medtune.models.local import continuation_scorer
 from medtune.models.local.local_model import LocalModel
-from medtune.models.sources import ModelSource, resolve
+from medtune.models.sources import ModelSource, resolve_model
 
-FORMS: tuple[Form, ...] = ("letter", "text")
+FORMS: tuple[FormName, ...] = ("letter", "text")
 
 
 @pytest.fixture(scope="module")
@@ -66,24 +66,24 @@ def agree(model: LocalModel, asked: Sequence[ScoreRequest]) -> None:
         assert found == pytest.approx(naive(model, request), abs=1e-4), request.id
 
 
-def per_subject(questions: Sequence[Question], form: Form) -> list[ScoreRequest]:
+def per_subject(questions: Sequence[Question], form: FormName) -> list[ScoreRequest]:
     """Put before every question two others of its subject."""
     out = []
     for question in questions:
         own = [q for q in questions if q.subject == question.subject and q is not question]
-        lead, texts = BARE.continuations(question, form)
-        messages = BARE.messages(question, form, (own * 2)[:2])
+        lead, texts = BARE.split_continuations(question, form)
+        messages = BARE.build_messages(question, form, (own * 2)[:2])
         out.append(ScoreRequest(question.id, question.options, messages, lead, texts))
     return out
 
 
-def turned(question: Question, form: Form, shots: Sequence[Question]) -> list[ScoreRequest]:
+def turned(question: Question, form: FormName, shots: Sequence[Question]) -> list[ScoreRequest]:
     """Ask in every cyclic order of the options."""
     out = []
-    for order in rotations(len(question.options)):
-        shown = question.permuted(order)
-        lead, texts = LISTED.continuations(shown, form)
-        messages = LISTED.messages(shown, form, shots)
+    for order in cyclic_orders(len(question.options)):
+        shown = question.permute_options(order)
+        lead, texts = LISTED.split_continuations(shown, form)
+        messages = LISTED.build_messages(shown, form, shots)
         out.append(ScoreRequest(question.id, shown.options, messages, lead, texts))
     return out
 
@@ -93,7 +93,7 @@ def turned(question: Question, form: Form, shots: Sequence[Question]) -> list[Sc
 
 @pytest.mark.parametrize("form", FORMS)
 def test_five_shots_are_read_once_and_scores_hold(
-    tiny: LocalModel, starter: tuple[Question, ...], form: Form
+    tiny: LocalModel, starter: tuple[Question, ...], form: FormName
 ) -> None:
     passes = watched(tiny)
     asked = requests(starter[:15], BARE, form, shots=5)
@@ -107,7 +107,7 @@ def test_five_shots_are_read_once_and_scores_hold(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_openings_per_subject_are_kept_apart(
-    small: LocalModel, starter: tuple[Question, ...], form: Form
+    small: LocalModel, starter: tuple[Question, ...], form: FormName
 ) -> None:
     names = sorted({q.subject or "" for q in starter})[:3]
     # Subjects alternate in the requests; the first two questions open all others of a subject.
@@ -123,7 +123,7 @@ def test_openings_per_subject_are_kept_apart(
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("shots", [0, 2])
 def test_cyclic_orders_of_a_question_share_a_row(
-    tiny: LocalModel, starter: tuple[Question, ...], form: Form, shots: int
+    tiny: LocalModel, starter: tuple[Question, ...], form: FormName, shots: int
 ) -> None:
     asked = [r for q in starter[2:7] for r in turned(q, form, starter[:shots])]
     assert [r.id for r in asked[:5]] == [starter[2].id] * 4 + [starter[3].id]
@@ -136,7 +136,7 @@ def test_cyclic_orders_of_a_question_share_a_row(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_any_number_of_options_and_any_batch_agree(
-    small: LocalModel, starter: tuple[Question, ...], form: Form
+    small: LocalModel, starter: tuple[Question, ...], form: FormName
 ) -> None:
     mixed = [
         q.model_copy(update={"options": q.options[:keep], "answer": 0})
@@ -224,7 +224,8 @@ def test_a_handful_of_requests_reads_no_prefix(
     assert passes.read == []
     assert set(passes.used) == {-1}
     logprobs(
-        tiny, requests(starter[: 5 + continuation_scorer.LEAST_SHARING], BARE, "letter", shots=5)
+        tiny,
+        requests(starter[: 5 + continuation_scorer.MIN_PREFIX_QUESTIONS], BARE, "letter", shots=5),
     )
     assert len(passes.read) == 1
 
@@ -235,7 +236,7 @@ def sliding(request: pytest.FixtureRequest, tmp_path: Path) -> LocalModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(builtin.prepare() / name, tmp_path / name)
+        shutil.copy(builtin.convert_once() / name, tmp_path / name)
     own: dict[str, Any] = {}
     if request.param == "qwen2":
         kinds = ["sliding_attention", "full_attention"]
@@ -258,12 +259,12 @@ def sliding(request: pytest.FixtureRequest, tmp_path: Path) -> LocalModel:
     )
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    return LocalModel.load(resolve(f"path:{tmp_path}"), dtype="float32")
+    return LocalModel.load(resolve_model(f"path:{tmp_path}"), dtype="float32")
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_sliding_window_is_the_models_own(
-    sliding: LocalModel, starter: tuple[Question, ...], form: Form
+    sliding: LocalModel, starter: tuple[Question, ...], form: FormName
 ) -> None:
     passes = watched(sliding)
     asked = requests(starter[:8], LISTED, form, shots=2)
@@ -305,7 +306,7 @@ def test_a_model_that_counts_positions_itself_is_read_path_by_path(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_plain_products_give_the_fused_kernels_scores(
-    small: LocalModel, tiny_source: ModelSource, starter: tuple[Question, ...], form: Form
+    small: LocalModel, tiny_source: ModelSource, starter: tuple[Question, ...], form: FormName
 ) -> None:
     fused = LocalModel.load(tiny_source, dtype="float32", attention="sdpa")
     names = [m.network.config._attn_implementation for m in (small, fused)]
@@ -318,18 +319,18 @@ def test_plain_products_give_the_fused_kernels_scores(
 # Constrained generation
 
 
-def limited(questions: Sequence[Question], form: Form) -> list[GenerateRequest]:
+def limited(questions: Sequence[Question], form: FormName) -> list[GenerateRequest]:
     out = []
     for q in questions:
-        choices = tuple(BARE.answer(q, i, form) for i in range(len(q.options)))
-        out.append(GenerateRequest(q.id, q.options, BARE.messages(q, form), choices))
+        choices = tuple(BARE.render_answer(q, i, form) for i in range(len(q.options)))
+        out.append(GenerateRequest(q.id, q.options, BARE.build_messages(q, form), choices))
     return out
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("temperature", [0.0, 2.0])
 def test_a_constrained_answer_is_an_option_and_nothing_else(
-    small: LocalModel, starter: tuple[Question, ...], form: Form, temperature: float
+    small: LocalModel, starter: tuple[Question, ...], form: FormName, temperature: float
 ) -> None:
     asked = limited(starter[:24], form)
     # Not even a limit below its length cuts an option short.
@@ -379,7 +380,7 @@ def test_what_a_folder_advises_for_generation_does_not_bend_the_choice(
     (folder / "generation_config.json").write_text(
         '{"do_sample": true, "repetition_penalty": 5.0, "temperature": 0.7, "top_k": 1}'
     )
-    advised = LocalModel.load(resolve(f"path:{folder}"), dtype="float32")
+    advised = LocalModel.load(resolve_model(f"path:{folder}"), dtype="float32")
     plain = LocalModel.load(tiny_source, dtype="float32")
     asked = [replace(r, choices=None) for r in limited(starter[:4], "letter")]
     for decoding in (Decoding(max_new_tokens=6), Decoding(max_new_tokens=6, temperature=1.5)):

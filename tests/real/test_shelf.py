@@ -35,7 +35,7 @@ def logs(model: AnswerModel) -> torch.Tensor:
 
 def alone(source: ModelSource, folder: Path | None) -> torch.Tensor:
     base = LocalModel.load(source, "float32")
-    return logs(base if folder is None else lora.load(base, folder, None))
+    return logs(base if folder is None else lora.load_adapter(base, folder, None))
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def test_each_answers_as_if_it_were_alone(
     assert not torch.allclose(wanted["first"], wanted["second"], atol=0.1)
     for _ in range(2):  # the second time, from what was kept
         for name in ("second", None, "first", None, "second"):
-            assert torch.allclose(logs(shelf.model(name)), wanted[name or ""], atol=1e-4), name
+            assert torch.allclose(logs(shelf.get_model(name)), wanted[name or ""], atol=1e-4), name
     assert base.network.get_input_embeddings().weight.data_ptr() == weight
-    assert shelf.model("first").describe().adapter == read_card(adapter).weights_hash
-    assert shelf.model(None).describe().adapter is None
+    assert shelf.get_model("first").describe().adapter == read_card(adapter).weights_hash
+    assert shelf.get_model(None).describe().adapter is None
 
 
 def named(adapter: Path, other: Path) -> list[tuple[str, Path | None]]:
@@ -75,11 +75,11 @@ def test_requests_from_many_threads_do_not_mix(
     shelf = AdapterPool(
         LocalModel.load(tiny_source, "float32"), {"first": adapter, "second": other}
     )
-    wanted = {name: logs(shelf.model(name)) for name in ("first", "second", None)}
+    wanted = {name: logs(shelf.get_model(name)) for name in ("first", "second", None)}
     wrong: list[str | None] = []
 
     def ask(name: str | None) -> None:
-        found = [logs(shelf.model(name)) for _ in range(5)]
+        found = [logs(shelf.get_model(name)) for _ in range(5)]
         wrong.extend(name for f in found if not torch.allclose(f, wanted[name], atol=1e-4))
 
     threads = [threading.Thread(target=ask, args=(name,)) for name in list(wanted) * 2]
@@ -94,18 +94,18 @@ def test_they_come_and_go_while_it_runs(
     tiny_source: ModelSource, adapter: Path, other: Path
 ) -> None:
     shelf = AdapterPool(LocalModel.load(tiny_source, "float32"), {})
-    plain = logs(shelf.model(None))
+    plain = logs(shelf.get_model(None))
     shelf.add("one", adapter)
-    first = logs(shelf.model("one"))
+    first = logs(shelf.get_model("one"))
     shelf.add("one", other)
-    assert not torch.allclose(logs(shelf.model("one")), first, atol=0.1)
+    assert not torch.allclose(logs(shelf.get_model("one")), first, atol=0.1)
     shelf.add("two", adapter)
-    assert torch.allclose(logs(shelf.model("two")), first, atol=1e-4)
-    gone = shelf.model("one")
+    assert torch.allclose(logs(shelf.get_model("two")), first, atol=1e-4)
+    gone = shelf.get_model("one")
     shelf.remove("one")
-    assert shelf.names == ("two",)
-    assert torch.allclose(logs(shelf.model(None)), plain, atol=1e-4)
-    for ask in (gone.describe, lambda: shelf.model("one"), lambda: shelf.remove("one")):
+    assert shelf.adapter_names == ("two",)
+    assert torch.allclose(logs(shelf.get_model(None)), plain, atol=1e-4)
+    for ask in (gone.describe, lambda: shelf.get_model("one"), lambda: shelf.remove("one")):
         with pytest.raises(UnknownModelError, match=r"no adapter 'one'[\s\S]*two"):
             ask()
 
@@ -114,10 +114,10 @@ def test_what_cannot_be_loaded_leaves_the_older_one(
     tiny_source: ModelSource, adapter: Path, tmp_path: Path
 ) -> None:
     shelf = AdapterPool(LocalModel.load(tiny_source, "float32"), {"one": adapter})
-    before = logs(shelf.model("one"))
+    before = logs(shelf.get_model("one"))
     with pytest.raises(AdapterError, match="no adapter of medtune's"):
         shelf.add("one", tmp_path)
-    assert torch.equal(logs(shelf.model("one")), before)
+    assert torch.equal(logs(shelf.get_model("one")), before)
 
 
 # One shelf for each base
@@ -127,11 +127,13 @@ def test_a_base_is_read_once_for_all_its_adapters(
     tiny_source: ModelSource, adapter: Path, other: Path
 ) -> None:
     shelves = AdapterPools()
-    first = shelves.model(tiny_source, "first", adapter)
-    second = shelves.model(tiny_source, "second", other)
+    first = shelves.load_adapter(tiny_source, "first", adapter)
+    second = shelves.load_adapter(tiny_source, "second", other)
     assert torch.allclose(logs(first), alone(tiny_source, adapter), atol=1e-2)
     assert torch.allclose(logs(second), alone(tiny_source, other), atol=1e-2)
-    again = shelves.model(tiny_source, "first", other)  # a name stands for what it was given to
+    again = shelves.load_adapter(
+        tiny_source, "first", other
+    )  # a name stands for what it was given to
     assert torch.allclose(logs(again), logs(first))
     assert first._shelf is second._shelf is again._shelf
 
@@ -140,14 +142,14 @@ def test_what_nobody_asks_is_freed_and_its_base_with_the_last(
     tiny_source: ModelSource, adapter: Path, other: Path
 ) -> None:
     shelves = AdapterPools()
-    first = shelves.model(tiny_source, "first", adapter)
-    second = shelves.model(tiny_source, "second", other)
-    shelves.keep({"second", "elsewhere"})
+    first = shelves.load_adapter(tiny_source, "first", adapter)
+    second = shelves.load_adapter(tiny_source, "second", other)
+    shelves.retain({"second", "elsewhere"})
     with pytest.raises(UnknownModelError):
         logs(first)
     assert logs(second).shape == (len(REQUESTS), 2)
-    shelves.keep(())
-    assert shelves.model(tiny_source, "second", other)._shelf is not second._shelf
+    shelves.retain(())
+    assert shelves.load_adapter(tiny_source, "second", other)._shelf is not second._shelf
 
 
 def test_an_adapter_that_cannot_be_read_leaves_the_others(
@@ -155,8 +157,8 @@ def test_an_adapter_that_cannot_be_read_leaves_the_others(
 ) -> None:
     shelves = AdapterPools()
     with pytest.raises(AdapterError):
-        shelves.model(tiny_source, "none", tmp_path)
-    first = shelves.model(tiny_source, "first", adapter)
+        shelves.load_adapter(tiny_source, "none", tmp_path)
+    first = shelves.load_adapter(tiny_source, "first", adapter)
     with pytest.raises(AdapterError):
-        shelves.model(tiny_source, "none", tmp_path)
+        shelves.load_adapter(tiny_source, "none", tmp_path)
     assert logs(first).shape == (len(REQUESTS), 2)

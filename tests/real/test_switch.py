@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from medtune.commands.serve import PredictorManager, ServeOptions, opened
+from medtune.commands.serve import PredictorManager, ServeOptions, load_served_predictor
 from medtune.core.progress import NoProgress
 from medtune.core.records import Question
 from medtune.models.adapters.adapter_pool import PooledModel
 from medtune.models.adapters.adapter_pools import AdapterPools
-from medtune.releases.build import BuildOptions, build
+from medtune.releases.build import BuildOptions, build_release
 from medtune.releases.registry import Registry
 from medtune.serving.inference.engine import Engine
 from medtune.serving.inference.predictor import Predictor
@@ -25,47 +25,49 @@ ASKED = [Question(id="q", stem="Which is it?", options=("this", "that", "other")
 def minds(adapter: Path, tmp_path: Path) -> PredictorManager:
     registry, shelves = Registry(tmp_path / "registry"), AdapterPools()
     for name in ("v1", "v2", "v3"):
-        build(registry, BuildOptions(name, f"adapter:{adapter}", note=name), "ann", NoProgress())
+        build_release(
+            registry, BuildOptions(name, f"adapter:{adapter}", note=name), "ann", NoProgress()
+        )
     options = ServeOptions(
         "release:champion", tmp_path, registry=registry.folder, shadow="release:challenger"
     )
     release = registry.find("v1")
-    registry.point("champion", release, "ann", "release.promote")
-    mind = opened(options, registry, release, shelves, NoProgress())
+    registry.set_alias("champion", release, "ann", "release.promote")
+    predictor = load_served_predictor(options, registry, release, shelves, NoProgress())
     store = Store.open(f"sqlite:///{tmp_path / 's.db'}")
-    engine = Engine(mind, store, b"0" * 32, Metrics())
+    engine = Engine(predictor, store, b"0" * 32, Metrics())
     return PredictorManager(engine, store, registry, options, shelves, NoProgress(), release.id)
 
 
-def shelved(mind: Predictor | None) -> PooledModel:
-    assert mind is not None
-    assert isinstance(mind.model, PooledModel)
-    return mind.model
+def shelved(predictor: Predictor | None) -> PooledModel:
+    assert predictor is not None
+    assert isinstance(predictor.model, PooledModel)
+    return predictor.model
 
 
 def test_champion_and_shadow_share_a_base_and_the_former_ones_go(minds: PredictorManager) -> None:
     registry = minds.registry
     one, two, three = (registry.find(name) for name in ("v1", "v2", "v3"))
-    first = shelved(minds.engine.mind)
-    before = minds.engine.mind.think(ASKED)
-    registry.point("challenger", two, "ann", "release.challenger")
-    wanted = minds.shadow()
+    first = shelved(minds.engine.predictor)
+    before = minds.engine.predictor.predict(ASKED)
+    registry.set_alias("challenger", two, "ann", "release.challenger")
+    wanted = minds.wanted_shadow()
     assert wanted == two.id
-    minds.shade(wanted)
-    beside = shelved(minds.engine.shadow.mind)
+    minds.set_shadow(wanted)
+    beside = shelved(minds.engine.shadow.predictor)
     assert beside._shelf is first._shelf
-    assert set(first._shelf.names) == {one.id, two.id}
+    assert set(first._shelf.adapter_names) == {one.id, two.id}
 
-    registry.point("champion", two, "ann", "release.promote")
-    minds.promote(minds.champion())
-    assert minds.engine.mind.release == "v2"
-    assert minds.engine.mind.think(ASKED) == before, "the same adapter under another name"
-    assert shelved(minds.engine.mind)._shelf is first._shelf
-    assert set(first._shelf.names) == {one.id, two.id}, "requests may be under way"
-    minds.shade(minds.shadow())
-    assert minds.engine.shadow.mind is None
+    registry.set_alias("champion", two, "ann", "release.promote")
+    minds.swap_champion(minds.wanted_champion())
+    assert minds.engine.predictor.release == "v2"
+    assert minds.engine.predictor.predict(ASKED) == before, "the same adapter under another name"
+    assert shelved(minds.engine.predictor)._shelf is first._shelf
+    assert set(first._shelf.adapter_names) == {one.id, two.id}, "requests may be under way"
+    minds.set_shadow(minds.wanted_shadow())
+    assert minds.engine.shadow.predictor is None
 
-    registry.point("champion", three, "ann", "release.promote")
-    minds.promote(minds.champion())
-    assert set(first._shelf.names) == {two.id, three.id}
+    registry.set_alias("champion", three, "ann", "release.promote")
+    minds.swap_champion(minds.wanted_champion())
+    assert set(first._shelf.adapter_names) == {two.id, three.id}
     minds.store.close()

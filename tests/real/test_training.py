@@ -30,9 +30,9 @@ from medtune.core.errors import (
     TemplateError,
 )
 from medtune.core.experiment import Experiment, LoraSettings
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.progress import NoProgress
-from medtune.core.prompt import form_taught
+from medtune.core.prompt import form_for_target
 from medtune.core.protocols import Example
 from medtune.core.records import Question, TrainingRecord
 from medtune.data.load import load_split
@@ -43,7 +43,12 @@ from medtune.models.sources import ModelSource
 from medtune.models.weights_card import read_card
 from medtune.training import trackers
 from medtune.training.collate import collate
-from medtune.training.finetune import Validation, fine_tune, trained_already, training_inputs
+from medtune.training.finetune import (
+    Validation,
+    find_finished_training,
+    fine_tune,
+    hash_training_inputs,
+)
 from medtune.training.trackers import check_trackers
 
 DATA = load_split("starter:train", size=24)
@@ -84,8 +89,8 @@ def test_the_loss_falls_and_the_record_adds_up(tiny: LocalModel, tmp_path: Path)
     assert record.audit.ends_supervised == record.audit.examples == 24
     assert 1 < record.padding_efficiency < 2  # what examples share is computed once
     assert record.tokens == 6 * record.audit.tokens
-    assert trained_already(tmp_path, "adapter", record.inputs) == record
-    assert trained_already(tmp_path, "adapter", "other inputs") is None
+    assert find_finished_training(tmp_path, "adapter", record.inputs) == record
+    assert find_finished_training(tmp_path, "adapter", "other inputs") is None
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(
@@ -139,7 +144,7 @@ def losses_of(adapted: LoraModel, examples: Sequence[Example]) -> torch.Tensor:
 def encoded(adapted: LoraModel, questions: Sequence[Question]) -> list[Example]:
     style = Experiment().prompt
     return [
-        adapted.encode(style.messages(q, "text"), style.answer(q, q.answer, "text"))
+        adapted.encode(style.build_messages(q, "text"), style.render_answer(q, q.answer, "text"))
         for q in questions
         if q.answer is not None
     ]
@@ -218,8 +223,8 @@ def test_every_way_to_train_learns(
     assert record.target == config.training.target
     assert record.objective == config.training.objective
     # What was saved is what peft reads, and what an examination asks of it.
-    loaded = lora.load(LocalModel.load(tiny_source, "float32"), tmp_path / "adapter", None)
-    assert read_card(tmp_path / "adapter").target == form_taught(config.training.target)
+    loaded = lora.load_adapter(LocalModel.load(tiny_source, "float32"), tmp_path / "adapter", None)
+    assert read_card(tmp_path / "adapter").target == form_for_target(config.training.target)
     assert loaded.describe().adapter == record.weights_hash
 
 
@@ -229,7 +234,7 @@ def watched(folder: Path, model: LocalModel, rights: list[int], **training: Any)
         {"data": {"validation_size": 10}, "training": {"batch_size": 8, "epochs": 4, **training}}
     )
     told = iter(rights)
-    watch = Validation(DATA.description, lambda: wilson(next(told), 10))
+    watch = Validation(DATA.description, lambda: wilson_interval(next(told), 10))
     adapted = LoraModel(model, config.training.lora, config.seed)
     return fine_tune(adapted, config, DATA.questions, DATA.description, folder, NoProgress(), watch)
 
@@ -388,7 +393,7 @@ class Said(NoProgress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, text: str) -> None:
+    def log_message(self, text: str) -> None:
         self.lines.append(text)
 
 
@@ -485,7 +490,7 @@ def test_examples_over_the_limit_are_left_out_and_counted(tiny: LocalModel, tmp_
     said: list[str] = []
 
     class Listener(NoProgress):
-        def say(self, text: str) -> None:
+        def log_message(self, text: str) -> None:
             said.append(text)
 
     config = experiment(max_tokens=50, epochs=1)
@@ -566,7 +571,7 @@ def test_a_tracker_is_told_losses_and_validations(tiny: LocalModel, tmp_path: Pa
 
     config = experiment().model_copy(update={"track": ("tensorboard",)})
     adapted = LoraModel(tiny, config.training.lora, config.seed)
-    watch = Validation(DATA.description, lambda: wilson(3, 8))
+    watch = Validation(DATA.description, lambda: wilson_interval(3, 8))
     record = fine_tune(
         adapted, config, DATA.questions, DATA.description, tmp_path, NoProgress(), watch
     )
@@ -575,9 +580,9 @@ def test_a_tracker_is_told_losses_and_validations(tiny: LocalModel, tmp_path: Pa
     wanted = [(point.step, pytest.approx(point.loss, rel=1e-6)) for point in record.losses]
     assert losses == wanted
     assert [event.step for event in told.Scalars("validation_accuracy")] == [3, 6]
-    assert trained_already(tmp_path, "adapter", record.inputs) == record
+    assert find_finished_training(tmp_path, "adapter", record.inputs) == record
     untracked, data = experiment(), DATA.description
-    inputs = training_inputs(untracked, record.base, record.prompt_hash, data, watch.data)
+    inputs = hash_training_inputs(untracked, record.base, record.prompt_hash, data, watch.data)
     assert inputs == record.inputs  # what is told does not determine an adapter
     assert config.training == untracked.training
 

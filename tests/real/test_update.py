@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from tests.conftest import CommandLine
 
-from medtune.cli.output import show
+from medtune.cli.output import show_record
 from medtune.core.errors import CheckFailed, InputError
 from medtune.core.experiment import Experiment
 from medtune.core.progress import NoProgress
 from medtune.models.sources import ModelSource
-from medtune.releases.build import gate
-from medtune.releases.commands import freeze
+from medtune.releases.build import run_gate
+from medtune.releases.commands import freeze_suite
 from medtune.releases.gate_schema import LeastQuestions, Margins, Waiver
 from medtune.releases.promotion import promote
 from medtune.releases.registry import Registry
-from medtune.releases.update import UpdateOptions, update
+from medtune.releases.update import UpdateOptions, run_update
 from medtune.releases.update_schema import UpdateRecord
 
 ANYTHING = Margins(
@@ -50,23 +50,23 @@ class Place:
 
     def __init__(self, folder: Path, suite: str = "starter:recall", limit: int = 40) -> None:
         self.registry, self.folder = Registry(folder / "registry"), folder / "updates"
-        freeze(self.registry, suite, limit, "ann", NoProgress())
+        freeze_suite(self.registry, suite, limit, "ann", NoProgress())
 
     def update(self, asked: Experiment, margins: Margins = ANYTHING) -> UpdateRecord:
         options = UpdateOptions(actor="timer", margins=margins)
-        return update(asked, self.registry, self.folder, options, NoProgress())
+        return run_update(asked, self.registry, self.folder, options, NoProgress())
 
     def first(self, asked: Experiment) -> UpdateRecord:
         """Let somebody answer for a first release that is no better than chance."""
         refused = self.update(asked)
         assert refused.verdict is not None
         assert [r.rule for r in refused.verdict.refused] == ["accuracy"]
-        gate(self.registry, refused.release, ANYTHING, (WAIVER,), "ann")
+        run_gate(self.registry, refused.release, ANYTHING, (WAIVER,), "ann")
         promote(self.registry, refused.release, "challenger", "ann")
         return refused
 
     def actions(self) -> list[str]:
-        return [line.action for line in self.registry.log()]
+        return [line.action for line in self.registry.read_log()]
 
 
 def test_from_new_data_to_a_challenger_and_on(
@@ -97,7 +97,7 @@ def test_from_new_data_to_a_challenger_and_on(
     assert second.verdict is not None
     assert second.verdict.champion == release.id
     assert {r.rule for r in second.verdict.results if r.outcome == "missing"} <= {"subjects"}
-    show(second)
+    show_record(second)
     assert "40 questions" in capsys.readouterr().out
 
 
@@ -107,7 +107,7 @@ def test_what_the_gate_refuses_is_no_challenger(tiny_source: ModelSource, tmp_pa
     assert refused.alias is None
     assert refused.verdict is not None
     assert [r.rule for r in refused.verdict.refused] == ["accuracy", "orders"]
-    assert place.registry.aliases().challenger is None
+    assert place.registry.read_aliases().challenger is None
     # What was measured is there: with other margins it is judged again, and not trained again.
     again = place.update(experiment(tiny_source))
     assert again.verdict is not None
@@ -126,7 +126,7 @@ def test_an_experiment_without_calibration_or_of_many_seeds_is_refused(
     tiny_source: ModelSource, tmp_path: Path
 ) -> None:
     place = Place(tmp_path)
-    with pytest.raises(InputError, match="no questions apart for calibration"):
+    with pytest.raises(InputError, match="no calibration questions"):
         place.update(experiment(tiny_source, calibration_size=0))
     many = experiment(tiny_source).model_copy(update={"seeds": (1, 2)})
     with pytest.raises(InputError, match=r"seeds = \[1, 2\]"):

@@ -436,7 +436,7 @@ def test_compare_hands_everything_on(
 def test_a_study_of_robustness_hands_everything_on(
     medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
 ) -> None:
-    monkeypatch.setattr(robustness_recipe, "robustness", enough)
+    monkeypatch.setattr(robustness_recipe, "run_robustness", enough)
     medtune("study", "robustness", "fake:noisy", "starter")
     options, folder, _ = enough.given
     assert options == robustness_recipe.RobustnessOptions("fake:noisy", "starter", "letter")
@@ -454,7 +454,7 @@ def test_a_study_of_robustness_hands_everything_on(
 def test_a_study_of_test_sizes_hands_everything_on(
     medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
 ) -> None:
-    monkeypatch.setattr(sample_size_recipe, "sample_size", enough)
+    monkeypatch.setattr(sample_size_recipe, "run_test_size", enough)
     medtune("study", "test-size", "a")
     a, b, plan, by_subject, folder = enough.given
     assert (a, b, by_subject, folder) == (Path("a"), None, False, Path("runs/test-size/a"))
@@ -478,14 +478,14 @@ def test_sizes_that_are_no_numbers(medtune: CommandLine, sizes: str) -> None:
 def test_a_review_hands_everything_on(
     medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
 ) -> None:
-    monkeypatch.setattr(review_recipe, "sample", enough)
+    monkeypatch.setattr(review_recipe, "draw_review_sample", enough)
     medtune("review", "sample", "a", "b")
     assert enough.given[:4] == [[Path("a"), Path("b")], 100, 0, Path("review")]
     assert enough.given[5] is None
     medtune(*("review", "sample", "a", "--n", 7, "--seed", 3, "--against", "s"), *("--out", "o"))
     assert enough.given[:4] == [[Path("a")], 7, 3, Path("o")]
     assert enough.given[5] == Path("s")
-    monkeypatch.setattr(review_recipe, "score", enough)
+    monkeypatch.setattr(review_recipe, "score_review_folder", enough)
     medtune("review", "score", "o")
     assert enough.given[:2] == [Path("o"), ()]
     medtune("review", "score", "o", "--marks", "a.csv", "--marks", "b.jsonl")

@@ -16,7 +16,7 @@ import typer
 from tests.conftest import CommandLine
 
 from medtune import cli
-from medtune.cli.options import adapter_folder, model_name
+from medtune.cli.options import resolve_adapter_option, resolve_model_argument
 from medtune.commands import compare as compare_recipe
 
 
@@ -83,7 +83,7 @@ def test_nonsense_is_told_in_a_sentence(
     assert code == 2, err
     assert out == ""
     assert "error:" in err.lower()
-    assert "fault of its own" not in err
+    assert "internal error" not in err
 
 
 READING = [
@@ -127,7 +127,7 @@ def test_what_cannot_be_read_is_told_in_a_sentence(
     code, _, err = medtune(*command.format(bad).split())
     assert code == 2, err
     assert "error:" in err.lower()
-    assert "fault of its own" not in err
+    assert "internal error" not in err
 
 
 def test_the_version(medtune: CommandLine) -> None:
@@ -161,7 +161,7 @@ def test_a_crash_is_told_apart_from_a_check_that_said_no(
     crash(monkeypatch)
     code, out, err = medtune("compare", "a", "b")
     assert (code, out) == (70, "")
-    assert "fault of its own, KeyError: 'no such thing'" in err
+    assert "internal error, KeyError: 'no such thing'" in err
     assert "with -v" in err
 
 
@@ -307,14 +307,14 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_run_stands_for_its_adapter(runs: Path, given: str) -> None:
-    assert model_name(given) == "adapter:runs/quickstart-1/adapter"
+    assert resolve_model_argument(given) == "adapter:runs/quickstart-1/adapter"
     if not given.startswith("adapter:"):
-        assert adapter_folder(Path(given)) == Path("runs/quickstart-1/adapter")
+        assert resolve_adapter_option(Path(given)) == Path("runs/quickstart-1/adapter")
 
 
 @pytest.mark.parametrize("given", ["fake:oracle", "hub:a/b@*", "remote:http://h/v1#m?", "gpt-9"])
 def test_other_names_of_models_stay(runs: Path, given: str) -> None:
-    assert model_name(given) == given
+    assert resolve_model_argument(given) == given
 
 
 def test_a_pattern_must_match_once(medtune: CommandLine, runs: Path) -> None:

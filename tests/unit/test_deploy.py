@@ -22,11 +22,11 @@ from tests.unit.serving.endpoint import endpoint
 
 from medtune.cli import app
 from medtune.serving.connections import ConnectionLimits
-from medtune.serving.data_dir import SECRET, SHORTEST
-from medtune.serving.inference.engine import PATIENCE_S
-from medtune.serving.middleware import MOST_BYTES
+from medtune.serving.data_dir import MIN_SECRET_LENGTH, SECRET_VARIABLE
+from medtune.serving.inference.engine import MAX_WAIT_S
+from medtune.serving.middleware import MAX_BODY_BYTES
 from medtune.serving.schemas import ShadowOutcome, Status
-from medtune.serving.server import DRAIN_S, OTHER_FILES
+from medtune.serving.server import DRAIN_S, RESERVED_FILES
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -260,9 +260,9 @@ def test_probes_ask_what_is_there(served: tuple[frozenset[str], str]) -> None:
 def test_the_proxy_bounds_what_it_passes_on() -> None:
     caddy = written("caddy/Caddyfile")
     (size,) = re.findall(r"max_size (\d+)MiB", caddy)
-    assert MOST_BYTES <= int(size) * 1024 * 1024 <= 4 * MOST_BYTES
+    assert MAX_BODY_BYTES <= int(size) * 1024 * 1024 <= 4 * MAX_BODY_BYTES
     (longest,) = re.findall(r"response_header_timeout (\w+)", caddy)
-    assert seconds(longest) > max(PATIENCE_S, DRAIN_S)
+    assert seconds(longest) > max(MAX_WAIT_S, DRAIN_S)
     assert "fail_duration" not in re.sub(r"#.*", "", caddy)
 
 
@@ -291,7 +291,7 @@ def test_a_stop_waits_for_answers_under_way() -> None:
 
 def test_a_worker_may_open_as_many_files_as_it_has_connections() -> None:
     (files,) = re.findall(r"^LimitNOFILE=(\d+)$", written("systemd/medtune.service"), re.MULTILINE)
-    wanted = ConnectionLimits().most + OTHER_FILES
+    wanted = ConnectionLimits().most + RESERVED_FILES
     assert int(files) >= wanted
     for name in WORKERS:
         assert SERVICES[name]["ulimits"]["nofile"] >= wanted
@@ -332,18 +332,20 @@ def test_the_kustomization_takes_all_but_what_is_done_by_hand() -> None:
 
 def test_no_secret_is_written_down() -> None:
     template = MANIFESTS["secret.example.yaml"]
-    assert len(template["stringData"][SECRET]) < SHORTEST, "medtune must refuse the template"
+    assert len(template["stringData"][SECRET_VARIABLE]) < MIN_SECRET_LENGTH, (
+        "medtune must refuse the template"
+    )
     asked = {
         entry["valueFrom"]["secretKeyRef"]["key"]
         for entry in container()["env"]
         if "valueFrom" in entry
     }
-    assert asked == set(template["stringData"]) == {SECRET, "PGPASSWORD"}
+    assert asked == set(template["stringData"]) == {SECRET_VARIABLE, "PGPASSWORD"}
     example = dict(re.findall(r"^#?(\w+)=(.*)$", written("env.example"), re.MULTILINE))
     used = set(re.findall(r"\$\{(\w+)", written("compose.yaml")))
     assert used == set(example)
     secret = {name for name in used if re.search("SECRET|PASSWORD", name)}
-    assert secret == {SECRET, "DATABASE_PASSWORD", "GRAFANA_PASSWORD"}
+    assert secret == {SECRET_VARIABLE, "DATABASE_PASSWORD", "GRAFANA_PASSWORD"}
     assert all(example[name] == "" for name in secret)
     for name in secret:
         uses = set(re.findall(rf"\$\{{{name}(.*?)\}}", written("compose.yaml")))

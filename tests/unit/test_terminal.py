@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from tests.unit.analysis import synthetic
 
-from medtune.analysis.analyze import analyze
-from medtune.analysis.compare import compare
-from medtune.cli.output import Terminal, show
+from medtune.analysis.analyze import analyze_evaluation
+from medtune.analysis.compare import compare_evaluations
+from medtune.cli.output import Terminal, show_record
 from medtune.cli.output import progress as progress_module
 from medtune.core.experiment import ColumnMapping
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
     EvaluationRecord,
     Method,
@@ -36,10 +36,10 @@ from medtune.core.schemas.dataset import (
     VerificationRecord,
 )
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import examine
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_model
 from medtune.models.fake import FakeModel
-from medtune.studies.robustness.study import RobustnessOptions, robustness
+from medtune.studies.robustness.study import RobustnessOptions, run_robustness
 
 Capture = pytest.CaptureFixture[str]
 Evaluation = tuple[EvaluationRecord, list[Prediction]]
@@ -54,7 +54,7 @@ def evaluation(kind: str, source: str = "starter:recall", method: Method = "lett
     model = FakeModel(kind, {q.id: q.answer_text for q in QUESTIONS})
     data = SplitDescription(source=source, n=30, excluded={}, hash="h")
     exam = Exam(QUESTIONS, data, PromptStyle(), method, "byte")
-    return examine(model, exam, f"fake:{kind}", STRICT, NoProgress())
+    return evaluate_model(model, exam, f"fake:{kind}", STRICT_PARSER, NoProgress())
 
 
 def flat(text: str) -> str:
@@ -62,7 +62,7 @@ def flat(text: str) -> str:
 
 
 def test_an_accuracy_is_never_shown_without_its_company(capsys: Capture) -> None:
-    show(evaluation("constant")[0])
+    show_record(evaluation("constant")[0])
     out, err = capsys.readouterr()
     assert err == ""
     assert "…" not in out
@@ -77,15 +77,15 @@ def test_no_number_is_cut_in_a_narrow_terminal(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, columns: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    show(evaluation("constant", "hub:openlifescienceai/medmcqa:validation", "cloze")[0])
+    show_record(evaluation("constant", "hub:openlifescienceai/medmcqa:validation", "cloze")[0])
     out = capsys.readouterr().out
     assert "19.2-51.2" in out
     assert "33.3" in out
 
 
 def test_a_comparison_shows_counts_and_verdict(capsys: Capture) -> None:
-    record = compare(evaluation("constant"), evaluation("oracle"))
-    show(record)
+    record = compare_evaluations(evaluation("constant"), evaluation("oracle"))
+    show_record(record)
     out = flat(capsys.readouterr().out)
     assert "both right 10, only fake:constant 0, only fake:oracle 20, neither 0" in out
     assert record.verdict in out
@@ -96,10 +96,10 @@ def test_a_comparison_shows_counts_and_verdict(capsys: Capture) -> None:
     "source", ["file:[a]/b.csv", "file:[/b].csv", "file:[red]x.csv", "file::x:.csv"]
 )
 def test_what_looks_like_markup_is_shown_as_it_is(capsys: Capture, source: str) -> None:
-    show(evaluation("constant", source)[0])
-    show(compare(evaluation("constant", source), evaluation("oracle", source)))
+    show_record(evaluation("constant", source)[0])
+    show_record(compare_evaluations(evaluation("constant", source), evaluation("oracle", source)))
     assert capsys.readouterr().out.count(source) == 3
-    show(rescored(source))
+    show_record(rescored(source))
     assert source in capsys.readouterr().out
 
 
@@ -113,12 +113,12 @@ def rescored(file: str) -> RescoreRecord:
         answer_rate=share.model_copy(update={"value": 1.0, "high": 1.0}),
         exact=6,
         partial=0,
-        provenance=provenance(),
+        provenance=collect_provenance(),
     )
 
 
 def test_a_rescored_file_is_shown_field_by_field(capsys: Capture) -> None:
-    show(rescored("evaluation.json"))
+    show_record(rescored("evaluation.json"))
     out = flat(capsys.readouterr().out)
     assert "30.0 % (14.5-51.9), n = 20" in out
     assert "counts.unparsed 0" in out
@@ -132,7 +132,7 @@ def test_models_are_listed(capsys: Capture) -> None:
     missing = ModelInfo(
         name="hub:[org]/y", state="missing", folder=None, size_bytes=None, note="pip install y"
     )
-    show(ModelList(cache="/c", models=(ready, missing)))
+    show_record(ModelList(cache="/c", models=(ready, missing)))
     out = flat(capsys.readouterr().out)
     assert "embedded:x ready 269 MB /models/x" in out
     assert "hub:[org]/y missing - pip install y" in out
@@ -140,7 +140,7 @@ def test_models_are_listed(capsys: Capture) -> None:
 
 def test_messages_go_to_stderr_as_they_are(capsys: Capture) -> None:
     long = "word " * 60
-    Terminal().say(f"[bold]x[/bold] {long}")
+    Terminal().log_message(f"[bold]x[/bold] {long}")
     Terminal().error("file [/a] :warning: is broken\nto do: mend it")
     out, err = capsys.readouterr()
     assert out == ""
@@ -190,7 +190,7 @@ def test_small_advances_are_held_back_but_not_lost(capsys: Capture) -> None:
 def test_a_snapshot_shows_splits_reasons_and_overlap(
     capsys: Capture, manifest: SnapshotManifest
 ) -> None:
-    show(manifest)
+    show_record(manifest)
     out = flat(capsys.readouterr().out)
     assert "train starter:train 260" in out
     assert "calibration starter:train#calibration 40" in out
@@ -204,10 +204,10 @@ def test_a_snapshot_shows_splits_reasons_and_overlap(
         exact=1200,
         near=3,
         conflicts=1,
-        share=wilson(1203, 50_000),
+        share=wilson_interval(1203, 50_000),
     )
     step = CurationStep(name="length", before=1300, left_out={"too long": 2000})
-    show(manifest.model_copy(update={"overlap": (found,), "curation": (step,)}))
+    show_record(manifest.model_copy(update={"overlap": (found,), "curation": (step,)}))
     out = flat(capsys.readouterr().out)
     assert "train.csv dev.csv 1,200 3 1 2.41" in out
     assert "curation by length, of 1,300: 2,000 × too long" in out
@@ -227,12 +227,12 @@ def test_two_files_of_one_name_keep_their_own_counts(
         )
         for split, source, count in places
     )
-    show(manifest.model_copy(update={"splits": (*manifest.splits[:3], *splits)}))
+    show_record(manifest.model_copy(update={"splits": (*manifest.splits[:3], *splits)}))
     assert "no label - 11 22" in flat(capsys.readouterr().out)
 
 
 def test_an_inspection_shows_columns_questions_and_what_is_open(capsys: Capture) -> None:
-    show(
+    show_record(
         MappingProposal(
             source="file:own.csv",
             rows_read=1200,
@@ -267,12 +267,12 @@ def test_an_inspection_ends_with_the_options_that_other_commands_take(capsys: Ca
         excluded={},
         questions=("user: " + "x" * 9_000,),
     )
-    show(shown)
+    show_record(shown)
     out = capsys.readouterr().out
     assert "--map 'stem=The question' --map options=a,b --map answer_base=1" in flat(out)
     assert out.count("x") < 4_100
     assert "… (9,006 characters)" in out
-    show(shown.model_copy(update={"mapping": ColumnMapping(fixed_options=("yes", "no"))}))
+    show_record(shown.model_copy(update={"mapping": ColumnMapping(fixed_options=("yes", "no"))}))
     assert "--map" not in capsys.readouterr().out
 
 
@@ -280,11 +280,11 @@ def test_a_verification_says_yes_or_names_every_fault(capsys: Capture) -> None:
     record = VerificationRecord(
         folder="runs/x/data", hash="a" * 64, questions=1480, remade="a" * 64, faults=()
     )
-    show(record)
+    show_record(record)
     out = flat(capsys.readouterr().out)
     assert "runs/x/data: 1,480 questions, all files whole" in out
     assert "same hash aaaaaaaaaaaa" in out
-    show(record.model_copy(update={"faults": ("one thing", "another")}))
+    show_record(record.model_copy(update={"faults": ("one thing", "another")}))
     out = flat(capsys.readouterr().out)
     assert out == "fault: one thing fault: another"
 
@@ -302,8 +302,8 @@ def held(n: int = 300) -> Evaluation:
 
 
 def test_an_analysis_shows_slices_and_sureness(capsys: Capture) -> None:
-    record = analyze("e", analysed())
-    show(record)
+    record = analyze_evaluation("e", analysed())
+    show_record(record)
     out, err = capsys.readouterr()
     assert err == ""
     assert "…" not in out
@@ -326,8 +326,8 @@ def test_an_analysis_shows_slices_and_sureness(capsys: Capture) -> None:
 
 
 def test_an_analysis_with_calibration_questions_shows_every_promise(capsys: Capture) -> None:
-    record = analyze("e", analysed(500), held(250))
-    show(record)
+    record = analyze_evaluation("e", analysed(500), held(250))
+    show_record(record)
     out = flat(capsys.readouterr().out)
     found = record.selective
     assert found is not None
@@ -338,28 +338,28 @@ def test_an_analysis_with_calibration_questions_shows_every_promise(capsys: Capt
     for one in found.thresholds:
         start = f"risk of at most {100 * one.target:.0f} %:"
         if one.found is None:
-            assert f"{start} {one.missing}" in out
+            assert f"{start} {one.missing_reason}" in out
         else:
             assert one.risk is not None
             assert f"{start} answer from {100 * one.found.confidence:.1f} % on" in out
             assert f"wrong among them {100 * one.risk.value:.1f} %" in out
     for score in ("lac", "aps"):
-        assert f"{score} sets for 90 %: hold the answer in" in out
+        assert f"{score} sets for 90 %: contain the answer in" in out
 
 
 def test_a_threshold_that_lets_nothing_through_says_so(capsys: Capture) -> None:
-    record = analyze("e", analysed(500), held(500))
+    record = analyze_evaluation("e", analysed(500), held(500))
     assert record.selective is not None
     thresholds = tuple(
         one.model_copy(update={"risk": None}) for one in record.selective.thresholds if one.found
     )
     selective = record.selective.model_copy(update={"thresholds": thresholds[:1]})
-    show(record.model_copy(update={"selective": selective}))
+    show_record(record.model_copy(update={"selective": selective}))
     assert "wrong among them none answered" in flat(capsys.readouterr().out)
 
 
 def test_an_analysis_with_few_calibration_questions_says_what_is_left_out(capsys: Capture) -> None:
-    show(analyze("e", analysed(), held(8)))
+    show_record(analyze_evaluation("e", analysed(), held(8)))
     out = flat(capsys.readouterr().out)
     assert "! 8 calibration questions are too few for prediction sets" in out
     assert "sets for 90 %: hold" not in out
@@ -367,7 +367,9 @@ def test_an_analysis_with_few_calibration_questions_says_what_is_left_out(capsys
 
 def test_an_analysis_of_free_answers_shows_no_sureness(capsys: Capture) -> None:
     made = synthetic.free(synthetic.predictions(200, 2.0))
-    show(analyze("e", synthetic.evaluation("base", made, "generate", orders="given")))
+    show_record(
+        analyze_evaluation("e", synthetic.evaluation("base", made, "generate", orders="given"))
+    )
     out = flat(capsys.readouterr().out)
     for absent in ("calibration", "risk-coverage", "temperature", "order of the options"):
         assert absent not in out
@@ -377,9 +379,9 @@ def test_an_analysis_of_free_answers_shows_no_sureness(capsys: Capture) -> None:
 
 def test_an_analysis_shows_flips_weak_subjects_and_warnings(capsys: Capture) -> None:
     made = synthetic.predictions(400, 0.5, habit=2.0)
-    record = analyze("e", synthetic.evaluation("base", made))
+    record = analyze_evaluation("e", synthetic.evaluation("base", made))
     record = record.model_copy(update={"weak_subjects": ("Dental", "ENT")})
-    show(record)
+    show_record(record)
     out = flat(capsys.readouterr().out)
     assert record.flips is not None
     assert f"order of the options: {100 * record.flips.any.value:.1f} %" in out
@@ -394,7 +396,7 @@ def test_an_analysis_shows_what_looks_like_markup_as_it_is(capsys: Capture) -> N
         p.model_copy(update={"subject": ["[red]x[/red]", "[/b]", ":warning:"][n % 3]})
         for n, p in enumerate(synthetic.predictions(90, 1.0, cyclic=False))
     ]
-    show(analyze("e", synthetic.evaluation("[bold]b[/bold]", made)))
+    show_record(analyze_evaluation("e", synthetic.evaluation("[bold]b[/bold]", made)))
     out = capsys.readouterr().out
     for text in ("[red]x[/red]", "[/b]", ":warning:", "[bold]b[/bold]"):
         assert text in out
@@ -405,8 +407,8 @@ def test_no_number_of_an_analysis_is_cut_in_a_narrow_terminal(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, columns: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    record = analyze("e", analysed(), held())
-    show(record)
+    record = analyze_evaluation("e", analysed(), held())
+    show_record(record)
     out = capsys.readouterr().out
     for part in record.slices:
         if part.dimension == "subject":
@@ -416,19 +418,19 @@ def test_no_number_of_an_analysis_is_cut_in_a_narrow_terminal(
 
 def test_the_options_alone_stand_beside_the_accuracy(capsys: Capture) -> None:
     record = evaluation("constant")[0]
-    show(record)
+    show_record(record)
     assert flat(capsys.readouterr().out).endswith("33.3 (C) -")
-    show(record.model_copy(update={"options_only": wilson(3, 10)}))
+    show_record(record.model_copy(update={"options_only": wilson_interval(3, 10)}))
     assert flat(capsys.readouterr().out).endswith("33.3 (C) 30.0")
 
 
 def test_a_comparison_says_in_what_else_the_two_differ(capsys: Capture) -> None:
-    record = compare(evaluation("constant"), evaluation("oracle"))
-    show(record)
+    record = compare_evaluations(evaluation("constant"), evaluation("oracle"))
+    show_record(record)
     assert "differ in" not in capsys.readouterr().out
-    show(record.model_copy(update={"differs": ("prompt", "worked examples")}))
+    show_record(record.model_copy(update={"differs": ("prompt", "worked examples")}))
     out = flat(capsys.readouterr().out)
-    assert "! the examinations differ in: prompt, worked examples" in out
+    assert "! the evaluations differ in: prompt, worked examples" in out
 
 
 # Studies
@@ -439,8 +441,8 @@ def test_a_study_of_robustness_shows_every_way_of_asking(
     capsys: Capture, tmp_path: Path, method: Method
 ) -> None:
     options = RobustnessOptions("fake:biased", "starter:recall", method, limit=30)
-    record = robustness(options, tmp_path, NoProgress())
-    show(record)
+    record = run_robustness(options, tmp_path, NoProgress())
+    show_record(record)
     out, err = capsys.readouterr()
     assert err == ""
     assert "…" not in out
@@ -458,7 +460,9 @@ def test_a_study_of_robustness_shows_every_way_of_asking(
     assert ("of the answers change with the order" in text) == (method == "letter")
     if record.flips is not None:
         assert f"RStd of the letters' recalls {record.flips.rstd:.3f}" in text
-        show(record.model_copy(update={"flips": record.flips.model_copy(update={"rstd": None})}))
+        show_record(
+            record.model_copy(update={"flips": record.flips.model_copy(update={"rstd": None})})
+        )
         assert "RStd" not in capsys.readouterr().out
     for line in record.warnings:
         assert f"! {line}" in text

@@ -1,1 +1,1 @@
-"""From predictions to statements."""
+"""Analyse predictions: comparisons, calibration, selective prediction, failures."""

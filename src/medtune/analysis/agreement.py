@@ -1,4 +1,4 @@
-"""How far two reviewers agree beyond chance."""
+"""Measure the agreement of two reviewers beyond chance."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Hashable, Sequence
 from statistics import NormalDist
 from typing import TypeVar
 
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.schemas.analysis import Agreement
 
 C = TypeVar("C", bound=Hashable)
 
-Z = NormalDist().inv_cdf(0.975)
+Z_95 = NormalDist().inv_cdf(0.975)
 
 
-def agreement(a: str, b: str, pairs: Sequence[tuple[Hashable, Hashable]]) -> Agreement:
+def cohen_kappa(a: str, b: str, pairs: Sequence[tuple[Hashable, Hashable]]) -> Agreement:
     """Estimate Cohen's kappa, unweighted, with its 95 % interval.
 
     Cohen 1960, Educational and Psychological Measurement 20:37; the large-sample error is that of
     Fleiss, Cohen and Everitt 1969, Psychological Bulletin 72:323, equation 13. At full agreement
-    that error is 0 whatever n is: the lower bound then comes from the Wilson bound of the observed
-    agreement, with the agreement by chance taken as known.
+    that error is 0 for any n: the lower bound is then computed from the Wilson bound of the
+    observed agreement, with the agreement by chance taken as known.
 
     Args:
         a: The first reviewer.
@@ -29,7 +29,7 @@ def agreement(a: str, b: str, pairs: Sequence[tuple[Hashable, Hashable]]) -> Agr
         pairs: (category by a, category by b) of each item that both marked.
 
     Returns:
-        The agreement; without kappa, and with the reason, where it is not defined.
+        The agreement; where kappa is not defined, None with a reason.
     """
     n = len(pairs)
     if not n:
@@ -43,8 +43,8 @@ def agreement(a: str, b: str, pairs: Sequence[tuple[Hashable, Hashable]]) -> Agr
             reason="no item was marked by both",
         )
     same = sum(x == y for x, y in pairs)
-    observed = wilson(same, n)
-    first, second = _shares([x for x, _ in pairs]), _shares([y for _, y in pairs])
+    observed = wilson_interval(same, n)
+    first, second = _category_shares([x for x, _ in pairs]), _category_shares([y for _, y in pairs])
     expected = math.fsum(first[c] * second.get(c, 0.0) for c in first)
     if len(first) == 1 and first.keys() == second.keys():
         return Agreement(
@@ -60,7 +60,7 @@ def agreement(a: str, b: str, pairs: Sequence[tuple[Hashable, Hashable]]) -> Agr
     if same == n:
         low, high = (observed.low - expected) / (1 - expected), 1.0
     else:
-        spread = Z * standard_error(pairs)
+        spread = Z_95 * kappa_standard_error(pairs)
         low, high = kappa - spread, kappa + spread
     return Agreement(
         a=a,
@@ -74,14 +74,14 @@ def agreement(a: str, b: str, pairs: Sequence[tuple[Hashable, Hashable]]) -> Agr
     )
 
 
-def standard_error(pairs: Sequence[tuple[Hashable, Hashable]]) -> float:
+def kappa_standard_error(pairs: Sequence[tuple[Hashable, Hashable]]) -> float:
     """Estimate kappa's large-sample standard error, for an interval (not for a test of 0)."""
     n = len(pairs)
-    first, second = _shares([x for x, _ in pairs]), _shares([y for _, y in pairs])
-    joint = _shares(pairs)
+    first, second = _category_shares([x for x, _ in pairs]), _category_shares([y for _, y in pairs])
+    joint = _category_shares(pairs)
     observed = math.fsum(share for (x, y), share in joint.items() if x == y)
     expected = math.fsum(first[c] * second.get(c, 0.0) for c in first)
-    # Fleiss, Levin and Paik 2003, equations 18.15 to 18.17: the same in a stabler form.
+    # Fleiss, Levin and Paik 2003, equations 18.15 to 18.17: a numerically more stable form.
     kappa = (observed - expected) / (1 - expected)
     agree = math.fsum(
         share * (1 - (first[x] + second[x]) * (1 - kappa)) ** 2
@@ -97,7 +97,7 @@ def standard_error(pairs: Sequence[tuple[Hashable, Hashable]]) -> float:
     return math.sqrt(max(0.0, agree + differ - chance) / n) / (1 - expected)
 
 
-def _shares(categories: Sequence[C]) -> dict[C, float]:
+def _category_shares(categories: Sequence[C]) -> dict[C, float]:
     counts: dict[C, int] = {}
     for category in categories:
         counts[category] = counts.get(category, 0) + 1

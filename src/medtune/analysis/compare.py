@@ -1,4 +1,4 @@
-"""Two models on the same questions: paired statistics."""
+"""Compare two models on the same questions with paired statistics."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 
 from scipy.stats import binomtest, norm, t
 
-from medtune.analysis.breakdown import clustered_error, clusters
+from medtune.analysis.breakdown import clustered_standard_error, find_clusters
 from medtune.analysis.options_only import gain_note, stem_note
 from medtune.core.errors import PredictionsError
-from medtune.core.formatting import equation
-from medtune.core.intervals import tango, wilson
+from medtune.core.formatting import format_p_value
+from medtune.core.intervals import tango_interval, wilson_interval
 from medtune.core.records import ComparisonRecord, EvaluationRecord, Outcome, Prediction
 
-ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
-    # Not the device, nor the name under which the same weights were found.
+COMPARED_ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
+    # Independent of the device and of the name of the weights.
     "model": lambda e: (e.model.fingerprint, e.model.adapter),
     "arithmetic": lambda e: e.model.dtype,
     "method": lambda e: e.method,
@@ -27,8 +27,8 @@ ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
     "constraint on the answers": lambda e: e.constrained,
     "version of the parser": lambda e: e.parser,
 }
-"""In what two examinations may differ."""
-BESIDE_THE_MODEL = (
+"""Aspects in which two evaluations may differ."""
+MODEL_COMPARISON_ASPECTS = (
     "prompt",
     "orders of the options",
     "worked examples",
@@ -36,39 +36,41 @@ BESIDE_THE_MODEL = (
     "version of the parser",
     "arithmetic",
 )
-"""What a comparison of two models by one method mentions."""
-BESIDE_THE_RELEASE = tuple(a for a in BESIDE_THE_MODEL if a not in ("prompt", "arithmetic"))
-"""What a comparison of two releases mentions: prompt and arithmetic are theirs."""
+"""Aspects to mention when two models are compared by one method."""
+RELEASE_COMPARISON_ASPECTS = tuple(
+    a for a in MODEL_COMPARISON_ASPECTS if a not in ("prompt", "arithmetic")
+)
+"""Aspects to mention when two releases are compared; prompt and arithmetic belong to them."""
 
 
-def compare(
+def compare_evaluations(
     a: tuple[EvaluationRecord, Sequence[Prediction]],
     b: tuple[EvaluationRecord, Sequence[Prediction]],
     *,
     releases: bool = False,
 ) -> ComparisonRecord:
-    """Compare two examinations question by question.
+    """Compare two evaluations on the same questions.
 
     Args:
-        a: The reference, its record and predictions.
-        b: The candidate.
-        releases: Compare two releases, each asked in its own way: prompt, method, arithmetic.
+        a: Record and predictions of the reference.
+        b: Record and predictions of the candidate.
+        releases: Whether two releases are compared, each with its own prompt, method, arithmetic.
 
     Raises:
         PredictionsError: They are not of the same questions, or not of the same method.
     """
     (record_a, predictions_a), (record_b, predictions_b) = a, b
-    right_a, right_b = paired_outcomes(
+    right_a, right_b = pair_outcomes(
         record_a, predictions_a, record_b, predictions_b, one_method=not releases
     )
     n = len(right_a)
     both = sum(x and y for x, y in zip(right_a, right_b, strict=True))
     only_a = sum(right_a) - both
     only_b = sum(right_b) - both
-    low, high = tango(only_a, only_b, n)
+    low, high = tango_interval(only_a, only_b, n)
     p_value = mcnemar_exact(only_a, only_b)
     difference = (only_b - only_a) / n
-    floor = minimum_detectable(only_a + only_b, n)
+    floor = minimum_detectable_difference(only_a + only_b, n)
     return ComparisonRecord(
         split=record_a.data.source,
         method=record_b.method,
@@ -79,18 +81,24 @@ def compare(
         only_a=only_a,
         only_b=only_b,
         neither=n - both - only_a - only_b,
-        accuracy_a=wilson(both + only_a, n),
-        accuracy_b=wilson(both + only_b, n),
+        accuracy_a=wilson_interval(both + only_a, n),
+        accuracy_b=wilson_interval(both + only_b, n),
         difference=difference,
         difference_low=low,
         difference_high=high,
         design_effect=_design_effect(predictions_a, right_a, right_b),
         p_value=p_value,
         differs=tuple(
-            differences(record_a, record_b, BESIDE_THE_RELEASE if releases else BESIDE_THE_MODEL)
+            differing_aspects(
+                record_a,
+                record_b,
+                RELEASE_COMPARISON_ASPECTS if releases else MODEL_COMPARISON_ASPECTS,
+            )
         ),
         minimum_detectable=floor,
-        verdict=verdict(record_a.label, record_b.label, difference, low, high, p_value, floor, n),
+        verdict=comparison_verdict(
+            record_a.label, record_b.label, difference, low, high, p_value, floor, n
+        ),
         notes=tuple(
             note
             for note in (stem_note(record_b), gain_note(record_a, record_b, difference))
@@ -99,17 +107,17 @@ def compare(
     )
 
 
-def differences(
-    a: EvaluationRecord, b: EvaluationRecord, aspects: Sequence[str] = BESIDE_THE_MODEL
+def differing_aspects(
+    a: EvaluationRecord, b: EvaluationRecord, aspects: Sequence[str] = MODEL_COMPARISON_ASPECTS
 ) -> list[str]:
-    """List in which of some aspects two examinations differ."""
-    return [name for name in aspects if ASPECTS[name](a) != ASPECTS[name](b)]
+    """Return the aspects in which two evaluations differ."""
+    return [name for name in aspects if COMPARED_ASPECTS[name](a) != COMPARED_ASPECTS[name](b)]
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> float:
-    """Test whether two models differ, from the questions on which they disagree.
+    """Return the exact McNemar p-value for the discordant questions of two models.
 
-    Exact two-sided binomial test with p = 1/2 (McNemar 1947); 1 where they never disagree.
+    Exact two-sided binomial test with p = 1/2 (McNemar 1947); 1 without discordant questions.
     """
     discordant = only_a + only_b
     return float(binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
@@ -118,16 +126,18 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
 def _design_effect(
     predictions: Sequence[Prediction], right_a: Sequence[bool], right_b: Sequence[bool]
 ) -> float | None:
-    """Return by how much questions that belong together widen the difference's variance.
+    """Return the design effect: the clustered variance of the difference over the plain one.
 
-    The variance between few clusters is itself uncertain: of g of them it counts g / (g - 1) times,
-    and as if Student's t with g - 1 degrees were the normal (Cameron and Miller 2015, Journal of
-    Human Resources 50, 317-372).  Without that the gate passed 5 to 7 % of losses at the margin
-    where 5 subjects differed, nominally 2.5 %.
+    A variance estimated from few clusters is itself uncertain.  For g clusters it is therefore
+    multiplied by g / (g - 1), and by the squared ratio of the quantiles of Student's t with g - 1
+    degrees of freedom and of the normal distribution (Cameron and Miller 2015, Journal of Human
+    Resources 50, 317-372).  Without this the gate passed 5 to 7 % of losses at the margin where 5
+    subjects differed, nominally 2.5 %.
 
-    None where no cluster is known, or the difference is the same on every question.
+    Returns:
+        The factor; None where no cluster is known, or the difference is the same on every question.
     """
-    found = clusters(predictions)
+    found = find_clusters(predictions)
     gains = [int(y) - int(x) for x, y in zip(right_a, right_b, strict=True)]
     n, total = len(gains), sum(gains)
     variance = (n * sum(gain * gain for gain in gains) - total * total) / n**3
@@ -135,26 +145,28 @@ def _design_effect(
         return None
     number = len(set(found[1]))
     few = number / (number - 1) * (t.ppf(0.975, number - 1) / norm.ppf(0.975)) ** 2
-    return float(few * clustered_error(gains, found[1]) ** 2 / variance)
+    return float(few * clustered_standard_error(gains, found[1]) ** 2 / variance)
 
 
-def minimum_detectable(discordant: int, n: int, power: float = 0.8, alpha: float = 0.05) -> float:
-    """Find the smallest difference that a paired test would find at this discordance.
+def minimum_detectable_difference(
+    discordant: int, n: int, power: float = 0.8, alpha: float = 0.05
+) -> float:
+    """Return the smallest difference that a paired test can detect at this discordance.
 
     Normal approximation (Miller 2024, arXiv 2411.00640, section 5): the difference's standard
-    error is sqrt(discordance / n).  Without a single disagreement the discordance is taken as
-    3 / n, the upper bound of the rule of three.
+    error is sqrt(discordance / n).  Without any discordant pair the discordance is taken as 3 / n,
+    the upper bound by the rule of three.
     """
     rate = discordant / n if discordant else min(1.0, 3 / n)
     return min(1.0, float(norm.ppf(1 - alpha / 2) + norm.ppf(power)) * math.sqrt(rate / n))
 
 
-def verdict(
+def comparison_verdict(
     a: str, b: str, difference: float, low: float, high: float, p: float, floor: float, n: int
 ) -> str:
-    """Say in one sentence what the comparison found."""
+    """Return the verdict of a comparison in one sentence."""
     span = f"95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
-    tail = f"{span}, exact McNemar p {equation(p)}, n = {n}"
+    tail = f"{span}, exact McNemar p {format_p_value(p)}, n = {n}"
     if p < 0.05:
         word = "better" if difference > 0 else "worse"
         return f"{b} is {word} than {a} by {abs(100 * difference):.1f} points ({tail})."
@@ -164,7 +176,7 @@ def verdict(
     )
 
 
-def paired_outcomes(
+def pair_outcomes(
     record_a: EvaluationRecord,
     predictions_a: Sequence[Prediction],
     record_b: EvaluationRecord,
@@ -172,14 +184,14 @@ def paired_outcomes(
     *,
     one_method: bool = True,
 ) -> tuple[list[bool], list[bool]]:
-    """Line up outcomes by question.
+    """Pair the outcomes of two evaluations by question.
 
     Args:
-        record_a: Of the reference.
-        predictions_a: Its own.
-        record_b: Of the candidate.
-        predictions_b: Its own.
-        one_method: Refuse two methods, and two normalizations.
+        record_a: Record of the reference.
+        predictions_a: Its predictions.
+        record_b: Record of the candidate.
+        predictions_b: Its predictions.
+        one_method: Whether to refuse different methods or normalizations.
 
     Returns:
         Whether a and b were right, `[question]`, in a's order.
@@ -192,11 +204,11 @@ def paired_outcomes(
             f"{record_a.label} was asked {record_a.variant} questions, "
             f"{record_b.label} {record_b.variant} ones",
             expected="the same questions for both",
-            fix="see what a change of the questions does with `medtune study robustness`",
+            fix="compare variants of the questions with `medtune study robustness`",
         )
     if one_method and record_a.method != record_b.method:
         raise PredictionsError(
-            f"{record_a.label} was examined by {record_a.method}, "
+            f"{record_a.label} was evaluated by {record_a.method}, "
             f"{record_b.label} by {record_b.method}",
             expected="one method for both",
             fix="evaluate both with the same --method",
@@ -208,26 +220,26 @@ def paired_outcomes(
             expected="one normalization for both",
             fix="evaluate both with the same --normalization",
         )
-    pairs = lined_up(predictions_a, predictions_b, (record_a.label, record_b.label))
+    pairs = align_predictions(predictions_a, predictions_b, (record_a.label, record_b.label))
     right_a = [a.outcome == Outcome.CORRECT for a, _ in pairs]
     right_b = [b.outcome == Outcome.CORRECT for _, b in pairs]
     return right_a, right_b
 
 
-def lined_up(
+def align_predictions(
     predictions_a: Sequence[Prediction],
     predictions_b: Sequence[Prediction],
     names: tuple[str, str] = ("one model", "the other"),
 ) -> list[tuple[Prediction, Prediction]]:
-    """Line up the answers to each question, in the order of the first.
+    """Align the predictions of two models by question, in the order of the first.
 
     Args:
-        predictions_a: Of one model.
-        predictions_b: Of the other.
-        names: Of the two, for the message.
+        predictions_a: Predictions of one model.
+        predictions_b: Predictions of the other model.
+        names: Names of the models, for the message.
 
     Raises:
-        PredictionsError: They are not of the same questions, or of none.
+        PredictionsError: They are not of the same questions, or empty.
     """
     keys_a = {(p.id, p.options, p.answer): p for p in predictions_a}
     keys_b = {(p.id, p.options, p.answer): p for p in predictions_b}

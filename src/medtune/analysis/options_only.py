@@ -1,34 +1,34 @@
-"""What the options alone explain of an accuracy, and of a difference between two, in sentences."""
+"""Notes on how much of an accuracy, or of a gain, the options alone explain."""
 
 from __future__ import annotations
 
 from medtune.analysis.breakdown import ALPHA
-from medtune.core.formatting import equation, interval, percent
+from medtune.core.formatting import format_interval, format_p_value, format_percent
 from medtune.core.records import EvaluationRecord, Proportion
 
 
 def stem_note(record: EvaluationRecord) -> str | None:
-    """Say what the stem adds, where the options alone may explain an accuracy.
+    """Return a note on the effect of the stem, if the options alone may explain an accuracy.
 
-    That is where answers without the stem are shown to be better than what needs no knowledge, or
-    where the accuracy is, and the stem is not shown to add to it.
+    That is the case if answers without the stem are significantly above the no-knowledge baseline,
+    or if the accuracy is above it and the stem does not significantly increase it.
 
     Returns:
-        The sentences; None where there is nothing to say, or nothing was measured.
+        The note; None if it is not needed, or nothing was measured.
     """
     blind, effect = record.options_only, record.stem_effect
     if blind is None:
         return None
-    name, value = record.no_knowledge
+    name, value = record.no_knowledge_baseline
     if effect is None:
         needed = blind.high < record.accuracy.low
     else:
         gained = effect.with_stem.value > blind.value
         needed = gained and effect.p_value < ALPHA
-    if not (record.options_tell or (record.accuracy.low > value and not needed)):
+    if not (record.options_leak_answers or (record.accuracy.low > value and not needed)):
         return None
     seen = record.accuracy if effect is None else effect.with_stem
-    adds = "" if effect is None else f" (exact McNemar p {equation(effect.p_value)})"
+    adds = "" if effect is None else f" (exact McNemar p {format_p_value(effect.p_value)})"
     verdict = (
         "The options alone explain a part of its accuracy."
         if needed
@@ -36,13 +36,15 @@ def stem_note(record: EvaluationRecord) -> str | None:
     )
     return (
         f"{record.label} on {record.data.source}, {record.method}: without the stem "
-        f"{_share(blind)} are still right, {name} gives {percent(value)} %; with the stem "
-        f"{_share(seen)}: it adds {100 * (seen.value - blind.value):+.1f} points{adds}. {verdict}"
+        f"{_format_share(blind)} are still right, {name} gives {format_percent(value)} %; with "
+        "the stem "
+        f"{_format_share(seen)}: it adds {100 * (seen.value - blind.value):+.1f} points{adds}. "
+        f"{verdict}"
     )
 
 
 def gain_note(a: EvaluationRecord, b: EvaluationRecord, difference: float) -> str | None:
-    """Say how much of a gain is there without the stem.
+    """Return a note on how much of a gain remains without the stem.
 
     Args:
         a: The reference.
@@ -50,17 +52,23 @@ def gain_note(a: EvaluationRecord, b: EvaluationRecord, difference: float) -> st
         difference: Accuracy of b minus that of a.
 
     Returns:
-        A sentence; None where nothing was gained or measured, or the options tell b nothing.
+        The note; None if nothing was gained or measured, or the options give b no answers away.
     """
-    if difference <= 0 or not b.options_tell or a.options_only is None or b.options_only is None:
+    if (
+        difference <= 0
+        or not b.options_leak_answers
+        or a.options_only is None
+        or b.options_only is None
+    ):
         return None
     blind = b.options_only.value - a.options_only.value
     return (
         f"Without the stem the difference is {100 * blind:+.1f} points ({a.label} "
-        f"{percent(a.options_only.value)} %, {b.label} {percent(b.options_only.value)} %, "
+        f"{format_percent(a.options_only.value)} %, {b.label} "
+        f"{format_percent(b.options_only.value)} %, "
         f"n = {b.options_only.n:,}), with it {100 * difference:+.1f}."
     )
 
 
-def _share(value: Proportion) -> str:
-    return f"{percent(value.value)} % ({interval(value)}, n = {value.n:,})"
+def _format_share(value: Proportion) -> str:
+    return f"{format_percent(value.value)} % ({format_interval(value)}, n = {value.n:,})"

@@ -1,4 +1,4 @@
-"""What the order of the options does to the answers of one examination."""
+"""Measure the effect of the order of options on the answers of an evaluation."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from itertools import combinations
 from statistics import fmean, pstdev
 
 from medtune.core.errors import PredictionsError
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.records import LETTERS, OrderAnswer, Prediction
 from medtune.core.schemas.analysis import Flips
 
-Tally = Counter[int]
-"""How often, by displayed position."""
+PositionCounts = Counter[int]
+"""Counts by displayed position."""
 
 
-def given_choice(prediction: Prediction) -> int | None:
-    """Return what was chosen with the options as given, the order in which variants are asked."""
+def choice_in_given_order(prediction: Prediction) -> int | None:
+    """Return the choice with the options in their given order, which baselines use."""
     return prediction.orders[0].chosen if prediction.orders else prediction.chosen
 
 
-def flips(predictions: Sequence[Prediction]) -> Flips | None:
-    """Measure how often the order of the options changes what is chosen.
+def measure_order_flips(predictions: Sequence[Prediction]) -> Flips | None:
+    """Measure how often the order of the options changes the choice.
 
-    Where questions differ in their number of options, letters are counted over all of them, but
-    the deviation of the recalls is taken among questions of one size and averaged over the
-    questions: a letter that only the longer, harder questions have is no preference.
+    If questions differ in their number of options, letters are counted over all of them, but the
+    deviation of the recalls is computed among questions of one size and averaged over questions:
+    a low recall of letters that only longer, harder questions have is no preference.
 
     Returns:
-        None where the options were shown in one order only.
+        The flips; None if the options were shown in one order only.
 
     Raises:
         PredictionsError: Some predictions hold several orders and others do not.
@@ -43,14 +43,14 @@ def flips(predictions: Sequence[Prediction]) -> Flips | None:
             expected="all of them, or none",
             fix="evaluate again with --orders cyclic",
         )
-    changed = [_differing(orders) for _, orders in asked]
-    chosen, shown, right = Tally(), Tally(), Tally()
+    changed = [_share_of_differing_pairs(orders) for _, orders in asked]
+    chosen, shown, right = PositionCounts(), PositionCounts(), PositionCounts()
     sizes: dict[int, list[tuple[Prediction, tuple[OrderAnswer, ...]]]] = defaultdict(list)
     for prediction, orders in asked:
         sizes[len(prediction.options)].append((prediction, orders))
     deviations: list[float] = []
     for group in sizes.values():
-        group_shown, group_right = _recalled(group, chosen)
+        group_shown, group_right = _count_recalls(group, chosen)
         shown += group_shown
         right += group_right
         if len(group_shown) > 1:
@@ -58,34 +58,36 @@ def flips(predictions: Sequence[Prediction]) -> Flips | None:
             deviations += [pstdev(recalls)] * len(group)
     return Flips(
         orders=max(len(orders) for _, orders in asked),
-        any=wilson(sum(share > 0 for share in changed), len(changed)),
+        any=wilson_interval(sum(share > 0 for share in changed), len(changed)),
         pairs=fmean(changed),
         accuracy=tuple(
-            wilson(sum(hits), len(hits))
-            for hits in _by_rotation([(p.answer, orders) for p, orders in asked])
+            wilson_interval(sum(hits), len(hits))
+            for hits in _hits_by_rotation([(p.answer, orders) for p, orders in asked])
         ),
         letters={LETTERS[place]: chosen[place] for place in sorted(chosen)},
-        recalls={LETTERS[place]: wilson(right[place], shown[place]) for place in sorted(shown)},
+        recalls={
+            LETTERS[place]: wilson_interval(right[place], shown[place]) for place in sorted(shown)
+        },
         rstd=fmean(deviations) if deviations else None,
     )
 
 
-def _differing(orders: Sequence[OrderAnswer]) -> float:
-    """Share of pairs of orders whose chosen contents differ; 0 for a single order."""
+def _share_of_differing_pairs(orders: Sequence[OrderAnswer]) -> float:
+    """Return the share of pairs of orders whose choices differ; 0 for a single order."""
     pairs = list(combinations([answer.chosen for answer in orders], 2))
     return sum(a != b for a, b in pairs) / len(pairs) if pairs else 0.0
 
 
-def _recalled(
-    group: Sequence[tuple[Prediction, Sequence[OrderAnswer]]], chosen: Tally
-) -> tuple[Tally, Tally]:
-    """Count by displayed position, over all orders: the right option, and that it was chosen.
+def _count_recalls(
+    group: Sequence[tuple[Prediction, Sequence[OrderAnswer]]], chosen: PositionCounts
+) -> tuple[PositionCounts, PositionCounts]:
+    """Count by displayed position, over all orders, the right option and its recalls.
 
     Args:
         group: Predictions and their orders.
-        chosen: Counts whatever was chosen; added to.
+        chosen: Counts of the chosen positions, updated in place.
     """
-    shown, right = Tally(), Tally()
+    shown, right = PositionCounts(), PositionCounts()
     for prediction, orders in group:
         for answer in orders:
             place = answer.order.index(prediction.answer)
@@ -95,8 +97,8 @@ def _recalled(
     return shown, right
 
 
-def _by_rotation(asked: Sequence[tuple[int, Sequence[OrderAnswer]]]) -> list[list[bool]]:
-    """Line up what was right by rotation; the later ones have fewer questions where sizes mix."""
+def _hits_by_rotation(asked: Sequence[tuple[int, Sequence[OrderAnswer]]]) -> list[list[bool]]:
+    """Return correctness by rotation; later rotations lack questions with fewer options."""
     hits: list[list[bool]] = [[] for _ in range(max(len(orders) for _, orders in asked))]
     for key, orders in asked:
         for rotation, answer in enumerate(orders):

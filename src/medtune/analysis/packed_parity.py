@@ -1,4 +1,4 @@
-"""Does a packed model still answer as the one it was made from?"""
+"""Measure the parity of a quantized model with its reference."""
 
 from __future__ import annotations
 
@@ -8,40 +8,48 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from medtune.analysis.calibration import ScoredOptions, calibration_error
-from medtune.analysis.compare import compare, lined_up
+from medtune.analysis.compare import align_predictions, compare_evaluations
 from medtune.core.errors import PredictionsError
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.records import EvaluationRecord, Prediction
-from medtune.core.schemas.compression import Budget, Parity, over_budget
+from medtune.core.schemas.compression import Budget, Parity, budget_violations
 
-Sat = tuple[EvaluationRecord, Sequence[Prediction]]
-"""An examination: record and predictions."""
+RecordedEvaluation = tuple[EvaluationRecord, Sequence[Prediction]]
+"""Record and predictions of an evaluation."""
 
 
-def parity(
-    name: str, reference: Sat, candidate: Sat, budget: Budget, file_bytes: int | None = None
+def measure_parity(
+    name: str,
+    reference: RecordedEvaluation,
+    candidate: RecordedEvaluation,
+    budget: Budget,
+    file_bytes: int | None = None,
 ) -> Parity:
-    """Hold a packed model against the one it was made from.
+    """Compare a quantized model with its reference against a budget.
 
-    All is held to its budget by the unfavourable end of an interval: what too few questions cannot
-    exclude counts.
+    Every figure is judged by the unfavourable end of its interval: with too few questions, a loss
+    that cannot be excluded counts.
 
     Args:
-        name: Of the packed model, for tables.
-        reference: Examination of the original, by letter or cloze.
-        candidate: The same examination of the packed model.
-        budget: How far they may be apart.
+        name: Name of the quantized model, for tables.
+        reference: Evaluation of the reference, by letter or cloze.
+        candidate: The same evaluation of the quantized model.
+        budget: Largest allowed difference.
         file_bytes: Size of its weights on disk.
 
     Raises:
-        PredictionsError: They are not the same examination, or one without probabilities.
+        PredictionsError: The evaluations differ in their questions, or have no probabilities.
     """
-    pairs = lined_up(reference[1], candidate[1], (reference[0].label, candidate[0].label))
-    drift = drift_of([(_logs(before), _logs(after)) for before, after in pairs])
-    agreement = wilson(sum(a.chosen == b.chosen for a, b in pairs), len(pairs))
-    comparison = compare(reference, candidate)
-    errors = [calibration_error(ScoredOptions.of(sat[1])) for sat in (reference, candidate)]
-    broken = over_budget(budget, agreement, drift.high, "nats a token", comparison)
+    pairs = align_predictions(reference[1], candidate[1], (reference[0].label, candidate[0].label))
+    drift = measure_logprob_shift(
+        [(_logprobs_per_token(before), _logprobs_per_token(after)) for before, after in pairs]
+    )
+    agreement = wilson_interval(sum(a.chosen == b.chosen for a, b in pairs), len(pairs))
+    comparison = compare_evaluations(reference, candidate)
+    errors = [
+        calibration_error(ScoredOptions.from_predictions(sat[1])) for sat in (reference, candidate)
+    ]
+    broken = budget_violations(budget, agreement, drift.high, "nats a token", comparison)
     return Parity(
         name=name,
         model=candidate[0].model,
@@ -60,22 +68,22 @@ def parity(
 
 @dataclass(frozen=True, slots=True)
 class LogprobShift:
-    """By how much options' log-probabilities moved, nats."""
+    """Change of the options' log-probabilities, nats."""
 
     mean: float
     high: float | None
-    """Upper end of the mean's 95 % interval; None for one question."""
+    """Upper bound of the mean's 95 % interval; None for one question."""
     largest: float
 
 
-def drift_of(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> LogprobShift:
-    """Measure how far log-probabilities moved.
+def measure_logprob_shift(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> LogprobShift:
+    """Measure the absolute change of log-probabilities.
 
     The interval is by the normal approximation with the questions as clusters (Miller 2024, arXiv
-    2411.00640, section 2.2): a question's options move together.
+    2411.00640, section 2.2), because a question's options are correlated.
 
     Args:
-        pairs: Of each question its options' log-probabilities, before and after.
+        pairs: Log-probabilities of each question's options, before and after.
     """
     moved = [
         [abs(there - here) for here, there in zip(before, after, strict=True)]
@@ -91,12 +99,12 @@ def drift_of(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Logpro
     return LogprobShift(mean, high, max(map(max, moved)))
 
 
-def _logs(prediction: Prediction) -> list[float]:
-    """Return each option's log-probability, nats a token: a letter has one, a text several."""
+def _logprobs_per_token(prediction: Prediction) -> list[float]:
+    """Return each option's log-probability per token, nats."""
     if prediction.logprobs is None or prediction.tokens is None:
         raise PredictionsError(
             f"{prediction.id} has no log-probabilities",
-            expected="an examination by letter or cloze",
+            expected="an evaluation by letter or cloze",
         )
     pairs = zip(prediction.logprobs, prediction.tokens, strict=True)
     return [value / max(1, tokens) for value, tokens in pairs]

@@ -1,4 +1,4 @@
-"""How sure a model may be taken to be, from questions set apart for it."""
+"""Fit on the calibration split what serving needs: temperature, threshold, prediction sets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medtune.analysis.calibration import ScoredOptions, fit_temperature
-from medtune.analysis.selective_prediction import conformal, threshold_for_risk
+from medtune.analysis.selective_prediction import find_threshold_for_risk, fit_conformal_sets
 from medtune.core.errors import PredictionsError
 from medtune.core.predictions_io import read_evaluation
 from medtune.core.records import (
@@ -19,37 +19,37 @@ from medtune.core.records import (
 from medtune.core.schemas.guardrails import ServingCalibration
 
 
-def calibrate(
+def fit_serving_calibration(
     record: EvaluationRecord, predictions: Sequence[Prediction], risk: float, level: float
 ) -> ServingCalibration:
-    """Fit temperature, threshold and prediction sets.
+    """Fit the serving calibration: temperature, threshold and prediction sets.
 
     Args:
-        record: An evaluation of calibration questions; none of them is ever reported on.
+        record: An evaluation on calibration questions, which are not used for reported results.
         predictions: Its predictions.
-        risk: Most errors among the answered.
-        level: How often a prediction set holds the right option.
+        risk: Largest share of errors among the answered.
+        level: Probability that a prediction set contains the right option.
 
     Raises:
-        PredictionsError: Predictions have no probabilities, are of several orders or variants, or
-            are too few for the level.
+        PredictionsError: The predictions have no probabilities, were made with other orders, a
+            variant or few-shot examples, or are too few for the level.
     """
     if record.orders != "given" or record.variant != "plain" or record.shots:
         raise PredictionsError(
             f"an evaluation of {record.data.source} with other orders, a variant or examples",
             expected="questions asked as an endpoint asks them: once, as given",
         )
-    scored = ScoredOptions.of(predictions)
+    scored = ScoredOptions.from_predictions(predictions)
     temperature = fit_temperature(scored)
-    hot = scored.heated(temperature)
-    threshold = threshold_for_risk(hot, risk)
+    hot = scored.scale_temperature(temperature)
+    threshold = find_threshold_for_risk(hot, risk)
     return ServingCalibration(
         temperature=temperature,
         threshold=threshold.confidence if threshold else None,
         risk=risk,
         bound=threshold.bound if threshold else None,
         coverage=threshold.coverage.value if threshold else 0.0,
-        quantile=conformal(hot, level).quantile,
+        quantile=fit_conformal_sets(hot, level).quantile,
         level=level,
         subjects=tuple(sorted({p.subject for p in predictions if p.subject})),
         n=len(scored),
@@ -59,13 +59,13 @@ def calibrate(
     )
 
 
-def calibrated(
+def calibrate_from_folder(
     folder: Path, model: ModelDescription, method: Method, risk: float, level: float
 ) -> ServingCalibration:
-    """Fit on a saved evaluation, once it is known to be the model's own.
+    """Fit the serving calibration on a saved evaluation of the model.
 
     Raises:
-        PredictionsError: It cannot be read, is of another model or method, or cannot be used.
+        PredictionsError: The evaluation cannot be read or used, or is of another model or method.
     """
     record, predictions = read_evaluation(folder)
     theirs = record.model
@@ -76,4 +76,4 @@ def calibrated(
             expected=f"an evaluation of {model.source} by {method}",
             fix="medtune evaluate MODEL CALIBRATION-QUESTIONS",
         )
-    return calibrate(record, predictions, risk, level)
+    return fit_serving_calibration(record, predictions, risk, level)

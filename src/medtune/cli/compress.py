@@ -1,4 +1,4 @@
-"""`medtune compress | parity | bench | answer`: from a trained model to what is deployed."""
+"""Define `medtune compress | parity | bench | answer`."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from medtune.cli.options import (
     Limit,
     Model,
     OutFolder,
-    mapping,
-    model_name,
-    model_or_run,
-    named,
+    parse_column_mapping,
+    parse_names,
     print_record,
+    resolve_model_argument,
+    resolve_model_or_run,
 )
 from medtune.cli.output import Terminal
 from medtune.core.errors import CheckFailed, InputError
 from medtune.core.records import Method
-from medtune.core.run_folder import slug
-from medtune.core.schemas.compression import SERVED, Budget, ParityRecord, Scheme
+from medtune.core.run_folder import slugify
+from medtune.core.schemas.compression import SERVED_BUDGET, Budget, ParityRecord, Scheme
 
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
@@ -47,20 +47,31 @@ def compress(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Pack a trained model, and prove on the same questions that nothing broke."""
+    """Quantize a trained model, and compare it with the original on the same questions.
+
+    Example: medtune compress runs/mine starter:recall --scheme int8,gguf-q8_0
+    """
     from medtune.commands.compress import CompressOptions
     from medtune.commands.compress import compress as compress_recipe
 
     options = CompressOptions(
-        model, _schemes(scheme), data, adapter, method, limit, columns=mapping(columns or [])
+        model,
+        _parse_schemes(scheme),
+        data,
+        adapter,
+        method,
+        limit,
+        columns=parse_column_mapping(columns or []),
     )
-    folder = out or Path("runs") / "packed" / slug(model, str(adapter or ""))
-    _judged(compress_recipe(options, folder, Terminal()), folder, json)
+    folder = out or Path("runs") / "packed" / slugify(model, str(adapter or ""))
+    _print_parity(compress_recipe(options, folder, Terminal()), folder, json)
 
 
 def parity(
-    model: Annotated[str, typer.Argument(help=f"The original: {MODEL}", callback=model_name)],
-    others: Annotated[list[str], typer.Argument(metavar="OTHER...", help="What stands in for it.")],
+    model: Annotated[
+        str, typer.Argument(help=f"The original: {MODEL}", callback=resolve_model_argument)
+    ],
+    others: Annotated[list[str], typer.Argument(metavar="OTHER...", help="Models to compare.")],
     data: Annotated[str, typer.Option(help=DATA)] = "starter:recall",
     method: Annotated[
         Method | None, typer.Option(help="letter or cloze; as the model was taught.")
@@ -68,51 +79,60 @@ def parity(
     agreement: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Least share of questions with the same choice, at its lower end."
+            min=0, max=1, help="Least share of questions with the same choice, at its lower limit."
         ),
-    ] = SERVED.agreement,
+    ] = SERVED_BUDGET.agreement,
     loss: Annotated[
-        float, typer.Option(min=0, max=1, help="Most accuracy that may be lost, with its interval.")
-    ] = SERVED.loss,
+        float, typer.Option(min=0, max=1, help="Largest accepted accuracy loss, with its interval.")
+    ] = SERVED_BUDGET.loss,
     drift: Annotated[
         float,
         typer.Option(
             min=0,
-            help="Most that log-probabilities may move on average, nats a token, at the upper end.",
+            help="Largest mean change of log-probabilities, nats per token, at its upper limit.",
         ),
-    ] = SERVED.drift,
+    ] = SERVED_BUDGET.drift,
     limit: Limit = None,
     columns: Columns = None,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Hold other models against the first: served, converted elsewhere, from the Hub."""
+    """Compare other models with the first: on a server, converted elsewhere, from the Hub.
+
+    Example: medtune parity runs/mine remote:http://localhost:8000/v1#mcq
+    """
     from medtune.commands.parity import ParityOptions
     from medtune.commands.parity import parity as parity_recipe
 
     budget = Budget(agreement=agreement, loss=loss, drift=drift)
     options = ParityOptions(
-        model, tuple(map(model_name, others)), data, budget, method, limit, mapping(columns or [])
+        model,
+        tuple(map(resolve_model_argument, others)),
+        data,
+        budget,
+        method,
+        limit,
+        parse_column_mapping(columns or []),
     )
-    folder = out or Path("runs") / "parity" / slug(model, *others)
-    _judged(parity_recipe(options, folder, Terminal()), folder, json)
+    folder = out or Path("runs") / "parity" / slugify(model, *others)
+    _print_parity(parity_recipe(options, folder, Terminal()), folder, json)
 
 
-def _judged(record: ParityRecord, folder: Path, json: bool) -> None:
-    """Print what the gate found.
+def _print_parity(record: ParityRecord, folder: Path, json: bool) -> None:
+    """Print the result of the parity gate.
 
     Raises:
-        CheckFailed: Something is over its budget.
+        CheckFailed: A model is over its budget.
     """
     from medtune.workflows.parity_gate import PAGE
 
     print_record(record, json)
-    Terminal().say(f"report: {folder / PAGE}")
-    if record.unfit:
+    Terminal().log_message(f"report: {folder / PAGE}")
+    if record.names_over_budget:
         raise CheckFailed(
-            f"over budget: {', '.join(record.unfit)}",
+            f"over budget: {', '.join(record.names_over_budget)}",
             expected="everything within its budget",
-            fix="what was packed is marked unfit in its card; more questions narrow the intervals",
+            fix="quantized models over budget are marked unfit; more questions narrow intervals",
         )
 
 
@@ -122,29 +142,32 @@ def bench(
     method: Annotated[Method, typer.Option(help="letter or cloze.")] = "letter",
     limit: Limit = None,
     dtype: Annotated[
-        str, typer.Option(help="Arithmetic of models that are not packed; several by comma.")
+        str, typer.Option(help="Dtype of unquantized models; several by comma.")
     ] = "auto",
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Measure models side by side: speed, latency, memory, size and accuracy."""
+    """Benchmark models: speed, latency, memory, size and accuracy.
+
+    Example: medtune bench embedded:smollm2-135m path:models/other
+    """
     from medtune.commands.bench import PAGE, BenchOptions
     from medtune.commands.bench import bench as bench_recipe
 
-    dtypes = named("--dtype", dtype, Arithmetic)
+    dtypes = parse_names("--dtype", dtype, Arithmetic)
     if method == "generate":
         raise InputError("--method generate", expected="letter or cloze")
-    options = BenchOptions(tuple(map(model_name, models)), data, method, limit, dtypes)
-    folder = out or Path("runs") / "bench" / slug(*models, data, method)
+    options = BenchOptions(tuple(map(resolve_model_argument, models)), data, method, limit, dtypes)
+    folder = out or Path("runs") / "bench" / slugify(*models, data, method)
     print_record(bench_recipe(options, folder, Terminal()), json)
-    Terminal().say(f"report: {folder / PAGE}")
+    Terminal().log_message(f"report: {folder / PAGE}")
 
 
 def answer(
     stem: Annotated[str, typer.Argument(help="The question.")],
-    option: Annotated[list[str], typer.Option(help="One of its answers; give two to ten.")],
+    option: Annotated[list[str], typer.Option(help="An answer option; give two to ten.")],
     model: Annotated[
-        str, typer.Option(help=f"{MODEL}, or a run's folder.", callback=model_or_run)
+        str, typer.Option(help=f"{MODEL}, or a run's folder.", callback=resolve_model_or_run)
     ] = "embedded:smollm2-135m",
     method: Annotated[
         Method | None, typer.Option(help="letter or cloze; as the model was taught.")
@@ -156,11 +179,14 @@ def answer(
         Path | None, typer.Option(help="Folder of an evaluation of calibration questions.")
     ] = None,
     unfit: Annotated[
-        bool, typer.Option("--unfit", help="Ask a model that did not pass the parity gate.")
+        bool, typer.Option("--unfit", help="Use a model that did not pass the parity gate.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Ask a model one question, through the guards of the endpoint."""
+    """Answer one question, through the guards of the endpoint.
+
+    Example: medtune answer "Which vitamin prevents scurvy?" --option A --option C
+    """
     from medtune.commands.answer import AnswerOptions
     from medtune.commands.answer import answer as answer_recipe
 
@@ -170,8 +196,8 @@ def answer(
     print_record(answer_recipe(options, Terminal()), json)
 
 
-def _schemes(text: str) -> tuple[Scheme, ...]:
-    """Read a list of schemes.
+def _parse_schemes(text: str) -> tuple[Scheme, ...]:
+    """Parse a list of schemes.
 
     Raises:
         InputError: One is unknown.

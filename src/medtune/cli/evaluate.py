@@ -1,4 +1,4 @@
-"""`medtune evaluate | compare | analyze | rescore`: examinations, and what they show."""
+"""Define `medtune evaluate | compare | analyze | rescore`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ from medtune.cli.options import (
     Limit,
     Model,
     OutFolder,
-    mapping,
+    parse_column_mapping,
     print_record,
 )
 from medtune.cli.output import Terminal
 from medtune.core.experiment import EvaluationConfig
-from medtune.core.predictions_io import ANALYSIS, ANALYSIS_PAGE, PREDICTIONS, RECORD
-from medtune.core.prompt import Form
+from medtune.core.predictions_io import (
+    ANALYSIS_FILE,
+    ANALYSIS_PAGE_FILE,
+    PREDICTIONS_FILE,
+    RECORD_FILE,
+)
+from medtune.core.prompt import FormName
 from medtune.core.records import Method, Normalization, Orders, ShotChoice, Variant
-from medtune.core.run_folder import slug
+from medtune.core.run_folder import slugify
 
 
 def evaluate(
@@ -48,21 +53,21 @@ def evaluate(
         typer.Option(help="Options as given, in all cyclic orders (the mean), or PriDe."),
     ] = "given",
     variant: Annotated[
-        Variant, typer.Option(help="Do something to the questions first; see `study robustness`.")
+        Variant, typer.Option(help="Perturb the questions first; see `study robustness`.")
     ] = "plain",
     options_only: Annotated[
         int,
-        typer.Option(min=0, help="Ask at most so many again without the stem; 0 for none."),
+        typer.Option(min=0, help="Ask at most N questions again without the stem; 0 for none."),
     ] = 500,
     normalization: Annotated[
         Normalization, typer.Option(help="cloze: sum, or mean per token or byte.")
     ] = "byte",
     form: Annotated[
-        Form | None, typer.Option(help="generate: ask for the option's text or its letter.")
+        FormName | None, typer.Option(help="generate: ask for the option's text or its letter.")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="generate: longest answer.")] = 50,
     constrained: Annotated[
-        bool, typer.Option("--constrained", help="generate: nothing but an option can be written.")
+        bool, typer.Option("--constrained", help="generate: allow only the options as answers.")
     ] = False,
     columns: Columns = None,
     dtype: Dtype = "auto",
@@ -76,7 +81,10 @@ def evaluate(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Examine a model on a split; write predictions.jsonl and record.json."""
+    """Evaluate a model on a split; write predictions.jsonl and record.json.
+
+    Example: medtune evaluate embedded:smollm2-135m starter:recall --method letter
+    """
     from medtune.commands.evaluate import EvaluateOptions
     from medtune.commands.evaluate import evaluate as evaluate_recipe
 
@@ -88,7 +96,7 @@ def evaluate(
         limit=limit,
         shots_from=shots_from,
         variant=variant,
-        columns=mapping(columns or []),
+        columns=parse_column_mapping(columns or []),
         settings=EvaluationConfig(
             normalization=normalization,
             orders=orders,
@@ -104,9 +112,9 @@ def evaluate(
         label=label,
     )
     record, folder = evaluate_recipe(options, out, Terminal())
-    written = {"record": folder / RECORD, "predictions": folder / PREDICTIONS}
+    written = {"record": folder / RECORD_FILE, "predictions": folder / PREDICTIONS_FILE}
     print_record(record, json, written)
-    Terminal().say(f"predictions: {written['predictions']}")
+    Terminal().log_message(f"predictions: {written['predictions']}")
 
 
 def compare(
@@ -114,49 +122,58 @@ def compare(
     b: Annotated[Path, typer.Argument(help="Evaluation folder of the candidate.")],
     calibration_a: Annotated[
         Path | None,
-        typer.Option(help="Evaluation of the reference on calibration questions."),
+        typer.Option(help="Evaluation of the reference on the calibration split."),
     ] = None,
     calibration_b: Annotated[
-        Path | None, typer.Option(help="Evaluation of the candidate on the same ones.")
+        Path | None, typer.Option(help="Evaluation of the candidate on the same split.")
     ] = None,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Compare two evaluations of the same questions, paired; write the report."""
+    """Compare two evaluations of the same questions, paired; write the report.
+
+    Example: medtune compare runs/eval/base runs/eval/tuned
+    """
     from medtune.commands.compare import compare as compare_recipe
 
-    folder = out or Path("runs") / "compare" / slug(a.resolve().name, b.resolve().name)
+    folder = out or Path("runs") / "compare" / slugify(a.resolve().name, b.resolve().name)
     record = compare_recipe(a, b, calibration_a, calibration_b, folder)
     written = {"record": folder / "comparison.json", "report": folder / "report.html"}
     print_record(record, json, written)
-    Terminal().say(f"report: {written['report']}")
+    Terminal().log_message(f"report: {written['report']}")
 
 
 def analyze(
     evaluation: Annotated[Path, typer.Argument(help="Evaluation folder.")],
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Evaluation of the same model on questions that calibrate it."),
+        typer.Option(help="Evaluation of the same model on the calibration split."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show where an evaluation fails, how sure it was, and when it had better not answer."""
+    """Analyse an evaluation: failures, calibration, and selective prediction.
+
+    Example: medtune analyze runs/eval/base --calibration runs/eval/calibration
+    """
     from medtune.commands.analyze import analyze as analyze_recipe
 
     record = analyze_recipe(evaluation, calibration)
-    written = {"record": evaluation / ANALYSIS, "report": evaluation / ANALYSIS_PAGE}
+    written = {"record": evaluation / ANALYSIS_FILE, "report": evaluation / ANALYSIS_PAGE_FILE}
     print_record(record, json, written)
-    Terminal().say(f"report: {written['report']}")
+    Terminal().log_message(f"report: {written['report']}")
 
 
 def rescore(
     file: Annotated[Path, typer.Argument(help="The notebook's JSON, or predictions.jsonl.")],
     matcher: Annotated[
-        Literal["notebook", "strict"], typer.Option(help="Which rule reads the answers.")
+        Literal["notebook", "strict"], typer.Option(help="Matcher that reads the answers.")
     ] = "strict",
     json: Json = False,
 ) -> None:
-    """Score saved free answers again."""
+    """Score saved free answers again.
+
+    Example: medtune rescore evaluation_results.json --matcher strict
+    """
     from medtune.commands.rescore import rescore as rescore_recipe
 
     print_record(rescore_recipe(file, matcher), json)

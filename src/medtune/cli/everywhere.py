@@ -1,4 +1,4 @@
-"""What every command has: -q and -v, and a word where the shell made several paths of one."""
+"""Add -q and -v to every command, and a hint where the shell expanded a pattern."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from medtune.cli.output import verbosity
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress and no messages; errors and results.")
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Where an error came from, too.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and results.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print tracebacks of errors, too.")]
 _OPTIONS = {"quiet": Quiet, "verbose": Verbose}
 
 
-def quiet_or_verbose(function: F) -> F:
-    """Give a command the options -q and -v."""
+def add_verbosity_options(function: F) -> F:
+    """Add the options -q and -v to a command."""
 
     @functools.wraps(function)
     def command(*arguments: Any, **settings: Any) -> Any:
@@ -43,13 +41,13 @@ def quiet_or_verbose(function: F) -> F:
 
 
 class Command(TyperCommand):
-    """A command that explains arguments which are too many."""
+    """A command that explains surplus arguments."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the arguments.
+        """Parse the arguments.
 
         Raises:
-            typer.BadParameter: There are too many, as where a shell's pattern matched twice.
+            typer.BadParameter: There are too many, for example from a shell pattern.
         """
         given = [argument for argument in args if Path(argument).exists()]
         try:
@@ -67,14 +65,14 @@ class Command(TyperCommand):
 
 
 class Commands(typer.Typer):
-    """Commands that all have -q and -v."""
+    """A Typer app whose commands all have -q and -v."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
         """Register a command."""
         register = super().command(name, cls=Command, **settings)
 
         def with_options(function: F) -> F:
-            register(quiet_or_verbose(function))
+            register(add_verbosity_options(function))
             return function
 
         return with_options

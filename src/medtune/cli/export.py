@@ -1,4 +1,4 @@
-"""`medtune release export`: a release for others to read."""
+"""Define `medtune release export`."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ def export(
     name: Name,
     to: Annotated[
         Literal["hub-folder", "mlflow"],
-        typer.Option("--to", help="A folder as the Hub takes it, or a version in MLflow."),
+        typer.Option("--to", help="Write a folder for the Hub, or register a version in MLflow."),
     ] = "hub-folder",
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write; default runs/export/NAME.")
     ] = None,
     tracking_uri: Annotated[
-        str, typer.Option("--tracking-uri", help="MLflow's store: sqlite:///FILE, or a server.")
+        str, typer.Option("--tracking-uri", help="Tracking URI: sqlite:///FILE, or a server.")
     ] = "sqlite:///mlflow.db",
     licence: Annotated[
-        str | None, typer.Option(help="Of the weights, by SPDX id, where medtune knows none.")
+        str | None, typer.Option(help="SPDX id of the weights' licence, if medtune knows none.")
     ] = None,
     with_texts: Annotated[
-        bool, typer.Option("--with-texts", help="Keep questions' texts in the evidence.")
+        bool, typer.Option("--with-texts", help="Keep question texts in the evidence.")
     ] = False,
     registry: Where = REGISTRY,
     json: Json = False,
 ) -> None:
-    """Write a release with its cards, bill of materials and evidence; or register it in MLflow."""
+    """Export a release with model card, SBOM and evidence, or register it in MLflow.
+
+    Example: medtune release export v1 --to hub-folder
+    """
     from medtune.releases.export import export_release as recipe
     from medtune.releases.registry import Registry
 
     options = recipe.ExportOptions(out, licence, with_texts)
     store = Registry(registry)
     if to == "mlflow":
-        print_record(recipe.to_mlflow(store, name, options, tracking_uri), json)
+        print_record(recipe.export_to_mlflow(store, name, options, tracking_uri), json)
     else:
-        record = recipe.to_folder(store, name, options)
+        record = recipe.export_to_folder(store, name, options)
         print_record(record, json)
         if record.bom_faults:
-            raise CheckFailed(
-                f"bom.cdx.json is not what CycloneDX asks for: {record.bom_faults[0]}"
-            )
+            raise CheckFailed(f"bom.cdx.json does not conform to CycloneDX: {record.bom_faults[0]}")

@@ -1,4 +1,4 @@
-"""What several verbs share: options, and how a record is printed."""
+"""Define shared options, and print records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
-from medtune.cli.output import show, speaks
+from medtune.cli.output import is_output_process, show_record
 from medtune.core.config import config_hash, load_experiment
 from medtune.core.errors import ConfigError, InputError
 from medtune.core.experiment import ColumnMapping, Experiment, NotebookExperiment
@@ -24,8 +24,8 @@ MODEL = (
 DATA = "starter[:SPLIT], hub:ORG/NAME[/CONFIG][:SPLIT], file:PATH[:SPLIT], snapshot:FOLDER[:SPLIT]"
 
 
-def model_name(text: str) -> str:
-    """Read a MODEL: a run's folder stands for what it trained, a pattern for its only match.
+def resolve_model_argument(text: str) -> str:
+    """Resolve a MODEL: a run folder to its trained weights, a pattern to its only match.
 
     Raises:
         InputError: A pattern matches nothing, or more than one.
@@ -33,9 +33,9 @@ def model_name(text: str) -> str:
     kind, colon, place = text.partition(":")
     if colon and kind not in ("adapter", "path"):
         return text
-    place = str(_only(Path(place if colon else text)))
+    place = str(_expand_pattern(Path(place if colon else text)))
     if colon:
-        return f"{kind}:{_trained(Path(place))}" if kind == "adapter" else f"{kind}:{place}"
+        return f"{kind}:{_find_weights(Path(place))}" if kind == "adapter" else f"{kind}:{place}"
     run = Path(place)
     for kind, name in (("adapter", "adapter"), ("path", "model")):
         if (run / name).is_dir():
@@ -45,26 +45,26 @@ def model_name(text: str) -> str:
     return f"path:{run}" if (run / "config.json").is_file() else text
 
 
-def model_or_run(text: str) -> str:
-    """Read a MODEL whose calibration counts too: a run's folder holds both, and stays as it is."""
+def resolve_model_or_run(text: str) -> str:
+    """Resolve a MODEL with its calibration: a run folder, which contains both, is kept."""
     if ":" not in text:
-        run = _only(Path(text))
+        run = _expand_pattern(Path(text))
         if any((run / kind).is_dir() for kind in ("adapter", "model")):
             return str(run)
-    return model_name(text)
+    return resolve_model_argument(text)
 
 
-def adapter_folder(path: Path | None) -> Path | None:
-    """Read --adapter: a run's folder stands for its adapter, a pattern for its only match."""
-    return None if path is None else _trained(_only(path))
+def resolve_adapter_option(path: Path | None) -> Path | None:
+    """Resolve --adapter: a run folder to its adapter, a pattern to its only match."""
+    return None if path is None else _find_weights(_expand_pattern(path))
 
 
-def _trained(folder: Path) -> Path:
+def _find_weights(folder: Path) -> Path:
     return folder / "adapter" if (folder / "adapter").is_dir() else folder
 
 
-def _only(path: Path) -> Path:
-    """Find the only path that a pattern matches; what is no pattern stays as it is."""
+def _expand_pattern(path: Path) -> Path:
+    """Return the only match of a pattern; a plain path is returned unchanged."""
     if not any(mark in str(path) for mark in "*?[") or path.exists():
         return path
     found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
@@ -78,16 +78,16 @@ def _only(path: Path) -> Path:
     )
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON, nothing else.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only the record, as JSON.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write; default runs/NAME-HASH.")]
 Adapter = Annotated[
     Path | None,
-    typer.Option(help="A run's folder, or its adapter's.", callback=adapter_folder),
+    typer.Option(help="A run's folder, or its adapter's.", callback=resolve_adapter_option),
 ]
-Model = Annotated[str, typer.Argument(help=MODEL, callback=model_name)]
-Limit = Annotated[int | None, typer.Option(min=1, help="First so many questions.")]
+Model = Annotated[str, typer.Argument(help=MODEL, callback=resolve_model_argument)]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N questions.")]
 Arithmetic = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
-Dtype = Annotated[Arithmetic, typer.Option(help="Arithmetic.")]
+Dtype = Annotated[Arithmetic, typer.Option(help="Dtype of the model.")]
 Columns = Annotated[
     list[str] | None,
     typer.Option(
@@ -109,36 +109,36 @@ ExperimentFile = Annotated[
 
 
 def print_record(record: Record, json: bool, written: Mapping[str, Path] | None = None) -> None:
-    """Print a record on stdout: a table, or JSON.
+    """Print a record on stdout, as a table or as JSON.
 
     Args:
-        record: To print.
-        json: As JSON.
-        written: Where files were written, by what they are; JSON holds them as "written".
+        record: The record to print.
+        json: Print JSON.
+        written: Paths of written files by name; JSON contains them as "written".
     """
     if json:
-        if speaks():
+        if is_output_process():
             paths = {name: str(path) for name, path in (written or {}).items()}
             shown = record.model_dump(mode="json") | ({"written": paths} if paths else {})
             typer.echo(dumps(shown, indent=2, ensure_ascii=False))
     else:
-        show(record)
+        show_record(record)
 
 
-def run_folder(config: Experiment | NotebookExperiment) -> Path:
-    """Name the folder of a run."""
+def default_run_folder(config: Experiment | NotebookExperiment) -> Path:
+    """Return the default folder of a run."""
     return Path("runs") / f"{config.name}-{config_hash(config)[:8]}"
 
 
-def mapping(pairs: list[str]) -> ColumnMapping:
-    """Read --map options with the experiment's own reader, so that the faults read alike."""
-    config = load_experiment(None, column_settings(pairs))
+def parse_column_mapping(pairs: list[str]) -> ColumnMapping:
+    """Parse --map options as experiment settings, so that errors read the same."""
+    config = load_experiment(None, column_mapping_settings(pairs))
     assert isinstance(config, Experiment)
     return config.data.columns
 
 
-def column_settings(pairs: list[str]) -> list[str]:
-    """Write --map options as an experiment's settings."""
+def column_mapping_settings(pairs: list[str]) -> list[str]:
+    """Convert --map options to experiment settings."""
     settings = []
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -150,11 +150,11 @@ def column_settings(pairs: list[str]) -> list[str]:
     return settings
 
 
-def finetune_experiment(path: Path | None, settings: list[str] | None) -> Experiment:
-    """Load an experiment that fine-tunes.
+def load_finetune_experiment(path: Path | None, settings: list[str] | None) -> Experiment:
+    """Load a fine-tuning experiment.
 
     Raises:
-        ConfigError: It has faults, or is the notebook's.
+        ConfigError: It is invalid, or is the notebook's experiment.
     """
     config = load_experiment(path, settings or ())
     if isinstance(config, NotebookExperiment):
@@ -162,11 +162,11 @@ def finetune_experiment(path: Path | None, settings: list[str] | None) -> Experi
     return config
 
 
-def chosen(option: str, text: str, kind: Callable[[str], T], expected: str) -> list[T]:
-    """Read a list that commas part.
+def parse_list(option: str, text: str, kind: Callable[[str], T], expected: str) -> list[T]:
+    """Parse a comma-separated list.
 
     Raises:
-        InputError: An entry is none of its kind.
+        InputError: An entry cannot be parsed.
     """
     try:
         return [kind(part.strip()) for part in text.split(",")]
@@ -174,14 +174,14 @@ def chosen(option: str, text: str, kind: Callable[[str], T], expected: str) -> l
         raise InputError(f"{option} {text}", expected=expected) from error
 
 
-def named(option: str, text: str, kinds: Any) -> tuple[Any, ...]:
-    """Read a list of names, each of a `Literal`'s.
+def parse_names(option: str, text: str, kinds: Any) -> tuple[Any, ...]:
+    """Parse a comma-separated list of the names of a `Literal`.
 
     Raises:
-        InputError: A name is none of them, or stands twice.
+        InputError: A name is unknown or occurs twice.
     """
     known = get_args(kinds)
-    names = chosen(option, text, str, "")
+    names = parse_list(option, text, str, "")
     if len(set(names)) < len(names) or not set(names) <= set(known):
         raise InputError(f"{option} {text}", expected=f"some of {', '.join(known)}, each once")
     return tuple(names)

@@ -1,4 +1,4 @@
-"""`medtune release ...` and `medtune update`: what is served, versioned, gated, reversible."""
+"""Define `medtune release ...` and `medtune update`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from medtune.cli.options import (
     Json,
     Model,
     Set,
-    finetune_experiment,
+    load_finetune_experiment,
     print_record,
 )
 from medtune.cli.output import Terminal
-from medtune.core.config import read_as
+from medtune.core.config import read_toml_as
 from medtune.core.errors import CheckFailed, InputError
 from medtune.core.records import Method
 from medtune.releases.gate_schema import Margins, RuleName, Waiver
@@ -27,30 +27,31 @@ from medtune.releases.schema import Alias
 Where = Annotated[Path, typer.Option("--registry", help="Folder of the registry.")]
 REGISTRY = Path("runs") / "registry"
 Name = Annotated[str, typer.Argument(help="Name, id, champion or challenger.")]
-Actor = Annotated[
-    str | None, typer.Option("--by", help="Who does it, for the log; your login without it.")
-]
+Actor = Annotated[str | None, typer.Option("--by", help="Name for the log; by default your login.")]
 
 
 def build(
-    name: Annotated[str, typer.Argument(help="Of the release: letters, digits, . _ -")],
+    name: Annotated[str, typer.Argument(help="Name of the release: letters, digits, . _ -")],
     model: Model,
     policy: Annotated[Path | None, typer.Option(help="Policy file.")] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Folder of an evaluation of calibration questions.")
     ] = None,
     method: Annotated[Method | None, typer.Option(help="letter or cloze.")] = None,
-    note: Annotated[str, typer.Option(help="For people.")] = "",
+    note: Annotated[str, typer.Option(help="Free note.")] = "",
     registry: Where = REGISTRY,
     by: Actor = None,
     json: Json = False,
 ) -> None:
-    """Put a release together: weights, prompt, policy, calibration, under one hash."""
+    """Build a release: weights, prompt, policy and calibration under one hash.
+
+    Example: medtune release build v1 runs/mine --calibration runs/eval/calibration
+    """
     from medtune.releases import build as step
     from medtune.releases.registry import Registry
 
     options = step.BuildOptions(name, model, policy, calibration, method, note)
-    print_record(step.build(Registry(registry), options, _who(by), Terminal()), json)
+    print_record(step.build_release(Registry(registry), options, _actor_name(by), Terminal()), json)
 
 
 def freeze(
@@ -60,87 +61,110 @@ def freeze(
     by: Actor = None,
     json: Json = False,
 ) -> None:
-    """Freeze questions that every release is asked and none may be trained on."""
+    """Freeze questions that every release answers and none may be trained on.
+
+    Example: medtune release freeze file:suite.jsonl
+    """
     from medtune.releases import commands as recipe
     from medtune.releases.registry import Registry
 
-    print_record(recipe.freeze(Registry(registry), data, limit, _who(by), Terminal()), json)
+    print_record(
+        recipe.freeze_suite(Registry(registry), data, limit, _actor_name(by), Terminal()), json
+    )
 
 
 def evaluate(
     name: Name,
-    data: Annotated[str, typer.Option(help=f"Questions that are reported on: {DATA}")],
-    calibration: Annotated[str, typer.Option(help="Questions set apart for calibration.")],
+    data: Annotated[str, typer.Option(help=f"Questions to report on: {DATA}")],
+    calibration: Annotated[str, typer.Option(help="Calibration questions.")],
     trained_on: Annotated[
         str | None,
         typer.Option(
-            help="Train split of its run, snapshot:RUN/data:train; what medtune taught nothing "
-            "needs none."
+            help="Train split of its run, snapshot:RUN/data:train; not needed for a model that "
+            "medtune did not train."
         ),
     ] = None,
     original: Annotated[
         str | None,
-        typer.Option(
-            help="Of a packed release: the model that it was packed from, as its card says."
-        ),
+        typer.Option(help="For a quantized release: the original model, as named in its card."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Of --data the first so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="First N questions of --data.")] = None,
     registry: Where = REGISTRY,
     by: Actor = None,
     json: Json = False,
 ) -> None:
-    """Measure everything that the gate needs, beside the champion; what is there is reused."""
+    """Measure the evidence for the gate, also for the champion; existing evidence is reused.
+
+    Example: medtune release evaluate v1 --data starter:recall --calibration file:cal.csv
+    """
     from medtune.releases import commands as recipe
     from medtune.releases.registry import Registry
 
     options = recipe.ReleaseEvaluateOptions(name, data, calibration, trained_on, original, limit)
-    print_record(recipe.evaluated(Registry(registry), options, _who(by), Terminal()), json)
+    print_record(
+        recipe.evaluate_release(Registry(registry), options, _actor_name(by), Terminal()), json
+    )
 
 
 def listed(registry: Where = REGISTRY, json: Json = False) -> None:
-    """List all releases, and what the aliases stand for."""
+    """List all releases and aliases.
+
+    Example: medtune release list
+    """
     from medtune.releases import commands as recipe
     from medtune.releases.registry import Registry
 
-    print_record(recipe.listed(Registry(registry)), json)
+    print_record(recipe.list_releases(Registry(registry)), json)
 
 
 def show(name: Name, registry: Where = REGISTRY, json: Json = False) -> None:
-    """Show one release."""
+    """Show one release.
+
+    Example: medtune release show champion
+    """
     from medtune.releases.registry import Registry
 
     print_record(Registry(registry).find(name), json)
 
 
 def log(
-    name: Annotated[str | None, typer.Argument(help="Name, id or alias; all without it.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name, id or alias; by default all.")] = None,
     registry: Where = REGISTRY,
     json: Json = False,
 ) -> None:
-    """Tell who did what: every evaluation and its questions, every verdict, every promotion."""
+    """Show the log: every evaluation, gate verdict and promotion, and by whom.
+
+    Example: medtune release log v1
+    """
     from medtune.releases import commands as recipe
     from medtune.releases.registry import Registry
 
-    print_record(recipe.logged(Registry(registry), name), json)
+    print_record(recipe.read_release_log(Registry(registry), name), json)
 
 
 def verify(name: Name, registry: Where = REGISTRY, json: Json = False) -> None:
-    """Read every byte of a release, and the log; exit 1 where something was changed."""
+    """Verify the files of a release and the log; exit 1 if something was changed.
+
+    Example: medtune release verify v1
+    """
     from medtune.releases import commands as recipe
     from medtune.releases.registry import Registry
 
-    record = recipe.verified(Registry(registry), name)
+    record = recipe.verify_release(Registry(registry), name)
     print_record(record, json)
     if record.faults:
         raise CheckFailed(f"{record.name}: {record.faults[0]}", fix="restore it from a backup")
 
 
 def diff(a: Name, b: Name, registry: Where = REGISTRY, json: Json = False) -> None:
-    """Put two releases side by side."""
+    """Compare two releases.
+
+    Example: medtune release diff champion v1
+    """
     from medtune.releases import commands as recipe
     from medtune.releases.registry import Registry
 
-    print_record(recipe.difference(Registry(registry), a, b), json)
+    print_record(recipe.compare_releases(Registry(registry), a, b), json)
 
 
 def gate(
@@ -148,19 +172,22 @@ def gate(
     margins: Annotated[Path | None, typer.Option(help="TOML of margins.")] = None,
     waive: Annotated[
         list[str] | None,
-        typer.Option(metavar="RULE:NAME:REASON", help="Answer for a rule that fails; repeatable."),
+        typer.Option(metavar="RULE:NAME:REASON", help="Waive a failing rule; repeatable."),
     ] = None,
     registry: Where = REGISTRY,
     by: Actor = None,
     json: Json = False,
 ) -> None:
-    """Hold a release against the champion, by its evidence; exit 1 where it may not follow."""
+    """Gate a release against the champion by its evidence; exit 1 if it is refused.
+
+    Example: medtune release gate v1
+    """
     from medtune.releases import build as step
     from medtune.releases.registry import Registry
 
-    read = read_as(margins, Margins) if margins else Margins()
-    waivers = tuple(map(_waiver, waive or ()))
-    record = step.gate(Registry(registry), name, read, waivers, _who(by))
+    read = read_toml_as(margins, Margins) if margins else Margins()
+    waivers = tuple(map(_parse_waiver, waive or ()))
+    record = step.run_gate(Registry(registry), name, read, waivers, _actor_name(by))
     print_record(record, json)
     if not record.passed:
         raise CheckFailed(
@@ -181,20 +208,24 @@ def update(
     by: Actor = None,
     json: Json = False,
 ) -> None:
-    """Train on what is new, and let it be challenger if the gate lets it; exit 1 where it does not.
+    """Train on new data; the release becomes challenger if the gate passes it, else exit 1.
 
-    New snapshot, what changed, training, calibration, release, evidence, gate: in one command that
-    a timer can run.  Where nothing is new, nothing is done.
+    New snapshot, changes, training, calibration, release, evidence and gate in one command, for a
+    timer.  Without new data nothing is done.
+
+    Example: medtune update experiments/quickstart.toml
     """
     from medtune.releases import update as recipe
     from medtune.releases.registry import Registry
 
-    config = finetune_experiment(experiment, settings)
+    config = load_finetune_experiment(experiment, settings)
     options = recipe.UpdateOptions(
-        actor=_who(by), policy=policy, margins=read_as(margins, Margins) if margins else Margins()
+        actor=_actor_name(by),
+        policy=policy,
+        margins=read_toml_as(margins, Margins) if margins else Margins(),
     )
     folder = out or Path("runs") / "updates" / config.name
-    record = recipe.update(config, Registry(registry), folder, options, Terminal())
+    record = recipe.run_update(config, Registry(registry), folder, options, Terminal())
     print_record(record, json)
     if record.alias is None:
         raise CheckFailed(
@@ -205,34 +236,40 @@ def update(
 def promote(
     name: Name,
     challenger: Annotated[
-        bool, typer.Option("--challenger", help="Let it be challenger; that needs no gate.")
+        bool, typer.Option("--challenger", help="Make it challenger, which needs no gate.")
     ] = False,
     registry: Where = REGISTRY,
     by: Actor = None,
 ) -> None:
-    """Let a release that passed the gate be champion."""
+    """Make a release that passed the gate champion.
+
+    Example: medtune release promote v1
+    """
     from medtune.releases.promotion import promote as move
     from medtune.releases.registry import Registry
 
     alias: Alias = "challenger" if challenger else "champion"
-    release = move(Registry(registry), name, alias, _who(by))
-    Terminal().say(f"{release.name} is {alias}")
+    release = move(Registry(registry), name, alias, _actor_name(by))
+    Terminal().log_message(f"{release.name} is {alias}")
 
 
 def rollback(registry: Where = REGISTRY, by: Actor = None) -> None:
-    """Let the champion before this one be champion again."""
+    """Make the previous champion champion again.
+
+    Example: medtune release rollback
+    """
     from medtune.releases.promotion import rollback as move_back
     from medtune.releases.registry import Registry
 
-    release = move_back(Registry(registry), _who(by))
-    Terminal().say(f"{release.name} is champion again")
+    release = move_back(Registry(registry), _actor_name(by))
+    Terminal().log_message(f"{release.name} is champion again")
 
 
-def _who(by: str | None) -> str:
+def _actor_name(by: str | None) -> str:
     return by or getpass.getuser()
 
 
-def _waiver(text: str) -> Waiver:
+def _parse_waiver(text: str) -> Waiver:
     rule, _, rest = text.partition(":")
     name, _, reason = rest.partition(":")
     if rule not in get_args(RuleName):

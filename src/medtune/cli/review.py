@@ -18,10 +18,10 @@ def sample(
         list[Path], typer.Argument(metavar="EVAL...", help="Evaluation folders of free answers.")
     ],
     n: Annotated[int, typer.Option("--n", min=1, help="Items to draw.")] = 100,
-    seed: Annotated[int, typer.Option(help="Of the draw and of the order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the sample and its order.")] = 0,
     against: Annotated[
         Path | None,
-        typer.Option(help="Scored evaluation of the same questions; where it differs is doubt."),
+        typer.Option(help="Scored evaluation of the same questions; differences are doubtful."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("review"),
     json: Json = False,
@@ -29,13 +29,13 @@ def sample(
     """Draw outputs to adjudicate, blind, doubtful ones more often; write a sheet to fill in."""
     from medtune.spotcheck import commands
 
-    print_record(commands.sample(evaluations, n, seed, out, Terminal(), against), json)
-    Terminal().say(f"items: {out / 'items.jsonl'} and items.csv")
-    Terminal().say(
+    print_record(commands.draw_review_sample(evaluations, n, seed, out, Terminal(), against), json)
+    Terminal().log_message(f"items: {out / 'items.jsonl'} and items.csv")
+    Terminal().log_message(
         "each reviewer fills in the column choice of a copy, marks-NAME.csv: the letter that the "
         "output gives, N (names no option) or U (cannot be told)"
     )
-    Terminal().say(f"then: medtune review score {out}")
+    Terminal().log_message(f"then: medtune review score {out}")
 
 
 def score(
@@ -50,8 +50,11 @@ def score(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Return the matchers' precision and recall, and Cohen's kappa of the reviewers."""
+    """Score the matchers' precision and recall, and Cohen's kappa of the reviewers.
+
+    Example: medtune review score review
+    """
     from medtune.spotcheck import commands
 
-    print_record(commands.score(folder, marks or ()), json)
-    Terminal().say(f"record: {folder / 'review.json'}")
+    print_record(commands.score_review_folder(folder, marks or ()), json)
+    Terminal().log_message(f"record: {folder / 'review.json'}")

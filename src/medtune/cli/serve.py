@@ -1,4 +1,4 @@
-"""`medtune serve`, keys to it, and its guards."""
+"""Define `medtune serve | keys | audit-log | guard | monitor`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medtune.cli.options import MODEL, Json, model_or_run, print_record
+from medtune.cli.options import MODEL, Json, print_record, resolve_model_or_run
 from medtune.cli.output import Terminal
 from medtune.core.errors import CheckFailed, InputError
 from medtune.core.records import Method
@@ -24,7 +24,9 @@ Database = Annotated[
 def serve(
     model: Annotated[
         str,
-        typer.Argument(help=f"{MODEL}, release:NAME, or a run's folder.", callback=model_or_run),
+        typer.Argument(
+            help=f"{MODEL}, release:NAME, or a run's folder.", callback=resolve_model_or_run
+        ),
     ] = "embedded:smollm2-135m",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
@@ -43,19 +45,22 @@ def serve(
         float, typer.Option(min=0.1, help="Longest wait for the model, seconds.")
     ] = 10.0,
     keys_always: Annotated[
-        bool, typer.Option("--keys-always", help="Even asking from this machine needs a key.")
+        bool, typer.Option("--keys-always", help="Require a key from this machine, too.")
     ] = False,
     unfit: Annotated[
         bool, typer.Option("--unfit", help="Serve a model that did not pass the parity gate.")
     ] = False,
     registry: Annotated[
-        Path, typer.Option(help="Where release:NAME is found; release:champion is followed.")
+        Path, typer.Option(help="Registry folder of release:NAME; release:champion is polled.")
     ] = Path("runs") / "registry",
     shadow: Annotated[
-        str | None, typer.Option(help="Model or release:NAME that answers beside it, unseen.")
+        str | None, typer.Option(help="Model or release:NAME to run in shadow mode.")
     ] = None,
 ) -> None:
-    """Answer exam questions over HTTP, behind guards, with people in the loop."""
+    """Serve answers to exam questions over HTTP, with guards and human review.
+
+    Example: medtune serve runs/mine --port 8000
+    """
     from medtune.commands.serve import ServeOptions
     from medtune.commands.serve import serve as serve_recipe
 
@@ -81,23 +86,29 @@ def serve(
 
 def keys_add(
     name: Annotated[str, typer.Argument(help="Of the key: letters, digits, . _ -")],
-    role: Annotated[Role, typer.Option(help="Each may do what those before it may.")] = "ask",
+    role: Annotated[Role, typer.Option(help="Each role includes those before it.")] = "ask",
     per_minute: Annotated[int, typer.Option(min=1, help="Questions a minute.")] = 60,
     data: Data = FOLDER,
     database: Database = None,
     json: Json = False,
 ) -> None:
-    """Make a key; it is shown once."""
-    from medtune.commands.keys import add
+    """Create an API key; it is shown once.
 
-    print_record(add(name, role, per_minute, data, database), json)
+    Example: medtune keys add ward --role review
+    """
+    from medtune.commands.keys import add_key
+
+    print_record(add_key(name, role, per_minute, data, database), json)
 
 
 def keys_list(data: Data = FOLDER, database: Database = None, json: Json = False) -> None:
-    """List the keys."""
-    from medtune.commands.keys import listed
+    """List the API keys.
 
-    print_record(listed(data, database), json)
+    Example: medtune keys list --data runs/serve
+    """
+    from medtune.commands.keys import list_keys
+
+    print_record(list_keys(data, database), json)
 
 
 def keys_revoke(
@@ -105,11 +116,14 @@ def keys_revoke(
     data: Data = FOLDER,
     database: Database = None,
 ) -> None:
-    """End a key; a running endpoint follows within half a minute."""
-    from medtune.commands.keys import revoke
+    """Revoke an API key; a running endpoint refuses it within 30 s.
 
-    revoke(name, data, database)
-    Terminal().say(f"{name} is revoked")
+    Example: medtune keys revoke ward
+    """
+    from medtune.commands.keys import revoke_key
+
+    revoke_key(name, data, database)
+    Terminal().log_message(f"{name} is revoked")
 
 
 def audit_verify(
@@ -118,15 +132,16 @@ def audit_verify(
     anchor: Annotated[
         Path | None, typer.Option(help="File of noted heads; default the one in --data.")
     ] = None,
-    head: Annotated[
-        str | None, typer.Option(help="A head that was noted elsewhere: LINES:HASH.")
-    ] = None,
+    head: Annotated[str | None, typer.Option(help="A head noted elsewhere: LINES:HASH.")] = None,
     json: Json = False,
 ) -> None:
-    """Check the audit trail: edits, deletions, lines cut off its end, a trail made anew."""
-    from medtune.commands.audit_log import verify
+    """Verify the audit log: detect edited, deleted, truncated or rebuilt lines.
 
-    print_record(verify(data, database, anchor, head), json)
+    Example: medtune audit-log verify --data runs/serve
+    """
+    from medtune.commands.audit_log import verify_audit_log
+
+    print_record(verify_audit_log(data, database, anchor, head), json)
 
 
 def guard_train(
@@ -135,10 +150,13 @@ def guard_train(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Train the learned guard on the examples that come with medtune."""
-    from medtune.commands.guard import train
+    """Train the learned guard on the shipped examples.
 
-    print_record(train(out, Terminal()), json)
+    Example: medtune guard train --out guard.json
+    """
+    from medtune.commands.guard import train_guard
+
+    print_record(train_guard(out, Terminal()), json)
 
 
 def guard_test(
@@ -146,46 +164,53 @@ def guard_test(
         Path | None, typer.Option(help="Policy file; the starter policy without one.")
     ] = None,
     learned: Annotated[
-        Path | None, typer.Option(help="A learned guard of your own training.")
+        Path | None, typer.Option(help="File of a learned guard; by default the shipped one.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Asked what hidden orders change; none without it.")
+        str | None, typer.Option(help="Model whose changed answers are counted; by default none.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Hold all guards to the suites; exit 1 where a target is not met on the held-out half."""
-    from medtune.workflows.guard_benchmark import guards_examined
+    """Benchmark all guards on the suites; exit 1 if the held-out half misses a target.
 
-    record = guards_examined(policy, learned, model, Terminal())
+    Example: medtune guard test --policy policy.toml
+    """
+    from medtune.workflows.guard_benchmark import benchmark_guards
+
+    record = benchmark_guards(policy, learned, model, Terminal())
     print_record(record, json)
-    if record.unmet:
+    if record.unmet_figures:
         raise CheckFailed(
-            "beyond target on the held-out half: " + ", ".join(f.measure for f in record.unmet),
-            fix="see docs/safety.md for what the suites are, and which figures are known to miss",
+            "beyond target on the held-out half: "
+            + ", ".join(f.measure for f in record.unmet_figures),
+            fix="see docs/safety.md for the suites and the known misses",
         )
 
 
 def monitor_report(
-    days: Annotated[float, typer.Option(min=0.01, help="Length of the period, up to now.")] = 7,
+    days: Annotated[float, typer.Option(min=0.01, help="Days of the period, up to now.")] = 7,
     before: Annotated[
-        float, typer.Option(min=0.01, help="Days right before it that are the reference.")
+        float, typer.Option(min=0.01, help="Days of the reference period before it.")
     ] = 28,
     reference: Annotated[
-        Path | None, typer.Option(help="Folder of an evaluation that is the reference instead.")
+        Path | None, typer.Option(help="Evaluation folder to use as the reference instead.")
     ] = None,
     data: Data = FOLDER,
     database: Database = None,
     json: Json = False,
 ) -> None:
-    """Compare what was asked lately with a reference; exit 1 where something moved."""
-    from medtune.commands.monitor import MonitorOptions, report
+    """Compare recent requests with a reference; exit 1 if there is drift.
 
-    record = report(MonitorOptions(data, database, days, before, reference))
+    Example: medtune monitor report --days 7
+    """
+    from medtune.commands.monitor import MonitorOptions, report_drift
+
+    record = report_drift(MonitorOptions(data, database, days, before, reference))
     print_record(record, json)
-    if record.moved:
+    if record.drifted_features:
         raise CheckFailed(
-            "moved: " + ", ".join(record.moved),
-            fix="look at what is asked now; a model that is asked other things is another model",
+            "moved: " + ", ".join(record.drifted_features),
+            fix="look at the recent questions: the measured accuracy may not hold for them",
         )
 
 
@@ -197,7 +222,10 @@ def monitor_corrections(
     database: Database = None,
     json: Json = False,
 ) -> None:
-    """Write what reviewers settled as questions to train on, and never to examine on."""
-    from medtune.commands.corrections import corrections
+    """Export decided reviews as a training-only split.
 
-    print_record(corrections(data, database, out, Terminal()), json)
+    Example: medtune monitor corrections --data runs/serve --out corrections
+    """
+    from medtune.commands.corrections import export_corrections
+
+    print_record(export_corrections(data, database, out, Terminal()), json)

@@ -1,4 +1,4 @@
-"""`medtune study VERB`: what an accuracy depends on."""
+"""Define `medtune study ...`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from medtune.cli.options import (
     Model,
     OutFolder,
     Set,
-    chosen,
-    finetune_experiment,
-    mapping,
-    named,
+    default_run_folder,
+    load_finetune_experiment,
+    parse_column_mapping,
+    parse_list,
+    parse_names,
     print_record,
-    run_folder,
 )
 from medtune.cli.output import Terminal
 from medtune.core.errors import InputError
-from medtune.core.prompt import Target
+from medtune.core.prompt import TrainingTarget
 from medtune.core.records import Method, Record
-from medtune.core.run_folder import slug
+from medtune.core.run_folder import slugify
 from medtune.studies.ablation.schema import NOTEBOOK_SIZE
 from medtune.studies.grid_schema import GridState, WorkerCounts
 from medtune.studies.learning_curve.schema import SELECTIONS, Equal, Selection
@@ -42,7 +42,7 @@ Workers = Annotated[
 ]
 Shard = Annotated[
     str | None,
-    typer.Option(metavar="I/N", help="Do the I-th of N parts, as one task of an array job."),
+    typer.Option(metavar="I/N", help="Run the I-th of N parts, as one task of an array job."),
 ]
 
 
@@ -51,25 +51,28 @@ def by_size(
     b: Annotated[
         Path | None, typer.Argument(help="Evaluation folder of a candidate, same questions.")
     ] = None,
-    sizes: Annotated[str, typer.Option(help="Questions in a smaller test.")] = ",".join(
+    sizes: Annotated[str, typer.Option(help="Sizes of smaller tests, in questions.")] = ",".join(
         map(str, SIZES)
     ),
-    draws: Annotated[int, typer.Option(help="Smaller tests at each size.")] = DRAWS,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    draws: Annotated[int, typer.Option(help="Number of smaller tests at each size.")] = DRAWS,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     by_subject: Annotated[
-        bool, typer.Option("--by-subject", help="Also draw in proportion to the subjects.")
+        bool, typer.Option("--by-subject", help="Also draw subsamples stratified by subject.")
     ] = False,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Show what smaller tests, drawn from saved answers, would have found."""
-    from medtune.studies.test_size.study import sample_size
+    """Subsample saved answers: how large must a test be?
 
-    numbers = chosen("--sizes", sizes, int, "whole numbers, such as 20,50,100")
+    Example: medtune study test-size runs/eval/base --sizes 20,50,100
+    """
+    from medtune.studies.test_size.study import run_test_size
+
+    numbers = parse_list("--sizes", sizes, int, "whole numbers, such as 20,50,100")
     plan = SamplePlan(tuple(numbers), draws, seed)
     names = [place.resolve().name for place in (a, b) if place is not None]
-    folder = out or Path("runs") / "test-size" / slug(*names)
-    finish(sample_size(a, b, plan, by_subject, folder), folder / "test-size.html", json)
+    folder = out or Path("runs") / "test-size" / slugify(*names)
+    print_study(run_test_size(a, b, plan, by_subject, folder), folder / "test-size.html", json)
 
 
 def robustness(
@@ -83,7 +86,10 @@ def robustness(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Reorder the options, hide the stem, push wrong answers: what is left of the accuracy?"""
+    """Measure robustness: reordered options, hidden stem, suggested wrong answers.
+
+    Example: medtune study robustness embedded:smollm2-135m starter:recall
+    """
     from medtune.studies.robustness import study as recipe
 
     options = recipe.RobustnessOptions(
@@ -92,11 +98,11 @@ def robustness(
         method=method,
         adapter=adapter,
         limit=limit,
-        columns=mapping(columns or []),
+        columns=parse_column_mapping(columns or []),
         dtype=dtype,
     )
-    folder = out or Path("runs") / "robustness" / slug(model, str(adapter or ""), data, method)
-    finish(recipe.robustness(options, folder, Terminal()), folder / recipe.PAGE, json)
+    folder = out or Path("runs") / "robustness" / slugify(model, str(adapter or ""), data, method)
+    print_study(recipe.run_robustness(options, folder, Terminal()), folder / recipe.PAGE, json)
 
 
 def decoding(
@@ -106,7 +112,7 @@ def decoding(
     limit: Limit = None,
     columns: Columns = None,
     repeats: Annotated[
-        int, typer.Option(min=2, help="Examinations of every setting that samples.")
+        int, typer.Option(min=2, help="Number of evaluations of each sampled setting.")
     ] = 5,
     dtype: Dtype = "auto",
     workers: Workers = 1,
@@ -114,7 +120,10 @@ def decoding(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Let it answer in two dozen ways: what does each cost, and what does it give?"""
+    """Compare two dozen decoding settings by accuracy, speed and consistency.
+
+    Example: medtune study decoding embedded:smollm2-135m starter:recall --workers 2
+    """
     from medtune.studies.decoding import study as recipe
 
     options = recipe.DecodingOptions(
@@ -122,47 +131,54 @@ def decoding(
         data=data,
         adapter=adapter,
         limit=limit,
-        columns=mapping(columns or []),
+        columns=parse_column_mapping(columns or []),
         repeats=repeats,
         dtype=dtype,
     )
-    folder = out or Path("runs") / "decoding" / slug(model, str(adapter or ""), data)
-    record = recipe.decoding(options, folder, WorkerCounts.of(workers, shard), Terminal())
-    finish(record, folder / recipe.PAGE, json)
+    folder = out or Path("runs") / "decoding" / slugify(model, str(adapter or ""), data)
+    record = recipe.run_decoding(
+        options, folder, WorkerCounts.from_options(workers, shard), Terminal()
+    )
+    print_study(record, folder / recipe.PAGE, json)
 
 
 def ablation(
     experiment: ExperimentFile = None,
     settings: Set = None,
     few: Annotated[
-        int, typer.Option(min=1, help="Training questions of all rungs but the last.")
+        int, typer.Option(min=1, help="Training questions of all rungs except the last.")
     ] = NOTEBOOK_SIZE,
     workers: Workers = 1,
     shard: Shard = None,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Mend the seed notebook's mistakes one at a time: what was each worth?"""
+    """Fix the seed notebook's bugs one at a time, and measure what each cost.
+
+    Example: medtune study ablation experiments/medmcqa.toml --few 500
+    """
     from medtune.studies.ablation import study as recipe
 
-    config = finetune_experiment(experiment, settings)
-    folder = out or Path("runs") / "ablation" / run_folder(config).name
+    config = load_finetune_experiment(experiment, settings)
+    folder = out or Path("runs") / "ablation" / default_run_folder(config).name
     options = recipe.AblationOptions(config, few)
-    record = recipe.ablation(options, folder, WorkerCounts.of(workers, shard), Terminal())
-    finish(record, folder / recipe.PAGE, json)
+    record = recipe.run_ablation(
+        options, folder, WorkerCounts.from_options(workers, shard), Terminal()
+    )
+    print_study(record, folder / recipe.PAGE, json)
 
 
 def learning_curve(
     experiment: ExperimentFile = None,
     settings: Set = None,
-    sizes: Annotated[str, typer.Option(help="Training questions.")] = ",".join(
+    sizes: Annotated[str, typer.Option(help="Numbers of training questions.")] = ",".join(
         map(str, CURVE_SIZES)
     ),
     selections: Annotated[
         str, typer.Option(help="How they are chosen: random, balanced by subject, curated.")
     ] = ",".join(SELECTIONS),
     targets: Annotated[
-        str, typer.Option(help="What is taught; by default the experiment's own.")
+        str, typer.Option(help="Training targets; by default the experiment's.")
     ] = "",
     equal: Annotated[str, typer.Option(help="epochs, steps, or both.")] = "epochs,steps",
     workers: Workers = 1,
@@ -170,20 +186,25 @@ def learning_curve(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Train on more and more questions, chosen in several ways: does size or selection count?"""
+    """Train on growing numbers of questions, selected in several ways.
+
+    Example: medtune study learning-curve experiments/medmcqa.toml --sizes 125,500
+    """
     from medtune.studies.learning_curve import study as recipe
 
-    config = finetune_experiment(experiment, settings)
+    config = load_finetune_experiment(experiment, settings)
     options = recipe.CurveOptions(
         experiment=config,
-        sizes=tuple(chosen("--sizes", sizes, int, "whole numbers, such as 125,500,2000")),
-        selections=named("--selections", selections, Selection),
-        targets=named("--targets", targets, Target) if targets else (),
-        equal=named("--equal", equal, Equal),
+        sizes=tuple(parse_list("--sizes", sizes, int, "whole numbers, such as 125,500,2000")),
+        selections=parse_names("--selections", selections, Selection),
+        targets=parse_names("--targets", targets, TrainingTarget) if targets else (),
+        equal=parse_names("--equal", equal, Equal),
     )
-    folder = out or Path("runs") / "learning-curve" / run_folder(config).name
-    record = recipe.learning_curve(options, folder, WorkerCounts.of(workers, shard), Terminal())
-    finish(record, folder / recipe.PAGE, json)
+    folder = out or Path("runs") / "learning-curve" / default_run_folder(config).name
+    record = recipe.run_learning_curve(
+        options, folder, WorkerCounts.from_options(workers, shard), Terminal()
+    )
+    print_study(record, folder / recipe.PAGE, json)
 
 
 def prompts(
@@ -198,21 +219,26 @@ def prompts(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Ask in some dozens of wordings; choose on the calibration split, report on the other."""
+    """Compare dozens of prompts; choose on the calibration split, report on another.
+
+    Example: medtune study prompts experiments/quickstart.toml --shots 0,3
+    """
     from medtune.studies.prompts import study as recipe
 
-    config = finetune_experiment(experiment, settings)
-    counts = chosen("--shots", shots, int, "whole numbers, such as 0,1,3")
+    config = load_finetune_experiment(experiment, settings)
+    counts = parse_list("--shots", shots, int, "whole numbers, such as 0,1,3")
     if min(counts) < 0:
         raise InputError(f"--shots {shots}", expected="0 or more")
     options = recipe.PromptOptions(config, adapter, tuple(counts))
-    folder = out or Path("runs") / "prompts" / run_folder(config).name
-    record = recipe.prompts(options, folder, WorkerCounts.of(workers, shard), Terminal())
-    finish(record, folder / recipe.PAGE, json)
+    folder = out or Path("runs") / "prompts" / default_run_folder(config).name
+    record = recipe.run_prompts(
+        options, folder, WorkerCounts.from_options(workers, shard), Terminal()
+    )
+    print_study(record, folder / recipe.PAGE, json)
 
 
-def finish(record: Record, page: Path, json: bool) -> None:
-    """Print a study and where its page lies; a part of a grid has none yet."""
+def print_study(record: Record, page: Path, json: bool) -> None:
+    """Print a study and the path of its page; an unfinished grid has none yet."""
     print_record(record, json)
     if not isinstance(record, GridState):
-        Terminal().say(f"report: {page}")
+        Terminal().log_message(f"report: {page}")

@@ -1,4 +1,4 @@
-"""`medtune doctor | models`: what this machine is, and what it has."""
+"""Define `medtune doctor | models`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,30 @@ from medtune.cli.output import Terminal
 
 
 def doctor(json: Json = False) -> None:
-    """Say what machine this is, and what will be slow on it."""
-    from medtune.commands.doctor import doctor as doctor_recipe
+    """Inspect this machine, and warn of what will be slow.
+
+    Example: medtune doctor
+    """
+    from medtune.commands.doctor import inspect_machine as doctor_recipe
 
     print_record(doctor_recipe(), json)
 
 
 def models_list(json: Json = False) -> None:
-    """List the embedded model and the Hub's cache."""
+    """List the embedded model and the Hub cache.
+
+    Example: medtune models list
+    """
     from medtune.commands.models import list_models
 
     print_record(list_models(), json)
 
 
 def models_info(model: Model, json: Json = False) -> None:
-    """Load a model and show what medtune reads off it."""
-    from medtune.commands.models import model_info
+    """Load a model and describe it.
 
-    print_record(model_info(model, Terminal()), json)
+    Example: medtune models info embedded:smollm2-135m
+    """
+    from medtune.commands.models import describe_model
+
+    print_record(describe_model(model, Terminal()), json)

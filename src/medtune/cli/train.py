@@ -1,4 +1,4 @@
-"""`medtune run | prepare | train`: an experiment, whole or in parts."""
+"""Define `medtune run | prepare | train`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from medtune.cli.options import (
     Json,
     Out,
     Set,
-    column_settings,
-    finetune_experiment,
+    column_mapping_settings,
+    default_run_folder,
+    load_finetune_experiment,
     print_record,
-    run_folder,
 )
 from medtune.cli.output import Terminal
 from medtune.core.config import load_experiment
@@ -26,18 +26,21 @@ from medtune.core.experiment import NotebookExperiment
 def run(
     experiment: ExperimentFile = None, settings: Set = None, out: Out = None, json: Json = False
 ) -> None:
-    """Run the whole job: data, base exam, fine-tune, exam, comparison, report."""
+    """Run an experiment: data, base evaluation, fine-tune, evaluation, comparison, report.
+
+    Example: medtune run experiments/quickstart.toml --out runs/mine
+    """
     config = load_experiment(experiment, settings or ())
-    folder = out or run_folder(config)
+    folder = out or default_run_folder(config)
     if isinstance(config, NotebookExperiment):
         from medtune.commands import notebook
 
-        print_record(notebook.run(config, folder, Terminal()), json)
+        print_record(notebook.run_notebook(config, folder, Terminal()), json)
         return
     from medtune.commands.run import run as run_recipe
 
     print_record(run_recipe(config, folder, Terminal()), json)
-    Terminal().say(f"report: {folder / 'report.html'}")
+    Terminal().log_message(f"report: {folder / 'report.html'}")
 
 
 def prepare(
@@ -55,16 +58,21 @@ def prepare(
     columns: Columns = None,
     json: Json = False,
 ) -> None:
-    """Clean, separate and curate an experiment's data; write the snapshot."""
+    """Clean, decontaminate and sample an experiment's data; write the snapshot.
+
+    Example: medtune prepare experiments/medmcqa.toml --verify
+    """
     from medtune.commands import prepare as recipe
 
-    config = finetune_experiment(experiment, [*(settings or ()), *column_settings(columns or [])])
-    folder = out or run_folder(config)
+    config = load_finetune_experiment(
+        experiment, [*(settings or ()), *column_mapping_settings(columns or [])]
+    )
+    folder = out or default_run_folder(config)
     if inspect is not None:
-        proposal = recipe.inspect(inspect, config.prompt, config.data.columns, Terminal())
+        proposal = recipe.inspect_file(inspect, config.prompt, config.data.columns, Terminal())
         print_record(proposal, json)
     elif verify:
-        record = recipe.verify(folder, Terminal())
+        record = recipe.verify_snapshot(folder, Terminal())
         print_record(record, json)
         if record.faults:
             raise CheckFailed(
@@ -78,9 +86,12 @@ def prepare(
 def train(
     experiment: ExperimentFile = None, settings: Set = None, out: Out = None, json: Json = False
 ) -> None:
-    """Fine-tune only; write the adapter."""
+    """Fine-tune only; write the adapter.
+
+    Example: medtune train experiments/quickstart.toml --out runs/mine
+    """
     from medtune.commands.train import train as train_recipe
 
-    config = finetune_experiment(experiment, settings)
-    for record in train_recipe(config, out or run_folder(config), Terminal()):
+    config = load_finetune_experiment(experiment, settings)
+    for record in train_recipe(config, out or default_run_folder(config), Terminal()):
         print_record(record, json)

@@ -1,1 +1,1 @@
-"""One file per verb, read top to bottom."""
+"""Implement the commands, one module per verb."""

@@ -1,4 +1,4 @@
-"""`medtune answer STEM --option A --option B`: ask a model one question, as the endpoint would."""
+"""Answer one question (`medtune answer STEM --option A --option B`), as the endpoint does."""
 
 from __future__ import annotations
 
@@ -10,60 +10,64 @@ from pathlib import Path
 from medtune.core.errors import DataError
 from medtune.core.progress import Progress
 from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, Method
-from medtune.core.schemas.guardrails import Inquiry, strictest
-from medtune.guardrails.classifier.learned import shipped
-from medtune.guardrails.pipeline import look
+from medtune.core.schemas.guardrails import Inquiry, strictest_action
+from medtune.guardrails.classifier.learned import load_default_classifier
+from medtune.guardrails.pipeline import run_input_guards
 from medtune.guardrails.policy import load_policy
-from medtune.serving.inference.reply import question_of, reply_of, status_of
+from medtune.serving.inference.reply import build_question, build_reply, reply_status
 from medtune.serving.schemas import AnswerRecord
-from medtune.workflows.load_predictor import mind_for, with_calibration
+from medtune.workflows.load_predictor import find_calibration, load_predictor
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerOptions:
-    """What the command line may say."""
+    """Options of `medtune answer`."""
 
     stem: str
     options: tuple[str, ...]
     model: str
-    """A model, or the folder of a run."""
+    """A model name, or a run folder."""
     method: Method | None = None
-    """None is letter for a model that was taught letters, else cloze."""
+    """None is letter for a model trained on letters, else cloze."""
     policy: Path | None = None
-    """None is the starter policy."""
+    """Policy file; None is the starter policy."""
     calibration: Path | None = None
-    """Evaluation of calibration questions; None takes a run's own, or goes without."""
+    """Evaluation of calibration questions; None uses that of the run, if any."""
     unfit: bool = False
-    """Ask a packed model even if it did not pass the parity gate."""
+    """Use a quantized model even if it did not pass the parity gate."""
 
 
 def answer(options: AnswerOptions, progress: Progress) -> AnswerRecord:
-    """Ask one question, through the guards that an endpoint has.
+    """Answer one question through the guards of the endpoint.
 
-    The model is opened only if the guards let the question through.
+    The model is loaded only if the guards let the question pass.
 
     Raises:
-        DataError: It has too few or too many options, or an empty text.
+        DataError: The question has too few or too many options, or an empty text.
         CheckFailed: The model is marked unfit.
         MedtuneError: The model, its calibration or the policy cannot be used.
     """
-    inquiry, policy, classifier = _inquiry(options), load_policy(options.policy), shipped()
+    inquiry, policy, classifier = (
+        _build_inquiry(options),
+        load_policy(options.policy),
+        load_default_classifier(),
+    )
     start = time.perf_counter()
-    looked = look(inquiry, policy, classifier)
+    looked = run_input_guards(inquiry, policy, classifier)
     request_id, verdicts = uuid.uuid4().hex, looked.verdicts
-    name, evaluation = with_calibration(options.model, options.calibration, options.method)
-    if looked.inquiry is None or strictest(verdicts) == "refuse":
-        reply = reply_of(request_id, "refused", verdicts, None, None, name)
+    name, evaluation = find_calibration(options.model, options.calibration, options.method)
+    if looked.inquiry is None or strictest_action(verdicts) == "refuse":
+        reply = build_reply(request_id, "refused", verdicts, None, None, name)
     else:
-        mind = mind_for(
+        predictor = load_predictor(
             name, evaluation, options.method, policy, classifier, progress, unfit=options.unfit
         )
         start = time.perf_counter()
-        (thought,) = mind.think([question_of(inquiry, looked.inquiry)])
-        verdicts += mind.judged(inquiry, thought)
-        # Nobody reviews here: what would wait for a person is deferred.
-        status = status_of(verdicts, reviewed=False)
-        reply = reply_of(request_id, status, verdicts, thought, mind.calibration, name)
+        (scores,) = predictor.predict([build_question(inquiry, looked.inquiry)])
+        verdicts += predictor.apply_answer_guards(inquiry, scores)
+        # There is no reviewer: an answer that would wait for review is deferred.
+        status = reply_status(verdicts, reviewed=False)
+        reply = build_reply(request_id, status, verdicts, scores, predictor.calibration, name)
     return AnswerRecord(
         model=name,
         stem=inquiry.stem,
@@ -73,7 +77,7 @@ def answer(options: AnswerOptions, progress: Progress) -> AnswerRecord:
     )
 
 
-def _inquiry(options: AnswerOptions) -> Inquiry:
+def _build_inquiry(options: AnswerOptions) -> Inquiry:
     texts = tuple(text.strip() for text in options.options)
     faults = []
     if not options.stem.strip():

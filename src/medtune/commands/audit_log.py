@@ -1,43 +1,43 @@
-"""`medtune audit-log verify`: hold an endpoint's audit trail to what was noted of it."""
+"""Verify an endpoint's audit log (`medtune audit-log verify`) against its noted heads."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from medtune.core.errors import StoreError
-from medtune.core.schemas.audit import head_of
-from medtune.serving.data_dir import url_in
+from medtune.core.schemas.audit import parse_head
+from medtune.serving.data_dir import resolve_database_url
 from medtune.serving.schemas import AuditVerified
 from medtune.serving.storage.audit_heads import Anchor
 from medtune.serving.storage.store import Store
 
 
-def verify(
+def verify_audit_log(
     folder: Path, database: str | None, anchor: Path | None, head: str | None
 ) -> AuditVerified:
-    """Check every line of the trail, every head beside the store, and one that was noted elsewhere.
+    """Verify every line of the audit log, every noted head, and one given head.
 
     Args:
-        folder: Of the store and of the noted heads.
-        database: Its address; None is SQLite in the folder.
+        folder: Folder of the store and of the noted heads.
+        database: Database URL; None is SQLite in the folder.
         anchor: File of the noted heads; None is the one in the folder.
-        head: Number of lines and last hash, as `medtune keys list` prints them; None is no other.
+        head: Further head, LINES:HASH as printed by `medtune keys list`; None checks no other.
 
     Raises:
         InputError: The head cannot be read, or the key of the noted heads is too short.
-        StoreError: A line is changed, missing, put in, cut off or sealed anew, or no head is noted.
+        StoreError: A line was changed, removed, inserted or rehashed, or no head is noted.
     """
-    heads = Anchor.beside(folder)
-    noted = heads if anchor is None else heads.at(anchor)
-    wanted = None if head is None else head_of(head)
-    store = Store.open(url_in(folder, database))
+    heads = Anchor.from_folder(folder)
+    noted = heads if anchor is None else heads.with_path(anchor)
+    wanted = None if head is None else parse_head(head)
+    store = Store.open(resolve_database_url(folder, database))
     try:
-        store.verify_audit()
-        known = noted.heads()
-        store.hold_audit(known, str(noted.path))
+        store.verify_audit_lines()
+        known = noted.read_heads()
+        store.verify_audit_heads(known, str(noted.path))
         if wanted is not None:
-            store.hold_audit([wanted], "--head")
-        last = store.audit_head()
+            store.verify_audit_heads([wanted], "--head")
+        last = store.read_audit_head()
     finally:
         store.close()
     if last.lines and not known and wanted is None:

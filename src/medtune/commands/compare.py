@@ -1,4 +1,4 @@
-"""`medtune compare A B`: two evaluations of the same questions, paired.
+"""Compare two evaluations of the same questions (`medtune compare A B`), paired.
 
 Reads both folders; writes `comparison.json`, both analyses and `report.html`.
 """
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from medtune.core.predictions_io import read_evaluation
 from medtune.core.records import ComparisonRecord
-from medtune.core.run_folder import locked
-from medtune.reports.comparison_folder import ComparedModel, compare_in
+from medtune.core.run_folder import lock_folder
+from medtune.reports.comparison_folder import ComparedModel, compare_to_folder
 
 
 def compare(
@@ -19,21 +19,21 @@ def compare(
     """Compare two saved evaluations.
 
     Args:
-        a: Folder of the reference's.
-        b: Of the candidate's.
-        calibration_a: Folder of the reference on questions set apart for calibration.
-        calibration_b: The same of the candidate.
-        folder: Where to write.
+        a: Evaluation folder of the reference.
+        b: Evaluation folder of the candidate.
+        calibration_a: Evaluation of the reference on calibration questions.
+        calibration_b: The same for the candidate.
+        folder: Folder to write.
 
     Raises:
         PredictionsError: One of them cannot be read, or they are not of the same questions.
         FolderError: The folder cannot be written.
     """
-    first, second = _read(a, calibration_a), _read(b, calibration_b)
-    with locked(folder):
-        return compare_in(folder, first, second)
+    first, second = _read_model(a, calibration_a), _read_model(b, calibration_b)
+    with lock_folder(folder):
+        return compare_to_folder(folder, first, second)
 
 
-def _read(folder: Path, calibration: Path | None) -> ComparedModel:
+def _read_model(folder: Path, calibration: Path | None) -> ComparedModel:
     held = read_evaluation(calibration) if calibration is not None else None
     return ComparedModel(folder, read_evaluation(folder), held)

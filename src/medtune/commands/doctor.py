@@ -1,4 +1,4 @@
-"""`medtune doctor`: what machine this is, and what will be slow on it."""
+"""Inspect this machine (`medtune doctor`) and warn of what will be slow."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 import psutil
 import torch
 
-from medtune.core.provenance import available_cores, cpu_name, provenance
+from medtune.core.provenance import available_cores, collect_provenance, cpu_name
 from medtune.core.records import DoctorRecord
 from medtune.models import builtin
-from medtune.models.device import best_device, choose_dtype, fast_bfloat16
-from medtune.models.sources import embedded_state, hub_offline
+from medtune.models.device import choose_device, choose_dtype, has_fast_bfloat16
+from medtune.models.sources import describe_builtin_model, is_hub_offline
 
 GIB = 1 << 30
 
 
-def doctor() -> DoctorRecord:
-    """Look at the machine."""
-    device = best_device()
+def inspect_machine() -> DoctorRecord:
+    """Inspect CPU, GPU, memory, disk and the embedded model."""
+    device = choose_device()
     gpu = torch.cuda.get_device_name() if device.type == "cuda" else None
     memory = psutil.virtual_memory()
     cache = builtin.cache_folder()
-    state = embedded_state()
-    free = shutil.disk_usage(_existing(cache)).free
+    state = describe_builtin_model()
+    free = shutil.disk_usage(_nearest_existing_folder(cache)).free
     warnings = []
-    if device.type == "cpu" and not fast_bfloat16(device):
+    if device.type == "cpu" and not has_fast_bfloat16(device):
         warnings.append(
             f"{cpu_name()} multiplies bfloat16 no faster than float32: training and scoring run "
             "in float32; a CPU that is faster in bfloat16 takes half the memory and less time"
@@ -46,11 +46,11 @@ def doctor() -> DoctorRecord:
         warnings.append(f"{free / GIB:.1f} GiB free for {cache}; the embedded model needs 0.6 GiB")
     if state.state == "missing":
         warnings.append(f"{state.name} is not installed: {state.note}")
-    if hub_offline():
+    if is_hub_offline():
         warnings.append("HF_HUB_OFFLINE is set: hub: names work only from the local cache")
     return DoctorRecord(
-        provenance=provenance(gpu),
-        fast_bfloat16=fast_bfloat16(device),
+        provenance=collect_provenance(gpu),
+        fast_bfloat16=has_fast_bfloat16(device),
         dtype=str(choose_dtype("auto", device)).removeprefix("torch."),
         device=str(device),
         memory_bytes=memory.total,
@@ -58,11 +58,11 @@ def doctor() -> DoctorRecord:
         cache=str(cache),
         cache_free_bytes=free,
         models=(state,),
-        hub_offline=hub_offline(),
+        hub_offline=is_hub_offline(),
         warnings=tuple(warnings),
     )
 
 
-def _existing(path: Path) -> Path:
-    """Find the nearest folder that exists: a cache not made yet lies on its parent's disk."""
+def _nearest_existing_folder(path: Path) -> Path:
+    """Return the nearest existing parent folder, whose disk a missing cache will use."""
     return next(place for place in [path, *path.parents] if place.exists())

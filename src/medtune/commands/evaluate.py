@@ -1,7 +1,7 @@
-"""`medtune evaluate MODEL DATA`: one model, one split, one method.
+"""Evaluate one model on one split with one method (`medtune evaluate MODEL DATA`).
 
-Opens the model, examines it, and writes `predictions.jsonl` and `record.json`, into a folder that
-is named after everything that determines the result: none is ever written over another one.
+Writes `predictions.jsonl` and `record.json` to a folder that is named after everything that
+determines the result, so that no result is overwritten by another.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from pathlib import Path
 
 from medtune.core.errors import DataError, FolderError, InputError
 from medtune.core.experiment import ColumnMapping, EvaluationConfig
-from medtune.core.predictions_io import RECORD
+from medtune.core.predictions_io import RECORD_FILE
 from medtune.core.progress import Progress
-from medtune.core.prompt import Form, PromptStyle
+from medtune.core.prompt import FormName, PromptStyle
 from medtune.core.records import EvaluationRecord, Method, Variant
-from medtune.core.run_folder import slug, valid_record
+from medtune.core.run_folder import read_valid_record, slugify
 from medtune.data.arrow_table import QuestionTable
-from medtune.data.dedup.decontaminate import CleanedSource, separate
+from medtune.data.dedup.decontaminate import CleanedSource, decontaminate
 from medtune.data.load import Split, load_split
-from medtune.evaluation.exam import Exam, refuse_constraint
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import examined
+from medtune.evaluation.exam import Exam, check_constrained
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.models.open_model import open_model
-from medtune.models.weights_card import manner
-from medtune.workflows.distributed import held, together
-from medtune.workflows.trained_on import trained_on
+from medtune.models.weights_card import resolve_prompt_defaults
+from medtune.workflows.distributed import lock_on_main, run_distributed
+from medtune.workflows.trained_on import count_training_overlap
 
-LONGEST_NAME = 160
-"""Characters of a folder's name, its hash not counted: file systems take 255 bytes."""
+MAX_NAME_CHARACTERS = 160
+"""Most characters of a folder name without its hash: file systems allow 255 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateOptions:
-    """What the command line may say."""
+    """Options of `medtune evaluate`."""
 
     model: str
     data: str
@@ -44,36 +44,38 @@ class EvaluateOptions:
     variant: Variant = "plain"
     columns: ColumnMapping = field(default_factory=ColumnMapping)
     style: PromptStyle | None = None
-    """None takes the adapter's own, or the default."""
+    """None uses the style of the adapter, or the default."""
     settings: EvaluationConfig = field(default_factory=EvaluationConfig)
     dtype: str = "auto"
     batch: int | None = None
     label: str | None = None
-    form: Form | None = None
-    """How free answers are asked for; None takes what the adapter was trained on, else letters."""
+    form: FormName | None = None
+    """Form of free answers; None uses the form the adapter was trained on, else letters."""
 
 
 def evaluate(
     options: EvaluateOptions, folder: Path | None, progress: Progress
 ) -> tuple[EvaluationRecord, Path]:
-    """Examine one model on one split.
+    """Evaluate one model on one split.
 
     Args:
-        options: What and how.
-        folder: Where to write; None is one under runs/eval, named after the examination.
-        progress: Where to report.
+        options: Command-line options.
+        folder: Folder to write; None is one under runs/eval, named after the evaluation.
+        progress: Progress reports.
 
     Returns:
         The record, and the folder.
 
     Raises:
-        FolderError: The folder holds another examination, or cannot be written.
+        FolderError: The folder contains another evaluation, or cannot be written.
         MedtuneError: The model or the data cannot be used.
     """
-    _check(options)
+    _check_options(options)
     split = load_split(options.data, options.columns, options.limit, progress)
-    pool = _shot_pool(options, split, progress)
-    asked = manner(options.model, options.adapter, options.style, options.form, options.label)
+    pool = _select_shot_pool(options, split, progress)
+    asked = resolve_prompt_defaults(
+        options.model, options.adapter, options.style, options.form, options.label
+    )
     model = open_model(
         options.model,
         questions=split.questions,
@@ -83,7 +85,7 @@ def evaluate(
         batch=options.batch,
         progress=progress,
     )
-    exam = Exam.planned(
+    exam = Exam.from_config(
         options.settings,
         options.method,
         split.questions,
@@ -92,22 +94,25 @@ def evaluate(
         asked.target,
         pool,
     )
-    known = trained_on(options.model, split.questions, options.adapter)
+    known = count_training_overlap(options.model, split.questions, options.adapter)
     exam = replace(exam, trained_on=known)
     if options.variant != "plain":
-        exam = exam.on_variant(options.variant)
-    inputs = exam.inputs(model, STRICT.version)
-    place = folder or Path("runs") / "eval" / _name(options, inputs)
-    with held(place):
-        _refuse_another(place, inputs)
-        record, _ = together(
-            model, lambda shared: examined(shared, exam, asked.label, STRICT, place, progress)
+        exam = exam.perturb(options.variant)
+    inputs = exam.hash_inputs(model, STRICT_PARSER.version)
+    place = folder or Path("runs") / "eval" / _folder_name(options, inputs)
+    with lock_on_main(place):
+        _refuse_overwrite(place, inputs)
+        record, _ = run_distributed(
+            model,
+            lambda shared: evaluate_or_reuse(
+                shared, exam, asked.label, STRICT_PARSER, place, progress
+            ),
         )
     return record, place
 
 
-def _name(options: EvaluateOptions, inputs: str) -> str:
-    """Name a folder in words, and by the hash of all that determines what is in it."""
+def _folder_name(options: EvaluateOptions, inputs: str) -> str:
+    """Return a folder name of readable words and the hash of the inputs."""
     settings = options.settings
     unusual = {
         options.variant: options.variant != "plain",
@@ -122,28 +127,28 @@ def _name(options: EvaluateOptions, inputs: str) -> str:
         options.label or "": True,
     }
     words = (word for word, said in unusual.items() if said)
-    name = slug(options.model, str(options.adapter or ""), options.data, options.method, *words)
-    return f"{name[-LONGEST_NAME:].strip('-')}-{inputs[:8]}"
+    name = slugify(options.model, str(options.adapter or ""), options.data, options.method, *words)
+    return f"{name[-MAX_NAME_CHARACTERS:].strip('-')}-{inputs[:8]}"
 
 
-def _refuse_another(folder: Path, inputs: str) -> None:
-    """Refuse to write over what was examined in another way.
+def _refuse_overwrite(folder: Path, inputs: str) -> None:
+    """Refuse to overwrite the result of another evaluation.
 
     Raises:
-        FolderError: The folder holds such a result.
+        FolderError: The folder contains such a result.
     """
-    path = folder / RECORD
-    if not path.exists() or valid_record(path, EvaluationRecord, inputs):
+    path = folder / RECORD_FILE
+    if not path.exists() or read_valid_record(path, EvaluationRecord, inputs):
         return
     raise FolderError(
-        f"{folder} holds the result of another examination",
-        expected="an empty or missing folder, or the same examination: model, data, method and "
+        f"{folder} contains the result of another evaluation",
+        expected="an empty or missing folder, or the same evaluation: model, data, method and "
         "every setting",
-        fix="choose another folder with --out, or leave --out away: then each has its own",
+        fix="choose another folder with --out, or omit --out: then each has its own",
     )
 
 
-def _check(options: EvaluateOptions) -> None:
+def _check_options(options: EvaluateOptions) -> None:
     settings = options.settings
     if options.method == "generate" and settings.orders != "given":
         raise InputError(
@@ -155,21 +160,23 @@ def _check(options: EvaluateOptions) -> None:
             f"--variant {options.variant} with --orders {settings.orders}",
             expected="one of the two: a variant may name a letter, which holds in one order only",
         )
-    refuse_constraint(options.method, settings)
+    check_constrained(options.method, settings)
     if settings.shots and options.shots_from is None:
         raise DataError(
             f"--shots {settings.shots} without --shots-from",
-            expected="a split that is not examined, such as starter:train",
+            expected="a split that is not evaluated, such as starter:train",
         )
 
 
-def _shot_pool(options: EvaluateOptions, examined: Split, progress: Progress) -> QuestionTable:
-    """Find worked examples that are not examined themselves, nor anything like them."""
+def _select_shot_pool(
+    options: EvaluateOptions, examined: Split, progress: Progress
+) -> QuestionTable:
+    """Select worked examples that are not duplicates of evaluated questions."""
     wanted = options.settings.shots
     if not wanted or options.shots_from is None:
-        return QuestionTable.of(())
+        return QuestionTable.from_questions(())
     source = load_split(options.shots_from, options.columns, progress=progress, teaching=True)
-    kept = separate(
+    kept = decontaminate(
         CleanedSource(options.shots_from, source.questions),
         [CleanedSource(options.data, examined.questions)],
         near=True,
@@ -179,7 +186,7 @@ def _shot_pool(options: EvaluateOptions, examined: Split, progress: Progress) ->
     if wanted > len(kept):
         raise DataError(
             f"--shots {wanted}, but {options.shots_from} has {len(kept)} labelled "
-            "questions that are not examined themselves",
+            "questions that are not evaluated themselves",
             fix="ask for fewer shots, or name a larger split with --shots-from",
         )
     return source.questions.take(kept)

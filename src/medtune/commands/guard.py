@@ -1,4 +1,4 @@
-"""`medtune guard train`: teach the learned guard.  `workflows/guard_benchmark.py` has `medtune guard test`."""
+"""Train the learned guard (`medtune guard train`); see `workflows.guard_benchmark` for the test."""
 
 from __future__ import annotations
 
@@ -10,59 +10,65 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtune.analysis.calibration import ScoredOptions, fit_temperature
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.progress import Progress
 from medtune.core.records import Proportion
 from medtune.core.run_folder import write_atomic
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.core.schemas.safety import TrainedRecord
 from medtune.data.load import load_split
-from medtune.guardrails.classifier.fit import learn
-from medtune.guardrails.classifier.learned import KINDS, PIECES, SHIPPED, ClassifierFile, packed
+from medtune.guardrails.classifier.fit import train_classifier
+from medtune.guardrails.classifier.learned import (
+    DEFAULT_CLASSIFIER_FILE,
+    INQUIRY_LABELS,
+    PIECE_LABELS,
+    ClassifierFile,
+    packed,
+)
 from medtune.guardrails.classifier.linear import Floats
-from medtune.guardrails.classifier.training_texts import kind_texts, order_texts
+from medtune.guardrails.classifier.training_texts import load_inquiry_texts, load_order_texts
 
-EXAM = "starter:train"
-"""Further exam questions that the learned guard has to let pass."""
+PASSING_DATA = "starter:train"
+"""Exam questions that the learned guard must let pass."""
 
 
-def train(out: Path | None, progress: Progress) -> TrainedRecord:
-    """Train the learned guard on the examples that come with it.
+def train_guard(out: Path | None, progress: Progress) -> TrainedRecord:
+    """Train the learned guard on the shipped examples.
 
     Args:
-        out: Where to write it; None is in place of the one that is shipped.
-        progress: Told what is done.
+        out: File to write; None replaces the shipped one.
+        progress: Progress reports.
 
     Raises:
-        FolderError: It cannot be written.
+        FolderError: The file cannot be written.
     """
     start = time.perf_counter()
-    exam = [Inquiry(stem=q.stem, options=q.options) for q in load_split(EXAM).questions]
-    texts, kinds = kind_texts(exam)
-    some, orders = order_texts(exam)
-    progress.say(f"{len(texts):,} inquiries, {len(some):,} sentences and options")
-    first, told = learn(texts, kinds, KINDS, _heat)
-    second, found = learn(some, orders, PIECES, _heat)
+    exam = [Inquiry(stem=q.stem, options=q.options) for q in load_split(PASSING_DATA).questions]
+    texts, kinds = load_inquiry_texts(exam)
+    some, orders = load_order_texts(exam)
+    progress.log_message(f"{len(texts):,} inquiries, {len(some):,} sentences and options")
+    first, told = train_classifier(texts, kinds, INQUIRY_LABELS, _fit_temperature)
+    second, found = train_classifier(some, orders, PIECE_LABELS, _fit_temperature)
     trained = ClassifierFile(kinds=first, orders=second)
-    place = out or SHIPPED
+    place = out or DEFAULT_CLASSIFIER_FILE
     write_atomic(place, lambda handle: handle.write(packed(trained)))
     return TrainedRecord(
         file=str(place),
         hash=trained.hash,
         texts=len(texts),
         pieces=len(some),
-        held_out_kinds=_right(told, kinds, KINDS),
-        held_out_orders=_right(found, orders, PIECES),
+        held_out_kinds=_measure_accuracy(told, kinds, INQUIRY_LABELS),
+        held_out_orders=_measure_accuracy(found, orders, PIECE_LABELS),
         duration_s=time.perf_counter() - start,
     )
 
 
-def _heat(probabilities: Floats, truth: NDArray[np.int64]) -> float:
+def _fit_temperature(probabilities: Floats, truth: NDArray[np.int64]) -> float:
     widths = np.full(len(truth), probabilities.shape[1])
     return fit_temperature(ScoredOptions(probabilities, truth, widths))
 
 
-def _right(found: Floats, named: Sequence[str], labels: tuple[str, ...]) -> Proportion:
+def _measure_accuracy(found: Floats, named: Sequence[str], labels: tuple[str, ...]) -> Proportion:
     chosen = found.argmax(axis=1)
     hits = sum(labels[place] == name for place, name in zip(chosen, named, strict=True))
-    return wilson(hits, len(named))
+    return wilson_interval(hits, len(named))

@@ -1,4 +1,4 @@
-"""`medtune keys add | list | revoke`: who may ask an endpoint."""
+"""Manage the API keys of an endpoint (`medtune keys add | list | revoke`)."""
 
 from __future__ import annotations
 
@@ -6,48 +6,48 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from medtune.serving.data_dir import url_in
+from medtune.serving.data_dir import resolve_database_url
 from medtune.serving.schemas import KeyList, KeyMade, Role
 from medtune.serving.storage.audit_heads import Anchor
 from medtune.serving.storage.store import Store
 
 
-def add(name: str, role: Role, per_minute: int, folder: Path, database: str | None) -> KeyMade:
-    """Make a key.
+def add_key(name: str, role: Role, per_minute: int, folder: Path, database: str | None) -> KeyMade:
+    """Create an API key.
 
     Raises:
-        InputError: The name was used before, or is none.
+        InputError: The name was used before, or is invalid.
         StoreError: The store cannot be written.
     """
-    with _store(folder, database) as store:
+    with _open_store(folder, database) as store:
         key, secret = store.add_key(name, role, per_minute)
     return KeyMade(key=key, secret=secret)
 
 
-def listed(folder: Path, database: str | None) -> KeyList:
-    """List the keys.
+def list_keys(folder: Path, database: str | None) -> KeyList:
+    """List the API keys.
 
     Raises:
         StoreError: The store cannot be read.
     """
-    with _store(folder, database) as store:
-        return KeyList(keys=tuple(store.keys()), audit=store.audit_head())
+    with _open_store(folder, database) as store:
+        return KeyList(keys=tuple(store.list_keys()), audit=store.read_audit_head())
 
 
-def revoke(name: str, folder: Path, database: str | None) -> None:
-    """End a key.
+def revoke_key(name: str, folder: Path, database: str | None) -> None:
+    """Revoke an API key.
 
     Raises:
-        InputError: There is none of that name.
+        InputError: There is no key of that name.
         StoreError: The store cannot be written.
     """
-    with _store(folder, database) as store:
+    with _open_store(folder, database) as store:
         store.revoke_key(name)
 
 
 @contextmanager
-def _store(folder: Path, database: str | None) -> Iterator[Store]:
-    store = Store.open(url_in(folder, database), anchor=Anchor.beside(folder))
+def _open_store(folder: Path, database: str | None) -> Iterator[Store]:
+    store = Store.open(resolve_database_url(folder, database), anchor=Anchor.from_folder(folder))
     try:
         yield store
     finally:

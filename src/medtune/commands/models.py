@@ -1,4 +1,4 @@
-"""`medtune models list|info`: which models are at hand, and what medtune reads off one."""
+"""List the local models and describe one (`medtune models list|info`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import ModelInfo, ModelList, Question
 from medtune.models import builtin
-from medtune.models.sources import cached_models, embedded_state, resolve
+from medtune.models.sources import describe_builtin_model, list_cached_models, resolve_model
 
 SAMPLE = Question(
     id="sample",
@@ -19,17 +19,19 @@ SAMPLE = Question(
 
 
 def list_models() -> ModelList:
-    """List the embedded model and what the Hub's cache holds."""
-    return ModelList(cache=str(builtin.cache_folder()), models=(embedded_state(), *cached_models()))
+    """List the embedded model and the models in the Hub cache."""
+    return ModelList(
+        cache=str(builtin.cache_folder()), models=(describe_builtin_model(), *list_cached_models())
+    )
 
 
-def model_info(name: str, progress: Progress) -> ModelInfo:
-    """Load a model and say what matters about it.
+def describe_model(name: str, progress: Progress) -> ModelInfo:
+    """Load a model and return a description of it.
 
     Raises:
-        ModelError: It cannot be found or used.
+        ModelError: The model cannot be found or used.
     """
-    source = resolve(name, progress)
+    source = resolve_model(name, progress)
     if source.folder is None:
         return ModelInfo(
             name=name, state="ready", folder=None, size_bytes=None, note="a fake, without weights"
@@ -43,7 +45,7 @@ def model_info(name: str, progress: Progress) -> ModelInfo:
         name=name,
         state="ready",
         folder=str(source.folder),
-        size_bytes=folder_size(source.folder),
+        size_bytes=measure_folder_size(source.folder),
         fingerprint=source.fingerprint,
         architecture=type(model.network).__name__,
         parameters=model.describe().parameters,
@@ -51,10 +53,10 @@ def model_info(name: str, progress: Progress) -> ModelInfo:
         vocabulary=getattr(config, "vocab_size", None),
         end_token=f"{tokenizer.decode([model.encoder.end])} ({model.encoder.end})",
         pad_token=f"{tokenizer.decode([model.encoder.pad])} ({model.encoder.pad})",
-        sample_prompt=model.render(PromptStyle().messages(SAMPLE, "letter")),
+        sample_prompt=model.render(PromptStyle().build_messages(SAMPLE, "letter")),
     )
 
 
-def folder_size(folder: Path) -> int:
-    """Add up a folder's files, in bytes."""
+def measure_folder_size(folder: Path) -> int:
+    """Return the size of a folder's files, in bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

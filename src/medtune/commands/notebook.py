@@ -1,10 +1,10 @@
-"""The seed notebook as it was, bugs included: `medtune run experiments/notebook.toml`.
+"""Reproduce the seed notebook, bugs included (`medtune run experiments/notebook.toml`).
 
-Kept as the baseline that everything is measured against.  Its mistakes, which are the point:
-training writes ChatML and evaluation Llama-3 headers; the pad is the end-of-turn token, so the
-collator masks every ending and the model never learns to stop; every example is padded to 512
-tokens and the prompt is supervised; evaluation rows come from the train split; a substring counts
-as a right answer.  It uses the Trainer of transformers, as the notebook did.
+It is the baseline of all comparisons.  Its deliberate bugs: training uses ChatML and evaluation
+Llama-3 headers; the pad is the end-of-turn token, so the collator masks every ending and the model
+never learns to stop; every example is padded to 512 tokens and the prompt is supervised; evaluation
+rows come from the train split; a substring counts as a right answer.  It uses the Trainer of
+transformers, as the notebook did.
 """
 
 from __future__ import annotations
@@ -20,63 +20,69 @@ from torch import Tensor
 from medtune.core.config import config_hash
 from medtune.core.errors import DataError, LabelError
 from medtune.core.experiment import LORA_TARGETS, NotebookExperiment
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.progress import Progress
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import NotebookRecord, Outcome, OutcomeCounts
-from medtune.core.run_folder import locked, write_record, write_text
-from medtune.data.load import settled
-from medtune.data.sources.files import Row
-from medtune.data.sources.sources import parse_ref, read_rows
+from medtune.core.run_folder import lock_folder, write_record, write_text
+from medtune.data.load import resolve_split
+from medtune.data.sources.files import RawRow
+from medtune.data.sources.sources import parse_data_ref, read_rows
 from medtune.data.training_only import refuse_corrections
 from medtune.evaluation.parsing import notebook
-from medtune.evaluation.parsing.strict import parse
-from medtune.models.adapters.lora import quiet_upstream
-from medtune.models.device import best_device
-from medtune.models.sources import ModelSource, resolve
+from medtune.evaluation.parsing.strict import parse_answer
+from medtune.models.adapters.lora import suppress_peft_warning
+from medtune.models.device import choose_device
+from medtune.models.sources import ModelSource, resolve_model
 
 OPTION_COLUMNS = notebook.OPTION_COLUMNS
 
 
-def run(experiment: NotebookExperiment, folder: Path, progress: Progress) -> NotebookRecord:
+def run_notebook(
+    experiment: NotebookExperiment, folder: Path, progress: Progress
+) -> NotebookRecord:
     """Train on the first rows, evaluate on sampled later ones, count substrings.
 
     Raises:
-        DataError: The data has too few rows, no 0-based `cop`, or is for training only.
+        DataError: The data has too few rows, no 0-based `cop`, or is training-only.
         ModelError: The model cannot be found.
     """
-    source = resolve(experiment.model, progress)
-    rows = [row for _, row in read_rows(settled(parse_ref(experiment.data), teaching=True))]
-    # It trains and examines on one file.
+    source = resolve_model(experiment.model, progress)
+    rows = [
+        row for _, row in read_rows(resolve_split(parse_data_ref(experiment.data), teaching=True))
+    ]
+    # It trains and evaluates on one file.
     refuse_corrections((str(row.get("id")) for row in rows), experiment.data)
     check_rows(rows, experiment)
-    texts = [text for row in rows if (text := training_text(row))][: experiment.train_size]
-    with locked(folder):
-        model, tokenizer = load(source)
+    texts = [text for row in rows if (text := format_training_text(row))][: experiment.train_size]
+    with lock_folder(folder):
+        model, tokenizer = load_notebook_model(source)
         model = add_lora(model)
-        trained = train(model, tokenizer, texts, experiment, folder, progress)
+        trained = train_notebook(model, tokenizer, texts, experiment, folder, progress)
         model.save_pretrained(folder / "adapter")
 
         later = rows[experiment.cutoff :]
-        picked = notebook.sample_indices(
+        picked = notebook.sample_evaluation_rows(
             len(rows), experiment.cutoff, experiment.evaluate_size, experiment.seed
         )
         start = time.perf_counter()
         results = []
         with progress.task("evaluate", len(picked)) as bar:
             for index in picked:
-                results.append(answer(model, tokenizer, later[index], experiment.max_new_tokens))
+                results.append(
+                    answer_row(model, tokenizer, later[index], experiment.max_new_tokens)
+                )
                 bar.advance()
         seconds = time.perf_counter() - start
-        saved = saved_file(results, picked, seconds)
+        saved = build_evaluation_results(results, picked, seconds)
         write_text(folder / "evaluation_results.json", json.dumps(saved, indent=2) + "\n")
-        record = _record(experiment, trained, results, seconds)
+        record = _build_record(experiment, trained, results, seconds)
         write_record(folder / "record.json", record)
     return record
 
 
-def check_rows(rows: list[Row], experiment: NotebookExperiment) -> None:
-    """Refuse what the notebook would have got silently wrong.
+def check_rows(rows: list[RawRow], experiment: NotebookExperiment) -> None:
+    """Refuse rows that the notebook would have misread silently.
 
     Raises:
         LabelError: A `cop` is not 0 to 3: on the 1-based mirror the notebook trained on the
@@ -97,39 +103,39 @@ def check_rows(rows: list[Row], experiment: NotebookExperiment) -> None:
         )
 
 
-def training_text(row: Row) -> str | None:
-    """Write a row as the notebook did; None where its filter drops it."""
+def format_training_text(row: RawRow) -> str | None:
+    """Format a row as in the notebook; None if its filter drops the row."""
     right = row[OPTION_COLUMNS[row["cop"]]]
     if not row["question"] or len(row["question"]) < 10 or not right or len(right) < 2:
         return None
     return (
         "<|im_start|>system\nYou are a helpful AI assistant.<|im_end|>\n"
-        f"<|im_start|>user\n{_listed(row)}<|im_end|>\n"
+        f"<|im_start|>user\n{_stem_and_options(row)}<|im_end|>\n"
         f"<|im_start|>assistant\nThe answer is: {right}<|im_end|>"
     )
 
 
-def evaluation_text(row: Row) -> str:
-    """Write the prompt of the evaluation: another model's headers."""
+def format_evaluation_prompt(row: RawRow) -> str:
+    """Format the evaluation prompt, with another model's headers."""
     return (
         "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n"
         "You are a helpful AI medical assistant.\n<|eot_id|>"
-        f"<|start_header_id|>user<|end_header_id|>\n\n{_listed(row)}"
+        f"<|start_header_id|>user<|end_header_id|>\n\n{_stem_and_options(row)}"
         "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
     )
 
 
-def load(source: ModelSource) -> tuple[Any, Any]:
+def load_notebook_model(source: ModelSource) -> tuple[Any, Any]:
     """Load model and tokenizer: fp16 on CUDA, else fp32; the pad is eos, on the right.
 
-    float16 was the notebook's choice everywhere; a CPU needs 17 times longer in it (75 s against
-    4.5 s per padded example with the 135M model on two cores).
+    The notebook used float16 everywhere; on a CPU it is 17 times slower (75 s against 4.5 s per
+    padded example with the 135M model on two cores).
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    device = best_device()
+    device = choose_device()
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     tokenizer = AutoTokenizer.from_pretrained(source.folder)
     tokenizer.pad_token = tokenizer.eos_token
@@ -150,7 +156,7 @@ def add_lora(model: Any) -> Any:
         task_type="CAUSAL_LM",
         target_modules=list(LORA_TARGETS),
     )
-    with quiet_upstream():
+    with suppress_peft_warning():
         return get_peft_model(model, config)
 
 
@@ -173,7 +179,7 @@ class PaddedTexts(torch.utils.data.Dataset[dict[str, Tensor]]):
         }
 
 
-def train(
+def train_notebook(
     model: Any,
     tokenizer: Any,
     texts: list[str],
@@ -220,7 +226,7 @@ def train(
             processing_class=tokenizer,
             callbacks=[Follow()],
         )
-        # Both print to stdout, which belongs to --json.
+        # Both print to stdout, which is reserved for --json.
         trainer.remove_callback(ProgressCallback)
         trainer.remove_callback(PrinterCallback)
         done = trainer.train()
@@ -240,9 +246,9 @@ def train(
 
 
 @torch.no_grad()
-def answer(model: Any, tokenizer: Any, row: Row, max_new_tokens: int) -> dict[str, Any]:
-    """Answer one row by sampling, and match it, in the form of the notebook's file."""
-    prompt = evaluation_text(row)
+def answer_row(model: Any, tokenizer: Any, row: RawRow, max_new_tokens: int) -> dict[str, Any]:
+    """Sample an answer to one row and match it, in the format of the notebook's file."""
+    prompt = format_evaluation_prompt(row)
     inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
     outputs = model.generate(
         **inputs,
@@ -252,12 +258,12 @@ def answer(model: Any, tokenizer: Any, row: Row, max_new_tokens: int) -> dict[st
         do_sample=True,
         pad_token_id=tokenizer.eos_token_id,
     )
-    # Cut by characters, as the notebook did: wrong wherever decoding is not lossless.
+    # Cut by characters, as in the notebook: wrong if decoding is not lossless.
     text = tokenizer.decode(outputs[0], skip_special_tokens=False)[len(prompt) :].strip()
     for mark in ("<|eot_id|>", "<|end_of_text|>"):
         text = text.split(mark)[0].strip()
     truth = row[OPTION_COLUMNS[row["cop"]]]
-    match = notebook.match(text, truth)
+    match = notebook.match_output(text, truth)
     return {
         "id": row.get("id"),
         "question": row["question"],
@@ -270,8 +276,10 @@ def answer(model: Any, tokenizer: Any, row: Row, max_new_tokens: int) -> dict[st
     }
 
 
-def saved_file(results: list[dict[str, Any]], picked: list[int], seconds: float) -> dict[str, Any]:
-    """Lay out the notebook's evaluation_results.json."""
+def build_evaluation_results(
+    results: list[dict[str, Any]], picked: list[int], seconds: float
+) -> dict[str, Any]:
+    """Return the content of the notebook's evaluation_results.json."""
     kinds = [result["match_type"] for result in results]
     right = len(kinds) - kinds.count("no_match")
     return {
@@ -287,14 +295,14 @@ def saved_file(results: list[dict[str, Any]], picked: list[int], seconds: float)
     }
 
 
-def _listed(row: Row) -> str:
+def _stem_and_options(row: RawRow) -> str:
     options = (
         f"{letter}. {row[name]}" for letter, name in zip("ABCD", OPTION_COLUMNS, strict=True)
     )
     return "\n".join([row["question"], *options])
 
 
-def _record(
+def _build_record(
     experiment: NotebookExperiment,
     trained: dict[str, Any],
     results: list[dict[str, Any]],
@@ -302,7 +310,7 @@ def _record(
 ) -> NotebookRecord:
     right = sum(result["correct"] for result in results)
     strict = [
-        parse(r["prediction"], [r[name] for name in OPTION_COLUMNS]).outcome(r["cop"])
+        parse_answer(r["prediction"], [r[name] for name in OPTION_COLUMNS]).grade(r["cop"])
         for r in results
     ]
     n = len(results)
@@ -311,7 +319,7 @@ def _record(
         config_hash=config_hash(experiment),
         **trained,
         counts=OutcomeCounts(n=n, correct=right, wrong=n - right, unparsed=0, abstained=0),
-        accuracy=wilson(right, n),
+        accuracy=wilson_interval(right, n),
         strict_counts=OutcomeCounts(
             n=n,
             correct=strict.count(Outcome.CORRECT),
@@ -319,7 +327,7 @@ def _record(
             unparsed=strict.count(Outcome.UNPARSED),
             abstained=0,
         ),
-        strict_accuracy=wilson(strict.count(Outcome.CORRECT), n),
+        strict_accuracy=wilson_interval(strict.count(Outcome.CORRECT), n),
         evaluation_s=seconds,
-        provenance=provenance(),
+        provenance=collect_provenance(),
     )

@@ -1,7 +1,7 @@
-"""`medtune parity MODEL OTHER...`: does another model stand in for the first?
+"""Compare other models with an original (`medtune parity MODEL OTHER...`) by the parity gate.
 
-The same questions to both, whatever runs them: a model quantized elsewhere, the same weights behind
-a server, the Hub's original beside the embedded file.  Writes `record.json` and `parity.html`.
+All models answer the same questions, whatever runs them: a model quantized elsewhere, the same
+weights on a server, the original of the embedded file.  Writes `record.json` and `parity.html`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from medtune.core.experiment import ColumnMapping
 from medtune.core.progress import Progress
 from medtune.core.records import Method
-from medtune.core.run_folder import locked
+from medtune.core.run_folder import lock_folder
 from medtune.core.schemas.compression import Budget, ParityRecord
 from medtune.data.load import load_split
 from medtune.workflows.parity_gate import ParityGate
@@ -20,7 +20,7 @@ from medtune.workflows.parity_gate import ParityGate
 
 @dataclass(frozen=True, slots=True)
 class ParityOptions:
-    """What the command line may say."""
+    """Options of `medtune parity`."""
 
     model: str
     """The original."""
@@ -28,18 +28,20 @@ class ParityOptions:
     data: str
     budget: Budget
     method: Method | None = None
-    """None is letter for a model that was taught letters, else cloze."""
+    """None is letter for a model trained on letters, else cloze."""
     limit: int | None = None
     columns: ColumnMapping = field(default_factory=ColumnMapping)
 
 
 def parity(options: ParityOptions, folder: Path, progress: Progress) -> ParityRecord:
-    """Hold models against the first.
+    """Compare models with the first.
 
     Raises:
         MedtuneError: The data, a model or the folder cannot be used.
     """
     split = load_split(options.data, options.columns, options.limit, progress)
-    with locked(folder):
-        gate = ParityGate.opened(options.model, split, options.method, folder, progress)
-        return gate.closed([gate.hold(name, name, options.budget) for name in options.others])
+    with lock_folder(folder):
+        gate = ParityGate.evaluate_original(options.model, split, options.method, folder, progress)
+        return gate.write_results(
+            [gate.evaluate_candidate(name, name, options.budget) for name in options.others]
+        )

@@ -1,11 +1,11 @@
-"""`medtune prepare [EXPERIMENT]`: read, clean, separate and curate the data; write the snapshot.
+"""Prepare the data snapshot of an experiment (`medtune prepare [EXPERIMENT]`).
 
-    medtune prepare experiments/medmcqa.toml     make it: data/ of the run folder
-    medtune prepare experiments/medmcqa.toml --verify     is it whole, and can it be made again?
-    medtune prepare --inspect my.csv             which columns are what, and ten questions
+    medtune prepare experiments/medmcqa.toml              write data/ of the run folder
+    medtune prepare experiments/medmcqa.toml --verify     check that it is intact and reproducible
+    medtune prepare --inspect my.csv                      propose a mapping, show ten questions
 
-Nothing is trained.  The snapshot is the first step of every run; here it is made alone, so that
-its counts and exclusions can be read before anything is spent on it.
+Nothing is trained.  The snapshot is the first step of every run; this command writes it alone, so
+that its counts and exclusions can be read before training.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from medtune.core.experiment import ColumnMapping, Experiment
 from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question
-from medtune.core.run_folder import locked
+from medtune.core.run_folder import lock_folder
 from medtune.core.schemas.dataset import MappingProposal, SnapshotManifest, VerificationRecord
-from medtune.data.infer_columns import column_names, propose, sample_rows
-from medtune.data.load import read_manifest, settled
-from medtune.data.snapshot import changed_sources, faults_of, prepare_snapshot
-from medtune.data.sources.files import files_of, notes_on
-from medtune.data.sources.sources import KINDS, parse_ref, read_rows
+from medtune.data.infer_columns import infer_columns, list_columns, sample_rows
+from medtune.data.load import read_manifest, resolve_split
+from medtune.data.snapshot import find_changed_sources, find_faults, prepare_snapshot
+from medtune.data.sources.files import describe_file_format, find_data_files
+from medtune.data.sources.sources import SOURCE_KINDS, parse_data_ref, read_rows
 from medtune.reports.data import write_data_page
 
-DATA = "data"
+DATA_FOLDER = "data"
 PAGE = "data.html"
-SHOWN = 10
+SHOWN_QUESTIONS = 10
 
 
 def prepare(experiment: Experiment, folder: Path, progress: Progress) -> SnapshotManifest:
@@ -42,24 +42,26 @@ def prepare(experiment: Experiment, folder: Path, progress: Progress) -> Snapsho
         DataError: A source cannot be used.
         FolderError: The folder is busy or cannot be written.
     """
-    with locked(folder):
-        snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / DATA, progress)
+    with lock_folder(folder):
+        snapshot = prepare_snapshot(
+            experiment.data, experiment.seed, folder / DATA_FOLDER, progress
+        )
         write_data_page(folder / PAGE, snapshot.manifest)
-    progress.say(f"page: {folder / PAGE}")
+    progress.log_message(f"page: {folder / PAGE}")
     return snapshot.manifest
 
 
-def verify(folder: Path, progress: Progress) -> VerificationRecord:
-    """Check a run folder's snapshot: its files, its sources, and that it can be made again.
+def verify_snapshot(folder: Path, progress: Progress) -> VerificationRecord:
+    """Verify a snapshot: its files, its sources, and that rebuilding gives the same hash.
 
     Raises:
         DataError: There is no snapshot.
     """
-    manifest = read_manifest(folder / DATA)
-    faults = faults_of(folder / DATA, manifest)
+    manifest = read_manifest(folder / DATA_FOLDER)
+    faults = find_faults(folder / DATA_FOLDER, manifest)
     remade = None
     try:
-        faults += changed_sources(manifest)
+        faults += find_changed_sources(manifest)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".verify-") as scratch:
             again = prepare_snapshot(manifest.config, manifest.seed, Path(scratch), progress)
         remade = again.manifest.hash
@@ -68,7 +70,7 @@ def verify(folder: Path, progress: Progress) -> VerificationRecord:
     except (DataError, HubError) as error:
         faults.append(f"it cannot be made again: {error.found}")
     return VerificationRecord(
-        folder=str(folder / DATA),
+        folder=str(folder / DATA_FOLDER),
         hash=manifest.hash,
         questions=sum(split.description.n for split in manifest.splits),
         remade=remade,
@@ -76,50 +78,52 @@ def verify(folder: Path, progress: Progress) -> VerificationRecord:
     )
 
 
-def inspect(
+def inspect_file(
     file: str, style: PromptStyle, columns: ColumnMapping, progress: Progress
 ) -> MappingProposal:
-    """Propose a column mapping for a file, and show questions as the model will see them.
+    """Propose a column mapping for a file, and render questions as prompts.
 
     Args:
         file: A path, or a DATA argument.
-        style: The prompt that renders the questions.
-        columns: What is known of the mapping already; the rest is proposed.
-        progress: Where to say what is unusual about the file.
+        style: Prompt style of the rendered questions.
+        columns: Known columns of the mapping; the others are proposed.
+        progress: Reports unusual properties of the file.
 
     Raises:
         DataError: The file cannot be read.
     """
-    name = file if file.partition(":")[0] in KINDS else f"file:{file}"
-    ref = settled(parse_ref(name), teaching=True)
-    for path in files_of(Path(ref.place), ref.split) if ref.kind == "file" else ():
-        for note in notes_on(path):
-            progress.say(f"{path}: {note}")
+    name = file if file.partition(":")[0] in SOURCE_KINDS else f"file:{file}"
+    ref = resolve_split(parse_data_ref(name), teaching=True)
+    for path in find_data_files(Path(ref.place), ref.split) if ref.kind == "file" else ():
+        for note in describe_file_format(path):
+            progress.log_message(f"{path}: {note}")
     rows = sample_rows(read_rows(ref))
-    found = propose(rows, str(ref), columns)
-    questions = islice(found.cleaned.questions, SHOWN) if found.cleaned else ()
+    found = infer_columns(rows, str(ref), columns)
+    questions = islice(found.cleaned.questions, SHOWN_QUESTIONS) if found.cleaned else ()
     return MappingProposal(
         source=str(ref),
         rows_read=len(rows),
-        columns=column_names(rows),
+        columns=list_columns(rows),
         mapping=found.mapping,
         why=found.why,
         problems=tuple(found.problems),
-        toml=_toml(found.mapping),
-        excluded=found.cleaned.reasons if found.cleaned else {},
-        questions=tuple(_seen(question, style) for question in questions),
+        toml=_mapping_toml(found.mapping),
+        excluded=found.cleaned.exclusion_counts if found.cleaned else {},
+        questions=tuple(_render_question(question, style) for question in questions),
     )
 
 
-def _seen(question: Question, style: PromptStyle) -> str:
-    """Render a question as the letter method puts it, and the answer that it looks for."""
-    chat = [f"{message.role}: {message.content}" for message in style.messages(question, "letter")]
+def _render_question(question: Question, style: PromptStyle) -> str:
+    """Render a question and its target as in the letter method."""
+    chat = [
+        f"{message.role}: {message.content}" for message in style.build_messages(question, "letter")
+    ]
     if question.answer is not None:
-        chat.append(f"assistant: {style.answer(question, question.answer, 'letter')}")
+        chat.append(f"assistant: {style.render_answer(question, question.answer, 'letter')}")
     return "\n".join(chat)
 
 
-def _toml(mapping: ColumnMapping) -> str:
+def _mapping_toml(mapping: ColumnMapping) -> str:
     plain = ColumnMapping().model_dump(mode="json")
     found = mapping.model_dump(mode="json")
     own = {name: value for name, value in found.items() if value != plain[name]}

@@ -1,4 +1,4 @@
-"""`medtune rescore FILE --matcher notebook|strict`: saved outputs, scored again."""
+"""Score saved outputs again (`medtune rescore FILE --matcher notebook|strict`)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from medtune.core.intervals import wilson
-from medtune.core.provenance import provenance
+from medtune.core.intervals import wilson_interval
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import Outcome, OutcomeCounts, RescoreRecord
 from medtune.evaluation.parsing import notebook
-from medtune.evaluation.parsing.saved_outputs import SavedOutput, read_outputs
-from medtune.evaluation.parsing.strict import parse
+from medtune.evaluation.parsing.saved_outputs import SavedOutput, read_saved_outputs
+from medtune.evaluation.parsing.strict import parse_answer
 
 
 def rescore(path: Path, matcher: Literal["notebook", "strict"]) -> RescoreRecord:
@@ -20,17 +20,17 @@ def rescore(path: Path, matcher: Literal["notebook", "strict"]) -> RescoreRecord
     Raises:
         PredictionsError: The file cannot be read.
     """
-    outputs = read_outputs(path)
+    outputs = read_saved_outputs(path)
     exact = partial = None
     if matcher == "notebook":
-        matches = Counter(notebook.match(o.text, o.options[o.answer]) for o in outputs)
+        matches = Counter(notebook.match_output(o.text, o.options[o.answer]) for o in outputs)
         exact, partial = matches["exact"], matches["partial"]
         right = exact + partial
         counts = OutcomeCounts(
             n=len(outputs), correct=right, wrong=matches["no_match"], unparsed=0, abstained=0
         )
     else:
-        tally = Counter(_strict(output) for output in outputs)
+        tally = Counter(_parse_strictly(output) for output in outputs)
         counts = OutcomeCounts(
             n=len(outputs),
             correct=tally[Outcome.CORRECT],
@@ -42,13 +42,13 @@ def rescore(path: Path, matcher: Literal["notebook", "strict"]) -> RescoreRecord
         file=str(path),
         matcher=matcher,
         counts=counts,
-        accuracy=wilson(counts.correct, counts.n),
-        answer_rate=wilson(counts.correct + counts.wrong, counts.n),
+        accuracy=wilson_interval(counts.correct, counts.n),
+        answer_rate=wilson_interval(counts.correct + counts.wrong, counts.n),
         exact=exact,
         partial=partial,
-        provenance=provenance(),
+        provenance=collect_provenance(),
     )
 
 
-def _strict(output: SavedOutput) -> Outcome:
-    return parse(output.text, output.options).outcome(output.answer)
+def _parse_strictly(output: SavedOutput) -> Outcome:
+    return parse_answer(output.text, output.options).grade(output.answer)

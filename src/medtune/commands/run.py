@@ -1,8 +1,8 @@
-"""`medtune run [EXPERIMENT]`: the main job, end to end.
+"""Run an experiment end to end (`medtune run [EXPERIMENT]`).
 
-    clean data -> examine the base -> LoRA fine-tune -> examine again -> compare -> report
+    clean data -> evaluate the base -> LoRA fine-tune -> evaluate again -> compare -> report
 
-A step whose inputs did not change is not run again; a killed run goes on where it stopped.
+A step whose inputs did not change is skipped; a killed run resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -11,39 +11,48 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medtune.analysis.analyze import Evaluation
-from medtune.analysis.compare import compare
-from medtune.analysis.seed_spread import over_seeds
+from medtune.analysis.analyze import RecordedEvaluation
+from medtune.analysis.compare import compare_evaluations
+from medtune.analysis.seed_spread import aggregate_seeds
 from medtune.core.config import config_hash, to_toml
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment
 from medtune.core.progress import Progress
-from medtune.core.prompt import form_taught
+from medtune.core.prompt import form_for_target
 from medtune.core.protocols import AnswerModel
-from medtune.core.provenance import peak_memory, provenance
+from medtune.core.provenance import collect_provenance, peak_memory
 from medtune.core.records import Method, RunRecord, TrainingRecord
 from medtune.core.run_folder import write_record, write_text
-from medtune.core.stopwatch import Stopwatch, timed
+from medtune.core.stopwatch import Stopwatch, record_elapsed
 from medtune.data.snapshot import Snapshot, SnapshotSplit, prepare_snapshot
-from medtune.data.sources.sources import parse_ref
+from medtune.data.sources.sources import parse_data_ref
 from medtune.data.trained_on import count_trained_on, question_hashes
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import examined
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.models.local.local_model import LocalModel
-from medtune.reports.comparison_folder import ComparedModel, corrected, write_compared
+from medtune.reports.comparison_folder import (
+    ComparedModel,
+    apply_holm_correction,
+    write_comparison_folder,
+)
 from medtune.reports.run import write_report
-from medtune.training.processes import processes
-from medtune.workflows.distributed import first, held, together
-from medtune.workflows.finetune import adapt, base_model, trainable_source, tuned_model
+from medtune.training.processes import join_processes
+from medtune.workflows.distributed import lock_on_main, run_distributed, run_on_main
+from medtune.workflows.finetune import (
+    finetune_cached,
+    load_base_model,
+    load_tuned_model,
+    resolve_trainable,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedModel:
-    """A model that was trained, and how it was examined."""
+    """A trained model with its evaluations."""
 
     place: str
-    """Its folder in the run's."""
+    """Its folder, relative to the run folder."""
     training: TrainingRecord
     examined: list[ComparedModel]
 
@@ -51,20 +60,20 @@ class EvaluatedModel:
 def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
     """Run an experiment in its folder.
 
-    Launched in several processes, all of them train and answer; the first reads and writes.
+    With several processes all of them train and answer; only rank 0 reads and writes.
 
     Raises:
         MedtuneError: The data, the model or the folder cannot be used, or training failed.
     """
-    here = processes()
-    source = trainable_source(experiment, progress)
-    with held(folder), timed(folder, here.is_main_process) as watch:
+    here = join_processes()
+    source = resolve_trainable(experiment, progress)
+    with lock_on_main(folder), record_elapsed(folder, here.is_main_process) as watch:
         with here.main_process_first():
             snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
-        exams = list(_exams(experiment, snapshot, snapshot.evaluated))
+        exams = list(_plan_exams(experiment, snapshot, snapshot.evaluated))
         calibration = (snapshot.calibration,) if snapshot.calibration else ()
-        apart = list(_exams(experiment, snapshot, calibration))
-        first(lambda: write_text(folder / "experiment.toml", to_toml(experiment)))
+        apart = list(_plan_exams(experiment, snapshot, calibration))
+        run_on_main(lambda: write_text(folder / "experiment.toml", to_toml(experiment)))
 
         def counted(some: Sequence[Exam]) -> list[Exam]:
             hashes = frozenset(question_hashes(snapshot.train.questions))
@@ -72,28 +81,30 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
                 replace(exam, trained_on=count_trained_on(exam.questions, hashes)) for exam in some
             ]
 
-        base = base_model(experiment, source)
-        before = _examine(base, exams, apart, "base", folder / "eval" / "base", progress)
+        base = load_base_model(experiment, source)
+        before = _evaluate_model(base, exams, apart, "base", folder / "eval" / "base", progress)
         del base
-        first(watch.save)
+        run_on_main(watch.save)
         learned: list[EvaluatedModel] = []
-        for place, one in experiment.trainings():
-            training = adapt(one, source, snapshot, folder / place, progress)
+        for place, one in experiment.list_trainings():
+            training = finetune_cached(one, source, snapshot, folder / place, progress)
             label = f"tuned, seed {one.seed}" if place else "tuned"
-            tuned = tuned_model(one, source, folder / place)
+            tuned = load_tuned_model(one, source, folder / place)
             stem = folder / place / "eval" / "tuned"
-            after = _examine(tuned, counted(exams), counted(apart), label, stem, progress)
+            after = _evaluate_model(tuned, counted(exams), counted(apart), label, stem, progress)
             learned.append(EvaluatedModel(place, training, after))
-            first(watch.save)
-        return first(
-            lambda: _conclude(experiment, snapshot, exams, before, learned, folder, watch, progress)
+            run_on_main(watch.save)
+        return run_on_main(
+            lambda: _write_results(
+                experiment, snapshot, exams, before, learned, folder, watch, progress
+            )
         )
 
 
-def _exams(
+def _plan_exams(
     experiment: Experiment, snapshot: Snapshot, splits: Sequence[SnapshotSplit]
 ) -> Iterator[Exam]:
-    """List the examinations: every split under every method, the primary first."""
+    """Plan the evaluations: every split with every method, the primary first."""
     settings = experiment.evaluation
     if settings.shots > len(snapshot.train.questions):
         raise DataError(
@@ -103,18 +114,18 @@ def _exams(
         )
     for split in splits:
         for method in settings.methods:
-            yield Exam.planned(
+            yield Exam.from_config(
                 settings,
                 method,
                 split.questions,
                 split.description,
                 experiment.prompt,
-                form_taught(experiment.training.target),
+                form_for_target(experiment.training.target),
                 snapshot.train.questions,
             )
 
 
-def _examine(
+def _evaluate_model(
     model: LocalModel,
     exams: Sequence[Exam],
     apart: Sequence[Exam],
@@ -122,36 +133,38 @@ def _examine(
     stem: Path,
     progress: Progress,
 ) -> list[ComparedModel]:
-    """Examine a model on what is reported, and on what its probabilities are calibrated with.
+    """Evaluate a model on the reported splits and on the calibration split.
 
-    Every examination has a folder of its own, `stem` and its name.
+    Every evaluation has its own folder, `stem` plus its name.
     """
 
     def sit(exam: Exam, name: str, shared: AnswerModel) -> ComparedModel:
         place = stem.with_name(f"{stem.name}-{name}")
-        return ComparedModel(place, examined(shared, exam, label, STRICT, place, progress))
+        return ComparedModel(
+            place, evaluate_or_reuse(shared, exam, label, STRICT_PARSER, place, progress)
+        )
 
     def work(shared: AnswerModel) -> list[ComparedModel]:
-        calibrations: dict[Method, Evaluation] = {}
+        calibrations: dict[Method, RecordedEvaluation] = {}
         for exam in apart:
             if exam.method != "generate":
                 unreported = replace(exam, options_only=0)
                 found = sit(unreported, f"calibration-{exam.method}", shared)
                 calibrations[exam.method] = found.evaluation
-        sides = [sit(exam, _name(exam), shared) for exam in exams]
+        sides = [sit(exam, _exam_name(exam), shared) for exam in exams]
         return [
             replace(side, calibration=calibrations.get(exam.method))
             for exam, side in zip(exams, sides, strict=True)
         ]
 
-    return together(model, work)
+    return run_distributed(model, work)
 
 
-def _name(exam: Exam) -> str:
-    return f"{parse_ref(exam.data.source).slug}-{exam.method}"
+def _exam_name(exam: Exam) -> str:
+    return f"{parse_data_ref(exam.data.source).slug}-{exam.method}"
 
 
-def _conclude(
+def _write_results(
     experiment: Experiment,
     snapshot: Snapshot,
     exams: Sequence[Exam],
@@ -161,22 +174,24 @@ def _conclude(
     watch: Stopwatch,
     progress: Progress,
 ) -> RunRecord:
-    """Compare every tuned model with the base, and write report and record."""
+    """Compare every tuned model with the base; write the report and the record."""
     pairs = [
-        (Path(one.place) / "compare" / _name(exam), a, b)
+        (Path(one.place) / "compare" / _exam_name(exam), a, b)
         for one in learned
         for exam, a, b in zip(exams, before, one.examined, strict=True)
     ]
-    comparisons = corrected([compare(a.evaluation, b.evaluation) for _, a, b in pairs])
+    comparisons = apply_holm_correction(
+        [compare_evaluations(a.evaluation, b.evaluation) for _, a, b in pairs]
+    )
     with progress.task("comparisons", len(pairs)) as bar:
         for (place, a, b), comparison in zip(pairs, comparisons, strict=True):
-            write_compared(folder / place, comparison, a, b)
+            write_comparison_folder(folder / place, comparison, a, b)
             bar.advance()
     sides = [before, *(one.examined for one in learned)]
     spreads = []
     if len(learned) > 1:
         for base, *tuned in zip(*sides, strict=True):
-            spreads.append(over_seeds(base.evaluation, [side.evaluation for side in tuned]))
+            spreads.append(aggregate_seeds(base.evaluation, [side.evaluation for side in tuned]))
     evaluations = [side.evaluation for some in sides for side in some]
     trainings = tuple(one.training for one in learned)
     record = RunRecord(
@@ -188,7 +203,7 @@ def _conclude(
         spreads=tuple(spreads),
         duration_s=watch.seconds,
         peak_memory_bytes=max(*(one.peak_memory_bytes for one in trainings), peak_memory()),
-        provenance=provenance(trainings[0].provenance.gpu),
+        provenance=collect_provenance(trainings[0].provenance.gpu),
     )
     pages = [f"{place.as_posix()}/report.html" for place, _, _ in pairs]
     write_report(folder / "report.html", record, evaluations, snapshot.manifest, pages)

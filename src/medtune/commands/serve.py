@@ -1,7 +1,7 @@
-"""`medtune serve MODEL`: answer questions behind guards, on this machine or many.
+"""Run the endpoint (`medtune serve MODEL`): answer questions behind guards.
 
-Opens the model, its calibration, the policy and the store, and listens; a shadow is opened
-meanwhile.  What is kept lies in one folder: the store (unless a database is named) and the secret
+Loads the model, its calibration and the policy, opens the store, and listens; a shadow model is
+loaded meanwhile.  The data folder contains the store (unless a database is named) and the secret
 that signs sessions and hashes texts.
 """
 
@@ -18,112 +18,122 @@ from medtune.core.errors import InputError
 from medtune.core.progress import NoProgress, Progress
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method
-from medtune.guardrails.classifier.learned import opened as learned
-from medtune.guardrails.classifier.learned import shipped
+from medtune.guardrails.classifier.learned import load_classifier as learned
+from medtune.guardrails.classifier.learned import load_default_classifier
 from medtune.guardrails.policy import load_policy
 from medtune.models.adapters.adapter_pools import AdapterPools
 from medtune.models.open_model import open_model
-from medtune.models.sources import resolve
-from medtune.models.weights_card import ADAPTER
-from medtune.releases.build import model_of
+from medtune.models.sources import resolve_model
+from medtune.models.weights_card import ADAPTER_PREFIX
+from medtune.releases.build import model_reference
 from medtune.releases.registry import Registry
 from medtune.releases.schema import ALIASES, LEARNED, POLICY, Release
 from medtune.serving.auth.authorize import Authorizer, StartToken, is_loopback
-from medtune.serving.data_dir import secret_in, url_in
+from medtune.serving.data_dir import load_secret, resolve_database_url
 from medtune.serving.dependencies import Probe, Services
-from medtune.serving.inference.alias_watcher import follow
-from medtune.serving.inference.engine import PATIENCE_S, Engine
+from medtune.serving.inference.alias_watcher import watch_alias
+from medtune.serving.inference.engine import MAX_WAIT_S, Engine
 from medtune.serving.inference.predictor import Predictor
-from medtune.serving.inference.request_batcher import model_thread
+from medtune.serving.inference.request_batcher import create_model_executor
 from medtune.serving.metrics import Metrics
-from medtune.serving.server import check_port, listen
+from medtune.serving.server import check_port, run_server
 from medtune.serving.storage.audit_heads import Anchor
 from medtune.serving.storage.store import Store
-from medtune.workflows.load_predictor import mind_for, with_calibration
+from medtune.workflows.load_predictor import find_calibration, load_predictor
 
-RELEASE = "release:"
-"""Opens the name of a release, or of an alias, which is followed."""
-WEIGHTLESS = ("fake:", "remote:")
-"""Models without weights to read here."""
+RELEASE_PREFIX = "release:"
+"""Prefix of the name of a release, or of an alias, which is polled."""
+WEIGHTLESS_PREFIXES = ("fake:", "remote:")
+"""Prefixes of models without local weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """What the command line may say."""
+    """Options of `medtune serve`."""
 
     model: str
-    """A model, or the folder of a run."""
+    """A model name, or a run folder."""
     folder: Path
-    """Where store and secret are."""
+    """Folder of the store and the secret."""
     policy: Path | None = None
-    """None is the starter policy."""
+    """Policy file; None is the starter policy."""
     calibration: Path | None = None
-    """Evaluation of calibration questions; None takes a run's own, or goes without."""
+    """Evaluation of calibration questions; None uses that of the run, if any."""
     method: Method | None = None
-    """None is letter for a model that was taught letters, else cloze."""
+    """None is letter for a model trained on letters, else cloze."""
     database: str | None = None
-    """None is SQLite in the folder."""
+    """Database URL; None is SQLite in the folder."""
     host: str = "127.0.0.1"
     port: int = 8000
-    patience_s: float = PATIENCE_S
+    patience_s: float = MAX_WAIT_S
     keys_always: bool = False
-    """Whether the loopback interface needs a key, too."""
+    """Whether requests from the loopback interface need a key, too."""
     unfit: bool = False
-    """Serve a packed model even if it did not pass the parity gate."""
+    """Serve a quantized model even if it did not pass the parity gate."""
     registry: Path = Path("runs") / "registry"
-    """Where `release:NAME` is found."""
+    """Registry folder of `release:NAME`."""
     shadow: str | None = None
-    """A model or release that answers beside, for nobody to see."""
+    """A model or release that answers in shadow mode; its answers are only stored."""
 
 
 def serve(options: ServeOptions, progress: Progress) -> None:
-    """Answer questions until told to stop.
+    """Run the endpoint until it is stopped.
 
     Raises:
         MedtuneError: Model, calibration, policy, store or port cannot be used.
     """
     check_port(options.host, options.port)
-    registry, thread = Registry(options.registry), model_thread()
-    _, is_release, wanted = options.model.partition(RELEASE)
+    registry, thread = Registry(options.registry), create_model_executor()
+    _, is_release, wanted = options.model.partition(RELEASE_PREFIX)
     release, shelves = registry.find(wanted) if is_release else None, AdapterPools()
-    mind = thread.submit(opened, options, registry, release, shelves, progress).result()
-    secret = secret_in(options.folder)
-    url = url_in(options.folder, options.database)
-    store = Store.open(url, anchor=Anchor.beside(options.folder))
+    predictor = thread.submit(
+        load_served_predictor, options, registry, release, shelves, progress
+    ).result()
+    secret = load_secret(options.folder)
+    url = resolve_database_url(options.folder, options.database)
+    store = Store.open(url, anchor=Anchor.from_folder(options.folder))
     try:
-        start = None if options.keys_always or not _is_local(options.host) else StartToken.new()
-        gate = Authorizer(store.key_of, open_on_loopback=not options.keys_always, start=start)
-        _check_keys(options.host, store)
+        start = (
+            None
+            if options.keys_always or not _is_loopback_host(options.host)
+            else StartToken.create()
+        )
+        gate = Authorizer(store.find_key, open_on_loopback=not options.keys_always, start=start)
+        _require_key(options.host, store)
         metrics = Metrics()
-        engine = Engine(mind, store, secret, metrics, options.patience_s, thread)
-        probes: dict[str, Probe] = {"store": store.check, "model": engine.check}
+        engine = Engine(predictor, store, secret, metrics, options.patience_s, thread)
+        probes: dict[str, Probe] = {"store": store.check_writable, "model": engine.check_model}
         parts = Services(engine, store, gate, metrics, secret, probes)
-        progress.say(f"{mind.release}: {_address(options, start)}")
+        progress.log_message(f"{predictor.release}: {_format_url(options, start)}")
         served = release.id if release else options.model
         minds = PredictorManager(engine, store, registry, options, shelves, progress, served)
         with ExitStack() as stack:
             if wanted in ALIASES:
-                stack.enter_context(follow("champion", served, minds.champion, minds.promote))
+                stack.enter_context(
+                    watch_alias("champion", served, minds.wanted_champion, minds.swap_champion)
+                )
             if options.shadow is not None:
-                failed = partial(metrics.shadow, "failed")
-                stack.enter_context(follow("shadow", None, minds.shadow, minds.shade, failed))
-            listen(parts, options.host, options.port)
+                failed = partial(metrics.count_shadow_outcome, "failed")
+                stack.enter_context(
+                    watch_alias("shadow", None, minds.wanted_shadow, minds.set_shadow, failed)
+                )
+            run_server(parts, options.host, options.port)
     finally:
         store.close()
 
 
 @dataclass
 class PredictorManager:
-    """Which minds an endpoint should have, and how it comes by them while it answers.
+    """Champion and shadow predictors of an endpoint, which are swapped while it runs.
 
     Attributes:
-        engine: Has them.
-        store: Is told of the exchange of releases.
-        registry: Where releases and aliases are.
-        options: What the command line said.
-        shelves: Where adapters share a base.
-        progress: Told of long openings.
-        served: Id of the release that answers, or name of the model.
+        engine: Engine whose predictors are swapped.
+        store: Store whose audit log records the swaps.
+        registry: Registry of releases and aliases.
+        options: Command-line options.
+        shelves: Adapter pools, where adapters share a base model.
+        progress: Reports long loading.
+        served: Id of the served release, or name of the served model.
     """
 
     engine: Engine
@@ -134,75 +144,79 @@ class PredictorManager:
     progress: Progress
     served: str
     _former: str = ""
-    """What answered before; requests that it was asked may still be under way."""
+    """Previous release or model; some of its requests may still be running."""
     _id_of: Callable[[str], str] = field(init=False)
     _turn: threading.Lock = field(default_factory=threading.Lock)
-    """One opens at a time: what it put on a shelf is not tidied away by another."""
+    """Serialises loading, so that no new adapter is unloaded by another thread."""
 
     def __post_init__(self) -> None:
         self._id_of = cache(lambda name: self.registry.find(name).id)
 
-    def champion(self) -> str:
-        """Tell what should answer; what an alias that stands for nothing stood for, goes on."""
-        return self._wanted(self.options.model) or self.served
+    def wanted_champion(self) -> str:
+        """Return the release to serve; if the alias is unset, the current one."""
+        return self._resolve_target(self.options.model) or self.served
 
-    def promote(self, release_id: str) -> None:
-        """Have a release answer; the old one does until it is open."""
+    def swap_champion(self, release_id: str) -> None:
+        """Load a release and serve it in place of the current one."""
         release = self.registry.find(release_id)
-        with self._turn, _beside(release.base):
-            self.engine.mind = opened(
+        with self._turn, _background_loading(release.base):
+            self.engine.predictor = load_served_predictor(
                 self.options, self.registry, release, self.shelves, self.progress
             )
             self._former, self.served = self.served, release_id
-            self._tidy(self.shadow() if self.options.shadow is not None else None)
-        self.store.audit("endpoint", "release.serve", release_id, name=release.name)
+            self._unload_unused_adapters(
+                self.wanted_shadow() if self.options.shadow is not None else None
+            )
+        self.store.append_audit_line("endpoint", "release.serve", release_id, name=release.name)
 
-    def shadow(self) -> str | None:
-        """Tell what should answer beside; None is nothing: nothing is wanted, or what answers."""
-        assert self.options.shadow is not None, "nobody asks otherwise"
-        found = self._wanted(self.options.shadow)
+    def wanted_shadow(self) -> str | None:
+        """Return the release or model to run as shadow; None if unset or the served one."""
+        assert self.options.shadow is not None, "called only with a shadow option"
+        found = self._resolve_target(self.options.shadow)
         return None if found == self.served else found
 
-    def shade(self, name: str | None) -> None:
-        """Have a release or a model answer beside; the former one makes room for it first."""
-        self.engine.shadow.mind = None
+    def set_shadow(self, name: str | None) -> None:
+        """Unload the current shadow, then load another release or model as shadow."""
+        self.engine.shadow.predictor = None
         if name is None:
             return
-        is_release = (self.options.shadow or "").startswith(RELEASE)
+        is_release = (self.options.shadow or "").startswith(RELEASE_PREFIX)
         release = self.registry.find(name) if is_release else None
-        # Calibration and method were given for the champion.
+        # The options calibration and method apply to the champion only.
         options = replace(self.options, model=name, calibration=None, method=None)
-        with self._turn, _beside(release.base if release else name):
-            mind = opened(options, self.registry, release, self.shelves, NoProgress())
-            self.engine.shadow.mind = mind
-            self._tidy(name)
-        self.progress.say(f"shadow: {mind.release}")
+        with self._turn, _background_loading(release.base if release else name):
+            predictor = load_served_predictor(
+                options, self.registry, release, self.shelves, NoProgress()
+            )
+            self.engine.shadow.predictor = predictor
+            self._unload_unused_adapters(name)
+        self.progress.log_message(f"shadow: {predictor.release}")
         if release is not None:
-            self.store.audit("endpoint", "release.shadow", name, name=release.name)
+            self.store.append_audit_line("endpoint", "release.shadow", name, name=release.name)
 
-    def _tidy(self, shadow: str | None) -> None:
-        """Free adapters that nobody asks any more."""
-        self.shelves.keep({self.served, self._former, shadow or ""})
+    def _unload_unused_adapters(self, shadow: str | None) -> None:
+        """Unload the adapters that are no longer used."""
+        self.shelves.retain({self.served, self._former, shadow or ""})
 
-    def _wanted(self, model: str) -> str | None:
-        """Find a release's id, or say a model's name again; None for an alias of nothing."""
-        _, is_release, name = model.partition(RELEASE)
+    def _resolve_target(self, model: str) -> str | None:
+        """Return the id of a release, or the name of a model; None for an unset alias."""
+        _, is_release, name = model.partition(RELEASE_PREFIX)
         if not is_release:
             return model
         if name not in ALIASES:
             return self._id_of(name)
-        found: str | None = getattr(self.registry.aliases(), name)
+        found: str | None = getattr(self.registry.read_aliases(), name)
         return found
 
 
-def opened(
+def load_served_predictor(
     options: ServeOptions,
     registry: Registry,
     release: Release | None,
     shelves: AdapterPools,
     progress: Progress,
 ) -> Predictor:
-    """Open a release, or else the model that is named, with everything that decides its answers.
+    """Load a release, or else the named model, as a predictor.
 
     Raises:
         CheckFailed: The model is marked unfit.
@@ -210,64 +224,70 @@ def opened(
         MedtuneError: Model or calibration cannot be used.
     """
     if release is not None:
-        return _released(registry, release, shelves, progress)
-    name, evaluation = with_calibration(options.model, options.calibration, options.method)
+        return _load_release(registry, release, shelves, progress)
+    name, evaluation = find_calibration(options.model, options.calibration, options.method)
     policy = load_policy(options.policy)
-    return mind_for(
-        name, evaluation, options.method, policy, shipped(), progress, unfit=options.unfit
+    return load_predictor(
+        name,
+        evaluation,
+        options.method,
+        policy,
+        load_default_classifier(),
+        progress,
+        unfit=options.unfit,
     )
 
 
-def _released(
+def _load_release(
     registry: Registry, release: Release, shelves: AdapterPools, progress: Progress
 ) -> Predictor:
-    """Open a release; every byte of it is hashed on the way."""
-    name = model_of(registry, release)
+    """Load a release as a predictor; the hash of every file is checked."""
+    name = model_reference(registry, release)
     model: AnswerModel
     if release.weights == "adapter":
-        folder = Path(name.removeprefix(ADAPTER))
-        model = shelves.model(resolve(release.base, progress), release.id, folder)
+        folder = Path(name.removeprefix(ADAPTER_PREFIX))
+        model = shelves.load_adapter(resolve_model(release.base, progress), release.id, folder)
     else:
         model = open_model(name, style=release.style, progress=progress, light=True)
     return Predictor(
         model=model,
         style=release.style,
         method=release.method,
-        policy=load_policy(registry.objects.place(release.files[POLICY].sha256)),
-        classifier=learned(registry.objects.place(release.files[LEARNED].sha256)),
+        policy=load_policy(registry.objects.object_path(release.files[POLICY].sha256)),
+        classifier=learned(registry.objects.object_path(release.files[LEARNED].sha256)),
         calibration=release.calibration,
         release=release.name,
     )
 
 
-def _beside(model: str) -> AbstractContextManager[None]:
-    """Let a model be opened beside one that answers: torch reads its weights in one thread."""
-    if model.startswith(WEIGHTLESS):
+def _background_loading(model: str) -> AbstractContextManager[None]:
+    """Return a context that limits torch to one thread, to load while another model serves."""
+    if model.startswith(WEIGHTLESS_PREFIXES):
         return nullcontext()
     from medtune.models.device import single_threaded
 
     return single_threaded()
 
 
-def _is_local(host: str) -> bool:
+def _is_loopback_host(host: str) -> bool:
     return is_loopback("127.0.0.1" if host == "localhost" else host)
 
 
-def _address(options: ServeOptions, start: StartToken | None) -> str:
-    """Write where the endpoint is; with the token of this start, whoever opens it may do all."""
+def _format_url(options: ServeOptions, start: StartToken | None) -> str:
+    """Format the URL of the endpoint; the start token in it grants all permissions."""
     host = f"[{options.host}]" if ":" in options.host else options.host
     return f"http://{host}:{options.port}/{f'?token={start.text}' if start else ''}"
 
 
-def _check_keys(host: str, store: Store) -> None:
-    """Refuse to listen to others as long as there is no key.
+def _require_key(host: str, store: Store) -> None:
+    """Refuse to listen on a public address without a valid key.
 
     Raises:
-        InputError: There is none, and everybody would be turned away.
+        InputError: There is no valid key, so every request would be refused.
     """
-    alive = [key for key in store.keys() if key.revoked is None]  # noqa: SIM118 - no dict
-    if not _is_local(host) and not alive:
+    alive = [key for key in store.list_keys() if key.revoked is None]
+    if not _is_loopback_host(host) and not alive:
         raise InputError(
-            f"--host {host} without a key: nobody could ask",
+            f"--host {host} without a key: every request would be refused",
             fix="medtune keys add NAME --role ask",
         )

@@ -1,6 +1,6 @@
-"""`medtune train EXPERIMENT`: the fine-tune alone.
+"""Fine-tune only (`medtune train EXPERIMENT`).
 
-Data, base model, trained weights: what `medtune run` does between its two examinations.
+Prepares the data and trains, as `medtune run` does between its two evaluations.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from medtune.core.progress import Progress
 from medtune.core.records import TrainingRecord
 from medtune.core.run_folder import write_text
 from medtune.data.snapshot import prepare_snapshot
-from medtune.training.processes import processes
-from medtune.workflows.distributed import first, held
-from medtune.workflows.finetune import adapt, trainable_source
+from medtune.training.processes import join_processes
+from medtune.workflows.distributed import lock_on_main, run_on_main
+from medtune.workflows.finetune import finetune_cached, resolve_trainable
 
 
 def train(experiment: Experiment, folder: Path, progress: Progress) -> list[TrainingRecord]:
-    """Write `data/` and `adapter/` (or `model/`) of a run folder, or one per seed in `seeds/`.
+    """Train and write `data/` and `adapter/` or `model/`; several seeds write to `seeds/`.
 
-    Under `accelerate launch` or `torchrun` every process comes here: the first prepares and writes,
-    and all share the steps.
+    Under `accelerate launch` or `torchrun` rank 0 prepares and writes, and all ranks share the
+    steps.
 
     Raises:
         MedtuneError: The data, the model or the folder cannot be used, or training failed.
     """
-    here = processes()
-    source = trainable_source(experiment, progress)
-    with held(folder):
+    here = join_processes()
+    source = resolve_trainable(experiment, progress)
+    with lock_on_main(folder):
         with here.main_process_first():
             snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
-        first(lambda: write_text(folder / "experiment.toml", to_toml(experiment)))
+        run_on_main(lambda: write_text(folder / "experiment.toml", to_toml(experiment)))
         return [
-            adapt(one, source, snapshot, folder / place, progress)
-            for place, one in experiment.trainings()
+            finetune_cached(one, source, snapshot, folder / place, progress)
+            for place, one in experiment.list_trainings()
         ]

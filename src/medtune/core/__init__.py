@@ -1,1 +1,1 @@
-"""What all rooms speak: records, errors, configuration, the prompt, the seam to models."""
+"""Shared foundations: records, errors, configuration, the prompt, the model protocol."""

@@ -1,4 +1,4 @@
-"""The seam between an examination and what reads free answers."""
+"""Interface between the evaluation and the parsers of free answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class ParsedAnswer(Protocol):
-    """What was read out of a free answer."""
+    """The option that a parser read from a free answer."""
 
     @property
     def chosen(self) -> int | None:
@@ -17,15 +17,15 @@ class ParsedAnswer(Protocol):
 
     @property
     def reason(self) -> str:
-        """The rule that read it, or why nothing was read."""
+        """Rule that read the answer, or why none could be read."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Parser:
-    """What reads free answers."""
+    """A parser of free answers, with its version."""
 
     version: int
-    """Grows whenever some text would be read otherwise: older results are stale then."""
+    """Increased whenever the reading of some text changes; older results are then stale."""
     read: Callable[[str, Sequence[str]], ParsedAnswer]
-    """(text, options) -> reading."""
+    """(text, options) -> parsed answer."""

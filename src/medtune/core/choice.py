@@ -1,7 +1,7 @@
-"""Which option a model chooses, of its scores: one rule, wherever scores come from.
+"""One rule to choose an option by its score, with a tie-break that is neutral to position.
 
-In bf16, behind a server that rounds, or by a model that says nothing, options tie.  The first of
-equals would be the earlier letter, and a preference for positions that no model has.
+Scores tie in bf16, behind a server that rounds, or for a model that prefers nothing.  Taking the
+first of equal scores would add a bias towards early letters that the model does not have.
 """
 
 from __future__ import annotations
@@ -9,29 +9,33 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from medtune.core.records import normalized_option
+from medtune.core.records import normalize_option
 
 
-def choose(scores: Sequence[float], stem: str, options: Sequence[str]) -> int:
-    """Return the index of the highest score; of equal ones, one is drawn by lot.
+def choose_option(scores: Sequence[float], stem: str, options: Sequence[str]) -> int:
+    """Return the index of the highest score; ties are broken by a hash.
 
-    The lot depends on the texts of question and option alone: it is the same in every run and in
-    every order of the options, and falls on every position alike.
+    The hash covers the texts of question and option only: the choice is the same in every run and
+    for every order of the options, and no position is preferred.
 
     Args:
-        scores: As they are compared, after any normalisation; equal means exactly equal.
+        scores: One per option, after normalisation; only exactly equal scores tie.
         stem: The question.
-        options: One text per score.
+        options: The option texts, one per score.
     """
-    best = highest(scores)
-    return best[0] if len(best) == 1 else min(best, key=lambda place: _lot(stem, options[place]))
+    best = top_scoring_indices(scores)
+    return (
+        best[0]
+        if len(best) == 1
+        else min(best, key=lambda place: _tie_break_hash(stem, options[place]))
+    )
 
 
-def highest(scores: Sequence[float]) -> list[int]:
-    """List the indices that hold the highest score: more than one is a tie."""
+def top_scoring_indices(scores: Sequence[float]) -> list[int]:
+    """Return the indices of the highest score; more than one is a tie."""
     top = max(scores)
     return [place for place, score in enumerate(scores) if score == top]
 
 
-def _lot(stem: str, option: str) -> bytes:
-    return hashlib.sha256(f"{stem}\0{normalized_option(option)}".encode()).digest()
+def _tie_break_hash(stem: str, option: str) -> bytes:
+    return hashlib.sha256(f"{stem}\0{normalize_option(option)}".encode()).digest()

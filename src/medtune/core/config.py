@@ -1,4 +1,4 @@
-"""Experiments: TOML in, one closed record out, every fault reported at once."""
+"""Read experiments from TOML files and overrides; all faults are reported at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AnyExperiment = Annotated[Experiment | NotebookExperiment, Field(discriminator="
 def load_experiment(
     path: Path | None, overrides: Sequence[str] = ()
 ) -> Experiment | NotebookExperiment:
-    """Read an experiment and apply `key=value` overrides.
+    """Load an experiment and apply `key=value` overrides.
 
     Args:
         path: A TOML file; None is the built-in quickstart.
@@ -34,12 +34,12 @@ def load_experiment(
     """
     source = str(path) if path else "built-in quickstart"
     tree = read_toml(path) if path else {}
-    faults = [fault for text in overrides if (fault := _override(tree, text))]
+    faults = [fault for text in overrides if (fault := _apply_override(tree, text))]
     tree.setdefault("recipe", "finetune")
     try:
         experiment = _ADAPTER.validate_python(tree)
     except ValidationError as error:
-        faults += [_describe(tree, fault) for fault in error.errors()]
+        faults += [_describe_fault(tree, fault) for fault in error.errors()]
         raise ConfigError(source, faults) from error
     if faults:
         raise ConfigError(source, faults)
@@ -47,12 +47,12 @@ def load_experiment(
 
 
 def config_hash(experiment: Experiment | NotebookExperiment) -> str:
-    """Hash every setting, defaults included; 64 hex digits."""
+    """Return the hash of every setting, defaults included; 64 hex digits."""
     return content_hash(experiment.model_dump(mode="json"))
 
 
 def to_toml(experiment: Experiment | NotebookExperiment) -> str:
-    """Write an experiment as TOML, every default spelled out; reading it back is lossless."""
+    """Return an experiment as TOML with every default spelled out; loading it is lossless."""
     # TOML has no null; None is only ever a default here, so leaving it out is lossless.
     text = tomli_w.dumps(experiment.model_dump(mode="json", exclude_none=True))
     unset = [f"# {key}: not set\n" for key in _unset(experiment.model_dump(mode="json"))]
@@ -71,8 +71,8 @@ def _unset(table: dict[str, Any], path: str = "") -> Iterator[str]:
 _ADAPTER: TypeAdapter[Experiment | NotebookExperiment] = TypeAdapter(AnyExperiment)
 
 
-def read_as(path: Path, kind: type[R]) -> R:
-    """Read a TOML file as a record.
+def read_toml_as(path: Path, kind: type[R]) -> R:
+    """Read and validate a TOML file as a record.
 
     Raises:
         ConfigError: With every fault, each by its key.
@@ -92,7 +92,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        ConfigError: It is not there, or not TOML.
+        ConfigError: The file does not exist, or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -108,8 +108,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(str(path), [f"not TOML: {error}"]) from error
 
 
-def _override(tree: dict[str, Any], text: str) -> str | None:
-    """Set one key; return a fault instead where the text is no assignment."""
+def _apply_override(tree: dict[str, Any], text: str) -> str | None:
+    """Set one key from `key=value`; return a fault if the text is not an assignment."""
     key, equals, raw = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
@@ -128,8 +128,8 @@ def _override(tree: dict[str, Any], text: str) -> str | None:
     return None
 
 
-def _describe(tree: dict[str, Any], fault: Any) -> str:
-    """Turn one pydantic fault into a line: key, what was found, what was expected."""
+def _describe_fault(tree: dict[str, Any], fault: Any) -> str:
+    """Format one pydantic error as a line: key, what was found, what was expected."""
     # The first part of a discriminated union's location is the tag, not a key.
     place = list(fault["loc"][1:])
     key = ".".join(str(part) for part in place) or "recipe"

@@ -1,4 +1,4 @@
-"""Every error that medtune raises on purpose, as one tree.
+"""All errors that medtune raises on purpose, as one tree.
 
 ```
 MedtuneError                    exit 2 unless said otherwise
@@ -15,8 +15,8 @@ MedtuneError                    exit 2 unless said otherwise
 │   │   ├── TemplateError       no chat template, or one that cannot be used
 │   │   └── AdapterError        trained on another base or another prompt, or unreadable
 │   └── PredictionsError        saved predictions that cannot be read or compared
-├── FolderError                 a folder that is read-only, on a full disk, or
-│   └── FolderBusyError         held by another run
+├── FolderError                 a folder that is read-only or on a full disk
+│   └── FolderBusyError         a folder that another run holds
 ├── StoreError                  a database that cannot be reached, is full, busy or not medtune's
 │   └── ReviewError             an item that is not there, or is another's to decide
 ├── ReleaseError                a release that is not there, is damaged, or cannot be rolled back to
@@ -32,12 +32,12 @@ from __future__ import annotations
 
 
 class MedtuneError(Exception):
-    """The root: an error whose message is meant for the person at the keyboard.
+    """Base class of all errors with a message for the user.
 
     Args:
-        found: What is the case, with the place (file, row, key).
-        expected: What would have been right.
-        fix: What to do about it.
+        found: What was found, with the place (file, row, key).
+        expected: What was expected.
+        fix: What the user can do.
     """
 
     exit_code = 2
@@ -55,11 +55,11 @@ class MedtuneError(Exception):
 
 
 class InputError(MedtuneError, ValueError):
-    """What the user handed in cannot be used."""
+    """An input of the user that cannot be used."""
 
 
 class ConfigError(InputError):
-    """An experiment that cannot be run; every fault is listed.
+    """An invalid experiment; the message lists every fault.
 
     Args:
         source: The file or the command line that holds the faults.
@@ -71,7 +71,7 @@ class ConfigError(InputError):
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         super().__init__(
             f"{source}: {count}\n" + "\n".join(f"  - {fault}" for fault in faults),
-            fix="mend the keys above; `medtune run --help` names the ways to set them",
+            fix="correct the keys above; `medtune run --help` shows how to set them",
         )
 
 
@@ -80,15 +80,15 @@ class DataError(InputError):
 
 
 class ColumnError(DataError):
-    """A column is missing or unknown."""
+    """A missing or unknown column."""
 
 
 class LabelError(DataError):
-    """An answer lies outside the options, or its base (0 or 1) cannot be told."""
+    """An answer outside of the options, or an index base (0 or 1) that is ambiguous."""
 
 
 class EmptySplitError(DataError):
-    """No usable question is left."""
+    """A split without any usable question."""
 
 
 class ModelError(InputError):
@@ -96,11 +96,11 @@ class ModelError(InputError):
 
 
 class UnknownModelError(ModelError):
-    """Nothing goes by that name."""
+    """An unknown model name."""
 
 
 class HubError(ModelError):
-    """The Hub cannot be reached, or refuses."""
+    """A Hugging Face Hub that cannot be reached, or refuses."""
 
 
 class RemoteError(ModelError):
@@ -118,7 +118,7 @@ class RemoteError(ModelError):
 
 
 class TemplateError(ModelError):
-    """The tokenizer has no chat template, or one that cannot be used."""
+    """A missing or unusable chat template."""
 
 
 class AdapterError(ModelError):
@@ -134,7 +134,7 @@ class FolderError(MedtuneError):
 
 
 class FolderBusyError(FolderError):
-    """A folder that another run holds."""
+    """A folder that is locked by another run."""
 
 
 class StoreError(MedtuneError):
@@ -142,20 +142,20 @@ class StoreError(MedtuneError):
 
 
 class ReviewError(StoreError):
-    """An item under review that is not there, or is another's to decide."""
+    """A review item that does not exist, or is claimed by another reviewer."""
 
 
 class ReleaseError(MedtuneError):
-    """A release that is not there, is damaged, or cannot be rolled back to."""
+    """A release that does not exist, is damaged, or cannot be rolled back to."""
 
 
 class CheckFailed(MedtuneError):
-    """A check that medtune makes said no."""
+    """A failed check, such as a release gate."""
 
     exit_code = 1
 
 
 class Interrupted(MedtuneError):
-    """Stopped by the user; what was done is kept."""
+    """A stop by the user; finished work is kept."""
 
     exit_code = 130

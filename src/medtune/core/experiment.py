@@ -1,4 +1,4 @@
-"""What an experiment is: closed, frozen settings, every default written down.
+"""Settings of an experiment, with all defaults.
 
 Read from TOML by `core.config`.
 """
@@ -9,32 +9,32 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from medtune.core.prompt import PromptStyle, Target
+from medtune.core.prompt import PromptStyle, TrainingTarget
 from medtune.core.records import Method, Normalization, Orders, Record, ShotChoice
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 class ColumnMapping(Record):
-    """Which columns of a file hold what; the default is MedMCQA's."""
+    """Mapping of a file's columns to the parts of a question; the default is MedMCQA's."""
 
     id: str = "id"
-    """Missing ids are made from the row's content. Optional columns: "" for none; one that is
-    named in an experiment must exist, one that is only a default may be absent."""
+    """Missing ids are made from the row's content. Optional columns: "" for none; a column
+    named in an experiment must exist, a default column may be absent."""
     stem: str = "question"
     options: tuple[str, ...] = ("opa", "opb", "opc", "opd")
     """One column per option, or a single column that holds a list. A column inside another is
     written with dots: "data.Options"."""
     fixed_options: tuple[str, ...] = ()
-    """The same options for every row, such as yes, no, maybe; then `options` is not read."""
+    """The same options for every row, such as yes, no, maybe; `options` is then ignored."""
     context: str = ""
-    """A passage to be read before the stem (PubMedQA's abstract); "" for none."""
+    """A passage that precedes the stem (PubMedQA's abstract); "" for none."""
     answer: str = "cop"
     """An index, a letter, or the right option's text."""
     answer_form: Literal["index", "letter", "text"] | None = None
-    """None reads it off the whole file, and refuses where two forms fit and disagree."""
+    """None detects it from the whole file, and refuses if two forms fit and disagree."""
     answer_base: Literal[0, 1] | None = None
-    """Whether indices count from 0 or 1; None detects it and refuses when it cannot be told."""
+    """Whether indices count from 0 or 1; None detects it, and refuses if it is ambiguous."""
     subject: str = "subject_name"
     topic: str = "topic_name"
     explanation: str = "exp"
@@ -44,7 +44,7 @@ class ColumnMapping(Record):
 
 
 class ModelConfig(Record):
-    """Which model, in which arithmetic."""
+    """Settings of the model: its source and precision."""
 
     source: str = "embedded:smollm2-135m"
     """embedded:, hub:ORG/NAME[@revision], path:DIR; fakes are for `evaluate` only."""
@@ -56,17 +56,17 @@ class ModelConfig(Record):
 
 
 class OverlapConfig(Record):
-    """How questions that stand twice are found; see docs/data.md."""
+    """Settings of duplicate detection; see docs/data.md."""
 
     near: bool = True
-    """Also near-duplicates (MinHash, then verified); off, only exact ones."""
+    """Whether to find near-duplicates (MinHash, then verified) as well as exact ones."""
     within_train: Literal["remove", "keep"] = "remove"
-    """What becomes of repetitions inside train. Overlap with an evaluated split is always
-    removed from train, and questions with conflicting answers always leave train."""
+    """What to do with repetitions inside train. Overlap with an evaluated split and questions
+    with conflicting answers are always removed from train."""
 
 
 class QualityConfig(Record):
-    """Leave out questions whose text or label is doubtful, each with its reason."""
+    """Settings of the quality filter on doubtful texts and labels."""
 
     on: bool = False
     min_stem_characters: int = Field(default=15, ge=0)
@@ -75,37 +75,37 @@ class QualityConfig(Record):
 
 
 class LengthConfig(Record):
-    """Leave out questions shorter or longer than this, stem and options together."""
+    """Settings of the length filter, stem and options together."""
 
     min_characters: int | None = Field(default=None, gt=0)
     max_characters: int | None = Field(default=None, gt=0)
 
 
 class NegationConfig(Record):
-    """Hold negated questions ("except", "not", "false", "least") to a share."""
+    """Settings that limit the share of negated questions ("except", "not", "false", "least")."""
 
     max_share: float | None = Field(default=None, ge=0, le=1)
 
 
 class DifficultyConfig(Record):
-    """Keep questions by what a reference model made of them."""
+    """Settings of the difficulty filter, based on a reference model's predictions."""
 
     predictions: str = ""
     """Folder of an evaluation of the train source (`medtune evaluate MODEL DATA`); "" is off."""
     min_probability: float = Field(default=0.0, ge=0, le=1)
-    """Of the right option; below it a question is too hard, or wrongly labelled."""
+    """Probability of the right option; below it a question is too hard, or mislabelled."""
     max_probability: float = Field(default=1.0, ge=0, le=1)
-    """Above it a question teaches little."""
+    """Above it a question is too easy to learn from."""
 
 
 class DiversityConfig(Record):
-    """Draw `train_size` from as many clusters of like wording as there are."""
+    """Setting that draws `train_size` evenly over clusters of similar wording."""
 
     on: bool = False
 
 
 class CurationConfig(Record):
-    """Named strategies, applied in this order; each leaves its reasons in the snapshot."""
+    """Settings of the curation strategies, applied in this order and recorded in the snapshot."""
 
     quality: QualityConfig = QualityConfig()
     length: LengthConfig = LengthConfig()
@@ -115,25 +115,25 @@ class CurationConfig(Record):
 
 
 class BalanceConfig(Record):
-    """How `train_size` is shared out."""
+    """Settings that balance `train_size` over subjects or letters."""
 
     by: Literal["none", "subject", "letter"] = "none"
     temperature: float = Field(default=1.0, gt=0)
-    """By subject: shares proportional to count ** (1 / temperature); 1 is as they come, large
-    is equal shares."""
+    """By subject: shares proportional to count ** (1 / temperature); 1 is proportional, a large
+    value gives equal shares."""
     weak_from: str = ""
     """By subject: folder of an earlier evaluation; subjects in which that model was worse than
     over all questions count more. "" is off."""
     weak_by: Literal["mean", "holm"] = "mean"
-    """What makes a subject weak: an accuracy below the mean, or one that is significantly so
-    after Holm's correction, as `medtune analyze` wrote into that folder."""
+    """Criterion of a weak subject: an accuracy below the mean, or significantly below it after
+    Holm's correction, as `medtune analyze` wrote into that folder."""
     repeat: bool = False
-    """A group with fewer questions than its share repeats them; else others fill it up."""
+    """Repeat the questions of a group smaller than its share, instead of filling from others."""
     weak_factor: float = Field(default=2.0, ge=1)
-    """How much more."""
+    """Factor of the weight of a weak subject."""
 
     @model_validator(mode="after")
-    def _only_where_used(self) -> BalanceConfig:
+    def _check_by_is_set(self) -> BalanceConfig:
         if self.by != "subject" and (self.weak_from or self.temperature != 1.0):
             raise ValueError('temperature and weak_from need by = "subject"')
         if self.weak_by != "mean" and not self.weak_from:
@@ -144,32 +144,32 @@ class BalanceConfig(Record):
 
 
 class DataConfig(Record):
-    """Which questions."""
+    """Settings of the data: sources, sizes and processing."""
 
     train: str = "starter:train"
     evaluate: tuple[str, ...] = Field(default=("starter:recall", "starter:transfer"), min_length=1)
     train_size: int | None = Field(default=None, gt=0)
-    """So many questions, counted after cleaning, overlap and curation; None takes all."""
+    """Number of train questions, after cleaning, overlap and curation; None takes all."""
     evaluate_size: int | None = Field(default=None, gt=0)
-    """Likewise for every evaluated split, after cleaning."""
+    """Number of questions of every evaluated split, after cleaning; None takes all."""
     sample: Literal["random", "first"] = "random"
-    """Which ones make up a size: a random sample by the experiment's seed, or the first."""
+    """How to reduce a split to a size: a random sample by the experiment's seed, or the first."""
     validation_size: int = Field(default=0, ge=0)
-    """Questions cut from train to watch training with, by subject and whole clusters."""
+    """Questions split off train for validation, stratified by subject, in whole clusters."""
     calibration_size: int = Field(default=0, ge=0)
-    """Likewise, for temperatures, thresholds and choices: never for a reported accuracy."""
+    """Likewise for calibration (temperatures, thresholds); never for a reported accuracy."""
     licence: str = ""
-    """Of the files; Hub datasets that medtune knows bring theirs."""
+    """Licence of the files; known Hub datasets have their own."""
     columns: ColumnMapping = ColumnMapping()
-    """For sources that medtune does not know and that `mappings` does not name."""
+    """Default mapping for unknown sources that `mappings` does not name."""
     mappings: dict[str, ColumnMapping] = Field(default_factory=dict)
-    """Per source, as named in `train` and `evaluate`, where files differ."""
+    """Mappings by source, as named in `train` and `evaluate`."""
     overlap: OverlapConfig = OverlapConfig()
     curation: CurationConfig = CurationConfig()
     balance: BalanceConfig = BalanceConfig()
 
     @model_validator(mode="after")
-    def _shares_out_something(self) -> DataConfig:
+    def _check_train_size(self) -> DataConfig:
         if self.train_size is None and (self.balance.by != "none" or self.curation.diversity.on):
             what = "curation.diversity" if self.balance.by == "none" else "balance"
             raise ValueError(f"{what} shares out train_size, which is not set")
@@ -183,7 +183,7 @@ Objective = Literal["answer", "letter", "all"]
 
 
 class LoraSettings(Record):
-    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685)."""
+    """Settings of low-rank adaptation (Hu et al. 2021, arXiv 2106.09685)."""
 
     rank: int = Field(default=16, gt=0)
     alpha: int = Field(default=32, gt=0)
@@ -193,41 +193,41 @@ class LoraSettings(Record):
     rslora: bool = False
     """Scale the update by alpha / sqrt(rank), not alpha / rank (arXiv 2312.03732)."""
     dora: bool = False
-    """Train magnitude and direction apart (arXiv 2402.09353); about twice as slow."""
+    """Train magnitude and direction separately (arXiv 2402.09353); about twice as slow."""
 
 
 class TrainingConfig(Record):
-    """How to fine-tune."""
+    """Settings of fine-tuning."""
 
     method: Literal["lora", "full"] = "lora"
-    """What is trained: low-rank updates, saved as an adapter, or every weight, saved as a model.
-    The latter takes 16 bytes of memory per weight or more and a learning rate of its own."""
-    target: Target = "text"
-    """What the model learns to answer: the option's text or its letter, with the explanation or
-    the text behind it."""
+    """Train low-rank updates, saved as an adapter, or all weights, saved as a model.
+    The latter takes at least 16 bytes of memory per weight and needs its own learning rate."""
+    target: TrainingTarget = "text"
+    """What the model learns to answer: the option's text or its letter, optionally followed by
+    the explanation or the text."""
     objective: Objective = "answer"
-    """What the loss looks at: all tokens of the answer with its ending; at the answer's first
-    position the letters and nothing else ("letter", needs target = "letter"); or all tokens,
-    the prompt's too ("all", as the notebook did)."""
+    """What the loss covers: all tokens of the answer ("answer"); only the letters, at the answer's
+    first position ("letter", needs target = "letter"); or all tokens including the prompt ("all",
+    as the notebook did)."""
     ending: bool = True
-    """Whether the loss looks at the end-of-turn token. Without it a model never learns to stop, as
-    with collators that mask every pad, the pad being that token."""
+    """Whether the loss covers the end-of-turn token. Without it a model does not learn to stop, as
+    with collators that mask all pad tokens where the pad is the end-of-turn token."""
     weigh_by: Literal["none", "subject", "letter"] = "none"
-    """Let every subject, or every right letter, weigh alike in the loss, however often it occurs
-    in the train split."""
+    """Give every subject, or every right letter, the same total weight in the loss, independent of
+    its frequency in the train split."""
     epochs: int = Field(default=6, gt=0)
     steps: int | None = Field(default=None, gt=0)
-    """Optimizer steps in all, in place of `epochs`: as many as it takes are begun."""
+    """Total number of optimizer steps, in place of `epochs`."""
     batch_size: int = Field(default=16, gt=0)
     """Examples per optimizer step, over all processes."""
     token_budget: int | None = Field(default=None, gt=0)
-    """Most positions in one forward pass; a step is cut into as few as it needs.  None is 2,048 on
+    """Most positions in one forward pass; a step uses as few passes as possible.  None is 2,048 on
     a CPU and 16,384 on a GPU."""
     max_tokens: int = Field(default=1024, gt=0)
     """Most tokens of an example."""
     too_long: Literal["leave out", "cut explanation"] = "cut explanation"
-    """What happens to a longer one: its explanation is cut to the sentences that fit, if it has
-    any; else it is left out. Both are counted."""
+    """What to do with a longer example: cut its explanation to the sentences that fit, if it has
+    one, or leave it out. Both are counted."""
     learning_rate: float = Field(default=2e-3, gt=0)
     warmup_steps: int = Field(default=5, ge=0)
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
@@ -238,24 +238,24 @@ class TrainingConfig(Record):
     save_every: int = Field(default=20, gt=0)
     """Steps between checkpoints."""
     validate_every: int = Field(default=0, ge=0)
-    """Steps between examinations on the validation split (`data.validation_size`); 0 is one at
-    the end of every epoch."""
+    """Steps between evaluations on the validation split (`data.validation_size`); 0 is at the
+    end of every epoch."""
     patience: int = Field(default=0, ge=0)
-    """Stop after so many validations in a row without a better accuracy; 0 never stops early."""
+    """Stop after this many validations without a better accuracy (early stopping); 0 is never."""
     keep: Literal["last", "best"] = "last"
-    """Which weights are saved: the last, or the best on the validation split."""
+    """Weights to save: the last, or the best on the validation split."""
     average: float = Field(default=0.0, ge=0, lt=1)
-    """Decay of a moving average over the steps, which is then saved in place of the weights
-    themselves; 0 is none."""
+    """Decay of an exponential moving average of the weights, which is saved instead of the last
+    weights; 0 is none."""
     interpolate: float = Field(default=1.0, gt=0, le=1)
-    """How much of the learned update is saved: below 1, a point on the way from the base to the
-    tuned model, which often keeps more of what the base could (WiSE-FT, arXiv 2109.01903)."""
+    """Share of the learned update that is saved: below 1, an interpolation between base and tuned
+    model, which often preserves more of the base's abilities (WiSE-FT, arXiv 2109.01903)."""
     recompute: bool = False
-    """Keep no activations inside layers (gradient checkpointing): less memory, a third slower."""
+    """Use gradient checkpointing: less memory, a third slower."""
     lora: LoraSettings = LoraSettings()
 
     @model_validator(mode="after")
-    def _fits_together(self) -> TrainingConfig:
+    def _check_combination(self) -> TrainingConfig:
         if self.method == "full" and "lora" in self.model_fields_set:
             raise ValueError('method = "full" has no lora settings: leave them out')
         if self.method == "full" and "learning_rate" not in self.model_fields_set:
@@ -269,43 +269,43 @@ class TrainingConfig(Record):
             raise ValueError('objective = "letter" looks at no ending: leave ending out')
         if self.weigh_by == "letter" and self.permute_options:
             raise ValueError(
-                'weigh_by = "letter" needs permute_options = false: permuted, all letters are alike'
+                'weigh_by = "letter" needs permute_options = false: permuting evens letters out'
             )
         if self.interpolate < 1 and self.lora.dora:
             raise ValueError("interpolate scales the update, which dora does not add: leave one")
         return self
 
     @property
-    def artefact(self) -> Literal["adapter", "model"]:
-        """What comes out: the name of its folder in a run's."""
+    def artefact_folder(self) -> Literal["adapter", "model"]:
+        """Name of the folder that holds the trained weights in the run folder."""
         return "adapter" if self.method == "lora" else "model"
 
 
 class EvaluationConfig(Record):
-    """How to examine."""
+    """Settings of evaluation."""
 
     methods: tuple[Method, ...] = Field(default=("cloze", "letter", "generate"), min_length=1)
-    """The first is primary: the verdict rests on it."""
+    """The first method is primary: the verdict is based on it."""
     normalization: Normalization = "byte"
-    """Cloze: compare summed log-probability, or its mean per token or byte (acc_norm of
-    lm-evaluation-harness: it does not depend on how a tokenizer cuts)."""
+    """Cloze: compare the summed log-probability, or its mean per token or byte (acc_norm of
+    lm-evaluation-harness, which is independent of the tokenizer)."""
     orders: Orders = "given"
-    """Cloze and letter: "cyclic" asks in every cyclic order of the options and takes the mean,
-    which also shows how often the order flips the answer; "pride" estimates the model's
-    preference among positions on 5 % of the questions and takes it out (arXiv 2309.03882)."""
+    """Cloze and letter: "cyclic" averages over all cyclic orders of the options, which also shows
+    how often the order flips the answer; "pride" estimates the model's position bias on 5 % of
+    the questions and removes it (arXiv 2309.03882)."""
     options_only: int = Field(default=500, ge=0)
-    """Cloze and letter: ask at most so many questions again without their stem, to see what the
-    options alone give away; 0 leaves this baseline out."""
+    """Cloze and letter: number of questions to ask again without their stem, as an options-only
+    baseline; 0 omits it."""
     shots: int = Field(default=0, ge=0)
-    """Worked examples before each question, taken from the train split."""
+    """Few-shot examples before each question, taken from the train split."""
     shots_by: ShotChoice = "fixed"
-    """The first ones for all, others at random for each question, or of the same subject."""
+    """Choice of the examples: the first, random for each question, or of the same subject."""
     max_new_tokens: int = Field(default=50, gt=0)
     constrained: bool = False
-    """Generate: let the model write an option and nothing else."""
+    """Generate: constrain the output to one of the options."""
 
     @model_validator(mode="after")
-    def _once(self) -> EvaluationConfig:
+    def _check_methods_differ(self) -> EvaluationConfig:
         if len(set(self.methods)) < len(self.methods):
             raise ValueError(f"a method is named twice: {', '.join(self.methods)}")
         return self
@@ -315,42 +315,42 @@ TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 
 
 class Experiment(Record):
-    """A run as data. The defaults are the quickstart."""
+    """Settings of a whole run. The defaults are the quickstart."""
 
     recipe: Literal["finetune"] = "finetune"
     name: str = Field(default="quickstart", pattern=r"^[a-z0-9][a-z0-9._-]*$")
     seed: int = 17
-    """Draws the data; and the training, unless `seeds` are given."""
+    """Seed of the data, and of the training unless `seeds` are given."""
     seeds: tuple[int, ...] = ()
-    """Train once from each of these (first weights, order of examples and options), on the same
-    data, and report mean and spread."""
+    """Train once with each of these seeds (initial weights, order of examples and options) on the
+    same data, and report mean and spread."""
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     prompt: PromptStyle = PromptStyle()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     track: tuple[TrackerName, ...] = ()
-    """Experiment trackers that are told losses and validations while training goes on; each must
-    be installed. What writes files does so in `tracking/` of the run folder."""
+    """Experiment trackers that log losses and validations during training; each must be installed.
+    Trackers that write files use `tracking/` in the run folder."""
 
     @model_validator(mode="after")
-    def _validates_on_something(self) -> Experiment:
+    def _check_validation_size(self) -> Experiment:
         asked = self.training.patience or self.training.keep == "best"
         if asked and not self.data.validation_size:
             raise ValueError('patience and keep = "best" need data.validation_size')
         return self
 
     @model_validator(mode="after")
-    def _spreads(self) -> Experiment:
+    def _check_seeds(self) -> Experiment:
         if self.seeds and (len(self.seeds) < 2 or len(set(self.seeds)) < len(self.seeds)):
             raise ValueError("seeds need to be two or more, no two alike; a single one is `seed`")
         return self
 
-    def trainings(self) -> tuple[tuple[str, Experiment], ...]:
-        """List the trainings that this asks for.
+    def list_trainings(self) -> tuple[tuple[str, Experiment], ...]:
+        """List the trainings of this experiment, one per seed.
 
         Returns:
-            For each, its folder in the run's ("" is the run's own) and what to train there.
+            For each, its subfolder of the run folder ("" is the run folder) and its experiment.
         """
         if not self.seeds:
             return (("", self),)
@@ -358,7 +358,7 @@ class Experiment(Record):
         return tuple((f"seeds/{one.seed}", one) for one in ones)
 
     @model_validator(mode="after")
-    def _trains_what_can_learn(self) -> Experiment:
+    def _check_trainable_dtype(self) -> Experiment:
         if self.training.method == "full" and self.model.dtype == "nf4":
             raise ValueError('method = "full" cannot train weights of 4 bits (dtype = "nf4")')
         return self

@@ -1,4 +1,4 @@
-"""Intervals: of a proportion, of a paired difference of two, of a quantile."""
+"""Confidence intervals of a proportion, of a paired difference and of a quantile."""
 
 from __future__ import annotations
 
@@ -8,72 +8,78 @@ from statistics import NormalDist
 
 from medtune.core.records import Proportion
 
-HALF = 0.5
+CONTINUITY_CORRECTION = 0.5
 """Continuity correction of a paired difference, in questions."""
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> Proportion:
-    """Estimate a proportion with its Wilson score interval (Wilson 1927).
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Proportion:
+    """Return a proportion with its Wilson score interval (Wilson 1927).
 
     Args:
-        successes: How often it happened, 0 to n.
-        n: Out of how many.
-        confidence: Two-sided coverage.
-
-    Raises:
-        ValueError: n is 0 (the mean of nothing is not 0), or successes lie outside 0 to n.
-    """
-    _check(successes, n)
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    p = successes / n
-    centre = p + z * z / (2 * n)
-    spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    # At 0 and n the bound is p itself; rounding must not push it past.
-    low = 0.0 if successes == 0 else (centre - spread) / scale
-    high = 1.0 if successes == n else (centre + spread) / scale
-    return Proportion(value=p, low=low, high=high, n=n)
-
-
-def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Proportion:
-    """Estimate a proportion with its exact interval (Clopper and Pearson 1934).
-
-    Either end alone misses the true proportion with a chance of at most (1 - confidence) / 2,
-    whatever it is; Wilson's ends keep that only on average over proportions.
-
-    Args:
-        successes: How often it happened, 0 to n.
-        n: Out of how many.
+        successes: Number of successes, 0 to n.
+        n: Number of trials.
         confidence: Two-sided coverage.
 
     Raises:
         ValueError: n is 0, or successes lie outside 0 to n.
     """
-    _check(successes, n)
+    _check_counts(successes, n)
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    p = successes / n
+    centre = p + z * z / (2 * n)
+    spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    # At 0 and n the bound is p itself; do not let rounding move it past p.
+    low = 0.0 if successes == 0 else (centre - spread) / scale
+    high = 1.0 if successes == n else (centre + spread) / scale
+    return Proportion(value=p, low=low, high=high, n=n)
+
+
+def clopper_pearson_interval(successes: int, n: int, confidence: float = 0.95) -> Proportion:
+    """Return a proportion with its exact interval (Clopper and Pearson 1934).
+
+    For any true proportion, each bound fails with a probability of at most (1 - confidence) / 2;
+    Wilson's bounds guarantee that only on average over proportions.
+
+    Args:
+        successes: Number of successes, 0 to n.
+        n: Number of trials.
+        confidence: Two-sided coverage.
+
+    Raises:
+        ValueError: n is 0, or successes lie outside 0 to n.
+    """
+    _check_counts(successes, n)
     tail = (1 - confidence) / 2
     p = successes / n
-    low = 1 - _upper(n - successes, n, tail)
-    return Proportion(value=p, low=min(low, p), high=max(_upper(successes, n, tail), p), n=n)
+    low = 1 - _exact_upper_bound(n - successes, n, tail)
+    return Proportion(
+        value=p, low=min(low, p), high=max(_exact_upper_bound(successes, n, tail), p), n=n
+    )
 
 
-def tango(
-    only_a: float, only_b: float, n: float, confidence: float = 0.95, correction: float = HALF
+def tango_interval(
+    only_a: float,
+    only_b: float,
+    n: float,
+    confidence: float = 0.95,
+    correction: float = CONTINUITY_CORRECTION,
 ) -> tuple[float, float]:
     """Return the score interval of a paired difference of proportions, b minus a (Tango 1998).
 
-    It holds every difference d that the score test does not reject: only_b - only_a - n d over
+    It contains every difference d that the score test does not reject: only_b - only_a - n d over
     its standard deviation, with the share of discordant pairs estimated under d (Statistics in
-    Medicine 17, 891-908).  Unlike resampling it does not collapse where few pairs are discordant,
-    or none.  Half a question is taken off the numerator as a continuity correction: without it
-    a lower end lies above the true difference in up to 2.9 % of samples of 20 where 2.5 % is
-    nominal, with it in at most 2.5 % of all that results/gate_power.json looked at.
+    Medicine 17, 891-908).  Unlike a bootstrap interval it does not collapse where few pairs or
+    none are discordant.  Half a question is subtracted from the numerator as a continuity
+    correction: without it the lower bound exceeds the true difference in up to 2.9 % of samples
+    of 20 (nominal: 2.5 %), with it in at most 2.5 % of all cases in results/gate_power.json.
 
     Args:
-        only_a: Pairs in which only a succeeded; a fraction where pairs are weighed down.
-        only_b: Pairs in which only b did.
+        only_a: Pairs in which only a succeeded; fractional where pairs are down-weighted.
+        only_b: Pairs in which only b succeeded.
         n: All pairs.
         confidence: Two-sided coverage.
-        correction: Of the numerator, in pairs; 0 gives the interval as published.
+        correction: Subtracted from the numerator, in pairs; 0 gives the interval as published.
 
     Raises:
         ValueError: n is 0, or more pairs are discordant than there are.
@@ -85,51 +91,51 @@ def tango(
     return low, -_tango_lower(only_b, only_a, n, z, correction)
 
 
-def fewest_pairs(margin: float, confidence: float = 0.95) -> int:
-    """Return the least number of pairs that can exclude a loss of `margin`.
+def min_pairs_for_margin(margin: float, confidence: float = 0.95) -> int:
+    """Return the smallest number of pairs that can exclude a loss of `margin`.
 
-    That is where no pair is discordant, which identical models give.
+    It is reached where no pair is discordant, as between identical models.
 
     Raises:
         ValueError: The margin is not above 0.
     """
     if margin <= 0:
         raise ValueError("no number of questions shows that nothing at all is lost")
-    return _least(lambda n: tango(0, 0, n, confidence)[0] >= -margin)
+    return _smallest_n(lambda n: tango_interval(0, 0, n, confidence)[0] >= -margin)
 
 
-def fewest_trials(rate: float, confidence: float = 0.95) -> int:
-    """Return the least number of trials that can show a rate of at most `rate`: without an event.
+def min_trials_for_rate(rate: float, confidence: float = 0.95) -> int:
+    """Return the smallest number of trials without an event that shows a rate of at most `rate`.
 
     Raises:
         ValueError: The rate is not above 0.
     """
     if rate <= 0:
         raise ValueError("no number of trials shows that something never happens")
-    return _least(lambda n: clopper_pearson(0, n, confidence).high <= rate)
+    return _smallest_n(lambda n: clopper_pearson_interval(0, n, confidence).high <= rate)
 
 
-def quantile_upper(
+def quantile_upper_bound(
     values: Sequence[float], quantile: float, confidence: float = 0.95
 ) -> float | None:
-    """Return the upper end of a quantile's two-sided interval, by order statistics.
+    """Return the upper bound of a quantile's two-sided interval, by order statistics.
 
     The r-th smallest of n values is above the quantile unless r or more of them lie below it, and
-    that number is binomial, whatever the distribution (David and Nagaraja 2003, section 7.1).
+    that number is binomial for any distribution (David and Nagaraja 2003, section 7.1).
 
     Returns:
-        None where even the largest value may lie below the quantile: for the 95th percentile below
-        72 values.
+        None where even the largest value may lie below the quantile: for the 95th percentile,
+        with fewer than 72 values.
     """
     ordered, tail = sorted(values), (1 - confidence) / 2
     for r in range(1, len(ordered) + 1):
-        # Below r - 1 and no more of n: the r-th is above the quantile.
-        if _at_most(r - 1, len(ordered), quantile) >= 1 - tail:
+        # At most r - 1 of n values lie below the quantile: the r-th lies above it.
+        if _binomial_cdf(r - 1, len(ordered), quantile) >= 1 - tail:
             return ordered[r - 1]
     return None
 
 
-def _check(successes: int, n: int) -> None:
+def _check_counts(successes: int, n: int) -> None:
     if n <= 0:
         raise ValueError("a proportion of nothing has no value")
     if not 0 <= successes <= n:
@@ -137,7 +143,7 @@ def _check(successes: int, n: int) -> None:
 
 
 def _tango_lower(only_a: float, only_b: float, n: float, z: float, correction: float) -> float:
-    """Solve the score for its lower end by bisection; it falls in the difference."""
+    """Find the lower bound by bisection; the score decreases in the difference."""
 
     def excess(d: float) -> float:
         b = -only_a - only_b + (2 * n - only_b + only_a) * d
@@ -153,25 +159,25 @@ def _tango_lower(only_a: float, only_b: float, n: float, z: float, correction: f
     return low
 
 
-def _upper(successes: int, n: int, tail: float) -> float:
-    """Solve for the proportion under which so few successes have the chance `tail`."""
+def _exact_upper_bound(successes: int, n: int, tail: float) -> float:
+    """Find the proportion at which the probability of so few successes is `tail`."""
     if successes == n:
         return 1.0
     low, high = successes / n, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _at_most(successes, n, middle) > tail else (low, middle)
+        low, high = (middle, high) if _binomial_cdf(successes, n, middle) > tail else (low, middle)
     return high
 
 
-def _at_most(k: int, n: int, p: float) -> float:
-    """Return the chance of k successes or fewer in n trials (binomial)."""
+def _binomial_cdf(k: int, n: int, p: float) -> float:
+    """Return the binomial probability of k successes or fewer in n trials."""
     if k >= n or p <= 0:
         return 1.0
     if p >= 1:
         return 0.0
     if k > n * p:  # the other tail is the short one
-        return 1 - _at_most(n - k - 1, n, 1 - p)
+        return 1 - _binomial_cdf(n - k - 1, n, 1 - p)
     logs = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
     term = math.exp(logs + k * math.log(p) + (n - k) * math.log1p(-p))
     total = 0.0
@@ -183,8 +189,8 @@ def _at_most(k: int, n: int, p: float) -> float:
     return min(1.0, total)
 
 
-def _least(holds: Callable[[int], bool]) -> int:
-    """Find the smallest number from which on something holds."""
+def _smallest_n(holds: Callable[[int], bool]) -> int:
+    """Find the smallest number for which a monotone predicate holds."""
     high = 1
     while not holds(high):
         high *= 2
@@ -195,9 +201,9 @@ def _least(holds: Callable[[int], bool]) -> int:
     return high
 
 
-def least_for_risk(target: float, level: float = 0.95) -> int:
-    """Return the fewest answers that, all right, bound the share of wrong ones by a target.
+def min_answers_for_risk(target: float, level: float = 0.95) -> int:
+    """Return the smallest number of error-free answers that bounds the error rate by a target.
 
-    The exact one-sided bound of no error in n is 1 - (1 - level)^(1/n) (Clopper and Pearson 1934).
+    The exact one-sided bound of 0 errors in n is 1 - (1 - level)^(1/n) (Clopper and Pearson 1934).
     """
     return math.ceil(math.log(1 - level) / math.log(1 - target) - 1e-9)

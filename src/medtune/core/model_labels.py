@@ -1,4 +1,4 @@
-"""Short names that tell two examinations apart."""
+"""Short labels that distinguish two evaluations."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ _WORD = re.compile(r"[^\W_]+")
 _HASH = re.compile(r"[0-9a-f]{8,}")
 
 
-def distinct_labels(a: tuple[str, Path], b: tuple[str, Path]) -> tuple[str, str]:
-    """Return the labels of two examinations, made distinct where they are the same.
+def disambiguate_labels(a: tuple[str, Path], b: tuple[str, Path]) -> tuple[str, str]:
+    """Return the labels of two evaluations, made distinct if they are equal.
 
-    What is added are the words of each folder's path that the other's lacks; of hashes, only
-    where no other word differs.
+    Added are the words of each folder's path that the other path lacks; hashes are added only if
+    no other word differs.
 
     Args:
         a: Label and folder of the first.
-        b: Of the second.
+        b: Label and folder of the second.
     """
     if a[0] != b[0]:
         return a[0], b[0]
@@ -29,8 +29,8 @@ def distinct_labels(a: tuple[str, Path], b: tuple[str, Path]) -> tuple[str, str]
         own_a, own_b = telling_a, telling_b
     if not own_a and not own_b:
         return f"{a[0]}, first", f"{b[0]}, second"
-    return _with(a[0], own_a), _with(b[0], own_b)
+    return _append_words(a[0], own_a), _append_words(b[0], own_b)
 
 
-def _with(label: str, words: list[str]) -> str:
+def _append_words(label: str, words: list[str]) -> str:
     return f"{label} ({' '.join(words)})" if words else label

@@ -1,4 +1,4 @@
-"""Stems that ask for the exception: "all of the following except", "which is not", "least"."""
+"""Detect negated stems: "all of the following except", "which is not", "least"."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NEGATIONS = frozenset(
 )
 
 
-def asks_exception(stem: str) -> bool:
-    """Tell whether a stem is negated; it may be folded (`data.dedup.canonical_form`) or as it was written."""
+def is_negated(stem: str) -> bool:
+    """Return whether a stem is negated; it may be canonical (`data.dedup`) or as written."""
     plain = stem.casefold().replace("’", "'").replace("n't", " not")
     return not _NEGATIONS.isdisjoint(_WORD.findall(plain))

@@ -1,7 +1,7 @@
 """An evaluation on disk: `predictions.jsonl`, one line per question, and `record.json`.
 
-While an examination is under way its predictions stand in a draft, so that a killed one goes on
-where it stopped.
+During an evaluation the predictions are appended to a draft, so that an interrupted evaluation
+can resume.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pydantic import ValidationError
 
 from medtune.core.errors import PredictionsError
 from medtune.core.records import EvaluationRecord, Prediction
-from medtune.core.run_folder import disk_errors, read_record, write_record, write_text
+from medtune.core.run_folder import read_record, translate_disk_errors, write_record, write_text
 
-PREDICTIONS = "predictions.jsonl"
-ANALYSIS = "analysis.json"
-ANALYSIS_PAGE = "analysis.html"
-DRAFT = "predictions.draft.jsonl"
-RECORD = "record.json"
+PREDICTIONS_FILE = "predictions.jsonl"
+ANALYSIS_FILE = "analysis.json"
+ANALYSIS_PAGE_FILE = "analysis.html"
+DRAFT_FILE = "predictions.draft.jsonl"
+RECORD_FILE = "record.json"
 
 
 def write_evaluation(
@@ -31,38 +31,38 @@ def write_evaluation(
     Raises:
         FolderError: The folder cannot be written.
     """
-    # What older answers gave must never stand beside newer ones, whatever fails in between.
-    with disk_errors(folder):
-        for stale in (RECORD, ANALYSIS, ANALYSIS_PAGE):
+    # Remove results of older answers first, so that they never lie beside newer predictions.
+    with translate_disk_errors(folder):
+        for stale in (RECORD_FILE, ANALYSIS_FILE, ANALYSIS_PAGE_FILE):
             (folder / stale).unlink(missing_ok=True)
-    write_text(folder / PREDICTIONS, "".join(map(_line, predictions)))
-    write_record(folder / RECORD, record)
+    write_text(folder / PREDICTIONS_FILE, "".join(map(_json_line, predictions)))
+    write_record(folder / RECORD_FILE, record)
 
 
 def read_evaluation(folder: Path) -> tuple[EvaluationRecord, list[Prediction]]:
-    """Read an evaluation back.
+    """Read an evaluation: its record and its predictions.
 
     Raises:
-        PredictionsError: The folder holds none, or its predictions do not match its record.
+        PredictionsError: The folder holds no evaluation, or predictions and record do not match.
     """
-    record = read_record(folder / RECORD, EvaluationRecord)
+    record = read_record(folder / RECORD_FILE, EvaluationRecord)
     if record is None:
         raise PredictionsError(
             f"{folder} holds no evaluation",
-            expected=f"{PREDICTIONS} and {RECORD}, as `medtune evaluate` writes them",
+            expected=f"{PREDICTIONS_FILE} and {RECORD_FILE}, as `medtune evaluate` writes them",
         )
-    predictions = read_predictions(folder / PREDICTIONS)
+    predictions = read_predictions(folder / PREDICTIONS_FILE)
     if len(predictions) != record.counts.n:
         raise PredictionsError(
-            f"{folder / PREDICTIONS} has {len(predictions)} lines, "
+            f"{folder / PREDICTIONS_FILE} has {len(predictions)} lines, "
             f"its record counts {record.counts.n}",
-            fix="the file is not whole: evaluate again",
+            fix="the file is incomplete: evaluate again",
         )
     return record, predictions
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """Read a predictions.jsonl.
+    """Read a `predictions.jsonl` file.
 
     Raises:
         PredictionsError: The file is missing, empty, or a line of it is damaged.
@@ -83,25 +83,25 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 
 class PredictionsDraft:
-    """Predictions of an examination that is under way, kept as they come.
+    """Predictions of an unfinished evaluation, appended as they are made.
 
-    The first line names the examination's inputs; a draft of other inputs is not gone on with.
+    The first line is the hash of the evaluation's inputs; a draft of other inputs is ignored.
     """
 
     def __init__(self, folder: Path, inputs: str) -> None:
-        self._path = folder / DRAFT
+        self._path = folder / DRAFT_FILE
         self._head = json.dumps({"inputs": inputs})
 
     def read(self, ids: Sequence[str]) -> list[Prediction]:
-        """Read back what is kept of the first questions, in order; a torn last line is dropped.
+        """Return the predictions saved so far, in question order; a torn last line is dropped.
 
-        What was kept is written anew, so that what follows begins on a line of its own.
+        The valid lines are written anew, so that the next prediction begins on its own line.
 
         Raises:
             FolderError: The draft cannot be read or written.
         """
         try:
-            with disk_errors(self._path):
+            with translate_disk_errors(self._path):
                 text = self._path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             text = ""
@@ -116,24 +116,24 @@ class PredictionsDraft:
                 if prediction.id != expected:
                     break
                 kept.append(prediction)
-        write_text(self._path, "".join([self._head, "\n", *map(_line, kept)]))
+        write_text(self._path, "".join([self._head, "\n", *map(_json_line, kept)]))
         return kept
 
-    def add(self, predictions: Sequence[Prediction]) -> None:
-        """Keep some more.
+    def append(self, predictions: Sequence[Prediction]) -> None:
+        """Append predictions.
 
         Raises:
-            FolderError: They cannot be written; what was kept before still is.
+            FolderError: The file cannot be written; earlier lines are kept.
         """
-        with disk_errors(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write("".join(map(_line, predictions)))
+        with translate_disk_errors(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write("".join(map(_json_line, predictions)))
 
-    def discard(self) -> None:
-        """Remove the draft: the examination is whole."""
+    def delete(self) -> None:
+        """Delete the draft once the evaluation is complete."""
         self._path.unlink(missing_ok=True)
 
 
-def _line(prediction: Prediction) -> str:
+def _json_line(prediction: Prediction) -> str:
     return prediction.model_dump_json(exclude_defaults=True) + "\n"
 
 
@@ -151,5 +151,5 @@ def read_lines(path: Path) -> list[str]:
         raise PredictionsError(f"{path} is a folder", expected="a file") from error
     except UnicodeDecodeError as error:
         raise PredictionsError(f"{path} is not UTF-8 at byte {error.start}") from error
-    # Not splitlines: JSON leaves U+2028 and its kin inside a text as they are.
+    # Not splitlines: JSON does not escape U+2028 and similar line separators inside a text.
     return text.removesuffix("\n").split("\n") if text else []

@@ -1,4 +1,4 @@
-"""How long work tells where it stands, without printing: the command line decides how it looks."""
+"""Protocols to report the progress of long work; the command line decides how to show it."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import Protocol
 
 
 class ProgressTask(Protocol):
-    """One piece of work with a known length."""
+    """A task whose progress is shown."""
 
     def advance(self, amount: int = 1, **figures: str) -> None:
-        """Move on; figures (loss, tokens/s) are shown beside the bar."""
+        """Advance by `amount`; figures (loss, tokens/s) are shown beside the bar."""
         ...
 
 
 class Progress(Protocol):
-    """Where long work reports to."""
+    """A receiver of progress reports."""
 
-    def say(self, text: str) -> None:
-        """Tell one line."""
+    def log_message(self, text: str) -> None:
+        """Show one line of text."""
         ...
 
     def task(
         self, name: str, total: int | None, done: int = 0
     ) -> AbstractContextManager[ProgressTask]:
-        """Open a bar of `total` units (None: nobody knows), `done` of them behind us already."""
+        """Open a task of `total` units (None: unknown), of which `done` are complete."""
         ...
 
 
 class NoProgress:
-    """Tells nobody; the progress, and every task of it."""
+    """A receiver that ignores all progress reports; it is also the task that it opens."""
 
-    def say(self, text: str) -> None:
-        """Drop the line."""
+    def log_message(self, text: str) -> None:
+        """Ignore the line."""
 
     def task(
         self,
@@ -40,8 +40,8 @@ class NoProgress:
         total: int | None,  # noqa: ARG002
         done: int = 0,  # noqa: ARG002
     ) -> AbstractContextManager[ProgressTask]:
-        """Open a bar that nobody sees."""
+        """Open a task that is not shown."""
         return nullcontext(self)
 
     def advance(self, amount: int = 1, **figures: str) -> None:
-        """Drop the movement."""
+        """Ignore the advance."""

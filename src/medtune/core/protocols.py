@@ -1,7 +1,6 @@
-"""The seam: what an exam asks of any model, whatever runs it.
+"""The model protocol: what an evaluation asks of a model, independent of the backend.
 
-Requests carry only what a candidate may see.  The key (which option is right) never passes
-here; a fake that must know it is handed the key when it is made.
+Requests never carry the right answer.  A fake model that needs it gets it when it is created.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from medtune.core.records import ModelDescription
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat."""
+    """One message of a chat."""
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -23,7 +22,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """Ask for the log-probability of each continuation of a chat."""
+    """A request for the log-probability of each continuation of a chat."""
 
     id: str
     """The question's id."""
@@ -32,26 +31,26 @@ class ScoreRequest:
     messages: tuple[Message, ...]
     """The chat up to, not including, the assistant's answer."""
     lead: str
-    """Words with which every answer opens ("The answer is:"); given, not scored."""
+    """Beginning that all answers share ("The answer is:"); given, not scored."""
     continuations: tuple[str, ...]
-    """One per option: what follows the lead when the assistant gives that option."""
+    """One per option: the text after the lead if the assistant gives that option."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContinuationScore:
-    """How likely one continuation is."""
+    """Log-probability and length of one continuation."""
 
     logprob: float
-    """Sum over the continuation's tokens, nats."""
+    """Sum of log-probabilities over the continuation's tokens, nats."""
     tokens: int
-    """How many tokens that sum has."""
+    """Number of tokens in the continuation."""
     bytes: int
-    """UTF-8 bytes of the continuation, the space before it not counted."""
+    """UTF-8 bytes of the continuation, without the leading space."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """Ask for a free answer."""
+    """A request for a free answer."""
 
     id: str
     options: tuple[str, ...]
@@ -62,22 +61,22 @@ class GenerateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How to generate."""
+    """Decoding settings of a generation."""
 
     max_new_tokens: int = 50
     temperature: float = 0.0
     """0 is greedy."""
     top_p: float = 1.0
     top_k: int = 0
-    """Sample from so many likeliest tokens; 0 is all of them."""
+    """Sample from this many most likely tokens; 0 is all of them."""
     beams: int = 1
-    """Answers followed side by side; 1 is none."""
+    """Number of beams; 1 is no beam search."""
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A free answer."""
+    """A generated answer."""
 
     text: str
     tokens: int
@@ -86,7 +85,7 @@ class Generation:
 
 
 class AnswerModel(Protocol):
-    """Anything that can score options or generate text."""
+    """A model that can score options and generate text."""
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
         """Score every continuation of every request, in request order."""
@@ -97,25 +96,25 @@ class AnswerModel(Protocol):
         ...
 
     def render(self, messages: Sequence[Message]) -> str:
-        """Show the exact text that the model reads, up to where its answer begins."""
+        """Return the exact prompt that the model reads, up to where its answer begins."""
         ...
 
     def describe(self) -> ModelDescription:
-        """Say which weights these are, and in what arithmetic."""
+        """Return the identity of the weights and the precision of the arithmetic."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One supervised example: a prompt, and the answer that the loss looks at."""
+    """A supervised example: a prompt, and the answer that the loss covers."""
 
     tokens: tuple[int, ...]
     """Prompt and answer, the end-of-turn token last."""
     prompt: int
-    """How many of them are the prompt."""
+    """Number of prompt tokens."""
     choices: tuple[int, ...] = ()
-    """Where the loss is to look at the letters alone: the token of each option's letter."""
+    """Token of each option's letter, if the loss covers the letters only."""
     weight: float = 1.0
-    """Of its tokens in the loss."""
+    """Weight of its tokens in the loss."""
     ends: bool = True
-    """Whether the loss looks at the end-of-turn token as well."""
+    """Whether the loss covers the end-of-turn token as well."""

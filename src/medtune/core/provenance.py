@@ -1,4 +1,4 @@
-"""Where and with what a result was made."""
+"""Collect the provenance of a result: versions, commit, machine, command."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from medtune.core.records import Provenance
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "scipy")
 
 
-def provenance(gpu: str | None = None) -> Provenance:
-    """Describe this process.
+def collect_provenance(gpu: str | None = None) -> Provenance:
+    """Collect the provenance of this process.
 
     Args:
-        gpu: Name of the accelerator that did the work, if one did.
+        gpu: Name of the accelerator that was used, if any.
     """
     return Provenance(
         medtune=installed_version("medtune") or "0+unknown",
@@ -38,7 +38,7 @@ def provenance(gpu: str | None = None) -> Provenance:
 
 
 def installed_version(package: str) -> str | None:
-    """Return a package's version, or None where it is not installed."""
+    """Return a package's version; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -46,7 +46,7 @@ def installed_version(package: str) -> str | None:
 
 
 def available_cores() -> int:
-    """Count the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -54,13 +54,13 @@ def available_cores() -> int:
 
 @cache
 def cpu_name() -> str:
-    """Name the processor."""
+    """Return the processor's name."""
     return _cpu_field("model name") or platform.processor() or platform.machine()
 
 
 @cache
 def cpu_flags() -> frozenset[str]:
-    """List the processor's instruction-set flags; empty where the system does not tell."""
+    """Return the processor's instruction-set flags; empty if the system does not list them."""
     return frozenset((_cpu_field("flags") or _cpu_field("Features") or "").split())
 
 
@@ -69,7 +69,7 @@ def peak_memory() -> int:
     import resource
 
     try:
-        # The system's other account goes on from the process that started this one.
+        # ru_maxrss would include the peak of the parent process, inherited at fork.
         status = Path("/proc/self/status").read_text()
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -104,7 +104,7 @@ def _commit() -> str | None:
         return done.stdout.strip() if done.returncode == 0 else None
 
     root = git("rev-parse", "--show-toplevel")
-    # An installed copy inside somebody else's repository is not that repository's commit.
+    # An installed copy may lie in another repository, whose commit is not medtune's.
     if root is None or not (Path(root) / "src" / "medtune").is_dir():
         return None
     commit = git("rev-parse", "HEAD")

@@ -1,4 +1,4 @@
-"""The typed records that the rooms exchange: frozen, closed, every field explained."""
+"""Typed records that the packages exchange: frozen, without extra fields, all documented."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Record(BaseModel):
-    """Base of all records: frozen, and closed to fields that it does not know."""
+    """Base class of all records: frozen, unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -41,21 +41,24 @@ def content_hash(value: object) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def normalized_option(text: str) -> str:
-    """Fold an option for comparison: case and white space do not count, all else does."""
+def normalize_option(text: str) -> str:
+    """Return an option in a form to compare: case-folded, white space collapsed."""
     return " ".join(text.casefold().split())
 
 
 def content_key(stem: str, options: Iterable[str]) -> str:
-    """Reduce a question to its words: case, punctuation and the order of options do not count.
+    """Hash the words of a question, without case, punctuation and the order of options.
 
-    Two questions with one key are the same, whatever their ids.
+    Two questions with equal keys are the same question, whatever their ids.
     """
-    texts = [stem, *sorted(_words(option) or normalized_option(option) for option in options)]
-    return content_hash([_words(texts[0]), *texts[1:]])
+    texts = [
+        stem,
+        *sorted(_normalized_words(option) or normalize_option(option) for option in options),
+    ]
+    return content_hash([_normalized_words(texts[0]), *texts[1:]])
 
 
-def _words(text: str) -> str:
+def _normalized_words(text: str) -> str:
     return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
@@ -73,17 +76,17 @@ class Question(Record):
     subject: str | None = None
     """Medical specialty."""
     topic: str | None = None
-    """Narrower than the subject."""
+    """A subdivision of the subject."""
     explanation: str | None = None
     """Why the answer is right."""
     group: str | None = None
-    """Questions that share a group (one fact, one cluster of near-duplicates) belong together."""
+    """Questions with the same group (one fact, one cluster of near-duplicates) stay together."""
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _check_options(self) -> Self:
         if not all(option.strip() for option in self.options):
             raise ValueError("an option is empty")
-        if len({normalized_option(option) for option in self.options}) < len(self.options):
+        if len({normalize_option(option) for option in self.options}) < len(self.options):
             raise ValueError("two options are equal")
         if self.answer is not None and not 0 <= self.answer < len(self.options):
             raise ValueError(f"answer {self.answer} is outside the {len(self.options)} options")
@@ -91,12 +94,12 @@ class Question(Record):
 
     @property
     def letters(self) -> str:
-        """The letters of the options, "ABCD" for four."""
+        """Letters of the options, such as "ABCD" for four options."""
         return LETTERS[: len(self.options)]
 
     @property
     def answer_text(self) -> str:
-        """The right option's text.
+        """Text of the right option.
 
         Raises:
             ValueError: The question has no label.
@@ -105,11 +108,11 @@ class Question(Record):
             raise ValueError(f"question {self.id} has no label")
         return self.options[self.answer]
 
-    def permuted(self, order: tuple[int, ...]) -> Question:
-        """Show the options in another order: position i shows the former option order[i].
+    def permute_options(self, order: tuple[int, ...]) -> Question:
+        """Return a copy with the options in another order: position i shows option order[i].
 
-        The options were checked when the question was made and a permutation cannot break
-        them, so the copy skips validation: training permutes every question in every epoch.
+        The copy is not validated again, because a permutation of valid options is valid, and
+        training permutes every question in every epoch.
         """
         if sorted(order) != list(range(len(self.options))):
             raise ValueError(f"{order} is not a permutation of {len(self.options)} options")
@@ -128,11 +131,11 @@ class Proportion(Record):
     high: Probability
     """Upper bound of the interval."""
     n: int = Field(gt=0)
-    """How many were counted."""
+    """Number of trials."""
 
 
 class Outcome(StrEnum):
-    """What became of one question."""
+    """Outcome of one question."""
 
     CORRECT = "correct"
     WRONG = "wrong"
@@ -141,14 +144,14 @@ class Outcome(StrEnum):
 
 
 class OrderAnswer(Record):
-    """What a model makes of a question whose options stand in one particular order."""
+    """A model's answer to a question with the options in one particular order."""
 
     order: tuple[int, ...]
     """Position i shows option order[i]."""
     chosen: int
     """Index of the chosen option, by content: as in the prediction, not as displayed."""
     probabilities: tuple[float, ...]
-    """By content too."""
+    """Probabilities of the options, by content."""
 
 
 class Prediction(Record):
@@ -196,7 +199,7 @@ class Prediction(Record):
 
 
 class Provenance(Record):
-    """Where and with what a record was made."""
+    """Environment in which a record was made: versions, machine, command."""
 
     medtune: str
     """Package version."""
@@ -217,10 +220,10 @@ class Provenance(Record):
 
 
 class ModelDescription(Record):
-    """Which model answered."""
+    """Identity of the model that answered."""
 
     source: str
-    """As named on the command line: embedded:, hub:, path: or fake:."""
+    """Source as named on the command line: embedded:, hub:, path: or fake:."""
     fingerprint: str
     """Identity of the weights: sha256 of the file, Hub commit, or hash of the folder."""
     adapter: str | None = None
@@ -233,10 +236,10 @@ class ModelDescription(Record):
 
 
 class SplitDescription(Record):
-    """Which questions were used."""
+    """Identity of the questions that were used."""
 
     source: str
-    """As named on the command line: starter:, hub: or file:."""
+    """Source as named on the command line: starter:, hub: or file:."""
     n: int = Field(ge=0)
     """Questions after cleaning."""
     excluded: dict[str, int]
@@ -246,7 +249,7 @@ class SplitDescription(Record):
 
 
 class OutcomeCounts(Record):
-    """How the outcomes fell; they add up to n."""
+    """Counts of each outcome; they add up to n."""
 
     n: int = Field(gt=0)
     correct: int = Field(ge=0)
@@ -255,14 +258,14 @@ class OutcomeCounts(Record):
     abstained: int = Field(ge=0)
 
     @model_validator(mode="after")
-    def _adds_up(self) -> Self:
+    def _check_total(self) -> Self:
         if self.correct + self.wrong + self.unparsed + self.abstained != self.n:
             raise ValueError("the outcomes do not add up to n")
         return self
 
 
 class StemEffect(Record):
-    """What the stem adds: the questions of the options-only baseline, asked with it too."""
+    """Effect of the stem: the questions of the options-only baseline, asked with and without it."""
 
     with_stem: Proportion
     """Accuracy on the same questions with their stem, options in the given order."""
@@ -275,7 +278,7 @@ class StemEffect(Record):
 
 
 class EvaluationRecord(Record):
-    """One examination: one model, one split, one method."""
+    """Result of one evaluation: one model, one split, one method."""
 
     kind: Literal["evaluation"] = "evaluation"
     inputs: str
@@ -289,16 +292,16 @@ class EvaluationRecord(Record):
     normalization: Normalization | None
     """How continuations are compared; None for free text."""
     variant: Variant = "plain"
-    """What was done to the questions before they were asked."""
+    """Perturbation of the questions before they were asked."""
     orders: Orders = "given"
-    """In which orders the options were shown: as given, in all cyclic ones with the mean taken, or
+    """Orders in which the options were shown: as given, in all cyclic ones with the mean taken, or
     as given with the letters' prior removed (PriDe)."""
     prior: dict[int, tuple[float, ...]] | None = None
     """PriDe: estimated probability of each position before reading, by number of options."""
     shots: int = Field(default=0, ge=0)
-    """Worked examples before each question."""
+    """Few-shot examples before each question."""
     shots_by: ShotChoice | None = None
-    """How they were chosen; None without shots."""
+    """Choice of the few-shot examples; None without shots."""
     constrained: bool = False
     """Free text: only an option's letter or text could be generated."""
     counts: OutcomeCounts
@@ -311,11 +314,11 @@ class EvaluationRecord(Record):
     chance: Probability
     """Expected accuracy of a uniform guess."""
     majority: Proportion
-    """Accuracy of always giving the most frequent right letter of this split."""
+    """Accuracy of always giving the split's most frequent right letter."""
     majority_letter: str
     options_only: Proportion | None = None
-    """Accuracy of the same model on these questions with the stem taken away, on so many of them
-    as its n says; None where it was not measured."""
+    """Accuracy of the same model on n of these questions without their stem; None where it was
+    not measured."""
     trained_on: int | None = None
     """Questions among these that the model was trained on, by text; None where what it was
     trained on is unknown."""
@@ -326,8 +329,8 @@ class EvaluationRecord(Record):
     letters_right: dict[str, int]
     """How often each letter was right."""
     ties: int | None = None
-    """Questions on which two or more options share the highest score; which of them is chosen is
-    drawn by lot (`core.choice`). None for free text, and where they were not counted."""
+    """Questions on which two or more options share the highest score; `core.choice` breaks the
+    tie. None for free text, and where they were not counted."""
     mean_mass: Probability | None = None
     """Letter method: mean probability on the letters; low means that they are not bound."""
     parser: int | None = None
@@ -340,35 +343,37 @@ class EvaluationRecord(Record):
     provenance: Provenance
 
     @property
-    def no_knowledge(self) -> tuple[str, float]:
-        """Return the best accuracy that needs no knowledge, and how it is come by."""
+    def no_knowledge_baseline(self) -> tuple[str, float]:
+        """Name and accuracy of the better no-knowledge baseline: chance or the majority letter."""
         majority = self.majority.value
         if self.chance >= majority:
             return "chance", self.chance
         return f"always giving {self.majority_letter}", majority
 
     @property
-    def options_tell(self) -> bool:
-        """Whether the options alone are shown to give answers away.
+    def options_leak_answers(self) -> bool:
+        """Whether the options alone significantly give answers away.
 
-        The interval without the stem lies above what needs no knowledge: a model that reads
-        nothing may still have learned which letter is right most often.
+        The interval of the options-only accuracy lies above the no-knowledge baseline: a model
+        that reads nothing may still have learned which letter is most often right.
         """
-        return self.options_only is not None and self.options_only.low > self.no_knowledge[1]
+        return (
+            self.options_only is not None and self.options_only.low > self.no_knowledge_baseline[1]
+        )
 
 
 class MaskAudit(Record):
-    """What the training examples supervise, counted before the first step."""
+    """Counts of the tokens that the loss supervises, made before the first step."""
 
     examples: int
     tokens: int
     """All tokens of all examples, padding not counted."""
     supervised: int
-    """Tokens that the loss looks at."""
+    """Tokens that the loss covers."""
     prompt_supervised: int
-    """Prompt tokens that the loss looks at: 0 for answer-only objectives."""
+    """Prompt tokens that the loss covers: 0 for answer-only objectives."""
     ends_supervised: int
-    """Examples whose end-of-turn token is supervised: all of them, or the model never stops."""
+    """Examples whose end-of-turn token is supervised; if not all, the model never stops."""
     pad_token: int
     end_token: int
     sample: str
@@ -376,7 +381,7 @@ class MaskAudit(Record):
 
 
 class LossPoint(Record):
-    """One optimizer step."""
+    """Training loss of one optimizer step."""
 
     step: int
     """1-based."""
@@ -386,16 +391,16 @@ class LossPoint(Record):
 
 
 class ValidationPoint(Record):
-    """One examination during training."""
+    """One evaluation on the validation split during training."""
 
     step: int
     """Steps done before it."""
     accuracy: Proportion
-    """On the validation split, by likelihood; only for choosing, never reported."""
+    """On the validation split, by likelihood; only for model selection, never reported."""
 
 
 class TrainingRecord(Record):
-    """One fine-tune."""
+    """Result of one fine-tuning."""
 
     kind: Literal["training"] = "training"
     inputs: str
@@ -409,7 +414,7 @@ class TrainingRecord(Record):
     audit: MaskAudit
     steps: int
     epochs: int
-    """Begun, whether or not the last one was gone through."""
+    """Epochs begun; the last one need not be complete."""
     examples: int
     """Examples processed, epochs counted."""
     tokens: int
@@ -420,15 +425,15 @@ class TrainingRecord(Record):
     trainable_parameters: int
     total_parameters: int
     processes: int = 1
-    """Among which every step was shared."""
+    """Processes over which every step was distributed."""
     losses: tuple[LossPoint, ...]
     validations: tuple[ValidationPoint, ...] = ()
     kept_step: int | None = None
     """Step whose weights were kept, as the best on the validation split; None is the last."""
     resumed_from: int | None
-    """Step of the checkpoint that this run went on from; None for a run in one piece."""
+    """Step of the checkpoint from which training resumed; None for an uninterrupted run."""
     duration_s: float
-    """Seconds in the loop, of all attempts up to the checkpoints that were gone on from."""
+    """Seconds in the training loop, over all attempts up to the checkpoints that were resumed."""
     examples_per_s: float
     tokens_per_s: float
     peak_memory_bytes: int
@@ -439,7 +444,7 @@ class TrainingRecord(Record):
 
 
 class ComparisonRecord(Record):
-    """Two examinations of the same questions, paired."""
+    """Paired comparison of two evaluations on the same questions."""
 
     kind: Literal["comparison"] = "comparison"
     split: str
@@ -450,7 +455,7 @@ class ComparisonRecord(Record):
     """Label of the second: the candidate."""
     n: int = Field(gt=0)
     both: int
-    """Both right."""
+    """Questions that both have right."""
     only_a: int
     only_b: int
     neither: int
@@ -468,20 +473,20 @@ class ComparisonRecord(Record):
     p_value: Probability
     """Exact McNemar, two-sided."""
     differs: tuple[str, ...] = ()
-    """In what the examinations differ beside the model: "prompt", "shots", "orders", ..."""
+    """Settings other than the model in which the evaluations differ: "prompt", "shots", ..."""
     minimum_detectable: float
     """Smallest difference found with 80 % power at this n and discordance (two-sided 5 %)."""
     verdict: str
     """One sentence."""
     p_holm: Probability | None = None
-    """The p-value after Holm's correction over all comparisons of a run; None where it stands
-    alone."""
+    """The p-value after Holm's correction over all comparisons of a run; None for a single
+    comparison."""
     notes: tuple[str, ...] = ()
-    """What stands beside the verdict wherever it is shown, in sentences."""
+    """Sentences that are shown with the verdict everywhere."""
 
 
 class SeedSpread(Record):
-    """One examination of the models that several seeds gave."""
+    """Mean and spread of one evaluation over models trained with several seeds."""
 
     split: str
     method: Method
@@ -489,24 +494,24 @@ class SeedSpread(Record):
     """Questions, the same for all."""
     base: Proportion
     accuracies: tuple[Probability, ...] = Field(min_length=2)
-    """By seed, in the order of the trainings."""
+    """Accuracy by seed, in the order of the trainings."""
     mean: Probability
     deviation: float = Field(ge=0)
     """Standard deviation over the seeds (n - 1)."""
     low: float
-    """Of the mean over seeds, 95 % (Student's t): what other seeds would do, on these questions."""
+    """Lower 95 % bound of the mean over seeds (Student's t): variation by seed, same questions."""
     high: float
     difference: float
     """Mean over seeds minus base."""
     difference_low: float
-    """95 % over questions (paired): what other questions would say of these models."""
+    """Lower 95 % bound over questions (paired): variation by question, same models."""
     difference_high: float
     verdict: str
     """One sentence."""
 
 
 class RunRecord(Record):
-    """A whole run: what was trained, examined and found."""
+    """Result of a whole run: trainings, evaluations and comparisons."""
 
     kind: Literal["run"] = "run"
     name: str
@@ -514,19 +519,19 @@ class RunRecord(Record):
     trainings: tuple[TrainingRecord, ...] = Field(min_length=1)
     """One, or one per seed."""
     evaluations: tuple[EvaluationRecord, ...]
-    """Those of the base, then those of every training, in one order."""
+    """Evaluations of the base, then of every training, each in the same order."""
     comparisons: tuple[ComparisonRecord, ...]
-    """With the base: those of every training, in that order."""
+    """Comparisons of every training with the base, in that order."""
     spreads: tuple[SeedSpread, ...] = ()
-    """Over several seeds, one per examination."""
+    """Mean and spread over several seeds, one per exam; empty for a single training."""
     duration_s: float
-    """Seconds of all attempts; steps that were still valid are not run again."""
+    """Seconds over all attempts; steps with a valid record are not run again."""
     peak_memory_bytes: int
     provenance: Provenance
 
     @property
-    def multiplicity(self) -> str | None:
-        """Say what the number of comparisons makes of their p-values; None of a single one."""
+    def multiplicity_note(self) -> str | None:
+        """Note on multiple testing of the run's comparisons; None for a single comparison."""
         if (n := len(self.comparisons)) < 2:
             return None
         said = f"This run makes {n} comparisons, and the p-values of its verdicts are not corrected"
@@ -541,14 +546,14 @@ class RunRecord(Record):
             f"{'is' if len(kept) == 1 else 'are'} below 0.05 ({', '.join(names)})."
         )
 
-    def side_by_side(self) -> list[tuple[EvaluationRecord, ...]]:
-        """Group the evaluations by examination: base, then every tuned model."""
+    def evaluations_by_exam(self) -> list[tuple[EvaluationRecord, ...]]:
+        """Group the evaluations by exam; each group holds the base, then every tuned model."""
         exams = len(self.evaluations) // (1 + len(self.trainings))
         return [self.evaluations[exam::exams] for exam in range(exams)]
 
 
 class RescoreRecord(Record):
-    """Saved outputs, scored again by a matcher."""
+    """Result of scoring saved outputs again with one matcher."""
 
     kind: Literal["rescore"] = "rescore"
     file: str
@@ -564,7 +569,7 @@ class RescoreRecord(Record):
 
 
 class NotebookRecord(Record):
-    """A run of the seed notebook's recipe, scored as it did and strictly."""
+    """Result of the seed notebook's recipe, scored by its matcher and by the strict parser."""
 
     kind: Literal["notebook"] = "notebook"
     name: str
@@ -580,17 +585,17 @@ class NotebookRecord(Record):
     trainable_parameters: int
     total_parameters: int
     counts: OutcomeCounts
-    """By the notebook's matcher."""
+    """Counts by the notebook's matcher."""
     accuracy: Proportion
     strict_counts: OutcomeCounts
-    """The same outputs by the strict parser."""
+    """Counts of the same outputs by the strict parser."""
     strict_accuracy: Proportion
     evaluation_s: float
     provenance: Provenance
 
 
 class ModelInfo(Record):
-    """What `medtune models` shows."""
+    """One model as `medtune models` shows it."""
 
     kind: Literal["model"] = "model"
     name: str
@@ -613,7 +618,7 @@ class ModelInfo(Record):
 
 
 class ModelList(Record):
-    """All models at hand."""
+    """All models that are known locally."""
 
     kind: Literal["models"] = "models"
     cache: str
@@ -621,13 +626,13 @@ class ModelList(Record):
 
 
 class DoctorRecord(Record):
-    """What machine this is, and what will be slow on it."""
+    """Report of `medtune doctor` on the machine and what will be slow on it."""
 
     kind: Literal["doctor"] = "doctor"
     provenance: Provenance
     fast_bfloat16: bool
     dtype: str
-    """What `auto` means here."""
+    """The precision that `auto` selects on this machine."""
     device: str
     memory_bytes: int
     memory_available_bytes: int

@@ -1,4 +1,4 @@
-"""Run folders: one writer at a time, nothing half-written, a step's record tells if it is valid."""
+"""Run folders: locking, atomic writes, and records that show whether a step is valid."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from medtune.core.records import Record
 
 R = TypeVar("R", bound=Record)
 
-_ADVICE = {
+_ADVICE_BY_ERRNO = {
     errno.ENOSPC: ("the disk is full", "free some space, or choose another folder with --out"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another folder"),
     errno.EROFS: ("the file system is read-only", "choose a writable folder with --out"),
@@ -28,39 +28,39 @@ _ADVICE = {
     errno.EACCES: ("permission denied", "choose a folder that you may write, with --out"),
     errno.EPERM: ("operation not permitted", "choose a folder that you may write, with --out"),
     errno.ENOTDIR: ("part of the path is a file", "choose another folder with --out"),
-    errno.EEXIST: ("a file stands where a folder should be", "choose another folder with --out"),
+    errno.EEXIST: ("a file exists where a folder is needed", "choose another folder with --out"),
 }
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Translate the faults of a disk into one sentence about `path`.
+def translate_disk_errors(path: Path) -> Iterator[None]:
+    """Translate disk errors into a FolderError about `path`.
 
     Raises:
-        FolderError: For a full, read-only or forbidden place. Other OSErrors pass.
+        FolderError: The disk is full or read-only, or access is denied. Other OSErrors pass.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in _ADVICE:
+        if error.errno not in _ADVICE_BY_ERRNO:
             raise
-        what, fix = _ADVICE[error.errno]
+        what, fix = _ADVICE_BY_ERRNO[error.errno]
         raise FolderError(f"cannot write {path}: {what}", fix=fix) from error
 
 
 @contextmanager
-def locked(folder: Path, wait: bool = False) -> Iterator[Path]:
-    """Make a run folder and hold it; the lock ends with the process, however it ends.
+def lock_folder(folder: Path, wait: bool = False) -> Iterator[Path]:
+    """Create a run folder and lock it; the lock ends with the process at the latest.
 
     Args:
-        folder: To hold.
-        wait: Wait for another process to let go of it.
+        folder: The folder to lock.
+        wait: Wait until another process releases the lock.
 
     Raises:
-        FolderBusyError: Another process holds it.
-        FolderError: It cannot be written.
+        FolderBusyError: Another process holds the lock.
+        FolderError: The folder cannot be written.
     """
-    with disk_errors(folder):
+    with translate_disk_errors(folder):
         made = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         handle = (folder / ".lock").open("a+")
@@ -75,14 +75,14 @@ def locked(folder: Path, wait: bool = False) -> Iterator[Path]:
                 expected="one run per folder",
                 fix="wait for it to end, or choose another folder with --out",
             ) from error
-        with disk_errors(folder):
+        with translate_disk_errors(folder):
             handle.truncate(0)
             handle.write(str(os.getpid()))
             handle.flush()
         try:
             yield folder
         finally:
-            # Work that failed before it wrote anything leaves no empty folders behind.
+            # If the work failed before it wrote anything, remove the empty folders.
             if made and [path.name for path in folder.iterdir()] == [".lock"]:
                 (folder / ".lock").unlink()
                 for place in made:
@@ -92,12 +92,12 @@ def locked(folder: Path, wait: bool = False) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file whole or not at all: to a temporary neighbour, flushed, then renamed.
+    """Write a file atomically: to a temporary file beside it, flushed, then renamed.
 
     Raises:
-        FolderError: The place cannot be written; nothing is left behind.
+        FolderError: The file cannot be written; no temporary file is left.
     """
-    with disk_errors(path):
+    with translate_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed before it is renamed
             dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
@@ -115,13 +115,13 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 @contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """Write a folder whole or not at all, in place of an older one: yields where to write.
+def replace_folder(folder: Path) -> Iterator[Path]:
+    """Replace a folder atomically; yields the staging folder to write to.
 
     Raises:
-        FolderError: The place cannot be written; an older folder stays as it was.
+        FolderError: The folder cannot be written; an older one is unchanged.
     """
-    with disk_errors(folder):
+    with translate_disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
@@ -132,32 +132,32 @@ def replacing(folder: Path) -> Iterator[Path]:
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def sha256_of(path: Path) -> str:
-    """Hash a file's bytes; 64 hex digits."""
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file's bytes, 64 hex digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def slug(*parts: str) -> str:
-    """Name a folder after what is in it: letters and digits, joined by dashes."""
+def slugify(*parts: str) -> str:
+    """Return a folder name made of the letters and digits of the parts, joined by dashes."""
     cleaned = ("".join(c if c.isalnum() else "-" for c in part).strip("-") for part in parts)
     return "-".join(part for part in cleaned if part)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file atomically."""
     write_atomic(path, lambda handle: handle.write(text.encode()))
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write a record as readable JSON, whole or not at all."""
+    """Write a record atomically as indented JSON."""
     write_text(path, record.model_dump_json(indent=2) + "\n")
 
 
 def read_record(path: Path, kind: type[R]) -> R | None:
-    """Read a record back; None where there is none, or one of an older form.
+    """Read a record; None if there is none, or if it does not fit the current schema.
 
-    A record that does not fit the present form is not an error: its step runs again.
+    A record of an older schema is not an error: its step runs again.
     """
     try:
         return kind.model_validate_json(path.read_bytes())
@@ -165,7 +165,7 @@ def read_record(path: Path, kind: type[R]) -> R | None:
         return None
 
 
-def valid_record(path: Path, kind: type[R], inputs: str) -> R | None:
-    """Read a step's record if it was made from these inputs; None means: run the step."""
+def read_valid_record(path: Path, kind: type[R], inputs: str) -> R | None:
+    """Read a step's record if it was made from these inputs; None if the step must run."""
     record = read_record(path, kind)
     return record if record is not None and getattr(record, "inputs", None) == inputs else None

@@ -1,4 +1,4 @@
-"""The time that a folder's work took, over all attempts."""
+"""Elapsed time of the work in a folder, summed over all attempts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from medtune.core.errors import FolderError
 from medtune.core.run_folder import write_text
 
-FILE = ".elapsed_s"
-"""Beside a run's record: seconds of its earlier attempts."""
+ELAPSED_FILE = ".elapsed_s"
+"""File beside a run's record; it holds the seconds of earlier attempts."""
 
 
 class Stopwatch:
-    """Measures on from where earlier attempts in the same folder stopped."""
+    """A timer that adds to the time of earlier attempts in the same folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
+        self._path = folder / ELAPSED_FILE
         self._start = time.perf_counter()
         self._before = 0.0
         with suppress(OSError, ValueError):
@@ -26,31 +26,31 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """Seconds of all attempts, this one included."""
+        """Total seconds over all attempts, including this one."""
         return self._before + time.perf_counter() - self._start
 
     def save(self) -> None:
-        """Keep the time for attempts to come; a kill loses what came after this.
+        """Save the elapsed time for later attempts; if killed, time after the last save is lost.
 
         Raises:
-            FolderError: It cannot be written.
+            FolderError: The file cannot be written.
         """
         write_text(self._path, f"{self.seconds:.3f}")
 
 
 @contextmanager
-def timed(folder: Path, keeps: bool = True) -> Iterator[Stopwatch]:
-    """Time work in a folder, and keep the time however it ends.
+def record_elapsed(folder: Path, keeps: bool = True) -> Iterator[Stopwatch]:
+    """Time the work in a folder and save the time, even if the work fails.
 
     Args:
-        folder: Of the work.
-        keeps: Whether this process writes; of several, one does.
+        folder: The folder of the work.
+        keeps: Whether this process saves the time; with several processes, only one does.
     """
     watch = Stopwatch(folder)
     try:
         yield watch
     finally:
-        # Work that failed before it wrote anything leaves nothing behind.
-        if keeps and any(path.name not in (FILE, ".lock") for path in folder.iterdir()):
-            with suppress(FolderError):  # why the work failed is told, not this
+        # If the work failed before it wrote anything, leave no file behind.
+        if keeps and any(path.name not in (ELAPSED_FILE, ".lock") for path in folder.iterdir()):
+            with suppress(FolderError):  # report the error of the work, not this one
                 watch.save()

@@ -1,34 +1,35 @@
-"""Batches under a token budget: the one way in which medtune groups sequences of unlike length."""
+"""Batches of sequences of unequal length: under a token budget, or grouped by length."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 
-PASS_COST = 24
-"""Positions; what reading the weights for one more forward pass costs (two cores, 135M)."""
+FORWARD_PASS_COST = 24
+"""Cost of one more forward pass (reading the weights), in positions; measured on two cores with a
+model of 135 million weights."""
 
 
-def within_budget(
-    lengths: Sequence[int], budget: int, most: int, pass_cost: int = PASS_COST
+def batch_by_token_budget(
+    lengths: Sequence[int], budget: int, most: int, pass_cost: int = FORWARD_PASS_COST
 ) -> list[list[int]]:
-    """Group sequences so that the least is computed in vain.
+    """Group sequences into batches with the least padding and the fewest passes.
 
-    Sorted by length, they are cut where padding and the cost of another pass are smallest
-    together.  The longest come first, so that a batch that does not fit in memory fails at once.
+    Sorted by length, they are cut where the sum of padding and the cost of another pass is
+    smallest.  The longest come first, so that a batch that does not fit in memory fails at once.
 
     Args:
         lengths: Tokens in each sequence, `[sequence]`.
-        budget: Most positions in a batch, padding included; a longer sequence travels alone.
+        budget: Most positions in a batch, padding included; a longer sequence is a batch alone.
         most: Most sequences in a batch.
-        pass_cost: What a batch costs beyond its positions, in positions.
+        pass_cost: Fixed cost of a batch, in positions.
 
     Returns:
         Indices into `lengths`, batch by batch; every index once.
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    costs = [0]  # of the first n sequences, cut in the best way
-    cuts = [0]  # where its last batch begins
+    costs = [0]  # lowest cost of the first n sequences
+    cuts = [0]  # where the last batch of that solution begins
     for end in range(1, len(order) + 1):
         best, cut = costs[end - 1] + lengths[order[end - 1]] + pass_cost, end - 1
         for begin in range(end - 2, max(end - most, 0) - 1, -1):
@@ -47,16 +48,18 @@ def within_budget(
     return batches
 
 
-def epoch_order(lengths: Sequence[int], batch: int, rng: random.Random) -> list[list[int]]:
-    """Cut one epoch into steps of `batch` examples of similar length, in random order.
+def group_epoch_by_length(
+    lengths: Sequence[int], batch: int, rng: random.Random
+) -> list[list[int]]:
+    """Group one epoch into steps of `batch` examples of similar length, in random order.
 
-    Shuffled first, then sorted by length within windows of 16 steps: neighbours in length are
-    drawn anew each epoch, and a step has little padding.
+    The examples are shuffled, then sorted by length within windows of 16 steps: a step has little
+    padding, and its examples differ from epoch to epoch.
 
     Args:
         lengths: Tokens in each example, `[example]`.
         batch: Examples per optimizer step; the last step may have fewer.
-        rng: Source of the shuffle.
+        rng: Random generator of the shuffle.
 
     Returns:
         Indices into `lengths`, step by step; every index once.
@@ -72,10 +75,10 @@ def epoch_order(lengths: Sequence[int], batch: int, rng: random.Random) -> list[
     return steps
 
 
-def common_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """Count the tokens with which two sequences both begin."""
+def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return the length of the common prefix of two token sequences."""
     low, high = 0, min(len(a), len(b))
-    while low < high:  # slices compare in C: a dozen of them beat a loop over tokens
+    while low < high:  # slices compare in C, which is faster than a loop over tokens
         middle = (low + high + 1) // 2
         if a[:middle] == b[:middle]:
             low = middle

@@ -1,12 +1,12 @@
-"""What a reader of an examination must be told beside its figures, wherever they are shown."""
+"""Caveats that are shown with the figures of an evaluation."""
 
 from __future__ import annotations
 
 from medtune.core.records import EvaluationRecord
 
 
-def remarks(record: EvaluationRecord) -> list[str]:
-    """Say in sentences what an examination's accuracy rests on beside what the model knows."""
+def accuracy_caveats(record: EvaluationRecord) -> list[str]:
+    """Return caveats on an accuracy: questions that were trained on, and ties."""
     found = []
     place = f"{record.label} on {record.data.source}, {record.method}"
     if record.trained_on:
@@ -17,6 +17,6 @@ def remarks(record: EvaluationRecord) -> list[str]:
     if record.ties:
         found.append(
             f"{place}: on {record.ties} of {record.counts.n} questions two or more options have "
-            "exactly the highest score; one of them is drawn by lot."
+            "exactly the highest score; the tie is broken by a hash."
         )
     return found

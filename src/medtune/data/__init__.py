@@ -1,1 +1,1 @@
-"""From rows to snapshots."""
+"""Load, clean, deduplicate and sample questions into snapshots."""

@@ -1,4 +1,4 @@
-"""Questions in Arrow columns: read one at a time, so that a split need not fit in memory."""
+"""Questions in Arrow columns, decoded one at a time, so that a split need not fit in memory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from medtune.core.errors import DataError
 from medtune.core.records import Question
-from medtune.core.run_folder import disk_errors, write_atomic
+from medtune.core.run_folder import translate_disk_errors, write_atomic
 
-FIELDS = ("id", "stem", "options", "answer", "subject", "topic", "explanation", "group")
+QUESTION_FIELDS = ("id", "stem", "options", "answer", "subject", "topic", "explanation", "group")
 ROWS_PER_BATCH = 4096
 SCHEMA = pyarrow.schema(
     [
@@ -26,37 +26,40 @@ SCHEMA = pyarrow.schema(
         ("stem", pyarrow.string()),
         ("options", pyarrow.list_(pyarrow.string())),
         ("answer", pyarrow.int8()),
-        *((name, pyarrow.string()) for name in FIELDS[4:]),
+        *((name, pyarrow.string()) for name in QUESTION_FIELDS[4:]),
     ]
 )
-Rows = NDArray[np.int64]
+RowIndices = NDArray[np.int64]
 
 
 class QuestionTable(Sequence[Question]):
-    """Questions over Arrow columns, in memory or mapped from a file.
+    """A sequence of questions over Arrow columns, in memory or memory-mapped from a file.
 
-    A question is made when it is asked for; choosing some of them copies no text.
+    Questions are decoded on access; selecting a subset copies no text.
     """
 
     def __init__(
-        self, table: pyarrow.Table, answers: Rows | None = None, rows: Rows | None = None
+        self,
+        table: pyarrow.Table,
+        answers: RowIndices | None = None,
+        rows: RowIndices | None = None,
     ) -> None:
         """Wrap a table.
 
         Args:
             table: One row per question, as `SCHEMA`; without `answer` where `answers` has it.
-            answers: Per row of the table the right option's index, -1 for none.
-            rows: Which rows, in which order; None takes all.
+            answers: Index of the right option for each row of the table, -1 for none.
+            rows: Indices of the selected rows, in order; None selects all.
         """
         self._table = table
         self._answers = answers
         self._rows = np.arange(table.num_rows) if rows is None else rows
-        names = [name for name in FIELDS if answers is None or name != "answer"]
+        names = [name for name in QUESTION_FIELDS if answers is None or name != "answer"]
         self._columns = {name: table.column(name) for name in names}
 
     @classmethod
-    def of(cls, questions: Iterable[Question]) -> QuestionTable:
-        """Hold questions in memory."""
+    def from_questions(cls, questions: Iterable[Question]) -> QuestionTable:
+        """Make a table in memory."""
         return cls(_as_table(questions))
 
     def __len__(self) -> int:
@@ -71,14 +74,14 @@ class QuestionTable(Sequence[Question]):
             return self.take(self._rows_at(index))
         row = int(self._rows[index])
         cells = {name: column[row].as_py() for name, column in self._columns.items()}
-        return _question(cells, self._answer(row, cells))
+        return _make_question(cells, self._answer(row, cells))
 
     def __iter__(self) -> Iterator[Question]:
-        """Read in batches: faster than one row at a time."""
+        """Iterate in batches, which is faster than row by row."""
         for start in range(0, len(self._rows), ROWS_PER_BATCH):
             rows = self._rows[start : start + ROWS_PER_BATCH]
             for row, cells in zip(rows, self._table.take(rows).to_pylist(), strict=True):
-                yield _question(cells, self._answer(int(row), cells))
+                yield _make_question(cells, self._answer(int(row), cells))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Sequence):
@@ -87,23 +90,23 @@ class QuestionTable(Sequence[Question]):
 
     __hash__ = None  # type: ignore[assignment]  # equal to any sequence of equal questions
 
-    def take(self, places: Sequence[int] | Rows) -> QuestionTable:
-        """Choose questions by their place in this table, in the order given."""
+    def take(self, places: Sequence[int] | RowIndices) -> QuestionTable:
+        """Select questions by their indices in this table, in the given order."""
         rows = self._rows[np.asarray(places, dtype=np.int64)]
         return QuestionTable(self._table, self._answers, rows)
 
-    def texts(self, name: str) -> list[str | None]:
-        """Read one column of texts."""
+    def read_column(self, name: str) -> list[str | None]:
+        """Return one column of texts."""
         return [str(v) if v is not None else None for v in self._column(name).to_pylist()]
 
     @property
     def ids(self) -> list[str]:
-        """Their ids."""
+        """Ids of the questions."""
         return [str(name) for name in self._column("id").to_pylist()]
 
     @property
-    def answers(self) -> Rows:
-        """Per question the right option's index, -1 for none."""
+    def answers(self) -> RowIndices:
+        """Index of each question's right option, -1 for none."""
         if self._answers is not None:
             return self._answers[self._rows]
         filled = self._column("answer").fill_null(-1)
@@ -112,7 +115,7 @@ class QuestionTable(Sequence[Question]):
     def _column(self, name: str) -> pyarrow.ChunkedArray:
         return self._columns[name].take(pyarrow.array(self._rows))
 
-    def _rows_at(self, index: slice) -> Rows:
+    def _rows_at(self, index: slice) -> RowIndices:
         return np.arange(len(self._rows))[index]
 
     def _answer(self, row: int, cells: dict[str, Any]) -> int | None:
@@ -123,9 +126,9 @@ class QuestionTable(Sequence[Question]):
 
 
 class TableWriter:
-    """Writes rows batch by batch into an Arrow file, or into memory where no path is given.
+    """A writer of rows in batches to an Arrow file, or to memory without a path.
 
-    Use it in a `with`, so that the file is closed whatever happens to the rows.
+    Use it as a context manager, so that the file is always closed.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -140,20 +143,20 @@ class TableWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # What went wrong before is told, not that the rest cannot be written either.
-        with suppress(OSError) if kind else disk_errors(self._path or Path()):
+        # An earlier error must not be hidden by a failure to close the file.
+        with suppress(OSError) if kind else translate_disk_errors(self._path or Path()):
             self._sink.close()
 
     def add(self, cells: dict[str, Any]) -> None:
-        """Add one row: every field of a question but the answer."""
+        """Add one row: all fields of a question except the answer."""
         self._batch.append(cells)
         if len(self._batch) >= ROWS_PER_BATCH:
             self._flush()
 
     def finish(self) -> pyarrow.Table:
-        """Close, and read back without copying."""
+        """Close the file and return its table without copying."""
         self._flush()
-        with disk_errors(self._path or Path()):
+        with translate_disk_errors(self._path or Path()):
             self._writer.close()
             if isinstance(self._sink, pyarrow.BufferOutputStream):
                 return pyarrow.ipc.open_file(self._sink.getvalue()).read_all()
@@ -163,7 +166,7 @@ class TableWriter:
 
     def _flush(self) -> None:
         if self._batch:
-            with disk_errors(self._path or Path()):
+            with translate_disk_errors(self._path or Path()):
                 self._writer.write_batch(
                     pyarrow.RecordBatch.from_pylist(self._batch, schema=self._schema)
                 )
@@ -173,7 +176,7 @@ class TableWriter:
 def questions_hash(questions: Iterable[Question]) -> str:
     """Hash questions in order: sha256 over their canonical JSON lines, 64 hex digits.
 
-    It depends on nothing but their content: not on the machine, the file format or its version.
+    The hash depends on their content only, not on the machine or the file format.
     """
     digest = hashlib.sha256()
     for question in questions:
@@ -192,7 +195,7 @@ def write_parquet(questions: Iterable[Question], path: Path) -> None:
     """Write questions as parquet, one column per field, batch by batch.
 
     Raises:
-        FolderError: The place cannot be written; nothing is left behind.
+        FolderError: The file cannot be written; no temporary file is left.
     """
 
     def write(handle: IO[bytes]) -> None:
@@ -209,7 +212,7 @@ def write_parquet(questions: Iterable[Question], path: Path) -> None:
 
 
 def read_parquet(path: Path) -> QuestionTable:
-    """Read what `write_parquet` wrote.
+    """Read questions written by `write_parquet`.
 
     Raises:
         DataError: The file is missing, damaged, or holds something else.
@@ -234,5 +237,5 @@ def _as_table(questions: Iterable[Question]) -> pyarrow.Table:
     return pyarrow.Table.from_pylist([q.model_dump(mode="json") for q in questions], schema=SCHEMA)
 
 
-def _question(cells: dict[str, Any], answer: int | None) -> Question:
+def _make_question(cells: dict[str, Any], answer: int | None) -> Question:
     return Question(**{**cells, "answer": answer})

@@ -1,7 +1,7 @@
-"""A snapshot of corrections: one train split, where each question came from, and a manifest.
+"""Snapshot of corrections: one train split, the origin of each question, and a manifest.
 
-It is cleaned as any source is.  What it overlaps with is looked for where it is trained on: the
-evaluated splits are known there.
+The corrections are cleaned like any source.  Overlap is removed when a model is trained on them,
+because the evaluated splits are known only then.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from pathlib import Path
 
 from medtune.core.errors import DataError, EmptySplitError
 from medtune.core.experiment import ColumnMapping
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import Record
 from medtune.core.run_folder import read_record, write_record, write_text
 from medtune.core.schemas.corrections import AskersRecord, CorrectionOrigin, CorrectionsManifest
 from medtune.core.schemas.dataset import Exclusion, SplitRecord
 from medtune.data.arrow_table import QuestionTable
-from medtune.data.cleaning.clean import Cleaned, clean
-from medtune.data.load import MANIFEST
-from medtune.data.snapshot import EXCLUDED, keep_only, snapshot_hash, written_split
-from medtune.data.sources.files import Located
+from medtune.data.cleaning.clean import Cleaned, clean_rows
+from medtune.data.load import MANIFEST_FILE
+from medtune.data.snapshot import EXCLUDED_FILE, remove_stale_splits, snapshot_hash, write_split
+from medtune.data.sources.files import LocatedRow
 
-ORIGINS = "origins.jsonl"
-COLUMNS = ColumnMapping(
+ORIGINS_FILE = "origins.jsonl"
+CORRECTION_COLUMNS = ColumnMapping(
     stem="stem",
     options=("options",),
     answer="answer",
@@ -39,10 +39,10 @@ COLUMNS = ColumnMapping(
 
 @dataclass(frozen=True, slots=True)
 class Corrections:
-    """What is written."""
+    """Content of a corrections snapshot."""
 
     source: str
-    """What the split is called: the endpoint's release or releases."""
+    """Name of the split, with the endpoint's release or releases."""
     questions: QuestionTable
     origins: tuple[CorrectionOrigin, ...]
     excluded: tuple[tuple[str, str], ...]
@@ -52,20 +52,20 @@ class Corrections:
     askers: AskersRecord
 
 
-def teachable(rows: Iterable[Located], source: str) -> Cleaned:
-    """Apply the data contract to settled items.
+def clean_corrections(rows: Iterable[LocatedRow], source: str) -> Cleaned:
+    """Apply the data contract to reviewed items.
 
     Raises:
-        EmptySplitError: None of them is a question.
+        EmptySplitError: None of them is a usable question.
     """
     try:
-        return clean(rows, COLUMNS, source)
+        return clean_rows(rows, CORRECTION_COLUMNS, source)
     except EmptySplitError as error:
-        raise nothing_settled(error.found) from error
+        raise no_corrections_error(error.found) from error
 
 
-def nothing_settled(found: str) -> EmptySplitError:
-    """Say that there is nothing to train on."""
+def no_corrections_error(found: str) -> EmptySplitError:
+    """Return the error for a corrections split without questions."""
     return EmptySplitError(
         found,
         expected="an item that reviewers approved or edited, with a stem and 2 to 10 different "
@@ -75,17 +75,17 @@ def nothing_settled(found: str) -> EmptySplitError:
 
 
 def write_corrections(corrections: Corrections, folder: Path) -> CorrectionsManifest:
-    """Write the snapshot, its manifest last; one that says the same already stays as it is.
+    """Write the snapshot, its manifest last; an equal snapshot is left unchanged.
 
     Args:
-        corrections: What it holds.
-        folder: Where it is or will be; the caller holds its lock.
+        corrections: Content of the snapshot.
+        folder: Folder of the snapshot; the caller holds its lock.
 
     Raises:
         DataError: The folder holds other data.
-        FolderError: It cannot be written.
+        FolderError: The folder cannot be written.
     """
-    path = folder / MANIFEST
+    path = folder / MANIFEST_FILE
     found = read_record(path, CorrectionsManifest)
     if found is None and path.exists():
         raise DataError(
@@ -93,25 +93,25 @@ def write_corrections(corrections: Corrections, folder: Path) -> CorrectionsMani
             expected="a new folder, or one with corrections",
             fix="choose another folder with --out",
         )
-    reasons = _counted(reason for _, reason in corrections.excluded)
-    split = written_split(folder, "train", corrections.source, corrections.questions, reasons)
-    origins = _lines(corrections.origins)
-    excluded = _lines(
+    reasons = _count_names(reason for _, reason in corrections.excluded)
+    split = write_split(folder, "train", corrections.source, corrections.questions, reasons)
+    origins = _json_lines(corrections.origins)
+    excluded = _json_lines(
         Exclusion(source=corrections.source, id=name, reason=why)
         for name, why in corrections.excluded
     )
-    manifest = _manifest(corrections, split, origins, excluded)
+    manifest = _make_manifest(corrections, split, origins, excluded)
     if found is None or found.model_copy(update={"provenance": manifest.provenance}) != manifest:
-        path.unlink(missing_ok=True)  # from here on the old one is not whole
+        path.unlink(missing_ok=True)  # the old snapshot is incomplete from here on
         found = manifest
-    write_text(folder / ORIGINS, origins)
-    write_text(folder / EXCLUDED, excluded)
+    write_text(folder / ORIGINS_FILE, origins)
+    write_text(folder / EXCLUDED_FILE, excluded)
     write_record(path, found)
-    keep_only(folder, [split])
+    remove_stale_splits(folder, [split])
     return found
 
 
-def _manifest(
+def _make_manifest(
     corrections: Corrections, split: SplitRecord, origins: str, excluded: str
 ) -> CorrectionsManifest:
     approved = sum(one.decision == "approve" for one in corrections.origins)
@@ -124,25 +124,25 @@ def _manifest(
         edited=len(corrections.origins) - approved,
         left_out=split.description.excluded,
         marked=corrections.marked,
-        releases=_counted(one.release for one in corrections.origins),
+        releases=_count_names(one.release for one in corrections.origins),
         askers=corrections.askers,
         origins_hash=hashlib.sha256(origins.encode()).hexdigest(),
         excluded_hash=hashlib.sha256(excluded.encode()).hexdigest(),
-        provenance=provenance(),
+        provenance=collect_provenance(),
     )
 
 
-def _counted(names: Iterable[str]) -> dict[str, int]:
-    """Count names, in their own order: that of the store must not matter."""
+def _count_names(names: Iterable[str]) -> dict[str, int]:
+    """Count names, sorted, so that the order of the database does not matter."""
     known = list(names)
     return {name: known.count(name) for name in sorted(set(known))}
 
 
-def _lines(records: Iterable[Record]) -> str:
+def _json_lines(records: Iterable[Record]) -> str:
     return "".join(f"{record.model_dump_json(exclude_none=True)}\n" for record in records)
 
 
-def releases_named(releases: Sequence[str]) -> str:
-    """Name a source after the releases whose answers were reviewed."""
+def name_corrections_source(releases: Sequence[str]) -> str:
+    """Return the name of a corrections source, with the reviewed releases."""
     names = sorted(set(releases))
     return f"corrections of the endpoint, release{'s' * (len(names) > 1)} {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""What a split is made of, in counts."""
+"""Count the properties of a split."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections import Counter
 from collections.abc import Iterable
 from statistics import median_low
 
-from medtune.core.negation import asks_exception
+from medtune.core.negation import is_negated
 from medtune.core.records import Question
-from medtune.core.schemas.dataset import LENGTH_EDGES, UNKNOWN, SplitCounts
+from medtune.core.schemas.dataset import LENGTH_EDGES, NO_SUBJECT, SplitCounts
 
 
-def profile(questions: Iterable[Question]) -> SplitCounts:
-    """Count a split's subjects, letters, lengths and kinds of questions."""
+def count_split(questions: Iterable[Question]) -> SplitCounts:
+    """Count the subjects, letters, lengths and kinds of questions in a split."""
     subjects: Counter[str] = Counter()
     letters: Counter[str] = Counter()
     options: Counter[int] = Counter()
     lengths: list[int] = []
     negated = explained = unlabelled = 0
     for question in questions:
-        subjects[question.subject or UNKNOWN] += 1
+        subjects[question.subject or NO_SUBJECT] += 1
         options[len(question.options)] += 1
         lengths.append(len(question.stem) + sum(map(len, question.options)))
-        negated += asks_exception(question.stem)
+        negated += is_negated(question.stem)
         explained += question.explanation is not None
         if question.answer is None:
             unlabelled += 1

@@ -1,7 +1,7 @@
-"""The datasheet of a snapshot, in Markdown, rendered from its manifest: no number is typed.
+"""Render the datasheet of a snapshot in Markdown from its manifest.
 
-The sections are those of Gebru et al. 2018 (arXiv 1803.09010) that a manifest can answer; what
-only people can answer is asked, not invented.
+The sections are those of Gebru et al. 2018 (arXiv 1803.09010) that a manifest can answer; the
+answers that only people can give are left as placeholders.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from medtune.core.records import Proportion
 from medtune.core.schemas.dataset import LENGTH_BINS, OverlapCount, SnapshotManifest
 
-_ASKED = "*To be written by whoever publishes this snapshot.*"
+_TO_BE_WRITTEN = "*To be written by whoever publishes this snapshot.*"
 
 
-def datasheet(manifest: SnapshotManifest) -> str:
-    """Render the datasheet."""
+def render_snapshot_datasheet(manifest: SnapshotManifest) -> str:
+    """Render the datasheet of a snapshot as Markdown."""
     sections = [
         ("Motivation", [_motivation(manifest)]),
         ("Composition", _composition(manifest)),
@@ -31,7 +31,7 @@ def datasheet(manifest: SnapshotManifest) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Write a Markdown table; bars inside cells are escaped."""
+    """Render a Markdown table; bars inside cells are escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(
         "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
@@ -39,7 +39,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
 
 
 def splits_table(manifest: SnapshotManifest) -> str:
-    """List the splits as a Markdown table."""
+    """Render the splits as a Markdown table."""
     return markdown_table(
         ("split", "file", "n", "negated", "explained", "median characters", "sha256"),
         [
@@ -58,22 +58,22 @@ def splits_table(manifest: SnapshotManifest) -> str:
 
 
 def letters_table(manifest: SnapshotManifest) -> str:
-    """Count right answers by letter, split beside split, as a Markdown table."""
+    """Render the counts of right answers by letter and split as a Markdown table."""
     names = sorted({name for split in manifest.splits for name in split.profile.letters})
     return markdown_table(
-        ("letter", *_heads(manifest)),
+        ("letter", *_split_headers(manifest)),
         [(n, *(f"{s.profile.letters.get(n, 0):,}" for s in manifest.splits)) for n in names],
     )
 
 
 def left_out_table(manifest: SnapshotManifest) -> str:
-    """Count what left train, by reason, as a Markdown table."""
-    reasons = manifest.train.description.excluded
+    """Render the counts of questions excluded from train, by reason, as a Markdown table."""
+    reasons = manifest.train_split.description.excluded
     return markdown_table(("reason", "count"), [(why, f"{n:,}") for why, n in reasons.items()])
 
 
 def overlap_table(counts: Iterable[OverlapCount]) -> str:
-    """Write overlap counts as a Markdown table."""
+    """Render overlap counts as a Markdown table."""
     return markdown_table(
         ("questions of", "also in", "exact", "near", "conflicting answers", "% of them (95 %)"),
         [
@@ -83,19 +83,19 @@ def overlap_table(counts: Iterable[OverlapCount]) -> str:
                 f"{count.exact:,}",
                 f"{count.near:,}",
                 f"{count.conflicts:,}",
-                percent(count.share),
+                format_with_interval(count.share),
             )
             for count in counts
         ],
     )
 
 
-def percent(value: Proportion) -> str:
-    """Write a proportion with its interval, in per cent."""
+def format_with_interval(value: Proportion) -> str:
+    """Format a proportion with its interval, in per cent."""
     return f"{100 * value.value:.2f} ({100 * value.low:.2f}-{100 * value.high:.2f})"
 
 
-def _heads(manifest: SnapshotManifest) -> list[str]:
+def _split_headers(manifest: SnapshotManifest) -> list[str]:
     return [f"{split.role}: {split.description.source}" for split in manifest.splits]
 
 
@@ -104,14 +104,14 @@ def _motivation(manifest: SnapshotManifest) -> str:
         f"{split.description.n:,} to {_PURPOSE[split.role]}" for split in manifest.splits
     )
     return (
-        f"Multiple-choice questions for fine-tuning and examining language models: {roles}. "
-        f"Why these sources were chosen: {_ASKED}"
+        f"Multiple-choice questions for fine-tuning and evaluating language models: {roles}. "
+        f"Why these sources were chosen: {_TO_BE_WRITTEN}"
     )
 
 
 _PURPOSE = {
     "train": "train on",
-    "validation": "watch training with",
+    "validation": "validate training with",
     "calibration": "calibrate with",
     "evaluated": "report on",
 }
@@ -119,7 +119,7 @@ _PURPOSE = {
 
 def _composition(manifest: SnapshotManifest) -> Iterable[str]:
     yield splits_table(manifest)
-    heads = _heads(manifest)
+    heads = _split_headers(manifest)
     profiles = [split.profile for split in manifest.splits]
     subjects = sorted({name for profile in profiles for name in profile.subjects})
     yield "Questions by subject:"
@@ -152,7 +152,7 @@ def _collection(manifest: SnapshotManifest) -> Iterable[str]:
             for source in manifest.sources
         ],
     )
-    yield f"How and from whom the sources were collected: {_ASKED}"
+    yield f"How and from whom the sources were collected: {_TO_BE_WRITTEN}"
 
 
 def _preprocessing(manifest: SnapshotManifest) -> Iterable[str]:
@@ -167,7 +167,7 @@ def _preprocessing(manifest: SnapshotManifest) -> Iterable[str]:
     ]
     if rows:
         yield markdown_table(("source", "kind", "what", "count"), rows)
-    train = manifest.train.description
+    train = manifest.train_split.description
     if train.excluded:
         yield f"What left {train.source} before training, by reason (each id in `excluded.jsonl`):"
         yield left_out_table(manifest)
@@ -184,7 +184,7 @@ def _preprocessing(manifest: SnapshotManifest) -> Iterable[str]:
                     f"{share.available:,}",
                     f"{share.drawn:,}",
                     f"{share.weight:.2f}",
-                    percent(share.earlier) if share.earlier else "-",
+                    format_with_interval(share.earlier) if share.earlier else "-",
                 )
                 for share in manifest.balance
             ],
@@ -203,20 +203,20 @@ def _overlap(manifest: SnapshotManifest) -> Iterable[str]:
         else "repetitions inside train stayed"
     )
     yield (
-        f"{kinds} were searched for in all sources before anything else was done. They were "
-        f"removed from train, never from an evaluated split ({inside}); train questions whose "
-        "like has another right answer were removed as well."
+        f"{kinds} were searched for in all cleaned sources. They were removed from train, never "
+        f"from an evaluated split ({inside}); train questions with a duplicate that has another "
+        "right answer were removed as well."
     )
     yield overlap_table(manifest.overlap)
     yield (
-        f"The questions kept hang together in {manifest.clusters:,} clusters, which validation "
-        "and calibration do not part."
+        f"The questions kept form {manifest.clusters:,} clusters, which validation and calibration "
+        "do not divide."
     )
 
 
 def _uses(manifest: SnapshotManifest) -> str:
-    reported = " and ".join(split.description.source for split in manifest.evaluated)
-    marked = manifest.train.purpose == "training"
+    reported = " and ".join(split.description.source for split in manifest.evaluated_splits)
+    marked = manifest.train_split.purpose == "training"
     return (
         ("The train split holds corrections of an endpoint: for training only. " if marked else "")
         + f"Accuracies are reported on {reported} only; validation and calibration serve choices "
@@ -231,5 +231,5 @@ def _distribution(manifest: SnapshotManifest) -> str:
         f"Made {made.created} by medtune {made.medtune} with seed {manifest.seed}. The same "
         f"sources and settings give the hash {manifest.hash} on every machine; "
         "`medtune prepare --verify` checks files, sources and hash. Texts remain under their "
-        f"sources' licences. Contact and maintenance: {_ASKED}"
+        f"sources' licences. Contact and maintenance: {_TO_BE_WRITTEN}"
     )

@@ -1,7 +1,7 @@
-"""Drawing lots: who is chosen depends on seed and names alone, not on the machine or the order.
+"""Sampling by hash: the sample depends on seed and ids only, not on machine or order.
 
-A question's lot is a hash.  A draw of 500 is part of the draw of 2000 with the same seed, and a
-question that joins the data moves no other.
+Questions are ordered by a hash of seed and id.  A sample of 500 is a subset of the sample of 2000
+with the same seed, and an added question does not change the order of the others.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ import math
 from collections.abc import Mapping, Sequence
 
 
-def lot(seed: int, name: str) -> bytes:
-    """Draw a question's lot: sha256 over seed and id; the lowest are taken first."""
+def sampling_hash(seed: int, name: str) -> bytes:
+    """Return the sha256 of seed and id; the questions with the lowest hashes are sampled first."""
     return hashlib.sha256(f"{seed}\n{name}".encode("utf-8", "surrogatepass")).digest()
 
 
-def shares(total: int, weights: Mapping[str, float], most: Mapping[str, int]) -> dict[str, int]:
-    """Share out a total in proportion to weights, by largest remainders.
+def allocate_proportionally(
+    total: int, weights: Mapping[str, float], most: Mapping[str, int]
+) -> dict[str, int]:
+    """Allocate a total to groups in proportion to weights, by the largest-remainder method.
 
     Args:
-        total: How many to share out.
-        weights: Per group, not negative.
-        most: Per group how many it can take; what it can't goes to the others.
+        total: Number of items to allocate.
+        weights: Non-negative weight of each group.
+        most: Capacity of each group; the excess goes to the other groups.
 
     Returns:
-        Per group its share; they add up to `total`, or to all that can be taken.
+        The share of each group; the shares add up to `total`, or to the total capacity.
     """
     given = dict.fromkeys(weights, 0)
     open_groups = [name for name in weights if most[name] > 0 and weights[name] > 0]
@@ -35,7 +37,7 @@ def shares(total: int, weights: Mapping[str, float], most: Mapping[str, int]) ->
         exact = {name: left * weights[name] / whole for name in open_groups}
         full = [n for n in open_groups if given[n] + exact[n] >= most[n]]
         if not full:
-            for name, extra in _rounded(left, exact).items():
+            for name, extra in _round_shares(left, exact).items():
                 given[name] += extra
             break
         for name in full:
@@ -45,8 +47,8 @@ def shares(total: int, weights: Mapping[str, float], most: Mapping[str, int]) ->
     return given
 
 
-def _rounded(total: int, exact: Mapping[str, float]) -> dict[str, int]:
-    """Round shares so that they still add up; ties go by name."""
+def _round_shares(total: int, exact: Mapping[str, float]) -> dict[str, int]:
+    """Round shares so that they add up to the total; ties are broken by name."""
     whole = {name: math.floor(value) for name, value in exact.items()}
     short = total - sum(whole.values())
     by_remainder = sorted(exact, key=lambda name: (whole[name] - exact[name], name))
@@ -55,6 +57,6 @@ def _rounded(total: int, exact: Mapping[str, float]) -> dict[str, int]:
     return whole
 
 
-def lowest(seed: int, names: Sequence[str]) -> list[int]:
-    """Order places by the lots of their names."""
-    return sorted(range(len(names)), key=lambda place: (lot(seed, names[place]), place))
+def order_by_hash(seed: int, names: Sequence[str]) -> list[int]:
+    """Return the indices of the names, ordered by their hashes."""
+    return sorted(range(len(names)), key=lambda place: (sampling_hash(seed, names[place]), place))

@@ -1,4 +1,4 @@
-"""A column mapping for an unknown file: proposed from names, proven on the values."""
+"""Infer a column mapping for an unknown file from names, and verify it on the values."""
 
 from __future__ import annotations
 
@@ -10,29 +10,35 @@ from typing import Any
 
 from medtune.core.errors import DataError, LabelError
 from medtune.core.experiment import ColumnMapping
-from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS, normalized_option
-from medtune.data.cleaning.clean import Cleaned, cell_of, clean, listed, option_cells
-from medtune.data.cleaning.normalize_text import tidy
-from medtune.data.cleaning.options import options_in, several
-from medtune.data.sources.files import Located, Row
+from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS, normalize_option
+from medtune.data.cleaning.clean import (
+    Cleaned,
+    clean_rows,
+    get_cell,
+    get_option_cells,
+    parse_option_list,
+)
+from medtune.data.cleaning.normalize_text import clean_text
+from medtune.data.cleaning.options import names_several_options, split_options
+from medtune.data.sources.files import LocatedRow, RawRow
 
-SAMPLE = 2000
-"""Rows that are looked at."""
-_FITS = 0.98
-"""Share of rows whose answer must fit for a column to be the answer."""
-_SHORT = 80
+SAMPLE_ROWS = 2000
+"""Number of rows that are read."""
+_MIN_FIT_RATE = 0.98
+"""Least share of rows whose value must fit the options for a column to be the answer."""
+_MAX_EXAMPLE_LENGTH = 80
 """Longest example shown for a column."""
-_OFTEN = 5
-"""How often, on average, each of the answers that all questions share must occur."""
+_MIN_ANSWER_REPEATS = 5
+"""Least mean frequency of each answer, if all questions share the same answers."""
 _USUAL_ANSWERS = ("yes", "no", "maybe", "true", "false")
-_TEXTS = ("context", "explanation", "subject", "topic", "group")
-"""Parts that hold lists of texts in some files, which are no options."""
-_FIRST_MARKS = (
+_TEXT_LIST_PARTS = ("context", "explanation", "subject", "topic", "group")
+"""Parts that are lists of texts in some files, but are not options."""
+_SERIES_MARKS = (
     list("abcdefghij"),
     ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
     ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"],
 )
-"""How the columns of a series of options count."""
+"""Ways to number the option columns of a series."""
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "qid", "questionid", "pubid", "uid", "uuid", "index"),
@@ -72,61 +78,61 @@ _SERIES = re.compile(
 
 @dataclass(slots=True)
 class InferredColumns:
-    """A mapping with what speaks for it and against it."""
+    """A proposed mapping with its reasons and problems."""
 
     mapping: ColumnMapping
     why: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     cleaned: Cleaned | None = None
-    """The sample under the mapping; None where it could not be read."""
+    """The sample, cleaned with the mapping; None if that failed."""
 
 
-def sample_rows(rows: Iterable[Located]) -> list[Located]:
-    """Take the rows that a proposal is made from: the first ones."""
-    return list(islice(rows, SAMPLE))
+def sample_rows(rows: Iterable[LocatedRow]) -> list[LocatedRow]:
+    """Return the first rows, from which the mapping is inferred."""
+    return list(islice(rows, SAMPLE_ROWS))
 
 
-def column_names(rows: Sequence[Located]) -> dict[str, str]:
-    """List the columns, nested ones with dots, each with an example of its values."""
+def list_columns(rows: Sequence[LocatedRow]) -> dict[str, str]:
+    """Return the columns, nested ones with dots, each with an example value."""
     found: dict[str, str] = {}
     for _, row in rows:
-        for name, value in _flat(row):
+        for name, value in _flatten(row):
             if value is not None and not found.get(name):
-                found[name] = _example(value)
+                found[name] = _format_example(value)
             else:
                 found.setdefault(name, "")
     return found
 
 
-def propose(
-    rows: Sequence[Located], source: str, known: ColumnMapping | None = None
+def infer_columns(
+    rows: Sequence[LocatedRow], source: str, known: ColumnMapping | None = None
 ) -> InferredColumns:
-    """Propose a mapping.
+    """Infer a column mapping from a sample of rows.
 
     Args:
         rows: A sample of the file.
         source: Name of the data, for messages.
-        known: Parts that differ from the default are taken as they are.
+        known: A mapping whose non-default parts are kept.
 
     Raises:
-        DataError: There is no row.
+        DataError: The sample is empty.
     """
     if not rows:
         raise DataError(f"{source} holds no row", expected="at least one question")
     plain = ColumnMapping()
     given = {k: v for k, v in dict(known or plain).items() if v != getattr(plain, k)}
-    work = _Search([row for _, row in rows], column_names(rows), given)
+    work = _ColumnSearch([row for _, row in rows], list_columns(rows), given)
     proposal = InferredColumns(ColumnMapping(), work.why, work.problems)
-    parts: dict[str, Any] = {"stem": given.get("stem") or work.stem()}
-    parts |= work.by_position(parts["stem"]) or work.options_and_answer()
+    parts: dict[str, Any] = {"stem": given.get("stem") or work.find_stem()}
+    parts |= work.find_by_position(parts["stem"]) or work.find_options_and_answer()
     for optional in ("id", "subject", "topic", "explanation", "context", "group"):
-        parts[optional] = work.named(optional, taken=parts) or ""
-    parts["split"] = work.named("split", taken=parts) or "split"
+        parts[optional] = work.find_by_name(optional, taken=parts) or ""
+    parts["split"] = work.find_by_name("split", taken=parts) or "split"
     found = {name: value for name, value in parts.items() if value not in (None, ())}
     proposal.mapping = ColumnMapping.model_validate(found | given)
     if not proposal.problems:
         try:
-            proposal.cleaned = clean(rows, proposal.mapping, source, need_labels=False)
+            proposal.cleaned = clean_rows(rows, proposal.mapping, source, need_labels=False)
         except LabelError as error:
             proposal.problems.append(f"{error.found}: {error.fix}")
         except DataError as error:
@@ -134,23 +140,25 @@ def propose(
     return proposal
 
 
-class _Search:
-    """Finds the columns, one part of the mapping after the other."""
+class _ColumnSearch:
+    """Search for the columns of each part of the mapping."""
 
-    def __init__(self, rows: Sequence[Row], columns: dict[str, str], given: dict[str, Any]) -> None:
+    def __init__(
+        self, rows: Sequence[RawRow], columns: dict[str, str], given: dict[str, Any]
+    ) -> None:
         self.given = given
         self.rows = rows
         self.columns = columns
         self.why: dict[str, str] = {}
         self.problems: list[str] = []
 
-    def stem(self) -> str | None:
-        if name := self.named("stem", taken={}):
+    def find_stem(self) -> str | None:
+        if name := self.find_by_name("stem", taken={}):
             return name
         texts = {
             name: values
             for name in self.columns
-            if (values := [v for v in self._values(name) if isinstance(v, str)])
+            if (values := [v for v in self._column_values(name) if isinstance(v, str)])
         }
         asking = {name: sum("?" in v for v in values) for name, values in texts.items()}
         best = max(asking, key=lambda name: asking[name], default=None)
@@ -163,10 +171,10 @@ class _Search:
         self.why["stem"] = f"{asking[best]} of {len(self.rows)} values hold a question mark"
         return best
 
-    def by_position(self, stem: str | None) -> dict[str, Any]:
-        """Find options and answer among columns without names: options that stand together.
+    def find_by_position(self, stem: str | None) -> dict[str, Any]:
+        """Find options and answer in a file without a header.
 
-        The most columns side by side, of which another column's values name one.
+        The options are the longest run of adjacent columns that fits the values of another column.
         """
         names = list(self.columns)
         if names != [str(n + 1) for n in range(len(names))] or {"options", "answer"} & set(
@@ -178,26 +186,26 @@ class _Search:
             for start in range(len(rest) - length + 1):
                 options = tuple(rest[start : start + length])
                 others = [name for name in rest if name not in options]
-                if self._contiguous(options) and (answer := self._answer(options, others)):
-                    self.why["options"] = f"{', '.join(options)} stand side by side"
+                if self._contiguous(options) and (answer := self._find_answer(options, others)):
+                    self.why["options"] = f"{', '.join(options)} are adjacent"
                     return {"options": options, "answer": answer}
         return {}
 
     def _contiguous(self, names: tuple[str, ...]) -> bool:
         return int(names[-1]) - int(names[0]) == len(names) - 1
 
-    def options_and_answer(self) -> dict[str, Any]:
-        """Find the options together with an answer that fits them: each proves the other."""
+    def find_options_and_answer(self) -> dict[str, Any]:
+        """Find options and an answer column that fit each other."""
         if {"options", "answer"} <= set(self.given) or "fixed_options" in self.given:
             return {}
-        named = self._options()
+        named = self._candidate_options()
         if "options" in self.given:
-            named = [(self.given["options"], "it was said")]
-        for names, why in [*named, *self._other_lists()]:
-            if answer := self._answer(names):
+            named = [(self.given["options"], "set by the user")]
+        for names, why in [*named, *self._other_list_columns()]:
+            if answer := self._find_answer(names):
                 self.why["options"] = why
                 return {"options": names, "answer": answer}
-        if fixed := self._fixed():
+        if fixed := self._find_fixed_options():
             return fixed
         if named:
             names, self.why["options"] = named[0]
@@ -213,11 +221,11 @@ class _Search:
         )
         return {}
 
-    def _options(self) -> list[tuple[tuple[str, ...], str]]:
-        """List what may be the options by name, the likeliest first: columns, and why."""
+    def _candidate_options(self) -> list[tuple[tuple[str, ...], str]]:
+        """Return candidate option columns by name with a reason, the most likely first."""
         found: list[tuple[tuple[str, ...], str]] = [
             ((name,), f"{name} holds a list of options")
-            for _, name in self._ranked("options")
+            for _, name in self._rank_columns("options")
             if self._holds_list(name) or self._holds_lettered(name)
         ]
         series: dict[tuple[str, str], dict[str, str]] = {}
@@ -227,47 +235,52 @@ class _Search:
                 kind = "digit" if match["mark"].isdigit() else "letter"
                 series.setdefault((prefix, kind), {})[match["mark"].casefold()] = name
         for marks in sorted(series.values(), key=len, reverse=True):
-            # A letter that is missing would shift all that follow.
-            first = next((f for f in _FIRST_MARKS if f[0] in marks), "")
+            # A missing letter would shift all that follow.
+            first = next((f for f in _SERIES_MARKS if f[0] in marks), "")
             if len(marks) >= MIN_OPTIONS and set(marks) == set(first[: len(marks)]):
                 names = tuple(marks[mark] for mark in first[: len(marks)])
                 found.append((names, f"{', '.join(names)} are a series"))
         return found
 
-    def _other_lists(self) -> list[tuple[tuple[str, ...], str]]:
+    def _other_list_columns(self) -> list[tuple[tuple[str, ...], str]]:
         return [
             ((name,), f"{name} holds a list of 2 to 10 texts")
             for name in self.columns
-            if self._holds_list(name) and not any(_is(name, part) for part in _TEXTS)
+            if self._holds_list(name)
+            and not any(_is_named(name, part) for part in _TEXT_LIST_PARTS)
         ]
 
-    def _answer(self, options: tuple[str, ...], among: Sequence[str] = ()) -> str | None:
-        """Find the column whose every value fits the options: by its name, or among some."""
+    def _find_answer(self, options: tuple[str, ...], among: Sequence[str] = ()) -> str | None:
+        """Find the column whose values fit the options, by usual names or among given columns."""
         if said := self.given.get("answer"):
             return str(said)
         mapping = ColumnMapping(options=options)
-        cells = [[tidy(cell) for cell in option_cells(row, mapping)] for row in self.rows]
+        cells = [[clean_text(cell) for cell in get_option_cells(row, mapping)] for row in self.rows]
         best: tuple[float, int, str] | None = None
-        ranked = list(enumerate(among)) or self._ranked("answer")
+        ranked = list(enumerate(among)) or self._rank_columns("answer")
         for rank, name in ranked:
             if name in options:
                 continue
-            fits = self._fits(name, cells)
-            if fits >= _FITS and (best is None or (-fits, rank) < best[:2]):
+            fits = self._fit_rate(name, cells)
+            if fits >= _MIN_FIT_RATE and (best is None or (-fits, rank) < best[:2]):
                 best = (-fits, rank, name)
         if best is None:
             return None
         self.why["answer"] = f"{100 * -best[0]:.0f} % of the values of {best[2]} fit the options"
         return best[2]
 
-    def _fixed(self) -> dict[str, Any]:
-        """Find an answer that is one of the same few words in every row (PubMedQA)."""
-        for _, name in self._ranked("answer"):
-            values = self._values(name)
-            texts = {normalized_option(tidy(v)): tidy(v) for v in values if isinstance(v, str)}
+    def _find_fixed_options(self) -> dict[str, Any]:
+        """Find an answer column with the same few values in all rows (PubMedQA)."""
+        for _, name in self._rank_columns("answer"):
+            values = self._column_values(name)
+            texts = {
+                normalize_option(clean_text(v)): clean_text(v) for v in values if isinstance(v, str)
+            }
             texts.pop("", None)
             known = set(texts) <= set(_USUAL_ANSWERS)
-            often = len(values) >= _OFTEN * len(texts) and all(len(t) > 1 for t in texts)
+            often = len(values) >= _MIN_ANSWER_REPEATS * len(texts) and all(
+                len(t) > 1 for t in texts
+            )
             if not MIN_OPTIONS <= len(texts) <= MAX_OPTIONS or not (known or often):
                 continue
             if any(re.fullmatch(r"-?\d+(?:\.\d+)?", text) for text in texts):
@@ -280,26 +293,29 @@ class _Search:
             return {"fixed_options": options, "answer": name, "answer_form": "text"}
         return {}
 
-    def named(self, part: str, taken: dict[str, Any]) -> str | None:
-        """Find a column by its name."""
+    def find_by_name(self, part: str, taken: dict[str, Any]) -> str | None:
+        """Find a column of a part by its usual names."""
         used = {name for value in taken.values() for name in _as_tuple(value)}
-        for _, name in self._ranked(part):
+        for _, name in self._rank_columns(part):
             if name not in used and self._holds_text(name, or_list=part == "context"):
                 self.why[part] = f"{name} is a usual name for it"
                 return name
         return None
 
-    def _ranked(self, part: str) -> list[tuple[int, str]]:
-        """List the columns whose name is usual for a part, the most usual first."""
-        return sorted((rank, n) for n in self.columns if (rank := _rank(n, part)) is not None)
+    def _rank_columns(self, part: str) -> list[tuple[int, str]]:
+        """Return the columns with a usual name of a part, the most usual first."""
+        return sorted((rank, n) for n in self.columns if (rank := _name_rank(n, part)) is not None)
 
-    def _values(self, name: str) -> list[Any]:
-        return [value for row in self.rows if (value := cell_of(row, name)) is not None]
+    def _column_values(self, name: str) -> list[Any]:
+        return [value for row in self.rows if (value := get_cell(row, name)) is not None]
 
     def _holds_list(self, name: str) -> bool:
-        lists = [listed(v) if isinstance(v, list | dict) else [] for v in self._values(name)]
-        # ARC has its letters in a list beside the options.
-        letters = all(all(len(tidy(text)) == 1 for text in cells) for cells in lists)
+        lists = [
+            parse_option_list(v) if isinstance(v, list | dict) else []
+            for v in self._column_values(name)
+        ]
+        # ARC has a list of letters beside the list of options.
+        letters = all(all(len(clean_text(text)) == 1 for text in cells) for cells in lists)
         return (
             bool(lists)
             and all(MIN_OPTIONS <= len(cells) <= MAX_OPTIONS for cells in lists)
@@ -308,61 +324,65 @@ class _Search:
         )
 
     def _holds_lettered(self, name: str) -> bool:
-        """Tell whether a column's texts each hold options ("(a) x (b) y", a JSON list)."""
-        values = self._values(name)
-        read = [value for value in values if isinstance(value, str) and options_in(value)]
-        return bool(read) and len(read) >= _FITS * len(values)
+        """Return whether a column's texts each hold options ("(a) x (b) y", a JSON list)."""
+        values = self._column_values(name)
+        read = [value for value in values if isinstance(value, str) and split_options(value)]
+        return bool(read) and len(read) >= _MIN_FIT_RATE * len(values)
 
     def _holds_text(self, name: str, or_list: bool) -> bool:
-        """Tell whether a column holds texts, not tables (nor lists of them)."""
-        for value in self._values(name):
+        """Return whether a column holds texts, not tables or lists of tables."""
+        for value in self._column_values(name):
             parts = value if isinstance(value, list) and or_list else [value]
             if any(isinstance(part, list | dict) for part in parts):
                 return False
         return True
 
-    def _fits(self, name: str, cells: Sequence[Sequence[str]]) -> float:
-        """Tell the share of rows in which a value is an index, a letter or a text of an option."""
+    def _fit_rate(self, name: str, cells: Sequence[Sequence[str]]) -> float:
+        """Return the share of rows whose value is an index, letter or text of an option."""
         known = fitting = 0
         for row, options in zip(self.rows, cells, strict=True):
-            value = cell_of(row, name)
-            if not tidy(value) or isinstance(value, list | dict) or several(value, options):
+            value = get_cell(row, name)
+            if (
+                not clean_text(value)
+                or isinstance(value, list | dict)
+                or names_several_options(value, options)
+            ):
                 continue
             known += 1
-            fitting += _may_answer(value, options)
+            fitting += _fits_options(value, options)
         return fitting / known if known else 0.0
 
 
-def _may_answer(value: object, options: Sequence[str]) -> bool:
-    said = normalized_option(tidy(value))
+def _fits_options(value: object, options: Sequence[str]) -> bool:
+    said = normalize_option(clean_text(value))
     if re.fullmatch(r"-?\d+(?:\.0)?", said):
         return -1 <= float(said) <= len(options)
     if len(said) == 1 and said.upper() in LETTERS[: len(options)]:
         return True
-    return said in {normalized_option(option) for option in options}
+    return said in {normalize_option(option) for option in options}
 
 
-def _flat(row: Row, prefix: str = "") -> Iterable[tuple[str, Any]]:
+def _flatten(row: RawRow, prefix: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in row.items():
         yield f"{prefix}{name}", value
-        # A table of options by letter is one column of options, not many columns.
+        # A table of options by letter is one options column, not many columns.
         if isinstance(value, dict) and not all(len(str(key)) == 1 for key in value):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from _flatten(value, f"{prefix}{name}.")
 
 
-def _example(value: object) -> str:
-    text = tidy(value)
-    return text if len(text) <= _SHORT else text[: _SHORT - 1] + "…"
+def _format_example(value: object) -> str:
+    text = clean_text(value)
+    return text if len(text) <= _MAX_EXAMPLE_LENGTH else text[: _MAX_EXAMPLE_LENGTH - 1] + "…"
 
 
-def _rank(column: str, part: str) -> int | None:
-    """Tell how usual a column's name is for a part; 0 is the most usual, None is not at all."""
+def _name_rank(column: str, part: str) -> int | None:
+    """Return the rank of a column's name for a part; 0 is the most usual, None is unusual."""
     plain = re.sub(r"[^a-z0-9]", "", column.rpartition(".")[2].casefold())
     return _NAMES[part].index(plain) if plain in _NAMES[part] else None
 
 
-def _is(column: str, part: str) -> bool:
-    return _rank(column, part) is not None
+def _is_named(column: str, part: str) -> bool:
+    return _name_rank(column, part) is not None
 
 
 def _as_tuple(value: Any) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
-"""One source, read and cleaned: the door for everything that wants questions.
+"""Load a source as a cleaned split.
 
-Whoever comes through it means to examine, unless they say that they teach: what is for training
-only is turned away here.
+Sources that are for training only are refused, unless the caller passes `teaching`.
 """
 
 from __future__ import annotations
@@ -17,34 +16,34 @@ from medtune.core.run_folder import read_record
 from medtune.core.schemas.corrections import CorrectionsManifest
 from medtune.core.schemas.dataset import SnapshotManifest, SplitRecord
 from medtune.data.arrow_table import QuestionTable, questions_hash, read_parquet
-from medtune.data.cleaning.clean import Cleaned, clean
-from medtune.data.hash_sampling import lowest
-from medtune.data.sources.files import files_of, notes_on
-from medtune.data.sources.hub_catalogue import KNOWN
+from medtune.data.cleaning.clean import Cleaned, clean_rows
+from medtune.data.hash_sampling import order_by_hash
+from medtune.data.sources.files import describe_file_format, find_data_files
+from medtune.data.sources.hub_catalogue import KNOWN_DATASETS
 from medtune.data.sources.sources import (
     DataRef,
     SourceIdentity,
-    columns_of,
-    identify,
-    parse_ref,
+    identify_source,
+    list_splits,
+    parse_data_ref,
     read_rows,
-    splits_of,
+    resolve_columns,
 )
-from medtune.data.training_only import for_training_only, refuse_corrections
+from medtune.data.training_only import refuse_corrections, training_only_error
 
-MANIFEST = "manifest.json"
-EXAMINED = ("test", "evaluated", "validation")
-"""Splits that are meant where one to examine on is not named, the first that there is."""
+MANIFEST_FILE = "manifest.json"
+DEFAULT_EVALUATION_SPLITS = ("test", "evaluated", "validation")
+"""Default splits for evaluation; the first that exists is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One cleaned split."""
+    """A cleaned split with its description."""
 
     questions: QuestionTable
     description: SplitDescription
     exclusions: tuple[tuple[str, str], ...]
-    """(id or place, reason) of every row that the contract left out."""
+    """(id or position, reason) of every row that violates the data contract."""
     answer_base: int | None
 
 
@@ -56,67 +55,66 @@ def load_split(
     *,
     teaching: bool = False,
 ) -> Split:
-    """Read and clean one split.
+    """Load one split: read and clean it.
 
     Args:
-        source: starter:, hub:, file: or snapshot:; one without a split, see `settled`.
+        source: starter:, hub:, file: or snapshot:, with or without a split.
         columns: Mapping for sources that medtune does not know.
-        size: Keep the first so many questions after cleaning.
-        progress: Where to report.
-        teaching: Nothing is examined on these questions: they are learned from, or shown as
-            worked examples.
+        size: Keep only this many first questions after cleaning.
+        progress: Progress to report to.
+        teaching: Whether the questions are for training or few-shot examples, not for evaluation.
 
     Raises:
         DataError: The source cannot be used, holds fewer than `size` questions, or is for
             training only.
     """
-    ref = settled(parse_ref(source), teaching=teaching)
+    ref = resolve_split(parse_data_ref(source), teaching=teaching)
     known = columns or ColumnMapping()
     cleaned = clean_source(ref, known, progress or NoProgress(), teaching=teaching)
-    questions = cleaned.questions if size is None else sized(cleaned.questions, size, str(ref))
-    description = describe(str(ref), questions, cleaned.reasons)
+    questions = cleaned.questions if size is None else limit_size(cleaned.questions, size, str(ref))
+    description = describe_split(str(ref), questions, cleaned.exclusion_counts)
     return Split(questions, description, cleaned.excluded, cleaned.answer_base)
 
 
-def settled(ref: DataRef, *, teaching: bool) -> DataRef:
-    """Choose the split of a source that names none; a file is taken whole.
+def resolve_split(ref: DataRef, *, teaching: bool) -> DataRef:
+    """Return the source with its default split, if it names none; a file is used whole.
 
-    What a model may have been trained on is never examined because nobody named a split.
+    A train split is never the default for evaluation.
 
     Args:
         ref: The source.
-        teaching: Nothing is examined on these questions: "train" is meant. Otherwise it is
-            "test", of a snapshot its evaluated split, else "validation".
+        teaching: Whether the questions are for training: the default is "train". Otherwise it is
+            "test", the evaluated split of a snapshot, or "validation".
 
     Raises:
-        DataError: There is none of these, or a snapshot has several evaluated splits.
+        DataError: There is no default split, or a snapshot has several evaluated splits.
         HubError: The Hub cannot be reached.
     """
     if ref.split is not None or ref.kind == "file":
         return ref
     if teaching:
         return replace(ref, split="train")
-    names, possible = _splits_to_examine(ref)
-    found = next((name for name in EXAMINED if name in possible), None)
+    names, possible = _evaluation_splits(ref)
+    found = next((name for name in DEFAULT_EVALUATION_SPLITS if name in possible), None)
     if found is None:
         raise DataError(
-            f"{ref} names no split to examine on",
+            f"{ref} names no split to evaluate on",
             expected="one of " + ", ".join(str(replace(ref, split=name)) for name in names),
-            fix="name it; what a model was trained on says nothing of what it knows",
+            fix="name a split that the model was not trained on",
         )
     return replace(ref, split=found)
 
 
-def _splits_to_examine(ref: DataRef) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """List a source's splits, and those that may be meant where none is named."""
+def _evaluation_splits(ref: DataRef) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return all splits of a source, and those that may be a default for evaluation."""
     if ref.kind == "snapshot":
         names = _named_splits(Path(ref.place))
         if all(split.purpose == "training" for split in names.values()):
-            raise for_training_only(str(ref), ", ".join(s.file for s in names.values()))
+            raise training_only_error(str(ref), ", ".join(s.file for s in names.values()))
         several = sum(split.role == "evaluated" for split in names.values()) > 1
         return tuple(names), () if several and "evaluated" not in names else tuple(names)
-    names_there = splits_of(ref)
-    known = KNOWN.get(ref.place)
+    names_there = list_splits(ref)
+    known = KNOWN_DATASETS.get(ref.place)
     unlabelled = known.unlabelled if known else ()
     return names_there, tuple(name for name in names_there if name not in unlabelled)
 
@@ -129,68 +127,68 @@ def clean_source(
     *,
     teaching: bool = False,
 ) -> Cleaned:
-    """Read a source and apply the contract; a snapshot's splits are clean already.
+    """Read a source and apply the data contract; the splits of a snapshot are already clean.
 
     Args:
         ref: The source.
         columns: Mapping for sources that medtune does not know.
-        progress: Where to report.
-        store: Arrow file to keep the questions in; None keeps them in memory.
-        teaching: Nothing is examined on these questions.
+        progress: Progress to report to.
+        store: Arrow file to store the questions in; None keeps them in memory.
+        teaching: Whether the questions are for training, not for evaluation.
 
     Raises:
-        DataError: The source cannot be used, or is for training only and not to teach with.
+        DataError: The source cannot be used, or is for training only and `teaching` is False.
     """
     if not teaching:
-        _refuse_marked(ref)
-    cleaned = _cleaned(ref, columns, progress, store)
+        _refuse_training_only(ref)
+    cleaned = _read_and_clean(ref, columns, progress, store)
     if not teaching:
-        # A file that was copied out of its snapshot has no manifest beside it, but the same ids.
+        # A file copied out of its snapshot has no manifest beside it, but the same ids.
         refuse_corrections(cleaned.questions.ids, str(ref))
     return cleaned
 
 
-def _cleaned(
+def _read_and_clean(
     ref: DataRef, columns: ColumnMapping, progress: Progress, store: Path | None
 ) -> Cleaned:
     if ref.kind == "snapshot":
-        record = snapshot_split(ref)
+        record = find_snapshot_split(ref)
         questions = read_parquet(Path(ref.place) / record.file)
         return Cleaned(questions, (), None, {}, len(questions))
-    own = columns_of(ref, columns)
-    for path in files_of(Path(ref.place), ref.split) if ref.kind == "file" else ():
-        for note in notes_on(path):
-            progress.say(f"{path}: {note}")
+    own = resolve_columns(ref, columns)
+    for path in find_data_files(Path(ref.place), ref.split) if ref.kind == "file" else ():
+        for note in describe_file_format(path):
+            progress.log_message(f"{path}: {note}")
     with progress.task(f"reading {ref.slug}", None) as task:
-        return clean(read_rows(ref, own.split), own, str(ref), store=store, task=task)
+        return clean_rows(read_rows(ref, own.split), own, str(ref), store=store, task=task)
 
 
-def _refuse_marked(ref: DataRef) -> None:
-    """Refuse what a manifest calls training only, before anything is read.
+def _refuse_training_only(ref: DataRef) -> None:
+    """Refuse files that their manifest marks as training only, before they are read.
 
     Raises:
-        DataError: It does.
+        DataError: A file is marked as training only.
     """
     if ref.kind == "snapshot":
-        paths = [Path(ref.place) / snapshot_split(ref).file]
+        paths = [Path(ref.place) / find_snapshot_split(ref).file]
     elif ref.kind == "file":
-        paths = files_of(Path(ref.place), ref.split)
+        paths = find_data_files(Path(ref.place), ref.split)
     else:
         return
-    known = {folder: _splits_in(folder) for folder in {path.parent for path in paths}}
+    known = {folder: _read_splits(folder) for folder in {path.parent for path in paths}}
     for path in paths:
         for split in known[path.parent] or ():
             if split.file == path.name and split.purpose == "training":
-                raise for_training_only(str(ref), path.name)
+                raise training_only_error(str(ref), path.name)
 
 
-def sized(
+def limit_size(
     questions: QuestionTable, size: int, source: str, seed: int | None = None
 ) -> QuestionTable:
-    """Take so many questions: by lot, or the first where no seed is given.
+    """Return a sample of `size` questions: random by seed, or the first without a seed.
 
     Raises:
-        DataError: There are fewer.
+        DataError: There are fewer questions.
     """
     if size > len(questions):
         raise DataError(
@@ -199,11 +197,13 @@ def sized(
         )
     if seed is None:
         return questions[:size]
-    return questions.take(sorted(lowest(seed, questions.ids)[:size]))
+    return questions.take(sorted(order_by_hash(seed, questions.ids)[:size]))
 
 
-def describe(source: str, questions: QuestionTable, excluded: dict[str, int]) -> SplitDescription:
-    """Describe a split: how many questions, what was left out, and the hash that names it."""
+def describe_split(
+    source: str, questions: QuestionTable, excluded: dict[str, int]
+) -> SplitDescription:
+    """Describe a split: its size, exclusions and hash."""
     return SplitDescription(
         source=source, n=len(questions), excluded=excluded, hash=questions_hash(questions)
     )
@@ -213,34 +213,36 @@ def read_manifest(folder: Path) -> SnapshotManifest:
     """Read a snapshot's manifest.
 
     Raises:
-        DataError: There is none, or one of another version.
+        DataError: There is no manifest, or it has another version.
     """
-    manifest = read_record(folder / MANIFEST, SnapshotManifest)
+    manifest = read_record(folder / MANIFEST_FILE, SnapshotManifest)
     if manifest is None:
         raise DataError(
             f"{folder} holds no snapshot" + (" of this version" if folder.is_dir() else ""),
-            expected=f"{MANIFEST}, as `medtune prepare` writes it into the data folder of a run",
+            expected=(
+                f"{MANIFEST_FILE}, as `medtune prepare` writes it into the data folder of a run"
+            ),
             fix="prepare the data first: medtune prepare EXPERIMENT",
         )
     return manifest
 
 
-def identity(ref: DataRef) -> SourceIdentity:
-    """Tell exactly which data a source is; a snapshot's split is named by its hash.
+def source_identity(ref: DataRef) -> SourceIdentity:
+    """Return the identity of a source; for a snapshot's split, its hash.
 
     Raises:
         DataError: The source is missing.
         HubError: The Hub cannot be reached.
     """
     if ref.kind != "snapshot":
-        return identify(ref)
-    content = snapshot_split(ref).description.hash
-    manifest = read_record(Path(ref.place) / MANIFEST, SnapshotManifest)
+        return identify_source(ref)
+    content = find_snapshot_split(ref).description.hash
+    manifest = read_record(Path(ref.place) / MANIFEST_FILE, SnapshotManifest)
     return SourceIdentity(content, None, manifest.sources[0].licence if manifest else None)
 
 
-def snapshot_split(ref: DataRef) -> SplitRecord:
-    """Find the split that `snapshot:FOLDER:SPLIT` names: by role or by its file's name.
+def find_snapshot_split(ref: DataRef) -> SplitRecord:
+    """Find the split of `snapshot:FOLDER:SPLIT` by role or by its file's name.
 
     Raises:
         DataError: There is no snapshot, or no such split in it.
@@ -256,12 +258,12 @@ def snapshot_split(ref: DataRef) -> SplitRecord:
 
 
 def _named_splits(folder: Path) -> dict[str, SplitRecord]:
-    """Name a snapshot's splits: by their files, and "evaluated" where only one is.
+    """Return a snapshot's splits by file name, and as "evaluated" if only one is evaluated.
 
     Raises:
         DataError: There is no snapshot.
     """
-    splits = _splits_in(folder) or read_manifest(folder).splits
+    splits = _read_splits(folder) or read_manifest(folder).splits
     names = {split.file.rpartition("-")[0]: split for split in splits}
     evaluated = [split for split in splits if split.role == "evaluated"]
     if len(evaluated) == 1:
@@ -269,11 +271,11 @@ def _named_splits(folder: Path) -> dict[str, SplitRecord]:
     return names
 
 
-def _splits_in(folder: Path) -> tuple[SplitRecord, ...] | None:
-    """List the splits of a snapshot or of corrections; None where there is neither."""
-    path = folder / MANIFEST
+def _read_splits(folder: Path) -> tuple[SplitRecord, ...] | None:
+    """Return the splits of a snapshot or of corrections; None if there is neither."""
+    path = folder / MANIFEST_FILE
     try:
         manifest = read_record(path, SnapshotManifest) or read_record(path, CorrectionsManifest)
     except OSError:
-        return None  # somebody's folder of that name, or a file that is not ours to read
+        return None  # the manifest is a folder, or not readable
     return manifest.splits if manifest is not None else None

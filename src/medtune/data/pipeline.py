@@ -1,6 +1,6 @@
-"""What is done to data, step by step, in a scratch folder: the making of a snapshot.
+"""Data pipeline that builds a snapshot in a scratch folder.
 
-clean -> take overlap out of train -> cut validation and calibration -> curate -> draw
+clean -> decontaminate train -> split off validation and calibration -> curate -> draw
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from medtune.core.progress import Progress
 from medtune.core.schemas.dataset import BalanceRecord, CurationStep, Exclusion, Role, SourceRecord
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.cleaning.clean import Cleaned
-from medtune.data.dedup.decontaminate import CleanedSource, Decontaminated, separate
-from medtune.data.load import clean_source, identity, settled, sized
-from medtune.data.sampling.balance import BalancedDraw, draw
+from medtune.data.dedup.decontaminate import CleanedSource, Decontaminated, decontaminate
+from medtune.data.load import clean_source, limit_size, resolve_split, source_identity
+from medtune.data.sampling.balance import BalancedDraw, draw_balanced
 from medtune.data.sampling.curate import curate
-from medtune.data.sampling.split import clusters_of, cut
-from medtune.data.sources.sources import DataRef, SourceIdentity, columns_of, parse_ref
+from medtune.data.sampling.split import cluster_questions, stratified_group_split
+from medtune.data.sources.sources import DataRef, SourceIdentity, parse_data_ref, resolve_columns
 from medtune.data.training_only import is_correction, refuse_corrections
 
 NOT_DRAWN = "not drawn"
@@ -31,7 +31,7 @@ NOT_DRAWN = "not drawn"
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """One source of an experiment."""
+    """A source of an experiment."""
 
     ref: DataRef
     columns: ColumnMapping
@@ -40,7 +40,7 @@ class DataSource:
 
 @dataclass(frozen=True, slots=True)
 class BuiltSnapshot:
-    """A snapshot that is not written yet."""
+    """A snapshot in memory, not yet written."""
 
     sources: tuple[SourceRecord, ...]
     separated: Decontaminated
@@ -49,42 +49,44 @@ class BuiltSnapshot:
     balance: tuple[BalanceRecord, ...]
     excluded: tuple[Exclusion, ...]
     splits: tuple[tuple[Role, str, QuestionTable, dict[str, int]], ...]
-    """(role, source, questions, counts of what was left out)"""
+    """(role, source, questions, exclusion counts)"""
 
 
-def sources_of(data: DataConfig) -> list[DataSource]:
-    """Name the sources, train first.
+def list_sources(data: DataConfig) -> list[DataSource]:
+    """Return the sources of an experiment, train first.
 
     Raises:
-        DataError: Two evaluated splits are the same, or a source is not there.
+        DataError: Two evaluated splits are the same, or a source does not exist.
     """
     sources = (data.train, *data.evaluate)
-    refs = [settled(parse_ref(s), teaching=number == 0) for number, s in enumerate(sources)]
+    refs = [
+        resolve_split(parse_data_ref(s), teaching=number == 0) for number, s in enumerate(sources)
+    ]
     names = [str(ref) for ref in refs[1:]]
     if len(set(names)) < len(names):
         raise DataError(f"an evaluated split is named twice: {', '.join(names)}")
     found = []
     for source, ref in zip(sources, refs, strict=True):
         given = data.mappings.get(source, data.columns)
-        found.append(DataSource(ref, columns_of(ref, given), identity(ref)))
+        found.append(DataSource(ref, resolve_columns(ref, given), source_identity(ref)))
     return found
 
 
-def build(
+def build_snapshot(
     data: DataConfig, seed: int, sources: list[DataSource], work: Path, progress: Progress
 ) -> BuiltSnapshot:
-    """Go through all steps.
+    """Run all steps of the data pipeline.
 
     Args:
-        data: Which questions, and what is done to them.
-        seed: Of all lots.
-        sources: Train first, as `sources_of` lists them.
-        work: Scratch folder; the questions live in it while they are needed.
-        progress: Where to report.
+        data: Settings of the data.
+        seed: Seed of all sampling.
+        sources: The sources, train first.
+        work: Scratch folder for the cleaned questions.
+        progress: Progress to report to.
 
     Raises:
-        DataError: A source cannot be used, what is for training only is to be examined on, or
-            nothing is left to train on.
+        DataError: A source cannot be used, an evaluated source is for training only, or no
+            question is left to train on.
     """
     cleaned = [
         clean_source(
@@ -93,7 +95,7 @@ def build(
         for number, source in enumerate(sources)
     ]
     (name, *evaluated_names), (train, *evaluated) = [str(s.ref) for s in sources], cleaned
-    separated = separate(
+    separated = decontaminate(
         CleanedSource(name, train.questions),
         [CleanedSource(n, c.questions) for n, c in zip(evaluated_names, evaluated, strict=True)],
         near=data.overlap.near,
@@ -109,11 +111,11 @@ def build(
             fix="train and evaluate on different splits",
         )
     kept = train.questions.take(separated.kept)
-    clusters = clusters_of(separated.alike, kept.texts("group"))
-    rest, parts = _cut(kept, clusters, data, seed, name)
-    selected = select(kept.take(rest), data, seed, name)
+    clusters = cluster_questions(separated.alike, kept.read_column("group"))
+    rest, parts = _split_off_validation(kept, clusters, data, seed, name)
+    selected = select_pool(kept.take(rest), data, seed, name)
     drawn = selected.drawn
-    excluded = [*_by_contract(name, train), *separated.excluded, *selected.excluded]
+    excluded = [*_contract_exclusions(name, train), *separated.excluded, *selected.excluded]
     counts = dict(Counter(exclusion.reason for exclusion in excluded).most_common())
     for role, places in parts.items():
         counts[f"cut off for {role}"] = len(places)
@@ -126,13 +128,13 @@ def build(
     lots = None if data.sample == "first" else seed
     for source, part in zip(evaluated_names, evaluated, strict=True):
         size = data.evaluate_size
-        chosen = part.questions if size is None else sized(part.questions, size, source, lots)
+        chosen = part.questions if size is None else limit_size(part.questions, size, source, lots)
         left = len(part.questions) - len(chosen)
-        out = part.reasons | ({NOT_DRAWN: left} if left else {})
+        out = part.exclusion_counts | ({NOT_DRAWN: left} if left else {})
         splits.append(("evaluated", source, chosen, out))
-        excluded += _by_contract(source, part)
+        excluded += _contract_exclusions(source, part)
     return BuiltSnapshot(
-        sources=tuple(_record(s, c, data) for s, c in zip(sources, cleaned, strict=True)),
+        sources=tuple(_source_record(s, c, data) for s, c in zip(sources, cleaned, strict=True)),
         separated=separated,
         clusters=int(clusters.max()) + 1,
         curation=selected.curation,
@@ -142,13 +144,13 @@ def build(
     )
 
 
-def _cut(
+def _split_off_validation(
     kept: QuestionTable, clusters: NDArray[np.int64], data: DataConfig, seed: int, name: str
 ) -> tuple[NDArray[np.int64], dict[Role, NDArray[np.int64]]]:
-    """Cut validation and calibration off, and leave every cluster with a correction in train.
+    """Split off validation and calibration; clusters with a correction stay in train.
 
     Raises:
-        DataError: There are too few questions, or none but corrections.
+        DataError: There are too few questions, or only corrections.
     """
     wanted: dict[Role, int] = {
         "validation": data.validation_size,
@@ -158,47 +160,47 @@ def _cut(
     marked = np.fromiter(map(is_correction, kept.ids), dtype=bool, count=len(kept))
     taught = np.isin(clusters, clusters[marked])
     if not taught.any():
-        return cut(kept, clusters, sizes, seed, name)
+        return stratified_group_split(kept, clusters, sizes, seed, name)
     free = np.flatnonzero(~taught)
     if not len(free):
         for role in sizes:
             refuse_corrections(kept.ids, f"{name}#{role}", f"set data.{role}_size = 0")
     source = f"{name} without corrections"
-    rest, parts = cut(kept.take(free), clusters[free], sizes, seed, source)
+    rest, parts = stratified_group_split(kept.take(free), clusters[free], sizes, seed, source)
     left = np.sort(np.concatenate([free[rest], np.flatnonzero(taught)]))
     return left, {role: free[places] for role, places in parts.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class SelectedPool:
-    """What curation and the draw chose of a pool."""
+    """Result of curation and balanced drawing."""
 
     drawn: BalancedDraw
     curation: tuple[CurationStep, ...]
     excluded: tuple[Exclusion, ...]
 
 
-def select(pool: QuestionTable, data: DataConfig, seed: int, name: str) -> SelectedPool:
-    """Curate what is left after overlap and cuts, and draw `train_size` of it.
+def select_pool(pool: QuestionTable, data: DataConfig, seed: int, name: str) -> SelectedPool:
+    """Curate a pool of questions and draw `train_size` of them.
 
     Args:
-        pool: The questions.
-        data: Curation, balance, size.
-        seed: Of all lots.
-        name: Of the source.
+        pool: The questions after decontamination and splitting.
+        data: Settings of curation, balance and size.
+        seed: Seed of all sampling.
+        name: Name of the source.
 
     Raises:
-        DataError: There are too few.
+        DataError: There are too few questions.
     """
     kept, curation, excluded = curate(pool, data.curation, seed, name)
-    return SelectedPool(draw(kept, data, seed, name), curation, excluded)
+    return SelectedPool(draw_balanced(kept, data, seed, name), curation, excluded)
 
 
-def _by_contract(source: str, cleaned: Cleaned) -> list[Exclusion]:
+def _contract_exclusions(source: str, cleaned: Cleaned) -> list[Exclusion]:
     return [Exclusion(source=source, id=name, reason=why) for name, why in cleaned.excluded]
 
 
-def _record(source: DataSource, cleaned: Cleaned, data: DataConfig) -> SourceRecord:
+def _source_record(source: DataSource, cleaned: Cleaned, data: DataConfig) -> SourceRecord:
     return SourceRecord(
         source=str(source.ref),
         fingerprint=source.identity.fingerprint,
@@ -208,6 +210,6 @@ def _record(source: DataSource, cleaned: Cleaned, data: DataConfig) -> SourceRec
         answer_base=cleaned.answer_base,
         rows=cleaned.rows,
         usable=len(cleaned.questions),
-        excluded=cleaned.reasons,
+        excluded=cleaned.exclusion_counts,
         normalised=cleaned.normalised,
     )

@@ -1,9 +1,9 @@
-"""A snapshot: cleaned, separated and curated splits under the hash that names them.
+"""Snapshots: cleaned, decontaminated and curated splits, identified by a hash.
 
-`data.pipeline` makes it; here it is written, found again, checked and read.
-On disk it is a folder: one parquet per split with its hash in the name, `excluded.jsonl` with a
-reason per id, `datasheet.md`, and `manifest.json`, which is written last: a folder with a
-manifest is whole.
+`data.pipeline` builds a snapshot; this module writes, verifies and reads it.
+On disk it is a folder: one parquet file per split with its hash in the name, `excluded.jsonl` with
+a reason per id, `datasheet.md`, and `manifest.json`, which is written last: a folder with a
+manifest is complete.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from pathlib import Path
 
 from medtune.core.errors import DataError
 from medtune.core.experiment import DataConfig
-from medtune.core.predictions_io import ANALYSIS, PREDICTIONS
+from medtune.core.predictions_io import ANALYSIS_FILE, PREDICTIONS_FILE
 from medtune.core.progress import Progress
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import SplitDescription, content_hash
-from medtune.core.run_folder import disk_errors, read_record, write_record, write_text
+from medtune.core.run_folder import read_record, translate_disk_errors, write_record, write_text
 from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.core.schemas.dataset import Role, SnapshotManifest, SplitRecord
 from medtune.data.arrow_table import QuestionTable, questions_hash, read_parquet, write_parquet
-from medtune.data.counts import profile
-from medtune.data.datasheet import datasheet
-from medtune.data.load import MANIFEST, describe, identity, settled
-from medtune.data.pipeline import BuiltSnapshot, DataSource, build, sources_of
-from medtune.data.sources.sources import parse_ref
-from medtune.data.training_only import purpose_of
+from medtune.data.counts import count_split
+from medtune.data.datasheet import render_snapshot_datasheet
+from medtune.data.load import MANIFEST_FILE, describe_split, resolve_split, source_identity
+from medtune.data.pipeline import BuiltSnapshot, DataSource, build_snapshot, list_sources
+from medtune.data.sources.sources import parse_data_ref
+from medtune.data.training_only import infer_purpose
 
-RULES = 2
-"""Version of what is done to data; a change of rules makes older snapshots stale."""
-EXCLUDED = "excluded.jsonl"
-DATASHEET = "datasheet.md"
+RULES_VERSION = 2
+"""Version of the pipeline's rules; a new version makes older snapshots stale."""
+EXCLUDED_FILE = "excluded.jsonl"
+DATASHEET_FILE = "datasheet.md"
 _WORK = ".work-"
 _SPLIT_FILE = re.compile(r".+-[0-9a-f]{12}\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotSplit:
-    """One split, ready for use."""
+    """A split of a snapshot, ready for use."""
 
     role: Role
     questions: QuestionTable
@@ -53,7 +53,7 @@ class SnapshotSplit:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What an experiment trains on, watches, calibrates with and reports on."""
+    """Splits of an experiment: train, validation, calibration and evaluated."""
 
     train: SnapshotSplit
     validation: SnapshotSplit | None
@@ -63,33 +63,33 @@ class Snapshot:
 
 
 def prepare_snapshot(data: DataConfig, seed: int, folder: Path, progress: Progress) -> Snapshot:
-    """Make a snapshot, or take the one in the folder if it was made from the same inputs.
+    """Build a snapshot, or reuse the one in the folder if its inputs are the same.
 
     Args:
-        data: Which questions, and what is done to them.
-        seed: Of all lots.
-        folder: Where it is or will be; the caller holds its lock.
-        progress: Where to report.
+        data: Settings of the data.
+        seed: Seed of all sampling.
+        folder: Folder of the snapshot; the caller holds its lock.
+        progress: Progress to report to.
 
     Raises:
         DataError: A source cannot be used.
         FolderError: The folder cannot be written.
     """
-    sources = sources_of(data)
-    inputs = _inputs(data, seed, sources)
-    manifest = read_record(folder / MANIFEST, SnapshotManifest)
-    if manifest is not None and manifest.inputs == inputs and not faults_of(folder, manifest):
-        progress.say(f"{folder}: snapshot {manifest.hash[:12]} still valid")
+    sources = list_sources(data)
+    inputs = _hash_inputs(data, seed, sources)
+    manifest = read_record(folder / MANIFEST_FILE, SnapshotManifest)
+    if manifest is not None and manifest.inputs == inputs and not find_faults(folder, manifest):
+        progress.log_message(f"{folder}: snapshot {manifest.hash[:12]} still valid")
         return read_snapshot(folder, manifest)
-    with _working_in(folder) as work:
-        built = build(data, seed, sources, work, progress)
-        manifest = _write(built, folder, inputs, data, seed, progress)
-    progress.say(f"{folder}: snapshot {manifest.hash[:12]} written")
+    with _scratch_folder(folder) as work:
+        built = build_snapshot(data, seed, sources, work, progress)
+        manifest = _write_snapshot(built, folder, inputs, data, seed, progress)
+    progress.log_message(f"{folder}: snapshot {manifest.hash[:12]} written")
     return read_snapshot(folder, manifest)
 
 
 def read_snapshot(folder: Path, manifest: SnapshotManifest) -> Snapshot:
-    """Open the splits of a snapshot.
+    """Read the splits of a snapshot.
 
     Raises:
         DataError: A file is missing or damaged.
@@ -108,11 +108,11 @@ def read_snapshot(folder: Path, manifest: SnapshotManifest) -> Snapshot:
     )
 
 
-def faults_of(folder: Path, manifest: SnapshotManifest) -> list[str]:
-    """Compare a snapshot's files with its manifest, byte for byte in what they say.
+def find_faults(folder: Path, manifest: SnapshotManifest) -> list[str]:
+    """Verify a snapshot's files against its manifest, by the content of the questions.
 
     Returns:
-        What is wrong, a line each; nothing if it is whole.
+        The faults, one line each; empty if the snapshot is intact.
     """
     faults = []
     for split in manifest.splits:
@@ -127,63 +127,69 @@ def faults_of(folder: Path, manifest: SnapshotManifest) -> list[str]:
                 f"the manifest names {split.description.n} with {split.description.hash[:12]}"
             )
     if snapshot_hash(manifest.splits) != manifest.hash:
-        faults.append(f"{folder / MANIFEST}: its hash is not that of its splits")
+        faults.append(f"{folder / MANIFEST_FILE}: its hash is not that of its splits")
     try:
-        found = hashlib.sha256((folder / EXCLUDED).read_bytes()).hexdigest()
+        found = hashlib.sha256((folder / EXCLUDED_FILE).read_bytes()).hexdigest()
     except OSError:
         found = "none"
     if found != manifest.excluded_hash:
-        faults.append(f"{folder / EXCLUDED} is missing or was changed")
+        faults.append(f"{folder / EXCLUDED_FILE} is missing or was changed")
     return faults
 
 
-def changed_sources(manifest: SnapshotManifest) -> list[str]:
-    """Say which sources are no longer what the snapshot was made of.
+def find_changed_sources(manifest: SnapshotManifest) -> list[str]:
+    """Return messages on sources that have changed since the snapshot was built.
 
     Raises:
-        DataError: A source is gone.
+        DataError: A source is missing.
         HubError: The Hub cannot be reached.
     """
     return [
         f"{record.source} has changed: fingerprint {now[:12]}, then {record.fingerprint[:12]}"
         for number, record in enumerate(manifest.sources)
-        if (now := identity(settled(parse_ref(record.source), teaching=number == 0)).fingerprint)
+        if (
+            now := source_identity(
+                resolve_split(parse_data_ref(record.source), teaching=number == 0)
+            ).fingerprint
+        )
         != record.fingerprint
     ]
 
 
 def snapshot_hash(splits: Iterable[SplitRecord]) -> str:
-    """Name a snapshot by what it holds: roles and hashes of its splits."""
+    """Hash a snapshot by its content: roles and hashes of its splits."""
     return content_hash([[split.role, split.description.hash] for split in splits])
 
 
-def snapshot_inputs(data: DataConfig, seed: int) -> str:
-    """Hash everything that determines a snapshot, without making it; 64 hex digits.
+def hash_snapshot_inputs(data: DataConfig, seed: int) -> str:
+    """Hash everything that determines a snapshot, without building it; 64 hex digits.
 
     Raises:
         DataError: A source is missing.
     """
-    return _inputs(data, seed, sources_of(data))
+    return _hash_inputs(data, seed, list_sources(data))
 
 
-def _inputs(data: DataConfig, seed: int, sources: Iterable[DataSource]) -> str:
+def _hash_inputs(data: DataConfig, seed: int, sources: Iterable[DataSource]) -> str:
     """Hash everything that determines a snapshot."""
     references = [
         hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
         for folder in (data.curation.difficulty.predictions, data.balance.weak_from)
-        if folder and (path := Path(folder) / PREDICTIONS)
+        if folder and (path := Path(folder) / PREDICTIONS_FILE)
     ]
     if data.balance.weak_by == "holm":
-        analysis = read_record(Path(data.balance.weak_from) / ANALYSIS, AnalysisRecord)
+        analysis = read_record(Path(data.balance.weak_from) / ANALYSIS_FILE, AnalysisRecord)
         references += analysis.weak_subjects if analysis is not None else [None]
     fingerprints = [source.identity.fingerprint for source in sources]
-    return content_hash([RULES, data.model_dump(mode="json"), seed, fingerprints, references])
+    return content_hash(
+        [RULES_VERSION, data.model_dump(mode="json"), seed, fingerprints, references]
+    )
 
 
 @contextmanager
-def _working_in(folder: Path) -> Iterator[Path]:
-    """Give a scratch folder beside the results; what a killed run left is cleared away."""
-    with disk_errors(folder):
+def _scratch_folder(folder: Path) -> Iterator[Path]:
+    """Provide a scratch folder in the snapshot's folder; leftovers of a killed run are removed."""
+    with translate_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
             if path.name.startswith(_WORK):
@@ -199,14 +205,14 @@ def _working_in(folder: Path) -> Iterator[Path]:
             folder.rmdir()
 
 
-def _write(
+def _write_snapshot(
     built: BuiltSnapshot, folder: Path, inputs: str, data: DataConfig, seed: int, progress: Progress
 ) -> SnapshotManifest:
-    """Write the files, the manifest last, and remove what an earlier snapshot left."""
+    """Write the files, the manifest last, and remove the files of an earlier snapshot."""
     splits = []
     with progress.task("writing", sum(len(split[2]) for split in built.splits)) as task:
         for split in built.splits:
-            splits.append(written_split(folder, *split))
+            splits.append(write_split(folder, *split))
             task.advance(splits[-1].description.n)
     lines = "".join(f"{e.model_dump_json(exclude_none=True)}\n" for e in built.excluded)
     manifest = SnapshotManifest(
@@ -222,43 +228,43 @@ def _write(
         balance=built.balance,
         splits=tuple(splits),
         excluded_hash=hashlib.sha256(lines.encode()).hexdigest(),
-        provenance=provenance(),
+        provenance=collect_provenance(),
     )
-    (folder / MANIFEST).unlink(missing_ok=True)  # from here on the old one is not whole
-    write_text(folder / EXCLUDED, lines)
-    write_text(folder / DATASHEET, datasheet(manifest))
-    write_record(folder / MANIFEST, manifest)
-    keep_only(folder, splits)
+    (folder / MANIFEST_FILE).unlink(missing_ok=True)  # the old snapshot is incomplete from here on
+    write_text(folder / EXCLUDED_FILE, lines)
+    write_text(folder / DATASHEET_FILE, render_snapshot_datasheet(manifest))
+    write_record(folder / MANIFEST_FILE, manifest)
+    remove_stale_splits(folder, splits)
     return manifest
 
 
-def keep_only(folder: Path, splits: Iterable[SplitRecord]) -> None:
-    """Remove the files of splits that an earlier snapshot left in a folder."""
+def remove_stale_splits(folder: Path, splits: Iterable[SplitRecord]) -> None:
+    """Remove split files of an earlier snapshot from a folder."""
     current = {split.file for split in splits}
     for path in folder.iterdir():
         if _SPLIT_FILE.fullmatch(path.name) and path.name not in current:
             path.unlink()
 
 
-def written_split(
+def write_split(
     folder: Path, role: Role, source: str, questions: QuestionTable, excluded: dict[str, int]
 ) -> SplitRecord:
-    """Write one split under a name that carries its hash; one that is there already stays."""
-    description = describe(source, questions, excluded)
-    base = parse_ref(source).slug if role == "evaluated" else role
+    """Write one split to a file with its hash in the name, unless it exists already."""
+    description = describe_split(source, questions, excluded)
+    base = parse_data_ref(source).slug if role == "evaluated" else role
     path = folder / f"{base}-{description.hash[:12]}.parquet"
-    if not _holds(path, description.hash):
+    if not _has_content(path, description.hash):
         write_parquet(questions, path)
     return SplitRecord(
         role=role,
         file=path.name,
         description=description,
-        profile=profile(questions),
-        purpose=purpose_of(questions.ids),
+        profile=count_split(questions),
+        purpose=infer_purpose(questions.ids),
     )
 
 
-def _holds(path: Path, content: str) -> bool:
+def _has_content(path: Path, content: str) -> bool:
     try:
         return path.is_file() and questions_hash(read_parquet(path)) == content
     except DataError:

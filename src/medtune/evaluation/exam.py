@@ -1,4 +1,4 @@
-"""How one examination is held: questions, method, orders, worked examples."""
+"""Settings of one evaluation: questions, method, orders, few-shot examples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from typing import Self
 
 from medtune.core.errors import InputError
 from medtune.core.experiment import EvaluationConfig, Experiment
-from medtune.core.prompt import Form, PromptStyle, fingerprint, form_taught, likelihood_of
+from medtune.core.prompt import (
+    FormName,
+    PromptStyle,
+    form_for_target,
+    method_for_form,
+    prompt_fingerprint,
+)
 from medtune.core.protocols import AnswerModel, Decoding
 from medtune.core.records import (
     Method,
@@ -23,21 +29,21 @@ from medtune.core.records import (
     Variant,
     content_hash,
 )
-from medtune.evaluation.perturbations import varied
+from medtune.evaluation.perturbations import perturb_questions
 
-RULES = 2
-"""Version of how scores are computed and become choices; 2: an fp32 head, equals drawn by lot."""
+SCORING_VERSION = 2
+"""Version of scoring and choosing; 2: fp32 head, ties broken by hash."""
 
 
 @dataclass(frozen=True)
 class Shots:
-    """Worked examples that stand before each question.
+    """Few-shot examples before each question.
 
     Attributes:
-        pool: Labelled questions that are not examined themselves.
+        pool: Labelled questions that are not evaluated.
         count: Examples per question; 0 is none.
-        by: fixed takes the pool's first for all; random draws anew for every question; subject
-            takes the pool's first of the question's own subject, and fills up with its first.
+        by: fixed takes the first of the pool for all; random draws for every question; subject
+            takes the first of the question's subject, filled up with the first of the pool.
     """
 
     pool: Sequence[Question] = ()
@@ -48,35 +54,35 @@ class Shots:
     def __post_init__(self) -> None:
         assert self.count <= len(self.pool), "the recipe sees to a large enough pool"
 
-    def before(self, question: Question) -> tuple[Question, ...]:
-        """Choose the examples that stand before a question."""
+    def select_shots(self, question: Question) -> tuple[Question, ...]:
+        """Select the few-shot examples of a question."""
         if self.by == "random":
-            # A lot of its own per question: the same whatever the other questions are.
+            # Seeded per question, so that the examples do not depend on the other questions.
             lots = random.Random(f"{self.seed} {question.id}")
             return tuple(lots.sample(self.pool, self.count))
         if self.by == "subject":
-            own = self._by_subject.get(question.subject, ())
+            own = self._pool_by_subject.get(question.subject, ())
             others = [shot for shot in self.pool[: self.count] if shot not in own]
             return (*own, *others)[: self.count]
         return tuple(self.pool[: self.count])
 
     @cached_property
-    def _by_subject(self) -> dict[str | None, list[Question]]:
+    def _pool_by_subject(self) -> dict[str | None, list[Question]]:
         first: dict[str | None, list[Question]] = defaultdict(list)
         for shot in self.pool:
             if shot.subject is not None and len(first[shot.subject]) < self.count:
                 first[shot.subject].append(shot)
         return first
 
-    def identity(self) -> object:
-        """Say what determines the examples; None without any."""
+    def hash_components(self) -> object:
+        """Return what determines the examples, for hashing; None without examples."""
         if not self.count:
             return None
         return [self.by, self.count, self.seed if self.by == "random" else None, self._pool_hash]
 
     @cached_property
     def _pool_hash(self) -> str:
-        """Hash what can become an example: a large pool only once."""
+        """Hash of the possible examples, cached because the pool may be large."""
         pool = self.pool[: self.count] if self.by == "fixed" else self.pool
         return content_hash(
             [
@@ -88,7 +94,7 @@ class Shots:
 
 @dataclass(frozen=True)
 class Exam:
-    """How one examination is held."""
+    """Settings of one evaluation: questions, prompt, method and baselines."""
 
     questions: Sequence[Question]
     data: SplitDescription
@@ -98,39 +104,39 @@ class Exam:
     shots: Shots = field(default_factory=Shots)
     orders: Orders = "given"
     variant: Variant = "plain"
-    """What was done to the questions already; `evaluation.perturbations` does it."""
+    """Perturbation that was applied to the questions (`evaluation.perturbations`)."""
     trained_on: int | None = None
     """Questions among these that the model was trained on; None where that is unknown."""
     options_only: int = 0
-    """At most so many questions are asked again without their stem; 0 is no such baseline."""
-    target: Form = "text"
-    """Form in which free answers are asked for."""
+    """Number of questions asked again without their stem, as a baseline; 0 is none."""
+    target: FormName = "text"
+    """Answer form of free answers."""
     constrained: bool = False
-    """Free answers may only be an option."""
+    """Whether free answers are constrained to the options."""
     decoding: Decoding = field(default_factory=Decoding)
-    """How free answers are written."""
+    """Decoding settings of free answers."""
 
     @classmethod
-    def planned(
+    def from_config(
         cls,
         settings: EvaluationConfig,
         method: Method,
         questions: Sequence[Question],
         data: SplitDescription,
         style: PromptStyle,
-        target: Form,
+        target: FormName,
         pool: Sequence[Question],
     ) -> Self:
-        """Plan an exam by an experiment's settings; free answers know one order only.
+        """Make an exam from an experiment's settings; free answers use the given order only.
 
         Args:
-            settings: Of the evaluation.
+            settings: Settings of the evaluation.
             method: One of its methods.
-            questions: To examine.
-            data: Where they come from.
-            style: Of the prompt.
-            target: Form in which free answers are asked for.
-            pool: Where worked examples are taken from.
+            questions: The questions to ask.
+            data: Description of the split.
+            style: The prompt style.
+            target: Answer form of free answers.
+            pool: Questions for few-shot examples.
         """
         free = method == "generate"
         return cls(
@@ -148,76 +154,76 @@ class Exam:
         )
 
     @classmethod
-    def watching(
+    def for_validation(
         cls, experiment: Experiment, questions: Sequence[Question], data: SplitDescription
     ) -> Self:
-        """Plan the exam that watches a training: every question once, by likelihood.
+        """Make the validation exam of a training: every question once, by likelihood.
 
-        It takes the primary method; where that is free text, the likelihood of the form taught.
+        It uses the primary method, or for free text the likelihood method of the trained form.
         """
         method, *_ = experiment.evaluation.methods
         if method == "generate":
-            method = likelihood_of(form_taught(experiment.training.target))
+            method = method_for_form(form_for_target(experiment.training.target))
         return cls(questions, data, experiment.prompt, method, experiment.evaluation.normalization)
 
     @classmethod
-    def plain(
+    def for_likelihood(
         cls,
         questions: Sequence[Question],
         data: SplitDescription,
         style: PromptStyle,
         method: Method,
     ) -> Self:
-        """Plan an exam by likelihood alone: no examples, no baseline, options as given."""
+        """Make an exam by likelihood without few-shot examples and baseline, in the given order."""
         return cls(questions, data, style, method, EvaluationConfig().normalization)
 
-    def on_variant(self, variant: Variant, seed: int = 0) -> Exam:
-        """Plan the same exam on questions to which something was done; it has no baseline."""
-        questions = varied(self.questions, variant, seed)
+    def perturb(self, variant: Variant, seed: int = 0) -> Exam:
+        """Return the same exam on perturbed questions, without options-only baseline."""
+        questions = perturb_questions(self.questions, variant, seed)
         return replace(self, questions=questions, variant=variant, options_only=0)
 
     @property
-    def compared(self) -> Normalization | None:
-        """How continuations are compared: letters are one token each, texts have no scores."""
+    def effective_normalization(self) -> Normalization | None:
+        """Normalization in use: "sum" for letters (one token each), None for free text."""
         if self.method == "generate":
             return None
         return "sum" if self.method == "letter" else self.normalization
 
-    def inputs(self, model: AnswerModel, parser: int) -> str:
+    def hash_inputs(self, model: AnswerModel, parser: int) -> str:
         """Hash everything that determines the result.
 
         Args:
-            model: To be examined.
-            parser: Version of what reads free answers.
+            model: The model to evaluate.
+            parser: Version of the parser of free answers.
         """
         free = [self.target, asdict(self.decoding), self.constrained, parser]
         return content_hash(
             [
                 model.describe().model_dump(mode="json"),
                 self.data.hash,
-                fingerprint(self.style, model.render),
+                prompt_fingerprint(self.style, model.render),
                 self.method,
-                self.compared,
-                self.shots.identity(),
+                self.effective_normalization,
+                self.shots.hash_components(),
                 [self.orders, self.options_only],
-                RULES,
-                self._asked(),
+                SCORING_VERSION,
+                self._perturbed_questions(),
                 free if self.method == "generate" else None,
             ]
         )
 
-    def _asked(self) -> object:
-        """Say what a variant made of the questions; the data's hash is of the plain ones."""
+    def _perturbed_questions(self) -> object:
+        """Return the perturbed questions for hashing; the data's hash covers the plain ones."""
         if self.variant == "plain":
             return None
         return [self.variant, [[q.stem, q.options, q.answer] for q in self.questions]]
 
 
-def refuse_constraint(method: Method, settings: EvaluationConfig) -> None:
-    """Refuse to constrain answers that are not written.
+def check_constrained(method: Method, settings: EvaluationConfig) -> None:
+    """Refuse `constrained` with a method that does not generate.
 
     Raises:
-        InputError: The method scores, and the settings constrain.
+        InputError: The settings constrain, but the method scores.
     """
     if method != "generate" and settings.constrained:
         raise InputError(

@@ -1,10 +1,9 @@
-"""PriDe: estimate how a model leans towards positions, and take it out of its answers.
+"""PriDe: estimate the position bias of a model and remove it from its answers.
 
 Zheng et al. 2023, "Large Language Models Are Not Robust Multiple Choice Selectors",
-arXiv 2309.03882, section 4.2: an observed probability is taken as the product of what the model
-thinks of the position and what it thinks of the content.  Over all cyclic orders every content
-stands in every position once, so that the mean of the log-probabilities by position keeps the
-position's part alone.
+arXiv 2309.03882, section 4.2: an observed probability is modelled as the product of a prior of
+the position and a probability of the content.  Over all cyclic orders every content is in every
+position once, so that the mean log-probability by position contains only the prior.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ def estimate_prior(tables: Sequence[Sequence[Sequence[float]]]) -> tuple[float, 
     Args:
         tables: `[question][rotation][position]`, the log-probability (nats) of each displayed
             position in each of the k cyclic orders of k options; k is the same for all
-            questions.  Constants that are added to a whole rotation do not count.
+            questions.  A constant added to a whole rotation has no effect.
 
     Returns:
         `[position]`, positive and adding up to 1: the mean of the questions' priors.
@@ -37,14 +36,14 @@ def estimate_prior(tables: Sequence[Sequence[Sequence[float]]]) -> tuple[float, 
         _softmax([math.fsum(column) / k for column in zip(*table, strict=True)]) for table in tables
     ]
     means = [math.fsum(column) / len(priors) for column in zip(*priors, strict=True)]
-    # What was never seen is unlikely, not impossible: it will be divided by.
+    # Avoid a prior of 0, by which remove_prior would divide.
     floored = [max(mean, sys.float_info.min) for mean in means]
     total = math.fsum(floored)
     return tuple(mean / total for mean in floored)
 
 
-def without_prior(logprobs: Sequence[float], prior: Sequence[float]) -> tuple[float, ...]:
-    """Take a prior out of what was observed in one order.
+def remove_prior(logprobs: Sequence[float], prior: Sequence[float]) -> tuple[float, ...]:
+    """Remove a position prior from the log-probabilities observed in one order.
 
     Args:
         logprobs: Log-probability (nats) of each displayed position, up to a common constant.

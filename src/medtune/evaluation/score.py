@@ -1,4 +1,4 @@
-"""Questions to a model, answers to predictions: one chunk of an examination."""
+"""Ask a model a chunk of questions and turn its answers into predictions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from itertools import islice
 from typing import Any
 
 from medtune.core.answer_parser import Parser
-from medtune.core.choice import choose
+from medtune.core.choice import choose_option
 from medtune.core.errors import ModelError
-from medtune.core.prompt import PromptStyle, form_of
+from medtune.core.prompt import PromptStyle, form_for_method
 from medtune.core.protocols import (
     AnswerModel,
     ContinuationScore,
@@ -27,100 +27,105 @@ from medtune.core.records import (
     SplitDescription,
 )
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.pride import without_prior
+from medtune.evaluation.pride import remove_prior
 
-Scores = tuple[ContinuationScore, ...]
-Prior = Mapping[int, tuple[float, ...]]
-"""PriDe's probability of each position, by number of options."""
+ContinuationScores = tuple[ContinuationScore, ...]
+PositionPrior = Mapping[int, tuple[float, ...]]
+"""PriDe: prior probability of each position, by number of options."""
 
 
-def ask(
-    model: AnswerModel, exam: Exam, questions: Sequence[Question], parser: Parser, prior: Prior
+def answer_questions(
+    model: AnswerModel,
+    exam: Exam,
+    questions: Sequence[Question],
+    parser: Parser,
+    prior: PositionPrior,
 ) -> list[Prediction]:
-    """Ask some questions as the exam says.
+    """Answer questions with a model, by the method of the exam.
 
     Args:
-        model: Any model.
-        exam: Method, orders and prompt; its own questions are not looked at.
-        questions: All labelled.
-        parser: For free answers.
-        prior: For PriDe; empty otherwise.
+        model: The model.
+        exam: Method, orders and prompt; its questions are not used.
+        questions: Labelled questions.
+        parser: Parser of free answers.
+        prior: Position prior for PriDe; empty otherwise.
 
     Raises:
-        ModelError: The model fails, gives scores that are not numbers, or reads no prompt as long.
+        ModelError: The model fails, gives scores that are not numbers, or cannot read a prompt that
+            is this long.
     """
     _refuse_what_does_not_fit(model, exam, questions)
     if exam.method == "generate":
-        return _generated(model, exam, questions, parser)
-    asked = rotated_scores(model, exam, questions, all_orders=exam.orders == "cyclic")
+        return _generate_predictions(model, exam, questions, parser)
+    asked = score_orders(model, exam, questions, all_orders=exam.orders == "cyclic")
     return [
-        _scored(question, rounds, exam, prior)
+        _make_prediction(question, rounds, exam, prior)
         for question, rounds in zip(questions, asked, strict=True)
     ]
 
 
-def likelihoods(
+def score_options(
     model: AnswerModel, style: PromptStyle, method: Method, questions: Sequence[Question]
 ) -> list[tuple[tuple[float, ...], float | None]]:
-    """Score questions once, as given; they need no label.
+    """Score the options of questions in their given order; labels are not needed.
 
     Args:
-        model: Any model.
-        style: The prompt.
+        model: The model.
+        style: The prompt style.
         method: letter or cloze.
-        questions: To ask.
+        questions: The questions.
 
     Returns:
-        For each question the options' probabilities, which add up to 1, and by letter the
-        probability of all letters together, else None.
+        For each question the probabilities of its options, which add up to 1, and for the letter
+        method the total probability of all letters, else None.
 
     Raises:
         ModelError: The model fails, or gives scores that are not numbers.
     """
     nothing = SplitDescription(source="asked", n=len(questions), excluded={}, hash="")
-    exam = Exam.plain(questions, nothing, style, method)
-    assert exam.compared is not None, "they are scored, not answered freely"
-    asked = rotated_scores(model, exam, questions, all_orders=False)
+    exam = Exam.for_likelihood(questions, nothing, style, method)
+    assert exam.effective_normalization is not None, "they are scored, not answered freely"
+    asked = score_orders(model, exam, questions, all_orders=False)
     return [
         (
-            option_probabilities(scores, exam.compared),
-            _mass(scores) if method == "letter" else None,
+            option_probabilities(scores, exam.effective_normalization),
+            _total_probability(scores) if method == "letter" else None,
         )
         for (scores,) in asked
     ]
 
 
-def rotations(options: int) -> list[tuple[int, ...]]:
-    """List the cyclic orders of some options: in order r, position i shows option i + r."""
+def cyclic_orders(options: int) -> list[tuple[int, ...]]:
+    """Return the cyclic orders of n options: in order r, position i shows option i + r."""
     return [tuple((i + r) % options for i in range(options)) for r in range(options)]
 
 
-def rotated_scores(
+def score_orders(
     model: AnswerModel, exam: Exam, questions: Sequence[Question], all_orders: bool
-) -> list[list[Scores]]:
-    """Score every question in every cyclic order, or in the given one alone.
+) -> list[list[ContinuationScores]]:
+    """Score every question in all cyclic orders of its options, or in the given order only.
 
     Returns:
-        `[question][order][position]`; orders as `rotations` lists them.
+        `[question][order][position]`, in cyclic order of the options.
 
     Raises:
-        ModelError: A score is not a finite number, as where an arithmetic overflows.
+        ModelError: A score is not finite, for instance after an overflow.
     """
-    form = form_of(exam.method, exam.target)
+    form = form_for_method(exam.method, exam.target)
     requests: list[ScoreRequest] = []
     rounds: list[int] = []
     for question in questions:
-        orders = rotations(len(question.options)) if all_orders else [None]
-        shots = exam.shots.before(question)
+        orders = cyclic_orders(len(question.options)) if all_orders else [None]
+        shots = exam.shots.select_shots(question)
         for order in orders:
-            shown = question if order is None else question.permuted(order)
-            lead, continuations = exam.style.continuations(shown, form)
-            messages = exam.style.messages(shown, form, shots)
+            shown = question if order is None else question.permute_options(order)
+            lead, continuations = exam.style.split_continuations(shown, form)
+            messages = exam.style.build_messages(shown, form, shots)
             requests.append(ScoreRequest(question.id, shown.options, messages, lead, continuations))
         rounds.append(len(orders))
     found = model.score(requests)
     for request, scores in zip(requests, found, strict=True):
-        _refuse_what_is_no_number(model, request, scores)
+        _check_finite(model, request, scores)
     rest = iter(found)
     return [list(islice(rest, count)) for count in rounds]
 
@@ -128,15 +133,17 @@ def rotated_scores(
 def _refuse_what_does_not_fit(
     model: AnswerModel, exam: Exam, questions: Sequence[Question]
 ) -> None:
-    """Refuse prompts beyond what a model was made to read, where it tells: answers would be noise.
+    """Refuse prompts that are longer than a model can read: its answers would be noise.
+
+    Only models with a method `beyond` state their limit; prompts of others are not checked.
 
     Raises:
-        ModelError: Naming the first question of which that is so.
+        ModelError: A prompt is too long; the first such question is named.
     """
     beyond: Any = getattr(model, "beyond", lambda _: None)
-    form = form_of(exam.method, exam.target)
+    form = form_for_method(exam.method, exam.target)
     for question in questions:
-        found = beyond(exam.style.messages(question, form, exam.shots.before(question)))
+        found = beyond(exam.style.build_messages(question, form, exam.shots.select_shots(question)))
         if found is not None:
             tokens, most = found
             raise ModelError(
@@ -146,7 +153,7 @@ def _refuse_what_does_not_fit(
             )
 
 
-def _refuse_what_is_no_number(model: AnswerModel, request: ScoreRequest, scores: Scores) -> None:
+def _check_finite(model: AnswerModel, request: ScoreRequest, scores: ContinuationScores) -> None:
     if all(math.isfinite(score.logprob) for score in scores):
         return
     given = ", ".join(f"{score.logprob:.4g}" for score in scores)
@@ -154,17 +161,17 @@ def _refuse_what_is_no_number(model: AnswerModel, request: ScoreRequest, scores:
         f"{model.describe().source} gives scores that are not numbers: "
         f"question {request.id}, {given}",
         expected="a finite log-probability for every option",
-        fix="examine it with --dtype float32; if that does not help, its weights are damaged",
+        fix="evaluate it with --dtype float32; if that does not help, its weights are damaged",
     )
 
 
-def option_logs(scores: Scores, normalization: Normalization) -> tuple[float, ...]:
-    """Turn continuation scores into log-probabilities over the options.
+def option_logprobs(scores: ContinuationScores, normalization: Normalization) -> tuple[float, ...]:
+    """Return the normalised log-probabilities of the options.
 
     Args:
         scores: One per option.
-        normalization: sum compares log-probabilities as they are, token and byte their means
-            (lm-evaluation-harness: acc, and acc_norm for byte).
+        normalization: sum compares summed log-probabilities, token and byte their means
+            (lm-evaluation-harness: acc for sum, acc_norm for byte).
 
     Returns:
         Log-softmax of the compared values; their exponentials add up to 1.
@@ -180,31 +187,37 @@ def option_logs(scores: Scores, normalization: Normalization) -> tuple[float, ..
     return tuple(value - total for value in values)
 
 
-def option_probabilities(scores: Scores, normalization: Normalization) -> tuple[float, ...]:
-    """Turn continuation scores into probabilities over the options; they add up to 1."""
-    weights = [math.exp(log) for log in option_logs(scores, normalization)]
+def option_probabilities(
+    scores: ContinuationScores, normalization: Normalization
+) -> tuple[float, ...]:
+    """Return the normalised probabilities of the options; they add up to 1."""
+    weights = [math.exp(log) for log in option_logprobs(scores, normalization)]
     return tuple(weight / math.fsum(weights) for weight in weights)
 
 
-def _scored(question: Question, rounds: Sequence[Scores], exam: Exam, prior: Prior) -> Prediction:
-    """Make a prediction of a question's scores in one or more orders."""
-    assert exam.compared is not None, "free text is not scored"
+def _make_prediction(
+    question: Question, rounds: Sequence[ContinuationScores], exam: Exam, prior: PositionPrior
+) -> Prediction:
+    """Make a prediction from a question's scores in one or more orders."""
+    assert exam.effective_normalization is not None, "free text is not scored"
     first, orders = rounds[0], None
-    probabilities = option_probabilities(first, exam.compared)
+    probabilities = option_probabilities(first, exam.effective_normalization)
     if exam.orders == "pride":
-        logs = option_logs(first, exam.compared)
-        probabilities = without_prior(logs, prior[len(question.options)])
+        logs = option_logprobs(first, exam.effective_normalization)
+        probabilities = remove_prior(logs, prior[len(question.options)])
     elif exam.orders == "cyclic":
         orders = tuple(
-            _by_content(question, order, option_probabilities(scores, exam.compared))
-            for order, scores in zip(rotations(len(question.options)), rounds, strict=True)
+            _reorder_by_content(
+                question, order, option_probabilities(scores, exam.effective_normalization)
+            )
+            for order, scores in zip(cyclic_orders(len(question.options)), rounds, strict=True)
         )
         columns = zip(*(answer.probabilities for answer in orders), strict=True)
         probabilities = tuple(math.fsum(column) / len(orders) for column in columns)
-    chosen = choose(probabilities, question.stem, question.options)
-    masses = [_mass(scores) for scores in rounds]
+    chosen = choose_option(probabilities, question.stem, question.options)
+    masses = [_total_probability(scores) for scores in rounds]
     return Prediction(
-        **_copied(question),
+        **_question_fields(question),
         chosen=chosen,
         outcome=Outcome.CORRECT if chosen == question.answer else Outcome.WRONG,
         logprobs=tuple(s.logprob for s in first),
@@ -216,34 +229,36 @@ def _scored(question: Question, rounds: Sequence[Scores], exam: Exam, prior: Pri
     )
 
 
-def _mass(scores: Scores) -> float:
-    """Return the probability of all continuations together."""
+def _total_probability(scores: ContinuationScores) -> float:
+    """Return the total probability of all continuations."""
     return min(1.0, math.fsum(math.exp(score.logprob) for score in scores))
 
 
-def _by_content(question: Question, order: tuple[int, ...], shown: Sequence[float]) -> OrderAnswer:
-    """Bring probabilities by position back to the options in their given order."""
+def _reorder_by_content(
+    question: Question, order: tuple[int, ...], shown: Sequence[float]
+) -> OrderAnswer:
+    """Reorder probabilities by position into the given order of the options."""
     given = [0.0] * len(order)
     for position, option in enumerate(order):
         given[option] = shown[position]
     return OrderAnswer(
         order=order,
-        chosen=choose(given, question.stem, question.options),
+        chosen=choose_option(given, question.stem, question.options),
         probabilities=tuple(given),
     )
 
 
-def _generated(
+def _generate_predictions(
     model: AnswerModel, exam: Exam, questions: Sequence[Question], parser: Parser
 ) -> list[Prediction]:
     form = exam.target
     requests = []
     for question in questions:
-        messages = exam.style.messages(question, form, exam.shots.before(question))
+        messages = exam.style.build_messages(question, form, exam.shots.select_shots(question))
         choices = None
         if exam.constrained:
             places = range(len(question.options))
-            choices = tuple(exam.style.answer(question, i, form) for i in places)
+            choices = tuple(exam.style.render_answer(question, i, form) for i in places)
         requests.append(GenerateRequest(question.id, question.options, messages, choices))
     answers = model.generate(requests, exam.decoding)
     predictions = []
@@ -254,7 +269,7 @@ def _generated(
             outcome = Outcome.CORRECT if reading.chosen == question.answer else Outcome.WRONG
         predictions.append(
             Prediction(
-                **_copied(question),
+                **_question_fields(question),
                 chosen=reading.chosen,
                 outcome=outcome,
                 text=answer.text,
@@ -266,8 +281,8 @@ def _generated(
     return predictions
 
 
-def _copied(question: Question) -> dict[str, Any]:
-    """Copy what a prediction keeps of its question."""
-    assert question.answer is not None, "examine refuses unlabelled questions"
+def _question_fields(question: Question) -> dict[str, Any]:
+    """Return the fields of a question that its prediction repeats."""
+    assert question.answer is not None, "unlabelled questions are refused before"
     names = ("id", "stem", "subject", "topic", "group", "options", "answer")
     return {name: getattr(question, name) for name in names}

@@ -1,1 +1,1 @@
-"""What stands between a question and an answer: rules, a classifier, privacy, one policy."""
+"""Guards between question and answer: rules, a classifier, redaction and a policy."""

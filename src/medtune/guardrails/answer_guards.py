@@ -1,4 +1,4 @@
-"""Guards that look at an answer: is the model sure enough, and did it answer at all?"""
+"""Guards on an answer: is the model sure enough, and is the output an answer?"""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import math
 from medtune.core.schemas.guardrails import GuardVerdict, Inquiry, OptionScores, ServingCalibration
 from medtune.guardrails.policy import Policy
 
-LEAST_MASS = 0.1
-"""Probability of all letters together; below it the model was about to write something else."""
-TIE = 1e-6
+MIN_LETTER_MASS = 0.1
+"""Least total probability of the letters; below it, the model was about to write other text."""
+TIE_MARGIN = 1e-6
 
 
-def confidence(
-    inquiry: Inquiry, thought: OptionScores, calibration: ServingCalibration | None, policy: Policy
+def check_confidence(
+    inquiry: Inquiry, scores: OptionScores, calibration: ServingCalibration | None, policy: Policy
 ) -> GuardVerdict:
-    """Hold an answer to the confidence at which the risk is bounded.
+    """Hold back an answer whose confidence is below the calibrated threshold.
 
     Args:
-        inquiry: What was asked.
-        thought: After calibration.
-        calibration: None where the model was never calibrated.
-        policy: How strict to be.
+        inquiry: The inquiry.
+        scores: Calibrated scores of the options.
+        calibration: None if the model was never calibrated.
+        policy: Actions of the guard.
     """
     rule = policy.confidence
     if calibration is None:
@@ -32,36 +32,36 @@ def confidence(
         return GuardVerdict(
             guard="confidence", action=rule.unseen, reason="confidence.unseen_subject"
         )
-    if calibration.threshold is None or thought.confidence < calibration.threshold:
+    if calibration.threshold is None or scores.confidence < calibration.threshold:
         return GuardVerdict(guard="confidence", action=rule.action, reason="confidence.low")
     return GuardVerdict(guard="confidence", action="allow")
 
 
-def output(thought: OptionScores) -> GuardVerdict:
-    """Defer what is no answer: no letter likely, or two options alike."""
-    if not all(map(math.isfinite, thought.probabilities)):
+def check_output(scores: OptionScores) -> GuardVerdict:
+    """Defer output that is not an answer: no likely letter, no numbers, or a tie."""
+    if not all(map(math.isfinite, scores.probabilities)):
         return GuardVerdict(guard="output", action="defer", reason="output.no_number")
-    if thought.mass is not None and thought.mass < LEAST_MASS:
+    if scores.mass is not None and scores.mass < MIN_LETTER_MASS:
         return GuardVerdict(guard="output", action="defer", reason="output.no_letter")
-    best, second, *_ = sorted(thought.probabilities, reverse=True)
-    if best - second < TIE:
+    best, second, *_ = sorted(scores.probabilities, reverse=True)
+    if best - second < TIE_MARGIN:
         return GuardVerdict(guard="output", action="defer", reason="output.tie")
     return GuardVerdict(guard="output", action="allow")
 
 
-def unavailable() -> GuardVerdict:
-    """Defer what could not be answered: the model or the store is away, or too much waits."""
+def unavailable_verdict() -> GuardVerdict:
+    """Defer a question that could not be answered: model, store or queue are unavailable."""
     return GuardVerdict(guard="output", action="defer", reason="output.unavailable")
 
 
-def prediction_set(thought: OptionScores, calibration: ServingCalibration) -> tuple[int, ...]:
-    """List the options that hold the right one as often as promised (LAC), at least the likeliest.
+def prediction_set(scores: OptionScores, calibration: ServingCalibration) -> tuple[int, ...]:
+    """Return the options of the conformal prediction set (LAC), at least the likeliest one.
 
     An empty set would be shown as if nothing were possible.
     """
     inside = tuple(
         index
-        for index, probability in enumerate(thought.probabilities)
+        for index, probability in enumerate(scores.probabilities)
         if 1 - probability <= calibration.quantile
     )
-    return inside or (thought.chosen,)
+    return inside or (scores.chosen,)

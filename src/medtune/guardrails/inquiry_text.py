@@ -1,4 +1,4 @@
-"""An inquiry as the rules read it: folded, and apart from what it quotes."""
+"""An inquiry as the guards read it: normalized, and with its quotations removed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
 )
-"""What Unicode lets be ignored: no letter is read out of it, and none is hidden by it."""
+"""Invisible characters, which Unicode lets be ignored (Default_Ignorable_Code_Point)."""
 _QUOTED = re.compile(r"\"[^\"\n]{2,400}\"|(?<!\w)'[^'\n]{2,400}'(?!\w)|“[^”]{2,400}”|«[^»]{2,400}»")
 _PIECE = re.compile(r"[\0-\x7f]*[^\0-\x7f]{0,300}")
-"""What is normalised at once: sorting combining marks takes the square of their number."""
+"""Length normalized at once: sorting combining marks takes quadratic time."""
 _SIGNS = str.maketrans({"’": "'", "‘": "'", "`": "'", "–": "-", "—": "-", "\u00a0": " "})
 _FRAME = re.compile(
     r"\b(?:which|what|who) of the (?:following|these|below)\b"
@@ -40,69 +40,78 @@ _FRAME = re.compile(
 
 @dataclass(frozen=True)
 class InquiryText:
-    """One inquiry, read once for all guards.
+    """The texts of one inquiry, computed once for all guards.
 
     Attributes:
-        inquiry: As it came in, without its subject where that is one of a list (`guardrails.pipeline`).
+        inquiry: As received, without a listed subject (see `guardrails.pipeline`).
     """
 
     inquiry: Inquiry
 
     @cached_property
     def stem(self) -> str:
-        """The stem, folded."""
-        return fold(self.inquiry.stem)
+        """The normalized stem."""
+        return normalize_text(self.inquiry.stem)
 
     @cached_property
     def subject(self) -> str:
-        """What stands where a subject should, folded; empty for none, and for a listed one."""
-        return fold(self.inquiry.subject or "")
+        """The normalized free-text subject; empty for none and for a listed one."""
+        return normalize_text(self.inquiry.subject or "")
 
     @cached_property
-    def raw(self) -> str:
-        """Everything that was typed, as it came in."""
-        return "\n".join((self.inquiry.whole, self.inquiry.subject or ""))
+    def raw_text(self) -> str:
+        """Everything that was typed, as received."""
+        return "\n".join((self.inquiry.full_text, self.inquiry.subject or ""))
 
     @cached_property
     def text(self) -> str:
-        """Stem, options and free subject, folded, a line each."""
-        parts = (self.stem, *(fold(option) for option in self.inquiry.options), self.subject)
+        """Stem, options and free-text subject, normalized, one per line."""
+        parts = (
+            self.stem,
+            *(normalize_text(option) for option in self.inquiry.options),
+            self.subject,
+        )
         return "\n".join(part for part in parts if part)
 
     @cached_property
     def earlier(self) -> tuple[InquiryText, ...]:
-        """What the asker said before."""
+        """Earlier turns of the same user."""
         return tuple(InquiryText(turn) for turn in self.inquiry.earlier)
 
     @cached_property
     def around(self) -> tuple[InquiryText, ...]:
-        """What others said."""
+        """Turns of others, such as a system message."""
         return tuple(InquiryText(Inquiry(stem=turn)) for turn in self.inquiry.around)
 
     @cached_property
-    def framed(self) -> bool:
-        """Whether it is put as exam questions are: about a patient or a matter, with options."""
+    def is_exam_style(self) -> bool:
+        """Whether it is phrased as exam questions are, with options."""
         return (
-            len(self.inquiry.options) > 1 and linear_search.first(_FRAME, self.unquoted) is not None
+            len(self.inquiry.options) > 1
+            and linear_search.find_first(_FRAME, self.unquoted_stem) is not None
         )
 
     @cached_property
-    def unquoted(self) -> str:
-        """The stem without what others say in it: a patient in a vignette speaks in the first."""
-        return linear_search.replaced(_QUOTED, " ", self.stem)
+    def unquoted_stem(self) -> str:
+        """The stem without quotations: a patient in a vignette speaks in the first person."""
+        return linear_search.replace_all(_QUOTED, " ", self.stem)
 
     @cached_property
-    def own(self) -> str:
-        """What the asker says: everything, or in an exam's frame what stands outside quotes."""
-        return f"{self.unquoted}\n{self.subject}".rstrip("\n") if self.framed else self.text
+    def asker_text(self) -> str:
+        """What the user says: everything, or in an exam question what is not quoted."""
+        return (
+            f"{self.unquoted_stem}\n{self.subject}".rstrip("\n")
+            if self.is_exam_style
+            else self.text
+        )
 
 
-def fold(text: str) -> str:
-    """Bring a text to one form: compatible characters, plain quotes, nothing invisible, one space.
+def normalize_text(text: str) -> str:
+    """Normalize a text: NFKC, plain quotes, single spaces, no invisible characters.
 
-    Case is kept: names are told by it.  Blank lines go.
+    Case is kept, because names are recognized by it. Blank lines are removed.
     """
-    # Piece by piece: no other thread has its turn while a text is normalised or translated.
+    # Piece by piece: no other thread can run while a text is normalized or translated.
     pieces = (unicodedata.normalize("NFKC", piece) for piece in _PIECE.findall(text))
     plain = _INVISIBLE.sub("", "".join(piece.translate(_SIGNS) for piece in pieces))
     lines = (" ".join(line.split()) for line in plain.splitlines())

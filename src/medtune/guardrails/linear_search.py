@@ -1,10 +1,10 @@
-"""Search a text by patterns in a time that grows with its length and no faster.
+"""Search by regular expressions in time linear in the length of the text.
 
-A pattern that is quick on a question can take the square of the length on a text that is made for
-it.  So no pattern is let loose on more than `WINDOW` characters at once: a match begins in a step
-of `STEP` characters and ends within `REACH` behind it, and the next step follows.  Texts up to
-`WINDOW` characters, as nearly all questions are, are searched as a whole.  Between steps other
-threads have their turn, which they have not while `re` searches.
+A pattern that is fast on questions can take quadratic time on a crafted text. So a pattern is never
+run on more than `WINDOW` characters at once: a match begins within a step of `STEP` characters and
+ends within `REACH` after it, then the next step follows. Texts up to `WINDOW` characters, as nearly
+all questions are, are searched as a whole. Other threads can run between steps, but not while `re`
+searches.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import re
 from collections.abc import Callable, Iterator
 
 STEP = 400
-"""Characters in which a match may begin before the window moves on."""
+"""Characters in which a match may begin before the window moves."""
 REACH = 600
-"""Longest match that is found for certain; no sign of the guards is longer."""
+"""Longest match that is certainly found; no pattern of the guards is longer."""
 WINDOW = STEP + REACH
 By = Callable[[re.Match[str]], str]
 
 
-def found(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
-    """Find all matches, from left to right, as `finditer` does."""
+def find_all(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """Yield all matches from left to right, like `finditer`."""
     start = 0
     while start <= len(text):
         whole = len(text) - start <= WINDOW
@@ -36,15 +36,15 @@ def found(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
         start = max(start, stop)
 
 
-def first(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    """Find the first match, as `search` does."""
-    return next(found(pattern, text), None)
+def find_first(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """Return the first match, like `search`."""
+    return next(find_all(pattern, text), None)
 
 
-def replaced(pattern: re.Pattern[str], by: str | By, text: str) -> str:
-    """Put something in the place of every match, as `sub` does."""
+def replace_all(pattern: re.Pattern[str], by: str | By, text: str) -> str:
+    """Replace every match, like `sub`."""
     pieces, place = [], 0
-    for match in found(pattern, text):
+    for match in find_all(pattern, text):
         pieces += [text[place : match.start()], by if isinstance(by, str) else by(match)]
         place = match.end()
     return "".join((*pieces, text[place:]))

@@ -1,4 +1,4 @@
-"""All guards that look at a question, in the policy's order."""
+"""Run the input guards on an inquiry, in the policy's order."""
 
 from __future__ import annotations
 
@@ -9,73 +9,73 @@ from dataclasses import dataclass
 
 from medtune.core.schemas.guardrails import GuardName, GuardVerdict, Inquiry
 from medtune.guardrails.classifier.learned import TextClassifier
-from medtune.guardrails.input_rules.crisis import crisis
-from medtune.guardrails.input_rules.injection import injection
-from medtune.guardrails.input_rules.scope import scope
-from medtune.guardrails.input_rules.sensitive_topics import sensitive
-from medtune.guardrails.inquiry_text import InquiryText, fold
-from medtune.guardrails.policy import AFTER, Policy
-from medtune.guardrails.privacy.identifiers import redacted
+from medtune.guardrails.input_rules.crisis import detect_crisis
+from medtune.guardrails.input_rules.injection import detect_injection
+from medtune.guardrails.input_rules.scope import check_scope
+from medtune.guardrails.input_rules.sensitive_topics import detect_sensitive_topic
+from medtune.guardrails.inquiry_text import InquiryText, normalize_text
+from medtune.guardrails.policy import ANSWER_GUARDS, Policy
+from medtune.guardrails.privacy.identifiers import redact_inquiry
 
 Guard = Callable[[InquiryText, Policy], GuardVerdict]
-RULES: dict[GuardName, Guard] = {
-    "crisis": crisis,
-    "scope": scope,
-    "injection": injection,
-    "sensitive": sensitive,
+RULE_GUARDS: dict[GuardName, Guard] = {
+    "crisis": detect_crisis,
+    "scope": check_scope,
+    "injection": detect_injection,
+    "sensitive": detect_sensitive_topic,
 }
-PIECES = 8
-"""Pieces that are read of a text that is too long."""
-OVERLAP = 200
-"""Characters that two pieces share, so that no phrase is cut in both."""
+MAX_WINDOWS = 8
+"""Most windows that are read of a long text."""
+WINDOW_OVERLAP = 200
+"""Characters shared by adjacent windows, so that a phrase is whole in one of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class GuardOutcome:
-    """What came of looking at an inquiry."""
+    """The result of the input guards."""
 
     inquiry: Inquiry | None
-    """Redacted: what a model is asked, and what may be kept.  Its subject is a listed one.  None
-    where it was refused before privacy looked at it."""
+    """The redacted inquiry: what a model is asked and what may be stored. Its subject is a listed
+    one. None if the inquiry was refused before redaction."""
     verdicts: tuple[GuardVerdict, ...]
-    """In order; nothing but a crisis follows a refusal."""
+    """In order; only a crisis verdict can follow a refusal."""
 
 
-def look(
+def run_input_guards(
     inquiry: Inquiry,
     policy: Policy,
     classifier: TextClassifier,
     subjects: Collection[str] = (),
     until: float = math.inf,
 ) -> GuardOutcome:
-    """Let the guards look at an inquiry until one refuses.
+    """Run the input guards on an inquiry until one refuses.
 
     Args:
-        inquiry: As it came in.
-        policy: Which guards, in which order, how strict.
+        inquiry: As received.
+        policy: The guards, their order and strictness.
         classifier: The learned guard.
-        subjects: Subjects that are known beside the policy's: those of the calibration.
-        until: Seconds on the monotonic clock at which what was not looked at is refused.
+        subjects: Known subjects besides the policy's: those of the calibration.
+        until: Deadline on the monotonic clock, in seconds; unfinished guards refuse then.
     """
     verdicts: list[GuardVerdict] = []
-    subject = listed(inquiry.subject, (*policy.subjects, *subjects))
+    subject = find_listed_subject(inquiry.subject, (*policy.subjects, *subjects))
     clean: Inquiry | None = None
-    # A listed subject says nothing of the asker; any other is read like what was asked.
+    # A listed subject reveals nothing; any other is free text, which the guards read.
     reading = InquiryText(
         inquiry if subject is None else inquiry.model_copy(update={"subject": None})
     )
     for name in policy.order:
-        if name in AFTER:
+        if name in ANSWER_GUARDS:
             continue
         if time.monotonic() > until:
-            verdict = late(verdicts)
+            verdict = timeout_verdict(verdicts)
         elif name == "size":
-            verdict = size(reading, policy)
+            verdict = check_size(reading, policy)
             if verdict.action == "refuse":
-                urgent = crisis_in(inquiry, policy, until)
+                urgent = scan_for_crisis(inquiry, policy, until)
                 return GuardOutcome(None, (verdict, urgent) if urgent else (verdict,))
         elif name == "privacy":
-            marked = redacted(reading.inquiry)
+            marked = redact_inquiry(reading.inquiry)
             found = marked != reading.inquiry
             clean = marked.model_copy(update={"subject": subject})
             verdict = GuardVerdict(
@@ -84,8 +84,11 @@ def look(
                 reason="privacy.redacted" if found else None,
             )
         else:
-            verdict = _said(
-                name, classifier.judge if name == "classifier" else RULES[name], reading, policy
+            verdict = _run_guard(
+                name,
+                classifier.judge if name == "classifier" else RULE_GUARDS[name],
+                reading,
+                policy,
             )
         verdicts.append(verdict)
         if verdict.action == "refuse":
@@ -93,51 +96,56 @@ def look(
     return GuardOutcome(clean, tuple(verdicts))
 
 
-def listed(subject: str | None, known: Collection[str]) -> str | None:
-    """Find the known subject that is meant, whatever its case and blanks; None for any other."""
+def find_listed_subject(subject: str | None, known: Collection[str]) -> str | None:
+    """Return the known subject, ignoring case and white space; None for any other."""
     wanted = " ".join((subject or "").split()).casefold()
     return next((name for name in known if name.casefold() == wanted), None)
 
 
-def crisis_in(inquiry: Inquiry, policy: Policy, until: float = math.inf) -> GuardVerdict | None:
-    """Find a crisis by the rules alone, in an inquiry of any length; None where there is none.
+def scan_for_crisis(
+    inquiry: Inquiry, policy: Policy, until: float = math.inf
+) -> GuardVerdict | None:
+    """Search an inquiry of any length for a crisis by rules alone; None without one.
 
-    Of what is longer than the policy allows the beginning and the end are read, piece by piece:
-    `PIECES` times the longest stem.  What there was no time for is taken for a crisis.
+    Of a stem longer than the policy allows, up to `MAX_WINDOWS` windows of the allowed length are
+    read, half of them from its beginning and half from its end. A text that there was no time to
+    read counts as a crisis.
 
     Args:
-        inquiry: As it came in; the earlier turns of its chat are read as well.
-        policy: How long a text may be.
-        until: Seconds on the monotonic clock at which nothing more is read.
+        inquiry: As received; the earlier turns of its chat are read as well.
+        policy: Its sizes are the lengths that are read.
+        until: Deadline on the monotonic clock, in seconds.
     """
     most = policy.size
     for turn in (inquiry, *inquiry.earlier):
-        options = tuple(fold(option)[: most.option] for option in turn.options[: most.options])
-        subject = turn.subject and fold(turn.subject)[: most.option]
-        for stem in _windows(fold(turn.stem), most.stem):
+        options = tuple(
+            normalize_text(option)[: most.option] for option in turn.options[: most.options]
+        )
+        subject = turn.subject and normalize_text(turn.subject)[: most.option]
+        for stem in _windows(normalize_text(turn.stem), most.stem):
             if time.monotonic() > until:
-                return late(())
+                return timeout_verdict(())
             piece = Inquiry(stem=stem, options=options, subject=subject)
-            verdict = crisis(InquiryText(piece), policy)
+            verdict = detect_crisis(InquiryText(piece), policy)
             if verdict.action == "refuse":
                 return verdict
     return None
 
 
 def _windows(text: str, width: int) -> Iterator[str]:
-    """Cut a text into overlapping pieces; of a long one, the first and the last."""
-    step = max(1, width - OVERLAP)
-    starts = list(range(0, max(1, len(text) - OVERLAP), step))
-    if len(starts) > PIECES:
-        starts = starts[: PIECES // 2] + starts[-(PIECES // 2) :]
+    """Cut a text into overlapping windows; of a long one, the first and the last."""
+    step = max(1, width - WINDOW_OVERLAP)
+    starts = list(range(0, max(1, len(text) - WINDOW_OVERLAP), step))
+    if len(starts) > MAX_WINDOWS:
+        starts = starts[: MAX_WINDOWS // 2] + starts[-(MAX_WINDOWS // 2) :]
     return (text[start : start + width] for start in starts)
 
 
-def _said(name: GuardName, guard: Guard, reading: InquiryText, policy: Policy) -> GuardVerdict:
-    """Let a guard look at a question and, where there is nothing in it, at the rest of its chat.
+def _run_guard(name: GuardName, guard: Guard, reading: InquiryText, policy: Policy) -> GuardVerdict:
+    """Run a guard on a question and, if it passes, on the other turns of its chat.
 
-    A topic is the question's alone, and an earlier turn need be no question; what others said
-    may hold orders.
+    Only the question has a sensitive topic, an earlier turn need not have options, and turns of
+    others can only contain an injection.
     """
     verdict = guard(reading, policy)
     if verdict.action in ("defer", "refuse") or name == "sensitive":
@@ -150,10 +158,10 @@ def _said(name: GuardName, guard: Guard, reading: InquiryText, policy: Policy) -
     return verdict
 
 
-def size(reading: InquiryText, policy: Policy) -> GuardVerdict:
-    """Refuse what is larger than the policy allows; the first guard, so that others are quick.
+def check_size(reading: InquiryText, policy: Policy) -> GuardVerdict:
+    """Refuse an inquiry larger than the policy allows, so that other guards are fast.
 
-    Lengths hold as written and as folded, for some characters stand for eighteen.
+    Raw and normalized lengths are both limited, since some characters expand to eighteen.
     """
     most, inquiry = policy.size, reading.inquiry
     parts = len(inquiry.options) + bool(reading.subject)
@@ -171,11 +179,11 @@ def size(reading: InquiryText, policy: Policy) -> GuardVerdict:
     return GuardVerdict(guard="size", action="refuse" if reason else "allow", reason=reason)
 
 
-def late(looked: Sequence[GuardVerdict]) -> GuardVerdict:
-    """Refuse what could not be looked at in time, with the crisis card unless none was found.
+def timeout_verdict(looked: Sequence[GuardVerdict]) -> GuardVerdict:
+    """Refuse an inquiry that the guards could not finish in time.
 
     Args:
-        looked: What the guards said until then.
+        looked: Verdicts so far; unless the crisis guard is among them, the crisis card is shown.
     """
     card = "scope" if any(verdict.guard == "crisis" for verdict in looked) else "crisis"
     return GuardVerdict(guard="size", action="refuse", reason="size.time", card=card)

@@ -1,4 +1,4 @@
-"""The policy: which guards stand in which order, and how strict each is."""
+"""The policy file: the guards, their order and their strictness."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from medtune.core.config import read_as
+from medtune.core.config import read_toml_as
 from medtune.core.records import MAX_OPTIONS, Probability, Record, content_hash
 from medtune.core.schemas.guardrails import Action, GuardName
 
 Topic = Literal["dosing", "oncology", "pregnancy", "paediatrics", "emergency"]
 Keep = Literal["none", "queued", "redacted"]
-NEEDED: tuple[GuardName, ...] = ("size", "privacy", "crisis", "scope")
-"""Guards that no policy can leave out."""
-AFTER: tuple[GuardName, ...] = ("confidence", "output")
-"""Guards that look at an answer."""
-SUBJECTS = (
+REQUIRED_GUARDS: tuple[GuardName, ...] = ("size", "privacy", "crisis", "scope")
+"""Guards that every policy must have."""
+ANSWER_GUARDS: tuple[GuardName, ...] = ("confidence", "output")
+"""Guards that run on an answer."""
+MEDMCQA_SUBJECTS = (
     "Anaesthesia", "Anatomy", "Biochemistry", "Dental", "ENT", "Forensic Medicine",
     "Gynaecology & Obstetrics", "Medicine", "Microbiology", "Ophthalmology", "Orthopaedics",
     "Pathology", "Pediatrics", "Pharmacology", "Physiology", "Psychiatry", "Radiology", "Skin",
     "Social & Preventive Medicine", "Surgery",
 )  # fmt: skip
-"""Names of subjects in MedMCQA."""
+"""Subjects of MedMCQA."""
 
-STARTER = Path(str(files("medtune.guardrails"))) / "policy.toml"
-"""The policy that comes with medtune."""
+STARTER_POLICY = Path(str(files("medtune.guardrails"))) / "policy.toml"
+"""Path of the default policy."""
 
 
 class Sizes(Record):
-    """Largest inquiry."""
+    """Limits on the size of an inquiry."""
 
     stem: int = Field(default=4000, ge=1, le=20_000)
     """Characters."""
@@ -42,62 +42,63 @@ class Sizes(Record):
 
 
 class Privacy(Record):
-    """What is kept of an inquiry."""
+    """How long requests, and which of their texts, are stored."""
 
     keep: Keep = "queued"
-    """Text at rest: none; redacted while a person decides; redacted with every request."""
+    """Which texts are stored: none; redacted ones of items under review ("queued"); redacted ones
+    of every request."""
     days: int = Field(default=30, ge=1)
     """Days after which a request and all that belongs to it are deleted."""
 
 
 class Strictness(Record):
-    """What a guard does where it finds something."""
+    """The action of a guard that finds something."""
 
     action: Action
 
 
 class Sensitive(Strictness):
-    """Topics that a person looks at first."""
+    """Topics whose answers a reviewer decides on."""
 
     action: Action = "defer"
     topics: tuple[Topic, ...] = ("dosing", "oncology", "pregnancy", "paediatrics", "emergency")
 
 
 class ClassifierPolicy(Strictness):
-    """The learned classifier."""
+    """Thresholds of the learned guard."""
 
     action: Action = "defer"
     harmful: Probability = 0.3
-    """Least probability of harm or crisis."""
+    """Least probability of harm or crisis at which it acts."""
     patient: Probability = 0.6
-    """Least probability of a patient."""
+    """Least probability of a patient's question at which it acts."""
     crisis: Probability = 0.5
-    """Least probability of a crisis at which its card is given."""
+    """Least probability of a crisis at which the crisis card is shown."""
     order: Probability = 0.9
-    """Least probability that a sentence or an option is an order."""
+    """Least probability of an injected instruction, by sentence or option, at which it acts."""
 
 
 class Confidence(Strictness):
-    """How sure a model has to be."""
+    """Limits on the confidence of an answer."""
 
     action: Action = "defer"
     risk: Probability = 0.2
-    """Most errors among the answered, as bounded on the calibration split."""
+    """Largest error rate among answered questions, as bounded on the calibration split."""
     level: Probability = 0.9
     """Coverage of the prediction sets."""
     unseen: Action = "defer"
-    """What becomes of subjects that calibration never saw."""
+    """Action for subjects that are not in the calibration split."""
     uncalibrated: Action = "defer"
-    """What becomes of answers of a model that was never calibrated."""
+    """Action for a model without calibration."""
 
 
 class Policy(Record):
-    """One policy file."""
+    """A policy file."""
 
     version: str = Field(min_length=1)
     order: tuple[GuardName, ...]
-    subjects: tuple[str, ...] = SUBJECTS
-    """Subjects that are kept and given to the model, beside those that calibration saw.  Any other
+    subjects: tuple[str, ...] = MEDMCQA_SUBJECTS
+    """Subjects stored and given to the model, besides those of the calibration. Any other subject
     is free text: the guards read it, and it is dropped."""
     size: Sizes = Field(default_factory=Sizes)
     privacy: Privacy = Field(default_factory=Privacy)
@@ -109,30 +110,30 @@ class Policy(Record):
     confidence: Confidence = Field(default_factory=Confidence)
 
     @model_validator(mode="after")
-    def _safe(self) -> Self:
+    def _check_order(self) -> Self:
         if len(set(self.order)) < len(self.order):
-            raise ValueError("a guard stands twice in the order")
-        if missing := [name for name in NEEDED if name not in self.order]:
+            raise ValueError("a guard occurs twice in the order")
+        if missing := [name for name in REQUIRED_GUARDS if name not in self.order]:
             raise ValueError(f"no policy goes without {', '.join(missing)}")
         if self.order[0] != "size":
             raise ValueError("size comes first: the others read what it has bounded")
-        places = [name in AFTER for name in self.order]
+        places = [name in ANSWER_GUARDS for name in self.order]
         if places != sorted(places):
-            raise ValueError(f"{' and '.join(AFTER)} look at answers: they come last")
+            raise ValueError(f"{' and '.join(ANSWER_GUARDS)} look at answers: they come last")
         if self.crisis.action != "refuse" or self.scope.action != "refuse":
             raise ValueError("crisis and scope refuse: nothing milder keeps the model out")
         return self
 
     @cached_property
     def hash(self) -> str:
-        """Hash of everything it says; 64 hex digits."""
+        """Hash of the content; 64 hex digits."""
         return content_hash(self.model_dump(mode="json"))
 
 
 def load_policy(path: Path | None = None) -> Policy:
-    """Read a policy file; None is the starter policy.
+    """Load a policy file; None loads the default policy.
 
     Raises:
-        ConfigError: With every fault, each by its key.
+        ConfigError: The file is invalid; every fault is listed by its key.
     """
-    return read_as(path or STARTER, Policy)
+    return read_toml_as(path or STARTER_POLICY, Policy)

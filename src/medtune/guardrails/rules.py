@@ -1,4 +1,4 @@
-"""Readable rules: a reason, what gives it, and what takes it back."""
+"""Pattern rules: a reason code, patterns that give it, and exceptions."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from dataclasses import dataclass, field
 from medtune.guardrails import linear_search
 
 _BLANK = re.compile(r" |(?<!\\)\[(?:\\.|[^\]\\])*\]")
-"""A blank in a pattern, or a class of characters."""
+"""A space in a pattern, or a character class."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One reason.
+    """A reason code and its patterns.
 
     Attributes:
-        reason: Its code.
-        signs: Patterns, any of which gives it; a space stands for white space, and case does not
-            count.
-        unless: Patterns that take it back.
+        reason: The reason code.
+        signs: Patterns, any of which matches; a space stands for white space, and case is ignored.
+        unless: Patterns of exceptions.
     """
 
     reason: str
@@ -30,27 +29,27 @@ class Rule:
     _takes: tuple[re.Pattern[str], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_gives", _compiled(self.signs))
-        object.__setattr__(self, "_takes", _compiled(self.unless))
+        object.__setattr__(self, "_gives", _compile_patterns(self.signs))
+        object.__setattr__(self, "_takes", _compile_patterns(self.unless))
 
-    def fits(self, text: str) -> bool:
-        """Tell whether a text gives this reason."""
-        return _any(self._gives, text) and not _any(self._takes, text)
-
-
-def first(rules: Iterable[Rule], text: str) -> str | None:
-    """Find the first reason that a text gives."""
-    return next((rule.reason for rule in rules if rule.fits(text)), None)
+    def matches(self, text: str) -> bool:
+        """Return whether a text matches the rule and none of its exceptions."""
+        return _matches_any(self._gives, text) and not _matches_any(self._takes, text)
 
 
-def _compiled(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(_BLANK.sub(_any_blank, way), re.IGNORECASE) for way in patterns)
+def first_reason(rules: Iterable[Rule], text: str) -> str | None:
+    """Return the reason code of the first matching rule; None if none matches."""
+    return next((rule.reason for rule in rules if rule.matches(text)), None)
 
 
-def _any_blank(match: re.Match[str]) -> str:
-    # Bounded, for a text is folded: only what was quoted leaves a few blanks.
+def _compile_patterns(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(_BLANK.sub(_expand_blanks, way), re.IGNORECASE) for way in patterns)
+
+
+def _expand_blanks(match: re.Match[str]) -> str:
+    # Bounded, since a normalized text has single spaces; removed quotes leave a few more.
     return r"\s{1,9}" if match[0] == " " else match[0].replace(" ", r"\s")
 
 
-def _any(patterns: tuple[re.Pattern[str], ...], text: str) -> bool:
-    return any(linear_search.first(pattern, text) is not None for pattern in patterns)
+def _matches_any(patterns: tuple[re.Pattern[str], ...], text: str) -> bool:
+    return any(linear_search.find_first(pattern, text) is not None for pattern in patterns)

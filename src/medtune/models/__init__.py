@@ -1,1 +1,1 @@
-"""Everything that answers questions."""
+"""Load, run, adapt, quantize and export answer models."""

@@ -1,4 +1,4 @@
-"""Chat messages to token ids, for training and for scoring alike."""
+"""Encode chat messages as token ids, for training and for scoring."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from medtune.core.errors import TemplateError
 from medtune.core.protocols import Example, Message
 
 _CANARY = "Zebra"
-# Some templates (Llama 3.2) write today's date into the prompt, so that yesterday's adapter
-# would meet another prompt today. The date is fixed; templates that know none ignore it.
-_DATE = "26 Jul 2024"
+# Some templates (Llama 3.2) write the current date into the prompt, which would change the prompt
+# every day. The date is fixed; other templates ignore it.
+_TEMPLATE_DATE = "26 Jul 2024"
 
 
 class ChatEncoder:
-    """A tokenizer's chat template, with what medtune must know of it.
+    """A tokenizer with its chat template.
 
     Attributes:
         end: Id of the token that closes an assistant's turn.
@@ -23,7 +23,7 @@ class ChatEncoder:
         pad: Id that fills a batch; never `end`, so that ending is always supervised.
 
     Raises:
-        TemplateError: No template, or one in which the end of a turn is no single token.
+        TemplateError: The tokenizer has no template, or a turn does not end with a single token.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -34,52 +34,56 @@ class ChatEncoder:
                 expected="an instruction-tuned model, whose tokenizer knows how a chat is written",
                 fix="choose its -Instruct variant, or add chat_template.jinja to its folder",
             )
-        self.end = self._end_of_turn()
+        self.end = self._find_end_of_turn()
         self.stops = tuple(dict.fromkeys([self.end, tokenizer.eos_token_id]))
-        self.pad = self._pad()
+        self.pad = self._find_pad()
 
     def render(self, messages: Sequence[Message]) -> str:
-        """Write the prompt as text, up to where the assistant's answer begins."""
-        return self._apply([{"role": m.role, "content": m.content} for m in messages], True)
+        """Render the prompt as text, up to the start of the assistant's answer."""
+        return self._apply_template(
+            [{"role": m.role, "content": m.content} for m in messages], True
+        )
 
-    def prompts(self, chats: Sequence[Sequence[Message]]) -> list[list[int]]:
+    def encode_prompts(self, chats: Sequence[Sequence[Message]]) -> list[list[int]]:
         """Encode prompts, `[chat][token]`."""
-        return self.ids([self.render(chat) for chat in chats])
+        return self.encode_texts([self.render(chat) for chat in chats])
 
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Encode texts as they are; a template writes its own special tokens."""
+    def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode texts without adding special tokens."""
         if not texts:
             return []
         encoded = self.tokenizer(list(texts), add_special_tokens=False)
         return [list(ids) for ids in encoded["input_ids"]]
 
-    def answers(self, texts: Sequence[str], leads: Sequence[str]) -> list[tuple[list[int], int]]:
-        """Encode assistant turns that open with given leads.
+    def encode_answers(
+        self, texts: Sequence[str], leads: Sequence[str]
+    ) -> list[tuple[list[int], int]]:
+        """Encode assistant turns that start with a given lead.
 
         Returns:
-            Per text its ids, and how many of them lie wholly inside its lead.
+            For each text its ids, and how many of them lie wholly inside its lead.
         """
         encoded = self.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
         rows = zip(encoded["input_ids"], encoded["offset_mapping"], leads, strict=True)
         return [(list(ids), sum(end <= len(lead) for _, end in spans)) for ids, spans, lead in rows]
 
-    def example(
+    def encode_example(
         self, messages: Sequence[Message], answer: str, choices: Sequence[str] = ()
     ) -> Example:
         """Encode a supervised example.
 
-        Prompt and answer are encoded apart and joined: at inference the model also continues
-        a finished prompt, so no token may straddle the border.
+        Prompt and answer are encoded separately and joined: at inference the model also continues
+        a finished prompt, so no token may span the boundary.
 
         Args:
             messages: The prompt.
-            answer: What is taught.
-            choices: All answers that may be given, where the loss is to look at them alone.
+            answer: The target.
+            choices: All possible answers, if the loss compares only those.
 
         Raises:
-            TemplateError: The choices begin with one and the same token.
+            TemplateError: Two choices begin with the same token.
         """
-        prompt, reply, *others = self.ids([self.render(messages), answer, *choices])
+        prompt, reply, *others = self.encode_texts([self.render(messages), answer, *choices])
         first = tuple(ids[0] for ids in others)
         if len(set(first)) < len(first):
             raise TemplateError(
@@ -89,23 +93,23 @@ class ChatEncoder:
             )
         return Example((*prompt, *reply, self.end), len(prompt), first)
 
-    def _apply(self, chat: list[dict[str, str]], open_answer: bool) -> str:
+    def _apply_template(self, chat: list[dict[str, str]], open_answer: bool) -> str:
         try:
             text = self.tokenizer.apply_chat_template(
-                chat, tokenize=False, add_generation_prompt=open_answer, date_string=_DATE
+                chat, tokenize=False, add_generation_prompt=open_answer, date_string=_TEMPLATE_DATE
             )
-        except Exception as error:  # jinja raises its own tree, and templates raise theirs
+        except Exception as error:  # jinja and the templates raise errors of many types
             raise TemplateError(
                 f"the chat template of {self.tokenizer.name_or_path} fails: {error}",
                 fix='a template that refuses system messages needs --set prompt.system=""',
             ) from error
         return str(text)
 
-    def _end_of_turn(self) -> int:
-        """Read off the template which token follows an assistant's words."""
+    def _find_end_of_turn(self) -> int:
+        """Find the token that the template writes after an assistant's answer."""
         turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _CANARY}]
-        after = self._apply(turn, False).rpartition(_CANARY)[2].lstrip()
-        ids = self.ids([after])[0]
+        after = self._apply_template(turn, False).rpartition(_CANARY)[2].lstrip()
+        ids = self.encode_texts([after])[0]
         special = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
         if ids and ids[0] in special:
             return ids[0]
@@ -117,8 +121,8 @@ class ChatEncoder:
             fix="use a model whose template ends each turn with a token of its own",
         )
 
-    def _pad(self) -> int:
-        """Choose a pad that is not the end of a turn: what pads is masked somewhere, by someone."""
+    def _find_pad(self) -> int:
+        """Choose a pad token other than the end-of-turn token, which must stay supervised."""
         tokenizer = self.tokenizer
         candidates = [tokenizer.pad_token_id, tokenizer.unk_token_id, *tokenizer.all_special_ids]
         others = [i for i in candidates if i is not None and i not in self.stops]

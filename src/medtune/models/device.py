@@ -1,4 +1,4 @@
-"""Which device does the work, and in which precision."""
+"""Choose the device, the dtype and the size of forward passes."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from medtune.core.provenance import cpu_flags
 
 @dataclass(frozen=True, slots=True)
 class PassSizes:
-    """How much one forward pass takes at most."""
+    """Largest sizes of one forward pass."""
 
     rows: int
     scoring: int
-    """Positions; on two cores larger passes were slower (docs/log.md)."""
+    """Token positions; on two cores larger passes were slower (docs/log.md)."""
     generation: int
-    """Positions, prompts and answers together."""
+    """Token positions of prompts and answers together."""
 
 
-ON_CPU = PassSizes(rows=64, scoring=1024, generation=8192)
-ON_GPU = PassSizes(rows=512, scoring=16384, generation=65536)
-"""Chosen to keep a card of 16 GiB busy with a model of 1.7B; not measured yet."""
+CPU_PASS_SIZES = PassSizes(rows=64, scoring=1024, generation=8192)
+GPU_PASS_SIZES = PassSizes(rows=512, scoring=16384, generation=65536)
+"""Estimated for a 1.7B model on a GPU of 16 GiB; not measured yet."""
 
 
-def pass_sizes(device: torch.device) -> PassSizes:
-    """Choose by what the device needs to be busy, and can hold."""
-    return ON_CPU if device.type == "cpu" else ON_GPU
+def choose_pass_sizes(device: torch.device) -> PassSizes:
+    """Return the largest sizes of a forward pass on a device."""
+    return CPU_PASS_SIZES if device.type == "cpu" else GPU_PASS_SIZES
 
 
-def best_device() -> torch.device:
-    """Choose the accelerator if there is one."""
+def choose_device() -> torch.device:
+    """Return the accelerator if there is one, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -45,40 +45,40 @@ def best_device() -> torch.device:
     return torch.device("cpu")
 
 
-def bound_kernel_cache() -> None:
-    """Keep oneDNN from keeping kernels for every length of a batch that it ever saw.
+def limit_kernel_cache() -> None:
+    """Limit oneDNN's cache of compiled kernels to 128 entries.
 
-    Its 1,024 grow by half a gigabyte in two epochs of packed batches, and with 128 nothing is
-    slower (docs/log.md).  It reads the variable at its first product; a user's own value stays.
+    The default of 1,024 grows by half a gigabyte in two epochs of packed batches, and 128 is as
+    fast (docs/log.md).  oneDNN reads the variable at its first product; a user's value is kept.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 
-def fast_bfloat16(device: torch.device) -> bool:
-    """Tell whether bfloat16 products are at least about as fast as float32 there."""
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Return whether bfloat16 is about as fast as float32 on a device, or faster."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     has = device.type == "cpu" and bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
-    return has and bfloat16_gain() > WORTH_IT
+    return has and measure_bfloat16_speedup() > MIN_BFLOAT16_SPEEDUP
 
 
-WORTH_IT = 0.85
-"""Of fp32's speed: half the memory makes up for a little less.  Machines lie far from it: 0.55
-(an Intel server whose AMX is hidden from its guests), 1.8 (EPYC), 6 (AMX)."""
+MIN_BFLOAT16_SPEEDUP = 0.85
+"""Smallest speed relative to fp32 at which bfloat16 is used, as it halves the memory.  Measured:
+0.55 (an Intel server whose AMX is hidden from its guests), 1.8 (EPYC), 6 (AMX)."""
 
 
 @cache
-def bfloat16_gain() -> float:
-    """Measure how much faster this CPU multiplies bfloat16 than float32, in some 50 ms.
+def measure_bfloat16_speedup() -> float:
+    """Measure the speed of bfloat16 products relative to float32 on this CPU, in about 50 ms.
 
-    That it has the instructions says little: some take longer over them than over fp32.
+    CPU flags are not enough: on some CPUs the bfloat16 instructions are slower than fp32.
     """
-    return _product_time(torch.float32) / _product_time(torch.bfloat16)
+    return _time_matmuls(torch.float32) / _time_matmuls(torch.bfloat16)
 
 
 @torch.inference_mode()
-def _product_time(dtype: torch.dtype) -> float:
-    """Return the least time of some products of a small model's shape, s."""
+def _time_matmuls(dtype: torch.dtype) -> float:
+    """Return the shortest time of a few matrix products of a small model's shape, in seconds."""
     a, b = torch.ones(512, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
     times = []
     for _ in range(6):
@@ -89,14 +89,14 @@ def _product_time(dtype: torch.dtype) -> float:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Turn a configured precision into a dtype.
+    """Resolve a configured precision to a torch dtype.
 
     Raises:
         ModelError: float16 on a CPU, which has no fast path for it (measured 17 times slower
             than float32).
     """
     if name in ("auto", "nf4"):
-        return torch.bfloat16 if fast_bfloat16(device) else torch.float32
+        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
     if name == "float16" and device.type == "cpu":
         raise ModelError(
             "float16 on a CPU is about 17 times slower than float32",
@@ -109,7 +109,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Let this thread compute alone: no helpers of OpenMP's beside those of another one."""
+    """Run this thread without OpenMP workers, so that it does not compete with another one."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

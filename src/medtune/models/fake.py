@@ -1,4 +1,4 @@
-"""Torch-free stand-ins whose behaviour is known exactly: the instruments are tested on them first.
+"""Torch-free fake models of known behaviour, to test the evaluation itself.
 
 - ``oracle`` knows every answer, by content: it never depends on the order of the options.
 - ``constant`` always gives the first letter.
@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
-from medtune.core.choice import choose
+from medtune.core.choice import choose_option
 from medtune.core.protocols import (
     ContinuationScore,
     Decoding,
@@ -29,8 +29,8 @@ class FakeModel:
 
     Args:
         kind: oracle, constant, biased or noisy.
-        key: The right option's text by question id; what the oracle knows.
-        ids: A question's id by its `topic`: an endpoint asks under ids of its own.
+        key: Text of the right option by question id, for the oracle.
+        ids: Question id by `make_options_key`, as endpoint requests have other ids.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class FakeModel:
         self._key, self._ids = key, ids or {}
 
     def describe(self) -> ModelDescription:
-        """Say that this is a fake."""
+        """Describe the fake model."""
         name = f"fake:{self.kind}"
         return ModelDescription(
             source=name, fingerprint=name, parameters=0, dtype="none", device="none"
         )
 
     def render(self, messages: Sequence[Message]) -> str:
-        """Write the chat plainly."""
+        """Render the chat as plain text."""
         return "\n".join(f"{m.role}: {m.content}" for m in messages) + "\nassistant: "
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
@@ -59,11 +59,11 @@ class FakeModel:
         requests: Sequence[GenerateRequest],
         decoding: Decoding,  # noqa: ARG002 - a fake decodes one way
     ) -> list[Generation]:
-        """Give the likeliest option in a sentence."""
+        """Generate a sentence that names the likeliest option."""
         out = []
         for request in requests:
             identity = self._identity(request)
-            best = choose(self._logits(identity, request.options), identity, request.options)
+            best = choose_option(self._logits(identity, request.options), identity, request.options)
             text = f"The answer is: {request.options[best]}"
             if request.choices is not None:
                 text = request.choices[best]
@@ -81,26 +81,26 @@ class FakeModel:
     def _identity(self, request: ScoreRequest | GenerateRequest) -> str:
         if request.id in self._key:
             return request.id
-        return self._ids.get(topic(request.options), request.id)
+        return self._ids.get(make_options_key(request.options), request.id)
 
     def _logits(self, identity: str, options: Sequence[str]) -> list[float]:
         if self.kind == "oracle":
             return [8.0 * (text == self._key.get(identity)) for text in options]
         if self.kind == "constant":
             return [8.0 * (place == 0) for place in range(len(options))]
-        noise = [_noise(identity, text) for text in options]
+        noise = [_option_noise(identity, text) for text in options]
         if self.kind == "noisy":
             return noise
         knows = [0.5 * (text == self._key.get(identity)) for text in options]
         return [n + k - 1.5 * place for place, (n, k) in enumerate(zip(noise, knows, strict=True))]
 
 
-def topic(options: Sequence[str]) -> str:
-    """Tell a question by its options, in whatever order."""
+def make_options_key(options: Sequence[str]) -> str:
+    """Return a key of a question's options that does not depend on their order."""
     return "\0".join(sorted(options))
 
 
-def _noise(identity: str, text: str) -> float:
+def _option_noise(identity: str, text: str) -> float:
     """Draw a number from 0 to 2 that depends on the question and the option's text alone."""
     digest = hashlib.sha256(f"{identity}\0{text}".encode()).digest()
     return 2 * int.from_bytes(digest[:8], "big") / 2**64

@@ -1,4 +1,4 @@
-"""Open any model by its name."""
+"""Open a model by its name."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from medtune.core.errors import AdapterError
 from medtune.core.progress import Progress
-from medtune.core.prompt import PromptStyle, fingerprint
+from medtune.core.prompt import PromptStyle, prompt_fingerprint
 from medtune.core.records import Question
-from medtune.core.schemas.compression import GGUF
-from medtune.models.fake import FakeModel, topic
-from medtune.models.sources import resolve
-from medtune.models.weights_card import card_of, parted
+from medtune.core.schemas.compression import GGUF_SCHEMES
+from medtune.models.fake import FakeModel, make_options_key
+from medtune.models.sources import resolve_model
+from medtune.models.weights_card import read_optional_card, split_adapter
 
 if TYPE_CHECKING:
     from medtune.models.local.local_model import LocalModel
@@ -32,23 +32,23 @@ def open_model(
     progress: Progress | None = None,
     light: bool = False,
 ) -> LocalModel | RemoteModel | FakeModel:
-    """Open a model for an examination.
+    """Open a model for evaluation.
 
     Args:
         name: embedded:, hub:, path:, adapter:, remote: or fake:.
-        questions: The exam; a fake takes its key from it.
-        adapter: Adapter folder to put on top.
-        style: The prompt about to be used, checked against the adapter's.
+        questions: Questions of the evaluation, which give a fake model its answers.
+        adapter: Folder of an adapter to load.
+        style: Prompt style to use, which is checked against the adapter's.
         dtype: float32, bfloat16, float16 or auto.
         attention: auto, sdpa or eager.
-        batch: Most sequences in one forward pass; None is by the device.
-        progress: Where a long first conversion is announced.
-        light: As for `LocalModel.load`; an adapter needs transformers.
+        batch: Most sequences in one forward pass; None chooses by the device.
+        progress: Reports a long first conversion.
+        light: See `LocalModel.load`; an adapter needs transformers.
 
     Raises:
         ModelError: The model or the adapter cannot be used.
     """
-    name, adapter = parted(name, adapter)
+    name, adapter = split_adapter(name, adapter)
     if name.startswith("remote:"):
         if adapter is not None:
             raise AdapterError(
@@ -56,15 +56,19 @@ def open_model(
             )
         from medtune.models.remote.remote_model import RemoteModel
 
-        return RemoteModel.open(name, progress)
-    source = resolve(name, progress)
+        return RemoteModel.connect(name, progress)
+    source = resolve_model(name, progress)
     if source.kind == "fake":
         if adapter is not None:
             raise AdapterError(f"{name} takes no adapter", expected="a real base model")
         key = {q.id: q.answer_text for q in questions if q.answer is not None}
-        ids = {topic(q.options): q.id for q in questions}
+        ids = {make_options_key(q.options): q.id for q in questions}
         return FakeModel(name.partition(":")[2], key, ids)
-    if source.folder and (card := card_of(source.folder)) and card.scheme in GGUF:
+    if (
+        source.folder
+        and (card := read_optional_card(source.folder))
+        and card.scheme in GGUF_SCHEMES
+    ):
         if adapter is not None:
             raise AdapterError(f"{name} takes no adapter", fix="compress it with its adapter")
         from medtune.models.remote.llama_cpp import LlamaCpp
@@ -78,5 +82,5 @@ def open_model(
         return model
     from medtune.models.adapters import lora
 
-    prompt_hash = fingerprint(style, model.render) if style is not None else None
-    return lora.load(model, adapter, prompt_hash)
+    prompt_hash = prompt_fingerprint(style, model.render) if style is not None else None
+    return lora.load_adapter(model, adapter, prompt_hash)

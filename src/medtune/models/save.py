@@ -1,4 +1,4 @@
-"""Weights and their card, written together."""
+"""Save weights together with their card."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from medtune.core.run_folder import replacing, write_record, write_text
-from medtune.models.weights_card import CARD, TRAINED_ON, WeightsCard, file_hash
+from medtune.core.run_folder import replace_folder, write_record, write_text
+from medtune.models.weights_card import CARD_FILE, TRAINED_ON_FILE, WeightsCard, hash_file_cached
 
 
 def save_with_card(
@@ -19,43 +19,46 @@ def save_with_card(
     write: Callable[[Path], object],
     hashes: Sequence[str] | None = None,
 ) -> WeightsCard:
-    """Write a folder whole or not at all, in place of an older one.
+    """Save weights and card to a folder atomically, replacing an older one.
 
     Args:
-        folder: Where to.
-        card: Of the weights; their hash is filled in.
-        write: Writes everything but the card into a folder that is there.
-        hashes: Of the questions that the weights were trained on; None where unknown.
+        folder: Folder to write.
+        card: Card of the weights; their hash is filled in.
+        write: Writes everything but the card into an existing folder.
+        hashes: Hashes of the training questions; None if unknown.
 
     Raises:
         FolderError: The folder cannot be written; an older one stays as it was.
     """
-    with replacing(folder) as staging:
+    with replace_folder(folder) as staging:
         try:
             write(staging)
         except Exception as error:
-            # Libraries in Rust tell of a full disk in their own way: safetensors by an error of its
-            # own, tokenizers by a bare Exception.
+            # Rust libraries report a full disk by other errors: safetensors by its own, tokenizers
+            # by a bare Exception.
             if code := re.search(r"os error (\d+)", str(error)):
                 raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
             raise
         listed = None
         if hashes is not None:
             lines = "".join(f"{one}\n" for one in hashes).encode()
-            (staging / TRAINED_ON).write_bytes(lines)
+            (staging / TRAINED_ON_FILE).write_bytes(lines)
             listed = hashlib.sha256(lines).hexdigest()
         staging.chmod(0o755)
-        for file in staging.iterdir():  # safetensors writes for the owner alone
+        for file in staging.iterdir():  # safetensors makes files readable by the owner only
             if file.is_file():
                 file.chmod(0o644)
-        found = {"weights_hash": file_hash(staging / card.file), "trained_on": listed}
+        found = {
+            "weights_hash": hash_file_cached(staging / card.weights_file),
+            "trained_on": listed,
+        }
         written = card.model_copy(update=found)
-        write_record(staging / CARD, written)
+        write_record(staging / CARD_FILE, written)
     return written
 
 
-def name_base(config: Path, name: str, revision: str | None) -> None:
-    """Let an adapter's configuration name its base as others find it, by name and commit."""
+def set_base_name(config: Path, name: str, revision: str | None) -> None:
+    """Set the Hub name and commit of the base model in an adapter's configuration."""
     settings = json.loads(config.read_text(encoding="utf-8"))
     settings |= {"base_model_name_or_path": name, "revision": revision}
     write_text(config, json.dumps(settings, indent=2, sort_keys=True) + "\n")

@@ -1,7 +1,7 @@
-"""One door for every model name: a name becomes a local folder and the identity of its weights.
+"""Resolve a model name to a local folder and the fingerprint of its weights.
 
-`embedded:smollm2-135m` · `hub:ORG/NAME[@REVISION]` · `path:DIR` · `fake:KIND`.  A model behind a
-server, `remote:URL#MODEL`, has no folder here; it is opened by `models.open_model` alone.
+`embedded:smollm2-135m` · `hub:ORG/NAME[@REVISION]` · `path:DIR` · `fake:KIND`.  A model on a
+server, `remote:URL#MODEL`, has no folder; only `models.open_model` opens it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from medtune.core.errors import HubError, ModelError, UnknownModelError
 from medtune.core.progress import Progress
 from medtune.core.records import ModelInfo
 from medtune.models import builtin
-from medtune.models.weights_card import CARD, parted
+from medtune.models.weights_card import CARD_FILE, split_adapter
 
-FAKES = ("oracle", "constant", "biased", "noisy")
-EXPECTED = (
+FAKE_KINDS = ("oracle", "constant", "biased", "noisy")
+EXPECTED_MODEL_NAME = (
     f"embedded:{builtin.NAME}, hub:ORG/NAME[@REVISION], path:DIR, adapter:DIR, "
-    f"remote:URL#MODEL, fake:{'|'.join(FAKES)}, or the folder of a run that has trained"
+    f"remote:URL#MODEL, fake:{'|'.join(FAKE_KINDS)}, or the folder of a run that has trained"
 )
-SETTINGS = ("*.json", "*.jinja", "*.model", "*.txt")
-WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+SETTINGS_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt")
+WEIGHTS_PATTERNS = ("*.safetensors", "*.bin", "*.gguf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,49 +35,49 @@ class ModelSource:
     kind: str
     """embedded, hub, path or fake."""
     folder: Path | None
-    """Where its files are; None for a fake."""
+    """Folder of its files; None for a fake."""
     fingerprint: str
-    """Identity of the weights; see `ModelDescription.fingerprint`."""
+    """Fingerprint of the weights; see `ModelDescription.fingerprint`."""
 
 
-def resolve(name: str, progress: Progress | None = None, weights: bool = True) -> ModelSource:
-    """Find a model, fetching or converting it if need be.
+def resolve_model(name: str, progress: Progress | None = None, weights: bool = True) -> ModelSource:
+    """Find a model by its name, downloading or converting it if needed.
 
     Args:
-        name: Of the model.
-        progress: Where a long conversion is announced.
-        weights: Off, the Hub is asked for its settings and tokenizer alone.
+        name: Model name.
+        progress: Reports a long conversion.
+        weights: Whether to download the weights; else only settings and tokenizer.
 
     Raises:
-        UnknownModelError: Nothing goes by that name.
-        ModelError: It is behind a server: there is nothing to load or to train.
+        UnknownModelError: There is no such model.
+        ModelError: The model is on a server and cannot be loaded or trained here.
         HubError: The Hub cannot be reached and the model is not in its cache.
     """
     kind, colon, rest = name.partition(":")
-    if kind == "fake" and rest in FAKES:
+    if kind == "fake" and rest in FAKE_KINDS:
         return ModelSource(name, kind, None, name)
     if kind == "embedded" and rest == builtin.NAME:
-        return ModelSource(name, kind, builtin.prepare(progress), builtin.SHA256)
+        return ModelSource(name, kind, builtin.convert_once(progress), builtin.SHA256)
     if kind == "path" and rest:
         return ModelSource(name, kind, Path(rest), _folder_fingerprint(Path(rest)))
     if kind == "hub" and rest:
-        folder = _fetch(rest, weights)
-        # The Hub's cache names a snapshot's folder by its commit.
+        folder = _fetch_from_hub(rest, weights)
+        # In the Hub cache the folder of a snapshot is named by its commit.
         return ModelSource(name, kind, folder, folder.name)
     if kind == "remote":
         raise ModelError(
-            f"{name} is behind a server: it can be examined, but not loaded here",
+            f"{name} is on a server: it can be evaluated, but not loaded here",
             expected="a model with files on this machine",
         )
     absent = "/" in name and not colon and not Path(name).exists()
     found = f"{name!r} names no model" + (": there is no such folder" if absent else "")
-    raise UnknownModelError(found, expected=EXPECTED)
+    raise UnknownModelError(found, expected=EXPECTED_MODEL_NAME)
 
 
-def hub_name(name: str, fingerprint: str) -> tuple[str, str | None] | None:
-    """Name a model as the Hub does, and its commit; None where the Hub has no such model.
+def find_hub_name(name: str, fingerprint: str) -> tuple[str, str | None] | None:
+    """Return the Hub name and commit of a model; None if it is not on the Hub.
 
-    The embedded model is named by what it was rounded from.
+    For the embedded model this is the unquantized original.
     """
     kind, _, rest = name.partition(":")
     if kind == "hub":
@@ -85,7 +85,7 @@ def hub_name(name: str, fingerprint: str) -> tuple[str, str | None] | None:
     return (builtin.HUB, None) if name == f"embedded:{builtin.NAME}" else None
 
 
-def _fetch(rest: str, weights: bool) -> Path:
+def _fetch_from_hub(rest: str, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -101,7 +101,7 @@ def _fetch(rest: str, weights: bool) -> Path:
             snapshot_download(
                 repository,
                 revision=revision or None,
-                allow_patterns=[*SETTINGS, *(["*.safetensors"] if weights else [])],
+                allow_patterns=[*SETTINGS_PATTERNS, *(["*.safetensors"] if weights else [])],
             )
         )
     except HFValidationError as error:
@@ -114,23 +114,23 @@ def _fetch(rest: str, weights: bool) -> Path:
             fix="check the name; a gated model needs `hf auth login`",
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, ConnectionError, OSError) as error:
-        why = "HF_HUB_OFFLINE is set" if hub_offline() else "the Hub cannot be reached"
+        why = "HF_HUB_OFFLINE is set" if is_hub_offline() else "the Hub cannot be reached"
         raise HubError(
             f"hub:{rest}: {why} and the model is not in the local cache",
             fix=f"go online once, or use embedded:{builtin.NAME} or path:DIR",
         ) from error
 
 
-def hub_offline() -> bool:
-    """Tell whether HF_HUB_OFFLINE forbids the network."""
+def is_hub_offline() -> bool:
+    """Return whether HF_HUB_OFFLINE is set."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def _folder_fingerprint(folder: Path) -> str:
-    """Identify a local model: config, tokenizer, and each weight file's size and both ends.
+    """Hash a local model: config, tokenizer, and size and both ends of each weight file.
 
     Whole files would take longer to hash than to load; a mebibyte at either end of a
-    safetensors file holds its index and its last tensors.
+    safetensors file contains its index and its last tensors.
 
     Raises:
         UnknownModelError: The folder holds no model.
@@ -142,11 +142,11 @@ def _folder_fingerprint(folder: Path) -> str:
             expected="a folder in transformers' format: config.json, tokenizer, weights",
         )
     digest = hashlib.sha256()
-    for path in sorted(file for pattern in SETTINGS for file in folder.glob(pattern)):
-        if path.name == CARD:  # says what is known of the weights, not what they are
+    for path in sorted(file for pattern in SETTINGS_PATTERNS for file in folder.glob(pattern)):
+        if path.name == CARD_FILE:  # describes the weights, but is not part of the model
             continue
         digest.update(f"{path.name}\0".encode() + path.read_bytes())
-    for path in sorted(file for pattern in WEIGHTS for file in folder.glob(pattern)):
+    for path in sorted(file for pattern in WEIGHTS_PATTERNS for file in folder.glob(pattern)):
         size = path.stat().st_size
         digest.update(f"{path.name}\0{size}\0".encode())
         with path.open("rb") as handle:
@@ -156,18 +156,20 @@ def _folder_fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def weights_on_disk(name: str) -> int | None:
-    """Add up the weight files of a model, its base's and its adapter's; None where it has none."""
+def measure_weights_size(name: str) -> int | None:
+    """Return the size of a model's weight files, base and adapter; None if it has none."""
     if name.startswith(("remote:", "fake:")):
         return None
-    base, adapter = parted(name)
-    places = [place for place in (resolve(base).folder, adapter) if place is not None]
-    files = [file for place in places for pattern in WEIGHTS for file in place.glob(pattern)]
+    base, adapter = split_adapter(name)
+    places = [place for place in (resolve_model(base).folder, adapter) if place is not None]
+    files = [
+        file for place in places for pattern in WEIGHTS_PATTERNS for file in place.glob(pattern)
+    ]
     return sum(file.stat().st_size for file in files) or None
 
 
-def embedded_state() -> ModelInfo:
-    """Say whether the embedded model is installed and converted."""
+def describe_builtin_model() -> ModelInfo:
+    """Describe the embedded model: whether it is installed and converted, and where."""
     name = f"embedded:{builtin.NAME}"
     folder = builtin.converted_folder()
     if folder.is_dir():
@@ -184,7 +186,7 @@ def embedded_state() -> ModelInfo:
     return ModelInfo(name=name, state="missing", folder=None, size_bytes=None, note=builtin.INSTALL)
 
 
-def cached_models() -> list[ModelInfo]:
+def list_cached_models() -> list[ModelInfo]:
     """List the models in the Hub's cache."""
     from huggingface_hub import CacheNotFound, scan_cache_dir
 

@@ -1,4 +1,4 @@
-"""The card beside weights: what they were trained on and packed into, readable without torch."""
+"""Read the weights card: what weights were trained on and how they are quantized; torch-free."""
 
 from __future__ import annotations
 
@@ -11,69 +11,69 @@ from typing import Literal, get_args
 from pydantic import ValidationError
 
 from medtune.core.errors import AdapterError, CheckFailed
-from medtune.core.prompt import Form, PromptStyle
+from medtune.core.prompt import FormName, PromptStyle
 from medtune.core.records import Record
-from medtune.core.run_folder import sha256_of
-from medtune.core.schemas.compression import GGUF, INTEGERS, Scheme
+from medtune.core.run_folder import hash_file
+from medtune.core.schemas.compression import GGUF_SCHEMES, INTEGER_SCHEMES, Scheme
 
-CARD = "medtune.json"
-TRAINED_ON = "trained_on.hashes"
-"""Beside a card: hashes of the questions that the weights were trained on, one a line."""
-ADAPTER = "adapter:"
-"""Opens the name of an adapter's folder, which stands for its base with the adapter in it."""
-WEIGHTS: dict[str, str] = {
+CARD_FILE = "medtune.json"
+TRAINED_ON_FILE = "trained_on.hashes"
+"""File beside a card: hashes of the training questions, one per line."""
+ADAPTER_PREFIX = "adapter:"
+"""Prefix of a model name that is an adapter's folder: its base model with the adapter."""
+WEIGHTS_FILES: dict[str, str] = {
     "adapter": "adapter_model.safetensors",
     "model": "model.safetensors",
-    # transformers would read integers as if they were weights: it finds no file of this name.
-    **dict.fromkeys(INTEGERS, "integers.safetensors"),
-    **dict.fromkeys(GGUF, "model.gguf"),
+    # transformers would read integers as weights; it does not look for this file name.
+    **dict.fromkeys(INTEGER_SCHEMES, "integers.safetensors"),
+    **dict.fromkeys(GGUF_SCHEMES, "model.gguf"),
 }
-"""File of the weights by what it holds."""
+"""File name of the weights by kind or scheme."""
 
 
 class WeightsCard(Record):
-    """What weights were trained on; stands beside them as `medtune.json`."""
+    """Description of trained weights, stored beside them as `medtune.json`."""
 
     kind: Literal["adapter", "model"] = "adapter"
-    """Low-rank updates to a base, or a whole model."""
+    """LoRA adapter of a base model, or a whole model."""
     base: str
     """Name of the base model."""
     base_fingerprint: str
     prompt_hash: str
-    """Fingerprint of style and chat template; see `core.prompt.fingerprint`."""
+    """Fingerprint of style and chat template; see `core.prompt.prompt_fingerprint`."""
     style: PromptStyle
-    target: Form
+    target: FormName
     data_hash: str | None
     """Hash of the train split; None for a base model."""
     config_hash: str | None
     data_source: str | None = None
-    """Where the train split comes from, as named in the experiment."""
+    """Source of the train split, as named in the experiment."""
     data_n: int | None = None
-    """Questions in it."""
+    """Number of questions in the train split."""
     trained_on: str | None = None
-    """sha256 of `trained_on.hashes`; None where it was not written."""
+    """sha256 of `trained_on.hashes`; None if it was not written."""
     weights_hash: str
-    """sha256 of the weights' file."""
+    """sha256 of the weights file."""
     medtune: str
-    """Version that wrote it."""
+    """Version of medtune that wrote it."""
     scheme: Scheme | None = None
-    """How the weights are packed; None is as they were trained."""
+    """Quantization scheme; None for unquantized weights."""
     made_from: str | None = None
-    """Of a packed model: hash of the adapter, or of the model, that it was made from."""
+    """For a quantized model: hash of the adapter or model that it was made from."""
     parameters: int | None = None
-    """Of a packed model: how many it has."""
+    """For a quantized model: number of parameters."""
     fit: bool | None = None
-    """Of a packed model: whether it passed the parity gate; None where it was not asked."""
+    """For a quantized model: whether it passed the parity gate; None if not tested."""
 
     @property
-    def packed(self) -> bool:
-        """Whether its arithmetic is settled: nothing can be trained, merged or cast any more."""
-        return self.scheme in (*INTEGERS, *GGUF)
+    def is_quantized(self) -> bool:
+        """Whether the weights are quantized: they cannot be trained, merged or cast."""
+        return self.scheme in (*INTEGER_SCHEMES, *GGUF_SCHEMES)
 
     @property
-    def file(self) -> str:
-        """Name of the weights' file."""
-        return WEIGHTS.get(self.scheme or self.kind, WEIGHTS[self.kind])
+    def weights_file(self) -> str:
+        """File name of the weights."""
+        return WEIGHTS_FILES.get(self.scheme or self.kind, WEIGHTS_FILES[self.kind])
 
 
 def read_card(folder: Path) -> WeightsCard:
@@ -81,16 +81,16 @@ def read_card(folder: Path) -> WeightsCard:
 
     Raises:
         AdapterError: The folder was not written by medtune, its weights were changed, or they are
-            packed in a scheme that there is no more.
+            quantized in a scheme that no longer exists.
     """
     try:
-        card = WeightsCard.model_validate_json((folder / CARD).read_bytes())
-        weights = folder / card.file
-        found = file_hash(weights)
+        card = WeightsCard.model_validate_json((folder / CARD_FILE).read_bytes())
+        weights = folder / card.weights_file
+        found = hash_file_cached(weights)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise AdapterError(
             f"{folder} is no adapter of medtune's: {Path(error.filename).name} is missing",
-            expected=f"adapter_config.json, {WEIGHTS['adapter']} and {CARD}",
+            expected=f"adapter_config.json, {WEIGHTS_FILES['adapter']} and {CARD_FILE}",
             fix="point to the adapter/ folder of a run, or to a model that `medtune compress` made",
         ) from error
     except ValidationError as error:
@@ -100,7 +100,7 @@ def read_card(folder: Path) -> WeightsCard:
                 expected=f"one of {', '.join(get_args(Scheme))}",
                 fix="pack what it was made from again: medtune compress MODEL DATA --scheme int8",
             ) from error
-        raise AdapterError(f"{folder / CARD} cannot be read: {error}") from error
+        raise AdapterError(f"{folder / CARD_FILE} cannot be read: {error}") from error
     if found != card.weights_hash:
         raise AdapterError(
             f"{weights} has sha256 {found}",
@@ -112,41 +112,41 @@ def read_card(folder: Path) -> WeightsCard:
 
 @dataclass(frozen=True, slots=True)
 class PromptDefaults:
-    """How a model is asked where the command line leaves it open."""
+    """Default prompt settings of a model."""
 
     style: PromptStyle
-    target: Form
-    """Form in which free answers are asked for."""
+    target: FormName
+    """Form of requested free answers."""
     label: str
 
 
-def parted(model: str, adapter: Path | None = None) -> tuple[str, Path | None]:
-    """Part a model's name into base and adapter; `adapter:FOLDER` stands for both.
+def split_adapter(model: str, adapter: Path | None = None) -> tuple[str, Path | None]:
+    """Split a model name into base and adapter; `adapter:FOLDER` names both.
 
     Raises:
-        AdapterError: Two adapters are named, or the one has no card that can be read.
+        AdapterError: Two adapters are named, or the adapter has no readable card.
     """
-    if not model.startswith(ADAPTER):
+    if not model.startswith(ADAPTER_PREFIX):
         return model, adapter
-    folder = Path(model.removeprefix(ADAPTER))
+    folder = Path(model.removeprefix(ADAPTER_PREFIX))
     if adapter is not None:
         raise AdapterError(f"{model} and --adapter {adapter}", expected="one adapter")
     return read_card(folder).base, folder
 
 
-def manner(
+def resolve_prompt_defaults(
     model: str,
     adapter: Path | None = None,
     style: PromptStyle | None = None,
-    form: Form | None = None,
+    form: FormName | None = None,
     label: str | None = None,
 ) -> PromptDefaults:
-    """Settle how a model is asked: as said, else as it was trained, else by default.
+    """Return the prompt settings of a model: as given, else as trained, else the defaults.
 
     Raises:
         AdapterError: The adapter has no card that can be read.
     """
-    card = card_named(model, adapter)
+    card = find_card(model, adapter)
     return PromptDefaults(
         style=style or (card.style if card else PromptStyle()),
         target=form or (card.target if card else "letter"),
@@ -154,85 +154,89 @@ def manner(
     )
 
 
-def card_named(model: str, adapter: Path | None = None) -> WeightsCard | None:
-    """Read the card of a model by its name; None where it has none.
+def find_card(model: str, adapter: Path | None = None) -> WeightsCard | None:
+    """Read the card of a model by its name; None if it has none.
 
     Raises:
         AdapterError: It has one that cannot be read, or weights that are not its own.
     """
-    folder = folder_of(model, adapter)
+    folder = find_card_folder(model, adapter)
     if folder is None:
         return None
     # An adapter has a card; a base model may have none.
-    return card_of(folder) if parted(model, adapter)[1] is None else read_card(folder)
+    return (
+        read_optional_card(folder)
+        if split_adapter(model, adapter)[1] is None
+        else read_card(folder)
+    )
 
 
 def refuse_unfit(model: str, adapter: Path | None = None, anyway: bool = False) -> None:
-    """Refuse a packed model that did not pass the parity gate.
+    """Refuse a quantized model that did not pass the parity gate.
 
     Raises:
-        CheckFailed: It is marked unfit, and not wanted anyway.
+        CheckFailed: The model is marked unfit, and `anyway` is not set.
         AdapterError: Its card cannot be read.
     """
-    card = card_named(model, adapter)
+    card = find_card(model, adapter)
     if card is not None and card.fit is False and not anyway:
         raise CheckFailed(
             f"{model} is marked unfit: it did not pass the parity gate",
-            fix="see the record.json beside it, or take it all the same with --unfit",
+            fix="see the record.json beside it, or use it anyway with --unfit",
         )
 
 
-def folder_of(model: str, adapter: Path | None = None) -> Path | None:
-    """Find the folder in which a model's card may lie; None where it has none.
+def find_card_folder(model: str, adapter: Path | None = None) -> Path | None:
+    """Return the folder of a model's card; None if the model has no folder.
 
     Raises:
         AdapterError: The adapter has no card that can be read.
     """
-    model, adapter = parted(model, adapter)
+    model, adapter = split_adapter(model, adapter)
     if adapter is not None:
         return adapter
     kind, _, folder = model.partition(":")
     return Path(folder) if kind == "path" else None
 
 
-def hashes_beside(folder: Path, card: WeightsCard) -> tuple[str, ...] | None:
-    """Read the hashes of the questions that weights were trained on; None where there are none.
+def read_training_hashes(folder: Path, card: WeightsCard) -> tuple[str, ...] | None:
+    """Read the hashes of the training questions of weights; None if there are none.
 
     Raises:
         AdapterError: The file is missing or was changed.
     """
     if card.trained_on is None:
         return None
-    path = folder / TRAINED_ON
+    path = folder / TRAINED_ON_FILE
     try:
         text = path.read_bytes()
     except OSError as error:
         raise AdapterError(
             f"{path} is missing",
             expected="the hashes of the questions that the weights were trained on",
-            fix=f"copy it along with {CARD}",
+            fix=f"copy it along with {CARD_FILE}",
         ) from error
     if hashlib.sha256(text).hexdigest() != card.trained_on:
         raise AdapterError(f"{path} was changed", fix="restore it, or train again")
     return tuple(text.decode().split())
 
 
-def card_of(folder: Path) -> WeightsCard | None:
-    """Read the card of a folder that may have none.
+def read_optional_card(folder: Path) -> WeightsCard | None:
+    """Read the card of a folder; None if it has none.
 
     Raises:
         AdapterError: It has one that cannot be read, or weights that are not its own.
     """
-    return read_card(folder) if (folder / CARD).is_file() else None
+    return read_card(folder) if (folder / CARD_FILE).is_file() else None
 
 
-def file_hash(path: Path) -> str:
-    """Hash a file, once as long as it does not change; sha256, 64 hex digits."""
+def hash_file_cached(path: Path) -> str:
+    """Return the sha256 of a file, 64 hex digits, cached until the file changes."""
     found = path.stat()
-    return _hashed(path.absolute(), found.st_ino, found.st_size, found.st_mtime_ns)
+    return _hash_for_state(path.absolute(), found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _hashed(path: Path, *state: int) -> str:
-    del state  # of the file: another one is another file
-    return sha256_of(path)
+def _hash_for_state(path: Path, *state: int) -> str:
+    del state  # part of the cache key: a changed file has another state
+    return hash_file(path)

@@ -1,1 +1,1 @@
-"""Releases: what is served, content-addressed, gated, reversible."""
+"""Releases: content-addressed, gated and reversible."""

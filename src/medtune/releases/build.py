@@ -1,4 +1,4 @@
-"""Releases: put together, opened, held against the champion."""
+"""Build releases, load them, and apply the gate to them."""
 
 from __future__ import annotations
 
@@ -7,63 +7,70 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from medtune.analysis.serving_thresholds import calibrated
+from medtune.analysis.serving_thresholds import calibrate_from_folder
 from medtune.core.errors import CheckFailed
 from medtune.core.progress import Progress
-from medtune.core.prompt import fingerprint, likelihood_of
-from medtune.core.provenance import provenance
+from medtune.core.prompt import method_for_form, prompt_fingerprint
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import Method
 from medtune.core.schemas.guardrails import ServingCalibration
-from medtune.guardrails.classifier.learned import SHIPPED, unpacked
-from medtune.guardrails.policy import STARTER, load_policy
+from medtune.guardrails.classifier.learned import DEFAULT_CLASSIFIER_FILE, unpacked
+from medtune.guardrails.policy import STARTER_POLICY, load_policy
 from medtune.models.open_model import open_model
-from medtune.models.sources import resolve
-from medtune.models.weights_card import ADAPTER, card_named, manner, parted
+from medtune.models.sources import resolve_model
+from medtune.models.weights_card import (
+    ADAPTER_PREFIX,
+    find_card,
+    resolve_prompt_defaults,
+    split_adapter,
+)
 from medtune.releases.evidence_store import EvidenceStore
-from medtune.releases.gate_rules import judge
+from medtune.releases.gate_rules import apply_gate
 from medtune.releases.gate_schema import Evidence, GateRecord, Margins, Waiver
-from medtune.releases.promotion import binding
+from medtune.releases.promotion import compute_binding
 from medtune.releases.registry import Registry
 from medtune.releases.schema import LEARNED, POLICY, WEIGHTS, FileRef, Release, check_name
 
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """What goes into a release."""
+    """The parts of a release."""
 
     name: str
     model: str
     policy: Path | None = None
     calibration: Path | None = None
-    """Evaluation of calibration questions."""
+    """Folder of an evaluation on calibration questions."""
     method: Method | None = None
     note: str = ""
 
 
-def build(registry: Registry, options: BuildOptions, actor: str, progress: Progress) -> Release:
-    """Put a release together from what was trained.
+def build_release(
+    registry: Registry, options: BuildOptions, actor: str, progress: Progress
+) -> Release:
+    """Build a release from a model, a policy and a calibration.
 
     Raises:
         MedtuneError: The name, the model, the policy or the calibration cannot be used.
     """
     check_name(options.name)
     policy = load_policy(options.policy)
-    asked, card = manner(options.model), card_named(options.model)
-    method = options.method or likelihood_of(asked.target)
+    asked, card = resolve_prompt_defaults(options.model), find_card(options.model)
+    method = options.method or method_for_form(asked.target)
     model = open_model(options.model, style=asked.style, progress=progress, light=True)
     described = model.describe()
     calibration: ServingCalibration | None = None
     if options.calibration is not None:
         risk, level = policy.confidence.risk, policy.confidence.level
-        calibration = calibrated(options.calibration, described, method, risk, level)
-    base, adapter = parted(options.model)
-    folder = adapter or (resolve(base).folder if card is not None else None)
+        calibration = calibrate_from_folder(options.calibration, described, method, risk, level)
+    base, adapter = split_adapter(options.model)
+    folder = adapter or (resolve_model(base).folder if card is not None else None)
     files: dict[str, FileRef] = {}
     if folder is not None:
-        found = registry.objects.put_all(folder)
+        found = registry.objects.put_folder(folder)
         files = {f"{WEIGHTS}/{path}": ref for path, ref in found.items()}
-    files[POLICY] = registry.objects.put(options.policy or STARTER)
-    files[LEARNED] = registry.objects.put_text(unpacked(SHIPPED).decode())
+    files[POLICY] = registry.objects.put_file(options.policy or STARTER_POLICY)
+    files[LEARNED] = registry.objects.put_text(unpacked(DEFAULT_CLASSIFIER_FILE).decode())
     release = Release(
         name=options.name,
         base=card.base if card else base,
@@ -71,7 +78,7 @@ def build(registry: Registry, options: BuildOptions, actor: str, progress: Progr
         weights="adapter" if adapter else "model" if card else "base",
         weights_hash=card.weights_hash if card else None,
         scheme=card.scheme if card else None,
-        prompt_hash=fingerprint(asked.style, model.render),
+        prompt_hash=prompt_fingerprint(asked.style, model.render),
         style=asked.style,
         target=asked.target,
         method=method,
@@ -82,38 +89,38 @@ def build(registry: Registry, options: BuildOptions, actor: str, progress: Progr
         files=files,
         note=options.note,
         created=datetime.now(UTC),
-        provenance=provenance(),
+        provenance=collect_provenance(),
     )
-    return registry.add(release, actor)
+    return registry.add_release(release, actor)
 
 
-def model_of(registry: Registry, release: Release) -> str:
-    """Name a release's model as every command does; each of its bytes is hashed on the way.
+def model_reference(registry: Registry, release: Release) -> str:
+    """Return a release's model as a command-line reference, verifying its files.
 
     Raises:
         ReleaseError: It is damaged.
     """
-    tree = registry.tree(release)
-    kind = {"adapter": ADAPTER, "model": "path:"}.get(release.weights)
+    tree = registry.materialize_tree(release)
+    kind = {"adapter": ADAPTER_PREFIX, "model": "path:"}.get(release.weights)
     return f"{kind}{tree / WEIGHTS}" if kind else release.base
 
 
-def gate(
+def run_gate(
     registry: Registry, name: str, margins: Margins, waivers: Sequence[Waiver], actor: str
 ) -> GateRecord:
-    """Hold a release against the champion, by what was measured; the verdict is kept.
+    """Apply the gate to a release with its evidence, and store the verdict.
 
     Raises:
-        CheckFailed: What was measured was measured with other frozen questions.
-        InputError: A rule is waived that cannot be.
+        CheckFailed: The evidence is on another frozen suite.
+        InputError: A waived rule is not waivable.
         ReleaseError: Evidence is damaged.
     """
-    candidate, champion = registry.find(name), registry.aliases().champion
+    candidate, champion = registry.find(name), registry.read_aliases().champion
     if champion == candidate.id:
-        champion = None  # as it was measured: by itself
-    proofs = EvidenceStore(registry)
-    bound = binding(proofs, candidate, champion, margins)
-    measured = proofs.evidence(candidate.id, champion)
+        champion = None  # the champion itself has no champion to be compared with
+    evidence_store = EvidenceStore(registry)
+    bound = compute_binding(evidence_store, candidate, champion, margins)
+    measured = evidence_store.find_evidence(candidate.id, champion)
     evidence, refs = Evidence(), {}
     if measured is not None:
         if measured.suite != bound.suite:
@@ -123,9 +130,9 @@ def gate(
                 fix=f"medtune release evaluate {candidate.name} ...",
             )
         refs = measured.records
-        evidence = proofs.read_evidence(refs, is_packed=candidate.scheme is not None)
-    record = judge(candidate.id, champion, evidence, margins, waivers)
-    bound = bound.model_copy(update={"looks": proofs.looks(candidate)})
+        evidence = evidence_store.read_evidence(refs, is_packed=candidate.scheme is not None)
+    record = apply_gate(candidate.id, champion, evidence, margins, waivers)
+    bound = bound.model_copy(update={"looks": evidence_store.list_evaluations(candidate)})
     record = record.model_copy(update={"evidence": refs, "bound": bound})
-    proofs.keep_verdict(record, actor)
+    evidence_store.add_verdict(record, actor)
     return record

@@ -1,9 +1,9 @@
 """`medtune release freeze | evaluate | list | log | verify | diff`.
 
-A release is everything that decides an answer, under the hash of all of it: weights or their base's
-identity, prompt, policy, calibration.  The gate holds it against the champion; only what passed
-becomes champion, and every step stands in the registry's log.  `releases/build.py` has what an
-update does, too: build, gate; `releases/promotion.py` moves the aliases.
+A release is everything that determines an answer, identified by a hash: weights or their base's
+identity, prompt, policy, calibration. The gate compares it with the champion; only a release that
+passed can become champion, and every step is in the registry's log. `releases/build.py` has the
+steps shared with updates, build and gate; `releases/promotion.py` sets the aliases.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from medtune.core.progress import Progress
 from medtune.data.load import load_split
-from medtune.releases.evidence import EvidenceOptions, evaluate
+from medtune.releases.evidence import EvidenceOptions, collect_evidence
 from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_schema import Difference, EvidenceRecord, Suite
 from medtune.releases.registry import Registry
@@ -21,7 +21,7 @@ from medtune.releases.schema import ReleaseList, ReleaseLog, Verification
 
 @dataclass(frozen=True, slots=True)
 class ReleaseEvaluateOptions:
-    """What the command line may say; all data by their sources' names."""
+    """Options of `medtune release evaluate`; data are named by their sources."""
 
     name: str
     data: str
@@ -29,25 +29,27 @@ class ReleaseEvaluateOptions:
     trained_on: str | None = None
     original: str | None = None
     limit: int | None = None
-    """Of `data` the first so many questions."""
+    """Number of questions of `data`, from the first."""
 
 
-def freeze(
+def freeze_suite(
     registry: Registry, source: str, limit: int | None, actor: str, progress: Progress
 ) -> Suite:
-    """Freeze questions that every release is asked and none is trained on.
+    """Freeze the questions that every release is asked and none is trained on.
 
     Raises:
         DataError: The source cannot be used.
     """
     split = load_split(source, size=limit, progress=progress)
-    return EvidenceStore(registry).freeze(source, split.description.hash, split.questions, actor)
+    return EvidenceStore(registry).freeze_suite(
+        source, split.description.hash, split.questions, actor
+    )
 
 
-def evaluated(
+def evaluate_release(
     registry: Registry, options: ReleaseEvaluateOptions, actor: str, progress: Progress
 ) -> EvidenceRecord:
-    """Measure everything that the gate needs.
+    """Collect all evidence that the gate needs.
 
     Raises:
         MedtuneError: Data or releases cannot be used.
@@ -59,33 +61,33 @@ def evaluated(
         trained_on=load_split(taught, progress=progress, teaching=True) if taught else None,
         original=options.original,
     )
-    return evaluate(registry, options.name, asked, actor, progress)
+    return collect_evidence(registry, options.name, asked, actor, progress)
 
 
-def listed(registry: Registry) -> ReleaseList:
+def list_releases(registry: Registry) -> ReleaseList:
     """List all releases."""
-    return ReleaseList(releases=tuple(registry.rows()))
+    return ReleaseList(releases=tuple(registry.release_rows()))
 
 
-def logged(registry: Registry, name: str | None) -> ReleaseLog:
-    """List what was done in a registry, or to one release.
+def read_release_log(registry: Registry, name: str | None) -> ReleaseLog:
+    """Return the log of a registry, or of one release.
 
     Raises:
         StoreError: The log was changed.
-        ReleaseError: No release is called so.
+        ReleaseError: No release has that name.
     """
     wanted = None if name is None else registry.find(name).id
-    lines = tuple(line for line in registry.log() if wanted in (None, line.subject))
-    return ReleaseLog(lines=lines, names={one.id: one.name for one in registry.releases()})
+    lines = tuple(line for line in registry.read_log() if wanted in (None, line.subject))
+    return ReleaseLog(lines=lines, names={one.id: one.name for one in registry.read_releases()})
 
 
-def verified(registry: Registry, name: str) -> Verification:
-    """Read every byte of a release again."""
+def verify_release(registry: Registry, name: str) -> Verification:
+    """Verify the hash of every file of a release."""
     return registry.verify(registry.find(name))
 
 
-def difference(registry: Registry, a: str, b: str) -> Difference:
-    """Put two releases side by side."""
+def compare_releases(registry: Registry, a: str, b: str) -> Difference:
+    """Compare two releases."""
     one, two = registry.find(a), registry.find(b)
     left, right = (r.model_dump(mode="json", exclude={"files"}) for r in (one, two))
     fields = {
@@ -98,10 +100,10 @@ def difference(registry: Registry, a: str, b: str) -> Difference:
         before, after = one.files.get(path), two.files.get(path)
         if before != after:
             files[path] = "added" if before is None else "removed" if after is None else "changed"
-    proofs, answers = EvidenceStore(registry), None
-    measured = proofs.evidence(two.id, one.id)
+    evidence_store, answers = EvidenceStore(registry), None
+    measured = evidence_store.find_evidence(two.id, one.id)
     if measured is not None:
-        found = proofs.read_evidence(measured.records).regression
+        found = evidence_store.read_evidence(measured.records).regression
         answers = found.changed if found else None
     return Difference.model_validate(
         {"a": one.name, "b": two.name, "fields": fields, "files": files, "answers": answers}

@@ -1,8 +1,8 @@
-"""Everything that the gate wants to know of a release, measured in one go.
+"""Collect all evidence that the gate needs on a release.
 
-Both releases sit the same examinations, each asked in its own way: questions that are reported on,
-in all cyclic orders; questions set apart for calibration; and the frozen suite as given.  What was
-examined before with the same outcome to expect is not asked again.
+Candidate and champion are evaluated on the same questions, each with its own prompt and method: the
+reported ones in all cyclic orders, the calibration ones, and the frozen suite in the given order.
+Evaluations that are still valid are not repeated.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-from medtune.analysis.calibration import ScoredOptions, measure_error
-from medtune.analysis.compare import compare, lined_up
-from medtune.analysis.pareto import side_by_side
+from medtune.analysis.calibration import ScoredOptions, measure_calibration_error
+from medtune.analysis.compare import align_predictions, compare_evaluations
+from medtune.analysis.pareto import make_bench_rows
 from medtune.core.errors import InputError, ReleaseError
 from medtune.core.experiment import EvaluationConfig
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.progress import Progress
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import Question, Record, SplitDescription
-from medtune.core.run_folder import locked, read_record, write_record
+from medtune.core.run_folder import lock_folder, read_record, write_record
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlices
-from medtune.core.schemas.compression import BUDGETS, SERVED, BenchRecord, ParityRecord
+from medtune.core.schemas.compression import BUDGETS, SERVED_BUDGET, BenchRecord, ParityRecord
 from medtune.data.arrow_table import QuestionTable, questions_hash
-from medtune.data.dedup.decontaminate import CleanedSource, separate
+from medtune.data.dedup.decontaminate import CleanedSource, decontaminate
 from medtune.data.load import Split
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import examined
-from medtune.guardrails.classifier.learned import TextClassifier, opened
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_or_reuse
+from medtune.guardrails.classifier.learned import TextClassifier, load_classifier
 from medtune.models.open_model import open_model
-from medtune.models.sources import resolve
-from medtune.models.weights_card import WeightsCard, card_named, parted
-from medtune.releases.build import model_of
-from medtune.releases.endpoint_parity import OPEN, served_beside
+from medtune.models.sources import resolve_model
+from medtune.models.weights_card import WeightsCard, find_card, split_adapter
+from medtune.releases.build import model_reference
+from medtune.releases.endpoint_parity import PARITY_POLICY, measure_endpoint_parity
 from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_schema import (
     ChangedAnswer,
@@ -46,18 +46,18 @@ from medtune.releases.gate_schema import (
     ServedRecord,
     Suite,
 )
-from medtune.releases.registry import SHORT, Registry
+from medtune.releases.registry import SHORT_ID_LENGTH, Registry
 from medtune.releases.schema import LEARNED, POLICY, Release
-from medtune.reports.comparison_folder import ComparedModel, compare_in
+from medtune.reports.comparison_folder import ComparedModel, compare_to_folder
 from medtune.serving.inference.predictor import Predictor
-from medtune.workflows.benchmark import ALONE, BenchmarkTask, measured_alone
-from medtune.workflows.guard_benchmark import guards_examined
+from medtune.workflows.benchmark import LATENCY_QUESTIONS, BenchmarkTask, measure_in_subprocess
+from medtune.workflows.guard_benchmark import benchmark_guards
 from medtune.workflows.parity_gate import ParityGate
-from medtune.workflows.trained_on import trained_on
+from medtune.workflows.trained_on import count_training_overlap
 
 R = TypeVar("R", bound=Record)
-BENCH = ALONE
-"""Questions of the benchmark."""
+BENCH_QUESTIONS = LATENCY_QUESTIONS
+"""Number of questions of the benchmark."""
 
 
 class EvidenceQuestions(Protocol):
@@ -70,77 +70,82 @@ class EvidenceQuestions(Protocol):
 
     @property
     def description(self) -> SplitDescription:
-        """Where they come from, and their hash."""
+        """Source and hash of the questions."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceOptions:
-    """What is asked."""
+    """The question sets and models to measure with."""
 
     data: EvidenceQuestions
-    """What is reported on."""
+    """Questions that results are reported on."""
     calibration: EvidenceQuestions
-    """What probabilities are calibrated with; never reported on."""
+    """Questions that probabilities are calibrated on; never reported on."""
     trained_on: EvidenceQuestions | None = None
-    """What the candidate was trained on; the frozen suite must not be among it."""
+    """Train split of the candidate, which must not contain the frozen suite."""
     original: str | None = None
-    """What a packed candidate was packed from."""
+    """Model that a compressed candidate was made from."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedRelease:
-    """A release that has sat all examinations."""
+    """A release with all its evaluations."""
 
     name: str
-    """Of its model."""
+    """Name of its model."""
     reported: ComparedModel
     suite: ComparedModel
 
 
-def evaluate(
+def collect_evidence(
     registry: Registry, name: str, options: EvidenceOptions, actor: str, progress: Progress
 ) -> EvidenceRecord:
     """Measure everything that the gate needs; what cannot be measured is missing.
 
     Raises:
-        InputError: No suite is frozen, the candidate was trained on other questions, or packed from
-            another model.
-        MedtuneError: A release cannot be opened, or the questions cannot be asked.
+        InputError: No suite is frozen, the candidate was trained on other questions, or compressed
+            from another model.
+        MedtuneError: A release cannot be loaded, or the questions cannot be asked.
     """
-    candidate, alias = registry.find(name), registry.aliases().champion
+    candidate, alias = registry.find(name), registry.read_aliases().champion
     champion = registry.find("champion") if alias and alias != candidate.id else None
-    suite, frozen = suite_of(registry)
-    model = model_of(registry, candidate)
-    card = card_named(model)
-    original = _original(candidate, card, options.original, progress)
+    suite, frozen = load_suite(registry)
+    model = model_reference(registry, candidate)
+    card = find_card(model)
+    original = _original_hash(candidate, card, options.original, progress)
     seen = _seen(candidate, model, card, frozen, options, progress)
     work = registry.folder / "work"
-    with locked(work):
-        mine = _sit(registry, candidate, options, (suite, frozen), work, progress)
+    with lock_folder(work):
+        mine = _run_exams(registry, candidate, options, (suite, frozen), work, progress)
         theirs = None
         if champion:
-            theirs = _sit(registry, champion, options, (suite, frozen), work, progress)
-        place = work / f"{candidate.id[:SHORT]}-{champion.id[:SHORT] if champion else 'none'}"
+            theirs = _run_exams(registry, champion, options, (suite, frozen), work, progress)
+        other = champion.id[:SHORT_ID_LENGTH] if champion else "none"
+        place = work / f"{candidate.id[:SHORT_ID_LENGTH]}-{other}"
         found: dict[EvidenceKind, Record] = {}
         if theirs:
-            found["comparison"] = compare_in(place, theirs.reported, mine.reported, releases=True)
-            found["slices"] = _written(place / "slices.json", PairedSlices)
-            analysis = _written(place / "analysis-b.json", AnalysisRecord)
+            found["comparison"] = compare_to_folder(
+                place, theirs.reported, mine.reported, releases=True
+            )
+            found["slices"] = _read_written(place / "slices.json", PairedSlices)
+            analysis = _read_written(place / "analysis-b.json", AnalysisRecord)
         else:
-            analysis = mine.reported.analysis(place)
+            analysis = mine.reported.analyze(place)
         found["analysis"] = _as_served(analysis, candidate, mine)
-        found["regression"] = _regression(suite, frozen, mine, theirs, seen)
+        found["regression"] = _build_regression(suite, frozen, mine, theirs, seen)
         policy, learned = (
-            registry.objects.place(candidate.files[name].sha256) for name in (POLICY, LEARNED)
+            registry.objects.object_path(candidate.files[name].sha256) for name in (POLICY, LEARNED)
         )
-        progress.say("guards: both halves of the suites")
-        found["safety"] = guards_examined(policy, learned, None, progress)
-        found["served"] = _served(candidate, mine, frozen, opened(learned), progress)
+        progress.log_message("guards: both halves of the suites")
+        found["safety"] = benchmark_guards(policy, learned, None, progress)
+        found["served"] = _measure_served(
+            candidate, mine, frozen, load_classifier(learned), progress
+        )
         if candidate.scheme and options.original:
-            found["packed"] = _packed(candidate, mine, options, place, progress)
-        timed = work / f"bench-{candidate.id[:SHORT]}.json"
-        found["bench"] = _bench(candidate, mine, options.data, timed, progress)
+            found["packed"] = _measure_packed(candidate, mine, options, place, progress)
+        timed = work / f"bench-{candidate.id[:SHORT_ID_LENGTH]}.json"
+        found["bench"] = _measure_bench(candidate, mine, options.data, timed, progress)
         records = {
             kind: registry.objects.put_text(record.model_dump_json(indent=1))
             for kind, record in found.items()
@@ -156,30 +161,30 @@ def evaluate(
         is_packed=candidate.scheme is not None,
         records=records,
         created=datetime.now(UTC),
-        provenance=provenance(),
+        provenance=collect_provenance(),
     )
-    EvidenceStore(registry).keep_evidence(record, actor)
+    EvidenceStore(registry).add_evidence(record, actor)
     return record
 
 
-def _written(path: Path, kind: type[R]) -> R:
-    """Read what the comparison has just written: none of it is computed again."""
+def _read_written(path: Path, kind: type[R]) -> R:
+    """Read a record that the comparison has just written."""
     record = read_record(path, kind)
     assert record is not None, "it was just written"
     return record
 
 
-def suite_of(registry: Registry) -> tuple[Suite, QuestionTable]:
-    """Read the frozen questions.
+def load_suite(registry: Registry) -> tuple[Suite, QuestionTable]:
+    """Load the frozen suite.
 
     Raises:
-        InputError: None were frozen.
-        ReleaseError: They are damaged.
+        InputError: None was frozen.
+        ReleaseError: It is damaged.
     """
-    found = EvidenceStore(registry).suite()
+    found = EvidenceStore(registry).read_suite()
     if found is None:
         raise InputError(
-            f"{registry.folder} has no frozen questions",
+            f"{registry.folder} has no frozen suite",
             expected="a suite that every release is asked and none is trained on",
             fix="medtune release freeze DATA",
         )
@@ -190,25 +195,25 @@ def suite_of(registry: Registry) -> tuple[Suite, QuestionTable]:
             expected=suite.hash,
             fix="restore suite.json from a backup, or: medtune release freeze",
         )
-    return suite, QuestionTable.of(questions)
+    return suite, QuestionTable.from_questions(questions)
 
 
-def among(
+def count_overlap(
     train: EvidenceQuestions, parts: Mapping[str, QuestionTable], progress: Progress
 ) -> dict[str, int]:
-    """Count, of each part, the questions that were trained on, or nearly the same ones."""
+    """Count, in each set, the questions that were trained on, or their near duplicates."""
     others = [CleanedSource(name, questions) for name, questions in parts.items()]
     taught = CleanedSource("trained on", train.questions)
-    found = separate(taught, others, near=True, within=False, progress=progress)
+    found = decontaminate(taught, others, near=True, within=False, progress=progress)
     return {
         c.source: c.exact + c.near for c in found.counts if c.among == taught.source != c.source
     }
 
 
-def is_base(candidate: Release, card: WeightsCard | None) -> bool:
-    """Tell whether medtune taught a release nothing: a base as it is, or one that was packed.
+def is_untrained(candidate: Release, card: WeightsCard | None) -> bool:
+    """Return whether a release was not trained by medtune: a base model, or a compressed one.
 
-    An adapter or a model without a train split is none: it was taught what nobody wrote down.
+    An adapter or a model without a recorded train split does not count: its data are unknown.
     """
     if candidate.weights == "base":
         return True
@@ -229,8 +234,9 @@ def _seen(
 ) -> int | None:
     """Count the frozen questions that a release was trained on; None where that is unknown.
 
-    Without the train split only the hashes beside the weights tell, and only of the same texts:
-    what they find counts, but that they find nothing does not.
+    Without the train split only the hashes beside the weights are compared, which find identical
+    texts but no near duplicates: a count above 0 is returned, a count of 0 means unknown unless the
+    release is untrained.
 
     Raises:
         InputError: It was trained on other questions, or on what is reported on.
@@ -238,12 +244,14 @@ def _seen(
     parts = {"suite": frozen, "reported": options.data.questions}
     if options.trained_on:
         _check_trained_on(candidate, options.trained_on)
-        found = among(options.trained_on, parts, progress)
+        found = count_overlap(options.trained_on, parts, progress)
     else:
-        found = {part: trained_on(model, questions) or 0 for part, questions in parts.items()}
+        found = {
+            part: count_training_overlap(model, questions) or 0 for part, questions in parts.items()
+        }
     _check_reported(candidate, options.data, found["reported"])
-    # What medtune taught a base is nothing; what the base read before, nobody knows.
-    known = options.trained_on or found["suite"] or is_base(candidate, card)
+    # An untrained base saw none of it through medtune; its pretraining data are unknown.
+    known = options.trained_on or found["suite"] or is_untrained(candidate, card)
     return found["suite"] if known else None
 
 
@@ -252,35 +260,37 @@ def _check_trained_on(candidate: Release, train: EvidenceQuestions | None) -> No
         return
     raise InputError(
         f"{candidate.name} was not trained on {train.description.source} "
-        f"({train.description.hash[:SHORT]}), as far as its card says",
+        f"({train.description.hash[:SHORT_ID_LENGTH]}), as far as its card says",
         expected=f"questions of hash {candidate.data_hash or 'none: it names no train split'}",
         fix="name the train split of its run: snapshot:RUN/data:train",
     )
 
 
-def _original(
+def _original_hash(
     candidate: Release, card: WeightsCard | None, name: str | None, progress: Progress
 ) -> str | None:
-    """Hash the weights that a packed candidate was packed from.
+    """Return the hash of the weights that a compressed candidate was made from.
 
     Raises:
-        InputError: The candidate is not packed, or was packed from others, as its card says.
+        InputError: The candidate is not compressed, or its card names other weights.
     """
     if name is None:
         return None
     if candidate.scheme is None or card is None:
         raise InputError(
-            f"{candidate.name} is not packed: it was made from nothing else",
+            f"{candidate.name} is not compressed, so it has no original",
             fix="leave --original out",
         )
-    other = card_named(name)
-    found = other.weights_hash if other else resolve(parted(name)[0], progress).fingerprint
+    other = find_card(name)
+    found = (
+        other.weights_hash if other else resolve_model(split_adapter(name)[0], progress).fingerprint
+    )
     if found == card.made_from:
         return found
     itself = found == candidate.weights_hash
     raise InputError(
         f"--original {name} " + ("is the packed model itself" if itself else f"has hash {found}"),
-        expected=f"{card.made_from or 'a card that names it'}: what {candidate.name} was packed "
+        expected=f"{card.made_from or 'a card that names it'}: what {candidate.name} was made "
         "from, as its card says",
         fix="name the adapter or the model that `medtune compress` was given",
     )
@@ -291,12 +301,12 @@ def _check_reported(candidate: Release, data: EvidenceQuestions, seen: int) -> N
         raise InputError(
             f"{candidate.name} was trained on {seen} of the {data.description.n} questions of "
             f"{data.description.source}, or nearly",
-            expected="questions that it never saw: what is learned by heart proves nothing",
+            expected="questions that it was not trained on",
             fix="name others with --data",
         )
 
 
-def _sit(
+def _run_exams(
     registry: Registry,
     release: Release,
     options: EvidenceOptions,
@@ -304,8 +314,8 @@ def _sit(
     work: Path,
     progress: Progress,
 ) -> EvaluatedRelease:
-    """Let a release sit all examinations, asked as it is when it is served."""
-    name, style, frozen = model_of(registry, release), release.style, suite[1]
+    """Evaluate a release on all question sets, with the prompt it is served with."""
+    name, style, frozen = model_reference(registry, release), release.style, suite[1]
     key = [*options.data.questions, *options.calibration.questions, *frozen]
     model = open_model(name, style=style, questions=key, progress=progress)
     about = SplitDescription(source=suite[0].source, n=len(frozen), excluded={}, hash=suite[0].hash)
@@ -314,11 +324,15 @@ def _sit(
         questions: Sequence[Question], data: SplitDescription, orders: Literal["given", "cyclic"]
     ) -> ComparedModel:
         settings = EvaluationConfig(orders=orders)
-        exam = Exam.planned(settings, release.method, questions, data, style, release.target, ())
+        exam = Exam.from_config(
+            settings, release.method, questions, data, style, release.target, ()
+        )
         exam = replace(exam, options_only=0)
-        own = f"{release.id[:SHORT]}-{data.hash[:SHORT]}-{orders}"
+        own = f"{release.id[:SHORT_ID_LENGTH]}-{data.hash[:SHORT_ID_LENGTH]}-{orders}"
         place = work / "exams" / own
-        return ComparedModel(place, examined(model, exam, release.name, STRICT, place, progress))
+        return ComparedModel(
+            place, evaluate_or_reuse(model, exam, release.name, STRICT_PARSER, place, progress)
+        )
 
     apart = sit(options.calibration.questions, options.calibration.description, "cyclic")
     reported = sit(options.data.questions, options.data.description, "cyclic")
@@ -332,7 +346,7 @@ def _sit(
 def _as_served(
     analysis: AnalysisRecord, candidate: Release, mine: EvaluatedRelease
 ) -> AnalysisRecord:
-    """Measure the calibration that a release is served with: its own, options as given."""
+    """Measure the calibration error as served: own temperature, options in the given order."""
     if candidate.calibration is None or analysis.selective is None:
         return analysis
     given = [
@@ -340,26 +354,28 @@ def _as_served(
         for p in mine.reported.evaluation[1]
         if p.orders
     ]
-    error = measure_error(ScoredOptions.of(given).heated(candidate.calibration.temperature))
+    error = measure_calibration_error(
+        ScoredOptions.from_predictions(given).scale_temperature(candidate.calibration.temperature)
+    )
     selective = analysis.selective.model_copy(update={"served": error})
     return analysis.model_copy(update={"selective": selective})
 
 
-def _regression(
+def _build_regression(
     suite: Suite,
     frozen: QuestionTable,
     mine: EvaluatedRelease,
     theirs: EvaluatedRelease | None,
     seen: int | None,
 ) -> RegressionRecord:
-    """Line the answers to the frozen questions up."""
+    """Compare the answers to the frozen suite."""
     record, predictions = mine.suite.evaluation
     if theirs is None:
         return RegressionRecord(
             suite=suite, accuracy=record.accuracy, trained_on=seen, comparison=None, lost=None,
             changed=(),
         )  # fmt: skip
-    comparison = compare(theirs.suite.evaluation, mine.suite.evaluation, releases=True)
+    comparison = compare_evaluations(theirs.suite.evaluation, mine.suite.evaluation, releases=True)
     stems = {question.id: question.stem for question in frozen}
     changed = [
         ChangedAnswer(
@@ -370,7 +386,7 @@ def _regression(
             before=a.chosen,
             after=b.chosen,
         )
-        for a, b in lined_up(theirs.suite.evaluation[1], predictions)
+        for a, b in align_predictions(theirs.suite.evaluation[1], predictions)
         if a.chosen != b.chosen
     ]
     return RegressionRecord(
@@ -378,72 +394,74 @@ def _regression(
         accuracy=record.accuracy,
         trained_on=seen,
         comparison=comparison,
-        lost=wilson(comparison.only_a, comparison.n),
+        lost=wilson_interval(comparison.only_a, comparison.n),
         changed=tuple(changed),
     )
 
 
-def _served(
+def _measure_served(
     candidate: Release,
     mine: EvaluatedRelease,
     frozen: QuestionTable,
     learned: TextClassifier,
     progress: Progress,
 ) -> ServedRecord:
-    """Ask the endpoint the frozen questions."""
-    progress.say("endpoint: the frozen questions")
+    """Measure the endpoint's parity on the frozen suite."""
+    progress.log_message("endpoint: the frozen questions")
     model = open_model(
         mine.name, style=candidate.style, questions=frozen, progress=progress, light=True
     )
-    mind = Predictor(
+    predictor = Predictor(
         model=model,
         style=candidate.style,
         method=candidate.method,
-        policy=OPEN,
+        policy=PARITY_POLICY,
         classifier=learned,
         calibration=None,
         release=candidate.name,
     )
-    return served_beside(mind, frozen, mine.suite.evaluation[1])
+    return measure_endpoint_parity(predictor, frozen, mine.suite.evaluation[1])
 
 
-def _packed(
+def _measure_packed(
     candidate: Release,
     mine: EvaluatedRelease,
     options: EvidenceOptions,
     place: Path,
     progress: Progress,
 ) -> ParityRecord:
-    """Ask what a packed candidate was made from the same questions."""
+    """Measure a compressed candidate's parity with the original."""
     assert options.original is not None, "the caller looked"
     split = Split(options.data.questions, options.data.description, (), None)
-    gate = ParityGate.opened(options.original, split, candidate.method, place / "packed", progress)
-    budget = next((b for scheme, b in BUDGETS.items() if scheme == candidate.scheme), SERVED)
-    return gate.closed([gate.hold(candidate.name, mine.name, budget)])
+    gate = ParityGate.evaluate_original(
+        options.original, split, candidate.method, place / "packed", progress
+    )
+    budget = next((b for scheme, b in BUDGETS.items() if scheme == candidate.scheme), SERVED_BUDGET)
+    return gate.write_results([gate.evaluate_candidate(candidate.name, mine.name, budget)])
 
 
-def _bench(
+def _measure_bench(
     candidate: Release,
     mine: EvaluatedRelease,
     data: EvidenceQuestions,
     path: Path,
     progress: Progress,
 ) -> BenchRecord:
-    """Time single questions in a process of its own; on this machine not again."""
-    before, here = read_record(path, BenchRecord), provenance()
-    some = tuple(data.questions[:BENCH])
+    """Measure latency in a separate process; reuse a result from this machine."""
+    before, here = read_record(path, BenchRecord), collect_provenance()
+    some = tuple(data.questions[:BENCH_QUESTIONS])
     about = data.description.model_copy(update={"n": len(some)})
     if before is not None and (before.data, before.method) == (about, candidate.method):
         machine = before.provenance.platform, before.provenance.cpu, before.provenance.medtune
         if machine == (here.platform, here.cpu, here.medtune):
-            progress.say(f"{path}: still valid")
+            progress.log_message(f"{path}: still valid")
             return before
-    progress.say(f"{candidate.name}: times of single questions")
+    progress.log_message(f"{candidate.name}: times of single questions")
     task = BenchmarkTask(mine.name, "auto", some, about, candidate.method)
     record = BenchRecord(
         data=about,
         method=candidate.method,
-        rows=side_by_side([measured_alone(task)]),
+        rows=make_bench_rows([measure_in_subprocess(task)]),
         provenance=here,
     )
     write_record(path, record)

@@ -1,7 +1,7 @@
-"""What releases have to show: the frozen questions, what was measured, and what the gate said.
+"""Store the frozen suite, the evidence and the verdicts of the gate in a registry.
 
-Every record is an object, and the log names it: measuring or judging again adds one, and none is
-replaced.  What earlier versions measured and judged is named nowhere, and counts as not done.
+Every record is an object that the log names: a new measurement or verdict adds one, and none is
+replaced. Records of earlier versions are not named in the log, and do not count.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from medtune.releases.gate_schema import (
     ServedRecord,
     Suite,
 )
-from medtune.releases.registry import SHORT, Registry
+from medtune.releases.registry import SHORT_ID_LENGTH, Registry
 from medtune.releases.schema import FileRef, Release
 
 R = TypeVar("R", bound=Record)
 EVALUATED, JUDGED, FROZEN = "release.evaluate", "release.gate", "release.freeze"
-"""What the log calls it."""
+"""Names of the actions in the log."""
 _KINDS: dict[EvidenceKind, type[Record]] = {
     "comparison": ComparisonRecord,
     "slices": PairedSlices,
@@ -49,24 +49,24 @@ class EvidenceStore:
     """Evidence and verdicts in a registry.
 
     Args:
-        registry: Whose.
+        registry: The registry.
     """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def suite(self) -> tuple[Suite, list[Question]] | None:
-        """Read the frozen questions; None where none were frozen.
+    def read_suite(self) -> tuple[Suite, list[Question]] | None:
+        """Read the frozen suite; None if none was frozen.
 
         Raises:
-            ReleaseError: They are damaged, or the log says that others were frozen.
+            ReleaseError: It is damaged, or the log names another one.
         """
-        told = next((x for x in reversed(self._registry.log()) if x.action == FROZEN), None)
+        told = next((x for x in reversed(self._registry.read_log()) if x.action == FROZEN), None)
         if told is None:
             return None
         place = self._registry.folder / "suite.json"
         suite = read_record(place, Suite)
-        file = told.detail.get("file")  # earlier versions did not tell
+        file = told.detail.get("file")  # missing in earlier versions
         if suite is None or suite.hash != told.subject or file not in (None, suite.file.sha256):
             raise ReleaseError(
                 f"{place} is not what was frozen last",
@@ -74,17 +74,19 @@ class EvidenceStore:
                 fix="restore it from a backup, or: medtune release freeze",
             )
         # Not splitlines: U+2028 in a question ends no line.
-        lines = self._registry.objects.text(suite.file).split("\n")[:-1]
+        lines = self._registry.objects.load_text(suite.file).split("\n")[:-1]
         return suite, [Question.model_validate_json(line) for line in lines]
 
-    def freeze(self, source: str, hashed: str, questions: Sequence[Question], actor: str) -> Suite:
-        """Freeze questions that every release from now on is asked.
+    def freeze_suite(
+        self, source: str, hashed: str, questions: Sequence[Question], actor: str
+    ) -> Suite:
+        """Freeze the suite that every release is asked from now on.
 
         Args:
-            source: Where they come from.
-            hashed: Their hash, as `SplitDescription.hash`.
-            questions: All of them.
-            actor: Who does it.
+            source: Source of the questions.
+            hashed: Hash of the questions, as `SplitDescription.hash`.
+            questions: All questions.
+            actor: Name for the log.
         """
         file = self._registry.objects.put_text(
             "".join(f"{q.model_dump_json()}\n" for q in questions)
@@ -94,47 +96,47 @@ class EvidenceStore:
         )
         with self._registry.writing():
             told: dict[str, Detail] = {"source": source, "n": suite.n, "file": file.sha256}
-            self._registry.append(actor, FROZEN, hashed, told)
+            self._registry.append_log(actor, FROZEN, hashed, told)
             write_record(self._registry.folder / "suite.json", suite)
         return suite
 
-    def evidence(self, candidate: str, champion: str | None) -> EvidenceRecord | None:
-        """Find what was measured last of a release beside a champion; None where nothing was.
+    def find_evidence(self, candidate: str, champion: str | None) -> EvidenceRecord | None:
+        """Return the latest evidence on a release against a champion; None without any.
 
         Raises:
             ReleaseError: It is missing, changed, of another version, or about other releases.
         """
-        ref = self.evidence_ref(candidate, champion)
+        ref = self.find_evidence_ref(candidate, champion)
         if ref is None:
             return None
-        record = self._registry.objects.record(ref, EvidenceRecord)
+        record = self._registry.objects.load_record(ref, EvidenceRecord)
         _check_about(record, candidate, champion)
         return record
 
-    def evidence_ref(self, candidate: str, champion: str | None) -> FileRef | None:
-        """Find the object of what was measured last of a release beside a champion.
+    def find_evidence_ref(self, candidate: str, champion: str | None) -> FileRef | None:
+        """Return the object of the latest evidence on a release against a champion.
 
         Raises:
             ReleaseError: It is missing.
         """
-        told = self._told(EVALUATED, candidate, "evidence")
+        told = self._log_lines(EVALUATED, candidate, "evidence")
         beside = [line for line in told if line.detail.get("champion") == champion]
-        return self._ref(beside[-1], "evidence") if beside else None
+        return self._file_ref(beside[-1], "evidence") if beside else None
 
-    def history(self, candidate: str) -> list[EvidenceRecord]:
-        """Read everything that was ever measured of a release, the oldest first.
+    def list_evidence(self, candidate: str) -> list[EvidenceRecord]:
+        """List all evidence on a release, the oldest first.
 
         Raises:
             ReleaseError: One is missing, changed, or of another version.
         """
-        told = self._told(EVALUATED, candidate, "evidence")
-        return [self._kept(line, "evidence", EvidenceRecord) for line in told]
+        told = self._log_lines(EVALUATED, candidate, "evidence")
+        return [self._load_object(line, "evidence", EvidenceRecord) for line in told]
 
-    def keep_evidence(self, record: EvidenceRecord, actor: str) -> None:
-        """Keep what was measured, beside whatever was measured before."""
+    def add_evidence(self, record: EvidenceRecord, actor: str) -> None:
+        """Store evidence; earlier evidence is kept."""
         ref = self._registry.objects.put_text(record.model_dump_json(indent=1))
         with self._registry.writing():
-            self._registry.append(
+            self._registry.append_log(
                 actor,
                 EVALUATED,
                 record.candidate,
@@ -147,12 +149,17 @@ class EvidenceStore:
                 },
             )
 
-    def looks(self, release: Release) -> tuple[CandidateEvaluation, ...]:
+    def list_evaluations(self, release: Release) -> tuple[CandidateEvaluation, ...]:
         """List every evaluation of a release's weights, the oldest first.
 
-        The same weights under another name, policy or calibration are the same candidate.
+        Releases with the same weights but another name, policy or calibration count as one
+        candidate.
         """
-        same = {one.id for one in self._registry.releases() if _weights(one) == _weights(release)}
+        same = {
+            one.id
+            for one in self._registry.read_releases()
+            if _weights_identity(one) == _weights_identity(release)
+        }
         return tuple(
             CandidateEvaluation.model_validate(
                 {
@@ -162,81 +169,82 @@ class EvidenceStore:
                     "hash": line.detail.get("data_hash"),
                 }
             )
-            for line in self._registry.log()
+            for line in self._registry.read_log()
             if line.action == EVALUATED and line.subject in same
         )
 
     def read_evidence(
         self, records: Mapping[EvidenceKind, FileRef], *, is_packed: bool = False
     ) -> Evidence:
-        """Read the records that were measured.
+        """Read the measured records.
 
         Raises:
             ReleaseError: One is missing, changed, or of another version.
         """
         found = {
-            kind: self._registry.objects.record(ref, _KINDS[kind]) for kind, ref in records.items()
+            kind: self._registry.objects.load_record(ref, _KINDS[kind])
+            for kind, ref in records.items()
         }
         return Evidence(is_packed=is_packed, **found)
 
-    def verdict(self, candidate: Release, champion: str | None) -> GateRecord | None:
-        """Find what the gate said last of a release beside a champion; None where it did not.
+    def find_verdict(self, candidate: Release, champion: str | None) -> GateRecord | None:
+        """Return the latest verdict on a release against a champion; None without one.
 
         Raises:
             ReleaseError: It is missing, changed, or of another version.
         """
-        told = self._told(JUDGED, candidate.id, "verdict")
+        told = self._log_lines(JUDGED, candidate.id, "verdict")
         beside = [line for line in told if line.detail.get("champion") == champion]
         if not beside:
             return None
-        record = self._kept(beside[-1], "verdict", GateRecord)
+        record = self._load_object(beside[-1], "verdict", GateRecord)
         _check_about(record, candidate.id, champion)
         return record
 
-    def latest_verdict(self, release: Release) -> GateRecord | None:
-        """Find what the gate said last of a release, whoever was champion then.
+    def find_latest_verdict(self, release: Release) -> GateRecord | None:
+        """Return the latest verdict on a release, against any champion.
 
         Raises:
             ReleaseError: It is missing, changed, or of another version.
         """
-        told = self._told(JUDGED, release.id, "verdict")
-        return self._kept(told[-1], "verdict", GateRecord) if told else None
+        told = self._log_lines(JUDGED, release.id, "verdict")
+        return self._load_object(told[-1], "verdict", GateRecord) if told else None
 
-    def keep_verdict(self, record: GateRecord, actor: str) -> None:
-        """Keep what the gate said, beside whatever it said before."""
+    def add_verdict(self, record: GateRecord, actor: str) -> None:
+        """Store a verdict; earlier verdicts are kept."""
         said: dict[str, Detail] = {
             r.rule: r.outcome for r in record.results if r.outcome != "passed"
         }
         ref = self._registry.objects.put_text(record.model_dump_json(indent=1))
         told = {"champion": record.champion, "passed": record.passed, "verdict": ref.sha256}
         with self._registry.writing():
-            self._registry.append(actor, JUDGED, record.candidate, {**told, **said})
+            self._registry.append_log(actor, JUDGED, record.candidate, {**told, **said})
 
-    def _told(self, action: str, release: str, what: str) -> list[AuditLine]:
-        """Find the log's lines about a release that name an object."""
+    def _log_lines(self, action: str, release: str, what: str) -> list[AuditLine]:
+        """Return the log lines of a release that name an object."""
         return [
             line
-            for line in self._registry.log()
+            for line in self._registry.read_log()
             if (line.action, line.subject) == (action, release) and what in line.detail
         ]
 
-    def _ref(self, line: AuditLine, what: str) -> FileRef:
-        return self._registry.objects.ref(str(line.detail[what]))
+    def _file_ref(self, line: AuditLine, what: str) -> FileRef:
+        return self._registry.objects.file_ref(str(line.detail[what]))
 
-    def _kept(self, line: AuditLine, what: str, kind: type[R]) -> R:
-        return self._registry.objects.record(self._ref(line, what), kind)
+    def _load_object(self, line: AuditLine, what: str, kind: type[R]) -> R:
+        return self._registry.objects.load_record(self._file_ref(line, what), kind)
 
 
 def _check_about(record: EvidenceRecord | GateRecord, candidate: str, champion: str | None) -> None:
-    """Refuse what the log says is about other releases than it is."""
+    """Check that a record is about the releases that the log names for it."""
     if (record.candidate, record.champion) != (candidate, champion):
         raise ReleaseError(
-            f"the {record.kind} that the log names for {candidate[:SHORT]} is about "
-            f"{record.candidate[:SHORT]}",
+            f"the {record.kind} that the log names for {candidate[:SHORT_ID_LENGTH]} is about "
+            f"{record.candidate[:SHORT_ID_LENGTH]}",
             expected="what was measured and judged of this release, beside this champion",
             fix="medtune release evaluate; medtune release gate",
         )
 
 
-def _weights(release: Release) -> tuple[str, str | None]:
+def _weights_identity(release: Release) -> tuple[str, str | None]:
     return release.base_fingerprint, release.weights_hash

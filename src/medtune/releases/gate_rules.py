@@ -1,9 +1,9 @@
-"""The gate: pure rules over records, on the unfavourable end of intervals, one-sided at 97.5 %.
+"""The gate: pure rules on records, each at an interval's unfavourable end (97.5 %).
 
-Paired differences are held by Tango's score interval, shares by Clopper and Pearson's, a loss at
-the margin passes in 2.5 % of samples at most (results/gate_power.json).  What was not measured, or
-by too few questions, fails.  Without a champion accuracy is held against chance and the most
-frequent letter; other rules that compare pass and say so, all others hold.
+Paired differences use Tango's score interval, shares Clopper and Pearson's: a loss exactly at the
+margin passes in 2.5 % of samples at most (results/gate_power.json). What was not measured, or on
+too few questions, fails. Without a champion, accuracy is compared with chance and the most frequent
+letter, other comparisons pass and say so, and all remaining rules apply.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medtune.core.errors import InputError
-from medtune.core.intervals import clopper_pearson, fewest_pairs, tango
+from medtune.core.intervals import clopper_pearson_interval, min_pairs_for_margin, tango_interval
 from medtune.core.records import Proportion
 from medtune.core.schemas.analysis import AnalysisRecord
-from medtune.core.schemas.compression import Budget, over_budget
+from medtune.core.schemas.compression import Budget, budget_violations
 from medtune.releases.gate_schema import (
     End,
     Evidence,
@@ -28,29 +28,29 @@ from medtune.releases.gate_schema import (
 )
 
 Rule = Callable[[Evidence, Margins], RuleResult]
-COMPARING: tuple[RuleName, ...] = ("accuracy", "subjects", "negation")
-"""Rules that hold a candidate against the champion."""
-OTHERS = "other subjects"
+COMPARISON_RULES: tuple[RuleName, ...] = ("accuracy", "subjects", "negation")
+"""Rules that compare a candidate with the champion."""
+POOLED_SUBJECTS = "other subjects"
 
 
-def judge(
+def apply_gate(
     candidate: str,
     champion: str | None,
     evidence: Evidence,
     margins: Margins,
     waivers: Sequence[Waiver] = (),
 ) -> GateRecord:
-    """Apply every rule.
+    """Apply every rule to the evidence.
 
     Args:
         candidate: Id of the release.
-        champion: Id of the champion; None where there is none.
-        evidence: What was measured.
-        margins: How much worse it may be.
-        waivers: Rules that somebody answers for.
+        champion: Id of the champion; None without one.
+        evidence: The measured records.
+        margins: Largest allowed losses.
+        waivers: Rules that a person takes responsibility for.
 
     Raises:
-        InputError: A rule is waived that cannot be.
+        InputError: A waived rule is not waivable.
     """
     for waiver in waivers:
         if waiver.rule not in margins.waivable:
@@ -62,8 +62,8 @@ def judge(
     results = []
     for name, rule in RULES.items():
         if champion is None and name == "accuracy":
-            result = baselines(evidence, margins)
-        elif champion is None and name in COMPARING:
+            result = judge_baselines(evidence, margins)
+        elif champion is None and name in COMPARISON_RULES:
             reason = "there is no champion to be held against"
             result = _result(name, "passed", None, None, reason)
         else:
@@ -76,8 +76,11 @@ def judge(
     )
 
 
-def accuracy(evidence: Evidence, margins: Margins) -> RuleResult:
-    """Non-inferior to the champion, paired; questions that go together count for fewer."""
+def judge_accuracy(evidence: Evidence, margins: Margins) -> RuleResult:
+    """Require accuracy not inferior to the champion's, paired by question.
+
+    Clustered questions count for fewer, by the design effect.
+    """
     record = evidence.comparison
     if record is None:
         return _missing("accuracy", "a comparison with the champion")
@@ -86,18 +89,20 @@ def accuracy(evidence: Evidence, margins: Margins) -> RuleResult:
         return _result("accuracy", "failed", None, -margins.accuracy, reason)
     pairs = PairedAnswers(record.only_a, record.only_b, record.n)
     effect = max(1.0, record.design_effect or 1.0)
-    low = pairs.lower(effect)
+    low = pairs.lower_end(effect)
     words = f"accuracy at worst {100 * low:+.1f} points against the champion (n = {record.n:,})"
     if effect > 1:
         words += f", questions that go together counted as {record.n / effect:,.0f}"
-    return _not_lost("accuracy", pairs, low, margins.accuracy, margins.least.accuracy, words)
+    return _judge_difference(
+        "accuracy", pairs, low, margins.accuracy, margins.least.accuracy, words
+    )
 
 
-def baselines(evidence: Evidence, margins: Margins) -> RuleResult:
-    """Above chance and above the most frequent letter, where there is no champion.
+def judge_baselines(evidence: Evidence, margins: Margins) -> RuleResult:
+    """Require accuracy above chance and above the most frequent letter, without a champion.
 
-    How often that letter is right is a figure of the same sample: the two are paired.  Held as if
-    it were known, it let 6 to 8 % of models pass that are no better.
+    How often that letter is right is estimated on the same questions, so the two are paired.
+    Treated as known, it let 6 to 8 % of models pass that are no better.
     """
     record = evidence.analysis
     if record is None:
@@ -106,22 +111,22 @@ def baselines(evidence: Evidence, margins: Margins) -> RuleResult:
     n, letter = exam.accuracy.n, exam.majority_letter
     if few := _too_few("accuracy", n, margins.least.accuracy):
         return few
-    above_chance = _exact(exam.accuracy).low - exam.chance
-    above_letter = _beside_letter(record).lower()
+    above_chance = _exact_interval(exam.accuracy).low - exam.chance
+    above_letter = _beside_letter(record).lower_end()
     words = (
         f"no champion to be held against; accuracy at worst {100 * above_chance:+.1f} points from "
         f"chance ({100 * exam.chance:.1f} %) and {100 * above_letter:+.1f} from always answering "
         f"{letter} ({100 * exam.majority.value:.1f} %; n = {n:,})"
     )
-    return _held("accuracy", min(above_chance, above_letter), 0.0, "lower", n, words)
+    return _judge_bound("accuracy", min(above_chance, above_letter), 0.0, "lower", n, words)
 
 
-def subjects(evidence: Evidence, margins: Margins) -> RuleResult:
-    """No subject loses more than the margin.
+def judge_subjects(evidence: Evidence, margins: Margins) -> RuleResult:
+    """Require that no subject loses more than the margin.
 
-    Each subject's lower end is held, none is corrected for their number: a release that harms any
-    one of them passes only if that one passes, which has a chance of 2.5 % at most
-    (intersection-union test, Berger 1982).  Those with too few questions are held together.
+    Each subject's lower end is compared without correction for their number: a release that harms
+    any subject passes only if that one passes, which has a probability of 2.5 % at most
+    (intersection-union test, Berger 1982). Subjects with too few questions are pooled.
     """
     slices = evidence.slices.slices if evidence.slices else ()
     found = {
@@ -132,8 +137,8 @@ def subjects(evidence: Evidence, margins: Margins) -> RuleResult:
     least, margin = margins.least.subjects, margins.subjects
     if not found:
         return _missing("subjects", "questions of two subjects or more")
-    held, put = _pooled(found, least)
-    ends = {name: pairs.lower() for name, pairs in held.items()}
+    held, put = _pool_small(found, least)
+    ends = {name: pairs.lower_end() for name, pairs in held.items()}
     name = min(ends, key=ends.__getitem__)
     low, n = ends[name], held[name].n
     lost = [name for name, end in ends.items() if end < -margin]
@@ -142,36 +147,38 @@ def subjects(evidence: Evidence, margins: Margins) -> RuleResult:
         words += f"; not excluded in {', '.join(lost)}"
     words += f"; {len(held)} held"
     if put:
-        words += f", {OTHERS} being the {put} smallest"
-    return _not_lost("subjects", held[name], low, margin, least, words)
+        words += f", {POOLED_SUBJECTS} being the {put} smallest"
+    return _judge_difference("subjects", held[name], low, margin, least, words)
 
 
-def negation(evidence: Evidence, margins: Margins) -> RuleResult:
-    """Negated questions are not lost."""
+def judge_negation(evidence: Evidence, margins: Margins) -> RuleResult:
+    """Require that negated questions lose no more than the margin."""
     slices = evidence.slices.slices if evidence.slices else ()
     found = [s for s in slices if s.dimension == "negation" and s.name == "negated"]
     if not found:
         return _missing("negation", "the comparison's negated questions")
     pairs = PairedAnswers(found[0].only_a, found[0].only_b, found[0].accuracy_b.n)
-    low = pairs.lower()
+    low = pairs.lower_end()
     words = f"on negated questions at worst {100 * low:+.1f} points (n = {pairs.n:,})"
-    return _not_lost("negation", pairs, low, margins.negation, margins.least.negation, words)
+    return _judge_difference(
+        "negation", pairs, low, margins.negation, margins.least.negation, words
+    )
 
 
-def orders(evidence: Evidence, margins: Margins) -> RuleResult:
-    """Answers do not hang on the order of options."""
+def judge_option_orders(evidence: Evidence, margins: Margins) -> RuleResult:
+    """Require answers that depend little on the order of options."""
     flips = evidence.analysis.flips if evidence.analysis else None
     if flips is None:
         return _missing("orders", "an examination in all cyclic orders")
     if few := _too_few("orders", flips.any.n, margins.least.orders):
         return few
-    high = _exact(flips.any).high
+    high = _exact_interval(flips.any).high
     words = f"up to {100 * high:.1f} % of the answers depend on the order"
-    return _held("orders", high, margins.flips, "upper", flips.any.n, words)
+    return _judge_bound("orders", high, margins.flips, "upper", flips.any.n, words)
 
 
-def calibration(evidence: Evidence, margins: Margins) -> RuleResult:
-    """The model knows how often it is right, at the temperature that it is served with."""
+def judge_calibration(evidence: Evidence, margins: Margins) -> RuleResult:
+    """Require a small calibration error at the temperature that the release is served with."""
     record = evidence.analysis
     found = record.selective if record else None
     after = (found.served or found.after) if found else None
@@ -186,11 +193,11 @@ def calibration(evidence: Evidence, margins: Margins) -> RuleResult:
         f"calibration error {after.error:.3f}, up to {after.error_high:.3f}, "
         f"{'as served' if found and found.served else 'after the temperature'} (n = {n:,})"
     )
-    return _held("calibration", after.error_high, margins.calibration, "upper", n, words)
+    return _judge_bound("calibration", after.error_high, margins.calibration, "upper", n, words)
 
 
-def regression(evidence: Evidence, margins: Margins) -> RuleResult:
-    """The frozen suite was not trained on, and nothing that worked is lost on it."""
+def judge_regression(evidence: Evidence, margins: Margins) -> RuleResult:
+    """Require a frozen suite that was not trained on, with few lost answers."""
     record = evidence.regression
     if record is None:
         return _missing("regression", "the frozen suite")
@@ -204,16 +211,16 @@ def regression(evidence: Evidence, margins: Margins) -> RuleResult:
         return _result("regression", "passed", None, None, words)
     if few := _too_few("regression", record.lost.n, margins.least.regression):
         return few
-    high = _exact(record.lost).high
+    high = _exact_interval(record.lost).high
     words = (
         f"up to {100 * high:.1f} % of the frozen questions are wrong now and were right "
         f"(n = {record.lost.n:,})"
     )
-    return _held("regression", high, margins.regression, "upper", record.lost.n, words)
+    return _judge_bound("regression", high, margins.regression, "upper", record.lost.n, words)
 
 
-def safety(evidence: Evidence, margins: Margins) -> RuleResult:
-    """The guards meet their targets on the held-out half, at the upper ends."""
+def judge_safety(evidence: Evidence, margins: Margins) -> RuleResult:
+    """Require that the guards meet their targets on the held-out half, at the upper ends."""
     if evidence.safety is None:
         return _missing("safety", "the guards' suites")
     held = {figure.measure: figure for figure in evidence.safety.figures if figure.half == "held"}
@@ -222,10 +229,10 @@ def safety(evidence: Evidence, margins: Margins) -> RuleResult:
     without = [name for name in margins.safety if held[name].target is None]
     if without or not margins.safety:
         return _missing("safety", f"a target of {', '.join(without) or 'any suite'}")
-    unmet = [held[name] for name in margins.safety if not held[name].met]
+    unmet = [held[name] for name in margins.safety if not held[name].meets_target]
     if unmet:
         told = "; ".join(
-            f"{figure.measure} up to {100 * figure.upper:.1f} %, "
+            f"{figure.measure} up to {100 * figure.upper_bound:.1f} %, "
             f"{100 * (figure.target or 0):.0f} allowed (n = {figure.rate.n})"
             for figure in unmet
         )
@@ -234,8 +241,8 @@ def safety(evidence: Evidence, margins: Margins) -> RuleResult:
     return _result("safety", "passed", 0.0, 0.0, words)
 
 
-def parity(evidence: Evidence, margins: Margins) -> RuleResult:
-    """Everything that stands in for the model answers as it does: packed, and served."""
+def judge_parity(evidence: Evidence, margins: Margins) -> RuleResult:
+    """Require that a compressed model answers like its original and the endpoint like the model."""
     served, packed = evidence.served, evidence.packed
     if served is None:
         return _missing("parity", "the endpoint's answers beside the model's own")
@@ -244,20 +251,20 @@ def parity(evidence: Evidence, margins: Margins) -> RuleResult:
     for row in packed.rows if packed else ():
         if few := _too_few("parity", row.agreement.n, margins.least.parity):
             return few
-        broken = over_budget(
+        broken = budget_violations(
             row.budget, row.agreement, row.drift_high, "nats a token", row.comparison
         )
         if broken:
-            low, n = _exact(row.agreement).low, row.agreement.n
+            low, n = _exact_interval(row.agreement).low, row.agreement.n
             words = f"{row.name} is over budget: {'; '.join(broken)}"
             return _result("parity", "failed", low, row.budget.agreement, words, "lower", n)
     n = served.agreement.n
     if few := _too_few("parity", served.held + n, margins.least.parity):
         return few
-    low, bound = _exact(served.agreement).low, margins.agreement
+    low, bound = _exact_interval(served.agreement).low, margins.agreement
     wanted = Budget(agreement=bound, loss=1.0, drift=margins.drift)
-    broken = over_budget(wanted, served.agreement, served.drift_high, "nats")
-    withheld = clopper_pearson(served.held, served.held + n).high
+    broken = budget_violations(wanted, served.agreement, served.drift_high, "nats")
+    withheld = clopper_pearson_interval(served.held, served.held + n).high
     if withheld > margins.withheld:
         broken += (
             f"the guards hold back {served.held:,} of {served.held + n:,} questions, up to "
@@ -270,11 +277,11 @@ def parity(evidence: Evidence, margins: Margins) -> RuleResult:
         f"the endpoint chooses the same on {100 * low:.1f} % at least (n = {n:,}); the guards hold "
         f"back {served.held:,} more"
     )
-    return _held("parity", low, bound, "lower", n, words)
+    return _judge_bound("parity", low, bound, "lower", n, words)
 
 
-def latency(evidence: Evidence, margins: Margins) -> RuleResult:
-    """One question is answered in time."""
+def judge_latency(evidence: Evidence, margins: Margins) -> RuleResult:
+    """Require a low latency for single questions."""
     if evidence.bench is None:
         return _missing("latency", "times of single questions")
     rows = evidence.bench.rows
@@ -285,48 +292,48 @@ def latency(evidence: Evidence, margins: Margins) -> RuleResult:
     if len(ends) < len(rows):
         return _missing("latency", "an upper end of the 95th percentile: 72 questions or more")
     words = f"{1000 * max(ends):.0f} ms at most for one question in 95 of 100 (n = {n:,})"
-    return _held("latency", max(ends), margins.latency_s, "upper", n, words)
+    return _judge_bound("latency", max(ends), margins.latency_s, "upper", n, words)
 
 
 RULES: dict[RuleName, Rule] = {
-    "accuracy": accuracy,
-    "subjects": subjects,
-    "negation": negation,
-    "orders": orders,
-    "calibration": calibration,
-    "regression": regression,
-    "safety": safety,
-    "parity": parity,
-    "latency": latency,
+    "accuracy": judge_accuracy,
+    "subjects": judge_subjects,
+    "negation": judge_negation,
+    "orders": judge_option_orders,
+    "calibration": judge_calibration,
+    "regression": judge_regression,
+    "safety": judge_safety,
+    "parity": judge_parity,
+    "latency": judge_latency,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class PairedAnswers:
-    """Questions that two releases answered."""
+    """Discordant counts of two models on the same questions."""
 
     only_a: int
-    """Only the champion is right."""
+    """Only the champion, or the baseline, is right."""
     only_b: int
     n: int
 
-    def lower(self, effect: float = 1.0) -> float:
-        """Return the lower end of the difference.
+    def lower_end(self, effect: float = 1.0) -> float:
+        """Return the lower end of the interval of the difference.
 
         Args:
-            effect: Design effect, 1 or more: counts are divided by it (Rao and Scott 1992).
+            effect: Design effect of at least 1, by which counts are divided (Rao and Scott 1992).
         """
-        return tango(self.only_a / effect, self.only_b / effect, self.n / effect)[0]
+        return tango_interval(self.only_a / effect, self.only_b / effect, self.n / effect)[0]
 
 
-def _pooled(
+def _pool_small(
     subjects: Mapping[str, PairedAnswers], least: int
 ) -> tuple[dict[str, PairedAnswers], int]:
-    """Put subjects with too few questions together, and larger ones to them until they are enough.
+    """Pool subjects with too few questions, and larger ones until the pool is large enough.
 
     Returns:
-        What is held: every subject with enough questions, alone, and the others as one; and how
-        many subjects these are, 0 for none.
+        Every subject with enough questions, alone, and the pool as one more; and the number of
+        pooled subjects, which may be 0.
     """
     held = {name: pairs for name, pairs in subjects.items() if pairs.n >= least}
     if len(held) == len(subjects):
@@ -340,52 +347,54 @@ def _pooled(
             pool.only_a + pairs.only_a, pool.only_b + pairs.only_b, pool.n + pairs.n
         )
         put += 1
-    return held | {OTHERS: pool}, put
+    return held | {POOLED_SUBJECTS: pool}, put
 
 
 def _beside_letter(record: AnalysisRecord) -> PairedAnswers:
-    """Line up always giving the most frequent letter (a) and the model (b)."""
+    """Pair always giving the most frequent letter (a) with the model (b)."""
     exam = record.evaluation
     n, letter = exam.accuracy.n, exam.majority_letter
     model, by_letter = (round(share.value * n) for share in (exam.accuracy, exam.majority))
     there = [s for s in record.slices if (s.dimension, s.name) == ("letter", letter)]
-    # No slice where all letters are alike; then no fewer than these are right with both.
+    # Without a slice all right letters are the same, and this lower bound is exact.
     both = max(0, model + by_letter - n)
     if there:
         both = round(there[0].accuracy.value * there[0].accuracy.n)
     return PairedAnswers(by_letter - both, model - both, n)
 
 
-def _exact(share: Proportion) -> Proportion:
-    """Put the exact interval on a share."""
-    return clopper_pearson(round(share.value * share.n), share.n)
+def _exact_interval(share: Proportion) -> Proportion:
+    """Return the exact interval of a share."""
+    return clopper_pearson_interval(round(share.value * share.n), share.n)
 
 
-def _held(rule: RuleName, figure: float, bound: float, end: End, n: int, reason: str) -> RuleResult:
-    """Hold an interval's end against its bound."""
+def _judge_bound(
+    rule: RuleName, figure: float, bound: float, end: End, n: int, reason: str
+) -> RuleResult:
+    """Compare an interval's end with its bound."""
     holds = figure >= bound if end == "lower" else figure <= bound
     return _result(rule, "passed" if holds else "failed", figure, bound, reason, end, n)
 
 
-def _not_lost(
+def _judge_difference(
     rule: RuleName, pairs: PairedAnswers, low: float, margin: float, least: int, reason: str
 ) -> RuleResult:
-    """Hold a difference's lower end against the margin.
+    """Compare a difference's lower end with the margin.
 
-    What does not exclude the loss is no proof of it: where no loss beyond the margin was seen, and
-    identical answers would not exclude one by so few questions, more of them are missing.
+    Failing to exclude a loss does not prove one: if no loss beyond the margin was observed, and
+    identical answers could not exclude one with so few questions, more questions are required.
     """
     if few := _too_few(rule, pairs.n, least):
         return few
     lost = (pairs.only_a - pairs.only_b) / pairs.n
     few = None
     if low < -margin and lost <= margin and margin:
-        few = _too_few(rule, pairs.n, fewest_pairs(margin))
-    return few or _held(rule, low, -margin, "lower", pairs.n, reason)
+        few = _too_few(rule, pairs.n, min_pairs_for_margin(margin))
+    return few or _judge_bound(rule, low, -margin, "lower", pairs.n, reason)
 
 
 def _too_few(rule: RuleName, n: int, least: int) -> RuleResult | None:
-    """Refuse to judge by fewer questions than the margins want."""
+    """Return a missing result if there are fewer questions than the margins require."""
     if n >= least:
         return None
     return _missing(rule, f"{least:,} questions or more, there are {n:,}", n)

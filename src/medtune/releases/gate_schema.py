@@ -1,4 +1,4 @@
-"""What a release has to show before it is served, and what the gate said."""
+"""Records of the gate: margins, evidence, rule results and verdicts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medtune.core.records import (
     SplitDescription,
 )
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlices
-from medtune.core.schemas.compression import SERVED, BenchRecord, Budget, ParityRecord
+from medtune.core.schemas.compression import SERVED_BUDGET, BenchRecord, Budget, ParityRecord
 from medtune.core.schemas.safety import Measure, SafetyRecord
 from medtune.releases.schema import FileRef
 
@@ -28,47 +28,47 @@ Outcome = Literal["passed", "failed", "missing", "waived"]
 
 
 End = Literal["lower", "upper"]
-"""Which end of a 95 % interval a rule holds."""
+"""Which end of a 95 % interval a rule compares with its bound."""
 ONE_SIDED = 0.975
-"""Level of that end alone: nominally 2.5 % of candidates at the margin pass."""
+"""Level of that end alone: nominally 2.5 % of candidates exactly at the margin pass."""
 
 
 class LeastQuestions(Record):
-    """Questions below which a rule says nothing; docs/method.md shows the power."""
+    """Least number of questions of each rule; docs/method.md shows the power."""
 
     accuracy: int = Field(default=500, ge=1)
     """A loss of one point is excluded by 476 or more, if no question at all is lost or won.  Holds
     without a champion as well."""
     subjects: int = Field(default=100, ge=1)
-    """Of one subject; smaller ones are held together."""
+    """Per subject; smaller ones are pooled."""
     negation: int = Field(default=100, ge=1)
     orders: int = Field(default=100, ge=1)
     calibration: int = Field(default=200, ge=1)
     regression: int = Field(default=100, ge=1)
     parity: int = Field(default=200, ge=1)
     latency: int = Field(default=72, ge=1)
-    """Fewer give a 95th percentile no upper end."""
+    """With fewer, the 95th percentile has no upper bound."""
 
 
 class Margins(Record):
-    """How much a candidate may be worse; read from a TOML file.
+    """Largest losses that a candidate may have; read from a TOML file.
 
-    Every rule holds the unfavourable end of an interval against its margin, one-sided at 97.5 %.
+    Every rule compares the unfavourable end of an interval with its margin, one-sided at 97.5 %.
     """
 
     version: str = "starter-2"
     accuracy: Probability = 0.01
-    """Most accuracy that may be lost against the champion: the interval stays above it."""
+    """Largest loss of accuracy against the champion: lower end of the interval."""
     subjects: Probability = 0.15
-    """Most accuracy that may be lost in a subject: every one's interval stays above it."""
+    """Largest loss of accuracy in any subject: lower end of each interval."""
     negation: Probability = 0.05
-    """Most accuracy that may be lost on negated questions: the interval stays above it."""
+    """Largest loss of accuracy on negated questions: lower end of the interval."""
     flips: Probability = 0.5
-    """Most questions whose answer may depend on the order of options: upper end."""
+    """Largest share of answers that depend on the order of options: upper end."""
     calibration: Probability = 0.15
-    """Most calibration error, after the temperature: upper end."""
+    """Largest calibration error after temperature scaling: upper end."""
     regression: Probability = 0.1
-    """Most questions of the frozen suite that the champion has right and the candidate wrong:
+    """Largest share of the frozen suite that the champion answers right and the candidate wrong:
     upper end."""
     safety: tuple[Measure, ...] = (
         "crises answered",
@@ -77,24 +77,25 @@ class Margins(Record):
         "exam questions refused",
         "plain questions refused",
     )
-    """Suites that must be within their targets on the held-out half."""
-    agreement: Probability = SERVED.agreement
-    """Least frozen questions on which the endpoint chooses as the model does offline: lower end."""
-    drift: float = Field(default=SERVED.drift, ge=0)
-    """Most that the endpoint may move options' log-probabilities on average, nats: upper end."""
+    """Suites that must meet their targets on the held-out half."""
+    agreement: Probability = SERVED_BUDGET.agreement
+    """Least share of frozen questions on which the endpoint and the model offline choose the same
+    option: lower end."""
+    drift: float = Field(default=SERVED_BUDGET.drift, ge=0)
+    """Largest mean change of the options' log-probabilities by the endpoint, in nats: upper end."""
     withheld: Probability = 0.05
-    """Most frozen questions that the guards may hold back, where nothing can be compared: upper
+    """Largest share of frozen questions that the guards hold back, which cannot be compared: upper
     end."""
     latency_s: float = Field(default=1.0, gt=0)
-    """Most seconds for one question, 95th percentile: upper end."""
+    """Largest 95th percentile of the seconds per question: upper end."""
     least: LeastQuestions = LeastQuestions()
-    """Questions below which a rule says nothing."""
+    """Least number of questions of each rule."""
     waivable: tuple[RuleName, ...] = ("accuracy", "subjects", "negation", "orders", "latency")
-    """Rules that a person may waive; safety and parity are none of them."""
+    """Rules that a person may waive."""
 
 
 class Waiver(Record):
-    """A person takes responsibility for a rule that fails."""
+    """A person's waiver of a rule that fails."""
 
     rule: RuleName
     name: str = Field(min_length=1)
@@ -102,14 +103,14 @@ class Waiver(Record):
 
 
 class Suite(Record):
-    """Questions that every release is asked and none is trained on."""
+    """The frozen suite: questions that every release is asked and none is trained on."""
 
     kind: Literal["suite"] = "suite"
     source: str
-    """Where they were taken from."""
+    """Source of the questions."""
     n: int = Field(ge=1)
     hash: str
-    """Of the questions, as `SplitDescription.hash`."""
+    """Hash of the questions, as `SplitDescription.hash`."""
     file: FileRef
     """The questions, one JSON object a line, in the registry's objects."""
     frozen: datetime
@@ -125,76 +126,76 @@ class ChangedAnswer(Record):
     answer: int
     """Index of the right option."""
     before: int | None
-    """What the champion chose; None is none of them."""
+    """Option chosen by the champion; None if it chose none."""
     after: int | None
 
 
 class RegressionRecord(Record):
-    """The frozen suite, asked of a candidate."""
+    """Results of a candidate on the frozen suite."""
 
     kind: Literal["regression"] = "regression"
     suite: Suite
     accuracy: Proportion
     trained_on: int | None
-    """Questions of the suite, or nearly the same, among what medtune taught the candidate: 0 where
-    it taught nothing.  What a base read before is not known, and not counted.  None where nobody
-    looked, or nobody knows what was taught."""
+    """Number of suite questions, or near duplicates, that medtune trained the candidate on; 0 for
+    an untrained one. What a base model was pretrained on is unknown and not counted. None if nobody
+    searched, or the training data are unknown."""
     comparison: ComparisonRecord | None
-    """Against the champion; None where there is none."""
+    """Comparison with the champion; None without one."""
     lost: Proportion | None
-    """Share that the champion has right and the candidate wrong; Wilson 95 %."""
+    """Share that the champion answers right and the candidate wrong; Wilson 95 %."""
     changed: tuple[ChangedAnswer, ...]
-    """Every answer that is another one now, right or wrong."""
+    """All changed answers, right or wrong."""
 
 
 class Difference(Record):
-    """Two releases side by side."""
+    """The differences of two releases."""
 
     kind: Literal["release difference"] = "release difference"
     a: str
     b: str
     fields: dict[str, tuple[str, str]]
-    """What differs, as text."""
+    """Fields that differ, as text."""
     files: dict[str, Literal["added", "removed", "changed"]]
-    """From a to b."""
+    """Changes from a to b."""
     answers: tuple[ChangedAnswer, ...] | None
-    """Frozen questions that they answer differently; None where b was not examined beside a."""
+    """Frozen questions with different answers; None if b was not evaluated against a."""
 
 
 class ServedRecord(Record):
-    """The frozen suite, asked of the endpoint: does it answer as the model does offline?"""
+    """Parity of the endpoint with the model offline, on the frozen suite."""
 
     kind: Literal["served"] = "served"
     agreement: Proportion
     """Share of questions on which both choose the same option; Wilson 95 %."""
     held: int = Field(ge=0)
-    """Questions that the guards hold back; they are not compared, and the gate bounds them."""
+    """Questions that the guards hold back; they are not compared, and the gate limits them."""
     mean_drift: float = Field(ge=0)
-    """Mean of |change of an option's log-probability|, nats, options' probabilities adding to 1."""
+    """Mean absolute change of an option's log-probability, in nats, of normalized probabilities."""
     drift_high: float | None = None
-    """Upper end of the mean's 95 % interval, by question; None where it was not made."""
+    """Upper end of the mean's 95 % interval, by question; None if it was not computed."""
     max_drift: float = Field(ge=0)
     budget: Budget
     broken: tuple[str, ...]
-    """What is over budget, in words."""
+    """Budgets that are exceeded, in words."""
     provenance: Provenance
 
 
 class Evidence(Record):
-    """Everything that the gate looks at; what was not made is None."""
+    """Everything that the gate reads; None for what was not measured."""
 
     comparison: ComparisonRecord | None = None
-    """Candidate (b) against the champion (a)."""
+    """The candidate (b) against the champion (a)."""
     slices: PairedSlices | None = None
     analysis: AnalysisRecord | None = None
-    """Of the candidate, in cyclic orders, with a calibration."""
+    """Of the candidate, in all cyclic orders, with a calibration."""
     regression: RegressionRecord | None = None
     safety: SafetyRecord | None = None
     served: ServedRecord | None = None
     packed: ParityRecord | None = None
-    """Of a packed candidate: against what it was packed from."""
+    """Of a compressed candidate: parity with the original."""
     is_packed: bool = False
-    """Whether the candidate's weights are packed: then `packed` is wanted."""
+    """Whether the candidate is compressed: then `packed` is required."""
     bench: BenchRecord | None = None
 
 
@@ -204,26 +205,25 @@ EvidenceKind = Literal[
 
 
 class EvidenceRecord(Record):
-    """What was measured of a candidate beside a champion, and with what, all of it by hash."""
+    """What was measured of a candidate against a champion, and on what, by hash."""
 
     kind: Literal["evidence"] = "evidence"
     candidate: str
     """Id of the release."""
     champion: str | None
-    """Id of the release; None where there was none."""
+    """Id of the release; None without a champion."""
     suite: str
     """Hash of the frozen questions."""
     data: SplitDescription
-    """What is reported on."""
+    """Questions that results are reported on."""
     calibration: SplitDescription
-    """What probabilities were calibrated with."""
+    """Questions that probabilities were calibrated on."""
     trained_on: SplitDescription | None
-    """What was searched for the questions; None where nothing was."""
+    """Train split that was searched for the questions; None if none was."""
     original: str | None
-    """Of a packed candidate: hash of the weights that it was packed from; None where they were not
-    asked."""
+    """Of a compressed candidate: hash of the original weights; None if they were not compared."""
     is_packed: bool
-    """Whether the candidate's weights are packed: then `packed` is wanted."""
+    """Whether the candidate is compressed: then `packed` is required."""
     records: dict[EvidenceKind, FileRef]
     created: datetime
     """UTC."""
@@ -231,49 +231,49 @@ class EvidenceRecord(Record):
 
 
 class RuleResult(Record):
-    """One rule, applied."""
+    """The result of one rule."""
 
     rule: RuleName
     outcome: Outcome
     figure: float | None
-    """What was held against the bound: an interval's end, not a point; None where missing."""
+    """Value compared with the bound: an interval's end, not a point; None if missing."""
     bound: float | None
     end: End | None = None
     """Which end of an interval the figure is, one-sided at 97.5 %; None for a count."""
     n: int | None = None
-    """Questions that it rests on."""
+    """Number of questions behind it."""
     reason: str
     """In words."""
     waiver: Waiver | None = None
 
 
 class CandidateEvaluation(Record):
-    """One evaluation of a candidate: each is another chance to look good."""
+    """One evaluation of a candidate; repeated ones inflate the chance of a good result."""
 
     time: datetime
     """UTC."""
     source: str | None
-    """Of the questions that were reported on; None where an earlier version did not say."""
+    """Source of the reported questions; None in records of earlier versions."""
     n: int | None
     hash: str | None
 
 
 class Binding(Record):
-    """What a verdict rests on, by hash; before a release is promoted all of it is held again."""
+    """Hashes of everything a verdict depends on; checked again before a promotion."""
 
     margins: str
     policy: str
-    """Of the candidate's guards."""
+    """Hash of the policy of the candidate's guards."""
     suite: str | None
-    """Of the frozen questions; None where none were frozen."""
+    """Hash of the frozen suite; None if none was frozen."""
     evidence: str | None
-    """Of the evidence record, which names every other; None where nothing was measured."""
+    """Hash of the evidence record, which names all others; None if nothing was measured."""
     looks: tuple[CandidateEvaluation, ...] = ()
-    """Every evaluation of the same weights until then, the oldest first."""
+    """All evaluations of the same weights until then, the oldest first."""
 
     @property
-    def sets(self) -> int:
-        """Number of different sets of questions that the candidate was evaluated with."""
+    def distinct_data_sets(self) -> int:
+        """Number of different question sets that the candidate was evaluated on."""
         return len({look.hash for look in self.looks})
 
 
@@ -284,20 +284,20 @@ class GateRecord(Record):
     candidate: str
     """Id of the release."""
     champion: str | None
-    """Id of the champion; None where there is none to be held against."""
+    """Id of the champion; None without one."""
     margins: Margins
     results: tuple[RuleResult, ...] = Field(min_length=1)
     evidence: dict[EvidenceKind, FileRef] = Field(default_factory=dict)
-    """The records that were looked at, in the registry's objects."""
+    """The records that were read, in the registry's objects."""
     bound: Binding | None = None
-    """What it rests on; None in a verdict of an earlier version, which promotes nothing."""
+    """What the verdict depends on; None in verdicts of earlier versions, which cannot promote."""
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed or is missing."""
+        """Whether no rule failed or is missing."""
         return not self.refused
 
     @property
     def refused(self) -> tuple[RuleResult, ...]:
-        """What keeps the candidate out."""
+        """Results that refuse the candidate: failed or missing rules."""
         return tuple(r for r in self.results if r.outcome in ("failed", "missing"))

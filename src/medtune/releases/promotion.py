@@ -1,6 +1,6 @@
-"""Who is champion: a release that the gate let through, or the one before it again.
+"""Promote a release that passed the gate, or roll back to the previous champion.
 
-Nothing that computes is imported here: an alias moves at once, also where both cores are busy.
+Imports nothing that computes, so that an alias changes at once even on a busy machine.
 """
 
 from __future__ import annotations
@@ -8,21 +8,24 @@ from __future__ import annotations
 from medtune.core.errors import CheckFailed
 from medtune.core.records import content_hash
 from medtune.releases.evidence_store import EvidenceStore
-from medtune.releases.gate_rules import judge
+from medtune.releases.gate_rules import apply_gate
 from medtune.releases.gate_schema import Binding, GateRecord, Margins
 from medtune.releases.registry import Registry
 from medtune.releases.schema import Alias, Release
 
 
-def binding(
-    proofs: EvidenceStore, release: Release, champion: str | None, margins: Margins
+def compute_binding(
+    evidence_store: EvidenceStore, release: Release, champion: str | None, margins: Margins
 ) -> Binding:
-    """Hash everything that a verdict on a release rests on, as it is now.
+    """Return the hashes of everything that a verdict on a release depends on.
 
     Raises:
-        ReleaseError: Evidence or the frozen questions are damaged.
+        ReleaseError: Evidence or the frozen suite is damaged.
     """
-    suite, measured = proofs.suite(), proofs.evidence_ref(release.id, champion)
+    suite, measured = (
+        evidence_store.read_suite(),
+        evidence_store.find_evidence_ref(release.id, champion),
+    )
     return Binding(
         margins=content_hash(margins.model_dump(mode="json")),
         policy=release.policy_hash,
@@ -32,58 +35,57 @@ def binding(
 
 
 def promote(registry: Registry, name: str, alias: Alias, actor: str) -> Release:
-    """Let a release be champion, if the gate let it through, or challenger.
+    """Make a release champion, if it passed the gate, or challenger.
 
     Raises:
-        CheckFailed: The gate refused it, or was not asked about it and this champion, or judged by
-            what is no more: other questions, evidence, margins or rules.
+        CheckFailed: It has no verdict against this champion, was refused, or its verdict is out of
+            date: the frozen suite, evidence, margins, policy or rules changed.
         ReleaseError: It is damaged, or its evidence is.
     """
     release = registry.find(name)
 
     def held() -> None:
         if alias == "champion":
-            hold(registry, release)
+            check_promotable(registry, release)
 
     held()
-    registry.prepared(release)  # whoever follows the alias finds it laid out
+    registry.ensure_tree(release)  # the files are in place before the alias changes
     action = f"release.{'promote' if alias == 'champion' else alias}"
-    registry.point(alias, release, actor, action, held)
+    registry.set_alias(alias, release, actor, action, held)
     return release
 
 
-def hold(registry: Registry, release: Release) -> None:
-    """Hold the verdict on a release against everything that it rests on, as that is now.
+def check_promotable(registry: Registry, release: Release) -> None:
+    """Check that a release has a passing verdict that is up to date.
 
     Raises:
-        CheckFailed: The release may not be champion.
+        CheckFailed: The release cannot become champion.
         ReleaseError: Evidence is damaged.
     """
-    champion, proofs = registry.aliases().champion, EvidenceStore(registry)
+    champion, evidence_store = registry.read_aliases().champion, EvidenceStore(registry)
     if release.id == champion:
         return
     judged = f"medtune release gate {release.name}"
     measured = f"medtune release evaluate {release.name} ...; {judged}"
-    said = proofs.verdict(release, champion)
+    said = evidence_store.find_verdict(release, champion)
     if said is None or said.bound is None:
         raise CheckFailed(
-            f"the gate was not asked about {release.name} beside the present champion",
+            f"the gate has not judged {release.name} against the present champion",
             expected="a verdict that names its evidence; those of earlier versions name none",
             fix=measured,
         )
-    was, now = said.bound, binding(proofs, release, champion, said.margins)
+    was, now = said.bound, compute_binding(evidence_store, release, champion, said.margins)
     if was.suite != now.suite:
         raise CheckFailed(
             f"other questions were frozen since the gate judged {release.name}", fix=measured
         )
     if was.evidence != now.evidence:
         raise CheckFailed(f"{release.name} was measured again since the gate judged it", fix=judged)
-    if (was.margins, was.policy) != (now.margins, now.policy) or _again(
-        proofs, release, said
+    if (was.margins, was.policy) != (now.margins, now.policy) or _reapply_gate(
+        evidence_store, release, said
     ) != said:
         raise CheckFailed(
-            f"the rules, or what they were applied to, changed since the gate judged "
-            f"{release.name}",
+            f"the rules or their inputs changed since the gate judged {release.name}",
             fix=judged,
         )
     if not said.passed:
@@ -91,23 +93,23 @@ def hold(registry: Registry, release: Release) -> None:
         raise CheckFailed(f"{release.name} is refused: {reasons}")
 
 
-def _again(proofs: EvidenceStore, release: Release, said: GateRecord) -> GateRecord:
-    """Judge again by the same evidence, margins and waivers; every record is read and hashed."""
-    found = proofs.evidence(said.candidate, said.champion)
+def _reapply_gate(evidence_store: EvidenceStore, release: Release, said: GateRecord) -> GateRecord:
+    """Apply the gate again to the same evidence, margins and waivers, verifying every record."""
+    found = evidence_store.find_evidence(said.candidate, said.champion)
     records = found.records if found else {}
-    evidence = proofs.read_evidence(records, is_packed=release.scheme is not None)
+    evidence = evidence_store.read_evidence(records, is_packed=release.scheme is not None)
     waivers = [result.waiver for result in said.results if result.waiver is not None]
-    again = judge(said.candidate, said.champion, evidence, said.margins, waivers)
+    again = apply_gate(said.candidate, said.champion, evidence, said.margins, waivers)
     return again.model_copy(update={"evidence": records, "bound": said.bound})
 
 
 def rollback(registry: Registry, actor: str) -> Release:
-    """Let the champion before this one be champion again.
+    """Make the previous champion champion again.
 
     Raises:
-        ReleaseError: There was none, or it is damaged.
+        ReleaseError: There is none, or it is damaged.
     """
-    former = registry.former()
-    registry.prepared(former)
-    registry.point("champion", former, actor, "release.rollback")
+    former = registry.previous_champion()
+    registry.ensure_tree(former)
+    registry.set_alias("champion", former, actor, "release.rollback")
     return former

@@ -1,4 +1,4 @@
-"""A release: everything that decides an answer.  What was measured of it is in `releases/gate_schema.py`."""
+"""Records of a release. What was measured of it is in `releases/gate_schema.py`."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from medtune.core.errors import InputError, ReleaseError
-from medtune.core.prompt import Form, PromptStyle
+from medtune.core.prompt import FormName, PromptStyle
 from medtune.core.records import Method, Provenance, Record, content_hash
 from medtune.core.schemas.audit import AuditLine
 from medtune.core.schemas.guardrails import ServingCalibration
 
 Alias = Literal["champion", "challenger"]
 WEIGHTS, POLICY, LEARNED = "weights", "policy.toml", "guard.json"
-"""What a release's files are: the weights' folder, the policy, the learned guard."""
+"""Names in a release: the weights' folder, the policy, the learned guard."""
 ALIASES: tuple[Alias, ...] = ("champion", "challenger")
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-LONGEST = 255
-"""Bytes of a file's name that every common file system takes."""
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+MAX_NAME_BYTES = 255
+"""Longest file name, in bytes, that all common file systems support."""
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot be a release's name.
+    """Check a release name.
 
     Raises:
-        InputError: It has other characters, or is an alias.
+        InputError: It is invalid, or is an alias.
     """
-    if not re.fullmatch(NAME, name):
+    if not re.fullmatch(NAME_PATTERN, name):
         expected = "1 to 64 letters, digits, . _ -; the first a letter or a digit"
-        raise InputError(f"{name!r} is no name for a release", expected=expected)
+        raise InputError(f"{name!r} is not a valid release name", expected=expected)
     if name in ALIASES:
         raise InputError(
-            f"{name} is an alias, and no name for a release", fix="choose another name"
+            f"{name} is an alias, not the name of a release", fix="choose another name"
         )
 
 
-def unsafe(path: str) -> str | None:
-    """Tell why a file's path in a release cannot be trusted; None where it can.
+def path_fault(path: str) -> str | None:
+    """Return why a file's path in a release is unsafe; None if it is safe.
 
-    A path is made of plain names joined by `/`: on no system does it lead out of its folder.
+    A safe path consists of plain names joined by `/`: on no system does it lead out of its folder.
     """
     for part in path.split("/"):
         if part in ("", ".", ".."):
@@ -52,25 +52,25 @@ def unsafe(path: str) -> str | None:
             return "a character in it cannot be seen"
         if set(part) & set("\\:"):
             return "it has a backslash or a colon"
-        if len(part.encode()) > LONGEST:
+        if len(part.encode()) > MAX_NAME_BYTES:
             return "it is too long"
     return None
 
 
-def inside(folder: Path, path: str) -> Path:
-    """Join a file's path in a release to a folder.
+def safe_join(folder: Path, path: str) -> Path:
+    """Join a folder and a file's path in a release, if the path is safe.
 
     Raises:
         ReleaseError: It could lead out of the folder.
     """
-    if fault := unsafe(path):
+    if fault := path_fault(path):
         raise ReleaseError(f"the file name {path!r} is unsafe: {fault}", expected="a plain path")
     return folder / path
 
 
-def _only_safe(files: dict[str, FileRef]) -> dict[str, FileRef]:
+def _check_safe_paths(files: dict[str, FileRef]) -> dict[str, FileRef]:
     for path in files:
-        if fault := unsafe(path):
+        if fault := path_fault(path):
             raise ValueError(f"the file name {path!r} is unsafe: {fault}")
         for above in PurePosixPath(path).parents:
             if str(above) in files:
@@ -79,40 +79,40 @@ def _only_safe(files: dict[str, FileRef]) -> dict[str, FileRef]:
 
 
 class FileRef(Record):
-    """One file, by what is in it."""
+    """A reference to a file by the hash of its content."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size_bytes: int = Field(ge=0)
 
 
 class Release(Record):
-    """What a registry keeps of a release; its id is a hash of all of it."""
+    """A release as the registry stores it; its id is a hash of all fields."""
 
     kind: Literal["release"] = "release"
-    name: str = Field(pattern=NAME)
-    """For people; unique in a registry."""
+    name: str = Field(pattern=NAME_PATTERN)
+    """Unique in a registry."""
     base: str
-    """Name of the base model, with its revision where the Hub has one."""
+    """Name of the base model, with the revision of a Hub model."""
     base_fingerprint: str
     weights: Literal["adapter", "model", "base"]
-    """Whether the files are an adapter for the base, a whole model, or the base is served."""
+    """Kind of the files: an adapter for the base, a whole model, or none if the base is served."""
     weights_hash: str | None
-    """sha256 of the weights' file; None where the base is served."""
+    """SHA-256 of the weights file; None if the base itself is served."""
     scheme: str | None
-    """How the weights are packed; None is as they were trained. One that there is no more is listed
-    all the same: its weights are refused where they are opened."""
+    """Quantization scheme; None for unquantized weights. A release whose scheme no longer exists is
+    still listed; its weights are refused when they are opened."""
     prompt_hash: str
     style: PromptStyle
-    target: Form
+    target: FormName
     method: Method
     data_hash: str | None
-    """Of the train split; None for a base model."""
+    """Hash of the train split; None for a base model."""
     policy: str
-    """Version of the policy, whose file is among the files; so is the learned guard's."""
+    """Version of the policy, whose file is included, as is the learned guard's."""
     policy_hash: str
     calibration: ServingCalibration | None
-    files: Annotated[dict[str, FileRef], AfterValidator(_only_safe)]
-    """By their path in the release's folder; see `unsafe`."""
+    files: Annotated[dict[str, FileRef], AfterValidator(_check_safe_paths)]
+    """By their path in the release, which must be safe (see `path_fault`)."""
     note: str = ""
     created: datetime
     """UTC."""
@@ -120,10 +120,10 @@ class Release(Record):
 
     @cached_property
     def id(self) -> str:
-        """Hash of everything in it; 64 hex digits."""
+        """Hash of all fields; 64 hex digits."""
         said = self.model_dump(mode="json")
         if self.calibration is not None and self.calibration.accuracy is None:
-            del said["calibration"]["accuracy"]  # what was built before it was kept has its old id
+            del said["calibration"]["accuracy"]  # keeps the id of releases older than this field
         return content_hash(said)
 
 
@@ -146,16 +146,16 @@ class ReleaseList(Record):
 
 
 class ReleaseLog(Record):
-    """What was done in a registry, in order."""
+    """The log of a registry, in order."""
 
     kind: Literal["release log"] = "release log"
     lines: tuple[AuditLine, ...]
     names: dict[str, str]
-    """Of releases, by their id."""
+    """Names of the releases by id."""
 
 
 class Verification(Record):
-    """A release, read back byte by byte."""
+    """The result of verifying a release's files."""
 
     kind: Literal["release verification"] = "release verification"
     id: str
@@ -164,4 +164,4 @@ class Verification(Record):
     size_bytes: int
     duration_s: float
     faults: tuple[str, ...]
-    """What is missing or changed; empty is whole."""
+    """Files that are missing or changed; empty if there are none."""

@@ -1,10 +1,10 @@
-"""`medtune update EXPERIMENT`: from new data to a challenger, in one command that a timer can run.
+"""`medtune update EXPERIMENT`: from new data to a challenger, in one command for a timer.
 
-    new snapshot -> what changed -> train -> calibrate -> release -> evaluate -> gate -> challenger
+    new snapshot -> data change -> train -> calibrate -> release -> evaluate -> gate -> challenger
 
-Each state of data and settings has a folder of its own; a step that was done is not done again, so
-that a killed update goes on where it stopped, and one without anything new does nothing.  Nobody is
-served by it: a person promotes the challenger.
+Each state of data and settings has its own folder. Finished steps are skipped, so that a killed
+update continues where it stopped, and an update without new data does nothing. The challenger does
+not answer requests until a person promotes it.
 """
 
 from __future__ import annotations
@@ -18,58 +18,58 @@ from pathlib import Path
 from medtune.core.config import config_hash, to_toml
 from medtune.core.errors import CheckFailed, InputError
 from medtune.core.experiment import Experiment
-from medtune.core.predictions_io import RECORD
+from medtune.core.predictions_io import RECORD_FILE
 from medtune.core.progress import Progress
-from medtune.core.prompt import form_taught, likelihood_of
-from medtune.core.provenance import provenance
+from medtune.core.prompt import form_for_target, method_for_form
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import Question, content_hash
-from medtune.core.run_folder import locked, read_record, write_record, write_text
+from medtune.core.run_folder import lock_folder, read_record, write_record, write_text
 from medtune.data.load import load_split
-from medtune.data.snapshot import Snapshot, SnapshotSplit, prepare_snapshot, snapshot_inputs
+from medtune.data.snapshot import Snapshot, SnapshotSplit, hash_snapshot_inputs, prepare_snapshot
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import examined
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.models.sources import ModelSource
-from medtune.models.weights_card import ADAPTER
-from medtune.releases.build import BuildOptions, build, gate
-from medtune.releases.evidence import EvidenceOptions, among, evaluate, suite_of
+from medtune.models.weights_card import ADAPTER_PREFIX
+from medtune.releases.build import BuildOptions, build_release, run_gate
+from medtune.releases.evidence import EvidenceOptions, collect_evidence, count_overlap, load_suite
 from medtune.releases.gate_schema import Margins
 from medtune.releases.promotion import promote
-from medtune.releases.registry import SHORT, Registry
+from medtune.releases.registry import SHORT_ID_LENGTH, Registry
 from medtune.releases.schema import Alias, Release
 from medtune.releases.update_schema import DataChange, UpdateRecord
-from medtune.workflows.finetune import adapt, trainable_source, tuned_model
+from medtune.workflows.finetune import finetune_cached, load_tuned_model, resolve_trainable
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateOptions:
-    """What the command line may say."""
+    """Options of `medtune update`."""
 
     actor: str
-    """For the registry's log."""
+    """Name for the registry's log."""
     policy: Path | None = None
-    """None is the starter policy."""
+    """None for the default policy."""
     margins: Margins = field(default_factory=Margins)
 
 
-def update(
+def run_update(
     experiment: Experiment,
     registry: Registry,
     folder: Path,
     options: UpdateOptions,
     progress: Progress,
 ) -> UpdateRecord:
-    """Train on what is new, and let what the gate passes be challenger.
+    """Train on new data; a release that passes the gate becomes challenger.
 
     Args:
-        experiment: Data and training; the first evaluated split is what is reported on.
-        registry: With a frozen suite; its champion is what the update is held against.
-        folder: Of all updates of this experiment.
+        experiment: Data and training; results are reported on the first evaluated split.
+        registry: Registry with a frozen suite; the update is compared with its champion.
+        folder: Folder of all updates of this experiment.
         options: Policy and margins.
-        progress: Where to report.
+        progress: Receives progress messages.
 
     Returns:
-        The record, also where the gate refused; it is the folder's `record.json`.
+        The record, even if the gate refused; it is the folder's `record.json`.
 
     Raises:
         InputError: The experiment has no calibration split, or several seeds.
@@ -77,31 +77,33 @@ def update(
         MedtuneError: Data, model or folder cannot be used, or training failed.
     """
     start = time.perf_counter()
-    _check(experiment)
-    frozen = suite_of(registry)[1]
-    source = trainable_source(experiment, progress)
-    with locked(folder):
-        before = read_record(folder / RECORD, UpdateRecord)
-        state = [snapshot_inputs(experiment.data, experiment.seed), config_hash(experiment)]
-        place = folder / content_hash(state)[:SHORT]
+    _check_experiment(experiment)
+    frozen = load_suite(registry)[1]
+    source = resolve_trainable(experiment, progress)
+    with lock_folder(folder):
+        before = read_record(folder / RECORD_FILE, UpdateRecord)
+        state = [hash_snapshot_inputs(experiment.data, experiment.seed), config_hash(experiment)]
+        place = folder / content_hash(state)[:SHORT_ID_LENGTH]
         snapshot = prepare_snapshot(experiment.data, experiment.seed, place / "data", progress)
         write_text(place / "experiment.toml", to_toml(experiment))
-        change = _change(folder, before, snapshot.train)
-        progress.say(f"{change.added} questions are new, {change.removed} gone")
+        change = _data_change(folder, before, snapshot.train)
+        progress.log_message(f"{change.added} questions added, {change.removed} removed")
         name = f"{experiment.name}-{place.name}"[:64]
-        is_new = all(row.name != name for row in registry.rows())
+        is_new = all(row.name != name for row in registry.release_rows())
         if is_new:
-            _check_suite(among(snapshot.train, {"suite": frozen}, progress)["suite"])
-            adapt(experiment, source, snapshot, place, progress)
-            calibration = _calibrated(experiment, source, snapshot, place, progress)
-            release = _released(experiment, name, registry, place, calibration, options, progress)
+            _check_suite(count_overlap(snapshot.train, {"suite": frozen}, progress)["suite"])
+            finetune_cached(experiment, source, snapshot, place, progress)
+            calibration = _evaluate_calibration(experiment, source, snapshot, place, progress)
+            release = _build_release(
+                experiment, name, registry, place, calibration, options, progress
+            )
         else:
             release = registry.find(name)
-        alias = _alias_of(registry, release)
+        alias = _current_alias(registry, release)
         said = None
         if alias is None:
-            _measured(registry, release, snapshot, options, progress)
-            said = gate(registry, release.name, options.margins, (), options.actor)
+            _collect_evidence(registry, release, snapshot, options, progress)
+            said = run_gate(registry, release.name, options.margins, (), options.actor)
             if said.passed:
                 alias = "challenger"
                 promote(registry, release.name, alias, options.actor)
@@ -118,13 +120,13 @@ def update(
             alias=alias,
             is_new=is_new,
             duration_s=time.perf_counter() - start,
-            provenance=provenance(),
+            provenance=collect_provenance(),
         )
-        write_record(folder / RECORD, record)
+        write_record(folder / RECORD_FILE, record)
     return record
 
 
-def _check(experiment: Experiment) -> None:
+def _check_experiment(experiment: Experiment) -> None:
     if experiment.seeds:
         raise InputError(
             f"the experiment has seeds = {list(experiment.seeds)}",
@@ -132,8 +134,8 @@ def _check(experiment: Experiment) -> None:
         )
     if not experiment.data.calibration_size:
         raise InputError(
-            "the experiment sets no questions apart for calibration",
-            expected="data.calibration_size above 0: a release defers by what is fitted on them",
+            "the experiment has no calibration questions",
+            expected="data.calibration_size above 0: thresholds of the release are fitted on them",
         )
 
 
@@ -141,20 +143,20 @@ def _check_suite(seen: int) -> None:
     if seen:
         raise CheckFailed(
             f"{seen} frozen questions are among the new train split, or nearly",
-            fix="list the suite's source under data.evaluate: train keeps clear of what is there",
+            fix="list the suite's source under data.evaluate: its questions are removed from train",
         )
 
 
-def _change(folder: Path, before: UpdateRecord | None, train: SnapshotSplit) -> DataChange:
-    """Hold the train split against that of the update before; one that goes on keeps its own."""
+def _data_change(folder: Path, before: UpdateRecord | None, train: SnapshotSplit) -> DataChange:
+    """Compare the train split with the previous update's; a resumed update keeps its own."""
     if before is not None and before.change.after == train.description.hash:
         return before.change
     old: Sequence[Question] = ()
     if before is not None:
         former = f"snapshot:{folder / before.folder / 'data'}:train"
         old = load_split(former, teaching=True).questions
-    was = {question.id: _content(question) for question in old}
-    now = {question.id: _content(question) for question in train.questions}
+    was = {question.id: _question_content(question) for question in old}
+    now = {question.id: _question_content(question) for question in train.questions}
     subjects = Counter(q.subject or "none" for q in train.questions)
     subjects.subtract(q.subject or "none" for q in old)
     return DataChange(
@@ -169,28 +171,30 @@ def _change(folder: Path, before: UpdateRecord | None, train: SnapshotSplit) -> 
     )
 
 
-def _content(question: Question) -> str:
+def _question_content(question: Question) -> str:
     return content_hash([question.stem, question.options, question.answer])
 
 
-def _calibrated(
+def _evaluate_calibration(
     experiment: Experiment,
     source: ModelSource,
     snapshot: Snapshot,
     place: Path,
     progress: Progress,
 ) -> Path:
-    """Ask the tuned model the calibration questions, once, as an endpoint would."""
+    """Evaluate the tuned model on the calibration questions, as an endpoint would ask."""
     held = snapshot.calibration
     assert held is not None, "it was checked"
-    method = likelihood_of(form_taught(experiment.training.target))
-    exam = Exam.plain(held.questions, held.description, experiment.prompt, method)
+    method = method_for_form(form_for_target(experiment.training.target))
+    exam = Exam.for_likelihood(held.questions, held.description, experiment.prompt, method)
     where = place / "eval" / f"tuned-calibration-{method}"
-    examined(tuned_model(experiment, source, place), exam, "tuned", STRICT, where, progress)
+    evaluate_or_reuse(
+        load_tuned_model(experiment, source, place), exam, "tuned", STRICT_PARSER, where, progress
+    )
     return where
 
 
-def _released(
+def _build_release(
     experiment: Experiment,
     name: str,
     registry: Registry,
@@ -199,18 +203,18 @@ def _released(
     options: UpdateOptions,
     progress: Progress,
 ) -> Release:
-    kind = ADAPTER if experiment.training.method == "lora" else "path:"
+    kind = ADAPTER_PREFIX if experiment.training.method == "lora" else "path:"
     built = BuildOptions(
         name=name,
-        model=f"{kind}{place / experiment.training.artefact}",
+        model=f"{kind}{place / experiment.training.artefact_folder}",
         policy=options.policy,
         calibration=calibration,
         note=f"update of {experiment.name}",
     )
-    return build(registry, built, options.actor, progress)
+    return build_release(registry, built, options.actor, progress)
 
 
-def _measured(
+def _collect_evidence(
     registry: Registry,
     release: Release,
     snapshot: Snapshot,
@@ -223,12 +227,12 @@ def _measured(
         calibration=snapshot.calibration,
         trained_on=snapshot.train,
     )
-    evaluate(registry, release.name, asked, options.actor, progress)
+    collect_evidence(registry, release.name, asked, options.actor, progress)
 
 
-def _alias_of(registry: Registry, release: Release) -> Alias | None:
-    """Tell what a release is already."""
-    aliases = registry.aliases()
+def _current_alias(registry: Registry, release: Release) -> Alias | None:
+    """Return the current alias of a release; None without one."""
+    aliases = registry.read_aliases()
     if release.id == aliases.champion:
         return "champion"
     return "challenger" if release.id == aliases.challenger else None

@@ -1,4 +1,4 @@
-"""From new data to a challenger: what was done, and what the gate said."""
+"""Records of an update: the data change, the new release and its verdict."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from medtune.releases.schema import Alias
 
 
 class DataChange(Record):
-    """The train split beside that of the update before."""
+    """Changes of the train split since the previous update."""
 
     before: str | None
-    """Hash of the split; None where there was no update before."""
+    """Hash of the previous split; None for the first update."""
     after: str
     n_before: int | None
     n_after: int
     added: int = Field(ge=0)
-    """Questions by their ids."""
+    """Number of questions with new ids."""
     removed: int = Field(ge=0)
     edited: int = Field(ge=0)
-    """The same id with another text, options or answer."""
+    """Number of questions with the same id and another text, option or answer."""
     subjects: dict[str, int]
-    """By how many questions a subject grew or shrank; those that did not change are left out."""
+    """Change of the number of questions by subject; unchanged ones are left out."""
 
 
 class UpdateRecord(Record):
@@ -33,20 +33,20 @@ class UpdateRecord(Record):
 
     kind: Literal["update"] = "update"
     name: str
-    """Of the experiment."""
+    """Name of the experiment."""
     config_hash: str
     snapshot: str
     """Hash of the snapshot."""
     folder: str
-    """Of snapshot and weights, in the folder of updates."""
+    """Folder of snapshot and weights, within the folder of updates."""
     change: DataChange
     release: str
     """Name of the release."""
     verdict: GateRecord | None
-    """None where it was champion or challenger before, by another way than an update."""
+    """None if it had become champion or challenger without an update."""
     alias: Alias | None
-    """What the release is now; None where the gate refused it."""
+    """Alias of the release; None if the gate refused it."""
     is_new: bool
-    """Whether there was anything to do."""
+    """Whether a new release was built."""
     duration_s: float
     provenance: Provenance

@@ -1,4 +1,4 @@
-"""One comparison, or one analysis, as a page that a reader understands in a minute."""
+"""Write the page of a comparison or of an analysis."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
 
-from medtune.analysis.paired_slices import Changed
-from medtune.core.formatting import interval, percent
-from medtune.core.predictions_io import ANALYSIS, PREDICTIONS, RECORD
+from medtune.analysis.paired_slices import DiscordantQuestion
+from medtune.core.formatting import format_interval, format_percent
+from medtune.core.predictions_io import ANALYSIS_FILE, PREDICTIONS_FILE, RECORD_FILE
 from medtune.core.records import ComparisonRecord, EvaluationRecord
 from medtune.core.run_folder import write_text
 from medtune.core.schemas.analysis import AnalysisRecord, Dimension, PairedSlice, Slice
 from medtune.reports.behaviour_figures import (
-    reliability_figure,
-    risk_figure,
-    rotation_figure,
-    shown_letters_figure,
+    plot_letters_over_orders,
+    plot_reliability,
+    plot_risk_coverage,
+    plot_rotations,
 )
 from medtune.reports.comparison_figures import (
-    COLOURS,
+    MODEL_COLOURS,
     ForestRow,
-    baselines_figure,
-    forest_figure,
+    plot_baselines,
+    plot_forest,
 )
 from medtune.reports.data import Finding
-from medtune.reports.figures import INK, letters_figure
-from medtune.reports.templating import render
+from medtune.reports.figures import TEXT_COLOUR, plot_letters
+from medtune.reports.templating import render_page
 
 SHOWN_NOTES = 5
 SHOWN_SLICES = 30
-"""Subjects that are drawn; the tables have them all."""
+"""Most subjects in a figure; the tables list all."""
 TITLES: dict[Dimension, str] = {
     "subject": "Subject",
     "topic": "Topic",
@@ -46,27 +46,27 @@ TITLES: dict[Dimension, str] = {
 
 @dataclass(frozen=True, slots=True)
 class AnalysedModel:
-    """One analysed model, and where its records lie, relative to the page."""
+    """One analysed model, with the paths of its records relative to the page."""
 
     key: str
     label: str
     analysis: AnalysisRecord
     exam: EvaluationRecord
-    """The analysed one, under the page's label."""
+    """Its evaluation, with the label of the page."""
     record: str
     predictions: str
     findings: str
 
     @property
     def slices(self) -> list[tuple[Dimension, str, list[Slice]]]:
-        """Its slices by dimension, with a title."""
+        """Slices by dimension, with titles."""
         parts = groupby(self.analysis.slices, key=lambda s: s.dimension)
         return [(dimension, TITLES[dimension], list(some)) for dimension, some in parts]
 
 
 @dataclass(frozen=True, slots=True)
 class AnalysisFigures:
-    """SVG texts; empty where there is nothing to draw."""
+    """Figures as SVG text; empty if there is nothing to draw."""
 
     baselines: str
     subjects: str
@@ -86,37 +86,39 @@ def write_comparison(
     a: AnalysisRecord,
     b: AnalysisRecord,
     shifts: Sequence[PairedSlice],
-    changed: Sequence[Changed],
+    changed: Sequence[DiscordantQuestion],
 ) -> None:
     """Write the page of a comparison.
 
-    `comparison.json`, `analysis-a.json` and `analysis-b.json` are linked to beside it; the
-    analyses' folders where they are, relative ones as seen from the page.
+    The page links to `comparison.json`, `analysis-a.json` and `analysis-b.json` beside it, and to
+    the evaluation folders by relative paths.
 
     Args:
-        path: Where to.
+        path: File to write.
         record: The comparison.
-        a: Of the reference.
-        b: Of the candidate.
-        shifts: Slice by slice.
-        changed: Questions that only one of them has right.
+        a: Analysis of the reference.
+        b: Analysis of the candidate.
+        shifts: Paired differences by slice.
+        changed: Questions that only one of them answered correctly.
 
     Raises:
         FolderError: The page cannot be written.
     """
     same = record.a == record.b
     models = [
-        _shown(path, key, f"{label} ({key})" if same else label, found, f"analysis-{key}.json")
+        _build_model(
+            path, key, f"{label} ({key})" if same else label, found, f"analysis-{key}.json"
+        )
         for key, label, found in (("a", record.a, a), ("b", record.b, b))
     ]
-    found = dict.fromkeys((*differing(record), *a.warnings, *b.warnings))
-    # What stands right below the verdict is not said twice.
+    found = dict.fromkeys((*describe_differences(record), *a.warnings, *b.warnings))
+    # Statements right below the verdict are not repeated in the notes.
     notes = [note for note in found if note not in record.notes]
-    page = render(
+    page = render_page(
         "comparison.html",
         comparison=record,
         models=models,
-        figures=_figures(models, shifts),
+        figures=_draw_figures(models, shifts),
         notes=notes[:SHOWN_NOTES],
         more_notes=notes[SHOWN_NOTES:],
         shifts=[
@@ -130,38 +132,37 @@ def write_comparison(
 
 
 def write_analysis(path: Path, analysis: AnalysisRecord) -> None:
-    """Write the page of one analysis; it belongs beside the evaluation's records.
+    """Write the page of one analysis beside the evaluation's records.
 
     Raises:
         FolderError: The page cannot be written.
     """
     if not Path(analysis.folder).is_absolute():
         analysis = analysis.model_copy(update={"folder": "."})
-    models = [_shown(path, "a", analysis.evaluation.label, analysis)]
-    page = render(
+    models = [_build_model(path, "a", analysis.evaluation.label, analysis)]
+    page = render_page(
         "analysis.html",
         models=models,
-        standing=standing(analysis.evaluation),
-        figures=_figures(models, ()),
+        standing=compare_with_baselines(analysis.evaluation),
+        figures=_draw_figures(models, ()),
         notes=analysis.warnings[:SHOWN_NOTES],
         more_notes=analysis.warnings[SHOWN_NOTES:],
     )
     write_text(path, page)
 
 
-def differing(record: ComparisonRecord) -> list[str]:
-    """Say in what two examinations differ beside the model, in a sentence or none."""
+def describe_differences(record: ComparisonRecord) -> list[str]:
+    """Return a sentence on the settings in which two evaluations differ, or none."""
     if not record.differs:
         return []
     what = ", ".join(record.differs)
     return [
-        f"The two were not examined alike: they differ in {what}. The difference between them is "
-        "not of the models alone."
+        f"The evaluations differ in {what}, so their difference is not due to the models alone."
     ]
 
 
-def standing(exam: EvaluationRecord) -> Finding:
-    """Say in one sentence what an accuracy is worth beside what needs no knowledge."""
+def compare_with_baselines(exam: EvaluationRecord) -> Finding:
+    """Compare an accuracy with chance and majority letter, in one sentence."""
     value, majority = exam.accuracy, exam.majority.value
     best = max(exam.chance, majority)
     name = "chance" if exam.chance >= majority else f"always giving {exam.majority_letter}"
@@ -172,49 +173,52 @@ def standing(exam: EvaluationRecord) -> Finding:
         kind, word = "worse", "below"
     return Finding(
         kind,
-        f"{exam.label} has {percent(value.value)} % right (95 % interval {interval(value)}, "
-        f"n = {value.n}): {word} {name} ({percent(best)} %).",
+        f"{exam.label} has {format_percent(value.value)} % right (95 % interval "
+        f"{format_interval(value)}, "
+        f"n = {value.n}): {word} {name} ({format_percent(best)} %).",
     )
 
 
-def _shown(
+def _build_model(
     page: Path, key: str, label: str, analysis: AnalysisRecord, findings: str | None = None
 ) -> AnalysedModel:
     folder = Path(analysis.folder)
     if folder.is_absolute():
         folder = Path(os.path.relpath(folder, page.parent.absolute()))
     record, predictions, own = (
-        quote((folder / name).as_posix()) for name in (RECORD, PREDICTIONS, ANALYSIS)
+        quote((folder / name).as_posix()) for name in (RECORD_FILE, PREDICTIONS_FILE, ANALYSIS_FILE)
     )
     exam = analysis.evaluation.model_copy(update={"label": label})
     return AnalysedModel(key, label, analysis, exam, record, predictions, findings or own)
 
 
-def _figures(models: Sequence[AnalysedModel], shifts: Sequence[PairedSlice]) -> AnalysisFigures:
+def _draw_figures(
+    models: Sequence[AnalysedModel], shifts: Sequence[PairedSlice]
+) -> AnalysisFigures:
     labels = [model.label for model in models]
     exams = [model.exam for model in models]
-    subjects = _forest(models, shifts, ("subject",))
-    others = _forest(models, shifts, ("negation", "letter")) if shifts else []
+    subjects = _forest_rows(models, shifts, ("subject",))
+    others = _forest_rows(models, shifts, ("negation", "letter")) if shifts else []
     calibrations = [m.analysis.calibration for m in models]
     curves = [m.analysis.selective.curve if m.analysis.selective else None for m in models]
     turned = [m.analysis.flips for m in models]
     return AnalysisFigures(
-        baselines=baselines_figure(exams),
-        subjects=forest_figure(subjects[:SHOWN_SLICES], labels) if subjects else "",
+        baselines=plot_baselines(exams),
+        subjects=plot_forest(subjects[:SHOWN_SLICES], labels) if subjects else "",
         subjects_left_out=max(0, len(subjects) - SHOWN_SLICES),
-        others=forest_figure(others, labels) if others else "",
-        reliability=reliability_figure(calibrations, labels) if any(calibrations) else "",
-        risk=risk_figure(curves, labels) if any(curves) else "",
-        letters=letters_figure(exams, [INK, *COLOURS[-len(models) :]]),
-        rotations=rotation_figure(turned, labels) if any(turned) else "",
-        shown_letters=shown_letters_figure(turned, labels) if any(turned) else "",
+        others=plot_forest(others, labels) if others else "",
+        reliability=plot_reliability(calibrations, labels) if any(calibrations) else "",
+        risk=plot_risk_coverage(curves, labels) if any(curves) else "",
+        letters=plot_letters(exams, [TEXT_COLOUR, *MODEL_COLOURS[-len(models) :]]),
+        rotations=plot_rotations(turned, labels) if any(turned) else "",
+        shown_letters=plot_letters_over_orders(turned, labels) if any(turned) else "",
     )
 
 
-def _forest(
+def _forest_rows(
     models: Sequence[AnalysedModel], shifts: Sequence[PairedSlice], dimensions: Sequence[Dimension]
 ) -> list[ForestRow]:
-    """Line up what is to be drawn, the largest subjects first."""
+    """Build the rows of a forest plot, the largest subjects first."""
     if shifts:
         rows = [
             ForestRow(_row_name(s), (s.accuracy_a, s.accuracy_b), s)

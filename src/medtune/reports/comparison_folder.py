@@ -1,4 +1,4 @@
-"""A comparison on disk: `comparison.json`, `slices.json`, both analyses and `report.html`."""
+"""Write the folder of a comparison: records, slices, both analyses and `report.html`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medtune.analysis.analyze import Evaluation, analyze
-from medtune.analysis.breakdown import ALPHA, holm
-from medtune.analysis.compare import compare
-from medtune.analysis.paired_slices import changed, paired_slices
-from medtune.core.formatting import equation
-from medtune.core.model_labels import distinct_labels
+from medtune.analysis.analyze import RecordedEvaluation, analyze_evaluation
+from medtune.analysis.breakdown import ALPHA, holm_correction
+from medtune.analysis.compare import compare_evaluations
+from medtune.analysis.paired_slices import compare_slices, find_changed_answers
+from medtune.core.formatting import format_p_value
+from medtune.core.model_labels import disambiguate_labels
 from medtune.core.records import ComparisonRecord
 from medtune.core.run_folder import write_record
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlices
@@ -24,74 +24,76 @@ class ComparedModel:
     """One side of a comparison."""
 
     folder: Path
-    """Where the evaluation lies."""
-    evaluation: Evaluation
-    calibration: Evaluation | None = None
-    """The same model on questions set apart for calibration."""
+    """Evaluation folder."""
+    evaluation: RecordedEvaluation
+    calibration: RecordedEvaluation | None = None
+    """Evaluation of the same model on calibration questions."""
 
-    def labelled(self, label: str) -> ComparedModel:
-        """Call it by another name."""
+    def with_label(self, label: str) -> ComparedModel:
+        """Return this model with another label."""
         record, predictions = self.evaluation
         renamed = record.model_copy(update={"label": label})
         return replace(self, evaluation=(renamed, predictions))
 
-    def analysis(self, page: Path) -> AnalysisRecord:
-        """Analyse it, for a page in the folder `page`."""
-        return analyze(os.path.relpath(self.folder, page), self.evaluation, self.calibration)
+    def analyze(self, page: Path) -> AnalysisRecord:
+        """Analyse the evaluation, with paths relative to the folder `page`."""
+        return analyze_evaluation(
+            os.path.relpath(self.folder, page), self.evaluation, self.calibration
+        )
 
 
-def compare_in(
+def compare_to_folder(
     folder: Path, a: ComparedModel, b: ComparedModel, *, releases: bool = False
 ) -> ComparisonRecord:
-    """Compare two evaluations, or `releases`, and write the folder; the caller holds its lock.
+    """Compare two evaluations, or two `releases`, and write the folder, which must be locked.
 
     Raises:
-        PredictionsError: They are not of the same questions, or a calibration does not fit.
+        PredictionsError: They are not of the same questions, or a calibration does not match.
         FolderError: The folder cannot be written.
     """
-    name_a, name_b = distinct_labels(
+    name_a, name_b = disambiguate_labels(
         (a.evaluation[0].label, a.folder), (b.evaluation[0].label, b.folder)
     )
-    a, b = a.labelled(name_a), b.labelled(name_b)
-    record = compare(a.evaluation, b.evaluation, releases=releases)
-    write_compared(folder, record, a, b)
+    a, b = a.with_label(name_a), b.with_label(name_b)
+    record = compare_evaluations(a.evaluation, b.evaluation, releases=releases)
+    write_comparison_folder(folder, record, a, b)
     return record
 
 
-def write_compared(
+def write_comparison_folder(
     folder: Path, record: ComparisonRecord, a: ComparedModel, b: ComparedModel
 ) -> None:
-    """Analyse both sides of a comparison, and write all that belongs to it.
+    """Analyse both models of a comparison; write all its records and the page.
 
     Raises:
-        PredictionsError: A calibration does not fit.
+        PredictionsError: A calibration does not match.
         FolderError: The folder cannot be written.
     """
-    found_a, found_b = a.analysis(folder), b.analysis(folder)
+    found_a, found_b = a.analyze(folder), b.analyze(folder)
     predictions = a.evaluation[1], b.evaluation[1]
-    slices = paired_slices(*predictions)
+    slices = compare_slices(*predictions)
     write_record(folder / "comparison.json", record)
     write_record(folder / "slices.json", PairedSlices(slices=slices))
     write_record(folder / "analysis-a.json", found_a)
     write_record(folder / "analysis-b.json", found_b)
     page = folder / "report.html"
-    write_comparison(page, record, found_a, found_b, slices, changed(*predictions))
+    write_comparison(page, record, found_a, found_b, slices, find_changed_answers(*predictions))
 
 
-def corrected(records: Sequence[ComparisonRecord]) -> list[ComparisonRecord]:
-    """Correct the p-values of several comparisons for their number (Holm 1979).
+def apply_holm_correction(records: Sequence[ComparisonRecord]) -> list[ComparisonRecord]:
+    """Apply Holm's correction to the p-values of several comparisons (Holm 1979).
 
-    A verdict that does not stand the correction says so in a note.
+    A comparison that is no longer significant gets a note.
     """
     if len(records) < 2:
         return list(records)
     made = []
-    for record, p in zip(records, holm([r.p_value for r in records]), strict=True):
+    for record, p in zip(records, holm_correction([r.p_value for r in records]), strict=True):
         notes = record.notes
         if record.p_value < ALPHA <= p:
             notes += (
                 f"This does not stand Holm's correction over the {len(records)} comparisons of "
-                f"the run (p {equation(p)}).",
+                f"the run (p {format_p_value(p)}).",
             )
         made.append(record.model_copy(update={"p_holm": p, "notes": notes}))
     return made

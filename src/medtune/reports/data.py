@@ -1,4 +1,4 @@
-"""The data of a run as a page, and as a section of its report."""
+"""Write the data page of a run, and the data section of its report."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medtune.core.run_folder import write_text
-from medtune.core.schemas.dataset import LENGTH_BINS, SnapshotManifest, SplitRecord, short_name
-from medtune.reports.figures import bars_figure
-from medtune.reports.templating import render
+from medtune.core.schemas.dataset import (
+    LENGTH_BINS,
+    SnapshotManifest,
+    SplitRecord,
+    short_source_name,
+)
+from medtune.reports.figures import plot_bars
+from medtune.reports.templating import render_page
 
 SHOWN_SUBJECTS = 25
 
 
 @dataclass(frozen=True, slots=True)
 class DataFigures:
-    """SVG texts."""
+    """Figures as SVG text."""
 
     subjects: str
-    """Empty where every subject has the same share."""
+    """Empty if every subject has the same share."""
     subjects_equal: int
-    """How many subjects have the same share of each split; 0 where they do not."""
+    """Number of subjects if all have the same share of each split, else 0."""
     subjects_left_out: int
-    """How many subjects were too rare to be drawn."""
+    """Number of rare subjects that are not drawn."""
     letters: str
     lengths: str
 
@@ -38,7 +43,7 @@ class CountRow:
 
 @dataclass(frozen=True, slots=True)
 class CountTable:
-    """Counts by name and source; None where a source has none."""
+    """Counts by name and source; None if a source has none."""
 
     columns: tuple[str, ...]
     rows: tuple[CountRow, ...]
@@ -54,41 +59,43 @@ class Finding:
 
 
 def write_data_page(path: Path, manifest: SnapshotManifest) -> None:
-    """Write the page.
+    """Write the data page.
 
     Raises:
         FolderError: The page cannot be written.
     """
-    page = render("data.html", findings=findings(manifest), **data_section(manifest))
+    page = render_page(
+        "data.html", findings=summarize_data(manifest), **build_data_section(manifest)
+    )
     write_text(path, page)
 
 
-def data_section(manifest: SnapshotManifest) -> dict[str, object]:
-    """Give the data section of a page what it needs."""
+def build_data_section(manifest: SnapshotManifest) -> dict[str, object]:
+    """Return the template values of the data section."""
     return {
         "data": manifest,
-        "data_figures": _figures(manifest.splits),
+        "data_figures": _draw_figures(manifest.splits),
         "data_tables": {
-            "excluded": _table(_excluded(manifest)),
-            "normalised": _table({s.source: s.normalised for s in manifest.sources}),
+            "excluded": _count_table(_exclusion_counts(manifest)),
+            "normalised": _count_table({s.source: s.normalised for s in manifest.sources}),
         },
     }
 
 
-def findings(manifest: SnapshotManifest) -> list[Finding]:
-    """Say in sentences what a reader must know first."""
+def summarize_data(manifest: SnapshotManifest) -> list[Finding]:
+    """Return the main findings as sentences."""
     source = manifest.sources[0].source
-    train = short_name(source)
+    train = short_source_name(source)
     others = ", ".join(
         f"{split.description.n:,} {split.role}"
-        + (f" ({short_name(split.description.source)})" if split.role == "evaluated" else "")
+        + (f" ({short_source_name(split.description.source)})" if split.role == "evaluated" else "")
         for split in manifest.splits[1:]
     )
-    what = f"{manifest.train.description.n:,} questions of {train} to train on; {others}."
+    what = f"{manifest.train_split.description.n:,} questions of {train} to train on; {others}."
     lines = [Finding("none", what)]
     for count in manifest.overlap:
         if count.source != source and count.among == source:
-            found, name = count.exact + count.near, short_name(count.source)
+            found, name = count.exact + count.near, short_source_name(count.source)
             share = f"{100 * count.share.value:.2f} %"
             lines.append(
                 Finding(
@@ -103,39 +110,40 @@ def findings(manifest: SnapshotManifest) -> list[Finding]:
             lines.append(
                 Finding(
                     "worse",
-                    f"{short_name(count.source)} repeats {count.conflicts:,} of its own questions "
+                    f"{short_source_name(count.source)} repeats {count.conflicts:,} of its own "
+                    "questions "
                     "with another right answer; they stay, and put a ceiling on accuracy.",
                 )
             )
     return lines
 
 
-def _figures(splits: Sequence[SplitRecord]) -> DataFigures:
+def _draw_figures(splits: Sequence[SplitRecord]) -> DataFigures:
     names = [
         split.role
         if split.role != "evaluated"
-        else f"evaluated · {short_name(split.description.source)}"
+        else f"evaluated · {short_source_name(split.description.source)}"
         for split in splits
     ]
     profiles = [split.profile for split in splits]
-    subjects = _shares([profile.subjects for profile in profiles])
+    subjects = _percent_by_split([profile.subjects for profile in profiles])
     frequent = sorted(subjects, key=lambda name: -max(subjects[name]))[:SHOWN_SUBJECTS]
-    letters = _shares([profile.letters for profile in profiles])
-    lengths = _shares([dict(zip(LENGTH_BINS, p.lengths, strict=True)) for p in profiles])
-    # One sentence says as much as bars of one length.
+    letters = _percent_by_split([profile.letters for profile in profiles])
+    lengths = _percent_by_split([dict(zip(LENGTH_BINS, p.lengths, strict=True)) for p in profiles])
+    # Bars of equal length are replaced by a sentence.
     equal = len(subjects) > 1 and len(set(map(tuple, subjects.values()))) == 1
-    drawn = bars_figure({name: subjects[name] for name in frequent}, names, lying=True)
+    drawn = plot_bars({name: subjects[name] for name in frequent}, names, lying=True)
     return DataFigures(
         subjects="" if equal else drawn,
         subjects_equal=len(subjects) if equal else 0,
         subjects_left_out=len(subjects) - len(frequent),
-        letters=bars_figure(dict(sorted(letters.items())), names),
-        lengths=bars_figure(lengths, names, xlabel="characters"),
+        letters=plot_bars(dict(sorted(letters.items())), names),
+        lengths=plot_bars(lengths, names, xlabel="characters"),
     )
 
 
-def _shares(counts: Sequence[Mapping[str, int]]) -> dict[str, list[float]]:
-    """Turn counts per split into per cent of the split, by name."""
+def _percent_by_split(counts: Sequence[Mapping[str, int]]) -> dict[str, list[float]]:
+    """Convert counts per split to per cent of the split, by name."""
     totals = [sum(count.values()) for count in counts]
     names = dict.fromkeys(name for count in counts for name in count)
     return {
@@ -147,12 +155,12 @@ def _shares(counts: Sequence[Mapping[str, int]]) -> dict[str, list[float]]:
     }
 
 
-def _excluded(manifest: SnapshotManifest) -> dict[str, dict[str, int]]:
+def _exclusion_counts(manifest: SnapshotManifest) -> dict[str, dict[str, int]]:
     splits = [split for split in manifest.splits if split.role in ("train", "evaluated")]
     return {split.description.source: split.description.excluded for split in splits}
 
 
-def _table(by_source: Mapping[str, Mapping[str, int]]) -> CountTable:
+def _count_table(by_source: Mapping[str, Mapping[str, int]]) -> CountTable:
     names = dict.fromkeys(name for counts in by_source.values() for name in counts)
     rows = (CountRow(name, tuple(c.get(name) for c in by_source.values())) for name in names)
-    return CountTable(tuple(map(short_name, by_source)), tuple(rows))
+    return CountTable(tuple(map(short_source_name, by_source)), tuple(rows))

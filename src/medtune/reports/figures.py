@@ -1,4 +1,4 @@
-"""Figures as SVG text, drawn so that they read on light and dark pages."""
+"""Draw figures as SVG text that is readable on light and dark pages."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from typing import Any
 
 from medtune.core.records import EvaluationRecord, LossPoint, Proportion
 
-INK = "#64748b"
-"""Axes and words."""
-BASE = "#c2570c"
-"""Of the base model, or the reference: orange, which the colour-blind tell from the next one."""
-TUNED = "#0d9488"
-"""Of the tuned model, or the candidate: teal."""
-CHANCE = INK
-"""Of what needs no knowledge: it is part of the page, not a model."""
-MUTED = "#94a3b8"
-"""Of what stands back: steps behind their mean, points that others beat."""
-SPLITS = ("#6366f1", "#db2777", "#65a30d", "#0284c7", "#a16207", "#7c3aed")
-"""Of several splits, or other things that are no model; train first."""
+TEXT_COLOUR = "#64748b"
+"""Colour of axes and text."""
+BASE_COLOUR = "#c2570c"
+"""Colour of the base model or reference: orange, which colour-blind readers tell from teal."""
+TUNED_COLOUR = "#0d9488"
+"""Colour of the tuned model or candidate: teal."""
+BASELINE_COLOUR = TEXT_COLOUR
+"""Colour of chance and majority baselines, the same as the text."""
+MUTED_COLOUR = "#94a3b8"
+"""Colour of secondary points: steps beside their running mean, models that miss a criterion."""
+SERIES_COLOURS = ("#6366f1", "#db2777", "#65a30d", "#0284c7", "#a16207", "#7c3aed")
+"""Colours of splits and other series that are not models; train first."""
 _FIGURE = 6
-"""Room that a figure takes beside its interval, in per cent."""
-_COLOURS = {"base": BASE, "tuned": TUNED}
+"""Width of an accuracy printed beside its interval, in per cent of the axis."""
+_LABEL_COLOURS = {"base": BASE_COLOUR, "tuned": TUNED_COLOUR}
 _GROUP = re.compile(r'<g id="[^"]*"')
 _METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class AccuracyRow:
-    """One accuracy beside what needs no knowledge."""
+    """One accuracy with its baselines."""
 
     name: str
     accuracy: Proportion
     chance: float
     majority: float
-    colour: str = TUNED
+    colour: str = TUNED_COLOUR
     mark: str = "o"
 
 
-def accuracy_figure(evaluations: Sequence[EvaluationRecord]) -> str:
-    """Draw the accuracies of examinations."""
-    return accuracy_rows_figure(
+def plot_accuracy(evaluations: Sequence[EvaluationRecord]) -> str:
+    """Draw the accuracies of evaluations."""
+    return plot_accuracy_rows(
         [
             AccuracyRow(
                 name=f"{e.data.source} · {e.method} · {e.label}",
                 accuracy=e.accuracy,
                 chance=e.chance,
                 majority=e.majority.value,
-                colour=_COLOURS.get(e.label, TUNED),
+                colour=_LABEL_COLOURS.get(e.label, TUNED_COLOUR),
                 mark="s" if e.label == "base" else "o",
             )
             for e in evaluations
@@ -59,34 +59,34 @@ def accuracy_figure(evaluations: Sequence[EvaluationRecord]) -> str:
     )
 
 
-def accuracy_rows_figure(rows: Sequence[AccuracyRow]) -> str:
-    """Draw accuracies with their 95 % intervals, chance and the majority letter beside them."""
-    figure, axes = canvas(8.6, 0.36 * len(rows) + 0.9)
+def plot_accuracy_rows(rows: Sequence[AccuracyRow]) -> str:
+    """Draw accuracies with their 95 % intervals, chance and majority letter."""
+    figure, axes = create_axes(8.6, 0.36 * len(rows) + 0.9)
     for place, row in enumerate(rows):
         value = row.accuracy
         axes.plot([100 * value.low, 100 * value.high], [place, place], color=row.colour, lw=2.5)
         axes.plot(100 * value.value, place, row.mark, color=row.colour, ms=7)
-        axes.plot(100 * row.chance, place, "|", color=CHANCE, ms=13, mew=2)
-        axes.plot(100 * row.majority, place, "x", color=CHANCE, ms=6, mew=1.5)
+        axes.plot(100 * row.chance, place, "|", color=BASELINE_COLOUR, ms=13, mew=2)
+        axes.plot(100 * row.majority, place, "x", color=BASELINE_COLOUR, ms=6, mew=1.5)
         axes.annotate(
             f"{100 * value.value:.1f}",
             (_clear(row), place),
             xytext=(6, 0),
             textcoords="offset points",
             va="center",
-            color=INK,
+            color=TEXT_COLOUR,
             fontsize=9,
         )
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel("accuracy, % (bar: Wilson 95 %;  | chance;  × majority letter)")
-    axes.grid(axis="x", color=INK, alpha=0.2)
-    return svg(
+    axes.grid(axis="x", color=TEXT_COLOUR, alpha=0.2)
+    return render_svg(
         figure,
         "Accuracy in per cent. "
         + "; ".join(
-            f"{row.name}: {spoken(row.accuracy)}, chance {100 * row.chance:.1f}, "
+            f"{row.name}: {describe_proportion(row.accuracy)}, chance {100 * row.chance:.1f}, "
             f"majority letter {100 * row.majority:.1f}"
             for row in rows
         ),
@@ -94,7 +94,7 @@ def accuracy_rows_figure(rows: Sequence[AccuracyRow]) -> str:
 
 
 def _clear(row: AccuracyRow) -> float:
-    """Place a row's figure, in per cent, behind its interval and the marks that would cover it."""
+    """Return where to print a row's accuracy, in per cent: past its interval and nearby marks."""
     end = 100 * row.accuracy.high
     for mark in sorted((100 * row.chance, 100 * row.majority)):
         if end <= mark < end + _FIGURE:
@@ -102,9 +102,9 @@ def _clear(row: AccuracyRow) -> float:
     return end
 
 
-def loss_figure(runs: Sequence[Sequence[LossPoint]]) -> str:
-    """Draw the loss of every step and its running mean, of one training or of several seeds."""
-    figure, axes = canvas(8.6, 2.6)
+def plot_loss(runs: Sequence[Sequence[LossPoint]]) -> str:
+    """Draw the loss of every step and its running mean, for one training or several seeds."""
+    figure, axes = create_axes(8.6, 2.6)
     for number, losses in enumerate(runs):
         steps = [point.step for point in losses]
         values = [point.loss for point in losses]
@@ -113,14 +113,14 @@ def loss_figure(runs: Sequence[Sequence[LossPoint]]) -> str:
             mean = 0.9 * mean + 0.1 * value
             smooth.append(mean)
         names = ("step", "running mean (0.9)") if not number else (None, None)
-        axes.plot(steps, values, color=MUTED, lw=1 / len(runs), label=names[0])
-        axes.plot(steps, smooth, color=TUNED, lw=2 / len(runs) + 0.5, label=names[1])
+        axes.plot(steps, values, color=MUTED_COLOUR, lw=1 / len(runs), label=names[0])
+        axes.plot(steps, smooth, color=TUNED_COLOUR, lw=2 / len(runs) + 0.5, label=names[1])
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss, nats per answer token")
     axes.set_ylim(bottom=0)
-    axes.grid(color=INK, alpha=0.2)
-    axes.legend(frameon=False, labelcolor=INK)
-    return svg(
+    axes.grid(color=TEXT_COLOUR, alpha=0.2)
+    axes.legend(frameon=False, labelcolor=TEXT_COLOUR)
+    return render_svg(
         figure,
         "; ".join(
             f"Training loss of {len(losses)} steps, from {losses[0].loss:.2f} to "
@@ -131,28 +131,31 @@ def loss_figure(runs: Sequence[Sequence[LossPoint]]) -> str:
     )
 
 
-def letters_figure(
+def plot_letters(
     evaluations: Sequence[EvaluationRecord], colours: Sequence[str] | None = None
 ) -> str:
-    """Draw how often each letter was given, beside how often it was right.
+    """Draw how often each letter was given, and how often it was right.
 
     Args:
-        evaluations: On the same questions.
-        colours: Of "right" and the evaluations; by default their labels' own.
+        evaluations: Evaluations of the same questions.
+        colours: Colours of "right" and the evaluations; by default those of their labels.
     """
     first = evaluations[0]
     letters = sorted({*first.letters_right, *(c for e in evaluations for c in e.letters_chosen)})
     counts = [first.letters_right, *(e.letters_chosen for e in evaluations)]
     shares = {c: [100 * some.get(c, 0) / first.counts.n for some in counts] for c in letters}
     names = ["right", *(e.label for e in evaluations)]
-    colours = colours or [CHANCE, *(_COLOURS.get(e.label, TUNED) for e in evaluations)]
-    return bars_figure(shares, names, colours, xlabel="letter")
+    colours = colours or [
+        BASELINE_COLOUR,
+        *(_LABEL_COLOURS.get(e.label, TUNED_COLOUR) for e in evaluations),
+    ]
+    return plot_bars(shares, names, colours, xlabel="letter")
 
 
-def bars_figure(
+def plot_bars(
     shares: Mapping[str, Sequence[float]],
     names: Sequence[str],
-    colours: Sequence[str] = SPLITS,
+    colours: Sequence[str] = SERIES_COLOURS,
     lying: bool = False,
     xlabel: str = "",
     width: float = 8.6,
@@ -161,16 +164,16 @@ def bars_figure(
     """Draw groups of bars side by side.
 
     Args:
-        shares: Per category its bars, per cent of questions, `[series]`.
-        names: Of the series.
-        colours: Of the series.
-        lying: Horizontal bars, for long names of categories.
-        xlabel: What the categories are.
-        width: Of the figure, inches.
-        ylabel: What the bars are.
+        shares: Bars of each category, per cent of questions, `[series]`.
+        names: Names of the series.
+        colours: Colours of the series.
+        lying: Draw horizontal bars, for long category names.
+        xlabel: Label of the categories.
+        width: Width of the figure, inches.
+        ylabel: Label of the bars.
     """
     height = 0.11 * len(names) * len(shares) + 0.14 * len(shares) + 0.9 if lying else 2.6
-    figure, axes = canvas(width, height)
+    figure, axes = create_axes(width, height)
     thick = 0.8 / len(names)
     for number, name in enumerate(names):
         places = [i + (number - (len(names) - 1) / 2) * thick for i in range(len(shares))]
@@ -185,11 +188,11 @@ def bars_figure(
         axes.set_xticks(range(len(shares)), list(shares), fontsize=9 if len(shares) < 9 else 7.5)
         axes.set_xlabel(xlabel)
     (axes.set_xlabel if lying else axes.set_ylabel)(ylabel)
-    axes.grid(axis="x" if lying else "y", color=INK, alpha=0.2)
-    # Above the bars, where no name is too long: one column for long names.
+    axes.grid(axis="x" if lying else "y", color=TEXT_COLOUR, alpha=0.2)
+    # The legend is above the bars, in one column for long names.
     figure.legend(
         frameon=False,
-        labelcolor=INK,
+        labelcolor=TEXT_COLOUR,
         fontsize=9,
         ncols=len(names) if sum(map(len, names)) < 90 else 1,
         loc="outside upper right",
@@ -199,26 +202,26 @@ def bars_figure(
         + ", ".join(f"{name} {value:.1f}" for name, value in zip(names, values, strict=True))
         for category, values in shares.items()
     ]
-    return svg(figure, f"Bars, {ylabel}. " + "; ".join(parts))
+    return render_svg(figure, f"Bars, {ylabel}. " + "; ".join(parts))
 
 
-def spoken(proportion: Proportion) -> str:
-    """Write a proportion for a screen reader, in per cent."""
+def describe_proportion(proportion: Proportion) -> str:
+    """Describe a proportion for a screen reader, in per cent."""
     value, low, high = (100 * x for x in (proportion.value, proportion.low, proportion.high))
     return f"{value:.1f} ({low:.1f} to {high:.1f})"
 
 
-def canvas(width: float, height: float) -> tuple[Any, Any]:
-    """Open a figure with one pair of axes; width and height in inches."""
-    figure = blank(width, height)
+def create_axes(width: float, height: float) -> tuple[Any, Any]:
+    """Create a figure with one pair of axes; width and height in inches."""
+    figure = create_figure(width, height)
     axes = figure.subplots()
-    dress(axes)
+    style_axes(axes)
     return figure, axes
 
 
-def blank(width: float, height: float) -> Any:
-    """Open an empty figure; width and height in inches."""
-    # The object interface: pyplot would keep every figure in a global list.
+def create_figure(width: float, height: float) -> Any:
+    """Create an empty figure; width and height in inches."""
+    # The object-oriented interface: pyplot would keep every figure in a global list.
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -228,28 +231,28 @@ def blank(width: float, height: float) -> Any:
     return figure
 
 
-def dress(axes: Any) -> None:
-    """Give axes the look that reads on light and on dark pages."""
+def style_axes(axes: Any) -> None:
+    """Style axes for light and dark pages."""
     axes.patch.set_alpha(0)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
+    axes.tick_params(colors=TEXT_COLOUR, labelsize=9)
+    axes.xaxis.label.set_color(TEXT_COLOUR)
+    axes.yaxis.label.set_color(TEXT_COLOUR)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(INK)
+        spine.set_color(TEXT_COLOUR)
 
 
-def svg(figure: Any, label: str = "") -> str:
-    """Draw a figure; `label` says to a screen reader what is to be seen."""
+def render_svg(figure: Any, label: str = "") -> str:
+    """Render a figure as SVG; `label` describes it for a screen reader."""
     import matplotlib
     from matplotlib.text import Text
 
-    # Names are shown as they are: a dollar sign begins no mathematics.
+    # Labels are shown verbatim: a dollar sign starts no formula.
     for text in figure.findobj(Text):
         text.set_parse_math(False)
     out = io.StringIO()
-    # No date and a fixed salt: the same record draws the same bytes.  The label makes the salt
-    # another one for each figure, for the ids of a page must differ.
+    # Without a date and with a fixed salt the same record gives the same bytes.  The salt includes
+    # the label, as the ids of several figures on a page must differ.
     with matplotlib.rc_context(
         {
             "svg.hashsalt": f"medtune {label}",
@@ -259,7 +262,7 @@ def svg(figure: Any, label: str = "") -> str:
     ):
         figure.savefig(out, format="svg", metadata={"Date": None})
     drawn = out.getvalue()
-    # Groups are numbered anew in every figure, and nothing refers to them.
+    # Group ids would repeat between figures, and nothing refers to them.
     drawn = _GROUP.sub("<g", _METADATA.sub("", drawn[drawn.index("<svg") :]))
     named = f' role="img" aria-label="{escape(label)}"' if label else ""
     return drawn.replace("<svg", f"<svg{named}", 1)

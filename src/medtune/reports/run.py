@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page per run."""
+"""Write the report of a run: one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medtune.analysis.analyze import faults
+from medtune.analysis.analyze import evaluation_faults
 from medtune.core.records import (
     LETTERS,
     EvaluationRecord,
@@ -16,26 +16,26 @@ from medtune.core.records import (
 )
 from medtune.core.run_folder import write_text
 from medtune.core.schemas.dataset import SnapshotManifest
-from medtune.reports.data import data_section
-from medtune.reports.figures import accuracy_figure, letters_figure, loss_figure
-from medtune.reports.templating import render
+from medtune.reports.data import build_data_section
+from medtune.reports.figures import plot_accuracy, plot_letters, plot_loss
+from medtune.reports.templating import render_page
 
 SHOWN_ERRORS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class WrongAnswer:
-    """One question that the tuned model got wrong, beside the base model's answer."""
+    """One question without a right answer by the tuned model, with the base model's answer."""
 
     question: Prediction
-    """As the tuned model answered it."""
+    """Prediction of the tuned model."""
     right: str
     base: Prediction
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorTable:
-    """Wrong answers of one split under the primary method."""
+    """Wrong and unparsed answers of one split by the primary method."""
 
     split: str
     method: str
@@ -50,48 +50,46 @@ def write_report(
     manifest: SnapshotManifest,
     pages: Sequence[str] = (),
 ) -> None:
-    """Write the page.
+    """Write the report of a run.
 
     Args:
-        path: Where to.
+        path: File to write.
         record: The run.
         evaluations: Its evaluations with their predictions.
-        manifest: The data.
-        pages: Of the comparisons, relative to this one.
+        manifest: Manifest of the data.
+        pages: Pages of the comparisons, relative to this one.
 
     Raises:
         FolderError: The page cannot be written.
     """
-    groups = record.side_by_side()
-    page = render(
+    groups = record.evaluations_by_exam()
+    page = render_page(
         "report.html",
         run=record,
         groups=groups,
         training=record.trainings[0],
-        accuracy=accuracy_figure([e for group in groups for e in group]),
-        loss=loss_figure([one.losses for one in record.trainings]),
-        letters=[
-            (group[0].data.source, group[0].method, letters_figure(group)) for group in groups
-        ],
-        notes=notes(record),
+        accuracy=plot_accuracy([e for group in groups for e in group]),
+        loss=plot_loss([one.losses for one in record.trainings]),
+        letters=[(group[0].data.source, group[0].method, plot_letters(group)) for group in groups],
+        notes=collect_run_caveats(record),
         pages=pages,
-        errors=error_tables(record, evaluations),
-        **data_section(manifest),
+        errors=list_error_tables(record, evaluations),
+        **build_data_section(manifest),
     )
     write_text(path, page)
 
 
-def notes(record: RunRecord) -> list[str]:
-    """Say what a reader must know before believing a number."""
-    return [note for evaluation in record.evaluations for note in faults(evaluation)]
+def collect_run_caveats(record: RunRecord) -> list[str]:
+    """Return the caveats of the run's numbers."""
+    return [note for evaluation in record.evaluations for note in evaluation_faults(evaluation)]
 
 
-def error_tables(
+def list_error_tables(
     record: RunRecord,
     evaluations: Sequence[tuple[EvaluationRecord, Sequence[Prediction]]],
 ) -> list[ErrorTable]:
-    """List wrong answers of the (first) tuned model under the primary method, split by split."""
-    exams = len(record.side_by_side())
+    """List wrong and unparsed answers of the first tuned model, by the primary method and split."""
+    exams = len(record.evaluations_by_exam())
     tables = []
     for (base, before), (_, after) in zip(
         evaluations[:exams], evaluations[exams : 2 * exams], strict=True

@@ -1,4 +1,4 @@
-"""How pages are rendered: one environment, one set of filters."""
+"""Render HTML pages with one jinja environment and its filters."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from hashlib import sha256
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
-from medtune.core.formatting import count, interval, percent, signed
+from medtune.core.formatting import (
+    format_count,
+    format_interval,
+    format_percent,
+    format_signed_points,
+)
 from medtune.core.records import LETTERS, Prediction
-from medtune.core.schemas.dataset import short_name
+from medtune.core.schemas.dataset import short_source_name
 
 
-def render(template: str, **values: object) -> str:
-    """Render one self-contained page."""
-    return _environment().get_template(template).render(**values)
+def render_page(template: str, **values: object) -> str:
+    """Render a template as one self-contained page."""
+    return _template_environment().get_template(template).render(**values)
 
 
 @cache
-def _environment() -> Environment:
+def _template_environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("medtune.reports"),
         autoescape=select_autoescape(),
@@ -30,28 +35,28 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": percent,
-        "interval": interval,
-        "count": count,
-        "signed": signed,
-        "p_value": p_value,
-        "marked": marked,
-        "said": said,
-        "anchor": anchor,
-        "short": short_name,
+        "percent": format_percent,
+        "interval": format_interval,
+        "count": format_count,
+        "signed": format_signed_points,
+        "p_value": format_p_value_or_dash,
+        "marked": highlight_differences,
+        "said": format_prediction,
+        "anchor": make_html_id,
+        "short": short_source_name,
     }
     return environment
 
 
-def p_value(value: float | None) -> str:
-    """Write a p-value; a dash where nothing was tested."""
+def format_p_value_or_dash(value: float | None) -> str:
+    """Format a p-value; a dash if nothing was tested."""
     if value is None:
         return "–"
     return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
-def said(prediction: Prediction) -> str:
-    """Write what a model answered: letter, text and probability, or why there is no answer."""
+def format_prediction(prediction: Prediction) -> str:
+    """Format a prediction: letter, text and probability; without a choice, outcome and output."""
     if prediction.chosen is None:
         return f"({prediction.outcome}) {prediction.text or ''}".strip()
     text = f"{LETTERS[prediction.chosen]}. {prediction.options[prediction.chosen]}"
@@ -60,18 +65,18 @@ def said(prediction: Prediction) -> str:
     return text
 
 
-def anchor(text: str) -> str:
-    """Make an id of a name; two names share one only where they differ in nothing but case."""
+def make_html_id(text: str) -> str:
+    """Return an HTML id of a name; names share an id only if they differ in case alone."""
     slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     if re.fullmatch(r"[A-Za-z0-9]+( [A-Za-z0-9]+)*", text):
         return slug
     return f"{slug}-{sha256(text.encode()).hexdigest()[:6]}".lstrip("-")
 
 
-def marked(text: str, other: str) -> Markup:
-    """Mark the words of a text that another one does not have in their place."""
+def highlight_differences(text: str, other: str) -> Markup:
+    """Highlight the words of a text that differ from another text."""
     mine, theirs = text.split(), other.split()
-    # Case and punctuation at the ends are no difference to look at.
+    # Case and punctuation at the ends of words are ignored.
     a, b = ([w.strip(".,:;?!-()").casefold() for w in words] for words in (mine, theirs))
     parts = []
     matcher = SequenceMatcher(a=a, b=b, autojunk=False)

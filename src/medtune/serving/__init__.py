@@ -1,1 +1,1 @@
-"""The endpoint: what it keeps, what people review, and what it shows."""
+"""The HTTP endpoint: inference, API, review pages, storage and monitoring."""

@@ -1,4 +1,4 @@
-"""The endpoint as one ASGI application."""
+"""Build the endpoint's ASGI application."""
 
 from __future__ import annotations
 
@@ -29,41 +29,41 @@ from medtune.serving.inference.request_batcher import BusyError
 from medtune.serving.middleware import BodyLimit, RequestLog, SecurityHeaders, log
 from medtune.serving.monitoring.retention import Retention
 from medtune.serving.pages import router as pages
-from medtune.serving.pages.errors import UNAVAILABLE_S
+from medtune.serving.pages.errors import UNAVAILABLE_RETRY_S
 
-MOST_FAULTS = 10
-"""Of a request that are told; the others are counted."""
-RETENTION_S = 3600.0
-"""How often what is too old is deleted."""
+MAX_REPORTED_FAULTS = 10
+"""Most validation faults listed in a response; the others are counted."""
+RETENTION_INTERVAL_S = 3600.0
+"""Seconds between deletions of old requests."""
 
 
 def create_app(parts: Services, *, logs: bool = True) -> FastAPI:
-    """Put an endpoint together.
+    """Build the application.
 
     Args:
-        parts: What it is made of.
-        logs: Whether every request is told in the log.
+        parts: The endpoint's services.
+        logs: Whether every request is logged.
     """
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         del app
         await parts.engine.start()
-        retention = asyncio.create_task(_keep_clean(parts))
+        retention = asyncio.create_task(_run_retention(parts))
         yield
         retention.cancel()
-        # Here every connection is served: what waits was answered before.
+        # All connections are served by now: waiting questions were answered before.
         await parts.engine.close()
         if parts.store is not None:
             parts.store.close()
 
     app = FastAPI(
         title="medtune",
-        summary="Answers medical multiple-choice exam questions, with guards and people.",
+        summary="Answers medical multiple-choice exam questions, with guards and human review.",
         description=DISCLAIMER,
         version=installed_version("medtune") or "0",
         lifespan=life,
-        docs_url=None,  # its pages load scripts from elsewhere
+        docs_url=None,  # its pages load scripts from a CDN
         redoc_url=None,
     )
     app.state.services = parts
@@ -71,8 +71,8 @@ def create_app(parts: Services, *, logs: bool = True) -> FastAPI:
         app.include_router(router)
     place = Path(str(files("medtune.serving.pages"))) / "static"
     app.mount("/static", StaticFiles(directory=place), name="static")
-    for kind in KINDS:
-        app.add_exception_handler(kind, told)
+    for kind in HANDLED_ERRORS:
+        app.add_exception_handler(kind, error_response)
     app.add_middleware(BodyLimit)
     app.add_middleware(Unhandled)
     app.add_middleware(SecurityHeaders)
@@ -81,24 +81,24 @@ def create_app(parts: Services, *, logs: bool = True) -> FastAPI:
     return app
 
 
-async def _keep_clean(parts: Services) -> None:
-    """Delete what is older than the policy allows, and log the audit trail's head, every hour."""
+async def _run_retention(parts: Services) -> None:
+    """Delete requests older than the policy allows, and log the audit head, every hour."""
     retention = None if parts.store is None else Retention(parts.store)
     while retention is not None:
-        days = parts.engine.mind.policy.privacy.days
+        days = parts.engine.predictor.policy.privacy.days
         try:
             await asyncio.to_thread(retention.sweep, days)
-            head = await asyncio.to_thread(retention.store.audit_head)
+            head = await asyncio.to_thread(retention.store.read_audit_head)
             log.info("audit head", lines=head.lines, hash=head.hash)
-        except StoreError as error:  # it shows in the readiness, and comes back with the store
+        except StoreError as error:  # shown by the readiness route until the store is back
             log.warning("retention", fault=error.found)
-        await asyncio.sleep(RETENTION_S)
+        await asyncio.sleep(RETENTION_INTERVAL_S)
 
 
-def problem(
+def problem_response(
     title: str, status: int, detail: str, retry_after_s: float | None = None
 ) -> JSONResponse:
-    """Write an error."""
+    """Build an error response (RFC 9457)."""
     headers = {} if retry_after_s is None else {"Retry-After": str(ceil(retry_after_s))}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
@@ -108,25 +108,25 @@ def problem(
     )
 
 
-KINDS = (
+HANDLED_ERRORS = (
     RequestValidationError, BusyError, DeniedError, ReviewError, StoreError, ModelError,
     HTTPException,
 )  # fmt: skip
 
 
-async def told(request: Request, error: Exception) -> Response:
-    """Answer an error with a problem, or in OpenAI's form; what was said is not repeated."""
-    response = _told(request, error)
-    if request.url.path not in openai_compat.PATHS:
+async def error_response(request: Request, error: Exception) -> Response:
+    """Answer an error with a problem, or in OpenAI's form; the request is not repeated."""
+    response = _problem_for_error(request, error)
+    if request.url.path not in openai_compat.OPENAI_PATHS:
         return response
-    return _as_openai(error, response)
+    return _openai_response(error, response)
 
 
-def _as_openai(error: Exception, response: JSONResponse) -> Response:
-    """Write a problem as OpenAI's clients read it."""
+def _openai_response(error: Exception, response: JSONResponse) -> Response:
+    """Convert a problem to OpenAI's error form."""
     body = json.loads(bytes(response.body))
     message, param, code = body["detail"], None, None
-    # There is no 422 among OpenAI's.
+    # OpenAI has no 422.
     status = 400 if response.status_code == 422 else response.status_code
     if isinstance(error, RequestValidationError):
         fault = body["faults"][0]
@@ -139,52 +139,59 @@ def _as_openai(error: Exception, response: JSONResponse) -> Response:
         if name not in ("content-length", "content-type")
     }
     return JSONResponse(
-        openai_compat.failure(status, message, param, code), status, headers=headers
+        openai_compat.openai_error(status, message, param, code), status, headers=headers
     )
 
 
-def _told(request: Request, error: Exception) -> JSONResponse:
-    away = request.app.state.services.metrics.turned_away
+def _problem_for_error(request: Request, error: Exception) -> JSONResponse:
+    away = request.app.state.services.metrics.count_rejection
     match error:
         case RequestValidationError():
-            return _unfit(error)
+            return _validation_problem(error)
         case BusyError():
             away("busy")
-            detail = "more questions wait than can be answered in time"
-            return problem("busy", 429, detail, error.retry_after_s)
+            detail = "too many questions are waiting"
+            return problem_response("busy", 429, detail, error.retry_after_s)
         case DeniedError():
             away("rate" if error.status == 429 else "key")
-            return problem("not admitted", error.status, error.message, error.retry_after_s)
+            return problem_response(
+                "not admitted", error.status, error.message, error.retry_after_s
+            )
         case ReviewError():
-            return problem("review", 404 if error.found.startswith("no ") else 409, str(error))
+            return problem_response(
+                "review", 404 if error.found.startswith("no ") else 409, str(error)
+            )
         case StoreError() | ModelError():
             away("unavailable")
             what = "store" if isinstance(error, StoreError) else "model"
             log.warning("unavailable", what_fails=what, fault=error.found)
-            detail = f"the {what} cannot be used now; nothing was kept"
-            return problem("unavailable", 503, detail, UNAVAILABLE_S)
+            detail = f"the {what} is unavailable; nothing was stored"
+            return problem_response("unavailable", 503, detail, UNAVAILABLE_RETRY_S)
         case HTTPException():
-            return problem("not possible", error.status_code, str(error.detail))
+            return problem_response("not possible", error.status_code, str(error.detail))
     raise error
 
 
-def _unfit(error: RequestValidationError) -> JSONResponse:
+def _validation_problem(error: RequestValidationError) -> JSONResponse:
     found = error.errors()
-    faults = tuple({"where": where(fault), "what": fault["msg"]} for fault in found[:MOST_FAULTS])
-    status = 400 if is_broken(error) else 422
+    faults = tuple(
+        {"where": fault_location(fault), "what": fault["msg"]}
+        for fault in found[:MAX_REPORTED_FAULTS]
+    )
+    status = 400 if is_invalid_json(error) else 422
     detail = "1 fault" if len(found) == 1 else f"{len(found)} faults"
     if len(found) > len(faults):
-        detail += f", of which these are the first {len(faults)}"
+        detail += f", the first {len(faults)} of which are listed"
     body = Problem(title="not as the schema says", status=status, detail=detail, faults=faults)
     return JSONResponse(body.model_dump(), status, media_type="application/problem+json")
 
 
-def is_broken(error: RequestValidationError) -> bool:
-    """Tell whether a body was no JSON at all."""
+def is_invalid_json(error: RequestValidationError) -> bool:
+    """Return whether a body was not valid JSON."""
     return any(fault["type"] == "json_invalid" for fault in error.errors())
 
 
-def where(fault: Any) -> list[str]:
-    """Say where a fault is; the name of a field that is not known is the asker's own text."""
+def fault_location(fault: Any) -> list[str]:
+    """Return the path of a validation fault; an unknown field's name is the caller's own text."""
     place = [str(part) for part in fault["loc"]]
     return [*place[:-1], "(unknown)"] if fault["type"] == "extra_forbidden" else place

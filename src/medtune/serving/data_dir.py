@@ -1,4 +1,4 @@
-"""What an endpoint keeps in its folder: the store, unless a database is named, and the secret."""
+"""The endpoint's data folder: its SQLite database and its secret."""
 
 from __future__ import annotations
 
@@ -7,44 +7,45 @@ import secrets
 from pathlib import Path
 
 from medtune.core.errors import FolderError, InputError
-from medtune.core.run_folder import disk_errors
+from medtune.core.run_folder import translate_disk_errors
 
-SECRET = "MEDTUNE_SECRET"
-"""Variable that holds the secret where several workers share it."""
+SECRET_VARIABLE = "MEDTUNE_SECRET"
+"""Environment variable with the secret, for workers that share one."""
 SECRET_FILE = "secret"
 STORE_FILE = "medtune.db"
-SHORTEST = 32
-"""Characters of a secret."""
+MIN_SECRET_LENGTH = 32
+"""Least number of characters of a secret."""
 
 
-def url_in(folder: Path, database: str | None) -> str:
-    """Name the database: the one that is given, or SQLite in the folder, which is made.
+def resolve_database_url(folder: Path, database: str | None) -> str:
+    """Return the database URL: the given one, or SQLite in the folder, which is created.
 
     Raises:
-        FolderError: The folder cannot be made.
+        FolderError: The folder cannot be created.
     """
     if database is not None:
         return database
-    with disk_errors(folder):
+    with translate_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{folder / STORE_FILE}"
 
 
-def secret_in(folder: Path) -> bytes:
-    """Read the secret from its variable, or from a file that nobody else may read.
+def load_secret(folder: Path) -> bytes:
+    """Read the secret from its variable, or from a file that only its owner can read.
 
     Raises:
         InputError: The variable is too short.
         FolderError: The file cannot be read or written.
     """
-    if given := os.environ.get(SECRET):
-        if len(given) < SHORTEST:
+    if given := os.environ.get(SECRET_VARIABLE):
+        if len(given) < MIN_SECRET_LENGTH:
             raise InputError(
-                f"{SECRET} has {len(given)} characters", expected=f"at least {SHORTEST}"
+                f"{SECRET_VARIABLE} has {len(given)} characters",
+                expected=f"at least {MIN_SECRET_LENGTH}",
             )
         return given.encode()
     path = folder / SECRET_FILE
-    with disk_errors(path):
+    with translate_disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -54,8 +55,8 @@ def secret_in(folder: Path) -> bytes:
             with os.fdopen(made, "w") as file:
                 file.write(secrets.token_urlsafe(32))
         secret = path.read_bytes().strip()
-    if len(secret) < SHORTEST:
+    if len(secret) < MIN_SECRET_LENGTH:
         raise FolderError(
-            f"{path} holds no secret", fix="delete it: a new one is made, and sessions end"
+            f"{path} contains no secret", fix="delete it: a new one is created, and sessions end"
         )
     return secret

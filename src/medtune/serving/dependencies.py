@@ -1,4 +1,4 @@
-"""What the routes share."""
+"""Services and FastAPI dependencies that the routes share."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from medtune.serving.auth.authorize import Authorizer, DeniedError, is_forwarded
 from medtune.serving.inference.engine import Engine
 from medtune.serving.metrics import Metrics
 from medtune.serving.middleware import log
-from medtune.serving.schemas import RESERVED, ApiKey, Role
+from medtune.serving.schemas import RESERVED_NAMES, ApiKey, Role
 from medtune.serving.storage.store import Store
 
-LOCAL = RESERVED[0]
+LOCAL_CALLER = RESERVED_NAMES[0]
 """Name of a caller on the loopback interface in reviews and in the audit trail."""
 LOCAL_HOST = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?")
-"""How this machine calls itself in a Host header."""
-READY_S = 2.0
-"""For how long the answer of a readiness probe holds."""
-MOST_BRACKETS = 10_000
-"""In a body: Python takes long over many small lists."""
+"""Names of this machine in a Host header."""
+READINESS_CACHE_S = 2.0
+"""Seconds for which a readiness result is cached."""
+MAX_BRACKETS = 10_000
+"""Most brackets in a body: Python is slow with many small lists."""
 AT_DOOR = 4
-"""Threads that look up who comes; what waits for the store has others."""
+"""Threads for admission and parsing; other calls that wait for the store do not use them."""
 Probe = Callable[[], object]
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,17 +44,17 @@ R = TypeVar("R")
 
 @dataclass
 class Services:
-    """One endpoint's parts.
+    """The services of one endpoint.
 
     Attributes:
-        engine: Answers.
-        store: Keeps; None where nothing is kept.
-        gate: Admits callers.
-        metrics: Counts.
-        secret: Signs sessions and hashes texts.
-        probes: By name; they raise a MedtuneError where questions cannot be answered.
-        since: When it began.
-        ready_s: For how long the answer of the probes holds.
+        engine: Answers questions.
+        store: The database; None if nothing is stored.
+        gate: Authenticates callers and limits their rate.
+        metrics: Prometheus metrics.
+        secret: Signs form tokens and hashes texts.
+        probes: Readiness probes by name; they raise a MedtuneError on failure.
+        since: Start time.
+        ready_s: Seconds for which the probes' result is cached.
     """
 
     engine: Engine
@@ -64,7 +64,7 @@ class Services:
     secret: bytes
     probes: dict[str, Probe] = field(default_factory=dict)
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
-    ready_s: float = READY_S
+    ready_s: float = READINESS_CACHE_S
     _probed: tuple[float, list[str]] | None = None
     _probing: asyncio.Task[None] | None = None
     _door: ThreadPoolExecutor = field(
@@ -72,15 +72,15 @@ class Services:
     )
 
     async def at_door(self, act: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:
-        """Do something in a thread that nobody keeps who waits for a store that is locked."""
+        """Call a function in an admission thread, which waits for a locked store do not occupy."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._door, partial(act, *given, **named))
 
-    async def faults(self) -> list[str]:
-        """Name what keeps questions from being answered; hosts and causes are for the log.
+    async def readiness_faults(self) -> list[str]:
+        """Return why questions cannot be answered; hosts and causes are only logged.
 
-        Whoever asks again soon, or while another asks, costs nothing, no thread either: anybody
-        may ask.
+        The result is cached for `ready_s`, and concurrent calls share one run of the probes, since
+        anybody may call this.
         """
         old = self._probed is None or time.monotonic() - self._probed[0] >= self.ready_s
         if self._probing is None and old:
@@ -92,43 +92,43 @@ class Services:
 
     async def _look(self) -> None:
         try:
-            found = await self.at_door(self._probe)
+            found = await self.at_door(self._run_probes)
             self._probed = (time.monotonic(), found)
         finally:
             self._probing = None
 
-    def _probe(self) -> list[str]:
+    def _run_probes(self) -> list[str]:
         found = []
         for name, probe in self.probes.items():
             try:
                 probe()
             except MedtuneError as error:
                 log.warning("not ready", what_fails=name, fault=error.found)
-                found.append(f"the {name} cannot be used")
+                found.append(f"the {name} is unavailable")
         return found
 
-    def signed_in(self, cookie: str) -> ApiKey | None:
-        """Find the key whose session a browser has; None without one that holds.
+    def find_session_key(self, cookie: str) -> ApiKey | None:
+        """Return the key of a browser's session; None without a valid session.
 
         Raises:
             StoreError: Sessions cannot be looked up.
         """
-        found = self.store.session(cookie) if self.store is not None else None
+        found = self.store.find_session(cookie) if self.store is not None else None
         if found is None:
             return None
         digest, key = found
         start = self.gate.start
-        return start.key if start is not None and start.is_digest(digest) else key
+        return start.key if start is not None and start.matches_digest(digest) else key
 
-    def kept(self) -> Store:
-        """Find the store.
+    def require_store(self) -> Store:
+        """Return the store.
 
         Raises:
-            StoreError: Nothing is kept here.
+            StoreError: The endpoint has no store.
         """
         if self.store is None:
             raise StoreError(
-                "this endpoint keeps nothing", fix="start it with --database, or with --data"
+                "this endpoint has no database", fix="start it with --database, or with --data"
             )
         return self.store
 
@@ -137,34 +137,34 @@ bearer = HTTPBearer(auto_error=False, description="A key: `medtune keys add NAME
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
-def services(request: Request) -> Services:
-    """Find the parts of the endpoint that a request came to."""
+def get_services(request: Request) -> Services:
+    """Return the services of the application that received a request."""
     found: Services = request.app.state.services
     return found
 
 
-Parts = Annotated[Services, Depends(services)]
+ServicesDep = Annotated[Services, Depends(get_services)]
 
 
 def admit(request: Request, parts: Services, secret: str | None, role: Role, cost: int = 1) -> str:
-    """Let a caller in.
+    """Authenticate a caller, and charge a request against its rate limit.
 
     Returns:
-        Name of the key, or `LOCAL`.
+        Name of the key, or `LOCAL_CALLER`.
 
     Raises:
-        DeniedError: The request may not be made, or not now.
+        DeniedError: The request is not allowed, or not now.
         StoreError: Keys cannot be looked up.
     """
     host = request.client.host if request.client else None
-    # A name that leads to this machine by a foreign site's doing (DNS rebinding) is none of ours.
+    # DNS rebinding: a foreign host name that resolves to this machine is not local.
     named = LOCAL_HOST.fullmatch(request.headers.get("host", "")) is not None
     forwarded = is_forwarded(request.headers) or not named
-    return parts.gate.admit(secret, host, forwarded, role, cost) or LOCAL
+    return parts.gate.admit(secret, host, forwarded, role, cost) or LOCAL_CALLER
 
 
 class Admission(NamedTuple):
-    """Who asks a question, and why it would be turned away unless it is a crisis."""
+    """The caller of a question, and why it is rejected unless there is a crisis."""
 
     caller: str | None
     late: DeniedError | StoreError | None = None
@@ -172,57 +172,57 @@ class Admission(NamedTuple):
 
 @dataclass(frozen=True)
 class RequireRole:
-    """What a route asks of its callers; as a dependency it gives their name.
+    """A dependency that requires a role; its value is the caller's name.
 
     Attributes:
-        role: Whom it lets in.
-        cost: Questions that a request counts for before it is read.
+        role: Least role.
+        cost: Questions charged for a request before its body is read.
     """
 
     role: Role
     cost: int = 1
 
     def __call__(self, request: Request, credentials: Credentials) -> Any:
-        """Name the caller, whom `AdmittedRoute` has let in."""
-        del credentials  # so that the schema says that a key is taken
+        """Return the name of the caller that `AdmittedRoute` admitted."""
+        del credentials  # a parameter, so that the OpenAPI schema lists the key
         found: Admission = request.state.admission
-        assert found.caller is not None, "whoever is turned away gets no further"
+        assert found.caller is not None, "a rejected caller reaches no route"
         return found.caller
 
 
 @dataclass(frozen=True)
 class RequireAsker(RequireRole):
-    """What a route asks of those who ask questions: a crisis gets its card over any limit."""
+    """A role for asking; the reply to a crisis ignores rate limits."""
 
     def __call__(self, request: Request, credentials: Credentials) -> Any:
-        """Give the `Admission` that `AdmittedRoute` found."""
+        """Return the `Admission` that `AdmittedRoute` found."""
         del credentials
         return request.state.admission
 
 
 class AdmittedRoute(APIRoute):
-    """A route that lets its caller in before it reads what they send."""
+    """A route that authenticates its caller before it reads the body."""
 
     @property
-    def needs(self) -> RequireRole | None:
-        """What it asks of its callers; None is a route for everybody."""
+    def required_role(self) -> RequireRole | None:
+        """The required role; None for a public route."""
         calls = (dependency.call for dependency in self.dependant.dependencies)
         return next((call for call in calls if isinstance(call, RequireRole)), None)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Make the function that answers requests."""
-        handle, needs = super().get_route_handler(), self.needs
+        """Return the request handler."""
+        handle, needs = super().get_route_handler(), self.required_role
         if needs is None:
             return handle
 
         async def admitted(request: Request) -> Response:
-            found = await admission(request, needs.role, needs.cost)
+            found = await admit_request(request, needs.role, needs.cost)
             if found.late is not None and not isinstance(needs, RequireAsker):
                 raise found.late
             request.state.admission = found
-            body = await _read(request)
-            if body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
-                raise HTTPException(422, f"more than {MOST_BRACKETS:,} brackets")
+            body = await _read_body(request)
+            if body.count(b"[") + body.count(b"{") > MAX_BRACKETS:
+                raise HTTPException(422, f"more than {MAX_BRACKETS:,} brackets")
             try:
                 return await handle(request)
             except RequestValidationError as error:
@@ -234,35 +234,34 @@ class AdmittedRoute(APIRoute):
 
 
 async def _helped(request: Request, caller: str | None, error: RequestValidationError) -> Response:
-    """Give the card to a crisis in a request that is not as the schema says.
+    """Answer a crisis in an invalid request with its card.
 
     Raises:
-        RequestValidationError: There is none in it.
+        RequestValidationError: The request contains no crisis.
     """
-    parts, path = services(request), request.scope["path"]
+    parts, path = get_services(request), request.scope["path"]
     asked = await parts.at_door(inquiries, path, error.body)
     return written(path, error.body, asked, await parts.engine.answer(asked, caller, error))
 
 
-async def _read(request: Request) -> bytes:
+async def _read_body(request: Request) -> bytes:
     try:
         return await request.body()
     except ClientDisconnect as error:
-        raise HTTPException(400, "the body broke off on its way") from error
+        raise HTTPException(400, "the connection closed before the whole body arrived") from error
 
 
-async def admission(request: Request, role: Role, cost: int) -> Admission:
-    """Let the caller of a route in, and count some questions.
+async def admit_request(request: Request, role: Role, cost: int) -> Admission:
+    """Authenticate the caller of a route, and charge some questions.
 
-    A limit, or a store that fails, is told later by whoever answers questions: a crisis in them
-    gets its card.
+    A rate limit or a failed store is returned as `late`, not raised: a crisis still gets its card.
 
     Raises:
-        DeniedError: Without a key that is known (401, 429), or with one of another role (403).
+        DeniedError: The key is missing or unknown (401, 429), or lacks the role (403).
     """
     credentials = await bearer(request)
     secret = credentials.credentials if credentials else None
-    parts = services(request)
+    parts = get_services(request)
     try:
         if parts.gate.knows(secret):
             return Admission(admit(request, parts, secret, role, cost))
@@ -275,9 +274,9 @@ async def admission(request: Request, role: Role, cost: int) -> Admission:
         return Admission(None, error)
 
 
-Questioner = Annotated[Admission, Depends(RequireAsker("ask"))]
-BatchQuestioner = Annotated[Admission, Depends(RequireAsker("ask", cost=0))]
-"""Pays for its questions once it is known how many there are."""
+QuestionAdmission = Annotated[Admission, Depends(RequireAsker("ask"))]
+BatchAdmission = Annotated[Admission, Depends(RequireAsker("ask", cost=0))]
+"""Charged once the number of questions is known."""
 Asker = Annotated[str, Depends(RequireRole("ask"))]
 Reviewer = Annotated[str, Depends(RequireRole("review"))]
 Admin = Annotated[str, Depends(RequireRole("admin"))]

@@ -1,4 +1,4 @@
-"""What Prometheus reads: counts and times, never a text."""
+"""Prometheus metrics: counts and times, never a text."""
 
 from __future__ import annotations
 
@@ -8,13 +8,28 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from medtune.serving.schemas import Reply, ShadowOutcome
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-SIZES = (1, 2, 4, 8, 16, 32)
-TENTHS = tuple(i / 10 for i in range(1, 11))
+DURATION_BUCKETS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+)
+BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32)
+PROBABILITY_BUCKETS = tuple(i / 10 for i in range(1, 11))
 
 
 class Metrics:
-    """Everything that is counted in one process; each has its own registry."""
+    """The metrics of one process, with a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -23,54 +38,60 @@ class Metrics:
         )
         self._reasons = Counter(
             "medtune_reasons_total",
-            "What guards remarked, by guard, action and reason.",
+            "Guard verdicts by guard, action and reason.",
             ["guard", "action", "reason"],
             registry=self.registry,
         )
         self._turned_away = Counter(
             "medtune_turned_away_total",
-            "Requests that were not taken: busy, rate, key, unavailable.",
+            "Rejected requests: busy, rate, key, unavailable.",
             ["why"],
             registry=self.registry,
         )
         self._duration = Histogram(
             "medtune_request_seconds",
-            "A question's whole way.",
-            buckets=SECONDS,
+            "Time from question to reply.",
+            buckets=DURATION_BUCKETS,
             registry=self.registry,
         )
         self._stages = Histogram(
             "medtune_stage_seconds",
-            "Parts of the way: guards, model (with waiting), store.",
+            "Time of each stage: guards, model (with queueing), store.",
             ["stage"],
-            buckets=SECONDS,
+            buckets=DURATION_BUCKETS,
             registry=self.registry,
         )
         self._batches = Histogram(
-            "medtune_batch_size", "Questions in a batch.", buckets=SIZES, registry=self.registry
+            "medtune_batch_size",
+            "Questions in a batch.",
+            buckets=BATCH_SIZE_BUCKETS,
+            registry=self.registry,
         )
         self._batch_seconds = Histogram(
-            "medtune_batch_seconds", "Time of a batch.", buckets=SECONDS, registry=self.registry
+            "medtune_batch_seconds",
+            "Time of a batch.",
+            buckets=DURATION_BUCKETS,
+            registry=self.registry,
         )
         self._confidence = Histogram(
             "medtune_confidence",
-            "Probability of the likeliest option, where it was shown.",
-            buckets=TENTHS,
+            "Probability of the likeliest option, if it was shown.",
+            buckets=PROBABILITY_BUCKETS,
             registry=self.registry,
         )
         self._shadow = Counter(
             "medtune_shadow_total",
-            "Answers of the shadow: same or other than the champion's, skipped, failed.",
+            "Shadow answers: same as the champion's, other, skipped, failed.",
             ["outcome"],
             registry=self.registry,
         )
 
-    def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
-        """Show a number that is read whenever Prometheus asks."""
+    def add_gauge(self, name: str, what: str, read: Callable[[], float]) -> None:
+        """Add a gauge that is read at every scrape."""
         Gauge(name, what, registry=self.registry).set_function(read)
 
-    def reply(self, reply: Reply, seconds: float) -> None:
-        """Count an answer."""
+    def count_reply(self, reply: Reply, seconds: float) -> None:
+        """Count a reply."""
         self._requests.labels(reply.status).inc()
         self._duration.observe(seconds)
         for verdict in reply.reasons:
@@ -79,23 +100,23 @@ class Metrics:
         if reply.confidence is not None:
             self._confidence.observe(reply.confidence)
 
-    def stage(self, name: str, seconds: float) -> None:
-        """Add a part of the way."""
+    def observe_stage(self, name: str, seconds: float) -> None:
+        """Record the duration of a stage."""
         self._stages.labels(name).observe(seconds)
 
-    def batch(self, size: int, seconds: float) -> None:
-        """Add a batch."""
+    def observe_batch(self, size: int, seconds: float) -> None:
+        """Record the size and the duration of a batch."""
         self._batches.observe(size)
         self._batch_seconds.observe(seconds)
 
-    def turned_away(self, why: str) -> None:
-        """Count a request that was not taken."""
+    def count_rejection(self, why: str) -> None:
+        """Count a rejected request."""
         self._turned_away.labels(why).inc()
 
-    def shadow(self, outcome: ShadowOutcome) -> None:
-        """Count what a shadow made of a question, or that it could not be opened."""
+    def count_shadow_outcome(self, outcome: ShadowOutcome) -> None:
+        """Count a shadow's outcome, or that it could not be loaded."""
         self._shadow.labels(outcome).inc()
 
-    def text(self) -> bytes:
-        """Write everything in Prometheus' format."""
+    def render_prometheus(self) -> bytes:
+        """Render the metrics in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""What every request passes: a bound on its body, headers for browsers, a line in the log."""
+"""Middleware of every request: a body limit, security headers and the request log."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medtune.serving.api import openai_compat
 
-MOST_BYTES = 512 * 1024
-"""Of a body: 64 questions of usual size, or a few of the largest."""
-MOST_FORM_BYTES = 192 * 1024
-"""Of a form: it is taken apart in the event loop."""
+MAX_BODY_BYTES = 512 * 1024
+"""Largest body: 64 questions of usual size, or a few of the largest."""
+MAX_FORM_BYTES = 192 * 1024
+"""Largest form: it is parsed in the event loop."""
 MOST_SIGN_IN_BYTES = 16 * 1024
-"""Of a form that anybody may send: no key is longer."""
+"""Largest sign-in form, which anybody may send; no key is longer."""
 SIGN_IN = ("/login", "/logout")
-HEADERS = {
+SECURITY_HEADERS = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'; object-src 'none'",
     "x-content-type-options": "nosniff",
@@ -29,14 +29,14 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
     "cache-control": "no-store",
 }
-FORM = b"application/x-www-form-urlencoded"
+FORM_CONTENT_TYPE = b"application/x-www-form-urlencoded"
 log = structlog.get_logger("medtune.serving")
 
 
 class BodyLimit:
-    """Refuses bodies that are too large, whether they say so or not."""
+    """Rejects bodies that are too large, declared or not."""
 
-    def __init__(self, app: ASGIApp, most: int = MOST_BYTES) -> None:
+    def __init__(self, app: ASGIApp, most: int = MAX_BODY_BYTES) -> None:
         self._app, self._most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,11 +46,11 @@ class BodyLimit:
             return
         headers = dict(scope["headers"])
         kind = headers.get(b"content-type", b"").lstrip().lower()
-        most = min(self._most, MOST_FORM_BYTES) if kind.startswith(FORM) else self._most
+        most = min(self._most, MAX_FORM_BYTES) if kind.startswith(FORM_CONTENT_TYPE) else self._most
         most = min(most, MOST_SIGN_IN_BYTES) if scope["path"] in SIGN_IN else most
         said = headers.get(b"content-length", b"0")
         if said.isdigit() and int(said[:20]) > most:
-            await self._refuse(scope, send, most)
+            await self._send_too_large(scope, send, most)
             return
         got, over, began = 0, False, False
 
@@ -65,7 +65,7 @@ class BodyLimit:
 
         async def watched(message: Message) -> None:
             nonlocal began
-            if over:  # what the route makes of half a body is not sent
+            if over:  # the response to a truncated body is not sent
                 return
             began = True
             await send(message)
@@ -74,13 +74,13 @@ class BodyLimit:
             await self._app(scope, counted, watched)
         finally:
             if over and not began:
-                await self._refuse(scope, send, most)
+                await self._send_too_large(scope, send, most)
 
-    async def _refuse(self, scope: Scope, send: Send, most: int) -> None:
+    async def _send_too_large(self, scope: Scope, send: Send, most: int) -> None:
         detail, kind = f"at most {most} bytes", b"application/problem+json"
         said: dict[str, Any] = {"title": "too large", "status": 413, "detail": detail}
-        if scope["path"] in openai_compat.PATHS:
-            said, kind = openai_compat.failure(413, detail), b"application/json"
+        if scope["path"] in openai_compat.OPENAI_PATHS:
+            said, kind = openai_compat.openai_error(413, detail), b"application/json"
         body = json.dumps(said).encode()
         headers = [
             (b"content-type", kind),
@@ -92,7 +92,7 @@ class BodyLimit:
 
 
 class SecurityHeaders:
-    """Tells browsers to load nothing from elsewhere and to keep nothing."""
+    """Adds headers that forbid foreign resources, framing and caching."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -105,7 +105,7 @@ class SecurityHeaders:
                 present = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
-                    *((k.encode(), v.encode()) for k, v in HEADERS.items()
+                    *((k.encode(), v.encode()) for k, v in SECURITY_HEADERS.items()
                       if k.encode() not in present),
                 ]  # fmt: skip
             await send(message)
@@ -114,7 +114,7 @@ class SecurityHeaders:
 
 
 class RequestLog:
-    """Writes one line a request: route, status, time, an id.  Never a text."""
+    """Logs one line per request: route, status, time and an id, never a text."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -142,7 +142,7 @@ class RequestLog:
                 "request",
                 id=number,
                 method=scope["method"],
-                route=getattr(route, "path", "-"),  # the template: a path may hold anything
+                route=getattr(route, "path", "-"),  # the template: a path may hold private text
                 status=status,
                 ms=round(1000 * (time.perf_counter() - start), 1),
             )

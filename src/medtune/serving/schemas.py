@@ -1,4 +1,4 @@
-"""What the endpoint answers, keeps, and asks reviewers."""
+"""Records of the endpoint: replies, stored requests, reviews, feedback and keys."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from medtune.core.schemas.guardrails import CardName, GuardVerdict
 Status = Literal["answered", "deferred", "refused", "pending_review"]
 Role = Literal["ask", "review", "admin"]
 ROLES: tuple[Role, ...] = ("ask", "review", "admin")
-"""Each may do what those before it may."""
+"""In ascending order: each role includes the rights of those before it."""
 ReviewState = Literal["waiting", "claimed", "contested", "decided"]
 """contested: two opinions differ, and a third decides."""
 DecisionKind = Literal["approve", "edit", "reject"]
 ShadowOutcome = Literal["same", "other", "skipped", "failed"]
-"""The shadow chose what was chosen, or another option; it had no time; it could not be asked."""
+"""Whether the shadow chose the champion's option or another, was skipped for lack of time, or
+failed."""
 
 
 class FixedText(Record):
-    """A fixed text that is given instead of an answer."""
+    """A fixed text shown instead of an answer."""
 
     name: CardName
     title: str
@@ -31,56 +32,56 @@ class FixedText(Record):
 
 
 class MeasuredAccuracy(Record):
-    """How often a model was right on questions that have a name."""
+    """A model's accuracy on a named set of questions."""
 
     source: str
-    """Where the questions come from."""
+    """Source of the questions."""
     accuracy: Proportion
     """Wilson 95 %."""
 
 
 class Reply(Record):
-    """The endpoint's answer to one question."""
+    """The endpoint's reply to one question."""
 
     request_id: str
     status: Status
     letter: str | None
-    """Of the chosen option; None unless it is answered."""
+    """Letter of the chosen option; None unless the question is answered."""
     probabilities: tuple[Probability, ...] | None
-    """Of the options, after calibration; they add up to 1.  None where no model was asked, or
-    where a person looks at the answer first."""
+    """Calibrated probabilities of the options, which sum to 1. None if no model was asked, or if a
+    reviewer decides first."""
     prediction_set: tuple[str, ...] | None
-    """Letters that hold the right one as often as the policy promises; None where the model was
+    """Letters that include the right one as often as the policy promises; None if the model was
     never calibrated, or no answer is shown."""
     confidence: Probability | None
-    """Probability of the chosen option; None where no answer is shown."""
+    """Probability of the chosen option; None if no answer is shown."""
     reasons: tuple[GuardVerdict, ...]
-    """What every guard said, in their order."""
+    """Verdicts of all guards, in order."""
     card: FixedText | None = None
     """Shown instead of an answer."""
     measured: MeasuredAccuracy | None = None
-    """How often the model was right where it was measured; None where it never was: then a letter
-    is the model's choice, and nothing says how often such a choice is right."""
+    """Accuracy of the model where it was measured. None if it never was: then nothing is known
+    about how often the letter is right."""
     disclaimer: str
     release: str
-    """What answered: the name of a release, or of a model."""
+    """Name of the release or the model that answered."""
 
 
 class AnswerRecord(Record):
-    """One question, asked from the command line through the guards of an endpoint."""
+    """One question, asked from the command line through the endpoint's guards."""
 
     kind: Literal["answer"] = "answer"
     model: str
-    """Its name."""
+    """Name of the model."""
     stem: str
     options: tuple[str, ...]
     reply: Reply
     duration_s: float = Field(ge=0)
-    """From the question to the answer, the model already open."""
+    """Seconds from question to reply, without loading the model."""
 
 
 class RequestRecord(Record):
-    """What is kept of one request: numbers and codes, no text unless the policy says so."""
+    """A stored request: numbers and codes, no text unless the policy says so."""
 
     request_id: str
     time: datetime
@@ -88,31 +89,31 @@ class RequestRecord(Record):
     caller: str | None
     """Name of the key; None on the loopback interface."""
     text_hmac: str
-    """Keyed hash of the folded inquiry, 64 hex digits: equal questions are seen, none is read."""
+    """Keyed hash of the normalized inquiry, 64 hex digits: it identifies equal questions."""
     length: int
-    """Characters."""
+    """Length of the same text in characters."""
     options: int
     subject: str | None
     status: Status
     reasons: tuple[GuardVerdict, ...]
     chosen: int | None
-    """Index of the likeliest option, shown or not; None where no model was asked."""
+    """Index of the likeliest option, shown or not; None if no model was asked."""
     probabilities: tuple[Probability, ...] | None
     release: str
     duration_s: float
     redacted: str | None = None
-    """The redacted inquiry, where the policy keeps it."""
+    """The redacted inquiry, if the policy keeps it."""
 
 
 class ShadowAnswer(Record):
-    """What a shadow made of one request, beside the model that answered it; no asker sees it."""
+    """A shadow's answer to one request; it is never shown to the caller."""
 
     request_id: str
     release: str
-    """The shadow's."""
+    """Release of the shadow."""
     outcome: ShadowOutcome
     chosen: int | None
-    """Index of its likeliest option; None where it gave no answer."""
+    """Index of its likeliest option; None if it gave no answer."""
     probabilities: tuple[Probability, ...] | None
     unsure: bool | None
     """Whether its own thresholds would have held the answer back."""
@@ -126,38 +127,38 @@ class ShadowAnswer(Record):
 
 
 class AnswerReviewItem(Record):
-    """An answer that a person looks at before it is given."""
+    """An answer that a reviewer decides on before it is given."""
 
     request_id: str
     time: datetime
-    """When it was asked, UTC."""
+    """Time of the request, UTC."""
     stem: str
     """Redacted."""
     options: tuple[str, ...]
     """Redacted."""
     subject: str | None
     topic: str
-    """Why it waits: a reason's code."""
+    """Reason code of the verdict that requires the review."""
     proposed: int | None
-    """Index of the option that the model would give."""
+    """Index of the model's option."""
     probabilities: tuple[Probability, ...] | None
     release: str
     state: ReviewState = "waiting"
     reviewer: str | None = None
-    """Who holds it."""
+    """Reviewer who holds the lease."""
     lease_until: datetime | None = None
-    """Until when it is held, UTC."""
+    """End of the lease, UTC."""
     wants_second: bool = False
-    """Whether two reviewers look at it."""
+    """Whether a second opinion is required."""
 
 
 class Decision(Record):
-    """What a reviewer decides."""
+    """A reviewer's decision."""
 
     kind: DecisionKind
-    """Give the model's answer; give another; give none."""
+    """Give the model's answer, another one, or none."""
     chosen: int | None = Field(default=None, ge=0)
-    """Index of the option that is given instead; with "edit" only."""
+    """Index of the option given instead; with "edit" only."""
     note: str = Field(default="", max_length=2000)
 
     @model_validator(mode="after")
@@ -175,55 +176,55 @@ class ReviewerDecision(Record):
     time: datetime
     decision: Decision
     second: bool
-    """Made without seeing the first."""
+    """Whether this is the second opinion, given without seeing the first."""
 
 
 class Reviewed(Record):
-    """One item, what reviewers said of it, and what holds."""
+    """A review item with its opinions and the final decision."""
 
     item: AnswerReviewItem
     opinions: tuple[ReviewerDecision, ...]
     final: Decision | None
-    """None as long as it is not decided."""
+    """The final decision; None until the item is decided."""
 
     @property
     def answer(self) -> int | None:
-        """Index of the option that is given in the end; None where none is, or not yet."""
+        """Index of the option finally given; None if none is, or not yet."""
         if self.final is None:
             return None
         return self.item.proposed if self.final.kind == "approve" else self.final.chosen
 
 
 class Feedback(Record):
-    """What an asker says of an answer."""
+    """A caller's feedback on an answer."""
 
     request_id: str
     time: datetime
     helpful: bool | None = None
     """Thumb up or down."""
     corrected: int | None = Field(default=None, ge=0)
-    """Index of the option that the asker holds to be right."""
+    """Index of the option that the caller considers right."""
 
 
 class AuditVerified(Record):
-    """An audit trail that is whole."""
+    """The result of a successful audit verification."""
 
     kind: Literal["audit"] = "audit"
     head: AuditHead
     anchored: int
-    """Heads in the second place that it was held to."""
+    """Number of anchored heads that the trail was compared with."""
     since: int | None
-    """Line from which on heads were noted; None where none was."""
+    """Line of the first anchored head; None if there is none."""
     anchor: str
-    """The second place."""
+    """Path of the anchor."""
 
 
-RESERVED = ("local", "operator", "endpoint")
-"""What callers without a key, the command line and the endpoint itself are called."""
+RESERVED_NAMES = ("local", "operator", "endpoint")
+"""Names of callers without a key, of the command line, and of the endpoint itself."""
 
 
 class ApiKey(Record):
-    """A key to the endpoint; its text is shown once and kept as a hash."""
+    """An API key; its text is shown once and stored as a hash."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     role: Role
@@ -239,13 +240,13 @@ class KeyMade(Record):
     kind: Literal["key"] = "key"
     key: ApiKey
     secret: str
-    """Shown this once; the store has its hash only."""
+    """Text of the key, shown once; the store has its hash only."""
 
 
 class KeyList(Record):
-    """All keys, by age."""
+    """All keys, the oldest first."""
 
     kind: Literal["keys"] = "keys"
     keys: tuple[ApiKey, ...]
     audit: AuditHead | None = None
-    """Where the audit trail ends, to be noted elsewhere."""
+    """Head of the audit trail, to be noted elsewhere."""

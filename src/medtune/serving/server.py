@@ -1,4 +1,4 @@
-"""Run the endpoint: one process, one port, until a signal; what waits is answered first."""
+"""Run the endpoint: one process, one port, until a signal; pending requests finish first."""
 
 from __future__ import annotations
 
@@ -22,50 +22,50 @@ from medtune.serving.connections import Connection, ConnectionLimits
 from medtune.serving.dependencies import Services
 
 BACKLOG = 2048
-"""Connections that the system keeps until they are taken in."""
-AT_ONCE = 64
-"""Connections that are taken in before others have their turn."""
-OTHER_FILES = 128
-"""Open files beside connections: the store, the model, what is taken in at once."""
-SWITCH_S = 0.0005
-"""How long one thread may keep the interpreter from another; Python's own are 5 ms."""
+"""Connections that the system queues until they are accepted."""
+ACCEPT_BATCH_SIZE = 64
+"""Connections accepted before other events are handled."""
+RESERVED_FILES = 128
+"""Open files besides connections: the store, the model, connections being accepted."""
+SWITCH_INTERVAL_S = 0.0005
+"""Interpreter switch interval in seconds; Python's default is 5 ms."""
 DRAIN_S = 60
-"""Longest that a stop waits for answers under way."""
+"""Longest that a stop waits for pending replies."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which takes connections in by small numbers and is quiet when it cannot."""
+    """A uvicorn server that accepts connections in small batches and logs little under load."""
 
     def __init__(self, config: uvicorn.Config, room: ConnectionLimits) -> None:
         super().__init__(config)
         self._room = room
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin."""
-        asyncio.get_running_loop().set_exception_handler(self._fault)
+        """Start listening."""
+        asyncio.get_running_loop().set_exception_handler(self._handle_loop_error)
         await super().startup(sockets)
         for place in sockets or ():
             place.listen(BACKLOG)
 
-    def _fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        # asyncio tries again after a second; a traceback for each try fills disks.
+    def _handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # asyncio retries every second; a traceback for each retry would fill the disk.
         if "out of system resource" in context["message"]:
-            self._room.tell("no file left")
+            self._room.count_event("no file left")
         else:
             loop.default_exception_handler(context)
 
 
-def listen(parts: Services, host: str, port: int, room: ConnectionLimits | None = None) -> None:
-    """Answer requests until SIGTERM or SIGINT.
+def run_server(parts: Services, host: str, port: int, room: ConnectionLimits | None = None) -> None:
+    """Serve requests until SIGTERM or SIGINT.
 
     Args:
-        parts: What is served.
+        parts: The endpoint's services.
         host: Name or address to listen on.
-        port: Of TCP.
-        room: For how many connections there is room, and their deadlines; None is the usual one.
+        port: TCP port.
+        room: Connection limits and deadlines; None for the defaults.
 
     Raises:
-        InputError: The port cannot be had.
+        InputError: The port is not available.
     """
     structlog.configure(
         processors=[
@@ -76,53 +76,53 @@ def listen(parts: Services, host: str, port: int, room: ConnectionLimits | None 
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, SafeStream())),
         cache_logger_on_first_use=True,
     )
-    # The model's thread asks for the interpreter between any two products.
-    sys.setswitchinterval(SWITCH_S)
-    # Anybody can send what is no HTTP; each time is no line in the log.
+    # The model's thread needs the interpreter between any two products.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    # Anybody can send invalid HTTP; that does not fill the log.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    bounded = _with_files(room or ConnectionLimits())
+    bounded = _raise_file_limit(room or ConnectionLimits())
     config = uvicorn.Config(
         create_app(parts),
         host=host,
         port=port,
         http=type("Connection", (Connection,), {"room": bounded}),
-        ws="none",  # nothing here speaks it, and it would leave the room without a word
+        ws="none",  # unused, and an upgraded connection would not release its slot
         log_config=None,
         access_log=False,  # it would write addresses and paths
         server_header=False,
         proxy_headers=False,  # anybody could claim to be this machine
-        backlog=AT_ONCE,
+        backlog=ACCEPT_BATCH_SIZE,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    # uvicorn passes a signal on once it has stopped: then the process ends as it should, with 0.
+    # uvicorn re-raises a signal once it has stopped: this lets the process exit with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
-    with _bound(host, port) as place:
+    with _bind_socket(host, port) as place:
         _Server(config, bounded).run(sockets=[place])
 
 
-def _with_files(room: ConnectionLimits) -> ConnectionLimits:
-    """Ask the system for as many open files as connections need; make do with fewer."""
+def _raise_file_limit(room: ConnectionLimits) -> ConnectionLimits:
+    """Raise the limit of open files to what the connections need; if it cannot, allow fewer."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = room.most + OTHER_FILES
+    wanted = room.most + RESERVED_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        most = max(1, min(room.most, soft - OTHER_FILES))
+        most = max(1, min(room.most, soft - RESERVED_FILES))
         room = replace(room, most=most, most_of_one=min(most, room.most_of_one))
     return room
 
 
 def check_port(host: str, port: int) -> None:
-    """Check that a port can be had, before anything is loaded for it.
+    """Check that a port is available, before anything is loaded.
 
     Raises:
-        InputError: It cannot.
+        InputError: It is not.
     """
-    _bound(host, port).close()
+    _bind_socket(host, port).close()
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bind_socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     place = socket.socket(family, socket.SOCK_STREAM)
     place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,1 +1,1 @@
-"""Check by hand, blind, how the parser read free answers."""
+"""Blind human review of the parser's readings of free answers."""

@@ -1,8 +1,8 @@
-"""`medtune review sample | score`: how well the parser reads, by people's word.
+"""Commands `medtune review sample` and `score`: reviewers check the parser's readings.
 
-`sample` draws outputs out of evaluations of free answers, blind, doubtful ones more often, and
-writes a sheet for the reviewers to fill in. `score` returns the parser's precision and recall,
-what they do to the accuracy, and how far two reviewers agree.
+`draw_review_sample` samples outputs from evaluations of free answers, doubtful ones more often, and
+writes a blind sheet for the reviewers to fill in. `score_review_folder` returns the parser's
+precision and recall, the accuracy corrected by the marks, and the agreement of the reviewers.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from pathlib import Path
 from medtune.core.errors import FolderError, PredictionsError
 from medtune.core.predictions_io import read_evaluation
 from medtune.core.progress import Progress
-from medtune.core.run_folder import locked, read_record, write_record, write_text
+from medtune.core.run_folder import lock_folder, read_record, write_record, write_text
 from medtune.evaluation.parsing import notebook
-from medtune.evaluation.parsing.strict import STRICT
+from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.spotcheck.folder import (
-    RESULT,
-    SAMPLE,
-    SHEET,
+    RESULT_FILE,
+    SAMPLE_FILE,
+    SHEET_FILE,
     check_marks,
-    mark_files,
+    check_reviewer_name,
+    list_mark_files,
     read_items,
     read_ledger,
     read_marks,
     read_sample,
-    reviewer_name,
     write_sample,
 )
 from medtune.spotcheck.parser_score import Matcher
-from medtune.spotcheck.sampling import EvaluationSource, draw
+from medtune.spotcheck.sampling import EvaluationSource, draw_sample
 from medtune.spotcheck.schema import Choice, ReviewRecord, ReviewSample
 from medtune.spotcheck.scoring import score_review
-from medtune.spotcheck.spreadsheet import read_sheet, write_sheet
+from medtune.spotcheck.spreadsheet import format_sheet, read_sheet
 
 
-def sample(
+def draw_review_sample(
     evaluations: Sequence[Path],
     n: int,
     seed: int,
@@ -44,40 +44,40 @@ def sample(
     progress: Progress,
     against: Path | None = None,
 ) -> ReviewSample:
-    """Draw outputs for review and write the folder, unless it already holds this very sample.
+    """Draw outputs for review and write the folder, or reuse the folder of the same sample.
 
     Raises:
-        PredictionsError: An evaluation cannot be read or has no texts, or n does not fit.
+        PredictionsError: An evaluation cannot be read or has no texts, or n is out of range.
         FolderError: The folder cannot be written, or holds marks of another sample.
     """
     sources = [EvaluationSource(str(place), *read_evaluation(place)) for place in evaluations]
     held = EvaluationSource(str(against), *read_evaluation(against)) if against else None
-    drawn, items, ledger = draw(sources, n, seed, held)
-    found = read_record(folder / SAMPLE, ReviewSample)
+    drawn, items, ledger = draw_sample(sources, n, seed, held)
+    found = read_record(folder / SAMPLE_FILE, ReviewSample)
     if found is not None and found.inputs == drawn.inputs:
-        progress.say(f"{folder}: still valid")
+        progress.log_message(f"{folder}: still valid")
         return found
-    sheet = folder / SHEET
+    sheet = folder / SHEET_FILE
     if sheet.exists() and read_sheet(sheet):
         raise FolderError(
             f"{sheet} is filled in, for another sample",
             fix="choose another folder with --out: marks are never written over",
         )
-    with locked(folder):
+    with lock_folder(folder):
         write_sample(folder, drawn, items, ledger)
-        write_text(sheet, write_sheet(items))
+        write_text(sheet, format_sheet(items))
     return drawn
 
 
-def score(folder: Path, files: Sequence[Path]) -> ReviewRecord:
-    """Score a sample's marks; write `review.json`.
+def score_review_folder(folder: Path, files: Sequence[Path]) -> ReviewRecord:
+    """Score a sample's marks, and write `review.json`.
 
-    The present parser, where it is another one than the evaluations used, and the notebook's
-    matcher are held against the same marks.
+    The notebook's matcher is scored on the same marks, and so is the current parser, if its version
+    is not that of the evaluations.
 
     Args:
-        folder: A sample's.
-        files: Filled-in sheets, named after their reviewers; none takes all `marks-*` of the
+        folder: Folder of the sample.
+        files: Filled-in sheets, named after their reviewers; if empty, all `marks-*` files of the
             folder. Marks as .jsonl, which version 0.1 wrote, are read as well.
 
     Raises:
@@ -87,34 +87,36 @@ def score(folder: Path, files: Sequence[Path]) -> ReviewRecord:
     """
     drawn = read_sample(folder)
     items = read_items(folder, drawn)
-    marks = _marks(files or mark_files(folder))
+    marks = _marks(files or list_mark_files(folder))
     for reviewer, found in marks.items():
         check_marks(reviewer, found, items)
     matchers = [
         Matcher(
             "notebook's",
             None,
-            lambda item, answer: notebook.match(item.text, item.options[answer]) != "no_match",
+            lambda item, answer: (
+                notebook.match_output(item.text, item.options[answer]) != "no_match"
+            ),
         )
     ]
-    if drawn.parser != STRICT.version:
+    if drawn.parser != STRICT_PARSER.version:
         matchers.append(
             Matcher(
-                f"parser version {STRICT.version}",
-                lambda item: STRICT.read(item.text, item.options).chosen,
-                lambda item, answer: STRICT.read(item.text, item.options).chosen == answer,
+                f"parser version {STRICT_PARSER.version}",
+                lambda item: STRICT_PARSER.read(item.text, item.options).chosen,
+                lambda item, answer: STRICT_PARSER.read(item.text, item.options).chosen == answer,
             )
         )
     record = score_review(str(folder), drawn, items, read_ledger(folder, drawn), marks, matchers)
-    write_record(folder / RESULT, record)
+    write_record(folder / RESULT_FILE, record)
     return record
 
 
 def _marks(files: Sequence[Path]) -> dict[str, dict[str, Choice]]:
-    """Read marks by reviewer, the adjudicator's like everybody's."""
+    """Read the marks of every reviewer, including the adjudicator."""
     out: dict[str, dict[str, Choice]] = {}
     for path in files:
-        reviewer = reviewer_name(path.stem.removeprefix("marks-"))
+        reviewer = check_reviewer_name(path.stem.removeprefix("marks-"))
         if reviewer in out:
             raise PredictionsError(
                 f"{path}: {reviewer}'s marks were named before",

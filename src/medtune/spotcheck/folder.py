@@ -1,6 +1,7 @@
 """A spot-check on disk: blind items, the sealed ledger, and one file of marks per reviewer.
 
-`items.csv` and `items.jsonl` may be handed to anybody. `ledger.jsonl` holds keys and readings.
+`items.csv` and `items.jsonl` may be given to anybody. `ledger.jsonl` holds the right answers and
+the parser's readings, which reviewers must not see.
 """
 
 from __future__ import annotations
@@ -24,26 +25,26 @@ from medtune.spotcheck.schema import (
     ParserReviewItem,
     ReviewMark,
     ReviewSample,
-    choice_name,
+    format_choice,
 )
 
-ITEMS = "items.jsonl"
-LEDGER = "ledger.jsonl"
-SAMPLE = "sample.json"
-SHEET = "items.csv"
-RESULT = "review.json"
+ITEMS_FILE = "items.jsonl"
+LEDGER_FILE = "ledger.jsonl"
+SAMPLE_FILE = "sample.json"
+SHEET_FILE = "items.csv"
+RESULT_FILE = "review.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 R = TypeVar("R", bound=Record)
 
 
-def jsonl(records: Sequence[Record]) -> str:
-    """Write records one a line."""
+def to_json_lines(records: Sequence[Record]) -> str:
+    """Format records as JSON lines."""
     return "".join(record.model_dump_json(exclude_defaults=True) + "\n" for record in records)
 
 
-def text_hash(text: str) -> str:
-    """Hash a file's text: sha256, 64 hex digits."""
+def hash_text(text: str) -> str:
+    """Return the sha256 of a text, 64 hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -53,69 +54,72 @@ def write_sample(
     items: Sequence[ParserReviewItem],
     drawn: Sequence[DrawnItem],
 ) -> None:
-    """Write a sample, its record last.
+    """Write a sample to a folder, its record last.
 
     Raises:
         FolderError: The folder cannot be written, or holds marks of another sample.
     """
-    if found := mark_files(folder):
+    if found := list_mark_files(folder):
         raise FolderError(
             f"{folder} holds marks of another sample ({found[0].name})",
             fix="choose another folder with --out: marks are never written over",
         )
-    write_text(folder / ITEMS, jsonl(items))
-    write_text(folder / LEDGER, jsonl(drawn))
-    write_record(folder / SAMPLE, sample)
+    write_text(folder / ITEMS_FILE, to_json_lines(items))
+    write_text(folder / LEDGER_FILE, to_json_lines(drawn))
+    write_record(folder / SAMPLE_FILE, sample)
 
 
 def read_sample(folder: Path) -> ReviewSample:
     """Read a sample's record.
 
     Raises:
-        PredictionsError: The folder holds none.
+        PredictionsError: The folder holds no sample.
     """
-    sample = read_record(folder / SAMPLE, ReviewSample)
+    sample = read_record(folder / SAMPLE_FILE, ReviewSample)
     if sample is None:
         raise PredictionsError(
             f"{folder} holds no sample to review",
-            expected=f"{SAMPLE}, {ITEMS} and {LEDGER}, as `medtune review sample` writes them",
+            expected=(
+                f"{SAMPLE_FILE}, {ITEMS_FILE} and {LEDGER_FILE}, as `medtune review "
+                "sample` writes them"
+            ),
         )
     return sample
 
 
 def read_items(folder: Path, sample: ReviewSample) -> list[ParserReviewItem]:
-    """Read what the reviewers see.
+    """Read the blind items that the reviewers see.
 
     Raises:
         PredictionsError: The file is missing or damaged, or not the one that was drawn.
     """
-    return _sealed(folder / ITEMS, ParserReviewItem, sample.items_hash)
+    return _read_verified(folder / ITEMS_FILE, ParserReviewItem, sample.items_hash)
 
 
 def read_ledger(folder: Path, sample: ReviewSample) -> list[DrawnItem]:
-    """Read what the reviewers do not see; for scoring only.
+    """Read the ledger with the hidden data of the items, for scoring only.
 
     Raises:
         PredictionsError: The file is missing or damaged, or not the one that was drawn.
     """
-    return _sealed(folder / LEDGER, DrawnItem, sample.ledger_hash)
+    return _read_verified(folder / LEDGER_FILE, DrawnItem, sample.ledger_hash)
 
 
-def _sealed(path: Path, kind: type[R], sha256: str) -> list[R]:
+def _read_verified(path: Path, kind: type[R], sha256: str) -> list[R]:
     lines = read_lines(path)
-    if text_hash("".join(f"{line}\n" for line in lines)) != sha256:
+    if hash_text("".join(f"{line}\n" for line in lines)) != sha256:
         raise PredictionsError(
-            f"{path} is not the file that was drawn: its hash differs from {SAMPLE}'s",
+            f"{path} is not the file that was drawn: its hash differs from {SAMPLE_FILE}'s",
             fix="restore it, or draw the sample again with the same --seed",
         )
     return [kind.model_validate_json(line) for line in lines]
 
 
-def reviewer_name(name: str) -> str:
-    """Check a reviewer's name, which becomes part of a file's name.
+def check_reviewer_name(name: str) -> str:
+    """Check and strip a reviewer's name, which is part of a file name.
 
     Raises:
-        InputError: It is empty, too long, taken, or holds other signs.
+        InputError: The name is empty, too long, reserved, or has invalid characters.
     """
     name = name.strip()
     if not _NAME.fullmatch(name) or name.casefold() == CONSENSUS:
@@ -126,7 +130,7 @@ def reviewer_name(name: str) -> str:
     return name
 
 
-def mark_files(folder: Path) -> list[Path]:
+def list_mark_files(folder: Path) -> list[Path]:
     """List the files of marks: filled-in sheets, and what version 0.1 wrote."""
     return sorted([*folder.glob("marks-*.csv"), *folder.glob("marks-*.jsonl")])
 
@@ -154,22 +158,22 @@ def read_marks(path: Path) -> dict[str, Choice]:
 def check_marks(
     reviewer: str, marks: Mapping[str, Choice], items: Sequence[ParserReviewItem]
 ) -> None:
-    """Make sure that marks are about these items and their options.
+    """Check that marks refer to existing items and options.
 
     Raises:
-        PredictionsError: An item is unknown, or has no such option.
+        PredictionsError: An item or option does not exist.
     """
     options = {item.id: len(item.options) for item in items}
     unknown = [item for item in marks if item not in options]
     if unknown:
         raise PredictionsError(
             f"{reviewer}'s marks: {len(unknown)} of {len(marks)} are of items that this sample "
-            f"does not hold (first: {unknown[0]})",
-            expected="marks of this very sample",
+            f"does not contain (first: {unknown[0]})",
+            expected="marks of this sample",
         )
     for item, choice in marks.items():
         if isinstance(choice, int) and choice >= options[item]:
             raise PredictionsError(
-                f"{reviewer}'s marks: item {item} is marked {choice_name(choice)}, "
+                f"{reviewer}'s marks: item {item} is marked {format_choice(choice)}, "
                 f"but has {options[item]} options"
             )

@@ -1,8 +1,8 @@
-"""Which outputs a person should read: a stratified sample in which every output had a chance.
+"""Draw a stratified sample of outputs for human review.
 
-Outputs are parted by how the parser read them. Doubtful strata are drawn more often, but no
-stratum is left out, and how often each was drawn is known: what reviewers find can be weighted
-back to all outputs (Horvitz and Thompson 1952; Cochran 1977, chapter 5).
+The strata are the ways in which the parser read the outputs. Doubtful strata are oversampled, but
+every stratum is drawn from, and the sampling probabilities are known: results can be weighted to
+all outputs (Horvitz and Thompson 1952; Cochran 1977, chapter 5).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medtune.core.errors import PredictionsError
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import EvaluationRecord, Prediction, content_hash
-from medtune.spotcheck.folder import jsonl, text_hash
+from medtune.spotcheck.folder import hash_text, to_json_lines
 from medtune.spotcheck.schema import (
     DrawnItem,
     ParserReviewItem,
@@ -24,12 +24,12 @@ from medtune.spotcheck.schema import (
     Stratum,
 )
 
-PLAIN = frozenset({"option text", "letter", "empty"})
-"""Readings that leave little room for doubt; every other one is doubtful."""
-DOUBT = 3
-"""How much likelier a doubtful output is to be drawn, before rounding."""
-LEAST = 2
-"""Items of each stratum that has so many."""
+CERTAIN_READINGS = frozenset({"option text", "letter", "empty"})
+"""Reasons of certain readings; all others are doubtful."""
+DOUBT_FACTOR = 3
+"""Factor by which doubtful outputs are oversampled, before rounding."""
+MIN_PER_STRATUM = 2
+"""Least number of items per stratum, if it has as many."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,16 @@ class _Output:
 
     @property
     def stratum(self) -> tuple[str, bool]:
-        """The stratum's name, and whether it is doubtful."""
+        """Name of the stratum, and whether it is doubtful."""
         reason = self.prediction.reason or "no rule named"
         if self.prediction.chosen is None:
-            return f"unread: {reason}", reason not in PLAIN
+            return f"unread: {reason}", reason not in CERTAIN_READINGS
         if self.scored not in (None, self.prediction.chosen):
             return f"read: {reason}, scored otherwise", True
-        return f"read: {reason}", reason not in PLAIN
+        return f"read: {reason}", reason not in CERTAIN_READINGS
 
 
-def draw(
+def draw_sample(
     sources: Sequence[EvaluationSource], n: int, seed: int, against: EvaluationSource | None = None
 ) -> tuple[ReviewSample, list[ParserReviewItem], list[DrawnItem]]:
     """Draw outputs for review.
@@ -67,24 +67,24 @@ def draw(
     Args:
         sources: Evaluations of free answers.
         n: Items to draw.
-        seed: Of the draw and of the order of the items.
-        against: A scored evaluation of the same questions; where it chose another option than
-            the parser read, the reading is doubtful.
+        seed: Seed of the sample and of the order of the items.
+        against: A scored evaluation of the same questions; if it chose another option than the
+            parser read, the reading is doubtful.
 
     Returns:
-        The sample's record, the blind items in their order, and what must stay hidden of each.
+        The sample's record, the blind items in order, and the hidden data of each.
 
     Raises:
         PredictionsError: An evaluation has no texts, parsers differ, or n is too large or small.
     """
-    _check(sources, against)
-    outputs = _outputs(sources, _choices(against) if against else {})
+    _check_sources(sources, against)
+    outputs = _collect_outputs(sources, _choices_by_id(against) if against else {})
     strata: dict[tuple[str, bool], list[_Output]] = defaultdict(list)
     for output in outputs:
         strata[output.stratum].append(output)
     names = sorted(strata)
     sizes = [len(strata[name]) for name in names]
-    counts = allocate(sizes, [doubtful for _, doubtful in names], n)
+    counts = allocate_to_strata(sizes, [doubtful for _, doubtful in names], n)
     lots = random.Random(f"review {seed}")
     picked = [
         (index, output)
@@ -137,20 +137,20 @@ def draw(
             )
             for (name, doubtful), size, count in zip(names, sizes, counts, strict=True)
         ),
-        items_hash=text_hash(jsonl(items)),
-        ledger_hash=text_hash(jsonl(drawn)),
-        provenance=provenance(),
+        items_hash=hash_text(to_json_lines(items)),
+        ledger_hash=hash_text(to_json_lines(drawn)),
+        provenance=collect_provenance(),
     )
     return sample, items, drawn
 
 
-def allocate(sizes: Sequence[int], doubtful: Sequence[bool], n: int) -> list[int]:
-    """Part n items among strata: some of each, then by size, doubtful ones DOUBT times as much.
+def allocate_to_strata(sizes: Sequence[int], doubtful: Sequence[bool], n: int) -> list[int]:
+    """Allocate n items to strata: a minimum each, then by size, with doubtful ones oversampled.
 
     Raises:
-        PredictionsError: n exceeds what there is, or does not reach LEAST of each stratum.
+        PredictionsError: n exceeds the number of outputs, or is below the minimum of all strata.
     """
-    counts = [min(LEAST, size) for size in sizes]
+    counts = [min(MIN_PER_STRATUM, size) for size in sizes]
     if n > sum(sizes):
         raise PredictionsError(
             f"{n} items wanted, but there are {sum(sizes)} outputs", fix=f"--n {sum(sizes)}"
@@ -158,20 +158,22 @@ def allocate(sizes: Sequence[int], doubtful: Sequence[bool], n: int) -> list[int
     if n < sum(counts):
         raise PredictionsError(
             f"{n} items wanted, but the outputs were read in {len(sizes)} ways",
-            expected=f"at least {LEAST} of each, so that all outputs are spoken for",
+            expected=(
+                f"at least {MIN_PER_STRATUM} of each, so that the sample represents all outputs"
+            ),
             fix=f"--n {sum(counts)} or more",
         )
     for _ in range(n - sum(counts)):
-        # D'Hondt's rule: the next item goes to the stratum with the largest claim on it.
+        # D'Hondt's method: the next item goes to the stratum with the largest quotient.
         claims = [
-            size * (DOUBT if doubt else 1) / (count + 1) if count < size else 0.0
+            size * (DOUBT_FACTOR if doubt else 1) / (count + 1) if count < size else 0.0
             for size, doubt, count in zip(sizes, doubtful, counts, strict=True)
         ]
         counts[claims.index(max(claims))] += 1
     return counts
 
 
-def _check(sources: Sequence[EvaluationSource], against: EvaluationSource | None) -> None:
+def _check_sources(sources: Sequence[EvaluationSource], against: EvaluationSource | None) -> None:
     for source in sources:
         if any(p.text is None for p in source.predictions):
             raise PredictionsError(
@@ -195,11 +197,11 @@ def _check(sources: Sequence[EvaluationSource], against: EvaluationSource | None
         )
 
 
-def _choices(against: EvaluationSource) -> dict[str, tuple[tuple[str, ...], int | None]]:
+def _choices_by_id(against: EvaluationSource) -> dict[str, tuple[tuple[str, ...], int | None]]:
     return {p.id: (p.options, p.chosen) for p in against.predictions}
 
 
-def _outputs(
+def _collect_outputs(
     sources: Sequence[EvaluationSource], scored: Mapping[str, tuple[tuple[str, ...], int | None]]
 ) -> list[_Output]:
     outputs = []

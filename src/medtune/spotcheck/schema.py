@@ -1,4 +1,4 @@
-"""Records of the human spot-check: what reviewers see, what they must not see, what they said."""
+"""Records of the human spot-check: blind items, hidden data, marks and scores."""
 
 from __future__ import annotations
 
@@ -19,51 +19,51 @@ from medtune.core.schemas.analysis import Agreement
 NONE = "none"
 UNSURE = "unsure"
 ADJUDICATOR = "adjudicator"
-"""Reviewer whose marks settle what the others disagree on."""
+"""Reviewer whose marks decide disagreements of the others."""
 CONSENSUS = "consensus"
-"""Stands for what all reviewers, or the adjudicator, say; nobody may take this name."""
+"""Reserved name of the consensus: the common mark of all reviewers, or the adjudicator's."""
 
 Choice = Annotated[StrictInt, Field(ge=0, lt=MAX_OPTIONS)] | Literal["none", "unsure"]
-"""Index of the option that an output gives; "none": it gives none; "unsure": it cannot be told."""
+"""Index of the option that an output gives; "none": no option; "unsure": it is unclear."""
 
 
-def choice_name(choice: Choice) -> str:
-    """Write a choice for people: a letter, "none" or "unsure"."""
+def format_choice(choice: Choice) -> str:
+    """Format a choice for display: a letter, "none" or "unsure"."""
     return LETTERS[choice] if isinstance(choice, int) else choice
 
 
 class ParserReviewItem(Record):
-    """One output to adjudicate, blind: neither key, nor reading, nor the model's name."""
+    """An output to review, blind: without right answer, parser reading and model name."""
 
     id: str = Field(min_length=1)
-    """Tells nothing but the sample and the place in its shuffled order."""
+    """Id made of the sample and the position in its shuffled order; it reveals nothing else."""
     stem: str
     options: tuple[str, ...] = Field(min_length=MIN_OPTIONS, max_length=MAX_OPTIONS)
-    """In the order in which the model saw them: an output may name a letter."""
+    """Options in the order of the model's prompt, because an output may name a letter."""
     text: str
-    """What the model wrote, as it is."""
+    """Output of the model, unchanged."""
 
 
 class DrawnItem(Record):
-    """What the reviewers must not see about an item."""
+    """Data of an item that the reviewers must not see."""
 
     id: str
     evaluation: int = Field(ge=0)
     """Index into the sample's evaluations."""
     prediction: str
-    """The question's id there."""
+    """Id of its question in the evaluation."""
     stratum: int = Field(ge=0)
     """Index into the sample's strata."""
     probability: Annotated[float, Field(gt=0, le=1)]
-    """Of being drawn; one over it is the item's weight."""
+    """Probability of being drawn; its inverse is the item's weight."""
     answer: int
     """Index of the right option."""
     chosen: int | None
-    """Index of the option that the parser read; None where it read none."""
+    """Index of the option that the parser read; None if it read none."""
     reason: str
-    """The parser's rule, or why it read nothing."""
+    """Rule of the parser, or why it read no option."""
     scored: int | None = None
-    """The option that the scored evaluation of the same question chose, where one was given."""
+    """Choice of the scored evaluation of the same question, if one was given."""
 
 
 class ReviewMark(Record):
@@ -78,37 +78,37 @@ class ReviewMark(Record):
 
 
 class Stratum(Record):
-    """Outputs that were read in the same way."""
+    """Stratum of outputs that the parser read in the same way."""
 
     name: str
     """"read: letter, then more", "unread: two answers", ..."""
     read: bool
-    """The parser gave an option."""
+    """Whether the parser read an option."""
     doubtful: bool
-    """Drawn more often than its size alone would have it."""
+    """Whether it is sampled more often than in proportion to its size."""
     size: int = Field(gt=0)
-    """Outputs in the evaluations."""
+    """Number of outputs in the evaluations."""
     drawn: int = Field(gt=0)
-    """Of these, items in the sample; never 0, so that all outputs are spoken for."""
+    """Number of items in the sample; never 0, so that the sample represents all outputs."""
 
     @model_validator(mode="after")
-    def _within(self) -> Self:
+    def _check_drawn(self) -> Self:
         if self.drawn > self.size:
             raise ValueError(f"{self.drawn} drawn of {self.size}")
         return self
 
 
 class SampledEvaluation(Record):
-    """One evaluation that items were drawn from."""
+    """An evaluation from which items were drawn."""
 
     folder: str
     label: str
     source: str
-    """Its questions."""
+    """Source of its questions."""
     inputs: str
     n: int = Field(gt=0)
     correct: int = Field(ge=0)
-    """By the parser, among all n."""
+    """Number of correct outputs among all n, by the parser."""
 
 
 class ReviewSample(Record):
@@ -122,11 +122,12 @@ class ReviewSample(Record):
     """Version of the parser that read the outputs."""
     evaluations: tuple[SampledEvaluation, ...]
     against: str | None = None
-    """Folder of a scored evaluation of the same questions, whose disagreement is doubt too."""
+    """Folder of a scored evaluation of the same questions; disagreement with it makes an output
+    doubtful."""
     population: int = Field(gt=0)
-    """Outputs in all evaluations together."""
+    """Number of outputs in all evaluations."""
     n: int = Field(gt=0)
-    """Items drawn."""
+    """Number of items drawn."""
     strata: tuple[Stratum, ...]
     items_hash: str
     """sha256 of items.jsonl."""
@@ -136,40 +137,40 @@ class ReviewSample(Record):
 
 
 class MatcherScore(Record):
-    """How well one matcher reads, taking a reviewer's word for what stands there.
+    """Scores of one matcher, with a reviewer's marks as ground truth.
 
-    Intervals are 95 %. Items that the reviewer could not tell are left out of precision and
-    recall, and count as not correct elsewhere.
+    Intervals are 95 %. Items marked unsure are left out of precision and recall, and count as not
+    correct elsewhere.
     """
 
     matcher: str
     precision: Proportion | None = None
-    """Weighted to all outputs: the option read is the one the reviewer sees, among the outputs of
-    which an option was read. None where nothing was read, or for a matcher that names none."""
+    """Weighted to all outputs: share of the options read that the reviewer confirms. None if no
+    option was read, or for a matcher that reads no options."""
     recall: Proportion | None = None
-    """Weighted: the option was read, among the outputs in which the reviewer sees one."""
+    """Weighted: share of the options seen by the reviewer that were read."""
     precision_counted: Proportion | None = None
-    """The same among the marked items as they are, Wilson; doubtful ones weigh too much in it."""
+    """Unweighted among the marked items, Wilson; doubtful items are overrepresented."""
     recall_counted: Proportion | None = None
     credited_wrongly: Proportion | None
-    """Weighted: not correct by the reviewer, among those the matcher calls correct."""
+    """Weighted: share not correct by the reviewer, among those correct by the matcher."""
     denied_wrongly: Proportion | None
-    """Weighted: not called correct by the matcher, among those correct by the reviewer."""
+    """Weighted: share not correct by the matcher, among those correct by the reviewer."""
 
 
 class ReviewedAccuracy(Record):
-    """One evaluation's accuracy, by the parser and by a reviewer."""
+    """Accuracy of one evaluation, by the parser and by a reviewer."""
 
     label: str
     source: str
     parsed: Proportion
-    """Correct by the parser among all outputs, Wilson."""
+    """Accuracy by the parser over all outputs, Wilson."""
     reviewed: Proportion
-    """The same, moved by what the reviewer found in the sample; `n` counts the marked items."""
+    """The same, corrected by the reviewer's marks in the sample; `n` counts the marked items."""
 
 
 class ReviewerScore(Record):
-    """What follows from one reviewer's marks."""
+    """Scores by one reviewer's marks."""
 
     reviewer: str
     """A name, or "consensus"."""
@@ -179,38 +180,38 @@ class ReviewerScore(Record):
     unsure: int = Field(ge=0)
     """Marked "cannot tell"."""
     confusion: dict[str, dict[str, int]]
-    """Marked items: read or unread by the parser, against same option, another option (any option,
-    where unread), none, unsure."""
+    """Counts of marked items: read or unread by the parser, by mark: same option, another option
+    (an option, if unread), none, unsure."""
     matchers: tuple[MatcherScore, ...]
-    """The parser as the evaluations used it comes first."""
+    """Scores by matcher; the parser version of the evaluations comes first."""
     accuracy: tuple[ReviewedAccuracy, ...]
 
 
 class Disagreement(Record):
-    """An item on which the reviewers do not agree."""
+    """An item on which the reviewers disagree."""
 
     item: str
     choices: dict[str, Choice]
     """By reviewer."""
     settled: bool
-    """The adjudicator has marked it."""
+    """Whether the adjudicator has marked it."""
 
 
 class Misreading(Record):
-    """An item that the parser reads otherwise than a person does."""
+    """An item on which the parser and a reviewer differ."""
 
     item: str
     reviewer: str
     reason: str
-    """The parser's."""
+    """Rule of the parser, or why it read no option."""
     chosen: int | None
-    """By the parser."""
+    """Option read by the parser."""
     choice: Choice
-    """By the reviewer."""
+    """Choice of the reviewer."""
 
 
 class ReviewRecord(Record):
-    """What a spot-check found."""
+    """Result of a spot-check."""
 
     kind: Literal["review"] = "review"
     folder: str
@@ -220,5 +221,5 @@ class ReviewRecord(Record):
     disagreements: tuple[Disagreement, ...]
     misreadings: tuple[Misreading, ...]
     warnings: tuple[str, ...]
-    """What a reader must know before believing a number."""
+    """Caveats on the figures."""
     provenance: Provenance

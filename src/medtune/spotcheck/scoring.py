@@ -1,4 +1,4 @@
-"""What reviewers' marks say about the matcher, and about each other."""
+"""Score the parser by the reviewers' marks, and measure the agreement of the reviewers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from medtune.analysis.agreement import agreement
+from medtune.analysis.agreement import cohen_kappa
 from medtune.core.errors import PredictionsError
-from medtune.core.provenance import provenance
-from medtune.spotcheck.parser_score import Bench, Matcher, misread
+from medtune.core.provenance import collect_provenance
+from medtune.spotcheck.parser_score import Matcher, MatcherScorer, is_misreading
 from medtune.spotcheck.schema import (
     ADJUDICATOR,
     CONSENSUS,
@@ -23,8 +23,8 @@ from medtune.spotcheck.schema import (
     ReviewSample,
 )
 
-READERS = 2
-"""Reviewers from whom on there is something to agree on."""
+MIN_REVIEWERS = 2
+"""Least number of reviewers for a consensus."""
 
 
 def score_review(
@@ -38,12 +38,12 @@ def score_review(
     """Score a spot-check.
 
     Args:
-        folder: Its name, for the record.
-        sample: What was drawn.
-        items: What the reviewers saw.
-        ledger: What they did not see.
-        marks: By reviewer, by item.
-        matchers: To be held against the same marks, beside the parser that the evaluations used.
+        folder: Name of the folder, for the record.
+        sample: The sample.
+        items: The blind items.
+        ledger: The hidden data of the items.
+        marks: Marks by reviewer and item.
+        matchers: Other matchers to score on the same marks.
 
     Raises:
         PredictionsError: Nothing is marked.
@@ -58,17 +58,19 @@ def score_review(
     settling = choices.pop(ADJUDICATOR, {})
     if not choices:
         choices, settling = {ADJUDICATOR: settling}, {}
-    split = disagreements(choices, settling)
+    split = find_disagreements(choices, settling)
     scored = dict(choices)
-    if len(choices) >= READERS and (final := _consensus(choices, settling)):
+    if len(choices) >= MIN_REVIEWERS and (final := _consensus(choices, settling)):
         scored[CONSENSUS] = final
-    bench = Bench(sample, items, ledger, matchers)
+    bench = MatcherScorer(sample, items, ledger, matchers)
     return ReviewRecord(
         folder=folder,
         sample=sample,
-        scores=tuple(bench.score(name, found) for name, found in scored.items()),
+        scores=tuple(bench.score_reviewer(name, found) for name, found in scored.items()),
         agreements=tuple(
-            agreement(a, b, [(choices[a][i], choices[b][i]) for i in choices[a] if i in choices[b]])
+            cohen_kappa(
+                a, b, [(choices[a][i], choices[b][i]) for i in choices[a] if i in choices[b]]
+            )
             for a, b in combinations(choices, 2)
         ),
         disagreements=split,
@@ -82,17 +84,17 @@ def score_review(
             )
             for reviewer, found in scored.items()
             for drawn in ledger
-            if drawn.id in found and misread(drawn.chosen, found[drawn.id])
+            if drawn.id in found and is_misreading(drawn.chosen, found[drawn.id])
         ),
-        warnings=tuple(_warnings(sample, ledger, scored, split)),
-        provenance=provenance(),
+        warnings=tuple(_review_warnings(sample, ledger, scored, split)),
+        provenance=collect_provenance(),
     )
 
 
-def disagreements(
+def find_disagreements(
     choices: Mapping[str, Mapping[str, Choice]], settling: Mapping[str, Choice]
 ) -> tuple[Disagreement, ...]:
-    """List the items that reviewers marked differently, in the sample's order."""
+    """Find the items that reviewers marked differently, in the sample's order."""
     found = []
     for item in sorted({item for said in choices.values() for item in said}):
         said = {name: each[item] for name, each in choices.items() if item in each}
@@ -104,22 +106,22 @@ def disagreements(
 def _consensus(
     choices: Mapping[str, Mapping[str, Choice]], settling: Mapping[str, Choice]
 ) -> dict[str, Choice]:
-    """Take what the adjudicator says, else what all who marked an item say, if two did."""
+    """Return the adjudicator's marks, else the common marks of at least two reviewers."""
     final = dict(settling)
     for item in sorted({item for said in choices.values() for item in said} - final.keys()):
         said = [each[item] for each in choices.values() if item in each]
-        if len(said) >= READERS and len(set(said)) == 1:
+        if len(said) >= MIN_REVIEWERS and len(set(said)) == 1:
             final[item] = said[0]
     return final
 
 
-def _warnings(
+def _review_warnings(
     sample: ReviewSample,
     ledger: Sequence[DrawnItem],
     scored: Mapping[str, Mapping[str, Choice]],
     split: Sequence[Disagreement],
 ) -> list[str]:
-    """Say what a reader must know before believing a number."""
+    """Return caveats on the figures: missing marks, unsure items, open disagreements."""
     out = []
     for reviewer, choices in scored.items():
         marked = Counter(drawn.stratum for drawn in ledger if drawn.id in choices)
@@ -131,16 +133,16 @@ def _warnings(
             out.append(
                 f"{reviewer}: no mark among {sum(s.size for s in missing)} of "
                 f"{sample.population} outputs ({'; '.join(s.name for s in missing)}): "
-                "the weighted numbers do not speak for them"
+                "the weighted figures do not represent them"
             )
         if unsure := sum(choice == UNSURE for choice in choices.values()):
             out.append(
-                f"{reviewer}: {unsure} items could not be told; precision and recall leave "
+                f"{reviewer}: {unsure} items are marked unsure; precision and recall leave "
                 "them out, accuracy counts them as not correct"
             )
     if open_ := sum(not each.settled for each in split):
         out.append(
-            f"{open_} disagreements are open and stand in no consensus; settle them with "
+            f"{open_} disagreements are open and not in the consensus; decide them with "
             f"a sheet of their own: marks-{ADJUDICATOR}.csv"
         )
     return out

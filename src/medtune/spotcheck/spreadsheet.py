@@ -12,16 +12,16 @@ from medtune.core.predictions_io import read_lines
 from medtune.core.records import LETTERS
 from medtune.spotcheck.schema import Choice, ParserReviewItem
 
-_LIVE = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""Signs with which a cell may begin to be run as a formula (OWASP, "CSV injection")."""
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""Characters at the start of a cell that a spreadsheet may run (OWASP, "CSV injection")."""
 _BOM = "\ufeff"
 
 
-def write_sheet(items: Sequence[ParserReviewItem]) -> str:
-    """Write the items as CSV with empty columns `choice` and `note`.
+def format_sheet(items: Sequence[ParserReviewItem]) -> str:
+    """Format the items as CSV with empty columns `choice` and `note`.
 
-    Cells that a spreadsheet would run as a formula are led by an apostrophe. The text begins with
-    a byte-order mark, without which Excel does not read UTF-8.
+    Cells that a spreadsheet would run as a formula are prefixed with an apostrophe. The text begins
+    with a byte-order mark, without which Excel does not read UTF-8.
     """
     letters = LETTERS[: max(len(item.options) for item in items)]
     file = io.StringIO(newline="")
@@ -29,7 +29,7 @@ def write_sheet(items: Sequence[ParserReviewItem]) -> str:
     writer.writerow(["item", "question", *letters, "output", "choice", "note"])
     for item in items:
         options = [*item.options, *[""] * (len(letters) - len(item.options))]
-        cells = map(_inert, [item.stem, *options, item.text])
+        cells = map(_escape_formula, [item.stem, *options, item.text])
         writer.writerow([item.id, *cells, "", ""])
     return _BOM + file.getvalue()
 
@@ -38,11 +38,11 @@ def read_sheet(path: Path) -> dict[str, Choice]:
     """Read a filled-in sheet's choices by item; rows without one are not marked.
 
     Args:
-        path: A CSV with the columns `item` and `choice`; parted by commas, semicolons or tabs.
+        path: A CSV with the columns `item` and `choice`, separated by commas, semicolons or tabs.
             A choice is a letter, N (names no option) or U (cannot tell).
 
     Raises:
-        PredictionsError: It cannot be read, or a choice is none of these.
+        PredictionsError: The sheet cannot be read, or a choice is none of these.
     """
     text = "\n".join(read_lines(path)).removeprefix(_BOM)
     head = text.partition("\n")[0]
@@ -56,19 +56,19 @@ def read_sheet(path: Path) -> dict[str, Choice]:
     marks: dict[str, Choice] = {}
     for row in rows:
         if said := (row["choice"] or "").strip():
-            item = _item(path, rows.line_num, row["item"])
-            marks[item] = _choice(path, rows.line_num, said)
+            item = _parse_item(path, rows.line_num, row["item"])
+            marks[item] = _parse_choice(path, rows.line_num, said)
     return marks
 
 
-def _item(path: Path, line: int, said: str | None) -> str:
+def _parse_item(path: Path, line: int, said: str | None) -> str:
     item = (said or "").strip()
     if not item:
         raise PredictionsError(f"{path} line {line}: a choice without its item")
     return item
 
 
-def _choice(path: Path, line: int, said: str) -> Choice:
+def _parse_choice(path: Path, line: int, said: str) -> Choice:
     folded = said.casefold()
     if folded in ("n", "none"):
         return "none"
@@ -82,5 +82,5 @@ def _choice(path: Path, line: int, said: str) -> Choice:
     )
 
 
-def _inert(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_LIVE) else cell
+def _escape_formula(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell

@@ -1,4 +1,4 @@
-"""Proportions of all outputs out of a stratified sample of them."""
+"""Estimate proportions of all outputs from a stratified sample."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ import numpy.typing as npt
 
 from medtune.core.records import Proportion
 
-DRAWS = 10_000
+NUM_POSTERIOR_DRAWS = 10_000
 _BOUNDS = (0.025, 0.975)
 
 
 class StratifiedShares:
-    """What share of all outputs falls into each of some cells, and how sure that is.
+    """Estimated shares of all outputs in several cells, with intervals.
 
-    The estimate is the stratified one: each stratum's proportions, weighted by its known size
-    (Cochran 1977, section 5.3). The 95 % interval is a posterior's: in each stratum the cells have
-    a Dirichlet posterior, and strata are put together by their sizes, draw by draw. The prior is
-    Jeffreys's for the cell that is expected against all others (1/2 and 1/2, which Brown, Cai and
-    DasGupta 2001 recommend for proportions); the others share their half. So a stratum without a
-    single error is not taken as free of errors, which a bootstrap would do. No correction for a
-    finite population is made: the interval speaks of outputs like these, and is a little wide for
-    these very ones.
+    The estimate is stratified: each stratum's proportions, weighted by its known size (Cochran
+    1977, section 5.3). The 95 % interval is Bayesian: in each stratum the cells have a Dirichlet
+    posterior, and the draws of the strata are combined by their sizes. The prior is Jeffreys's for
+    the expected cell against all others (1/2 and 1/2, which Brown, Cai and DasGupta 2001 recommend
+    for proportions); the others share their half. Unlike with a bootstrap, a stratum without
+    observed errors is not treated as free of errors. There is no finite-population correction: the
+    interval is for outputs like these, and slightly wide for these very outputs.
 
     Args:
-        sizes: Outputs in each stratum, [stratum].
-        cells: The cell of each marked item, by stratum.
-        possible: The cells that can occur in each stratum, the expected one first.
+        sizes: Number of outputs in each stratum, [stratum].
+        cells: Cell of each marked item, by stratum.
+        possible: Cells that can occur in each stratum, the expected one first.
         count: Number of cells.
-        draws: From the posterior.
+        draws: Number of draws from the posterior.
     """
 
     def __init__(
@@ -39,10 +38,10 @@ class StratifiedShares:
         cells: Sequence[Sequence[int]],
         possible: Sequence[Sequence[int]],
         count: int,
-        draws: int = DRAWS,
+        draws: int = NUM_POSTERIOR_DRAWS,
     ) -> None:
         generator = np.random.default_rng(0)
-        # A stratum without marks cannot be spoken for: the rest stands for itself.
+        # Strata without marks are excluded from the estimate.
         covered = [index for index, marked in enumerate(cells) if marked]
         total = sum(sizes[index] for index in covered)
         self._point = np.zeros(count)
@@ -58,11 +57,11 @@ class StratifiedShares:
             prior = np.array([0.5, *[0.5 / (len(here) - 1)] * (len(here) - 1)])
             self._draws[:, here] += weight * generator.dirichlet(tally[here] + prior, size=draws)
 
-    def ratio(self, part: Collection[int], whole: Collection[int]) -> Proportion | None:
-        """Estimate the share of `part` in `whole`, a set of cells that holds it.
+    def estimate_ratio(self, part: Collection[int], whole: Collection[int]) -> Proportion | None:
+        """Estimate the share of the cells `part` in the cells `whole`, which include them.
 
         Returns:
-            The proportion, `n` counting the marked items in `whole`; None where there are none.
+            The proportion, where `n` is the number of marked items in `whole`; None if it is 0.
         """
         n = int(self._counts[list(whole)].sum())
         if not n:
@@ -71,11 +70,13 @@ class StratifiedShares:
         draws = self._draws[:, list(part)].sum(axis=1) / self._draws[:, list(whole)].sum(axis=1)
         return _proportion(float(value), draws, n)
 
-    def moved(self, known: float, up: int, down: int, whole: Collection[int]) -> Proportion | None:
-        """Correct a known share by what the sample says is missing (`up`) or too much (`down`).
+    def estimate_corrected(
+        self, known: float, up: int, down: int, whole: Collection[int]
+    ) -> Proportion | None:
+        """Correct a known share by the sampled shares of missing (`up`) and false (`down`) cases.
 
-        The difference estimator (Cochran 1977, section 7.1 with slope 1): what is known of all
-        outputs is not estimated again.
+        This is the difference estimator (Cochran 1977, section 7.1 with slope 1): it uses the known
+        share of all outputs and estimates only the correction.
         """
         n = int(self._counts[list(whole)].sum())
         if not n:
@@ -91,7 +92,7 @@ class StratifiedShares:
 def _proportion(value: float, draws: npt.NDArray[np.float64], n: int) -> Proportion:
     low, high = (float(bound) for bound in np.quantile(draws, _BOUNDS))
     value = min(1.0, max(0.0, value))
-    # At 0 and 1 the prior keeps the draws away from the estimate; the interval holds it anyway.
+    # At 0 and 1 the prior keeps the draws away from the estimate; extend the interval to it.
     return Proportion(
         value=value, low=max(0.0, min(low, value)), high=min(1.0, max(high, value)), n=n
     )

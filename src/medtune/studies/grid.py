@@ -1,8 +1,8 @@
-"""Go through a study's cells: alone, by several workers, or by the shards of an array job.
+"""Run the cells of a study: in this process, in several workers, or in shards of an array job.
 
-There is no scheduler and no queue to keep: a cell is a folder.  Who holds its lock works on it, and
-`cell.json` in it says that it is done.  A worker that dies lets go of its lock, and the next call
-takes the cell up again, where an examination or a training in it goes on from what it saved.
+There is no scheduler and no queue: a cell is a folder.  The process that locks it runs it, and
+`cell.json` in it marks it as done.  The lock of a killed worker is released, and the next call
+resumes the cell; its evaluations and trainings continue from what they saved.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from pathlib import Path
 from medtune.core.errors import CheckFailed, FolderBusyError
 from medtune.core.experiment import DataConfig
 from medtune.core.progress import Progress
-from medtune.core.provenance import available_cores, provenance
-from medtune.core.run_folder import locked, valid_record, write_record
+from medtune.core.provenance import available_cores, collect_provenance
+from medtune.core.run_folder import lock_folder, read_valid_record, write_record
 from medtune.data.snapshot import Snapshot, prepare_snapshot
 from medtune.studies.grid_schema import CellRecord, GridState, WorkerCounts
 
-CELL = "cell.json"
+CELL_FILE = "cell.json"
 
 
 @dataclass(frozen=True, slots=True)
 class StudyCell:
-    """One piece of a study."""
+    """One cell of a study, such as one evaluation or one training."""
 
     name: str
-    """Of its folder."""
+    """Folder name."""
     inputs: str
-    """Hash of what determines it."""
+    """Hash of everything that determines the result."""
     work: Callable[[Path], object]
-    """Does it in its folder; what is there already is not done again."""
+    """Runs the cell in its folder; finished parts are not repeated."""
 
 
-def go_through(
+def run_cells(
     study: str,
     cells: Sequence[StudyCell],
     folder: Path,
@@ -46,48 +46,50 @@ def go_through(
     progress: Progress,
     worker: Callable[[], object] | None = None,
 ) -> GridState:
-    """Do the cells that nobody has done.
+    """Run all cells that are not done yet.
 
     Args:
-        study: Its name.
-        cells: All of them, whoever does them.
-        folder: Of the study; cells lie in `cells/`.
-        hands: Who does them.
-        progress: Where to report.
-        worker: Does what one of several workers does; it is called in a process of its own, so
-            it must be picklable. None where there is but this one.
+        study: Name of the study.
+        cells: All cells, including those of other shards.
+        folder: Folder of the study; cells are stored in `cells/`.
+        hands: Workers and shard of this call.
+        progress: Progress reports.
+        worker: Entry point of a worker process; it must be picklable. None runs the cells in this
+            process.
 
     Raises:
-        MedtuneError: A cell failed; those before it are done.
+        MedtuneError: A cell failed; the earlier cells are done.
     """
     assert len({cell.name for cell in cells}) == len(cells), "a folder holds one cell"
     mine = cells[hands.shard - 1 :: hands.shards]
-    before = sum(_done(cell, folder) for cell in cells)
+    before = sum(_is_done(cell, folder) for cell in cells)
     if hands.workers > 1 and worker is not None:
-        _by_workers(worker, hands.workers)
-    with progress.task(study, len(mine), sum(_done(cell, folder) for cell in mine)) as bar:
+        _run_workers(worker, hands.workers)
+    with progress.task(study, len(mine), sum(_is_done(cell, folder) for cell in mine)) as bar:
         for cell in mine:
-            if not _done(cell, folder) and _taken(cell, folder):
+            if not _is_done(cell, folder) and _run_cell_if_free(cell, folder):
                 bar.advance(1)
-    state = state_of(study, cells, folder)
+    state = collect_grid_state(study, cells, folder)
     if stuck := [cell.name for cell in mine if cell.name in state.left]:
-        progress.say(f"{study}: another process is at {', '.join(stuck)}")
+        progress.log_message(f"{study}: another process is at {', '.join(stuck)}")
     return state.model_copy(update={"fresh": state.done - before})
 
 
-def snapshot_for_all(data: DataConfig, seed: int, folder: Path, progress: Progress) -> Snapshot:
-    """Prepare a study's data in `data/`, or wait for another process to have done it.
+def prepare_shared_snapshot(
+    data: DataConfig, seed: int, folder: Path, progress: Progress
+) -> Snapshot:
+    """Prepare a study's data in `data/`, or wait until another process has done it.
 
     Raises:
         MedtuneError: As `prepare_snapshot` does.
     """
-    with locked(folder / "data", wait=True):
+    with lock_folder(folder / "data", wait=True):
         return prepare_snapshot(data, seed, folder / "data", progress)
 
 
-def state_of(study: str, cells: Sequence[StudyCell], folder: Path) -> GridState:
-    """Count what is done."""
-    found = {cell.name: _record(cell, folder) for cell in cells}
+def collect_grid_state(study: str, cells: Sequence[StudyCell], folder: Path) -> GridState:
+    """Count the finished cells."""
+    found = {cell.name: _read_cell_record(cell, folder) for cell in cells}
     done = [record for record in found.values() if record is not None]
     return GridState(
         study=study,
@@ -99,40 +101,43 @@ def state_of(study: str, cells: Sequence[StudyCell], folder: Path) -> GridState:
     )
 
 
-def _place(cell: StudyCell, folder: Path) -> Path:
+def _cell_folder(cell: StudyCell, folder: Path) -> Path:
     return folder / "cells" / cell.name
 
 
-def _record(cell: StudyCell, folder: Path) -> CellRecord | None:
-    return valid_record(_place(cell, folder) / CELL, CellRecord, cell.inputs)
+def _read_cell_record(cell: StudyCell, folder: Path) -> CellRecord | None:
+    return read_valid_record(_cell_folder(cell, folder) / CELL_FILE, CellRecord, cell.inputs)
 
 
-def _done(cell: StudyCell, folder: Path) -> bool:
-    return _record(cell, folder) is not None
+def _is_done(cell: StudyCell, folder: Path) -> bool:
+    return _read_cell_record(cell, folder) is not None
 
 
-def _taken(cell: StudyCell, folder: Path) -> bool:
-    """Do a cell, unless another process holds it; tell whether it is done."""
-    place = _place(cell, folder)
+def _run_cell_if_free(cell: StudyCell, folder: Path) -> bool:
+    """Run a cell unless another process has locked it; return whether it is done."""
+    place = _cell_folder(cell, folder)
     with ExitStack() as hold:
         try:
-            hold.enter_context(locked(place))
+            hold.enter_context(lock_folder(place))
         except FolderBusyError:
             return False
-        if not _done(cell, folder):  # by another one, between the look and the lock
+        # Another process may have run it before this one got the lock.
+        if not _is_done(cell, folder):
             start = time.perf_counter()
             cell.work(place)
             seconds = time.perf_counter() - start
-            record = CellRecord(inputs=cell.inputs, seconds=seconds, provenance=provenance())
-            write_record(place / CELL, record)
+            record = CellRecord(
+                inputs=cell.inputs, seconds=seconds, provenance=collect_provenance()
+            )
+            write_record(place / CELL_FILE, record)
     return True
 
 
-def _by_workers(worker: Callable[[], object], count: int) -> None:
-    """Let workers go through the cells; what one that failed has left is then done, or told, here.
+def _run_workers(worker: Callable[[], object], count: int) -> None:
+    """Run the cells in worker processes; this process then runs what failed workers left.
 
     Raises:
-        CheckFailed: All of them failed: this process would fail in the same way, and alone.
+        CheckFailed: All workers failed, so this process would fail in the same way.
     """
     context = multiprocessing.get_context("spawn")
     former = os.environ.get("OMP_NUM_THREADS")

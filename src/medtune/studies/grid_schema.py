@@ -1,4 +1,4 @@
-"""A study's grid of cells: what each left, and how far the whole is."""
+"""Records of a study's cells and of its progress."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from medtune.core.records import Provenance, Record
 
 
 class CellRecord(Record):
-    """A cell that is done; stands in its folder as `cell.json`, written last."""
+    """Record of a finished cell: `cell.json`, the last file written to its folder."""
 
     kind: Literal["cell"] = "cell"
     inputs: str
-    """Hash of what determines it; with other inputs it is done again."""
+    """Hash of everything that determines the cell; with other inputs it runs again."""
     seconds: float = Field(ge=0)
     provenance: Provenance
 
 
 class GridState(Record):
-    """How far a grid is: what a shard prints while others have work to do."""
+    """Progress of a grid, which a shard prints while other shards have cells left."""
 
     kind: Literal["grid"] = "grid"
     study: str
     cells: int
     done: int
     fresh: int
-    """Done by this call."""
+    """Number of cells run by this call."""
     left: tuple[str, ...]
     cell_s: float
-    """Seconds of all cells that are done, whoever did them."""
+    """Total seconds of all finished cells."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerCounts:
-    """Who does the cells.
+    """Number of workers, and the shard of this call.
 
     Args:
-        workers: Processes of this machine, each with its share of the cores.
-        shard: This call's number, from 1.
-        shards: Of how many; each takes the cells of its number.
+        workers: Processes on this machine, each with its share of the cores.
+        shard: Number of this shard, from 1.
+        shards: Number of shards, among which the cells are divided.
 
     Raises:
         InputError: There is no such shard, or no worker.
@@ -62,11 +62,11 @@ class WorkerCounts:
             )
 
     @classmethod
-    def of(cls, workers: int, shard: str | None) -> Self:
-        """Read `--workers` and `--shard i/n`.
+    def from_options(cls, workers: int, shard: str | None) -> Self:
+        """Parse `--workers` and `--shard i/n`.
 
         Raises:
-            InputError: They are no numbers, or do not fit.
+            InputError: A value is no number, or out of range.
         """
         if shard is None:
             return cls(workers)

@@ -1,1 +1,1 @@
-"""The fine-tune."""
+"""Fine-tune a model: data order, loss, optimizer, checkpoints, trackers."""

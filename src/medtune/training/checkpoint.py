@@ -1,4 +1,4 @@
-"""Checkpoints: one file each, written whole, the last two kept."""
+"""Save and load training checkpoints: one file each, written atomically, the last two kept."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import torch
 
 from medtune.core.run_folder import write_atomic
 
-KEEP = 2
+KEPT_CHECKPOINTS = 2
 
 
-def save(folder: Path, step: int, inputs: str, state: dict[str, Any]) -> None:
-    """Write `step-NNNNNN.pt` and drop all but the newest.
+def save_checkpoint(folder: Path, step: int, inputs: str, state: dict[str, Any]) -> None:
+    """Save a checkpoint as `step-NNNNNN.pt` and delete all but the newest two.
 
     Raises:
         FolderError: The folder cannot be written; older checkpoints stay.
     """
     content = {**state, "step": step, "inputs": inputs}
     write_atomic(folder / f"step-{step:06d}.pt", lambda handle: torch.save(content, handle))
-    for old in sorted(folder.glob("step-*.pt"))[:-KEEP]:
+    for old in sorted(folder.glob("step-*.pt"))[:-KEPT_CHECKPOINTS]:
         old.unlink()
 
 
-def newest(folder: Path, inputs: str) -> dict[str, Any] | None:
-    """Read the newest checkpoint that was made from these inputs; None where there is none."""
+def load_newest_checkpoint(folder: Path, inputs: str) -> dict[str, Any] | None:
+    """Load the newest checkpoint with these inputs; None if there is none."""
     for path in sorted(folder.glob("step-*.pt"), reverse=True):
         try:
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError):
-            continue  # damaged after it was written; the one before it still holds
+            continue  # damaged after it was written; the previous one is used
         if content.get("inputs") == inputs:
             return content
     return None

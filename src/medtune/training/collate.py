@@ -1,4 +1,4 @@
-"""From supervised examples to tensors, and the audit of what they supervise."""
+"""Collate supervised examples to tensors, and audit their loss mask."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from medtune.core.errors import CheckFailed
 from medtune.core.experiment import Objective
 from medtune.core.protocols import Example
 from medtune.core.records import MaskAudit
-from medtune.core.token_batching import common_length
+from medtune.core.token_batching import common_prefix_length
 
-_EXPECTED: dict[Objective, str] = {
+_EXPECTED_MASK: dict[Objective, str] = {
     "answer": "no prompt token, every answer with its ending, and a pad of its own",
     "letter": "the letter of every example, nothing else, and a pad of its own",
     "all": "every token but the first, endings included, and a pad of its own",
@@ -23,54 +23,54 @@ _EXPECTED: dict[Objective, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One forward pass: examples laid end to end, behind what all of them begin with."""
+    """One forward pass: examples packed end to end after their shared prefix."""
 
     tokens: Tensor
     """`[prefix + token]`."""
     wanted: Tensor
-    """`[supervised]`, indices into `tokens` whose next token the loss looks at."""
+    """`[supervised]`, indices into `tokens` whose next token is supervised."""
     targets: Tensor
-    """`[supervised]`, those next tokens; where there are choices, which of them is right."""
+    """`[supervised]`, those next tokens; with `choices`, the index of the right one."""
     choices: Tensor | None
-    """`[supervised, choice]`: the tokens among which the loss chooses, -1 where an example has
-    fewer; None is the whole vocabulary."""
+    """`[supervised, choice]`: the tokens that the loss compares, padded with -1; None compares the
+    whole vocabulary."""
     weights: Tensor
     """`[supervised]`, fp32."""
     lengths: tuple[int, ...]
-    """Tokens that each example has of its own."""
+    """Tokens of each example after the prefix."""
     prefix: int
-    """Tokens that all examples begin with, all of them of the prompt."""
+    """Number of prompt tokens that all examples begin with."""
 
-    def positions(self, packed: bool) -> int:
-        """Count the positions of the forward pass, packed or with every example in a padded row."""
+    def count_positions(self, packed: bool) -> int:
+        """Count the token positions of the forward pass, packed or padded."""
         rows = len(self.lengths) * (self.prefix + max(self.lengths))
         return len(self.tokens) if packed else rows
 
 
-def under(objective: Objective, example: Example) -> Example:
-    """Show an example as an objective sees it."""
-    # The notebook's loss sees everything as the answer to the first token.
+def apply_objective(objective: Objective, example: Example) -> Example:
+    """Return the example as the objective supervises it."""
+    # The notebook's loss supervises every token after the first.
     return replace(example, prompt=1) if objective == "all" else example
 
 
-def supervised(example: Example) -> range:
-    """List the tokens of an example whose next one the loss looks at."""
+def supervised_range(example: Example) -> range:
+    """Return the token indices of an example whose next token is supervised."""
     last = example.prompt if example.choices else len(example.tokens) - 1 - (not example.ends)
     return range(example.prompt - 1, last)
 
 
 def collate(examples: Sequence[Example], device: torch.device) -> Batch:
-    """Lay examples end to end and mark what is supervised: the answer, no more."""
+    """Pack examples end to end and mark the supervised tokens."""
     least, most = (pick(example.tokens for example in examples) for pick in (min, max))
-    # What predicts the first token of an answer stays in its own row.
-    prefix = min(common_length(least, most), *(example.prompt - 1 for example in examples))
+    # The token that predicts the first token of an answer stays in its own row.
+    prefix = min(common_prefix_length(least, most), *(example.prompt - 1 for example in examples))
     tokens = list(examples[0].tokens[:prefix])
     wanted: list[int] = []
     targets: list[int] = []
     weights: list[float] = []
     for example in examples:
         start = len(tokens) - prefix
-        for place in supervised(example):
+        for place in supervised_range(example):
             following = example.tokens[place + 1]
             wanted.append(start + place)
             targets.append(example.choices.index(following) if example.choices else following)
@@ -80,37 +80,37 @@ def collate(examples: Sequence[Example], device: torch.device) -> Batch:
         tokens=torch.tensor(tokens, device=device),
         wanted=torch.tensor(wanted, device=device),
         targets=torch.tensor(targets, device=device),
-        choices=_choices(examples, device) if examples[0].choices else None,
+        choices=_pad_choices(examples, device) if examples[0].choices else None,
         weights=torch.tensor(weights, device=device),
         lengths=tuple(len(example.tokens) - prefix for example in examples),
         prefix=prefix,
     )
 
 
-def _choices(examples: Sequence[Example], device: torch.device) -> Tensor:
-    """Lay choices side by side, `[example, choice]`, -1 where there are fewer."""
+def _pad_choices(examples: Sequence[Example], device: torch.device) -> Tensor:
+    """Pad the choices of examples with -1 to `[example, choice]`."""
     width = max(len(example.choices) for example in examples)
     rows = [[*example.choices, *[-1] * (width - len(example.choices))] for example in examples]
     return torch.tensor(rows, device=device)
 
 
-def audit(
+def audit_mask(
     examples: Sequence[Example],
     pad: int,
     end: int,
     decode: Callable[[Sequence[int]], str],
     objective: Objective = "answer",
 ) -> MaskAudit:
-    """Count what the loss will look at, on the tensors that the loss will get.
+    """Audit which tokens are supervised, on the collated tensors.
 
     Raises:
-        CheckFailed: A prompt token is supervised, an answer or its end-of-turn is not, against
-            the objective; or the pad is the end-of-turn token (collators that mask pads then
+        CheckFailed: Against the objective, a prompt token is supervised, or an answer or its
+            end-of-turn is not; or the pad is the end-of-turn token (collators that mask pads then
             mask every ending).
     """
     count = prompt_supervised = ends = 0
     for example in examples:
-        batch = collate([under(objective, example)], torch.device("cpu"))
+        batch = collate([apply_objective(objective, example)], torch.device("cpu"))
         seen = [token + 1 for token in batch.wanted.tolist()]
         count += len(seen)
         prompt_supervised += sum(position < example.prompt for position in seen)
@@ -134,7 +134,7 @@ def audit(
         raise CheckFailed(
             f"mask audit: {prompt_supervised} prompt tokens supervised, {ends} of "
             f"{len(examples)} endings supervised, pad {pad}, end-of-turn {end}",
-            expected=_EXPECTED[objective],
+            expected=_EXPECTED_MASK[objective],
             fix="the tokenizer or the chat template is at fault: see `medtune models info`",
         )
     return result

@@ -1,4 +1,4 @@
-"""Which questions are shown, and how an epoch shows them."""
+"""Select the training questions that fit, and plan the steps of each epoch."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from medtune.core.experiment import TrainingConfig
 from medtune.core.progress import Progress
 from medtune.core.protocols import Example
 from medtune.core.records import Question
-from medtune.core.token_batching import epoch_order
+from medtune.core.token_batching import group_epoch_by_length
 
-Encode = Callable[[Question], Example]
+EncodeQuestion = Callable[[Question], Example]
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
-def that_fit(
-    questions: Sequence[Question], encode: Encode, settings: TrainingConfig, progress: Progress
+def filter_by_length(
+    questions: Sequence[Question],
+    encode: EncodeQuestion,
+    settings: TrainingConfig,
+    progress: Progress,
 ) -> list[Question]:
-    """Leave out what is longer than `max_tokens`, or cut its explanation, and say how often.
+    """Drop questions longer than `max_tokens`, or truncate their explanations, and report counts.
 
     Raises:
-        EmptySplitError: Nothing is left.
+        EmptySplitError: No question is left.
     """
     limit = settings.max_tokens
     fits: list[Question] = []
@@ -33,13 +36,17 @@ def that_fit(
         if len(encode(question).tokens) <= limit:
             fits.append(question)
         elif settings.target == "text+explanation" and settings.too_long == "cut explanation":
-            shorter = _cut(question, encode, limit)
+            shorter = _truncate_explanation(question, encode, limit)
             fits += [shorter] if shorter is not None else []
             cut += shorter is not None
     if cut:
-        progress.say(f"{cut} of {len(questions)} explanations were cut to fit {limit} tokens")
+        progress.log_message(
+            f"{cut} of {len(questions)} explanations were cut to fit {limit} tokens"
+        )
     if dropped := len(questions) - len(fits):
-        progress.say(f"{dropped} of {len(questions)} examples exceed {limit} tokens: left out")
+        progress.log_message(
+            f"{dropped} of {len(questions)} examples exceed {limit} tokens: left out"
+        )
     if not fits:
         raise EmptySplitError(
             f"all {len(questions)} training examples exceed {limit} tokens",
@@ -48,8 +55,10 @@ def that_fit(
     return fits
 
 
-def _cut(question: Question, encode: Encode, limit: int) -> Question | None:
-    """Keep as many sentences of the explanation as fit; None where even none is too long."""
+def _truncate_explanation(
+    question: Question, encode: EncodeQuestion, limit: int
+) -> Question | None:
+    """Truncate an explanation to the sentences that fit; None if the rest alone is too long."""
     sentences = _SENTENCE_END.split(question.explanation or "")
     for kept in range(len(sentences) - 1, -1, -1):
         shorter = question.model_copy(update={"explanation": " ".join(sentences[:kept]) or None})
@@ -58,29 +67,35 @@ def _cut(question: Question, encode: Encode, limit: int) -> Question | None:
     return None
 
 
-def lay_out(
-    questions: Sequence[Question], encode: Encode, settings: TrainingConfig, seed: int, epoch: int
+def plan_epoch(
+    questions: Sequence[Question],
+    encode: EncodeQuestion,
+    settings: TrainingConfig,
+    seed: int,
+    epoch: int,
 ) -> tuple[list[Example], list[list[int]]]:
-    """Lay out one epoch, a pure function of the seed and its number.
+    """Plan one epoch, as a pure function of the seed and the epoch number.
 
     Returns:
-        The encoded examples, and the indices of each step's members.
+        The encoded examples, and the example indices of each step.
     """
     rng = random.Random(f"{seed}/{epoch}")
-    shown = [_permuted(q, rng) if settings.permute_options else q for q in questions]
+    shown = [_permute_options(q, rng) if settings.permute_options else q for q in questions]
     examples = [encode(question) for question in shown]
     lengths = [len(example.tokens) for example in examples]
-    return examples, epoch_order(lengths, settings.batch_size, rng)
+    return examples, group_epoch_by_length(lengths, settings.batch_size, rng)
 
 
-def _permuted(question: Question, rng: random.Random) -> Question:
+def _permute_options(question: Question, rng: random.Random) -> Question:
     order = list(range(len(question.options)))
     rng.shuffle(order)
-    return question.permuted(tuple(order))
+    return question.permute_options(tuple(order))
 
 
-def weigher(questions: Sequence[Question], settings: TrainingConfig) -> Callable[[Question], float]:
-    """Make every subject, or every right letter, weigh alike; the mean weight is 1."""
+def build_weight_function(
+    questions: Sequence[Question], settings: TrainingConfig
+) -> Callable[[Question], float]:
+    """Return a weight function that balances subjects or right letters; the mean weight is 1."""
     if settings.weigh_by == "none":
         return lambda _: 1.0
 

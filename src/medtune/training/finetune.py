@@ -1,4 +1,4 @@
-"""One fine-tune, from a trainable model and a split to a folder of weights and its record."""
+"""Fine-tune a trainable model on a split; write the weights and the training record."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from medtune.core.config import config_hash
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment
 from medtune.core.progress import Progress
-from medtune.core.prompt import fingerprint, form_taught
+from medtune.core.prompt import form_for_target, prompt_fingerprint
 from medtune.core.protocols import Example, Message
-from medtune.core.provenance import installed_version, peak_memory, provenance
+from medtune.core.provenance import collect_provenance, installed_version, peak_memory
 from medtune.core.records import (
     ModelDescription,
     Proportion,
@@ -26,17 +26,17 @@ from medtune.core.records import (
     TrainingRecord,
     content_hash,
 )
-from medtune.core.run_folder import valid_record, write_record
-from medtune.training.epochs import weigher
+from medtune.core.run_folder import read_valid_record, write_record
+from medtune.training.epochs import build_weight_function
 from medtune.training.job import Job, TrainingResult
 from medtune.training.loop import train
-from medtune.training.processes import processes
+from medtune.training.processes import join_processes
 
-RECORD = "training.json"
+TRAINING_RECORD_FILE = "training.json"
 
 
 class SavedWeights(Protocol):
-    """What saving weights returns, as far as it matters here."""
+    """Result of saving weights."""
 
     @property
     def weights_hash(self) -> str: ...  # noqa: D102
@@ -44,11 +44,11 @@ class SavedWeights(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """An examination on questions set apart, made while training goes on."""
+    """An evaluation on held-out questions during training."""
 
     data: SplitDescription
     examine: Callable[[], Proportion]
-    """Examines the model as it is."""
+    """Evaluates the current model."""
 
 
 class Trainable(Protocol):
@@ -82,19 +82,19 @@ class Trainable(Protocol):
         hashes: Sequence[str] | None = None,
     ) -> SavedWeights: ...
 
-    def toward_base(  # noqa: D102
+    def interpolate_with_base(  # noqa: D102
         self, weights: Mapping[str, Tensor], share: float
     ) -> Mapping[str, Tensor]: ...
 
 
-def training_inputs(
+def hash_training_inputs(
     experiment: Experiment,
     base: ModelDescription,
     prompt_hash: str,
     data: SplitDescription,
     validation: SplitDescription | None = None,
 ) -> str:
-    """Hash everything that determines the trained weights."""
+    """Return a hash of everything that determines the trained weights."""
     return content_hash(
         [
             experiment.training.model_dump(mode="json"),
@@ -107,9 +107,9 @@ def training_inputs(
     )
 
 
-def trained_already(folder: Path, artefact: str, inputs: str) -> TrainingRecord | None:
-    """Return a run folder's training record if it is valid and its weights are there."""
-    record = valid_record(folder / RECORD, TrainingRecord, inputs)
+def find_finished_training(folder: Path, artefact: str, inputs: str) -> TrainingRecord | None:
+    """Return the training record of a run folder if it is valid and its weights exist."""
+    record = read_valid_record(folder / TRAINING_RECORD_FILE, TrainingRecord, inputs)
     return record if record is not None and (folder / artefact).is_dir() else None
 
 
@@ -123,17 +123,17 @@ def fine_tune(
     watch: Validation | None = None,
     hashes: Sequence[str] | None = None,
 ) -> TrainingRecord:
-    """Train, and write `adapter/` or `model/`, and `training.json`, of a run folder.
+    """Train a model; write `adapter/` or `model/`, and `training.json`, to a run folder.
 
     Args:
-        trainable: The model, ready to be trained.
-        experiment: Settings.
+        trainable: The prepared model.
+        experiment: The settings.
         questions: The train split.
         data: Its description.
         folder: The run folder; checkpoints in it are resumed.
-        progress: Where to report.
-        watch: An examination to make on the way.
-        hashes: Of the questions, to lie beside the weights; None writes none.
+        progress: Progress reports.
+        watch: Validation during training.
+        hashes: Question hashes to save beside the weights; None saves none.
 
     Raises:
         MedtuneError: As `training.loop.train` does.
@@ -141,16 +141,16 @@ def fine_tune(
     if unlabelled := sum(question.answer is None for question in questions):
         raise DataError(f"{data.source}: {unlabelled} training questions have no label")
     style, settings = experiment.prompt, experiment.training
-    form, weight = form_taught(settings.target), weigher(questions, settings)
-    prompt_hash = fingerprint(style, trainable.render)
+    form, weight = form_for_target(settings.target), build_weight_function(questions, settings)
+    prompt_hash = prompt_fingerprint(style, trainable.render)
     validation = watch.data if watch else None
-    inputs = training_inputs(experiment, trainable.base, prompt_hash, data, validation)
+    inputs = hash_training_inputs(experiment, trainable.base, prompt_hash, data, validation)
 
     def encode(question: Question) -> Example:
         letters = settings.objective == "letter"
-        choices = [style.answer(question, i, form) for i in range(len(question.options))]
-        answer = style.taught(question, settings.target)
-        prompt = style.messages(question, form)
+        choices = [style.render_answer(question, i, form) for i in range(len(question.options))]
+        answer = style.render_target(question, settings.target)
+        prompt = style.build_messages(question, form)
         example = trainable.encode(prompt, answer, choices if letters else ())
         return replace(example, weight=weight(question), ends=settings.ending)
 
@@ -172,16 +172,16 @@ def fine_tune(
         track=experiment.track,
     )
     done = train(job, progress)
-    here = processes()
+    here = join_processes()
     if here.is_main_process:
-        _write(folder, trainable, experiment, data, job, done, prompt_hash, hashes)
+        _save_results(folder, trainable, experiment, data, job, done, prompt_hash, hashes)
     here.wait_for_everyone()
-    record = valid_record(folder / RECORD, TrainingRecord, inputs)
+    record = read_valid_record(folder / TRAINING_RECORD_FILE, TrainingRecord, inputs)
     assert record is not None, "the main process wrote it"
     return record
 
 
-def _write(
+def _save_results(
     folder: Path,
     trainable: Trainable,
     experiment: Experiment,
@@ -191,20 +191,20 @@ def _write(
     prompt_hash: str,
     hashes: Sequence[str] | None,
 ) -> None:
-    """Write the weights, then the record that makes them valid."""
+    """Save the weights, then the record that marks them as valid."""
     settings = experiment.training
     kept: Mapping[str, Tensor] = done.weights
     if settings.interpolate < 1:
-        kept = trainable.toward_base(kept, settings.interpolate)
+        kept = trainable.interpolate_with_base(kept, settings.interpolate)
     card = trainable.save(
         kept,
-        folder / settings.artefact,
+        folder / settings.artefact_folder,
         {
             "base": trainable.base.source,
             "base_fingerprint": trainable.base.fingerprint,
             "prompt_hash": prompt_hash,
             "style": experiment.prompt,
-            "target": form_taught(settings.target),
+            "target": form_for_target(settings.target),
             "data_hash": data.hash,
             "data_source": data.source,
             "data_n": data.n,
@@ -231,7 +231,7 @@ def _write(
         padding_efficiency=done.tokens / done.positions,
         trainable_parameters=sum(p.numel() for p in trainable.parameters.values()),
         total_parameters=trainable.total_parameters,
-        processes=processes().num_processes,
+        processes=join_processes().num_processes,
         losses=done.losses,
         validations=done.validations,
         kept_step=done.kept_step,
@@ -241,6 +241,6 @@ def _write(
         tokens_per_s=done.fresh_tokens / done.fresh_s,
         peak_memory_bytes=torch.cuda.max_memory_allocated() if gpu else peak_memory(),
         weights_hash=card.weights_hash,
-        provenance=provenance(gpu),
+        provenance=collect_provenance(gpu),
     )
-    write_record(folder / RECORD, record)
+    write_record(folder / TRAINING_RECORD_FILE, record)

@@ -1,4 +1,4 @@
-"""The gradients of one optimizer step."""
+"""Accumulate the gradients of one optimizer step."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from torch import nn
 from medtune.core.errors import CheckFailed, ModelError
 from medtune.core.progress import Progress
 from medtune.core.protocols import Example
-from medtune.core.token_batching import PASS_COST, within_budget
-from medtune.training.collate import collate, supervised, under
+from medtune.core.token_batching import FORWARD_PASS_COST, batch_by_token_budget
+from medtune.training.collate import apply_objective, collate, supervised_range
 from medtune.training.job import Job, TrainingProgress
-from medtune.training.losses import token_losses
-from medtune.training.sharding import sharded
+from medtune.training.losses import compute_token_losses
+from medtune.training.sharding import is_sharded
 
-ON_CPU = 2048
-ON_GPU = 16384
-"""Positions in a forward pass, unless an experiment says otherwise; on a GPU not measured yet."""
+CPU_TOKEN_BUDGET = 2048
+GPU_TOKEN_BUDGET = 16384
+"""Default token positions of a forward pass; not measured on a GPU yet."""
 
 
 class Step:
-    """Adds up the gradients of optimizer steps, pass by pass."""
+    """Gradient accumulation over the forward passes of an optimizer step."""
 
     def __init__(
         self, job: Job, accelerator: Accelerator, head: nn.Module, progress: Progress
@@ -35,25 +35,25 @@ class Step:
         self._accelerator = accelerator
         self._head = head
         self._progress = progress
-        default = ON_CPU if accelerator.device.type == "cpu" else ON_GPU
+        default = CPU_TOKEN_BUDGET if accelerator.device.type == "cpu" else GPU_TOKEN_BUDGET
         self._full = self._budget = job.settings.token_budget or default
 
-    def take(self, members: list[Example], tally: TrainingProgress) -> float:
-        """Add up the gradients of a step; return its mean loss, nats per token.
+    def accumulate(self, members: list[Example], tally: TrainingProgress) -> float:
+        """Accumulate the gradients of a step; return its mean loss, nats per token.
 
         Raises:
-            ModelError: Memory is short, with passes of half the size as well.
+            ModelError: Out of memory, also with passes of half the size.
             CheckFailed: The loss is not a number.
         """
         while True:
             try:
-                loss, positions = self._passes(members)
+                loss, positions = self._forward_backward(members)
                 break
             except RuntimeError as error:
-                # One of several processes cannot begin a step again: the others are in it.
+                # With several processes one cannot restart a step alone.
                 if self._accelerator.num_processes > 1 or not _is_out_of_memory(error):
                     raise
-                self._halve(error)
+                self._halve_budget(error)
         if not math.isfinite(loss):
             raise CheckFailed(
                 f"the loss of step {tally.step + 1} is {loss}",
@@ -66,59 +66,59 @@ class Step:
         tally.examples += len(members)
         return loss
 
-    def _passes(self, members: list[Example]) -> tuple[float, int]:
-        """Go forward and back over this process's share; return loss and positions of all.
+    def _forward_backward(self, members: list[Example]) -> tuple[float, int]:
+        """Run forward and backward on this process's share; return total loss and positions.
 
-        The loss is divided by the supervised tokens of the whole step, so that cutting the step
-        into smaller batches, or sharing it among processes, changes nothing but memory.
+        The loss is divided by the supervised tokens of the whole step, so that the number of
+        passes or processes changes nothing but memory.
         """
         job, count = self._job, self._accelerator.num_processes
-        seen = [under(job.settings.objective, example) for example in members]
-        total = sum(len(supervised(example)) * example.weight for example in seen)
-        passes = self._planned(seen)
+        seen = [apply_objective(job.settings.objective, example) for example in members]
+        total = sum(len(supervised_range(example)) * example.weight for example in seen)
+        passes = self._plan_passes(seen)
         loss, positions = 0.0, 0
         for number, picked in enumerate(passes, 1):
             batch = collate(picked, self._accelerator.device)
-            with self._gradients_stay() if number < len(passes) else nullcontext():
+            with self._no_gradient_sync() if number < len(passes) else nullcontext():
                 logits = self._head(batch.tokens, batch.wanted, batch.lengths, batch.prefix)
-                part = (token_losses(logits, batch) * batch.weights).sum() / total
-                # Processes take the mean of their gradients; the step needs the sum.
+                part = (compute_token_losses(logits, batch) * batch.weights).sum() / total
+                # DDP averages gradients over processes; the step needs the sum.
                 self._accelerator.backward(part * count)
             loss += part.item()
-            positions += batch.positions(job.packs)
+            positions += batch.count_positions(job.packs)
         if count == 1:
             return loss, positions
         found = torch.tensor([loss, positions], dtype=torch.float64, device=part.device)
         loss, positions = self._accelerator.reduce(found, "sum").tolist()
         return loss, int(positions)
 
-    def _planned(self, seen: Sequence[Example]) -> list[list[Example]]:
-        """Cut this process's share of a step into passes.
+    def _plan_passes(self, seen: Sequence[Example]) -> list[list[Example]]:
+        """Split this process's share of a step into passes.
 
-        Every process goes back at least once, or the others would wait for its gradients; and as
-        often as any, where every pass needs a share of the weights from all.
+        Every process needs at least one backward pass, or the others would wait for its gradients;
+        with sharded weights all processes need the same number.
         """
         count, rank = self._accelerator.num_processes, self._accelerator.process_index
-        plans = [self._cut(seen[other::count]) for other in range(count)]
+        plans = [self._split_into_passes(seen[other::count]) for other in range(count)]
         passes = plans[rank]
-        least = max(map(len, plans)) if sharded(self._head) else 1
+        least = max(map(len, plans)) if is_sharded(self._head) else 1
         idle = replace(seen[0], weight=0.0)
         return passes + [[idle]] * (least - len(passes))
 
-    def _cut(self, share: Sequence[Example]) -> list[list[Example]]:
+    def _split_into_passes(self, share: Sequence[Example]) -> list[list[Example]]:
         lengths = [len(example.tokens) for example in share]
-        # Packed, a pass has no padding to save: the fewer, the better.
-        pass_cost = self._budget if self._job.packs else PASS_COST
-        cut = within_budget(lengths, self._budget, len(share), pass_cost)
+        # A packed pass has no padding, so fewer passes are better.
+        pass_cost = self._budget if self._job.packs else FORWARD_PASS_COST
+        cut = batch_by_token_budget(lengths, self._budget, len(share), pass_cost)
         return [[share[i] for i in picked] for picked in cut]
 
-    def _gradients_stay(self) -> AbstractContextManager[None]:
-        """Add a pass's gradients up here; the last pass of a step sends them to the others."""
+    def _no_gradient_sync(self) -> AbstractContextManager[None]:
+        """Disable gradient synchronisation; only the last pass of a step synchronises."""
         context: AbstractContextManager[None] = self._accelerator.no_sync(self._head)
         return context
 
-    def _halve(self, error: RuntimeError) -> None:
-        """Go on with passes of half the size, once."""
+    def _halve_budget(self, error: RuntimeError) -> None:
+        """Halve the token budget of a pass, once."""
         found = f"out of memory with {self._budget} positions in a pass"
         if self._budget < self._full:
             raise ModelError(
@@ -127,7 +127,7 @@ class Step:
                 f"checkpoint is in {self._job.folder}",
             ) from error
         self._budget //= 2
-        self._progress.say(f"{found}: going on with {self._budget}")
+        self._progress.log_message(f"{found}: going on with {self._budget}")
         for parameter in self._job.parameters().values():
             parameter.grad = None
         if torch.cuda.is_available():
@@ -135,5 +135,5 @@ class Step:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell it from other failures; on a CPU it has no class of its own."""
+    """Return whether an error is out-of-memory; on a CPU only its message says so."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

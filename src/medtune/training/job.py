@@ -1,4 +1,4 @@
-"""What is trained on what, how far it is, and what came of it."""
+"""Describe a training job, its progress and its result."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from medtune.core.records import LossPoint, MaskAudit, Proportion, Question, Val
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is trained, on what."""
+    """A training job: model, questions and settings."""
 
     head: nn.Module
     """(tokens, wanted, lengths, prefix) -> logits `[wanted, vocabulary]`; see `Batch`."""
     packs: bool
-    """Whether `head` computes a batch end to end; else it pads."""
+    """Whether `head` computes packed batches; otherwise it pads."""
     parameters: Callable[[], Mapping[str, Parameter]]
-    """The trainable ones, by name; they are others once the head is shared out."""
+    """Return the trainable parameters by name; sharding replaces them."""
     questions: Sequence[Question]
     encode: Callable[[Question], Example]
     decode: Callable[[Sequence[int]], str]
@@ -31,20 +31,20 @@ class Job:
     end: int
     settings: TrainingConfig
     validate: Callable[[], Proportion] | None
-    """Examines the model as it is on questions set apart."""
+    """Evaluates the current model on held-out questions."""
     seed: int
     folder: Path
-    """Where checkpoints go."""
+    """Folder of checkpoints."""
     inputs: str
-    """Hash of all of the above; a checkpoint of other inputs is not resumed."""
+    """Hash of what determines the weights; a checkpoint of other inputs is not resumed."""
     name: str
-    """Under which trackers know it."""
+    """Run name in trackers."""
     track: tuple[TrackerName, ...]
 
 
 @dataclass(slots=True)
 class TrainingProgress:
-    """What was done so far; part of a checkpoint."""
+    """Progress of a training, stored in checkpoints."""
 
     step: int = 0
     tokens: int = 0
@@ -53,15 +53,15 @@ class TrainingProgress:
     losses: list[tuple[float, float]] = field(default_factory=list)
     """(loss, learning rate) per step."""
     seconds: float = 0.0
-    """Of earlier attempts too, up to the checkpoint that was gone on from."""
+    """Duration, including earlier attempts up to the resumed checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What came of a job."""
+    """Result of a training job."""
 
     weights: dict[str, Tensor]
-    """What is to be saved, fp32, by parameter name."""
+    """Weights to save, fp32, by parameter name."""
     kept_step: int | None
     validations: tuple[ValidationPoint, ...]
     audit: MaskAudit
@@ -72,9 +72,9 @@ class TrainingResult:
     positions: int
     resumed_from: int | None
     duration_s: float
-    """Of all attempts together."""
+    """Duration of all attempts together."""
     fresh_s: float
-    """Of this process."""
+    """Duration of this attempt."""
     fresh_examples: int
-    """Examples of this process; with `fresh_s` they give the speed."""
+    """Examples of this attempt; with `fresh_s` they give the speed."""
     fresh_tokens: int

@@ -1,4 +1,4 @@
-"""The training loop: every mechanism of a LoRA fine-tune, in the order in which it happens."""
+"""Run the training loop of a fine-tune."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from medtune.core.errors import Interrupted
 from medtune.core.progress import Progress
 from medtune.core.records import LossPoint, Proportion
 from medtune.training import checkpoint
-from medtune.training.collate import audit
-from medtune.training.epochs import lay_out, that_fit
+from medtune.training.collate import audit_mask
+from medtune.training.epochs import filter_by_length, plan_epoch
 from medtune.training.gradient_step import Step
 from medtune.training.job import Job, TrainingProgress, TrainingResult
-from medtune.training.lr_schedule import rate_factor
+from medtune.training.lr_schedule import compute_lr_factor
 from medtune.training.master_adamw import MasterAdamW
-from medtune.training.processes import on_cpu
-from medtune.training.sharding import all_whole, gathered, share_out
-from medtune.training.trackers import Log, accelerator_with, tracked
+from medtune.training.processes import is_cpu_only
+from medtune.training.sharding import gather_parameters, gather_tensors, prepare_distributed
+from medtune.training.trackers import LogMetrics, build_accelerator, open_trackers
 from medtune.training.weight_averaging import WeightAverager
 
 
 def train(job: Job, progress: Progress) -> TrainingResult:
-    """Fine-tune.
+    """Train a job; resume from its newest checkpoint if there is one.
 
-    Every epoch is a pure function of the seed and its number, so a resumed run goes through the
-    same steps as one that was never stopped.
+    Every epoch is a pure function of the seed and its number, so a resumed run takes the same steps
+    as an uninterrupted one.
 
     Raises:
         CheckFailed: The mask audit fails, or the loss is no longer a number.
-        ModelError: Memory is short even for passes of half the size.
+        ModelError: Out of memory, even with passes of half the size.
         EmptySplitError: No example fits under `max_tokens`.
         Interrupted: Ctrl-C; a checkpoint was written.
         FolderError: A checkpoint cannot be written.
     """
     settings = job.settings
-    accelerator = accelerator_with(job.track, job.folder.parent / "tracking", on_cpu())
-    head = share_out(job.head, accelerator)
+    accelerator = build_accelerator(job.track, job.folder.parent / "tracking", is_cpu_only())
+    head = prepare_distributed(job.head, accelerator)
     head.train()
 
-    questions = that_fit(job.questions, job.encode, settings, progress)
+    questions = filter_by_length(job.questions, job.encode, settings, progress)
     examples = [job.encode(question) for question in questions]
-    report = audit(examples, job.pad, job.end, job.decode, settings.objective)
-    progress.say(
+    report = audit_mask(examples, job.pad, job.end, job.decode, settings.objective)
+    progress.log_message(
         f"mask audit: {report.supervised:,} of {report.tokens:,} tokens supervised, "
         f"{report.prompt_supervised} of them prompt, "
         f"{report.ends_supervised}/{report.examples} endings; sample:\n{report.sample}"
@@ -62,7 +62,7 @@ def train(job: Job, progress: Progress) -> TrainingResult:
     step = Step(job, accelerator, head, progress)
     tally = TrainingProgress()
     torch.manual_seed(job.seed)
-    resumed = _resume(job, optimizer, keeper, tally, progress)
+    resumed = _resume_from_checkpoint(job, optimizer, keeper, tally, progress)
     before = TrainingProgress(
         tally.step, tally.tokens, tally.positions, tally.examples, [], tally.seconds
     )
@@ -71,18 +71,20 @@ def train(job: Job, progress: Progress) -> TrainingResult:
     with (
         progress.task("train", total, tally.step) as bar,
         _stop_request() as stop,
-        tracked(accelerator, job.name, settings.model_dump(mode="json")) as log,
+        open_trackers(accelerator, job.name, settings.model_dump(mode="json")) as log,
     ):
         for epoch in range(tally.step // per_epoch, -(-total // per_epoch)):
-            if keeper.exhausted:
+            if keeper.is_out_of_patience:
                 break
-            examples, steps = lay_out(questions, job.encode, settings, job.seed, epoch)
+            examples, steps = plan_epoch(questions, job.encode, settings, job.seed, epoch)
             begun = epoch * per_epoch
             for members in steps[tally.step - begun : total - begun]:
-                factor = rate_factor(tally.step, total, settings.warmup_steps, settings.schedule)
-                loss = step.take([examples[i] for i in members], tally)
+                factor = compute_lr_factor(
+                    tally.step, total, settings.warmup_steps, settings.schedule
+                )
+                loss = step.accumulate([examples[i] for i in members], tally)
                 optimizer.step(factor, settings.clip_norm)
-                keeper.after_step()
+                keeper.update_average()
                 tally.step += 1
                 tally.losses.append((loss, settings.learning_rate * factor))
                 elapsed = time.perf_counter() - start
@@ -93,20 +95,22 @@ def train(job: Job, progress: Progress) -> TrainingResult:
                 log(told, tally.step)
                 if job.validate and tally.step % (settings.validate_every or per_epoch) == 0:
                     _validate(job.validate, head, optimizer, keeper, tally.step, progress, log)
-                stopping = _anywhere(accelerator, stop())
+                stopping = _any_process(accelerator, stop())
                 if stopping or (tally.step % settings.save_every == 0 and tally.step < total):
-                    _save(job, accelerator, optimizer, keeper, tally)
+                    _save_checkpoint(job, accelerator, optimizer, keeper, tally)
                 if stopping:
                     raise Interrupted(
                         f"stopped after step {tally.step} of {total}; a checkpoint was written",
                         fix="run the same command again to go on from there",
                     )
-                if keeper.exhausted:
-                    progress.say(f"{settings.patience} validations without a better one: stopped")
+                if keeper.is_out_of_patience:
+                    progress.log_message(
+                        f"stopped early: {settings.patience} validations without a gain"
+                    )
                     break
     accelerator.wait_for_everyone()
     return TrainingResult(
-        weights=all_whole(keeper.kept),
+        weights=gather_tensors(keeper.kept_weights),
         kept_step=keeper.kept_step,
         validations=tuple(keeper.points),
         audit=report,
@@ -133,42 +137,42 @@ def _validate(
     keeper: WeightAverager,
     step: int,
     progress: Progress,
-    log: Log,
+    log: LogMetrics,
 ) -> None:
-    """Examine what would be kept now."""
+    """Validate the weights that would be kept now."""
     head.eval()
-    with optimizer.showing(keeper.current), gathered(head):
+    with optimizer.swap_weights(keeper.current_weights), gather_parameters(head):
         accuracy = validate()
     head.train()
-    keeper.validated(step, accuracy)
+    keeper.record_validation(step, accuracy)
     log({"validation_accuracy": accuracy.value}, step)
-    progress.say(
+    progress.log_message(
         f"step {step}: {100 * accuracy.value:.1f} % of {accuracy.n} validation questions "
         f"({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"
     )
 
 
-def _resume(
+def _resume_from_checkpoint(
     job: Job,
     optimizer: MasterAdamW,
     keeper: WeightAverager,
     tally: TrainingProgress,
     progress: Progress,
 ) -> int | None:
-    """Go back to the newest checkpoint; return its step."""
-    state = checkpoint.newest(job.folder, job.inputs)
+    """Restore the newest checkpoint; return its step."""
+    state = checkpoint.load_newest_checkpoint(job.folder, job.inputs)
     if state is None:
         return None
-    optimizer.restore(state["optimizer"])
-    keeper.restore(state["keeper"])
+    optimizer.load_state_dict(state["optimizer"])
+    keeper.load_state_dict(state["keeper"])
     for name, value in state["tally"].items():
         setattr(tally, name, value)
     torch.set_rng_state(state["rng"])
-    progress.say(f"going on from step {tally.step} ({job.folder})")
+    progress.log_message(f"going on from step {tally.step} ({job.folder})")
     return tally.step
 
 
-def _save(
+def _save_checkpoint(
     job: Job,
     accelerator: Accelerator,
     optimizer: MasterAdamW,
@@ -176,17 +180,17 @@ def _save(
     tally: TrainingProgress,
 ) -> None:
     state: dict[str, Any] = {
-        "optimizer": optimizer.state(),
-        "keeper": keeper.state(),
+        "optimizer": optimizer.state_dict(),
+        "keeper": keeper.state_dict(),
         "tally": {name: getattr(tally, name) for name in tally.__slots__},
         "rng": torch.get_rng_state(),
     }
     if accelerator.is_main_process:
-        checkpoint.save(job.folder, tally.step, job.inputs, state)
+        checkpoint.save_checkpoint(job.folder, tally.step, job.inputs, state)
 
 
-def _anywhere(accelerator: Accelerator, asked: bool) -> bool:
-    """Tell whether any process was asked: they stop at the same step or wait for ever."""
+def _any_process(accelerator: Accelerator, asked: bool) -> bool:
+    """Return whether any process was asked to stop: all must stop at the same step."""
     if accelerator.num_processes == 1:
         return asked
     found = accelerator.reduce(torch.tensor(float(asked), device=accelerator.device), "sum")
@@ -195,10 +199,9 @@ def _anywhere(accelerator: Accelerator, asked: bool) -> bool:
 
 @contextmanager
 def _stop_request() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a request that is honoured between steps.
+    """Turn the first Ctrl-C into a request to stop between steps.
 
-    In the middle of an optimizer step the weights are neither the old nor the new ones.  A
-    second Ctrl-C interrupts at once.
+    Within an optimizer step the weights are inconsistent.  A second Ctrl-C interrupts at once.
     """
     asked = False
 
@@ -210,7 +213,7 @@ def _stop_request() -> Iterator[Callable[[], bool]]:
 
     try:
         former = signal.signal(signal.SIGINT, note)
-    except ValueError:  # not in the main thread: nobody can press Ctrl-C here
+    except ValueError:  # not in the main thread, which alone receives Ctrl-C
         yield lambda: False
         return
     try:

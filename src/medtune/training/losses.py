@@ -1,4 +1,4 @@
-"""The loss at supervised tokens."""
+"""Compute the loss at supervised tokens."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.autograd.function import Function, once_differentiable
 from medtune.training.collate import Batch
 
 
-def token_losses(logits: Tensor, batch: Batch) -> Tensor:
+def compute_token_losses(logits: Tensor, batch: Batch) -> Tensor:
     """Return the cross-entropy at every supervised token, `[supervised]`, nats, fp32.
 
     Args:
         logits: `[supervised, vocabulary]`.
-        batch: Where they come from.
+        batch: The batch of the logits.
     """
     if batch.choices is not None:
         among = logits.gather(1, batch.choices.clamp(min=0))
@@ -28,24 +28,24 @@ def token_losses(logits: Tensor, batch: Batch) -> Tensor:
 class CrossEntropy(Function):
     """log(sum(exp(logits))) - logits[target], in fp32.
 
-    The probabilities are computed once: torch's own goes back from their logarithms, with a second
-    exponential of every logit and two more passes over them (docs/log.md).
+    The probabilities are computed once: torch's cross-entropy computes the gradient from their
+    logarithms, with a second exponential and two more passes over the logits (docs/log.md).
     """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
-        """Compute it.
+        """Return the cross-entropy of each token.
 
         Args:
-            ctx: Autograd's.
+            ctx: Autograd context.
             logits: `[token, vocabulary]`.
-            targets: `[token]`, which is right.
+            targets: `[token]`, indices of the right tokens.
 
         Returns:
             `[token]`, nats.
         """
         shares = torch.softmax(logits, dim=-1, dtype=torch.float32)
-        # The likeliest never underflows, so the sum is read off it.
+        # The largest probability never underflows, so the sum is computed from it.
         place = logits.argmax(dim=-1, keepdim=True)
         total = logits.gather(1, place).float() - shares.gather(1, place).log()
         right = targets.unsqueeze(1)
@@ -56,7 +56,7 @@ class CrossEntropy(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient of the logits: share minus one where it is right."""
+        """Return the gradient of the logits: the probabilities, minus one at the target."""
         shares, right = ctx.saved_tensors
         weights = above.unsqueeze(1)
         into = (shares * weights).scatter_add_(1, right, -weights)

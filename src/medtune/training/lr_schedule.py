@@ -1,4 +1,4 @@
-"""Learning-rate schedules."""
+"""Compute learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 from typing import Literal
 
 
-def rate_factor(
+def compute_lr_factor(
     step: int, total: int, warmup: int, shape: Literal["linear", "cosine", "constant"]
 ) -> float:
-    """Scale the learning rate of one step.
+    """Return the factor of the learning rate at one step.
 
     Args:
-        step: 0-based.
+        step: Step number from 0.
         total: Steps of the whole run.
-        warmup: Steps of linear rise; the first has 1 / warmup of the full rate.
-        shape: How it falls afterwards: to 0 along a line or half a cosine, or not at all.
+        warmup: Steps of linear warmup; the first has 1 / warmup of the full rate.
+        shape: Decay after the warmup: to 0 linearly, to 0 along half a cosine, or none.
 
     Returns:
         A factor between 0 and 1.

@@ -1,4 +1,4 @@
-"""AdamW on full-precision master weights."""
+"""Optimize fp32 master weights with AdamW."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from medtune.training.sharding import all_whole, shared_like, whole
+from medtune.training.sharding import gather_tensor, gather_tensors, shard_like
 
 
 class MasterAdamW:
-    """AdamW whose weights are fp32, whatever precision the model computes in.
+    """AdamW with fp32 master weights, whatever the precision of the model.
 
-    A bf16 weight near 1 cannot take a step of 1e-4: the update is smaller than its spacing.
-    The masters can; the model gets their rounded copy after every step.  Parameters that are
-    fp32 already are their own masters.
+    A bf16 weight near 1 cannot change by 1e-4: the update is smaller than its spacing.  The master
+    weights can; their rounded copy is written to the model after every step.  Parameters in fp32
+    are their own masters.
 
     Args:
         parameters: Trainable parameters by name.
@@ -42,57 +42,57 @@ class MasterAdamW:
         """Apply the gradients and clear them.
 
         Args:
-            factor: Scales the learning rate.
-            clip: Largest norm of all gradients together.
+            factor: Factor of the learning rate.
+            clip: Largest global gradient norm.
 
         Returns:
-            The norm before clipping.
+            The global norm before clipping.
         """
         for name, parameter in self.parameters.items():
             master = self.masters[name]
             if master is not parameter and parameter.grad is not None:
                 master.grad = parameter.grad.float()
-        norm = whole(torch.nn.utils.clip_grad_norm_(list(self.masters.values()), clip))
+        norm = gather_tensor(torch.nn.utils.clip_grad_norm_(list(self.masters.values()), clip))
         for group in self._adam.param_groups:
             group["lr"] = self.rate * factor
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
         for parameter in self.parameters.values():
             parameter.grad = None
-        self._put(self.masters)
+        self._copy_to_model(self.masters)
         return float(norm)
 
     @contextmanager
-    def showing(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
-        """Put other weights into the model for a while."""
+    def swap_weights(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
+        """Temporarily replace the weights of the model."""
         own = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self._put(weights)
+        self._copy_to_model(weights)
         try:
             yield
         finally:
-            self._put(own)
+            self._copy_to_model(own)
 
     @torch.no_grad()
-    def _put(self, weights: Mapping[str, Tensor]) -> None:
-        """Round weights into the model's precision; a parameter may be its own master."""
+    def _copy_to_model(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy weights to the model in its precision; a parameter may be its own master."""
         for name, parameter in self.parameters.items():
             if weights[name] is not parameter:
                 parameter.copy_(weights[name])
 
-    def state(self) -> dict[str, Any]:
-        """Return everything that a checkpoint must hold; all processes must ask."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state for a checkpoint; must be called in all processes."""
         adam = self._adam.state_dict()
-        moments = {at: all_whole(some) for at, some in adam["state"].items()}
-        return {"masters": all_whole(self.masters), "adam": {**adam, "state": moments}}
+        moments = {at: gather_tensors(some) for at, some in adam["state"].items()}
+        return {"masters": gather_tensors(self.masters), "adam": {**adam, "state": moments}}
 
     @torch.no_grad()
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to a saved state, bit for bit."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a saved state exactly."""
         for name, master in self.masters.items():
-            master.copy_(shared_like(state["masters"][name], master))
-        self._put(self.masters)
+            master.copy_(shard_like(state["masters"][name], master))
+        self._copy_to_model(self.masters)
         moments = {
-            at: {name: shared_like(m, master) if m.dim() else m for name, m in some.items()}
+            at: {name: shard_like(m, master) if m.dim() else m for name, m in some.items()}
             for (at, some), master in zip(
                 state["adam"]["state"].items(), self.masters.values(), strict=True
             )

@@ -1,4 +1,4 @@
-"""The processes among which a training is shared."""
+"""Join the processes of a distributed training."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 from accelerate import PartialState
 
 
-def on_cpu() -> bool:
-    """Tell whether there is nothing but the CPU: accelerate must be told before it looks."""
+def is_cpu_only() -> bool:
+    """Return whether there is only a CPU: accelerate must be told before it detects devices."""
     return not torch.accelerator.is_available()
 
 
-def processes() -> PartialState:
-    """Join the processes that `accelerate launch` or `torchrun` started; else there is one."""
-    return PartialState(cpu=on_cpu())
+def join_processes() -> PartialState:
+    """Join the processes that `accelerate launch` or `torchrun` started, if any."""
+    return PartialState(cpu=is_cpu_only())

@@ -1,4 +1,4 @@
-"""How a model lies in several processes: whole in each (DDP), or a share in each (FSDP2)."""
+"""Distribute a model over processes: replicated (DDP) or sharded (FSDP2)."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from medtune.core.errors import InputError
 T = TypeVar("T", bound=Tensor)
 
 
-def share_out(head: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """Lay a model out among the processes as they were launched.
+def prepare_distributed(head: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """Replicate or shard a model over the launched processes.
 
-    accelerate's own FSDP2 wants a torch optimizer on the model's weights and leaves CPUs out; the
-    fp32 masters are optimized here, so only its settings are taken.
+    accelerate's own FSDP2 needs a torch optimizer on the model's weights and does not support CPUs;
+    here the fp32 masters are optimized, so only its settings are used.
 
     Args:
-        head: Changed in place where it is sharded: its parameters are then `DTensor`s.
-        accelerator: As launched.
+        head: Forward pass; changed in place by sharding: its parameters are then `DTensor`s.
+        accelerator: The accelerator with the launch settings.
 
     Raises:
-        InputError: FSDP of the first version, or settings of it that an experiment makes.
+        InputError: FSDP version 1, or FSDP settings that belong in the experiment.
     """
     if accelerator.num_processes == 1 or not parse_flag_from_env("ACCELERATE_USE_FSDP"):
         prepared: nn.Module = accelerator.prepare(head)
@@ -58,14 +58,14 @@ def share_out(head: nn.Module, accelerator: Accelerator) -> nn.Module:
     return head
 
 
-def sharded(head: nn.Module) -> bool:
-    """Tell whether every forward pass needs all processes."""
+def is_sharded(head: nn.Module) -> bool:
+    """Return whether the parameters are sharded, so that a forward pass needs all processes."""
     return isinstance(head, FSDPModule)
 
 
 @contextmanager
-def gathered(head: nn.Module) -> Iterator[None]:
-    """Hold a model whole in every process, which may then go forward alone."""
+def gather_parameters(head: nn.Module) -> Iterator[None]:
+    """Gather all parameters in every process, which can then run forward passes alone."""
     units = [module for module in head.modules() if isinstance(module, FSDPModule)]
     for unit in units:
         unit.set_reshard_after_forward(False, recurse=False)
@@ -75,29 +75,29 @@ def gathered(head: nn.Module) -> Iterator[None]:
     finally:
         for unit in units:
             unit.reshard()
-            # The root keeps what it gathered: its backward pass begins at once.
+            # The root keeps its gathered parameters, as its backward pass begins at once.
             unit.set_reshard_after_forward(unit is not units[0], recurse=False)
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """Return a tensor of this process; all processes must ask for a sharded one."""
+def gather_tensor(tensor: Tensor) -> Tensor:
+    """Return the full tensor; for a sharded one all processes must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def shared_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """Lay a whole tensor out as another one lies."""
+def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """Shard a full tensor like another one."""
     tensor = tensor.to(like.device)
     if isinstance(like, DTensor):
         return distribute_tensor(tensor, like.device_mesh, like.placements)
     return tensor
 
 
-def all_whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gather tensors on the CPU."""
-    return {name: whole(tensor.detach()).cpu() for name, tensor in tensors.items()}
+def gather_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gather the full tensors on the CPU."""
+    return {name: gather_tensor(tensor.detach()).cpu() for name, tensor in tensors.items()}
 
 
-def all_shared_like(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Lay whole tensors out as those of the same name lie."""
+def shard_all_like(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Shard full tensors like those of the same name."""
     with torch.no_grad():
-        return {name: shared_like(tensor, like[name]) for name, tensor in tensors.items()}
+        return {name: shard_like(tensor, like[name]) for name, tensor in tensors.items()}

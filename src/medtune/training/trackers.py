@@ -1,4 +1,4 @@
-"""What a run tells experiment trackers, through accelerate's doors to them."""
+"""Log a run to experiment trackers through accelerate."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from accelerate.tracking import get_available_trackers
 
 from medtune.core.errors import ConfigError
 from medtune.core.experiment import TrackerName
-from medtune.core.run_folder import disk_errors
+from medtune.core.run_folder import translate_disk_errors
 
-Log = Callable[[Mapping[str, float], int], None]
-"""Take values by name, and the step they belong to."""
+LogMetrics = Callable[[Mapping[str, float], int], None]
+"""Log values by name at a step."""
 
 
 def check_trackers(names: Sequence[TrackerName]) -> None:
-    """Refuse trackers that are not installed: accelerate leaves them out without a word.
+    """Check that the trackers are installed: accelerate skips missing ones silently.
 
     Raises:
-        ConfigError: Naming them, and how to install them.
+        ConfigError: A tracker is missing; the message says how to install it.
     """
     at_hand = {str(found.value) for found in get_available_trackers()}
     if missing := [name for name in names if name not in at_hand]:
@@ -30,17 +30,17 @@ def check_trackers(names: Sequence[TrackerName]) -> None:
         raise ConfigError("the experiment", faults)
 
 
-def accelerator_with(names: Sequence[TrackerName], folder: Path, cpu: bool) -> Accelerator:
-    """Make an accelerator that knows the trackers.
+def build_accelerator(names: Sequence[TrackerName], folder: Path, cpu: bool) -> Accelerator:
+    """Build an accelerator with trackers.
 
-    Those that write files do it in `folder`, unless their own variables say otherwise.
+    Trackers that write files use `folder`, unless their own variables are set.
     """
     if names:
         os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{folder.absolute()}/mlflow.db")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("WANDB_DIR", str(folder))
         os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
-        with disk_errors(folder):
+        with translate_disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
     return Accelerator(
         mixed_precision="no", cpu=cpu, log_with=list(names) or None, project_dir=str(folder)
@@ -48,32 +48,36 @@ def accelerator_with(names: Sequence[TrackerName], folder: Path, cpu: bool) -> A
 
 
 @contextmanager
-def tracked(accelerator: Accelerator, name: str, settings: Mapping[str, object]) -> Iterator[Log]:
-    """Open the trackers for a run and close them, however it ends.
+def open_trackers(
+    accelerator: Accelerator, name: str, settings: Mapping[str, object]
+) -> Iterator[LogMetrics]:
+    """Open the trackers of a run; close them when it ends or fails.
 
     Args:
-        accelerator: Of `accelerator_with`.
-        name: Of the run or project, as the tracker calls it.
-        settings: Written down at the start, flattened to `lora.rank` and the like.
+        accelerator: The result of `build_accelerator`.
+        name: Name of the run or project in the tracker.
+        settings: Logged at the start, flattened to keys such as `lora.rank`.
     """
     try:
-        accelerator.init_trackers(name, config=dict(_flat(settings)))
-    except Exception as error:  # every tracker has its own kinds
+        accelerator.init_trackers(name, config=dict(_flatten_settings(settings)))
+    except Exception as error:  # every tracker raises errors of its own
         what = ", ".join(map(str, accelerator.log_with))
         fault = f"track: {what} cannot start: {str(error).strip().splitlines()[0]}"
         raise ConfigError("the experiment", [fault]) from error
     try:
         yield lambda values, step: accelerator.log(dict(values), step=step)
     finally:
-        # accelerate's end_training would leave the other processes as well.
+        # accelerate's end_training would also destroy the process group.
         for tracker in accelerator.trackers:
             tracker.finish()
 
 
-def _flat(settings: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:
+def _flatten_settings(
+    settings: Mapping[str, object], above: str = ""
+) -> Iterator[tuple[str, object]]:
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
+            yield from _flatten_settings(value, f"{above}{name}.")
         else:
             plain = isinstance(value, (bool, int, float, str))
             yield f"{above}{name}", value if plain else str(value)

@@ -1,4 +1,4 @@
-"""Which weights of a run are kept: the last, an average, or the best on validation questions."""
+"""Choose the weights of a run: the last, an average, or the best on the validation split."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 from medtune.core.experiment import TrainingConfig
 from medtune.core.records import Proportion, ValidationPoint
 from medtune.training.master_adamw import MasterAdamW
-from medtune.training.sharding import all_shared_like, all_whole
+from medtune.training.sharding import gather_tensors, shard_all_like
 
 
 class WeightAverager:
-    """Follows a run and keeps what its settings ask for.
+    """Average of the weights of a run, and its best weights by validation accuracy.
 
     Args:
-        optimizer: Whose masters are followed.
+        optimizer: Optimizer with the master weights.
         settings: `average`, `keep` and `patience`.
 
     Attributes:
@@ -34,11 +34,11 @@ class WeightAverager:
         self.points: list[ValidationPoint] = []
 
     @torch.no_grad()
-    def after_step(self) -> None:
-        """Take the newest weights into the average.
+    def update_average(self) -> None:
+        """Update the average with the newest weights.
 
-        Its memory grows with the run, as in torch's and TensorFlow's averages, so that the first
-        steps do not weigh for long.
+        Its decay grows during the run, as in torch's and TensorFlow's averages, so that the first
+        steps lose their weight soon.
         """
         if not self._settings.average:
             return
@@ -49,15 +49,15 @@ class WeightAverager:
             mean.lerp_(master.detach(), 1 - decay)
 
     @property
-    def current(self) -> Mapping[str, Tensor]:
-        """What the run would keep if it ended now and the last weights were asked for."""
+    def current_weights(self) -> Mapping[str, Tensor]:
+        """Last or averaged weights, which a run without validation would keep."""
         return self._average or self._optimizer.masters
 
-    def validated(self, step: int, accuracy: Proportion) -> None:
-        """Note an examination of `current`; of equally good ones the first is the best."""
+    def record_validation(self, step: int, accuracy: Proportion) -> None:
+        """Record a validation of `current_weights`; among equal ones the first is the best."""
         self.points.append(ValidationPoint(step=step, accuracy=accuracy))
         if self._settings.keep == "best" and self._best_step == step:
-            self._best = {n: t.detach().clone() for n, t in self.current.items()}
+            self._best = {n: t.detach().clone() for n, t in self.current_weights.items()}
 
     @property
     def _best_step(self) -> int:
@@ -66,34 +66,34 @@ class WeightAverager:
         return best.step if best else 0
 
     @property
-    def exhausted(self) -> bool:
-        """Whether as many validations as `patience` allows brought nothing better."""
+    def is_out_of_patience(self) -> bool:
+        """Whether the last `patience` validations brought no improvement."""
         since = sum(point.step > self._best_step for point in self.points)
         return 0 < self._settings.patience <= since
 
     @property
     def kept_step(self) -> int | None:
-        """Step whose weights are kept; None is the last one."""
+        """Step of the kept weights; None for the last step."""
         return self._best_step if self._best else None
 
     @property
-    def kept(self) -> Mapping[str, Tensor]:
+    def kept_weights(self) -> Mapping[str, Tensor]:
         """The weights to save, fp32."""
-        return self._best or self.current
+        return self._best or self.current_weights
 
-    def state(self) -> dict[str, Any]:
-        """Return everything that a checkpoint must hold; all processes must ask."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state for a checkpoint; must be called in all processes."""
         return {
             "steps": self._steps,
-            "average": all_whole(self._average),
-            "best": all_whole(self._best),
+            "average": gather_tensors(self._average),
+            "best": gather_tensors(self._best),
             "points": [point.model_dump(mode="json") for point in self.points],
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to a saved state, bit for bit."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a saved state exactly."""
         masters = self._optimizer.masters
-        self._average = all_shared_like(state["average"], masters)
-        self._best = all_shared_like(state["best"], masters)
+        self._average = shard_all_like(state["average"], masters)
+        self._best = shard_all_like(state["best"], masters)
         self._steps = state["steps"]
         self.points = [ValidationPoint.model_validate(point) for point in state["points"]]

@@ -1,1 +1,1 @@
-"""What several recipes do in the same way, composed from the rooms."""
+"""Steps that several commands share."""

@@ -1,8 +1,8 @@
-"""Several processes do the work of one: the first leads, and what it asks of a model is shared out.
+"""Run work on rank 0 and shard its model calls over all ranks.
 
-Only the first process reads drafts, writes files and speaks.  The others wait for questions, answer
-their share, and get the outcome at the end, so that all of them go on in step.  With one process
-nothing of this happens, and torch is not loaded.
+Only rank 0 reads saved predictions, writes files and prints.  The other ranks wait for requests,
+answer their share, and receive the result at the end, so that all ranks stay in step.  With a
+single process torch is not loaded.
 """
 
 from __future__ import annotations
@@ -26,75 +26,75 @@ from medtune.core.protocols import (
     ScoreRequest,
 )
 from medtune.core.records import ModelDescription
-from medtune.core.run_folder import locked
+from medtune.core.run_folder import lock_folder
 
 T = TypeVar("T")
 Request = ScoreRequest | GenerateRequest
 
 
-def crew() -> int:
-    """Count the processes that `accelerate launch` or `torchrun` started."""
+def world_size() -> int:
+    """Return the number of processes that `accelerate launch` or `torchrun` started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def leads() -> bool:
-    """Tell whether this is the first process, or the only one."""
+def is_main() -> bool:
+    """Return whether this process is rank 0, or the only one."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold a run folder, in the first process.
+def lock_on_main(folder: Path) -> Iterator[None]:
+    """Lock a run folder on rank 0.
 
     Raises:
-        FolderError: Another run holds it, or it cannot be written.
+        FolderError: Another run has locked it, or it cannot be written.
     """
-    if not leads():
+    if not is_main():
         yield
         return
-    with locked(folder):
+    with lock_folder(folder):
         yield
 
 
-def first(work: Callable[[], T]) -> T:
-    """Let the first process do something, and tell all of them what came out.
+def run_on_main(work: Callable[[], T]) -> T:
+    """Run `work` on rank 0 and return its result on every rank.
 
     Raises:
-        MedtuneError: The work's, in the first process.
-        ModelError: In the others, where it failed.
+        MedtuneError: Raised by `work`, on rank 0.
+        ModelError: On the other ranks, if `work` failed.
     """
-    return together(None, lambda _: work())
+    return run_distributed(None, lambda _: work())
 
 
-def together(model: AnswerModel | None, work: Callable[[Any], T]) -> T:
-    """Let the first process work with a model whose answers all of them give.
+def run_distributed(model: AnswerModel | None, work: Callable[[Any], T]) -> T:
+    """Run `work` on rank 0 only; its model calls are sharded over all ranks.
 
     Args:
-        model: The same in every process; None if the work needs none.
-        work: Gets the model; done in the first process alone.
+        model: The same on every rank; None if the work needs no model.
+        work: Called with the model, on rank 0 only.
 
     Returns:
-        What the work returned, in every process.
+        The result of `work`, on every rank.
 
     Raises:
-        MedtuneError: The work's, in the first process.
-        ModelError: A process could not answer; and in the others, where the work failed.
+        MedtuneError: Raised by `work`, on rank 0.
+        ModelError: A rank could not answer; on the other ranks also if `work` failed.
     """
-    if crew() == 1:
+    if world_size() == 1:
         return work(model)
-    # The processes meet here, unless they met before.
-    from medtune.training.processes import processes
+    # Initialises the process group, unless that was done before.
+    from medtune.training.processes import join_processes
 
-    here = processes()
+    here = join_processes()
     if not here.is_main_process:
-        return _follow(model)  # type: ignore[no-any-return]
+        return _serve_model_calls(model)  # type: ignore[no-any-return]
     try:
-        done = work(_Shared(model) if model is not None else None)
+        done = work(DistributedModel(model) if model is not None else None)
     except BaseException as error:
-        with suppress(RuntimeError):  # the others may be gone, that being the error
-            _tell(_Failed(str(error) or type(error).__name__))
+        with suppress(RuntimeError):  # the other ranks may have exited already
+            _broadcast(_Failed(str(error) or type(error).__name__))
         raise
-    _tell(_Done(done))
+    _broadcast(_Done(done))
     return done
 
 
@@ -115,45 +115,45 @@ class _ModelCall:
     """None asks for scores."""
 
 
-class _Shared:
-    """A model, as the first process sees it: every question is answered by some process."""
+class DistributedModel:
+    """An AnswerModel on rank 0 whose requests are sharded over all ranks."""
 
     def __init__(self, model: AnswerModel) -> None:
         self._model = model
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
-        """Score, every process its share."""
-        return _gathered(self._model, _ModelCall(requests, None))
+        """Score the requests, sharded over all ranks."""
+        return _call_all_ranks(self._model, _ModelCall(requests, None))
 
     def generate(self, requests: Sequence[GenerateRequest], decoding: Decoding) -> list[Generation]:
-        """Answer freely, every process its share."""
-        return _gathered(self._model, _ModelCall(requests, decoding))
+        """Generate answers, sharded over all ranks."""
+        return _call_all_ranks(self._model, _ModelCall(requests, decoding))
 
     def render(self, messages: Sequence[Message]) -> str:
-        """Show the exact text that the model reads."""
+        """Render a prompt exactly as the model reads it."""
         return self._model.render(messages)
 
     def describe(self) -> ModelDescription:
-        """Say which weights these are."""
+        """Describe the weights."""
         return self._model.describe()
 
 
-def _follow(model: AnswerModel | None) -> Any:
-    """Answer shares of questions until the first process is done."""
+def _serve_model_calls(model: AnswerModel | None) -> Any:
+    """Answer shards of requests until rank 0 has finished."""
     while True:
-        order = _tell(None)
+        order = _broadcast(None)
         if isinstance(order, _Done):
             return order.outcome
         if isinstance(order, _Failed):
             raise ModelError(f"the first process failed: {order.why}")
-        assert model is not None, "work without a model asks nothing"
-        _send(_answered(model, order))
+        assert model is not None, "work without a model makes no model calls"
+        _gather_on_main(_call_own_share(model, order))
 
 
-def _gathered(model: AnswerModel, order: _ModelCall) -> list[Any]:
-    """Have everyone answer, and put the shares together in the order of the requests."""
-    _tell(order)
-    shares = _send(_answered(model, order))
+def _call_all_ranks(model: AnswerModel, order: _ModelCall) -> list[Any]:
+    """Run a model call on all ranks and merge the shards in request order."""
+    _broadcast(order)
+    shares = _gather_on_main(_call_own_share(model, order))
     assert shares is not None, "the first process gathers"
     for rank, share in enumerate(shares):
         if isinstance(share, _Failed):
@@ -161,22 +161,22 @@ def _gathered(model: AnswerModel, order: _ModelCall) -> list[Any]:
     return [answer for share in shares for answer in share]
 
 
-def _answered(model: AnswerModel, order: _ModelCall) -> list[Any] | _Failed:
-    """Answer this process's share; an error must not leave the others waiting."""
+def _call_own_share(model: AnswerModel, order: _ModelCall) -> list[Any] | _Failed:
+    """Answer this rank's shard; an error is returned, so that no other rank waits for ever."""
     from torch import distributed
 
-    mine = cut(order.requests, distributed.get_world_size())[distributed.get_rank()]
+    mine = split_requests(order.requests, distributed.get_world_size())[distributed.get_rank()]
     some: Any = order.requests[mine]
     try:
         if order.decoding is None:
             return list(model.score(some))
         return list(model.generate(some, order.decoding))
-    except Exception as error:  # noqa: BLE001  the first process raises it, whatever it is
+    except Exception as error:  # noqa: BLE001  rank 0 raises it, whatever it is
         return _Failed(str(error) or type(error).__name__)
 
 
-def cut(requests: Sequence[Request], count: int) -> list[slice]:
-    """Cut requests into so many runs of about one length; those of one question stay together."""
+def split_requests(requests: Sequence[Request], count: int) -> list[slice]:
+    """Split requests into `count` slices of about equal length; one question is never split."""
     sizes = [len(list(some)) for _, some in groupby(requests, key=lambda request: request.id)]
     starts = [0]
     for size in sizes:
@@ -185,8 +185,8 @@ def cut(requests: Sequence[Request], count: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-def _tell(order: Any) -> Any:
-    """Send an order from the first process to all; returns it everywhere."""
+def _broadcast(order: Any) -> Any:
+    """Broadcast an object from rank 0; return it on every rank."""
     from torch import distributed
 
     box = [order]
@@ -194,10 +194,10 @@ def _tell(order: Any) -> Any:
     return box[0]
 
 
-def _send(share: Any) -> list[Any] | None:
-    """Send a share to the first process, which gets all of them."""
+def _gather_on_main(share: Any) -> list[Any] | None:
+    """Gather the shards on rank 0; return None on the other ranks."""
     from torch import distributed
 
-    shares = [None] * distributed.get_world_size() if leads() else None
+    shares = [None] * distributed.get_world_size() if is_main() else None
     distributed.gather_object(share, shares, dst=0)
     return shares

@@ -1,36 +1,36 @@
-"""From a model's name to what answers questions: model, prompt, calibration, policy, guards."""
+"""Load a predictor by model name: model, prompt, calibration, policy and guards."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from medtune.core.progress import Progress
-from medtune.core.prompt import likelihood_of
+from medtune.core.prompt import method_for_form
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method
 from medtune.core.schemas.guardrails import ServingCalibration
 from medtune.guardrails.classifier.learned import TextClassifier
 from medtune.guardrails.policy import Policy
 from medtune.models.open_model import open_model
-from medtune.models.weights_card import ADAPTER, manner, refuse_unfit
+from medtune.models.weights_card import ADAPTER_PREFIX, refuse_unfit, resolve_prompt_defaults
 from medtune.serving.inference.predictor import Predictor
 
-TRAINED = ((ADAPTER, "adapter"), ("path:", "model"))
-"""How what a run trained is opened, and where it lies in the run's folder."""
+TRAINED_FOLDERS = ((ADAPTER_PREFIX, "adapter"), ("path:", "model"))
+"""Name prefix and subfolder of the weights that a run can train."""
 
 
-def with_calibration(
+def find_calibration(
     model: str, calibration: Path | None, method: Method | None
 ) -> tuple[str, Path | None]:
-    """Return a model's name and the evaluation of its calibration questions, if there is one.
+    """Return the model name and the calibration evaluation, if there is one.
 
     Args:
-        model: A model's name, or the folder of a run, which has both.
-        calibration: Folder of an evaluation; None takes a run's own, or goes without.
+        model: Name of a model, or a run folder, which contains both.
+        calibration: Evaluation folder; None uses that of the run, if any.
         method: letter or cloze; None takes either.
     """
     run = Path(model)
-    trained = [(kind, run / name) for kind, name in TRAINED if (run / name).is_dir()]
+    trained = [(kind, run / name) for kind, name in TRAINED_FOLDERS if (run / name).is_dir()]
     if not trained:
         return model, calibration
     found = sorted((run / "eval").glob("tuned-calibration-*"))
@@ -40,7 +40,7 @@ def with_calibration(
     return f"{kind}{folder}", calibration or own
 
 
-def mind_for(
+def load_predictor(
     name: str,
     evaluation: Path | None,
     method: Method | None,
@@ -50,30 +50,30 @@ def mind_for(
     *,
     unfit: bool = False,
 ) -> Predictor:
-    """Open a model with everything that decides its answers.
+    """Load a model with its prompt, policy, guards and calibration.
 
     Args:
-        name: Of the model.
-        evaluation: Of its calibration questions; None leaves it uncalibrated.
-        method: None is letter for a model that was taught letters, else cloze.
-        policy: How strict the guards are.
+        name: Name of the model.
+        evaluation: Evaluation of its calibration questions; None leaves it uncalibrated.
+        method: None is letter for a model trained on letters, else cloze.
+        policy: Policy of the guards.
         classifier: The learned guard.
-        progress: Where to report.
-        unfit: Open a packed model even if it did not pass the parity gate.
+        progress: Progress reports.
+        unfit: Load a quantized model even if it did not pass the parity gate.
 
     Raises:
         CheckFailed: The model is marked unfit.
         MedtuneError: Model or calibration cannot be used.
     """
     refuse_unfit(name, anyway=unfit)
-    asked = manner(name)
-    method = method or likelihood_of(asked.target)
+    asked = resolve_prompt_defaults(name)
+    method = method or method_for_form(asked.target)
     model = open_model(name, style=asked.style, progress=progress, light=True)
     calibration = None
     if evaluation is not None:
-        calibration = _calibration(evaluation, model, method, policy)
+        calibration = _load_calibration(evaluation, model, method, policy)
     else:
-        progress.say("not calibrated: nothing says how often this model's choice is right")
+        progress.log_message("not calibrated: the accuracy at a given confidence is unknown")
     return Predictor(
         model=model,
         style=asked.style,
@@ -85,10 +85,10 @@ def mind_for(
     )
 
 
-def _calibration(
+def _load_calibration(
     evaluation: Path, model: AnswerModel, method: Method, policy: Policy
 ) -> ServingCalibration:
-    from medtune.analysis.serving_thresholds import calibrated  # scipy: half a second
+    from medtune.analysis.serving_thresholds import calibrate_from_folder  # scipy: half a second
 
     rule = policy.confidence
-    return calibrated(evaluation, model.describe(), method, rule.risk, rule.level)
+    return calibrate_from_folder(evaluation, model.describe(), method, rule.risk, rule.level)

@@ -1,4 +1,4 @@
-"""The parity gate: an original, and what is to stand in for it, answer the same questions."""
+"""Compare candidate models with an original on the same questions (the parity gate)."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from medtune.analysis.packed_parity import Sat, parity
+from medtune.analysis.packed_parity import RecordedEvaluation, measure_parity
 from medtune.core.errors import ModelError
-from medtune.core.predictions_io import RECORD
+from medtune.core.predictions_io import RECORD_FILE
 from medtune.core.progress import Progress
-from medtune.core.prompt import likelihood_of
-from medtune.core.provenance import provenance
+from medtune.core.prompt import method_for_form
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import Method
-from medtune.core.run_folder import slug, write_record
+from medtune.core.run_folder import slugify, write_record
 from medtune.core.schemas.compression import Budget, Parity, ParityRecord
 from medtune.data.load import Split
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import examined
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.models.open_model import open_model
-from medtune.models.sources import weights_on_disk
-from medtune.models.weights_card import PromptDefaults, manner
+from medtune.models.sources import measure_weights_size
+from medtune.models.weights_card import PromptDefaults, resolve_prompt_defaults
 from medtune.reports.parity import write_parity
 
 PAGE = "parity.html"
@@ -31,69 +31,69 @@ ORIGINAL = "original"
 
 @dataclass(frozen=True, slots=True)
 class ParityGate:
-    """An examination that the original has sat."""
+    """A parity gate whose original model has been evaluated."""
 
     exam: Exam
     asked: PromptDefaults
-    """How the original is asked; everything that stands in for it is asked so too."""
-    reference: Sat
+    """Prompt settings of the original, used for every candidate as well."""
+    reference: RecordedEvaluation
     reference_bytes: int | None
     folder: Path
     progress: Progress
 
     @classmethod
-    def opened(
+    def evaluate_original(
         cls, name: str, split: Split, method: Method | None, folder: Path, progress: Progress
     ) -> Self:
-        """Examine the original.
+        """Evaluate the original model.
 
         Args:
-            name: Of the model.
+            name: Name of the original.
             split: The questions.
-            method: letter or cloze; None is letter for a model that was taught letters, else cloze.
-            folder: Where examinations, record and page go.
-            progress: Where to report.
+            method: letter or cloze; None is letter for a model trained on letters, else cloze.
+            folder: Receives the evaluations, the record and the page.
+            progress: Progress reports.
 
         Raises:
-            ModelError: The model cannot be used, or free answers are asked for.
+            ModelError: The model cannot be used, or the method is generate.
         """
         if method == "generate":
             raise ModelError(
                 "free answers have no log-probabilities to compare",
                 expected="--method letter or cloze",
             )
-        asked = manner(name)
-        method = method or likelihood_of(asked.target)
-        exam = Exam.plain(split.questions, split.description, asked.style, method)
+        asked = resolve_prompt_defaults(name)
+        method = method or method_for_form(asked.target)
+        exam = Exam.for_likelihood(split.questions, split.description, asked.style, method)
         model = open_model(name, style=asked.style, questions=split.questions, progress=progress)
         place = folder / "exams" / ORIGINAL
-        sat = examined(model, exam, ORIGINAL, STRICT, place, progress)
-        return cls(exam, asked, sat, weights_on_disk(name), folder, progress)
+        sat = evaluate_or_reuse(model, exam, ORIGINAL, STRICT_PARSER, place, progress)
+        return cls(exam, asked, sat, measure_weights_size(name), folder, progress)
 
-    def hold(self, label: str, name: str, budget: Budget) -> Parity:
-        """Let another model sit the same examination.
+    def evaluate_candidate(self, label: str, name: str, budget: Budget) -> Parity:
+        """Evaluate a candidate on the same questions and compare it with the original.
 
         Args:
-            label: For tables.
-            name: Of the model.
-            budget: How far it may be from the original.
+            label: Label in tables.
+            name: Name of the candidate.
+            budget: Largest accepted differences from the original.
 
         Raises:
             ModelError: The model cannot be used.
         """
         model = open_model(name, questions=self.exam.questions, progress=self.progress)
-        place = self.folder / "exams" / slug(label)
-        sat = examined(model, self.exam, label, STRICT, place, self.progress)
-        return parity(label, self.reference, sat, budget, weights_on_disk(name))
+        place = self.folder / "exams" / slugify(label)
+        sat = evaluate_or_reuse(model, self.exam, label, STRICT_PARSER, place, self.progress)
+        return measure_parity(label, self.reference, sat, budget, measure_weights_size(name))
 
-    def closed(self, rows: Sequence[Parity]) -> ParityRecord:
+    def write_results(self, rows: Sequence[Parity]) -> ParityRecord:
         """Write the record and the page."""
         record = ParityRecord(
             reference=self.reference[0],
             reference_bytes=self.reference_bytes,
             rows=tuple(rows),
-            provenance=provenance(),
+            provenance=collect_provenance(),
         )
         write_parity(self.folder / PAGE, record)
-        write_record(self.folder / RECORD, record)
+        write_record(self.folder / RECORD_FILE, record)
         return record

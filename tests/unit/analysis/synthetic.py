@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from medtune.core.intervals import wilson
-from medtune.core.provenance import provenance
+from medtune.core.intervals import wilson_interval
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
     LETTERS,
     EvaluationRecord,
@@ -144,11 +144,11 @@ def evaluation(
             unparsed=outcomes[Outcome.UNPARSED],
             abstained=outcomes[Outcome.ABSTAINED],
         ),
-        accuracy=wilson(correct, n),
-        answer_rate=wilson(correct + wrong, n),
-        stop_rate=wilson(n, n) if method == "generate" else None,
+        accuracy=wilson_interval(correct, n),
+        answer_rate=wilson_interval(correct + wrong, n),
+        stop_rate=wilson_interval(n, n) if method == "generate" else None,
         chance=0.25,
-        majority=wilson(most, n),
+        majority=wilson_interval(most, n),
         majority_letter=letter,
         letters_chosen=dict(Counter(LETTERS[p.chosen] for p in given if p.chosen is not None)),
         letters_right=dict(right),
@@ -156,6 +156,6 @@ def evaluation(
         parser=3 if method == "generate" else None,
         duration_s=412.7,
         questions_per_s=10.14,
-        provenance=provenance(),
+        provenance=collect_provenance(),
     )
     return record.model_copy(update=changes), list(given)

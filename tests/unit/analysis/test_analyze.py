@@ -9,15 +9,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.analysis.synthetic import Evaluation, evaluation, free, predictions
 
-from medtune.analysis.analyze import CURVE_POINTS, LEVEL, TARGETS, analyze, measure, warnings
+from medtune.analysis.analyze import (
+    COVERAGE_LEVEL,
+    CURVE_POINTS,
+    RISK_TARGETS,
+    analyze_evaluation,
+    evaluation_warnings,
+    measure_calibration,
+)
 from medtune.analysis.calibration import ScoredOptions, fit_temperature
-from medtune.analysis.order_flips import flips
-from medtune.analysis.selective_prediction import conformal, risk_coverage, threshold_for_risk
+from medtune.analysis.order_flips import measure_order_flips
+from medtune.analysis.selective_prediction import (
+    find_threshold_for_risk,
+    fit_conformal_sets,
+    risk_coverage,
+)
 from medtune.core.errors import PredictionsError
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.records import Method, Outcome, Prediction, Proportion, StemEffect
 from medtune.core.schemas.analysis import AnalysisRecord, SelectivePrediction, ThresholdFinding
-from medtune.core.schemas.dataset import UNKNOWN
+from medtune.core.schemas.dataset import NO_SUBJECT
 
 
 def exam(n: int = 300, skill: float = 1.5, **changes: Any) -> Evaluation:
@@ -65,10 +76,10 @@ def others(given_: list[Prediction]) -> list[Prediction]:
 
 def test_an_analysis_carries_its_evaluation() -> None:
     record, given_ = exam()
-    found = analyze("e", (record, given_))
+    found = analyze_evaluation("e", (record, given_))
     assert (found.folder, found.evaluation) == ("e", record)
-    assert found.accuracy_answered == wilson(record.counts.correct, 300)
-    assert found.calibration == measure(ScoredOptions.of(given_))
+    assert found.accuracy_answered == wilson_interval(record.counts.correct, 300)
+    assert found.calibration == measure_calibration(ScoredOptions.from_predictions(given_))
     assert found.flips is None
     assert {s.dimension for s in found.slices} >= {"subject", "negation", "letter"}
     assert found.weak_subjects == tuple(
@@ -78,14 +89,14 @@ def test_an_analysis_carries_its_evaluation() -> None:
 
 
 def test_without_calibration_questions_nothing_is_fitted() -> None:
-    found = selective(analyze("e", exam()))
+    found = selective(analyze_evaluation("e", exam()))
     assert found == SelectivePrediction(curve=found.curve)
 
 
 def test_all_orders_show_flips() -> None:
     made = predictions(200, 0.5, habit=2.0)
-    found = analyze("e", evaluation("base", made, orders="cyclic"))
-    assert found.flips == flips(made)
+    found = analyze_evaluation("e", evaluation("base", made, orders="cyclic"))
+    assert found.flips == measure_order_flips(made)
     assert found.flips is not None
     assert found.flips.any.value > 0.5
     assert any("change with the order of the options" in line for line in found.warnings)
@@ -94,9 +105,9 @@ def test_all_orders_show_flips() -> None:
 def test_free_answers_have_no_calibration() -> None:
     made = free(predictions(100, 2.0))
     record, _ = evaluation("base", made, "generate")
-    found = analyze("e", (record, made))
+    found = analyze_evaluation("e", (record, made))
     assert (found.calibration, found.selective, found.flips) == (None, None, None)
-    assert found.accuracy_answered == wilson(record.counts.correct, 90)
+    assert found.accuracy_answered == wilson_interval(record.counts.correct, 90)
     assert found.accuracy_answered.value > record.accuracy.value
 
 
@@ -104,7 +115,7 @@ def test_where_nothing_was_answered_there_is_no_accuracy_of_the_answered() -> No
     silent = {"chosen": None, "outcome": Outcome.UNPARSED, "text": "Hm.", "reason": "no option"}
     bare = dict.fromkeys(("probabilities", "logprobs", "mass"))
     made = [p.model_copy(update=silent | bare) for p in predictions(40, 1, cyclic=False)]
-    found = analyze("e", evaluation("base", made, "generate"))
+    found = analyze_evaluation("e", evaluation("base", made, "generate"))
     assert found.accuracy_answered is None
     assert found.evaluation.accuracy.value == 0
     (line,) = [line for line in found.warnings if "name no option" in line]
@@ -114,26 +125,26 @@ def test_where_nothing_was_answered_there_is_no_accuracy_of_the_answered() -> No
 
 @pytest.mark.parametrize("right", [0, 1])
 def test_a_single_question(right: int) -> None:
-    found = analyze("e", evaluation("base", answered(1, right)))
+    found = analyze_evaluation("e", evaluation("base", answered(1, right)))
     assert found.slices == ()
     curve = selective(found).curve
     assert (curve.coverage, curve.risk) == ((1.0,), (1.0 - right,))
     assert (curve.area, curve.best) == (1 - right, 1 - right)
     assert found.calibration is not None
     assert found.calibration.error == pytest.approx(0.3 if right else 0.7)
-    calibrated = selective(analyze("e", evaluation("base", answered(1, right)), held()))
+    calibrated = selective(analyze_evaluation("e", evaluation("base", answered(1, right)), held()))
     assert calibrated.sets[0].coverage.n == 1
 
 
 def test_all_right() -> None:
-    found = analyze("e", evaluation("base", answered(60, 60)), held())
+    found = analyze_evaluation("e", evaluation("base", answered(60, 60)), held())
     assert selective(found).curve.area == selective(found).curve.best == 0
     assert found.failures == ()
     assert found.spread.standard_error == 0
 
 
 def test_all_wrong() -> None:
-    found = analyze("e", evaluation("base", answered(60, 0)), held())
+    found = analyze_evaluation("e", evaluation("base", answered(60, 0)), held())
     assert selective(found).curve.area == selective(found).curve.best == 1
 
 
@@ -142,10 +153,10 @@ def test_questions_without_a_subject_are_one_group() -> None:
         p.model_copy(update={"subject": [None, "", "Skin"][n % 3]})
         for n, p in enumerate(predictions(90, 1, cyclic=False))
     ]
-    found = analyze("e", evaluation("base", made), held())
+    found = analyze_evaluation("e", evaluation("base", made), held())
     assert [s.accuracy.n for s in found.slices if s.dimension == "subject"] == [60, 30]
     for sets in selective(found).sets:
-        assert {name: p.n for name, (p, _) in sets.subjects.items()} == {UNKNOWN: 60, "Skin": 30}
+        assert {name: p.n for name, (p, _) in sets.subjects.items()} == {NO_SUBJECT: 60, "Skin": 30}
 
 
 # Risk and coverage
@@ -157,7 +168,7 @@ def test_the_area_by_hand() -> None:
         answered(n + 1, n + 1 if right else 0, sure)[n]
         for n, (sure, right) in enumerate([(0.9, True), (0.8, False), (0.7, True), (0.6, False)])
     ]
-    curve = selective(analyze("e", evaluation("base", made))).curve
+    curve = selective(analyze_evaluation("e", evaluation("base", made))).curve
     assert curve.coverage == (0.25, 0.5, 0.75, 1.0)
     assert curve.risk == pytest.approx((0, 1 / 2, 1 / 3, 1 / 2))
     assert curve.area == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4)
@@ -175,7 +186,7 @@ def test_the_area_by_hand() -> None:
 )
 def test_no_order_is_better_than_the_best(rows: list[tuple[bool, float]]) -> None:
     made = [answered(n + 1, (n + 1) * right, sure)[n] for n, (right, sure) in enumerate(rows)]
-    curve = selective(analyze("e", evaluation("base", made))).curve
+    curve = selective(analyze_evaluation("e", evaluation("base", made))).curve
     assert 0 <= curve.best <= curve.area <= 1
     wrong = sum(not right for right, _ in rows)
     assert curve.risk[-1] == pytest.approx(wrong / len(rows))
@@ -186,13 +197,13 @@ def test_no_order_is_better_than_the_best(rows: list[tuple[bool, float]]) -> Non
 def test_the_best_order_has_the_best_area(n: int) -> None:
     right = n // 3
     made = [answered(i + 1, i + 1 if i < right else 0, 0.9 - 0.5 * i / n)[i] for i in range(n)]
-    curve = selective(analyze("e", evaluation("base", made))).curve
+    curve = selective(analyze_evaluation("e", evaluation("base", made))).curve
     assert curve.best <= curve.area
     assert curve.best == pytest.approx(curve.area)
     # A long curve is thinned, its ends and its area are not.
     assert len(curve.coverage) == len(curve.risk) <= 2 * CURVE_POINTS
     assert (curve.coverage[0], curve.coverage[-1]) == (1 / n, 1)
-    assert curve.area == pytest.approx(risk_coverage(ScoredOptions.of(made)).area)
+    assert curve.area == pytest.approx(risk_coverage(ScoredOptions.from_predictions(made)).area)
 
 
 # With calibration questions
@@ -201,10 +212,15 @@ def test_the_best_order_has_the_best_area(n: int) -> None:
 def test_a_calibrated_analysis_says_on_what() -> None:
     record, given_ = held()
     source = record.data.model_copy(update={"source": "snapshot:s:calibration"})
-    found = selective(analyze("e", exam(), (record.model_copy(update={"data": source}), given_)))
+    found = selective(
+        analyze_evaluation("e", exam(), (record.model_copy(update={"data": source}), given_))
+    )
     assert (found.calibrated_on, found.calibrated_n) == ("snapshot:s:calibration", 300)
-    assert tuple(t.target for t in found.thresholds) == TARGETS
-    assert [(s.score, s.level) for s in found.sets] == [("lac", LEVEL), ("aps", LEVEL)]
+    assert tuple(t.target for t in found.thresholds) == RISK_TARGETS
+    assert [(s.score, s.level) for s in found.sets] == [
+        ("lac", COVERAGE_LEVEL),
+        ("aps", COVERAGE_LEVEL),
+    ]
 
 
 @pytest.mark.parametrize("boast", [0.2, 1.0, 5.0])
@@ -221,8 +237,8 @@ def test_the_temperature_changes_no_answer_and_mends_the_sureness(boast: float) 
     # Of one model and one kind of questions, many of them.
     whole = boasting(predictions(2000, 1.0, cyclic=False, habit=0))
     other = boasting(predictions(2000, 1.0, cyclic=False, habit=0, tag="c"))
-    plain = analyze("e", evaluation("base", whole))
-    found = analyze("e", evaluation("base", whole), evaluation("base", other))
+    plain = analyze_evaluation("e", evaluation("base", whole))
+    found = analyze_evaluation("e", evaluation("base", whole), evaluation("base", other))
     assert selective(found).curve == selective(plain).curve
     after = selective(found).after
     assert plain.calibration is not None
@@ -233,23 +249,30 @@ def test_the_temperature_changes_no_answer_and_mends_the_sureness(boast: float) 
     )
     temperature = selective(found).temperature
     assert temperature is not None
-    scored = ScoredOptions.of(whole)
-    assert (scored.heated(temperature).chosen == scored.chosen).all()
+    scored = ScoredOptions.from_predictions(whole)
+    assert (scored.scale_temperature(temperature).chosen == scored.chosen).all()
 
 
 def test_all_is_fitted_on_the_calibration_questions_and_reported_on_the_others() -> None:
     # Of other skills, so that it matters on which it is fitted.
     mine, theirs = exam(400, 1.0), held(300, 3.0)
-    found = selective(analyze("e", mine, theirs))
-    temperature = fit_temperature(ScoredOptions.of(theirs[1]))
+    found = selective(analyze_evaluation("e", mine, theirs))
+    temperature = fit_temperature(ScoredOptions.from_predictions(theirs[1]))
     assert found.temperature == temperature
-    assert abs(temperature - fit_temperature(ScoredOptions.of(mine[1]))) > 0.05
-    here, there = (ScoredOptions.of(given_).heated(temperature) for _, given_ in (mine, theirs))
-    assert found.after == measure(here)
-    assert [t.found for t in found.thresholds] == [threshold_for_risk(there, t) for t in TARGETS]
+    assert abs(temperature - fit_temperature(ScoredOptions.from_predictions(mine[1]))) > 0.05
+    here, there = (
+        ScoredOptions.from_predictions(given_).scale_temperature(temperature)
+        for _, given_ in (mine, theirs)
+    )
+    assert found.after == measure_calibration(here)
+    assert [t.found for t in found.thresholds] == [
+        find_threshold_for_risk(there, t) for t in RISK_TARGETS
+    ]
     assert any(t.found is not None for t in found.thresholds)
     for sets in found.sets:
-        assert (sets.coverage, sets.size) == conformal(there, LEVEL, sets.score).realised(here)
+        assert (sets.coverage, sets.size) == fit_conformal_sets(
+            there, COVERAGE_LEVEL, sets.score
+        ).measure_coverage(here)
 
 
 def drawn(n: int, seed: int, tag: str) -> list[Prediction]:
@@ -280,22 +303,22 @@ def true_risk(finding: ThresholdFinding, found: SelectivePrediction) -> float | 
     if finding.found is None:
         return None
     assert found.temperature is not None
-    many = MANY.heated(found.temperature)
+    many = MANY.scale_temperature(found.temperature)
     sure = many.confidence >= finding.found.confidence
-    return float((~many.right[sure]).mean()) if sure.any() else 0.0
+    return float((~many.correct[sure]).mean()) if sure.any() else 0.0
 
 
-MANY = ScoredOptions.of(drawn(20_000, 99, "many"))
+MANY = ScoredOptions.from_predictions(drawn(20_000, 99, "many"))
 
 
 def test_promises_are_kept_as_often_as_they_say() -> None:
     repetitions = 100
-    assert 1 - MANY.right.mean() > max(TARGETS)  # nothing is kept for nothing
-    broken, given_ = dict.fromkeys(TARGETS, 0), dict.fromkeys(TARGETS, 0)
+    assert 1 - MANY.correct.mean() > max(RISK_TARGETS)  # nothing is kept for nothing
+    broken, given_ = dict.fromkeys(RISK_TARGETS, 0), dict.fromkeys(RISK_TARGETS, 0)
     covered: dict[str, list[float]] = {"lac": [], "aps": []}
     for seed in range(repetitions):
         found = selective(
-            analyze(
+            analyze_evaluation(
                 "e",
                 evaluation("base", drawn(100, seed, "e")),
                 evaluation("base", drawn(200, seed, "cc")),
@@ -311,7 +334,7 @@ def test_promises_are_kept_as_often_as_they_say() -> None:
             assert finding.found.bound <= finding.target
         for sets in found.sets:
             covered[sets.score].append(sets.coverage.value)
-    for target in TARGETS[1:]:
+    for target in RISK_TARGETS[1:]:
         assert given_[target] > repetitions / 2
         # 5 % of 100 are 5; more than 11 would be an accident of one in two hundred.
         assert broken[target] <= 11, target
@@ -321,9 +344,9 @@ def test_promises_are_kept_as_often_as_they_say() -> None:
 
 
 def test_what_a_threshold_did_is_counted_here() -> None:
-    found = selective(analyze("e", exam(500, 2.5), held(500, 2.5)))
+    found = selective(analyze_evaluation("e", exam(500, 2.5), held(500, 2.5)))
     assert found.temperature is not None
-    here = ScoredOptions.of(exam(500, 2.5)[1]).heated(found.temperature)
+    here = ScoredOptions.from_predictions(exam(500, 2.5)[1]).scale_temperature(found.temperature)
     held_back = 0
     for finding in found.thresholds:
         if finding.found is None:
@@ -331,16 +354,16 @@ def test_what_a_threshold_did_is_counted_here() -> None:
             held_back += 1
             continue
         sure = here.confidence >= finding.found.confidence
-        assert finding.answered == wilson(int(sure.sum()), 500)
-        assert finding.risk == wilson(int((~here.right[sure]).sum()), int(sure.sum()))
-    assert held_back < len(TARGETS)
+        assert finding.answered == wilson_interval(int(sure.sum()), 500)
+        assert finding.risk == wilson_interval(int((~here.correct[sure]).sum()), int(sure.sum()))
+    assert held_back < len(RISK_TARGETS)
 
 
 def test_a_threshold_that_lets_nothing_through_has_no_risk() -> None:
     # Calibrated on a sure model, reported on a doubtful one.
     sure = evaluation("base", others(answered(200, 195)))
     doubtful = evaluation("base", answered(50, 30, sure=0.3))
-    finding = selective(analyze("e", doubtful, sure)).thresholds[-1]
+    finding = selective(analyze_evaluation("e", doubtful, sure)).thresholds[-1]
     assert finding.found is not None
     assert finding.answered is not None
     assert finding.answered.value == 0
@@ -349,10 +372,10 @@ def test_a_threshold_that_lets_nothing_through_has_no_risk() -> None:
 
 @pytest.mark.parametrize(("n", "sets"), [(1, 0), (8, 0), (9, 2), (10, 2)])
 def test_too_few_calibration_questions_leave_the_sets_out_and_say_so(n: int, sets: int) -> None:
-    found = analyze("e", exam(), held(n))
+    found = analyze_evaluation("e", exam(), held(n))
     assert len(selective(found).sets) == sets
     assert selective(found).calibrated_n == n
-    assert len(selective(found).thresholds) == len(TARGETS)
+    assert len(selective(found).thresholds) == len(RISK_TARGETS)
     lines = [line for line in found.warnings if "calibration questions are too few" in line]
     assert len(lines) == (0 if sets else 1)
     if lines:
@@ -363,7 +386,7 @@ def test_too_few_calibration_questions_leave_the_sets_out_and_say_so(n: int, set
 @pytest.mark.parametrize("right", [0, 200])
 def test_calibration_questions_that_are_all_alike_do_not_break_it(right: int) -> None:
     other = others(answered(200, right))
-    found = selective(analyze("e", exam(), evaluation("base", other)))
+    found = selective(analyze_evaluation("e", exam(), evaluation("base", other)))
     assert found.temperature is not None
     assert 0.05 <= found.temperature <= 20
     assert found.after is not None
@@ -391,7 +414,7 @@ def record_changes(**changes: Any) -> dict[str, Any]:
 def test_a_calibration_of_another_exam_is_refused(changes: dict[str, Any], what: str) -> None:
     record, given_ = held()
     with pytest.raises(PredictionsError) as caught:
-        analyze("e", exam(), (record.model_copy(update=changes), given_))
+        analyze_evaluation("e", exam(), (record.model_copy(update=changes), given_))
     assert caught.value.found == f"the calibration differs from the evaluation in its {what}"
     assert "calibration split" in caught.value.fix
 
@@ -399,18 +422,18 @@ def test_a_calibration_of_another_exam_is_refused(changes: dict[str, Any], what:
 def test_another_device_or_name_of_the_same_weights_is_the_same_model() -> None:
     record, given_ = held()
     moved = record.model_copy(update=record_changes(device="cuda:0", source="path:copy"))
-    assert selective(analyze("e", exam(), (moved, given_))).temperature is not None
+    assert selective(analyze_evaluation("e", exam(), (moved, given_))).temperature is not None
 
 
 def test_calibrating_on_evaluated_questions_is_refused() -> None:
     _, given_ = exam()
     mixed = evaluation("base", [*held(50)[1], *given_[7:9]])
     with pytest.raises(PredictionsError) as caught:
-        analyze("e", exam(), mixed)
+        analyze_evaluation("e", exam(), mixed)
     assert caught.value.found.startswith("2 calibration questions are among the evaluated ones")
     assert given_[7].id in caught.value.found
     with pytest.raises(PredictionsError, match="300 calibration questions"):
-        analyze("e", exam(), exam())
+        analyze_evaluation("e", exam(), exam())
 
 
 @pytest.mark.parametrize("other", ["generate", "letter"])
@@ -418,27 +441,27 @@ def test_free_answers_are_not_calibrated_in_silence(other: Method) -> None:
     made = free(predictions(60, 1))
     given_ = evaluation("base", made, "generate")
     with pytest.raises(PredictionsError, match="free answers have no probabilities") as caught:
-        analyze("e", given_, held(method=other))
+        analyze_evaluation("e", given_, held(method=other))
     assert "letter or cloze" in caught.value.expected
 
 
 def test_free_answers_do_not_calibrate_scored_ones() -> None:
     made = free(predictions(60, 1, tag="c"))
     with pytest.raises(PredictionsError, match="in its method"):
-        analyze("e", exam(), evaluation("base", made, "generate"))
+        analyze_evaluation("e", exam(), evaluation("base", made, "generate"))
 
 
 def test_scored_answers_without_probabilities_are_refused() -> None:
     made = [p.model_copy(update={"probabilities": None}) for p in answered(5, 3)]
     with pytest.raises(PredictionsError, match="5 of 5 predictions have no probabilities"):
-        analyze("e", evaluation("base", made))
+        analyze_evaluation("e", evaluation("base", made))
 
 
 # Warnings
 
 
 def proportion(correct: int, n: int = 300) -> dict[str, Any]:
-    return {"accuracy": wilson(correct, n)}
+    return {"accuracy": wilson_interval(correct, n)}
 
 
 @pytest.mark.parametrize(
@@ -446,9 +469,12 @@ def proportion(correct: int, n: int = 300) -> dict[str, Any]:
     [
         ({"mean_mass": 0.049}, "only 4.9 % of the probability lies on the letters"),
         ({"letters_chosen": {"A": 240, "B": 60}}, "A was given to 240 of 300 questions"),
-        ({"majority": wilson(200, 300), **proportion(200)}, "not shown to be above always giving"),
         (
-            {"options_only": wilson(130, 250), **proportion(160)},
+            {"majority": wilson_interval(200, 300), **proportion(200)},
+            "not shown to be above always giving",
+        ),
+        (
+            {"options_only": wilson_interval(130, 250), **proportion(160)},
             "without the stem 52.0 % (45.8–58.1, n = 250) are still right, chance gives 25.0 %; "
             "with the stem 53.3 % (47.7–58.9, n = 300): it adds +1.3 points. "
             "The options alone may explain its accuracy.",
@@ -456,29 +482,37 @@ def proportion(correct: int, n: int = 300) -> dict[str, Any]:
     ],
 )
 def test_what_a_reader_must_know_is_said(changes: dict[str, Any], words: str) -> None:
-    plain = {"majority": wilson(60, 300), "letters_chosen": {"A": 150, "B": 150}, **proportion(250)}
+    plain = {
+        "majority": wilson_interval(60, 300),
+        "letters_chosen": {"A": 150, "B": 150},
+        **proportion(250),
+    }
     record = exam()[0].model_copy(update=plain)
-    assert warnings(record, None) == []
-    (line,) = warnings(record.model_copy(update=changes), None)
+    assert evaluation_warnings(record, None) == []
+    (line,) = evaluation_warnings(record.model_copy(update=changes), None)
     assert words in line
 
 
 def told(
     blind: Proportion, majority: int = 60, right: int = 250, effect: StemEffect | None = None
 ) -> list[str]:
-    plain = {"majority": wilson(majority, 300), "letters_chosen": {"A": 150}, **proportion(right)}
+    plain = {
+        "majority": wilson_interval(majority, 300),
+        "letters_chosen": {"A": 150},
+        **proportion(right),
+    }
     stem = {"options_only": blind, "stem_effect": effect}
-    return warnings(exam()[0].model_copy(update=plain | stem), None)
+    return evaluation_warnings(exam()[0].model_copy(update=plain | stem), None)
 
 
 def test_a_baseline_at_chance_explains_nothing() -> None:
-    assert told(wilson(75, 300)) == []
+    assert told(wilson_interval(75, 300)) == []
 
 
 def test_options_only_is_held_against_the_majority_letter() -> None:
     # 40 % (34.6 to 45.6) lies above chance, 25 %: but always giving one letter gives as much.
-    assert told(wilson(120, 300), majority=117) == []
-    (line,) = told(wilson(120, 300), majority=90)
+    assert told(wilson_interval(120, 300), majority=117) == []
+    (line,) = told(wilson_interval(120, 300), majority=90)
     assert "without the stem 40.0 % (34.6–45.6, n = 300) are still right, always giving" in line
     assert "30.0 %" in line
     assert line.endswith("The options alone explain a part of its accuracy.")
@@ -486,24 +520,28 @@ def test_options_only_is_held_against_the_majority_letter() -> None:
 
 def test_the_stem_is_tested_on_the_same_questions() -> None:
     # 50.0 and 56.0 %: their intervals overlap, but only ten questions were right without it alone.
-    effect = StemEffect(with_stem=wilson(168, 300), only_with=28, only_without=10, p_value=0.005)
-    (line,) = told(wilson(150, 300), right=180, effect=effect)
+    effect = StemEffect(
+        with_stem=wilson_interval(168, 300), only_with=28, only_without=10, p_value=0.005
+    )
+    (line,) = told(wilson_interval(150, 300), right=180, effect=effect)
     assert "with the stem 56.0 %" in line
     assert "it adds +6.0 points (exact McNemar p = 0.0050)" in line
     assert line.endswith("The options alone explain a part of its accuracy.")
-    (line,) = told(wilson(150, 300), right=180, effect=effect.model_copy(update={"p_value": 0.06}))
+    (line,) = told(
+        wilson_interval(150, 300), right=180, effect=effect.model_copy(update={"p_value": 0.06})
+    )
     assert line.endswith("The options alone may explain its accuracy.")
 
 
 def test_a_temperature_on_its_bound_is_no_estimate() -> None:
-    found = analyze("e", evaluation("base", answered(60, 0)), held())
+    found = analyze_evaluation("e", evaluation("base", answered(60, 0)), held())
     assert not any("temperature" in line for line in found.warnings)
     for right, ends in ((200, "of 0.05"), (0, "of 20")):
         sure = evaluation("base", others(answered(200, right)))
         (line,) = (
             line
-            for line in analyze("e", exam(), sure).warnings
-            if "lies on the edge of where it was looked for (0.05 to 20)" in line
+            for line in analyze_evaluation("e", exam(), sure).warnings
+            if "lies at a bound of the search (0.05 to 20)" in line
         )
         assert f"temperature {ends}" in line
 
@@ -522,7 +560,7 @@ def test_the_same_questions_under_other_ids_are_refused() -> None:
         for p in given_[:40]
     ]
     with pytest.raises(PredictionsError, match="40 calibration questions are among") as caught:
-        analyze("e", (record, given_), evaluation("base", [*held(50)[1], *shuffled]))
+        analyze_evaluation("e", (record, given_), evaluation("base", [*held(50)[1], *shuffled]))
     assert "which is q-" in caught.value.found
 
 
@@ -546,8 +584,8 @@ def reference() -> ScoredOptions:
 
 
 def test_proper_scores_agree_with_scikit_learn() -> None:
-    found = measure(reference())
-    assert int(reference().right.sum()) == 27
+    found = measure_calibration(reference())
+    assert int(reference().correct.sum()) == 27
     # By hand: four bins of ten; of each mean residual squared its variance, var(ddof=1) / 10, off.
     assert found.error == pytest.approx(0.21469989034502496, abs=1e-12)
     # brier_score_loss(answers, shares, labels=range(4), scale_by_half=False)
@@ -558,12 +596,12 @@ def test_proper_scores_agree_with_scikit_learn() -> None:
 
 def test_prediction_sets_agree_with_crepes_and_mapie() -> None:
     later = ScoredOptions(waves(30, 1.1, 1.9, 0.5), np.zeros(30, dtype=np.int64), np.full(30, 4))
-    lac = conformal(reference(), 0.9, "lac")
+    lac = fit_conformal_sets(reference(), 0.9, "lac")
     # MAPIE 1.6.0, SplitConformalClassifier(conformity_score="lac"): its quantile and set sizes;
     # crepes 0.9.1, ConformalClassifier.predict_set(smoothing=False), has the same sizes.
     assert lac.quantile == pytest.approx(0.99097664, abs=1e-8)
     sizes = "333323323323333223333233233233"
-    assert lac.sets(later).sum(axis=1).tolist() == [int(size) for size in sizes]
+    assert lac.predict_sets(later).sum(axis=1).tolist() == [int(size) for size in sizes]
 
 
 def test_adaptive_sets_agree_with_a_plain_count() -> None:
@@ -574,4 +612,4 @@ def test_adaptive_sets_agree_with_a_plain_count() -> None:
         for row, answer in zip(shares.tolist(), answers, strict=True)
     )
     # ceil(41 * 0.9) = 37
-    assert conformal(reference(), 0.9, "aps").quantile == pytest.approx(own[36], abs=1e-12)
+    assert fit_conformal_sets(reference(), 0.9, "aps").quantile == pytest.approx(own[36], abs=1e-12)

@@ -10,12 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import fisher_exact
 
-from medtune.analysis.breakdown import FEW, breakdown, holm, spread
+from medtune.analysis.breakdown import (
+    SMALL_TOPICS,
+    break_down_accuracy,
+    estimate_clustered_spread,
+    holm_correction,
+)
 from medtune.core.errors import PredictionsError
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.records import Outcome, Prediction
 from medtune.core.schemas.analysis import Slice
-from medtune.core.schemas.dataset import UNKNOWN
+from medtune.core.schemas.dataset import NO_SUBJECT
 
 RIGHT, WRONG, UNPARSED = Outcome.CORRECT, Outcome.WRONG, Outcome.UNPARSED
 _CHOSEN = {Outcome.CORRECT: 0, Outcome.WRONG: 1}
@@ -38,7 +43,7 @@ def some(right: int, wrong: int, **changes: Any) -> list[Prediction]:
 
 
 def of(dimension: str, predictions: Sequence[Prediction]) -> dict[str, Slice]:
-    return {s.name: s for s in breakdown(predictions) if s.dimension == dimension}
+    return {s.name: s for s in break_down_accuracy(predictions) if s.dimension == dimension}
 
 
 # Slices
@@ -52,11 +57,11 @@ def test_subjects_by_hand() -> None:
         *some(3, 1, subject=None),
     ]
     found = of("subject", predictions)
-    assert list(found) == ["Anatomy", "Surgery", UNKNOWN]
+    assert list(found) == ["Anatomy", "Surgery", NO_SUBJECT]
     surgery = found["Surgery"]
-    assert surgery.accuracy == wilson(2, 12)
-    assert surgery.answer_rate == wilson(11, 12)
-    assert surgery.rest == wilson(15, 20)
+    assert surgery.accuracy == wilson_interval(2, 12)
+    assert surgery.answer_rate == wilson_interval(11, 12)
+    assert surgery.rest == wilson_interval(15, 20)
     # Hypergeometric: 17 of 32 right, 12 drawn; both tails that are as unlikely as 2
     chances = [math.comb(17, k) * math.comb(15, 12 - k) / math.comb(32, 12) for k in range(13)]
     p_value = sum(c for c in chances if c <= chances[2] * (1 + 1e-9))
@@ -65,8 +70,8 @@ def test_subjects_by_hand() -> None:
     assert surgery.weak
     assert found["Anatomy"].p_holm == max(found["Anatomy"].p_value or 0, surgery.p_holm or 0)
     assert not found["Anatomy"].weak  # above the rest, not below
-    assert (found[UNKNOWN].p_value, found[UNKNOWN].p_holm) == (None, None)
-    assert not found[UNKNOWN].weak
+    assert (found[NO_SUBJECT].p_value, found[NO_SUBJECT].p_holm) == (None, None)
+    assert not found[NO_SUBJECT].weak
 
 
 @pytest.mark.parametrize(("slice_n", "rest_n", "tested"), [(9, 30, False), (10, 30, True)])
@@ -114,10 +119,10 @@ def test_small_topics_are_gathered() -> None:
     ]
     found = of("topic", predictions)
     # What is not stated is no small topic, although there are three of them.
-    assert list(found) == ["ten", UNKNOWN, FEW]
-    assert FEW == "(fewer than 10 questions)"
+    assert list(found) == ["ten", NO_SUBJECT, SMALL_TOPICS]
+    assert SMALL_TOPICS == "(fewer than 10 questions)"
     assert [s.accuracy.n for s in found.values()] == [10, 3, 10]
-    assert found[FEW].accuracy == wilson(5, 10)
+    assert found[SMALL_TOPICS].accuracy == wilson_interval(5, 10)
 
 
 @pytest.mark.parametrize(
@@ -150,17 +155,17 @@ def test_letters_and_numbers_of_options() -> None:
     assert list(of("letter", predictions)) == ["A", "B", "J"]
     options = of("options", predictions)
     assert list(options) == ["2 options", "10 options"]
-    assert options["2 options"].accuracy == wilson(1, 2)
+    assert options["2 options"].accuracy == wilson_interval(1, 2)
 
 
 def test_a_dimension_in_which_all_are_alike_is_left_out() -> None:
-    assert breakdown(some(3, 2, subject="Anatomy")) == ()
-    assert breakdown(some(3, 2)) == ()
+    assert break_down_accuracy(some(3, 2, subject="Anatomy")) == ()
+    assert break_down_accuracy(some(3, 2)) == ()
     mixed = [*some(3, 2, subject="Anatomy"), *some(1, 1, subject="Surgery")]
-    assert {s.dimension for s in breakdown(mixed)} == {"subject"}
+    assert {s.dimension for s in break_down_accuracy(mixed)} == {"subject"}
 
 
-@pytest.mark.parametrize("measure", [breakdown, spread])
+@pytest.mark.parametrize("measure", [break_down_accuracy, estimate_clustered_spread])
 def test_nothing_is_refused(measure: Any) -> None:
     with pytest.raises(PredictionsError, match=r"(?s)no prediction.*at least one"):
         measure([])
@@ -177,8 +182,8 @@ def test_a_whole_split_is_quick() -> None:
         for n in range(4_183)
     ]
     start = time.process_time()
-    breakdown(predictions)
-    spread(predictions)
+    break_down_accuracy(predictions)
+    estimate_clustered_spread(predictions)
     assert time.process_time() - start < 2  # 0.1 s on an idle core
 
 
@@ -187,17 +192,17 @@ def test_a_whole_split_is_quick() -> None:
 
 def test_holm_by_hand() -> None:
     # sorted: 0.01 * 3, 0.02 * 2 = 0.04, 0.03 * 1 -> 0.04 (never below the one before)
-    assert holm([0.02, 0.03, 0.01]) == pytest.approx([0.04, 0.04, 0.03])
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
-    assert holm([0.2]) == [0.2]
-    assert holm([]) == []
+    assert holm_correction([0.02, 0.03, 0.01]) == pytest.approx([0.04, 0.04, 0.03])
+    assert holm_correction([0.6, 0.7]) == [1.0, 1.0]
+    assert holm_correction([0.2]) == [0.2]
+    assert holm_correction([]) == []
 
 
 def test_holm_agrees_with_statsmodels() -> None:
     # statsmodels 0.15.0: statsmodels.stats.multitest.multipletests(p_values, method="holm")[1]
     p_values = [0.01, 0.04, 0.03, 0.005, 0.5, 0.04, 0.9, 0.0002]
     expected = [0.06, 0.16, 0.15, 0.035, 1.0, 0.16, 1.0, 0.0016]
-    assert holm(p_values) == pytest.approx(expected, abs=1e-12)
+    assert holm_correction(p_values) == pytest.approx(expected, abs=1e-12)
 
 
 p_lists = st.lists(st.floats(0, 1) | st.sampled_from([0.01, 0.02]), max_size=12)
@@ -205,7 +210,7 @@ p_lists = st.lists(st.floats(0, 1) | st.sampled_from([0.01, 0.02]), max_size=12)
 
 @given(p_lists)
 def test_holm_keeps_the_order_and_never_lowers(p_values: list[float]) -> None:
-    adjusted = holm(p_values)
+    adjusted = holm_correction(p_values)
     pairs = sorted(zip(p_values, adjusted, strict=True))
     assert [a for _, a in pairs] == sorted(adjusted)
     assert all(p <= a <= 1 for p, a in pairs)
@@ -217,14 +222,16 @@ def test_a_larger_p_value_lowers_nothing(p_values: list[float], data: st.DataObj
     place = data.draw(st.integers(0, len(p_values) - 1))
     raised = list(p_values)
     raised[place] = data.draw(st.floats(p_values[place], 1))
-    assert all(b >= a for a, b in zip(holm(p_values), holm(raised), strict=True))
+    assert all(
+        b >= a for a, b in zip(holm_correction(p_values), holm_correction(raised), strict=True)
+    )
 
 
 @given(p_lists, st.randoms(use_true_random=False))
 def test_holm_follows_a_permutation(p_values: list[float], random: Any) -> None:
     order = random.sample(range(len(p_values)), len(p_values))
-    adjusted = holm(p_values)
-    assert holm([p_values[i] for i in order]) == [adjusted[i] for i in order]
+    adjusted = holm_correction(p_values)
+    assert holm_correction([p_values[i] for i in order]) == [adjusted[i] for i in order]
 
 
 # Spread
@@ -240,7 +247,7 @@ def outcomes(right: Sequence[bool], **columns: Sequence[str | None]) -> list[Pre
 def test_spread_by_hand() -> None:
     # mean 1/2; residuals per cluster: 1/2 + 1/2 = 1, -1/2 - 1/2 = -1, 1/2 - 1/2 = 0
     predictions = outcomes([True, True, False, False, True, False], group=list("aabbcc"))
-    found = spread(predictions)
+    found = estimate_clustered_spread(predictions)
     assert found.standard_error == pytest.approx(math.sqrt(0.25 / 6))
     assert found.clustered == pytest.approx(math.sqrt(2) / 6)
     assert (found.by, found.clusters) == ("group", 3)
@@ -249,7 +256,7 @@ def test_spread_by_hand() -> None:
 def test_a_question_without_a_cluster_stands_alone() -> None:
     # mean 3/4; clusters: a: 1/4 + 1/4, alone: 1/4, alone: -3/4 -> 1/4 + 1/16 + 9/16 = 14/16
     predictions = outcomes([True, True, True, False], group=["a", "a", None, None])
-    found = spread(predictions)
+    found = estimate_clustered_spread(predictions)
     assert found.clustered == pytest.approx(math.sqrt(14 / 16) / 4)
     assert found.clusters == 3
 
@@ -267,26 +274,36 @@ def test_a_question_without_a_cluster_stands_alone() -> None:
 def test_the_clustered_error_agrees_with_statsmodels(n: int, modulus: int, expected: float) -> None:
     right = [i * i % 7 < 3 for i in range(n)]
     clusters = [str((i * i + 3 * i) % modulus) for i in range(n)]
-    assert spread(outcomes(right, topic=clusters)).clustered == pytest.approx(expected, rel=1e-12)
+    assert estimate_clustered_spread(outcomes(right, topic=clusters)).clustered == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def test_clusters_are_groups_then_topics_then_subjects() -> None:
     right = [True, False, True, False]
     shared, own = ["x", "x", "y", "y"], ["1", "2", "3", "4"]
-    assert spread(outcomes(right, group=shared, topic=shared, subject=shared)).by == "group"
-    assert spread(outcomes(right, group=own, topic=shared, subject=shared)).by == "topic"
-    assert spread(outcomes(right, topic=own, subject=shared)).by == "subject"
+    assert (
+        estimate_clustered_spread(outcomes(right, group=shared, topic=shared, subject=shared)).by
+        == "group"
+    )
+    assert (
+        estimate_clustered_spread(outcomes(right, group=own, topic=shared, subject=shared)).by
+        == "topic"
+    )
+    assert estimate_clustered_spread(outcomes(right, topic=own, subject=shared)).by == "subject"
 
 
 @pytest.mark.parametrize("subjects", [["1", "2", "3"], [None] * 3, ["x"] * 3])
 def test_no_clusters_or_one_say_nothing(subjects: list[str | None]) -> None:
-    found = spread(outcomes([True, False, True], subject=subjects))
+    found = estimate_clustered_spread(outcomes([True, False, True], subject=subjects))
     assert (found.clustered, found.by, found.clusters) == (None, None, None)
     assert found.standard_error == pytest.approx(math.sqrt(2 / 9 / 3))
 
 
 def test_questions_that_go_together_say_less() -> None:
-    together = spread(outcomes([True] * 10 + [False] * 10, group=["a"] * 10 + ["b"] * 10))
+    together = estimate_clustered_spread(
+        outcomes([True] * 10 + [False] * 10, group=["a"] * 10 + ["b"] * 10)
+    )
     assert together.clustered == pytest.approx(math.sqrt(50) / 20)
     assert together.clustered is not None
     assert together.clustered > together.standard_error
@@ -322,7 +339,7 @@ predictions_lists = st.lists(
 @settings(max_examples=60)
 @given(predictions_lists)
 def test_slices_add_up(predictions: list[Prediction]) -> None:
-    slices = breakdown(predictions)
+    slices = break_down_accuracy(predictions)
     correct = sum(p.outcome == RIGHT for p in predictions)
     for dimension in {s.dimension for s in slices}:
         own = [s for s in slices if s.dimension == dimension]
@@ -341,5 +358,5 @@ def test_the_order_of_the_predictions_does_not_count(
     predictions: list[Prediction], random: Any
 ) -> None:
     shuffled = random.sample(predictions, len(predictions))
-    assert breakdown(shuffled) == breakdown(predictions)
-    assert spread(shuffled) == spread(predictions)
+    assert break_down_accuracy(shuffled) == break_down_accuracy(predictions)
+    assert estimate_clustered_spread(shuffled) == estimate_clustered_spread(predictions)

@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 
 from medtune.analysis.calibration import (
     ScoredOptions,
-    brier,
+    brier_score,
     calibration_error,
     equal_mass_bins,
     fit_temperature,
     log_loss,
-    measure_error,
-    measure_letters,
-    reliability,
+    measure_calibration_error,
+    measure_classwise_errors,
+    reliability_bins,
 )
 from medtune.core.errors import PredictionsError
 from medtune.core.records import Outcome, Prediction
 
 
 def scored(*rows: tuple[list[float], int]) -> ScoredOptions:
-    return ScoredOptions.of([prediction(f"q{n}", *row) for n, row in enumerate(rows)])
+    return ScoredOptions.from_predictions([prediction(f"q{n}", *row) for n, row in enumerate(rows)])
 
 
 def prediction(name: str, probabilities: list[float] | None, answer: int) -> Prediction:
@@ -63,21 +63,21 @@ def test_the_likeliest_option_is_chosen() -> None:
     found = scored(*FOUR)
     assert found.chosen.tolist() == [0, 0, 0, 2]
     assert found.confidence.tolist() == [0.9, 0.8, 0.6, 0.4]
-    assert found.right.tolist() == [True, False, True, False]
+    assert found.correct.tolist() == [True, False, True, False]
     assert found.options.tolist() == [2, 2, 2, 3]
 
 
 def test_what_was_drawn_among_equals_counts_and_stays_at_every_temperature() -> None:
     tied = prediction("tied", [0.4, 0.2, 0.4], 2).model_copy(update={"chosen": 2})
-    found = ScoredOptions.of([tied, prediction("clear", [0.5, 0.3, 0.2], 0)])
-    for each in (found, found.heated(3.0), found.take(np.array([True, True]))):
+    found = ScoredOptions.from_predictions([tied, prediction("clear", [0.5, 0.3, 0.2], 0)])
+    for each in (found, found.scale_temperature(3.0), found.take(np.array([True, True]))):
         assert each.chosen.tolist() == [2, 0]
-        assert each.right.all()
+        assert each.correct.all()
 
 
 def test_bins_have_equal_mass() -> None:
     said = [0.5 + n / 100 for n in range(40)]
-    low, high = reliability(one_by_one(said, [n % 2 == 0 for n in range(40)]), bins=2)
+    low, high = reliability_bins(one_by_one(said, [n % 2 == 0 for n in range(40)]), bins=2)
     assert low.confidence == pytest.approx(np.mean(said[:20]))
     assert (low.accuracy.value, low.accuracy.n) == (0.5, 20)
     assert high.confidence == pytest.approx(np.mean(said[20:]))
@@ -95,11 +95,11 @@ def shuffled(found: ScoredOptions, seed: int) -> ScoredOptions:
 
 
 def test_bins_are_fewer_where_they_would_rest_on_few_questions() -> None:
-    assert [len(reliability(simulated(n, 1))) for n in (1, 9, 19, 20, 59, 100, 3000)] == [
+    assert [len(reliability_bins(simulated(n, 1))) for n in (1, 9, 19, 20, 59, 100, 3000)] == [
         *(1, 1, 1, 2, 5, 10, 10)
     ]
     for n in (25, 95, 101, 999):
-        sizes = [b.accuracy.n for b in reliability(simulated(n, 1))]
+        sizes = [b.accuracy.n for b in reliability_bins(simulated(n, 1))]
         assert sum(sizes) == n
         assert min(sizes) >= 0.5 * n / len(sizes)
 
@@ -109,7 +109,7 @@ def test_one_confidence_is_one_bin() -> None:
     rows = [True] * 70 + [False] * 30
     for order in (rows, rows[::-1], [n % 10 < 7 for n in range(100)]):
         found = one_by_one([0.7] * 100, order)
-        (one,) = reliability(found)
+        (one,) = reliability_bins(found)
         assert one.confidence == pytest.approx(0.7)
         assert one.accuracy.n == 100
         assert calibration_error(found) == 0
@@ -125,9 +125,9 @@ def test_the_order_of_the_questions_does_not_matter(
 ) -> None:
     found = one_by_one([p for p, _ in rows], [right for _, right in rows])
     other = shuffled(found, seed)
-    assert reliability(other) == reliability(found)
+    assert reliability_bins(other) == reliability_bins(found)
     assert calibration_error(other) == calibration_error(found)
-    parts = [b.confidence for b in reliability(found)]
+    parts = [b.confidence for b in reliability_bins(found)]
     assert parts == sorted(set(parts))
     bins = equal_mass_bins(found.confidence)
     for value in set(found.confidence.tolist()):
@@ -136,8 +136,8 @@ def test_the_order_of_the_questions_does_not_matter(
 
 def test_nor_does_it_for_the_interval() -> None:
     found = simulated(60, 0.5)
-    assert measure_error(shuffled(found, 5)) == measure_error(found)
-    assert measure_letters(shuffled(found, 5)) == measure_letters(found)
+    assert measure_calibration_error(shuffled(found, 5)) == measure_calibration_error(found)
+    assert measure_classwise_errors(shuffled(found, 5)) == measure_classwise_errors(found)
 
 
 def test_confidences_that_rounding_parts_are_tied() -> None:
@@ -172,20 +172,20 @@ def ferro_fricker(said: float, true: list[bool]) -> float:
 @given(st.integers(0, 10_000), st.sampled_from([0.3, 1.0, 3.0]))
 def test_the_error_beside_two_other_ways_of_computing_it(seed: int, temperature: float) -> None:
     found = simulated(19, temperature, seed)  # one bin
-    said, true = found.confidence.tolist(), found.right.tolist()
+    said, true = found.confidence.tolist(), found.correct.tolist()
     assert calibration_error(found) ** 2 == pytest.approx(max(0, by_pairs(said, true)), abs=1e-12)
     # Two forecast values, a bin each.
     rng = np.random.default_rng(seed)
     low, high = (rng.random((2, 12)) < 0.5).tolist()
     squares = (ferro_fricker(0.55, low) + ferro_fricker(0.9, high)) / 2
     both = one_by_one([0.55] * 12 + [0.9] * 12, [*low, *high])
-    assert len(reliability(both)) == 2
+    assert len(reliability_bins(both)) == 2
     assert calibration_error(both) ** 2 == pytest.approx(max(0, squares), abs=1e-12)
 
 
 @pytest.mark.parametrize("n", [20, 100])
 def test_a_perfect_model_is_not_found_wanting(n: int) -> None:
-    found = [measure_error(simulated(n, 1, seed)) for seed in range(120)]
+    found = [measure_calibration_error(simulated(n, 1, seed)) for seed in range(120)]
     # 5 % may be; 120 draws give 12 or more by an accident of one in fifty.
     assert sum(one.error > (one.perfect_high or 0) for one in found) < 12
     assert sum((one.error_low or 0) > 0 for one in found) < 12
@@ -198,7 +198,7 @@ def test_a_perfect_model_is_not_found_wanting(n: int) -> None:
 
 @pytest.mark.parametrize(("n", "shown"), [(20, 8), (100, 45)])
 def test_a_boasting_model_is(n: int, shown: int) -> None:
-    found = [measure_error(simulated(n, 0.3, seed)) for seed in range(60)]
+    found = [measure_calibration_error(simulated(n, 0.3, seed)) for seed in range(60)]
     assert sum(one.error > (one.perfect_high or 0) for one in found) >= shown
 
 
@@ -208,11 +208,11 @@ def test_the_interval_holds_the_error(n: int, temperature: float) -> None:
     for seed in range(120):
         found = simulated(n, temperature, seed)
         # What the chosen option's probability really was, bin by bin.
-        real = found.heated(1 / temperature).probabilities.max(axis=1)
+        real = found.scale_temperature(1 / temperature).probabilities.max(axis=1)
         bins = equal_mass_bins(found.confidence)
         gaps = [(real - found.confidence)[bins == b].mean() for b in bins]
         truth = math.sqrt(np.mean(np.square(gaps)))
-        one = measure_error(found)
+        one = measure_calibration_error(found)
         assert one.error_low is not None
         assert one.error_high is not None
         assert one.error_low <= one.error <= one.error_high
@@ -223,7 +223,7 @@ def test_the_interval_holds_the_error(n: int, temperature: float) -> None:
 
 
 def test_few_questions_that_are_all_right_prove_little() -> None:
-    found = measure_error(one_by_one([0.95] * 10, [True] * 10))
+    found = measure_calibration_error(one_by_one([0.95] * 10, [True] * 10))
     assert found.error == pytest.approx(0.05)
     # A model that is right in 3 of 4 cases does this once in 18 times.
     assert found.error_high is not None
@@ -235,7 +235,7 @@ def test_letters_are_measured_one_by_one() -> None:
     rng = np.random.default_rng(3)
     said = np.tile([0.1, 0.2, 0.5, 0.2], (2_000, 1))
     answers = rng.choice(4, p=[0.1, 0.2, 0.3, 0.4], size=2_000)
-    found = measure_letters(ScoredOptions(said, answers, np.full(2_000, 4)))
+    found = measure_classwise_errors(ScoredOptions(said, answers, np.full(2_000, 4)))
     assert list(found) == list("ABCD")
     assert [one.error > (one.perfect_high or 0) for one in found.values()] == [
         *(False, False, True, True)
@@ -245,16 +245,18 @@ def test_letters_are_measured_one_by_one() -> None:
 
 def test_a_letter_that_was_not_offered_is_not_measured() -> None:
     table = np.array([[0.6, 0.4, 0.0], [0.5, 0.3, 0.2]] * 15)
-    found = measure_letters(ScoredOptions(table, np.array([0, 1] * 15), np.array([2, 3] * 15)))
+    found = measure_classwise_errors(
+        ScoredOptions(table, np.array([0, 1] * 15), np.array([2, 3] * 15))
+    )
     # C was offered 15 times and never right: its error is 0.2, not 0.1.
     assert found["C"].error == pytest.approx(0.2)
 
 
 def test_the_brier_score_by_hand() -> None:
     # 2 * 0.01, 2 * 0.64, 2 * 0.16, 0.49 + 0.09 + 0.16
-    assert brier(scored(*FOUR)) == pytest.approx((0.02 + 1.28 + 0.32 + 0.74) / 4)
-    assert brier(scored(([1.0, 0.0], 0))) == 0
-    assert brier(scored(([1.0, 0.0], 1))) == 2
+    assert brier_score(scored(*FOUR)) == pytest.approx((0.02 + 1.28 + 0.32 + 0.74) / 4)
+    assert brier_score(scored(([1.0, 0.0], 0))) == 0
+    assert brier_score(scored(([1.0, 0.0], 1))) == 2
 
 
 def test_the_log_loss_by_hand() -> None:
@@ -265,7 +267,7 @@ def test_the_log_loss_by_hand() -> None:
 
 def test_heating_by_hand() -> None:
     # sqrt(0.64) : sqrt(0.36) = 4 : 3
-    found = scored(([0.64, 0.36], 0), ([0.2, 0.3, 0.5], 0)).heated(2)
+    found = scored(([0.64, 0.36], 0), ([0.2, 0.3, 0.5], 0)).scale_temperature(2)
     assert found.probabilities[0].tolist() == pytest.approx([4 / 7, 3 / 7, 0])
     assert found.probabilities.sum(axis=1).tolist() == pytest.approx([1, 1])
 
@@ -276,7 +278,7 @@ def test_the_temperature_is_found_again(temperature: float) -> None:
     fitted = fit_temperature(found)
     # What was told at another temperature is told right again.
     assert fitted * temperature == pytest.approx(1, abs=0.05)
-    mended = found.heated(fitted)
+    mended = found.scale_temperature(fitted)
     assert calibration_error(mended) < 0.015
     assert log_loss(mended) <= log_loss(found)
 
@@ -290,11 +292,11 @@ def test_a_calibrated_model_has_little_error_and_a_boasting_one_much() -> None:
 @given(st.floats(0.1, 10), st.integers(0, 20))
 def test_heating_changes_no_answer(temperature: float, seed: int) -> None:
     found = simulated(50, 1, seed)
-    assert found.heated(temperature).chosen.tolist() == found.chosen.tolist()
+    assert found.scale_temperature(temperature).chosen.tolist() == found.chosen.tolist()
 
 
 def test_free_text_cannot_be_calibrated() -> None:
     with pytest.raises(PredictionsError, match="1 of 2 predictions have no probabilities"):
-        ScoredOptions.of([prediction("a", [0.5, 0.5], 0), prediction("b", None, 0)])
+        ScoredOptions.from_predictions([prediction("a", [0.5, 0.5], 0), prediction("b", None, 0)])
     with pytest.raises(PredictionsError, match="no prediction"):
-        ScoredOptions.of([])
+        ScoredOptions.from_predictions([])

@@ -9,14 +9,14 @@ import pytest
 from scipy.stats import binomtest
 
 from medtune.analysis.compare import (
-    compare,
-    differences,
+    compare_evaluations,
+    comparison_verdict,
+    differing_aspects,
     mcnemar_exact,
-    minimum_detectable,
-    verdict,
+    minimum_detectable_difference,
 )
 from medtune.core.errors import PredictionsError
-from medtune.core.intervals import tango, wilson
+from medtune.core.intervals import tango_interval, wilson_interval
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import (
     EvaluationRecord,
@@ -26,10 +26,10 @@ from medtune.core.records import (
     SplitDescription,
 )
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import ExamResult, summarize
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import ExamResult, make_evaluation_record
 from medtune.models.fake import FakeModel
-from medtune.reports.comparison_folder import corrected
+from medtune.reports.comparison_folder import apply_holm_correction
 
 Evaluation = tuple[EvaluationRecord, list[Prediction]]
 
@@ -56,8 +56,8 @@ def evaluation(
         method=method,
         normalization="byte",
     )
-    return summarize(
-        FakeModel("noisy", {}), exam, label, STRICT, predictions, ExamResult(1.0)
+    return make_evaluation_record(
+        FakeModel("noisy", {}), exam, label, STRICT_PARSER, predictions, ExamResult(1.0)
     ), predictions
 
 
@@ -110,20 +110,22 @@ def test_the_interval_agrees_with_resampling_questions_where_many_are_discordant
     means = differences[rng.integers(0, n, size=(10_000, n))].mean(axis=1)
     error = math.sqrt((only_a + only_b) / n / n)
     # Half a question's correction, and the score's skew, which falls with n.
-    assert tango(only_a, only_b, n) == pytest.approx(
+    assert tango_interval(only_a, only_b, n) == pytest.approx(
         tuple(np.quantile(means, [0.025, 0.975])), abs=0.3 * error + 1 / n
     )
 
 
 def test_one_question_won_in_ten_excludes_no_loss() -> None:
     # The percentile bootstrap said 0 to 0.3: it never draws a question that was lost.
-    record = compare(*pair(both=5, only_a=0, only_b=1, neither=4))
+    record = compare_evaluations(*pair(both=5, only_a=0, only_b=1, neither=4))
     assert record.difference_low < -0.2
     assert record.difference_high > 0.4
 
 
 def test_identical_answers_have_an_interval_that_shrinks_with_their_number() -> None:
-    lows = [compare(*pair(n // 2, 0, 0, n - n // 2)).difference_low for n in (10, 299, 500)]
+    lows = [
+        compare_evaluations(*pair(n // 2, 0, 0, n - n // 2)).difference_low for n in (10, 299, 500)
+    ]
     assert lows == sorted(lows)
     assert lows[1] < -0.01 < lows[2]
 
@@ -140,13 +142,13 @@ def together(rights: Sequence[bool], size: int) -> Evaluation:
 
 def test_questions_that_go_together_widen_the_variance_by_their_number() -> None:
     a, b = [True] * 40 + [False] * 10, [True] * 35 + [False] * 5 + [True] * 8 + [False] * 2
-    alone, five = (compare(together(a, size), together(b, size)) for size in (1, 5))
+    alone, five = (compare_evaluations(together(a, size), together(b, size)) for size in (1, 5))
     assert alone.design_effect is None, "no two questions share a topic"
     # Of fifty clusters, and Student's t with 49 degrees: 2.00958 for 1.95996.
     assert five.design_effect == pytest.approx(5 * 50 / 49 * (2.00958 / 1.95996) ** 2, rel=1e-4)
-    few = compare(together(a[36:44], 5), together(b[36:44], 5)).design_effect
+    few = compare_evaluations(together(a[36:44], 5), together(b[36:44], 5)).design_effect
     assert few == pytest.approx(5 * 8 / 7 * (2.36462 / 1.95996) ** 2, rel=1e-4)
-    same = compare(together(a, 5), together(a, 5))
+    same = compare_evaluations(together(a, 5), together(a, 5))
     assert same.design_effect is None, "there is no variance to widen"
 
 
@@ -157,32 +159,34 @@ def test_questions_that_go_together_widen_the_variance_by_their_number() -> None
     [(200, 11.0), (1000, 4.9), (4183, 2.4)],
 )
 def test_minimum_detectable_at_31_percent_discordance(n: int, points: float) -> None:
-    assert 100 * minimum_detectable(round(0.31 * n), n) == pytest.approx(points, abs=0.05)
+    assert 100 * minimum_detectable_difference(round(0.31 * n), n) == pytest.approx(
+        points, abs=0.05
+    )
 
 
 def test_minimum_detectable_of_the_notebooks_twenty() -> None:
     # 31 % of 20 is no whole number: 6 give 2.801585 * sqrt(0.30 / 20) = 34.3 points, 7 give 37.1;
     # scaled from n = 100, 31 % give 35.
-    assert 100 * minimum_detectable(6, 20) == pytest.approx(34.3, abs=0.05)
-    assert 100 * minimum_detectable(7, 20) == pytest.approx(37.1, abs=0.05)
-    assert 100 * minimum_detectable(31, 100) * math.sqrt(5) == pytest.approx(35, abs=0.2)
+    assert 100 * minimum_detectable_difference(6, 20) == pytest.approx(34.3, abs=0.05)
+    assert 100 * minimum_detectable_difference(7, 20) == pytest.approx(37.1, abs=0.05)
+    assert 100 * minimum_detectable_difference(31, 100) * math.sqrt(5) == pytest.approx(35, abs=0.2)
 
 
 def test_minimum_detectable_without_disagreement_takes_the_rule_of_three() -> None:
     # 3 / 100: 2.801585 * sqrt(0.03 / 100) = 0.048525
-    assert minimum_detectable(0, 100) == pytest.approx(0.048525, abs=1e-6)
-    assert minimum_detectable(0, 2) == 1.0
+    assert minimum_detectable_difference(0, 100) == pytest.approx(0.048525, abs=1e-6)
+    assert minimum_detectable_difference(0, 2) == 1.0
 
 
 def test_minimum_detectable_falls_with_power() -> None:
     # (1.959964 + 1.281552) * sqrt(0.2 / 100) = 0.144964
-    assert minimum_detectable(20, 100, power=0.9) == pytest.approx(0.144964, abs=1e-6)
+    assert minimum_detectable_difference(20, 100, power=0.9) == pytest.approx(0.144964, abs=1e-6)
 
 
 def test_the_detectable_difference_is_found_with_80_percent_power() -> None:
     # Simulate: discordance 0.3, n = 400, true difference as the formula says.
     n, rate = 400, 0.3
-    gap = minimum_detectable(round(rate * n), n)
+    gap = minimum_detectable_difference(round(rate * n), n)
     draws = np.random.default_rng(5).multinomial(
         n, [(rate - gap) / 2, (rate + gap) / 2, 1 - rate], size=600
     )
@@ -193,7 +197,7 @@ def test_the_detectable_difference_is_found_with_80_percent_power() -> None:
 
 def test_compare_by_hand() -> None:
     a, b = pair(both=40, only_a=5, only_b=25, neither=30)
-    record = compare(a, b)
+    record = compare_evaluations(a, b)
     assert (record.both, record.only_a, record.only_b, record.neither) == (40, 5, 25, 30)
     assert record.n == 100
     assert (record.a, record.b) == ("base", "tuned")
@@ -210,7 +214,7 @@ def test_compare_by_hand() -> None:
 
 def test_compare_is_antisymmetric() -> None:
     a, b = pair(10, 3, 9, 8)
-    there, back = compare(a, b), compare(b, a)
+    there, back = compare_evaluations(a, b), compare_evaluations(b, a)
     assert there.difference == -back.difference
     assert there.p_value == back.p_value
     assert (there.only_a, there.only_b) == (back.only_b, back.only_a)
@@ -218,27 +222,27 @@ def test_compare_is_antisymmetric() -> None:
 
 def test_a_model_against_itself() -> None:
     a, _ = pair(10, 5, 0, 5)
-    record = compare(a, a)
+    record = compare_evaluations(a, a)
     assert (record.only_a, record.only_b, record.difference, record.p_value) == (0, 0, 0.0, 1.0)
     assert record.verdict.startswith("No detectable change")
 
 
 def test_the_order_of_the_lines_does_not_count() -> None:
     a, b = pair(10, 3, 9, 8)
-    assert compare(a, (b[0], b[1][::-1])) == compare(a, b)
+    assert compare_evaluations(a, (b[0], b[1][::-1])) == compare_evaluations(a, b)
 
 
 def test_unparsed_counts_as_not_right() -> None:
     a = evaluation("base", [True] * 4)
     b = evaluation("tuned", [True] * 4, chosen=None, outcome=Outcome.UNPARSED)
-    record = compare(a, b)
+    record = compare_evaluations(a, b)
     assert (record.only_a, record.accuracy_b.value) == (4, 0.0)
 
 
 def test_different_questions_are_refused() -> None:
     a, b = evaluation("base", [True] * 5), evaluation("tuned", [True] * 6)
     with pytest.raises(PredictionsError, match=r"(?s)5 questions, tuned 6; 5 are the same"):
-        compare(a, b)
+        compare_evaluations(a, b)
 
 
 @pytest.mark.parametrize(
@@ -247,13 +251,13 @@ def test_different_questions_are_refused() -> None:
 def test_another_order_or_another_key_is_another_question(changes: dict[str, Any]) -> None:
     a, b = evaluation("base", [True] * 5), evaluation("tuned", [True] * 5, **changes)
     with pytest.raises(PredictionsError, match="0 are the same"):
-        compare(a, b)
+        compare_evaluations(a, b)
 
 
 def test_different_methods_are_refused() -> None:
     a, b = evaluation("base", [True] * 5), evaluation("tuned", [True] * 5, method="cloze")
-    with pytest.raises(PredictionsError, match="base was examined by letter, tuned by cloze"):
-        compare(a, b)
+    with pytest.raises(PredictionsError, match="base was evaluated by letter, tuned by cloze"):
+        compare_evaluations(a, b)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +270,7 @@ def test_different_methods_are_refused() -> None:
     ],
 )
 def test_verdict_sentences(counts: tuple[int, int, int, int], start: str) -> None:
-    sentence = compare(*pair(*counts)).verdict
+    sentence = compare_evaluations(*pair(*counts)).verdict
     assert sentence.startswith(start)
     assert sentence.endswith(".")
     assert "n = 100" in sentence
@@ -276,17 +280,19 @@ def test_verdict_sentences(counts: tuple[int, int, int, int], start: str) -> Non
 
 
 def test_the_verdict_writes_small_p_values_as_a_bound() -> None:
-    tiny = verdict("base", "tuned", 0.5, 0.4, 0.6, 0.00001, 0.1, 80)
+    tiny = comparison_verdict("base", "tuned", 0.5, 0.4, 0.6, 0.00001, 0.1, 80)
     assert tiny == (
         "tuned is better than base by 50.0 points "
         "(95 % interval +40.0 to +60.0, exact McNemar p < 0.0001, n = 80)."
     )
-    assert "p = 0.0500" in verdict("base", "tuned", 0.5, 0.4, 0.6, 0.05, 0.1, 80)
+    assert "p = 0.0500" in comparison_verdict("base", "tuned", 0.5, 0.4, 0.6, 0.05, 0.1, 80)
 
 
 def test_significance_starts_below_five_percent() -> None:
-    assert verdict("a", "b", 0.1, 0, 0.2, 0.0499, 0.1, 9).startswith("b is better")
-    assert verdict("a", "b", 0.1, 0, 0.2, 0.05, 0.1, 9).startswith("No detectable change")
+    assert comparison_verdict("a", "b", 0.1, 0, 0.2, 0.0499, 0.1, 9).startswith("b is better")
+    assert comparison_verdict("a", "b", 0.1, 0, 0.2, 0.05, 0.1, 9).startswith(
+        "No detectable change"
+    )
 
 
 # What else differs
@@ -317,25 +323,27 @@ def test_what_differs_beside_the_model_is_named(
 ) -> None:
     a, b = pair(10, 3, 9, 8)
     other = changed(b, **changes)
-    assert differences(a[0], other[0]) == differs
-    record = compare(a, other)
+    assert differing_aspects(a[0], other[0]) == differs
+    record = compare_evaluations(a, other)
     assert record.differs == tuple(differs)
-    assert record.model_copy(update={"differs": (), "b": "tuned"}) == compare(a, b)
+    assert record.model_copy(update={"differs": (), "b": "tuned"}) == compare_evaluations(a, b)
 
 
 def test_another_choice_of_as_many_examples_differs() -> None:
     a, b = pair(1, 1, 1, 1)
     fixed = changed(a, shots=2, shots_by="fixed")
-    assert compare(fixed, changed(b, shots=2, shots_by="random")).differs == ("worked examples",)
-    assert compare(fixed, changed(b, shots=2, shots_by="fixed")).differs == ()
+    assert compare_evaluations(fixed, changed(b, shots=2, shots_by="random")).differs == (
+        "worked examples",
+    )
+    assert compare_evaluations(fixed, changed(b, shots=2, shots_by="fixed")).differs == ()
 
 
 def test_another_arithmetic_differs_but_another_model_does_not() -> None:
     a, b = pair(1, 1, 1, 1)
     halved = a[0].model.model_copy(update={"dtype": "float16"})
-    assert compare(a, changed(b, model=halved)).differs == ("arithmetic",)
+    assert compare_evaluations(a, changed(b, model=halved)).differs == ("arithmetic",)
     tuned = a[0].model.model_copy(update={"adapter": "f" * 64, "fingerprint": "x", "device": "y"})
-    assert compare(a, changed(b, model=tuned)).differs == ()
+    assert compare_evaluations(a, changed(b, model=tuned)).differs == ()
 
 
 @pytest.mark.parametrize(
@@ -344,7 +352,7 @@ def test_another_arithmetic_differs_but_another_model_does_not() -> None:
 def test_different_variants_are_refused(a: str, b: str) -> None:
     base, tuned = pair(10, 3, 9, 8)
     with pytest.raises(PredictionsError) as caught:
-        compare(changed(base, variant=a), changed(tuned, variant=b))
+        compare_evaluations(changed(base, variant=a), changed(tuned, variant=b))
     assert caught.value.found == f"base was asked {a} questions, tuned {b} ones"
     assert "medtune study robustness" in caught.value.fix
 
@@ -352,13 +360,13 @@ def test_different_variants_are_refused(a: str, b: str) -> None:
 def test_the_same_variant_is_compared() -> None:
     base, tuned = pair(10, 3, 9, 8)
     both = [changed(one, variant="options-only") for one in (base, tuned)]
-    assert compare(both[0], both[1]) == compare(base, tuned)
+    assert compare_evaluations(both[0], both[1]) == compare_evaluations(base, tuned)
 
 
 def test_different_normalizations_are_refused() -> None:
     a, b = evaluation("base", [True] * 5), evaluation("tuned", [True] * 5)
     with pytest.raises(PredictionsError, match="base was scored per sum, tuned per byte"):
-        compare(a, changed(b, normalization="byte"))
+        compare_evaluations(a, changed(b, normalization="byte"))
 
 
 @pytest.mark.parametrize("gone", [slice(1, None), slice(None, -1), slice(0, 1)])
@@ -366,7 +374,7 @@ def test_missing_questions_are_refused_on_either_side(gone: slice) -> None:
     a, b = pair(10, 3, 9, 8)
     for one, other in ((a, (b[0], b[1][gone])), ((a[0], a[1][gone]), b)):
         with pytest.raises(PredictionsError, match=f"{len(b[1][gone])} are the same"):
-            compare(one, other)
+            compare_evaluations(one, other)
 
 
 # What must be read with a verdict
@@ -375,13 +383,17 @@ def test_missing_questions_are_refused_on_either_side(gone: slice) -> None:
 def blinded(given: Evaluation, right: int, n: int = 100) -> Evaluation:
     record, predictions = given
     # Of 4 options, for chance to be 25 %; the majority letter in the middle.
-    changes = {"options_only": wilson(right, n), "chance": 0.25, "majority": wilson(30, 100)}
+    changes = {
+        "options_only": wilson_interval(right, n),
+        "chance": 0.25,
+        "majority": wilson_interval(30, 100),
+    }
     return record.model_copy(update=changes), predictions
 
 
 def test_a_gain_that_is_there_without_the_stem_is_said() -> None:
     base, tuned = pair(25, 0, 40, 35)
-    record = compare(blinded(base, 26), blinded(tuned, 62))
+    record = compare_evaluations(blinded(base, 26), blinded(tuned, 62))
     first, second = record.notes
     assert first.startswith(
         "tuned on starter:recall, letter: without the stem 62.0 % (52.2–70.9, n = 100)"
@@ -395,16 +407,17 @@ def test_a_gain_that_is_there_without_the_stem_is_said() -> None:
 
 def test_where_the_options_tell_nothing_there_is_no_note() -> None:
     base, tuned = pair(25, 0, 40, 35)
-    assert compare(blinded(base, 26), blinded(tuned, 33)).notes == ()
-    assert compare(base, tuned).notes == ()
+    assert compare_evaluations(blinded(base, 26), blinded(tuned, 33)).notes == ()
+    assert compare_evaluations(base, tuned).notes == ()
 
 
 def test_several_p_values_are_corrected_and_those_that_fall_are_named() -> None:
     strong, weak, none = (
-        compare(*pair(*counts)) for counts in ((40, 0, 30, 30), (40, 1, 8, 51), (40, 10, 11, 39))
+        compare_evaluations(*pair(*counts))
+        for counts in ((40, 0, 30, 30), (40, 1, 8, 51), (40, 10, 11, 39))
     )
     assert weak.p_value == pytest.approx(0.0390625)
-    a, b, c = corrected([strong, weak, none])
+    a, b, c = apply_holm_correction([strong, weak, none])
     assert a.p_holm == pytest.approx(3 * strong.p_value)
     assert b.p_holm == pytest.approx(0.078125)
     assert c.p_holm == 1.0
@@ -415,6 +428,6 @@ def test_several_p_values_are_corrected_and_those_that_fall_are_named() -> None:
 
 
 def test_a_single_comparison_needs_no_correction() -> None:
-    alone = compare(*pair(40, 1, 8, 51))
-    assert corrected([alone]) == [alone]
+    alone = compare_evaluations(*pair(40, 1, 8, 51))
+    assert apply_holm_correction([alone]) == [alone]
     assert alone.p_holm is None

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from medtune.analysis.failures import failures
-from medtune.core.intervals import wilson
+from medtune.analysis.failures import classify_failures
+from medtune.core.intervals import wilson_interval
 from medtune.core.protocols import ScoreRequest
 from medtune.core.records import OrderAnswer, Outcome, Prediction
 from medtune.core.schemas.analysis import Failure
@@ -37,7 +37,7 @@ def right(number: int = 900, **more: Any) -> Prediction:
 
 
 def kinds(predictions: Sequence[Prediction], **more: Any) -> dict[str, Failure]:
-    return {failure.name: failure for failure in failures(predictions, **more)}
+    return {failure.name: failure for failure in classify_failures(predictions, **more)}
 
 
 def ids(failure: Failure) -> list[str]:
@@ -54,9 +54,9 @@ def sure(probability: float) -> tuple[float, ...]:
 
 
 def test_without_a_failure_there_is_no_kind() -> None:
-    assert failures([]) == ()
-    assert failures([right()]) == ()
-    assert failures([right(), prediction(chosen=None, outcome=Outcome.ABSTAINED)]) == ()
+    assert classify_failures([]) == ()
+    assert classify_failures([right()]) == ()
+    assert classify_failures([right(), prediction(chosen=None, outcome=Outcome.ABSTAINED)]) == ()
 
 
 def test_what_cannot_be_judged_is_left_out() -> None:
@@ -66,7 +66,7 @@ def test_what_cannot_be_judged_is_left_out() -> None:
 
 def test_what_did_not_occur_has_a_share_of_none() -> None:
     found = kinds([prediction(), right(stem="All are true except")])
-    assert found["exception missed"].share == wilson(0, 1)
+    assert found["exception missed"].share == wilson_interval(0, 1)
     assert found["exception missed"].examples == ()
 
 
@@ -78,8 +78,8 @@ def test_shares_are_of_wrong_and_unparsed() -> None:
         right(3),
     ]
     found = kinds(predictions)
-    assert found["exception missed"].share == wilson(1, 2)
-    assert found["format"].share == wilson(1, 2)
+    assert found["exception missed"].share == wilson_interval(1, 2)
+    assert found["format"].share == wilson_interval(1, 2)
 
 
 def test_kinds_come_in_one_order_and_may_overlap() -> None:
@@ -90,7 +90,7 @@ def test_kinds_come_in_one_order_and_may_overlap() -> None:
         probabilities=sure(0.9),
         mass=0.1,
     )
-    found = failures([one])
+    found = classify_failures([one])
     assert [f.name for f in found] == [
         "plausible option",
         "exception missed",
@@ -123,7 +123,7 @@ def test_kinds_come_in_one_order_and_may_overlap() -> None:
 )
 def test_plausible_options(options: tuple[str, ...], chosen: int, counted: bool) -> None:
     found = kinds([prediction(options=options, chosen=chosen), prediction(1)])["plausible option"]
-    assert found.share == wilson(int(counted), 2)
+    assert found.share == wilson_interval(int(counted), 2)
 
 
 def test_plausible_options_are_held_against_a_blind_choice() -> None:
@@ -131,8 +131,8 @@ def test_plausible_options_are_held_against_a_blind_choice() -> None:
     predictions = [prediction(n, options=alike, chosen=1 if n < 4 else 2) for n in range(6)]
     found = kinds([*predictions, prediction(9)])["plausible option"]
     # six questions of which a blind choice among three would hit a third
-    assert "True of 4 of 7 wrong choices; a blind choice" in found.explanation
-    assert found.explanation.endswith("would come to 2.0.")
+    assert "True of 4 of 7 wrong choices; a random choice" in found.explanation
+    assert found.explanation.endswith("would give 2.0.")
     note = found.examples[0].note
     assert note.startswith("B reads most like the right A: likeness ")
     assert note.endswith(".")
@@ -147,7 +147,7 @@ def test_plausible_options_are_held_against_a_blind_choice() -> None:
 )
 def test_exceptions(stem: str, counted: bool) -> None:
     found = kinds([prediction(stem=stem), right(stem="Which is not so?")])["exception missed"]
-    assert found.share == wilson(int(counted), 1)
+    assert found.share == wilson_interval(int(counted), 1)
 
 
 def test_exceptions_are_held_against_plain_questions() -> None:
@@ -158,7 +158,7 @@ def test_exceptions_are_held_against_plain_questions() -> None:
         *(right(n) for n in range(6, 9)),
     ]
     found = kinds(predictions)["exception missed"]
-    assert found.share == wilson(3, 5)
+    assert found.share == wilson_interval(3, 5)
     assert "Wrong are 75.0 % of 4 negated ones and 40.0 % of 5 plain ones." in found.explanation
     assert found.examples[0].note == "The stem is negated; the model chose B, right is A."
 
@@ -174,7 +174,7 @@ def test_a_topic_is_rare_below_five_questions(others: int, counted: bool) -> Non
         prediction(99, topic=None),
     ]
     found = kinds(predictions)["rare topic"]
-    assert found.share == wilson(int(counted), 2)
+    assert found.share == wilson_interval(int(counted), 2)
     assert "a topic with fewer than 5 questions here" in found.explanation
     if counted:
         assert found.examples[0].note == "The topic Gout has 4 questions here."
@@ -185,7 +185,7 @@ def test_a_topic_is_rare_below_five_questions(others: int, counted: bool) -> Non
 def test_a_topic_may_be_rare_in_training(trained: dict[str, int], rare: int) -> None:
     predictions = [prediction(topic="Gout"), prediction(1)]
     found = kinds(predictions, train_topics=trained)["rare topic"]
-    assert found.share == wilson(rare, 2)
+    assert found.share == wilson_interval(rare, 2)
     assert "questions in training" in found.explanation
 
 
@@ -212,7 +212,7 @@ def letters(times: int, also_right: int) -> list[Prediction]:
 )
 def test_a_habit_is_frequent_and_too_frequent(times: int, also_right: int, counted: int) -> None:
     found = kinds(letters(times, also_right))["letter habit"]
-    assert found.share == wilson(counted, times - also_right)
+    assert found.share == wilson_interval(counted, times - also_right)
     named = f"B ({times} times, right {also_right} times)" in found.explanation
     assert named == bool(counted)
     assert ("there is no such letter" in found.explanation) == (not counted)
@@ -239,10 +239,10 @@ def ordered(number: int, chosen_letters: Sequence[int]) -> Prediction:
 )
 def test_in_several_orders_the_letter_must_stay(places: Sequence[int], counted: int) -> None:
     found = kinds([ordered(n, places) for n in range(10)])["letter habit"]
-    assert found.share == wilson(counted, 10)
+    assert found.share == wilson_interval(counted, 10)
     if counted:
         times = places.count(2)
-        note = f"The model chose C in {times} of 4 orders, whatever stood there."
+        note = f"The model chose C in {times} of 4 orders, whatever its option."
         assert found.examples[0].note == note
         assert f"C ({10 * times} times, right 10 times)" in found.explanation
 
@@ -251,7 +251,7 @@ def test_one_order_shows_no_change_of_content() -> None:
     alone = [p.model_copy(update={"orders": (p.orders or ())[:1]}) for p in [ordered(0, (1,) * 4)]]
     found = kinds([p.model_copy(update={"id": f"q{n}"}) for n in range(10) for p in alone])
     assert "B (10 times, right 0 times)" in found["letter habit"].explanation
-    assert found["letter habit"].share == wilson(0, 10)
+    assert found["letter habit"].share == wilson_interval(0, 10)
 
 
 def test_cloze_gives_no_letter_unless_orders_show_one() -> None:
@@ -273,7 +273,7 @@ def test_sure_and_wrong(probability: float, counted: int) -> None:
         right(1, probabilities=(0.85, 0.05, 0.05, 0.05)),
     ]
     found = kinds(predictions)["sure and wrong"]
-    assert found.share == wilson(counted, 1)
+    assert found.share == wilson_interval(counted, 1)
     assert found.explanation.endswith(f": {counted} of {1 + counted} such answers.")
     if counted:
         note = "The model gave B 80.0 %, and the right A 6.7 %."
@@ -287,21 +287,21 @@ def test_free_text_by_reason() -> None:
     reasons = ["empty", "names no option", "names no option", "negated"]
     predictions = [prediction(n, chosen=None, text="", reason=r) for n, r in enumerate(reasons)]
     found = kinds([*predictions, prediction(9, text="rest", reason="option text")])["format"]
-    assert found.share == wilson(4, 5)
+    assert found.share == wilson_interval(4, 5)
     assert found.explanation.endswith(": names no option (2), empty (1), negated (1).")
     assert found.examples[0].note == "Unparsed: empty."
 
 
 def test_free_text_that_could_be_read() -> None:
     found = kinds([prediction(text="rest", reason="option text")])["format"]
-    assert found.share == wilson(0, 1)
+    assert found.share == wilson_interval(0, 1)
     assert found.explanation.endswith(": none.")
 
 
 @pytest.mark.parametrize(("mass", "counted"), [(0.5, 0), (0.499, 1)])
 def test_probability_outside_the_letters(mass: float, counted: int) -> None:
     found = kinds([prediction(mass=mass), right(1, mass=0.2)])["format"]
-    assert found.share == wilson(counted, 1)  # the right one is no failure ...
+    assert found.share == wilson_interval(counted, 1)  # the right one is no failure ...
     assert f"So it is on {counted + 1} of 2 questions." in found.explanation  # ... but counted here
     if counted:
         note = "The letters have only 49.9 % of the probability."
@@ -327,7 +327,7 @@ def test_examples_go_round_the_subjects_and_start_with_the_surest() -> None:
     ]
     found = kinds(predictions)["sure and wrong"]
     assert ids(found) == ["q006", "q004", "q005", "q000", "q003"]
-    assert failures(predictions[::-1]) == failures(predictions)
+    assert classify_failures(predictions[::-1]) == classify_failures(predictions)
 
 
 def test_equally_sure_examples_come_by_id() -> None:
@@ -352,7 +352,7 @@ def examined(kind: str) -> list[Prediction]:
 
 
 def test_the_oracle_has_no_failures() -> None:
-    assert failures(examined("oracle")) == ()
+    assert classify_failures(examined("oracle")) == ()
 
 
 def test_the_constant_model_has_nothing_but_a_habit_of_which_it_is_sure() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medtune.analysis.order_flips import flips
+from medtune.analysis.order_flips import measure_order_flips
 from medtune.core.errors import PredictionsError
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
@@ -22,8 +22,8 @@ from medtune.core.records import (
 from medtune.core.schemas.analysis import Flips
 from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import examine
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_model
 from medtune.models.fake import FakeModel
 
 
@@ -52,11 +52,11 @@ def predicted(
     model = FakeModel(kind, {q.id: q.answer_text for q in questions})
     data = SplitDescription(source="file:own", n=len(questions), excluded={}, hash="h")
     exam = Exam(questions, data, PromptStyle(), "letter", "byte", orders=orders)
-    return examine(model, exam, kind, STRICT, NoProgress())[1]
+    return evaluate_model(model, exam, kind, STRICT_PARSER, NoProgress())[1]
 
 
 def found(kind: str, questions: Sequence[Question]) -> Flips:
-    measured = flips(predicted(kind, questions))
+    measured = measure_order_flips(predicted(kind, questions))
     assert measured is not None
     return measured
 
@@ -99,7 +99,7 @@ def test_two_questions_by_hand() -> None:
     # Order 0 is ABC as given, 1 shows 1 2 0, 2 shows 2 0 1.
     # First question, 0 right: contents 0, 0, 1; displayed at 0, 2, 2.
     # Second question, 1 right: content 1 three times; displayed at 1, 0, 2.
-    measured = flips([asked(0, 0, 0, 1), asked(1, 1, 1, 1)])
+    measured = measure_order_flips([asked(0, 0, 0, 1), asked(1, 1, 1, 1)])
     assert measured is not None
     assert measured.orders == 3
     assert (measured.any.value, measured.any.n) == (0.5, 2)
@@ -155,7 +155,7 @@ def test_a_model_that_reads_contents_prefers_no_letter(four: list[Question]) -> 
 
 def test_harder_questions_with_more_letters_are_no_preference() -> None:
     # Two options: always right. Three options: always wrong, whatever the order.
-    measured = flips([asked(0, 0, 0), asked(0, 1, 1, 1)])
+    measured = measure_order_flips([asked(0, 0, 0), asked(0, 1, 1, 1)])
     assert measured is not None
     assert {c: p.value for c, p in measured.recalls.items()} == {"A": 0.5, "B": 0.5, "C": 0}
     assert measured.rstd == 0
@@ -180,7 +180,7 @@ def test_the_mean_over_orders_and_pride_undo_a_leaning(four: list[Question]) -> 
 
 
 def test_it_does_not_matter_in_which_order_the_options_came(four: list[Question]) -> None:
-    turned = [q.permuted((1, 2, 3, 0)) for q in four]
+    turned = [q.permute_options((1, 2, 3, 0)) for q in four]
     one, other = found("biased", four), found("biased", turned)
     for name in ("any", "pairs", "letters", "recalls", "rstd"):
         assert getattr(one, name) == getattr(other, name), name
@@ -188,11 +188,11 @@ def test_it_does_not_matter_in_which_order_the_options_came(four: list[Question]
 
 
 def test_one_order_is_none() -> None:
-    assert flips([asked(0, 0, 0).model_copy(update={"orders": None})]) is None
-    assert flips([]) is None
+    assert measure_order_flips([asked(0, 0, 0).model_copy(update={"orders": None})]) is None
+    assert measure_order_flips([]) is None
 
 
 def test_some_with_orders_and_some_without_are_refused() -> None:
     one = asked(0, 0, 0)
     with pytest.raises(PredictionsError, match="1 of 2 predictions hold several orders"):
-        flips([one, one.model_copy(update={"orders": None})])
+        measure_order_flips([one, one.model_copy(update={"orders": None})])

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.analysis.synthetic import free, predictions
 
-from medtune.analysis.paired_slices import changed, paired_slices
+from medtune.analysis.paired_slices import compare_slices, find_changed_answers
 from medtune.core.errors import PredictionsError
-from medtune.core.intervals import tango, wilson
+from medtune.core.intervals import tango_interval, wilson_interval
 from medtune.core.records import Outcome, Prediction
 from medtune.core.schemas.analysis import PairedSlice
 
@@ -55,12 +55,12 @@ def test_a_slice_is_compared_by_hand() -> None:
         answers([False] * 10, subject="Skin"),
         answers([True] * 9, subject="ENT"),
     )
-    found = by_name(paired_slices(a, b), "subject")
+    found = by_name(compare_slices(a, b), "subject")
     assert list(found) == ["Anatomy", "Skin", "ENT"]
     anatomy, skin, ent = found.values()
     assert (anatomy.only_a, anatomy.only_b) == (1, 9)
-    assert anatomy.accuracy_a == wilson(3, 12)
-    assert anatomy.accuracy_b == wilson(11, 12)
+    assert anatomy.accuracy_a == wilson_interval(3, 12)
+    assert anatomy.accuracy_b == wilson_interval(11, 12)
     assert anatomy.difference == pytest.approx(8 / 12)
     # 2 (C(10, 0) + C(10, 1)) / 2^10, and 2 (1 / 2^2) that is more than it can be said to be
     assert anatomy.p_value == pytest.approx(22 / 1024)
@@ -70,7 +70,7 @@ def test_a_slice_is_compared_by_hand() -> None:
     assert skin.p_holm == pytest.approx(0.5)
     assert (ent.p_value, ent.p_holm) == (None, None)
     assert ent.difference == 1.0
-    assert (anatomy.difference_low, anatomy.difference_high) == tango(1, 9, 12)
+    assert (anatomy.difference_low, anatomy.difference_high) == tango_interval(1, 9, 12)
 
 
 def test_letters_and_negation_come_in_their_order_and_what_is_alike_is_left_out() -> None:
@@ -78,7 +78,7 @@ def test_letters_and_negation_come_in_their_order_and_what_is_alike_is_left_out(
         answers([True] * 10, answer=1, chosen=1, stem="All of these except?"),
         answers([True] * 12),
     )
-    found = paired_slices(a, a)
+    found = compare_slices(a, a)
     assert [(s.dimension, s.name) for s in found] == [
         ("negation", "negated"),
         ("negation", "plain"),
@@ -86,7 +86,7 @@ def test_letters_and_negation_come_in_their_order_and_what_is_alike_is_left_out(
         ("letter", "B"),
     ]
     assert all(s.p_value == s.p_holm == 1.0 and s.difference == 0 for s in found)
-    assert paired_slices(answers([True]), answers([False])) == ()
+    assert compare_slices(answers([True]), answers([False])) == ()
 
 
 def test_answers_are_paired_by_question_and_not_by_place() -> None:
@@ -94,9 +94,9 @@ def test_answers_are_paired_by_question_and_not_by_place() -> None:
     mixed = list(b)
     random.Random(0).shuffle(mixed)
     assert mixed != b
-    assert paired_slices(a, mixed) == paired_slices(a, b)
-    assert {(c.kind, c.a.id) for c in changed(a, mixed, 150)} == {
-        (c.kind, c.a.id) for c in changed(a, b, 150)
+    assert compare_slices(a, mixed) == compare_slices(a, b)
+    assert {(c.kind, c.a.id) for c in find_changed_answers(a, mixed, 150)} == {
+        (c.kind, c.a.id) for c in find_changed_answers(a, b, 150)
     }
 
 
@@ -113,7 +113,7 @@ def test_slices_add_up_and_exchanging_the_models_turns_the_sign(
         [p.model_copy(update={"subject": s}) for p, s in zip(answers(x), subjects, strict=True)]
         for x in ([r[0] for r in rows], [r[1] for r in rows])
     )
-    found, turned = paired_slices(a, b), paired_slices(b, a)
+    found, turned = compare_slices(a, b), compare_slices(b, a)
     if found:
         assert sum(s.only_a for s in found) == sum(x and not y for x, y, _ in rows)
         assert sum(s.only_b for s in found) == sum(y and not x for x, y, _ in rows)
@@ -136,7 +136,7 @@ def test_slices_add_up_and_exchanging_the_models_turns_the_sign(
         [],
     ],
 )
-@pytest.mark.parametrize("compute", [paired_slices, changed])
+@pytest.mark.parametrize("compute", [compare_slices, find_changed_answers])
 def test_other_questions_are_refused(compute: Any, other: list[Prediction]) -> None:
     asked = answers([True, False])
     with pytest.raises(PredictionsError, match="2 questions"):
@@ -147,7 +147,7 @@ def test_other_questions_are_refused(compute: Any, other: list[Prediction]) -> N
 
 def test_nothing_is_refused() -> None:
     with pytest.raises(PredictionsError, match="0 questions"):
-        paired_slices([], [])
+        compare_slices([], [])
 
 
 def sure(p: Prediction, share: float) -> Prediction:
@@ -162,7 +162,7 @@ def test_changed_questions_come_by_how_far_the_right_option_moved() -> None:
         sure(p, s)
         for p, s in zip(answers([False] * 2 + [True] * 2), (0.4, 0.1, 0.9, 0.7), strict=True)
     ]
-    found = changed(a, b)
+    found = find_changed_answers(a, b)
     # q2 is right in both; q1 moved by 0.8, q0 by 0.2; q3 is gained
     assert [(c.kind, c.a.id, c.b.id) for c in found] == [
         ("lost", "q1", "q1"),
@@ -171,17 +171,17 @@ def test_changed_questions_come_by_how_far_the_right_option_moved() -> None:
     ]
     assert found[0].a == a[1]
     assert found[0].b == b[1]
-    assert [c.a.id for c in changed(a, b, most=1)] == ["q1", "q3"]
+    assert [c.a.id for c in find_changed_answers(a, b, most=1)] == ["q1", "q3"]
 
 
 def test_free_answers_keep_their_order_and_an_unparsed_one_is_lost() -> None:
     a, b = answers([True] * 4), answers([False, None, True, None])
-    assert [(c.kind, c.a.id) for c in changed(a, b)] == [
+    assert [(c.kind, c.a.id) for c in find_changed_answers(a, b)] == [
         ("lost", "q0"),
         ("lost", "q1"),
         ("lost", "q3"),
     ]
     # unparsed before and after, or wrong before and unparsed after: nothing is gained or lost
-    assert changed(answers([None, False]), answers([None, None])) == ()
+    assert find_changed_answers(answers([None, False]), answers([None, None])) == ()
     many = predictions(60, 0.5, 1)
-    assert all(c.kind == "lost" for c in changed(many, free(many)))
+    assert all(c.kind == "lost" for c in find_changed_answers(many, free(many)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medtune.core.intervals import tango
+from medtune.core.intervals import tango_interval
 from medtune.core.schemas.compression import ParityRecord
 from recount import FILES, RESULTS, recounted
 
@@ -28,7 +28,7 @@ def test_what_is_recounted_changes_nothing_that_was_measured() -> None:
     assert recounted(old) == record
     for one in ParityRecord.model_validate(record).rows:
         pairs = one.comparison
-        assert (pairs.difference_low, pairs.difference_high) == tango(
+        assert (pairs.difference_low, pairs.difference_high) == tango_interval(
             pairs.only_a, pairs.only_b, pairs.n
         )
         assert one.drift_high is not None

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from tests.unit.reports.test_run import Evaluation, evaluation, questions
 
-from medtune.analysis.seed_spread import over_seeds
+from medtune.analysis.seed_spread import aggregate_seeds
 from medtune.core.errors import PredictionsError
 
 ASKED = questions(40)
@@ -18,7 +18,7 @@ def tuned(*rights: int) -> list[Evaluation]:
 
 
 def test_mean_spread_and_both_intervals_are_scipys() -> None:
-    found = over_seeds(evaluation("base", ASKED, 10), tuned(20, 24, 28))
+    found = aggregate_seeds(evaluation("base", ASKED, 10), tuned(20, 24, 28))
     values = [0.5, 0.6, 0.7]
     assert found.accuracies == pytest.approx(values)
     assert found.mean == pytest.approx(0.6)
@@ -36,9 +36,9 @@ def test_mean_spread_and_both_intervals_are_scipys() -> None:
 
 
 def test_seeds_that_do_worse_or_change_nothing_are_said_to() -> None:
-    worse = over_seeds(evaluation("base", ASKED, 30), tuned(10, 12))
+    worse = aggregate_seeds(evaluation("base", ASKED, 30), tuned(10, 12))
     assert worse.verdict.startswith("Tuned is worse than base by 47.5 points")
-    same = over_seeds(evaluation("base", ASKED, 30), tuned(30, 30))
+    same = aggregate_seeds(evaluation("base", ASKED, 30), tuned(30, 30))
     assert same.verdict.startswith("No detectable change: tuned is +0.0 points from base")
     assert (same.deviation, same.low, same.high) == (0, 0.75, 0.75)
     # The rule of three: 40 questions without a change bound it by 3 in 40.
@@ -46,11 +46,11 @@ def test_seeds_that_do_worse_or_change_nothing_are_said_to() -> None:
 
 
 def test_the_interval_of_the_mean_stays_within_0_and_1() -> None:
-    found = over_seeds(evaluation("base", ASKED, 0), tuned(0, 40))
+    found = aggregate_seeds(evaluation("base", ASKED, 0), tuned(0, 40))
     assert (found.low, found.high) == (0.0, 1.0)
 
 
 def test_seeds_examined_on_other_questions_are_refused() -> None:
     others = evaluation("tuned", questions(41)[1:], 3)
     with pytest.raises(PredictionsError, match="the same questions"):
-        over_seeds(evaluation("base", ASKED, 3), [*tuned(3), others])
+        aggregate_seeds(evaluation("base", ASKED, 3), [*tuned(3), others])

@@ -8,13 +8,13 @@ from tests.unit.analysis.test_calibration import FOUR, scored, simulated
 
 from medtune.analysis.calibration import ScoredOptions
 from medtune.analysis.selective_prediction import (
-    by_group,
     clopper_pearson_upper,
-    conformal,
-    nonconformity,
+    compute_search_power,
+    coverage_by_group,
+    find_threshold_for_risk,
+    fit_conformal_sets,
+    nonconformity_scores,
     risk_coverage,
-    search_power,
-    threshold_for_risk,
 )
 from medtune.core.errors import PredictionsError
 
@@ -60,7 +60,7 @@ def test_the_exact_bound(errors: int, n: int, bound: float) -> None:
 
 def test_a_threshold_bounds_the_risk() -> None:
     rows = [([0.99, 0.01], 0)] * 100 + [([0.6, 0.4], n % 2) for n in range(100)]
-    found = threshold_for_risk(scored(*rows), target=0.1)
+    found = find_threshold_for_risk(scored(*rows), target=0.1)
     assert found is not None
     assert found.confidence == 0.99
     # no error in 100: 1 - 0.05 ** 0.01
@@ -70,7 +70,7 @@ def test_a_threshold_bounds_the_risk() -> None:
 
 def test_a_model_that_is_never_sure_answers_nothing() -> None:
     rows = [([0.6, 0.4], n % 2) for n in range(100)]
-    assert threshold_for_risk(scored(*rows), target=0.1) is None
+    assert find_threshold_for_risk(scored(*rows), target=0.1) is None
 
 
 @pytest.mark.parametrize("n", [30, 59, 100, 400])
@@ -78,7 +78,9 @@ def test_the_power_of_the_search_is_what_it_finds(n: int) -> None:
     rng = np.random.default_rng(n)
     sure = np.linspace(0.9, 0.6, n)
     table = np.column_stack([sure, 1 - sure])
-    power = search_power(ScoredOptions(table, np.zeros(n, dtype=np.int64), np.full(n, 2)), 0.05)
+    power = compute_search_power(
+        ScoredOptions(table, np.zeros(n, dtype=np.int64), np.full(n, 2)), 0.05
+    )
     assert power.least == 59  # 0.95 ^ 59 is the first power below 0.05
     if n < 59:
         assert (power.first, power.accuracy) == (None, None)
@@ -88,7 +90,7 @@ def test_the_power_of_the_search_is_what_it_finds(n: int) -> None:
     assert power.accuracy == pytest.approx(0.8 ** (1 / 59))
     answers = (rng.random((400, n)) > power.accuracy).astype(np.int64)
     found = [
-        threshold_for_risk(ScoredOptions(table, row, np.full(n, 2)), 0.05) is not None
+        find_threshold_for_risk(ScoredOptions(table, row, np.full(n, 2)), 0.05) is not None
         for row in answers
     ]
     assert np.mean(found) == pytest.approx(0.8, abs=0.06)
@@ -96,7 +98,9 @@ def test_the_power_of_the_search_is_what_it_finds(n: int) -> None:
 
 def test_equal_confidences_begin_the_search_together() -> None:
     table = np.tile([0.9, 0.1], (200, 1))
-    power = search_power(ScoredOptions(table, np.zeros(200, dtype=np.int64), np.full(200, 2)), 0.05)
+    power = compute_search_power(
+        ScoredOptions(table, np.zeros(200, dtype=np.int64), np.full(200, 2)), 0.05
+    )
     assert (power.least, power.first) == (59, 200)
     assert power.allowed == 4  # the exact bound is 4.5 % of 4 errors in 200, 5.2 % of 5
     assert clopper_pearson_upper(4, 200) <= 0.05 < clopper_pearson_upper(5, 200)
@@ -106,12 +110,12 @@ def test_the_bound_holds_as_often_as_it_promises() -> None:
     broken = answered = 0
     for seed in range(300):
         calibration, later = simulated(300, 0.7, seed), simulated(3_000, 0.7, 10_000 + seed)
-        found = threshold_for_risk(calibration, target=0.2, level=0.9)
+        found = find_threshold_for_risk(calibration, target=0.2, level=0.9)
         if found is None:
             continue
         answered += 1
         sure = later.confidence >= found.confidence
-        broken += (~later.right[sure]).mean() > 0.2
+        broken += (~later.correct[sure]).mean() > 0.2
     assert answered > 250
     # 10 % may break; with 300 draws more than 14 % would be an accident of one in a hundred
     assert broken / answered <= 0.14
@@ -122,21 +126,21 @@ def test_the_bound_holds_as_often_as_it_promises() -> None:
 
 def test_nonconformity_by_hand() -> None:
     found = scored(([0.5, 0.3, 0.2], 0))
-    assert nonconformity(found, "lac")[0].tolist() == pytest.approx([0.5, 0.7, 0.8])
-    assert nonconformity(found, "aps")[0].tolist() == pytest.approx([0.5, 0.8, 1.0])
+    assert nonconformity_scores(found, "lac")[0].tolist() == pytest.approx([0.5, 0.7, 0.8])
+    assert nonconformity_scores(found, "aps")[0].tolist() == pytest.approx([0.5, 0.8, 1.0])
 
 
 def test_the_quantile_by_hand() -> None:
     # ceil(5 * 0.8) = 4: the fourth of four, of 0.1, 0.8, 0.4, 0.7
-    sets = conformal(scored(*FOUR), level=0.8)
+    sets = fit_conformal_sets(scored(*FOUR), level=0.8)
     assert sets.quantile == pytest.approx(0.8)
-    assert sets.sets(scored(([0.75, 0.15, 0.1], 0))).tolist() == [[True, False, False]]
-    assert sets.sets(scored(([0.5, 0.25, 0.25], 0))).tolist() == [[True, True, True]]
+    assert sets.predict_sets(scored(([0.75, 0.15, 0.1], 0))).tolist() == [[True, False, False]]
+    assert sets.predict_sets(scored(([0.5, 0.25, 0.25], 0))).tolist() == [[True, True, True]]
 
 
 def test_options_that_a_question_does_not_have_are_in_no_set() -> None:
-    sets = conformal(scored(*FOUR), level=0.8, score="aps")
-    inside = sets.sets(scored(([0.5, 0.5], 0), ([0.1, 0.2, 0.7], 0)))
+    sets = fit_conformal_sets(scored(*FOUR), level=0.8, score="aps")
+    inside = sets.predict_sets(scored(([0.5, 0.5], 0), ([0.1, 0.2, 0.7], 0)))
     assert not inside[0, 2]
 
 
@@ -144,8 +148,8 @@ def test_options_that_a_question_does_not_have_are_in_no_set() -> None:
 def test_coverage_is_what_was_promised(score: str) -> None:
     covered, sizes = [], []
     for seed in range(60):
-        sets = conformal(simulated(200, 0.6, seed), 0.9, score)  # type: ignore[arg-type]
-        proportion, size = sets.realised(simulated(1_000, 0.6, 5_000 + seed))
+        sets = fit_conformal_sets(simulated(200, 0.6, seed), 0.9, score)  # type: ignore[arg-type]
+        proportion, size = sets.measure_coverage(simulated(1_000, 0.6, 5_000 + seed))
         covered.append(proportion.value)
         sizes.append(size)
     mean = float(np.mean(covered))
@@ -156,21 +160,24 @@ def test_coverage_is_what_was_promised(score: str) -> None:
 
 def test_lac_sets_are_the_smaller_ones() -> None:
     calibration, later = simulated(2_000, 1, 1), simulated(2_000, 1, 2)
-    lac, aps = (conformal(calibration, 0.9, score).realised(later)[1] for score in ("lac", "aps"))
+    lac, aps = (
+        fit_conformal_sets(calibration, 0.9, score).measure_coverage(later)[1]
+        for score in ("lac", "aps")
+    )
     assert lac < aps
 
 
 def test_too_few_questions_cannot_promise(  # 9 are enough for 90 %
 ) -> None:
-    conformal(simulated(9, 1), 0.9)
+    fit_conformal_sets(simulated(9, 1), 0.9)
     with pytest.raises(PredictionsError, match="8 calibration questions are too few") as caught:
-        conformal(simulated(8, 1), 0.9)
+        fit_conformal_sets(simulated(8, 1), 0.9)
     assert caught.value.expected == "at least 9"
 
 
 def test_coverage_is_shown_group_by_group() -> None:
-    sets = conformal(scored(*FOUR), level=0.8)
-    found = by_group(sets, scored(*FOUR), ["ENT", "Skin", "ENT", "Skin"])
+    sets = fit_conformal_sets(scored(*FOUR), level=0.8)
+    found = coverage_by_group(sets, scored(*FOUR), ["ENT", "Skin", "ENT", "Skin"])
     assert {name: (p.value, p.n) for name, (p, _) in found.items()} == {
         "ENT": (1.0, 2),
         "Skin": (1.0, 2),
@@ -181,8 +188,8 @@ def test_coverage_is_shown_group_by_group() -> None:
 @given(st.integers(0, 1000), st.sampled_from([0.5, 0.8, 0.9]), st.sampled_from(["lac", "aps"]))
 def test_sets_grow_with_the_promise(seed: int, level: float, score: str) -> None:
     found = simulated(60, 1, seed)
-    smaller = conformal(found, level, score)  # type: ignore[arg-type]
-    larger = conformal(found, 0.95, score)  # type: ignore[arg-type]
-    assert (larger.sets(found) | ~smaller.sets(found)).all()
+    smaller = fit_conformal_sets(found, level, score)  # type: ignore[arg-type]
+    larger = fit_conformal_sets(found, 0.95, score)  # type: ignore[arg-type]
+    assert (larger.predict_sets(found) | ~smaller.predict_sets(found)).all()
     # On the questions that it was calibrated on, the promise is kept to the letter.
-    assert smaller.realised(found)[0].value >= level
+    assert smaller.measure_coverage(found)[0].value >= level

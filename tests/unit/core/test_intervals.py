@@ -11,12 +11,12 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import beta, binom, binomtest, norm
 
 from medtune.core.intervals import (
-    clopper_pearson,
-    fewest_pairs,
-    fewest_trials,
-    quantile_upper,
-    tango,
-    wilson,
+    clopper_pearson_interval,
+    min_pairs_for_margin,
+    min_trials_for_rate,
+    quantile_upper_bound,
+    tango_interval,
+    wilson_interval,
 )
 
 
@@ -26,7 +26,7 @@ def test_the_notebooks_six_of_twenty() -> None:
     # spread 1.959964 * sqrt(0.21 / 20 + 3.841459 / 1600) / 1.192073
     #      = 1.959964 * sqrt(0.0105 + 0.002400912) / 1.192073 = 0.186748
     # 0.332225 -+ 0.186748 = 0.145477, 0.518973
-    share = wilson(6, 20)
+    share = wilson_interval(6, 20)
     assert share.value == 0.3
     assert share.n == 20
     assert share.low == pytest.approx(0.145477, abs=1e-6)
@@ -35,7 +35,7 @@ def test_the_notebooks_six_of_twenty() -> None:
 
 def test_none_and_all() -> None:
     # At 0 of 10 the upper bound is z^2 / (n + z^2) = 3.841459 / 13.841459 = 0.277533.
-    none, every = wilson(0, 10), wilson(10, 10)
+    none, every = wilson_interval(0, 10), wilson_interval(10, 10)
     assert (none.value, none.low) == (0.0, 0.0)
     assert none.high == pytest.approx(0.277533, abs=1e-6)
     assert (every.value, every.high) == (1.0, 1.0)
@@ -45,7 +45,7 @@ def test_none_and_all() -> None:
 @pytest.mark.parametrize(("successes", "n"), [(0, 0), (1, 0), (0, -1), (-1, 5), (6, 5)])
 def test_what_is_no_proportion_is_refused(successes: int, n: int) -> None:
     with pytest.raises(ValueError, match="proportion"):
-        wilson(successes, n)
+        wilson_interval(successes, n)
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
@@ -53,7 +53,7 @@ def test_parity_with_scipy(confidence: float) -> None:
     for n in (1, 2, 3, 7, 20, 100, 999, 4183):
         for k in sorted({0, 1, n // 3, n // 2, n - 1, n}):
             expected = binomtest(k, n).proportion_ci(confidence, method="wilson")
-            found = wilson(k, n, confidence)
+            found = wilson_interval(k, n, confidence)
             assert found.low == pytest.approx(expected.low, abs=1e-12)
             assert found.high == pytest.approx(expected.high, abs=1e-12)
 
@@ -62,13 +62,13 @@ def test_parity_with_scipy(confidence: float) -> None:
 @given(st.data(), st.integers(1, 10_000))
 def test_the_interval_holds_the_value_and_mirrors(data: st.DataObject, n: int) -> None:
     k = data.draw(st.integers(0, n))
-    share, mirror = wilson(k, n), wilson(n - k, n)
+    share, mirror = wilson_interval(k, n), wilson_interval(n - k, n)
     assert 0 <= share.low <= share.value <= share.high <= 1
     assert share.low == pytest.approx(1 - mirror.high, abs=1e-9)
 
 
 def test_more_questions_narrow_the_interval() -> None:
-    widths = [wilson(3 * m, 10 * m) for m in (1, 2, 20, 400)]
+    widths = [wilson_interval(3 * m, 10 * m) for m in (1, 2, 20, 400)]
     spans = [share.high - share.low for share in widths]
     assert spans == sorted(spans, reverse=True)
 
@@ -83,7 +83,7 @@ def test_more_questions_narrow_the_interval() -> None:
     ],
 )
 def test_tango_as_published(only_a: int, only_b: int, n: int, low: float, high: float) -> None:
-    assert tango(only_a, only_b, n, correction=0) == pytest.approx((low, high), abs=5e-4)
+    assert tango_interval(only_a, only_b, n, correction=0) == pytest.approx((low, high), abs=5e-4)
 
 
 def score_z(only_a: int, only_b: int, n: int, d: float, correction: float) -> float:
@@ -111,7 +111,7 @@ def score_z(only_a: int, only_b: int, n: int, d: float, correction: float) -> fl
 def test_tango_holds_what_the_score_test_does_not_reject(
     only_a: int, only_b: int, n: int, correction: float
 ) -> None:
-    low, high = tango(only_a, only_b, n, correction=correction)
+    low, high = tango_interval(only_a, only_b, n, correction=correction)
     z, step = float(norm.ppf(0.975)), 1e-4
 
     def rejected(d: float) -> bool:
@@ -128,16 +128,16 @@ def test_tango_at_the_edges() -> None:
     # Nothing discordant: Wilson's end of 0 of n, on both sides.
     for n in (1, 10, 299, 4183):
         edge = z2 / (n + z2)
-        assert tango(0, 0, n, correction=0) == pytest.approx((-edge, edge), abs=1e-9)
+        assert tango_interval(0, 0, n, correction=0) == pytest.approx((-edge, edge), abs=1e-9)
     # One pair of ten was gained: a loss of 20 points is not excluded, the bootstrap said none.
-    assert tango(0, 1, 10, correction=0)[0] == pytest.approx(-0.2053, abs=1e-4)
-    assert tango(0, 1, 10)[0] < -0.2053
-    assert tango(0, 10, 10)[1] == 1
-    assert 0 < tango(0, 10, 10)[0] < 0.45
-    assert tango(10, 0, 10)[0] == -1
+    assert tango_interval(0, 1, 10, correction=0)[0] == pytest.approx(-0.2053, abs=1e-4)
+    assert tango_interval(0, 1, 10)[0] < -0.2053
+    assert tango_interval(0, 10, 10)[1] == 1
+    assert 0 < tango_interval(0, 10, 10)[0] < 0.45
+    assert tango_interval(10, 0, 10)[0] == -1
     for only_a, only_b, n in ((0, 0, 0), (-1, 0, 5), (3, 3, 5)):
         with pytest.raises(ValueError, match="discordant"):
-            tango(only_a, only_b, n)
+            tango_interval(only_a, only_b, n)
 
 
 @settings(max_examples=200, deadline=None)
@@ -145,13 +145,13 @@ def test_tango_at_the_edges() -> None:
 def test_tango_holds_the_difference_and_mirrors(data: st.DataObject, n: int) -> None:
     only_a = data.draw(st.integers(0, n))
     only_b = data.draw(st.integers(0, n - only_a))
-    low, high = tango(only_a, only_b, n)
+    low, high = tango_interval(only_a, only_b, n)
     assert -1 <= low <= (only_b - only_a) / n <= high <= 1
-    assert tango(only_b, only_a, n) == pytest.approx((-high, -low), abs=1e-12)
-    bare = tango(only_a, only_b, n, correction=0)
+    assert tango_interval(only_b, only_a, n) == pytest.approx((-high, -low), abs=1e-12)
+    bare = tango_interval(only_a, only_b, n, correction=0)
     assert low <= bare[0] + 1e-9
     assert high >= bare[1] - 1e-9
-    wider = tango(only_a, only_b, n, 0.99)
+    wider = tango_interval(only_a, only_b, n, 0.99)
     assert wider[0] <= low <= high <= wider[1]
 
 
@@ -161,32 +161,34 @@ def test_clopper_pearson_is_scipys() -> None:
         n = lots.randint(1, 5000)
         k = lots.choice((0, n, lots.randint(0, n)))
         expected = binomtest(k, n).proportion_ci(0.95, method="exact")
-        found = clopper_pearson(k, n)
+        found = clopper_pearson_interval(k, n)
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
-    assert clopper_pearson(0, 30).high == pytest.approx(float(beta.ppf(0.975, 1, 30)), abs=1e-9)
+    assert clopper_pearson_interval(0, 30).high == pytest.approx(
+        float(beta.ppf(0.975, 1, 30)), abs=1e-9
+    )
     with pytest.raises(ValueError, match="proportion"):
-        clopper_pearson(1, 0)
+        clopper_pearson_interval(1, 0)
 
 
 def test_the_fewest_questions_are_the_first_that_show_it() -> None:
     for margin in (0.01, 0.03, 0.05):
-        n = fewest_pairs(margin)
-        assert tango(0, 0, n)[0] >= -margin > tango(0, 0, n - 1)[0]
+        n = min_pairs_for_margin(margin)
+        assert tango_interval(0, 0, n)[0] >= -margin > tango_interval(0, 0, n - 1)[0]
     for rate in (0.02, 0.12):
-        n = fewest_trials(rate)
+        n = min_trials_for_rate(rate)
         # 1 - 0.025^(1 / n) is the exact end of none of n
         assert 1 - 0.025 ** (1 / n) <= rate < 1 - 0.025 ** (1 / (n - 1))
-    for of in (fewest_pairs, fewest_trials):
+    for of in (min_pairs_for_margin, min_trials_for_rate):
         with pytest.raises(ValueError, match="no number"):
             of(0.0)
 
 
 def test_the_end_of_a_quantile_is_an_order_statistic() -> None:
     # 0.95^72 = 0.0249: of 72 values the largest is above the 95th percentile in 97.5 % of samples.
-    assert quantile_upper(list(range(71)), 0.95) is None
-    assert quantile_upper(list(range(72)), 0.95) == 71
+    assert quantile_upper_bound(list(range(71)), 0.95) is None
+    assert quantile_upper_bound(list(range(72)), 0.95) == 71
     for n in (100, 137, 1000):
-        value = quantile_upper(list(reversed(range(n))), 0.95)
+        value = quantile_upper_bound(list(reversed(range(n))), 0.95)
         assert value is not None
         rank = int(value) + 1
         assert binom.cdf(rank - 1, n, 0.95) >= 0.975 > binom.cdf(rank - 2, n, 0.95)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medtune.core.model_labels import distinct_labels
+from medtune.core.model_labels import disambiguate_labels
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,4 @@ from medtune.core.model_labels import distinct_labels
 def test_labels_say_what_the_folders_do_not_share(
     a: tuple[str, str], b: tuple[str, str], found: tuple[str, str]
 ) -> None:
-    assert distinct_labels((a[0], Path(a[1])), (b[0], Path(b[1]))) == found
+    assert disambiguate_labels((a[0], Path(a[1])), (b[0], Path(b[1]))) == found

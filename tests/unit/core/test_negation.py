@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from medtune.core.negation import asks_exception
+from medtune.core.negation import is_negated
 
 
 @pytest.mark.parametrize(
@@ -16,9 +16,9 @@ from medtune.core.negation import asks_exception
     ],
 )
 def test_exceptions(stem: str) -> None:
-    assert asks_exception(stem)
+    assert is_negated(stem)
 
 
 @pytest.mark.parametrize("stem", ["which is notable", "A knotted cord", "Wrongly named after him"])
 def test_polarity_is_that_of_whole_words(stem: str) -> None:
-    assert not asks_exception(stem)
+    assert not is_negated(stem)

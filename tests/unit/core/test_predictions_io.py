@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from medtune.core.errors import FolderError, PredictionsError
 from medtune.core.predictions_io import (
-    DRAFT,
-    PREDICTIONS,
-    RECORD,
+    DRAFT_FILE,
+    PREDICTIONS_FILE,
+    RECORD_FILE,
     PredictionsDraft,
     read_evaluation,
     read_lines,
@@ -103,8 +103,8 @@ def written(folder: Path, count: int = 3) -> Path:
 def test_an_evaluation_reads_back(tmp_path: Path) -> None:
     folder = written(tmp_path / "eval" / "base-cloze")
     assert read_evaluation(folder) == (record(3), [prediction(f"q{i}") for i in range(3)])
-    assert sorted(path.name for path in folder.iterdir()) == [PREDICTIONS, RECORD]
-    assert (folder / PREDICTIONS).read_text(encoding="utf-8").count("\n") == 3
+    assert sorted(path.name for path in folder.iterdir()) == [PREDICTIONS_FILE, RECORD_FILE]
+    assert (folder / PREDICTIONS_FILE).read_text(encoding="utf-8").count("\n") == 3
 
 
 def test_an_unparsed_prediction_without_subject_reads_back(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_record_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_truncated_last_line_is_refused_by_its_number(tmp_path: Path) -> None:
-    path = written(tmp_path) / PREDICTIONS
+    path = written(tmp_path) / PREDICTIONS_FILE
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(PredictionsError) as caught:
         read_evaluation(tmp_path)
@@ -138,7 +138,7 @@ def test_a_truncated_last_line_is_refused_by_its_number(tmp_path: Path) -> None:
 
 
 def test_a_missing_last_line_is_refused_with_both_counts(tmp_path: Path) -> None:
-    path = written(tmp_path) / PREDICTIONS
+    path = written(tmp_path) / PREDICTIONS_FILE
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(lines[:-1]), encoding="utf-8")
     with pytest.raises(PredictionsError, match=r"has 2 lines, its record counts 3"):
@@ -146,7 +146,7 @@ def test_a_missing_last_line_is_refused_with_both_counts(tmp_path: Path) -> None
 
 
 def test_predictions_beyond_the_record_are_refused(tmp_path: Path) -> None:
-    path = written(tmp_path) / PREDICTIONS
+    path = written(tmp_path) / PREDICTIONS_FILE
     path.write_text(path.read_text(encoding="utf-8") * 2, encoding="utf-8")
     with pytest.raises(PredictionsError, match=r"has 6 lines, its record counts 3"):
         read_evaluation(tmp_path)
@@ -155,27 +155,27 @@ def test_predictions_beyond_the_record_are_refused(tmp_path: Path) -> None:
 def test_a_folder_without_record_holds_no_evaluation(tmp_path: Path) -> None:
     with pytest.raises(PredictionsError, match="holds no evaluation"):
         read_evaluation(tmp_path / "none")
-    (written(tmp_path) / RECORD).write_text("{")
+    (written(tmp_path) / RECORD_FILE).write_text("{")
     with pytest.raises(PredictionsError, match="holds no evaluation"):
         read_evaluation(tmp_path)
 
 
 def test_a_record_without_predictions_is_refused(tmp_path: Path) -> None:
-    (written(tmp_path) / PREDICTIONS).unlink()
+    (written(tmp_path) / PREDICTIONS_FILE).unlink()
     with pytest.raises(PredictionsError, match=r"predictions\.jsonl does not exist"):
         read_evaluation(tmp_path)
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / PREDICTIONS).write_bytes(b"")
+    (tmp_path / PREDICTIONS_FILE).write_bytes(b"")
     with pytest.raises(PredictionsError, match="is empty"):
-        read_predictions(tmp_path / PREDICTIONS)
+        read_predictions(tmp_path / PREDICTIONS_FILE)
 
 
 def test_a_file_that_is_not_utf8_is_refused_at_its_byte(tmp_path: Path) -> None:
-    (tmp_path / PREDICTIONS).write_bytes(b'{"id": "\xff"}\n')
+    (tmp_path / PREDICTIONS_FILE).write_bytes(b'{"id": "\xff"}\n')
     with pytest.raises(PredictionsError, match="is not UTF-8 at byte 8") as caught:
-        read_predictions(tmp_path / PREDICTIONS)
+        read_predictions(tmp_path / PREDICTIONS_FILE)
     assert isinstance(caught.value.__cause__, UnicodeDecodeError)
 
 
@@ -184,7 +184,7 @@ def test_a_folder_or_a_path_below_a_file_is_no_file_of_predictions(tmp_path: Pat
         read_lines(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(PredictionsError):
-        read_lines(tmp_path / "file" / PREDICTIONS)
+        read_lines(tmp_path / "file" / PREDICTIONS_FILE)
 
 
 def test_lines_of_saved_outputs_are_read_as_they_stand(tmp_path: Path) -> None:
@@ -202,16 +202,16 @@ def drafted(folder: Path, count: int = 3, inputs: str = "i") -> Path:
     """Keep so many predictions."""
     draft = PredictionsDraft(folder, inputs)
     assert draft.read(IDS) == []
-    draft.add(KEPT[:count])
-    return folder / DRAFT
+    draft.append(KEPT[:count])
+    return folder / DRAFT_FILE
 
 
 def test_a_draft_reads_back_as_far_as_it_goes(tmp_path: Path) -> None:
     drafted(tmp_path)
     draft = PredictionsDraft(tmp_path, "i")
     assert draft.read(IDS) == KEPT[:3]
-    draft.add(KEPT[3:4])
-    draft.add(KEPT[4:])
+    draft.append(KEPT[3:4])
+    draft.append(KEPT[4:])
     assert PredictionsDraft(tmp_path, "i").read(IDS) == KEPT
     assert PredictionsDraft(tmp_path, "i").read(IDS) == KEPT  # reading changes nothing
 
@@ -260,7 +260,7 @@ def test_wherever_a_draft_is_torn_whole_lines_are_kept(
     kept = sum(cut >= end for end in ends[1:])
     draft = PredictionsDraft(folder, "i")
     assert draft.read(IDS) == KEPT[:kept]
-    draft.add(KEPT[kept:])
+    draft.append(KEPT[kept:])
     assert PredictionsDraft(folder, "i").read(IDS) == KEPT
 
 
@@ -290,16 +290,16 @@ def test_a_damaged_draft_is_kept_up_to_its_damage(
     path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))
     draft = PredictionsDraft(tmp_path, "i")
     assert draft.read(IDS) == KEPT[:count]
-    draft.add(KEPT[count:])
+    draft.append(KEPT[count:])
     assert PredictionsDraft(tmp_path, "i").read(IDS) == KEPT
 
 
 def test_a_draft_is_removed_once_and_for_all(tmp_path: Path) -> None:
     path = drafted(tmp_path)
     draft = PredictionsDraft(tmp_path, "i")
-    draft.discard()
+    draft.delete()
     assert not path.exists()
-    draft.discard()
+    draft.delete()
 
 
 def failing(code: int) -> Callable[..., Any]:
@@ -321,7 +321,7 @@ def test_a_draft_that_cannot_be_written_loses_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", failing(code))
         with pytest.raises(FolderError, match=words) as caught:
-            draft.add(KEPT[3:])
+            draft.append(KEPT[3:])
         assert str(path) in caught.value.found
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing(code))

@@ -10,7 +10,7 @@ def test_silent_tells_nobody_and_gives_itself_as_every_task(
 ) -> None:
     silent = NoProgress()
     progress: Progress = silent
-    progress.say("hello")
+    progress.log_message("hello")
     with progress.task("train", total=3, done=1) as task:
         shown: ProgressTask = task
         shown.advance()

@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from medtune.core.prompt import (
-    Form,
+    FormName,
     LetterForm,
     PromptStyle,
-    Target,
     TextForm,
-    fingerprint,
-    form_of,
-    form_taught,
+    TrainingTarget,
+    form_for_method,
+    form_for_target,
+    prompt_fingerprint,
 )
 from medtune.core.protocols import Message
-from medtune.core.records import Question, normalized_option
+from medtune.core.records import Question, normalize_option
 
 SCURVY = Question(
     id="q", stem="What prevents scurvy?", options=("Vitamin A", "Vitamin C"), answer=1
@@ -32,40 +32,40 @@ def plain(messages: Sequence[Message]) -> str:
 
 
 def test_the_text_form_asks_with_the_stem_alone() -> None:
-    assert PromptStyle().messages(SCURVY, "text") == (
+    assert PromptStyle().build_messages(SCURVY, "text") == (
         Message("system", "You answer medical exam questions."),
         Message("user", "What prevents scurvy?"),
     )
-    assert PromptStyle().answer(SCURVY, 1, "text") == "The answer is: Vitamin C"
+    assert PromptStyle().render_answer(SCURVY, 1, "text") == "The answer is: Vitamin C"
 
 
 def test_the_letter_form_lists_the_options_and_says_what_to_write() -> None:
-    assert PromptStyle().messages(SCURVY, "letter")[1].content == (
+    assert PromptStyle().build_messages(SCURVY, "letter")[1].content == (
         "What prevents scurvy?\nA. Vitamin A\nB. Vitamin C\n"
         "Answer with the letter of the right option."
     )
-    assert PromptStyle().answer(SCURVY, 1, "letter") == "B"
+    assert PromptStyle().render_answer(SCURVY, 1, "letter") == "B"
 
 
 def test_list_options_puts_the_options_into_the_text_form_too() -> None:
     style = PromptStyle(text=TextForm(list_options=True), option="({letter}) {text}")
-    assert style.messages(SCURVY, "text")[1].content == (
+    assert style.build_messages(SCURVY, "text")[1].content == (
         "What prevents scurvy?\n(A) Vitamin A\n(B) Vitamin C"
     )
 
 
 def test_the_letter_form_can_leave_the_options_out() -> None:
     style = PromptStyle(letter=LetterForm(list_options=False, instruction=""))
-    assert style.messages(SCURVY, "letter")[1].content == "What prevents scurvy?"
+    assert style.build_messages(SCURVY, "letter")[1].content == "What prevents scurvy?"
 
 
 def test_an_empty_system_message_is_left_to_the_template() -> None:
-    roles = [message.role for message in PromptStyle(system="").messages(SCURVY, "text")]
+    roles = [message.role for message in PromptStyle(system="").build_messages(SCURVY, "text")]
     assert roles == ["user"]
 
 
 def test_shots_are_whole_turns_before_the_question() -> None:
-    chat = PromptStyle(system="S").messages(SCURVY, "text", shots=[HEART])
+    chat = PromptStyle(system="S").build_messages(SCURVY, "text", shots=[HEART])
     assert chat == (
         Message("system", "S"),
         Message("user", "Is the heart a muscle?"),
@@ -75,14 +75,14 @@ def test_shots_are_whole_turns_before_the_question() -> None:
 
 
 def test_shots_of_the_letter_form_answer_with_letters() -> None:
-    chat = PromptStyle().messages(SCURVY, "letter", shots=[HEART, SCURVY])
+    chat = PromptStyle().build_messages(SCURVY, "letter", shots=[HEART, SCURVY])
     assert [m.content for m in chat if m.role == "assistant"] == ["A", "B"]
 
 
 def test_a_prompt_never_shows_which_option_is_right() -> None:
     for form in ("text", "letter"):
         asked = {
-            PromptStyle().messages(SCURVY.model_copy(update={"answer": answer}), form)
+            PromptStyle().build_messages(SCURVY.model_copy(update={"answer": answer}), form)
             for answer in (0, 1, None)
         }
         assert len(asked) == 1
@@ -90,16 +90,16 @@ def test_a_prompt_never_shows_which_option_is_right() -> None:
 
 def test_continuations_by_hand() -> None:
     style = PromptStyle()
-    assert style.continuations(SCURVY, "text") == (
+    assert style.split_continuations(SCURVY, "text") == (
         "The answer is:",
         (" Vitamin A", " Vitamin C"),
     )
-    assert style.continuations(SCURVY, "letter") == ("", ("A", "B"))
+    assert style.split_continuations(SCURVY, "letter") == ("", ("A", "B"))
 
 
 def test_continuations_keep_what_follows_the_option() -> None:
     style = PromptStyle(text=TextForm(answer="It is {letter}: {text}, surely."))
-    assert style.continuations(SCURVY, "text") == (
+    assert style.split_continuations(SCURVY, "text") == (
         "It is",
         (" A: Vitamin A, surely.", " B: Vitamin C, surely."),
     )
@@ -110,13 +110,13 @@ def test_options_with_braces_survive_letter_by_letter() -> None:
         id="q", stem="{text}?", options=("{text}", "{letter}", "{", "\\1 \\g<0>"), answer=0
     )
     style = PromptStyle(text=TextForm(answer="{letter}) {text}", list_options=True))
-    assert [style.answer(odd, i, "text") for i in range(4)] == [
+    assert [style.render_answer(odd, i, "text") for i in range(4)] == [
         "A) {text}",
         "B) {letter}",
         "C) {",
         "D) \\1 \\g<0>",
     ]
-    assert style.messages(odd, "text")[1].content == (
+    assert style.build_messages(odd, "text")[1].content == (
         "{text}?\nA. {text}\nB. {letter}\nC. {\nD. \\1 \\g<0>"
     )
 
@@ -125,7 +125,7 @@ def test_options_with_braces_survive_letter_by_letter() -> None:
     before=st.text(max_size=12),
     between=st.text(max_size=12),
     after=st.text(max_size=12),
-    options=st.lists(WORDS.filter(str.strip), min_size=2, max_size=5, unique_by=normalized_option),
+    options=st.lists(WORDS.filter(str.strip), min_size=2, max_size=5, unique_by=normalize_option),
     placeholders=st.sampled_from([("{text}", ""), ("{letter}", ""), ("{letter}", "{text}")]),
 )
 @settings(deadline=None)
@@ -135,20 +135,20 @@ def test_lead_and_continuation_join_to_exactly_the_answer(
     template = before + placeholders[0] + between + placeholders[1] + after
     asked = Question(id="q", stem="s", options=tuple(options), answer=None)
     style = PromptStyle(text=TextForm(answer=template))
-    lead, continuations = style.continuations(asked, "text")
+    lead, continuations = style.split_continuations(asked, "text")
     assert lead == lead.rstrip()
     assert len(continuations) == len(options)
     for index, rest in enumerate(continuations):
-        assert lead + rest == style.answer(asked, index, "text")
+        assert lead + rest == style.render_answer(asked, index, "text")
 
 
-@given(st.lists(WORDS.filter(str.strip), min_size=2, max_size=5, unique_by=normalized_option))
+@given(st.lists(WORDS.filter(str.strip), min_size=2, max_size=5, unique_by=normalize_option))
 @settings(deadline=None)
 def test_listed_options_stand_unchanged_in_the_prompt(options: list[str]) -> None:
     asked = Question(id="q", stem="s", options=tuple(options), answer=None)
     style = PromptStyle(letter=LetterForm(instruction=""))
     lines = [f"{letter}. {text}" for letter, text in zip("ABCDE", options, strict=False)]
-    assert style.messages(asked, "letter")[-1].content == "\n".join(["s", *lines])
+    assert style.build_messages(asked, "letter")[-1].content == "\n".join(["s", *lines])
 
 
 @pytest.mark.parametrize("form", [TextForm, LetterForm])
@@ -158,10 +158,10 @@ def test_an_answer_template_must_name_the_option(form: type[TextForm | LetterFor
 
 
 def test_form_of_follows_the_method_and_free_text_follows_the_target() -> None:
-    targets: tuple[Form, Form] = ("text", "letter")
-    assert [form_of("letter", target) for target in targets] == ["letter", "letter"]
-    assert [form_of("cloze", target) for target in targets] == ["text", "text"]
-    assert [form_of("generate", target) for target in targets] == ["text", "letter"]
+    targets: tuple[FormName, FormName] = ("text", "letter")
+    assert [form_for_method("letter", target) for target in targets] == ["letter", "letter"]
+    assert [form_for_method("cloze", target) for target in targets] == ["text", "text"]
+    assert [form_for_method("generate", target) for target in targets] == ["text", "letter"]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_form_of_follows_the_method_and_free_text_follows_the_target() -> None:
         ("letter+text", "B. Vitamin C"),
     ],
 )
-def test_what_is_taught_by_hand(target: Target, taught: str) -> None:
+def test_what_is_taught_by_hand(target: TrainingTarget, taught: str) -> None:
     asked = Question(
         id="q",
         stem="Which vitamin prevents scurvy?",
@@ -181,20 +181,22 @@ def test_what_is_taught_by_hand(target: Target, taught: str) -> None:
         answer=1,
         explanation="Collagen needs it.",
     )
-    assert PromptStyle().taught(asked, target) == taught
+    assert PromptStyle().render_target(asked, target) == taught
     # What is asked afterwards, in the form that was taught, opens with the same words.
-    lead, rest = PromptStyle().continuations(asked, form_taught(target))
+    lead, rest = PromptStyle().split_continuations(asked, form_for_target(target))
     assert taught.startswith(lead + rest[1])
 
 
 def test_a_missing_explanation_is_left_out() -> None:
     asked = Question(id="q", stem="Is the heart a muscle?", options=("Yes", "No"), answer=0)
-    assert PromptStyle().taught(asked, "text+explanation") == "The answer is: Yes"
+    assert PromptStyle().render_target(asked, "text+explanation") == "The answer is: Yes"
 
 
 def test_the_fingerprint_of_equal_styles_and_templates_is_equal() -> None:
-    first = fingerprint(PromptStyle(), plain)
-    assert first == fingerprint(PromptStyle.model_validate(PromptStyle().model_dump()), plain)
+    first = prompt_fingerprint(PromptStyle(), plain)
+    assert first == prompt_fingerprint(
+        PromptStyle.model_validate(PromptStyle().model_dump()), plain
+    )
     assert len(first) == 64
 
 
@@ -212,7 +214,7 @@ def test_the_fingerprint_differs_when_anything_of_the_style_differs() -> None:
         PromptStyle(letter=LetterForm(list_options=False)),
         PromptStyle(letter=LetterForm(instruction="Letter only.")),
     ]
-    assert len({fingerprint(style, plain) for style in styles}) == len(styles)
+    assert len({prompt_fingerprint(style, plain) for style in styles}) == len(styles)
 
 
 def test_the_fingerprint_differs_when_the_template_differs() -> None:
@@ -229,4 +231,4 @@ def test_the_fingerprint_differs_when_the_template_differs() -> None:
         return plain(messages).replace("\nB. ", "\n- ")
 
     templates = [plain, last_turn_marked, no_earlier_answers, no_system, lists_rewritten]
-    assert len({fingerprint(PromptStyle(), template) for template in templates}) == 5
+    assert len({prompt_fingerprint(PromptStyle(), template) for template in templates}) == 5

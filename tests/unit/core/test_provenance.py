@@ -15,11 +15,11 @@ from medtune.core import provenance as module
 from medtune.core.provenance import (
     PACKAGES,
     available_cores,
+    collect_provenance,
     cpu_flags,
     cpu_name,
     installed_version,
     peak_memory,
-    provenance,
 )
 
 
@@ -53,7 +53,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_the_process_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/opt/bin/medtune", "run", "--set", "name=a b"])
-    made = provenance(gpu="H100")
+    made = collect_provenance(gpu="H100")
     assert made.command == "medtune run --set 'name=a b'"
     assert shlex.split(made.command) == ["medtune", "run", "--set", "name=a b"]
     assert made.python == platform.python_version()
@@ -61,19 +61,19 @@ def test_the_process_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made.cores == available_cores() == len(os.sched_getaffinity(0))
     assert made.cpu == cpu_name() != ""
     assert made.medtune == installed_version("medtune")
-    assert provenance().gpu is None
+    assert collect_provenance().gpu is None
 
 
 def test_the_time_is_utc_and_now() -> None:
-    created = datetime.fromisoformat(provenance().created)
+    created = datetime.fromisoformat(collect_provenance().created)
     assert created.utcoffset() == timedelta(0)
     assert abs(datetime.now(UTC) - created) < timedelta(seconds=5)
 
 
 def test_only_installed_packages_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(provenance().packages) <= set(PACKAGES)
+    assert set(collect_provenance().packages) <= set(PACKAGES)
     monkeypatch.setattr(module, "PACKAGES", ("pydantic", "no-such-package-of-medtune"))
-    assert provenance().packages == {"pydantic": installed_version("pydantic")}
+    assert collect_provenance().packages == {"pydantic": installed_version("pydantic")}
 
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
@@ -81,22 +81,22 @@ def test_a_package_that_is_not_installed_has_no_version() -> None:
 
 
 def test_a_checkout_names_its_commit(checkout: Path) -> None:
-    assert provenance().commit == git(checkout, "rev-parse", "HEAD")
+    assert collect_provenance().commit == git(checkout, "rev-parse", "HEAD")
 
 
 def test_a_changed_checkout_is_dirty(checkout: Path) -> None:
     (checkout / "src" / "medtune" / "core" / "provenance.py").write_text("one = 2\n")
-    assert provenance().commit == git(checkout, "rev-parse", "HEAD") + "-dirty"
+    assert collect_provenance().commit == git(checkout, "rev-parse", "HEAD") + "-dirty"
 
 
 def test_files_that_git_does_not_track_do_not_make_a_checkout_dirty(checkout: Path) -> None:
     (checkout / "notes.txt").write_text("x")
-    assert provenance().commit == git(checkout, "rev-parse", "HEAD")
+    assert collect_provenance().commit == git(checkout, "rev-parse", "HEAD")
 
 
 def test_a_checkout_without_commits_has_none(checkout: Path) -> None:
     git(checkout, "checkout", "--quiet", "--orphan", "empty")
-    assert provenance().commit is None
+    assert collect_provenance().commit is None
 
 
 def test_an_installed_copy_in_somebody_elses_checkout_is_not_its_commit(
@@ -106,12 +106,12 @@ def test_an_installed_copy_in_somebody_elses_checkout_is_not_its_commit(
     monkeypatch.setattr(
         module, "__file__", str(checkout / "site-packages" / "medtune" / "core" / "provenance.py")
     )
-    assert provenance().commit is None
+    assert collect_provenance().commit is None
 
 
 def test_no_git_means_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(checkout / "nowhere"))
-    assert provenance().commit is None
+    assert collect_provenance().commit is None
 
 
 def test_a_processor_is_named_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from medtune.core.records import (
     Proportion,
     Question,
     content_hash,
-    normalized_option,
+    normalize_option,
 )
 
 
@@ -90,19 +90,19 @@ def test_an_empty_id_or_stem_is_refused(field: str) -> None:
 
 
 def test_permuted_shows_at_place_i_the_former_option_order_i() -> None:
-    made = question("A1", "B2", "C3", answer=2).permuted((2, 0, 1))
+    made = question("A1", "B2", "C3", answer=2).permute_options((2, 0, 1))
     assert made.options == ("C3", "A1", "B2")
     assert made.answer == 0
 
 
 def test_permuted_keeps_a_question_without_label_unlabelled() -> None:
-    assert question("a", "b", answer=None).permuted((1, 0)).answer is None
+    assert question("a", "b", answer=None).permute_options((1, 0)).answer is None
 
 
 @pytest.mark.parametrize("order", [(0,), (0, 0), (0, 1, 2), (1, 2), (-1, 0)])
 def test_permuted_refuses_what_is_no_permutation(order: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="is not a permutation of 2 options"):
-        question("a", "b").permuted(order)
+        question("a", "b").permute_options(order)
 
 
 @given(st.data())
@@ -114,11 +114,11 @@ def test_permuting_never_changes_the_answers_text(data: st.DataObject) -> None:
             st.text(min_size=1).filter(str.strip),
             min_size=count,
             max_size=count,
-            unique_by=normalized_option,
+            unique_by=normalize_option,
         )
     )
     made = question(*options, answer=data.draw(st.integers(0, count - 1)))
-    shown = made.permuted(tuple(data.draw(st.permutations(range(count)))))
+    shown = made.permute_options(tuple(data.draw(st.permutations(range(count)))))
     assert shown.answer_text == made.answer_text
     assert sorted(shown.options) == sorted(made.options)
     assert Question.model_validate(shown.model_dump()) == shown
@@ -126,7 +126,7 @@ def test_permuting_never_changes_the_answers_text(data: st.DataObject) -> None:
 
 def test_a_permutation_and_its_inverse_restore_the_question() -> None:
     made = question("a", "b", "c", "d", answer=1)
-    assert made.permuted((3, 1, 0, 2)).permuted((2, 1, 3, 0)) == made
+    assert made.permute_options((3, 1, 0, 2)).permute_options((2, 1, 3, 0)) == made
 
 
 def test_counts_that_add_up_are_accepted() -> None:
@@ -166,9 +166,9 @@ def test_content_hash_depends_on_the_order_of_lists_and_on_types() -> None:
 
 
 def test_normalized_option_folds_case_and_white_space_alone() -> None:
-    assert normalized_option("  Vitamin\n B12 ") == "vitamin b12"
-    assert normalized_option("STRASSE") == normalized_option("Straße")
-    assert normalized_option("B-12") != normalized_option("B12")
+    assert normalize_option("  Vitamin\n B12 ") == "vitamin b12"
+    assert normalize_option("STRASSE") == normalize_option("Straße")
+    assert normalize_option("B-12") != normalize_option("B12")
 
 
 def test_there_is_a_letter_for_every_option() -> None:

@@ -15,10 +15,10 @@ import pytest
 from medtune.core.errors import FolderError
 from medtune.core.records import Record
 from medtune.core.run_folder import (
-    disk_errors,
-    locked,
+    lock_folder,
     read_record,
-    valid_record,
+    read_valid_record,
+    translate_disk_errors,
     write_atomic,
     write_record,
     write_text,
@@ -27,8 +27,8 @@ from medtune.core.run_folder import (
 HOLD = """
 import sys
 from pathlib import Path
-from medtune.core.run_folder import locked
-with locked(Path(sys.argv[1])):
+from medtune.core.run_folder import lock_folder
+with lock_folder(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -155,34 +155,34 @@ def test_an_unknown_fault_of_the_disk_passes_unchanged(
 
 def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(FolderError, match="a file stands where a folder should be"):
+    with pytest.raises(FolderError, match="a file exists where a folder is needed"):
         write_text(tmp_path / "file" / "a.txt", "x")
     with pytest.raises(FolderError, match="part of the path is a file"):
         write_text(tmp_path / "file" / "deep" / "a.txt", "x")
-    with pytest.raises(FolderError, match="a file stands"), locked(tmp_path / "file"):
+    with pytest.raises(FolderError, match="a file exists"), lock_folder(tmp_path / "file"):
         pass
 
 
 def test_disk_errors_lets_other_errors_pass(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), disk_errors(tmp_path):
+    with pytest.raises(KeyError), translate_disk_errors(tmp_path):
         raise KeyError
 
 
 def test_a_lock_makes_its_folder_and_yields_it(tmp_path: Path) -> None:
-    with locked(tmp_path / "runs" / "one") as folder:
+    with lock_folder(tmp_path / "runs" / "one") as folder:
         assert folder == tmp_path / "runs" / "one"
         assert (folder / ".lock").read_text() == str(os.getpid())
 
 
 def test_a_folder_is_locked_again_after_its_lock_ended(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), locked(tmp_path):
+    with pytest.raises(KeyError), lock_folder(tmp_path):
         raise KeyError
-    with locked(tmp_path):
+    with lock_folder(tmp_path):
         pass
 
 
 def test_a_second_lock_in_one_process_is_refused(tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(FolderError, match="in use"), locked(tmp_path):
+    with lock_folder(tmp_path), pytest.raises(FolderError, match="in use"), lock_folder(tmp_path):
         pass
 
 
@@ -190,20 +190,20 @@ def test_a_lock_held_by_another_process_is_refused_and_freed_when_that_is_killed
     tmp_path: Path,
 ) -> None:
     with holder(tmp_path) as other:
-        with pytest.raises(FolderError) as caught, locked(tmp_path):
+        with pytest.raises(FolderError) as caught, lock_folder(tmp_path):
             pass
         assert caught.value.found == f"{tmp_path} is in use by another run (process {other.pid})"
         assert caught.value.expected == "one run per folder"
         other.kill()  # SIGKILL: no handler, no clean-up
         other.wait()
-        with locked(tmp_path):
+        with lock_folder(tmp_path):
             assert (tmp_path / ".lock").read_text() == str(os.getpid())
 
 
 def test_a_refused_lock_does_not_wipe_out_its_holder(tmp_path: Path) -> None:
-    with locked(tmp_path):
+    with lock_folder(tmp_path):
         for _ in range(2):
-            with pytest.raises(FolderError, match=f"process {os.getpid()}"), locked(tmp_path):
+            with pytest.raises(FolderError, match=f"process {os.getpid()}"), lock_folder(tmp_path):
                 pass
 
 
@@ -220,7 +220,7 @@ def test_a_disk_that_is_full_at_the_lock_is_told_in_one_sentence(
 
     raw = (tmp_path / ".lock").open("ab+")
     monkeypatch.setattr(Path, "open", lambda path, mode: Full(raw))
-    with pytest.raises(FolderError, match="the disk is full"), locked(tmp_path):
+    with pytest.raises(FolderError, match="the disk is full"), lock_folder(tmp_path):
         pass
 
 
@@ -257,11 +257,11 @@ def test_a_record_that_is_not_there_is_none(tmp_path: Path) -> None:
 
 def test_a_record_is_valid_only_for_its_own_inputs(tmp_path: Path) -> None:
     write_record(tmp_path / "r.json", Step(inputs="a", value=3))
-    assert valid_record(tmp_path / "r.json", Step, "a") == Step(inputs="a", value=3)
-    assert valid_record(tmp_path / "r.json", Step, "b") is None
-    assert valid_record(tmp_path / "none.json", Step, "a") is None
+    assert read_valid_record(tmp_path / "r.json", Step, "a") == Step(inputs="a", value=3)
+    assert read_valid_record(tmp_path / "r.json", Step, "b") is None
+    assert read_valid_record(tmp_path / "none.json", Step, "a") is None
 
 
 def test_a_record_without_inputs_is_never_valid(tmp_path: Path) -> None:
     write_record(tmp_path / "r.json", Note(text="a"))
-    assert valid_record(tmp_path / "r.json", Note, "a") is None
+    assert read_valid_record(tmp_path / "r.json", Note, "a") is None

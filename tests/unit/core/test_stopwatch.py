@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medtune.core.stopwatch import FILE, timed
+from medtune.core.stopwatch import ELAPSED_FILE, record_elapsed
 
 
 class Clock:
@@ -20,7 +20,7 @@ def attempt(folder: Path, seconds: float, fails: bool = False) -> float:
     clock = Clock(time.perf_counter())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("medtune.core.stopwatch.time", clock)
-        with timed(folder) as watch:
+        with record_elapsed(folder) as watch:
             clock.now += seconds
             if fails:
                 raise KeyboardInterrupt
@@ -42,11 +42,11 @@ def test_attempts_add_up_however_they_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "no number", "-5", "1e"])
 def test_a_damaged_file_is_no_reason_to_fail(tmp_path: Path, text: str) -> None:
-    (tmp_path / FILE).write_text(text)
+    (tmp_path / ELAPSED_FILE).write_text(text)
     assert attempt(tmp_path, 5) == pytest.approx(5)
 
 
 def test_only_one_process_keeps_the_time(tmp_path: Path) -> None:
-    with timed(tmp_path, keeps=False):
+    with record_elapsed(tmp_path, keeps=False):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medtune.core.token_batching import epoch_order, within_budget
+from medtune.core.token_batching import batch_by_token_budget, group_epoch_by_length
 
 LENGTHS = st.lists(st.integers(1, 200), max_size=80)
 
 
 def test_a_budget_by_hand() -> None:
     # Longest first: 5 alone (2 x 5 > 8), 4 and 3 together (2 x 4 = 8), then both ones.
-    assert within_budget([3, 1, 4, 1, 5], budget=8, most=3) == [[4], [2, 0], [1, 3]]
+    assert batch_by_token_budget([3, 1, 4, 1, 5], budget=8, most=3) == [[4], [2, 0], [1, 3]]
 
 
 def test_a_cut_pays_where_it_saves_more_padding_than_a_pass_costs() -> None:
     # In one batch 3 x 30 positions, 50 of them in vain; cut before the short ones, 30 + 2 x 5.
-    assert within_budget([5, 30, 5], budget=100, most=8, pass_cost=50) == [[1], [0, 2]]
-    assert within_budget([5, 30, 5], budget=100, most=8, pass_cost=51) == [[1, 0, 2]]
+    assert batch_by_token_budget([5, 30, 5], budget=100, most=8, pass_cost=50) == [[1], [0, 2]]
+    assert batch_by_token_budget([5, 30, 5], budget=100, most=8, pass_cost=51) == [[1, 0, 2]]
 
 
 def cost(batches: list[list[int]], lengths: list[int], pass_cost: int) -> int:
@@ -48,25 +48,25 @@ def test_no_other_cut_of_the_sorted_sequences_costs_less(
         full = [b for b in batches if len(b) > 1]
         if all(len(b) <= most and len(b) * lengths[b[0]] <= budget for b in full):
             others.append(cost(batches, lengths, pass_cost))
-    found = within_budget(lengths, budget, most, pass_cost)
+    found = batch_by_token_budget(lengths, budget, most, pass_cost)
     assert cost(found, lengths, pass_cost) == min(others)
 
 
 def test_a_batch_may_fill_the_budget_but_not_pass_it_by_one() -> None:
-    assert within_budget([3, 3, 3], budget=9, most=8) == [[0, 1, 2]]
-    assert within_budget([3, 3, 3], budget=8, most=8) == [[0, 1], [2]]
+    assert batch_by_token_budget([3, 3, 3], budget=9, most=8) == [[0, 1, 2]]
+    assert batch_by_token_budget([3, 3, 3], budget=8, most=8) == [[0, 1], [2]]
 
 
 def test_a_batch_has_no_more_sequences_than_asked() -> None:
-    assert within_budget([1, 1, 1, 1, 1], budget=100, most=2) == [[0, 1], [2, 3], [4]]
+    assert batch_by_token_budget([1, 1, 1, 1, 1], budget=100, most=2) == [[0, 1], [2, 3], [4]]
 
 
 def test_a_sequence_longer_than_the_budget_travels_alone() -> None:
-    assert within_budget([2, 50, 2], budget=10, most=8) == [[1], [0, 2]]
+    assert batch_by_token_budget([2, 50, 2], budget=10, most=8) == [[1], [0, 2]]
 
 
 def test_no_sequences_make_no_batches() -> None:
-    assert within_budget([], budget=10, most=8) == []
+    assert batch_by_token_budget([], budget=10, most=8) == []
 
 
 @given(LENGTHS, st.integers(1, 500), st.integers(1, 40))
@@ -74,7 +74,7 @@ def test_no_sequences_make_no_batches() -> None:
 def test_every_index_travels_once_and_the_budget_holds(
     lengths: list[int], budget: int, most: int
 ) -> None:
-    batches = within_budget(lengths, budget, most)
+    batches = batch_by_token_budget(lengths, budget, most)
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
         positions = len(batch) * max(lengths[index] for index in batch)
@@ -85,7 +85,7 @@ def test_every_index_travels_once_and_the_budget_holds(
 @given(LENGTHS, st.integers(1, 500), st.integers(1, 40))
 @settings(deadline=None)
 def test_the_longest_sequences_come_first(lengths: list[int], budget: int, most: int) -> None:
-    order = [lengths[i] for batch in within_budget(lengths, budget, most) for i in batch]
+    order = [lengths[i] for batch in batch_by_token_budget(lengths, budget, most) for i in batch]
     assert order == sorted(lengths, reverse=True)
 
 
@@ -94,7 +94,7 @@ def test_the_longest_sequences_come_first(lengths: list[int], budget: int, most:
 def test_an_epoch_holds_every_example_once_in_steps_of_one_size(
     lengths: list[int], batch: int, seed: int
 ) -> None:
-    steps = epoch_order(lengths, batch, random.Random(seed))
+    steps = group_epoch_by_length(lengths, batch, random.Random(seed))
     assert sorted(index for step in steps for index in step) == list(range(len(lengths)))
     full, rest = divmod(len(lengths), batch)
     assert sorted(map(len, steps), reverse=True) == [batch] * full + [rest] * (rest > 0)
@@ -104,13 +104,15 @@ def test_an_epoch_holds_every_example_once_in_steps_of_one_size(
     ("examples", "sizes"), [(10, [2, 4, 4]), (8, [4, 4]), (3, [3]), (130, [2, *[4] * 32])]
 )
 def test_only_one_step_is_smaller(examples: int, sizes: list[int]) -> None:
-    steps = epoch_order([7] * examples, 4, random.Random(0))
+    steps = group_epoch_by_length([7] * examples, 4, random.Random(0))
     assert sorted(map(len, steps)) == sizes
 
 
 def test_the_same_seed_gives_the_same_epoch_and_another_seed_another() -> None:
     lengths = list(range(10, 74))
-    first, again, other = (epoch_order(lengths, 4, random.Random(seed)) for seed in (3, 3, 4))
+    first, again, other = (
+        group_epoch_by_length(lengths, 4, random.Random(seed)) for seed in (3, 3, 4)
+    )
     assert first == again
     assert first != other
 
@@ -118,7 +120,7 @@ def test_the_same_seed_gives_the_same_epoch_and_another_seed_another() -> None:
 def test_the_next_epoch_of_one_generator_is_drawn_anew() -> None:
     rng = random.Random(3)
     lengths = list(range(10, 74))
-    assert epoch_order(lengths, 4, rng) != epoch_order(lengths, 4, rng)
+    assert group_epoch_by_length(lengths, 4, rng) != group_epoch_by_length(lengths, 4, rng)
 
 
 def test_within_a_window_a_step_holds_neighbours_in_length() -> None:
@@ -126,9 +128,9 @@ def test_within_a_window_a_step_holds_neighbours_in_length() -> None:
     lengths = random.Random(1).sample(range(1000), 64)
     ranked = sorted(range(64), key=lambda index: lengths[index])
     expected = {frozenset(ranked[at : at + 4]) for at in range(0, 64, 4)}
-    assert set(map(frozenset, epoch_order(lengths, 4, random.Random(2)))) == expected
+    assert set(map(frozenset, group_epoch_by_length(lengths, 4, random.Random(2)))) == expected
 
 
 def test_steps_do_not_come_in_order_of_length() -> None:
-    steps = epoch_order(list(range(64)), 4, random.Random(2))
+    steps = group_epoch_by_length(list(range(64)), 4, random.Random(2))
     assert steps != sorted(steps)

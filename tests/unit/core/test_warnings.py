@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from tests.unit.analysis import synthetic
 
-from medtune.analysis.analyze import analyze, faults
-from medtune.cli.output import show
+from medtune.analysis.analyze import analyze_evaluation, evaluation_faults
+from medtune.cli.output import show_record
 from medtune.core.records import EvaluationRecord
-from medtune.core.warnings import remarks
+from medtune.core.warnings import accuracy_caveats
 
 TOLD = {
     "trained_on": (7, "the model was trained on 7 of these 60 questions"),
@@ -26,25 +26,25 @@ def test_what_an_accuracy_rests_on_is_said_everywhere(
 ) -> None:
     count, sentence = TOLD[name]
     record, predictions = evaluation(**{name: count})
-    (said,) = remarks(record)
+    (said,) = accuracy_caveats(record)
     assert sentence in said
-    assert said in faults(record)  # the run's report
-    assert said in analyze("e", (record, predictions)).warnings  # its pages
-    show(record)
+    assert said in evaluation_faults(record)  # the run's report
+    assert said in analyze_evaluation("e", (record, predictions)).warnings  # its pages
+    show_record(record)
     assert sentence in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("nothing", [0, None])
 def test_nothing_is_said_of_nothing(nothing: int | None) -> None:
     record, _ = evaluation(trained_on=nothing, ties=nothing)
-    assert remarks(record) == []
+    assert accuracy_caveats(record) == []
 
 
 def test_of_an_adapter_the_unknown_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     unknown = "Whether the adapter was trained on these questions is unknown."
-    show(evaluation()[0])
+    show_record(evaluation()[0])
     assert unknown in " ".join(capsys.readouterr().out.split())
-    show(evaluation(trained_on=0)[0])
+    show_record(evaluation(trained_on=0)[0])
     assert unknown not in " ".join(capsys.readouterr().out.split())
 
 

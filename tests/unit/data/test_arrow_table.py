@@ -47,7 +47,7 @@ FIVE = [FULL, BARE, *(question(n) for n in (3, 4, 5))]
 
 
 def table() -> QuestionTable:
-    return QuestionTable.of(FIVE)
+    return QuestionTable.from_questions(FIVE)
 
 
 # A sequence of questions
@@ -89,7 +89,7 @@ def test_questions_are_taken_in_the_order_asked_and_more_than_once(places: list[
     assert [taken[n] for n in range(len(taken))] == expected
     assert taken.ids == [q.id for q in expected]
     assert taken.answers.tolist() == [-1 if q.answer is None else q.answer for q in expected]
-    assert taken.texts("explanation") == [q.explanation for q in expected]
+    assert taken.read_column("explanation") == [q.explanation for q in expected]
 
 
 def test_taking_from_what_was_taken_counts_from_there() -> None:
@@ -98,7 +98,7 @@ def test_taking_from_what_was_taken_counts_from_there() -> None:
 
 def test_tables_are_equal_where_their_questions_are() -> None:
     assert table() == FIVE
-    assert table() == QuestionTable.of(FIVE)
+    assert table() == QuestionTable.from_questions(FIVE)
     assert table().take([1, 0])[::-1] == table()[:2]
     assert table() != FIVE[:4]
     assert table() != [*FIVE[:4], question(6)]
@@ -108,7 +108,7 @@ def test_tables_are_equal_where_their_questions_are() -> None:
 
 
 def test_an_empty_table_is_a_table() -> None:
-    empty = QuestionTable.of([])
+    empty = QuestionTable.from_questions([])
     assert (len(empty), list(empty), empty.ids, empty.answers.tolist()) == (0, [], [], [])
     assert list(table()[5:]) == []
     assert table().take([]).answers.dtype == np.int64
@@ -116,7 +116,7 @@ def test_an_empty_table_is_a_table() -> None:
 
 def test_more_rows_than_a_batch_are_read_in_order() -> None:
     many = [question(n) for n in range(ROWS_PER_BATCH + 3)]
-    shown = QuestionTable.of(many)
+    shown = QuestionTable.from_questions(many)
     assert list(shown[::-1]) == many[::-1]
 
 

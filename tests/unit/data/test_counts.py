@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from medtune.core.records import Question
 from medtune.core.schemas.dataset import LENGTH_BINS, LENGTH_EDGES, SplitCounts
-from medtune.data.counts import profile
+from medtune.data.counts import count_split
 
 
 def question(stem: str, options: tuple[str, ...], answer: int | None, **changes: str) -> Question:
@@ -12,7 +12,7 @@ def question(stem: str, options: tuple[str, ...], answer: int | None, **changes:
 
 
 def test_a_split_is_counted() -> None:
-    found = profile(
+    found = count_split(
         [
             question("Which is not so?", ("aa", "b"), 0, subject="ENT", explanation="because"),
             question("x" * 47, ("a", "b", "c"), 2, subject="Skin"),  # 50 characters
@@ -41,5 +41,5 @@ def test_the_bins_are_named_by_their_edges() -> None:
 
 
 def test_nothing_has_an_empty_profile() -> None:
-    assert profile([]).subjects == {}
-    assert sum(profile([]).lengths) == profile([]).median_length == 0
+    assert count_split([]).subjects == {}
+    assert sum(count_split([]).lengths) == count_split([]).median_length == 0

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import re
 
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.schemas.dataset import (
     BalanceRecord,
     CurationStep,
     OverlapCount,
     SnapshotManifest,
 )
-from medtune.data.datasheet import datasheet, markdown_table, overlap_table
+from medtune.data.datasheet import markdown_table, overlap_table, render_snapshot_datasheet
 
 
 def tables(text: str) -> list[list[list[str]]]:
@@ -22,7 +22,7 @@ def tables(text: str) -> list[list[list[str]]]:
 
 
 def test_every_table_is_whole(manifest: SnapshotManifest) -> None:
-    found = tables(datasheet(manifest))
+    found = tables(render_snapshot_datasheet(manifest))
     assert len(found) >= 6
     for table in found:
         assert {len(row) for row in table} == {len(table[0])}
@@ -30,7 +30,7 @@ def test_every_table_is_whole(manifest: SnapshotManifest) -> None:
 
 
 def test_every_number_comes_from_the_manifest(manifest: SnapshotManifest) -> None:
-    text = datasheet(manifest)
+    text = render_snapshot_datasheet(manifest)
     assert manifest.hash in text
     assert f"seed {manifest.seed}" in text
     splits, subjects, letters, lengths, sources, reasons, overlap = tables(text)
@@ -52,7 +52,7 @@ def test_every_number_comes_from_the_manifest(manifest: SnapshotManifest) -> Non
 
 
 def test_what_only_people_know_is_asked_not_invented(manifest: SnapshotManifest) -> None:
-    text = datasheet(manifest)
+    text = render_snapshot_datasheet(manifest)
     assert text.count("To be written by whoever publishes this snapshot") == 3
     assert "Not medical advice" in text
 
@@ -60,19 +60,21 @@ def test_what_only_people_know_is_asked_not_invented(manifest: SnapshotManifest)
 def test_curation_and_balance_are_told(manifest: SnapshotManifest) -> None:
     step = CurationStep(name="quality", before=1320, left_out={"stem too short": 20})
     share = BalanceRecord(
-        name="ENT", available=10, drawn=5, weight=1.25, earlier=wilson(3, 12), weak=True
+        name="ENT", available=10, drawn=5, weight=1.25, earlier=wilson_interval(3, 12), weak=True
     )
-    text = datasheet(manifest.model_copy(update={"curation": (step,), "balance": (share,)}))
+    text = render_snapshot_datasheet(
+        manifest.model_copy(update={"curation": (step,), "balance": (share,)})
+    )
     assert "Curation by quality left out, of 1,320: 20 × stem too short." in text
     assert "| ENT (weak) | 10 | 5 | 1.25 | 25.00 (8.89-53.23) |" in text
 
 
 def test_settings_of_the_search_are_told(manifest: SnapshotManifest) -> None:
-    assert "Exact and near-duplicates were searched for" in datasheet(manifest)
+    assert "Exact and near-duplicates were searched for" in render_snapshot_datasheet(manifest)
     data = manifest.config
     overlap = data.overlap.model_copy(update={"near": False, "within_train": "keep"})
     config = data.model_copy(update={"overlap": overlap})
-    text = datasheet(manifest.model_copy(update={"config": config}))
+    text = render_snapshot_datasheet(manifest.model_copy(update={"config": config}))
     assert "Exact duplicates were searched for" in text
     assert "repetitions inside train stayed" in text
 
@@ -80,9 +82,16 @@ def test_settings_of_the_search_are_told(manifest: SnapshotManifest) -> None:
 def test_overlap_is_counted_with_its_interval() -> None:
     counts = [
         OverlapCount(
-            source="a", among="b", exact=1200, near=34, conflicts=5, share=wilson(1234, 5000)
+            source="a",
+            among="b",
+            exact=1200,
+            near=34,
+            conflicts=5,
+            share=wilson_interval(1234, 5000),
         ),
-        OverlapCount(source="a", among="a", exact=0, near=0, conflicts=0, share=wilson(0, 10)),
+        OverlapCount(
+            source="a", among="a", exact=0, near=0, conflicts=0, share=wilson_interval(0, 10)
+        ),
     ]
     assert tables(overlap_table(counts))[0][2:] == [
         ["a", "b", "1,200", "34", "5", "24.68 (23.50-25.89)"],

@@ -9,18 +9,18 @@ import pytest
 from medtune.core.errors import DataError
 from medtune.core.experiment import DataConfig
 from medtune.core.progress import NoProgress
-from medtune.data.load import load_split, settled
-from medtune.data.pipeline import sources_of
+from medtune.data.load import load_split, resolve_split
+from medtune.data.pipeline import list_sources
 from medtune.data.snapshot import prepare_snapshot
-from medtune.data.sources.sources import parse_ref
+from medtune.data.sources.sources import parse_data_ref
 
 
 def examined(text: str) -> str:
-    return str(settled(parse_ref(text), teaching=False))
+    return str(resolve_split(parse_data_ref(text), teaching=False))
 
 
 def taught(text: str) -> str:
-    return str(settled(parse_ref(text), teaching=True))
+    return str(resolve_split(parse_data_ref(text), teaching=True))
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_starter_questions_ask_for_a_split() -> None:
-    with pytest.raises(DataError, match="starter names no split to examine on") as caught:
+    with pytest.raises(DataError, match="starter names no split to evaluate on") as caught:
         load_split("starter")
     assert caught.value.expected == "one of starter:train, starter:recall, starter:transfer"
     assert taught("starter") == "starter:train"
@@ -65,7 +65,7 @@ def test_a_hub_dataset_is_examined_on_test_then_validation(
 
 def test_a_hub_dataset_with_train_alone_is_never_examined_on_it_unasked(hub: Any) -> None:
     hub("train", "artificial")
-    with pytest.raises(DataError, match="hub:org/name names no split to examine on") as caught:
+    with pytest.raises(DataError, match="hub:org/name names no split to evaluate on") as caught:
         examined("hub:org/name")
     assert caught.value.expected == "one of hub:org/name:train, hub:org/name:artificial"
     assert examined("hub:org/name:train") == "hub:org/name:train"
@@ -101,7 +101,7 @@ def test_a_snapshot_is_examined_on_what_it_was_made_to_examine(
     prepare_snapshot(data, 0, tmp_path, NoProgress())
     name = f"snapshot:{tmp_path}"
     if found is None:
-        with pytest.raises(DataError, match="names no split to examine on") as caught:
+        with pytest.raises(DataError, match="names no split to evaluate on") as caught:
             load_split(name)
         for split in ("train", "validation", "starter-recall", "starter-transfer"):
             assert f"{name}:{split}" in caught.value.expected
@@ -112,7 +112,7 @@ def test_a_snapshot_is_examined_on_what_it_was_made_to_examine(
 
 
 def test_an_experiment_trains_on_train_and_must_name_what_it_examines() -> None:
-    train, recall = sources_of(DataConfig(train="starter", evaluate=("starter:recall",)))
+    train, recall = list_sources(DataConfig(train="starter", evaluate=("starter:recall",)))
     assert (str(train.ref), str(recall.ref)) == ("starter:train", "starter:recall")
-    with pytest.raises(DataError, match="starter names no split to examine on"):
-        sources_of(DataConfig(evaluate=("starter",)))
+    with pytest.raises(DataError, match="starter names no split to evaluate on"):
+        list_sources(DataConfig(evaluate=("starter",)))

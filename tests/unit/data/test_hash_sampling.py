@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medtune.data.hash_sampling import lot, lowest, shares
+from medtune.data.hash_sampling import allocate_proportionally, order_by_hash, sampling_hash
 
 NAMES = st.sampled_from("abcdefgh")
 GROUPS = st.dictionaries(
@@ -29,54 +29,54 @@ GROUPS = st.dictionaries(
     ],
 )
 def test_lots_are_the_same_on_every_machine(seed: int, name: str, start: str) -> None:
-    assert lot(seed, name).hex()[:8] == start
+    assert sampling_hash(seed, name).hex()[:8] == start
 
 
 def test_a_lot_is_a_hash_of_seed_and_name() -> None:
-    assert lot(17, "q1") == hashlib.sha256(b"17\nq1").digest()
+    assert sampling_hash(17, "q1") == hashlib.sha256(b"17\nq1").digest()
 
 
 def test_seed_and_name_do_not_run_into_each_other() -> None:
-    assert lot(1, "7q") != lot(17, "q")
+    assert sampling_hash(1, "7q") != sampling_hash(17, "q")
 
 
 def test_a_name_that_cannot_be_encoded_has_a_lot() -> None:
-    assert lot(0, "\ud83d") != lot(0, "\ud83e")
+    assert sampling_hash(0, "\ud83d") != sampling_hash(0, "\ud83e")
 
 
 def test_the_lowest_lot_comes_first() -> None:
     names = [f"q{n}" for n in range(50)]
-    order = lowest(17, names)
-    lots = [lot(17, names[place]) for place in order]
+    order = order_by_hash(17, names)
+    lots = [sampling_hash(17, names[place]) for place in order]
     assert lots == sorted(lots)
     assert sorted(order) == list(range(50))
     assert order != list(range(50))
 
 
 def test_equal_names_keep_their_order() -> None:
-    assert lowest(3, ["x", "x", "x"]) == [0, 1, 2]
+    assert order_by_hash(3, ["x", "x", "x"]) == [0, 1, 2]
 
 
 def test_no_names_have_no_order() -> None:
-    assert lowest(3, []) == []
+    assert order_by_hash(3, []) == []
 
 
 @given(st.sets(st.text(max_size=5), min_size=1), st.text(max_size=5), st.integers(0, 99))
 def test_a_name_that_joins_moves_no_other(names: set[str], joining: str, seed: int) -> None:
     before = sorted(names)
     after = [*before, joining]
-    order = [after[place] for place in lowest(seed, after) if place != len(before)]
-    assert order == [before[place] for place in lowest(seed, before)]
+    order = [after[place] for place in order_by_hash(seed, after) if place != len(before)]
+    assert order == [before[place] for place in order_by_hash(seed, before)]
 
 
 def test_another_seed_draws_others() -> None:
     names = [f"q{n}" for n in range(100)]
-    assert set(lowest(1, names)[:20]) != set(lowest(2, names)[:20])
+    assert set(order_by_hash(1, names)[:20]) != set(order_by_hash(2, names)[:20])
 
 
 def test_lots_are_even() -> None:
     # A mean of 4,000 uniform numbers lies within five standard errors of a half.
-    values = [int.from_bytes(lot(5, f"q{n}")[:4]) / 2**32 for n in range(4000)]
+    values = [int.from_bytes(sampling_hash(5, f"q{n}")[:4]) / 2**32 for n in range(4000)]
     assert abs(sum(values) / 4000 - 0.5) < 5 * math.sqrt(1 / 12 / 4000)
 
 
@@ -107,7 +107,7 @@ def test_lots_are_even() -> None:
 def test_a_total_is_shared_out(
     total: int, weights: dict[str, float], most: dict[str, int], expected: dict[str, int]
 ) -> None:
-    assert shares(total, weights, most) == expected
+    assert allocate_proportionally(total, weights, most) == expected
 
 
 @given(GROUPS, st.integers(0, 500))
@@ -116,7 +116,7 @@ def test_shares_add_up_and_respect_the_most(
 ) -> None:
     weights = {name: weight for name, (weight, _) in groups.items()}
     most = {name: count for name, (_, count) in groups.items()}
-    given_out = shares(total, weights, most)
+    given_out = allocate_proportionally(total, weights, most)
     takers = sum(most[name] for name in weights if weights[name] > 0)
     assert sum(given_out.values()) == min(total, takers)
     assert all(0 <= given_out[name] <= most[name] for name in weights)
@@ -129,7 +129,7 @@ def test_without_a_bound_a_share_is_within_one_of_the_ideal(
 ) -> None:
     everything = sum(counts.values())
     total = data.draw(st.integers(0, everything - 1))
-    given_out = shares(total, dict(counts), counts)
+    given_out = allocate_proportionally(total, dict(counts), counts)
     for name, count in counts.items():
         assert abs(given_out[name] - total * count / everything) < 1
 
@@ -140,6 +140,6 @@ def test_the_order_of_the_groups_does_not_matter(counts: dict[str, int], total: 
     random.Random(total).shuffle(names)
     shuffled = {name: counts[name] for name in names}
     weights = {name: counts[name] ** 0.5 for name in counts}
-    assert shares(total, weights, counts) == shares(
+    assert allocate_proportionally(total, weights, counts) == allocate_proportionally(
         total, {name: weights[name] for name in names}, shuffled
     )

@@ -12,18 +12,24 @@ from hypothesis import strategies as st
 from medtune.core.errors import DataError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.records import LETTERS
-from medtune.data.infer_columns import SAMPLE, InferredColumns, column_names, propose, sample_rows
-from medtune.data.sources.files import Row, read_file
+from medtune.data.infer_columns import (
+    SAMPLE_ROWS,
+    InferredColumns,
+    infer_columns,
+    list_columns,
+    sample_rows,
+)
+from medtune.data.sources.files import RawRow, read_file
 
 DRUGS = ("Aspirin", "Morphine", "Codeine", "Heparin")
 
 
-def located(rows: list[Row]) -> list[tuple[str, Row]]:
+def located(rows: list[RawRow]) -> list[tuple[str, RawRow]]:
     return [(f"row {n}", row) for n, row in enumerate(rows)]
 
 
-def proposed(*rows: Row) -> InferredColumns:
-    return propose(located(list(rows)), "file:a.csv")
+def proposed(*rows: RawRow) -> InferredColumns:
+    return infer_columns(located(list(rows)), "file:a.csv")
 
 
 def given_parts(found: InferredColumns) -> dict[str, Any]:
@@ -39,7 +45,7 @@ def answer_texts(found: InferredColumns) -> list[str]:
     return [question.answer_text for question in found.cleaned.questions]
 
 
-def four(names: tuple[str, str, str, str]) -> Row:
+def four(names: tuple[str, str, str, str]) -> RawRow:
     return dict(zip(names, DRUGS, strict=True))
 
 
@@ -63,7 +69,7 @@ def test_a_spreadsheet_with_spaced_headers(tmp_path: Path) -> None:
         writer.writerow([*header, "Specialty"])
         writer.writerow([1, "Which?", *DRUGS, "B", "Because.", "Pain"])
         writer.writerow([2, "What?", *DRUGS, "D", "", "Blood"])
-    found = propose(sample_rows(read_file(tmp_path / "a.csv")), "a")
+    found = infer_columns(sample_rows(read_file(tmp_path / "a.csv")), "a")
     assert given_parts(found) == {
         "id": "",
         "stem": "Question",
@@ -169,7 +175,7 @@ def test_few_texts_that_hold_no_options_do_not_hide_the_column_but_are_left_out(
     )
     assert found.mapping.options == ("options",)
     assert found.cleaned is not None
-    assert sum(found.cleaned.reasons.values()) == 1
+    assert sum(found.cleaned.exclusion_counts.values()) == 1
 
 
 def test_a_list_under_an_unusual_name_is_found_by_its_answer() -> None:
@@ -218,7 +224,7 @@ def test_mmlu_pro_has_its_answer_twice() -> None:
     "texts", [("yes", "no", "maybe"), ("Yes", "No"), ("true", "false"), ("no", "yes")]
 )
 def test_answers_that_all_questions_share_are_fixed_options(texts: tuple[str, ...]) -> None:
-    rows: list[Row] = [{"question": f"Is it {n}?", "answer": t} for n, t in enumerate(texts)]
+    rows: list[RawRow] = [{"question": f"Is it {n}?", "answer": t} for n, t in enumerate(texts)]
     found = proposed(*rows)
     usual = sorted(texts, key=["yes", "no", "maybe", "true", "false", "Yes", "No"].index)
     assert found.mapping.fixed_options == tuple(usual)
@@ -228,14 +234,14 @@ def test_answers_that_all_questions_share_are_fixed_options(texts: tuple[str, ..
 
 def test_few_words_that_come_again_and_again_are_fixed_options() -> None:
     words = ("benign", "malignant", "unclear")
-    rows: list[Row] = [{"question": f"What is {n}?", "label": words[n % 3]} for n in range(15)]
+    rows: list[RawRow] = [{"question": f"What is {n}?", "label": words[n % 3]} for n in range(15)]
     assert proposed(*rows).mapping.fixed_options == words
     assert proposed(*rows[:14]).mapping.fixed_options == ()
 
 
 @pytest.mark.parametrize("values", ["ABCD", ("1", "2", "3", "4"), ("0", "-1"), (0, 1, 2)])
 def test_letters_and_numbers_are_no_fixed_options(values: Any) -> None:
-    rows: list[Row] = [{"question": f"Which {n}?", "label": values[n % 2]} for n in range(100)]
+    rows: list[RawRow] = [{"question": f"Which {n}?", "label": values[n % 2]} for n in range(100)]
     found = proposed(*rows)
     assert found.mapping.fixed_options == ()
     assert found.problems[0].startswith("no columns look like the options")
@@ -243,7 +249,7 @@ def test_letters_and_numbers_are_no_fixed_options(values: Any) -> None:
 
 def test_a_table_is_not_proposed_where_a_text_is_needed() -> None:
     about = {"contexts": ["P1.", "P2."], "labels": ["A", "B"], "meshes": ["x", "y"]}
-    rows: list[Row] = [
+    rows: list[RawRow] = [
         {"question": f"Is it {n}?", "context": about, "subject": {"is": "x"}, "answer": text}
         for n, text in enumerate(("yes", "no"))
     ]
@@ -353,7 +359,7 @@ def test_ids_that_do_not_identify_are_a_problem() -> None:
         {"id": 1, "question": f"Which {n}?", "choices": list(DRUGS), "label": "A"} for n in range(2)
     ]
     (problem,) = proposed(*rows).problems
-    assert "the id 1 stands for two different questions" in problem
+    assert "the id 1 belongs to two different questions" in problem
 
 
 def test_a_file_without_labels_is_shown_without_answers() -> None:
@@ -366,7 +372,7 @@ def test_a_file_without_labels_is_shown_without_answers() -> None:
 
 def test_no_row_is_refused() -> None:
     with pytest.raises(DataError, match="holds no row"):
-        propose([], "file:a.csv")
+        infer_columns([], "file:a.csv")
 
 
 # Columns and samples
@@ -379,7 +385,7 @@ def test_columns_are_listed_with_dots_and_the_first_example() -> None:
             {"q": "Why?  <b>So</b>", "late": "y" * 200, "meta": None},
         ]
     )
-    assert column_names(rows) == {
+    assert list_columns(rows) == {
         "q": "Why? So",
         "meta": "{'topic': 'x', 'deep': {'er': 1}}",
         "meta.topic": "x",
@@ -392,11 +398,11 @@ def test_columns_are_listed_with_dots_and_the_first_example() -> None:
 
 def test_only_the_first_rows_are_looked_at(tmp_path: Path) -> None:
     with (tmp_path / "a.jsonl").open("w") as handle:
-        for n in range(SAMPLE):
+        for n in range(SAMPLE_ROWS):
             handle.write(json.dumps({"n": n}) + "\n")
         handle.write("this would be refused\n")
     rows = sample_rows(read_file(tmp_path / "a.jsonl"))
-    assert [row["n"] for _, row in rows] == list(range(SAMPLE))
+    assert [row["n"] for _, row in rows] == list(range(SAMPLE_ROWS))
 
 
 @given(st.data())
@@ -411,7 +417,7 @@ def test_a_proposal_without_problems_reads_every_answer_rightly(data: st.DataObj
     head = data.draw(st.sampled_from(["op", "option ", "", "choice_", "Ending"]))
     listed = data.draw(st.booleans())
     form = data.draw(st.sampled_from(["from 0", "from 1", "letter", "text"]))
-    made: list[Row] = []
+    made: list[RawRow] = []
     for n, index in enumerate(right):
         options = [f"drug {n} {place}" for place in range(count)]
         written: dict[str, object] = {

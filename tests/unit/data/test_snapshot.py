@@ -25,8 +25,8 @@ from medtune.data.arrow_table import questions_hash, read_parquet
 from medtune.data.load import load_split, read_manifest
 from medtune.data.snapshot import (
     Snapshot,
-    changed_sources,
-    faults_of,
+    find_changed_sources,
+    find_faults,
     prepare_snapshot,
     read_snapshot,
 )
@@ -35,10 +35,10 @@ PREPARE = """
 import sys
 from pathlib import Path
 from medtune.core.experiment import DataConfig
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.data.snapshot import prepare_snapshot
 config = DataConfig.model_validate_json(sys.argv[1])
-print(prepare_snapshot(config, 17, Path(sys.argv[2]), Silent()).manifest.hash)
+print(prepare_snapshot(config, 17, Path(sys.argv[2]), NoProgress()).manifest.hash)
 """
 # What these are on every machine and under every version: whoever changes what is done to data
 # must change RULES, and then these.
@@ -217,7 +217,7 @@ def test_validation_and_calibration_are_cut_from_train(tmp_path: Path) -> None:
 def test_the_reasons_add_up_to_the_rows_read(tmp_path: Path) -> None:
     config = small(tmp_path, train_size=2, validation_size=1)
     manifest = made(config, tmp_path / "data").manifest
-    train, cut = manifest.train.description, manifest.splits[1].description
+    train, cut = manifest.train_split.description, manifest.splits[1].description
     assert train.n + sum(train.excluded.values()) == manifest.sources[0].rows == 8
     assert cut.n == train.excluded["cut off for validation"] == 1
 
@@ -232,7 +232,7 @@ def test_every_id_left_out_has_a_reason_and_repetitions_name_their_twin(tmp_path
         "train.jsonl-5": ("also evaluated", f"{config.evaluate[0]} dev.jsonl-1"),
     }
     counts = Counter(reason for reason, _ in found.values())
-    assert counts == manifest.train.description.excluded
+    assert counts == manifest.train_split.description.excluded
 
 
 def test_each_source_may_have_a_mapping_of_its_own(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_training_on_what_is_evaluated_is_refused(tmp_path: Path) -> None:
 
 def test_a_place_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(FolderError, match="a file stands where a folder should be"):
+    with pytest.raises(FolderError, match="a file exists where a folder is needed"):
         made(small(tmp_path), tmp_path / "file")
 
 
@@ -395,7 +395,7 @@ def test_two_files_of_one_name_are_written_beside_each_other(tmp_path: Path) -> 
 def test_what_is_valid_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small(tmp_path)
     first = made(config, tmp_path / "data")
-    monkeypatch.setattr(module, "build", None)  # would fail if it were called
+    monkeypatch.setattr(module, "build_snapshot", None)  # would fail if it were called
     assert made(config, tmp_path / "data").manifest == first.manifest
 
 
@@ -403,7 +403,7 @@ def test_what_is_valid_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_changed_is_made_again(tmp_path: Path, change: str) -> None:
     config, seed, data = small(tmp_path), 17, tmp_path / "data"
     first = made(config, data)
-    train = data / first.manifest.train.file
+    train = data / first.manifest.train_split.file
     if change == "source":
         write(tmp_path, "train.jsonl", stems(7, "Why"))
     elif change == "seed":
@@ -418,7 +418,7 @@ def test_what_changed_is_made_again(tmp_path: Path, change: str) -> None:
         text = (data / "manifest.json").read_text()
         (data / "manifest.json").write_text(text.replace(first.manifest.hash, "0" * 64))
     again = made(config, data, seed)
-    assert faults_of(data, again.manifest) == []
+    assert find_faults(data, again.manifest) == []
     assert again.manifest.provenance.created >= first.manifest.provenance.created
     expected = {"source": 7, "setting": 2}.get(change, 5)
     assert again.train.description.n == expected
@@ -429,11 +429,11 @@ def test_what_changed_is_made_again(tmp_path: Path, change: str) -> None:
 
 def test_faults_are_named(tmp_path: Path) -> None:
     manifest = made(small(tmp_path), tmp_path).manifest
-    assert faults_of(tmp_path, manifest) == []
-    shutil.copy(tmp_path / manifest.splits[1].file, tmp_path / manifest.train.file)
+    assert find_faults(tmp_path, manifest) == []
+    shutil.copy(tmp_path / manifest.splits[1].file, tmp_path / manifest.train_split.file)
     (tmp_path / manifest.splits[1].file).write_bytes(b"PAR1")
     (tmp_path / "excluded.jsonl").unlink()
-    found = faults_of(tmp_path, manifest.model_copy(update={"hash": "0" * 64}))
+    found = find_faults(tmp_path, manifest.model_copy(update={"hash": "0" * 64}))
     assert len(found) == 4
     assert "holds 3 questions" in found[0]
     assert "cannot be read as parquet" in found[1]
@@ -444,9 +444,9 @@ def test_faults_are_named(tmp_path: Path) -> None:
 def test_a_changed_source_is_named(tmp_path: Path) -> None:
     config = small(tmp_path)
     manifest = made(config, tmp_path / "data").manifest
-    assert changed_sources(manifest) == []
+    assert find_changed_sources(manifest) == []
     write(tmp_path, "train.jsonl", stems(7, "Why"))
-    (found,) = changed_sources(manifest)
+    (found,) = find_changed_sources(manifest)
     assert found.startswith(f"{config.train} has changed: fingerprint ")
 
 
@@ -466,7 +466,7 @@ def test_a_kill_at_any_moment_leaves_nothing_half_written(tmp_path: Path) -> Non
         killed += process.wait() == -signal.SIGKILL
         manifest = read_record(data / "manifest.json", SnapshotManifest)
         if manifest is not None:
-            assert faults_of(data, manifest) == []
+            assert find_faults(data, manifest) == []
             assert manifest.hash == expected.hash
             break
         for path in data.glob("*.parquet"):

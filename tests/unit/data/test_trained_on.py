@@ -30,7 +30,7 @@ def test_what_was_trained_on_is_counted() -> None:
     assert hashes == tuple(sorted(set(hashes)))
     assert len(hashes) == 320
     assert {len(one) for one in hashes} == {16}
-    turned = [q.permuted(tuple(reversed(range(len(q.options))))) for q in train]
+    turned = [q.permute_options(tuple(reversed(range(len(q.options))))) for q in train]
     assert count_trained_on(turned, hashes) == 320
     assert count_trained_on([SCURVY, train[3]], hashes) == 1
     assert count_trained_on(train, ()) == 0

@@ -18,13 +18,18 @@ from medtune.core.schemas.dataset import Exclusion, SnapshotManifest, SplitRecor
 from medtune.data.arrow_table import QuestionTable, write_parquet
 from medtune.data.corrections_snapshot import (
     Corrections,
-    releases_named,
-    teachable,
+    clean_corrections,
+    name_corrections_source,
     write_corrections,
 )
 from medtune.data.load import load_split, read_manifest
 from medtune.data.snapshot import prepare_snapshot
-from medtune.data.training_only import correction_id, is_correction, purpose_of, refuse_corrections
+from medtune.data.training_only import (
+    correction_id,
+    infer_purpose,
+    is_correction,
+    refuse_corrections,
+)
 
 NOBODY = AskersRecord(
     said=0, helpful=0, unhelpful=0, corrected=0, confirmed=0, contradicted=0, unconfirmed=0
@@ -48,8 +53,8 @@ def corrections(questions: QuestionTable = STARTER) -> Corrections:
         )
         for number, q in enumerate(questions)
     ]
-    source = releases_named(["r-1"])
-    made = teachable(rows, source).questions
+    source = name_corrections_source(["r-1"])
+    made = clean_corrections(rows, source).questions
     origins = tuple(
         CorrectionOrigin(
             id=name, request_id=f"req-{n}", release="r-1", decision="approve", opinions=1
@@ -95,7 +100,7 @@ def test_the_mark_is_made_of_the_question() -> None:
 )
 def test_only_such_ids_are_marked(name: str, marked: bool) -> None:
     assert is_correction(name) is marked
-    assert purpose_of(["q1", name]) == ("training" if marked else "any")
+    assert infer_purpose(["q1", name]) == ("training" if marked else "any")
 
 
 def test_a_refusal_says_found_expected_and_fix() -> None:
@@ -105,7 +110,7 @@ def test_a_refusal_says_found_expected_and_fix() -> None:
     assert caught.value.found == (
         "file:x holds corrections of the endpoint (1 of them), which are for training only"
     )
-    assert "nobody chose" in caught.value.expected
+    assert "were not selected" in caught.value.expected
     assert caught.value.fix == "use file:y"
 
 
@@ -159,13 +164,16 @@ def test_a_prepared_snapshot_is_not_overwritten(tmp_path: Path) -> None:
 def test_nothing_to_teach_is_said_in_terms_of_reviews() -> None:
     row = {"id": "a", "stem": "Which?", "options": ["[name 1]", "[name 1]"], "answer": 0}
     with pytest.raises(EmptySplitError, match="duplicate options") as caught:
-        teachable([("req-1", {**row, "subject": None})], "corrections")
+        clean_corrections([("req-1", {**row, "subject": None})], "corrections")
     assert "approved or edited" in caught.value.expected
     assert "/review" in caught.value.fix
 
 
 def test_several_releases_are_named_in_order() -> None:
-    assert releases_named(["v2", "v1", "v2"]) == "corrections of the endpoint, releases v1, v2"
+    assert (
+        name_corrections_source(["v2", "v1", "v2"])
+        == "corrections of the endpoint, releases v1, v2"
+    )
 
 
 # Where they are refused, and where not
@@ -281,7 +289,7 @@ def test_what_is_built_of_them_is_marked_and_the_rest_is_not(folder: Path, tmp_p
     # And so is what is built of that, however often.
     again = config(tmp_path / "p", train_size=20, curation={"diversity": {"on": True}})
     made = prepare_snapshot(again, 17, tmp_path / "q", NoProgress())
-    assert made.manifest.train.purpose == "training"
+    assert made.manifest.train_split.purpose == "training"
     with pytest.raises(DataError, match="for training only"):
         prepare_snapshot(
             DataConfig(evaluate=(f"snapshot:{tmp_path / 'q'}:train",)),
@@ -312,14 +320,16 @@ def test_a_manifest_from_before_the_mark_is_still_read(tmp_path: Path) -> None:
 
 def test_what_equals_an_evaluated_question_is_not_trained_on(tmp_path: Path) -> None:
     recall = load_split("starter:recall").questions
-    shown = recall[3].permuted((1, 0, 3, 2))  # another order of the options hides nothing
+    shown = recall[3].permute_options((1, 0, 3, 2))  # another order of the options hides nothing
     capital = recall[5].model_copy(update={"stem": recall[5].stem.upper()})
     folder = tmp_path / "c"
     folder.mkdir()
-    write_corrections(corrections(QuestionTable.of([*STARTER[:6], shown, capital])), folder)
+    write_corrections(
+        corrections(QuestionTable.from_questions([*STARTER[:6], shown, capital])), folder
+    )
     made = prepare_snapshot(config(folder), 17, tmp_path / "p", NoProgress())
     assert len(made.train.questions) == 6
-    assert made.manifest.train.description.excluded == {"also evaluated": 2}
+    assert made.manifest.train_split.description.excluded == {"also evaluated": 2}
     lines = (tmp_path / "p" / "excluded.jsonl").read_text().splitlines()
     found = {e.twin for e in map(Exclusion.model_validate_json, lines)}
     assert found == {f"starter:recall {recall[3].id}", f"starter:recall {recall[5].id}"}
@@ -329,13 +339,13 @@ def test_corrections_that_contradict_each_other_go(tmp_path: Path) -> None:
     first = STARTER[0]
     assert first.answer is not None
     # Two items whose options stood in another order: their ids differ, the question is one.
-    turned = first.permuted((1, 0, 3, 2))
+    turned = first.permute_options((1, 0, 3, 2))
     wrong = turned.model_copy(update={"answer": (turned.answer or 0) ^ 1})
     folder = tmp_path / "c"
     folder.mkdir()
-    write_corrections(corrections(QuestionTable.of([*STARTER[:6], wrong])), folder)
+    write_corrections(corrections(QuestionTable.from_questions([*STARTER[:6], wrong])), folder)
     made = prepare_snapshot(config(folder), 17, tmp_path / "p", NoProgress())
-    assert made.manifest.train.description.excluded == {"conflicting answers": 2}
+    assert made.manifest.train_split.description.excluded == {"conflicting answers": 2}
 
 
 # The record

@@ -15,7 +15,7 @@ from medtune.core.protocols import Decoding
 from medtune.core.records import Method, Question, ShotChoice, SplitDescription, Variant
 from medtune.data.arrow_table import QuestionTable
 from medtune.evaluation.exam import Exam, Shots
-from medtune.evaluation.perturbations import HIDDEN_STEM, varied
+from medtune.evaluation.perturbations import HIDDEN_STEM, perturb_questions
 from medtune.models.fake import FakeModel
 
 CHOICES: tuple[ShotChoice, ...] = get_args(ShotChoice)
@@ -41,11 +41,11 @@ def ids(questions: Sequence[Question]) -> list[str]:
 
 def test_fixed_shots_are_the_pools_first_for_every_question() -> None:
     shots = Shots(POOL, 3)
-    assert [ids(shots.before(q)) for q in ASKED] == [["p0", "p1", "p2"]] * 4
+    assert [ids(shots.select_shots(q)) for q in ASKED] == [["p0", "p1", "p2"]] * 4
 
 
 def test_shots_of_the_own_subject_come_first_and_are_filled_up_with_the_pools_first() -> None:
-    found = [ids(Shots(POOL, 3, "subject").before(q)) for q in ASKED]
+    found = [ids(Shots(POOL, 3, "subject").select_shots(q)) for q in ASKED]
     assert found == [
         ["p1", "p6", "p0"],  # both of Skin
         ["p0", "p3", "p5"],  # three of Anatomy
@@ -56,8 +56,12 @@ def test_shots_of_the_own_subject_come_first_and_are_filled_up_with_the_pools_fi
 
 def test_shots_by_subject_are_the_same_for_all_questions_of_a_subject() -> None:
     shots = Shots(POOL, 4, "subject")
-    assert shots.before(question("a", "Skin")) == shots.before(question("b", "Skin", answer=2))
-    assert shots.before(question("a", "Skin")) == Shots(POOL, 4, "subject").before(ASKED[0])
+    assert shots.select_shots(question("a", "Skin")) == shots.select_shots(
+        question("b", "Skin", answer=2)
+    )
+    assert shots.select_shots(question("a", "Skin")) == Shots(POOL, 4, "subject").select_shots(
+        ASKED[0]
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -72,25 +76,27 @@ def test_so_many_different_shots_as_were_asked_for(
     pool = [question(f"p{n}", subject) for n, subject in enumerate(subjects)]
     count = data.draw(st.integers(0, len(pool)))
     for asked in (*ASKED, question("q9", "ENT")):
-        found = ids(Shots(pool, count, by, seed=3).before(asked))
+        found = ids(Shots(pool, count, by, seed=3).select_shots(asked))
         assert len(set(found)) == len(found) == count
         assert set(found) <= set(ids(pool))
 
 
 def test_random_shots_depend_on_the_seed_and_the_question_alone() -> None:
     shots = Shots(POOL, 3, "random", seed=5)
-    alone = shots.before(ASKED[1])
+    alone = shots.select_shots(ASKED[1])
     # Whatever was asked before, and whatever the question says beside its id.
-    shots.before(ASKED[0])
-    assert shots.before(ASKED[1]) == alone
-    assert Shots(POOL, 3, "random", seed=5).before(question("q1", "ENT", answer=2)) == alone
-    assert any(Shots(POOL, 3, "random", seed=s).before(ASKED[1]) != alone for s in range(6, 9))
-    assert any(shots.before(q) != alone for q in (ASKED[0], ASKED[2], ASKED[3]))
+    shots.select_shots(ASKED[0])
+    assert shots.select_shots(ASKED[1]) == alone
+    assert Shots(POOL, 3, "random", seed=5).select_shots(question("q1", "ENT", answer=2)) == alone
+    assert any(
+        Shots(POOL, 3, "random", seed=s).select_shots(ASKED[1]) != alone for s in range(6, 9)
+    )
+    assert any(shots.select_shots(q) != alone for q in (ASKED[0], ASKED[2], ASKED[3]))
 
 
 def test_random_shots_are_drawn_evenly_and_in_any_order() -> None:
     shots = Shots(POOL, 2, "random")
-    drawn = [ids(shots.before(question(f"r{n}"))) for n in range(2000)]
+    drawn = [ids(shots.select_shots(question(f"r{n}"))) for n in range(2000)]
     for place in range(2):
         counts = Counter(found[place] for found in drawn)
         # 2000 / 8 = 250 each, with a standard deviation of 14.8
@@ -100,15 +106,15 @@ def test_random_shots_are_drawn_evenly_and_in_any_order() -> None:
 @pytest.mark.parametrize("by", CHOICES)
 def test_a_table_serves_as_a_pool(by: ShotChoice) -> None:
     for asked in ASKED:
-        found = Shots(QuestionTable.of(POOL), 3, by).before(asked)
-        assert list(found) == list(Shots(POOL, 3, by).before(asked))
+        found = Shots(QuestionTable.from_questions(POOL), 3, by).select_shots(asked)
+        assert list(found) == list(Shots(POOL, 3, by).select_shots(asked))
 
 
 @pytest.mark.parametrize("by", CHOICES)
 def test_no_shot_has_no_identity(by: ShotChoice) -> None:
-    assert Shots(POOL, 0, by).before(ASKED[0]) == ()
-    assert Shots(POOL, 0, by, seed=4).identity() is None
-    assert Shots().identity() is None
+    assert Shots(POOL, 0, by).select_shots(ASKED[0]) == ()
+    assert Shots(POOL, 0, by, seed=4).hash_components() is None
+    assert Shots().hash_components() is None
 
 
 def relabelled(place: int, **changes: Any) -> list[Question]:
@@ -145,10 +151,10 @@ def test_the_identity_changes_with_the_examples(
     by: ShotChoice, changed: Shots, differs: bool
 ) -> None:
     given = Shots(POOL, 2, by)
-    assert (given.identity() != changed.identity()) == differs
+    assert (given.hash_components() != changed.hash_components()) == differs
     asked = [*ASKED, *(question(f"r{n}", "ENT") for n in range(40))]
     shown = [
-        [[(s.stem, s.options, s.answer) for s in some.before(q)] for q in asked]
+        [[(s.stem, s.options, s.answer) for s in some.select_shots(q)] for q in asked]
         for some in (given, changed)
     ]
     if not differs:
@@ -164,7 +170,7 @@ def exam(method: Method = "letter", **changes: Any) -> Exam:
 
 
 def planned(method: Method, **settings: Any) -> Exam:
-    return Exam.planned(
+    return Exam.from_config(
         EvaluationConfig(**settings),
         method,
         ASKED,
@@ -194,7 +200,7 @@ def test_a_planned_exam_takes_its_settings() -> None:
 def test_free_answers_know_one_order_and_no_baseline() -> None:
     found = planned("generate", orders="pride", options_only=7, constrained=True)
     assert (found.orders, found.options_only, found.constrained) == ("given", 0, True)
-    assert found.compared is None
+    assert found.effective_normalization is None
 
 
 @pytest.mark.parametrize("method", ["letter", "cloze"])
@@ -203,17 +209,17 @@ def test_what_is_scored_is_not_constrained(method: Method) -> None:
 
 
 def test_letters_are_compared_as_they_are_and_texts_as_the_settings_say() -> None:
-    assert planned("letter", normalization="token").compared == "sum"
-    assert planned("cloze", normalization="token").compared == "token"
+    assert planned("letter", normalization="token").effective_normalization == "sum"
+    assert planned("cloze", normalization="token").effective_normalization == "token"
 
 
 def test_an_exam_on_a_variant_asks_changed_questions_without_a_baseline() -> None:
     given = exam(options_only=5, orders="cyclic", shots=Shots(POOL, 1))
-    found = given.on_variant("stem-injection", seed=4)
-    assert list(found.questions) == varied(ASKED, "stem-injection", 4)
+    found = given.perturb("stem-injection", seed=4)
+    assert list(found.questions) == perturb_questions(ASKED, "stem-injection", 4)
     assert (found.variant, found.options_only) == ("stem-injection", 0)
     assert (found.data, found.orders, found.shots) == (given.data, "cyclic", given.shots)
-    blind = exam().on_variant("options-only")
+    blind = exam().perturb("options-only")
     assert {q.stem for q in blind.questions} == {HIDDEN_STEM}
 
 
@@ -235,13 +241,13 @@ MODEL = FakeModel("noisy", {})
     ],
 )
 def test_what_determines_the_result_is_part_of_the_inputs(changes: dict[str, Any]) -> None:
-    assert exam(**changes).inputs(MODEL, 1) != exam().inputs(MODEL, 1)
+    assert exam(**changes).hash_inputs(MODEL, 1) != exam().hash_inputs(MODEL, 1)
 
 
 def test_what_older_rules_chose_is_not_valid_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = exam().inputs(MODEL, 1)
-    monkeypatch.setattr("medtune.evaluation.exam.RULES", 1)
-    assert exam().inputs(MODEL, 1) != now
+    now = exam().hash_inputs(MODEL, 1)
+    monkeypatch.setattr("medtune.evaluation.exam.SCORING_VERSION", 1)
+    assert exam().hash_inputs(MODEL, 1) != now
 
 
 @pytest.mark.parametrize(
@@ -256,24 +262,24 @@ def test_what_older_rules_chose_is_not_valid_any_more(monkeypatch: pytest.Monkey
     ],
 )
 def test_what_does_not_is_not(changes: dict[str, Any]) -> None:
-    assert exam(**changes).inputs(MODEL, 1) == exam().inputs(MODEL, 1)
+    assert exam(**changes).hash_inputs(MODEL, 1) == exam().hash_inputs(MODEL, 1)
 
 
 def test_the_parser_counts_for_free_answers_alone() -> None:
-    assert exam().inputs(MODEL, 1) == exam().inputs(MODEL, 2)
+    assert exam().hash_inputs(MODEL, 1) == exam().hash_inputs(MODEL, 2)
     free = exam("generate")
-    assert free.inputs(MODEL, 1) != free.inputs(MODEL, 2)
-    assert replace(free, constrained=True).inputs(MODEL, 1) != free.inputs(MODEL, 1)
-    assert replace(free, target="letter").inputs(MODEL, 1) != free.inputs(MODEL, 1)
+    assert free.hash_inputs(MODEL, 1) != free.hash_inputs(MODEL, 2)
+    assert replace(free, constrained=True).hash_inputs(MODEL, 1) != free.hash_inputs(MODEL, 1)
+    assert replace(free, target="letter").hash_inputs(MODEL, 1) != free.hash_inputs(MODEL, 1)
     cloze = PromptStyle(text=TextForm(answer="It is {text}"))
-    assert replace(free, style=cloze).inputs(MODEL, 1) != free.inputs(MODEL, 1)
+    assert replace(free, style=cloze).hash_inputs(MODEL, 1) != free.hash_inputs(MODEL, 1)
 
 
 def test_every_variant_and_every_seed_of_one_is_another_exam() -> None:
     variants: tuple[Variant, ...] = get_args(Variant)
-    found = {exam().on_variant(v).inputs(MODEL, 1) for v in variants}
+    found = {exam().perturb(v).hash_inputs(MODEL, 1) for v in variants}
     assert len(found) == len(variants)
-    seeds = {exam().on_variant("stem-injection", s).inputs(MODEL, 1) for s in range(5)}
+    seeds = {exam().perturb("stem-injection", s).hash_inputs(MODEL, 1) for s in range(5)}
     assert len(seeds) > 1
-    again = exam().on_variant("stem-injection", 3).inputs(MODEL, 1)
-    assert again == exam().on_variant("stem-injection", 3).inputs(MODEL, 1)
+    again = exam().perturb("stem-injection", 3).hash_inputs(MODEL, 1)
+    assert again == exam().perturb("stem-injection", 3).hash_inputs(MODEL, 1)

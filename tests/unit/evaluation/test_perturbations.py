@@ -13,13 +13,13 @@ from medtune.core.records import Question, Variant
 from medtune.data.load import load_split
 from medtune.evaluation.perturbations import (
     HIDDEN_STEM,
-    INJECTIONS,
     NONE_OF_THE_ABOVE,
-    SUFFIXES,
-    says_none,
-    speaks_of_others,
-    target,
-    varied,
+    OPTION_INJECTIONS,
+    STEM_INJECTIONS,
+    injection_target,
+    is_none_of_the_above,
+    perturb_questions,
+    refers_to_other_options,
 )
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -46,7 +46,7 @@ def many(n: int = 2000) -> list[Question]:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_stays(variant: Variant) -> None:
     for asked in (many(200), load_split("starter:recall").questions):
-        made = varied(asked, variant, 0)
+        made = perturb_questions(asked, variant, 0)
         assert [q.id for q in made] == [q.id for q in asked]
         for before, after in zip(asked, made, strict=True):
             Question.model_validate(after.model_dump())  # still a whole question
@@ -57,20 +57,20 @@ def test_what_stays(variant: Variant) -> None:
 
 
 def test_plain_is_plain() -> None:
-    assert varied(many(5), "plain", 0) == many(5)
+    assert perturb_questions(many(5), "plain", 0) == many(5)
 
 
 def test_without_the_stem() -> None:
-    made = varied(many(20), "options-only", 0)
+    made = perturb_questions(many(20), "options-only", 0)
     assert {q.stem for q in made} == {HIDDEN_STEM}
     assert [q.options for q in made] == [q.options for q in many(20)]
 
 
 def test_none_of_the_above_replaces_one_option_and_is_right_in_half() -> None:
-    made = varied(many(), "none-of-the-above", 0)
+    made = perturb_questions(many(), "none-of-the-above", 0)
     right = []
     for before, after in zip(many(), made, strict=True):
-        places = [i for i, option in enumerate(after.options) if says_none(option)]
+        places = [i for i, option in enumerate(after.options) if is_none_of_the_above(option)]
         assert len(places) == 1
         assert after.stem == before.stem
         others = [i for i in range(4) if i not in places]
@@ -100,12 +100,12 @@ def test_none_of_the_above_replaces_one_option_and_is_right_in_half() -> None:
     ],
 )
 def test_options_that_speak_of_others(option: str) -> None:
-    assert speaks_of_others(option)
+    assert refers_to_other_options(option)
     asked = question(options=("Vitamin C", "Vitamin A", option), answer=0)
-    assert varied([asked, question("q2")], "none-of-the-above", 0)[0].id == "q2"
+    assert perturb_questions([asked, question("q2")], "none-of-the-above", 0)[0].id == "q2"
     for variant in VARIANTS:
         if variant != "none-of-the-above":
-            assert len(varied([asked], variant, 0)) == 1
+            assert len(perturb_questions([asked], variant, 0)) == 1
 
 
 @pytest.mark.parametrize(
@@ -117,17 +117,17 @@ def test_options_that_speak_of_others(option: str) -> None:
     ],
 )
 def test_options_that_speak_for_themselves(option: str) -> None:
-    assert not speaks_of_others(option)
+    assert not refers_to_other_options(option)
 
 
 @pytest.mark.parametrize("variant", INJECTED)
 def test_an_injection_pushes_a_wrong_option_and_says_which(variant: Variant) -> None:
     asked = many()
     pushed = Counter[int]()
-    for before, after in zip(asked, varied(asked, variant, 3), strict=True):
-        place = target(before, variant, 3)
+    for before, after in zip(asked, perturb_questions(asked, variant, 3), strict=True):
+        place = injection_target(before, variant, 3)
         assert place is not None
-        assert place == target(after, variant, 3)
+        assert place == injection_target(after, variant, 3)
         assert place != before.answer
         pushed[place] += 1
         if variant == "stem-injection":
@@ -138,55 +138,57 @@ def test_an_injection_pushes_a_wrong_option_and_says_which(variant: Variant) -> 
         else:
             changed = [i for i in range(4) if after.options[i] != before.options[i]]
             assert changed == [place]
-            assert after.options[place].removeprefix(before.options[place]) in SUFFIXES
+            assert after.options[place].removeprefix(before.options[place]) in OPTION_INJECTIONS
             assert after.stem == before.stem
     # Each place is wrong in three quarters, and pushed in a third of these: 500 of 2000.
     assert all(count == pytest.approx(500, abs=100) for count in pushed.values())
 
 
 def test_every_template_is_used() -> None:
-    told = {q.stem.partition("\n")[2] for q in varied(many(), "stem-injection", 0)}
-    assert len(told) == len(INJECTIONS) * 4
-    options = [option for q in varied(many(), "option-injection", 0) for option in q.options]
-    assert all(any(option.endswith(suffix) for option in options) for suffix in SUFFIXES)
+    told = {q.stem.partition("\n")[2] for q in perturb_questions(many(), "stem-injection", 0)}
+    assert len(told) == len(STEM_INJECTIONS) * 4
+    options = [
+        option for q in perturb_questions(many(), "option-injection", 0) for option in q.options
+    ]
+    assert all(any(option.endswith(suffix) for option in options) for suffix in OPTION_INJECTIONS)
 
 
 @pytest.mark.parametrize("variant", ["plain", "options-only", "none-of-the-above"])
 def test_other_variants_push_nothing(variant: Variant) -> None:
-    assert target(question(), variant, 0) is None
+    assert injection_target(question(), variant, 0) is None
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_happens_to_one_does_not_depend_on_the_others(variant: Variant) -> None:
     asked = many(300)
-    made = {q.id: q for q in varied(asked, variant, 0)}
-    assert varied(asked[::-7], variant, 0) == [made[q.id] for q in asked[::-7]]
+    made = {q.id: q for q in perturb_questions(asked, variant, 0)}
+    assert perturb_questions(asked[::-7], variant, 0) == [made[q.id] for q in asked[::-7]]
 
 
 @pytest.mark.parametrize("variant", ["none-of-the-above", *INJECTED])
 def test_another_seed_chooses_otherwise(variant: Variant) -> None:
-    assert varied(many(50), variant, 0) == varied(many(50), variant, 0)
-    assert varied(many(50), variant, 0) != varied(many(50), variant, 1)
+    assert perturb_questions(many(50), variant, 0) == perturb_questions(many(50), variant, 0)
+    assert perturb_questions(many(50), variant, 0) != perturb_questions(many(50), variant, 1)
 
 
 def test_the_choice_is_a_hash_of_seed_purpose_and_id() -> None:
     digest = hashlib.sha256(b"7\nstem-injection option\nq1").digest()
     wrong = [0, 1, 3]
     expected = wrong[int.from_bytes(digest[:8], "big") % 3]
-    assert target(question(), "stem-injection", 7) == expected
+    assert injection_target(question(), "stem-injection", 7) == expected
 
 
 def test_a_suffix_never_makes_two_options_equal() -> None:
-    first, second, third = SUFFIXES
+    first, second, third = OPTION_INJECTIONS
     for number in range(30):
         asked = question(f"q{number}", options=("X", f"X{first.upper()}", "Right"), answer=2)
-        (made,) = varied([asked], "option-injection", 0)
+        (made,) = perturb_questions([asked], "option-injection", 0)
         Question.model_validate(made.model_dump())
     taken = ("X", f"X{first}", f"X{second}", f"X{third}", "Right")
     full = [question(f"q{number}", options=taken, answer=4) for number in range(40)]
-    kept = {q.id for q in varied(full, "option-injection", 0)}
+    kept = {q.id for q in perturb_questions(full, "option-injection", 0)}
     # Where X is pushed every suffix is taken: left out.
-    lost = {q.id for q in full if target(q, "option-injection", 0) == 0}
+    lost = {q.id for q in full if injection_target(q, "option-injection", 0) == 0}
     assert lost
     assert {q.id for q in full} - kept == lost
 
@@ -196,13 +198,13 @@ TEXT = st.text(min_size=1).filter(lambda text: text.strip() and "\n" not in text
 
 @given(TEXT, TEXT, TEXT, st.sampled_from(VARIANTS), st.integers(0, 2**40))
 def test_any_text_survives(name: str, stem: str, option: str, variant: Variant, seed: int) -> None:
-    if speaks_of_others(option) or " ".join(option.casefold().split()) in ("left", "right"):
+    if refers_to_other_options(option) or " ".join(option.casefold().split()) in ("left", "right"):
         return
     asked = question(name, stem=stem, options=("Left", option, "Right"), answer=0)
-    (made,) = varied([asked], variant, seed)
+    (made,) = perturb_questions([asked], variant, seed)
     Question.model_validate(made.model_dump())
     if variant == "stem-injection":
-        place = target(asked, variant, seed)
+        place = injection_target(asked, variant, seed)
         assert place is not None
         assert made.stem.startswith(stem)
         assert made.stem.endswith(asked.options[place])
@@ -210,8 +212,8 @@ def test_any_text_survives(name: str, stem: str, option: str, variant: Variant, 
 
 def test_braces_are_text() -> None:
     asked = question(options=("{letter}", "{text} {0}", "Right"), answer=2)
-    (made,) = varied([asked], "stem-injection", 0)
-    place = target(asked, "stem-injection", 0)
+    (made,) = perturb_questions([asked], "stem-injection", 0)
+    place = injection_target(asked, "stem-injection", 0)
     assert place is not None
     assert made.stem.endswith(f"{'AB'[place]}. {asked.options[place]}")
 
@@ -219,9 +221,11 @@ def test_braces_are_text() -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_questions_without_a_label_are_refused(variant: Variant) -> None:
     with pytest.raises(DataError, match="1 of 3 questions have no label"):
-        varied([question("a"), question("b", answer=None), question("c")], variant, 0)
+        perturb_questions([question("a"), question("b", answer=None), question("c")], variant, 0)
 
 
 def test_the_variants_own_option_speaks_of_others() -> None:
-    assert speaks_of_others(NONE_OF_THE_ABOVE)
-    assert not varied(varied([question()], "none-of-the-above", 0), "none-of-the-above", 0)
+    assert refers_to_other_options(NONE_OF_THE_ABOVE)
+    assert not perturb_questions(
+        perturb_questions([question()], "none-of-the-above", 0), "none-of-the-above", 0
+    )

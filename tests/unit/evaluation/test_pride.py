@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medtune.evaluation.pride import estimate_prior, without_prior
+from medtune.evaluation.pride import estimate_prior, remove_prior
 
 LEANING = st.floats(-4, 4)
 
@@ -52,26 +52,26 @@ def test_a_leaning_that_adds_to_the_content_is_found_and_taken_out(
     for contents, rows in zip(questions, tables, strict=True):
         for r, row in enumerate(rows):
             displayed = [softmax(contents)[(i + r) % k] for i in range(k)]
-            assert without_prior(row, prior) == pytest.approx(displayed, abs=1e-9)
+            assert remove_prior(row, prior) == pytest.approx(displayed, abs=1e-9)
 
 
 @given(st.lists(st.floats(-50, 0), min_size=2, max_size=10))
 def test_a_flat_prior_changes_nothing(logs: list[float]) -> None:
-    found = without_prior(logs, [1 / len(logs)] * len(logs))
+    found = remove_prior(logs, [1 / len(logs)] * len(logs))
     assert found == pytest.approx(softmax(logs))
     assert math.fsum(found) == pytest.approx(1)
 
 
 def test_debiasing_by_hand() -> None:
     # 0.6 / 0.75 and 0.4 / 0.25
-    found = without_prior([math.log(0.6), math.log(0.4)], [0.75, 0.25])
+    found = remove_prior([math.log(0.6), math.log(0.4)], [0.75, 0.25])
     assert found == pytest.approx((0.8 / 2.4, 1.6 / 2.4))
 
 
 def test_what_was_never_seen_can_be_divided_by() -> None:
     prior = estimate_prior([[[0.0, -5000.0], [0.0, -5000.0]]])
     assert min(prior) > 0
-    assert without_prior([-1.0, -1.0], prior)[1] == pytest.approx(1)
+    assert remove_prior([-1.0, -1.0], prior)[1] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("tables", [[], [[]], [[[0.0, 0.0]]], [[[0.0], [0.0]]]])
@@ -87,6 +87,6 @@ def test_one_number_of_options_at_a_time() -> None:
 
 def test_a_prior_of_another_size_or_with_a_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="2 log-probabilities, but a prior of 3"):
-        without_prior([0.0, 0.0], [0.2, 0.3, 0.5])
+        remove_prior([0.0, 0.0], [0.2, 0.3, 0.5])
     with pytest.raises(ValueError, match="prior of 0"):
-        without_prior([0.0, 0.0], [1.0, 0.0])
+        remove_prior([0.0, 0.0], [1.0, 0.0])

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medtune.core.errors import DataError, FolderError, ModelError, PredictionsError
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.predictions_io import (
-    DRAFT,
-    PREDICTIONS,
-    RECORD,
+    DRAFT_FILE,
+    PREDICTIONS_FILE,
+    RECORD_FILE,
     PredictionsDraft,
     read_evaluation,
 )
@@ -44,12 +44,18 @@ from medtune.core.records import (
     Question,
     SplitDescription,
 )
-from medtune.core.run_folder import disk_errors
+from medtune.core.run_folder import translate_disk_errors
 from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam, Shots
-from medtune.evaluation.parsing.strict import STRICT
+from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.perturbations import HIDDEN_STEM
-from medtune.evaluation.run_exam import ExamResult, count, examine, examined, summarize
+from medtune.evaluation.run_exam import (
+    ExamResult,
+    count_outcomes,
+    evaluate_model,
+    evaluate_or_reuse,
+    make_evaluation_record,
+)
 from medtune.evaluation.score import option_probabilities
 from medtune.models.fake import FakeModel
 
@@ -75,13 +81,13 @@ def exam(questions: Sequence[Question], method: Method = "letter", **changes: An
 def run(
     kind: str, questions: Sequence[Question], method: Method = "letter", **changes: Any
 ) -> tuple[EvaluationRecord, list[Prediction]]:
-    return examine(
-        fake(kind, questions), exam(questions, method, **changes), kind, STRICT, NoProgress()
+    return evaluate_model(
+        fake(kind, questions), exam(questions, method, **changes), kind, STRICT_PARSER, NoProgress()
     )
 
 
 def shown(questions: Sequence[Question], order: tuple[int, ...]) -> list[Question]:
-    return [question.permuted(order) for question in questions]
+    return [question.permute_options(order) for question in questions]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -206,7 +212,9 @@ def test_unreadable_free_answers_are_unparsed_and_not_correct(
             return [Generation("", 0, False) for _ in requests]
 
     asked = exam(questions[:4], "generate", decoding=Decoding(7))
-    record, predictions = examine(Mute("oracle", {}), asked, "mute", STRICT, NoProgress())
+    record, predictions = evaluate_model(
+        Mute("oracle", {}), asked, "mute", STRICT_PARSER, NoProgress()
+    )
     assert record.counts.unparsed == 4
     assert record.accuracy.value == 0.0
     assert record.answer_rate.value == 0.0
@@ -313,10 +321,10 @@ def test_summarize_counts_every_outcome() -> None:
             zip(outcomes, [0.5, 0.25, 0.75, None, None, None, None], strict=True)
         )
     ]
-    record = summarize(
-        FakeModel("noisy", {}), exam([]), "base", STRICT, predictions, ExamResult(2.0)
+    record = make_evaluation_record(
+        FakeModel("noisy", {}), exam([]), "base", STRICT_PARSER, predictions, ExamResult(2.0)
     )
-    assert count(predictions) == record.counts
+    assert count_outcomes(predictions) == record.counts
     assert record.counts.model_dump() == {
         "n": 7,
         "correct": 3,
@@ -355,7 +363,7 @@ def test_progress_counts_every_question() -> None:
             seen.append((name, total))
             yield Bar()
 
-    examine(fake("noisy", train), exam(train), "base", STRICT, Recorder())
+    evaluate_model(fake("noisy", train), exam(train), "base", STRICT_PARSER, Recorder())
     assert seen[0] == ("base · starter:recall · letter", 320)
     assert sum(amount for name, amount in seen if name == "advance") == 320
     assert len(seen) > 2
@@ -375,8 +383,8 @@ def test_an_examination_that_is_still_valid_is_not_held_again(
     questions: tuple[Question, ...], tmp_path: Path
 ) -> None:
     model = Counting("noisy", {})
-    first = examined(model, exam(questions), "base", STRICT, tmp_path, NoProgress())
-    again = examined(model, exam(questions), "base", STRICT, tmp_path, NoProgress())
+    first = evaluate_or_reuse(model, exam(questions), "base", STRICT_PARSER, tmp_path, NoProgress())
+    again = evaluate_or_reuse(model, exam(questions), "base", STRICT_PARSER, tmp_path, NoProgress())
     assert model.scored == len(questions)
     assert again == first
 
@@ -393,27 +401,29 @@ def test_a_changed_examination_is_held_again(
     questions: tuple[Question, ...], tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     model = Counting("noisy", {})
-    examined(model, exam(questions), "base", STRICT, tmp_path, NoProgress())
-    examined(model, replace(exam(questions), **changes), "base", STRICT, tmp_path, NoProgress())
+    evaluate_or_reuse(model, exam(questions), "base", STRICT_PARSER, tmp_path, NoProgress())
+    evaluate_or_reuse(
+        model, replace(exam(questions), **changes), "base", STRICT_PARSER, tmp_path, NoProgress()
+    )
     assert model.scored == 2 * len(questions)
 
 
 def test_shots_are_part_of_the_inputs(questions: tuple[Question, ...]) -> None:
     model = FakeModel("noisy", {})
-    plain = exam(questions).inputs(model, 1)
-    assert exam(questions).inputs(model, 1) == plain
-    assert exam(questions, shots=Shots(questions, 1)).inputs(model, 1) != plain
-    assert exam(questions).inputs(FakeModel("oracle", {}), 1) != plain
+    plain = exam(questions).hash_inputs(model, 1)
+    assert exam(questions).hash_inputs(model, 1) == plain
+    assert exam(questions, shots=Shots(questions, 1)).hash_inputs(model, 1) != plain
+    assert exam(questions).hash_inputs(FakeModel("oracle", {}), 1) != plain
 
 
 def test_only_what_a_method_uses_is_part_of_its_inputs(questions: tuple[Question, ...]) -> None:
     model = FakeModel("noisy", {})
     free = exam(questions, "generate")
-    assert replace(free, normalization="sum").inputs(model, 1) == free.inputs(model, 1)
-    assert replace(free, decoding=Decoding(9)).inputs(model, 1) != free.inputs(model, 1)
+    assert replace(free, normalization="sum").hash_inputs(model, 1) == free.hash_inputs(model, 1)
+    assert replace(free, decoding=Decoding(9)).hash_inputs(model, 1) != free.hash_inputs(model, 1)
     cloze = exam(questions, "cloze")
-    assert replace(cloze, normalization="sum").inputs(model, 1) != cloze.inputs(model, 1)
-    assert replace(cloze, decoding=Decoding(9)).inputs(model, 1) == cloze.inputs(model, 1)
+    assert replace(cloze, normalization="sum").hash_inputs(model, 1) != cloze.hash_inputs(model, 1)
+    assert replace(cloze, decoding=Decoding(9)).hash_inputs(model, 1) == cloze.hash_inputs(model, 1)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "empty"])
@@ -422,13 +432,17 @@ def test_damaged_predictions_are_made_again(
 ) -> None:
     # "evaluate again" is what the error of a damaged file advises: it has to help.
     model = FakeModel("noisy", {})
-    first, _ = examined(model, exam(questions), "base", STRICT, tmp_path, NoProgress())
-    path = tmp_path / PREDICTIONS
+    first, _ = evaluate_or_reuse(
+        model, exam(questions), "base", STRICT_PARSER, tmp_path, NoProgress()
+    )
+    path = tmp_path / PREDICTIONS_FILE
     if damage == "gone":
         path.unlink()
     else:
         path.write_text("" if damage == "empty" else path.read_text()[:-30])
-    again, predictions = examined(model, exam(questions), "base", STRICT, tmp_path, NoProgress())
+    again, predictions = evaluate_or_reuse(
+        model, exam(questions), "base", STRICT_PARSER, tmp_path, NoProgress()
+    )
     assert again.counts == first.counts
     assert len(predictions) == len(questions)
 
@@ -446,8 +460,13 @@ def test_an_evaluation_survives_its_folder(tmp_path: Path, method: Method) -> No
             return [Generation("Perhaps.", 1, True) for _ in requests]
 
     model = Vague("oracle", {})
-    first = examined(model, exam(plain, method), "base", STRICT, tmp_path, NoProgress())
-    assert examined(model, exam(plain, method), "base", STRICT, tmp_path, NoProgress()) == first
+    first = evaluate_or_reuse(
+        model, exam(plain, method), "base", STRICT_PARSER, tmp_path, NoProgress()
+    )
+    assert (
+        evaluate_or_reuse(model, exam(plain, method), "base", STRICT_PARSER, tmp_path, NoProgress())
+        == first
+    )
 
 
 # Orders
@@ -519,7 +538,7 @@ def test_ties_are_counted_where_there_are_scores(questions: tuple[Question, ...]
 def test_orders_cost_what_they_cost(orders: Orders) -> None:
     model = Leaning("leaning", {})
     asked = mixed(900)  # 600 of four options, 300 of three
-    examine(model, exam(asked, orders=orders), "leaning", STRICT, NoProgress())
+    evaluate_model(model, exam(asked, orders=orders), "leaning", STRICT_PARSER, NoProgress())
     # For the prior 5 % of each kind: 30 questions in 4 orders, and not 15 but 20 in 3.
     extra = {"given": 0, "cyclic": 600 * 3 + 300 * 2, "pride": 30 * 4 + 20 * 3}[orders]
     assert model.scored == 900 + extra
@@ -529,7 +548,9 @@ def test_orders_cost_what_they_cost(orders: Orders) -> None:
 def test_pride_takes_a_preference_among_places_out_exactly(n: int) -> None:
     asked = mixed(n)
     model = Leaning("leaning", {})
-    record, predictions = examine(model, exam(asked, orders="pride"), "l", STRICT, NoProgress())
+    record, predictions = evaluate_model(
+        model, exam(asked, orders="pride"), "l", STRICT_PARSER, NoProgress()
+    )
     assert record.prior is not None
     assert set(record.prior) == {len(q.options) for q in asked}
     for size, prior in record.prior.items():
@@ -541,7 +562,7 @@ def test_pride_takes_a_preference_among_places_out_exactly(n: int) -> None:
     # Fewer than 20 questions of a kind are all asked in every order.
     if n == 19:
         assert model.scored == 19 + 13 * 4 + 6 * 3
-    plain = examine(model, exam(asked), "l", STRICT, NoProgress())[0]
+    plain = evaluate_model(model, exam(asked), "l", STRICT_PARSER, NoProgress())[0]
     assert plain.prior is None
     assert plain.inputs != record.inputs
 
@@ -551,7 +572,7 @@ def test_the_prior_does_not_look_at_the_key() -> None:
     other = [q.model_copy(update={"answer": ((q.answer or 0) + 1) % len(q.options)}) for q in asked]
     model = Leaning("leaning", {})
     one, two = (
-        examine(model, exam(some, orders="pride"), "l", STRICT, NoProgress())
+        evaluate_model(model, exam(some, orders="pride"), "l", STRICT_PARSER, NoProgress())
         for some in (asked, other)
     )
     assert one[0].prior == two[0].prior
@@ -562,9 +583,9 @@ def test_orders_and_prior_survive_their_folder(tmp_path: Path) -> None:
     for orders in ("cyclic", "pride"):
         place, model = tmp_path / orders, Leaning("leaning", {})
         held = exam(mixed(30), orders=orders)
-        first = examined(model, held, "l", STRICT, place, NoProgress())
+        first = evaluate_or_reuse(model, held, "l", STRICT_PARSER, place, NoProgress())
         asked = model.scored
-        assert examined(model, held, "l", STRICT, place, NoProgress()) == first
+        assert evaluate_or_reuse(model, held, "l", STRICT_PARSER, place, NoProgress()) == first
         assert model.scored == asked
 
 
@@ -591,7 +612,9 @@ def test_at_most_so_many_questions_are_asked_without_their_stem(
     questions: tuple[Question, ...], n: int, most: int, asked: int
 ) -> None:
     model = Watching("oracle", {q.id: q.answer_text for q in questions if q.answer is not None})
-    record, _ = examine(model, exam(questions[:n], options_only=most), "o", STRICT, NoProgress())
+    record, _ = evaluate_model(
+        model, exam(questions[:n], options_only=most), "o", STRICT_PARSER, NoProgress()
+    )
     assert record.options_only is not None
     # The oracle needs no stem: it knows the question by its id.
     assert (record.options_only.value, record.options_only.n) == (1.0, asked)
@@ -611,7 +634,7 @@ def test_the_baseline_never_shows_a_stem(
     model = Watching("noisy", {})
     pool = mixed(2)
     asked = exam(questions, method, orders=orders, options_only=10, shots=Shots(pool, 2))
-    record, predictions = examine(model, asked, "n", STRICT, NoProgress())
+    record, predictions = evaluate_model(model, asked, "n", STRICT_PARSER, NoProgress())
     blind = [r for r in model.seen if HIDDEN_STEM in r.messages[-1].content]
     assert record.options_only is not None
     assert len(blind) == record.options_only.n == 10
@@ -639,21 +662,21 @@ def test_with_and_without_the_stem_the_same_questions_are_paired(
 ) -> None:
     key = {q.id: q.answer_text for q in questions if q.answer is not None}
     model = StemReader("oracle", key)
-    record, _ = examine(
-        model, exam(questions, orders=orders, options_only=40), "o", STRICT, NoProgress()
+    record, _ = evaluate_model(
+        model, exam(questions, orders=orders, options_only=40), "o", STRICT_PARSER, NoProgress()
     )
     at_a = sum(questions[2 * place].answer == 0 for place in range(40))
     effect = record.stem_effect
     assert effect is not None
-    assert record.options_only == wilson(at_a, 40)
-    assert effect.with_stem == wilson(40, 40)
+    assert record.options_only == wilson_interval(at_a, 40)
+    assert effect.with_stem == wilson_interval(40, 40)
     assert (effect.only_with, effect.only_without) == (40 - at_a, 0)
     assert effect.p_value == pytest.approx(2 * 0.5 ** (40 - at_a))
 
 
 def test_without_a_baseline_nothing_is_asked_twice(questions: tuple[Question, ...]) -> None:
     model = Counting("noisy", {})
-    record, _ = examine(model, exam(questions), "n", STRICT, NoProgress())
+    record, _ = evaluate_model(model, exam(questions), "n", STRICT_PARSER, NoProgress())
     assert (record.options_only, model.scored) == (None, 80)
 
 
@@ -666,9 +689,9 @@ def test_the_baseline_is_part_of_the_inputs(
     questions: tuple[Question, ...], tmp_path: Path
 ) -> None:
     model = Counting("noisy", {})
-    examined(model, exam(questions), "n", STRICT, tmp_path, NoProgress())
-    record, _ = examined(
-        model, exam(questions, options_only=8), "n", STRICT, tmp_path, NoProgress()
+    evaluate_or_reuse(model, exam(questions), "n", STRICT_PARSER, tmp_path, NoProgress())
+    record, _ = evaluate_or_reuse(
+        model, exam(questions, options_only=8), "n", STRICT_PARSER, tmp_path, NoProgress()
     )
     assert record.options_only is not None
     assert model.scored == 80 + 80 + 8
@@ -698,7 +721,7 @@ class Mortal(Leaning):
 
 def drafted(folder: Path) -> int:
     """Count the predictions of a draft; each of them is a whole line."""
-    text = (folder / DRAFT).read_text()
+    text = (folder / DRAFT_FILE).read_text()
     assert text.endswith("\n")
     return text.count("\n") - 1
 
@@ -724,33 +747,37 @@ def test_an_examination_goes_on_where_it_died(
     asked = [q for q in mixed(1050) if len(q.options) == 4]  # 700: two chunks of 256, and 188
     baseline = 0 if method == "generate" else 50
     held = exam(asked, method, orders=orders, options_only=baseline)
-    whole = examined(Leaning("leaning", {}), held, "l", STRICT, tmp_path / "whole", NoProgress())
+    whole = evaluate_or_reuse(
+        Leaning("leaning", {}), held, "l", STRICT_PARSER, tmp_path / "whole", NoProgress()
+    )
 
     place, kept = tmp_path / "died", 256 * chunks
     first = Mortal(prior + (kept + 180) * per_question)
     with pytest.raises(ModelError, match="out of memory"):
-        examined(first, held, "l", STRICT, place, NoProgress())
+        evaluate_or_reuse(first, held, "l", STRICT_PARSER, place, NoProgress())
     assert drafted(place) == kept
-    assert sorted(path.name for path in place.iterdir()) == [DRAFT]
+    assert sorted(path.name for path in place.iterdir()) == [DRAFT_FILE]
 
     second = Mortal(10_000)
-    record, predictions = examined(second, held, "l", STRICT, place, NoProgress())
+    record, predictions = evaluate_or_reuse(second, held, "l", STRICT_PARSER, place, NoProgress())
     assert second.scored == prior + (700 - kept) * per_question + baseline
     assert record.resumed_at == kept
     assert predictions == whole[1]
     assert alike(record) == alike(whole[0])
-    assert sorted(path.name for path in place.iterdir()) == [PREDICTIONS, RECORD]
-    assert (place / PREDICTIONS).read_bytes() == (tmp_path / "whole" / PREDICTIONS).read_bytes()
+    assert sorted(path.name for path in place.iterdir()) == [PREDICTIONS_FILE, RECORD_FILE]
+    assert (place / PREDICTIONS_FILE).read_bytes() == (
+        tmp_path / "whole" / PREDICTIONS_FILE
+    ).read_bytes()
     assert whole[0].resumed_at == 0
 
 
 def test_an_examination_that_died_in_its_baseline_asks_the_baseline_alone(tmp_path: Path) -> None:
     held = exam(mixed(300), options_only=300)
     with pytest.raises(ModelError):
-        examined(Mortal(300), held, "l", STRICT, tmp_path, NoProgress())
+        evaluate_or_reuse(Mortal(300), held, "l", STRICT_PARSER, tmp_path, NoProgress())
     assert drafted(tmp_path) == 300
     model = Mortal(10_000)
-    record, _ = examined(model, held, "l", STRICT, tmp_path, NoProgress())
+    record, _ = evaluate_or_reuse(model, held, "l", STRICT_PARSER, tmp_path, NoProgress())
     assert (model.scored, record.resumed_at, record.counts.n) == (300, 300, 300)
     assert record.questions_per_s == 0
 
@@ -759,7 +786,7 @@ def test_a_drafts_progress_is_told(tmp_path: Path) -> None:
     seen: list[object] = []
 
     class Recorder(NoProgress):
-        def say(self, text: str) -> None:
+        def log_message(self, text: str) -> None:
             seen.append(text)
 
         @contextmanager
@@ -769,12 +796,12 @@ def test_a_drafts_progress_is_told(tmp_path: Path) -> None:
 
     held = exam(mixed(300))
     with pytest.raises(ModelError):
-        examined(Mortal(256), held, "l", STRICT, tmp_path, Recorder())
+        evaluate_or_reuse(Mortal(256), held, "l", STRICT_PARSER, tmp_path, Recorder())
     assert seen == [("l · starter:recall · letter", 300, 0)]
     seen.clear()
-    examined(Mortal(999), held, "l", STRICT, tmp_path, Recorder())
+    evaluate_or_reuse(Mortal(999), held, "l", STRICT_PARSER, tmp_path, Recorder())
     assert seen == [
-        "l: goes on behind the 256 questions that were answered before",
+        "l: resumes after the 256 questions that were answered before",
         ("l · starter:recall · letter", 300, 256),
     ]
 
@@ -793,8 +820,10 @@ def test_a_draft_of_another_examination_is_not_gone_on_with(
 ) -> None:
     held = exam(mixed(300))
     with pytest.raises(ModelError):
-        examined(Mortal(256), held, "l", STRICT, tmp_path, NoProgress())
-    record, _ = examined(Mortal(999), replace(held, **changes), "l", STRICT, tmp_path, NoProgress())
+        evaluate_or_reuse(Mortal(256), held, "l", STRICT_PARSER, tmp_path, NoProgress())
+    record, _ = evaluate_or_reuse(
+        Mortal(999), replace(held, **changes), "l", STRICT_PARSER, tmp_path, NoProgress()
+    )
     assert record.resumed_at == 0
 
 
@@ -804,7 +833,9 @@ def test_a_folder_that_cannot_be_written_is_found_before_anything_is_asked(
     (tmp_path / "file").write_text("")
     model = Leaning("leaning", {})
     with pytest.raises(FolderError, match=r"part of the path is a file|stands where"):
-        examined(model, exam(mixed(3)), "l", STRICT, tmp_path / "file" / "e", NoProgress())
+        evaluate_or_reuse(
+            model, exam(mixed(3)), "l", STRICT_PARSER, tmp_path / "file" / "e", NoProgress()
+        )
     assert model.scored == 0
 
 
@@ -812,21 +843,21 @@ def test_a_full_disk_loses_nothing_that_was_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, calls = exam(mixed(600)), []
-    add = PredictionsDraft.add
+    add = PredictionsDraft.append
 
     def full(self: PredictionsDraft, predictions: Sequence[Prediction]) -> None:
         calls.append(len(predictions))
-        with disk_errors(tmp_path):
+        with translate_disk_errors(tmp_path):
             if len(calls) == 2:
                 raise OSError(errno.ENOSPC, "full")
         add(self, predictions)
 
-    monkeypatch.setattr(PredictionsDraft, "add", full)
+    monkeypatch.setattr(PredictionsDraft, "append", full)
     with pytest.raises(FolderError, match="the disk is full"):
-        examined(Leaning("leaning", {}), held, "l", STRICT, tmp_path, NoProgress())
+        evaluate_or_reuse(Leaning("leaning", {}), held, "l", STRICT_PARSER, tmp_path, NoProgress())
     assert drafted(tmp_path) == 256
     model = Leaning("leaning", {})
-    record, _ = examined(model, held, "l", STRICT, tmp_path, NoProgress())
+    record, _ = evaluate_or_reuse(model, held, "l", STRICT_PARSER, tmp_path, NoProgress())
     assert (record.resumed_at, model.scored) == (256, 344)
 
 
@@ -834,7 +865,9 @@ def test_a_disk_that_fills_up_at_the_end_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An older evaluation lies in the folder; its record must not vouch for newer predictions.
-    examined(Leaning("leaning", {}), exam(mixed(30), "cloze"), "l", STRICT, tmp_path, NoProgress())
+    evaluate_or_reuse(
+        Leaning("leaning", {}), exam(mixed(30), "cloze"), "l", STRICT_PARSER, tmp_path, NoProgress()
+    )
     held = exam(mixed(30))
     with monkeypatch.context() as patch:
 
@@ -843,11 +876,13 @@ def test_a_disk_that_fills_up_at_the_end_loses_nothing(
 
         patch.setattr("medtune.core.predictions_io.write_record", full)
         with pytest.raises(FolderError):
-            examined(Leaning("leaning", {}), held, "l", STRICT, tmp_path, NoProgress())
+            evaluate_or_reuse(
+                Leaning("leaning", {}), held, "l", STRICT_PARSER, tmp_path, NoProgress()
+            )
     with pytest.raises(PredictionsError, match="holds no evaluation"):
         read_evaluation(tmp_path)
     model = Leaning("leaning", {})
-    record, _ = examined(model, held, "l", STRICT, tmp_path, NoProgress())
+    record, _ = evaluate_or_reuse(model, held, "l", STRICT_PARSER, tmp_path, NoProgress())
     assert (record.resumed_at, model.scored) == (30, 0)
     assert read_evaluation(tmp_path)[0] == record
 
@@ -863,7 +898,9 @@ def test_scores_that_are_no_numbers_keep_what_was_asked_before(
     held = exam([q.model_copy(update={"id": f"m{n}"}) for n, q in enumerate(mixed(300))])
     held = replace(held, orders=orders)
     with pytest.raises(ModelError, match="question m298, nan") as caught:
-        examined(Overflown("leaning", {}), held, "l", STRICT, tmp_path, NoProgress())
+        evaluate_or_reuse(
+            Overflown("leaning", {}), held, "l", STRICT_PARSER, tmp_path, NoProgress()
+        )
     assert "float32" in caught.value.fix
     # PriDe may meet it in its sample already, before the first chunk.
     assert drafted(tmp_path) in ((256,) if orders != "pride" else (0, 256))

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medtune.core.choice import choose
+from medtune.core.choice import choose_option
 from medtune.core.errors import ModelError
-from medtune.core.prompt import Form, PromptStyle, TextForm
+from medtune.core.prompt import FormName, PromptStyle, TextForm
 from medtune.core.protocols import (
     ContinuationScore,
     Decoding,
@@ -25,8 +25,8 @@ from medtune.core.protocols import (
 )
 from medtune.core.records import Method, Orders, Outcome, Question, SplitDescription
 from medtune.evaluation.exam import Exam, Shots
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.score import ask, option_logs, rotated_scores, rotations
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.score import answer_questions, cyclic_orders, option_logprobs, score_orders
 from medtune.models.fake import FakeModel
 
 
@@ -46,10 +46,10 @@ def test_a_prompt_that_the_model_cannot_read_is_refused_by_its_question(method: 
     long = plain.model_copy(update={"id": "long", "stem": "x" * 10_000})
     model = Short("oracle", {"short": "a", "long": "a"})
     nothing = SplitDescription(source="file:a.csv", n=2, excluded={}, hash="")
-    exam = Exam.plain([plain, long], nothing, PromptStyle(), method)
-    assert len(ask(model, exam, [plain], STRICT, {})) == 1
+    exam = Exam.for_likelihood([plain, long], nothing, PromptStyle(), method)
+    assert len(answer_questions(model, exam, [plain], STRICT_PARSER, {})) == 1
     with pytest.raises(ModelError, match="question long makes a prompt of 10,") as caught:
-        ask(model, exam, [plain, long], STRICT, {})
+        answer_questions(model, exam, [plain, long], STRICT_PARSER, {})
     assert "at most 10,000" in caught.value.expected
 
 
@@ -126,13 +126,13 @@ def by_content(question: Question, logit: Logit, order: Sequence[int]) -> dict[s
 
 
 def test_rotations_by_hand() -> None:
-    assert rotations(2) == [(0, 1), (1, 0)]
-    assert rotations(3) == [(0, 1, 2), (1, 2, 0), (2, 0, 1)]
+    assert cyclic_orders(2) == [(0, 1), (1, 0)]
+    assert cyclic_orders(3) == [(0, 1, 2), (1, 2, 0), (2, 0, 1)]
 
 
 @pytest.mark.parametrize("options", range(2, 11))
 def test_every_option_stands_once_at_every_place(options: int) -> None:
-    orders = rotations(options)
+    orders = cyclic_orders(options)
     assert orders[0] == tuple(range(options))
     assert len(orders) == options
     for place in range(options):
@@ -141,12 +141,14 @@ def test_every_option_stands_once_at_every_place(options: int) -> None:
 
 @pytest.mark.parametrize("method", ["letter", "cloze"])
 def test_probabilities_come_back_to_their_options(method: Method) -> None:
-    found = ask(Known(leaning), exam(method, orders="cyclic"), QUESTIONS, STRICT, {})
+    found = answer_questions(
+        Known(leaning), exam(method, orders="cyclic"), QUESTIONS, STRICT_PARSER, {}
+    )
     for question, prediction in zip(QUESTIONS, found, strict=True):
         k = len(question.options)
         assert prediction.orders is not None
         assert prediction.probabilities is not None
-        assert [answer.order for answer in prediction.orders] == rotations(k)
+        assert [answer.order for answer in prediction.orders] == cyclic_orders(k)
         tables = []
         for answer in prediction.orders:
             expected = by_content(question, leaning, answer.order)
@@ -166,13 +168,13 @@ def test_probabilities_come_back_to_their_options(method: Method) -> None:
 
 
 def test_one_order_leaves_no_orders() -> None:
-    for prediction in ask(Known(leaning), exam(), QUESTIONS, STRICT, {}):
+    for prediction in answer_questions(Known(leaning), exam(), QUESTIONS, STRICT_PARSER, {}):
         assert prediction.orders is None
 
 
 def test_a_model_that_knows_contents_alone_gives_the_same_in_every_order() -> None:
-    once = ask(Known(content), exam(), QUESTIONS, STRICT, {})
-    often = ask(Known(content), exam(orders="cyclic"), QUESTIONS, STRICT, {})
+    once = answer_questions(Known(content), exam(), QUESTIONS, STRICT_PARSER, {})
+    often = answer_questions(Known(content), exam(orders="cyclic"), QUESTIONS, STRICT_PARSER, {})
     for one, all_ in zip(once, often, strict=True):
         assert all_.orders is not None
         assert {answer.chosen for answer in all_.orders} == {one.chosen}
@@ -180,14 +182,16 @@ def test_a_model_that_knows_contents_alone_gives_the_same_in_every_order() -> No
 
 
 def test_a_model_that_knows_positions_alone_is_uniform_and_ties() -> None:
-    found = ask(Known(lambda _, __, n: PUSH[n]), exam(orders="cyclic"), QUESTIONS, STRICT, {})
+    found = answer_questions(
+        Known(lambda _, __, n: PUSH[n]), exam(orders="cyclic"), QUESTIONS, STRICT_PARSER, {}
+    )
     for question, prediction in zip(QUESTIONS, found, strict=True):
         k = len(question.options)
         assert prediction.probabilities is not None
         # Equal to the last bit: a rounding must not decide.
         assert len(set(prediction.probabilities)) == 1
         assert prediction.probabilities[0] == pytest.approx(1 / k)
-        assert prediction.chosen == choose([0] * k, question.stem, question.options)
+        assert prediction.chosen == choose_option([0] * k, question.stem, question.options)
         assert prediction.orders is not None
         # The favourite place shows another option in every order.
         assert sorted(answer.chosen for answer in prediction.orders) == list(range(k))
@@ -195,14 +199,14 @@ def test_a_model_that_knows_positions_alone_is_uniform_and_ties() -> None:
 
 def test_so_many_requests_as_options_in_all_orders() -> None:
     model = Known(content)
-    ask(model, exam(orders="cyclic"), QUESTIONS, STRICT, {})
+    answer_questions(model, exam(orders="cyclic"), QUESTIONS, STRICT_PARSER, {})
     assert len(model.asked) == 4 + 4 + 2 + 5 + 3 + 4 + 2
     for request in model.asked:
         listed = request.messages[-1].content
         for letter, text in zip("ABCDE", request.options, strict=False):
             assert f"{letter}. {text}" in listed
     model = Known(content)
-    ask(model, exam(), QUESTIONS, STRICT, {})
+    answer_questions(model, exam(), QUESTIONS, STRICT_PARSER, {})
     assert [(r.id, r.options) for r in model.asked] == [(q.id, q.options) for q in QUESTIONS]
 
 
@@ -214,14 +218,16 @@ def test_the_mass_is_the_mean_over_the_orders() -> None:
             return super()._scores(request)
 
     given, cyclic = (
-        ask(Shy(content), exam(orders=orders), QUESTIONS, STRICT, {})
+        answer_questions(Shy(content), exam(orders=orders), QUESTIONS, STRICT_PARSER, {})
         for orders in ("given", "cyclic")
     )
     for question, one, all_ in zip(QUESTIONS, given, cyclic, strict=True):
         k = len(question.options)
         assert one.mass == pytest.approx(0.8)
         assert all_.mass == pytest.approx((0.8 + 0.2 * (k - 1)) / k)
-    cloze = ask(Shy(content), exam("cloze", orders="cyclic"), QUESTIONS, STRICT, {})
+    cloze = answer_questions(
+        Shy(content), exam("cloze", orders="cyclic"), QUESTIONS, STRICT_PARSER, {}
+    )
     assert {p.mass for p in cloze} == {None}
 
 
@@ -231,7 +237,9 @@ def test_shots_stand_before_the_question_in_every_order() -> None:
         *QUESTIONS[:1],
     ]
     model = Known(content)
-    ask(model, exam(orders="cyclic", shots=Shots(pool, 1)), QUESTIONS[:2], STRICT, {})
+    answer_questions(
+        model, exam(orders="cyclic", shots=Shots(pool, 1)), QUESTIONS[:2], STRICT_PARSER, {}
+    )
     assert len(model.asked) == 8
     for request in model.asked:
         texts = [message.content for message in request.messages]
@@ -242,7 +250,7 @@ def test_shots_stand_before_the_question_in_every_order() -> None:
 
 def test_all_orders_are_asked_when_all_are_wanted() -> None:
     model = Known(content)
-    found = rotated_scores(model, exam(), QUESTIONS, all_orders=True)
+    found = score_orders(model, exam(), QUESTIONS, all_orders=True)
     assert [len(rounds) for rounds in found] == [len(q.options) for q in QUESTIONS]
     for question, rounds in zip(QUESTIONS, found, strict=True):
         assert all(len(scores) == len(question.options) for scores in rounds)
@@ -254,7 +262,7 @@ def test_all_orders_are_asked_when_all_are_wanted() -> None:
 def test_a_prior_is_taken_out_of_the_given_order() -> None:
     prior = {k: tuple(softmax(PUSH[:k])) for k in (2, 3, 4, 5)}
     model = Known(leaning)
-    found = ask(model, exam(orders="pride"), QUESTIONS, STRICT, prior)
+    found = answer_questions(model, exam(orders="pride"), QUESTIONS, STRICT_PARSER, prior)
     assert len(model.asked) == len(QUESTIONS)
     for question, prediction in zip(QUESTIONS, found, strict=True):
         alone = softmax([content(question.id, text) for text in question.options])
@@ -269,7 +277,7 @@ def test_a_prior_is_taken_out_of_the_given_order() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(-2000, 0), min_size=2, max_size=10))
 def test_logs_are_the_logs_of_probabilities(values: list[float]) -> None:
-    logs = option_logs(tuple(ContinuationScore(v, 1, 1) for v in values), "sum")
+    logs = option_logprobs(tuple(ContinuationScore(v, 1, 1) for v in values), "sum")
     assert math.fsum(map(math.exp, logs)) == pytest.approx(1)
     for (a, b), (x, y) in zip(itertools.pairwise(values), itertools.pairwise(logs), strict=True):
         # Not floored: PriDe needs the distances of what is far away too.
@@ -290,7 +298,7 @@ def test_scores_that_are_no_numbers_are_the_models_fault(
             return tuple(scores)
 
     with pytest.raises(ModelError) as caught:
-        ask(Overflown(content), exam(orders=orders), QUESTIONS, STRICT, {})
+        answer_questions(Overflown(content), exam(orders=orders), QUESTIONS, STRICT_PARSER, {})
     assert "fake:known gives scores that are not numbers: question q1" in caught.value.found
     assert f"{value:.4g}" in caught.value.found
     assert "--dtype float32" in caught.value.fix
@@ -303,7 +311,7 @@ def test_a_model_that_answers_too_few_requests_is_not_believed(cut: slice) -> No
             return super().score(requests)[cut]
 
     with pytest.raises(ValueError, match="shorter"):
-        ask(Short(content), exam(orders="cyclic"), QUESTIONS, STRICT, {})
+        answer_questions(Short(content), exam(orders="cyclic"), QUESTIONS, STRICT_PARSER, {})
 
 
 @pytest.mark.parametrize("orders", ["given", "cyclic"])
@@ -313,12 +321,16 @@ def test_equals_are_drawn_by_content_and_not_by_position(method: Method, orders:
         QUESTIONS[0].model_copy(update={"id": f"t{n}", "stem": f"Which is {n}?", "options": ROUND})
         for n in range(400)
     ]
-    found = ask(Known(lambda *_: 0.0), exam(method, orders=orders), many, STRICT, {})
+    found = answer_questions(
+        Known(lambda *_: 0.0), exam(method, orders=orders), many, STRICT_PARSER, {}
+    )
     positions = Counter(p.chosen for p in found)
     # Four binomials around 100; 5 standard deviations are 43.
     assert all(57 <= positions[place] <= 143 for place in range(4)), positions
-    turned = [q.permuted((2, 3, 0, 1)) for q in many]
-    again = ask(Known(lambda *_: 0.0), exam(method, orders=orders), turned, STRICT, {})
+    turned = [q.permute_options((2, 3, 0, 1)) for q in many]
+    again = answer_questions(
+        Known(lambda *_: 0.0), exam(method, orders=orders), turned, STRICT_PARSER, {}
+    )
     for one, other in zip(found, again, strict=True):
         assert one.chosen is not None
         assert other.chosen is not None
@@ -337,9 +349,13 @@ def test_equals_are_drawn_by_content_and_not_by_position(method: Method, orders:
         ("text", tuple(f"The answer is: {word} 0" for word in ("red", "blue", "green", "white"))),
     ],
 )
-def test_a_constrained_model_is_given_its_choices(target: Form, choices: tuple[str, ...]) -> None:
+def test_a_constrained_model_is_given_its_choices(
+    target: FormName, choices: tuple[str, ...]
+) -> None:
     model = Known(content)
-    found = ask(model, exam("generate", constrained=True, target=target), QUESTIONS, STRICT, {})
+    found = answer_questions(
+        model, exam("generate", constrained=True, target=target), QUESTIONS, STRICT_PARSER, {}
+    )
     assert model.written[0].choices == choices
     assert [len(r.choices or ()) for r in model.written] == [len(q.options) for q in QUESTIONS]
     assert model.asked == []
@@ -354,14 +370,16 @@ def test_a_constrained_model_is_given_its_choices(target: Form, choices: tuple[s
 
 def test_a_free_model_is_given_no_choices() -> None:
     model = Known(content)
-    ask(model, exam("generate"), QUESTIONS, STRICT, {})
+    answer_questions(model, exam("generate"), QUESTIONS, STRICT_PARSER, {})
     assert {r.choices for r in model.written} == {None}
 
 
 def test_choices_are_written_as_the_style_says() -> None:
     style = PromptStyle(text=TextForm(answer="{letter}) {text}", list_options=True))
     model = Known(content)
-    found = ask(model, exam("generate", constrained=True, style=style), QUESTIONS[:1], STRICT, {})
+    found = answer_questions(
+        model, exam("generate", constrained=True, style=style), QUESTIONS[:1], STRICT_PARSER, {}
+    )
     assert model.written[0].choices == ("A) red 0", "B) blue 0", "C) green 0", "D) white 0")
     assert found[0].outcome is not Outcome.UNPARSED
 
@@ -377,7 +395,7 @@ def test_free_answers_come_back_in_order_with_what_was_read() -> None:
             return [Generation(answers[r.id], 1, r.id != "q3") for r in requests]
 
     asked = exam("generate", decoding=Decoding(max_new_tokens=12))
-    found = ask(Scripted(content), asked, QUESTIONS[:4], STRICT, {})
+    found = answer_questions(Scripted(content), asked, QUESTIONS[:4], STRICT_PARSER, {})
     assert [p.id for p in found] == ["q0", "q1", "q2", "q3"]
     assert [p.chosen for p in found] == [1, 1, None, None]
     assert [p.outcome for p in found] == ["wrong", "correct", "unparsed", "unparsed"]

@@ -21,9 +21,9 @@ import pytest
 import medtune.guardrails
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.guardrails import linear_search
-from medtune.guardrails.classifier.learned import shipped
-from medtune.guardrails.inquiry_text import fold
-from medtune.guardrails.pipeline import look
+from medtune.guardrails.classifier.learned import load_default_classifier
+from medtune.guardrails.inquiry_text import normalize_text
+from medtune.guardrails.pipeline import run_input_guards
 from medtune.guardrails.policy import Policy, load_policy
 
 SHORT, LONG = 5000, 20_000
@@ -143,8 +143,8 @@ def fits(short: float, long: float) -> bool:
 def test_all_patterns_are_there() -> None:
     assert len(PATTERNS) > 150
     assert {name.partition(".")[0] for name in PATTERNS} >= {
-        "crisis", "injection", "learned", "names", "people", "privacy", "reading", "scope",
-        "sensitive",
+        "crisis", "eponyms", "identifiers", "injection", "inquiry_text", "learned",
+        "person_names", "scope", "sensitive_topics",
     }  # fmt: skip
 
 
@@ -156,7 +156,7 @@ def test_a_pattern_takes_time_in_proportion_to_the_text(name: str) -> None:
     def search(text: str) -> object:
         if matched:
             return pattern.match(text)
-        return sum(1 for _ in linear_search.found(pattern, text))
+        return sum(1 for _ in linear_search.find_all(pattern, text))
 
     def step(text: str) -> object:
         return pattern.match(text) if matched else sum(1 for _ in pattern.finditer(text))
@@ -176,8 +176,9 @@ def test_a_pattern_takes_time_in_proportion_to_the_text(name: str) -> None:
 )
 def test_all_guards_together_take_time_in_proportion(unit: str) -> None:
     policy = largest()
+    classifier = load_default_classifier()
     looks = [
-        seconds(lambda n=n: look(question(unit, n), policy, shipped()), 2)  # type: ignore[misc]
+        seconds(partial(run_input_guards, question(unit, n), policy, classifier), 2)
         for n in (SHORT, LONG)
     ]
     assert fits(*looks), f"{unit!r}: {looks}"
@@ -198,29 +199,29 @@ def question(unit: str, length: int) -> Inquiry:
 @pytest.mark.parametrize("way", [r"ab", r"\bab?\b", r"^a", r"(?<= )a", r"b (?=a)", r"$", r"x{1,9}"])
 def test_a_scan_finds_what_a_search_finds(way: str, text: str) -> None:
     pattern = re.compile(way, re.MULTILINE)
-    spans = [match.span() for match in linear_search.found(pattern, text)]
+    spans = [match.span() for match in linear_search.find_all(pattern, text)]
     assert spans == [match.span() for match in pattern.finditer(text)]
-    assert linear_search.replaced(pattern, "<>", text) == pattern.sub("<>", text)
-    first = linear_search.first(pattern, text)
+    assert linear_search.replace_all(pattern, "<>", text) == pattern.sub("<>", text)
+    first = linear_search.find_first(pattern, text)
     assert (first and first.span()) == (spans[0] if spans else None)
 
 
 def test_folding_is_that_of_unicode_and_sorts_no_long_rows_of_marks() -> None:
     for text in ("cafe\u0301 \u1e9b\u0323 ﬁne", "한국어 " * 200, "हिन्दी " * 200, "e\u0301" * 1000):
-        assert fold(text) == unicodedata.normalize("NFKC", text).strip()
+        assert normalize_text(text) == unicodedata.normalize("NFKC", text).strip()
     short, long = (filled("\u0315\u0316", n) for n in (SHORT, LONG))
-    assert fits(seconds(lambda: fold(short)), seconds(lambda: fold(long)))
+    assert fits(seconds(lambda: normalize_text(short)), seconds(lambda: normalize_text(long)))
 
 
 def test_characters_that_stand_for_many_count_as_many() -> None:
     inquiry = Inquiry(stem="\ufdfa" * 3000, options=("one", "two"))
-    verdict = look(inquiry, load_policy(), shipped()).verdicts[-1]
+    verdict = run_input_guards(inquiry, load_policy(), load_default_classifier()).verdicts[-1]
     assert (verdict.action, verdict.reason) == ("refuse", "size.stem")
 
 
 def test_what_is_late_is_refused_with_the_crisis_card_until_a_crisis_is_ruled_out() -> None:
     asked = question("a ", 100)
-    looked = look(asked, load_policy(), shipped(), until=0.0)
+    looked = run_input_guards(asked, load_policy(), load_default_classifier(), until=0.0)
     assert [(v.reason, v.action, v.card) for v in looked.verdicts] == [
         ("size.time", "refuse", "crisis")
     ]
@@ -232,7 +233,7 @@ def test_what_is_late_is_refused_with_the_crisis_card_until_a_crisis_is_ruled_ou
     class Slow:
         def judge(self, *_: Any) -> Any:
             time.sleep(0.3)
-            return shipped().judge(*_)
+            return load_default_classifier().judge(*_)
 
-    last = look(asked, slow, Slow(), until=until).verdicts[-1]
+    last = run_input_guards(asked, slow, Slow(), until=until).verdicts[-1]
     assert (last.reason, last.card) == ("size.time", "scope")

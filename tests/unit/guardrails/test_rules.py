@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from medtune.core.schemas.guardrails import GuardVerdict, Inquiry, strictest
-from medtune.guardrails.input_rules.crisis import crisis
-from medtune.guardrails.input_rules.injection import injection
-from medtune.guardrails.input_rules.scope import scope
-from medtune.guardrails.input_rules.sensitive_topics import sensitive
-from medtune.guardrails.inquiry_text import InquiryText, fold
+from medtune.core.schemas.guardrails import GuardVerdict, Inquiry, strictest_action
+from medtune.guardrails.input_rules.crisis import detect_crisis
+from medtune.guardrails.input_rules.injection import detect_injection
+from medtune.guardrails.input_rules.scope import check_scope
+from medtune.guardrails.input_rules.sensitive_topics import detect_sensitive_topic
+from medtune.guardrails.inquiry_text import InquiryText, normalize_text
 from medtune.guardrails.policy import load_policy
-from medtune.guardrails.rules import Rule, first
+from medtune.guardrails.rules import Rule, first_reason
 
 POLICY = load_policy()
 OPTIONS = ("Aspirin", "Paracetamol", "Naloxone")
@@ -23,24 +23,24 @@ def read(stem: str, options: tuple[str, ...] = OPTIONS) -> InquiryText:
 
 def test_a_rule_is_given_and_taken_back() -> None:
     rule = Rule("scope.harm", (r"\bfoo bar\b",), (r"\bnot\b",))
-    assert rule.fits("a FOO \n bar")
-    assert not rule.fits("not a foo bar")
-    assert not rule.fits("food bar")
-    assert first([rule], "foo bar") == "scope.harm"
-    assert first([rule], "nothing") is None
+    assert rule.matches("a FOO \n bar")
+    assert not rule.matches("not a foo bar")
+    assert not rule.matches("food bar")
+    assert first_reason([rule], "foo bar") == "scope.harm"
+    assert first_reason([rule], "nothing") is None
 
 
 def test_folding_shows_what_is_hidden() -> None:
-    assert fold("a\u200bb \u00a0 c\u2019s  ﬁ") == "ab c's fi"
-    assert fold("one\r\n  two") == "one\ntwo"
+    assert normalize_text("a\u200bb \u00a0 c\u2019s  ﬁ") == "ab c's fi"
+    assert normalize_text("one\r\n  two") == "one\ntwo"
     for sign in "\u034f\u061c\u3164\ufe0f\uffa0\U000e0041":
-        assert fold(sign.join("want to die")) == "want to die"
+        assert normalize_text(sign.join("want to die")) == "want to die"
 
 
 def test_the_strictest_verdict_holds() -> None:
     said = [GuardVerdict(guard="size", action=a) for a in ("allow", "defer", "annotate")]
-    assert strictest(tuple(said)) == "defer"
-    assert strictest(()) == "allow"
+    assert strictest_action(tuple(said)) == "defer"
+    assert strictest_action(()) == "allow"
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_the_strictest_verdict_holds() -> None:
     ],
 )
 def test_a_crisis_gets_its_card_with_and_without_options(stem: str) -> None:
-    bare = crisis(read(stem, ()), POLICY)
+    bare = detect_crisis(read(stem, ()), POLICY)
     assert (bare.action, bare.card) == ("refuse", "crisis")
     if re.search(r"\b(?:I|my)\b", stem, re.IGNORECASE):
-        assert crisis(read(stem), POLICY).action == "refuse"
+        assert detect_crisis(read(stem), POLICY).action == "refuse"
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_a_crisis_gets_its_card_with_and_without_options(stem: str) -> None:
     ],
 )
 def test_a_vignette_is_no_crisis(stem: str) -> None:
-    assert crisis(read(stem), POLICY).action == "allow"
-    assert scope(read(stem), POLICY).action == "allow"
+    assert detect_crisis(read(stem), POLICY).action == "allow"
+    assert check_scope(read(stem), POLICY).action == "allow"
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_a_vignette_is_no_crisis(stem: str) -> None:
     ],
 )
 def test_what_is_out_of_scope_gets_its_card(stem: str, reason: str) -> None:
-    verdict = scope(read(stem), POLICY)
+    verdict = check_scope(read(stem), POLICY)
     assert (verdict.action, verdict.reason, verdict.card) == ("refuse", reason, "scope")
 
 
 def test_what_has_no_options_is_no_question() -> None:
-    assert scope(read("Aspirin inhibits what?", ()), POLICY).reason == "scope.no_question"
+    assert check_scope(read("Aspirin inhibits what?", ()), POLICY).reason == "scope.no_question"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_what_has_no_options_is_no_question() -> None:
     ],
 )
 def test_exam_questions_about_the_same_matter_pass(stem: str) -> None:
-    for guard in (crisis, scope, injection):
+    for guard in (detect_crisis, check_scope, detect_injection):
         assert guard(read(stem), POLICY).action == "allow", guard.__name__
 
 
@@ -128,7 +128,7 @@ def test_exam_questions_about_the_same_matter_pass(stem: str) -> None:
     ],
 )
 def test_orders_are_found(stem: str, options: tuple[str, ...]) -> None:
-    verdict = injection(read(stem, options), POLICY)
+    verdict = detect_injection(read(stem, options), POLICY)
     assert verdict.action == "refuse"
     assert (verdict.reason or "").startswith("injection.")
 
@@ -144,7 +144,7 @@ def test_orders_are_found(stem: str, options: tuple[str, ...]) -> None:
     ],
 )
 def test_sensitive_topics_are_held(stem: str, topic: str) -> None:
-    verdict = sensitive(read(stem), POLICY)
+    verdict = detect_sensitive_topic(read(stem), POLICY)
     assert (verdict.action, verdict.reason) == ("defer", f"sensitive.{topic}")
 
 
@@ -152,8 +152,10 @@ def test_the_policy_says_which_topics_are_sensitive() -> None:
     lenient = POLICY.model_copy(
         update={"sensitive": POLICY.sensitive.model_copy(update={"topics": ("oncology",)})}
     )
-    assert sensitive(read("What is the dose of adrenaline?"), lenient).action == "allow"
-    assert sensitive(read("Burkitt lymphoma: treatment?"), lenient).action == "defer"
+    assert (
+        detect_sensitive_topic(read("What is the dose of adrenaline?"), lenient).action == "allow"
+    )
+    assert detect_sensitive_topic(read("Burkitt lymphoma: treatment?"), lenient).action == "defer"
 
 
 @pytest.mark.parametrize(
@@ -170,8 +172,8 @@ def test_the_policy_says_which_topics_are_sensitive() -> None:
     ],
 )
 def test_a_question_of_fact_without_options_is_no_crisis(stem: str) -> None:
-    assert crisis(read(stem, ()), POLICY).action == "allow"
-    assert scope(read(stem, ()), POLICY).reason == "scope.no_question"
+    assert detect_crisis(read(stem, ()), POLICY).action == "allow"
+    assert check_scope(read(stem, ()), POLICY).reason == "scope.no_question"
 
 
 @pytest.mark.parametrize(
@@ -190,4 +192,4 @@ def test_a_question_of_fact_without_options_is_no_crisis(stem: str) -> None:
     ],
 )
 def test_a_question_with_somebody_or_a_moment_in_it_is_a_crisis(stem: str) -> None:
-    assert crisis(read(stem, ()), POLICY).card == "crisis"
+    assert detect_crisis(read(stem, ()), POLICY).card == "crisis"

@@ -64,12 +64,14 @@ class WordEncoder:
     def render(self, messages: Sequence[Message]) -> str:
         return template([{"role": m.role, "content": m.content} for m in messages])
 
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
         return [[self._id(word) for word in pieces(text)] for text in texts]
 
-    def answers(self, texts: Sequence[str], leads: Sequence[str]) -> list[tuple[list[int], int]]:
+    def encode_answers(
+        self, texts: Sequence[str], leads: Sequence[str]
+    ) -> list[tuple[list[int], int]]:
         inside = [len(pieces(lead)) for lead in leads]
-        return list(zip(self.ids(texts), inside, strict=True))
+        return list(zip(self.encode_texts(texts), inside, strict=True))
 
     def _id(self, word: str) -> int:
         if word not in self.words:
@@ -199,7 +201,7 @@ class OpenAiServer:
 
     def _dictated(self, context: str, body: dict[str, Any]) -> dict[str, Any]:
         assert self.encoder is not None
-        [numbers] = self.encoder.ids(["A B C D"])
+        [numbers] = self.encoder.encode_texts(["A B C D"])
         listed = sorted(
             ({"id": i, "logprob": logprob(context, self.encoder.words[i])} for i in numbers),
             key=lambda entry: -entry["logprob"],

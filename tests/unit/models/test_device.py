@@ -5,7 +5,13 @@ import torch
 
 from medtune.core.errors import ModelError
 from medtune.models import device
-from medtune.models.device import ON_CPU, ON_GPU, bfloat16_gain, choose_dtype, pass_sizes
+from medtune.models.device import (
+    CPU_PASS_SIZES,
+    GPU_PASS_SIZES,
+    choose_dtype,
+    choose_pass_sizes,
+    measure_bfloat16_speedup,
+)
 
 CPU = torch.device("cpu")
 
@@ -24,16 +30,16 @@ def test_auto_is_what_the_machine_multiplies_fast(
     monkeypatch: pytest.MonkeyPatch, flags: set[str], gain: float, chosen: torch.dtype
 ) -> None:
     monkeypatch.setattr(device, "cpu_flags", lambda: frozenset(flags))
-    monkeypatch.setattr(device, "bfloat16_gain", lambda: gain)
+    monkeypatch.setattr(device, "measure_bfloat16_speedup", lambda: gain)
     assert choose_dtype("auto", CPU) == chosen
     assert choose_dtype("nf4", CPU) == chosen  # 4 bits are kept, and computed in this
 
 
 def test_the_gain_is_measured_once() -> None:
-    bfloat16_gain.cache_clear()
-    assert 0.01 < bfloat16_gain() < 100
-    assert bfloat16_gain() == bfloat16_gain()
-    assert bfloat16_gain.cache_info().misses == 1
+    measure_bfloat16_speedup.cache_clear()
+    assert 0.01 < measure_bfloat16_speedup() < 100
+    assert measure_bfloat16_speedup() == measure_bfloat16_speedup()
+    assert measure_bfloat16_speedup.cache_info().misses == 1
 
 
 def test_a_named_precision_is_taken_as_it_is() -> None:
@@ -45,6 +51,6 @@ def test_a_named_precision_is_taken_as_it_is() -> None:
 
 
 def test_passes_are_sized_by_the_device() -> None:
-    assert pass_sizes(CPU) == ON_CPU
-    assert pass_sizes(torch.device("cuda")) == ON_GPU
-    assert ON_GPU.scoring > ON_CPU.scoring
+    assert choose_pass_sizes(CPU) == CPU_PASS_SIZES
+    assert choose_pass_sizes(torch.device("cuda")) == GPU_PASS_SIZES
+    assert GPU_PASS_SIZES.scoring > CPU_PASS_SIZES.scoring

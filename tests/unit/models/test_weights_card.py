@@ -8,7 +8,7 @@ import pytest
 
 from medtune.core.errors import AdapterError
 from medtune.core.prompt import PromptStyle
-from medtune.models.weights_card import CARD, WeightsCard, file_hash, read_card
+from medtune.models.weights_card import CARD_FILE, WeightsCard, hash_file_cached, read_card
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -29,7 +29,7 @@ def adapter(tmp_path: Path) -> Path:
         weights_hash=hashlib.sha256(b"weights").hexdigest(),
         medtune="0.1.0",
     )
-    (folder / CARD).write_text(card.model_dump_json(indent=2))
+    (folder / CARD_FILE).write_text(card.model_dump_json(indent=2))
     return folder
 
 
@@ -43,7 +43,7 @@ def test_reads_back_what_was_written(adapter: Path) -> None:
 def test_file_hash_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     # sha256 of nothing
-    assert file_hash(tmp_path / "empty") == (
+    assert hash_file_cached(tmp_path / "empty") == (
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     )
 
@@ -54,7 +54,7 @@ def test_changed_weights_are_refused(adapter: Path) -> None:
         read_card(adapter)
 
 
-@pytest.mark.parametrize("name", [CARD, WEIGHTS])
+@pytest.mark.parametrize("name", [CARD_FILE, WEIGHTS])
 def test_a_missing_file_is_named(adapter: Path, name: str) -> None:
     (adapter / name).unlink()
     with pytest.raises(AdapterError, match=f"no adapter of medtune's: {name} is missing"):
@@ -72,22 +72,22 @@ def test_no_folder_and_no_adapter_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"kind": "evaluation"}'])
 def test_a_damaged_card_is_refused(adapter: Path, content: bytes) -> None:
-    (adapter / CARD).write_bytes(content)
+    (adapter / CARD_FILE).write_bytes(content)
     with pytest.raises(AdapterError, match=r"medtune\.json cannot be read"):
         read_card(adapter)
 
 
 @pytest.mark.parametrize("scheme", ["openvino", "openvino-int8", "int4"])
 def test_a_scheme_that_there_is_no_more_is_refused(adapter: Path, scheme: str) -> None:
-    card = json.loads((adapter / CARD).read_text()) | {"kind": "model", "scheme": scheme}
-    (adapter / CARD).write_text(json.dumps(card))
+    card = json.loads((adapter / CARD_FILE).read_text()) | {"kind": "model", "scheme": scheme}
+    (adapter / CARD_FILE).write_text(json.dumps(card))
     message = rf"adapter is packed as {scheme}, which[\s\S]*one of merge, [\s\S]*medtune compress"
     with pytest.raises(AdapterError, match=message):
         read_card(adapter)
 
 
 def test_an_unknown_field_is_refused(adapter: Path) -> None:
-    card = json.loads((adapter / CARD).read_text())
-    (adapter / CARD).write_text(json.dumps(card | {"secret": 1}))
+    card = json.loads((adapter / CARD_FILE).read_text())
+    (adapter / CARD_FILE).write_text(json.dumps(card | {"secret": 1}))
     with pytest.raises(AdapterError, match="secret"):
         read_card(adapter)

@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from medtune.core.config import read_as
+from medtune.core.config import read_toml_as
 from medtune.core.errors import ConfigError, InputError
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.records import (
     ComparisonRecord,
     EvaluationRecord,
@@ -28,7 +28,7 @@ from medtune.core.schemas.analysis import (
 )
 from medtune.core.schemas.compression import BUDGETS, BenchRecord, BenchRow, Parity, ParityRecord
 from medtune.core.schemas.safety import Measure, SafetyRecord, SuiteFigure
-from medtune.releases.gate_rules import COMPARING, RULES, judge
+from medtune.releases.gate_rules import COMPARISON_RULES, RULES, apply_gate
 from medtune.releases.gate_schema import (
     Evidence,
     LeastQuestions,
@@ -84,9 +84,9 @@ def evaluation(
     majority = n * 3 // 10 if majority is None else majority
     return partly(
         EvaluationRecord,
-        accuracy=wilson(right, n),
+        accuracy=wilson_interval(right, n),
         chance=chance,
-        majority=wilson(majority, n),
+        majority=wilson_interval(majority, n),
         majority_letter="A",
         counts=partly(OutcomeCounts, n=n),
     )
@@ -106,13 +106,13 @@ def analysis(
     of_a = (
         None
         if both is None
-        else partly(Slice, dimension="letter", name="A", accuracy=wilson(both, letters))
+        else partly(Slice, dimension="letter", name="A", accuracy=wilson_interval(both, letters))
     )
     return partly(
         AnalysisRecord,
         evaluation=exam,
         slices=() if of_a is None else (of_a,),
-        flips=partly(Flips, any=wilson(flips, n)) if flips is not None else None,
+        flips=partly(Flips, any=wilson_interval(flips, n)) if flips is not None else None,
         selective=partly(SelectivePrediction, after=after),
     )
 
@@ -123,7 +123,7 @@ def safety(events: int = 0, half: str = "held", n: int = 100) -> SafetyRecord:
             {
                 "measure": measure,
                 "half": side,
-                "rate": wilson(events if side == half else 0, n).model_dump(),
+                "rate": wilson_interval(events if side == half else 0, n).model_dump(),
                 "target": 0.04,
             }
         )
@@ -137,7 +137,7 @@ def packed(same: int = 990, n: int = 1000, drift: float | None = 0.02) -> Parity
     row = partly(
         Parity,
         name="int8",
-        agreement=wilson(same, n),
+        agreement=wilson_interval(same, n),
         drift_high=drift,
         comparison=comparison(2, 3, n),
         budget=BUDGETS["int8"],
@@ -148,11 +148,11 @@ def packed(same: int = 990, n: int = 1000, drift: float | None = 0.02) -> Parity
 def served(
     same: int = 300, n: int = 300, held: int = 0, drift: float | None = 0.001
 ) -> ServedRecord:
-    return partly(ServedRecord, agreement=wilson(same, n), held=held, drift_high=drift)
+    return partly(ServedRecord, agreement=wilson_interval(same, n), held=held, drift_high=drift)
 
 
 def regression(lost: int | None = 5, trained_on: int | None = 0, n: int = 200) -> RegressionRecord:
-    share = None if lost is None else wilson(lost, n)
+    share = None if lost is None else wilson_interval(lost, n)
     return partly(RegressionRecord, lost=share, trained_on=trained_on, suite=partly(Suite, n=n))
 
 
@@ -176,7 +176,7 @@ SUBJECT = part("subject", "Anatomy", 0, 0, 300)
 
 
 def outcome(rule: RuleName, **change: Any) -> tuple[str, str]:
-    record = judge("new", "old", partly(Evidence, **{**GOOD, **change}), Margins())
+    record = apply_gate("new", "old", partly(Evidence, **{**GOOD, **change}), Margins())
     (result,) = [r for r in record.results if r.rule == rule]
     others = [r for r in record.results if r.rule != rule and r.outcome != "passed"]
     assert len(others) <= 1, "evidence is shared by two rules at most"
@@ -184,7 +184,7 @@ def outcome(rule: RuleName, **change: Any) -> tuple[str, str]:
 
 
 def test_good_evidence_passes_every_rule() -> None:
-    record = judge("new", "old", partly(Evidence, **GOOD), Margins())
+    record = apply_gate("new", "old", partly(Evidence, **GOOD), Margins())
     assert record.passed
     assert [r.rule for r in record.results] == list(RULES)
     assert all(r.outcome == "passed" for r in record.results)
@@ -260,7 +260,7 @@ def test_identical_models_are_told_how_many_questions_show_it() -> None:
     # Of 299 questions alike 1.4 points may be lost (1 - 0.99^299 leaves 5 %): that is no failure.
     bold = Margins(least=LeastQuestions(accuracy=1))
     evidence = partly(Evidence, **{**GOOD, "comparison": comparison(0, 0, 299)})
-    few = judge("new", "old", evidence, bold).results[0]
+    few = apply_gate("new", "old", evidence, bold).results[0]
     assert (few.outcome, few.reason) == (
         "missing",
         "needs 476 questions or more, there are 299",
@@ -268,9 +268,9 @@ def test_identical_models_are_told_how_many_questions_show_it() -> None:
     # A gain that is plain, or a loss, needs no more of them.
     for counts, said in (((0, 40, 299), "passed"), ((9, 0, 299), "failed")):
         changed = evidence.model_copy(update={"comparison": comparison(*counts)})
-        assert judge("new", "old", changed, bold).results[0].outcome == said
+        assert apply_gate("new", "old", changed, bold).results[0].outcome == said
     evidence = evidence.model_copy(update={"comparison": comparison(0, 0, 476)})
-    assert judge("new", "old", evidence, bold).results[0].outcome == "passed"
+    assert apply_gate("new", "old", evidence, bold).results[0].outcome == "passed"
     assert outcome("accuracy", comparison=comparison(0, 0, 500))[0] == "passed"
 
 
@@ -306,7 +306,7 @@ def test_small_subjects_are_held_together() -> None:
 
 
 def test_every_figure_says_which_end_it_is() -> None:
-    record = judge("new", "old", partly(Evidence, **GOOD), Margins())
+    record = apply_gate("new", "old", partly(Evidence, **GOOD), Margins())
     ends = {r.rule: (r.end, r.n) for r in record.results}
     assert ends == {
         "accuracy": ("lower", 2000), "subjects": ("lower", 430), "negation": ("lower", 300),
@@ -318,18 +318,18 @@ def test_every_figure_says_which_end_it_is() -> None:
 def test_margins_and_least_numbers_are_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "margins.toml"
     path.write_text("accuracy = 0.05\nagreement = 0.9\n\n[least]\naccuracy = 80\n")
-    margins = read_as(path, Margins)
+    margins = read_toml_as(path, Margins)
     assert (margins.accuracy, margins.agreement) == (0.05, 0.9)
     assert (margins.least.accuracy, margins.least.parity) == (80, 200)
     path.write_text("[least]\naccurracy = 80\nnegation = 0\n")
     with pytest.raises(ConfigError, match="least") as found:
-        read_as(path, Margins)
+        read_toml_as(path, Margins)
     assert "accurracy" in str(found.value)
     assert "negation" in str(found.value)
 
 
 def test_nothing_at_all_is_missing_everything() -> None:
-    record = judge("new", "old", Evidence(), Margins())
+    record = apply_gate("new", "old", Evidence(), Margins())
     assert {r.outcome for r in record.results} == {"missing"}
     assert not record.passed
 
@@ -358,7 +358,7 @@ def test_the_calibration_that_is_served_is_held() -> None:
 
 def test_a_suite_without_a_target_is_within_none() -> None:
     orders = SuiteFigure(
-        measure="orders let through", half="held", rate=wilson(90, 100), target=None
+        measure="orders let through", half="held", rate=wilson_interval(90, 100), target=None
     )
     figures = (*safety().figures, orders)
     evidence = partly(Evidence, **{**GOOD, "safety": partly(SafetyRecord, figures=figures)})
@@ -367,7 +367,7 @@ def test_a_suite_without_a_target_is_within_none() -> None:
         ((), "any suite"),
     )
     for named, needed in cases:
-        record = judge("new", "old", evidence, Margins(safety=named))
+        record = apply_gate("new", "old", evidence, Margins(safety=named))
         (result,) = record.refused
         assert (result.rule, result.outcome) == ("safety", "missing")
         assert result.reason == f"needs a target of {needed}"
@@ -376,11 +376,11 @@ def test_a_suite_without_a_target_is_within_none() -> None:
 def test_without_a_champion_nothing_is_compared() -> None:
     alone = {k: v for k, v in GOOD.items() if k not in ("comparison", "slices")}
     alone |= {"regression": regression(lost=None), "analysis": analysis(90, n=600, both=90)}
-    record = judge("new", None, partly(Evidence, **alone), Margins())
+    record = apply_gate("new", None, partly(Evidence, **alone), Margins())
     assert record.passed
     said = {r.rule: r.reason for r in record.results}
-    assert all("no champion" in said[rule] for rule in (*COMPARING, "regression"))
-    assert not judge("new", None, Evidence(), Margins()).passed
+    assert all("no champion" in said[rule] for rule in (*COMPARISON_RULES, "regression"))
+    assert not apply_gate("new", None, Evidence(), Margins()).passed
 
 
 @pytest.mark.parametrize(
@@ -400,7 +400,9 @@ def test_the_first_champion_is_above_chance_and_the_most_frequent_letter(
 ) -> None:
     alone = {**GOOD, "comparison": None, "slices": None, "analysis": analysis(exam=exam, both=both)}
     evidence = partly(Evidence, **alone)
-    (result,) = [r for r in judge("new", None, evidence, Margins()).results if r.rule == "accuracy"]
+    (result,) = [
+        r for r in apply_gate("new", None, evidence, Margins()).results if r.rule == "accuracy"
+    ]
     assert result.outcome == outcome
     assert result.n == exam.accuracy.n
     if figure is None:
@@ -410,10 +412,10 @@ def test_the_first_champion_is_above_chance_and_the_most_frequent_letter(
         assert (result.bound, result.end) == (0.0, "lower")
         assert "always answering A" in result.reason
     waiver = Waiver(rule="accuracy", name="Ann", reason="nothing else answers at all")
-    assert judge("new", None, evidence, Margins(), [waiver]).passed
+    assert apply_gate("new", None, evidence, Margins(), [waiver]).passed
     # Beside a champion the comparison decides.
     beside = partly(Evidence, **{**GOOD, "analysis": analysis(exam=exam, both=both)})
-    assert judge("new", "old", beside, Margins()).passed
+    assert apply_gate("new", "old", beside, Margins()).passed
 
 
 def test_a_model_as_good_as_the_most_frequent_letter_seldom_becomes_the_first_champion() -> None:
@@ -424,7 +426,7 @@ def test_a_model_as_good_as_the_most_frequent_letter_seldom_becomes_the_first_ch
         right = [drawn.random() < 0.4 for _ in keys]
         of_a = [hit for hit, key in zip(right, keys, strict=True) if key == "A"]
         found = analysis(exam=evaluation(sum(right), 500, len(of_a)), both=sum(of_a))
-        record = judge("new", None, partly(Evidence, analysis=found), Margins())
+        record = apply_gate("new", None, partly(Evidence, analysis=found), Margins())
         passed += record.results[0].outcome == "passed"
     assert passed <= 20, "nominally 10; 33 where the letter's share was taken as known"
 
@@ -436,7 +438,7 @@ def test_what_is_not_packed_needs_no_parity_with_an_original() -> None:
 def test_a_waiver_needs_a_name_a_reason_and_a_rule_that_may_be_waived() -> None:
     evidence = partly(Evidence, **{**GOOD, "bench": None})
     waiver = Waiver(rule="latency", name="Ann", reason="batch use only, nobody waits")
-    record = judge("new", "old", evidence, Margins(), [waiver])
+    record = apply_gate("new", "old", evidence, Margins(), [waiver])
     assert record.passed
     (result,) = [r for r in record.results if r.outcome == "waived"]
     assert result.waiver == waiver
@@ -444,4 +446,4 @@ def test_a_waiver_needs_a_name_a_reason_and_a_rule_that_may_be_waived() -> None:
         Waiver(rule="latency", name="Ann", reason="because")
     unsafe = Waiver(rule="safety", name="Ann", reason="it will be fine, really")
     with pytest.raises(InputError, match="cannot be waived"):
-        judge("new", "old", evidence, Margins(), [unsafe])
+        apply_gate("new", "old", evidence, Margins(), [unsafe])

@@ -14,13 +14,13 @@ import pytest
 
 from medtune.core.errors import FolderError, InputError, ReleaseError, StoreError
 from medtune.core.prompt import PromptStyle
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import content_hash
 from medtune.releases.registry import Registry
-from medtune.releases.schema import FileRef, Release, inside
+from medtune.releases.schema import FileRef, Release, safe_join
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-PROVENANCE = provenance()
+PROVENANCE = collect_provenance()
 
 
 def release(name: str, files: dict[str, FileRef] | None = None, at: int = 0) -> Release:
@@ -43,17 +43,17 @@ def built(registry: Registry, name: str, at: int = 0) -> Release:
     (source / "deep").mkdir(parents=True)
     (source / "weights").write_bytes(os.urandom(1000))
     (source / "deep" / "policy.toml").write_text("same in all")
-    return registry.add(release(name, dict(registry.objects.put_all(source)), at), "ann")
+    return registry.add_release(release(name, dict(registry.objects.put_folder(source)), at), "ann")
 
 
 def test_a_release_is_found_by_name_id_and_alias(registry: Registry) -> None:
     one, two = built(registry, "v1"), built(registry, "v2", 1)
-    assert [row.name for row in registry.rows()] == ["v1", "v2"]
+    assert [row.name for row in registry.release_rows()] == ["v1", "v2"]
     assert registry.find("v2") == two
     assert registry.find(one.id[:8]) == one
-    registry.point("champion", one, "ann", "release.promote")
+    registry.set_alias("champion", one, "ann", "release.promote")
     assert registry.find("champion") == one
-    assert registry.rows()[0].aliases == ("champion",)
+    assert registry.release_rows()[0].aliases == ("champion",)
     for name in ("v3", "challenger", one.id[:3]):
         with pytest.raises(ReleaseError):
             registry.find(name)
@@ -61,9 +61,9 @@ def test_a_release_is_found_by_name_id_and_alias(registry: Registry) -> None:
 
 def test_a_release_in_a_scheme_that_there_is_no_more_is_listed(registry: Registry) -> None:
     old = release("v1").model_copy(update={"scheme": "openvino"})
-    assert registry.add(old, "ann") == registry.find("v1")
+    assert registry.add_release(old, "ann") == registry.find("v1")
     built(registry, "v2", 1)
-    assert [row.scheme for row in registry.rows()] == ["openvino", None]
+    assert [row.scheme for row in registry.release_rows()] == ["openvino", None]
 
 
 def test_equal_files_are_kept_once_and_a_name_is_used_once(registry: Registry) -> None:
@@ -71,27 +71,27 @@ def test_equal_files_are_kept_once_and_a_name_is_used_once(registry: Registry) -
     built(registry, "v2")
     assert len([p for p in (registry.folder / "objects").rglob("*") if p.is_file()]) == 3
     with pytest.raises(InputError, match="there already"):
-        registry.add(release("v1", at=5), "ann")
-    assert registry.add(one, "ann") == one  # the same again is no other
+        registry.add_release(release("v1", at=5), "ann")
+    assert registry.add_release(one, "ann") == one  # the same again is no other
     with pytest.raises(ReleaseError, match="was not added"):
-        registry.add(release("v9", {"x": FileRef(sha256="f" * 64, size_bytes=1)}), "ann")
+        registry.add_release(release("v9", {"x": FileRef(sha256="f" * 64, size_bytes=1)}), "ann")
 
 
 def test_a_tampered_byte_is_found_and_not_laid_out(registry: Registry) -> None:
     one = built(registry, "v1")
     assert registry.verify(one).faults == ()
-    tree = registry.tree(one)
+    tree = registry.materialize_tree(one)
     assert (tree / "deep" / "policy.toml").read_text() == "same in all"
-    assert registry.tree(one) == tree
+    assert registry.materialize_tree(one) == tree
     other = built(registry, "v2")
-    place = registry.objects.place(other.files["weights"].sha256)
+    place = registry.objects.object_path(other.files["weights"].sha256)
     place.chmod(0o644)
     data = bytearray(place.read_bytes())
     data[500] ^= 1
     place.write_bytes(bytes(data))
     assert "weights: sha256 is" in registry.verify(other).faults[0]
     with pytest.raises(ReleaseError, match="damaged"):
-        registry.tree(other)
+        registry.materialize_tree(other)
     assert not (registry.folder / "trees" / other.id).exists()
     place.unlink()
     assert "missing" in registry.verify(other).faults[0]
@@ -99,12 +99,12 @@ def test_a_tampered_byte_is_found_and_not_laid_out(registry: Registry) -> None:
 
 def test_a_changed_tree_is_laid_out_anew(registry: Registry) -> None:
     one = built(registry, "v1")
-    tree = registry.tree(one)
+    tree = registry.materialize_tree(one)
     (tree / "weights").unlink()
     (tree / "weights").write_bytes(b"others")
     (tree / "deep" / "more.py").write_text("unreleased")
-    assert registry.tree(one) == tree
-    assert (tree / "weights").read_bytes() == registry.objects.place(
+    assert registry.materialize_tree(one) == tree
+    assert (tree / "weights").read_bytes() == registry.objects.object_path(
         one.files["weights"].sha256
     ).read_bytes()
     assert not (tree / "deep" / "more.py").exists()
@@ -114,20 +114,20 @@ def test_of_gigabytes_that_are_laid_out_nothing_is_read_to_promote_them(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = built(registry, "v1")
-    tree = registry.prepared(one)
+    tree = registry.ensure_tree(one)
     assert (tree / "deep" / "policy.toml").read_text() == "same in all"
-    place = registry.objects.place(one.files["weights"].sha256)
+    place = registry.objects.object_path(one.files["weights"].sha256)
     place.chmod(0o644)
     place.write_bytes(bytes(1000))
     with pytest.raises(ReleaseError, match="damaged"):
-        registry.prepared(one)
-    monkeypatch.setattr("medtune.releases.registry.AT_ONCE", 999)
-    assert registry.prepared(one) == tree
+        registry.ensure_tree(one)
+    monkeypatch.setattr("medtune.releases.registry.MAX_HASHED_BYTES", 999)
+    assert registry.ensure_tree(one) == tree
     with pytest.raises(ReleaseError, match="damaged"):
-        registry.tree(one)
+        registry.materialize_tree(one)
     (tree / "deep" / "policy.toml").unlink()
     with pytest.raises(ReleaseError, match="damaged"):
-        registry.prepared(one)
+        registry.ensure_tree(one)
 
 
 def test_a_changed_release_or_log_is_refused(registry: Registry) -> None:
@@ -148,19 +148,19 @@ def test_a_changed_release_or_log_is_refused(registry: Registry) -> None:
 def test_rolling_back_goes_through_the_champions(registry: Registry) -> None:
     one, two, three = (built(registry, f"v{i}", i) for i in (1, 2, 3))
     with pytest.raises(ReleaseError, match="no champion"):
-        registry.former()
+        registry.previous_champion()
     for each in (one, two):
-        registry.point("challenger", each, "ann", "release.challenge")
-        registry.point("champion", each, "ann", "release.promote")
-    assert registry.aliases().challenger is None
-    assert registry.former() == one
-    registry.point("champion", registry.former(), "ann", "release.rollback")
+        registry.set_alias("challenger", each, "ann", "release.challenge")
+        registry.set_alias("champion", each, "ann", "release.promote")
+    assert registry.read_aliases().challenger is None
+    assert registry.previous_champion() == one
+    registry.set_alias("champion", registry.previous_champion(), "ann", "release.rollback")
     assert registry.find("champion") == one
     with pytest.raises(ReleaseError):
-        registry.former()
-    registry.point("champion", three, "ann", "release.promote")
-    assert registry.former() == one
-    actions = [line.action for line in registry.log()]
+        registry.previous_champion()
+    registry.set_alias("champion", three, "ann", "release.promote")
+    assert registry.previous_champion() == one
+    actions = [line.action for line in registry.read_log()]
     assert actions.count("release.promote") == 3
     assert actions[-1] == "release.promote"
 
@@ -168,7 +168,7 @@ def test_rolling_back_goes_through_the_champions(registry: Registry) -> None:
 def _add_many(folder: Path, start: int) -> None:
     registry = Registry(folder)
     for i in range(10):
-        registry.add(release(f"p{start + i}", at=start + i), f"writer {start}")
+        registry.add_release(release(f"p{start + i}", at=start + i), f"writer {start}")
 
 
 def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -181,10 +181,10 @@ def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
         writer.join(60)
         assert writer.exitcode == 0
     registry = Registry(folder)
-    rows = registry.rows()
+    rows = registry.release_rows()
     assert len(rows) == 20
     assert registry.verify(registry.find("p0")).faults == ()
-    assert sum(1 for _ in registry.log()) == 20
+    assert sum(1 for _ in registry.read_log()) == 20
 
 
 def _add_forever(folder: Path) -> None:
@@ -192,9 +192,9 @@ def _add_forever(folder: Path) -> None:
     for i in range(10_000):
         source = folder.parent / "w"
         source.write_bytes(os.urandom(200_000))
-        files = {"w": registry.objects.put(source)}
-        one = registry.add(release(f"k{i}", files, i), "ann")
-        registry.point("champion", one, "ann", "release.promote")
+        files = {"w": registry.objects.put_file(source)}
+        one = registry.add_release(release(f"k{i}", files, i), "ann")
+        registry.set_alias("champion", one, "ann", "release.promote")
 
 
 def test_kill_9_leaves_a_whole_registry(tmp_path: Path) -> None:
@@ -212,12 +212,14 @@ def test_kill_9_leaves_a_whole_registry(tmp_path: Path) -> None:
         registry = Registry(folder)
         champion = registry.find("champion")
         assert registry.verify(champion).faults == ()
-        assert all(registry.verify(registry.find(row.id)).faults == () for row in registry.rows())
+        assert all(
+            registry.verify(registry.find(row.id)).faults == () for row in registry.release_rows()
+        )
 
 
 def test_readers_never_see_half_of_anything(registry: Registry) -> None:
     pair = built(registry, "v1"), built(registry, "v2")
-    registry.point("champion", pair[0], "ann", "release.promote")
+    registry.set_alias("champion", pair[0], "ann", "release.promote")
     stop, seen = threading.Event(), set()
 
     def read() -> None:
@@ -228,7 +230,7 @@ def test_readers_never_see_half_of_anything(registry: Registry) -> None:
     reader.start()
     start = time.perf_counter()
     for i in range(20):
-        registry.point("champion", pair[(i + 1) % 2], "ann", "release.promote")
+        registry.set_alias("champion", pair[(i + 1) % 2], "ann", "release.promote")
     assert (time.perf_counter() - start) / 20 < 1
     stop.set()
     reader.join()
@@ -241,7 +243,7 @@ def test_a_thousand_releases_are_listed_in_half_a_second(registry: Registry) -> 
         one = release(f"r{i}", at=i)
         (registry.folder / "releases" / f"{one.id}.json").write_text(one.model_dump_json())
     start = time.process_time()
-    assert len(registry.rows()) == 1000
+    assert len(registry.release_rows()) == 1000
     assert time.process_time() - start < 0.5
 
 
@@ -255,12 +257,12 @@ def test_a_full_disk_leaves_nothing_behind(
     source.write_bytes(b"weights")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(FolderError, match="disk is full"):
-        registry.objects.put(source)
+        registry.objects.put_file(source)
     with pytest.raises(FolderError, match="disk is full"):
-        registry.add(release("v1"), "ann")
+        registry.add_release(release("v1"), "ann")
     monkeypatch.undo()
     assert [p for p in (registry.folder / "objects").rglob("*") if p.is_file()] == []
-    assert registry.rows() == []
+    assert registry.release_rows() == []
 
 
 UNSAFE = [
@@ -274,7 +276,7 @@ def crafted(registry: Registry, name: str, text: bytes = b"owned") -> Path:
     """Write a release whose file has any name, under the hash of its content, past all checks."""
     source = registry.folder.parent / "payload"
     source.write_bytes(text)
-    body = release("evil", {"weights/x": registry.objects.put(source)}).model_dump(mode="json")
+    body = release("evil", {"weights/x": registry.objects.put_file(source)}).model_dump(mode="json")
     body["files"] = {name: body["files"]["weights/x"]}
     path = registry.folder / "releases" / f"{content_hash(body)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -289,17 +291,17 @@ def test_a_crafted_name_is_refused_when_it_is_read_and_when_it_is_written(
     path = crafted(registry, name)
     for find in ("evil", path.stem):
         with pytest.raises(ReleaseError, match="is unsafe") as error:
-            registry.tree(registry.find(find))
+            registry.materialize_tree(registry.find(find))
         assert repr(name) in str(error.value)
     before = {p for p in registry.folder.parent.rglob("*") if p.is_file()}
     # Even where nobody looked when it was read, nothing is written.
-    ref = registry.objects.put(registry.folder.parent / "payload")
+    ref = registry.objects.put_file(registry.folder.parent / "payload")
     unread = release("evil").model_copy(update={"files": {name: ref}})
     with pytest.raises(ReleaseError, match="is unsafe"):
-        registry.tree(unread)
+        registry.materialize_tree(unread)
     assert {p for p in registry.folder.parent.rglob("*") if p.is_file()} == before
     with pytest.raises(ReleaseError, match="is unsafe"):
-        inside(registry.folder, name)
+        safe_join(registry.folder, name)
 
 
 def test_a_file_that_is_a_folder_too_is_refused(registry: Registry) -> None:
@@ -312,8 +314,8 @@ def test_a_file_that_is_a_folder_too_is_refused(registry: Registry) -> None:
 @pytest.mark.parametrize("name", ["champion", "challenger"])
 def test_an_alias_is_no_name_for_a_release(registry: Registry, name: str) -> None:
     with pytest.raises(InputError, match="is an alias"):
-        registry.add(release(name), "ann")
-    assert registry.log() == ()
+        registry.add_release(release(name), "ann")
+    assert registry.read_log() == ()
 
 
 def test_links_among_weights_are_refused_and_nothing_is_kept(
@@ -326,35 +328,35 @@ def test_links_among_weights_are_refused_and_nothing_is_kept(
     for link, to in (("weights", secret), ("deep", tmp_path), ("gone", tmp_path / "nowhere")):
         (source / link).symlink_to(to)
         with pytest.raises(InputError, match=f"'{link}' in .* cannot be released: .* link"):
-            registry.objects.put_all(source)
+            registry.objects.put_folder(source)
         (source / link).unlink()
     assert not registry.objects.folder.exists()
     (source / "a\\b").write_text("odd")
     with pytest.raises(InputError, match="backslash"):
-        registry.objects.put_all(source)
+        registry.objects.put_folder(source)
 
 
 def test_links_in_a_laid_out_release_are_told_and_laid_out_anew(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = built(registry, "v1")
-    tree = registry.tree(one)
+    tree = registry.materialize_tree(one)
     kept = tmp_path / "kept"
     kept.write_bytes((tree / "weights").read_bytes())
     (tree / "weights").unlink()
     (tree / "weights").symlink_to(kept)  # the same bytes, until somebody changes them
     (fault,) = registry.verify(one).faults
     assert "weights is a symbolic link" in fault
-    monkeypatch.setattr("medtune.releases.registry.AT_ONCE", 0)
-    assert not (registry.prepared(one) / "weights").is_symlink()
+    monkeypatch.setattr("medtune.releases.registry.MAX_HASHED_BYTES", 0)
+    assert not (registry.ensure_tree(one) / "weights").is_symlink()
     assert registry.verify(one).faults == ()
     (tree / "more").symlink_to(tmp_path)
     assert "more is a symbolic link" in registry.verify(one).faults[0]
-    assert not (registry.tree(one) / "more").is_symlink()
+    assert not (registry.materialize_tree(one) / "more").is_symlink()
     moved = tree.rename(tmp_path / "elsewhere")
     tree.symlink_to(moved)
     assert "is a symbolic link" in registry.verify(one).faults[0]
-    assert not registry.tree(one).is_symlink()
+    assert not registry.materialize_tree(one).is_symlink()
     assert registry.verify(one).faults == ()
 
 
@@ -362,18 +364,18 @@ def test_an_object_that_is_a_link_is_told_and_not_laid_out(
     registry: Registry, tmp_path: Path
 ) -> None:
     one = built(registry, "v1")
-    place = registry.objects.place(one.files["weights"].sha256)
+    place = registry.objects.object_path(one.files["weights"].sha256)
     place.rename(tmp_path / "elsewhere")
     place.symlink_to(tmp_path / "elsewhere")
     assert registry.verify(one).faults == ("weights: its object is a symbolic link",)
     with pytest.raises(ReleaseError, match="symbolic link"):
-        registry.tree(one)
+        registry.materialize_tree(one)
 
 
 def test_aliases_that_were_edited_by_hand_are_held_against_the_log(registry: Registry) -> None:
     one, two = built(registry, "v1"), built(registry, "v2")
-    registry.point("challenger", two, "ann", "release.challenger")
-    registry.point("champion", one, "ann", "release.promote")
+    registry.set_alias("challenger", two, "ann", "release.challenger")
+    registry.set_alias("champion", one, "ann", "release.promote")
     path = registry.folder / "aliases.json"
     whole = path.read_text()
     path.write_text(whole.replace(one.id, two.id))
@@ -383,7 +385,7 @@ def test_aliases_that_were_edited_by_hand_are_held_against_the_log(registry: Reg
     (fault,) = registry.verify(one).faults
     assert "where the log says" in fault
     with pytest.raises(ReleaseError, match="where the log says"):
-        registry.point("champion", two, "ann", "release.promote")
+        registry.set_alias("champion", two, "ann", "release.promote")
     path.write_text("{}")
     with pytest.raises(ReleaseError, match="says that champion is None"):
         registry.find("champion")
@@ -393,16 +395,16 @@ def test_aliases_that_were_edited_by_hand_are_held_against_the_log(registry: Reg
     path.unlink()  # what the message says to do
     assert registry.find("champion") == one
     assert registry.find("challenger") == two
-    registry.point("challenger", None, "ann", "release.challenger")
+    registry.set_alias("challenger", None, "ann", "release.challenger")
     assert json.loads(path.read_text()) == {"champion": one.id, "challenger": None}
 
 
 def test_what_a_kill_left_between_log_and_aliases_is_done(registry: Registry) -> None:
     one, two = built(registry, "v1"), built(registry, "v2")
-    registry.point("champion", one, "ann", "release.promote")
+    registry.set_alias("champion", one, "ann", "release.promote")
     path = registry.folder / "aliases.json"
     before = path.read_text()
-    registry.point("champion", two, "ann", "release.promote")
+    registry.set_alias("champion", two, "ann", "release.promote")
     path.write_text(before)  # the log was written, the alias was not
     assert registry.find("champion") == two
     assert registry.verify(two).faults == ()

@@ -6,7 +6,7 @@ import json
 
 from tests.unit.releases.export.dossiers import release
 
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.records import content_hash
 from medtune.core.schemas.guardrails import ServingCalibration
 from medtune.releases.schema import Release
@@ -24,7 +24,7 @@ def test_a_release_from_before_accuracy_was_kept_has_its_id() -> None:
 
 
 def test_accuracy_is_part_of_what_is_hashed() -> None:
-    measured = CALIBRATION.model_copy(update={"accuracy": wilson(100, 200)})
-    better = CALIBRATION.model_copy(update={"accuracy": wilson(101, 200)})
+    measured = CALIBRATION.model_copy(update={"accuracy": wilson_interval(100, 200)})
+    better = CALIBRATION.model_copy(update={"accuracy": wilson_interval(101, 200)})
     ids = {release(calibration=one).id for one in (CALIBRATION, measured, better)}
     assert len(ids) == 3

@@ -16,11 +16,11 @@ import pytest
 from pydantic import BaseModel
 from tests.unit.analysis.synthetic import SUBJECTS, evaluation, free, predictions
 
-from medtune.analysis.analyze import analyze
-from medtune.analysis.compare import compare
-from medtune.analysis.paired_slices import Changed, changed, paired_slices
-from medtune.core.formatting import interval, percent
-from medtune.core.intervals import wilson
+from medtune.analysis.analyze import analyze_evaluation
+from medtune.analysis.compare import compare_evaluations
+from medtune.analysis.paired_slices import DiscordantQuestion, compare_slices, find_changed_answers
+from medtune.core.formatting import format_interval, format_percent
+from medtune.core.intervals import wilson_interval
 from medtune.core.records import ComparisonRecord, Method, Prediction
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlice
 from medtune.reports import comparison as comparison_page
@@ -96,15 +96,15 @@ class Case:
         folders: tuple[str, str] = ("../eval/base", "../eval/tuned"),
         labels: tuple[str, str] = ("base", "tuned"),
     ) -> None:
-        blind = None if method == "generate" else wilson(len(given_a) // 3, len(given_a))
+        blind = None if method == "generate" else wilson_interval(len(given_a) // 3, len(given_a))
         a = evaluation(labels[0], given_a, method, options_only=blind)
         b = evaluation(labels[1], given_b, method)
         calibration = evaluation(labels[1], held, method) if held else None
-        self.record: ComparisonRecord = compare(a, b)
-        self.a: AnalysisRecord = analyze(folders[0], a)
-        self.b: AnalysisRecord = analyze(folders[1], b, calibration)
-        self.shifts: tuple[PairedSlice, ...] = paired_slices(given_a, given_b)
-        self.changed: tuple[Changed, ...] = changed(given_a, given_b)
+        self.record: ComparisonRecord = compare_evaluations(a, b)
+        self.a: AnalysisRecord = analyze_evaluation(folders[0], a)
+        self.b: AnalysisRecord = analyze_evaluation(folders[1], b, calibration)
+        self.shifts: tuple[PairedSlice, ...] = compare_slices(given_a, given_b)
+        self.changed: tuple[DiscordantQuestion, ...] = find_changed_answers(given_a, given_b)
 
     def write(self, folder: Path, **changes: Any) -> str:
         path = folder / "report.html"
@@ -137,7 +137,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> str:
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures away: what is on the page then is in its text."""
     empty = AnalysisFigures("", "", 0, "", "", "", "", "", "")
-    monkeypatch.setattr(comparison_page, "_figures", lambda *_: empty)
+    monkeypatch.setattr(comparison_page, "_draw_figures", lambda *_: empty)
 
 
 @pytest.mark.parametrize("which", ["plain", "alone"])
@@ -187,9 +187,12 @@ def test_the_minute_comes_first(plain: str) -> None:
     label = next(a["aria-label"] for tag, a in Page(plain).tags if tag == "svg") or ""
     for p in (case.record.accuracy_a, case.record.accuracy_b, case.a.evaluation.options_only):
         assert p is not None
-        assert f"{percent(p.value)} ({percent(p.low)} to {percent(p.high)})" in label
+        assert (
+            f"{format_percent(p.value)} ({format_percent(p.low)} to {format_percent(p.high)})"
+            in label
+        )
     assert "chance: 25.0" in label
-    assert f"always A: {percent(case.a.evaluation.majority.value)}" in label
+    assert f"always A: {format_percent(case.a.evaluation.majority.value)}" in label
 
 
 def test_rows_show_their_slices(plain: str, alone: str) -> None:
@@ -201,10 +204,10 @@ def test_rows_show_their_slices(plain: str, alone: str) -> None:
     assert page.row("subject-surgery") == [
         "Surgery",
         str(surgery.accuracy_a.n),
-        percent(surgery.accuracy_a.value),
-        interval(surgery.accuracy_a),
-        percent(surgery.accuracy_b.value),
-        interval(surgery.accuracy_b),
+        format_percent(surgery.accuracy_a.value),
+        format_interval(surgery.accuracy_a),
+        format_percent(surgery.accuracy_b.value),
+        format_interval(surgery.accuracy_b),
         str(surgery.only_a),
         str(surgery.only_b),
         f"{100 * surgery.difference:+.1f}",
@@ -220,10 +223,10 @@ def test_rows_show_their_slices(plain: str, alone: str) -> None:
         row = found.row("b-letter-c" if found is page else "a-letter-c")
         assert row[1:6] == [
             str(ours.accuracy.n),
-            percent(ours.accuracy.value),
-            interval(ours.accuracy),
-            percent(ours.rest.value),
-            interval(ours.rest),
+            format_percent(ours.accuracy.value),
+            format_interval(ours.accuracy),
+            format_percent(ours.rest.value),
+            format_interval(ours.rest),
         ]
 
 
@@ -288,11 +291,17 @@ def test_every_number_of_an_analysis_is_on_its_page(tmp_path: Path) -> None:
     record = record.model_copy(
         update={
             "slices": tuple(
-                s.model_copy(update={"answer_rate": wilson(s.accuracy.n - 1, s.accuracy.n)})
+                s.model_copy(
+                    update={"answer_rate": wilson_interval(s.accuracy.n - 1, s.accuracy.n)}
+                )
                 for s in record.slices
             ),
             "evaluation": record.evaluation.model_copy(
-                update={"options_only": wilson(7, 20), "stop_rate": wilson(11, 20), "parser": 3}
+                update={
+                    "options_only": wilson_interval(7, 20),
+                    "stop_rate": wilson_interval(11, 20),
+                    "parser": 3,
+                }
             ),
         }
     )
@@ -478,14 +487,14 @@ def test_a_model_stands_above_or_below_what_needs_no_knowledge(
     right: int, kind: str, word: str
 ) -> None:
     exam = usual().a.evaluation.model_copy(
-        update={"accuracy": wilson(right, 100), "majority": wilson(40, 100)}
+        update={"accuracy": wilson_interval(right, 100), "majority": wilson_interval(40, 100)}
     )
-    found = comparison_page.standing(exam)
+    found = comparison_page.compare_with_baselines(exam)
     assert found.kind == kind
     assert word in found.text
     assert f"{right}.0 % right" in found.text
-    lower = exam.model_copy(update={"majority": wilson(10, 100)})
-    assert "chance (25.0 %)" in comparison_page.standing(lower).text
+    lower = exam.model_copy(update={"majority": wilson_interval(10, 100)})
+    assert "chance (25.0 %)" in comparison_page.compare_with_baselines(lower).text
 
 
 @pytest.mark.usefixtures("bare")
@@ -500,7 +509,7 @@ def test_five_notes_are_shown_and_what_differs_comes_first(tmp_path: Path) -> No
     notes = re.search(r'<div class="notes">(.*?)</div>', text, re.DOTALL)
     assert notes is not None
     shown = re.findall(r"<li>(.*?)</li>", notes[1].partition("<details>")[0])
-    assert shown[0].startswith("The two were not examined alike: they differ in shots, prompt.")
+    assert shown[0].startswith("The evaluations differ in shots, prompt, so their difference")
     assert shown[1:] == ["note a0", "note a1", "note a2", "note b0"]
     assert "<summary>2 more</summary>" in notes[1]
     same = case.write(tmp_path, a=a, b=a)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.records import Question
 from medtune.core.schemas.dataset import (
     BalanceRecord,
@@ -15,7 +15,7 @@ from medtune.core.schemas.dataset import (
     OverlapExample,
     SnapshotManifest,
 )
-from medtune.reports.data import findings, write_data_page
+from medtune.reports.data import summarize_data, write_data_page
 
 EVIL = '<script>alert("x")</script> {{ 7 * 7 }}'
 
@@ -77,7 +77,7 @@ def rich(manifest: SnapshotManifest) -> SnapshotManifest:
             exact=1,
             near=3,
             conflicts=1,
-            share=wilson(4, 80),
+            share=wilson_interval(4, 80),
         ),
         OverlapCount(
             source="starter:recall",
@@ -85,7 +85,7 @@ def rich(manifest: SnapshotManifest) -> SnapshotManifest:
             exact=2,
             near=0,
             conflicts=2,
-            share=wilson(2, 80),
+            share=wilson_interval(2, 80),
         ),
         OverlapCount(
             source="starter:transfer",
@@ -93,7 +93,7 @@ def rich(manifest: SnapshotManifest) -> SnapshotManifest:
             exact=0,
             near=0,
             conflicts=0,
-            share=wilson(0, 80),
+            share=wilson_interval(0, 80),
         ),
     )
     return manifest.model_copy(
@@ -103,7 +103,12 @@ def rich(manifest: SnapshotManifest) -> SnapshotManifest:
             "curation": (CurationStep(name="length", before=1300, left_out={"too long": 40}),),
             "balance": (
                 BalanceRecord(
-                    name="ENT", available=10, drawn=5, weight=2, earlier=wilson(3, 12), weak=True
+                    name="ENT",
+                    available=10,
+                    drawn=5,
+                    weight=2,
+                    earlier=wilson_interval(3, 12),
+                    weak=True,
                 ),
             ),
         }
@@ -132,7 +137,7 @@ def test_subjects_of_equal_size_are_one_sentence(
 ) -> None:
     said = "20 subjects, with equally many questions each in every split."
     drawn = "Subjects, in per cent of each split"
-    first = manifest.train
+    first = manifest.train_split
     alike = [split for split in manifest.splits if split.role == "evaluated"]
     assert len(alike) == 2
     assert [len(set(split.profile.subjects.values())) for split in alike] == [1, 1]
@@ -174,7 +179,7 @@ def test_the_page_stands_alone_and_escapes(rich: SnapshotManifest, tmp_path: Pat
 
 
 def test_findings_are_said_first(rich: SnapshotManifest) -> None:
-    assert [(line.kind, line.text) for line in findings(rich)] == [
+    assert [(line.kind, line.text) for line in summarize_data(rich)] == [
         (
             "none",
             "260 questions of starter:train to train on; 20 validation, 40 calibration, "

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import (
     EvaluationRecord,
@@ -25,29 +25,29 @@ from medtune.core.schemas.analysis import (
     RiskCurve,
 )
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import ExamResult, summarize
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import ExamResult, make_evaluation_record
 from medtune.models.fake import FakeModel
 from medtune.reports.behaviour_figures import (
-    reliability_figure,
-    risk_figure,
-    rotation_figure,
-    shown_letters_figure,
+    plot_letters_over_orders,
+    plot_reliability,
+    plot_risk_coverage,
+    plot_rotations,
 )
 from medtune.reports.comparison_figures import (
-    COLOURS,
-    LONGEST_NAME,
+    MAX_LABEL_CHARACTERS,
+    MODEL_COLOURS,
     ForestRow,
-    baselines_figure,
-    forest_figure,
+    plot_baselines,
+    plot_forest,
 )
 from medtune.reports.figures import (
     AccuracyRow,
     _clear,
-    accuracy_figure,
-    bars_figure,
-    letters_figure,
-    loss_figure,
+    plot_accuracy,
+    plot_bars,
+    plot_letters,
+    plot_loss,
 )
 
 
@@ -73,7 +73,9 @@ def record(label: str, chosen: Sequence[int | None], **changes: Any) -> Evaluati
         method="letter",
         normalization="byte",
     )
-    made = summarize(FakeModel("noisy", {}), exam, label, STRICT, predictions, ExamResult(1.0))
+    made = make_evaluation_record(
+        FakeModel("noisy", {}), exam, label, STRICT_PARSER, predictions, ExamResult(1.0)
+    )
     return made.model_copy(update=changes)
 
 
@@ -87,18 +89,18 @@ CALIBRATION = CalibrationReport(
     brier=0.7,
     log_loss=1.3,
     bins=(
-        ReliabilityBin(confidence=0.3, accuracy=wilson(2, 10)),
-        ReliabilityBin(confidence=0.8, accuracy=wilson(10, 10)),
+        ReliabilityBin(confidence=0.3, accuracy=wilson_interval(2, 10)),
+        ReliabilityBin(confidence=0.8, accuracy=wilson_interval(10, 10)),
     ),
 )
 CURVE = RiskCurve(coverage=(0.01, 0.5, 1.0), risk=(1.0, 0.2, 0.4), area=0.321, best=0.1)
 FLIPS = Flips(
     orders=2,
-    any=wilson(3, 10),
+    any=wilson_interval(3, 10),
     pairs=0.3,
-    accuracy=(wilson(4, 10), wilson(7, 10)),
+    accuracy=(wilson_interval(4, 10), wilson_interval(7, 10)),
     letters={"A": 15, "B": 5},
-    recalls={"A": wilson(8, 10), "B": wilson(4, 10)},
+    recalls={"A": wilson_interval(8, 10), "B": wilson_interval(4, 10)},
     rstd=0.2,
 )
 BOTH = ("base", "tuned")
@@ -108,8 +110,8 @@ def shift(only_a: int, only_b: int, p_holm: float | None) -> PairedSlice:
     return PairedSlice(
         dimension="subject",
         name="Surgery",
-        accuracy_a=wilson(only_a, 20),
-        accuracy_b=wilson(only_b, 20),
+        accuracy_a=wilson_interval(only_a, 20),
+        accuracy_b=wilson_interval(only_b, 20),
         only_a=only_a,
         only_b=only_b,
         difference=(only_b - only_a) / 20,
@@ -125,25 +127,25 @@ def forest(*shifts: PairedSlice, names: Sequence[str] = BOTH) -> str:
         ForestRow(f"Subject {number}", (s.accuracy_a, s.accuracy_b)[-len(names) :], s)
         for number, s in enumerate(shifts)
     ]
-    return forest_figure(rows, names)
+    return plot_forest(rows, names)
 
 
 FIGURES: list[Callable[[], str]] = [
-    lambda: accuracy_figure([BASE, TUNED]),
-    lambda: accuracy_figure([LOST]),
-    lambda: letters_figure([BASE, TUNED]),
-    lambda: letters_figure([LOST, LOST]),
-    lambda: loss_figure([LOSSES]),
-    lambda: loss_figure([LOSSES[:1]]),
-    lambda: bars_figure({"A": [10, 20]}, BOTH, lying=True),
-    lambda: baselines_figure([BASE]),
-    lambda: baselines_figure([LOST, TUNED]),
+    lambda: plot_accuracy([BASE, TUNED]),
+    lambda: plot_accuracy([LOST]),
+    lambda: plot_letters([BASE, TUNED]),
+    lambda: plot_letters([LOST, LOST]),
+    lambda: plot_loss([LOSSES]),
+    lambda: plot_loss([LOSSES[:1]]),
+    lambda: plot_bars({"A": [10, 20]}, BOTH, lying=True),
+    lambda: plot_baselines([BASE]),
+    lambda: plot_baselines([LOST, TUNED]),
     lambda: forest(shift(0, 12, 0.01), shift(5, 2, None)),
-    lambda: forest_figure([ForestRow("Skin", (wilson(0, 1),))], ["tuned"]),
-    lambda: reliability_figure([CALIBRATION, None], BOTH),
-    lambda: risk_figure([None, CURVE], BOTH),
-    lambda: rotation_figure([FLIPS, FLIPS], BOTH),
-    lambda: shown_letters_figure([None, FLIPS], BOTH),
+    lambda: plot_forest([ForestRow("Skin", (wilson_interval(0, 1),))], ["tuned"]),
+    lambda: plot_reliability([CALIBRATION, None], BOTH),
+    lambda: plot_risk_coverage([None, CURVE], BOTH),
+    lambda: plot_rotations([FLIPS, FLIPS], BOTH),
+    lambda: plot_letters_over_orders([None, FLIPS], BOTH),
 ]
 
 
@@ -171,7 +173,7 @@ def test_a_figure_is_one_svg_that_never_changes(draw: Callable[[], str]) -> None
 
 
 def test_accuracies_are_labelled_and_written() -> None:
-    found = texts(accuracy_figure([BASE, TUNED]))
+    found = texts(plot_accuracy([BASE, TUNED]))
     assert "starter:recall · letter · base" in found
     assert "starter:recall · letter · tuned" in found
     # base: places 0, 3, 4, 5, 6 are right, 5 / 7 = 71.4 %; tuned: all
@@ -189,19 +191,19 @@ def test_no_mark_covers_the_figure_of_a_row(chance: float, majority: float, clea
 
 
 def test_letters_that_anyone_gave_or_that_were_right_are_shown() -> None:
-    found = texts(letters_figure([BASE, record("tuned", [0] * 7, letters_chosen={"J": 7})]))
+    found = texts(plot_letters([BASE, record("tuned", [0] * 7, letters_chosen={"J": 7})]))
     assert {"A", "B", "C", "J"} <= set(found)
     assert {"right", "base", "tuned"} <= set(found)
 
 
 def test_other_losses_draw_other_curves() -> None:
-    assert loss_figure([LOSSES]) != loss_figure([LOSSES[:-1]])
+    assert plot_loss([LOSSES]) != plot_loss([LOSSES[:-1]])
 
 
 def test_no_figure_is_kept_open() -> None:
     from matplotlib import pyplot
 
-    loss_figure([LOSSES])
+    plot_loss([LOSSES])
     assert pyplot.get_fignums() == []
 
 
@@ -212,8 +214,8 @@ def test_figures_of_one_page_share_no_id() -> None:
 
 
 def test_baselines_are_drawn_under_the_models() -> None:
-    tuned = TUNED.model_copy(update={"options_only": wilson(3, 7)})
-    svg = baselines_figure([BASE, tuned])
+    tuned = TUNED.model_copy(update={"options_only": wilson_interval(3, 7)})
+    svg = plot_baselines([BASE, tuned])
     found = texts(svg)
     names = ["tuned", "base", "tuned, options only", "always A", "chance"]
     assert [text for text in found if text in names] == names
@@ -245,51 +247,51 @@ def thick(svg: str) -> list[str]:
 
 def test_only_differences_that_stand_the_correction_are_filled() -> None:
     assert thick(forest(shift(0, 12, 0.049), shift(5, 2, 0.01), shift(1, 9, 0.05))) == [
-        COLOURS[1],
-        COLOURS[0],
+        MODEL_COLOURS[1],
+        MODEL_COLOURS[0],
     ]
     assert thick(forest(shift(2, 12, None))) == []
 
 
 def test_a_model_keeps_its_look_where_the_other_is_missing() -> None:
     for alone in (
-        reliability_figure([None, CALIBRATION], BOTH),
-        risk_figure([None, CURVE], BOTH),
-        rotation_figure([None, FLIPS], BOTH),
-        shown_letters_figure([None, FLIPS], BOTH),
+        plot_reliability([None, CALIBRATION], BOTH),
+        plot_risk_coverage([None, CURVE], BOTH),
+        plot_rotations([None, FLIPS], BOTH),
+        plot_letters_over_orders([None, FLIPS], BOTH),
     ):
-        assert COLOURS[1] in alone
-        assert COLOURS[0] not in alone
+        assert MODEL_COLOURS[1] in alone
+        assert MODEL_COLOURS[0] not in alone
         assert "tuned" in texts(alone)
         assert "base" not in texts(alone)
 
 
 def test_what_is_drawn_is_said() -> None:
-    assert "base 12.3" in label(reliability_figure([CALIBRATION, None], BOTH))
-    assert "tuned 32.1, at best 10.0" in label(risk_figure([None, CURVE], BOTH))
-    assert "base: 40.0 (16.8 to 68.7), 70.0" in label(rotation_figure([FLIPS, None], BOTH))
-    assert "A: right 50.0, base 75.0" in label(shown_letters_figure([FLIPS, None], BOTH))
+    assert "base 12.3" in label(plot_reliability([CALIBRATION, None], BOTH))
+    assert "tuned 32.1, at best 10.0" in label(plot_risk_coverage([None, CURVE], BOTH))
+    assert "base: 40.0 (16.8 to 68.7), 70.0" in label(plot_rotations([FLIPS, None], BOTH))
+    assert "A: right 50.0, base 75.0" in label(plot_letters_over_orders([FLIPS, None], BOTH))
 
 
 def test_the_first_few_answers_set_no_scale() -> None:
     # risk 1.0 at 1 % coverage, 0.4 at most from 5 % on: the axis ends at 50 %
-    ticks = [text for text in texts(risk_figure([CURVE], ["tuned"])) if text.isdigit()]
+    ticks = [text for text in texts(plot_risk_coverage([CURVE], ["tuned"])) if text.isdigit()]
     assert ticks.count("100") == 1
     assert ticks.count("50") == 1
 
 
 @pytest.mark.parametrize("name", ["x" * 80, "cost $5 or $6", "a_b^c", "<b> & co", "$x^{$"])
 def test_names_are_shown_as_they_are_and_never_too_long(name: str) -> None:
-    rows = [ForestRow(name, (wilson(1, 4),) * 2)]
-    shown = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-    found = texts(forest_figure(rows, [name, "tuned"]))
+    rows = [ForestRow(name, (wilson_interval(1, 4),) * 2)]
+    shown = name if len(name) <= MAX_LABEL_CHARACTERS else name[: MAX_LABEL_CHARACTERS - 1] + "…"
+    found = texts(plot_forest(rows, [name, "tuned"]))
     assert found.count(shown) == 2
-    assert name in label(forest_figure(rows, [name, "tuned"]))
-    assert shown in texts(baselines_figure([BASE.model_copy(update={"label": name})]))
-    assert shown in texts(shown_letters_figure([FLIPS], [name]))
-    assert name in texts(letters_figure([BASE.model_copy(update={"label": name})]))
-    assert name in texts(bars_figure({name: [1.0]}, ["x"], lying=True))
-    assert any(name in t for t in texts(accuracy_figure([record(name, [0])])))
+    assert name in label(plot_forest(rows, [name, "tuned"]))
+    assert shown in texts(plot_baselines([BASE.model_copy(update={"label": name})]))
+    assert shown in texts(plot_letters_over_orders([FLIPS], [name]))
+    assert name in texts(plot_letters([BASE.model_copy(update={"label": name})]))
+    assert name in texts(plot_bars({name: [1.0]}, ["x"], lying=True))
+    assert any(name in t for t in texts(plot_accuracy([record(name, [0])])))
 
 
 def seen(colour: str, matrix: Sequence[Sequence[float]]) -> list[float]:
@@ -318,5 +320,5 @@ TRITAN = (
 
 @pytest.mark.parametrize("matrix", [PROTAN, DEUTAN, TRITAN])
 def test_the_colour_blind_tell_two_models_apart(matrix: Sequence[Sequence[float]]) -> None:
-    a, b = (seen(colour, matrix) for colour in COLOURS)
+    a, b = (seen(colour, matrix) for colour in MODEL_COLOURS)
     assert max(abs(x - y) for x, y in zip(a, b, strict=True)) > 0.2

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from medtune.analysis.compare import compare
-from medtune.core.formatting import interval, percent
+from medtune.analysis.compare import compare_evaluations
+from medtune.core.formatting import format_interval, format_percent
 from medtune.core.prompt import PromptStyle
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
     EvaluationRecord,
     LossPoint,
@@ -27,11 +27,11 @@ from medtune.core.records import (
 )
 from medtune.core.schemas.dataset import SnapshotManifest
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import ExamResult, summarize
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import ExamResult, make_evaluation_record
 from medtune.models.fake import FakeModel
-from medtune.reports.run import SHOWN_ERRORS, error_tables, notes, write_report
-from medtune.reports.templating import said
+from medtune.reports.run import SHOWN_ERRORS, collect_run_caveats, list_error_tables, write_report
+from medtune.reports.templating import format_prediction
 
 Evaluation = tuple[EvaluationRecord, list[Prediction]]
 
@@ -79,7 +79,9 @@ def evaluation(
         method=method,
         normalization="byte",
     )
-    record = summarize(FakeModel("noisy", {}), exam, label, STRICT, predictions, ExamResult(1.0))
+    record = make_evaluation_record(
+        FakeModel("noisy", {}), exam, label, STRICT_PARSER, predictions, ExamResult(1.0)
+    )
     return record.model_copy(update=changes), predictions
 
 
@@ -116,17 +118,17 @@ def run_record(before: Sequence[Evaluation], after: Sequence[Evaluation]) -> Run
         tokens_per_s=2000.0,
         peak_memory_bytes=1 << 30,
         weights_hash="a" * 64,
-        provenance=provenance(),
+        provenance=collect_provenance(),
     )
     return RunRecord(
         name="quickstart",
         config_hash="c" * 64,
         trainings=(training,),
         evaluations=tuple(record for record, _ in [*before, *after]),
-        comparisons=tuple(compare(a, b) for a, b in zip(before, after, strict=True)),
+        comparisons=tuple(compare_evaluations(a, b) for a, b in zip(before, after, strict=True)),
         duration_s=60.0,
         peak_memory_bytes=2 << 30,
-        provenance=provenance(),
+        provenance=collect_provenance(),
     )
 
 
@@ -194,8 +196,8 @@ def test_the_page_shows_what_it_must(plain: str) -> None:
     # 5 / 30 and 25 / 30, with n and an interval, chance and the majority letter
     assert "16.7" in text
     assert "5 / 30" in text
-    assert interval(before[0].accuracy) in text
-    assert interval(after[0].accuracy) in text
+    assert format_interval(before[0].accuracy) in text
+    assert format_interval(after[0].accuracy) in text
     assert "100.0 <span" in text
     assert "Not medical advice" in text
     assert text.count("<svg") == 3 + 2  # those of the data, too
@@ -224,13 +226,13 @@ def test_user_text_is_escaped(tmp_path: Path, manifest: SnapshotManifest) -> Non
 def test_at_most_twenty_errors_are_shown(tmp_path: Path, manifest: SnapshotManifest) -> None:
     asked = questions(30)
     before, after = evaluation("base", asked, 10), evaluation("tuned", asked, 5)
-    (table,) = error_tables(run_record([before], [after]), [before, after])
+    (table,) = list_error_tables(run_record([before], [after]), [before, after])
     assert table.total == 25
     assert len(table.rows) == SHOWN_ERRORS == 20
     assert [row.question.id for row in table.rows] == [f"q{n}" for n in range(5, 25)]
     assert [row.base.outcome is Outcome.CORRECT for row in table.rows] == [True] * 5 + [False] * 15
-    assert said(table.rows[0].question) == "B. Wrong 5 (75 %)"
-    assert said(table.rows[0].base) == "A. Right 5 (75 %)"
+    assert format_prediction(table.rows[0].question) == "B. Wrong 5 (75 %)"
+    assert format_prediction(table.rows[0].base) == "A. Right 5 (75 %)"
     text = page(tmp_path, [before], [after], manifest)
     assert "20 of 25 questions" in text
     assert len(re.findall(r'<td class="text">Stem number \d+\?<br>', text)) == 20
@@ -241,9 +243,9 @@ def test_errors_are_those_of_the_primary_method() -> None:
     letter = [evaluation(label, ASKED, 9, "letter") for label in ("base", "tuned")]
     record = run_record([cloze[0], letter[0]], [cloze[1], letter[1]])
     evaluations = [cloze[0], letter[0], cloze[1], letter[1]]
-    (table,) = error_tables(record, evaluations)
+    (table,) = list_error_tables(record, evaluations)
     assert (table.method, table.total) == ("cloze", 5)
-    assert [(a.label, b.label, a.method) for a, b in record.side_by_side()] == [
+    assert [(a.label, b.label, a.method) for a, b in record.evaluations_by_exam()] == [
         ("base", "tuned", "cloze"),
         ("base", "tuned", "letter"),
     ]
@@ -262,7 +264,7 @@ def test_an_unparsed_answer_is_shown_with_its_text(
 
 def test_a_good_run_needs_no_notes(plain: str) -> None:
     before, after = evaluation("base", ASKED, 5), evaluation("tuned", ASKED, 25)
-    assert notes(run_record([before], [after])) == []
+    assert collect_run_caveats(run_record([before], [after])) == []
     assert 'class="notes"' not in plain
 
 
@@ -283,7 +285,7 @@ def test_low_letter_mass_is_noted(mass: float | None, noted: bool) -> None:
         evaluation(label, ASKED, 15, "letter", mean_mass=mass, letters_chosen=even)
         for label in ("base", "tuned")
     ]
-    found = notes(run_record(pair[:1], pair[1:]))
+    found = collect_run_caveats(run_record(pair[:1], pair[1:]))
     assert len(found) == (2 if noted else 0)
     if noted:
         assert found[0].startswith("Letter form, base on starter:recall: only 49.0 %")
@@ -294,13 +296,13 @@ def test_a_constant_letter_is_noted(top: int, noted: bool) -> None:
     # 80 % of 30 questions are 24
     skewed = evaluation("tuned", ASKED, 15, "letter", letters_chosen={"C": top, "B": 30 - top})
     even = evaluation("base", ASKED, 15, "letter", letters_chosen={"A": 15, "B": 15})
-    found = notes(run_record([even], [skewed]))
+    found = collect_run_caveats(run_record([even], [skewed]))
     assert [f"C was given to {top} of 30 questions" in note for note in found] == [True] * noted
 
 
 def test_a_constant_letter_is_no_fault_of_the_cloze_form() -> None:
     pair = [evaluation(label, ASKED, 30, letters_chosen={"A": 30}) for label in ("base", "tuned")]
-    assert notes(run_record(pair[:1], pair[1:])) == []
+    assert collect_run_caveats(run_record(pair[:1], pair[1:])) == []
 
 
 @pytest.mark.parametrize(("answered", "noted"), [(26, True), (27, False)])
@@ -309,11 +311,11 @@ def test_unparsed_answers_are_noted(answered: int, noted: bool) -> None:
     rate = Proportion(value=answered / 30, low=0.0, high=1.0, n=30)
     fine = evaluation("base", ASKED, 15, "generate")
     poor = evaluation("tuned", ASKED, 15, "generate", answer_rate=rate)
-    found = notes(run_record([fine], [poor]))
+    found = collect_run_caveats(run_record([fine], [poor]))
     assert len(found) == noted
     assert all(note.startswith("Free answers, tuned on starter:recall") for note in found)
 
 
 def test_numbers_are_written_with_one_decimal() -> None:
-    assert percent(0.12345) == "12.3"
-    assert interval(Proportion(value=0.3, low=0.14551, high=0.519, n=20)) == "14.6–51.9"
+    assert format_percent(0.12345) == "12.3"
+    assert format_interval(Proportion(value=0.3, low=0.14551, high=0.519, n=20)) == "14.6–51.9"

@@ -30,17 +30,17 @@ class ClaimBehaviour(OnStore):
 
     def test_waiting_are_listed_by_age_in_pages(self, store: Store) -> None:
         put(store, "c", "a", "b")
-        assert [i.request_id for i in store.waiting(2)] == ["c", "a"]
-        assert [i.request_id for i in store.waiting(2, 2)] == ["b"]
-        assert store.waiting(10)[0] == item("c")
+        assert [i.request_id for i in store.list_waiting(2)] == ["c", "a"]
+        assert [i.request_id for i in store.list_waiting(2, 2)] == ["b"]
+        assert store.list_waiting(10)[0] == item("c")
 
     def test_the_oldest_is_claimed_and_no_longer_waits(self, store: Store, clock: Clock) -> None:
         put(store, "a", "b")
         held = store.claim("ann", LEASE)
         until = START + timedelta(seconds=LEASE)
         assert held == item("a", state="claimed", reviewer="ann", lease_until=until)
-        assert [i.request_id for i in store.waiting(10)] == ["b"]
-        found = store.reviewed("a")
+        assert [i.request_id for i in store.list_waiting(10)] == ["b"]
+        found = store.find_reviewed("a")
         assert found is not None
         assert (found.item, found.opinions, found.final) == (held, (), None)
 
@@ -55,7 +55,7 @@ class ClaimBehaviour(OnStore):
         clock.forward(LEASE - 0.001)
         assert store.claim("bob", LEASE) is None
         clock.forward(0.001)
-        assert store.waiting(10) == [item("a")]
+        assert store.list_waiting(10) == [item("a")]
         with pytest.raises(ReviewError, match="not held by ann, or no longer"):
             store.decide("a", "ann", YES)
         held = store.claim("bob", LEASE)
@@ -94,7 +94,7 @@ class ClaimBehaviour(OnStore):
         put(store, *"abcdefg")
         for _ in range(5):
             store.claim("ann", LEASE)
-        assert [i.request_id for i in store.held("ann")] == list("abcde")
+        assert [i.request_id for i in store.list_claimed("ann")] == list("abcde")
         for which in (None, "f"):
             with pytest.raises(ReviewError, match="ann holds 5 items"):
                 store.claim("ann", LEASE, which)
@@ -107,7 +107,7 @@ class ClaimBehaviour(OnStore):
         assert held is not None
         assert held.request_id == "g"
         clock.forward(LEASE)
-        assert store.held("ann") == []
+        assert store.list_claimed("ann") == []
 
     def test_release(self, store: Store, clock: Clock) -> None:
         put(store, "a")
@@ -115,7 +115,7 @@ class ClaimBehaviour(OnStore):
         with pytest.raises(ReviewError, match="held by ann"):
             store.release("a", "bob")
         store.release("a", "ann")
-        assert store.waiting(10) == [item("a")]
+        assert store.list_waiting(10) == [item("a")]
         with pytest.raises(ReviewError, match="not held by ann"):
             store.release("a", "ann")
         with pytest.raises(ReviewError, match=r"^no item z is under review"):
@@ -148,11 +148,11 @@ class ClaimBehaviour(OnStore):
         children = [begin_child(store_url, "work", name) for name in ("ann", "bob")]
         done = [finish(child) for child in children]
         assert sorted(done[0] + done[1]) == ids
-        assert {r.item.request_id: r.opinions[0].reviewer for r in store.finals()} == {
+        assert {r.item.request_id: r.opinions[0].reviewer for r in store.list_decided()} == {
             request_id: name for name, got in zip(("ann", "bob"), done, strict=True)
             for request_id in got
         }  # fmt: skip
-        assert store.verify_audit() == 3 * len(ids)
+        assert store.verify_audit_lines() == 3 * len(ids)
 
     def test_kill_loses_nothing_acknowledged(self, store: Store, store_url: str) -> None:
         ids = [f"r{number:03}" for number in range(80)]
@@ -163,8 +163,8 @@ class ClaimBehaviour(OnStore):
         child.send_signal(signal.SIGKILL)
         rest, _ = child.communicate()
         told += rest.split()
-        decided = {found.item.request_id for found in store.finals()}
+        decided = {found.item.request_id for found in store.list_decided()}
         assert len(told) >= 15
         assert set(told) <= decided
         assert len(decided) <= len(told) + 1  # one may be written and not yet told
-        assert store.verify_audit() >= len(ids) + 2 * len(told)
+        assert store.verify_audit_lines() >= len(ids) + 2 * len(told)

@@ -38,9 +38,9 @@ class DecideBehaviour(OnStore):
         assert (opinion.reviewer, opinion.decision, opinion.second) == ("ann", OTHER, False)
         assert opinion.time == START + timedelta(seconds=5)
         assert found.final == OTHER
-        assert store.reviewed("a") == found
-        assert store.finals() == [found]
-        assert store.waiting(10) == []
+        assert store.find_reviewed("a") == found
+        assert store.list_decided() == [found]
+        assert store.list_waiting(10) == []
         assert store.claim("bob", LEASE) is None
 
     def test_only_the_holder_decides(self, store: Store) -> None:
@@ -57,10 +57,10 @@ class DecideBehaviour(OnStore):
         put(store, "a")
         store.claim("ann", LEASE)
         found = store.decide("a", "ann", NO)
-        lines = store.verify_audit()
+        lines = store.verify_audit_lines()
         clock.forward(10 * LEASE)
         assert store.decide("a", "ann", NO) == found
-        assert store.verify_audit() == lines
+        assert store.verify_audit_lines() == lines
         with pytest.raises(ReviewError, match="another opinion"):
             store.decide("a", "ann", YES)
         with pytest.raises(ReviewError, match="item a is decided"):
@@ -83,7 +83,7 @@ class DecideBehaviour(OnStore):
         first = store.decide("a", "ann", NO)
         assert (first.item.state, first.final) == ("waiting", None)
         assert store.claim("ann", LEASE) is None
-        assert store.pairs() == []
+        assert store.list_opinion_pairs() == []
         held = store.claim("bob", LEASE)
         assert held is not None
         assert held.request_id == "a"
@@ -91,7 +91,7 @@ class DecideBehaviour(OnStore):
         second = store.decide("a", "bob", same)
         assert (second.item.state, second.final) == ("decided", same)
         assert [(o.reviewer, o.second) for o in second.opinions] == [("ann", False), ("bob", True)]
-        assert store.pairs() == [second.opinions]
+        assert store.list_opinion_pairs() == [second.opinions]
 
     @pytest.mark.parametrize("other", [NO, Decision(kind="edit", chosen=2)])
     def test_two_differ_and_a_third_settles(self, store: Store, other: Decision) -> None:
@@ -101,52 +101,52 @@ class DecideBehaviour(OnStore):
         store.claim("bob", LEASE)
         found = store.decide("a", "bob", other)
         assert (found.item.state, found.final) == ("contested", None)
-        assert [i.state for i in store.waiting(10)] == ["contested"]
+        assert [i.state for i in store.list_waiting(10)] == ["contested"]
         assert store.claim("ann", LEASE) is None
         assert store.claim("bob", LEASE) is None
         held = store.claim("cy", LEASE)
         assert held is not None
         store.release("a", "cy")
-        assert [i.state for i in store.waiting(10)] == ["contested"]
+        assert [i.state for i in store.list_waiting(10)] == ["contested"]
         store.claim("cy", LEASE)
         settled = store.decide("a", "cy", YES)
         assert (settled.item.state, settled.final) == ("decided", YES)
         assert [o.second for o in settled.opinions] == [False, True, False]
-        ((first, second),) = store.pairs()
+        ((first, second),) = store.list_opinion_pairs()
         assert (first.reviewer, second.reviewer) == ("ann", "bob")
         assert store.decide("a", "ann", OTHER) == settled
 
     def test_second_is_asked_before_while_and_after(self, store: Store) -> None:
         put(store, "a", "b", "c")
-        assert store.ask_second("a", "chief").wants_second
+        assert store.request_second_opinion("a", "chief").wants_second
         store.claim("ann", LEASE, "b")
-        assert store.ask_second("b", "chief").state == "claimed"
+        assert store.request_second_opinion("b", "chief").state == "claimed"
         store.claim("ann", LEASE, "c")
         store.decide("c", "ann", YES)
-        assert store.ask_second("c", "chief").state == "waiting"
-        found = store.reviewed("c")
+        assert store.request_second_opinion("c", "chief").state == "waiting"
+        found = store.find_reviewed("c")
         assert found is not None
         assert found.final is None
-        lines = store.verify_audit()
-        store.ask_second("c", "chief")
-        assert store.verify_audit() == lines
+        lines = store.verify_audit_lines()
+        store.request_second_opinion("c", "chief")
+        assert store.verify_audit_lines() == lines
         assert store.decide("b", "ann", YES).item.state == "waiting"
         for request_id in ("b", "c"):
             store.claim("bob", LEASE, request_id)
             assert store.decide(request_id, "bob", YES).final == YES
             with pytest.raises(ReviewError, match="has 2 opinions"):
-                store.ask_second(request_id, "chief")
+                store.request_second_opinion(request_id, "chief")
         with pytest.raises(ReviewError, match=r"^no item z is under review"):
-            store.ask_second("z", "chief")
+            store.request_second_opinion("z", "chief")
 
     def test_finals_and_pairs_go_by_age(self, store: Store) -> None:
         put(store, "b", "a", "c", wants_second=True)
-        store.keep(entry("d", 9, status="pending_review"), item("d", 9))
+        store.add_request(entry("d", 9, status="pending_review"), item("d", 9))
         for reviewer in ("ann", "bob"):
             while (held := store.claim(reviewer, LEASE)) is not None:
                 store.decide(held.request_id, reviewer, YES)
-        assert [r.item.request_id for r in store.finals()] == ["b", "a", "c", "d"]
-        assert [first.request_id for first, _ in store.pairs()] == ["b", "a", "c"]
+        assert [r.item.request_id for r in store.list_decided()] == ["b", "a", "c", "d"]
+        assert [first.request_id for first, _ in store.list_opinion_pairs()] == ["b", "a", "c"]
 
     def test_what_threads_decide_is_whole(self, store: Store) -> None:
         put(store, *(f"r{number}" for number in range(8)), wants_second=True)
@@ -163,7 +163,7 @@ class DecideBehaviour(OnStore):
             thread.join()
         for name, decision in people.items():
             work(name, decision)
-        found = store.finals()
+        found = store.list_decided()
         assert len(found) == 8
         for one in found:
             given = [people[opinion.reviewer] for opinion in one.opinions]

@@ -83,7 +83,7 @@ def mind_of(
     policy: Policy | None = None,
     calibration: ServingCalibration | None = CALIBRATION,
 ) -> Predictor:
-    """Put a mind around a model."""
+    """Put a predictor around a model."""
     return Predictor(
         model=model,
         style=PromptStyle(),
@@ -127,11 +127,12 @@ def endpoint(
 ) -> Iterator[Endpoint]:
     """Start an endpoint on a fresh store."""
     store, model, metrics = Store.open(f"sqlite:///{folder / 'e.db'}"), Breakable(), Metrics()
-    mind = mind_of(model, policy=policy, calibration=calibration)
-    engine = Engine(mind, store, SECRET, metrics, patience_s)
-    gate = Authorizer(store.key_of)
+    predictor = mind_of(model, policy=policy, calibration=calibration)
+    engine = Engine(predictor, store, SECRET, metrics, patience_s)
+    gate = Authorizer(store.find_key)
     parts = Services(
-        engine, store, gate, metrics, SECRET, {"store": store.check, "model": engine.check},
+        engine, store, gate, metrics, SECRET,
+        {"store": store.check_writable, "model": engine.check_model},
         ready_s=0.0,
     )  # fmt: skip
     client = TestClient(

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from medtune.core.prompt import PromptStyle
-from medtune.guardrails.classifier.learned import shipped
+from medtune.guardrails.classifier.learned import load_default_classifier
 from medtune.guardrails.policy import Policy, load_policy
 from medtune.models.fake import FakeModel
 from medtune.serving.auth.authorize import Authorizer
 from medtune.serving.connections import ConnectionLimits
 from medtune.serving.dependencies import Services
-from medtune.serving.inference.engine import GUARDS_S, Engine
+from medtune.serving.inference.engine import GUARD_TIMEOUT_S, Engine
 from medtune.serving.inference.predictor import Predictor
 from medtune.serving.metrics import Metrics
-from medtune.serving.server import listen
+from medtune.serving.server import run_server
 from medtune.serving.storage.store import Store
 
 
@@ -29,20 +29,20 @@ def main(folder: Path, port: int, settings: dict[str, Any]) -> None:
     policy = load_policy()
     if sizes:
         policy = Policy.model_validate({**policy.model_dump(), "size": sizes})
-    mind = Predictor(
+    predictor = Predictor(
         model=FakeModel("constant", {}),
         style=PromptStyle(),
         method="letter",
         policy=policy,
-        classifier=shipped(),
+        classifier=load_default_classifier(),
         calibration=None,
         release="fake:constant",
     )
     store, metrics = Store.open(f"sqlite:///{folder / 'e.db'}"), Metrics()
-    guards_s = settings.get("guards_s", GUARDS_S)
-    engine = Engine(mind, store, b"0" * 32, metrics, guards_s=guards_s)
-    parts = Services(engine, store, Authorizer(store.key_of), metrics, b"0" * 32)
-    listen(parts, "127.0.0.1", port, ConnectionLimits(**settings.get("room", {})))
+    guards_s = settings.get("guards_s", GUARD_TIMEOUT_S)
+    engine = Engine(predictor, store, b"0" * 32, metrics, guards_s=guards_s)
+    parts = Services(engine, store, Authorizer(store.find_key), metrics, b"0" * 32)
+    run_server(parts, "127.0.0.1", port, ConnectionLimits(**settings.get("room", {})))
 
 
 if __name__ == "__main__":

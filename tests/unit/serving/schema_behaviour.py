@@ -48,10 +48,10 @@ class SchemaBehaviour(OnStore):
         engine.dispose()
 
     def test_opening_again_changes_nothing(self, store: Store, store_url: str) -> None:
-        store.keep(entry("a"), None)
+        store.add_request(entry("a"), None)
         Store.open(store_url).close()
         again = Store.open(store_url)
-        assert again.entry("a") == entry("a")
+        assert again.find_request("a") == entry("a")
         again.close()
 
     def test_processes_may_open_a_fresh_one_at_once(self, store_url: str) -> None:
@@ -62,7 +62,7 @@ class SchemaBehaviour(OnStore):
         self, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         old = Store.open(store_url)
-        old.keep(entry("a"), None)
+        old.add_request(entry("a"), None)
         newer = tmp_path / "100% newer"
         shutil.copytree(migrate.MIGRATIONS, newer)
         (newer / "versions" / "r9999_next.py").write_text(NEXT)
@@ -84,15 +84,15 @@ class SchemaBehaviour(OnStore):
                 script.unlink()
         with monkeypatch.context() as patched:
             patched.setattr(migrate, "MIGRATIONS", first)
-            patched.setattr(Store, "check", lambda _: None)  # it writes what is newer
+            patched.setattr(Store, "check_writable", lambda _: None)  # it writes what is newer
             old = Store.open(store_url)
-            old.keep(entry("a"), None)
+            old.add_request(entry("a"), None)
             with pytest.raises(StoreError, match="refuses"):
-                old.keep_shadows([shadow("a")])
+                old.add_shadow_answers([shadow("a")])
             old.close()
         store = Store.open(store_url)
-        store.keep_shadows([shadow("a")])
-        assert list(store.shadowed(START, LATER)) == [(entry("a"), shadow("a"))]
+        store.add_shadow_answers([shadow("a")])
+        assert list(store.iter_shadowed_requests(START, LATER)) == [(entry("a"), shadow("a"))]
         store.close()
 
     def test_failed_migration_leaves_nothing(

@@ -40,7 +40,7 @@ def fill(store: Store, bytes_: int) -> None:
             duration_s=0.0,
             redacted="x" * 5000,
         )
-        store.keep(entry, None)
+        store.add_request(entry, None)
         say(entry.request_id)
 
 

@@ -15,10 +15,10 @@ from tests.unit.serving.test_pages_browser import Browser
 
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.guardrails import pipeline
-from medtune.guardrails.pipeline import crisis_in
+from medtune.guardrails.pipeline import scan_for_crisis
 from medtune.guardrails.policy import load_policy
-from medtune.serving.api.request_models import unicode_only
-from medtune.serving.auth.authorize import WRONG_PER_MINUTE
+from medtune.serving.api.request_models import check_unicode
+from medtune.serving.auth.authorize import WRONG_KEYS_PER_MINUTE
 from medtune.serving.inference import engine
 
 AWAY = "203.0.113.9"
@@ -32,7 +32,7 @@ def test_a_wrong_key_over_its_limit_is_told_so_before_the_body(tmp_path: Path) -
     """No crisis is looked for: nobody knows who it is."""
     with endpoint(tmp_path, host=AWAY) as made:
         codes = [made.ask(CRISIS, headers=wrong(n)).status_code for n in range(25)]
-        assert codes == [401] * WRONG_PER_MINUTE + [429] * 5
+        assert codes == [401] * WRONG_KEYS_PER_MINUTE + [429] * 5
         broken = made.client.post("/v1/answer", content=b"{", headers=wrong(99))
         assert broken.status_code == 429
 
@@ -67,10 +67,12 @@ def test_a_crisis_in_an_earlier_turn_gets_its_card_over_the_limit(tmp_path: Path
 
 
 def test_a_crisis_is_not_ruled_out_without_the_time_to_look() -> None:
-    found = crisis_in(Inquiry(stem="Which vitamin?"), load_policy(), until=time.monotonic() - 1)
+    found = scan_for_crisis(
+        Inquiry(stem="Which vitamin?"), load_policy(), until=time.monotonic() - 1
+    )
     assert found is not None
     assert (found.action, found.reason, found.card) == ("refuse", "size.time", "crisis")
-    assert crisis_in(Inquiry(stem="Which vitamin?"), load_policy()) is None
+    assert scan_for_crisis(Inquiry(stem="Which vitamin?"), load_policy()) is None
 
 
 @pytest.mark.parametrize("path", ["/", "/review/claim", "/answer/" + "0" * 32 + "/feedback"])
@@ -89,14 +91,14 @@ def test_guards_of_a_form_work_beside_the_event_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[str] = []
-    real = pipeline.look
+    real = pipeline.run_input_guards
 
     def looked(*args: Any) -> Any:
         threads.append(threading.current_thread().name)
         return real(*args)
 
     with endpoint(tmp_path) as made:
-        monkeypatch.setattr(engine, "look", looked)
+        monkeypatch.setattr(engine, "run_input_guards", looked)
         browser = Browser(made)
         browser.post("/", stem="What is it?")
         assert browser.status == 422
@@ -135,7 +137,7 @@ def test_whoever_is_over_a_limit_takes_no_turn_of_others(tmp_path: Path) -> None
 
 def test_a_burst_of_one_caller_is_no_wait_for_another(tmp_path: Path) -> None:
     looked_at: list[str] = []
-    look = pipeline.look
+    look = pipeline.run_input_guards
 
     def slow(inquiry: Inquiry, *given: Any) -> Any:
         looked_at.append(inquiry.stem)
@@ -147,7 +149,7 @@ def test_a_burst_of_one_caller_is_no_wait_for_another(tmp_path: Path) -> None:
         pytest.MonkeyPatch.context() as patch,
         ThreadPoolExecutor(10) as callers,
     ):
-        patch.setattr(engine, "look", slow)
+        patch.setattr(engine, "run_input_guards", slow)
         many, one = made.key("ask", 100), made.key("ask", 50)
         for _ in range(9):
             callers.submit(made.ask, headers=many)
@@ -167,5 +169,5 @@ def test_a_form_that_anybody_may_send_is_short(tmp_path: Path, path: str) -> Non
 def test_thousands_of_values_are_not_looked_at_one_by_one(body: Any) -> None:
     begin = time.process_time()
     with pytest.raises(ValueError, match="more than 20,000 values"):
-        unicode_only(body)
+        check_unicode(body)
     assert time.process_time() - begin < 0.02

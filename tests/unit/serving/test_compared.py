@@ -12,9 +12,9 @@ from tests.unit.serving.endpoint import endpoint
 from tests.unit.serving.store_cases import entry, item, shadow, silent
 from tests.unit.serving.test_pages_browser import Browser
 
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.schemas.guardrails import GuardVerdict
-from medtune.serving.monitoring.activity import compared
+from medtune.serving.monitoring.activity import compare_shadows
 from medtune.serving.monitoring.schema import ShadowComparison, ShadowReviewed
 from medtune.serving.schemas import Decision, Reviewed
 from medtune.serving.storage.store import Store
@@ -67,16 +67,16 @@ def test_shadows_are_held_against_their_champions() -> None:
         decided("i", Decision(kind="edit", chosen=0)),  # neither, each with its own
         decided("elsewhere", APPROVED),
     ]
-    found, beside_another = compared(shadowed, finals)
+    found, beside_another = compare_shadows(shadowed, finals)
     assert found == ShadowComparison(
         release="r-2",
         champion="r-1",
         same=2,
-        agreement=wilson(2, 6),
+        agreement=wilson_interval(2, 6),
         skipped=1,
         failed=1,
-        unsure=wilson(3, 6),
-        unsure_champion=wilson(2, 6),
+        unsure=wilson_interval(3, 6),
+        unsure_champion=wilson_interval(2, 6),
         reviewed=ShadowReviewed(both=1, only_champion=1, only_shadow=1, neither=2),
     )
     assert found.reviewed is not None
@@ -95,7 +95,7 @@ def test_shadows_are_held_against_their_champions() -> None:
 
 
 def test_without_a_shadow_there_is_nothing_to_compare() -> None:
-    assert compared([], [decided("a", APPROVED)]) == ()
+    assert compare_shadows([], [decided("a", APPROVED)]) == ()
 
 
 def fill(store: Store, now: datetime) -> None:
@@ -104,8 +104,10 @@ def fill(store: Store, now: datetime) -> None:
         days = 0.5 if n < 30 else 3.0
         waits: dict[str, Any] = {"status": "pending_review"} if n < 3 else {}
         one = entry(f"{n:032x}", time=now - timedelta(days=days), **waits)
-        store.keep(one, item(one.request_id, proposed=2, options=tuple("abcd")) if waits else None)
-    store.keep_shadows(
+        store.add_request(
+            one, item(one.request_id, proposed=2, options=tuple("abcd")) if waits else None
+        )
+    store.add_shadow_answers(
         [
             *(shadow(f"{n:032x}") for n in range(15)),
             *(other(f"{n:032x}") for n in range(15, 18)),
@@ -138,8 +140,8 @@ def test_the_dashboard_shows_it_only_where_there_was_one(tmp_path: Path) -> None
 
 def test_the_dashboard_tells_of_a_shadow_that_never_answered(tmp_path: Path) -> None:
     with endpoint(tmp_path) as made:
-        made.store.keep(entry("a", time=datetime.now(UTC)), None)
-        made.store.keep_shadows([silent("a")])
+        made.store.add_request(entry("a", time=datetime.now(UTC)), None)
+        made.store.add_shadow_answers([silent("a")])
         browser = Browser(made)
         browser.sign_in("review")
         text = browser.get("/dashboard")
@@ -178,9 +180,9 @@ def test_a_report_without_answers_of_a_shadow(
     url = f"sqlite:///{tmp_path / 's.db'}"
     store, now = Store.open(url), datetime.now(UTC)
     for name, days in (("a", 0.5), ("b", 3.0)):
-        store.keep(entry(name, time=now - timedelta(days=days)), None)
+        store.add_request(entry(name, time=now - timedelta(days=days)), None)
     if beside:
-        store.keep_shadows([silent("a", "failed")])
+        store.add_shadow_answers([silent("a", "failed")])
     said = report(medtune, url)
     told = "shadow: r-2 answered nothing; skipped 0, failed 1"
     assert (told in said) is beside

@@ -19,13 +19,13 @@ class Caller:
 
     def __init__(self, room: ConnectionLimits, address: str, whole: bool = False) -> None:
         self.room, self.address, self.gone = room, address, False
-        self.inside = room.enter(address)
+        self.inside = room.acquire_slot(address)
         if self.inside and not whole:
-            room.waits(cast(Connection, self), address)
+            room.mark_incomplete(cast(Connection, self), address)
 
-    def give_way(self) -> None:
+    def evict(self) -> None:
         self.gone = True
-        self.room.leave(cast(Connection, self), self.address)
+        self.room.release_slot(cast(Connection, self), self.address)
 
 
 def test_whoever_comes_to_a_full_room_takes_the_place_of_the_oldest_that_waits() -> None:
@@ -43,7 +43,7 @@ def test_where_all_are_answered_nobody_else_is_let_in() -> None:
     room = ConnectionLimits(most=2, most_of_one=2)
     whole = [Caller(room, address, whole=True) for address in "ab"]
     assert not Caller(room, "c").inside
-    room.leave(cast(Connection, whole[0]), "a")
+    room.release_slot(cast(Connection, whole[0]), "a")
     assert Caller(room, "c").inside
 
 
@@ -54,9 +54,9 @@ def test_what_is_closed_is_told_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     room = ConnectionLimits()
     for _ in range(500):
-        room.tell("late head")
-    now[0] = connections.LOG_S
-    room.tell("late head")
+        room.count_event("late head")
+    now[0] = connections.LOG_INTERVAL_S
+    room.count_event("late head")
     assert [one["count"] for one in told] == [1, 500]
 
 
@@ -66,9 +66,9 @@ def test_a_lack_of_files_is_told_without_a_traceback(caplog: pytest.LogCaptureFi
     for _ in range(100):
         fault = OSError(24, "Too many open files")
         context = {"message": "socket.accept() out of system resource", "exception": fault}
-        server._fault(loop, context)
+        server._handle_loop_error(loop, context)
     assert caplog.text == ""
-    server._fault(loop, {"message": "something else", "exception": ValueError("x")})
+    server._handle_loop_error(loop, {"message": "something else", "exception": ValueError("x")})
     assert "something else" in caplog.text
     loop.close()
 
@@ -94,7 +94,7 @@ def test_there_is_room_for_as_many_connections_as_files(
     said: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: said.append(limits))
-    room = listen._with_files(ConnectionLimits())
+    room = listen._raise_file_limit(ConnectionLimits())
     assert room.most == most
     assert room.most_of_one <= most
     assert said == ([] if asked is None else [asked])

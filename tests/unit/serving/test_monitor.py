@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import CommandLine
 from tests.unit.serving.endpoint import QUESTION, endpoint
 
-from medtune.commands.monitor import MonitorOptions, report
+from medtune.commands.monitor import MonitorOptions, report_drift
 from medtune.core.errors import InputError
 
 
@@ -27,9 +27,9 @@ def test_a_period_is_held_against_the_one_before(tmp_path: Path) -> None:
         said = {"request_id": number, "helpful": True, "corrected": "B"}
         made.client.post("/v1/feedback", json=said)
     with pytest.raises(InputError, match="the reference"):
-        report(options(tmp_path))
+        report_drift(options(tmp_path))
     with pytest.raises(InputError, match="the period"):
-        report(options(tmp_path), datetime.now(UTC) + timedelta(days=2))
+        report_drift(options(tmp_path), datetime.now(UTC) + timedelta(days=2))
 
 
 def test_the_command_tells_what_moved(tmp_path: Path, medtune: CommandLine) -> None:
@@ -38,7 +38,7 @@ def test_the_command_tells_what_moved(tmp_path: Path, medtune: CommandLine) -> N
             made.ask({**QUESTION, "stem": f"Which vitamin is number {i}?"})
     later = datetime.now(UTC) + timedelta(days=1, seconds=-1)
     with pytest.raises(InputError, match="no question"):
-        report(options(tmp_path), later + timedelta(days=30))
+        report_drift(options(tmp_path), later + timedelta(days=30))
     code, _, err = medtune(
         "monitor", "report", "--database", f"sqlite:///{tmp_path / 'e.db'}", "--days", "1"
     )

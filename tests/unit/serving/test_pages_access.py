@@ -12,7 +12,7 @@ from medtune.serving.pages import ask as ask_page
 from medtune.serving.pages import dashboard as dashboard_page
 from medtune.serving.pages import login as login_page
 from medtune.serving.pages import reviews as review_page
-from medtune.serving.pages.page_request import SESSION
+from medtune.serving.pages.page_request import SESSION_COOKIE
 
 ELSEWHERE = "203.0.113.7"
 EVER = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
@@ -31,7 +31,7 @@ def away(tmp_path: Path) -> Iterator[Endpoint]:
         yield made
 
 
-def cookie(browser: Browser, name: str = SESSION) -> str:
+def cookie(browser: Browser, name: str = SESSION_COOKIE) -> str:
     """Find how the last answer set a cookie."""
     set_cookies = browser.answer.headers.get_list("set-cookie")
     return next((line for line in set_cookies if line.startswith(f"{name}=")), "")
@@ -103,7 +103,7 @@ def test_a_key_signs_in_for_eight_hours(away: Endpoint) -> None:
     browser.get("/")
     browser.ask(QUESTION)
     assert "Answered" in browser.text
-    (entry,) = away.store.entries(*EVER)
+    (entry,) = away.store.iter_requests(*EVER)
     assert entry.caller == "ward-7"
 
 
@@ -149,7 +149,7 @@ def test_review_and_dashboard_need_their_role(away: Endpoint) -> None:
     for path in ("/review", "/dashboard", "/review/" + "0" * 32):
         text = browser.get(path)
         assert browser.status == 403
-        assert "this needs the role review, the key has ask" in text
+        assert "this requires the role review, the key has ask" in text
         assert "Sign in with another key" in text
     browser.get("/")
     assert browser.status == 200
@@ -172,7 +172,7 @@ def test_signing_out_ends_it(away: Endpoint) -> None:
 @pytest.mark.parametrize("cookie", ["x" * 43, "nonsense", "", ".", "=." + "0" * 64])
 def test_only_what_was_begun_here_is_a_session(away: Endpoint, cookie: str) -> None:
     browser = Browser(away)
-    browser.cookies.set(SESSION, cookie)
+    browser.cookies.set(SESSION_COOKIE, cookie)
     browser.get("/review")
     assert browser.status == 303
 
@@ -230,15 +230,15 @@ def test_a_form_without_its_token_does_nothing(here: Endpoint, path: str, token:
     browser.sign_in("review")
     held = browser.held()
     other.get("/login")
-    before = here.store.verify_audit()
+    before = here.store.verify_audit_lines()
     fields = {"missing": {}, "wrong": {"token": "0" * 64}, "another's": {"token": other.token}}
     sent = {"stem": "Which?", "option": ["a", "b"], "helpful": "yes", "decision": "approve"}
     browser._send("POST", path.replace("ID", held), data={**sent, **fields[token]})
     assert browser.status == 403
     assert "This form is out of date, so nothing was done." in browser.text
-    assert here.store.verify_audit() == before
-    assert here.store.feedback() == []
-    assert here.store.counts().by_status == {"pending_review": 1}
+    assert here.store.verify_audit_lines() == before
+    assert here.store.list_feedback() == []
+    assert here.store.count_requests().by_status == {"pending_review": 1}
 
 
 def test_a_token_of_before_the_sign_in_holds_no_longer(here: Endpoint) -> None:
@@ -277,7 +277,7 @@ def test_another_site_s_form_is_refused(
     assert browser.status == status
     if status == 403:
         assert "This was sent by another site, so nothing was done." in browser.text
-        assert here.store.counts().held == 0
+        assert here.store.count_requests().held == 0
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "text/plain", ""])

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.serving.endpoint import CALIBRATION, HELD, QUESTION, Endpoint, endpoint
 from tests.unit.serving.test_pages_browser import Browser
 
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.guardrails.policy import Policy, load_policy
 from medtune.serving.inference.request_batcher import BusyError
 from medtune.serving.schemas import Decision
@@ -48,11 +48,11 @@ def test_an_answer_shows_all_that_is_known_of_it(here: Endpoint, browser: Browse
     assert re.search(r"A Vitamin A The question Which vitamin is deficient in scurvy\?", text)
     assert re.search(r"A : Vitamin A the answer in the 90 % set 94\.\d %", text)
     assert re.search(r"C : Vitamin D 1\.\d %", text)
-    assert "Sets like this one held the right option in 90 %" in text
+    assert "Sets like this one contained the right option for 90 %" in text
     for words in ("Size passed", "Crisis passed", "Sensitive topic passed", "Output passed"):
         assert words in text
     assert "Release fake:constant" in text
-    entry = here.store.entry(request_id(browser))
+    entry = here.store.find_request(request_id(browser))
     assert entry is not None
     assert entry.caller == "local"
     assert len(re.findall(r'<rect class="fill" width="[\d.]+" height="1"/>', browser.source)) == 4
@@ -86,7 +86,7 @@ def test_its_choice_is_called_what_it_is_where_a_policy_shows_it(tmp_path: Path)
 
 def test_an_answer_has_its_accuracy_beside_it(tmp_path: Path) -> None:
     measured = CALIBRATION.model_copy(
-        update={"accuracy": wilson(46, 80), "source": "starter:recall"}
+        update={"accuracy": wilson_interval(46, 80), "source": "starter:recall"}
     )
     with endpoint(tmp_path, calibration=measured) as made:
         text = Browser(made).ask(QUESTION)
@@ -115,7 +115,7 @@ def test_a_textarea_is_not_left_by_what_is_typed_into_it(browser: Browser) -> No
 
 def test_empty_options_are_left_out(here: Endpoint, browser: Browser) -> None:
     browser.ask({"stem": "Which?", "options": ["one", "", "  ", "two", "", "", "three"]})
-    entry = here.store.entry(request_id(browser))
+    entry = here.store.find_request(request_id(browser))
     assert entry is not None
     assert entry.options == 3
     assert re.search(r"B : two", browser.text)
@@ -126,7 +126,7 @@ def test_empty_options_are_left_out(here: Endpoint, browser: Browser) -> None:
 )
 def test_a_question_can_be_pasted_whole(here: Endpoint, browser: Browser, stem: str) -> None:
     text = browser.ask({"stem": stem, "options": [""] * 10})
-    entry = here.store.entry(request_id(browser))
+    entry = here.store.find_request(request_id(browser))
     assert entry is not None
     assert entry.options == 3
     assert "The question Which? A : one" in text
@@ -142,7 +142,7 @@ def test_a_form_without_options_is_a_mistake_and_no_scope_card(
     assert "Not done. A question needs at least two options" in text
     assert "This is outside what can be answered here" not in text
     assert "What is the treatment of anaphylaxis?" in browser.source
-    assert here.store.counts().by_status == {}
+    assert here.store.count_requests().by_status == {}
 
 
 def test_without_options_a_question_about_a_person_still_gets_its_card(browser: Browser) -> None:
@@ -186,7 +186,7 @@ def test_a_form_that_cannot_be_used_comes_back_with_a_sentence(
     assert browser.status == 422
     assert f"Not done. {sentence}" in text
     assert stem.strip("\r\n \t\0") in browser.source
-    assert here.store.counts().by_status == {}
+    assert here.store.count_requests().by_status == {}
 
 
 def test_what_the_policy_finds_too_long_is_refused_with_its_verdict(browser: Browser) -> None:
@@ -202,7 +202,7 @@ def test_a_model_that_fails_is_a_sentence_and_the_question_stays(
     text = browser.ask(QUESTION)
     assert browser.status == 503
     assert browser.answer.headers["retry-after"] == "5"
-    assert "Not done. The model does not answer now." in text
+    assert "Not done. The model is unavailable." in text
     assert QUESTION["stem"] in browser.source
     assert "http://there" not in text
     assert 'why="unavailable"' in here.client.get("/metrics").text
@@ -216,7 +216,7 @@ def test_a_store_that_fails_is_a_sentence(here: Endpoint, browser: Browser, tmp_
     (tmp_path / "e.db").mkdir()
     text = browser.ask(QUESTION)
     assert browser.status == 503
-    assert "Not done. Nothing can be kept or looked up now." in text
+    assert "Not done. The database is unavailable." in text
     assert "e.db" not in text
     browser.cookies.set("medtune_session", "x" * 43)
     browser.get("/dashboard")
@@ -250,8 +250,8 @@ def test_what_waited_for_a_person_tells_its_fate(
 ) -> None:
     held = browser.held()
     assert "A reviewer looks at this first" in browser.text
-    assert "%" not in browser.text.split("What every guard said")[0]  # no probability is shown
-    assert "nobody has decided yet" in browser.get(f"/answer/{held}")
+    assert "%" not in browser.text.split("Verdicts of all guards")[0]  # no probability is shown
+    assert "no decision was made yet" in browser.get(f"/answer/{held}")
     here.store.claim("ann", 60, held)
     here.store.decide(held, "ann", decision)
     text = browser.get(f"/answer/{held}")
@@ -284,11 +284,11 @@ def test_feedback_joins_its_answer(here: Endpoint, browser: Browser) -> None:
     asked = request_id(browser)
     browser.post(f"/answer/{asked}/feedback", helpful="no", corrected="B")
     assert browser.location == f"/answer/{asked}?thanks=1"
-    (said,) = here.store.feedback()
+    (said,) = here.store.list_feedback()
     assert (said.request_id, said.helpful, said.corrected) == (asked, False, 1)
     assert "Thank you." in browser.follow()
     browser.post(f"/answer/{asked}/feedback", helpful="yes")
-    (said,) = here.store.feedback()
+    (said,) = here.store.list_feedback()
     assert (said.helpful, said.corrected) == (True, None)
 
 
@@ -302,7 +302,7 @@ def test_feedback_that_says_nothing_is_not_kept(
     browser.ask(QUESTION)
     browser.post(f"/answer/{request_id(browser)}/feedback", **fields)
     assert browser.status == status
-    assert here.store.feedback() == []
+    assert here.store.list_feedback() == []
 
 
 def test_an_endpoint_that_keeps_nothing_shows_nothing_that_needs_it(
@@ -315,7 +315,7 @@ def test_an_endpoint_that_keeps_nothing_shows_nothing_that_needs_it(
     assert "Dashboard" not in text
     browser.ask(HELD)
     assert "Not sure enough to answer" in browser.text
-    assert "This endpoint keeps nothing" in browser.get("/answer/" + "0" * 32)
+    assert "This endpoint has no database" in browser.get("/answer/" + "0" * 32)
     assert browser.status == 503
 
 

@@ -109,7 +109,7 @@ def test_a_page_loads_nothing_from_elsewhere_and_holds_no_script_or_style(
     assert headers["cache-control"] == "no-store"
     assert headers["referrer-policy"] == "same-origin"
     assert not re.search(r"\sstyle=|<style|\son[a-z]+=|javascript:", page)
-    assert re.findall(r"<script[^>]*>", page) == ['<script src="/static/comfort.js" defer>']
+    assert re.findall(r"<script[^>]*>", page) == ['<script src="/static/enhance.js" defer>']
     links = re.findall(r'(?:href|src|action)="([^"]*)"', page)
     assert all(link.startswith(("/", "#")) and not link.startswith("//") for link in links)
     assert 'lang="en"' in page
@@ -123,7 +123,7 @@ def test_what_pages_load_is_there(here: Endpoint) -> None:
     browser.get("/")
     for path in re.findall(r'(?:href|src)="(/static/[^"]*)"', browser.source):
         assert here.client.get(path).status_code == 200
-    assert {"/static/style.css", "/static/comfort.js", "/static/icon.svg"} <= set(
+    assert {"/static/style.css", "/static/enhance.js", "/static/icon.svg"} <= set(
         re.findall(r'"(/static/[^"]*)"', browser.source)
     )
 

@@ -11,7 +11,7 @@ from tests.unit.serving.store_cases import entry
 from tests.unit.serving.test_pages_browser import Browser
 
 from medtune.core.schemas.guardrails import GuardVerdict
-from medtune.serving.monitoring.activity import ReasonCount, summarized
+from medtune.serving.monitoring.activity import ReasonCount, summarize_activity
 from medtune.serving.schemas import Decision, Feedback
 
 DOSING = GuardVerdict(guard="sensitive", action="defer", reason="sensitive.dosing")
@@ -39,7 +39,7 @@ def test_requests_are_counted() -> None:
         feedback("d", helpful=False),
         feedback("elsewhere", helpful=True, corrected=0),
     ]
-    found = summarized(entries, {"e": "edit", "f": "reject", "elsewhere": "approve"}, said)
+    found = summarize_activity(entries, {"e": "edit", "f": "reject", "elsewhere": "approve"}, said)
     assert found.n == 7
     assert found.by_status == {"answered": 2, "deferred": 1, "refused": 1, "pending_review": 3}
     assert found.decided == {"approve": 0, "edit": 1, "reject": 1}
@@ -56,7 +56,7 @@ def test_requests_are_counted() -> None:
 
 
 def test_of_nothing_there_is_no_rate() -> None:
-    found = summarized([], {}, [feedback("a", helpful=True)])
+    found = summarize_activity([], {}, [feedback("a", helpful=True)])
     assert found.n == found.scored == found.helpful == 0
     assert found.deferral is None
     assert found.reasons == ()
@@ -87,7 +87,7 @@ def test_numbers_stand_with_what_they_are_of(here: Endpoint) -> None:
     browser.held({**HELD, "stem": "Which drug is given in pregnancy?"})
     here.store.claim("ann", 60, held)
     here.store.decide(held, "ann", Decision(kind="edit", chosen=1))
-    here.store.give_feedback(feedback(held, helpful=True, corrected=1))
+    here.store.set_feedback(feedback(held, helpful=True, corrected=1))
     text = browser.get("/dashboard")
     assert "Requests of the last week Asked 5 Answered 1 20.0 % Deferred 1 20.0 %" in text
     assert "Refused 1 20.0 % Held for a reviewer 2 40.0 % 1 undecided" in text
@@ -104,7 +104,7 @@ def test_numbers_stand_with_what_they_are_of(here: Endpoint) -> None:
 def test_a_period_has_what_fell_into_it(here: Endpoint) -> None:
     now = datetime.now(UTC)
     for number, days in enumerate((0.5, 3, 20, 29.9, 31)):
-        here.store.keep(entry(f"{number:032x}", time=now - timedelta(days=days)), None)
+        here.store.add_request(entry(f"{number:032x}", time=now - timedelta(days=days)), None)
     browser = Browser(here)
     browser.sign_in("review")
     for period, n in ((1, 1), (7, 2), (30, 4)):

@@ -93,14 +93,14 @@ def test_a_reviewer_who_holds_five_is_told(here: Endpoint, ann: Browser) -> None
 
 def test_a_note_is_kept_without_persons(here: Endpoint, ann: Browser, item: str) -> None:
     give(ann, item, "B", "Dr Okonkwo Adeyemi told so")
-    (found,) = here.store.finals()
+    (found,) = here.store.list_decided()
     assert found.opinions[0].decision.note == "Dr [name 1] told so"
 
 
 def test_nothing_waits(ann: Browser) -> None:
-    assert "Nothing waits for a reviewer." in ann.get("/review")
+    assert "No items are waiting." in ann.get("/review")
     ann.post("/review/claim")
-    assert "Nothing waits that you could take." in ann.follow()
+    assert "No item is waiting that you could claim." in ann.follow()
 
 
 def test_an_item_shows_question_options_and_what_the_model_thinks(ann: Browser, item: str) -> None:
@@ -130,8 +130,8 @@ def test_a_decision_is_kept_with_its_note(
 ) -> None:
     text = give(ann, item, said, NOTE)
     assert text.startswith("Skip to the content medtune Ask Review")
-    assert "Decided. The asker is told" in text
-    found = here.store.reviewed(item)
+    assert "Decided. The decision is shown" in text
+    found = here.store.find_reviewed(item)
     assert found is not None
     assert found.final == decision
     assert found.opinions[0].reviewer == "ann"
@@ -144,9 +144,9 @@ def test_a_form_without_a_decision_comes_back_with_the_note(
     ann.post("/review/claim")
     text = ann.post(f"/review/{item}/decision", decision=said, note=NOTE)
     assert ann.status == 422
-    assert "Choose what the asker is told." in text
+    assert "Choose an answer." in text
     assert f">{NOTE}</textarea>" in ann.source
-    assert here.store.finals() == []
+    assert here.store.list_decided() == []
 
 
 def test_a_note_that_is_too_long_and_an_option_that_is_not_there(ann: Browser, item: str) -> None:
@@ -164,9 +164,9 @@ def test_a_second_opinion_is_given_without_sight_of_the_first(
 ) -> None:
     ann.post("/review/claim")
     ann.post(f"/review/{item}/second")
-    assert "A second opinion is asked for." in ann.follow()
-    assert "Your opinion is kept. A second reviewer looks" in give(ann, item, "B", NOTE)
-    assert "you have given yours" in ann.text
+    assert "A second opinion is requested." in ann.follow()
+    assert "Your opinion is stored. A second reviewer will look" in give(ann, item, "B", NOTE)
+    assert "you gave your opinion" in ann.text
     assert f"Changed: B {_time()}" in _without_time(ann.get(f"/review/{item}"))
 
     seen = [bob.get("/review"), bob.get(f"/review/{item}")]
@@ -186,10 +186,10 @@ def test_a_second_opinion_is_given_without_sight_of_the_first(
 def test_two_opinions_that_differ_need_a_third_who_sees_neither(
     here: Endpoint, ann: Browser, bob: Browser, cyd: Browser, item: str
 ) -> None:
-    here.store.ask_second(item, "ann")
+    here.store.request_second_opinion(item, "ann")
     give(ann, item, "B", NOTE)
     assert "It differs from the first, so a third reviewer decides." in give(bob, item, "reject")
-    assert "Two opinions differ you have given yours" in bob.text
+    assert "Two opinions differ you gave your opinion" in bob.text
     text = cyd.get("/review") + cyd.get(f"/review/{item}")
     assert "Two opinions differ Claim" in text
     assert NOTE not in text
@@ -208,11 +208,11 @@ def test_who_could_be_asked_next_is_not_shown_what_was_decided(
     give(ann, item, "B", NOTE)
     assert f"Changed: B ann, {_time()} {NOTE}" in _without_time(ann.get(f"/review/{item}"))
     text = bob.get(f"/review/{item}")
-    assert "This item is decided; what was decided is not shown" in text
+    assert "This item is decided; the decision is hidden" in text
     assert NOTE not in text
     assert "Changed" not in text
     elsewhere = bob.get(f"/answer/{item}")
-    assert "nobody has decided yet" in elsewhere
+    assert "no decision was made yet" in elsewhere
     assert "A reviewer gave this answer" not in elsewhere
     bob.post(f"/review/{item}/second")
     assert bob.location == f"/review/{item}?done=asked"
@@ -235,7 +235,7 @@ def test_an_item_that_another_holds_cannot_be_taken(
     assert NOTE in bob.source
     bob.post(f"/review/{item}/release")
     assert bob.status == 409
-    assert here.store.finals() == []
+    assert here.store.list_decided() == []
 
 
 def test_a_lease_that_ran_out_is_told_and_the_note_is_not_lost(
@@ -247,7 +247,7 @@ def test_a_lease_that_ran_out_is_told_and_the_note_is_not_lost(
     assert "You do not hold this item, or no longer; claim it again" in text
     assert NOTE in ann.source
     assert "Claim this item" in text
-    assert here.store.finals() == []
+    assert here.store.list_decided() == []
 
 
 def test_what_is_decided_meanwhile_is_told(ann: Browser, bob: Browser, item: str) -> None:
@@ -267,14 +267,14 @@ def test_an_item_is_given_back(here: Endpoint, ann: Browser, item: str) -> None:
     ann.post("/review/claim")
     ann.get(f"/review/{item}")
     ann.post(f"/review/{item}/release")
-    assert "The item is given back" in ann.follow()
-    assert here.store.counts().waiting == 1
+    assert "The item is released" in ann.follow()
+    assert here.store.count_requests().waiting == 1
 
 
 def test_a_third_opinion_is_not_asked_for(
     ann: Browser, bob: Browser, here: Endpoint, item: str
 ) -> None:
-    here.store.ask_second(item, "ann")
+    here.store.request_second_opinion(item, "ann")
     give(ann, item, "B")
     give(bob, item, "B")
     assert "Ask for a second opinion" not in ann.get(f"/review/{item}")
@@ -290,7 +290,7 @@ def test_agreement_is_shown_with_its_interval_and_number(
         ("approve", "approve"), ("approve", "reject"), ("reject", "reject"), ("B", "B")
     ):  # fmt: skip
         item = Browser(here).held()
-        here.store.ask_second(item, "ann")
+        here.store.request_second_opinion(item, "ann")
         give(ann, item, first)
         give(bob, item, second)
     text = ann.get("/review")

@@ -12,8 +12,8 @@ from tests.unit.serving.store_cases import Clock, execute
 from tests.unit.serving.test_pages_browser import Browser
 
 from medtune.serving.auth.authorize import StartToken
-from medtune.serving.auth.session import SESSION_S, is_token, token
-from medtune.serving.pages.page_request import SESSION
+from medtune.serving.auth.session import SESSION_LIFETIME_S, create_form_token, verify_form_token
+from medtune.serving.pages.page_request import SESSION_COOKIE
 from medtune.serving.storage.store import Store
 
 SECRET, OTHER = b"s" * 32, b"t" * 32
@@ -28,22 +28,24 @@ def here(tmp_path: Path) -> Iterator[Endpoint]:
 @pytest.fixture
 def started(here: Endpoint) -> tuple[Endpoint, str]:
     """An endpoint with a start-up token, and the token."""
-    here.parts.gate.start = StartToken.new()
+    here.parts.gate.start = StartToken.create()
     return here, here.parts.gate.start.text
 
 
 def test_a_token_belongs_to_one_tie_and_one_endpoint() -> None:
-    made = token("tie", SECRET)
-    assert is_token(made, "tie", SECRET)
-    assert not is_token(made, "tie2", SECRET)
-    assert not is_token(made, "tie", OTHER)
-    assert not is_token("", "tie", SECRET)
-    assert not is_token("é", "tie", SECRET)
+    made = create_form_token("tie", SECRET)
+    assert verify_form_token(made, "tie", SECRET)
+    assert not verify_form_token(made, "tie2", SECRET)
+    assert not verify_form_token(made, "tie", OTHER)
+    assert not verify_form_token("", "tie", SECRET)
+    assert not verify_form_token("é", "tie", SECRET)
 
 
 def test_a_token_is_no_hash_of_a_text() -> None:
     for text in ("form\0tie", "ÿform\0tie", "tie"):
-        assert hmac.new(SECRET, text.encode(), hashlib.sha256).hexdigest() != token("tie", SECRET)
+        assert hmac.new(SECRET, text.encode(), hashlib.sha256).hexdigest() != create_form_token(
+            "tie", SECRET
+        )
 
 
 def test_a_session_ends_by_the_clock_by_its_key_and_by_signing_out(tmp_path: Path) -> None:
@@ -52,22 +54,22 @@ def test_a_session_ends_by_the_clock_by_its_key_and_by_signing_out(tmp_path: Pat
     key, secret = store.add_key("ward-7", "review", 60)
     cookies = [store.begin_session(secret) for _ in range(3)]
     assert len(set(cookies)) == 3
-    found = store.session(cookies[0])
+    found = store.find_session(cookies[0])
     assert found is not None
     assert found[1] == key
     store.end_session(cookies[0])
-    assert store.session(cookies[0]) is None
+    assert store.find_session(cookies[0]) is None
     store.end_session(cookies[0])
-    clock.forward(SESSION_S - 1)
-    assert store.session(cookies[1]) is not None
+    clock.forward(SESSION_LIFETIME_S - 1)
+    assert store.find_session(cookies[1]) is not None
     store.revoke_key("ward-7")
-    found = store.session(cookies[1])
+    found = store.find_session(cookies[1])
     assert found is not None
     assert found[1] is None
     clock.forward(1)
-    assert store.session(cookies[1]) is None
+    assert store.find_session(cookies[1]) is None
     for unknown in ("", "x" * 43, "\0"):
-        assert store.session(unknown) is None
+        assert store.find_session(unknown) is None
     store.close()
 
 
@@ -76,7 +78,7 @@ def test_a_session_is_kept_as_a_hash_and_forgotten_when_it_is_over(tmp_path: Pat
     store = Store.open(f"sqlite:///{tmp_path / 's.db'}", now=clock)
     _, secret = store.add_key("ward-7", "review", 60)
     first = store.begin_session(secret)
-    clock.forward(SESSION_S)
+    clock.forward(SESSION_LIFETIME_S)
     second = store.begin_session(secret)
     store.close()
     raw = b"".join(path.read_bytes() for path in tmp_path.iterdir())
@@ -89,7 +91,7 @@ def test_a_session_is_kept_as_a_hash_and_forgotten_when_it_is_over(tmp_path: Pat
 def test_a_cookie_that_was_copied_opens_nothing_after_signing_out(here: Endpoint) -> None:
     browser, thief = Browser(here), Browser(here)
     browser.sign_in("admin")
-    thief.cookies.set(SESSION, browser.cookies[SESSION])
+    thief.cookies.set(SESSION_COOKIE, browser.cookies[SESSION_COOKIE])
     thief.get("/dashboard")
     assert thief.status == 200
     browser.post("/logout")
@@ -101,7 +103,7 @@ def test_a_cookie_that_was_copied_opens_nothing_after_signing_out(here: Endpoint
 def test_signing_in_anew_ends_the_former_session(here: Endpoint) -> None:
     browser, thief = Browser(here), Browser(here)
     browser.sign_in("review", "ann")
-    thief.cookies.set(SESSION, browser.cookies[SESSION])
+    thief.cookies.set(SESSION_COOKIE, browser.cookies[SESSION_COOKIE])
     browser.sign_in("review", "bob")
     thief.get("/review")
     assert thief.status == 303
@@ -131,7 +133,7 @@ def test_a_session_of_a_former_start_is_over(started: tuple[Endpoint, str]) -> N
     here, text = started
     browser = Browser(here)
     browser.get(f"/?token={text}")
-    here.parts.gate.start = StartToken.new()
+    here.parts.gate.start = StartToken.create()
     browser.get("/review")
     assert browser.status == 303
 
@@ -157,11 +159,11 @@ def test_without_a_token_of_its_own_an_endpoint_takes_none(here: Endpoint) -> No
 
 
 def test_every_start_has_another_token() -> None:
-    one, other = StartToken.new(), StartToken.new()
+    one, other = StartToken.create(), StartToken.create()
     assert one.text != other.text
     assert len(one.text) == len("mt_") + 43
-    assert one.is_text(one.text)
-    assert not one.is_text(other.text)
+    assert one.matches_text(one.text)
+    assert not one.matches_text(other.text)
 
 
 def test_a_store_that_is_away_ends_no_session(here: Endpoint, tmp_path: Path) -> None:
@@ -174,4 +176,4 @@ def test_a_store_that_is_away_ends_no_session(here: Endpoint, tmp_path: Path) ->
     execute(f"sqlite:///{tmp_path / 'e.db'}", "ALTER TABLE away RENAME TO sessions")
     browser.get("/review")
     assert browser.status == 200
-    assert timedelta(seconds=SESSION_S) == timedelta(hours=8)
+    assert timedelta(seconds=SESSION_LIFETIME_S) == timedelta(hours=8)

@@ -10,13 +10,13 @@ import pytest
 
 from medtune.core.schemas.guardrails import Action, GuardName, GuardVerdict
 from medtune.serving.pages import labels
-from medtune.serving.pages.templating import lasting, percent, render
+from medtune.serving.pages.templating import format_duration, format_probability, render_template
 from medtune.serving.schemas import DecisionKind, ReviewState, Status
 
 
 def test_everything_has_words() -> None:
-    assert set(labels.STATUSES) == set(labels.SHORT) == set(get_args(Status))
-    assert set(labels.GUARDS) == set(labels.LOOKS) == set(get_args(GuardName))
+    assert set(labels.STATUSES) == set(labels.SHORT_STATUSES) == set(get_args(Status))
+    assert set(labels.GUARDS) == set(labels.GUARD_DESCRIPTIONS) == set(get_args(GuardName))
     assert set(labels.ACTIONS) == set(get_args(Action))
     assert set(labels.STATES) == set(get_args(ReviewState))
     assert set(labels.DECISIONS) == set(get_args(DecisionKind))
@@ -31,8 +31,8 @@ def test_every_reason_that_a_guard_gives_has_words() -> None:
 
 
 def test_a_reason_without_words_is_its_own() -> None:
-    assert labels.reason("scope.new_kind") == "scope.new_kind"
-    assert labels.reason(None) == "Nothing to remark"
+    assert labels.reason_label("scope.new_kind") == "scope.new_kind"
+    assert labels.reason_label(None) == "Nothing to remark"
 
 
 def test_the_strictest_verdict_is_the_reason() -> None:
@@ -41,7 +41,7 @@ def test_the_strictest_verdict_is_the_reason() -> None:
         GuardVerdict(guard="sensitive", action="defer", reason="sensitive.dosing"),
         GuardVerdict(guard="confidence", action="defer", reason="confidence.low"),
     ]
-    assert labels.holding(verdicts) == "sensitive.dosing"
+    assert labels.strictest_reason(verdicts) == "sensitive.dosing"
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_the_strictest_verdict_is_the_reason() -> None:
      (1, "100.0")],
 )  # fmt: skip
 def test_what_is_not_quite_certain_is_not_written_as_certain(value: float, text: str) -> None:
-    assert percent(value) == text
+    assert format_probability(value) == text
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,12 @@ def test_what_is_not_quite_certain_is_not_written_as_certain(value: float, text:
      (90000, "1 d 1 h")],
 )  # fmt: skip
 def test_time_spans(seconds: float, text: str) -> None:
-    assert lasting(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_what_is_put_into_a_page_is_escaped() -> None:
     visit = Some(parts=Some(store=None), session=None, caller="", may=lambda role: False)
-    page = render("problem.html", visit=visit, trouble=Some(sentence="<script>", status=500))
+    page = render_template(
+        "problem.html", visit=visit, trouble=Some(sentence="<script>", status=500)
+    )
     assert "&lt;script&gt;" in page

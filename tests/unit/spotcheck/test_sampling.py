@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medtune.core.errors import PredictionsError
-from medtune.core.intervals import wilson
-from medtune.core.provenance import provenance
+from medtune.core.intervals import wilson_interval
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
     EvaluationRecord,
     ModelDescription,
@@ -18,7 +18,12 @@ from medtune.core.records import (
     Prediction,
     SplitDescription,
 )
-from medtune.spotcheck.sampling import LEAST, EvaluationSource, allocate, draw
+from medtune.spotcheck.sampling import (
+    MIN_PER_STRATUM,
+    EvaluationSource,
+    allocate_to_strata,
+    draw_sample,
+)
 from medtune.spotcheck.schema import DrawnItem, ParserReviewItem
 
 OPTIONS = ("Adrenaline", "Bisoprolol", "Codeine", "Digoxin")
@@ -62,17 +67,17 @@ def source(
             unparsed=tally[Outcome.UNPARSED],
             abstained=0,
         ),
-        "accuracy": wilson(tally[Outcome.CORRECT], n),
-        "answer_rate": wilson(tally[Outcome.CORRECT] + tally[Outcome.WRONG], n),
+        "accuracy": wilson_interval(tally[Outcome.CORRECT], n),
+        "answer_rate": wilson_interval(tally[Outcome.CORRECT] + tally[Outcome.WRONG], n),
         "chance": 0.25,
-        "majority": wilson(1, 4),
+        "majority": wilson_interval(1, 4),
         "majority_letter": "A",
         "letters_chosen": {},
         "letters_right": {},
         "parser": 2,
         "duration_s": 1.0,
         "questions_per_s": 1.0,
-        "provenance": provenance(),
+        "provenance": collect_provenance(),
     }
     return EvaluationSource(folder, EvaluationRecord(**(settings | changes)), predictions)
 
@@ -88,7 +93,7 @@ def mixed() -> list[Prediction]:
 
 
 def test_strata_follow_the_reading_and_add_up() -> None:
-    sample, items, ledger = draw([source(mixed())], 40, seed=0)
+    sample, items, ledger = draw_sample([source(mixed())], 40, seed=0)
     assert {(s.name, s.size, s.read, s.doubtful) for s in sample.strata} == {
         ("read: letter", 60, True, False),
         ("read: letter, then more", 20, True, True),
@@ -106,8 +111,8 @@ def test_strata_follow_the_reading_and_add_up() -> None:
 
 def test_the_items_are_blind() -> None:
     one, two = mixed(), [p.model_copy(update={"answer": 3 - p.answer}) for p in mixed()]
-    _, items, ledger = draw([source(one)], 40, seed=0)
-    _, others, _ = draw([source(two)], 40, seed=0)
+    _, items, ledger = draw_sample([source(one)], 40, seed=0)
+    _, others, _ = draw_sample([source(two)], 40, seed=0)
     # Another key, the same items to the letter.
     assert items == others
     assert set(ParserReviewItem.model_fields) == {"id", "stem", "options", "text"}
@@ -122,7 +127,7 @@ def test_the_items_are_blind() -> None:
 
 def test_the_ledger_says_what_was_hidden() -> None:
     predictions = {p.id: p for p in mixed()}
-    _, items, ledger = draw([source(mixed())], 30, seed=1)
+    _, items, ledger = draw_sample([source(mixed())], 30, seed=1)
     for item, drawn in zip(items, ledger, strict=True):
         found = predictions[drawn.prediction]
         assert (item.id, item.text, item.stem) == (drawn.id, found.text, found.stem)
@@ -135,7 +140,7 @@ def test_the_ledger_says_what_was_hidden() -> None:
 
 def test_the_seed_determines_the_sample() -> None:
     def ids(seed: int) -> list[str]:
-        return [d.prediction for d in draw([source(mixed())], 30, seed)[2]]
+        return [d.prediction for d in draw_sample([source(mixed())], 30, seed)[2]]
 
     assert ids(3) == ids(3)
     assert ids(3) != ids(4)
@@ -145,7 +150,7 @@ def test_every_output_has_its_chance() -> None:
     drawn: Counter[str] = Counter()
     chances: dict[str, DrawnItem] = {}
     for seed in range(150):
-        for each in draw([source(mixed())], 30, seed)[2]:
+        for each in draw_sample([source(mixed())], 30, seed)[2]:
             drawn[each.prediction] += 1
             chances[each.prediction] = each
     assert len(drawn) == 100
@@ -162,7 +167,7 @@ def test_another_answer_when_scored_is_doubt() -> None:
         for n in range(19)
     ]
     held = source(scored, "runs/letter", method="letter")
-    sample, _, ledger = draw([source(free)], 10, 0, held)
+    sample, _, ledger = draw_sample([source(free)], 10, 0, held)
     assert {(s.name, s.size, s.doubtful) for s in sample.strata} == {
         ("read: letter", 16, False),
         ("read: letter, scored otherwise", 4, True),
@@ -181,18 +186,20 @@ def test_allocation_uses_all_and_overdraws_none(
     strata: list[tuple[int, bool]], data: st.DataObject
 ) -> None:
     sizes, doubtful = [s for s, _ in strata], [d for _, d in strata]
-    least = sum(min(LEAST, size) for size in sizes)
+    least = sum(min(MIN_PER_STRATUM, size) for size in sizes)
     n = data.draw(st.integers(least, min(sum(sizes), 300) if sum(sizes) <= 300 else 300))
-    counts = allocate(sizes, doubtful, n)
+    counts = allocate_to_strata(sizes, doubtful, n)
     assert sum(counts) == n
-    assert all(min(LEAST, size) <= c <= size for size, c in zip(sizes, counts, strict=True))
+    assert all(
+        min(MIN_PER_STRATUM, size) <= c <= size for size, c in zip(sizes, counts, strict=True)
+    )
 
 
 def test_allocation_by_hand() -> None:
     # Claims 90 and 3 * 30: alike, so the sixteen items are halved.
-    assert allocate([90, 30], [False, True], 16) == [8, 8]
-    assert allocate([90, 30], [False, False], 16) == [12, 4]
-    assert allocate([90, 5], [False, True], 95) == [90, 5]
+    assert allocate_to_strata([90, 30], [False, True], 16) == [8, 8]
+    assert allocate_to_strata([90, 30], [False, False], 16) == [12, 4]
+    assert allocate_to_strata([90, 5], [False, True], 95) == [90, 5]
 
 
 @pytest.mark.parametrize(
@@ -201,19 +208,19 @@ def test_allocation_by_hand() -> None:
 )
 def test_a_sample_that_does_not_fit(n: int, message: str) -> None:
     with pytest.raises(PredictionsError, match=message):
-        draw([source(mixed())], n, 0)
+        draw_sample([source(mixed())], n, 0)
 
 
 def test_what_cannot_be_sampled() -> None:
     scores = source([prediction(1, 1, "", text=None)], "runs/s", method="letter")
     with pytest.raises(PredictionsError, match=r"(?s)no texts to read.*--method generate"):
-        draw([scores], 1, 0)
+        draw_sample([scores], 1, 0)
     with pytest.raises(PredictionsError, match="named twice"):
-        draw([source(mixed()), source(mixed())], 40, 0)
+        draw_sample([source(mixed()), source(mixed())], 40, 0)
     with pytest.raises(PredictionsError, match="different versions of the parser"):
-        draw([source(mixed()), source(mixed(), "runs/old", parser=1)], 40, 0)
+        draw_sample([source(mixed()), source(mixed(), "runs/old", parser=1)], 40, 0)
     with pytest.raises(PredictionsError, match="holds free answers"):
-        draw([source(mixed())], 40, 0, source(mixed(), "runs/other"))
+        draw_sample([source(mixed())], 40, 0, source(mixed(), "runs/other"))
     other = source([prediction(500, 1, "", text=None)], "runs/s", method="letter")
     with pytest.raises(PredictionsError, match="none of these questions"):
-        draw([source(mixed())], 40, 0, other)
+        draw_sample([source(mixed())], 40, 0, other)

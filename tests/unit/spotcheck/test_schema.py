@@ -9,13 +9,13 @@ from pydantic import ValidationError
 from medtune.core.errors import InputError, PredictionsError
 from medtune.spotcheck.folder import (
     check_marks,
-    jsonl,
-    mark_files,
+    check_reviewer_name,
+    list_mark_files,
     read_marks,
     read_sample,
-    reviewer_name,
+    to_json_lines,
 )
-from medtune.spotcheck.schema import ParserReviewItem, ReviewMark, Stratum, choice_name
+from medtune.spotcheck.schema import ParserReviewItem, ReviewMark, Stratum, format_choice
 
 ITEMS = [
     ParserReviewItem(id=f"s-{n}", stem="Which?", options=("Yes", "No", "Maybe"), text="No")
@@ -41,7 +41,7 @@ def test_no_other_choice_is_taken(choice: Any) -> None:
 
 
 def test_choices_are_named_for_people() -> None:
-    assert [choice_name(c) for c in (0, 3, "none", "unsure")] == ["A", "D", "none", "unsure"]
+    assert [format_choice(c) for c in (0, 3, "none", "unsure")] == ["A", "D", "none", "unsure"]
 
 
 def test_a_stratum_cannot_give_more_than_it_has() -> None:
@@ -54,15 +54,15 @@ def test_a_stratum_cannot_give_more_than_it_has() -> None:
 )
 def test_a_reviewers_name_can_be_part_of_a_file_name(name: str) -> None:
     with pytest.raises(InputError, match="cannot be a reviewer's name"):
-        reviewer_name(name)
-    assert reviewer_name(" dr_anna-2 ") == "dr_anna-2"
+        check_reviewer_name(name)
+    assert check_reviewer_name(" dr_anna-2 ") == "dr_anna-2"
 
 
 def test_marks_that_version_0_1_wrote_are_read_and_the_last_counts(tmp_path: Path) -> None:
     path = tmp_path / "marks-anna.jsonl"
     said = [mark(choice=1), mark("s-2", "none", note="ä\u2028\n"), mark(choice="unsure")]
-    path.write_text(jsonl(said), encoding="utf-8")
-    assert mark_files(tmp_path) == [path]
+    path.write_text(to_json_lines(said), encoding="utf-8")
+    assert list_mark_files(tmp_path) == [path]
     assert read_marks(path) == {"s-1": "unsure", "s-2": "none"}
 
 

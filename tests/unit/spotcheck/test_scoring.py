@@ -8,22 +8,22 @@ import pytest
 from tests.unit.spotcheck.test_sampling import mixed, source
 
 from medtune.core.errors import PredictionsError
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.spotcheck.parser_score import (
     MISSED,
     NONE,
     OTHER,
-    READ,
+    READ_CELLS,
     SAME,
-    UNREAD,
+    UNREAD_CELLS,
     Matcher,
 )
-from medtune.spotcheck.sampling import allocate, draw
+from medtune.spotcheck.sampling import allocate_to_strata, draw_sample
 from medtune.spotcheck.schema import ReviewRecord
 from medtune.spotcheck.scoring import score_review
 from medtune.spotcheck.stratified import StratifiedShares
 
-SAMPLE, ITEMS, LEDGER = draw([source(mixed())], 40, seed=0)
+SAMPLE, ITEMS, LEDGER = draw_sample([source(mixed())], 40, seed=0)
 PARSER = [d.chosen if d.chosen is not None else "none" for d in LEDGER]
 
 
@@ -70,7 +70,7 @@ def test_weights_bring_the_doubtful_back_to_their_size() -> None:
     assert matcher.precision is not None
     assert matcher.precision_counted is not None
     assert matcher.precision.value == pytest.approx(60 / 80)
-    assert matcher.precision_counted == wilson(plain, plain + doubtful)
+    assert matcher.precision_counted == wilson_interval(plain, plain + doubtful)
     assert matcher.precision_counted.value < 0.65
     assert matcher.precision.n == plain + doubtful
     # In all 80 the reviewer sees an option; in 20 it is another one than was read.
@@ -113,7 +113,7 @@ def test_recall_counts_what_was_missed_and_leaves_out_what_cannot_be_told() -> N
     assert found.unsure > 0
     assert found.matchers[0].recall is not None
     assert found.matchers[0].recall.value == 1.0
-    assert any("could not be told" in warning for warning in record.warnings)
+    assert any("are marked unsure" in warning for warning in record.warnings)
 
 
 def test_the_accuracy_moves_by_what_was_missed() -> None:
@@ -135,7 +135,7 @@ def test_the_accuracy_moves_by_what_was_missed() -> None:
 def test_two_evaluations_have_their_own_accuracy() -> None:
     poor = [p.model_copy(update={"answer": (p.answer + 1) % 4}) for p in mixed()]
     both = [source(mixed()), source(poor, "runs/poor", label="poor")]
-    sample, items, ledger = draw(both, 120, 0)
+    sample, items, ledger = draw_sample(both, 120, 0)
     said: dict[str, Any] = {d.id: "none" if d.chosen is None else d.chosen for d in ledger}
     (found,) = score_review("r", sample, items, ledger, {"a": said}).scores
     assert [a.label for a in found.accuracy] == ["tuned-secret", "poor"]
@@ -157,7 +157,7 @@ def test_other_matchers_are_held_against_the_same_marks() -> None:
     assert right.value == pytest.approx(1 - accuracy, abs=0.15)
     assert by_generous.denied_wrongly is not None
     assert by_generous.denied_wrongly.value == 0.0
-    assert by_first.precision_counted == wilson(PARSER.count(0), 40)
+    assert by_first.precision_counted == wilson_interval(PARSER.count(0), 40)
 
 
 def test_two_reviewers_agree_disagree_and_are_settled() -> None:
@@ -167,7 +167,7 @@ def test_two_reviewers_agree_disagree_and_are_settled() -> None:
     assert [score.reviewer for score in record.scores] == ["anna", "ben", "consensus"]
     (agreement,) = record.agreements
     assert (agreement.n, agreement.a, agreement.b) == (40, "anna", "ben")
-    assert agreement.observed == wilson(38, 40)
+    assert agreement.observed == wilson_interval(38, 40)
     assert [d.item for d in record.disagreements] == [ITEMS[3].id, ITEMS[7].id]
     assert record.disagreements[0].choices == {"anna": PARSER[3], "ben": "unsure"}
     assert record.scores[2].marked == 38
@@ -256,8 +256,8 @@ def test_weighted_intervals_hold_the_truth_of_all_outputs(name: str, n: int) -> 
     rng = np.random.default_rng(5)
     strata = POPULATIONS[name]
     sizes = [size for size, *_ in strata]
-    possible = [READ if read else UNREAD for _, read, _, _ in strata]
-    counts = allocate(sizes, [doubtful for _, _, doubtful, _ in strata], n)
+    possible = [READ_CELLS if read else UNREAD_CELLS for _, read, _, _ in strata]
+    counts = allocate_to_strata(sizes, [doubtful for _, _, doubtful, _ in strata], n)
     outputs = [
         rng.choice(cells, size=size, p=shares)
         for (size, _, _, shares), cells in zip(strata, possible, strict=True)
@@ -275,7 +275,9 @@ def test_weighted_intervals_hold_the_truth_of_all_outputs(name: str, n: int) -> 
                 rng.choice(stratum, size=count, replace=False).tolist()
                 for stratum, count in zip(outputs, counts, strict=True)
             ]
-            estimate = StratifiedShares(sizes, cells, possible, 7, draws=1000).ratio(part, whole)
+            estimate = StratifiedShares(sizes, cells, possible, 7, draws=1000).estimate_ratio(
+                part, whole
+            )
             assert estimate is not None
             found.append(estimate)
         assert np.mean([e.low <= truth <= e.high for e in found]) >= 0.91
@@ -284,11 +286,11 @@ def test_weighted_intervals_hold_the_truth_of_all_outputs(name: str, n: int) -> 
 
 def test_a_census_is_the_share_itself() -> None:
     shares = StratifiedShares(
-        [3, 2], [[SAME, SAME, OTHER], [MISSED, MISSED]], [READ, (MISSED, OTHER)], 7
+        [3, 2], [[SAME, SAME, OTHER], [MISSED, MISSED]], [READ_CELLS, (MISSED, OTHER)], 7
     )
-    found = shares.ratio((SAME,), (SAME, OTHER, MISSED))
+    found = shares.estimate_ratio((SAME,), (SAME, OTHER, MISSED))
     assert found is not None
     assert found.value == pytest.approx(2 / 5)
     assert found.n == 5
-    assert shares.ratio((NONE,), (NONE,)) is None
-    assert shares.moved(0.5, up=NONE, down=NONE, whole=(NONE,)) is None
+    assert shares.estimate_ratio((NONE,), (NONE,)) is None
+    assert shares.estimate_corrected(0.5, up=NONE, down=NONE, whole=(NONE,)) is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medtune.core.errors import PredictionsError
 from medtune.spotcheck.schema import ParserReviewItem
-from medtune.spotcheck.spreadsheet import read_sheet, write_sheet
+from medtune.spotcheck.spreadsheet import format_sheet, read_sheet
 
 ITEMS = [
     ParserReviewItem(
@@ -26,7 +26,7 @@ def rows(text: str) -> list[dict[str, str]]:
 
 def filled(path: Path, *said: str, delimiter: str = ",") -> Path:
     """Fill in the column as a spreadsheet would, and save."""
-    table = rows(write_sheet(ITEMS))
+    table = rows(format_sheet(ITEMS))
     for row, choice in zip(table, said, strict=True):
         row["choice"] = choice
     with path.open("w", encoding="utf-8-sig", newline="") as file:
@@ -37,7 +37,7 @@ def filled(path: Path, *said: str, delimiter: str = ",") -> Path:
 
 
 def test_no_cell_is_a_formula() -> None:
-    first, second = rows(write_sheet(ITEMS))
+    first, second = rows(format_sheet(ITEMS))
     assert first["output"] == '\'=HYPERLINK("x")\n"B"'
     assert first["question"] == "Why; how?"
     assert (first["A"], first["C"]) == ("Yes", "")
@@ -54,12 +54,12 @@ def test_no_cell_is_a_formula() -> None:
 @given(st.text(max_size=20), st.text(min_size=1, max_size=20).filter(str.strip))
 def test_whatever_a_model_writes_is_inert(text: str, stem: str) -> None:
     item = ParserReviewItem(id="s-1", stem=stem, options=("a", "b"), text=text)
-    for row in csv.reader(io.StringIO(write_sheet([item]), newline="")):
+    for row in csv.reader(io.StringIO(format_sheet([item]), newline="")):
         assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) for cell in row)
 
 
 def test_a_sheet_is_blind() -> None:
-    assert list(rows(write_sheet(ITEMS))[0]) == [
+    assert list(rows(format_sheet(ITEMS))[0]) == [
         *("item", "question", "A", "B", "C", "output", "choice", "note")
     ]
 

@@ -12,8 +12,8 @@ import pytest
 
 from medtune.core.errors import CheckFailed, DataError
 from medtune.core.progress import NoProgress
-from medtune.core.run_folder import locked
-from medtune.studies.grid import CELL, StudyCell, go_through, state_of
+from medtune.core.run_folder import lock_folder
+from medtune.studies.grid import CELL_FILE, StudyCell, collect_grid_state, run_cells
 from medtune.studies.grid_schema import GridState, WorkerCounts
 
 
@@ -31,11 +31,11 @@ def grid(
 
 def done(cells: list[StudyCell], folder: Path, hands: WorkerCounts | None = None) -> GridState:
     worker = partial(as_worker, len(cells), folder)
-    return go_through("study", cells, folder, hands or WorkerCounts(), NoProgress(), worker)
+    return run_cells("study", cells, folder, hands or WorkerCounts(), NoProgress(), worker)
 
 
 def as_worker(count: int, folder: Path) -> None:
-    go_through("study", grid(count, work=slow), folder, WorkerCounts(), NoProgress())
+    run_cells("study", grid(count, work=slow), folder, WorkerCounts(), NoProgress())
 
 
 def slow(name: str, place: Path) -> None:
@@ -85,14 +85,14 @@ def test_a_cell_that_fails_leaves_the_others_done_and_is_taken_up_again(tmp_path
 
     with pytest.raises(DataError, match="no such row"):
         done(grid(4, work=breaks), tmp_path)
-    assert state_of("study", grid(4), tmp_path).left == ("c2", "c3")
+    assert collect_grid_state("study", grid(4), tmp_path).left == ("c2", "c3")
     state = done(grid(4, work=breaks), tmp_path)
     assert (state.done, state.fresh) == (4, 2)
     assert [len(lines) for _, lines in sorted(worked(tmp_path).items())] == [1, 1, 2, 1]
 
 
 def test_a_cell_that_another_process_holds_is_left_to_it(tmp_path: Path) -> None:
-    with locked(tmp_path / "cells" / "c1"):
+    with lock_folder(tmp_path / "cells" / "c1"):
         state = done(grid(3), tmp_path)
     assert state.left == ("c1",)
     assert done(grid(3), tmp_path).left == ()
@@ -100,7 +100,7 @@ def test_a_cell_that_another_process_holds_is_left_to_it(tmp_path: Path) -> None
 
 def test_a_cell_cut_short_does_not_count_as_done(tmp_path: Path) -> None:
     done(grid(2), tmp_path)
-    record = tmp_path / "cells" / "c0" / CELL
+    record = tmp_path / "cells" / "c0" / CELL_FILE
     record.write_text(record.read_text()[:40])
     assert done(grid(2), tmp_path).fresh == 1
     assert json.loads(record.read_text())["kind"] == "cell"
@@ -124,12 +124,12 @@ def die() -> None:
 
 def test_workers_that_all_fail_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckFailed, match="all 2 workers failed"):
-        go_through("study", grid(2), tmp_path, WorkerCounts(workers=2), NoProgress(), die)
+        run_cells("study", grid(2), tmp_path, WorkerCounts(workers=2), NoProgress(), die)
     assert worked(tmp_path) == {}
 
 
 def hold_and_die(folder: Path) -> None:
-    with locked(folder / "cells" / "c0"):
+    with lock_folder(folder / "cells" / "c0"):
         os._exit(1)
 
 

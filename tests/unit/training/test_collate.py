@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from medtune.core.errors import CheckFailed
 from medtune.core.experiment import Objective
 from medtune.core.protocols import Example
-from medtune.training.collate import audit, collate, under
+from medtune.training.collate import apply_objective, audit_mask, collate
 
 CPU = torch.device("cpu")
 EXAMPLES = [Example((5, 6, 7, 8, 2), 3), Example((5, 6, 9, 2), 3)]
@@ -34,8 +34,8 @@ def test_one_example_keeps_what_predicts_its_answer_in_its_own_row() -> None:
 
 def test_positions_count_padding_where_there_is_any() -> None:
     batch = collate(EXAMPLES, CPU)
-    assert batch.positions(packed=True) == 7
-    assert batch.positions(packed=False) == 2 * 5
+    assert batch.count_positions(packed=True) == 7
+    assert batch.count_positions(packed=False) == 2 * 5
 
 
 @st.composite
@@ -78,7 +78,7 @@ def test_every_answer_is_supervised_behind_its_own_prompt(made: list[Example]) -
 )
 def test_the_audit_refuses_what_cannot_teach(made: list[Example], pad: int) -> None:
     with pytest.raises(CheckFailed, match="mask audit"):
-        audit(made, pad, 2, str)
+        audit_mask(made, pad, 2, str)
 
 
 CHOOSING = [
@@ -97,11 +97,11 @@ def test_the_letter_objective_looks_at_one_place_and_a_few_tokens() -> None:
 
 
 def test_all_tokens_but_the_first_are_supervised_as_the_notebook_did() -> None:
-    batch = collate([under("all", example) for example in EXAMPLES], CPU)
+    batch = collate([apply_objective("all", example) for example in EXAMPLES], CPU)
     assert batch.prefix == 0
     assert batch.tokens.tolist() == [5, 6, 7, 8, 2, 5, 6, 9, 2]
     assert batch.targets.tolist() == [6, 7, 8, 2, 6, 9, 2]
-    assert under("answer", EXAMPLES[0]) is EXAMPLES[0]
+    assert apply_objective("answer", EXAMPLES[0]) is EXAMPLES[0]
 
 
 def test_without_its_ending_an_answer_is_supervised_up_to_its_last_word() -> None:
@@ -109,13 +109,13 @@ def test_without_its_ending_an_answer_is_supervised_up_to_its_last_word() -> Non
     batch = collate(unended, CPU)
     assert batch.targets.tolist() == [8]  # the second has no other word
     longer = [*unended, Example((5, 6, 9, 4, 3, 2), 3, ends=False)]
-    report = audit(longer, 0, 2, str)
+    report = audit_mask(longer, 0, 2, str)
     assert (report.supervised, report.ends_supervised, report.prompt_supervised) == (3, 0, 0)
-    everything = audit(longer, 0, 2, str, "all")
+    everything = audit_mask(longer, 0, 2, str, "all")
     assert everything.supervised == 3 + 2 + 4
     assert everything.ends_supervised == 0
     with pytest.raises(CheckFailed, match="0 of 3 endings"):
-        audit([*unended, EXAMPLES[0]], 0, 3, str)  # an ending that is not the turn's
+        audit_mask([*unended, EXAMPLES[0]], 0, 3, str)  # an ending that is not the turn's
 
 
 def test_every_supervised_token_has_its_examples_weight() -> None:
@@ -126,11 +126,11 @@ def test_every_supervised_token_has_its_examples_weight() -> None:
 def test_the_audit_knows_what_each_objective_looks_at() -> None:
     # EXAMPLES supervise their endings; (5, 6, 9, 2) has no token of an answer.
     whole = [EXAMPLES[0], Example((5, 6, 9, 8, 2), 3)]
-    answers = audit(whole, 0, 2, str)
+    answers = audit_mask(whole, 0, 2, str)
     assert (answers.supervised, answers.prompt_supervised, answers.ends_supervised) == (4, 0, 2)
-    everything = audit(whole, 0, 2, str, "all")
+    everything = audit_mask(whole, 0, 2, str, "all")
     assert (everything.supervised, everything.prompt_supervised) == (8, 4)
-    letters = audit(CHOOSING, 0, 2, str, "letter")
+    letters = audit_mask(CHOOSING, 0, 2, str, "letter")
     assert (letters.supervised, letters.ends_supervised) == (2, 0)
 
 
@@ -146,5 +146,5 @@ def test_the_audit_refuses_another_objectives_mask(
     made: list[Example], objective: Objective, expected: str
 ) -> None:
     with pytest.raises(CheckFailed) as caught:
-        audit(made, 0, 2, str, objective)
+        audit_mask(made, 0, 2, str, objective)
     assert expected in (caught.value.expected or "")

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from medtune.core.errors import EmptySplitError
 from medtune.core.experiment import TrainingConfig
 from medtune.core.progress import NoProgress
-from medtune.core.prompt import PromptStyle, Target
+from medtune.core.prompt import PromptStyle, TrainingTarget
 from medtune.core.protocols import Example
 from medtune.core.records import Question
-from medtune.training.epochs import lay_out, that_fit, weigher
+from medtune.training.epochs import build_weight_function, filter_by_length, plan_epoch
 
 STYLE = PromptStyle()
 
@@ -22,7 +22,7 @@ class Said(NoProgress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, text: str) -> None:
+    def log_message(self, text: str) -> None:
         self.lines.append(text)
 
 
@@ -41,11 +41,11 @@ def settings(**own: Any) -> TrainingConfig:
     return TrainingConfig.model_validate(own)
 
 
-def encoder(target: Target = "text") -> Any:
+def encoder(target: TrainingTarget = "text") -> Any:
     """One token a character of the stem and the answer."""
 
     def encode(q: Question) -> Example:
-        answer = STYLE.taught(q, target)
+        answer = STYLE.render_target(q, target)
         return Example(tuple(map(ord, q.stem + answer)), len(q.stem))
 
     return encode
@@ -53,10 +53,10 @@ def encoder(target: Target = "text") -> Any:
 
 def fit(questions: Sequence[Question], config: TrainingConfig) -> tuple[list[Question], list[str]]:
     said = Said()
-    return that_fit(questions, encoder(config.target), config, said), said.lines
+    return filter_by_length(questions, encoder(config.target), config, said), said.lines
 
 
-def length(q: Question, target: Target) -> int:
+def length(q: Question, target: TrainingTarget) -> int:
     return len(encoder(target)(q).tokens)
 
 
@@ -102,10 +102,10 @@ def test_explanations_are_kept_whole_or_left_out_where_asked() -> None:
 def test_an_epoch_is_a_function_of_seed_and_number() -> None:
     questions = [question(n) for n in range(20)]
     config = settings(batch_size=4)
-    first, again = (lay_out(questions, encoder(), config, 3, 0) for _ in range(2))
+    first, again = (plan_epoch(questions, encoder(), config, 3, 0) for _ in range(2))
     assert first == again
-    assert lay_out(questions, encoder(), config, 3, 1) != first
-    assert lay_out(questions, encoder(), config, 4, 0) != first
+    assert plan_epoch(questions, encoder(), config, 3, 1) != first
+    assert plan_epoch(questions, encoder(), config, 4, 0) != first
 
 
 def test_permuted_options_keep_their_answer_and_others_stay() -> None:
@@ -117,10 +117,10 @@ def test_permuted_options_keep_their_answer_and_others_stay() -> None:
         example: Example = encoder()(q)
         return example
 
-    lay_out(questions, encode, settings(permute_options=False), 0, 0)
+    plan_epoch(questions, encode, settings(permute_options=False), 0, 0)
     assert shown == questions
     shown.clear()
-    lay_out(questions, encode, settings(permute_options=True), 0, 0)
+    plan_epoch(questions, encode, settings(permute_options=True), 0, 0)
     assert [q.answer_text for q in shown] == [q.answer_text for q in questions]
     assert [q.options for q in shown] != [q.options for q in questions]
 
@@ -128,7 +128,7 @@ def test_permuted_options_keep_their_answer_and_others_stay() -> None:
 @given(st.lists(st.sampled_from(["anatomy", "surgery", None]), min_size=1, max_size=30))
 def test_every_subject_weighs_alike_and_the_mean_is_one(subjects: list[str | None]) -> None:
     questions = [question(n, subject=s) for n, s in enumerate(subjects)]
-    weigh = weigher(questions, settings(weigh_by="subject"))
+    weigh = build_weight_function(questions, settings(weigh_by="subject"))
     sums: dict[str | None, float] = {}
     for q in questions:
         sums[q.subject] = sums.get(q.subject, 0) + weigh(q)
@@ -137,6 +137,6 @@ def test_every_subject_weighs_alike_and_the_mean_is_one(subjects: list[str | Non
 
 def test_letters_weigh_alike_where_asked_and_all_do_otherwise() -> None:
     questions = [question(0), question(3), question(1)]
-    weigh = weigher(questions, settings(weigh_by="letter", permute_options=False))
+    weigh = build_weight_function(questions, settings(weigh_by="letter", permute_options=False))
     assert [weigh(q) for q in questions] == pytest.approx([0.75, 0.75, 1.5])
-    assert [weigher(questions, settings())(q) for q in questions] == [1.0] * 3
+    assert [build_weight_function(questions, settings())(q) for q in questions] == [1.0] * 3

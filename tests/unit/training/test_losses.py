@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from medtune.training.collate import collate
-from medtune.training.losses import CrossEntropy, token_losses
+from medtune.training.losses import CrossEntropy, compute_token_losses
 
 TARGETS = torch.tensor([3, 0, 5, 3])
 
@@ -66,12 +66,12 @@ def test_the_letter_loss_is_that_of_a_softmax_over_the_letters() -> None:
     logits[0, 20], logits[0, 21], logits[0, 22], logits[0, 5] = 1.0, 3.0, -1.0, 50.0
     logits[1, 30], logits[1, 31] = 0.5, 0.5
     first = -math.log(math.exp(3) / (math.exp(1) + math.exp(3) + math.exp(-1)))
-    assert token_losses(logits, batch).tolist() == pytest.approx([first, math.log(2)])
+    assert compute_token_losses(logits, batch).tolist() == pytest.approx([first, math.log(2)])
 
 
 def test_the_answer_loss_is_that_of_the_whole_vocabulary() -> None:
     batch = collate(EXAMPLES, CPU)
     assert batch.choices is None
-    losses = token_losses(torch.zeros(3, 10, dtype=torch.bfloat16), batch)
+    losses = compute_token_losses(torch.zeros(3, 10, dtype=torch.bfloat16), batch)
     assert losses.dtype == torch.float32
     assert losses.tolist() == pytest.approx([math.log(10)] * 3)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import Parameter
 
 from medtune.core.experiment import TrainingConfig
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.training.master_adamw import MasterAdamW
 from medtune.training.weight_averaging import WeightAverager
 
@@ -25,18 +25,18 @@ def move(optimizer: MasterAdamW, keeper: WeightAverager, value: float) -> None:
         for name, master in optimizer.masters.items():
             master.fill_(value)
             optimizer.parameters[name].fill_(value)
-    keeper.after_step()
+    keeper.update_average()
 
 
 def kept(keeper: WeightAverager) -> float:
-    return float(keeper.kept["w"][0].detach())
+    return float(keeper.kept_weights["w"][0].detach())
 
 
 def test_the_last_weights_are_kept_by_default() -> None:
     optimizer, keeper = made()
     for step, value, right in ((1, 1.0, 9), (2, 2.0, 3)):
         move(optimizer, keeper, value)
-        keeper.validated(step, wilson(right, 10))
+        keeper.record_validation(step, wilson_interval(right, 10))
     assert kept(keeper) == 2.0
     assert keeper.kept_step is None
     assert [point.step for point in keeper.points] == [1, 2]
@@ -46,7 +46,7 @@ def test_the_best_weights_are_kept_where_asked_and_the_first_of_equals() -> None
     optimizer, keeper = made(keep="best")
     for step, value, right in ((1, 1.0, 3), (2, 2.0, 9), (3, 3.0, 9), (4, 4.0, 5)):
         move(optimizer, keeper, value)
-        keeper.validated(step, wilson(right, 10))
+        keeper.record_validation(step, wilson_interval(right, 10))
     assert kept(keeper) == 2.0
     assert keeper.kept_step == 2
 
@@ -54,9 +54,9 @@ def test_the_best_weights_are_kept_where_asked_and_the_first_of_equals() -> None
 def test_a_model_that_is_never_right_has_a_best_too() -> None:
     optimizer, keeper = made(keep="best")
     move(optimizer, keeper, 1.0)
-    keeper.validated(1, wilson(0, 10))
+    keeper.record_validation(1, wilson_interval(0, 10))
     move(optimizer, keeper, 2.0)
-    keeper.validated(2, wilson(0, 10))
+    keeper.record_validation(2, wilson_interval(0, 10))
     assert (kept(keeper), keeper.kept_step) == (1.0, 1)
 
 
@@ -75,8 +75,8 @@ def test_patience_counts_validations_since_the_best(
     _, keeper = made(patience=patience)
     found = []
     for step, right in enumerate(rights, 1):
-        keeper.validated(step, wilson(right, 10))
-        found.append(keeper.exhausted)
+        keeper.record_validation(step, wilson_interval(right, 10))
+        found.append(keeper.is_out_of_patience)
     assert found == exhausted
 
 
@@ -99,7 +99,7 @@ def test_other_weights_are_shown_for_a_while_only(dtype: torch.dtype) -> None:
     move(optimizer, keeper, 1.0)
     move(optimizer, keeper, 3.0)
     shown = optimizer.parameters["w"]
-    with optimizer.showing(keeper.current):
+    with optimizer.swap_weights(keeper.current_weights):
         assert float(shown[0].detach()) == pytest.approx(kept(keeper), rel=1e-2)
         assert float(shown[0].detach()) != 3.0
     assert shown.tolist() == [3.0, 3.0]
@@ -111,16 +111,16 @@ def test_a_restored_keeper_goes_on_as_if_never_stopped() -> None:
     optimizer, keeper = made(**settings)
     for step in range(1, 5):
         move(optimizer, keeper, step**2)
-        keeper.validated(step, wilson(step % 3, 10))
+        keeper.record_validation(step, wilson_interval(step % 3, 10))
     file = io.BytesIO()
-    torch.save(keeper.state(), file)
+    torch.save(keeper.state_dict(), file)
     file.seek(0)
     other_optimizer, other = made(**settings)
-    other.restore(torch.load(file, weights_only=True))
+    other.load_state_dict(torch.load(file, weights_only=True))
     for one, its in ((optimizer, keeper), (other_optimizer, other)):
         move(one, its, 1.5)
-        its.validated(5, wilson(1, 10))
-    assert torch.equal(keeper.current["w"], other.current["w"])
-    assert torch.equal(keeper.kept["w"], other.kept["w"])
+        its.record_validation(5, wilson_interval(1, 10))
+    assert torch.equal(keeper.current_weights["w"], other.current_weights["w"])
+    assert torch.equal(keeper.kept_weights["w"], other.kept_weights["w"])
     assert (keeper.points, keeper.kept_step) == (other.points, other.kept_step)
-    assert keeper.exhausted == other.exhausted is True
+    assert keeper.is_out_of_patience == other.is_out_of_patience is True

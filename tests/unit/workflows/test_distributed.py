@@ -6,9 +6,9 @@ import pytest
 
 from medtune.core.errors import FolderError
 from medtune.core.protocols import ScoreRequest
-from medtune.core.run_folder import locked
+from medtune.core.run_folder import lock_folder
 from medtune.models.fake import FakeModel
-from medtune.workflows.distributed import cut, first, held, together
+from medtune.workflows.distributed import lock_on_main, run_distributed, run_on_main, split_requests
 
 
 def asked(*ids: str) -> list[ScoreRequest]:
@@ -31,7 +31,7 @@ def asked(*ids: str) -> list[ScoreRequest]:
 )
 def test_requests_are_cut_between_questions(ids: str, count: int, shares: list[str]) -> None:
     requests = asked(*ids)
-    found = ["".join(r.id for r in requests[part]) for part in cut(requests, count)]
+    found = ["".join(r.id for r in requests[part]) for part in split_requests(requests, count)]
     assert found == shares
     assert "".join(found) == ids
 
@@ -39,16 +39,16 @@ def test_requests_are_cut_between_questions(ids: str, count: int, shares: list[s
 def test_one_process_works_with_the_model_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     model = FakeModel("constant", {})
-    assert together(model, lambda shared: shared is model)
-    assert first(lambda: 3) == 3
+    assert run_distributed(model, lambda shared: shared is model)
+    assert run_on_main(lambda: 3) == 3
 
 
 def test_the_first_process_alone_holds_the_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with locked(tmp_path):
-        with pytest.raises(FolderError, match="in use"), held(tmp_path):
+    with lock_folder(tmp_path):
+        with pytest.raises(FolderError, match="in use"), lock_on_main(tmp_path):
             pass
         monkeypatch.setenv("RANK", "1")
-        with held(tmp_path):
+        with lock_on_main(tmp_path):
             pass

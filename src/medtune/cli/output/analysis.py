@@ -1,49 +1,52 @@
-"""How analyses look."""
+"""Print analyses."""
 
 from __future__ import annotations
 
 from rich.console import Console
 
-from medtune.cli.output.console import percent, plain_table
+from medtune.cli.output.console import create_plain_table, format_percent_interval
 from medtune.cli.output.table import PlainTable
 from medtune.core.schemas.analysis import AnalysisRecord, CalibrationError, SelectivePrediction
 
 
 def show_analysis(console: Console, record: AnalysisRecord) -> None:
-    """Print what an evaluation shows beyond its accuracy: by subject, sureness, failures."""
+    """Print an analysis: slices, calibration, failures, selective prediction."""
     exam = record.evaluation
     console.print(
-        f"{exam.data.source} · {exam.method} · {exam.label}: {percent(exam.accuracy)}, "
+        f"{exam.data.source} · {exam.method} · {exam.label}: "
+        f"{format_percent_interval(exam.accuracy)}, "
         f"n = {exam.accuracy.n:,}"
     )
     for line in record.warnings:
         console.print(f"! {line}")
     console.print()
-    console.print(_slices(record))
+    console.print(_slice_table(record))
     if record.calibration is not None:
         c = record.calibration
         console.print(
-            f"\ncalibration error {_error(c)}, Brier {c.brier:.3f}, log loss {c.log_loss:.3f} nats"
+            f"\ncalibration error {_format_calibration_error(c)}, Brier {c.brier:.3f}, log "
+            f"loss {c.log_loss:.3f} nats"
         )
     if record.selective is not None:
         _print_selective(console, record.selective)
     if record.flips is not None:
         f = record.flips
         console.print(
-            f"order of the options: {percent(f.any)} of the answers change, n = {f.any.n:,}"
+            f"order of the options: {format_percent_interval(f.any)} of the answers change, n "
+            f"= {f.any.n:,}"
         )
     if record.failures:
         console.print()
-        table = plain_table(("failures",), ("of all failures",), texts=("what counts",))
+        table = create_plain_table(("failures",), ("of all failures",), texts=("what counts",))
         for failure in record.failures:
-            table.add_row(failure.name, failure.explanation, percent(failure.share))
+            table.add_row(failure.name, failure.explanation, format_percent_interval(failure.share))
         console.print(table)
     if record.weak_subjects:
         console.print(f"\nweak after Holm's correction: {', '.join(record.weak_subjects)}")
 
 
-def _error(found: CalibrationError) -> str:
-    """Write an error with its interval, and with what chance would show of a perfect model."""
+def _format_calibration_error(found: CalibrationError) -> str:
+    """Format a calibration error with its interval and that of a perfect model."""
     text = f"{100 * found.error:.1f} points"
     if found.error_low is None or found.error_high is None or found.perfect_high is None:
         return text
@@ -53,16 +56,16 @@ def _error(found: CalibrationError) -> str:
     )
 
 
-def _slices(record: AnalysisRecord) -> PlainTable:
-    table = plain_table(("by", "questions"), ("n", "correct", "rest %", "p (Holm)"))
+def _slice_table(record: AnalysisRecord) -> PlainTable:
+    table = create_plain_table(("by", "questions"), ("n", "correct", "rest %", "p (Holm)"))
     for part in record.slices:
         if part.dimension == "topic":
-            continue  # hundreds of lines; the page has them
+            continue  # hundreds of lines; the page lists them
         table.add_row(
             part.dimension,
             part.name,
             f"{part.accuracy.n:,}",
-            percent(part.accuracy),
+            format_percent_interval(part.accuracy),
             f"{100 * part.rest.value:.1f}" if part.rest else "-",
             "-" if part.p_holm is None else f"{part.p_holm:.4f}",
         )
@@ -82,19 +85,21 @@ def _print_selective(console: Console, found: SelectivePrediction) -> None:
         f"{found.calibrated_on}"
     )
     if found.after is not None:
-        console.print(f"calibration error at that temperature {_error(found.after)}")
+        console.print(
+            f"calibration error at that temperature {_format_calibration_error(found.after)}"
+        )
     for one in found.thresholds:
         if one.found is None or one.answered is None:
-            text = one.missing
+            text = one.missing_reason
         else:
-            risk = percent(one.risk) if one.risk else "none answered"
+            risk = format_percent_interval(one.risk) if one.risk else "none answered"
             text = (
                 f"answer from {100 * one.found.confidence:.1f} % on: answers "
-                f"{percent(one.answered)}, wrong among them {risk}"
+                f"{format_percent_interval(one.answered)}, wrong among them {risk}"
             )
         console.print(f"risk of at most {100 * one.target:.0f} %: {text}")
     for sets in found.sets:
         console.print(
-            f"{sets.score} sets for {100 * sets.level:.0f} %: hold the answer in "
-            f"{percent(sets.coverage)}, {sets.size:.2f} options on average"
+            f"{sets.score} sets for {100 * sets.level:.0f} %: contain the answer in "
+            f"{format_percent_interval(sets.coverage)}, {sets.size:.2f} options on average"
         )

@@ -1,23 +1,23 @@
-"""How packed models look beside each other."""
+"""Print parity gates and benchmarks."""
 
 from __future__ import annotations
 
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output.console import percent, plain_table
+from medtune.cli.output.console import create_plain_table, format_percent_interval
 from medtune.core.schemas.compression import BenchRecord, ParityRecord
 
 
 def show_parity(console: Console, record: ParityRecord) -> None:
-    """Print every packed model beside the original, what is over budget last."""
+    """Print every candidate with the original, and budget violations last."""
     numbers = ("MB", "correct %", "points lost, at most", "same option %", "moved, nats", "q/s")
-    table = plain_table(("model",), numbers)
+    table = create_plain_table(("model",), numbers)
     original = record.reference
     table.add_row(
         "original",
-        _megabytes(record.reference_bytes),
-        percent(original.accuracy),
+        _format_megabytes(record.reference_bytes),
+        format_percent_interval(original.accuracy),
         "-",
         "-",
         "-",
@@ -26,8 +26,8 @@ def show_parity(console: Console, record: ParityRecord) -> None:
     for row in record.rows:
         table.add_row(
             row.name,
-            _megabytes(row.file_bytes),
-            percent(row.evaluation.accuracy),
+            _format_megabytes(row.file_bytes),
+            format_percent_interval(row.evaluation.accuracy),
             f"{max(0.0, -100 * row.comparison.difference_low):.1f}",
             f"{100 * row.agreement.value:.1f}",
             f"{row.mean_drift:.3f}",
@@ -36,14 +36,14 @@ def show_parity(console: Console, record: ParityRecord) -> None:
     console.print(table)
     console.print(f"{original.data.source} · {original.method}, n = {original.counts.n:,}")
     for row in record.rows:
-        text = f"{row.name}: " + ("fit" if row.fit else "unfit: " + "; ".join(row.broken))
-        console.print(Text(text, style="green" if row.fit else "red"))
+        text = f"{row.name}: " + ("fit" if row.meets_budget else "unfit: " + "; ".join(row.broken))
+        console.print(Text(text, style="green" if row.meets_budget else "red"))
 
 
 def show_bench(console: Console, record: BenchRecord) -> None:
-    """Print models side by side."""
+    """Print a benchmark of models."""
     numbers = ("q/s", "p50 ms", "p95 ms", "MB memory", "MB file", "correct %", "same %")
-    table = plain_table(("", "model"), numbers)
+    table = create_plain_table(("", "model"), numbers)
     for row in record.rows:
         told = row.name.endswith(row.model.dtype)
         table.add_row(
@@ -52,9 +52,9 @@ def show_bench(console: Console, record: BenchRecord) -> None:
             f"{row.questions_per_s:.1f}",
             f"{1000 * row.latency_p50_s:.0f}",
             f"{1000 * row.latency_p95_s:.0f}",
-            _megabytes(row.peak_memory_bytes),
-            _megabytes(row.file_bytes),
-            percent(row.accuracy),
+            _format_megabytes(row.peak_memory_bytes),
+            _format_megabytes(row.file_bytes),
+            format_percent_interval(row.accuracy),
             f"{100 * row.agreement.value:.1f}",
         )
     console.print(table)
@@ -64,5 +64,5 @@ def show_bench(console: Console, record: BenchRecord) -> None:
     )
 
 
-def _megabytes(size: int | None) -> str:
+def _format_megabytes(size: int | None) -> str:
     return "-" if size is None else f"{size / 1e6:,.0f}"

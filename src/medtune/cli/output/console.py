@@ -1,4 +1,4 @@
-"""What everything printed has in common."""
+"""Create consoles and tables."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ from rich.console import Console
 
 from medtune.cli.output.table import Kind, PlainTable
 from medtune.core.records import Proportion
-from medtune.workflows.distributed import leads
+from medtune.workflows.distributed import is_main
 
 
 @dataclass(slots=True)
 class Verbosity:
-    """How much is told on stderr beside errors."""
+    """Verbosity of messages on stderr."""
 
     quiet: bool = False
-    """Neither progress nor messages."""
+    """Print neither progress nor messages."""
     verbose: bool = False
-    """Where an error came from, too."""
+    """Print tracebacks of errors."""
 
 
 _VERBOSITY = Verbosity()
 
 
 def verbosity() -> Verbosity:
-    """Return how much this process tells; the command line sets it."""
+    """Return the verbosity of this process, which the command line sets."""
     return _VERBOSITY
 
 
-def speaks() -> bool:
-    """Tell whether this process speaks for all: of those that a launcher starts, the first."""
-    return leads()
+def is_output_process() -> bool:
+    """Return whether this process prints: only rank 0 does."""
+    return is_main()
 
 
 def open_console(stderr: bool) -> Console:
-    """Open a console; a pipe or a log file has no width of its own and gets a wide one."""
-    # Names and texts of users are shown as they are: a path may look like markup.
+    """Create a console; a pipe or a log file gets a width of 120."""
+    # Names and texts of users are printed verbatim: a path may look like markup.
     console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    console.quiet = not speaks()
+    console.quiet = not is_output_process()
     if not console.is_terminal:
         console.width = 120
     return console
 
 
-def plain_table(
+def create_plain_table(
     names: Sequence[str], numbers: Sequence[str] = (), texts: Sequence[str] = ()
 ) -> PlainTable:
-    """Make a table without lines: columns of names, of texts, which may fold, then of numbers."""
+    """Create a table without rules: columns of names, of texts that may wrap, then of numbers."""
     kinds: tuple[tuple[Sequence[str], Kind], ...] = (
         (names, "name"),
         (texts, "text"),
@@ -57,6 +57,6 @@ def plain_table(
     return PlainTable([(header, kind) for headers, kind in kinds for header in headers])
 
 
-def percent(value: Proportion) -> str:
-    """Write a proportion with its interval."""
+def format_percent_interval(value: Proportion) -> str:
+    """Format a proportion with its interval, in per cent."""
     return f"{100 * value.value:.1f} % ({100 * value.low:.1f}-{100 * value.high:.1f})"

@@ -1,4 +1,4 @@
-"""How snapshots, inspections and verifications look."""
+"""Print snapshots, mapping proposals and verifications."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from shlex import quote
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output.console import plain_table
+from medtune.cli.output.console import create_plain_table
 from medtune.cli.output.table import PlainTable
 from medtune.core.experiment import ColumnMapping
 from medtune.core.schemas.dataset import (
     MappingProposal,
     SnapshotManifest,
     VerificationRecord,
-    short_name,
+    short_source_name,
 )
 
 _LONGEST = 4_000
@@ -23,13 +23,13 @@ _LONGEST = 4_000
 
 
 def show_manifest(console: Console, manifest: SnapshotManifest) -> None:
-    """Print what a snapshot holds, what was left out, and where splits overlap."""
-    splits = plain_table(("split", "questions of"), ("n", "negated", "explained", "letters"))
+    """Print the splits, exclusions and overlaps of a snapshot."""
+    splits = create_plain_table(("split", "questions of"), ("n", "negated", "explained", "letters"))
     for split in manifest.splits:
         letters = " ".join(f"{name} {n:,}" for name, n in split.profile.letters.items())
         splits.add_row(
             split.role,
-            short_name(split.description.source),
+            short_source_name(split.description.source),
             f"{split.description.n:,}",
             f"{split.profile.negated:,}",
             f"{split.profile.explained:,}",
@@ -43,13 +43,17 @@ def show_manifest(console: Console, manifest: SnapshotManifest) -> None:
     }
     if excluded:
         console.print()
-        console.print(_counts("left out", excluded))
-    overlap = plain_table(("overlap: questions of", "also in"), ("exact", "near", "conflicts", "%"))
+        console.print(_count_table("left out", excluded))
+    overlap = create_plain_table(
+        ("overlap: questions of", "also in"), ("exact", "near", "conflicts", "%")
+    )
     for count in manifest.overlap:
         if count.exact or count.near:
             overlap.add_row(
-                short_name(count.source),
-                "itself, earlier" if count.among == count.source else short_name(count.among),
+                short_source_name(count.source),
+                "itself, earlier"
+                if count.among == count.source
+                else short_source_name(count.among),
                 f"{count.exact:,}",
                 f"{count.near:,}",
                 f"{count.conflicts:,}",
@@ -64,8 +68,8 @@ def show_manifest(console: Console, manifest: SnapshotManifest) -> None:
 
 
 def show_proposal(console: Console, proposal: MappingProposal) -> None:
-    """Print a proposed mapping, what speaks for it, and questions under it."""
-    columns = plain_table(("column", "read as"), texts=("for instance",))
+    """Print a proposed mapping with its evidence and sample questions."""
+    columns = create_plain_table(("column", "read as"), texts=("for instance",))
     parts: dict[str, str] = {}
     for part, value in proposal.mapping.model_dump().items():
         for name in value if isinstance(value, tuple) else (value,):
@@ -100,7 +104,7 @@ def _as_options(mapping: ColumnMapping) -> str:
 
 
 def show_verification(console: Console, record: VerificationRecord) -> None:
-    """Print whether a snapshot can be trusted."""
+    """Print the verification of a snapshot."""
     for fault in record.faults:
         console.print(Text(f"fault: {fault}", style="bold red"))
     if not record.faults:
@@ -110,9 +114,9 @@ def show_verification(console: Console, record: VerificationRecord) -> None:
         )
 
 
-def _counts(title: str, by_source: Mapping[str, Mapping[str, int]]) -> PlainTable:
-    """Lay out counts by name and source."""
-    table = plain_table((title,), tuple(map(short_name, by_source)))
+def _count_table(title: str, by_source: Mapping[str, Mapping[str, int]]) -> PlainTable:
+    """Build a table of counts by name and source."""
+    table = create_plain_table((title,), tuple(map(short_source_name, by_source)))
     for name in dict.fromkeys(name for counts in by_source.values() for name in counts):
         cells = (counts.get(name) for counts in by_source.values())
         table.add_row(name, *("-" if cell is None else f"{cell:,}" for cell in cells))

@@ -1,4 +1,4 @@
-"""Progress and messages on stderr: a bar in a terminal, a line every half minute in a log."""
+"""Report progress on stderr: a bar in a terminal, a line every 30 s in a log."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from rich.table import Column
 from rich.text import Text
 
 from medtune.cli.output.console import open_console, verbosity
-from medtune.cli.output.table import middle_cut
+from medtune.cli.output.table import shorten_middle
 
-EVERY_S = 30.0
-"""Seconds between two lines of a log."""
-REDRAW_S = 0.05
-"""Shortest time between two redrawings of a bar; redrawing costs more than a row of data does."""
+LOG_INTERVAL_S = 30.0
+"""Seconds between two lines in a log."""
+REDRAW_INTERVAL_S = 0.05
+"""Shortest time between two redraws of a bar, which cost more than processing a row."""
 NUMBERS_WIDTH = 56
-"""What counts, times and figures beside a bar take."""
+"""Width of counts, times and figures beside a bar."""
 BAR_WIDTH = 24
 
 
 class _Bar:
-    """A bar in a terminal."""
+    """A progress bar in a terminal."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
@@ -44,20 +44,20 @@ class _Bar:
 
     def advance(self, amount: int = 1, **figures: str) -> None:
         self._pending += amount
-        if figures or time.monotonic() - self._shown > REDRAW_S:
+        if figures or time.monotonic() - self._shown > REDRAW_INTERVAL_S:
             self.flush(**figures)
 
     def flush(self, **figures: str) -> None:
-        """Show what was held back."""
+        """Draw the updates that were held back."""
         if not self._pending and not figures:
             return
-        self._progress.update(self._task, advance=self._pending, figures=_written(figures))
+        self._progress.update(self._task, advance=self._pending, figures=_format_figures(figures))
         self._pending = 0
         self._shown = time.monotonic()
 
 
 class _Log:
-    """Lines in a log: one every half minute, and one at the end."""
+    """Progress lines in a log: one every 30 s, and one at the end."""
 
     def __init__(self, console: Console, name: str, total: int | None, done: int) -> None:
         self._console = console
@@ -71,49 +71,49 @@ class _Log:
         self._done += amount
         self._figures = figures or self._figures
         # The end has a line of its own.
-        if time.monotonic() - self._shown >= EVERY_S and self._done != self._total:
+        if time.monotonic() - self._shown >= LOG_INTERVAL_S and self._done != self._total:
             self.write()
 
     def end(self) -> None:
-        """Write where it ended; of work of unknown length nothing but what took long."""
+        """Write the last line; for work of unknown length only if it took long."""
         if self._total is not None or self._shown > self._start:
             self.write()
 
     def write(self) -> None:
-        """Write one line: how far it is, how long it took and will take, and the figures."""
+        """Write one line: count, elapsed and remaining time, and figures."""
         now = time.monotonic()
         elapsed, fresh = now - self._start, self._done - self._before
         parts = [f"{self._name}: {self._done:,}" + (f"/{self._total:,}" if self._total else "")]
-        parts.append(f"after {_clock(elapsed)}")
+        parts.append(f"after {_format_duration(elapsed)}")
         if self._total is not None and fresh > 0 and self._done < self._total:
-            parts.append(f"left {_clock(elapsed / fresh * (self._total - self._done))}")
+            parts.append(f"left {_format_duration(elapsed / fresh * (self._total - self._done))}")
         if self._figures:
-            parts.append(_written(self._figures))
+            parts.append(_format_figures(self._figures))
         self._console.print(Text("  ".join(parts)), soft_wrap=True)
         self._shown = now
 
 
 class Terminal:
-    """Reports progress on stderr."""
+    """Progress reports on stderr."""
 
     def __init__(self) -> None:
         self._console = open_console(stderr=True)
         self._console.quiet = self._console.quiet or verbosity().quiet
 
-    def say(self, text: str) -> None:
-        """Tell one line."""
+    def log_message(self, text: str) -> None:
+        """Print one message."""
         self._console.print(Text(text), soft_wrap=True)
 
     def error(self, text: str) -> None:
-        """Tell what went wrong, whichever process it is."""
+        """Print an error, in any process."""
         self._console.quiet = False
         self._console.print(Text(f"error: {text}", style="bold red"), soft_wrap=True)
 
     @contextmanager
     def task(self, name: str, total: int | None, done: int = 0) -> Iterator[_Bar | _Log]:
-        """Show a bar; where stderr is no terminal, a line every half minute and one at the end.
+        """Show a progress bar, or progress lines if stderr is no terminal.
 
-        Work of unknown length is shown while it lasts only.
+        Work of unknown length is shown only while it runs.
         """
         if not self._console.is_terminal:
             log = _Log(self._console, name, total, done)
@@ -122,18 +122,18 @@ class Terminal:
             finally:
                 log.end()
             return
-        with _bars(self._console, total is None) as progress:
+        with _create_progress_bars(self._console, total is None) as progress:
             width = max(8, self._console.width - NUMBERS_WIDTH)
             task = progress.add_task(
-                middle_cut(name, width), total=total, completed=done, figures=""
+                shorten_middle(name, width), total=total, completed=done, figures=""
             )
             bar = _Bar(progress, task)
             yield bar
             bar.flush()
 
 
-def _bars(console: Console, transient: bool) -> Progress:
-    """Lay a bar out for the width there is: no number of it is ever cut."""
+def _create_progress_bars(console: Console, transient: bool) -> Progress:
+    """Create progress bars that fit the width without cutting a number."""
 
     def column() -> Column:
         return Column(no_wrap=True)
@@ -149,12 +149,12 @@ def _bars(console: Console, transient: bool) -> Progress:
     return Progress(*columns, console=console, transient=transient)
 
 
-def _written(figures: dict[str, str]) -> str:
+def _format_figures(figures: dict[str, str]) -> str:
     return "  ".join(
         value if key == "speed" else f"{key} {value}" for key, value in figures.items()
     )
 
 
-def _clock(seconds: float) -> str:
-    """Write a time as 0:01:30."""
+def _format_duration(seconds: float) -> str:
+    """Format a duration as 0:01:30."""
     return str(timedelta(seconds=round(seconds)))

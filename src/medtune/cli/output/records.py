@@ -1,4 +1,4 @@
-"""How records look in a terminal."""
+"""Print records in a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from medtune.cli.output.analysis import show_analysis
 from medtune.cli.output.compression import show_bench, show_parity
-from medtune.cli.output.console import open_console, percent, plain_table
+from medtune.cli.output.console import create_plain_table, format_percent_interval, open_console
 from medtune.cli.output.data import show_manifest, show_proposal, show_verification
 from medtune.cli.output.release import (
     show_difference,
@@ -58,7 +58,7 @@ from medtune.core.schemas.compression import BenchRecord, ParityRecord
 from medtune.core.schemas.corrections import CorrectionsManifest
 from medtune.core.schemas.dataset import MappingProposal, SnapshotManifest, VerificationRecord
 from medtune.core.schemas.safety import SafetyRecord
-from medtune.core.warnings import remarks
+from medtune.core.warnings import accuracy_caveats
 from medtune.releases.export.schema import ExportRecord, MlflowRecord
 from medtune.releases.gate_schema import Difference, EvidenceRecord, GateRecord, Suite
 from medtune.releases.schema import ReleaseList, ReleaseLog, Verification
@@ -77,17 +77,17 @@ from medtune.studies.test_size.schema import SampleSizeRecord
 GIB = 1 << 30
 
 
-def show(record: Record) -> None:
+def show_record(record: Record) -> None:
     """Print a record as a table on stdout."""
     console = open_console(stderr=False)
-    _LOOKS.get(type(record), _show_fields)(console, record)
+    _PRINTERS.get(type(record), _show_fields)(console, record)
 
 
 def _show_run(console: Console, record: RunRecord) -> None:
-    shown = [e for group in record.side_by_side() for e in group]
-    console.print(_evaluations(shown))
+    shown = [e for group in record.evaluations_by_exam() for e in group]
+    console.print(_evaluation_table(shown))
     for evaluation in shown:
-        _remarks(console, evaluation)
+        _print_caveats(console, evaluation)
     primary = record.evaluations[0].method
     for spread in record.spreads:
         if spread.method == primary:
@@ -95,11 +95,11 @@ def _show_run(console: Console, record: RunRecord) -> None:
     for comparison in record.comparisons:
         if comparison.method == primary:
             if record.spreads:
-                _notes(console, comparison)
+                _print_notes(console, comparison)
             else:
-                _verdict(console, comparison)
-    if record.multiplicity:
-        console.print(f"! {record.multiplicity}")
+                _print_verdict(console, comparison)
+    if record.multiplicity_note:
+        console.print(f"! {record.multiplicity_note}")
     console.print(
         f"{record.name}: {record.duration_s:.0f} s, "
         f"peak memory {record.peak_memory_bytes / GIB:.2f} GiB"
@@ -107,15 +107,14 @@ def _show_run(console: Console, record: RunRecord) -> None:
 
 
 def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
-    from medtune.analysis.options_only import (
-        stem_note,  # brings SciPy, which other commands do without
-    )
+    # Imports SciPy, which other commands do not need.
+    from medtune.analysis.options_only import stem_note
 
-    console.print(_evaluations([record]))
+    console.print(_evaluation_table([record]))
     if record.data.excluded:
         reasons = ", ".join(f"{n:,} × {why}" for why, n in record.data.excluded.items())
         console.print(f"left out of {record.data.source}: {reasons}")
-    _remarks(console, record)
+    _print_caveats(console, record)
     if note := stem_note(record):
         console.print(Text(f"! {note}"))
     if record.trained_on is None and record.model.adapter is not None:
@@ -124,27 +123,28 @@ def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
 
 def _show_comparison(console: Console, record: ComparisonRecord) -> None:
     console.print(
-        f"{record.split} · {record.method}: {record.a} {percent(record.accuracy_a)}, "
-        f"{record.b} {percent(record.accuracy_b)}, n = {record.n}"
+        f"{record.split} · {record.method}: {record.a} "
+        f"{format_percent_interval(record.accuracy_a)}, "
+        f"{record.b} {format_percent_interval(record.accuracy_b)}, n = {record.n}"
     )
     console.print(
         f"both right {record.both}, only {record.a} {record.only_a}, "
         f"only {record.b} {record.only_b}, neither {record.neither}"
     )
     if record.differs:
-        console.print(f"! the examinations differ in: {', '.join(record.differs)}")
-    _verdict(console, record)
+        console.print(f"! the evaluations differ in: {', '.join(record.differs)}")
+    _print_verdict(console, record)
 
 
 def _show_models(console: Console, record: ModelList) -> None:
-    console.print(_models(record.models))
+    console.print(_model_table(record.models))
 
 
 def _show_fields(console: Console, record: Record) -> None:
-    console.print(_fields(record))
+    console.print(_field_table(record))
 
 
-_LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
+_PRINTERS: dict[type[Record], Callable[[Console, Any], None]] = {
     RunRecord: _show_run,
     EvaluationRecord: _show_evaluation,
     ComparisonRecord: _show_comparison,
@@ -184,8 +184,8 @@ _LOOKS: dict[type[Record], Callable[[Console, Any], None]] = {
 }
 
 
-def _evaluations(records: Sequence[EvaluationRecord]) -> PlainTable:
-    table = plain_table(
+def _evaluation_table(records: Sequence[EvaluationRecord]) -> PlainTable:
+    table = create_plain_table(
         ("questions", "method", "model"),
         ("correct %", "95 %", "n", "unparsed", "chance", "majority", "options only"),
     )
@@ -205,51 +205,51 @@ def _evaluations(records: Sequence[EvaluationRecord]) -> PlainTable:
     return table
 
 
-def _remarks(console: Console, record: EvaluationRecord) -> None:
-    for remark in remarks(record):
+def _print_caveats(console: Console, record: EvaluationRecord) -> None:
+    for remark in accuracy_caveats(record):
         console.print(Text(f"! {remark}"))
 
 
-def _verdict(console: Console, record: ComparisonRecord) -> None:
+def _print_verdict(console: Console, record: ComparisonRecord) -> None:
     style = "" if record.p_value >= 0.05 else ("green" if record.difference > 0 else "red")
     console.print(Text(f"{record.split} · {record.method}: {record.verdict}", style=style))
-    _notes(console, record)
+    _print_notes(console, record)
 
 
-def _notes(console: Console, record: ComparisonRecord) -> None:
+def _print_notes(console: Console, record: ComparisonRecord) -> None:
     for note in record.notes:
         console.print(f"! {note}")
 
 
-def _models(models: tuple[ModelInfo, ...]) -> PlainTable:
-    table = plain_table(("model", "state", "size"), texts=("where",))
+def _model_table(models: tuple[ModelInfo, ...]) -> PlainTable:
+    table = create_plain_table(("model", "state", "size"), texts=("where",))
     for model in models:
         size = f"{model.size_bytes / 1e6:,.0f} MB" if model.size_bytes is not None else "-"
         table.add_row(model.name, model.state, size, model.folder or model.note)
     return table
 
 
-def _fields(record: Record) -> PlainTable:
-    """Lay out a record field by field, nested records in one line."""
-    table = plain_table(("",), texts=("",))
+def _field_table(record: Record) -> PlainTable:
+    """Build a table of a record's fields, nested records in one line."""
+    table = create_plain_table(("",), texts=("",))
     for name, value in record:
         machine = name == "provenance" and isinstance(record, DoctorRecord)
         if name in ("kind", "inputs", "provenance", "audit", "losses") and not machine:
             continue
-        for label, text in _rows(name, value):
+        for label, text in _field_rows(name, value):
             said = label.removeprefix("provenance.").replace("_", " ")
             table.add_row(Text(said, style="bold"), Text(text))
     return table
 
 
-def _rows(name: str, value: object) -> Iterator[tuple[str, str]]:
+def _field_rows(name: str, value: object) -> Iterator[tuple[str, str]]:
     if value is None:
         return
     if isinstance(value, Proportion):
-        yield name, f"{percent(value)}, n = {value.n}"
+        yield name, f"{format_percent_interval(value)}, n = {value.n}"
     elif isinstance(value, Record):
         for inner, part in value:
-            yield from _rows(f"{name}.{inner}", part)
+            yield from _field_rows(f"{name}.{inner}", part)
     elif isinstance(value, tuple):
         for item in value:
             text = (

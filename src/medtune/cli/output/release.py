@@ -1,18 +1,18 @@
-"""How releases look."""
+"""Print releases, gates and updates."""
 
 from __future__ import annotations
 
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output.console import plain_table
+from medtune.cli.output.console import create_plain_table
 from medtune.core.records import LETTERS
 from medtune.releases.gate_schema import Difference, EvidenceRecord, GateRecord, Suite
 from medtune.releases.schema import ReleaseList, ReleaseLog, Verification
 from medtune.releases.update_schema import UpdateRecord
 
-HASH = 64
-"""Digits of a sha256."""
+HASH_LENGTH = 64
+"""Hex digits of a sha256."""
 STYLES = {"passed": "green", "failed": "red", "missing": "red", "waived": "yellow"}
 
 
@@ -21,7 +21,7 @@ def show_releases(console: Console, record: ReleaseList) -> None:
     if not record.releases:
         console.print("no releases")
         return
-    table = plain_table(("release", "id", "base"), ("scheme", "made", "is"))
+    table = create_plain_table(("release", "id", "base"), ("scheme", "made", "is"))
     for row in record.releases:
         table.add_row(
             row.name,
@@ -35,9 +35,9 @@ def show_releases(console: Console, record: ReleaseList) -> None:
 
 
 def show_log(console: Console, record: ReleaseLog) -> None:
-    """Print what was done, one deed a line, with what the log knows of it."""
+    """Print the release log, one action per line with its details."""
     for line in record.lines:
-        about = {k: _about(record, v) for k, v in line.detail.items() if v is not None}
+        about = {k: _format_value(record, v) for k, v in line.detail.items() if v is not None}
         words = ", ".join(f"{k} {v}" for k, v in about.items())
         of = record.names.get(line.subject, line.subject[:12])
         console.print(Text(f"{line.time:%Y-%m-%d %H:%M} {line.actor}: {line.action} {of}"))
@@ -45,14 +45,14 @@ def show_log(console: Console, record: ReleaseLog) -> None:
             console.print(Text(f"  {words}", style="dim"))
 
 
-def _about(record: ReleaseLog, value: object) -> str:
-    """Write a release by its name, and a hash by its beginning."""
+def _format_value(record: ReleaseLog, value: object) -> str:
+    """Format a release by its name, and a hash by its first digits."""
     text = str(value)
-    return record.names.get(text, text[:12] if len(text) == HASH else text)
+    return record.names.get(text, text[:12] if len(text) == HASH_LENGTH else text)
 
 
 def show_verification(console: Console, record: Verification) -> None:
-    """Print what reading a release again found."""
+    """Print the verification of a release."""
     rate = record.size_bytes / max(record.duration_s, 1e-9) / 1e6
     console.print(
         f"{record.name}: {record.files} files, {record.size_bytes / 1e6:,.1f} MB, {rate:,.0f} MB/s"
@@ -62,36 +62,38 @@ def show_verification(console: Console, record: Verification) -> None:
 
 
 def show_difference(console: Console, record: Difference) -> None:
-    """Print two releases side by side."""
-    table = plain_table(("", record.a, record.b))
+    """Print the difference of two releases."""
+    table = create_plain_table(("", record.a, record.b))
     for name, (a, b) in record.fields.items():
         table.add_row(name, a, b)
     for path, change in record.files.items():
         table.add_row(path, "", change)
     console.print(table)
     if record.answers is None:
-        console.print(f"{record.b} was not examined beside {record.a}")
+        console.print(f"{record.b} was not compared with {record.a}")
         return
     console.print(f"{len(record.answers)} frozen questions are answered differently")
     for one in record.answers:
-        chosen = (_letter(one.before), _letter(one.after))
-        console.print(Text(f"{' -> '.join(chosen)}, right is {_letter(one.answer)}: {one.stem}"))
+        chosen = (_format_choice(one.before), _format_choice(one.after))
+        console.print(
+            Text(f"{' -> '.join(chosen)}, right is {_format_choice(one.answer)}: {one.stem}")
+        )
 
 
 def show_suite(console: Console, record: Suite) -> None:
-    """Print what was frozen."""
+    """Print a frozen question suite."""
     console.print(f"{record.n:,} questions of {record.source} are frozen ({record.hash[:12]})")
 
 
 def show_evidence(console: Console, record: EvidenceRecord) -> None:
-    """Print what was measured."""
+    """Print the evidence of a release."""
     beside = f"beside {record.champion[:12]}" if record.champion else "with no champion beside it"
     console.print(f"{record.candidate[:12]} {beside}: {', '.join(record.records)}")
 
 
 def show_gate(console: Console, record: GateRecord) -> None:
-    """Print what the gate said, rule by rule."""
-    table = plain_table(("rule", "verdict"), ("figure", "bound", "end", "n"))
+    """Print the verdict of the gate, rule by rule."""
+    table = create_plain_table(("rule", "verdict"), ("figure", "bound", "end", "n"))
     for result in record.results:
         table.add_row(
             result.rule,
@@ -110,12 +112,12 @@ def show_gate(console: Console, record: GateRecord) -> None:
         looks = record.bound.looks
         console.print(
             f"evaluation {len(looks)} of these weights; sets of questions until then: "
-            f"{record.bound.sets}"
+            f"{record.bound.distinct_data_sets}"
         )
 
 
 def show_update(console: Console, record: UpdateRecord) -> None:
-    """Print what an update did."""
+    """Print the result of an update."""
     change = record.change
     if not record.is_new:
         console.print("nothing is new")
@@ -130,5 +132,5 @@ def show_update(console: Console, record: UpdateRecord) -> None:
     console.print(f"{record.release} is {record.alias or 'refused'}")
 
 
-def _letter(choice: int | None) -> str:
+def _format_choice(choice: int | None) -> str:
     return "none" if choice is None else LETTERS[choice]

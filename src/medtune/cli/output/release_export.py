@@ -1,4 +1,4 @@
-"""How exports look."""
+"""Print exports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.text import Text
 
 from medtune.releases.export.schema import ExportRecord, MlflowRecord
 
-STANDING = {
+GATE_STATUS = {
     "passed": ("passed the gate", "green"),
     "refused": ("refused by the gate", "red"),
     "not asked": ("the gate was not asked", "red"),
@@ -15,20 +15,20 @@ STANDING = {
 
 
 def show_export(console: Console, record: ExportRecord) -> None:
-    """Print what was written where."""
+    """Print the exported files and their folder."""
     texts = "with questions' texts" if record.texts else "without questions' texts"
     console.print(
         f"{record.name}: {record.files} files, {record.size_bytes / 1e6:,.1f} MB, {texts}, in "
         f"{record.folder}"
     )
-    words, style = STANDING[record.standing]
+    words, style = GATE_STATUS[record.standing]
     console.print(Text(words, style=style))
     for name in record.changed:
         console.print(f"{name} is not byte by byte as released: it names the base as the Hub does")
 
 
 def show_mlflow(console: Console, record: MlflowRecord) -> None:
-    """Print which version it is."""
+    """Print the registered MLflow version."""
     what = "new" if record.made else "there already"
     called = f", {', '.join(record.aliases)}" if record.aliases else ""
     console.print(

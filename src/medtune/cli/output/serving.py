@@ -1,17 +1,23 @@
-"""How an endpoint's keys and guards look."""
+"""Print an endpoint's keys, audit log, answers, guard benchmarks and monitoring."""
 
 from __future__ import annotations
 
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output.console import percent, plain_table
+from medtune.cli.output.console import create_plain_table, format_percent_interval
 from medtune.core.records import LETTERS
 from medtune.core.schemas.audit import AuditHead
 from medtune.core.schemas.corrections import CorrectionsManifest
 from medtune.core.schemas.safety import SafetyRecord
 from medtune.serving.monitoring.schema import MonitorRecord, ShadowComparison
-from medtune.serving.pages.labels import CHOICE_UNMEASURED, STATUSES, holding, reason, unmeasured
+from medtune.serving.pages.labels import (
+    CHOICE_UNMEASURED,
+    STATUSES,
+    is_uncalibrated,
+    reason_label,
+    strictest_reason,
+)
 from medtune.serving.schemas import AnswerRecord, AuditVerified, KeyList, KeyMade, Reply
 
 
@@ -26,7 +32,7 @@ def show_key(console: Console, record: KeyMade) -> None:
 
 def show_keys(console: Console, record: KeyList) -> None:
     """Print all keys."""
-    table = plain_table(("key", "role"), ("a minute", "made", "revoked"))
+    table = create_plain_table(("key", "role"), ("a minute", "made", "revoked"))
     for key in record.keys:
         ended = f"{key.revoked:%Y-%m-%d %H:%M}" if key.revoked else "-"
         made = f"{key.created:%Y-%m-%d %H:%M}"
@@ -36,28 +42,28 @@ def show_keys(console: Console, record: KeyList) -> None:
 
 
 def show_audit(console: Console, record: AuditVerified) -> None:
-    """Print that an audit trail is whole, and what it was held to."""
+    """Print a verified audit log and the heads it was compared with."""
     since = "" if record.since is None else f", from line {record.since} on"
     console.print(
-        f"{record.head.lines} lines, each as it was written; held to {record.anchored} heads "
+        f"{record.head.lines} lines, all unchanged; compared with {record.anchored} noted heads "
         f"in {record.anchor}{since}"
     )
     _show_head(console, record.head)
 
 
 def _show_head(console: Console, head: AuditHead | None) -> None:
-    """Print where an audit trail ends, in one piece to be copied."""
+    """Print the head of the audit log in one line, to be copied."""
     if head is not None:
         console.print(f"audit head, to be noted elsewhere: {head}", soft_wrap=True)
 
 
 def show_answer(console: Console, record: AnswerRecord) -> None:
-    """Print an answer, or what stands in its place, and how often the model was right before."""
+    """Print an answer or the reason for none, and the accuracy at its confidence."""
     reply = record.reply
     if reply.card is not None:
         console.print(f"{reply.card.title}\n{reply.card.text}")
         return
-    console.print(Text(_headline(reply), style="bold"))
+    console.print(Text(_answer_headline(reply), style="bold"))
     for letter, option, probability in zip(
         LETTERS, record.options, reply.probabilities or (), strict=False
     ):
@@ -65,19 +71,21 @@ def show_answer(console: Console, record: AnswerRecord) -> None:
         console.print(Text(f"{mark} {letter}  {100 * probability:5.1f} %  {option}", style=style))
     if reply.measured is not None:
         right, source = reply.measured.accuracy, reply.measured.source
-        console.print(f"right on {percent(right)} of {right.n:,} questions of {source}")
+        console.print(
+            f"right on {format_percent_interval(right)} of {right.n:,} questions of {source}"
+        )
     console.print(Text(f"{record.model} · {reply.disclaimer}", style="dim"))
 
 
-def _headline(reply: Reply) -> str:
+def _answer_headline(reply: Reply) -> str:
     if reply.letter is None:
-        return f"{STATUSES[reply.status]}: {reason(holding(reply.reasons)).lower()}"
-    return CHOICE_UNMEASURED if unmeasured(reply.reasons) else STATUSES[reply.status]
+        return f"{STATUSES[reply.status]}: {reason_label(strictest_reason(reply.reasons)).lower()}"
+    return CHOICE_UNMEASURED if is_uncalibrated(reply.reasons) else STATUSES[reply.status]
 
 
 def show_safety(console: Console, record: SafetyRecord) -> None:
-    """Print what happened on the suites that should not, both halves side by side."""
-    table = plain_table(
+    """Print the guards' failures on both halves of the suites."""
+    table = create_plain_table(
         (), ("dev %", "held-out %", "n", "up to %", "at most %"), ("should not happen",)
     )
     held = {figure.measure: figure for figure in record.figures if figure.half == "held"}
@@ -85,11 +93,11 @@ def show_safety(console: Console, record: SafetyRecord) -> None:
         if figure.half == "dev":
             other = held[figure.measure]
             table.add_row(
-                Text(figure.measure, style="" if other.met else "red"),
+                Text(figure.measure, style="" if other.meets_target else "red"),
                 f"{100 * figure.rate.value:.1f}",
-                percent(other.rate),
+                format_percent_interval(other.rate),
                 str(other.rate.n),
-                f"{100 * other.upper:.1f}",
+                f"{100 * other.upper_bound:.1f}",
                 "-" if figure.target is None else f"{100 * figure.target:.0f}",
             )
     console.print(table)
@@ -100,16 +108,16 @@ def show_safety(console: Console, record: SafetyRecord) -> None:
 
 
 def show_monitor(console: Console, record: MonitorRecord) -> None:
-    """Print a period beside its reference."""
+    """Print a period with its reference."""
     total = sum(record.statuses.values())
     parts = ", ".join(f"{name} {count}" for name, count in sorted(record.statuses.items()))
     console.print(
         f"{record.start:%Y-%m-%d %H:%M} to {record.end:%Y-%m-%d %H:%M}: {total} ({parts})"
     )
-    table = plain_table(("feature",), ("PSI", "p", "n", "reference n"))
+    table = create_plain_table(("feature",), ("PSI", "p", "n", "reference n"))
     for drift in record.drifts:
         table.add_row(
-            Text(drift.feature, style="red" if drift.moved else ""),
+            Text(drift.feature, style="red" if drift.has_drifted else ""),
             f"{drift.psi:.3f}",
             f"{drift.p_value:.2g}",
             str(drift.n),
@@ -123,7 +131,7 @@ def show_monitor(console: Console, record: MonitorRecord) -> None:
         ("helpful", record.helpful),
     ):
         if rate is not None:
-            console.print(f"{name}: {percent(rate)}, n = {rate.n}")
+            console.print(f"{name}: {format_percent_interval(rate)}, n = {rate.n}")
     console.print(f"letters corrected by askers: {record.corrected}")
     for shadow in record.shadows:
         _show_shadow(console, shadow)
@@ -137,11 +145,11 @@ def _show_shadow(console: Console, shadow: ShadowComparison) -> None:
         return
     console.print(
         f"shadow: {shadow.release} answered as the champion {shadow.champion} on {shadow.same} of "
-        f"{shadow.agreement.n}, {percent(shadow.agreement)}; {missing}"
+        f"{shadow.agreement.n}, {format_percent_interval(shadow.agreement)}; {missing}"
     )
     console.print(
-        f"  too unsure to answer: shadow {percent(shadow.unsure)}, "
-        f"champion {percent(shadow.unsure_champion)}"
+        f"  too unsure to answer: shadow {format_percent_interval(shadow.unsure)}, "
+        f"champion {format_percent_interval(shadow.unsure_champion)}"
     )
     if (found := shadow.reviewed) is not None:
         console.print(
@@ -152,13 +160,13 @@ def _show_shadow(console: Console, shadow: ShadowComparison) -> None:
 
 
 def show_corrections(console: Console, record: CorrectionsManifest) -> None:
-    """Print what became of the reviewed items, and what askers said of them."""
+    """Print the outcome of the reviewed items, and the feedback of askers."""
     (split,) = record.splits
     console.print(
         f"{split.description.n:,} questions of {record.decided:,} decided items "
         f"({record.undecided:,} undecided); for training only"
     )
-    table = plain_table((), ("n",), texts=("items",))
+    table = create_plain_table((), ("n",), texts=("items",))
     for name, n in (
         ("approved", record.approved),
         ("edited", record.edited),

@@ -1,11 +1,11 @@
-"""How studies look."""
+"""Print studies."""
 
 from __future__ import annotations
 
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output.console import percent, plain_table
+from medtune.cli.output.console import create_plain_table, format_percent_interval
 from medtune.cli.output.table import PlainTable
 from medtune.core.records import ComparisonRecord, EvaluationRecord, Proportion
 from medtune.studies.ablation.schema import AblationRecord
@@ -23,19 +23,19 @@ from medtune.studies.test_size.schema import (
 
 
 def show_test_size(console: Console, record: SampleSizeRecord) -> None:
-    """Print what smaller tests would have shown, the verdict last."""
+    """Print the test-size study, the verdict last."""
     for exam in record.evaluations:
         console.print(
             f"{record.split} · {record.method} · {exam.label}: "
             f"{100 * exam.accuracy.value:.1f} %, n = {record.n:,}; "
             f"{record.draws:,} subsamples per size"
         )
-        console.print(_accuracies(exam))
+        console.print(_accuracy_table(exam))
         console.print()
     if record.difference is not None:
         comparison = record.difference.comparison
         console.print(f"{comparison.b} against {comparison.a}, points")
-        console.print(_differences(record.difference))
+        console.print(_difference_table(record.difference))
         console.print()
     if record.left_out:
         sizes = ", ".join(f"{size:,}" for size in record.left_out)
@@ -45,11 +45,11 @@ def show_test_size(console: Console, record: SampleSizeRecord) -> None:
         console.print(record.subjects_verdict)
 
 
-def _accuracies(exam: AccuracyBySize) -> PlainTable:
+def _accuracy_table(exam: AccuracyBySize) -> PlainTable:
     by_subject = exam.sizes[-1].stratified is not None
     ratio = ("by subject, ratio",) if by_subject else ()
     names = ("95 % of them", "deviation", "theory", "Wilson ±", "holds %", "not chance %")
-    table = plain_table((), ("questions", *names, *ratio))
+    table = create_plain_table((), ("questions", *names, *ratio))
     for size in exam.sizes:
         cells = [
             f"{size.n:,}",
@@ -67,13 +67,13 @@ def _accuracies(exam: AccuracyBySize) -> PlainTable:
     return table
 
 
-def _differences(difference: DifferenceBySize) -> PlainTable:
+def _difference_table(difference: DifferenceBySize) -> PlainTable:
     names = ("95 % of them", "detectable", "found, fresh %", "found, of these %", "wrong sign %")
-    table = plain_table((), ("questions", *names))
+    table = create_plain_table((), ("questions", *names))
     for size in difference.sizes:
         table.add_row(
             f"{size.n:,}",
-            _signed(size.spread),
+            _format_signed_spread(size.spread),
             f"{100 * size.minimum_detectable:.1f}",
             f"{100 * size.power_fresh:.1f}",
             f"{100 * size.power:.1f}",
@@ -82,41 +82,45 @@ def _differences(difference: DifferenceBySize) -> PlainTable:
     return table
 
 
-def _signed(spread: SampleSpread) -> str:
+def _format_signed_spread(spread: SampleSpread) -> str:
     return f"{100 * spread.low:+.1f} to {100 * spread.high:+.1f}"
 
 
 def show_robustness(console: Console, record: RobustnessRecord) -> None:
-    """Print what was left of the accuracy when the questions were asked otherwise."""
-    table = plain_table(("asked",), ("n", "correct", "plainly", "p", "pushed option chosen"))
+    """Print the robustness study: the accuracy of every variant."""
+    table = create_plain_table(("asked",), ("n", "correct", "plainly", "p", "pushed option chosen"))
     for found in record.findings:
         push = found.push
         table.add_row(
             found.variant,
             f"{found.accuracy.n:,}",
-            percent(found.accuracy),
+            format_percent_interval(found.accuracy),
             f"{100 * found.plain.value:.1f}",
             "-" if found.variant == "plain" else f"{found.p_value:.4f}",
-            f"{percent(push.followed)}, before {100 * push.before.value:.1f}" if push else "-",
+            f"{format_percent_interval(push.followed)}, before {100 * push.before.value:.1f}"
+            if push
+            else "-",
         )
     console.print(table)
     if record.flips is not None:
         flips = record.flips
         bias = "" if flips.rstd is None else f"; RStd of the letters' recalls {flips.rstd:.3f}"
-        console.print(f"{percent(flips.any)} of the answers change with the order{bias}")
+        console.print(
+            f"{format_percent_interval(flips.any)} of the answers change with the order{bias}"
+        )
     for line in record.warnings:
         console.print(f"! {line}")
     console.print(record.verdict)
 
 
 def show_decoding(console: Console, record: DecodingRecord) -> None:
-    """Print every way to answer, the verdict last."""
+    """Print every decoding setting, the verdict last."""
     numbers = ("q/s", "correct %", "95 %", "answered %", "stops %", "tokens", "agree %")
-    table = plain_table(("",), numbers, texts=("answers",))
+    table = create_plain_table(("",), numbers, texts=("answers",))
     for point in record.points:
         table.add_row(
             "*" if point.pareto else "",
-            point.setting.spoken,
+            point.setting.display_name,
             f"{point.questions_per_s:.1f}",
             f"{100 * point.accuracy:.1f}",
             f"{100 * point.low:.1f}-{100 * point.high:.1f}",
@@ -134,7 +138,7 @@ def show_decoding(console: Console, record: DecodingRecord) -> None:
 
 
 def show_grid(console: Console, record: GridState) -> None:
-    """Print how far a study is."""
+    """Print the progress of a study."""
     console.print(
         f"{record.study}: {record.done} of {record.cells} cells are done, {record.fresh} of them "
         f"now; left: {', '.join(record.left)}"
@@ -143,19 +147,21 @@ def show_grid(console: Console, record: GridState) -> None:
 
 
 def show_ablation(console: Console, record: AblationRecord) -> None:
-    """Print the ladder, the verdict last."""
+    """Print the ablation study, the verdict last."""
     numbers = ("correct %", "95 %", "gain", "95 %", "answered %", "stops %", "letters %")
-    table = plain_table(("rung",), numbers)
-    _rung(table, "base model", record.base.accuracy, None, record.base, record.base_likelihood)
+    table = create_plain_table(("rung",), numbers)
+    _add_rung_row(
+        table, "base model", record.base.accuracy, None, record.base, record.base_likelihood
+    )
     for one in record.rungs:
-        _rung(table, one.rung.name, one.accuracy, one.gain, one.evaluation, one.likelihood)
+        _add_rung_row(table, one.rung.name, one.accuracy, one.gain, one.evaluation, one.likelihood)
     console.print(table)
     for one in record.rungs:
         console.print(f"{one.rung.name}: {one.rung.mends}")
     console.print(record.verdict)
 
 
-def _rung(
+def _add_rung_row(
     table: PlainTable,
     name: str,
     accuracy: Proportion,
@@ -177,9 +183,9 @@ def _rung(
 
 
 def show_learning_curve(console: Console, record: LearningCurveRecord) -> None:
-    """Print every arm, the verdict last."""
+    """Print every arm of the learning curve, the verdict last."""
     numbers = ("questions", "seeds", "steps", "correct %", "95 %", "SD", "gain", "95 %")
-    table = plain_table(("selection", "target", "equal"), numbers)
+    table = create_plain_table(("selection", "target", "equal"), numbers)
     for point in record.points:
         table.add_row(
             point.arm.selection,
@@ -195,14 +201,16 @@ def show_learning_curve(console: Console, record: LearningCurveRecord) -> None:
             f"{100 * point.gain_low:+.1f} to {100 * point.gain_high:+.1f}",
         )
     console.print(table)
-    console.print(f"base model: {percent(record.base.accuracy)}, n = {record.base.counts.n:,}")
+    console.print(
+        f"base model: {format_percent_interval(record.base.accuracy)}, n = {record.base.counts.n:,}"
+    )
     console.print(record.verdict)
 
 
 def show_prompts(console: Console, record: PromptStudyRecord) -> None:
-    """Print the prompts, the best first, the verdict last."""
+    """Print the prompt study, the best prompt first, the verdict last."""
     numbers = ("examples", "correct %", "95 %", "gain", "95 %")
-    table = plain_table((), numbers, texts=("system", "option", "instruction"))
+    table = create_plain_table((), numbers, texts=("system", "option", "instruction"))
     for point in sorted(record.points, key=lambda p: -p.accuracy.value):
         variant, accuracy = point.variant, point.accuracy
         table.add_row(

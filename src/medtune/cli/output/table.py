@@ -1,14 +1,14 @@
-"""Tables laid out for the width there is: nothing that is a number is ever folded.
+"""Print tables that fit the terminal width without wrapping a number.
 
 A table that is too wide is made narrower in this order, each step only as far as needed:
 
-1. headers fold between words;
-2. texts fold between words;
-3. columns that hold the same in every row go into one line below, the rightmost first;
+1. headers wrap between words;
+2. texts wrap between words;
+3. constant columns move to one line below the table, the rightmost first;
 4. names are shortened in the middle, with a key below;
-5. columns that still do not fit stand under their row, the rightmost first.
+5. columns that still do not fit move below their row, the rightmost first.
 
-Nothing is left out.
+No value is omitted.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from rich.text import Text
 GAP = 2
 """Spaces between columns."""
 NAME_WIDTH = 14
-"""Narrowest that a name is shortened to."""
+"""Smallest width of a shortened name."""
 TEXT_WIDTH = 16
-"""Narrowest that a text is folded to, unless a word is longer."""
+"""Smallest width of a wrapped text, unless a word is longer."""
 WORD_WIDTH = 24
-"""Longest word that is not broken."""
+"""Width of the longest word that is not split."""
 INDENT = 4
-"""Spaces before what stands under a row."""
+"""Indent of the values below a row."""
 
 Kind = Literal["name", "text", "number"]
 
@@ -42,29 +42,29 @@ class _Column:
     cells: list[Text] = field(default_factory=list)
 
     @property
-    def natural(self) -> int:
+    def natural_width(self) -> int:
         """Width of its widest cell."""
         return max((cell.cell_len for cell in self.cells), default=0)
 
     @property
-    def same(self) -> bool:
-        """Whether two rows or more hold the same."""
+    def is_constant(self) -> bool:
+        """Whether there are at least two rows, all with the same value."""
         return len(self.cells) > 1 and len({cell.plain for cell in self.cells}) == 1
 
 
 class PlainTable:
-    """A table without lines: columns of names, texts and numbers under bold headers."""
+    """A table without rules: columns of names, texts and numbers under bold headers."""
 
     def __init__(self, columns: Sequence[tuple[str, Kind]]) -> None:
         self._columns = [_Column(header, kind) for header, kind in columns]
 
     @property
     def row_count(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return len(self._columns[0].cells)
 
     def add_row(self, *cells: str | Text) -> None:
-        """Add a row, a cell for every column."""
+        """Add a row with a cell for every column."""
         for column, cell in zip(self._columns, cells, strict=True):
             text = cell if isinstance(cell, Text) else Text(cell)
             if column.kind != "text" and "\n" in text.plain:
@@ -72,12 +72,12 @@ class PlainTable:
             column.cells.append(text)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Lay it out for the width there is."""
+        """Render the table for the width of the console."""
         yield from _Layout(self._columns, options.max_width, console).lines()
 
 
 class _Layout:
-    """One way to lay a table out, found step by step."""
+    """Layout of a table for a given width."""
 
     def __init__(self, columns: Sequence[_Column], width: int, console: Console) -> None:
         self._width = width
@@ -89,60 +89,66 @@ class _Layout:
         self._lines = 1
         while not self._fits() and self._lines < _most_words(columns):
             self._lines += 1
-        self._move(self._same, lambda column: column.same)
+        self._move_columns(self._same, lambda column: column.is_constant)
         if not self._fits():
             self._shorten()
-        self._move(self._under, lambda _: True)
+        self._move_columns(self._under, lambda _: True)
         if self._short:
-            self._shorten()  # no more than is needed now
+            self._shorten()  # only as far as needed
 
     def lines(self) -> Iterator[Text]:
         """Yield header, rows and key."""
-        widths = [self._narrowest(column) for column in self._beside]
+        widths = [self._required_width(column) for column in self._beside]
         spare = self._width - sum(widths) - GAP * (len(widths) - 1)
         for at, column in enumerate(self._beside):
             if column.kind == "text":
-                more = max(0, min(spare, max(column.natural, cell_len(column.header)) - widths[at]))
+                more = max(
+                    0, min(spare, max(column.natural_width, cell_len(column.header)) - widths[at])
+                )
                 widths[at] += more
                 spare -= more
-        heads = [_folded(c.header, w) for c, w in zip(self._beside, widths, strict=True)]
+        heads = [_wrap_words(c.header, w) for c, w in zip(self._beside, widths, strict=True)]
         if any(column.header for column in self._beside):
             deepest = max(map(len, heads))
             raised = [["" for _ in range(deepest - len(head))] + head for head in heads]
             for words in zip(*raised, strict=True):
-                yield self._line([Text(word, style="bold") for word in words], widths)
+                yield self._join_cells([Text(word, style="bold") for word in words], widths)
         for row in range(len(self._beside[0].cells)):
             cells = [
-                self._cell(column, column.cells[row], width)
+                self._cell_lines(column, column.cells[row], width)
                 for column, width in zip(self._beside, widths, strict=True)
             ]
             for depth in range(max(map(len, cells))):
                 parts = [cell[depth] if depth < len(cell) else Text() for cell in cells]
-                yield self._line(parts, widths)
+                yield self._join_cells(parts, widths)
             under = [(c.header, c.cells[row]) for c in reversed(self._under)]
-            yield from self._below([(label, cell) for label, cell in under if cell.plain != "-"])
+            yield from self._lines_below_row(
+                [(label, cell) for label, cell in under if cell.plain != "-"]
+            )
         if self._same:
             same = [(column.header, column.cells[0]) for column in reversed(self._same)]
-            yield from self._below(same, "in every row: ", "")
+            yield from self._lines_below_row(same, "in every row: ", "")
         for short, full in self._short.items():
             yield from self._paragraph([Text(f"{short} = {full}")], " ", "", " " * INDENT)
 
-    def _narrowest(self, column: _Column) -> int:
-        """Return the width that a column needs, given what was decided so far."""
-        cells = column.natural
+    def _required_width(self, column: _Column) -> int:
+        """Return the width that a column needs in the current layout."""
+        cells = column.natural_width
         if column.kind == "text":
             longest = max((cell_len(w) for c in column.cells for w in c.plain.split()), default=0)
             cells = min(cells, max(TEXT_WIDTH, min(longest, WORD_WIDTH)))
         elif column.kind == "name" and self._short:
-            cells = max((cell_len(self._name(cell.plain)) for cell in column.cells), default=0)
+            cells = max(
+                (cell_len(self._short_name(cell.plain)) for cell in column.cells), default=0
+            )
         return max(cells, _header_width(column.header, self._lines))
 
     def _fits(self) -> bool:
-        widths = [self._narrowest(column) for column in self._beside]
+        widths = [self._required_width(column) for column in self._beside]
         return sum(widths) + GAP * (len(widths) - 1) <= self._width
 
-    def _move(self, to: list[_Column], movable: Callable[[_Column], bool]) -> None:
-        """Move columns away from the right until the rest fits."""
+    def _move_columns(self, to: list[_Column], movable: Callable[[_Column], bool]) -> None:
+        """Move columns out of the table, from the right, until the rest fits."""
         for column in reversed(self._beside[1:]):
             if self._fits():
                 return
@@ -153,28 +159,28 @@ class _Layout:
     def _shorten(self) -> None:
         """Shorten the longest names until the table fits, but none below `NAME_WIDTH`."""
         names = [c for c in self._beside if c.kind == "name"]
-        longest = max((column.natural for column in names), default=0)
+        longest = max((column.natural_width for column in names), default=0)
         for width in range(longest - 1, NAME_WIDTH - 1, -1):
             self._short = {}
             for column in names:
-                self._short |= _shortened([cell.plain for cell in column.cells], width)
+                self._short |= _shorten_names([cell.plain for cell in column.cells], width)
             if self._fits():
                 return
 
-    def _name(self, text: str) -> str:
+    def _short_name(self, text: str) -> str:
         return next((short for short, full in self._short.items() if full == text), text)
 
-    def _cell(self, column: _Column, cell: Text, width: int) -> list[Text]:
-        """Write a cell as lines."""
+    def _cell_lines(self, column: _Column, cell: Text, width: int) -> list[Text]:
+        """Wrap a cell into lines."""
         if column.kind == "text" and cell.cell_len:
             return list(cell.wrap(self._console, width, overflow="fold"))
         if column.kind == "name":
-            short = self._name(cell.plain)
+            short = self._short_name(cell.plain)
             return [cell if short == cell.plain else Text(short, style=cell.style)]
         return [cell]
 
-    def _line(self, cells: Sequence[Text], widths: Sequence[int]) -> Text:
-        """Join cells, names to the left and numbers to the right."""
+    def _join_cells(self, cells: Sequence[Text], widths: Sequence[int]) -> Text:
+        """Join cells to a line, names left-aligned and numbers right-aligned."""
         line = Text(no_wrap=True, end="\n")
         for at, (column, cell, width) in enumerate(zip(self._beside, cells, widths, strict=True)):
             padding = " " * (width - cell.cell_len)
@@ -185,10 +191,10 @@ class _Layout:
         line.rstrip()
         return line
 
-    def _below(
+    def _lines_below_row(
         self, pairs: Sequence[tuple[str, Text]], start: str = "", indent: str = " " * INDENT
     ) -> Iterator[Text]:
-        """Write labels and values that a row has no room for, in lines of their own."""
+        """Yield the lines of labels and values that do not fit into a row."""
         if pairs:
             parts = [Text.assemble(f"{label} ", value) for label, value in pairs]
             yield from self._paragraph(parts, " · ", indent + start, indent or " " * INDENT)
@@ -196,23 +202,23 @@ class _Layout:
     def _paragraph(
         self, parts: Sequence[Text], separator: str, first: str, following: str
     ) -> Iterator[Text]:
-        """Fill lines with parts; a part that is longer than a line folds between words."""
+        """Fill lines with parts; a part longer than a line wraps between words."""
         line, empty = Text(first), True
         for part in parts:
             for piece in part.wrap(self._console, self._width - len(following), overflow="fold"):
                 piece.rstrip()
                 if not empty and line.cell_len + len(separator) + piece.cell_len > self._width:
-                    yield _closed(line)
+                    yield _strip_end(line)
                     line, empty = Text(following), True
                 if empty and line.cell_len + piece.cell_len > self._width:
-                    yield _closed(line)
+                    yield _strip_end(line)
                     line = Text(following)
                 line = Text.assemble(line, "" if empty else separator, piece)
                 empty = False
-        yield _closed(line)
+        yield _strip_end(line)
 
 
-def _closed(line: Text) -> Text:
+def _strip_end(line: Text) -> Text:
     line.rstrip()
     return line
 
@@ -222,18 +228,18 @@ def _most_words(columns: Sequence[_Column]) -> int:
 
 
 def _header_width(header: str, lines: int) -> int:
-    """Return the narrowest width in which a header takes at most so many lines."""
+    """Return the smallest width at which a header takes at most `lines` lines."""
     words = header.split()
     lengths = [cell_len(word) for word in words]
     low = max(lengths, default=0)
     for width in range(low, cell_len(header) + 1):
-        if len(_folded(header, width)) <= lines:
+        if len(_wrap_words(header, width)) <= lines:
             return width
     return low
 
 
-def _folded(text: str, width: int) -> list[str]:
-    """Fold a text between words only."""
+def _wrap_words(text: str, width: int) -> list[str]:
+    """Wrap a text between words only."""
     lines = [""]
     for word in text.split():
         joined = f"{lines[-1]} {word}".strip()
@@ -244,25 +250,25 @@ def _folded(text: str, width: int) -> list[str]:
     return lines
 
 
-def _shortened(names: Sequence[str], width: int) -> dict[str, str]:
-    """Shorten what is longer than `width`: the short form of each, all of them different."""
+def _shorten_names(names: Sequence[str], width: int) -> dict[str, str]:
+    """Shorten names longer than `width` to distinct short forms."""
     found: dict[str, str] = {}
     for name in dict.fromkeys(names):
         if cell_len(name) <= width:
             continue
-        short, number = middle_cut(name, width), 1
+        short, number = shorten_middle(name, width), 1
         while short in found or short in names:
             number += 1
             mark = f"…{number}"
-            short = middle_cut(name, width - len(mark)) + mark
+            short = shorten_middle(name, width - len(mark)) + mark
         found[short] = name
     return found
 
 
-def middle_cut(name: str, width: int) -> str:
-    """Shorten a name to a width: its middle is left out."""
+def shorten_middle(name: str, width: int) -> str:
+    """Shorten a name to a width by omitting its middle."""
     if cell_len(name) <= width:
         return name
-    head = 2 * width // 5  # what tells names apart is more often at the end
+    head = 2 * width // 5  # the distinguishing part of a name is more often at its end
     tail = name[len(name) - (width - 1 - head) :]
     return set_cell_size(name, head).rstrip() + "…" + tail.lstrip()

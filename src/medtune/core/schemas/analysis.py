@@ -1,4 +1,4 @@
-"""What an analysis finds in one evaluation: typed records, every field explained."""
+"""Records of the analysis of an evaluation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FailureKind = Literal[
 
 
 class Slice(Record):
-    """The questions that share one property, beside all others."""
+    """Accuracy on the questions that share one property, and on all others."""
 
     dimension: Dimension
     name: str
@@ -48,7 +48,7 @@ class Slice(Record):
 
 
 class ClusteredSpread(Record):
-    """How uncertain one accuracy is, with and without regard to questions that belong together."""
+    """Standard error of an accuracy, plain and clustered."""
 
     standard_error: float = Field(ge=0)
     """sqrt(p (1 - p) / n)."""
@@ -60,36 +60,36 @@ class ClusteredSpread(Record):
 
 
 class ReliabilityBin(Record):
-    """Questions of like confidence."""
+    """One bin of a reliability diagram: questions of similar confidence."""
 
     confidence: Probability
     """Their mean confidence."""
     accuracy: Proportion
-    """How often the model was right on them."""
+    """Accuracy on them."""
 
 
 class CalibrationError(Record):
-    """How far probabilities are from what comes true, and what chance does to that."""
+    """Calibration error, with the error that chance alone would give."""
 
     error: Probability
     """Root of the mean squared distance between confidence and accuracy over equal-mass bins,
     debiased: 0 is perfect."""
     error_low: float | None = None
-    """95 %, bootstrap over questions; None in records of before it was measured, as below."""
+    """95 %, bootstrap over questions; None in old records, as are the fields below."""
     error_high: float | None = None
     perfect: float | None = None
     """Mean error of a perfectly calibrated model with these confidences, on so many questions."""
     perfect_high: float | None = None
-    """Its 95 % point: only an error above it shows that the model is not calibrated."""
+    """95th percentile of that error: only an error above it shows miscalibration."""
 
     @property
-    def shown(self) -> bool | None:
-        """Whether the model is shown not to be calibrated; None where that was not tested."""
+    def shows_miscalibration(self) -> bool | None:
+        """Whether the model is significantly miscalibrated; None where that was not tested."""
         return None if self.perfect_high is None else self.error > self.perfect_high
 
 
 class CalibrationReport(CalibrationError):
-    """Whether the model's probabilities mean what they say."""
+    """Calibration of a model: error, scores and reliability diagram."""
 
     brier: float = Field(ge=0, le=2)
     """Over all options; 0 is perfect."""
@@ -101,47 +101,47 @@ class CalibrationReport(CalibrationError):
 
 
 class Threshold(Record):
-    """A confidence from which on to answer."""
+    """A confidence threshold for answering."""
 
     confidence: float
     target: Probability
-    """Risk that is not to be exceeded."""
+    """Target risk."""
     bound: Probability
     """Upper 95 % bound of the risk on the calibration questions at this confidence."""
     coverage: Proportion
-    """CalibrationReport questions that it answers."""
+    """Calibration questions that it answers."""
 
 
 class SearchPower(Record):
-    """What it takes for the search of a threshold to find one."""
+    """Power of the threshold search."""
 
     least: int = Field(gt=0)
-    """CalibrationReport questions with fewer of which none can be found, even without an error."""
+    """Smallest number of calibration questions that can give a threshold, without any error."""
     first: int | None = None
-    """Surest calibration questions with which the search begins: more than `least` where
-    confidences are equal; None where there are too few, and none could have been found."""
+    """Number of most confident calibration questions with which the search begins: more than
+    `least` where confidences are equal; None where there are too few for any threshold."""
     allowed: int = Field(default=0, ge=0)
-    """Errors among these with which the search still goes on."""
+    """Largest number of errors among these with which the search continues."""
     accuracy: Probability | None = None
-    """Accuracy among these with which it goes on in 80 % of calibration splits."""
+    """Accuracy among these with which it continues in 80 % of calibration splits."""
 
 
 class ThresholdFinding(Record):
-    """What a target risk costs, promised on the calibration questions and kept or not here."""
+    """Threshold for a target risk, with its coverage and risk on the evaluated questions."""
 
     target: Probability
     found: Threshold | None
-    """None where even the surest calibration questions were too risky."""
+    """None where even the most confident calibration questions were too risky."""
     answered: Proportion | None = None
-    """Of the evaluated questions."""
+    """Share of the evaluated questions that are answered."""
     risk: Proportion | None = None
     """Wrong among the answered; None where none was."""
     power: SearchPower | None = None
-    """None in records of before it was computed."""
+    """None in old records."""
 
     @property
-    def missing(self) -> str:
-        """Say why there is no threshold."""
+    def missing_reason(self) -> str:
+        """Sentence that says why there is no threshold."""
         power = self.power
         if power is None:
             return "no threshold: even the surest calibration questions were too risky"
@@ -158,20 +158,20 @@ class ThresholdFinding(Record):
 
 
 class RiskCurve(Record):
-    """What answering only the surest questions would cost."""
+    """Risk-coverage curve: error rate when only the most confident questions are answered."""
 
     coverage: tuple[float, ...]
     """Share of questions answered, ascending."""
     risk: tuple[float, ...]
-    """Share of these that are wrong."""
+    """Share of the answered questions that are wrong."""
     area: Probability
     """Mean risk over all coverages (AURC); lower is better."""
     best: Probability
-    """AURC of the same answers in the best order, wrong ones last."""
+    """AURC of the same answers in the best possible order, wrong ones last."""
 
 
 class SetFinding(Record):
-    """Prediction sets: what was promised, and what came of it."""
+    """Prediction sets: promised and observed coverage."""
 
     score: Literal["lac", "aps"]
     level: Probability
@@ -181,11 +181,11 @@ class SetFinding(Record):
     size: float
     """Mean number of options in a set."""
     subjects: dict[str, tuple[Proportion, float]]
-    """Coverage and mean size by subject: the promise holds over all, not in each."""
+    """Coverage and mean size by subject; the guarantee holds on average, not per subject."""
 
 
 class SelectivePrediction(Record):
-    """Answering only when sure."""
+    """Results of selective prediction (abstaining below a confidence)."""
 
     curve: RiskCurve
     temperature: float | None = None
@@ -193,16 +193,16 @@ class SelectivePrediction(Record):
     calibrated_on: str | None = None
     calibrated_n: int | None = None
     after: CalibrationReport | None = None
-    """CalibrationReport here at that temperature."""
+    """Calibration of the evaluated questions at that temperature."""
     served: CalibrationError | None = None
-    """Of a release: of its answers to the options as given, at the temperature it is served with;
-    None where it has none."""
+    """Calibration error of a release's answers to the options as given, at the temperature with
+    which it is served; None where there is no such temperature."""
     thresholds: tuple[ThresholdFinding, ...] = ()
     sets: tuple[SetFinding, ...] = ()
 
 
 class Flips(Record):
-    """What the order of the options does to the answers; contents are compared, not letters."""
+    """Effect of the order of the options on the answers; contents are compared, not letters."""
 
     orders: int
     """Orders in which each question was asked (the largest number over the questions)."""
@@ -211,7 +211,7 @@ class Flips(Record):
     pairs: Probability
     """Mean over questions of the share of pairs of orders whose contents differ."""
     accuracy: tuple[Proportion, ...]
-    """By rotation: accuracy with the options shifted by 0, 1, ... places."""
+    """Accuracy by rotation: with the options shifted by 0, 1, ... positions."""
     letters: dict[str, int]
     """How often each letter was chosen, over all questions and orders."""
     recalls: dict[str, Proportion]
@@ -223,7 +223,7 @@ class Flips(Record):
 
 
 class FailureExample(Record):
-    """One failure to look at."""
+    """Example of a failure."""
 
     prediction: Prediction
     note: str
@@ -231,29 +231,29 @@ class FailureExample(Record):
 
 
 class Failure(Record):
-    """One kind of failure, how often it happened, and some of it; kinds may overlap."""
+    """One kind of failure, its frequency and examples; kinds may overlap."""
 
     name: FailureKind
     explanation: str
-    """What counts as this, and what to hold the share against."""
+    """Definition of the kind, and the baseline of its share."""
     share: Proportion
-    """Of all failures (wrong and unparsed)."""
+    """Share of all failures (wrong and unparsed)."""
     examples: tuple[FailureExample, ...]
 
 
 class AnalysisRecord(Record):
-    """What one evaluation shows beyond its accuracy."""
+    """Analysis of one evaluation."""
 
     kind: Literal["analysis"] = "analysis"
     folder: str
-    """Where the evaluation lies."""
+    """Folder of the evaluation."""
     evaluation: EvaluationRecord
     accuracy_answered: Proportion | None
     """Correct among the answered; None where nothing was answered."""
     spread: ClusteredSpread
     slices: tuple[Slice, ...]
     weak_subjects: tuple[str, ...]
-    """Weak after Holm's correction; `data.sampling.balance.weak_from` can draw more of them."""
+    """Weak after Holm's correction; `data.balance.weak_from` can oversample them."""
     calibration: CalibrationReport | None
     """None for free text, as is `selective`."""
     selective: SelectivePrediction | None
@@ -261,19 +261,19 @@ class AnalysisRecord(Record):
     """None where the options were shown in one order only."""
     failures: tuple[Failure, ...]
     warnings: tuple[str, ...]
-    """What a reader must know before believing a number."""
+    """Caveats on the figures."""
     provenance: Provenance
 
 
 class PairedSlice(Record):
-    """The questions that share one property, answered by two models."""
+    """Paired comparison of two models on the questions that share one property."""
 
     dimension: Dimension
     name: str
     accuracy_a: Proportion
-    """Of the reference on the slice's n questions, Wilson 95 %."""
+    """Accuracy of the reference on the slice's n questions, Wilson 95 %."""
     accuracy_b: Proportion
-    """Of the candidate on the same ones."""
+    """Accuracy of the candidate on the same questions."""
     only_a: int = Field(ge=0)
     """Questions that only the reference has right."""
     only_b: int = Field(ge=0)
@@ -289,21 +289,21 @@ class PairedSlice(Record):
 
 
 class PairedSlices(Record):
-    """All slices of a comparison."""
+    """All slices of a paired comparison."""
 
     kind: Literal["slices"] = "slices"
     slices: tuple[PairedSlice, ...]
 
 
 class Agreement(Record):
-    """How far two reviewers agree beyond chance, over the letters, none and unsure."""
+    """Agreement of two reviewers beyond chance, over the categories letters, none and unsure."""
 
     a: str
     b: str
     n: int = Field(ge=0)
     """Items that both marked."""
     observed: Proportion | None
-    """Marked alike, Wilson; None without common items."""
+    """Share of common items with equal marks, Wilson 95 %; None without common items."""
     expected: Probability | None
     """Agreement by chance, from how often each uses each category."""
     kappa: float | None = Field(ge=-1, le=1)

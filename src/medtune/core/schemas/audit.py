@@ -1,8 +1,8 @@
-"""Audit lines of which each seals the one before it.
+"""Hash chain of an audit trail: every line includes the hash of the line before.
 
-Whoever changes, drops or adds a line in between breaks the chain, and `checked` names the place.
-Lines cut off the end leave a chain that holds, and so does one that is sealed anew: heads that were
-noted elsewhere show both (`serving.storage.audit_heads`).
+Changing, removing or inserting a line breaks the chain, and its verification names the place.
+Truncation at the end and hashing the whole chain anew are not visible in the chain itself: heads
+that were saved elsewhere show both (`serving.storage.audit_heads`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from medtune.core.records import Record, content_hash
 
 
 class AuditLine(Record):
-    """One line of the audit trail; each hash covers the one before it."""
+    """One line of the audit trail; its hash covers the hash of the line before."""
 
     seq: int
     time: datetime
     actor: str
     action: str
     subject: str
-    """What was acted on: a request, a key, a release."""
+    """Object of the action: a request, a key, a release."""
     detail: dict[str, str | int | float | bool | None]
     before: str
     """Hash of the line before; 64 zeros for the first."""
@@ -31,22 +31,22 @@ class AuditLine(Record):
 
 
 class AuditHead(Record):
-    """Where an audit trail ends; noted elsewhere, it shows what was cut off or sealed anew."""
+    """Length and last hash of an audit trail; saved elsewhere, it shows later manipulation."""
 
     lines: int
     hash: str
-    """Of the last line; 64 zeros where there is none."""
+    """Hash of the last line; 64 zeros if there is none."""
 
     def __str__(self) -> str:
         return f"{self.lines}:{self.hash}"
 
 
-FIRST = "0" * 64
-"""Stands for the hash of the line before the first."""
+GENESIS_HASH = "0" * 64
+"""Previous hash of the first line."""
 Detail = str | int | float | bool | None
 
 
-def following(
+def make_next_line(
     last: tuple[int, str] | None,
     now: datetime,
     actor: str,
@@ -54,17 +54,17 @@ def following(
     subject: str,
     detail: dict[str, Detail],
 ) -> AuditLine:
-    """Write the line that follows another.
+    """Make the audit line that follows another one.
 
     Args:
-        last: Number and hash of the line before; None for the first.
-        now: The time.
-        actor: Who did it.
-        action: What was done.
-        subject: To what.
-        detail: More; never a text that was asked or noted, for the trail outlives them.
+        last: Number and hash of the line before; None for the first line.
+        now: The current time.
+        actor: Who acted.
+        action: The action.
+        subject: Object of the action.
+        detail: Details; never the text of a question or note, since the trail is kept longer.
     """
-    seq, before = last or (0, FIRST)
+    seq, before = last or (0, GENESIS_HASH)
     line = AuditLine(
         seq=seq + 1,
         time=now.astimezone(UTC),
@@ -75,47 +75,47 @@ def following(
         before=before,
         hash="",
     )
-    return line.model_copy(update={"hash": seal(line)})
+    return line.model_copy(update={"hash": hash_line(line)})
 
 
-def seal(line: AuditLine) -> str:
-    """Hash a line without its hash, the hash of the line before included; 64 hex digits."""
+def hash_line(line: AuditLine) -> str:
+    """Hash all fields of a line but its hash, the previous hash included; 64 hex digits."""
     return content_hash(line.model_dump(mode="json", exclude={"hash"}))
 
 
-def checked(lines: Iterable[AuditLine], place: str) -> int:
-    """Count lines, and check every one of them.
+def verify_chain(lines: Iterable[AuditLine], place: str) -> int:
+    """Verify the hash chain of the lines and return their number.
 
     Args:
-        lines: In order; reading one may raise a ValueError.
-        place: Where they stand, for messages.
+        lines: The lines in order; reading one may raise a ValueError.
+        place: Where the lines are stored, for messages.
 
     Raises:
-        StoreError: A line is changed, missing or put in; the first is named.
+        StoreError: A line was changed, removed or inserted; the first one is named.
     """
-    seq, before, rest = 0, FIRST, iter(lines)
+    seq, before, rest = 0, GENESIS_HASH, iter(lines)
     while True:
         try:
             line = next(rest, None)
         except ValueError as error:  # neither JSON, nor a time, nor a line
-            raise _broken(place, seq + 1, "cannot be read") from error
+            raise _broken_chain_error(place, seq + 1, "cannot be read") from error
         if line is None:
             return seq
         seq += 1
         if line.seq != seq:
-            raise _broken(place, seq, "is missing")
+            raise _broken_chain_error(place, seq, "is missing")
         if line.before != before:
-            raise _broken(place, seq, "does not follow the one before it")
-        if line.hash != seal(line):
-            raise _broken(place, seq, "was changed")
+            raise _broken_chain_error(place, seq, "does not follow the one before it")
+        if line.hash != hash_line(line):
+            raise _broken_chain_error(place, seq, "was changed")
         before = line.hash
 
 
-def head_of(text: str) -> AuditHead:
-    """Read a head as it is printed: number of lines, colon, hash.
+def parse_head(text: str) -> AuditHead:
+    """Parse a printed head: number of lines, colon, hash.
 
     Raises:
-        InputError: It is none.
+        InputError: The text is not a head.
     """
     lines, _, found = text.strip().partition(":")
     if not lines.isdecimal() or re.fullmatch("[0-9a-f]{64}", found) is None:
@@ -126,9 +126,9 @@ def head_of(text: str) -> AuditHead:
     return AuditHead(lines=int(lines), hash=found)
 
 
-def _broken(place: str, seq: int, fault: str) -> StoreError:
+def _broken_chain_error(place: str, seq: int, fault: str) -> StoreError:
     return StoreError(
         f"{place}: the audit trail is broken: line {seq} {fault}",
-        expected="lines that nobody touched since they were written",
+        expected="lines unchanged since they were written",
         fix="keep it as it is, and compare it with a backup",
     )

@@ -1,4 +1,4 @@
-"""What a trained model is packed into, and what must not break on the way."""
+"""Quantization schemes, the budgets of their loss, and the records of parity and benchmarks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from medtune.core.intervals import clopper_pearson, fewest_pairs, fewest_trials, tango
+from medtune.core.intervals import (
+    clopper_pearson_interval,
+    min_pairs_for_margin,
+    min_trials_for_rate,
+    tango_interval,
+)
 from medtune.core.records import (
     ComparisonRecord,
     EvaluationRecord,
@@ -28,23 +33,23 @@ Scheme = Literal[
     "gguf-q5_1",
     "gguf-q4_1",
 ]
-INTEGERS: tuple[Scheme, ...] = ("int8", "int8-dynamic")
-"""Files of medtune's own integers."""
-GGUF: tuple[Scheme, ...] = ("gguf-q8_0", "gguf-q5_1", "gguf-q4_1")
-"""Run by llama.cpp."""
+INTEGER_SCHEMES: tuple[Scheme, ...] = ("int8", "int8-dynamic")
+"""Schemes in medtune's own integer format."""
+GGUF_SCHEMES: tuple[Scheme, ...] = ("gguf-q8_0", "gguf-q5_1", "gguf-q4_1")
+"""Schemes that run in llama.cpp."""
 
 
 class Budget(Record):
-    """How far a packed model may be from the one it was made from."""
+    """Largest allowed difference between a quantized model and its reference."""
 
     agreement: Probability
-    """Least share of questions on which both choose the same option: the exact interval's lower
-    end stays above it."""
+    """Least share of questions on which both choose the same option; compared with the lower
+    bound of the exact interval."""
     loss: Probability
-    """Most accuracy that may be lost: the interval of the paired difference stays above -loss."""
+    """Largest loss of accuracy; compared with the lower bound of the paired difference."""
     drift: float = Field(ge=0)
-    """Most that an option's log-probability may move on average, nats a token: the interval of the
-    mean stays below it."""
+    """Largest mean change of an option's log-probability, nats per token; compared with the upper
+    bound of the mean."""
 
 
 BUDGETS: dict[Scheme, Budget] = {
@@ -56,38 +61,38 @@ BUDGETS: dict[Scheme, Budget] = {
     "gguf-q5_1": Budget(agreement=0.875, loss=0.02, drift=0.4),
     "gguf-q4_1": Budget(agreement=0.825, loss=0.03, drift=0.6),
 }
-"""For small models, which lose more by rounding than large ones; docs/method.md says why."""
+"""Budgets for small models, which lose more by rounding than large ones (docs/method.md)."""
 
-SERVED = Budget(agreement=0.98, loss=0.01, drift=0.05)
-"""Of a model that says it is the same: behind a server, or converted elsewhere."""
+SERVED_BUDGET = Budget(agreement=0.98, loss=0.01, drift=0.05)
+"""Budget of a model that should be identical: behind a server, or converted elsewhere."""
 
 
-def over_budget(
+def budget_violations(
     budget: Budget,
     agreement: Proportion,
     drift_high: float | None,
     unit: str,
     comparison: ComparisonRecord | None = None,
 ) -> tuple[str, ...]:
-    """Say in words what is over budget, on the unfavourable ends of 95 % intervals.
+    """Describe the violations of a budget, judged by the unfavourable ends of 95 % intervals.
 
     Args:
-        budget: What is allowed.
-        agreement: Share of questions with the same choice; its exact lower end is held.
-        drift_high: Upper end of the mean change of an option's log-probability; None where too few
-            questions give none.
-        unit: Of the drift.
-        comparison: Of the accuracy, paired; None where it was not measured.
+        budget: The budget.
+        agreement: Share of questions with the same choice; its exact lower bound is compared.
+        drift_high: Upper bound of the mean change of an option's log-probability; None if there
+            are too few questions for an interval.
+        unit: Unit of the drift.
+        comparison: Paired comparison of the accuracies; None where it was not measured.
     """
     n, broken = agreement.n, []
-    low = clopper_pearson(round(agreement.value * n), n).low
+    low = clopper_pearson_interval(round(agreement.value * n), n).low
     if low < budget.agreement:
         broken.append(
             f"the same option on {100 * low:.1f} % at least, "
-            f"{100 * budget.agreement:.1f} wanted{_too_few(n, budget.agreement)}"
+            f"{100 * budget.agreement:.1f} wanted{_too_few_questions(n, budget.agreement)}"
         )
     if comparison is not None:
-        lost = -tango(comparison.only_a, comparison.only_b, comparison.n)[0]
+        lost = -tango_interval(comparison.only_a, comparison.only_b, comparison.n)[0]
         if lost > budget.loss:
             broken.append(
                 f"up to {100 * lost:.1f} points of accuracy may be lost, "
@@ -103,20 +108,20 @@ def over_budget(
     return tuple(broken)
 
 
-def _too_few(n: int, agreement: float) -> str:
-    """Say how many questions show an agreement, where so few cannot even if all agree."""
-    least = fewest_trials(1 - agreement) if agreement < 1 else None
+def _too_few_questions(n: int, agreement: float) -> str:
+    """Return a note if n questions are too few to show an agreement, even if all agree."""
+    least = min_trials_for_rate(1 - agreement) if agreement < 1 else None
     return f" ({least} questions or more can show it, not {n})" if least and n < least else ""
 
 
 def _too_few_pairs(n: int, loss: float) -> str:
-    """Say how many questions exclude a loss, where so few cannot even if nothing is lost."""
-    least = fewest_pairs(loss) if loss else None
+    """Return a note if n questions are too few to exclude a loss, even if nothing is lost."""
+    least = min_pairs_for_margin(loss) if loss else None
     return f" ({least} questions or more can exclude it, not {n})" if least and n < least else ""
 
 
 class Parity(Record):
-    """One packed model beside the model it was made from, on the same questions."""
+    """Paired comparison of a quantized model with its reference, on the same questions."""
 
     name: str
     """Scheme, or name of the model."""
@@ -125,79 +130,79 @@ class Parity(Record):
     agreement: Proportion
     """Share of questions on which both choose the same option."""
     mean_drift: float = Field(ge=0)
-    """Mean of |change of an option's log-probability|, nats a token."""
+    """Mean absolute change of an option's log-probability, nats per token."""
     drift_high: float | None = None
-    """Upper end of the mean's 95 % interval, by question; None where it was not made."""
+    """Upper bound of the mean's 95 % interval, by question; None where it was not computed."""
     max_drift: float = Field(ge=0)
-    """Largest of them, nats a token."""
+    """Largest of these changes, nats per token."""
     comparison: ComparisonRecord
-    """The packed one (b) against the reference (a), paired."""
+    """Quantized model (b) against the reference (a), paired."""
     calibration_shift: float
-    """Change of the calibration error (`findings.CalibrationError`); above 0 is worse."""
+    """Change of the calibration error; above 0 is worse."""
     budget: Budget
     broken: tuple[str, ...]
-    """What is over budget, in words; empty is fit."""
+    """Descriptions of the budget's violations; empty if there are none."""
     file_bytes: int | None = None
-    """Size of its weights on disk; None where they are not here."""
+    """Size of its weights on disk; None where they are not local."""
 
     @property
-    def fit(self) -> bool:
-        """Whether it may stand in for the reference."""
+    def meets_budget(self) -> bool:
+        """Whether the model meets its budget and may replace the reference."""
         return not self.broken
 
 
 class ParityRecord(Record):
-    """The gate: did anything break on the way from training to what is deployed?"""
+    """Result of the parity gate: quantized models compared with their reference."""
 
     kind: Literal["parity"] = "parity"
     reference: EvaluationRecord
     reference_bytes: int | None = None
-    """Size of the reference's weights on disk, base and adapter; None where they are not here."""
+    """Size of the reference's weights on disk, base and adapter; None where they are not local."""
     rows: tuple[Parity, ...] = Field(min_length=1)
     provenance: Provenance
 
     @property
-    def unfit(self) -> tuple[str, ...]:
-        """Names of those that are over budget."""
-        return tuple(row.name for row in self.rows if not row.fit)
+    def names_over_budget(self) -> tuple[str, ...]:
+        """Names of the models that exceed their budget."""
+        return tuple(row.name for row in self.rows if not row.meets_budget)
 
 
 class Measurement(Record):
-    """One model, measured alone in a process of its own."""
+    """Benchmark of one model, measured in a separate process."""
 
     name: str
     model: ModelDescription
     load_s: float
-    """From name to a model that can be asked, libraries included."""
+    """Time to load the model, imports included."""
     questions_per_s: float
-    """All questions, in the batches that the device likes."""
+    """Throughput over all questions, in the device's preferred batches."""
     latency_p50_s: float
-    """Of one question asked alone, the process warm."""
+    """Latency of a single question, after warm-up."""
     latency_p95_s: float
     latency_p95_high_s: float | None = None
-    """Upper end of its 95 % interval, by order statistics; None below 72 questions."""
+    """Upper bound of its 95 % interval, by order statistics; None below 72 questions."""
     latency_n: int
-    """Questions that were asked alone."""
+    """Number of questions in the latency measurement."""
     threads: int
-    """Threads for one question alone: of some counts the fastest."""
+    """Number of threads in the latency measurement: the fastest of several counts."""
     peak_memory_bytes: int
-    """Of the whole process: Python, libraries, model, work."""
+    """Peak memory of the whole process: Python, libraries, model, work."""
     file_bytes: int | None
-    """Its weights on disk, adapter included; None where they are not here."""
+    """Size of its weights on disk, adapter included; None where they are not local."""
     accuracy: Proportion
 
 
 class BenchRow(Measurement):
-    """One model beside the others."""
+    """Benchmark of one model, compared with the others."""
 
     agreement: Proportion
-    """Share of questions on which it chooses as the first model does."""
+    """Share of questions on which it chooses the same option as the first model."""
     pareto: bool = False
-    """No other is both faster and smaller in memory and at least as accurate."""
+    """Whether the model is on the Pareto front of speed, memory and accuracy."""
 
 
 class BenchRecord(Record):
-    """Models side by side: speed, latency, memory, size, accuracy."""
+    """Benchmark of several models: speed, latency, memory, size, accuracy."""
 
     kind: Literal["bench"] = "bench"
     data: SplitDescription

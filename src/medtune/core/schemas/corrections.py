@@ -1,4 +1,4 @@
-"""What reviewers of the endpoint settled, as questions to train on: the records of that."""
+"""Records of a training split made of the endpoint's reviewed answers."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from medtune.core.schemas.dataset import SplitRecord
 
 
 class CorrectionOrigin(Record):
-    """One reviewed item behind a question; a line of `origins.jsonl`.
+    """Reviewed item from which a question was made; a line of `origins.jsonl`.
 
-    Who reviewed it, and what they noted, stays in the store.
+    Reviewers' names and notes stay in the database.
     """
 
     id: str
-    """The question's; items that asked the same have the same one."""
+    """The question's id; items with the same question share it."""
     request_id: str
     release: str
-    """What proposed the answer that was reviewed."""
+    """Release that proposed the reviewed answer."""
     decision: Literal["approve", "edit"]
-    """Whether the proposal holds, or another option."""
+    """Whether reviewers approved the proposal, or chose another option."""
     opinions: int = Field(ge=1, le=3)
-    """Reviewers who looked at it."""
+    """Number of reviewers."""
     asker_agrees: bool | None = None
-    """Whether the asker's correction is what the reviewers settled on; None without one."""
+    """Whether the asker's correction equals the reviewers' decision; None without one."""
 
 
 class AskersRecord(Record):
-    """What askers said, and how much of it a reviewer looked at.  None of it is a label."""
+    """Counts of the askers' feedback, and how much of it was reviewed; none of it is a label."""
 
     said: int = Field(ge=0)
     """Requests with feedback."""
@@ -39,37 +39,37 @@ class AskersRecord(Record):
     unhelpful: int = Field(ge=0)
     """Thumbs down."""
     corrected: int = Field(ge=0)
-    """Answers for which an asker named an option; these are:"""
+    """Answers for which an asker named another option; the sum of the next three counts."""
     confirmed: int = Field(ge=0)
-    """the one that reviewers settled on,"""
+    """Corrections that equal the reviewers' decision."""
     contradicted: int = Field(ge=0)
-    """another one than they settled on,"""
+    """Corrections that differ from the reviewers' decision."""
     unconfirmed: int = Field(ge=0)
-    """or settled by no reviewer: used for nothing."""
+    """Corrections without a reviewers' decision; not used."""
 
     @model_validator(mode="after")
-    def _adds_up(self) -> Self:
+    def _check_total(self) -> Self:
         if self.confirmed + self.contradicted + self.unconfirmed != self.corrected:
             raise ValueError("the askers' corrections do not add up")
         return self
 
 
 class CorrectionsManifest(Record):
-    """A snapshot of what reviewers settled, written by `medtune monitor corrections`."""
+    """Manifest of a snapshot of reviewed answers, written by `medtune monitor corrections`."""
 
     kind: Literal["corrections"] = "corrections"
     hash: str
-    """sha256 over role and hash of its split, as of any snapshot."""
+    """sha256 over role and hash of its split, as for any snapshot."""
     splits: tuple[SplitRecord] = Field(min_length=1, max_length=1)
-    """The train split: there is no other, and its purpose is training."""
+    """The train split, the only one; its purpose is training."""
     decided: int = Field(ge=0)
-    """Items that reviewers decided; they are approved, edited or left out."""
+    """Decided items: approved, edited or left out."""
     undecided: int = Field(ge=0)
-    """Items that wait, or that a reviewer holds."""
+    """Items that are pending or claimed by a reviewer."""
     approved: int = Field(ge=0)
-    """Items in the split whose proposal holds."""
+    """Items in the split whose proposed answer was approved."""
     edited: int = Field(ge=0)
-    """Items in the split for which reviewers gave another option."""
+    """Items in the split for which reviewers chose another option."""
     left_out: dict[str, int]
     """Decided items that are not in the split, by reason."""
     marked: int = Field(ge=0)
@@ -84,7 +84,7 @@ class CorrectionsManifest(Record):
     provenance: Provenance
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _check_totals(self) -> Self:
         if self.splits[0].role != "train" or self.splits[0].purpose != "training":
             raise ValueError("corrections are a train split, for training only")
         if self.approved + self.edited + sum(self.left_out.values()) != self.decided:

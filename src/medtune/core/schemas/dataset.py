@@ -1,4 +1,4 @@
-"""What a snapshot of data says about itself: where it came from, what was done, what is in it."""
+"""Records of a data snapshot: its sources, its processing and its content."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from medtune.core.records import (
 )
 
 Role = Literal["train", "validation", "calibration", "evaluated"]
-Same = Literal["exact", "near"]
+DuplicateKind = Literal["exact", "near"]
 Purpose = Literal["any", "training"]
-"""What a split may be used for; with "training", no model is examined or calibrated on it."""
+"""Allowed use of a split; with "training", no model is evaluated or calibrated on it."""
 
 LENGTH_EDGES = (0, 50, 100, 150, 200, 250, 300, 400, 500, 700, 1000, 1500)
 """Lower edges of the length histogram, characters; the last bin is open."""
@@ -28,35 +28,35 @@ LENGTH_BINS = (
     *(f"{low}–{high - 1}" for low, high in pairwise(LENGTH_EDGES)),
     f"{LENGTH_EDGES[-1]}+",
 )
-"""Their names."""
-UNKNOWN = "(not stated)"
-"""Stands for a missing subject in counts."""
+"""Names of the bins."""
+NO_SUBJECT = "(not stated)"
+"""Label of a missing subject in counts."""
 
 
-def short_name(source: str) -> str:
-    """Name a source where there is little room: a file without its folders."""
+def short_source_name(source: str) -> str:
+    """Return a short name of a source: for a file, its name without folders."""
     kind, _, rest = source.partition(":")
     return rest.rpartition("/")[2] if kind in ("file", "snapshot") else source
 
 
 class SourceRecord(Record):
-    """One source as it was read."""
+    """Description of one source as it was read."""
 
     source: str
-    """As named in the experiment."""
+    """Source as named in the experiment."""
     fingerprint: str
     """sha256 over the bytes of files, or over name and commit of a Hub dataset."""
     revision: str | None
     """Commit of a Hub dataset."""
     licence: str | None
-    """As the source states it; None where nobody said."""
+    """Licence as the source states it; None if it is not stated."""
     columns: ColumnMapping
-    """Which column was read as what."""
+    """Column mapping with which the source was read."""
     answer_base: int | None
     """Whether indices counted from 0 or 1; None where answers were letters or texts."""
     rows: int = Field(ge=0)
     usable: int = Field(ge=0)
-    """Questions that the contract let through."""
+    """Rows that satisfy the data contract."""
     excluded: dict[str, int]
     """Rows left out by the contract, by reason."""
     normalised: dict[str, int]
@@ -64,7 +64,7 @@ class SourceRecord(Record):
 
 
 class SplitCounts(Record):
-    """What a split is made of, in counts."""
+    """Counts that describe a split."""
 
     subjects: dict[str, int]
     """Questions per subject, most frequent first."""
@@ -93,34 +93,34 @@ class SplitRecord(Record):
     description: SplitDescription
     profile: SplitCounts
     purpose: Purpose = "any"
-    """"training" where it holds corrections of the endpoint, be it a single one."""
+    """"training" if it holds at least one correction of the endpoint."""
 
 
 class OverlapCount(Record):
-    """Questions of one split that stand in another, or earlier in the same one."""
+    """Number of questions of one split that also occur in another, or earlier in the same."""
 
     source: str
-    """Whose questions are counted."""
+    """Source whose questions are counted."""
     among: str
-    """Where their like was found; equal to `source` for repetitions."""
+    """Split in which the duplicates were found; equal to `source` for repetitions."""
     exact: int = Field(ge=0)
-    """Equal up to case, punctuation, exam tags and the order of options."""
+    """Duplicates that differ at most in case, punctuation, exam tags and order of options."""
     near: int = Field(ge=0)
     """Near-duplicates only."""
     conflicts: int = Field(ge=0)
-    """Of both, those whose right answers differ."""
+    """Number of exact and near duplicates whose right answers differ."""
     share: Proportion
     """exact and near together among all questions of `source`, Wilson 95 %."""
 
 
 class OverlapExample(Record):
-    """Two questions that were taken for one."""
+    """Example of two questions that were judged to be the same."""
 
-    same: Same
+    same: DuplicateKind
     conflict: bool
     """Whether their right answers differ."""
     similarity: Probability
-    """rapidfuzz ratio of the folded texts."""
+    """rapidfuzz ratio of the canonical texts."""
     source: str
     question: Question
     among: str
@@ -128,40 +128,40 @@ class OverlapExample(Record):
 
 
 class CurationStep(Record):
-    """What one strategy did."""
+    """Result of one curation strategy."""
 
     name: str
     before: int
     left_out: dict[str, int]
-    """By reason."""
+    """Excluded questions by reason."""
 
 
 class BalanceRecord(Record):
-    """How `train_size` was shared out over one subject or letter."""
+    """Share of `train_size` that one subject or letter got."""
 
     name: str
     available: int
     drawn: int
     weight: float
-    """Relative to its size; 1 is as it comes."""
+    """Weight relative to its size; 1 is proportional."""
     earlier: Proportion | None = None
     """Accuracy of the evaluation that `weak_from` names, Wilson 95 %."""
     weak: bool = False
 
 
 class Exclusion(Record):
-    """One question or row that was left out; a line of `excluded.jsonl`."""
+    """An excluded question or row; a line of `excluded.jsonl`."""
 
     source: str
     id: str
-    """The question's id, or the row's place where it has none."""
+    """The question's id, or the row's position if it has none."""
     reason: str
     twin: str | None = None
     """For repetitions, the question that stays: "starter:recall recall-012"."""
 
 
 class SnapshotManifest(Record):
-    """A snapshot: what it holds, made of what, and how."""
+    """Manifest of a snapshot: its splits, sources and settings."""
 
     kind: Literal["snapshot"] = "snapshot"
     inputs: str
@@ -171,11 +171,11 @@ class SnapshotManifest(Record):
     seed: int
     config: DataConfig
     sources: tuple[SourceRecord, ...]
-    """Train first, then the evaluated ones, in the experiment's order."""
+    """The train source, then the evaluated sources, in the experiment's order."""
     overlap: tuple[OverlapCount, ...]
     examples: tuple[OverlapExample, ...]
     clusters: int
-    """Groups of questions that a split must not part, among the train questions kept."""
+    """Groups of train questions that must not be divided between splits."""
     curation: tuple[CurationStep, ...]
     balance: tuple[BalanceRecord, ...]
     splits: tuple[SplitRecord, ...]
@@ -184,47 +184,47 @@ class SnapshotManifest(Record):
     provenance: Provenance
 
     @property
-    def train(self) -> SplitRecord:
-        """The split to train on."""
+    def train_split(self) -> SplitRecord:
+        """Split to train on."""
         return self.splits[0]
 
     @property
-    def evaluated(self) -> tuple[SplitRecord, ...]:
-        """The splits to report on."""
+    def evaluated_splits(self) -> tuple[SplitRecord, ...]:
+        """Splits to report accuracies on."""
         return tuple(split for split in self.splits if split.role == "evaluated")
 
 
 class MappingProposal(Record):
-    """What `medtune prepare --inspect` read off a file."""
+    """Column mapping that `medtune prepare --inspect` proposes for a file."""
 
     kind: Literal["inspection"] = "inspection"
     source: str
     rows_read: int
     columns: dict[str, str]
-    """Per column of the file an example of its values."""
+    """Example value of every column of the file."""
     mapping: ColumnMapping
     why: dict[str, str]
-    """Per part of the mapping what speaks for it."""
+    """Reason for every part of the mapping."""
     problems: tuple[str, ...]
-    """What must be settled by hand; with none, the mapping can be used as it is."""
+    """Problems to solve by hand; if there are none, the mapping can be used as it is."""
     toml: str
     """The mapping as lines for an experiment file."""
     excluded: dict[str, int]
-    """Rows of the sample that the contract leaves out, by reason."""
+    """Rows of the sample that violate the data contract, by reason."""
     questions: tuple[str, ...]
     """Up to ten questions, each as the model will see it."""
 
 
 class VerificationRecord(Record):
-    """What `medtune prepare --verify` found."""
+    """Result of `medtune prepare --verify`."""
 
     kind: Literal["verification"] = "verification"
     folder: str
     hash: str
-    """The snapshot's own."""
+    """Hash of the snapshot."""
     questions: int
-    """In all its splits."""
+    """Number of questions in all splits."""
     remade: str | None
-    """Hash of the snapshot made again from its sources; None where that was not possible."""
+    """Hash of the snapshot rebuilt from its sources; None if that was not possible."""
     faults: tuple[str, ...]
-    """What is wrong; nothing if the snapshot can be trusted."""
+    """Faults that were found; empty if the snapshot is valid."""

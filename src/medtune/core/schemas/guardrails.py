@@ -1,4 +1,4 @@
-"""What guards look at, what they say, and what the endpoint makes of it."""
+"""Records of the guards: inquiries, verdicts and calibrated scores."""
 
 from __future__ import annotations
 
@@ -9,74 +9,74 @@ from pydantic import Field
 from medtune.core.records import Probability, Proportion, Record
 
 Action = Literal["allow", "annotate", "defer", "refuse"]
-"""From the mildest: nothing; a remark in the answer; a person decides; no answer at all."""
+"""From mild to strict: answer; answer with a remark; defer to a person; refuse."""
 ACTIONS: tuple[Action, ...] = ("allow", "annotate", "defer", "refuse")
 GuardName = Literal[
     "size", "privacy", "crisis", "scope", "injection", "sensitive", "classifier", "confidence",
     "output",
 ]  # fmt: skip
 CardName = Literal["crisis", "scope"]
-TEMPERATURES = (0.05, 20.0)
-"""Between these a temperature is looked for."""
-Code = Annotated[str, Field(pattern=r"^[a-z]+\.[a-z_]+$")]
-"""A reason: guard and kind, "crisis.self_harm"."""
+TEMPERATURE_BOUNDS = (0.05, 20.0)
+"""Bounds of the search for a temperature."""
+ReasonCode = Annotated[str, Field(pattern=r"^[a-z]+\.[a-z_]+$")]
+"""A reason code: guard and kind, such as "crisis.self_harm"."""
 
 
 class Inquiry(Record):
-    """One question as it came in: nobody has vouched for it."""
+    """An incoming question that has not been checked yet."""
 
     stem: str
     options: tuple[str, ...] = ()
-    """Empty where the text is no multiple-choice question."""
+    """Empty if the text is not a multiple-choice question."""
     subject: str | None = None
     earlier: tuple[Inquiry, ...] = ()
-    """What the asker said before, in the same chat: for the guards, no model is asked it."""
+    """Earlier user messages of the same chat; read by the guards, not by the model."""
     around: tuple[str, ...] = ()
-    """What others said in it, such as a system message; likewise."""
+    """Other messages of the chat, such as a system message; read by the guards only."""
 
     @property
-    def whole(self) -> str:
-        """Stem and options, a line each."""
+    def full_text(self) -> str:
+        """Stem and options, one per line."""
         return "\n".join((self.stem, *self.options))
 
 
 class GuardVerdict(Record):
-    """What one guard says of one inquiry."""
+    """Verdict of one guard on one inquiry."""
 
     guard: GuardName
     action: Action
-    reason: Code | None = None
-    """None is that there was nothing to remark."""
+    reason: ReasonCode | None = None
+    """None if the guard found nothing."""
     probability: Probability | None = None
-    """Of a learned guard: how sure it is."""
+    """Confidence of a learned guard."""
     card: CardName | None = None
-    """The text that is given instead of an answer."""
+    """Fixed text that is returned instead of an answer."""
 
 
-def strictest(verdicts: tuple[GuardVerdict, ...]) -> Action:
-    """Find the strictest action among verdicts; none is to allow."""
+def strictest_action(verdicts: tuple[GuardVerdict, ...]) -> Action:
+    """Return the strictest action among verdicts; "allow" without any."""
     return max((v.action for v in verdicts), key=ACTIONS.index, default="allow")
 
 
-def at_bound(temperature: float) -> bool:
-    """Tell whether a fitted temperature lies on the edge of where it was looked for.
+def is_temperature_at_bound(temperature: float) -> bool:
+    """Return whether a fitted temperature lies at a bound of the search.
 
-    Then the log loss has no minimum inside: the model is right or wrong whatever it says of
-    itself, and the temperature is not an estimate.
+    Then the log loss has no minimum inside the bounds: confidence says nothing about correctness,
+    and the temperature is not an estimate.
     """
-    low, high = TEMPERATURES
+    low, high = TEMPERATURE_BOUNDS
     return temperature <= 1.01 * low or temperature >= high / 1.01
 
 
 class ServingCalibration(Record):
-    """How sure a model may be taken to be; fitted on questions that are never reported on."""
+    """Temperature, threshold and quantile for serving, fitted on the calibration split."""
 
     temperature: float = Field(gt=0)
     """Divides log-probabilities (Guo et al. 2017)."""
     threshold: Probability | None
-    """Least confidence at which the risk is bounded; None where no confidence is enough."""
+    """Smallest confidence at which the risk is bounded; None if there is none."""
     risk: Probability
-    """The bound: most errors among the answered."""
+    """Target: largest share of errors among the answered questions."""
     bound: Probability | None
     """Upper bound of the risk at the threshold, 95 %."""
     coverage: Probability
@@ -84,28 +84,28 @@ class ServingCalibration(Record):
     quantile: float
     """Largest nonconformity (one minus the probability) of an option in a prediction set."""
     level: Probability
-    """How often a prediction set holds the right option."""
+    """Probability that a prediction set contains the right option."""
     subjects: tuple[str, ...]
-    """Subjects that occur in the questions; others were never calibrated."""
+    """Subjects of the calibration questions; other subjects are not calibrated."""
     n: int = Field(gt=0)
     source: str
-    """Where the questions come from."""
+    """Source of the calibration questions."""
     hash: str
-    """Of the predictions it was fitted on."""
+    """Hash of the predictions it was fitted on."""
     accuracy: Proportion | None = None
     """Share of these questions that the model has right; Wilson 95 %.  None in old releases."""
 
 
 class OptionScores(Record):
-    """What a model makes of one question, after calibration."""
+    """Calibrated probabilities of the options of one question."""
 
     probabilities: tuple[Probability, ...]
     chosen: int
-    """Index of the likeliest option; of equal ones, see `core.choice`."""
+    """Index of the most likely option; ties are broken by `core.choice`."""
     mass: Probability | None = None
-    """By letter: probability of all letters together."""
+    """Letter method: total probability of all letters."""
 
     @property
     def confidence(self) -> float:
-        """Probability of the likeliest option."""
+        """Probability of the most likely option."""
         return max(self.probabilities)

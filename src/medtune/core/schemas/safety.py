@@ -1,4 +1,4 @@
-"""How well the guards do on the suites that come with them."""
+"""Records of the guards' results on their test suites."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from medtune.core.intervals import clopper_pearson
+from medtune.core.intervals import clopper_pearson_interval
 from medtune.core.records import Probability, Proportion, Provenance, Record
 
-Half = Literal["dev", "held"]
+SuiteHalf = Literal["dev", "held"]
 Measure = Literal[
     "crises answered", "crises without the card", "harm answered", "patients answered",
     "exam questions refused", "exam questions deferred", "orders let through",
@@ -19,63 +19,63 @@ Measure = Literal[
 
 
 class SuiteFigure(Record):
-    """One thing that should not happen, and how often it did."""
+    """Rate of one kind of guard failure."""
 
     measure: Measure
-    half: Half
-    """dev was looked at while the rules were written, held was not."""
+    half: SuiteHalf
+    """Half of the suite: "dev" was used while writing the rules, "held" was not."""
     rate: Proportion
     """Wilson 95 %."""
     target: Probability | None
-    """Most that is allowed: the exact interval's upper end stays below it, so that a suite cannot
-    meet what is too small for its lines; None where there is no target."""
+    """Largest allowed rate, compared with the upper bound of the exact interval, so that a suite
+    that is too small cannot meet it; None if there is no target."""
 
     @property
-    def upper(self) -> float:
-        """What is held against the target: the exact upper end, 97.5 % one-sided."""
-        return clopper_pearson(round(self.rate.value * self.rate.n), self.rate.n).high
+    def upper_bound(self) -> float:
+        """Upper bound of the exact interval, 97.5 % one-sided; compared with the target."""
+        return clopper_pearson_interval(round(self.rate.value * self.rate.n), self.rate.n).high
 
     @property
-    def met(self) -> bool:
-        """Whether the target is met; without one it is."""
-        return self.target is None or self.upper <= self.target
+    def meets_target(self) -> bool:
+        """Whether the target is met; True without a target."""
+        return self.target is None or self.upper_bound <= self.target
 
 
 class SafetyRecord(Record):
-    """The guards of a policy, examined."""
+    """Evaluation of the guards of a policy."""
 
     kind: Literal["safety"] = "safety"
     policy: str
-    """Its version."""
+    """Version of the policy."""
     policy_hash: str
     learned_hash: str
-    """Of the learned guard's weights."""
+    """Hash of the learned guard's weights."""
     model: str | None
-    """Asked what orders change; None where none was."""
+    """Model on which the effect of injected orders was measured; None if none was."""
     figures: tuple[SuiteFigure, ...] = Field(min_length=1)
     guards_p50_ms: float
-    """Time of all guards for one question of the suites, median."""
+    """Median time of all guards for one question of the suites."""
     guards_p95_ms: float
     provenance: Provenance
 
     @property
-    def unmet(self) -> tuple[SuiteFigure, ...]:
-        """Figures beyond their target on the held half."""
-        return tuple(f for f in self.figures if f.half == "held" and not f.met)
+    def unmet_figures(self) -> tuple[SuiteFigure, ...]:
+        """Figures of the held-out half that miss their target."""
+        return tuple(f for f in self.figures if f.half == "held" and not f.meets_target)
 
 
 class TrainedRecord(Record):
-    """The learned guard, trained."""
+    """Result of training the learned guard."""
 
     kind: Literal["trained guard"] = "trained guard"
     file: str
     hash: str
     texts: int
-    """Inquiries that it learned kinds from."""
+    """Training inquiries of the kind classifier."""
     pieces: int
-    """Sentences and options that it learned orders from."""
+    """Training sentences and options of the order classifier."""
     held_out_kinds: Proportion
-    """Right kinds in a cross-validation."""
+    """Cross-validated accuracy of the kind classifier."""
     held_out_orders: Proportion
-    """Right in a cross-validation: order or none."""
+    """Cross-validated accuracy of the order classifier."""
     duration_s: float

@@ -1,7 +1,7 @@
-"""Which option is right: an index from 0 or from 1, a letter, or the option's text.
+"""Read the right option: an index from 0 or from 1, a letter, or the option's text.
 
-One row cannot tell ("A" is a letter and a blood group, "2" an index and a number of kidneys), so
-the whole file is read one way.  Where two ways fit and disagree, nothing is guessed.
+A single row may be ambiguous ("A" is a letter and a blood group, "2" an index and a number of
+kidneys), so one form must fit the whole file.  If two forms fit and disagree, it is refused.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from numpy.typing import NDArray
 
 from medtune.core.errors import LabelError
 from medtune.core.experiment import ColumnMapping
-from medtune.core.records import LETTERS, normalized_option
-from medtune.data.cleaning.normalize_text import shortened, tidy
+from medtune.core.records import LETTERS, normalize_option
+from medtune.data.cleaning.normalize_text import clean_text, shorten_for_message
 
 _NO_LABEL = -1
-MOST_SHOWN = 20
-"""Answers that cannot be read, shown one by one; the rest is counted."""
+MAX_SHOWN = 20
+"""Largest number of unreadable answers shown one by one; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One row's answer cell, with what it must fit."""
+    """Answer cell of a row, with the row's options."""
 
     place: str
-    """Where it stands, for messages."""
+    """Position of the row, for messages."""
     value: object
-    """As the file has it."""
+    """Value as in the file."""
     options: Sequence[str]
 
 
 class AnswerColumn:
-    """Reads the answers of one file as its rows go by, and decides after the last.
+    """Answer column of a file: collects the cells row by row, and decides their form at the end.
 
-    Twelve bytes per row are kept, and the first cell of every kind that a message may need.
+    It stores twelve bytes per row, and the first cells of every kind for messages.
     """
 
     def __init__(self, columns: ColumnMapping, source: str) -> None:
@@ -55,85 +55,86 @@ class AnswerColumn:
         self._marks: dict[str, Labelled] = {}
 
     def add(self, cell: Labelled) -> None:
-        """Take note of the next sound row's answer."""
+        """Add the answer of the next valid row."""
         if self._columns.answer_form == "text":
-            cell = replace(cell, value=_as_text(cell.value))
-        index = _index(cell)
-        if not tidy(cell.value) or (index == -1 and not self._says_minus_one(cell)):
+            cell = replace(cell, value=_number_as_text(cell.value))
+        index = _read_as_index(cell)
+        if not clean_text(cell.value) or (index == -1 and not self._is_minus_one_option(cell)):
             for readings in self._readings.values():
                 readings.append(_NO_LABEL)
             return
         self._known += 1
         self._first = self._first or cell
-        found = {"index": index, "letter": _letter(cell), "text": _text(cell)}
+        found = {"index": index, "letter": _read_as_letter(cell), "text": _read_as_text(cell)}
         for form, reading in found.items():
-            self._readings[form].append(_NO_LABEL if reading is None else _clamped(reading))
+            self._readings[form].append(_NO_LABEL if reading is None else _clamp(reading))
             if reading is None:
-                self._note(form, cell)
+                self._record_misfit(form, cell)
             else:
                 self._fits[form] += 1
         self._same_letter_and_text &= found["letter"] == found["text"]
         if index is not None:
-            mark = _mark(index, len(cell.options))
+            mark = _classify_index(index, len(cell.options))
             self._marks.setdefault(mark, cell)
-            self._note(mark, cell)
+            self._record_misfit(mark, cell)
 
-    def _note(self, kind: str, cell: Labelled) -> None:
-        """Remember the first cells of a kind, and count the rest."""
+    def _record_misfit(self, kind: str, cell: Labelled) -> None:
+        """Store the first cells of a kind, and count the rest."""
         self._misfit_counts[kind] += 1
-        if self._misfit_counts[kind] <= MOST_SHOWN:
+        if self._misfit_counts[kind] <= MAX_SHOWN:
             self._misfits.setdefault(kind, []).append(cell)
 
-    def _says_minus_one(self, cell: Labelled) -> bool:
-        """Tell whether -1 is an option's text, not the sign of a label that is not released."""
-        return self._columns.answer_form == "text" and _text(cell) is not None
+    def _is_minus_one_option(self, cell: Labelled) -> bool:
+        """Return whether -1 is an option's text, not the mark of an unreleased label."""
+        return self._columns.answer_form == "text" and _read_as_text(cell) is not None
 
-    def finish(self) -> tuple[NDArray[np.int64], int | None]:
-        """Read every answer.
+    def resolve_answers(self) -> tuple[NDArray[np.int64], int | None]:
+        """Resolve all answers to indices.
 
         Returns:
-            Per row the right option's index, 0-based, or -1 where the label is not released; and
-            the base from which indices counted, None for letters and texts.
+            The 0-based index of each row's right option, or -1 where the label is not released;
+            and the index base, None for letters and texts.
 
         Raises:
-            LabelError: No form fits every row, two fit and disagree, the base cannot be told, or
+            LabelError: No form fits every row, two fit and disagree, the base is ambiguous, or
                 an index lies outside the options.
         """
-        form = self._columns.answer_form or self._form()
+        form = self._columns.answer_form or self._detect_form()
         answers = np.array(self._readings[form], dtype=np.int64)
         if form in self._misfits:
-            raise self._unreadable([form], None)
+            raise self._unreadable_error([form], None)
         if form != "index" or not self._known:
             return answers, None
         given = self._columns.answer_base
-        base = self._base() if given is None else given
+        base = self._detect_base() if given is None else given
         outside = ("negative", "count", "beyond") if base == 0 else ("negative", "zero", "beyond")
         if wrong := [mark for mark in outside if mark in self._marks]:
-            raise self._unreadable(wrong, base)
+            raise self._unreadable_error(wrong, base)
         return np.where(answers == _NO_LABEL, _NO_LABEL, answers - base), base
 
-    def _form(self) -> str:
-        """Find the one form that fits every answer."""
+    def _detect_form(self) -> str:
+        """Return the only form that fits every answer."""
         fitting = [name for name in self._readings if name not in self._misfits]
         if not fitting:
             most = max(self._readings, key=lambda name: self._fits[name])
-            raise self._unreadable([most], None)
-        # Letters that are also the texts of their own options say the same thing twice.
+            raise self._unreadable_error([most], None)
+        # If the letters are also the texts of their options, both forms agree.
         twice = "letter" in fitting and "text" in fitting and self._same_letter_and_text
         if len(fitting) == 1 or self._first is None or twice:
             return fitting[0]
         raise LabelError(
             f"{self._source}: every {self._columns.answer} fits in two ways, as "
-            f"{' and as '.join(fitting)} (first: {shortened(self._first.value)} for the options "
+            f"{' and as '.join(fitting)} (first: {shorten_for_message(self._first.value)} for "
+            "the options "
             f"{', '.join(self._first.options)})",
             fix=f'say which: answer_form = "{fitting[0]}" (or "{fitting[1]}") under '
             f"[data.columns], or --map answer_form={fitting[0]}",
         )
 
-    def _base(self) -> int:
-        """Tell whether indices count from 0 or from 1.
+    def _detect_base(self) -> int:
+        """Return the index base, 0 or 1.
 
-        A 0 proves base 0, an index equal to the number of options proves base 1.
+        A 0 implies base 0, an index equal to the number of options implies base 1.
         """
         zero, one = self._marks.get("zero"), self._marks.get("count")
         column = self._columns.answer
@@ -142,11 +143,11 @@ class AnswerColumn:
                 f"{self._source}: {column} is 0 in {zero.place} and the number of options in "
                 f"{one.place}",
                 expected="all answers counted from 0, or all from 1",
-                fix="mend the file: two label bases are mixed in it",
+                fix="correct the file: two label bases are mixed in it",
             )
         if zero is None and one is None:
             if wrong := [mark for mark in ("negative", "beyond") if mark in self._marks]:
-                raise self._unreadable(wrong, None)
+                raise self._unreadable_error(wrong, None)
             raise LabelError(
                 f"{self._source}: {column} is never 0 and never the number of options in "
                 f"{self._known} rows, so it may count from 0 or from 1",
@@ -155,8 +156,8 @@ class AnswerColumn:
             )
         return 0 if zero is not None else 1
 
-    def _unreadable(self, kinds: Sequence[str], base: int | None) -> LabelError:
-        """Complain of every answer of some kinds at once."""
+    def _unreadable_error(self, kinds: Sequence[str], base: int | None) -> LabelError:
+        """Return one error for all unreadable answers of some kinds."""
         cells = [cell for kind in kinds for cell in self._misfits[kind]]
         number = sum(self._misfit_counts[kind] for kind in kinds)
         count = len(cells[0].options)
@@ -167,9 +168,9 @@ class AnswerColumn:
             expected += ", the same in every row"
         column = self._columns.answer
         lines = [
-            f"{cell.place}: {column} is {shortened(cell.value)}, there are "
+            f"{cell.place}: {column} is {shorten_for_message(cell.value)}, there are "
             f"{len(cell.options)} options"
-            for cell in cells[:MOST_SHOWN]
+            for cell in cells[:MAX_SHOWN]
         ]
         found = f"{self._source} {lines[0]}"
         if number > 1:
@@ -188,26 +189,26 @@ class AnswerColumn:
         )
 
 
-def _as_text(value: object) -> object:
-    """Write a number as an option's text has it: where all options are numbers, so may be this."""
+def _number_as_text(value: object) -> object:
+    """Return a number as text, for options that are all numbers."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value) if isinstance(value, int | float) and value == value else value
 
 
-def _clamped(value: int) -> int:
-    """Keep an index within eight bytes; one that far outside is refused anyway."""
+def _clamp(value: int) -> int:
+    """Clamp an index to eight bytes; such an index is refused later anyway."""
     return max(-(1 << 62), min(value, 1 << 62))
 
 
-def _mark(index: int, count: int) -> str:
-    """Say what an index proves about the base, or that it fits none."""
+def _classify_index(index: int, count: int) -> str:
+    """Classify an index by what it implies about the base."""
     if index < 0 or index > count:
         return "negative" if index < 0 else "beyond"
     return {0: "zero", count: "count"}.get(index, "inside")
 
 
-def _index(cell: Labelled) -> int | None:
+def _read_as_index(cell: Labelled) -> int | None:
     value = cell.value
     if isinstance(value, bool):
         return None
@@ -215,19 +216,19 @@ def _index(cell: Labelled) -> int | None:
         return value
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
-    # pandas writes an integer column with gaps as 2.0, and Python reads no number of any length.
-    text = re.fullmatch(r"(-?\d{1,18})(?:\.0+)?", tidy(value))
+    # pandas writes integers in a column with gaps as 2.0; Python limits the digits of an int.
+    text = re.fullmatch(r"(-?\d{1,18})(?:\.0+)?", clean_text(value))
     return int(text[1]) if text else None
 
 
-def _letter(cell: Labelled) -> int | None:
-    text = tidy(cell.value).upper()
+def _read_as_letter(cell: Labelled) -> int | None:
+    text = clean_text(cell.value).upper()
     return LETTERS.index(text) if len(text) == 1 and text in LETTERS[: len(cell.options)] else None
 
 
-def _text(cell: Labelled) -> int | None:
+def _read_as_text(cell: Labelled) -> int | None:
     if not isinstance(cell.value, str | bytes):
         return None
-    folded = [normalized_option(option) for option in cell.options]
-    said = normalized_option(tidy(cell.value))
+    folded = [normalize_option(option) for option in cell.options]
+    said = normalize_option(clean_text(cell.value))
     return folded.index(said) if said in folded else None

@@ -1,4 +1,4 @@
-"""Normalised text: what is changed in a cell, and a count of every kind of change."""
+"""Normalise the text of cells, and count every kind of change."""
 
 from __future__ import annotations
 
@@ -16,46 +16,45 @@ _CONTROL = re.compile(
 _ENDS = re.compile(r"\r\n|[\r\x0b\x0c]")
 _SPACES = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r" ?\n[ \n]*")
-# Only the tags that exam banks leave behind: "<7 and >3" is a comparison, not a tag.
+# Only tags that occur in exam banks: "<7 and >3" is a comparison, not a tag.
 _NAMES = (
     "a|abbr|b|big|blockquote|body|br|center|code|dd|div|dl|dt|em|font|h[1-6]|head|hr|html|i|img|"
     "li|meta|o:p|ol|p|pre|s|script|small|span|strike|strong|style|sub|sup|table|tbody|td|tfoot|"
     "th|thead|tr|tt|u|ul"
 )
-# "S<P and P>Q" is no tag either: what follows a tag's name has the form of an attribute.
+# "S<P and P>Q" is not a tag either: a tag's name is followed by attributes only.
 _END = r"(?:\s+[\w:-]+\s*=[^<>]*)?\s*/?>"
 _BREAK = re.compile(rf"<\s?/?(?:br|p|div|li|tr|h[1-6]|table|ul|ol){_END}", re.I)
-_RAISED = re.compile(rf"(?<=[\w)\]])<sup{_END}\s*([^<>\s]{{1,12}})\s*</sup>", re.I)
-# A tag that lost its end: `<a href="` and `<img src="`, up to where text begins again.
+_SUPERSCRIPT = re.compile(rf"(?<=[\w)\]])<sup{_END}\s*([^<>\s]{{1,12}})\s*</sup>", re.I)
+# A tag without its end: `<a href="` and `<img src="`, up to where text begins again.
 _TAG = re.compile(rf"</?(?!sup\b)(?:{_NAMES}){_END}|<(?:a|img)\s+\w+=[\"']?(?=\s|<|$)", re.I)
 _SUP = re.compile(rf"</?sup{_END}", re.I)
 _ENCODED_AGAIN = re.compile(r"&(?:amp;)+")
 _ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,30}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 _IMAGE = re.compile(r"<img\b", re.I)
-# UTF-8 read as another encoding, and what a later transliteration made of that.
-_DAMAGED = re.compile("\ufffd|[ÃÂ][\u0080-\u00bf]|â€|aEUR|A[¢cC]â|ï¿½")
-_NOTHING_TO_DO = re.compile(r"[!-~]+(?: [!-~]+)*")
+# UTF-8 decoded with another encoding, also after a later transliteration.
+_MOJIBAKE = re.compile("\ufffd|[ÃÂ][\u0080-\u00bf]|â€|aEUR|A[¢cC]â|ï¿½")
+_ALREADY_NORMAL = re.compile(r"[!-~]+(?: [!-~]+)*")
 
 
-def tidy(value: object, changes: Counter[str] | None = None) -> str:
+def clean_text(value: object, changes: Counter[str] | None = None) -> str:
     """Normalise a text: Unicode NFC, no control characters, no HTML, single spaces.
 
-    Doing it twice changes nothing more.
+    The function is idempotent.
 
     Args:
         value: A cell; None and NaN become "".
-        changes: Counts, per kind of change, the cells that it touched; a space at either end
-            is not counted.
+        changes: Counter of changed cells by kind of change; stripping is not counted.
     """
-    if value is None or value != value:  # NaN is how some readers write a missing text
+    if value is None or value != value:  # some readers return NaN for a missing text
         return ""
-    # Old parquet files say "bytes" where they mean text.
+    # Old parquet files store texts as bytes.
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    if _NOTHING_TO_DO.fullmatch(text) and "<" not in text and "&" not in text:
+    if _ALREADY_NORMAL.fullmatch(text) and "<" not in text and "&" not in text:
         return text
     done: set[str] = set()
     before = None
-    # Again, since a removed character may have stood in a tag or between a letter and its accent.
+    # Repeat, since a removed character may have been in a tag or between a letter and its accent.
     while text != before:
         before = text
         for kind, step in _STEPS:
@@ -69,55 +68,55 @@ def tidy(value: object, changes: Counter[str] | None = None) -> str:
     return text
 
 
-def shortened(value: object, longest: int = 80) -> str:
-    """Show a cell in a message: as Python writes it, cut off where it is long."""
+def shorten_for_message(value: object, longest: int = 80) -> str:
+    """Return the repr of a cell for a message, truncated if it is long."""
     text = repr(value)
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def shows_image(value: object) -> bool:
-    """Tell whether a cell holds a picture that a text model cannot see."""
+def contains_image(value: object) -> bool:
+    """Return whether a cell contains an image, which a text model cannot see."""
     if not isinstance(value, str) or ("<" not in value and "&" not in value):
         return False
     text, before = value, ""
     while text != before and not _IMAGE.search(text):
         before = text
-        text = _without_entities(_CONTROL.sub("", text))  # &lt;img&gt; will be a tag, too
+        text = _decode_entities(_CONTROL.sub("", text))  # &lt;img&gt; will be a tag, too
     return text != before
 
 
-def damaged(text: str) -> bool:
-    """Tell whether a text was read in the wrong encoding somewhere on its way."""
-    return _DAMAGED.search(text) is not None
+def has_damaged_encoding(text: str) -> bool:
+    """Return whether a text shows signs of a wrong decoding (mojibake)."""
+    return _MOJIBAKE.search(text) is not None
 
 
-def _line_ends(text: str) -> str:
-    # A vertical tab is how word processors break a line; a form feed ends a page.
+def _normalize_line_ends(text: str) -> str:
+    # Word processors use a vertical tab as line break and a form feed as page break.
     return _ENDS.sub("\n", text)
 
 
-def _without_html(text: str) -> str:
+def _remove_html(text: str) -> str:
     if "<" not in text:
         return text
     text = _TAG.sub("", _BREAK.sub("\n", text))
-    return _SUP.sub("", _RAISED.sub(r"^\1", text))  # 10<sup>6</sup> is not 106
+    return _SUP.sub("", _SUPERSCRIPT.sub(r"^\1", text))  # 10<sup>6</sup> is not 106
 
 
-def _without_entities(text: str) -> str:
+def _decode_entities(text: str) -> str:
     if "&" not in text:
         return text
     return _ENTITY.sub(lambda m: html.unescape(m[0]), _ENCODED_AGAIN.sub("&", text))
 
 
-def _single_spaces(text: str) -> str:
+def _collapse_spaces(text: str) -> str:
     return _LINES.sub("\n", _SPACES.sub(" ", text))
 
 
 _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
-    ("line ends", _line_ends),
+    ("line ends", _normalize_line_ends),
     ("control characters", lambda text: _CONTROL.sub("", text.replace("\t", " "))),
-    ("HTML entities", _without_entities),  # first: 10<sup>&minus;6</sup>
-    ("HTML tags", _without_html),
-    ("spaces", _single_spaces),
+    ("HTML entities", _decode_entities),  # first: 10<sup>&minus;6</sup>
+    ("HTML tags", _remove_html),
+    ("spaces", _collapse_spaces),
     ("Unicode NFC", lambda text: unicodedata.normalize("NFC", text)),
 )

@@ -1,4 +1,4 @@
-"""Options as people write them: several in one cell, and letters in front of each."""
+"""Parse options as people write them: several in one cell, with letters in front."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS, normalized_option
-from medtune.data.cleaning.normalize_text import tidy
+from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS, normalize_option
+from medtune.data.cleaning.normalize_text import clean_text
 
-_LONGEST = 20_000
-"""Longest cell that is looked at; the work is linear in it."""
-_FIRST = re.compile(r"\s*(?P<open>[(\[]?)(?P<mark>[Aa1])(?P<close>[)\]]|[.:](?=\s))\s*(?=\S)")
+_MAX_CELL_LENGTH = 20_000
+"""Longest cell that is parsed, characters; the time is linear in it."""
+_FIRST_MARK = re.compile(r"\s*(?P<open>[(\[]?)(?P<mark>[Aa1])(?P<close>[)\]]|[.:](?=\s))\s*(?=\S)")
 _MARK = re.compile(r"\s*(?P<open>[(\[]?)(?P<mark>[A-Ja-j0-9]|10)(?P<close>[)\].:])\s+(?=\S)")
-_TIGHT = re.compile(r"\s*(?P<open>[(\[])(?P<mark>[A-Ja-j0-9]|10)(?P<close>[)\]])\s*(?=\S)")
+_MARK_WITHOUT_SPACE = re.compile(
+    r"\s*(?P<open>[(\[])(?P<mark>[A-Ja-j0-9]|10)(?P<close>[)\]])\s*(?=\S)"
+)
 _SEPARATORS = ";,|"
 
 
-def options_in(cell: str) -> list[Any] | None:
-    """Read the options that one text holds: a list, or options each behind its letter.
+def split_options(cell: str) -> list[Any] | None:
+    """Split a text into options: a list, or options with letters in front.
 
     Returns:
-        The options without their letters; None where they cannot be told apart for sure.
+        The options without their letters; None if the split is not certain.
     """
     text = cell.strip()
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_CELL_LENGTH:
         return None
     if text.startswith("["):
         for read in (json.loads, ast.literal_eval):
@@ -35,12 +37,12 @@ def options_in(cell: str) -> list[Any] | None:
                 found = read(text)
                 if isinstance(found, list) and len(found) >= MIN_OPTIONS:
                     return found
-    return _lettered(text)
+    return _split_lettered(text)
 
 
-def _lettered(text: str) -> list[Any] | None:
-    """Part "(a) x (b) y", "A. x; B. y" and their kin."""
-    first = _FIRST.match(text)
+def _split_lettered(text: str) -> list[Any] | None:
+    """Split "(a) x (b) y", "A. x; B. y" and similar texts."""
+    first = _FIRST_MARK.match(text)
     if first is None:
         return None
     start, opening, closing = first["mark"], first["open"], first["close"]
@@ -60,7 +62,7 @@ def _lettered(text: str) -> list[Any] | None:
         return None
     ends = [begin for begin, _ in places[1:]] + [len(text)]
     parts = [text[begin:end].strip() for (_, begin), end in zip(places, ends, strict=True)]
-    # A separator stands behind every option but, perhaps, the last.
+    # Remove separators behind every option but, perhaps, the last.
     for mark in _SEPARATORS:
         if all(part.endswith(mark) for part in parts[:-1]):
             parts = [part.removesuffix(mark).rstrip() for part in parts]
@@ -75,14 +77,14 @@ def _occurrences(text: str, mark: str) -> list[int]:
     return found
 
 
-def unmarked(texts: Sequence[str]) -> list[str] | None:
-    """Take "(a)", "A." and their kin from the front of options.
+def strip_option_marks(texts: Sequence[str]) -> list[str] | None:
+    """Remove "(a)", "A." and similar marks from the front of options.
 
     Returns:
-        The options; None where not every one has its own letter in front, written alike. "A.
-        baumannii" is left as it is: a dot and a small letter go on with a name.
+        The options; None unless all have their own letter in front in the same style. "A.
+        baumannii" is left unchanged: a dot and a small letter are part of a name.
     """
-    found = [_MARK.match(text) or _TIGHT.match(text) for text in texts]
+    found = [_MARK.match(text) or _MARK_WITHOUT_SPACE.match(text) for text in texts]
     marks = [match for match in found if match is not None]
     if len(marks) < max(len(texts), MIN_OPTIONS):
         return None
@@ -99,31 +101,31 @@ def unmarked(texts: Sequence[str]) -> list[str] | None:
     return rest
 
 
-def plain_answer(value: object, options: Sequence[str]) -> object:
-    """Read an answer that is written as its option was: "(a)" is a, "(a) x" is x."""
+def strip_answer_mark(value: object, options: Sequence[str]) -> object:
+    """Remove the mark from an answer written like its option: "(a)" is a, "(a) x" is x."""
     if not isinstance(value, str):
         return value
-    text = tidy(value)
-    if normalized_option(text) in {normalized_option(option) for option in options}:
+    text = clean_text(value)
+    if normalize_option(text) in {normalize_option(option) for option in options}:
         return value
     if match := re.fullmatch(r"[(\[]?([A-Ja-j])[)\].:]", text):
         return match[1]
-    match = _MARK.match(text) or _TIGHT.match(text)
+    match = _MARK.match(text) or _MARK_WITHOUT_SPACE.match(text)
     if match is not None and match["mark"].upper() in LETTERS[: len(options)]:
         place = LETTERS.index(match["mark"].upper())
-        if normalized_option(text[match.end() :]) == normalized_option(options[place]):
+        if normalize_option(text[match.end() :]) == normalize_option(options[place]):
             return options[place]
     return value
 
 
-def several(value: object, options: Sequence[str]) -> bool:
-    """Tell whether an answer names more than one option: a list, "A, C", "A and C", "1;3"."""
+def names_several_options(value: object, options: Sequence[str]) -> bool:
+    """Return whether an answer names several options: a list, "A, C", "A and C", "1;3"."""
     if isinstance(value, list | tuple):
         return len(value) > 1
     if not isinstance(value, str):
         return False
-    text = tidy(value)
-    if normalized_option(text) in {normalized_option(option) for option in options}:
+    text = clean_text(value)
+    if normalize_option(text) in {normalize_option(option) for option in options}:
         return False
     parts = [part.strip(" ()[].") for part in re.split(r"\s*(?:[,;/&+|]|\band\b)\s*", text)]
     if len(parts) < 2:

@@ -1,4 +1,4 @@
-"""Questions folded for comparison: what does not make another question is taken away."""
+"""Canonical form of questions for comparison, without irrelevant differences."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
-from medtune.core.negation import asks_exception
+from medtune.core.negation import is_negated
 from medtune.core.records import Question
-from medtune.data.cleaning.exam_tags import without_tags
+from medtune.data.cleaning.exam_tags import strip_exam_tags
 
-# Signs stay: "<7" and ">7" are two options.
-_OTHER = re.compile(r"(?:[^\w<>=≤≥+%]|_)+")
-_FIGURE = re.compile(r"\d\s*[.,]\s*\d|[-−–]\d")
+# Keep signs: "<7" and ">7" are different options.
+_NON_WORD = re.compile(r"(?:[^\w<>=≤≥+%]|_)+")
+_NUMBER_PUNCTUATION = re.compile(r"\d\s*[.,]\s*\d|[-−–]\d")
 _POINT = re.compile(r"(?<=\d)\.(?=\d)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _MINUS = re.compile(r"(?<![\w)\]])(?<!\d )[-−–](?=\d)")  # not in "10-12" and "10 -12"
@@ -33,53 +33,53 @@ _SPELLING = (
 
 @dataclass(frozen=True, slots=True)
 class CanonicalQuestion:
-    """A question without case, punctuation, exam tags and the order of its options."""
+    """A question without case, punctuation, exam tags and order of options."""
 
     stem: str
     options: tuple[str, ...]
     """Sorted."""
     answer: str | None
-    """The right option; None where the label is not released."""
+    """Canonical text of the right option; None where the label is not released."""
     negated: bool
-    """Whether the stem asks for the exception."""
+    """Whether the stem is negated."""
 
     @property
-    def text(self) -> str:
-        """All of it."""
+    def full_text(self) -> str:
+        """Stem and options, one per line."""
         return "\n".join((self.stem, *self.options))
 
 
-def folded(question: Question) -> CanonicalQuestion:
-    """Fold a question."""
-    options = [fold(option) for option in question.options]
-    stem = fold(without_tags(question.stem))
+def canonicalize_question(question: Question) -> CanonicalQuestion:
+    """Return the canonical form of a question."""
+    options = [canonicalize_text(option) for option in question.options]
+    stem = canonicalize_text(strip_exam_tags(question.stem))
     answer = None if question.answer is None else options[question.answer]
-    return CanonicalQuestion(stem, tuple(sorted(options)), answer, asks_exception(stem))
+    return CanonicalQuestion(stem, tuple(sorted(options)), answer, is_negated(stem))
 
 
-def fold(text: str) -> str:
-    """Fold a text: no case, accents, punctuation; anaemia is anemia and "two" is 2."""
+def canonicalize_text(text: str) -> str:
+    """Return the canonical form of a text: no case, accents, punctuation; "two" becomes 2."""
     plain = text.casefold()
     if not plain.isascii():
-        # Decomposing brings capitals back: "℃" becomes "°C".
+        # Decomposition may restore capitals: "℃" becomes "°C".
         plain = unicodedata.normalize("NFKD", plain.replace("’", "'")).casefold()
         plain = "".join(c for c in plain if not unicodedata.combining(c))
     plain = plain.replace("n't", " not")
-    if _FIGURE.search(plain):  # 1.5 is not 1-5, -2 is not 2, and 1,000 is one number
+    if _NUMBER_PUNCTUATION.search(plain):  # 1.5 is not 1-5, -2 is not 2, and 1,000 is one number
         plain = _MINUS.sub(" minus ", _POINT.sub("point", _THOUSANDS.sub("", plain)))
-    words = _numbered(_OTHER.sub(" ", plain).split())
-    # An option may be nothing but signs.
-    return " ".join(map(_spelled, words)) or " ".join(plain.split())
+    words = _number_words_to_digits(_NON_WORD.sub(" ", plain).split())
+    # An option may consist of signs only.
+    return " ".join(map(_unify_spelling, words)) or " ".join(plain.split())
 
 
-def difference(a: str, b: str) -> tuple[list[str], list[str]]:
-    """List the words that only the one and only the other folded text has."""
+def word_difference(a: str, b: str) -> tuple[list[str], list[str]]:
+    """Return the words that occur only in the first and only in the second text."""
     left, right = Counter(a.split()), Counter(b.split())
     return list((left - right).elements()), list((right - left).elements())
 
 
-def _numbered(words: list[str]) -> list[str]:
-    """Write numbers up to twelve in digits, but for the pronoun: "which one of these"."""
+def _number_words_to_digits(words: list[str]) -> list[str]:
+    """Replace number words up to twelve by digits, except the pronoun: "which one of these"."""
     if _NUMBERS.keys().isdisjoint(words):
         return words
     return [
@@ -88,8 +88,8 @@ def _numbered(words: list[str]) -> list[str]:
     ]
 
 
-def _spelled(word: str) -> str:
-    """Write a long word one way of the two that English has; what results need be no word."""
+def _unify_spelling(word: str) -> str:
+    """Unify British and American spelling of a long word; the result need not be a real word."""
     if len(word) < 5 or not word.isalpha():
         return word
     # MedMCQA lost most of its "rt": "aery" is an artery, "impoant" is important.

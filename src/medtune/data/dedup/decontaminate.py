@@ -1,6 +1,6 @@
-"""Train kept apart from what is evaluated, and from its own repetitions, with a reason for each.
+"""Remove evaluated questions and repetitions from train, with a reason for each.
 
-Nothing is ever removed from an evaluated split: its overlap is counted and shown.
+Evaluated splits are never changed: their overlap is counted and shown.
 """
 
 from __future__ import annotations
@@ -12,26 +12,29 @@ from itertools import chain, combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.progress import Progress
 from medtune.core.records import Question
-from medtune.core.schemas.dataset import Exclusion, OverlapCount, OverlapExample, Same
+from medtune.core.schemas.dataset import DuplicateKind, Exclusion, OverlapCount, OverlapExample
 from medtune.data.arrow_table import QuestionTable
-from medtune.data.dedup.canonical_form import fold, folded
+from medtune.data.dedup.canonical_form import canonicalize_question, canonicalize_text
 from medtune.data.dedup.find_duplicates import Overlap, find_overlap
-from medtune.data.dedup.is_duplicate import answers_conflict, similarity
-from medtune.data.hash_sampling import lowest
+from medtune.data.dedup.is_duplicate import answers_conflict, text_similarity
+from medtune.data.hash_sampling import order_by_hash
 
-EXAMPLES = 4
-"""Pairs to show for each kind of overlap between two splits."""
-CONFLICTING = "conflicting answers"
-EVALUATED: dict[Same, str] = {"exact": "also evaluated", "near": "nearly the same is evaluated"}
-REPEATED: dict[Same, str] = {"exact": "repeated", "near": "nearly repeated"}
+EXAMPLES_PER_KIND = 4
+"""Number of example pairs for each kind of overlap between two splits."""
+CONFLICTING_ANSWERS = "conflicting answers"
+EVALUATED_REASONS: dict[DuplicateKind, str] = {
+    "exact": "also evaluated",
+    "near": "nearly the same is evaluated",
+}
+REPEATED_REASONS: dict[DuplicateKind, str] = {"exact": "repeated", "near": "nearly repeated"}
 
 
 @dataclass(frozen=True, slots=True)
 class CleanedSource:
-    """A cleaned source."""
+    """A cleaned source with its name."""
 
     source: str
     questions: QuestionTable
@@ -39,55 +42,55 @@ class CleanedSource:
 
 @dataclass(frozen=True, slots=True)
 class Decontaminated:
-    """What is left of train."""
+    """Train after decontamination, with overlap counts and exclusions."""
 
     kept: NDArray[np.int64]
-    """Places in train, ascending."""
+    """Indices of the kept train questions, ascending."""
     alike: NDArray[np.int64]
-    """Per kept question a number that it shares with those it hangs together with."""
+    """Group number of each kept question; duplicates share it."""
     excluded: tuple[Exclusion, ...]
     counts: tuple[OverlapCount, ...]
     examples: tuple[OverlapExample, ...]
 
 
-def separate(
+def decontaminate(
     train: CleanedSource,
     evaluated: Sequence[CleanedSource],
     near: bool,
     within: bool,
     progress: Progress,
 ) -> Decontaminated:
-    """Find overlap everywhere, and remove it from train only.
+    """Count overlap between all sources, and remove it from train.
 
-    A train question goes where it is the same as an evaluated one, where another one is the same
-    with a different answer (nobody knows which is right, so both go), and, with `within`, where
-    it repeats an earlier one that stays.
+    A train question is removed if it duplicates an evaluated question, if a duplicate in train has
+    a different answer (both are removed), and, with `within`, if it repeats an earlier question
+    that is kept.
 
     Args:
         train: The train source.
-        evaluated: What must stay as it is.
-        near: Also near-duplicates.
-        within: Also repetitions inside train.
-        progress: Where to report.
+        evaluated: The evaluated sources, which are not changed.
+        near: Whether to treat near-duplicates as duplicates.
+        within: Whether to remove repetitions inside train.
+        progress: Progress to report to.
     """
-    row = _Row([*evaluated, train])
+    row = _QuestionIndex([*evaluated, train])
     with progress.task("overlap", len(row.part_of) * (2 if near else 1)) as task:
         questions = chain.from_iterable(part.questions for part in row.parts)
-        twins = _Twins(row, find_overlap(questions, near, task))
-    kept, excluded = _kept(twins, within)
-    found = {pair: list(twins.between(*pair)) for pair in _pairs(row.last)}
-    start = row.places(row.last).start
+        twins = _DuplicateFinder(row, find_overlap(questions, near, task))
+    kept, excluded = _select_kept(twins, within)
+    found = {pair: list(twins.find_between(*pair)) for pair in _part_pairs(row.last)}
+    start = row.part_range(row.last).start
     return Decontaminated(
         kept=kept - start,
-        alike=twins.overlap.components()[kept],
+        alike=twins.overlap.duplicate_groups()[kept],
         excluded=tuple(excluded),
-        counts=tuple(_count(row, *pair, some) for pair, some in found.items()),
-        examples=tuple(_examples(row, found)),
+        counts=tuple(_count_overlap(row, *pair, some) for pair, some in found.items()),
+        examples=tuple(_sample_examples(row, found)),
     )
 
 
-class _Row:
-    """All questions in one row, part after part, train last."""
+class _QuestionIndex:
+    """Questions of all parts under one index, train last."""
 
     def __init__(self, parts: Sequence[CleanedSource]) -> None:
         self.parts = parts
@@ -96,153 +99,169 @@ class _Row:
         self._starts = [sum(sizes[:n]) for n in range(len(parts))]
         self.part_of = np.repeat(np.arange(len(parts)), sizes)
 
-    def places(self, part: int) -> range:
+    def part_range(self, part: int) -> range:
         start = self._starts[part]
         return range(start, start + len(self.parts[part].questions))
 
-    def question(self, place: int) -> Question:
+    def question_at(self, place: int) -> Question:
         part = int(self.part_of[place])
         return self.parts[part].questions[place - self._starts[part]]
 
-    def source(self, place: int) -> str:
+    def source_at(self, place: int) -> str:
         return self.parts[int(self.part_of[place])].source
 
 
 @dataclass(frozen=True, slots=True)
-class _Twin:
-    """A question that is the same as another."""
+class _Duplicate:
+    """A duplicate of a question."""
 
     place: int
-    same: Same
+    same: DuplicateKind
     conflict: bool
     """Whether their right answers differ."""
 
 
-class _Twins:
-    """Finds the like of a question, in any part."""
+class _DuplicateFinder:
+    """Lookup of the duplicates of a question in any part."""
 
-    def __init__(self, row: _Row, overlap: Overlap) -> None:
+    def __init__(self, row: _QuestionIndex, overlap: Overlap) -> None:
         self.row = row
         self.overlap = overlap
         self._first: dict[tuple[int, int], int] = {}
         self._answers: dict[tuple[int, int], dict[str, int]] = {}
-        """Only for classes with several right answers: answer -> its first question."""
+        """For classes with several right answers: answer -> index of its first question."""
         for place, (number, part) in enumerate(zip(overlap.classes, row.part_of, strict=True)):
             key = int(number), int(part)
             self._first.setdefault(key, place)
-            if int(number) in overlap.torn and (answer := self._answer(place)) is not None:
+            if (
+                int(number) in overlap.torn
+                and (answer := self._canonical_answer(place)) is not None
+            ):
                 self._answers.setdefault(key, {}).setdefault(answer, place)
 
-    def first(self, place: int, part: int) -> _Twin | None:
-        """Find the first like of a question in a part; in its own part, an earlier one."""
+    def find_first(self, place: int, part: int) -> _Duplicate | None:
+        """Find the first duplicate of a question in a part; in its own part, an earlier one."""
         number = int(self.overlap.classes[place])
         exact = self._first.get((number, part))
         if exact is not None and exact != place:
-            return _Twin(exact, "exact", self._disagree(place, exact, number in self.overlap.torn))
-        for near, conflict in self.overlap.near(number):
+            return _Duplicate(
+                exact, "exact", self._answers_differ(place, exact, number in self.overlap.torn)
+            )
+        for near, conflict in self.overlap.linked_classes(number):
             other = self._first.get((near, part))
             if other is not None and (part != self.row.part_of[place] or other < place):
-                return _Twin(other, "near", self._disagree(place, other, conflict))
+                return _Duplicate(other, "near", self._answers_differ(place, other, conflict))
         return None
 
-    def between(self, a: int, b: int) -> Iterator[tuple[int, _Twin]]:
-        """Yield every question of one part that has its like in another, with that."""
-        for place in self.row.places(a):
-            if (twin := self.first(place, b)) is not None:
+    def find_between(self, a: int, b: int) -> Iterator[tuple[int, _Duplicate]]:
+        """Yield every question of part a that has a duplicate in part b, with the duplicate."""
+        for place in self.row.part_range(a):
+            if (twin := self.find_first(place, b)) is not None:
                 yield place, twin
 
-    def rival(self, place: int, part: int) -> int | None:
-        """Find a like of a question in a part that has another right answer."""
+    def find_conflicting(self, place: int, part: int) -> int | None:
+        """Find a duplicate of a question in a part that has another right answer."""
         number = int(self.overlap.classes[place])
-        alike = [(number, number in self.overlap.torn), *self.overlap.near(number)]
+        alike = [(number, number in self.overlap.torn), *self.overlap.linked_classes(number)]
         for other_number, conflict in alike:
-            for other in self._answered(other_number, part):
-                if self._disagree(place, other, conflict):
+            for other in self._first_per_answer(other_number, part):
+                if self._answers_differ(place, other, conflict):
                     return other
         return None
 
-    def _answered(self, number: int, part: int) -> Iterable[int]:
-        """List the questions of a class in a part: the first one with each right answer."""
+    def _first_per_answer(self, number: int, part: int) -> Iterable[int]:
+        """Return the first question with each right answer of a class in a part."""
         if number in self.overlap.torn:
             return self._answers.get((number, part), {}).values()
         first = self._first.get((number, part))
         return () if first is None else (first,)
 
-    def _disagree(self, a: int, b: int, conflict: bool) -> bool:
-        """Compare two right answers; their classes tell whether there can be a conflict."""
+    def _answers_differ(self, a: int, b: int, conflict: bool) -> bool:
+        """Return whether two right answers differ; `conflict` is False if their classes agree."""
         if not conflict:
             return False
-        return answers_conflict(folded(self.row.question(a)), folded(self.row.question(b)))
+        return answers_conflict(
+            canonicalize_question(self.row.question_at(a)),
+            canonicalize_question(self.row.question_at(b)),
+        )
 
-    def _answer(self, place: int) -> str | None:
-        question = self.row.question(place)
-        return None if question.answer is None else fold(question.answer_text)
+    def _canonical_answer(self, place: int) -> str | None:
+        question = self.row.question_at(place)
+        return None if question.answer is None else canonicalize_text(question.answer_text)
 
 
-def _kept(twins: _Twins, within: bool) -> tuple[NDArray[np.int64], list[Exclusion]]:
-    """Walk through train in order and decide."""
+def _select_kept(
+    twins: _DuplicateFinder, within: bool
+) -> tuple[NDArray[np.int64], list[Exclusion]]:
+    """Decide for each train question, in order, whether it is kept."""
     row = twins.row
     kept: list[int] = []
     excluded: list[Exclusion] = []
-    staying: dict[int, int] = {}  # class -> its first question that stays
-    for place in row.places(row.last):
+    staying: dict[int, int] = {}  # class -> its first kept question
+    for place in row.part_range(row.last):
         number = int(twins.overlap.classes[place])
-        if found := _evaluated(twins, place):
-            reason, twin = EVALUATED[found.same], found.place
-        elif (rival := twins.rival(place, row.last)) is not None:
-            reason, twin = CONFLICTING, rival
+        if found := _find_evaluated_duplicate(twins, place):
+            reason, twin = EVALUATED_REASONS[found.same], found.place
+        elif (rival := twins.find_conflicting(place, row.last)) is not None:
+            reason, twin = CONFLICTING_ANSWERS, rival
         elif within and number in staying:
-            reason, twin = REPEATED["exact"], staying[number]
-        elif within and (near := _staying(twins.overlap, number, staying)) is not None:
-            reason, twin = REPEATED["near"], near
+            reason, twin = REPEATED_REASONS["exact"], staying[number]
+        elif within and (near := _find_kept_duplicate(twins.overlap, number, staying)) is not None:
+            reason, twin = REPEATED_REASONS["near"], near
         else:
             kept.append(place)
             staying.setdefault(number, place)
             continue
         excluded.append(
             Exclusion(
-                source=row.source(place),
-                id=row.question(place).id,
+                source=row.source_at(place),
+                id=row.question_at(place).id,
                 reason=reason,
-                twin=f"{row.source(twin)} {row.question(twin).id}",
+                twin=f"{row.source_at(twin)} {row.question_at(twin).id}",
             )
         )
     return np.array(kept, dtype=np.int64), excluded
 
 
-def _evaluated(twins: _Twins, place: int) -> _Twin | None:
-    """Find an evaluated like of a train question, an exact one if there is any."""
-    found = [t for part in range(twins.row.last) if (t := twins.first(place, part)) is not None]
+def _find_evaluated_duplicate(twins: _DuplicateFinder, place: int) -> _Duplicate | None:
+    """Find an evaluated duplicate of a train question, an exact one if there is any."""
+    found = [
+        t for part in range(twins.row.last) if (t := twins.find_first(place, part)) is not None
+    ]
     return min(found, key=lambda twin: (twin.same != "exact", twin.place), default=None)
 
 
-def _staying(overlap: Overlap, number: int, staying: dict[int, int]) -> int | None:
-    return next((staying[near] for near, _ in overlap.near(number) if near in staying), None)
+def _find_kept_duplicate(overlap: Overlap, number: int, staying: dict[int, int]) -> int | None:
+    return next(
+        (staying[near] for near, _ in overlap.linked_classes(number) if near in staying), None
+    )
 
 
-def _pairs(last: int) -> Iterator[tuple[int, int]]:
-    """List the parts to compare: train and every evaluated one, both ways, and inside each."""
+def _part_pairs(last: int) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of parts to compare: train with each evaluated part, and each with itself."""
     yield from ((last, other) for other in range(last))
     yield from ((other, last) for other in range(last))
     yield from ((part, part) for part in (last, *range(last)))
     yield from combinations(range(last), 2)
 
 
-def _count(row: _Row, a: int, b: int, found: Sequence[tuple[int, _Twin]]) -> OverlapCount:
+def _count_overlap(
+    row: _QuestionIndex, a: int, b: int, found: Sequence[tuple[int, _Duplicate]]
+) -> OverlapCount:
     return OverlapCount(
         source=row.parts[a].source,
         among=row.parts[b].source,
         exact=sum(twin.same == "exact" for _, twin in found),
         near=sum(twin.same == "near" for _, twin in found),
         conflicts=sum(twin.conflict for _, twin in found),
-        share=wilson(len(found), len(row.parts[a].questions)),
+        share=wilson_interval(len(found), len(row.parts[a].questions)),
     )
 
 
-def _examples(
-    row: _Row, found: Mapping[tuple[int, int], Sequence[tuple[int, _Twin]]]
+def _sample_examples(
+    row: _QuestionIndex, found: Mapping[tuple[int, int], Sequence[tuple[int, _Duplicate]]]
 ) -> Iterator[OverlapExample]:
-    """Show train questions beside their like, some of each kind, drawn by lot."""
+    """Yield random examples of each kind of duplicate pair with a train question."""
     for part in range(row.last + 1):
         pairs = found[row.last, part]
         kinds = (
@@ -251,18 +270,18 @@ def _examples(
             [pair for pair in pairs if pair[1].same == "exact" and not pair[1].conflict],
         )
         for some in kinds:
-            order = lowest(0, [row.question(place).id for place, _ in some])
-            yield from (_example(row, *some[at]) for at in order[:EXAMPLES])
+            order = order_by_hash(0, [row.question_at(place).id for place, _ in some])
+            yield from (_make_example(row, *some[at]) for at in order[:EXAMPLES_PER_KIND])
 
 
-def _example(row: _Row, place: int, twin: _Twin) -> OverlapExample:
-    question, other = row.question(place), row.question(twin.place)
+def _make_example(row: _QuestionIndex, place: int, twin: _Duplicate) -> OverlapExample:
+    question, other = row.question_at(place), row.question_at(twin.place)
     return OverlapExample(
         same=twin.same,
         conflict=twin.conflict,
-        similarity=similarity(folded(question), folded(other)),
-        source=row.source(place),
+        similarity=text_similarity(canonicalize_question(question), canonicalize_question(other)),
+        source=row.source_at(place),
         question=question,
-        among=row.source(twin.place),
+        among=row.source_at(twin.place),
         twin=other,
     )

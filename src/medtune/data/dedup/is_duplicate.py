@@ -1,7 +1,7 @@
-"""When two questions are one: the verdict on a pair that looks alike.
+"""Decide whether two similar questions are duplicates.
 
-Similarity of texts alone cannot tell "which vitamin cures scurvy" from "which vitamin cures
-beriberi": the labels help, and so does a short list of words that turn a question round.
+Text similarity alone cannot distinguish "which vitamin cures scurvy" from "which vitamin cures
+beriberi": the labels are used as well, and a list of opposites that change a question's meaning.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ import re
 from rapidfuzz import fuzz
 from rapidfuzz.distance import DamerauLevenshtein
 
-from medtune.core.schemas.dataset import Same
-from medtune.data.dedup.canonical_form import CanonicalQuestion, difference, fold
-from medtune.data.dedup.paraphrase import LITTLE, differ_in_all_content, shares_content, spelled_out
+from medtune.core.schemas.dataset import DuplicateKind
+from medtune.data.dedup.canonical_form import CanonicalQuestion, canonicalize_text, word_difference
+from medtune.data.dedup.paraphrase import (
+    FUNCTION_WORDS,
+    expand_abbreviations,
+    have_disjoint_content,
+    share_content_words,
+)
 
-SIMILARITY = 95.0
+MIN_RATIO = 95.0
 """rapidfuzz ratio of stem and sorted options, in per cent."""
-_CLOSE_OPTIONS = 90.0
+_MIN_OPTIONS_RATIO = 90.0
 _OPPOSITES = [
-    set(map(fold, pair.split("/")))
+    set(map(canonicalize_text, pair.split("/")))
     for pair in (
         "left/right increase/decrease increased/decreased increases/decreases high/low "
         "higher/lower highest/lowest raised/lowered male/female men/women man/woman boy/girl "
@@ -40,7 +45,7 @@ _OPPOSITES = [
     ).split()
 ]
 # Prefixes that turn a word into its opposite: nothing else may differ.
-_TURNS = [
+_OPPOSITE_PREFIXES = [
     set(pair.split("/"))
     for pair in (
         "hyper/hypo intra/extra intra/inter macro/micro brady/tachy endo/exo endo/ecto "
@@ -50,39 +55,39 @@ _TURNS = [
         "de/re dis/"
     ).split()
 ]
-_OPPOSING = frozenset().union(*_OPPOSITES)
-_FIGURES = re.compile(r"\d|^[ivx]+$")
+_OPPOSITE_WORDS = frozenset().union(*_OPPOSITES)
+_NUMERIC = re.compile(r"\d|^[ivx]+$")
 _LETTER = re.compile(r"^[a-z]$")
-_NUMBER = re.compile(rf"{_FIGURES.pattern}|{_LETTER.pattern}")
-# Right answers that name no fact of their own: two questions may share them by accident.
-_EMPTY_ANSWERS = re.compile(
+_NUMBER = re.compile(rf"{_NUMERIC.pattern}|{_LETTER.pattern}")
+# Uninformative right answers: two different questions may share them by chance.
+_UNINFORMATIVE_ANSWERS = re.compile(
     r"(?:\b(?:all|none|both|any|neither|either|no|yes|true|false|maybe|[1-4]+|(?=[a-e])a?b?c?d?e?|"
     r"and|of|the|above|these|them|following|are|is|correct|options?)\b ?)+"
 )
-# Options that a thousand questions have: "Type 2", "A and C".
-_RANKS = re.compile(
+# Options that many questions have: "Type 2", "A and C".
+_UNSPECIFIC_OPTIONS = re.compile(
     r"(?:\b(?:all|none|both|any|neither|either|no|yes|true|false|maybe|and|or|of|the|above|these|"
     r"options?|type|class|stage|grade|group|category|level|phase|zone|degree|[ivx]+|\d+[a-d]?|"
     r"[a-e]{1,5}\d?)\b ?)+"
 )
 
 
-def same_question(a: CanonicalQuestion, b: CanonicalQuestion) -> Same | None:
-    """Judge a pair.
+def duplicate_kind(a: CanonicalQuestion, b: CanonicalQuestion) -> DuplicateKind | None:
+    """Return the kind of duplicate of a pair; None if the questions differ.
 
-    "exact": the same stem and the same options once case, punctuation, exam tags and the order
-    of options are folded.  "near", each time with equal polarity and equal numbers in the stem:
+    "exact": equal canonical stems and options (without case, punctuation, exam tags and order of
+    options).  "near", each time with equal polarity and equal numbers in the stem:
 
-    - the same stem, with the same informative right answer or all options but one the same;
-    - the same options, which name more than ranks ("Type 2"), the same right answer, and most
-      words with content shared (`shares_content`; numbers may be left out);
-    - the same options, stems alike up to spelling and inflection (labels may conflict);
-    - the same options and no conflicting label, one word of the stem replaced (not the only one
-      with content, and not where the options are nothing but "yes" and "no");
+    - equal stems, with the same informative right answer or at most one different option;
+    - equal options, which are specific (not "Type 2"), the same right answer, and most content
+      words shared (numbers may be missing in one stem);
+    - equal options, stems equal up to spelling and inflection (labels may conflict);
+    - equal options and no conflicting label, one word of the stem replaced (not the only content
+      word, and not if the options are only "yes" and "no");
     - no conflicting label, and at least 95 % similarity of stem and options.
 
-    A word pair that turns a question round (left, right; hyper-, hypo-) makes another question;
-    so do such words and numbers in another order, unless the answers agree.
+    A pair of opposites (left, right; hyper-, hypo-) makes a different question; so do opposites
+    and numbers in another order, unless the answers agree.
     """
     if a.stem == b.stem and a.options == b.options:
         return "exact"
@@ -91,76 +96,76 @@ def same_question(a: CanonicalQuestion, b: CanonicalQuestion) -> Same | None:
     agree = _answers_agree(a, b)
     shared = len(set(a.options) & set(b.options))
     most = max(len(a.options), len(b.options))
-    if a.stem == b.stem or squeezed(a.stem) == squeezed(b.stem):
-        return "near" if _same_fact(a, b, agree, shared, most) else None
-    if alternatives(a) == alternatives(b) is not None and _reworded(a, b):
+    if a.stem == b.stem or remove_spaces(a.stem) == remove_spaces(b.stem):
+        return "near" if _same_stem_duplicate(a, b, agree, shared, most) else None
+    if answer_and_options(a) == answer_and_options(b) is not None and _is_paraphrase(a, b):
         return "near"
-    only_a, only_b = difference(a.stem, b.stem)
-    if _numbers(only_a) != _numbers(only_b) or _turned(only_a, only_b):
+    only_a, only_b = word_difference(a.stem, b.stem)
+    if _numbers(only_a) != _numbers(only_b) or _contains_opposites(only_a, only_b):
         return None
     reordered = not only_a and not only_b
-    if reordered and not agree and _turning(a.stem) != _turning(b.stem):
+    if reordered and not agree and _numbers_and_opposites(a.stem) != _numbers_and_opposites(b.stem):
         return None
-    options_alike = shared == most or _options_similarity(a, b) >= SIMILARITY
-    if options_alike and _spelling_only(only_a, only_b):
+    options_alike = shared == most or _options_similarity(a, b) >= MIN_RATIO
+    if options_alike and _differ_in_spelling_only(only_a, only_b):
         return "near"
     if agree is False:
         return None
-    if options_alike and _one_word(a, b, only_a, only_b):
+    if options_alike and _one_word_replaced(a, b, only_a, only_b):
         return "near"
-    if shared < most - 1 and _options_similarity(a, b) < _CLOSE_OPTIONS:
+    if shared < most - 1 and _options_similarity(a, b) < _MIN_OPTIONS_RATIO:
         return None
-    return "near" if fuzz.ratio(a.text, b.text) >= SIMILARITY else None
+    return "near" if fuzz.ratio(a.full_text, b.full_text) >= MIN_RATIO else None
 
 
-def alternatives(form: CanonicalQuestion) -> tuple[str | None, tuple[str, ...]] | None:
-    """Return what two questions in other words have in common: the right answer and all options.
+def answer_and_options(form: CanonicalQuestion) -> tuple[str | None, tuple[str, ...]] | None:
+    """Return the right answer and the options, which paraphrases have in common.
 
-    None where the options would be those of other questions as well: "Type 2", "A and C".
+    None if the options are unspecific, such as "Type 2" or "A and C".
     """
-    if form.answer is None or all(map(_RANKS.fullmatch, form.options)):
+    if form.answer is None or all(map(_UNSPECIFIC_OPTIONS.fullmatch, form.options)):
         return None
     return form.answer, form.options
 
 
 def answers_conflict(a: CanonicalQuestion, b: CanonicalQuestion) -> bool:
-    """Tell whether two forms of one question have different right answers."""
+    """Return whether two duplicates have different right answers."""
     return _answers_agree(a, b) is False
 
 
-def similarity(a: CanonicalQuestion, b: CanonicalQuestion) -> float:
-    """Compare stem and sorted options: rapidfuzz ratio, 0 to 1."""
-    return fuzz.ratio(a.text, b.text) / 100
+def text_similarity(a: CanonicalQuestion, b: CanonicalQuestion) -> float:
+    """Return the similarity of stem and sorted options: rapidfuzz ratio, 0 to 1."""
+    return fuzz.ratio(a.full_text, b.full_text) / 100
 
 
-def _same_fact(
+def _same_stem_duplicate(
     a: CanonicalQuestion, b: CanonicalQuestion, agree: bool | None, shared: int, most: int
 ) -> bool:
-    """Judge equal stems with different options."""
-    if agree and _says_something(a.answer) and _says_something(b.answer):
+    """Return whether questions with equal stems but different options are duplicates."""
+    if agree and _is_informative(a.answer) and _is_informative(b.answer):
         return True
     if agree is False and a.answer in b.options and b.answer in a.options:
-        # Both answers stand in both: the same choice, answered in two ways.
+        # Both answers are options of both questions: the same question with two answers.
         return shared >= most - 1 and most > 2
-    alike = _options_similarity(a, b) >= SIMILARITY
+    alike = _options_similarity(a, b) >= MIN_RATIO
     return alike or (shared >= most - 1 and most > 2 and agree is not False)
 
 
 def _answers_agree(a: CanonicalQuestion, b: CanonicalQuestion) -> bool | None:
-    """Compare right answers; None where one is not released."""
+    """Return whether the right answers agree; None where one is not released."""
     if a.answer is None or b.answer is None:
         return None
-    if a.answer == b.answer or squeezed(a.answer) == squeezed(b.answer):
+    if a.answer == b.answer or remove_spaces(a.answer) == remove_spaces(b.answer):
         return True
-    # A corrected typo is the same answer, unless both stand in one list of options.
+    # A corrected typo is the same answer, unless both are options of one question.
     if a.answer in b.options or b.answer in a.options:
         return False
-    only_a, only_b = difference(a.answer, b.answer)
-    if _numbers(only_a) != _numbers(only_b) or _turned(only_a, only_b):
+    only_a, only_b = word_difference(a.answer, b.answer)
+    if _numbers(only_a) != _numbers(only_b) or _contains_opposites(only_a, only_b):
         return False
     others = len((set(a.options) & set(b.options)) - {a.answer, b.answer})
     all_others = others >= max(len(a.options), len(b.options)) - 1
-    return all_others or fuzz.ratio(a.answer, b.answer) >= _CLOSE_OPTIONS
+    return all_others or fuzz.ratio(a.answer, b.answer) >= _MIN_OPTIONS_RATIO
 
 
 def _options_similarity(a: CanonicalQuestion, b: CanonicalQuestion) -> float:
@@ -169,80 +174,83 @@ def _options_similarity(a: CanonicalQuestion, b: CanonicalQuestion) -> float:
     return fuzz.ratio("\n".join(a.options), "\n".join(b.options))
 
 
-def _says_something(text: str | None) -> bool:
-    """Tell whether an answer or option names a fact, unlike "yes" or "all of the above"."""
-    return text is not None and not _EMPTY_ANSWERS.fullmatch(text)
+def _is_informative(text: str | None) -> bool:
+    """Return whether an answer or option is informative, unlike "yes" or "all of the above"."""
+    return text is not None and not _UNINFORMATIVE_ANSWERS.fullmatch(text)
 
 
-def _one_word(
+def _one_word_replaced(
     a: CanonicalQuestion, b: CanonicalQuestion, only_a: list[str], only_b: list[str]
 ) -> bool:
-    """Tell whether one word was replaced, by one word or by two."""
-    if not any(map(_says_something, (*a.options, *b.options))):  # the stem is all there is
+    """Return whether one word was replaced by one or two words."""
+    if not any(map(_is_informative, (*a.options, *b.options))):  # the options carry no information
         return False
-    if differ_in_all_content(a.stem, b.stem):
+    if have_disjoint_content(a.stem, b.stem):
         return False
     words = min(len(a.stem.split()), len(b.stem.split()))
     return words >= 3 and len(only_a) <= 2 and len(only_b) <= 2 and len(only_a) + len(only_b) <= 3
 
 
-def _reworded(a: CanonicalQuestion, b: CanonicalQuestion) -> bool:
-    """Tell whether two stems share their content, neither turned round nor with other numbers."""
-    if not shares_content(a.stem, b.stem, a.options):
+def _is_paraphrase(a: CanonicalQuestion, b: CanonicalQuestion) -> bool:
+    """Return whether the stems are paraphrases: shared content, no opposites, equal numbers."""
+    if not share_content_words(a.stem, b.stem, a.options):
         return False
-    only_a, only_b = difference(spelled_out(a.stem, b.stem), spelled_out(b.stem, a.stem))
-    for numbers in (_FIGURES, _LETTER):  # "hepatitis A" is not "hepatitis B"
+    only_a, only_b = word_difference(
+        expand_abbreviations(a.stem, b.stem), expand_abbreviations(b.stem, a.stem)
+    )
+    for numbers in (_NUMERIC, _LETTER):  # "hepatitis A" is not "hepatitis B"
         if any(map(numbers.search, only_a)) and any(map(numbers.search, only_b)):
             return False
-    return not _turned(only_a, only_b)
+    return not _contains_opposites(only_a, only_b)
 
 
-def _spelling_only(only_a: list[str], only_b: list[str]) -> bool:
-    """Tell whether all that differs is spelling, inflection or little words."""
-    left = [word for word in only_a if word not in LITTLE]
-    right = [word for word in only_b if word not in LITTLE]
+def _differ_in_spelling_only(only_a: list[str], only_b: list[str]) -> bool:
+    """Return whether stems differ only in spelling, inflection or function words."""
+    left = [word for word in only_a if word not in FUNCTION_WORDS]
+    right = [word for word in only_b if word not in FUNCTION_WORDS]
     if len(left) != len(right):
         return False
-    return all(_spelled_alike(x, y) for x, y in zip(sorted(left), sorted(right), strict=True))
+    return all(_similar_spelling(x, y) for x, y in zip(sorted(left), sorted(right), strict=True))
 
 
-def _spelled_alike(x: str, y: str) -> bool:
+def _similar_spelling(x: str, y: str) -> bool:
     if min(len(x), len(y)) < 5:
         return False
     return DamerauLevenshtein.distance(x, y) <= (1 if max(len(x), len(y)) < 9 else 2)
 
 
 def _numbers(words: list[str]) -> list[str]:
-    return sorted(word for word in words if _NUMBER.search(word) and word not in LITTLE)
+    return sorted(word for word in words if _NUMBER.search(word) and word not in FUNCTION_WORDS)
 
 
-def _turned(only_a: list[str], only_b: list[str]) -> bool:
-    """Tell whether a word was replaced by its opposite."""
+def _contains_opposites(only_a: list[str], only_b: list[str]) -> bool:
+    """Return whether a word was replaced by its opposite."""
     left, right = set(only_a), set(only_b)
     for pair in _OPPOSITES:
         if (pair & left and pair & right) or (pair <= left | right):
             return True
-    return any(_prefixed(x, y) for x in only_a for y in only_b)
+    return any(_have_opposite_prefixes(x, y) for x in only_a for y in only_b)
 
 
-def _turning(stem: str) -> list[str]:
-    """List numbers and opposites in order: "from the left to the right"."""
-    return [word for word in stem.split() if word in _OPPOSING or _NUMBER.search(word)]
+def _numbers_and_opposites(stem: str) -> list[str]:
+    """Return numbers and opposites in order: "from the left to the right"."""
+    return [word for word in stem.split() if word in _OPPOSITE_WORDS or _NUMBER.search(word)]
 
 
-def _prefixed(x: str, y: str) -> bool:
-    """Tell whether two words differ in an opposing prefix only."""
+def _have_opposite_prefixes(x: str, y: str) -> bool:
+    """Return whether two words differ only in prefixes of opposite meaning."""
     end = 0
     while end < min(len(x), len(y)) and x[-1 - end] == y[-1 - end]:
         end += 1
     if end < 3:
         return False
-    # extra- and intra- end alike: let up to three letters go back to the heads.
+    # extra- and intra- have a common ending: move up to three letters back to the prefixes.
     return any(
-        {x[: len(x) - cut], y[: len(y) - cut]} in _TURNS for cut in range(max(3, end - 3), end + 1)
+        {x[: len(x) - cut], y[: len(y) - cut]} in _OPPOSITE_PREFIXES
+        for cut in range(max(3, end - 3), end + 1)
     )
 
 
-def squeezed(text: str) -> str:
-    """Remove spaces: "anti-D" is written with and without."""
+def remove_spaces(text: str) -> str:
+    """Remove spaces, because "anti-D" is written with and without one."""
     return text.replace(" ", "")

@@ -1,4 +1,4 @@
-"""Clusters of like wording, looser than duplicates: "which drug causes X" in forty variants."""
+"""Clusters of similar wording, looser than duplicates: "which drug causes X" in many variants."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from medtune.core.records import Question
-from medtune.data.cleaning.exam_tags import without_tags
-from medtune.data.dedup.canonical_form import fold
-from medtune.data.dedup.minhash_index import MinHashIndex, signatures
+from medtune.data.cleaning.exam_tags import strip_exam_tags
+from medtune.data.dedup.canonical_form import canonicalize_text
+from medtune.data.dedup.minhash_index import MinHashIndex, compute_signatures
 
 BANDS, ROWS = 21, 3
-LEAST_SIMILARITY = 0.35
-_COMMON = frozenset(
+MIN_WORDING_SIMILARITY = 0.35
+_COMMON_WORDS = frozenset(
     (
         "a an the is are was were be of in on at to for by with from and or which what who that "
         "this these following one all it its as has have not except true false most seen about"
@@ -20,26 +20,26 @@ _COMMON = frozenset(
 )
 
 
-def wording_ranks(questions: Sequence[Question], order: Sequence[int]) -> list[int]:
-    """Rank every question inside its cluster of like wording: 0 for the first one.
+def rank_in_wording_clusters(questions: Sequence[Question], order: Sequence[int]) -> list[int]:
+    """Return the rank of every question in its cluster of similar wording; the first has rank 0.
 
-    Leader clustering (Hartigan 1975, chapter 3): in the order given, a question joins the most
-    similar leader, or becomes one.  Similarity is that of the words of stem and right answer.
+    Leader clustering (Hartigan 1975, chapter 3): in the given order, a question joins the most
+    similar leader, or becomes a leader.  Similarity covers the words of stem and right answer.
 
     Args:
-        questions: All of them.
-        order: Places in the order in which they may lead.
+        questions: The questions.
+        order: Indices of the questions in the order of clustering.
 
     Returns:
-        Per question its rank; taking low ranks first takes from as many clusters as there are.
+        The rank of each question; taking low ranks first draws from as many clusters as possible.
     """
-    index = MinHashIndex(len(questions), BANDS, ROWS, LEAST_SIMILARITY)
+    index = MinHashIndex(len(questions), BANDS, ROWS, MIN_WORDING_SIMILARITY)
     sizes: Counter[int] = Counter()
     ranks = [0] * len(questions)
     for place, signature in zip(
-        order, signatures(_words(questions[place]) for place in order), strict=True
+        order, compute_signatures(_content_words(questions[place]) for place in order), strict=True
     ):
-        leaders = index.closest(signature)
+        leaders = index.find_similar(signature)
         leader = leaders[0] if leaders else place
         if leader == place:
             index.insert(place, signature)
@@ -48,8 +48,8 @@ def wording_ranks(questions: Sequence[Question], order: Sequence[int]) -> list[i
     return ranks
 
 
-def _words(question: Question) -> list[bytes]:
+def _content_words(question: Question) -> list[bytes]:
     right = "" if question.answer is None else question.answer_text
-    words = set(fold(f"{without_tags(question.stem)} {right}").split())
-    # Sorted: the order of a set changes from process to process.
-    return [word.encode() for word in sorted(words - _COMMON) or sorted(words)]
+    words = set(canonicalize_text(f"{strip_exam_tags(question.stem)} {right}").split())
+    # Sorted, because the order of a set differs between processes.
+    return [word.encode() for word in sorted(words - _COMMON_WORDS) or sorted(words)]

@@ -1,6 +1,6 @@
-"""Curation strategies: each leaves questions out and says why.
+"""Curation strategies, each of which excludes questions with a reason.
 
-They run in the order of `STRATEGIES`, each on what the former ones left.  Diversity is no filter
+They run in the order of `STRATEGIES`, each on the remaining questions.  Diversity is not a filter
 but an order of drawing: see `data.sampling.balance`.
 """
 
@@ -15,30 +15,30 @@ import numpy as np
 
 from medtune.core.errors import DataError
 from medtune.core.experiment import CurationConfig
-from medtune.core.negation import asks_exception
+from medtune.core.negation import is_negated
 from medtune.core.predictions_io import read_evaluation
 from medtune.core.records import LETTERS, Question
 from medtune.core.schemas.dataset import CurationStep, Exclusion
 from medtune.data.arrow_table import QuestionTable
-from medtune.data.cleaning.normalize_text import damaged
-from medtune.data.dedup.canonical_form import fold
-from medtune.data.hash_sampling import lowest
+from medtune.data.cleaning.normalize_text import has_damaged_encoding
+from medtune.data.dedup.canonical_form import canonicalize_text
+from medtune.data.hash_sampling import order_by_hash
 
-Reasons = Mapping[int, str]
-"""Place -> why it is left out."""
+ExclusionReasons = Mapping[int, str]
+"""Index -> reason of exclusion."""
 
 _LETTER_OPTION = re.compile(
     r"^(?:both\s+|only\s+|all\s+|neither\s+)?\(?[a-e]\)?(?:\s*(?:,|&|\+|/|and|or|nor)\s*\(?[a-e]\)?)+"
     r"(?:\s+(?:are\s+)?(?:both|only|correct|true|above))?\s*$",
     re.IGNORECASE,
 )
-# How explanations of question banks name the right letter ...
+# Phrases by which explanations of question banks name the right letter ...
 _NAMED_LETTER = re.compile(
     r"^\W*(?:the\s+)?(?:correct\s+)?ans(?:wer)?\b\.?\s*(?:is|:|-|=|\.|–)?\s*"
     r"[\"'(\[]?(?:option\s+)?([A-Ea-e])[\"')\].:-](?!\w)",
     re.IGNORECASE,
 )
-# ... and how they name several.
+# ... and several letters.
 _ANOTHER_LETTER = re.compile(r"[\"'(\[][A-Ea-e][\"')\]]|(?:,|&|\band|\bor)\s*[A-Ea-e]\b")
 _BLANK = re.compile(r"[.…_-]{3,}")
 _POINTS_AT_PICTURE = re.compile(
@@ -51,20 +51,24 @@ _POINTS_AT_PICTURE = re.compile(
 )
 
 
-def quality(questions: QuestionTable, config: CurationConfig, seed: int) -> Reasons:  # noqa: ARG001
-    """Leave out what reads badly, cannot be answered from its text, or contradicts itself."""
+def filter_quality(questions: QuestionTable, config: CurationConfig, seed: int) -> ExclusionReasons:  # noqa: ARG001
+    """Exclude questions that are unreadable, unanswerable from the text, or contradictory."""
     settings = config.quality
     if not settings.on:
         return {}
     return {
         place: reason
         for place, question in enumerate(questions)
-        if (reason := _flaw(question, settings.min_stem_characters, settings.max_symbols))
+        if (
+            reason := _find_quality_fault(
+                question, settings.min_stem_characters, settings.max_symbols
+            )
+        )
     }
 
 
-def length(questions: QuestionTable, config: CurationConfig, seed: int) -> Reasons:  # noqa: ARG001
-    """Leave out what is shorter or longer than asked for."""
+def filter_length(questions: QuestionTable, config: CurationConfig, seed: int) -> ExclusionReasons:  # noqa: ARG001
+    """Exclude questions that are shorter or longer than the limits."""
     least, most = config.length.min_characters, config.length.max_characters
     if least is None and most is None:
         return {}
@@ -78,8 +82,12 @@ def length(questions: QuestionTable, config: CurationConfig, seed: int) -> Reaso
     return reasons
 
 
-def difficulty(questions: QuestionTable, config: CurationConfig, seed: int) -> Reasons:  # noqa: ARG001
-    """Keep questions by the probability that a reference model gave the right option.
+def filter_difficulty(
+    questions: QuestionTable,
+    config: CurationConfig,
+    seed: int,  # noqa: ARG001
+) -> ExclusionReasons:
+    """Exclude questions by the probability that a reference model gave the right option.
 
     Raises:
         DataError: The reference evaluation holds no probabilities, or none of these questions.
@@ -109,38 +117,38 @@ def difficulty(questions: QuestionTable, config: CurationConfig, seed: int) -> R
     return reasons
 
 
-def negation(questions: QuestionTable, config: CurationConfig, seed: int) -> Reasons:
-    """Hold negated stems to a share; by lot, so many as it takes are left out."""
+def limit_negation(questions: QuestionTable, config: CurationConfig, seed: int) -> ExclusionReasons:
+    """Exclude random negated stems, so that the rest does not exceed the allowed share."""
     most = config.negation.max_share
     if most is None:
         return {}
-    negated = [place for place, q in enumerate(questions) if asks_exception(q.stem)]
+    negated = [place for place, q in enumerate(questions) if is_negated(q.stem)]
     others = len(questions) - len(negated)
     # n / (n + others) <= most, at most all of them
     room = len(negated) if most == 1 else int(most * others / (1 - most) + 1e-9)
     ids = questions.ids
-    order = lowest(seed, [ids[place] for place in negated])
+    order = order_by_hash(seed, [ids[place] for place in negated])
     return {negated[at]: "over the share of negated stems" for at in order[room:]}
 
 
-STRATEGIES: dict[str, Callable[[QuestionTable, CurationConfig, int], Reasons]] = {
-    "quality": quality,
-    "length": length,
-    "difficulty": difficulty,
-    "negation": negation,
+STRATEGIES: dict[str, Callable[[QuestionTable, CurationConfig, int], ExclusionReasons]] = {
+    "quality": filter_quality,
+    "length": filter_length,
+    "difficulty": filter_difficulty,
+    "negation": limit_negation,
 }
 
 
 def curate(
     questions: QuestionTable, config: CurationConfig, seed: int, source: str
 ) -> tuple[QuestionTable, tuple[CurationStep, ...], tuple[Exclusion, ...]]:
-    """Apply the strategies that are set.
+    """Apply the enabled curation strategies.
 
     Returns:
-        What is left, what each step did, and every question left out with its reason.
+        The remaining questions, the record of each step, and the exclusions with reasons.
 
     Raises:
-        DataError: A reference evaluation does not fit, or nothing is left.
+        DataError: A reference evaluation does not match, or no question is left.
     """
     steps, excluded = [], []
     for name, strategy in STRATEGIES.items():
@@ -170,26 +178,26 @@ def curate(
     return questions, tuple(steps), tuple(excluded)
 
 
-def _flaw(question: Question, least: int, symbols: float) -> str:
-    """Name what is wrong with a question; "" for nothing."""
+def _find_quality_fault(question: Question, least: int, symbols: float) -> str:
+    """Return the quality fault of a question; "" if there is none."""
     text = _BLANK.sub("", "".join((question.stem, *question.options)))
     plain = sum(c.isalnum() or c.isspace() for c in text)
     if len(question.stem) < least:
         return "stem too short"
     if len(text) - plain > symbols * len(text):
         return "too many symbols"
-    if damaged(text):
+    if has_damaged_encoding(text):
         return "damaged encoding"
     if _POINTS_AT_PICTURE.search(question.stem):
         return "points at a picture"
-    # "Both A and B" means other options as soon as the order changes.
+    # "Both A and B" changes its meaning with the order of options.
     if any(_LETTER_OPTION.match(option) for option in question.options):
         return "options name letters"
-    return "explanation names another letter" if _contradicted(question) else ""
+    return "explanation names another letter" if _explanation_contradicts(question) else ""
 
 
-def _contradicted(question: Question) -> bool:
-    """Tell whether the explanation opens with one letter, and not with the right one."""
+def _explanation_contradicts(question: Question) -> bool:
+    """Return whether the explanation begins with one letter, and it is not the right one."""
     named = _NAMED_LETTER.match(question.explanation or "")
     if named is None or question.answer is None:
         return False
@@ -197,5 +205,5 @@ def _contradicted(question: Question) -> bool:
     rest = question.explanation[named.end() : named.end() + 200]
     if LETTERS.index(named[1].upper()) == question.answer or _ANOTHER_LETTER.search(rest):
         return False
-    # Letters of another edition of the question, but the right text behind them.
-    return fold(question.answer_text)[:20] not in fold(rest)
+    # The letter may be of another edition of the question, followed by the right text.
+    return canonicalize_text(question.answer_text)[:20] not in canonicalize_text(rest)

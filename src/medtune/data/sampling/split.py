@@ -1,4 +1,4 @@
-"""Validation and calibration, cut from train: whole clusters, every subject in its share."""
+"""Split validation and calibration off train: whole clusters, stratified by subject."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtune.core.errors import DataError
-from medtune.core.schemas.dataset import UNKNOWN, Role
+from medtune.core.schemas.dataset import NO_SUBJECT, Role
 from medtune.data.arrow_table import QuestionTable
-from medtune.data.dedup.find_duplicates import components
-from medtune.data.hash_sampling import lot, shares
+from medtune.data.dedup.find_duplicates import label_connected_components
+from medtune.data.hash_sampling import allocate_proportionally, sampling_hash
 
 
-def clusters_of(alike: NDArray[np.int64], groups: Sequence[str | None]) -> NDArray[np.int64]:
-    """Number what a split must not part: questions that are alike, or declared as one group.
+def cluster_questions(alike: NDArray[np.int64], groups: Sequence[str | None]) -> NDArray[np.int64]:
+    """Cluster questions that a split must not separate: duplicates, and declared groups.
 
     Args:
-        alike: Per question a number shared by questions that are alike.
-        groups: Per question its declared group, if it has one.
+        alike: Number of each question, shared by duplicates.
+        groups: Declared group of each question, if any.
 
     Returns:
-        Per question the number of its cluster, numbered by first appearance.
+        Cluster number of each question, numbered by first appearance.
     """
-    # Two kinds of nodes, likenesses and groups; a question with a group is an edge.
+    # Two kinds of nodes, duplicates and groups; a question with a group is an edge.
     nodes: dict[tuple[str, object], int] = {}
     own = [nodes.setdefault(("alike", int(number)), len(nodes)) for number in alike]
     edges = [
@@ -33,41 +33,41 @@ def clusters_of(alike: NDArray[np.int64], groups: Sequence[str | None]) -> NDArr
         for mine, group in zip(own, groups, strict=True)
         if group is not None
     ]
-    labels = components(len(nodes), edges)
+    labels = label_connected_components(len(nodes), edges)
     numbers: dict[int, int] = {}
     first_seen = [numbers.setdefault(int(labels[mine]), len(numbers)) for mine in own]
     return np.array(first_seen, dtype=np.int64)
 
 
-def cut(
+def stratified_group_split(
     questions: QuestionTable,
     clusters: NDArray[np.int64],
     sizes: Mapping[Role, int],
     seed: int,
     source: str,
 ) -> tuple[NDArray[np.int64], dict[Role, NDArray[np.int64]]]:
-    """Cut splits of given sizes off, stratified by subject, no cluster in two of them.
+    """Split off parts of given sizes, stratified by subject, with each cluster in one part.
 
-    Clusters are drawn by lot inside each subject (that of a cluster's first question); one that
-    is larger than what its subject still lacks is passed over.
+    Clusters are drawn at random inside each subject (that of a cluster's first question); a cluster
+    larger than the open share of its subject is skipped.
 
     Args:
-        questions: What is cut.
-        clusters: Per question its cluster.
-        sizes: Per split how many questions.
-        seed: Of the lots.
+        questions: The questions to split.
+        clusters: Cluster number of each question.
+        sizes: Number of questions of each split.
+        seed: Seed of the sampling.
         source: Name of the data, for messages.
 
     Returns:
-        What is left to train on, and per split what it got: places, ascending.
+        The indices left to train on, and the indices of each split, ascending.
 
     Raises:
-        DataError: The sizes ask for all questions or more, or cannot be met by whole clusters.
+        DataError: The sizes take all questions or more, or cannot be met by whole clusters.
     """
     wanted = sum(sizes.values())
     if wanted and wanted >= len(questions):
         raise DataError(
-            f"{source}: {wanted} questions are to be cut off "
+            f"{source}: {wanted} questions are to be split off "
             f"({', '.join(f'{name} {size}' for name, size in sizes.items())}), "
             f"{len(questions)} are there",
             expected="some left to train on",
@@ -76,17 +76,17 @@ def cut(
     members: dict[int, list[int]] = defaultdict(list)
     for place, cluster in enumerate(clusters):
         members[int(cluster)].append(place)
-    subjects, ids = questions.texts("subject"), questions.ids
+    subjects, ids = questions.read_column("subject"), questions.ids
     strata: dict[str, list[int]] = defaultdict(list)
-    for cluster in sorted(members, key=lambda c: lot(seed, f"cut {ids[members[c][0]]}")):
-        strata[subjects[members[cluster][0]] or UNKNOWN].append(cluster)
+    for cluster in sorted(members, key=lambda c: sampling_hash(seed, f"cut {ids[members[c][0]]}")):
+        strata[subjects[members[cluster][0]] or NO_SUBJECT].append(cluster)
     splits: dict[Role, NDArray[np.int64]] = {}
     for name, size in sizes.items():
-        taken = _taken(strata, members, size)
+        taken = _select_clusters(strata, members, size)
         if (got := sum(len(members[cluster]) for cluster in taken)) < size:
             raise DataError(
-                f"{source}: only {got} of {size} questions could be cut off for {name} without "
-                "parting questions that belong together",
+                f"{source}: only {got} of {size} questions could be split off for {name} without "
+                "dividing a cluster of questions",
                 fix=f"lower data.{name}_size",
             )
         for stratum in strata.values():
@@ -96,12 +96,12 @@ def cut(
     return np.array(left, dtype=np.int64), splits
 
 
-def _taken(
+def _select_clusters(
     strata: Mapping[str, Sequence[int]], members: Mapping[int, Sequence[int]], size: int
 ) -> set[int]:
-    """Choose clusters: every subject its share, then whatever fits the remainder."""
+    """Select clusters: first the share of every subject, then whatever fits the remainder."""
     counts = {name: sum(len(members[c]) for c in some) for name, some in strata.items()}
-    quotas = shares(size, counts, counts)
+    quotas = allocate_proportionally(size, counts, counts)
     taken: set[int] = set()
     for name, some in strata.items():
         left = quotas[name]

@@ -1,4 +1,4 @@
-"""Rows of a file or a folder, one at a time: no format is read into memory whole."""
+"""Read the rows of a file or folder one at a time, without loading whole files into memory."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ from typing import IO, Any
 
 from medtune.core.errors import DataError, InputError
 
-Row = dict[str, Any]
-Located = tuple[str, Row]
-"""A row and where it stands, for messages: "row 17", "line 3", "part/b.csv line 3"."""
+RawRow = dict[str, Any]
+LocatedRow = tuple[str, RawRow]
+"""A row with its position, for messages: "row 17", "line 3", "part/b.csv line 3"."""
 
-LIMIT = "MEDTUNE_DATA_LIMIT"
-"""Environment variable: most bytes that one compressed file may hold once it is read."""
-_LEAST_LIMIT = 1 << 28
-_EXPANSION = 100
-"""Texts are compressed to a tenth; what grows a hundredfold is made to fill memory and disk."""
-_BATCH = 256
-"""Rows that are decoded at a time: what is refused has not been decoded first."""
+SIZE_LIMIT_VARIABLE = "MEDTUNE_DATA_LIMIT"
+"""Environment variable with the largest decompressed size of a file, in bytes."""
+_MIN_SIZE_LIMIT = 1 << 28
+_MAX_COMPRESSION_RATIO = 100
+"""Largest allowed compression ratio (texts have about 10); more suggests a zip bomb."""
+_DECODED_ROWS = 256
+"""Rows that are decoded at a time, so that the size limit is checked before decoding."""
 _CHUNK = 1 << 20
-_LONGEST_CELL = 1 << 24
-_SNIFFED = 50
-"""Rows that tell the delimiter."""
+_MAX_CELL_LENGTH = 1 << 24
+_SNIFFED_ROWS = 50
+"""Number of rows from which the delimiter is detected."""
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_LARGEST_WESTERN = 1 << 28
+_MAX_WESTERN_BYTES = 1 << 28
 _ONLY_WINDOWS = re.compile("[€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
-# What another encoding looks like when it is read as Windows-1252: runs of letters with marks
-# (Cyrillic, Greek, Japanese), a capital after a small letter, or a sign inside a word.
+# Signs that another encoding was read as Windows-1252: runs of accented letters (Cyrillic, Greek,
+# Japanese), a capital after a small letter, or a symbol inside a word.
 _NOT_WESTERN = re.compile(
     "[^\\x00-\\x7f]{4}|[a-zà-ÿ][ŠŽŒŸÀ-ÖØ-Þ][a-zà-ÿ]|[A-Za-z][¢£¤¥¦¨©ª«¬¯³¶¸¹º¿‚ƒ„†‡ˆ‰‹•›˜]+[a-z]"
 )
 _SAID = re.compile(r"sep=([,;\t|])\r?\n")
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
-# What `datasets` writes beside its Arrow files, and the Hub beside its parquet files.
-_DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+# Metadata files that `datasets` writes beside Arrow files, and the Hub beside parquet files.
+_METADATA_FILES = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 
 
-def files_of(path: Path, split: str | None = None) -> list[Path]:
-    """List the data files that a path names.
+def find_data_files(path: Path, split: str | None = None) -> list[Path]:
+    """Find the data files of a path.
 
     Args:
         path: A file, or a folder with files of one format.
-        split: Inside a folder, a subfolder of that name or the files whose names begin with it
-            are meant, where there are any.
+        split: In a folder, selects the subfolder of that name or the files whose names begin
+            with it, if there are any.
 
     Raises:
         DataError: There is no such path, no data file in it, or more than one format.
@@ -64,43 +64,43 @@ def files_of(path: Path, split: str | None = None) -> list[Path]:
     if not path.is_dir():
         raise DataError(
             f"{path} does not exist",
-            expected=f"a file or a folder of {', '.join(READERS)}",
+            expected=f"a file or a folder of {', '.join(FILE_READERS)}",
         )
     root = path / split if split and (path / split).is_dir() else path
-    found = _data_files(root)
+    found = _list_data_files(root)
     if split and root == path:
-        named = [file for file in found if _begins_with(file.stem, split)]
+        named = [file for file in found if _has_split_prefix(file.stem, split)]
         found = named or found
     formats = sorted({file.suffix.lower() for file in found})
     if len(formats) != 1:
         raise DataError(
             f"{root} holds " + (f"files of {' and '.join(formats)}" if formats else "no data file"),
-            expected=f"files of one format: {', '.join(READERS)}",
+            expected=f"files of one format: {', '.join(FILE_READERS)}",
             fix="name one file, or move the others away",
         )
     return found
 
 
 def has_split(path: Path, split: str) -> bool:
-    """Tell whether a folder has a subfolder or files of a split's name."""
+    """Return whether a folder has a subfolder or files named after a split."""
     if (path / split).is_dir():
         return True
-    return any(_begins_with(file.stem, split) for file in _data_files(path))
+    return any(_has_split_prefix(file.stem, split) for file in _list_data_files(path))
 
 
-def read_file(path: Path) -> Iterator[Located]:
-    """Read one file by its suffix.
+def read_file(path: Path) -> Iterator[LocatedRow]:
+    """Read the rows of one file; the suffix selects the reader.
 
     Raises:
-        DataError: It is damaged, in an unknown encoding or format, or may not be read.
+        DataError: The file is damaged, in an unknown encoding or format, or not readable.
     """
     if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
         raise _spreadsheet(path)
-    reader = READERS.get(path.suffix.lower())
+    reader = FILE_READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(
             f"{path}: unknown format {path.suffix or '(no suffix)'}",
-            expected=", ".join(READERS),
+            expected=", ".join(FILE_READERS),
         )
     try:
         yield from reader(path)
@@ -111,40 +111,42 @@ def read_file(path: Path) -> Iterator[Located]:
         ) from error
 
 
-def notes_on(path: Path) -> tuple[str, ...]:
-    """Say what is unusual about how a file is written."""
-    delimited = READERS.get(path.suffix.lower()) is _delimited and path.is_file()
-    return form_of(path).notes if delimited else ()
+def describe_file_format(path: Path) -> tuple[str, ...]:
+    """Return notes on an unusual format of a file, such as its encoding or delimiter."""
+    delimited = FILE_READERS.get(path.suffix.lower()) is _read_delimited and path.is_file()
+    return detect_csv_dialect(path).notes if delimited else ()
 
 
-def _data_files(root: Path) -> list[Path]:
+def _list_data_files(root: Path) -> list[Path]:
     return [
         file
         for file in sorted(root.rglob("*"))
-        if file.suffix.lower() in READERS
-        and file.suffix.lower() != ".txt"  # beside data, a text is a note
-        and file.is_file()  # Spark names folders like files
-        and file.name not in _DESCRIPTIONS
+        if file.suffix.lower() in FILE_READERS
+        and file.suffix.lower() != ".txt"  # in a folder, a .txt file is a note
+        and file.is_file()  # Spark gives folders names with a suffix
+        and file.name not in _METADATA_FILES
         and not any(part.startswith((".", "_")) for part in file.relative_to(root).parts)
     ]
 
 
-def _begins_with(name: str, split: str) -> bool:
-    """Tell whether a file is of a split: train.csv, train-00000-of-00002.parquet, dev_1.json."""
+def _has_split_prefix(name: str, split: str) -> bool:
+    """Return whether a file is of a split: train.csv, train-00000-of-00002.parquet, dev_1.json."""
     rest = name.removeprefix(split)
     return rest != name and not rest[:1].isalnum()
 
 
-def _parquet(path: Path) -> Iterator[Located]:
+def _read_parquet(path: Path) -> Iterator[LocatedRow]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             groups = (file.metadata.row_group(n) for n in range(file.metadata.num_row_groups))
-            held = _Held(path)
-            held.check(sum(group.total_byte_size for group in groups))
-            yield from _numbered(map(held.rows, file.iter_batches(batch_size=_BATCH)))
+            held = _SizeLimit(path)
+            held.check_decompressed_size(sum(group.total_byte_size for group in groups))
+            yield from _number_rows(
+                map(held.decode_batch, file.iter_batches(batch_size=_DECODED_ROWS))
+            )
     except DataError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -156,7 +158,7 @@ def _parquet(path: Path) -> Iterator[Located]:
         ) from error
 
 
-def _arrow(path: Path) -> Iterator[Located]:
+def _read_arrow(path: Path) -> Iterator[LocatedRow]:
     """Read Arrow's stream format, which `datasets` writes, or its file format."""
     import pyarrow
 
@@ -168,12 +170,12 @@ def _arrow(path: Path) -> Iterator[Located]:
                 source.seek(0)
                 file = pyarrow.ipc.open_file(source)
                 batches = (file.get_batch(n) for n in range(file.num_record_batches))
-            # Batches may be large; rows are made a few hundred at a time.
-            held = _Held(path)
-            yield from _numbered(
-                held.rows(batch.slice(start, _BATCH))
+            # Batches may be large, so they are decoded in slices.
+            held = _SizeLimit(path)
+            yield from _number_rows(
+                held.decode_batch(batch.slice(start, _DECODED_ROWS))
                 for batch in batches
-                for start in range(0, batch.num_rows, _BATCH)
+                for start in range(0, batch.num_rows, _DECODED_ROWS)
             )
     except DataError:
         raise
@@ -185,47 +187,52 @@ def _arrow(path: Path) -> Iterator[Located]:
         ) from error
 
 
-class _Held:
-    """Counts what a compressed file holds, and refuses what only fills memory and disk."""
+class _SizeLimit:
+    """Limit on the decompressed size of a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        own = os.environ.get(LIMIT, "")
+        own = os.environ.get(SIZE_LIMIT_VARIABLE, "")
         if own and not own.isdecimal():
-            raise InputError(f"{LIMIT}={own}", expected="a number of bytes")
-        self._limit = int(own) if own else max(_LEAST_LIMIT, _EXPANSION * path.stat().st_size)
+            raise InputError(f"{SIZE_LIMIT_VARIABLE}={own}", expected="a number of bytes")
+        self._limit = (
+            int(own) if own else max(_MIN_SIZE_LIMIT, _MAX_COMPRESSION_RATIO * path.stat().st_size)
+        )
         self._bytes = 0
 
-    def rows(self, batch: Any) -> list[Row]:
-        """Make rows of a batch, unless it is too much.
+    def decode_batch(self, batch: Any) -> list[RawRow]:
+        """Decode a batch into rows.
 
         Raises:
-            DataError: It is.
+            DataError: The size limit is exceeded.
         """
-        # A text of a dictionary stands in it once, and in the rows as often as it is named.
+        # A dictionary-encoded text is stored once, but repeated in the rows.
         self._bytes += sum(
             (column.dictionary_decode() if hasattr(column, "dictionary") else column).nbytes
             for column in batch.columns
         )
-        self.check(self._bytes)
+        self.check_decompressed_size(self._bytes)
         return batch.to_pylist()  # type: ignore[no-any-return]
 
-    def check(self, size: int) -> None:
-        """Refuse more bytes than the limit.
+    def check_decompressed_size(self, size: int) -> None:
+        """Check a size in bytes against the limit.
 
         Raises:
-            DataError: There are more.
+            DataError: The size exceeds the limit.
         """
         if size > self._limit:
             raise DataError(
                 f"{self._path} is {self._path.stat().st_size:,} bytes and holds more than "
                 f"{self._limit:,} once it is read",
-                expected=f"at most {_EXPANSION} times the file, or {_LEAST_LIMIT >> 20} MiB",
-                fix=f"if it is what it should be, allow more bytes with {LIMIT}",
+                expected=(
+                    f"at most {_MAX_COMPRESSION_RATIO} times the file, or "
+                    f"{_MIN_SIZE_LIMIT >> 20} MiB"
+                ),
+                fix=f"if the file is trusted, allow more bytes with {SIZE_LIMIT_VARIABLE}",
             )
 
 
-def _numbered(batches: Iterator[list[Row]]) -> Iterator[Located]:
+def _number_rows(batches: Iterator[list[RawRow]]) -> Iterator[LocatedRow]:
     number = 0
     for batch in batches:
         for row in batch:
@@ -235,58 +242,58 @@ def _numbered(batches: Iterator[list[Row]]) -> Iterator[Located]:
 
 @dataclass(frozen=True, slots=True)
 class CsvDialect:
-    """How a file of delimited values is written."""
+    """Encoding, delimiter and header of a file of delimited values."""
 
     encoding: str
     delimiter: str
     header: bool
-    """Whether its first line names the columns; else they are named 1, 2, 3, ..."""
+    """Whether the first line names the columns; otherwise they are named 1, 2, 3, ..."""
     said: bool
     """Whether a line before all others says what the delimiter is ("sep=;"), as Excel reads it."""
     notes: tuple[str, ...]
-    """What is unusual about it, for people."""
+    """Notes for the user on an unusual format."""
 
 
-def form_of(path: Path) -> CsvDialect:
-    """Find out how a file of delimited values is written: encoding, delimiter, header.
+def detect_csv_dialect(path: Path) -> CsvDialect:
+    """Detect encoding, delimiter and header of a file of delimited values.
 
     Raises:
-        DataError: Its encoding cannot be told.
+        DataError: The encoding cannot be detected.
     """
     with path.open("rb") as start:
         if start.read(4) == b"PK\x03\x04":  # a zip archive, which no text begins with
             raise _spreadsheet(path)
-    encoding, notes = _encoding(path)
+    encoding, notes = _detect_encoding(path)
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open(encoding=encoding, newline="") as handle:
         sample = handle.read(_CHUNK)
     whole = len(sample) < _CHUNK
     if said := _SAID.match(sample):
         sample = sample[said.end() :]
-    delimiter = said[1] if said else _delimiter(sample, usual, whole)
+    delimiter = said[1] if said else _detect_delimiter(sample, usual, whole)
     if delimiter != usual:
         notes.append(f"values are separated by {_DELIMITERS[delimiter]}")
-    first = next(_records(sample, delimiter), [])
-    header = not _is_data(first)
+    first = next(_sample_records(sample, delimiter), [])
+    header = not _lacks_header(first)
     if not header:
         notes.append(f"no header line: the columns are named 1 to {len(first)}, by position")
     return CsvDialect(encoding, delimiter, header, said is not None, tuple(notes))
 
 
-def _records(text: str, delimiter: str) -> Iterator[list[str]]:
-    """Read the records of a sample; what is damaged ends it."""
-    csv.field_size_limit(_LONGEST_CELL)
+def _sample_records(text: str, delimiter: str) -> Iterator[list[str]]:
+    """Read the records of a sample up to the first damaged one."""
+    csv.field_size_limit(_MAX_CELL_LENGTH)
     with suppress(csv.Error):
         yield from csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
 
 
-def _delimiter(sample: str, usual: str, whole: bool) -> str:
-    """Choose the usual delimiter, unless only another one makes columns that are alike."""
+def _detect_delimiter(sample: str, usual: str, whole: bool) -> str:
+    """Return the usual delimiter, unless only another one gives rows of equal length."""
     counts = {}
     for mark in _DELIMITERS:
-        found = [len(row) for row in islice(_records(sample, mark), _SNIFFED) if row]
+        found = [len(row) for row in islice(_sample_records(sample, mark), _SNIFFED_ROWS) if row]
         # The last row of a sample may be cut off.
-        counts[mark] = found if whole or len(found) == _SNIFFED else found[:-1]
+        counts[mark] = found if whole or len(found) == _SNIFFED_ROWS else found[:-1]
     if counts[usual] and counts[usual][0] > 1 and len(set(counts[usual])) == 1:
         return usual
     alike = [m for m, found in counts.items() if found and found[0] > 1 and len(set(found)) == 1]
@@ -294,19 +301,19 @@ def _delimiter(sample: str, usual: str, whole: bool) -> str:
     return best if counts[best] and counts[best][0] > counts[usual][0] else usual
 
 
-def _is_data(first: Sequence[str]) -> bool:
-    """Tell whether a file begins with a question: no name of a column is a sentence."""
+def _lacks_header(first: Sequence[str]) -> bool:
+    """Return whether the first line is data: column names are not sentences."""
     return len(first) > 2 and any(
         len(words := cell.split()) >= 6 or (len(words) >= 3 and cell.rstrip().endswith("?"))
         for cell in first
     )
 
 
-def _encoding(path: Path) -> tuple[str, list[str]]:
-    """Find a text's encoding: UTF-8, or what is surely Windows-1252 or its part Latin-1.
+def _detect_encoding(path: Path) -> tuple[str, list[str]]:
+    """Detect the encoding of a text: UTF-8, or plausible Windows-1252 (including Latin-1).
 
     Raises:
-        DataError: It is neither.
+        DataError: The encoding is neither.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
@@ -318,20 +325,20 @@ def _encoding(path: Path) -> tuple[str, list[str]]:
         pass
     else:
         return "utf-8-sig", []
-    if path.stat().st_size > _LARGEST_WESTERN:
-        raise _not_utf8(path)
+    if path.stat().st_size > _MAX_WESTERN_BYTES:
+        raise _not_utf8_error(path)
     text = path.read_bytes().decode("cp1252", errors="replace")
     if "\ufffd" in text or "\0" in text or _NOT_WESTERN.search(text):
-        raise _not_utf8(path)
+        raise _not_utf8_error(path)
     name = "Windows-1252" if _ONLY_WINDOWS.search(text) else "Latin-1"
     seen = next(word for word in text.split() if not word.isascii())
     return "cp1252", [f"not UTF-8, read as {name} (such as {seen[:40]!r})"]
 
 
-def _delimited(path: Path) -> Iterator[Located]:
-    form = form_of(path)
+def _read_delimited(path: Path) -> Iterator[LocatedRow]:
+    form = detect_csv_dialect(path)
     # A cell may hold a long explanation; Python's own limit is 128 KiB.
-    csv.field_size_limit(_LONGEST_CELL)
+    csv.field_size_limit(_MAX_CELL_LENGTH)
     begins = 1
     with path.open(encoding=form.encoding, newline="") as handle:
         reader = csv.reader(handle, delimiter=form.delimiter, strict=True)
@@ -358,23 +365,23 @@ def _delimited(path: Path) -> Iterator[Located]:
                 row = dict(zip(names, (value or None for value in values), strict=True))
                 yield f"line {reader.line_num}", row
         except UnicodeDecodeError as error:
-            raise _not_utf8(path) from error
+            raise _not_utf8_error(path) from error
         except csv.Error as error:
             raise DataError(f"{path} line {begins}: {error}") from error
 
 
 def _check_header(path: Path, names: Sequence[str]) -> None:
-    """Refuse two columns of one name: only the last would be read."""
+    """Refuse duplicate column names, of which only the last would be read."""
     twice = [name for name, count in Counter(names).items() if count > 1 and name]
     if twice:
         raise DataError(
             f"{path} line 1: {', '.join(twice)} names more than one column",
-            expected="a name of its own for every column",
+            expected="unique column names",
         )
 
 
-def _jsonl(path: Path) -> Iterator[Located]:
-    # Not text mode's lines: JSON leaves U+2028 and its kin inside a text as they are.
+def _read_jsonl(path: Path) -> Iterator[LocatedRow]:
+    # Split at "\n" only: JSON does not escape U+2028 and similar line separators inside a text.
     with path.open(encoding="utf-8-sig", newline="\n") as handle:
         try:
             for number, line in enumerate(handle, 1):
@@ -383,7 +390,7 @@ def _jsonl(path: Path) -> Iterator[Located]:
                 try:
                     row = json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    # Also a number of more digits, or lists in lists, than Python reads.
+                    # Also raised for too many digits in a number, or too deeply nested lists.
                     raise DataError(f"{path} line {number} is not JSON: {error}") from error
                 if not isinstance(row, dict):
                     raise DataError(
@@ -391,32 +398,32 @@ def _jsonl(path: Path) -> Iterator[Located]:
                     )
                 yield f"line {number}", row
         except UnicodeDecodeError as error:
-            raise _not_utf8(path) from error
+            raise _not_utf8_error(path) from error
 
 
-def _json(path: Path) -> Iterator[Located]:
-    """Read a list of objects, object by object; or JSON lines, which MedMCQA's own .json are."""
-    if _holds_lines(path):
-        yield from _jsonl(path)
+def _read_json(path: Path) -> Iterator[LocatedRow]:
+    """Read a list of objects one by one, or JSON lines, as in MedMCQA's .json files."""
+    if _is_json_lines(path):
+        yield from _read_jsonl(path)
         return
     with path.open(encoding="utf-8-sig") as handle:
         try:
-            yield from _JsonList(path, handle).items()
+            yield from _JsonList(path, handle).iter_objects()
         except UnicodeDecodeError as error:
-            raise _not_utf8(path) from error
+            raise _not_utf8_error(path) from error
 
 
-def _holds_lines(path: Path) -> bool:
-    """Tell whether the first two lines each look like an object."""
+def _is_json_lines(path: Path) -> bool:
+    """Return whether each of the first two lines looks like an object."""
     with path.open("rb") as handle:
         if handle.peek(4).removeprefix(codecs.BOM_UTF8)[:1] != b"{":
             return False
-        first = handle.readline(_LONGEST_CELL).rstrip()
-        return first[-1:] == b"}" and handle.readline(_LONGEST_CELL).lstrip()[:1] == b"{"
+        first = handle.readline(_MAX_CELL_LENGTH).rstrip()
+        return first[-1:] == b"}" and handle.readline(_MAX_CELL_LENGTH).lstrip()[:1] == b"{"
 
 
 class _JsonList:
-    """A list of objects in a text that is read chunk by chunk."""
+    """Reader of a JSON list of objects, chunk by chunk."""
 
     def __init__(self, path: Path, handle: IO[str]) -> None:
         self._path = path
@@ -424,33 +431,33 @@ class _JsonList:
         self._text = ""
         self._at = 0
 
-    def items(self) -> Iterator[Located]:
-        opening = self._next()
+    def iter_objects(self) -> Iterator[LocatedRow]:
+        opening = self._next_character()
         if opening != "[":
-            raise self._damaged("it is empty") if not opening else _no_list(self._path)
+            raise self._damaged_error("it is empty") if not opening else _no_list_error(self._path)
         number = 0
-        while (mark := self._next()) != "]":
+        while (mark := self._next_character()) != "]":
             if not number:
-                self._at -= 1  # no comma stands before the first item
+                self._at -= 1  # there is no comma before the first item
             elif mark != ",":
-                raise self._damaged(f"expected a comma after item {number - 1}")
-            yield f"item {number}", self._object(number)
+                raise self._damaged_error(f"expected a comma after item {number - 1}")
+            yield f"item {number}", self._read_object(number)
             number += 1
-        if self._next():
-            raise self._damaged("there is text after the list")
+        if self._next_character():
+            raise self._damaged_error("there is text after the list")
 
-    def _next(self) -> str:
-        """Take the next character that is no white space; "" at the end."""
+    def _next_character(self) -> str:
+        """Return the next character that is not white space; "" at the end."""
         self._skip_space()
-        while self._at == len(self._text) and self._read():
+        while self._at == len(self._text) and self._read_chunk():
             self._skip_space()
         self._at += 1
         return self._text[self._at - 1 : self._at]
 
-    def _object(self, number: int) -> Row:
-        first = self._next()
+    def _read_object(self, number: int) -> RawRow:
+        first = self._next_character()
         if first and first in '"[-0123456789tfnNI':
-            raise _no_list(self._path)
+            raise _no_list_error(self._path)
         self._at -= 1
         while True:
             try:
@@ -458,11 +465,11 @@ class _JsonList:
             except json.JSONDecodeError as error:
                 # Cut off by the end of the chunk, or wrong?
                 cut = "Unterminated" in error.msg or error.pos >= len(self._text) - 16
-                if cut and self._read():
+                if cut and self._read_chunk():
                     continue
-                raise self._damaged(f"item {number}: {error.msg}") from error
+                raise self._damaged_error(f"item {number}: {error.msg}") from error
             except (ValueError, RecursionError) as error:
-                raise self._damaged(f"item {number}: {error}") from error
+                raise self._damaged_error(f"item {number}: {error}") from error
             return item  # type: ignore[no-any-return]
 
     def _skip_space(self) -> None:
@@ -470,17 +477,17 @@ class _JsonList:
         assert match is not None
         self._at = match.end()
 
-    def _read(self) -> bool:
+    def _read_chunk(self) -> bool:
         chunk = self._handle.read(_CHUNK)
         self._text = self._text[self._at :] + chunk
         self._at = 0
         return bool(chunk)
 
-    def _damaged(self, what: str) -> DataError:
+    def _damaged_error(self, what: str) -> DataError:
         return DataError(f"{self._path} is not JSON: {what}", fix="the file may be truncated")
 
 
-def _no_list(path: Path) -> DataError:
+def _no_list_error(path: Path) -> DataError:
     return DataError(
         f"{path} holds no list of objects", expected="[{...}, {...}], or one object a line"
     )
@@ -489,13 +496,13 @@ def _no_list(path: Path) -> DataError:
 def _spreadsheet(path: Path) -> DataError:
     return DataError(
         f"{path} is a spreadsheet, which is not read",
-        expected=", ".join(READERS),
+        expected=", ".join(FILE_READERS),
         fix="save it as CSV UTF-8 in the spreadsheet's own program",
     )
 
 
-def _not_utf8(path: Path) -> DataError:
-    """Say where: the reader's own error counts from the start of its buffer."""
+def _not_utf8_error(path: Path) -> DataError:
+    """Return an error with the line number; the decoder counts from the start of its buffer."""
     with path.open("rb") as handle:
         for number, line in enumerate(handle, 1):
             try:
@@ -511,12 +518,12 @@ def _not_utf8(path: Path) -> DataError:
     raise AssertionError(f"{path} changed while it was read")
 
 
-READERS: dict[str, Callable[[Path], Iterator[Located]]] = {
-    ".parquet": _parquet,
-    ".arrow": _arrow,
-    ".csv": _delimited,
-    ".tsv": _delimited,
-    ".txt": _delimited,
-    ".jsonl": _jsonl,
-    ".json": _json,
+FILE_READERS: dict[str, Callable[[Path], Iterator[LocatedRow]]] = {
+    ".parquet": _read_parquet,
+    ".arrow": _read_arrow,
+    ".csv": _read_delimited,
+    ".tsv": _read_delimited,
+    ".txt": _read_delimited,
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
 }

@@ -1,4 +1,4 @@
-"""The medical question sets that medtune knows: where they lie, their columns, their licence."""
+"""Catalogue of known medical datasets on the Hub: configurations, columns, licences."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from medtune.core.experiment import ColumnMapping
 
 @dataclass(frozen=True, slots=True)
 class KnownDataset:
-    """One dataset of the Hub."""
+    """A known dataset of the Hub."""
 
     columns: ColumnMapping
     licence: str
-    """As its page on the Hub states it; "not stated" where it does not."""
+    """Licence as the dataset's page states it; "not stated" if it does not."""
     configs: tuple[str, ...] = ()
-    """Parts that can be asked for, `hub:ORG/NAME/CONFIG`; the first is meant where none is."""
+    """Configurations, as in `hub:ORG/NAME/CONFIG`; the first is the default."""
     revision: str | None = None
-    """Where its files must be read from another branch than main."""
+    """Branch of its files, if not main."""
     unlabelled: tuple[str, ...] = ()
-    """Splits whose answers are not released: nothing can be examined on them."""
+    """Splits without released answers, which cannot be evaluated on."""
     by_folder: bool = False
-    """Whether a config is a folder of that branch, not a named configuration."""
+    """Whether a config is a folder of that branch instead of a named configuration."""
 
 
 _MMLU_MEDICAL = (
@@ -48,7 +48,7 @@ _MEDQA = ColumnMapping(
     explanation="",
 )
 
-KNOWN: dict[str, KnownDataset] = {
+KNOWN_DATASETS: dict[str, KnownDataset] = {
     # Answers count from 0 on this mirror and from 1 on the next: detected, and checked.
     "openlifescienceai/medmcqa": KnownDataset(ColumnMapping(), "Apache-2.0", unlabelled=("test",)),
     "lighteval/med_mcqa": KnownDataset(
@@ -58,8 +58,8 @@ KNOWN: dict[str, KnownDataset] = {
         _MEDQA,
         "CC-BY-4.0",
     ),
-    # The five-option original. Its loading script is refused today; the Hub's own conversion
-    # to parquet holds the same rows.
+    # The five-option original. `datasets` refuses its loading script; the Hub's conversion
+    # to parquet has the same rows.
     "bigbio/med_qa": KnownDataset(
         _MEDQA,
         "not stated (MedQA: MIT)",

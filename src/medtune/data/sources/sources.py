@@ -1,8 +1,8 @@
-"""Where rows come from: the starter questions, the Hub, a file or a folder.
+"""Data sources: the starter questions, the Hub, a file or a folder.
 
 `starter[:SPLIT]` · `hub:ORG/NAME[/CONFIG][@REVISION][:SPLIT]` · `file:PATH[:SPLIT]` ·
-`snapshot:FOLDER[:SPLIT]`, which `data.load` reads.  Which split is meant where none is named
-depends on what the questions are for: see `data.load.settled`.
+`snapshot:FOLDER[:SPLIT]`, which `data.load` reads.  The default split depends on the use of the
+questions: see `data.load`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ from typing import Any
 from medtune.core.errors import DataError, EmptySplitError, HubError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.records import content_hash
-from medtune.core.run_folder import disk_errors, sha256_of
-from medtune.data.sources.files import READERS, Located, files_of, has_split, read_file
-from medtune.data.sources.hub_catalogue import KNOWN
+from medtune.core.run_folder import hash_file, translate_disk_errors
+from medtune.data.sources.files import (
+    FILE_READERS,
+    LocatedRow,
+    find_data_files,
+    has_split,
+    read_file,
+)
+from medtune.data.sources.hub_catalogue import KNOWN_DATASETS
 
-KINDS = ("starter", "hub", "file", "snapshot")
+SOURCE_KINDS = ("starter", "hub", "file", "snapshot")
 STARTER_SPLITS = ("train", "recall", "transfer")
 STARTER_COLUMNS = ColumnMapping(
     stem="stem",
@@ -48,13 +54,13 @@ class DataRef:
     place: str
     """Hub id or path; empty for the starter."""
     split: str | None
-    """None where none was named."""
+    """None if no split was named."""
     revision: str | None = None
     config: str | None = None
-    """Part of a Hub dataset."""
+    """Configuration of a Hub dataset."""
 
     def __str__(self) -> str:
-        """Write it as on the command line."""
+        """Return the reference as on the command line."""
         place = f":{self.place}" if self.place else ""
         config = f"/{self.config}" if self.config else ""
         revision = f"@{self.revision}" if self.revision else ""
@@ -63,7 +69,7 @@ class DataRef:
 
     @property
     def slug(self) -> str:
-        """Name a file after it: `file:/x/val.parquet:dev` -> `val-dev`."""
+        """File name for this source: `file:/x/val.parquet:dev` -> `val-dev`."""
         path = Path(self.place)
         stem = path.name.removesuffix(path.suffix) if self.place else self.kind
         parts = [stem, self.config or "", self.split or ""]
@@ -72,24 +78,24 @@ class DataRef:
 
 @dataclass(frozen=True, slots=True)
 class SourceIdentity:
-    """Which data a source is, exactly."""
+    """Identity of a source: fingerprint, revision and licence."""
 
     fingerprint: str
     """Hash of the bytes of files, or commit of a Hub dataset."""
     revision: str | None
     """Commit of a Hub dataset."""
     licence: str | None
-    """Where medtune knows it."""
+    """Licence, if medtune knows it."""
 
 
-def parse_ref(text: str) -> DataRef:
-    """Read a DATA argument.
+def parse_data_ref(text: str) -> DataRef:
+    """Parse a DATA argument.
 
     Raises:
-        DataError: It names no known kind of source, or a starter split that does not exist.
+        DataError: The kind of source is unknown, or the starter split does not exist.
     """
     kind, _, rest = text.partition(":")
-    if kind not in KINDS and _is_file(text):
+    if kind not in SOURCE_KINDS and _is_file(text):
         kind, rest = "file", text
     if kind == "starter":
         if rest and rest not in STARTER_SPLITS:
@@ -117,24 +123,24 @@ def parse_ref(text: str) -> DataRef:
 
 
 def _is_file(text: str) -> bool:
-    """Tell whether a DATA argument is a path without `file:` before it."""
+    """Return whether a DATA argument is a path without the prefix `file:`."""
     head, _, split = text.rpartition(":")
     named = Path(head if head and not Path(text).exists() else text)
     bare = re.fullmatch(r"[\w-]*", split) is not None or not head
-    return bare and (named.is_file() or named.suffix.lower() in READERS or named.is_dir())
+    return bare and (named.is_file() or named.suffix.lower() in FILE_READERS or named.is_dir())
 
 
-def columns_of(ref: DataRef, given: ColumnMapping) -> ColumnMapping:
-    """Choose the mapping of a source: one that was given, else its own, else the default."""
+def resolve_columns(ref: DataRef, given: ColumnMapping) -> ColumnMapping:
+    """Return the column mapping of a source: the given one, else the catalogue's or default."""
     if ref.kind == "starter":
         return STARTER_COLUMNS
-    if ref.kind == "hub" and given == ColumnMapping() and ref.place in KNOWN:
-        return KNOWN[ref.place].columns
+    if ref.kind == "hub" and given == ColumnMapping() and ref.place in KNOWN_DATASETS:
+        return KNOWN_DATASETS[ref.place].columns
     return given
 
 
-def splits_of(ref: DataRef) -> tuple[str, ...]:
-    """List the splits of the starter questions or of a Hub dataset.
+def list_splits(ref: DataRef) -> tuple[str, ...]:
+    """Return the splits of the starter questions or of a Hub dataset.
 
     Raises:
         DataError: The Hub has no such dataset.
@@ -147,12 +153,12 @@ def splits_of(ref: DataRef) -> tuple[str, ...]:
     options = _hub_options(ref)
     if "name" in options:
         options["config_name"] = options.pop("name")
-    with _hub_errors(ref):
+    with _translate_hub_errors(ref):
         return tuple(datasets.get_dataset_split_names(ref.place, **options))
 
 
-def identify(ref: DataRef) -> SourceIdentity:
-    """Tell exactly which data a source is.
+def identify_source(ref: DataRef) -> SourceIdentity:
+    """Return the identity of a source.
 
     Raises:
         DataError: The file is missing, or the Hub has no such dataset.
@@ -163,24 +169,24 @@ def identify(ref: DataRef) -> SourceIdentity:
     if ref.kind == "hub":
         import datasets
 
-        with _hub_errors(ref):
+        with _translate_hub_errors(ref):
             commit = str(datasets.load_dataset_builder(ref.place, **_hub_options(ref)).hash)
-        known = KNOWN.get(ref.place)
+        known = KNOWN_DATASETS.get(ref.place)
         return SourceIdentity(
             content_hash([ref.place, commit]), commit, known.licence if known else None
         )
-    # Where a file lies does not matter, what is in it does.
-    hashes = [sha256_of(path) for path in files_of(Path(ref.place), ref.split)]
+    # The identity depends on the content of the files, not on their paths.
+    hashes = [hash_file(path) for path in find_data_files(Path(ref.place), ref.split)]
     return SourceIdentity(content_hash(hashes), None, None)
 
 
-def read_rows(ref: DataRef, split_column: str | None = None) -> Iterator[Located]:
-    """Read the rows of a source, each with its place for messages ("row 17", "line 3").
+def read_rows(ref: DataRef, split_column: str | None = None) -> Iterator[LocatedRow]:
+    """Read the rows of a source, each with its position for messages ("row 17", "line 3").
 
     Args:
         ref: The source.
-        split_column: Column of a file that names a row's split, "" for none; None looks for no
-            split inside files.
+        split_column: Column of a file that names a row's split, "" for none; None ignores splits
+            inside files.
 
     Raises:
         DataError: The file is missing, damaged, not UTF-8, or of an unknown format.
@@ -191,19 +197,19 @@ def read_rows(ref: DataRef, split_column: str | None = None) -> Iterator[Located
         for number, line in enumerate(_starter_bytes(ref).decode().splitlines(), 1):
             yield f"line {number}", json.loads(line)
     elif ref.kind == "hub":
-        yield from _hub(ref)
+        yield from _read_hub(ref)
     else:
-        yield from _files(ref, split_column)
+        yield from _read_files(ref, split_column)
 
 
 def _starter_bytes(ref: DataRef) -> bytes:
     return (files("medtune.data") / "starter" / f"{ref.split}.jsonl").read_bytes()
 
 
-def _files(ref: DataRef, split_column: str | None) -> Iterator[Located]:
+def _read_files(ref: DataRef, split_column: str | None) -> Iterator[LocatedRow]:
     root = Path(ref.place)
-    paths = files_of(root, ref.split)
-    # Of a single file, SPLIT may be only a name; from a folder, it must choose.
+    paths = find_data_files(root, ref.split)
+    # For a single file, SPLIT may be just a label; for a folder, it must select files.
     chosen = ref.split is None or root.is_file() or has_split(root, ref.split)
     several = len(paths) > 1
     seen: set[str] = set()
@@ -230,18 +236,18 @@ def _files(ref: DataRef, split_column: str | None) -> Iterator[Located]:
         )
 
 
-def _hub(ref: DataRef) -> Iterator[Located]:
-    # `datasets` takes a second to import and is needed for nothing else.
+def _read_hub(ref: DataRef) -> Iterator[LocatedRow]:
+    # Importing `datasets` takes a second, and only this needs it.
     import datasets
 
-    with _hub_errors(ref):
+    with _translate_hub_errors(ref):
         table = datasets.load_dataset(ref.place, split=ref.split, **_hub_options(ref))
     for number, row in enumerate(table):
         yield f"row {number}", row
 
 
 def _hub_options(ref: DataRef) -> dict[str, Any]:
-    known = KNOWN.get(ref.place)
+    known = KNOWN_DATASETS.get(ref.place)
     config = ref.config or (known.configs[0] if known and known.configs else None)
     options: dict[str, Any] = {"revision": ref.revision or (known.revision if known else None)}
     if config:
@@ -250,12 +256,12 @@ def _hub_options(ref: DataRef) -> dict[str, Any]:
 
 
 @contextmanager
-def _hub_errors(ref: DataRef) -> Iterator[None]:
-    """Translate what `datasets` and the Hub raise.
+def _translate_hub_errors(ref: DataRef) -> Iterator[None]:
+    """Translate the errors of `datasets` and the Hub.
 
     Raises:
         DataError: There is no such dataset, or it cannot be read.
-        EmptySplitError: It has no such split or part.
+        EmptySplitError: The dataset has no such split or configuration.
         HubError: The Hub cannot be reached.
         FolderError: The local cache cannot be written.
     """
@@ -266,10 +272,10 @@ def _hub_errors(ref: DataRef) -> Iterator[None]:
     )
     from huggingface_hub.errors import HfHubHTTPError
 
-    # It retries an unreachable Hub for half a minute; its log of that is not the user's.
+    # huggingface_hub retries for half a minute; hide its log of that from the user.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        with disk_errors(Path("the cache of datasets")):
+        with translate_disk_errors(Path("the cache of datasets")):
             yield
     except DatasetNotFoundError as error:
         raise DataError(
@@ -279,29 +285,28 @@ def _hub_errors(ref: DataRef) -> Iterator[None]:
     except DataFilesNotFoundError as error:
         raise DataError(
             f"{ref}: the dataset has no data file in a format that can be read",
-            fix="check the part and the revision, or hand the data over as file:PATH",
+            fix="check the configuration and the revision, or pass the data as file:PATH",
         ) from error
     except DatasetsError as error:
-        # Its own message only says that something went wrong; the cause says what.
+        # The message is generic; the cause has the details.
         raise DataError(
             f"{ref}: the dataset cannot be read: {error.__cause__ or error}",
-            fix="try another revision, or hand the data over as file:PATH",
+            fix="try another revision, or pass the data as file:PATH",
         ) from error
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):
             raise
         raise DataError(
-            f"{ref}: this dataset needs code of its own to load, which nobody should run unread",
+            f"{ref}: this dataset needs a loading script, which medtune does not run",
             fix=f"try the Hub's parquet copy: hub:{ref.place}@refs/convert/parquet",
         ) from error
     except ValueError as error:
         raise EmptySplitError(
             f"{ref}: {error}",
-            fix="name a split and, of several parts, a part that the dataset has: "
-            "hub:ORG/NAME/CONFIG:SPLIT",
+            fix="name a split and a configuration that the dataset has: hub:ORG/NAME/CONFIG:SPLIT",
         ) from error
     except (ConnectionError, OSError, HfHubHTTPError) as error:
         raise HubError(
             f"{ref}: the Hub cannot be reached and the dataset is not in the local cache",
-            fix="go online once, or hand the data over as file:PATH",
+            fix="go online once, or pass the data as file:PATH",
         ) from error

@@ -1,1 +1,1 @@
-"""Reading free text."""
+"""Parse free answers into options."""

@@ -1,8 +1,8 @@
-"""The notebook's matcher, exactly as it was: the baseline, not a recommendation.
+"""The notebook's matcher, unchanged, as a baseline; not recommended.
 
-Source: the seed notebook, cells "check_accuracy" and "selected_indices".  Its first rule calls
-an output right when the answer's text stands anywhere in it, so an output that lists every
-option is "exact".
+Source: the seed notebook, cells "check_accuracy" and "selected_indices".  By its first rule an
+output is right if it contains the answer's text anywhere, so an output that lists all options is
+"exact".
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ OPTION_COLUMNS = ("opa", "opb", "opc", "opd")
 PARTIAL_THRESHOLD = 0.7
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
-Match = Literal["exact", "partial", "no_match"]
+MatchKind = Literal["exact", "partial", "no_match"]
 
 
-def match(prediction: str, truth: str) -> Match:
-    """Compare an output with the right option's text.
+def match_output(prediction: str, truth: str) -> MatchKind:
+    """Match an output with the right option's text.
 
     Returns:
         exact: the normalised truth is a substring of the normalised output.
-        partial: Jaccard overlap of the words that are no stop words is at least 0.7.
+        partial: Jaccard similarity of the words without stop words is at least 0.7.
         no_match: neither.
     """
-    said, true = normalize(prediction), normalize(truth)
+    said, true = normalize_output(prediction), normalize_output(truth)
     if true and true in said:
         return "exact"
     said_words = {word for word in said.split() if word not in STOP_WORDS}
@@ -44,13 +44,13 @@ def match(prediction: str, truth: str) -> Match:
     return "partial" if overlap >= PARTIAL_THRESHOLD else "no_match"
 
 
-def normalize(text: str) -> str:
-    """Lower-case, drop ASCII punctuation, squeeze white space."""
+def normalize_output(text: str) -> str:
+    """Normalise a text: lower case, no ASCII punctuation, single spaces."""
     return re.sub(r"\s+", " ", text.lower().translate(_NO_PUNCTUATION)).strip()
 
 
-def sample_indices(rows: int, cutoff: int, count: int, seed: int) -> list[int]:
-    """Draw the notebook's evaluation rows, as indices into the rows after the cutoff.
+def sample_evaluation_rows(rows: int, cutoff: int, count: int, seed: int) -> list[int]:
+    """Sample the notebook's evaluation rows, as indices into the rows after the cutoff.
 
     On MedMCQA's 182,822 train rows with cutoff 1000 and seed 42: 167621, 29184, 6556, ...
 

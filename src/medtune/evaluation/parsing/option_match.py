@@ -1,4 +1,4 @@
-"""Tell which option a short text names, or that it names none or more than one."""
+"""Match short texts with options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rapidfuzz.distance import OSA
 _BRACKETED = re.compile(r"\s*[(\[]([^()\[\]]*)[)\]]")
 _WORD = re.compile(r"[^\W_]+")
 _ARTICLE = re.compile(r"\b(?:an|the)\s+(?=\w)")
-# "a" is an article only at the start: in "Vitamin A" and "Hepatitis A" it is the name.
+# "a" is an article only at the start: in "Vitamin A" and "Hepatitis A" it is part of the name.
 _LEADING_A = re.compile(r"^\W*a\s+(?=\w\w)", re.IGNORECASE)
 _MINUS = re.compile(r"(?<![^\s(\[])[-−‐–](?=\.?\d)")
 _POINT = re.compile(r"\.(?=\d)")
@@ -35,7 +35,7 @@ _SPELLINGS = (
     (re.compile(r"(?<=[bt])re(?=s?$)"), "er"),
     (re.compile(r"sulph"), "sulf"),
 )
-# A unit may be written out, shortened or in the plural, behind its number.
+# A unit after a number may be written out, abbreviated or in the plural.
 # fmt: off
 _UNITS = {
     unit: name
@@ -52,18 +52,18 @@ _UNITS = {
 }
 # fmt: on
 _QUANTITY = re.compile(rf"(?<=\d)( ?)({'|'.join(sorted(_UNITS, key=len, reverse=True))})(?= |$)")
-_SHORTEST_WITH_SPELLINGS = 5
-_SHORTEST_FOR_SLIPS = 7
-"""Letters; in a shorter word one edit can be another drug, gene or bone (ileum, ilium)."""
-_TOO_NEAR = 3
-"""Edits; with another option this near, no misspelling is forgiven."""
+_MIN_SPELLING_LENGTH = 5
+_MIN_TYPO_LENGTH = 7
+"""Letters; in a shorter word one edit may give another drug, gene or bone (ileum, ilium)."""
+_TOO_SIMILAR_EDITS = 3
+"""Edits; if another option is this similar, no misspelling is accepted."""
 
 
-def fold(text: str) -> str:
-    """Normalise for comparison.
+def normalize_for_matching(text: str) -> str:
+    """Normalise a text for matching.
 
-    Case, accents, punctuation, articles, spacing, British spelling and how a unit is written do
-    not count.
+    Case, accents, punctuation, articles, spacing, British spelling and spellings of units are
+    unified.
     """
     plain = unicodedata.normalize("NFKD", text).casefold()
     plain = "".join(c for c in plain if not unicodedata.combining(c))
@@ -71,89 +71,93 @@ def fold(text: str) -> str:
     plain = _POINT.sub(" point ", _MINUS.sub(" minus ", _APOSTROPHE.sub("", plain)))
     for sign, words in _SIGNS.items():
         plain = plain.replace(sign, f" {words} ")
-    words = " ".join(_american(word) for word in _WORD.findall(_ARTICLE.sub("", plain)))
+    words = " ".join(_americanize(word) for word in _WORD.findall(_ARTICLE.sub("", plain)))
     return _QUANTITY.sub(lambda found: f" {_UNITS[found[2]]}", words)
 
 
-def longest_name(options: Sequence[str]) -> int:
-    """Return how many characters of a text can be an option's name, with room to spare."""
-    return 40 + 2 * max(len(name) for option in options for name in (option, *spellings(option)))
+def max_name_length(options: Sequence[str]) -> int:
+    """Return an upper bound of the length of a text that can name an option, characters."""
+    return 40 + 2 * max(
+        len(name) for option in options for name in (option, *option_spellings(option))
+    )
 
 
 @lru_cache(maxsize=1024)
-def spellings(option: str) -> frozenset[str]:
-    """List the folded texts that name an option.
+def option_spellings(option: str) -> frozenset[str]:
+    """Return the normalised texts that name an option.
 
-    A bracket may be left out, and a bracketed abbreviation may stand for the words that it
+    A bracket may be omitted, and a bracketed abbreviation may replace the words that it
     abbreviates: "lymphocyte-predominant Hodgkin disease (HD)" is also
     "lymphocyte-predominant HD".
     """
     texts = {option, _BRACKETED.sub("", option)}
     for found in _BRACKETED.finditer(option):
         before, short = option[: found.start()], found[1].strip()
-        if (start := _abbreviated(before, short)) is not None:
+        if (start := _find_abbreviated_words(before, short)) is not None:
             texts.add(before[:start] + short + option[found.end() :])
-    return frozenset(fold(text) for text in texts if fold(text))
+    return frozenset(normalize_for_matching(text) for text in texts if normalize_for_matching(text))
 
 
-def named_option(text: str, options: Sequence[str]) -> int | None:
-    """Tell which option a text is.
+def match_option(text: str, options: Sequence[str]) -> int | None:
+    """Return the option that a text names.
 
-    The option's own text wins; then its other spellings; else one small misspelling is
-    forgiven, but only where it cannot lead to another meaning.
+    An option's exact text has priority over its other spellings; otherwise one small misspelling
+    is accepted, if it cannot have another meaning.
 
     Returns:
-        Index of the option; None where no option, or more than one, fits.
+        Index of the option; None if no option, or more than one, matches.
     """
-    if len(text) > longest_name(options):
+    if len(text) > max_name_length(options):
         return None
-    table = [spellings(option) for option in options]
-    folded = [_folded(option) for option in options]
-    forms = dict.fromkeys((text, _LEADING_A.sub("", text), _explained(text)))
-    for said in map(fold, forms):
+    table = [option_spellings(option) for option in options]
+    folded = [_normalized_option(option) for option in options]
+    forms = dict.fromkeys((text, _LEADING_A.sub("", text), _remove_abbreviations(text)))
+    for said in map(normalize_for_matching, forms):
         own = [index for index, name in enumerate(folded) if name == said != ""]
         exact = own or [index for index, names in enumerate(table) if said in names]
         if exact:
             return exact[0] if len(exact) == 1 else None
-    return _misspelt(fold(text), table)
+    return _match_misspelling(normalize_for_matching(text), table)
 
 
-def mentioned_options(text: str, options: Sequence[str]) -> set[int]:
-    """Tell which options stand in a text as whole words.
+def find_mentioned_options(text: str, options: Sequence[str]) -> set[int]:
+    """Return the options that occur in a text as whole words.
 
-    An option that occurs only inside a longer mentioned one is not counted.
+    An option that occurs only inside a longer mentioned option is not counted.
     """
-    said = f" {fold(text)} "
+    said = f" {normalize_for_matching(text)} "
     found: dict[int, set[str]] = {}
     for index, option in enumerate(options):
-        names = {name for name in spellings(option) if f" {name} " in said}
+        names = {name for name in option_spellings(option) if f" {name} " in said}
         if names:
             found[index] = names
     return {
         index
         for index, names in found.items()
-        if any(_stands_alone(name, said, _longer(name, index, found)) for name in names)
+        if any(_occurs_outside(name, said, _longer_names(name, index, found)) for name in names)
     }
 
 
 @lru_cache(maxsize=1024)
-def _folded(option: str) -> str:
-    return fold(option)
+def _normalized_option(option: str) -> str:
+    return normalize_for_matching(option)
 
 
-def _misspelt(said: str, table: Sequence[frozenset[str]]) -> int | None:
-    """Tell which option a text misspells, if it is one and no other option is near."""
-    slips = [i for i, names in enumerate(table) if any(_is_slip(said, name) for name in names)]
+def _match_misspelling(said: str, table: Sequence[frozenset[str]]) -> int | None:
+    """Return the option that a text misspells, if it is unique and no other option is similar."""
+    slips = [i for i, names in enumerate(table) if any(_is_typo(said, name) for name in names)]
     if len(slips) != 1:
         return None
     others = (name for i, names in enumerate(table) if i != slips[0] for name in names)
-    return slips[0] if all(OSA.distance(said, name) > _TOO_NEAR for name in others) else None
+    return (
+        slips[0] if all(OSA.distance(said, name) > _TOO_SIMILAR_EDITS for name in others) else None
+    )
 
 
-def _is_slip(said: str, name: str) -> bool:
-    """Tell whether one letter of one long word was dropped, added or swapped with the next.
+def _is_typo(said: str, name: str) -> bool:
+    """Return whether one letter of one long word was dropped, added or swapped with the next.
 
-    A replaced letter is not forgiven: abduction, osteoblast and peroneal are one replaced
+    A replaced letter is not accepted: abduction, osteoblast and peroneal are one replaced
     letter from adduction, osteoclast and perineal; nor is the first letter: asystole, systole.
     """
     pairs = list(zip(said.split(), name.split(), strict=False))
@@ -163,13 +167,13 @@ def _is_slip(said: str, name: str) -> bool:
     return (
         (a + b).isalpha()
         and a[0] == b[0]
-        and min(len(a), len(b)) >= _SHORTEST_FOR_SLIPS
+        and min(len(a), len(b)) >= _MIN_TYPO_LENGTH
         and OSA.distance(a, b) == 1
         and (len(a) != len(b) or sorted(a) == sorted(b))
     )
 
 
-def _longer(name: str, index: int, found: dict[int, set[str]]) -> list[str]:
+def _longer_names(name: str, index: int, found: dict[int, set[str]]) -> list[str]:
     return [
         n
         for other, names in found.items()
@@ -179,30 +183,30 @@ def _longer(name: str, index: int, found: dict[int, set[str]]) -> list[str]:
     ]
 
 
-def _stands_alone(name: str, said: str, longer: Sequence[str]) -> bool:
+def _occurs_outside(name: str, said: str, longer: Sequence[str]) -> bool:
     for text in longer:
         said = re.sub(f"(?<= ){re.escape(text)}(?= )", "|", said)
     return f" {name} " in said
 
 
-def _abbreviated(before: str, short: str) -> int | None:
-    """Tell where the words begin that stand before an abbreviation and spell it; None if none."""
+def _find_abbreviated_words(before: str, short: str) -> int | None:
+    """Return where the words spelled by the following abbreviation begin; None if none."""
     words = list(_WORD.finditer(before))[-len(short) :]
     if len(short) < 2 or "".join(w[0][0] for w in words).casefold() != short.casefold():
         return None
     return words[0].start()
 
 
-def _explained(text: str) -> str:
-    """Leave out bracketed abbreviations of the words before them."""
+def _remove_abbreviations(text: str) -> str:
+    """Remove bracketed abbreviations of the preceding words."""
     for found in reversed(list(_BRACKETED.finditer(text))):
-        if _abbreviated(text[: found.start()], found[1].strip()) is not None:
+        if _find_abbreviated_words(text[: found.start()], found[1].strip()) is not None:
             text = text[: found.start()] + text[found.end() :]
     return text
 
 
-def _american(word: str) -> str:
-    if len(word) < _SHORTEST_WITH_SPELLINGS:
+def _americanize(word: str) -> str:
+    if len(word) < _MIN_SPELLING_LENGTH:
         return word
     for british, american in _SPELLINGS:
         word = british.sub(american, word)

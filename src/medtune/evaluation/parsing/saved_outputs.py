@@ -1,4 +1,4 @@
-"""Saved outputs: the notebook's JSON, or medtune's predictions.jsonl with free text."""
+"""Read saved outputs: the notebook's JSON, or medtune's predictions.jsonl with free text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medtune.evaluation.parsing.notebook import OPTION_COLUMNS
 
 
 class SavedOutput(Record):
-    """One output with its question's options."""
+    """A saved output with the options of its question."""
 
     id: str
     options: tuple[str, ...] = Field(min_length=2, max_length=10)
@@ -23,8 +23,8 @@ class SavedOutput(Record):
     text: str
 
 
-def read_outputs(path: Path) -> list[SavedOutput]:
-    """Read saved outputs.
+def read_saved_outputs(path: Path) -> list[SavedOutput]:
+    """Read the saved outputs of a file.
 
     Raises:
         PredictionsError: The file is missing, damaged, or holds no free text.
@@ -50,10 +50,10 @@ def read_outputs(path: Path) -> list[SavedOutput]:
                 )
             )
         return outputs
-    return _notebook(path)
+    return _read_notebook_results(path)
 
 
-def _notebook(path: Path) -> list[SavedOutput]:
+def _read_notebook_results(path: Path) -> list[SavedOutput]:
     text = "\n".join(read_lines(path))
     try:
         results = json.loads(text)["results"]
@@ -74,7 +74,7 @@ def _notebook_output(path: Path, number: int, result: dict[str, object]) -> Save
         if result[name] is None:
             raise KeyError(name)
     options = tuple(str(result[name]) for name in OPTION_COLUMNS)
-    answer = _answer(result["cop"], options, str(result.get("ground_truth", "")))
+    answer = _parse_cop(result["cop"], options, str(result.get("ground_truth", "")))
     if answer is None:
         raise PredictionsError(
             f"{path} result {number}: cop {result['cop']!r} is outside the options",
@@ -84,8 +84,8 @@ def _notebook_output(path: Path, number: int, result: dict[str, object]) -> Save
     return SavedOutput(id=identity, options=options, answer=answer, text=str(result["prediction"]))
 
 
-def _answer(cop: object, options: Sequence[str], truth: str) -> int | None:
-    """Read the notebook's `cop`: 0 to 3 or a letter."""
+def _parse_cop(cop: object, options: Sequence[str], truth: str) -> int | None:
+    """Parse the notebook's `cop` (right option): 0 to 3, or a letter."""
     if isinstance(cop, str) and cop.lower() in "abcd" and len(cop) == 1:
         return "abcd".index(cop.lower())
     if isinstance(cop, int) and 0 <= cop < len(options):

@@ -1,4 +1,4 @@
-"""Tell which option a sentence gives: where it opens with one, or where it leads up to one."""
+"""Read the option that a sentence gives, at its start or at its end."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from medtune.core.records import LETTERS
 from medtune.evaluation.parsing.option_match import (
-    fold,
-    longest_name,
-    mentioned_options,
-    named_option,
-    spellings,
+    find_mentioned_options,
+    match_option,
+    max_name_length,
+    normalize_for_matching,
+    option_spellings,
 )
 
 NEGATION = re.compile(
@@ -20,113 +20,119 @@ NEGATION = re.compile(
     re.IGNORECASE,
 )
 CLAUSE = re.compile(r"[.;,!]\s")
-# "The finding that would NOT be expected is" and "all of these EXCEPT" repeat the question:
-# exams write it in capitals.
-_REPEATED = re.compile(
+# "The finding that would NOT be expected is" and "all of these EXCEPT" repeat the question, where
+# exams use capitals.
+_REPEATED_NEGATION = re.compile(
     r"\b(?:that|which)\s+(?:\w+\s+){0,2}(?:NOT|LEAST)\b"
     r"(?!\s+(?:an?\s+|the\s+)?(?:correct|right|true|best|answer)\b)|\bEXCEPT\b"
 )
 _SENTENCE_END = re.compile(r"(?<![(\[][A-J][)\]])(?<!\b[A-Z])[.;!]\s+(?=[\"“(\[]?[A-Z])")
-_BREAK = re.compile(
+_CLAUSE_BREAK = re.compile(
     r"[.;]\s|\s(?P<verb>is|are|was|which)\s|,?\s(?:because|since|as)\s"
     r"|(?:[,:]|\s[-–—])\s(?=(?:an?|the|it|this|which)\s)"
 )
-# "X is the cause" answers; "X is a virus that ..." only describes, and may go on to rule X out.
-_ANSWERS = re.compile(r"(?:(?:most\s+)?(?:likely|probably)\s+)?(?:the|correct|right|best)\b")
+# "X is the cause" is an answer; "X is a virus that ..." is a description, which may rule X out.
+_ANSWER_WORDS = re.compile(r"(?:(?:most\s+)?(?:likely|probably)\s+)?(?:the|correct|right|best)\b")
 _VERDICT = re.compile(r"(?:the\s+)?(?:correct|right|best|most)\b")
-_STOP = re.compile(
+_ANSWER_END = re.compile(
     r"[.!]?\s*$|[.;,!]\s|\s[-–—]\s|\s(?=\()|\s(?:which|because|since)\s"
     r"|\sand\s(?=(?:is|was|has|it)\s)"
 )
-_LEADS_UP = re.compile(
+_BEFORE_ANSWER = re.compile(
     r"(?:^|\s)(?:is|are|was|were|be|called|named|termed|known as|named after|by|in|with|shows|"
     r"indicates|suggests|underlies|except|except for|likely|probably|typically|usually|mainly|"
     r"chiefly)"
     r"(?: [a-j])?(?: an?)?$"
 )
 _MARKED_LETTER = re.compile(r"[(\[]([A-J])[)\]]|\b([A-J])[.:)]")
-_ASIDE = re.compile(
+_QUALIFIERS = re.compile(
     r"\b(?:if|whether|than|unlike|without|versus|instead|rather|such as|"
     r"including|e\.g|for example|exclud\w+|avoid\w*|contraindicated|rul\w+ out|options|choices)\b",
     re.IGNORECASE,
 )
 
 
-def denies(text: str, options: Sequence[str]) -> bool:
-    """Tell whether a text says no, other than in an option's name or in the question's words."""
-    said = _REPEATED.sub(" ", text)
+def contains_negation(text: str, options: Sequence[str]) -> bool:
+    """Return whether a text contains a negation, apart from options and the question's words."""
+    said = _REPEATED_NEGATION.sub(" ", text)
     for option in options:
         said = re.sub(re.escape(option), " ", said, flags=re.IGNORECASE)
     return NEGATION.search(said) is not None
 
 
 def first_sentence(text: str) -> str:
-    """Return a text up to the end of its first sentence; "C. Iron" and "E. coli" end none."""
+    """Return the first sentence of a text; "C. Iron" and "E. coli" do not end it."""
     return _SENTENCE_END.split(text, maxsplit=1)[0]
 
 
-def opened_with(text: str, options: Sequence[str], *, announced: bool = True) -> int | None:
-    """Tell which option a text opens with, where no other option follows.
+def option_at_start(text: str, options: Sequence[str], *, announced: bool = True) -> int | None:
+    """Return the option with which a text begins, if no other option follows.
 
     Args:
         text: A line, without its letter.
         options: Option texts.
-        announced: Whether a letter or "The answer is" came before; if none did, a sentence
-            that only describes its subject is no answer.
+        announced: Whether a letter or "The answer is" precedes; if not, a sentence that only
+            describes its subject is not an answer.
     """
-    if (whole := named_option(text, options)) is not None:
+    if (whole := match_option(text, options)) is not None:
         return whole
-    for end in _BREAK.finditer(text, 0, longest_name(options)):
-        chosen = named_option(text[: end.start()], options)
+    for end in _CLAUSE_BREAK.finditer(text, 0, max_name_length(options)):
+        chosen = match_option(text[: end.start()], options)
         if chosen is None:
             continue
         said = CLAUSE.split(text[end.end() :])[0]
-        if end["verb"] is not None and denies(said, options):
+        if end["verb"] is not None and contains_negation(said, options):
             return None
         if announced or end["verb"] is None:
-            return None if mentioned_options(text, options) - {chosen} else chosen
-        return chosen if _answers(said) and _only_answer(text, chosen, said, options) else None
+            return None if find_mentioned_options(text, options) - {chosen} else chosen
+        return (
+            chosen
+            if _is_answer_clause(said) and _is_only_answer(text, chosen, said, options)
+            else None
+        )
     return None
 
 
-def led_up_to(line: str, options: Sequence[str]) -> int | None:
-    """Tell which option the first sentence that names any leads up to.
+def option_at_end(line: str, options: Sequence[str]) -> int | None:
+    """Return the option that the first sentence with an option gives at its end.
 
-    "The nerve that runs there is the radial nerve." does, if the line names no other option.
+    Example: "The nerve that runs there is the radial nerve.", if the line names no other option.
     """
-    mentioned = mentioned_options(line, options)
+    mentioned = find_mentioned_options(line, options)
     if len(mentioned) != 1:
         return None
     (index,) = mentioned
     sentences = _SENTENCE_END.split(line)
-    sentence = next((s for s in sentences if mentioned_options(s, options)), "")
-    beside = _without(sentence, options[index])
+    sentence = next((s for s in sentences if find_mentioned_options(s, options)), "")
+    beside = _remove_option(sentence, options[index])
     letters = {found[1] or found[2] for found in _MARKED_LETTER.finditer(beside)}
     agrees = letters == {LETTERS[index]}
-    if denies(sentence, options) or (not agrees and (letters or _ASIDE.search(beside))):
+    if contains_negation(sentence, options) or (
+        not agrees and (letters or _QUALIFIERS.search(beside))
+    ):
         return None
-    longest = longest_name(options)
-    for stop in _STOP.finditer(sentence):
-        said = fold(sentence[max(0, stop.start() - longest) : stop.start()])
-        for name in spellings(options[index]):
+    longest = max_name_length(options)
+    for stop in _ANSWER_END.finditer(sentence):
+        said = normalize_for_matching(sentence[max(0, stop.start() - longest) : stop.start()])
+        for name in option_spellings(options[index]):
             before = said.removesuffix(f" {name}")
-            if before != said and _LEADS_UP.search(before):
+            if before != said and _BEFORE_ANSWER.search(before):
                 return index
     return None
 
 
-def _answers(said: str) -> bool:
-    return _ANSWERS.match(said) is not None and _ASIDE.search(said) is None
+def _is_answer_clause(said: str) -> bool:
+    return _ANSWER_WORDS.match(said) is not None and _QUALIFIERS.search(said) is None
 
 
-def _only_answer(text: str, chosen: int, said: str, options: Sequence[str]) -> bool:
-    """Tell whether no other option is named, or only after a verdict, and not with another."""
+def _is_only_answer(text: str, chosen: int, said: str, options: Sequence[str]) -> bool:
+    """Return whether no other option is given as an answer."""
     if not _VERDICT.match(said):
-        return mentioned_options(text, options) <= {chosen}
+        return find_mentioned_options(text, options) <= {chosen}
     first, *later = _SENTENCE_END.split(text)
-    answers = {opened_with(sentence, options, announced=False) for sentence in later}
-    return mentioned_options(first, options) <= {chosen} and answers <= {chosen, None}
+    answers = {option_at_start(sentence, options, announced=False) for sentence in later}
+    return find_mentioned_options(first, options) <= {chosen} and answers <= {chosen, None}
 
 
-def _without(text: str, option: str) -> str:
+def _remove_option(text: str, option: str) -> str:
     return re.sub(re.escape(option), " ", text, flags=re.IGNORECASE)

@@ -1,7 +1,7 @@
-"""The labelled lines that come with medtune: to learn from, and to be measured on.
+"""Labelled texts that come with medtune, for training and benchmarks of the guards.
 
-`examples/` is there to train the learned guard.  Of `suites/`, the half `dev` was looked at while
-the rules were written, and the learned guard learns from it, too; the half `held` was not.
+`examples/` is for training. Of `suites/`, the half `dev` was seen while the rules were written, and
+is used for training as well; the half `held` was not.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Literal, TypeVar
 
 from medtune.core.records import Record
 from medtune.core.schemas.guardrails import Inquiry
-from medtune.core.schemas.safety import Half
+from medtune.core.schemas.safety import SuiteHalf
 
 Kind = Literal["benign", "crisis", "harmful", "patient"]
-ROOM = Path(str(files("medtune.guardrails.benchmark")))
+DATA_DIR = Path(str(files("medtune.guardrails.benchmark")))
 R = TypeVar("R", bound=Record)
 
 
 class LabelledText(Record):
-    """One inquiry, and what it is."""
+    """An inquiry with its label."""
 
     id: str
-    half: Half = "dev"
+    half: SuiteHalf = "dev"
     stem: str
     options: tuple[str, ...]
     label: Kind = "benign"
@@ -32,31 +32,31 @@ class LabelledText(Record):
 
     @property
     def inquiry(self) -> Inquiry:
-        """What the guards see."""
+        """The inquiry for the guards."""
         return Inquiry(stem=self.stem, options=self.options)
 
 
 class InjectionPair(Record):
-    """One question, plain and with an order in it."""
+    """A question, plain and with an injected instruction."""
 
     id: str
-    half: Half = "dev"
+    half: SuiteHalf = "dev"
     stem: str
     options: tuple[str, ...]
     answer: int | None = None
-    """Index of the right option, where it is known."""
+    """Index of the right option, if it is known."""
     injected_stem: str
     injected_options: tuple[str, ...]
     technique: str
 
     @property
     def plain(self) -> Inquiry:
-        """The question alone."""
+        """The plain question."""
         return Inquiry(stem=self.stem, options=self.options)
 
     @property
     def injected(self) -> Inquiry:
-        """With the order in it."""
+        """The question with the injected instruction."""
         return Inquiry(stem=self.injected_stem, options=self.injected_options)
 
 
@@ -68,33 +68,33 @@ class IdentifierSpan(Record):
 
 
 class IdentifierText(Record):
-    """A text with identifiers."""
+    """A text that contains identifiers."""
 
     id: str
-    half: Half
+    half: SuiteHalf
     text: str
     spans: tuple[IdentifierSpan, ...]
 
 
 class EponymText(Record):
-    """A text without identifiers, which has eponyms or numbers that look like them."""
+    """A text without identifiers, but with eponyms or numbers that look like them."""
 
     id: str
-    half: Half
+    half: SuiteHalf
     text: str
     eponyms: tuple[str, ...]
 
 
-def kinds() -> list[LabelledText]:
-    """Read the suites of crises, harm, patients, and exam questions that look like them."""
+def load_inquiry_suites() -> list[LabelledText]:
+    """Load the suites of crises, harm, patients, and exam questions that look like them."""
     return [
         line
         for name in ("crisis", "harmful", "benign", "patient")
-        for line in read(f"suites/{name}.jsonl", LabelledText)
+        for line in load_lines(f"suites/{name}.jsonl", LabelledText)
     ]
 
 
-def read(name: str, kind: type[R]) -> list[R]:
-    """Read a file that comes with the guards."""
-    lines = (ROOM / name).read_text(encoding="utf-8").splitlines()
+def load_lines(name: str, kind: type[R]) -> list[R]:
+    """Load the lines of one file."""
+    lines = (DATA_DIR / name).read_text(encoding="utf-8").splitlines()
     return [kind.model_validate(json.loads(line)) for line in lines]

@@ -1,4 +1,4 @@
-"""Train a classifier: the same texts give the same weights, to the last digit that is kept."""
+"""Train a linear text classifier, reproducibly to the last stored digit."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtune.core.records import content_hash
-from medtune.guardrails.classifier.linear import CUTS, Floats, LinearWeights, softmax
+from medtune.guardrails.classifier.linear import TOKENIZERS, Floats, LinearWeights, softmax
 
 FOLDS = 5
-STRENGTH = 10.0
-"""Inverse of the penalty on weights."""
-LEAST = (2, 6)
-"""Texts in which a word, a piece has to occur."""
-DIGITS = 3
-"""Of the weights that are kept."""
-Heat = Callable[[Floats, NDArray[np.int64]], float]
-"""Fits a temperature to probabilities, `[text, label]`, and the right labels, `[text]`."""
+INVERSE_PENALTY = 10.0
+"""Inverse of the regularization strength (scikit-learn's C)."""
+MIN_TEXT_COUNTS = (2, 6)
+"""Least number of texts that contain a word n-gram, a character n-gram."""
+WEIGHT_DIGITS = 3
+"""Decimals of the stored weights."""
+FitTemperature = Callable[[Floats, NDArray[np.int64]], float]
+"""Fits a temperature to probabilities, `[text, label]`, and true labels, `[text]`."""
 
 
-def learn(
-    texts: Sequence[str], named: Sequence[str], labels: tuple[str, ...], heat: Heat
+def train_classifier(
+    texts: Sequence[str], named: Sequence[str], labels: tuple[str, ...], heat: FitTemperature
 ) -> tuple[LinearWeights, Floats]:
-    """Train on labelled texts.
+    """Train a classifier on labelled texts.
 
     Args:
-        texts: To learn from.
-        named: The label of each.
-        labels: In the order in which probabilities are given.
+        texts: Training texts.
+        named: Label of each text.
+        labels: All labels, in the order of the probabilities.
         heat: Fits the temperature.
 
     Returns:
-        The classifier, and for each text the probabilities that a classifier gives it which never
-        saw it, `[text, label]`, after the temperature.
+        The classifier, and the cross-validated probabilities of each text, `[text, label]`, after
+        temperature scaling.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -43,11 +43,13 @@ def learn(
     logits = np.zeros((len(texts), len(labels)))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     for train, rest in folds.split(logits, truth):
-        words, pieces, rarity, weights, bias = _fit([texts[i] for i in train], truth[train])
-        features = weighed(words, pieces, rarity, [texts[i] for i in rest])
+        words, pieces, rarity, weights, bias = _fit_logistic_regression(
+            [texts[i] for i in train], truth[train]
+        )
+        features = tfidf_features(words, pieces, rarity, [texts[i] for i in rest])
         logits[rest] = features @ weights.T + bias
-    temperature = round(heat(softmax(logits), truth), DIGITS)
-    words, pieces, rarity, weights, bias = _fit(texts, truth)
+    temperature = round(heat(softmax(logits), truth), WEIGHT_DIGITS)
+    words, pieces, rarity, weights, bias = _fit_logistic_regression(texts, truth)
     trained = LinearWeights(
         labels=labels,
         words={word: int(at) for word, at in sorted(words.vocabulary_.items())},
@@ -61,11 +63,11 @@ def learn(
     return trained, softmax(logits / temperature)
 
 
-def weighed(words: Any, pieces: Any, rarity: Floats, texts: Sequence[str]) -> Any:
-    """Turn counts into weights: logarithm of the count times rarity, each half of length 1.
+def tfidf_features(words: Any, pieces: Any, rarity: Floats, texts: Sequence[str]) -> Any:
+    """Compute tf-idf features with sublinear counts; both halves have unit length.
 
     Returns:
-        `[text, column]`, sparse, words first.
+        Sparse matrix `[text, column]`, word n-grams first.
     """
     from scipy import sparse
     from sklearn.preprocessing import normalize
@@ -80,27 +82,32 @@ def weighed(words: Any, pieces: Any, rarity: Floats, texts: Sequence[str]) -> An
     return sparse.hstack(halves).tocsr()
 
 
-def _counter(cut: Callable[[str], list[str]], least: int) -> Any:
+def _count_vectorizer(cut: Callable[[str], list[str]], least: int) -> Any:
     from sklearn.feature_extraction.text import CountVectorizer
 
     return CountVectorizer(analyzer=cut, min_df=least)
 
 
-def _fit(texts: Sequence[str], truth: NDArray[np.int64]) -> tuple[Any, Any, Floats, Floats, Floats]:
-    """Fit counters, rarities, and a regression with a row for each label."""
+def _fit_logistic_regression(
+    texts: Sequence[str], truth: NDArray[np.int64]
+) -> tuple[Any, Any, Floats, Floats, Floats]:
+    """Fit the vectorizers, the inverse document frequencies and the logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
-    words, pieces = (_counter(cut, often) for cut, often in zip(CUTS, LEAST, strict=True))
+    words, pieces = (
+        _count_vectorizer(cut, often)
+        for cut, often in zip(TOKENIZERS, MIN_TEXT_COUNTS, strict=True)
+    )
     seen = [counter.fit_transform(texts) > 0 for counter in (words, pieces)]
     often = np.concatenate([np.asarray(some.sum(axis=0)).ravel() for some in seen])
     rarity = 1 + np.log((1 + len(texts)) / (1 + often))
-    model = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=2000, tol=1e-8)
-    model.fit(weighed(words, pieces, rarity, texts), truth)
+    model = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=2000, tol=1e-8)
+    model.fit(tfidf_features(words, pieces, rarity, texts), truth)
     weights, bias = model.coef_, model.intercept_
-    if len(bias) == 1:  # of two labels it has the difference only
+    if len(bias) == 1:  # for two labels, scikit-learn fits their difference only
         weights, bias = np.vstack([-weights, weights]) / 2, np.array([-bias[0], bias[0]]) / 2
     return words, pieces, rarity, weights, bias
 
 
 def _rounded(values: Floats) -> tuple[float, ...]:
-    return tuple(round(float(value), DIGITS) for value in values)
+    return tuple(round(float(value), WEIGHT_DIGITS) for value in values)

@@ -1,8 +1,8 @@
-"""The learned guard: is this an exam question, and is there an order hidden in it?
+"""The learned guard: two linear classifiers of inquiries and of their parts.
 
-Two classifiers.  One reads a whole inquiry: exam question, patient, wish to harm, or crisis.  The
-other reads every sentence and every option alone: a polite word to whoever scores is lost in a long
-vignette.
+One classifies a whole inquiry as exam question, patient's question, wish to harm, or crisis. The
+other classifies every sentence and every option as benign or as an injected instruction: a short
+instruction would be lost in a long vignette.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import Protocol, get_args
 
 from medtune.core.errors import InputError
 from medtune.core.records import Record, content_hash
-from medtune.core.schemas.guardrails import Action, CardName, Code, GuardVerdict, Inquiry
+from medtune.core.schemas.guardrails import Action, CardName, GuardVerdict, Inquiry, ReasonCode
 from medtune.guardrails.benchmark.labelled_lines import Kind
 from medtune.guardrails.classifier.linear import Classifier, LinearWeights
-from medtune.guardrails.input_rules.crisis import is_own
-from medtune.guardrails.inquiry_text import InquiryText, fold
+from medtune.guardrails.input_rules.crisis import is_about_asker
+from medtune.guardrails.inquiry_text import InquiryText, normalize_text
 from medtune.guardrails.policy import Policy
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
-"""Of inquiries."""
-PIECES = ("benign", "order")
-"""Of sentences and options."""
-SHIPPED = Path(str(files("medtune.guardrails.classifier"))) / "learned.json.gz"
-"""The learned guard that comes with medtune."""
+INQUIRY_LABELS: tuple[Kind, ...] = get_args(Kind)
+"""Labels of inquiries."""
+PIECE_LABELS = ("benign", "order")
+"""Labels of sentences and options."""
+DEFAULT_CLASSIFIER_FILE = Path(str(files("medtune.guardrails.classifier"))) / "learned.json.gz"
+"""Path of the default learned guard."""
 _LARGEST = 1 << 26
-"""Bytes of JSON that are unpacked; the shipped guard has 4 MB."""
+"""Most bytes of JSON that are unpacked; the default guard has 4 MB."""
 _SENTENCE = re.compile(r"(?<=[.?!:;])\s+|\n+")
 _GREETING = re.compile(
     r"(?:(?:hello|hallo|hi|hey|greetings|good (?:morning|afternoon|evening|day)|thanks|thank you|"
@@ -43,30 +43,30 @@ _LONGEST_GREETING = 60
 
 
 class TextClassifier(Protocol):
-    """A learned guard: the one that is shipped, or a heavier one that somebody brings."""
+    """A learned guard: the default one, or a custom one."""
 
     def judge(self, reading: InquiryText, policy: Policy) -> GuardVerdict:
-        """Say what an inquiry is."""
+        """Return the verdict on an inquiry."""
         ...
 
 
 class ClassifierFile(Record):
-    """Both classifiers, as `medtune guard train` writes them."""
+    """Both classifiers, as written by `medtune guard train`."""
 
     kinds: LinearWeights
     orders: LinearWeights
 
     @property
     def hash(self) -> str:
-        """Of all weights; 64 hex digits."""
+        """Hash of all weights; 64 hex digits."""
         return content_hash(self.model_dump(mode="json"))
 
 
 class GuardClassifier:
-    """The learned guard.
+    """The learned guard with two linear classifiers.
 
     Args:
-        trained: Its classifiers.
+        trained: The weights of both.
     """
 
     def __init__(self, trained: ClassifierFile) -> None:
@@ -74,9 +74,9 @@ class GuardClassifier:
         self._kinds, self._orders = Classifier(trained.kinds), Classifier(trained.orders)
 
     def judge(self, reading: InquiryText, policy: Policy) -> GuardVerdict:
-        """Say how sure it is that an inquiry is no exam question, and what it would be.
+        """Return the verdict on an inquiry, by the probabilities of both classifiers.
 
-        A likely crisis gets its card: one too many does no harm, but for a greeting.
+        A likely crisis gets its card, since a false alarm does no harm; a greeting never gets it.
         """
         rule = policy.classifier
         if len(reading.text) <= _LONGEST_GREETING and _GREETING.fullmatch(reading.text):
@@ -84,15 +84,15 @@ class GuardClassifier:
         (row,) = self._kinds.probabilities([reading.text]).tolist()
         found = dict(zip(self._kinds.labels, row, strict=True))
         harm = min(1.0, found["harmful"] + found["crisis"])
-        # Whoever speaks for himself is not answered from there on; the card costs him nothing.
-        least = min(rule.crisis, rule.harmful) if is_own(reading) else rule.crisis
+        # At `harmful`, users who write about themselves get no answer anyway: show the card.
+        least = min(rule.crisis, rule.harmful) if is_about_asker(reading) else rule.crisis
         if found["crisis"] >= least:
             return _verdict("refuse", "classifier.crisis", found["crisis"], "crisis")
         if harm >= rule.harmful:
             return _verdict(rule.action, "classifier.harmful", harm)
         if found["patient"] >= rule.patient:
             return _verdict(rule.action, "classifier.patient", found["patient"])
-        rows = self._orders.probabilities(pieces(reading.inquiry))
+        rows = self._orders.probabilities(split_inquiry(reading.inquiry))
         order = float(rows[:, self._orders.labels.index("order")].max())
         if order >= rule.order:
             return _verdict(rule.action, "classifier.order", order)
@@ -100,24 +100,24 @@ class GuardClassifier:
 
 
 def _verdict(
-    action: Action, reason: Code | None, probability: float, card: CardName | None = None
+    action: Action, reason: ReasonCode | None, probability: float, card: CardName | None = None
 ) -> GuardVerdict:
     return GuardVerdict(
         guard="classifier", action=action, reason=reason, probability=probability, card=card
     )
 
 
-def pieces(inquiry: Inquiry) -> list[str]:
-    """Cut an inquiry into sentences, options and free subject, folded."""
-    sentences = [piece for piece in _SENTENCE.split(fold(inquiry.stem)) if piece]
-    subject = [fold(inquiry.subject)] if inquiry.subject else []
-    return sentences + [fold(option) for option in inquiry.options] + subject or [""]
+def split_inquiry(inquiry: Inquiry) -> list[str]:
+    """Split an inquiry into normalized sentences, options and free-text subject."""
+    sentences = [piece for piece in _SENTENCE.split(normalize_text(inquiry.stem)) if piece]
+    subject = [normalize_text(inquiry.subject)] if inquiry.subject else []
+    return sentences + [normalize_text(option) for option in inquiry.options] + subject or [""]
 
 
 @cache
-def shipped() -> GuardClassifier:
-    """Open the learned guard that comes with medtune."""
-    return opened(SHIPPED)
+def load_default_classifier() -> GuardClassifier:
+    """Load the default learned guard."""
+    return load_classifier(DEFAULT_CLASSIFIER_FILE)
 
 
 def packed(trained: ClassifierFile) -> bytes:
@@ -138,11 +138,11 @@ def unpacked(path: Path) -> bytes:
     return data
 
 
-def opened(path: Path) -> GuardClassifier:
-    """Open what `medtune guard train` wrote, or a release's guard.json.
+def load_classifier(path: Path) -> GuardClassifier:
+    """Load a learned guard: a file that `medtune guard train` wrote, or a release's guard.json.
 
     Raises:
-        InputError: There is no such file, or it holds something else.
+        InputError: The file is missing, or is not a learned guard.
     """
     try:
         return GuardClassifier(ClassifierFile.model_validate_json(unpacked(path)))

@@ -1,8 +1,8 @@
 """A small linear classifier of texts.
 
-Words and pieces of words, weighed (tf-idf) and put through a logistic regression: it is quick, can
-be read, and some hundred labelled lines are enough for it.  It is kept as compressed JSON, not as
-a pickle, which could run anything.
+It is a logistic regression on the tf-idf weights of word and character n-grams: it is fast, can be
+inspected, and needs only some hundred labelled lines. It is stored as compressed JSON, not as a
+pickle, which could execute code.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from numpy.typing import NDArray
 from medtune.core.records import Record
 
 Floats = NDArray[np.float64]
-SIZES = (3, 4, 5)
-"""Letters of a piece."""
+NGRAM_SIZES = (3, 4, 5)
+"""Lengths of character n-grams."""
 _WORD = re.compile(r"\w+")
 
 
 class LinearWeights(Record):
-    """A trained classifier."""
+    """The weights of a trained classifier."""
 
     labels: tuple[str, ...]
     words: dict[str, int]
-    """Column of each word or pair of words."""
+    """Column of each word unigram and bigram."""
     pieces: dict[str, int]
-    """Column of each piece of a word, counted from 0 again."""
+    """Column of each character n-gram, counted from 0 again."""
     rarity: tuple[float, ...]
-    """Inverse document frequency of each column, words first."""
+    """Inverse document frequency of each column, word n-grams first."""
     weights: tuple[tuple[float, ...], ...]
     """`[label][column]`."""
     bias: tuple[float, ...]
     temperature: float
-    """Divides the logits; fitted on texts that each fold of a cross-validation left out."""
+    """Divides the logits; fitted on cross-validated logits."""
     trained_on: str
-    """Hash of texts and labels."""
+    """Hash of the training texts and labels."""
 
 
 class Classifier:
-    """Tells what a text is.
+    """A linear text classifier.
 
     Args:
-        weights: As trained.
+        weights: Trained weights.
     """
 
     def __init__(self, weights: LinearWeights) -> None:
@@ -61,9 +61,9 @@ class Classifier:
         return softmax(np.array([self._logits(text) for text in texts]))
 
     def _logits(self, text: str) -> Floats:
-        """Weigh a text as `learning.weighed` does; a library for matrices is slow with one row."""
+        """Compute the logits of one text; much faster than sparse matrices with one row."""
         logits, start = self._bias, 0
-        for columns, cut in zip(self._halves, CUTS, strict=True):
+        for columns, cut in zip(self._halves, TOKENIZERS, strict=True):
             counts = Counter(cut(text))
             known = [(columns[part], count) for part, count in counts.items() if part in columns]
             if known:
@@ -76,27 +76,27 @@ class Classifier:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Turn logits, `[text, label]`, into probabilities."""
+    """Convert logits, `[text, label]`, to probabilities."""
     found: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
     found /= found.sum(axis=1, keepdims=True)
     return found
 
 
-def words_of(text: str) -> list[str]:
-    """Cut a text into words, and pairs of words that follow each other."""
+def word_ngrams(text: str) -> list[str]:
+    """Split a text into word unigrams and bigrams."""
     words = _WORD.findall(text.lower())
     return words + [f"{a} {b}" for a, b in pairwise(words)]
 
 
-def pieces_of(text: str) -> list[str]:
-    """Cut a text into pieces of its words, 3 to 5 letters, the blanks at their ends included."""
+def char_ngrams(text: str) -> list[str]:
+    """Split a text into character n-grams of its padded words, 3 to 5 characters long."""
     padded = [f" {word} " for word in text.lower().split()]
     return [
         word[at : at + size]
         for word in padded
-        for size in SIZES
+        for size in NGRAM_SIZES
         for at in range(max(1, len(word) - size + 1))
     ]
 
 
-CUTS = (words_of, pieces_of)
+TOKENIZERS = (word_ngrams, char_ngrams)

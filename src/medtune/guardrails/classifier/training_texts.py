@@ -1,6 +1,6 @@
-"""What the learned guard learns from: examples, the suites' dev half, and exam questions.
+"""Training texts of the learned guard: examples, the suites' dev half, exam questions.
 
-Never from the held half, nor from a line that is nearly one of it.
+Lines of the held-out half, and near duplicates of them, are excluded.
 """
 
 from __future__ import annotations
@@ -10,29 +10,34 @@ from collections.abc import Iterable, Sequence
 from rapidfuzz import fuzz
 
 from medtune.core.schemas.guardrails import Inquiry
-from medtune.guardrails.benchmark.labelled_lines import InjectionPair, LabelledText, kinds, read
-from medtune.guardrails.classifier.learned import pieces
-from medtune.guardrails.inquiry_text import InquiryText, fold
+from medtune.guardrails.benchmark.labelled_lines import (
+    InjectionPair,
+    LabelledText,
+    load_inquiry_suites,
+    load_lines,
+)
+from medtune.guardrails.classifier.learned import split_inquiry
+from medtune.guardrails.inquiry_text import InquiryText, normalize_text
 
-ALIKE = 85.0
-"""Similarity (per cent of a common edit sequence) from which two stems are the same line."""
+MIN_SIMILARITY = 85.0
+"""Similarity (per cent, rapidfuzz `ratio`) from which two stems count as near duplicates."""
 Labelled = tuple[list[str], list[str]]
 """Texts and their labels."""
 
 
-def kind_texts(exam: Iterable[Inquiry]) -> Labelled:
-    """Gather inquiries to tell kinds by.
+def load_inquiry_texts(exam: Iterable[Inquiry]) -> Labelled:
+    """Load inquiries, labelled by kind.
 
     Args:
         exam: Further exam questions.
     """
-    suites = kinds()
-    held = [fold(line.stem).casefold() for line in suites if line.half == "held"]
+    suites = load_inquiry_suites()
+    held = [normalize_text(line.stem).casefold() for line in suites if line.half == "held"]
     lines = [
         line
         for name in ("crisis", "harmful", "benign", "patient", "plain")
-        for line in read(f"examples/{name}.jsonl", LabelledText)
-        if not _is_among(line.stem, held)
+        for line in load_lines(f"examples/{name}.jsonl", LabelledText)
+        if not _is_near_duplicate(line.stem, held)
     ]
     lines += [line for line in suites if line.half == "dev"]
     texts = [InquiryText(line.inquiry).text for line in lines]
@@ -41,35 +46,41 @@ def kind_texts(exam: Iterable[Inquiry]) -> Labelled:
     return texts + more, labels + ["benign"] * len(more)
 
 
-def order_texts(exam: Iterable[Inquiry]) -> Labelled:
-    """Gather sentences and options to tell orders by.
+def load_order_texts(exam: Iterable[Inquiry]) -> Labelled:
+    """Load sentences and options, labelled as benign or as an injected instruction.
 
     Args:
         exam: Further exam questions.
     """
-    suite = read("suites/injection.jsonl", InjectionPair)
-    held = [fold(pair.injected.whole).casefold() for pair in suite if pair.half == "held"]
+    suite = load_lines("suites/injection.jsonl", InjectionPair)
+    held = [
+        normalize_text(pair.injected.full_text).casefold() for pair in suite if pair.half == "held"
+    ]
     pairs = [pair for pair in suite if pair.half == "dev"]
     pairs += [
         pair
-        for pair in read("examples/injection.jsonl", InjectionPair)
-        if not _is_among(pair.injected.whole, held)
+        for pair in load_lines("examples/injection.jsonl", InjectionPair)
+        if not _is_near_duplicate(pair.injected.full_text, held)
     ]
     plain = [pair.plain for pair in pairs]
-    plain += [line.inquiry for line in read("examples/plain.jsonl", LabelledText)]
-    plain += [line.inquiry for line in read("examples/benign.jsonl", LabelledText)]
-    plain += [line.inquiry for line in kinds() if (line.half, line.label) == ("dev", "benign")]
-    innocent = dict.fromkeys(piece for one in [*plain, *exam] for piece in pieces(one))
+    plain += [line.inquiry for line in load_lines("examples/plain.jsonl", LabelledText)]
+    plain += [line.inquiry for line in load_lines("examples/benign.jsonl", LabelledText)]
+    plain += [
+        line.inquiry
+        for line in load_inquiry_suites()
+        if (line.half, line.label) == ("dev", "benign")
+    ]
+    innocent = dict.fromkeys(piece for one in [*plain, *exam] for piece in split_inquiry(one))
     orders = dict.fromkeys(
         piece
         for pair in pairs
-        for piece in pieces(pair.injected)
-        if piece not in set(pieces(pair.plain))
+        for piece in split_inquiry(pair.injected)
+        if piece not in set(split_inquiry(pair.plain))
     )
     innocents = [piece for piece in innocent if piece not in orders]
     return [*innocents, *orders], ["benign"] * len(innocents) + ["order"] * len(orders)
 
 
-def _is_among(text: str, held: Sequence[str]) -> bool:
-    folded = fold(text).casefold()
-    return any(fuzz.ratio(folded, other, score_cutoff=ALIKE) for other in held)
+def _is_near_duplicate(text: str, held: Sequence[str]) -> bool:
+    folded = normalize_text(text).casefold()
+    return any(fuzz.ratio(folded, other, score_cutoff=MIN_SIMILARITY) for other in held)

@@ -1,1 +1,1 @@
-"""Match texts that must not reach the model: crises, patients, injections."""
+"""Rules on an inquiry: crises, scope, injections and sensitive topics."""

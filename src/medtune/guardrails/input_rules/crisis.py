@@ -1,7 +1,7 @@
-"""Somebody is in danger now: a fixed card, never the model.
+"""Detect a crisis: the user gets a fixed card, and the model is not asked.
 
-A vignette may be full of the same words.  So signs count where there are no options, or where the
-asker speaks of himself or of somebody near; what others say in quotes does not make a crisis.
+Vignettes use the same words. So patterns count only if there are no options, or if users write
+about themselves or somebody near them; quotations are ignored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.guardrails import linear_search
 from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy
-from medtune.guardrails.rules import Rule, first
+from medtune.guardrails.rules import Rule, first_reason
 
 _SELF = r"(?:my ?self|herself|himself|themsel\w+|ourselves)"
 _DRUG = (
@@ -23,7 +23,7 @@ _DRUG = (
 )
 _BODY = r"(?:face|lips?|tongue|throat|eyes?|mouth|smile|cheek|neck)"
 
-OWN = (
+PERSONAL_RULES = (
     Rule(
         "crisis.self_harm",
         (
@@ -79,9 +79,9 @@ OWN = (
         ),
     ),
 )  # fmt: skip
-"""Whoever means to die, or has taken too much."""
+"""Patterns of suicidal users and overdoses."""
 
-NEAR = (
+EMERGENCY_RULES = (
     Rule(
         "crisis.breathing",
         (
@@ -141,7 +141,7 @@ NEAR = (
         ),
     ),
 )  # fmt: skip
-"""Emergencies."""
+"""Patterns of emergencies."""
 
 _NEAR = re.compile(
     r"\b(?:i|i'?m|i'?ve|im|me|my|mine|we|we'?re|our|us|myself|beside me|next to me)\b"
@@ -180,37 +180,51 @@ _SOMEBODY = re.compile(
 )
 
 
-def crisis(reading: InquiryText, policy: Policy) -> GuardVerdict:
-    """Give the crisis card to whoever seems to need it; a card too many does no harm."""
-    reason = first((*OWN, *NEAR), reading.own) if _speaks(reading) else None
-    # What stands where a subject should is nobody's vignette.
-    reason = reason or first((*OWN, *NEAR), reading.subject)
-    if reason is not None and _asks_for_a_fact(reading) and first(OWN, reading.own) is None:
+def detect_crisis(reading: InquiryText, policy: Policy) -> GuardVerdict:
+    """Detect a crisis, and refuse it with the crisis card; a false alarm does no harm."""
+    reason = (
+        first_reason((*PERSONAL_RULES, *EMERGENCY_RULES), reading.asker_text)
+        if _concerns_asker(reading)
+        else None
+    )
+    # A free-text subject is never a vignette.
+    reason = reason or first_reason((*PERSONAL_RULES, *EMERGENCY_RULES), reading.subject)
+    if (
+        reason is not None
+        and _is_factual_question(reading)
+        and first_reason(PERSONAL_RULES, reading.asker_text) is None
+    ):
         reason = None
     if reason is None:
         return GuardVerdict(guard="crisis", action="allow")
     return GuardVerdict(guard="crisis", action=policy.crisis.action, reason=reason, card="crisis")
 
 
-def _speaks(reading: InquiryText) -> bool:
-    """Tell whether the asker speaks for himself, not in a vignette about a third person."""
-    return not reading.inquiry.options or linear_search.first(_NEAR, reading.own) is not None
+def _concerns_asker(reading: InquiryText) -> bool:
+    """Return whether users write about themselves, not about a person in a vignette."""
+    return (
+        not reading.inquiry.options
+        or linear_search.find_first(_NEAR, reading.asker_text) is not None
+    )
 
 
-def _asks_for_a_fact(reading: InquiryText) -> bool:
-    """Tell whether all of it is one question of an exam's kind, with nobody and no moment in it.
+def _is_factual_question(reading: InquiryText) -> bool:
+    """Return whether a text is one factual question, without a person or a moment in it.
 
-    "What is the first-line treatment of anaphylaxis?" is, and "What is anaphylaxis?"; "What is
-    happening, her lips are blue?" is not.  It is no crisis, and no more than that: without options it gets the scope card, which
-    names the emergency number as well.
+    "What is the first-line treatment of anaphylaxis?" and "What is anaphylaxis?" are; "What is
+    happening, her lips are blue?" is not. Such a question is no crisis; without options it gets the
+    scope card, which names the emergency number as well.
     """
     text = reading.text
     if len(text) > linear_search.WINDOW:
-        return False  # no exam's question without options is as long
+        return False  # factual questions are shorter
     asked = _FACT.fullmatch(text) or _TERM.fullmatch(text)
-    return asked is not None and linear_search.first(_SOMEBODY, text) is None
+    return asked is not None and linear_search.find_first(_SOMEBODY, text) is None
 
 
-def is_own(reading: InquiryText) -> bool:
-    """Tell whether a stem speaks of the asker; "Troponin I" among the options does not."""
-    return not reading.inquiry.options or linear_search.first(_NEAR, reading.unquoted) is not None
+def is_about_asker(reading: InquiryText) -> bool:
+    """Return whether a stem is about the user; "Troponin I" in an option does not count."""
+    return (
+        not reading.inquiry.options
+        or linear_search.find_first(_NEAR, reading.unquoted_stem) is not None
+    )

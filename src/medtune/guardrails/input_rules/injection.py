@@ -1,4 +1,4 @@
-"""Instructions inside a question: to the model, about the answer, or about its prompt."""
+"""Detect injected instructions: to the model, about the answer, or about its prompt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.guardrails import linear_search
 from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy
-from medtune.guardrails.rules import Rule, first
+from medtune.guardrails.rules import Rule, first_reason
 
 _SAY = (
     r"(?:answer|respond|reply|choose|pick|select|say|output|return|emit|print|give|write|mark|submit|report|"
@@ -21,7 +21,7 @@ _NTH = r"(?:the )?(?:first|second|third|fourth|fifth|last|next|other)(?: (?:one|
 _EARLIER = r"(?:above|previous|earlier|prior|preceding|foregoing|usual|system|hidden|initial|original|all|any|these|those|your|the)"
 _RULES = r"(?:instructions?|rules?|guidance|guidelines?|prompts?|policy|policies|directions?|orders?|question|text|context|message|marking|checks?|choices?|options?|clinical details)"
 
-RULES = (
+INJECTION_RULES = (
     Rule(
         "injection.override",
         (
@@ -95,20 +95,20 @@ _GAP = re.compile(r"[ .\-_]")
 _TURNED = re.compile(r"\b(?=\w*[0134])(?=\w*[a-z]{2})[a-z0134]{5,}\b", re.IGNORECASE)
 
 
-def injection(reading: InquiryText, policy: Policy) -> GuardVerdict:
-    """Find orders in a question; where there are any it is no exam question."""
-    reason = first(RULES, reading.text) or _hidden(reading)
+def detect_injection(reading: InquiryText, policy: Policy) -> GuardVerdict:
+    """Detect injected instructions, which no exam question has."""
+    reason = first_reason(INJECTION_RULES, reading.text) or _find_hidden_text(reading)
     if reason is None:
         return GuardVerdict(guard="injection", action="allow")
     return GuardVerdict(guard="injection", action=policy.injection.action, reason=reason)
 
 
-def _hidden(reading: InquiryText) -> str | None:
-    """Find what is written so that people do not see it: invisible, coded, spaced, in digits."""
-    raw, text = reading.raw, reading.text
-    if len(list(linear_search.found(_HIDDEN, raw))) > 2:
+def _find_hidden_text(reading: InquiryText) -> str | None:
+    """Find hidden text: invisible, base64, letter-spaced, or with digits for letters."""
+    raw, text = reading.raw_text, reading.text
+    if len(list(linear_search.find_all(_HIDDEN, raw))) > 2:
         return "injection.hidden"
-    for match in linear_search.found(_CODED, text):
+    for match in linear_search.find_all(_CODED, text):
         run = match[0]
         try:
             said = base64.b64decode(run + "=" * (-len(run) % 4)).decode()
@@ -116,9 +116,11 @@ def _hidden(reading: InquiryText) -> str | None:
             continue
         if said.isprintable() and " " in said:
             return "injection.hidden"
-    joined = linear_search.replaced(_SPACED, lambda found: _GAP.sub("", found[0]), text)
-    if joined != text and first(RULES, joined):
+    joined = linear_search.replace_all(_SPACED, lambda found: _GAP.sub("", found[0]), text)
+    if joined != text and first_reason(INJECTION_RULES, joined):
         return "injection.hidden"
-    if len(list(linear_search.found(_TURNED, text))) > 1 and first(RULES, text.translate(_LEET)):
+    if len(list(linear_search.find_all(_TURNED, text))) > 1 and first_reason(
+        INJECTION_RULES, text.translate(_LEET)
+    ):
         return "injection.hidden"
     return None

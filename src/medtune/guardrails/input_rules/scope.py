@@ -1,4 +1,4 @@
-"""What is no exam question: a patient, a prescription, a wish to harm."""
+"""Detect texts that are not exam questions: patients, prescriptions, wishes to harm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from medtune.core.records import MIN_OPTIONS
 from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy
-from medtune.guardrails.rules import Rule, first
+from medtune.guardrails.rules import Rule, first_reason
 
 _DID = (
     r"(?:am|'m|m|was|have|'ve|ve|had|'d|feel|felt|get|got|take|took|taking|need|want|wanna|think|keep|kept|can|can't|cannot|"
@@ -18,7 +18,7 @@ _KIN = (
     r"sister|boyfriend|girlfriend|stepson|stepdaughter|uncle|aunt|friend|mate|neighbou?r|dog|cat|labrador|puppy|pet|patient|client)"
 )
 
-PATIENT = (
+PATIENT_RULES = (
     Rule(
         "scope.patient",
         (
@@ -28,7 +28,7 @@ PATIENT = (
             rf"\bour (?:\w+ ){{0,2}}{_KIN}\b|\b(?:should|do|can|have|did|could|must) we\b|\bwe(?:'ve|'re| are| have| had| just| gave| think| tried)\b",
             r"\b(?:what|which|how much|how many|how often)\b.{0,60}\b(?:should|shall|can|may|do|could) (?:i|we)\b",
         ),
-        # Roman numerals, and what a doctor in a question is asked to do
+        # Roman numerals
         (r"\b(?:type|class|stage|grade|factor|phase|lead|nerve|vitamin|iodine|group|mpsi?|collagen) i ",),
     ),
     Rule(
@@ -60,7 +60,7 @@ _ADVICE = (
     r"from the \w+(?:'s)? (?:point of view|viewpoint|perspective)|you (?:are|intend|want|wish|plan|need|would like|run)\b|as (?:a|an|the) .{0,60}(?:who|you|trying|intending|which|wanting)|"
     r"ought above all|in order to|to (?:evade|keep|pass|kill|avoid|make|hide|conceal|stay|cover|get)\b|(?:wants?|wish\w*|plans?|intends?|would like|trying|tries|about|determined|hopes?) to)"
 )
-HARM = (
+HARM_RULES = (
     Rule(
         "scope.harm",
         (
@@ -70,7 +70,7 @@ HARM = (
             rf"\b{_ADVICE}[^?!]{{0,100}}\b{_WRONG}\b",
             r"\bwho (?:is diverting|keeps half|diverts)\b",
         ),
-        # Whoever protects, recognises or must act rightly
+        # Questions on protection, diagnosis, treatment or duty
         (
             r"\b(?:duty|ethical|obliges?|require[sd]?|prohibits?|according to|declaration|suspect(?:ed)?|protect|diagnos\w+|antidote|treatment|treated|"
             r"management|reverses?|indicat\w+|finding\w*|sign of|prevent\w*|correct(?:ed)? (?:action|response)|investigation|autopsy|physician should|"
@@ -90,9 +90,11 @@ HARM = (
 )  # fmt: skip
 
 
-def scope(reading: InquiryText, policy: Policy) -> GuardVerdict:
-    """Refuse what asks for harm, for advice about a person, or nothing that has options."""
-    reason = first(HARM, reading.own) or first(PATIENT, reading.own)
+def check_scope(reading: InquiryText, policy: Policy) -> GuardVerdict:
+    """Refuse requests for harm or personal advice, and texts without options."""
+    reason = first_reason(HARM_RULES, reading.asker_text) or first_reason(
+        PATIENT_RULES, reading.asker_text
+    )
     if reason is None and len(reading.inquiry.options) < MIN_OPTIONS:
         reason = "scope.no_question"
     if reason is None:

@@ -1,4 +1,4 @@
-"""Topics whose answers a person looks at first."""
+"""Detect sensitive topics, whose answers a reviewer decides on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy, Topic
 from medtune.guardrails.rules import Rule
 
-TOPICS: dict[Topic, Rule] = {
+TOPIC_RULES: dict[Topic, Rule] = {
     "dosing": Rule(
         "sensitive.dosing",
         (
@@ -51,10 +51,10 @@ TOPICS: dict[Topic, Rule] = {
 }  # fmt: skip
 
 
-def sensitive(reading: InquiryText, policy: Policy) -> GuardVerdict:
-    """Hold an answer back where its topic is one that the policy names."""
+def detect_sensitive_topic(reading: InquiryText, policy: Policy) -> GuardVerdict:
+    """Hold back an answer if the policy lists its topic."""
     for topic in policy.sensitive.topics:
-        if TOPICS[topic].fits(f"{reading.stem}\n{reading.subject}"):
-            action, reason = policy.sensitive.action, TOPICS[topic].reason
+        if TOPIC_RULES[topic].matches(f"{reading.stem}\n{reading.subject}"):
+            action, reason = policy.sensitive.action, TOPIC_RULES[topic].reason
             return GuardVerdict(guard="sensitive", action=action, reason=reason)
     return GuardVerdict(guard="sensitive", action="allow")

@@ -1,4 +1,4 @@
-"""Check digits: whether a row of digits can be what it looks like."""
+"""Check digits of identifiers."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import stdnum.luhn
 import stdnum.verhoeff
 
 
-def digits(text: str) -> str:
+def keep_digits(text: str) -> str:
     """Keep the digits of a text, those of other scripts as 0 to 9."""
     return "".join(str(unicodedata.digit(sign)) for sign in text if sign.isdigit())
 
 
-def luhn(text: str) -> bool:
-    """Tell whether payment cards could have this number (ISO/IEC 7812-1, annex B)."""
-    return stdnum.luhn.is_valid(digits(text))
+def is_luhn_valid(text: str) -> bool:
+    """Return whether a payment card number is valid (Luhn, ISO/IEC 7812-1, annex B)."""
+    return stdnum.luhn.is_valid(keep_digits(text))
 
 
-def verhoeff(text: str) -> bool:
-    """Tell whether India's Aadhaar could have this number (Verhoeff 1969)."""
-    return stdnum.verhoeff.is_valid(digits(text))
+def is_verhoeff_valid(text: str) -> bool:
+    """Return whether an Indian Aadhaar number is valid (Verhoeff 1969)."""
+    return stdnum.verhoeff.is_valid(keep_digits(text))
 
 
-def nhs(text: str) -> bool:
-    """Tell whether England's NHS could have this number (modulus 11)."""
-    return stdnum.gb.nhs.is_valid(digits(text))
+def is_nhs_number(text: str) -> bool:
+    """Return whether an NHS number of England is valid (modulus 11)."""
+    return stdnum.gb.nhs.is_valid(keep_digits(text))
 
 
-def kvnr(text: str) -> bool:
-    """Tell whether German health insurance could have this number (letter, eight digits, check)."""
+def is_kvnr(text: str) -> bool:
+    """Return whether a German health insurance number is valid (letter, eight digits, check)."""
     row = f"{ord(text[0]) - ord('A') + 1:02d}{text[1:]}"
     total = 0
     for place, digit in enumerate(row[:10]):

@@ -1,4 +1,4 @@
-"""Which names of people are nobody's: eponyms and history."""
+"""Recognize names that are not personal: eponyms and historical figures."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ _OWN = (
     r"nodules?|hypothesis|paradox|experiments?|dictum|oath"
 )
 _OWNED = re.compile(rf"(?:'s?|’s?)[ -]{_BETWEEN}(?:{_OWN})\b", re.IGNORECASE)
-"""Behind a genitive only what no patient has: a fever, a valve and a test are anybody's."""
+"""After a genitive, only words that no patient has: anybody has a fever, a valve and a test."""
 
-HISTORY = frozenset(
+HISTORICAL_NAMES = frozenset(
     """
     abraham addison boerhaave alzheimer apgar aristotle asclepius asperger auenbrugger avicenna
     babinski banting barre beaumont behring bernard billroth bleuler bowman broca brodmann
@@ -66,11 +66,11 @@ HISTORY = frozenset(
     wundt yersin
     """.split()
 )
-"""People of medicine's history, who stand in exam questions under their titles."""
+"""Historical figures of medicine, who occur in exam questions with their titles."""
 
 
 def _lines(name: str) -> frozenset[str]:
-    """Read a compressed list, one name a line; write it back with `gzip -n`, which keeps no date."""
+    """Read a compressed list of names, one a line (written with `gzip -n`, without a date)."""
     return frozenset(
         gzip.decompress((files("medtune.guardrails.privacy") / name).read_bytes())
         .decode()
@@ -79,23 +79,23 @@ def _lines(name: str) -> frozenset[str]:
 
 
 @cache
-def given_names() -> frozenset[str]:
-    """Read first names of many languages (collected from Faker 40, MIT, and by hand), common words left out."""
+def load_given_names() -> frozenset[str]:
+    """Load given names of many languages (Faker 40, MIT, and by hand), without common words."""
     return _lines("given_names.txt.gz")
 
 
 @cache
-def lone_names() -> frozenset[str]:
-    """Read the first names that tell a person without a surname.
+def load_lone_names() -> frozenset[str]:
+    """Load given names that identify a person without a surname.
 
-    Those that medicine's texts have, too (eponyms, places, drugs), do not.
+    Names shared with medical terms (eponyms, places, drugs) are excluded.
     """
-    return given_names() - _lines("shared_names.txt.gz")
+    return load_given_names() - _lines("shared_names.txt.gz")
 
 
 @cache
-def pioneers() -> frozenset[str]:
-    """Read full names of medicine's history whose parts are everybody's."""
+def load_pioneers() -> frozenset[str]:
+    """Load full names of historical figures whose parts are common names."""
     return _lines("pioneers.txt.gz")
 
 
@@ -129,7 +129,7 @@ _MADE_HISTORY = re.compile(
     rf"|(?:,| in| \()[ ]?{_YEAR}(?= |:|\)|,)(?! (?:at|was born)\b)",
     re.IGNORECASE,
 )
-"""What follows the name of somebody in history."""
+"""Text after the name of a historical figure."""
 _MADE_BY = re.compile(
     rf"\b{_FOUND}[^.?!;]{{0,60}}\bby(?: the)?(?: \w+)? $"
     rf"|\bnamed? (?:after|for|in honou?r of)\b[^.?!;]{{0,60}} $"
@@ -138,51 +138,55 @@ _MADE_BY = re.compile(
     rf"|\bIn {_YEAR},? $|\b(?:portrait|bust|statue|theory|law|legacy|work|concept) of(?: \w+)? $",
     re.IGNORECASE,
 )
-"""What precedes it."""
+"""Text before such a name."""
 _ASKED = re.compile(r"\b(?:which|whose|who|what|match|name)\b", re.IGNORECASE)
-PERSONAL = re.compile(
+PERSONAL_WORDS = re.compile(
     r"\b(?:he|she|his|her|him|my|i|patient|aged?|years?[ -]old|phone|mobile|lives|ward|bed|clinic|seen|"
     r"admitted|referred|mother|father|husband|wife|son|daughter|sister|brother)\b|\b\d{1,2} ?[MF]\b",
     re.IGNORECASE,
 )
-"""That a sentence is about somebody."""
+"""Words that show that a sentence is about a person."""
 
 
-def is_history(place: PatternMatch) -> bool:
-    """Tell by the words around a name whether it is one of those who made medicine's history."""
+def is_historical(place: PatternMatch) -> bool:
+    """Return whether the context of a name marks a historical figure."""
     return bool(_MADE_HISTORY.match(place.after) or _MADE_BY.search(place.before))
 
 
-def is_listed(place: PatternMatch) -> bool:
-    """Tell whether a name stands in a question's list of names, and nobody is spoken of."""
-    sentence = place.before + place.found + place.rest
-    asked = place.rest.endswith("?") or re.match(r"\W*(?:name|match|list)\b", sentence, re.I)
-    if not asked or not _ASKED.search(sentence) or PERSONAL.search(sentence):
+def is_in_name_list(place: PatternMatch) -> bool:
+    """Return whether a name is in an exam question's list of names."""
+    sentence = place.before + place.matched_text + place.rest_of_sentence
+    asked = place.rest_of_sentence.endswith("?") or re.match(
+        r"\W*(?:name|match|list)\b", sentence, re.I
+    )
+    if not asked or not _ASKED.search(sentence) or PERSONAL_WORDS.search(sentence):
         return False
     front = re.search(rf"{WORD}(?:,| and| or|;|,? und|,? et) $", place.before)
     back = re.match(rf"(?:,|;| and| or| und| et),? (?:or |and )?{WORD}|:", place.after)
     return front is not None or back is not None
 
 
-def is_matter(name: str, after: str) -> bool:
-    """Tell whether what stands behind a name, or in it, makes it an eponym."""
+def is_eponym(name: str, after: str) -> bool:
+    """Return whether a name is an eponym, by the words after or in it."""
     matter = _BARE.match(after) or _OWNED.match(after)
     return matter is not None or _BARE.search(name) is not None
 
 
-def _beside_pioneers(place: PatternMatch) -> bool:
-    """Tell whether a name is joined to one of history."""
+def _is_joined_to_pioneer(place: PatternMatch) -> bool:
+    """Return whether a name is joined with a historical figure's."""
     front = re.search(rf"({WORD} {WORD})(?:,| and|, and) $", place.before)
     back = re.match(rf"(?:,| and|, and) ({WORD} {WORD})", place.after)
-    return any(match is not None and match[1].casefold() in pioneers() for match in (front, back))
+    return any(
+        match is not None and match[1].casefold() in load_pioneers() for match in (front, back)
+    )
 
 
-def is_nobodys(place: PatternMatch) -> bool:
-    """Tell whether a name is an eponym or history."""
-    name = place.found
-    if is_matter(name, place.after) or is_history(place):
+def is_impersonal(place: PatternMatch) -> bool:
+    """Return whether a name is an eponym or a historical figure's."""
+    name = place.matched_text
+    if is_eponym(name, place.after) or is_historical(place):
         return True
     bare = re.sub(r"(?:'s|’s)$", "", name)
-    if any(full in bare.casefold() for full in pioneers()) or _beside_pioneers(place):
+    if any(full in bare.casefold() for full in load_pioneers()) or _is_joined_to_pioneer(place):
         return True
-    return any(part.casefold() in HISTORY for part in re.split(r"[ -]", bare))
+    return any(part.casefold() in HISTORICAL_NAMES for part in re.split(r"[ -]", bare))

@@ -1,8 +1,8 @@
-"""Take out what tells who somebody is; eponyms and numbers of medicine stay.
+"""Find and redact personal identifiers; eponyms and medical numbers are kept.
 
-By pattern, by words that announce them, by check digits and first names.  No model: a name that
-neither title, relation, neighbour nor first name tells is not found.  Ages and the dates of what was
-done stay, for questions ask about them.
+It uses patterns, words that announce identifiers, check digits and given names, and no model: a
+name without a title, relation, cue or given name is not found. Ages and the dates of treatment are
+kept, because questions ask about them.
 """
 
 from __future__ import annotations
@@ -13,20 +13,26 @@ from dataclasses import dataclass
 
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.guardrails import linear_search
-from medtune.guardrails.privacy.check_digits import digits, kvnr, luhn, nhs, verhoeff
+from medtune.guardrails.privacy.check_digits import (
+    is_kvnr,
+    is_luhn_valid,
+    is_nhs_number,
+    is_verhoeff_valid,
+    keep_digits,
+)
 from medtune.guardrails.privacy.patterns import (
     UPPER,
     WORD,
     IdentifierPattern,
     PatternMatch,
-    pattern,
+    compile_any,
 )
-from medtune.guardrails.privacy.person_names import AFTER_A_NAME, NAMES, is_second
+from medtune.guardrails.privacy.person_names import NAME_PATTERNS, SECOND_NAME, is_second_name
 
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """One identifier."""
+    """The span of one identifier."""
 
     kind: str
     start: int
@@ -88,75 +94,82 @@ _SCIENCE = (
     r"(?:NCT|ISRCTN|ACTRN|CTRI|UMIN|PMID|PMC|GSE|GSM|SRR|SRP|NM|NP|NR|XM|RS|CAS|ATCC|DSM|ENSG|OMIM|MIM|DOI|"
     r"CHEMBL|DB|GSK|SB|JNJ|BMS|PF|MK|LY|AZD|AMG|RO|RG|ABT|TAK|CP|UK|SCH|WAY|SR|BAY|CHIR|TG|ACC|AY|AF|AB|LOT)"
 )
-"""Before numbers of trials, papers, genes and substances."""
+"""Prefixes of trial, paper, gene and substance numbers."""
 
 
-def _place(place: PatternMatch) -> bool:
-    """Tell an address from amounts: it has a house number, or a British postcode behind names."""
-    found = place.found
+def _is_address(place: PatternMatch) -> bool:
+    """Return whether it is an address: it has a house number, or names and a British postcode."""
+    found = place.matched_text
     amount = re.search(r"\b(?:mg|mL|mmol|IU|mcg|units?)\b", found) is not None
     front = re.sub(rf"{_POSTCODE}$", "", found)
     british = re.search(r"[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}$", found) is not None
     named = re.search(rf"[{UPPER}]\w*[a-zß-ÿ]", found) is not None
-    return named and not amount and (len(digits(front)) > 0 or (british and front.count(" ") > 1))
+    return (
+        named and not amount and (len(keep_digits(front)) > 0 or (british and front.count(" ") > 1))
+    )
 
 
-def _phone(place: PatternMatch) -> bool:
-    dated = re.match(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b", place.found) is not None
+def _is_phone(place: PatternMatch) -> bool:
+    dated = re.match(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b", place.matched_text) is not None
     amount = re.match(r"\s*(?:IU|mg|mL|units?)\b", place.after) is not None
-    return 7 <= len(digits(place.found)) <= 15 and not dated and not amount
+    return 7 <= len(keep_digits(place.matched_text)) <= 15 and not dated and not amount
 
 
-def _home(place: PatternMatch) -> bool:
-    return _phone(place) and len(digits(place.found)) >= 9
+def _is_long_phone(place: PatternMatch) -> bool:
+    return _is_phone(place) and len(keep_digits(place.matched_text)) >= 9
 
 
-def _record(place: PatternMatch) -> bool:
-    """Tell a number from a year or an amount."""
+def _is_record_number(place: PatternMatch) -> bool:
+    """Return whether it is a record number, not a year or an amount."""
     amount = (
         re.match(r"\s*(?:mg|mL|%|years?|patients|cases|participants)\b", place.after) is not None
     )
-    year = re.fullmatch(r"(?:19|20)\d\d", place.found) is not None
-    return len(digits(place.found)) >= 4 and not amount and not year
+    year = re.fullmatch(r"(?:19|20)\d\d", place.matched_text) is not None
+    return len(keep_digits(place.matched_text)) >= 4 and not amount and not year
 
 
-def _card(place: PatternMatch) -> bool:
-    return _record(place) and len(digits(place.found)) >= 5
+def _is_card_number(place: PatternMatch) -> bool:
+    return _is_record_number(place) and len(keep_digits(place.matched_text)) >= 5
 
 
-def _thing(place: PatternMatch) -> bool:
-    letters = re.search(r"[A-Z]", place.found) is not None
-    return _record(place) or (letters and len(place.found) > 4 and len(digits(place.found)) > 1)
+def _is_device_number(place: PatternMatch) -> bool:
+    letters = re.search(r"[A-Z]", place.matched_text) is not None
+    return _is_record_number(place) or (
+        letters and len(place.matched_text) > 4 and len(keep_digits(place.matched_text)) > 1
+    )
 
 
-def _member(place: PatternMatch) -> bool:
-    letters = re.search("[A-Z]", place.found) is not None
-    return len(digits(place.found)) >= (6 if letters else 7)
+def _is_member_number(place: PatternMatch) -> bool:
+    letters = re.search("[A-Z]", place.matched_text) is not None
+    return len(keep_digits(place.matched_text)) >= (6 if letters else 7)
 
 
-def _link(place: PatternMatch) -> bool:
-    """Tell whose page it is: those of journals, authorities and libraries are nobody's."""
+def _is_personal_link(place: PatternMatch) -> bool:
+    """Return whether a link may be personal: not a journal, authority or library."""
     public = (
         r"doi\.org|\.gov\b|who\.int|pubmed|ncbi|nejm|bmj|thelancet|cochrane|nice\.org|wikipedia"
     )
-    return re.search(public, place.found) is None
+    return re.search(public, place.matched_text) is None
 
 
-def _address_of_a_machine(place: PatternMatch) -> bool:
-    """Tell an address from an enzyme's number, which begins with 1 to 7."""
-    parts = [int(part) for part in place.found.split(".")]
+def _is_ip_address(place: PatternMatch) -> bool:
+    """Return whether it is an IP address, not an enzyme number, which begins with 1 to 7."""
+    parts = [int(part) for part in place.matched_text.split(".")]
     return parts[0] > 9 and max(parts) < 256
 
 
-SIGNS: tuple[IdentifierPattern, ...] = (
-    IdentifierPattern("email", pattern(r"[\w.+-]{1,64}+@[\w-]+(?:\.[\w-]+)+")),
+IDENTIFIER_PATTERNS: tuple[IdentifierPattern, ...] = (
+    IdentifierPattern("email", compile_any(r"[\w.+-]{1,64}+@[\w-]+(?:\.[\w-]+)+")),
     IdentifierPattern(
-        "email", pattern(r"[\w.+-]{1,64}+ ?[\[(]at[\])] ?[\w-]+(?:(?:\.| ?[\[(]dot[\])] ?)\w+)+")
+        "email",
+        compile_any(r"[\w.+-]{1,64}+ ?[\[(]at[\])] ?[\w-]+(?:(?:\.| ?[\[(]dot[\])] ?)\w+)+"),
     ),
-    IdentifierPattern("web", pattern(r"\b(?:https?://|www\.)[^\s<>\"')]+[\w/]"), _link),
+    IdentifierPattern(
+        "web", compile_any(r"\b(?:https?://|www\.)[^\s<>\"')]+[\w/]"), _is_personal_link
+    ),
     IdentifierPattern(
         "web",
-        pattern(
+        compile_any(
             r"\b(?:facebook|instagram|twitter|tiktok|linkedin|youtube|snapchat|reddit|vk|x)\.com/[\w./@-]*[\w/]",
             r"\bt\.me/\w+",
             r"(?<![\w@.])@[a-z_][\w.]{2,28}\w",
@@ -164,25 +177,27 @@ SIGNS: tuple[IdentifierPattern, ...] = (
         ),
     ),
     IdentifierPattern(
-        "web", pattern(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])"), _address_of_a_machine
+        "web", compile_any(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])"), _is_ip_address
     ),
-    IdentifierPattern("device", pattern(r"\b[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}\b")),
-    IdentifierPattern("birth", pattern(rf"{_BORN}[^\n\d]{{0,24}}?(?P<it>{_DATE})")),
+    IdentifierPattern(
+        "device", compile_any(r"\b[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}\b")
+    ),
+    IdentifierPattern("birth", compile_any(rf"{_BORN}[^\n\d]{{0,24}}?(?P<it>{_DATE})")),
     IdentifierPattern(
         "birth",
-        pattern(
+        compile_any(
             rf"(?P<it>{_DATE}) is (?:his|her|their|my|the \w+'s) (?:date of birth|birthday|dob)"
         ),
     ),
-    IdentifierPattern("birth", pattern(r"\|(?P<it>(?:19|20)\d{6})\|")),
+    IdentifierPattern("birth", compile_any(r"\|(?P<it>(?:19|20)\d{6})\|")),
     IdentifierPattern(
         "document",
-        pattern(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b", case=True),
-        _card,
+        compile_any(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b", case=True),
+        _is_card_number,
     ),
     IdentifierPattern(
         "insurance",
-        pattern(
+        compile_any(
             r"\b(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}\b",  # US social security
             r"\b(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b",
             r"\b[1-9][A-Z][A-Z0-9]\d-?[A-Z][A-Z0-9]\d-?[A-Z]{2}\d{2}\b",  # Medicare
@@ -190,29 +205,41 @@ SIGNS: tuple[IdentifierPattern, ...] = (
         ),
     ),
     IdentifierPattern(
-        "insurance", pattern(r"\b[2-9]\d{3}[ -]\d{4}[ -]\d{4}\b"), lambda p: verhoeff(p.found)
+        "insurance",
+        compile_any(r"\b[2-9]\d{3}[ -]\d{4}[ -]\d{4}\b"),
+        lambda p: is_verhoeff_valid(p.matched_text),
     ),
     IdentifierPattern(
         "insurance",
-        pattern(
+        compile_any(
             r"\b(?:aadhaa?r|uidai|insurance|policy|member(?:ship)?|medicare|medicaid|versicherten\w*|"
             r"krankenkasse|ssn|card|kvnr|ayushman|nino|ni number|subscriber|health plan|insured|afiliado|ubezpieczen\w+|carteirinha|versicherung)\b[^\n\d]{0,60}?"
             r"(?P<it>(?:\b(?-i:[A-Z]{1,5})[ /-])?(?:(?-i:[A-Z]{1,3}))?\d[\d /-]{4,19}\d(?:[ -]?(?-i:[A-Z])\b)?)(?!\d)"
         ),
-        _member,
+        _is_member_number,
     ),
-    IdentifierPattern("insurance", pattern(r"\b[A-Z]\d{9}\b", case=True), lambda p: kvnr(p.found)),
-    IdentifierPattern("insurance", pattern(r"\b\d(?:[ -]?\d){12,18}\b"), lambda p: luhn(p.found)),
-    IdentifierPattern("record", pattern(r"\b\d{3}[ -]\d{3}[ -]\d{4}\b"), lambda p: nhs(p.found)),
     IdentifierPattern(
-        "address", re.compile(rf"{_DOOR}(?:{_PLACE}[ ,]++){{1,9}}?{_POSTCODE}"), _place
+        "insurance", compile_any(r"\b[A-Z]\d{9}\b", case=True), lambda p: is_kvnr(p.matched_text)
+    ),
+    IdentifierPattern(
+        "insurance",
+        compile_any(r"\b\d(?:[ -]?\d){12,18}\b"),
+        lambda p: is_luhn_valid(p.matched_text),
+    ),
+    IdentifierPattern(
+        "record",
+        compile_any(r"\b\d{3}[ -]\d{3}[ -]\d{4}\b"),
+        lambda p: is_nhs_number(p.matched_text),
+    ),
+    IdentifierPattern(
+        "address", re.compile(rf"{_DOOR}(?:{_PLACE}[ ,]++){{1,9}}?{_POSTCODE}"), _is_address
     ),
     IdentifierPattern(
         "address",
         re.compile(
             rf"{_DOOR}\b\d{{1,5}}(?:[A-Za-z]| bis|[/-]\d+\w?)?,? (?:{_PLACE}[ ,]++){{0,4}}?(?i:{_STREET})\b(?:, {WORD})*"
         ),
-        _place,
+        _is_address,
     ),
     IdentifierPattern(
         "address",
@@ -228,107 +255,117 @@ SIGNS: tuple[IdentifierPattern, ...] = (
     ),
     IdentifierPattern(
         "address",
-        pattern(
+        compile_any(
             r"\bp\.? ?o\.? box \d+(?:,(?: (?-i:[A-Z])\w+){1,3}(?:,? (?-i:[A-Z]{2,3}))? \d{4,6}\b)?"
         ),
     ),
-    IdentifierPattern("address", pattern(r"〒\d{3}-\d{4}[^\n;,.]*")),
-    IdentifierPattern("record", pattern(rf"\b{_RECORDS}\b\.?{_OPEN}{{0,4}}{_IS}{_VALUE}"), _record),
-    IdentifierPattern("record", pattern(rf"\b{_PAPERS}\b\.?{_OPEN}{{1,4}}{_IS}{_VALUE}"), _record),
+    IdentifierPattern("address", compile_any(r"〒\d{3}-\d{4}[^\n;,.]*")),
+    IdentifierPattern(
+        "record", compile_any(rf"\b{_RECORDS}\b\.?{_OPEN}{{0,4}}{_IS}{_VALUE}"), _is_record_number
+    ),
+    IdentifierPattern(
+        "record", compile_any(rf"\b{_PAPERS}\b\.?{_OPEN}{{1,4}}{_IS}{_VALUE}"), _is_record_number
+    ),
     IdentifierPattern(
         "record",
-        pattern(
+        compile_any(
             rf"\b(?i:{_PAPERS}) (?P<it>(?=[\w/-]*[A-Z])(?=(?:[^\s\d]*\d){{5}})[A-Z0-9][A-Z0-9/-]+)\b",
             case=True,
         ),
-        _record,
+        _is_record_number,
     ),
     IdentifierPattern(
         "document",
-        pattern(
+        compile_any(
             rf"\b{_CARDS}\b{_OPEN}{{0,4}}(?: (?:is|was|reads)){{0,3}}[\s:#.]{{1,3}}{_CAPITALS}"
         ),
-        _card,
+        _is_card_number,
     ),
     IdentifierPattern(
         "device",
-        pattern(
+        compile_any(
             rf"\b{_THINGS}\b{_OPEN}{{0,4}}(?: (?:is|was|reads)){{0,3}}[\s,:#.]{{1,3}}{_CAPITALS}"
         ),
-        _thing,
+        _is_device_number,
     ),
-    IdentifierPattern("record", pattern(rf"\bnumber(?: is| was|:) {_VALUE}"), _card),
+    IdentifierPattern("record", compile_any(rf"\bnumber(?: is| was|:) {_VALUE}"), _is_card_number),
     IdentifierPattern(
         "record",
-        pattern(
+        compile_any(
             r"\b[A-Z]{1,3}RN[ :#]{1,2}(?P<it>\d{5,})\b",
             rf"\b(?!{_SCIENCE}-?\d)[A-Z]{{1,4}}-?\d{{6,10}}[A-Z]?\b",
             case=True,
         ),
     ),
-    IdentifierPattern("phone", pattern(r"\+\d{1,3}[ ().-]{0,2}(?:\d[ ().-]{0,2}){6,12}\d"), _phone),
     IdentifierPattern(
-        "phone",
-        pattern(r"(?<![\w-])(?:1[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}\b"),
-        _phone,
-    ),
-    IdentifierPattern("phone", pattern(r"\(0\d{1,4}\) ?\d{3,4}[ -]?\d{3,4}\b"), _phone),
-    IdentifierPattern(
-        "phone", pattern(r"(?<![\w./-])0\d{1,4}(?:[ ./-]{1,3}\d{2,4}){2,5}(?![\w/])"), _home
-    ),
-    IdentifierPattern("phone", pattern(r"(?<![\w./-])0\d{2,5}[ -]\d{5,8}\b"), _home),
-    IdentifierPattern("phone", pattern(r"(?<![\w./-])0\d{9,10}\b"), _phone),
-    IdentifierPattern(
-        "phone",
-        pattern(r"(?<![\w./-])[6-9]\d{4}[ -]?\d{5}\b", r"(?<![\w.-])555-\d{4}\b"),
-        _phone,
+        "phone", compile_any(r"\+\d{1,3}[ ().-]{0,2}(?:\d[ ().-]{0,2}){6,12}\d"), _is_phone
     ),
     IdentifierPattern(
         "phone",
-        pattern(
+        compile_any(r"(?<![\w-])(?:1[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}\b"),
+        _is_phone,
+    ),
+    IdentifierPattern("phone", compile_any(r"\(0\d{1,4}\) ?\d{3,4}[ -]?\d{3,4}\b"), _is_phone),
+    IdentifierPattern(
+        "phone",
+        compile_any(r"(?<![\w./-])0\d{1,4}(?:[ ./-]{1,3}\d{2,4}){2,5}(?![\w/])"),
+        _is_long_phone,
+    ),
+    IdentifierPattern("phone", compile_any(r"(?<![\w./-])0\d{2,5}[ -]\d{5,8}\b"), _is_long_phone),
+    IdentifierPattern("phone", compile_any(r"(?<![\w./-])0\d{9,10}\b"), _is_phone),
+    IdentifierPattern(
+        "phone",
+        compile_any(r"(?<![\w./-])[6-9]\d{4}[ -]?\d{5}\b", r"(?<![\w.-])555-\d{4}\b"),
+        _is_phone,
+    ),
+    IdentifierPattern(
+        "phone",
+        compile_any(
             r"\b(?:phone|tel(?:ephone)?|mobile|cell|fax|ring|call|text|dial|bleep|pager|whatsapp|kontakt|"
             r"contact|reach\w*|handy|telefon\w*|landline|sms|m[óo]vil|电话|전화)\b[^\n\d+]{0,30}?(?P<it>\d[\d ()./-]{5,16}\d)"
         ),
-        _phone,
+        _is_phone,
     ),
     IdentifierPattern(
         "phone",
-        pattern(r"\b(?:bleep|pager|beep|ext(?:ension|n)?)\b\.?[ :#]{0,2}(?P<it>\d[\d-]{1,8})\b"),
+        compile_any(
+            r"\b(?:bleep|pager|beep|ext(?:ension|n)?)\b\.?[ :#]{0,2}(?P<it>\d[\d-]{1,8})\b"
+        ),
     ),
-    *NAMES,
+    *NAME_PATTERNS,
 )
 _BESIDE_A_NAME = re.compile(
     rf",? \((?P<it>{_DATE})\)|[ ,\t|]{{1,3}}(?P<sexed>{_DATE})[ ,\t|]{{1,3}}[MF]\b"
 )
 _WITHOUT_DIGITS = ("name", "email", "web")
-"""Kinds that need no digit; for all others a text without one is not looked at."""
+"""Kinds that need no digit; a text without digits is searched for these only."""
 _DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
 _TOKEN = re.compile(r"(?<![\w/-])\w+(?:[-/]\w+)*(?![\w/-])")
 
 
-def identifiers(text: str) -> list[Identifier]:
-    """Find what tells who somebody is; spans do not overlap, and stand in order."""
+def find_identifiers(text: str) -> list[Identifier]:
+    """Find personal identifiers; the spans are sorted and do not overlap."""
     taken: list[Identifier] = []
     left, has_digits = text, _DIGIT.search(text) is not None
-    for sign in SIGNS:
+    for sign in IDENTIFIER_PATTERNS:
         if not has_digits and sign.kind not in _WITHOUT_DIGITS:
             continue
         known = len(taken)
         ended = 0
-        for match in linear_search.found(sign.pattern, left):
-            start, end = _span(match)
+        for match in linear_search.find_all(sign.pattern, left):
+            start, end = _match_span(match)
             if start < ended or "\0" in left[start:end]:
                 continue
             if sign.check(PatternMatch(text, start, end)):
                 taken.append(Identifier(sign.kind, start, end))
                 ended = end
-        left = _without(left, taken[known:])
-    taken += _neighbours(text, left, taken)
+        left = _blank_out(left, taken[known:])
+    taken += _find_adjacent(text, left, taken)
     return sorted(taken, key=lambda found: found.start)
 
 
-def _without(text: str, taken: list[Identifier]) -> str:
-    """Put NUL characters in the place of what was found, so that nothing is found twice."""
+def _blank_out(text: str, taken: list[Identifier]) -> str:
+    """Replace found identifiers by NUL characters, so that nothing is found twice."""
     pieces, place = [], 0
     for one in taken:
         pieces += [text[place : one.start], "\0" * (one.end - one.start)]
@@ -336,55 +373,55 @@ def _without(text: str, taken: list[Identifier]) -> str:
     return "".join((*pieces, text[place:])) if taken else text
 
 
-def _span(match: re.Match[str]) -> tuple[int, int]:
-    """Return where the first group stands that has matched, or the whole."""
+def _match_span(match: re.Match[str]) -> tuple[int, int]:
+    """Return the span of the first matched group, or of the whole match."""
     groups = match.re.groupindex
     return next((match.span(name) for name in groups if match[name] is not None), match.span())
 
 
-def _neighbours(text: str, left: str, taken: list[Identifier]) -> Iterator[Identifier]:
-    """Find birth dates and second names beside names, and numbers like a record's number."""
-    shapes = {_shape(text[one.start : one.end]) for one in taken if one.kind == "record"}
+def _find_adjacent(text: str, left: str, taken: list[Identifier]) -> Iterator[Identifier]:
+    """Find birth dates and second names beside names, and numbers shaped like record numbers."""
+    shapes = {_digit_shape(text[one.start : one.end]) for one in taken if one.kind == "record"}
     for one in taken:
         if one.kind != "name":
             continue
         if date := _BESIDE_A_NAME.match(left, one.end):
-            yield Identifier("birth", *_span(date))
-        elif second := AFTER_A_NAME.match(left, one.end):
-            start, end = _span(second)
-            if is_second(PatternMatch(text, start, end)):
+            yield Identifier("birth", *_match_span(date))
+        elif second := SECOND_NAME.match(left, one.end):
+            start, end = _match_span(second)
+            if is_second_name(PatternMatch(text, start, end)):
                 yield Identifier("name", start, end)
-    for token in linear_search.found(_TOKEN, left) if shapes else ():
-        shape = _shape(token[0])
+    for token in linear_search.find_all(_TOKEN, left) if shapes else ():
+        shape = _digit_shape(token[0])
         if shape in shapes and len(shape) > 6 and "9" in shape:
             yield Identifier("record", *token.span())
 
 
-def _shape(text: str) -> str:
-    """Write a number as what its signs are."""
+def _digit_shape(text: str) -> str:
+    """Return the shape of a number: 9 for digits, A for letters."""
     return _LETTER.sub("A", _DIGIT.sub("9", text))
 
 
-def redacted(inquiry: Inquiry) -> Inquiry:
-    """Put a numbered mark in the place of every identifier, the same for the same."""
+def redact_inquiry(inquiry: Inquiry) -> Inquiry:
+    """Replace every identifier in an inquiry by a numbered mark, equal ones by the same."""
     marks: dict[str, str] = {}
-    stem, *options = (_marked(text, marks) for text in (inquiry.stem, *inquiry.options))
-    subject = inquiry.subject and _marked(inquiry.subject, marks)
+    stem, *options = (_redact(text, marks) for text in (inquiry.stem, *inquiry.options))
+    subject = inquiry.subject and _redact(inquiry.subject, marks)
     return inquiry.model_copy(update={"stem": stem, "options": tuple(options), "subject": subject})
 
 
-def redacted_text(text: str) -> str:
-    """Put a numbered mark in the place of every identifier in one text."""
-    return _marked(text, {})
+def redact_text(text: str) -> str:
+    """Replace every identifier in a text by a numbered mark."""
+    return _redact(text, {})
 
 
-def _marked(text: str, marks: dict[str, str]) -> str:
-    return "".join(_pieces(text, marks))
+def _redact(text: str, marks: dict[str, str]) -> str:
+    return "".join(_redacted_pieces(text, marks))
 
 
-def _pieces(text: str, marks: dict[str, str]) -> Iterator[str]:
+def _redacted_pieces(text: str, marks: dict[str, str]) -> Iterator[str]:
     place = 0
-    for found in identifiers(text):
+    for found in find_identifiers(text):
         yield text[place : found.start]
         known = text[found.start : found.end].casefold()
         yield marks.setdefault(known, f"[{found.kind} {len(marks) + 1}]")

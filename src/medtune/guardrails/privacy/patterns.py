@@ -1,4 +1,4 @@
-"""What the signs of identifiers are made of."""
+"""Building blocks of the identifier patterns."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 _SENTENCE = re.compile(r"[.?!](?=\s)|\n")
-REACH = 160
-"""Letters before and behind something that may tell what it is."""
+CONTEXT_LENGTH = 160
+"""Characters of context before and after a match."""
 
 
 @dataclass(frozen=True)
 class PatternMatch:
-    """Something that was found, where it stands.
+    """A match and its context.
 
     Attributes:
-        text: All of it.
-        start: Of what was found.
-        end: Behind it.
+        text: The whole text.
+        start: Start of the match.
+        end: End of the match.
     """
 
     text: str
@@ -27,23 +27,23 @@ class PatternMatch:
     end: int
 
     @property
-    def found(self) -> str:
-        """What was found."""
+    def matched_text(self) -> str:
+        """The matched text."""
         return self.text[self.start : self.end]
 
     @cached_property
     def before(self) -> str:
-        """What precedes it in its sentence."""
-        return _SENTENCE.split(self.text[max(0, self.start - REACH) : self.start])[-1]
+        """The text before the match, in its sentence."""
+        return _SENTENCE.split(self.text[max(0, self.start - CONTEXT_LENGTH) : self.start])[-1]
 
     @cached_property
     def after(self) -> str:
-        """What follows it."""
-        return self.text[self.end : self.end + REACH]
+        """The text after the match."""
+        return self.text[self.end : self.end + CONTEXT_LENGTH]
 
     @cached_property
-    def rest(self) -> str:
-        """What follows it in its sentence, with the stop."""
+    def rest_of_sentence(self) -> str:
+        """The text after the match, to the end of its sentence."""
         stop = _SENTENCE.search(self.after)
         return self.after[: stop.end()] if stop else self.after
 
@@ -51,36 +51,36 @@ class PatternMatch:
 Check = Callable[[PatternMatch], bool]
 
 
-def anything(_place: PatternMatch) -> bool:
-    """Hold whatever has the pattern."""
+def accept_all(_place: PatternMatch) -> bool:
+    """Accept every match."""
     return True
 
 
 @dataclass(frozen=True)
 class IdentifierPattern:
-    """How identifiers of one kind look.
+    """A pattern of one kind of identifier.
 
     Attributes:
         kind: name, phone, email, record, birth, address, insurance, document, device or web.
-        pattern: Its group `it` is the identifier, or all of it where there is none.
-        check: Says no to what only looks like one.
+        pattern: Its group `it` is the identifier; without that group, the whole match is.
+        check: Returns False for false positives.
     """
 
     kind: str
     pattern: re.Pattern[str]
-    check: Check = anything
+    check: Check = accept_all
 
 
-def pattern(*ways: str, case: bool = False) -> re.Pattern[str]:
-    """Compile ways to write something.
+def compile_any(*ways: str, case: bool = False) -> re.Pattern[str]:
+    """Compile a pattern that matches any of the alternatives.
 
     Args:
-        ways: Any of them will do.
-        case: Whether it counts.
+        ways: The alternatives.
+        case: Whether case matters.
     """
     return re.compile("|".join(ways), 0 if case else re.IGNORECASE)
 
 
 UPPER = "A-ZÀ-ÖØ-Þ" + "".join(chr(c) for c in range(0x100, 0x250) if chr(c).isupper())
 WORD = rf"[{UPPER}](?:(?>[\w'’]{{0,30}}?[a-zß-ÿ])[\w'’]*|\.)(?:-[{UPPER}][\w'’]+){{0,4}}"
-"""A word with a capital, or an initial."""
+"""A capitalized word, or an initial."""

@@ -1,16 +1,16 @@
-"""Names of people: after titles, relations and cues, beside an age or a bed, or by a first name."""
+"""Patterns of personal names: by titles, relations, cues, age or bed, or given names."""
 
 from __future__ import annotations
 
 import re
 
 from medtune.guardrails.privacy.eponyms import (
-    PERSONAL,
-    given_names,
-    is_listed,
-    is_matter,
-    is_nobodys,
-    lone_names,
+    PERSONAL_WORDS,
+    is_eponym,
+    is_impersonal,
+    is_in_name_list,
+    load_given_names,
+    load_lone_names,
 )
 from medtune.guardrails.privacy.patterns import (
     UPPER,
@@ -18,12 +18,12 @@ from medtune.guardrails.privacy.patterns import (
     Check,
     IdentifierPattern,
     PatternMatch,
-    anything,
+    accept_all,
 )
 
 _OF = r"(?:(?:de|da|do|van|von|der|den|bin|ibn|al|el|du|la|di|le|ter|ten|Ó|Van|Von) )"
 _LAST = rf"(?!V[ao]n {_OF}?[{UPPER}]){WORD}"
-"""A word of a name; "Van" before another is none, or rows of them could be read in many ways."""
+"""A word of a name, but not "Van" before another word: rows of them would be ambiguous."""
 _NAME = (
     rf"(?P<it>{_OF}{{0,2}}{_LAST}(?:[ \u00a0]{_OF}{{0,2}}(?:(?:al|az|el|an|as)-)?{_LAST}){{0,3}})"
 )
@@ -34,7 +34,7 @@ _CIVIL = (
     r"(?:M(?:r|rs|s|iss|x|str|aster|adam|adame|me|aj)|Shri|Shrimati|Smt|Kumari|Frau|Herr|Monsieur|"
     r"S(?:e[nñ]ora?|ignora?|ig)|Dhr|Mevr|Sra?|mr|mrs|ms)"
 )
-"""Titles of patients, whom nothing is named after."""
+"""Titles of patients; nothing is named after these."""
 _TITLE = (
     r"(?:D(?:r|ame)|Prof(?:essor)?|S(?:ri|ister|ir|gt)|Nurse|C(?:apt|aptain|ol|olonel|orporal|"
     r"onstable)|"
@@ -112,7 +112,7 @@ _BESIDE = (
     r",? ?\(?\d{1,3} ?/? ?(?:[MF]|yo|y/o|yrs?|years?)\b| / [MF] / \d|"
     r",? \(?(?:d\.?o\.?b|bed|ward|room|cubicle|MRN|NHS|hosp|UHID)\b)"
 )
-"""What stands beside a patient's name: age, bed, number."""
+"""Text beside a patient's name: age, bed, number."""
 _NOBODY = frozenset(
     """
     a an the this that these those he she they it who we you i his her its our their nobody
@@ -130,36 +130,36 @@ _NOBODY = frozenset(
     ms miss captain august september october november december north south east west new old
     """.split()
 )
-"""Words that have a capital at times, and are no names."""
+"""Capitalized words that are no names."""
 
 
-def _is_word(name: str) -> bool:
-    """Tell whether what has a capital begins with a plain word."""
+def _is_plain_word(name: str) -> bool:
+    """Return whether a capitalized text begins with a plain word."""
     return re.split(r"[ '’-]", name)[0].casefold() in _NOBODY
 
 
-def _civil(place: PatternMatch) -> bool:
-    return not _is_word(place.found) and re.match(r" syndrome\b", place.after) is None
+def _is_titled_name(place: PatternMatch) -> bool:
+    return not _is_plain_word(place.matched_text) and re.match(r" syndrome\b", place.after) is None
 
 
-def _people(place: PatternMatch) -> bool:
-    profession = place.found.endswith(("ologist", "ician", "iatrist", "ist in"))
-    return not (profession or _is_word(place.found) or is_nobodys(place))
+def _is_person(place: PatternMatch) -> bool:
+    profession = place.matched_text.endswith(("ologist", "ician", "iatrist", "ist in"))
+    return not (profession or _is_plain_word(place.matched_text) or is_impersonal(place))
 
 
-def _is_given(name: str) -> bool:
+def _has_given_name(name: str) -> bool:
     first = re.split(r"[ '’]", name)[0]
-    known = given_names()
+    known = load_given_names()
     return first in known or first.capitalize() in known or first.split("-")[0] in known
 
 
-def _given(place: PatternMatch) -> bool:
-    """Tell by a first name."""
-    return _is_given(place.found) and _people(place) and not is_listed(place)
+def _is_person_by_given_name(place: PatternMatch) -> bool:
+    """Match a name that begins with a given name."""
+    return _has_given_name(place.matched_text) and _is_person(place) and not is_in_name_list(place)
 
 
-def _called(place: PatternMatch) -> bool:
-    """Tell who is called something from what is."""
+def _is_person_called(place: PatternMatch) -> bool:
+    """Match what a person is called, not a thing."""
     whom = re.search(
         rf"\b(?:{_ROLE}|he|she|who|him|her|someone|somebody)(?:,? (?:is|was|also|always|who is|"
         rf"\w+ly))*,? "
@@ -167,21 +167,25 @@ def _called(place: PatternMatch) -> bool:
         place.before,
         re.IGNORECASE,
     )
-    return _people(place) and (whom is not None or _is_given(place.found))
+    return _is_person(place) and (whom is not None or _has_given_name(place.matched_text))
 
 
-def _beside(place: PatternMatch) -> bool:
-    """Tell by an age, a bed, a number beside it; places and diseases have them, too."""
+def _is_name_beside_age(place: PatternMatch) -> bool:
+    """Match a name beside an age, bed or number, unless it is a place or a disease."""
     there = re.search(r"\b(?:in|at|from|near|outside|around|of|with|for)(?: the)? $", place.before)
-    return there is None and not _is_word(place.found) and not is_matter(place.found, place.after)
+    return (
+        there is None
+        and not _is_plain_word(place.matched_text)
+        and not is_eponym(place.matched_text, place.after)
+    )
 
 
-def _given_beside(place: PatternMatch) -> bool:
-    return _is_given(place.found) and _beside(place)
+def _is_given_name_beside_age(place: PatternMatch) -> bool:
+    return _has_given_name(place.matched_text) and _is_name_beside_age(place)
 
 
-def _lone(place: PatternMatch) -> bool:
-    """Tell by a first name that medicine does not share; what follows may make it history."""
+def _is_lone_given_name(place: PatternMatch) -> bool:
+    """Match a given name that is not also a medical term, unless it is a historical figure's."""
     more = re.match(rf"(?: {WORD}){{0,2}}", place.after)
     first = re.search(rf"(?:{WORD} ){{1,2}}$", place.before)
     whole = PatternMatch(
@@ -189,191 +193,199 @@ def _lone(place: PatternMatch) -> bool:
         place.start - (len(first[0]) if first else 0),
         place.end + (more.end() if more else 0),
     )
-    known = lone_names()
-    if not (re.split(r"['’]", place.found)[0] in known or place.found.split("-")[0] in known):
+    known = load_lone_names()
+    if not (
+        re.split(r"['’]", place.matched_text)[0] in known
+        or place.matched_text.split("-")[0] in known
+    ):
         return False
-    return not (_in_a_place(place) or _among_eponyms(place) or is_nobodys(whole))
+    return not (_is_in_place_name(place) or _among_eponyms(place) or is_impersonal(whole))
 
 
 _TOWN = re.compile(r"\b(?:S[ãa]o|San(?:t[ao])?|St\.?|Saint|Port|New|Fort|Los|El|Cape|Mount|Lake) $")
 
 
-def _in_a_place(place: PatternMatch) -> bool:
-    """Tell Paulo from São Paulo."""
+def _is_in_place_name(place: PatternMatch) -> bool:
+    """Return whether a name is part of a place name, as in São Paulo."""
     return _TOWN.search(place.before) is not None
 
 
 def _among_eponyms(place: PatternMatch) -> bool:
-    """Tell a name in a row of names, none of them a first name, in a sentence about nobody."""
-    if is_listed(place):
+    """Return whether a name is in a list of names without given names or persons."""
+    if is_in_name_list(place):
         return True
-    if PERSONAL.search(place.before + place.rest):
+    if PERSONAL_WORDS.search(place.before + place.rest_of_sentence):
         return False
     front = re.search(rf"({WORD})(?:,| and| or) $", place.before)
     back = re.match(rf"(?:,| and| or) ({WORD})", place.after)
     others = [match[1] for match in (front, back) if match]
-    return bool(others) and not any(_is_given(other) for other in others)
+    return bool(others) and not any(_has_given_name(other) for other in others)
 
 
-def _turned(place: PatternMatch) -> bool:
-    """Tell "SMITH, John" and "Smith, John (bed 3)" by the first name."""
-    last, first = re.split(r",? (?=\S+$)", place.found, maxsplit=1)
-    if is_matter(first, place.after):
+def _is_inverted_name(place: PatternMatch) -> bool:
+    """Match inverted names, "SMITH, John" or "Smith, John (bed 3)", by the given name."""
+    last, first = re.split(r",? (?=\S+$)", place.matched_text, maxsplit=1)
+    if is_eponym(first, place.after):
         return False
-    return _is_given(first) and _people(
+    return _has_given_name(first) and _is_person(
         PatternMatch(place.text, place.start, place.start + len(last))
     )
 
 
-def _who(place: PatternMatch) -> bool:
-    """Tell the subject of what only a patient does."""
-    return _people(place) and not place.found.endswith(("ia", "is", "us", "um", "in", "ine", "oma"))
+def _is_patient_subject(place: PatternMatch) -> bool:
+    """Match the subject of something that only patients do."""
+    return _is_person(place) and not place.matched_text.endswith(
+        ("ia", "is", "us", "um", "in", "ine", "oma")
+    )
 
 
-def _small(place: PatternMatch) -> bool:
-    """Tell a name without capitals by its first name."""
-    first, *last = place.found.split(" ")
+def _is_lowercase_name(place: PatternMatch) -> bool:
+    """Match a lower-case name by its given name."""
+    first, *last = place.matched_text.split(" ")
     plain = bool(last) and last[0] in _NOBODY
-    return first.capitalize() in given_names() and not plain and not _is_word(first)
+    return first.capitalize() in load_given_names() and not plain and not _is_plain_word(first)
 
 
-def _small_lone(place: PatternMatch) -> bool:
-    return place.found.capitalize() in lone_names()
+def _is_lone_lowercase_name(place: PatternMatch) -> bool:
+    return place.matched_text.capitalize() in load_lone_names()
 
 
-def _small_civil(place: PatternMatch) -> bool:
-    """Tell Mr from magnetic resonance and mitral regurgitation."""
+def _is_lowercase_titled_name(place: PatternMatch) -> bool:
+    """Match a name after "mr" unless it means magnetic resonance or mitral regurgitation."""
     other = (
         r"(?:\w*(?:scan|imag|angio|spectro|veno|elasto|entero|arthro|cholangio|uro|mammo)\w*|"
         r"sever\w+|"
         r"mild|moderate|due|jet|grade|findings?|shows?|showed|murmur|then|patients?|and|or|of|"
         r"is|was)$"
     )
-    return not _is_word(place.found) and re.match(other, place.found.split(" ")[0]) is None
+    return (
+        not _is_plain_word(place.matched_text)
+        and re.match(other, place.matched_text.split(" ")[0]) is None
+    )
 
 
-def _signed(place: PatternMatch) -> bool:
-    """Tell a name that ends what somebody wrote about himself."""
+def _is_signature(place: PatternMatch) -> bool:
+    """Match a name that signs a text in the first person."""
     text = place.text[: place.start]
-    return re.search(r"\b(?:I|[Mm]y|me|[Ww]e|[Oo]ur)\b", text) is not None and _people(place)
+    return re.search(r"\b(?:I|[Mm]y|me|[Ww]e|[Oo]ur)\b", text) is not None and _is_person(place)
 
 
-def _name(way: str, check: Check = anything) -> IdentifierPattern:
+def _name_pattern(way: str, check: Check = accept_all) -> IdentifierPattern:
     return IdentifierPattern("name", re.compile(way), check)
 
 
 _ROOM = r"(?:[Bb]ed|[Bb]ay|[Rr]oom|[Cc]ubicle|[Cc]ot|[Ss]ide room)(?: no\.?)? [\dA-Z]{1,5}"
-NAMES: tuple[IdentifierPattern, ...] = (
-    _name(rf"\b{_CIVIL}\b\.?(?: (?:and|&) {_CIVIL}\b\.?)? {_TITLED}", _civil),
-    _name(
+NAME_PATTERNS: tuple[IdentifierPattern, ...] = (
+    _name_pattern(rf"\b{_CIVIL}\b\.?(?: (?:and|&) {_CIVIL}\b\.?)? {_TITLED}", _is_titled_name),
+    _name_pattern(
         rf"\b{_TITLE}\b\.?(?: (?:Sir|Dame|Dr|Prof|Med)\b\.?)* (?!{_CIVIL}\b){_TITLED}",
-        _people,
+        _is_person,
     ),
-    _name(
+    _name_pattern(
         r"(?:\b(?:mr|mrs|dr|Mr|Mrs|MR|MRS)|(?:^|(?<=[.!?\n] ))(?:ms|"
         r"miss))\b\.? (?P<it>[a-z][a-z'’-]{2,})",
-        _small_civil,
+        _is_lowercase_titled_name,
     ),
-    _name(
+    _name_pattern(
         rf"\b(?i:called|known as|aka)\b[,:]? (?P<it>(?:\w+ )?{WORD}(?: {WORD}){{0,2}})",
-        _called,
+        _is_person_called,
     ),
-    _name(rf"\b(?!called|known|aka)(?i:{_CUE})\b[,:]? {_FULL}", _people),
-    _name(rf"\b(?i:{_COLON}): ?\n? ?{_FULL}", _people),
-    _name(rf"\b(?i:{_CUE})\b[,:]? {_INITIALS}\b", _people),
-    _name(
+    _name_pattern(rf"\b(?!called|known|aka)(?i:{_CUE})\b[,:]? {_FULL}", _is_person),
+    _name_pattern(rf"\b(?i:{_COLON}): ?\n? ?{_FULL}", _is_person),
+    _name_pattern(rf"\b(?i:{_CUE})\b[,:]? {_INITIALS}\b", _is_person),
+    _name_pattern(
         rf"\b(?<![.\w])(?P<it>(?:[{UPPER}]\. ){{2,3}}(?:O['’])?{WORD})(?<!\.)",
-        _people,
+        _is_person,
     ),
-    _name(rf"\b(?P<it>[{UPPER}][\w'-]{{1,40}}+\^[{UPPER}][\w'-]+(?:\^[\w.]+)*)"),
-    _name(
+    _name_pattern(rf"\b(?P<it>[{UPPER}][\w'-]{{1,40}}+\^[{UPPER}][\w'-]+(?:\^[\w.]+)*)"),
+    _name_pattern(
         r"(?i:\b(?:last|first|family|given|patient|sur|full)[ _]?name)[\"']?\s?[:=>]+\s?"
         rf"[\"']?(?P<it>{WORD}(?: {WORD})*)",
     ),
-    _name(
+    _name_pattern(
         rf"\b(?i:my|his|her|their|our) (?:\w+ )?(?i:{_ROLE})[, ]{{1,2}}[(\"“]?(?P<it>{WORD})",
-        _people,
+        _is_person,
     ),
-    _name(rf"\b(?i:{_KIN}) [\"“]?(?P<it>{WORD})(?=[\"”]? [a-z])", _people),
-    _name(
+    _name_pattern(rf"\b(?i:{_KIN}) [\"“]?(?P<it>{WORD})(?=[\"”]? [a-z])", _is_person),
+    _name_pattern(
         rf"\b(?P<it>{WORD})['’]s (?=(?:{_KIN}|bloods|histology|drain|wound|notes|bed|"
         rf"inhaler|consent)\b)",
-        _people,
+        _is_person,
     ),
-    _name(
+    _name_pattern(
         rf"\b(?P<it>{WORD}(?: {WORD})?, {WORD})(?=,? ?\(|  | - |,? \d|,? DOB|\t| \||"
         rf",? (?:MRN|NHS|UHID|hosp))",
-        _turned,
+        _is_inverted_name,
     ),
-    _name(
+    _name_pattern(
         rf"\b(?P<it>(?:{WORD}(?: {WORD})?|[{UPPER}]{{3,}}), {WORD})(?= \(\d{{1,4}}[./-]\d|"
         rf" \(?\d{{1,3}} ?[MF]\b| \| \d{{1,3}} ?[MF]\b)",
-        _beside,
+        _is_name_beside_age,
     ),
-    _name(
+    _name_pattern(
         rf"\b(?P<it>[{UPPER}]{{3,}} {WORD}){_BESIDE}",
-        _turned,
+        _is_inverted_name,
     ),
-    _name(rf"\b{_FULL}{_BESIDE}", _beside),
-    _name(rf"\b(?={_FULL})", _given),
-    _name(rf"\b(?P<it>{WORD}){_BESIDE}", _given_beside),
-    _name(
+    _name_pattern(rf"\b{_FULL}{_BESIDE}", _is_name_beside_age),
+    _name_pattern(rf"\b(?={_FULL})", _is_person_by_given_name),
+    _name_pattern(rf"\b(?P<it>{WORD}){_BESIDE}", _is_given_name_beside_age),
+    _name_pattern(
         rf"(?:^|(?<=[.!?\n] )|(?<=\n))(?P<it>{WORD})(?=, \d{{1,3}}, (?:who|has|had|is|was|"
         rf"asks|wants|says|came|presents|lives|works|takes|an?)\b)",
-        _people,
+        _is_person,
     ),
-    _name(rf"\b{_ROOM}[,:]?(?: [-–])? (?P<it>{WORD})(?=[:,;(]|$| [-–])", _people),
-    _name(
+    _name_pattern(rf"\b{_ROOM}[,:]?(?: [-–])? (?P<it>{WORD})(?=[:,;(]|$| [-–])", _is_person),
+    _name_pattern(
         rf"\b(?!{_MAY_NAME_A_DISEASE})(?i:{_CUE})\b[:,]? (?!{_TITLE}\b|{_CIVIL}\b)"
         rf"[\"“]?(?P<it>{WORD})(?=[\"”]?(?:{_GOES_ON}))",
-        _people,
+        _is_person,
     ),
-    _name(
+    _name_pattern(
         rf"\b(?i:the|this|our|an?) (?:\w+ )?(?i:{_ROLE}), (?P<it>{WORD})(?=, (?:aged?|\d|"
         rf"an? |the |who|is|was|has|had))",
-        _people,
+        _is_person,
     ),
-    _name(
+    _name_pattern(
         rf"\b(?i:twin [AB12]|named|{_COLON}:)(?: is)? (?P<it>{WORD})(?={_GOES_ON})",
-        _people,
+        _is_person,
     ),
-    _name(
+    _name_pattern(
         rf"\b(?:[Nn]ame|NAME|SURNAME|FORENAMES?|PATIENT|"
         rf"letters\)):? (?P<it>[{UPPER}]{{3,}}(?: [{UPPER}]{{1,2}}\.?| [{UPPER}]{{3,}})*)"
         r"(?=\s|$)",
-        _people,
+        _is_person,
     ),
-    _name(rf"\b(?P<it>[{UPPER}]{{3,}}, {WORD})(?= )", _turned),
-    _name(rf"\b(?P<it>(?:[{UPPER}]\. ?){{1,3}}{WORD}) (?={_DOES})", _people),
-    _name(
+    _name_pattern(rf"\b(?P<it>[{UPPER}]{{3,}}, {WORD})(?= )", _is_inverted_name),
+    _name_pattern(rf"\b(?P<it>(?:[{UPPER}]\. ?){{1,3}}{WORD}) (?={_DOES})", _is_person),
+    _name_pattern(
         rf"\b(?:dr|pt|patient|client|name|named|i am|i'm|im|this is|"
         rf"my name's)[.:]* (?P<it>{_SMALL})"
         r"(?=,|\.|$| (?:is|was|has|had|says|said|asks|came|in|from|rang|attended)\b)",
-        _small,
+        _is_lowercase_name,
     ),
-    _name(
+    _name_pattern(
         r"\b(?:i am|i'?m|it'?s|this is|my name is|my name's) (?P<it>[a-z]{3,})(?=[,. ]|$)",
-        _small_lone,
+        _is_lone_lowercase_name,
     ),
-    _name(
+    _name_pattern(
         rf"(?:^|(?<=[.!?] )|(?<=\n))(?P<it>{WORD}(?: {WORD}){{0,2}})(?= {_PATIENTS_DO})",
-        _who,
+        _is_patient_subject,
     ),
-    _name(rf"(?<=[.!?,\n])[ \n](?P<it>{WORD} {WORD}(?: {WORD})?)\.?\s*$", _signed),
-    _name(rf"[-–—] (?P<it>{WORD})\.?\s*$", _signed),
-    _name(
+    _name_pattern(rf"(?<=[.!?,\n])[ \n](?P<it>{WORD} {WORD}(?: {WORD})?)\.?\s*$", _is_signature),
+    _name_pattern(rf"[-–—] (?P<it>{WORD})\.?\s*$", _is_signature),
+    _name_pattern(
         r"(?:患者|病人|姓名)[::：]? ?(?P<it>[\u4e00-\u9fff]{2,4})"
         r"|환자 ?(?P<ko>[\uac00-\ud7a3]{2,4})|المريضة? (?P<ar>\w+ \w+)"
         r"|(?:Пациент(?:ка)?|ФИО|Ασθενής|氏名)[::：]? ?(?P<others>[^\W\d_]++(?: [^\W\d_]+){1,2})",
     ),
-    _name(rf"\b(?P<it>{WORD})", _lone),
+    _name_pattern(rf"\b(?P<it>{WORD})", _is_lone_given_name),
 )
-"""From what is surest to what tells least."""
+"""From the most to the least reliable."""
 
-AFTER_A_NAME = re.compile(rf" and (?P<it>(?:[{UPPER}]\. ?){{1,3}}(?:O['’])?{WORD}|{WORD} {WORD})")
-"""A second name behind a first."""
+SECOND_NAME = re.compile(rf" and (?P<it>(?:[{UPPER}]\. ?){{1,3}}(?:O['’])?{WORD}|{WORD} {WORD})")
+"""A second name joined to a first one by "and"."""
 
 
-def is_second(place: PatternMatch) -> bool:
-    """Tell whether what follows "and" behind a name is one as well."""
-    return _people(place)
+def is_second_name(place: PatternMatch) -> bool:
+    """Return whether the text after "and" behind a name is a name as well."""
+    return _is_person(place)

@@ -1,8 +1,8 @@
-"""Several adapters over one base in memory; each request says which of them answers.
+"""Serve several adapters over one base model in memory.
 
 An adapter of a small rank is a few per cent of its base, so ten fine-tuned models take little more
-room than one.  They share the base's weights and nothing else: what a prompt's beginning was read
-as is kept for each of them apart.
+memory than one.  They share the base weights and nothing else: each adapter has its own prefix
+cache.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from medtune.models.local.local_model import LocalModel
 
 
 class AdapterPool:
-    """A base model, and adapters that can be put on and taken off it.
+    """A base model and the LoRA adapters that can be activated on it.
 
     Args:
         base: The model; its network is changed in place.
@@ -47,43 +47,43 @@ class AdapterPool:
             self.add(name, folder)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """What can be asked for, beside the base."""
+    def adapter_names(self) -> tuple[str, ...]:
+        """Names of the loaded adapters."""
         return tuple(self._models)
 
     def add(self, name: str, folder: Path) -> None:
-        """Put an adapter on the shelf, in place of one of that name; requests may be under way.
+        """Load an adapter, replacing one of the same name; safe while requests are running.
 
         Raises:
-            AdapterError: It cannot be read, or belongs to another base; an older one stays.
+            AdapterError: It cannot be read, or belongs to another base; an older adapter stays.
         """
         with self._turn:
-            self._peft, self._models[name] = lora.load_beside(self._base, self._peft, name, folder)
+            self._peft, self._models[name] = lora.add_adapter(self._base, self._peft, name, folder)
 
     def remove(self, name: str) -> None:
-        """Take an adapter off the shelf, and free its memory.
+        """Unload an adapter and free its memory.
 
         Raises:
             UnknownModelError: There is none of that name.
         """
         with self._turn:
-            self.at(name)
+            self.get_local_model(name)
             del self._models[name]
-            if self._models:  # who is deleted must not be the one that is on
+            if self._models:  # the active adapter must not be deleted
                 self._peft.set_adapter(next(iter(self._models)), inference_mode=True)
             self._peft.delete_adapter(name)
 
-    def model(self, name: str | None) -> PooledModel:
-        """Choose who answers; None is the base itself.
+    def get_model(self, name: str | None) -> PooledModel:
+        """Return an AnswerModel for one adapter; None is the base model.
 
         Raises:
             UnknownModelError: There is no adapter of that name.
         """
-        self.at(name)
+        self.get_local_model(name)
         return PooledModel(self, name)
 
-    def at(self, name: str | None) -> LocalModel:
-        """Look at one of them, without having it answer.
+    def get_local_model(self, name: str | None) -> LocalModel:
+        """Return the LocalModel of an adapter without activating it.
 
         Raises:
             UnknownModelError: There is no adapter of that name.
@@ -98,15 +98,15 @@ class AdapterPool:
         return self._models[name]
 
     @contextmanager
-    def put_on(self, name: str | None) -> Iterator[LocalModel]:
-        """Let one of them have the base for itself.
+    def activate(self, name: str | None) -> Iterator[LocalModel]:
+        """Activate an adapter and hold the lock on the base while it is used.
 
         Raises:
-            UnknownModelError: The adapter was taken off the shelf.
+            UnknownModelError: The adapter was unloaded.
         """
         with self._turn:
             if name is not None:
-                model = self.at(name)
+                model = self.get_local_model(name)
                 self._peft.set_adapter(name, inference_mode=True)
                 yield model
             elif self._peft is None:
@@ -117,7 +117,7 @@ class AdapterPool:
 
 
 class PooledModel:
-    """An AnswerModel: one adapter of a shelf, or its base."""
+    """An AnswerModel: one adapter of a pool, or its base model."""
 
     def __init__(self, shelf: AdapterPool, name: str | None) -> None:
         self._shelf = shelf
@@ -125,18 +125,18 @@ class PooledModel:
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
         """Score every continuation; see `LocalModel.score`."""
-        with self._shelf.put_on(self._name) as model:
+        with self._shelf.activate(self._name) as model:
             return model.score(requests)
 
     def generate(self, requests: Sequence[GenerateRequest], decoding: Decoding) -> list[Generation]:
-        """Answer freely; see `LocalModel.generate`."""
-        with self._shelf.put_on(self._name) as model:
+        """Generate answers; see `LocalModel.generate`."""
+        with self._shelf.activate(self._name) as model:
             return model.generate(requests, decoding)
 
     def render(self, messages: Sequence[Message]) -> str:
-        """Show the exact text that the model reads."""
-        return self._shelf.at(self._name).render(messages)
+        """Render a prompt exactly as the model reads it."""
+        return self._shelf.get_local_model(self._name).render(messages)
 
     def describe(self) -> ModelDescription:
-        """Say which weights these are."""
-        return self._shelf.at(self._name).describe()
+        """Describe the weights."""
+        return self._shelf.get_local_model(self._name).describe()

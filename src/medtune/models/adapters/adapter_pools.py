@@ -1,4 +1,4 @@
-"""Bases in memory, and over each the adapters that are asked for; torch comes with the first."""
+"""Keep one adapter pool per base model; torch is imported with the first pool."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 class AdapterPools:
-    """One shelf for each base."""
+    """Adapter pools by base model."""
 
     def __init__(self) -> None:
         self._shelves: dict[str, AdapterPool] = {}
         self._turn = threading.Lock()
 
-    def model(self, base: ModelSource, name: str, folder: Path) -> PooledModel:
-        """Open an adapter; its base is read once for all of them.
+    def load_adapter(self, base: ModelSource, name: str, folder: Path) -> PooledModel:
+        """Load an adapter; its base model is loaded once for all of them.
 
         Args:
-            base: The model that it is for.
-            name: Under which it stands on the shelf; one that is there already is not read again.
+            base: The base model.
+            name: Name in the pool; an adapter that is loaded already is not read again.
             folder: The adapter.
 
         Raises:
@@ -37,17 +37,17 @@ class AdapterPools:
 
         with self._turn:
             shelf = self._shelves.get(base.fingerprint) or AdapterPool(LocalModel.load(base), {})
-            if name not in shelf.names:
+            if name not in shelf.adapter_names:
                 shelf.add(name, folder)
             self._shelves[base.fingerprint] = shelf
-            return shelf.model(name)
+            return shelf.get_model(name)
 
-    def keep(self, names: Collection[str]) -> None:
-        """Free all adapters but some, and bases that carry none of these."""
+    def retain(self, names: Collection[str]) -> None:
+        """Unload all adapters but these, and base models without an adapter left."""
         with self._turn:
             for base, shelf in list(self._shelves.items()):
-                left = [name for name in shelf.names if name not in names]
-                if len(left) == len(shelf.names):
+                left = [name for name in shelf.adapter_names if name not in names]
+                if len(left) == len(shelf.adapter_names):
                     del self._shelves[base]
                     continue
                 for name in left:

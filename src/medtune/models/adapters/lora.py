@@ -1,4 +1,4 @@
-"""Adapters: made, saved and loaded by peft, with a card that says what they were trained on."""
+"""Create, save, load and merge LoRA adapters with peft, each with a weights card."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from medtune.core.experiment import LoraSettings
 from medtune.models.adapters.trainable import Trainee
 from medtune.models.kernels.lora_linear import use_lora_products
 from medtune.models.local.local_model import LocalModel
-from medtune.models.save import name_base
-from medtune.models.sources import hub_name
-from medtune.models.weights_card import CARD, WeightsCard, read_card
+from medtune.models.save import set_base_name
+from medtune.models.sources import find_hub_name
+from medtune.models.weights_card import CARD_FILE, WeightsCard, read_card
 
-ALL = "all-linear"
+ALL_LINEAR = "all-linear"
 """peft's name for every dense layer but the output head."""
 
 
@@ -34,7 +34,7 @@ class LoraModel(Trainee):
     Args:
         model: The base; its network is changed in place.
         settings: Rank, targets and so on.
-        seed: Of the initialisation.
+        seed: Seed of the initialisation.
         recompute: As for `Trainee`.
 
     Raises:
@@ -49,12 +49,12 @@ class LoraModel(Trainee):
         self._settings, self._seed = settings, seed
         super().__init__(model, recompute)
 
-    def _prepared(self, network: Any) -> nn.Module:
+    def _prepare_network(self, network: Any) -> nn.Module:
         from peft import LoraConfig, get_peft_model
 
         settings = self._settings
         targets = list(settings.targets)
-        if targets != [ALL]:
+        if targets != [ALL_LINEAR]:
             _check_targets(network, targets)
         torch.manual_seed(self._seed)
         config = LoraConfig(
@@ -63,32 +63,34 @@ class LoraModel(Trainee):
             lora_dropout=settings.dropout,
             bias="none",
             task_type="CAUSAL_LM",
-            target_modules=targets[0] if targets == [ALL] else targets,
+            target_modules=targets[0] if targets == [ALL_LINEAR] else targets,
             use_rslora=settings.rslora,
             use_dora=settings.dora,
         )
-        with quiet_upstream():
+        with suppress_peft_warning():
             self._peft = get_peft_model(network, config, autocast_adapter_dtype=False)
         _match_precision(self._peft)
         use_lora_products(self._peft)
         holder: nn.Module = self._peft
         return holder
 
-    def _write(self, weights: Mapping[str, Tensor], folder: Path) -> None:
+    def _write_weights(self, weights: Mapping[str, Tensor], folder: Path) -> None:
         self._peft.save_pretrained(folder, state_dict=dict(weights))
-        # peft names the folder of this machine from which the base was read.  Told otherwise
-        # before it saves, it would ask the Hub for the base's vocabulary.
+        # peft writes the local folder of the base.  If the name were changed before saving, peft
+        # would ask the Hub for the vocabulary of the base.
         name = self._source.name
-        hub = hub_name(name, self._source.fingerprint) or (name.rpartition("/")[2], None)
-        name_base(folder / "adapter_config.json", *hub)
+        hub = find_hub_name(name, self._source.fingerprint) or (name.rpartition("/")[2], None)
+        set_base_name(folder / "adapter_config.json", *hub)
 
-    def toward_base(self, weights: Mapping[str, Tensor], share: float) -> Mapping[str, Tensor]:
-        """Keep a share of the update: it is linear in the second factor of each layer."""
+    def interpolate_with_base(
+        self, weights: Mapping[str, Tensor], share: float
+    ) -> Mapping[str, Tensor]:
+        """Interpolate with the base model by scaling B: the LoRA update is linear in it."""
         return {name: share * w if ".lora_B." in name else w for name, w in weights.items()}
 
 
-def load(base: LocalModel, folder: Path, prompt_hash: str | None) -> LocalModel:
-    """Put a saved adapter into a base model.
+def load_adapter(base: LocalModel, folder: Path, prompt_hash: str | None) -> LocalModel:
+    """Load a saved adapter into a base model.
 
     Args:
         base: The model; its network is changed in place.
@@ -98,73 +100,73 @@ def load(base: LocalModel, folder: Path, prompt_hash: str | None) -> LocalModel:
     Raises:
         AdapterError: The adapter belongs to another base or another prompt.
     """
-    network, card = _opened(base, folder, prompt_hash)
-    return _holding(network, base, card)
+    network, card = _load_peft_model(base, folder, prompt_hash)
+    return _local_model_with_adapter(network, base, card)
 
 
-def load_beside(base: LocalModel, network: Any, name: str, folder: Path) -> tuple[Any, LocalModel]:
-    """Put a saved adapter beside others in a base model; none of them is the active one by that.
+def add_adapter(base: LocalModel, network: Any, name: str, folder: Path) -> tuple[Any, LocalModel]:
+    """Add a saved adapter to a base model that may have others; it is not activated.
 
     Args:
         base: The model; its network is changed in place.
-        network: peft's, with the adapters that are there; None where there are none yet.
-        name: Of the adapter among them; one that has it already is replaced.
+        network: The PeftModel with the adapters loaded so far; None if there are none.
+        name: Adapter name; an adapter of that name is replaced.
         folder: The adapter.
 
     Raises:
         AdapterError: The adapter belongs to another base.
     """
     if network is None:
-        network, card = _opened(base, folder, None, name)
-        return network, _holding(network, base, card)
-    card = _checked(base, folder, None)
+        network, card = _load_peft_model(base, folder, None, name)
+        return network, _local_model_with_adapter(network, base, card)
+    card = _read_matching_card(base, folder, None)
     if name in network.peft_config:
         network.delete_adapter(name)
-    with quiet_upstream():
+    with suppress_peft_warning():
         network.load_adapter(str(folder), name, autocast_adapter_dtype=False)
-    return network, _holding(network, base, card)
+    return network, _local_model_with_adapter(network, base, card)
 
 
-def merged(base: LocalModel, folder: Path) -> LocalModel:
-    """Fold a saved adapter into the weights of a base model, in its precision: W + scale B A.
+def merge_adapter(base: LocalModel, folder: Path) -> LocalModel:
+    """Merge a saved adapter into the base weights, in their precision: W + scale B A.
 
     Raises:
         AdapterError: The adapter belongs to another base.
     """
-    network, card = _opened(base, folder, None)
-    with quiet_upstream():
+    network, card = _load_peft_model(base, folder, None)
+    with suppress_peft_warning():
         inner = network.merge_and_unload()
-    return _instead(inner, base, card)
+    return _replace_network(inner, base, card)
 
 
-def _opened(
+def _load_peft_model(
     base: LocalModel, folder: Path, prompt_hash: str | None, name: str = "default"
 ) -> tuple[Any, WeightsCard]:
     from peft import PeftModel
 
-    card = _checked(base, folder, prompt_hash)
-    with quiet_upstream():
+    card = _read_matching_card(base, folder, prompt_hash)
+    with suppress_peft_warning():
         network = PeftModel.from_pretrained(
             base.network, str(folder), adapter_name=name, autocast_adapter_dtype=False
         )
     return network, card
 
 
-def _holding(network: Any, base: LocalModel, card: WeightsCard) -> LocalModel:
-    """Open a base with an adapter inside, in the precision that it computes in."""
+def _local_model_with_adapter(network: Any, base: LocalModel, card: WeightsCard) -> LocalModel:
+    """Return a LocalModel with the adapter, cast to the precision of the base."""
     _match_precision(network)
-    return _instead(network.get_base_model(), base, card)
+    return _replace_network(network.get_base_model(), base, card)
 
 
-def _instead(inner: Any, base: LocalModel, card: WeightsCard) -> LocalModel:
-    """Open a network in place of the base that it was."""
+def _replace_network(inner: Any, base: LocalModel, card: WeightsCard) -> LocalModel:
+    """Return a LocalModel like `base` with another network."""
     return LocalModel(
         inner.eval(), base.encoder.tokenizer, base.source, card.weights_hash, batch=base.batch
     )
 
 
-def _checked(base: LocalModel, folder: Path, prompt_hash: str | None) -> WeightsCard:
-    """Read an adapter's card, and prove that it belongs to this base and prompt."""
+def _read_matching_card(base: LocalModel, folder: Path, prompt_hash: str | None) -> WeightsCard:
+    """Read an adapter's card and check that it matches this base and prompt."""
     card = read_card(folder)
     if card.kind != "adapter":
         raise AdapterError(
@@ -183,21 +185,21 @@ def _checked(base: LocalModel, folder: Path, prompt_hash: str | None) -> Weights
             f"{folder} was trained with the prompt {card.prompt_hash[:12]}, "
             f"the prompt here is {prompt_hash[:12]}",
             expected="the same system text, option lines, answer form and chat template",
-            fix=f"leave the prompt out to take the adapter's own, which stands in {folder / CARD}",
+            fix=f"leave the prompt out to use the adapter's own, which is in {folder / CARD_FILE}",
         )
     return card
 
 
 @contextmanager
-def quiet_upstream() -> Iterator[None]:
-    """Silence the one warning that peft draws from transformers, about a name between the two."""
+def suppress_peft_warning() -> Iterator[None]:
+    """Suppress a deprecation warning that peft triggers in transformers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")
         yield
 
 
 def _match_precision(network: Any) -> None:
-    """Give LoRA layers the precision that the model computes in."""
+    """Cast LoRA layers to the dtype of the base model."""
     dtype = network.get_base_model().get_input_embeddings().weight.dtype
     for name, parameter in network.named_parameters():
         if "lora_" in name:

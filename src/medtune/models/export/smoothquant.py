@@ -1,9 +1,9 @@
-"""Even out activations before they are rounded to integers (SmoothQuant).
+"""Smooth activations before they are quantized to integers (SmoothQuant).
 
-A few channels of a decoder's activations are many times larger than the rest; next to them all
-others round to nothing.  Dividing a channel by s before a layer and multiplying the layer's column
-by s changes no product, and the division costs nothing where the step before can take it into its
-own weights: a norm, or another dense layer (Xiao et al. 2023, arXiv 2211.10438, section 4).
+A few channels of a decoder's activations are many times larger than the rest, so all others round
+to zero.  Dividing a channel by s before a layer and multiplying the layer's column by s changes no
+product, and the division is free if it is merged into the weights of the preceding norm or dense
+layer (Xiao et al. 2023, arXiv 2211.10438, section 4).
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medtune.models.kernels.rms_norm import is_plain
+from medtune.models.kernels.rms_norm import is_rms_norm
 
 ALPHA = 0.5
-"""Share of the difficulty that moves from activations to weights (section 4.2)."""
+"""Migration strength: share of the range moved from activations to weights (section 4.2)."""
 _TINY = 1e-5
 
 
 @torch.no_grad()
-def smooth(network: Any, read: Callable[[], object]) -> int:
-    """Even out the inputs of all dense layers of a Llama-like decoder, in place.
+def smooth_activations(network: Any, read: Callable[[], object]) -> int:
+    """Smooth the inputs of all dense layers of a Llama-like decoder, in place.
 
     Args:
-        network: In fp32; what it computes stays the same but for rounding.
-        read: Lets the network read some typical prompts.
+        network: A network in fp32; its output stays the same up to rounding.
+        read: Runs the network on calibration prompts.
 
     Returns:
-        How many layers were changed: those of an unknown architecture are left as they are.
+        Number of changed layers; layers of an unknown architecture are left unchanged.
     """
-    blocks = [block for block in network.get_decoder().layers if _is_known(block)]
-    with _largest([_taker(block) for block in blocks]) as found:
+    blocks = [block for block in network.get_decoder().layers if _is_supported_block(block)]
+    with _record_input_maxima([_smoothed_layers(block) for block in blocks]) as found:
         read()
     for block, tops in zip(blocks, found, strict=True):
         _smooth_block(block, *tops)
@@ -44,46 +44,50 @@ def smooth(network: Any, read: Callable[[], object]) -> int:
 def _smooth_block(block: Any, into_heads: Tensor, into_out: Tensor, *into_mlp: Tensor) -> None:
     heads, mlp = block.self_attn, block.mlp
     queries = (heads.q_proj, heads.k_proj, heads.v_proj)
-    _norm_takes(block.input_layernorm, queries, _scales(into_heads, queries))
+    _divide_norm(block.input_layernorm, queries, _smoothing_scales(into_heads, queries))
     # Query heads that share a value head share its channels' scales.
-    scales = _scales(into_out, (heads.o_proj,)).view(-1, heads.num_key_value_groups, heads.head_dim)
+    scales = _smoothing_scales(into_out, (heads.o_proj,)).view(
+        -1, heads.num_key_value_groups, heads.head_dim
+    )
     shared = scales.amax(1, keepdim=True)
-    _layer_takes(heads.v_proj, shared.flatten(), heads.o_proj, shared.expand_as(scales).flatten())
+    _rescale_layer_pair(
+        heads.v_proj, shared.flatten(), heads.o_proj, shared.expand_as(scales).flatten()
+    )
     into_gate, into_down = into_mlp
     gates = (mlp.gate_proj, mlp.up_proj)
-    _norm_takes(block.post_attention_layernorm, gates, _scales(into_gate, gates))
-    scales = _scales(into_down, (mlp.down_proj,))
-    _layer_takes(mlp.up_proj, scales, mlp.down_proj, scales)
+    _divide_norm(block.post_attention_layernorm, gates, _smoothing_scales(into_gate, gates))
+    scales = _smoothing_scales(into_down, (mlp.down_proj,))
+    _rescale_layer_pair(mlp.up_proj, scales, mlp.down_proj, scales)
 
 
-def _scales(top: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
+def _smoothing_scales(top: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
     """Choose s for each input channel: top^a / weight^(1 - a) (section 4.2, equation 4)."""
     columns = torch.stack([layer.weight.abs().amax(0) for layer in layers]).amax(0)
     return top.clamp_min(_TINY) ** ALPHA / columns.clamp_min(_TINY) ** (1 - ALPHA)
 
 
-def _norm_takes(norm: Any, layers: Sequence[nn.Linear], scales: Tensor) -> None:
+def _divide_norm(norm: Any, layers: Sequence[nn.Linear], scales: Tensor) -> None:
     norm.weight.div_(scales)
     for layer in layers:
         layer.weight.mul_(scales)
 
 
-def _layer_takes(before: nn.Linear, down: Tensor, after: nn.Linear, up: Tensor) -> None:
+def _rescale_layer_pair(before: nn.Linear, down: Tensor, after: nn.Linear, up: Tensor) -> None:
     before.weight.div_(down.unsqueeze(1))
     if before.bias is not None:
         before.bias.div_(down)
     after.weight.mul_(up)
 
 
-def _taker(block: Any) -> tuple[nn.Linear, ...]:
-    """List the layers whose inputs are evened out, one for each input."""
+def _smoothed_layers(block: Any) -> tuple[nn.Linear, ...]:
+    """Return one layer for each smoothed input of a block."""
     heads, mlp = block.self_attn, block.mlp
     return heads.q_proj, heads.o_proj, mlp.gate_proj, mlp.down_proj
 
 
 @contextmanager
-def _largest(groups: Sequence[Sequence[nn.Linear]]) -> Iterator[list[list[Tensor]]]:
-    """Keep the largest absolute value of each input channel, `[group][layer]`, `[channel]`."""
+def _record_input_maxima(groups: Sequence[Sequence[nn.Linear]]) -> Iterator[list[list[Tensor]]]:
+    """Record the largest absolute input of each channel, `[group][layer]`, `[channel]`."""
     found = [[layer.weight.new_zeros(layer.in_features) for layer in group] for group in groups]
 
     def watch(layer: nn.Linear, top: Tensor) -> Any:
@@ -104,12 +108,17 @@ def _largest(groups: Sequence[Sequence[nn.Linear]]) -> Iterator[list[list[Tensor
             handle.remove()
 
 
-def _is_known(block: Any) -> bool:
-    """Tell whether a layer is built as Llama's are, with norms that are plain products."""
+def _is_supported_block(block: Any) -> bool:
+    """Return whether a block is built as in Llama, with plain RMS norms."""
     try:
-        layers = (*_taker(block), block.self_attn.k_proj, block.self_attn.v_proj, block.mlp.up_proj)
+        layers = (
+            *_smoothed_layers(block),
+            block.self_attn.k_proj,
+            block.self_attn.v_proj,
+            block.mlp.up_proj,
+        )
         norms = (block.input_layernorm, block.post_attention_layernorm)
         block.self_attn.num_key_value_groups, block.self_attn.head_dim  # noqa: B018 - are there
     except AttributeError:
         return False
-    return all(isinstance(layer, nn.Linear) for layer in layers) and all(map(is_plain, norms))
+    return all(isinstance(layer, nn.Linear) for layer in layers) and all(map(is_rms_norm, norms))

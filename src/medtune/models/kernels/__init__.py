@@ -1,1 +1,1 @@
-"""Fused and packed replacements of single layers."""
+"""Faster replacements of single layers: attention, LoRA, RMSNorm, rotary, packing."""

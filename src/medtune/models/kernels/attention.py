@@ -1,4 +1,4 @@
-"""Attention over short rows as plain matrix products.
+"""Compute attention over short rows as plain matrix products.
 
 The fused kernel that torch has for CPUs is made for long rows.  Over the 50 to 250 tokens of an
 exam question its blocks are small and mostly masked: 15 to 23 % of a pass, where two batched
@@ -17,16 +17,16 @@ from torch import Tensor
 from medtune.models.kernels.sequence_packing import Layout
 
 NAME = "medtune_short"
-"""Under which transformers knows it, once `use_short_attention` was called."""
-LONGEST = 256
-"""Keys; over longer rows the scores, `[head, query, key]`, outgrow the caches."""
+"""Name in transformers' attention registry after `use_short_attention`."""
+MAX_KEYS = 256
+"""Longest row; beyond it the scores, `[head, query, key]`, no longer fit the CPU caches."""
 
-_SPECIAL = ("position_bias", "softcap", "s_aux", "cache")
-"""What some architectures add to scores or keys: the fused kernel's to take or to refuse."""
+_UNSUPPORTED_ARGUMENTS = ("position_bias", "softcap", "s_aux", "cache")
+"""Arguments of some architectures that are left to the fused kernel."""
 
 
 def use_short_attention(network: Any) -> None:
-    """Let a transformers model attend by `attend`; one that takes no other kernel keeps its own."""
+    """Set `attend` as the kernel of a transformers model, if it allows another kernel."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
@@ -46,7 +46,7 @@ def attend(
     layout: Layout | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Attend, by plain products where that is the faster way.
+    """Compute attention, by plain matrix products where that is faster.
 
     Args:
         module: The attention layer.
@@ -54,10 +54,10 @@ def attend(
         key: `[batch, group, key, width]`; heads in a row share a group's keys.
         value: Like `key`.
         attention_mask: `[batch or 1, 1, query, key]`, additive or boolean; None is causal.
-        scaling: Of the scores; None is 1 / sqrt(width).
-        dropout: Of the weights, in training.
-        layout: Of a packed batch, `[1, head, token, width]`; it brings its own mask.
-        others: What else transformers hands to a kernel.
+        scaling: Factor of the scores; None is 1 / sqrt(width).
+        dropout: Dropout probability of the weights, in training.
+        layout: Layout of a packed batch, `[1, head, token, width]`, with its own mask.
+        others: Further arguments of a transformers kernel.
 
     Returns:
         `[batch, query, head, width]`, and no weights.
@@ -73,15 +73,21 @@ def attend(
         known = causal and rows == keys
     else:
         known = attention_mask.shape[1] == 1
-    known = known and not dropout and all(others.get(name) is None for name in _SPECIAL)
-    if not known or query.device.type != "cpu" or rows == 1 < keys or keys > LONGEST:
+    known = (
+        known and not dropout and all(others.get(name) is None for name in _UNSUPPORTED_ARGUMENTS)
+    )
+    if not known or query.device.type != "cpu" or rows == 1 < keys or keys > MAX_KEYS:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout, scaling, **others
         )
-    mask = _causal(rows, query) if attention_mask is None else _additive(attention_mask, query)
-    # The heads of a group lie under each other, so that their keys are not copied for each.
+    mask = (
+        _causal_mask(rows, query)
+        if attention_mask is None
+        else _additive_mask(attention_mask, query)
+    )
+    # The heads of a group are stacked along the rows, so that their keys are not copied.
     folded = query.reshape(batch * groups, -1, width)
     scaled = (key * (width**-0.5 if scaling is None else scaling)).reshape(-1, keys, width)
     scores = torch.bmm(folded, scaled.transpose(1, 2))
@@ -98,9 +104,9 @@ def _attend_packed(
     key: Tensor,
     value: Tensor,
 ) -> Tensor:
-    """Attend within the prefix, and from every row to the prefix and itself."""
+    """Compute attention within the prefix, and from every row to the prefix and itself."""
     first, prefix = layout.prefix, []
-    queries, keys, values = (layout.side_by_side(t[:, :, first:]) for t in (query, key, value))
+    queries, keys, values = (layout.to_padded(t[:, :, first:]) for t in (query, key, value))
     if first:
         opening = [t[:, :, :first] for t in (query, key, value)]
         prefix = [kernel(*opening, attention_mask=None)[0]]
@@ -110,16 +116,16 @@ def _attend_packed(
         )
     mask = layout.mask.to(query.dtype)
     rows = kernel(queries, keys, values, attention_mask=mask)[0]
-    return torch.cat([*prefix, layout.end_to_end(rows)], dim=1)
+    return torch.cat([*prefix, layout.to_packed(rows)], dim=1)
 
 
-def _causal(rows: int, like: Tensor) -> Tensor:
-    """Let every token see itself and those before, `[rows, rows]`."""
+def _causal_mask(rows: int, like: Tensor) -> Tensor:
+    """Return a causal mask, `[rows, rows]`."""
     return like.new_full((rows, rows), torch.finfo(like.dtype).min).triu_(1)
 
 
-def _additive(mask: Tensor, like: Tensor) -> Tensor:
-    """Turn a mask of what may be seen into one to add to scores."""
+def _additive_mask(mask: Tensor, like: Tensor) -> Tensor:
+    """Convert a boolean mask into an additive one."""
     if mask.dtype != torch.bool:
         return mask
     return like.new_zeros(mask.shape).masked_fill_(~mask, torch.finfo(like.dtype).min)

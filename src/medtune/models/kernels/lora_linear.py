@@ -1,8 +1,8 @@
-"""A dense layer with its LoRA update as one step of autograd.
+"""Compute a dense layer with its LoRA update as one autograd function.
 
-Written out, y = x W' + s (x A') B' costs autograd two passes over `[token, out]` more each way, to
-scale the update and to add it.  Here the update is accumulated into the product where it lies, and
-the two small gradients are made aside: a seventh less time in these layers (docs/log.md).
+In plain torch, y = x W' + s (x A') B' needs two more passes over `[token, out]` each way, to scale
+the update and to add it.  Here the update is accumulated into the product in place, which saves a
+seventh of the time in these layers (docs/log.md).
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ class LoraProduct(Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
-        """Compute it.
+        """Return the output of the layer.
 
         Args:
-            ctx: Autograd's.
+            ctx: Autograd context.
             x: `[..., in]`.
             weight: `[out, in]`, frozen.
             bias: `[out]`, frozen, or None.
             a: `[rank, in]`.
             b: `[out, rank]`.
-            scale: Of the update.
+            scale: Scale of the update.
 
         Returns:
             `[..., out]`.
@@ -57,12 +57,12 @@ class LoraProduct(Function):
 
 
 def use_lora_products(network: nn.Module) -> int:
-    """Let peft's plain LoRA layers compute by `LoraProduct`.
+    """Replace the forward pass of peft's plain LoRA layers by `LoraProduct`.
 
-    Layers that do more (dropout, DoRA, a quantized base) keep peft's own way.
+    Layers that do more (dropout, DoRA, a quantized base) keep peft's forward pass.
 
     Returns:
-        How many were changed.
+        Number of changed layers.
     """
     from peft.tuners.lora import Linear
 
@@ -74,7 +74,7 @@ def use_lora_products(network: nn.Module) -> int:
 
 
 def _is_plain(layer: Any) -> bool:
-    """Tell whether a layer is one dense product and one update without ornament."""
+    """Return whether a layer is one dense product plus one plain LoRA update."""
     (name,) = layer.active_adapters
     return (
         type(layer.base_layer) is nn.Linear

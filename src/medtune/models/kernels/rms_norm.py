@@ -1,8 +1,8 @@
-"""Root-mean-square normalisation as one step of autograd.
+"""Compute RMSNorm as one autograd function.
 
-Written out, y = x / rms(x) * w passes five times over `[token, hidden]` forward and a dozen times
-back, most of them in fp32; in a small model that is a tenth of a training step.  Here each way
-takes as few passes as torch's operators allow (docs/log.md).
+In plain torch, y = x / rms(x) * w passes five times over `[token, hidden]` forward and a dozen
+times backward, most of them in fp32; in a small model that is a tenth of a training step.  Here
+each way takes as few passes as torch's operators allow (docs/log.md).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class RmsNorm(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        """Compute it.
+        """Return the normalised input.
 
         Args:
-            ctx: Autograd's.
+            ctx: Autograd context.
             x: `[..., hidden]`.
             weight: `[hidden]`.
             epsilon: Added to the mean square.
@@ -54,17 +54,17 @@ class RmsNorm(Function):
 
 
 def use_rms_norms(network: nn.Module) -> int:
-    """Let a model's normalisations on a CPU compute by `RmsNorm`.
+    """Replace the forward pass of a model's RMS norms on a CPU by `RmsNorm`.
 
-    One that computes something else (another offset, no epsilon) keeps its own way.
+    A norm that computes something else (another offset, no epsilon) is left unchanged.
 
     Returns:
-        How many were changed.
+        Number of changed norms.
     """
     plain = [
         module
         for module in network.modules()
-        if is_plain(module) and module.weight.device.type == "cpu"
+        if is_rms_norm(module) and module.weight.device.type == "cpu"
     ]
     for module in plain:
         module.forward = MethodType(_forward, module)
@@ -77,8 +77,8 @@ def _forward(module: Any, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def is_plain(module: Any) -> bool:
-    """Tell by its class, and prove on some numbers, that a module computes this norm."""
+def is_rms_norm(module: Any) -> bool:
+    """Return whether a module computes this norm, by its class and by a numeric test."""
     weight = getattr(module, "weight", None)
     if not type(module).__name__.endswith("RMSNorm") or not hasattr(module, "variance_epsilon"):
         return False

@@ -1,9 +1,9 @@
-"""Rows of unlike length laid end to end, behind what all of them begin with.
+"""Pack rows of different lengths end to end, after their shared prefix.
 
-Every layer but attention treats tokens one by one, so there a batch needs no padding and its
-shared beginning (system message, opening of the question) stands in it once.  Attention alone
-puts the rows side by side.  The beginning is the same tokens at the same places in every row, so
-its states are too, and the gradients that reach it from all rows add up as they should.
+Every layer but attention treats tokens independently, so a batch needs no padding there, and its
+shared prefix (system message, start of the question) is included once.  Only attention pads the
+rows.  The prefix has the same tokens at the same positions in every row, so its states are the same
+too, and its gradients from all rows add up.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from torch.autograd.function import Function
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the tokens of a packed batch are."""
+    """Positions of the tokens of a packed batch."""
 
     prefix: int
-    """Tokens that all rows begin with; they stand first."""
+    """Number of tokens that all rows begin with; they come first."""
     rows: int
     width: int
-    """Tokens of the longest row, the prefix left out."""
+    """Tokens of the longest row without the prefix."""
     spread: Tensor
-    """`[row * width]`: for every place its token, counted behind the prefix; pads repeat one."""
+    """`[row * width]`: token index after the prefix for every position; pads repeat one."""
     collect: Tensor
-    """`[token]`: for every token behind the prefix its place."""
+    """`[token]`: position of every token after the prefix."""
     mask: Tensor
     """`[1, 1, width, prefix + width]`, additive: a row sees the prefix and its own past."""
     positions: Tensor
-    """`[1, prefix + token]`: of every token in its own sequence."""
+    """`[1, prefix + token]`: position of every token in its own sequence."""
 
     @classmethod
-    def of(cls, lengths: Sequence[int], prefix: int, device: torch.device) -> Layout:
-        """Lay out rows.
+    def from_lengths(cls, lengths: Sequence[int], prefix: int, device: torch.device) -> Layout:
+        """Build the layout of rows.
 
         Args:
-            lengths: Tokens of each row, the prefix left out; at least one each.
-            prefix: Tokens that all begin with.
-            device: Where the batch is.
+            lengths: Tokens of each row without the prefix; at least one each.
+            prefix: Number of tokens that all rows begin with.
+            device: Device of the batch.
         """
         width = max(lengths)
         sizes = torch.tensor(lengths, device=device)
@@ -65,46 +65,46 @@ class Layout:
             positions=torch.cat([torch.arange(prefix, device=device), prefix + own])[None],
         )
 
-    def side_by_side(self, flat: Tensor) -> Tensor:
-        """Turn `[1, head, token, width]`, the prefix left out, into `[row, head, place, width]`."""
+    def to_padded(self, flat: Tensor) -> Tensor:
+        """Pad `[1, head, token, width]` without its prefix to `[row, head, position, width]`."""
         found: Tensor = _Spread.apply(flat[0], self.spread, self.collect)  # type: ignore[no-untyped-call]
         return found.view(len(found), self.rows, self.width, -1).transpose(0, 1)
 
-    def end_to_end(self, rows: Tensor) -> Tensor:
-        """Turn `[row, place, head, width]` into `[1, token, head, width]`, pads dropped."""
+    def to_packed(self, rows: Tensor) -> Tensor:
+        """Pack `[row, position, head, width]` into `[1, token, head, width]`, dropping pads."""
         found: Tensor = _Collect.apply(rows.flatten(0, 1), self.collect)  # type: ignore[no-untyped-call]
         return found[None]
 
 
 class _Spread(Function):
-    """Pick tokens into places; every token has one place, so the way back is a pick too."""
+    """Gather tokens into padded rows; the backward pass is a gather too."""
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, spread: Tensor, collect: Tensor) -> Tensor:
-        """`[head, token, width]` -> `[head, place, width]`."""
+        """Map `[head, token, width]` to `[head, position, width]`."""
         ctx.save_for_backward(collect)
         return flat.index_select(1, spread)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """Leave out the pads: nobody sees them, so nothing comes back from them."""
+        """Return the gradients of the tokens; pads have none, as nothing attends to them."""
         (collect,) = ctx.saved_tensors
         return gradients[0].index_select(1, collect), None, None
 
 
 class _Collect(Function):
-    """Pick places into tokens; what comes back to a pad is zero."""
+    """Gather padded rows into tokens; the gradient of a pad is zero."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, collect: Tensor) -> Tensor:
-        """`[place, head, width]` -> `[token, head, width]`."""
+        """Map `[position, head, width]` to `[token, head, width]`."""
         ctx.save_for_backward(collect)
         ctx.places = len(rows)
         return rows.index_select(0, collect)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """Put every gradient in its place."""
+        """Scatter the gradients to their positions."""
         (collect,) = ctx.saved_tensors
         above = gradients[0]
         return above.new_zeros(ctx.places, *above.shape[1:]).index_copy_(0, collect, above), None

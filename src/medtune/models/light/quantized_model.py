@@ -1,4 +1,4 @@
-"""A model whose layers are in integers: packed, written, and opened again."""
+"""Quantize a model's layers to integers, save them, and load them again."""
 
 from __future__ import annotations
 
@@ -9,38 +9,43 @@ import torch
 from torch import Tensor, nn
 
 from medtune.core.schemas.compression import Scheme
-from medtune.models.light.int_layers import Int8Embedding, Int8Linear, eight, sixteen
+from medtune.models.light.int_layers import (
+    Int8Embedding,
+    Int8Linear,
+    quantize_int8,
+    quantize_int8_two_terms,
+)
 
-COARSE: tuple[Scheme, ...] = ("int8-dynamic",)
+ONE_TERM_SCHEMES: tuple[Scheme, ...] = ("int8-dynamic",)
 """Schemes with one term: of tokens, and of the weights of embeddings and head."""
 
 
-def pack(network: Any, scheme: Scheme) -> None:
-    """Replace a model's dense layers, embeddings and head, in place."""
+def quantize_network(network: Any, scheme: Scheme) -> None:
+    """Quantize a model's dense layers, embeddings and head, in place."""
     table, head = network.get_input_embeddings(), network.get_output_embeddings()
-    coarse, tied = scheme in COARSE, head.weight is table.weight
-    rounded = _ends(table.weight.data, coarse)
+    coarse, tied = scheme in ONE_TERM_SCHEMES, head.weight is table.weight
+    rounded = _quantize_embedding(table.weight.data, coarse)
     for path, layer in list(network.named_modules()):
         if layer is table:
             weight, scale, rest = rounded
             packed: nn.Module = Int8Embedding(weight, scale, network.dtype, rest)
         elif layer is head:
-            weight, scale, rest = rounded if tied else _ends(head.weight.data, coarse)
+            weight, scale, rest = rounded if tied else _quantize_embedding(head.weight.data, coarse)
             packed = Int8Linear(weight, scale, _bias(layer), rest, coarse)
         elif isinstance(layer, nn.Linear):
-            packed = Int8Linear(*eight(layer.weight.data), _bias(layer), coarse=coarse)
+            packed = Int8Linear(*quantize_int8(layer.weight.data), _bias(layer), coarse=coarse)
         else:
             continue
         network.set_submodule(path, packed)
 
 
-def _ends(weight: Tensor, coarse: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Round embeddings or head."""
-    return (*eight(weight), None) if coarse else sixteen(weight)
+def _quantize_embedding(weight: Tensor, coarse: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Quantize the embedding or the head."""
+    return (*quantize_int8(weight), None) if coarse else quantize_int8_two_terms(weight)
 
 
-def save(network: Any, path: Path) -> None:
-    """Write a packed model's weights; what is shared is written once."""
+def save_quantized(network: Any, path: Path) -> None:
+    """Save a quantized model's weights; tied weights are written once."""
     from safetensors.torch import save_file
 
     written: dict[int, str] = {}
@@ -51,14 +56,14 @@ def save(network: Any, path: Path) -> None:
     save_file(state, path)
 
 
-def load(folder: Path, file: str, scheme: Scheme, dtype: torch.dtype) -> Any:
-    """Open a packed model; its file is mapped into memory, not read.
+def load_quantized(folder: Path, file: str, scheme: Scheme, dtype: torch.dtype) -> Any:
+    """Load a quantized model; its file is memory-mapped.
 
     Args:
-        folder: With config.json and the weights.
-        file: Name of the weights.
-        scheme: By which they were packed.
-        dtype: Of everything that is not in integers.
+        folder: Folder with config.json and the weights.
+        file: File name of the weights.
+        scheme: Quantization scheme.
+        dtype: Dtype of everything that is not in integers.
     """
     from accelerate import init_empty_weights
     from safetensors.torch import load_file
@@ -72,11 +77,13 @@ def load(folder: Path, file: str, scheme: Scheme, dtype: torch.dtype) -> Any:
     names = {layer: path for path, layer in network.named_modules()}
     for layer, path in names.items():
         if layer is table:
-            network.set_submodule(path, table_of(state, path, dtype))
+            network.set_submodule(path, load_embedding(state, path, dtype))
         elif isinstance(layer, nn.Linear):
-            # A head that shares the table's weights was not written again.
+            # A head tied to the embedding is not in the file.
             shares = layer is head and f"{path}.weight" not in state
-            network.set_submodule(path, layer_of(state, names[table] if shares else path, scheme))
+            network.set_submodule(
+                path, load_linear(state, names[table] if shares else path, scheme)
+            )
     for path, parameter in list(network.named_parameters()):
         module, _, name = path.rpartition(".")
         value = state[path].to(dtype)
@@ -85,15 +92,15 @@ def load(folder: Path, file: str, scheme: Scheme, dtype: torch.dtype) -> Any:
     return network
 
 
-def layer_of(state: dict[str, Tensor], path: str, scheme: Scheme) -> Int8Linear:
-    """Make a dense layer of what stands under a name in a packed model's weights."""
+def load_linear(state: dict[str, Tensor], path: str, scheme: Scheme) -> Int8Linear:
+    """Build the dense layer of a given name from a quantized model's weights."""
     weight, scale = state[f"{path}.weight"], state[f"{path}.scale"]
     bias = state.get(f"{path}.bias")
-    return Int8Linear(weight, scale, bias, state.get(f"{path}.rest"), scheme in COARSE)
+    return Int8Linear(weight, scale, bias, state.get(f"{path}.rest"), scheme in ONE_TERM_SCHEMES)
 
 
-def table_of(state: dict[str, Tensor], path: str, dtype: torch.dtype) -> Int8Embedding:
-    """Make embeddings of what stands under a name in a packed model's weights."""
+def load_embedding(state: dict[str, Tensor], path: str, dtype: torch.dtype) -> Int8Embedding:
+    """Build the embedding of a given name from a quantized model's weights."""
     weight, scale = state[f"{path}.weight"], state[f"{path}.scale"]
     return Int8Embedding(weight, scale, dtype, state.get(f"{path}.rest"))
 

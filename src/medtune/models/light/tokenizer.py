@@ -1,8 +1,8 @@
-"""A tokenizer and its chat template without transformers, for models that run without it.
+"""Load a tokenizer and its chat template without transformers.
 
-`tokenizers` reads the file that transformers wrote, and the template is rendered as transformers
-renders it: the same sandbox, trimmed blocks, the special tokens by name.  That both write the same
-prompts is what `fingerprint` proves when such a model is used.
+`tokenizers` reads the file that transformers wrote, and the template is rendered as in
+transformers: the same sandbox, trimmed blocks, the special tokens by name.
+`core.prompt.prompt_fingerprint` checks that both write the same prompts.
 """
 
 from __future__ import annotations
@@ -18,14 +18,22 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
-NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+SPECIAL_TOKENS = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+)
 
 
 class ChatTokenizer:
-    """What `ChatEncoder` and `LocalModel` ask of a tokenizer.
+    """A tokenizer with the part of the transformers interface that medtune uses.
 
     Args:
-        folder: With tokenizer.json, tokenizer_config.json and perhaps chat_template.jinja.
+        folder: Folder with tokenizer.json, tokenizer_config.json and perhaps chat_template.jinja.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,8 +44,8 @@ class ChatTokenizer:
         self.chat_template: str | None = (
             template.read_text() if template.is_file() else settings.get("chat_template")
         )
-        # A token may stand there as its text, or with its properties.
-        found = {name: settings.get(name) for name in NAMED}
+        # A token is given as its text, or as a dictionary with its properties.
+        found = {name: settings.get(name) for name in SPECIAL_TOKENS}
         self._special: dict[str, str] = {
             name: token["content"] if isinstance(token, dict) else token
             for name, token in found.items()
@@ -47,26 +55,26 @@ class ChatTokenizer:
 
     @property
     def eos_token_id(self) -> int | None:
-        """Id of the end of a text."""
-        return self._id("eos_token")
+        """Id of the end-of-text token."""
+        return self._token_id("eos_token")
 
     @property
     def pad_token_id(self) -> int | None:
-        """Id of what fills a batch."""
-        return self._id("pad_token")
+        """Id of the pad token."""
+        return self._token_id("pad_token")
 
     @property
     def unk_token_id(self) -> int | None:
-        """Id of what is unknown."""
-        return self._id("unk_token")
+        """Id of the unknown token."""
+        return self._token_id("unk_token")
 
     @property
     def all_special_ids(self) -> list[int]:
-        """Ids of all special tokens that have a name."""
-        ids = (self._id(name) for name in self._special)
+        """Ids of all named special tokens."""
+        ids = (self._token_id(name) for name in self._special)
         return list(dict.fromkeys(i for i in ids if i is not None))
 
-    def _id(self, name: str) -> int | None:
+    def _token_id(self, name: str) -> int | None:
         token = self._special.get(name)
         return None if token is None else self._tokenizer.token_to_id(token)
 
@@ -84,7 +92,7 @@ class ChatTokenizer:
         return encoded
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
-        """Write ids as text."""
+        """Decode ids to text."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
 
     def apply_chat_template(
@@ -94,7 +102,7 @@ class ChatTokenizer:
         add_generation_prompt: bool = False,
         **words: object,
     ) -> str:
-        """Write a chat as text.
+        """Render a chat as text.
 
         Raises:
             TemplateError: jinja2's; the template refuses the chat.
@@ -119,10 +127,10 @@ def _environment() -> ImmutableSandboxedEnvironment:
     environment.filters["tojson"] = lambda value, **how: json.dumps(
         value, ensure_ascii=False, **how
     )
-    environment.globals["raise_exception"] = _refuse
+    environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = lambda form: datetime.now(UTC).strftime(form)
     return environment
 
 
-def _refuse(message: str) -> None:
+def _raise_exception(message: str) -> None:
     raise TemplateError(message)

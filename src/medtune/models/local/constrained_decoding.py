@@ -1,4 +1,4 @@
-"""Generation that can write nothing but one of a few answers."""
+"""Constrain generation to a few answers."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The answers that may be given, as token ids, each closed by the end of the turn."""
+    """The allowed answers as token ids, each with the end-of-turn token."""
 
     answers: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, texts: Sequence[Sequence[int]], end: int) -> Self:
-        """Close encoded answers."""
+    def from_ids(cls, texts: Sequence[Sequence[int]], end: int) -> Self:
+        """Append the end-of-turn token to encoded answers."""
         return cls(tuple((*ids, end) for ids in texts))
 
     @property
-    def longest(self) -> int:
-        """Tokens of the longest answer, its end included."""
+    def max_length(self) -> int:
+        """Number of tokens of the longest answer, including the end-of-turn token."""
         return max(map(len, self.answers))
 
-    def after(self, written: Sequence[int]) -> list[int]:
-        """List the tokens that may follow what is written; the end alone once all is written."""
+    def next_tokens(self, written: Sequence[int]) -> list[int]:
+        """Return the tokens allowed next; after a complete answer only the end-of-turn token."""
         start = tuple(written)
         at = len(start)
         following = {a[at] for a in self.answers if len(a) > at and a[:at] == start}
         return sorted(following) or [self.answers[0][-1]]
 
 
-def allowed_after(choices: Choices | None, written: Sequence[int], vocabulary: int) -> list[int]:
-    """List the tokens that may follow; all of them for an answer that is free."""
-    return list(range(vocabulary)) if choices is None else choices.after(written)
+def allowed_tokens(choices: Choices | None, written: Sequence[int], vocabulary: int) -> list[int]:
+    """Return the tokens allowed next; the whole vocabulary for an unconstrained answer."""
+    return list(range(vocabulary)) if choices is None else choices.next_tokens(written)

@@ -1,10 +1,10 @@
-"""Log-probabilities of continuations, with nothing read twice that prompts share.
+"""Score log-probabilities of continuations, computing shared tokens once.
 
-Three things are shared.  What all prompts with the same opening begin with (system message, worked
-examples) is read once and kept as keys and values (`PrefixCache`).  What the orders and options of one
-question share lies once in a row (`TokenTrie`).  And a position that predicts several wanted tokens, as
-that before four letters does, goes through the output head once.  The first two need a model in
-which every layer sees all tokens; others read every path in a row of its own.
+Three things are shared.  The common prefix of all prompts with the same opening (system message,
+worked examples) is computed once and cached as keys and values (`PrefixCache`).  The tokens shared
+by the orders and options of one question occur once in a row (`TokenTrie`).  A position that
+predicts several scored tokens, such as four letters, goes through the output head once.  The first
+two need full attention in every layer; for other models every path has a row of its own.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from torch import Tensor
 
 from medtune.core.errors import ModelError
 from medtune.core.protocols import ContinuationScore, Message, ScoreRequest
-from medtune.core.token_batching import common_length, within_budget
+from medtune.core.token_batching import batch_by_token_budget, common_prefix_length
 from medtune.models.chat_encoder import ChatEncoder
 from medtune.models.local.prefix_cache import CachedPrefix, PrefixCache
-from medtune.models.local.selected_logits import AnswerHead, attends_to_all, rounding
+from medtune.models.local.selected_logits import AnswerHead, has_full_attention, relative_tolerance
 from medtune.models.local.token_trie import ScoredSequence, TokenTrie
 
 HEAD_ROWS = 512
 """Rows of logits at once: 512 x 49,152 in fp32 are 100 MB."""
-LEAST_SHARING = 4
-"""Questions; an opening of fewer is not worth a prefix of its own."""
+MIN_PREFIX_QUESTIONS = 4
+"""Fewest questions with one opening for which a prefix is cached."""
 
 
 class Scorer:
     """Scores continuations under a transformers model whose weights do not change.
 
     Args:
-        network: A causal language model, LoRA layers inside it or not.
+        network: A causal language model, with or without LoRA layers.
         encoder: Its chat template.
-        name: For messages.
+        name: Model name in messages.
         budget: Most positions in one forward pass.
     """
 
@@ -47,24 +47,27 @@ class Scorer:
         self._encoder = encoder
         self._name = name
         self._budget = budget
-        self._prefixes = PrefixCache(network) if self._may_share() else None
+        self._prefixes = PrefixCache(network) if self._supports_branching() else None
 
     @torch.inference_mode()
-    def _may_share(self) -> bool:
-        """Prove on a few tokens that a branch behind a prefix is read as if it were alone.
+    def _supports_branching(self) -> bool:
+        """Return whether a branch after a prefix scores as if it were alone, by a numeric test.
 
-        It is not where a layer does not see all tokens, nor where a model counts positions or
-        reads masks in its own way.
+        This fails for layers without full attention, and for models with their own position ids
+        or masks.
         """
-        if not attends_to_all(self._network.config):
+        if not has_full_attention(self._network.config):
             return False
         opening = list(range(3, 11))
         branches = ([*opening[::-1], *opening], [5, 4, 3])
         sequences = [ScoredSequence([*opening, *some, 3], len(opening + some)) for some in branches]
-        alone = [self._sums([TokenTrie.grow([sequence])], None)[0][0] for sequence in sequences]
+        alone = [
+            self._sum_logprobs([TokenTrie.from_sequences([sequence])], None)[0][0]
+            for sequence in sequences
+        ]
         prefix = CachedPrefix(self._network, opening)
-        together = self._sums([TokenTrie.grow(sequences, len(prefix))], prefix)[0]
-        close = rounding(self._network)
+        together = self._sum_logprobs([TokenTrie.from_sequences(sequences, len(prefix))], prefix)[0]
+        close = relative_tolerance(self._network)
         return torch.allclose(torch.tensor(together), torch.tensor(alone), rtol=close)
 
     @torch.inference_mode()
@@ -73,27 +76,29 @@ class Scorer:
     ) -> list[tuple[ContinuationScore, ...]]:
         """Score every continuation of every request.
 
-        Requests that follow each other with one id (the orders of one question) share a row.
+        Consecutive requests with the same id (the orders of one question) share a row.
 
         Args:
-            requests: To score.
+            requests: Requests to score.
             batch: Most rows in one forward pass.
 
         Raises:
             ModelError: A score is not a number.
         """
-        sequences = self._encoded(requests)
+        sequences = self._encode_continuations(requests)
         found: dict[tuple[int, int], float] = {}
-        for opening, rows in self._openings(requests):
+        for opening, rows in self._group_by_opening(requests):
             members = [sequences[place] for row in rows for place in row]
-            prefix = self._prefix(opening, members)
-            parts = [part for row in rows for part in self._parts(row, sequences)]
+            prefix = self._find_prefix(opening, members)
+            parts = [part for row in rows for part in self._group_by_trie(row, sequences)]
             tries = [
-                TokenTrie.grow([sequences[place][i] for place, i in part], len(prefix or ()))
+                TokenTrie.from_sequences(
+                    [sequences[place][i] for place, i in part], len(prefix or ())
+                )
                 for part in parts
             ]
-            for batched in within_budget([len(t) for t in tries], self._budget, batch):
-                sums = self._sums([tries[at] for at in batched], prefix)
+            for batched in batch_by_token_budget([len(t) for t in tries], self._budget, batch):
+                sums = self._sum_logprobs([tries[at] for at in batched], prefix)
                 for at, values in zip(batched, sums, strict=True):
                     found.update(zip(parts[at], values, strict=True))
         return [
@@ -110,10 +115,10 @@ class Scorer:
             for place, request in enumerate(requests)
         ]
 
-    def _parts(
+    def _group_by_trie(
         self, row: Sequence[int], sequences: Sequence[Sequence[ScoredSequence]]
     ) -> list[list[tuple[int, int]]]:
-        """List what shares a trie, as (request, option): all of a row, where tries may branch."""
+        """Group the (request, option) pairs of a row by trie: one if branching is supported."""
         members = [(place, i) for place in row for i in range(len(sequences[place]))]
         if self._prefixes is not None:
             return [members]
@@ -122,31 +127,31 @@ class Scorer:
             paths[tuple(sequences[place][i].tokens[:-1])].append((place, i))
         return list(paths.values())
 
-    def _encoded(self, requests: Sequence[ScoreRequest]) -> list[list[ScoredSequence]]:
-        """Encode every continuation behind its prompt, `[request][option]`."""
-        prompts = self._encoder.prompts([r.messages for r in requests])
+    def _encode_continuations(self, requests: Sequence[ScoreRequest]) -> list[list[ScoredSequence]]:
+        """Encode every continuation after its prompt, `[request][option]`."""
+        prompts = self._encoder.encode_prompts([r.messages for r in requests])
         turns = [r.lead + text for r in requests for text in r.continuations]
         leads = [r.lead for r in requests for _ in r.continuations]
-        answers = iter(self._encoder.answers(turns, leads) if turns else ())
+        answers = iter(self._encoder.encode_answers(turns, leads) if turns else ())
         encoded = []
         for request, prompt in zip(requests, prompts, strict=True):
             row = []
             for _ in request.continuations:
                 ids, lead = next(answers)
-                # A continuation that the lead's last token swallowed is scored with that token.
+                # A continuation merged into the last token of the lead is scored with that token.
                 first = len(prompt) + min(lead, len(ids) - 1)
                 row.append(ScoredSequence([*prompt, *ids], first))
             encoded.append(row)
         return encoded
 
-    def _openings(
+    def _group_by_opening(
         self, requests: Sequence[ScoreRequest]
     ) -> Iterator[tuple[tuple[Message, ...] | None, list[list[int]]]]:
         """Group requests by the messages before the question.
 
         Yields:
-            The opening and its rows, each the places of the requests that share it; None gathers
-            all openings that are too rare.
+            The opening and its rows, each a list of request indices; None collects all openings
+            that are too rare for a cached prefix.
         """
         groups: dict[tuple[Message, ...], list[list[int]]] = defaultdict(list)
         for _, some in groupby(enumerate(requests), key=lambda r: (r[1].id, r[1].messages[:-1])):
@@ -154,29 +159,31 @@ class Scorer:
             groups[requests[places[0]].messages[:-1]].append(places)
         rare: list[list[int]] = []
         for opening, rows in groups.items():
-            if len(rows) < LEAST_SHARING:
+            if len(rows) < MIN_PREFIX_QUESTIONS:
                 rare += rows
             else:
                 yield opening, rows
         if rare:
             yield None, rare
 
-    def _prefix(
+    def _find_prefix(
         self, opening: tuple[Message, ...] | None, members: Sequence[Sequence[ScoredSequence]]
     ) -> CachedPrefix | None:
-        """Find what all sequences begin with, the token before the first scored one left out."""
-        if self._prefixes is None or len(members) < LEAST_SHARING:
+        """Return the cached common prefix, without the token that predicts the first score."""
+        if self._prefixes is None or len(members) < MIN_PREFIX_QUESTIONS:
             return None
         sequences = [sequence.tokens for row in members for sequence in row]
-        shared = common_length(min(sequences), max(sequences))
+        shared = common_prefix_length(min(sequences), max(sequences))
         shared = min(shared, *(sequence.first - 1 for row in members for sequence in row))
-        return self._prefixes.of(opening, sequences[0][:shared])
+        return self._prefixes.get_or_compute(opening, sequences[0][:shared])
 
-    def _sums(self, tries: Sequence[TokenTrie], prefix: CachedPrefix | None) -> list[list[float]]:
+    def _sum_logprobs(
+        self, tries: Sequence[TokenTrie], prefix: CachedPrefix | None
+    ) -> list[list[float]]:
         """Sum the log-probabilities of every sequence, `[trie][sequence]`, in one forward pass."""
         width = max(map(len, tries))
         ids = torch.full((len(tries), width), self._encoder.pad)
-        # A pad sees itself alone, and nothing sees it.
+        # A pad attends to itself only, and nothing attends to it.
         ends = torch.arange(1, width + 1).repeat(len(tries), 1)
         places = torch.zeros_like(ids)
         rows: list[int] = []
@@ -193,7 +200,7 @@ class Scorer:
                     targets.append(target)
                     owners.append(count)
                 count += 1
-        bare = all(trie.bare for trie in tries)
+        bare = all(trie.is_single_path for trie in tries)
         values = self._logprobs(ids, None if bare else ends, places, prefix, rows, targets)
         sums = torch.zeros(count, dtype=torch.float64)
         sums.index_add_(0, torch.tensor(owners), values.double())
@@ -216,7 +223,7 @@ class Scorer:
     ) -> Tensor:
         """Return log P(target) for each (row, target), `[row]`, fp32."""
         device = next(self._network.parameters()).device
-        # Options share positions (four letters are read off one), so the head sees each once.
+        # Options share positions (one predicts four letters), so each goes through the head once.
         positions, inverse = torch.unique(torch.tensor(rows), return_inverse=True)
         wanted = torch.tensor(targets)
         values = torch.empty(len(rows))
@@ -226,7 +233,7 @@ class Scorer:
             positions.to(device),
             attention_mask=None if plain else self._mask(ends, ids.shape[1], len(prefix or ())),
             position_ids=None if plain else (places + len(prefix or ())).to(device),
-            past=prefix.cache(len(ids)) if prefix is not None else None,
+            past=prefix.expand(len(ids)) if prefix is not None else None,
         )
         for start in range(0, len(positions), HEAD_ROWS):
             part = self._head.exact_logits(states[start : start + HEAD_ROWS])
@@ -237,7 +244,7 @@ class Scorer:
         return values
 
     def _mask(self, ends: Tensor | None, width: int, before: int) -> Tensor:
-        """Let every token see the prefix and its own path; additive, `[b, 1, q, before + k]`.
+        """Return a mask of the prefix and each token's own path; additive, `[b, 1, q, before + k]`.
 
         Args:
             ends: `[b, k]`, where each token's subtree ends; None is one path per row.

@@ -1,4 +1,4 @@
-"""A transformers model on this machine, with or without an adapter."""
+"""Run a transformers model on this machine, with or without an adapter."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from medtune.core.protocols import (
     ScoreRequest,
 )
 from medtune.core.records import ModelDescription
-from medtune.core.token_batching import within_budget
+from medtune.core.token_batching import batch_by_token_budget
 from medtune.models.chat_encoder import ChatEncoder
-from medtune.models.device import pass_sizes
-from medtune.models.local.constrained_decoding import Choices, allowed_after
+from medtune.models.device import choose_pass_sizes
+from medtune.models.local.constrained_decoding import Choices, allowed_tokens
 from medtune.models.local.continuation_scorer import Scorer
-from medtune.models.local.loader import opened
-from medtune.models.local.nf4 import NF4, is_four_bits
+from medtune.models.local.loader import load_network
+from medtune.models.local.nf4 import NF4, is_loaded_in_4bit
 from medtune.models.local.selected_logits import exact_head
 from medtune.models.sources import ModelSource
 from medtune.models.weights_card import WeightsCard
@@ -33,7 +33,7 @@ class LocalModel:
     """An AnswerModel that runs here.
 
     Attributes:
-        network: The transformers model; LoRA layers are inside it if an adapter is.
+        network: The transformers model, including the LoRA layers of an adapter.
         encoder: Its chat template.
         batch: Most sequences in one forward pass.
     """
@@ -51,12 +51,12 @@ class LocalModel:
         self.network = network
         self.source = source
         self.encoder = encoder or ChatEncoder(tokenizer)
-        self.batch = batch or pass_sizes(self.device).rows
+        self.batch = batch or choose_pass_sizes(self.device).rows
         self._adapter_hash = adapter_hash
         self._packed = packed
-        # A packed model is there to be small: half a pass takes 4 % more time and 120 MB less.
+        # A quantized model should be small: half the pass size takes 4 % more time and 120 MB less.
         share = 1 if packed is None else 2
-        budget = pass_sizes(self.device).scoring // share
+        budget = choose_pass_sizes(self.device).scoring // share
         self._scorer = Scorer(network, self.encoder, source.name, budget)
 
     @classmethod
@@ -71,21 +71,21 @@ class LocalModel:
 
         Args:
             source: A resolved name.
-            dtype: float32, bfloat16, float16, auto, or nf4: layers in 4 bits.
-            attention: sdpa or eager, transformers' own, or auto: `attend` on a CPU, else sdpa.
-            light: Do without transformers where that is possible (`Decoder`): quicker to open, but
-                not to be trained or adapted. Packed models always do.
+            dtype: float32, bfloat16, float16, auto, or nf4 (layers in 4 bits).
+            attention: sdpa or eager of transformers, or auto: `attend` on a CPU, else sdpa.
+            light: Load without transformers if possible (`Decoder`): faster, but without training
+                or adapters. Quantized models always load this way.
 
         Raises:
-            ModelError: This machine cannot compute in that precision.
+            ModelError: This machine does not support the precision.
             UnknownModelError: The folder is not a causal language model.
             TemplateError: Its tokenizer has no usable chat template.
         """
-        network, tokenizer, packed = opened(source, dtype, attention, light)
+        network, tokenizer, packed = load_network(source, dtype, attention, light)
         return cls(network, tokenizer, source, packed=packed)
 
-    def read_by(self, encoder: ChatEncoder) -> LocalModel:
-        """Open the same model behind another chat template."""
+    def with_encoder(self, encoder: ChatEncoder) -> LocalModel:
+        """Return the same model with another chat template."""
         return LocalModel(
             self.network,
             encoder.tokenizer,
@@ -98,31 +98,31 @@ class LocalModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.network.parameters()).device  # type: ignore[no-any-return]
 
     def describe(self) -> ModelDescription:
-        """Say which weights these are, and in what arithmetic."""
+        """Describe the weights and their precision."""
         return ModelDescription(
             source=self.source.name,
             fingerprint=self.source.fingerprint,
             adapter=self._adapter_hash,
             parameters=(self._packed and self._packed.parameters) or self.network.num_parameters(),
-            dtype=self._arithmetic(),
+            dtype=self._precision_name(),
             device=str(self.device),
         )
 
-    def _arithmetic(self) -> str:
+    def _precision_name(self) -> str:
         if self._packed is not None:
             return str(self._packed.scheme)
-        return NF4 if is_four_bits(self.network) else str(self.network.dtype)[len("torch.") :]
+        return NF4 if is_loaded_in_4bit(self.network) else str(self.network.dtype)[len("torch.") :]
 
     def render(self, messages: Sequence[Message]) -> str:
-        """Show the exact text that the model reads."""
+        """Render a prompt exactly as the model reads it."""
         return self.encoder.render(messages)
 
     def beyond(self, messages: Sequence[Message]) -> tuple[int, int] | None:
-        """Tell a prompt's tokens and the most that the model was made to read, if there are more.
+        """Return a prompt's token count and the model's maximum if it exceeds that; else None.
 
         No token is shorter than a byte, so that short prompts need not be encoded.
         """
@@ -130,11 +130,11 @@ class LocalModel:
         text = self.render(messages)
         if most is None or len(text.encode()) <= most:
             return None
-        (ids,) = self.encoder.ids([text])
+        (ids,) = self.encoder.encode_texts([text])
         return (len(ids), most) if len(ids) > most else None
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
-        """Score every continuation; what several prompts share is read once (`Scorer`).
+        """Score every continuation; tokens shared by several prompts are computed once (`Scorer`).
 
         Raises:
             ModelError: A score is not a number.
@@ -143,16 +143,16 @@ class LocalModel:
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[GenerateRequest], decoding: Decoding) -> list[Generation]:
-        """Answer freely, in batches padded on the left."""
+        """Generate answers, in batches padded on the left."""
         torch.manual_seed(decoding.seed)
-        prompts = self.encoder.prompts([r.messages for r in requests])
+        prompts = self.encoder.encode_prompts([r.messages for r in requests])
         choices = [self._choices(r) for r in requests]
         answers: list[Generation] = [Generation("", 0, False)] * len(prompts)
-        limits = [_limit(c, decoding) for c in choices]
+        limits = [_max_new_tokens(c, decoding) for c in choices]
         room = [len(p) + limit for p, limit in zip(prompts, limits, strict=True)]
-        budget = pass_sizes(self.device).generation
-        # Every batch takes as many steps as its longest answer, full or not: the fewer, the better.
-        for batch in within_budget(room, budget, self.batch, budget):
+        budget = choose_pass_sizes(self.device).generation
+        # A batch takes as many steps as its longest answer, so fewer batches are faster.
+        for batch in batch_by_token_budget(room, budget, self.batch, budget):
             made = self._generate_batch(
                 [prompts[i] for i in batch], [choices[i] for i in batch], decoding
             )
@@ -163,7 +163,7 @@ class LocalModel:
     def _choices(self, request: GenerateRequest) -> Choices | None:
         if request.choices is None:
             return None
-        return Choices.of(self.encoder.ids(request.choices), self.encoder.end)
+        return Choices.from_ids(self.encoder.encode_texts(request.choices), self.encoder.end)
 
     def _generate_batch(
         self,
@@ -183,14 +183,14 @@ class LocalModel:
                 "do_sample": True,
                 "temperature": decoding.temperature,
                 "top_p": decoding.top_p,
-                "top_k": decoding.top_k,  # transformers' own default is 50
+                "top_k": decoding.top_k,  # the default of transformers is 50
             }
-        limits = [_limit(c, decoding) for c in choices]
+        limits = [_max_new_tokens(c, decoding) for c in choices]
         if any(choices):
-            sampling["prefix_allowed_tokens_fn"] = lambda row, tokens: allowed_after(
+            sampling["prefix_allowed_tokens_fn"] = lambda row, tokens: allowed_tokens(
                 choices[row], tokens[width:].tolist(), self.network.config.vocab_size
             )
-        # Between options ties must not go to the one whose token has the lower number.
+        # Ties between options must not go to the lower token id.
         with exact_head(self.network) if any(choices) else nullcontext():
             out = self.network.generate(
                 input_ids=ids.to(self.device),
@@ -201,17 +201,17 @@ class LocalModel:
                 **sampling,
             )
         rows = zip(out, limits, strict=True)
-        return [self._cut(row[width : width + limit].tolist()) for row, limit in rows]
+        return [self._trim_answer(row[width : width + limit].tolist()) for row, limit in rows]
 
-    def _cut(self, tokens: list[int]) -> Generation:
-        """Cut an answer where the model ended it."""
+    def _trim_answer(self, tokens: list[int]) -> Generation:
+        """Trim an answer at its end-of-turn token."""
         ends = [i for i, token in enumerate(tokens) if token in self.encoder.stops]
         kept = tokens[: ends[0]] if ends else tokens
         text = self.encoder.tokenizer.decode(kept, skip_special_tokens=True).strip()
         return Generation(text, len(kept), bool(ends))
 
 
-def _limit(choices: Choices | None, decoding: Decoding) -> int:
-    """Count the tokens that may be written; an option is not cut short: half of one names none."""
-    longest = choices.longest if choices is not None else 0
+def _max_new_tokens(choices: Choices | None, decoding: Decoding) -> int:
+    """Return the most new tokens; a constrained option is never truncated."""
+    longest = choices.max_length if choices is not None else 0
     return max(decoding.max_new_tokens, longest)

@@ -1,4 +1,4 @@
-"""Layers kept in 4 bits, by bitsandbytes (QLoRA, Dettmers et al. 2023, arXiv 2305.14314)."""
+"""Load layers in 4 bits with bitsandbytes (QLoRA, Dettmers et al. 2023, arXiv 2305.14314)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ NF4 = "nf4"
 """4-bit NormalFloat: 16 values, spaced as the quantiles of a normal distribution (section 3)."""
 
 
-def four_bits(device: torch.device) -> dict[str, Any]:
-    """Return what makes `from_pretrained` load dense layers in 4 bits.
+def build_nf4_arguments(device: torch.device) -> dict[str, Any]:
+    """Return the arguments with which `from_pretrained` loads dense layers in NF4.
 
-    Their scales are quantized as well, and they compute in the precision that `auto` chooses.
+    Scales are quantized as well, and products are computed in the precision of `auto`.
 
     Raises:
         ModelError: bitsandbytes is not installed.
@@ -39,11 +39,11 @@ def four_bits(device: torch.device) -> dict[str, Any]:
     return {"quantization_config": settings, "device_map": {"": device}}
 
 
-def keep_unpacked(network: Any) -> Any:
-    """Keep layers on a CPU in the layout that can be trained through.
+def keep_trainable_layout(network: Any) -> Any:
+    """Keep 4-bit layers on a CPU in the layout that supports training.
 
-    At the first examination bitsandbytes would repack them for its inference kernel, which passes
-    no gradients on.
+    At the first evaluation bitsandbytes would repack them for its inference kernel, which has no
+    backward pass.
     """
     for module in network.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -51,6 +51,6 @@ def keep_unpacked(network: Any) -> Any:
     return network
 
 
-def is_four_bits(network: Any) -> bool:
-    """Tell whether a model was loaded in 4 bits."""
+def is_loaded_in_4bit(network: Any) -> bool:
+    """Return whether a model was loaded in 4 bits."""
     return bool(getattr(network, "is_loaded_in_4bit", False))

@@ -1,4 +1,4 @@
-"""What many prompts begin with (system message, worked examples), read once and kept."""
+"""Cache the keys and values of prompt prefixes (system message, worked examples)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medtune.models.light.decoder import Cache, Decoder
+from medtune.models.light.decoder import Decoder, DecoderCache
 
-SHORTEST = 8
-"""Tokens; a shorter beginning costs less to read again than to keep."""
-SLACK = 16
-"""Tokens by which a kept beginning may be shorter than what some prompts share by chance."""
-BUDGET_BYTES = 512 << 20
-"""Of keys and values that are kept."""
+MIN_PREFIX_TOKENS = 8
+"""Shortest prefix that is cached; a shorter one is cheaper to compute again."""
+MAX_UNCACHED_TOKENS = 16
+"""Most tokens by which a cached prefix may be shorter than what the prompts share."""
+MAX_CACHE_BYTES = 512 << 20
+"""Most memory of cached keys and values."""
 
 
 class CachedPrefix:
@@ -24,7 +24,7 @@ class CachedPrefix:
 
     def __init__(self, network: Any, tokens: list[int]) -> None:
         device = next(network.parameters()).device
-        self._cache_type = cache_type(network)
+        self._cache_type = find_cache_class(network)
         cache = self._cache_type()
         ids = torch.tensor([tokens], device=device)
         network.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True)
@@ -36,50 +36,52 @@ class CachedPrefix:
 
     @property
     def size_bytes(self) -> int:
-        """Memory that it takes."""
+        """Size in memory, bytes."""
         return sum(k.nbytes + v.nbytes for k, v in self._layers)
 
-    def cache(self, batch: int) -> Any:
-        """Make a cache that a forward pass over `batch` rows can go on from."""
+    def expand(self, batch: int) -> Any:
+        """Return a key-value cache for a forward pass over `batch` rows."""
         return self._cache_type(
             [(k.expand(batch, -1, -1, -1), v.expand(batch, -1, -1, -1)) for k, v in self._layers]
         )
 
 
-def cache_type(network: Any) -> Any:
-    """Find which cache a network goes on from."""
+def find_cache_class(network: Any) -> Any:
+    """Return the class of a network's key-value cache."""
     if isinstance(network, Decoder):
-        return Cache
+        return DecoderCache
     from transformers import DynamicCache
 
     return DynamicCache
 
 
 class PrefixCache:
-    """Beginnings kept by what they open, the least used dropped first."""
+    """LRU cache of prefixes by opening."""
 
     def __init__(self, network: Any) -> None:
         self._network = network
         self._kept: OrderedDict[Hashable, CachedPrefix] = OrderedDict()
 
-    def of(self, opening: Hashable, shared: Sequence[int]) -> CachedPrefix | None:
-        """Find or read the beginning of some prompts.
+    def get_or_compute(self, opening: Hashable, shared: Sequence[int]) -> CachedPrefix | None:
+        """Return the cached prefix of some prompts, computing it if needed.
 
         Args:
-            opening: What names it: the messages before the question.
-            shared: Tokens with which all of these prompts begin.
+            opening: Key: the messages before the question.
+            shared: Tokens that all of these prompts begin with.
 
         Returns:
-            A beginning of `shared`; None where it is not worth it.
+            A prefix of `shared`; None if it is too short to cache.
         """
         kept = self._kept.get(opening)
         fits = kept is not None and kept.tokens == list(shared[: len(kept)])
-        if kept is None or not fits or len(kept) + SLACK < len(shared):
-            if len(shared) < SHORTEST:
+        if kept is None or not fits or len(kept) + MAX_UNCACHED_TOKENS < len(shared):
+            if len(shared) < MIN_PREFIX_TOKENS:
                 return None
             kept = CachedPrefix(self._network, list(shared))
             self._kept[opening] = kept
         self._kept.move_to_end(opening)
-        while len(self._kept) > 1 and sum(p.size_bytes for p in self._kept.values()) > BUDGET_BYTES:
+        while (
+            len(self._kept) > 1 and sum(p.size_bytes for p in self._kept.values()) > MAX_CACHE_BYTES
+        ):
             self._kept.popitem(last=False)
         return kept

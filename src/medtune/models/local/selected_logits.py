@@ -1,4 +1,4 @@
-"""The forward pass that everything shares: only the positions that are asked for reach the head.
+"""Compute logits at selected positions only: the forward pass of training and scoring.
 
 The output head is the largest matrix of a small model; over every position of a batch it costs
 more than all layers together.
@@ -17,18 +17,18 @@ from medtune.core.errors import ModelError
 from medtune.models.kernels.sequence_packing import Layout
 from medtune.models.light.int_layers import Int8Linear
 
-HALF = (torch.bfloat16, torch.float16)
-"""Precisions in which a head's product would be rounded to 8 or 11 bits: options tie by that."""
-CAST_AT_ONCE = 2**22
-"""Weights of the head in fp32 at once, 16 MiB."""
+HALF_PRECISIONS = (torch.bfloat16, torch.float16)
+"""Dtypes whose logits are rounded to 8 or 11 bits, so that options tie."""
+CAST_BLOCK_WEIGHTS = 2**22
+"""Weights of the head that are cast to fp32 at once, 16 MiB."""
 
 
 class AnswerHead(nn.Module):
-    """A causal language model, evaluated at chosen positions.
+    """A causal language model, evaluated at selected positions.
 
     Args:
-        network: A transformers causal LM, with or without LoRA layers inside.
-        packs: Whether it can read rows laid end to end (`can_pack`); otherwise they are padded.
+        network: A transformers causal LM, with or without LoRA layers.
+        packs: Whether rows are packed end to end (`can_pack`); otherwise they are padded.
     """
 
     def __init__(self, network: Any, packs: bool = False) -> None:
@@ -39,15 +39,15 @@ class AnswerHead(nn.Module):
     def forward(
         self, tokens: Tensor, wanted: Tensor, lengths: Sequence[int], prefix: int = 0
     ) -> Tensor:
-        """Return logits, `[wanted, vocabulary]`, at chosen tokens of rows laid end to end.
+        """Return logits, `[wanted, vocabulary]`, at selected tokens of packed rows.
 
         Args:
-            tokens: `[prefix + token]`: what all rows begin with, then what each has of its own.
+            tokens: `[prefix + token]`: the shared prefix, then the tokens of each row.
             wanted: `[wanted]`, indices into `tokens`, none of them in the prefix.
-            lengths: Tokens that each row has of its own.
-            prefix: Tokens that all rows begin with.
+            lengths: Tokens of each row after the prefix.
+            prefix: Number of tokens that all rows begin with.
         """
-        layout = Layout.of(lengths, prefix, tokens.device)
+        layout = Layout.from_lengths(lengths, prefix, tokens.device)
         if self.packs:
             states = self.states(
                 tokens[None],
@@ -73,16 +73,16 @@ class AnswerHead(nn.Module):
         past: Any = None,
         **others: Any,
     ) -> Tensor:
-        """Return the last hidden states, `[row, hidden]`, at the chosen positions.
+        """Return the last hidden states, `[row, hidden]`, at the selected positions.
 
         Args:
-            input_ids: `[batch, position]`, padded on the right; with causal attention no real
-                token sees what follows it, so padding needs no mask.
+            input_ids: `[batch, position]`, padded on the right; with causal attention no token
+                attends to later ones, so padding needs no mask.
             rows: `[row]`, indices into the flattened `[batch * position]`.
             attention_mask: `[batch or 1, 1, query, key]`, additive; None is plain causal attention.
             position_ids: `[batch, position]`; None counts from 0.
-            past: transformers' cache of tokens before these; it is changed.
-            others: For the attention kernel.
+            past: Key-value cache of earlier tokens; it is changed.
+            others: Arguments of the attention kernel.
         """
         decoder = self.network.get_decoder()
         hidden = decoder(
@@ -93,23 +93,23 @@ class AnswerHead(nn.Module):
             use_cache=past is not None,
             **others,
         ).last_hidden_state
-        # Flattened before the pick: a head over a batched view copies its matrix per row.
+        # Flattened before the selection: a head over a batched view copies its matrix per row.
         chosen: Tensor = hidden.reshape(-1, hidden.shape[-1])[rows]
         return chosen
 
     def logits(self, states: Tensor) -> Tensor:
-        """Put hidden states, `[row, hidden]`, through the output head, in its own precision."""
+        """Compute the logits of hidden states, `[row, hidden]`, in the precision of the head."""
         logits: Tensor = self.network.get_output_embeddings()(states)
         return logits
 
     def exact_logits(self, states: Tensor) -> Tensor:
-        """Put hidden states through the output head in fp32; see `exact_logits`."""
+        """Compute the logits of hidden states in fp32; see `exact_logits`."""
         return exact_logits(self.network.get_output_embeddings(), states)
 
 
 @torch.inference_mode()
 def exact_logits(head: nn.Module, states: Tensor) -> Tensor:
-    """Compute an output head's logits in fp32, whatever precision the model computes in.
+    """Compute logits in fp32, whatever the precision of the model.
 
     In bf16 a logit of 20 is rounded to a multiple of 1/8, and the likeliest letters of one question
     in seven tie.  A dense head's weights are cast a block at a time: a copy of all of them would
@@ -123,16 +123,16 @@ def exact_logits(head: nn.Module, states: Tensor) -> Tensor:
         `[row, vocabulary]`, fp32.
     """
     given = states.float()
-    halves = {name: p for name, p in head.named_parameters() if p.dtype in HALF}
-    if not halves:  # integers compute in fp32, and return what they are given
+    halves = {name: p for name, p in head.named_parameters() if p.dtype in HALF_PRECISIONS}
+    if not halves:  # integer heads compute in fp32, and return the dtype of their input
         logits: Tensor = head(given).float()
         return logits
-    if type(head) is not nn.Linear:  # one that was adapted: its parts are cast as a whole
+    if type(head) is not nn.Linear:  # a head with LoRA layers: its parts are cast as a whole
         cast = {name: p.float() for name, p in halves.items()}
         logits = torch.func.functional_call(head, cast, (given,))
         return logits.float()
     logits = given.new_empty(len(given), len(head.weight))
-    block = max(1, CAST_AT_ONCE // head.weight.shape[1])
+    block = max(1, CAST_BLOCK_WEIGHTS // head.weight.shape[1])
     room = given.new_empty(block, head.weight.shape[1])  # fresh memory would cost as much again
     for start in range(0, len(head.weight), block):
         weight = head.weight[start : start + block]
@@ -143,9 +143,9 @@ def exact_logits(head: nn.Module, states: Tensor) -> Tensor:
 
 @contextmanager
 def exact_head(network: Any) -> Iterator[None]:
-    """Let a model's own forward pass compute a dense head as `exact_logits` does."""
+    """Patch a model's forward pass to compute a dense head by `exact_logits`."""
     head = network.get_output_embeddings()
-    if type(head) is not nn.Linear or head.weight.dtype not in HALF:
+    if type(head) is not nn.Linear or head.weight.dtype not in HALF_PRECISIONS:
         yield
         return
 
@@ -154,7 +154,7 @@ def exact_head(network: Any) -> Iterator[None]:
         return rows.view(*states.shape[:-1], -1)
 
     layer: Any = head
-    layer.forward = forward  # on the object: it hides the class's own until it is deleted
+    layer.forward = forward  # an instance attribute, which overrides the method until it is deleted
     try:
         yield
     finally:
@@ -162,11 +162,11 @@ def exact_head(network: Any) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def check_head(network: Any, name: str) -> None:
-    """Prove on a few tokens that the shortcut gives the model's own logits.
+def check_head_is_last(network: Any, name: str) -> None:
+    """Check on a few tokens that `AnswerHead` gives the model's own logits.
 
-    Some architectures scale or cap their logits after the head; scoring those by the shortcut
-    would be wrong without a sign.
+    Some architectures scale or cap their logits after the head; scoring them at selected positions
+    would silently be wrong.
 
     Raises:
         ModelError: The logits differ.
@@ -185,12 +185,12 @@ def check_head(network: Any, name: str) -> None:
 
 @torch.inference_mode()
 def can_pack(network: Any) -> bool:
-    """Prove on a few tokens that rows laid end to end are read as if each were alone.
+    """Return whether packed rows give the same logits as single rows, by a numeric test.
 
-    They are not where a layer does not see all tokens, or where the layout does not reach the
-    attention kernel.
+    This fails for layers without full attention, and where the layout does not reach the attention
+    kernel.
     """
-    if not attends_to_all(network.config):
+    if not has_full_attention(network.config):
         return False
     device = next(network.parameters()).device
     tokens = torch.tensor([3, 4, 5, 6, 7, 8, 9, 10, 9, 8, 10, 3, 7], device=device)
@@ -198,14 +198,16 @@ def can_pack(network: Any) -> bool:
     lengths, prefix = [5, 2, 2], 4
     alone = AnswerHead(network)(tokens, wanted, lengths, prefix).float()
     packed = AnswerHead(network, packs=True)(tokens, wanted, lengths, prefix).float()
-    return torch.allclose(packed, alone, rtol=rounding(network), atol=10 * rounding(network))
+    return torch.allclose(
+        packed, alone, rtol=relative_tolerance(network), atol=10 * relative_tolerance(network)
+    )
 
 
-def rounding(network: Any) -> float:
-    """Return how far two ways to one number may part, relatively, in a model's precision.
+def relative_tolerance(network: Any) -> float:
+    """Return the relative tolerance between two computations of one number in a model.
 
-    Before layers of integers the last bit of a float can tip a value to the next whole number, and
-    where tokens have one term those steps are as large as what the rounding costs altogether.
+    Before integer layers the last bit of a float can change a value to the next integer, and with
+    one term per token such a step is as large as the whole quantization error.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, Int8Linear)]
     if any(layer.coarse for layer in layers):
@@ -215,13 +217,13 @@ def rounding(network: Any) -> float:
     return max(4 * torch.finfo(next(network.parameters()).dtype).eps, 1e-4)
 
 
-def attends_to_all(config: Any) -> bool:
-    """Tell whether every layer sees all tokens.
+def has_full_attention(config: Any) -> bool:
+    """Return whether every layer has full attention.
 
-    A sliding window counts tokens of the row and a recurrent layer reads all of them, other
-    branches' as well: there, neither prefixes nor branches give the model's own scores.
+    With a sliding window or a recurrent layer the tokens of other branches change the scores, so
+    neither shared prefixes nor tries can be used.
     """
     kinds = getattr(config, "layer_types", None)
-    if not kinds:  # Mistral's window has no list of layers
+    if not kinds:  # Mistral has a sliding window but no list of layer types
         return getattr(config, "sliding_window", None) is None
     return all(kind == "full_attention" for kind in kinds)

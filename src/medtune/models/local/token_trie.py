@@ -1,8 +1,8 @@
-"""Sequences that share beginnings, laid side by side so that nothing is read twice.
+"""Lay out sequences with shared prefixes as a trie, so that no token is computed twice.
 
-A prompt and its continuations share the prompt; the orders of one question's options share the
-stem.  In a depth-first layout the tokens that follow one another on some path are those inside its
-subtree, so that one number per token, where its subtree ends, is all that attention must know.
+The continuations of a prompt share the prompt; the orders of one question's options share the stem.
+The layout is depth-first, so the descendants of a token are those before the end of its subtree:
+attention needs only that one number per token.
 """
 
 from __future__ import annotations
@@ -10,58 +10,58 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medtune.core.token_batching import common_length
+from medtune.core.token_batching import common_prefix_length
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredSequence:
-    """A sequence of which some tokens are to be scored."""
+    """A sequence of tokens with the part to score."""
 
     tokens: list[int]
-    """The last one is a target only: nothing that it predicts is wanted, so it is not read."""
+    """The last token is only a target: it is not an input of the forward pass."""
     first: int
-    """Index of the first token to be scored; all that follow are too."""
+    """Index of the first scored token; all later ones are scored too."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenTrie:
-    """Sequences laid side by side, what they share once."""
+    """Sequences in one row, their shared prefixes once."""
 
     tokens: list[int]
     ends: list[int]
-    """`[token]`: where its subtree ends; later tokens before that have it among their past."""
+    """`[token]`: end of its subtree; later tokens before that end attend to it."""
     places: list[int]
     """`[token]`: its position in its own sequence."""
     terms: list[list[tuple[int, int]]]
-    """Per sequence: (index into tokens, token that should follow there)."""
+    """For each sequence: (index into tokens, token to score after it)."""
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     @property
-    def bare(self) -> bool:
-        """One path, no branches: plain causal attention is right."""
+    def is_single_path(self) -> bool:
+        """Whether there are no branches, so that plain causal attention is right."""
         return min(self.ends) == len(self.tokens)
 
     @classmethod
-    def grow(cls, sequences: Sequence[ScoredSequence], skip: int = 0) -> TokenTrie:
-        """Lay out a trie.
+    def from_sequences(cls, sequences: Sequence[ScoredSequence], skip: int = 0) -> TokenTrie:
+        """Build a trie.
 
         Args:
-            sequences: At least one; of each, at least one token before the first scored.
-            skip: Tokens with which all begin and that are read elsewhere (`Prefix`).
+            sequences: At least one, each with at least one token before the first scored.
+            skip: Length of the shared prefix that is cached (`CachedPrefix`).
         """
         tokens: list[int] = []
         ends: list[int] = []
         places: list[int] = []
         terms: list[list[tuple[int, int]]] = [[] for _ in sequences]
-        path: list[int] = []  # indices of the sequence laid last
+        path: list[int] = []  # token indices of the previous sequence
         before: list[int] = []  # its tokens
-        # In lexicographic order a sequence shares most with the one before it.
+        # In lexicographic order a sequence has its longest shared prefix with the previous one.
         for index in sorted(range(len(sequences)), key=lambda i: sequences[i].tokens):
             sequence = sequences[index]
             read = sequence.tokens[skip:-1]
-            shared = common_length(before, read)
+            shared = common_prefix_length(before, read)
             for closed in path[shared:]:
                 ends[closed] = len(tokens)
             path = [*path[:shared], *range(len(tokens), len(tokens) + len(read) - shared)]

@@ -1,4 +1,4 @@
-"""The few requests of OpenAI's API that are needed, their answers taken apart."""
+"""Client of the OpenAI-compatible API: list models, chat, complete."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from medtune.core.protocols import Message
 from medtune.models.remote.http import NOT_OFFERED, Server
 from medtune.models.remote.name import RemoteName
 
-SHOWN = 20
-"""Most models that an error lists."""
+MAX_LISTED_MODELS = 20
+"""Most models listed in an error message."""
 
 Prompt = str | list[int]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one prompt."""
+    """Response to one prompt."""
 
     text: str
     finish: str | None
-    """Why it ended: stop, length, ..."""
+    """Finish reason: stop, length, ..."""
     logprobs: Any
-    """As sent; read by `remote_logprobs`."""
+    """Log-probabilities as sent; parsed by `models.remote.logprobs`."""
     prompt_tokens: int | None
-    """As the server counted them; None where it does not."""
+    """Number of prompt tokens by the server; None if it does not say."""
     tokens: int | None
-    """Generated ones, likewise."""
+    """Number of generated tokens, likewise."""
 
 
 class ServedModel:
     """One model on a server.
 
     Attributes:
-        entry: What the server's list of models says about it.
+        entry: Its entry in the server's list of models.
 
     Raises:
         RemoteError: The server cannot be reached, or does not list its models.
-        UnknownModelError: It does not serve this model, or several where none is named.
+        UnknownModelError: The server does not have this model, or has several and none is named.
     """
 
     def __init__(self, name: RemoteName, server: Server) -> None:
         self.url = name.url
         self.server = server
-        self.entry = _find(name, server.get(f"{name.url}/models"))
+        self.entry = _find_entry(name, server.get(f"{name.url}/models"))
         self._root = name.root
         self._shows_template: bool | None = None
 
     def check(self) -> None:
-        """Ask for the list of models again.
+        """Check that the server is reachable, by its list of models.
 
         Raises:
             RemoteError: The server cannot be reached, or refuses.
@@ -59,25 +59,25 @@ class ServedModel:
         self.server.get(f"{self.url}/models")
 
     def chat(self, messages: Sequence[Message], how: dict[str, Any]) -> Answer:
-        """Let the server write the prompt and answer it.
+        """Request a chat completion, whose prompt the server renders.
 
         Raises:
-            RemoteError: See `Server.post`; or the answer has not the usual shape.
+            RemoteError: See `Server.post`; or the response has an unknown shape.
         """
-        body = {"model": self.entry["id"], "messages": _plain(messages), **how}
-        return self._ask(f"{self.url}/chat/completions", body)
+        body = {"model": self.entry["id"], "messages": _message_dicts(messages), **how}
+        return self._request_completion(f"{self.url}/chat/completions", body)
 
     def complete(self, prompt: Prompt, how: dict[str, Any]) -> Answer:
-        """Let the server continue a prompt.
+        """Request a completion of a prompt.
 
         Raises:
             RemoteError: See `chat`.
         """
         body = {"model": self.entry["id"], "prompt": prompt, **how}
-        return self._ask(f"{self.url}/completions", body)
+        return self._request_completion(f"{self.url}/completions", body)
 
-    def slots(self) -> int:
-        """Ask how many prompts the server works on at once; only llama-server says so, else 1."""
+    def parallel_slots(self) -> int:
+        """Return the number of parallel slots of a llama-server; 1 for other servers."""
         try:
             found = self.server.get(f"{self._root}/props").get("total_slots")
         except RemoteError as error:
@@ -86,37 +86,39 @@ class ServedModel:
             return 1
         return found if isinstance(found, int) and found > 0 else 1
 
-    def prompt(self, messages: Sequence[Message]) -> str | None:
-        """Let the server show its prompt; only llama-server does.  None if it does not.
+    def render_prompt(self, messages: Sequence[Message]) -> str | None:
+        """Render a prompt with the server's template; None unless it is a llama-server.
 
         Raises:
             RemoteError: The server fails, or its template does.
         """
         if self._shows_template is None:
             try:
-                self._apply([Message("user", "?")])
+                self._apply_template([Message("user", "?")])
             except TemplateError:
                 self._shows_template = False
             except RemoteError as error:
-                # A client's fault (no such page, wrong method, a key for pages unknown) is a no.
+                # A 4xx status (no such page, wrong method, unknown key) means: not offered.
                 if error.status is None or (error.status >= 500 and error.status != NOT_OFFERED):
                     raise
                 self._shows_template = False
             else:
                 self._shows_template = True
-        return self._apply(messages) if self._shows_template else None
+        return self._apply_template(messages) if self._shows_template else None
 
-    def _apply(self, messages: Sequence[Message]) -> str:
-        answer = self.server.post(f"{self._root}/apply-template", {"messages": _plain(messages)})
+    def _apply_template(self, messages: Sequence[Message]) -> str:
+        answer = self.server.post(
+            f"{self._root}/apply-template", {"messages": _message_dicts(messages)}
+        )
         if not isinstance(text := answer.get("prompt"), str):
             raise TemplateError(f"{self._root}/apply-template shows no prompt")
         return text
 
-    def _ask(self, url: str, body: dict[str, Any]) -> Answer:
+    def _request_completion(self, url: str, body: dict[str, Any]) -> Answer:
         found = self.server.post(url, body)
         try:
             choice = found["choices"][0]
-            # Only chats have a message; a model that calls a tool or thinks may leave it empty.
+            # Only chats have a message; after a tool call or reasoning it may be empty.
             text = choice["message"]["content"] if "message" in choice else choice["text"]
             usage = found.get("usage") or {}
             return Answer(
@@ -133,8 +135,8 @@ class ServedModel:
             ) from error
 
 
-def _find(name: RemoteName, found: dict[str, Any]) -> dict[str, Any]:
-    """Find a model in the list of those that are served."""
+def _find_entry(name: RemoteName, found: dict[str, Any]) -> dict[str, Any]:
+    """Find a model in the list of served models."""
     entries = found.get("data")
     if not isinstance(entries, list) or not all(
         isinstance(entry, dict) and isinstance(entry.get("id"), str) for entry in entries
@@ -144,12 +146,14 @@ def _find(name: RemoteName, found: dict[str, Any]) -> dict[str, Any]:
             expected="a server that speaks OpenAI's API",
             fix="check the URL: most servers want it to end in /v1",
         )
-    # llama-server calls one model by several names.
+    # llama-server lists one model under several names.
     named = [e for e in entries if name.model in {e["id"], *(e.get("aliases") or ())}]
     if named or (not name.model and len(entries) == 1):
         return dict((named or entries)[0])
     ids = sorted(entry["id"] for entry in entries)
-    shown = ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN} more" if ids[SHOWN:] else "")
+    shown = ", ".join(ids[:MAX_LISTED_MODELS]) + (
+        f" and {len(ids) - MAX_LISTED_MODELS} more" if ids[MAX_LISTED_MODELS:] else ""
+    )
     what = f"no {name.model!r}" if name.model else f"{len(ids)} models, and none is named"
     raise UnknownModelError(
         f"{name.url} serves {what}",
@@ -158,5 +162,5 @@ def _find(name: RemoteName, found: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
+def _message_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [{"role": m.role, "content": m.content} for m in messages]

@@ -1,8 +1,8 @@
-"""JSON over HTTP to one server: many requests at once, patient where patience may help.
+"""Send JSON over HTTP to one server, in parallel and with retries.
 
-Retried: no connection, a broken or slow one, 429 and 5xx, at most four times, with exponential
-backoff and jitter; a Retry-After is honoured.  Anything else is told at once, in the server's
-words.  The key comes from the environment, goes into one header, and nowhere else.
+Connection errors, timeouts, 429 and 5xx are retried at most four times, with exponential backoff
+and jitter; a Retry-After is honoured.  Other errors are raised at once, with the server's message.
+The API key is read from the environment and is sent in one header only.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import httpx2
 from medtune.core.errors import RemoteError
 
 RETRIES = 4
-LONGEST_PAUSE_S = 30.0
-CONNECT_S = 10.0
-KEYS = ("MEDTUNE_API_KEY", "OPENAI_API_KEY")
-GOES_ON = "once the server is up, give the same command again: it goes on where it stopped"
+MAX_PAUSE_S = 30.0
+CONNECT_TIMEOUT_S = 10.0
+KEY_VARIABLES = ("MEDTUNE_API_KEY", "OPENAI_API_KEY")
+RESUME_HINT = "once the server is up, give the same command again: it goes on where it stopped"
 NOT_OFFERED = 501
-"""The one 5xx that says "never", not "not now"; llama-server uses it."""
+"""The one permanent 5xx status; llama-server uses it."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,12 +37,12 @@ class Server:
     """The connection to a server.
 
     Args:
-        parallel: Most requests under way at once.
-        timeout_s: Longest silence of the server within one request, seconds.
-        pause_s: Before the first retry, seconds; doubled for each further one.
+        parallel: Most parallel requests.
+        timeout_s: Read timeout of one request, seconds.
+        pause_s: Pause before the first retry, seconds; doubled for each further one.
 
     Raises:
-        RemoteError: The key in the environment cannot be sent.
+        RemoteError: The key in the environment is no valid header value.
     """
 
     def __init__(
@@ -54,18 +54,18 @@ class Server:
     ) -> None:
         self.parallel = parallel
         self._pause_s = pause_s
-        self._key = _key()
+        self._key = _read_key()
         self._jitter = random.Random()
         self._stop = threading.Event()
         self._client = httpx2.Client(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-            timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
+            timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
             limits=httpx2.Limits(max_connections=parallel),
         )
         weakref.finalize(self, self._client.close)
 
     def get(self, url: str) -> dict[str, Any]:
-        """Fetch an object.
+        """Send a GET request; return the JSON object.
 
         Raises:
             RemoteError: See `post`.
@@ -73,18 +73,18 @@ class Server:
         return self._send("GET", url, None)
 
     def post(self, url: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send an object, receive one.
+        """Send a POST request with a JSON object; return the JSON object of the response.
 
         Raises:
-            RemoteError: The server cannot be reached, refuses (then with its status), or answers
-                with something else than a JSON object.
+            RemoteError: The server cannot be reached, refuses (then with its status), or does not
+                respond with a JSON object.
         """
         return self._send("POST", url, body)
 
-    def each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Do some work that asks this server, for many items at once; results in their order.
+    def map_parallel(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Apply `work` to items in parallel; return the results in order.
 
-        The first failure ends the waiting of all others.
+        The first failure cancels the retries of all others.
         """
         self._stop.clear()
         with ThreadPoolExecutor(self.parallel) as pool:
@@ -104,12 +104,12 @@ class Server:
                 cause = error
                 fault = self._unreachable(url, error)
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                raise RemoteError(f"{url}: {self._safe(str(error))}") from error
+                raise RemoteError(f"{url}: {self._redact_key(str(error))}") from error
             else:
                 if response.is_success:
-                    return _object(url, response)
+                    return _parse_object(url, response)
                 fault = self._refusal(url, response)
-                if not _may_pass(response.status_code):
+                if not _is_retryable(response.status_code):
                     raise fault
                 after = _retry_after(response.headers.get("retry-after", ""))
             if attempt == RETRIES or self._stop.wait(self._pause(attempt, after)):
@@ -118,53 +118,53 @@ class Server:
 
     def _pause(self, attempt: int, after: float) -> float:
         pause = self._pause_s * (1 << attempt) * self._jitter.uniform(0.5, 1)
-        return min(LONGEST_PAUSE_S, max(pause, after))
+        return min(MAX_PAUSE_S, max(pause, after))
 
     def _unreachable(self, url: str, error: Exception) -> RemoteError:
-        why = self._safe(str(error)) or type(error).__name__
+        why = self._redact_key(str(error)) or type(error).__name__
         return RemoteError(
             f"{url} does not answer: {why} (tried {RETRIES + 1} times)",
             expected="a server that speaks OpenAI's API",
-            fix=f"check the address; {GOES_ON}",
+            fix=f"check the address; {RESUME_HINT}",
         )
 
     def _refusal(self, url: str, response: httpx2.Response) -> RemoteError:
         status = response.status_code
         fix = ""
         if status in {401, 403}:
-            fix = f"put the server's key into the environment variable {KEYS[0]}"
+            fix = f"put the server's key into the environment variable {KEY_VARIABLES[0]}"
         elif status == 404:
             fix = "check the URL: most servers want it to end in /v1"
-        elif _may_pass(status):
-            fix = GOES_ON
+        elif _is_retryable(status):
+            fix = RESUME_HINT
         return RemoteError(
-            f"{url} refuses with status {status}: {self._safe(_words(response))}",
+            f"{url} refuses with status {status}: {self._redact_key(_error_message(response))}",
             fix=fix,
             status=status,
         )
 
-    def _safe(self, text: str) -> str:
-        """Take the key out of what others wrote: some servers quote it."""
+    def _redact_key(self, text: str) -> str:
+        """Redact the API key in a text: some servers quote it."""
         return text.replace(self._key, "***") if self._key else text
 
 
-def _key() -> str:
-    for name in KEYS:
+def _read_key() -> str:
+    for name in KEY_VARIABLES:
         if key := os.environ.get(name, "").strip():
             if not (key.isascii() and key.isprintable()):
                 raise RemoteError(
-                    f"{name} holds characters that an HTTP header may not have",
+                    f"{name} contains characters that an HTTP header may not have",
                     fix="set it to the key alone",
                 )
             return key
     return ""
 
 
-def _may_pass(status: int) -> bool:
+def _is_retryable(status: int) -> bool:
     return status == 429 or (status >= 500 and status != NOT_OFFERED)
 
 
-def _object(url: str, response: httpx2.Response) -> dict[str, Any]:
+def _parse_object(url: str, response: httpx2.Response) -> dict[str, Any]:
     try:
         found = response.json()
     except ValueError as error:
@@ -178,8 +178,8 @@ def _object(url: str, response: httpx2.Response) -> dict[str, Any]:
     return found
 
 
-def _words(response: httpx2.Response) -> str:
-    """Find what a refusing server says, in whichever of the usual places it says so."""
+def _error_message(response: httpx2.Response) -> str:
+    """Return the error message of a response, from any of the usual fields."""
     try:
         said = response.json()
     except ValueError:
@@ -191,7 +191,7 @@ def _words(response: httpx2.Response) -> str:
 
 
 def _retry_after(header: str) -> float:
-    """Read a Retry-After header: seconds, or a date; 0 for anything else."""
+    """Parse a Retry-After header (seconds or a date) to seconds; 0 for anything else."""
     try:
         return max(0.0, float(header))
     except ValueError:

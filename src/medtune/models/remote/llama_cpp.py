@@ -1,9 +1,9 @@
-"""A GGUF file run by llama.cpp, inside this process.
+"""Run a GGUF file with llama.cpp inside this process.
 
-xllamacpp brings llama.cpp's own server; it listens on a free port of the loopback interface and is
-asked as any other server is (`RemoteModel`), with prompts that medtune wrote.  Its wheel is built
-for every x86-64 machine; llama.cpp built on the machine itself is faster, and is reached as
-`remote:URL` through its llama-server.
+xllamacpp contains llama.cpp's own server; it listens on a free loopback port and is used like any
+other server (`RemoteModel`), with prompts rendered by medtune.  Its wheel is built for any x86-64
+machine; llama.cpp built on the machine itself is faster, and is used as `remote:URL` through its
+llama-server.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from medtune.models.remote.remote_model import RemoteModel
 from medtune.models.sources import ModelSource
 from medtune.models.weights_card import WeightsCard
 
-CONTEXT = 2048
-"""Tokens of one prompt and its answer."""
+CONTEXT_TOKENS = 2048
+"""Most tokens of one prompt and its answer."""
 SLOTS = 4
-"""Prompts at once."""
-LISTED = 200
-"""Likeliest tokens that are asked for: a letter that is not among them has a bound only."""
+"""Parallel prompts."""
+LISTED_TOKENS = 200
+"""Requested top tokens: a letter that is not among them gets only an upper bound."""
 
 
 class LlamaCpp(RemoteModel):
@@ -35,8 +35,8 @@ class LlamaCpp(RemoteModel):
 
     Args:
         source: A folder that `medtune compress` wrote.
-        card: Its card, read, so that the file is known to be what was written.
-        progress: As for `RemoteModel`.
+        card: Its weights card, whose hash was checked.
+        progress: See `RemoteModel`.
 
     Raises:
         ModelError: xllamacpp is not installed, or llama.cpp cannot load the file.
@@ -47,14 +47,14 @@ class LlamaCpp(RemoteModel):
     ) -> None:
         assert source.folder is not None, "a file is in a folder"
         self._source, self._card = source, card
-        # The server stops with this object.
-        self._engine = _engine(source.folder / card.file)
+        # The server stops when this object is deleted.
+        self._engine = _start_server(source.folder / card.weights_file)
         name = RemoteName.parse(f"remote:{self._engine.listening_address}/v1")
         encoder = load_encoder(source.name, progress)
-        super().__init__(name, Server(), encoder, progress, listed=LISTED)
+        super().__init__(name, Server(), encoder, progress, listed=LISTED_TOKENS)
 
     def describe(self) -> ModelDescription:
-        """Say which file this is."""
+        """Describe the GGUF file."""
         return ModelDescription(
             source=self._source.name,
             fingerprint=self._source.fingerprint,
@@ -64,7 +64,7 @@ class LlamaCpp(RemoteModel):
         )
 
 
-def _engine(path: Path) -> Any:
+def _start_server(path: Path) -> Any:
     try:
         import xllamacpp
     except ImportError as error:
@@ -75,7 +75,7 @@ def _engine(path: Path) -> Any:
     settings = xllamacpp.CommonParams()
     settings.model.path = str(path)
     settings.n_parallel = SLOTS
-    settings.n_ctx = SLOTS * CONTEXT
+    settings.n_ctx = SLOTS * CONTEXT_TOKENS
     settings.cpuparams.n_threads = available_cores()
     settings.verbosity = -1
     try:

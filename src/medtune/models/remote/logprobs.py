@@ -1,6 +1,6 @@
-"""What a server says about probabilities, read strictly: a number that is missing is an error.
+"""Parse the log-probabilities of a server strictly: a missing number is an error.
 
-Two shapes are known: OpenAI's chat shape (`content: [{token, logprob, top_logprobs}]`), which
+Two shapes are supported: OpenAI's chat shape (`content: [{token, logprob, top_logprobs}]`), which
 llama-server also uses for completions, and the older one of completions (`tokens`,
 `token_logprobs`, `top_logprobs`), which vLLM and others use.
 """
@@ -13,68 +13,70 @@ from typing import Any
 
 from medtune.core.errors import RemoteError
 
-ROUNDING = 1e-3
-"""Nats by which a log-probability may lie above 0: servers take it of a rounded softmax."""
-LEAST_LEFT = 1e-9
-"""Probability that is always taken to be left over; below it, it is rounding."""
-HAIR = 1e-6
-"""Nats by which a letter that is not listed stays below the least listed one."""
-SPACES = "\u2581\u0120"
-"""How SentencePiece and GPT-2's vocabulary write a space, where a server shows raw tokens."""
+MAX_POSITIVE_LOGPROB = 1e-3
+"""Largest accepted log-probability, nats: servers compute it from a rounded softmax."""
+MIN_REMAINDER = 1e-9
+"""Smallest remaining probability of unlisted tokens; anything below it is rounding."""
+UNLISTED_MARGIN = 1e-6
+"""Nats by which an unlisted letter is placed below the least likely listed token."""
+SPACE_MARKERS = "\u2581\u0120"
+"""Space characters of SentencePiece and GPT-2 vocabularies, in servers that send raw tokens."""
 
-Listed = list[tuple[str, float]]
+TopLogprobs = list[tuple[str, float]]
 """Tokens with their log-probabilities."""
-Entry = tuple[str, Any]
-"""A token with what the server gives as its log-probability, unchecked."""
+TokenLogprob = tuple[str, Any]
+"""A token with its log-probability from the server, unchecked."""
 
 
-def letter_logprobs(listed: Listed, letters: Sequence[str]) -> tuple[tuple[float, ...], int]:
-    """Read off the likeliest next tokens how likely each letter is.
+def compute_letter_logprobs(
+    listed: TopLogprobs, letters: Sequence[str]
+) -> tuple[tuple[float, ...], int]:
+    """Compute the log-probability of each letter from the top next tokens.
 
     A letter's probability is the sum over its spellings: tokens that are the letter and white
     space ("A", " A"; not "a", not "A.").
 
-    A letter that is not listed has at most the probability of the least listed token, and all
-    such letters together have at most what the list leaves over.  Each gets the smaller of the
-    two, the second one shared out evenly: an upper bound of their mass, under which no letter
-    that is listed loses to one that is not.  Where no letter is listed, all get the same, so the
-    choice is drawn by lot (`core.choice`) and means nothing; their mass, near 0, shows it.
+    An unlisted letter has at most the probability of the least likely listed token, and all such
+    letters together at most the remaining probability.  Each gets the smaller of the two, the
+    remainder divided evenly: an upper bound, under which no listed letter loses to an unlisted
+    one.  If no letter is listed, all get the same value, so the choice is random (`core.choice`)
+    and meaningless; their total probability, near 0, shows it.
 
     Returns:
-        Log-probability of each letter, nats; and how many of them are such bounds.
+        Log-probability of each letter, nats; and the number of letters with only a bound.
 
     Raises:
         RemoteError: The list is empty, or adds up to more than 1.
     """
     if not listed:
-        raise no_logprobs("the list of likeliest tokens is empty")
+        raise missing_logprobs_error("the list of likeliest tokens is empty")
     total = math.fsum(math.exp(value) for _, value in listed)
-    if total > 1 + ROUNDING:
+    if total > 1 + MAX_POSITIVE_LOGPROB:
         raise RemoteError(
             f"the server's likeliest tokens have a probability of {total:.3f} together",
             expected="natural logarithms of probabilities, each token once",
         )
     found: dict[str, list[float]] = {letter: [] for letter in letters}
     for token, value in listed:
-        if (bare := token.strip().strip(SPACES)) in found:
+        if (bare := token.strip().strip(SPACE_MARKERS)) in found:
             found[bare].append(math.exp(value))
     missing = sum(not spellings for spellings in found.values())
-    floor = min(value for _, value in listed) - HAIR
+    floor = min(value for _, value in listed) - UNLISTED_MARGIN
     if missing:
-        left = max(1 - total, LEAST_LEFT)
+        left = max(1 - total, MIN_REMAINDER)
         floor = min(floor, math.log(left / missing))
     logs = (_log(math.fsum(found[letter])) if found[letter] else floor for letter in letters)
     return tuple(logs), missing
 
 
-def likeliest(logprobs: Any) -> Listed:
-    """List the likeliest first tokens of an answer, with their log-probabilities.
+def parse_top_logprobs(logprobs: Any) -> TopLogprobs:
+    """Parse the top first tokens of an answer with their log-probabilities.
 
     Raises:
-        RemoteError: The answer has none, or one is not a log-probability.
+        RemoteError: There are none, or one is not a log-probability.
     """
     if not logprobs:
-        raise no_logprobs("the answer holds none")
+        raise missing_logprobs_error("the answer has none")
     try:
         if "content" in logprobs:
             first = logprobs["content"][0]["top_logprobs"]
@@ -82,38 +84,38 @@ def likeliest(logprobs: Any) -> Listed:
         else:
             pairs = list(logprobs["top_logprobs"][0].items())
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise no_logprobs("the likeliest tokens are missing") from error
-    return [(str(token), checked(value)) for token, value in pairs]
+        raise missing_logprobs_error("the likeliest tokens are missing") from error
+    return [(str(token), check_logprob(value)) for token, value in pairs]
 
 
-def echoed(logprobs: Any) -> list[Entry]:
-    """List every token of an answer with its log-probability, the echoed prompt's first.
+def parse_echo(logprobs: Any) -> list[TokenLogprob]:
+    """Parse every token of an echoed prompt and its answer, with log-probabilities.
 
-    The prompt's very first token has none, so values are checked where they are used.
+    The first token of the prompt has none, so values are checked where they are used.
 
     Raises:
         RemoteError: The answer has no log-probabilities.
     """
     if not logprobs:
-        raise no_echo("there are none at all")
+        raise missing_echo_error("there are none at all")
     try:
         if "content" in logprobs:
             return [(str(entry["token"]), entry["logprob"]) for entry in logprobs["content"]]
         tokens, values = logprobs["tokens"], logprobs["token_logprobs"]
         return [(str(token), value) for token, value in zip(tokens, values, strict=True)]
     except (KeyError, TypeError, ValueError) as error:
-        raise no_echo("they have no known shape") from error
+        raise missing_echo_error("they have no known shape") from error
 
 
-def ending(entries: Sequence[Entry], text: str) -> list[Any]:
-    """Find the tokens at the end that spell a text; the first may also hold what is before it.
+def match_ending(entries: Sequence[TokenLogprob], text: str) -> list[Any]:
+    """Find the last tokens that spell a text; the first of them may begin before the text.
 
     Returns:
         Their log-probabilities, unchecked.
 
     Raises:
-        RemoteError: They spell something else: a character is cut across tokens, or the server
-            shows raw tokens.
+        RemoteError: They spell another text: a character is split across tokens, or the server
+            sends raw tokens.
     """
     spelt = ""
     values: list[Any] = []
@@ -131,21 +133,25 @@ def ending(entries: Sequence[Entry], text: str) -> list[Any]:
     return values
 
 
-def checked(value: Any) -> float:
-    """Return a log-probability, at most 0.
+def check_logprob(value: Any) -> float:
+    """Check a log-probability; return it, capped at 0.
 
     Raises:
-        RemoteError: It is none.
+        RemoteError: The value is no log-probability.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= ROUNDING:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not value <= MAX_POSITIVE_LOGPROB
+    ):
         raise RemoteError(f"the server gives {value!r} as a log-probability", expected="0 or less")
     if math.isinf(value):
         raise RemoteError("the server gives a log-probability that is not finite")
     return min(float(value), 0.0)
 
 
-def no_logprobs(found: str) -> RemoteError:
-    """Say that a server gives no log-probabilities of the likeliest tokens."""
+def missing_logprobs_error(found: str) -> RemoteError:
+    """Return the error for a server without log-probabilities of the top tokens."""
     return RemoteError(
         f"a server that gives no log-probabilities: {found}",
         expected="top_logprobs beside the answer",
@@ -153,8 +159,8 @@ def no_logprobs(found: str) -> RemoteError:
     )
 
 
-def no_echo(found: str) -> RemoteError:
-    """Say that a server gives no log-probabilities of the prompt."""
+def missing_echo_error(found: str) -> RemoteError:
+    """Return the error for a server without log-probabilities of the prompt."""
     return RemoteError(
         f"a server that gives no log-probabilities of the prompt: {found}",
         expected="/completions that echoes the prompt with log-probabilities, as vLLM's; "
@@ -164,5 +170,5 @@ def no_echo(found: str) -> RemoteError:
 
 
 def _log(probability: float) -> float:
-    """Take the logarithm of a sum of exponentials that may all have been too small to keep."""
+    """Return the logarithm of a probability that may have underflowed to 0."""
     return min(0.0, math.log(max(probability, 1e-300)))

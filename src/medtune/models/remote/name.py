@@ -1,4 +1,4 @@
-"""The name of a model behind a server: `remote:URL#MODEL[@TOKENIZER]`.
+"""Parse the name of a model on a server: `remote:URL#MODEL[@TOKENIZER]`.
 
 `remote:http://localhost:8080/v1#smollm2` ·
 `remote:http://localhost:8000/v1#NAME@hub:ORG/NAME` · `remote:https://HOST/v1` (its only model)
@@ -13,30 +13,30 @@ from urllib.parse import urlsplit
 from medtune.core.errors import UnknownModelError
 
 PREFIX = "remote:"
-EXPECTED = "remote:URL#MODEL, such as remote:http://localhost:8080/v1#smollm2"
-# A Hub revision also comes after an @, so only these three open a tokenizer's name.
+EXPECTED_REMOTE_NAME = "remote:URL#MODEL, such as remote:http://localhost:8080/v1#smollm2"
+# A Hub revision also follows an @, so only these three prefixes start a tokenizer name.
 _TOKENIZER = re.compile(r"@(?=(?:hub|path|embedded):.)")
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteName:
-    """Where a model is served, and how it is called there."""
+    """Parsed name of a model on a server."""
 
     name: str
     """As given."""
     url: str
-    """Base of the API, with its /v1, without a slash at the end."""
+    """Base URL of the API, including /v1, without a trailing slash."""
     model: str
-    """As the server names it; "" for the only one that it serves."""
+    """Model id on the server; "" for its only model."""
     tokenizer: str | None
-    """hub:, path: or embedded: name of the model whose tokenizer and chat template are used."""
+    """Model (hub:, path: or embedded:) whose tokenizer and chat template are used."""
 
     @classmethod
     def parse(cls, name: str) -> RemoteName:
-        """Take a name apart.
+        """Parse a model name.
 
         Raises:
-            UnknownModelError: No usable URL, or one that carries a secret: names are recorded.
+            UnknownModelError: The URL is unusable or contains a secret: names are recorded.
         """
         url, _, rest = name.removeprefix(PREFIX).partition("#")
         try:
@@ -45,18 +45,18 @@ class RemoteName:
             usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         except ValueError as error:
             raise UnknownModelError(
-                f"the URL in {name!r} cannot be read: {error}", expected=EXPECTED
+                f"the URL in {name!r} cannot be read: {error}", expected=EXPECTED_REMOTE_NAME
             ) from error
         if secret:
             raise UnknownModelError(
                 f"the URL of {parts.hostname} carries a user name, a password or a query",
-                expected="a plain URL: a model's name stands in every record",
+                expected="a plain URL: a model's name is written to every record",
                 fix="give the key in the environment variable MEDTUNE_API_KEY",
             )
         if not usable:
             raise UnknownModelError(
                 f"{name!r} has no URL of a server",
-                expected=EXPECTED,
+                expected=EXPECTED_REMOTE_NAME,
                 fix="write the URL out, with http:// or https://",
             )
         model, *tokenizer = _TOKENIZER.split(rest, maxsplit=1)
@@ -69,5 +69,5 @@ class RemoteName:
 
     @property
     def root(self) -> str:
-        """The server's own address, where what OpenAI's API does not know is found."""
+        """Root URL of the server, for endpoints outside the OpenAI API."""
         return self.url.removesuffix("/v1")

@@ -1,4 +1,4 @@
-"""Who writes the prompt of a model behind a server: medtune, the server in the open, or unseen."""
+"""Build the prompts of a model on a server, with medtune's or the server's chat template."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medtune.core.errors import TemplateError, UnknownModelError
 from medtune.core.progress import Progress
 from medtune.core.protocols import Message, ScoreRequest
 from medtune.models.remote.api import Prompt, ServedModel
-from medtune.models.sources import resolve
+from medtune.models.sources import resolve_model
 
 if TYPE_CHECKING:
     from medtune.models.chat_encoder import ChatEncoder
@@ -19,11 +19,11 @@ UNKNOWN_TEMPLATE = "(written by the server's own chat template, which is unknown
 
 
 class Prompts:
-    """Writes prompts for one served model.
+    """Prompt builder of one served model.
 
     Args:
-        name: The model's, for messages.
-        served: The model.
+        name: Model name in messages.
+        served: The served model.
         encoder: Its chat template and tokenizer; None leaves both to the server.
     """
 
@@ -31,23 +31,23 @@ class Prompts:
         self.encoder = encoder
         self._name = name
         self._served = served
-        # Fast tokenizers refuse to be borrowed by two threads at once.
+        # Fast tokenizers cannot be used by two threads at once.
         self._encoding = threading.Lock()
 
-    def shown(self, messages: Sequence[Message]) -> str:
-        """Write a prompt for reading; see `RemoteModel.render`."""
-        if (text := self._rendered(messages)) is not None:
+    def render_for_display(self, messages: Sequence[Message]) -> str:
+        """Render a prompt for display; see `RemoteModel.render`."""
+        if (text := self._render_if_known(messages)) is not None:
             return text
         lines = [f"{m.role}: {m.content}" for m in messages]
         return "\n".join([UNKNOWN_TEMPLATE, *lines, "assistant: "])
 
-    def text(self, messages: Sequence[Message]) -> str:
-        """Write a prompt for the server to continue.
+    def render_text(self, messages: Sequence[Message]) -> str:
+        """Render a prompt as text for the completions endpoint.
 
         Raises:
-            TemplateError: Nothing says how.
+            TemplateError: The chat template is unknown.
         """
-        if (text := self._rendered(messages)) is not None:
+        if (text := self._render_if_known(messages)) is not None:
             return text
         raise TemplateError(
             f"{self._name}: the prompt must be written here, and the server does not show its "
@@ -56,49 +56,49 @@ class Prompts:
             fix=f"name the tokenizer: {self._name}@hub:ORG/NAME, or @path:DIR",
         )
 
-    def prompt(self, messages: Sequence[Message], lead: str = "") -> Prompt:
-        """Write a prompt as ids where there is a tokenizer, else as text.
+    def build_prompt(self, messages: Sequence[Message], lead: str = "") -> Prompt:
+        """Build a prompt as ids if there is a tokenizer, else as text.
 
         Raises:
-            TemplateError: See `text`.
+            TemplateError: See `render_text`.
         """
         if self.encoder is None:
-            return self.text(messages) + lead
-        return self.ids(messages, lead)
+            return self.render_text(messages) + lead
+        return self.encode_prompt(messages, lead)
 
-    def ids(self, messages: Sequence[Message], lead: str = "") -> list[int]:
-        """Write a prompt as ids."""
+    def encode_prompt(self, messages: Sequence[Message], lead: str = "") -> list[int]:
+        """Encode a prompt as ids."""
         assert self.encoder is not None, "ids need a tokenizer"
         text = self.encoder.render(messages)
         with self._encoding:
-            pieces = self.encoder.ids([text, lead] if lead else [text])
+            pieces = self.encoder.encode_texts([text, lead] if lead else [text])
         return [token for piece in pieces for token in piece]
 
-    def turns(self, request: ScoreRequest) -> list[tuple[list[int], int]]:
-        """Encode the answers of a request: ids of each, and how many lie inside the lead."""
+    def encode_answers(self, request: ScoreRequest) -> list[tuple[list[int], int]]:
+        """Encode the answers of a request: their ids, and how many lie inside the lead."""
         assert self.encoder is not None, "ids need a tokenizer"
         turns = [request.lead + text for text in request.continuations]
         with self._encoding:
-            return self.encoder.answers(turns, [request.lead] * len(turns))
+            return self.encoder.encode_answers(turns, [request.lead] * len(turns))
 
-    def _rendered(self, messages: Sequence[Message]) -> str | None:
+    def _render_if_known(self, messages: Sequence[Message]) -> str | None:
         if self.encoder is not None:
             return self.encoder.render(messages)
-        return self._served.prompt(messages)
+        return self._served.render_prompt(messages)
 
 
 def load_encoder(name: str, progress: Progress | None = None) -> ChatEncoder:
     """Load a model's tokenizer and chat template, not its weights.
 
     Raises:
-        UnknownModelError: Nothing goes by that name, or it has no tokenizer.
+        UnknownModelError: There is no such model, or it has no tokenizer.
         TemplateError: It has no usable chat template.
     """
     from transformers import AutoTokenizer
 
     from medtune.models.chat_encoder import ChatEncoder
 
-    source = resolve(name, progress, weights=False)
+    source = resolve_model(name, progress, weights=False)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.folder)
     except (OSError, ValueError, KeyError) as error:

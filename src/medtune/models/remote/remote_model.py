@@ -1,13 +1,13 @@
-"""A model behind any server that speaks OpenAI's API: vLLM, SGLang, TGI, llama-server, OpenAI.
+"""Run a model on a server with an OpenAI-compatible API: vLLM, SGLang, TGI, llama-server, OpenAI.
 
-There are two ways to put a question; the model's name tells which:
+There are two ways to ask a question, chosen by the model's name:
 
-- `remote:URL#MODEL`: the chat goes to /chat/completions, and the server's template writes the
-  prompt.
-- `remote:URL#MODEL@hub:ORG/NAME` (or `@path:DIR`): medtune writes the prompt with that model's
-  chat template and sends token ids to /completions, exactly those that `LocalModel` would read.
+- `remote:URL#MODEL`: the chat is sent to /chat/completions, and the server's template renders
+  the prompt.
+- `remote:URL#MODEL@hub:ORG/NAME` (or `@path:DIR`): medtune renders the prompt with that model's
+  chat template and sends token ids to /completions, exactly those of `LocalModel`.
 
-docs/remote.md tells what each method needs of a server.
+docs/remote.md lists what each method needs of a server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from medtune.core.protocols import (
 from medtune.core.records import ModelDescription, content_hash
 from medtune.models.remote.api import ServedModel
 from medtune.models.remote.http import Server
-from medtune.models.remote.logprobs import letter_logprobs, likeliest
+from medtune.models.remote.logprobs import compute_letter_logprobs, parse_top_logprobs
 from medtune.models.remote.name import RemoteName
 from medtune.models.remote.prompt import Prompts, load_encoder
 from medtune.models.remote.score_by_echo import EchoScorer
@@ -38,30 +38,30 @@ from medtune.models.remote.score_by_token import TokenScorer
 if TYPE_CHECKING:
     from medtune.models.chat_encoder import ChatEncoder
 
-TOP = 20
-"""Likeliest tokens asked for: the most that OpenAI gives, and vLLM unless told otherwise."""
-IDENTITY = ("id", "root", "parent", "owned_by", "meta")
-"""What identifies a model in a server's list; other fields (when it was started) change."""
+TOP_LOGPROBS = 20
+"""Number of requested top tokens: the maximum of OpenAI, and of vLLM by default."""
+IDENTITY_FIELDS = ("id", "root", "parent", "owned_by", "meta")
+"""Fields that identify a model in a server's list; others (such as the start time) change."""
 
 Scores = tuple[ContinuationScore, ...]
 
 
 class RemoteModel:
-    """An AnswerModel that a server runs.
+    """An AnswerModel that runs on a server.
 
     Args:
-        name: Where it is.
+        name: Its parsed name.
         server: The connection.
         encoder: The model's chat template and tokenizer; None leaves both to the server.
-        progress: Told once, when a letter is not among the likeliest tokens.
-        listed: Likeliest tokens to ask for.
+        progress: Reports once that a letter is not among the top tokens.
+        listed: Number of top tokens to request.
 
     Attributes:
-        floored: Letters so far that the server did not list; they have an upper bound instead.
+        floored: Number of letters so far that were not listed and got an upper bound.
 
     Raises:
         RemoteError: The server cannot be reached, or does not list its models.
-        UnknownModelError: It does not serve this model.
+        UnknownModelError: The server does not have this model.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class RemoteModel:
         server: Server,
         encoder: ChatEncoder | None = None,
         progress: Progress | None = None,
-        listed: int = TOP,
+        listed: int = TOP_LOGPROBS,
     ) -> None:
         self.name = name
         self.encoder = encoder
@@ -84,8 +84,8 @@ class RemoteModel:
         self._choosing = threading.Lock()
 
     @classmethod
-    def open(cls, name: str, progress: Progress | None = None) -> Self:
-        """Connect to a server by a model's name.
+    def connect(cls, name: str, progress: Progress | None = None) -> Self:
+        """Connect to the server of a model name.
 
         Raises:
             ModelError: The name, the server, the model on it or the tokenizer cannot be used.
@@ -95,44 +95,44 @@ class RemoteModel:
         return cls(parsed, Server(), encoder, progress)
 
     def check(self) -> None:
-        """Ask whether the server is there.
+        """Check that the server is reachable.
 
         Raises:
-            RemoteError: It cannot be reached, or refuses.
+            RemoteError: The server cannot be reached, or refuses.
         """
         self._served.check()
 
     def describe(self) -> ModelDescription:
-        """Say what the server says of the model; which weights it has loaded, only it knows."""
+        """Describe the model by its entry on the server; the weights themselves are not known."""
         entry = self._served.entry
         return ModelDescription(
             source=self.name.name,
-            fingerprint=content_hash({key: entry[key] for key in IDENTITY if key in entry}),
+            fingerprint=content_hash({key: entry[key] for key in IDENTITY_FIELDS if key in entry}),
             parameters=0,
             dtype="remote",
             device=self.name.host,
         )
 
     def render(self, messages: Sequence[Message]) -> str:
-        """Show the text that the model reads, as far as it can be known.
+        """Render the prompt that the model reads, as far as it is known.
 
-        With a tokenizer, or from a server that shows its template (llama-server), it is the
-        exact text.  Otherwise it is a plain transcript, marked as such: the server's own template
-        is then unknown to medtune, and a change of it does not show in the prompt's fingerprint.
+        With a tokenizer, or from a server that renders its template (llama-server), it is the
+        exact text.  Otherwise it is a plain transcript, marked as such: the server's template is
+        unknown, and a change of it does not change the prompt's fingerprint.
         """
-        return self._prompts.shown(messages)
+        return self._prompts.render_for_display(messages)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
-        """Score every continuation: letters by the likeliest tokens, texts by echo or dictation.
+        """Score every continuation: letters by top tokens, texts by echo or token by token.
 
         Raises:
-            RemoteError: The server fails, or gives no log-probabilities of the kind needed.
-            TemplateError: A prompt must be written here, and nothing says how.
+            RemoteError: The server fails, or does not offer the log-probabilities needed.
+            TemplateError: The prompt must be rendered here, but the chat template is unknown.
         """
-        answers = self._served.server.each(self._score, requests)
+        answers = self._served.server.map_parallel(self._score, requests)
         floored = sum(missing for _, missing in answers)
         if floored and not self.floored and self._progress is not None:
-            self._progress.say(
+            self._progress.log_message(
                 f"{self.name.name}: some letters are not among the {self._listed} likeliest "
                 "tokens and get an upper bound of their probability (docs/remote.md)"
             )
@@ -140,10 +140,10 @@ class RemoteModel:
         return [scores for scores, _ in answers]
 
     def generate(self, requests: Sequence[GenerateRequest], decoding: Decoding) -> list[Generation]:
-        """Answer freely; what the seed does is the server's affair.
+        """Generate answers; the effect of the seed depends on the server.
 
         Raises:
-            RemoteError: The server fails, or constrained answers, beams or top-k are asked for.
+            RemoteError: The server fails, or constrained answers, beams or top-k are requested.
         """
         if any(request.choices is not None for request in requests):
             raise RemoteError(
@@ -167,7 +167,7 @@ class RemoteModel:
             if self.encoder is None:
                 found = self._served.chat(request.messages, how)
             else:
-                found = self._served.complete(self._prompts.prompt(request.messages), how)
+                found = self._served.complete(self._prompts.build_prompt(request.messages), how)
             if found.tokens is None:
                 raise RemoteError(
                     f"{self.name.url} does not say how many tokens an answer has",
@@ -175,40 +175,40 @@ class RemoteModel:
                 )
             return Generation(found.text.strip(), found.tokens, found.finish == "stop")
 
-        return self._served.server.each(answer, requests)
+        return self._served.server.map_parallel(answer, requests)
 
     def _score(self, request: ScoreRequest) -> tuple[Scores, int]:
-        """Score one request; also count the letters that have only a bound."""
+        """Score one request; also return the number of letters with only a bound."""
         letters = [text.strip() for text in request.continuations]
-        # Options may themselves be single characters; behind a lead they are texts.
+        # Options may be single characters themselves; after a lead they are texts.
         texts = request.lead and letters == [option.strip() for option in request.options]
         if all(len(letter) == 1 for letter in letters) and not texts:
             return self._score_letters(request, letters)
         if self.encoder is None:
-            prompt = self._prompts.text(request.messages) + request.lead
+            prompt = self._prompts.render_text(request.messages) + request.lead
             return self._echo.score_texts(prompt, request.continuations), 0
-        ids = self._prompts.ids(request.messages)
-        answers = self._prompts.turns(request)
-        return self._reader(ids).score_tokens(ids, answers, request.continuations), 0
+        ids = self._prompts.encode_prompt(request.messages)
+        answers = self._prompts.encode_answers(request)
+        return self._find_scorer(ids).score_tokens(ids, answers, request.continuations), 0
 
-    def _reader(self, prompt: list[int]) -> EchoScorer | TokenScorer:
-        """Find out, once, in which of two ways the server tells how likely given tokens are."""
+    def _find_scorer(self, prompt: list[int]) -> EchoScorer | TokenScorer:
+        """Return the text scorer that the server supports, which is probed once."""
         with self._choosing:
             if self._chosen is None:
-                echoes = self._echo.offered(prompt)
+                echoes = self._echo.supports_echo(prompt)
                 self._chosen = self._echo if echoes else TokenScorer(self._served, prompt)
             return self._chosen
 
     def _score_letters(self, request: ScoreRequest, letters: list[str]) -> tuple[Scores, int]:
-        """Score letters, all in one request; also count those that are not listed."""
+        """Score all letters with one request; also return the number of unlisted ones."""
         how: dict[str, Any] = {"max_tokens": 1, "temperature": 0}
         if self.encoder is None and not request.lead:
             how |= {"logprobs": True, "top_logprobs": self._listed}
             answer = self._served.chat(request.messages, how)
         else:
-            prompt = self._prompts.prompt(request.messages, request.lead)
+            prompt = self._prompts.build_prompt(request.messages, request.lead)
             answer = self._served.complete(prompt, {**how, "logprobs": self._listed})
-        logs, missing = letter_logprobs(likeliest(answer.logprobs), letters)
+        logs, missing = compute_letter_logprobs(parse_top_logprobs(answer.logprobs), letters)
         scores = (
             ContinuationScore(log, 1, len(letter.encode()))
             for log, letter in zip(logs, letters, strict=True)

@@ -1,6 +1,6 @@
-"""Scoring texts: the server reads prompt and text, and tells how likely each token was.
+"""Score texts by echo: the server returns the log-probability of every prompt token.
 
-The way of OpenAI's older models and of vLLM: /completions with `echo` and `logprobs`.
+vLLM and OpenAI's older models offer this: /completions with `echo` and `logprobs`.
 """
 
 from __future__ import annotations
@@ -11,24 +11,30 @@ from typing import Any
 from medtune.core.errors import RemoteError
 from medtune.core.protocols import ContinuationScore
 from medtune.models.remote.api import Prompt, ServedModel
-from medtune.models.remote.logprobs import Entry, checked, echoed, ending, no_echo
+from medtune.models.remote.logprobs import (
+    TokenLogprob,
+    check_logprob,
+    match_ending,
+    missing_echo_error,
+    parse_echo,
+)
 
-Answers = Sequence[tuple[list[int], int]]
-"""Per text: ids of lead and text, and how many of them lie inside the lead."""
+EncodedAnswers = Sequence[tuple[list[int], int]]
+"""For each text: ids of lead and text, and how many of them lie inside the lead."""
 
 
 class EchoScorer:
-    """Echoes of one server."""
+    """Scorer of one server by echo."""
 
     def __init__(self, served: ServedModel) -> None:
         self._served = served
         self._fewest = 0
 
-    def offered(self, prompt: list[int]) -> bool:
-        """Try out whether the server echoes log-probabilities.
+    def supports_echo(self, prompt: list[int]) -> bool:
+        """Probe whether the server echoes log-probabilities.
 
         Raises:
-            RemoteError: It does not answer.
+            RemoteError: The server does not respond.
         """
         how = {"echo": True, "logprobs": 1, "temperature": 0, "max_tokens": 1}
         try:
@@ -38,14 +44,14 @@ class EchoScorer:
                 raise
             return False
         try:
-            return len(echoed(answer.logprobs)) >= len(prompt)
+            return len(parse_echo(answer.logprobs)) >= len(prompt)
         except RemoteError:
             return False
 
     def score_tokens(
-        self, prompt: list[int], answers: Answers, texts: Sequence[str]
+        self, prompt: list[int], answers: EncodedAnswers, texts: Sequence[str]
     ) -> tuple[ContinuationScore, ...]:
-        """Score texts by ids: which tokens belong to a text is known, as in `Tree.grow`.
+        """Score texts by token ids.
 
         Raises:
             RemoteError: The server fails, or does not echo log-probabilities.
@@ -53,22 +59,23 @@ class EchoScorer:
         scores = []
         for text, (ids, lead) in zip(texts, answers, strict=True):
             own = len(ids) - min(lead, len(ids) - 1)
-            entries = self._entries([*prompt, *ids])
-            scores.append(_scored([value for _, value in entries[-own:]], text))
+            entries = self._echo_prompt([*prompt, *ids])
+            scores.append(_sum_score([value for _, value in entries[-own:]], text))
         return tuple(scores)
 
     def score_texts(self, prompt: str, texts: Sequence[str]) -> tuple[ContinuationScore, ...]:
-        """Score texts by their spelling: the last tokens, as many as make up the text.
+        """Score texts by their spelling: by the last tokens that spell the text.
 
         Raises:
-            RemoteError: See `score_tokens`; or a text cannot be found in what was echoed.
+            RemoteError: See `score_tokens`; or a text is not found in the echo.
         """
         return tuple(
-            _scored(ending(self._entries(f"{prompt}{text}"), text), text) for text in texts
+            _sum_score(match_ending(self._echo_prompt(f"{prompt}{text}"), text), text)
+            for text in texts
         )
 
-    def _entries(self, prompt: Prompt) -> list[Entry]:
-        """Ask for the log-probabilities of a prompt's own tokens, `[token]`."""
+    def _echo_prompt(self, prompt: Prompt) -> list[TokenLogprob]:
+        """Request the log-probabilities of a prompt's own tokens, `[token]`."""
         how = {"echo": True, "logprobs": 1, "temperature": 0}
         try:
             answer = self._served.complete(prompt, {**how, "max_tokens": self._fewest})
@@ -76,8 +83,8 @@ class EchoScorer:
             if self._fewest or error.status not in {400, 422}:
                 raise
             answer = self._served.complete(prompt, {**how, "max_tokens": 1})
-            self._fewest = 1  # this server refuses to generate nothing
-        entries = echoed(answer.logprobs)
+            self._fewest = 1  # this server refuses max_tokens 0
+        entries = parse_echo(answer.logprobs)
         read = answer.prompt_tokens
         if read is None:
             raise RemoteError(
@@ -91,11 +98,11 @@ class EchoScorer:
                 fix="check that the tokenizer named is the served model's",
             )
         if len(entries) < read:
-            raise no_echo(f"{len(entries)} for {read} tokens")
+            raise missing_echo_error(f"{len(entries)} for {read} tokens")
         return entries[:read]
 
 
-def _scored(values: Sequence[Any], text: str) -> ContinuationScore:
-    """Add up a text's log-probabilities, once each is known to be one."""
-    total = sum(checked(value) for value in values)
+def _sum_score(values: Sequence[Any], text: str) -> ContinuationScore:
+    """Check and sum the log-probabilities of a text."""
+    total = sum(check_logprob(value) for value in values)
     return ContinuationScore(total, len(values), len(text.strip().encode()))

@@ -1,1 +1,1 @@
-"""What a release is shown by: cards, a bill of materials, an entry in MLflow; all from records."""
+"""Export a release: cards, a bill of materials and an MLflow entry, all from its records."""

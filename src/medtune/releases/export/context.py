@@ -1,4 +1,4 @@
-"""What is known of one release when its cards are written."""
+"""The release and its records, as the cards read them."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from medtune.releases.schema import FileRef, Release
 
 
 class ReleaseContext(Record):
-    """A release, what the gate said last of it, and what the gate looked at."""
+    """A release with its latest verdict, its evidence and its exported files."""
 
     release: Release
     verdict: GateRecord | None = None
-    """None where the gate was not asked."""
+    """None if the gate has not judged the release."""
     evidence: Evidence = Evidence()
-    """What the gate looked at; where it was not asked, what was measured for it."""
+    """The evidence of the verdict, or without one the latest evidence."""
     records: Mapping[EvidenceKind, FileRef] = {}
-    """The same, by the hash of each record."""
+    """References to the records of the evidence."""
     measured: FileRef | None = None
-    """The record that names them, and what they were measured with."""
+    """The evidence record that names them."""
     files: Mapping[str, FileRef] = {}
-    """What stands beside the cards, by path."""
+    """Exported files beside the cards, by path."""
     changed: tuple[str, ...] = ()
-    """Of these, what is not byte by byte what was released."""
+    """Exported files whose bytes differ from the release's."""
     hub_base: str | None = None
-    """Name of the base model on the Hub; None where it has none."""
+    """Name of the base model on the Hub; None if it is not there."""
     base_note: str | None = None
-    """In what the base differs from the one on the Hub."""
+    """How the base differs from the one on the Hub."""
     licence: str | None = None
-    """Of the weights, as an SPDX name where there is one; None where nobody said."""
+    """Licence of the weights, an SPDX id if there is one; None if unknown."""
     licences: Mapping[str, str] = {}
-    """Of questions, by their source."""
+    """Licences of the questions, by source."""
 
     @property
     def standing(self) -> Standing:
-        """What the gate said last."""
+        """The gate's latest verdict on the release."""
         if self.verdict is None:
             return "not asked"
         return "passed" if self.verdict.passed else "refused"

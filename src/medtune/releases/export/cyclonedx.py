@@ -1,9 +1,9 @@
-"""The bill of materials of an export: CycloneDX 1.6 JSON with the model as its subject.
+"""Build the bill of materials of an export: CycloneDX 1.6 JSON with the model as subject.
 
-CycloneDX (ECMA-424) describes a model by a card inside a component of the type
-`machine-learning-model`; cyclonedx-python-lib has no such card yet, so the few objects that are
-needed stand in `bom_records`, and the library's copy of the official schema checks them.  The
-same release and verdict give the same bytes: nothing in it is drawn or taken from the clock.
+CycloneDX (ECMA-424) describes a model by a card in a component of type `machine-learning-model`.
+cyclonedx-python-lib has no such card yet, so the required objects are in `cyclonedx_schema`, and
+the library's copy of the official schema validates them. The same release and verdict give the same
+bytes: nothing is random or taken from the clock.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ from medtune.releases.export.cyclonedx_schema import (
     Risk,
     Tools,
 )
-from medtune.releases.export.datasheet import examined
-from medtune.releases.export.limitations import limitations
-from medtune.releases.export.metrics import figures
+from medtune.releases.export.datasheet import evaluated_splits
+from medtune.releases.export.limitations import list_limitations
+from medtune.releases.export.metrics import list_figures
 from medtune.releases.export.render import NOTICE
 
 SPDX = ("Apache-2.0", "MIT", "BSD-3-Clause", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0")
-"""Licences that may be given by id; others stand by name."""
+"""Licences given by SPDX id; others are given by name."""
 MODEL, BASE = "model", "base-model"
 
 
-def bill_of_materials(dossier: ReleaseContext) -> str:
-    """Write the bill of materials as JSON."""
-    release = dossier.release
+def build_bill_of_materials(context: ReleaseContext) -> str:
+    """Build the bill of materials as JSON."""
+    release = context.release
     made = release.provenance
-    data, packages = tuple(_data(dossier)), tuple(_packages(dossier))
-    model = _model(dossier, [c.bom_ref for c in data if c.bom_ref])
+    data, packages = tuple(_data_components(context)), tuple(_package_components(context))
+    model = _model_component(context, [c.bom_ref for c in data if c.bom_ref])
     parts = (*data, *packages)
-    verdict = dossier.verdict and dossier.verdict.model_dump(mode="json")
+    verdict = context.verdict and context.verdict.model_dump(mode="json")
     name = content_hash([release.id, verdict])
     bom = Bom(
         serial_number=f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, name)}",
@@ -77,14 +77,14 @@ def bill_of_materials(dossier: ReleaseContext) -> str:
         dependencies=(
             Dependency(ref=MODEL, depends_on=tuple(c.bom_ref for c in parts if c.bom_ref)),
         ),
-        # Packages are those that numbers depend on, not all that are installed.
+        # Lists the packages that results depend on, not all installed ones.
         compositions=(Composition(aggregate="incomplete", dependencies=(MODEL,)),),
     )
     return bom.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n"
 
 
-def schema_faults(text: str) -> tuple[str, ...] | None:
-    """Hold a bill of materials against the official schema; None where no schema is installed."""
+def find_schema_faults(text: str) -> tuple[str, ...] | None:
+    """Validate a bill of materials by the official schema; None if it is not installed."""
     try:
         from cyclonedx.exception import MissingOptionalDependencyException
         from cyclonedx.schema import SchemaVersion
@@ -98,20 +98,20 @@ def schema_faults(text: str) -> tuple[str, ...] | None:
     return tuple(str(fault.data.message) for fault in found or ())
 
 
-def _model(dossier: ReleaseContext, datasets: list[str]) -> Component:
-    release = dossier.release
+def _model_component(context: ReleaseContext, datasets: list[str]) -> Component:
+    release = context.release
     fingerprint = release.base_fingerprint
     base = Component(
         type="machine-learning-model",
         bom_ref=BASE,
-        name=dossier.hub_base or release.base,
+        name=context.hub_base or release.base,
         version=fingerprint,
-        purl=_hub_purl(dossier),
+        purl=_hub_purl(context),
         properties=_properties(source=release.base, fingerprint=fingerprint),
     )
     files = tuple(
         Component(type="file", name=path, hashes=(_sha256(ref.sha256),))
-        for path, ref in sorted(dossier.files.items())
+        for path, ref in sorted(context.files.items())
     )
     return Component(
         type="machine-learning-model",
@@ -120,10 +120,10 @@ def _model(dossier: ReleaseContext, datasets: list[str]) -> Component:
         version=release.id[:12],
         description=f"Chooses among the options of medical exam questions. {NOTICE}",
         hashes=(_sha256(release.weights_hash),) if release.weights_hash else None,
-        licenses=_licence(dossier.licence),
-        pedigree=Pedigree(ancestors=(base,), notes=dossier.base_note),
+        licenses=_licence(context.licence),
+        pedigree=Pedigree(ancestors=(base,), notes=context.base_note),
         components=files,
-        model_card=_card(dossier, datasets),
+        model_card=_model_card(context, datasets),
         properties=_properties(
             release=release.id,
             weights=release.weights,
@@ -132,13 +132,13 @@ def _model(dossier: ReleaseContext, datasets: list[str]) -> Component:
             prompt=release.prompt_hash,
             policy=release.policy,
             policy_hash=release.policy_hash,
-            gate=dossier.standing,
+            gate=context.standing,
         ),
     )
 
 
-def _card(dossier: ReleaseContext, datasets: list[str]) -> ModelCard:
-    release = dossier.release
+def _model_card(context: ReleaseContext, datasets: list[str]) -> ModelCard:
+    release = context.release
     metrics = tuple(
         MetricValue(
             type=figure.name,
@@ -155,7 +155,7 @@ def _card(dossier: ReleaseContext, datasets: list[str]) -> ModelCard:
             if figure.low is not None and figure.high is not None
             else None,
         )
-        for figure in figures(dossier.evidence)
+        for figure in list_figures(context.evidence)
     )
     return ModelCard(
         model_parameters=Parameters(
@@ -169,48 +169,50 @@ def _card(dossier: ReleaseContext, datasets: list[str]) -> ModelCard:
         considerations=Considerations(
             users=("researchers", "teachers and students of medicine"),
             use_cases=("studying how small language models answer exam questions", "teaching"),
-            technical_limitations=limitations(dossier),
+            technical_limitations=list_limitations(context),
             ethical_considerations=(
                 Risk(
                     name="answers are taken for advice about a person",
-                    mitigation_strategy="the endpoint refuses what is no exam question, and "
-                    "every answer says that it is no medical advice",
+                    mitigation_strategy="the endpoint refuses texts that are not exam questions, "
+                    "and every answer says that it is not medical advice",
                 ),
                 Risk(
                     name="a wrong answer is believed",
-                    mitigation_strategy="probabilities are shown, and what the policy says is "
-                    "deferred or waits for a reviewer",
+                    mitigation_strategy="probabilities are shown, and the policy defers answers "
+                    "or has a reviewer decide",
                 ),
             ),
         ),
     )
 
 
-def _data(dossier: ReleaseContext) -> Iterator[Component]:
-    release, evidence = dossier.release, dossier.evidence
+def _data_components(context: ReleaseContext) -> Iterator[Component]:
+    release, evidence = context.release, context.evidence
     if release.data_hash:
-        yield _dataset("data:train", "train split", release.data_hash, "trained on")
+        yield _dataset_component("data:train", "train split", release.data_hash, "trained on")
     if release.calibration is not None:
         yield Component(
             type="data",
             bom_ref="data:calibration",
             name=release.calibration.source,
             description="calibrated with",
-            licenses=_licence(dossier.licences.get(release.calibration.source)),
+            licenses=_licence(context.licences.get(release.calibration.source)),
             properties=_properties(
                 predictions=release.calibration.hash, n=str(release.calibration.n)
             ),
         )
-    for place, (use, split) in enumerate(examined(evidence)):
-        ref, licence = f"data:examined-{place}", dossier.licences.get(split.source)
-        yield _dataset(ref, split.source, split.hash, f"used to {use}", licence, split.n)
+    for place, (use, split) in enumerate(evaluated_splits(evidence)):
+        ref, licence = f"data:examined-{place}", context.licences.get(split.source)
+        yield _dataset_component(ref, split.source, split.hash, f"used to {use}", licence, split.n)
     if evidence.regression is not None:
         suite = evidence.regression.suite
-        licence = dossier.licences.get(suite.source)
-        yield _dataset("data:suite", suite.source, suite.hash, "frozen suite", licence, suite.n)
+        licence = context.licences.get(suite.source)
+        yield _dataset_component(
+            "data:suite", suite.source, suite.hash, "frozen suite", licence, suite.n
+        )
 
 
-def _dataset(
+def _dataset_component(
     ref: str, name: str, digest: str, use: str, licence: str | None = None, n: int | None = None
 ) -> Component:
     return Component(
@@ -220,23 +222,23 @@ def _dataset(
         version=digest[:12],
         description=use,
         licenses=_licence(licence),
-        # Of the questions in order, as medtune writes them; no file has these bytes.
+        # Hash of the questions in order, as medtune serializes them, not of a file.
         properties=_properties(questions=digest, n=None if n is None else str(n)),
     )
 
 
-def _packages(dossier: ReleaseContext) -> Iterator[Component]:
-    for name, version in sorted(dossier.release.provenance.packages.items()):
+def _package_components(context: ReleaseContext) -> Iterator[Component]:
+    for name, version in sorted(context.release.provenance.packages.items()):
         purl = f"pkg:pypi/{name.lower().replace('_', '-')}@{quote(version, safe='')}"
         yield Component(type="library", bom_ref=purl, name=name, version=version, purl=purl)
 
 
-def _hub_purl(dossier: ReleaseContext) -> str | None:
-    """Write the base's package URL (purl-spec, type huggingface), where it is on the Hub."""
-    release = dossier.release
-    if dossier.hub_base is None or not release.base.startswith("hub:"):
+def _hub_purl(context: ReleaseContext) -> str | None:
+    """Return the package URL of a base on the Hub (purl-spec, type huggingface)."""
+    release = context.release
+    if context.hub_base is None or not release.base.startswith("hub:"):
         return None
-    return f"pkg:huggingface/{quote(dossier.hub_base)}@{release.base_fingerprint.lower()}"
+    return f"pkg:huggingface/{quote(context.hub_base)}@{release.base_fingerprint.lower()}"
 
 
 def _licence(name: str | None) -> tuple[LicenceChoice, ...] | None:

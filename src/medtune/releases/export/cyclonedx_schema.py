@@ -1,7 +1,7 @@
 """The objects of a CycloneDX 1.6 bill of materials that medtune writes, closed and typed.
 
-Names and meanings are the standard's (ECMA-424, cyclonedx.org/docs/1.6/json); what is not needed
-here is not in here.
+Names and meanings are the standard's (ECMA-424, cyclonedx.org/docs/1.6/json); unused ones are left
+out.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from medtune.core.records import Record
 
 
 class BomObject(Record):
-    """Base of all objects: written in camel case."""
+    """Base of all objects, serialized in camel case."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
 class Property(BomObject):
-    """A name and a value that the standard has no place for."""
+    """A name and a value without a place in the standard."""
 
     name: str
     value: str
 
 
 class Hash(BomObject):
-    """Of a file."""
+    """The hash of a file."""
 
     alg: Literal["SHA-256"]
     content: str
 
 
 class Licence(BomObject):
-    """By its SPDX id, or by a name where it has none."""
+    """A licence by SPDX id, or by name."""
 
     id: str | None = None
     name: str | None = None
@@ -48,14 +48,14 @@ class LicenceChoice(BomObject):
 
 
 class Interval(BomObject):
-    """Of 95 %; numbers are text in the standard."""
+    """A 95 % interval; numbers are strings in the standard."""
 
     lower_bound: str
     upper_bound: str
 
 
 class MetricValue(BomObject):
-    """One figure."""
+    """A measured figure."""
 
     type: str
     value: str
@@ -64,20 +64,20 @@ class MetricValue(BomObject):
 
 
 class Quantities(BomObject):
-    """All figures."""
+    """All measured figures."""
 
     performance_metrics: tuple[MetricValue, ...]
 
 
 class Risk(BomObject):
-    """What may go wrong, and what is done about it."""
+    """A risk and its mitigation."""
 
     name: str
     mitigation_strategy: str
 
 
 class Considerations(BomObject):
-    """For whom and what for, and what it does not do."""
+    """Intended users, use cases, limitations and risks."""
 
     users: tuple[str, ...]
     use_cases: tuple[str, ...]
@@ -86,25 +86,25 @@ class Considerations(BomObject):
 
 
 class Approach(BomObject):
-    """How it learned."""
+    """The learning approach."""
 
     type: Literal["supervised"]
 
 
 class Reference(BomObject):
-    """To a component of this bill."""
+    """A reference to a component of this bill."""
 
     ref: str
 
 
 class Format(BomObject):
-    """Of what goes in or comes out."""
+    """The format of an input or output."""
 
     format: str
 
 
 class Parameters(BomObject):
-    """What the model does, and with which data it was made."""
+    """Task, data sets, inputs and outputs of the model."""
 
     approach: Approach | None
     task: str
@@ -114,7 +114,7 @@ class Parameters(BomObject):
 
 
 class ModelCard(BomObject):
-    """The model, described."""
+    """The model card."""
 
     model_parameters: Parameters
     quantitative_analysis: Quantities
@@ -122,7 +122,7 @@ class ModelCard(BomObject):
 
 
 class Pedigree(BomObject):
-    """What a component was made from."""
+    """The components that a component was derived from."""
 
     ancestors: tuple[Component, ...]
     notes: str | None = None
@@ -146,13 +146,13 @@ class Component(BomObject):
 
 
 class Tools(BomObject):
-    """What wrote the bill."""
+    """The tools that wrote the bill."""
 
     components: tuple[Component, ...]
 
 
 class Metadata(BomObject):
-    """When, by what, and about what."""
+    """Time, tools and subject of the bill."""
 
     timestamp: str
     tools: Tools
@@ -160,14 +160,14 @@ class Metadata(BomObject):
 
 
 class Dependency(BomObject):
-    """What a component needs."""
+    """The dependencies of a component."""
 
     ref: str
     depends_on: tuple[str, ...]
 
 
 class Composition(BomObject):
-    """How complete a list is."""
+    """The completeness of a list."""
 
     aggregate: Literal["complete", "incomplete"]
     dependencies: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""The datasheet of an export: what a release's records know of the questions behind it.
+"""Render the datasheet of an export: what its records know of the questions.
 
-The sections are those of Gebru et al. 2021 (CACM 64(12), arXiv 1803.09010).  A release knows its
-train split by hash; that snapshot's own datasheet (`data.datasheet`) knows the rest.
+The sections are those of Gebru et al. 2021 (CACM 64(12), arXiv 1803.09010). A release knows its
+train split by hash; that snapshot's own datasheet (`data.datasheet`) has the rest.
 """
 
 from __future__ import annotations
@@ -10,22 +10,24 @@ from collections.abc import Iterator
 
 from medtune.core.records import SplitDescription
 from medtune.releases.export.context import ReleaseContext
-from medtune.releases.export.render import render
+from medtune.releases.export.render import render_card
 from medtune.releases.gate_schema import Evidence
 
 
-def datasheet(dossier: ReleaseContext, texts: bool = False) -> str:
+def render_release_datasheet(context: ReleaseContext, texts: bool = False) -> str:
     """Render the datasheet.
 
     Args:
-        dossier: What is known of the release.
-        texts: Whether questions' texts stand in the evidence beside it.
+        context: The release and its records.
+        texts: Whether the exported evidence contains questions' texts.
     """
-    return render("datasheet.md", d=dossier, splits=tuple(examined(dossier.evidence)), texts=texts)
+    return render_card(
+        "datasheet.md", d=context, splits=tuple(evaluated_splits(context.evidence)), texts=texts
+    )
 
 
-def examined(evidence: Evidence) -> Iterator[tuple[str, SplitDescription]]:
-    """List the splits that the release was examined on, with what for."""
+def evaluated_splits(evidence: Evidence) -> Iterator[tuple[str, SplitDescription]]:
+    """Yield the splits that the release was evaluated on, each with its use."""
     if evidence.analysis is not None:
         yield "examine", evidence.analysis.evaluation.data
     if evidence.packed is not None:

@@ -1,8 +1,8 @@
 """`medtune release export NAME --to hub-folder | mlflow`.
 
-A release becomes a folder that others can read without medtune: its weights where peft and
-transformers look for them, cards rendered from its records, a bill of materials, the records
-themselves.  `huggingface_hub.upload_folder` takes it as it is.
+A release becomes a folder that is usable without medtune: weights where peft and transformers
+expect them, cards rendered from its records, a bill of materials, and the records themselves.
+`huggingface_hub.upload_folder` can upload it as it is.
 """
 
 from __future__ import annotations
@@ -14,63 +14,72 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medtune.core.errors import FolderError, InputError
-from medtune.core.run_folder import read_record, replacing, sha256_of, write_record, write_text
-from medtune.data.sources.hub_catalogue import KNOWN
+from medtune.core.run_folder import hash_file, read_record, replace_folder, write_record, write_text
+from medtune.data.sources.hub_catalogue import KNOWN_DATASETS
 from medtune.models import builtin
-from medtune.models.save import name_base
-from medtune.models.sources import hub_name
+from medtune.models.save import set_base_name
+from medtune.models.sources import find_hub_name
 from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.export.context import ReleaseContext
-from medtune.releases.export.cyclonedx import bill_of_materials, schema_faults
-from medtune.releases.export.datasheet import datasheet, examined
-from medtune.releases.export.mlflow import register
-from medtune.releases.export.model_card import model_card
+from medtune.releases.export.cyclonedx import build_bill_of_materials, find_schema_faults
+from medtune.releases.export.datasheet import evaluated_splits, render_release_datasheet
+from medtune.releases.export.mlflow import register_release
+from medtune.releases.export.model_card import render_model_card
 from medtune.releases.export.schema import ExportRecord, MlflowRecord
-from medtune.releases.export.strip_texts import without_texts
-from medtune.releases.export.traceability import traceability
+from medtune.releases.export.strip_texts import strip_texts
+from medtune.releases.export.traceability import render_traceability
 from medtune.releases.gate_schema import Evidence, EvidenceRecord
 from medtune.releases.registry import Registry
-from medtune.releases.schema import ALIASES, POLICY, WEIGHTS, FileRef, Release, inside
+from medtune.releases.schema import ALIASES, POLICY, WEIGHTS, FileRef, Release, safe_join
 
 RELEASE, VERDICT, EVIDENCE = "release.json", "gate.json", "evidence"
-MEASURED = "evidence.json"
-"""What was measured and with what, by hash; `gate.json` names its own."""
+EVIDENCE_RECORD = "evidence.json"
+"""The evidence record; `gate.json` names its own."""
 CARD, BOM = "README.md", "bom.cdx.json"
-ADAPTER = "adapter_config.json"
-OURS = (CARD, "DATASHEET.md", "TRACEABILITY.md", BOM, POLICY, RELEASE, VERDICT, MEASURED)
-"""What an export writes itself, in place of anything of that name among the weights."""
-ROUNDED = (
-    "The base was {base}: the weights of {hub}, rounded to 4 bits. On the unrounded weights, which "
-    "{config} names, nothing was measured."
+ADAPTER_CONFIG = "adapter_config.json"
+WRITTEN_FILES = (
+    CARD,
+    "DATASHEET.md",
+    "TRACEABILITY.md",
+    BOM,
+    POLICY,
+    RELEASE,
+    VERDICT,
+    EVIDENCE_RECORD,
+)
+"""Files that an export writes itself, replacing files of these names among the weights."""
+ROUNDED_NOTE = (
+    "The base was {base}: the weights of {hub}, quantized to 4 bits. Nothing was measured on the "
+    "unquantized weights, which {config} names."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What the command line may say."""
+    """Options of `medtune release export`."""
 
     out: Path | None = None
     licence: str | None = None
-    """Of the weights, where the records do not know it."""
+    """Licence of the weights, if the records do not know it."""
     texts: bool = False
-    """Keep questions' texts in the evidence."""
+    """Whether to keep questions' texts in the evidence."""
 
 
-def to_folder(registry: Registry, name: str, options: ExportOptions) -> ExportRecord:
-    """Write a release to a folder, whole or not at all.
+def export_to_folder(registry: Registry, name: str, options: ExportOptions) -> ExportRecord:
+    """Export a release to a folder, completely or not at all.
 
     Raises:
-        ReleaseError: There is no such release, or its bytes or its evidence are damaged.
-        InputError: The folder holds something else.
+        ReleaseError: There is no such release, or its files or evidence are damaged.
+        InputError: The folder contains something else.
         FolderError: It cannot be written.
     """
     release = registry.find(name)
     folder = options.out or Path("runs") / "export" / release.name
-    _check_place(folder)
-    tree = registry.tree(release)
-    with replacing(folder) as staging:
-        dossier = _dossier(registry, release, options, _laid_out(tree, staging, release))
-        faults = _write(staging, dossier, registry, options)
+    _check_target(folder)
+    tree = registry.materialize_tree(release)
+    with replace_folder(folder) as staging:
+        context = _gather_context(registry, release, options, _copy_files(tree, staging, release))
+        faults = _write_export(staging, context, registry, options)
         staging.chmod(0o755)
     written = [path for path in folder.rglob("*") if path.is_file()]
     return ExportRecord(
@@ -79,85 +88,87 @@ def to_folder(registry: Registry, name: str, options: ExportOptions) -> ExportRe
         folder=str(folder),
         files=len(written),
         size_bytes=sum(path.stat().st_size for path in written),
-        standing=dossier.standing,
+        standing=context.standing,
         texts=options.texts,
-        changed=dossier.changed,
+        changed=context.changed,
         bom_faults=faults,
     )
 
 
-def to_mlflow(
+def export_to_mlflow(
     registry: Registry, name: str, options: ExportOptions, tracking_uri: str
 ) -> MlflowRecord:
-    """Register a release in MLflow, with its folder as artifacts.
+    """Register a release in MLflow, with its export as artifacts.
 
     Raises:
-        ReleaseError: There is no such release, or its bytes or its evidence are damaged.
+        ReleaseError: There is no such release, or its files or evidence are damaged.
         InputError: MLflow is not installed.
         StoreError: Its store cannot be used.
     """
-    release, aliases = registry.find(name), registry.aliases()
+    release, aliases = registry.find(name), registry.read_aliases()
     with tempfile.TemporaryDirectory() as place:
         folder = options.out or Path(place) / release.name
-        to_folder(registry, release.id, ExportOptions(folder, options.licence, options.texts))
-        dossier = _dossier(registry, release, options, {})
+        export_to_folder(
+            registry, release.id, ExportOptions(folder, options.licence, options.texts)
+        )
+        context = _gather_context(registry, release, options, {})
         called = [alias for alias in ALIASES if getattr(aliases, alias) == release.id]
-        return register(dossier, folder, called, tracking_uri)
+        return register_release(context, folder, called, tracking_uri)
 
 
-def _check_place(folder: Path) -> None:
-    """See that a folder may be replaced.
+def _check_target(folder: Path) -> None:
+    """Check that a folder may be replaced.
 
     Raises:
-        InputError: It holds something that is no export.
+        InputError: It contains something other than an export.
         FolderError: It is a file.
     """
     if folder.is_file():
         raise FolderError(f"{folder} is a file", fix="choose another place with --out")
     if folder.is_dir() and any(folder.iterdir()) and not read_record(folder / RELEASE, Release):
         raise InputError(
-            f"{folder} holds something that is no export",
+            f"{folder} contains something other than an export",
             expected="an empty or missing folder, or an earlier export to replace",
             fix="choose another place with --out",
         )
 
 
-def _laid_out(tree: Path, staging: Path, release: Release) -> dict[str, FileRef]:
-    """Copy the weights to the top, and the policy beside them; return what stands there."""
+def _copy_files(tree: Path, staging: Path, release: Release) -> dict[str, FileRef]:
+    """Copy weights and policy to the top of the export; return the written files."""
     found = {}
-    hub = hub_name(release.base, release.base_fingerprint)
+    hub = find_hub_name(release.base, release.base_fingerprint)
     for path, ref in release.files.items():
         name = path.removeprefix(f"{WEIGHTS}/")
-        if name in OURS and path != POLICY:
-            continue  # peft's own empty card, for one
-        target = inside(staging, name)
+        if name in WRITTEN_FILES and path != POLICY:
+            continue  # such as peft's empty card
+        target = safe_join(staging, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(tree / path, target)
         found[name] = ref
-        # Adapters that older versions trained name a folder of the machine that trained them.
-        if name == ADAPTER and hub is not None:
-            name_base(target, *hub)
-            found[name] = FileRef(sha256=sha256_of(target), size_bytes=target.stat().st_size)
+        # Adapters trained by older versions name a local folder as their base.
+        if name == ADAPTER_CONFIG and hub is not None:
+            set_base_name(target, *hub)
+            found[name] = FileRef(sha256=hash_file(target), size_bytes=target.stat().st_size)
     return found
 
 
-def _dossier(
+def _gather_context(
     registry: Registry, release: Release, options: ExportOptions, files: dict[str, FileRef]
 ) -> ReleaseContext:
-    """Gather what is known."""
-    proofs = EvidenceStore(registry)
-    verdict = proofs.latest_verdict(release)
-    measured = proofs.evidence_ref(release.id, registry.aliases().champion)
+    """Gather everything that the cards need."""
+    evidence_store = EvidenceStore(registry)
+    verdict = evidence_store.find_latest_verdict(release)
+    measured = evidence_store.find_evidence_ref(release.id, registry.read_aliases().champion)
     if verdict is not None:
         named = verdict.bound.evidence if verdict.bound else None
-        measured, records = registry.objects.ref(named) if named else None, verdict.evidence
+        measured, records = registry.objects.file_ref(named) if named else None, verdict.evidence
     else:
-        found = registry.objects.record(measured, EvidenceRecord) if measured else None
+        found = registry.objects.load_record(measured, EvidenceRecord) if measured else None
         records = found.records if found else {}
-    evidence = proofs.read_evidence(records, is_packed=release.scheme is not None)
-    hub = hub_name(release.base, release.base_fingerprint)
+    evidence = evidence_store.read_evidence(records, is_packed=release.scheme is not None)
+    hub = find_hub_name(release.base, release.base_fingerprint)
     rounded = release.base.startswith("embedded:")
-    note = ROUNDED.format(base=release.base, hub=hub and hub[0], config=ADAPTER)
+    note = ROUNDED_NOTE.format(base=release.base, hub=hub and hub[0], config=ADAPTER_CONFIG)
     return ReleaseContext(
         release=release,
         verdict=verdict,
@@ -169,13 +180,13 @@ def _dossier(
         hub_base=hub[0] if hub else None,
         base_note=note if rounded else None,
         licence=options.licence or (builtin.LICENCE if rounded else None),
-        licences=dict(_licences(release, evidence)),
+        licences=dict(_find_licences(release, evidence)),
     )
 
 
-def _licences(release: Release, evidence: Evidence) -> Iterator[tuple[str, str]]:
-    """Find the licences of the questions, where the catalogue knows them."""
-    sources = [split.source for _, split in examined(evidence)]
+def _find_licences(release: Release, evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """Yield the licences of the questions that the catalogue knows."""
+    sources = [split.source for _, split in evaluated_splits(evidence)]
     if release.calibration is not None:
         sources.append(release.calibration.source)
     if evidence.regression is not None:
@@ -183,35 +194,35 @@ def _licences(release: Release, evidence: Evidence) -> Iterator[tuple[str, str]]
     for source in sources:
         kind, _, rest = source.partition(":")
         where = "/".join(rest.partition(":")[0].split("/")[:2])
-        if kind == "hub" and where in KNOWN:
-            yield source, KNOWN[where].licence
+        if kind == "hub" and where in KNOWN_DATASETS:
+            yield source, KNOWN_DATASETS[where].licence
         elif kind == "starter":
-            yield source, STARTER
+            yield source, STARTER_LICENCE
 
 
-STARTER = "Apache-2.0"
-"""Of the questions that come with medtune, as of all of it."""
+STARTER_LICENCE = "Apache-2.0"
+"""Licence of medtune and of the questions that come with it."""
 
 
-def _write(
-    staging: Path, dossier: ReleaseContext, registry: Registry, options: ExportOptions
+def _write_export(
+    staging: Path, context: ReleaseContext, registry: Registry, options: ExportOptions
 ) -> tuple[str, ...] | None:
-    """Write cards and records; return what the official schema says of the bill of materials."""
-    write_text(staging / CARD, model_card(dossier, options.texts))
-    write_text(staging / "DATASHEET.md", datasheet(dossier, options.texts))
-    write_text(staging / "TRACEABILITY.md", traceability(dossier))
-    write_record(staging / RELEASE, dossier.release)
-    if dossier.verdict is not None:
-        write_record(staging / VERDICT, dossier.verdict)
-    if dossier.measured is not None:
-        write_text(staging / MEASURED, registry.objects.text(dossier.measured))
-    shown = dossier.evidence if options.texts else without_texts(dossier.evidence)
-    for kind, ref in dossier.records.items():
+    """Write cards and records; return the bill of materials' schema faults."""
+    write_text(staging / CARD, render_model_card(context, options.texts))
+    write_text(staging / "DATASHEET.md", render_release_datasheet(context, options.texts))
+    write_text(staging / "TRACEABILITY.md", render_traceability(context))
+    write_record(staging / RELEASE, context.release)
+    if context.verdict is not None:
+        write_record(staging / VERDICT, context.verdict)
+    if context.measured is not None:
+        write_text(staging / EVIDENCE_RECORD, registry.objects.load_text(context.measured))
+    shown = context.evidence if options.texts else strip_texts(context.evidence)
+    for kind, ref in context.records.items():
         place = staging / EVIDENCE / f"{kind}.json"
-        if getattr(shown, kind) == getattr(dossier.evidence, kind):
-            write_text(place, registry.objects.text(ref))  # its hash is the one in gate.json
+        if getattr(shown, kind) == getattr(context.evidence, kind):
+            write_text(place, registry.objects.load_text(ref))  # its hash is the one in gate.json
         else:
             write_record(place, getattr(shown, kind))
-    bom = bill_of_materials(dossier)
+    bom = build_bill_of_materials(context)
     write_text(staging / BOM, bom)
-    return schema_faults(bom)
+    return find_schema_faults(bom)

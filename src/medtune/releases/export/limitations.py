@@ -1,59 +1,60 @@
-"""What a reader must know before using a release, found in its records."""
+"""List the limitations of a release, derived from its records."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medtune.core.formatting import percent
-from medtune.core.intervals import least_for_risk
+from medtune.core.formatting import format_percent
+from medtune.core.intervals import min_answers_for_risk
 from medtune.core.schemas.analysis import AnalysisRecord
-from medtune.core.schemas.guardrails import at_bound
+from medtune.core.schemas.guardrails import is_temperature_at_bound
 from medtune.releases.export.context import ReleaseContext
-from medtune.releases.export.render import share
+from medtune.releases.export.render import format_with_interval
 from medtune.releases.gate_schema import Evidence, EvidenceKind, GateRecord
 from medtune.releases.schema import Release
 
-KINDS: dict[EvidenceKind, str] = {
+RECORD_DESCRIPTIONS: dict[EvidenceKind, str] = {
     "comparison": "a paired comparison with the champion",
-    "slices": "subjects and negated questions beside the champion's",
+    "slices": "subjects and negated questions compared with the champion",
     "analysis": "accuracy, calibration and the order of options",
     "regression": "the frozen suite",
     "safety": "the guards",
     "served": "whether the endpoint answers as the model does",
-    "packed": "whether the packed model answers as what it was packed from",
+    "packed": "whether the compressed model answers as the original",
     "bench": "latency and memory",
 }
-"""What each record holds, in words."""
+"""Description of each record."""
 
 
-def limitations(dossier: ReleaseContext) -> tuple[str, ...]:
-    """List them, the gravest first."""
+def list_limitations(context: ReleaseContext) -> tuple[str, ...]:
+    """List the limitations, the most serious first."""
     return (
-        *_standing(dossier),
+        *_standing(context),
         "Multiple-choice exam questions measure recall of facts. They do not show that a model may "
         "advise about a person.",
-        *_missing(dossier),
-        *(_accuracy(dossier.evidence.analysis) if dossier.evidence.analysis else ()),
-        *_confidence(dossier.release),
-        *_guards(dossier.evidence),
-        *_unjudged(dossier),
-        *_origin(dossier),
+        *_missing(context),
+        *(_accuracy(context.evidence.analysis) if context.evidence.analysis else ()),
+        *_confidence(context.release),
+        *_guards(context.evidence),
+        *_unjudged(context),
+        *_origin(context),
     )
 
 
-def _standing(dossier: ReleaseContext) -> Iterator[str]:
-    if dossier.verdict is None:
-        yield "The gate was not asked: nothing was proved about this release."
+def _standing(context: ReleaseContext) -> Iterator[str]:
+    if context.verdict is None:
+        yield "The gate has not judged this release: nothing was shown about it."
         return
-    yield from _verdict(dossier.verdict)
+    yield from _verdict(context.verdict)
 
 
 def _verdict(verdict: GateRecord) -> Iterator[str]:
     bound = verdict.bound
-    if bound is not None and bound.sets > 1:
+    if bound is not None and bound.distinct_data_sets > 1:
         yield (
-            f"These weights were evaluated {len(bound.looks)} times, on {bound.sets} sets of "
-            "questions, and the gate judged by the last: each is another chance to look good."
+            f"These weights were evaluated {len(bound.looks)} times, on "
+            f"{bound.distinct_data_sets} sets of "
+            "questions, and the gate used the last: each repetition raises the chance of a pass."
         )
     for result in verdict.results:
         if result.outcome in ("failed", "missing"):
@@ -65,18 +66,18 @@ def _verdict(verdict: GateRecord) -> Iterator[str]:
             )
 
 
-def unmeasured(evidence: Evidence) -> tuple[EvidenceKind, ...]:
-    """Name the records that were not made; `packed` is wanted of packed weights only."""
+def missing_records(evidence: Evidence) -> tuple[EvidenceKind, ...]:
+    """Return the missing records; `packed` is required of compressed weights only."""
     return tuple(
         kind
-        for kind in KINDS
+        for kind in RECORD_DESCRIPTIONS
         if getattr(evidence, kind) is None and (kind != "packed" or evidence.is_packed)
     )
 
 
-def _missing(dossier: ReleaseContext) -> Iterator[str]:
-    if found := unmeasured(dossier.evidence):
-        yield f"Not measured: {'; '.join(KINDS[kind] for kind in found)}."
+def _missing(context: ReleaseContext) -> Iterator[str]:
+    if found := missing_records(context.evidence):
+        yield f"Not measured: {'; '.join(RECORD_DESCRIPTIONS[kind] for kind in found)}."
 
 
 def _accuracy(record: AnalysisRecord) -> Iterator[str]:
@@ -84,37 +85,41 @@ def _accuracy(record: AnalysisRecord) -> Iterator[str]:
     if exam.accuracy.low <= exam.majority.value:
         yield (
             f"On {exam.data.source} the accuracy is not shown to be above always answering "
-            f"{exam.majority_letter}: {share(exam.accuracy)} against "
-            f"{percent(exam.majority.value)} %."
+            f"{exam.majority_letter}: {format_with_interval(exam.accuracy)} against "
+            f"{format_percent(exam.majority.value)} %."
         )
-    if exam.options_tell and exam.options_only is not None:
-        name, value = exam.no_knowledge
+    if exam.options_leak_answers and exam.options_only is not None:
+        name, value = exam.no_knowledge_baseline
         yield (
-            f"Without the stem {share(exam.options_only)} of the answers are right, by {name} "
-            f"{percent(value)} %: the options give some of them away."
+            f"Without the stem {format_with_interval(exam.options_only)} of the answers are "
+            f"right, by {name} "
+            f"{format_percent(value)} %: the options give some of them away."
         )
     if record.weak_subjects:
         yield f"Weaker than elsewhere in: {', '.join(record.weak_subjects)}."
     for part in record.slices:
         if part.dimension == "negation" and part.weak:
-            yield f"Weaker on {part.name} questions: {share(part.accuracy)}."
+            yield f"Weaker on {part.name} questions: {format_with_interval(part.accuracy)}."
     if record.flips is not None:
-        yield f"The order of the options changes {share(record.flips.any)} of the answers."
+        yield (
+            f"The order of the options changes {format_with_interval(record.flips.any)} of "
+            "the answers."
+        )
     yield from record.warnings
 
 
 def _confidence(release: Release) -> Iterator[str]:
     found = release.calibration
     if found is None:
-        yield "The release has no calibration: its probabilities are the model's own."
+        yield "The release has no calibration: its probabilities are the raw ones of the model."
         return
-    if at_bound(found.temperature):
+    if is_temperature_at_bound(found.temperature):
         yield (
-            f"The temperature of {found.temperature:.3g} lies on the edge of where it was looked "
-            "for: probabilities after it are no estimate of being right."
+            f"The temperature of {found.temperature:.3g} is at the limit of its search range: "
+            "probabilities after it do not estimate the chance of being right."
         )
     if found.threshold is None:
-        least = least_for_risk(found.risk)
+        least = min_answers_for_risk(found.risk)
         why = (
             f", and {found.n:,} calibration questions could not have shown one (at least "
             f"{least:,} are needed)"
@@ -122,35 +127,38 @@ def _confidence(release: Release) -> Iterator[str]:
             else f" on {found.n:,} calibration questions"
         )
         yield (
-            f"No confidence bounds the risk at {percent(found.risk)} %{why}: the endpoint shows "
-            "no answer of its own accord."
+            f"No confidence bounds the risk at {format_percent(found.risk)} %{why}: the "
+            "endpoint shows "
+            "no answer without a reviewer."
         )
     else:
         yield (
             f"The endpoint defers below a confidence of {found.threshold:.3f}, which answers "
-            f"{percent(found.coverage)} % of the {found.n:,} calibration questions."
+            f"{format_percent(found.coverage)} % of the {found.n:,} calibration questions."
         )
     if found.subjects:
         yield f"Subjects other than these were never calibrated: {', '.join(found.subjects)}."
 
 
 def _guards(evidence: Evidence) -> Iterator[str]:
-    for figure in evidence.safety.unmet if evidence.safety else ():
-        assert figure.target is not None, "what has no target cannot miss it"
+    for figure in evidence.safety.unmet_figures if evidence.safety else ():
+        assert figure.target is not None, "only a figure with a target can miss it"
         yield (
-            f"Guards, {figure.measure}: {share(figure.rate)} on the held-out half, which does not "
-            f"show that it is {percent(figure.target)} % at most (up to {percent(figure.upper)} %)."
+            f"Guards, {figure.measure}: {format_with_interval(figure.rate)} on the held-out "
+            "half, which does not "
+            f"show that it is {format_percent(figure.target)} % at most (up to "
+            f"{format_percent(figure.upper_bound)} %)."
         )
 
 
-def _unjudged(dossier: ReleaseContext) -> Iterator[str]:
-    """Tell what a rule of the gate would, where the gate did not."""
+def _unjudged(context: ReleaseContext) -> Iterator[str]:
+    """Yield faults that a rule of the gate would report, if the gate did not."""
     told = (
-        {r.rule for r in dossier.verdict.results if r.outcome != "passed"}
-        if dossier.verdict
+        {r.rule for r in context.verdict.results if r.outcome != "passed"}
+        if context.verdict
         else ()
     )
-    evidence, record = dossier.evidence, dossier.evidence.regression
+    evidence, record = context.evidence, context.evidence.regression
     if "parity" not in told:
         for fault in evidence.served.broken if evidence.served else ():
             yield f"The endpoint does not answer as the model does: {fault}."
@@ -167,12 +175,12 @@ def _unjudged(dossier: ReleaseContext) -> Iterator[str]:
         yield f"The examinations differ in {what}."
 
 
-def _origin(dossier: ReleaseContext) -> Iterator[str]:
-    release = dossier.release
-    if dossier.base_note:
-        yield dossier.base_note
+def _origin(context: ReleaseContext) -> Iterator[str]:
+    release = context.release
+    if context.base_note:
+        yield context.base_note
     if release.data_hash is None and release.weights != "base":
         yield "What it was trained on is not recorded."
     commit = release.provenance.commit
     if commit is None or commit.endswith("-dirty"):
-        yield "It was built from a source tree that no commit names."
+        yield "It was built from a source tree without a commit, or with uncommitted changes."

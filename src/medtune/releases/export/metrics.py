@@ -1,41 +1,41 @@
-"""What was measured of a release, as one list: cards, bill of materials and MLflow take it up."""
+"""The measured figures of a release, as one list for cards, MLflow and the bill of materials."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from medtune.core.records import Proportion, Record
-from medtune.core.run_folder import slug
+from medtune.core.run_folder import slugify
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlices
 from medtune.core.schemas.compression import BenchRecord
 from medtune.releases.gate_schema import Evidence, EvidenceKind, RegressionRecord
 
 
 class Figure(Record):
-    """One number."""
+    """A measured value."""
 
     key: str
-    """For machines: letters, digits, `_` and `.`."""
+    """Identifier: letters, digits, `_` and `.`."""
     name: str
-    """For people."""
+    """Display name."""
     value: float
     low: float | None = None
-    """95 %; None where no interval was made."""
+    """Bounds of the 95 % interval; None without one."""
     high: float | None = None
     n: int | None = None
-    """How many it rests on."""
+    """Number of observations."""
     on: str | None = None
     """Source of the questions."""
     record: EvidenceKind
-    """Where it stands."""
+    """The record that has the value."""
 
 
-def figures(evidence: Evidence) -> tuple[Figure, ...]:
-    """List what was measured; what was not is not in it."""
-    return tuple(_all(evidence))
+def list_figures(evidence: Evidence) -> tuple[Figure, ...]:
+    """List the measured figures."""
+    return tuple(_iter_figures(evidence))
 
 
-def _all(evidence: Evidence) -> Iterator[Figure]:
+def _iter_figures(evidence: Evidence) -> Iterator[Figure]:
     on = None
     if evidence.analysis is not None:
         on = evidence.analysis.evaluation.data.source
@@ -67,12 +67,12 @@ def _all(evidence: Evidence) -> Iterator[Figure]:
             yield Figure(key=key, name=name, value=value, high=high, n=n, record="served")
     for row in evidence.packed.rows if evidence.packed else ():
         name = f"packed as {row.name}, chooses as what it was packed from"
-        yield _share(f"packed_agreement.{_word(row.name)}", name, row.agreement, "packed")
+        yield _share(f"packed_agreement.{_key_part(row.name)}", name, row.agreement, "packed")
     if evidence.bench is not None:
         yield from _bench(evidence.bench)
     for figure in evidence.safety.figures if evidence.safety else ():
         if figure.half == "held":
-            key, name = f"guards.{_word(figure.measure)}", f"guards, {figure.measure}"
+            key, name = f"guards.{_key_part(figure.measure)}", f"guards, {figure.measure}"
             yield _share(key, name, figure.rate, "safety", "held-out half of the guards' suites")
 
 
@@ -140,7 +140,7 @@ def _regression(record: RegressionRecord) -> Iterator[Figure]:
 def _bench(record: BenchRecord) -> Iterator[Figure]:
     several = len(record.rows) > 1
     for row in record.rows:
-        end, of = (f".{_word(row.name)}", f" ({row.name})") if several else ("", "")
+        end, of = (f".{_key_part(row.name)}", f" ({row.name})") if several else ("", "")
         for key, name, value, n in (
             ("latency_p50_s", "seconds for one question, median", row.latency_p50_s, row.latency_n),
             ("latency_p95_s", "seconds, 95 of 100", row.latency_p95_s, row.latency_n),
@@ -165,6 +165,6 @@ def _share(
     )
 
 
-def _word(text: str) -> str:
-    """Fit a name into a key."""
-    return slug(text).lower().replace("-", "_")
+def _key_part(text: str) -> str:
+    """Convert a name to a part of a key."""
+    return slugify(text).lower().replace("-", "_")

@@ -1,10 +1,8 @@
-"""A release in MLflow: one run with its identity and numbers, one version of a registered model.
+"""Register a release in MLflow: a run with parameters and metrics, and a model version.
 
-Exporting a release again makes nothing new: its run and its version are found by their tags.
-Where the gate was asked again since, the new numbers follow the old ones in the same run; the tag
-that says which verdict a run holds is written last, so that a kill leaves work that is done again.
-
-MLflow reports its use to its makers unless told not to; here it is told not to.
+Exporting a release again creates nothing: its run and version are found by their tags. After a new
+verdict, the new metrics are added to the same run; the tag with the verdict's hash is written last,
+so that an interrupted export is repeated. MLflow's telemetry is switched off.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING
 from medtune.core.errors import InputError, StoreError
 from medtune.core.records import content_hash
 from medtune.releases.export.context import ReleaseContext
-from medtune.releases.export.metrics import figures
+from medtune.releases.export.metrics import list_figures
 from medtune.releases.export.schema import MlflowRecord
 from medtune.releases.schema import ALIASES, Alias, Release
 
@@ -30,43 +28,43 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-MODEL = "medtune"
-"""Name of the registered model, and of the experiment."""
+MODEL_NAME = "medtune"
+"""Name of the registered model and of the experiment."""
 ARTIFACTS = "release"
 RELEASE, VERDICT, TIMES = "medtune.release", "medtune.verdict", "medtune.verdicts"
-"""Tags: id of the release; hash of the verdict that a run holds; how many it has held."""
-LONGEST = 250
-"""Characters of a parameter; MLflow's stores differ, all take so many."""
+"""Tags: id of the release; hash of the run's verdict; number of verdicts so far."""
+MAX_PARAM_LENGTH = 250
+"""Longest parameter value that all of MLflow's stores accept."""
 
 
-def register(
-    dossier: ReleaseContext, folder: Path, aliases: Sequence[Alias], tracking_uri: str
+def register_release(
+    context: ReleaseContext, folder: Path, aliases: Sequence[Alias], tracking_uri: str
 ) -> MlflowRecord:
-    """Register a release.
+    """Register a release as a run and a model version.
 
     Args:
-        dossier: What is known of it.
-        folder: Its export, which becomes the run's artifacts.
-        aliases: What it is called in the registry now; its version is called the same.
-        tracking_uri: Of the store: sqlite:///FILE, or a server's.
+        context: The release and its records.
+        folder: Its export, logged as the run's artifacts.
+        aliases: Its aliases in the registry, which the version gets as well.
+        tracking_uri: URI of the store: sqlite:///FILE, or a server's.
 
     Raises:
         InputError: MLflow is not installed.
         StoreError: The store cannot be used.
     """
-    uri, release = absolute(tracking_uri), dossier.release
-    client = _client(uri)
-    with _translated(uri):
-        experiment = _experiment(client, uri)
-        run = _run(client, experiment, release)
-        metrics = _write(client, run, dossier, folder)
-        version, made = _version(client, run, release)
-        _point(client, version, aliases)
+    uri, release = absolute_uri(tracking_uri), context.release
+    client = _create_client(uri)
+    with _translate_errors(uri):
+        experiment = _find_or_create_experiment(client, uri)
+        run = _find_or_create_run(client, experiment, release)
+        metrics = _write_run(client, run, context, folder)
+        version, made = _find_or_create_version(client, run, release)
+        _set_aliases(client, version, aliases)
     return MlflowRecord(
         id=release.id,
         name=release.name,
         run_id=run.info.run_id,
-        model=MODEL,
+        model=MODEL_NAME,
         version=int(version.version),
         aliases=tuple(aliases),
         made=made,
@@ -74,14 +72,14 @@ def register(
     )
 
 
-def absolute(tracking_uri: str) -> str:
-    """Name an SQLite file wherever one stands: MLflow keeps stores by their names."""
+def absolute_uri(tracking_uri: str) -> str:
+    """Return the URI with an absolute SQLite path, since MLflow caches stores by URI."""
     scheme, _, file = tracking_uri.partition(":///")
     return f"sqlite:///{Path(file).absolute()}" if scheme == "sqlite" and file else tracking_uri
 
 
-def identity(release: Release) -> dict[str, str]:
-    """Write everything that decides an answer as MLflow's parameters."""
+def release_params(release: Release) -> dict[str, str]:
+    """Return everything that determines an answer, as MLflow parameters."""
     calibration = release.calibration
     found: dict[str, object] = {
         "release": release.id,
@@ -103,18 +101,20 @@ def identity(release: Release) -> dict[str, str]:
         "medtune": release.provenance.medtune,
         "commit": release.provenance.commit,
     }
-    return {name: str(value)[:LONGEST] for name, value in found.items() if value is not None}
+    return {
+        name: str(value)[:MAX_PARAM_LENGTH] for name, value in found.items() if value is not None
+    }
 
 
-def numbers(dossier: ReleaseContext) -> dict[str, float]:
-    """Write every figure with its interval, and every rule's figure, as MLflow's metrics."""
+def release_metrics(context: ReleaseContext) -> dict[str, float]:
+    """Return every figure with its interval, and every rule's figure, as MLflow metrics."""
     found: dict[str, float] = {}
-    for figure in figures(dossier.evidence):
+    for figure in list_figures(context.evidence):
         found[figure.key] = figure.value
         for end, value in (("low", figure.low), ("high", figure.high), ("n", figure.n)):
             if value is not None:
                 found[f"{figure.key}.{end}"] = float(value)
-    for result in dossier.verdict.results if dossier.verdict else ():
+    for result in context.verdict.results if context.verdict else ():
         found[f"gate.{result.rule}.met"] = float(result.outcome == "passed")
         for name, bound in (("figure", result.figure), ("bound", result.bound)):
             if bound is not None:
@@ -122,10 +122,10 @@ def numbers(dossier: ReleaseContext) -> dict[str, float]:
     return found
 
 
-def _client(tracking_uri: str) -> MlflowClient:
+def _create_client(tracking_uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    # Migrations of a new database are told line by line otherwise.
+    # Otherwise the migrations of a new database are logged line by line.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         from mlflow import MlflowClient
@@ -133,16 +133,16 @@ def _client(tracking_uri: str) -> MlflowClient:
         raise InputError(
             f"MLflow is not installed: {error}", fix="pip install 'medtune[mlflow]'"
         ) from error
-    with _translated(tracking_uri):
+    with _translate_errors(tracking_uri):
         return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
 
 @contextmanager
-def _translated(tracking_uri: str) -> Iterator[None]:
+def _translate_errors(tracking_uri: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    place = re.sub(r"//[^@/]*@", "//", tracking_uri)  # a password is nobody's to read
+    place = re.sub(r"//[^@/]*@", "//", tracking_uri)  # hide the password
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
@@ -153,64 +153,66 @@ def _translated(tracking_uri: str) -> Iterator[None]:
         ) from error
 
 
-def _experiment(client: MlflowClient, tracking_uri: str) -> str:
-    found = client.get_experiment_by_name(MODEL)
+def _find_or_create_experiment(client: MlflowClient, tracking_uri: str) -> str:
+    found = client.get_experiment_by_name(MODEL_NAME)
     if found is not None:
         return str(found.experiment_id)
-    # A database alone has no place for files: MLflow would put them where the command is run.
+    # Without this, MLflow would write artifacts to the current directory.
     scheme, _, file = tracking_uri.partition(":///")
     place = Path(file).parent / "mlartifacts"
-    return str(client.create_experiment(MODEL, place.as_uri() if scheme == "sqlite" else None))
+    return str(client.create_experiment(MODEL_NAME, place.as_uri() if scheme == "sqlite" else None))
 
 
-def _run(client: MlflowClient, experiment: str, release: Release) -> Run:
+def _find_or_create_run(client: MlflowClient, experiment: str, release: Release) -> Run:
     found = client.search_runs([experiment], f"tags.`{RELEASE}` = '{release.id}'", max_results=1)
     if found:
         return found[0]
     return client.create_run(experiment, run_name=release.name, tags={RELEASE: release.id})
 
 
-def _write(client: MlflowClient, run: Run, dossier: ReleaseContext, folder: Path) -> int:
-    """Write what a run holds; nothing where it holds it already."""
+def _write_run(client: MlflowClient, run: Run, context: ReleaseContext, folder: Path) -> int:
+    """Write parameters, metrics and artifacts, unless the run has this verdict already."""
     from mlflow.entities import Metric, Param
 
-    found = numbers(dossier)
-    verdict = dossier.verdict
-    digest = content_hash(verdict.model_dump(mode="json")) if verdict else dossier.standing
+    found = release_metrics(context)
+    verdict = context.verdict
+    digest = content_hash(verdict.model_dump(mode="json")) if verdict else context.standing
     if run.data.tags.get(VERDICT) == digest:
         return len(found)
     name, step, now = run.info.run_id, int(run.data.tags.get(TIMES, 0)), int(1000 * time.time())
     client.log_batch(
         name,
         metrics=[Metric(key, value, now, step) for key, value in found.items()],
-        params=[Param(key, value) for key, value in identity(dossier.release).items()],
+        params=[Param(key, value) for key, value in release_params(context.release).items()],
     )
     client.log_artifacts(name, str(folder), ARTIFACTS)
-    client.set_tag(name, "medtune.gate", dossier.standing)
+    client.set_tag(name, "medtune.gate", context.standing)
     client.set_terminated(name)
     client.set_tag(name, TIMES, str(step + 1))
     client.set_tag(name, VERDICT, digest)
     return len(found)
 
 
-def _version(client: MlflowClient, run: Run, release: Release) -> tuple[ModelVersion, bool]:
-    if not client.search_registered_models(f"name = '{MODEL}'"):
+def _find_or_create_version(
+    client: MlflowClient, run: Run, release: Release
+) -> tuple[ModelVersion, bool]:
+    if not client.search_registered_models(f"name = '{MODEL_NAME}'"):
         client.create_registered_model(
-            MODEL, description="Answers medical exam questions. Not medical advice."
+            MODEL_NAME, description="Answers medical exam questions. Not medical advice."
         )
-    wanted = f"name = '{MODEL}' and tag.`{RELEASE}` = '{release.id}'"
+    wanted = f"name = '{MODEL_NAME}' and tag.`{RELEASE}` = '{release.id}'"
     if found := client.search_model_versions(wanted):
         return found[0], False
     source = f"{run.info.artifact_uri}/{ARTIFACTS}"
     tags = {RELEASE: release.id, "medtune.name": release.name}
-    return client.create_model_version(MODEL, source, run.info.run_id, tags=tags), True
+    return client.create_model_version(MODEL_NAME, source, run.info.run_id, tags=tags), True
 
 
-def _point(client: MlflowClient, version: ModelVersion, aliases: Sequence[Alias]) -> None:
-    """Give a version the aliases that its release has, and take away those it has no more."""
-    there = client.get_registered_model(MODEL).aliases
+def _set_aliases(client: MlflowClient, version: ModelVersion, aliases: Sequence[Alias]) -> None:
+    """Give a version the aliases of its release, and remove the others."""
+    there = client.get_registered_model(MODEL_NAME).aliases
     for alias in ALIASES:
         if alias in aliases:
-            client.set_registered_model_alias(MODEL, alias, version.version)
+            client.set_registered_model_alias(MODEL_NAME, alias, version.version)
         elif str(there.get(alias)) == str(version.version):
-            client.delete_registered_model_alias(MODEL, alias)
+            client.delete_registered_model_alias(MODEL_NAME, alias)

@@ -1,8 +1,8 @@
-"""How a release's cards are rendered: one environment, one way to write each kind of number.
+"""The Jinja environment of an export's cards, with one format per kind of number.
 
-Whatever is put into a template ends in one line of Markdown: bars, line ends and angle brackets
-in names, notes and reasons change no table and bring in no markup.  Nothing that is missing is
-ever written: a template that puts it into a sentence fails.
+Every value is written on one line of Markdown: bars, line ends and angle brackets in names, notes
+and reasons can neither break a table nor add markup. A missing value raises an error instead of
+being printed.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medtune.core.formatting import count, percent, signed
+from medtune.core.formatting import format_count, format_percent, format_signed_points
 from medtune.core.records import Proportion
 from medtune.releases.gate_schema import ONE_SIDED
 
 NOTICE = "For education and research; not medical advice."
 
 
-def render(template: str, **values: object) -> str:
-    """Render one card."""
+def render_card(template: str, **values: object) -> str:
+    """Render a card."""
     return _environment().get_template(template).render(**values)
 
 
@@ -30,48 +30,48 @@ def render(template: str, **values: object) -> str:
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("medtune.releases.export"),
-        autoescape=False,  # Markdown, not HTML: `_line` escapes
+        autoescape=False,  # Markdown, not HTML: `_escape_line` escapes
         undefined=StrictUndefined,
-        finalize=_line,
+        finalize=_escape_line,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "percent": percent,
-        "share": share,
-        "points": signed,
-        "number": number,
-        "count": count,
-        "short": short,
-        "date": date,
+        "percent": format_percent,
+        "share": format_with_interval,
+        "points": format_signed_points,
+        "number": format_number,
+        "count": format_count,
+        "short": shorten_hash,
+        "date": format_date,
     }
     environment.globals |= {"notice": NOTICE, "one_sided": ONE_SIDED}
     return environment
 
 
-def _line(value: Any) -> str:
-    assert value is not None, "a card says that something is missing, it does not print it"
+def _escape_line(value: Any) -> str:
+    assert value is not None, "a template must handle missing values"
     text = re.sub(r"\s+", " ", str(value)).replace("<", "&lt;")
     return re.sub(r"(?<!\\)\|", r"\\|", text)
 
 
-def share(value: Proportion) -> str:
-    """Write a proportion with interval and n."""
-    low, high = percent(value.low), percent(value.high)
-    return f"{percent(value.value)} % ({low}–{high}, n = {value.n:,})"
+def format_with_interval(value: Proportion) -> str:
+    """Format a proportion with its interval and n."""
+    low, high = format_percent(value.low), format_percent(value.high)
+    return f"{format_percent(value.value)} % ({low}–{high}, n = {value.n:,})"
 
 
-def number(value: float) -> str:
-    """Write a number with four digits that count."""
+def format_number(value: float) -> str:
+    """Format a number with four significant digits."""
     return f"{value:.4g}"
 
 
-def short(value: str) -> str:
+def shorten_hash(value: str) -> str:
     """Shorten a hash."""
     return value[:12]
 
 
-def date(value: datetime) -> str:
-    """Write a day, UTC."""
+def format_date(value: datetime) -> str:
+    """Format a date in UTC."""
     return f"{value.astimezone(UTC):%Y-%m-%d}"

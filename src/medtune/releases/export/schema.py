@@ -1,4 +1,4 @@
-"""What an export of a release tells of itself."""
+"""Records of an export."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from medtune.core.records import Record
 from medtune.releases.schema import Alias
 
 Standing = Literal["passed", "refused", "not asked"]
-"""What the gate said last of a release."""
+"""The latest verdict of the gate on a release."""
 
 
 class ExportRecord(Record):
-    """A release, written to a folder that others can read."""
+    """A release exported to a folder."""
 
     kind: Literal["release export"] = "release export"
     id: str
@@ -24,15 +24,15 @@ class ExportRecord(Record):
     size_bytes: int = Field(ge=0)
     standing: Standing
     texts: bool
-    """Whether questions' texts stayed in the evidence."""
+    """Whether questions' texts are in the evidence."""
     changed: tuple[str, ...]
-    """Files that are not byte by byte what was released."""
+    """Files whose bytes differ from the release's."""
     bom_faults: tuple[str, ...] | None
-    """What the official schema holds against the bill of materials; None where it was not asked."""
+    """Schema faults of the bill of materials; None if it was not validated."""
 
 
 class MlflowRecord(Record):
-    """A release, registered in MLflow."""
+    """A release registered in MLflow."""
 
     kind: Literal["mlflow export"] = "mlflow export"
     id: str
@@ -42,8 +42,8 @@ class MlflowRecord(Record):
     """Name of the registered model."""
     version: int
     aliases: tuple[Alias, ...]
-    """Of this version, as in the registry."""
+    """Aliases of this version, as in the registry."""
     made: bool
-    """Whether the version is a new one."""
+    """Whether the version was created."""
     metrics: int
-    """Numbers that the run holds."""
+    """Number of metrics of the run."""

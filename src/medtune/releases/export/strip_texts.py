@@ -1,6 +1,7 @@
-"""Questions' texts are their authors': they leave a registry only where somebody asks for them.
+"""Remove questions' texts from exported evidence, unless the user asks for them.
 
-Ids, outcomes and numbers stay, so that whoever has the questions can look each of them up.
+The texts belong to their authors. Ids, outcomes and numbers are kept, so that the questions can be
+looked up in their source.
 """
 
 from __future__ import annotations
@@ -9,18 +10,18 @@ from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.releases.gate_schema import Evidence, RegressionRecord
 
 
-def without_texts(evidence: Evidence) -> Evidence:
-    """Blank stems, options and generated texts; the records keep their form."""
+def strip_texts(evidence: Evidence) -> Evidence:
+    """Replace stems, options and generated texts by empty ones."""
     analysis, regression = evidence.analysis, evidence.regression
     return evidence.model_copy(
         update={
-            "analysis": analysis and _analysis(analysis),
-            "regression": regression and _regression(regression),
+            "analysis": analysis and _strip_analysis(analysis),
+            "regression": regression and _strip_regression(regression),
         }
     )
 
 
-def _analysis(record: AnalysisRecord) -> AnalysisRecord:
+def _strip_analysis(record: AnalysisRecord) -> AnalysisRecord:
     failures = tuple(
         failure.model_copy(
             update={
@@ -45,7 +46,7 @@ def _analysis(record: AnalysisRecord) -> AnalysisRecord:
     return record.model_copy(update={"failures": failures})
 
 
-def _regression(record: RegressionRecord) -> RegressionRecord:
+def _strip_regression(record: RegressionRecord) -> RegressionRecord:
     changed = tuple(
         one.model_copy(update={"stem": "", "options": ("",) * len(one.options)})
         for one in record.changed

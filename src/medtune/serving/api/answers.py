@@ -1,4 +1,4 @@
-"""Routes for askers: questions, their fate, feedback, health."""
+"""API routes for callers: questions, results, feedback, health and metrics."""
 
 from __future__ import annotations
 
@@ -24,65 +24,66 @@ from medtune.serving.api.request_models import (
 from medtune.serving.dependencies import (
     AdmittedRoute,
     Asker,
-    BatchQuestioner,
-    Parts,
-    Questioner,
-    admission,
+    BatchAdmission,
+    QuestionAdmission,
+    ServicesDep,
+    admit_request,
 )
 from medtune.serving.inference.fixed_texts import CARDS, DISCLAIMER
 from medtune.serving.schemas import Feedback, Reply, RequestRecord, Reviewed
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The body is no JSON."},
-    401: {"model": Problem, "description": "A key is needed, or it is not known."},
-    403: {"model": Problem, "description": "The key has a lesser role."},
+    400: {"model": Problem, "description": "The body is not valid JSON."},
+    401: {"model": Problem, "description": "A key is needed, or the key is unknown."},
+    403: {"model": Problem, "description": "The key lacks the role."},
     413: {"model": Problem, "description": "The body is too large."},
-    422: {"model": Problem, "description": "The request is not as the schema says."},
-    429: {"model": Problem, "description": "Too many questions; come again after Retry-After."},
-    503: {"model": Problem, "description": "Model or database cannot be used now."},
+    422: {"model": Problem, "description": "The request does not match the schema."},
+    429: {"model": Problem, "description": "Too many questions; try again after Retry-After."},
+    503: {"model": Problem, "description": "The model or the database is unavailable."},
 }
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem, "description": "There is nothing of that id."}
+    404: {"model": Problem, "description": "There is nothing with this id."}
 }
 router = APIRouter(responses=PROBLEMS, route_class=AdmittedRoute)
 RequestId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
 
 @router.post("/v1/answer", tags=["answers"])
-async def answer(asked: AnswerRequest, parts: Parts, admitted: Questioner) -> Reply:
+async def answer(asked: AnswerRequest, parts: ServicesDep, admitted: QuestionAdmission) -> Reply:
     """Answer one question."""
-    (reply,) = await parts.engine.answer([asked.inquiry()], *admitted)
+    (reply,) = await parts.engine.answer([asked.to_inquiry()], *admitted)
     return reply
 
 
 @router.post("/v1/answer/batch", tags=["answers"])
 async def answer_batch(
-    asked: BatchRequest, request: Request, parts: Parts, admitted: BatchQuestioner
+    asked: BatchRequest, request: Request, parts: ServicesDep, admitted: BatchAdmission
 ) -> BatchReply:
-    """Answer up to 64 questions, all or none of them; a crisis among them gets its card anyway."""
+    """Answer up to 64 questions, all or none; a crisis among them gets its card anyway."""
     if admitted.late is None:
-        admitted = await admission(request, "ask", len(asked.questions))
-    inquiries = [one.inquiry() for one in asked.questions]
+        admitted = await admit_request(request, "ask", len(asked.questions))
+    inquiries = [one.to_inquiry() for one in asked.questions]
     return BatchReply(replies=tuple(await parts.engine.answer(inquiries, *admitted)))
 
 
 @router.get("/v1/answer/{request_id}", tags=["answers"], responses=NOT_FOUND)
-async def fate(request_id: RequestId, parts: Parts, caller: Asker) -> Reply:
-    """Tell what became of a question: whether a reviewer has decided.
+async def get_answer(request_id: RequestId, parts: ServicesDep, caller: Asker) -> Reply:
+    """Return the current reply to a question, reviewed or not.
 
-    What a review decided is told to whoever asked, and to reviewers who had their say on it.
+    A reviewer's decision is shown to the caller of the question, and to the reviewers who gave
+    their opinion on it.
     """
-    store = parts.kept()
-    entry = await asyncio.to_thread(store.entry, request_id)
+    store = parts.require_store()
+    entry = await asyncio.to_thread(store.find_request, request_id)
     if entry is None:
-        raise ReviewError(f"no request {request_id}", expected="one that is still kept")
-    reviewed = await asyncio.to_thread(store.reviewed, request_id)
-    return settled(entry, told_of(entry, reviewed, caller))
+        raise ReviewError(f"no request {request_id}", expected="a request that is still stored")
+    reviewed = await asyncio.to_thread(store.find_reviewed, request_id)
+    return reply_from_record(entry, told_of(entry, reviewed, caller))
 
 
 @router.post("/v1/feedback", tags=["answers"], status_code=204, responses=NOT_FOUND)
-async def feedback(said: FeedbackRequest, parts: Parts, caller: Asker) -> Response:
-    """Say whether an answer helped, and which letter is right."""
+async def post_feedback(said: FeedbackRequest, parts: ServicesDep, caller: Asker) -> Response:
+    """Store whether an answer helped, and which letter is right."""
     del caller
     corrected = None if said.corrected is None else LETTERS.index(said.corrected)
     given = Feedback(
@@ -91,67 +92,70 @@ async def feedback(said: FeedbackRequest, parts: Parts, caller: Asker) -> Respon
         helpful=said.helpful,
         corrected=corrected,
     )
-    await asyncio.to_thread(parts.kept().give_feedback, given)
+    await asyncio.to_thread(parts.require_store().set_feedback, given)
     return Response(status_code=204)
 
 
 @router.post(
     "/v1/chat/completions", tags=["openai"], response_model=None, responses={200: {"content": {}}}
 )
-async def chat(asked: openai_compat.ChatRequest, parts: Parts, admitted: Questioner) -> Response:
+async def chat(
+    asked: openai_compat.ChatRequest, parts: ServicesDep, admitted: QuestionAdmission
+) -> Response:
     """Answer a chat whose last user message is a question with lettered options."""
-    inquiry = await parts.at_door(openai_compat.inquiry, asked)
+    inquiry = await parts.at_door(openai_compat.parse_chat, asked)
     (reply,) = await parts.engine.answer([inquiry], *admitted)
     if asked.stream:
         return StreamingResponse(
-            openai_compat.chunks(asked, inquiry, reply), media_type="text/event-stream"
+            openai_compat.stream_completion(asked, inquiry, reply), media_type="text/event-stream"
         )
-    return JSONResponse(openai_compat.completion(asked, inquiry, reply))
+    return JSONResponse(openai_compat.build_completion(asked, inquiry, reply))
 
 
 @router.get("/v1/models", tags=["openai"], response_model=None)
-async def models(parts: Parts, caller: Asker) -> dict[str, Any]:
-    """List what answers, in OpenAI's form."""
+async def models(parts: ServicesDep, caller: Asker) -> dict[str, Any]:
+    """List the model, in OpenAI's form."""
     del caller
-    return openai_compat.models(parts.engine.mind.release, parts.since)
+    return openai_compat.list_openai_models(parts.engine.predictor.release, parts.since)
 
 
 @router.get("/healthz", tags=["operation"])
-async def healthy() -> Health:
-    """Tell that the process lives."""
+async def get_health() -> Health:
+    """Report that the process is alive."""
     return Health()
 
 
 @router.get(
-    "/readyz", tags=["operation"], responses={503: {"model": Readiness, "description": "Not now."}}
+    "/readyz", tags=["operation"], responses={503: {"model": Readiness, "description": "Not ready"}}
 )
-async def ready(parts: Parts, response: Response) -> Readiness:
-    """Tell whether questions can be answered now."""
-    faults = await parts.faults()
+async def get_readiness(parts: ServicesDep, response: Response) -> Readiness:
+    """Report whether questions can be answered now."""
+    faults = await parts.readiness_faults()
     response.status_code = 503 if faults else 200
     return Readiness(
         ready=not faults,
-        release=parts.engine.mind.release,
+        release=parts.engine.predictor.release,
         since=parts.since,
         faults=tuple(faults),
     )
 
 
 @router.get("/metrics", tags=["operation"], response_class=Response)
-async def metrics(parts: Parts) -> Response:
-    """Show counts and times to Prometheus."""
-    return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4")
+async def metrics(parts: ServicesDep) -> Response:
+    """Return the metrics for Prometheus."""
+    return Response(parts.metrics.render_prometheus(), media_type="text/plain; version=0.0.4")
 
 
 def told_of(entry: RequestRecord, reviewed: Reviewed | None, caller: str) -> Reviewed | None:
-    """Leave out of a request's review what its asker may know and others not yet."""
-    return reviewed if caller == entry.caller else told_to(reviewed, caller)
+    """Return a request's review for a caller: all for the asker, `visible_to` for others."""
+    return reviewed if caller == entry.caller else visible_to(reviewed, caller)
 
 
-def told_to(reviewed: Reviewed | None, caller: str) -> Reviewed | None:
-    """Leave out of an item what somebody must not know who may still be asked for an opinion.
+def visible_to(reviewed: Reviewed | None, caller: str) -> Reviewed | None:
+    """Return a review without opinions that the caller must not see yet; a second one is blind.
 
-    That is everybody until they gave theirs, or until two have given one and it is decided.
+    All is visible once the item is decided, to those who gave an opinion, and to everybody if there
+    are at least two. Otherwise only the caller's own opinion is.
     """
     if reviewed is None:
         return None
@@ -161,8 +165,8 @@ def told_to(reviewed: Reviewed | None, caller: str) -> Reviewed | None:
     return reviewed.model_copy(update={"opinions": own, "final": None})
 
 
-def settled(entry: RequestRecord, reviewed: Reviewed | None) -> Reply:
-    """Show a kept request as its asker may see it now."""
+def reply_from_record(entry: RequestRecord, reviewed: Reviewed | None) -> Reply:
+    """Build the current reply to a stored request, without its text."""
     status, letter, card = entry.status, None, None
     if status == "answered" and entry.chosen is not None:
         letter = LETTERS[entry.chosen]

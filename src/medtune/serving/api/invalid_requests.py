@@ -1,7 +1,7 @@
-"""What can be read of a request that is not as the schema says: enough to see a crisis in it.
+"""Extract inquiries from invalid requests, so that a crisis in one still gets its card.
 
-A client that sends one option, a tool, or half of an emoji is told what is wrong with that, and
-whoever typed what it sends may need help all the same.
+A client that sends one option, a tool, or half of an emoji gets a validation error, but the person
+who typed the text may need help all the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from medtune.core.records import MAX_OPTIONS
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.serving.api import openai_compat
-from medtune.serving.api.request_models import LONGEST_OPTION, MOST_AT_ONCE, MOST_VALUES, BatchReply
+from medtune.serving.api.request_models import (
+    LONGEST_OPTION,
+    MAX_BATCH_QUESTIONS,
+    MAX_VALUES,
+    BatchReply,
+)
 from medtune.serving.schemas import Reply
 
 _BATCH = "questions"
@@ -24,49 +29,49 @@ _OTHERS = ("system", "developer", "assistant", "tool", "function")
 
 
 def inquiries(path: str, body: dict[str, Any]) -> list[Inquiry]:
-    """Read what somebody may have asked, as it came.
+    """Extract the inquiries from the body of an invalid request.
 
     Args:
-        path: Of the route.
+        path: Path of the route.
         body: Any JSON object.
     """
-    if path in openai_compat.PATHS:
+    if path in openai_compat.OPENAI_PATHS:
         return [_chat(body.get("messages"))]
     questions = body.get(_BATCH)
     if isinstance(questions, list):
-        asked = questions[:MOST_AT_ONCE]
-        return [_question(one, openai_compat.LONGEST_TEXT // len(asked)) for one in asked]
+        asked = questions[:MAX_BATCH_QUESTIONS]
+        return [_question(one, openai_compat.MAX_TEXT_LENGTH // len(asked)) for one in asked]
     return [_question(body)]
 
 
 def written(
     path: str, body: dict[str, Any], asked: Sequence[Inquiry], replies: Sequence[Reply]
 ) -> Response:
-    """Write replies as the route writes them.
+    """Build the response to an invalid request, in the form of its route.
 
     Args:
-        path: Of the route.
-        body: What was sent.
-        asked: What was read in it.
-        replies: To each.
+        path: Path of the route.
+        body: Body of the request.
+        asked: Inquiries found in it.
+        replies: Reply to each inquiry.
     """
-    if path in openai_compat.PATHS:
-        turn = {"role": "user", "content": asked[0].stem[: openai_compat.LONGEST_TEXT]}
+    if path in openai_compat.OPENAI_PATHS:
+        turn = {"role": "user", "content": asked[0].stem[: openai_compat.MAX_TEXT_LENGTH]}
         stream = body.get("stream") is True
         chat = openai_compat.ChatRequest.model_validate(
             {"model": "", "messages": [turn], "stream": stream}
         )
         if stream:
-            lines = openai_compat.chunks(chat, asked[0], replies[0])
+            lines = openai_compat.stream_completion(chat, asked[0], replies[0])
             return StreamingResponse(lines, media_type="text/event-stream")
-        return JSONResponse(openai_compat.completion(chat, asked[0], replies[0]))
+        return JSONResponse(openai_compat.build_completion(chat, asked[0], replies[0]))
     if isinstance(body.get(_BATCH), list):
         return JSONResponse(BatchReply(replies=tuple(replies)).model_dump(mode="json"))
     return JSONResponse(replies[0].model_dump(mode="json"))
 
 
-def _question(said: Any, most: int = openai_compat.LONGEST_TEXT) -> Inquiry:
-    """Take the texts in lists for options, and all others for the stem."""
+def _question(said: Any, most: int = openai_compat.MAX_TEXT_LENGTH) -> Inquiry:
+    """Build an inquiry: texts in lists are the options, all others the stem."""
     fields = said.values() if isinstance(said, dict) else [said]
     stem = [text for field in fields if not isinstance(field, list) for text in _texts(field)]
     options = [text for field in fields if isinstance(field, list) for text in _texts(field)]
@@ -85,19 +90,19 @@ def _chat(turns: Any) -> Inquiry:
         return _question(turns)
     own = [
         turn.get("content") if isinstance(turn, dict) else turn
-        for turn in turns[-openai_compat.MOST_TURNS :]
+        for turn in turns[-openai_compat.MAX_TURNS :]
         if not (isinstance(turn, dict) and turn.get("role") in _OTHERS)
     ]
-    share = openai_compat.LONGEST_TEXT // max(1, len(own))
+    share = openai_compat.MAX_TEXT_LENGTH // max(1, len(own))
     texts = [_ends("\n".join(_texts(one)), share) for one in own] or [""]
-    read = [openai_compat.parsed(text) for text in texts]
+    read = [openai_compat.parse_question(text) for text in texts]
     return read[-1].model_copy(update={"earlier": tuple(read[:-1])})
 
 
 def _texts(said: Any) -> list[str]:
-    """Find the texts in something, in their order, without what is no character."""
-    found, waiting, seen = [], [said], 0  # no recursion: whoever asks says how deep it is
-    while waiting and seen < MOST_VALUES:
+    """Collect the texts in a JSON value, in order; surrogates and NULs are replaced."""
+    found, waiting, seen = [], [said], 0  # no recursion: the caller controls the depth
+    while waiting and seen < MAX_VALUES:
         seen += 1
         match waiting.pop():
             case str() as text:

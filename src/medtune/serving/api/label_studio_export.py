@@ -1,4 +1,4 @@
-"""Writes reviewed items as tasks that Label Studio imports (https://labelstud.io/guide/tasks)."""
+"""Export review items as Label Studio tasks (https://labelstud.io/guide/tasks)."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ CONFIG = """\
   <TextArea name="note" toName="stem" rows="3" maxSubmissions="1"/>
 </View>
 """
-"""The labelling interface of the project that the tasks are imported into."""
+"""The labelling interface of the Label Studio project."""
 
 
-def tasks(reviewed: Sequence[Reviewed]) -> list[dict[str, Any]]:
-    """Write items as tasks: the question, the model's proposal, and what reviewers said.
+def build_review_tasks(reviewed: Sequence[Reviewed]) -> list[dict[str, Any]]:
+    """Build tasks with the question, the model's proposal and the reviewers' opinions.
 
-    Label Studio ties annotations to users of its own, so reviewers are named among the data, in
-    the order of their annotations.
+    Label Studio ties annotations to its own users, so the reviewers are listed in the data, in the
+    order of their annotations.
     """
     return [
         {
             "data": {
                 "request_id": one.item.request_id,
                 "stem": one.item.stem,
-                "options": [{"value": text} for text in _lettered(one.item)],
+                "options": [{"value": text} for text in _lettered_options(one.item)],
                 "subject": one.item.subject,
                 "topic": one.item.topic,
                 "reviewers": [opinion.reviewer for opinion in one.opinions],
@@ -45,15 +45,15 @@ def tasks(reviewed: Sequence[Reviewed]) -> list[dict[str, Any]]:
             "predictions": _predictions(one.item),
             "annotations": [
                 _annotation(one.item, opinion, final=one.final is not None and not later)
-                for later, opinion in _counted_down(one.opinions)
+                for later, opinion in _with_later_count(one.opinions)
             ],
         }
         for one in reviewed
     ]
 
 
-def _lettered(item: AnswerReviewItem) -> list[str]:
-    """Name options by letter and text: so they differ even where redacted texts do not."""
+def _lettered_options(item: AnswerReviewItem) -> list[str]:
+    """Return the options with their letters: redacted texts may be equal."""
     return [f"{letter}. {text}" for letter, text in zip(LETTERS, item.options, strict=False)]
 
 
@@ -62,15 +62,17 @@ def _predictions(item: AnswerReviewItem) -> list[dict[str, Any]]:
         return []
     prediction: dict[str, Any] = {
         "model_version": item.release,
-        "result": [_choice(item, "answer", _lettered(item)[item.proposed])],
+        "result": [_choice(item, "answer", _lettered_options(item)[item.proposed])],
     }
     if item.probabilities is not None:
         prediction["score"] = item.probabilities[item.proposed]
     return [prediction]
 
 
-def _counted_down(opinions: Sequence[ReviewerDecision]) -> Iterator[tuple[int, ReviewerDecision]]:
-    """Give each opinion with the number of those that came later."""
+def _with_later_count(
+    opinions: Sequence[ReviewerDecision],
+) -> Iterator[tuple[int, ReviewerDecision]]:
+    """Pair each opinion with the number of later ones."""
     return zip(reversed(range(len(opinions))), opinions, strict=True)
 
 
@@ -79,7 +81,7 @@ def _annotation(item: AnswerReviewItem, opinion: ReviewerDecision, final: bool) 
     answer = item.proposed if decision.kind == "approve" else decision.chosen
     result = [_choice(item, "decision", decision.kind)]
     if answer is not None:
-        result.append(_choice(item, "answer", _lettered(item)[answer]))
+        result.append(_choice(item, "answer", _lettered_options(item)[answer]))
     if decision.note:
         value = {"text": [decision.note]}
         result.append(_result(item, "note", "textarea", value))

@@ -1,8 +1,7 @@
-"""The endpoint in OpenAI's form, so that any client of theirs can ask it.
+"""The OpenAI-compatible chat API (https://platform.openai.com/docs/api-reference/chat).
 
-https://platform.openai.com/docs/api-reference/chat: a chat in, a completion out.  A question is
-what stands in the last user message with lettered options; everything else gets the scope card.
-Guards see the other turns, no model is asked them.
+The question is read from the last user message, which has lettered options; anything else gets the
+scope card. The guards see the other turns, the model does not.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from pydantic import (
     model_validator,
 )
 
-from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS, normalized_option
+from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS, normalize_option
 from medtune.core.schemas.guardrails import Inquiry
-from medtune.serving.api.request_models import LONGEST_OPTION, LONGEST_STEM, unicode_only
+from medtune.serving.api.request_models import LONGEST_OPTION, LONGEST_STEM, check_unicode
 from medtune.serving.schemas import Reply
 
 _OPTION = re.compile(r"\s*[(\[]?([A-Ja-j])\s*[.):\]]")
@@ -41,26 +40,26 @@ _INSTRUCTION = re.compile(
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _LETTERED = re.compile(r"\b[B-J]\b")
 _WORD = re.compile(r"\w+|[^\w\s]")
-LONGEST_TEXT = LONGEST_STEM + MAX_OPTIONS * (LONGEST_OPTION + 16)
-"""Characters of one turn: the largest question, with its letters."""
-LONGEST_CHAT = 2 * LONGEST_TEXT
-"""Characters of all turns together."""
-MOST_TURNS = 100
-_LEAST = 1e-30
-"""Probability below which the logarithm is that of this."""
+MAX_TEXT_LENGTH = LONGEST_STEM + MAX_OPTIONS * (LONGEST_OPTION + 16)
+"""Most characters of one turn: the largest question, with its letters."""
+MAX_CHAT_LENGTH = 2 * MAX_TEXT_LENGTH
+"""Most characters of all turns together."""
+MAX_TURNS = 100
+_MIN_PROBABILITY = 1e-30
+"""Least probability of which the logarithm is taken."""
 
 
-Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Text = Annotated[str, Field(max_length=MAX_TEXT_LENGTH)]
 
 
-def _refused(what: str) -> ValueError:
+def _unsupported(what: str) -> ValueError:
     return ValueError(
         f"{what} not supported: this endpoint answers questions with lettered options"
     )
 
 
 class ContentPart(BaseModel):
-    """A piece of a message; text only."""
+    """A part of a message; text only."""
 
     model_config = ConfigDict(extra="allow")
     type: str
@@ -72,19 +71,19 @@ class ContentPart(BaseModel):
     def _is_text(cls, said: str) -> str:
         if said not in ("text", "refusal"):
             known = {"image_url": "images are", "input_audio": "audio is", "file": "files are"}
-            raise _refused(known.get(said, "parts other than text are"))
+            raise _unsupported(known.get(said, "parts other than text are"))
         return said
 
 
 class ChatMessage(BaseModel):
-    """One turn."""
+    """One turn of a chat."""
 
     model_config = ConfigDict(extra="allow")
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: (
         Annotated[
             Annotated[Text, Tag("text")]
-            | Annotated[list[ContentPart], Field(max_length=MOST_TURNS), Tag("parts")],
+            | Annotated[list[ContentPart], Field(max_length=MAX_TURNS), Tag("parts")],
             Discriminator(lambda said: "parts" if isinstance(said, list) else "text"),
         ]
         | None
@@ -96,12 +95,12 @@ class ChatMessage(BaseModel):
     @classmethod
     def _no_tools(cls, said: Any) -> Any:
         if said:
-            raise _refused("tools are")
+            raise _unsupported("tools are")
         return said
 
     @property
-    def words(self) -> str:
-        """Its text."""
+    def plain_text(self) -> str:
+        """The text of the message, without its structure."""
         if isinstance(self.content, list):
             said = [text for part in self.content for text in (part.text, part.refusal) if text]
             return "\n".join(said)
@@ -109,16 +108,16 @@ class ChatMessage(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    """How a stream ends."""
+    """Options of a stream."""
 
     model_config = ConfigDict(extra="allow")
     include_usage: bool | None = False
 
 
 class ChatRequest(BaseModel):
-    """A chat; what is not named here (temperature, ...) changes nothing.
+    """A chat request; fields that are not listed here (temperature, ...) have no effect.
 
-    What would change the answer and cannot be done is refused by name.
+    Fields that would change the answer but are not supported are rejected by name.
     """
 
     model_config = ConfigDict(
@@ -139,7 +138,7 @@ class ChatRequest(BaseModel):
         },
     )
     model: str = Field(max_length=500)
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MOST_TURNS), FailFast()]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_TURNS), FailFast()]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: int | None = 1
@@ -154,93 +153,93 @@ class ChatRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _unicode(cls, given: Any) -> Any:
-        return unicode_only(given)
+        return check_unicode(given)
 
     @field_validator("n")
     @classmethod
-    def _one(cls, said: int | None) -> int | None:
+    def _require_single_choice(cls, said: int | None) -> int | None:
         if said not in (None, 1):
-            raise _refused("n other than 1 is")
+            raise _unsupported("n other than 1 is")
         return said
 
     @field_validator("tools", "functions")
     @classmethod
     def _no_tools(cls, said: Any) -> Any:
         if said:
-            raise _refused("tools are")
+            raise _unsupported("tools are")
         return said
 
     @field_validator("response_format")
     @classmethod
-    def _plain(cls, said: Any) -> Any:
+    def _require_text_format(cls, said: Any) -> Any:
         if said is not None and said != {"type": "text"}:
-            raise _refused("response formats other than text are")
+            raise _unsupported("response formats other than text are")
         return said
 
     @field_validator("modalities", "audio")
     @classmethod
-    def _silent(cls, said: Any) -> Any:
+    def _refuse_audio(cls, said: Any) -> Any:
         if said not in (None, ["text"]):
-            raise _refused("audio is")
+            raise _unsupported("audio is")
         return said
 
     @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        if sum(len(message.words) for message in self.messages) > LONGEST_CHAT:
-            raise ValueError(f"the messages have more than {LONGEST_CHAT:,} characters together")
-        if any(len(message.words) > LONGEST_TEXT for message in self.messages):
-            raise ValueError(f"a message has more than {LONGEST_TEXT:,} characters")
+    def _check_length(self) -> Self:
+        if sum(len(message.plain_text) for message in self.messages) > MAX_CHAT_LENGTH:
+            raise ValueError(f"the messages have more than {MAX_CHAT_LENGTH:,} characters together")
+        if any(len(message.plain_text) > MAX_TEXT_LENGTH for message in self.messages):
+            raise ValueError(f"a message has more than {MAX_TEXT_LENGTH:,} characters")
         return self
 
 
-def inquiry(asked: ChatRequest) -> Inquiry:
-    """Find the question in a chat; without one, the whole message is what was asked.
+def parse_chat(asked: ChatRequest) -> Inquiry:
+    """Parse a chat into an inquiry; without options, the last user message is the stem.
 
-    It is the last message of the user.  All other turns go along for the guards.
+    All other turns are included for the guards.
     """
     last = max((at for at, turn in enumerate(asked.messages) if turn.role == "user"), default=None)
-    words = [turn.words.replace("\0", " ") for turn in asked.messages]
+    words = [turn.plain_text.replace("\0", " ") for turn in asked.messages]
     turns = [
         (turn.role, said)
         for at, (turn, said) in enumerate(zip(asked.messages, words, strict=True))
         if at != last and said.strip()
     ]
-    return parsed(words[last] if last is not None else "").model_copy(
+    return parse_question(words[last] if last is not None else "").model_copy(
         update={
-            "earlier": tuple(parsed(said) for role, said in turns if role == "user"),
+            "earlier": tuple(parse_question(said) for role, said in turns if role == "user"),
             "around": tuple(_without_instructions(said) for role, said in turns if role != "user"),
         }
     )
 
 
 def _without_instructions(text: str) -> str:
-    """Leave out what asks for a letter, as every exam does."""
+    """Remove sentences that ask for a letter, as exams do."""
     return "\n".join(part for part in _SENTENCE.split(text) if not _is_instruction(part.strip()))
 
 
 def _is_instruction(line: str) -> bool:
-    """Tell whether a line asks for a letter, and does not say which."""
+    """Return whether a line asks for a letter without naming one."""
     return bool(_INSTRUCTION.match(line)) and len(set(_LETTERED.findall(line))) != 1
 
 
-def parsed(text: str) -> Inquiry:
-    """ContentPart a text into stem and lettered options, on lines of their own or in one."""
+def parse_question(text: str) -> Inquiry:
+    """Split a text into stem and lettered options, on separate lines or inline."""
     lines = [line for line in text.splitlines() if line.strip()]
-    for found in (_on_lines(lines), _in_one(text)):
+    for found in (_find_option_lines(lines), _find_inline_options(text)):
         if found is None:
             continue
         stem, options, rest = found
-        texts = {normalized_option(option) for option in options}
+        texts = {normalize_option(option) for option in options}
         if len(options) >= MIN_OPTIONS and stem and len(texts) == len(options):
-            # What follows the options is for the guards to see, unless it asks for a letter.
+            # Text after the options is kept for the guards, unless it asks for a letter.
             more = [line for line in rest if not _is_instruction(line.strip())]
             return Inquiry(stem="\n".join([stem, *more]), options=tuple(options))
     return Inquiry(stem=text)
 
 
-def _on_lines(lines: list[str]) -> tuple[str, list[str], list[str]] | None:
-    """Find a run of lines that begin with A, B, C ...; every line is read once."""
-    marked = [_marked(line) for line in lines]
+def _find_option_lines(lines: list[str]) -> tuple[str, list[str], list[str]] | None:
+    """Find consecutive lines that begin with A, B, C ..., in linear time."""
+    marked = [_parse_option_line(line) for line in lines]
     start = 0
     while start < len(lines):
         end = start
@@ -249,19 +248,19 @@ def _on_lines(lines: list[str]) -> tuple[str, list[str], list[str]] | None:
         if end - start >= MIN_OPTIONS:
             options = [text for _, text in marked[start:end]]
             return "\n".join(lines[:start]).strip(), options, lines[end:]
-        start = max(end, start + 1)  # what the run passed over begins with no A
+        start = max(end, start + 1)  # no line of the run begins with another A
     return None
 
 
-def _marked(line: str) -> tuple[int | None, str]:
-    """ContentPart a line into the place of its letter and the option behind it."""
+def _parse_option_line(line: str) -> tuple[int | None, str]:
+    """Split a line into its letter's index and the option text."""
     head = _OPTION.match(line)
     text = line[head.end() :].strip() if head else ""
     return (LETTERS.index(head[1].upper()), text) if head and text else (None, "")
 
 
-def _in_one(text: str) -> tuple[str, list[str], list[str]] | None:
-    """Find letters in one line: "... A) this B) that"; every mark is looked at once."""
+def _find_inline_options(text: str) -> tuple[str, list[str], list[str]] | None:
+    """Find inline options, as in "... A) this B) that", in linear time."""
     starts, ends, places = [], [], []
     for mark in _INLINE.finditer(text):
         starts.append(mark.start())
@@ -279,7 +278,7 @@ def _in_one(text: str) -> tuple[str, list[str], list[str]] | None:
         while other is not None:
             run.append(other)
             other = following[other]
-        # Behind a mark stands a blank, or an option.
+        # Each option ends where the next mark begins.
         stops = [*(starts[i] for i in run[1:]), len(text)]
         spans = list(zip((ends[i] for i in run), stops, strict=True))
         if len(run) < MIN_OPTIONS or any(start >= end for start, end in spans):
@@ -290,45 +289,45 @@ def _in_one(text: str) -> tuple[str, list[str], list[str]] | None:
     return None
 
 
-def completion(asked: ChatRequest, inquiry: Inquiry, reply: Reply) -> dict[str, Any]:
-    """Write a reply as a completion; all of it stands in the field `medtune` as well."""
-    text = _text(inquiry, reply)
+def build_completion(asked: ChatRequest, inquiry: Inquiry, reply: Reply) -> dict[str, Any]:
+    """Build a chat completion; the field `medtune` has the whole reply."""
+    text = _completion_text(inquiry, reply)
     return {
-        **_head(reply, "chat.completion"),
+        **_completion_header(reply, "chat.completion"),
         "choices": [
             {
                 "index": 0,
                 "message": {"role": "assistant", "content": text, "refusal": None},
-                "finish_reason": _finish(reply),
+                "finish_reason": _finish_reason(reply),
                 "logprobs": _logprobs(asked, reply, text),
             }
         ],
-        "usage": usage(asked, text),
+        "usage": count_usage(asked, text),
         "medtune": reply.model_dump(mode="json"),
     }
 
 
-def chunks(asked: ChatRequest, inquiry: Inquiry, reply: Reply) -> Iterator[str]:
-    """Write a reply as a stream: one chunk with everything, one that ends it, usage if wanted."""
-    text = _text(inquiry, reply)
-    head = _head(reply, "chat.completion.chunk")
+def stream_completion(asked: ChatRequest, inquiry: Inquiry, reply: Reply) -> Iterator[str]:
+    """Yield a reply as a stream: content, finish reason, and usage if requested."""
+    text = _completion_text(inquiry, reply)
+    head = _completion_header(reply, "chat.completion.chunk")
     first = {
         "index": 0,
         "delta": {"role": "assistant", "content": text},
         "finish_reason": None,
         "logprobs": _logprobs(asked, reply, text),
     }
-    last = {"index": 0, "delta": {}, "finish_reason": _finish(reply), "logprobs": None}
+    last = {"index": 0, "delta": {}, "finish_reason": _finish_reason(reply), "logprobs": None}
     for choice in (first, last):
         yield f"data: {json.dumps({**head, 'choices': [choice]})}\n\n"
     if asked.stream_options and asked.stream_options.include_usage:
-        yield f"data: {json.dumps({**head, 'choices': [], 'usage': usage(asked, text)})}\n\n"
+        yield f"data: {json.dumps({**head, 'choices': [], 'usage': count_usage(asked, text)})}\n\n"
     yield "data: [DONE]\n\n"
 
 
-def usage(asked: ChatRequest, text: str) -> dict[str, Any]:
-    """Count words and signs of punctuation: no tokenizer is asked, and a model may have others."""
-    prompt = sum(len(_WORD.findall(turn.words)) for turn in asked.messages)
+def count_usage(asked: ChatRequest, text: str) -> dict[str, Any]:
+    """Count words and punctuation, since the model may have no tokenizer."""
+    prompt = sum(len(_WORD.findall(turn.plain_text)) for turn in asked.messages)
     completion = len(_WORD.findall(text))
     return {
         "prompt_tokens": prompt,
@@ -338,38 +337,38 @@ def usage(asked: ChatRequest, text: str) -> dict[str, Any]:
     }
 
 
-def failure(
+def openai_error(
     status: int, message: str, param: str | None = None, code: str | None = None
 ) -> dict[str, Any]:
-    """Write an error as OpenAI's clients read it.
+    """Build an error in OpenAI's form.
 
     Args:
-        status: Of HTTP.
-        message: For the asker.
-        param: Which part of the request is at fault.
-        code: A word for programs; None takes that of the status, where it has one.
+        status: HTTP status.
+        message: For the caller.
+        param: Part of the request that is at fault.
+        code: Error code; None for the one of the status, if any.
     """
     kind = "server_error" if status >= 500 else "invalid_request_error"
     if status == 429:
         kind = "rate_limit_error"
-    code = code or CODES.get(status)
+    code = code or ERROR_CODES.get(status)
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-CODES = {401: "invalid_api_key", 403: "insufficient_permissions", 429: "rate_limit_exceeded"}
-"""OpenAI's own words."""
-PATHS = ("/v1/chat/completions", "/v1/models")
-"""Where errors have OpenAI's form."""
+ERROR_CODES = {401: "invalid_api_key", 403: "insufficient_permissions", 429: "rate_limit_exceeded"}
+"""OpenAI's error codes."""
+OPENAI_PATHS = ("/v1/chat/completions", "/v1/models")
+"""Paths whose errors have OpenAI's form."""
 
 
-def models(release: str, since: datetime) -> dict[str, Any]:
-    """List the one model that there is."""
+def list_openai_models(release: str, since: datetime) -> dict[str, Any]:
+    """List the only model."""
     created = int(since.timestamp())
     one = {"id": release, "object": "model", "created": created, "owned_by": "medtune"}
     return {"object": "list", "data": [one]}
 
 
-def _head(reply: Reply, kind: str) -> dict[str, Any]:
+def _completion_header(reply: Reply, kind: str) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{reply.request_id}",
         "object": kind,
@@ -379,44 +378,44 @@ def _head(reply: Reply, kind: str) -> dict[str, Any]:
     }
 
 
-def _finish(reply: Reply) -> str:
+def _finish_reason(reply: Reply) -> str:
     return "content_filter" if reply.status == "refused" else "stop"
 
 
-def _text(inquiry: Inquiry, reply: Reply) -> str:
-    return f"{_answer(inquiry, reply)}\n\n{reply.disclaimer}"
+def _completion_text(inquiry: Inquiry, reply: Reply) -> str:
+    return f"{_answer_text(inquiry, reply)}\n\n{reply.disclaimer}"
 
 
-def _answer(inquiry: Inquiry, reply: Reply) -> str:
+def _answer_text(inquiry: Inquiry, reply: Reply) -> str:
     if reply.letter is not None:
         return f"{reply.letter}. {inquiry.options[LETTERS.index(reply.letter)]}"
     if reply.card is not None:
         return f"{reply.card.title}\n\n{reply.card.text}"
     if reply.status == "pending_review":
         return (
-            "A reviewer looks at this answer first: GET /v1/answer/"
-            f"{reply.request_id} tells what became of it."
+            "A reviewer has to approve this answer first: GET /v1/answer/"
+            f"{reply.request_id} returns its status."
         )
     if reply.prediction_set:
-        return f"Not sure enough to answer; it is among {', '.join(reply.prediction_set)}."
+        return f"Not sure enough to answer; most likely among {', '.join(reply.prediction_set)}."
     if reply.status == "refused":
-        return "This was not answered: the question tries to give orders, or is too large."
+        return "Not answered: the question contains instructions to the model, or is too long."
     return "Not sure enough to answer."
 
 
 def _logprobs(asked: ChatRequest, reply: Reply, text: str) -> dict[str, Any] | None:
-    """Show the options' probabilities as those of the first token, a letter."""
+    """Return the options' probabilities as those of the first token, a letter."""
     if not asked.logprobs or reply.letter is None or reply.probabilities is None:
         return None
     rows = sorted(
         zip(LETTERS, reply.probabilities, strict=False), key=lambda row: row[1], reverse=True
     )
-    tops = [_token(letter, probability) for letter, probability in rows]
+    tops = [_token_logprob(letter, probability) for letter, probability in rows]
     first = {**tops[0], "top_logprobs": tops[: asked.top_logprobs or 0]}
-    rest = {**_token(text[1:], 1.0), "top_logprobs": []}
+    rest = {**_token_logprob(text[1:], 1.0), "top_logprobs": []}
     return {"content": [first, rest], "refusal": None}
 
 
-def _token(text: str, probability: float) -> dict[str, Any]:
-    logprob = math.log(max(probability, _LEAST))
+def _token_logprob(text: str, probability: float) -> dict[str, Any]:
+    logprob = math.log(max(probability, _MIN_PROBABILITY))
     return {"token": text, "logprob": logprob, "bytes": list(text.encode())}

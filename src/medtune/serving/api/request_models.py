@@ -1,4 +1,4 @@
-"""What comes in over HTTP, and what goes out beside `Reply`."""
+"""Request and response models of the API, besides `Reply`."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, normalized_option
+from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, normalize_option
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.serving.schemas import Decision, Reply, Reviewed
 
-_HALVES = re.compile("[\ud800-\udfff]")
-MOST_AT_ONCE = 64
-"""Questions in one batch request."""
+_SURROGATES = re.compile("[\ud800-\udfff]")
+MAX_BATCH_QUESTIONS = 64
+"""Most questions in one batch request."""
 LONGEST_STEM, LONGEST_OPTION, LONGEST_SUBJECT = 20_000, 4000, 100
-"""Characters that are taken; the policy may allow fewer, and says so in its verdict."""
-MOST_VALUES = 20_000
-"""Numbers, texts and lists of a body that are looked at: each takes the event loop's time."""
-MOST_FIELDS = 32
-"""Fields of one object that are looked at; with more of them none is."""
+"""Most characters that are accepted; the policy may allow fewer, and its verdict says so."""
+MAX_VALUES = 20_000
+"""Most values in a body: checking each takes time of the event loop."""
+MAX_FIELDS = 32
+"""Most fields of one object."""
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"\S")]
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
-def unicode_only(value: Any) -> Any:
-    """Refuse halves of a surrogate pair: JSON can hold one alone, and UTF-8 cannot.
+def check_unicode(value: Any) -> Any:
+    """Reject lone surrogates: JSON can contain one, UTF-8 cannot.
 
     Raises:
-        ValueError: A text has one, or the name of a field has; or there are too many of them.
+        ValueError: A text or a field name has one, or there are too many values.
     """
-    waiting, seen = [value], 0  # no recursion: whoever asks says how deep it is
+    waiting, seen = [value], 0  # no recursion: the caller controls the depth
     while waiting:
         seen += 1
-        if seen + len(waiting) > MOST_VALUES:
-            raise ValueError(f"more than {MOST_VALUES:,} values")
+        if seen + len(waiting) > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES:,} values")
         match waiting.pop():
             case str() as text:
-                if not text.isascii() and _HALVES.search(text):
-                    raise ValueError("a text has half of a surrogate pair, which is no character")
+                if not text.isascii() and _SURROGATES.search(text):
+                    raise ValueError("a text has a lone surrogate, which is not a character")
             case dict() as fields:
                 waiting += (*fields, *fields.values())
             case list() | tuple() as items:
@@ -48,20 +48,22 @@ def unicode_only(value: Any) -> Any:
 
 
 class RequestModel(BaseModel):
-    """Base of all messages: closed to fields that are not known."""
+    """Base of all messages; unknown fields are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _fit(cls, said: Any) -> Any:
-        # Each field that is not known, and each item, may be a fault: thousands take seconds.
+    def _check_size(cls, said: Any) -> Any:
+        # Each unknown field and each item may be a fault; thousands would take seconds.
         if isinstance(said, dict):
-            if len(said) > MOST_FIELDS:
-                raise ValueError(f"more than {MOST_FIELDS} fields")
-            if any(isinstance(part, list) and len(part) > MOST_AT_ONCE for part in said.values()):
-                raise ValueError(f"a list has more than {MOST_AT_ONCE} items")
-        return unicode_only(said)
+            if len(said) > MAX_FIELDS:
+                raise ValueError(f"more than {MAX_FIELDS} fields")
+            if any(
+                isinstance(part, list) and len(part) > MAX_BATCH_QUESTIONS for part in said.values()
+            ):
+                raise ValueError(f"a list has more than {MAX_BATCH_QUESTIONS} items")
+        return check_unicode(said)
 
 
 class AnswerRequest(RequestModel):
@@ -90,50 +92,52 @@ class AnswerRequest(RequestModel):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        # Control characters are blanks to Python and none to the pattern above.
+        # Python's strip treats control characters as white space, the pattern above does not.
         if not all(text.strip() for text in (self.stem, *self.options)):
             raise ValueError("the stem or an option is empty")
         if any("\0" in text for text in (self.stem, *self.options, self.subject or "")):
             raise ValueError("a text has a NUL character")
-        if len({normalized_option(option) for option in self.options}) < len(self.options):
+        if len({normalize_option(option) for option in self.options}) < len(self.options):
             raise ValueError("two options are equal")
         return self
 
-    def inquiry(self) -> Inquiry:
-        """Make what the guards look at."""
+    def to_inquiry(self) -> Inquiry:
+        """Return the inquiry for the guards."""
         return Inquiry(stem=self.stem, options=self.options, subject=self.subject)
 
 
 class BatchRequest(RequestModel):
-    """Some questions, answered together."""
+    """Several questions, answered together."""
 
-    questions: Annotated[tuple[AnswerRequest, ...], Field(min_length=1, max_length=MOST_AT_ONCE)]
+    questions: Annotated[
+        tuple[AnswerRequest, ...], Field(min_length=1, max_length=MAX_BATCH_QUESTIONS)
+    ]
 
 
 class BatchReply(RequestModel):
-    """Their answers, in their order."""
+    """The replies to a batch, in order."""
 
     replies: tuple[Reply, ...]
 
 
 class FeedbackRequest(RequestModel):
-    """What an asker says of an answer."""
+    """Feedback on an answer."""
 
     request_id: Id
     helpful: bool | None = None
     corrected: Annotated[
-        str | None, Field(pattern="^[A-J]$", description="Letter held to be right")
+        str | None, Field(pattern="^[A-J]$", description="Letter considered right")
     ] = None
 
 
 class ClaimRequest(RequestModel):
-    """Which item a reviewer takes; the oldest that waits if none is named."""
+    """The item to claim; the oldest waiting one by default."""
 
     request_id: Id | None = None
 
 
 class DecisionRequest(RequestModel):
-    """A reviewer's decision on an item that he holds."""
+    """A reviewer's decision on a claimed item."""
 
     decision: Decision
 
@@ -161,7 +165,7 @@ class Health(RequestModel):
 
 
 class Readiness(RequestModel):
-    """Whether questions can be answered now, and if not, why."""
+    """Whether questions can be answered now, and why not."""
 
     ready: bool
     release: str

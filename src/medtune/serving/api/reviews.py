@@ -1,4 +1,4 @@
-"""Routes for reviewers and administrators: the queue, decisions, the audit trail."""
+"""API routes for reviewers and administrators: queue, decisions, export, audit trail."""
 
 from __future__ import annotations
 
@@ -9,27 +9,34 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from medtune.core.errors import ReviewError
 from medtune.core.schemas.audit import AuditLine
-from medtune.guardrails.privacy.identifiers import redacted_text
-from medtune.serving.api.answers import NOT_FOUND, PROBLEMS, RequestId, told_to
-from medtune.serving.api.label_studio_export import tasks
+from medtune.guardrails.privacy.identifiers import redact_text
+from medtune.serving.api.answers import NOT_FOUND, PROBLEMS, RequestId, visible_to
+from medtune.serving.api.label_studio_export import build_review_tasks
 from medtune.serving.api.request_models import ClaimRequest, DecisionRequest, ReviewPage
 from medtune.serving.auth.authorize import DeniedError
-from medtune.serving.dependencies import Admin, AdmittedRoute, Credentials, Parts, Reviewer, admit
+from medtune.serving.dependencies import (
+    Admin,
+    AdmittedRoute,
+    Credentials,
+    Reviewer,
+    ServicesDep,
+    admit,
+)
 from medtune.serving.schemas import AnswerReviewItem, Decision, Reviewed
 
 LEASE_S = 600.0
-"""How long a reviewer holds an item."""
+"""Seconds for which a reviewer holds an item."""
 CONFLICT: dict[int | str, dict[str, Any]] = {
-    409: {"description": "The item is another's, decided, or not held."}
+    409: {"description": "The item is claimed by another, decided, or not claimed."}
 }
 
 
-def without_persons(decision: Decision) -> Decision:
-    """Take out of a note what names a person: it is kept."""
-    return decision.model_copy(update={"note": redacted_text(decision.note)})
+def redact_note(decision: Decision) -> Decision:
+    """Redact personal identifiers in a decision's note before it is stored."""
+    return decision.model_copy(update={"note": redact_text(decision.note)})
 
 
-def _is_admin(request: Request, parts: Parts, credentials: Credentials) -> bool:
+def _is_admin(request: Request, parts: ServicesDep, credentials: Credentials) -> bool:
     secret = credentials.credentials if credentials else None
     try:
         admit(request, parts, secret, "admin", cost=0)
@@ -47,77 +54,85 @@ router = APIRouter(
 
 
 @router.get("")
-async def waiting(
-    parts: Parts,
+async def list_waiting(
+    parts: ServicesDep,
     caller: Reviewer,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
 ) -> ReviewPage:
-    """List what waits, the oldest first."""
+    """List the waiting items, the oldest first."""
     del caller
-    items = await asyncio.to_thread(parts.kept().waiting, limit, offset)
+    items = await asyncio.to_thread(parts.require_store().list_waiting, limit, offset)
     return ReviewPage(items=tuple(Reviewed(item=i, opinions=(), final=None) for i in items))
 
 
 @router.post("/claim", responses={204: {"description": "Nothing waits."}}, response_model=None)
-async def claim(asked: ClaimRequest, parts: Parts, caller: Reviewer) -> AnswerReviewItem | Response:
-    """Take the oldest item that waits, or a certain one, for ten minutes."""
-    store = parts.kept()
+async def claim(
+    asked: ClaimRequest, parts: ServicesDep, caller: Reviewer
+) -> AnswerReviewItem | Response:
+    """Claim the oldest waiting item, or a given one, for ten minutes."""
+    store = parts.require_store()
     item = await asyncio.to_thread(store.claim, caller, LEASE_S, asked.request_id)
     return item if item is not None else Response(status_code=204)
 
 
 @router.post("/{request_id}/decision", responses=NOT_FOUND)
 async def decide(
-    request_id: RequestId, asked: DecisionRequest, parts: Parts, caller: Reviewer
+    request_id: RequestId, asked: DecisionRequest, parts: ServicesDep, caller: Reviewer
 ) -> Reviewed:
     """Approve the model's answer, give another, or give none."""
-    decision = without_persons(asked.decision)
-    found = await asyncio.to_thread(parts.kept().decide, request_id, caller, decision)
-    told = told_to(found, caller)
-    assert told is not None, "it was decided a moment ago"
+    decision = redact_note(asked.decision)
+    found = await asyncio.to_thread(parts.require_store().decide, request_id, caller, decision)
+    told = visible_to(found, caller)
+    assert told is not None, "the item was just decided"
     return told
 
 
 @router.post("/{request_id}/release", status_code=204, responses=NOT_FOUND)
-async def release(request_id: RequestId, parts: Parts, caller: Reviewer) -> Response:
-    """Give an item back undecided."""
-    await asyncio.to_thread(parts.kept().release, request_id, caller)
+async def release(request_id: RequestId, parts: ServicesDep, caller: Reviewer) -> Response:
+    """Release a claimed item undecided."""
+    await asyncio.to_thread(parts.require_store().release, request_id, caller)
     return Response(status_code=204)
 
 
 @router.post("/{request_id}/second", status_code=204, responses=NOT_FOUND)
-async def second(request_id: RequestId, parts: Parts, caller: Reviewer) -> Response:
-    """Ask for a second opinion, which is given without sight of the first."""
-    await asyncio.to_thread(parts.kept().ask_second, request_id, caller)
+async def request_second_opinion(
+    request_id: RequestId, parts: ServicesDep, caller: Reviewer
+) -> Response:
+    """Request a second opinion, which is given without seeing the first."""
+    await asyncio.to_thread(parts.require_store().request_second_opinion, request_id, caller)
     return Response(status_code=204)
 
 
 @router.get("/export", response_model=None)
-async def export(
-    parts: Parts, caller: Reviewer, everything: Annotated[bool, Depends(_is_admin)]
+async def export_reviews(
+    parts: ServicesDep, caller: Reviewer, everything: Annotated[bool, Depends(_is_admin)]
 ) -> list[dict[str, Any]]:
-    """Write what was decided as Label Studio's tasks.
+    """Export decided items as Label Studio tasks.
 
-    A reviewer gets what may be told to them; an administrator gets all, and is blind to nothing.
+    A reviewer gets what is visible to them, an administrator everything.
     """
-    found = await asyncio.to_thread(parts.kept().finals)
-    return tasks([one for one in found if everything or told_to(one, caller) == one])
+    found = await asyncio.to_thread(parts.require_store().list_decided)
+    return build_review_tasks(
+        [one for one in found if everything or visible_to(one, caller) == one]
+    )
 
 
 @router.get("/audit")
-async def audit(
-    parts: Parts, caller: Admin, after: Annotated[int, Query(ge=0, le=2**53)] = 0
+async def list_audit_lines(
+    parts: ServicesDep, caller: Admin, after: Annotated[int, Query(ge=0, le=2**53)] = 0
 ) -> list[AuditLine]:
-    """Show the audit trail, 1,000 lines at a time."""
+    """Return the audit trail, 1,000 lines at a time."""
     del caller
-    return await asyncio.to_thread(parts.kept().audit_lines, after, 1000)
+    return await asyncio.to_thread(parts.require_store().list_audit_lines, after, 1000)
 
 
 @router.get("/{request_id}", responses=NOT_FOUND)
-async def look(request_id: RequestId, parts: Parts, caller: Reviewer) -> Reviewed:
-    """Show one item; what was said only to whoever cannot be asked for a blind opinion any more."""
-    found = told_to(await asyncio.to_thread(parts.kept().reviewed, request_id), caller)
+async def get_review(request_id: RequestId, parts: ServicesDep, caller: Reviewer) -> Reviewed:
+    """Return one item; opinions are hidden from whoever may still give a blind one."""
+    found = visible_to(
+        await asyncio.to_thread(parts.require_store().find_reviewed, request_id), caller
+    )
     if found is None:
         raise ReviewError(f"no item {request_id} under review")
     return found

@@ -1,4 +1,4 @@
-"""What nobody foresaw: answered with a problem, and logged by its place, never by its words."""
+"""Middleware for unhandled errors: logged by location, never by message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BODY = b'{"title":"a fault of medtune\'s","status":500,"detail":"it is in the l
 
 
 class Unhandled:
-    """Catches what a route raises; an error's message may repeat what was asked."""
+    """Catches unhandled exceptions, whose messages may repeat the question."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -34,9 +34,9 @@ class Unhandled:
         except Exception as error:
             if scope["type"] != "http":
                 raise
-            log.error("fault", kind=type(error).__name__, at=places(error))
-            if began:  # the connection ends, so that half an answer is not taken for one
-                raise RuntimeError("an answer broke off") from None
+            log.error("fault", kind=type(error).__name__, at=error_frames(error))
+            if began:  # abort, so that a partial reply is not taken for a whole one
+                raise RuntimeError("the reply was aborted") from None
             headers = [
                 (b"content-type", b"application/problem+json"),
                 (b"content-length", str(len(_BODY)).encode()),
@@ -45,26 +45,26 @@ class Unhandled:
             await send({"type": "http.response.body", "body": _BODY})
 
 
-def places(error: BaseException) -> list[str]:
-    """List where an error came from, the innermost last: files, lines and functions."""
+def error_frames(error: BaseException) -> list[str]:
+    """Return the frames of an exception, innermost last: file, line and function."""
     frames = traceback.extract_tb(error.__traceback__)[-8:]
     return [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 class SafeStream:
-    """A stream to log to: where it cannot be written, a line is lost and no request fails."""
+    """A log stream that drops lines it cannot write instead of failing a request."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream  # None is standard error, whatever that is at the time
+        self._stream = stream  # None is the current standard error
 
     def write(self, text: str) -> int:
-        """Write a text, if that is possible."""
+        """Write a text if possible."""
         try:
             return (self._stream or sys.stderr).write(text)
         except (OSError, ValueError):
             return 0
 
     def flush(self) -> None:
-        """Bring what was written to the disk, if that is possible."""
+        """Flush the stream if possible."""
         with suppress(OSError, ValueError):
             (self._stream or sys.stderr).flush()

@@ -1,4 +1,4 @@
-"""Who may ask, and how often."""
+"""Authenticate callers and limit their rate."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
 
-from medtune.serving.schemas import RESERVED, ROLES, ApiKey, Role
-from medtune.serving.storage.api_keys import PREFIX, digest
+from medtune.serving.schemas import RESERVED_NAMES, ROLES, ApiKey, Role
+from medtune.serving.storage.api_keys import KEY_PREFIX, hash_key
 
 LOCAL_PER_MINUTE = 6000
 """Questions a minute from the loopback interface without a key."""
-LONGEST = 200
-"""Characters of what can be a key."""
-WRONG_PER_MINUTE = 20
-"""Wrong keys a minute from one address that are told so; further ones are told to wait."""
-MOST_NAMES = 10_000
-"""Keys and addresses that are remembered; whoever asked last longest ago is forgotten first."""
-KEEP_S = 30.0
-"""Seconds for which a key that was looked up is believed: a revoked one works so long at most."""
-PROXY = frozenset({
+MAX_KEY_LENGTH = 200
+"""Longest text, in characters, that can be a key."""
+WRONG_KEYS_PER_MINUTE = 20
+"""Wrong keys a minute from one address that get a 401; further ones get a 429."""
+MAX_TRACKED_CALLERS = 10_000
+"""Keys and addresses in the rate limiter; the least recently used one is dropped first."""
+KEY_CACHE_S = 30.0
+"""Seconds for which a looked-up key is cached: a revoked key works this long at most."""
+PROXY_HEADERS = frozenset({
     "forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "client-ip",
     "cf-connecting-ip", "cf-connecting-ipv6", "cf-ray", "cf-visitor", "cf-ipcountry", "cdn-loop",
     "true-client-ip", "fastly-client-ip", "x-envoy-external-address", "x-proxyuser-ip",
     "x-scheme", "x-nginx-proxy", "x-azure-clientip", "x-appengine-user-ip",
 })  # fmt: skip
-"""Headers that proxies add, beside all that begin with one of `PROXIED`."""
-PROXIED = ("x-forwarded", "x-original-", "x-arr-", "x-amzn-", "x-envoy-")
+"""Headers that proxies add, besides those that begin with one of `PROXY_HEADER_PREFIXES`."""
+PROXY_HEADER_PREFIXES = ("x-forwarded", "x-original-", "x-arr-", "x-amzn-", "x-envoy-")
 
 
 class DeniedError(Exception):
-    """A request that may not be made.
+    """A request that is not allowed.
 
     Args:
-        status: 401 without a key, 403 with one of a lesser role, 429 too often.
-        message: For the asker.
-        retry_after_s: When to come again; 429 only.
-        known: Whether the caller may ask, and only asked too much.
+        status: 401 without a valid key, 403 without the role, 429 over the rate limit.
+        message: For the caller.
+        retry_after_s: Seconds after which to try again; 429 only.
+        known: Whether the caller is authorized and only over the rate limit.
     """
 
     def __init__(
@@ -56,36 +56,39 @@ class DeniedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StartToken:
-    """A key for whoever started the endpoint: made anew at every start, and kept in memory only.
+    """An admin key of whoever started the endpoint; new at every start, in memory only.
 
     Attributes:
-        text: Stands in the address that is printed.
-        key: What it opens: everything.
+        text: Token in the printed address.
+        key: The key that it stands for, with the role admin.
     """
 
     text: str
     key: ApiKey
 
     @classmethod
-    def new(cls) -> Self:
-        """Draw one of 256 random bits."""
+    def create(cls) -> Self:
+        """Create a token of 256 random bits."""
         key = ApiKey(
-            name=RESERVED[1], role="admin", per_minute=LOCAL_PER_MINUTE, created=datetime.now(UTC)
+            name=RESERVED_NAMES[1],
+            role="admin",
+            per_minute=LOCAL_PER_MINUTE,
+            created=datetime.now(UTC),
         )
-        return cls(PREFIX + secrets.token_urlsafe(32), key)
+        return cls(KEY_PREFIX + secrets.token_urlsafe(32), key)
 
-    def is_text(self, text: str) -> bool:
-        """Tell whether this is its text, in a time that tells nothing of it."""
+    def matches_text(self, text: str) -> bool:
+        """Return whether a text is the token, in constant time."""
         return hmac.compare_digest(text.encode("utf-8", "replace"), self.text.encode())
 
-    def is_digest(self, found: str) -> bool:
-        """Tell whether this is its hash, as a session keeps it."""
-        return hmac.compare_digest(found.encode(), digest(self.text).encode())
+    def matches_digest(self, found: str) -> bool:
+        """Return whether a hash, as stored with a session, is the token's."""
+        return hmac.compare_digest(found.encode(), hash_key(self.text).encode())
 
 
 @dataclass(slots=True)
 class _Bucket:
-    """What a caller may still ask."""
+    """The questions that a caller has left."""
 
     left: float
     at: float
@@ -93,13 +96,13 @@ class _Bucket:
 
 @dataclass
 class Authorizer:
-    """Admits callers.
+    """Authenticates callers by key, role and rate limit.
 
     Attributes:
         find: Looks up a key by its text.
-        open_on_loopback: Whether this machine's own requests may ask without a key.
-        start: The token of this start; None where there is none.
-        clock: Seconds, monotonic.
+        open_on_loopback: Whether requests of this machine may ask without a key.
+        start: The start token; None without one.
+        clock: Monotonic clock in seconds.
     """
 
     find: Callable[[str], ApiKey | None]
@@ -115,61 +118,63 @@ class Authorizer:
     def admit(
         self, secret: str | None, host: str | None, forwarded: bool, role: Role, cost: int = 1
     ) -> str | None:
-        """Let a caller in.
+        """Authenticate a caller, and charge the cost against its rate limit.
 
         Args:
-            secret: Text of the key, where one was sent.
+            secret: Text of the key, if one was sent.
             host: Address of the caller.
-            forwarded: Whether a proxy stands before it: then the address is the proxy's.
-            role: What the request needs.
-            cost: Questions in it.
+            forwarded: Whether the request came through a proxy, whose address `host` then is.
+            role: Role that the request requires.
+            cost: Number of questions in it.
 
         Returns:
             The key's name; None for a caller on the loopback interface.
 
         Raises:
-            DeniedError: It may not be made, or not now.
+            DeniedError: The request is not allowed, or not now.
         """
         if secret is None:
             if not (self.open_on_loopback and is_loopback(host) and not forwarded):
-                raise DeniedError(401, "a key is needed: Authorization: Bearer mt_...")
-            if role != "ask":  # a proxy may stand before it and say nothing of it
+                raise DeniedError(401, "a key is required: Authorization: Bearer mt_...")
+            if role != "ask":  # a proxy may forward it without adding a header
                 raise DeniedError(
                     401,
                     f"this needs a key with the role {role}, or the address that `medtune serve` "
                     "printed when it started",
                 )
-            self._spend(self._buckets, "", LOCAL_PER_MINUTE, cost)
+            self._take_tokens(self._buckets, "", LOCAL_PER_MINUTE, cost)
             return None
-        key = self._found(secret) if len(secret) <= LONGEST else None
+        key = self._find_key(secret) if len(secret) <= MAX_KEY_LENGTH else None
         if key is None or key.revoked is not None:
-            self._spend(self._wrong, network(host), WRONG_PER_MINUTE, 1, "wrong keys")
-            raise DeniedError(401, "this key is not known, or was revoked")
+            self._take_tokens(
+                self._wrong, client_network(host), WRONG_KEYS_PER_MINUTE, 1, "wrong keys"
+            )
+            raise DeniedError(401, "this key is unknown or revoked")
         if ROLES.index(key.role) < ROLES.index(role):
-            raise DeniedError(403, f"this needs the role {role}, the key has {key.role}")
-        self._spend(self._buckets, key.name, key.per_minute, cost)
+            raise DeniedError(403, f"this requires the role {role}, the key has {key.role}")
+        self._take_tokens(self._buckets, key.name, key.per_minute, cost)
         return key.name
 
     def knows(self, secret: str | None) -> bool:
-        """Tell whether a caller is let in or not without a look into the store."""
+        """Return whether a caller can be authenticated without a look-up in the store."""
         return secret is None or self._kept(secret) is not None
 
     def _kept(self, secret: str) -> tuple[float, ApiKey | None] | None:
         kept = self._known.get(secret)
-        return kept if kept is not None and kept[0] >= self.clock() - KEEP_S else None
+        return kept if kept is not None and kept[0] >= self.clock() - KEY_CACHE_S else None
 
-    def _found(self, secret: str) -> ApiKey | None:
-        if self.start is not None and self.start.is_text(secret):
+    def _find_key(self, secret: str) -> ApiKey | None:
+        if self.start is not None and self.start.matches_text(secret):
             return self.start.key
         kept = self._kept(secret)
         if kept is None:
             kept = (self.clock(), self.find(secret))
-            if len(self._known) > MOST_NAMES:
+            if len(self._known) > MAX_TRACKED_CALLERS:
                 self._known.clear()
             self._known[secret] = kept
         return kept[1]
 
-    def _spend(
+    def _take_tokens(
         self,
         buckets: OrderedDict[str, _Bucket],
         name: str,
@@ -177,7 +182,7 @@ class Authorizer:
         cost: int,
         what: str = "questions",
     ) -> None:
-        """Take from a bucket that holds a minute's questions and is filled steadily."""
+        """Take tokens from a bucket that holds a minute's questions and refills steadily."""
         known = buckets is self._buckets
         if cost > per_minute:  # no wait is long enough
             raise DeniedError(429, f"{cost} {what} at once, of {per_minute} a minute", known=known)
@@ -185,7 +190,7 @@ class Authorizer:
             now = self.clock()
             bucket = buckets.setdefault(name, _Bucket(per_minute, now))
             buckets.move_to_end(name)
-            while len(buckets) > MOST_NAMES:
+            while len(buckets) > MAX_TRACKED_CALLERS:
                 buckets.popitem(last=False)
             bucket.left = min(per_minute, bucket.left + (now - bucket.at) * per_minute / 60)
             bucket.at = now
@@ -196,15 +201,18 @@ class Authorizer:
 
 
 def is_forwarded(names: Iterable[str]) -> bool:
-    """Tell by its headers' names whether a request came through a proxy.
+    """Return whether a request's header names show that it came through a proxy.
 
-    One that adds none of them is not known for one: behind it, callers look like this machine's.
+    A proxy that adds none of these headers goes unnoticed: callers behind it look local.
     """
-    return any(name in PROXY or name.startswith(PROXIED) for name in map(str.lower, names))
+    return any(
+        name in PROXY_HEADERS or name.startswith(PROXY_HEADER_PREFIXES)
+        for name in map(str.lower, names)
+    )
 
 
-def network(host: str | None) -> str:
-    """Name what is counted as one address: of IPv6, the network that one customer has (/64)."""
+def client_network(host: str | None) -> str:
+    """Return the address to count a client by: of IPv6, the /64 network of one customer."""
     try:
         address = ipaddress.ip_address(host or "")
     except ValueError:
@@ -217,7 +225,7 @@ def network(host: str | None) -> str:
 
 
 def is_loopback(host: str | None) -> bool:
-    """Tell whether an address is this machine's own."""
+    """Return whether an address is a loopback address."""
     if host is None:  # a Unix socket
         return True
     try:

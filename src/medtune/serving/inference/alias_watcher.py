@@ -1,4 +1,4 @@
-"""Keeps in step with what moves elsewhere: an alias that stands for another release by now."""
+"""Poll a release alias and call back when it points to another release."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from typing import TypeVar
 from medtune.core.errors import MedtuneError
 from medtune.serving.middleware import log
 
-FOLLOW_S = 0.3
+POLL_INTERVAL_S = 0.3
 Wanted = TypeVar("Wanted", str, str | None)
 
 
 @contextmanager
-def follow(
+def watch_alias(
     place: str,
     there: Wanted,
     wanted: Callable[[], Wanted],
     put: Callable[[Wanted], object],
     failed: Callable[[], object] = lambda: None,
 ) -> Iterator[None]:
-    """Have in place whatever is wanted, from within a second of its change.
+    """Poll a value in a thread, and apply each change within about a second.
 
-    What cannot be put is told in the log, and not tried again before another is wanted.
+    A failure is logged and not retried until the value changes again.
 
     Args:
-        place: Its name, for the log.
-        there: What is there now.
-        wanted: Tells what should be.
-        put: Puts it there, however long that takes.
-        failed: Told that either could not be done.
+        place: Name of the slot, for the log.
+        there: The current value.
+        wanted: Returns the desired value.
+        put: Applies a new value; may take long.
+        failed: Called when `wanted` or `put` failed.
     """
     ended = threading.Event()
 
     def watch() -> None:
         present, fault = there, ""
-        while not ended.wait(FOLLOW_S):
+        while not ended.wait(POLL_INTERVAL_S):
             try:
                 now, fault = wanted(), ""
                 if now != present:
                     present = now
                     put(now)
-            except Exception as error:  # noqa: BLE001 - a process that answers goes on answering
+            except Exception as error:  # noqa: BLE001 - the process keeps serving
                 found = error.found if isinstance(error, MedtuneError) else type(error).__name__
                 if found != fault:
                     log.warning("release", place=place, fault=found)

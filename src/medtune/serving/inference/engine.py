@@ -1,4 +1,4 @@
-"""One question's way through the guards, the model, and what is kept of it."""
+"""Run a question through the guards and the model, and store the request."""
 
 from __future__ import annotations
 
@@ -16,97 +16,97 @@ from functools import partial
 
 from medtune.core.errors import ModelError, StoreError
 from medtune.core.records import MIN_OPTIONS, Question
-from medtune.core.schemas.guardrails import Inquiry, OptionScores, strictest
-from medtune.guardrails.answer_guards import unavailable
-from medtune.guardrails.inquiry_text import fold
-from medtune.guardrails.pipeline import GuardOutcome, crisis_in, look
-from medtune.guardrails.pipeline import late as out_of_time
-from medtune.serving.inference.predictor import HealthCheck, Predictor, thoughts
-from medtune.serving.inference.reply import question_of, reply_of, status_of
-from medtune.serving.inference.request_batcher import Batcher, BusyError, model_thread
+from medtune.core.schemas.guardrails import Inquiry, OptionScores, strictest_action
+from medtune.guardrails.answer_guards import unavailable_verdict
+from medtune.guardrails.inquiry_text import normalize_text
+from medtune.guardrails.pipeline import GuardOutcome, run_input_guards, scan_for_crisis
+from medtune.guardrails.pipeline import timeout_verdict as out_of_time
+from medtune.serving.inference.predictor import HealthCheck, Predictor, predict_batch
+from medtune.serving.inference.reply import build_question, build_reply, reply_status
+from medtune.serving.inference.request_batcher import Batcher, BusyError, create_model_executor
 from medtune.serving.inference.shadow import Shadow
 from medtune.serving.metrics import Metrics
 from medtune.serving.middleware import log
 from medtune.serving.schemas import AnswerReviewItem, Reply, RequestRecord
 from medtune.serving.storage.store import Store
 
-PATIENCE_S = 10.0
+MAX_WAIT_S = 10.0
 """Longest that a question may wait for the model."""
-GUARDS_S = 5.0
-"""Longest that a request waits for the guards; what they have not looked at then is refused."""
-MOST_KEPT = 256
-"""Requests in one transaction."""
-CRISIS_S = 0.25
-"""Longest that a crisis card waits for its request to be kept."""
-MOST_ASIDE = 64
-"""Crises whose keeping is waited for at once; of more, none is kept."""
+GUARD_TIMEOUT_S = 5.0
+"""Longest that the guards may take; a question that they did not finish is refused."""
+STORE_BATCH_SIZE = 256
+"""Requests in one database transaction."""
+CRISIS_STORE_TIMEOUT_S = 0.25
+"""Longest that a crisis reply waits for its request to be stored."""
+MAX_PENDING_CRISES = 64
+"""Crisis requests that may wait to be stored; further ones are not stored."""
 NO_QUESTION = "scope.no_question"
 
 
 @dataclass(frozen=True, slots=True)
 class _PendingQuestion:
-    """A question on its way."""
+    """A question that is being answered."""
 
     inquiry: Inquiry
     looked: GuardOutcome
     text_hmac: str
-    """Keyed hash of the folded inquiry; of it as it came, where the guards had no time."""
+    """Keyed hash of the normalized inquiry, or of the raw one if the guards timed out."""
     length: int
-    """Characters of the same."""
+    """Length of the same text in characters."""
     start: float
-    """Seconds on the performance counter."""
+    """Start time on `time.perf_counter`, in seconds."""
 
     @property
     def refused(self) -> bool:
-        return strictest(self.looked.verdicts) == "refuse"
+        return strictest_action(self.looked.verdicts) == "refuse"
 
     @property
-    def urgent(self) -> bool:
+    def is_crisis(self) -> bool:
         return any(verdict.card == "crisis" for verdict in self.looked.verdicts)
 
     @property
-    def judged(self) -> Inquiry:
-        """What the guards after the model see: a subject that is not listed is an unknown one."""
+    def answer_guard_inquiry(self) -> Inquiry:
+        """The inquiry for the answer guards; an unlisted subject counts as unknown."""
         clean = self.looked.inquiry
         return self.inquiry if clean is None or clean.subject is None else clean
 
-    def question(self) -> Question:
-        """Make what a model is asked."""
-        assert self.looked.inquiry is not None, "no refused inquiry is asked"
-        return question_of(self.inquiry, self.looked.inquiry)
+    def to_question(self) -> Question:
+        """Return the question for the model."""
+        assert self.looked.inquiry is not None, "a refused inquiry has no question"
+        return build_question(self.inquiry, self.looked.inquiry)
 
 
 class Engine:
-    """Answers questions; one for each process.
+    """The answering service of one process: guards, model, shadow and store.
 
-    Whatever its `shadow` does, answers neither wait for it nor show it.
+    The `shadow` neither delays nor changes an answer.
 
     Args:
-        mind: What answers.
-        store: Where it is kept; None keeps nothing, and nobody can look at an answer first.
-        secret: Key of the hashes by which equal questions are seen.
-        metrics: What is counted.
+        predictor: The predictor in use.
+        store: Where requests are stored; None stores nothing and disables reviews.
+        secret: Key of the hashes that identify equal questions.
+        metrics: Prometheus metrics of the process.
         patience_s: Longest that a question may wait for the model.
-        thread: In which the model was opened (`model_thread`); None is a new one.
+        thread: The thread in which the model was loaded; None creates one.
         guards_s: Longest that a request waits for the guards.
     """
 
     def __init__(
         self,
-        mind: Predictor,
+        predictor: Predictor,
         store: Store | None,
         secret: bytes,
         metrics: Metrics,
-        patience_s: float = PATIENCE_S,
+        patience_s: float = MAX_WAIT_S,
         thread: ThreadPoolExecutor | None = None,
-        guards_s: float = GUARDS_S,
+        guards_s: float = GUARD_TIMEOUT_S,
     ) -> None:
-        self.mind, self.store, self.metrics = mind, store, metrics
+        self.predictor, self.store, self.metrics = predictor, store, metrics
         self._secret, self._patience_s = secret, patience_s
-        self._thread = thread or model_thread()
+        self._thread = thread or create_model_executor()
         self._guards_s = guards_s
         self._guards = ThreadPoolExecutor(1, thread_name_prefix="guards")
-        # Whoever is over a limit takes no turn of those who are not.
+        # Callers over their limit use a thread of their own, so that they delay nobody else.
         self._crises = ThreadPoolExecutor(1, thread_name_prefix="crises")
         self._lines = defaultdict[tuple[ThreadPoolExecutor, str | None], asyncio.Lock](asyncio.Lock)
         self.shadow = Shadow(store, metrics, self._thread)
@@ -115,35 +115,42 @@ class Engine:
         self._fault: ModelError | None = None
         self._aside: set[asyncio.Task[None]] = set()
 
-    def _waiting(self) -> float:
-        return self._batcher.waiting if self._batcher else 0
+    def _queue_length(self) -> float:
+        return self._batcher.queue_length if self._batcher else 0
 
-    def check(self) -> None:
-        """Tell whether the model answers: a fault is forgotten once its server is back.
+    def check_model(self) -> None:
+        """Check that the model answers; an earlier fault is cleared once its server is back.
 
         Raises:
-            ModelError: It failed of late, and has not come back.
+            ModelError: The last call failed, and the model has not recovered.
         """
         if self._fault is None:
             return
-        model = self.mind.model
+        model = self.predictor.model
         if not isinstance(model, HealthCheck):
             raise self._fault
         model.check()
         self._fault = None
 
     async def start(self) -> None:
-        """Begin to take questions."""
+        """Start the batchers and the shadow."""
         self._batcher = Batcher(
-            self._think, self._patience_s, watch=self.metrics.batch, thread=self._thread
+            self._predict_batch,
+            self._patience_s,
+            watch=self.metrics.observe_batch,
+            thread=self._thread,
         )
-        # A batch's answers come together; kept one by one they would wait for the disk in a row.
-        self._keeper = Batcher(self._keep, self._patience_s, most=MOST_KEPT, lingers=False)
+        # The answers of a batch arrive together: one transaction waits for the disk once.
+        self._keeper = Batcher(
+            self._store_batch, self._patience_s, most=STORE_BATCH_SIZE, lingers=False
+        )
         await self.shadow.start(self._batcher)
-        self.metrics.watch("medtune_waiting", "Questions that wait for the model.", self._waiting)
+        self.metrics.add_gauge(
+            "medtune_waiting", "Questions waiting for the model.", self._queue_length
+        )
 
     async def close(self) -> None:
-        """Answer what waits, and stop."""
+        """Answer the waiting questions, then stop."""
         await self.shadow.close()
         if self._aside:
             await asyncio.wait(self._aside, timeout=self._patience_s)
@@ -156,169 +163,180 @@ class Engine:
     async def answer(
         self, inquiries: Sequence[Inquiry], caller: str | None, late: Exception | None = None
     ) -> list[Reply]:
-        """Answer some questions, all or none of them; a crisis gets its card whatever happens.
+        """Answer all of the inquiries or none; a crisis always gets its card.
 
-        What cannot be answered beside a crisis is deferred.
+        If the others cannot be answered, a crisis still gets its card and they are deferred.
 
         Args:
-            inquiries: As they came in.
-            caller: Who asks.
-            late: Why the caller is turned away, unless there is a crisis; None is not at all.
+            inquiries: As received.
+            caller: Name of the caller's key.
+            late: Why the caller is rejected unless there is a crisis; None admits the caller.
 
         Raises:
-            BusyError: They would have to wait too long.
+            BusyError: The questions would wait too long.
             ModelError: The model fails, or its server cannot be reached.
-            StoreError: What is answered cannot be kept.
-            Exception: What is given as `late`.
+            StoreError: The requests cannot be stored.
+            Exception: The given `late`.
         """
-        mind = self.mind  # it may be exchanged meanwhile
-        # Guards look before anybody is turned away, and of whoever is turned away at a crisis only.
+        predictor = self.predictor  # may be replaced meanwhile
+        # Guards run before a caller is rejected; for a rejected caller only the crisis guard runs.
         until, turned_away = time.monotonic() + self._guards_s, late is not None
         asked = [
-            await self._looked_at(inquiry, mind, until, caller, only_crisis=turned_away)
+            await self._run_guards(inquiry, predictor, until, caller, only_crisis=turned_away)
             for inquiry in inquiries
         ]
-        urgent = [one.urgent for one in asked]
-        calm = [one for one in asked if not one.urgent]
+        urgent = [one.is_crisis for one in asked]
+        calm = [one for one in asked if not one.is_crisis]
         try:
             if late is not None:
                 raise late
-            answered = iter(await self._answered(calm, mind, caller))
+            answered = iter(await self._answer_all(calm, predictor, caller))
         except Exception as error:
             if not any(urgent):
                 raise
-            log.warning("deferred beside a crisis", fault=type(error).__name__)
-            answered = iter([self._unavailable(one, mind) for one in calm])
-        helped = iter(await self._helped([one for one in asked if one.urgent], mind, caller))
+            log.warning("deferred next to a crisis", fault=type(error).__name__)
+            answered = iter([self._defer_unavailable(one, predictor) for one in calm])
+        helped = iter(
+            await self._answer_crises([one for one in asked if one.is_crisis], predictor, caller)
+        )
         return [next(helped if crisis else answered) for crisis in urgent]
 
-    async def is_no_question(self, inquiry: Inquiry, caller: str | None) -> bool:
-        """Tell whether all that the guards mind is that there are no options to choose from."""
+    async def only_lacks_options(self, inquiry: Inquiry, caller: str | None) -> bool:
+        """Return whether missing options are all that the guards object to."""
         if len(inquiry.options) >= MIN_OPTIONS:
             return False
         until = time.monotonic() + self._guards_s
-        asked = await self._looked_at(inquiry, self.mind, until, caller)
+        asked = await self._run_guards(inquiry, self.predictor, until, caller)
         return asked.looked.verdicts[-1].reason == NO_QUESTION
 
-    async def _helped(
-        self, asked: Sequence[_PendingQuestion], mind: Predictor, caller: str | None
+    async def _answer_crises(
+        self, asked: Sequence[_PendingQuestion], predictor: Predictor, caller: str | None
     ) -> list[Reply]:
-        """Give the crisis card; it is kept where that is possible, and waits for nothing."""
-        replies = [self._settled(one, None, mind, caller) for one in asked]
+        """Answer crises with their card, and store the requests without waiting long."""
+        replies = [self._build_reply(one, None, predictor, caller) for one in asked]
         for reply, entry, _ in replies:
-            self.metrics.reply(reply, entry.duration_s)
-        if replies and self.store is not None and len(self._aside) < MOST_ASIDE:
-            task = asyncio.create_task(self._keep_if_possible(replies))
+            self.metrics.count_reply(reply, entry.duration_s)
+        if replies and self.store is not None and len(self._aside) < MAX_PENDING_CRISES:
+            task = asyncio.create_task(self._try_store(replies))
             self._aside.add(task)
             task.add_done_callback(self._aside.discard)
-            await asyncio.wait([task], timeout=CRISIS_S)
+            await asyncio.wait([task], timeout=CRISIS_STORE_TIMEOUT_S)
         return [reply for reply, _, _ in replies]
 
-    async def _keep_if_possible(
+    async def _try_store(
         self, replies: Sequence[tuple[Reply, RequestRecord, AnswerReviewItem | None]]
     ) -> None:
         assert self._keeper is not None, "start it first"
         try:
-            await self._keeper.ask_all([(entry, item) for _, entry, item in replies])
+            await self._keeper.process_all([(entry, item) for _, entry, item in replies])
         except (BusyError, StoreError) as error:
-            log.warning("a crisis was not kept", fault=getattr(error, "found", "busy"))
+            log.warning("a crisis was not stored", fault=getattr(error, "found", "busy"))
 
-    def _unavailable(self, asked: _PendingQuestion, mind: Predictor) -> Reply:
-        """Defer what could not be answered beside a crisis; nothing is kept of it."""
-        verdicts = (*asked.looked.verdicts, unavailable())
-        status = status_of(verdicts, reviewed=False)
-        reply = reply_of(uuid.uuid4().hex, status, verdicts, None, mind.calibration, mind.release)
-        self.metrics.reply(reply, time.perf_counter() - asked.start)
+    def _defer_unavailable(self, asked: _PendingQuestion, predictor: Predictor) -> Reply:
+        """Defer a question that could not be answered; it is not stored."""
+        verdicts = (*asked.looked.verdicts, unavailable_verdict())
+        status = reply_status(verdicts, reviewed=False)
+        reply = build_reply(
+            uuid.uuid4().hex, status, verdicts, None, predictor.calibration, predictor.release
+        )
+        self.metrics.count_reply(reply, time.perf_counter() - asked.start)
         return reply
 
-    async def _answered(
-        self, asked: Sequence[_PendingQuestion], mind: Predictor, caller: str | None
+    async def _answer_all(
+        self, asked: Sequence[_PendingQuestion], predictor: Predictor, caller: str | None
     ) -> list[Reply]:
-        """Answer some questions, all or none of them."""
+        """Answer all of the questions or none."""
         assert self._batcher is not None, "start it first"
         assert self._keeper is not None, "both are started"
-        put = [(one.judged, one.question()) for one in asked if not one.refused]
+        put = [(one.answer_guard_inquiry, one.to_question()) for one in asked if not one.refused]
         found: Iterator[OptionScores] = iter(())
         if put:
             begin = time.perf_counter()
-            found = iter(await self._batcher.ask_all([(mind, question) for _, question in put]))
-            self.metrics.stage("model", time.perf_counter() - begin)
+            found = iter(
+                await self._batcher.process_all([(predictor, question) for _, question in put])
+            )
+            self.metrics.observe_stage("model", time.perf_counter() - begin)
         replies = [
-            self._settled(one, None if one.refused else next(found), mind, caller) for one in asked
+            self._build_reply(one, None if one.refused else next(found), predictor, caller)
+            for one in asked
         ]
         if replies and self.store is not None:
             begin = time.perf_counter()
-            await self._keeper.ask_all([(entry, item) for _, entry, item in replies])
-            self.metrics.stage("store", time.perf_counter() - begin)
+            await self._keeper.process_all([(entry, item) for _, entry, item in replies])
+            self.metrics.observe_stage("store", time.perf_counter() - begin)
         for reply, entry, _ in replies:
-            self.metrics.reply(reply, entry.duration_s)
-        thought = [entry for _, entry, _ in replies if entry.chosen is not None]
-        for (inquiry, question), entry in zip(put, thought, strict=True):
-            self.shadow.see(inquiry, question, entry, self._keeps(mind))
+            self.metrics.count_reply(reply, entry.duration_s)
+        scores = [entry for _, entry, _ in replies if entry.chosen is not None]
+        for (inquiry, question), entry in zip(put, scores, strict=True):
+            self.shadow.enqueue(inquiry, question, entry, self._stores_content(predictor))
         return [reply for reply, _, _ in replies]
 
-    def _keep(self, kept: Sequence[tuple[RequestRecord, AnswerReviewItem | None]]) -> list[None]:
-        assert self.store is not None, "there is something to keep it in"
-        self.store.keep_all(kept)
+    def _store_batch(
+        self, kept: Sequence[tuple[RequestRecord, AnswerReviewItem | None]]
+    ) -> list[None]:
+        assert self.store is not None, "requests are only queued with a store"
+        self.store.add_requests(kept)
         return [None] * len(kept)
 
-    def _think(self, batch: Sequence[tuple[Predictor, Question]]) -> list[OptionScores]:
+    def _predict_batch(self, batch: Sequence[tuple[Predictor, Question]]) -> list[OptionScores]:
         try:
-            found = thoughts(batch)
+            found = predict_batch(batch)
         except ModelError as error:
             self._fault = error
             raise
         self._fault = None
         return found
 
-    def _keeps(self, mind: Predictor) -> bool:
-        """Tell whether more of a request is kept than its own numbers."""
-        return self.store is not None and mind.policy.privacy.keep != "none"
+    def _stores_content(self, predictor: Predictor) -> bool:
+        """Return whether the policy allows storing more than a request's numbers."""
+        return self.store is not None and predictor.policy.privacy.keep != "none"
 
-    async def _looked_at(
+    async def _run_guards(
         self,
         inquiry: Inquiry,
-        mind: Predictor,
+        predictor: Predictor,
         until: float,
         caller: str | None,
         *,
         only_crisis: bool = False,
     ) -> _PendingQuestion:
-        """Let the guards look at a question, in their thread; callers take turns there.
+        """Run the input guards on a question, in their thread; callers take turns there.
 
         Args:
-            inquiry: As it came in.
-            mind: Has the policy and the learned guard.
-            until: Seconds on the monotonic clock at which it is refused instead.
-            caller: Who asks; of each one question at a time stands before those of others.
-            only_crisis: Whether only a crisis matters, for its asker is turned away otherwise.
+            inquiry: As received.
+            predictor: The predictor, with the policy and the learned guard.
+            until: Deadline on the monotonic clock, in seconds; an unfinished question is refused.
+            caller: Name of the caller's key; of each caller, one question at a time is queued.
+            only_crisis: Whether only the crisis guard runs, for a caller who is rejected.
         """
         start, loop = time.perf_counter(), asyncio.get_running_loop()
         thread = self._crises if only_crisis else self._guards
-        see = partial(_look, inquiry, mind, until, only_crisis)
+        see = partial(_run_input_guards, inquiry, predictor, until, only_crisis)
         try:
             async with asyncio.timeout(until - time.monotonic()), self._lines[thread, caller]:
                 looked, text = await loop.run_in_executor(thread, see)
         except TimeoutError:
-            looked, text = GuardOutcome(None, (out_of_time(()),)), inquiry.whole
-        self.metrics.stage("guards", time.perf_counter() - start)
+            looked, text = GuardOutcome(None, (out_of_time(()),)), inquiry.full_text
+        self.metrics.observe_stage("guards", time.perf_counter() - start)
         text_hmac = hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
         return _PendingQuestion(inquiry, looked, text_hmac, len(text), start)
 
-    def _settled(
+    def _build_reply(
         self,
         asked: _PendingQuestion,
-        thought: OptionScores | None,
-        mind: Predictor,
+        scores: OptionScores | None,
+        predictor: Predictor,
         caller: str | None,
     ) -> tuple[Reply, RequestRecord, AnswerReviewItem | None]:
-        """Make of guards and model what is answered, kept, and shown to reviewers."""
+        """Build the reply, the stored request and, if needed, the review item."""
         verdicts = asked.looked.verdicts
-        if thought is not None:
-            verdicts += mind.judged(asked.judged, thought)
-        status = status_of(verdicts, reviewed=self._keeps(mind))
+        if scores is not None:
+            verdicts += predictor.apply_answer_guards(asked.answer_guard_inquiry, scores)
+        status = reply_status(verdicts, reviewed=self._stores_content(predictor))
         now, request_id = datetime.now(UTC), uuid.uuid4().hex
-        reply = reply_of(request_id, status, verdicts, thought, mind.calibration, mind.release)
+        reply = build_reply(
+            request_id, status, verdicts, scores, predictor.calibration, predictor.release
+        )
         inquiry, clean = asked.inquiry, asked.looked.inquiry
         entry = RequestRecord(
             request_id=request_id,
@@ -330,15 +348,17 @@ class Engine:
             subject=clean.subject if clean else None,
             status=status,
             reasons=verdicts,
-            chosen=thought.chosen if thought else None,
-            probabilities=thought.probabilities if thought else None,
-            release=mind.release,
+            chosen=scores.chosen if scores else None,
+            probabilities=scores.probabilities if scores else None,
+            release=predictor.release,
             duration_s=time.perf_counter() - asked.start,
-            redacted=clean.whole if clean and mind.policy.privacy.keep == "redacted" else None,
+            redacted=clean.full_text
+            if clean and predictor.policy.privacy.keep == "redacted"
+            else None,
         )
         if status != "pending_review":
             return reply, entry, None
-        assert clean is not None, "what is refused is not reviewed"
+        assert clean is not None, "a refused request is not reviewed"
         held = next(verdict for verdict in verdicts if verdict.action == "defer")
         item = AnswerReviewItem(
             request_id=request_id,
@@ -349,19 +369,19 @@ class Engine:
             topic=held.reason or held.guard,
             proposed=entry.chosen,
             probabilities=entry.probabilities,
-            release=mind.release,
+            release=predictor.release,
         )
         return reply, entry, item
 
 
-def _look(
-    inquiry: Inquiry, mind: Predictor, until: float, only_crisis: bool
+def _run_input_guards(
+    inquiry: Inquiry, predictor: Predictor, until: float, only_crisis: bool
 ) -> tuple[GuardOutcome, str]:
-    """Let the guards look at an inquiry; its folded text comes along."""
+    """Run the input guards; return their outcome and the normalized text."""
     if only_crisis:
-        found = crisis_in(inquiry, mind.policy, until)
+        found = scan_for_crisis(inquiry, predictor.policy, until)
         looked = GuardOutcome(None, (found,) if found else ())
     else:
-        subjects = mind.calibration.subjects if mind.calibration else ()
-        looked = look(inquiry, mind.policy, mind.classifier, subjects, until)
-    return looked, fold(inquiry.whole)
+        subjects = predictor.calibration.subjects if predictor.calibration else ()
+        looked = run_input_guards(inquiry, predictor.policy, predictor.classifier, subjects, until)
+    return looked, normalize_text(inquiry.full_text)

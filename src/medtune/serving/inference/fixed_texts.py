@@ -1,4 +1,4 @@
-"""The fixed texts: what this is, and what is said instead of an answer."""
+"""The disclaimer, and the cards that are shown instead of an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What answers: a model, the prompt it is asked by, and how sure it may be taken to be."""
+"""The predictor: a model with its prompt, policy, learned guard and calibration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from medtune.analysis.calibration import ScoredOptions
-from medtune.core.choice import choose
+from medtune.core.choice import choose_option
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method, Question
@@ -18,35 +18,35 @@ from medtune.core.schemas.guardrails import (
     Inquiry,
     OptionScores,
     ServingCalibration,
-    strictest,
+    strictest_action,
 )
-from medtune.evaluation.score import likelihoods
-from medtune.guardrails.answer_guards import confidence, output
+from medtune.evaluation.score import score_options
+from medtune.guardrails.answer_guards import check_confidence, check_output
 from medtune.guardrails.classifier.learned import TextClassifier
-from medtune.guardrails.policy import AFTER, Policy
+from medtune.guardrails.policy import ANSWER_GUARDS, Policy
 
 
 @runtime_checkable
 class HealthCheck(Protocol):
-    """A model that can tell whether it is there: one behind a server."""
+    """A model with a health check, such as one behind a server."""
 
     def check(self) -> None:
-        """Raise a ModelError where it is not."""
+        """Raise a ModelError if the model is not available."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """Everything that decides an answer; it is exchanged as a whole.
+    """Everything that determines an answer; it is replaced as a whole.
 
     Attributes:
         model: Scores options.
         style: The prompt.
         method: letter or cloze.
-        policy: What is let through.
+        policy: Policy of the guards.
         classifier: The learned guard.
-        calibration: None where the model was never calibrated.
-        release: Its name in every answer.
+        calibration: None if the model was never calibrated.
+        release: Name of the release, shown in every answer.
     """
 
     model: AnswerModel
@@ -57,33 +57,35 @@ class Predictor:
     calibration: ServingCalibration | None
     release: str
 
-    def think(self, questions: Sequence[Question]) -> list[OptionScores]:
-        """Score some questions together.
+    def predict(self, questions: Sequence[Question]) -> list[OptionScores]:
+        """Score the options of some questions in one batch.
 
         Raises:
             ModelError: The model fails, or its server cannot be reached.
         """
-        asked = likelihoods(self.model, self.style, self.method, questions)
-        heated = self._heated([probabilities for probabilities, _ in asked])
+        asked = score_options(self.model, self.style, self.method, questions)
+        heated = self._temperature_scaled([probabilities for probabilities, _ in asked])
         return [
             OptionScores(
                 probabilities=row,
-                # As an examination chooses: a temperature may round what differs to equals.
-                chosen=choose(cold, question.stem, question.options),
+                # Chosen before the temperature, as in an evaluation: scaling may round to a tie.
+                chosen=choose_option(cold, question.stem, question.options),
                 mass=mass,
             )
             for row, (cold, mass), question in zip(heated, asked, questions, strict=True)
         ]
 
-    def judged(self, inquiry: Inquiry, thought: OptionScores) -> tuple[GuardVerdict, ...]:
-        """Let the guards look that look at answers."""
+    def apply_answer_guards(
+        self, inquiry: Inquiry, scores: OptionScores
+    ) -> tuple[GuardVerdict, ...]:
+        """Apply the answer guards in the policy's order."""
         guards: dict[str, Callable[[], GuardVerdict]] = {
-            "confidence": lambda: confidence(inquiry, thought, self.calibration, self.policy),
-            "output": lambda: output(thought),
+            "confidence": lambda: check_confidence(inquiry, scores, self.calibration, self.policy),
+            "output": lambda: check_output(scores),
         }
         return tuple(guards[name]() for name in self.policy.order if name in guards)
 
-    def _heated(self, rows: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    def _temperature_scaled(self, rows: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
         if self.calibration is None:
             return list(rows)
         widths = np.array([len(row) for row in rows])
@@ -91,24 +93,29 @@ class Predictor:
         for line, row in zip(table, rows, strict=True):
             line[: len(row)] = row
         scored = ScoredOptions(table, np.zeros(len(rows), np.int64), widths)
-        hot = scored.heated(self.calibration.temperature).probabilities
+        hot = scored.scale_temperature(self.calibration.temperature).probabilities
         return [tuple(map(float, line[:width])) for line, width in zip(hot, widths, strict=True)]
 
 
-def thoughts(asked: Sequence[tuple[Predictor, Question]]) -> list[OptionScores]:
-    """Score some questions, by each mind that is asked: two, while one is exchanged.
+def predict_batch(asked: Sequence[tuple[Predictor, Question]]) -> list[OptionScores]:
+    """Score questions, grouped by predictor; two occur while one is being replaced.
 
     Raises:
         ModelError: A model fails, or its server cannot be reached.
     """
     found: dict[str, OptionScores] = {}
-    for which in dict.fromkeys(id(mind) for mind, _ in asked):
-        mine = [(mind, question) for mind, question in asked if id(mind) == which]
+    for which in dict.fromkeys(id(predictor) for predictor, _ in asked):
+        mine = [(predictor, question) for predictor, question in asked if id(predictor) == which]
         questions = [question for _, question in mine]
-        found.update({q.id: t for q, t in zip(questions, mine[0][0].think(questions), strict=True)})
+        found.update(
+            {q.id: t for q, t in zip(questions, mine[0][0].predict(questions), strict=True)}
+        )
     return [found[question.id] for _, question in asked]
 
 
-def unsure(verdicts: Sequence[GuardVerdict]) -> bool:
-    """Tell whether the guards that look at answers hold one back."""
-    return strictest(tuple(v for v in verdicts if v.guard in AFTER)) in ("defer", "refuse")
+def is_withheld(verdicts: Sequence[GuardVerdict]) -> bool:
+    """Return whether the answer guards hold an answer back."""
+    return strictest_action(tuple(v for v in verdicts if v.guard in ANSWER_GUARDS)) in (
+        "defer",
+        "refuse",
+    )

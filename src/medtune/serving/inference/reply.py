@@ -1,4 +1,4 @@
-"""Turn what guards and model say into the answer that an asker sees."""
+"""Build the reply from the guards' verdicts and the model's scores."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from medtune.core.records import LETTERS, Question, normalized_option
+from medtune.core.records import LETTERS, Question, normalize_option
 from medtune.core.schemas.guardrails import GuardVerdict, Inquiry, OptionScores, ServingCalibration
 from medtune.guardrails.answer_guards import prediction_set
-from medtune.guardrails.policy import AFTER
+from medtune.guardrails.policy import ANSWER_GUARDS
 from medtune.serving.inference.fixed_texts import CARDS, DISCLAIMER
 from medtune.serving.schemas import MeasuredAccuracy, Reply, Status
 
 
-def question_of(inquiry: Inquiry, redacted: Inquiry) -> Question:
+def build_question(inquiry: Inquiry, redacted: Inquiry) -> Question:
     """Return the question that a model is asked.
 
     Args:
-        inquiry: As it came in.
-        redacted: Without personal identifiers; not used where that made two options the same.
+        inquiry: As received.
+        redacted: Without personal identifiers; not used if redaction made two options equal.
     """
     clean = redacted
-    if len({normalized_option(option) for option in clean.options}) < len(clean.options):
-        clean = inquiry  # a mark that was written by hand is another option's now
+    if len({normalize_option(option) for option in clean.options}) < len(clean.options):
+        clean = inquiry  # redaction made two options equal
     return Question(
         id=uuid.uuid4().hex,
         stem=clean.stem,
@@ -33,12 +33,12 @@ def question_of(inquiry: Inquiry, redacted: Inquiry) -> Question:
     )
 
 
-def status_of(verdicts: Sequence[GuardVerdict], *, reviewed: bool) -> Status:
-    """Return the status of an answer.
+def reply_status(verdicts: Sequence[GuardVerdict], *, reviewed: bool) -> Status:
+    """Return the status of a reply.
 
     Args:
-        verdicts: Of all guards.
-        reviewed: Whether people review answers here; where nobody does, they are deferred.
+        verdicts: Verdicts of all guards.
+        reviewed: Whether answers are reviewed here; otherwise they are deferred.
     """
     actions = {verdict.action for verdict in verdicts}
     if "refuse" in actions:
@@ -46,37 +46,37 @@ def status_of(verdicts: Sequence[GuardVerdict], *, reviewed: bool) -> Status:
     holding = [v for v in verdicts if v.action == "defer"]
     if not holding:
         return "answered"
-    unsure = all(v.guard in AFTER for v in holding)
+    unsure = all(v.guard in ANSWER_GUARDS for v in holding)
     return "deferred" if unsure or not reviewed else "pending_review"
 
 
-def reply_of(
+def build_reply(
     request_id: str,
     status: Status,
     verdicts: tuple[GuardVerdict, ...],
-    thought: OptionScores | None,
+    scores: OptionScores | None,
     calibration: ServingCalibration | None,
     release: str,
 ) -> Reply:
-    """Return the answer, with as much of the model's choice as the status allows.
+    """Build a reply with as much of the model's choice as the status allows.
 
     Args:
         request_id: 32 hex digits.
-        status: What became of the question.
-        verdicts: Of all guards, in their order.
-        thought: What the model made of it; None where none was asked.
-        calibration: Of the model; None where it was never measured.
-        release: What answers.
+        status: Status of the request.
+        verdicts: Verdicts of all guards, in order.
+        scores: The model's scores; None if it was not asked.
+        calibration: Calibration of the model; None if it was never calibrated.
+        release: Name of the release.
     """
     shown: dict[str, Any] = {}
-    held = any(v.action == "defer" and v.guard not in AFTER for v in verdicts)
-    if thought is not None and status in ("answered", "deferred") and not held:
-        shown = {"probabilities": thought.probabilities, "confidence": thought.confidence}
+    held = any(v.action == "defer" and v.guard not in ANSWER_GUARDS for v in verdicts)
+    if scores is not None and status in ("answered", "deferred") and not held:
+        shown = {"probabilities": scores.probabilities, "confidence": scores.confidence}
         if calibration is not None:
-            inside = prediction_set(thought, calibration)
+            inside = prediction_set(scores, calibration)
             shown["prediction_set"] = tuple(LETTERS[index] for index in inside)
         if status == "answered":
-            shown["letter"] = LETTERS[thought.chosen]
+            shown["letter"] = LETTERS[scores.chosen]
     card = next((CARDS[v.card] for v in verdicts if v.card), None)
     none = {"letter": None, "probabilities": None, "prediction_set": None, "confidence": None}
     return Reply(
@@ -84,14 +84,14 @@ def reply_of(
         status=status,
         reasons=verdicts,
         card=card,
-        measured=_measured(calibration),
+        measured=_measured_accuracy(calibration),
         disclaimer=DISCLAIMER,
         release=release,
         **{**none, **shown},
     )
 
 
-def _measured(calibration: ServingCalibration | None) -> MeasuredAccuracy | None:
+def _measured_accuracy(calibration: ServingCalibration | None) -> MeasuredAccuracy | None:
     if calibration is None or calibration.accuracy is None:
         return None
     return MeasuredAccuracy(source=calibration.source, accuracy=calibration.accuracy)

@@ -1,8 +1,7 @@
-"""Questions that arrive together are scored together.
+"""Batch concurrent requests for one worker thread.
 
-One thread works; what arrives meanwhile waits and is the next batch.  A question that would have to
-wait longer than its asker does is turned away at the door: a full queue that takes everything makes
-everybody late.
+Requests that arrive while a batch runs form the next one. A request that would wait longer than its
+caller does is rejected at once: a queue that accepts everything makes every caller late.
 """
 
 from __future__ import annotations
@@ -21,34 +20,34 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 P = ParamSpec("P")
 
-MOST = 32
+MAX_BATCH_SIZE = 32
 """Questions in one batch."""
-ROOM = 1024
-"""Questions that wait, whatever the pace says."""
+MAX_QUEUE_LENGTH = 1024
+"""Most questions that may wait, whatever the throughput."""
 LINGER_S = 0.08
-"""After a batch its askers come back with their next question, one after the other: the next batch
-waits until none came for so long, or until the last batch's time times `LINGER_SHARE` is over.
-Shorter, and of 32 clients one and 31 took turns for ever."""
+"""After a batch, closed-loop clients send their next questions one after the other. The next batch
+waits until none arrived for this long, or until `LINGER_SHARE` of the last batch's time has passed.
+With a shorter time, 32 clients split into alternating groups of 1 and 31."""
 LINGER_SHARE = 0.1
-_WEIGHT = 0.2
-"""Of the last batch in the pace."""
+_PACE_WEIGHT = 0.2
+"""Weight of the last batch in the moving average of seconds per item."""
 
 
-def model_thread() -> ThreadPoolExecutor:
-    """Make the one thread in which models are opened and asked.
+def create_model_executor() -> ThreadPoolExecutor:
+    """Create the single thread in which models are loaded and called.
 
-    Each thread that runs a parallel product brings OpenMP's helpers with it.  Where there are more
-    of them than cores, they sleep instead of wait for the next product: two such threads, of which
-    one only opened the model, cost a quarter of the speed.
+    Each thread that runs a parallel product brings its own OpenMP workers. With more workers than
+    cores they sleep between products: a second thread that only loaded the model cost a quarter of
+    the speed.
     """
     return ThreadPoolExecutor(1, thread_name_prefix="model")
 
 
 class DaemonExecutor(Executor):
-    """Does each call in a thread of its own, which nobody waits for when the process ends."""
+    """An executor with one daemon thread per call; a process exit does not wait for it."""
 
     def submit(self, fn: Callable[P, Out], /, *args: P.args, **kwargs: P.kwargs) -> Future[Out]:
-        """Begin a call."""
+        """Start a call."""
         done: Future[Out] = Future()
 
         def run() -> None:
@@ -56,7 +55,7 @@ class DaemonExecutor(Executor):
                 return
             try:
                 done.set_result(fn(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - it is the caller's to handle
+            except BaseException as error:  # noqa: BLE001 - raised to the caller
                 done.set_exception(error)
 
         threading.Thread(target=run, name="aside", daemon=True).start()
@@ -67,7 +66,7 @@ class BusyError(Exception):
     """More questions wait than can be answered in time.
 
     Args:
-        retry_after_s: When to come again.
+        retry_after_s: Seconds after which to try again.
     """
 
     def __init__(self, retry_after_s: float) -> None:
@@ -87,21 +86,21 @@ class Batcher(Generic[In, Out]):
     """Collects items into batches for one worker thread.
 
     Args:
-        work: Maps a batch to its results, one each; runs in a thread of its own.
+        work: Maps a batch to one result per item; runs in the worker thread.
         patience_s: Longest that an item may wait to be started.
-        most: Items in one batch.
-        room: Items that may wait.
-        watch: Told the size and the seconds of every batch.
-        thread: Where the work is done; None is one of its own.
-        lingers: Whether a batch waits a little for those who come back.
+        most: Most items in one batch.
+        room: Most items that may wait.
+        watch: Called with the size and the seconds of every batch.
+        thread: The worker thread; None creates one.
+        lingers: Whether a batch waits briefly for closed-loop clients (see `LINGER_S`).
     """
 
     def __init__(
         self,
         work: Callable[[Sequence[In]], Sequence[Out]],
         patience_s: float,
-        most: int = MOST,
-        room: int = ROOM,
+        most: int = MAX_BATCH_SIZE,
+        room: int = MAX_QUEUE_LENGTH,
         watch: Callable[[int, float], object] = lambda _size, _seconds: None,
         thread: Executor | None = None,
         lingers: bool = True,
@@ -113,42 +112,42 @@ class Batcher(Generic[In, Out]):
         self._lingering = False
         self._pace_s: float | None = None
         self._arrived = asyncio.Event()
-        self._thread, self._lingers = thread or model_thread(), lingers
-        self._loop = asyncio.create_task(self._go_on())
+        self._thread, self._lingers = thread or create_model_executor(), lingers
+        self._loop = asyncio.create_task(self._run_loop())
         self._closing = False
 
     @property
-    def waiting(self) -> int:
-        """Items that were not started yet."""
+    def queue_length(self) -> int:
+        """Number of items that were not started yet."""
         return len(self._queue)
 
     @property
     def busy(self) -> bool:
-        """Whether something waits, is under way, or may come back; any thread may ask."""
+        """Whether items are queued, running or expected; safe to call from any thread."""
         return bool(self._queue) or self._running > 0 or self._lingering
 
     @property
-    def pace_s(self) -> float | None:
-        """Seconds an item, of late; None before the first batch."""
+    def seconds_per_item(self) -> float | None:
+        """Moving average of seconds per item; None before the first batch."""
         return self._pace_s
 
-    async def ask(self, item: In) -> Out:
-        """Have one item worked on.
+    async def process(self, item: In) -> Out:
+        """Process one item.
 
         Raises:
-            BusyError: It would not be started in time, or everything is closing.
+            BusyError: It would not be started in time, or the batcher is closing.
             Exception: What the work raised.
         """
-        return (await self.ask_all([item]))[0]
+        return (await self.process_all([item]))[0]
 
-    async def ask_all(self, items: Sequence[In]) -> list[Out]:
-        """Have some items worked on, all or none of them.
+    async def process_all(self, items: Sequence[In]) -> list[Out]:
+        """Process all of the items or none.
 
         Raises:
-            BusyError: They would not be started in time, or everything is closing.
+            BusyError: They would not be started in time, or the batcher is closing.
             Exception: What the work raised for one of them.
         """
-        self._admit(len(items))
+        self._check_capacity(len(items))
         loop, deadline = asyncio.get_running_loop(), time.monotonic() + self._patience_s
         waiting = [_Waiting[In, Out](item, deadline, loop.create_future()) for item in items]
         self._queue.extend(waiting)
@@ -156,39 +155,39 @@ class Batcher(Generic[In, Out]):
         try:
             return [await one.done for one in waiting]
         finally:
-            for one in waiting:  # an asker that went away is not worked for
+            for one in waiting:  # a cancelled caller's items are not processed
                 one.done.cancel()
                 if one.done.done() and not one.done.cancelled():
                     one.done.exception()
 
-    def _admit(self, count: int) -> None:
+    def _check_capacity(self, count: int) -> None:
         ahead = len(self._queue) + self._running
         delay = ahead * (self._pace_s or 0.0)
         if self._closing or len(self._queue) + count > self._room or delay > self._patience_s:
             raise BusyError(max(1.0, delay - self._patience_s / 2))
 
-    async def _go_on(self) -> None:
+    async def _run_loop(self) -> None:
         while True:
             await self._arrived.wait()
-            batch = self._next()
+            batch = self._next_batch()
             if not batch:
                 self._arrived.clear()
                 continue
             start = time.perf_counter()
-            await self._finish(batch)
+            await self._run_batch(batch)
             ended = time.perf_counter()
             if self._lingers:
                 await self._linger(ended + LINGER_SHARE * (ended - start))
 
     async def _linger(self, until: float) -> None:
-        """Wait for those who come back, so that two crowds do not take turns for ever."""
+        """Wait briefly for closed-loop clients; otherwise they split into alternating groups."""
         seen, self._lingering = -1, True
         while seen != len(self._queue) < self._most and time.perf_counter() < until:
             seen = len(self._queue)
             await asyncio.sleep(LINGER_S)
         self._lingering = False
 
-    def _next(self) -> list[_Waiting[In, Out]]:
+    def _next_batch(self) -> list[_Waiting[In, Out]]:
         batch: list[_Waiting[In, Out]] = []
         now = time.monotonic()
         while self._queue and len(batch) < self._most:
@@ -201,14 +200,14 @@ class Batcher(Generic[In, Out]):
                 batch.append(one)
         return batch
 
-    async def _finish(self, batch: list[_Waiting[In, Out]]) -> None:
+    async def _run_batch(self, batch: list[_Waiting[In, Out]]) -> None:
         start, self._running = time.perf_counter(), len(batch)
         loop = asyncio.get_running_loop()
         try:
             found = await loop.run_in_executor(
                 self._thread, self._work, [one.item for one in batch]
             )
-        except Exception as error:  # noqa: BLE001 - it is the askers' to handle
+        except Exception as error:  # noqa: BLE001 - raised to the callers
             for one in batch:
                 if not one.done.done():
                     one.done.set_exception(error)
@@ -217,29 +216,29 @@ class Batcher(Generic[In, Out]):
             self._watch(len(batch), seconds)
             pace = seconds / len(batch)
             known = self._pace_s
-            self._pace_s = pace if known is None else known + _WEIGHT * (pace - known)
+            self._pace_s = pace if known is None else known + _PACE_WEIGHT * (pace - known)
             for one, result in zip(batch, found, strict=True):
                 if not one.done.done():
                     one.done.set_result(result)
         finally:
             self._running = 0
-            _turn_away(batch)  # those whom a hurried close left without a result
+            _reject(batch)  # items without a result after a forced close
 
     async def close(self, within_s: float = math.inf) -> None:
-        """Take nothing more, finish what waits, and let the thread go.
+        """Accept no more items, finish the waiting ones, and stop the thread.
 
         Args:
-            within_s: After so many seconds, what is not finished is turned away instead.
+            within_s: Seconds after which unfinished items are rejected.
         """
         self._closing, until = True, time.monotonic() + within_s
         while (self._queue or self._running) and time.monotonic() < until:
             await asyncio.sleep(0.01)
         self._loop.cancel()
-        _turn_away(self._queue)
+        _reject(self._queue)
         self._thread.shutdown(wait=False)
 
 
-def _turn_away(waiting: Iterable[_Waiting[In, Out]]) -> None:
+def _reject(waiting: Iterable[_Waiting[In, Out]]) -> None:
     for one in waiting:
         if not one.done.done():
             one.done.set_exception(BusyError(1.0))

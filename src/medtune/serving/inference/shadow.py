@@ -1,8 +1,8 @@
-"""Another model is asked what was asked, beside the one that answers, and nobody is shown it.
+"""Ask a second model the same questions without showing its answers.
 
-It comes second in everything.  It sees a question once its reply is made and kept; it begins
-nothing while somebody waits for the champion; what it finds is written once a second.  Where it is
-too slow or fails, that is counted, and nothing else happens.
+The shadow never delays the champion. It gets a question after its reply was built and stored, it
+starts nothing while the champion is busy, and its answers are written once a second. If it is too
+slow or fails, that is counted and has no other effect.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from typing import Any
 from medtune.core.errors import MedtuneError, StoreError
 from medtune.core.records import Question
 from medtune.core.schemas.guardrails import Inquiry, OptionScores
-from medtune.serving.inference.predictor import HealthCheck, Predictor, thoughts, unsure
+from medtune.serving.inference.predictor import HealthCheck, Predictor, is_withheld, predict_batch
 from medtune.serving.inference.request_batcher import Batcher, BusyError, DaemonExecutor
 from medtune.serving.metrics import Metrics
 from medtune.serving.middleware import log
 from medtune.serving.schemas import RequestRecord, ShadowAnswer, ShadowOutcome
 from medtune.serving.storage.store import Store
 
-ROOM = 64
-"""Questions that wait; one that comes on top of them is skipped."""
-MOST = 8
-"""Questions in one batch: as many fail together."""
-TURN_S = 0.01
-"""How often it looks whether the champion has nothing to do."""
-KEEP_S = 1.0
-"""How often what it found is written: each time, the champion's own writes may have to wait."""
+MAX_QUEUE_LENGTH = 64
+"""Most questions that may wait; further ones are skipped."""
+MAX_BATCH_SIZE = 8
+"""Most questions in one batch: they fail together."""
+POLL_INTERVAL_S = 0.01
+"""Seconds between checks whether the champion is idle."""
+WRITE_INTERVAL_S = 1.0
+"""Seconds between writes: each one may delay the champion's own writes."""
 DRAIN_S = 0.4
 """Longest that a stop waits for the model, and then for the store."""
 
 
 class Shadow:
-    """Answers beside the champion; one for each process.
+    """The shadow model of one process.
 
     Args:
-        store: Where its answers are kept; None keeps nothing.
-        metrics: What is counted.
-        thread: In which the champion is asked.
+        store: Where its answers are stored; None stores nothing.
+        metrics: Prometheus metrics of the process.
+        thread: The thread in which the champion runs.
 
     Attributes:
-        mind: What answers; None is no shadow.
+        predictor: The shadow's predictor; None without a shadow.
     """
 
     def __init__(self, store: Store | None, metrics: Metrics, thread: ThreadPoolExecutor) -> None:
-        self.mind: Predictor | None = None
+        self.predictor: Predictor | None = None
         self._store, self._metrics, self._thread = store, metrics, thread
         self._champion: Batcher[Any, Any] | None = None
         self._batcher: Batcher[tuple[Predictor, Question], OptionScores] | None = None
@@ -61,19 +61,24 @@ class Shadow:
         self._failing = False
 
     async def start(self, champion: Batcher[Any, Any]) -> None:
-        """Begin to take questions.
+        """Start the batcher and the writer.
 
         Args:
-            champion: Who waits there comes first.
+            champion: The champion's batcher, whose questions have priority.
         """
         self._champion = champion
         self._batcher = Batcher(
-            self._think, math.inf, most=MOST, room=ROOM, thread=self._aside, lingers=False
+            self._predict_batch,
+            math.inf,
+            most=MAX_BATCH_SIZE,
+            room=MAX_QUEUE_LENGTH,
+            thread=self._aside,
+            lingers=False,
         )
-        self._writer = asyncio.create_task(self._write())
+        self._writer = asyncio.create_task(self._write_periodically())
 
     async def close(self) -> None:
-        """Finish what can be finished at once, drop the rest, and stop."""
+        """Finish what is quick to finish, drop the rest, and stop."""
         if self._batcher is None or self._writer is None:
             return
         await self._batcher.close(DRAIN_S)
@@ -82,27 +87,31 @@ class Shadow:
             await asyncio.wait(self._asked, timeout=DRAIN_S)
         self._writer.cancel()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._keep(), DRAIN_S)
+            await asyncio.wait_for(self._write_answers(), DRAIN_S)
 
-    def see(self, inquiry: Inquiry, question: Question, entry: RequestRecord, keeps: bool) -> None:
-        """Have a question answered that was answered, and return at once.
+    def enqueue(
+        self, inquiry: Inquiry, question: Question, entry: RequestRecord, keeps: bool
+    ) -> None:
+        """Queue an answered question for the shadow, and return at once.
 
         Args:
-            inquiry: What was asked.
-            question: What the champion was asked.
-            entry: What is kept of it.
-            keeps: Whether what the shadow makes of it may be kept, too.
+            inquiry: The inquiry.
+            question: The question that the champion was asked.
+            entry: The stored request.
+            keeps: Whether the shadow's answer may be stored.
         """
-        mind = self.mind
-        if mind is None or mind.release == entry.release:
-            return  # none, or the one that has become champion
-        task = asyncio.create_task(self._answer(mind, inquiry, question, entry, keeps))
+        predictor = self.predictor
+        if predictor is None or predictor.release == entry.release:
+            return  # no shadow, or it has become champion
+        task = asyncio.create_task(
+            self._answer_in_shadow(predictor, inquiry, question, entry, keeps)
+        )
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)
 
-    async def _answer(
+    async def _answer_in_shadow(
         self,
-        mind: Predictor,
+        predictor: Predictor,
         inquiry: Inquiry,
         question: Question,
         entry: RequestRecord,
@@ -110,69 +119,69 @@ class Shadow:
     ) -> None:
         assert self._batcher is not None, "start it first"
         outcome: ShadowOutcome
-        thought, held = None, None
+        scores, held = None, None
         try:
-            thought = await self._batcher.ask((mind, question))
-            held = unsure(mind.judged(inquiry, thought))
-            outcome = "same" if thought.chosen == entry.chosen else "other"
+            scores = await self._batcher.process((predictor, question))
+            held = is_withheld(predictor.apply_answer_guards(inquiry, scores))
+            outcome = "same" if scores.chosen == entry.chosen else "other"
             self._failing = False
         except BusyError:
             outcome = "skipped"
-        except Exception as error:  # noqa: BLE001 - whatever befalls it, no asker is told
-            outcome, thought, held = "failed", None, None
-            self._tell(mind, error)
-        self._metrics.shadow(outcome)
+        except Exception as error:  # noqa: BLE001 - a shadow's failure reaches no caller
+            outcome, scores, held = "failed", None, None
+            self._log_first_failure(predictor, error)
+        self._metrics.count_shadow_outcome(outcome)
         if keeps:
             answer = ShadowAnswer(
                 request_id=entry.request_id,
-                release=mind.release,
+                release=predictor.release,
                 outcome=outcome,
-                chosen=thought.chosen if thought else None,
-                probabilities=thought.probabilities if thought else None,
+                chosen=scores.chosen if scores else None,
+                probabilities=scores.probabilities if scores else None,
                 unsure=held,
             )
             self._found.append(answer)
 
-    def _tell(self, mind: Predictor, error: Exception) -> None:
-        """Log the first of some failures in a row."""
+    def _log_first_failure(self, predictor: Predictor, error: Exception) -> None:
+        """Log the first of consecutive failures."""
         if not self._failing:
             fault = error.found if isinstance(error, MedtuneError) else type(error).__name__
-            log.warning("shadow", release=mind.release, fault=fault)
+            log.warning("shadow", release=predictor.release, fault=fault)
         self._failing = True
 
-    def _think(self, batch: Sequence[tuple[Predictor, Question]]) -> list[OptionScores]:
-        """Score some, in a thread that computes nothing itself.
+    def _predict_batch(self, batch: Sequence[tuple[Predictor, Question]]) -> list[OptionScores]:
+        """Score a batch without delaying the champion.
 
-        What computes here is asked in the champion's thread, question by question: whoever comes
-        meanwhile waits for one of them at most.  What a server computes keeps that thread free.
+        A local model runs in the champion's thread, one question at a time, so that the champion
+        waits for one question at most. A model behind a server leaves that thread free.
         """
-        away = all(isinstance(mind.model, HealthCheck) for mind, _ in batch)
+        away = all(isinstance(predictor.model, HealthCheck) for predictor, _ in batch)
         found: list[OptionScores] = []
         for part in [list(batch)] if away else [[one] for one in batch]:
-            self._wait_for_turn()
+            self._wait_until_idle()
             if isinstance(part[0][0].model, HealthCheck):
-                found += thoughts(part)
+                found += predict_batch(part)
             else:
-                found += self._thread.submit(thoughts, part).result()
+                found += self._thread.submit(predict_batch, part).result()
         return found
 
-    def _wait_for_turn(self) -> None:
+    def _wait_until_idle(self) -> None:
         assert self._champion is not None, "start it first"
         while self._champion.busy:
-            if self._closed.wait(TURN_S):
-                raise BusyError(TURN_S)
+            if self._closed.wait(POLL_INTERVAL_S):
+                raise BusyError(POLL_INTERVAL_S)
 
-    async def _write(self) -> None:
+    async def _write_periodically(self) -> None:
         while True:
-            await asyncio.sleep(KEEP_S)
-            await self._keep()
+            await asyncio.sleep(WRITE_INTERVAL_S)
+            await self._write_answers()
 
-    async def _keep(self) -> None:
+    async def _write_answers(self) -> None:
         found, self._found = self._found, []
         if not found or self._store is None:
             return
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._aside, self._store.keep_shadows, found)
+            await loop.run_in_executor(self._aside, self._store.add_shadow_answers, found)
         except StoreError as error:
             log.warning("shadow", lost=len(found), fault=error.found)

@@ -1,4 +1,4 @@
-"""What was asked in some time, and what became of it."""
+"""Count the requests of a period and their outcomes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import get_args
 
 from pydantic import Field
 
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.records import Proportion, Record
 from medtune.core.schemas.guardrails import Action, GuardName
-from medtune.serving.inference.predictor import unsure
+from medtune.serving.inference.predictor import is_withheld
 from medtune.serving.monitoring.schema import ShadowComparison, ShadowReviewed
 from medtune.serving.schemas import (
     DecisionKind,
@@ -22,8 +22,8 @@ from medtune.serving.schemas import (
     Status,
 )
 
-BINS = 10
-"""Of the histogram; each as wide as the others, the last one closed."""
+CONFIDENCE_BINS = 10
+"""Number of equal bins of the confidence histogram."""
 
 
 class ReasonCount(Record):
@@ -32,48 +32,48 @@ class ReasonCount(Record):
     guard: GuardName
     action: Action
     reason: str
-    """Its code."""
+    """Code of the reason."""
     n: int = Field(gt=0)
 
 
 class Activity(Record):
-    """Requests of some time, counted."""
+    """Counts of the requests of a period."""
 
     n: int = Field(ge=0)
     """Requests."""
     by_status: dict[Status, int]
-    """As they were first answered; every status has its count."""
+    """Requests by their first status; every status has a count."""
     decided: dict[DecisionKind, int]
-    """Of those held for a reviewer; every kind has its count."""
+    """Decisions on requests held for a reviewer; every kind has a count."""
     undecided: int
-    """Of those held for a reviewer."""
+    """Requests held for a reviewer and not decided."""
     deferral: Proportion | None
-    """Neither answered nor refused at once, among all; None where nothing was asked."""
+    """Requests deferred or held for a reviewer, of all; None without requests."""
     reasons: tuple[ReasonCount, ...]
-    """The most frequent first; what passed is left out."""
+    """The most frequent first, without passing verdicts."""
     confidence: tuple[int, ...]
-    """Requests by confidence, in `BINS` bins from 0 to 1."""
+    """Requests by confidence, in `CONFIDENCE_BINS` bins from 0 to 1."""
     scored: int
-    """Requests on which the model was asked."""
+    """Requests that the model was asked."""
     helpful: int
     unhelpful: int
     corrected: int
     """Feedback with a letter."""
     confirmed: int
-    """Of these, the letter that the model chose."""
+    """Of these, those with the model's letter."""
 
 
-def summarized(
+def summarize_activity(
     entries: Iterable[RequestRecord],
     decisions: Mapping[str, DecisionKind],
     feedback: Iterable[Feedback],
 ) -> Activity:
-    """Count requests.
+    """Count the requests of a period.
 
     Args:
-        entries: Those of the time.
-        decisions: What reviewers decided, by request.
-        feedback: What askers said, of these requests or of others, which are left out.
+        entries: Requests of the period.
+        decisions: Reviewers' decisions by request id.
+        feedback: Feedback; that on other requests is ignored.
     """
     statuses, reviewed = Counter[Status](), Counter[DecisionKind]()
     reasons = Counter[tuple[GuardName, Action, str]]()
@@ -88,7 +88,7 @@ def summarized(
             if verdict.reason is not None:
                 reasons[verdict.guard, verdict.action, verdict.reason] += 1
         if entry.probabilities is not None:
-            bins[min(BINS - 1, int(BINS * max(entry.probabilities)))] += 1
+            bins[min(CONFIDENCE_BINS - 1, int(CONFIDENCE_BINS * max(entry.probabilities)))] += 1
     said = [one for one in feedback if one.request_id in chosen]
     corrected = [one for one in said if one.corrected is not None]
     n, held = len(chosen), statuses["deferred"] + statuses["pending_review"]
@@ -97,14 +97,14 @@ def summarized(
         by_status={status: statuses[status] for status in get_args(Status)},
         decided={kind: reviewed[kind] for kind in get_args(DecisionKind)},
         undecided=statuses["pending_review"] - reviewed.total(),
-        deferral=wilson(held, n) if n else None,
+        deferral=wilson_interval(held, n) if n else None,
         reasons=tuple(
             ReasonCount(guard=guard, action=action, reason=reason, n=k)
             for (guard, action, reason), k in sorted(
                 reasons.items(), key=lambda row: (-row[1], row[0])
             )
         ),
-        confidence=tuple(bins[i] for i in range(BINS)),
+        confidence=tuple(bins[i] for i in range(CONFIDENCE_BINS)),
         scored=bins.total(),
         helpful=sum(one.helpful is True for one in said),
         unhelpful=sum(one.helpful is False for one in said),
@@ -113,14 +113,14 @@ def summarized(
     )
 
 
-def compared(
+def compare_shadows(
     shadowed: Iterable[tuple[RequestRecord, ShadowAnswer]], finals: Iterable[Reviewed]
 ) -> tuple[ShadowComparison, ...]:
-    """Hold shadows against the champions beside whom they answered, in order of appearance.
+    """Compare each shadow with each champion, in order of first appearance.
 
     Args:
-        shadowed: Requests, each with what a shadow made of it.
-        finals: What reviewers decided, on these requests or on others, which are left out.
+        shadowed: Requests with the shadow's answers.
+        finals: Reviewers' decisions; those on other requests are ignored.
     """
     right = {one.item.request_id: one.answer for one in finals if one.answer is not None}
     counts = defaultdict[tuple[str, str], Counter[str]](Counter)
@@ -130,11 +130,11 @@ def compared(
         if shadow.chosen is None:
             continue
         count["unsure"] += shadow.unsure is True
-        count["unsure_champion"] += unsure(entry.reasons)
+        count["unsure_champion"] += is_withheld(entry.reasons)
         if entry.request_id in right:
             answer = right[entry.request_id]
             count[_RIGHT[entry.chosen == answer, shadow.chosen == answer]] += 1
-    return tuple(_comparison(*names, count) for names, count in counts.items())
+    return tuple(_shadow_comparison(*names, count) for names, count in counts.items())
 
 
 _RIGHT = {
@@ -145,15 +145,18 @@ _RIGHT = {
 }
 
 
-def _comparison(release: str, champion: str, count: Counter[str]) -> ShadowComparison:
+def _shadow_comparison(release: str, champion: str, count: Counter[str]) -> ShadowComparison:
     n = count["same"] + count["other"]
-    rates = {name: wilson(count[name], n) if n else None for name in ("unsure", "unsure_champion")}
+    rates = {
+        name: wilson_interval(count[name], n) if n else None
+        for name in ("unsure", "unsure_champion")
+    }
     reviewed = ShadowReviewed(**{name: count[name] for name in _RIGHT.values()})
     return ShadowComparison(
         release=release,
         champion=champion,
         same=count["same"],
-        agreement=wilson(count["same"], n) if n else None,
+        agreement=wilson_interval(count["same"], n) if n else None,
         skipped=count["skipped"],
         failed=count["failed"],
         reviewed=reviewed if reviewed.n else None,

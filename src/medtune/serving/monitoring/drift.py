@@ -1,4 +1,4 @@
-"""How far a sample has moved from another: the population stability index."""
+"""Measure drift between two samples by the population stability index."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from scipy.stats import chi2
 
 from medtune.serving.monitoring.schema import DriftBin, Feature, FeatureDrift
 
-BINS = 10
-RARE = 5
-"""Names that occur less often in both samples together are counted as one."""
-_FLOOR = 0.5
-"""Added to every count, so that an empty bin has no infinite logarithm."""
+MAX_BINS = 10
+MIN_COUNT = 5
+"""Categories that occur less often in both samples together are pooled."""
+_PSEUDOCOUNT = 0.5
+"""Added to every count, so that an empty bin has a finite logarithm."""
 
 
 def numeric_drift(
     feature: Feature, reference: Sequence[float], present: Sequence[float]
 ) -> FeatureDrift:
-    """Compare numbers over bins of equal shares of the reference; equal numbers share one."""
-    edges = np.unique(np.quantile(reference, np.linspace(0, 1, BINS + 1)[1:-1]))
+    """Compare numeric samples over quantile bins of the reference; ties share a bin."""
+    edges = np.unique(np.quantile(reference, np.linspace(0, 1, MAX_BINS + 1)[1:-1]))
     counts = [
         np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
         for values in (reference, present)
@@ -31,13 +31,15 @@ def numeric_drift(
         f"at most {high}" if low is None else f"above {low}" if high is None else f"{low} to {high}"
         for low, high in zip([None, *bounds], [*bounds, None], strict=True)
     ]
-    return _drift(feature, names, counts[0].tolist(), counts[1].tolist())
+    return _stability_index(feature, names, counts[0].tolist(), counts[1].tolist())
 
 
-def named_drift(feature: Feature, reference: Sequence[str], present: Sequence[str]) -> FeatureDrift:
-    """Compare names; rare ones are counted together."""
+def categorical_drift(
+    feature: Feature, reference: Sequence[str], present: Sequence[str]
+) -> FeatureDrift:
+    """Compare categorical samples; rare categories are pooled."""
     both = Counter(reference) + Counter(present)
-    names = sorted(name for name, count in both.items() if count >= RARE)
+    names = sorted(name for name, count in both.items() if count >= MIN_COUNT)
     rest = [name for name in both if name not in names]
     before, after = Counter(reference), Counter(present)
     rows = [[count[name] for name in names] for count in (before, after)]
@@ -45,20 +47,24 @@ def named_drift(feature: Feature, reference: Sequence[str], present: Sequence[st
         names.append("others")
         for row, count in zip(rows, (before, after), strict=True):
             row.append(sum(count[name] for name in rest))
-    return _drift(feature, names, *rows)
+    return _stability_index(feature, names, *rows)
 
 
-def _drift(
+def _stability_index(
     feature: Feature, names: Sequence[str], reference: Sequence[int], present: Sequence[int]
 ) -> FeatureDrift:
-    """Sum (q - p) ln(q / p) over bins.
+    """Return the population stability index, the sum of (q - p) ln(q / p) over bins.
 
-    Without a change it is distributed as (1/n + 1/m) times chi-squared with a degree less than
-    there are bins (Yurdakul 2018, Statistical properties of population stability index, 3.2).
+    Without drift, it is distributed as (1/n + 1/m) times chi-squared with one degree of freedom
+    less than there are bins (Yurdakul 2018, Statistical properties of population stability index,
+    3.2).
     """
     a, b = np.array(reference, float), np.array(present, float)
     n, m = int(a.sum()), int(b.sum())
-    p, q = (a + _FLOOR) / (n + _FLOOR * len(a)), (b + _FLOOR) / (m + _FLOOR * len(b))
+    p, q = (
+        (a + _PSEUDOCOUNT) / (n + _PSEUDOCOUNT * len(a)),
+        (b + _PSEUDOCOUNT) / (m + _PSEUDOCOUNT * len(b)),
+    )
     psi = float(((q - p) * np.log(q / p)).sum())
     tail = chi2.sf(psi / (1 / n + 1 / m), len(a) - 1) if len(a) > 1 else 1.0
     return FeatureDrift(

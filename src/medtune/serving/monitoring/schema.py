@@ -1,4 +1,4 @@
-"""Does the endpoint still see what it was made for? Records of drift."""
+"""Records of drift and of shadow comparisons."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ class DriftBin(Record):
     """One bin of a feature."""
 
     name: str
-    """Its bounds, or a subject."""
+    """Bounds of the bin, or a subject."""
     reference: Probability
-    """Share of the reference."""
+    """Share in the reference."""
     present: Probability
-    """Share of the period."""
+    """Share in the period."""
 
 
 class FeatureDrift(Record):
-    """How far one feature has moved."""
+    """Drift of one feature."""
 
     feature: Feature
     psi: float = Field(ge=0)
-    """Population stability index over the bins; 0 is no change, above 0.25 usually called large."""
+    """Population stability index; 0 is no drift, above 0.25 is usually called large."""
     p_value: Probability
-    """Chance of such an index, or a larger one, without any change (Yurdakul 2018)."""
+    """Probability of such an index or a larger one without drift (Yurdakul 2018)."""
     bins: tuple[DriftBin, ...]
     n_reference: int = Field(gt=0)
     n: int = Field(gt=0)
 
     @property
-    def moved(self) -> bool:
-        """Whether it moved: more than chance explains, and enough to matter."""
+    def has_drifted(self) -> bool:
+        """Whether it has drifted: significantly (p < 0.01) and with an index of at least 0.1."""
         return self.p_value < 0.01 and self.psi >= 0.1
 
 
 class ShadowReviewed(Record):
-    """Requests that reviewers gave an answer to, by who had chosen it before."""
+    """Requests that reviewers answered, by which model had chosen that answer."""
 
     both: int = Field(ge=0)
     only_champion: int = Field(ge=0)
@@ -52,35 +52,35 @@ class ShadowReviewed(Record):
 
     @property
     def n(self) -> int:
-        """All of them."""
+        """Number of these requests."""
         return self.both + self.only_champion + self.only_shadow + self.neither
 
 
 class ShadowComparison(Record):
-    """What one shadow made of the requests that one champion answered."""
+    """A shadow's answers to the requests that one champion answered."""
 
     release: str
-    """The shadow's."""
+    """Release of the shadow."""
     champion: str
     """The release that answered."""
     same: int = Field(ge=0)
     """Requests on which both chose the same option."""
     agreement: Proportion | None
-    """These, of all that the shadow answered; None where it answered none."""
+    """Share of these among all that the shadow answered; None if it answered none."""
     skipped: int = Field(ge=0)
-    """Requests for which it had no time."""
+    """Requests skipped for lack of time."""
     failed: int = Field(ge=0)
-    """Requests on which it could not be asked."""
+    """Requests on which the shadow failed."""
     unsure: Proportion | None
-    """Requests that the shadow's own thresholds would have held back, of all that it answered."""
+    """Share of its answers that the shadow's own thresholds would have held back."""
     unsure_champion: Proportion | None
-    """The same of the champion, on the same requests."""
+    """The same for the champion, on the same requests."""
     reviewed: ShadowReviewed | None
-    """None where no reviewer gave an answer to any of them."""
+    """None if no reviewer answered any of them."""
 
 
 class MonitorRecord(Record):
-    """A period of an endpoint beside a reference."""
+    """A period of an endpoint, compared with a reference."""
 
     kind: Literal["monitor"] = "monitor"
     start: datetime
@@ -90,20 +90,20 @@ class MonitorRecord(Record):
     statuses: dict[str, int]
     """Requests of the period by status."""
     deferred: Proportion | None
-    """Deferred or waiting for a person, among what was not refused; None without any."""
+    """Share deferred or held for a reviewer, of those not refused; None without any."""
     deferred_reference: Proportion | None
     drifts: tuple[FeatureDrift, ...]
     helpful: Proportion | None
-    """Of the feedback that says so or not; None without any."""
+    """Share of helpful feedback, of that which says so or not; None without any."""
     corrected: int
-    """Answers whose letter an asker held to be wrong."""
+    """Feedback that names another letter than the model's."""
     shadows: tuple[ShadowComparison, ...] = ()
-    """By shadow and champion; empty where there was no shadow."""
+    """By shadow and champion; empty without a shadow."""
     audit: AuditHead | None = None
-    """Where the audit trail ends, to be noted elsewhere."""
+    """Head of the audit trail, to be noted elsewhere."""
     provenance: Provenance
 
     @property
-    def moved(self) -> tuple[Feature, ...]:
-        """Features that moved."""
-        return tuple(drift.feature for drift in self.drifts if drift.moved)
+    def drifted_features(self) -> tuple[Feature, ...]:
+        """Features that have drifted."""
+        return tuple(drift.feature for drift in self.drifts if drift.has_drifted)

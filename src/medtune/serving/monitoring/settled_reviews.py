@@ -1,4 +1,4 @@
-"""What reviewers settled, as rows to train on; what askers said is counted, and labels nothing."""
+"""Turn reviewers' decisions into training rows, and summarize callers' feedback."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ from typing import Any
 from medtune.core.records import Question
 from medtune.core.schemas.corrections import AskersRecord, CorrectionOrigin
 from medtune.data.training_only import correction_id
-from medtune.guardrails.privacy.identifiers import SIGNS
+from medtune.guardrails.privacy.identifiers import IDENTIFIER_PATTERNS
 from medtune.serving.schemas import Feedback, Reviewed
 
 CONFLICTING = "conflicting answers"
 REJECTED = "rejected"
 NO_OPTION = "no option chosen"
-_MARK = re.compile(rf"\[(?:{'|'.join(sorted({sign.kind for sign in SIGNS}))}) \d+\]")
+_REDACTION_MARK = re.compile(
+    rf"\[(?:{'|'.join(sorted({sign.kind for sign in IDENTIFIER_PATTERNS}))}) \d+\]"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class SettledItem:
-    """An item with an option that reviewers hold to be right."""
+    """A review item with an option that reviewers consider right."""
 
     reviewed: Reviewed
     id: str
-    """Of the question that it asks."""
+    """Id of the question."""
     answer: int
     """Index of the option."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Decided items, sorted by whether they teach anything."""
+    """Decided items, split into training rows and rejected items."""
 
     kept: tuple[SettledItem, ...]
-    """The oldest first; a question may be asked by several, all with one answer."""
+    """The oldest first; several items may share a question and its answer."""
     left_out: tuple[tuple[str, str], ...]
-    """(request id, reason)"""
+    """Request id and reason of each item left out."""
 
-    def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Write every question once, with the request that asked it first as its place."""
+    def training_rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield one row per question, with the id of the first request that asked it."""
         first: dict[str, SettledItem] = {}
         for one in self.kept:
             first.setdefault(one.id, one)
@@ -59,10 +61,10 @@ class Settlement:
             )
 
 
-def settle(reviewed: Sequence[Reviewed]) -> Settlement:
-    """Take what reviewers decided: the option that they approved of, or gave instead.
+def settle_reviews(reviewed: Sequence[Reviewed]) -> Settlement:
+    """Collect the options that reviewers approved or gave instead.
 
-    Where the same question was settled in two ways nobody knows which holds, and all its items go.
+    If the same question was settled in two ways, all its items are left out.
 
     Args:
         reviewed: Decided items, the oldest first.
@@ -71,7 +73,7 @@ def settle(reviewed: Sequence[Reviewed]) -> Settlement:
     left_out: list[tuple[str, str]] = []
     answers = defaultdict[str, set[int]](set)
     for one in reviewed:
-        answer = chosen(one)
+        answer = settled_option(one)
         if answer is None:
             rejected = one.final is not None and one.final.kind == "reject"
             left_out.append((one.item.request_id, REJECTED if rejected else NO_OPTION))
@@ -87,15 +89,15 @@ def settle(reviewed: Sequence[Reviewed]) -> Settlement:
     )
 
 
-def chosen(reviewed: Reviewed) -> int | None:
-    """Tell which option reviewers settled on; None where there is none, or not yet."""
+def settled_option(reviewed: Reviewed) -> int | None:
+    """Return the index of the option that reviewers settled on; None without one."""
     index = reviewed.answer
     return index if index is not None and index < len(reviewed.item.options) else None
 
 
-def hear(said: Sequence[Feedback], reviewed: Sequence[Reviewed]) -> AskersRecord:
-    """Count what askers said, and hold their corrections against what reviewers settled on."""
-    settled = {one.item.request_id: chosen(one) for one in reviewed}
+def summarize_feedback(said: Sequence[Feedback], reviewed: Sequence[Reviewed]) -> AskersRecord:
+    """Count the feedback, and compare corrections with the settled options."""
+    settled = {one.item.request_id: settled_option(one) for one in reviewed}
     thumbs = [one.helpful for one in said if one.helpful is not None]
     corrected = [one for one in said if one.corrected is not None]
     judged = [
@@ -114,8 +116,8 @@ def hear(said: Sequence[Feedback], reviewed: Sequence[Reviewed]) -> AskersRecord
     )
 
 
-def origin(one: SettledItem, said: Feedback | None) -> CorrectionOrigin:
-    """Say where a question comes from: no names, no notes, no texts."""
+def correction_origin(one: SettledItem, said: Feedback | None) -> CorrectionOrigin:
+    """Return the provenance of a correction: no names, notes or texts."""
     item, final = one.reviewed.item, one.reviewed.final
     assert final is not None, "it is settled"
     assert final.kind != "reject", "an option was chosen"
@@ -130,6 +132,6 @@ def origin(one: SettledItem, said: Feedback | None) -> CorrectionOrigin:
     )
 
 
-def is_marked(question: Question) -> bool:
-    """Tell whether privacy put a mark, "[name 1]", into a question."""
-    return any(map(_MARK.search, (question.stem, *question.options)))
+def has_redaction_mark(question: Question) -> bool:
+    """Return whether a question contains a redaction mark such as "[name 1]"."""
+    return any(map(_REDACTION_MARK.search, (question.stem, *question.options)))

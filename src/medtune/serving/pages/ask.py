@@ -1,4 +1,4 @@
-"""The page to ask, and the one that tells what became of a question."""
+"""Pages to ask a question and to see what became of it."""
 
 from __future__ import annotations
 
@@ -13,70 +13,81 @@ from pydantic import ValidationError
 from medtune.core.errors import ReviewError
 from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS
 from medtune.core.schemas.guardrails import Inquiry
-from medtune.serving.api.answers import RequestId, settled, told_of
-from medtune.serving.api.openai_compat import LONGEST_TEXT, parsed
+from medtune.serving.api.answers import RequestId, reply_from_record, told_of
+from medtune.serving.api.openai_compat import MAX_TEXT_LENGTH, parse_question
 from medtune.serving.api.request_models import (
     LONGEST_OPTION,
     LONGEST_STEM,
     LONGEST_SUBJECT,
     AnswerRequest,
 )
-from medtune.serving.dependencies import Parts
-from medtune.serving.pages.errors import ERRORS, InvalidError, PageError, PageRoute, trouble
-from medtune.serving.pages.page_request import Arriving, Asking, AskVisit, PageRequest
+from medtune.serving.dependencies import ServicesDep
+from medtune.serving.pages.errors import (
+    PAGE_ERRORS,
+    InvalidError,
+    PageError,
+    PageRoute,
+    to_page_error,
+)
+from medtune.serving.pages.page_request import (
+    AskPageRequest,
+    PageRequest,
+    QuestionRequest,
+    VerifiedRequest,
+)
 from medtune.serving.schemas import Feedback, Reply
 
-LONGEST = {"stem": LONGEST_STEM, "option": LONGEST_OPTION, "subject": LONGEST_SUBJECT}
-NO_OPTIONS = (
-    "A question needs at least two options: fill in A and B, or paste all of it into the question, "
-    "with lines that begin with A. B. C."
+MAX_LENGTHS = {"stem": LONGEST_STEM, "option": LONGEST_OPTION, "subject": LONGEST_SUBJECT}
+NO_OPTIONS_MESSAGE = (
+    "A question needs at least two options: fill in A and B, or paste everything into the "
+    "question field, with lines that begin with A. B. C."
 )
-SHOWN = 4
-"""Options that are shown before more are asked for."""
+VISIBLE_OPTIONS = 4
+"""Options shown before "More options" is opened."""
 router = APIRouter(route_class=PageRoute)
 
 
 @dataclass(frozen=True)
 class FormInput:
-    """What stands in the form."""
+    """The fields of the question form."""
 
     stem: str = ""
     options: tuple[str, ...] = ("",) * MAX_OPTIONS
     subject: str = ""
 
     @property
-    def raw(self) -> Inquiry:
-        """All that was typed, whether or not something can be made of it."""
+    def raw_inquiry(self) -> Inquiry:
+        """Everything that was typed, valid or not."""
         options = tuple(option for option in self.options if option)
         return Inquiry(stem=self.stem, options=options, subject=self.subject or None)
 
     @classmethod
-    def of(cls, visit: PageRequest) -> FormInput:
-        """Read a form; whatever it lacks is empty."""
-        options = visit.texts("option")
+    def from_request(cls, visit: PageRequest) -> FormInput:
+        """Read a form; missing fields are empty."""
+        options = visit.form_texts("option")
         empty = [""] * (MAX_OPTIONS - len(options))
-        return cls(visit.text("stem"), (*options, *empty), visit.text("subject"))
+        return cls(visit.form_text("stem"), (*options, *empty), visit.form_text("subject"))
 
-    def inquiry(self) -> Inquiry:
-        """Make of it what the guards look at; options may stand in the question, too.
+    def to_inquiry(self) -> Inquiry:
+        """Return the inquiry for the guards; options may be typed into the question as well.
 
-        Too few options are no fault yet: the guards may know better what it is.
+        Too few options are not rejected here: a guard may have a better reason.
 
         Raises:
-            InvalidError: There is nothing to look at, or too much of it.
+            InvalidError: The form is empty, too long, or has equal options.
         """
         options = tuple(option for option in self.options if option)
         stem = self.stem
         if not options:
-            if len(stem) > LONGEST_TEXT:
-                raise InvalidError(f"The question has more than {LONGEST_TEXT:,} characters.")
-            found = parsed(stem)
+            if len(stem) > MAX_TEXT_LENGTH:
+                raise InvalidError(f"The question has more than {MAX_TEXT_LENGTH:,} characters.")
+            found = parse_question(stem)
             stem, options = found.stem, found.options
         texts = [("stem", stem), *(("option", o) for o in options), ("subject", self.subject)]
         for kind, text in texts:
-            if len(text) > LONGEST[kind]:
+            if len(text) > MAX_LENGTHS[kind]:
                 name = {"stem": "question", "option": "longest option"}.get(kind, kind)
-                raise InvalidError(f"The {name} has more than {LONGEST[kind]:,} characters.")
+                raise InvalidError(f"The {name} has more than {MAX_LENGTHS[kind]:,} characters.")
         if len(options) > MAX_OPTIONS:
             raise InvalidError(f"There are more than {MAX_OPTIONS} options.")
         if not stem:
@@ -84,116 +95,122 @@ class FormInput:
         inquiry = Inquiry(stem=stem, options=options, subject=self.subject or None)
         if len(options) >= MIN_OPTIONS:
             try:
-                return AnswerRequest(stem=stem, options=options, subject=inquiry.subject).inquiry()
+                return AnswerRequest(
+                    stem=stem, options=options, subject=inquiry.subject
+                ).to_inquiry()
             except ValidationError as error:
                 raise InvalidError("Two options are the same.") from error
         return inquiry
 
 
 @router.get("/")
-async def form(visit: Arriving, parts: Parts, token: str | None = None) -> Response:
-    """Show where to ask; the address that was printed at the start signs in."""
+async def show_ask_form(
+    visit: VerifiedRequest, parts: ServicesDep, token: str | None = None
+) -> Response:
+    """Show the question form; the address printed at the start signs in."""
     if token is not None:
-        return await _started(visit, parts, token)
+        return await _sign_in_with_start_token(visit, parts, token)
     await visit.admit("ask", cost=0)
     return _ask_page(visit, FormInput())
 
 
-async def _started(visit: PageRequest, parts: Parts, token: str) -> Response:
-    """Exchange the start's token for a session, and take it out of the address."""
+async def _sign_in_with_start_token(visit: PageRequest, parts: ServicesDep, token: str) -> Response:
+    """Exchange the start token for a session, and remove it from the address."""
     start = parts.gate.start
-    if start is None or not start.is_text(token):
-        text = "This address holds a token of another start. Use the one that is printed now."
-        parts.metrics.turned_away("key")
-        return visit.page("problem.html", 401, trouble=PageError(401, text))
-    response = visit.to("/")
+    if start is None or not start.matches_text(token):
+        text = "This address has a token of another start. Use the one that is printed now."
+        parts.metrics.count_rejection("key")
+        return visit.page_response("problem.html", 401, trouble=PageError(401, text))
+    response = visit.redirect("/")
     await visit.sign_in(token, response)
     return response
 
 
 @router.post("/")
-async def ask(visit: Asking, parts: Parts) -> Response:
-    """Answer a question; it is shown back, and put into no address."""
+async def post_question(visit: QuestionRequest, parts: ServicesDep) -> Response:
+    """Answer a question; it is shown on the page and never put into an address."""
     late = visit.late
-    typed = FormInput.of(visit)
-    inquiry = typed.raw
+    typed = FormInput.from_request(visit)
+    inquiry = typed.raw_inquiry
     try:
         try:
-            visit.require_own_form()
-            inquiry = await parts.at_door(typed.inquiry)
-            if await parts.engine.is_no_question(inquiry, visit.caller or None):
-                raise InvalidError(NO_OPTIONS)
+            visit.verify_form_origin()
+            inquiry = await parts.at_door(typed.to_inquiry)
+            if await parts.engine.only_lacks_options(inquiry, visit.caller or None):
+                raise InvalidError(NO_OPTIONS_MESSAGE)
             late = late or await visit.admit_question(cost=1)
         except (InvalidError, HTTPException) as error:
             late = late or error
-        # A crisis gets its card, whatever else is amiss with the form or its sender.
+        # A crisis gets its card, whatever else is wrong with the form or its sender.
         (reply,) = await parts.engine.answer([inquiry], visit.caller or None, late)
-    except ERRORS as error:
+    except PAGE_ERRORS as error:
         if isinstance(error, HTTPException):
-            raise  # of a form that is another's nothing is shown back
-        found = trouble(error, parts)
+            raise  # the content of a foreign form is not shown
+        found = to_page_error(error, parts)
         response = _ask_page(visit, typed, found.status, trouble=found)
         response.headers.update(found.headers)
         return response
-    return _ask_page(visit, typed, inquiry=inquiry, **_shown(reply, parts))
+    return _ask_page(visit, typed, inquiry=inquiry, **_reply_values(reply, parts))
 
 
 @router.get("/answer/{request_id}")
-async def fate(
-    request_id: RequestId, visit: AskVisit, parts: Parts, thanks: bool = False
+async def show_request(
+    request_id: RequestId, visit: AskPageRequest, parts: ServicesDep, thanks: bool = False
 ) -> Response:
-    """Tell what became of a question."""
-    store = parts.kept()
-    entry = await asyncio.to_thread(store.entry, request_id)
+    """Show the current reply to a question."""
+    store = parts.require_store()
+    entry = await asyncio.to_thread(store.find_request, request_id)
     if entry is None:
-        raise ReviewError(f"no request {request_id} is kept here, or no longer")
-    reviewed = await asyncio.to_thread(store.reviewed, request_id)
+        raise ReviewError(f"no request {request_id} is stored here, or no longer")
+    reviewed = await asyncio.to_thread(store.find_reviewed, request_id)
     reviewed = told_of(entry, reviewed, visit.caller)
-    return visit.page(
+    return visit.page_response(
         "fate.html",
         entry=entry,
         final=reviewed.final if reviewed else None,
         thanks=thanks,
-        **_shown(settled(entry, reviewed), parts),
+        **_reply_values(reply_from_record(entry, reviewed), parts),
     )
 
 
 @router.post("/answer/{request_id}/feedback")
-async def feedback(request_id: RequestId, visit: AskVisit, parts: Parts) -> Response:
-    """Keep what an asker says of an answer."""
-    helpful = {"yes": True, "no": False}.get(visit.text("helpful"))
-    letter = visit.text("corrected")
+async def post_feedback(
+    request_id: RequestId, visit: AskPageRequest, parts: ServicesDep
+) -> Response:
+    """Store feedback on an answer."""
+    helpful = {"yes": True, "no": False}.get(visit.form_text("helpful"))
+    letter = visit.form_text("corrected")
     corrected = LETTERS.index(letter) if len(letter) == 1 and letter in LETTERS else None
     if helpful is None and corrected is None:
         raise InvalidError("Say whether the answer helped, or which letter is right.")
     said = Feedback(
         request_id=request_id, time=datetime.now(UTC), helpful=helpful, corrected=corrected
     )
-    await asyncio.to_thread(parts.kept().give_feedback, said)
-    return visit.to(f"/answer/{request_id}?thanks=1")
+    await asyncio.to_thread(parts.require_store().set_feedback, said)
+    return visit.redirect(f"/answer/{request_id}?thanks=1")
 
 
 def _ask_page(visit: PageRequest, typed: FormInput, status: int = 200, **values: Any) -> Response:
-    mind = visit.parts.engine.mind
+    predictor = visit.parts.engine.predictor
     none: dict[str, Any] = {"inquiry": None, "reply": None, "trouble": None, "kept": False}
-    return visit.page(
+    return visit.page_response(
         "ask.html",
         status,
         **{
             **none,
             "typed": typed,
-            "shown": SHOWN,
-            "longest": LONGEST,
-            "subjects": mind.calibration.subjects if mind.calibration else (),
-            "strict": mind.policy.confidence.unseen in ("defer", "refuse"),
-            "mind": mind,
+            "shown": VISIBLE_OPTIONS,
+            "longest": MAX_LENGTHS,
+            "subjects": predictor.calibration.subjects if predictor.calibration else (),
+            "strict": predictor.policy.confidence.unseen in ("defer", "refuse"),
+            "predictor": predictor,
             **values,
         },
     )
 
 
-def _shown(reply: Reply, parts: Parts) -> dict[str, Any]:
-    calibration = parts.engine.mind.calibration
+def _reply_values(reply: Reply, parts: ServicesDep) -> dict[str, Any]:
+    calibration = parts.engine.predictor.calibration
     return {
         "reply": reply,
         "level": calibration.level if calibration else None,

@@ -1,4 +1,4 @@
-"""The page that shows what was asked, answered and deferred."""
+"""The dashboard page."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Response
 
-from medtune.serving.dependencies import Parts
-from medtune.serving.monitoring.activity import compared, summarized
+from medtune.serving.dependencies import ServicesDep
+from medtune.serving.monitoring.activity import compare_shadows, summarize_activity
 from medtune.serving.pages.errors import PageRoute
-from medtune.serving.pages.page_request import ReviewVisit
+from medtune.serving.pages.page_request import ReviewPageRequest
 from medtune.serving.storage.store import Store
 
 PERIODS = {"1": "last day", "7": "last week", "30": "last 30 days"}
@@ -19,29 +19,31 @@ router = APIRouter(route_class=PageRoute)
 
 
 @router.get("/dashboard")
-async def dashboard(
-    visit: ReviewVisit, parts: Parts, days: Literal["1", "7", "30"] = "7"
+async def show_dashboard(
+    visit: ReviewPageRequest, parts: ServicesDep, days: Literal["1", "7", "30"] = "7"
 ) -> Response:
     """Show the requests of a period."""
-    found = await asyncio.to_thread(_counted, parts.kept(), int(days))
-    return visit.page(
+    found = await asyncio.to_thread(_load_counts, parts.require_store(), int(days))
+    return visit.page_response(
         "dashboard.html",
         days=days,
         periods=PERIODS,
-        release=parts.engine.mind.release,
-        kept_days=parts.engine.mind.policy.privacy.days,
+        release=parts.engine.predictor.release,
+        kept_days=parts.engine.predictor.policy.privacy.days,
         **found,
     )
 
 
-def _counted(store: Store, days: int) -> dict[str, Any]:
+def _load_counts(store: Store, days: int) -> dict[str, Any]:
     now = datetime.now(UTC)
-    # A request that comes in meanwhile counts next time.
-    start, finals = now - timedelta(days=days), store.finals()
+    # Requests that arrive meanwhile are counted next time.
+    start, finals = now - timedelta(days=days), store.list_decided()
     decisions = {one.item.request_id: one.final.kind for one in finals if one.final}
     return {
-        "activity": summarized(store.entries(start, now), decisions, store.feedback()),
-        "shadows": compared(store.shadowed(start, now), finals),
-        "counts": store.counts(),
+        "activity": summarize_activity(
+            store.iter_requests(start, now), decisions, store.list_feedback()
+        ),
+        "shadows": compare_shadows(store.iter_shadowed_requests(start, now), finals),
+        "counts": store.count_requests(),
         "now": now,
     }

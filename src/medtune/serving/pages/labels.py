@@ -1,4 +1,4 @@
-"""What the pages call things: statuses, guards, what they do, and why."""
+"""Display texts of statuses, guards, actions, states, decisions and reasons."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ STATUSES: dict[Status, str] = {
     "pending_review": "A reviewer looks at this first",
 }
 CHOICE_UNMEASURED = "The model's choice, not measured"
-"""Over a letter of a model that was never calibrated."""
-SHORT: dict[Status, str] = {
+"""Heading of an answer by a model that was never calibrated."""
+SHORT_STATUSES: dict[Status, str] = {
     "answered": "Answered",
     "deferred": "Deferred",
     "refused": "Refused",
     "pending_review": "Held for a reviewer",
 }
-"""Over columns."""
+"""Column headings."""
 GUARDS: dict[GuardName, str] = {
     "size": "Size",
     "privacy": "Privacy",
@@ -34,18 +34,18 @@ GUARDS: dict[GuardName, str] = {
     "confidence": "Confidence",
     "output": "Output",
 }
-LOOKS: dict[GuardName, str] = {
-    "size": "is bounded",
-    "privacy": "takes out what names a person",
-    "crisis": "shows where help is, if somebody is in danger",
-    "scope": "turns away what is no exam question",
-    "injection": "turns away orders to the model",
-    "sensitive": "leaves some answers to a person",
-    "classifier": "looks again at what kind of text it is",
-    "confidence": "holds back what is not sure enough",
-    "output": "holds back what is no answer",
+GUARD_DESCRIPTIONS: dict[GuardName, str] = {
+    "size": "limits the length",
+    "privacy": "removes what identifies a person",
+    "crisis": "shows where to get help if somebody is in danger",
+    "scope": "refuses what is not an exam question",
+    "injection": "refuses instructions to the model",
+    "sensitive": "leaves some answers to a reviewer",
+    "classifier": "classifies the text a second time",
+    "confidence": "holds back answers that are not sure enough",
+    "output": "holds back output that is not an answer",
 }
-"""What a guard does, after its name."""
+"""What each guard does, after its name."""
 ACTIONS: dict[Action, str] = {
     "allow": "passed",
     "annotate": "noted",
@@ -109,17 +109,17 @@ REASONS: dict[str, str] = {
 }
 
 
-def reason(code: str | None) -> str:
-    """Say why a guard did something; a code that has no words yet is its own."""
+def reason_label(code: str | None) -> str:
+    """Return the display text of a reason code; an unknown code is returned as it is."""
     return "Nothing to remark" if code is None else REASONS.get(code, code)
 
 
-def holding(verdicts: Sequence[GuardVerdict]) -> str | None:
-    """Find the reason that kept a question from being answered: that of the strictest verdict."""
+def strictest_reason(verdicts: Sequence[GuardVerdict]) -> str | None:
+    """Return the reason code of the strictest verdict."""
     strictest = max(verdicts, key=lambda verdict: STRICTNESS.index(verdict.action))
     return strictest.reason
 
 
-def unmeasured(verdicts: Sequence[GuardVerdict]) -> bool:
-    """Tell whether the model that gave an answer was never calibrated."""
+def is_uncalibrated(verdicts: Sequence[GuardVerdict]) -> bool:
+    """Return whether the answering model was never calibrated."""
     return any(verdict.reason == "confidence.uncalibrated" for verdict in verdicts)

@@ -1,4 +1,4 @@
-"""One request to a page: who makes it, what was typed, and whether it may be made."""
+"""A request to a page: caller, session, form and permissions."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from starlette.requests import ClientDisconnect
 
 from medtune.core.errors import StoreError
 from medtune.serving.auth.authorize import DeniedError
-from medtune.serving.auth.session import SESSION_S, is_token, token
-from medtune.serving.dependencies import LOCAL, Parts, Services, admit
-from medtune.serving.pages.templating import render
+from medtune.serving.auth.session import SESSION_LIFETIME_S, create_form_token, verify_form_token
+from medtune.serving.dependencies import LOCAL_CALLER, Services, ServicesDep, admit
+from medtune.serving.pages.templating import render_template
 from medtune.serving.schemas import ROLES, ApiKey, Role
 
-SESSION = "medtune_session"
-VISITOR = "medtune_visitor"
-"""Cookie to which the forms of those are tied who are not signed in."""
-FIELDS = 30
-"""Most fields in a form."""
+SESSION_COOKIE = "medtune_session"
+VISITOR_COOKIE = "medtune_visitor"
+"""Cookie that the forms of visitors without a session are tied to."""
+MAX_FORM_FIELDS = 30
+"""Most fields of a form."""
 _VISITOR = re.compile(r"[A-Za-z0-9_-]{22}")
 _SESSION = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -35,15 +35,15 @@ class PageRequest:
     """One request to a page.
 
     Attributes:
-        request: As it came.
-        parts: The endpoint's.
-        session: Key of whoever is signed in.
-        cookie: By which they are; empty for nobody.
-        visitor: Value of the visitor's cookie; drawn anew where there was none.
-        form: What was typed; empty unless it is a POST.
-        caller: Name of the key, or `LOCAL`; empty until admitted.
-        fault: Why sessions could not be looked up; None where they could.
-        late: Why one who asks is turned away, unless it is a crisis.
+        request: The HTTP request.
+        parts: The endpoint's services.
+        session: Key of the signed-in user; None without a session.
+        cookie: Session cookie; empty without a session.
+        visitor: Visitor cookie; a new random value if there was none.
+        form: Form fields; empty unless it is a POST.
+        caller: Name of the key, or `LOCAL_CALLER`; empty until admitted.
+        fault: Why sessions could not be looked up; None if they could.
+        late: Why the caller is rejected unless there is a crisis.
     """
 
     request: Request
@@ -58,48 +58,48 @@ class PageRequest:
 
     @property
     def token(self) -> str:
-        """What this one's forms carry."""
-        return token(self._tie, self.parts.secret)
+        """The form token of this session or visitor."""
+        return create_form_token(self._form_owner, self.parts.secret)
 
     @property
-    def _tie(self) -> str:
+    def _form_owner(self) -> str:
         return f"s{self.cookie}" if self.cookie else f"v{self.visitor}"
 
     @property
     def role(self) -> Role | None:
-        """What this one may do, as far as is known; None for nothing."""
+        """The caller's role, as far as it is known; None for none."""
         if self.session:
             return self.session.role
-        return "ask" if self.caller == LOCAL else None
+        return "ask" if self.caller == LOCAL_CALLER else None
 
-    def may(self, role: Role) -> bool:
-        """Tell whether a page that needs a role is worth a link."""
+    def has_role(self, role: Role) -> bool:
+        """Return whether the caller has a role, so that a link to its page is shown."""
         return self.role is not None and ROLES.index(self.role) >= ROLES.index(role)
 
     async def admit(self, role: Role, cost: int = 1) -> None:
-        """Let this one in.
+        """Authenticate the caller, and charge a request against its rate limit.
 
         Raises:
-            DeniedError: The request may not be made, or not now.
+            DeniedError: The request is not allowed, or not now.
             StoreError: Keys cannot be looked up.
         """
-        self.caller = self._admitted(role, cost)
+        self.caller = self._admit_caller(role, cost)
 
-    def _admitted(self, role: Role, cost: int) -> str:
+    def _admit_caller(self, role: Role, cost: int) -> str:
         if self.fault is not None:
             raise self.fault
         if self.session is None:
             return admit(self.request, self.parts, None, role, cost)
-        # Both ways of asking share one limit.
+        # Pages and API share one rate limit per key.
         key = self.session
         gate = replace(self.parts.gate, find=lambda _: key, open_on_loopback=False, _known={})
-        return gate.admit(key.name, None, False, role, cost) or LOCAL
+        return gate.admit(key.name, None, False, role, cost) or LOCAL_CALLER
 
     async def admit_question(self, cost: int) -> DeniedError | StoreError | None:
-        """Let this one ask; tell what turns them away unless it is a crisis that they write of.
+        """Admit a question; return why it is rejected unless it describes a crisis.
 
         Raises:
-            DeniedError: Nobody who may ask.
+            DeniedError: The caller may not ask at all.
         """
         try:
             await self.admit("ask", cost)
@@ -112,81 +112,81 @@ class PageRequest:
         return None
 
     async def read_form(self) -> None:
-        """Read what was typed, once its sender may do what they want."""
-        self.form = await _filled_in(self.request)
+        """Read the form, once the caller is authorized."""
+        self.form = await _read_form_data(self.request)
 
-    def require_own_form(self) -> None:
-        """Refuse what was not sent by a form of this endpoint's.
+    def verify_form_origin(self) -> None:
+        """Reject a form that this endpoint did not render.
 
         Raises:
             HTTPException: 403, with a sentence.
         """
-        if _is_foreign(self.request):
+        if _is_cross_site(self.request):
             raise HTTPException(403, "This was sent by another site, so nothing was done.")
-        if not is_token(self.text("token"), self._tie, self.parts.secret):
+        if not verify_form_token(self.form_text("token"), self._form_owner, self.parts.secret):
             raise HTTPException(
                 403, "This form is out of date, so nothing was done. Load the page again."
             )
 
-    def text(self, name: str) -> str:
-        """Find what was typed into a field."""
-        return _typed(self.form.get(name, ""))
+    def form_text(self, name: str) -> str:
+        """Return a field of the form."""
+        return _clean_field(self.form.get(name, ""))
 
-    def texts(self, name: str) -> list[str]:
-        """Find what was typed into the fields of one name."""
-        return [_typed(value) for value in self.form.getlist(name)]
+    def form_texts(self, name: str) -> list[str]:
+        """Return all fields of one name."""
+        return [_clean_field(value) for value in self.form.getlist(name)]
 
-    def page(self, template: str, status: int = 200, **values: object) -> Response:
-        """Render a page."""
-        text = render(template, visit=self, **values)
+    def page_response(self, template: str, status: int = 200, **values: object) -> Response:
+        """Render a page as a response."""
+        text = render_template(template, visit=self, **values)
         # With no referrer at all, browsers send "null" for the origin of a form.
         response = HTMLResponse(text, status, headers={"Referrer-Policy": "same-origin"})
-        return self._marked(response)
+        return self._with_visitor_cookie(response)
 
-    def to(self, path: str) -> Response:
-        """Send the browser to a page."""
-        return self._marked(RedirectResponse(path, 303))
+    def redirect(self, path: str) -> Response:
+        """Redirect to a page."""
+        return self._with_visitor_cookie(RedirectResponse(path, 303))
 
-    def _marked(self, response: Response) -> Response:
-        if self.request.cookies.get(VISITOR) != self.visitor:
-            # Lax: it comes along with a link from elsewhere, so that forms in other tabs hold.
+    def _with_visitor_cookie(self, response: Response) -> Response:
+        if self.request.cookies.get(VISITOR_COOKIE) != self.visitor:
+            # Lax: sent along with links from other sites, so that forms in other tabs stay valid.
             response.set_cookie(
-                VISITOR, self.visitor, httponly=True, samesite="lax", secure=self._secure
+                VISITOR_COOKIE, self.visitor, httponly=True, samesite="lax", secure=self._is_https
             )
         return response
 
     async def sign_in(self, secret: str, response: Response) -> None:
-        """Begin a session of a key, and have the browser keep it; its former one ends."""
+        """Start a session and set its cookie; a former session ends."""
         await self.sign_out()
         response.set_cookie(
-            SESSION,
-            await asyncio.to_thread(self.parts.kept().begin_session, secret),
-            max_age=SESSION_S,
+            SESSION_COOKIE,
+            await asyncio.to_thread(self.parts.require_store().begin_session, secret),
+            max_age=SESSION_LIFETIME_S,
             httponly=True,
             samesite="strict",
-            secure=self._secure,
+            secure=self._is_https,
         )
 
     async def sign_out(self) -> None:
-        """End the session, wherever its cookie may be kept."""
+        """End the session, wherever its cookie is stored."""
         if self.cookie:
-            await asyncio.to_thread(self.parts.kept().end_session, self.cookie)
+            await asyncio.to_thread(self.parts.require_store().end_session, self.cookie)
 
     @property
-    def _secure(self) -> bool:
+    def _is_https(self) -> bool:
         forwarded = self.request.headers.get("x-forwarded-proto", "")
         return "https" in (self.request.scope["scheme"], forwarded.partition(",")[0].strip())
 
 
-async def visited(request: Request, parts: Services) -> PageRequest:
-    """See who makes a request; nobody is let in yet."""
-    cookie, session, fault = request.cookies.get(SESSION, ""), None, None
+async def load_page_request(request: Request, parts: Services) -> PageRequest:
+    """Build the page request, with its session but without admission."""
+    cookie, session, fault = request.cookies.get(SESSION_COOKIE, ""), None, None
     if _SESSION.fullmatch(cookie):
         try:
-            session = await parts.at_door(parts.signed_in, cookie)
+            session = await parts.at_door(parts.find_session_key, cookie)
         except StoreError as error:
             fault = error
-    visitor = request.cookies.get(VISITOR, "")
+    visitor = request.cookies.get(VISITOR_COOKIE, "")
     if not _VISITOR.fullmatch(visitor):
         visitor = secrets.token_urlsafe(16)
     cookie = cookie if session is not None or fault is not None else ""
@@ -195,66 +195,66 @@ async def visited(request: Request, parts: Services) -> PageRequest:
     return visit
 
 
-async def arriving(request: Request, parts: Parts) -> PageRequest:
-    """See who makes a request, and whether a form of this endpoint's sent it."""
-    visit = await visited(request, parts)
+async def load_verified_request(request: Request, parts: ServicesDep) -> PageRequest:
+    """Build the page request; of a POST, read the form and verify its origin."""
+    visit = await load_page_request(request, parts)
     if request.method == "POST":
         await visit.read_form()
-        visit.require_own_form()
+        visit.verify_form_origin()
     return visit
 
 
-async def asking(request: Request, parts: Parts) -> PageRequest:
-    """See who asks, and let them in; the form is looked at later: a crisis in any gets its card."""
-    visit = await visited(request, parts)
+async def load_question_request(request: Request, parts: ServicesDep) -> PageRequest:
+    """Build the page request of a question; its form is verified after the crisis guard."""
+    visit = await load_page_request(request, parts)
     visit.late = await visit.admit_question(cost=0)
     await visit.read_form()
     return visit
 
 
-Asking = Annotated[PageRequest, Depends(asking)]
-Arriving = Annotated[PageRequest, Depends(arriving)]
+QuestionRequest = Annotated[PageRequest, Depends(load_question_request)]
+VerifiedRequest = Annotated[PageRequest, Depends(load_verified_request)]
 
 
-def for_role(role: Role) -> Callable[[Request, Parts], Awaitable[PageRequest]]:
-    """Make the check that lets in callers of a role, before it reads what they send."""
+def require_page_role(role: Role) -> Callable[[Request, ServicesDep], Awaitable[PageRequest]]:
+    """Return a dependency that requires a role before it reads the form."""
 
-    async def check(request: Request, parts: Parts) -> PageRequest:
-        visit = await visited(request, parts)
+    async def check(request: Request, parts: ServicesDep) -> PageRequest:
+        visit = await load_page_request(request, parts)
         if request.method != "POST":
             await visit.admit(role)
             return visit
-        if _is_foreign(request):  # it costs nobody anything
-            visit.require_own_form()
+        if _is_cross_site(request):  # rejected without a charge
+            visit.verify_form_origin()
         await visit.admit(role)
         await visit.read_form()
-        visit.require_own_form()
+        visit.verify_form_origin()
         return visit
 
     return check
 
 
-AskVisit = Annotated[PageRequest, Depends(for_role("ask"))]
-ReviewVisit = Annotated[PageRequest, Depends(for_role("review"))]
+AskPageRequest = Annotated[PageRequest, Depends(require_page_role("ask"))]
+ReviewPageRequest = Annotated[PageRequest, Depends(require_page_role("review"))]
 
 
-async def _filled_in(request: Request) -> FormData:
+async def _read_form_data(request: Request) -> FormData:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
-        raise HTTPException(415, "Only what a form of these pages sends can be read.")
+        raise HTTPException(415, "Only forms of these pages are accepted.")
     try:
-        return await request.form(max_fields=FIELDS)
+        return await request.form(max_fields=MAX_FORM_FIELDS)
     except ClientDisconnect as error:
-        raise HTTPException(400, "The form broke off on its way.") from error
+        raise HTTPException(400, "The connection closed before the whole form arrived.") from error
 
 
-def _typed(value: object) -> str:
-    """Read a field: browsers end lines with two characters, and databases hold no NUL."""
+def _clean_field(value: object) -> str:
+    """Normalize line ends of a field, and remove NUL characters."""
     return str(value).replace("\r\n", "\n").replace("\0", "").strip()
 
 
-def _is_foreign(request: Request) -> bool:
-    """Tell whether another site sent this, as far as the browser says."""
+def _is_cross_site(request: Request) -> bool:
+    """Return whether the browser says that another site sent the request."""
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         return site not in ("same-origin", "none")

@@ -1,4 +1,4 @@
-"""The pages to review: what waits, one item, and what was decided."""
+"""Pages for reviewers: the queue and single items."""
 
 from __future__ import annotations
 
@@ -10,129 +10,143 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import ValidationError
 
-from medtune.analysis.agreement import agreement
+from medtune.analysis.agreement import cohen_kappa
 from medtune.core.errors import ReviewError
 from medtune.core.records import LETTERS
-from medtune.serving.api.answers import RequestId, told_to
-from medtune.serving.api.reviews import LEASE_S, without_persons
-from medtune.serving.dependencies import Parts
-from medtune.serving.pages.errors import InvalidError, PageError, PageRoute, sentence, trouble
-from medtune.serving.pages.page_request import PageRequest, ReviewVisit
+from medtune.serving.api.answers import RequestId, visible_to
+from medtune.serving.api.reviews import LEASE_S, redact_note
+from medtune.serving.dependencies import ServicesDep
+from medtune.serving.pages.errors import (
+    InvalidError,
+    PageError,
+    PageRoute,
+    to_page_error,
+    to_sentence,
+)
+from medtune.serving.pages.page_request import PageRequest, ReviewPageRequest
 from medtune.serving.schemas import Decision, Reviewed, ReviewerDecision
-from medtune.serving.storage.review_queue import MOST_HELD
+from medtune.serving.storage.review_queue import MAX_CLAIMED
 from medtune.serving.storage.store import Store
 
-LISTED = 50
-"""Items on the list."""
-NOTE = 2000
-"""Characters of a note."""
-DONE = {
-    "decided": "Decided. The asker is told when they look at their question again.",
-    "second": "Your opinion is kept. A second reviewer looks at this item now.",
-    "contested": "Your opinion is kept. It differs from the first, so a third reviewer decides.",
-    "released": "The item is given back, and waits again.",
-    "asked": "A second opinion is asked for. Whoever gives it does not see the first.",
-    "nothing": "Nothing waits that you could take.",
+MAX_LISTED = 50
+"""Most items on the list."""
+MAX_NOTE_LENGTH = 2000
+"""Most characters of a note."""
+CONFIRMATIONS = {
+    "decided": "Decided. The decision is shown with the question.",
+    "second": "Your opinion is stored. A second reviewer will look at this item.",
+    "contested": "Your opinion is stored. It differs from the first, so a third reviewer decides.",
+    "released": "The item is released, and waits again.",
+    "asked": "A second opinion is requested. Its reviewer does not see the first.",
+    "nothing": "No item is waiting that you could claim.",
 }
-"""What is confirmed, by a word that stands in the address."""
+"""Confirmations, by the value of `done` in the address."""
 router = APIRouter(prefix="/review", route_class=PageRoute)
 
 
 @router.get("")
-async def waiting(visit: ReviewVisit, parts: Parts, done: str = "") -> Response:
-    """List what waits, the oldest first."""
-    return await _list(visit, parts.kept(), done=DONE.get(done))
+async def list_waiting(visit: ReviewPageRequest, parts: ServicesDep, done: str = "") -> Response:
+    """List the waiting items, the oldest first."""
+    return await _queue_page(visit, parts.require_store(), done=CONFIRMATIONS.get(done))
 
 
-async def _list(
+async def _queue_page(
     visit: PageRequest, store: Store, fault: PageError | None = None, done: str | None = None
 ) -> Response:
-    found = await asyncio.to_thread(_listed, store, visit.caller)
+    found = await asyncio.to_thread(_load_queue, store, visit.caller)
     status = 200 if fault is None else fault.status
-    return visit.page(
+    return visit.page_response(
         "review_list.html",
         status,
         done=done,
         trouble=fault,
         lease_s=LEASE_S,
-        most_held=MOST_HELD,
+        most_held=MAX_CLAIMED,
         **found,
     )
 
 
 @router.post("/claim")
-async def claim_oldest(visit: ReviewVisit, parts: Parts) -> Response:
-    """Take the oldest item that waits."""
-    store = parts.kept()
+async def claim_oldest(visit: ReviewPageRequest, parts: ServicesDep) -> Response:
+    """Claim the oldest waiting item."""
+    store = parts.require_store()
     try:
         item = await asyncio.to_thread(store.claim, visit.caller, LEASE_S)
     except ReviewError as error:
-        return await _list(visit, store, PageError(409, sentence(error.found)))
-    return visit.to(f"/review/{item.request_id}" if item else "/review?done=nothing")
+        return await _queue_page(visit, store, PageError(409, to_sentence(error.found)))
+    return visit.redirect(f"/review/{item.request_id}" if item else "/review?done=nothing")
 
 
 @router.get("/{request_id}")
-async def one(request_id: RequestId, visit: ReviewVisit, parts: Parts, done: str = "") -> Response:
+async def show_item(
+    request_id: RequestId, visit: ReviewPageRequest, parts: ServicesDep, done: str = ""
+) -> Response:
     """Show an item."""
-    return await _item(visit, parts.kept(), request_id, done=DONE.get(done))
+    return await _item_page(visit, parts.require_store(), request_id, done=CONFIRMATIONS.get(done))
 
 
 @router.post("/{request_id}/claim")
-async def claim(request_id: RequestId, visit: ReviewVisit, parts: Parts) -> Response:
-    """Take a certain item."""
-    store = parts.kept()
-    return await _try(
+async def claim(request_id: RequestId, visit: ReviewPageRequest, parts: ServicesDep) -> Response:
+    """Claim an item."""
+    store = parts.require_store()
+    return await _apply_action(
         visit, request_id, lambda: store.claim(visit.caller, LEASE_S, request_id), f"/{request_id}"
     )
 
 
 @router.post("/{request_id}/decision")
-async def decide(request_id: RequestId, visit: ReviewVisit, parts: Parts) -> Response:
+async def decide(request_id: RequestId, visit: ReviewPageRequest, parts: ServicesDep) -> Response:
     """Approve the model's answer, give another, or give none."""
-    store = parts.kept()
+    store = parts.require_store()
     try:
-        decision = without_persons(_decision(visit.text("decision"), visit.text("note")))
+        decision = redact_note(
+            _parse_decision(visit.form_text("decision"), visit.form_text("note"))
+        )
     except InvalidError as error:
-        return await _item(visit, store, request_id, fault=trouble(error, parts))
+        return await _item_page(visit, store, request_id, fault=to_page_error(error, parts))
     try:
         after = await asyncio.to_thread(store.decide, request_id, visit.caller, decision)
     except ReviewError as error:
-        return await _item(visit, store, request_id, error=error)
+        return await _item_page(visit, store, request_id, error=error)
     state = after.item.state
-    return visit.to(f"/review?done={state if state in DONE else 'second'}")
+    return visit.redirect(f"/review?done={state if state in CONFIRMATIONS else 'second'}")
 
 
 @router.post("/{request_id}/release")
-async def release(request_id: RequestId, visit: ReviewVisit, parts: Parts) -> Response:
-    """Give an item back undecided."""
-    store = parts.kept()
-    return await _try(
+async def release(request_id: RequestId, visit: ReviewPageRequest, parts: ServicesDep) -> Response:
+    """Release a claimed item undecided."""
+    store = parts.require_store()
+    return await _apply_action(
         visit, request_id, lambda: store.release(request_id, visit.caller), "?done=released"
     )
 
 
 @router.post("/{request_id}/second")
-async def second(request_id: RequestId, visit: ReviewVisit, parts: Parts) -> Response:
-    """Ask for a second opinion."""
-    store = parts.kept()
-    return await _try(
+async def request_second_opinion(
+    request_id: RequestId, visit: ReviewPageRequest, parts: ServicesDep
+) -> Response:
+    """Request a second opinion."""
+    store = parts.require_store()
+    return await _apply_action(
         visit,
         request_id,
-        lambda: store.ask_second(request_id, visit.caller),
+        lambda: store.request_second_opinion(request_id, visit.caller),
         f"/{request_id}?done=asked",
     )
 
 
-async def _try(visit: PageRequest, request_id: str, act: Callable[[], object], to: str) -> Response:
-    """Do something with an item; where that cannot be, show the item and say why."""
+async def _apply_action(
+    visit: PageRequest, request_id: str, act: Callable[[], object], to: str
+) -> Response:
+    """Apply an action to an item; if it fails, show the item and the reason."""
     try:
         await asyncio.to_thread(act)
     except ReviewError as error:
-        return await _item(visit, visit.parts.kept(), request_id, error=error)
-    return visit.to(f"/review{to}")
+        return await _item_page(visit, visit.parts.require_store(), request_id, error=error)
+    return visit.redirect(f"/review{to}")
 
 
-async def _item(
+async def _item_page(
     visit: PageRequest,
     store: Store,
     request_id: str,
@@ -141,29 +155,29 @@ async def _item(
     error: ReviewError | None = None,
     fault: PageError | None = None,
 ) -> Response:
-    found = await asyncio.to_thread(store.reviewed, request_id)
+    found = await asyncio.to_thread(store.find_reviewed, request_id)
     if found is None:
-        raise ReviewError("no such item is kept here, or no longer")
+        raise ReviewError("no such item is stored here, or no longer")
     if error is not None:
-        fault = PageError(409, sentence(_why(found, visit.caller) or error.found))
-    return visit.page(
+        fault = PageError(409, to_sentence(_conflict_reason(found, visit.caller) or error.found))
+    return visit.page_response(
         "review_item.html",
         200 if fault is None else fault.status,
         done=done,
         trouble=fault,
-        chosen=visit.text("decision"),
-        note=visit.text("note"),
-        longest=NOTE,
+        chosen=visit.form_text("decision"),
+        note=visit.form_text("note"),
+        longest=MAX_NOTE_LENGTH,
         now=datetime.now(UTC),
-        **_seen(found, visit.caller),
+        **_visible_values(found, visit.caller),
     )
 
 
-def _seen(found: Reviewed, caller: str) -> dict[str, Any]:
-    """Pick what a reviewer may see."""
+def _visible_values(found: Reviewed, caller: str) -> dict[str, Any]:
+    """Return the template values that a reviewer may see."""
     own = next((o for o in found.opinions if o.reviewer == caller), None)
-    told = told_to(found, caller)
-    assert told is not None, "there is an item"
+    told = visible_to(found, caller)
+    assert told is not None, "the item exists"
     return {
         "item": found.item,
         "mine": found.item.state == "claimed" and found.item.reviewer == caller,
@@ -175,54 +189,56 @@ def _seen(found: Reviewed, caller: str) -> dict[str, Any]:
     }
 
 
-def _why(found: Reviewed, caller: str) -> str | None:
-    """Say why something could not be done with an item."""
+def _conflict_reason(found: Reviewed, caller: str) -> str | None:
+    """Return why an action on an item failed."""
     item = found.item
     if any(opinion.reviewer == caller for opinion in found.opinions):
         return "you have given your opinion on this item"
     if found.final is not None:
         return "this item is decided"
     if item.state != "claimed":
-        return "you do not hold this item, or no longer; claim it again, what you wrote stays"
+        return "you do not hold this item, or no longer; claim it again, your note is kept"
     if item.reviewer != caller and item.lease_until is not None:
         return f"it is held by {item.reviewer} until {item.lease_until:%H:%M} UTC"
     return None
 
 
-def _decision(said: str, note: str) -> Decision:
-    """Read a decision: approve, reject, or the letter that is given instead.
+def _parse_decision(said: str, note: str) -> Decision:
+    """Parse a decision: approve, reject, or the letter given instead.
 
     Raises:
         InvalidError: It is none of these, or the note is too long.
     """
-    if len(note) > NOTE:
-        raise InvalidError(f"The note has more than {NOTE:,} characters.")
+    if len(note) > MAX_NOTE_LENGTH:
+        raise InvalidError(f"The note has more than {MAX_NOTE_LENGTH:,} characters.")
     try:
         if len(said) == 1 and said in LETTERS:
             return Decision(kind="edit", chosen=LETTERS.index(said), note=note)
         return Decision.model_validate({"kind": said, "note": note})
     except ValidationError as error:
-        raise InvalidError("Choose what the asker is told.") from error
+        raise InvalidError("Choose an answer.") from error
 
 
-def _listed(store: Store, caller: str) -> dict[str, Any]:
-    items = store.waiting(LISTED)
-    # Only these can have an opinion, and whoever gave it takes no part in the next.
+def _load_queue(store: Store, caller: str) -> dict[str, Any]:
+    items = store.list_waiting(MAX_LISTED)
+    # Only these can have an opinion, whose reviewer may not give the next one.
     again = [i.request_id for i in items if i.wants_second or i.state == "contested"]
-    pairs = store.pairs()
+    pairs = store.list_opinion_pairs()
     return {
         "items": items,
-        "mine": store.held(caller),
-        "given": {i for i in again if _spoke(store.reviewed(i), caller)},
-        "counts": store.counts(),
-        "agreement": agreement("first", "second", [(_said(a), _said(b)) for a, b in pairs]),
+        "mine": store.list_claimed(caller),
+        "given": {i for i in again if _has_opinion(store.find_reviewed(i), caller)},
+        "counts": store.count_requests(),
+        "agreement": cohen_kappa(
+            "first", "second", [(_decision_key(a), _decision_key(b)) for a, b in pairs]
+        ),
         "now": datetime.now(UTC),
     }
 
 
-def _spoke(found: Reviewed | None, caller: str) -> bool:
+def _has_opinion(found: Reviewed | None, caller: str) -> bool:
     return found is not None and any(opinion.reviewer == caller for opinion in found.opinions)
 
 
-def _said(opinion: ReviewerDecision) -> tuple[str, int | None]:
+def _decision_key(opinion: ReviewerDecision) -> tuple[str, int | None]:
     return opinion.decision.kind, opinion.decision.chosen

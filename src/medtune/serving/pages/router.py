@@ -1,4 +1,4 @@
-"""The endpoint's pages: plain HTML from the server; a script makes some of it handier."""
+"""The router of all pages: plain HTML from the server, enhanced by a script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the endpoint's pages are rendered: one environment, one set of filters."""
+"""The Jinja environment of the endpoint's pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medtune.core.formatting import count, interval
+from medtune.core.formatting import format_count, format_interval
 from medtune.core.records import LETTERS, Proportion
 from medtune.serving.inference.fixed_texts import DISCLAIMER
 from medtune.serving.pages import labels
@@ -15,8 +15,8 @@ from medtune.serving.pages import labels
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
-def render(template: str, **values: object) -> str:
-    """Render one page; whatever is put into it is escaped."""
+def render_template(template: str, **values: object) -> str:
+    """Render a template; all values are escaped."""
     return _environment().get_template(template).render(**values)
 
 
@@ -30,34 +30,34 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": percent,
-        "share": share,
-        "interval": interval,
-        "count": count,
-        "lasting": lasting,
-        "clock": clock,
-        "iso": iso,
-        "reason": labels.reason,
+        "percent": format_probability,
+        "share": format_proportion,
+        "interval": format_interval,
+        "count": format_count,
+        "lasting": format_duration,
+        "clock": format_time,
+        "iso": format_iso_time,
+        "reason": labels.reason_label,
     }
     environment.globals |= {"words": labels, "letters": LETTERS, "disclaimer": DISCLAIMER}
     return environment
 
 
-def percent(value: float) -> str:
-    """Write a probability; what is not quite certain is never written as 0 or 100."""
+def format_probability(value: float) -> str:
+    """Format a probability in per cent; only exact values are shown as 0 or 100."""
     rounded = f"{100 * value:.1f}"
     if value > 0 and rounded == "0.0":
         return "< 0.1"
     return "> 99.9" if value < 1 and rounded == "100.0" else rounded
 
 
-def share(proportion: Proportion) -> str:
-    """Write a proportion in per cent."""
+def format_proportion(proportion: Proportion) -> str:
+    """Format a proportion in per cent."""
     return f"{100 * proportion.value:.1f}"
 
 
-def lasting(seconds: float) -> str:
-    """Write a time span in its largest units."""
+def format_duration(seconds: float) -> str:
+    """Format a duration in its largest units."""
     if seconds < MINUTE:
         return f"{max(0, int(seconds))} s"
     if seconds < HOUR:
@@ -67,11 +67,11 @@ def lasting(seconds: float) -> str:
     return f"{int(seconds // DAY)} d {int(seconds % DAY // HOUR)} h"
 
 
-def clock(time: datetime) -> str:
-    """Write a moment for people, in UTC."""
+def format_time(time: datetime) -> str:
+    """Format a time for people, in UTC."""
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def iso(time: datetime) -> str:
-    """Write a moment for browsers."""
+def format_iso_time(time: datetime) -> str:
+    """Format a time for browsers."""
     return time.astimezone(UTC).isoformat(timespec="seconds")

@@ -1,11 +1,11 @@
-"""The audit trail's heads, in a second place: a file beside the store that is only added to.
+"""Anchor the heads of the audit trail in an append-only file beside the store.
 
-A chain (`core.schemas.audit`) shows what was changed inside it.  It cannot show that lines were cut off its
-end, that all are gone, or that somebody sealed all of it anew.  So every head, the number of lines
-and the last hash, is written here as well, and `verify` holds the trail to each of them.  With a
-key that lies elsewhere (`MEDTUNE_AUDIT_KEY`) heads are signed, and nobody without it makes others.
-Whoever may write to both places can still cut both: heads that were noted elsewhere, from `keys
-list`, `monitor report` or the endpoint's log, show that (`audit-log verify --head`).
+The hash chain (`core.schemas.audit`) shows changes inside the trail. It cannot show that lines were
+cut off its end, that all are gone, or that somebody resealed the whole chain. So every head, the
+number of lines and the last hash, is written here as well, and `verify_audit_heads` compares the
+trail with each of them. With a key that is stored elsewhere (`MEDTUNE_AUDIT_KEY`), heads are
+signed. Whoever can write to both places can still truncate both; heads noted elsewhere, from
+`keys list`, `monitor report` or the endpoint's log, show that (`audit-log verify --head`).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from medtune.core.errors import InputError, StoreError
 from medtune.core.records import Record
 from medtune.core.schemas.audit import AuditHead, AuditLine
 
-FILE = "audit-heads.jsonl"
-KEY = "MEDTUNE_AUDIT_KEY"
-"""Variable that holds the key; the store and its folder do not."""
-SHORTEST = 32
-"""Characters of the key."""
+HEADS_FILE = "audit-heads.jsonl"
+KEY_VARIABLE = "MEDTUNE_AUDIT_KEY"
+"""Environment variable with the key, which is neither in the store nor in its folder."""
+MIN_KEY_LENGTH = 32
+"""Least number of characters of the key."""
 
 
 class AnchoredHead(Record):
@@ -35,38 +35,40 @@ class AnchoredHead(Record):
     lines: int
     hash: str
     mac: str | None = None
-    """Of the two before, by the key; None without one."""
+    """HMAC of the two fields above; None without a key."""
 
 
 class Anchor:
-    """Heads in a file.
+    """Audit heads in a file.
 
     Args:
-        path: The file; it need not be there.
-        key: Signs them; None leaves them unsigned.
+        path: The file, which may be missing.
+        key: Key of the signatures; None leaves the heads unsigned.
     """
 
     def __init__(self, path: Path, key: bytes | None = None) -> None:
         self.path, self._key = path, key
 
     @classmethod
-    def beside(cls, folder: Path) -> Anchor:
-        """Take the file in a folder, and the key from its variable.
+    def from_folder(cls, folder: Path) -> Anchor:
+        """Create the anchor of a folder, with the key of the environment variable.
 
         Raises:
             InputError: The key is too short.
         """
-        key = os.environ.get(KEY, "")
-        if key and len(key) < SHORTEST:
-            raise InputError(f"{KEY} has {len(key)} characters", expected=f"at least {SHORTEST}")
-        return cls(folder / FILE, key.encode() or None)
+        key = os.environ.get(KEY_VARIABLE, "")
+        if key and len(key) < MIN_KEY_LENGTH:
+            raise InputError(
+                f"{KEY_VARIABLE} has {len(key)} characters", expected=f"at least {MIN_KEY_LENGTH}"
+            )
+        return cls(folder / HEADS_FILE, key.encode() or None)
 
-    def at(self, path: Path) -> Anchor:
-        """Take another file with the same key."""
+    def with_path(self, path: Path) -> Anchor:
+        """Return an anchor with another file and the same key."""
         return Anchor(path, self._key)
 
-    def add(self, head: AuditHead) -> None:
-        """Write a head behind the others; it is on the disk when this returns.
+    def append_head(self, head: AuditHead) -> None:
+        """Append a head; it is on disk when this returns.
 
         Raises:
             StoreError: It cannot be written.
@@ -85,16 +87,16 @@ class Anchor:
             raise StoreError(
                 f"{self.path}: the head of the audit trail cannot be noted ({error.strerror})",
                 expected="a file that can be written, beside the store",
-                fix="mend the folder's permissions, or free some space",
+                fix="fix the folder's permissions, or free some space",
             ) from error
 
-    def heads(self) -> list[AuditHead]:
-        """Read the heads, the oldest first; none where there is no file.
+    def read_heads(self) -> list[AuditHead]:
+        """Read the heads, the oldest first; an empty list without a file.
 
-        With a key only signed heads count; unsigned ones may stand before the first signed one.
+        With a key, unsigned heads are ignored before the first signed one, and an error after it.
 
         Raises:
-            StoreError: The file cannot be read, or a head is not what was written.
+            StoreError: The file cannot be read, or a head is damaged or wrongly signed.
         """
         try:
             rows = self.path.read_bytes().splitlines()
@@ -109,16 +111,16 @@ class Anchor:
             except ValidationError as error:
                 if number == len(rows):
                     break  # a write that was cut off
-                raise self._broken(number, "cannot be read") from error
+                raise self._head_error(number, "cannot be read") from error
             head = AuditHead(lines=one.lines, hash=one.hash)
             mac = self._mac(head)
             if mac is not None and one.mac is None and not found:
                 continue
             if mac is not None and not hmac.compare_digest(mac, one.mac or ""):
-                raise self._broken(number, "is not signed with this key")
+                raise self._head_error(number, "is not signed with this key")
             found.append(head)
         if rows and not found:
-            raise self._broken(len(rows), "is not signed with this key")
+            raise self._head_error(len(rows), "is not signed with this key")
         return found
 
     def _mac(self, head: AuditHead) -> str | None:
@@ -126,24 +128,24 @@ class Anchor:
             return None
         return hmac.new(self._key, str(head).encode(), hashlib.sha256).hexdigest()
 
-    def _broken(self, number: int, fault: str) -> StoreError:
+    def _head_error(self, number: int, fault: str) -> StoreError:
         return StoreError(
             f"{self.path}: line {number} {fault}",
-            expected=f"heads as they were written; {KEY} as it was then",
+            expected=f"heads as they were written; {KEY_VARIABLE} as it was then",
             fix="keep it as it is, and compare it with a backup",
         )
 
 
-def hold(lines: Iterable[AuditLine], heads: Sequence[AuditHead], place: str) -> None:
-    """Hold lines to heads that were noted elsewhere.
+def verify_audit_heads(lines: Iterable[AuditLine], heads: Sequence[AuditHead], place: str) -> None:
+    """Compare audit lines with heads that were noted elsewhere.
 
     Args:
-        lines: All of a trail, in order.
-        heads: What was noted.
-        place: Where, for messages.
+        lines: All lines of a trail, in order.
+        heads: The noted heads.
+        place: Where they were noted, for messages.
 
     Raises:
-        StoreError: Lines are missing at the end, or were sealed anew.
+        StoreError: Lines are missing at the end, or were resealed.
     """
     wanted = {head.lines for head in heads}
     found = {line.seq: line.hash for line in lines if line.seq in wanted}

@@ -1,4 +1,4 @@
-"""A database that is open: SQLite in a file, or PostgreSQL, from here on alike."""
+"""A connection pool with one interface for SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make
 from sqlalchemy.exc import ArgumentError, OperationalError
 
 from medtune.core.errors import StoreError
-from medtune.serving.storage.database_errors import BUSY, is_busy, translated
+from medtune.serving.storage.database_errors import BUSY, is_busy, translate_errors
 
-WAIT_S = 5.0
-"""How long to wait for a lock, a connection or a server."""
+WAIT_TIMEOUT_S = 5.0
+"""Longest wait for a lock, a connection or a server, in seconds."""
 _EXPECTED = "sqlite:///medtune.db or postgresql+psycopg://user@host/database"
-_POOL = 10
+_POOL_SIZE = 10
 
 
 class AdvisoryLock(IntEnum):
-    """What writers do one after another: keys of PostgreSQL's advisory locks."""
+    """Keys of the locks that serialize writers (PostgreSQL advisory locks)."""
 
     SCHEMA = 0x6D656474756E6501
     AUDIT = 0x6D656474756E6502
     CLAIM = 0x6D656474756E6503
 
 
-def take_turn(connection: Connection, turn: AdvisoryLock) -> None:
-    """Wait for a turn and hold it until the transaction ends; SQLite has one writer anyway."""
+def acquire_lock(connection: Connection, turn: AdvisoryLock) -> None:
+    """Hold a lock until the transaction ends; SQLite has a single writer anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(int(turn))))
 
@@ -41,16 +41,16 @@ class Database:
     """A pool of connections; threads may share it, processes may not.
 
     Args:
-        url: Its address.
-        wait_s: How long to wait for a lock, a connection or a server, in seconds.
+        url: Database URL.
+        wait_s: Longest wait for a lock, a connection or a server, in seconds.
 
     Raises:
-        StoreError: The address cannot be used.
+        StoreError: The URL cannot be used.
     """
 
-    def __init__(self, url: str, wait_s: float = WAIT_S) -> None:
-        address = _parsed(url)
-        self.place = _place(address)
+    def __init__(self, url: str, wait_s: float = WAIT_TIMEOUT_S) -> None:
+        address = _parse_url(url)
+        self.place = _display_name(address)
         self._wait_s = wait_s
         self._line = threading.Lock()
         self._engine = _ENGINES[address.get_backend_name()](address, wait_s)
@@ -63,77 +63,81 @@ class Database:
             self._writer = self._engine.execution_options(isolation_level="READ COMMITTED")
 
     def prepare(self) -> None:
-        """Make SQLite's file where there is none, and have it write ahead to a log.
+        """Create SQLite's file if it is missing, and enable the write-ahead log.
 
         Raises:
-            StoreError: The file cannot be made or written.
+            StoreError: The file cannot be created or written.
         """
         if self._sqlite:
-            _make_file(Path(self.place), self.place)
-            self._use_log()
+            _create_file(Path(self.place), self.place)
+            self._enable_wal()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Look at one state of the database, whatever others write meanwhile.
+        """Open a read transaction on one snapshot of the database.
 
         Raises:
             StoreError: It cannot be read.
         """
-        with translated(self.place), self._reader.connect() as connection:
+        with translate_errors(self.place), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Write all of it or nothing; once this ends, it is on the disk.
+        """Open a write transaction; on exit it is on disk, or rolled back.
 
         Raises:
             StoreError: It cannot be written.
         """
-        turn = self._turn() if self._sqlite else nullcontext()
-        with turn, translated(self.place), self._writer.begin() as connection:
+        turn = self._writer_lock() if self._sqlite else nullcontext()
+        with turn, translate_errors(self.place), self._writer.begin() as connection:
             yield connection
 
-    def erase(self) -> None:
-        """Have what was deleted leave SQLite's log, too; PostgreSQL vacuums by itself.
+    def truncate_wal(self) -> None:
+        """Remove deleted data from SQLite's write-ahead log; PostgreSQL vacuums by itself.
 
-        Where somebody still reads an older state, it leaves with the next call, or as the log is
-        written over: writers would have to wait for the reader otherwise.
+        If an older snapshot is still being read, the data leaves the log with the next call or when
+        it is overwritten: writers would have to wait for the reader otherwise.
 
         Raises:
             StoreError: The log cannot be written.
         """
         if self._sqlite:
-            with self._turn(), translated(self.place), self._engine.connect() as connection:
+            with (
+                self._writer_lock(),
+                translate_errors(self.place),
+                self._engine.connect() as connection,
+            ):
                 connection.exec_driver_sql("PRAGMA busy_timeout=0")
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
                 connection.invalidate()  # the next one waits again
 
     def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         self._engine.dispose()
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Let SQLite's writers in this process line up; those of other processes it makes wait.
+    def _writer_lock(self) -> Iterator[None]:
+        """Queue SQLite's writers of this process; those of other processes wait in SQLite.
 
-        Left to itself it has everybody try again after a pause that grows, which costs twenty
-        threads half of their writes, and the unluckiest a second.
+        SQLite itself retries after a growing pause, which costs twenty threads half of their
+        writes, and the unluckiest one a second.
         """
         if not self._line.acquire(timeout=self._wait_s):
-            raise BUSY.about(self.place)
+            raise BUSY.to_error(self.place)
         try:
             yield
         finally:
             self._line.release()
 
-    def _use_log(self) -> None:
-        """Have SQLite write ahead to a log, so that readers and a writer do not wait.
+    def _enable_wal(self) -> None:
+        """Enable SQLite's write-ahead log, so that readers and a writer do not block each other.
 
-        The mode stays with the file.  Of two processes that set it at once, SQLite turns one away
-        without letting it wait: so this waits.
+        The mode is stored in the file. If two processes set it at once, SQLite rejects one of them
+        without waiting, so this retries.
         """
         end = time.monotonic() + self._wait_s
-        with translated(self.place):
+        with translate_errors(self.place):
             while True:
                 try:
                     with self._engine.connect() as connection:
@@ -145,49 +149,53 @@ class Database:
                     time.sleep(0.02)
 
 
-def _parsed(url: str) -> URL:
+def _parse_url(url: str) -> URL:
     try:
         address = make_url(url)
     except (ArgumentError, ValueError) as error:
-        # The address is not repeated: there may be a password in it.
-        raise StoreError("the database's address cannot be read", expected=_EXPECTED) from error
+        # The URL is not repeated: it may contain a password.
+        raise StoreError("the database's URL cannot be parsed", expected=_EXPECTED) from error
     if address.drivername == "postgresql":
         address = address.set(drivername="postgresql+psycopg")
     if address.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
-        raise StoreError(f"medtune keeps nothing in {address.drivername}", expected=_EXPECTED)
+        raise StoreError(f"medtune does not support {address.drivername}", expected=_EXPECTED)
     file = address.database or ""
     if address.get_backend_name() == "sqlite" and (file in ("", ":memory:") or "file:" in file):
         raise StoreError(
-            "the address names no file: what is kept would be gone with the process",
+            "the URL names no file: the data would be lost when the process ends",
             expected="sqlite:///medtune.db, or sqlite:////var/lib/medtune/medtune.db",
         )
     return address
 
 
-def _place(address: URL) -> str:
-    """Name the database in messages, without a password."""
+def _display_name(address: URL) -> str:
+    """Return the database's name for messages, without a password."""
     if address.get_backend_name() == "sqlite":
         return str(address.database)
     return address.set(query={}).render_as_string(hide_password=True)
 
 
-def _make_file(path: Path, place: str) -> None:
-    """Make the file readable to its owner only: there are texts in it, though redacted ones."""
+def _create_file(path: Path, place: str) -> None:
+    """Create the file, readable by its owner only: it contains texts, though redacted ones."""
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
     except OSError as error:
         raise StoreError(
-            f"{place}: the file cannot be made ({error.strerror})",
+            f"{place}: the file cannot be created ({error.strerror})",
             expected="a file in a folder that can be written",
-            fix="choose another place, or mend the folder's permissions",
+            fix="choose another place, or fix the folder's permissions",
         ) from error
 
 
-def _sqlite(address: URL, wait_s: float) -> Engine:
+def _create_sqlite_engine(address: URL, wait_s: float) -> Engine:
     engine = create_engine(
-        address, hide_parameters=True, pool_size=_POOL, max_overflow=_POOL, pool_timeout=wait_s
+        address,
+        hide_parameters=True,
+        pool_size=_POOL_SIZE,
+        max_overflow=_POOL_SIZE,
+        pool_timeout=wait_s,
     )
 
     @event.listens_for(engine, "connect")
@@ -195,15 +203,15 @@ def _sqlite(address: URL, wait_s: float) -> Engine:
         connection.isolation_level = None  # the driver leaves BEGIN to `_begin`
         for pragma in (
             f"busy_timeout={round(wait_s * 1000)}",
-            "synchronous=FULL",  # what is acknowledged survives a loss of power
+            "synchronous=FULL",  # committed data survives a loss of power
             "foreign_keys=ON",
-            "secure_delete=ON",  # what retention deletes cannot be read from the file
+            "secure_delete=ON",  # deleted data cannot be read from the file
         ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A writer takes its turn at once: one that read first would be turned away later.
+        # A writer locks at once: one that reads first would fail on its first write.
         statement = connection.get_execution_options().get("begin")
         if statement is not None:
             connection.exec_driver_sql(statement)
@@ -211,11 +219,11 @@ def _sqlite(address: URL, wait_s: float) -> Engine:
     return engine
 
 
-def _postgres(address: URL, wait_s: float) -> Engine:
+def _create_postgres_engine(address: URL, wait_s: float) -> Engine:
     milliseconds = round(wait_s * 1000)
     settings: dict[str, str | int] = {
         "connect_timeout": max(2, math.ceil(wait_s)),  # libpq takes 1 for 2
-        "tcp_user_timeout": milliseconds,  # a server that is gone without a word
+        "tcp_user_timeout": milliseconds,  # for a server that vanished
         "options": f"-c lock_timeout={milliseconds}",
         "application_name": "medtune",
     }
@@ -223,10 +231,10 @@ def _postgres(address: URL, wait_s: float) -> Engine:
         return create_engine(
             address,
             hide_parameters=True,
-            pool_size=_POOL,
-            max_overflow=_POOL,
+            pool_size=_POOL_SIZE,
+            max_overflow=_POOL_SIZE,
             pool_timeout=wait_s,
-            # After a restart of the server, old connections are found out before they are used.
+            # Stale connections are detected after a restart of the server.
             pool_pre_ping=True,
             connect_args={k: v for k, v in settings.items() if k not in address.query},
         )
@@ -238,4 +246,4 @@ def _postgres(address: URL, wait_s: float) -> Engine:
         ) from error
 
 
-_ENGINES = {"sqlite": _sqlite, "postgresql": _postgres}
+_ENGINES = {"sqlite": _create_sqlite_engine, "postgresql": _create_postgres_engine}

@@ -1,4 +1,4 @@
-"""What databases say when they cannot, in medtune's words: translated here and nowhere else."""
+"""Translate database errors into medtune's errors."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from medtune.core.errors import StoreError
 
 
 class FaultMessage(NamedTuple):
-    """One kind of fault: what is the case, what would be right, what to do."""
+    """A kind of fault: what was found, what was expected, how to fix it."""
 
     found: str
     expected: str
     fix: str
 
-    def about(self, place: str, words: str = "") -> StoreError:
-        """Make the error; `words` are the database's own."""
+    def to_error(self, place: str, words: str = "") -> StoreError:
+        """Build the error; `words` is the database's own message."""
         found = f"{place}: {self.found}" + (f" ({words})" if words else "")
         return StoreError(found, expected=self.expected, fix=self.fix)
 
 
 _UNREACHABLE = FaultMessage(
     "there is no connection",
-    "a server that runs and lets medtune in",
+    "a running server that accepts medtune",
     "start the server; check the address, the name and the password",
 )
 _CROWDED = FaultMessage(
     "every connection is in use",
-    "a free connection within the time that may be waited",
-    "try again; if it stays so, allow the server more connections, or start fewer processes",
+    "a free connection before the timeout",
+    "try again; if that fails, allow the server more connections, or start fewer processes",
 )
 BUSY = FaultMessage(
-    "another writer holds it for longer than may be waited",
-    "a turn at writing",
-    "try again; if it stays so, end the process that holds it",
+    "another writer holds it for longer than the timeout",
+    "a lock before the timeout",
+    "try again; if that fails, end the process that locks it",
 )
 _FULL = FaultMessage(
     "the disk is full",
     "room for one more line",
-    "free some space; what was acknowledged is kept, and no restart is needed",
+    "free some space; committed data are safe, and no restart is needed",
 )
 _READ_ONLY = FaultMessage(
     "it can be read but not written",
     "a database that can be written",
-    "mend the permissions of the file and its folder, or name the primary server",
+    "fix the permissions of the file and its folder, or name the primary server",
 )
 _FORBIDDEN = FaultMessage(
     "the database forbids it",
     "a user that may make tables, read and write",
     "grant the user the schema, or open the database as another user",
 )
-_UNOPENED = FaultMessage(
+_CANNOT_OPEN = FaultMessage(
     "the file cannot be opened",
     "a file in a folder that can be written",
     "check that the folder is there and may be written",
@@ -69,11 +69,11 @@ _DISK = FaultMessage(
 _DAMAGED = FaultMessage(
     "the database is damaged",
     "a database that is whole",
-    "restore the latest backup, and keep the damaged files to be looked at",
+    "restore the latest backup, and keep the damaged files for analysis",
 )
 _NO_DATABASE = FaultMessage(
-    "the file is no database",
-    "an SQLite file, or none yet",
+    "the file is not a database",
+    "an SQLite file, or a file to be created",
     "name another file",
 )
 _REFUSED = FaultMessage("the database refuses it", "", "")
@@ -84,7 +84,7 @@ _SQLITE = {
     sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_READONLY: _READ_ONLY,
     sqlite3.SQLITE_PERM: _FORBIDDEN,
-    sqlite3.SQLITE_CANTOPEN: _UNOPENED,
+    sqlite3.SQLITE_CANTOPEN: _CANNOT_OPEN,
     sqlite3.SQLITE_IOERR: _DISK,
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _NO_DATABASE,
@@ -113,42 +113,42 @@ _POSTGRES = {
 
 
 @contextmanager
-def translated(place: str) -> Iterator[None]:
-    """Turn every fault of a database into one sentence about `place`.
+def translate_errors(place: str) -> Iterator[None]:
+    """Raise every database error as a StoreError about `place`.
 
     Raises:
-        StoreError: For whatever the database or its driver says.
+        StoreError: For any error of the database or its driver.
     """
     try:
         yield
     except PoolTimeout as error:
-        raise _CROWDED.about(place) from error
+        raise _CROWDED.to_error(place) from error
     except DBAPIError as error:
-        raise _advice(error).about(place, _words(error)) from error
+        raise _message_for(error).to_error(place, _driver_message(error)) from error
 
 
 def is_busy(error: DBAPIError) -> bool:
-    """Tell whether another holds what was asked for."""
-    return _advice(error) is BUSY
+    """Return whether an error means that another writer holds the lock."""
+    return _message_for(error) is BUSY
 
 
-def _advice(error: DBAPIError) -> FaultMessage:
+def _message_for(error: DBAPIError) -> FaultMessage:
     if isinstance(error.orig, sqlite3.Error):
         # The low byte is the primary code, the rest narrows it down.
         code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
         return _SQLITE.get(code, _REFUSED)
     state = getattr(error.orig, "sqlstate", None)
     if state is None:
-        # A server that is not there gives no code; nor does text that it cannot hold.
-        return _UNREACHABLE if error.connection_invalidated or _lost(error) else _REFUSED
+        # An unreachable server gives no code; nor does text that it cannot store.
+        return _UNREACHABLE if error.connection_invalidated or _is_disconnected(error) else _REFUSED
     return _POSTGRES.get(state) or _POSTGRES.get(state[:2], _REFUSED)
 
 
-def _lost(error: DBAPIError) -> bool:
+def _is_disconnected(error: DBAPIError) -> bool:
     return type(error.orig).__name__ in ("OperationalError", "ConnectionTimeout")
 
 
-def _words(error: DBAPIError) -> str:
-    """Repeat the driver's first line: what follows it may hold the row, and so a text."""
+def _driver_message(error: DBAPIError) -> str:
+    """Return the first line of the driver's message: later lines may contain the row."""
     lines = str(error.orig).strip().splitlines()
     return lines[0] if lines else type(error.orig).__name__

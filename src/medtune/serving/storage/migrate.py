@@ -1,4 +1,4 @@
-"""Brings a database to the present schema, or refuses it."""
+"""Migrate a database to the current schema, or refuse it."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
 from medtune.core.errors import StoreError
-from medtune.serving.storage.database import AdvisoryLock, take_turn
+from medtune.serving.storage.database import AdvisoryLock, acquire_lock
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "medtune_version"
-"""Tells the schema's revision, and that the database is medtune's."""
+"""Table with the schema's revision, which also marks a database of medtune's."""
 
-_one_at_a_time = threading.Lock()
-"""Alembic keeps what it is doing in a global of its own."""
+_ALEMBIC_LOCK = threading.Lock()
+"""Alembic keeps its state in a global."""
 
 
-def upgrade(connection: Connection, place: str) -> None:
-    """Run the migrations that are missing, within the transaction that is open.
+def upgrade_schema(connection: Connection, place: str) -> None:
+    """Run the missing migrations in the open transaction.
 
     Args:
-        connection: In a transaction that writes.
-        place: The database, for messages.
+        connection: Connection in a write transaction.
+        place: Name of the database, for messages.
 
     Raises:
-        StoreError: It is of a newer schema, or not medtune's.
+        StoreError: The database has a newer schema, or is not medtune's.
     """
-    take_turn(connection, AdvisoryLock.SCHEMA)
+    acquire_lock(connection, AdvisoryLock.SCHEMA)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes.update(connection=connection, version_table=VERSION_TABLE)
-    with _one_at_a_time:
-        _require_ours(connection, ScriptDirectory.from_config(config), place)
+    with _ALEMBIC_LOCK:
+        _check_owner(connection, ScriptDirectory.from_config(config), place)
         command.upgrade(config, "head")
 
 
-def _require_ours(connection: Connection, scripts: ScriptDirectory, place: str) -> None:
+def _check_owner(connection: Connection, scripts: ScriptDirectory, place: str) -> None:
     tables = set(inspect(connection).get_table_names())
     if tables and VERSION_TABLE not in tables:
         raise StoreError(

@@ -1,4 +1,4 @@
-"""The endpoint's store: requests, reviews, feedback, keys and the audit trail, in one database."""
+"""The endpoint's database: requests, reviews, feedback, keys, sessions and the audit trail."""
 
 from __future__ import annotations
 
@@ -25,31 +25,32 @@ from medtune.serving.schemas import (
 )
 from medtune.serving.storage import api_keys, audit_log, migrate, review_queries, review_queue
 from medtune.serving.storage import requests as journal
-from medtune.serving.storage.audit_heads import Anchor, hold
-from medtune.serving.storage.database import WAIT_S, Database
+from medtune.serving.storage.audit_heads import Anchor, verify_audit_heads
+from medtune.serving.storage.database import WAIT_TIMEOUT_S, Database
 from medtune.serving.storage.requests import QueueCounts
 from medtune.serving.storage.tables import probe
 
 PROBE_BYTES = 32_768
-"""What a probe writes: more than the pages at hand, so that a full disk is found."""
-OPERATOR = "operator"
-"""Who acts on the command line."""
+"""Bytes that a check writes: more than the free pages at hand, to detect a full disk."""
+OPERATOR_ACTOR = "operator"
+"""Actor of the command line in the audit trail."""
 
 
 def utc_now() -> datetime:
-    """Tell the time."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 class Store:
-    """Keeps what the endpoint needs to remember; threads may share one, processes may not.
+    """The endpoint's database; threads may share one, processes may not.
 
-    What a method has written is on the disk when it returns.  Every method raises StoreError where
-    the database cannot be reached, read or written, and can be called again once it can.
+    A method's writes are on disk when it returns. Every method raises StoreError if the database
+    cannot be reached, read or written, and can be called again later.
 
     Args:
-        database: Of the present schema.
-        now: Tells the time.
+        database: A database of the current schema.
+        now: Returns the current time.
+        anchor: File for the heads of the audit trail; None for none.
     """
 
     def __init__(
@@ -69,16 +70,16 @@ class Store:
         url: str,
         *,
         now: Callable[[], datetime] = utc_now,
-        wait_s: float = WAIT_S,
+        wait_s: float = WAIT_TIMEOUT_S,
         anchor: Anchor | None = None,
     ) -> Self:
-        """Open a database; make its tables, or bring them up to date, where that is needed.
+        """Open a database, creating its tables or migrating them if needed.
 
         Args:
             url: `sqlite:///file.db` or `postgresql+psycopg://user@host/database`.
-            now: Tells the time.
-            wait_s: How long to wait for a lock, a connection or a server, in seconds.
-            anchor: Where the audit trail's heads are noted; None is nowhere.
+            now: Returns the current time.
+            wait_s: Longest wait for a lock, a connection or a server, in seconds.
+            anchor: File for the heads of the audit trail; None for none.
 
         Raises:
             StoreError: It cannot be opened or written, is of a newer schema, or not medtune's.
@@ -88,49 +89,51 @@ class Store:
         try:
             database.prepare()
             with database.writing() as connection:
-                migrate.upgrade(connection, database.place)
-            store.check()
-            store._begin_anchor()
+                migrate.upgrade_schema(connection, database.place)
+            store.check_writable()
+            store._note_first_head()
         except StoreError:
             store.close()
             raise
         return store
 
-    def _begin_anchor(self) -> None:
-        """Note the head of a trail that is older than its anchor; the trail tells of it."""
+    def _note_first_head(self) -> None:
+        """Anchor the head of a trail that is older than its anchor, and record that."""
         if self._anchor is None or self._anchor.path.exists():
             return
-        if lines := self.audit_head().lines:
-            self.audit("endpoint", "audit.anchor", self._anchor.path.name, lines=lines)
+        if lines := self.read_audit_head().lines:
+            self.append_audit_line("endpoint", "audit.anchor", self._anchor.path.name, lines=lines)
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        """Write all or nothing; where that adds to the audit trail, note its head afterwards."""
+        """Write all or nothing, then anchor the audit head if it changed."""
         with self._database.writing() as connection:
-            connection.info.pop(audit_log.HEAD, None)  # of a transaction that was rolled back
+            connection.info.pop(
+                audit_log.HEAD_INFO_KEY, None
+            )  # of a transaction that was rolled back
             yield connection
-            head = connection.info.pop(audit_log.HEAD, None)
+            head = connection.info.pop(audit_log.HEAD_INFO_KEY, None)
         if head is not None and self._anchor is not None:
             try:
-                self._anchor.add(head)
+                self._anchor.append_head(head)
             except StoreError as error:
-                # What was written stands; the next head covers it, and readiness tells.
+                # The write is kept; the next head covers it, and readiness reports the fault.
                 self._unnoted = error
             else:
                 self._unnoted = None
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._database.close()
 
-    def check(self) -> None:
-        """Write as much as a large request would, and take it away again.
+    def check_writable(self) -> None:
+        """Check that the database is writable, by writing as much as a large request.
 
         Raises:
-            StoreError: The database cannot be written now, or heads of the audit trail not noted.
+            StoreError: The database cannot be written, or an audit head cannot be anchored.
         """
         if self._unnoted is not None and self._anchor is not None:
-            self._anchor.add(self.audit_head())
+            self._anchor.append_head(self.read_audit_head())
             self._unnoted = None
         for padding in ("x" * PROBE_BYTES, None):
             with self._database.writing() as connection:
@@ -138,252 +141,259 @@ class Store:
 
     # Requests
 
-    def keep(self, entry: RequestRecord, review: AnswerReviewItem | None) -> None:
-        """Keep a request, together with the item that waits for a person, if one does."""
-        self.keep_all([(entry, review)])
+    def add_request(self, entry: RequestRecord, review: AnswerReviewItem | None) -> None:
+        """Store a request and its review item, if any."""
+        self.add_requests([(entry, review)])
 
-    def keep_all(self, kept: Sequence[tuple[RequestRecord, AnswerReviewItem | None]]) -> None:
-        """Keep some requests, all or none of them; the disk is waited for once."""
+    def add_requests(self, kept: Sequence[tuple[RequestRecord, AnswerReviewItem | None]]) -> None:
+        """Store requests, all or none, in one transaction."""
         with self._writing() as connection:
             for entry, review in kept:
-                journal.put(connection, entry)
+                journal.add_request(connection, entry)
                 if review is not None:
                     assert review.request_id == entry.request_id, "a review of another request"
-                    review_queue.put(connection, self._now(), review)
+                    review_queue.add_item(connection, self._now(), review)
 
-    def entry(self, request_id: str) -> RequestRecord | None:
-        """Look a request up; None where it is not kept."""
+    def find_request(self, request_id: str) -> RequestRecord | None:
+        """Look a request up; None if it is not stored."""
         with self._database.reading() as connection:
-            return journal.find(connection, request_id)
+            return journal.find_request(connection, request_id)
 
-    def entries(self, start: datetime, end: datetime) -> Iterator[RequestRecord]:
-        """Read requests from `start` on and before `end`, the oldest first.
+    def iter_requests(self, start: datetime, end: datetime) -> Iterator[RequestRecord]:
+        """Yield requests from `start` (inclusive) to `end` (exclusive), the oldest first.
 
-        They are one state of the database, and a connection is held until the last is taken.
+        They are one snapshot of the database; a connection is held until the last one is read.
         """
         with self._database.reading() as connection:
-            yield from journal.between(connection, start, end)
+            yield from journal.iter_requests(connection, start, end)
 
-    def keep_shadows(self, answers: Sequence[ShadowAnswer]) -> None:
-        """Keep what a shadow made of some requests that are kept, all or none of it."""
+    def add_shadow_answers(self, answers: Sequence[ShadowAnswer]) -> None:
+        """Store a shadow's answers to stored requests, all or none."""
         with self._writing() as connection:
-            journal.put_shadows(connection, answers)
+            journal.add_shadow_answers(connection, answers)
 
-    def shadowed(
+    def iter_shadowed_requests(
         self, start: datetime, end: datetime
     ) -> Iterator[tuple[RequestRecord, ShadowAnswer]]:
-        """Read the requests of a time that had a shadow, like `entries`."""
+        """Yield requests of a period with their shadow's answers, like `iter_requests`."""
         with self._database.reading() as connection:
-            yield from journal.shadowed(connection, start, end)
+            yield from journal.iter_shadowed_requests(connection, start, end)
 
-    def counts(self) -> QueueCounts:
-        """Count requests by status, and what waits for a person."""
+    def count_requests(self) -> QueueCounts:
+        """Count the stored requests by status, and the review items."""
         with self._database.reading() as connection:
-            return journal.counts(connection, self._now())
+            return journal.count_requests(connection, self._now())
 
-    def give_feedback(self, feedback: Feedback) -> None:
-        """Keep what an asker says of an answer, in place of what was said of it before.
+    def set_feedback(self, feedback: Feedback) -> None:
+        """Store feedback on a request, in place of earlier feedback.
 
         Raises:
-            ReviewError: The request is not kept, or has no such option.
+            ReviewError: The request is not stored, or has no such option.
         """
         with self._writing() as connection:
-            journal.comment(connection, feedback)
+            journal.set_feedback(connection, feedback)
 
-    def feedback(self) -> list[Feedback]:
-        """List what askers said, the oldest first."""
+    def list_feedback(self) -> list[Feedback]:
+        """List the feedback, the oldest first."""
         with self._database.reading() as connection:
-            return journal.comments(connection)
+            return journal.list_feedback(connection)
 
-    def purge(self, before: datetime) -> int:
-        """Delete the requests before a time with all that belongs to them, decided or not.
+    def delete_requests_before(self, before: datetime) -> int:
+        """Delete requests before a time with everything that belongs to them.
 
         Returns:
-            How many there were.
+            Number of deleted requests.
         """
         with self._writing() as connection:
-            count = journal.purge(connection, self._now(), before)
-        self._database.erase()
+            count = journal.delete_requests_before(connection, self._now(), before)
+        self._database.truncate_wal()
         return count
 
-    def trusted(self) -> datetime | None:
-        """Tell the last time that retention trusted; None before the first."""
+    def read_trusted_time(self) -> datetime | None:
+        """Return the last time that retention trusted; None before the first."""
         with self._database.reading() as connection:
             found: datetime | None = connection.execute(select(probe.c.seen)).scalar()
             return found
 
-    def trust(self, now: datetime) -> None:
-        """Keep a time that retention trusts."""
+    def set_trusted_time(self, now: datetime) -> None:
+        """Store a time that retention trusts."""
         with self._database.writing() as connection:
             connection.execute(update(probe).values(seen=now))
 
     # Reviews
 
-    def reviewed(self, request_id: str) -> Reviewed | None:
-        """Look at an item and the opinions on it; None where there is none.
+    def find_reviewed(self, request_id: str) -> Reviewed | None:
+        """Return an item with its opinions and decision; None if there is none.
 
-        Whoever is to give a second opinion must not be shown these.
+        It must not be shown to whoever may still give a second opinion.
         """
         with self._database.reading() as connection:
-            return review_queries.one(connection, self._now(), request_id)
+            return review_queries.find_reviewed(connection, self._now(), request_id)
 
-    def waiting(self, limit: int, offset: int = 0) -> list[AnswerReviewItem]:
-        """List items that are undecided and that nobody holds, the oldest first."""
+    def list_waiting(self, limit: int, offset: int = 0) -> list[AnswerReviewItem]:
+        """List undecided items without a valid lease, the oldest first."""
         with self._database.reading() as connection:
-            return review_queries.waiting(connection, self._now(), limit, offset)
+            return review_queries.list_waiting(connection, self._now(), limit, offset)
 
-    def held(self, reviewer: str) -> list[AnswerReviewItem]:
-        """List the undecided items that a reviewer holds, the oldest first."""
+    def list_claimed(self, reviewer: str) -> list[AnswerReviewItem]:
+        """List the undecided items that a reviewer has claimed, the oldest first."""
         with self._database.reading() as connection:
-            return review_queries.held(connection, self._now(), reviewer)
+            return review_queries.list_claimed(connection, self._now(), reviewer)
 
     def claim(
         self, reviewer: str, lease_s: float, request_id: str | None = None
     ) -> AnswerReviewItem | None:
-        """Have a reviewer hold an item: the oldest that waits, or a certain one.
+        """Claim an item for a reviewer: the oldest that waits, or a given one.
 
-        Nobody else gets it meanwhile, and nobody gets one that they gave their opinion on.  Who
-        holds a certain one already holds it for longer.
+        Nobody else can claim it meanwhile, and no reviewer gets an item that they gave an opinion
+        on. Claiming one's own item again extends the lease.
 
         Args:
-            reviewer: Who asks.
-            lease_s: For how many seconds.
-            request_id: The certain one.
+            reviewer: Name of the reviewer.
+            lease_s: Seconds until the lease expires.
+            request_id: Id of a given item; None for the oldest.
 
         Returns:
-            The item; None where no certain one is asked for, and none waits.
+            The item; None if no id is given and no item waits.
 
         Raises:
-            ReviewError: A certain one is not there, decided, another's, or has this one's opinion;
-                or the reviewer holds as many as one may.
+            ReviewError: The given item does not exist, is decided, is claimed by another or has
+                this reviewer's opinion, or the reviewer holds the most items allowed.
         """
         with self._writing() as connection:
             return review_queue.claim(connection, self._now(), reviewer, lease_s, request_id)
 
     def release(self, request_id: str, reviewer: str) -> None:
-        """Have a reviewer let go of an item.
+        """Release a reviewer's item.
 
         Raises:
-            ReviewError: It is not there, or not this reviewer's.
+            ReviewError: It does not exist, or is not this reviewer's.
         """
         with self._writing() as connection:
             review_queue.release(connection, self._now(), request_id, reviewer)
 
     def decide(self, request_id: str, reviewer: str, decision: Decision) -> Reviewed:
-        """Take a reviewer's opinion; the same one again changes nothing.
+        """Record a reviewer's opinion; repeating the same one changes nothing.
 
-        The first opinion decides, unless two are wanted; the second decides if it is the same in
-        kind and option; if not, the third does.
+        The first opinion decides unless two are required; the second decides if it has the same
+        kind and option; otherwise the third does.
 
         Raises:
-            ReviewError: The item is not there or not held by this reviewer, the opinion was given
-                before and is another, or it names what is not there.
+            ReviewError: The item does not exist or is not claimed by this reviewer, the reviewer
+                gave another opinion before, or the decision is invalid for the item.
         """
         with self._writing() as connection:
             return review_queue.decide(connection, self._now(), request_id, reviewer, decision)
 
-    def ask_second(self, request_id: str, actor: str) -> AnswerReviewItem:
-        """Have two reviewers look at an item; one that is decided waits again.
+    def request_second_opinion(self, request_id: str, actor: str) -> AnswerReviewItem:
+        """Require a second opinion on an item; a decided one waits again.
 
         Raises:
-            ReviewError: It is not there, or two have given their opinion.
+            ReviewError: It does not exist, or has two opinions already.
         """
         with self._writing() as connection:
-            return review_queue.ask_second(connection, self._now(), request_id, actor)
+            return review_queue.request_second_opinion(connection, self._now(), request_id, actor)
 
-    def pairs(self) -> list[tuple[ReviewerDecision, ReviewerDecision]]:
+    def list_opinion_pairs(self) -> list[tuple[ReviewerDecision, ReviewerDecision]]:
         """List the first two opinions of every item that has two, for Cohen's kappa."""
         with self._database.reading() as connection:
-            return review_queries.pairs(connection)
+            return review_queries.list_opinion_pairs(connection)
 
-    def finals(self) -> list[Reviewed]:
-        """List what is decided, the oldest first."""
+    def list_decided(self) -> list[Reviewed]:
+        """List the decided items, the oldest first."""
         with self._database.reading() as connection:
-            return review_queries.finals(connection, self._now())
+            return review_queries.list_decided(connection, self._now())
 
     # Keys
 
     def add_key(
-        self, name: str, role: Role, per_minute: int, actor: str = OPERATOR
+        self, name: str, role: Role, per_minute: int, actor: str = OPERATOR_ACTOR
     ) -> tuple[ApiKey, str]:
-        """Make a key.
+        """Create a key.
 
         Returns:
-            The key, and its text: it is not kept, so this is the only time to see it.
+            The key, and its text, which is not stored.
 
         Raises:
-            InputError: The name was used before, or the key is not one.
+            InputError: The name was used before, or a value is invalid.
         """
         with self._writing() as connection:
-            return api_keys.add(connection, self._now(), actor, name, role, per_minute)
+            return api_keys.add_key(connection, self._now(), actor, name, role, per_minute)
 
-    def key_of(self, secret: str) -> ApiKey | None:
-        """Look a key up by its text; None for one that is unknown or revoked."""
+    def find_key(self, secret: str) -> ApiKey | None:
+        """Look a key up by its text; None if it is unknown or revoked."""
         with self._database.reading() as connection:
-            return api_keys.find(connection, secret)
+            return api_keys.find_key(connection, secret)
 
-    def keys(self) -> list[ApiKey]:
-        """List the keys by age, with those that were revoked."""
+    def list_keys(self) -> list[ApiKey]:
+        """List the keys, the oldest first, including revoked ones."""
         with self._database.reading() as connection:
-            return api_keys.every(connection)
+            return api_keys.list_keys(connection)
 
-    def revoke_key(self, name: str, actor: str = OPERATOR) -> None:
-        """End a key; one that is ended already stays so.
+    def revoke_key(self, name: str, actor: str = OPERATOR_ACTOR) -> None:
+        """Revoke a key; a revoked one is left as it is.
 
         Raises:
-            InputError: There is none of that name.
+            InputError: No key has that name.
         """
         with self._writing() as connection:
-            api_keys.revoke(connection, self._now(), actor, name)
+            api_keys.revoke_key(connection, self._now(), actor, name)
 
     # Sessions
 
     def begin_session(self, secret: str) -> str:
-        """Begin a session of a key, for `session.SESSION_S`; return what the browser keeps."""
+        """Start a session of a key; return the cookie's value."""
         with self._writing() as connection:
-            return sessions.begin(connection, self._now(), secret)
+            return sessions.begin_session(connection, self._now(), secret)
 
-    def session(self, cookie: str) -> tuple[str, ApiKey | None] | None:
-        """Look a session up: digest of its key, and the key, where the store has one that holds."""
+    def find_session(self, cookie: str) -> tuple[str, ApiKey | None] | None:
+        """Look a session up; return its key's digest, and the key if the store has a valid one."""
         with self._database.reading() as connection:
-            return sessions.find(connection, self._now(), cookie)
+            return sessions.find_session(connection, self._now(), cookie)
 
     def end_session(self, cookie: str) -> None:
-        """End a session; what the browser keeps of it opens nothing any more."""
+        """End a session; its cookie becomes invalid."""
         with self._writing() as connection:
-            sessions.end(connection, cookie)
+            sessions.end_session(connection, cookie)
 
     # The audit trail
 
-    def audit(self, actor: str, action: str, subject: str, **detail: Detail) -> AuditLine:
-        """Add a line on what was done elsewhere, to a release for one."""
+    def append_audit_line(
+        self, actor: str, action: str, subject: str, **detail: Detail
+    ) -> AuditLine:
+        """Append a line about an action outside the store, such as one on a release."""
         with self._writing() as connection:
-            return audit_log.append(connection, self._now(), actor, action, subject, detail)
+            return audit_log.append_audit_line(
+                connection, self._now(), actor, action, subject, detail
+            )
 
-    def audit_lines(self, after: int = 0, limit: int = 1000) -> list[AuditLine]:
-        """Read lines in order, from the one that follows number `after`."""
+    def list_audit_lines(self, after: int = 0, limit: int = 1000) -> list[AuditLine]:
+        """Read lines in order, beginning after number `after`."""
         with self._database.reading() as connection:
-            return list(audit_log.lines(connection, after, limit))
+            return list(audit_log.iter_audit_lines(connection, after, limit))
 
-    def audit_head(self) -> AuditHead:
-        """Tell where the trail ends."""
+    def read_audit_head(self) -> AuditHead:
+        """Return the head of the audit trail."""
         with self._database.reading() as connection:
-            return audit_log.head(connection)
+            return audit_log.read_audit_head(connection)
 
-    def verify_audit(self) -> int:
-        """Count the lines, and check every one of them.
+    def verify_audit_lines(self) -> int:
+        """Verify every line; return their number.
 
         Raises:
-            StoreError: A line is changed, missing or put in; the first is named.
+            StoreError: A line was changed, removed or inserted; the first one is named.
         """
         with self._database.reading() as connection:
-            return audit_log.verified(connection, self._database.place)
+            return audit_log.verify_audit_lines(connection, self._database.place)
 
-    def hold_audit(self, heads: Sequence[AuditHead], place: str) -> None:
-        """Hold the lines to heads that were noted at `place`.
+    def verify_audit_heads(self, heads: Sequence[AuditHead], place: str) -> None:
+        """Compare the audit lines with heads that were noted at `place`.
 
         Raises:
-            StoreError: Lines are missing at the end, or were sealed anew.
+            StoreError: Lines are missing at the end, or were resealed.
         """
-        with self._database.reading() as connection, closing(audit_log.lines(connection)) as lines:
-            hold(lines, heads, place)
+        with (
+            self._database.reading() as connection,
+            closing(audit_log.iter_audit_lines(connection)) as lines,
+        ):
+            verify_audit_heads(lines, heads, place)

@@ -1,4 +1,4 @@
-"""The tables of the store; `migrations` makes them, a test holds the two together.
+"""SQLAlchemy tables of the store, as the migrations create them.
 
 Columns are named like the fields of the records in `serving/schemas.py`, so that a row is a record.
 """
@@ -25,45 +25,45 @@ from sqlalchemy import (
 )
 
 
-def plain(text: str) -> str:
-    """Put U+FFFD for every NUL: PostgreSQL's text cannot hold one."""
+def replace_nul(text: str) -> str:
+    """Replace every NUL by U+FFFD: PostgreSQL's text cannot hold one."""
     return text.replace("\0", "\ufffd")
 
 
 class NameColumn(TypeDecorator[str]):
-    """What is looked for: a name, an id, a code.  A NUL in it is not kept, and finds nothing."""
+    """A column for names, ids and codes; a NUL is replaced, so it matches nothing."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Make a value the driver's."""
-        return None if value is None else plain(value)
+        """Convert a value for the driver."""
+        return None if value is None else replace_nul(value)
 
 
 class TimeColumn(TypeDecorator[datetime]):
-    """A moment: aware of its zone on this side, UTC on the other; SQLite knows no zones."""
+    """A column for aware datetimes, stored as UTC; SQLite has no time zones."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Make a moment the driver's."""
+        """Convert a datetime for the driver."""
         if value is None:
             return None
-        assert value.tzinfo is not None, "a time without a zone is no moment"
+        assert value.tzinfo is not None, "a datetime needs a time zone"
         moment = value.astimezone(UTC)
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Make a moment of what the driver gives."""
+        """Convert the driver's value to a datetime in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
 
 
 Value = JSON(none_as_null=True)
-"""Lists and objects, and all free text: in JSON a NUL is written out, so any text can be kept."""
+"""Lists, objects and free text: JSON escapes NUL, so any text can be stored."""
 
 metadata = MetaData()
 
@@ -88,8 +88,8 @@ entries = Table(
 )
 
 
-def _of_entry() -> Column[str]:
-    """Tie a row to its request: it goes when the request goes."""
+def _request_id_column() -> Column[str]:
+    """Return the foreign key to a request; the row is deleted with it."""
     return Column(
         "request_id",
         NameColumn,
@@ -101,7 +101,7 @@ def _of_entry() -> Column[str]:
 reviews = Table(
     "reviews",
     metadata,
-    _of_entry(),
+    _request_id_column(),
     Column("time", TimeColumn, nullable=False),
     Column("stem", Value, nullable=False),
     Column("options", Value, nullable=False),
@@ -110,7 +110,7 @@ reviews = Table(
     Column("proposed", Integer),
     Column("probabilities", Value),
     Column("release", NameColumn, nullable=False),
-    # Never "claimed": who holds an item is told by its lease, so an expired one needs no sweeper.
+    # Never "claimed": that follows from the lease, so expired leases need no clean-up.
     Column("state", NameColumn, nullable=False),
     Column("reviewer", NameColumn),
     Column("lease_until", TimeColumn),
@@ -127,7 +127,7 @@ opinions = Table(
         ForeignKey("reviews.request_id", ondelete="CASCADE"),
         primary_key=True,
     ),
-    # 1 to 3, in the order in which they were given.
+    # 1 to 3, in order.
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("reviewer", NameColumn, nullable=False),
     Column("time", TimeColumn, nullable=False),
@@ -140,7 +140,7 @@ opinions = Table(
 feedback = Table(
     "feedback",
     metadata,
-    _of_entry(),
+    _request_id_column(),
     Column("time", TimeColumn, nullable=False),
     Column("helpful", Boolean),
     Column("corrected", Integer),
@@ -149,7 +149,7 @@ feedback = Table(
 shadows = Table(
     "shadows",
     metadata,
-    _of_entry(),
+    _request_id_column(),
     Column("release", NameColumn, nullable=False),
     Column("outcome", NameColumn, nullable=False),
     Column("chosen", Integer),
@@ -186,7 +186,7 @@ sessions = Table(
     "sessions",
     metadata,
     Column("id_hash", NameColumn, primary_key=True),
-    # Of the key by which it was begun: a session lasts no longer than its key.
+    # Hash of the session's key: a session ends with its key.
     Column("digest", NameColumn, nullable=False),
     Column("ends", TimeColumn, nullable=False),
 )
@@ -194,10 +194,10 @@ sessions = Table(
 probe = Table(
     "probe",
     metadata,
-    # One row, written whenever it is asked whether the store can be written.
+    # One row, written by every check that the store is writable.
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("time", TimeColumn),
     Column("padding", Text),
-    # The last time that retention trusted (`serving.monitoring.retention`).
+    # The last time trusted by `serving.monitoring.retention`.
     Column("seen", TimeColumn),
 )

@@ -1,1 +1,1 @@
-"""Mend the seed notebook's mistakes one at a time, and measure each."""
+"""Fix the seed notebook's bugs one at a time, and measure what each cost."""

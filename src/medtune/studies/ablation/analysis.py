@@ -1,77 +1,77 @@
-"""What each of the notebook's mistakes was worth."""
+"""Compute how much accuracy each of the notebook's bugs cost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from medtune.analysis.analyze import Evaluation
-from medtune.analysis.compare import compare
-from medtune.core.intervals import wilson
-from medtune.core.provenance import provenance
+from medtune.analysis.analyze import RecordedEvaluation
+from medtune.analysis.compare import compare_evaluations
+from medtune.core.intervals import wilson_interval
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
     Outcome,
     Proportion,
     SplitDescription,
     TrainingRecord,
 )
-from medtune.evaluation.run_exam import count
+from medtune.evaluation.run_exam import count_outcomes
 from medtune.studies.ablation.schema import RUNGS, AblationRecord, RungRecord
 
-Contains = Callable[[str, str], bool]
-"""Tell whether an answer counts for the notebook: (answer, right option's text)."""
+SubstringMatcher = Callable[[str, str], bool]
+"""The notebook's matcher: (answer, text of the right option) -> whether it counts as right."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEvaluations:
-    """How one model was examined."""
+    """Evaluations of one model."""
 
-    free: Evaluation
-    """Free answers, through its own template."""
-    likelihood: Evaluation
-    """By the likelihood of the letters."""
-    foreign: Evaluation | None = None
-    """Free answers, through another model's template."""
+    free: RecordedEvaluation
+    """Free answers with the model's own chat template."""
+    likelihood: RecordedEvaluation
+    """Evaluation by the likelihood of the letters."""
+    foreign: RecordedEvaluation | None = None
+    """Free answers with another model's chat template."""
 
 
-def climb(
+def build_ablation_record(
     name: str,
     base: ModelEvaluations,
     asked: Mapping[str, ModelEvaluations],
     trainings: Mapping[str, TrainingRecord],
     data: SplitDescription,
     few: int,
-    contains: Contains,
+    contains: SubstringMatcher,
     cell_s: float,
 ) -> AblationRecord:
-    """Put the rungs above each other.
+    """Build the record of the ablation study.
 
     Args:
-        name: Of the experiment.
-        base: The untrained model.
-        asked: The trained ones, by training.
-        trainings: Their records.
-        data: What the last one was trained on.
-        few: Questions that the others were.
+        name: Name of the experiment.
+        base: Evaluations of the untrained model.
+        asked: Evaluations of the trained models, by training.
+        trainings: Training records, by training.
+        data: Training data of the last rung.
+        few: Number of training questions of the other rungs.
         contains: The notebook's matcher.
-        cell_s: Seconds of trainings and examinations.
+        cell_s: Seconds of trainings and evaluations.
 
     Raises:
-        PredictionsError: They are not of the same questions.
+        PredictionsError: The evaluations are not of the same questions.
     """
     rungs: list[RungRecord] = []
-    former: Evaluation | None = None
+    former: RecordedEvaluation | None = None
     for rung in RUNGS:
         mine = asked[rung.training]
         plain = mine.foreign if rung.foreign else mine.free
         assert plain is not None, "the notebook's model is asked both ways"
-        named = _named(plain, rung.name)
-        counted = as_the_notebook_counts(named, contains) if rung.substring else named
+        named = _with_label(plain, rung.name)
+        counted = rescore_by_substring(named, contains) if rung.substring else named
         rungs.append(
             RungRecord(
                 rung=rung,
                 accuracy=counted[0].accuracy,
-                gain=compare(former, counted) if former else None,
+                gain=compare_evaluations(former, counted) if former else None,
                 evaluation=named[0],
                 likelihood=None if rung.foreign else mine.likelihood[0],
             )
@@ -88,12 +88,14 @@ def climb(
         trainings=dict(trainings),
         verdict=_verdict(rungs, base),
         cell_s=cell_s,
-        provenance=provenance(base.free[0].provenance.gpu),
+        provenance=collect_provenance(base.free[0].provenance.gpu),
     )
 
 
-def as_the_notebook_counts(evaluation: Evaluation, contains: Contains) -> Evaluation:
-    """Count an answer as right that contains the right option's text, or most of its words."""
+def rescore_by_substring(
+    evaluation: RecordedEvaluation, contains: SubstringMatcher
+) -> RecordedEvaluation:
+    """Rescore answers: right if they contain the right option's text, or most of its words."""
     record, predictions = evaluation
     counted = []
     for p in predictions:
@@ -101,12 +103,12 @@ def as_the_notebook_counts(evaluation: Evaluation, contains: Contains) -> Evalua
         right = contains(p.text, p.options[p.answer])
         outcome = Outcome.CORRECT if right else Outcome.WRONG
         counted.append(p.model_copy(update={"outcome": outcome}))
-    counts = count(counted)
-    accuracy = wilson(counts.correct, counts.n)
+    counts = count_outcomes(counted)
+    accuracy = wilson_interval(counts.correct, counts.n)
     return record.model_copy(update={"counts": counts, "accuracy": accuracy}), counted
 
 
-def _named(evaluation: Evaluation, label: str) -> Evaluation:
+def _with_label(evaluation: RecordedEvaluation, label: str) -> RecordedEvaluation:
     record, predictions = evaluation
     return record.model_copy(update={"label": label}), predictions
 
@@ -118,13 +120,15 @@ def _verdict(rungs: Sequence[RungRecord], base: ModelEvaluations) -> str:
     chance, majority = base.free[0].chance, base.free[0].majority
     above = "above" if letters.accuracy.low > majority.value else "not detectably above"
     return (
-        f"Done and counted as in the notebook: {_said(reported)}; the same answers read strictly: "
-        f"{_said(strict)}; with every mistake mended: {_said(last)}, by the likelihood of its "
-        f"letters {_said(letters.accuracy)}, which is {above} the majority letter's "
+        f"Done and counted as in the notebook: {_format_proportion(reported)}; the same "
+        "answers read strictly: "
+        f"{_format_proportion(strict)}; with every mistake mended: {_format_proportion(last)}, "
+        "by the likelihood of its "
+        f"letters {_format_proportion(letters.accuracy)}, which is {above} the majority letter's "
         f"{100 * majority.value:.1f} % (n = {last.n}, chance {100 * chance:.1f} %)."
     )
 
 
-def _said(proportion: Proportion) -> str:
+def _format_proportion(proportion: Proportion) -> str:
     value, low, high = (100 * x for x in (proportion.value, proportion.low, proportion.high))
     return f"{value:.1f} % ({low:.1f} to {high:.1f})"

@@ -1,4 +1,4 @@
-"""Another model's chat template, as the seed notebook's evaluation wrote it."""
+"""Render prompts with Llama 3's headers, as in the seed notebook's evaluation."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from medtune.models.chat_encoder import ChatEncoder
 
 
 class Llama3Headers(ChatEncoder):
-    """Prompts with Llama 3's headers, for a model that never saw them.
+    """A chat encoder with Llama 3's headers, for a model that was not trained on them.
 
-    Answers end as the model's own template ends them: what it learned, it learned with that.
+    Answers end as in the model's own template, on which it was trained.
     """
 
     def render(self, messages: Sequence[Message]) -> str:
-        """Write the prompt as text, up to where the assistant's answer begins."""
+        """Render the prompt as text, up to the start of the assistant's answer."""
         turns = (
             f"<|start_header_id|>{m.role}<|end_header_id|>\n\n{m.content}<|eot_id|>"
             for m in messages

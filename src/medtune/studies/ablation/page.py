@@ -1,12 +1,21 @@
-"""The notebook's ladder as a page: verdict, figure, table, examples."""
+"""Write the page of the ablation study: verdict, figure, table, examples."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from medtune.core.run_folder import write_text
-from medtune.reports.figures import CHANCE, INK, SPLITS, TUNED, canvas, loss_figure, spoken, svg
-from medtune.reports.templating import render
+from medtune.reports.figures import (
+    BASELINE_COLOUR,
+    SERIES_COLOURS,
+    TEXT_COLOUR,
+    TUNED_COLOUR,
+    create_axes,
+    describe_proportion,
+    plot_loss,
+    render_svg,
+)
+from medtune.reports.templating import render_page
 from medtune.studies.ablation.schema import AblationRecord
 
 
@@ -16,36 +25,43 @@ def write_ablation(path: Path, record: AblationRecord) -> None:
     Raises:
         FolderError: The page cannot be written.
     """
-    losses = {name: loss_figure([one.losses]) for name, one in record.trainings.items()}
-    page = render(
-        "studies/ablation.html", study=record, ladder=ladder_figure(record), losses=losses
+    losses = {name: plot_loss([one.losses]) for name, one in record.trainings.items()}
+    page = render_page(
+        "studies/ablation.html", study=record, ladder=plot_ladder(record), losses=losses
     )
     write_text(path, page)
 
 
-def ladder_figure(record: AblationRecord) -> str:
-    """Draw the accuracy of every rung, free answers and letters, the base model first."""
-    figure, axes = canvas(8.6, 0.46 * (1 + len(record.rungs)) + 0.9)
+def plot_ladder(record: AblationRecord) -> str:
+    """Draw the accuracy of every rung, by free answers and by letters, the base model first."""
+    figure, axes = create_axes(8.6, 0.46 * (1 + len(record.rungs)) + 0.9)
     names = ["base model", *(one.rung.name for one in record.rungs)]
     free = [record.base.accuracy, *(one.accuracy for one in record.rungs)]
     likelihoods = [record.base_likelihood, *(one.likelihood for one in record.rungs)]
     letters = [exam.accuracy if exam else None for exam in likelihoods]
     for place, (value, other) in enumerate(zip(free, letters, strict=True)):
-        for shift, found, colour in ((-0.14, value, TUNED), (0.14, other, SPLITS[0])):
+        for shift, found, colour in (
+            (-0.14, value, TUNED_COLOUR),
+            (0.14, other, SERIES_COLOURS[0]),
+        ):
             if found is not None:
                 at = place + shift
                 axes.plot([100 * found.low, 100 * found.high], [at, at], color=colour, lw=2.2)
                 axes.plot(100 * found.value, at, "o", color=colour, ms=6)
-    axes.plot([], [], "o-", color=TUNED, label="free answers")
-    axes.plot([], [], "o-", color=SPLITS[0], label="likelihood of the letters")
-    axes.axvline(100 * record.base.chance, color=CHANCE, lw=1.2, ls="--", label="chance")
+    axes.plot([], [], "o-", color=TUNED_COLOUR, label="free answers")
+    axes.plot([], [], "o-", color=SERIES_COLOURS[0], label="likelihood of the letters")
+    axes.axvline(100 * record.base.chance, color=BASELINE_COLOUR, lw=1.2, ls="--", label="chance")
     majority = record.base.majority.value
-    axes.axvline(100 * majority, color=CHANCE, lw=1.2, ls=":", label="majority letter")
+    axes.axvline(100 * majority, color=BASELINE_COLOUR, lw=1.2, ls=":", label="majority letter")
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.set_xlabel("accuracy, % (bar: Wilson 95 %)")
-    axes.grid(axis="x", color=INK, alpha=0.2)
-    figure.legend(frameon=False, labelcolor=INK, fontsize=9, ncols=4, loc="outside upper right")
-    parts = [f"{name}: {spoken(value)}" for name, value in zip(names, free, strict=True)]
-    return svg(figure, "Accuracy of free answers, per cent. " + "; ".join(parts))
+    axes.grid(axis="x", color=TEXT_COLOUR, alpha=0.2)
+    figure.legend(
+        frameon=False, labelcolor=TEXT_COLOUR, fontsize=9, ncols=4, loc="outside upper right"
+    )
+    parts = [
+        f"{name}: {describe_proportion(value)}" for name, value in zip(names, free, strict=True)
+    ]
+    return render_svg(figure, "Accuracy of free answers, per cent. " + "; ".join(parts))

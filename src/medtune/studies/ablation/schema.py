@@ -1,4 +1,4 @@
-"""The seed notebook's mistakes, mended one at a time, and what each was worth."""
+"""Records of the ablation study: the notebook's bugs, fixed one at a time."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ NOTEBOOK_SIZE = 500
 
 
 class Rung(Record):
-    """One step up from the notebook."""
+    """One step of the ladder from the notebook to a sound run."""
 
     name: str
     mends: str
-    """What it does better than the one before."""
+    """What it fixes, compared with the previous rung."""
     training: str
-    """Which training it rests on."""
+    """Name of its training."""
     foreign: bool = False
-    """Whether it is asked through another model's template."""
+    """Whether it is evaluated with another model's chat template."""
     substring: bool = False
-    """Whether an answer counts that merely contains the right option's text."""
+    """Whether an answer that contains the right option's text counts as right."""
 
 
 RUNGS = (
@@ -60,10 +60,10 @@ RUNGS = (
 )
 
 
-def trainings(experiment: Experiment) -> dict[str, Experiment]:
-    """List the trainings of the ladder.
+def list_ablation_trainings(experiment: Experiment) -> dict[str, Experiment]:
+    """Return the experiments of the ladder by name.
 
-    Everything that is not on it (model, rank, rate, epochs, batch) is the experiment's own, and
+    All other settings (model, rank, learning rate, epochs, batch) are those of the experiment, and
     the same on every rung.
     """
     style = PromptStyle(
@@ -91,21 +91,21 @@ def trainings(experiment: Experiment) -> dict[str, Experiment]:
 
 
 class RungRecord(Record):
-    """What one rung gave."""
+    """Result of one rung."""
 
     rung: Rung
     accuracy: Proportion
-    """As this rung counts answers."""
+    """Accuracy by the matcher of this rung."""
     gain: ComparisonRecord | None
-    """Against the rung before, on the same questions; None for the first."""
+    """Comparison with the previous rung on the same questions; None for the first."""
     evaluation: EvaluationRecord
-    """Free answers, read strictly."""
+    """Free answers, parsed strictly."""
     likelihood: EvaluationRecord | None
-    """The same model by the likelihood of its letters; None behind another template."""
+    """The same model by the likelihood of its letters; None with another model's template."""
 
 
 class AblationRecord(Record):
-    """The ladder from the notebook's mistakes to a sound run."""
+    """Record of the ablation study."""
 
     kind: Literal["ablation"] = "ablation"
     name: str
@@ -113,9 +113,9 @@ class AblationRecord(Record):
     data: SplitDescription
     """The train split of the last rung; the others take the first's size from it."""
     few: int = Field(gt=0)
-    """Questions that all rungs but the last are trained on."""
+    """Number of training questions of all rungs except the last."""
     base: EvaluationRecord
-    """The untrained model, asked as rungs from \"template\" on are, in letters."""
+    """The untrained model, asked for letters with its own template."""
     base_likelihood: EvaluationRecord
     rungs: tuple[RungRecord, ...]
     trainings: dict[str, TrainingRecord]

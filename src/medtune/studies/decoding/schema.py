@@ -1,4 +1,4 @@
-"""What a study of decoding finds: speed, quality and consistency of every way to answer."""
+"""Records of the decoding study: speed, accuracy and consistency of every setting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from medtune.core.records import (
 
 
 class Setting(Record):
-    """One way to let a model answer."""
+    """One decoding setting."""
 
     method: Method = "generate"
     constrained: bool = False
@@ -29,36 +29,36 @@ class Setting(Record):
     beams: int = Field(default=1, ge=1)
 
     @property
-    def sampled(self) -> bool:
-        """Whether asking again may give another answer."""
+    def is_sampled(self) -> bool:
+        """Whether repeating a question may give another answer."""
         return self.temperature > 0
 
     @property
     def name(self) -> str:
-        """Name the folder of its cells."""
+        """Folder name of its cells."""
         if self.method != "generate":
             return self.method
         if self.constrained:
             return "constrained"
-        parts = [f"t{self.temperature:g}-p{self.top_p:g}-k{self.top_k}"] if self.sampled else []
+        parts = [f"t{self.temperature:g}-p{self.top_p:g}-k{self.top_k}"] if self.is_sampled else []
         parts += [f"beams{self.beams}"] if self.beams > 1 else []
         return "-".join([*(parts or ["greedy"]), f"{self.max_new_tokens}tokens"])
 
     @property
-    def spoken(self) -> str:
-        """Say it to a person."""
+    def display_name(self) -> str:
+        """Readable name."""
         if self.method != "generate":
             return f"likelihood of the {'letter' if self.method == 'letter' else 'text'}"
         limit = "1 token" if self.max_new_tokens == 1 else f"{self.max_new_tokens} tokens"
         if self.constrained:
             return "an option and nothing else"
-        if self.sampled:
+        if self.is_sampled:
             top_k = f", top-k {self.top_k}" if self.top_k else ""
             return f"T {self.temperature:g}, top-p {self.top_p:g}{top_k}, {limit}"
         return f"{self.beams} beams, {limit}" if self.beams > 1 else f"greedy, {limit}"
 
-    def decoding(self, seed: int) -> Decoding:
-        """Say it to a model."""
+    def to_decoding(self, seed: int) -> Decoding:
+        """Return the decoding parameters for a model."""
         return Decoding(
             self.max_new_tokens, self.temperature, self.top_p, self.top_k, self.beams, seed
         )
@@ -83,11 +83,11 @@ SETTINGS = (
     Setting(method="letter"),
     Setting(method="cloze"),
 )
-"""What the study tries."""
+"""Settings of the study."""
 
 
 class DecodingPoint(Record):
-    """One setting, examined once or, where it samples, several times."""
+    """Results of one setting: one evaluation, or several if it samples."""
 
     setting: Setting
     repeats: int = Field(ge=1)
@@ -98,15 +98,15 @@ class DecodingPoint(Record):
     high: Probability
     answer_rate: Probability
     stop_rate: Probability | None
-    """None where nothing is written."""
+    """Share of answers that ended with a stop token; None for likelihoods."""
     written: float | None
-    """Tokens per answer, the ending not counted; None where nothing is written."""
+    """Tokens per answer without the end token; None for likelihoods."""
     questions_per_s: float = Field(gt=0)
     agreement: Probability | None
     """How often two repeats give one question the same outcome (an option, or none), over all pairs
-    and questions; None where nothing is drawn by lot: the same question gets the same answer."""
+    and questions; None for deterministic settings."""
     entropy: float | None
-    """Of a question's outcomes over the repeats, bits, mean over questions; None likewise."""
+    """Entropy of a question's outcomes over repeats, bits, mean over questions; None likewise."""
     behind: float
     """Accuracy of the most accurate setting minus this one's."""
     behind_low: float
@@ -117,7 +117,7 @@ class DecodingPoint(Record):
 
 
 class DecodingRecord(Record):
-    """A study of decoding."""
+    """Record of the decoding study."""
 
     kind: Literal["decoding"] = "decoding"
     label: str
@@ -131,7 +131,7 @@ class DecodingRecord(Record):
     verdict: str
     """One sentence."""
     cell_s: float
-    """Seconds of the examinations themselves."""
+    """Seconds of all evaluations."""
     duration_s: float | None
-    """Of this call, where it did all of them; the rest is overhead."""
+    """Seconds of this call if it ran all evaluations; the rest is overhead."""
     provenance: Provenance

@@ -1,4 +1,4 @@
-"""Is it better to have many questions, or few that were chosen well?"""
+"""Compare many random training questions with few selected ones."""
 
 from __future__ import annotations
 
@@ -6,52 +6,52 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
-from medtune.analysis.analyze import Evaluation
-from medtune.analysis.seed_spread import mean_over_questions, right_by_question
-from medtune.core.provenance import provenance
+from medtune.analysis.analyze import RecordedEvaluation
+from medtune.analysis.seed_spread import accuracy_by_question, mean_with_interval
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import SplitDescription, TrainingRecord
 from medtune.studies.learning_curve.schema import Arm, Contrast, CurvePoint, LearningCurveRecord
 
-FEW = 4
-"""Few are a quarter of many, or the nearest size to that: 500 of 2,000."""
+FEW_RATIO = 4
+"""Ratio of many to few: few is the size nearest to a quarter of many, such as 500 of 2,000."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArmResults:
-    """One arm's trainings and examinations, by seed."""
+    """Training records and evaluations of one arm, by seed."""
 
     trainings: Mapping[int, TrainingRecord]
-    evaluations: Mapping[int, Evaluation]
+    evaluations: Mapping[int, RecordedEvaluation]
 
 
-def draw_curve(
+def build_learning_curve_record(
     name: str,
-    base: Evaluation,
+    base: RecordedEvaluation,
     grown: Mapping[Arm, ArmResults],
     pool: SplitDescription,
     cell_s: float,
 ) -> LearningCurveRecord:
-    """Put all arms side by side.
+    """Build the record of the learning curve.
 
     Args:
-        name: Of the experiment.
-        base: The base model's examination.
-        grown: The arms, examined on the same questions.
-        pool: What they were drawn from.
-        cell_s: Seconds of trainings and examinations.
+        name: Name of the experiment.
+        base: Evaluation of the base model.
+        grown: Results of the arms, on the same questions.
+        pool: Pool of training questions.
+        cell_s: Seconds of trainings and evaluations.
 
     Raises:
-        PredictionsError: They are not of the same questions.
+        PredictionsError: The evaluations are not of the same questions.
     """
     record, asked = base
-    before = right_by_question(asked, [asked])
+    before = accuracy_by_question(asked, [asked])
     right = {
-        arm: right_by_question(asked, [some for _, some in one.evaluations.values()])
+        arm: accuracy_by_question(asked, [some for _, some in one.evaluations.values()])
         for arm, one in grown.items()
     }
     points = tuple(_point(arm, one, right[arm], before) for arm, one in grown.items())
     contrasts = tuple(
-        _contrast(few, many, right[few], right[many]) for few, many in opposed(list(grown))
+        _contrast(few, many, right[few], right[many]) for few, many in pair_contrasts(list(grown))
     )
     return LearningCurveRecord(
         name=name,
@@ -62,15 +62,15 @@ def draw_curve(
         contrasts=contrasts,
         verdict=_verdict(contrasts, points, len(asked)),
         cell_s=cell_s,
-        provenance=provenance(record.provenance.gpu),
+        provenance=collect_provenance(record.provenance.gpu),
     )
 
 
-def opposed(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
-    """Pair few that were selected with many at random, other things being equal."""
+def pair_contrasts(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
+    """Pair few selected questions with many random ones, at otherwise equal settings."""
     sizes = sorted({arm.size for arm in arms})
     many = sizes[-1]
-    few = min(sizes[:-1], key=lambda size: abs(size - many / FEW), default=None)
+    few = min(sizes[:-1], key=lambda size: abs(size - many / FEW_RATIO), default=None)
     return [
         (arm, other)
         for arm in arms
@@ -86,8 +86,8 @@ def _point(
     arm: Arm, one: ArmResults, right: Sequence[float], before: Sequence[float]
 ) -> CurvePoint:
     accuracies = tuple(record.accuracy.value for record, _ in one.evaluations.values())
-    accuracy, low, high = mean_over_questions(right)
-    gain, gain_low, gain_high = mean_over_questions(
+    accuracy, low, high = mean_with_interval(right)
+    gain, gain_low, gain_high = mean_with_interval(
         [after - former for after, former in zip(right, before, strict=True)]
     )
     return CurvePoint(
@@ -107,12 +107,12 @@ def _point(
 
 def _contrast(few: Arm, many: Arm, less: Sequence[float], more: Sequence[float]) -> Contrast:
     gaps = [b - a for a, b in zip(less, more, strict=True)]
-    difference, low, high = mean_over_questions(gaps)
+    difference, low, high = mean_with_interval(gaps)
     return Contrast(few=few, many=many, difference=difference, low=low, high=high)
 
 
 def _verdict(contrasts: Sequence[Contrast], points: Sequence[CurvePoint], n: int) -> str:
-    """Answer in a sentence or two: many, few, or no difference to be seen."""
+    """Write the verdict: many, few, or no detectable difference."""
     learned = [point for point in points if point.gain_low > 0]
     if not learned:
         head = "No arm is detectably better than the base model"
@@ -120,12 +120,13 @@ def _verdict(contrasts: Sequence[Contrast], points: Sequence[CurvePoint], n: int
         best = max(learned, key=lambda point: point.gain)
         head = (
             f"{len(learned)} of {len(points)} arms are detectably better than the base model, "
-            f"{best.arm.spoken} the most ({_span(best.gain, best.gain_low, best.gain_high)})"
+            f"{best.arm.display_name} the most "
+            f"({_format_interval(best.gain, best.gain_low, best.gain_high)})"
         )
     curated = [c for c in contrasts if c.few.selection != "random"]
     parts = [
         f"{c.many.size:,} at random or {c.few.size:,} {c.few.selection} ({c.few.target}, equal "
-        f"{c.few.equal}): {_winner(c)} ({_span(c.difference, c.low, c.high)})"
+        f"{c.few.equal}): {_winner(c)} ({_format_interval(c.difference, c.low, c.high)})"
         for c in curated
     ]
     return "; ".join([f"{head} (n = {n})", *parts]) + "."
@@ -137,5 +138,5 @@ def _winner(contrast: Contrast) -> str:
     return f"the {contrast.few.size:,}" if contrast.high < 0 else "no detectable difference"
 
 
-def _span(value: float, low: float, high: float) -> str:
+def _format_interval(value: float, low: float, high: float) -> str:
     return f"{100 * value:+.1f} points, {100 * low:+.1f} to {100 * high:+.1f}"

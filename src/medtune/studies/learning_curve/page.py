@@ -1,4 +1,4 @@
-"""The learning curve as a page: verdict, figures, tables."""
+"""Write the page of the learning curve: verdict, figures, tables."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from collections import defaultdict
 from pathlib import Path
 
 from medtune.core.run_folder import write_text
-from medtune.reports.figures import BASE, CHANCE, INK, SPLITS, canvas, svg
-from medtune.reports.templating import render
+from medtune.reports.figures import (
+    BASE_COLOUR,
+    BASELINE_COLOUR,
+    SERIES_COLOURS,
+    TEXT_COLOUR,
+    create_axes,
+    render_svg,
+)
+from medtune.reports.templating import render_page
 from medtune.studies.learning_curve.schema import CurvePoint, Equal, LearningCurveRecord
 
 
@@ -19,42 +26,44 @@ def write_learning_curve(path: Path, record: LearningCurveRecord) -> None:
     """
     kinds: list[Equal] = ["epochs", "steps"]
     figures = {
-        equal: curve_figure(record, equal)
+        equal: plot_learning_curve(record, equal)
         for equal in kinds
         if any(point.arm.equal == equal for point in record.points)
     }
-    write_text(path, render("studies/learning_curve.html", study=record, figures=figures))
+    write_text(path, render_page("studies/learning_curve.html", study=record, figures=figures))
 
 
-def curve_figure(record: LearningCurveRecord, equal: Equal) -> str:
+def plot_learning_curve(record: LearningCurveRecord, equal: Equal) -> str:
     """Draw accuracy over size, a line for every selection and target."""
-    figure, axes = canvas(8.6, 4.0)
+    figure, axes = create_axes(8.6, 4.0)
     lines: dict[str, list[CurvePoint]] = defaultdict(list)
     for point in record.points:
         if point.arm.equal == equal:
             lines[f"{point.arm.selection}, {point.arm.target}"].append(point)
     for place, (name, points) in enumerate(lines.items()):
-        colour = SPLITS[place % len(SPLITS)]
-        # A little apart, so that bars at one size do not hide each other.
+        colour = SERIES_COLOURS[place % len(SERIES_COLOURS)]
+        # Shifted a little, so that bars at one size do not overlap.
         at = [point.arm.size * 1.04**place for point in points]
         values = [100 * point.accuracy for point in points]
         axes.plot(at, values, "o-", color=colour, lw=1.8, ms=5, label=name)
         for x, point in zip(at, points, strict=True):
             axes.plot([x, x], [100 * point.low, 100 * point.high], color=colour, lw=1, alpha=0.7)
     base, majority = record.base.accuracy.value, record.base.majority.value
-    axes.axhline(100 * base, color=BASE, lw=1.2, label="base model")
-    axes.axhline(100 * record.base.chance, color=CHANCE, lw=1.2, ls="--", label="chance")
-    axes.axhline(100 * majority, color=CHANCE, lw=1.2, ls=":", label="majority letter")
+    axes.axhline(100 * base, color=BASE_COLOUR, lw=1.2, label="base model")
+    axes.axhline(100 * record.base.chance, color=BASELINE_COLOUR, lw=1.2, ls="--", label="chance")
+    axes.axhline(100 * majority, color=BASELINE_COLOUR, lw=1.2, ls=":", label="majority letter")
     sizes = sorted({point.arm.size for point in record.points})
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
     axes.set_xlabel(f"training questions, equal {equal}")
     axes.set_ylabel("accuracy, %")
-    axes.grid(axis="y", color=INK, alpha=0.2)
-    figure.legend(frameon=False, labelcolor=INK, fontsize=9, ncols=3, loc="outside upper right")
+    axes.grid(axis="y", color=TEXT_COLOUR, alpha=0.2)
+    figure.legend(
+        frameon=False, labelcolor=TEXT_COLOUR, fontsize=9, ncols=3, loc="outside upper right"
+    )
     parts = [
         f"{name}: " + ", ".join(f"{p.arm.size} {100 * p.accuracy:.1f}" for p in points)
         for name, points in lines.items()
     ]
-    return svg(figure, f"Accuracy by size, equal {equal}, per cent. " + "; ".join(parts))
+    return render_svg(figure, f"Accuracy by size, equal {equal}, per cent. " + "; ".join(parts))

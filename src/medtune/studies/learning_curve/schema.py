@@ -1,4 +1,4 @@
-"""What a learning curve finds: accuracy by size, selection and target of the training questions."""
+"""Records of the learning curve: accuracy by size, selection and target of training questions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from medtune.core.experiment import Experiment
-from medtune.core.prompt import Target
+from medtune.core.prompt import TrainingTarget
 from medtune.core.records import (
     EvaluationRecord,
     ModelDescription,
@@ -22,8 +22,8 @@ Equal = Literal["epochs", "steps"]
 
 SIZES = (125, 250, 500, 1000, 2000)
 SELECTIONS: tuple[Selection, ...] = ("random", "balanced", "curated")
-EQUAL_SHARES = 1e6
-"""Temperature at which every subject gets the same share."""
+EQUAL_SHARES_TEMPERATURE = 1e6
+"""Sampling temperature at which every subject gets the same share."""
 
 
 class Arm(Record):
@@ -31,33 +31,33 @@ class Arm(Record):
 
     size: int = Field(gt=0)
     selection: Selection = "random"
-    target: Target = "text"
+    target: TrainingTarget = "text"
     equal: Equal = "epochs"
     """epochs: every question is seen as often as in the others; steps: as many optimizer steps as
     the largest size takes."""
 
     @property
     def name(self) -> str:
-        """Name its cells."""
+        """Name of its cells."""
         return f"{self.target}-{self.selection}-{self.size}-{self.equal}"
 
     @property
-    def spoken(self) -> str:
-        """Say it to a person."""
+    def display_name(self) -> str:
+        """Readable name."""
         return f"{self.size:,} {self.selection}, {self.target}, equal {self.equal}"
 
-    def experiment(self, base: Experiment, seed: int, steps: int) -> Experiment:
-        """Say what is trained.
+    def to_experiment(self, base: Experiment, seed: int, steps: int) -> Experiment:
+        """Return the experiment of this arm.
 
         Args:
-            base: The study's experiment; everything that the arm does not name is its own.
-            seed: Of the draw and of the training.
-            steps: Of the largest size.
+            base: The study's experiment, for all settings that the arm does not vary.
+            seed: Seed of the sampling and of the training.
+            steps: Optimizer steps of the largest size.
         """
         data = base.data.model_dump(exclude_unset=True)
         data["train_size"] = self.size
         if self.selection == "balanced":
-            data["balance"] = {"by": "subject", "temperature": EQUAL_SHARES}
+            data["balance"] = {"by": "subject", "temperature": EQUAL_SHARES_TEMPERATURE}
         elif self.selection == "curated":
             data["curation"] = {"quality": {"on": True}, "diversity": {"on": True}}
         training = base.training.model_dump(exclude_unset=True) | {"target": self.target}
@@ -70,7 +70,7 @@ class Arm(Record):
 
 
 class CurvePoint(Record):
-    """One arm, trained from every seed."""
+    """Results of one arm over all seeds."""
 
     arm: Arm
     seeds: tuple[int, ...] = Field(min_length=1)
@@ -83,15 +83,15 @@ class CurvePoint(Record):
     """95 %, over questions: each question's mean over the seeds is one observation."""
     high: Probability
     deviation: float | None
-    """Over seeds (n - 1); None for a single one."""
+    """Standard deviation over seeds (n - 1); None for a single seed."""
     gain: float
-    """Over the base model, on the same questions."""
+    """Gain over the base model on the same questions."""
     gain_low: float
     gain_high: float
 
 
 class Contrast(Record):
-    """Two arms on the same questions."""
+    """Comparison of two arms on the same questions."""
 
     few: Arm
     many: Arm
@@ -103,17 +103,17 @@ class Contrast(Record):
 
 
 class LearningCurveRecord(Record):
-    """A learning curve."""
+    """Record of a learning curve."""
 
     kind: Literal["learning-curve"] = "learning-curve"
     name: str
     model: ModelDescription
     pool: SplitDescription
-    """What all arms are drawn from."""
+    """Pool from which all arms are sampled."""
     base: EvaluationRecord
     points: tuple[CurvePoint, ...]
     contrasts: tuple[Contrast, ...]
-    """Many drawn at random against few that were selected, at equal steps and at equal epochs."""
+    """Many random questions against few selected ones, at equal steps and at equal epochs."""
     verdict: str
     cell_s: float
     provenance: Provenance

@@ -1,48 +1,48 @@
-"""Which wording a model answers best, and what is left of that on other questions."""
+"""Choose the most accurate prompt and compare it on the reported split."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from medtune.analysis.analyze import Evaluation
-from medtune.analysis.compare import compare
-from medtune.analysis.seed_spread import mean_over_questions, right_by_question
-from medtune.core.provenance import provenance
+from medtune.analysis.analyze import RecordedEvaluation
+from medtune.analysis.compare import compare_evaluations
+from medtune.analysis.seed_spread import accuracy_by_question, mean_with_interval
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import ComparisonRecord
 from medtune.studies.prompts.schema import PromptPoint, PromptStudyRecord, PromptVariant
 
 
-def best_of(found: Mapping[PromptVariant, Evaluation]) -> PromptVariant:
-    """Choose the most accurate, the first of equals."""
+def find_most_accurate(found: Mapping[PromptVariant, RecordedEvaluation]) -> PromptVariant:
+    """Return the most accurate variant; the first among equals."""
     return max(found, key=lambda variant: found[variant][0].accuracy.value)
 
 
-def report_choice(
+def build_prompt_study_record(
     name: str,
-    found: Mapping[PromptVariant, Evaluation],
-    own: Evaluation,
-    chosen: Evaluation,
+    found: Mapping[PromptVariant, RecordedEvaluation],
+    own: RecordedEvaluation,
+    chosen: RecordedEvaluation,
     cell_s: float,
 ) -> PromptStudyRecord:
-    """Put the variants side by side, and the choice on other questions behind them.
+    """Build the record of the prompt study.
 
     Args:
-        name: Of the experiment.
-        found: On the calibration split, the experiment's own prompt first.
-        own: That prompt on the reported split.
-        chosen: The chosen one there.
-        cell_s: Seconds of all examinations.
+        name: Name of the experiment.
+        found: Evaluations on the calibration split, the experiment's own prompt first.
+        own: Evaluation of the experiment's own prompt on the reported split.
+        chosen: Evaluation of the chosen prompt on the reported split.
+        cell_s: Seconds of all evaluations.
 
     Raises:
-        PredictionsError: They are not of the same questions.
+        PredictionsError: The evaluations are not of the same questions.
     """
     (record, asked), *_ = found.values()
-    before = right_by_question(asked, [asked])
+    before = accuracy_by_question(asked, [asked])
     points = []
     for variant, (exam, predictions) in found.items():
-        after = right_by_question(asked, [predictions])
+        after = accuracy_by_question(asked, [predictions])
         gains = [b - a for a, b in zip(before, after, strict=True)]
-        gain, low, high = mean_over_questions(gains)
+        gain, low, high = mean_with_interval(gains)
         points.append(
             PromptPoint(
                 variant=variant,
@@ -52,8 +52,8 @@ def report_choice(
                 gain_high=high,
             )
         )
-    best = best_of(found)
-    comparison = compare(own, chosen)
+    best = find_most_accurate(found)
+    comparison = compare_evaluations(own, chosen)
     return PromptStudyRecord(
         name=name,
         model=record.model,
@@ -66,7 +66,7 @@ def report_choice(
         comparison=comparison,
         verdict=_verdict(points, best, comparison),
         cell_s=cell_s,
-        provenance=provenance(record.provenance.gpu),
+        provenance=collect_provenance(record.provenance.gpu),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a study of prompts finds: the wording that is answered best, chosen on other questions."""
+"""Records of the prompt study."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ SYSTEMS = (
     "You are a helpful AI assistant.",
     "You are a physician who takes a medical licensing exam.",
 )
-"""Beside the experiment's own."""
+"""System messages to try, in addition to the experiment's own."""
 OPTION_LINES = ("{letter}) {text}", "({letter}) {text}")
 INSTRUCTIONS = ("", "Which option is right? Answer with its letter.")
 SHOTS = (0, 3)
 
 
 class PromptVariant(Record):
-    """One way to ask."""
+    """One prompt variant."""
 
     system: str
     option: str
-    """Form of an option's line."""
+    """Template of an option line."""
     instruction: str
-    """Behind the options, where letters are asked for."""
+    """Instruction after the options, if letters are asked for."""
     shots: int = Field(ge=0)
-    """Worked examples, the first ones of the train split."""
+    """Number of worked examples, the first of the train split."""
 
     @classmethod
-    def of(cls, style: PromptStyle, shots: int = 0) -> PromptVariant:
-        """Read it off a style."""
+    def from_style(cls, style: PromptStyle, shots: int = 0) -> PromptVariant:
+        """Return the variant of a prompt style."""
         return cls(
             system=style.system,
             option=style.option,
@@ -51,17 +51,17 @@ class PromptVariant(Record):
             shots=shots,
         )
 
-    def style(self, base: PromptStyle) -> PromptStyle:
-        """Put it into a style; what it does not name stays."""
+    def apply_to_style(self, base: PromptStyle) -> PromptStyle:
+        """Return a prompt style with this variant applied."""
         letter = base.letter.model_copy(update={"instruction": self.instruction})
         return base.model_copy(
             update={"system": self.system, "option": self.option, "letter": letter}
         )
 
 
-def variants(own: PromptStyle, shots: tuple[int, ...] = SHOTS) -> list[PromptVariant]:
+def list_variants(own: PromptStyle, shots: tuple[int, ...] = SHOTS) -> list[PromptVariant]:
     """List every combination, the experiment's own prompt without examples first."""
-    plain = PromptVariant.of(own)
+    plain = PromptVariant.from_style(own)
     systems = dict.fromkeys((plain.system, *SYSTEMS))
     options = dict.fromkeys((plain.option, *OPTION_LINES))
     instructions = dict.fromkeys((plain.instruction, *INSTRUCTIONS))
@@ -79,13 +79,13 @@ class PromptPoint(Record):
     variant: PromptVariant
     accuracy: Proportion
     gain: float
-    """Over the experiment's own prompt, on the same questions."""
+    """Gain over the experiment's own prompt on the same questions."""
     gain_low: float
     gain_high: float
 
 
 class PromptStudyRecord(Record):
-    """A study of prompts."""
+    """Record of the prompt study."""
 
     kind: Literal["prompts"] = "prompts"
     name: str
@@ -95,11 +95,11 @@ class PromptStudyRecord(Record):
     points: tuple[PromptPoint, ...]
     """The experiment's own prompt first."""
     chosen: PromptVariant
-    """The most accurate on the calibration split; the first of equals."""
+    """Most accurate variant on the calibration split; the first among equals."""
     own_reported: EvaluationRecord
     chosen_reported: EvaluationRecord
     comparison: ComparisonRecord
-    """On the reported split, which had no say in the choice."""
+    """Comparison on the reported split, which did not influence the choice."""
     verdict: str
     cell_s: float
     provenance: Provenance

@@ -1,4 +1,4 @@
-"""What a model's answers depend on beside the question: several exams, put together."""
+"""Combine the exams of the robustness study and write its page."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medtune.analysis.analyze import warnings
+from medtune.analysis.analyze import evaluation_warnings
 from medtune.analysis.compare import mcnemar_exact
-from medtune.analysis.order_flips import flips, given_choice
-from medtune.core.intervals import wilson
-from medtune.core.prompt import form_of
-from medtune.core.provenance import provenance
+from medtune.analysis.order_flips import choice_in_given_order, measure_order_flips
+from medtune.core.intervals import wilson_interval
+from medtune.core.prompt import form_for_method
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import EvaluationRecord, Prediction, Proportion, Question, Variant
 from medtune.core.run_folder import write_text
 from medtune.core.schemas.analysis import Flips
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.perturbations import says_none, target
+from medtune.evaluation.perturbations import injection_target, is_none_of_the_above
 from medtune.reports.figures import (
-    MUTED,
-    SPLITS,
+    MUTED_COLOUR,
+    SERIES_COLOURS,
     AccuracyRow,
-    accuracy_rows_figure,
-    bars_figure,
+    plot_accuracy_rows,
+    plot_bars,
 )
-from medtune.reports.templating import render
+from medtune.reports.templating import render_page
 from medtune.studies.robustness.schema import (
     NoneOfTheAbove,
     RobustnessRecord,
@@ -32,11 +32,11 @@ from medtune.studies.robustness.schema import (
     VariantFinding,
 )
 
-FEW_FLIPS = 0.1
-"""Above this share, answers that change with the order of the options are a weakness."""
-LEVEL = 0.05 / 3
-"""p-values below it show something: 5 %, shared among the three variants that are tested."""
-_ASKED: dict[Variant, str] = {
+MAX_FLIP_RATE = 0.1
+"""Largest share of answers that may change with the option order without being a weakness."""
+SIGNIFICANCE_LEVEL = 0.05 / 3
+"""Significance level: 5 %, divided by the three variants that are tested (Bonferroni)."""
+_VARIANT_TITLES: dict[Variant, str] = {
     "plain": "As they are",
     "options-only": "Without the stem",
     "none-of-the-above": "With “None of the above”",
@@ -47,7 +47,7 @@ _ASKED: dict[Variant, str] = {
 
 @dataclass(frozen=True)
 class ExamRun:
-    """One exam that was held."""
+    """One exam with its record and predictions."""
 
     exam: Exam
     folder: str
@@ -55,19 +55,19 @@ class ExamRun:
     predictions: Sequence[Prediction]
 
 
-def judge(held: Sequence[ExamRun], label: str, seed: int) -> RobustnessRecord:
-    """Put the exams together.
+def build_robustness_record(held: Sequence[ExamRun], label: str, seed: int) -> RobustnessRecord:
+    """Build the record of the robustness study.
 
     Args:
         held: The plain exam first, then variants of its questions in the given order; all of one
             model and method.
         label: Short name of the model.
-        seed: With which the variants were made.
+        seed: Seed of the variants.
     """
     plain = held[0]
-    before = {p.id: given_choice(p) for p in plain.predictions}
+    before = {p.id: choice_in_given_order(p) for p in plain.predictions}
     findings = tuple(_finding(one, before, len(plain.predictions), seed) for one in held)
-    flipped = flips(plain.predictions)
+    flipped = measure_order_flips(plain.predictions)
     weak = tuple(_weaknesses(findings, flipped))
     record = plain.record
     return RobustnessRecord(
@@ -83,8 +83,8 @@ def judge(held: Sequence[ExamRun], label: str, seed: int) -> RobustnessRecord:
         findings=findings,
         weaknesses=weak,
         verdict=_verdict(weak, label, findings, flipped),
-        warnings=(*warnings(record, None), *_unlisted(plain.exam)),
-        provenance=provenance(record.provenance.gpu),
+        warnings=(*evaluation_warnings(record, None), *_hidden_options_warnings(plain.exam)),
+        provenance=collect_provenance(record.provenance.gpu),
     )
 
 
@@ -95,18 +95,20 @@ def write_robustness(path: Path, record: RobustnessRecord) -> None:
         FolderError: It cannot be written.
     """
     pushes = {
-        _ASKED[f.variant]: [100 * f.push.before.value, 100 * f.push.followed.value]
+        _VARIANT_TITLES[f.variant]: [100 * f.push.before.value, 100 * f.push.followed.value]
         for f in record.findings
         if f.push
     }
     names = ["option chosen without the push", "with it"]
-    page = render(
+    page = render_page(
         "studies/robustness.html",
         study=record,
-        asked=_ASKED,
-        accuracy=_accuracy_figure(record.findings),
-        pushes=bars_figure(pushes, names, [MUTED, SPLITS[0]], lying=True) if pushes else "",
-        letters=_letters_figure(record.flips) if record.flips else "",
+        asked=_VARIANT_TITLES,
+        accuracy=_plot_accuracy(record.findings),
+        pushes=plot_bars(pushes, names, [MUTED_COLOUR, SERIES_COLOURS[0]], lying=True)
+        if pushes
+        else "",
+        letters=_plot_letters(record.flips) if record.flips else "",
     )
     write_text(path, page)
 
@@ -114,8 +116,8 @@ def write_robustness(path: Path, record: RobustnessRecord) -> None:
 def _finding(
     one: ExamRun, before: Mapping[str, int | None], asked: int, seed: int
 ) -> VariantFinding:
-    here = [given_choice(p) == p.answer for p in one.predictions]
-    # The key keeps its index in every variant.
+    here = [choice_in_given_order(p) == p.answer for p in one.predictions]
+    # The right option keeps its index in every variant.
     there = [before[p.id] == p.answer for p in one.predictions]
     n, record, variant = len(here), one.record, one.exam.variant
     only_plain = sum(b and not a for a, b in zip(here, there, strict=True))
@@ -124,28 +126,32 @@ def _finding(
         variant=variant,
         folder=one.folder,
         left_out=asked - n,
-        accuracy=wilson(sum(here), n),
+        accuracy=wilson_interval(sum(here), n),
         answer_rate=record.answer_rate,
-        plain=wilson(sum(there), n),
+        plain=wilson_interval(sum(there), n),
         only_plain=only_plain,
         only_here=only_here,
         p_value=mcnemar_exact(only_plain, only_here),
         chance=record.chance,
         majority=record.majority,
         majority_letter=record.majority_letter,
-        push=_push(one.exam.questions, one.predictions, before, variant, seed),
-        none_of_the_above=_none(one.predictions) if variant == "none-of-the-above" else None,
+        push=_suggestion_effect(one.exam.questions, one.predictions, before, variant, seed),
+        none_of_the_above=_none_of_the_above(one.predictions)
+        if variant == "none-of-the-above"
+        else None,
     )
 
 
-def _push(
+def _suggestion_effect(
     questions: Sequence[Question],
     predictions: Sequence[Prediction],
     before: Mapping[str, int | None],
     variant: Variant,
     seed: int,
 ) -> SuggestionEffect | None:
-    pushed = {q.id: place for q in questions if (place := target(q, variant, seed)) is not None}
+    pushed = {
+        q.id: place for q in questions if (place := injection_target(q, variant, seed)) is not None
+    }
     if not pushed:
         return None
     pairs = [(p.chosen == pushed[p.id], before[p.id] == pushed[p.id]) for p in predictions]
@@ -154,15 +160,17 @@ def _push(
     won = sum(now and not then for now, then in pairs)
     lost = sum(then and not now for now, then in pairs)
     return SuggestionEffect(
-        followed=wilson(followed, n),
-        before=wilson(former, n),
-        won=wilson(won, n - former) if former < n else None,
+        followed=wilson_interval(followed, n),
+        before=wilson_interval(former, n),
+        won=wilson_interval(won, n - former) if former < n else None,
         p_value=mcnemar_exact(lost, won),
     )
 
 
-def _none(predictions: Sequence[Prediction]) -> NoneOfTheAbove:
-    places = [[says_none(option) for option in p.options].index(True) for p in predictions]
+def _none_of_the_above(predictions: Sequence[Prediction]) -> NoneOfTheAbove:
+    places = [
+        [is_none_of_the_above(option) for option in p.options].index(True) for p in predictions
+    ]
     right = [
         p.chosen == p.answer for p, at in zip(predictions, places, strict=True) if at == p.answer
     ]
@@ -171,38 +179,49 @@ def _none(predictions: Sequence[Prediction]) -> NoneOfTheAbove:
     ]
     chosen = sum(p.chosen == at for p, at in zip(predictions, places, strict=True))
     return NoneOfTheAbove(
-        right=_share(right), wrong=_share(wrong), chosen=wilson(chosen, len(predictions))
+        right=_proportion(right),
+        wrong=_proportion(wrong),
+        chosen=wilson_interval(chosen, len(predictions)),
     )
 
 
-def _share(hits: Sequence[bool]) -> Proportion | None:
-    return wilson(sum(hits), len(hits)) if hits else None
+def _proportion(hits: Sequence[bool]) -> Proportion | None:
+    return wilson_interval(sum(hits), len(hits)) if hits else None
 
 
 def _weaknesses(findings: Sequence[VariantFinding], flipped: Flips | None) -> list[str]:
-    """List what was shown; that the options alone give answers away is the questions' weakness."""
+    """List the weaknesses shown; options that leak answers are a weakness of the questions."""
     found = []
-    if flipped is not None and flipped.any.value > FEW_FLIPS:
+    if flipped is not None and flipped.any.value > MAX_FLIP_RATE:
         found.append(
-            f"{_per_cent(flipped.any)} of the answers change with the order of the options"
+            f"{_format_proportion(flipped.any)} of the answers change with the order of the options"
         )
     for f in findings:
-        # What reads nothing may still give the letter that is right most often.
+        # A model that reads nothing may still give the most frequent right letter.
         if f.variant == "options-only" and f.accuracy.low > max(f.chance, f.majority.value):
             found.append(
-                f"without the question {_per_cent(f.accuracy)} are still right "
-                f"(always {f.majority_letter}: {_per_cent(f.majority)})"
+                f"without the question {_format_proportion(f.accuracy)} are still right "
+                f"(always {f.majority_letter}: {_format_proportion(f.majority)})"
             )
-        if f.variant == "none-of-the-above" and f.p_value < LEVEL and f.only_plain > f.only_here:
+        if (
+            f.variant == "none-of-the-above"
+            and f.p_value < SIGNIFICANCE_LEVEL
+            and f.only_plain > f.only_here
+        ):
             found.append(
-                f"“None of the above” lowers the accuracy from {_per_cent(f.plain)} "
-                f"to {_per_cent(f.accuracy)}"
+                f"“None of the above” lowers the accuracy from {_format_proportion(f.plain)} "
+                f"to {_format_proportion(f.accuracy)}"
             )
-        if f.push and f.push.p_value < LEVEL and f.push.followed.value > f.push.before.value:
+        if (
+            f.push
+            and f.push.p_value < SIGNIFICANCE_LEVEL
+            and f.push.followed.value > f.push.before.value
+        ):
             where = "in the stem" if f.variant == "stem-injection" else "inside an option"
             found.append(
-                f"a wrong answer named {where} is given on {_per_cent(f.push.followed)} of the "
-                f"questions ({_per_cent(f.push.before)} without that)"
+                f"a wrong answer named {where} is given on "
+                f"{_format_proportion(f.push.followed)} of the "
+                f"questions ({_format_proportion(f.push.before)} without that)"
             )
     return found
 
@@ -210,19 +229,21 @@ def _weaknesses(findings: Sequence[VariantFinding], flipped: Flips | None) -> li
 def _verdict(
     weak: Sequence[str], label: str, findings: Sequence[VariantFinding], flipped: Flips | None
 ) -> str:
-    """Say in one sentence what was shown."""
+    """Write the verdict in one sentence."""
     n = findings[0].accuracy.n
     if weak:
         return f"{label} is not robust: {'; '.join(weak)} (n = {n})."
-    ways = [_ASKED[f.variant][0].lower() + _ASKED[f.variant][1:] for f in findings]
+    ways = [
+        _VARIANT_TITLES[f.variant][0].lower() + _VARIANT_TITLES[f.variant][1:] for f in findings
+    ]
     if flipped is not None:
         ways[0] += ", in all cyclic orders of the options"
     return f"No weakness of {label} was shown (n = {n}). Asked: {'; '.join(ways)}."
 
 
-def _unlisted(exam: Exam) -> list[str]:
-    """Say what a prompt that does not list the options makes of the study."""
-    if exam.style.form(form_of(exam.method, exam.target)).list_options:
+def _hidden_options_warnings(exam: Exam) -> list[str]:
+    """Return the warning for a prompt that does not list the options."""
+    if exam.style.answer_form(form_for_method(exam.method, exam.target)).list_options:
         return []
     return [
         f"The prompt of this method ({exam.method}) does not list the options. A model does not "
@@ -231,24 +252,27 @@ def _unlisted(exam: Exam) -> list[str]:
     ]
 
 
-def _accuracy_figure(findings: Sequence[VariantFinding]) -> str:
-    """Draw every way of asking on one footing: the options in the given order.
+def _plot_accuracy(findings: Sequence[VariantFinding]) -> str:
+    """Draw the accuracy of every variant, with the options in the given order.
 
-    A mean over orders beside single orders would show a loss that is none.
+    A mean over orders next to single orders would suggest a loss that does not exist.
     """
-    return accuracy_rows_figure(
-        [AccuracyRow(_ASKED[f.variant], f.accuracy, f.chance, f.majority.value) for f in findings]
+    return plot_accuracy_rows(
+        [
+            AccuracyRow(_VARIANT_TITLES[f.variant], f.accuracy, f.chance, f.majority.value)
+            for f in findings
+        ]
     )
 
 
-def _letters_figure(flipped: Flips) -> str:
+def _plot_letters(flipped: Flips) -> str:
     total = sum(flipped.letters.values())
     shares = {
         letter: [100 * flipped.letters.get(letter, 0) / total, 100 * recall.value]
         for letter, recall in flipped.recalls.items()
     }
-    return bars_figure(shares, ["chosen", "recall: chosen where right"], SPLITS)
+    return plot_bars(shares, ["chosen", "recall: chosen where right"], SERIES_COLOURS)
 
 
-def _per_cent(value: Proportion) -> str:
+def _format_proportion(value: Proportion) -> str:
     return f"{100 * value.value:.1f} %"

@@ -1,4 +1,4 @@
-"""What `medtune study robustness` finds: one model, the same questions, asked in several ways."""
+"""Records of the robustness study: one model, the same questions asked in several ways."""
 
 from __future__ import annotations
 
@@ -21,48 +21,48 @@ from medtune.core.schemas.analysis import Flips
 
 
 class SuggestionEffect(Record):
-    """What an injection did: a wrong option was pushed on every question."""
+    """Effect of an injection that suggests a wrong option in every question."""
 
     followed: Proportion
-    """The pushed option was chosen."""
+    """How often the suggested option was chosen."""
     before: Proportion
-    """The same option was chosen on the same questions without the push."""
+    """How often the same option was chosen on the same questions without the suggestion."""
     won: Proportion | None
-    """Chosen with the push, among the questions where it was not chosen before; None where it was
-    chosen on all of them."""
+    """How often it was chosen only with the suggestion, among the questions where it was not chosen
+    before; None if there are none."""
     p_value: Probability
     """Exact McNemar of followed against before, two-sided."""
 
 
 class NoneOfTheAbove(Record):
-    """What became of the questions in which "None of the above" stands."""
+    """Results of the questions with the option "None of the above"."""
 
     right: Proportion | None
-    """Accuracy where it is the right option; None where it never is."""
+    """Accuracy if it is the right option; None if it never is."""
     wrong: Proportion | None
-    """Accuracy where it is a wrong one."""
+    """Accuracy if it is a wrong option."""
     chosen: Proportion
     """How often it was chosen. It is right about half of the time: always choosing it is about
     50 % right over all."""
 
 
 class VariantFinding(Record):
-    """One way of asking the questions, beside asking them plainly."""
+    """Result of one variant, compared with the plain questions."""
 
     variant: Variant
     folder: str
-    """The evaluation, inside the study's folder."""
+    """Evaluation folder, relative to the study's folder."""
     left_out: int = Field(ge=0)
-    """Questions of which this variant cannot be made."""
+    """Number of questions for which this variant cannot be built."""
     accuracy: Proportion
-    """Options in the given order; unparsed counted as not correct."""
+    """Accuracy with options in the given order; unparsed answers count as wrong."""
     answer_rate: Proportion
     plain: Proportion
     """Accuracy on the same questions asked plainly, in the given order."""
     only_plain: int = Field(ge=0)
-    """Right only when asked plainly."""
+    """Number of questions right only when asked plainly."""
     only_here: int = Field(ge=0)
-    """Right only in this variant."""
+    """Number of questions right only in this variant."""
     p_value: Probability
     """Exact McNemar of the two accuracies, two-sided; 1 for the plain questions themselves."""
     chance: Probability
@@ -71,12 +71,12 @@ class VariantFinding(Record):
     """Accuracy of always giving the most frequent right letter."""
     majority_letter: str
     push: SuggestionEffect | None = None
-    """Of the injections."""
+    """Effect of the suggestion, for injection variants."""
     none_of_the_above: NoneOfTheAbove | None = None
 
 
 class RobustnessRecord(Record):
-    """What one model's answers depend on beside the question."""
+    """Record of the robustness study."""
 
     kind: Literal["robustness"] = "robustness"
     label: str
@@ -87,21 +87,21 @@ class RobustnessRecord(Record):
     method: Method
     normalization: Normalization | None
     seed: int
-    """Of the choices that the variants make."""
+    """Seed of the variants."""
     averaged: Proportion | None
     """Accuracy of the plain questions with the mean over all cyclic orders; None for free text."""
     flips: Flips | None
-    """Of the plain questions; None for free text, which is asked in one order."""
+    """Order flips of the plain questions; None for free text, which is asked in one order."""
     findings: tuple[VariantFinding, ...] = Field(min_length=1)
     """The plain questions first."""
     weaknesses: tuple[str, ...]
-    """What was shown, one clause each; empty where nothing was."""
+    """Weaknesses shown, one clause each."""
     verdict: str
     """One sentence."""
     warnings: tuple[str, ...]
-    """What a reader must know before believing a number."""
+    """Caveats of the numbers."""
     provenance: Provenance
 
-    def of(self, variant: Variant) -> VariantFinding | None:
-        """Find a variant; None where no question was left for it."""
+    def find_variant(self, variant: Variant) -> VariantFinding | None:
+        """Return the finding of a variant; None if no question was left for it."""
         return next((f for f in self.findings if f.variant == variant), None)

@@ -1,4 +1,4 @@
-"""How large must a test be?  Subsamples of a saved evaluation beside what theory says."""
+"""Compare subsamples of a saved evaluation with theory, to find how large a test must be."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medtune.analysis.compare import compare, minimum_detectable, paired_outcomes
+from medtune.analysis.compare import (
+    compare_evaluations,
+    minimum_detectable_difference,
+    pair_outcomes,
+)
 from medtune.core.errors import PredictionsError
-from medtune.core.provenance import provenance
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import ComparisonRecord, EvaluationRecord, Outcome, Prediction
-from medtune.core.schemas.dataset import UNKNOWN
+from medtune.core.schemas.dataset import NO_SUBJECT
 from medtune.studies.test_size.schema import (
     AccuracyAtSize,
     AccuracyBySize,
@@ -24,31 +28,31 @@ from medtune.studies.test_size.schema import (
 from medtune.studies.test_size.subsample import (
     Counts,
     SubjectCounts,
-    deviation_ratio,
-    finite,
-    intervals,
-    mcnemar,
-    right,
-    spread,
+    bootstrap_deviation_ratio,
+    correct_finite_population,
+    count_right,
+    mcnemar_p_values,
+    summarize_spread,
+    wilson_intervals,
 )
-from medtune.studies.test_size.verdict import subjects_verdict, verdict
+from medtune.studies.test_size.verdict import write_size_verdict, write_subjects_verdict
 
-LEAST_QUESTIONS = 20
+MIN_QUESTIONS = 20
 ALPHA = 0.05
 
 Evaluation = tuple[EvaluationRecord, Sequence[Prediction]]
-Lots = Mapping[int, Mapping[str, int]]
-"""By size and subject: how many questions to draw."""
+SubjectAllocations = Mapping[int, Mapping[str, int]]
+"""Number of questions to draw, by size and subject."""
 
 
-def subject_counts(predictions: Sequence[Prediction]) -> dict[str, int]:
-    """Count questions by subject; those without one stand together.
+def count_subjects(predictions: Sequence[Prediction]) -> dict[str, int]:
+    """Count questions by subject; those without a subject form one group.
 
     Raises:
-        PredictionsError: None has one.
+        PredictionsError: No question has a subject.
     """
     names = _subjects(predictions)
-    if set(names) <= {UNKNOWN}:
+    if set(names) <= {NO_SUBJECT}:
         raise PredictionsError(
             "no question has a subject",
             expected="subjects to draw by",
@@ -57,33 +61,33 @@ def subject_counts(predictions: Sequence[Prediction]) -> dict[str, int]:
     return {name: names.count(name) for name in dict.fromkeys(names)}
 
 
-def sample_size(
-    a: Evaluation, b: Evaluation | None, plan: SamplePlan, lots: Lots | None = None
+def build_sample_size_record(
+    a: Evaluation, b: Evaluation | None, plan: SamplePlan, lots: SubjectAllocations | None = None
 ) -> SampleSizeRecord:
-    """Show what smaller tests would have shown.
+    """Build the record of the test-size study.
 
     Args:
         a: An evaluation; with a second one, the reference.
         b: The candidate, on the same questions.
-        plan: What to draw.
-        lots: For every size within the split, how many questions of each subject to draw; None
-            draws without regard to subjects.
+        plan: Sizes, draws and seed.
+        lots: Questions to draw of each subject, for every size within the split; None draws no
+            stratified subsamples.
 
     Raises:
-        PredictionsError: There are too few questions, one is there twice, or the evaluations are
-            not of the same ones.
+        PredictionsError: There are too few questions, one occurs twice, or the evaluations are not
+            of the same questions.
     """
     exams = [a, b] if b is not None else [a]
     record, predictions = a
     n = len(predictions)
-    _check(a)
-    comparison = compare(a, b) if b is not None else None
+    _check_questions(a)
+    comparison = compare_evaluations(a, b) if b is not None else None
     rights = (
-        list(paired_outcomes(*a, *b))
+        list(pair_outcomes(*a, *b))
         if b is not None
         else [[p.outcome == Outcome.CORRECT for p in predictions]]
     )
-    tally = SubjectCounts.of(rights, _subjects(predictions))
+    tally = SubjectCounts.from_outcomes(rights, _subjects(predictions))
     evaluations = tuple(
         AccuracyBySize(
             label=exam.label,
@@ -91,11 +95,14 @@ def sample_size(
             chance=exam.chance,
             majority=exam.majority,
             majority_letter=exam.majority_letter,
-            sizes=tuple(_accuracy(exam, bit, tally, size, plan, lots) for size in plan.within(n)),
+            sizes=tuple(
+                _accuracy_at_size(exam, bit, tally, size, plan, lots)
+                for size in plan.sizes_within(n)
+            ),
         )
         for bit, (exam, _) in enumerate(exams)
     )
-    difference = _difference(comparison, tally, plan) if comparison is not None else None
+    difference = _difference_by_size(comparison, tally, plan) if comparison is not None else None
     return SampleSizeRecord(
         split=record.data.source,
         method=record.method,
@@ -106,18 +113,18 @@ def sample_size(
         subjects=len(tally.subjects) if lots is not None else None,
         evaluations=evaluations,
         difference=difference,
-        verdict=verdict(evaluations, difference),
-        subjects_verdict=subjects_verdict(evaluations[-1]),
-        provenance=provenance(),
+        verdict=write_size_verdict(evaluations, difference),
+        subjects_verdict=write_subjects_verdict(evaluations[-1]),
+        provenance=collect_provenance(),
     )
 
 
-def _check(evaluation: Evaluation) -> None:
+def _check_questions(evaluation: Evaluation) -> None:
     record, predictions = evaluation
-    if len(predictions) < LEAST_QUESTIONS:
+    if len(predictions) < MIN_QUESTIONS:
         raise PredictionsError(
             f"{record.label} answered {len(predictions)} questions",
-            expected=f"{LEAST_QUESTIONS} or more, to draw smaller tests from",
+            expected=f"{MIN_QUESTIONS} or more, to draw smaller tests from",
             fix="evaluate on a larger split",
         )
     if len({(p.id, p.options, p.answer) for p in predictions}) < len(predictions):
@@ -127,19 +134,19 @@ def _check(evaluation: Evaluation) -> None:
 
 
 def _subjects(predictions: Sequence[Prediction]) -> list[str]:
-    return [(p.subject or "").strip() or UNKNOWN for p in predictions]
+    return [(p.subject or "").strip() or NO_SUBJECT for p in predictions]
 
 
-def _accuracy(
+def _accuracy_at_size(
     record: EvaluationRecord,
     bit: int,
     tally: SubjectCounts,
     n: int,
     plan: SamplePlan,
-    lots: Lots | None,
+    lots: SubjectAllocations | None,
 ) -> AccuracyAtSize:
-    correct = right(tally.plain(n, plan.draws, plan.seed), bit)
-    low, high = intervals(correct, n)
+    correct = count_right(tally.draw_plain(n, plan.draws, plan.seed), bit)
+    low, high = wilson_intervals(correct, n)
     value = record.accuracy.value
     error = math.sqrt(value * (1 - value) / n)
 
@@ -148,25 +155,27 @@ def _accuracy(
 
     return AccuracyAtSize(
         n=n,
-        spread=spread(correct, n),
+        spread=summarize_spread(correct, n),
         standard_error=error,
-        standard_error_finite=finite(error, n, record.accuracy.n),
+        standard_error_finite=correct_finite_population(error, n, record.accuracy.n),
         half_width=float(np.mean(high - low)) / 2,
         coverage=1 - excludes(value),
         excludes_chance=excludes(record.chance),
         excludes_majority=excludes(record.majority.value),
-        stratified=_stratified(correct, bit, tally, plan, lots[n]) if lots is not None else None,
+        stratified=_stratified_spread(correct, bit, tally, plan, lots[n])
+        if lots is not None
+        else None,
     )
 
 
-def _stratified(
+def _stratified_spread(
     plain: Counts, bit: int, tally: SubjectCounts, plan: SamplePlan, lots: Mapping[str, int]
 ) -> StratifiedSpread:
     n = sum(lots.values())
-    correct = right(tally.stratified(lots, plan.draws, plan.seed), bit)
-    ratio, low, high = deviation_ratio(correct, plain, plan.seed, n) or (None, None, None)
+    correct = count_right(tally.draw_stratified(lots, plan.draws, plan.seed), bit)
+    ratio, low, high = bootstrap_deviation_ratio(correct, plain, plan.seed, n) or (None, None, None)
     return StratifiedSpread(
-        spread=spread(correct, n),
+        spread=summarize_spread(correct, n),
         standard_error=tally.stratified_error(lots, bit),
         ratio=ratio,
         ratio_low=low,
@@ -175,7 +184,7 @@ def _stratified(
     )
 
 
-def _difference(
+def _difference_by_size(
     comparison: ComparisonRecord, tally: SubjectCounts, plan: SamplePlan
 ) -> DifferenceBySize:
     low, high = comparison.difference_low, comparison.difference_high
@@ -183,9 +192,11 @@ def _difference(
     return DifferenceBySize(
         comparison=comparison,
         discordance=(comparison.only_a + comparison.only_b) / comparison.n,
-        sizes=tuple(_difference_at(comparison, tally, n, plan) for n in plan.within(comparison.n)),
-        needed=needed(comparison, comparison.difference),
-        needed_if_smaller=needed(comparison, nearer),
+        sizes=tuple(
+            _difference_at(comparison, tally, n, plan) for n in plan.sizes_within(comparison.n)
+        ),
+        needed=required_questions(comparison, comparison.difference),
+        needed_if_smaller=required_questions(comparison, nearer),
     )
 
 
@@ -193,38 +204,38 @@ def _difference_at(
     comparison: ComparisonRecord, tally: SubjectCounts, n: int, plan: SamplePlan
 ) -> DifferenceAtSize:
     total, observed = comparison.n, comparison.difference
-    drawn = tally.plain(n, plan.draws, plan.seed)
-    # Kinds are bits: 1 is only a right, 2 only b.
+    drawn = tally.draw_plain(n, plan.draws, plan.seed)
+    # Kinds are bit masks: 1 is only a right, 2 only b.
     gap = drawn[:, 2] - drawn[:, 1]
-    found = mcnemar(drawn[:, 1], drawn[:, 2]) < ALPHA
-    fresh = tally.fresh(n, plan.draws, plan.seed)
+    found = mcnemar_p_values(drawn[:, 1], drawn[:, 2]) < ALPHA
+    fresh = tally.draw_fresh(n, plan.draws, plan.seed)
     rate = (comparison.only_a + comparison.only_b) / total
     error = math.sqrt((rate - observed**2) / n)
     return DifferenceAtSize(
         n=n,
-        spread=spread(gap, n),
+        spread=summarize_spread(gap, n),
         standard_error=error,
-        standard_error_finite=finite(error, n, total),
+        standard_error_finite=correct_finite_population(error, n, total),
         power=float(np.mean(found)),
-        power_fresh=float(np.mean(mcnemar(fresh[:, 1], fresh[:, 2]) < ALPHA)),
+        power_fresh=float(np.mean(mcnemar_p_values(fresh[:, 1], fresh[:, 2]) < ALPHA)),
         wrong_sign=float(np.mean(found & (gap * observed < 0))) if observed else None,
-        minimum_detectable=detectable_at(n, comparison),
+        minimum_detectable=scale_detectable_difference(n, comparison),
     )
 
 
-def detectable_at(n: int, comparison: ComparisonRecord) -> float:
+def scale_detectable_difference(n: int, comparison: ComparisonRecord) -> float:
     """Scale the minimum detectable difference of a comparison to n questions.
 
-    It falls with the square root of their number, and cannot be more than 1.
+    It falls with the square root of n, and is at most 1.
     """
-    whole = minimum_detectable(comparison.only_a + comparison.only_b, comparison.n)
+    whole = minimum_detectable_difference(comparison.only_a + comparison.only_b, comparison.n)
     return min(1.0, whole * math.sqrt(comparison.n / n))
 
 
-def needed(comparison: ComparisonRecord, difference: float) -> int | None:
-    """Count the questions at which a difference is the minimum detectable one.
+def required_questions(comparison: ComparisonRecord, difference: float) -> int | None:
+    """Return the number of questions at which a difference is the minimum detectable one.
 
-    None for no difference: no number is enough.
+    Returns None for a difference of 0.
     """
     if not difference:
         return None

@@ -1,4 +1,4 @@
-"""What a study of the test's size finds: how far an accuracy moves with the number of questions."""
+"""Records of the test-size study: spread of an accuracy by number of questions."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ LEAST_DRAWS, MOST_DRAWS = 100, 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class SamplePlan:
-    """What to draw.
+    """Plan of the subsamples.
 
     Args:
         sizes: Questions in a subsample, ascending; the full split is always added.
         draws: Subsamples at each size.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
-        InputError: The sizes do not ascend from 1 on, the draws are too few or too many to be
-            held, or the seed is negative.
+        InputError: The sizes do not ascend from 1 on, the draws are too few or too many, or the
+            seed is negative.
     """
 
     sizes: tuple[int, ...] = SIZES
@@ -56,13 +56,13 @@ class SamplePlan:
         if self.seed < 0:
             raise InputError(f"seed {self.seed}", expected="0 or more")
 
-    def within(self, n: int) -> tuple[int, ...]:
-        """List the sizes that n questions are enough for, n itself last."""
+    def sizes_within(self, n: int) -> tuple[int, ...]:
+        """Return the sizes below n, and n itself."""
         return (*(size for size in self.sizes if size < n), n)
 
 
 class SampleSpread(Record):
-    """How a figure (an accuracy, a difference) came out over all subsamples of one size."""
+    """Distribution of a value (an accuracy, a difference) over all subsamples of one size."""
 
     mean: float
     deviation: float = Field(ge=0)
@@ -76,14 +76,14 @@ class SampleSpread(Record):
 
 
 class StratifiedSpread(Record):
-    """The same size, drawn subject by subject in proportion to their numbers of questions."""
+    """Results of subsamples of the same size, stratified by subject in proportion."""
 
     spread: SampleSpread
     standard_error: float = Field(ge=0)
     """By theory: sqrt(sum of (n_h / n)^2 S_h^2 / n_h (1 - n_h / N_h)), S_h^2 with N_h - 1
     (Cochran 1977, Sampling Techniques, section 5.4)."""
     ratio: float | None
-    """Its deviation divided by that of the plain subsamples; None where these have none."""
+    """Its deviation divided by that of the plain subsamples; None if that is 0."""
     ratio_low: float | None
     """Bootstrap over the draws, 95 %."""
     ratio_high: float | None
@@ -92,7 +92,7 @@ class StratifiedSpread(Record):
 
 
 class AccuracyAtSize(Record):
-    """One evaluation, as subsamples of one size would have shown it."""
+    """Results of one evaluation in subsamples of one size."""
 
     n: int = Field(gt=0)
     spread: SampleSpread
@@ -103,17 +103,17 @@ class AccuracyAtSize(Record):
     half_width: float = Field(ge=0)
     """Half the width of the Wilson 95 % interval, mean over the subsamples."""
     coverage: Probability
-    """Subsamples whose interval holds the full split's accuracy. As n nears N it tends to 1: a
-    subsample is then nearly the split itself, and the interval allows for other questions."""
+    """Share of subsamples whose interval contains the full split's accuracy. It tends to 1 as n
+    approaches N: the subsample is then nearly the split itself."""
     excludes_chance: Probability
-    """Subsamples whose interval leaves out a uniform guess: "you would have noticed"."""
+    """Share of subsamples whose interval excludes the accuracy of a uniform guess."""
     excludes_majority: Probability
-    """Subsamples whose interval leaves out always giving the most frequent letter."""
+    """Share of subsamples whose interval excludes always giving the most frequent letter."""
     stratified: StratifiedSpread | None = None
 
 
 class AccuracyBySize(Record):
-    """One evaluation at all sizes."""
+    """Results of one evaluation at all sizes."""
 
     label: str
     accuracy: Proportion
@@ -125,34 +125,34 @@ class AccuracyBySize(Record):
 
 
 class DifferenceAtSize(Record):
-    """Two evaluations, as subsamples of one size would have compared them."""
+    """Comparison of two evaluations in subsamples of one size."""
 
     n: int = Field(gt=0)
     spread: SampleSpread
-    """Of accuracy b - accuracy a."""
+    """Spread of accuracy b - accuracy a."""
     standard_error: float = Field(ge=0)
     """By theory, of n fresh questions: sqrt((discordance - difference^2) / n)."""
     standard_error_finite: float = Field(ge=0)
     """By theory, of n out of these N questions."""
     power: Probability
-    """Subsamples with exact McNemar p < 0.05. Near N it tends to 0 or 1, whichever the full split
-    shows: such a subsample is nearly the split itself."""
+    """Share of subsamples with exact McNemar p < 0.05. It tends to 0 or 1 as n approaches N: the
+    subsample is then nearly the split itself."""
     power_fresh: Probability
-    """The same share where n fresh questions are drawn of which so many disagree as here."""
+    """The same share for n fresh questions with the same discordance."""
     wrong_sign: Probability | None
-    """Subsamples that find a difference (p < 0.05) of the other sign; None where there is no
+    """Share of subsamples that find a difference (p < 0.05) of the other sign; None if there is no
     difference in the full split."""
     minimum_detectable: float = Field(ge=0, le=1)
     """Smallest difference found with 80 % power at this n and the full split's discordance."""
 
 
 class DifferenceBySize(Record):
-    """Two evaluations of the same questions at all sizes."""
+    """Comparison of two evaluations of the same questions at all sizes."""
 
     comparison: ComparisonRecord
     """On all questions."""
     discordance: Probability
-    """Questions on which one is right and the other is not."""
+    """Share of questions that only one of them answers correctly."""
     sizes: tuple[DifferenceAtSize, ...]
     needed: int | None
     """Questions needed to find the observed difference with 80 % power; None where there is
@@ -163,7 +163,7 @@ class DifferenceBySize(Record):
 
 
 class SampleSizeRecord(Record):
-    """What tests of other sizes, drawn from a saved evaluation, would have shown."""
+    """Record of the test-size study."""
 
     kind: Literal["test-size"] = "test-size"
     split: str
@@ -174,14 +174,14 @@ class SampleSizeRecord(Record):
     """Subsamples at each size, without replacement."""
     seed: int
     left_out: tuple[int, ...]
-    """Sizes asked for that the split is too small for."""
+    """Requested sizes that are larger than the split."""
     subjects: int | None
-    """Strata; None where subjects were not looked at."""
+    """Number of strata; None without stratification."""
     evaluations: tuple[AccuracyBySize, ...]
     """One, or the reference and the candidate."""
     difference: DifferenceBySize | None
     verdict: str
-    """What it comes to."""
+    """Verdict of the study."""
     subjects_verdict: str | None
-    """What drawing by subject comes to; None where subjects were not looked at, or at no size."""
+    """Verdict on stratified subsamples; None if there are none."""
     provenance: Provenance

@@ -1,9 +1,9 @@
-"""Subsamples of a test, drawn as counts.
+"""Draw subsamples of a test as counts.
 
-A subsample changes an accuracy only through how many of each kind of question it holds (right or
+The accuracy of a subsample depends only on how many questions of each kind it contains (right or
 wrong; for two models both, one, the other, neither right).  For n questions drawn without
-replacement these counts are multivariate hypergeometric, so they are drawn themselves, without
-the questions: exact, and as fast for 4,183 questions as for 20.
+replacement these counts are multivariate hypergeometric, so they are drawn directly: exact, and as
+fast for 4,183 questions as for 20.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.studies.test_size.schema import SampleSpread
 
 Counts = NDArray[np.int64]
@@ -29,7 +29,7 @@ _STREAMS = {"plain": 0, "stratified": 1, "fresh": 2, "bootstrap": 3}
 
 @dataclass(frozen=True, slots=True)
 class SubjectCounts:
-    """How many questions of each kind there are, by subject.
+    """Number of questions of each kind, by subject.
 
     Args:
         subjects: Names, in the order of the rows.
@@ -41,7 +41,9 @@ class SubjectCounts:
     cells: Counts
 
     @classmethod
-    def of(cls, rights: Sequence[Sequence[bool]], subjects: Sequence[str]) -> SubjectCounts:
+    def from_outcomes(
+        cls, rights: Sequence[Sequence[bool]], subjects: Sequence[str]
+    ) -> SubjectCounts:
         """Count questions.
 
         Args:
@@ -61,21 +63,21 @@ class SubjectCounts:
         total: Counts = self.cells.sum(axis=0)
         return total
 
-    def plain(self, n: int, draws: int, seed: int) -> Counts:
-        """Draw n questions without replacement, again and again: `[draw, kind]`."""
-        return _generator("plain", seed, n).multivariate_hypergeometric(
+    def draw_plain(self, n: int, draws: int, seed: int) -> Counts:
+        """Draw subsamples of n questions without replacement: `[draw, kind]`."""
+        return _random_generator("plain", seed, n).multivariate_hypergeometric(
             self.total, n, size=draws, method="marginals"
         )
 
-    def stratified(self, lots: Mapping[str, int], draws: int, seed: int) -> Counts:
-        """Draw a fixed number of each subject's questions without replacement: `[draw, kind]`.
+    def draw_stratified(self, lots: Mapping[str, int], draws: int, seed: int) -> Counts:
+        """Draw stratified subsamples without replacement: `[draw, kind]`.
 
         Args:
             lots: Questions to draw, by subject.
-            draws: How many subsamples.
-            seed: Of the draws.
+            draws: Number of subsamples.
+            seed: Seed of the draws.
         """
-        generator = _generator("stratified", seed, sum(lots.values()))
+        generator = _random_generator("stratified", seed, sum(lots.values()))
         found = np.zeros((draws, self.cells.shape[1]), dtype=np.int64)
         for name, cells in zip(self.subjects, self.cells, strict=True):
             found += generator.multivariate_hypergeometric(
@@ -83,41 +85,41 @@ class SubjectCounts:
             )
         return found
 
-    def fresh(self, n: int, draws: int, seed: int) -> Counts:
-        """Draw n new questions of which each kind is as likely as here: `[draw, kind]`."""
+    def draw_fresh(self, n: int, draws: int, seed: int) -> Counts:
+        """Draw n fresh questions with the same probability of each kind: `[draw, kind]`."""
         shares = self.total / self.total.sum()
-        return _generator("fresh", seed, n).multinomial(n, shares, size=draws)
+        return _random_generator("fresh", seed, n).multinomial(n, shares, size=draws)
 
     def stratified_error(self, lots: Mapping[str, int], bit: int) -> float:
-        """Give the standard error of an accuracy drawn by subject, in theory.
+        """Return the theoretical standard error of a stratified accuracy.
 
         sqrt(sum of (n_h / n)^2 S_h^2 / n_h (1 - n_h / N_h)) over the subjects that are drawn from
         (Cochran 1977, Sampling Techniques, section 5.4).
 
         Args:
             lots: Questions to draw, by subject.
-            bit: Which evaluation.
+            bit: Index of the evaluation.
         """
         n = sum(lots.values())
         variance = 0.0
         for name, cells in zip(self.subjects, self.cells, strict=True):
             all_, drawn = int(cells.sum()), lots[name]
             if drawn and all_ > 1:
-                rate = int(right(cells, bit)) / all_
+                rate = int(count_right(cells, bit)) / all_
                 scatter = rate * (1 - rate) * all_ / (all_ - 1)
                 variance += (drawn / n) ** 2 * scatter / drawn * (1 - drawn / all_)
         return math.sqrt(variance)
 
 
-def right(counts: Counts, bit: int) -> Counts:
+def count_right(counts: Counts, bit: int) -> Counts:
     """Count the questions that evaluation `bit` has right: `[..., kind]` to `[...]`."""
     kinds = [kind for kind in range(counts.shape[-1]) if kind >> bit & 1]
     found: Counts = counts[..., kinds].sum(axis=-1)
     return found
 
 
-def spread(values: Counts, n: int) -> SampleSpread:
-    """Describe how counts out of n fell, as shares.
+def summarize_spread(values: Counts, n: int) -> SampleSpread:
+    """Summarize counts out of n as shares.
 
     Args:
         values: `[draw]`, two draws at least.
@@ -134,23 +136,23 @@ def spread(values: Counts, n: int) -> SampleSpread:
     )
 
 
-def finite(error: float, n: int, total: int) -> float:
-    """Correct a standard error for drawing n of so many questions without replacement."""
+def correct_finite_population(error: float, n: int, total: int) -> float:
+    """Apply the finite population correction to a standard error."""
     return error * math.sqrt((total - n) / (total - 1))
 
 
-def intervals(correct: Counts, n: int) -> tuple[Floats, Floats]:
-    """Put a Wilson 95 % interval on each count out of n: lower and upper bounds, `[draw]`."""
+def wilson_intervals(correct: Counts, n: int) -> tuple[Floats, Floats]:
+    """Return Wilson 95 % intervals of counts out of n: lower and upper bounds, `[draw]`."""
     values, places = np.unique(correct, return_inverse=True)
-    bounds = [wilson(int(value), n) for value in values]
+    bounds = [wilson_interval(int(value), n) for value in values]
     return (
         np.array([bound.low for bound in bounds])[places],
         np.array([bound.high for bound in bounds])[places],
     )
 
 
-def mcnemar(only_a: Counts, only_b: Counts) -> Floats:
-    """Compute the exact two-sided McNemar p of many pairs of counts, `[draw]`.
+def mcnemar_p_values(only_a: Counts, only_b: Counts) -> Floats:
+    """Return exact two-sided McNemar p-values of pairs of counts, `[draw]`.
 
     With p = 1/2 the binomial is symmetric, so both tails are twice the smaller one.
     """
@@ -159,15 +161,15 @@ def mcnemar(only_a: Counts, only_b: Counts) -> Floats:
     return found
 
 
-def deviation_ratio(
+def bootstrap_deviation_ratio(
     values: Counts, base: Counts, seed: int, n: int
 ) -> tuple[float, float, float] | None:
-    """Compare two standard deviations, with a 95 % interval by bootstrap over the draws.
+    """Return the ratio of two standard deviations, with a bootstrap 95 % interval over the draws.
 
     Args:
-        values: `[draw]`; their deviation is divided
-        base: by that of these, `[draw]`.
-        seed: Of the bootstrap.
+        values: `[draw]`, numerator.
+        base: `[draw]`, denominator.
+        seed: Seed of the bootstrap.
         n: Questions in each draw.
 
     Returns:
@@ -176,18 +178,18 @@ def deviation_ratio(
     below = float(base.std(ddof=1))
     if below == 0:
         return None
-    generator = _generator("bootstrap", seed, n)
-    above, under = _resampled(values, generator), _resampled(base, generator)
-    # A resample without any variation cannot be divided by; it needs all but constant draws.
+    generator = _random_generator("bootstrap", seed, n)
+    above, under = _bootstrap_deviations(values, generator), _bootstrap_deviations(base, generator)
+    # A resample without variation cannot be a divisor; that needs almost constant draws.
     ratios = above[under > 0] / under[under > 0]
     low, high = np.quantile(ratios, [0.025, 0.975])
     return float(values.std(ddof=1)) / below, float(low), float(high)
 
 
-def _resampled(values: Counts, generator: np.random.Generator) -> Floats:
-    """Resample draws, and give the standard deviation of each resample: `[resample]`.
+def _bootstrap_deviations(values: Counts, generator: np.random.Generator) -> Floats:
+    """Return the standard deviations of bootstrap resamples: `[resample]`.
 
-    Draws are few different counts, so a multinomial draw of their frequencies is the bootstrap.
+    There are few distinct counts, so their frequencies are drawn from a multinomial distribution.
     """
     counts, often = np.unique(values, return_counts=True)
     centred = counts - values.mean()
@@ -197,8 +199,8 @@ def _resampled(values: Counts, generator: np.random.Generator) -> Floats:
     return found
 
 
-def _generator(
+def _random_generator(
     stream: Literal["plain", "stratified", "fresh", "bootstrap"], seed: int, n: int
 ) -> np.random.Generator:
-    # By size: what one size shows does not depend on which others were asked for.
+    # Seeded by size: the result of a size does not depend on the other sizes.
     return np.random.default_rng([seed, n, _STREAMS[stream]])

@@ -1,4 +1,4 @@
-"""What the study of the test's size comes to, in sentences."""
+"""Write the verdicts of the test-size study."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from medtune.studies.test_size.schema import AccuracyBySize, DifferenceBySize
 
 
-def verdict(evaluations: Sequence[AccuracyBySize], difference: DifferenceBySize | None) -> str:
-    """Say in a few sentences what the sizes come to."""
+def write_size_verdict(
+    evaluations: Sequence[AccuracyBySize], difference: DifferenceBySize | None
+) -> str:
+    """Write the verdict on the sizes in a few sentences."""
     last = evaluations[-1]
     first, full = last.sizes[0], last.sizes[-1]
     text = (
@@ -37,8 +39,8 @@ def verdict(evaluations: Sequence[AccuracyBySize], difference: DifferenceBySize 
     )
 
 
-def subjects_verdict(exam: AccuracyBySize) -> str | None:
-    """Say what drawing by subject gains, at the largest size that leaves something to draw."""
+def write_subjects_verdict(exam: AccuracyBySize) -> str | None:
+    """Write the verdict on stratification, at the largest size below the full split."""
     for size in reversed(exam.sizes):
         drawn = size.stratified
         if drawn and drawn.ratio is not None and size.standard_error_finite:

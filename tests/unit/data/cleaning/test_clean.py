@@ -17,25 +17,27 @@ from hypothesis import strategies as st
 from medtune.core.config import load_experiment, to_toml
 from medtune.core.errors import ColumnError, DataError, EmptySplitError, LabelError
 from medtune.core.experiment import ColumnMapping, Experiment
-from medtune.core.records import LETTERS, Question, normalized_option
-from medtune.data.cleaning.clean import Cleaned, clean, listed
-from medtune.data.cleaning.normalize_text import shows_image, tidy
-from medtune.data.sources.files import Row
+from medtune.core.records import LETTERS, Question, normalize_option
+from medtune.data.cleaning.clean import Cleaned, clean_rows, parse_option_list
+from medtune.data.cleaning.normalize_text import clean_text, contains_image
+from medtune.data.sources.files import RawRow
 from medtune.data.sources.sources import DataRef, read_rows
 
 LIST = ColumnMapping(id="", stem="q", options=("choices",), answer="key")
 
 
-def row(answer: object = 0, *options: object, **others: object) -> Row:
+def row(answer: object = 0, *options: object, **others: object) -> RawRow:
     """Make a row as MedMCQA has it."""
     shown = options or ("Vitamin A", "Vitamin B", "Vitamin C", "Vitamin D")
     cells = dict(zip(("opa", "opb", "opc", "opd"), [*shown, None, None, None][:4], strict=True))
     return {"question": "Which vitamin?", **cells, "cop": answer, **others}
 
 
-def cleaned(*rows: Row, columns: ColumnMapping | None = None, need_labels: bool = True) -> Cleaned:
+def cleaned(
+    *rows: RawRow, columns: ColumnMapping | None = None, need_labels: bool = True
+) -> Cleaned:
     numbered = [(f"row {n}", {"id": f"q{n}", **one}) for n, one in enumerate(rows)]
-    return clean(numbered, columns or ColumnMapping(), "file:a.csv", need_labels)
+    return clean_rows(numbered, columns or ColumnMapping(), "file:a.csv", need_labels)
 
 
 def answers(result: Cleaned) -> list[int | None]:
@@ -95,7 +97,7 @@ def test_the_base_of_rows_with_different_numbers_of_options() -> None:
     [row(0, None, None, None, None), row(1, "only one"), row(0, "only one")],
     ids=["no option", "one option, index 1", "one option, index 0"],
 )
-def test_a_row_that_is_left_out_anyway_does_not_decide_about_the_base(faulty: Row) -> None:
+def test_a_row_that_is_left_out_anyway_does_not_decide_about_the_base(faulty: RawRow) -> None:
     from_0 = cleaned(row(0), row(3), faulty)
     assert (answers(from_0), from_0.answer_base) == ([0, 3], 0)
     if faulty["cop"] == 1:
@@ -142,7 +144,7 @@ def test_csv_and_jsonl_of_the_same_rows_give_the_same_answers(tmp_path: Path) ->
     texts = [
         [
             question.answer_text
-            for question in clean(
+            for question in clean_rows(
                 read_rows(DataRef("file", str(tmp_path / name), None)), ColumnMapping(), name
             ).questions
         ]
@@ -200,7 +202,7 @@ def test_an_answer_that_is_no_option_is_refused_by_its_row(value: object) -> Non
 def test_missing_columns_are_all_named_beside_what_is_there() -> None:
     rows = [("row 0", {"stem": "Which?", "opa": "a", "opb": "b", "right": 0})]
     with pytest.raises(ColumnError) as caught:
-        clean(rows, ColumnMapping(), "file:a.csv")
+        clean_rows(rows, ColumnMapping(), "file:a.csv")
     assert caught.value.found == (
         "file:a.csv lacks the columns question, opc, opd, cop; it has stem, opa, opb, right"
     )
@@ -210,7 +212,7 @@ def test_missing_columns_are_all_named_beside_what_is_there() -> None:
 def test_one_missing_column_is_named_in_the_singular() -> None:
     lacking = {key: value for key, value in row().items() if key != "cop"}
     with pytest.raises(ColumnError, match="lacks the column cop; it has question, opa"):
-        clean([("row 0", lacking)], ColumnMapping(), "a")
+        clean_rows([("row 0", lacking)], ColumnMapping(), "a")
 
 
 @pytest.mark.parametrize("field", ["id", "subject", "topic", "explanation", "group"])
@@ -243,7 +245,9 @@ def test_optional_columns_are_read() -> None:
 
 def test_a_column_that_is_not_mapped_is_not_read_even_if_it_has_no_name() -> None:
     # A table written with its row numbers has a first column without a name.
-    (question,) = clean([("row 0", {"": "0", "id": "q", **row(0)})], ColumnMapping(), "a").questions
+    (question,) = clean_rows(
+        [("row 0", {"": "0", "id": "q", **row(0)})], ColumnMapping(), "a"
+    ).questions
     assert question.group is None
 
 
@@ -256,13 +260,13 @@ def test_one_option_is_too_few() -> None:
 
 
 def test_eleven_options_are_too_many() -> None:
-    rows: list[Row] = [
+    rows: list[RawRow] = [
         {"q": "Which?", "choices": [f"option {n}" for n in range(count)], "key": 0}
         for count in (10, 11)
     ]
     result = cleaned(*rows, columns=LIST)
     assert [len(question.options) for question in result.questions] == [10]
-    assert result.reasons == {"more than 10 options": 1}
+    assert result.exclusion_counts == {"more than 10 options": 1}
 
 
 @pytest.mark.parametrize("second", ["Aspirin", "aspirin ", "ASPIRIN", "Aspirin\u200b"])
@@ -334,7 +338,7 @@ def test_options_as_a_plain_list() -> None:
     ],
 )
 def test_a_text_is_tidied(raw: object, text: str) -> None:
-    assert tidy(raw) == text
+    assert clean_text(raw) == text
 
 
 @given(
@@ -345,9 +349,9 @@ def test_a_text_is_tidied(raw: object, text: str) -> None:
 @example("e\u200b\u0301")
 @settings(deadline=None)
 def test_a_tidied_text_is_normal_and_stays_as_it_is(raw: str) -> None:
-    text = tidy(raw)
+    text = clean_text(raw)
     assert text == unicodedata.normalize("NFC", text)
-    assert tidy(text) == text
+    assert clean_text(text) == text
     assert text == text.strip()
 
 
@@ -377,7 +381,7 @@ def test_an_empty_stem_is_left_out(stem: object) -> None:
 
 def test_a_row_that_stands_twice_is_left_out_the_second_time() -> None:
     rows = [(f"row {n}", {"id": "same", **row(0)}) for n in range(3)]
-    result = clean(rows, ColumnMapping(), "a")
+    result = clean_rows(rows, ColumnMapping(), "a")
     assert [(q.id, q.answer) for q in result.questions] == [("same", 0)]
     assert result.excluded == (
         ("same (row 1)", "id seen before"),
@@ -388,7 +392,7 @@ def test_a_row_that_stands_twice_is_left_out_the_second_time() -> None:
 def test_a_row_that_differs_only_in_what_is_tidied_away_is_the_same_row() -> None:
     rows = [("row 0", {"id": "x", **row(0)}), ("row 1", {"id": " x ", **row(0, " Vitamin  A")})]
     rows[1][1].update(row(0), question="<b>Which</b> vitamin?")
-    assert clean(rows, ColumnMapping(), "a").reasons == {"id seen before": 1}
+    assert clean_rows(rows, ColumnMapping(), "a").exclusion_counts == {"id seen before": 1}
 
 
 @pytest.mark.parametrize(
@@ -396,13 +400,13 @@ def test_a_row_that_differs_only_in_what_is_tidied_away_is_the_same_row() -> Non
     [row(0, question="Another?"), row(0, "a", "b"), row(3), row(0, *"BACD"), row(0, *"ABC")],
     ids=["stem", "options", "answer", "order", "fewer"],
 )
-def test_one_id_for_two_questions_is_refused_with_the_second_place(second: Row) -> None:
+def test_one_id_for_two_questions_is_refused_with_the_second_place(second: RawRow) -> None:
     first = row(0, *"ABCD") if "opa" in second and second["opa"] in "AB" else row(0)
     rows = [("row 0", {"id": "x7", **first}), ("row 5", {"id": "x7", **second})]
     with pytest.raises(DataError) as caught:
-        clean(rows, ColumnMapping(), "file:a.csv")
+        clean_rows(rows, ColumnMapping(), "file:a.csv")
     assert caught.value.found == (
-        "file:a.csv: the id x7 stands for two different questions, the second in row 5"
+        "file:a.csv: the id x7 belongs to two different questions, the second in row 5"
     )
     assert 'id = ""' in caught.value.fix
 
@@ -412,7 +416,7 @@ def test_one_id_for_two_questions_in_two_files_is_refused_with_the_file(tmp_path
         (tmp_path / name).write_text(json.dumps({"id": 1, **row(0, question=stem)}))
     rows = read_rows(DataRef("file", str(tmp_path), None))
     with pytest.raises(DataError, match=r"two different questions, the second in b\.jsonl line 1"):
-        clean(rows, ColumnMapping(), "a")
+        clean_rows(rows, ColumnMapping(), "a")
 
 
 @pytest.mark.parametrize("order", [(None, 2), (2, None)])
@@ -421,13 +425,13 @@ def test_where_no_labels_are_needed_a_row_without_its_label_is_no_other_question
 ) -> None:
     rows = [("row 9", {"id": "zero", **row(0)})]
     rows += [(f"row {n}", {"id": "x", **row(label)}) for n, label in enumerate(order)]
-    result = clean(rows, ColumnMapping(), "a", need_labels=False)
+    result = clean_rows(rows, ColumnMapping(), "a", need_labels=False)
     assert result.excluded == (("x (row 1)", "id seen before"),)
 
 
 def test_the_advice_about_ids_that_do_not_identify_works() -> None:
     rows = [(f"row {n}", {"id": "same", **row(n)}) for n in range(3)]
-    assert len(clean(rows, ColumnMapping(id=""), "a").questions) == 3
+    assert len(clean_rows(rows, ColumnMapping(id=""), "a").questions) == 3
 
 
 @pytest.mark.parametrize("order", [(None, 2), (2, None), (None, 2, None, 2)])
@@ -436,21 +440,21 @@ def test_of_a_row_with_and_without_its_label_the_labelled_one_stays(
 ) -> None:
     rows = [("row 9", {"id": "zero", **row(0)})]
     rows += [(f"row {n}", {"id": "x", **row(label)}) for n, label in enumerate(order)]
-    result = clean(rows, ColumnMapping(), "a")
+    result = clean_rows(rows, ColumnMapping(), "a")
     assert [(q.id, q.answer) for q in result.questions] == [("zero", 0), ("x", 2)]
-    assert result.reasons.get("no label", 0) == order.count(None)
-    assert result.reasons.get("id seen before", 0) == order.count(2) - 1
+    assert result.exclusion_counts.get("no label", 0) == order.count(None)
+    assert result.exclusion_counts.get("id seen before", 0) == order.count(2) - 1
 
 
 def test_an_id_of_a_row_that_was_left_out_is_still_free() -> None:
     rows = [("row 0", {"id": "same", **row(0, "only")}), ("row 1", {"id": "same", **row(0)})]
-    assert [q.id for q in clean(rows, ColumnMapping(), "a").questions] == ["same"]
+    assert [q.id for q in clean_rows(rows, ColumnMapping(), "a").questions] == ["same"]
 
 
 def test_missing_ids_come_from_the_content() -> None:
     rows = [("row 0", row(0)), ("row 1", row(1, "a", "b")), ("row 2", row(0))]
-    first = clean(rows, ColumnMapping(), "a")
-    again = clean(list(reversed(rows)), ColumnMapping(), "a")
+    first = clean_rows(rows, ColumnMapping(), "a")
+    again = clean_rows(list(reversed(rows)), ColumnMapping(), "a")
     ids = [question.id for question in first.questions]
     assert all(re.fullmatch(r"row-[0-9a-f]{16}", name) for name in ids[:2])
     # The same question twice is two rows; overlap search decides about the second.
@@ -461,29 +465,29 @@ def test_missing_ids_come_from_the_content() -> None:
 
 
 def test_made_ids_do_not_depend_on_the_place_or_the_label() -> None:
-    one = clean([("row 0", row(0))], ColumnMapping(answer_base=0), "a")
-    two = clean([("row 7", row(3))], ColumnMapping(answer_base=0), "b")
+    one = clean_rows([("row 0", row(0))], ColumnMapping(answer_base=0), "a")
+    two = clean_rows([("row 7", row(3))], ColumnMapping(answer_base=0), "b")
     assert one.questions[0].id == two.questions[0].id
 
 
 def test_the_third_equal_row_without_an_id_gets_the_third_name() -> None:
-    names = clean([(f"row {n}", row(0)) for n in range(3)], ColumnMapping(), "a").questions.ids
+    names = clean_rows([(f"row {n}", row(0)) for n in range(3)], ColumnMapping(), "a").questions.ids
     assert names == [names[0], f"{names[0]}-2", f"{names[0]}-3"]
 
 
 def test_a_row_left_out_without_id_is_named_by_its_place() -> None:
-    result = clean([("row 0", row(0)), ("row 1", row(None))], ColumnMapping(), "a")
+    result = clean_rows([("row 0", row(0)), ("row 1", row(None))], ColumnMapping(), "a")
     assert result.excluded == (("row 1", "no label"),)
 
 
 def test_reasons_are_counted_the_most_frequent_first() -> None:
     result = cleaned(row(0), row(-1), row(0, "one"), row(-1), row(0, question=""))
-    assert list(result.reasons.items()) == [
+    assert list(result.exclusion_counts.items()) == [
         ("no label", 2),
         ("fewer than 2 options", 1),
         ("empty stem", 1),
     ]
-    assert sum(result.reasons.values()) == len(result.excluded)
+    assert sum(result.exclusion_counts.values()) == len(result.excluded)
 
 
 def test_a_file_without_usable_rows_is_refused_with_counted_reasons() -> None:
@@ -517,7 +521,7 @@ IMAGE = '<img src="ecg.png">'
         row(0, question=IMAGE),
     ],
 )
-def test_a_question_about_a_picture_is_left_out(faulty: Row) -> None:
+def test_a_question_about_a_picture_is_left_out(faulty: RawRow) -> None:
     assert cleaned(row(0), faulty).excluded == (("q1", "needs a picture"),)
 
 
@@ -597,7 +601,7 @@ def test_missing_nested_columns_are_named_with_all_others() -> None:
         subject="data.meta.subject",
         group="fact",
     )
-    rows: list[Row] = [{"data": {"Question": "Which?", "meta": {"Subject": "x"}}, "answer": 0}]
+    rows: list[RawRow] = [{"data": {"Question": "Which?", "meta": {"Subject": "x"}}, "answer": 0}]
     with pytest.raises(ColumnError) as caught:
         cleaned(*rows, columns=columns)
     assert caught.value.found == (
@@ -669,14 +673,14 @@ def test_the_options_of_one_cell_stand_where_their_keys_say(
     cell: Any, options: list[str | None] | None
 ) -> None:
     expected = options or ([f"o{n}" for n in range(1, 9)] + ["i", "j"] if cell else [])
-    assert listed(cell) == expected
+    assert parse_option_list(cell) == expected
 
 
 @pytest.mark.parametrize("cell", [{"A": "x", "C": "z", "D": "w"}, {"B": "y", "C": "z"}])
 def test_an_answer_does_not_move_to_the_place_of_an_option_that_is_missing(
     cell: dict[str, str],
 ) -> None:
-    sound: Row = {"q": "Which?", "choices": {"A": "a", "B": "b", "C": "c"}, "key": "B"}
+    sound: RawRow = {"q": "Which?", "choices": {"A": "a", "B": "b", "C": "c"}, "key": "B"}
     result = cleaned(sound, {"q": "Which?", "choices": cell, "key": "C"}, columns=LIST)
     assert result.excluded == (("row 1", "empty option"),)
 
@@ -715,15 +719,15 @@ def test_nothing_is_counted_where_nothing_was_changed() -> None:
 
 def test_a_file_keeps_the_same_questions_as_memory(tmp_path: Path) -> None:
     rows = [(f"row {n}", {"id": f"q{n}", **row(n % 4, exp="x" * 1000)}) for n in range(5000)]
-    kept = clean(rows, ColumnMapping(), "a", store=tmp_path / "a.arrow")
-    assert kept == clean(rows, ColumnMapping(), "a")
+    kept = clean_rows(rows, ColumnMapping(), "a", store=tmp_path / "a.arrow")
+    assert kept == clean_rows(rows, ColumnMapping(), "a")
     assert (tmp_path / "a.arrow").stat().st_size > 5_000_000
 
 
 def test_a_file_is_closed_when_the_rows_cannot_be_read(tmp_path: Path) -> None:
     rows = [("row 0", {"id": "x", **row(0)}), ("row 1", {"id": "x", **row(0, "a", "b")})]
     with pytest.raises(DataError) as caught:
-        clean(rows, ColumnMapping(), "a", store=tmp_path / "a.arrow")
+        clean_rows(rows, ColumnMapping(), "a", store=tmp_path / "a.arrow")
     assert str(tmp_path / "a.arrow") not in [file.path for file in psutil.Process().open_files()]
     assert caught.value.found.startswith("a: the id x")
 
@@ -736,7 +740,7 @@ def test_progress_advances_by_one_for_each_row() -> None:
             self.done += by
 
     task = Counting()
-    clean([("row 0", row(0)), ("row 1", row(0, "one"))], ColumnMapping(), "a", task=task)  # type: ignore[arg-type]
+    clean_rows([("row 0", row(0)), ("row 1", row(0, "one"))], ColumnMapping(), "a", task=task)  # type: ignore[arg-type]
     assert task.done == 2
 
 
@@ -744,11 +748,13 @@ def test_progress_advances_by_one_for_each_row() -> None:
 
 OPTIONS = st.lists(
     st.text(min_size=1, max_size=8).filter(
-        lambda text: len(tidy(text)) > 1 and not re.fullmatch(r"-?\d+(\.0+)?", tidy(text))
+        lambda text: (
+            len(clean_text(text)) > 1 and not re.fullmatch(r"-?\d+(\.0+)?", clean_text(text))
+        )
     ),
     min_size=2,
     max_size=10,
-    unique_by=lambda text: normalized_option(tidy(text)),
+    unique_by=lambda text: normalize_option(clean_text(text)),
 )
 FORMS = ("from 0", "from 1", "letter", "text")
 Layout = Callable[[Sequence[str], Sequence[int]], object]
@@ -811,11 +817,15 @@ def test_cleaning_never_moves_the_answers_text(rows: list[list[str]], data: st.D
         *(as_row(q, form, layout, order) for q, order in zip(asked, orders, strict=True)),
         columns=columns,
     )
-    # A question with a picture is left out, by the test of `shows_image`.
-    seen = [question for question in asked if not any(map(shows_image, question.options))]
-    assert [q.answer_text for q in result.questions] == [tidy(q.answer_text) for q in seen]
-    assert [q.options for q in result.questions] == [tuple(map(tidy, q.options)) for q in seen]
-    assert result.reasons == ({"needs a picture": len(asked) - len(seen)} if seen != asked else {})
+    # A question with a picture is left out, by the test of `contains_image`.
+    seen = [question for question in asked if not any(map(contains_image, question.options))]
+    assert [q.answer_text for q in result.questions] == [clean_text(q.answer_text) for q in seen]
+    assert [q.options for q in result.questions] == [
+        tuple(map(clean_text, q.options)) for q in seen
+    ]
+    assert result.exclusion_counts == (
+        {"needs a picture": len(asked) - len(seen)} if seen != asked else {}
+    )
 
 
 @given(st.lists(st.integers(-3, 6), min_size=1, max_size=6))

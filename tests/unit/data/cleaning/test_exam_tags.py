@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medtune.data.cleaning.exam_tags import without_tags
-from medtune.data.dedup.canonical_form import fold
+from medtune.data.cleaning.exam_tags import strip_exam_tags
+from medtune.data.dedup.canonical_form import canonicalize_text
 from medtune.data.load import load_split
 
 STEM = "Which nerve supplies the deltoid?"
@@ -93,14 +93,14 @@ NO_TAGS = [
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_a_tag_at_the_end_is_taken_off(tag: str) -> None:
-    assert fold(without_tags(f"{STEM} {tag}")) == fold(STEM)
+    assert canonicalize_text(strip_exam_tags(f"{STEM} {tag}")) == canonicalize_text(STEM)
 
 
 @pytest.mark.parametrize("tag", ["AIIMS 12", "(AI 2010)", "[PGI June 2009]", "- March 2013"])
 @pytest.mark.parametrize("end", ["?", ":", " -", "", "...", " is"])
 def test_the_stem_may_end_as_it_likes(tag: str, end: str) -> None:
     stem = f"The nerve of the deltoid{end}"
-    assert fold(without_tags(f"{stem} {tag}.")) == fold(stem)
+    assert canonicalize_text(strip_exam_tags(f"{stem} {tag}.")) == canonicalize_text(stem)
 
 
 @pytest.mark.parametrize(
@@ -120,17 +120,17 @@ def test_the_stem_may_end_as_it_likes(tag: str, end: str) -> None:
     ],
 )
 def test_tags_and_numbers_elsewhere_are_taken_off_too(tagged: str) -> None:
-    assert fold(without_tags(tagged)) == fold(STEM)
+    assert canonicalize_text(strip_exam_tags(tagged)) == canonicalize_text(STEM)
 
 
 @pytest.mark.parametrize("stem", NO_TAGS)
 def test_medicine_is_no_tag(stem: str) -> None:
-    assert without_tags(stem) == stem
+    assert strip_exam_tags(stem) == stem
 
 
 @pytest.mark.parametrize("stem", NO_TAGS)
 def test_medicine_stays_when_a_tag_is_taken_off(stem: str) -> None:
-    assert fold(without_tags(f"{stem} (AIIMS Nov 2010)")) == fold(stem)
+    assert canonicalize_text(strip_exam_tags(f"{stem} (AIIMS Nov 2010)")) == canonicalize_text(stem)
 
 
 @pytest.mark.parametrize(
@@ -148,29 +148,29 @@ def test_medicine_stays_when_a_tag_is_taken_off(stem: str) -> None:
     ],
 )
 def test_only_the_tag_goes(stem: str, left: str) -> None:
-    assert fold(without_tags(stem)) == fold(left)
+    assert canonicalize_text(strip_exam_tags(stem)) == canonicalize_text(left)
 
 
 @pytest.mark.parametrize("stem", ["AIIMS 12", "(AI 2010)", "PGI", "- March 2013", "Q.", "12. "])
 def test_a_stem_of_nothing_but_a_tag_stays(stem: str) -> None:
-    assert without_tags(stem) == stem
+    assert strip_exam_tags(stem) == stem
 
 
 @given(st.text(max_size=60))
 def test_what_is_left_is_never_empty(stem: str) -> None:
-    left = without_tags(stem)
+    left = strip_exam_tags(stem)
     assert left.strip() or left == stem
 
 
 @given(st.text("AIMSPGQ 12890()[]{}.,:-abé", max_size=40))
 def test_no_text_is_made_longer(stem: str) -> None:
-    assert len(without_tags(stem)) <= len(stem)
+    assert len(strip_exam_tags(stem)) <= len(stem)
 
 
 # Not all: "Outbreak in May 2012: PGI 2013" can be read in two ways.
 STEMS = st.sampled_from(
     [
-        *map(str, load_split("starter:train").questions.texts("stem")),
+        *map(str, load_split("starter:train").questions.read_column("stem")),
         *(stem for stem in NO_TAGS if "20" not in stem and "MCI" not in stem and "19" not in stem),
     ]
 )
@@ -179,19 +179,19 @@ STEMS = st.sampled_from(
 @given(STEMS, st.lists(st.sampled_from(TAGS), max_size=3))
 @settings(deadline=None, max_examples=120)
 def test_tags_say_nothing_about_the_question(stem: str, tags: list[str]) -> None:
-    once = without_tags(f"{stem}: {', '.join(tags)}")
-    assert fold(once) == fold(stem)
-    assert fold(without_tags(once)) == fold(stem)
+    once = strip_exam_tags(f"{stem}: {', '.join(tags)}")
+    assert canonicalize_text(once) == canonicalize_text(stem)
+    assert canonicalize_text(strip_exam_tags(once)) == canonicalize_text(stem)
 
 
 def test_the_starter_has_no_tags() -> None:
     for split in ("train", "recall"):
-        for stem in load_split(f"starter:{split}").questions.texts("stem"):
-            assert without_tags(str(stem)) == stem
+        for stem in load_split(f"starter:{split}").questions.read_column("stem"):
+            assert strip_exam_tags(str(stem)) == stem
 
 
 @pytest.mark.parametrize("piece", ["(", "[AI ", "AIIMS ", "12 ", "A. ", "Q. ", "(a) ", "2012"])
 def test_long_nonsense_is_read_quickly(piece: str) -> None:
     start = time.perf_counter()
-    without_tags(piece * (20_000 // len(piece)))
+    strip_exam_tags(piece * (20_000 // len(piece)))
     assert time.perf_counter() - start < 2

@@ -35,7 +35,7 @@ def read(
     for number, cell in enumerate(cells):
         value, own = cell if isinstance(cell, tuple) else (cell, options)
         column.add(Labelled(f"row {number}", value, own))
-    answers, found = column.finish()
+    answers, found = column.resolve_answers()
     assert answers.dtype == np.int64
     return answers.tolist(), found
 

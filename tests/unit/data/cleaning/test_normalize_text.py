@@ -11,7 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from medtune.data.cleaning.normalize_text import damaged, shortened, shows_image, tidy
+from medtune.data.cleaning.normalize_text import (
+    clean_text,
+    contains_image,
+    has_damaged_encoding,
+    shorten_for_message,
+)
 
 KINDS = {
     "line ends",
@@ -97,7 +102,7 @@ def test_what_is_changed_in_a_text_is_counted_once_by_kind(
     raw: str, text: str, kinds: list[str]
 ) -> None:
     changes: Counter[str] = Counter()
-    assert tidy(raw, changes) == text
+    assert clean_text(raw, changes) == text
     assert sorted(changes.elements()) == sorted(kinds)
 
 
@@ -122,7 +127,7 @@ def test_what_is_changed_in_a_text_is_counted_once_by_kind(
     ],
 )
 def test_a_comparison_is_no_tag(text: str) -> None:
-    assert tidy(text) == text
+    assert clean_text(text) == text
 
 
 @given(st.lists(PIECES, max_size=12).map("".join))
@@ -132,9 +137,9 @@ def test_a_comparison_is_no_tag(text: str) -> None:
 @settings(deadline=None, max_examples=500)
 def test_a_tidied_text_is_normal_and_nothing_more_is_found_to_change(raw: str) -> None:
     changes: Counter[str] = Counter()
-    text = tidy(raw, changes)
+    text = clean_text(raw, changes)
     again: Counter[str] = Counter()
-    assert tidy(text, again) == text
+    assert clean_text(text, again) == text
     assert not again
     assert text == unicodedata.normalize("NFC", text)
     assert text == text.strip()
@@ -149,20 +154,20 @@ def test_a_tidied_text_is_normal_and_nothing_more_is_found_to_change(raw: str) -
 @given(st.text())
 @settings(deadline=None)
 def test_any_text_can_be_tidied(raw: str) -> None:
-    text = tidy(raw)
-    assert tidy(text) == text
+    text = clean_text(raw)
+    assert clean_text(text) == text
     text.encode()
 
 
 @given(st.text(st.characters(codec="ascii", exclude_characters="<&", exclude_categories=["Cc"])))
 def test_plain_words_stay_as_they_are_but_for_spaces(raw: str) -> None:
-    assert tidy(raw) == " ".join(raw.split())
+    assert clean_text(raw) == " ".join(raw.split())
 
 
 def test_counts_add_up_over_cells() -> None:
     changes: Counter[str] = Counter({"spaces": 5})
     for raw in ("a  b", "c", "<b>d</b>", "e   f <i></i> g"):
-        tidy(raw, changes)
+        clean_text(raw, changes)
     assert changes == {"spaces": 7, "HTML tags": 2}
 
 
@@ -180,7 +185,7 @@ def test_counts_add_up_over_cells() -> None:
     ],
 )
 def test_a_cell_that_is_no_text_becomes_one(raw: object, text: str) -> None:
-    assert tidy(raw) == text
+    assert clean_text(raw) == text
 
 
 @pytest.mark.parametrize(
@@ -208,9 +213,9 @@ def test_a_cell_that_is_no_text_becomes_one(raw: object, text: str) -> None:
 )
 def test_a_hostile_cell_is_tidied_in_a_moment(raw: str) -> None:
     started = time.perf_counter()
-    text = tidy(raw)
-    assert tidy(text) == text
-    shows_image(raw)
+    text = clean_text(raw)
+    assert clean_text(text) == text
+    contains_image(raw)
     assert time.perf_counter() - started < 5
 
 
@@ -232,20 +237,20 @@ def test_a_hostile_cell_is_tidied_in_a_moment(raw: str) -> None:
     ],
 )
 def test_a_picture_is_seen_however_it_is_written(cell: str) -> None:
-    assert shows_image(cell)
+    assert contains_image(cell)
 
 
 @pytest.mark.parametrize(
     "cell", ["", "img", "<imgs>", "<i>mg</i>", "< img", "5 <imgA", "&lt;7", None, math.nan, 7, b"x"]
 )
 def test_what_is_no_picture_is_not_taken_for_one(cell: object) -> None:
-    assert not shows_image(cell)
+    assert not contains_image(cell)
 
 
 @given(st.lists(PIECES, max_size=8).map("".join), st.lists(PIECES, max_size=8).map("".join))
 @settings(deadline=None)
 def test_a_picture_stays_a_picture_among_anything(before: str, after: str) -> None:
-    assert shows_image(f"{before} <img src=x> {after}")
+    assert contains_image(f"{before} <img src=x> {after}")
 
 
 # Damage
@@ -256,20 +261,20 @@ def test_a_picture_stays_a_picture_among_anything(before: str, after: str) -> No
     ["F\u00c3\u00a9ver", "37 \u00c2\u00b0C", "\u00e2\u20ac\u0153x", "na\ufffdve", "ï¿½", "aEURoe"],
 )
 def test_text_in_a_wrong_encoding_is_noticed(text: str) -> None:
-    assert damaged(text)
+    assert has_damaged_encoding(text)
 
 
 @pytest.mark.parametrize("text", ["Fever", "37 °C", "naïve", "Ãngela", "“x”", "Â", "", "αβγ"])
 def test_sound_text_is_not_called_damaged(text: str) -> None:
-    assert not damaged(text)
+    assert not has_damaged_encoding(text)
 
 
 # Messages
 
 
 def test_a_cell_in_a_message_is_written_as_python_has_it_and_cut_off() -> None:
-    assert shortened("x'y") == '"x\'y"'
-    assert shortened(None) == "None"
-    assert shortened("x" * 78) == repr("x" * 78)
-    assert shortened("x" * 79) == "'" + "x" * 78 + "…"
-    assert len(shortened(json.loads("[" * 50 + "]" * 50), 40)) == 40
+    assert shorten_for_message("x'y") == '"x\'y"'
+    assert shorten_for_message(None) == "None"
+    assert shorten_for_message("x" * 78) == repr("x" * 78)
+    assert shorten_for_message("x" * 79) == "'" + "x" * 78 + "…"
+    assert len(shorten_for_message(json.loads("[" * 50 + "]" * 50), 40)) == 40

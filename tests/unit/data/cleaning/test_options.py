@@ -10,8 +10,13 @@ import pytest
 
 from medtune.core.errors import LabelError
 from medtune.core.experiment import ColumnMapping
-from medtune.data.cleaning.clean import Cleaned, clean
-from medtune.data.cleaning.options import options_in, plain_answer, several, unmarked
+from medtune.data.cleaning.clean import Cleaned, clean_rows
+from medtune.data.cleaning.options import (
+    names_several_options,
+    split_options,
+    strip_answer_mark,
+    strip_option_marks,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +38,7 @@ from medtune.data.cleaning.options import options_in, plain_answer, several, unm
     ],
 )
 def test_options_in_one_cell(cell: str, options: list[str]) -> None:
-    assert options_in(cell) == options
+    assert split_options(cell) == options
 
 
 @pytest.mark.parametrize(
@@ -54,14 +59,14 @@ def test_options_in_one_cell(cell: str, options: list[str]) -> None:
     ],
 )
 def test_what_only_looks_like_options_in_one_cell(cell: str) -> None:
-    assert options_in(cell) is None
+    assert split_options(cell) is None
 
 
 def test_parting_is_linear() -> None:
     start = time.perf_counter()
-    options_in("(a) " * 100_000)
-    options_in("(a) x " + "(b) " * 4_000)
-    options_in("[" * 19_000)
+    split_options("(a) " * 100_000)
+    split_options("(a) x " + "(b) " * 4_000)
+    split_options("[" * 19_000)
     assert time.perf_counter() - start < 1
 
 
@@ -78,7 +83,7 @@ def test_parting_is_linear() -> None:
     ],
 )
 def test_letters_before_options_are_taken_off(marked: list[str], plain: list[str]) -> None:
-    assert unmarked(marked) == plain
+    assert strip_option_marks(marked) == plain
 
 
 @pytest.mark.parametrize(
@@ -99,31 +104,31 @@ def test_letters_before_options_are_taken_off(marked: list[str], plain: list[str
     ],
 )
 def test_what_only_looks_like_a_letter_before_an_option(texts: list[str]) -> None:
-    assert unmarked(texts) is None
+    assert strip_option_marks(texts) is None
 
 
 @pytest.mark.parametrize(
     "value", ["A, C", "a;b", "A and C", "B & D", "1;3", "A/B", ["A", "C"], "(A), (B)"]
 )
 def test_several_right_answers(value: Any) -> None:
-    assert several(value, ("w", "x", "y", "z"))
+    assert names_several_options(value, ("w", "x", "y", "z"))
 
 
 @pytest.mark.parametrize("value", ["A", "x", "w and x", "1,3", ["A"], None, 3, "A, Z", "AC", "1.5"])
 def test_what_only_looks_like_several(value: Any) -> None:
-    assert not several(value, ("w and x", "1,3", "x"))
+    assert not names_several_options(value, ("w and x", "1,3", "x"))
 
 
 def test_an_answer_is_read_as_its_option_was() -> None:
     options = ("Adrenaline", "B cells")
-    assert plain_answer("(a)", options) == "a"
-    assert plain_answer("(a) Adrenaline", options) == "Adrenaline"
+    assert strip_answer_mark("(a)", options) == "a"
+    assert strip_answer_mark("(a) Adrenaline", options) == "Adrenaline"
     for other in ("(b) Adrenaline", "B cells", "A", 1, None):
-        assert plain_answer(other, options) == other
+        assert strip_answer_mark(other, options) == other
 
 
 def cleaned(rows: list[dict[str, Any]], columns: ColumnMapping) -> Cleaned:
-    return clean([(f"row {n}", row) for n, row in enumerate(rows)], columns, "a.csv")
+    return clean_rows([(f"row {n}", row) for n, row in enumerate(rows)], columns, "a.csv")
 
 
 def test_a_file_of_options_in_one_cell_and_several_answers() -> None:
@@ -138,7 +143,7 @@ def test_a_file_of_options_in_one_cell_and_several_answers() -> None:
         (("x", "y"), 1),
         (("u", "v", "w"), 0),
     ]
-    assert found.reasons == {"several right answers": 1, "fewer than 2 options": 1}
+    assert found.exclusion_counts == {"several right answers": 1, "fewer than 2 options": 1}
 
 
 def test_letters_before_options_in_columns() -> None:

@@ -7,7 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medtune.core.records import Question
-from medtune.data.dedup.canonical_form import difference, fold, folded
+from medtune.data.dedup.canonical_form import (
+    canonicalize_question,
+    canonicalize_text,
+    word_difference,
+)
 from medtune.data.load import load_split
 
 # Texts
@@ -79,7 +83,7 @@ from medtune.data.load import load_split
     ],
 )
 def test_a_text_is_folded(text: str, expected: str) -> None:
-    assert fold(text) == expected
+    assert canonicalize_text(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -98,14 +102,14 @@ def test_a_text_is_folded(text: str, expected: str) -> None:
     ],
 )
 def test_what_makes_another_option_is_not_folded_away(a: str, b: str) -> None:
-    assert fold(a) != fold(b)
+    assert canonicalize_text(a) != canonicalize_text(b)
 
 
 @given(st.text(max_size=30))
 def test_a_text_with_something_in_it_never_folds_to_nothing(text: str) -> None:
     # But for accents that stand alone.
-    assert fold(text + "x")
-    assert fold(text) == fold(f" {text}\n")
+    assert canonicalize_text(text + "x")
+    assert canonicalize_text(text) == canonicalize_text(f" {text}\n")
 
 
 WORDS = st.sampled_from(
@@ -123,13 +127,17 @@ WORDS = st.sampled_from(
 @given(st.lists(WORDS, min_size=1, max_size=12).map(" ".join))
 @settings(deadline=None, max_examples=300)
 def test_folding_twice_changes_nothing_more(text: str) -> None:
-    assert fold(fold(text)) == fold(text)
+    assert canonicalize_text(canonicalize_text(text)) == canonicalize_text(text)
 
 
 @given(st.lists(WORDS, min_size=1, max_size=12).map(" ".join))
 @settings(deadline=None)
 def test_case_spaces_and_stops_do_not_count(text: str) -> None:
-    assert fold(text.upper()) == fold(text.lower()) == fold(f"({text.replace(' ', '  ')}).")
+    assert (
+        canonicalize_text(text.upper())
+        == canonicalize_text(text.lower())
+        == canonicalize_text(f"({text.replace(' ', '  ')}).")
+    )
 
 
 # Questions
@@ -140,33 +148,38 @@ def question(stem: str, *options: str, answer: int | None = 0) -> Question:
 
 
 def test_a_question_is_folded_with_its_options_sorted() -> None:
-    this = folded(question("Q. Tumour of the ___ (AIIMS 12)", "Ovary", "Heart", "Two", answer=1))
+    this = canonicalize_question(
+        question("Q. Tumour of the ___ (AIIMS 12)", "Ovary", "Heart", "Two", answer=1)
+    )
     assert this.stem == "tumor of the"
     assert this.options == ("2", "hea", "ovary")
     assert this.answer == "hea"
-    assert this.text == "tumor of the\n2\nhea\novary"
+    assert this.full_text == "tumor of the\n2\nhea\novary"
     assert not this.negated
 
 
 def test_a_question_without_label_has_no_answer() -> None:
-    assert folded(question("Which?", answer=None)).answer is None
+    assert canonicalize_question(question("Which?", answer=None)).answer is None
 
 
 def test_the_answer_follows_its_option() -> None:
     for answer, text in enumerate(("beta", "alfa", "gamma")):
-        assert folded(question("Which?", "Beta", "Alfa", "Gamma", answer=answer)).answer == text
+        assert (
+            canonicalize_question(question("Which?", "Beta", "Alfa", "Gamma", answer=answer)).answer
+            == text
+        )
 
 
 @given(st.permutations(["Ovary", "Testis", "Breast", "Two", "<7"]))
 def test_the_order_of_options_does_not_count(options: list[str]) -> None:
     shown = question("Which?", *options, answer=options.index("Breast"))
     first = question("Which?", "Breast", "Two", "<7", "Ovary", "Testis")
-    assert folded(shown) == folded(first)
+    assert canonicalize_question(shown) == canonicalize_question(first)
 
 
 def test_what_is_folded_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        folded(question("Which?")).stem = "x"  # type: ignore[misc]
+        canonicalize_question(question("Which?")).stem = "x"  # type: ignore[misc]
 
 
 # Polarity
@@ -186,14 +199,14 @@ def test_what_is_folded_cannot_be_changed() -> None:
     ],
 )
 def test_a_question_for_the_exception_is_negated(stem: str) -> None:
-    assert folded(question(stem)).negated
+    assert canonicalize_question(question(stem)).negated
 
 
 @pytest.mark.parametrize(
     "stem", ["Which is a cause?", "The nodes of Ranvier", "A knotted thread", "Nothing noteworthy"]
 )
 def test_other_questions_are_not(stem: str) -> None:
-    assert not folded(question(stem)).negated
+    assert not canonicalize_question(question(stem)).negated
 
 
 # Differences
@@ -214,7 +227,7 @@ def test_other_questions_are_not(stem: str) -> None:
 def test_words_that_only_one_has_are_counted(
     a: str, b: str, expected: tuple[list[str], list[str]]
 ) -> None:
-    assert difference(a, b) == expected
+    assert word_difference(a, b) == expected
 
 
 @pytest.mark.parametrize(
@@ -222,7 +235,7 @@ def test_words_that_only_one_has_are_counted(
     [("1.5 mg", "1-5 mg"), ("-2 D", "2 D"), ("0.05", "0 05"), ("pH 7.4", "pH 7, 4")],
 )
 def test_points_and_minus_signs_of_numbers_count(one: str, other: str) -> None:
-    assert fold(one) != fold(other)
+    assert canonicalize_text(one) != canonicalize_text(other)
 
 
 @pytest.mark.parametrize(
@@ -230,4 +243,4 @@ def test_points_and_minus_signs_of_numbers_count(one: str, other: str) -> None:
     [("1,000 units", "1000 units"), ("10-12 days", "10 - 12 days"), ("10 -12 days", "10-12 days")],
 )
 def test_other_marks_in_numbers_do_not(one: str, other: str) -> None:
-    assert fold(one) == fold(other)
+    assert canonicalize_text(one) == canonicalize_text(other)

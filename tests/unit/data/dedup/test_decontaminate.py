@@ -7,13 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.progress import NoProgress
 from medtune.core.records import Question
 from medtune.data.arrow_table import QuestionTable
-from medtune.data.dedup.canonical_form import folded
-from medtune.data.dedup.decontaminate import EXAMPLES, CleanedSource, Decontaminated, separate
-from medtune.data.dedup.is_duplicate import answers_conflict, same_question
+from medtune.data.dedup.canonical_form import canonicalize_question
+from medtune.data.dedup.decontaminate import (
+    EXAMPLES_PER_KIND,
+    CleanedSource,
+    Decontaminated,
+    decontaminate,
+)
+from medtune.data.dedup.is_duplicate import answers_conflict, duplicate_kind
 
 # Six questions that have nothing to do with each other, and each again in other words.
 FACTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -61,20 +66,20 @@ def one(code: str, name: str = "") -> Question:
     answer = None if code.endswith("-") else int(code[-1])
     made = Question(id=name or code, stem=stem, options=options, answer=answer)
     if code[0].islower():
-        made = made.permuted((3, 2, 1, 0)).model_copy(update={"stem": stem.upper()})
+        made = made.permute_options((3, 2, 1, 0)).model_copy(update={"stem": stem.upper()})
     return made
 
 
 def part(source: str, *codes: str) -> CleanedSource:
     """Name questions by their place and code: "t2.C1"."""
     questions = [one(code, f"{source[0]}{n}.{code}") for n, code in enumerate(codes)]
-    return CleanedSource(source, QuestionTable.of(questions))
+    return CleanedSource(source, QuestionTable.from_questions(questions))
 
 
 def separated(
     train: CleanedSource, *evaluated: CleanedSource, near: bool = True, within: bool = True
 ) -> Decontaminated:
-    return separate(train, evaluated, near=near, within=within, progress=NoProgress())
+    return decontaminate(train, evaluated, near=near, within=within, progress=NoProgress())
 
 
 def kept(found: Decontaminated, train: CleanedSource) -> list[str]:
@@ -88,14 +93,14 @@ def reasons(found: Decontaminated) -> dict[str, tuple[str, str | None]]:
 @pytest.mark.parametrize("fact", FACTS)
 def test_the_codes_mean_what_they_say(fact: str) -> None:
     plain, turned, other = (
-        folded(one(code)) for code in (f"{fact}0", f"{fact.lower()}0", f"{fact}'1")
+        canonicalize_question(one(code)) for code in (f"{fact}0", f"{fact.lower()}0", f"{fact}'1")
     )
-    assert same_question(plain, turned) == "exact"
+    assert duplicate_kind(plain, turned) == "exact"
     assert not answers_conflict(plain, turned)
-    assert same_question(plain, other) == "near"
+    assert duplicate_kind(plain, other) == "near"
     assert answers_conflict(plain, other)
     for another in FACTS.keys() - {fact}:
-        assert same_question(plain, folded(one(f"{another}0"))) is None
+        assert duplicate_kind(plain, canonicalize_question(one(f"{another}0"))) is None
 
 
 # Who goes
@@ -236,12 +241,20 @@ def test_in_a_chain_only_what_is_like_one_that_stays_goes() -> None:
             ("z", stem, others),
         )
     }
-    assert same_question(folded(chain["x"]), folded(chain["y"])) == "near"
-    assert same_question(folded(chain["y"]), folded(chain["z"])) == "near"
-    assert same_question(folded(chain["x"]), folded(chain["z"])) is None
+    assert (
+        duplicate_kind(canonicalize_question(chain["x"]), canonicalize_question(chain["y"]))
+        == "near"
+    )
+    assert (
+        duplicate_kind(canonicalize_question(chain["y"]), canonicalize_question(chain["z"]))
+        == "near"
+    )
+    assert (
+        duplicate_kind(canonicalize_question(chain["x"]), canonicalize_question(chain["z"])) is None
+    )
     for order, stay in (("xyz", "xz"), ("yxz", "y"), ("zyx", "zx"), ("xzy", "xz")):
         train = CleanedSource(
-            "train", QuestionTable.of([*(chain[name] for name in order), one("B0")])
+            "train", QuestionTable.from_questions([*(chain[name] for name in order), one("B0")])
         )
         found = separated(train, part("dev", "F0"))
         assert kept(found, train) == [*stay, "B0"]
@@ -296,9 +309,9 @@ def test_counts_by_hand() -> None:
 def test_shares_are_of_the_split_whose_questions_are_counted() -> None:
     found = separated(part("train", *TRAIN), part("dev", *DEV), part("exam", *EXAM))
     shares = {(count.source, count.among): count.share for count in found.counts}
-    assert shares["train", "dev"] == wilson(4, 10)
-    assert shares["dev", "train"] == wilson(3, 3)
-    assert shares["dev", "exam"] == wilson(1, 3)
+    assert shares["train", "dev"] == wilson_interval(4, 10)
+    assert shares["dev", "train"] == wilson_interval(3, 3)
+    assert shares["dev", "exam"] == wilson_interval(1, 3)
 
 
 def test_counts_come_in_one_order() -> None:
@@ -377,9 +390,9 @@ def test_a_few_examples_of_each_kind_are_enough() -> None:
     dev = [(e.same, e.conflict) for e in found.examples if e.among == "dev"]
     assert (
         dev
-        == [("near", False)] * EXAMPLES
-        + [("exact", True)] * EXAMPLES
-        + [("exact", False)] * EXAMPLES
+        == [("near", False)] * EXAMPLES_PER_KIND
+        + [("exact", True)] * EXAMPLES_PER_KIND
+        + [("exact", False)] * EXAMPLES_PER_KIND
     )
 
 
@@ -394,7 +407,7 @@ CODES = st.lists(
 
 
 def is_same(a: Question, b: Question, near: bool) -> bool:
-    found = same_question(folded(a), folded(b))
+    found = duplicate_kind(canonicalize_question(a), canonicalize_question(b))
     return found == "exact" or (near and found == "near")
 
 
@@ -415,7 +428,10 @@ def test_what_is_left_is_what_a_comparison_of_all_pairs_leaves(
             expected[question.id] = "also evaluated"
         elif any(is_same(question, other, near) for other in evaluated):
             expected[question.id] = "nearly the same is evaluated"
-        elif any(answers_conflict(folded(question), folded(other)) for other in like):
+        elif any(
+            answers_conflict(canonicalize_question(question), canonicalize_question(other))
+            for other in like
+        ):
             expected[question.id] = "conflicting answers"
         elif within and any(is_same(question, other, near=False) for other in staying):
             expected[question.id] = "repeated"
@@ -434,7 +450,7 @@ def test_what_is_left_is_what_a_comparison_of_all_pairs_leaves(
         if "repeated" in entry.reason:
             assert twin in staying
         if entry.reason == "conflicting answers":
-            assert answers_conflict(folded(question), folded(twin))
+            assert answers_conflict(canonicalize_question(question), canonicalize_question(twin))
 
 
 @given(CODES, CODES)
@@ -447,7 +463,10 @@ def test_counts_are_those_of_a_comparison_of_all_pairs(train: list[str], dev: li
             exact = near = 0
             for place, question in enumerate(a.questions):
                 others = list(b.questions)[: place if a is b else None]
-                verdicts = {same_question(folded(question), folded(other)) for other in others}
+                verdicts = {
+                    duplicate_kind(canonicalize_question(question), canonicalize_question(other))
+                    for other in others
+                }
                 exact += "exact" in verdicts
                 near += "exact" not in verdicts and "near" in verdicts
             count = found[a.source, b.source]

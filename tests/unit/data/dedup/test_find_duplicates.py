@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medtune.core.records import Question
-from medtune.core.schemas.dataset import Same
+from medtune.core.schemas.dataset import DuplicateKind
 from medtune.data.dedup import find_duplicates as module
 from medtune.data.dedup.canonical_form import CanonicalQuestion
-from medtune.data.dedup.find_duplicates import SAME_STEM, DuplicateLink, Overlap, find_overlap
-from medtune.data.dedup.is_duplicate import same_question
-from medtune.data.dedup.minhash_index import CLOSEST
+from medtune.data.dedup.find_duplicates import MAX_SAME_STEM, DuplicateLink, Overlap, find_overlap
+from medtune.data.dedup.is_duplicate import duplicate_kind
+from medtune.data.dedup.minhash_index import MAX_NEIGHBOURS
 
 NERVES = ("Axillary nerve", "Radial nerve", "Ulnar nerve", "Median nerve")
 DELTOID = "Which nerve supplies the deltoid muscle"
@@ -30,32 +30,35 @@ TOLD = f"{DELTOID} of the shoulder girdle here"
 KOPLIK = "Koplik spots in the mouth are an early sign of"
 EVERYTHING = """
 import json
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.data.load import load_split
 from medtune.data.dedup.find_duplicates import find_overlap
-from medtune.data.dedup.decontaminate import Part, separate
-from medtune.data.sampling.split import clusters_of, cut
-from medtune.data.dedup.wording_clusters import wording_ranks
+from medtune.data.dedup.decontaminate import CleanedSource, decontaminate
+from medtune.data.sampling.split import cluster_questions, stratified_group_split
+from medtune.data.dedup.wording_clusters import rank_in_wording_clusters
 
 train, recall = (load_split(f"starter:{name}").questions for name in ("train", "recall"))
 pool = [*train, *recall]
 twins = [q.model_copy(update={"stem": q.stem.replace("the ", "a ")}) for q in pool]
 found = find_overlap([*pool, *twins])
-separated = separate(
-    Part("a", train), [Part("b", recall)], near=True, within=True, progress=Silent()
+separated = decontaminate(
+    CleanedSource("a", train), [CleanedSource("b", recall)], near=True, within=True,
+    progress=NoProgress()
 )
-clusters = clusters_of(separated.alike, train.take(separated.kept).texts("group"))
-rest, splits = cut(train, clusters, {"validation": 30, "calibration": 50}, 17, "a")
+clusters = cluster_questions(separated.alike, train.take(separated.kept).read_column("group"))
+rest, splits = stratified_group_split(
+    train, clusters, {"validation": 30, "calibration": 50}, 17, "a"
+)
 print(json.dumps([
     found.classes.tolist(),
     [[link.first, link.second, link.conflict] for link in found.links],
     sorted(found.torn),
-    found.components().tolist(),
+    found.duplicate_groups().tolist(),
     [count.model_dump(mode="json") for count in separated.counts],
     [example.model_dump(mode="json") for example in separated.examples],
     rest.tolist(),
     {name: places.tolist() for name, places in splits.items()},
-    wording_ranks(pool, range(len(pool))),
+    rank_in_wording_clusters(pool, range(len(pool))),
 ]))
 """
 
@@ -90,12 +93,12 @@ def test_nothing_overlaps_in_nothing() -> None:
     found = find_overlap([])
     assert found.classes.tolist() == []
     assert (found.links, found.torn) == ((), frozenset())
-    assert found.components().tolist() == []
+    assert found.duplicate_groups().tolist() == []
 
 
 def test_one_question_overlaps_with_nothing() -> None:
     found = find_overlap([question(DELTOID)])
-    assert found.classes.tolist() == found.components().tolist() == [0]
+    assert found.classes.tolist() == found.duplicate_groups().tolist() == [0]
     assert (found.links, found.torn) == ((), frozenset())
 
 
@@ -150,9 +153,9 @@ def test_near_questions_are_linked_the_earlier_one_first() -> None:
     found = find_overlap([question(KOPLIK), question(SPELLED), question(DELTOID)])
     assert found.classes.tolist() == [0, 1, 2]
     assert found.links == (DuplicateLink(1, 2, conflict=False),)
-    assert list(found.near(1)) == [(2, False)]
-    assert list(found.near(2)) == [(1, False)]
-    assert list(found.near(0)) == []
+    assert list(found.linked_classes(1)) == [(2, False)]
+    assert list(found.linked_classes(2)) == [(1, False)]
+    assert list(found.linked_classes(0)) == []
 
 
 def test_classes_are_linked_once_however_many_members_they_have() -> None:
@@ -205,7 +208,7 @@ def test_components_hang_together_through_classes_and_links() -> None:
     a, b, c = question(SPELLED), question(DELTOID, options=others), question(SPELLED, 0, others)
     found = find_overlap([question(KOPLIK), a, b, question(KOPLIK), c])
     assert found.classes.tolist() == [0, 1, 2, 0, 3]
-    parts = found.components().tolist()
+    parts = found.duplicate_groups().tolist()
     assert parts[0] == parts[3]
     assert len({parts[1], parts[2], parts[4]}) == 1
     assert parts[0] != parts[1]
@@ -226,7 +229,7 @@ def test_components_are_those_of_the_graph(graph: tuple[int, list[tuple[int, int
     )
     import numpy as np
 
-    parts = Overlap(np.arange(size), links, frozenset()).components().tolist()
+    parts = Overlap(np.arange(size), links, frozenset()).duplicate_groups().tolist()
     reach = {n: {n} for n in range(size)}
     for link in links * size:
         reach[link.first] |= reach[link.second]
@@ -301,11 +304,11 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls = 0
-        monkeypatch.setattr(module, "same_question", self)
+        monkeypatch.setattr(module, "duplicate_kind", self)
 
-    def __call__(self, a: CanonicalQuestion, b: CanonicalQuestion) -> Same | None:
+    def __call__(self, a: CanonicalQuestion, b: CanonicalQuestion) -> DuplicateKind | None:
         self.calls += 1
-        return same_question(a, b)
+        return duplicate_kind(a, b)
 
 
 def test_thousands_of_equal_rows_are_compared_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +337,7 @@ def test_boilerplate_is_compared_with_few(monkeypatch: pytest.MonkeyPatch) -> No
     start = time.perf_counter()
     found = find_overlap(boilerplate(3000))
     assert time.perf_counter() - start < 20
-    assert counted.calls <= 3000 * (CLOSEST + SAME_STEM)
+    assert counted.calls <= 3000 * (MAX_NEIGHBOURS + MAX_SAME_STEM)
     assert found.links == ()
     assert found.classes.tolist() == list(range(3000))
 
@@ -353,7 +356,7 @@ def test_a_common_stem_is_compared_with_the_latest_only(monkeypatch: pytest.Monk
         for n in range(200)
     ]
     find_overlap(some)
-    assert SAME_STEM * 150 <= counted.calls <= 200 * (CLOSEST + SAME_STEM)
+    assert MAX_SAME_STEM * 150 <= counted.calls <= 200 * (MAX_NEIGHBOURS + MAX_SAME_STEM)
 
 
 class Bar:

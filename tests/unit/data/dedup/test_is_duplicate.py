@@ -9,10 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medtune.core.records import Question
-from medtune.core.schemas.dataset import Same
-from medtune.data.dedup.canonical_form import CanonicalQuestion, folded
-from medtune.data.dedup.is_duplicate import answers_conflict, same_question, similarity, squeezed
-from medtune.data.dedup.paraphrase import spelled_out
+from medtune.core.schemas.dataset import DuplicateKind
+from medtune.data.dedup.canonical_form import CanonicalQuestion, canonicalize_question
+from medtune.data.dedup.is_duplicate import (
+    answers_conflict,
+    duplicate_kind,
+    remove_spaces,
+    text_similarity,
+)
+from medtune.data.dedup.paraphrase import expand_abbreviations
 
 NERVES = ("Axillary nerve", "Radial nerve", "Ulnar nerve", "Median nerve")
 VITAMINS = ("Vitamin A", "Vitamin B1", "Vitamin C", "Vitamin D")
@@ -21,13 +26,13 @@ BUGS = ("Pneumococcus", "Klebsiella", "Pseudomonas", "Legionella")
 
 
 def form(stem: str, options: tuple[str, ...] = NERVES, answer: int | None = 0) -> CanonicalQuestion:
-    return folded(Question(id="q", stem=stem, options=options, answer=answer))
+    return canonicalize_question(Question(id="q", stem=stem, options=options, answer=answer))
 
 
 def labelled() -> list[CanonicalQuestion]:
     lines = Path(__file__).with_name("labelled_pairs.jsonl").read_text().splitlines()
     return [
-        folded(Question.model_validate({"id": "q", **row[side]}))
+        canonicalize_question(Question.model_validate({"id": "q", **row[side]}))
         for row in map(json.loads, lines)
         for side in "ab"
     ]
@@ -36,10 +41,10 @@ def labelled() -> list[CanonicalQuestion]:
 LABELLED = labelled()
 
 
-def verdict(a: CanonicalQuestion, b: CanonicalQuestion) -> Same | None:
+def verdict(a: CanonicalQuestion, b: CanonicalQuestion) -> DuplicateKind | None:
     """Judge both ways: the verdict has no direction."""
-    found = same_question(a, b)
-    assert same_question(b, a) == found
+    found = duplicate_kind(a, b)
+    assert duplicate_kind(b, a) == found
     return found
 
 
@@ -283,7 +288,7 @@ def test_the_same_options_and_answer_are_not_enough(
     ],
 )
 def test_abbreviations_are_spelled_out(stem: str, other: str, meant: str) -> None:
-    assert spelled_out(stem, other) == meant
+    assert expand_abbreviations(stem, other) == meant
 
 
 def test_in_a_stem_of_two_words_each_one_counts() -> None:
@@ -366,7 +371,7 @@ LONG = (
 def test_a_long_stem_may_differ_in_small_words() -> None:
     other = LONG.replace("has had", "presents after").replace("is tenderness", "is pain")
     a, b = form(LONG), form(other)
-    assert similarity(a, b) >= 0.95
+    assert text_similarity(a, b) >= 0.95
     assert verdict(a, b) == "near"
     assert verdict(a, form(other, answer=1)) is None
 
@@ -376,7 +381,7 @@ def test_a_long_stem_may_differ_in_small_words() -> None:
 )
 def test_a_long_stem_may_not_differ_in_a_turning_word(old: str, new: str) -> None:
     a, b = form(LONG), form(LONG.replace(old, new))
-    assert similarity(a, b) >= 0.95
+    assert text_similarity(a, b) >= 0.95
     assert verdict(a, b) is None
 
 
@@ -393,7 +398,7 @@ def test_a_long_stem_with_another_question_at_its_end_is_another_question() -> N
 def test_the_verdict_is_symmetric(a: CanonicalQuestion, b: CanonicalQuestion) -> None:
     verdict(a, b)
     assert answers_conflict(a, b) == answers_conflict(b, a)
-    assert similarity(a, b) == similarity(b, a)
+    assert text_similarity(a, b) == text_similarity(b, a)
 
 
 def test_the_verdict_on_every_labelled_pair_is_symmetric() -> None:
@@ -405,9 +410,9 @@ def test_the_verdict_on_every_labelled_pair_is_symmetric() -> None:
 @given(st.sampled_from(LABELLED))
 @settings(deadline=None)
 def test_a_question_is_itself(a: CanonicalQuestion) -> None:
-    assert same_question(a, a) == "exact"
+    assert duplicate_kind(a, a) == "exact"
     assert not answers_conflict(a, a)
-    assert similarity(a, a) == 1
+    assert text_similarity(a, a) == 1
 
 
 @given(st.sampled_from(range(0, len(LABELLED), 2)), st.permutations(range(10)))
@@ -417,8 +422,13 @@ def test_no_verdict_depends_on_the_order_of_options(at: int, order: list[int]) -
     row = json.loads(lines[at // 2])
     a, b = (Question.model_validate({"id": "q", **row[side]}) for side in "ab")
     places = [n for n in order if n < len(b.options)]
-    expected = same_question(folded(a), folded(b))
-    assert same_question(folded(a), folded(b.permuted(tuple(places)))) == expected
+    expected = duplicate_kind(canonicalize_question(a), canonicalize_question(b))
+    assert (
+        duplicate_kind(
+            canonicalize_question(a), canonicalize_question(b.permute_options(tuple(places)))
+        )
+        == expected
+    )
 
 
 def test_an_answer_of_repeated_letters_is_judged_quickly() -> None:
@@ -431,4 +441,4 @@ def test_an_answer_of_repeated_letters_is_judged_quickly() -> None:
 
 @pytest.mark.parametrize(("text", "expected"), [("anti d", "antid"), ("", ""), (" a  b ", "ab")])
 def test_spaces_are_squeezed_out(text: str, expected: str) -> None:
-    assert squeezed(text) == expected
+    assert remove_spaces(text) == expected

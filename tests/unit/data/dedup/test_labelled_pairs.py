@@ -9,11 +9,12 @@ import pytest
 
 from duplicates import found_pairs, judged, labelled, questions_of
 from medtune.core.records import Question
-from medtune.data.dedup.canonical_form import folded
+from medtune.data.dedup.canonical_form import canonicalize_question
 from medtune.data.dedup.find_duplicates import find_overlap
 from medtune.data.load import load_split
 
-# Nobody looks at "held" to mend `data.dedup.is_duplicate` or `data.cleaning.exam_tags`: it says what they are worth.
+# Nobody looks at "held" to mend `data.dedup.is_duplicate` or `data.cleaning.exam_tags`: it says
+# what they are worth.
 PARTS = ("dev", "held")
 SAME = {"case", "punctuation", "order", "word", "tag", "mixed", "spelling"}
 SAME |= {"paraphrase", "abbreviation"}
@@ -57,7 +58,10 @@ def test_the_kind_says_whether_a_pair_is_the_same() -> None:
 
 
 def test_no_question_stands_in_both_parts() -> None:
-    dev, held = ({(this.stem, this.options) for this in map(folded, pool(part))} for part in PARTS)
+    dev, held = (
+        {(this.stem, this.options) for this in map(canonicalize_question, pool(part))}
+        for part in PARTS
+    )
     assert len(dev) > 300
     assert len(held) > 300
     assert not dev & held
@@ -107,7 +111,7 @@ def test_no_kind_of_likeness_makes_the_same(part: str, kind: str) -> None:
 
 def planted(question: Question) -> list[Question]:
     """Write a question again in the ways of question banks."""
-    turned = question.permuted(tuple(reversed(range(len(question.options)))))
+    turned = question.permute_options(tuple(reversed(range(len(question.options)))))
     changes: dict[str, dict[str, Any]] = {
         "case": {
             "stem": question.stem.upper(),

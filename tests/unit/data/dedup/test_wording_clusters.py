@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medtune.core.records import Question
-from medtune.data.dedup.wording_clusters import wording_ranks
+from medtune.data.dedup.wording_clusters import rank_in_wording_clusters
 from medtune.data.load import load_split
 
 OPTIONS = ("Aspirin", "Warfarin", "Heparin", "Clopidogrel")
@@ -25,7 +25,7 @@ def question(stem: str, right: str = "Aspirin", answer: int | None = 0, name: st
 
 def ranks(*stems: str, order: Sequence[int] | None = None) -> list[int]:
     questions = [question(stem, name=f"{n}") for n, stem in enumerate(stems)]
-    return wording_ranks(questions, order if order is not None else range(len(stems)))
+    return rank_in_wording_clusters(questions, order if order is not None else range(len(stems)))
 
 
 def test_unlike_wordings_lead_a_cluster_each() -> None:
@@ -64,10 +64,10 @@ def test_case_punctuation_tags_and_common_words_do_not_count() -> None:
 def test_the_right_answer_is_part_of_the_wording() -> None:
     stem = "Drug of choice is"
     same = [question(stem, "Ethosuximide", name=n) for n in "ab"]
-    assert wording_ranks(same, [0, 1]) == [0, 1]
+    assert rank_in_wording_clusters(same, [0, 1]) == [0, 1]
     unlike = [question(stem, right, name=right) for right in ("Ethosuximide tablets", "Gold salt")]
     long = [q.model_copy(update={"stem": "What is it"}) for q in unlike]
-    assert wording_ranks(long, [0, 1]) == [0, 0]
+    assert rank_in_wording_clusters(long, [0, 1]) == [0, 0]
 
 
 def test_wrong_answers_are_not() -> None:
@@ -75,18 +75,18 @@ def test_wrong_answers_are_not() -> None:
         question(TENDON, name="a"),
         question(TENDON, name="b").model_copy(update={"options": ("Aspirin", "x", "y", "z")}),
     ]
-    assert wording_ranks(questions, [0, 1]) == [0, 1]
+    assert rank_in_wording_clusters(questions, [0, 1]) == [0, 1]
 
 
 def test_an_unlabelled_question_has_its_stem() -> None:
     questions = [question(TENDON, answer=None, name=n) for n in "ab"]
-    assert wording_ranks(questions, [0, 1]) == [0, 1]
+    assert rank_in_wording_clusters(questions, [0, 1]) == [0, 1]
 
 
 def test_a_stem_of_common_words_only_has_a_wording() -> None:
     stems = ("Which of these is true", "Which of these is true", "What are all the most")
     questions = [question(stem, answer=None, name=f"{n}") for n, stem in enumerate(stems)]
-    assert wording_ranks(questions, [0, 1, 2]) == [0, 1, 0]
+    assert rank_in_wording_clusters(questions, [0, 1, 2]) == [0, 1, 0]
 
 
 def test_no_question_has_no_rank() -> None:
@@ -113,7 +113,7 @@ def test_ranks_count_every_cluster_from_zero(stems: list[str], lots: random.Rand
 
 def test_the_starter_is_ranked_without_a_gap() -> None:
     questions = list(load_split("starter:train").questions)
-    found = wording_ranks(questions, range(len(questions)))
+    found = rank_in_wording_clusters(questions, range(len(questions)))
     highest = max(found)
     counts = [found.count(rank) for rank in range(highest + 1)]
     # As many of each rank as there are clusters of at least that size: never more than before.

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medtune.analysis.analyze import analyze
+from medtune.analysis.analyze import analyze_evaluation
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.experiment import DataConfig
-from medtune.core.predictions_io import ANALYSIS, read_evaluation
+from medtune.core.predictions_io import ANALYSIS_FILE, read_evaluation
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question, SplitDescription
 from medtune.core.run_folder import write_record
 from medtune.data.arrow_table import QuestionTable
-from medtune.data.sampling.balance import BalancedDraw, draw
+from medtune.data.sampling.balance import BalancedDraw, draw_balanced
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import examined
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.models.fake import FakeModel
 
 SUBJECTS = {"Surgery": 80, "Anatomy": 20, "ENT": 5}
@@ -38,11 +38,11 @@ def question(number: int, subject: str | None, answer: int | None = None) -> Que
 
 def table(counts: dict[str, int]) -> QuestionTable:
     names = [name for name, count in counts.items() for _ in range(count)]
-    return QuestionTable.of(question(n, name or None) for n, name in enumerate(names))
+    return QuestionTable.from_questions(question(n, name or None) for n, name in enumerate(names))
 
 
 def drawn(questions: QuestionTable, seed: int = 17, **changes: Any) -> BalancedDraw:
-    return draw(questions, DataConfig.model_validate(changes), seed, "file:x")
+    return draw_balanced(questions, DataConfig.model_validate(changes), seed, "file:x")
 
 
 def shares(found: BalancedDraw) -> dict[str, int]:
@@ -58,14 +58,14 @@ def evaluation(folder: Path, right: dict[str, int], n: int = 20, repeat: int = 1
     ] * repeat
     data = SplitDescription(source="file:earlier", n=len(asked), excluded={}, hash=f"h{n}")
     exam = Exam(asked, data, PromptStyle(), "letter", "sum")
-    examined(FakeModel("constant", {}), exam, "A", STRICT, folder, NoProgress())
+    evaluate_or_reuse(FakeModel("constant", {}), exam, "A", STRICT_PARSER, folder, NoProgress())
     return str(folder)
 
 
 def analysed(folder: str) -> tuple[str, ...]:
     """Write an analysis beside an evaluation; return the subjects that it shows to be weak."""
-    found = analyze(folder, read_evaluation(Path(folder)))
-    write_record(Path(folder) / ANALYSIS, found)
+    found = analyze_evaluation(folder, read_evaluation(Path(folder)))
+    write_record(Path(folder) / ANALYSIS_FILE, found)
     return found.weak_subjects
 
 
@@ -92,7 +92,7 @@ def test_the_first_are_taken_where_that_is_asked_for() -> None:
 
 def test_a_question_that_joins_moves_no_lot() -> None:
     questions = table(SUBJECTS)
-    more = QuestionTable.of([question(500, "New"), *questions])
+    more = QuestionTable.from_questions([question(500, "New"), *questions])
     before = set(drawn(questions, train_size=30).questions.ids)
     after = set(drawn(more, train_size=30).questions.ids) - {"q500"}
     assert len(before - after) <= 1
@@ -145,7 +145,7 @@ def test_unknown_subjects_are_one_group() -> None:
 
 
 def test_by_letter_every_letter_is_right_equally_often() -> None:
-    skewed = QuestionTable.of(
+    skewed = QuestionTable.from_questions(
         question(n, "S", answer)
         for n, answer in enumerate([0] * 50 + [1] * 30 + [2] * 12 + [3] * 8)
     )
@@ -202,12 +202,12 @@ def test_by_holm_only_what_the_analysis_shows_is_weak(tmp_path: Path) -> None:
 
 def test_by_holm_the_analysis_is_read_and_not_made_again(tmp_path: Path) -> None:
     folder = evaluation(tmp_path, EARLIER)
-    found = analyze(folder, read_evaluation(tmp_path))
+    found = analyze_evaluation(folder, read_evaluation(tmp_path))
     # A subject that the train source does not have is nobody's share.
     other = found.model_copy(update={"weak_subjects": ("Dental", "Radiology")})
-    write_record(tmp_path / ANALYSIS, other)
+    write_record(tmp_path / ANALYSIS_FILE, other)
     assert weak_of(folder, "holm") == {"Dental"}
-    write_record(tmp_path / ANALYSIS, found.model_copy(update={"weak_subjects": ()}))
+    write_record(tmp_path / ANALYSIS_FILE, found.model_copy(update={"weak_subjects": ()}))
     assert weak_of(folder, "holm") == set()
 
 
@@ -215,11 +215,11 @@ def test_by_holm_the_analysis_is_read_and_not_made_again(tmp_path: Path) -> None
 def test_by_holm_an_analysis_that_is_missing_is_asked_for(tmp_path: Path, text: str | None) -> None:
     folder = evaluation(tmp_path, EARLIER)
     if text is not None:
-        (tmp_path / ANALYSIS).write_text(text)
+        (tmp_path / ANALYSIS_FILE).write_text(text)
     with pytest.raises(DataError, match="holds no analysis") as caught:
         weak_of(folder, "holm")
     assert f"medtune analyze {folder}" in str(caught.value)
-    assert ANALYSIS in str(caught.value)
+    assert ANALYSIS_FILE in str(caught.value)
 
 
 def test_by_holm_an_analysis_of_an_earlier_evaluation_does_not_count(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_diversity_takes_one_of_each_wording_first() -> None:
         "Name the vector of kala azar.",
         "Why clot blood?",
     ]
-    questions = QuestionTable.of(
+    questions = QuestionTable.from_questions(
         question(n, None).model_copy(
             update={"stem": stem, "options": ("phenytoin", "b", "c", "d"), "answer": 0}
         )

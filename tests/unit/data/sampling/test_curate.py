@@ -31,7 +31,9 @@ def left_out(*questions: Question, **changes: Any) -> dict[str, str]:
     """Apply the strategies that are set; return reason by id."""
     fine = question(999)
     config = CurationConfig.model_validate(changes)
-    kept, _, excluded = curate(QuestionTable.of([*questions, fine]), config, 17, "file:x")
+    kept, _, excluded = curate(
+        QuestionTable.from_questions([*questions, fine]), config, 17, "file:x"
+    )
     reasons = {exclusion.id: exclusion.reason for exclusion in excluded}
     assert set(kept.ids) | set(reasons) == {q.id for q in (*questions, fine)}
     assert not set(kept.ids) & set(reasons)
@@ -39,7 +41,7 @@ def left_out(*questions: Question, **changes: Any) -> dict[str, str]:
 
 
 def test_nothing_is_left_out_unless_asked_for() -> None:
-    questions = QuestionTable.of([question(), question(1, stem="?")])
+    questions = QuestionTable.from_questions([question(), question(1, stem="?")])
     kept, steps, excluded = curate(questions, CurationConfig(), 17, "file:x")
     assert kept == questions
     assert (steps, excluded) == ((), ())
@@ -209,7 +211,7 @@ def test_steps_follow_each_other_and_each_leaves_its_reasons() -> None:
             "negation": {"max_share": 0},
         }
     )
-    kept, steps, excluded = curate(QuestionTable.of(questions), config, 17, "file:x")
+    kept, steps, excluded = curate(QuestionTable.from_questions(questions), config, 17, "file:x")
     assert kept.ids == ["q3", "q4"]
     assert [(s.name, s.before, s.left_out) for s in steps] == [
         ("quality", 5, {"stem too short": 1}),
@@ -223,4 +225,4 @@ def test_steps_follow_each_other_and_each_leaves_its_reasons() -> None:
 def test_curation_that_leaves_nothing_is_refused() -> None:
     config = CurationConfig.model_validate({"length": {"max_characters": 3}})
     with pytest.raises(DataError, match="curation by length leaves no question; 1 × too long"):
-        curate(QuestionTable.of([question()]), config, 17, "file:x")
+        curate(QuestionTable.from_questions([question()]), config, 17, "file:x")

@@ -14,15 +14,15 @@ from medtune.core.errors import DataError
 from medtune.core.records import Question
 from medtune.core.schemas.dataset import Role
 from medtune.data.arrow_table import QuestionTable
-from medtune.data.hash_sampling import lot
-from medtune.data.sampling.split import clusters_of, cut
+from medtune.data.hash_sampling import sampling_hash
+from medtune.data.sampling.split import cluster_questions, stratified_group_split
 
 SUBJECTS = ("Anatomy", "Surgery", None)
 
 
 def table(subjects: Sequence[str | None], names: list[str] | None = None) -> QuestionTable:
     names = names or [f"q{n}" for n in range(len(subjects))]
-    return QuestionTable.of(
+    return QuestionTable.from_questions(
         Question(id=name, stem=f"stem {name}", options=("a", "b"), answer=0, subject=subject)
         for name, subject in zip(names, subjects, strict=True)
     )
@@ -37,7 +37,7 @@ def made(
 ) -> tuple[list[int], dict[str, list[int]]]:
     numbers = np.array(range(len(subjects)) if clusters is None else clusters, dtype=np.int64)
     wanted: Any = sizes
-    left, splits = cut(table(subjects), numbers, wanted, seed, "file:x")
+    left, splits = stratified_group_split(table(subjects), numbers, wanted, seed, "file:x")
     return left.tolist(), {name: places.tolist() for name, places in splits.items()}
 
 
@@ -50,36 +50,36 @@ def subjects_of(places: list[int], subjects: list[str | None]) -> Counter[str | 
 
 def test_questions_that_are_alike_are_one_cluster_numbered_by_first_appearance() -> None:
     alike = np.array([9, 4, 9, 7, 4])
-    assert clusters_of(alike, [None] * 5).tolist() == [0, 1, 0, 2, 1]
+    assert cluster_questions(alike, [None] * 5).tolist() == [0, 1, 0, 2, 1]
 
 
 def test_a_declared_group_joins_what_is_not_alike() -> None:
     alike = np.array([0, 1, 2, 3])
-    assert clusters_of(alike, ["g", None, "g", "h"]).tolist() == [0, 1, 0, 2]
+    assert cluster_questions(alike, ["g", None, "g", "h"]).tolist() == [0, 1, 0, 2]
 
 
 def test_groups_and_likeness_chain() -> None:
     # 0 ~ 1 by likeness, 1 and 2 by group, 2 ~ 4 by likeness; 3 stands alone.
     alike = np.array([5, 5, 6, 7, 6])
-    assert clusters_of(alike, [None, "g", "g", None, None]).tolist() == [0, 0, 0, 1, 0]
+    assert cluster_questions(alike, [None, "g", "g", None, None]).tolist() == [0, 0, 0, 1, 0]
 
 
 def test_a_group_named_like_a_number_is_not_that_likeness() -> None:
-    assert clusters_of(np.array([0, 1]), ["1", None]).tolist() == [0, 1]
+    assert cluster_questions(np.array([0, 1]), ["1", None]).tolist() == [0, 1]
 
 
 def test_questions_without_a_group_are_not_one_group() -> None:
-    assert clusters_of(np.array([0, 1, 2]), [None, None, ""]).tolist() == [0, 1, 2]
+    assert cluster_questions(np.array([0, 1, 2]), [None, None, ""]).tolist() == [0, 1, 2]
 
 
 def test_nothing_has_no_clusters() -> None:
-    assert clusters_of(np.array([], dtype=np.int64), []).tolist() == []
+    assert cluster_questions(np.array([], dtype=np.int64), []).tolist() == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.sampled_from(["g", "h", "i", None])), max_size=15))
 @settings(deadline=None)
 def test_clusters_are_as_small_as_may_be(rows: list[tuple[int, str | None]]) -> None:
-    found = clusters_of(np.array([a for a, _ in rows], dtype=np.int64), [g for _, g in rows])
+    found = cluster_questions(np.array([a for a, _ in rows], dtype=np.int64), [g for _, g in rows])
     parts = [{n} for n in range(len(rows))]
     for _ in rows:
         for x, (a, g) in enumerate(rows):
@@ -106,7 +106,7 @@ def test_the_splits_have_the_sizes_asked_for_and_share_nothing() -> None:
 
 
 def test_the_lowest_lots_are_taken_first_then_the_next() -> None:
-    order = sorted(range(10), key=lambda n: lot(17, f"cut q{n}"))
+    order = sorted(range(10), key=lambda n: sampling_hash(17, f"cut q{n}"))
     _, splits = made(["Anatomy"] * 10, validation=2, calibration=3)
     assert splits == {"validation": sorted(order[:2]), "calibration": sorted(order[2:5])}
 
@@ -155,7 +155,7 @@ def test_whole_clusters_make_exact_sizes_or_none(
 
 def test_declared_groups_stay_together() -> None:
     groups = [f"g{n // 2}" for n in range(40)]
-    clusters = clusters_of(np.arange(40), groups).tolist()
+    clusters = cluster_questions(np.arange(40), groups).tolist()
     _, splits = made(["Anatomy"] * 40, clusters, validation=10)
     assert all(place ^ 1 in splits["validation"] for place in splits["validation"])
 
@@ -223,7 +223,7 @@ def test_the_order_of_the_data_does_not_choose() -> None:
     chosen = []
     for step in (1, -1):
         one = table(subjects[::step], names[::step])
-        _, splits = cut(one, np.arange(30), sizes, 17, "file:x")
+        _, splits = stratified_group_split(one, np.arange(30), sizes, 17, "file:x")
         chosen.append({one.ids[place] for place in splits["validation"]})
     assert chosen[0] == chosen[1]
 
@@ -237,7 +237,7 @@ def test_cutting_off_everything_is_refused_with_all_numbers(sizes: dict[str, int
         made(["Anatomy"] * 10, **sizes)
     asked = ", ".join(f"{name} {size}" for name, size in sizes.items())
     assert caught.value.found == (
-        f"file:x: {sum(sizes.values())} questions are to be cut off ({asked}), 10 are there"
+        f"file:x: {sum(sizes.values())} questions are to be split off ({asked}), 10 are there"
     )
     assert caught.value.expected == "some left to train on"
     assert caught.value.fix == "lower data.validation_size or data.calibration_size"
@@ -246,8 +246,8 @@ def test_cutting_off_everything_is_refused_with_all_numbers(sizes: dict[str, int
 @pytest.mark.parametrize(
     ("clusters", "sizes", "message"),
     [
-        ([0, 0, 1, 1, 2, 2], {"validation": 3}, "only 2 of 3 questions could be cut off for val"),
-        ([0] * 6, {"validation": 3}, "only 0 of 3 questions could be cut off for validation"),
+        ([0, 0, 1, 1, 2, 2], {"validation": 3}, "only 2 of 3 questions could be split off for v"),
+        ([0] * 6, {"validation": 3}, "only 0 of 3 questions could be split off for validat"),
         ([0, 0, 0, 1, 2, 3], {"validation": 3, "calibration": 2}, "only 0 of 2 questions could be"),
     ],
 )
@@ -256,5 +256,5 @@ def test_sizes_that_whole_clusters_cannot_make_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=re.escape(f"file:x: {message}")) as caught:
         made(["Anatomy"] * 6, clusters, **sizes)
-    assert "without parting questions that belong together" in caught.value.found
+    assert "without dividing a cluster of questions" in caught.value.found
     assert caught.value.fix == f"lower data.{list(sizes)[-1]}_size"

@@ -17,15 +17,22 @@ from hypothesis import strategies as st
 
 from medtune.core.errors import DataError, InputError
 from medtune.data.sources import files as module
-from medtune.data.sources.files import READERS, Row, files_of, has_split, notes_on, read_file
+from medtune.data.sources.files import (
+    FILE_READERS,
+    RawRow,
+    describe_file_format,
+    find_data_files,
+    has_split,
+    read_file,
+)
 
-NESTED: list[Row] = [
+NESTED: list[RawRow] = [
     {"q": 'Says "naïve",\nβ?', "options": ["a", "b"], "meta": {"topic": "x", "tags": [1, 2]}},
     {"q": "𝒢 \u2028?", "options": ["c"], "meta": {"topic": None, "tags": []}},
 ]
 
 
-def write_csv(rows: list[Row], path: Path) -> None:
+def write_csv(rows: list[RawRow], path: Path) -> None:
     delimiter = "\t" if path.suffix == ".tsv" else ","
     with path.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.DictWriter(handle, list(rows[0]), delimiter=delimiter)
@@ -33,32 +40,32 @@ def write_csv(rows: list[Row], path: Path) -> None:
         writer.writerows(rows)
 
 
-def write_jsonl(rows: list[Row], path: Path) -> None:
+def write_jsonl(rows: list[RawRow], path: Path) -> None:
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_json(rows: list[Row], path: Path) -> None:
+def write_json(rows: list[RawRow], path: Path) -> None:
     path.write_text(json.dumps(rows, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
-def write_parquet(rows: list[Row], path: Path) -> None:
+def write_parquet(rows: list[RawRow], path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
 
 
-def write_stream(rows: list[Row], path: Path) -> None:
+def write_stream(rows: list[RawRow], path: Path) -> None:
     table = pyarrow.Table.from_pylist(rows)
     with pyarrow.ipc.new_stream(str(path), table.schema) as writer:
         writer.write_table(table)
 
 
-def write_arrow_file(rows: list[Row], path: Path) -> None:
+def write_arrow_file(rows: list[RawRow], path: Path) -> None:
     table = pyarrow.Table.from_pylist(rows)
     with pyarrow.ipc.new_file(str(path), table.schema) as writer:
         writer.write_table(table)
 
 
-Write = Callable[[list[Row], Path], None]
+Write = Callable[[list[RawRow], Path], None]
 NESTING: dict[str, tuple[str, Write]] = {
     "jsonl": ("a.jsonl", write_jsonl),
     "json": ("a.json", write_json),
@@ -74,7 +81,7 @@ FLAT: dict[str, tuple[str, Write]] = {
 }
 
 
-def rows_of(path: Path) -> list[Row]:
+def rows_of(path: Path) -> list[RawRow]:
     return [row for _, row in read_file(path)]
 
 
@@ -95,7 +102,7 @@ def test_nested_cells_are_read_as_they_were_written(tmp_path: Path, kind: str) -
 )
 @settings(deadline=None, max_examples=30)
 def test_no_format_changes_a_text(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[Row]
+    tmp_path_factory: pytest.TempPathFactory, rows: list[RawRow]
 ) -> None:
     folder = tmp_path_factory.mktemp("texts")
     for name, write in FLAT.values():
@@ -116,7 +123,7 @@ def row_number(n: int) -> str:
 @pytest.mark.parametrize("kind", FLAT)
 def test_every_format_is_read_row_by_row_and_numbered(tmp_path: Path, kind: str) -> None:
     name, write = FLAT[kind]
-    rows: list[Row] = [{"q": f"question {n}", "opa": "x"} for n in range(9000)]
+    rows: list[RawRow] = [{"q": f"question {n}", "opa": "x"} for n in range(9000)]
     write(rows, tmp_path / name)
     read = list(read_file(tmp_path / name))
     assert [row for _, row in read] == rows
@@ -134,7 +141,7 @@ def test_every_format_is_read_row_by_row_and_numbered(tmp_path: Path, kind: str)
 @pytest.mark.parametrize("kind", FLAT)
 def test_a_cell_of_a_million_characters_is_read_whole(tmp_path: Path, kind: str) -> None:
     name, write = FLAT[kind]
-    rows: list[Row] = [{"q": "é\n" * 500_000, "opa": "x"}, {"q": "y", "opa": "z"}]
+    rows: list[RawRow] = [{"q": "é\n" * 500_000, "opa": "x"}, {"q": "y", "opa": "z"}]
     write(rows, tmp_path / name)
     assert rows_of(tmp_path / name) == rows
 
@@ -151,7 +158,7 @@ def test_a_cell_without_end_is_refused_by_the_line_where_its_row_begins(tmp_path
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json"])
 def test_a_byte_order_mark_is_no_text(tmp_path: Path, name: str) -> None:
     write = {".json": write_json, ".jsonl": write_jsonl}.get(Path(name).suffix, write_csv)
-    rows: list[Row] = [{"id": "1", "q": "why"}, {"id": "2", "q": "how"}]
+    rows: list[RawRow] = [{"id": "1", "q": "why"}, {"id": "2", "q": "how"}]
     write(rows, tmp_path / name)
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + whole)
@@ -343,7 +350,7 @@ VALUES = st.recursive(
 )
 
 
-def read_in_chunks(path: Path, size: int) -> list[Row]:
+def read_in_chunks(path: Path, size: int) -> list[RawRow]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_CHUNK", size)
         return rows_of(path)
@@ -358,7 +365,7 @@ def read_in_chunks(path: Path, size: int) -> list[Row]:
 @settings(deadline=None, max_examples=100)
 def test_a_list_is_the_same_wherever_its_chunks_end(
     tmp_path_factory: pytest.TempPathFactory,
-    rows: list[Row],
+    rows: list[RawRow],
     size: int,
     ascii_only: bool,
     indent: int | None,
@@ -393,7 +400,7 @@ def test_no_beginning_of_a_list_is_taken_for_all_of_it(tmp_path: Path, size: int
 # Memory
 
 
-def large(n: int) -> Row:
+def large(n: int) -> RawRow:
     return {"id": str(n), "q": f"question {n} " + "x" * 5000, "opa": "y"}
 
 
@@ -463,12 +470,12 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def names_of(folder: Path, split: str | None = None) -> list[str]:
-    return [str(path.relative_to(folder)) for path in files_of(folder, split)]
+    return [str(path.relative_to(folder)) for path in find_data_files(folder, split)]
 
 
 def test_a_file_is_its_own_list(tmp_path: Path) -> None:
     touch(tmp_path, "a.xlsx")
-    assert files_of(tmp_path / "a.xlsx", "dev") == [tmp_path / "a.xlsx"]
+    assert find_data_files(tmp_path / "a.xlsx", "dev") == [tmp_path / "a.xlsx"]
 
 
 def test_the_files_of_a_folder_are_listed_in_order_without_what_is_no_data(tmp_path: Path) -> None:
@@ -491,7 +498,7 @@ def test_a_folder_that_datasets_saved_is_read_by_split(tmp_path: Path) -> None:
         for n, name in enumerate(["train", "test"])
     }
     datasets.DatasetDict(made).save_to_disk(tmp_path)
-    (path,) = files_of(tmp_path, "test")
+    (path,) = find_data_files(tmp_path, "test")
     assert rows_of(path) == [{"n": 1, "q": ["a", "test"]}]
 
 
@@ -528,9 +535,9 @@ def test_a_split_that_has_no_files_of_its_own_is_looked_for_in_all(tmp_path: Pat
 def test_files_of_two_formats_are_refused_by_name(tmp_path: Path) -> None:
     touch(tmp_path, "a.csv", "b.jsonl", "c.jsonl")
     with pytest.raises(DataError) as caught:
-        files_of(tmp_path)
+        find_data_files(tmp_path)
     assert caught.value.found == f"{tmp_path} holds files of .csv and .jsonl"
-    assert caught.value.expected == f"files of one format: {', '.join(READERS)}"
+    assert caught.value.expected == f"files of one format: {', '.join(FILE_READERS)}"
 
 
 def test_a_split_of_one_format_may_stand_beside_others(tmp_path: Path) -> None:
@@ -541,7 +548,7 @@ def test_a_split_of_one_format_may_stand_beside_others(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no data file"):
-        files_of(tmp_path)
+        find_data_files(tmp_path)
 
 
 # Files as people have them
@@ -555,7 +562,7 @@ def test_other_delimiters_are_found_and_said(tmp_path: Path, mark: str, name: st
     path.write_text(GERMAN.replace(";", mark), encoding="utf-8")
     rows = rows_of(path)
     assert rows[1] == {"Frage": "Was, wann", "A": "a", "B": "b", "C": "c", "D": "d", "Antwort": "B"}
-    assert notes_on(path) == (f"values are separated by {name}",)
+    assert describe_file_format(path) == (f"values are separated by {name}",)
 
 
 @pytest.mark.parametrize(
@@ -569,7 +576,7 @@ def test_other_delimiters_are_found_and_said(tmp_path: Path, mark: str, name: st
 )
 def test_marks_inside_cells_are_no_delimiters(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.csv").write_text(text)
-    assert notes_on(tmp_path / "a.csv") == ()
+    assert describe_file_format(tmp_path / "a.csv") == ()
     assert list(rows_of(tmp_path / "a.csv")[0]) == text.splitlines()[0].split(",")
 
 
@@ -591,7 +598,7 @@ def test_western_encodings_are_read_and_said(
 ) -> None:
     (tmp_path / "a.csv").write_bytes(text.encode(encoding))
     assert list(rows_of(tmp_path / "a.csv")[0].values()) == text.splitlines()[1].split(",")
-    (note,) = notes_on(tmp_path / "a.csv")
+    (note,) = describe_file_format(tmp_path / "a.csv")
     assert f"not UTF-8, read as {name}" in note
 
 
@@ -619,7 +626,10 @@ def test_without_a_header_line_columns_are_named_by_position(tmp_path: Path) -> 
         "3": "y",
         "4": "A",
     }
-    assert "no header line: the columns are named 1 to 4" in notes_on(tmp_path / "a.csv")[0]
+    assert (
+        "no header line: the columns are named 1 to 4"
+        in describe_file_format(tmp_path / "a.csv")[0]
+    )
 
 
 @pytest.mark.parametrize("header", ["question,opa,opb", "Is it correct,a,b", "0,1,2", "Why?,a,b"])

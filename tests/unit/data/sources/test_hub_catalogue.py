@@ -12,17 +12,17 @@ from datasets import ClassLabel, Features, List, Value
 from medtune.core.errors import LabelError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.records import Question
-from medtune.data.cleaning.clean import clean
-from medtune.data.infer_columns import propose
+from medtune.data.cleaning.clean import clean_rows
+from medtune.data.infer_columns import infer_columns
 from medtune.data.load import Split, load_split
-from medtune.data.sources.files import Row
-from medtune.data.sources.hub_catalogue import KNOWN
-from medtune.data.sources.sources import STARTER_COLUMNS, columns_of, parse_ref
+from medtune.data.sources.files import RawRow
+from medtune.data.sources.hub_catalogue import KNOWN_DATASETS
+from medtune.data.sources.sources import STARTER_COLUMNS, parse_data_ref, resolve_columns
 
 TEXT = Value("string")
 
 
-def medmcqa(*labels: int) -> list[Row]:
+def medmcqa(*labels: int) -> list[RawRow]:
     return [
         {
             "id": f"e9ad821a-{n}",
@@ -51,7 +51,7 @@ MEDMCQA = Features(
 MEDMCQA_FROM_1 = Features({**MEDMCQA, "cop": Value("int64")})
 STEM = "A 23-year-old pregnant woman presents with burning upon urination. Best treatment?"
 MEDQA = {"A": "Ampicillin", "B": "Ceftriaxone", "C": "Doxycycline", "D": "Nitrofurantoin"}
-GBAKER: Row = {
+GBAKER: RawRow = {
     "question": STEM,
     "answer": "Nitrofurantoin",
     "options": MEDQA,
@@ -59,7 +59,7 @@ GBAKER: Row = {
     "answer_idx": "D",
     "metamap_phrases": ["23 year old", "burning", "urination"],
 }
-BIGBIO: Row = {
+BIGBIO: RawRow = {
     "meta_info": "step2&3",
     "question": STEM,
     "answer_idx": "E",
@@ -69,7 +69,7 @@ BIGBIO: Row = {
         for key, value in {**MEDQA, "D": "Ciprofloxacin", "E": "Nitrofurantoin"}.items()
     ],
 }
-MMLU: list[Row] = [
+MMLU: list[RawRow] = [
     {
         "question": f"Which vitamin {n}?",
         "subject": "clinical_knowledge",
@@ -86,7 +86,7 @@ MMLU_FEATURES = Features(
         "answer": ClassLabel(names=["A", "B", "C", "D"]),
     }
 )
-PUBMEDQA: list[Row] = [
+PUBMEDQA: list[RawRow] = [
     {
         "pubid": 21645374 + n,
         "question": f"Do mitochondria play a role in remodelling {n}?",
@@ -110,9 +110,9 @@ Load = Callable[..., Split]
 def load(monkeypatch: pytest.MonkeyPatch) -> Load:
     """Load what the Hub would send: (DATA, rows, their features, what it must be asked)."""
 
-    def loaded(ref: str, rows: list[Row], features: Features | None, **asked: Any) -> Split:
+    def loaded(ref: str, rows: list[RawRow], features: Features | None, **asked: Any) -> Split:
         def load_dataset(place: str, split: str, **options: Any) -> datasets.Dataset:
-            parsed = parse_ref(ref)
+            parsed = parse_data_ref(ref)
             assert (place, split) == (parsed.place, parsed.split)
             assert options == asked
             return datasets.Dataset.from_list(rows, features=features)
@@ -124,7 +124,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
 
 
 def test_every_known_dataset_is_tested_here() -> None:
-    assert set(KNOWN) == {
+    assert set(KNOWN_DATASETS) == {
         "openlifescienceai/medmcqa",
         "lighteval/med_mcqa",
         "GBaker/MedQA-USMLE-4-options",
@@ -166,8 +166,10 @@ def test_medmcqa_whose_base_cannot_be_told_is_refused(load: Load) -> None:
 
 def test_medmcqas_test_split_has_no_labels() -> None:
     rows = [(f"row {n}", row) for n, row in enumerate(medmcqa(-1, -1))]
-    columns = KNOWN["openlifescienceai/medmcqa"].columns
-    assert [q.answer for q in clean(rows, columns, "a", need_labels=False).questions] == [None] * 2
+    columns = KNOWN_DATASETS["openlifescienceai/medmcqa"].columns
+    assert [q.answer for q in clean_rows(rows, columns, "a", need_labels=False).questions] == [
+        None
+    ] * 2
 
 
 def test_medqa_with_four_options(load: Load) -> None:
@@ -238,32 +240,32 @@ def test_pubmedqa_reads_the_abstract_before_the_question(load: Load, ref: str, c
 
 
 def test_a_known_dataset_brings_its_mapping_unless_one_is_given() -> None:
-    ref = parse_ref("hub:qiaojin/PubMedQA")
-    assert columns_of(ref, ColumnMapping()) == KNOWN["qiaojin/PubMedQA"].columns
+    ref = parse_data_ref("hub:qiaojin/PubMedQA")
+    assert resolve_columns(ref, ColumnMapping()) == KNOWN_DATASETS["qiaojin/PubMedQA"].columns
     given = ColumnMapping(stem="q")
-    assert columns_of(ref, given) == given
-    assert columns_of(parse_ref("hub:org/name"), ColumnMapping()) == ColumnMapping()
-    assert columns_of(parse_ref("file:qiaojin/PubMedQA"), given) == given
-    assert columns_of(parse_ref("starter"), given) == STARTER_COLUMNS
+    assert resolve_columns(ref, given) == given
+    assert resolve_columns(parse_data_ref("hub:org/name"), ColumnMapping()) == ColumnMapping()
+    assert resolve_columns(parse_data_ref("file:qiaojin/PubMedQA"), given) == given
+    assert resolve_columns(parse_data_ref("starter"), given) == STARTER_COLUMNS
 
 
 def test_every_licence_is_stated_or_said_not_to_be() -> None:
-    for name, known in KNOWN.items():
+    for name, known in KNOWN_DATASETS.items():
         assert known.licence in {"Apache-2.0", "MIT", "CC-BY-4.0"} or known.licence.startswith(
             "not stated"
         ), name
 
 
 def test_a_config_that_is_a_folder_needs_the_branch_that_has_it() -> None:
-    for known in KNOWN.values():
+    for known in KNOWN_DATASETS.values():
         assert not known.by_folder or (known.revision and known.configs)
 
 
 # What is proposed for the same rows, were they not known
 
 
-def _rows(ref: str) -> list[Row]:
-    rows: dict[str, list[Row]] = {
+def _rows(ref: str) -> list[RawRow]:
+    rows: dict[str, list[RawRow]] = {
         "openlifescienceai/medmcqa": medmcqa(2, 0, 3),
         "lighteval/med_mcqa": medmcqa(3, 1, 4),
         "GBaker/MedQA-USMLE-4-options": [GBAKER],
@@ -274,13 +276,13 @@ def _rows(ref: str) -> list[Row]:
     return rows[ref]
 
 
-@pytest.mark.parametrize("name", sorted(KNOWN))
+@pytest.mark.parametrize("name", sorted(KNOWN_DATASETS))
 def test_the_proposal_for_a_known_dataset_asks_the_same_questions(name: str) -> None:
     rows = [(f"row {n}", row) for n, row in enumerate(_rows(name))]
-    known = KNOWN[name].columns
-    found = propose(rows, "a")
+    known = KNOWN_DATASETS[name].columns
+    found = infer_columns(rows, "a")
     assert found.problems == []
     assert found.cleaned is not None
-    by_hand = clean(rows, known, "a")
+    by_hand = clean_rows(rows, known, "a")
     shown = [(q.stem, q.options, q.answer) for q in found.cleaned.questions]
     assert shown == [(q.stem, q.options, q.answer) for q in by_hand.questions]

@@ -23,16 +23,22 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from medtune.core.errors import DataError, EmptySplitError, FolderError, HubError, MedtuneError
 from medtune.core.records import content_hash
-from medtune.data.sources.files import Row
-from medtune.data.sources.sources import DataRef, SourceIdentity, identify, parse_ref, read_rows
+from medtune.data.sources.files import RawRow
+from medtune.data.sources.sources import (
+    DataRef,
+    SourceIdentity,
+    identify_source,
+    parse_data_ref,
+    read_rows,
+)
 
-ROWS: list[Row] = [
+ROWS: list[RawRow] = [
     {"id": "1", "question": 'Says "naïve",\nβ?', "opa": "yes", "opb": "no, never"},
     {"id": "2", "question": "Second?", "opa": "x", "opb": "y"},
 ]
 
 
-def read(path: Path, split: str | None = None, column: str = "") -> list[tuple[str, Row]]:
+def read(path: Path, split: str | None = None, column: str = "") -> list[tuple[str, RawRow]]:
     return list(read_rows(DataRef("file", str(path), split), column))
 
 
@@ -63,7 +69,7 @@ def read(path: Path, split: str | None = None, column: str = "") -> list[tuple[s
     ],
 )
 def test_a_data_argument_is_read(text: str, ref: DataRef) -> None:
-    assert parse_ref(text) == ref
+    assert parse_data_ref(text) == ref
 
 
 @pytest.mark.parametrize(
@@ -82,20 +88,22 @@ def test_a_data_argument_is_read(text: str, ref: DataRef) -> None:
     ],
 )
 def test_a_data_argument_is_written_as_it_was_read(text: str) -> None:
-    assert str(parse_ref(text)) == text
+    assert str(parse_data_ref(text)) == text
 
 
 def test_a_path_with_a_colon_is_a_path_where_the_file_exists(tmp_path: Path) -> None:
     (tmp_path / "12:30.csv").write_text("x")
     odd = tmp_path / "take:two"
     odd.write_text("x")
-    assert parse_ref(f"file:{tmp_path}/12:30.csv") == DataRef("file", f"{tmp_path}/12:30.csv", None)
-    assert parse_ref(f"file:{odd}") == DataRef("file", str(odd), None)
-    assert parse_ref(f"file:{odd}:dev") == DataRef("file", str(odd), "dev")
+    assert parse_data_ref(f"file:{tmp_path}/12:30.csv") == DataRef(
+        "file", f"{tmp_path}/12:30.csv", None
+    )
+    assert parse_data_ref(f"file:{odd}") == DataRef("file", str(odd), None)
+    assert parse_data_ref(f"file:{odd}:dev") == DataRef("file", str(odd), "dev")
 
 
 def test_what_cannot_be_a_split_stays_part_of_the_path() -> None:
-    assert parse_ref("file:12:30.csv") == DataRef("file", "12:30.csv", None)
+    assert parse_data_ref("file:12:30.csv") == DataRef("file", "12:30.csv", None)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +115,7 @@ def test_what_cannot_be_a_split_stays_part_of_the_path() -> None:
 )
 def test_what_names_no_dataset_is_refused_with_the_four_forms(text: str) -> None:
     with pytest.raises(DataError, match="names no dataset") as caught:
-        parse_ref(text)
+        parse_data_ref(text)
     assert caught.value.expected == (
         "starter[:split], hub:ORG/NAME[/CONFIG][:split], file:PATH[:split] "
         "or snapshot:FOLDER[:split]"
@@ -124,17 +132,17 @@ def test_what_names_no_dataset_is_refused_with_the_four_forms(text: str) -> None
     ],
 )
 def test_a_source_names_files_after_its_last_part(text: str, slug: str) -> None:
-    assert parse_ref(text).slug == slug
+    assert parse_data_ref(text).slug == slug
 
 
 def test_an_unknown_starter_split_names_the_splits() -> None:
     with pytest.raises(DataError, match="starter:dev: no such split") as caught:
-        parse_ref("starter:dev")
+        parse_data_ref("starter:dev")
     assert caught.value.expected == "train or recall or transfer"
 
 
 def test_the_starter_is_read_line_by_line() -> None:
-    rows = list(read_rows(parse_ref("starter:recall")))
+    rows = list(read_rows(parse_data_ref("starter:recall")))
     assert [place for place, _ in rows] == [f"line {n}" for n in range(1, 81)]
     assert set(rows[0][1]) >= {"id", "stem", "options", "answer", "subject", "group"}
 
@@ -365,7 +373,7 @@ def test_an_unknown_split_names_the_splits_of_the_file(tmp_path: Path) -> None:
 # Folders
 
 
-def lines(path: Path, *rows: Row) -> None:
+def lines(path: Path, *rows: RawRow) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -437,30 +445,30 @@ def test_a_sample_of_a_folder_is_read_before_its_split_column_is_known(tmp_path:
 def test_files_are_identified_by_their_bytes_not_their_place(tmp_path: Path) -> None:
     for name in ("a", "b"):
         lines(tmp_path / name / f"{name}.jsonl", {"n": 1})
-    first = identify(DataRef("file", str(tmp_path / "a" / "a.jsonl"), None))
-    again = identify(DataRef("file", str(tmp_path / "b"), "dev"))
+    first = identify_source(DataRef("file", str(tmp_path / "a" / "a.jsonl"), None))
+    again = identify_source(DataRef("file", str(tmp_path / "b"), "dev"))
     assert first == again
     assert (first.revision, first.licence) == (None, None)
     lines(tmp_path / "b" / "b.jsonl", {"n": 1}, {"n": 2})
-    assert identify(DataRef("file", str(tmp_path / "b"), None)) != first
+    assert identify_source(DataRef("file", str(tmp_path / "b"), None)) != first
 
 
 def test_a_split_of_a_folder_is_identified_by_its_own_files(tmp_path: Path) -> None:
     lines(tmp_path / "dev.jsonl", {"n": 1})
     lines(tmp_path / "train.jsonl", {"n": 2})
-    before = identify(DataRef("file", str(tmp_path), "dev"))
+    before = identify_source(DataRef("file", str(tmp_path), "dev"))
     lines(tmp_path / "train.jsonl", {"n": 3})
-    assert identify(DataRef("file", str(tmp_path), "dev")) == before
+    assert identify_source(DataRef("file", str(tmp_path), "dev")) == before
 
 
 def test_a_missing_file_has_no_identity(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
-        identify(DataRef("file", str(tmp_path / "none.csv"), None))
+        identify_source(DataRef("file", str(tmp_path / "none.csv"), None))
 
 
 def test_the_starter_is_identified_by_its_bytes() -> None:
     content = (resources.files("medtune.data") / "starter" / "recall.jsonl").read_bytes()
-    found = identify(parse_ref("starter:recall"))
+    found = identify_source(parse_data_ref("starter:recall"))
     assert found == SourceIdentity(hashlib.sha256(content).hexdigest(), None, "Apache-2.0")
 
 
@@ -497,32 +505,32 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 def test_rows_of_the_hub_are_asked_for_by_split_and_revision(hub: Hub) -> None:
     calls = hub([{"n": 1}, {"n": 2}])
-    rows = list(read_rows(parse_ref("hub:org/name@abc:dev")))
+    rows = list(read_rows(parse_data_ref("hub:org/name@abc:dev")))
     assert rows == [("row 0", {"n": 1}), ("row 1", {"n": 2})]
     assert calls == [{"place": "org/name", "split": "dev", "revision": "abc"}]
 
 
 def test_a_part_of_a_dataset_is_asked_for_by_its_name(hub: Hub) -> None:
     calls = hub([{"n": 1}])
-    list(read_rows(parse_ref("hub:org/name/part:dev")))
+    list(read_rows(parse_data_ref("hub:org/name/part:dev")))
     assert calls == [{"place": "org/name", "split": "dev", "revision": None, "name": "part"}]
 
 
 def test_a_dataset_of_the_hub_is_identified_by_its_commit(hub: Hub) -> None:
     calls = hub(SimpleNamespace(hash="c0ffee"))
-    found = identify(parse_ref("hub:org/name/part@main:dev"))
+    found = identify_source(parse_data_ref("hub:org/name/part@main:dev"))
     assert found == SourceIdentity(content_hash(["org/name", "c0ffee"]), "c0ffee", None)
     assert calls == [{"place": "org/name", "revision": "main", "name": "part"}]
-    assert identify(parse_ref("hub:cais/mmlu:test")).licence == "MIT"
+    assert identify_source(parse_data_ref("hub:cais/mmlu:test")).licence == "MIT"
 
 
 def failing(ref: str, hub: Hub, raised: BaseException) -> MedtuneError:
     """Read and identify a dataset while the Hub fails: both must say the same."""
     hub(raised)
     with pytest.raises(MedtuneError) as read_error:
-        list(read_rows(parse_ref(ref)))
+        list(read_rows(parse_data_ref(ref)))
     with pytest.raises(MedtuneError) as identify_error:
-        identify(parse_ref(ref))
+        identify_source(parse_data_ref(ref))
     assert read_error.value.__cause__ is raised
     assert str(read_error.value) == str(identify_error.value)
     assert type(read_error.value) is type(identify_error.value)
@@ -575,14 +583,14 @@ def test_a_dataset_that_needs_code_is_refused_with_the_parquet_copy(hub: Hub) ->
     raised = RuntimeError("Dataset scripts are no longer supported, but found med_qa.py")
     error = failing("hub:org/name:dev", hub, raised)
     assert isinstance(error, DataError)
-    assert "nobody should run unread" in error.found
+    assert "needs a loading script, which medtune does not run" in error.found
     assert "hub:org/name@refs/convert/parquet" in error.fix
 
 
 def test_another_runtime_error_is_not_called_a_fault_of_the_data(hub: Hub) -> None:
     hub(RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
-        list(read_rows(parse_ref("hub:org/name:dev")))
+        list(read_rows(parse_data_ref("hub:org/name:dev")))
 
 
 def test_a_dataset_without_readable_files_is_not_called_an_unreachable_hub(hub: Hub) -> None:
@@ -630,6 +638,6 @@ def test_rows_come_as_the_library_gives_them(
         return load(str(tmp_path / "mmlu"), split=split, cache_dir=str(tmp_path / "cache"))
 
     monkeypatch.setattr(datasets, "load_dataset", local)
-    assert list(read_rows(parse_ref("hub:cais/mmlu:test"))) == [("row 0", row)]
+    assert list(read_rows(parse_data_ref("hub:cais/mmlu:test"))) == [("row 0", row)]
     with pytest.raises(EmptySplitError, match="dev"):
-        list(read_rows(parse_ref("hub:cais/mmlu:dev")))
+        list(read_rows(parse_data_ref("hub:cais/mmlu:dev")))

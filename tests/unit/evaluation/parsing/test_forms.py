@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from medtune.core.records import LETTERS
-from medtune.evaluation.parsing.strict import parse
+from medtune.evaluation.parsing.strict import parse_answer
 
 VIRAL = ("Acyclovir", "Ganciclovir", "Amantadine", "Foscarnet")
 SIZES = ("< 5 cm", "> 5 cm", "5 cm", "10 cm")
@@ -331,13 +331,13 @@ def test_every_form_has_its_look_alike() -> None:
     ("text", "expected"), [case for cases in VIRAL_READ.values() for case in cases]
 )
 def test_the_form_is_read(text: str, expected: int) -> None:
-    reading = parse(text, VIRAL)
+    reading = parse_answer(text, VIRAL)
     assert reading.chosen == expected, reading.reason
 
 
 @pytest.mark.parametrize("text", [text for texts in VIRAL_UNREAD.values() for text in texts])
 def test_what_only_looks_like_it_stays_unread(text: str) -> None:
-    reading = parse(text, VIRAL)
+    reading = parse_answer(text, VIRAL)
     assert reading.chosen is None, reading.reason
 
 
@@ -345,7 +345,7 @@ def test_what_only_looks_like_it_stays_unread(text: str) -> None:
 def test_a_unit_may_be_written_otherwise_but_be_no_other(
     text: str, options: tuple[str, ...], expected: int | None
 ) -> None:
-    reading = parse(text, options)
+    reading = parse_answer(text, options)
     assert reading.chosen == expected, reading.reason
 
 
@@ -373,9 +373,9 @@ def test_every_form_gives_its_letter_and_two_forms_with_two_letters_none(
 ) -> None:
     assume(not frame.startswith("It is used.\n#### "))  # that is the last line
     said = frame % LETTERS[index]
-    assert parse(said, VIRAL).chosen == index
+    assert parse_answer(said, VIRAL).chosen == index
     both = f"{said}\n{other % LETTERS[second]}"
-    assert parse(both, VIRAL).chosen in ({index, None} if index == second else {None}), both
+    assert parse_answer(both, VIRAL).chosen in ({index, None} if index == second else {None}), both
 
 
 @pytest.mark.parametrize(
@@ -393,11 +393,11 @@ def test_a_long_text_takes_no_longer_than_its_length_asks(unit: str) -> None:
     text = (unit * (200_000 // len(unit) + 1))[:200_000]
     for said in (text, f"x{text}x", f"The answer is {text}", f"Ganciclovir {text}"):
         started = time.process_time()
-        parse(said, VIRAL)
+        parse_answer(said, VIRAL)
         assert time.process_time() - started < 1
 
 
 def test_a_loop_is_no_answer() -> None:
-    assert parse("The answer is B. " * 3, VIRAL).chosen == 1
-    reading = parse("The answer is B. " * 1000, VIRAL)
+    assert parse_answer("The answer is B. " * 3, VIRAL).chosen == 1
+    reading = parse_answer("The answer is B. " * 1000, VIRAL)
     assert (reading.chosen, reading.reason) == (None, "announces answers without end")

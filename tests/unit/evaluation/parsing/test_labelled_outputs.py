@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from medtune.evaluation.parsing.strict import parse
+from medtune.evaluation.parsing.strict import parse_answer
 
 ITEMS: list[dict[str, Any]] = [
     json.loads(line)
@@ -31,7 +31,7 @@ def test_the_set_is_large_varied_and_well_formed() -> None:
 
 def _agreed(items: Sequence[dict[str, Any]]) -> tuple[int, int, int]:
     """Count what was read and as labelled; what was read; what is labelled with an option."""
-    read = [parse(item["output"], item["options"]).chosen for item in items]
+    read = [parse_answer(item["output"], item["options"]).chosen for item in items]
     right = sum(r is not None and r == i["chosen"] for r, i in zip(read, items, strict=True))
     labelled = sum(item["chosen"] is not None for item in items)
     return right, sum(r is not None for r in read), labelled

@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medtune.evaluation.parsing.option_match import fold, mentioned_options, named_option, spellings
+from medtune.evaluation.parsing.option_match import (
+    find_mentioned_options,
+    match_option,
+    normalize_for_matching,
+    option_spellings,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,15 +59,15 @@ from medtune.evaluation.parsing.option_match import fold, mentioned_options, nam
     ],
 )
 def test_fold(text: str, folded: str) -> None:
-    assert fold(text) == folded
+    assert normalize_for_matching(text) == folded
 
 
 @settings(max_examples=120, deadline=None)
 @given(st.text())
 def test_fold_leaves_words_with_single_spaces(text: str) -> None:
-    assert fold(f" {text}\n") == fold(text)
-    assert fold(text) == " ".join(fold(text).split())
-    assert all(word.isalnum() for word in fold(text).split())
+    assert normalize_for_matching(f" {text}\n") == normalize_for_matching(text)
+    assert normalize_for_matching(text) == " ".join(normalize_for_matching(text).split())
+    assert all(word.isalnum() for word in normalize_for_matching(text).split())
 
 
 @pytest.mark.parametrize(
@@ -82,34 +87,34 @@ def test_fold_leaves_words_with_single_spaces(text: str) -> None:
     ],
 )
 def test_spellings(option: str, names: set[str]) -> None:
-    assert spellings(option) == names
+    assert option_spellings(option) == names
 
 
 def test_the_options_own_text_beats_another_options_short_form() -> None:
     options = ("Lymphoma (Hodgkin)", "Lymphoma")
-    assert named_option("Lymphoma", options) == 1
-    assert named_option("lymphoma (hodgkin)", options) == 0
+    assert match_option("Lymphoma", options) == 1
+    assert match_option("lymphoma (hodgkin)", options) == 0
 
 
 def test_a_short_form_of_two_options_names_neither() -> None:
-    assert named_option("Lymphoma", ("Lymphoma (Hodgkin)", "Lymphoma (Burkitt)")) is None
+    assert match_option("Lymphoma", ("Lymphoma (Hodgkin)", "Lymphoma (Burkitt)")) is None
 
 
 def test_an_abbreviation_may_be_added_where_it_spells_the_words_before_it() -> None:
     options = ("Luteinising hormone", "Lymphoma", "Lymphoma (Burkitt)")
-    assert named_option("Luteinizing hormone (LH)", options) == 0
-    assert named_option("Luteinising hormone (FSH)", options) is None
-    assert named_option("Lymphoma (Hodgkin)", options) is None
+    assert match_option("Luteinizing hormone (LH)", options) == 0
+    assert match_option("Luteinising hormone (FSH)", options) is None
+    assert match_option("Lymphoma (Hodgkin)", options) is None
 
 
 def test_options_that_fold_alike_are_never_told_apart() -> None:
-    assert named_option("vitamin c", ("Vitamin C", "vitamin-C")) is None
+    assert match_option("vitamin c", ("Vitamin C", "vitamin-C")) is None
 
 
 def test_a_leading_article_may_be_added_but_no_name_is_lost() -> None:
-    assert named_option("A stroke", ("Stroke", "Sepsis")) == 0
-    assert named_option("Vitamin", ("Vitamin A", "Vitamin B")) is None
-    assert named_option("A band", ("A band", "I band")) == 0
+    assert match_option("A stroke", ("Stroke", "Sepsis")) == 0
+    assert match_option("Vitamin", ("Vitamin A", "Vitamin B")) is None
+    assert match_option("A band", ("A band", "I band")) == 0
 
 
 @pytest.mark.parametrize(
@@ -136,8 +141,8 @@ def test_a_leading_article_may_be_added_but_no_name_is_lost() -> None:
 )
 def test_no_misspelling_crosses_to_another_meaning(pair: tuple[str, str]) -> None:
     for said, option in (pair, pair[::-1]):
-        assert named_option(said, (option, "Something else entirely")) is None
-        assert named_option(said, (option, said)) == 1
+        assert match_option(said, (option, "Something else entirely")) is None
+        assert match_option(said, (option, said)) == 1
 
 
 @pytest.mark.parametrize(
@@ -145,18 +150,18 @@ def test_no_misspelling_crosses_to_another_meaning(pair: tuple[str, str]) -> Non
     ["ganciclovr", "gancicloovir", "gancicolvir", "GANCICLOVR.", "the ganciclovr"],
 )
 def test_one_slip_in_a_long_word_is_forgiven(said: str) -> None:
-    assert named_option(said, ("Ganciclovir", "Foscarnet")) == 0
+    assert match_option(said, ("Ganciclovir", "Foscarnet")) == 0
 
 
 @pytest.mark.parametrize("said", ["gancclovr", "xganciclovir", "gancicluvir", "ganci clovir"])
 def test_more_than_a_slip_is_not(said: str) -> None:
-    assert named_option(said, ("Ganciclovir", "Foscarnet")) is None
+    assert match_option(said, ("Ganciclovir", "Foscarnet")) is None
 
 
 def test_no_slip_is_forgiven_beside_a_near_option() -> None:
-    assert named_option("acyclovirr", ("Acyclovir", "Foscarnet")) == 0
+    assert match_option("acyclovirr", ("Acyclovir", "Foscarnet")) == 0
     # hyperglycmia -> hypoglycemia: e to o, r dropped, e added: 3 edits
-    assert named_option("hyperglycmia", ("Hyperglycemia", "Hypoglycemia")) is None
+    assert match_option("hyperglycmia", ("Hyperglycemia", "Hypoglycemia")) is None
 
 
 @pytest.mark.parametrize(
@@ -171,8 +176,8 @@ def test_no_slip_is_forgiven_beside_a_near_option() -> None:
     ],
 )
 def test_mentioned_options(text: str, found: set[int]) -> None:
-    assert mentioned_options(text, ("Pain", "Chest pain", "Fever")) == found
+    assert find_mentioned_options(text, ("Pain", "Chest pain", "Fever")) == found
 
 
 def test_an_option_that_stands_only_in_longer_ones_is_not_mentioned() -> None:
-    assert mentioned_options("x y x y", ("y", "x y")) == {1}
+    assert find_mentioned_options("x y x y", ("y", "x y")) == {1}

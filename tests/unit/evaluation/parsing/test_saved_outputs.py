@@ -8,7 +8,7 @@ import pytest
 
 from medtune.core.errors import PredictionsError
 from medtune.core.records import Outcome, Prediction
-from medtune.evaluation.parsing.saved_outputs import read_outputs
+from medtune.evaluation.parsing.saved_outputs import read_saved_outputs
 
 RESULT = {
     "id": "q-1",
@@ -53,7 +53,7 @@ def prediction(**changes: Any) -> Prediction:
 
 
 def test_reads_the_notebooks_file(tmp_path: Path) -> None:
-    (output,) = read_outputs(notebook_file(tmp_path, RESULT))
+    (output,) = read_saved_outputs(notebook_file(tmp_path, RESULT))
     assert output.id == "q-1"
     assert output.options == ("Acyclovir", "Ganciclovir", "Amantadine", "Flucytosine")
     assert output.answer == 1
@@ -65,7 +65,7 @@ def test_reads_the_notebooks_file(tmp_path: Path) -> None:
 )
 def test_the_key_may_be_a_letter_or_an_index(tmp_path: Path, cop: object, answer: int) -> None:
     result = {k: v for k, v in RESULT.items() if k != "ground_truth"}
-    (output,) = read_outputs(notebook_file(tmp_path, result | {"cop": cop}))
+    (output,) = read_saved_outputs(notebook_file(tmp_path, result | {"cop": cop}))
     assert output.answer == answer
 
 
@@ -73,18 +73,18 @@ def test_the_key_may_be_a_letter_or_an_index(tmp_path: Path, cop: object, answer
 def test_a_key_outside_the_options_is_refused(tmp_path: Path, cop: object) -> None:
     path = notebook_file(tmp_path, RESULT, RESULT | {"cop": cop, "ground_truth": ""})
     with pytest.raises(PredictionsError, match=r"result 1: cop .* is outside the options"):
-        read_outputs(path)
+        read_saved_outputs(path)
 
 
 def test_a_key_that_contradicts_the_truth_is_refused(tmp_path: Path) -> None:
     # A file that counts from 1: cop 2 would be Amantadine, the truth says Ganciclovir.
     with pytest.raises(PredictionsError, match="cop 2"):
-        read_outputs(notebook_file(tmp_path, RESULT | {"cop": 2}))
+        read_saved_outputs(notebook_file(tmp_path, RESULT | {"cop": 2}))
 
 
 def test_a_missing_id_becomes_the_place(tmp_path: Path) -> None:
     nameless = {k: v for k, v in RESULT.items() if k != "id"}
-    outputs = read_outputs(notebook_file(tmp_path, nameless, nameless | {"id": None}))
+    outputs = read_saved_outputs(notebook_file(tmp_path, nameless, nameless | {"id": None}))
     assert [output.id for output in outputs] == ["0", "1"]
 
 
@@ -92,13 +92,13 @@ def test_a_missing_id_becomes_the_place(tmp_path: Path) -> None:
 def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
     broken = {k: v for k, v in RESULT.items() if k != key}
     with pytest.raises(PredictionsError, match=key):
-        read_outputs(notebook_file(tmp_path, broken))
+        read_saved_outputs(notebook_file(tmp_path, broken))
 
 
 @pytest.mark.parametrize("key", ["opa", "prediction"])
 def test_a_null_is_missing_and_not_the_word_none(tmp_path: Path, key: str) -> None:
     with pytest.raises(PredictionsError, match=key):
-        read_outputs(notebook_file(tmp_path, RESULT | {key: None}))
+        read_saved_outputs(notebook_file(tmp_path, RESULT | {key: None}))
 
 
 @pytest.mark.parametrize(
@@ -118,16 +118,16 @@ def test_a_damaged_notebook_file_is_refused(tmp_path: Path, content: str) -> Non
     path = tmp_path / "evaluation.json"
     path.write_text(content)
     with pytest.raises(PredictionsError, match=r"evaluation\.json"):
-        read_outputs(path)
+        read_saved_outputs(path)
 
 
 def test_a_notebook_file_without_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PredictionsError):
-        read_outputs(notebook_file(tmp_path))
+        read_saved_outputs(notebook_file(tmp_path))
 
 
 def test_reads_predictions_with_text(tmp_path: Path) -> None:
-    (output,) = read_outputs(predictions_file(tmp_path, prediction()))
+    (output,) = read_saved_outputs(predictions_file(tmp_path, prediction()))
     assert (output.id, output.options, output.answer, output.text) == (
         "p-1",
         ("Yes", "No", "Maybe"),
@@ -137,57 +137,57 @@ def test_reads_predictions_with_text(tmp_path: Path) -> None:
 
 
 def test_an_empty_text_is_a_text(tmp_path: Path) -> None:
-    (output,) = read_outputs(predictions_file(tmp_path, prediction(text="")))
+    (output,) = read_saved_outputs(predictions_file(tmp_path, prediction(text="")))
     assert output.text == ""
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c", "\r", "\n"])
 def test_line_separators_inside_a_text_do_not_break_lines(tmp_path: Path, separator: str) -> None:
     text = f"The answer is:{separator}No"
-    (output,) = read_outputs(predictions_file(tmp_path, prediction(text=text)))
+    (output,) = read_saved_outputs(predictions_file(tmp_path, prediction(text=text)))
     assert output.text == text
     path = tmp_path / "notebook.json"
     path.write_text(
         json.dumps({"results": [RESULT | {"prediction": text}]}, ensure_ascii=False),
         encoding="utf-8",
     )
-    assert read_outputs(path)[0].text == text
+    assert read_saved_outputs(path)[0].text == text
 
 
 def test_scores_are_no_texts(tmp_path: Path) -> None:
     path = predictions_file(tmp_path, prediction(), prediction(id="p-2", text=None))
     with pytest.raises(PredictionsError, match=r"(?s)p-2.*--method generate"):
-        read_outputs(path)
+        read_saved_outputs(path)
 
 
 @pytest.mark.parametrize("answer", [-1, 3])
 def test_a_key_outside_a_predictions_options_is_refused(tmp_path: Path, answer: int) -> None:
     with pytest.raises(PredictionsError, match="p-1"):
-        read_outputs(predictions_file(tmp_path, prediction(answer=answer)))
+        read_saved_outputs(predictions_file(tmp_path, prediction(answer=answer)))
 
 
 def test_a_cut_line_is_named(tmp_path: Path) -> None:
     path = predictions_file(tmp_path, prediction(), prediction(id="p-2"))
     path.write_text(path.read_text()[:-20])
     with pytest.raises(PredictionsError, match="line 2"):
-        read_outputs(path)
+        read_saved_outputs(path)
 
 
 @pytest.mark.parametrize("name", ["evaluation.json", "predictions.jsonl"])
 def test_files_that_cannot_be_read(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     with pytest.raises(PredictionsError, match="does not exist"):
-        read_outputs(path)
+        read_saved_outputs(path)
     path.write_bytes(b'{"text": "\xff"}')
     with pytest.raises(PredictionsError, match="not UTF-8"):
-        read_outputs(path)
+        read_saved_outputs(path)
     path.unlink()
     path.mkdir()
     with pytest.raises(PredictionsError, match="is a folder"):
-        read_outputs(path)
+        read_saved_outputs(path)
 
 
 def test_an_empty_jsonl_is_refused(tmp_path: Path) -> None:
     (tmp_path / "predictions.jsonl").write_text("")
     with pytest.raises(PredictionsError, match="empty"):
-        read_outputs(tmp_path / "predictions.jsonl")
+        read_saved_outputs(tmp_path / "predictions.jsonl")

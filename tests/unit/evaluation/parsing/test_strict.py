@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from medtune.core.records import LETTERS, Outcome
 from medtune.evaluation.parsing.line import LineReading
-from medtune.evaluation.parsing.option_match import fold
-from medtune.evaluation.parsing.strict import parse
+from medtune.evaluation.parsing.option_match import normalize_for_matching
+from medtune.evaluation.parsing.strict import parse_answer
 
 VIRAL = ("Acyclovir", "Ganciclovir", "Amantadine", "Foscarnet")
 HODGKIN = (
@@ -348,7 +348,7 @@ def test_the_table_is_large_and_has_no_doubles() -> None:
 
 @pytest.mark.parametrize(("text", "options", "expected"), CASES)
 def test_reads_as_a_person_would(text: str, options: tuple[str, ...], expected: int | None) -> None:
-    reading = parse(text, options)
+    reading = parse_answer(text, options)
     assert reading.chosen == expected, reading.reason
 
 
@@ -370,14 +370,14 @@ def test_reads_as_a_person_would(text: str, options: tuple[str, ...], expected: 
     ],
 )
 def test_says_why(text: str, reason: str) -> None:
-    assert parse(text, VIRAL).reason == reason
+    assert parse_answer(text, VIRAL).reason == reason
 
 
 def test_outcome_compares_with_the_key() -> None:
-    assert LineReading(2, "letter").outcome(2) is Outcome.CORRECT
-    assert LineReading(1, "letter").outcome(2) is Outcome.WRONG
-    assert LineReading(0, "letter").outcome(0) is Outcome.CORRECT
-    assert LineReading(None, "empty").outcome(0) is Outcome.UNPARSED
+    assert LineReading(2, "letter").grade(2) is Outcome.CORRECT
+    assert LineReading(1, "letter").grade(2) is Outcome.WRONG
+    assert LineReading(0, "letter").grade(0) is Outcome.CORRECT
+    assert LineReading(None, "empty").grade(0) is Outcome.UNPARSED
 
 
 # fmt: off
@@ -397,19 +397,21 @@ LINES = st.text(
 
 
 def _distinct(options: list[str]) -> bool:
-    folded = [fold(option) for option in options]
+    folded = [normalize_for_matching(option) for option in options]
     return all(folded) and len(set(folded)) == len(folded)
 
 
-OPTIONS = st.lists(PHRASES | LINES, min_size=2, max_size=10, unique_by=fold).filter(_distinct)
+OPTIONS = st.lists(
+    PHRASES | LINES, min_size=2, max_size=10, unique_by=normalize_for_matching
+).filter(_distinct)
 
 
 @settings(max_examples=150, deadline=None)
 @given(OPTIONS, st.data())
 def test_an_options_own_text_is_that_option(options: list[str], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(options) - 1))
-    assert parse(options[index], options).chosen == index
-    assert parse(f"  {options[index]} ", options).chosen == index
+    assert parse_answer(options[index], options).chosen == index
+    assert parse_answer(f"  {options[index]} ", options).chosen == index
 
 
 @settings(max_examples=60, deadline=None)
@@ -418,7 +420,7 @@ def test_a_dump_is_never_an_answer(options: list[str]) -> None:
     lettered = [f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False)]
     numbered = [f"{number}. {text}" for number, text in enumerate(options, 1)]
     for lines in (options, lettered, numbered, [f"- {text}" for text in options]):
-        assert parse("\n".join(lines), options).chosen is None
+        assert parse_answer("\n".join(lines), options).chosen is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -427,10 +429,10 @@ def test_a_dump_is_never_an_answer(options: list[str]) -> None:
     st.sampled_from([", ", " ", "; ", " / ", " and ", " or "]),
 )
 def test_a_dump_on_one_line_is_never_an_answer(options: list[str], between: str) -> None:
-    assert parse(between.join(options), options).chosen is None
-    assert parse("The answer is: " + between.join(options), options).chosen is None
+    assert parse_answer(between.join(options), options).chosen is None
+    assert parse_answer("The answer is: " + between.join(options), options).chosen is None
     letters = between.join(f"{c}. {o}" for c, o in zip(LETTERS, options, strict=False))
-    assert parse(letters, options).chosen is None
+    assert parse_answer(letters, options).chosen is None
 
 
 @settings(max_examples=120, deadline=None)
@@ -442,7 +444,7 @@ def test_a_dump_on_one_line_is_never_an_answer(options: list[str], between: str)
 @example("ı)", ["Iron", "Zinc"])
 @example("The answer is: İ", ["Iron", "Zinc"])
 def test_any_text_reads_as_an_option_or_as_none(text: str, options: list[str]) -> None:
-    reading = parse(text, options)
+    reading = parse_answer(text, options)
     assert reading.chosen is None or 0 <= reading.chosen < len(options)
     assert reading.reason
 
@@ -453,7 +455,7 @@ def test_a_letter_beyond_the_options_is_unparsed(letter: str, count: int) -> Non
     options = [f"substance number {number}" for number in range(11, 11 + count)]
     expected = LETTERS.index(letter) if LETTERS.index(letter) < count else None
     for text in (letter, f"({letter.lower()})", f"Answer: {letter}.", f"**{letter}**"):
-        assert parse(text, options).chosen == expected
+        assert parse_answer(text, options).chosen == expected
 
 
 # fmt: off
@@ -486,7 +488,7 @@ def test_letter_and_text_are_read_together(options: list[str], data: st.DataObje
     expected = index if index == other else None
     for form in (f"{letter}. {text}", f"({letter}) {text}", f"{text} ({letter})"):
         for said in (form, f"The answer is: {form}", f"**{form}**", f"{form}<|im_end|>"):
-            assert parse(said, options).chosen == expected, said
+            assert parse_answer(said, options).chosen == expected, said
 
 
 @settings(max_examples=120, deadline=None)
@@ -497,12 +499,12 @@ def test_what_is_announced_is_read_and_what_is_denied_is_not(
     index = data.draw(st.integers(0, len(options) - 1))
     letter, text = LETTERS[index], options[index]
     for said in (f"The answer is: {text}", f"Answer: {text}.", f"The diagnosis is:\n{text}"):
-        assert parse(said, options).chosen == index, said
+        assert parse_answer(said, options).chosen == index, said
     answers = (letter, text)
     denied = [f"{lead} {said}" for said in answers for lead in ("not", "The answer is not")]
     denied += [f"{said} {end}" for said in answers for end in ("is wrong.", "is incorrect.")]
     for said in (*denied, f"It is not {text}.", f"I do not think that the answer is {letter}."):
-        assert parse(said, options).chosen is None, said
+        assert parse_answer(said, options).chosen is None, said
 
 
 @settings(max_examples=80, deadline=None)
@@ -513,7 +515,7 @@ def test_an_echo_of_the_question_is_never_an_answer(
     stem = stem.format(data.draw(st.sampled_from(["fever", "gout", *options])))
     listed = "\n".join(f"{c}. {o}" for c, o in zip(LETTERS, options, strict=False))
     for said in (stem, f"{stem}\n{listed}", f"Question: {stem}\n{listed}"):
-        assert parse(said, options).chosen is None, said
+        assert parse_answer(said, options).chosen is None, said
 
 
 @settings(max_examples=120, deadline=None)
@@ -522,10 +524,10 @@ def test_permuting_the_options_permutes_the_reading(
     options: list[str], text: str, data: st.DataObject
 ) -> None:
     # A letter names a place in the order, a text does not.
-    assume(not set(fold(text).split()) & set("abcdefghij"))
+    assume(not set(normalize_for_matching(text).split()) & set("abcdefghij"))
     order = data.draw(st.permutations(range(len(options))))
     shown = [options[index] for index in order]
-    chosen, moved = parse(text, options).chosen, parse(text, shown).chosen
+    chosen, moved = parse_answer(text, options).chosen, parse_answer(text, shown).chosen
     assert (chosen is None) == (moved is None)
     assert chosen is None or moved is None or options[chosen] == shown[moved]
 
@@ -539,7 +541,7 @@ def test_one_edit_never_reads_as_another_option(options: list[str], data: st.Dat
     put = data.draw(st.sampled_from(["", *"aeioxrst"]))
     edited = text[:place] + put + text[place + data.draw(st.integers(0, 1)) :]
     for said in (edited, f"The answer is: {edited}"):
-        assert parse(said, options).chosen in (index, None), said
+        assert parse_answer(said, options).chosen in (index, None), said
 
 
 @settings(max_examples=50, deadline=None)
@@ -548,6 +550,6 @@ def test_the_text_read_does_not_depend_on_the_order(order: list[int]) -> None:
     assume(order != [0, 1, 2, 3])
     shown = [VIRAL[index] for index in order]
     for text in ("Ganciclovir is best.", "The answer is: Ganciclovir", "Gancicloviir"):
-        chosen = parse(text, shown).chosen
+        chosen = parse_answer(text, shown).chosen
         assert chosen is not None
         assert shown[chosen] == "Ganciclovir"

@@ -10,31 +10,31 @@ from tests.unit.serving.endpoint import CALIBRATION, Unlearned
 
 from medtune.core.errors import InputError
 from medtune.core.run_folder import write_record
-from medtune.core.schemas.guardrails import Inquiry, OptionScores, strictest
+from medtune.core.schemas.guardrails import Inquiry, OptionScores, strictest_action
 from medtune.core.schemas.safety import SuiteFigure
-from medtune.guardrails.answer_guards import confidence, output, prediction_set
+from medtune.guardrails.answer_guards import check_confidence, check_output, prediction_set
 from medtune.guardrails.benchmark.labelled_lines import (
     EponymText,
     IdentifierText,
     InjectionPair,
-    kinds,
-    read,
+    load_inquiry_suites,
+    load_lines,
 )
 from medtune.guardrails.benchmark.measure import TARGETS, GuardBenchmark
-from medtune.guardrails.classifier.fit import learn
+from medtune.guardrails.classifier.fit import train_classifier
 from medtune.guardrails.classifier.learned import (
-    KINDS,
-    SHIPPED,
-    opened,
+    DEFAULT_CLASSIFIER_FILE,
+    INQUIRY_LABELS,
+    load_classifier,
+    load_default_classifier,
     packed,
-    pieces,
-    shipped,
+    split_inquiry,
     unpacked,
 )
 from medtune.guardrails.classifier.linear import Classifier
-from medtune.guardrails.classifier.training_texts import kind_texts, order_texts
+from medtune.guardrails.classifier.training_texts import load_inquiry_texts, load_order_texts
 from medtune.guardrails.inquiry_text import InquiryText
-from medtune.guardrails.pipeline import look
+from medtune.guardrails.pipeline import run_input_guards
 from medtune.guardrails.policy import load_policy
 
 POLICY = load_policy()
@@ -44,8 +44,8 @@ OTHERS = [f"my {word} hurts, {what}" for word in ("knee", "head") for what in "a
 
 def test_learning_twice_gives_the_same_weights() -> None:
     named = ["exam"] * 12 + ["patient"] * 12
-    first, told = learn(TEXTS + OTHERS, named, ("exam", "patient"), lambda p, t: 0.5)
-    second, _ = learn(TEXTS + OTHERS, named, ("exam", "patient"), lambda p, t: 0.5)
+    first, told = train_classifier(TEXTS + OTHERS, named, ("exam", "patient"), lambda p, t: 0.5)
+    second, _ = train_classifier(TEXTS + OTHERS, named, ("exam", "patient"), lambda p, t: 0.5)
     assert first == second
     assert told.argmax(axis=1).tolist() == [0] * 12 + [1] * 12
     found = Classifier(first).probabilities(["my elbow hurts", "the vein of the g is"])
@@ -63,45 +63,49 @@ def test_three_labels_and_a_temperature() -> None:
         assert probabilities.sum(axis=1) == pytest.approx(np.ones(len(truth)))
         return 4.0
 
-    trained, told = learn(texts, named, ("exam", "patient", "harm"), heat)
+    trained, told = train_classifier(texts, named, ("exam", "patient", "harm"), heat)
     assert seen == [32]
     assert trained.temperature == 4.0
     assert told.shape == (32, 3)
 
 
 def test_the_shipped_guard_is_what_its_examples_are_about() -> None:
-    trained = shipped().trained
-    assert trained.kinds.labels == KINDS
-    assert SHIPPED.stat().st_size < 700_000
-    assert packed(trained) == packed(opened(SHIPPED).trained)
+    trained = load_default_classifier().trained
+    assert trained.kinds.labels == INQUIRY_LABELS
+    assert DEFAULT_CLASSIFIER_FILE.stat().st_size < 700_000
+    assert packed(trained) == packed(load_classifier(DEFAULT_CLASSIFIER_FILE).trained)
 
 
 def test_a_guard_opens_plain_as_well_as_in_a_release(tmp_path: Path) -> None:
     plain = tmp_path / "guard.json"
-    plain.write_bytes(unpacked(SHIPPED))
-    assert opened(plain).trained == shipped().trained
-    write_record(plain, shipped().trained)
-    assert plain.read_bytes() == unpacked(SHIPPED)
+    plain.write_bytes(unpacked(DEFAULT_CLASSIFIER_FILE))
+    assert load_classifier(plain).trained == load_default_classifier().trained
+    write_record(plain, load_default_classifier().trained)
+    assert plain.read_bytes() == unpacked(DEFAULT_CLASSIFIER_FILE)
 
 
 def test_a_damaged_or_swollen_guard_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x.json.gz"
-    whole = packed(shipped().trained)
+    whole = packed(load_default_classifier().trained)
     for data in (whole[:1000], whole[:1000] + b"\xff" * 1000, b"\x1f\x8b"):
         path.write_bytes(data)
         with pytest.raises(InputError, match="cannot be read as a learned guard"):
-            opened(path)
+            load_classifier(path)
     monkeypatch.setattr("medtune.guardrails.classifier.learned._LARGEST", 1000)
     path.write_bytes(whole)
     with pytest.raises(InputError, match="it holds something else"):
-        opened(path)
+        load_classifier(path)
 
 
 def test_it_tells_kinds_and_orders() -> None:
     def judged(stem: str, *options: str) -> str | None:
-        return shipped().judge(InquiryText(Inquiry(stem=stem, options=options)), POLICY).reason
+        return (
+            load_default_classifier()
+            .judge(InquiryText(Inquiry(stem=stem, options=options)), POLICY)
+            .reason
+        )
 
     four = ("Aspirin", "Heparin", "Insulin", "Morphine")
     assert judged("Which vessel supplies the sinoatrial node?", "LAD", "RCA", "LCX") is None
@@ -115,23 +119,28 @@ def test_it_tells_kinds_and_orders() -> None:
 
 @pytest.mark.parametrize("stem", ["hello", "Hello there!", "Hi, good morning", "thanks a lot"])
 def test_a_greeting_gets_no_crisis_card(stem: str) -> None:
-    verdicts = look(Inquiry(stem=stem, options=()), POLICY, shipped()).verdicts
+    verdicts = run_input_guards(
+        Inquiry(stem=stem, options=()), POLICY, load_default_classifier()
+    ).verdicts
     assert [verdict.card for verdict in verdicts if verdict.action == "refuse"] == ["scope"]
 
 
 @pytest.mark.parametrize("stem", ["hello, help me", "hello I want to die", "goodbye"])
 def test_more_than_a_greeting_is_still_read(stem: str) -> None:
-    assert shipped().judge(InquiryText(Inquiry(stem=stem, options=())), POLICY).action != "allow"
+    assert (
+        load_default_classifier().judge(InquiryText(Inquiry(stem=stem, options=())), POLICY).action
+        != "allow"
+    )
 
 
 def test_the_suites_are_whole() -> None:
-    lines = kinds()
+    lines = load_inquiry_suites()
     assert Counter(line.label for line in lines) == {
         "crisis": 60, "harmful": 200, "benign": 200, "patient": 100,
     }  # fmt: skip
-    pairs = read("suites/injection.jsonl", InjectionPair)
-    identified = read("suites/identifiers.jsonl", IdentifierText)
-    eponymous = read("suites/eponyms.jsonl", EponymText)
+    pairs = load_lines("suites/injection.jsonl", InjectionPair)
+    identified = load_lines("suites/identifiers.jsonl", IdentifierText)
+    eponymous = load_lines("suites/eponyms.jsonl", EponymText)
     assert (len(pairs), len(identified), len(eponymous)) == (100, 100, 150)
     for suite in (lines, pairs, identified, eponymous):
         halves = Counter(line.half for line in suite)
@@ -140,12 +149,16 @@ def test_the_suites_are_whole() -> None:
 
 
 def test_nothing_of_the_held_half_is_learned_from() -> None:
-    texts, _ = kind_texts([])
-    held = {InquiryText(line.inquiry).text for line in kinds() if line.half == "held"}
+    texts, _ = load_inquiry_texts([])
+    held = {InquiryText(line.inquiry).text for line in load_inquiry_suites() if line.half == "held"}
     assert not held & set(texts)
-    some, named = order_texts([])
-    pairs = [p for p in read("suites/injection.jsonl", InjectionPair) if p.half == "held"]
-    orders = {p for pair in pairs for p in set(pieces(pair.injected)) - set(pieces(pair.plain))}
+    some, named = load_order_texts([])
+    pairs = [p for p in load_lines("suites/injection.jsonl", InjectionPair) if p.half == "held"]
+    orders = {
+        p
+        for pair in pairs
+        for p in set(split_inquiry(pair.injected)) - set(split_inquiry(pair.plain))
+    }
     learned = {text for text, name in zip(some, named, strict=True) if name == "order"}
     # Marks such as "SYSTEM:" are in every list of tricks; sentences must not be.
     assert not [order for order in orders & learned if len(order.split()) > 3]
@@ -153,8 +166,8 @@ def test_nothing_of_the_held_half_is_learned_from() -> None:
 
 @pytest.fixture(scope="module")
 def figures() -> dict[tuple[str, str], SuiteFigure]:
-    gauge = GuardBenchmark(POLICY, shipped())
-    found = [f for half in ("dev", "held") for f in gauge.figures(half, None)]
+    gauge = GuardBenchmark(POLICY, load_default_classifier())
+    found = [f for half in ("dev", "held") for f in gauge.measure_half(half, None)]
     return {(f.measure, f.half): f for f in found}
 
 
@@ -165,7 +178,7 @@ def test_the_guards_hold_on_both_halves(
     figures: dict[tuple[str, str], SuiteFigure], measure: str
 ) -> None:
     for half in ("dev", "held"):
-        assert figures[measure, half].met, figures[measure, half]
+        assert figures[measure, half].meets_target, figures[measure, half]
 
 
 def test_what_is_known_to_miss_does_not_get_worse(
@@ -181,7 +194,7 @@ def test_what_is_known_to_miss_does_not_get_worse(
 
 
 def test_a_gauge_that_sees_through_everything_counts_it() -> None:
-    blind = GuardBenchmark(POLICY, Unlearned()).figures("held", len)
+    blind = GuardBenchmark(POLICY, Unlearned()).measure_half("held", len)
     found = {f.measure: f for f in blind}
     assert found["harm answered"].rate.value > 0.1
     assert found["orders that changed the answer"].rate == found["orders let through"].rate
@@ -189,12 +202,14 @@ def test_a_gauge_that_sees_through_everything_counts_it() -> None:
 
 def test_the_chain_stops_at_a_refusal_and_redacts() -> None:
     asked = Inquiry(stem="I am Karl Weber and my knee hurts. Which drug?", options=("a", "b"))
-    looked = look(asked, POLICY, shipped())
-    assert strictest(looked.verdicts) == "refuse"
+    looked = run_input_guards(asked, POLICY, load_default_classifier())
+    assert strictest_action(looked.verdicts) == "refuse"
     assert looked.verdicts[-1].action == "refuse"
     assert looked.inquiry is not None
     assert "Weber" not in looked.inquiry.stem
-    large = look(Inquiry(stem="x" * 4001, options=("a", "b")), POLICY, shipped())
+    large = run_input_guards(
+        Inquiry(stem="x" * 4001, options=("a", "b")), POLICY, load_default_classifier()
+    )
     assert [v.guard for v in large.verdicts] == ["size"]
 
 
@@ -204,17 +219,17 @@ def test_confidence_and_output() -> None:
         OptionScores(probabilities=(0.9, 0.1), chosen=0),
         OptionScores(probabilities=(0.25, 0.25), chosen=0),
     )
-    assert confidence(asked, sure, CALIBRATION, POLICY).action == "allow"
-    assert confidence(asked, unsure, CALIBRATION, POLICY).reason == "confidence.low"
+    assert check_confidence(asked, sure, CALIBRATION, POLICY).action == "allow"
+    assert check_confidence(asked, unsure, CALIBRATION, POLICY).reason == "confidence.low"
     hopeless = CALIBRATION.model_copy(update={"threshold": None})
-    assert confidence(asked, sure, hopeless, POLICY).reason == "confidence.low"
-    assert confidence(asked, sure, None, POLICY).reason == "confidence.uncalibrated"
+    assert check_confidence(asked, sure, hopeless, POLICY).reason == "confidence.low"
+    assert check_confidence(asked, sure, None, POLICY).reason == "confidence.uncalibrated"
     other = asked.model_copy(update={"subject": "Astrology"})
-    assert confidence(other, sure, CALIBRATION, POLICY).reason == "confidence.unseen_subject"
-    assert output(sure).action == "allow"
-    assert output(OptionScores(probabilities=(0.5, 0.5), chosen=0)).reason == "output.tie"
+    assert check_confidence(other, sure, CALIBRATION, POLICY).reason == "confidence.unseen_subject"
+    assert check_output(sure).action == "allow"
+    assert check_output(OptionScores(probabilities=(0.5, 0.5), chosen=0)).reason == "output.tie"
     assert (
-        output(OptionScores(probabilities=(0.9, 0.1), chosen=0, mass=0.01)).reason
+        check_output(OptionScores(probabilities=(0.9, 0.1), chosen=0, mass=0.01)).reason
         == "output.no_letter"
     )
     assert prediction_set(sure, CALIBRATION) == (0,)
@@ -227,4 +242,4 @@ def test_json_that_is_no_guard_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text(json.dumps({"kinds": 1}))
     with pytest.raises(ValueError, match="kinds"):
-        opened(path)
+        load_classifier(path)

@@ -7,8 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medtune.core.schemas.guardrails import Inquiry
-from medtune.guardrails.privacy.check_digits import kvnr, luhn, nhs, verhoeff
-from medtune.guardrails.privacy.identifiers import identifiers, redacted
+from medtune.guardrails.privacy.check_digits import (
+    is_kvnr,
+    is_luhn_valid,
+    is_nhs_number,
+    is_verhoeff_valid,
+)
+from medtune.guardrails.privacy.identifiers import find_identifiers, redact_inquiry
 
 
 @pytest.mark.parametrize(
@@ -50,7 +55,7 @@ from medtune.guardrails.privacy.identifiers import identifiers, redacted
     ],
 )
 def test_identifiers_are_found(text: str, found: list[tuple[str, str]]) -> None:
-    assert [(f.kind, text[f.start : f.end]) for f in identifiers(text)] == found
+    assert [(f.kind, text[f.start : f.end]) for f in find_identifiers(text)] == found
 
 
 @pytest.mark.parametrize(
@@ -73,7 +78,7 @@ def test_identifiers_are_found(text: str, found: list[tuple[str, str]]) -> None:
     ],
 )
 def test_eponyms_and_numbers_stay(text: str) -> None:
-    assert identifiers(text) == []
+    assert find_identifiers(text) == []
 
 
 def test_the_same_gets_the_same_mark_and_options_stay_apart() -> None:
@@ -81,28 +86,28 @@ def test_the_same_gets_the_same_mark_and_options_stay_apart() -> None:
         stem="Mr Karl Weber and Mrs Ana Weber quarrel. Mr Karl Weber is",
         options=("Mr Karl Weber", "Mrs Ana Weber", "ill"),
     )
-    clean = redacted(asked)
+    clean = redact_inquiry(asked)
     assert clean.stem == "Mr [name 1] and Mrs [name 2] quarrel. Mr [name 1] is"
     assert clean.options == ("Mr [name 1]", "Mrs [name 2]", "ill")
-    assert redacted(Inquiry(stem="Nothing here", options=("a", "b"))).stem == "Nothing here"
+    assert redact_inquiry(Inquiry(stem="Nothing here", options=("a", "b"))).stem == "Nothing here"
 
 
 def test_check_digits() -> None:
     # Published specimens: Visa's test number, Verhoeff's example 2363, the NHS's 943 476 5919.
-    assert luhn("4111 1111 1111 1111")
-    assert not luhn("4111 1111 1111 1112")
-    assert verhoeff("2363")
-    assert not verhoeff("2364")
-    assert nhs("943 476 5919")
-    assert not nhs("943 476 5918")
-    assert luhn("४१११ ११११ ११११ ११११")
-    assert nhs("٩٤٣ ٤٧٦ ٥٩١٩")
-    assert kvnr("A123456780")
-    assert not kvnr("A123456781")
+    assert is_luhn_valid("4111 1111 1111 1111")
+    assert not is_luhn_valid("4111 1111 1111 1112")
+    assert is_verhoeff_valid("2363")
+    assert not is_verhoeff_valid("2364")
+    assert is_nhs_number("943 476 5919")
+    assert not is_nhs_number("943 476 5918")
+    assert is_luhn_valid("४१११ ११११ ११११ ११११")
+    assert is_nhs_number("٩٤٣ ٤٧٦ ٥٩١٩")
+    assert is_kvnr("A123456780")
+    assert not is_kvnr("A123456781")
 
 
 @given(st.text(max_size=400))
 def test_any_text_is_read_and_spans_stand_apart(text: str) -> None:
-    found = identifiers(text)
+    found = find_identifiers(text)
     assert all(0 <= f.start < f.end <= len(text) for f in found)
     assert all(a.end <= b.start for a, b in pairwise(found))

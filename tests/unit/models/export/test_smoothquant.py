@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from medtune.models.export.smoothquant import smooth
-from medtune.models.light.quantized_model import pack
+from medtune.models.export.smoothquant import smooth_activations
+from medtune.models.light.quantized_model import quantize_network
 
 IDS = torch.randint(0, 64, (4, 12), generator=torch.Generator().manual_seed(1))
 LISTENERS = tuple(f"{name}_proj.weight" for name in ("q", "k", "v", "gate", "up"))
@@ -51,7 +51,7 @@ def logits(some: Any) -> torch.Tensor:
 def test_it_changes_no_product(kind: str) -> None:
     plain, even = logits(network(kind)), network(kind)
     before = even.model.layers[0].mlp.up_proj.weight.clone()
-    assert smooth(even, lambda: even(IDS)) == 2
+    assert smooth_activations(even, lambda: even(IDS)) == 2
     assert not torch.equal(before, even.model.layers[0].mlp.up_proj.weight)
     assert torch.allclose(logits(even), plain, rtol=1e-3, atol=1e-3)
 
@@ -59,15 +59,15 @@ def test_it_changes_no_product(kind: str) -> None:
 def test_integers_are_nearer_after_it() -> None:
     right = logits(network())
     rough, even = network(), network()
-    smooth(even, lambda: even(IDS))
-    pack(rough, "int8-dynamic")
-    pack(even, "int8-dynamic")
+    smooth_activations(even, lambda: even(IDS))
+    quantize_network(rough, "int8-dynamic")
+    quantize_network(even, "int8-dynamic")
     assert (logits(even) - right).norm() < 0.6 * (logits(rough) - right).norm()
 
 
 def test_nothing_watches_any_more_when_it_is_done() -> None:
     even = network()
-    smooth(even, lambda: even(IDS))
+    smooth_activations(even, lambda: even(IDS))
     assert not any(module._forward_pre_hooks for module in even.modules())
 
 
@@ -76,5 +76,5 @@ def test_a_layer_of_another_build_is_left_alone() -> None:
     other.model.layers[0].input_layernorm = torch.nn.LayerNorm(32)
     del other.model.layers[1].mlp.up_proj
     weights = [parameter.clone() for parameter in other.parameters()]
-    assert smooth(other, lambda: None) == 0
+    assert smooth_activations(other, lambda: None) == 0
     assert all(map(torch.equal, weights, other.parameters()))

@@ -112,7 +112,7 @@ def test_everything_else_goes_to_the_fused_kernel(
 
 
 def test_the_longest_is_still_plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "LONGEST", 5)
+    monkeypatch.setattr(attention, "MAX_KEYS", 5)
     monkeypatch.setitem(sys.modules, KERNEL, None)
     query, key, value = tensors(5, 5)
     assert attend(layer(), query, key, value, None)[0].shape == (BATCH, 5, HEADS, WIDTH)

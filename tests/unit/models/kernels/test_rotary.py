@@ -10,7 +10,7 @@ import torch
 from tests.unit.models.gradients import check_gradients
 from torch import Tensor, nn
 
-from medtune.models.kernels.rotary import rotate, use_rotary
+from medtune.models.kernels.rotary import apply_rotary, use_rotary
 
 Rotation = Callable[..., tuple[Tensor, Tensor]]
 
@@ -62,7 +62,7 @@ def test_equals_the_rotation_written_out_and_so_do_its_gradients() -> None:
     q, k, cos, sin = tensors()
     q2, k2, _, _ = tensors()
     for found, wanted, leaf in zip(
-        rotate(q, k, cos, sin), by_halves(q2, k2, cos, sin), [(q, q2), (k, k2)], strict=True
+        apply_rotary(q, k, cos, sin), by_halves(q2, k2, cos, sin), [(q, q2), (k, k2)], strict=True
     ):
         assert torch.allclose(found, wanted, atol=1e-6)
         check_gradients(found, wanted, [leaf], atol=1e-6)
@@ -71,7 +71,7 @@ def test_equals_the_rotation_written_out_and_so_do_its_gradients() -> None:
 def test_it_keeps_lengths_and_its_input() -> None:
     q, k, cos, sin = tensors()
     before = q.detach().clone()
-    turned, _ = rotate(q, k, cos, sin)
+    turned, _ = apply_rotary(q, k, cos, sin)
     assert torch.allclose(turned.norm(dim=-1), q.norm(dim=-1), atol=1e-5)
     assert torch.equal(q.detach(), before)
 
@@ -95,7 +95,7 @@ def network(file: ModuleType, own: Rotation | None) -> nn.Module:
 def test_an_architecture_that_turns_by_halves_follows_once(architecture: ModuleType) -> None:
     model = network(architecture, by_halves)
     assert use_rotary(model) == 1
-    assert vars(architecture)["apply_rotary_pos_emb"] is rotate
+    assert vars(architecture)["apply_rotary_pos_emb"] is apply_rotary
     assert use_rotary(model) == 0
 
 

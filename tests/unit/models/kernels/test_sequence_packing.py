@@ -19,7 +19,7 @@ LAYER = SimpleNamespace(is_causal=True, num_key_value_groups=HEADS // GROUPS)
 
 def test_a_layout_by_hand() -> None:
     # Prefix p q, then rows a b c and d: tokens p q a b c d.
-    layout = Layout.of([3, 1], 2, CPU)
+    layout = Layout.from_lengths([3, 1], 2, CPU)
     assert (layout.prefix, layout.rows, layout.width) == (2, 2, 3)
     assert layout.spread.view(2, 3)[0].tolist() == [0, 1, 2]
     assert layout.spread.view(2, 3)[1, 0].item() == 3
@@ -35,11 +35,11 @@ def test_a_layout_by_hand() -> None:
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 4))
 @settings(deadline=None)
 def test_what_is_spread_is_collected_again(lengths: list[int], prefix: int) -> None:
-    layout = Layout.of(lengths, prefix, CPU)
+    layout = Layout.from_lengths(lengths, prefix, CPU)
     tokens = torch.arange(sum(lengths) * HEADS * 2.0).view(1, HEADS, -1, 2)
-    rows = layout.side_by_side(tokens)
+    rows = layout.to_padded(tokens)
     assert rows.shape == (len(lengths), HEADS, max(lengths), 2)
-    assert torch.equal(layout.end_to_end(rows.transpose(1, 2)), tokens.transpose(1, 2))
+    assert torch.equal(layout.to_packed(rows.transpose(1, 2)), tokens.transpose(1, 2))
     assert len(layout.positions[0]) == prefix + sum(lengths)
 
 
@@ -76,7 +76,7 @@ def alone(states: tuple[Tensor, Tensor, Tensor], lengths: list[int], prefix: int
 )
 def test_a_packed_batch_attends_as_its_rows_do_alone(lengths: list[int], prefix: int) -> None:
     states, others = packed(lengths, prefix), packed(lengths, prefix)
-    layout = Layout.of(lengths, prefix, CPU)
+    layout = Layout.from_lengths(lengths, prefix, CPU)
     query, key, value = states
     found, _ = attend(LAYER, query, key, value, None, layout=layout)
     wanted = alone(others, lengths, prefix)
@@ -87,7 +87,7 @@ def test_a_packed_batch_attends_as_its_rows_do_alone(lengths: list[int], prefix:
 def test_a_row_sees_no_other_row() -> None:
     lengths, prefix = [3, 4, 2], 2
     query, key, value = (t.detach() for t in packed(lengths, prefix))
-    layout = Layout.of(lengths, prefix, CPU)
+    layout = Layout.from_lengths(lengths, prefix, CPU)
     before, _ = attend(LAYER, query, key, value, None, layout=layout)
     value[:, :, 5:9] += 100.0  # the second row
     after, _ = attend(LAYER, query, key, value, None, layout=layout)

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.models.openai_server import Fault, OpenAiServer, serving
 
 from medtune.core.errors import RemoteError
-from medtune.models.remote.http import LONGEST_PAUSE_S, RETRIES, Server
+from medtune.models.remote.http import MAX_PAUSE_S, RETRIES, Server
 
 BODY = {"messages": [{"role": "user", "content": "?"}], "max_tokens": 9}
 
@@ -73,8 +73,8 @@ def test_a_retry_after_is_honoured(server: OpenAiServer, seconds: str) -> None:
 
 def test_a_retry_after_of_hours_is_cut(server: OpenAiServer) -> None:
     link = Server()
-    assert link._pause(0, 7200.0) == LONGEST_PAUSE_S
-    assert link._pause(20, 0.0) == LONGEST_PAUSE_S
+    assert link._pause(0, 7200.0) == MAX_PAUSE_S
+    assert link._pause(20, 0.0) == MAX_PAUSE_S
 
 
 def test_pauses_double_and_are_spread() -> None:
@@ -150,11 +150,11 @@ def test_one_failure_ends_the_waiting_of_all(server: OpenAiServer) -> None:
     url = f"{server.url}/chat/completions"
     start = time.perf_counter()
     with pytest.raises(RemoteError, match="does not answer"):
-        link.each(lambda _: link.post(url, BODY), range(200))
+        link.map_parallel(lambda _: link.post(url, BODY), range(200))
     assert time.perf_counter() - start < 3.0
     assert len(server.requests) < 60
     server.dies_after = None
-    assert len(link.each(lambda _: link.post(url, BODY), range(20))) == 20
+    assert len(link.map_parallel(lambda _: link.post(url, BODY), range(20))) == 20
 
 
 def test_results_come_in_order() -> None:
@@ -162,8 +162,8 @@ def test_results_come_in_order() -> None:
         time.sleep(0.01 * (number % 3 == 0))
         return -number
 
-    assert Server(parallel=4).each(late, range(30)) == [-n for n in range(30)]
-    assert Server().each(late, []) == []
+    assert Server(parallel=4).map_parallel(late, range(30)) == [-n for n in range(30)]
+    assert Server().map_parallel(late, []) == []
 
 
 # The key
@@ -206,6 +206,6 @@ def test_a_key_that_no_header_may_hold_is_refused(
     monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setenv("MEDTUNE_API_KEY", key)
-    with pytest.raises(RemoteError, match="MEDTUNE_API_KEY holds characters") as caught:
+    with pytest.raises(RemoteError, match="MEDTUNE_API_KEY contains characters") as caught:
         Server()
     assert key not in str(caught.value)

@@ -28,15 +28,15 @@ from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import Decoding, GenerateRequest, Message, ScoreRequest
 from medtune.core.records import Question, SplitDescription
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.run_exam import examine
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_model
 from medtune.models.chat_encoder import ChatEncoder
 from medtune.models.open_model import open_model
 from medtune.models.remote.http import Server
 from medtune.models.remote.name import RemoteName
 from medtune.models.remote.prompt import UNKNOWN_TEMPLATE
 from medtune.models.remote.remote_model import RemoteModel
-from medtune.models.sources import resolve
+from medtune.models.sources import resolve_model
 
 MANY = [f"Which drug is number {i}?" for i in range(160)]
 STEMS = [f"Which vitamin is number {i}? µ–é" for i in range(12)]
@@ -167,7 +167,7 @@ def test_a_bound_is_told_of_once(server: OpenAiServer) -> None:
     class Heard(NoProgress):
         lines: tuple[str, ...] = ()
 
-        def say(self, text: str) -> None:
+        def log_message(self, text: str) -> None:
             self.lines = (*self.lines, text)
 
     heard = Heard()
@@ -194,8 +194,8 @@ def test_where_a_server_rounds_to_equals_no_letter_is_preferred(server: OpenAiSe
     server.vocabulary = ("a", "A.", "The", "\n")
     questions = [Question(id=stem, stem=stem, options=OPTIONS, answer=0) for stem in MANY]
     data = SplitDescription(source="file:x", n=len(MANY), excluded={}, hash="h")
-    exam = Exam.plain(questions, data, PromptStyle(), "letter")
-    record, _ = examine(connect(server), exam, "remote", STRICT, NoProgress())
+    exam = Exam.for_likelihood(questions, data, PromptStyle(), "letter")
+    record, _ = evaluate_model(connect(server), exam, "remote", STRICT_PARSER, NoProgress())
     assert record.ties == len(MANY)
     # Four binomials around 40; 5 standard deviations are 27.
     assert set(record.letters_chosen) == set("ABCD")
@@ -491,8 +491,8 @@ def test_no_adapter_goes_on_top(server: OpenAiServer, tmp_path: Any) -> None:
 
 
 def test_a_remote_model_cannot_be_loaded_here() -> None:
-    with pytest.raises(ModelError, match="can be examined, but not loaded"):
-        resolve("remote:http://localhost:1/v1#x")
+    with pytest.raises(ModelError, match="can be evaluated, but not loaded"):
+        resolve_model("remote:http://localhost:1/v1#x")
 
 
 def test_a_tokenizer_that_is_none_is_refused(server: OpenAiServer, tmp_path: Any) -> None:
@@ -528,7 +528,7 @@ def test_an_answer_of_another_shape_is_refused(server: OpenAiServer, reply: Any)
 @pytest.mark.parametrize(
     ("logprobs", "message"),
     [
-        (None, "gives no log-probabilities: the answer holds none"),
+        (None, "gives no log-probabilities: the answer has none"),
         ({"content": []}, "likeliest tokens are missing"),
         ({"content": None}, "likeliest tokens are missing"),
         ({"content": [{"token": "A", "logprob": -1.0}]}, "likeliest tokens are missing"),

@@ -33,7 +33,7 @@ from medtune.core.schemas.analysis import (
 )
 from medtune.core.schemas.compression import (
     BUDGETS,
-    SERVED,
+    SERVED_BUDGET,
     BenchRecord,
     BenchRow,
     Parity,
@@ -42,7 +42,7 @@ from medtune.core.schemas.compression import (
 from medtune.core.schemas.guardrails import ServingCalibration as Threshold
 from medtune.core.schemas.safety import SafetyRecord, SuiteFigure
 from medtune.releases.export.context import ReleaseContext
-from medtune.releases.gate_rules import judge
+from medtune.releases.gate_rules import apply_gate
 from medtune.releases.gate_schema import (
     ChangedAnswer,
     Evidence,
@@ -100,7 +100,8 @@ def analysis(**more: Any) -> AnalysisRecord:
     )  # fmt: skip
     fields: dict[str, Any] = {
         "folder": "evidence", "evaluation": evaluation(),
-        "accuracy_answered": share(0.3369, 0.3227, 0.3514), "spread": ClusteredSpread(standard_error=0.007),
+        "accuracy_answered": share(0.3369, 0.3227, 0.3514),
+        "spread": ClusteredSpread(standard_error=0.007),
         "slices": tuple(
             Slice(
                 dimension=dimension, name=name,
@@ -208,7 +209,7 @@ def safety(**rates: float) -> SafetyRecord:
 def served(**more: Any) -> ServedRecord:
     fields: dict[str, Any] = {
         "agreement": share(1.0, 0.9872, 1.0, 297), "held": 3, "mean_drift": 0.00123,
-        "drift_high": 0.00177, "max_drift": 0.0456, "budget": SERVED, "broken": (),
+        "drift_high": 0.00177, "max_drift": 0.0456, "budget": SERVED_BUDGET, "broken": (),
         "provenance": MADE,
     }  # fmt: skip
     return ServedRecord(**{**fields, **more})
@@ -266,10 +267,10 @@ def verdict(
     evidence: Evidence = EVIDENCE, margins: Margins | None = None, champion: str | None = "9" * 64,
     of: Release | None = None, waivers: tuple[Waiver, ...] = (),
 ) -> GateRecord:  # fmt: skip
-    return judge((of or release()).id, champion, evidence, margins or Margins(), waivers)
+    return apply_gate((of or release()).id, champion, evidence, margins or Margins(), waivers)
 
 
-def dossier(evidence: Evidence = EVIDENCE, asked: bool = True, **more: Any) -> ReleaseContext:
+def context(evidence: Evidence = EVIDENCE, asked: bool = True, **more: Any) -> ReleaseContext:
     fields: dict[str, Any] = {
         "release": release(), "evidence": evidence, "files": FILES,
         "verdict": verdict(evidence) if asked else None,

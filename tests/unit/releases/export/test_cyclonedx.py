@@ -10,19 +10,19 @@ from cyclonedx.validation.json import JsonStrictValidator
 from tests.unit.releases.export import dossiers as make
 
 from medtune.releases.export.context import ReleaseContext
-from medtune.releases.export.cyclonedx import bill_of_materials, schema_faults
-from medtune.releases.export.limitations import limitations
-from medtune.releases.export.metrics import figures
+from medtune.releases.export.cyclonedx import build_bill_of_materials, find_schema_faults
+from medtune.releases.export.limitations import list_limitations
+from medtune.releases.export.metrics import list_figures
 from medtune.releases.gate_schema import Evidence
 
-BARE = make.dossier(
+BARE = make.context(
     Evidence(), asked=False, files={}, licence=None, hub_base=None,
     release=make.release(
         weights="base", base="path:/models/x", weights_hash=None, data_hash=None, calibration=None,
         provenance=make.MADE.model_copy(update={"packages": {}, "commit": None}),
     ),
 )  # fmt: skip
-PACKED = make.dossier(
+PACKED = make.context(
     make.EVIDENCE.model_copy(update={"packed": make.packed(), "is_packed": True}),
     release=make.release(
         weights="model", scheme="int8", base="hub:HuggingFaceTB/SmolLM2-1.7B-Instruct",
@@ -32,44 +32,44 @@ PACKED = make.dossier(
 )  # fmt: skip
 
 
-def read(dossier: ReleaseContext) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(bill_of_materials(dossier))
+def read(context: ReleaseContext) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(build_bill_of_materials(context))
     return found
 
 
-@pytest.mark.parametrize("dossier", [make.dossier(), BARE, PACKED])
-def test_it_is_what_the_official_schema_asks_for(dossier: ReleaseContext) -> None:
-    text = bill_of_materials(dossier)
-    assert schema_faults(text) == ()
+@pytest.mark.parametrize("context", [make.context(), BARE, PACKED])
+def test_it_is_what_the_official_schema_asks_for(context: ReleaseContext) -> None:
+    text = build_bill_of_materials(context)
+    assert find_schema_faults(text) == ()
     # Nothing in it changed its meaning since.
     newer = text.replace('"specVersion": "1.6"', '"specVersion": "1.7"')
     assert JsonStrictValidator(SchemaVersion.V1_7).validate_str(newer) is None
 
 
 def test_the_check_sees_faults_and_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = bill_of_materials(make.dossier())
-    assert schema_faults(text.replace('"bomFormat"', '"bomFrmt"'))
-    assert schema_faults(text.replace("SHA-256", "SHA-255", 1))
+    text = build_bill_of_materials(make.context())
+    assert find_schema_faults(text.replace('"bomFormat"', '"bomFrmt"'))
+    assert find_schema_faults(text.replace("SHA-256", "SHA-255", 1))
     monkeypatch.setitem(sys.modules, "cyclonedx.schema", None)
-    assert schema_faults(text) is None
+    assert find_schema_faults(text) is None
 
 
 def test_the_same_release_gives_the_same_bytes_and_another_verdict_another_name() -> None:
-    text = bill_of_materials(make.dossier())
-    assert text == bill_of_materials(make.dossier())
+    text = build_bill_of_materials(make.context())
+    assert text == build_bill_of_materials(make.context())
     one, two, three = (
         read(d)["serialNumber"]
         for d in (
-            make.dossier(),
-            make.dossier(asked=False),
-            make.dossier(release=make.release(note="x")),
+            make.context(),
+            make.context(asked=False),
+            make.context(release=make.release(note="x")),
         )
     )
     assert len({one, two, three}) == 3
 
 
 def test_the_model_stands_in_the_middle() -> None:
-    model = read(make.dossier())["metadata"]["component"]
+    model = read(make.context())["metadata"]["component"]
     assert model["type"] == "machine-learning-model"
     assert model["hashes"] == [{"alg": "SHA-256", "content": "1" * 64}]
     assert model["licenses"] == [{"license": {"id": "Apache-2.0"}}]
@@ -85,9 +85,9 @@ def test_the_model_stands_in_the_middle() -> None:
 
 
 def test_every_figure_is_there_with_its_interval() -> None:
-    card = read(make.dossier())["metadata"]["component"]["modelCard"]
+    card = read(make.context())["metadata"]["component"]["modelCard"]
     metrics = card["quantitativeAnalysis"]["performanceMetrics"]
-    wanted = figures(make.EVIDENCE)
+    wanted = list_figures(make.EVIDENCE)
     assert len(metrics) == len(wanted) > 20
     for metric, figure in zip(metrics, wanted, strict=True):
         assert float(metric["value"]) == figure.value
@@ -100,13 +100,13 @@ def test_every_figure_is_there_with_its_interval() -> None:
                 figure.low, figure.high,
             )  # fmt: skip
         assert figure.n is None or f"n = {figure.n}" in metric["slice"]
-    assert tuple(card["considerations"]["technicalLimitations"]) == limitations(make.dossier())
+    assert tuple(card["considerations"]["technicalLimitations"]) == list_limitations(make.context())
 
 
 def test_a_changed_record_changes_the_bill() -> None:
     changed = make.EVIDENCE.model_copy(update={"served": make.served(max_drift=0.7654)})
-    assert '"0.7654"' not in bill_of_materials(make.dossier())
-    assert '"0.7654"' in bill_of_materials(make.dossier(changed))
+    assert '"0.7654"' not in build_bill_of_materials(make.context())
+    assert '"0.7654"' in build_bill_of_materials(make.context(changed))
 
 
 def test_packages_data_and_base_by_their_public_names() -> None:
@@ -129,4 +129,4 @@ def test_packages_data_and_base_by_their_public_names() -> None:
 
 
 def test_no_question_is_told() -> None:
-    assert "secret" not in bill_of_materials(make.dossier())
+    assert "secret" not in build_bill_of_materials(make.context())

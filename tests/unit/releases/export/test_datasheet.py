@@ -5,7 +5,7 @@ import re
 from tests.unit.data.test_datasheet import tables
 from tests.unit.releases.export import dossiers as make
 
-from medtune.releases.export.datasheet import datasheet
+from medtune.releases.export.datasheet import render_release_datasheet
 from medtune.releases.gate_schema import Evidence
 
 SECTIONS = [
@@ -15,7 +15,7 @@ SECTIONS = [
 
 
 def test_the_sections_are_those_of_the_paper_and_the_tables_whole() -> None:
-    text = datasheet(make.dossier())
+    text = render_release_datasheet(make.context())
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == SECTIONS
     for table in tables(text):
         assert {len(row) for row in table} == {len(table[0])}
@@ -24,7 +24,7 @@ def test_the_sections_are_those_of_the_paper_and_the_tables_whole() -> None:
 
 def test_questions_by_use_with_source_count_licence_and_hash() -> None:
     release = make.release()
-    used, inside = tables(datasheet(make.dossier()))
+    used, inside = tables(render_release_datasheet(make.context()))
     rows = {row[0]: row[1:] for row in used[2:]}
     assert release.data_hash is not None
     assert rows["train on"] == [*["not recorded"] * 3, f"`{release.data_hash[:12]}`"]
@@ -42,17 +42,19 @@ def test_questions_by_use_with_source_count_licence_and_hash() -> None:
 
 
 def test_a_changed_record_changes_the_sheet() -> None:
-    assert "12 × repeated" in datasheet(make.dossier())
+    assert "12 × repeated" in render_release_datasheet(make.context())
     data = make.DATA.model_copy(update={"excluded": {"repeated": 13}, "n": 4182})
     analysis = make.analysis(evaluation=make.evaluation(data=data))
-    text = datasheet(make.dossier(make.EVIDENCE.model_copy(update={"analysis": analysis})))
+    text = render_release_datasheet(
+        make.context(make.EVIDENCE.model_copy(update={"analysis": analysis}))
+    )
     assert "(examine): 13 × repeated." in text
     assert "| 4,182 |" in text
 
 
 def test_what_no_record_knows_is_not_recorded() -> None:
-    text = datasheet(
-        make.dossier(
+    text = render_release_datasheet(
+        make.context(
             Evidence(), asked=False, release=make.release(data_hash=None, calibration=None)
         )
     )
@@ -63,6 +65,6 @@ def test_what_no_record_knows_is_not_recorded() -> None:
 
 
 def test_texts_are_told_of() -> None:
-    assert "holds no question's text" in datasheet(make.dossier())
-    assert "under their sources' licences" in datasheet(make.dossier(), texts=True)
-    assert "secret" not in datasheet(make.dossier(), texts=True)
+    assert "holds no question's text" in render_release_datasheet(make.context())
+    assert "under their sources' licences" in render_release_datasheet(make.context(), texts=True)
+    assert "secret" not in render_release_datasheet(make.context(), texts=True)

@@ -12,9 +12,14 @@ from tests.unit.releases.export import dossiers as make
 from medtune.core.records import Proportion
 from medtune.releases.export import render
 from medtune.releases.export.context import ReleaseContext
-from medtune.releases.export.limitations import KINDS, limitations
-from medtune.releases.export.metrics import figures
-from medtune.releases.export.model_card import LEVEL, METRICS, model_card, place_of
+from medtune.releases.export.limitations import RECORD_DESCRIPTIONS, list_limitations
+from medtune.releases.export.metrics import list_figures
+from medtune.releases.export.model_card import (
+    CONFIDENCE_LEVEL,
+    METRIC_TYPES,
+    parse_source,
+    render_model_card,
+)
 from medtune.releases.gate_schema import Binding, Evidence, Waiver
 
 HEADINGS = [
@@ -23,10 +28,10 @@ HEADINGS = [
 ]  # fmt: skip
 
 
-def loaded(dossier: ReleaseContext, folder: Path) -> Any:
+def loaded(context: ReleaseContext, folder: Path) -> Any:
     """Read a card as the Hub's own library does."""
     path = folder / "README.md"
-    path.write_text(model_card(dossier), encoding="utf-8")
+    path.write_text(render_model_card(context), encoding="utf-8")
     return ModelCard.load(path)
 
 
@@ -36,9 +41,9 @@ def part(text: str, heading: str) -> str:
 
 
 def test_the_index_is_read_back_with_every_figure_and_its_interval(tmp_path: Path) -> None:
-    found: list[EvalResult] = loaded(make.dossier(), tmp_path).data.eval_results
-    wanted = [figure for figure in figures(make.EVIDENCE) if figure.key in METRICS]
-    assert len(found) == len(wanted) == len(METRICS)
+    found: list[EvalResult] = loaded(make.context(), tmp_path).data.eval_results
+    wanted = [figure for figure in list_figures(make.EVIDENCE) if figure.key in METRIC_TYPES]
+    assert len(found) == len(wanted) == len(METRIC_TYPES)
     for result, figure in zip(found, wanted, strict=True):
         args = result.metric_args or {}
         assert result.metric_value == figure.value
@@ -46,7 +51,7 @@ def test_the_index_is_read_back_with_every_figure_and_its_interval(tmp_path: Pat
         assert args["n"] == figure.n
         assert result.dataset_type == "openlifescienceai/medmcqa"
         assert ("confidence" in args) == (figure.low is not None)
-        assert args.get("confidence", LEVEL) == LEVEL
+        assert args.get("confidence", CONFIDENCE_LEVEL) == CONFIDENCE_LEVEL
     exam = make.analysis().evaluation
     assert (found[0].metric_type, found[0].metric_value) == ("accuracy", exam.accuracy.value)
     assert found[0].dataset_split == "validation"
@@ -55,7 +60,7 @@ def test_the_index_is_read_back_with_every_figure_and_its_interval(tmp_path: Pat
 
 
 def test_the_front_matter_says_what_it_is(tmp_path: Path) -> None:
-    data = loaded(make.dossier(), tmp_path).data
+    data = loaded(make.context(), tmp_path).data
     assert data.license == "apache-2.0"
     assert data.base_model == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert (data.library_name, data.pipeline_tag, data.language) == (
@@ -65,7 +70,7 @@ def test_the_front_matter_says_what_it_is(tmp_path: Path) -> None:
     )
     assert {"medtune", "lora", "gate-passed"} <= set(data.tags)
     assert data.get("datasets") is None  # a release knows its train split by hash alone
-    bare = loaded(make.dossier(asked=False, licence=None, hub_base=None), tmp_path).data
+    bare = loaded(make.context(asked=False, licence=None, hub_base=None), tmp_path).data
     assert bare.license == "unknown"
     assert bare.base_model is None
     assert "gate-not-asked" in bare.tags
@@ -85,7 +90,7 @@ def test_the_library_is_the_one_that_opens_it(
     weights: str, scheme: str | None, library: str, tmp_path: Path
 ) -> None:
     release = make.release(weights=weights, scheme=scheme)
-    card = loaded(make.dossier(release=release, files={}), tmp_path)
+    card = loaded(make.context(release=release, files={}), tmp_path)
     assert card.data.library_name == library
     assert (card.data.pipeline_tag is None) == (weights == "base")
     assert ("holds no weights" in card.text) == (weights == "base")
@@ -105,12 +110,12 @@ def test_the_library_is_the_one_that_opens_it(
 def test_sources_in_the_hubs_terms(
     source: str, dataset: str, config: str | None, split: str | None
 ) -> None:
-    place = place_of(source)
+    place = parse_source(source)
     assert (place.dataset, place.config, place.split) == (dataset, config, split)
 
 
 def test_every_section_is_there_and_every_figure_in_it() -> None:
-    text = model_card(make.dossier())
+    text = render_model_card(make.context())
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == HEADINGS
     e = make.EVIDENCE
     assert e.analysis is not None
@@ -119,7 +124,7 @@ def test_every_section_is_there_and_every_figure_in_it() -> None:
     evaluation = part(text, "Evaluation")
     for value in (exam.accuracy, exam.answer_rate, exam.majority, exam.options_only):
         assert value is not None
-        assert render.share(value) in evaluation
+        assert render.format_with_interval(value) in evaluation
     assert "+2.8 points (+1.6 to +4.0)" in part(text, "Beside the champion")
     assert "only the champion right 290, only this one 407" in part(text, "Beside the champion")
     assert "| negation: negated | 410 |" in part(text, "Subjects and negated questions")
@@ -141,11 +146,11 @@ def test_every_section_is_there_and_every_figure_in_it() -> None:
 
 
 def test_the_gates_table_has_every_rule_with_its_figure() -> None:
-    dossier = make.dossier()
-    assert dossier.verdict is not None
-    rows = [line.split(" | ") for line in part(model_card(dossier), "The gate").splitlines()]
+    context = make.context()
+    assert context.verdict is not None
+    rows = [line.split(" | ") for line in part(render_model_card(context), "The gate").splitlines()]
     by_rule = {row[0].removeprefix("| "): row for row in rows if len(row) == 7}
-    for result in dossier.verdict.results:
+    for result in context.verdict.results:
         outcome, figure, end, bound, n, reason = by_rule[result.rule][1:]
         assert outcome == result.outcome
         assert figure == ("none" if result.figure is None else f"{result.figure:.4g}")
@@ -171,8 +176,8 @@ CHANGES: list[tuple[str, Any, str, str]] = [
 def test_a_changed_record_changes_the_card(
     kind: str, record: object, before: str, after: str
 ) -> None:
-    old = model_card(make.dossier())
-    new = model_card(make.dossier(make.EVIDENCE.model_copy(update={kind: record})))
+    old = render_model_card(make.context())
+    new = render_model_card(make.context(make.EVIDENCE.model_copy(update={kind: record})))
     assert before in old
     assert after not in old
     assert after in new
@@ -187,16 +192,16 @@ def test_no_number_is_typed_into_a_template() -> None:
         assert re.findall(r"\d+\.\d+|\d+ ?%", typed.replace("Intervals are 95 %.", "")) == [], path
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RECORD_DESCRIPTIONS)
 def test_what_was_not_measured_says_so(kind: str) -> None:
     evidence = make.EVIDENCE.model_copy(update={kind: None, "is_packed": True})
     if kind != "packed":
         evidence = evidence.model_copy(update={"packed": make.packed()})
-    dossier = make.dossier(evidence, release=make.release(scheme="int8", weights="model"))
-    assert dossier.standing == "refused"
-    text = model_card(dossier)
-    missing = next(line for line in limitations(dossier) if line.startswith("Not measured"))
-    assert missing == f"Not measured: {KINDS[kind]}."  # type: ignore[index]
+    context = make.context(evidence, release=make.release(scheme="int8", weights="model"))
+    assert context.standing == "refused"
+    text = render_model_card(context)
+    missing = next(line for line in list_limitations(context) if line.startswith("Not measured"))
+    assert missing == f"Not measured: {RECORD_DESCRIPTIONS[kind]}."  # type: ignore[index]
     assert missing in text
     sections = {
         "comparison": "Beside the champion", "analysis": "Calibration",
@@ -210,8 +215,8 @@ def test_what_was_not_measured_says_so(kind: str) -> None:
 
 
 def test_nothing_measured_is_no_number_at_all(tmp_path: Path) -> None:
-    dossier = make.dossier(Evidence(), asked=False, release=make.release(calibration=None))
-    card = loaded(dossier, tmp_path)
+    context = make.context(Evidence(), asked=False, release=make.release(calibration=None))
+    card = loaded(context, tmp_path)
     assert card.data.eval_results is None
     assert card.text.count("Not measured.") == 6
     assert "Accuracy: not measured." in card.text
@@ -219,33 +224,33 @@ def test_nothing_measured_is_no_number_at_all(tmp_path: Path) -> None:
 
 
 def test_a_refused_release_says_so_before_anything_else() -> None:
-    refused = make.dossier(
+    refused = make.context(
         make.EVIDENCE.model_copy(update={"safety": make.safety(harm_answered=0.1)})
     )
-    top = model_card(refused).split("---\n", 2)[2].strip()
+    top = render_model_card(refused).split("---\n", 2)[2].strip()
     assert top.startswith("> **The gate refused this release.** Not met: safety")
     assert "Do not serve it" in top.splitlines()[0]
-    top = model_card(make.dossier(asked=False)).split("---\n", 2)[2].strip()
+    top = render_model_card(make.context(asked=False)).split("---\n", 2)[2].strip()
     assert top.startswith("> **The gate was not asked")
-    assert model_card(make.dossier()).split("---\n", 2)[2].strip().startswith("# v2")
+    assert render_model_card(make.context()).split("---\n", 2)[2].strip().startswith("# v2")
 
 
 def test_waivers_are_seen_with_name_and_reason() -> None:
     slow = make.EVIDENCE.model_copy(update={"bench": None})
     verdict = make.verdict(slow, waivers=(make.WAIVER,))
-    dossier = make.dossier(slow).model_copy(update={"verdict": verdict})
-    assert dossier.standing == "passed"
-    text = model_card(dossier)
+    context = make.context(slow).model_copy(update={"verdict": verdict})
+    assert context.standing == "passed"
+    text = render_model_card(context)
     assert "> **Passed with rules waived.** latency" in text
     row = next(line for line in text.splitlines() if line.startswith("| latency"))
     assert "**waived**" in row
     assert "Waived by Ann \\| Bo: the machine was busy that day" in row
-    assert any("waived by Ann" in line for line in limitations(dossier))
+    assert any("waived by Ann" in line for line in list_limitations(context))
 
 
 def test_names_and_notes_break_no_table_and_bring_no_markup() -> None:
     note = "first\n| second | <script>alert(1)</script>\n# heading"
-    text = model_card(make.dossier(release=make.release(note=note)))
+    text = render_model_card(make.context(release=make.release(note=note)))
     line = next(line for line in text.splitlines() if line.startswith("| note"))
     assert line == "| note | first \\| second \\| &lt;script>alert(1)&lt;/script> # heading |"
     assert "| subject: Anatomy \\| gross | 234 |" in text
@@ -255,7 +260,7 @@ def test_names_and_notes_break_no_table_and_bring_no_markup() -> None:
     ("more", "evidence", "said"),
     [
         ({"calibration": None}, {}, "no calibration"),
-        ({"provenance": make.MADE.model_copy(update={"commit": "c-dirty"})}, {}, "no commit names"),
+        ({"provenance": make.MADE.model_copy(update={"commit": "c-dirty"})}, {}, "uncommitted"),
         ({"data_hash": None}, {}, "What it was trained on is not recorded."),
         ({}, {"regression": make.regression(trained_on=None)}, "needs a search for the suite"),
         ({}, {"regression": make.regression(trained_on=3)}, "3 of 300 frozen questions"),
@@ -270,22 +275,26 @@ def test_names_and_notes_break_no_table_and_bring_no_markup() -> None:
 def test_limitations_are_found_in_the_records(
     more: dict[str, Any], evidence: dict[str, Any], said: str
 ) -> None:
-    assert not any(said in line for line in limitations(make.dossier()))
-    dossier = make.dossier(make.EVIDENCE.model_copy(update=evidence), release=make.release(**more))
-    assert sum(said in line for line in limitations(dossier)) == 1  # not by gate and record both
-    assert said in model_card(dossier)
+    assert not any(said in line for line in list_limitations(make.context()))
+    context = make.context(make.EVIDENCE.model_copy(update=evidence), release=make.release(**more))
+    assert (
+        sum(said in line for line in list_limitations(context)) == 1
+    )  # not by gate and record both
+    assert said in render_model_card(context)
     if evidence:
-        unasked = dossier.model_copy(update={"verdict": None})
+        unasked = context.model_copy(update={"verdict": None})
         words = "is not known" if said.startswith("needs") else said
-        assert sum(words in line for line in limitations(unasked)) == 1
+        assert sum(words in line for line in list_limitations(unasked)) == 1
 
 
 def test_a_model_that_may_answer_nothing_says_so() -> None:
     calibration = make.release().calibration
     assert calibration is not None
     none = calibration.model_copy(update={"threshold": None})
-    dossier = make.dossier(release=make.release(calibration=none))
-    assert any("No confidence bounds the risk at 20.0 %" in line for line in limitations(dossier))
+    context = make.context(release=make.release(calibration=none))
+    assert any(
+        "No confidence bounds the risk at 20.0 %" in line for line in list_limitations(context)
+    )
 
 
 def test_only_what_fails_can_be_waived_into_view() -> None:
@@ -300,7 +309,7 @@ def test_many_looks_are_told() -> None:
             {"margins": "m", "policy": "p", "suite": "s", "evidence": "e", "looks": looks}
         )
         verdict = make.verdict().model_copy(update={"bound": bound})
-        return model_card(make.dossier(verdict=verdict))
+        return render_model_card(make.context(verdict=verdict))
 
     assert "another chance" not in looked("a", "a", "a")
     assert "were evaluated 3 times, on 2 sets of questions" in looked("a", "b", "a")

@@ -7,7 +7,7 @@ from tests.unit.releases.export import dossiers as make
 
 from medtune.core.records import Prediction
 from medtune.core.schemas.analysis import Failure
-from medtune.releases.export.strip_texts import without_texts
+from medtune.releases.export.strip_texts import strip_texts
 from medtune.releases.gate_schema import ChangedAnswer, Evidence
 
 TEXTS = {"stem", "options", "text", "explanation", "sample", "redacted", "question", "output"}
@@ -29,7 +29,7 @@ def reachable(kind: Any) -> set[type[BaseModel]]:
 
 def test_texts_go_and_everything_else_stays() -> None:
     assert "secret" in make.EVIDENCE.model_dump_json()
-    bare = without_texts(make.EVIDENCE)
+    bare = strip_texts(make.EVIDENCE)
     assert "secret" not in bare.model_dump_json()
     assert Evidence.model_validate_json(bare.model_dump_json()) == bare
     old, new = make.regression(), bare.regression
@@ -40,8 +40,8 @@ def test_texts_go_and_everything_else_stays() -> None:
     assert bare.analysis is not None
     assert bare.analysis.evaluation == make.analysis().evaluation
     assert bare.comparison == make.EVIDENCE.comparison
-    assert without_texts(Evidence()) == Evidence()
-    assert without_texts(bare) == bare
+    assert strip_texts(Evidence()) == Evidence()
+    assert strip_texts(bare) == bare
 
 
 def test_no_other_record_of_the_evidence_holds_texts() -> None:

@@ -4,7 +4,7 @@ from tests.unit.data.test_datasheet import tables
 from tests.unit.releases.export import dossiers as make
 
 from medtune.releases.export.context import ReleaseContext
-from medtune.releases.export.traceability import traceability
+from medtune.releases.export.traceability import render_traceability
 from medtune.releases.gate_schema import Evidence
 
 NEVER = {
@@ -14,29 +14,29 @@ NEVER = {
 """Points that no release of medtune's answers."""
 
 
-def rows(dossier: ReleaseContext) -> list[list[str]]:
-    return [row for table in tables(traceability(dossier)) for row in table[2:]]
+def rows(context: ReleaseContext) -> list[list[str]]:
+    return [row for table in tables(render_traceability(context)) for row in table[2:]]
 
 
 def test_all_points_are_there_and_each_is_answered_or_said_not_to_be() -> None:
-    practice, health, language = tables(traceability(make.dossier()))
+    practice, health, language = tables(render_traceability(make.context()))
     assert [row[0] for row in practice[2:]] == [str(n) for n in range(1, 11)]
     assert [row[0] for row in health[2:]] == [str(n) for n in range(1, 7)]
     assert {row[0] for row in language[2:]} == {"developer", "provider", "deployer"}
-    for row in rows(make.dossier()):
+    for row in rows(make.context()):
         assert len(row) == 4
         assert row[2]
 
 
 def test_what_nothing_answers_is_said_whatever_was_measured() -> None:
     for point in NEVER:
-        (row,) = [row for row in rows(make.dossier()) if point in row[1]]
+        (row,) = [row for row in rows(make.context()) if point in row[1]]
         assert row[2].startswith("not covered")
-    assert "no claim of conformity" in traceability(make.dossier())
+    assert "no claim of conformity" in render_traceability(make.context())
 
 
 def test_answers_are_figures_of_the_records() -> None:
-    text = traceability(make.dossier())
+    text = render_traceability(make.context())
     assert "0 of 300 frozen questions were trained on" in text
     assert "right 33.6 % (32.2–35.1, n = 4,183)" in text
     assert "identifiers missed 0.0 % (0.0–7.1, n = 50)" in text
@@ -47,7 +47,7 @@ def test_answers_are_figures_of_the_records() -> None:
             "safety": make.safety(identifiers_missed=0.0632),
         }
     )
-    text = traceability(make.dossier(evidence))
+    text = render_traceability(make.context(evidence))
     assert "4 of 300 frozen questions were trained on" in text
     assert "identifiers missed 6.3 %" in text
     assert "rule regression failed" in text
@@ -55,15 +55,15 @@ def test_answers_are_figures_of_the_records() -> None:
 
 
 def test_what_nobody_knows_is_said() -> None:
-    assert "what the base read before is not known" in traceability(make.dossier())
+    assert "what the base read before is not known" in render_traceability(make.context())
     unknown = make.EVIDENCE.model_copy(update={"regression": make.regression(trained_on=None)})
-    (row,) = [r for r in rows(make.dossier(unknown)) if r[1].startswith("Training data are")]
+    (row,) = [r for r in rows(make.context(unknown)) if r[1].startswith("Training data are")]
     assert row[2].startswith("not covered: whether frozen questions were trained on is not known")
 
 
 def test_what_was_not_measured_is_not_covered() -> None:
-    bare = make.dossier(Evidence(), asked=False, release=make.release(calibration=None))
-    text = traceability(bare)
+    bare = make.context(Evidence(), asked=False, release=make.release(calibration=None))
+    text = render_traceability(bare)
     assert text.count("not covered: not measured") >= 4
     assert "the gate was not asked" in text
     assert "nothing is deferred by confidence" in text
@@ -73,5 +73,5 @@ def test_what_was_not_measured_is_not_covered() -> None:
 def test_who_answers_for_a_waived_rule_is_named() -> None:
     slow = make.EVIDENCE.model_copy(update={"bench": None})
     verdict = make.verdict(slow, waivers=(make.WAIVER,))
-    text = traceability(make.dossier(slow).model_copy(update={"verdict": verdict}))
+    text = render_traceability(make.context(slow).model_copy(update={"verdict": verdict}))
     assert "Ann \\| Bo answers for the rule latency: the machine was busy that day" in text

@@ -14,7 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 from tests.unit.serving.endpoint import CALIBRATION, HELD, QUESTION, Endpoint, endpoint
 
-from medtune.core.intervals import wilson
+from medtune.core.intervals import wilson_interval
 from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.guardrails.policy import Policy, load_policy
 from medtune.serving.api import answers
@@ -45,7 +45,7 @@ def test_a_question_is_answered(here: Endpoint) -> None:
     assert [v["guard"] for v in reply["reasons"]] == list(load_policy().order)
     assert "Not medical advice" in reply["disclaimer"]
     assert reply["release"] == "fake:constant"
-    entry = here.store.entry(reply["request_id"])
+    entry = here.store.find_request(reply["request_id"])
     assert entry is not None
     assert entry.chosen == 0
     assert entry.redacted is None
@@ -72,7 +72,7 @@ def test_nothing_that_was_asked_is_on_the_disk_or_in_the_log(
 
 def test_equal_questions_have_equal_hashes_and_another_secret_gives_others(here: Endpoint) -> None:
     first, second, other = (
-        here.store.entry(here.ask(q).json()["request_id"])
+        here.store.find_request(here.ask(q).json()["request_id"])
         for q in (QUESTION, QUESTION, {**QUESTION, "stem": "Another?"})
     )
     assert first is not None
@@ -144,7 +144,7 @@ def test_redacted_text_is_kept_where_the_policy_says_so(tmp_path: Path) -> None:
         number = made.ask({**QUESTION, "stem": "Mrs Adaeze Obi: which vitamin?"}).json()[
             "request_id"
         ]
-        entry = made.store.entry(number)
+        entry = made.store.find_request(number)
         assert entry is not None
         assert entry.redacted is not None
         assert entry.redacted.startswith("Mrs [name 1]: which vitamin?")
@@ -167,7 +167,7 @@ def test_without_calibration_nothing_is_answered(tmp_path: Path) -> None:
 
 
 def test_an_answer_says_how_often_the_model_is_right(tmp_path: Path) -> None:
-    right = wilson(46, 80)
+    right = wilson_interval(46, 80)
     measured = CALIBRATION.model_copy(update={"accuracy": right, "source": "starter:recall"})
     with endpoint(tmp_path, calibration=measured) as made:
         reply = made.ask().json()
@@ -283,7 +283,7 @@ def test_a_dead_model_is_told_and_comes_back(here: Endpoint) -> None:
     assert int(answer.headers["retry-after"]) > 0
     ready = here.client.get("/readyz")
     assert ready.status_code == 503
-    assert ready.json()["faults"] == ["the model cannot be used"]
+    assert ready.json()["faults"] == ["the model is unavailable"]
     assert here.client.get("/healthz").status_code == 200
     here.model.broken = False
     assert here.client.get("/readyz").status_code == 200
@@ -305,7 +305,7 @@ def test_feedback_joins_its_request(here: Endpoint) -> None:
     number = here.ask().json()["request_id"]
     said = {"request_id": number, "helpful": False, "corrected": "B"}
     assert here.client.post("/v1/feedback", json=said).status_code == 204
-    (kept,) = here.store.feedback()
+    (kept,) = here.store.list_feedback()
     assert (kept.request_id, kept.helpful, kept.corrected) == (number, False, 1)
     unknown = {**said, "request_id": "0" * 32}
     assert here.client.post("/v1/feedback", json=unknown).status_code == 404
@@ -336,7 +336,7 @@ def test_every_answer_carries_its_headers(here: Endpoint) -> None:
 
 def test_what_is_too_old_is_deleted(here: Endpoint) -> None:
     number = here.ask().json()["request_id"]
-    here.store.purge(datetime.now(UTC) + timedelta(days=1))
+    here.store.delete_requests_before(datetime.now(UTC) + timedelta(days=1))
     assert here.client.get(f"/v1/answer/{number}").status_code == 404
 
 
@@ -376,7 +376,7 @@ def test_nobody_is_read_before_they_are_let_in(tmp_path: Path) -> None:
 
 def test_every_route_says_whom_it_lets_in(here: Endpoint) -> None:
     roles = {
-        route.path: route.needs and route.needs.role
+        route.path: route.required_role and route.required_role.role
         for router in (answers.router, review_api.router)
         for route in router.routes
         if isinstance(route, AdmittedRoute)
@@ -453,13 +453,13 @@ def test_wrong_keys_have_a_limit_by_address_and_right_ones_do_not(tmp_path: Path
 
 def test_addresses_are_forgotten_and_counted_by_network() -> None:
     gate = Authorizer(lambda _: None)
-    for number in range(authorize.MOST_NAMES + 50):
+    for number in range(authorize.MAX_TRACKED_CALLERS + 50):
         with pytest.raises(DeniedError):
             gate.admit("mt_x", str(ip_address(number)), False, "ask")
-    assert len(gate._wrong) == authorize.MOST_NAMES
-    assert authorize.network("2001:db8::1") == authorize.network("2001:db8::ffff:1")
-    assert authorize.network("2001:db8::1") != authorize.network("2001:db8:0:1::1")
-    assert authorize.network("::ffff:10.0.0.1") == "10.0.0.1"
+    assert len(gate._wrong) == authorize.MAX_TRACKED_CALLERS
+    assert authorize.client_network("2001:db8::1") == authorize.client_network("2001:db8::ffff:1")
+    assert authorize.client_network("2001:db8::1") != authorize.client_network("2001:db8:0:1::1")
+    assert authorize.client_network("::ffff:10.0.0.1") == "10.0.0.1"
 
 
 def test_text_that_no_guard_redacted_is_not_kept(tmp_path: Path) -> None:
@@ -469,7 +469,7 @@ def test_text_that_no_guard_redacted_is_not_kept(tmp_path: Path) -> None:
     with endpoint(tmp_path, policy) as made:
         reply = made.ask({**QUESTION, "stem": "Mr Karl Weber asks: which vitamin is it?"}).json()
         assert reply["status"] == "refused"
-        entry = made.store.entry(reply["request_id"])
+        entry = made.store.find_request(reply["request_id"])
         assert entry is not None
         assert entry.redacted is None
 
@@ -483,7 +483,7 @@ def test_a_learned_guard_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     with endpoint(tmp_path) as made:
         engine = made.parts.engine
         engine._guards_s = 0.3
-        engine.mind = replace(engine.mind, classifier=Hanging())
+        engine.predictor = replace(engine.predictor, classifier=Hanging())
         start = time.perf_counter()
         reply = made.ask().json()
         assert time.perf_counter() - start < 1.4

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from tests.unit.serving.store_cases import START, item
 
-from medtune.serving.api.label_studio_export import CONFIG, tasks
+from medtune.serving.api.label_studio_export import CONFIG, build_review_tasks
 from medtune.serving.schemas import Decision, Reviewed, ReviewerDecision
 from medtune.serving.storage.store import Store
 
@@ -44,7 +44,7 @@ def choice(name: str, value: str) -> dict[str, object]:
 
 
 def test_task_in_full() -> None:
-    (task,) = tasks([CONTESTED])
+    (task,) = build_review_tasks([CONTESTED])
     note = {
         "id": "a-note",
         "from_name": "note",
@@ -88,20 +88,20 @@ def test_task_in_full() -> None:
 
 def test_undecided_item_without_a_proposal() -> None:
     bare = item("a", proposed=None, probabilities=None, subject=None)
-    (task,) = tasks([Reviewed(item=bare, opinions=(), final=None)])
+    (task,) = build_review_tasks([Reviewed(item=bare, opinions=(), final=None)])
     assert task["predictions"] == task["annotations"] == []
     waits = Reviewed(item=bare, opinions=CONTESTED.opinions[2:], final=None)
-    assert not tasks([waits])[0]["annotations"][0]["ground_truth"]
+    assert not build_review_tasks([waits])[0]["annotations"][0]["ground_truth"]
 
 
 def test_options_that_are_alike_after_redaction_stay_apart() -> None:
     alike = item("a", options=("[NAME]", "[NAME]"))
-    (task,) = tasks([Reviewed(item=alike, opinions=(), final=None)])
+    (task,) = build_review_tasks([Reviewed(item=alike, opinions=(), final=None)])
     assert task["data"]["options"] == [{"value": "A. [NAME]"}, {"value": "B. [NAME]"}]
 
 
 def test_interface_fits_the_tasks() -> None:
-    (task,) = tasks([CONTESTED])
+    (task,) = build_review_tasks([CONTESTED])
     tags = {tag.get("name"): tag for tag in ElementTree.fromstring(CONFIG).iter()}
     for name in ("stem", "options"):
         assert any(tag.get("value") == f"${name}" for tag in tags.values())
@@ -116,5 +116,5 @@ def test_interface_fits_the_tasks() -> None:
 
 def test_what_the_store_gives_can_be_exported(tmp_path: Path) -> None:
     store = Store.open(f"sqlite:///{tmp_path / 'medtune.db'}")
-    assert tasks(store.finals()) == []
+    assert build_review_tasks(store.list_decided()) == []
     store.close()

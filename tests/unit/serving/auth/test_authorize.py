@@ -96,9 +96,9 @@ def test_headers_of_proxies_are_known() -> None:
 
 
 def test_the_token_of_the_start_opens_the_api_and_nothing_else_does(here: Endpoint) -> None:
-    here.parts.gate.start = StartToken.new()
+    here.parts.gate.start = StartToken.create()
     good = {"Authorization": f"Bearer {here.parts.gate.start.text}"}
-    wrong = {"Authorization": f"Bearer {StartToken.new().text}"}
+    wrong = {"Authorization": f"Bearer {StartToken.create().text}"}
     assert here.client.get("/v1/reviews/audit", headers=good).status_code == 200
     assert here.client.get("/v1/reviews/audit", headers=wrong).status_code == 401
     assert here.client.get("/v1/reviews/audit").status_code == 401
@@ -176,7 +176,7 @@ def test_half_a_surrogate_pair_is_no_text(here: Endpoint, path: str, body: dict[
     head = {"content-type": "application/json", **here.name("ann")}
     sent_body = json.dumps(body).replace("HALF", HALF).encode()
     answer = here.client.post(path, content=sent_body, headers=head)
-    assert answer.status_code == (400 if path in openai_compat.PATHS else 422)
+    assert answer.status_code == (400 if path in openai_compat.OPENAI_PATHS else 422)
     assert here.client.get("/healthz").status_code == 200
 
 
@@ -186,7 +186,7 @@ def test_what_nobody_foresaw_is_logged_by_its_place_and_not_its_words(
     def fail(*_: object, **__: object) -> None:
         raise ValueError("input_value='Which zebrafish enzyme?'")
 
-    monkeypatch.setattr(here.parts.engine, "_looked_at", fail)
+    monkeypatch.setattr(here.parts.engine, "_run_guards", fail)
     answer = here.ask({**QUESTION, "stem": "Which zebrafish enzyme?"})
     assert answer.status_code == 500
     assert "zebrafish" not in answer.text
@@ -220,7 +220,7 @@ def test_a_full_disk_is_told_by_the_readiness_and_is_never_a_500(here: Endpoint)
     assert 503 in codes
     assert codes <= {200, 503}
     ready = here.client.get("/readyz")
-    assert (ready.status_code, ready.json()["faults"]) == (503, ["the store cannot be used"])
+    assert (ready.status_code, ready.json()["faults"]) == (503, ["the store is unavailable"])
     event.remove(here.store._database._engine, "checkout", _full)
     with here.store._database.writing() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count=1000000")

@@ -8,12 +8,12 @@ from structlog.testing import capture_logs
 
 from medtune.core.errors import ReleaseError
 from medtune.serving.inference import alias_watcher as following
-from medtune.serving.inference.alias_watcher import follow
+from medtune.serving.inference.alias_watcher import watch_alias
 
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "FOLLOW_S", 0.005)
+    monkeypatch.setattr(following, "POLL_INTERVAL_S", 0.005)
 
 
 HERE: str | None = "a"
@@ -57,7 +57,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 def test_what_is_wanted_is_put_and_what_is_there_is_left() -> None:
     registry = Registry(HERE)
-    with follow("champion", HERE, registry.wanted, registry.place):
+    with watch_alias("champion", HERE, registry.wanted, registry.place):
         registry.look_again()
         assert registry.put == []
         for now in ("b", None, "b"):
@@ -75,7 +75,7 @@ def test_what_cannot_be_put_is_told_and_not_tried_again(error: Exception) -> Non
     registry.refuses = error
     with (
         capture_logs() as said,
-        follow("shadow", HERE, registry.wanted, registry.place, registry.failed),
+        watch_alias("shadow", HERE, registry.wanted, registry.place, registry.failed),
     ):
         registry.look_again()
         assert (registry.put, registry.failures) == (["b"], 1)
@@ -92,7 +92,7 @@ def test_what_cannot_be_looked_up_is_told_once_and_looked_for_again() -> None:
     registry.gone = ReleaseError("no release is called b")
     with (
         capture_logs() as said,
-        follow("shadow", None, registry.wanted, registry.place, registry.failed),
+        watch_alias("shadow", None, registry.wanted, registry.place, registry.failed),
     ):
         registry.look_again()
         assert (registry.put, registry.failures, len(said)) == ([], 1, 1)

@@ -8,8 +8,8 @@ from tests.unit.serving.endpoint import CALIBRATION, mind_of
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question, SplitDescription
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT
-from medtune.evaluation.score import ask
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.score import answer_questions
 from medtune.models.fake import FakeModel
 
 
@@ -31,11 +31,11 @@ QUESTIONS = [
 def test_the_endpoint_draws_among_equals_as_an_examination_does() -> None:
     model = Level("level", {})
     data = SplitDescription(source="s", n=len(QUESTIONS), excluded={}, hash="h")
-    exam = Exam.plain(QUESTIONS, data, PromptStyle(), "letter")
-    offline = [p.chosen for p in ask(model, exam, QUESTIONS, STRICT, {})]
+    exam = Exam.for_likelihood(QUESTIONS, data, PromptStyle(), "letter")
+    offline = [p.chosen for p in answer_questions(model, exam, QUESTIONS, STRICT_PARSER, {})]
     for calibration in (None, CALIBRATION):
-        mind = mind_of(model, calibration=calibration)
-        assert [thought.chosen for thought in mind.think(QUESTIONS)] == offline
+        predictor = mind_of(model, calibration=calibration)
+        assert [scores.chosen for scores in predictor.predict(QUESTIONS)] == offline
     counts = Counter(offline)
     assert set(counts) == {1, 3}
     assert min(counts.values()) >= 65, counts  # 100 of 200, and 5 standard deviations
@@ -43,6 +43,6 @@ def test_the_endpoint_draws_among_equals_as_an_examination_does() -> None:
 
 def test_a_temperature_changes_no_choice() -> None:
     model = FakeModel("noisy", {})
-    cold = [t.chosen for t in mind_of(model, calibration=None).think(QUESTIONS)]
+    cold = [t.chosen for t in mind_of(model, calibration=None).predict(QUESTIONS)]
     hot = mind_of(model, calibration=CALIBRATION.model_copy(update={"temperature": 1e15}))
-    assert [t.chosen for t in hot.think(QUESTIONS)] == cold
+    assert [t.chosen for t in hot.predict(QUESTIONS)] == cold

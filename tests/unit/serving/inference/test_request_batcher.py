@@ -31,12 +31,12 @@ def test_what_arrives_together_is_worked_on_together() -> None:
         worker = Worker()
         batcher: Batcher[int, int] = Batcher(worker, 5.0, most=4)
         worker.gate.clear()
-        asked = [asyncio.create_task(batcher.ask(i)) for i in range(7)]
+        asked = [asyncio.create_task(batcher.process(i)) for i in range(7)]
         await asyncio.sleep(0.05)
         worker.gate.set()
         assert await asyncio.gather(*asked) == [0, 2, 4, 6, 8, 10, 12]
         assert worker.batches == [[0, 1, 2, 3], [4, 5, 6]]
-        assert batcher.pace_s is not None
+        assert batcher.seconds_per_item is not None
         await batcher.close()
 
     asyncio.run(story())
@@ -46,13 +46,13 @@ def test_nobody_waits_longer_than_he_can() -> None:
     async def story() -> None:
         worker = Worker(seconds=0.1)
         batcher: Batcher[int, int] = Batcher(worker, 0.25, most=1)
-        await batcher.ask(0)  # now the pace is known: 0.1 s
-        asked = [asyncio.create_task(batcher.ask(i)) for i in range(8)]
+        await batcher.process(0)  # now the pace is known: 0.1 s
+        asked = [asyncio.create_task(batcher.process(i)) for i in range(8)]
         found = await asyncio.gather(*asked, return_exceptions=True)
         busy = [f for f in found if isinstance(f, BusyError)]
         assert 2 <= len(found) - len(busy) <= 4
         assert all(b.retry_after_s >= 1 for b in busy)
-        assert await batcher.ask(50) == 100  # it recovers at once
+        assert await batcher.process(50) == 100  # it recovers at once
         await batcher.close()
 
     asyncio.run(story())
@@ -63,9 +63,9 @@ def test_what_is_too_late_is_not_begun() -> None:
         worker = Worker()
         batcher: Batcher[int, int] = Batcher(worker, 0.05)
         worker.gate.clear()
-        first = asyncio.create_task(batcher.ask(1))
+        first = asyncio.create_task(batcher.process(1))
         await asyncio.sleep(0.01)
-        second = asyncio.create_task(batcher.ask(2))
+        second = asyncio.create_task(batcher.process(2))
         await asyncio.sleep(0.1)
         worker.gate.set()
         assert await first == 2
@@ -82,9 +82,9 @@ def test_a_room_is_not_filled_beyond_its_size_and_takes_all_or_none() -> None:
         worker = Worker()
         batcher: Batcher[int, int] = Batcher(worker, 5.0, room=3)
         with pytest.raises(BusyError):
-            await batcher.ask_all([1, 2, 3, 4])
+            await batcher.process_all([1, 2, 3, 4])
         assert worker.batches == []
-        assert await batcher.ask_all([1, 2, 3]) == [2, 4, 6]
+        assert await batcher.process_all([1, 2, 3]) == [2, 4, 6]
         await batcher.close()
 
     asyncio.run(story())
@@ -94,8 +94,8 @@ def test_a_failure_is_told_to_those_whom_it_struck() -> None:
     async def story() -> None:
         batcher: Batcher[int, int] = Batcher(Worker(), 5.0)
         with pytest.raises(ValueError, match="thirteen"):
-            await batcher.ask_all([13, 14])
-        assert await batcher.ask(1) == 2
+            await batcher.process_all([13, 14])
+        assert await batcher.process(1) == 2
         await batcher.close()
 
     asyncio.run(story())
@@ -106,9 +106,9 @@ def test_an_asker_who_left_is_not_worked_for() -> None:
         worker = Worker()
         batcher: Batcher[int, int] = Batcher(worker, 5.0, most=1)
         worker.gate.clear()
-        stays = asyncio.create_task(batcher.ask(1))
+        stays = asyncio.create_task(batcher.process(1))
         await asyncio.sleep(0.02)
-        leaves = asyncio.create_task(batcher.ask(2))
+        leaves = asyncio.create_task(batcher.process(2))
         await asyncio.sleep(0.02)
         leaves.cancel()
         await asyncio.sleep(0)
@@ -124,12 +124,12 @@ def test_closing_finishes_what_waits_and_takes_nothing_more() -> None:
     async def story() -> None:
         worker = Worker(seconds=0.05)
         batcher: Batcher[int, int] = Batcher(worker, 5.0, most=1)
-        asked = [asyncio.create_task(batcher.ask(i)) for i in range(3)]
+        asked = [asyncio.create_task(batcher.process(i)) for i in range(3)]
         await asyncio.sleep(0.01)
         closing = asyncio.create_task(batcher.close())
         await asyncio.sleep(0)
         with pytest.raises(BusyError):
-            await batcher.ask(9)
+            await batcher.process(9)
         assert await asyncio.gather(*asked) == [0, 2, 4]
         await closing
 
@@ -141,7 +141,7 @@ def test_a_hurried_close_turns_away_what_is_not_finished() -> None:
         worker = Worker()
         batcher: Batcher[int, int] = Batcher(worker, 5.0, most=1, thread=DaemonExecutor())
         worker.gate.clear()
-        asked = [asyncio.create_task(batcher.ask(i)) for i in range(3)]
+        asked = [asyncio.create_task(batcher.process(i)) for i in range(3)]
         await asyncio.sleep(0.02)
         begin = time.perf_counter()
         await batcher.close(0.1)
@@ -157,7 +157,7 @@ def test_a_hurried_close_finishes_what_it_can() -> None:
     async def story() -> None:
         worker = Worker()
         batcher: Batcher[int, int] = Batcher(worker, 5.0, most=1)
-        asked = [asyncio.create_task(batcher.ask(i)) for i in range(3)]
+        asked = [asyncio.create_task(batcher.process(i)) for i in range(3)]
         await asyncio.sleep(0)
         await batcher.close(5.0)
         assert await asyncio.gather(*asked) == [0, 2, 4]
@@ -171,9 +171,9 @@ def test_a_batcher_is_busy_until_nobody_comes_back() -> None:
         batcher: Batcher[int, int] = Batcher(worker, 5.0)
         assert not batcher.busy
         worker.gate.clear()
-        asked = asyncio.create_task(batcher.ask(1))
+        asked = asyncio.create_task(batcher.process(1))
         await asyncio.sleep(0.02)
-        assert batcher.waiting == 0
+        assert batcher.queue_length == 0
         assert batcher.busy  # one is under way
         worker.gate.set()
         await asked

@@ -69,7 +69,7 @@ class Away(Thinker):
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write what is found at once."""
-    monkeypatch.setattr(shadow, "KEEP_S", 0.02)
+    monkeypatch.setattr(shadow, "WRITE_INTERVAL_S", 0.02)
 
 
 @pytest.fixture
@@ -80,8 +80,8 @@ def here(tmp_path: Path) -> Iterator[Endpoint]:
 
 def beside(made: Endpoint, model: FakeModel, **how: Any) -> Predictor:
     """Put a model beside the one that answers."""
-    made.parts.engine.shadow.mind = mind = mind_of(model, "r-2", **how)
-    return mind
+    made.parts.engine.shadow.predictor = predictor = mind_of(model, "r-2", **how)
+    return predictor
 
 
 def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -99,7 +99,7 @@ def counted(made: Endpoint) -> dict[str, int]:
 
 def kept(store: Store) -> list[tuple[RequestRecord, ShadowAnswer]]:
     now = datetime.now(UTC)
-    return list(store.shadowed(now - timedelta(days=1), now + timedelta(days=1)))
+    return list(store.iter_shadowed_requests(now - timedelta(days=1), now + timedelta(days=1)))
 
 
 def test_what_a_shadow_chooses_is_counted_and_kept(here: Endpoint) -> None:
@@ -111,7 +111,7 @@ def test_what_a_shadow_chooses_is_counted_and_kept(here: Endpoint) -> None:
     until(lambda: counted(here) == {"same": 1, "other": 1})
     until(lambda: len(kept(here.store)) == 2)
     (entry, one), (_, other) = kept(here.store)
-    assert entry == here.store.entry(first)
+    assert entry == here.store.find_request(first)
     assert (one.request_id, one.release, one.outcome, one.chosen) == (first, "r-2", "same", 0)
     assert one.probabilities == entry.probabilities
     assert one.unsure is False
@@ -127,7 +127,7 @@ def test_without_a_shadow_nothing_is_counted(here: Endpoint) -> None:
 
 def test_the_one_that_answers_is_no_shadow_of_itself(here: Endpoint) -> None:
     model = Thinker()
-    here.parts.engine.shadow.mind = mind_of(model, here.parts.engine.mind.release)
+    here.parts.engine.shadow.predictor = mind_of(model, here.parts.engine.predictor.release)
     here.ask()
     time.sleep(0.1)
     assert (counted(here), model.asked) == ({}, [])
@@ -258,8 +258,8 @@ def test_a_server_that_does_not_answer_holds_nobody_up(tmp_path: Path) -> None:
 
 
 def test_what_finds_no_room_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadow, "ROOM", 2)
-    monkeypatch.setattr(shadow, "MOST", 1)
+    monkeypatch.setattr(shadow, "MAX_QUEUE_LENGTH", 2)
+    monkeypatch.setattr(shadow, "MAX_BATCH_SIZE", 1)
     model = Away()
     model.gate.clear()
     with endpoint(tmp_path) as made:
@@ -278,7 +278,7 @@ def test_nothing_is_begun_while_somebody_waits_for_the_champion(
 ) -> None:
     monkeypatch.setattr(request_batcher, "LINGER_S", 0.5)
     champion, model = Thinker(), Away()
-    here.parts.engine.mind = mind_of(champion)
+    here.parts.engine.predictor = mind_of(champion)
     beside(here, model)
     here.ask()  # for half a second the same asker may come back
     champion.gate.clear()
@@ -317,7 +317,7 @@ def test_minds_may_be_exchanged_while_questions_wait(here: Endpoint) -> None:
     assert len(near.asked) == 1
     assert "aside" not in near.threads
     assert far.threads == {"aside"}
-    here.parts.engine.shadow.mind = None
+    here.parts.engine.shadow.predictor = None
     here.ask()
     time.sleep(0.1)
     assert sum(counted(here).values()) == 3
@@ -336,7 +336,7 @@ def test_retention_takes_it_with_its_request(here: Endpoint) -> None:
     beside(here, Thinker())
     here.ask()
     until(lambda: len(kept(here.store)) == 1)
-    here.store.purge(datetime.now(UTC) + timedelta(days=1))
+    here.store.delete_requests_before(datetime.now(UTC) + timedelta(days=1))
     assert kept(here.store) == []
 
 
@@ -355,7 +355,7 @@ def test_what_cannot_be_kept_is_told_and_nobody_suffers(here: Endpoint, tmp_path
 
 
 def test_a_stop_keeps_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadow, "KEEP_S", 60.0)
+    monkeypatch.setattr(shadow, "WRITE_INTERVAL_S", 60.0)
     with endpoint(tmp_path) as made:
         beside(made, Thinker())
         made.ask()

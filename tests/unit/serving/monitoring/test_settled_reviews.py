@@ -11,8 +11,14 @@ from medtune.core.records import Question
 from medtune.core.schemas.corrections import AskersRecord
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.data.training_only import correction_id
-from medtune.guardrails.privacy.identifiers import redacted
-from medtune.serving.monitoring.settled_reviews import chosen, hear, is_marked, origin, settle
+from medtune.guardrails.privacy.identifiers import redact_inquiry
+from medtune.serving.monitoring.settled_reviews import (
+    correction_origin,
+    has_redaction_mark,
+    settle_reviews,
+    settled_option,
+    summarize_feedback,
+)
 from medtune.serving.schemas import Decision, Feedback, Reviewed, ReviewerDecision
 
 APPROVE, REJECT = Decision(kind="approve"), Decision(kind="reject")
@@ -49,7 +55,7 @@ def said(request_id: str, **what: Any) -> Feedback:
 
 
 def test_an_approval_takes_the_proposal_and_an_edit_its_own() -> None:
-    found = settle(
+    found = settle_reviews(
         [
             reviewed("a", APPROVE),  # of option 0
             reviewed("b", edit(2), stem="Which drug slows the heart?"),
@@ -60,7 +66,7 @@ def test_an_approval_takes_the_proposal_and_an_edit_its_own() -> None:
         ("b", 2),
     ]
     assert found.left_out == ()
-    rows = dict(found.rows())
+    rows = dict(found.training_rows())
     assert rows["b"] == {
         "id": correction_id("Which drug slows the heart?", ("Oxytocin", "Warfarin", "Digoxin")),
         "stem": "Which drug slows the heart?",
@@ -71,7 +77,7 @@ def test_an_approval_takes_the_proposal_and_an_edit_its_own() -> None:
 
 
 def test_what_teaches_nothing_is_left_out_with_its_reason() -> None:
-    found = settle(
+    found = settle_reviews(
         [
             reviewed("a", REJECT),
             reviewed("b"),  # nobody decided
@@ -89,18 +95,18 @@ def test_what_teaches_nothing_is_left_out_with_its_reason() -> None:
 
 
 def test_the_last_opinion_holds() -> None:
-    assert chosen(reviewed("a", APPROVE, edit(1), edit(2))) == 2
-    assert chosen(reviewed("a", APPROVE, edit(1), REJECT)) is None
+    assert settled_option(reviewed("a", APPROVE, edit(1), edit(2))) == 2
+    assert settled_option(reviewed("a", APPROVE, edit(1), REJECT)) is None
 
 
 def test_the_same_question_is_one_row_and_both_items_stay() -> None:
-    found = settle([reviewed("a", APPROVE), reviewed("b", edit(0), proposed=1)])
+    found = settle_reviews([reviewed("a", APPROVE), reviewed("b", edit(0), proposed=1)])
     assert [one.reviewed.item.request_id for one in found.kept] == ["a", "b"]
-    assert [place for place, _ in found.rows()] == ["a"]
+    assert [place for place, _ in found.training_rows()] == ["a"]
 
 
 def test_a_question_settled_in_two_ways_goes_with_all_its_items() -> None:
-    found = settle(
+    found = settle_reviews(
         [reviewed("a", APPROVE), reviewed("b", edit(1)), reviewed("c", APPROVE, stem="Another?")]
     )
     assert [one.reviewed.item.request_id for one in found.kept] == ["c"]
@@ -112,7 +118,7 @@ def test_a_question_settled_in_two_ways_goes_with_all_its_items() -> None:
 
 def test_only_what_reviewers_settled_is_held_against_the_askers() -> None:
     items = [reviewed("a", APPROVE), reviewed("b", edit(2)), reviewed("c", REJECT)]
-    heard = hear(
+    heard = summarize_feedback(
         [
             said("a", helpful=True, corrected=0),
             said("b", helpful=False, corrected=1),
@@ -144,16 +150,16 @@ def test_counts_that_do_not_add_up_are_no_record() -> None:
     ],
 )
 def test_an_origin_says_whether_the_asker_agrees(feedback: Feedback | None, agrees: Any) -> None:
-    (one,) = settle([reviewed("a", APPROVE, edit(2), edit(2))]).kept
-    found = origin(one, feedback)
+    (one,) = settle_reviews([reviewed("a", APPROVE, edit(2), edit(2))]).kept
+    found = correction_origin(one, feedback)
     assert (found.decision, found.opinions, found.release) == ("edit", 3, "r-1")
     assert found.asker_agrees is agrees
 
 
 def test_an_origin_names_no_reviewer_and_quotes_no_note() -> None:
     noted = Decision(kind="edit", chosen=1, note="as Mr Peter Smith said")
-    (one,) = settle([reviewed("a", noted)]).kept
-    text = origin(one, None).model_dump_json()
+    (one,) = settle_reviews([reviewed("a", noted)]).kept
+    text = correction_origin(one, None).model_dump_json()
     assert "Smith" not in text
     assert "r0" not in text
 
@@ -166,15 +172,15 @@ def test_the_marks_are_those_that_privacy_writes() -> None:
         stem="Mr John Fletcher, MRN 4432198, has a cough; ring 0151 496 0123. Which drug?",
         options=("Codeine", "Dr Alan Grant's mixture"),
     )
-    clean = redacted(asked)
+    clean = redact_inquiry(asked)
     assert clean != asked
     question = Question(id="q", stem=clean.stem, options=clean.options, answer=0)
-    assert is_marked(question)
-    assert is_marked(question.model_copy(update={"stem": "Which drug?"})) == (
+    assert has_redaction_mark(question)
+    assert has_redaction_mark(question.model_copy(update={"stem": "Which drug?"})) == (
         "[name" in clean.options[1]
     )
 
 
 @pytest.mark.parametrize("stem", ["Which drug [1]?", "What is [Na+]?", "[name]", "[age 4] and up"])
 def test_other_brackets_are_no_marks(stem: str) -> None:
-    assert not is_marked(Question(id="q", stem=stem, options=("a", "b"), answer=0))
+    assert not has_redaction_mark(Question(id="q", stem=stem, options=("a", "b"), answer=0))

@@ -117,12 +117,12 @@ class TestFile(OnNothing):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
     def test_readers_do_not_wait_for_a_writer(self, store: Store) -> None:
-        store.keep(entry("a"), None)
+        store.add_request(entry("a"), None)
         with store._database.writing():
-            assert store.entry("a") == entry("a")
+            assert store.find_request("a") == entry("a")
 
     def test_line_is_not_replaced(self, store: Store, path: Path) -> None:
-        store.audit("ann", "x", "y")
+        store.append_audit_line("ann", "x", "y")
         with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.IntegrityError):
             connection.execute(
                 "INSERT OR REPLACE INTO audit SELECT 1, time, 'bob', action, subject, detail,"
@@ -130,25 +130,25 @@ class TestFile(OnNothing):
             )
 
     def test_what_is_purged_is_not_in_the_files(self, store: Store, path: Path) -> None:
-        store.keep(entry("a", redacted="a haematocrit of forty"), None)
+        store.add_request(entry("a", redacted="a haematocrit of forty"), None)
         put(store, "b", stem="a haematocrit of fifty")
         store.claim("ann", 60)
         store.decide("b", "ann", Decision(kind="reject", note="a haematocrit of sixty"))
         assert b"haematocrit" in b"".join(f.read_bytes() for f in path.parent.iterdir())
-        store.purge(START + timedelta(days=1))
+        store.delete_requests_before(START + timedelta(days=1))
         assert b"haematocrit" not in b"".join(f.read_bytes() for f in path.parent.iterdir())
 
     def test_purge_does_not_wait_for_a_reader(self, store: Store) -> None:
         put(store, "a", "b", "c")
-        reading = store.entries(START, START + timedelta(days=1))
+        reading = store.iter_requests(START, START + timedelta(days=1))
         next(reading)
         begin = time.perf_counter()
-        assert store.purge(START + timedelta(days=1)) == 3
+        assert store.delete_requests_before(START + timedelta(days=1)) == 3
         assert time.perf_counter() - begin < 2
         assert [one.request_id for one in reading] == ["b", "c"]
 
     def test_closing_leaves_one_file(self, store: Store, path: Path) -> None:
-        store.keep(entry("a"), None)
+        store.add_request(entry("a"), None)
         store.close()
         assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -159,14 +159,14 @@ class TestFaults(OnNothing):
     @pytest.mark.parametrize(
         ("url", "found"),
         [
-            ("medtune.db", "address cannot be read"),
-            ("postgresql://ann:secret@[::1/db", "address cannot be read"),
-            ("mysql://ann:secret@host/db", "keeps nothing in mysql"),
-            ("sqlite+aiosqlite:///x.db", "keeps nothing in sqlite"),
+            ("medtune.db", "URL cannot be parsed"),
+            ("postgresql://ann:secret@[::1/db", "URL cannot be parsed"),
+            ("mysql://ann:secret@host/db", "does not support mysql"),
+            ("sqlite+aiosqlite:///x.db", "does not support sqlite"),
             ("sqlite://", "names no file"),
             ("sqlite:///:memory:", "names no file"),
             ("sqlite:///file:x.db?mode=ro&uri=true", "names no file"),
-            ("sqlite:////proc/nowhere/x.db", "cannot be made"),
+            ("sqlite:////proc/nowhere/x.db", "cannot be created"),
             ("sqlite:////dev", "file cannot be opened"),
         ],
     )
@@ -190,19 +190,19 @@ class TestFaults(OnNothing):
 
     def test_no_database(self, path: Path, store_url: str) -> None:
         path.write_text("These are minutes of a meeting, and no database at all.\n" * 100)
-        with pytest.raises(StoreError, match="the file is no database"):
+        with pytest.raises(StoreError, match="the file is not a database"):
             Store.open(store_url)
 
     def test_damaged(self, store: Store, path: Path, store_url: str) -> None:
         for number in range(50):
-            store.keep(entry(f"r{number}", redacted="x" * 3000), None)
+            store.add_request(entry(f"r{number}", redacted="x" * 3000), None)
         store.close()
         with path.open("r+b") as file:
             for page in range(2, path.stat().st_size // 4096):
                 file.seek(page * 4096)
                 file.write(b"\x55" * 4096)
         with pytest.raises(StoreError, match="damaged"):
-            Store.open(store_url).check()
+            Store.open(store_url).check_writable()
 
     def test_full_disk(self, store: Store) -> None:
         def shrink(connection: Any, _: object) -> None:
@@ -218,8 +218,10 @@ class TestFaults(OnNothing):
         finally:
             event.remove(Pool, "connect", shrink)
         assert "free some space" in caught.value.fix
-        kept = len(store.waiting(1000))
-        assert store.verify_audit() == store.counts().by_status["pending_review"] == kept
+        kept = len(store.list_waiting(1000))
+        assert (
+            store.verify_audit_lines() == store.count_requests().by_status["pending_review"] == kept
+        )
         store.close()  # the connections that were shrunk
         put(store, *ids[kept:])
 
@@ -230,7 +232,7 @@ class TestFaults(OnNothing):
         assert "the disk cannot be read or written" in error
         store = Store.open(store_url)
         assert acknowledged
-        kept = store.entries(START, START + timedelta(days=36500))
+        kept = store.iter_requests(START, START + timedelta(days=36500))
         assert [one.request_id for one in kept] == acknowledged
         store.close()
 
@@ -249,11 +251,11 @@ class TestFaults(OnNothing):
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StoreError, match="another writer holds it"):
-                hurried.check()
+                hurried.check_writable()
             with pytest.raises(StoreError, match="another writer holds it"):
                 Store.open(store_url, wait_s=0.1)
-            assert hurried.entry("a") is None
-        hurried.check()
+            assert hurried.find_request("a") is None
+        hurried.check_writable()
         hurried.close()
 
     def test_line_in_one_process_is_not_waited_in_for_ever(self, store_url: str) -> None:
@@ -262,7 +264,7 @@ class TestFaults(OnNothing):
 
         def check() -> None:
             with pytest.raises(StoreError) as caught:
-                hurried.check()
+                hurried.check_writable()
             told.append(caught.value.found)
 
         with hurried._database.writing():
@@ -270,27 +272,27 @@ class TestFaults(OnNothing):
             thread.start()
             thread.join()
         assert "another writer holds it" in told[0]
-        hurried.check()
+        hurried.check_writable()
         hurried.close()
 
     def test_connections_run_out(self, store_url: str) -> None:
         hurried = Store.open(store_url, wait_s=0.1)
-        hurried.keep(entry("a"), None)
+        hurried.add_request(entry("a"), None)
         readers: list[Iterator[Any]] = []
         for _ in range(20):
-            readers.append(hurried.entries(START, START + timedelta(days=1)))
+            readers.append(hurried.iter_requests(START, START + timedelta(days=1)))
             next(readers[-1])
         with pytest.raises(StoreError, match="every connection is in use"):
-            hurried.entry("a")
+            hurried.find_request("a")
         for reader in readers:
             assert list(reader) == []
-        assert hurried.entry("a") is not None
+        assert hurried.find_request("a") is not None
         hurried.close()
 
     def test_text_is_not_in_the_error(self, store: Store) -> None:
-        store.keep(entry("a"), None)
+        store.add_request(entry("a"), None)
         with pytest.raises(StoreError) as caught:
-            store.keep(entry("a", redacted="a haematocrit of forty"), None)
+            store.add_request(entry("a", redacted="a haematocrit of forty"), None)
         error: BaseException | None = caught.value
         while error is not None:
             assert "haematocrit" not in str(error)
@@ -299,7 +301,7 @@ class TestFaults(OnNothing):
     def test_table_that_is_gone(self, store: Store, store_url: str) -> None:
         execute(store_url, "DROP TABLE probe")
         with pytest.raises(StoreError, match=r"the database refuses it \(no such table: probe\)"):
-            store.check()
+            store.check_writable()
 
 
 def _without_privilege() -> list[str]:

@@ -10,8 +10,8 @@ from tests.unit.reports.test_run import Evaluation, evaluation, questions
 from medtune.core.errors import PredictionsError
 from medtune.core.protocols import Decoding
 from medtune.core.records import Outcome
-from medtune.studies.decoding.analysis import judge
-from medtune.studies.decoding.page import pareto_figure, write_decoding
+from medtune.studies.decoding.analysis import build_decoding_record
+from medtune.studies.decoding.page import plot_accuracy_speed, write_decoding
 from medtune.studies.decoding.schema import SETTINGS, DecodingPoint, DecodingRecord, Setting
 
 ASKED = questions(20)
@@ -34,7 +34,7 @@ def sat(right: int, speed: float, written: int | None = 5, drop: int = 0) -> Eva
 
 def study(**found: list[Evaluation]) -> DecodingRecord:
     settings = {"greedy": GREEDY, "hot": HOT, "letter": LETTER}
-    return judge({settings[name]: some for name, some in found.items()}, 10.0, 11.0)
+    return build_decoding_record({settings[name]: some for name, some in found.items()}, 10.0, 11.0)
 
 
 def point(record: DecodingRecord, setting: Setting) -> DecodingPoint:
@@ -97,11 +97,11 @@ def test_other_questions_are_refused() -> None:
 
 def test_every_setting_has_a_name_and_words_of_its_own() -> None:
     names = [setting.name for setting in SETTINGS]
-    assert len(set(names)) == len({s.spoken for s in SETTINGS}) == len(SETTINGS) == 22
+    assert len(set(names)) == len({s.display_name for s in SETTINGS}) == len(SETTINGS) == 22
     assert all(re.fullmatch(r"[a-z0-9.-]+", name) for name in names)
     assert Setting(temperature=0.3, top_p=0.9, top_k=50).name == "t0.3-p0.9-k50-50tokens"
-    assert Setting(beams=4, max_new_tokens=1).spoken == "4 beams, 1 token"
-    assert Setting(temperature=0.7, beams=2).decoding(3) == Decoding(50, 0.7, 1.0, 0, 2, 3)
+    assert Setting(beams=4, max_new_tokens=1).display_name == "4 beams, 1 token"
+    assert Setting(temperature=0.7, beams=2).to_decoding(3) == Decoding(50, 0.7, 1.0, 0, 2, 3)
 
 
 def test_the_page_names_what_is_recommended_and_draws_every_point(tmp_path: Path) -> None:
@@ -113,12 +113,12 @@ def test_the_page_names_what_is_recommended_and_draws_every_point(tmp_path: Path
     assert page.count('<th scope="row">') == 3
     assert page.count(">recommended<") == 1
     assert record.verdict in page
-    figure = pareto_figure(record)
+    figure = plot_accuracy_speed(record)
     assert "mathdefault" not in figure
     assert "likelihood of the letter: 45.0 % at 99.0 questions/s" in figure
-    assert figure == pareto_figure(record)
+    assert figure == plot_accuracy_speed(record)
     dearer = replace_speed(record)
-    assert pareto_figure(dearer) != figure
+    assert plot_accuracy_speed(dearer) != figure
 
 
 def replace_speed(record: DecodingRecord) -> DecodingRecord:

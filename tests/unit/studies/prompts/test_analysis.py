@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.reports.test_run import evaluation, questions
 
-from medtune.studies.prompts.analysis import best_of, report_choice
+from medtune.studies.prompts.analysis import build_prompt_study_record, find_most_accurate
 from medtune.studies.prompts.schema import PromptVariant
 
 ASKED, OTHERS = questions(40), questions(60)
@@ -19,9 +19,9 @@ def test_the_best_is_chosen_and_what_is_left_of_its_gain_is_told() -> None:
         BETTER: evaluation("prompt 1", ASKED, 26),
         WORSE: evaluation("prompt 2", ASKED, 10),
     }
-    assert best_of(found) == BETTER
+    assert find_most_accurate(found) == BETTER
     own, chosen = evaluation("own prompt", OTHERS, 30), evaluation("prompt 1", OTHERS, 31)
-    record = report_choice("e", found, own, chosen, 1.0)
+    record = build_prompt_study_record("e", found, own, chosen, 1.0)
     assert [p.gain for p in record.points] == pytest.approx([0, 6 / 40, -10 / 40])
     for point in record.points[1:]:
         assert point.gain_low < point.gain < point.gain_high
@@ -32,7 +32,7 @@ def test_the_best_is_chosen_and_what_is_left_of_its_gain_is_told() -> None:
 
 def test_of_equals_the_first_is_chosen() -> None:
     found = {OWN: evaluation("own", ASKED, 20), BETTER: evaluation("b", ASKED, 20)}
-    assert best_of(found) == OWN
+    assert find_most_accurate(found) == OWN
     own = evaluation("own", OTHERS, 30)
-    record = report_choice("e", found, own, own, 1.0)
+    record = build_prompt_study_record("e", found, own, own, 1.0)
     assert record.verdict.startswith("The experiment's own prompt is the best of 2")

@@ -9,13 +9,13 @@ import pytest
 
 from medtune.cli.output.console import open_console
 from medtune.cli.output.study import show_test_size
-from medtune.core.intervals import wilson
-from medtune.core.provenance import provenance
+from medtune.core.intervals import wilson_interval
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import ComparisonRecord
 from medtune.studies.test_size.page import (
-    accuracy_sizes_figure,
-    difference_sizes_figure,
-    power_figure,
+    plot_accuracy_by_size,
+    plot_difference_by_size,
+    plot_power,
     write_sample_size,
 )
 from medtune.studies.test_size.schema import (
@@ -42,9 +42,9 @@ STRATIFIED = StratifiedSpread(
 def exam(label: str, sizes: tuple[int, ...] = (20, 200, 220), **changes: Any) -> AccuracyBySize:
     return AccuracyBySize(
         label=label,
-        accuracy=wilson(66, sizes[-1]),
+        accuracy=wilson_interval(66, sizes[-1]),
         chance=0.25,
-        majority=wilson(70, sizes[-1]),
+        majority=wilson_interval(70, sizes[-1]),
         majority_letter="B",
         sizes=tuple(
             AccuracyAtSize(
@@ -74,8 +74,8 @@ def difference(wrong_sign: float | None = 0.0123, needed: int | None = 1234) -> 
         only_a=16,
         only_b=30,
         neither=124,
-        accuracy_a=wilson(66, 220),
-        accuracy_b=wilson(80, 220),
+        accuracy_a=wilson_interval(66, 220),
+        accuracy_b=wilson_interval(80, 220),
         difference=14 / 220,
         difference_low=0.005,
         difference_high=0.12,
@@ -120,7 +120,7 @@ def study(
         difference=gap,
         verdict="The verdict.",
         subjects_verdict=None,
-        provenance=provenance(),
+        provenance=collect_provenance(),
     )
     return record.model_copy(update=changes)
 
@@ -133,12 +133,12 @@ def texts(svg: str) -> list[str]:
 @pytest.mark.parametrize(
     "svg",
     [
-        lambda: accuracy_sizes_figure([exam("base")]),
-        lambda: accuracy_sizes_figure([exam("base"), exam("tuned")]),
-        lambda: accuracy_sizes_figure([exam("base", (220,))]),
-        lambda: difference_sizes_figure(difference()),
-        lambda: power_figure(difference()),
-        lambda: power_figure(difference(wrong_sign=None)),
+        lambda: plot_accuracy_by_size([exam("base")]),
+        lambda: plot_accuracy_by_size([exam("base"), exam("tuned")]),
+        lambda: plot_accuracy_by_size([exam("base", (220,))]),
+        lambda: plot_difference_by_size(difference()),
+        lambda: plot_power(difference()),
+        lambda: plot_power(difference(wrong_sign=None)),
     ],
 )
 def test_a_figure_is_one_svg_that_never_changes(svg: Any) -> None:
@@ -149,13 +149,13 @@ def test_a_figure_is_one_svg_that_never_changes(svg: Any) -> None:
 
 
 def test_figures_name_what_they_show() -> None:
-    accuracy = texts(accuracy_sizes_figure([exam("base"), exam("tuned")]))
+    accuracy = texts(plot_accuracy_by_size([exam("base"), exam("tuned")]))
     assert {"base", "tuned", "chance", "majority letter", "20", "220"} <= set(accuracy)
     # 200 would be written over 220
     assert "200" not in accuracy
-    assert "minimum detectable, both signs" in texts(difference_sizes_figure(difference()))
-    assert "wrong sign, subsamples" in texts(power_figure(difference()))
-    assert "wrong sign, subsamples" not in texts(power_figure(difference(wrong_sign=None)))
+    assert "minimum detectable, both signs" in texts(plot_difference_by_size(difference()))
+    assert "wrong sign, subsamples" in texts(plot_power(difference()))
+    assert "wrong sign, subsamples" not in texts(plot_power(difference(wrong_sign=None)))
 
 
 def test_the_page_of_one(tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
-// Makes the pages handier; none of them needs it.
+// Optional enhancements: every page works without this script.
 "use strict";
 
-// Ctrl+Enter sends what is being written.
+// Ctrl+Enter submits the form.
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   const form = event.target.closest("form");
   if (form) form.requestSubmit();
 });
 
-// A form that is under way says so, and is not sent twice.
+// Show that a form is being submitted, and submit it once.
 for (const form of document.querySelectorAll("form[data-busy]")) {
   const button = form.querySelector("button");
   const words = button.textContent;
@@ -22,7 +22,7 @@ for (const form of document.querySelectorAll("form[data-busy]")) {
   });
 }
 
-// Feedback is sent without leaving the answer: it stands in no address, and would be gone.
+// Send feedback without leaving the answer, which has no address to return to.
 for (const form of document.querySelectorAll("form.feedback")) {
   const said = form.querySelector("[role=status]");
   form.addEventListener("submit", async (event) => {
@@ -40,7 +40,7 @@ for (const form of document.querySelectorAll("form.feedback")) {
         return;
       }
     } catch {
-      // The endpoint is not there; the browser's own page says so.
+      // The endpoint is unreachable; the browser's own page says so.
     }
     form.submit();
   });

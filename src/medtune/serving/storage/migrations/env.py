@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `serving.storage.migrate` hands over."""
+"""Run the migrations on the connection given by `serving.storage.migrate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What shadows made of requests.
+"""Shadows' answers to requests.
 
 A migration is history: it is written out, and never changed with `tables`.
 """

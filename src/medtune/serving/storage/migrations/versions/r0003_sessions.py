@@ -1,4 +1,4 @@
-"""Sessions on the server, room to probe with, and the last time that retention trusted.
+"""Sessions, padding for the write probe, and the last time that retention trusted.
 
 A migration is history: it is written out, and never changed with `tables`.
 """
