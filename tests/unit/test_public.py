@@ -1,0 +1,43 @@
+"""The public names of the package."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import medtune
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", medtune.__all__)
+def test_every_promised_name_is_there_and_says_what_it_is(name: str) -> None:
+    value = getattr(medtune, name)
+    if name != "__version__":
+        assert value.__name__ == name
+        assert value.__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'train_model'"):
+        _ = medtune.train_model
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    program = (
+        "import sys, medtune; dir(medtune); medtune.__version__;"
+        "print([m for m in ('torch', 'numpy', 'pydantic', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_version_is_the_projects() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == medtune.__version__
