@@ -1,4 +1,4 @@
-"""The README's commands, typed in their order in one folder, as its reader would.
+"""The commands of docs/commands.md, typed in their order in one folder, as a reader would.
 
 They run on a tiny model and a few questions: what is tried is that every command works after those
 before it, not what comes out.
@@ -40,14 +40,14 @@ SMALL = {
 
 
 def commands() -> list[str]:
-    """List the commands of the README's long block."""
-    text = (ROOT / "README.md").read_text()
+    """List the commands of the long block."""
+    text = (ROOT / "docs" / "commands.md").read_text()
     block = text[text.index("source .venv/bin/activate") :]
     return [line for _, line in in_block("```sh\n" + block[: block.index("```") + 3])]
 
 
 def lay_out(folder: Path, model: str) -> None:
-    """Put into a folder what the README's reader has: experiments, and files of their own."""
+    """Put into a folder what its reader has: experiments, and files of their own."""
     shutil.copytree(ROOT / "experiments", folder / "experiments")
     for path in (folder / "experiments").glob("*.toml"):
         text = path.read_text()

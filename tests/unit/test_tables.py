@@ -14,14 +14,15 @@ from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 
+import figures
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from medtune.cli.output import console as module
-from medtune.cli.output.records import _LOOKS
-from medtune.cli.output.table import PlainTable, middle_cut
+from medtune.cli.output.records import _PRINTERS
+from medtune.cli.output.table import PlainTable, shorten_middle
 from medtune.core.records import Record, RunRecord
 from medtune.core.schemas.compression import BenchRecord, ParityRecord
 from medtune.core.schemas.safety import SafetyRecord
@@ -61,7 +62,7 @@ ADDED = {"in", "every", "row:", "·", "=", "*"}
 def shown(record: Record, width: int) -> str:
     out = StringIO()
     console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
-    _LOOKS[type(record)](console, record)
+    _PRINTERS[type(record)](console, record)
     return out.getvalue()
 
 
@@ -143,8 +144,8 @@ def test_a_style_and_what_looks_like_markup_stay() -> None:
 
 def test_a_name_is_cut_to_its_width() -> None:
     for width in range(3, 12):
-        assert cell_len(middle_cut("abcdefghijklm", width)) == width
-    assert middle_cut("short", 5) == "short"
+        assert cell_len(shorten_middle("abcdefghijklm", width)) == width
+    assert shorten_middle("short", 5) == "short"
 
 
 def test_a_pipe_has_a_fixed_width(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,3 +219,7 @@ def test_every_family_of_commands_in_a_terminal(tmp_path: Path, width: int) -> N
     assert "14.7-32.8" in words  # the interval of the accuracy, whole
     assert "que" not in words
     assert "no releases" in text
+
+
+def test_the_readmes_picture_is_the_committed_runs() -> None:
+    assert figures.PICTURE.read_text() == figures.picture()
