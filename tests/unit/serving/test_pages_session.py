@@ -12,7 +12,11 @@ from tests.unit.serving.store_cases import Clock, execute
 from tests.unit.serving.test_pages_browser import Browser
 
 from medtune.serving.auth.authorize import StartToken
-from medtune.serving.auth.session import SESSION_LIFETIME_S, create_form_token, verify_form_token
+from medtune.serving.auth.form_tokens import (
+    SESSION_LIFETIME_S,
+    create_form_token,
+    verify_form_token,
+)
 from medtune.serving.pages.page_request import SESSION_COOKIE
 from medtune.serving.storage.store import Store
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, select
 
-from medtune.serving.auth.session import SESSION_LIFETIME_S
+from medtune.serving.auth.form_tokens import SESSION_LIFETIME_S
 from medtune.serving.schemas import ApiKey
 from medtune.serving.storage import api_keys
 from medtune.serving.storage.tables import sessions

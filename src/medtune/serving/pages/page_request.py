@@ -16,7 +16,11 @@ from starlette.requests import ClientDisconnect
 
 from medtune.core.errors import StoreError
 from medtune.serving.auth.authorize import DeniedError
-from medtune.serving.auth.session import SESSION_LIFETIME_S, create_form_token, verify_form_token
+from medtune.serving.auth.form_tokens import (
+    SESSION_LIFETIME_S,
+    create_form_token,
+    verify_form_token,
+)
 from medtune.serving.dependencies import LOCAL_CALLER, Services, ServicesDep, admit
 from medtune.serving.pages.templating import render_template
 from medtune.serving.schemas import ROLES, ApiKey, Role
