@@ -37,7 +37,7 @@ $(READY): pyproject.toml constraints.txt Makefile
 
 docs: setup           ## rewrite the generated parts of README and docs, and the picture
 	$(BIN)/cog -r -I docs -I benchmarks $(PAGES)
-	$(BIN)/python docs/figures.py
+	PYTHONPATH=benchmarks $(BIN)/python docs/figures.py
 
 lock: setup           ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt

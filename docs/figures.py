@@ -1,4 +1,4 @@
-"""Draw the README's picture from the committed quickstart: `python docs/figures.py`."""
+"""Draw the README's picture from the committed quickstart; `make docs` runs it."""
 
 from __future__ import annotations
 
