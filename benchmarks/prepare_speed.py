@@ -32,12 +32,12 @@ ONE = """
 import json, sys, time
 from pathlib import Path
 from medtune.core.experiment import DataConfig
-from medtune.core.progress import Silent
+from medtune.core.progress import NoProgress
 from medtune.core.provenance import peak_memory
 from medtune.data.snapshot import prepare_snapshot
 start = time.perf_counter()
 config = DataConfig(train=sys.argv[1], evaluate=(sys.argv[2],))
-manifest = prepare_snapshot(config, 17, Path(sys.argv[3]), Silent()).manifest
+manifest = prepare_snapshot(config, 17, Path(sys.argv[3]), NoProgress()).manifest
 print(json.dumps({
     "seconds": time.perf_counter() - start,
     "peak_memory_bytes": peak_memory(),
