@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.calibration import ScoredOptions, calibration_error
 from medtune.analysis.compare import align_predictions, compare_evaluations
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson_interval
-from medtune.core.records import EvaluationRecord, Prediction
+from medtune.core.records import Prediction
 from medtune.core.schemas.compression import Budget, Parity, budget_violations
 
-RecordedEvaluation = tuple[EvaluationRecord, Sequence[Prediction]]
 """Record and predictions of an evaluation."""
 
 

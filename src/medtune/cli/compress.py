@@ -12,11 +12,14 @@ from medtune.cli.options import (
     MODEL,
     Adapter,
     Arithmetic,
+    CalibrationFolder,
     Columns,
     Json,
     Limit,
     Model,
     OutFolder,
+    PolicyFile,
+    ScoringMethod,
     parse_column_mapping,
     parse_names,
     print_record,
@@ -39,9 +42,7 @@ def compress(
     scheme: Annotated[
         str, typer.Option(help=f"One or more of {', '.join(SCHEMES)}, comma-separated.")
     ] = "int8",
-    method: Annotated[
-        Method | None, typer.Option(help="letter or cloze; as the model was taught.")
-    ] = None,
+    method: ScoringMethod = None,
     limit: Limit = None,
     columns: Columns = None,
     out: OutFolder = None,
@@ -73,9 +74,7 @@ def parity(
     ],
     others: Annotated[list[str], typer.Argument(metavar="OTHER...", help="Models to compare.")],
     data: Annotated[str, typer.Option(help=DATA)] = "starter:recall",
-    method: Annotated[
-        Method | None, typer.Option(help="letter or cloze; as the model was taught.")
-    ] = None,
+    method: ScoringMethod = None,
     agreement: Annotated[
         float,
         typer.Option(
@@ -169,15 +168,9 @@ def answer(
     model: Annotated[
         str, typer.Option(help=f"{MODEL}, or a run's folder.", callback=resolve_model_or_run)
     ] = "embedded:smollm2-135m",
-    method: Annotated[
-        Method | None, typer.Option(help="letter or cloze; as the model was taught.")
-    ] = None,
-    policy: Annotated[
-        Path | None, typer.Option(help="Policy file; the starter policy without one.")
-    ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="Folder of an evaluation of calibration questions.")
-    ] = None,
+    method: ScoringMethod = None,
+    policy: PolicyFile = None,
+    calibration: CalibrationFolder = None,
     unfit: Annotated[
         bool, typer.Option("--unfit", help="Use a model that did not pass the parity gate.")
     ] = False,

@@ -13,7 +13,7 @@ from medtune.cli.output import is_output_process, show_record
 from medtune.core.config import config_hash, load_experiment
 from medtune.core.errors import ConfigError, InputError
 from medtune.core.experiment import ColumnMapping, Experiment, NotebookExperiment
-from medtune.core.records import Record
+from medtune.core.records import Method, Record
 
 T = TypeVar("T")
 
@@ -85,6 +85,15 @@ Adapter = Annotated[
     typer.Option(help="A run's folder, or its adapter's.", callback=resolve_adapter_option),
 ]
 Model = Annotated[str, typer.Argument(help=MODEL, callback=resolve_model_argument)]
+PolicyFile = Annotated[
+    Path | None, typer.Option(help="Policy file; the starter policy without one.")
+]
+CalibrationFolder = Annotated[
+    Path | None, typer.Option(help="Folder of an evaluation of calibration questions.")
+]
+ScoringMethod = Annotated[
+    Method | None, typer.Option(help="letter or cloze; as the model was taught.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N questions.")]
 Arithmetic = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
 Dtype = Annotated[Arithmetic, typer.Option(help="Dtype of the model.")]

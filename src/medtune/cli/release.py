@@ -10,6 +10,7 @@ import typer
 
 from medtune.cli.options import (
     DATA,
+    CalibrationFolder,
     ExperimentFile,
     Json,
     Model,
@@ -34,9 +35,7 @@ def build(
     name: Annotated[str, typer.Argument(help="Name of the release: letters, digits, . _ -")],
     model: Model,
     policy: Annotated[Path | None, typer.Option(help="Policy file.")] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="Folder of an evaluation of calibration questions.")
-    ] = None,
+    calibration: CalibrationFolder = None,
     method: Annotated[Method | None, typer.Option(help="letter or cloze.")] = None,
     note: Annotated[str, typer.Option(help="Free note.")] = "",
     registry: Where = REGISTRY,

@@ -7,10 +7,17 @@ from typing import Annotated
 
 import typer
 
-from medtune.cli.options import MODEL, Json, print_record, resolve_model_or_run
+from medtune.cli.options import (
+    MODEL,
+    CalibrationFolder,
+    Json,
+    PolicyFile,
+    ScoringMethod,
+    print_record,
+    resolve_model_or_run,
+)
 from medtune.cli.output import Terminal
 from medtune.core.errors import CheckFailed, InputError
-from medtune.core.records import Method
 from medtune.serving.schemas import Role
 
 FOLDER = Path("runs") / "serve"
@@ -30,15 +37,9 @@ def serve(
     ] = "embedded:smollm2-135m",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    policy: Annotated[
-        Path | None, typer.Option(help="Policy file; the starter policy without one.")
-    ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="Folder of an evaluation of calibration questions.")
-    ] = None,
-    method: Annotated[
-        Method | None, typer.Option(help="letter or cloze; as the model was taught.")
-    ] = None,
+    policy: PolicyFile = None,
+    calibration: CalibrationFolder = None,
+    method: ScoringMethod = None,
     data: Data = FOLDER,
     database: Database = None,
     patience: Annotated[
@@ -160,9 +161,7 @@ def guard_train(
 
 
 def guard_test(
-    policy: Annotated[
-        Path | None, typer.Option(help="Policy file; the starter policy without one.")
-    ] = None,
+    policy: PolicyFile = None,
     learned: Annotated[
         Path | None, typer.Option(help="File of a learned guard; by default the shipped one.")
     ] = None,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medtune.analysis.analyze import analyze_evaluation as analyze_evaluation
+from medtune.analysis.analyze import analyze_evaluation
 from medtune.core.predictions_io import ANALYSIS_FILE, ANALYSIS_PAGE_FILE, read_evaluation
 from medtune.core.run_folder import lock_folder, write_record
 from medtune.core.schemas.analysis import AnalysisRecord

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from medtune.analysis.packed_parity import RecordedEvaluation, measure_parity
+from medtune.analysis.analyze import RecordedEvaluation
+from medtune.analysis.packed_parity import measure_parity
 from medtune.core.errors import ModelError
 from medtune.core.predictions_io import RECORD_FILE
 from medtune.core.progress import Progress

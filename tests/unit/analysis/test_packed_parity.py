@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from medtune.analysis.packed_parity import RecordedEvaluation, measure_parity
+from medtune.analysis.analyze import RecordedEvaluation
+from medtune.analysis.packed_parity import measure_parity
 from medtune.analysis.pareto import dominates, make_bench_rows
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson_interval

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from medtune.serving.auth.authorize import DeniedError
+from medtune.serving.auth.authorize import MAX_KEY_LENGTH, DeniedError
 from medtune.serving.dependencies import ServicesDep, admit
 from medtune.serving.pages.errors import RETURN_PATHS, PageError, PageRoute, to_page_error
 from medtune.serving.pages.page_request import SESSION_COOKIE, VerifiedRequest
 
-MAX_KEY_LENGTH = 200
-"""Most characters of a key."""
 router = APIRouter(route_class=PageRoute)
 
 
