@@ -3,7 +3,7 @@
 - ``oracle`` knows every answer, by content: it never depends on the order of the options.
 - ``constant`` always gives the first letter.
 - ``biased`` knows little and leans towards earlier letters.
-- ``noisy`` gives each option a score that depends on its text alone: at chance, but consistent.
+- ``noisy`` scores an option by its text and the question's id, in any order: consistent chance.
 """
 
 from __future__ import annotations
@@ -101,6 +101,6 @@ def make_options_key(options: Sequence[str]) -> str:
 
 
 def _option_noise(identity: str, text: str) -> float:
-    """Draw a number from 0 to 2 that depends on the question and the option's text alone."""
+    """Draw a number from 0 to 2 that depends on the question's identity and the option's text."""
     digest = hashlib.sha256(f"{identity}\0{text}".encode()).digest()
     return 2 * int.from_bytes(digest[:8], "big") / 2**64

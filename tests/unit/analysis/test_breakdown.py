@@ -181,10 +181,10 @@ def test_a_whole_split_is_quick() -> None:
         )
         for n in range(4_183)
     ]
-    start = time.process_time()
+    start = time.thread_time()
     break_down_accuracy(predictions)
     estimate_clustered_spread(predictions)
-    assert time.process_time() - start < 2  # 0.1 s on an idle core
+    assert time.thread_time() - start < 2  # 0.1 s on an idle core
 
 
 # Holm

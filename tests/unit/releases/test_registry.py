@@ -242,9 +242,9 @@ def test_a_thousand_releases_are_listed_in_half_a_second(registry: Registry) -> 
     for i in range(1000):
         one = release(f"r{i}", at=i)
         (registry.folder / "releases" / f"{one.id}.json").write_text(one.model_dump_json())
-    start = time.process_time()
+    start = time.thread_time()
     assert len(registry.release_rows()) == 1000
-    assert time.process_time() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 def test_a_full_disk_leaves_nothing_behind(

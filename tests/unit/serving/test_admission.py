@@ -167,7 +167,7 @@ def test_a_form_that_anybody_may_send_is_short(tmp_path: Path, path: str) -> Non
 
 @pytest.mark.parametrize("body", [[0] * 200_000, {"more": [0] * 200_000}, ["x"] * 200_000])
 def test_thousands_of_values_are_not_looked_at_one_by_one(body: Any) -> None:
-    begin = time.process_time()
+    begin = time.thread_time()
     with pytest.raises(ValueError, match="more than 20,000 values"):
         check_unicode(body)
-    assert time.process_time() - begin < 0.02
+    assert time.thread_time() - begin < 0.02
