@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
 
 from medtune.core.records import Proportion
@@ -94,25 +94,30 @@ def tango_interval(
 def min_pairs_for_margin(margin: float, confidence: float = 0.95) -> int:
     """Return the smallest number of pairs that can exclude a loss of `margin`.
 
-    It is reached where no pair is discordant, as between identical models.
+    It is reached where no pair is discordant, as between identical models: there the score test
+    of `tango_interval` at -margin is a quadratic equation in the root of n.
 
     Raises:
         ValueError: The margin is not above 0.
     """
     if margin <= 0:
         raise ValueError("no number of questions shows that nothing at all is lost")
-    return _smallest_n(lambda n: tango_interval(0, 0, n, confidence)[0] >= -margin)
+    z = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(max(0.0, 1 - margin))
+    root = (z + math.sqrt(z * z + 4 * CONTINUITY_CORRECTION)) / 2
+    return math.ceil(root * root / margin - 1e-9)
 
 
-def min_trials_for_rate(rate: float, confidence: float = 0.95) -> int:
-    """Return the smallest number of trials without an event that shows a rate of at most `rate`.
+def min_answers_for_risk(target: float, level: float = 0.95) -> int:
+    """Return the smallest number of error-free answers that bounds the error rate by a target.
+
+    The exact one-sided bound of 0 errors in n is 1 - (1 - level)^(1/n) (Clopper and Pearson 1934).
 
     Raises:
-        ValueError: The rate is not above 0.
+        ValueError: The target is not above 0.
     """
-    if rate <= 0:
-        raise ValueError("no number of trials shows that something never happens")
-    return _smallest_n(lambda n: clopper_pearson_interval(0, n, confidence).high <= rate)
+    if target <= 0:
+        raise ValueError("no number of answers shows that no error ever happens")
+    return math.ceil(math.log(1 - level) / math.log(1 - target) - 1e-9)
 
 
 def quantile_upper_bound(
@@ -187,23 +192,3 @@ def _binomial_cdf(k: int, n: int, p: float) -> float:
         if term < 1e-17 * total:
             break
     return min(1.0, total)
-
-
-def _smallest_n(holds: Callable[[int], bool]) -> int:
-    """Find the smallest number for which a monotone predicate holds."""
-    high = 1
-    while not holds(high):
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
-
-
-def min_answers_for_risk(target: float, level: float = 0.95) -> int:
-    """Return the smallest number of error-free answers that bounds the error rate by a target.
-
-    The exact one-sided bound of 0 errors in n is 1 - (1 - level)^(1/n) (Clopper and Pearson 1934).
-    """
-    return math.ceil(math.log(1 - level) / math.log(1 - target) - 1e-9)

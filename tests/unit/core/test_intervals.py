@@ -12,8 +12,8 @@ from scipy.stats import beta, binom, binomtest, norm
 
 from medtune.core.intervals import (
     clopper_pearson_interval,
+    min_answers_for_risk,
     min_pairs_for_margin,
-    min_trials_for_rate,
     quantile_upper_bound,
     tango_interval,
     wilson_interval,
@@ -175,10 +175,10 @@ def test_the_fewest_questions_are_the_first_that_show_it() -> None:
         n = min_pairs_for_margin(margin)
         assert tango_interval(0, 0, n)[0] >= -margin > tango_interval(0, 0, n - 1)[0]
     for rate in (0.02, 0.12):
-        n = min_trials_for_rate(rate)
+        n = min_answers_for_risk(rate, 0.975)
         # 1 - 0.025^(1 / n) is the exact end of none of n
         assert 1 - 0.025 ** (1 / n) <= rate < 1 - 0.025 ** (1 / (n - 1))
-    for of in (min_pairs_for_margin, min_trials_for_rate):
+    for of in (min_pairs_for_margin, min_answers_for_risk):
         with pytest.raises(ValueError, match="no number"):
             of(0.0)
 

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from medtune.core.intervals import (
     clopper_pearson_interval,
+    min_answers_for_risk,
     min_pairs_for_margin,
-    min_trials_for_rate,
     tango_interval,
 )
 from medtune.core.records import (
@@ -87,16 +87,18 @@ def budget_violations(
     n, broken = agreement.n, []
     low = clopper_pearson_interval(round(agreement.value * n), n).low
     if low < budget.agreement:
+        least = min_answers_for_risk(1 - budget.agreement, 0.975) if budget.agreement < 1 else 0
         broken.append(
             f"the same option on {100 * low:.1f} % at least, "
-            f"{100 * budget.agreement:.1f} wanted{_too_few_questions(n, budget.agreement)}"
+            f"{100 * budget.agreement:.1f} wanted{_too_few(n, least, 'show')}"
         )
     if comparison is not None:
         lost = -tango_interval(comparison.only_a, comparison.only_b, comparison.n)[0]
         if lost > budget.loss:
+            least = min_pairs_for_margin(budget.loss) if budget.loss else 0
             broken.append(
                 f"up to {100 * lost:.1f} points of accuracy may be lost, "
-                f"at most {100 * budget.loss:.1f} allowed{_too_few_pairs(n, budget.loss)}"
+                f"at most {100 * budget.loss:.1f} allowed{_too_few(n, least, 'exclude')}"
             )
     if drift_high is None:
         broken.append(f"{n} questions are too few for an interval of the drift")
@@ -108,16 +110,9 @@ def budget_violations(
     return tuple(broken)
 
 
-def _too_few_questions(n: int, agreement: float) -> str:
-    """Return a note if n questions are too few to show an agreement, even if all agree."""
-    least = min_trials_for_rate(1 - agreement) if agreement < 1 else None
-    return f" ({least} questions or more can show it, not {n})" if least and n < least else ""
-
-
-def _too_few_pairs(n: int, loss: float) -> str:
-    """Return a note if n questions are too few to exclude a loss, even if nothing is lost."""
-    least = min_pairs_for_margin(loss) if loss else None
-    return f" ({least} questions or more can exclude it, not {n})" if least and n < least else ""
+def _too_few(n: int, least: int, verb: str) -> str:
+    """Return a note if n questions are too few for a bound, even if the models are identical."""
+    return f" ({least} questions or more can {verb} it, not {n})" if n < least else ""
 
 
 class Parity(Record):
