@@ -9,8 +9,8 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -43,7 +43,7 @@ _NOT_WESTERN = re.compile(
 )
 _SAID = re.compile(r"sep=([,;\t|])\r?\n")
 _DECODER = json.JSONDecoder()
-_SPACE = re.compile(r"[ \t\n\r]*")
+_NOT_SPACE = re.compile(r"[^ \t\n\r]")
 # Metadata files that `datasets` writes beside Arrow files, and the Hub beside parquet files.
 _METADATA_FILES = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 
@@ -136,108 +136,88 @@ def _has_split_prefix(name: str, split: str) -> bool:
 
 
 def _read_parquet(path: Path) -> Iterator[LocatedRow]:
-    import pyarrow
     import pyarrow.parquet
 
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            groups = (file.metadata.row_group(n) for n in range(file.metadata.num_row_groups))
-            held = _SizeLimit(path)
-            held.check_decompressed_size(sum(group.total_byte_size for group in groups))
-            yield from _number_rows(
-                map(held.decode_batch, file.iter_batches(batch_size=_DECODED_ROWS))
-            )
-    except DataError:
-        raise
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        # ValueError: a text that is not UTF-8, a date that Python cannot hold.
-        raise DataError(
-            f"{path} cannot be read as parquet: {error}",
-            expected="a whole parquet file",
-            fix="it may be truncated: fetch or write it again",
-        ) from error
+    with (
+        _translate_arrow_errors(path, "parquet", "file"),
+        pyarrow.parquet.ParquetFile(path) as file,
+    ):
+        groups = (file.metadata.row_group(n) for n in range(file.metadata.num_row_groups))
+        _check_decompressed_size(path, sum(group.total_byte_size for group in groups))
+        yield from _decode_rows(path, file.iter_batches(batch_size=_DECODED_ROWS))
 
 
 def _read_arrow(path: Path) -> Iterator[LocatedRow]:
     """Read Arrow's stream format, which `datasets` writes, or its file format."""
     import pyarrow
 
-    try:
-        with pyarrow.memory_map(str(path)) as source:
-            try:
-                batches: Any = pyarrow.ipc.open_stream(source)
-            except pyarrow.ArrowInvalid:
-                source.seek(0)
-                file = pyarrow.ipc.open_file(source)
-                batches = (file.get_batch(n) for n in range(file.num_record_batches))
-            # Batches may be large, so they are decoded in slices.
-            held = _SizeLimit(path)
-            yield from _number_rows(
-                held.decode_batch(batch.slice(start, _DECODED_ROWS))
+    with (
+        _translate_arrow_errors(path, "Arrow", "file or stream"),
+        pyarrow.memory_map(str(path)) as source,
+    ):
+        try:
+            batches: Any = pyarrow.ipc.open_stream(source)
+        except pyarrow.ArrowInvalid:
+            source.seek(0)
+            file = pyarrow.ipc.open_file(source)
+            batches = (file.get_batch(n) for n in range(file.num_record_batches))
+        # Batches may be large, so they are decoded in slices.
+        yield from _decode_rows(
+            path,
+            (
+                batch.slice(start, _DECODED_ROWS)
                 for batch in batches
                 for start in range(0, batch.num_rows, _DECODED_ROWS)
-            )
+            ),
+        )
+
+
+@contextmanager
+def _translate_arrow_errors(path: Path, kind: str, form: str) -> Iterator[None]:
+    import pyarrow
+
+    try:
+        yield
     except DataError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
+        # ValueError: a text that is not UTF-8, a date that Python cannot hold.
         raise DataError(
-            f"{path} cannot be read as Arrow: {error}",
-            expected="a whole Arrow file or stream",
+            f"{path} cannot be read as {kind}: {error}",
+            expected=f"a whole {kind} {form}",
             fix="it may be truncated: fetch or write it again",
         ) from error
 
 
-class _SizeLimit:
-    """Limit on the decompressed size of a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        own = os.environ.get(SIZE_LIMIT_VARIABLE, "")
-        if own and not own.isdecimal():
-            raise InputError(f"{SIZE_LIMIT_VARIABLE}={own}", expected="a number of bytes")
-        self._limit = (
-            int(own) if own else max(_MIN_SIZE_LIMIT, _MAX_COMPRESSION_RATIO * path.stat().st_size)
-        )
-        self._bytes = 0
-
-    def decode_batch(self, batch: Any) -> list[RawRow]:
-        """Decode a batch into rows.
-
-        Raises:
-            DataError: The size limit is exceeded.
-        """
+def _decode_rows(path: Path, batches: Iterable[Any]) -> Iterator[LocatedRow]:
+    size = number = 0
+    for batch in batches:
         # A dictionary-encoded text is stored once, but repeated in the rows.
-        self._bytes += sum(
+        size += sum(
             (column.dictionary_decode() if hasattr(column, "dictionary") else column).nbytes
             for column in batch.columns
         )
-        self.check_decompressed_size(self._bytes)
-        return batch.to_pylist()  # type: ignore[no-any-return]
-
-    def check_decompressed_size(self, size: int) -> None:
-        """Check a size in bytes against the limit.
-
-        Raises:
-            DataError: The size exceeds the limit.
-        """
-        if size > self._limit:
-            raise DataError(
-                f"{self._path} is {self._path.stat().st_size:,} bytes and holds more than "
-                f"{self._limit:,} once it is read",
-                expected=(
-                    f"at most {_MAX_COMPRESSION_RATIO} times the file, or "
-                    f"{_MIN_SIZE_LIMIT >> 20} MiB"
-                ),
-                fix=f"if the file is trusted, allow more bytes with {SIZE_LIMIT_VARIABLE}",
-            )
-
-
-def _number_rows(batches: Iterator[list[RawRow]]) -> Iterator[LocatedRow]:
-    number = 0
-    for batch in batches:
-        for row in batch:
+        _check_decompressed_size(path, size)
+        for row in batch.to_pylist():
             yield f"row {number}", row
             number += 1
+
+
+def _check_decompressed_size(path: Path, size: int) -> None:
+    """Refuse a file that holds more bytes than its limit once it is read."""
+    own = os.environ.get(SIZE_LIMIT_VARIABLE, "")
+    if own and not own.isdecimal():
+        raise InputError(f"{SIZE_LIMIT_VARIABLE}={own}", expected="a number of bytes")
+    stored = path.stat().st_size
+    limit = int(own) if own else max(_MIN_SIZE_LIMIT, _MAX_COMPRESSION_RATIO * stored)
+    if size > limit:
+        raise DataError(
+            f"{path} is {stored:,} bytes and holds more than {limit:,} once it is read",
+            expected=(
+                f"at most {_MAX_COMPRESSION_RATIO} times the file, or {_MIN_SIZE_LIMIT >> 20} MiB"
+            ),
+            fix=f"if the file is trusted, allow more bytes with {SIZE_LIMIT_VARIABLE}",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,11 +428,12 @@ class _JsonList:
 
     def _next_character(self) -> str:
         """Return the next character that is not white space; "" at the end."""
-        self._skip_space()
-        while self._at == len(self._text) and self._read_chunk():
-            self._skip_space()
-        self._at += 1
-        return self._text[self._at - 1 : self._at]
+        while (found := _NOT_SPACE.search(self._text, self._at)) is None:
+            self._at = len(self._text)
+            if not self._read_chunk():
+                break
+        self._at = (found.start() if found else 0) + 1
+        return found[0] if found else ""
 
     def _read_object(self, number: int) -> RawRow:
         first = self._next_character()
@@ -471,11 +452,6 @@ class _JsonList:
             except (ValueError, RecursionError) as error:
                 raise self._damaged_error(f"item {number}: {error}") from error
             return item  # type: ignore[no-any-return]
-
-    def _skip_space(self) -> None:
-        match = _SPACE.match(self._text, self._at)
-        assert match is not None
-        self._at = match.end()
 
     def _read_chunk(self) -> bool:
         chunk = self._handle.read(_CHUNK)
