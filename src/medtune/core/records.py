@@ -37,8 +37,12 @@ class Record(BaseModel):
 
 def content_hash(value: object) -> str:
     """Hash a JSON-serialisable value: sha256 over its canonical JSON, 64 hex digits."""
-    canonical = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def canonical_json(value: object) -> str:
+    """Return a value as JSON with sorted keys and no spaces."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def normalize_option(text: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Self, overload
+from typing import IO, Any, overload
 
 import numpy as np
 import pyarrow
@@ -15,7 +15,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from medtune.core.errors import DataError
-from medtune.core.records import Question
+from medtune.core.records import Question, canonical_json
 from medtune.core.run_folder import translate_disk_errors, write_atomic
 
 QUESTION_FIELDS = ("id", "stem", "options", "answer", "subject", "topic", "explanation", "group")
@@ -71,17 +71,17 @@ class QuestionTable(Sequence[Question]):
     def __getitem__(self, index: slice) -> QuestionTable: ...
     def __getitem__(self, index: int | slice) -> Question | QuestionTable:
         if isinstance(index, slice):
-            return self.take(self._rows_at(index))
+            return self.take(np.arange(len(self))[index])
         row = int(self._rows[index])
         cells = {name: column[row].as_py() for name, column in self._columns.items()}
-        return _make_question(cells, self._answer(row, cells))
+        return self._make_question(row, cells)
 
     def __iter__(self) -> Iterator[Question]:
         """Iterate in batches, which is faster than row by row."""
         for start in range(0, len(self._rows), ROWS_PER_BATCH):
             rows = self._rows[start : start + ROWS_PER_BATCH]
             for row, cells in zip(rows, self._table.take(rows).to_pylist(), strict=True):
-                yield _make_question(cells, self._answer(int(row), cells))
+                yield self._make_question(int(row), cells)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Sequence):
@@ -115,62 +115,41 @@ class QuestionTable(Sequence[Question]):
     def _column(self, name: str) -> pyarrow.ChunkedArray:
         return self._columns[name].take(pyarrow.array(self._rows))
 
-    def _rows_at(self, index: slice) -> RowIndices:
-        return np.arange(len(self._rows))[index]
-
-    def _answer(self, row: int, cells: dict[str, Any]) -> int | None:
-        if self._answers is None:
-            return cells["answer"]  # type: ignore[no-any-return]
-        answer = int(self._answers[row])
-        return None if answer < 0 else answer
+    def _make_question(self, row: int, cells: dict[str, Any]) -> Question:
+        if self._answers is not None:
+            answer = int(self._answers[row])
+            cells["answer"] = None if answer < 0 else answer
+        return Question(**cells)
 
 
-class TableWriter:
-    """A writer of rows in batches to an Arrow file, or to memory without a path.
+def store_rows(rows: Iterable[dict[str, Any]], path: Path | None) -> pyarrow.Table:
+    """Write rows in batches to an Arrow file, or to memory without a path.
 
-    Use it as a context manager, so that the file is always closed.
+    Args:
+        rows: All fields of each question except the answer.
+        path: The file; the returned table is mapped from it.
+
+    Raises:
+        FolderError: The file cannot be written.
     """
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._sink: IO[bytes] | pyarrow.BufferOutputStream
-        self._sink = path.open("wb") if path else pyarrow.BufferOutputStream()
-        self._schema = SCHEMA.remove(SCHEMA.get_field_index("answer"))
-        self._writer = pyarrow.ipc.new_file(self._sink, self._schema)
-        self._batch: list[dict[str, Any]] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # An earlier error must not be hidden by a failure to close the file.
-        with suppress(OSError) if kind else translate_disk_errors(self._path or Path()):
-            self._sink.close()
-
-    def add(self, cells: dict[str, Any]) -> None:
-        """Add one row: all fields of a question except the answer."""
-        self._batch.append(cells)
-        if len(self._batch) >= ROWS_PER_BATCH:
-            self._flush()
-
-    def finish(self) -> pyarrow.Table:
-        """Close the file and return its table without copying."""
-        self._flush()
-        with translate_disk_errors(self._path or Path()):
-            self._writer.close()
-            if isinstance(self._sink, pyarrow.BufferOutputStream):
-                return pyarrow.ipc.open_file(self._sink.getvalue()).read_all()
-            self._sink.close()
-        assert self._path is not None
-        return pyarrow.ipc.open_file(pyarrow.memory_map(str(self._path))).read_all()
-
-    def _flush(self) -> None:
-        if self._batch:
-            with translate_disk_errors(self._path or Path()):
-                self._writer.write_batch(
-                    pyarrow.RecordBatch.from_pylist(self._batch, schema=self._schema)
-                )
-            self._batch = []
+    schema = SCHEMA.remove(SCHEMA.get_field_index("answer"))
+    source, place = iter(rows), path or Path()
+    sink: IO[bytes] | pyarrow.BufferOutputStream
+    sink = path.open("wb") if path else pyarrow.BufferOutputStream()
+    try:
+        writer = pyarrow.ipc.new_file(sink, schema)
+        while batch := list(islice(source, ROWS_PER_BATCH)):
+            with translate_disk_errors(place):
+                writer.write_batch(pyarrow.RecordBatch.from_pylist(batch, schema=schema))
+        with translate_disk_errors(place):
+            writer.close()
+            if isinstance(sink, pyarrow.BufferOutputStream):
+                return pyarrow.ipc.open_file(sink.getvalue()).read_all()
+            sink.close()
+    finally:
+        with suppress(OSError):  # an earlier error must not be hidden by this one
+            sink.close()
+    return pyarrow.ipc.open_file(pyarrow.memory_map(str(path))).read_all()
 
 
 def questions_hash(questions: Iterable[Question]) -> str:
@@ -180,14 +159,7 @@ def questions_hash(questions: Iterable[Question]) -> str:
     """
     digest = hashlib.sha256()
     for question in questions:
-        line = json.dumps(
-            question.model_dump(mode="json"),
-            ensure_ascii=False,
-            sort_keys=True,
-            separators=(",", ":"),
-        )
-        digest.update(line.encode())
-        digest.update(b"\n")
+        digest.update(f"{canonical_json(question.model_dump(mode='json'))}\n".encode())
     return digest.hexdigest()
 
 
@@ -197,16 +169,12 @@ def write_parquet(questions: Iterable[Question], path: Path) -> None:
     Raises:
         FolderError: The file cannot be written; no temporary file is left.
     """
+    source = iter(questions)
 
     def write(handle: IO[bytes]) -> None:
         with pyarrow.parquet.ParquetWriter(handle, SCHEMA, compression="zstd") as writer:
-            batch: list[Question] = []
-            for question in questions:
-                batch.append(question)
-                if len(batch) == ROWS_PER_BATCH:
-                    writer.write_table(_as_table(batch))
-                    batch = []
-            writer.write_table(_as_table(batch))
+            while batch := list(islice(source, ROWS_PER_BATCH)):
+                writer.write_table(_as_table(batch))
 
     write_atomic(path, write)
 
@@ -235,7 +203,3 @@ def read_parquet(path: Path) -> QuestionTable:
 
 def _as_table(questions: Iterable[Question]) -> pyarrow.Table:
     return pyarrow.Table.from_pylist([q.model_dump(mode="json") for q in questions], schema=SCHEMA)
-
-
-def _make_question(cells: dict[str, Any], answer: int | None) -> Question:
-    return Question(**{**cells, "answer": answer})

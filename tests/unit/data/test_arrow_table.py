@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from medtune.data.arrow_table import (
     ROWS_PER_BATCH,
     SCHEMA,
     QuestionTable,
-    TableWriter,
     questions_hash,
     read_parquet,
+    store_rows,
     write_parquet,
 )
 
@@ -121,10 +122,8 @@ def test_more_rows_than_a_batch_are_read_in_order() -> None:
 
 
 def test_answers_beside_the_columns_are_the_answers() -> None:
-    with TableWriter(None) as writer:
-        for one in FIVE:
-            writer.add(cells_of(one))
-        made = QuestionTable(writer.finish(), np.array([2, -1, 1, 0, 0]), np.array([0, 1, 3]))
+    stored = store_rows(map(cells_of, FIVE), None)
+    made = QuestionTable(stored, np.array([2, -1, 1, 0, 0]), np.array([0, 1, 3]))
     assert [q.answer for q in made] == [2, None, 0]
     assert [made[n].answer for n in range(3)] == [2, None, 0]
     assert made.answers.tolist() == [2, -1, 0]
@@ -137,10 +136,8 @@ def test_answers_beside_the_columns_are_the_answers() -> None:
 @pytest.mark.parametrize("count", [0, 1, ROWS_PER_BATCH, ROWS_PER_BATCH + 1])
 @pytest.mark.parametrize("on_disk", [True, False])
 def test_what_is_added_is_there_when_finished(tmp_path: Path, count: int, on_disk: bool) -> None:
-    with TableWriter(tmp_path / "a.arrow" if on_disk else None) as writer:
-        for n in range(count):
-            writer.add(cells_of(question(n)))
-        done = writer.finish()
+    rows = (cells_of(question(n)) for n in range(count))
+    done = store_rows(rows, tmp_path / "a.arrow" if on_disk else None)
     assert done.num_rows == count
     assert done.column("id").to_pylist() == [f"q{n}" for n in range(count)]
 
@@ -148,13 +145,12 @@ def test_what_is_added_is_there_when_finished(tmp_path: Path, count: int, on_dis
 def test_a_file_is_closed_when_its_rows_fail(tmp_path: Path) -> None:
     path = tmp_path / "a.arrow"
 
-    def failing() -> None:
-        with TableWriter(path) as writer:
-            writer.add(cells_of(FULL))
-            raise RuntimeError("no more")
+    def failing() -> Iterator[dict[str, Any]]:
+        yield cells_of(FULL)
+        raise RuntimeError("no more")
 
     with pytest.raises(RuntimeError, match="no more"):
-        failing()
+        store_rows(failing(), path)
     assert str(path) not in [file.path for file in psutil.Process().open_files()]
 
 
@@ -164,14 +160,9 @@ def test_a_full_disk_is_told_in_one_sentence(rows: int) -> None:
     if not path.exists():
         pytest.skip("needs a device that is always full")
 
-    def filling() -> None:
-        with TableWriter(path) as writer:
-            for _ in range(rows):
-                writer.add({**cells_of(FULL), "explanation": "x" * 2000})
-            writer.finish()
-
+    long = {**cells_of(FULL), "explanation": "x" * 2000}
     with pytest.raises(FolderError, match="cannot write /dev/full: the disk is full"):
-        filling()
+        store_rows([long] * rows, path)
 
 
 # Parquet

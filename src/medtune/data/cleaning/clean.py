@@ -26,7 +26,7 @@ from medtune.core.records import (
     content_hash,
     normalize_option,
 )
-from medtune.data.arrow_table import QuestionTable, TableWriter
+from medtune.data.arrow_table import QuestionTable, store_rows
 from medtune.data.cleaning.labels import AnswerColumn, Labelled
 from medtune.data.cleaning.normalize_text import (
     clean_text,
@@ -90,10 +90,7 @@ def clean_rows(
         EmptySplitError: No row is left.
     """
     work = _RowCleaner(columns, source)
-    with TableWriter(store) as writer:
-        for cells in work.valid_rows(_advance_task(rows, task) if task else rows):
-            writer.add(cells)
-        table = writer.finish()
+    table = store_rows(work.valid_rows(_advance_task(rows, task) if task else rows), store)
     # Excluded rows are not used to detect the form of the labels.
     answers, base = work.answers.resolve_answers()
     kept: list[int] = []
