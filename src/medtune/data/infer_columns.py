@@ -33,42 +33,22 @@ _MIN_ANSWER_REPEATS = 5
 _USUAL_ANSWERS = ("yes", "no", "maybe", "true", "false")
 _TEXT_LIST_PARTS = ("context", "explanation", "subject", "topic", "group")
 """Parts that are lists of texts in some files, but are not options."""
-_SERIES_MARKS = (
-    list("abcdefghij"),
-    ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
-    ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"],
-)
+_SERIES_MARKS = [list("abcdefghij"), list("0123456789"), [str(n) for n in range(1, 11)]]
 """Ways to number the option columns of a series."""
-
-_NAMES: dict[str, tuple[str, ...]] = {
-    "id": ("id", "qid", "questionid", "pubid", "uid", "uuid", "index"),
-    "stem": ("question", "stem", "questionstem", "query", "sent1", "prompt", "text", "frage"),
-    "options": ("options", "choices", "answerchoices", "endings", "candidates", "alternatives"),
-    "answer": (
-        "cop",
-        "answeridx",
-        "answerindex",
-        "correctanswer",
-        "correctoption",
-        "answerkey",
-        "answer",
-        "label",
-        "gold",
-        "target",
-        "correct",
-        "key",
-        "correctidx",
-        "correctindex",
-        "solution",
-        "finaldecision",
-    ),
-    "context": ("context", "passage", "abstract", "contexts", "article"),
-    "subject": ("subjectname", "subject", "specialty", "speciality", "category", "discipline"),
-    "topic": ("topicname", "topic", "metainfo", "subcategory", "chapter"),
-    "explanation": ("exp", "explanation", "rationale", "longanswer", "reasoning", "cot"),
-    "group": ("group", "cluster", "fact", "groupid"),
-    "split": ("split", "fold", "partition", "subset"),
+_NAMES = {
+    "id": "id qid questionid pubid uid uuid index",
+    "stem": "question stem questionstem query sent1 prompt text frage",
+    "options": "options choices answerchoices endings candidates alternatives",
+    "answer": "cop answeridx answerindex correctanswer correctoption answerkey answer label gold "
+    "target correct key correctidx correctindex solution finaldecision",
+    "context": "context passage abstract contexts article",
+    "subject": "subjectname subject specialty speciality category discipline",
+    "topic": "topicname topic metainfo subcategory chapter",
+    "explanation": "exp explanation rationale longanswer reasoning cot",
+    "group": "group cluster fact groupid",
+    "split": "split fold partition subset",
 }
+"""Usual names of each part's column, in lower case without signs, the most usual first."""
 _SERIES = re.compile(
     r"^(?P<head>op|opt|option|choice|ans|answer|ending|distractor|candidate|)[ _.-]?"
     r"(?P<mark>[a-j]|10|[0-9])$",
@@ -76,14 +56,14 @@ _SERIES = re.compile(
 )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class InferredColumns:
     """A proposed mapping with its reasons and problems."""
 
     mapping: ColumnMapping
-    why: dict[str, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    cleaned: Cleaned | None = None
+    why: dict[str, str]
+    problems: list[str]
+    cleaned: Cleaned | None
     """The sample, cleaned with the mapping; None if that failed."""
 
 
@@ -97,10 +77,10 @@ def list_columns(rows: Sequence[LocatedRow]) -> dict[str, str]:
     found: dict[str, str] = {}
     for _, row in rows:
         for name, value in _flatten(row):
-            if value is not None and not found.get(name):
-                found[name] = _format_example(value)
-            else:
-                found.setdefault(name, "")
+            if not found.get(name):
+                text = clean_text(value)
+                cut = len(text) > _MAX_EXAMPLE_LENGTH
+                found[name] = f"{text[: _MAX_EXAMPLE_LENGTH - 1]}…" if cut else text
     return found
 
 
@@ -121,36 +101,35 @@ def infer_columns(
         raise DataError(f"{source} holds no row", expected="at least one question")
     plain = ColumnMapping()
     given = {k: v for k, v in dict(known or plain).items() if v != getattr(plain, k)}
-    work = _ColumnSearch([row for _, row in rows], list_columns(rows), given)
-    proposal = InferredColumns(ColumnMapping(), work.why, work.problems)
-    parts: dict[str, Any] = {"stem": given.get("stem") or work.find_stem()}
-    parts |= work.find_by_position(parts["stem"]) or work.find_options_and_answer()
+    search = _ColumnSearch([row for _, row in rows], list(list_columns(rows)), given)
+    parts: dict[str, Any] = {"stem": given.get("stem") or search.find_stem()}
+    parts |= search.find_by_position(parts["stem"]) or search.find_options_and_answer()
     for optional in ("id", "subject", "topic", "explanation", "context", "group"):
-        parts[optional] = work.find_by_name(optional, taken=parts) or ""
-    parts["split"] = work.find_by_name("split", taken=parts) or "split"
+        parts[optional] = search.find_by_name(optional, taken=parts) or ""
+    parts["split"] = search.find_by_name("split", taken=parts) or "split"
     found = {name: value for name, value in parts.items() if value not in (None, ())}
-    proposal.mapping = ColumnMapping.model_validate(found | given)
-    if not proposal.problems:
+    mapping = ColumnMapping.model_validate(found | given)
+    cleaned = None
+    if not search.problems:
         try:
-            proposal.cleaned = clean_rows(rows, proposal.mapping, source, need_labels=False)
+            cleaned = clean_rows(rows, mapping, source, need_labels=False)
         except LabelError as error:
-            proposal.problems.append(f"{error.found}: {error.fix}")
+            search.problems.append(f"{error.found}: {error.fix}")
         except DataError as error:
-            proposal.problems.append(error.found)
-    return proposal
+            search.problems.append(error.found)
+    return InferredColumns(mapping, search.why, search.problems, cleaned)
 
 
+@dataclass(frozen=True, slots=True)
 class _ColumnSearch:
     """Search for the columns of each part of the mapping."""
 
-    def __init__(
-        self, rows: Sequence[RawRow], columns: dict[str, str], given: dict[str, Any]
-    ) -> None:
-        self.given = given
-        self.rows = rows
-        self.columns = columns
-        self.why: dict[str, str] = {}
-        self.problems: list[str] = []
+    rows: Sequence[RawRow]
+    columns: Sequence[str]
+    given: dict[str, Any]
+    """Parts that the user has set."""
+    why: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
     def find_stem(self) -> str | None:
         if name := self.find_by_name("stem", taken={}):
@@ -176,23 +155,19 @@ class _ColumnSearch:
 
         The options are the longest run of adjacent columns that fits the values of another column.
         """
-        names = list(self.columns)
-        if names != [str(n + 1) for n in range(len(names))] or {"options", "answer"} & set(
-            self.given
-        ):
+        numbered = [str(n + 1) for n in range(len(self.columns))]
+        if self.columns != numbered or {"options", "answer"} & set(self.given):
             return {}
-        rest = [name for name in names if name != stem]
+        rest = [name for name in numbered if name != stem]
         for length in range(min(MAX_OPTIONS, len(rest) - 1), MIN_OPTIONS - 1, -1):
             for start in range(len(rest) - length + 1):
                 options = tuple(rest[start : start + length])
                 others = [name for name in rest if name not in options]
-                if self._contiguous(options) and (answer := self._find_answer(options, others)):
+                adjacent = int(options[-1]) - int(options[0]) == length - 1
+                if adjacent and (answer := self._find_answer(options, others)):
                     self.why["options"] = f"{', '.join(options)} are adjacent"
                     return {"options": options, "answer": answer}
         return {}
-
-    def _contiguous(self, names: tuple[str, ...]) -> bool:
-        return int(names[-1]) - int(names[0]) == len(names) - 1
 
     def find_options_and_answer(self) -> dict[str, Any]:
         """Find options and an answer column that fit each other."""
@@ -201,7 +176,13 @@ class _ColumnSearch:
         named = self._candidate_options()
         if "options" in self.given:
             named = [(self.given["options"], "set by the user")]
-        for names, why in [*named, *self._other_list_columns()]:
+        listed = [
+            ((name,), f"{name} holds a list of 2 to 10 texts")
+            for name in self.columns
+            if self._holds_list(name)
+            and not any(name in self._rank_columns(part) for part in _TEXT_LIST_PARTS)
+        ]
+        for names, why in [*named, *listed]:
             if answer := self._find_answer(names):
                 self.why["options"] = why
                 return {"options": names, "answer": answer}
@@ -225,7 +206,7 @@ class _ColumnSearch:
         """Return candidate option columns by name with a reason, the most likely first."""
         found: list[tuple[tuple[str, ...], str]] = [
             ((name,), f"{name} holds a list of options")
-            for _, name in self._rank_columns("options")
+            for name in self._rank_columns("options")
             if self._holds_list(name) or self._holds_lettered(name)
         ]
         series: dict[tuple[str, str], dict[str, str]] = {}
@@ -242,36 +223,26 @@ class _ColumnSearch:
                 found.append((names, f"{', '.join(names)} are a series"))
         return found
 
-    def _other_list_columns(self) -> list[tuple[tuple[str, ...], str]]:
-        return [
-            ((name,), f"{name} holds a list of 2 to 10 texts")
-            for name in self.columns
-            if self._holds_list(name)
-            and not any(_is_named(name, part) for part in _TEXT_LIST_PARTS)
-        ]
-
     def _find_answer(self, options: tuple[str, ...], among: Sequence[str] = ()) -> str | None:
         """Find the column whose values fit the options, by usual names or among given columns."""
         if said := self.given.get("answer"):
             return str(said)
         mapping = ColumnMapping(options=options)
         cells = [[clean_text(cell) for cell in get_option_cells(row, mapping)] for row in self.rows]
-        best: tuple[float, int, str] | None = None
-        ranked = list(enumerate(among)) or self._rank_columns("answer")
-        for rank, name in ranked:
-            if name in options:
-                continue
-            fits = self._fit_rate(name, cells)
-            if fits >= _MIN_FIT_RATE and (best is None or (-fits, rank) < best[:2]):
-                best = (-fits, rank, name)
-        if best is None:
+        fits = {
+            name: rate
+            for name in among or self._rank_columns("answer")
+            if name not in options and (rate := self._fit_rate(name, cells)) >= _MIN_FIT_RATE
+        }
+        if not fits:
             return None
-        self.why["answer"] = f"{100 * -best[0]:.0f} % of the values of {best[2]} fit the options"
-        return best[2]
+        best = max(fits, key=lambda name: fits[name])  # of equal ones the most usual
+        self.why["answer"] = f"{100 * fits[best]:.0f} % of the values of {best} fit the options"
+        return best
 
     def _find_fixed_options(self) -> dict[str, Any]:
         """Find an answer column with the same few values in all rows (PubMedQA)."""
-        for _, name in self._rank_columns("answer"):
+        for name in self._rank_columns("answer"):
             values = self._column_values(name)
             texts = {
                 normalize_option(clean_text(v)): clean_text(v) for v in values if isinstance(v, str)
@@ -281,11 +252,10 @@ class _ColumnSearch:
             often = len(values) >= _MIN_ANSWER_REPEATS * len(texts) and all(
                 len(t) > 1 for t in texts
             )
-            if not MIN_OPTIONS <= len(texts) <= MAX_OPTIONS or not (known or often):
+            numbers = any(re.fullmatch(r"-?\d+(?:\.\d+)?", text) for text in texts)
+            if numbers or not MIN_OPTIONS <= len(texts) <= MAX_OPTIONS or not (known or often):
                 continue
-            if any(re.fullmatch(r"-?\d+(?:\.\d+)?", text) for text in texts):
-                continue
-            order = [*(text for text in _USUAL_ANSWERS if text in texts)]
+            order = [text for text in _USUAL_ANSWERS if text in texts]
             order += sorted(set(texts) - set(order))
             options = tuple(texts[text] for text in order)
             self.why["options"] = f"{name} is always one of {', '.join(options)}"
@@ -295,16 +265,19 @@ class _ColumnSearch:
 
     def find_by_name(self, part: str, taken: dict[str, Any]) -> str | None:
         """Find a column of a part by its usual names."""
-        used = {name for value in taken.values() for name in _as_tuple(value)}
-        for _, name in self._rank_columns(part):
+        used = {n for v in taken.values() for n in (v if isinstance(v, tuple) else (v,))}
+        for name in self._rank_columns(part):
             if name not in used and self._holds_text(name, or_list=part == "context"):
                 self.why[part] = f"{name} is a usual name for it"
                 return name
         return None
 
-    def _rank_columns(self, part: str) -> list[tuple[int, str]]:
+    def _rank_columns(self, part: str) -> list[str]:
         """Return the columns with a usual name of a part, the most usual first."""
-        return sorted((rank, n) for n in self.columns if (rank := _name_rank(n, part)) is not None)
+        usual = _NAMES[part].split()
+        plain = {n: re.sub("[^a-z0-9]", "", n.rpartition(".")[2].casefold()) for n in self.columns}
+        named = [name for name in self.columns if plain[name] in usual]
+        return sorted(named, key=lambda name: (usual.index(plain[name]), name))
 
     def _column_values(self, name: str) -> list[Any]:
         return [value for row in self.rows if (value := get_cell(row, name)) is not None]
@@ -368,22 +341,3 @@ def _flatten(row: RawRow, prefix: str = "") -> Iterable[tuple[str, Any]]:
         # A table of options by letter is one options column, not many columns.
         if isinstance(value, dict) and not all(len(str(key)) == 1 for key in value):
             yield from _flatten(value, f"{prefix}{name}.")
-
-
-def _format_example(value: object) -> str:
-    text = clean_text(value)
-    return text if len(text) <= _MAX_EXAMPLE_LENGTH else text[: _MAX_EXAMPLE_LENGTH - 1] + "…"
-
-
-def _name_rank(column: str, part: str) -> int | None:
-    """Return the rank of a column's name for a part; 0 is the most usual, None is unusual."""
-    plain = re.sub(r"[^a-z0-9]", "", column.rpartition(".")[2].casefold())
-    return _NAMES[part].index(plain) if plain in _NAMES[part] else None
-
-
-def _is_named(column: str, part: str) -> bool:
-    return _name_rank(column, part) is not None
-
-
-def _as_tuple(value: Any) -> tuple[str, ...]:
-    return value if isinstance(value, tuple) else (value,)
