@@ -27,7 +27,7 @@ from medtune.core.records import (
     normalize_option,
 )
 from medtune.data.arrow_table import QuestionTable, store_rows
-from medtune.data.cleaning.labels import AnswerColumn, Labelled
+from medtune.data.cleaning.labels import AnswerCell, AnswerColumn
 from medtune.data.cleaning.normalize_text import (
     clean_text,
     contains_image,
@@ -89,8 +89,8 @@ def clean_rows(
         DataError: One id belongs to two different questions.
         EmptySplitError: No row is left.
     """
-    work = _RowCleaner(columns, source)
-    table = store_rows(work.valid_rows(_advance_task(rows, task) if task else rows), store)
+    work = _RowCleaner(columns, source, task)
+    table = store_rows(work.valid_rows(rows), store)
     # Excluded rows are not used to detect the form of the labels.
     answers, base = work.answers.resolve_answers()
     kept: list[int] = []
@@ -126,18 +126,13 @@ def clean_rows(
     return cleaned
 
 
-def _advance_task(rows: Iterable[LocatedRow], task: ProgressTask) -> Iterator[LocatedRow]:
-    for row in rows:
-        yield row
-        task.advance()
-
-
 @dataclass(slots=True)
 class _RowCleaner:
     """State of cleaning the rows of one source."""
 
     columns: ColumnMapping
     source: str
+    task: ProgressTask | None
     answers: AnswerColumn = field(init=False)
     excluded: list[tuple[str, str]] = field(default_factory=list)
     changes: Counter[str] = field(default_factory=Counter)
@@ -156,6 +151,8 @@ class _RowCleaner:
             if not self.rows:
                 check_columns(row, self.columns, self.source)
             self.rows += 1
+            if self.task:
+                self.task.advance()
             stem = self._read_stem(row)
             cells = get_option_cells(row, self.columns)
             texts = [clean_text(cell, self.changes) for cell in cells]
@@ -177,15 +174,15 @@ class _RowCleaner:
                 self.excluded.append((own or place, reason))
                 continue
             self.changes["damaged encoding"] += has_damaged_encoding("\n".join([stem, *texts]))
-            self.answers.add(Labelled(place, answer, texts))
+            self.answers.add(AnswerCell(place, answer, texts))
             yield {
                 "id": self._question_id(own, place, stem, texts),
                 "stem": stem,
                 "options": texts,
-                "subject": self._read_optional(row, self.columns.subject),
-                "topic": self._read_optional(row, self.columns.topic),
-                "explanation": self._read_optional(row, self.columns.explanation),
-                "group": self._read_optional(row, self.columns.group),
+                **{
+                    name: self._read_optional(row, getattr(self.columns, name))
+                    for name in ("subject", "topic", "explanation", "group")
+                },
             }
         self.changes = +self.changes  # drop kinds with a count of 0
 
@@ -253,9 +250,7 @@ def check_columns(row: RawRow, columns: ColumnMapping, source: str) -> None:
     plain = ColumnMapping()
     named = [getattr(columns, k) for k in _OPTIONAL if getattr(columns, k) != getattr(plain, k)]
     missing = [name for name in [*required, *named] if name and not _has_column(row, name)]
-    if not missing:
-        _check_texts(row, columns, source)
-    else:
+    if missing:
         raise ColumnError(
             f"{source} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
             f"it has {', '.join(map(str, row))}",
@@ -264,6 +259,7 @@ def check_columns(row: RawRow, columns: ColumnMapping, source: str) -> None:
             "in an experiment under [data.columns]; `medtune prepare --inspect FILE` proposes "
             "a mapping",
         )
+    _check_texts(row, columns, source)
 
 
 def get_option_cells(row: RawRow, columns: ColumnMapping) -> list[Any]:
@@ -342,16 +338,12 @@ def _has_column(row: RawRow, column: str) -> bool:
 
 def _find_row_fault(stem: str, options: Sequence[str], picture: bool) -> str:
     """Return the fault of a row; "" if there is none."""
-    if picture:
-        return "needs a picture"
-    if not stem:
-        return "empty stem"
-    if len(options) < MIN_OPTIONS:
-        return "fewer than 2 options"
-    if len(options) > MAX_OPTIONS:
-        return "more than 10 options"
-    if not all(options):
-        return "empty option"
-    if len({normalize_option(text) for text in options}) < len(options):
-        return "duplicate options"
-    return ""
+    faults = {
+        "needs a picture": picture,
+        "empty stem": not stem,
+        "fewer than 2 options": len(options) < MIN_OPTIONS,
+        "more than 10 options": len(options) > MAX_OPTIONS,
+        "empty option": not all(options),
+        "duplicate options": len({normalize_option(text) for text in options}) < len(options),
+    }
+    return next((name for name, found in faults.items() if found), "")

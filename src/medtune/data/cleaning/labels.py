@@ -26,7 +26,7 @@ MAX_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class AnswerCell:
     """Answer cell of a row, with the row's options."""
 
     place: str
@@ -46,15 +46,14 @@ class AnswerColumn:
         self._columns = columns
         self._source = source
         self._readings = {"index": array("q"), "letter": array("b"), "text": array("b")}
-        self._misfits: dict[str, list[Labelled]] = {}
-        self._misfit_counts: Counter[str] = Counter()
-        self._fits: Counter[str] = Counter()
+        self._cells: dict[str, list[AnswerCell]] = {}
+        """First cells that a form does not fit, and first indices of each class."""
+        self._counts: Counter[str] = Counter()
         self._known = 0
-        self._first: Labelled | None = None
+        self._first: AnswerCell | None = None
         self._same_letter_and_text = True
-        self._marks: dict[str, Labelled] = {}
 
-    def add(self, cell: Labelled) -> None:
+    def add(self, cell: AnswerCell) -> None:
         """Add the answer of the next valid row."""
         if self._columns.answer_form == "text":
             cell = replace(cell, value=_number_as_text(cell.value))
@@ -67,24 +66,22 @@ class AnswerColumn:
         self._first = self._first or cell
         found = {"index": index, "letter": _read_as_letter(cell), "text": _read_as_text(cell)}
         for form, reading in found.items():
-            self._readings[form].append(_NO_LABEL if reading is None else _clamp(reading))
             if reading is None:
-                self._record_misfit(form, cell)
-            else:
-                self._fits[form] += 1
+                self._record(form, cell)
+                reading = _NO_LABEL
+            # Eight bytes; an index beyond them is refused later anyway.
+            self._readings[form].append(max(-(1 << 62), min(reading, 1 << 62)))
         self._same_letter_and_text &= found["letter"] == found["text"]
         if index is not None:
-            mark = _classify_index(index, len(cell.options))
-            self._marks.setdefault(mark, cell)
-            self._record_misfit(mark, cell)
+            self._record(_classify_index(index, len(cell.options)), cell)
 
-    def _record_misfit(self, kind: str, cell: Labelled) -> None:
+    def _record(self, kind: str, cell: AnswerCell) -> None:
         """Store the first cells of a kind, and count the rest."""
-        self._misfit_counts[kind] += 1
-        if self._misfit_counts[kind] <= MAX_SHOWN:
-            self._misfits.setdefault(kind, []).append(cell)
+        self._counts[kind] += 1
+        if self._counts[kind] <= MAX_SHOWN:
+            self._cells.setdefault(kind, []).append(cell)
 
-    def _is_minus_one_option(self, cell: Labelled) -> bool:
+    def _is_minus_one_option(self, cell: AnswerCell) -> bool:
         """Return whether -1 is an option's text, not the mark of an unreleased label."""
         return self._columns.answer_form == "text" and _read_as_text(cell) is not None
 
@@ -101,23 +98,23 @@ class AnswerColumn:
         """
         form = self._columns.answer_form or self._detect_form()
         answers = np.array(self._readings[form], dtype=np.int64)
-        if form in self._misfits:
+        if form in self._cells:
             raise self._unreadable_error([form], None)
         if form != "index" or not self._known:
             return answers, None
         given = self._columns.answer_base
         base = self._detect_base() if given is None else given
         outside = ("negative", "count", "beyond") if base == 0 else ("negative", "zero", "beyond")
-        if wrong := [mark for mark in outside if mark in self._marks]:
+        if wrong := [mark for mark in outside if mark in self._cells]:
             raise self._unreadable_error(wrong, base)
         return np.where(answers == _NO_LABEL, _NO_LABEL, answers - base), base
 
     def _detect_form(self) -> str:
         """Return the only form that fits every answer."""
-        fitting = [name for name in self._readings if name not in self._misfits]
+        fitting = [name for name in self._readings if name not in self._cells]
         if not fitting:
-            most = max(self._readings, key=lambda name: self._fits[name])
-            raise self._unreadable_error([most], None)
+            best = min(self._readings, key=lambda name: self._counts[name])
+            raise self._unreadable_error([best], None)
         # If the letters are also the texts of their options, both forms agree.
         twice = "letter" in fitting and "text" in fitting and self._same_letter_and_text
         if len(fitting) == 1 or self._first is None or twice:
@@ -136,17 +133,17 @@ class AnswerColumn:
 
         A 0 implies base 0, an index equal to the number of options implies base 1.
         """
-        zero, one = self._marks.get("zero"), self._marks.get("count")
+        zero, one = self._cells.get("zero"), self._cells.get("count")
         column = self._columns.answer
         if zero is not None and one is not None:
             raise LabelError(
-                f"{self._source}: {column} is 0 in {zero.place} and the number of options in "
-                f"{one.place}",
+                f"{self._source}: {column} is 0 in {zero[0].place} and the number of options in "
+                f"{one[0].place}",
                 expected="all answers counted from 0, or all from 1",
                 fix="correct the file: two label bases are mixed in it",
             )
         if zero is None and one is None:
-            if wrong := [mark for mark in ("negative", "beyond") if mark in self._marks]:
+            if wrong := [mark for mark in ("negative", "beyond") if mark in self._cells]:
                 raise self._unreadable_error(wrong, None)
             raise LabelError(
                 f"{self._source}: {column} is never 0 and never the number of options in "
@@ -158,14 +155,15 @@ class AnswerColumn:
 
     def _unreadable_error(self, kinds: Sequence[str], base: int | None) -> LabelError:
         """Return one error for all unreadable answers of some kinds."""
-        cells = [cell for kind in kinds for cell in self._misfits[kind]]
-        number = sum(self._misfit_counts[kind] for kind in kinds)
+        cells = [cell for kind in kinds for cell in self._cells[kind]]
+        number = sum(self._counts[kind] for kind in kinds)
         count = len(cells[0].options)
-        if base is not None:
-            expected = f"{base} to {count - 1 + base}, or -1 for no label"
-        else:
-            expected = f"an index, a letter A to {LETTERS[count - 1]}, or an option's text"
-            expected += ", the same in every row"
+        expected = (
+            f"an index, a letter A to {LETTERS[count - 1]}, or an option's text, the same in every "
+            "row"
+            if base is None
+            else f"{base} to {count - 1 + base}, or -1 for no label"
+        )
         column = self._columns.answer
         lines = [
             f"{cell.place}: {column} is {shorten_for_message(cell.value)}, there are "
@@ -174,14 +172,10 @@ class AnswerColumn:
         ]
         found = f"{self._source} {lines[0]}"
         if number > 1:
-            more = [f"and {number - len(lines):,} more"] if number > len(lines) else []
-            found = "\n  ".join(
-                [
-                    f"{self._source}: {number:,} answers of {self._known:,} cannot be read",
-                    *lines,
-                    *more,
-                ]
-            )
+            if number > len(lines):
+                lines.append(f"and {number - len(lines):,} more")
+            first = f"{self._source}: {number:,} answers of {self._known:,} cannot be read"
+            found = "\n  ".join([first, *lines])
         return LabelError(
             found,
             expected=expected,
@@ -196,11 +190,6 @@ def _number_as_text(value: object) -> object:
     return str(value) if isinstance(value, int | float) and value == value else value
 
 
-def _clamp(value: int) -> int:
-    """Clamp an index to eight bytes; such an index is refused later anyway."""
-    return max(-(1 << 62), min(value, 1 << 62))
-
-
 def _classify_index(index: int, count: int) -> str:
     """Classify an index by what it implies about the base."""
     if index < 0 or index > count:
@@ -208,7 +197,7 @@ def _classify_index(index: int, count: int) -> str:
     return {0: "zero", count: "count"}.get(index, "inside")
 
 
-def _read_as_index(cell: Labelled) -> int | None:
+def _read_as_index(cell: AnswerCell) -> int | None:
     value = cell.value
     if isinstance(value, bool):
         return None
@@ -221,12 +210,12 @@ def _read_as_index(cell: Labelled) -> int | None:
     return int(text[1]) if text else None
 
 
-def _read_as_letter(cell: Labelled) -> int | None:
+def _read_as_letter(cell: AnswerCell) -> int | None:
     text = clean_text(cell.value).upper()
     return LETTERS.index(text) if len(text) == 1 and text in LETTERS[: len(cell.options)] else None
 
 
-def _read_as_text(cell: Labelled) -> int | None:
+def _read_as_text(cell: AnswerCell) -> int | None:
     if not isinstance(cell.value, str | bytes):
         return None
     folded = [normalize_option(option) for option in cell.options]

@@ -13,6 +13,7 @@ _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069"
     r"\ufeff\ud800-\udfff]"
 )
+# Word processors use a vertical tab as line break and a form feed as page break.
 _ENDS = re.compile(r"\r\n|[\r\x0b\x0c]")
 _SPACES = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r" ?\n[ \n]*")
@@ -90,11 +91,6 @@ def has_damaged_encoding(text: str) -> bool:
     return _MOJIBAKE.search(text) is not None
 
 
-def _normalize_line_ends(text: str) -> str:
-    # Word processors use a vertical tab as line break and a form feed as page break.
-    return _ENDS.sub("\n", text)
-
-
 def _remove_html(text: str) -> str:
     if "<" not in text:
         return text
@@ -108,15 +104,11 @@ def _decode_entities(text: str) -> str:
     return _ENTITY.sub(lambda m: html.unescape(m[0]), _ENCODED_AGAIN.sub("&", text))
 
 
-def _collapse_spaces(text: str) -> str:
-    return _LINES.sub("\n", _SPACES.sub(" ", text))
-
-
 _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
-    ("line ends", _normalize_line_ends),
+    ("line ends", lambda text: _ENDS.sub("\n", text)),
     ("control characters", lambda text: _CONTROL.sub("", text.replace("\t", " "))),
     ("HTML entities", _decode_entities),  # first: 10<sup>&minus;6</sup>
     ("HTML tags", _remove_html),
-    ("spaces", _collapse_spaces),
+    ("spaces", lambda text: _LINES.sub("\n", _SPACES.sub(" ", text))),
     ("Unicode NFC", lambda text: unicodedata.normalize("NFC", text)),
 )

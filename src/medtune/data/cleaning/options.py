@@ -49,7 +49,8 @@ def _split_lettered(text: str) -> list[Any] | None:
     places = [(first.start(), first.end())]
     for n in range(1, MAX_OPTIONS):
         mark = f"{opening}{chr(ord(start) + n) if start != '1' else n + 1}{closing}"
-        found = [at for at in _occurrences(text, mark) if not text[at - 1].isalnum()]
+        found = [match.start() for match in re.finditer(re.escape(mark), text)]
+        found = [at for at in found if not text[at - 1].isalnum()]
         if closing in ".:":  # "A.B." is an abbreviation
             found = [at for at in found if text[at + len(mark) : at + len(mark) + 1].isspace()]
         if not found:
@@ -67,14 +68,6 @@ def _split_lettered(text: str) -> list[Any] | None:
         if all(part.endswith(mark) for part in parts[:-1]):
             parts = [part.removesuffix(mark).rstrip() for part in parts]
     return parts
-
-
-def _occurrences(text: str, mark: str) -> list[int]:
-    found, at = [], text.find(mark)
-    while at > 0:
-        found.append(at)
-        at = text.find(mark, at + 1)
-    return found
 
 
 def strip_option_marks(texts: Sequence[str]) -> list[str] | None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from medtune.core.errors import LabelError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.records import LETTERS
-from medtune.data.cleaning.labels import AnswerColumn, Labelled
+from medtune.data.cleaning.labels import AnswerCell, AnswerColumn
 from medtune.data.sources.files import read_file
 
 FOUR = ("Aspirin", "Morphine", "Codeine", "Heparin")
@@ -34,7 +34,7 @@ def read(
     column = AnswerColumn(ColumnMapping(answer="key", answer_form=form, answer_base=base), "a.csv")
     for number, cell in enumerate(cells):
         value, own = cell if isinstance(cell, tuple) else (cell, options)
-        column.add(Labelled(f"row {number}", value, own))
+        column.add(AnswerCell(f"row {number}", value, own))
     answers, found = column.resolve_answers()
     assert answers.dtype == np.int64
     return answers.tolist(), found
