@@ -130,13 +130,11 @@ class _DuplicateFinder:
         self._first: dict[tuple[int, int], int] = {}
         self._answers: dict[tuple[int, int], dict[str, int]] = {}
         """For classes with several right answers: answer -> index of its first question."""
-        for place, (number, part) in enumerate(zip(overlap.classes, row.part_of, strict=True)):
-            key = int(number), int(part)
+        keys = zip(overlap.classes.tolist(), row.part_of.tolist(), strict=True)
+        for place, key in enumerate(keys):
             self._first.setdefault(key, place)
-            if (
-                int(number) in overlap.torn
-                and (answer := self._canonical_answer(place)) is not None
-            ):
+            if key[0] in overlap.torn and (question := row.question_at(place)).answer is not None:
+                answer = canonicalize_text(question.answer_text)
                 self._answers.setdefault(key, {}).setdefault(answer, place)
 
     def find_first(self, place: int, part: int) -> _Duplicate | None:
@@ -185,10 +183,6 @@ class _DuplicateFinder:
             canonicalize_question(self.row.question_at(b)),
         )
 
-    def _canonical_answer(self, place: int) -> str | None:
-        question = self.row.question_at(place)
-        return None if question.answer is None else canonicalize_text(question.answer_text)
-
 
 def _select_kept(
     twins: _DuplicateFinder, within: bool
@@ -200,14 +194,17 @@ def _select_kept(
     staying: dict[int, int] = {}  # class -> its first kept question
     for place in row.part_range(row.last):
         number = int(twins.overlap.classes[place])
+        near = [other for other, _ in twins.overlap.linked_classes(number) if other in staying]
         if found := _find_evaluated_duplicate(twins, place):
             reason, twin = EVALUATED_REASONS[found.same], found.place
         elif (rival := twins.find_conflicting(place, row.last)) is not None:
             reason, twin = CONFLICTING_ANSWERS, rival
         elif within and number in staying:
             reason, twin = REPEATED_REASONS["exact"], staying[number]
-        elif within and (near := _find_kept_duplicate(twins.overlap, number, staying)) is not None:
-            reason, twin = REPEATED_REASONS["near"], near
+        elif within and (
+            near := [n for n, _ in twins.overlap.linked_classes(number) if n in staying]
+        ):
+            reason, twin = REPEATED_REASONS["near"], staying[near[0]]
         else:
             kept.append(place)
             staying.setdefault(number, place)
@@ -229,12 +226,6 @@ def _find_evaluated_duplicate(twins: _DuplicateFinder, place: int) -> _Duplicate
         t for part in range(twins.row.last) if (t := twins.find_first(place, part)) is not None
     ]
     return min(found, key=lambda twin: (twin.same != "exact", twin.place), default=None)
-
-
-def _find_kept_duplicate(overlap: Overlap, number: int, staying: dict[int, int]) -> int | None:
-    return next(
-        (staying[near] for near, _ in overlap.linked_classes(number) if near in staying), None
-    )
 
 
 def _part_pairs(last: int) -> Iterator[tuple[int, int]]:

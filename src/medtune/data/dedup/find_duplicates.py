@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +38,7 @@ MAX_SAME_ANSWER = 50
 """Number of latest questions with the same options and right answer to compare."""
 
 
-@dataclass(frozen=True, slots=True)
-class DuplicateLink:
+class DuplicateLink(NamedTuple):
     """Link between two near-duplicate classes; `first < second`."""
 
     first: int
@@ -56,25 +56,21 @@ class Overlap:
     links: tuple[DuplicateLink, ...]
     torn: frozenset[int]
     """Classes whose members have different right answers."""
-    neighbours: dict[int, list[DuplicateLink]] = field(init=False, default_factory=dict)
-    """Links of each class."""
+    _linked: dict[int, list[tuple[int, bool]]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        for link in self.links:
-            for end in (link.first, link.second):
-                self.neighbours.setdefault(end, []).append(link)
+        for first, second, conflict in self.links:
+            self._linked.setdefault(first, []).append((second, conflict))
+            self._linked.setdefault(second, []).append((first, conflict))
 
-    def linked_classes(self, number: int) -> Iterator[tuple[int, bool]]:
-        """Yield the classes linked to a class, and whether their answers conflict."""
-        for link in self.neighbours.get(number, ()):
-            yield (link.second if link.first == number else link.first), link.conflict
+    def linked_classes(self, number: int) -> Sequence[tuple[int, bool]]:
+        """Return the classes linked to a class, and whether their answers conflict."""
+        return self._linked.get(number, ())
 
     def duplicate_groups(self) -> NDArray[np.int64]:
         """Return a group number per question; groups are connected through classes and links."""
         count = int(self.classes.max(initial=-1)) + 1
-        return label_connected_components(
-            count, [(link.first, link.second) for link in self.links]
-        )[self.classes]
+        return label_connected_components(count, [link[:2] for link in self.links])[self.classes]
 
 
 def label_connected_components(nodes: int, edges: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
@@ -100,9 +96,8 @@ def find_overlap(
     """
     numbers: dict[tuple[str, tuple[str, ...]], int] = {}
     classes: list[int] = []
-    forms: list[
-        list[CanonicalQuestion]
-    ] = []  # per class one form for every right answer, or one without an answer
+    # Per class one form for every right answer, or one without an answer.
+    forms: list[list[CanonicalQuestion]] = []
     for question in questions:
         this = canonicalize_question(question)
         number = numbers.setdefault((this.stem, this.options), len(numbers))
