@@ -24,9 +24,8 @@ from medtune.core.records import Question
 from medtune.core.run_folder import lock_folder
 from medtune.core.schemas.dataset import MappingProposal, SnapshotManifest, VerificationRecord
 from medtune.data.infer_columns import infer_columns, list_columns, sample_rows
-from medtune.data.load import read_manifest, resolve_split
+from medtune.data.load import log_file_formats, read_manifest, resolve_split
 from medtune.data.snapshot import find_changed_sources, find_faults, prepare_snapshot
-from medtune.data.sources.files import describe_file_format, find_data_files
 from medtune.data.sources.sources import SOURCE_KINDS, parse_data_ref, read_rows
 from medtune.reports.data import write_data_page
 
@@ -94,9 +93,7 @@ def inspect_file(
     """
     name = file if file.partition(":")[0] in SOURCE_KINDS else f"file:{file}"
     ref = resolve_split(parse_data_ref(name), teaching=True)
-    for path in find_data_files(Path(ref.place), ref.split) if ref.kind == "file" else ():
-        for note in describe_file_format(path):
-            progress.log_message(f"{path}: {note}")
+    log_file_formats(ref, progress)
     rows = sample_rows(read_rows(ref))
     found = infer_columns(rows, str(ref), columns)
     questions = islice(found.cleaned.questions, SHOWN_QUESTIONS) if found.cleaned else ()

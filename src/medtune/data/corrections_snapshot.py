@@ -14,14 +14,19 @@ from pathlib import Path
 from medtune.core.errors import DataError, EmptySplitError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.provenance import collect_provenance
-from medtune.core.records import Record
 from medtune.core.run_folder import read_record, write_record, write_text
 from medtune.core.schemas.corrections import AskersRecord, CorrectionOrigin, CorrectionsManifest
-from medtune.core.schemas.dataset import Exclusion, SplitRecord
+from medtune.core.schemas.dataset import Exclusion
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.cleaning.clean import Cleaned, clean_rows
 from medtune.data.load import MANIFEST_FILE
-from medtune.data.snapshot import EXCLUDED_FILE, remove_stale_splits, snapshot_hash, write_split
+from medtune.data.snapshot import (
+    EXCLUDED_FILE,
+    format_json_lines,
+    remove_stale_splits,
+    snapshot_hash,
+    write_split,
+)
 from medtune.data.sources.files import LocatedRow
 
 ORIGINS_FILE = "origins.jsonl"
@@ -77,9 +82,7 @@ def no_corrections_error(found: str) -> EmptySplitError:
 def write_corrections(corrections: Corrections, folder: Path) -> CorrectionsManifest:
     """Write the snapshot, its manifest last; an equal snapshot is left unchanged.
 
-    Args:
-        corrections: Content of the snapshot.
-        folder: Folder of the snapshot; the caller holds its lock.
+    The caller holds the lock of the folder.
 
     Raises:
         DataError: The folder holds other data.
@@ -95,27 +98,13 @@ def write_corrections(corrections: Corrections, folder: Path) -> CorrectionsMani
         )
     reasons = _count_names(reason for _, reason in corrections.excluded)
     split = write_split(folder, "train", corrections.source, corrections.questions, reasons)
-    origins = _json_lines(corrections.origins)
-    excluded = _json_lines(
+    origins = format_json_lines(corrections.origins)
+    excluded = format_json_lines(
         Exclusion(source=corrections.source, id=name, reason=why)
         for name, why in corrections.excluded
     )
-    manifest = _make_manifest(corrections, split, origins, excluded)
-    if found is None or found.model_copy(update={"provenance": manifest.provenance}) != manifest:
-        path.unlink(missing_ok=True)  # the old snapshot is incomplete from here on
-        found = manifest
-    write_text(folder / ORIGINS_FILE, origins)
-    write_text(folder / EXCLUDED_FILE, excluded)
-    write_record(path, found)
-    remove_stale_splits(folder, [split])
-    return found
-
-
-def _make_manifest(
-    corrections: Corrections, split: SplitRecord, origins: str, excluded: str
-) -> CorrectionsManifest:
     approved = sum(one.decision == "approve" for one in corrections.origins)
-    return CorrectionsManifest(
+    manifest = CorrectionsManifest(
         hash=snapshot_hash([split]),
         splits=(split,),
         decided=len(corrections.origins) + len(corrections.excluded),
@@ -130,16 +119,20 @@ def _make_manifest(
         excluded_hash=hashlib.sha256(excluded.encode()).hexdigest(),
         provenance=collect_provenance(),
     )
+    if found is None or found.model_copy(update={"provenance": manifest.provenance}) != manifest:
+        path.unlink(missing_ok=True)  # the old snapshot is incomplete from here on
+        found = manifest
+    write_text(folder / ORIGINS_FILE, origins)
+    write_text(folder / EXCLUDED_FILE, excluded)
+    write_record(path, found)
+    remove_stale_splits(folder, [split])
+    return found
 
 
 def _count_names(names: Iterable[str]) -> dict[str, int]:
     """Count names, sorted, so that the order of the database does not matter."""
     known = list(names)
     return {name: known.count(name) for name in sorted(set(known))}
-
-
-def _json_lines(records: Iterable[Record]) -> str:
-    return "".join(f"{record.model_dump_json(exclude_none=True)}\n" for record in records)
 
 
 def name_corrections_source(releases: Sequence[str]) -> str:

@@ -141,26 +141,25 @@ def clean_source(
     """
     if not teaching:
         _refuse_training_only(ref)
-    cleaned = _read_and_clean(ref, columns, progress, store)
+    if ref.kind == "snapshot":
+        questions = read_parquet(Path(ref.place) / find_snapshot_split(ref).file)
+        cleaned = Cleaned(questions, (), None, {}, len(questions))
+    else:
+        own = resolve_columns(ref, columns)
+        log_file_formats(ref, progress)
+        with progress.task(f"reading {ref.slug}", None) as task:
+            cleaned = clean_rows(read_rows(ref, own.split), own, str(ref), store=store, task=task)
     if not teaching:
         # A file copied out of its snapshot has no manifest beside it, but the same ids.
         refuse_corrections(cleaned.questions.ids, str(ref))
     return cleaned
 
 
-def _read_and_clean(
-    ref: DataRef, columns: ColumnMapping, progress: Progress, store: Path | None
-) -> Cleaned:
-    if ref.kind == "snapshot":
-        record = find_snapshot_split(ref)
-        questions = read_parquet(Path(ref.place) / record.file)
-        return Cleaned(questions, (), None, {}, len(questions))
-    own = resolve_columns(ref, columns)
+def log_file_formats(ref: DataRef, progress: Progress) -> None:
+    """Report an unusual encoding, delimiter or header of each file of a source."""
     for path in find_data_files(Path(ref.place), ref.split) if ref.kind == "file" else ():
         for note in describe_file_format(path):
             progress.log_message(f"{path}: {note}")
-    with progress.task(f"reading {ref.slug}", None) as task:
-        return clean_rows(read_rows(ref, own.split), own, str(ref), store=store, task=task)
 
 
 def _refuse_training_only(ref: DataRef) -> None:

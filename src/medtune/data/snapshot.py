@@ -12,7 +12,7 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,14 @@ from medtune.core.experiment import DataConfig
 from medtune.core.predictions_io import ANALYSIS_FILE, PREDICTIONS_FILE
 from medtune.core.progress import Progress
 from medtune.core.provenance import collect_provenance
-from medtune.core.records import SplitDescription, content_hash
-from medtune.core.run_folder import read_record, translate_disk_errors, write_record, write_text
+from medtune.core.records import Record, SplitDescription, content_hash
+from medtune.core.run_folder import (
+    hash_file,
+    read_record,
+    translate_disk_errors,
+    write_record,
+    write_text,
+)
 from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.core.schemas.dataset import Role, SnapshotManifest, SplitRecord
 from medtune.data.arrow_table import QuestionTable, questions_hash, read_parquet, write_parquet
@@ -65,18 +71,14 @@ class Snapshot:
 def prepare_snapshot(data: DataConfig, seed: int, folder: Path, progress: Progress) -> Snapshot:
     """Build a snapshot, or reuse the one in the folder if its inputs are the same.
 
-    Args:
-        data: Settings of the data.
-        seed: Seed of all sampling.
-        folder: Folder of the snapshot; the caller holds its lock.
-        progress: Progress to report to.
+    The caller holds the lock of the folder.
 
     Raises:
         DataError: A source cannot be used.
         FolderError: The folder cannot be written.
     """
     sources = list_sources(data)
-    inputs = _hash_inputs(data, seed, sources)
+    inputs = hash_snapshot_inputs(data, seed, sources)
     manifest = read_record(folder / MANIFEST_FILE, SnapshotManifest)
     if manifest is not None and manifest.inputs == inputs and not find_faults(folder, manifest):
         progress.log_message(f"{folder}: snapshot {manifest.hash[:12]} still valid")
@@ -129,7 +131,7 @@ def find_faults(folder: Path, manifest: SnapshotManifest) -> list[str]:
     if snapshot_hash(manifest.splits) != manifest.hash:
         faults.append(f"{folder / MANIFEST_FILE}: its hash is not that of its splits")
     try:
-        found = hashlib.sha256((folder / EXCLUDED_FILE).read_bytes()).hexdigest()
+        found = hash_file(folder / EXCLUDED_FILE)
     except OSError:
         found = "none"
     if found != manifest.excluded_hash:
@@ -144,16 +146,12 @@ def find_changed_sources(manifest: SnapshotManifest) -> list[str]:
         DataError: A source is missing.
         HubError: The Hub cannot be reached.
     """
-    return [
-        f"{record.source} has changed: fingerprint {now[:12]}, then {record.fingerprint[:12]}"
-        for number, record in enumerate(manifest.sources)
-        if (
-            now := source_identity(
-                resolve_split(parse_data_ref(record.source), teaching=number == 0)
-            ).fingerprint
-        )
-        != record.fingerprint
-    ]
+    faults = []
+    for number, record in enumerate(manifest.sources):
+        ref = resolve_split(parse_data_ref(record.source), teaching=number == 0)
+        if (now := source_identity(ref).fingerprint) != (then := record.fingerprint):
+            faults.append(f"{record.source} has changed: fingerprint {now[:12]}, then {then[:12]}")
+    return faults
 
 
 def snapshot_hash(splits: Iterable[SplitRecord]) -> str:
@@ -161,26 +159,23 @@ def snapshot_hash(splits: Iterable[SplitRecord]) -> str:
     return content_hash([[split.role, split.description.hash] for split in splits])
 
 
-def hash_snapshot_inputs(data: DataConfig, seed: int) -> str:
+def hash_snapshot_inputs(
+    data: DataConfig, seed: int, sources: Sequence[DataSource] | None = None
+) -> str:
     """Hash everything that determines a snapshot, without building it; 64 hex digits.
 
     Raises:
         DataError: A source is missing.
     """
-    return _hash_inputs(data, seed, list_sources(data))
-
-
-def _hash_inputs(data: DataConfig, seed: int, sources: Iterable[DataSource]) -> str:
-    """Hash everything that determines a snapshot."""
     references = [
-        hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        hash_file(path) if path.is_file() else None
         for folder in (data.curation.difficulty.predictions, data.balance.weak_from)
         if folder and (path := Path(folder) / PREDICTIONS_FILE)
     ]
     if data.balance.weak_by == "holm":
         analysis = read_record(Path(data.balance.weak_from) / ANALYSIS_FILE, AnalysisRecord)
         references += analysis.weak_subjects if analysis is not None else [None]
-    fingerprints = [source.identity.fingerprint for source in sources]
+    fingerprints = [source.identity.fingerprint for source in sources or list_sources(data)]
     return content_hash(
         [RULES_VERSION, data.model_dump(mode="json"), seed, fingerprints, references]
     )
@@ -214,7 +209,7 @@ def _write_snapshot(
         for split in built.splits:
             splits.append(write_split(folder, *split))
             task.advance(splits[-1].description.n)
-    lines = "".join(f"{e.model_dump_json(exclude_none=True)}\n" for e in built.excluded)
+    lines = format_json_lines(built.excluded)
     manifest = SnapshotManifest(
         inputs=inputs,
         hash=snapshot_hash(splits),
@@ -236,6 +231,11 @@ def _write_snapshot(
     write_record(folder / MANIFEST_FILE, manifest)
     remove_stale_splits(folder, splits)
     return manifest
+
+
+def format_json_lines(records: Iterable[Record]) -> str:
+    """Format records as JSON lines, without the fields that are None."""
+    return "".join(f"{record.model_dump_json(exclude_none=True)}\n" for record in records)
 
 
 def remove_stale_splits(folder: Path, splits: Iterable[SplitRecord]) -> None:
