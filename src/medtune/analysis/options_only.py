@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from medtune.analysis.breakdown import ALPHA
-from medtune.core.formatting import format_interval, format_p_value, format_percent
-from medtune.core.records import EvaluationRecord, Proportion
+from medtune.core.formatting import format_p_value, format_percent, format_share
+from medtune.core.records import EvaluationRecord
 
 
 def stem_note(record: EvaluationRecord) -> str | None:
@@ -36,9 +36,9 @@ def stem_note(record: EvaluationRecord) -> str | None:
     )
     return (
         f"{record.label} on {record.data.source}, {record.method}: without the stem "
-        f"{_format_share(blind)} are still right, {name} gives {format_percent(value)} %; with "
+        f"{format_share(blind)} are still right, {name} gives {format_percent(value)} %; with "
         "the stem "
-        f"{_format_share(seen)}: it adds {100 * (seen.value - blind.value):+.1f} points{adds}. "
+        f"{format_share(seen)}: it adds {100 * (seen.value - blind.value):+.1f} points{adds}. "
         f"{verdict}"
     )
 
@@ -68,7 +68,3 @@ def gain_note(a: EvaluationRecord, b: EvaluationRecord, difference: float) -> st
         f"{format_percent(b.options_only.value)} %, "
         f"n = {b.options_only.n:,}), with it {100 * difference:+.1f}."
     )
-
-
-def _format_share(value: Proportion) -> str:
-    return f"{format_percent(value.value)} % ({format_interval(value)}, n = {value.n:,})"

@@ -28,3 +28,8 @@ def format_p_value(p_value: float) -> str:
 def format_interval(proportion: Proportion) -> str:
     """Format an interval as `low–high`, in per cent."""
     return f"{100 * proportion.low:.1f}–{100 * proportion.high:.1f}"
+
+
+def format_share(share: Proportion) -> str:
+    """Format a proportion in per cent, with its interval and n."""
+    return f"{format_percent(share.value)} % ({format_interval(share)}, n = {share.n:,})"

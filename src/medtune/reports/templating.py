@@ -1,13 +1,18 @@
-"""Render HTML pages with one jinja environment and its filters."""
+"""Render templates: one jinja environment for HTML, one for Markdown, one format per number.
+
+The endpoint's pages and the cards of a release add filters of their own to these.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from difflib import SequenceMatcher
 from functools import cache
 from hashlib import sha256
+from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from medtune.core.formatting import (
@@ -27,25 +32,50 @@ def render_page(template: str, **values: object) -> str:
 
 @cache
 def _template_environment() -> Environment:
+    return create_environment(
+        "medtune.reports",
+        p_value=format_p_value_or_dash,
+        marked=highlight_differences,
+        said=format_prediction,
+        anchor=make_html_id,
+        short=short_source_name,
+    )
+
+
+def create_environment(
+    package: str, *, markdown: bool = False, **filters: Callable[..., str]
+) -> Environment:
+    """Create the environment of a package's templates; a missing value raises an error.
+
+    Args:
+        package: The package, with a folder `templates`.
+        markdown: Whether the templates are Markdown. Every value is then written on one line:
+            bars, line ends and angle brackets can neither break a table nor add markup.
+        filters: Filters in addition to the common ones, by name.
+    """
     environment = Environment(
-        loader=PackageLoader("medtune.reports"),
-        autoescape=select_autoescape(),
+        loader=PackageLoader(package),
+        autoescape=not markdown,
         undefined=StrictUndefined,
+        finalize=_escape_line if markdown else None,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=markdown,
     )
     environment.filters |= {
         "percent": format_percent,
         "interval": format_interval,
         "count": format_count,
         "signed": format_signed_points,
-        "p_value": format_p_value_or_dash,
-        "marked": highlight_differences,
-        "said": format_prediction,
-        "anchor": make_html_id,
-        "short": short_source_name,
+        **filters,
     }
     return environment
+
+
+def _escape_line(value: Any) -> str:
+    assert value is not None, "a template must handle missing values"
+    text = re.sub(r"\s+", " ", str(value)).replace("<", "&lt;")
+    return re.sub(r"(?<!\\)\|", r"\\|", text)
 
 
 def format_p_value_or_dash(value: float | None) -> str:

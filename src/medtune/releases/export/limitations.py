@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medtune.core.formatting import format_percent
+from medtune.core.formatting import format_percent, format_share
 from medtune.core.intervals import min_answers_for_risk
 from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.core.schemas.guardrails import is_temperature_at_bound
 from medtune.releases.export.context import ReleaseContext
-from medtune.releases.export.render import format_with_interval
 from medtune.releases.gate_schema import Evidence, EvidenceKind, GateRecord
 from medtune.releases.schema import Release
 
@@ -85,13 +84,13 @@ def _accuracy(record: AnalysisRecord) -> Iterator[str]:
     if exam.accuracy.low <= exam.majority.value:
         yield (
             f"On {exam.data.source} the accuracy is not shown to be above always answering "
-            f"{exam.majority_letter}: {format_with_interval(exam.accuracy)} against "
+            f"{exam.majority_letter}: {format_share(exam.accuracy)} against "
             f"{format_percent(exam.majority.value)} %."
         )
     if exam.options_leak_answers and exam.options_only is not None:
         name, value = exam.no_knowledge_baseline
         yield (
-            f"Without the stem {format_with_interval(exam.options_only)} of the answers are "
+            f"Without the stem {format_share(exam.options_only)} of the answers are "
             f"right, by {name} "
             f"{format_percent(value)} %: the options give some of them away."
         )
@@ -99,12 +98,9 @@ def _accuracy(record: AnalysisRecord) -> Iterator[str]:
         yield f"Weaker than elsewhere in: {', '.join(record.weak_subjects)}."
     for part in record.slices:
         if part.dimension == "negation" and part.weak:
-            yield f"Weaker on {part.name} questions: {format_with_interval(part.accuracy)}."
+            yield f"Weaker on {part.name} questions: {format_share(part.accuracy)}."
     if record.flips is not None:
-        yield (
-            f"The order of the options changes {format_with_interval(record.flips.any)} of "
-            "the answers."
-        )
+        yield (f"The order of the options changes {format_share(record.flips.any)} of the answers.")
     yield from record.warnings
 
 
@@ -144,7 +140,7 @@ def _guards(evidence: Evidence) -> Iterator[str]:
     for figure in evidence.safety.unmet_figures if evidence.safety else ():
         assert figure.target is not None, "only a figure with a target can miss it"
         yield (
-            f"Guards, {figure.measure}: {format_with_interval(figure.rate)} on the held-out "
+            f"Guards, {figure.measure}: {format_share(figure.rate)} on the held-out "
             "half, which does not "
             f"show that it is {format_percent(figure.target)} % at most (up to "
             f"{format_percent(figure.upper_bound)} %)."

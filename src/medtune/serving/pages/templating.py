@@ -1,14 +1,15 @@
-"""The Jinja environment of the endpoint's pages."""
+"""Render the endpoint's pages, with filters for probabilities, times and reasons."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
-from medtune.core.formatting import format_count, format_interval
-from medtune.core.records import LETTERS, Proportion
+from medtune.core.formatting import format_percent
+from medtune.core.records import LETTERS
+from medtune.reports.templating import create_environment
 from medtune.serving.inference.fixed_texts import DISCLAIMER
 from medtune.serving.pages import labels
 
@@ -22,38 +23,24 @@ def render_template(template: str, **values: object) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("medtune.serving.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    environment = create_environment(
+        "medtune.serving.pages",
+        probability=format_probability,
+        lasting=format_duration,
+        clock=format_time,
+        iso=format_iso_time,
+        reason=labels.reason_label,
     )
-    environment.filters |= {
-        "percent": format_probability,
-        "share": format_proportion,
-        "interval": format_interval,
-        "count": format_count,
-        "lasting": format_duration,
-        "clock": format_time,
-        "iso": format_iso_time,
-        "reason": labels.reason_label,
-    }
     environment.globals |= {"words": labels, "letters": LETTERS, "disclaimer": DISCLAIMER}
     return environment
 
 
 def format_probability(value: float) -> str:
     """Format a probability in per cent; only exact values are shown as 0 or 100."""
-    rounded = f"{100 * value:.1f}"
+    rounded = format_percent(value)
     if value > 0 and rounded == "0.0":
         return "< 0.1"
     return "> 99.9" if value < 1 and rounded == "100.0" else rounded
-
-
-def format_proportion(proportion: Proportion) -> str:
-    """Format a proportion in per cent."""
-    return f"{100 * proportion.value:.1f}"
 
 
 def format_duration(seconds: float) -> str:

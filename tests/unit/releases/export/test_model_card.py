@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCard
 from jinja2 import Environment, nodes
 from tests.unit.releases.export import dossiers as make
 
+from medtune.core.formatting import format_share
 from medtune.core.records import Proportion
 from medtune.releases.export import render
 from medtune.releases.export.context import ReleaseContext
@@ -124,7 +125,7 @@ def test_every_section_is_there_and_every_figure_in_it() -> None:
     evaluation = part(text, "Evaluation")
     for value in (exam.accuracy, exam.answer_rate, exam.majority, exam.options_only):
         assert value is not None
-        assert render.format_with_interval(value) in evaluation
+        assert format_share(value) in evaluation
     assert "+2.8 points (+1.6 to +4.0)" in part(text, "Beside the champion")
     assert "only the champion right 290, only this one 407" in part(text, "Beside the champion")
     assert "| negation: negated | 410 |" in part(text, "Subjects and negated questions")
