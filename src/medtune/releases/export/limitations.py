@@ -26,34 +26,31 @@ RECORD_DESCRIPTIONS: dict[EvidenceKind, str] = {
 
 
 def list_limitations(context: ReleaseContext) -> tuple[str, ...]:
-    """List the limitations, the most serious first."""
+    """List the limitations, the most serious first and each once."""
+    analysis = context.evidence.analysis
     return (
-        *_standing(context),
+        *_verdict(context.verdict),
         "Multiple-choice exam questions measure recall of facts. They do not show that a model may "
         "advise about a person.",
-        *_missing(context),
-        *(_accuracy(context.evidence.analysis) if context.evidence.analysis else ()),
-        *_confidence(context.release),
+        *_missing(context.evidence),
+        *(_accuracy(analysis) if analysis else ()),
+        *_confidence(context.release, analysis),
         *_guards(context.evidence),
         *_unjudged(context),
         *_origin(context),
     )
 
 
-def _standing(context: ReleaseContext) -> Iterator[str]:
-    if context.verdict is None:
+def _verdict(verdict: GateRecord | None) -> Iterator[str]:
+    if verdict is None:
         yield "The gate has not judged this release: nothing was shown about it."
         return
-    yield from _verdict(context.verdict)
-
-
-def _verdict(verdict: GateRecord) -> Iterator[str]:
     bound = verdict.bound
     if bound is not None and bound.distinct_data_sets > 1:
         yield (
-            f"These weights were evaluated {len(bound.looks)} times, on "
-            f"{bound.distinct_data_sets} sets of "
-            "questions, and the gate used the last: each repetition raises the chance of a pass."
+            f"These weights were evaluated {len(bound.looks)} times, on {bound.distinct_data_sets} "
+            "sets of questions, and the gate used the last: each repetition raises the chance of "
+            "a pass."
         )
     for result in verdict.results:
         if result.outcome in ("failed", "missing"):
@@ -65,55 +62,39 @@ def _verdict(verdict: GateRecord) -> Iterator[str]:
             )
 
 
-def missing_records(evidence: Evidence) -> tuple[EvidenceKind, ...]:
-    """Return the missing records; `packed` is required of compressed weights only."""
-    return tuple(
-        kind
-        for kind in RECORD_DESCRIPTIONS
+def _missing(evidence: Evidence) -> Iterator[str]:
+    found = [
+        description
+        for kind, description in RECORD_DESCRIPTIONS.items()
+        # Parity with the original is required of compressed weights only.
         if getattr(evidence, kind) is None and (kind != "packed" or evidence.is_packed)
-    )
-
-
-def _missing(context: ReleaseContext) -> Iterator[str]:
-    if found := missing_records(context.evidence):
-        yield f"Not measured: {'; '.join(RECORD_DESCRIPTIONS[kind] for kind in found)}."
+    ]
+    if found:
+        yield f"Not measured: {'; '.join(found)}."
 
 
 def _accuracy(record: AnalysisRecord) -> Iterator[str]:
-    exam = record.evaluation
-    if exam.accuracy.low <= exam.majority.value:
-        yield (
-            f"On {exam.data.source} the accuracy is not shown to be above always answering "
-            f"{exam.majority_letter}: {format_share(exam.accuracy)} against "
-            f"{format_percent(exam.majority.value)} %."
-        )
-    if exam.options_leak_answers and exam.options_only is not None:
-        name, value = exam.no_knowledge_baseline
-        yield (
-            f"Without the stem {format_share(exam.options_only)} of the answers are "
-            f"right, by {name} "
-            f"{format_percent(value)} %: the options give some of them away."
-        )
+    yield from record.warnings
     if record.weak_subjects:
         yield f"Weaker than elsewhere in: {', '.join(record.weak_subjects)}."
     for part in record.slices:
         if part.dimension == "negation" and part.weak:
             yield f"Weaker on {part.name} questions: {format_share(part.accuracy)}."
-    if record.flips is not None:
-        yield (f"The order of the options changes {format_share(record.flips.any)} of the answers.")
-    yield from record.warnings
 
 
-def _confidence(release: Release) -> Iterator[str]:
+def _confidence(release: Release, analysis: AnalysisRecord | None) -> Iterator[str]:
     found = release.calibration
     if found is None:
         yield "The release has no calibration: its probabilities are the raw ones of the model."
         return
-    if is_temperature_at_bound(found.temperature):
+    fitted = analysis.selective.temperature if analysis and analysis.selective else None
+    warned = fitted is not None and is_temperature_at_bound(fitted)  # by the analysis
+    if is_temperature_at_bound(found.temperature) and not warned:
         yield (
             f"The temperature of {found.temperature:.3g} is at the limit of its search range: "
             "probabilities after it do not estimate the chance of being right."
         )
+    risk = format_percent(found.risk)
     if found.threshold is None:
         least = min_answers_for_risk(found.risk)
         why = (
@@ -123,14 +104,14 @@ def _confidence(release: Release) -> Iterator[str]:
             else f" on {found.n:,} calibration questions"
         )
         yield (
-            f"No confidence bounds the risk at {format_percent(found.risk)} %{why}: the "
-            "endpoint shows "
-            "no answer without a reviewer."
+            f"No confidence bounds the risk at {risk} %{why}: the endpoint shows no answer without "
+            "a reviewer."
         )
     else:
         yield (
-            f"The endpoint defers below a confidence of {found.threshold:.3f}, which answers "
-            f"{format_percent(found.coverage)} % of the {found.n:,} calibration questions."
+            f"The endpoint defers below a confidence of {found.threshold:.4g}, which kept the risk "
+            f"below {risk} % and answers {format_percent(found.coverage)} % of the {found.n:,} "
+            "calibration questions."
         )
     if found.subjects:
         yield f"Subjects other than these were never calibrated: {', '.join(found.subjects)}."
@@ -140,20 +121,16 @@ def _guards(evidence: Evidence) -> Iterator[str]:
     for figure in evidence.safety.unmet_figures if evidence.safety else ():
         assert figure.target is not None, "only a figure with a target can miss it"
         yield (
-            f"Guards, {figure.measure}: {format_share(figure.rate)} on the held-out "
-            "half, which does not "
-            f"show that it is {format_percent(figure.target)} % at most (up to "
+            f"Guards, {figure.measure}: {format_share(figure.rate)} on the held-out half, which "
+            f"does not show that it is {format_percent(figure.target)} % at most (up to "
             f"{format_percent(figure.upper_bound)} %)."
         )
 
 
 def _unjudged(context: ReleaseContext) -> Iterator[str]:
     """Yield faults that a rule of the gate would report, if the gate did not."""
-    told = (
-        {r.rule for r in context.verdict.results if r.outcome != "passed"}
-        if context.verdict
-        else ()
-    )
+    results = context.verdict.results if context.verdict else ()
+    told = {result.rule for result in results if result.outcome != "passed"}
     evidence, record = context.evidence, context.evidence.regression
     if "parity" not in told:
         for fault in evidence.served.broken if evidence.served else ():
@@ -167,8 +144,7 @@ def _unjudged(context: ReleaseContext) -> Iterator[str]:
         elif record.trained_on:
             yield f"{record.trained_on:,} of {record.suite.n:,} frozen questions were trained on."
     if evidence.comparison is not None and evidence.comparison.differs and "accuracy" not in told:
-        what = ", ".join(evidence.comparison.differs)
-        yield f"The examinations differ in {what}."
+        yield f"The examinations differ in {', '.join(evidence.comparison.differs)}."
 
 
 def _origin(context: ReleaseContext) -> Iterator[str]:

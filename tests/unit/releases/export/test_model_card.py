@@ -9,8 +9,11 @@ from huggingface_hub import EvalResult, ModelCard
 from jinja2 import Environment, nodes
 from tests.unit.releases.export import dossiers as make
 
+from medtune.analysis.analyze import evaluation_warnings
 from medtune.core.formatting import format_share
 from medtune.core.records import Proportion
+from medtune.core.schemas.analysis import AnalysisRecord, Flips
+from medtune.core.schemas.guardrails import TEMPERATURE_BOUNDS
 from medtune.releases.export import render
 from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.limitations import RECORD_DESCRIPTIONS, list_limitations
@@ -132,7 +135,8 @@ def test_every_section_is_there_and_every_figure_in_it() -> None:
     calibration = part(text, "Calibration")
     assert "0.0812" in calibration
     assert "0.0307" in calibration
-    assert "confidence of 0.6123" in calibration
+    assert "temperature 1.3, fitted on 320 questions of starter:train." in calibration
+    assert "defers below a confidence of 0.6123" in part(text, "Limitations")
     assert "300 questions" in part(text, "Frozen suite")
     assert "Trained on: 0 of them" in part(text, "Frozen suite")
     guards = part(text, "Guards")
@@ -242,7 +246,7 @@ def test_waivers_are_seen_with_name_and_reason() -> None:
     context = make.context(slow).model_copy(update={"verdict": verdict})
     assert context.standing == "passed"
     text = render_model_card(context)
-    assert "> **Passed with rules waived.** latency" in text
+    assert "> **Passed with rules waived.** Not met: latency." in text
     row = next(line for line in text.splitlines() if line.startswith("| latency"))
     assert "**waived**" in row
     assert "Waived by Ann \\| Bo: the machine was busy that day" in row
@@ -257,6 +261,23 @@ def test_names_and_notes_break_no_table_and_bring_no_markup() -> None:
     assert "| subject: Anatomy \\| gross | 234 |" in text
 
 
+def doubtful() -> AnalysisRecord:
+    """An analysis whose accuracy may be explained by letters, options or their order."""
+    exam = make.evaluation(
+        accuracy=make.share(0.33, 0.32, 0.34), options_only=make.share(0.4, 0.36, 0.44, 500)
+    )
+    flips = Flips(
+        orders=4, any=make.share(0.55, 0.54, 0.57), pairs=0.3, accuracy=(), letters={}, recalls={},
+        rstd=None,
+    )  # fmt: skip
+    return make.analysis(
+        evaluation=exam, flips=flips, warnings=tuple(evaluation_warnings(exam, flips))
+    )
+
+
+DOUBTFUL = doubtful()
+
+
 @pytest.mark.parametrize(
     ("more", "evidence", "said"),
     [
@@ -268,9 +289,9 @@ def test_names_and_notes_break_no_table_and_bring_no_markup() -> None:
         ({}, {"served": make.served(drift_high=0.06, broken=(DRIFTS,))}, DRIFTS),
         ({}, {"safety": make.safety(identifiers_missed=0.06)}, "identifiers missed: 6.0 %"),
         ({}, {"comparison": make.comparison(differs=("shots",))}, "differ in shots"),
-        ({}, {"analysis": make.analysis(evaluation=make.evaluation(
-            accuracy=Proportion(value=0.33, low=0.32, high=0.34, n=4183)))},
-            "not shown to be above always answering A"),
+        ({}, {"analysis": DOUBTFUL}, "not shown to be above always"),
+        ({}, {"analysis": DOUBTFUL}, "the order of the options"),
+        ({}, {"analysis": DOUBTFUL}, "ithout the stem"),
     ],
 )  # fmt: skip
 def test_limitations_are_found_in_the_records(
@@ -286,6 +307,33 @@ def test_limitations_are_found_in_the_records(
         unasked = context.model_copy(update={"verdict": None})
         words = "is not known" if said.startswith("needs") else said
         assert sum(words in line for line in list_limitations(unasked)) == 1
+
+
+def test_a_temperature_at_its_limit_is_said_once() -> None:
+    temperature = {"temperature": TEMPERATURE_BOUNDS[1]}
+    selective = make.analysis().selective
+    calibration = make.release().calibration
+    assert selective is not None
+    assert calibration is not None
+    release = make.release(calibration=calibration.model_copy(update=temperature))
+    one, other = (
+        make.analysis(selective=selective.model_copy(update=more), warnings=warnings)
+        for more, warnings in ((temperature, ("x: the temperature of 20",)), ({}, ()))
+    )
+    for analysis in (one, other):
+        evidence = make.EVIDENCE.model_copy(update={"analysis": analysis})
+        limits = list_limitations(make.context(evidence, release=release))
+        assert sum("temperature of" in line for line in limits) == 1
+
+
+def test_the_top_of_a_card_names_the_rules_and_the_limitations_give_the_reasons() -> None:
+    none = make.context(Evidence())
+    assert none.verdict is not None
+    text = render_model_card(none)
+    for result in none.verdict.refused:
+        line = f"- The gate's rule {result.rule} is not met: {result.reason}."
+        assert line in text.splitlines()
+        assert result.reason not in text.split("# v2")[0]
 
 
 def test_a_model_that_may_answer_nothing_says_so() -> None:
