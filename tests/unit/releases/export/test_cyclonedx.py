@@ -5,8 +5,6 @@ import sys
 from typing import Any
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from tests.unit.releases.export import dossiers as make
 
 from medtune.releases.export.context import ReleaseContext
@@ -40,10 +38,8 @@ def read(context: ReleaseContext) -> dict[str, Any]:
 @pytest.mark.parametrize("context", [make.context(), BARE, PACKED])
 def test_it_is_what_the_official_schema_asks_for(context: ReleaseContext) -> None:
     text = build_bill_of_materials(context)
+    assert json.loads(text)["specVersion"] == "1.7"
     assert find_schema_faults(text) == ()
-    # Nothing in it changed its meaning since.
-    newer = text.replace('"specVersion": "1.6"', '"specVersion": "1.7"')
-    assert JsonStrictValidator(SchemaVersion.V1_7).validate_str(newer) is None
 
 
 def test_the_check_sees_faults_and_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
