@@ -90,11 +90,25 @@ class ScoredOptions:
 
     def scale_temperature(self, temperature: float) -> ScoredOptions:
         """Divide the log-probabilities by a temperature; above 1 lowers the confidence."""
-        logs = np.log(np.maximum(self.probabilities, _MIN_PROBABILITY)) / temperature
-        logs[np.arange(logs.shape[1]) >= self.options[:, None]] = -np.inf
-        weights = np.exp(logs - logs.max(axis=1, keepdims=True))
-        shares = weights / weights.sum(axis=1, keepdims=True)
-        return ScoredOptions(shares, self.answers, self.options, self.drawn)
+        own = np.arange(self.probabilities.shape[1]) < self.options[:, None]
+        scaled = apply_temperature(self.probabilities, temperature, own)
+        return ScoredOptions(scaled, self.answers, self.options, self.drawn)
+
+
+def apply_temperature(
+    probabilities: Floats, temperature: float, own: NDArray[np.bool_] | bool = True
+) -> Floats:
+    """Divide log-probabilities by a temperature; above 1 lowers the confidence.
+
+    Args:
+        probabilities: `[..., option]`.
+        temperature: The temperature.
+        own: `[..., option]`: False beyond a question's own options, which get 0.
+    """
+    logs = np.log(np.maximum(probabilities, _MIN_PROBABILITY)) / temperature
+    logs = np.where(own, logs, -np.inf)
+    weights = np.exp(logs - logs.max(axis=-1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
 def reliability_bins(scored: ScoredOptions, bins: int = NUM_BINS) -> list[ReliabilityBin]:

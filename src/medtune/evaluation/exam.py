@@ -33,6 +33,7 @@ from medtune.evaluation.perturbations import perturb_questions
 
 SCORING_VERSION = 2
 """Version of scoring and choosing; 2: fp32 head, ties broken by hash."""
+DEFAULT_NORMALIZATION = EvaluationConfig().normalization
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,9 @@ class Shots:
         )
 
 
+NO_SHOTS = Shots()
+
+
 @dataclass(frozen=True)
 class Exam:
     """Settings of one evaluation: questions, prompt, method and baselines."""
@@ -101,7 +105,7 @@ class Exam:
     style: PromptStyle
     method: Method
     normalization: Normalization
-    shots: Shots = field(default_factory=Shots)
+    shots: Shots = NO_SHOTS
     orders: Orders = "given"
     variant: Variant = "plain"
     """Perturbation that was applied to the questions (`evaluation.perturbations`)."""
@@ -175,7 +179,7 @@ class Exam:
         method: Method,
     ) -> Self:
         """Make an exam by likelihood without few-shot examples and baseline, in the given order."""
-        return cls(questions, data, style, method, EvaluationConfig().normalization)
+        return cls(questions, data, style, method, DEFAULT_NORMALIZATION)
 
     def perturb(self, variant: Variant, seed: int = 0) -> Exam:
         """Return the same exam on perturbed questions, without options-only baseline."""
@@ -184,10 +188,8 @@ class Exam:
 
     @property
     def effective_normalization(self) -> Normalization | None:
-        """Normalization in use: "sum" for letters (one token each), None for free text."""
-        if self.method == "generate":
-            return None
-        return "sum" if self.method == "letter" else self.normalization
+        """Normalization in use (see `normalization_for_method`)."""
+        return normalization_for_method(self.method, self.normalization)
 
     def hash_inputs(self, model: AnswerModel, parser: int) -> str:
         """Hash everything that determines the result.
@@ -217,6 +219,15 @@ class Exam:
         if self.variant == "plain":
             return None
         return [self.variant, [[q.stem, q.options, q.answer] for q in self.questions]]
+
+
+def normalization_for_method(
+    method: Method, configured: Normalization = DEFAULT_NORMALIZATION
+) -> Normalization | None:
+    """Return the normalization in use: "sum" for letters (one token each), None for free text."""
+    if method == "generate":
+        return None
+    return "sum" if method == "letter" else configured
 
 
 def check_constrained(method: Method, settings: EvaluationConfig) -> None:

@@ -23,7 +23,7 @@ from medtune.core.predictions_io import (
     write_evaluation,
 )
 from medtune.core.progress import Progress
-from medtune.core.prompt import prompt_fingerprint
+from medtune.core.prompt import form_for_method, prompt_fingerprint
 from medtune.core.protocols import AnswerModel
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
@@ -225,7 +225,8 @@ def _estimate_position_prior(model: AnswerModel, exam: Exam) -> PositionPrior:
         wanted = max(PRIOR_MIN_QUESTIONS, math.ceil(PRIOR_SHARE * len(questions)))
         lots = random.Random(f"pride {exam.data.hash}")
         sample = lots.sample(questions, min(wanted, len(questions)))
-        asked = score_orders(model, exam, sample, all_orders=True)
+        form = form_for_method(exam.method, exam.target)
+        asked = score_orders(model, exam.style, form, sample, exam.shots, all_orders=True)
         prior[size] = estimate_prior(
             [
                 [option_logprobs(scores, exam.effective_normalization) for scores in rounds]

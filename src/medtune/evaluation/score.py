@@ -10,7 +10,7 @@ from typing import Any
 from medtune.core.answer_parser import Parser
 from medtune.core.choice import choose_option
 from medtune.core.errors import ModelError
-from medtune.core.prompt import PromptStyle, form_for_method
+from medtune.core.prompt import FormName, PromptStyle, form_for_method
 from medtune.core.protocols import (
     AnswerModel,
     ContinuationScore,
@@ -24,9 +24,8 @@ from medtune.core.records import (
     Outcome,
     Prediction,
     Question,
-    SplitDescription,
 )
-from medtune.evaluation.exam import Exam
+from medtune.evaluation.exam import NO_SHOTS, Exam, Shots, normalization_for_method
 from medtune.evaluation.pride import remove_prior
 
 ContinuationScores = tuple[ContinuationScore, ...]
@@ -57,7 +56,10 @@ def answer_questions(
     _refuse_what_does_not_fit(model, exam, questions)
     if exam.method == "generate":
         return _generate_predictions(model, exam, questions, parser)
-    asked = score_orders(model, exam, questions, all_orders=exam.orders == "cyclic")
+    form = form_for_method(exam.method, exam.target)
+    asked = score_orders(
+        model, exam.style, form, questions, exam.shots, all_orders=exam.orders == "cyclic"
+    )
     return [
         _make_prediction(question, rounds, exam, prior)
         for question, rounds in zip(questions, asked, strict=True)
@@ -82,13 +84,12 @@ def score_options(
     Raises:
         ModelError: The model fails, or gives scores that are not numbers.
     """
-    nothing = SplitDescription(source="asked", n=len(questions), excluded={}, hash="")
-    exam = Exam.for_likelihood(questions, nothing, style, method)
-    assert exam.effective_normalization is not None, "they are scored, not answered freely"
-    asked = score_orders(model, exam, questions, all_orders=False)
+    normalization = normalization_for_method(method)
+    assert normalization is not None, "they are scored, not answered freely"
+    asked = score_orders(model, style, form_for_method(method, "text"), questions)
     return [
         (
-            option_probabilities(scores, exam.effective_normalization),
+            option_probabilities(scores, normalization),
             _total_probability(scores) if method == "letter" else None,
         )
         for (scores,) in asked
@@ -101,7 +102,13 @@ def cyclic_orders(options: int) -> list[tuple[int, ...]]:
 
 
 def score_orders(
-    model: AnswerModel, exam: Exam, questions: Sequence[Question], all_orders: bool
+    model: AnswerModel,
+    style: PromptStyle,
+    form: FormName,
+    questions: Sequence[Question],
+    shots: Shots = NO_SHOTS,
+    *,
+    all_orders: bool = False,
 ) -> list[list[ContinuationScores]]:
     """Score every question in all cyclic orders of its options, or in the given order only.
 
@@ -111,16 +118,15 @@ def score_orders(
     Raises:
         ModelError: A score is not finite, for instance after an overflow.
     """
-    form = form_for_method(exam.method, exam.target)
     requests: list[ScoreRequest] = []
     rounds: list[int] = []
     for question in questions:
         orders = cyclic_orders(len(question.options)) if all_orders else [None]
-        shots = exam.shots.select_shots(question)
+        examples = shots.select_shots(question)
         for order in orders:
             shown = question if order is None else question.permute_options(order)
-            lead, continuations = exam.style.split_continuations(shown, form)
-            messages = exam.style.build_messages(shown, form, shots)
+            lead, continuations = style.split_continuations(shown, form)
+            messages = style.build_messages(shown, form, examples)
             requests.append(ScoreRequest(question.id, shown.options, messages, lead, continuations))
         rounds.append(len(orders))
     found = model.score(requests)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from medtune.analysis.calibration import (
     ScoredOptions,
+    apply_temperature,
     brier_score,
     calibration_error,
     equal_mass_bins,
@@ -270,6 +271,7 @@ def test_heating_by_hand() -> None:
     found = scored(([0.64, 0.36], 0), ([0.2, 0.3, 0.5], 0)).scale_temperature(2)
     assert found.probabilities[0].tolist() == pytest.approx([4 / 7, 3 / 7, 0])
     assert found.probabilities.sum(axis=1).tolist() == pytest.approx([1, 1])
+    assert apply_temperature(np.array([0.64, 0.36]), 2).tolist() == pytest.approx([4 / 7, 3 / 7])
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])

@@ -250,7 +250,7 @@ def test_shots_stand_before_the_question_in_every_order() -> None:
 
 def test_all_orders_are_asked_when_all_are_wanted() -> None:
     model = Known(content)
-    found = score_orders(model, exam(), QUESTIONS, all_orders=True)
+    found = score_orders(model, PromptStyle(), "letter", QUESTIONS, all_orders=True)
     assert [len(rounds) for rounds in found] == [len(q.options) for q in QUESTIONS]
     for question, rounds in zip(QUESTIONS, found, strict=True):
         assert all(len(scores) == len(question.options) for scores in rounds)

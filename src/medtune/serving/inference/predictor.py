@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from medtune.analysis.calibration import ScoredOptions
+from medtune.analysis.calibration import apply_temperature
 from medtune.core.choice import choose_option
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import AnswerModel
@@ -64,15 +64,14 @@ class Predictor:
             ModelError: The model fails, or its server cannot be reached.
         """
         asked = score_options(self.model, self.style, self.method, questions)
-        heated = self._temperature_scaled([probabilities for probabilities, _ in asked])
         return [
             OptionScores(
-                probabilities=row,
+                probabilities=self._calibrated(cold),
                 # Chosen before the temperature, as in an evaluation: scaling may round to a tie.
                 chosen=choose_option(cold, question.stem, question.options),
                 mass=mass,
             )
-            for row, (cold, mass), question in zip(heated, asked, questions, strict=True)
+            for (cold, mass), question in zip(asked, questions, strict=True)
         ]
 
     def apply_answer_guards(
@@ -85,16 +84,11 @@ class Predictor:
         }
         return tuple(guards[name]() for name in self.policy.order if name in guards)
 
-    def _temperature_scaled(self, rows: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    def _calibrated(self, probabilities: tuple[float, ...]) -> tuple[float, ...]:
         if self.calibration is None:
-            return list(rows)
-        widths = np.array([len(row) for row in rows])
-        table = np.zeros((len(rows), widths.max()))
-        for line, row in zip(table, rows, strict=True):
-            line[: len(row)] = row
-        scored = ScoredOptions(table, np.zeros(len(rows), np.int64), widths)
-        hot = scored.scale_temperature(self.calibration.temperature).probabilities
-        return [tuple(map(float, line[:width])) for line, width in zip(hot, widths, strict=True)]
+            return probabilities
+        scaled = apply_temperature(np.array(probabilities), self.calibration.temperature)
+        return tuple(map(float, scaled))
 
 
 def predict_batch(asked: Sequence[tuple[Predictor, Question]]) -> list[OptionScores]:
