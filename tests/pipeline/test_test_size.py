@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medtune.commands.evaluate import EvaluateOptions, evaluate
+from medtune.commands.evaluate import evaluate
 from medtune.core.errors import FolderError, InputError, PredictionsError
 from medtune.core.progress import NoProgress
 from medtune.core.run_folder import lock_folder, read_record
@@ -16,9 +16,7 @@ PLAN = SamplePlan(sizes=(20, 50, 100), draws=400)
 
 
 def examined(folder: Path, kind: str, data: str = "starter:recall") -> Path:
-    evaluate(
-        EvaluateOptions(model=f"fake:{kind}", data=data, method="letter"), folder, NoProgress()
-    )
+    evaluate(f"fake:{kind}", data, folder, NoProgress(), method="letter")
     return folder
 
 
@@ -94,8 +92,7 @@ def test_a_folder_without_an_evaluation_is_refused(noisy: Path, tmp_path: Path) 
 
 def test_too_small_a_test_is_refused(tmp_path: Path) -> None:
     few = tmp_path / "few"
-    options = EvaluateOptions(model="fake:noisy", data="starter:recall", method="letter", limit=19)
-    evaluate(options, few, NoProgress())
+    evaluate("fake:noisy", "starter:recall", few, NoProgress(), method="letter", limit=19)
     with pytest.raises(PredictionsError, match="answered 19 questions"):
         run_test_size(few, None, PLAN, False, tmp_path / "out")
 

@@ -391,10 +391,10 @@ def test_a_question_is_answered_without_transformers(
         packed(tiny_source, adapter, scheme, tmp_path / scheme)
         name = f"path:{tmp_path / scheme}"
     script = (
-        "import sys; from medtune.commands.answer import AnswerOptions, answer;"
+        "import sys; from medtune.commands.answer import answer;"
         "from medtune.core.progress import NoProgress;"
         "stem, options = 'Which vitamin is deficient in scurvy?', ('Vitamin A', 'Vitamin C');"
-        f"found = answer(AnswerOptions(stem, options, '{name}'), NoProgress()).reply;"
+        f"found = answer(stem, options, NoProgress(), model='{name}').reply;"
         "print(len(found.probabilities), 'transformers' in sys.modules, 'peft' in sys.modules)"
     )
     done = subprocess.run(

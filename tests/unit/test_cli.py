@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -223,30 +224,20 @@ def test_a_mapped_column_that_does_not_exist(medtune: CommandLine, tmp_path: Pat
 
 
 def test_evaluate_hands_everything_on(
-    medtune: CommandLine, monkeypatch: pytest.MonkeyPatch
+    medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
 ) -> None:
-    seen: list[evaluate_recipe.EvaluateOptions] = []
-
-    def recipe(options: evaluate_recipe.EvaluateOptions, folder: object, _: object) -> None:
-        seen.append(options)
-        assert folder is None
-        raise CheckFailed("enough")
-
-    monkeypatch.setattr(evaluate_recipe, "evaluate", recipe)
+    monkeypatch.setattr(evaluate_recipe, "evaluate", enough)
     code, _, _ = medtune(
         *("evaluate", "fake:oracle", "starter:recall", "--method", "cloze", "--limit", 7),
         *("--shots", 3, "--shots-from", "starter", "--normalization", "token", "--form", "text"),
         *("--max-new-tokens", 9, "--dtype", "float32", "--batch", 5, "--label", "mine"),
     )
     assert code == 1
-    (options,) = seen
-    assert (options.model, options.data, options.method) == (
-        "fake:oracle",
-        "starter:recall",
-        "cloze",
-    )
-    assert (options.limit, options.settings.shots, options.shots_from) == (7, 3, "starter")
-    assert (options.settings.normalization, options.settings.max_new_tokens) == ("token", 9)
+    assert enough.given[:3] == ["fake:oracle", "starter:recall", None]
+    options = enough.named
+    assert (options.method, options.limit, options.shots_from) == ("cloze", 7, "starter")
+    assert (options.settings.shots, options.settings.max_new_tokens) == (3, 9)
+    assert options.settings.normalization == "token"
     assert (options.dtype, options.batch, options.form) == ("float32", 5, "text")
     assert options.label == "mine"
 
@@ -365,9 +356,11 @@ class Enough:
 
     def __init__(self) -> None:
         self.given: list[Any] = []
+        self.named = SimpleNamespace()
 
-    def __call__(self, *arguments: Any) -> NoReturn:
+    def __call__(self, *arguments: Any, **named: Any) -> NoReturn:
         self.given = list(arguments)
+        self.named = SimpleNamespace(**named)
         raise CheckFailed("enough")
 
 
@@ -399,7 +392,7 @@ def test_every_setting_of_an_exam_reaches_the_recipe(
 ) -> None:
     monkeypatch.setattr(evaluate_recipe, "evaluate", enough)
     assert medtune("evaluate", "fake:oracle", "starter:recall", *arguments)[0] == 1
-    options = enough.given[0]
+    options = enough.named
     assert options.settings == EvaluationConfig(**settings)
     assert (options.variant, options.adapter, options.label) == ("plain", None, None)
 
@@ -409,8 +402,8 @@ def test_a_variant_and_an_adapter_reach_the_recipe(
 ) -> None:
     monkeypatch.setattr(evaluate_recipe, "evaluate", enough)
     medtune("evaluate", "m", "d", "--variant", "stem-injection", "--adapter", "runs/x/adapter")
-    assert enough.given[0].variant == "stem-injection"
-    assert enough.given[0].adapter == Path("runs/x/adapter")
+    assert enough.named.variant == "stem-injection"
+    assert enough.named.adapter == Path("runs/x/adapter")
 
 
 def test_analyze_hands_everything_on(

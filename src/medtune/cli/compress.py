@@ -100,21 +100,21 @@ def parity(
 
     Example: medtune parity runs/mine remote:http://localhost:8000/v1#mcq
     """
-    from medtune.commands.parity import ParityOptions
     from medtune.commands.parity import parity as parity_recipe
 
-    budget = Budget(agreement=agreement, loss=loss, drift=drift)
-    options = ParityOptions(
-        model,
-        tuple(map(resolve_model_argument, others)),
-        data,
-        budget,
-        method,
-        limit,
-        parse_column_mapping(columns or []),
-    )
     folder = out or Path("runs") / "parity" / slugify(model, *others)
-    _print_parity(parity_recipe(options, folder, Terminal()), folder, json)
+    record = parity_recipe(
+        model,
+        [resolve_model_argument(other) for other in others],
+        data,
+        folder,
+        Terminal(),
+        budget=Budget(agreement=agreement, loss=loss, drift=drift),
+        method=method,
+        limit=limit,
+        columns=parse_column_mapping(columns or []),
+    )
+    _print_parity(record, folder, json)
 
 
 def _print_parity(record: ParityRecord, folder: Path, json: bool) -> None:
@@ -180,13 +180,21 @@ def answer(
 
     Example: medtune answer "Which vitamin prevents scurvy?" --option A --option C
     """
-    from medtune.commands.answer import AnswerOptions
     from medtune.commands.answer import answer as answer_recipe
 
     if method == "generate":
         raise InputError("--method generate", expected="letter or cloze")
-    options = AnswerOptions(stem, tuple(option), model, method, policy, calibration, unfit)
-    print_record(answer_recipe(options, Terminal()), json)
+    record = answer_recipe(
+        stem,
+        option,
+        Terminal(),
+        model=model,
+        method=method,
+        policy=policy,
+        calibration=calibration,
+        unfit=unfit,
+    )
+    print_record(record, json)
 
 
 def _parse_schemes(text: str) -> tuple[Scheme, ...]:

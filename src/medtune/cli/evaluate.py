@@ -85,12 +85,13 @@ def evaluate(
 
     Example: medtune evaluate embedded:smollm2-135m starter:recall --method letter
     """
-    from medtune.commands.evaluate import EvaluateOptions
     from medtune.commands.evaluate import evaluate as evaluate_recipe
 
-    options = EvaluateOptions(
-        model=model,
-        data=data,
+    record, folder = evaluate_recipe(
+        model,
+        data,
+        out,
+        Terminal(),
         method=method,
         adapter=adapter,
         limit=limit,
@@ -111,7 +112,6 @@ def evaluate(
         form=form,
         label=label,
     )
-    record, folder = evaluate_recipe(options, out, Terminal())
     written = {"record": folder / RECORD_FILE, "predictions": folder / PREDICTIONS_FILE}
     print_record(record, json, written)
     Terminal().log_message(f"predictions: {written['predictions']}")

@@ -202,9 +202,9 @@ def monitor_report(
 
     Example: medtune monitor report --days 7
     """
-    from medtune.commands.monitor import MonitorOptions, report_drift
+    from medtune.commands.monitor import report_drift
 
-    record = report_drift(MonitorOptions(data, database, days, before, reference))
+    record = report_drift(data, database, days=days, before_days=before, reference=reference)
     print_record(record, json)
     if record.drifted_features:
         raise CheckFailed(

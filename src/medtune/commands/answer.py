@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from medtune.core.errors import DataError
@@ -19,51 +19,50 @@ from medtune.serving.schemas import AnswerRecord
 from medtune.workflows.load_predictor import find_calibration, load_predictor
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerOptions:
-    """Options of `medtune answer`."""
-
-    stem: str
-    options: tuple[str, ...]
-    model: str
-    """A model name, or a run folder."""
-    method: Method | None = None
-    """None is letter for a model trained on letters, else cloze."""
-    policy: Path | None = None
-    """Policy file; None is the starter policy."""
-    calibration: Path | None = None
-    """Evaluation of calibration questions; None uses that of the run, if any."""
-    unfit: bool = False
-    """Use a quantized model even if it did not pass the parity gate."""
-
-
-def answer(options: AnswerOptions, progress: Progress) -> AnswerRecord:
+def answer(
+    stem: str,
+    options: Sequence[str],
+    progress: Progress,
+    *,
+    model: str,
+    method: Method | None = None,
+    policy: Path | None = None,
+    calibration: Path | None = None,
+    unfit: bool = False,
+) -> AnswerRecord:
     """Answer one question through the guards of the endpoint.
 
     The model is loaded only if the guards let the question pass.
+
+    Args:
+        stem: The question.
+        options: Its answer options.
+        progress: Progress reports.
+        model: A model name, or a run folder.
+        method: None is letter for a model trained on letters, else cloze.
+        policy: Policy file; None is the starter policy.
+        calibration: Evaluation of calibration questions; None uses that of the run, if any.
+        unfit: Use a quantized model even if it did not pass the parity gate.
 
     Raises:
         DataError: The question has too few or too many options, or an empty text.
         CheckFailed: The model is marked unfit.
         MedtuneError: The model, its calibration or the policy cannot be used.
     """
-    inquiry, policy, classifier = (
-        _build_inquiry(options),
-        load_policy(options.policy),
-        load_default_classifier(),
-    )
+    inquiry, rules = _build_inquiry(stem, options), load_policy(policy)
+    classifier = load_default_classifier()
     start = time.perf_counter()
-    looked = run_input_guards(inquiry, policy, classifier)
-    request_id, verdicts = uuid.uuid4().hex, looked.verdicts
-    name, evaluation = find_calibration(options.model, options.calibration, options.method)
-    if looked.inquiry is None or strictest_action(verdicts) == "refuse":
+    outcome = run_input_guards(inquiry, rules, classifier)
+    request_id, verdicts = uuid.uuid4().hex, outcome.verdicts
+    name, evaluation = find_calibration(model, calibration, method)
+    if outcome.inquiry is None or strictest_action(verdicts) == "refuse":
         reply = build_reply(request_id, "refused", verdicts, None, None, name)
     else:
         predictor = load_predictor(
-            name, evaluation, options.method, policy, classifier, progress, unfit=options.unfit
+            name, evaluation, method, rules, classifier, progress, unfit=unfit
         )
         start = time.perf_counter()
-        (scores,) = predictor.predict([build_question(inquiry, looked.inquiry)])
+        (scores,) = predictor.predict([build_question(inquiry, outcome.inquiry)])
         verdicts += predictor.apply_answer_guards(inquiry, scores)
         # There is no reviewer: an answer that would wait for review is deferred.
         status = reply_status(verdicts, reviewed=False)
@@ -77,10 +76,10 @@ def answer(options: AnswerOptions, progress: Progress) -> AnswerRecord:
     )
 
 
-def _build_inquiry(options: AnswerOptions) -> Inquiry:
-    texts = tuple(text.strip() for text in options.options)
+def _build_inquiry(stem: str, options: Sequence[str]) -> Inquiry:
+    texts = tuple(text.strip() for text in options)
     faults = []
-    if not options.stem.strip():
+    if not stem.strip():
         faults.append("the question is empty")
     if not MIN_OPTIONS <= len(texts) <= MAX_OPTIONS:
         faults.append(f"{len(texts)} options")
@@ -94,4 +93,4 @@ def _build_inquiry(options: AnswerOptions) -> Inquiry:
             expected=f"a question and {MIN_OPTIONS} to {MAX_OPTIONS} different options",
             fix="give each with --option",
         )
-    return Inquiry(stem=options.stem.strip(), options=texts)
+    return Inquiry(stem=stem.strip(), options=texts)

@@ -6,7 +6,7 @@ determines the result, so that no result is overwritten by another.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from medtune.core.errors import DataError, FolderError, InputError
@@ -18,7 +18,7 @@ from medtune.core.records import EvaluationRecord, Method, Variant
 from medtune.core.run_folder import read_valid_record, slugify
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.dedup.decontaminate import CleanedSource, decontaminate
-from medtune.data.load import Split, load_split
+from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam, check_constrained
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_or_reuse
@@ -31,37 +31,44 @@ MAX_NAME_CHARACTERS = 160
 """Most characters of a folder name without its hash: file systems allow 255 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluateOptions:
-    """Options of `medtune evaluate`."""
-
-    model: str
-    data: str
-    method: Method
-    adapter: Path | None = None
-    limit: int | None = None
-    shots_from: str | None = None
-    variant: Variant = "plain"
-    columns: ColumnMapping = field(default_factory=ColumnMapping)
-    style: PromptStyle | None = None
-    """None uses the style of the adapter, or the default."""
-    settings: EvaluationConfig = field(default_factory=EvaluationConfig)
-    dtype: str = "auto"
-    batch: int | None = None
-    label: str | None = None
-    form: FormName | None = None
-    """Form of free answers; None uses the form the adapter was trained on, else letters."""
-
-
 def evaluate(
-    options: EvaluateOptions, folder: Path | None, progress: Progress
+    model: str,
+    data: str,
+    folder: Path | None,
+    progress: Progress,
+    *,
+    method: Method,
+    adapter: Path | None = None,
+    limit: int | None = None,
+    shots_from: str | None = None,
+    variant: Variant = "plain",
+    columns: ColumnMapping | None = None,
+    style: PromptStyle | None = None,
+    settings: EvaluationConfig | None = None,
+    dtype: str = "auto",
+    batch: int | None = None,
+    label: str | None = None,
+    form: FormName | None = None,
 ) -> tuple[EvaluationRecord, Path]:
     """Evaluate one model on one split.
 
     Args:
-        options: Command-line options.
+        model: Model name.
+        data: The split.
         folder: Folder to write; None is one under runs/eval, named after the evaluation.
         progress: Progress reports.
+        method: How answers are taken.
+        adapter: Adapter of the model.
+        limit: Use only the first questions.
+        shots_from: Split of the worked examples.
+        variant: How the questions are perturbed.
+        columns: Columns of both splits.
+        style: Prompt style; None is that of the adapter, or the default.
+        settings: Everything else about the evaluation.
+        dtype: Dtype of the model.
+        batch: Most questions in a forward pass.
+        label: Short name for tables.
+        form: Form of free answers; None is that which the adapter was trained on, else letters.
 
     Returns:
         The record, and the folder.
@@ -70,40 +77,55 @@ def evaluate(
         FolderError: The folder contains another evaluation, or cannot be written.
         MedtuneError: The model or the data cannot be used.
     """
-    _check_options(options)
-    split = load_split(options.data, options.columns, options.limit, progress)
-    pool = _select_shot_pool(options, split, progress)
-    asked = resolve_prompt_defaults(
-        options.model, options.adapter, options.style, options.form, options.label
-    )
-    model = open_model(
-        options.model,
+    settings = settings or EvaluationConfig()
+    _check_settings(settings, method, variant, shots_from)
+    split = load_split(data, columns, limit, progress)
+    pool = QuestionTable.from_questions(())
+    if settings.shots and shots_from is not None:
+        examples = load_split(shots_from, columns, progress=progress, teaching=True)
+        pool = _select_shots(
+            settings.shots,
+            CleanedSource(shots_from, examples.questions),
+            CleanedSource(data, split.questions),
+            progress,
+        )
+    asked = resolve_prompt_defaults(model, adapter, style, form, label)
+    opened = open_model(
+        model,
         questions=split.questions,
-        adapter=options.adapter,
+        adapter=adapter,
         style=asked.style,
-        dtype=options.dtype,
-        batch=options.batch,
+        dtype=dtype,
+        batch=batch,
         progress=progress,
     )
     exam = Exam.from_config(
-        options.settings,
-        options.method,
-        split.questions,
-        split.description,
-        asked.style,
-        asked.target,
-        pool,
+        settings, method, split.questions, split.description, asked.style, asked.target, pool
     )
-    known = count_training_overlap(options.model, split.questions, options.adapter)
-    exam = replace(exam, trained_on=known)
-    if options.variant != "plain":
-        exam = exam.perturb(options.variant)
-    inputs = exam.hash_inputs(model, STRICT_PARSER.version)
-    place = folder or Path("runs") / "eval" / _folder_name(options, inputs)
+    exam = replace(exam, trained_on=count_training_overlap(model, split.questions, adapter))
+    if variant != "plain":
+        exam = exam.perturb(variant)
+    inputs = exam.hash_inputs(opened, STRICT_PARSER.version)
+    if folder is None:
+        name = slugify(
+            model,
+            str(adapter or ""),
+            data,
+            method,
+            variant if variant != "plain" else "",
+            *_unusual_settings(settings, method),
+            f"first-{limit}" if limit is not None else "",
+            form or "" if method == "generate" else "",
+            dtype if dtype != "auto" else "",
+            label or "",
+        )
+        name = name[-MAX_NAME_CHARACTERS:].strip("-")
+        folder = Path("runs") / "eval" / f"{name}-{inputs[:8]}"
+    place = folder
     with lock_on_main(place):
         _refuse_overwrite(place, inputs)
         record, _ = run_distributed(
-            model,
+            opened,
             lambda shared: evaluate_or_reuse(
                 shared, exam, asked.label, STRICT_PARSER, place, progress
             ),
@@ -111,24 +133,16 @@ def evaluate(
     return record, place
 
 
-def _folder_name(options: EvaluateOptions, inputs: str) -> str:
-    """Return a folder name of readable words and the hash of the inputs."""
-    settings = options.settings
+def _unusual_settings(settings: EvaluationConfig, method: Method) -> list[str]:
+    """Return words for a folder's name."""
     unusual = {
-        options.variant: options.variant != "plain",
         settings.orders: settings.orders != "given",
-        settings.normalization: options.method == "cloze" and settings.normalization != "byte",
+        settings.normalization: method == "cloze" and settings.normalization != "byte",
         "constrained": settings.constrained,
         f"{settings.shots}-shot": settings.shots > 0,
         settings.shots_by: settings.shots > 0 and settings.shots_by != "fixed",
-        f"first-{options.limit}": options.limit is not None,
-        options.form or "": options.method == "generate",
-        options.dtype: options.dtype != "auto",
-        options.label or "": True,
     }
-    words = (word for word, said in unusual.items() if said)
-    name = slugify(options.model, str(options.adapter or ""), options.data, options.method, *words)
-    return f"{name[-MAX_NAME_CHARACTERS:].strip('-')}-{inputs[:8]}"
+    return [word for word, said in unusual.items() if said]
 
 
 def _refuse_overwrite(folder: Path, inputs: str) -> None:
@@ -148,45 +162,36 @@ def _refuse_overwrite(folder: Path, inputs: str) -> None:
     )
 
 
-def _check_options(options: EvaluateOptions) -> None:
-    settings = options.settings
-    if options.method == "generate" and settings.orders != "given":
+def _check_settings(
+    settings: EvaluationConfig, method: Method, variant: Variant, shots_from: str | None
+) -> None:
+    if method == "generate" and settings.orders != "given":
         raise InputError(
             f"--orders {settings.orders} with free answers, which have no probabilities to average",
             expected="--method letter or cloze",
         )
-    if options.variant != "plain" and settings.orders != "given":
+    if variant != "plain" and settings.orders != "given":
         raise InputError(
-            f"--variant {options.variant} with --orders {settings.orders}",
+            f"--variant {variant} with --orders {settings.orders}",
             expected="one of the two: a variant may name a letter, which holds in one order only",
         )
-    check_constrained(options.method, settings)
-    if settings.shots and options.shots_from is None:
+    check_constrained(method, settings)
+    if settings.shots and shots_from is None:
         raise DataError(
             f"--shots {settings.shots} without --shots-from",
             expected="a split that is not evaluated, such as starter:train",
         )
 
 
-def _select_shot_pool(
-    options: EvaluateOptions, examined: Split, progress: Progress
+def _select_shots(
+    shots: int, examples: CleanedSource, evaluated: CleanedSource, progress: Progress
 ) -> QuestionTable:
     """Select worked examples that are not duplicates of evaluated questions."""
-    wanted = options.settings.shots
-    if not wanted or options.shots_from is None:
-        return QuestionTable.from_questions(())
-    source = load_split(options.shots_from, options.columns, progress=progress, teaching=True)
-    kept = decontaminate(
-        CleanedSource(options.shots_from, source.questions),
-        [CleanedSource(options.data, examined.questions)],
-        near=True,
-        within=False,
-        progress=progress,
-    ).kept
-    if wanted > len(kept):
+    kept = decontaminate(examples, [evaluated], near=True, within=False, progress=progress).kept
+    if shots > len(kept):
         raise DataError(
-            f"--shots {wanted}, but {options.shots_from} has {len(kept)} labelled "
+            f"--shots {shots}, but {examples.source} has {len(kept)} labelled "
             "questions that are not evaluated themselves",
             fix="ask for fewer shots, or name a larger split with --shots-from",
         )
-    return source.questions.take(kept)
+    return examples.questions.take(kept)

@@ -29,19 +29,6 @@ UNKNOWN_SUBJECT = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class MonitorOptions:
-    """Options of `medtune monitor report`."""
-
-    folder: Path
-    database: str | None
-    days: float
-    before_days: float
-    """Length of the reference period, right before the period."""
-    reference: Path | None
-    """Evaluation folder to compare with instead."""
-
-
-@dataclass(frozen=True, slots=True)
 class Sample:
     """Features of the questions of one period."""
 
@@ -50,17 +37,33 @@ class Sample:
     subjects: list[str]
 
 
-def report_drift(options: MonitorOptions, now: datetime | None = None) -> MonitorRecord:
+def report_drift(
+    folder: Path,
+    database: str | None,
+    *,
+    days: float,
+    before_days: float,
+    reference: Path | None = None,
+    now: datetime | None = None,
+) -> MonitorRecord:
     """Compare a period with its reference.
+
+    Args:
+        folder: Folder of the store.
+        database: Database URL; None is SQLite in the folder.
+        days: Length of the period.
+        before_days: Length of the reference period, right before the period.
+        reference: Evaluation folder to compare with instead.
+        now: End of the period.
 
     Raises:
         InputError: The period or the reference has no question.
         StoreError: The store cannot be read.
     """
     end = now or datetime.now(UTC)
-    start = end - timedelta(days=options.days)
-    earlier = start - timedelta(days=options.before_days)
-    store = Store.open(resolve_database_url(options.folder, options.database))
+    start = end - timedelta(days=days)
+    earlier = start - timedelta(days=before_days)
+    store = Store.open(resolve_database_url(folder, database))
     try:
         present = list(store.iter_requests(start, end))
         before = list(store.iter_requests(earlier, start))
@@ -70,10 +73,10 @@ def report_drift(options: MonitorOptions, now: datetime | None = None) -> Monito
         head = store.read_audit_head()
     finally:
         store.close()
-    if options.reference is not None:
-        name, reference = str(options.reference), _sample_of_evaluation(options.reference)
+    if reference is not None:
+        name, expected = str(reference), _sample_of_evaluation(reference)
     else:
-        name, reference = f"{earlier:%Y-%m-%d} to {start:%Y-%m-%d}", _sample_of_requests(before)
+        name, expected = f"{earlier:%Y-%m-%d} to {start:%Y-%m-%d}", _sample_of_requests(before)
     thumbs = [one.helpful for one in said if one.helpful is not None]
     return MonitorRecord(
         start=start,
@@ -81,8 +84,8 @@ def report_drift(options: MonitorOptions, now: datetime | None = None) -> Monito
         reference=name,
         statuses=dict(Counter(entry.status for entry in present)),
         deferred=_deferral_rate(present),
-        deferred_reference=_deferral_rate(before) if options.reference is None else None,
-        drifts=_measure_drifts(reference, _sample_of_requests(present), name),
+        deferred_reference=_deferral_rate(before) if reference is None else None,
+        drifts=_measure_drifts(expected, _sample_of_requests(present), name),
         helpful=wilson_interval(sum(thumbs), len(thumbs)) if thumbs else None,
         corrected=sum(one.corrected is not None for one in said),
         shadows=shadows,

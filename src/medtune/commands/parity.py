@@ -6,7 +6,7 @@ weights on a server, the original of the embedded file.  Writes `record.json` an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from medtune.core.experiment import ColumnMapping
@@ -18,30 +18,35 @@ from medtune.data.load import load_split
 from medtune.workflows.parity_gate import ParityGate
 
 
-@dataclass(frozen=True, slots=True)
-class ParityOptions:
-    """Options of `medtune parity`."""
-
-    model: str
-    """The original."""
-    others: tuple[str, ...]
-    data: str
-    budget: Budget
-    method: Method | None = None
-    """None is letter for a model trained on letters, else cloze."""
-    limit: int | None = None
-    columns: ColumnMapping = field(default_factory=ColumnMapping)
-
-
-def parity(options: ParityOptions, folder: Path, progress: Progress) -> ParityRecord:
+def parity(
+    model: str,
+    others: Sequence[str],
+    data: str,
+    folder: Path,
+    progress: Progress,
+    *,
+    budget: Budget,
+    method: Method | None = None,
+    limit: int | None = None,
+    columns: ColumnMapping | None = None,
+) -> ParityRecord:
     """Compare models with the first.
+
+    Args:
+        model: The original.
+        others: Models to compare with it.
+        data: Questions.
+        folder: Folder to write.
+        progress: Progress reports.
+        budget: Largest accepted differences.
+        method: None is letter for a model trained on letters, else cloze.
+        limit: Use only the first questions.
+        columns: Columns of the data.
 
     Raises:
         MedtuneError: The data, a model or the folder cannot be used.
     """
-    split = load_split(options.data, options.columns, options.limit, progress)
+    split = load_split(data, columns, limit, progress)
     with lock_folder(folder):
-        gate = ParityGate.evaluate_original(options.model, split, options.method, folder, progress)
-        return gate.write_results(
-            [gate.evaluate_candidate(name, name, options.budget) for name in options.others]
-        )
+        gate = ParityGate.evaluate_original(model, split, method, folder, progress)
+        return gate.write_results([gate.evaluate_candidate(name, name, budget) for name in others])

@@ -7,12 +7,14 @@ import pytest
 from tests.conftest import CommandLine
 from tests.unit.serving.endpoint import QUESTION, endpoint
 
-from medtune.commands.monitor import MonitorOptions, report_drift
+from medtune.commands.monitor import report_drift
 from medtune.core.errors import InputError
+from medtune.serving.monitoring.schema import MonitorRecord
 
 
-def options(folder: Path, reference: Path | None = None) -> MonitorOptions:
-    return MonitorOptions(folder, f"sqlite:///{folder / 'e.db'}", 1.0, 7.0, reference)
+def report(folder: Path, now: datetime | None = None) -> MonitorRecord:
+    database = f"sqlite:///{folder / 'e.db'}"
+    return report_drift(folder, database, days=1.0, before_days=7.0, now=now)
 
 
 def test_a_period_is_held_against_the_one_before(tmp_path: Path) -> None:
@@ -27,9 +29,9 @@ def test_a_period_is_held_against_the_one_before(tmp_path: Path) -> None:
         said = {"request_id": number, "helpful": True, "corrected": "B"}
         made.client.post("/v1/feedback", json=said)
     with pytest.raises(InputError, match="the reference"):
-        report_drift(options(tmp_path))
+        report(tmp_path)
     with pytest.raises(InputError, match="the period"):
-        report_drift(options(tmp_path), datetime.now(UTC) + timedelta(days=2))
+        report(tmp_path, datetime.now(UTC) + timedelta(days=2))
 
 
 def test_the_command_tells_what_moved(tmp_path: Path, medtune: CommandLine) -> None:
@@ -38,7 +40,7 @@ def test_the_command_tells_what_moved(tmp_path: Path, medtune: CommandLine) -> N
             made.ask({**QUESTION, "stem": f"Which vitamin is number {i}?"})
     later = datetime.now(UTC) + timedelta(days=1, seconds=-1)
     with pytest.raises(InputError, match="no question"):
-        report_drift(options(tmp_path), later + timedelta(days=30))
+        report(tmp_path, later + timedelta(days=30))
     code, _, err = medtune(
         "monitor", "report", "--database", f"sqlite:///{tmp_path / 'e.db'}", "--days", "1"
     )
