@@ -111,9 +111,8 @@ def _find_plausible_options(predictions: Sequence[Prediction]) -> _FoundFailures
     if not judged:
         return None
     return _FoundFailures(
-        "The wrong option that was chosen reads like the right one (token-set likeness of at "
-        f"least {MIN_LIKENESS} of 100) and more so than any other; this looks at words, not at "
-        "medicine. "
+        "The wrong option that was chosen reads like the right one (token-set likeness of at least "
+        f"{MIN_LIKENESS} of 100) and more so than any other; this looks at words, not at medicine. "
         f"True of {len(notes)} of {judged} wrong choices; a random choice among the wrong options "
         f"would give {math.fsum(blind):.1f}.",
         notes,
@@ -202,8 +201,7 @@ def _find_letter_habits(predictions: Sequence[Prediction]) -> _FoundFailures | N
     letters = ", ".join(overused.values())
     return _FoundFailures(
         f"Wrong with a letter that is chosen at least {OVERUSE_FACTOR} times as often as it is "
-        "right, and "
-        f"at least {MIN_HABIT_COUNT} times: {letters or 'there is no such letter'}.",
+        f"right, and at least {MIN_HABIT_COUNT} times: {letters or 'there is no such letter'}.",
         notes,
     )
 
@@ -216,15 +214,13 @@ def _find_confident_errors(predictions: Sequence[Prediction]) -> _FoundFailures 
     for place, p, chosen in _wrong_answers(predictions):
         if _choice_probability(p) >= HIGH_CONFIDENCE and p.probabilities is not None:
             notes[place] = (
-                f"The model gave {LETTERS[chosen]} {100 * _choice_probability(p):.1f} %, and "
-                "the right "
-                f"{LETTERS[p.answer]} {100 * p.probabilities[p.answer]:.1f} %."
+                f"The model gave {LETTERS[chosen]} {100 * _choice_probability(p):.1f} %, and the "
+                f"right {LETTERS[p.answer]} {100 * p.probabilities[p.answer]:.1f} %."
             )
     sure = sum(_choice_probability(p) >= HIGH_CONFIDENCE for p in predictions)
     return _FoundFailures(
         f"Wrong with a probability of at least {100 * HIGH_CONFIDENCE:.0f} % for the chosen "
-        "option: "
-        f"{len(notes)} of {sure} such answers.",
+        f"option: {len(notes)} of {sure} such answers.",
         notes,
     )
 
@@ -251,9 +247,8 @@ def _find_format_failures(predictions: Sequence[Prediction]) -> _FoundFailures |
         )
     low = sum(map(_has_low_letter_mass, predictions))
     return _FoundFailures(
-        f"Wrong with less than {100 * LOW_LETTER_MASS:.0f} % of the probability on the "
-        "letters: the "
-        f"model does not answer in letters.  So it is on {low} of "
+        f"Wrong with less than {100 * LOW_LETTER_MASS:.0f} % of the probability on the letters: "
+        f"the model does not answer in letters.  So it is on {low} of "
         f"{_pluralize(len(predictions), 'question')}.",
         notes,
     )

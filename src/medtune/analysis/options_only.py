@@ -36,10 +36,9 @@ def stem_note(record: EvaluationRecord) -> str | None:
     )
     return (
         f"{record.label} on {record.data.source}, {record.method}: without the stem "
-        f"{format_share(blind)} are still right, {name} gives {format_percent(value)} %; with "
-        "the stem "
-        f"{format_share(seen)}: it adds {100 * (seen.value - blind.value):+.1f} points{adds}. "
-        f"{verdict}"
+        f"{format_share(blind)} are still right, {name} gives {format_percent(value)} %; with the "
+        f"stem {format_share(seen)}: it adds {100 * (seen.value - blind.value):+.1f} "
+        f"points{adds}. {verdict}"
     )
 
 

@@ -37,66 +37,50 @@ _CIVIL = (
 """Titles of patients; nothing is named after these."""
 _TITLE = (
     r"(?:D(?:r|ame)|Prof(?:essor)?|S(?:ri|ister|ir|gt)|Nurse|C(?:apt|aptain|ol|olonel|orporal|"
-    r"onstable)|"
-    r"L(?:t|ieutenant|ady)|Sergeant|Rev(?:erend)?|Fr|Father|Imam|Rabbi|Sheikh|Pan[i]?|PC|FY[12]|"
-    r"[CS]T[1-8]|S[pT]R|dr|prof)"
+    r"onstable)|L(?:t|ieutenant|ady)|Sergeant|Rev(?:erend)?|Fr|Father|Imam|Rabbi|Sheikh|Pan[i]?|PC|"
+    r"FY[12]|[CS]T[1-8]|S[pT]R|dr|prof)"
 )
 _KIN = (
     r"(?:(?:great-)?(?:grand)?(?:son|daughter|mother|father|niece|nephew)|husband|wife|partner|"
-    r"brother|"
-    r"sister|mum|mom|dad|uncle|aunt(?:ie)?|cousin|friend|neighbou?r|flatmate|room-?mate|"
-    r"fianc[eé]e?|carer|"
-    r"guardian|boyfriend|girlfriend|twin|nan|gran|grandma|grandad|grandpa|in-law)"
+    r"brother|sister|mum|mom|dad|uncle|aunt(?:ie)?|cousin|friend|neighbou?r|flatmate|room-?mate|"
+    r"fianc[eé]e?|carer|guardian|boyfriend|girlfriend|twin|nan|gran|grandma|grandad|grandpa|in-law)"
 )
 _ROLE = (
     r"(?:patient|pt|client|claimant|child|baby|infant|boy|girl|toddler|teenager|man|woman|lady|"
-    r"gentleman|"
-    r"registrar|consultant|surgeon|physician|an(?:a)?esthetist|attender|attendant|nurse|"
-    r"midwife|physio|"
-    r"dietitian|solicitor|coach|manager|interpreter|worker|pharmacist|officer|doctor|gp|"
-    r"proband|student|"
-    r"teacher|driver|donor|caller|secretary|receptionist|paramedic|chaplain|landlady|landlord|"
-    r"colleague|"
-    rf"twin [AB12]|{_KIN})"
+    r"gentleman|registrar|consultant|surgeon|physician|an(?:a)?esthetist|attender|attendant|nurse|"
+    r"midwife|physio|dietitian|solicitor|coach|manager|interpreter|worker|pharmacist|officer|"
+    r"doctor|gp|proband|student|teacher|driver|donor|caller|secretary|receptionist|paramedic|"
+    rf"chaplain|landlady|landlord|colleague|twin [AB12]|{_KIN})"
 )
 _DONE = (
     r"(?:signed|witnessed|seen|reviewed|written|reported|taken|dictated|typed|verified|"
-    r"authori[sz]ed|"
-    r"checked|approved|prepared|referred|accompanied|brought in|examined|booked|ordered|requested|"
-    r"completed|collected|counselled|countersigned|drawn|administered|prescribed|handed over|"
-    r"scrubbed)"
+    r"authori[sz]ed|checked|approved|prepared|referred|accompanied|brought in|examined|booked|"
+    r"ordered|requested|completed|collected|counselled|countersigned|drawn|administered|prescribed|"
+    r"handed over|scrubbed)"
 )
 _MAY_NAME_A_DISEASE = (
-    r"(?i:called|named?|this is|known as|aka|patient|pt|doctor|surgeon|physician|child|baby|"
-    r"infant|boy|"
-    r"girl|man|woman|toddler|twin|student|lady|gentleman|donor|teenager)\b"
+    r"(?i:called|named?|this is|known as|aka|patient|pt|doctor|surgeon|physician|child|baby|infant|"
+    r"boy|girl|man|woman|toddler|twin|student|lady|gentleman|donor|teenager)\b"
 )
 _GOES_ON = (
     r"[,.:;!?)(]|$|\n| (?:is|was|has|had|who|and|with|from|in|on|about|to|rang|said|says|left|came|"
     r"for)\b"
 )
 _CUE = (
-    r"(?:patient(?: is|'s name is)?|name(?: is|d)?|(?:in the )?name of|my name's|called|"
-    r"calling (?:him|her)self|"
-    r"next of kin|nok|contact|signed|attn|attention(?: of)?|c/o|cc|regards|sincerely|faithfully|"
-    r"best wishes|thanks|ask for|message for|claim of|belonging to|discharge summary for|"
-    r"summary for|"
-    r"on behalf of|baby of|mother of|child of|son of|daughter of|widow of|wife of|care of|"
-    r"handover (?:from|to)|letter (?:from|to)|call (?:from|to)|belongs to(?: a different)?|"
-    r"i am|i'm|"
-    r"this is|the form said|labelled|addressed to|spoke (?:to|with)|told|asked|met|saw|hi|"
-    r"hello|hey|dear|"
-    r"née|nee|aka|known as|goes by|nicknamed|real name|name as|herself as|himself as|"
-    r"apologies (?:received )?from|attending|assistant|witness|referrer|subscriber|fao|"
-    r"dictated|author|"
-    rf"{_DONE} by|{_ROLE})"
+    r"(?:patient(?: is|'s name is)?|name(?: is|d)?|(?:in the )?name of|my name's|called|calling "
+    r"(?:him|her)self|next of kin|nok|contact|signed|attn|attention(?: of)?|c/o|cc|regards|"
+    r"sincerely|faithfully|best wishes|thanks|ask for|message for|claim of|belonging to|discharge "
+    r"summary for|summary for|on behalf of|baby of|mother of|child of|son of|daughter of|widow of|"
+    r"wife of|care of|handover (?:from|to)|letter (?:from|to)|call (?:from|to)|belongs to(?: a "
+    r"different)?|i am|i'm|this is|the form said|labelled|addressed to|spoke (?:to|with)|told|"
+    r"asked|met|saw|hi|hello|hey|dear|née|nee|aka|known as|goes by|nicknamed|real name|name as|"
+    r"herself as|himself as|apologies (?:received )?from|attending|assistant|witness|referrer|"
+    rf"subscriber|fao|dictated|author|{_DONE} by|{_ROLE})"
 )
 _COLON = (
     r"(?:patient|name|pt|client|re|subject|attn|fao|cc|from|to|contact|author|signed|surgeon|"
-    r"assistant|"
-    r"consultant|registrar|physician|nurse|gp|doctor|nok|next of kin|carer|scrub nurse|"
-    r"an(?:a)?esthetist|"
-    r"operator|referrer|witness|vignette|case)"
+    r"assistant|consultant|registrar|physician|nurse|gp|doctor|nok|next of kin|carer|scrub nurse|"
+    r"an(?:a)?esthetist|operator|referrer|witness|vignette|case)"
 )
 _SMALL = r"[a-z]{3,} [a-z'’-]{3,}"
 _DOES = r"(?:called|came|said|says|asked|asks|wrote|lives|phoned|rang)\b"
@@ -107,10 +91,9 @@ _PATIENTS_DO = (
     r"was (?:admitted|discharged|seen|brought|referred|transferred|reviewed|examined|extubated))\b"
 )
 _BESIDE = (
-    r"(?=,? \(?aged? ?:?\d{1,3}\b|, (?:an? )?\d{1,3}[- ](?:year|yr|month|week|day)s?[- ]old|"
-    r", \d{1,3},|"
-    r",? ?\(?\d{1,3} ?/? ?(?:[MF]|yo|y/o|yrs?|years?)\b| / [MF] / \d|"
-    r",? \(?(?:d\.?o\.?b|bed|ward|room|cubicle|MRN|NHS|hosp|UHID)\b)"
+    r"(?=,? \(?aged? ?:?\d{1,3}\b|, (?:an? )?\d{1,3}[- ](?:year|yr|month|week|day)s?[- ]old|, "
+    r"\d{1,3},|,? ?\(?\d{1,3} ?/? ?(?:[MF]|yo|y/o|yrs?|years?)\b| / [MF] / \d|,? \(?(?:d\.?o\.?b|"
+    r"bed|ward|room|cubicle|MRN|NHS|hosp|UHID)\b)"
 )
 """Text beside a patient's name: age, bed, number."""
 _NOBODY = frozenset(
@@ -162,8 +145,7 @@ def _is_person_called(place: PatternMatch) -> bool:
     """Match what a person is called, not a thing."""
     whom = re.search(
         rf"\b(?:{_ROLE}|he|she|who|him|her|someone|somebody)(?:,? (?:is|was|also|always|who is|"
-        rf"\w+ly))*,? "
-        r"(?:called|known as|aka)[,:]? $",
+        r"\w+ly))*,? (?:called|known as|aka)[,:]? $",
         place.before,
         re.IGNORECASE,
     )
@@ -254,9 +236,8 @@ def _is_lowercase_titled_name(place: PatternMatch) -> bool:
     """Match a name after "mr" unless it means magnetic resonance or mitral regurgitation."""
     other = (
         r"(?:\w*(?:scan|imag|angio|spectro|veno|elasto|entero|arthro|cholangio|uro|mammo)\w*|"
-        r"sever\w+|"
-        r"mild|moderate|due|jet|grade|findings?|shows?|showed|murmur|then|patients?|and|or|of|"
-        r"is|was)$"
+        r"sever\w+|mild|moderate|due|jet|grade|findings?|shows?|showed|murmur|then|patients?|and|"
+        r"or|of|is|was)$"
     )
     return (
         not _is_plain_word(place.matched_text)
@@ -350,9 +331,8 @@ NAME_PATTERNS: tuple[IdentifierPattern, ...] = (
         _is_person,
     ),
     _name_pattern(
-        rf"\b(?:[Nn]ame|NAME|SURNAME|FORENAMES?|PATIENT|"
-        rf"letters\)):? (?P<it>[{UPPER}]{{3,}}(?: [{UPPER}]{{1,2}}\.?| [{UPPER}]{{3,}})*)"
-        r"(?=\s|$)",
+        rf"\b(?:[Nn]ame|NAME|SURNAME|FORENAMES?|PATIENT|letters\)):? (?P<it>[{UPPER}]{{3,}}(?: "
+        rf"[{UPPER}]{{1,2}}\.?| [{UPPER}]{{3,}})*)(?=\s|$)",
         _is_person,
     ),
     _name_pattern(rf"\b(?P<it>[{UPPER}]{{3,}}, {WORD})(?= )", _is_inverted_name),
