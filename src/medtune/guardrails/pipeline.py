@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from medtune.core.schemas.guardrails import GuardName, GuardVerdict, Inquiry
-from medtune.guardrails.classifier.learned import TextClassifier
+from medtune.guardrails.classifier.learned import LearnedGuard
 from medtune.guardrails.input_rules.crisis import detect_crisis
 from medtune.guardrails.input_rules.injection import detect_injection
 from medtune.guardrails.input_rules.scope import check_scope
@@ -44,7 +44,7 @@ class GuardOutcome:
 def run_input_guards(
     inquiry: Inquiry,
     policy: Policy,
-    classifier: TextClassifier,
+    classifier: LearnedGuard,
     subjects: Collection[str] = (),
     until: float = math.inf,
 ) -> GuardOutcome:

@@ -31,7 +31,7 @@ from medtune.data.load import Split
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_or_reuse
-from medtune.guardrails.classifier.learned import TextClassifier, load_classifier
+from medtune.guardrails.classifier.learned import LearnedGuard, load_classifier
 from medtune.models.open_model import open_model
 from medtune.models.sources import resolve_model
 from medtune.models.weights_card import WeightsCard, find_card, split_adapter
@@ -401,7 +401,7 @@ def _measure_served(
     candidate: Release,
     mine: EvaluatedRelease,
     frozen: QuestionTable,
-    learned: TextClassifier,
+    learned: LearnedGuard,
     progress: Progress,
 ) -> ServedRecord:
     """Measure the endpoint's parity on the frozen suite."""

@@ -9,7 +9,7 @@ from medtune.core.prompt import method_for_form
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method
 from medtune.core.schemas.guardrails import ServingCalibration
-from medtune.guardrails.classifier.learned import TextClassifier
+from medtune.guardrails.classifier.learned import LearnedGuard
 from medtune.guardrails.policy import Policy
 from medtune.models.open_model import open_model
 from medtune.models.weights_card import ADAPTER_PREFIX, refuse_unfit, resolve_prompt_defaults
@@ -45,7 +45,7 @@ def load_predictor(
     evaluation: Path | None,
     method: Method | None,
     policy: Policy,
-    classifier: TextClassifier,
+    classifier: LearnedGuard,
     progress: Progress,
     *,
     unfit: bool = False,

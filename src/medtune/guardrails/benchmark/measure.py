@@ -16,7 +16,7 @@ from medtune.guardrails.benchmark.labelled_lines import (
     load_inquiry_suites,
     load_lines,
 )
-from medtune.guardrails.classifier.learned import TextClassifier
+from medtune.guardrails.classifier.learned import LearnedGuard
 from medtune.guardrails.pipeline import run_input_guards
 from medtune.guardrails.policy import Policy
 from medtune.guardrails.privacy.identifiers import find_identifiers
@@ -43,19 +43,19 @@ class GuardBenchmark:
 
     Args:
         policy: Policy of the guards, applied without its sensitive topics.
-        judge: The learned guard.
+        learned: The learned guard.
     """
 
-    def __init__(self, policy: Policy, judge: TextClassifier) -> None:
+    def __init__(self, policy: Policy, learned: LearnedGuard) -> None:
         order = tuple(name for name in policy.order if name != "sensitive")
         self._policy = policy.model_copy(update={"order": order})
-        self._judge = judge
+        self._learned = learned
         self.seconds: list[float] = []
 
     def run_guards(self, inquiry: Inquiry) -> Verdicts:
         """Run the guards on an inquiry."""
         start = time.perf_counter()
-        verdicts = run_input_guards(inquiry, self._policy, self._judge).verdicts
+        verdicts = run_input_guards(inquiry, self._policy, self._learned).verdicts
         self.seconds.append(time.perf_counter() - start)
         return verdicts
 

@@ -19,7 +19,7 @@ from medtune.core.errors import InputError
 from medtune.core.records import Record, content_hash
 from medtune.core.schemas.guardrails import Action, CardName, GuardVerdict, Inquiry, ReasonCode
 from medtune.guardrails.benchmark.labelled_lines import Kind
-from medtune.guardrails.classifier.linear import Classifier, LinearWeights
+from medtune.guardrails.classifier.linear import LinearWeights, TextClassifier
 from medtune.guardrails.input_rules.crisis import is_about_asker
 from medtune.guardrails.inquiry_text import InquiryText, normalize_text
 from medtune.guardrails.policy import Policy
@@ -30,7 +30,7 @@ PIECE_LABELS = ("benign", "order")
 """Labels of sentences and options."""
 DEFAULT_CLASSIFIER_FILE = Path(str(files("medtune.guardrails.classifier"))) / "learned.json.gz"
 """Path of the default learned guard."""
-_LARGEST = 1 << 26
+_MAX_JSON_BYTES = 1 << 26
 """Most bytes of JSON that are unpacked; the default guard has 4 MB."""
 _SENTENCE = re.compile(r"(?<=[.?!:;])\s+|\n+")
 _GREETING = re.compile(
@@ -38,11 +38,11 @@ _GREETING = re.compile(
     r"ok|okay|yes|test)(?: (?:there|all|everyone|again|doctor|very much|a lot))?[,.! ]*){1,2}",
     re.IGNORECASE,
 )
-_LONGEST_GREETING = 60
+_MAX_GREETING_LENGTH = 60
 """Characters."""
 
 
-class TextClassifier(Protocol):
+class LearnedGuard(Protocol):
     """A learned guard: the default one, or a custom one."""
 
     def judge(self, reading: InquiryText, policy: Policy) -> GuardVerdict:
@@ -62,7 +62,7 @@ class ClassifierFile(Record):
         return content_hash(self.model_dump(mode="json"))
 
 
-class GuardClassifier:
+class LinearGuard:
     """The learned guard with two linear classifiers.
 
     Args:
@@ -71,7 +71,7 @@ class GuardClassifier:
 
     def __init__(self, trained: ClassifierFile) -> None:
         self.trained = trained
-        self._kinds, self._orders = Classifier(trained.kinds), Classifier(trained.orders)
+        self._kinds, self._orders = TextClassifier(trained.kinds), TextClassifier(trained.orders)
 
     def judge(self, reading: InquiryText, policy: Policy) -> GuardVerdict:
         """Return the verdict on an inquiry, by the probabilities of both classifiers.
@@ -79,7 +79,7 @@ class GuardClassifier:
         A likely crisis gets its card, since a false alarm does no harm; a greeting never gets it.
         """
         rule = policy.classifier
-        if len(reading.text) <= _LONGEST_GREETING and _GREETING.fullmatch(reading.text):
+        if len(reading.text) <= _MAX_GREETING_LENGTH and _GREETING.fullmatch(reading.text):
             return _verdict("allow", None, 0.0)
         (row,) = self._kinds.probabilities([reading.text]).tolist()
         found = dict(zip(self._kinds.labels, row, strict=True))
@@ -115,7 +115,7 @@ def split_inquiry(inquiry: Inquiry) -> list[str]:
 
 
 @cache
-def load_default_classifier() -> GuardClassifier:
+def load_default_classifier() -> LinearGuard:
     """Load the default learned guard."""
     return load_classifier(DEFAULT_CLASSIFIER_FILE)
 
@@ -134,18 +134,18 @@ def unpacked(path: Path) -> bytes:
     """
     data = path.read_bytes()
     if data.startswith(b"\x1f\x8b"):
-        return zlib.decompressobj(wbits=31).decompress(data, _LARGEST)
+        return zlib.decompressobj(wbits=31).decompress(data, _MAX_JSON_BYTES)
     return data
 
 
-def load_classifier(path: Path) -> GuardClassifier:
+def load_classifier(path: Path) -> LinearGuard:
     """Load a learned guard: a file that `medtune guard train` wrote, or a release's guard.json.
 
     Raises:
         InputError: The file is missing, or is not a learned guard.
     """
     try:
-        return GuardClassifier(ClassifierFile.model_validate_json(unpacked(path)))
+        return LinearGuard(ClassifierFile.model_validate_json(unpacked(path)))
     except (OSError, ValueError, zlib.error) as error:
         wrong = f"it holds something else: {' '.join(str(error).split())[:200]}"
         why = error.strerror if isinstance(error, OSError) else wrong

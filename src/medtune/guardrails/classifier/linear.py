@@ -42,7 +42,7 @@ class LinearWeights(Record):
     """Hash of the training texts and labels."""
 
 
-class Classifier:
+class TextClassifier:
     """A linear text classifier.
 
     Args:

@@ -22,7 +22,7 @@ from medtune.core.schemas.guardrails import (
 )
 from medtune.evaluation.score import score_options
 from medtune.guardrails.answer_guards import check_confidence, check_output
-from medtune.guardrails.classifier.learned import TextClassifier
+from medtune.guardrails.classifier.learned import LearnedGuard
 from medtune.guardrails.policy import ANSWER_GUARDS, Policy
 
 
@@ -53,7 +53,7 @@ class Predictor:
     style: PromptStyle
     method: Method
     policy: Policy
-    classifier: TextClassifier
+    classifier: LearnedGuard
     calibration: ServingCalibration | None
     release: str
 

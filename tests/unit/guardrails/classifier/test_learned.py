@@ -31,7 +31,7 @@ from medtune.guardrails.classifier.learned import (
     split_inquiry,
     unpacked,
 )
-from medtune.guardrails.classifier.linear import Classifier
+from medtune.guardrails.classifier.linear import TextClassifier
 from medtune.guardrails.classifier.training_texts import load_inquiry_texts, load_order_texts
 from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.pipeline import run_input_guards
@@ -48,7 +48,7 @@ def test_learning_twice_gives_the_same_weights() -> None:
     second, _ = train_classifier(TEXTS + OTHERS, named, ("exam", "patient"), lambda p, t: 0.5)
     assert first == second
     assert told.argmax(axis=1).tolist() == [0] * 12 + [1] * 12
-    found = Classifier(first).probabilities(["my elbow hurts", "the vein of the g is"])
+    found = TextClassifier(first).probabilities(["my elbow hurts", "the vein of the g is"])
     assert found.sum(axis=1) == pytest.approx([1, 1])
     assert found.argmax(axis=1).tolist() == [1, 0]
 
@@ -93,7 +93,7 @@ def test_a_damaged_or_swollen_guard_is_refused(
         path.write_bytes(data)
         with pytest.raises(InputError, match="cannot be read as a learned guard"):
             load_classifier(path)
-    monkeypatch.setattr("medtune.guardrails.classifier.learned._LARGEST", 1000)
+    monkeypatch.setattr("medtune.guardrails.classifier.learned._MAX_JSON_BYTES", 1000)
     path.write_bytes(whole)
     with pytest.raises(InputError, match="it holds something else"):
         load_classifier(path)
