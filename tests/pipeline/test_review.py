@@ -13,7 +13,7 @@ from medtune.cli.output.review import show_review, show_sample
 from medtune.core.errors import FolderError, PredictionsError
 from medtune.core.progress import NoProgress
 from medtune.spotcheck import commands
-from medtune.spotcheck.schema import ReviewRecord
+from medtune.spotcheck.schema import SpotCheckRecord
 from medtune.spotcheck.spreadsheet import read_sheet
 
 
@@ -33,7 +33,7 @@ def evaluation(medtune: CommandLine, tmp_path: Path) -> Path:
 
 def sampled(evaluation: Path, n: int = 20) -> Path:
     folder = evaluation.parent / "review"
-    commands.draw_review_sample([evaluation], n, 0, folder, NoProgress())
+    commands.draw_spot_check([evaluation], n, 0, folder, NoProgress())
     return folder
 
 
@@ -65,8 +65,8 @@ def test_sample_mark_and_score(evaluation: Path, capsys: pytest.CaptureFixture[s
     ]
     fill_in(folder, "anna")
     fill_in(folder, "ben", shift=2)
-    record = commands.score_review_folder(folder, ())
-    assert ReviewRecord.model_validate_json((folder / "review.json").read_bytes()) == record
+    record = commands.score_spot_check(folder, ())
+    assert SpotCheckRecord.model_validate_json((folder / "review.json").read_bytes()) == record
     anna, ben, consensus = record.scores
     assert (anna.marked, ben.none, consensus.marked) == (20, 2, 18)
     precision = anna.matchers[0].precision
@@ -115,11 +115,11 @@ def test_the_same_sample_is_not_drawn_twice_and_marks_are_not_written_over(
     fill_in(folder, "anna")
     before = (folder / "sample.json").read_bytes()
     said = Said()
-    commands.draw_review_sample([evaluation], 20, 0, folder, said)
+    commands.draw_spot_check([evaluation], 20, 0, folder, said)
     assert said.lines == [f"{folder}: still valid"]
     assert (folder / "sample.json").read_bytes() == before
     with pytest.raises(FolderError, match="holds marks of another sample"):
-        commands.draw_review_sample([evaluation], 21, 0, folder, NoProgress())
+        commands.draw_spot_check([evaluation], 21, 0, folder, NoProgress())
     assert (folder / "sample.json").read_bytes() == before
 
 
@@ -128,9 +128,9 @@ def test_a_sheet_that_was_filled_in_where_it_lies_is_not_written_over(evaluation
     sheet = fill_in(folder, "anna").replace(folder / "items.csv")
     before = sheet.read_bytes()
     with pytest.raises(FolderError, match=r"items\.csv is filled in, for another sample"):
-        commands.draw_review_sample([evaluation], 21, 0, folder, NoProgress())
+        commands.draw_spot_check([evaluation], 21, 0, folder, NoProgress())
     assert sheet.read_bytes() == before
-    assert commands.score_review_folder(folder, [sheet]).scores[0].marked == 20
+    assert commands.score_spot_check(folder, [sheet]).scores[0].marked == 20
 
 
 def test_marks_of_a_former_version_count_beside_a_sheet(evaluation: Path, tmp_path: Path) -> None:
@@ -141,23 +141,23 @@ def test_marks_of_a_former_version_count_beside_a_sheet(evaluation: Path, tmp_pa
         for item, choice in read_sheet(sheet).items()
     ]
     (folder / "marks-carl.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    record = commands.score_review_folder(folder, ())
+    record = commands.score_spot_check(folder, ())
     assert [score.reviewer for score in record.scores] == ["anna", "carl", "consensus"]
     assert record.agreements[0].kappa == 1.0
     elsewhere = sheet.replace(tmp_path / "carl.csv")
-    assert commands.score_review_folder(folder, [elsewhere]).scores[0].reviewer == "carl"
+    assert commands.score_spot_check(folder, [elsewhere]).scores[0].reviewer == "carl"
     with pytest.raises(PredictionsError, match="carl's marks were named before"):
-        commands.score_review_folder(folder, [elsewhere, elsewhere])
+        commands.score_spot_check(folder, [elsewhere, elsewhere])
 
 
 def test_the_disputed_are_settled(evaluation: Path) -> None:
     folder = sampled(evaluation)
     fill_in(folder, "anna")
     fill_in(folder, "ben", shift=3)
-    disputed = tuple(each.item for each in commands.score_review_folder(folder, ()).disagreements)
+    disputed = tuple(each.item for each in commands.score_spot_check(folder, ()).disagreements)
     assert len(disputed) == 3
     fill_in(folder, "adjudicator", only=disputed)
-    record = commands.score_review_folder(folder, ())
+    record = commands.score_spot_check(folder, ())
     assert record.scores[-1].unsure == 3
     assert record.scores[-1].marked == 20
 
@@ -171,20 +171,20 @@ def test_a_changed_ledger_or_item_is_refused(evaluation: Path, tmp_path: Path) -
         text = (changed / name).read_text()
         (changed / name).write_text(text.replace("a", "b", 1))
         with pytest.raises(PredictionsError, match="not the file that was drawn"):
-            commands.score_review_folder(changed, ())
+            commands.score_spot_check(changed, ())
 
 
 def test_scores_have_no_texts_to_review(medtune: CommandLine, tmp_path: Path) -> None:
     medtune("evaluate", "fake:biased", "starter:recall", "--method", "cloze", "--out", "cloze")
     with pytest.raises(PredictionsError, match="no texts to read"):
-        commands.draw_review_sample([tmp_path / "cloze"], 20, 0, tmp_path / "review", NoProgress())
+        commands.draw_spot_check([tmp_path / "cloze"], 20, 0, tmp_path / "review", NoProgress())
     assert not (tmp_path / "review").exists()
 
 
 def test_a_scored_evaluation_points_at_doubt(medtune: CommandLine, evaluation: Path) -> None:
     medtune("evaluate", "fake:noisy", "starter:recall", "--method", "cloze", "--out", "scored")
     folder = evaluation.parent / "review"
-    drawn = commands.draw_review_sample(
+    drawn = commands.draw_spot_check(
         [evaluation], 30, 0, folder, NoProgress(), evaluation.parent / "scored"
     )
     plain, doubtful = sorted(drawn.strata, key=lambda s: s.doubtful)
@@ -195,8 +195,8 @@ def test_a_scored_evaluation_points_at_doubt(medtune: CommandLine, evaluation: P
 def test_no_marks_and_no_sample(evaluation: Path, tmp_path: Path) -> None:
     folder = sampled(evaluation)
     with pytest.raises(PredictionsError, match="nothing is marked"):
-        commands.score_review_folder(folder, ())
+        commands.score_spot_check(folder, ())
     with pytest.raises(PredictionsError, match="holds no sample"):
-        commands.score_review_folder(tmp_path, ())
+        commands.score_spot_check(tmp_path, ())
     with pytest.raises(PredictionsError, match="does not exist"):
-        commands.score_review_folder(folder, [tmp_path / "none.jsonl"])
+        commands.score_spot_check(folder, [tmp_path / "none.jsonl"])

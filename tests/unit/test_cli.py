@@ -471,14 +471,14 @@ def test_sizes_that_are_no_numbers(medtune: CommandLine, sizes: str) -> None:
 def test_a_review_hands_everything_on(
     medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
 ) -> None:
-    monkeypatch.setattr(review_recipe, "draw_review_sample", enough)
+    monkeypatch.setattr(review_recipe, "draw_spot_check", enough)
     medtune("review", "sample", "a", "b")
     assert enough.given[:4] == [[Path("a"), Path("b")], 100, 0, Path("review")]
     assert enough.given[5] is None
     medtune(*("review", "sample", "a", "--n", 7, "--seed", 3, "--against", "s"), *("--out", "o"))
     assert enough.given[:4] == [[Path("a")], 7, 3, Path("o")]
     assert enough.given[5] == Path("s")
-    monkeypatch.setattr(review_recipe, "score_review_folder", enough)
+    monkeypatch.setattr(review_recipe, "score_spot_check", enough)
     medtune("review", "score", "o")
     assert enough.given[:2] == [Path("o"), ()]
     medtune("review", "score", "o", "--marks", "a.csv", "--marks", "b.jsonl")

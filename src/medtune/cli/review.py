@@ -1,4 +1,4 @@
-"""`medtune review sample | score`: the human spot-check."""
+"""Define `medtune review sample | score`: spot checks of the parser."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sample(
     """Draw outputs to adjudicate, blind, doubtful ones more often; write a sheet to fill in."""
     from medtune.spotcheck import commands
 
-    print_record(commands.draw_review_sample(evaluations, n, seed, out, Terminal(), against), json)
+    print_record(commands.draw_spot_check(evaluations, n, seed, out, Terminal(), against), json)
     Terminal().log_message(f"items: {out / 'items.jsonl'} and items.csv")
     Terminal().log_message(
         "each reviewer fills in the column choice of a copy, marks-NAME.csv: the letter that the "
@@ -56,5 +56,5 @@ def score(
     """
     from medtune.spotcheck import commands
 
-    print_record(commands.score_review_folder(folder, marks or ()), json)
+    print_record(commands.score_spot_check(folder, marks or ()), json)
     Terminal().log_message(f"record: {folder / 'review.json'}")

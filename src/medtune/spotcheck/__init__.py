@@ -1,1 +1,1 @@
-"""Blind human review of the parser's readings of free answers."""
+"""Spot checks: people read free answers again, blind, to score the parser."""

@@ -1,7 +1,7 @@
 """Commands `medtune review sample` and `score`: reviewers check the parser's readings.
 
-`draw_review_sample` samples outputs from evaluations of free answers, doubtful ones more often, and
-writes a blind sheet for the reviewers to fill in. `score_review_folder` returns the parser's
+`draw_spot_check` samples outputs from evaluations of free answers, doubtful ones more often, and
+writes a blind sheet for the reviewers to fill in. `score_spot_check` returns the parser's
 precision and recall, the accuracy corrected by the marks, and the agreement of the reviewers.
 """
 
@@ -31,20 +31,20 @@ from medtune.spotcheck.folder import (
 )
 from medtune.spotcheck.parser_score import Matcher
 from medtune.spotcheck.sampling import EvaluationSource, draw_sample
-from medtune.spotcheck.schema import Choice, ReviewRecord, ReviewSample
-from medtune.spotcheck.scoring import score_review
+from medtune.spotcheck.schema import Choice, SpotCheckRecord, SpotCheckSample
+from medtune.spotcheck.scoring import score_marks
 from medtune.spotcheck.spreadsheet import format_sheet, read_sheet
 
 
-def draw_review_sample(
+def draw_spot_check(
     evaluations: Sequence[Path],
     n: int,
     seed: int,
     folder: Path,
     progress: Progress,
     against: Path | None = None,
-) -> ReviewSample:
-    """Draw outputs for review and write the folder, or reuse the folder of the same sample.
+) -> SpotCheckSample:
+    """Draw a spot check and write its folder, or reuse the folder of the same sample.
 
     Raises:
         PredictionsError: An evaluation cannot be read or has no texts, or n is out of range.
@@ -53,7 +53,7 @@ def draw_review_sample(
     sources = [EvaluationSource(str(place), *read_evaluation(place)) for place in evaluations]
     held = EvaluationSource(str(against), *read_evaluation(against)) if against else None
     drawn, items, ledger = draw_sample(sources, n, seed, held)
-    found = read_record(folder / SAMPLE_FILE, ReviewSample)
+    found = read_record(folder / SAMPLE_FILE, SpotCheckSample)
     if found is not None and found.inputs == drawn.inputs:
         progress.log_message(f"{folder}: still valid")
         return found
@@ -69,7 +69,7 @@ def draw_review_sample(
     return drawn
 
 
-def score_review_folder(folder: Path, files: Sequence[Path]) -> ReviewRecord:
+def score_spot_check(folder: Path, files: Sequence[Path]) -> SpotCheckRecord:
     """Score a sample's marks, and write `review.json`.
 
     The notebook's matcher is scored on the same marks, and so is the current parser, if its version
@@ -107,7 +107,7 @@ def score_review_folder(folder: Path, files: Sequence[Path]) -> ReviewRecord:
                 lambda item, answer: STRICT_PARSER.read(item.text, item.options).chosen == answer,
             )
         )
-    record = score_review(str(folder), drawn, items, read_ledger(folder, drawn), marks, matchers)
+    record = score_marks(str(folder), drawn, items, read_ledger(folder, drawn), marks, matchers)
     write_record(folder / RESULT_FILE, record)
     return record
 

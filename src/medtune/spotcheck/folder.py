@@ -22,9 +22,9 @@ from medtune.spotcheck.schema import (
     CONSENSUS,
     Choice,
     DrawnItem,
-    ParserReviewItem,
-    ReviewMark,
-    ReviewSample,
+    SpotCheckItem,
+    SpotCheckMark,
+    SpotCheckSample,
     format_choice,
 )
 
@@ -50,8 +50,8 @@ def hash_text(text: str) -> str:
 
 def write_sample(
     folder: Path,
-    sample: ReviewSample,
-    items: Sequence[ParserReviewItem],
+    sample: SpotCheckSample,
+    items: Sequence[SpotCheckItem],
     drawn: Sequence[DrawnItem],
 ) -> None:
     """Write a sample to a folder, its record last.
@@ -69,13 +69,13 @@ def write_sample(
     write_record(folder / SAMPLE_FILE, sample)
 
 
-def read_sample(folder: Path) -> ReviewSample:
+def read_sample(folder: Path) -> SpotCheckSample:
     """Read a sample's record.
 
     Raises:
         PredictionsError: The folder holds no sample.
     """
-    sample = read_record(folder / SAMPLE_FILE, ReviewSample)
+    sample = read_record(folder / SAMPLE_FILE, SpotCheckSample)
     if sample is None:
         raise PredictionsError(
             f"{folder} holds no sample to review",
@@ -87,16 +87,16 @@ def read_sample(folder: Path) -> ReviewSample:
     return sample
 
 
-def read_items(folder: Path, sample: ReviewSample) -> list[ParserReviewItem]:
+def read_items(folder: Path, sample: SpotCheckSample) -> list[SpotCheckItem]:
     """Read the blind items that the reviewers see.
 
     Raises:
         PredictionsError: The file is missing or damaged, or not the one that was drawn.
     """
-    return _read_verified(folder / ITEMS_FILE, ParserReviewItem, sample.items_hash)
+    return _read_verified(folder / ITEMS_FILE, SpotCheckItem, sample.items_hash)
 
 
-def read_ledger(folder: Path, sample: ReviewSample) -> list[DrawnItem]:
+def read_ledger(folder: Path, sample: SpotCheckSample) -> list[DrawnItem]:
     """Read the ledger with the hidden data of the items, for scoring only.
 
     Raises:
@@ -144,7 +144,7 @@ def read_marks(path: Path) -> dict[str, Choice]:
     marks: dict[str, Choice] = {}
     for number, line in enumerate(read_lines(path), 1):
         try:
-            mark = ReviewMark.model_validate_json(line)
+            mark = SpotCheckMark.model_validate_json(line)
         except ValidationError as error:
             raise PredictionsError(
                 f"{path} line {number} is no mark: {error.errors()[0]['msg']}",
@@ -155,9 +155,7 @@ def read_marks(path: Path) -> dict[str, Choice]:
     return marks
 
 
-def check_marks(
-    reviewer: str, marks: Mapping[str, Choice], items: Sequence[ParserReviewItem]
-) -> None:
+def check_marks(reviewer: str, marks: Mapping[str, Choice], items: Sequence[SpotCheckItem]) -> None:
     """Check that marks refer to existing items and options.
 
     Raises:

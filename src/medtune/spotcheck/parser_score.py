@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from medtune.core.intervals import wilson_interval
 from medtune.spotcheck.schema import (
     Choice,
+    CorrectedAccuracy,
     DrawnItem,
     MatcherScore,
-    ParserReviewItem,
-    ReviewedAccuracy,
     ReviewerScore,
-    ReviewSample,
+    SpotCheckItem,
+    SpotCheckSample,
 )
 from medtune.spotcheck.stratified import StratifiedShares
 
 SAME, OTHER, NONE, CANNOT_TELL, MISSED, NONE_UNREAD, CANNOT_TELL_UNREAD = range(7)
 """Cells of the parser's reading against the reviewer's mark: four if the parser read an option,
 three if it read none."""
+NUM_CELLS = 7
 READ_CELLS = (SAME, OTHER, NONE, CANNOT_TELL)
 UNREAD_CELLS = (NONE_UNREAD, MISSED, CANNOT_TELL_UNREAD)
 NOT_RIGHT, DENIED, CREDITED, RIGHT, ELSEWHERE = range(5)
@@ -35,122 +36,129 @@ class Matcher:
     """Another way to read the sampled texts, scored on the same marks."""
 
     name: str
-    choose: Callable[[ParserReviewItem], int | None] | None
+    choose: Callable[[SpotCheckItem], int | None] | None
     """Returns the option read; None for a matcher that only decides correctness."""
-    correct: Callable[[ParserReviewItem, int], bool]
+    correct: Callable[[SpotCheckItem, int], bool]
     """Returns whether the item is correct, given the right option."""
 
 
-class MatcherScorer:
-    """Scorer of the parser and other matchers on a sample, by a reviewer's choices."""
+@dataclass(frozen=True)
+class ReviewerMarks:
+    """A sample with the marks of one reviewer.
 
-    def __init__(
-        self,
-        sample: ReviewSample,
-        items: Sequence[ParserReviewItem],
-        ledger: Sequence[DrawnItem],
-        matchers: Sequence[Matcher],
-    ) -> None:
-        self._sample = sample
-        self._items = {item.id: item for item in items}
-        self._ledger = ledger
-        self._matchers = matchers
-        self._sizes = [stratum.size for stratum in sample.strata]
+    Attributes:
+        sample: The sample.
+        items: Its blind items by id.
+        marked: Hidden data of the items that the reviewer marked.
+        choices: The reviewer's choices by item.
+    """
 
-    def score_reviewer(self, reviewer: str, choices: Mapping[str, Choice]) -> ReviewerScore:
-        """Score parser, matchers and accuracies by one reviewer's choices."""
-        marked = [drawn for drawn in self._ledger if drawn.id in choices]
-        tally = Counter(choices.values())
+    sample: SpotCheckSample
+    items: Mapping[str, SpotCheckItem]
+    marked: Sequence[DrawnItem]
+    choices: Mapping[str, Choice]
+
+    def score(self, reviewer: str, matchers: Sequence[Matcher]) -> ReviewerScore:
+        """Score the parser, other matchers and the accuracies by the marks."""
+        tally = Counter(self.choices.values())
         return ReviewerScore(
             reviewer=reviewer,
-            marked=len(marked),
+            marked=len(self.marked),
             none=tally["none"],
             unsure=tally["unsure"],
-            confusion=_confusion_matrix(marked, choices),
-            matchers=(
-                self._score_parser(marked, choices),
-                *(self._score_matcher(matcher, marked, choices) for matcher in self._matchers),
-            ),
+            confusion=self._confusion_matrix(),
+            matchers=(self._score_parser(), *map(self._score_matcher, matchers)),
             accuracy=tuple(
-                self._reviewed_accuracy(index, marked, choices)
-                for index in range(len(self._sample.evaluations))
-                if any(drawn.evaluation == index for drawn in marked)
+                self._correct_accuracy(index)
+                for index in sorted({drawn.evaluation for drawn in self.marked})
             ),
         )
 
-    def _score_parser(
-        self, marked: Sequence[DrawnItem], choices: Mapping[str, Choice]
-    ) -> MatcherScore:
+    def _score_parser(self) -> MatcherScore:
         """Score the parser version of the sample; its reading is constant within a stratum."""
-        reading = [_reading_cell(drawn.chosen, choices[drawn.id]) for drawn in marked]
+        reading = self._parser_readings()
+        possible = [READ_CELLS if s.read else UNREAD_CELLS for s in self.sample.strata]
+        return _make_matcher_score(
+            f"parser version {self.sample.parser}, as evaluated",
+            self._estimate_shares(reading, possible),
+            reading,
+            self._estimate_shares(self._parser_credits(), self._possible_credits()),
+        )
+
+    def _score_matcher(self, matcher: Matcher) -> MatcherScore:
+        readings, reading = None, []
+        if choose := matcher.choose:
+            reading = [
+                _reading_cell(choose(self.items[drawn.id]), self.choices[drawn.id])
+                for drawn in self.marked
+            ]
+            readings = self._estimate_shares(reading, [range(7)] * len(self.sample.strata))
         credit = [
-            _credit_cell(drawn.chosen == drawn.answer, choices[drawn.id] == drawn.answer)
-            for drawn in marked
+            _credit_cell(
+                matcher.correct(self.items[drawn.id], drawn.answer),
+                self.choices[drawn.id] == drawn.answer,
+            )
+            for drawn in self.marked
         ]
-        read = [stratum.read for stratum in self._sample.strata]
+        possible = [READ_CREDIT_CELLS] * len(self.sample.strata)
         return _make_matcher_score(
-            f"parser version {self._sample.parser}, as evaluated",
-            self._estimate_shares(
-                marked, reading, [READ_CELLS if r else UNREAD_CELLS for r in read], 7
-            ),
-            reading,
-            self._estimate_shares(
-                marked, credit, [READ_CREDIT_CELLS if r else UNREAD_CREDIT_CELLS for r in read], 4
-            ),
+            matcher.name, readings, reading, self._estimate_shares(credit, possible)
         )
 
-    def _score_matcher(
-        self, matcher: Matcher, marked: Sequence[DrawnItem], choices: Mapping[str, Choice]
-    ) -> MatcherScore:
-        credit, reading = [], []
-        for drawn in marked:
-            item, choice = self._items[drawn.id], choices[drawn.id]
-            credit.append(_credit_cell(matcher.correct(item, drawn.answer), choice == drawn.answer))
-            if matcher.choose:
-                reading.append(_reading_cell(matcher.choose(item), choice))
-        anywhere = [range(7)] * len(self._sizes)
-        return _make_matcher_score(
-            matcher.name,
-            self._estimate_shares(marked, reading, anywhere, 7) if matcher.choose else None,
-            reading,
-            self._estimate_shares(marked, credit, [READ_CREDIT_CELLS] * len(self._sizes), 4),
-        )
-
-    def _reviewed_accuracy(
-        self, index: int, marked: Sequence[DrawnItem], choices: Mapping[str, Choice]
-    ) -> ReviewedAccuracy:
-        evaluation = self._sample.evaluations[index]
+    def _correct_accuracy(self, index: int) -> CorrectedAccuracy:
+        """Correct the accuracy of one evaluation by the marks."""
+        evaluation = self.sample.evaluations[index]
         cells = [
-            _credit_cell(drawn.chosen == drawn.answer, choices[drawn.id] == drawn.answer)
-            if drawn.evaluation == index
-            else ELSEWHERE
-            for drawn in marked
+            cell if drawn.evaluation == index else ELSEWHERE
+            for drawn, cell in zip(self.marked, self._parser_credits(), strict=True)
         ]
-        several = (ELSEWHERE,) if len(self._sample.evaluations) > 1 else ()
-        possible = [
-            (*(READ_CREDIT_CELLS if stratum.read else UNREAD_CREDIT_CELLS), *several)
-            for stratum in self._sample.strata
-        ]
+        several = (ELSEWHERE,) if len(self.sample.evaluations) > 1 else ()
+        possible = [(*cells, *several) for cells in self._possible_credits()]
         parsed = wilson_interval(evaluation.correct, evaluation.n)
-        reviewed = self._estimate_shares(marked, cells, possible, 5).estimate_corrected(
+        reviewed = self._estimate_shares(cells, possible).estimate_corrected(
             parsed.value, up=DENIED, down=CREDITED, whole=READ_CREDIT_CELLS
         )
         assert reviewed is not None, "asked only where the evaluation has marks"
-        return ReviewedAccuracy(
+        return CorrectedAccuracy(
             label=evaluation.label, source=evaluation.source, parsed=parsed, reviewed=reviewed
         )
 
+    def _parser_readings(self) -> list[int]:
+        return [_reading_cell(drawn.chosen, self.choices[drawn.id]) for drawn in self.marked]
+
+    def _parser_credits(self) -> list[int]:
+        return [
+            _credit_cell(drawn.chosen == drawn.answer, self.choices[drawn.id] == drawn.answer)
+            for drawn in self.marked
+        ]
+
+    def _possible_credits(self) -> list[tuple[int, ...]]:
+        return [READ_CREDIT_CELLS if s.read else UNREAD_CREDIT_CELLS for s in self.sample.strata]
+
+    def _confusion_matrix(self) -> dict[str, dict[str, int]]:
+        tally = Counter(self._parser_readings())
+        return {
+            "read": {
+                "same option": tally[SAME],
+                "another option": tally[OTHER],
+                "none": tally[NONE],
+                "unsure": tally[CANNOT_TELL],
+            },
+            "unread": {
+                "an option": tally[MISSED],
+                "none": tally[NONE_UNREAD],
+                "unsure": tally[CANNOT_TELL_UNREAD],
+            },
+        }
+
     def _estimate_shares(
-        self,
-        marked: Sequence[DrawnItem],
-        cells: Sequence[int],
-        possible: Sequence[Sequence[int]],
-        count: int,
+        self, cells: Sequence[int], possible: Sequence[Sequence[int]]
     ) -> StratifiedShares:
-        by_stratum: list[list[int]] = [[] for _ in self._sizes]
-        for drawn, cell in zip(marked, cells, strict=True):
+        by_stratum: list[list[int]] = [[] for _ in self.sample.strata]
+        for drawn, cell in zip(self.marked, cells, strict=True):
             by_stratum[drawn.stratum].append(cell)
-        return StratifiedShares(self._sizes, by_stratum, possible, count)
+        sizes = [stratum.size for stratum in self.sample.strata]
+        return StratifiedShares(sizes, by_stratum, possible, NUM_CELLS)
 
 
 def _make_matcher_score(
@@ -188,22 +196,3 @@ def _credit_cell(by_matcher: bool, by_reviewer: bool) -> int:
 def is_misreading(chosen: int | None, choice: Choice) -> bool:
     """Return whether parser and reviewer differ on an item that is not marked unsure."""
     return _reading_cell(chosen, choice) in (OTHER, NONE, MISSED)
-
-
-def _confusion_matrix(
-    marked: Sequence[DrawnItem], choices: Mapping[str, Choice]
-) -> dict[str, dict[str, int]]:
-    tally = Counter(_reading_cell(drawn.chosen, choices[drawn.id]) for drawn in marked)
-    return {
-        "read": {
-            "same option": tally[SAME],
-            "another option": tally[OTHER],
-            "none": tally[NONE],
-            "unsure": tally[CANNOT_TELL],
-        },
-        "unread": {
-            "an option": tally[MISSED],
-            "none": tally[NONE_UNREAD],
-            "unsure": tally[CANNOT_TELL_UNREAD],
-        },
-    }

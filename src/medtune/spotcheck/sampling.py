@@ -1,4 +1,4 @@
-"""Draw a stratified sample of outputs for human review.
+"""Draw a stratified sample of outputs for a spot check.
 
 The strata are the ways in which the parser read the outputs. Doubtful strata are oversampled, but
 every stratum is drawn from, and the sampling probabilities are known: results can be weighted to
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medtune.core.errors import PredictionsError
@@ -18,9 +18,9 @@ from medtune.core.records import EvaluationRecord, Prediction, content_hash
 from medtune.spotcheck.folder import hash_text, to_json_lines
 from medtune.spotcheck.schema import (
     DrawnItem,
-    ParserReviewItem,
-    ReviewSample,
     SampledEvaluation,
+    SpotCheckItem,
+    SpotCheckSample,
     Stratum,
 )
 
@@ -40,12 +40,23 @@ class EvaluationSource:
     record: EvaluationRecord
     predictions: Sequence[Prediction]
 
+    def describe(self) -> SampledEvaluation:
+        """Describe the evaluation in the sample's record."""
+        record = self.record
+        return SampledEvaluation(
+            folder=self.folder,
+            label=record.label,
+            source=record.data.source,
+            inputs=record.inputs,
+            n=record.counts.n,
+            correct=record.counts.correct,
+        )
+
 
 @dataclass(frozen=True)
 class _Output:
     evaluation: int
     prediction: Prediction
-    text: str
     scored: int | None
 
     @property
@@ -58,11 +69,33 @@ class _Output:
             return f"read: {reason}, scored otherwise", True
         return f"read: {reason}", reason not in CERTAIN_READINGS
 
+    def to_item(self, item_id: str) -> SpotCheckItem:
+        """Make the blind item."""
+        asked = self.prediction
+        return SpotCheckItem(
+            id=item_id, stem=asked.stem, options=asked.options, text=asked.text or ""
+        )
+
+    def to_ledger(self, item_id: str, stratum: int, probability: float) -> DrawnItem:
+        """Make the hidden data of the item."""
+        asked = self.prediction
+        return DrawnItem(
+            id=item_id,
+            evaluation=self.evaluation,
+            prediction=asked.id,
+            stratum=stratum,
+            probability=probability,
+            answer=asked.answer,
+            chosen=asked.chosen,
+            reason=asked.reason or "",
+            scored=self.scored,
+        )
+
 
 def draw_sample(
     sources: Sequence[EvaluationSource], n: int, seed: int, against: EvaluationSource | None = None
-) -> tuple[ReviewSample, list[ParserReviewItem], list[DrawnItem]]:
-    """Draw outputs for review.
+) -> tuple[SpotCheckSample, list[SpotCheckItem], list[DrawnItem]]:
+    """Draw the outputs of a spot check.
 
     Args:
         sources: Evaluations of free answers.
@@ -78,56 +111,31 @@ def draw_sample(
         PredictionsError: An evaluation has no texts, parsers differ, or n is too large or small.
     """
     _check_sources(sources, against)
-    outputs = _collect_outputs(sources, _choices_by_id(against) if against else {})
+    outputs = _collect_outputs(sources, against)
     strata: dict[tuple[str, bool], list[_Output]] = defaultdict(list)
     for output in outputs:
         strata[output.stratum].append(output)
     names = sorted(strata)
     sizes = [len(strata[name]) for name in names]
     counts = allocate_to_strata(sizes, [doubtful for _, doubtful in names], n)
-    lots = random.Random(f"review {seed}")
+    rng = random.Random(f"review {seed}")
     picked = [
         (index, output)
         for index, (name, count) in enumerate(zip(names, counts, strict=True))
-        for output in lots.sample(strata[name], count)
+        for output in rng.sample(strata[name], count)
     ]
-    lots.shuffle(picked)
+    rng.shuffle(picked)
     inputs = content_hash([[s.record.inputs for s in sources], [n, seed], names, sizes])
     items, drawn = [], []
-    for place, (index, output) in enumerate(picked, 1):
-        identity = f"{inputs[:6]}-{place:03d}"
-        found = output.prediction
-        items.append(
-            ParserReviewItem(id=identity, stem=found.stem, options=found.options, text=output.text)
-        )
-        drawn.append(
-            DrawnItem(
-                id=identity,
-                evaluation=output.evaluation,
-                prediction=found.id,
-                stratum=index,
-                probability=counts[index] / sizes[index],
-                answer=found.answer,
-                chosen=found.chosen,
-                reason=found.reason or "",
-                scored=output.scored,
-            )
-        )
-    sample = ReviewSample(
+    for number, (index, output) in enumerate(picked, 1):
+        item_id = f"{inputs[:6]}-{number:03d}"
+        items.append(output.to_item(item_id))
+        drawn.append(output.to_ledger(item_id, index, counts[index] / sizes[index]))
+    sample = SpotCheckSample(
         inputs=inputs,
         seed=seed,
         parser=sources[0].record.parser,
-        evaluations=tuple(
-            SampledEvaluation(
-                folder=source.folder,
-                label=source.record.label,
-                source=source.record.data.source,
-                inputs=source.record.inputs,
-                n=source.record.counts.n,
-                correct=source.record.counts.correct,
-            )
-            for source in sources
-        ),
+        evaluations=tuple(source.describe() for source in sources),
         against=against.folder if against else None,
         population=len(outputs),
         n=n,
@@ -197,21 +205,18 @@ def _check_sources(sources: Sequence[EvaluationSource], against: EvaluationSourc
         )
 
 
-def _choices_by_id(against: EvaluationSource) -> dict[str, tuple[tuple[str, ...], int | None]]:
-    return {p.id: (p.options, p.chosen) for p in against.predictions}
-
-
 def _collect_outputs(
-    sources: Sequence[EvaluationSource], scored: Mapping[str, tuple[tuple[str, ...], int | None]]
+    sources: Sequence[EvaluationSource], against: EvaluationSource | None
 ) -> list[_Output]:
+    scored = {p.id: p for p in against.predictions} if against else {}
     outputs = []
     for number, source in enumerate(sources):
         for prediction in source.predictions:
-            options, chosen = scored.get(prediction.id, ((), None))
+            twin = scored.get(prediction.id)
             # The scored evaluation may have shown the options in another order.
-            text = options[chosen] if chosen is not None else None
+            text = twin.options[twin.chosen] if twin and twin.chosen is not None else None
             other = prediction.options.index(text) if text in prediction.options else None
-            outputs.append(_Output(number, prediction, prediction.text or "", other))
+            outputs.append(_Output(number, prediction, other))
     if scored and all(output.scored is None for output in outputs):
         raise PredictionsError(
             "the scored evaluation has none of these questions",

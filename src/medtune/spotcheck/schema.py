@@ -32,7 +32,7 @@ def format_choice(choice: Choice) -> str:
     return LETTERS[choice] if isinstance(choice, int) else choice
 
 
-class ParserReviewItem(Record):
+class SpotCheckItem(Record):
     """An output to review, blind: without right answer, parser reading and model name."""
 
     id: str = Field(min_length=1)
@@ -66,7 +66,7 @@ class DrawnItem(Record):
     """Choice of the scored evaluation of the same question, if one was given."""
 
 
-class ReviewMark(Record):
+class SpotCheckMark(Record):
     """One line of `marks-NAME.jsonl`, as version 0.1 wrote them."""
 
     item: str = Field(min_length=1, max_length=64)
@@ -111,7 +111,7 @@ class SampledEvaluation(Record):
     """Number of correct outputs among all n, by the parser."""
 
 
-class ReviewSample(Record):
+class SpotCheckSample(Record):
     """A sample of outputs for review."""
 
     kind: Literal["review-sample"] = "review-sample"
@@ -158,7 +158,7 @@ class MatcherScore(Record):
     """Weighted: share not correct by the matcher, among those correct by the reviewer."""
 
 
-class ReviewedAccuracy(Record):
+class CorrectedAccuracy(Record):
     """Accuracy of one evaluation, by the parser and by a reviewer."""
 
     label: str
@@ -184,7 +184,7 @@ class ReviewerScore(Record):
     (an option, if unread), none, unsure."""
     matchers: tuple[MatcherScore, ...]
     """Scores by matcher; the parser version of the evaluations comes first."""
-    accuracy: tuple[ReviewedAccuracy, ...]
+    accuracy: tuple[CorrectedAccuracy, ...]
 
 
 class Disagreement(Record):
@@ -210,12 +210,12 @@ class Misreading(Record):
     """Choice of the reviewer."""
 
 
-class ReviewRecord(Record):
+class SpotCheckRecord(Record):
     """Result of a spot-check."""
 
     kind: Literal["review"] = "review"
     folder: str
-    sample: ReviewSample
+    sample: SpotCheckSample
     scores: tuple[ReviewerScore, ...]
     agreements: tuple[Agreement, ...]
     disagreements: tuple[Disagreement, ...]

@@ -9,7 +9,7 @@ from itertools import combinations
 from medtune.analysis.agreement import cohen_kappa
 from medtune.core.errors import PredictionsError
 from medtune.core.provenance import collect_provenance
-from medtune.spotcheck.parser_score import Matcher, MatcherScorer, is_misreading
+from medtune.spotcheck.parser_score import Matcher, ReviewerMarks, is_misreading
 from medtune.spotcheck.schema import (
     ADJUDICATOR,
     CONSENSUS,
@@ -18,23 +18,23 @@ from medtune.spotcheck.schema import (
     Disagreement,
     DrawnItem,
     Misreading,
-    ParserReviewItem,
-    ReviewRecord,
-    ReviewSample,
+    SpotCheckItem,
+    SpotCheckRecord,
+    SpotCheckSample,
 )
 
 MIN_REVIEWERS = 2
 """Least number of reviewers for a consensus."""
 
 
-def score_review(
+def score_marks(
     folder: str,
-    sample: ReviewSample,
-    items: Sequence[ParserReviewItem],
+    sample: SpotCheckSample,
+    items: Sequence[SpotCheckItem],
     ledger: Sequence[DrawnItem],
     marks: Mapping[str, Mapping[str, Choice]],
     matchers: Sequence[Matcher] = (),
-) -> ReviewRecord:
+) -> SpotCheckRecord:
     """Score a spot-check.
 
     Args:
@@ -62,11 +62,16 @@ def score_review(
     scored = dict(choices)
     if len(choices) >= MIN_REVIEWERS and (final := _consensus(choices, settling)):
         scored[CONSENSUS] = final
-    bench = MatcherScorer(sample, items, ledger, matchers)
-    return ReviewRecord(
+    by_id = {item.id: item for item in items}
+    return SpotCheckRecord(
         folder=folder,
         sample=sample,
-        scores=tuple(bench.score_reviewer(name, found) for name, found in scored.items()),
+        scores=tuple(
+            ReviewerMarks(
+                sample, by_id, [drawn for drawn in ledger if drawn.id in found], found
+            ).score(name, matchers)
+            for name, found in scored.items()
+        ),
         agreements=tuple(
             cohen_kappa(
                 a, b, [(choices[a][i], choices[b][i]) for i in choices[a] if i in choices[b]]
@@ -86,7 +91,7 @@ def score_review(
             for drawn in ledger
             if drawn.id in found and is_misreading(drawn.chosen, found[drawn.id])
         ),
-        warnings=tuple(_review_warnings(sample, ledger, scored, split)),
+        warnings=tuple(_collect_warnings(sample, ledger, scored, split)),
         provenance=collect_provenance(),
     )
 
@@ -115,8 +120,8 @@ def _consensus(
     return final
 
 
-def _review_warnings(
-    sample: ReviewSample,
+def _collect_warnings(
+    sample: SpotCheckSample,
     ledger: Sequence[DrawnItem],
     scored: Mapping[str, Mapping[str, Choice]],
     split: Sequence[Disagreement],

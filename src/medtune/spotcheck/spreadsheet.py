@@ -10,14 +10,14 @@ from pathlib import Path
 from medtune.core.errors import PredictionsError
 from medtune.core.predictions_io import read_lines
 from medtune.core.records import LETTERS
-from medtune.spotcheck.schema import Choice, ParserReviewItem
+from medtune.spotcheck.schema import Choice, SpotCheckItem
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """Characters at the start of a cell that a spreadsheet may run (OWASP, "CSV injection")."""
 _BOM = "\ufeff"
 
 
-def format_sheet(items: Sequence[ParserReviewItem]) -> str:
+def format_sheet(items: Sequence[SpotCheckItem]) -> str:
     """Format the items as CSV with empty columns `choice` and `note`.
 
     Cells that a spreadsheet would run as a formula are prefixed with an apostrophe. The text begins

@@ -24,7 +24,7 @@ from medtune.spotcheck.sampling import (
     allocate_to_strata,
     draw_sample,
 )
-from medtune.spotcheck.schema import DrawnItem, ParserReviewItem
+from medtune.spotcheck.schema import DrawnItem, SpotCheckItem
 
 OPTIONS = ("Adrenaline", "Bisoprolol", "Codeine", "Digoxin")
 
@@ -115,7 +115,7 @@ def test_the_items_are_blind() -> None:
     _, others, _ = draw_sample([source(two)], 40, seed=0)
     # Another key, the same items to the letter.
     assert items == others
-    assert set(ParserReviewItem.model_fields) == {"id", "stem", "options", "text"}
+    assert set(SpotCheckItem.model_fields) == {"id", "stem", "options", "text"}
     said = "".join(item.model_dump_json() for item in items)
     for word in ("tuned", "secret", "q-", "then more", "two answers", "answer", "chosen"):
         assert word not in said

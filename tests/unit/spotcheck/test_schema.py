@@ -15,21 +15,23 @@ from medtune.spotcheck.folder import (
     read_sample,
     to_json_lines,
 )
-from medtune.spotcheck.schema import ParserReviewItem, ReviewMark, Stratum, format_choice
+from medtune.spotcheck.schema import SpotCheckItem, SpotCheckMark, Stratum, format_choice
 
 ITEMS = [
-    ParserReviewItem(id=f"s-{n}", stem="Which?", options=("Yes", "No", "Maybe"), text="No")
+    SpotCheckItem(id=f"s-{n}", stem="Which?", options=("Yes", "No", "Maybe"), text="No")
     for n in "123"
 ]
 
 
-def mark(item: str = "s-1", choice: Any = 1, note: str = "", reviewer: str = "anna") -> ReviewMark:
-    return ReviewMark(item=item, reviewer=reviewer, choice=choice, note=note, at="2026-01-02")
+def mark(
+    item: str = "s-1", choice: Any = 1, note: str = "", reviewer: str = "anna"
+) -> SpotCheckMark:
+    return SpotCheckMark(item=item, reviewer=reviewer, choice=choice, note=note, at="2026-01-02")
 
 
 @pytest.mark.parametrize("choice", [0, 9, "none", "unsure"])
 def test_a_choice_is_an_option_or_one_of_two_words(choice: Any) -> None:
-    again = ReviewMark.model_validate_json(mark(choice=choice).model_dump_json())
+    again = SpotCheckMark.model_validate_json(mark(choice=choice).model_dump_json())
     assert again.choice == choice
     assert type(again.choice) is type(choice)
 

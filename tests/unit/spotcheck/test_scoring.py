@@ -19,8 +19,8 @@ from medtune.spotcheck.parser_score import (
     Matcher,
 )
 from medtune.spotcheck.sampling import allocate_to_strata, draw_sample
-from medtune.spotcheck.schema import ReviewRecord
-from medtune.spotcheck.scoring import score_review
+from medtune.spotcheck.schema import SpotCheckRecord
+from medtune.spotcheck.scoring import score_marks
 from medtune.spotcheck.stratified import StratifiedShares
 
 SAMPLE, ITEMS, LEDGER = draw_sample([source(mixed())], 40, seed=0)
@@ -32,9 +32,9 @@ def marks(choices: Sequence[Any]) -> dict[str, Any]:
     return {item.id: choice for item, choice in said if choice is not None}
 
 
-def score(matchers: Sequence[Matcher] = (), **choices: Sequence[Any]) -> ReviewRecord:
+def score(matchers: Sequence[Matcher] = (), **choices: Sequence[Any]) -> SpotCheckRecord:
     found = {name: marks(said) for name, said in choices.items()}
-    return score_review("review", SAMPLE, ITEMS, LEDGER, found, matchers)
+    return score_marks("review", SAMPLE, ITEMS, LEDGER, found, matchers)
 
 
 def test_a_reviewer_who_reads_like_the_parser() -> None:
@@ -137,7 +137,7 @@ def test_two_evaluations_have_their_own_accuracy() -> None:
     both = [source(mixed()), source(poor, "runs/poor", label="poor")]
     sample, items, ledger = draw_sample(both, 120, 0)
     said: dict[str, Any] = {d.id: "none" if d.chosen is None else d.chosen for d in ledger}
-    (found,) = score_review("r", sample, items, ledger, {"a": said}).scores
+    (found,) = score_marks("r", sample, items, ledger, {"a": said}).scores
     assert [a.label for a in found.accuracy] == ["tuned-secret", "poor"]
     for each, place in zip(found.accuracy, both, strict=True):
         assert each.reviewed.value == pytest.approx(place.record.accuracy.value)

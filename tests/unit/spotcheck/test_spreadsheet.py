@@ -9,14 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medtune.core.errors import PredictionsError
-from medtune.spotcheck.schema import ParserReviewItem
+from medtune.spotcheck.schema import SpotCheckItem
 from medtune.spotcheck.spreadsheet import format_sheet, read_sheet
 
 ITEMS = [
-    ParserReviewItem(
-        id="s-1", stem="Why; how?", options=("Yes", "No"), text='=HYPERLINK("x")\n"B"'
-    ),
-    ParserReviewItem(id="s-2", stem="-5 or +5?", options=("+5", "-5", "@home"), text="\t1"),
+    SpotCheckItem(id="s-1", stem="Why; how?", options=("Yes", "No"), text='=HYPERLINK("x")\n"B"'),
+    SpotCheckItem(id="s-2", stem="-5 or +5?", options=("+5", "-5", "@home"), text="\t1"),
 ]
 
 
@@ -53,7 +51,7 @@ def test_no_cell_is_a_formula() -> None:
 
 @given(st.text(max_size=20), st.text(min_size=1, max_size=20).filter(str.strip))
 def test_whatever_a_model_writes_is_inert(text: str, stem: str) -> None:
-    item = ParserReviewItem(id="s-1", stem=stem, options=("a", "b"), text=text)
+    item = SpotCheckItem(id="s-1", stem=stem, options=("a", "b"), text=text)
     for row in csv.reader(io.StringIO(format_sheet([item]), newline="")):
         assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) for cell in row)
 

@@ -65,7 +65,7 @@ from medtune.releases.schema import ReleaseList, ReleaseLog, Verification
 from medtune.releases.update_schema import UpdateRecord
 from medtune.serving.monitoring.schema import MonitorRecord
 from medtune.serving.schemas import AnswerRecord, AuditVerified, KeyList, KeyMade
-from medtune.spotcheck.schema import ReviewRecord, ReviewSample
+from medtune.spotcheck.schema import SpotCheckRecord, SpotCheckSample
 from medtune.studies.ablation.schema import AblationRecord
 from medtune.studies.decoding.schema import DecodingRecord
 from medtune.studies.grid_schema import GridState
@@ -159,8 +159,8 @@ _PRINTERS: dict[type[Record], Callable[[Console, Any], None]] = {
     AnswerRecord: show_answer,
     RobustnessRecord: show_robustness,
     SampleSizeRecord: show_test_size,
-    ReviewSample: show_sample,
-    ReviewRecord: show_review,
+    SpotCheckSample: show_sample,
+    SpotCheckRecord: show_review,
     ModelList: _show_models,
     KeyMade: show_key,
     AuditVerified: show_audit,

@@ -8,13 +8,13 @@ from rich.text import Text
 from medtune.cli.output.console import create_plain_table
 from medtune.core.records import LETTERS, Proportion
 from medtune.core.schemas.analysis import Agreement
-from medtune.spotcheck.schema import ReviewRecord, ReviewSample, format_choice
+from medtune.spotcheck.schema import SpotCheckRecord, SpotCheckSample, format_choice
 
 MAX_LISTED = 20
 """Most misreadings and disagreements that are printed; the record lists all."""
 
 
-def show_sample(console: Console, sample: ReviewSample) -> None:
+def show_sample(console: Console, sample: SpotCheckSample) -> None:
     """Print the counts of a sample only, as the reader may be a reviewer."""
     table = create_plain_table(("read as",), ("outputs", "drawn"))
     for stratum in sample.strata:
@@ -26,7 +26,7 @@ def show_sample(console: Console, sample: ReviewSample) -> None:
     )
 
 
-def show_review(console: Console, record: ReviewRecord) -> None:
+def show_review(console: Console, record: SpotCheckRecord) -> None:
     """Print the matchers' precision and recall, the corrected accuracy, and the agreement."""
     table = create_plain_table(
         ("by", "matcher"), ("precision %", "recall %", "wrongly credited %", "wrongly denied %")
