@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -41,6 +42,25 @@ def test_every_printed_command_can_be_typed(listed: Callable[[], Iterable[Printe
     assert found
     for printed in found:
         check(printed)
+
+
+def test_every_help_has_an_example_of_its_command_that_can_be_typed() -> None:
+    without = dict(list_commands(typer.main.get_command(cli.app)))
+    assert len(without) > 40
+    for name, command in list(without.items()):
+        example = re.search(r"Example: (medtune [^\n]+)", command.help)
+        if example and example[1].startswith(f"medtune {name}"):
+            check(Printed(f"help of {name}", example[1]))
+            del without[name]
+    assert not without
+
+
+def list_commands(group: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from list_commands(command, f"{path}{name} ")
+        else:
+            yield f"{path}{name}", command
 
 
 @pytest.mark.parametrize(

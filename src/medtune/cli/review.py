@@ -26,7 +26,10 @@ def sample(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("review"),
     json: Json = False,
 ) -> None:
-    """Draw outputs to adjudicate, blind, doubtful ones more often; write a sheet to fill in."""
+    """Draw outputs to adjudicate, blind, doubtful ones more often; write a sheet to fill in.
+
+    Example: medtune review sample runs/eval/free --n 200
+    """
     from medtune.spotcheck import commands
 
     print_record(commands.draw_spot_check(evaluations, n, seed, out, Terminal(), against), json)
