@@ -6,6 +6,7 @@ import math
 
 from medtune.core.schemas.guardrails import GuardVerdict, Inquiry, OptionScores, ServingCalibration
 from medtune.guardrails.policy import Policy
+from medtune.guardrails.rules import make_verdict
 
 MIN_LETTER_MASS = 0.1
 """Least total probability of the letters; below it, the model was about to write other text."""
@@ -25,33 +26,29 @@ def check_confidence(
     """
     rule = policy.confidence
     if calibration is None:
-        return GuardVerdict(
-            guard="confidence", action=rule.uncalibrated, reason="confidence.uncalibrated"
-        )
+        return make_verdict("confidence", rule.uncalibrated, "confidence.uncalibrated")
     if inquiry.subject is not None and inquiry.subject not in calibration.subjects:
-        return GuardVerdict(
-            guard="confidence", action=rule.unseen, reason="confidence.unseen_subject"
-        )
-    if calibration.threshold is None or scores.confidence < calibration.threshold:
-        return GuardVerdict(guard="confidence", action=rule.action, reason="confidence.low")
-    return GuardVerdict(guard="confidence", action="allow")
+        return make_verdict("confidence", rule.unseen, "confidence.unseen_subject")
+    low = calibration.threshold is None or scores.confidence < calibration.threshold
+    return make_verdict("confidence", rule.action, "confidence.low" if low else None)
 
 
 def check_output(scores: OptionScores) -> GuardVerdict:
     """Defer output that is not an answer: no likely letter, no numbers, or a tie."""
-    if not all(map(math.isfinite, scores.probabilities)):
-        return GuardVerdict(guard="output", action="defer", reason="output.no_number")
-    if scores.mass is not None and scores.mass < MIN_LETTER_MASS:
-        return GuardVerdict(guard="output", action="defer", reason="output.no_letter")
     best, second, *_ = sorted(scores.probabilities, reverse=True)
-    if best - second < TIE_MARGIN:
-        return GuardVerdict(guard="output", action="defer", reason="output.tie")
-    return GuardVerdict(guard="output", action="allow")
+    reason = None
+    if not all(map(math.isfinite, scores.probabilities)):
+        reason = "output.no_number"
+    elif scores.mass is not None and scores.mass < MIN_LETTER_MASS:
+        reason = "output.no_letter"
+    elif best - second < TIE_MARGIN:
+        reason = "output.tie"
+    return make_verdict("output", "defer", reason)
 
 
 def unavailable_verdict() -> GuardVerdict:
     """Defer a question that could not be answered: model, store or queue are unavailable."""
-    return GuardVerdict(guard="output", action="defer", reason="output.unavailable")
+    return make_verdict("output", "defer", "output.unavailable")
 
 
 def prediction_set(scores: OptionScores, calibration: ServingCalibration) -> tuple[int, ...]:
@@ -59,9 +56,5 @@ def prediction_set(scores: OptionScores, calibration: ServingCalibration) -> tup
 
     An empty set would be shown as if nothing were possible.
     """
-    inside = tuple(
-        index
-        for index, probability in enumerate(scores.probabilities)
-        if 1 - probability <= calibration.quantile
-    )
-    return inside or (scores.chosen,)
+    inside = (i for i, p in enumerate(scores.probabilities) if 1 - p <= calibration.quantile)
+    return tuple(inside) or (scores.chosen,)

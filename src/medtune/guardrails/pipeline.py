@@ -16,6 +16,7 @@ from medtune.guardrails.input_rules.sensitive_topics import detect_sensitive_top
 from medtune.guardrails.inquiry_text import InquiryText, normalize_text
 from medtune.guardrails.policy import ANSWER_GUARDS, Policy
 from medtune.guardrails.privacy.identifiers import redact_inquiry
+from medtune.guardrails.rules import make_verdict
 
 Guard = Callable[[InquiryText, Policy], GuardVerdict]
 RULE_GUARDS: dict[GuardName, Guard] = {
@@ -78,18 +79,10 @@ def run_input_guards(
             marked = redact_inquiry(reading.inquiry)
             found = marked != reading.inquiry
             clean = marked.model_copy(update={"subject": subject})
-            verdict = GuardVerdict(
-                guard="privacy",
-                action="annotate" if found else "allow",
-                reason="privacy.redacted" if found else None,
-            )
+            verdict = make_verdict("privacy", "annotate", "privacy.redacted" if found else None)
         else:
-            verdict = _run_guard(
-                name,
-                classifier.judge if name == "classifier" else RULE_GUARDS[name],
-                reading,
-                policy,
-            )
+            guard = classifier.judge if name == "classifier" else RULE_GUARDS[name]
+            verdict = _run_guard(name, guard, reading, policy)
         verdicts.append(verdict)
         if verdict.action == "refuse":
             break
@@ -118,9 +111,8 @@ def scan_for_crisis(
     """
     most = policy.size
     for turn in (inquiry, *inquiry.earlier):
-        options = tuple(
-            normalize_text(option)[: most.option] for option in turn.options[: most.options]
-        )
+        kept = turn.options[: most.options]
+        options = tuple(normalize_text(option)[: most.option] for option in kept)
         subject = turn.subject and normalize_text(turn.subject)[: most.option]
         for stem in _windows(normalize_text(turn.stem), most.stem):
             if time.monotonic() > until:
@@ -176,7 +168,7 @@ def check_size(reading: InquiryText, policy: Policy) -> GuardVerdict:
         reason = "size.stem"
     elif len(reading.text) - len(reading.stem) > parts * (most.option + 1):
         reason = "size.option"
-    return GuardVerdict(guard="size", action="refuse" if reason else "allow", reason=reason)
+    return make_verdict("size", "refuse", reason)
 
 
 def timeout_verdict(looked: Sequence[GuardVerdict]) -> GuardVerdict:

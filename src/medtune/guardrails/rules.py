@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from medtune.core.schemas.guardrails import Action, CardName, GuardName, GuardVerdict
 from medtune.guardrails import linear_search
 
 _BLANK = re.compile(r" |(?<!\\)\[(?:\\.|[^\]\\])*\]")
@@ -35,6 +36,15 @@ class Rule:
     def matches(self, text: str) -> bool:
         """Return whether a text matches the rule and none of its exceptions."""
         return _matches_any(self._gives, text) and not _matches_any(self._takes, text)
+
+
+def make_verdict(
+    guard: GuardName, action: Action, reason: str | None, card: CardName | None = None
+) -> GuardVerdict:
+    """Make a guard's verdict: its action if there is a reason, else "allow"."""
+    if reason is None:
+        return GuardVerdict(guard=guard, action="allow")
+    return GuardVerdict(guard=guard, action=action, reason=reason, card=card)
 
 
 def first_reason(rules: Iterable[Rule], text: str) -> str | None:

@@ -20,7 +20,7 @@ from medtune.core.records import Record, content_hash
 from medtune.core.schemas.guardrails import Action, CardName, GuardVerdict, Inquiry, ReasonCode
 from medtune.guardrails.benchmark.labelled_lines import Kind
 from medtune.guardrails.classifier.linear import LinearWeights, TextClassifier
-from medtune.guardrails.input_rules.crisis import is_about_asker
+from medtune.guardrails.input_rules.crisis import concerns_asker
 from medtune.guardrails.inquiry_text import InquiryText, normalize_text
 from medtune.guardrails.policy import Policy
 
@@ -85,8 +85,8 @@ class LinearGuard:
         found = dict(zip(self._kinds.labels, row, strict=True))
         harm = min(1.0, found["harmful"] + found["crisis"])
         # At `harmful`, users who write about themselves get no answer anyway: show the card.
-        least = min(rule.crisis, rule.harmful) if is_about_asker(reading) else rule.crisis
-        if found["crisis"] >= least:
+        personal = concerns_asker(reading.inquiry, reading.unquoted_stem)
+        if found["crisis"] >= (min(rule.crisis, rule.harmful) if personal else rule.crisis):
             return _verdict("refuse", "classifier.crisis", found["crisis"], "crisis")
         if harm >= rule.harmful:
             return _verdict(rule.action, "classifier.harmful", harm)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 
-from medtune.core.schemas.guardrails import GuardVerdict
+from medtune.core.schemas.guardrails import GuardVerdict, Inquiry
 from medtune.guardrails import linear_search
 from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy
-from medtune.guardrails.rules import Rule, first_reason
+from medtune.guardrails.rules import Rule, first_reason, make_verdict
 
 _SELF = r"(?:my ?self|herself|himself|themsel\w+|ourselves)"
 _DRUG = (
@@ -182,30 +182,17 @@ _SOMEBODY = re.compile(
 
 def detect_crisis(reading: InquiryText, policy: Policy) -> GuardVerdict:
     """Detect a crisis, and refuse it with the crisis card; a false alarm does no harm."""
+    rules = (*PERSONAL_RULES, *EMERGENCY_RULES)
     reason = (
-        first_reason((*PERSONAL_RULES, *EMERGENCY_RULES), reading.asker_text)
-        if _concerns_asker(reading)
+        first_reason(rules, reading.asker_text)
+        if concerns_asker(reading.inquiry, reading.asker_text)
         else None
     )
     # A free-text subject is never a vignette.
-    reason = reason or first_reason((*PERSONAL_RULES, *EMERGENCY_RULES), reading.subject)
-    if (
-        reason is not None
-        and _is_factual_question(reading)
-        and first_reason(PERSONAL_RULES, reading.asker_text) is None
-    ):
-        reason = None
-    if reason is None:
-        return GuardVerdict(guard="crisis", action="allow")
-    return GuardVerdict(guard="crisis", action=policy.crisis.action, reason=reason, card="crisis")
-
-
-def _concerns_asker(reading: InquiryText) -> bool:
-    """Return whether users write about themselves, not about a person in a vignette."""
-    return (
-        not reading.inquiry.options
-        or linear_search.find_first(_NEAR, reading.asker_text) is not None
-    )
+    reason = reason or first_reason(rules, reading.subject)
+    if reason is not None and _is_factual_question(reading):
+        reason = first_reason(PERSONAL_RULES, reading.asker_text) and reason
+    return make_verdict("crisis", policy.crisis.action, reason, "crisis")
 
 
 def _is_factual_question(reading: InquiryText) -> bool:
@@ -222,9 +209,11 @@ def _is_factual_question(reading: InquiryText) -> bool:
     return asked is not None and linear_search.find_first(_SOMEBODY, text) is None
 
 
-def is_about_asker(reading: InquiryText) -> bool:
-    """Return whether a stem is about the user; "Troponin I" in an option does not count."""
-    return (
-        not reading.inquiry.options
-        or linear_search.find_first(_NEAR, reading.unquoted_stem) is not None
-    )
+def concerns_asker(inquiry: Inquiry, text: str) -> bool:
+    """Return whether users write about themselves, not about a person in a vignette.
+
+    Args:
+        inquiry: The inquiry; without options it is not a vignette.
+        text: The part of it that counts; "Troponin I" in an option need not.
+    """
+    return not inquiry.options or linear_search.find_first(_NEAR, text) is not None

@@ -10,7 +10,7 @@ from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.guardrails import linear_search
 from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy
-from medtune.guardrails.rules import Rule, first_reason
+from medtune.guardrails.rules import Rule, first_reason, make_verdict
 
 _SAY = (
     r"(?:answer|respond|reply|choose|pick|select|say|output|return|emit|print|give|write|mark|submit|report|"
@@ -98,9 +98,7 @@ _TURNED = re.compile(r"\b(?=\w*[0134])(?=\w*[a-z]{2})[a-z0134]{5,}\b", re.IGNORE
 def detect_injection(reading: InquiryText, policy: Policy) -> GuardVerdict:
     """Detect injected instructions, which no exam question has."""
     reason = first_reason(INJECTION_RULES, reading.text) or _find_hidden_text(reading)
-    if reason is None:
-        return GuardVerdict(guard="injection", action="allow")
-    return GuardVerdict(guard="injection", action=policy.injection.action, reason=reason)
+    return make_verdict("injection", policy.injection.action, reason)
 
 
 def _find_hidden_text(reading: InquiryText) -> str | None:

@@ -6,7 +6,7 @@ from medtune.core.records import MIN_OPTIONS
 from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy
-from medtune.guardrails.rules import Rule, first_reason
+from medtune.guardrails.rules import Rule, first_reason, make_verdict
 
 _DID = (
     r"(?:am|'m|m|was|have|'ve|ve|had|'d|feel|felt|get|got|take|took|taking|need|want|wanna|think|keep|kept|can|can't|cannot|"
@@ -92,11 +92,7 @@ HARM_RULES = (
 
 def check_scope(reading: InquiryText, policy: Policy) -> GuardVerdict:
     """Refuse requests for harm or personal advice, and texts without options."""
-    reason = first_reason(HARM_RULES, reading.asker_text) or first_reason(
-        PATIENT_RULES, reading.asker_text
-    )
+    reason = first_reason((*HARM_RULES, *PATIENT_RULES), reading.asker_text)
     if reason is None and len(reading.inquiry.options) < MIN_OPTIONS:
         reason = "scope.no_question"
-    if reason is None:
-        return GuardVerdict(guard="scope", action="allow")
-    return GuardVerdict(guard="scope", action=policy.scope.action, reason=reason, card="scope")
+    return make_verdict("scope", policy.scope.action, reason, "scope")

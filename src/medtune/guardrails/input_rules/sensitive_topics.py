@@ -5,7 +5,7 @@ from __future__ import annotations
 from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy, Topic
-from medtune.guardrails.rules import Rule
+from medtune.guardrails.rules import Rule, first_reason, make_verdict
 
 TOPIC_RULES: dict[Topic, Rule] = {
     "dosing": Rule(
@@ -53,8 +53,6 @@ TOPIC_RULES: dict[Topic, Rule] = {
 
 def detect_sensitive_topic(reading: InquiryText, policy: Policy) -> GuardVerdict:
     """Hold back an answer if the policy lists its topic."""
-    for topic in policy.sensitive.topics:
-        if TOPIC_RULES[topic].matches(f"{reading.stem}\n{reading.subject}"):
-            action, reason = policy.sensitive.action, TOPIC_RULES[topic].reason
-            return GuardVerdict(guard="sensitive", action=action, reason=reason)
-    return GuardVerdict(guard="sensitive", action="allow")
+    rules = [TOPIC_RULES[topic] for topic in policy.sensitive.topics]
+    reason = first_reason(rules, f"{reading.stem}\n{reading.subject}")
+    return make_verdict("sensitive", policy.sensitive.action, reason)

@@ -8,7 +8,7 @@ kept, because questions ask about them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from medtune.core.schemas.guardrails import Inquiry
@@ -25,7 +25,7 @@ from medtune.guardrails.privacy.patterns import (
     WORD,
     IdentifierPattern,
     PatternMatch,
-    compile_any,
+    identifier_pattern,
 )
 from medtune.guardrails.privacy.person_names import NAME_PATTERNS, SECOND_NAME, is_second_name
 
@@ -159,178 +159,138 @@ def _is_ip_address(place: PatternMatch) -> bool:
 
 
 IDENTIFIER_PATTERNS: tuple[IdentifierPattern, ...] = (
-    IdentifierPattern("email", compile_any(r"[\w.+-]{1,64}+@[\w-]+(?:\.[\w-]+)+")),
-    IdentifierPattern(
-        "email",
-        compile_any(r"[\w.+-]{1,64}+ ?[\[(]at[\])] ?[\w-]+(?:(?:\.| ?[\[(]dot[\])] ?)\w+)+"),
+    identifier_pattern("email", r"[\w.+-]{1,64}+@[\w-]+(?:\.[\w-]+)+"),
+    identifier_pattern(
+        "email", r"[\w.+-]{1,64}+ ?[\[(]at[\])] ?[\w-]+(?:(?:\.| ?[\[(]dot[\])] ?)\w+)+"
     ),
-    IdentifierPattern(
-        "web", compile_any(r"\b(?:https?://|www\.)[^\s<>\"')]+[\w/]"), _is_personal_link
-    ),
-    IdentifierPattern(
+    identifier_pattern("web", r"\b(?:https?://|www\.)[^\s<>\"')]+[\w/]", check=_is_personal_link),
+    identifier_pattern(
         "web",
-        compile_any(
-            r"\b(?:facebook|instagram|twitter|tiktok|linkedin|youtube|snapchat|reddit|vk|x)\.com/[\w./@-]*[\w/]",
-            r"\bt\.me/\w+",
-            r"(?<![\w@.])@[a-z_][\w.]{2,28}\w",
-            r"\b(?:instagram|snapchat|twitter|tiktok|insta|discord|skype|telegram)(?: handle| name| user(?:name)?)?(?: is|:) ?(?P<it>@?[\w.]{4,30}\w)",
-        ),
+        r"\b(?:facebook|instagram|twitter|tiktok|linkedin|youtube|snapchat|reddit|vk|x)\.com/[\w./@-]*[\w/]",
+        r"\bt\.me/\w+",
+        r"(?<![\w@.])@[a-z_][\w.]{2,28}\w",
+        r"\b(?:instagram|snapchat|twitter|tiktok|insta|discord|skype|telegram)(?: handle| name| user(?:name)?)?(?: is|:) ?(?P<it>@?[\w.]{4,30}\w)",
     ),
-    IdentifierPattern(
-        "web", compile_any(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])"), _is_ip_address
-    ),
-    IdentifierPattern(
-        "device", compile_any(r"\b[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}\b")
-    ),
-    IdentifierPattern("birth", compile_any(rf"{_BORN}[^\n\d]{{0,24}}?(?P<it>{_DATE})")),
-    IdentifierPattern(
+    identifier_pattern("web", r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])", check=_is_ip_address),
+    identifier_pattern("device", r"\b[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}\b"),
+    identifier_pattern("birth", rf"{_BORN}[^\n\d]{{0,24}}?(?P<it>{_DATE})"),
+    identifier_pattern(
         "birth",
-        compile_any(
-            rf"(?P<it>{_DATE}) is (?:his|her|their|my|the \w+'s) (?:date of birth|birthday|dob)"
-        ),
+        rf"(?P<it>{_DATE}) is (?:his|her|their|my|the \w+'s) (?:date of birth|birthday|dob)",
     ),
-    IdentifierPattern("birth", compile_any(r"\|(?P<it>(?:19|20)\d{6})\|")),
-    IdentifierPattern(
+    identifier_pattern("birth", r"\|(?P<it>(?:19|20)\d{6})\|"),
+    identifier_pattern(
         "document",
-        compile_any(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b", case=True),
-        _is_card_number,
+        r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b",
+        check=_is_card_number,
+        case=True,
     ),
-    IdentifierPattern(
+    identifier_pattern(
         "insurance",
-        compile_any(
-            r"\b(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}\b",  # US social security
-            r"\b(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b",
-            r"\b[1-9][A-Z][A-Z0-9]\d-?[A-Z][A-Z0-9]\d-?[A-Z]{2}\d{2}\b",  # Medicare
-            case=True,
-        ),
+        r"\b(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}\b",  # US social security
+        r"\b(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b",
+        r"\b[1-9][A-Z][A-Z0-9]\d-?[A-Z][A-Z0-9]\d-?[A-Z]{2}\d{2}\b",  # Medicare
+        case=True,
     ),
-    IdentifierPattern(
+    identifier_pattern(
         "insurance",
-        compile_any(r"\b[2-9]\d{3}[ -]\d{4}[ -]\d{4}\b"),
-        lambda p: is_verhoeff_valid(p.matched_text),
+        r"\b[2-9]\d{3}[ -]\d{4}[ -]\d{4}\b",
+        check=lambda p: is_verhoeff_valid(p.matched_text),
     ),
-    IdentifierPattern(
+    identifier_pattern(
         "insurance",
-        compile_any(
-            r"\b(?:aadhaa?r|uidai|insurance|policy|member(?:ship)?|medicare|medicaid|versicherten\w*|"
-            r"krankenkasse|ssn|card|kvnr|ayushman|nino|ni number|subscriber|health plan|insured|afiliado|ubezpieczen\w+|carteirinha|versicherung)\b[^\n\d]{0,60}?"
-            r"(?P<it>(?:\b(?-i:[A-Z]{1,5})[ /-])?(?:(?-i:[A-Z]{1,3}))?\d[\d /-]{4,19}\d(?:[ -]?(?-i:[A-Z])\b)?)(?!\d)"
-        ),
-        _is_member_number,
+        r"\b(?:aadhaa?r|uidai|insurance|policy|member(?:ship)?|medicare|medicaid|versicherten\w*|"
+        r"krankenkasse|ssn|card|kvnr|ayushman|nino|ni number|subscriber|health plan|insured|afiliado|ubezpieczen\w+|carteirinha|versicherung)\b[^\n\d]{0,60}?"
+        r"(?P<it>(?:\b(?-i:[A-Z]{1,5})[ /-])?(?:(?-i:[A-Z]{1,3}))?\d[\d /-]{4,19}\d(?:[ -]?(?-i:[A-Z])\b)?)(?!\d)",
+        check=_is_member_number,
     ),
-    IdentifierPattern(
-        "insurance", compile_any(r"\b[A-Z]\d{9}\b", case=True), lambda p: is_kvnr(p.matched_text)
+    identifier_pattern(
+        "insurance", r"\b[A-Z]\d{9}\b", check=lambda p: is_kvnr(p.matched_text), case=True
     ),
-    IdentifierPattern(
-        "insurance",
-        compile_any(r"\b\d(?:[ -]?\d){12,18}\b"),
-        lambda p: is_luhn_valid(p.matched_text),
+    identifier_pattern(
+        "insurance", r"\b\d(?:[ -]?\d){12,18}\b", check=lambda p: is_luhn_valid(p.matched_text)
     ),
-    IdentifierPattern(
+    identifier_pattern(
+        "record", r"\b\d{3}[ -]\d{3}[ -]\d{4}\b", check=lambda p: is_nhs_number(p.matched_text)
+    ),
+    identifier_pattern(
+        "address", rf"{_DOOR}(?:{_PLACE}[ ,]++){{1,9}}?{_POSTCODE}", check=_is_address, case=True
+    ),
+    identifier_pattern(
+        "address",
+        rf"{_DOOR}\b\d{{1,5}}(?:[A-Za-z]| bis|[/-]\d+\w?)?,? (?:{_PLACE}[ ,]++){{0,4}}?(?i:{_STREET})\b(?:, {WORD})*",
+        check=_is_address,
+        case=True,
+    ),
+    identifier_pattern(
+        "address",
+        rf"\b{WORD}(?:stra(?:ss|ß)e|str\.|weg|platz|gasse|allee|damm) \d+\w?(?:, {_POSTCODE})?",
+        case=True,
+    ),
+    identifier_pattern(
+        "address",
+        rf"\b(?:Via|Viale|Calle|Rua|Avenida|Rue|rue|Corso|Plaza) (?:\w+ ){{1,4}}\d+(?:, {_POSTCODE})?",
+        case=True,
+    ),
+    identifier_pattern(
+        "address",
+        r"\bp\.? ?o\.? box \d+(?:,(?: (?-i:[A-Z])\w+){1,3}(?:,? (?-i:[A-Z]{2,3}))? \d{4,6}\b)?",
+    ),
+    identifier_pattern("address", r"〒\d{3}-\d{4}[^\n;,.]*"),
+    identifier_pattern(
+        "record", rf"\b{_RECORDS}\b\.?{_OPEN}{{0,4}}{_IS}{_VALUE}", check=_is_record_number
+    ),
+    identifier_pattern(
+        "record", rf"\b{_PAPERS}\b\.?{_OPEN}{{1,4}}{_IS}{_VALUE}", check=_is_record_number
+    ),
+    identifier_pattern(
         "record",
-        compile_any(r"\b\d{3}[ -]\d{3}[ -]\d{4}\b"),
-        lambda p: is_nhs_number(p.matched_text),
+        rf"\b(?i:{_PAPERS}) (?P<it>(?=[\w/-]*[A-Z])(?=(?:[^\s\d]*\d){{5}})[A-Z0-9][A-Z0-9/-]+)\b",
+        check=_is_record_number,
+        case=True,
     ),
-    IdentifierPattern(
-        "address", re.compile(rf"{_DOOR}(?:{_PLACE}[ ,]++){{1,9}}?{_POSTCODE}"), _is_address
-    ),
-    IdentifierPattern(
-        "address",
-        re.compile(
-            rf"{_DOOR}\b\d{{1,5}}(?:[A-Za-z]| bis|[/-]\d+\w?)?,? (?:{_PLACE}[ ,]++){{0,4}}?(?i:{_STREET})\b(?:, {WORD})*"
-        ),
-        _is_address,
-    ),
-    IdentifierPattern(
-        "address",
-        re.compile(
-            rf"\b{WORD}(?:stra(?:ss|ß)e|str\.|weg|platz|gasse|allee|damm) \d+\w?(?:, {_POSTCODE})?"
-        ),
-    ),
-    IdentifierPattern(
-        "address",
-        re.compile(
-            rf"\b(?:Via|Viale|Calle|Rua|Avenida|Rue|rue|Corso|Plaza) (?:\w+ ){{1,4}}\d+(?:, {_POSTCODE})?"
-        ),
-    ),
-    IdentifierPattern(
-        "address",
-        compile_any(
-            r"\bp\.? ?o\.? box \d+(?:,(?: (?-i:[A-Z])\w+){1,3}(?:,? (?-i:[A-Z]{2,3}))? \d{4,6}\b)?"
-        ),
-    ),
-    IdentifierPattern("address", compile_any(r"〒\d{3}-\d{4}[^\n;,.]*")),
-    IdentifierPattern(
-        "record", compile_any(rf"\b{_RECORDS}\b\.?{_OPEN}{{0,4}}{_IS}{_VALUE}"), _is_record_number
-    ),
-    IdentifierPattern(
-        "record", compile_any(rf"\b{_PAPERS}\b\.?{_OPEN}{{1,4}}{_IS}{_VALUE}"), _is_record_number
-    ),
-    IdentifierPattern(
-        "record",
-        compile_any(
-            rf"\b(?i:{_PAPERS}) (?P<it>(?=[\w/-]*[A-Z])(?=(?:[^\s\d]*\d){{5}})[A-Z0-9][A-Z0-9/-]+)\b",
-            case=True,
-        ),
-        _is_record_number,
-    ),
-    IdentifierPattern(
+    identifier_pattern(
         "document",
-        compile_any(
-            rf"\b{_CARDS}\b{_OPEN}{{0,4}}(?: (?:is|was|reads)){{0,3}}[\s:#.]{{1,3}}{_CAPITALS}"
-        ),
-        _is_card_number,
+        rf"\b{_CARDS}\b{_OPEN}{{0,4}}(?: (?:is|was|reads)){{0,3}}[\s:#.]{{1,3}}{_CAPITALS}",
+        check=_is_card_number,
     ),
-    IdentifierPattern(
+    identifier_pattern(
         "device",
-        compile_any(
-            rf"\b{_THINGS}\b{_OPEN}{{0,4}}(?: (?:is|was|reads)){{0,3}}[\s,:#.]{{1,3}}{_CAPITALS}"
-        ),
-        _is_device_number,
+        rf"\b{_THINGS}\b{_OPEN}{{0,4}}(?: (?:is|was|reads)){{0,3}}[\s,:#.]{{1,3}}{_CAPITALS}",
+        check=_is_device_number,
     ),
-    IdentifierPattern("record", compile_any(rf"\bnumber(?: is| was|:) {_VALUE}"), _is_card_number),
-    IdentifierPattern(
+    identifier_pattern("record", rf"\bnumber(?: is| was|:) {_VALUE}", check=_is_card_number),
+    identifier_pattern(
         "record",
-        compile_any(
-            r"\b[A-Z]{1,3}RN[ :#]{1,2}(?P<it>\d{5,})\b",
-            rf"\b(?!{_SCIENCE}-?\d)[A-Z]{{1,4}}-?\d{{6,10}}[A-Z]?\b",
-            case=True,
-        ),
+        r"\b[A-Z]{1,3}RN[ :#]{1,2}(?P<it>\d{5,})\b",
+        rf"\b(?!{_SCIENCE}-?\d)[A-Z]{{1,4}}-?\d{{6,10}}[A-Z]?\b",
+        case=True,
     ),
-    IdentifierPattern(
-        "phone", compile_any(r"\+\d{1,3}[ ().-]{0,2}(?:\d[ ().-]{0,2}){6,12}\d"), _is_phone
+    identifier_pattern(
+        "phone", r"\+\d{1,3}[ ().-]{0,2}(?:\d[ ().-]{0,2}){6,12}\d", check=_is_phone
     ),
-    IdentifierPattern(
+    identifier_pattern(
         "phone",
-        compile_any(r"(?<![\w-])(?:1[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}\b"),
-        _is_phone,
+        r"(?<![\w-])(?:1[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}\b",
+        check=_is_phone,
     ),
-    IdentifierPattern("phone", compile_any(r"\(0\d{1,4}\) ?\d{3,4}[ -]?\d{3,4}\b"), _is_phone),
-    IdentifierPattern(
-        "phone",
-        compile_any(r"(?<![\w./-])0\d{1,4}(?:[ ./-]{1,3}\d{2,4}){2,5}(?![\w/])"),
-        _is_long_phone,
+    identifier_pattern("phone", r"\(0\d{1,4}\) ?\d{3,4}[ -]?\d{3,4}\b", check=_is_phone),
+    identifier_pattern(
+        "phone", r"(?<![\w./-])0\d{1,4}(?:[ ./-]{1,3}\d{2,4}){2,5}(?![\w/])", check=_is_long_phone
     ),
-    IdentifierPattern("phone", compile_any(r"(?<![\w./-])0\d{2,5}[ -]\d{5,8}\b"), _is_long_phone),
-    IdentifierPattern("phone", compile_any(r"(?<![\w./-])0\d{9,10}\b"), _is_phone),
-    IdentifierPattern(
-        "phone",
-        compile_any(r"(?<![\w./-])[6-9]\d{4}[ -]?\d{5}\b", r"(?<![\w.-])555-\d{4}\b"),
-        _is_phone,
+    identifier_pattern("phone", r"(?<![\w./-])0\d{2,5}[ -]\d{5,8}\b", check=_is_long_phone),
+    identifier_pattern("phone", r"(?<![\w./-])0\d{9,10}\b", check=_is_phone),
+    identifier_pattern(
+        "phone", r"(?<![\w./-])[6-9]\d{4}[ -]?\d{5}\b", r"(?<![\w.-])555-\d{4}\b", check=_is_phone
     ),
-    IdentifierPattern(
+    identifier_pattern(
         "phone",
-        compile_any(
-            r"\b(?:phone|tel(?:ephone)?|mobile|cell|fax|ring|call|text|dial|bleep|pager|whatsapp|kontakt|"
-            r"contact|reach\w*|handy|telefon\w*|landline|sms|m[óo]vil|电话|전화)\b[^\n\d+]{0,30}?(?P<it>\d[\d ()./-]{5,16}\d)"
-        ),
-        _is_phone,
+        r"\b(?:phone|tel(?:ephone)?|mobile|cell|fax|ring|call|text|dial|bleep|pager|whatsapp|kontakt|"
+        r"contact|reach\w*|handy|telefon\w*|landline|sms|m[óo]vil|电话|전화)\b[^\n\d+]{0,30}?(?P<it>\d[\d ()./-]{5,16}\d)",
+        check=_is_phone,
     ),
-    IdentifierPattern(
-        "phone",
-        compile_any(
-            r"\b(?:bleep|pager|beep|ext(?:ension|n)?)\b\.?[ :#]{0,2}(?P<it>\d[\d-]{1,8})\b"
-        ),
+    identifier_pattern(
+        "phone", r"\b(?:bleep|pager|beep|ext(?:ension|n)?)\b\.?[ :#]{0,2}(?P<it>\d[\d-]{1,8})\b"
     ),
     *NAME_PATTERNS,
 )
@@ -359,18 +319,10 @@ def find_identifiers(text: str) -> list[Identifier]:
             if sign.check(PatternMatch(text, start, end)):
                 taken.append(Identifier(sign.kind, start, end))
                 ended = end
-        left = _blank_out(left, taken[known:])
+        # Blanked out, so that nothing is found twice.
+        left = _replace_spans(left, taken[known:], lambda one: "\0" * (one.end - one.start))
     taken += _find_adjacent(text, left, taken)
     return sorted(taken, key=lambda found: found.start)
-
-
-def _blank_out(text: str, taken: list[Identifier]) -> str:
-    """Replace found identifiers by NUL characters, so that nothing is found twice."""
-    pieces, place = [], 0
-    for one in taken:
-        pieces += [text[place : one.start], "\0" * (one.end - one.start)]
-        place = one.end
-    return "".join((*pieces, text[place:])) if taken else text
 
 
 def _match_span(match: re.Match[str]) -> tuple[int, int]:
@@ -405,25 +357,32 @@ def _digit_shape(text: str) -> str:
 def redact_inquiry(inquiry: Inquiry) -> Inquiry:
     """Replace every identifier in an inquiry by a numbered mark, equal ones by the same."""
     marks: dict[str, str] = {}
-    stem, *options = (_redact(text, marks) for text in (inquiry.stem, *inquiry.options))
-    subject = inquiry.subject and _redact(inquiry.subject, marks)
+    stem, *options = (redact_text(text, marks) for text in (inquiry.stem, *inquiry.options))
+    subject = inquiry.subject and redact_text(inquiry.subject, marks)
     return inquiry.model_copy(update={"stem": stem, "options": tuple(options), "subject": subject})
 
 
-def redact_text(text: str) -> str:
-    """Replace every identifier in a text by a numbered mark."""
-    return _redact(text, {})
+def redact_text(text: str, marks: dict[str, str] | None = None) -> str:
+    """Replace every identifier in a text by a numbered mark.
+
+    Args:
+        text: The text.
+        marks: Marks of identifiers in other texts, extended in place.
+    """
+    known = {} if marks is None else marks
+
+    def mark(found: Identifier) -> str:
+        name = text[found.start : found.end].casefold()
+        return known.setdefault(name, f"[{found.kind} {len(known) + 1}]")
+
+    return _replace_spans(text, find_identifiers(text), mark)
 
 
-def _redact(text: str, marks: dict[str, str]) -> str:
-    return "".join(_redacted_pieces(text, marks))
-
-
-def _redacted_pieces(text: str, marks: dict[str, str]) -> Iterator[str]:
-    place = 0
-    for found in find_identifiers(text):
-        yield text[place : found.start]
-        known = text[found.start : found.end].casefold()
-        yield marks.setdefault(known, f"[{found.kind} {len(marks) + 1}]")
-        place = found.end
-    yield text[place:]
+def _replace_spans(
+    text: str, spans: Iterable[Identifier], replacement: Callable[[Identifier], str]
+) -> str:
+    pieces, place = [], 0
+    for one in spans:
+        pieces += [text[place : one.start], replacement(one)]
+        place = one.end
+    return "".join((*pieces, text[place:]))

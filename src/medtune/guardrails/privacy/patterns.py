@@ -68,17 +68,22 @@ class IdentifierPattern:
 
     kind: str
     pattern: re.Pattern[str]
-    check: Check = accept_all
+    check: Check
 
 
-def compile_any(*ways: str, case: bool = False) -> re.Pattern[str]:
-    """Compile a pattern that matches any of the alternatives.
+def identifier_pattern(
+    kind: str, *ways: str, check: Check = accept_all, case: bool = False
+) -> IdentifierPattern:
+    """Make the pattern of a kind of identifier that is written in any of several ways.
 
     Args:
-        ways: The alternatives.
+        kind: Kind of identifier.
+        ways: Regular expressions, any of which matches.
+        check: Returns False for false positives.
         case: Whether case matters.
     """
-    return re.compile("|".join(ways), 0 if case else re.IGNORECASE)
+    flags = 0 if case else re.IGNORECASE
+    return IdentifierPattern(kind, re.compile("|".join(ways), flags), check)
 
 
 UPPER = "A-ZÀ-ÖØ-Þ" + "".join(chr(c) for c in range(0x100, 0x250) if chr(c).isupper())

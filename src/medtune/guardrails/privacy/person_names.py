@@ -19,6 +19,7 @@ from medtune.guardrails.privacy.patterns import (
     IdentifierPattern,
     PatternMatch,
     accept_all,
+    identifier_pattern,
 )
 
 _OF = r"(?:(?:de|da|do|van|von|der|den|bin|ibn|al|el|du|la|di|le|ter|ten|Ó|Van|Von) )"
@@ -252,7 +253,7 @@ def _is_signature(place: PatternMatch) -> bool:
 
 
 def _name_pattern(way: str, check: Check = accept_all) -> IdentifierPattern:
-    return IdentifierPattern("name", re.compile(way), check)
+    return identifier_pattern("name", way, check=check, case=True)
 
 
 _ROOM = r"(?:[Bb]ed|[Bb]ay|[Rr]oom|[Cc]ubicle|[Cc]ot|[Ss]ide room)(?: no\.?)? [\dA-Z]{1,5}"
