@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from medtune.core.errors import StoreError
@@ -30,16 +31,13 @@ def verify_audit_log(
     heads = Anchor.from_folder(folder)
     noted = heads if anchor is None else heads.with_path(anchor)
     wanted = None if head is None else parse_head(head)
-    store = Store.open(resolve_database_url(folder, database))
-    try:
+    with closing(Store.open(resolve_database_url(folder, database))) as store:
         store.verify_audit_lines()
         known = noted.read_heads()
         store.verify_audit_heads(known, str(noted.path))
         if wanted is not None:
             store.verify_audit_heads([wanted], "--head")
         last = store.read_audit_head()
-    finally:
-        store.close()
     if last.lines and not known and wanted is None:
         raise StoreError(
             f"{noted.path}: no head of the audit trail is noted, and it has {last.lines} lines",

@@ -10,6 +10,7 @@ Feedback of askers is no label: it is only counted, beside the reviews of the sa
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,14 +81,11 @@ def export_corrections(
 
 
 def _read_reviews(folder: Path, database: str | None) -> StoredReviews:
-    store = Store.open(resolve_database_url(folder, database))
-    try:
+    with closing(Store.open(resolve_database_url(folder, database))) as store:
         counts = store.count_requests()
         return StoredReviews(
             store.list_decided(), store.list_feedback(), counts.waiting + counts.held
         )
-    finally:
-        store.close()
 
 
 def _build_corrections(kept: StoredReviews, settlement: Settlement) -> Corrections:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 
 from medtune.serving.data_dir import resolve_database_url
@@ -45,10 +44,6 @@ def revoke_key(name: str, folder: Path, database: str | None) -> None:
         store.revoke_key(name)
 
 
-@contextmanager
-def _open_store(folder: Path, database: str | None) -> Iterator[Store]:
-    store = Store.open(resolve_database_url(folder, database), anchor=Anchor.from_folder(folder))
-    try:
-        yield store
-    finally:
-        store.close()
+def _open_store(folder: Path, database: str | None) -> closing[Store]:
+    url = resolve_database_url(folder, database)
+    return closing(Store.open(url, anchor=Anchor.from_folder(folder)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -63,16 +64,13 @@ def report_drift(
     end = now or datetime.now(UTC)
     start = end - timedelta(days=days)
     earlier = start - timedelta(days=before_days)
-    store = Store.open(resolve_database_url(folder, database))
-    try:
+    with closing(Store.open(resolve_database_url(folder, database))) as store:
         present = list(store.iter_requests(start, end))
         before = list(store.iter_requests(earlier, start))
         numbers = {entry.request_id for entry in present}
         said = [one for one in store.list_feedback() if one.request_id in numbers]
         shadows = compare_shadows(store.iter_shadowed_requests(start, end), store.list_decided())
         head = store.read_audit_head()
-    finally:
-        store.close()
     if reference is not None:
         name, expected = str(reference), _sample_of_evaluation(reference)
     else:
