@@ -18,8 +18,7 @@ from medtune.core.errors import InputError
 from medtune.core.progress import NoProgress, Progress
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method
-from medtune.guardrails.classifier.learned import load_classifier as learned
-from medtune.guardrails.classifier.learned import load_default_classifier
+from medtune.guardrails.classifier.learned import load_classifier, load_default_classifier
 from medtune.guardrails.policy import load_policy
 from medtune.models.adapters.adapter_pools import AdapterPools
 from medtune.models.open_model import open_model
@@ -85,9 +84,9 @@ def serve(options: ServeOptions, progress: Progress) -> None:
     check_port(options.host, options.port)
     registry, thread = Registry(options.registry), create_model_executor()
     _, is_release, wanted = options.model.partition(RELEASE_PREFIX)
-    release, shelves = registry.find(wanted) if is_release else None, AdapterPools()
+    release, pools = registry.find(wanted) if is_release else None, AdapterPools()
     predictor = thread.submit(
-        load_served_predictor, options, registry, release, shelves, progress
+        load_served_predictor, options, registry, release, pools, progress
     ).result()
     secret = load_secret(options.folder)
     url = resolve_database_url(options.folder, options.database)
@@ -106,16 +105,20 @@ def serve(options: ServeOptions, progress: Progress) -> None:
         parts = Services(engine, store, gate, metrics, secret, probes)
         progress.log_message(f"{predictor.release}: {_format_url(options, start)}")
         served = release.id if release else options.model
-        minds = PredictorManager(engine, store, registry, options, shelves, progress, served)
+        predictors = PredictorManager(engine, store, registry, options, pools, progress, served)
         with ExitStack() as stack:
             if wanted in ALIASES:
                 stack.enter_context(
-                    watch_alias("champion", served, minds.wanted_champion, minds.swap_champion)
+                    watch_alias(
+                        "champion", served, predictors.wanted_champion, predictors.swap_champion
+                    )
                 )
             if options.shadow is not None:
                 failed = partial(metrics.count_shadow_outcome, "failed")
                 stack.enter_context(
-                    watch_alias("shadow", None, minds.wanted_shadow, minds.set_shadow, failed)
+                    watch_alias(
+                        "shadow", None, predictors.wanted_shadow, predictors.set_shadow, failed
+                    )
                 )
             run_server(parts, options.host, options.port)
     finally:
@@ -131,7 +134,7 @@ class PredictorManager:
         store: Store whose audit log records the swaps.
         registry: Registry of releases and aliases.
         options: Command-line options.
-        shelves: Adapter pools, where adapters share a base model.
+        pools: Adapter pools, where adapters share a base model.
         progress: Reports long loading.
         served: Id of the served release, or name of the served model.
     """
@@ -140,7 +143,7 @@ class PredictorManager:
     store: Store
     registry: Registry
     options: ServeOptions
-    shelves: AdapterPools
+    pools: AdapterPools
     progress: Progress
     served: str
     _former: str = ""
@@ -161,7 +164,7 @@ class PredictorManager:
         release = self.registry.find(release_id)
         with self._turn, _background_loading(release.base):
             self.engine.predictor = load_served_predictor(
-                self.options, self.registry, release, self.shelves, self.progress
+                self.options, self.registry, release, self.pools, self.progress
             )
             self._former, self.served = self.served, release_id
             self._unload_unused_adapters(
@@ -186,7 +189,7 @@ class PredictorManager:
         options = replace(self.options, model=name, calibration=None, method=None)
         with self._turn, _background_loading(release.base if release else name):
             predictor = load_served_predictor(
-                options, self.registry, release, self.shelves, NoProgress()
+                options, self.registry, release, self.pools, NoProgress()
             )
             self.engine.shadow.predictor = predictor
             self._unload_unused_adapters(name)
@@ -196,7 +199,7 @@ class PredictorManager:
 
     def _unload_unused_adapters(self, shadow: str | None) -> None:
         """Unload the adapters that are no longer used."""
-        self.shelves.retain({self.served, self._former, shadow or ""})
+        self.pools.retain({self.served, self._former, shadow or ""})
 
     def _resolve_target(self, model: str) -> str | None:
         """Return the id of a release, or the name of a model; None for an unset alias."""
@@ -213,7 +216,7 @@ def load_served_predictor(
     options: ServeOptions,
     registry: Registry,
     release: Release | None,
-    shelves: AdapterPools,
+    pools: AdapterPools,
     progress: Progress,
 ) -> Predictor:
     """Load a release, or else the named model, as a predictor.
@@ -224,7 +227,7 @@ def load_served_predictor(
         MedtuneError: Model or calibration cannot be used.
     """
     if release is not None:
-        return _load_release(registry, release, shelves, progress)
+        return _load_release(registry, release, pools, progress)
     name, evaluation = find_calibration(options.model, options.calibration, options.method)
     policy = load_policy(options.policy)
     return load_predictor(
@@ -239,14 +242,14 @@ def load_served_predictor(
 
 
 def _load_release(
-    registry: Registry, release: Release, shelves: AdapterPools, progress: Progress
+    registry: Registry, release: Release, pools: AdapterPools, progress: Progress
 ) -> Predictor:
     """Load a release as a predictor; the hash of every file is checked."""
     name = model_reference(registry, release)
     model: AnswerModel
     if release.weights == "adapter":
         folder = Path(name.removeprefix(ADAPTER_PREFIX))
-        model = shelves.load_adapter(resolve_model(release.base, progress), release.id, folder)
+        model = pools.load_adapter(resolve_model(release.base, progress), release.id, folder)
     else:
         model = open_model(name, style=release.style, progress=progress, light=True)
     return Predictor(
@@ -254,7 +257,7 @@ def _load_release(
         style=release.style,
         method=release.method,
         policy=load_policy(registry.objects.object_path(release.files[POLICY].sha256)),
-        classifier=learned(registry.objects.object_path(release.files[LEARNED].sha256)),
+        classifier=load_classifier(registry.objects.object_path(release.files[LEARNED].sha256)),
         calibration=release.calibration,
         release=release.name,
     )

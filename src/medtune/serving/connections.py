@@ -33,11 +33,11 @@ BODY_TIMEOUT_S = 30.0
 """Longest that a body may take."""
 READ_TIMEOUT_S = 30.0
 """Longest that a client may leave a reply unread."""
-MOST_HEAD = 16 * 1024
+MAX_HEAD_BYTES = 16 * 1024
 """Most bytes of a head."""
-MOST_HEADERS = 100
+MAX_HEADER_LINES = 100
 """Most lines of a head."""
-MOST_PIECES = 2048
+MAX_BODY_PIECES = 2048
 """Most pieces of a body: one of a single byte takes as much time as one of 64 KiB."""
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 LOG_INTERVAL_S = 60.0
@@ -138,17 +138,17 @@ class _Bounded(h11.Connection):
         """
         if self.their_state is h11.IDLE:
             waiting, _ = self.trailing_data
-            end = _BLANK_LINE.search(waiting, 0, MOST_HEAD)
-            if end is None and len(waiting) > MOST_HEAD:
+            end = _BLANK_LINE.search(waiting, 0, MAX_HEAD_BYTES)
+            if end is None and len(waiting) > MAX_HEAD_BYTES:
                 raise h11.RemoteProtocolError("the head is too long", 431)
-            if waiting.count(b"\n", 0, end.start() if end else MOST_HEAD) > MOST_HEADERS:
+            if waiting.count(b"\n", 0, end.start() if end else MAX_HEAD_BYTES) > MAX_HEADER_LINES:
                 raise h11.RemoteProtocolError("the head has too many lines", 431)
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._pieces = 0
         elif isinstance(event, h11.Data):
             self._pieces += 1
-            if self._pieces > MOST_PIECES:
+            if self._pieces > MAX_BODY_PIECES:
                 raise h11.RemoteProtocolError("the body has too many pieces")
         return event
 
@@ -160,7 +160,7 @@ class Connection(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.conn = _Bounded(h11.SERVER, MOST_HEAD)
+        self.conn = _Bounded(h11.SERVER, MAX_HEAD_BYTES)
         self._address = ""
         self._begun = self._counted = False
         self._phase: tuple[Phase, object] = ("idle", None)

@@ -19,7 +19,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import ClientDisconnect
 
 from medtune.core.errors import MedtuneError, StoreError
-from medtune.serving.api.invalid_requests import inquiries, written
+from medtune.serving.api.invalid_requests import build_response, extract_inquiries
 from medtune.serving.auth.authorize import Authorizer, DeniedError, is_forwarded
 from medtune.serving.inference.engine import Engine
 from medtune.serving.metrics import Metrics
@@ -35,7 +35,7 @@ READINESS_CACHE_S = 2.0
 """Seconds for which a readiness result is cached."""
 MAX_BRACKETS = 10_000
 """Most brackets in a body: Python is slow with many small lists."""
-AT_DOOR = 4
+ADMISSION_THREADS = 4
 """Threads for admission and parsing; other calls that wait for the store do not use them."""
 Probe = Callable[[], object]
 P = ParamSpec("P")
@@ -67,14 +67,18 @@ class Services:
     ready_s: float = READINESS_CACHE_S
     _probed: tuple[float, list[str]] | None = None
     _probing: asyncio.Task[None] | None = None
-    _door: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(AT_DOOR, thread_name_prefix="door")
+    _admission_threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(
+            ADMISSION_THREADS, thread_name_prefix="admission"
+        )
     )
 
-    async def at_door(self, act: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:
+    async def run_in_admission_thread(
+        self, act: Callable[P, R], *given: P.args, **named: P.kwargs
+    ) -> R:
         """Call a function in an admission thread, which waits for a locked store do not occupy."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._door, partial(act, *given, **named))
+        return await loop.run_in_executor(self._admission_threads, partial(act, *given, **named))
 
     async def readiness_faults(self) -> list[str]:
         """Return why questions cannot be answered; hosts and causes are only logged.
@@ -92,7 +96,7 @@ class Services:
 
     async def _look(self) -> None:
         try:
-            found = await self.at_door(self._run_probes)
+            found = await self.run_in_admission_thread(self._run_probes)
             self._probed = (time.monotonic(), found)
         finally:
             self._probing = None
@@ -228,20 +232,22 @@ class AdmittedRoute(APIRoute):
             except RequestValidationError as error:
                 if not isinstance(needs, RequireAsker) or not isinstance(error.body, dict):
                     raise
-                return await _helped(request, found.caller, error)
+                return await _answer_crisis(request, found.caller, error)
 
         return admitted
 
 
-async def _helped(request: Request, caller: str | None, error: RequestValidationError) -> Response:
+async def _answer_crisis(
+    request: Request, caller: str | None, error: RequestValidationError
+) -> Response:
     """Answer a crisis in an invalid request with its card.
 
     Raises:
         RequestValidationError: The request contains no crisis.
     """
     parts, path = get_services(request), request.scope["path"]
-    asked = await parts.at_door(inquiries, path, error.body)
-    return written(path, error.body, asked, await parts.engine.answer(asked, caller, error))
+    asked = await parts.run_in_admission_thread(extract_inquiries, path, error.body)
+    return build_response(path, error.body, asked, await parts.engine.answer(asked, caller, error))
 
 
 async def _read_body(request: Request) -> bytes:
@@ -265,7 +271,9 @@ async def admit_request(request: Request, role: Role, cost: int) -> Admission:
     try:
         if parts.gate.knows(secret):
             return Admission(admit(request, parts, secret, role, cost))
-        return Admission(await parts.at_door(admit, request, parts, secret, role, cost))
+        return Admission(
+            await parts.run_in_admission_thread(admit, request, parts, secret, role, cost)
+        )
     except DeniedError as error:
         if not error.known:
             raise

@@ -16,7 +16,7 @@ MAX_BODY_BYTES = 512 * 1024
 """Largest body: 64 questions of usual size, or a few of the largest."""
 MAX_FORM_BYTES = 192 * 1024
 """Largest form: it is parsed in the event loop."""
-MOST_SIGN_IN_BYTES = 16 * 1024
+MAX_SIGN_IN_BYTES = 16 * 1024
 """Largest sign-in form, which anybody may send; no key is longer."""
 SIGN_IN = ("/login", "/logout")
 SECURITY_HEADERS = {
@@ -47,7 +47,7 @@ class BodyLimit:
         headers = dict(scope["headers"])
         kind = headers.get(b"content-type", b"").lstrip().lower()
         most = min(self._most, MAX_FORM_BYTES) if kind.startswith(FORM_CONTENT_TYPE) else self._most
-        most = min(most, MOST_SIGN_IN_BYTES) if scope["path"] in SIGN_IN else most
+        most = min(most, MAX_SIGN_IN_BYTES) if scope["path"] in SIGN_IN else most
         said = headers.get(b"content-length", b"0")
         if said.isdigit() and int(said[:20]) > most:
             await self._send_too_large(scope, send, most)

@@ -77,7 +77,7 @@ CALIBRATION = ServingCalibration(
 )  # fmt: skip
 
 
-def mind_of(
+def predictor_of(
     model: AnswerModel,
     release: str = "fake:constant",
     policy: Policy | None = None,
@@ -127,7 +127,7 @@ def endpoint(
 ) -> Iterator[Endpoint]:
     """Start an endpoint on a fresh store."""
     store, model, metrics = Store.open(f"sqlite:///{folder / 'e.db'}"), Breakable(), Metrics()
-    predictor = mind_of(model, policy=policy, calibration=calibration)
+    predictor = predictor_of(model, policy=policy, calibration=calibration)
     engine = Engine(predictor, store, SECRET, metrics, patience_s)
     gate = Authorizer(store.find_key)
     parts = Services(

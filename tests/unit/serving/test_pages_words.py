@@ -63,8 +63,6 @@ def test_time_spans(seconds: float, text: str) -> None:
 
 
 def test_what_is_put_into_a_page_is_escaped() -> None:
-    visit = Some(parts=Some(store=None), session=None, caller="", may=lambda role: False)
-    page = render_template(
-        "problem.html", visit=visit, trouble=Some(sentence="<script>", status=500)
-    )
-    assert "&lt;script&gt;" in page
+    page = Some(parts=Some(store=None), session=None, caller="", may=lambda role: False)
+    text = render_template("problem.html", page=page, trouble=Some(sentence="<script>", status=500))
+    assert "&lt;script&gt;" in text

@@ -103,7 +103,7 @@ async def chat(
     asked: openai_compat.ChatRequest, parts: ServicesDep, admitted: QuestionAdmission
 ) -> Response:
     """Answer a chat whose last user message is a question with lettered options."""
-    inquiry = await parts.at_door(openai_compat.parse_chat, asked)
+    inquiry = await parts.run_in_admission_thread(openai_compat.parse_chat, asked)
     (reply,) = await parts.engine.answer([inquiry], *admitted)
     if asked.stream:
         return StreamingResponse(

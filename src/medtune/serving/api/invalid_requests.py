@@ -16,8 +16,8 @@ from medtune.core.records import MAX_OPTIONS
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.serving.api import openai_compat
 from medtune.serving.api.request_models import (
-    LONGEST_OPTION,
     MAX_BATCH_QUESTIONS,
+    MAX_OPTION_LENGTH,
     MAX_VALUES,
     BatchReply,
 )
@@ -28,7 +28,7 @@ _OTHERS = ("system", "developer", "assistant", "tool", "function")
 """Roles in a chat that are not the asker's."""
 
 
-def inquiries(path: str, body: dict[str, Any]) -> list[Inquiry]:
+def extract_inquiries(path: str, body: dict[str, Any]) -> list[Inquiry]:
     """Extract the inquiries from the body of an invalid request.
 
     Args:
@@ -36,15 +36,15 @@ def inquiries(path: str, body: dict[str, Any]) -> list[Inquiry]:
         body: Any JSON object.
     """
     if path in openai_compat.OPENAI_PATHS:
-        return [_chat(body.get("messages"))]
+        return [_chat_inquiry(body.get("messages"))]
     questions = body.get(_BATCH)
     if isinstance(questions, list):
         asked = questions[:MAX_BATCH_QUESTIONS]
-        return [_question(one, openai_compat.MAX_TEXT_LENGTH // len(asked)) for one in asked]
-    return [_question(body)]
+        return [_free_inquiry(one, openai_compat.MAX_TEXT_LENGTH // len(asked)) for one in asked]
+    return [_free_inquiry(body)]
 
 
-def written(
+def build_response(
     path: str, body: dict[str, Any], asked: Sequence[Inquiry], replies: Sequence[Reply]
 ) -> Response:
     """Build the response to an invalid request, in the form of its route.
@@ -70,36 +70,40 @@ def written(
     return JSONResponse(replies[0].model_dump(mode="json"))
 
 
-def _question(said: Any, most: int = openai_compat.MAX_TEXT_LENGTH) -> Inquiry:
+def _free_inquiry(said: Any, most: int = openai_compat.MAX_TEXT_LENGTH) -> Inquiry:
     """Build an inquiry: texts in lists are the options, all others the stem."""
     fields = said.values() if isinstance(said, dict) else [said]
-    stem = [text for field in fields if not isinstance(field, list) for text in _texts(field)]
-    options = [text for field in fields if isinstance(field, list) for text in _texts(field)]
+    stem = [
+        text for field in fields if not isinstance(field, list) for text in _collect_texts(field)
+    ]
+    options = [
+        text for field in fields if isinstance(field, list) for text in _collect_texts(field)
+    ]
     stem += options[MAX_OPTIONS:]
-    shown = tuple(option[:LONGEST_OPTION] for option in options[:MAX_OPTIONS])
-    return Inquiry(stem=_ends("\n".join(stem), most), options=shown)
+    shown = tuple(option[:MAX_OPTION_LENGTH] for option in options[:MAX_OPTIONS])
+    return Inquiry(stem=_cut_middle("\n".join(stem), most), options=shown)
 
 
-def _ends(text: str, most: int) -> str:
+def _cut_middle(text: str, most: int) -> str:
     """Cut the middle out of a text that is too long; the guards would not read it either."""
     return text if len(text) <= most else f"{text[: most // 2]}\n{text[-(most // 2) :]}"
 
 
-def _chat(turns: Any) -> Inquiry:
+def _chat_inquiry(turns: Any) -> Inquiry:
     if not isinstance(turns, list):
-        return _question(turns)
+        return _free_inquiry(turns)
     own = [
         turn.get("content") if isinstance(turn, dict) else turn
         for turn in turns[-openai_compat.MAX_TURNS :]
         if not (isinstance(turn, dict) and turn.get("role") in _OTHERS)
     ]
     share = openai_compat.MAX_TEXT_LENGTH // max(1, len(own))
-    texts = [_ends("\n".join(_texts(one)), share) for one in own] or [""]
+    texts = [_cut_middle("\n".join(_collect_texts(one)), share) for one in own] or [""]
     read = [openai_compat.parse_question(text) for text in texts]
     return read[-1].model_copy(update={"earlier": tuple(read[:-1])})
 
 
-def _texts(said: Any) -> list[str]:
+def _collect_texts(said: Any) -> list[str]:
     """Collect the texts in a JSON value, in order; surrogates and NULs are replaced."""
     found, waiting, seen = [], [said], 0  # no recursion: the caller controls the depth
     while waiting and seen < MAX_VALUES:

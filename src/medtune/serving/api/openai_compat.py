@@ -27,7 +27,7 @@ from pydantic import (
 
 from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS, normalize_option
 from medtune.core.schemas.guardrails import Inquiry
-from medtune.serving.api.request_models import LONGEST_OPTION, LONGEST_STEM, check_unicode
+from medtune.serving.api.request_models import MAX_OPTION_LENGTH, MAX_STEM_LENGTH, check_unicode
 from medtune.serving.schemas import Reply
 
 _OPTION = re.compile(r"\s*[(\[]?([A-Ja-j])\s*[.):\]]")
@@ -40,7 +40,7 @@ _INSTRUCTION = re.compile(
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _LETTERED = re.compile(r"\b[B-J]\b")
 _WORD = re.compile(r"\w+|[^\w\s]")
-MAX_TEXT_LENGTH = LONGEST_STEM + MAX_OPTIONS * (LONGEST_OPTION + 16)
+MAX_TEXT_LENGTH = MAX_STEM_LENGTH + MAX_OPTIONS * (MAX_OPTION_LENGTH + 16)
 """Most characters of one turn: the largest question, with its letters."""
 MAX_CHAT_LENGTH = 2 * MAX_TEXT_LENGTH
 """Most characters of all turns together."""

@@ -15,7 +15,7 @@ from medtune.serving.schemas import Decision, Reply, Reviewed
 _SURROGATES = re.compile("[\ud800-\udfff]")
 MAX_BATCH_QUESTIONS = 64
 """Most questions in one batch request."""
-LONGEST_STEM, LONGEST_OPTION, LONGEST_SUBJECT = 20_000, 4000, 100
+MAX_STEM_LENGTH, MAX_OPTION_LENGTH, MAX_SUBJECT_LENGTH = 20_000, 4000, 100
 """Most characters that are accepted; the policy may allow fewer, and its verdict says so."""
 MAX_VALUES = 20_000
 """Most values in a body: checking each takes time of the event loop."""
@@ -69,12 +69,12 @@ class RequestModel(BaseModel):
 class AnswerRequest(RequestModel):
     """One multiple-choice question."""
 
-    stem: Annotated[Text, Field(max_length=LONGEST_STEM)]
+    stem: Annotated[Text, Field(max_length=MAX_STEM_LENGTH)]
     options: Annotated[
-        tuple[Annotated[Text, Field(max_length=LONGEST_OPTION)], ...],
+        tuple[Annotated[Text, Field(max_length=MAX_OPTION_LENGTH)], ...],
         Field(min_length=MIN_OPTIONS, max_length=MAX_OPTIONS),
     ]
-    subject: Annotated[str | None, Field(max_length=LONGEST_SUBJECT)] = None
+    subject: Annotated[str | None, Field(max_length=MAX_SUBJECT_LENGTH)] = None
 
     model_config = ConfigDict(
         extra="forbid",

@@ -19,8 +19,12 @@ from medtune.core.records import MIN_OPTIONS, Question
 from medtune.core.schemas.guardrails import Inquiry, OptionScores, strictest_action
 from medtune.guardrails.answer_guards import unavailable_verdict
 from medtune.guardrails.inquiry_text import normalize_text
-from medtune.guardrails.pipeline import GuardOutcome, run_input_guards, scan_for_crisis
-from medtune.guardrails.pipeline import timeout_verdict as out_of_time
+from medtune.guardrails.pipeline import (
+    GuardOutcome,
+    run_input_guards,
+    scan_for_crisis,
+    timeout_verdict,
+)
 from medtune.serving.inference.predictor import HealthCheck, Predictor, predict_batch
 from medtune.serving.inference.reply import build_question, build_reply, reply_status
 from medtune.serving.inference.request_batcher import Batcher, BusyError, create_model_executor
@@ -316,7 +320,7 @@ class Engine:
             async with asyncio.timeout(until - time.monotonic()), self._lines[thread, caller]:
                 looked, text = await loop.run_in_executor(thread, see)
         except TimeoutError:
-            looked, text = GuardOutcome(None, (out_of_time(()),)), inquiry.full_text
+            looked, text = GuardOutcome(None, (timeout_verdict(()),)), inquiry.full_text
         self.metrics.observe_stage("guards", time.perf_counter() - start)
         text_hmac = hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
         return _PendingQuestion(inquiry, looked, text_hmac, len(text), start)

@@ -16,9 +16,9 @@ from medtune.core.schemas.guardrails import Inquiry
 from medtune.serving.api.answers import RequestId, reply_from_record, told_of
 from medtune.serving.api.openai_compat import MAX_TEXT_LENGTH, parse_question
 from medtune.serving.api.request_models import (
-    LONGEST_OPTION,
-    LONGEST_STEM,
-    LONGEST_SUBJECT,
+    MAX_OPTION_LENGTH,
+    MAX_STEM_LENGTH,
+    MAX_SUBJECT_LENGTH,
     AnswerRequest,
 )
 from medtune.serving.dependencies import ServicesDep
@@ -37,7 +37,7 @@ from medtune.serving.pages.page_request import (
 )
 from medtune.serving.schemas import Feedback, Reply
 
-MAX_LENGTHS = {"stem": LONGEST_STEM, "option": LONGEST_OPTION, "subject": LONGEST_SUBJECT}
+MAX_LENGTHS = {"stem": MAX_STEM_LENGTH, "option": MAX_OPTION_LENGTH, "subject": MAX_SUBJECT_LENGTH}
 NO_OPTIONS_MESSAGE = (
     "A question needs at least two options: fill in A and B, or paste everything into the "
     "question field, with lines that begin with A. B. C."
@@ -62,11 +62,11 @@ class FormInput:
         return Inquiry(stem=self.stem, options=options, subject=self.subject or None)
 
     @classmethod
-    def from_request(cls, visit: PageRequest) -> FormInput:
+    def from_request(cls, page: PageRequest) -> FormInput:
         """Read a form; missing fields are empty."""
-        options = visit.form_texts("option")
+        options = page.form_texts("option")
         empty = [""] * (MAX_OPTIONS - len(options))
-        return cls(visit.form_text("stem"), (*options, *empty), visit.form_text("subject"))
+        return cls(page.form_text("stem"), (*options, *empty), page.form_text("subject"))
 
     def to_inquiry(self) -> Inquiry:
         """Return the inquiry for the guards; options may be typed into the question as well.
@@ -105,57 +105,57 @@ class FormInput:
 
 @router.get("/")
 async def show_ask_form(
-    visit: VerifiedRequest, parts: ServicesDep, token: str | None = None
+    page: VerifiedRequest, parts: ServicesDep, token: str | None = None
 ) -> Response:
     """Show the question form; the address printed at the start signs in."""
     if token is not None:
-        return await _sign_in_with_start_token(visit, parts, token)
-    await visit.admit("ask", cost=0)
-    return _ask_page(visit, FormInput())
+        return await _sign_in_with_start_token(page, parts, token)
+    await page.admit("ask", cost=0)
+    return _ask_page(page, FormInput())
 
 
-async def _sign_in_with_start_token(visit: PageRequest, parts: ServicesDep, token: str) -> Response:
+async def _sign_in_with_start_token(page: PageRequest, parts: ServicesDep, token: str) -> Response:
     """Exchange the start token for a session, and remove it from the address."""
     start = parts.gate.start
     if start is None or not start.matches_text(token):
         text = "This address has a token of another start. Use the one that is printed now."
         parts.metrics.count_rejection("key")
-        return visit.page_response("problem.html", 401, trouble=PageError(401, text))
-    response = visit.redirect("/")
-    await visit.sign_in(token, response)
+        return page.page_response("problem.html", 401, trouble=PageError(401, text))
+    response = page.redirect("/")
+    await page.sign_in(token, response)
     return response
 
 
 @router.post("/")
-async def post_question(visit: QuestionRequest, parts: ServicesDep) -> Response:
+async def post_question(page: QuestionRequest, parts: ServicesDep) -> Response:
     """Answer a question; it is shown on the page and never put into an address."""
-    late = visit.late
-    typed = FormInput.from_request(visit)
+    late = page.late
+    typed = FormInput.from_request(page)
     inquiry = typed.raw_inquiry
     try:
         try:
-            visit.verify_form_origin()
-            inquiry = await parts.at_door(typed.to_inquiry)
-            if await parts.engine.only_lacks_options(inquiry, visit.caller or None):
+            page.verify_form_origin()
+            inquiry = await parts.run_in_admission_thread(typed.to_inquiry)
+            if await parts.engine.only_lacks_options(inquiry, page.caller or None):
                 raise InvalidError(NO_OPTIONS_MESSAGE)
-            late = late or await visit.admit_question(cost=1)
+            late = late or await page.admit_question(cost=1)
         except (InvalidError, HTTPException) as error:
             late = late or error
         # A crisis gets its card, whatever else is wrong with the form or its sender.
-        (reply,) = await parts.engine.answer([inquiry], visit.caller or None, late)
+        (reply,) = await parts.engine.answer([inquiry], page.caller or None, late)
     except PAGE_ERRORS as error:
         if isinstance(error, HTTPException):
             raise  # the content of a foreign form is not shown
         found = to_page_error(error, parts)
-        response = _ask_page(visit, typed, found.status, trouble=found)
+        response = _ask_page(page, typed, found.status, trouble=found)
         response.headers.update(found.headers)
         return response
-    return _ask_page(visit, typed, inquiry=inquiry, **_reply_values(reply, parts))
+    return _ask_page(page, typed, inquiry=inquiry, **_reply_values(reply, parts))
 
 
 @router.get("/answer/{request_id}")
 async def show_request(
-    request_id: RequestId, visit: AskPageRequest, parts: ServicesDep, thanks: bool = False
+    request_id: RequestId, page: AskPageRequest, parts: ServicesDep, thanks: bool = False
 ) -> Response:
     """Show the current reply to a question."""
     store = parts.require_store()
@@ -163,8 +163,8 @@ async def show_request(
     if entry is None:
         raise ReviewError(f"no request {request_id} is stored here, or no longer")
     reviewed = await asyncio.to_thread(store.find_reviewed, request_id)
-    reviewed = told_of(entry, reviewed, visit.caller)
-    return visit.page_response(
+    reviewed = told_of(entry, reviewed, page.caller)
+    return page.page_response(
         "fate.html",
         entry=entry,
         final=reviewed.final if reviewed else None,
@@ -175,11 +175,11 @@ async def show_request(
 
 @router.post("/answer/{request_id}/feedback")
 async def post_feedback(
-    request_id: RequestId, visit: AskPageRequest, parts: ServicesDep
+    request_id: RequestId, page: AskPageRequest, parts: ServicesDep
 ) -> Response:
     """Store feedback on an answer."""
-    helpful = {"yes": True, "no": False}.get(visit.form_text("helpful"))
-    letter = visit.form_text("corrected")
+    helpful = {"yes": True, "no": False}.get(page.form_text("helpful"))
+    letter = page.form_text("corrected")
     corrected = LETTERS.index(letter) if len(letter) == 1 and letter in LETTERS else None
     if helpful is None and corrected is None:
         raise InvalidError("Say whether the answer helped, or which letter is right.")
@@ -187,20 +187,20 @@ async def post_feedback(
         request_id=request_id, time=datetime.now(UTC), helpful=helpful, corrected=corrected
     )
     await asyncio.to_thread(parts.require_store().set_feedback, said)
-    return visit.redirect(f"/answer/{request_id}?thanks=1")
+    return page.redirect(f"/answer/{request_id}?thanks=1")
 
 
-def _ask_page(visit: PageRequest, typed: FormInput, status: int = 200, **values: Any) -> Response:
-    predictor = visit.parts.engine.predictor
+def _ask_page(page: PageRequest, typed: FormInput, status: int = 200, **values: Any) -> Response:
+    predictor = page.parts.engine.predictor
     none: dict[str, Any] = {"inquiry": None, "reply": None, "trouble": None, "kept": False}
-    return visit.page_response(
+    return page.page_response(
         "ask.html",
         status,
         **{
             **none,
             "typed": typed,
             "shown": VISIBLE_OPTIONS,
-            "longest": MAX_LENGTHS,
+            "max_lengths": MAX_LENGTHS,
             "subjects": predictor.calibration.subjects if predictor.calibration else (),
             "strict": predictor.policy.confidence.unseen in ("defer", "refuse"),
             "predictor": predictor,

@@ -20,11 +20,11 @@ router = APIRouter(route_class=PageRoute)
 
 @router.get("/dashboard")
 async def show_dashboard(
-    visit: ReviewPageRequest, parts: ServicesDep, days: Literal["1", "7", "30"] = "7"
+    page: ReviewPageRequest, parts: ServicesDep, days: Literal["1", "7", "30"] = "7"
 ) -> Response:
     """Show the requests of a period."""
     found = await asyncio.to_thread(_load_counts, parts.require_store(), int(days))
-    return visit.page_response(
+    return page.page_response(
         "dashboard.html",
         days=days,
         periods=PERIODS,

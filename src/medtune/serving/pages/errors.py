@@ -134,15 +134,15 @@ class PageRoute(APIRoute):
 
 async def _error_page(request: Request, error: Exception) -> Response:
     parts: Services = request.app.state.services
-    visit: PageRequest | None = getattr(request.state, "visit", None)
-    visit = visit or await load_page_request(request, parts)
+    page: PageRequest | None = getattr(request.state, "page", None)
+    page = page or await load_page_request(request, parts)
     signing_in = isinstance(error, DeniedError) and error.status == 401
     if signing_in and request.method == "GET":
         path = request.scope["path"]
-        response = visit.redirect(f"/login?to={path}" if RETURN_PATHS.fullmatch(path) else "/login")
+        response = page.redirect(f"/login?to={path}" if RETURN_PATHS.fullmatch(path) else "/login")
     else:
         found = to_page_error(error, parts)
-        response = visit.page_response("problem.html", found.status, trouble=found)
+        response = page.page_response("problem.html", found.status, trouble=found)
         response.headers.update(found.headers)
     if signing_in:
         response.delete_cookie(SESSION_COOKIE)  # its key was revoked

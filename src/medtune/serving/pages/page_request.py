@@ -142,7 +142,7 @@ class PageRequest:
 
     def page_response(self, template: str, status: int = 200, **values: object) -> Response:
         """Render a page as a response."""
-        text = render_template(template, visit=self, **values)
+        text = render_template(template, page=self, **values)
         # With no referrer at all, browsers send "null" for the origin of a form.
         response = HTMLResponse(text, status, headers={"Referrer-Policy": "same-origin"})
         return self._with_visitor_cookie(response)
@@ -187,33 +187,33 @@ async def load_page_request(request: Request, parts: Services) -> PageRequest:
     cookie, session, fault = request.cookies.get(SESSION_COOKIE, ""), None, None
     if _SESSION.fullmatch(cookie):
         try:
-            session = await parts.at_door(parts.find_session_key, cookie)
+            session = await parts.run_in_admission_thread(parts.find_session_key, cookie)
         except StoreError as error:
             fault = error
     visitor = request.cookies.get(VISITOR_COOKIE, "")
     if not _VISITOR.fullmatch(visitor):
         visitor = secrets.token_urlsafe(16)
     cookie = cookie if session is not None or fault is not None else ""
-    visit = PageRequest(request, parts, session, cookie, visitor, FormData(), fault=fault)
-    request.state.visit = visit
-    return visit
+    page = PageRequest(request, parts, session, cookie, visitor, FormData(), fault=fault)
+    request.state.page = page
+    return page
 
 
 async def load_verified_request(request: Request, parts: ServicesDep) -> PageRequest:
     """Build the page request; of a POST, read the form and verify its origin."""
-    visit = await load_page_request(request, parts)
+    page = await load_page_request(request, parts)
     if request.method == "POST":
-        await visit.read_form()
-        visit.verify_form_origin()
-    return visit
+        await page.read_form()
+        page.verify_form_origin()
+    return page
 
 
 async def load_question_request(request: Request, parts: ServicesDep) -> PageRequest:
     """Build the page request of a question; its form is verified after the crisis guard."""
-    visit = await load_page_request(request, parts)
-    visit.late = await visit.admit_question(cost=0)
-    await visit.read_form()
-    return visit
+    page = await load_page_request(request, parts)
+    page.late = await page.admit_question(cost=0)
+    await page.read_form()
+    return page
 
 
 QuestionRequest = Annotated[PageRequest, Depends(load_question_request)]
@@ -224,16 +224,16 @@ def require_page_role(role: Role) -> Callable[[Request, ServicesDep], Awaitable[
     """Return a dependency that requires a role before it reads the form."""
 
     async def check(request: Request, parts: ServicesDep) -> PageRequest:
-        visit = await load_page_request(request, parts)
+        page = await load_page_request(request, parts)
         if request.method != "POST":
-            await visit.admit(role)
-            return visit
+            await page.admit(role)
+            return page
         if _is_cross_site(request):  # rejected without a charge
-            visit.verify_form_origin()
-        await visit.admit(role)
-        await visit.read_form()
-        visit.verify_form_origin()
-        return visit
+            page.verify_form_origin()
+        await page.admit(role)
+        await page.read_form()
+        page.verify_form_origin()
+        return page
 
     return check
 

@@ -45,17 +45,17 @@ router = APIRouter(prefix="/review", route_class=PageRoute)
 
 
 @router.get("")
-async def list_waiting(visit: ReviewPageRequest, parts: ServicesDep, done: str = "") -> Response:
+async def list_waiting(page: ReviewPageRequest, parts: ServicesDep, done: str = "") -> Response:
     """List the waiting items, the oldest first."""
-    return await _queue_page(visit, parts.require_store(), done=CONFIRMATIONS.get(done))
+    return await _queue_page(page, parts.require_store(), done=CONFIRMATIONS.get(done))
 
 
 async def _queue_page(
-    visit: PageRequest, store: Store, fault: PageError | None = None, done: str | None = None
+    page: PageRequest, store: Store, fault: PageError | None = None, done: str | None = None
 ) -> Response:
-    found = await asyncio.to_thread(_load_queue, store, visit.caller)
+    found = await asyncio.to_thread(_load_queue, store, page.caller)
     status = 200 if fault is None else fault.status
-    return visit.page_response(
+    return page.page_response(
         "review_list.html",
         status,
         done=done,
@@ -67,87 +67,85 @@ async def _queue_page(
 
 
 @router.post("/claim")
-async def claim_oldest(visit: ReviewPageRequest, parts: ServicesDep) -> Response:
+async def claim_oldest(page: ReviewPageRequest, parts: ServicesDep) -> Response:
     """Claim the oldest waiting item."""
     store = parts.require_store()
     try:
-        item = await asyncio.to_thread(store.claim, visit.caller, LEASE_S)
+        item = await asyncio.to_thread(store.claim, page.caller, LEASE_S)
     except ReviewError as error:
-        return await _queue_page(visit, store, PageError(409, to_sentence(error.found)))
-    return visit.redirect(f"/review/{item.request_id}" if item else "/review?done=nothing")
+        return await _queue_page(page, store, PageError(409, to_sentence(error.found)))
+    return page.redirect(f"/review/{item.request_id}" if item else "/review?done=nothing")
 
 
 @router.get("/{request_id}")
 async def show_item(
-    request_id: RequestId, visit: ReviewPageRequest, parts: ServicesDep, done: str = ""
+    request_id: RequestId, page: ReviewPageRequest, parts: ServicesDep, done: str = ""
 ) -> Response:
     """Show an item."""
-    return await _item_page(visit, parts.require_store(), request_id, done=CONFIRMATIONS.get(done))
+    return await _item_page(page, parts.require_store(), request_id, done=CONFIRMATIONS.get(done))
 
 
 @router.post("/{request_id}/claim")
-async def claim(request_id: RequestId, visit: ReviewPageRequest, parts: ServicesDep) -> Response:
+async def claim(request_id: RequestId, page: ReviewPageRequest, parts: ServicesDep) -> Response:
     """Claim an item."""
     store = parts.require_store()
     return await _apply_action(
-        visit, request_id, lambda: store.claim(visit.caller, LEASE_S, request_id), f"/{request_id}"
+        page, request_id, lambda: store.claim(page.caller, LEASE_S, request_id), f"/{request_id}"
     )
 
 
 @router.post("/{request_id}/decision")
-async def decide(request_id: RequestId, visit: ReviewPageRequest, parts: ServicesDep) -> Response:
+async def decide(request_id: RequestId, page: ReviewPageRequest, parts: ServicesDep) -> Response:
     """Approve the model's answer, give another, or give none."""
     store = parts.require_store()
     try:
-        decision = redact_note(
-            _parse_decision(visit.form_text("decision"), visit.form_text("note"))
-        )
+        decision = redact_note(_parse_decision(page.form_text("decision"), page.form_text("note")))
     except InvalidError as error:
-        return await _item_page(visit, store, request_id, fault=to_page_error(error, parts))
+        return await _item_page(page, store, request_id, fault=to_page_error(error, parts))
     try:
-        after = await asyncio.to_thread(store.decide, request_id, visit.caller, decision)
+        after = await asyncio.to_thread(store.decide, request_id, page.caller, decision)
     except ReviewError as error:
-        return await _item_page(visit, store, request_id, error=error)
+        return await _item_page(page, store, request_id, error=error)
     state = after.item.state
-    return visit.redirect(f"/review?done={state if state in CONFIRMATIONS else 'second'}")
+    return page.redirect(f"/review?done={state if state in CONFIRMATIONS else 'second'}")
 
 
 @router.post("/{request_id}/release")
-async def release(request_id: RequestId, visit: ReviewPageRequest, parts: ServicesDep) -> Response:
+async def release(request_id: RequestId, page: ReviewPageRequest, parts: ServicesDep) -> Response:
     """Release a claimed item undecided."""
     store = parts.require_store()
     return await _apply_action(
-        visit, request_id, lambda: store.release(request_id, visit.caller), "?done=released"
+        page, request_id, lambda: store.release(request_id, page.caller), "?done=released"
     )
 
 
 @router.post("/{request_id}/second")
 async def request_second_opinion(
-    request_id: RequestId, visit: ReviewPageRequest, parts: ServicesDep
+    request_id: RequestId, page: ReviewPageRequest, parts: ServicesDep
 ) -> Response:
     """Request a second opinion."""
     store = parts.require_store()
     return await _apply_action(
-        visit,
+        page,
         request_id,
-        lambda: store.request_second_opinion(request_id, visit.caller),
+        lambda: store.request_second_opinion(request_id, page.caller),
         f"/{request_id}?done=asked",
     )
 
 
 async def _apply_action(
-    visit: PageRequest, request_id: str, act: Callable[[], object], to: str
+    page: PageRequest, request_id: str, act: Callable[[], object], to: str
 ) -> Response:
     """Apply an action to an item; if it fails, show the item and the reason."""
     try:
         await asyncio.to_thread(act)
     except ReviewError as error:
-        return await _item_page(visit, visit.parts.require_store(), request_id, error=error)
-    return visit.redirect(f"/review{to}")
+        return await _item_page(page, page.parts.require_store(), request_id, error=error)
+    return page.redirect(f"/review{to}")
 
 
 async def _item_page(
-    visit: PageRequest,
+    page: PageRequest,
     store: Store,
     request_id: str,
     *,
@@ -159,17 +157,17 @@ async def _item_page(
     if found is None:
         raise ReviewError("no such item is stored here, or no longer")
     if error is not None:
-        fault = PageError(409, to_sentence(_conflict_reason(found, visit.caller) or error.found))
-    return visit.page_response(
+        fault = PageError(409, to_sentence(_conflict_reason(found, page.caller) or error.found))
+    return page.page_response(
         "review_item.html",
         200 if fault is None else fault.status,
         done=done,
         trouble=fault,
-        chosen=visit.form_text("decision"),
-        note=visit.form_text("note"),
-        longest=MAX_NOTE_LENGTH,
+        chosen=page.form_text("decision"),
+        note=page.form_text("note"),
+        max_length=MAX_NOTE_LENGTH,
         now=datetime.now(UTC),
-        **_visible_values(found, visit.caller),
+        **_visible_values(found, page.caller),
     )
 
 

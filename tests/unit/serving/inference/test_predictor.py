@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tests.unit.serving.endpoint import CALIBRATION, mind_of
+from tests.unit.serving.endpoint import CALIBRATION, predictor_of
 
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question, SplitDescription
@@ -34,7 +34,7 @@ def test_the_endpoint_draws_among_equals_as_an_examination_does() -> None:
     exam = Exam.for_likelihood(QUESTIONS, data, PromptStyle(), "letter")
     offline = [p.chosen for p in answer_questions(model, exam, QUESTIONS, STRICT_PARSER, {})]
     for calibration in (None, CALIBRATION):
-        predictor = mind_of(model, calibration=calibration)
+        predictor = predictor_of(model, calibration=calibration)
         assert [scores.chosen for scores in predictor.predict(QUESTIONS)] == offline
     counts = Counter(offline)
     assert set(counts) == {1, 3}
@@ -43,6 +43,6 @@ def test_the_endpoint_draws_among_equals_as_an_examination_does() -> None:
 
 def test_a_temperature_changes_no_choice() -> None:
     model = FakeModel("noisy", {})
-    cold = [t.chosen for t in mind_of(model, calibration=None).predict(QUESTIONS)]
-    hot = mind_of(model, calibration=CALIBRATION.model_copy(update={"temperature": 1e15}))
+    cold = [t.chosen for t in predictor_of(model, calibration=None).predict(QUESTIONS)]
+    hot = predictor_of(model, calibration=CALIBRATION.model_copy(update={"temperature": 1e15}))
     assert [t.chosen for t in hot.predict(QUESTIONS)] == cold

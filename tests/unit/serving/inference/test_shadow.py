@@ -21,7 +21,7 @@ from tests.unit.serving.endpoint import (
     QUESTION,
     Endpoint,
     endpoint,
-    mind_of,
+    predictor_of,
 )
 from tests.unit.serving.test_pages_browser import Browser
 
@@ -80,7 +80,7 @@ def here(tmp_path: Path) -> Iterator[Endpoint]:
 
 def beside(made: Endpoint, model: FakeModel, **how: Any) -> Predictor:
     """Put a model beside the one that answers."""
-    made.parts.engine.shadow.predictor = predictor = mind_of(model, "r-2", **how)
+    made.parts.engine.shadow.predictor = predictor = predictor_of(model, "r-2", **how)
     return predictor
 
 
@@ -127,7 +127,7 @@ def test_without_a_shadow_nothing_is_counted(here: Endpoint) -> None:
 
 def test_the_one_that_answers_is_no_shadow_of_itself(here: Endpoint) -> None:
     model = Thinker()
-    here.parts.engine.shadow.predictor = mind_of(model, here.parts.engine.predictor.release)
+    here.parts.engine.shadow.predictor = predictor_of(model, here.parts.engine.predictor.release)
     here.ask()
     time.sleep(0.1)
     assert (counted(here), model.asked) == ({}, [])
@@ -278,7 +278,7 @@ def test_nothing_is_begun_while_somebody_waits_for_the_champion(
 ) -> None:
     monkeypatch.setattr(request_batcher, "LINGER_S", 0.5)
     champion, model = Thinker(), Away()
-    here.parts.engine.predictor = mind_of(champion)
+    here.parts.engine.predictor = predictor_of(champion)
     beside(here, model)
     here.ask()  # for half a second the same asker may come back
     champion.gate.clear()
