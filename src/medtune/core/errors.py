@@ -18,7 +18,8 @@ MedtuneError                    exit 2 unless said otherwise
 ├── FolderError                 a folder that is read-only or on a full disk
 │   └── FolderBusyError         a folder that another run holds
 ├── StoreError                  a database that cannot be reached, is full, busy or not medtune's
-│   └── ReviewError             an item that is not there, or is another's to decide
+│   ├── NotFoundError           a request or a review item that is not stored
+│   └── ConflictError           a change that does not fit what is stored
 ├── ReleaseError                a release that is not there, is damaged, or cannot be rolled back to
 ├── CheckFailed                 exit 1: a check that medtune makes said no
 └── Interrupted                 exit 130: stopped by the user; what was done is kept
@@ -141,8 +142,12 @@ class StoreError(MedtuneError):
     """A database that cannot be reached, is full, busy, or not medtune's."""
 
 
-class ReviewError(StoreError):
-    """A review item that does not exist, or is claimed by another reviewer."""
+class NotFoundError(StoreError):
+    """A request or a review item that is not stored, or no longer."""
+
+
+class ConflictError(StoreError):
+    """A change that does not fit what is stored, such as a claim of another reviewer's item."""
 
 
 class ReleaseError(MedtuneError):

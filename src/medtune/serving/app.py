@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from math import ceil
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException
 
-from medtune.core.errors import ModelError, ReviewError, StoreError
+from medtune.core.errors import StoreError
 from medtune.core.provenance import installed_version
 from medtune.serving.api import answers, openai_compat, reviews
 from medtune.serving.api.request_models import Problem
 from medtune.serving.api.unhandled import Unhandled
-from medtune.serving.auth.authorize import DeniedError
 from medtune.serving.dependencies import Services
+from medtune.serving.errors import ENDPOINT_ERRORS, ErrorReply, report_error
 from medtune.serving.inference.fixed_texts import DISCLAIMER
-from medtune.serving.inference.request_batcher import BusyError
 from medtune.serving.middleware import BodyLimit, RequestLog, SecurityHeaders, log
 from medtune.serving.monitoring.retention import Retention
 from medtune.serving.pages import router as pages
-from medtune.serving.pages.errors import UNAVAILABLE_RETRY_S
 
-MAX_REPORTED_FAULTS = 10
-"""Most validation faults listed in a response; the others are counted."""
 RETENTION_INTERVAL_S = 3600.0
 """Seconds between deletions of old requests."""
 
@@ -71,7 +62,7 @@ def create_app(parts: Services, *, logs: bool = True) -> FastAPI:
         app.include_router(router)
     place = Path(str(files("medtune.serving.pages"))) / "static"
     app.mount("/static", StaticFiles(directory=place), name="static")
-    for kind in HANDLED_ERRORS:
+    for kind in ENDPOINT_ERRORS:
         app.add_exception_handler(kind, error_response)
     app.add_middleware(BodyLimit)
     app.add_middleware(Unhandled)
@@ -95,103 +86,28 @@ async def _run_retention(parts: Services) -> None:
         await asyncio.sleep(RETENTION_INTERVAL_S)
 
 
-def problem_response(
-    title: str, status: int, detail: str, retry_after_s: float | None = None
-) -> JSONResponse:
-    """Build an error response (RFC 9457)."""
-    headers = {} if retry_after_s is None else {"Retry-After": str(ceil(retry_after_s))}
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    body = Problem(title=title, status=status, detail=detail)
+async def error_response(request: Request, error: Exception) -> Response:
+    """Answer an error with a problem (RFC 9457), or in OpenAI's form."""
+    reply = report_error(error, request.app.state.services.metrics)
+    if request.url.path in openai_compat.OPENAI_PATHS:
+        return _openai_response(reply)
+    body = Problem(title=reply.title, status=reply.status, detail=reply.detail, faults=reply.faults)
     return JSONResponse(
-        body.model_dump(), status, headers=headers, media_type="application/problem+json"
+        body.model_dump(),
+        reply.status,
+        headers=reply.headers,
+        media_type="application/problem+json",
     )
 
 
-HANDLED_ERRORS = (
-    RequestValidationError, BusyError, DeniedError, ReviewError, StoreError, ModelError,
-    HTTPException,
-)  # fmt: skip
-
-
-async def error_response(request: Request, error: Exception) -> Response:
-    """Answer an error with a problem, or in OpenAI's form; the request is not repeated."""
-    response = _problem_for_error(request, error)
-    if request.url.path not in openai_compat.OPENAI_PATHS:
-        return response
-    return _openai_response(error, response)
-
-
-def _openai_response(error: Exception, response: JSONResponse) -> Response:
-    """Convert a problem to OpenAI's error form."""
-    body = json.loads(bytes(response.body))
-    message, param, code = body["detail"], None, None
-    # OpenAI has no 422.
-    status = 400 if response.status_code == 422 else response.status_code
-    if isinstance(error, RequestValidationError):
-        fault = body["faults"][0]
+def _openai_response(reply: ErrorReply) -> Response:
+    message, param, code = reply.detail, None, None
+    if reply.faults:
+        fault = reply.faults[0]
         param = ".".join(p for p in fault["where"][1:] if p not in ("parts", "text")) or None
         message = f"{param}: {fault['what']}" if param else fault["what"]
         code = "unsupported_parameter" if "not supported" in fault["what"] else None
-    headers = {
-        name: value
-        for name, value in response.headers.items()
-        if name not in ("content-length", "content-type")
-    }
+    status = 400 if reply.status == 422 else reply.status  # OpenAI has no 422
     return JSONResponse(
-        openai_compat.openai_error(status, message, param, code), status, headers=headers
+        openai_compat.openai_error(status, message, param, code), status, headers=reply.headers
     )
-
-
-def _problem_for_error(request: Request, error: Exception) -> JSONResponse:
-    away = request.app.state.services.metrics.count_rejection
-    match error:
-        case RequestValidationError():
-            return _validation_problem(error)
-        case BusyError():
-            away("busy")
-            detail = "too many questions are waiting"
-            return problem_response("busy", 429, detail, error.retry_after_s)
-        case DeniedError():
-            away("rate" if error.status == 429 else "key")
-            return problem_response(
-                "not admitted", error.status, error.message, error.retry_after_s
-            )
-        case ReviewError():
-            return problem_response(
-                "review", 404 if error.found.startswith("no ") else 409, str(error)
-            )
-        case StoreError() | ModelError():
-            away("unavailable")
-            what = "store" if isinstance(error, StoreError) else "model"
-            log.warning("unavailable", what_fails=what, fault=error.found)
-            detail = f"the {what} is unavailable; nothing was stored"
-            return problem_response("unavailable", 503, detail, UNAVAILABLE_RETRY_S)
-        case HTTPException():
-            return problem_response("not possible", error.status_code, str(error.detail))
-    raise error
-
-
-def _validation_problem(error: RequestValidationError) -> JSONResponse:
-    found = error.errors()
-    faults = tuple(
-        {"where": fault_location(fault), "what": fault["msg"]}
-        for fault in found[:MAX_REPORTED_FAULTS]
-    )
-    status = 400 if is_invalid_json(error) else 422
-    detail = "1 fault" if len(found) == 1 else f"{len(found)} faults"
-    if len(found) > len(faults):
-        detail += f", the first {len(faults)} of which are listed"
-    body = Problem(title="not as the schema says", status=status, detail=detail, faults=faults)
-    return JSONResponse(body.model_dump(), status, media_type="application/problem+json")
-
-
-def is_invalid_json(error: RequestValidationError) -> bool:
-    """Return whether a body was not valid JSON."""
-    return any(fault["type"] == "json_invalid" for fault in error.errors())
-
-
-def fault_location(fault: Any) -> list[str]:
-    """Return the path of a validation fault; an unknown field's name is the caller's own text."""
-    place = [str(part) for part in fault["loc"]]
-    return [*place[:-1], "(unknown)"] if fault["type"] == "extra_forbidden" else place

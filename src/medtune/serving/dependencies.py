@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 from medtune.core.errors import MedtuneError, StoreError
 from medtune.serving.api.invalid_requests import build_response, extract_inquiries
 from medtune.serving.auth.authorize import Authorizer, DeniedError, is_forwarded
+from medtune.serving.errors import NoDatabaseError
 from medtune.serving.inference.engine import Engine
 from medtune.serving.metrics import Metrics
 from medtune.serving.middleware import log
@@ -128,10 +129,10 @@ class Services:
         """Return the store.
 
         Raises:
-            StoreError: The endpoint has no store.
+            NoDatabaseError: The endpoint has no store.
         """
         if self.store is None:
-            raise StoreError(
+            raise NoDatabaseError(
                 "this endpoint has no database", fix="start it with --database, or with --data"
             )
         return self.store

@@ -20,7 +20,7 @@ from tests.unit.serving.store_cases import (
     put,
 )
 
-from medtune.core.errors import InputError, ReviewError, StoreError
+from medtune.core.errors import ConflictError, InputError, StoreError
 from medtune.core.schemas import audit as chain
 from medtune.core.schemas.audit import AuditLine
 from medtune.serving.schemas import Decision, Role
@@ -141,7 +141,7 @@ class AuditBehaviour(OnStore):
         put(store, "a")
         with pytest.raises(StoreError):
             store.add_request(entry("a"), item("a"))
-        with pytest.raises(ReviewError):
+        with pytest.raises(ConflictError):
             store.decide("a", "ann", YES)
         store.claim("ann", 60)
         assert [line.seq for line in store.list_audit_lines()] == [1, 2]

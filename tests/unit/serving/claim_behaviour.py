@@ -17,7 +17,7 @@ from tests.unit.serving.store_cases import (
     put,
 )
 
-from medtune.core.errors import ReviewError
+from medtune.core.errors import ConflictError, NotFoundError
 from medtune.serving.schemas import Decision
 from medtune.serving.storage.store import Store
 
@@ -56,12 +56,12 @@ class ClaimBehaviour(OnStore):
         assert store.claim("bob", LEASE) is None
         clock.forward(0.001)
         assert store.list_waiting(10) == [item("a")]
-        with pytest.raises(ReviewError, match="not held by ann, or no longer"):
+        with pytest.raises(ConflictError, match="not held by ann, or no longer"):
             store.decide("a", "ann", YES)
         held = store.claim("bob", LEASE)
         assert held is not None
         assert held.reviewer == "bob"
-        with pytest.raises(ReviewError, match="held by bob until 12:02 UTC"):
+        with pytest.raises(ConflictError, match="held by bob until 12:02 UTC"):
             store.decide("a", "ann", YES)
 
     def test_certain_one(self, store: Store, clock: Clock) -> None:
@@ -73,13 +73,13 @@ class ClaimBehaviour(OnStore):
         longer = store.claim("ann", LEASE, "b")
         assert longer is not None
         assert longer.lease_until == START + timedelta(seconds=30 + LEASE)
-        with pytest.raises(ReviewError, match="held by ann"):
+        with pytest.raises(ConflictError, match="held by ann"):
             store.claim("bob", LEASE, "b")
         store.decide("b", "ann", YES)
-        with pytest.raises(ReviewError, match="item b is decided"):
+        with pytest.raises(ConflictError, match="item b is decided"):
             store.claim("bob", LEASE, "b")
         for unknown in ("z", "z\0", ""):
-            with pytest.raises(ReviewError, match=r"^no item"):
+            with pytest.raises(NotFoundError, match=r"^no item"):
                 store.claim("bob", LEASE, unknown)
 
     def test_certain_one_is_not_for_who_gave_an_opinion(self, store: Store) -> None:
@@ -87,7 +87,7 @@ class ClaimBehaviour(OnStore):
         store.claim("ann", LEASE)
         store.decide("a", "ann", YES)
         assert store.claim("ann", LEASE) is None
-        with pytest.raises(ReviewError, match="ann gave an opinion on item a"):
+        with pytest.raises(ConflictError, match="ann gave an opinion on item a"):
             store.claim("ann", LEASE, "a")
 
     def test_one_reviewer_holds_five_at_most(self, store: Store, clock: Clock) -> None:
@@ -96,7 +96,7 @@ class ClaimBehaviour(OnStore):
             store.claim("ann", LEASE)
         assert [i.request_id for i in store.list_claimed("ann")] == list("abcde")
         for which in (None, "f"):
-            with pytest.raises(ReviewError, match="ann holds 5 items"):
+            with pytest.raises(ConflictError, match="ann holds 5 items"):
                 store.claim("ann", LEASE, which)
         assert store.claim("ann", LEASE, "b") is not None  # one that she holds, for longer
         held = store.claim("bob", LEASE)
@@ -112,13 +112,13 @@ class ClaimBehaviour(OnStore):
     def test_release(self, store: Store, clock: Clock) -> None:
         put(store, "a")
         store.claim("ann", LEASE)
-        with pytest.raises(ReviewError, match="held by ann"):
+        with pytest.raises(ConflictError, match="held by ann"):
             store.release("a", "bob")
         store.release("a", "ann")
         assert store.list_waiting(10) == [item("a")]
-        with pytest.raises(ReviewError, match="not held by ann"):
+        with pytest.raises(ConflictError, match="not held by ann"):
             store.release("a", "ann")
-        with pytest.raises(ReviewError, match=r"^no item z is under review"):
+        with pytest.raises(NotFoundError, match=r"^no item z is under review"):
             store.release("z", "ann")
         store.claim("ann", LEASE)
         clock.forward(LEASE)

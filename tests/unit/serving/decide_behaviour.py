@@ -15,7 +15,7 @@ from tests.unit.serving.store_cases import (
     put,
 )
 
-from medtune.core.errors import ReviewError
+from medtune.core.errors import ConflictError, NotFoundError
 from medtune.serving.schemas import Decision
 from medtune.serving.storage.store import Store
 
@@ -45,12 +45,12 @@ class DecideBehaviour(OnStore):
 
     def test_only_the_holder_decides(self, store: Store) -> None:
         put(store, "a")
-        with pytest.raises(ReviewError, match="not held by ann"):
+        with pytest.raises(ConflictError, match="not held by ann"):
             store.decide("a", "ann", YES)
         store.claim("ann", LEASE)
-        with pytest.raises(ReviewError, match="held by ann until 12:01 UTC"):
+        with pytest.raises(ConflictError, match="held by ann until 12:01 UTC"):
             store.decide("a", "bob", YES)
-        with pytest.raises(ReviewError, match=r"^no item z is under review"):
+        with pytest.raises(NotFoundError, match=r"^no item z is under review"):
             store.decide("z", "ann", YES)
 
     def test_the_same_again_changes_nothing(self, store: Store, clock: Clock) -> None:
@@ -61,18 +61,18 @@ class DecideBehaviour(OnStore):
         clock.forward(10 * LEASE)
         assert store.decide("a", "ann", NO) == found
         assert store.verify_audit_lines() == lines
-        with pytest.raises(ReviewError, match="another opinion"):
+        with pytest.raises(ConflictError, match="another opinion"):
             store.decide("a", "ann", YES)
-        with pytest.raises(ReviewError, match="item a is decided"):
+        with pytest.raises(ConflictError, match="item a is decided"):
             store.decide("a", "bob", NO)
 
     def test_what_is_not_there_cannot_be_chosen(self, store: Store) -> None:
         put(store, "a", proposed=None, probabilities=None)
         store.claim("ann", LEASE)
         for chosen in (3, 10**30):
-            with pytest.raises(ReviewError, match="item a has no option"):
+            with pytest.raises(ConflictError, match="item a has no option"):
                 store.decide("a", "ann", Decision(kind="edit", chosen=chosen))
-        with pytest.raises(ReviewError, match="no proposal"):
+        with pytest.raises(ConflictError, match="no proposal"):
             store.decide("a", "ann", YES)
         last = Decision(kind="edit", chosen=2, note="zero \0 and \u2028 stay")
         assert store.decide("a", "ann", last).final == last
@@ -134,9 +134,9 @@ class DecideBehaviour(OnStore):
         for request_id in ("b", "c"):
             store.claim("bob", LEASE, request_id)
             assert store.decide(request_id, "bob", YES).final == YES
-            with pytest.raises(ReviewError, match="has 2 opinions"):
+            with pytest.raises(ConflictError, match="has 2 opinions"):
                 store.request_second_opinion(request_id, "chief")
-        with pytest.raises(ReviewError, match=r"^no item z is under review"):
+        with pytest.raises(NotFoundError, match=r"^no item z is under review"):
             store.request_second_opinion("z", "chief")
 
     def test_finals_and_pairs_go_by_age(self, store: Store) -> None:

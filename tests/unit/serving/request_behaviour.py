@@ -16,7 +16,7 @@ from tests.unit.serving.store_cases import (
     silent,
 )
 
-from medtune.core.errors import ReviewError, StoreError
+from medtune.core.errors import ConflictError, NotFoundError, StoreError
 from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.serving.schemas import Decision, Feedback
 from medtune.serving.storage import review_queue
@@ -149,10 +149,10 @@ class RequestBehaviour(OnStore):
         last = Feedback(request_id="a", time=START, helpful=False, corrected=3)
         store.set_feedback(last)
         assert store.list_feedback() == [last]
-        with pytest.raises(ReviewError, match=r"^no request z"):
+        with pytest.raises(NotFoundError, match=r"^no request z"):
             store.set_feedback(Feedback(request_id="z", time=START, helpful=True))
         for corrected in (4, 10**30):
-            with pytest.raises(ReviewError, match="request a has 4 options"):
+            with pytest.raises(ConflictError, match="request a has 4 options"):
                 store.set_feedback(Feedback(request_id="a", time=START, corrected=corrected))
         assert store.list_feedback() == [last]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from medtune.core.errors import ReviewError
+from medtune.core.errors import NotFoundError
 from medtune.core.records import LETTERS
 from medtune.serving.api import openai_compat
 from medtune.serving.api.request_models import (
@@ -76,7 +76,7 @@ async def get_answer(request_id: RequestId, parts: ServicesDep, caller: Asker) -
     store = parts.require_store()
     entry = await asyncio.to_thread(store.find_request, request_id)
     if entry is None:
-        raise ReviewError(f"no request {request_id}", expected="a request that is still stored")
+        raise NotFoundError(f"no request {request_id}", expected="a request that is still stored")
     reviewed = await asyncio.to_thread(store.find_reviewed, request_id)
     return reply_from_record(entry, told_of(entry, reviewed, caller))
 

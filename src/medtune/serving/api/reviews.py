@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from medtune.core.errors import ReviewError
+from medtune.core.errors import NotFoundError
 from medtune.core.schemas.audit import AuditLine
 from medtune.guardrails.privacy.identifiers import redact_text
 from medtune.serving.api.answers import NOT_FOUND, PROBLEMS, RequestId, visible_to
@@ -134,5 +134,5 @@ async def get_review(request_id: RequestId, parts: ServicesDep, caller: Reviewer
         await asyncio.to_thread(parts.require_store().find_reviewed, request_id), caller
     )
     if found is None:
-        raise ReviewError(f"no item {request_id} under review")
+        raise NotFoundError(f"no item {request_id} under review")
     return found

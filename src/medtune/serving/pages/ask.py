@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Response
 from pydantic import ValidationError
 
-from medtune.core.errors import ReviewError
+from medtune.core.errors import NotFoundError
 from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.serving.api.answers import RequestId, reply_from_record, told_of
@@ -21,14 +21,10 @@ from medtune.serving.api.request_models import (
     MAX_SUBJECT_LENGTH,
     AnswerRequest,
 )
+from medtune.serving.auth.authorize import DeniedError
 from medtune.serving.dependencies import ServicesDep
-from medtune.serving.pages.errors import (
-    PAGE_ERRORS,
-    InvalidError,
-    PageError,
-    PageRoute,
-    to_page_error,
-)
+from medtune.serving.errors import ENDPOINT_ERRORS, InvalidError
+from medtune.serving.pages.errors import PageRoute
 from medtune.serving.pages.page_request import (
     AskPageRequest,
     PageRequest,
@@ -119,8 +115,7 @@ async def _sign_in_with_start_token(page: PageRequest, parts: ServicesDep, token
     start = parts.gate.start
     if start is None or not start.matches_text(token):
         text = "This address has a token of another start. Use the one that is printed now."
-        parts.metrics.count_rejection("key")
-        return page.page_response("problem.html", 401, trouble=PageError(401, text))
+        return page.page_response("problem.html", DeniedError(401, "no start token"), text)
     response = page.redirect("/")
     await page.sign_in(token, response)
     return response
@@ -143,13 +138,10 @@ async def post_question(page: QuestionRequest, parts: ServicesDep) -> Response:
             late = late or error
         # A crisis gets its card, whatever else is wrong with the form or its sender.
         (reply,) = await parts.engine.answer([inquiry], page.caller or None, late)
-    except PAGE_ERRORS as error:
-        if isinstance(error, HTTPException):
-            raise  # the content of a foreign form is not shown
-        found = to_page_error(error, parts)
-        response = _ask_page(page, typed, found.status, trouble=found)
-        response.headers.update(found.headers)
-        return response
+    except HTTPException:
+        raise  # the content of a foreign form is not shown
+    except ENDPOINT_ERRORS as error:
+        return _ask_page(page, typed, error)
     return _ask_page(page, typed, inquiry=inquiry, **_reply_values(reply, parts))
 
 
@@ -161,7 +153,7 @@ async def show_request(
     store = parts.require_store()
     entry = await asyncio.to_thread(store.find_request, request_id)
     if entry is None:
-        raise ReviewError(f"no request {request_id} is stored here, or no longer")
+        raise NotFoundError(f"no request {request_id} is stored here, or no longer")
     reviewed = await asyncio.to_thread(store.find_reviewed, request_id)
     reviewed = told_of(entry, reviewed, page.caller)
     return page.page_response(
@@ -190,12 +182,14 @@ async def post_feedback(
     return page.redirect(f"/answer/{request_id}?thanks=1")
 
 
-def _ask_page(page: PageRequest, typed: FormInput, status: int = 200, **values: Any) -> Response:
+def _ask_page(
+    page: PageRequest, typed: FormInput, error: Exception | None = None, **values: Any
+) -> Response:
     predictor = page.parts.engine.predictor
-    none: dict[str, Any] = {"inquiry": None, "reply": None, "trouble": None, "kept": False}
+    none: dict[str, Any] = {"inquiry": None, "reply": None, "kept": False}
     return page.page_response(
         "ask.html",
-        status,
+        error,
         **{
             **none,
             "typed": typed,

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from medtune.serving.auth.authorize import MAX_KEY_LENGTH, DeniedError
 from medtune.serving.dependencies import ServicesDep, admit
-from medtune.serving.pages.errors import RETURN_PATHS, PageError, PageRoute, to_page_error
+from medtune.serving.pages.errors import RETURN_PATHS, PageRoute
 from medtune.serving.pages.page_request import SESSION_COOKIE, VerifiedRequest
 
 router = APIRouter(route_class=PageRoute)
@@ -15,7 +15,7 @@ router = APIRouter(route_class=PageRoute)
 @router.get("/login")
 async def show_login(page: VerifiedRequest, to: str = "/") -> Response:
     """Show the sign-in form."""
-    return page.page_response("login.html", to=_safe_return_path(to), trouble=None)
+    return page.page_response("login.html", to=_safe_return_path(to))
 
 
 @router.post("/login")
@@ -27,12 +27,8 @@ async def sign_in(page: VerifiedRequest, parts: ServicesDep) -> Response:
             raise DeniedError(401, "no key")
         await parts.run_in_admission_thread(admit, page.request, parts, key, "ask")
     except DeniedError as error:
-        told = to_page_error(error, parts)
-        if error.status == 401:
-            told = PageError(401, "This key is not known, or it was revoked.")
-        response = page.page_response("login.html", told.status, to=to, trouble=told)
-        response.headers.update(told.headers)
-        return response
+        unknown = "This key is not known, or it was revoked." if error.status == 401 else None
+        return page.page_response("login.html", error, unknown, to=to)
     response = page.redirect(to)
     await page.sign_in(key, response)
     return response

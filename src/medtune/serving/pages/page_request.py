@@ -22,6 +22,7 @@ from medtune.serving.auth.form_tokens import (
     verify_form_token,
 )
 from medtune.serving.dependencies import LOCAL_CALLER, Services, ServicesDep, admit
+from medtune.serving.errors import report_error
 from medtune.serving.pages.templating import render_template
 from medtune.serving.schemas import ROLES, ApiKey, Role
 
@@ -140,11 +141,28 @@ class PageRequest:
         """Return all fields of one name."""
         return [_clean_field(value) for value in self.form.getlist(name)]
 
-    def page_response(self, template: str, status: int = 200, **values: object) -> Response:
-        """Render a page as a response."""
-        text = render_template(template, page=self, **values)
+    def page_response(
+        self,
+        template: str,
+        error: Exception | None = None,
+        sentence: str | None = None,
+        **values: object,
+    ) -> Response:
+        """Render a page as a response.
+
+        Args:
+            template: Name of the template.
+            error: What went wrong, which the page says and which is counted; None if nothing did.
+            sentence: What the page says about the error, if not the usual sentence.
+            values: Further values of the template.
+        """
+        reply = None if error is None else report_error(error, self.parts.metrics)
+        if reply is not None and sentence is not None:
+            reply = replace(reply, sentence=sentence)
+        text = render_template(template, page=self, error=reply, **values)
         # With no referrer at all, browsers send "null" for the origin of a form.
-        response = HTMLResponse(text, status, headers={"Referrer-Policy": "same-origin"})
+        headers = {"Referrer-Policy": "same-origin", **(reply.headers if reply else {})}
+        response = HTMLResponse(text, reply.status if reply else 200, headers=headers)
         return self._with_visitor_cookie(response)
 
     def redirect(self, path: str) -> Response:

@@ -11,18 +11,13 @@ from fastapi import APIRouter, Response
 from pydantic import ValidationError
 
 from medtune.analysis.agreement import cohen_kappa
-from medtune.core.errors import ReviewError
+from medtune.core.errors import ConflictError, NotFoundError
 from medtune.core.records import LETTERS
 from medtune.serving.api.answers import RequestId, visible_to
 from medtune.serving.api.reviews import LEASE_S, redact_note
 from medtune.serving.dependencies import ServicesDep
-from medtune.serving.pages.errors import (
-    InvalidError,
-    PageError,
-    PageRoute,
-    to_page_error,
-    to_sentence,
-)
+from medtune.serving.errors import InvalidError
+from medtune.serving.pages.errors import PageRoute
 from medtune.serving.pages.page_request import PageRequest, ReviewPageRequest
 from medtune.serving.schemas import Decision, Reviewed, ReviewerDecision
 from medtune.serving.storage.review_queue import MAX_CLAIMED
@@ -51,18 +46,11 @@ async def list_waiting(page: ReviewPageRequest, parts: ServicesDep, done: str = 
 
 
 async def _queue_page(
-    page: PageRequest, store: Store, fault: PageError | None = None, done: str | None = None
+    page: PageRequest, store: Store, error: Exception | None = None, done: str | None = None
 ) -> Response:
     found = await asyncio.to_thread(_load_queue, store, page.caller)
-    status = 200 if fault is None else fault.status
     return page.page_response(
-        "review_list.html",
-        status,
-        done=done,
-        trouble=fault,
-        lease_s=LEASE_S,
-        most_held=MAX_CLAIMED,
-        **found,
+        "review_list.html", error, done=done, lease_s=LEASE_S, max_claimed=MAX_CLAIMED, **found
     )
 
 
@@ -72,8 +60,8 @@ async def claim_oldest(page: ReviewPageRequest, parts: ServicesDep) -> Response:
     store = parts.require_store()
     try:
         item = await asyncio.to_thread(store.claim, page.caller, LEASE_S)
-    except ReviewError as error:
-        return await _queue_page(page, store, PageError(409, to_sentence(error.found)))
+    except ConflictError as error:
+        return await _queue_page(page, store, error)
     return page.redirect(f"/review/{item.request_id}" if item else "/review?done=nothing")
 
 
@@ -100,11 +88,8 @@ async def decide(request_id: RequestId, page: ReviewPageRequest, parts: Services
     store = parts.require_store()
     try:
         decision = redact_note(_parse_decision(page.form_text("decision"), page.form_text("note")))
-    except InvalidError as error:
-        return await _item_page(page, store, request_id, fault=to_page_error(error, parts))
-    try:
         after = await asyncio.to_thread(store.decide, request_id, page.caller, decision)
-    except ReviewError as error:
+    except (InvalidError, ConflictError) as error:
         return await _item_page(page, store, request_id, error=error)
     state = after.item.state
     return page.redirect(f"/review?done={state if state in CONFIRMATIONS else 'second'}")
@@ -139,7 +124,7 @@ async def _apply_action(
     """Apply an action to an item; if it fails, show the item and the reason."""
     try:
         await asyncio.to_thread(act)
-    except ReviewError as error:
+    except ConflictError as error:
         return await _item_page(page, page.parts.require_store(), request_id, error=error)
     return page.redirect(f"/review{to}")
 
@@ -150,19 +135,17 @@ async def _item_page(
     request_id: str,
     *,
     done: str | None = None,
-    error: ReviewError | None = None,
-    fault: PageError | None = None,
+    error: Exception | None = None,
 ) -> Response:
     found = await asyncio.to_thread(store.find_reviewed, request_id)
     if found is None:
-        raise ReviewError("no such item is stored here, or no longer")
-    if error is not None:
-        fault = PageError(409, to_sentence(_conflict_reason(found, page.caller) or error.found))
+        raise NotFoundError("no such item is stored here, or no longer")
+    conflict = isinstance(error, ConflictError)
     return page.page_response(
         "review_item.html",
-        200 if fault is None else fault.status,
+        error,
+        _conflict_reason(found, page.caller) if conflict else None,
         done=done,
-        trouble=fault,
         chosen=page.form_text("decision"),
         note=page.form_text("note"),
         max_length=MAX_NOTE_LENGTH,
@@ -188,16 +171,16 @@ def _visible_values(found: Reviewed, caller: str) -> dict[str, Any]:
 
 
 def _conflict_reason(found: Reviewed, caller: str) -> str | None:
-    """Return why an action on an item failed."""
+    """Return why an action on an item failed, as a sentence; None if the error says it best."""
     item = found.item
     if any(opinion.reviewer == caller for opinion in found.opinions):
-        return "you have given your opinion on this item"
+        return "You have given your opinion on this item."
     if found.final is not None:
-        return "this item is decided"
+        return "This item is decided."
     if item.state != "claimed":
-        return "you do not hold this item, or no longer; claim it again, your note is kept"
+        return "You do not hold this item, or no longer; claim it again, your note is kept."
     if item.reviewer != caller and item.lease_until is not None:
-        return f"it is held by {item.reviewer} until {item.lease_until:%H:%M} UTC"
+        return f"It is held by {item.reviewer} until {item.lease_until:%H:%M} UTC."
     return None
 
 

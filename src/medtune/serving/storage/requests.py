@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select
 
-from medtune.core.errors import ReviewError
+from medtune.core.errors import ConflictError, NotFoundError
 from medtune.core.records import Record
 from medtune.core.schemas.audit import Detail
 from medtune.serving.schemas import Feedback, RequestRecord, ShadowAnswer, Status
@@ -89,14 +89,15 @@ def set_feedback(connection: Connection, said: Feedback) -> None:
     """Store feedback on a request, in place of earlier feedback.
 
     Raises:
-        ReviewError: The request is not stored, or has no such option.
+        NotFoundError: The request is not stored.
+        ConflictError: It has no such option.
     """
     query = select(entries.c.options).where(entries.c.request_id == said.request_id)
     options = connection.execute(query.with_for_update()).scalar()
     if options is None:
-        raise ReviewError(f"no request {said.request_id}", expected="one that is still stored")
+        raise NotFoundError(f"no request {said.request_id}", expected="one that is still stored")
     if said.corrected is not None and said.corrected >= options:
-        raise ReviewError(
+        raise ConflictError(
             f"request {said.request_id} has {options} options, and option {said.corrected} is none",
             expected="the index of an option, from 0",
         )

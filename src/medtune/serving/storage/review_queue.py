@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, exists, insert, not_, select, update
 
-from medtune.core.errors import ReviewError
+from medtune.core.errors import ConflictError, NotFoundError
 from medtune.serving.schemas import (
     AnswerReviewItem,
     Decision,
@@ -59,13 +59,14 @@ def claim(
         The item; None if no id is given and no item waits.
 
     Raises:
-        ReviewError: The given item does not exist, is decided, is claimed by another or has this
-            reviewer's opinion, or the reviewer holds the most items allowed.
+        NotFoundError: The given item does not exist.
+        ConflictError: It is decided, is claimed by another or has this reviewer's opinion, or the
+            reviewer holds the most items allowed.
     """
     acquire_lock(connection, AdvisoryLock.CLAIM)
     holds = [one.request_id for one in list_claimed(connection, now, reviewer)]
     if len(holds) >= MAX_CLAIMED and request_id not in holds:
-        raise ReviewError(
+        raise ConflictError(
             f"{reviewer} holds {len(holds)} items",
             expected=f"at most {MAX_CLAIMED} at once",
             fix="decide one of them, or give it back",
@@ -98,7 +99,8 @@ def release(connection: Connection, now: datetime, request_id: str, reviewer: st
     """Release a reviewer's item; its lease may have expired.
 
     Raises:
-        ReviewError: It does not exist, or is not this reviewer's.
+        NotFoundError: It does not exist.
+        ConflictError: It is not this reviewer's.
     """
     row = _lock_item(connection, request_id)
     if row.reviewer != reviewer:
@@ -113,8 +115,9 @@ def decide(
     """Record a reviewer's opinion; repeating the same one changes nothing.
 
     Raises:
-        ReviewError: The item does not exist or is not claimed by this reviewer, the reviewer gave
-            another opinion before, or the decision is invalid for the item.
+        NotFoundError: The item does not exist.
+        ConflictError: It is not claimed by this reviewer, the reviewer gave another opinion before,
+            or the decision is invalid for it.
     """
     row = _lock_item(connection, request_id)
     given = list_opinions(connection, reviews.c.request_id == request_id)
@@ -136,7 +139,7 @@ def decide(
             connection, now, reviewer, "review.decide", request_id, {**detail, "state": state}
         )
     elif before != decision:
-        raise ReviewError(
+        raise ConflictError(
             f"{reviewer} gave another opinion on item {request_id} before",
             expected="one opinion of each reviewer",
             fix="ask for a second opinion",
@@ -152,12 +155,15 @@ def request_second_opinion(
     """Require a second opinion on an item; a decided one waits again.
 
     Raises:
-        ReviewError: It does not exist, or has two opinions already.
+        NotFoundError: It does not exist.
+        ConflictError: It has two opinions already.
     """
     row = _lock_item(connection, request_id)
     given = list_opinions(connection, reviews.c.request_id == request_id)
     if len(given) > 1:
-        raise ReviewError(f"item {request_id} has {len(given)} opinions", expected="fewer than two")
+        raise ConflictError(
+            f"item {request_id} has {len(given)} opinions", expected="fewer than two"
+        )
     if not row.wants_second:
         state = _next_state([o.decision for o in given], wants_second=True)
         _update_item(connection, request_id, wants_second=True, state=state)
@@ -172,7 +178,7 @@ def _require_claimable(
 ) -> None:
     _require_undecided(row)
     if any(opinion.reviewer == reviewer for opinion in given):
-        raise ReviewError(
+        raise ConflictError(
             f"{reviewer} gave an opinion on item {row.request_id} before",
             expected="another reviewer for the next one",
         )
@@ -185,12 +191,12 @@ def _require_decidable(row: Row[Any], now: datetime, reviewer: str, decision: De
     if row.reviewer != reviewer or not has_valid_lease(row, now):
         raise _lease_error(row, now, reviewer)
     if decision.kind == "approve" and row.proposed is None:
-        raise ReviewError(
+        raise ConflictError(
             f"item {row.request_id} has no proposal that could be approved",
             expected="an edit, or a rejection",
         )
     if decision.chosen is not None and decision.chosen >= len(row.options):
-        raise ReviewError(
+        raise ConflictError(
             f"item {row.request_id} has no option {decision.chosen}",
             expected=f"one of 0 to {len(row.options) - 1}",
         )
@@ -198,19 +204,19 @@ def _require_decidable(row: Row[Any], now: datetime, reviewer: str, decision: De
 
 def _require_undecided(row: Row[Any]) -> None:
     if row.state == "decided":
-        raise ReviewError(
+        raise ConflictError(
             f"item {row.request_id} is decided",
             expected="one that waits",
             fix="ask for a second opinion",
         )
 
 
-def _lease_error(row: Row[Any], now: datetime, reviewer: str) -> ReviewError:
+def _lease_error(row: Row[Any], now: datetime, reviewer: str) -> ConflictError:
     if has_valid_lease(row, now):
         found = f"item {row.request_id} is held by {row.reviewer} until {row.lease_until:%H:%M} UTC"
     else:
         found = f"item {row.request_id} is not held by {reviewer}, or no longer"
-    return ReviewError(found, expected="the one who holds it", fix="claim it first")
+    return ConflictError(found, expected="the one who holds it", fix="claim it first")
 
 
 def _next_state(decisions: Sequence[Decision], wants_second: bool) -> ReviewState:
@@ -230,7 +236,7 @@ def _lock_item(connection: Connection, request_id: str) -> Row[Any]:
     query = select(reviews).where(reviews.c.request_id == request_id).with_for_update()
     row = connection.execute(query).first()
     if row is None:
-        raise ReviewError(f"no item {request_id} is under review", expected="a stored item")
+        raise NotFoundError(f"no item {request_id} is under review", expected="a stored item")
     return row
 
 

@@ -188,7 +188,8 @@ class Store:
         """Store feedback on a request, in place of earlier feedback.
 
         Raises:
-            ReviewError: The request is not stored, or has no such option.
+            NotFoundError: The request is not stored.
+            ConflictError: It has no such option.
         """
         with self._writing() as connection:
             journal.set_feedback(connection, feedback)
@@ -257,8 +258,9 @@ class Store:
             The item; None if no id is given and no item waits.
 
         Raises:
-            ReviewError: The given item does not exist, is decided, is claimed by another or has
-                this reviewer's opinion, or the reviewer holds the most items allowed.
+            NotFoundError: The given item does not exist.
+            ConflictError: It is decided, is claimed by another or has this reviewer's opinion, or
+                the reviewer holds the most items allowed.
         """
         with self._writing() as connection:
             return review_queue.claim(connection, self._now(), reviewer, lease_s, request_id)
@@ -267,7 +269,8 @@ class Store:
         """Release a reviewer's item.
 
         Raises:
-            ReviewError: It does not exist, or is not this reviewer's.
+            NotFoundError: It does not exist.
+            ConflictError: It is not this reviewer's.
         """
         with self._writing() as connection:
             review_queue.release(connection, self._now(), request_id, reviewer)
@@ -279,8 +282,9 @@ class Store:
         kind and option; otherwise the third does.
 
         Raises:
-            ReviewError: The item does not exist or is not claimed by this reviewer, the reviewer
-                gave another opinion before, or the decision is invalid for the item.
+            NotFoundError: The item does not exist.
+            ConflictError: It is not claimed by this reviewer, the reviewer gave another opinion
+                before, or the decision is invalid for it.
         """
         with self._writing() as connection:
             return review_queue.decide(connection, self._now(), request_id, reviewer, decision)
@@ -289,7 +293,8 @@ class Store:
         """Require a second opinion on an item; a decided one waits again.
 
         Raises:
-            ReviewError: It does not exist, or has two opinions already.
+            NotFoundError: It does not exist.
+            ConflictError: It has two opinions already.
         """
         with self._writing() as connection:
             return review_queue.request_second_opinion(connection, self._now(), request_id, actor)
