@@ -150,6 +150,14 @@ class Authorizer:
                 self._wrong, client_network(host), WRONG_KEYS_PER_MINUTE, 1, "wrong keys"
             )
             raise DeniedError(401, "this key is unknown or revoked")
+        return self.admit_key(key, role, cost)
+
+    def admit_key(self, key: ApiKey, role: Role, cost: int = 1) -> str:
+        """Charge the cost against the rate limit of a valid key, and return its name.
+
+        Raises:
+            DeniedError: The key lacks the role, or is over its limit.
+        """
         if ROLES.index(key.role) < ROLES.index(role):
             raise DeniedError(403, f"this requires the role {role}, the key has {key.role}")
         self._take_tokens(self._buckets, key.name, key.per_minute, cost)

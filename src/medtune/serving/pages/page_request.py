@@ -88,17 +88,12 @@ class PageRequest:
             DeniedError: The request is not allowed, or not now.
             StoreError: Keys cannot be looked up.
         """
-        self.caller = self._admit_caller(role, cost)
-
-    def _admit_caller(self, role: Role, cost: int) -> str:
         if self.fault is not None:
             raise self.fault
         if self.session is None:
-            return admit(self.request, self.parts, None, role, cost)
-        # Pages and API share one rate limit per key.
-        key = self.session
-        gate = replace(self.parts.gate, find=lambda _: key, open_on_loopback=False, _known={})
-        return gate.admit(key.name, None, False, role, cost) or LOCAL_CALLER
+            self.caller = admit(self.request, self.parts, None, role, cost)
+        else:  # pages and API share one rate limit per key
+            self.caller = self.parts.gate.admit_key(self.session, role, cost)
 
     async def admit_question(self, cost: int) -> DeniedError | StoreError | None:
         """Admit a question; return why it is rejected unless it describes a crisis.

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from tests.unit.serving.endpoint import HELD, QUESTION, Endpoint, endpoint
 
 from medtune.serving.api import openai_compat
 from medtune.serving.api.unhandled import SafeStream
-from medtune.serving.auth.authorize import StartToken, is_forwarded
+from medtune.serving.auth.authorize import Authorizer, DeniedError, StartToken, is_forwarded
+from medtune.serving.schemas import ApiKey
 
 APPROVE = {"decision": {"kind": "approve"}}
 
@@ -102,6 +104,18 @@ def test_the_token_of_the_start_opens_the_api_and_nothing_else_does(here: Endpoi
     assert here.client.get("/v1/reviews/audit", headers=good).status_code == 200
     assert here.client.get("/v1/reviews/audit", headers=wrong).status_code == 401
     assert here.client.get("/v1/reviews/audit").status_code == 401
+
+
+def test_a_session_and_the_text_of_its_key_share_one_limit() -> None:
+    key = ApiKey(name="ann", role="review", per_minute=3, created=datetime.now(UTC))
+    gate = Authorizer(lambda _secret: key)
+    assert gate.admit_key(key, "review", 2) == gate.admit("mt_x", None, False, "ask") == "ann"
+    with pytest.raises(DeniedError, match="more than 3 questions") as over:
+        gate.admit_key(key, "ask")
+    assert over.value.known
+    with pytest.raises(DeniedError, match="requires the role admin") as lacking:
+        gate.admit_key(key, "admin", 0)
+    assert (lacking.value.status, lacking.value.known) == (403, False)
 
 
 def test_nobody_without_a_key_reviews(here: Endpoint) -> None:
