@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from medtune.core.choice import choose_option
-from medtune.core.errors import DataError, FolderError, InputError
-from medtune.core.experiment import EvaluationConfig
+from medtune.core.errors import DataError, FolderError
 from medtune.core.progress import NoProgress
 from medtune.core.protocols import ContinuationScore, ScoreRequest
 from medtune.core.records import Method, Question, Variant
@@ -24,9 +23,9 @@ from medtune.evaluation.perturbations import (
     perturb_questions,
 )
 from medtune.models.fake import FakeModel
-from medtune.studies.robustness import study as recipe
+from medtune.studies import runner
 from medtune.studies.robustness.schema import RobustnessRecord, VariantFinding
-from medtune.studies.robustness.study import RobustnessOptions, run_robustness
+from medtune.studies.robustness.study import RobustnessStudy
 
 METHODS: list[Method] = ["letter", "cloze", "generate"]
 INJECTED: tuple[Variant, ...] = ("stem-injection", "option-injection")
@@ -58,9 +57,11 @@ class Gullible(FakeModel):
 
 
 def study(kind: str, folder: Path, method: Method = "letter", **changes: Any) -> RobustnessRecord:
-    options = {"model": f"fake:{kind}", "data": "starter:recall", "method": method} | changes
-    progress = options.pop("progress", NoProgress())
-    return run_robustness(RobustnessOptions(**options), folder, progress)
+    settings = {"model": f"fake:{kind}", "data": "starter:recall", "method": method} | changes
+    progress = settings.pop("progress", NoProgress())
+    record = runner.run_study(RobustnessStudy, folder, None, progress, **settings)
+    assert isinstance(record, RobustnessRecord)
+    return record
 
 
 def at(record: RobustnessRecord, variant: Variant) -> VariantFinding:
@@ -74,7 +75,7 @@ def use(monkeypatch: pytest.MonkeyPatch, kind: type[FakeModel]) -> None:
         key = {q.id: q.answer_text for q in questions}
         return kind(name.partition(":")[2], key)
 
-    monkeypatch.setattr(recipe, "open_model", opened)
+    monkeypatch.setattr(runner, "open_model", opened)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -145,7 +146,7 @@ def test_the_constant_letter_flips_on_every_question(tmp_path: Path) -> None:
 def test_every_accuracy_of_the_figure_has_the_given_order(tmp_path: Path) -> None:
     # The constant letter: 20 to 25 % in one order, a mean over orders would stand at exactly 25.
     found = study("constant", tmp_path)
-    page = (tmp_path / recipe.PAGE).read_text()
+    page = (tmp_path / RobustnessStudy.page).read_text()
     said = html.unescape(re.findall(r'aria-label="(Accuracy in per cent\.[^"]*)"', page)[0])
     rows = said.removeprefix("Accuracy in per cent. ").split("; ")
     assert len(rows) == len(found.findings)
@@ -217,16 +218,22 @@ def test_before_is_the_answer_in_the_same_order(tmp_path: Path) -> None:
 
 def test_a_second_study_asks_nothing_again(tmp_path: Path) -> None:
     first = study("noisy", tmp_path)
-    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*")}
-    assert len(files) == 10
-    again = Telling()
-    second = study("noisy", tmp_path, progress=again)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.json*")}
+    assert len(files) == 15
+    second = study("noisy", tmp_path)
     assert second.findings == first.findings
     assert {path: path.stat().st_mtime_ns for path in files} == files
-    assert sum(text.endswith("still valid") for text in again.told) == 5
-    other = Telling()
-    study("noisy", tmp_path, "cloze", progress=other)
-    assert not any("still valid" in text for text in other.told)
+    study("noisy", tmp_path, "cloze")
+    assert all(path.stat().st_mtime_ns != files[path] for path in files)
+
+
+def test_evaluations_without_a_cell_record_are_kept(tmp_path: Path) -> None:
+    first = study("noisy", tmp_path)
+    for path in tmp_path.glob("*/cell.json"):
+        path.unlink()
+    told = Telling()
+    assert study("noisy", tmp_path, progress=told).findings == first.findings
+    assert sum(text.endswith("still valid") for text in told.told) == 5
 
 
 def rows(path: Path, last: str, answer: str | None = "0", n: int = 6) -> str:
@@ -287,23 +294,11 @@ def test_questions_without_a_label_are_refused_before_a_model_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, FakeModel)
-    monkeypatch.setattr(recipe, "open_model", lambda *_, **__: pytest.fail("opened"))
+    monkeypatch.setattr(runner, "open_model", lambda *_, **__: pytest.fail("opened"))
     data = rows(tmp_path / "own.jsonl", "Radius", answer=None)
     with pytest.raises(DataError):
         study("oracle", tmp_path / "r", data=data)
     assert not (tmp_path / "r").exists()
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (EvaluationConfig(shots=2), "with 2 worked examples"),
-        (EvaluationConfig(constrained=True), "--constrained with answers that are scored"),
-    ],
-)
-def test_what_a_study_does_not_do(tmp_path: Path, settings: EvaluationConfig, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        study("oracle", tmp_path, settings=settings)
 
 
 def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:

@@ -9,10 +9,19 @@ from medtune.commands.evaluate import evaluate
 from medtune.core.errors import FolderError, InputError, PredictionsError
 from medtune.core.progress import NoProgress
 from medtune.core.run_folder import lock_folder, read_record
+from medtune.studies.runner import run_study
 from medtune.studies.test_size.schema import SamplePlan, SampleSizeRecord
-from medtune.studies.test_size.study import run_test_size
+from medtune.studies.test_size.study import SampleSizeStudy
 
 PLAN = SamplePlan(sizes=(20, 50, 100), draws=400)
+
+
+def run_test_size(
+    a: Path, b: Path | None, plan: SamplePlan, by_subject: bool, folder: Path
+) -> SampleSizeRecord:
+    record = run_study(SampleSizeStudy, folder, None, NoProgress(), a, b, plan, by_subject)
+    assert isinstance(record, SampleSizeRecord)
+    return record
 
 
 def examined(folder: Path, kind: str, data: str = "starter:recall") -> Path:

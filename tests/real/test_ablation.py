@@ -25,18 +25,17 @@ from medtune.studies.ablation.llama3_template import Llama3Headers
 from medtune.studies.ablation.schema import RUNGS, AblationRecord, list_ablation_trainings
 from medtune.studies.ablation.study import (
     FOREIGN_SYSTEM,
-    PAGE,
-    AblationOptions,
+    AblationStudy,
     matches_like_notebook,
-    run_ablation,
 )
 from medtune.studies.grid_schema import GridState, WorkerCounts
+from medtune.studies.runner import run_study
 
 HANDS = WorkerCounts()
 
 
-def options(source: ModelSource, few: int = 16) -> AblationOptions:
-    experiment = Experiment.model_validate(
+def experiment(source: ModelSource) -> Experiment:
+    return Experiment.model_validate(
         {
             "model": {"source": source.name, "dtype": "float32"},
             "data": {"train_size": 32, "evaluate": ["starter:recall"], "evaluate_size": 12},
@@ -44,7 +43,12 @@ def options(source: ModelSource, few: int = 16) -> AblationOptions:
             "evaluation": {"max_new_tokens": 6},
         }
     )
-    return AblationOptions(experiment, few)
+
+
+def run(
+    source: ModelSource, folder: Path, hands: WorkerCounts = HANDS, few: int = 16
+) -> AblationRecord | GridState:
+    return run_study(AblationStudy, folder, hands, NoProgress(), experiment(source), few)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +56,7 @@ def studied(
     tiny_source: ModelSource, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[AblationRecord, Path]:
     folder = tmp_path_factory.mktemp("ablation")
-    record = run_ablation(options(tiny_source), folder, HANDS, NoProgress())
+    record = run(tiny_source, folder)
     assert isinstance(record, AblationRecord)
     return record, folder
 
@@ -97,19 +101,15 @@ def test_nothing_is_done_twice_and_what_is_lost_is_done_again(
     studied: tuple[AblationRecord, Path], tiny_source: ModelSource
 ) -> None:
     record, folder = studied
-    again = run_ablation(options(tiny_source), folder, HANDS, NoProgress())
+    again = run(tiny_source, folder)
     assert isinstance(again, AblationRecord)
     assert again.rungs == record.rungs
     assert again.cell_s == record.cell_s
     (folder / "cells" / "letter" / "cell.json").unlink()
-    state = run_ablation(
-        options(tiny_source), folder, WorkerCounts(shard=1, shards=7), NoProgress()
-    )
+    state = run(tiny_source, folder, WorkerCounts(shard=1, shards=7))
     assert isinstance(state, GridState)
     assert state.left == ("letter",)
-    whole = run_ablation(
-        options(tiny_source), folder, WorkerCounts(shard=5, shards=7), NoProgress()
-    )
+    whole = run(tiny_source, folder, WorkerCounts(shard=5, shards=7))
     assert isinstance(whole, AblationRecord)
     assert whole.trainings == record.trainings  # its training was still valid
 
@@ -118,7 +118,7 @@ def test_page_and_table_tell_the_story(
     studied: tuple[AblationRecord, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     record, folder = studied
-    page = unescape((folder / PAGE).read_text(encoding="utf-8"))
+    page = unescape((folder / AblationStudy.page).read_text(encoding="utf-8"))
     assert record.verdict in page
     for rung in RUNGS:
         assert f'<th scope="row">{rung.name}</th>' in page
@@ -132,7 +132,7 @@ def test_too_few_questions_for_a_last_rung_are_refused(
     tiny_source: ModelSource, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="32 training questions, 32 of which"):
-        run_ablation(options(tiny_source, few=32), tmp_path, HANDS, NoProgress())
+        run(tiny_source, tmp_path, few=32)
 
 
 def test_the_command_climbs_with_two_workers(
@@ -146,7 +146,7 @@ def test_the_command_climbs_with_two_workers(
     )
     record = medtune.record("study", "ablation", path, "--few", 8, "--workers", 2, "--out", "a")
     assert [one["rung"]["name"] for one in record["rungs"]] == [rung.name for rung in RUNGS]
-    assert (Path("a") / PAGE).is_file()
+    assert (Path("a") / AblationStudy.page).is_file()
 
 
 def test_the_foreign_prompt_is_the_notebooks(tiny: LocalModel) -> None:
@@ -173,8 +173,8 @@ def test_an_answer_that_contains_the_truth_counts_for_the_notebook_alone(
 
 
 def test_the_ladder_keeps_the_experiments_own_settings(tiny_source: ModelSource) -> None:
-    experiment = options(tiny_source).experiment
-    for one in list_ablation_trainings(experiment).values():
+    own = experiment(tiny_source)
+    for one in list_ablation_trainings(own).values():
         assert one.training.learning_rate == 1e-2
-        assert one.data == experiment.data
+        assert one.data == own.data
         json.dumps(one.model_dump(mode="json"))

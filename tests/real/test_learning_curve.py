@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import CommandLine
@@ -15,12 +16,13 @@ from medtune.core.records import TrainingRecord
 from medtune.models.sources import ModelSource
 from medtune.studies.grid_schema import GridState, WorkerCounts
 from medtune.studies.learning_curve.schema import LearningCurveRecord
-from medtune.studies.learning_curve.study import PAGE, CurveOptions, run_learning_curve
+from medtune.studies.learning_curve.study import LearningCurveStudy
+from medtune.studies.runner import run_study
 
 HANDS = WorkerCounts()
 
 
-def options(source: ModelSource, **changes: object) -> CurveOptions:
+def settings(source: ModelSource, **changes: Any) -> dict[str, Any]:
     experiment = Experiment.model_validate(
         {
             "model": {"source": source.name, "dtype": "float32"},
@@ -30,8 +32,14 @@ def options(source: ModelSource, **changes: object) -> CurveOptions:
             "seeds": [1, 2],
         }
     )
-    settings = {"sizes": (8, 32), "selections": ("random", "balanced"), **changes}
-    return CurveOptions(experiment, **settings)  # type: ignore[arg-type]
+    plan = {"sizes": (8, 32), "selections": ("random", "balanced")}
+    return {"experiment": experiment, **plan, **changes}
+
+
+def run(
+    folder: Path, settings: dict[str, Any], hands: WorkerCounts = HANDS
+) -> LearningCurveRecord | GridState:
+    return run_study(LearningCurveStudy, folder, hands, NoProgress(), **settings)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +47,7 @@ def studied(
     tiny_source: ModelSource, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[LearningCurveRecord, Path]:
     folder = tmp_path_factory.mktemp("curve")
-    record = run_learning_curve(options(tiny_source), folder, HANDS, NoProgress())
+    record = run(folder, settings(tiny_source))
     assert isinstance(record, LearningCurveRecord)
     return record, folder
 
@@ -97,19 +105,15 @@ def test_a_lost_cell_is_done_again_and_nothing_else(
     cells = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/cell.json")}
     lost = folder / "cells" / "text-random-8-epochs-seed1" / "cell.json"
     lost.unlink()
-    again = run_learning_curve(options(tiny_source), folder, HANDS, NoProgress())
+    again = run(folder, settings(tiny_source))
     assert isinstance(again, LearningCurveRecord)
     assert again.points == record.points
     after = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/cell.json")}
     assert {path for path in cells if cells[path] != after[path]} == {lost}
     # A seed more: the others stay.
-    whole = options(tiny_source).experiment.model_copy(update={"seeds": (1, 2, 3)})
-    state = run_learning_curve(
-        CurveOptions(whole, (8, 32), ("random", "balanced")),
-        folder,
-        WorkerCounts(shard=1, shards=99),
-        NoProgress(),
-    )
+    whole = settings(tiny_source)["experiment"].model_copy(update={"seeds": (1, 2, 3)})
+    more = settings(tiny_source, experiment=whole)
+    state = run(folder, more, WorkerCounts(shard=1, shards=99))
     assert isinstance(state, GridState)
     assert (state.done, state.cells) == (13, 19)
 
@@ -118,7 +122,7 @@ def test_page_and_table(
     studied: tuple[LearningCurveRecord, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     record, folder = studied
-    page = (folder / PAGE).read_text(encoding="utf-8")
+    page = (folder / LearningCurveStudy.page).read_text(encoding="utf-8")
     assert record.verdict in page
     assert page.count("<svg") == 2
     assert "mathdefault" not in page
@@ -129,20 +133,16 @@ def test_page_and_table(
 
 def test_a_pool_that_is_too_small_is_an_error(tiny_source: ModelSource, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="train_size asks for 999"):
-        run_learning_curve(
-            options(tiny_source, sizes=(999,), selections=("random",)),
-            tmp_path,
-            HANDS,
-            NoProgress(),
-        )
+        run(tmp_path, settings(tiny_source, sizes=(999,), selections=("random",)))
 
 
 @pytest.mark.parametrize("sizes", [(), (0, 5), (5, 5)])
 def test_sizes_that_vary_nothing_are_refused(
-    tiny_source: ModelSource, sizes: tuple[int, ...]
+    tiny_source: ModelSource, tmp_path: Path, sizes: tuple[int, ...]
 ) -> None:
     with pytest.raises(InputError, match="sizes"):
-        options(tiny_source, sizes=sizes)
+        run(tmp_path / "c", settings(tiny_source, sizes=sizes))
+    assert not (tmp_path / "c").exists()
 
 
 def test_the_command(tiny_source: ModelSource, medtune: CommandLine, tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from medtune.commands import compare as compare_recipe
 from medtune.commands import evaluate as evaluate_recipe
 from medtune.commands import prepare as prepare_recipe
 from medtune.core.errors import CheckFailed, DataError, Interrupted
-from medtune.core.experiment import EvaluationConfig
+from medtune.core.experiment import ColumnMapping, EvaluationConfig
 from medtune.spotcheck import commands as review_recipe
-from medtune.studies.robustness import study as robustness_recipe
-from medtune.studies.test_size import study as sample_size_recipe
+from medtune.studies import runner
+from medtune.studies.robustness.study import RobustnessStudy
+from medtune.studies.test_size.schema import SamplePlan
+from medtune.studies.test_size.study import SampleSizeStudy
 
 
 def raising(error: BaseException) -> Callable[..., NoReturn]:
@@ -429,35 +431,51 @@ def test_compare_hands_everything_on(
 def test_a_study_of_robustness_hands_everything_on(
     medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
 ) -> None:
-    monkeypatch.setattr(robustness_recipe, "run_robustness", enough)
+    monkeypatch.setattr(runner, "run_study", enough)
     medtune("study", "robustness", "fake:noisy", "starter")
-    options, folder, _ = enough.given
-    assert options == robustness_recipe.RobustnessOptions("fake:noisy", "starter", "letter")
+    study, folder, hands, _ = enough.given
+    assert (study, hands) == (RobustnessStudy, None)
+    assert vars(enough.named) == {
+        "model": "fake:noisy",
+        "data": "starter",
+        "method": "letter",
+        "adapter": None,
+        "limit": None,
+        "columns": ColumnMapping(),
+        "dtype": "auto",
+    }
     assert folder == Path("runs/robustness/fake-noisy-starter-letter")
     medtune(
         *("study", "robustness", "fake:noisy", "file:x.csv", "--method", "cloze", "--limit", 9),
         *("--adapter", "a", "--dtype", "float16", "--map", "stem=Frage", "--out", "o"),
     )
-    options, folder, _ = enough.given
-    assert (options.data, options.method, options.limit) == ("file:x.csv", "cloze", 9)
-    assert (options.adapter, options.dtype) == (Path("a"), "float16")
-    assert (options.columns.stem, folder) == ("Frage", Path("o"))
+    _, folder, *_ = enough.given
+    given = vars(enough.named)
+    assert (given["data"], given["method"], given["limit"]) == ("file:x.csv", "cloze", 9)
+    assert (given["adapter"], given["dtype"]) == (Path("a"), "float16")
+    assert (given["columns"].stem, folder) == ("Frage", Path("o"))
 
 
 def test_a_study_of_test_sizes_hands_everything_on(
     medtune: CommandLine, monkeypatch: pytest.MonkeyPatch, enough: Enough
 ) -> None:
-    monkeypatch.setattr(sample_size_recipe, "run_test_size", enough)
+    monkeypatch.setattr(runner, "run_study", enough)
     medtune("study", "test-size", "a")
-    a, b, plan, by_subject, folder = enough.given
-    assert (a, b, by_subject, folder) == (Path("a"), None, False, Path("runs/test-size/a"))
+    study, folder, *_ = enough.given
+    assert (study, folder) == (SampleSizeStudy, Path("runs/test-size/a"))
+    assert vars(enough.named) == {
+        "a": Path("a"),
+        "b": None,
+        "plan": SamplePlan(),
+        "by_subject": False,
+    }
     medtune(
         *("study", "test-size", "a", "b", "--sizes", "10,20", "--draws", 500, "--seed", 3),
         *("--by-subject", "--out", "o"),
     )
-    a, b, plan, by_subject, folder = enough.given
-    assert (b, by_subject, folder) == (Path("b"), True, Path("o"))
-    assert (plan.sizes, plan.draws, plan.seed) == ((10, 20), 500, 3)
+    given = vars(enough.named)
+    assert (given["b"], given["by_subject"], enough.given[1]) == (Path("b"), True, Path("o"))
+    assert given["plan"] == SamplePlan((10, 20), 500, 3)
 
 
 @pytest.mark.parametrize("sizes", ["", "ten", "10,,20", "10;20", "1.5"])

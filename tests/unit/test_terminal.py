@@ -39,7 +39,9 @@ from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_model
 from medtune.models.fake import FakeModel
-from medtune.studies.robustness.study import RobustnessOptions, run_robustness
+from medtune.studies.robustness.schema import RobustnessRecord
+from medtune.studies.robustness.study import RobustnessStudy
+from medtune.studies.runner import run_study
 
 Capture = pytest.CaptureFixture[str]
 Evaluation = tuple[EvaluationRecord, list[Prediction]]
@@ -440,8 +442,17 @@ def test_a_comparison_says_in_what_else_the_two_differ(capsys: Capture) -> None:
 def test_a_study_of_robustness_shows_every_way_of_asking(
     capsys: Capture, tmp_path: Path, method: Method
 ) -> None:
-    options = RobustnessOptions("fake:biased", "starter:recall", method, limit=30)
-    record = run_robustness(options, tmp_path, NoProgress())
+    record = run_study(
+        RobustnessStudy,
+        tmp_path,
+        None,
+        NoProgress(),
+        model="fake:biased",
+        data="starter:recall",
+        method=method,
+        limit=30,
+    )
+    assert isinstance(record, RobustnessRecord)
     show_record(record)
     out, err = capsys.readouterr()
     assert err == ""

@@ -66,13 +66,17 @@ def by_size(
 
     Example: medtune study test-size runs/eval/base --sizes 20,50,100
     """
-    from medtune.studies.test_size.study import run_test_size
+    from medtune.studies.runner import run_study
+    from medtune.studies.test_size.study import SampleSizeStudy
 
     numbers = parse_list("--sizes", sizes, int, "whole numbers, such as 20,50,100")
     plan = SamplePlan(tuple(numbers), draws, seed)
     names = [place.resolve().name for place in (a, b) if place is not None]
     folder = out or Path("runs") / "test-size" / slugify(*names)
-    print_study(run_test_size(a, b, plan, by_subject, folder), folder / "test-size.html", json)
+    record = run_study(
+        SampleSizeStudy, folder, None, Terminal(), a=a, b=b, plan=plan, by_subject=by_subject
+    )
+    print_study(record, folder / SampleSizeStudy.page, json)
 
 
 def robustness(
@@ -90,9 +94,15 @@ def robustness(
 
     Example: medtune study robustness embedded:smollm2-135m starter:recall
     """
-    from medtune.studies.robustness import study as recipe
+    from medtune.studies.robustness.study import RobustnessStudy
+    from medtune.studies.runner import run_study
 
-    options = recipe.RobustnessOptions(
+    folder = out or Path("runs") / "robustness" / slugify(model, str(adapter or ""), data, method)
+    record = run_study(
+        RobustnessStudy,
+        folder,
+        None,
+        Terminal(),
         model=model,
         data=data,
         method=method,
@@ -101,8 +111,7 @@ def robustness(
         columns=parse_column_mapping(columns or []),
         dtype=dtype,
     )
-    folder = out or Path("runs") / "robustness" / slugify(model, str(adapter or ""), data, method)
-    print_study(recipe.run_robustness(options, folder, Terminal()), folder / recipe.PAGE, json)
+    print_study(record, folder / RobustnessStudy.page, json)
 
 
 def decoding(
@@ -124,9 +133,15 @@ def decoding(
 
     Example: medtune study decoding embedded:smollm2-135m starter:recall --workers 2
     """
-    from medtune.studies.decoding import study as recipe
+    from medtune.studies.decoding.study import DecodingStudy
+    from medtune.studies.runner import run_study
 
-    options = recipe.DecodingOptions(
+    folder = out or Path("runs") / "decoding" / slugify(model, str(adapter or ""), data)
+    record = run_study(
+        DecodingStudy,
+        folder,
+        WorkerCounts.from_options(workers, shard),
+        Terminal(),
         model=model,
         data=data,
         adapter=adapter,
@@ -135,11 +150,7 @@ def decoding(
         repeats=repeats,
         dtype=dtype,
     )
-    folder = out or Path("runs") / "decoding" / slugify(model, str(adapter or ""), data)
-    record = recipe.run_decoding(
-        options, folder, WorkerCounts.from_options(workers, shard), Terminal()
-    )
-    print_study(record, folder / recipe.PAGE, json)
+    print_study(record, folder / DecodingStudy.page, json)
 
 
 def ablation(
@@ -157,15 +168,14 @@ def ablation(
 
     Example: medtune study ablation experiments/medmcqa.toml --few 500
     """
-    from medtune.studies.ablation import study as recipe
+    from medtune.studies.ablation.study import AblationStudy
+    from medtune.studies.runner import run_study
 
     config = load_finetune_experiment(experiment, settings)
     folder = out or Path("runs") / "ablation" / default_run_folder(config).name
-    options = recipe.AblationOptions(config, few)
-    record = recipe.run_ablation(
-        options, folder, WorkerCounts.from_options(workers, shard), Terminal()
-    )
-    print_study(record, folder / recipe.PAGE, json)
+    hands = WorkerCounts.from_options(workers, shard)
+    record = run_study(AblationStudy, folder, hands, Terminal(), experiment=config, few=few)
+    print_study(record, folder / AblationStudy.page, json)
 
 
 def learning_curve(
@@ -190,21 +200,23 @@ def learning_curve(
 
     Example: medtune study learning-curve experiments/medmcqa.toml --sizes 125,500
     """
-    from medtune.studies.learning_curve import study as recipe
+    from medtune.studies.learning_curve.study import LearningCurveStudy
+    from medtune.studies.runner import run_study
 
     config = load_finetune_experiment(experiment, settings)
-    options = recipe.CurveOptions(
+    folder = out or Path("runs") / "learning-curve" / default_run_folder(config).name
+    record = run_study(
+        LearningCurveStudy,
+        folder,
+        WorkerCounts.from_options(workers, shard),
+        Terminal(),
         experiment=config,
         sizes=tuple(parse_list("--sizes", sizes, int, "whole numbers, such as 125,500,2000")),
         selections=parse_names("--selections", selections, Selection),
         targets=parse_names("--targets", targets, TrainingTarget) if targets else (),
         equal=parse_names("--equal", equal, Equal),
     )
-    folder = out or Path("runs") / "learning-curve" / default_run_folder(config).name
-    record = recipe.run_learning_curve(
-        options, folder, WorkerCounts.from_options(workers, shard), Terminal()
-    )
-    print_study(record, folder / recipe.PAGE, json)
+    print_study(record, folder / LearningCurveStudy.page, json)
 
 
 def prompts(
@@ -223,18 +235,24 @@ def prompts(
 
     Example: medtune study prompts experiments/quickstart.toml --shots 0,3
     """
-    from medtune.studies.prompts import study as recipe
+    from medtune.studies.prompts.study import PromptStudy
+    from medtune.studies.runner import run_study
 
     config = load_finetune_experiment(experiment, settings)
-    counts = parse_list("--shots", shots, int, "whole numbers, such as 0,1,3")
+    counts = tuple(parse_list("--shots", shots, int, "whole numbers, such as 0,1,3"))
     if min(counts) < 0:
         raise InputError(f"--shots {shots}", expected="0 or more")
-    options = recipe.PromptOptions(config, adapter, tuple(counts))
     folder = out or Path("runs") / "prompts" / default_run_folder(config).name
-    record = recipe.run_prompts(
-        options, folder, WorkerCounts.from_options(workers, shard), Terminal()
+    record = run_study(
+        PromptStudy,
+        folder,
+        WorkerCounts.from_options(workers, shard),
+        Terminal(),
+        experiment=config,
+        adapter=adapter,
+        shots=counts,
     )
-    print_study(record, folder / recipe.PAGE, json)
+    print_study(record, folder / PromptStudy.page, json)
 
 
 def print_study(record: Record, page: Path, json: bool) -> None:

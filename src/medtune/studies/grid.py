@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medtune.core.errors import CheckFailed, FolderBusyError
-from medtune.core.experiment import DataConfig
 from medtune.core.progress import Progress
 from medtune.core.provenance import available_cores, collect_provenance
 from medtune.core.run_folder import lock_folder, read_valid_record, write_record
-from medtune.data.snapshot import Snapshot, prepare_snapshot
 from medtune.studies.grid_schema import CellRecord, GridState, WorkerCounts
 
 CELL_FILE = "cell.json"
@@ -51,7 +49,7 @@ def run_cells(
     Args:
         study: Name of the study.
         cells: All cells, including those of other shards.
-        folder: Folder of the study; cells are stored in `cells/`.
+        folder: Folder of the cells.
         hands: Workers and shard of this call.
         progress: Progress reports.
         worker: Entry point of a worker process; it must be picklable. None runs the cells in this
@@ -65,26 +63,15 @@ def run_cells(
     before = sum(_is_done(cell, folder) for cell in cells)
     if hands.workers > 1 and worker is not None:
         _run_workers(worker, hands.workers)
-    with progress.task(study, len(mine), sum(_is_done(cell, folder) for cell in mine)) as bar:
-        for cell in mine:
-            if not _is_done(cell, folder) and _run_cell_if_free(cell, folder):
-                bar.advance(1)
+    todo = [cell for cell in mine if not _is_done(cell, folder)]
+    if mine:
+        with progress.task(study, len(mine), len(mine) - len(todo)) as bar:
+            for cell in todo:
+                bar.advance(_run_cell_if_free(cell, folder))
     state = collect_grid_state(study, cells, folder)
     if stuck := [cell.name for cell in mine if cell.name in state.left]:
         progress.log_message(f"{study}: another process is at {', '.join(stuck)}")
     return state.model_copy(update={"fresh": state.done - before})
-
-
-def prepare_shared_snapshot(
-    data: DataConfig, seed: int, folder: Path, progress: Progress
-) -> Snapshot:
-    """Prepare a study's data in `data/`, or wait until another process has done it.
-
-    Raises:
-        MedtuneError: As `prepare_snapshot` does.
-    """
-    with lock_folder(folder / "data", wait=True):
-        return prepare_snapshot(data, seed, folder / "data", progress)
 
 
 def collect_grid_state(study: str, cells: Sequence[StudyCell], folder: Path) -> GridState:
@@ -101,12 +88,8 @@ def collect_grid_state(study: str, cells: Sequence[StudyCell], folder: Path) -> 
     )
 
 
-def _cell_folder(cell: StudyCell, folder: Path) -> Path:
-    return folder / "cells" / cell.name
-
-
 def _read_cell_record(cell: StudyCell, folder: Path) -> CellRecord | None:
-    return read_valid_record(_cell_folder(cell, folder) / CELL_FILE, CellRecord, cell.inputs)
+    return read_valid_record(folder / cell.name / CELL_FILE, CellRecord, cell.inputs)
 
 
 def _is_done(cell: StudyCell, folder: Path) -> bool:
@@ -115,7 +98,7 @@ def _is_done(cell: StudyCell, folder: Path) -> bool:
 
 def _run_cell_if_free(cell: StudyCell, folder: Path) -> bool:
     """Run a cell unless another process has locked it; return whether it is done."""
-    place = _cell_folder(cell, folder)
+    place = folder / cell.name
     with ExitStack() as hold:
         try:
             hold.enter_context(lock_folder(place))

@@ -31,11 +31,13 @@ def grid(
 
 def done(cells: list[StudyCell], folder: Path, hands: WorkerCounts | None = None) -> GridState:
     worker = partial(as_worker, len(cells), folder)
-    return run_cells("study", cells, folder, hands or WorkerCounts(), NoProgress(), worker)
+    return run_cells(
+        "study", cells, folder / "cells", hands or WorkerCounts(), NoProgress(), worker
+    )
 
 
 def as_worker(count: int, folder: Path) -> None:
-    run_cells("study", grid(count, work=slow), folder, WorkerCounts(), NoProgress())
+    run_cells("study", grid(count, work=slow), folder / "cells", WorkerCounts(), NoProgress())
 
 
 def slow(name: str, place: Path) -> None:
@@ -85,7 +87,7 @@ def test_a_cell_that_fails_leaves_the_others_done_and_is_taken_up_again(tmp_path
 
     with pytest.raises(DataError, match="no such row"):
         done(grid(4, work=breaks), tmp_path)
-    assert collect_grid_state("study", grid(4), tmp_path).left == ("c2", "c3")
+    assert collect_grid_state("study", grid(4), tmp_path / "cells").left == ("c2", "c3")
     state = done(grid(4, work=breaks), tmp_path)
     assert (state.done, state.fresh) == (4, 2)
     assert [len(lines) for _, lines in sorted(worked(tmp_path).items())] == [1, 1, 2, 1]
@@ -124,7 +126,7 @@ def die() -> None:
 
 def test_workers_that_all_fail_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckFailed, match="all 2 workers failed"):
-        run_cells("study", grid(2), tmp_path, WorkerCounts(workers=2), NoProgress(), die)
+        run_cells("study", grid(2), tmp_path / "cells", WorkerCounts(workers=2), NoProgress(), die)
     assert worked(tmp_path) == {}
 
 

@@ -1,10 +1,7 @@
-"""Write the page of the ablation study: verdict, figure, table, examples."""
+"""Render the page of the ablation study: verdict, figure, table, examples."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from medtune.core.run_folder import write_text
 from medtune.reports.figures import (
     BASELINE_COLOUR,
     SERIES_COLOURS,
@@ -19,17 +16,12 @@ from medtune.reports.templating import render_page
 from medtune.studies.ablation.schema import AblationRecord
 
 
-def write_ablation(path: Path, record: AblationRecord) -> None:
-    """Write the page.
-
-    Raises:
-        FolderError: The page cannot be written.
-    """
+def render(record: AblationRecord) -> str:
+    """Render the page."""
     losses = {name: plot_loss([one.losses]) for name, one in record.trainings.items()}
-    page = render_page(
+    return render_page(
         "studies/ablation.html", study=record, ladder=plot_ladder(record), losses=losses
     )
-    write_text(path, page)
 
 
 def plot_ladder(record: AblationRecord) -> str:

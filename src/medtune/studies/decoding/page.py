@@ -1,11 +1,9 @@
-"""Write the page of the decoding study: verdict, Pareto figure, table."""
+"""Render the page of the decoding study: verdict, Pareto figure, table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from medtune.core.run_folder import write_text
 from medtune.reports.figures import (
     BASELINE_COLOUR,
     MUTED_COLOUR,
@@ -18,14 +16,9 @@ from medtune.reports.templating import render_page
 from medtune.studies.decoding.schema import DecodingPoint, DecodingRecord
 
 
-def write_decoding(path: Path, record: DecodingRecord) -> None:
-    """Write the page.
-
-    Raises:
-        FolderError: The page cannot be written.
-    """
-    figure = plot_accuracy_speed(record)
-    write_text(path, render_page("studies/decoding.html", study=record, pareto=figure))
+def render(record: DecodingRecord) -> str:
+    """Render the page."""
+    return render_page("studies/decoding.html", study=record, pareto=plot_accuracy_speed(record))
 
 
 def plot_accuracy_speed(record: DecodingRecord) -> str:

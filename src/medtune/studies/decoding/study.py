@@ -1,172 +1,113 @@
 """Run the decoding study (`medtune study decoding MODEL DATA`): cost and accuracy of decoding.
 
 Greedy answers of several lengths, samples over temperature, top-p and top-k, beams, constrained
-answers and likelihoods; sampled settings are repeated.  Every evaluation is a cell with its own
-folder.  Writes `record.json` and `decoding.html`.
+answers and likelihoods; sampled settings are repeated.  Every evaluation is a cell.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medtune.core.experiment import ColumnMapping, EvaluationConfig
-from medtune.core.predictions_io import RECORD_FILE, read_evaluation
-from medtune.core.progress import NoProgress, Progress
-from medtune.core.prompt import FormName, PromptStyle
-from medtune.core.protocols import AnswerModel
-from medtune.core.run_folder import write_record
-from medtune.data.load import Split, load_split
+from medtune.core.progress import Progress
+from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam
-from medtune.evaluation.parsing.strict import STRICT_PARSER
-from medtune.evaluation.run_exam import evaluate_or_reuse
-from medtune.models.open_model import open_model
-from medtune.models.weights_card import PromptDefaults, resolve_prompt_defaults
+from medtune.models.weights_card import resolve_prompt_defaults
 from medtune.studies.decoding.analysis import build_decoding_record
-from medtune.studies.decoding.page import write_decoding
+from medtune.studies.decoding.page import render
 from medtune.studies.decoding.schema import SETTINGS, DecodingRecord, Setting
-from medtune.studies.grid import StudyCell, run_cells
-from medtune.studies.grid_schema import GridState, WorkerCounts
-
-PAGE = "decoding.html"
-
-
-@dataclass(frozen=True, slots=True)
-class DecodingOptions:
-    """Options of `medtune study decoding`."""
-
-    model: str
-    data: str
-    adapter: Path | None = None
-    limit: int | None = None
-    columns: ColumnMapping = field(default_factory=ColumnMapping)
-    style: PromptStyle | None = None
-    """None uses the style of the adapter, or the default."""
-    repeats: int = 5
-    """Number of evaluations of each sampled setting."""
-    settings: tuple[Setting, ...] = SETTINGS
-    dtype: str = "auto"
-    label: str | None = None
-    form: FormName | None = None
-    """Form of free answers; None uses the form the adapter was trained on, else letters."""
+from medtune.studies.grid import StudyCell
+from medtune.studies.grid_schema import GridState
+from medtune.studies.runner import ModelStudy
 
 
-def run_decoding(
-    options: DecodingOptions, folder: Path, hands: WorkerCounts, progress: Progress
-) -> DecodingRecord | GridState:
-    """Run the decoding study of one model on one split.
+class DecodingStudy(ModelStudy[DecodingRecord]):
+    """The decoding study of one model on one split.
 
-    Returns:
-        The study record; or the progress, while other shards have cells left.
-
-    Raises:
-        MedtuneError: The model, the data or the folder cannot be used.
+    Args:
+        model: Model name.
+        data: Data name.
+        adapter: Adapter folder.
+        limit: Most questions.
+        columns: Column mapping of the data.
+        repeats: Number of evaluations of each sampled setting.
+        dtype: Precision of the model.
     """
-    start = time.perf_counter()
-    options = _drop_unsupported_settings(options, progress)
-    work = _Work(options, progress)
-    cells = work.list_cells()
-    worker = partial(_run_worker, options, folder, replace(hands, workers=1))
-    state = run_cells("decoding", cells, folder, hands, progress, worker)
-    if state.left:
-        return state
-    whole = time.perf_counter() - start if state.fresh == state.cells else None
-    found = {
-        setting: [
-            read_evaluation(folder / "cells" / name)
-            for name in (_cell_name(setting, r) for r in range(_repeat_count(setting, options)))
-        ]
-        for setting in options.settings
-    }
-    record = build_decoding_record(found, state.cell_s, whole)
-    write_decoding(folder / PAGE, record)
-    write_record(folder / RECORD_FILE, record)
-    return record
 
+    name = "decoding"
+    page = "decoding.html"
 
-def _drop_unsupported_settings(options: DecodingOptions, progress: Progress) -> DecodingOptions:
-    """Drop the settings that the API of servers does not support."""
-    if not options.model.startswith("remote:"):
-        return options
-    kept = tuple(s for s in options.settings if s.beams == 1 and not s.top_k and not s.constrained)
-    progress.log_message(
-        f"{len(options.settings) - len(kept)} settings are left out: servers know no beams, no "
-        "top-k and no constrained answers"
-    )
-    return replace(options, settings=kept)
-
-
-def _run_worker(options: DecodingOptions, folder: Path, hands: WorkerCounts) -> None:
-    work = _Work(options, NoProgress())
-    run_cells("decoding", work.list_cells(), folder, hands, NoProgress())
-
-
-class _Work:
-    """The study's questions and model, loaded when the first cell needs them."""
-
-    def __init__(self, options: DecodingOptions, progress: Progress) -> None:
-        self._options = options
-        self._progress = progress
+    def __init__(
+        self,
+        folder: Path,
+        progress: Progress,
+        model: str,
+        data: str,
+        adapter: Path | None = None,
+        limit: int | None = None,
+        columns: ColumnMapping | None = None,
+        repeats: int = 5,
+        dtype: str = "auto",
+    ) -> None:
+        self._start = time.perf_counter()
+        super().__init__(folder, progress, model, adapter, dtype)
+        self._split = load_split(data, columns, limit, progress)
+        self._asked = resolve_prompt_defaults(model, adapter)
+        self.questions, self.style = self._split.questions, self._asked.style
+        settings = SETTINGS
+        if model.startswith("remote:"):
+            settings = _drop_unsupported_settings(settings, progress)
+        self._cell_names = {
+            setting: [f"{setting.name}-{repeat}" for repeat in range(repeats)]
+            if setting.is_sampled
+            else [setting.name]
+            for setting in settings
+        }
 
     def list_cells(self) -> list[StudyCell]:
         """List the evaluations."""
-        cells = []
-        for setting in self._options.settings:
-            for repeat in range(_repeat_count(setting, self._options)):
-                exam = self._exam(setting, repeat)
-                inputs = exam.hash_inputs(self._model, STRICT_PARSER.version)
-                cells.append(
-                    StudyCell(_cell_name(setting, repeat), inputs, partial(self._evaluate, exam))
-                )
-        return cells
+        return [
+            self.evaluation_cell(name, self._exam(setting, repeat), self._asked.label)
+            for setting, names in self._cell_names.items()
+            for repeat, name in enumerate(names)
+        ]
 
-    def _evaluate(self, exam: Exam, place: Path) -> None:
-        evaluate_or_reuse(
-            self._model, exam, self._prompt_defaults.label, STRICT_PARSER, place, self._progress
-        )
+    def build_record(self, state: GridState) -> DecodingRecord:
+        """Compare the settings; the duration is that of a call that ran all evaluations."""
+        whole = time.perf_counter() - self._start if state.fresh == state.cells else None
+        found = {
+            setting: [self.read_cell(name) for name in names]
+            for setting, names in self._cell_names.items()
+        }
+        return build_decoding_record(found, state.cell_s, whole)
+
+    def render_page(self, record: DecodingRecord) -> str:
+        """Render the page."""
+        return render(record)
 
     def _exam(self, setting: Setting, repeat: int) -> Exam:
-        config = EvaluationConfig(options_only=0, constrained=setting.constrained)
-        split, asked = self._split, self._prompt_defaults
         exam = Exam.from_config(
-            config,
+            EvaluationConfig(options_only=0, constrained=setting.constrained),
             setting.method,
-            split.questions,
-            split.description,
-            asked.style,
-            asked.target,
+            self._split.questions,
+            self._split.description,
+            self._asked.style,
+            self._asked.target,
             (),
         )
         return replace(exam, decoding=setting.to_decoding(seed=repeat))
 
-    @cached_property
-    def _split(self) -> Split:
-        o = self._options
-        return load_split(o.data, o.columns, o.limit, self._progress)
 
-    @cached_property
-    def _prompt_defaults(self) -> PromptDefaults:
-        o = self._options
-        return resolve_prompt_defaults(o.model, o.adapter, o.style, o.form, o.label)
-
-    @cached_property
-    def _model(self) -> AnswerModel:
-        o = self._options
-        return open_model(
-            o.model,
-            questions=self._split.questions,
-            adapter=o.adapter,
-            style=self._prompt_defaults.style,
-            dtype=o.dtype,
-            progress=self._progress,
-        )
-
-
-def _repeat_count(setting: Setting, options: DecodingOptions) -> int:
-    return options.repeats if setting.is_sampled else 1
-
-
-def _cell_name(setting: Setting, repeat: int) -> str:
-    return f"{setting.name}-{repeat}" if setting.is_sampled else setting.name
+def _drop_unsupported_settings(
+    settings: Sequence[Setting], progress: Progress
+) -> tuple[Setting, ...]:
+    """Drop the settings that the API of servers does not support."""
+    kept = tuple(s for s in settings if s.beams == 1 and not s.top_k and not s.constrained)
+    progress.log_message(
+        f"{len(settings) - len(kept)} settings are left out: servers know no beams, no top-k and "
+        "no constrained answers"
+    )
+    return kept

@@ -1,11 +1,9 @@
-"""Write the page of the learning curve: verdict, figures, tables."""
+"""Render the page of the learning curve: verdict, figures, tables."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
-from medtune.core.run_folder import write_text
 from medtune.reports.figures import (
     BASE_COLOUR,
     BASELINE_COLOUR,
@@ -18,19 +16,15 @@ from medtune.reports.templating import render_page
 from medtune.studies.learning_curve.schema import CurvePoint, Equal, LearningCurveRecord
 
 
-def write_learning_curve(path: Path, record: LearningCurveRecord) -> None:
-    """Write the page.
-
-    Raises:
-        FolderError: The page cannot be written.
-    """
+def render(record: LearningCurveRecord) -> str:
+    """Render the page."""
     kinds: list[Equal] = ["epochs", "steps"]
     figures = {
         equal: plot_learning_curve(record, equal)
         for equal in kinds
         if any(point.arm.equal == equal for point in record.points)
     }
-    write_text(path, render_page("studies/learning_curve.html", study=record, figures=figures))
+    return render_page("studies/learning_curve.html", study=record, figures=figures)
 
 
 def plot_learning_curve(record: LearningCurveRecord, equal: Equal) -> str:

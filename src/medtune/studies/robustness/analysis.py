@@ -1,10 +1,9 @@
-"""Combine the exams of the robustness study and write its page."""
+"""Compare the exams of the robustness study."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from medtune.analysis.analyze import evaluation_warnings
 from medtune.analysis.compare import mcnemar_exact
@@ -13,19 +12,11 @@ from medtune.core.intervals import wilson_interval
 from medtune.core.prompt import form_for_method
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import EvaluationRecord, Prediction, Proportion, Question, Variant
-from medtune.core.run_folder import write_text
 from medtune.core.schemas.analysis import Flips
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.perturbations import injection_target, is_none_of_the_above
-from medtune.reports.figures import (
-    MUTED_COLOUR,
-    SERIES_COLOURS,
-    AccuracyRow,
-    plot_accuracy_rows,
-    plot_bars,
-)
-from medtune.reports.templating import render_page
 from medtune.studies.robustness.schema import (
+    VARIANT_TITLES,
     NoneOfTheAbove,
     RobustnessRecord,
     SuggestionEffect,
@@ -36,13 +27,6 @@ MAX_FLIP_RATE = 0.1
 """Largest share of answers that may change with the option order without being a weakness."""
 SIGNIFICANCE_LEVEL = 0.05 / 3
 """Significance level: 5 %, divided by the three variants that are tested (Bonferroni)."""
-_VARIANT_TITLES: dict[Variant, str] = {
-    "plain": "As they are",
-    "options-only": "Without the stem",
-    "none-of-the-above": "With “None of the above”",
-    "stem-injection": "Wrong answer told in the stem",
-    "option-injection": "Wrong option calls itself right",
-}
 
 
 @dataclass(frozen=True)
@@ -86,31 +70,6 @@ def build_robustness_record(held: Sequence[ExamRun], label: str, seed: int) -> R
         warnings=(*evaluation_warnings(record, None), *_hidden_options_warnings(plain.exam)),
         provenance=collect_provenance(record.provenance.gpu),
     )
-
-
-def write_robustness(path: Path, record: RobustnessRecord) -> None:
-    """Write the page.
-
-    Raises:
-        FolderError: It cannot be written.
-    """
-    pushes = {
-        _VARIANT_TITLES[f.variant]: [100 * f.push.before.value, 100 * f.push.followed.value]
-        for f in record.findings
-        if f.push
-    }
-    names = ["option chosen without the push", "with it"]
-    page = render_page(
-        "studies/robustness.html",
-        study=record,
-        asked=_VARIANT_TITLES,
-        accuracy=_plot_accuracy(record.findings),
-        pushes=plot_bars(pushes, names, [MUTED_COLOUR, SERIES_COLOURS[0]], lying=True)
-        if pushes
-        else "",
-        letters=_plot_letters(record.flips) if record.flips else "",
-    )
-    write_text(path, page)
 
 
 def _finding(
@@ -233,9 +192,7 @@ def _verdict(
     n = findings[0].accuracy.n
     if weak:
         return f"{label} is not robust: {'; '.join(weak)} (n = {n})."
-    ways = [
-        _VARIANT_TITLES[f.variant][0].lower() + _VARIANT_TITLES[f.variant][1:] for f in findings
-    ]
+    ways = [VARIANT_TITLES[f.variant][0].lower() + VARIANT_TITLES[f.variant][1:] for f in findings]
     if flipped is not None:
         ways[0] += ", in all cyclic orders of the options"
     return f"No weakness of {label} was shown (n = {n}). Asked: {'; '.join(ways)}."
@@ -250,28 +207,6 @@ def _hidden_options_warnings(exam: Exam) -> list[str]:
         "see their order, and what an option says of itself is not read, only weighed as a longer "
         "text."
     ]
-
-
-def _plot_accuracy(findings: Sequence[VariantFinding]) -> str:
-    """Draw the accuracy of every variant, with the options in the given order.
-
-    A mean over orders next to single orders would suggest a loss that does not exist.
-    """
-    return plot_accuracy_rows(
-        [
-            AccuracyRow(_VARIANT_TITLES[f.variant], f.accuracy, f.chance, f.majority.value)
-            for f in findings
-        ]
-    )
-
-
-def _plot_letters(flipped: Flips) -> str:
-    total = sum(flipped.letters.values())
-    shares = {
-        letter: [100 * flipped.letters.get(letter, 0) / total, 100 * recall.value]
-        for letter, recall in flipped.recalls.items()
-    }
-    return plot_bars(shares, ["chosen", "recall: chosen where right"], SERIES_COLOURS)
 
 
 def _format_proportion(value: Proportion) -> str:

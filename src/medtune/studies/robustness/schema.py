@@ -19,6 +19,14 @@ from medtune.core.records import (
 )
 from medtune.core.schemas.analysis import Flips
 
+VARIANT_TITLES: dict[Variant, str] = {
+    "plain": "As they are",
+    "options-only": "Without the stem",
+    "none-of-the-above": "With “None of the above”",
+    "stem-injection": "Wrong answer told in the stem",
+    "option-injection": "Wrong option calls itself right",
+}
+
 
 class SuggestionEffect(Record):
     """Effect of an injection that suggests a wrong option in every question."""

@@ -1,15 +1,12 @@
-"""Write the page of the test-size study: verdict, figures, tables."""
+"""Render the page of the test-size study: verdict, figures, tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medtune.core.run_folder import write_text
 from medtune.reports.figures import (
     BASE_COLOUR,
     BASELINE_COLOUR,
@@ -34,28 +31,15 @@ _APART = 1.09
 """Factor between the x positions of two evaluations, so that their bars do not overlap."""
 
 
-@dataclass(frozen=True, slots=True)
-class SampleSizeFigures:
-    """Figures of the page as SVG text."""
-
-    accuracy: str
-    difference: str | None
-    """None for a single evaluation, like `power`."""
-    power: str | None
-
-
-def write_sample_size(path: Path, record: SampleSizeRecord) -> None:
-    """Write the page.
-
-    Raises:
-        FolderError: The page cannot be written.
-    """
-    figures = SampleSizeFigures(
-        accuracy=plot_accuracy_by_size(record.evaluations),
-        difference=plot_difference_by_size(record.difference) if record.difference else None,
-        power=plot_power(record.difference) if record.difference else None,
-    )
-    write_text(path, render_page("studies/test_size.html", study=record, figures=figures))
+def render(record: SampleSizeRecord) -> str:
+    """Render the page."""
+    difference = record.difference
+    figures = {
+        "accuracy": plot_accuracy_by_size(record.evaluations),
+        "difference": plot_difference_by_size(difference) if difference else None,
+        "power": plot_power(difference) if difference else None,
+    }
+    return render_page("studies/test_size.html", study=record, figures=figures)
 
 
 def plot_accuracy_by_size(evaluations: Sequence[AccuracyBySize]) -> str:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 
 import pytest
 from tests.unit.reports.test_run import Evaluation, evaluation, questions
@@ -11,7 +10,7 @@ from medtune.core.errors import PredictionsError
 from medtune.core.protocols import Decoding
 from medtune.core.records import Outcome
 from medtune.studies.decoding.analysis import build_decoding_record
-from medtune.studies.decoding.page import plot_accuracy_speed, write_decoding
+from medtune.studies.decoding.page import plot_accuracy_speed, render
 from medtune.studies.decoding.schema import SETTINGS, DecodingPoint, DecodingRecord, Setting
 
 ASKED = questions(20)
@@ -104,12 +103,11 @@ def test_every_setting_has_a_name_and_words_of_its_own() -> None:
     assert Setting(temperature=0.7, beams=2).to_decoding(3) == Decoding(50, 0.7, 1.0, 0, 2, 3)
 
 
-def test_the_page_names_what_is_recommended_and_draws_every_point(tmp_path: Path) -> None:
+def test_the_page_names_what_is_recommended_and_draws_every_point() -> None:
     record = study(
         greedy=[sat(10, 10.0)], hot=[sat(9, 5.0), sat(8, 5.0)], letter=[sat(9, 99.0, None)]
     )
-    write_decoding(tmp_path / "page.html", record)
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    page = render(record)
     assert page.count('<th scope="row">') == 3
     assert page.count(">recommended<") == 1
     assert record.verdict in page

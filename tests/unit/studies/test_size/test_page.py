@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -16,7 +15,7 @@ from medtune.studies.test_size.page import (
     plot_accuracy_by_size,
     plot_difference_by_size,
     plot_power,
-    write_sample_size,
+    render,
 )
 from medtune.studies.test_size.schema import (
     AccuracyAtSize,
@@ -158,10 +157,8 @@ def test_figures_name_what_they_show() -> None:
     assert "wrong sign, subsamples" not in texts(plot_power(difference(wrong_sign=None)))
 
 
-def test_the_page_of_one(tmp_path: Path) -> None:
-    path = tmp_path / "test-size.html"
-    write_sample_size(path, study(exam("base")))
-    page = path.read_text()
+def test_the_page_of_one() -> None:
+    page = render(study(exam("base")))
     assert page.index("The verdict.") < page.index("<svg")
     assert page.count("<svg") == 1
     for cell in ("9.87", "10.10", "95.1", "12.3", "6.7", "10.0–50.0", "5.0–70.0", "19.0"):
@@ -170,12 +167,8 @@ def test_the_page_of_one(tmp_path: Path) -> None:
         assert absent not in page
 
 
-def test_the_page_of_two(tmp_path: Path) -> None:
-    path = tmp_path / "test-size.html"
-    write_sample_size(
-        path, study(exam("base"), exam("<tuned>"), gap=difference(), left_out=(500, 1_000))
-    )
-    page = path.read_text()
+def test_the_page_of_two() -> None:
+    page = render(study(exam("base"), exam("<tuned>"), gap=difference(), left_out=(500, 1_000)))
     assert page.count("<svg") == 3
     assert "<tuned>" not in page
     assert "&lt;tuned&gt; against base" in page
@@ -184,20 +177,17 @@ def test_the_page_of_two(tmp_path: Path) -> None:
         assert cell in page
 
 
-def test_the_page_by_subject(tmp_path: Path) -> None:
-    path = tmp_path / "test-size.html"
+def test_the_page_by_subject() -> None:
     record = study(
         exam("base", stratified=STRATIFIED), subjects=7, subjects_verdict="Subjects' verdict."
     )
-    write_sample_size(path, record)
-    page = path.read_text()
+    page = render(record)
     assert "Subjects&#39; verdict." in page
     assert "Each of the 7 subjects" in page
     for cell in ("0.912", "0.846–0.979", '<td class="n">3</td>', "0.912"):  # 0.09 / 0.0987
         assert cell in page
     still = STRATIFIED.model_copy(update={"ratio": None, "ratio_low": None, "ratio_high": None})
-    write_sample_size(path, study(exam("base", stratified=still), subjects=7))
-    assert "0.846" not in path.read_text()
+    assert "0.846" not in render(study(exam("base", stratified=still), subjects=7))
 
 
 def test_the_terminal_shows_the_same(capsys: pytest.CaptureFixture[str]) -> None:

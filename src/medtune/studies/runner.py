@@ -1,0 +1,181 @@
+"""Run a study: prepare it, run its cells, write its page and its record."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar
+
+from medtune.analysis.analyze import RecordedEvaluation
+from medtune.core.experiment import DataConfig
+from medtune.core.predictions_io import RECORD_FILE, read_evaluation
+from medtune.core.progress import NoProgress, Progress
+from medtune.core.prompt import PromptStyle
+from medtune.core.protocols import AnswerModel
+from medtune.core.records import Question, Record
+from medtune.core.run_folder import lock_folder, write_record, write_text
+from medtune.data.snapshot import Snapshot, prepare_snapshot
+from medtune.evaluation.exam import Exam
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_or_reuse
+from medtune.models.open_model import open_model
+from medtune.studies.grid import StudyCell, run_cells
+from medtune.studies.grid_schema import GridState, WorkerCounts
+
+RecordT = TypeVar("RecordT", bound=Record)
+Settings = ParamSpec("Settings")
+
+
+class Study(ABC, Generic[RecordT]):
+    """A study with its settings and its data; the constructor refuses what cannot be studied.
+
+    Attributes:
+        name: Name in progress reports.
+        page: File name of its page.
+        record_file: File name of its record.
+        cells_folder: Where its cells are, relative to its folder.
+    """
+
+    name: ClassVar[str]
+    page: ClassVar[str]
+    record_file: ClassVar[str] = RECORD_FILE
+    cells_folder: ClassVar[str] = "cells"
+
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        self.folder = folder
+        self.progress = progress
+
+    def list_cells(self) -> list[StudyCell]:
+        """List the cells, which any worker or shard may run in any order."""
+        return []
+
+    def list_last_cells(self) -> list[StudyCell]:
+        """List the cells that depend on the results of the others."""
+        return []
+
+    @abstractmethod
+    def build_record(self, state: GridState) -> RecordT:
+        """Build the record from the finished cells."""
+
+    @abstractmethod
+    def render_page(self, record: RecordT) -> str:
+        """Render the page."""
+
+    def cell_folder(self, *names: str) -> Path:
+        """Return the folder of a cell, or one inside of it."""
+        return self.folder.joinpath(self.cells_folder, *names)
+
+    def read_cell(self, *names: str) -> RecordedEvaluation:
+        """Read the evaluation of a finished cell."""
+        return read_evaluation(self.cell_folder(*names))
+
+    def prepare_data(self, data: DataConfig, seed: int) -> Snapshot:
+        """Prepare the data in `data/`, or wait until another process has done it.
+
+        Raises:
+            MedtuneError: As `prepare_snapshot` does.
+        """
+        with lock_folder(self.folder / "data", wait=True):
+            return prepare_snapshot(data, seed, self.folder / "data", self.progress)
+
+    def evaluate(self, model: AnswerModel, exam: Exam, label: str, folder: Path) -> None:
+        """Evaluate a model, unless the folder has that evaluation."""
+        evaluate_or_reuse(model, exam, label, STRICT_PARSER, folder, self.progress)
+
+
+class ModelStudy(Study[RecordT]):
+    """A study that evaluates one model in several ways; its cells are evaluations."""
+
+    questions: Sequence[Question]
+    """All questions, which give a fake model its answers."""
+    style: PromptStyle | None = None
+    """Prompt style that an adapter has to agree with; None checks nothing."""
+
+    def __init__(
+        self,
+        folder: Path,
+        progress: Progress,
+        model: str,
+        adapter: Path | None,
+        dtype: str,
+        attention: str = "auto",
+    ) -> None:
+        super().__init__(folder, progress)
+        self._open_model = partial(
+            open_model, model, adapter=adapter, dtype=dtype, attention=attention, progress=progress
+        )
+
+    @cached_property
+    def _model(self) -> AnswerModel:
+        return self._open_model(questions=self.questions, style=self.style)
+
+    def evaluation_cell(self, name: str, exam: Exam, label: str) -> StudyCell:
+        """Return the cell of one evaluation."""
+        inputs = exam.hash_inputs(self._model, STRICT_PARSER.version)
+
+        def work(folder: Path) -> None:
+            self.evaluate(self._model, exam, label, folder)
+
+        return StudyCell(name, inputs, work)
+
+
+def run_study(
+    study: Callable[Concatenate[Path, Progress, Settings], Study[RecordT]],
+    folder: Path,
+    hands: WorkerCounts | None,
+    progress: Progress,
+    /,
+    *args: Settings.args,
+    **settings: Settings.kwargs,
+) -> RecordT | GridState:
+    """Run what is left of a study.
+
+    Args:
+        study: Class of the study.
+        folder: Folder of the study.
+        hands: Workers and shard of this call; None locks the folder for this process alone.
+        progress: Progress reports.
+        args: Settings of the study; workers get them pickled.
+        settings: Settings by name.
+
+    Returns:
+        The record of the study; or the progress, while other processes have cells left.
+
+    Raises:
+        MedtuneError: A setting, the data, the model or the folder cannot be used, or a cell failed.
+    """
+    prepared = study(folder, progress, *args, **settings)
+    # A worker prepares the study again: models and open files cannot be sent to it.
+    again = partial(study, folder, NoProgress(), *args, **settings)
+    counts = hands or WorkerCounts()
+    with lock_folder(folder) if hands is None else nullcontext():
+        worker = partial(_run_worker, again, counts)
+        state = _run_cells(prepared, prepared.list_cells(), counts, worker)
+        if not state.left and (last := prepared.list_last_cells()):
+            after = _run_cells(prepared, last, WorkerCounts())
+            state = after.model_copy(update={"cell_s": state.cell_s + after.cell_s})
+        if state.left:
+            return state
+        record = prepared.build_record(state)
+        write_text(folder / prepared.page, prepared.render_page(record))
+        write_record(folder / prepared.record_file, record)
+    return record
+
+
+def _run_worker(prepare: Callable[[], Study[Any]], hands: WorkerCounts) -> None:
+    study = prepare()
+    _run_cells(study, study.list_cells(), replace(hands, workers=1))
+
+
+def _run_cells(
+    study: Study[Any],
+    cells: Sequence[StudyCell],
+    hands: WorkerCounts,
+    worker: Callable[[], object] | None = None,
+) -> GridState:
+    folder = study.folder / study.cells_folder
+    return run_cells(study.name, cells, folder, hands, study.progress, worker)

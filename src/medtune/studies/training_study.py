@@ -1,0 +1,51 @@
+"""Train and load the models of a study whose cells are trainings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medtune.core.experiment import Experiment
+from medtune.core.progress import Progress
+from medtune.core.records import TrainingRecord
+from medtune.core.run_folder import read_record
+from medtune.data.snapshot import Snapshot
+from medtune.models.local.local_model import LocalModel
+from medtune.studies.runner import RecordT, Study
+from medtune.training.finetune import TRAINING_RECORD_FILE
+from medtune.workflows.finetune import (
+    finetune_cached,
+    load_base_model,
+    load_tuned_model,
+    resolve_trainable,
+)
+
+BASE = "base"
+"""Name of the cell of the untrained model."""
+
+
+class TrainingStudy(Study[RecordT]):
+    """A study that trains one base model in several ways.
+
+    Raises:
+        ModelError: The model cannot be found or cannot be trained.
+    """
+
+    def __init__(self, folder: Path, progress: Progress, experiment: Experiment) -> None:
+        super().__init__(folder, progress)
+        self.experiment = experiment
+        self.source = resolve_trainable(experiment, progress)
+
+    def load_base(self) -> LocalModel:
+        """Load the untrained model."""
+        return load_base_model(self.experiment, self.source)
+
+    def train(self, experiment: Experiment, snapshot: Snapshot, folder: Path) -> LocalModel:
+        """Train in a folder, unless it holds that training, and load the trained model."""
+        finetune_cached(experiment, self.source, snapshot, folder, self.progress)
+        return load_tuned_model(experiment, self.source, folder)
+
+    def read_training(self, name: str) -> TrainingRecord:
+        """Read the training record of a finished cell."""
+        record = read_record(self.cell_folder(name) / TRAINING_RECORD_FILE, TrainingRecord)
+        assert record is not None, "a finished cell has a training"
+        return record
