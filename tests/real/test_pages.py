@@ -36,7 +36,10 @@ from medtune.serving.storage.store import Store
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")
+pytestmark = [
+    pytest.mark.pages,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path"),
+]
 
 PHONE = {"width": 320, "height": 640}
 DESK = {"width": 1280, "height": 900}

@@ -27,6 +27,8 @@ from medtune.core.errors import StoreError
 from medtune.serving.schemas import Decision
 from medtune.serving.storage.store import Store
 
+pytestmark = pytest.mark.postgres
+
 
 class Server:
     """A server of its own in a folder, reached by a socket there.

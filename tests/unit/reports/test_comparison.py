@@ -579,6 +579,7 @@ def dumped(page: Path) -> str:
     return shown[1]
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("width", [400, 1200])
 def test_a_page_is_never_wider_than_its_window(plain: str, width: int, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
@@ -615,6 +616,7 @@ document.querySelector("#found").textContent = found.join(" ");
 """
 
 
+@pytest.mark.pages
 def test_tables_are_sorted_in_a_browser(tmp_path: Path) -> None:
     rows = [("d", "9", "x10"), ("a", "10", "x9"), ("c", "", "x1"), ("b", "9", "x2")]
     body = "".join(
