@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Sequence
+from functools import partial
 from statistics import NormalDist
 from typing import TypeVar
 
@@ -23,49 +25,30 @@ def cohen_kappa(a: str, b: str, pairs: Sequence[tuple[Hashable, Hashable]]) -> A
     that error is 0 for any n: the lower bound is then computed from the Wilson bound of the
     observed agreement, with the agreement by chance taken as known.
 
-    Args:
-        a: The first reviewer.
-        b: The second.
-        pairs: (category by a, category by b) of each item that both marked.
+    The pairs are the categories that reviewers a and b gave each item that both marked.
 
     Returns:
         The agreement; where kappa is not defined, None with a reason.
     """
     n = len(pairs)
+    agreement = partial(Agreement, a=a, b=b, n=n)
     if not n:
-        return Agreement(
-            a=a,
-            b=b,
-            n=0,
-            observed=None,
-            expected=None,
-            kappa=None,
-            reason="no item was marked by both",
-        )
+        reason = "no item was marked by both"
+        return agreement(observed=None, expected=None, kappa=None, reason=reason)
     same = sum(x == y for x, y in pairs)
     observed = wilson_interval(same, n)
     first, second = _category_shares([x for x, _ in pairs]), _category_shares([y for _, y in pairs])
     expected = math.fsum(first[c] * second.get(c, 0.0) for c in first)
     if len(first) == 1 and first.keys() == second.keys():
-        return Agreement(
-            a=a,
-            b=b,
-            n=n,
-            observed=observed,
-            expected=1.0,
-            kappa=None,
-            reason="both put every item into one category: there is nothing to agree on",
-        )
+        reason = "both put every item into one category: there is nothing to agree on"
+        return agreement(observed=observed, expected=1.0, kappa=None, reason=reason)
     kappa = (observed.value - expected) / (1 - expected)
     if same == n:
         low, high = (observed.low - expected) / (1 - expected), 1.0
     else:
         spread = Z_95 * kappa_standard_error(pairs)
         low, high = kappa - spread, kappa + spread
-    return Agreement(
-        a=a,
-        b=b,
-        n=n,
+    return agreement(
         observed=observed,
         expected=min(expected, 1.0),
         kappa=kappa,
@@ -98,7 +81,4 @@ def kappa_standard_error(pairs: Sequence[tuple[Hashable, Hashable]]) -> float:
 
 
 def _category_shares(categories: Sequence[C]) -> dict[C, float]:
-    counts: dict[C, int] = {}
-    for category in categories:
-        counts[category] = counts.get(category, 0) + 1
-    return {category: count / len(categories) for category, count in counts.items()}
+    return {category: count / len(categories) for category, count in Counter(categories).items()}

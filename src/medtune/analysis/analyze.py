@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from medtune.analysis.breakdown import break_down_accuracy, estimate_clustered_spread
 from medtune.analysis.calibration import (
@@ -19,6 +20,7 @@ from medtune.analysis.failures import LOW_LETTER_MASS, classify_failures
 from medtune.analysis.options_only import stem_note
 from medtune.analysis.order_flips import measure_order_flips
 from medtune.analysis.selective_prediction import (
+    ConformalScore,
     compute_search_power,
     coverage_by_group,
     find_threshold_for_risk,
@@ -75,28 +77,30 @@ def analyze_evaluation(
 ) -> AnalysisRecord:
     """Analyse one evaluation.
 
-    Args:
-        folder: Folder of the evaluation, for links.
-        evaluation: Its record and predictions.
-        calibration: An evaluation of the same model and method on other questions; without it
-            there is no temperature, threshold or prediction set, since they would be fitted on
-            the questions they are reported on.
-        train_topics: Number of training questions by topic, if known.
+    The calibration is an evaluation of the same model and method on other questions; without it
+    there is no temperature, threshold or prediction set, since they would be fitted on the
+    questions they are reported on. The folder is for links.
 
     Raises:
         PredictionsError: There are no predictions, or the calibration does not match.
     """
     record, predictions = evaluation
-    flipped = measure_order_flips(predictions)
+    flips = measure_order_flips(predictions)
     scored = ScoredOptions.from_predictions(predictions) if record.method != "generate" else None
     held = _calibration_scores(evaluation, calibration) if calibration is not None else None
     slices = break_down_accuracy(predictions)
     answered = record.counts.correct + record.counts.wrong
     source = calibration[0].data.source if calibration is not None else None
     selective = _selective_prediction(scored, held, source, predictions) if scored else None
-    notes = evaluation_warnings(record, flipped)
-    if selective is not None and selective.temperature is not None:
-        notes += _temperature_bound_warning(record, selective)
+    notes = evaluation_warnings(record, flips)
+    temperature = selective.temperature if selective is not None else None
+    if temperature is not None and is_temperature_at_bound(temperature):
+        low, high = TEMPERATURE_BOUNDS
+        notes.append(
+            f"{record.label} on {record.data.source}: the temperature of {temperature:.3g} lies at "
+            f"a bound of the search ({low:g} to {high:g}). No temperature calibrates these "
+            "probabilities; thresholds and sets depend on it."
+        )
     if held is not None and selective is not None and not selective.sets:
         notes.append(
             f"{len(held)} calibration questions are too few for prediction sets that hold the "
@@ -111,7 +115,7 @@ def analyze_evaluation(
         weak_subjects=tuple(s.name for s in slices if s.dimension == "subject" and s.weak),
         calibration=measure_calibration(scored) if scored else None,
         selective=selective,
-        flips=flipped,
+        flips=flips,
         failures=classify_failures(predictions, train_topics),
         warnings=tuple(notes),
         provenance=collect_provenance(),
@@ -154,7 +158,7 @@ def evaluation_faults(record: EvaluationRecord) -> list[str]:
     return found
 
 
-def evaluation_warnings(record: EvaluationRecord, flipped: Flips | None) -> list[str]:
+def evaluation_warnings(record: EvaluationRecord, flips: Flips | None) -> list[str]:
     """Return all caveats on an evaluation's accuracy."""
     found = evaluation_faults(record)
     place = f"{record.label} on {record.data.source}"
@@ -166,27 +170,12 @@ def evaluation_warnings(record: EvaluationRecord, flipped: Flips | None) -> list
         )
     if note := stem_note(record):
         found.append(note)
-    if flipped is not None and flipped.any.value >= HIGH_FLIP_RATE:
+    if flips is not None and flips.any.value >= HIGH_FLIP_RATE:
         found.append(
-            f"{place}: {100 * flipped.any.value:.1f} % of the answers change with the order of "
-            "the options."
+            f"{place}: {100 * flips.any.value:.1f} % of the answers change with the order of the "
+            "options."
         )
     return found
-
-
-def _temperature_bound_warning(
-    record: EvaluationRecord, selective: SelectivePrediction
-) -> list[str]:
-    """Return a warning if the temperature lies at a bound of the search."""
-    assert selective.temperature is not None
-    if not is_temperature_at_bound(selective.temperature):
-        return []
-    low, high = TEMPERATURE_BOUNDS
-    return [
-        f"{record.label} on {record.data.source}: the temperature of {selective.temperature:.3g} "
-        f"lies at a bound of the search ({low:g} to {high:g}). No temperature calibrates these "
-        "probabilities; thresholds and sets depend on it."
-    ]
 
 
 def _calibration_scores(
@@ -253,19 +242,16 @@ def _make_prediction_sets(
 ) -> tuple[SetFinding, ...]:
     """Fit and evaluate prediction sets; empty if the calibration questions are too few."""
     found = []
-    for score in ("lac", "aps"):
+    for score in get_args(ConformalScore):
         try:
-            made = fit_conformal_sets(there, COVERAGE_LEVEL, score)
+            sets = fit_conformal_sets(there, COVERAGE_LEVEL, score)
         except PredictionsError:
             return ()
-        coverage, size = made.measure_coverage(here)
+        coverage, size = sets.measure_coverage(here)
+        by_subject = coverage_by_group(sets, here, subjects)
         found.append(
             SetFinding(
-                score=score,
-                level=COVERAGE_LEVEL,
-                coverage=coverage,
-                size=size,
-                subjects=coverage_by_group(made, here, subjects),
+                score=score, level=COVERAGE_LEVEL, coverage=coverage, size=size, subjects=by_subject
             )
         )
     return tuple(found)

@@ -6,8 +6,7 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from scipy.stats import fisher_exact
 
@@ -25,20 +24,6 @@ SMALL_TOPICS = f"(fewer than {MIN_SLICE_QUESTIONS} questions)"
 ALPHA = 0.05
 
 
-@dataclass(slots=True)
-class _Tally:
-    """Counts of one slice."""
-
-    n: int = 0
-    correct: int = 0
-    answered: int = 0
-
-    def add(self, outcome: Outcome) -> None:
-        self.n += 1
-        self.correct += outcome == Outcome.CORRECT
-        self.answered += outcome in (Outcome.CORRECT, Outcome.WRONG)
-
-
 def break_down_accuracy(predictions: Sequence[Prediction]) -> tuple[Slice, ...]:
     """Compare slices of the questions with all others, by dimension.
 
@@ -50,16 +35,23 @@ def break_down_accuracy(predictions: Sequence[Prediction]) -> tuple[Slice, ...]:
     """
     _check_not_empty(predictions)
     found: list[Slice] = []
-    for dimension, place in DIMENSIONS.items():
-        tallies: dict[str, _Tally] = {}
-        ranks: dict[str, int] = {}
-        for prediction, (rank, name) in zip(predictions, place(predictions), strict=True):
-            tallies.setdefault(name, _Tally()).add(prediction.outcome)
-            ranks[name] = rank
-        if len(tallies) > 1:
-            names = sorted(tallies, key=lambda name: (ranks[name], name))
-            found += _make_slices(dimension, {name: tallies[name] for name in names})
+    for dimension in DIMENSIONS:
+        slices = group_by_slice(dimension, predictions)
+        if len(slices) > 1:
+            outcomes = {
+                name: Counter(predictions[i].outcome for i in members)
+                for name, members in slices.items()
+            }
+            found += _make_slices(dimension, outcomes)
     return tuple(found)
+
+
+def group_by_slice(dimension: Dimension, predictions: Sequence[Prediction]) -> dict[str, list[int]]:
+    """Return the indices of the predictions in each slice of a dimension, slices in order."""
+    members: dict[tuple[int, str], list[int]] = {}
+    for index, key in enumerate(DIMENSIONS[dimension](predictions)):
+        members.setdefault(key, []).append(index)
+    return {name: members[rank, name] for rank, name in sorted(members)}
 
 
 def holm_correction(p_values: Sequence[float]) -> list[float]:
@@ -116,25 +108,15 @@ def find_clusters(predictions: Sequence[Prediction]) -> tuple[ClusterLevel, list
         The level, and each question's cluster; a question without a name is a cluster under its
         index.  None if no two questions share a cluster, or all do.
     """
-    choices: tuple[tuple[ClusterLevel, list[str | None]], ...] = (
-        ("group", [p.group for p in predictions]),
-        ("topic", [p.topic for p in predictions]),
-        ("subject", [p.subject for p in predictions]),
-    )
-    for by, names in choices:
-        keys = [name or place for place, name in enumerate(names)]
+    for by in get_args(ClusterLevel):
+        keys = [getattr(p, by) or place for place, p in enumerate(predictions)]
         if 1 < len(set(keys)) < len(keys):
             return by, keys
     return None
 
 
 def clustered_standard_error(values: Sequence[int], keys: Sequence[str | int]) -> float:
-    """Compute the standard error of a mean over clustered questions.
-
-    Args:
-        values: Value of each question.
-        keys: Cluster of each question.
-    """
+    """Compute the standard error of a mean over clustered questions."""
     n, total = len(values), sum(values)
     sizes = Counter(keys)
     sums: Counter[str | int] = Counter()
@@ -150,30 +132,30 @@ def _check_not_empty(predictions: Sequence[Prediction]) -> None:
         raise PredictionsError("no prediction to break down", expected="at least one")
 
 
-def _make_slices(dimension: Dimension, tallies: Mapping[str, _Tally]) -> list[Slice]:
+def _make_slices(dimension: Dimension, outcomes: Mapping[str, Counter[Outcome]]) -> list[Slice]:
     """Make the slices of one dimension, in the given order."""
-    n = sum(tally.n for tally in tallies.values())
-    correct = sum(tally.correct for tally in tallies.values())
+    total = sum(outcomes.values(), Counter[Outcome]())
+    n, correct = total.total(), total[Outcome.CORRECT]
     p_values = {
-        name: _fisher_test(tally, n, correct)
-        for name, tally in tallies.items()
-        if tally.n >= MIN_SLICE_QUESTIONS and n - tally.n >= MIN_SLICE_QUESTIONS
+        name: _fisher_test(own[Outcome.CORRECT], own.total(), correct, n)
+        for name, own in outcomes.items()
+        if own.total() >= MIN_SLICE_QUESTIONS and n - own.total() >= MIN_SLICE_QUESTIONS
     }
     # Two slices are each other's rest: this is one test, which needs no correction.
-    corrected = (
-        list(p_values.values()) if len(tallies) == 2 else holm_correction(list(p_values.values()))
-    )
+    several = list(p_values.values())
+    corrected = several if len(outcomes) == 2 else holm_correction(several)
     holms = dict(zip(p_values, corrected, strict=True))
     found = []
-    for name, tally in tallies.items():
-        rest = wilson_interval(correct - tally.correct, n - tally.n)
-        accuracy = wilson_interval(tally.correct, tally.n)
+    for name, own in outcomes.items():
+        rest = wilson_interval(correct - own[Outcome.CORRECT], n - own.total())
+        accuracy = wilson_interval(own[Outcome.CORRECT], own.total())
+        answered = own[Outcome.CORRECT] + own[Outcome.WRONG]
         found.append(
             Slice(
                 dimension=dimension,
                 name=name,
                 accuracy=accuracy,
-                answer_rate=wilson_interval(tally.answered, tally.n),
+                answer_rate=wilson_interval(answered, own.total()),
                 rest=rest,
                 p_value=p_values.get(name),
                 p_holm=holms.get(name),
@@ -183,10 +165,10 @@ def _make_slices(dimension: Dimension, tallies: Mapping[str, _Tally]) -> list[Sl
     return found
 
 
-def _fisher_test(tally: _Tally, n: int, correct: int) -> float:
+def _fisher_test(own_correct: int, own_n: int, correct: int, n: int) -> float:
     """Test a slice against the rest, two-sided (Fisher's exact test)."""
-    rest_correct, rest_n = correct - tally.correct, n - tally.n
-    table = [[tally.correct, tally.n - tally.correct], [rest_correct, rest_n - rest_correct]]
+    rest_correct, rest_n = correct - own_correct, n - own_n
+    table = [[own_correct, own_n - own_correct], [rest_correct, rest_n - rest_correct]]
     return min(1.0, float(fisher_exact(table).pvalue))
 
 
@@ -212,29 +194,21 @@ def _by_topic(predictions: Sequence[Prediction]) -> SliceKeys:
     ]
 
 
-def _by_negation(predictions: Sequence[Prediction]) -> SliceKeys:
-    return [(0, "negated") if is_negated(p.stem) else (1, "plain") for p in predictions]
-
-
 def _by_length(predictions: Sequence[Prediction]) -> SliceKeys:
     sizes = (len(p.stem) + sum(map(len, p.options)) for p in predictions)
     bins = (bisect_right(LENGTH_EDGES, size) - 1 for size in sizes)
     return [(place, f"{LENGTH_BINS[place]} characters") for place in bins]
 
 
-def _by_letter(predictions: Sequence[Prediction]) -> SliceKeys:
-    return [(p.answer, LETTERS[p.answer]) for p in predictions]
-
-
-def _by_options(predictions: Sequence[Prediction]) -> SliceKeys:
-    return [(len(p.options), f"{len(p.options)} options") for p in predictions]
-
-
 DIMENSIONS: dict[Dimension, Callable[[Sequence[Prediction]], SliceKeys]] = {
     "subject": _by_subject,
     "topic": _by_topic,
-    "negation": _by_negation,
+    "negation": lambda predictions: [
+        (0, "negated") if is_negated(p.stem) else (1, "plain") for p in predictions
+    ],
     "length": _by_length,
-    "letter": _by_letter,
-    "options": _by_options,
+    "letter": lambda predictions: [(p.answer, LETTERS[p.answer]) for p in predictions],
+    "options": lambda predictions: [
+        (len(p.options), f"{len(p.options)} options") for p in predictions
+    ],
 }

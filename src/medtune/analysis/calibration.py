@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,19 +167,21 @@ def calibration_error(scored: ScoredOptions, bins: int = NUM_BINS) -> float:
     Returns:
         0 (perfect) to 1; a negative estimate of the square is 0.
     """
-    return _clipped_sqrt(
-        _debiased_mean_square(*_bin_sums(*_confidence_and_correctness(scored), bins))
+    said, true = scored.confidence, scored.correct
+    order = np.lexsort((true, said))
+    places, residuals = equal_mass_bins(said, bins)[order], (true - said)[order]
+    sums = (
+        np.bincount(places, weights).astype(float) for weights in (None, residuals, residuals**2)
     )
+    return _clipped_sqrt(_debiased_mean_square(*sums))
 
 
 def measure_calibration_error(scored: ScoredOptions, seed: int = 0) -> CalibrationError:
     """Measure the calibration error of the chosen options, with interval and chance level.
 
-    Args:
-        scored: Probabilities of a model.
-        seed: Seed of the bootstrap and of the simulated answers of a perfect model.
+    The seed is that of the bootstrap and of the simulated answers of a perfect model.
     """
-    return _measure_with_interval(*_confidence_and_correctness(scored), seed)
+    return _measure_with_interval(scored.confidence, scored.correct, seed)
 
 
 def measure_classwise_errors(scored: ScoredOptions, seed: int = 0) -> dict[str, CalibrationError]:
@@ -189,15 +191,11 @@ def measure_classwise_errors(scored: ScoredOptions, seed: int = 0) -> dict[str, 
     shows an overconfident letter even if the errors of the chosen options cancel out.
     """
     found = {}
-    for place in range(scored.probabilities.shape[1]):
-        offered = place < scored.options
-        some = scored.probabilities[offered, place], scored.answers[offered] == place
-        found[LETTERS[place]] = _measure_with_interval(*some, seed)
+    for option, said in enumerate(scored.probabilities.T):
+        offered = option < scored.options
+        true = scored.answers[offered] == option
+        found[LETTERS[option]] = _measure_with_interval(said[offered], true, seed)
     return found
-
-
-def _confidence_and_correctness(scored: ScoredOptions) -> tuple[Floats, NDArray[np.bool_]]:
-    return scored.confidence, scored.correct
 
 
 def _measure_with_interval(said: Floats, true: NDArray[np.bool_], seed: int) -> CalibrationError:
@@ -221,11 +219,13 @@ def _measure_with_interval(said: Floats, true: NDArray[np.bool_], seed: int) -> 
     bias = float(((rights - means) ** 2 / counts).sum()) / n - square
     rng = np.random.default_rng(seed)
     drawn, perfect = [], []
-    for some in _resample_chunks(n):
-        lots = rng.integers(n, size=(some, n))
-        weights = np.array([np.bincount(row, minlength=n) for row in lots])
+    chunk = max(1, 4_000_000 // n)  # the tables of a chunk stay below 32 MB
+    for start in range(0, NUM_RESAMPLES, chunk):
+        size = min(chunk, NUM_RESAMPLES - start)
+        samples = rng.integers(n, size=(size, n))
+        weights = np.array([np.bincount(row, minlength=n) for row in samples])
         drawn.append(_debiased_mean_square(*np.split(weights @ sums, 3, axis=1)))
-        gaps = (rng.random((some, n)) < said) - said
+        gaps = (rng.random((size, n)) < said) - said
         perfect.append(_debiased_mean_square(counts, gaps @ members, gaps**2 @ members))
     rates = rng.beta(rights + 0.5, counts - rights + 0.5, size=(NUM_RESAMPLES, len(counts)))
     posterior = ((rates - means / counts) ** 2) @ counts / n
@@ -243,16 +243,6 @@ def _measure_with_interval(said: Floats, true: NDArray[np.bool_], seed: int) -> 
     )
 
 
-def _bin_sums(said: Floats, true: NDArray[np.bool_], bins: int) -> tuple[Floats, Floats, Floats]:
-    """Return the size of each bin, and the sums of residuals and squared residuals."""
-    order = np.lexsort((true, said))
-    places, residuals = equal_mass_bins(said, bins)[order], (true - said)[order]
-    counts, first, second = (
-        np.bincount(places, weights).astype(float) for weights in (None, residuals, residuals**2)
-    )
-    return counts, first, second
-
-
 def _debiased_mean_square(counts: Floats, first: Floats, second: Floats) -> Any:
     """Estimate the squared distance of each bin without bias, averaged over questions.
 
@@ -266,13 +256,6 @@ def _debiased_mean_square(counts: Floats, first: Floats, second: Floats) -> Any:
 
 def _clipped_sqrt(square: float) -> float:
     return float(np.sqrt(max(0.0, square)))
-
-
-def _resample_chunks(n: int) -> Iterator[int]:
-    """Split the resamples into chunks whose tables stay below 32 MB."""
-    most = max(1, 4_000_000 // n)
-    for start in range(0, NUM_RESAMPLES, most):
-        yield min(most, NUM_RESAMPLES - start)
 
 
 def brier_score(scored: ScoredOptions) -> float:
@@ -304,6 +287,4 @@ def fit_temperature(scored: ScoredOptions) -> float:
     )
     # If the loss is flat up to a bound, the search stops before it: compare with the bounds.
     inside = float(np.exp(found.x))
-    return min(
-        (*TEMPERATURE_BOUNDS, inside), key=lambda temperature: loss(float(np.log(temperature)))
-    )
+    return min((*TEMPERATURE_BOUNDS, inside), key=lambda t: loss(float(np.log(t))))

@@ -186,12 +186,7 @@ def pair_outcomes(
 ) -> tuple[list[bool], list[bool]]:
     """Pair the outcomes of two evaluations by question.
 
-    Args:
-        record_a: Record of the reference.
-        predictions_a: Its predictions.
-        record_b: Record of the candidate.
-        predictions_b: Its predictions.
-        one_method: Whether to refuse different methods or normalizations.
+    With `one_method`, different methods or normalizations are refused.
 
     Returns:
         Whether a and b were right, `[question]`, in a's order.
@@ -233,10 +228,7 @@ def align_predictions(
 ) -> list[tuple[Prediction, Prediction]]:
     """Align the predictions of two models by question, in the order of the first.
 
-    Args:
-        predictions_a: Predictions of one model.
-        predictions_b: Predictions of the other model.
-        names: Names of the models, for the message.
+    The names of the models are for the message.
 
     Raises:
         PredictionsError: They are not of the same questions, or empty.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rapidfuzz import fuzz
@@ -64,13 +64,13 @@ def classify_failures(
     failed = sum(p.outcome in (Outcome.WRONG, Outcome.UNPARSED) for p in predictions)
     if not failed:
         return ()
-    kinds: dict[FailureKind, Callable[[], _FoundFailures | None]] = {
-        "plausible option": lambda: _find_plausible_options(predictions),
-        "exception missed": lambda: _find_missed_exceptions(predictions),
-        "rare topic": lambda: _find_rare_topics(predictions, train_topics),
-        "letter habit": lambda: _find_letter_habits(predictions),
-        "sure and wrong": lambda: _find_confident_errors(predictions),
-        "format": lambda: _find_format_failures(predictions),
+    kinds: dict[FailureKind, _FoundFailures | None] = {
+        "plausible option": _find_plausible_options(predictions),
+        "exception missed": _find_missed_exceptions(predictions),
+        "rare topic": _find_rare_topics(predictions, train_topics),
+        "letter habit": _find_letter_habits(predictions),
+        "sure and wrong": _find_confident_errors(predictions),
+        "format": _find_format_failures(predictions),
     }
     return tuple(
         Failure(
@@ -79,8 +79,8 @@ def classify_failures(
             share=wilson_interval(len(found.notes), failed),
             examples=_select_examples(predictions, found.notes),
         )
-        for name, judge in kinds.items()
-        if (found := judge()) is not None
+        for name, found in kinds.items()
+        if found is not None
     )
 
 
@@ -152,9 +152,8 @@ def _find_rare_topics(
     counts = [sizes.get(name, 0) if name else None for name in names]
     rare = [None if count is None else count < RARE_TOPIC_SIZE for count in counts]
     notes = {
-        place: (
-            f"The {what} {names[place]} has {_pluralize(counts[place] or 0, 'question')} {where}."
-        )
+        place: f"The {what} {names[place]} has {_pluralize(counts[place] or 0, 'question')} "
+        f"{where}."
         for place, _, _ in _wrong_answers(predictions)
         if rare[place]
     }
@@ -210,13 +209,12 @@ def _find_confident_errors(predictions: Sequence[Prediction]) -> _FoundFailures 
     """Find wrong answers with a high confidence."""
     if all(p.probabilities is None for p in predictions):
         return None
-    notes: dict[int, str] = {}
-    for place, p, chosen in _wrong_answers(predictions):
-        if _choice_probability(p) >= HIGH_CONFIDENCE and p.probabilities is not None:
-            notes[place] = (
-                f"The model gave {LETTERS[chosen]} {100 * _choice_probability(p):.1f} %, and the "
-                f"right {LETTERS[p.answer]} {100 * p.probabilities[p.answer]:.1f} %."
-            )
+    notes = {
+        place: f"The model gave {LETTERS[chosen]} {100 * _choice_probability(p):.1f} %, and the "
+        f"right {LETTERS[p.answer]} {100 * p.probabilities[p.answer]:.1f} %."
+        for place, p, chosen in _wrong_answers(predictions)
+        if _choice_probability(p) >= HIGH_CONFIDENCE and p.probabilities is not None
+    }
     sure = sum(_choice_probability(p) >= HIGH_CONFIDENCE for p in predictions)
     return _FoundFailures(
         f"Wrong with a probability of at least {100 * HIGH_CONFIDENCE:.0f} % for the chosen "

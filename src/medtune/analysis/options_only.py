@@ -45,10 +45,7 @@ def stem_note(record: EvaluationRecord) -> str | None:
 def gain_note(a: EvaluationRecord, b: EvaluationRecord, difference: float) -> str | None:
     """Return a note on how much of a gain remains without the stem.
 
-    Args:
-        a: The reference.
-        b: The candidate.
-        difference: Accuracy of b minus that of a.
+    b is the candidate, `difference` its accuracy minus that of a.
 
     Returns:
         The note; None if nothing was gained or measured, or the options give b no answers away.

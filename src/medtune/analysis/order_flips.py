@@ -14,6 +14,7 @@ from medtune.core.schemas.analysis import Flips
 
 PositionCounts = Counter[int]
 """Counts by displayed position."""
+AskedInOrders = tuple[Prediction, tuple[OrderAnswer, ...]]
 
 
 def choice_in_given_order(prediction: Prediction) -> int | None:
@@ -44,26 +45,28 @@ def measure_order_flips(predictions: Sequence[Prediction]) -> Flips | None:
             fix="evaluate again with --orders cyclic",
         )
     changed = [_share_of_differing_pairs(orders) for _, orders in asked]
-    chosen, shown, right = PositionCounts(), PositionCounts(), PositionCounts()
-    sizes: dict[int, list[tuple[Prediction, tuple[OrderAnswer, ...]]]] = defaultdict(list)
+    chosen = Counter(one.order.index(one.chosen) for _, orders in asked for one in orders)
+    shown, right = _count_recalls(asked)
+    sizes: dict[int, list[AskedInOrders]] = defaultdict(list)
     for prediction, orders in asked:
         sizes[len(prediction.options)].append((prediction, orders))
     deviations: list[float] = []
     for group in sizes.values():
-        group_shown, group_right = _count_recalls(group, chosen)
-        shown += group_shown
-        right += group_right
+        group_shown, group_right = _count_recalls(group)
         if len(group_shown) > 1:
             recalls = [group_right[place] / group_shown[place] for place in sorted(group_shown)]
             deviations += [pstdev(recalls)] * len(group)
+    most = max(len(orders) for _, orders in asked)
+    # Later rotations lack the questions with fewer options.
+    rotations = [
+        [orders[rotation].chosen == p.answer for p, orders in asked if rotation < len(orders)]
+        for rotation in range(most)
+    ]
     return Flips(
-        orders=max(len(orders) for _, orders in asked),
+        orders=most,
         any=wilson_interval(sum(share > 0 for share in changed), len(changed)),
         pairs=fmean(changed),
-        accuracy=tuple(
-            wilson_interval(sum(hits), len(hits))
-            for hits in _hits_by_rotation([(p.answer, orders) for p, orders in asked])
-        ),
+        accuracy=tuple(wilson_interval(sum(hits), len(hits)) for hits in rotations),
         letters={LETTERS[place]: chosen[place] for place in sorted(chosen)},
         recalls={
             LETTERS[place]: wilson_interval(right[place], shown[place]) for place in sorted(shown)
@@ -78,29 +81,12 @@ def _share_of_differing_pairs(orders: Sequence[OrderAnswer]) -> float:
     return sum(a != b for a, b in pairs) / len(pairs) if pairs else 0.0
 
 
-def _count_recalls(
-    group: Sequence[tuple[Prediction, Sequence[OrderAnswer]]], chosen: PositionCounts
-) -> tuple[PositionCounts, PositionCounts]:
-    """Count by displayed position, over all orders, the right option and its recalls.
-
-    Args:
-        group: Predictions and their orders.
-        chosen: Counts of the chosen positions, updated in place.
-    """
+def _count_recalls(asked: Sequence[AskedInOrders]) -> tuple[PositionCounts, PositionCounts]:
+    """Count by displayed position, over all orders, the right option and its recalls."""
     shown, right = PositionCounts(), PositionCounts()
-    for prediction, orders in group:
+    for prediction, orders in asked:
         for answer in orders:
             place = answer.order.index(prediction.answer)
             shown[place] += 1
             right[place] += answer.chosen == prediction.answer
-            chosen[answer.order.index(answer.chosen)] += 1
     return shown, right
-
-
-def _hits_by_rotation(asked: Sequence[tuple[int, Sequence[OrderAnswer]]]) -> list[list[bool]]:
-    """Return correctness by rotation; later rotations lack questions with fewer options."""
-    hits: list[list[bool]] = [[] for _ in range(max(len(orders) for _, orders in asked))]
-    for key, orders in asked:
-        for rotation, answer in enumerate(orders):
-            hits[rotation].append(answer.chosen == key)
-    return hits

@@ -30,13 +30,6 @@ def measure_parity(
     Every figure is judged by the unfavourable end of its interval: with too few questions, a loss
     that cannot be excluded counts.
 
-    Args:
-        name: Name of the quantized model, for tables.
-        reference: Evaluation of the reference, by letter or cloze.
-        candidate: The same evaluation of the quantized model.
-        budget: Largest allowed difference.
-        file_bytes: Size of its weights on disk.
-
     Raises:
         PredictionsError: The evaluations differ in their questions, or have no probabilities.
     """

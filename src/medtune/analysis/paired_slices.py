@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from medtune.analysis.breakdown import DIMENSIONS, MIN_SLICE_QUESTIONS, holm_correction
+from medtune.analysis.breakdown import MIN_SLICE_QUESTIONS, group_by_slice, holm_correction
 from medtune.analysis.compare import align_predictions, mcnemar_exact
 from medtune.core.intervals import tango_interval, wilson_interval
 from medtune.core.records import Outcome, Prediction
@@ -35,9 +35,7 @@ def compare_slices(
     A dimension with a single slice is left out, and a slice with fewer than 10 questions has no
     test.  Subjects are ordered by size, other slices in their natural order.
 
-    Args:
-        predictions_a: Predictions of the reference.
-        predictions_b: Predictions of the candidate.
+    a is the reference, b the candidate.
 
     Raises:
         PredictionsError: They are not of the same questions.
@@ -45,21 +43,19 @@ def compare_slices(
     pairs = align_predictions(predictions_a, predictions_b)
     found: list[PairedSlice] = []
     for dimension in PAIRED_DIMENSIONS:
-        slices: dict[tuple[int, str], list[PredictionPair]] = {}
-        places = DIMENSIONS[dimension]([a for a, _ in pairs])
-        for pair, place in zip(pairs, places, strict=True):
-            slices.setdefault(place, []).append(pair)
-        if len(slices) < 2:
+        members = group_by_slice(dimension, [a for a, _ in pairs])
+        if len(members) < 2:
             continue
+        slices = {name: [pairs[i] for i in own] for name, own in members.items()}
         p_values = {
-            name: mcnemar_exact(*_count_discordant(some))
-            for (_, name), some in slices.items()
-            if len(some) >= MIN_SLICE_QUESTIONS
+            name: mcnemar_exact(*_count_discordant(own))
+            for name, own in slices.items()
+            if len(own) >= MIN_SLICE_QUESTIONS
         }
         p_holm = dict(zip(p_values, holm_correction(list(p_values.values())), strict=True))
-        for (_, name), some in sorted(slices.items()):
+        for name, own in slices.items():
             p = (p_values.get(name), p_holm.get(name))
-            found.append(_make_paired_slice(dimension, name, some, p))
+            found.append(_make_paired_slice(dimension, name, own, p))
     return tuple(found)
 
 
@@ -77,17 +73,15 @@ def find_changed_answers(
     Raises:
         PredictionsError: They are not of the same questions.
     """
-    lost: list[DiscordantQuestion] = []
-    gained: list[DiscordantQuestion] = []
-    for a, b in sorted(
-        align_predictions(predictions_a, predictions_b), key=_probability_change, reverse=True
-    ):
-        before, after = a.outcome == Outcome.CORRECT, b.outcome == Outcome.CORRECT
-        if before and not after:
-            lost.append(DiscordantQuestion("lost", a, b))
-        elif after and not before:
-            gained.append(DiscordantQuestion("gained", a, b))
-    return (*lost[:most], *gained[:most])
+    pairs = align_predictions(predictions_a, predictions_b)
+    pairs.sort(key=_probability_change, reverse=True)
+    right = [(a.outcome == Outcome.CORRECT, b.outcome == Outcome.CORRECT) for a, b in pairs]
+    lost = [pair for pair, own in zip(pairs, right, strict=True) if own == (True, False)]
+    gained = [pair for pair, own in zip(pairs, right, strict=True) if own == (False, True)]
+    return (
+        *(DiscordantQuestion("lost", a, b) for a, b in lost[:most]),
+        *(DiscordantQuestion("gained", a, b) for a, b in gained[:most]),
+    )
 
 
 def _count_discordant(pairs: Sequence[PredictionPair]) -> tuple[int, int]:

@@ -21,10 +21,6 @@ def aggregate_seeds(base: RecordedEvaluation, tuned: Sequence[RecordedEvaluation
     base's is one observation (Miller 2024, arXiv 2411.00640, sections 3 and 4).  Neither covers
     other questions and other seeds at once.
 
-    Args:
-        base: Evaluation of the base model.
-        tuned: Evaluations of the models of two or more seeds.
-
     Raises:
         PredictionsError: They are not of the same questions, or not of the same method.
     """
@@ -66,9 +62,7 @@ def accuracy_by_question(
 ) -> list[float]:
     """Return the accuracy on each question over several repeats, 0 to 1.
 
-    Args:
-        asked: Predictions that define the questions and their order.
-        repeats: Predictions of several seeds or draws.
+    The repeats are of several seeds or draws.
 
     Raises:
         PredictionsError: They are not of the same questions.

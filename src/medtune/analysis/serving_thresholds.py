@@ -24,11 +24,9 @@ def fit_serving_calibration(
 ) -> ServingCalibration:
     """Fit the serving calibration: temperature, threshold and prediction sets.
 
-    Args:
-        record: An evaluation on calibration questions, which are not used for reported results.
-        predictions: Its predictions.
-        risk: Largest share of errors among the answered.
-        level: Probability that a prediction set contains the right option.
+    The evaluation is of calibration questions, which are not used for reported results. `risk` is
+    the largest share of errors among the answered, `level` the probability that a prediction set
+    contains the right option.
 
     Raises:
         PredictionsError: The predictions have no probabilities, were made with other orders, a
