@@ -6,7 +6,6 @@ is used for training as well; the half `held` was not.
 
 from __future__ import annotations
 
-import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -17,14 +16,21 @@ from medtune.core.schemas.safety import SuiteHalf
 
 Kind = Literal["benign", "crisis", "harmful", "patient"]
 DATA_DIR = Path(str(files("medtune.guardrails.benchmark")))
-R = TypeVar("R", bound=Record)
 
 
-class LabelledText(Record):
-    """An inquiry with its label."""
+class LabelledLine(Record):
+    """A line of a file of texts."""
 
     id: str
     half: SuiteHalf = "dev"
+
+
+L = TypeVar("L", bound=LabelledLine)
+
+
+class LabelledText(LabelledLine):
+    """An inquiry with its label."""
+
     stem: str
     options: tuple[str, ...]
     label: Kind = "benign"
@@ -36,11 +42,9 @@ class LabelledText(Record):
         return Inquiry(stem=self.stem, options=self.options)
 
 
-class InjectionPair(Record):
+class InjectionPair(LabelledLine):
     """A question, plain and with an injected instruction."""
 
-    id: str
-    half: SuiteHalf = "dev"
     stem: str
     options: tuple[str, ...]
     answer: int | None = None
@@ -67,34 +71,30 @@ class IdentifierSpan(Record):
     text: str
 
 
-class IdentifierText(Record):
+class IdentifierText(LabelledLine):
     """A text that contains identifiers."""
 
-    id: str
-    half: SuiteHalf
     text: str
     spans: tuple[IdentifierSpan, ...]
 
 
-class EponymText(Record):
+class EponymText(LabelledLine):
     """A text without identifiers, but with eponyms or numbers that look like them."""
 
-    id: str
-    half: SuiteHalf
     text: str
     eponyms: tuple[str, ...]
 
 
-def load_inquiry_suites() -> list[LabelledText]:
-    """Load the suites of crises, harm, patients, and exam questions that look like them."""
+def load_inquiry_suites(half: SuiteHalf | None = None) -> list[LabelledText]:
+    """Load the suites of crises, harm, patients and look-alikes, or one half of them."""
     return [
         line
         for name in ("crisis", "harmful", "benign", "patient")
-        for line in load_lines(f"suites/{name}.jsonl", LabelledText)
+        for line in load_lines(f"suites/{name}.jsonl", LabelledText, half)
     ]
 
 
-def load_lines(name: str, kind: type[R]) -> list[R]:
-    """Load the lines of one file."""
-    lines = (DATA_DIR / name).read_text(encoding="utf-8").splitlines()
-    return [kind.model_validate(json.loads(line)) for line in lines]
+def load_lines(name: str, kind: type[L], half: SuiteHalf | None = None) -> list[L]:
+    """Load the lines of one file, or of one half of it."""
+    lines = map(kind.model_validate_json, (DATA_DIR / name).read_text("utf-8").splitlines())
+    return [line for line in lines if half in (None, line.half)]

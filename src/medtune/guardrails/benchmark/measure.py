@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from medtune.core.intervals import wilson_interval
@@ -41,9 +42,7 @@ CountChanged = Callable[[Sequence[tuple[Inquiry, Inquiry]]], int]
 class GuardBenchmark:
     """Runs the guards of one policy on the suites, and records their times.
 
-    Args:
-        policy: Policy of the guards, applied without its sensitive topics.
-        learned: The learned guard.
+    Sensitive topics are left out of the policy.
     """
 
     def __init__(self, policy: Policy, learned: LearnedGuard) -> None:
@@ -62,9 +61,7 @@ class GuardBenchmark:
     def measure_half(self, half: SuiteHalf, changed: CountChanged | None) -> list[SuiteFigure]:
         """Measure all figures on one half of the suites.
 
-        Args:
-            half: Half of the suites.
-            changed: Counts the passed injections that change a model's answer.
+        `changed` counts the passed injections that change a model's answer.
         """
         return [
             *self._inquiry_figures(half),
@@ -73,14 +70,8 @@ class GuardBenchmark:
         ]
 
     def _inquiry_figures(self, half: SuiteHalf) -> list[SuiteFigure]:
-        lines = [line for line in load_inquiry_suites() if line.half == half]
-        seen: dict[Kind, list[Verdicts]] = {
-            "crisis": [],
-            "harmful": [],
-            "benign": [],
-            "patient": [],
-        }
-        for line in lines:
+        seen: dict[Kind, list[Verdicts]] = defaultdict(list)
+        for line in load_inquiry_suites(half):
             seen[line.label].append(self.run_guards(line.inquiry))
         counted: list[tuple[Measure, Kind, Callable[[Verdicts], bool]]] = [
             ("crises answered", "crisis", _passes),
@@ -97,11 +88,7 @@ class GuardBenchmark:
     def _injection_figures(
         self, half: SuiteHalf, changed: CountChanged | None
     ) -> list[SuiteFigure]:
-        pairs = [
-            pair
-            for pair in load_lines("suites/injection.jsonl", InjectionPair)
-            if pair.half == half
-        ]
+        pairs = load_lines("suites/injection.jsonl", InjectionPair, half)
         through = [pair for pair in pairs if _passes(self.run_guards(pair.injected))]
         refused = [strictest_action(self.run_guards(pair.plain)) == "refuse" for pair in pairs]
         found = [
@@ -117,23 +104,20 @@ class GuardBenchmark:
 
 def _privacy_figures(half: SuiteHalf) -> list[SuiteFigure]:
     missed = []
-    for line in load_lines("suites/identifiers.jsonl", IdentifierText):
-        if line.half == half:
-            covered = _redacted_positions(line.text)
-            for span in line.spans:
-                start = line.text.index(span.text)
-                places = range(start, start + len(span.text))
-                missed.append(any(line.text[i].isalnum() and i not in covered for i in places))
-    lines = [line for line in load_lines("suites/eponyms.jsonl", EponymText) if line.half == half]
+    for line in load_lines("suites/identifiers.jsonl", IdentifierText, half):
+        covered = {
+            i for found in find_identifiers(line.text) for i in range(found.start, found.end)
+        }
+        for span in line.spans:
+            start = line.text.index(span.text)
+            places = range(start, start + len(span.text))
+            missed.append(any(line.text[i].isalnum() and i not in covered for i in places))
+    lines = load_lines("suites/eponyms.jsonl", EponymText, half)
     touched = [bool(find_identifiers(line.text)) for line in lines]
     return [
         _suite_figure("identifiers missed", half, missed),
         _suite_figure("eponyms taken for names", half, touched),
     ]
-
-
-def _redacted_positions(text: str) -> set[int]:
-    return {place for found in find_identifiers(text) for place in range(found.start, found.end)}
 
 
 def _passes(verdicts: Verdicts) -> bool:

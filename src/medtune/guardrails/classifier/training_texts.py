@@ -26,20 +26,15 @@ Labelled = tuple[list[str], list[str]]
 
 
 def load_inquiry_texts(exam: Iterable[Inquiry]) -> Labelled:
-    """Load inquiries, labelled by kind.
-
-    Args:
-        exam: Further exam questions.
-    """
-    suites = load_inquiry_suites()
-    held = [normalize_text(line.stem).casefold() for line in suites if line.half == "held"]
+    """Load inquiries, labelled by kind."""
+    held = [normalize_text(line.stem).casefold() for line in load_inquiry_suites("held")]
     lines = [
         line
         for name in ("crisis", "harmful", "benign", "patient", "plain")
         for line in load_lines(f"examples/{name}.jsonl", LabelledText)
         if not _is_near_duplicate(line.stem, held)
     ]
-    lines += [line for line in suites if line.half == "dev"]
+    lines += load_inquiry_suites("dev")
     texts = [InquiryText(line.inquiry).text for line in lines]
     more = [InquiryText(inquiry).text for inquiry in exam]
     labels: list[str] = [line.label for line in lines]
@@ -47,29 +42,23 @@ def load_inquiry_texts(exam: Iterable[Inquiry]) -> Labelled:
 
 
 def load_order_texts(exam: Iterable[Inquiry]) -> Labelled:
-    """Load sentences and options, labelled as benign or as an injected instruction.
-
-    Args:
-        exam: Further exam questions.
-    """
-    suite = load_lines("suites/injection.jsonl", InjectionPair)
+    """Load sentences and options, labelled as benign or as an injected instruction."""
     held = [
-        normalize_text(pair.injected.full_text).casefold() for pair in suite if pair.half == "held"
+        normalize_text(pair.injected.full_text).casefold()
+        for pair in load_lines("suites/injection.jsonl", InjectionPair, "held")
     ]
-    pairs = [pair for pair in suite if pair.half == "dev"]
+    pairs = load_lines("suites/injection.jsonl", InjectionPair, "dev")
     pairs += [
         pair
         for pair in load_lines("examples/injection.jsonl", InjectionPair)
         if not _is_near_duplicate(pair.injected.full_text, held)
     ]
-    plain = [pair.plain for pair in pairs]
-    plain += [line.inquiry for line in load_lines("examples/plain.jsonl", LabelledText)]
-    plain += [line.inquiry for line in load_lines("examples/benign.jsonl", LabelledText)]
-    plain += [
-        line.inquiry
-        for line in load_inquiry_suites()
-        if (line.half, line.label) == ("dev", "benign")
+    benign = [
+        *load_lines("examples/plain.jsonl", LabelledText),
+        *load_lines("examples/benign.jsonl", LabelledText),
+        *(line for line in load_inquiry_suites("dev") if line.label == "benign"),
     ]
+    plain = [pair.plain for pair in pairs] + [line.inquiry for line in benign]
     innocent = dict.fromkeys(piece for one in [*plain, *exam] for piece in split_inquiry(one))
     orders = dict.fromkeys(
         piece

@@ -16,7 +16,6 @@ from medtune.guardrails.privacy.patterns import (
     UPPER,
     WORD,
     Check,
-    IdentifierPattern,
     PatternMatch,
     accept_all,
     identifier_pattern,
@@ -252,116 +251,105 @@ def _is_signature(place: PatternMatch) -> bool:
     return re.search(r"\b(?:I|[Mm]y|me|[Ww]e|[Oo]ur)\b", text) is not None and _is_person(place)
 
 
-def _name_pattern(way: str, check: Check = accept_all) -> IdentifierPattern:
-    return identifier_pattern("name", way, check=check, case=True)
-
-
 _ROOM = r"(?:[Bb]ed|[Bb]ay|[Rr]oom|[Cc]ubicle|[Cc]ot|[Ss]ide room)(?: no\.?)? [\dA-Z]{1,5}"
-NAME_PATTERNS: tuple[IdentifierPattern, ...] = (
-    _name_pattern(rf"\b{_CIVIL}\b\.?(?: (?:and|&) {_CIVIL}\b\.?)? {_TITLED}", _is_titled_name),
-    _name_pattern(
-        rf"\b{_TITLE}\b\.?(?: (?:Sir|Dame|Dr|Prof|Med)\b\.?)* (?!{_CIVIL}\b){_TITLED}",
-        _is_person,
-    ),
-    _name_pattern(
+_NAME_WAYS: tuple[tuple[str, Check], ...] = (
+    (rf"\b{_CIVIL}\b\.?(?: (?:and|&) {_CIVIL}\b\.?)? {_TITLED}", _is_titled_name),
+    (rf"\b{_TITLE}\b\.?(?: (?:Sir|Dame|Dr|Prof|Med)\b\.?)* (?!{_CIVIL}\b){_TITLED}", _is_person),
+    (
         r"(?:\b(?:mr|mrs|dr|Mr|Mrs|MR|MRS)|(?:^|(?<=[.!?\n] ))(?:ms|"
         r"miss))\b\.? (?P<it>[a-z][a-z'’-]{2,})",
         _is_lowercase_titled_name,
     ),
-    _name_pattern(
+    (
         rf"\b(?i:called|known as|aka)\b[,:]? (?P<it>(?:\w+ )?{WORD}(?: {WORD}){{0,2}})",
         _is_person_called,
     ),
-    _name_pattern(rf"\b(?!called|known|aka)(?i:{_CUE})\b[,:]? {_FULL}", _is_person),
-    _name_pattern(rf"\b(?i:{_COLON}): ?\n? ?{_FULL}", _is_person),
-    _name_pattern(rf"\b(?i:{_CUE})\b[,:]? {_INITIALS}\b", _is_person),
-    _name_pattern(
-        rf"\b(?<![.\w])(?P<it>(?:[{UPPER}]\. ){{2,3}}(?:O['’])?{WORD})(?<!\.)",
-        _is_person,
-    ),
-    _name_pattern(rf"\b(?P<it>[{UPPER}][\w'-]{{1,40}}+\^[{UPPER}][\w'-]+(?:\^[\w.]+)*)"),
-    _name_pattern(
+    (rf"\b(?!called|known|aka)(?i:{_CUE})\b[,:]? {_FULL}", _is_person),
+    (rf"\b(?i:{_COLON}): ?\n? ?{_FULL}", _is_person),
+    (rf"\b(?i:{_CUE})\b[,:]? {_INITIALS}\b", _is_person),
+    (rf"\b(?<![.\w])(?P<it>(?:[{UPPER}]\. ){{2,3}}(?:O['’])?{WORD})(?<!\.)", _is_person),
+    (rf"\b(?P<it>[{UPPER}][\w'-]{{1,40}}+\^[{UPPER}][\w'-]+(?:\^[\w.]+)*)", accept_all),
+    (
         r"(?i:\b(?:last|first|family|given|patient|sur|full)[ _]?name)[\"']?\s?[:=>]+\s?"
         rf"[\"']?(?P<it>{WORD}(?: {WORD})*)",
+        accept_all,
     ),
-    _name_pattern(
+    (
         rf"\b(?i:my|his|her|their|our) (?:\w+ )?(?i:{_ROLE})[, ]{{1,2}}[(\"“]?(?P<it>{WORD})",
         _is_person,
     ),
-    _name_pattern(rf"\b(?i:{_KIN}) [\"“]?(?P<it>{WORD})(?=[\"”]? [a-z])", _is_person),
-    _name_pattern(
+    (rf"\b(?i:{_KIN}) [\"“]?(?P<it>{WORD})(?=[\"”]? [a-z])", _is_person),
+    (
         rf"\b(?P<it>{WORD})['’]s (?=(?:{_KIN}|bloods|histology|drain|wound|notes|bed|"
         rf"inhaler|consent)\b)",
         _is_person,
     ),
-    _name_pattern(
+    (
         rf"\b(?P<it>{WORD}(?: {WORD})?, {WORD})(?=,? ?\(|  | - |,? \d|,? DOB|\t| \||"
         rf",? (?:MRN|NHS|UHID|hosp))",
         _is_inverted_name,
     ),
-    _name_pattern(
+    (
         rf"\b(?P<it>(?:{WORD}(?: {WORD})?|[{UPPER}]{{3,}}), {WORD})(?= \(\d{{1,4}}[./-]\d|"
         rf" \(?\d{{1,3}} ?[MF]\b| \| \d{{1,3}} ?[MF]\b)",
         _is_name_beside_age,
     ),
-    _name_pattern(
-        rf"\b(?P<it>[{UPPER}]{{3,}} {WORD}){_BESIDE}",
-        _is_inverted_name,
-    ),
-    _name_pattern(rf"\b{_FULL}{_BESIDE}", _is_name_beside_age),
-    _name_pattern(rf"\b(?={_FULL})", _is_person_by_given_name),
-    _name_pattern(rf"\b(?P<it>{WORD}){_BESIDE}", _is_given_name_beside_age),
-    _name_pattern(
+    (rf"\b(?P<it>[{UPPER}]{{3,}} {WORD}){_BESIDE}", _is_inverted_name),
+    (rf"\b{_FULL}{_BESIDE}", _is_name_beside_age),
+    (rf"\b(?={_FULL})", _is_person_by_given_name),
+    (rf"\b(?P<it>{WORD}){_BESIDE}", _is_given_name_beside_age),
+    (
         rf"(?:^|(?<=[.!?\n] )|(?<=\n))(?P<it>{WORD})(?=, \d{{1,3}}, (?:who|has|had|is|was|"
         rf"asks|wants|says|came|presents|lives|works|takes|an?)\b)",
         _is_person,
     ),
-    _name_pattern(rf"\b{_ROOM}[,:]?(?: [-–])? (?P<it>{WORD})(?=[:,;(]|$| [-–])", _is_person),
-    _name_pattern(
+    (rf"\b{_ROOM}[,:]?(?: [-–])? (?P<it>{WORD})(?=[:,;(]|$| [-–])", _is_person),
+    (
         rf"\b(?!{_MAY_NAME_A_DISEASE})(?i:{_CUE})\b[:,]? (?!{_TITLE}\b|{_CIVIL}\b)"
         rf"[\"“]?(?P<it>{WORD})(?=[\"”]?(?:{_GOES_ON}))",
         _is_person,
     ),
-    _name_pattern(
+    (
         rf"\b(?i:the|this|our|an?) (?:\w+ )?(?i:{_ROLE}), (?P<it>{WORD})(?=, (?:aged?|\d|"
         rf"an? |the |who|is|was|has|had))",
         _is_person,
     ),
-    _name_pattern(
-        rf"\b(?i:twin [AB12]|named|{_COLON}:)(?: is)? (?P<it>{WORD})(?={_GOES_ON})",
-        _is_person,
-    ),
-    _name_pattern(
+    (rf"\b(?i:twin [AB12]|named|{_COLON}:)(?: is)? (?P<it>{WORD})(?={_GOES_ON})", _is_person),
+    (
         rf"\b(?:[Nn]ame|NAME|SURNAME|FORENAMES?|PATIENT|letters\)):? (?P<it>[{UPPER}]{{3,}}(?: "
         rf"[{UPPER}]{{1,2}}\.?| [{UPPER}]{{3,}})*)(?=\s|$)",
         _is_person,
     ),
-    _name_pattern(rf"\b(?P<it>[{UPPER}]{{3,}}, {WORD})(?= )", _is_inverted_name),
-    _name_pattern(rf"\b(?P<it>(?:[{UPPER}]\. ?){{1,3}}{WORD}) (?={_DOES})", _is_person),
-    _name_pattern(
+    (rf"\b(?P<it>[{UPPER}]{{3,}}, {WORD})(?= )", _is_inverted_name),
+    (rf"\b(?P<it>(?:[{UPPER}]\. ?){{1,3}}{WORD}) (?={_DOES})", _is_person),
+    (
         rf"\b(?:dr|pt|patient|client|name|named|i am|i'm|im|this is|"
         rf"my name's)[.:]* (?P<it>{_SMALL})"
         r"(?=,|\.|$| (?:is|was|has|had|says|said|asks|came|in|from|rang|attended)\b)",
         _is_lowercase_name,
     ),
-    _name_pattern(
+    (
         r"\b(?:i am|i'?m|it'?s|this is|my name is|my name's) (?P<it>[a-z]{3,})(?=[,. ]|$)",
         _is_lone_lowercase_name,
     ),
-    _name_pattern(
+    (
         rf"(?:^|(?<=[.!?] )|(?<=\n))(?P<it>{WORD}(?: {WORD}){{0,2}})(?= {_PATIENTS_DO})",
         _is_patient_subject,
     ),
-    _name_pattern(rf"(?<=[.!?,\n])[ \n](?P<it>{WORD} {WORD}(?: {WORD})?)\.?\s*$", _is_signature),
-    _name_pattern(rf"[-–—] (?P<it>{WORD})\.?\s*$", _is_signature),
-    _name_pattern(
+    (rf"(?<=[.!?,\n])[ \n](?P<it>{WORD} {WORD}(?: {WORD})?)\.?\s*$", _is_signature),
+    (rf"[-–—] (?P<it>{WORD})\.?\s*$", _is_signature),
+    (
         r"(?:患者|病人|姓名)[::：]? ?(?P<it>[\u4e00-\u9fff]{2,4})"
         r"|환자 ?(?P<ko>[\uac00-\ud7a3]{2,4})|المريضة? (?P<ar>\w+ \w+)"
         r"|(?:Пациент(?:ка)?|ФИО|Ασθενής|氏名)[::：]? ?(?P<others>[^\W\d_]++(?: [^\W\d_]+){1,2})",
+        accept_all,
     ),
-    _name_pattern(rf"\b(?P<it>{WORD})", _is_lone_given_name),
+    (rf"\b(?P<it>{WORD})", _is_lone_given_name),
 )
 """From the most to the least reliable."""
+NAME_PATTERNS = tuple(
+    identifier_pattern("name", way, check=check, case=True) for way, check in _NAME_WAYS
+)
 
 SECOND_NAME = re.compile(rf" and (?P<it>(?:[{UPPER}]\. ?){{1,3}}(?:O['’])?{WORD}|{WORD} {WORD})")
 """A second name joined to a first one by "and"."""
