@@ -17,9 +17,7 @@ from medtune.reports.comparison import write_analysis
 def analyze(folder: Path, calibration: Path | None) -> AnalysisRecord:
     """Analyse a saved evaluation.
 
-    Args:
-        folder: The evaluation folder.
-        calibration: Evaluation of the same model on calibration questions.
+    A calibration is an evaluation of the same model on calibration questions.
 
     Raises:
         PredictionsError: One of them cannot be read, or they do not belong together.

@@ -34,15 +34,9 @@ def answer(
 
     The model is loaded only if the guards let the question pass.
 
-    Args:
-        stem: The question.
-        options: Its answer options.
-        progress: Progress reports.
-        model: A model name, or a run folder.
-        method: None is letter for a model trained on letters, else cloze.
-        policy: Policy file; None is the starter policy.
-        calibration: Evaluation of calibration questions; None uses that of the run, if any.
-        unfit: Use a quantized model even if it did not pass the parity gate.
+    The model is a name or a run folder, whose calibration is used if no other is given. Without a
+    method it is letter for a model trained on letters, else cloze; without a policy, the starter
+    policy. `unfit` allows a quantized model that did not pass the parity gate.
 
     Raises:
         DataError: The question has too few or too many options, or an empty text.

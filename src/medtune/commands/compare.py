@@ -18,12 +18,7 @@ def compare(
 ) -> ComparisonRecord:
     """Compare two saved evaluations.
 
-    Args:
-        a: Evaluation folder of the reference.
-        b: Evaluation folder of the candidate.
-        calibration_a: Evaluation of the reference on calibration questions.
-        calibration_b: The same for the candidate.
-        folder: Folder to write.
+    b is the candidate. A calibration is an evaluation of the same model on calibration questions.
 
     Raises:
         PredictionsError: One of them cannot be read, or they are not of the same questions.

@@ -10,8 +10,8 @@ Feedback of askers is no label: it is only counted, beside the reviews of the sa
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from medtune.core.progress import Progress
@@ -36,27 +36,13 @@ from medtune.serving.schemas import Feedback, Reviewed
 from medtune.serving.storage.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class StoredReviews:
-    """Reviews and feedback of a store."""
-
-    decided: list[Reviewed]
-    """Decided items, the oldest first."""
-    said: list[Feedback]
-    undecided: int
-    """Number of items that are waiting or claimed."""
-
-
 def export_corrections(
-    store: Path, database: str | None, folder: Path, progress: Progress
+    folder: Path, database: str | None, out: Path, progress: Progress
 ) -> CorrectionsManifest:
     """Write a snapshot of the decided reviews.
 
-    Args:
-        store: Folder of the endpoint's store.
-        database: Database URL, in place of that folder.
-        folder: Folder to write; one with the same content is left unchanged.
-        progress: Progress reports.
+    They are read from the endpoint's folder or database; a folder with the same content is left
+    unchanged.
 
     Raises:
         EmptySplitError: No item is decided.
@@ -64,36 +50,36 @@ def export_corrections(
         StoreError: The store cannot be read.
         FolderError: The folder cannot be written.
     """
-    kept = _read_reviews(store, database)
-    settlement = settle_reviews(kept.decided)
+    with closing(Store.open(resolve_database_url(folder, database))) as store:
+        counts = store.count_requests()
+        decided, feedback = store.list_decided(), store.list_feedback()
+    undecided = counts.waiting + counts.held
+    settlement = settle_reviews(decided)
     if not settlement.kept:
         why = Counter(reason for _, reason in settlement.left_out).most_common()
         raise no_corrections_error(
-            f"none of {len(kept.decided)} decided items can be trained on"
+            f"none of {len(decided)} decided items can be trained on"
             + "".join(f"; {count} × {reason}" for reason, count in why)
-            + f"; {kept.undecided} are undecided"
+            + f"; {undecided} are undecided"
         )
-    found = _build_corrections(kept, settlement)
-    with lock_folder(folder):
-        manifest = write_corrections(found, folder)
-    progress.log_message(f"train on it: data.train = snapshot:{folder}")
+    corrections = _build_corrections(settlement, decided, feedback, undecided)
+    with lock_folder(out):
+        manifest = write_corrections(corrections, out)
+    progress.log_message(f"train on it: data.train = snapshot:{out}")
     return manifest
 
 
-def _read_reviews(folder: Path, database: str | None) -> StoredReviews:
-    with closing(Store.open(resolve_database_url(folder, database))) as store:
-        counts = store.count_requests()
-        return StoredReviews(
-            store.list_decided(), store.list_feedback(), counts.waiting + counts.held
-        )
-
-
-def _build_corrections(kept: StoredReviews, settlement: Settlement) -> Corrections:
+def _build_corrections(
+    settlement: Settlement,
+    decided: Sequence[Reviewed],
+    feedback: Sequence[Feedback],
+    undecided: int,
+) -> Corrections:
     """Clean the questions and record the outcome of every item."""
     source = name_corrections_source([one.reviewed.item.release for one in settlement.kept])
     cleaned = clean_corrections(settlement.training_rows(), source)
     unfit = dict(cleaned.excluded)
-    said = {one.request_id: one for one in kept.said}
+    said = {one.request_id: one for one in feedback}
     return Corrections(
         source=source,
         questions=cleaned.questions,
@@ -110,7 +96,7 @@ def _build_corrections(kept: StoredReviews, settlement: Settlement) -> Correctio
                 if one.id in unfit
             ),
         ),
-        undecided=kept.undecided,
+        undecided=undecided,
         marked=sum(map(has_redaction_mark, cleaned.questions)),
-        askers=summarize_feedback(kept.said, kept.decided),
+        askers=summarize_feedback(feedback, decided),
     )

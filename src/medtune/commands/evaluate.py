@@ -52,23 +52,9 @@ def evaluate(
 ) -> tuple[EvaluationRecord, Path]:
     """Evaluate one model on one split.
 
-    Args:
-        model: Model name.
-        data: The split.
-        folder: Folder to write; None is one under runs/eval, named after the evaluation.
-        progress: Progress reports.
-        method: How answers are taken.
-        adapter: Adapter of the model.
-        limit: Use only the first questions.
-        shots_from: Split of the worked examples.
-        variant: How the questions are perturbed.
-        columns: Columns of both splits.
-        style: Prompt style; None is that of the adapter, or the default.
-        settings: Everything else about the evaluation.
-        dtype: Dtype of the model.
-        batch: Most questions in a forward pass.
-        label: Short name for tables.
-        form: Form of free answers; None is that which the adapter was trained on, else letters.
+    Without a folder, the evaluation is written to one under runs/eval that is named after it.
+    Without a style or form, those of the adapter are used, else the defaults. `shots_from` is the
+    split of the worked examples.
 
     Returns:
         The record, and the folder.

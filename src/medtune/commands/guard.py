@@ -35,9 +35,7 @@ PASSING_DATA = "starter:train"
 def train_guard(out: Path | None, progress: Progress) -> TrainedRecord:
     """Train the learned guard on the shipped examples.
 
-    Args:
-        out: File to write; None replaces the shipped one.
-        progress: Progress reports.
+    Without a file, the shipped one is replaced.
 
     Raises:
         FolderError: The file cannot be written.

@@ -49,13 +49,8 @@ def report_drift(
 ) -> MonitorRecord:
     """Compare a period with its reference.
 
-    Args:
-        folder: Folder of the store.
-        database: Database URL; None is SQLite in the folder.
-        days: Length of the period.
-        before_days: Length of the reference period, right before the period.
-        reference: Evaluation folder to compare with instead.
-        now: End of the period.
+    The reference is the period of `before_days` right before the last `days`, or an evaluation
+    folder.
 
     Raises:
         InputError: The period or the reference has no question.

@@ -32,16 +32,7 @@ def parity(
 ) -> ParityRecord:
     """Compare models with the first.
 
-    Args:
-        model: The original.
-        others: Models to compare with it.
-        data: Questions.
-        folder: Folder to write.
-        progress: Progress reports.
-        budget: Largest accepted differences.
-        method: None is letter for a model trained on letters, else cloze.
-        limit: Use only the first questions.
-        columns: Columns of the data.
+    Without a method it is letter for a model trained on letters, else cloze.
 
     Raises:
         MedtuneError: The data, a model or the folder cannot be used.

@@ -18,11 +18,7 @@ def check_confidence(
 ) -> GuardVerdict:
     """Hold back an answer whose confidence is below the calibrated threshold.
 
-    Args:
-        inquiry: The inquiry.
-        scores: Calibrated scores of the options.
-        calibration: None if the model was never calibrated.
-        policy: Actions of the guard.
+    The calibration is None for a model that was never calibrated.
     """
     rule = policy.confidence
     if calibration is None:

@@ -37,13 +37,7 @@ def score_marks(
 ) -> SpotCheckRecord:
     """Score a spot-check.
 
-    Args:
-        folder: Name of the folder, for the record.
-        sample: The sample.
-        items: The blind items.
-        ledger: The hidden data of the items.
-        marks: Marks by reviewer and item.
-        matchers: Other matchers to score on the same marks.
+    The marks are given by reviewer and item; other matchers are scored on the same marks.
 
     Raises:
         PredictionsError: Nothing is marked.

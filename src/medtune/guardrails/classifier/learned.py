@@ -63,11 +63,7 @@ class ClassifierFile(Record):
 
 
 class LinearGuard:
-    """The learned guard with two linear classifiers.
-
-    Args:
-        trained: The weights of both.
-    """
+    """The learned guard with two linear classifiers."""
 
     def __init__(self, trained: ClassifierFile) -> None:
         self.trained = trained

@@ -43,11 +43,7 @@ class LinearWeights(Record):
 
 
 class TextClassifier:
-    """A linear text classifier.
-
-    Args:
-        weights: Trained weights.
-    """
+    """A linear text classifier."""
 
     def __init__(self, weights: LinearWeights) -> None:
         self.labels = weights.labels

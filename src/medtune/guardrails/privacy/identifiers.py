@@ -365,9 +365,7 @@ def redact_inquiry(inquiry: Inquiry) -> Inquiry:
 def redact_text(text: str, marks: dict[str, str] | None = None) -> str:
     """Replace every identifier in a text by a numbered mark.
 
-    Args:
-        text: The text.
-        marks: Marks of identifiers in other texts, extended in place.
+    Marks of other texts may be given, and are extended in place.
     """
     known = {} if marks is None else marks
 
