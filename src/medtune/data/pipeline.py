@@ -6,6 +6,7 @@ clean -> decontaminate train -> split off validation and calibration -> curate -
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,40 +96,29 @@ def build_snapshot(
         for number, source in enumerate(sources)
     ]
     (name, *evaluated_names), (train, *evaluated) = [str(s.ref) for s in sources], cleaned
-    separated = decontaminate(
-        CleanedSource(name, train.questions),
-        [CleanedSource(n, c.questions) for n, c in zip(evaluated_names, evaluated, strict=True)],
-        near=data.overlap.near,
-        within=data.overlap.within_train == "remove",
-        progress=progress,
-    )
-    if not len(separated.kept):
-        reasons = Counter(exclusion.reason for exclusion in separated.excluded)
-        raise EmptySplitError(
-            f"{name}: no question is left to train on: "
-            + ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common()),
-            expected="questions that are not evaluated",
-            fix="train and evaluate on different splits",
-        )
+    parts = [
+        CleanedSource(str(source.ref), part.questions)
+        for source, part in zip(sources, cleaned, strict=True)
+    ]
+    separated = _remove_overlap(parts, data, progress)
     kept = train.questions.take(separated.kept)
     clusters = cluster_questions(separated.alike, kept.read_column("group"))
-    rest, parts = _split_off_validation(kept, clusters, data, seed, name)
-    selected = select_pool(kept.take(rest), data, seed, name)
-    drawn = selected.drawn
-    excluded = [*_contract_exclusions(name, train), *separated.excluded, *selected.excluded]
+    rest, cut = _split_off_validation(kept, clusters, data, seed, name)
+    drawn, curation, curated = select_pool(kept.take(rest), data, seed, name)
+    excluded = [*_contract_exclusions(name, train), *separated.excluded, *curated]
     counts = dict(Counter(exclusion.reason for exclusion in excluded).most_common())
-    for role, places in parts.items():
-        counts[f"cut off for {role}"] = len(places)
+    counts |= {f"cut off for {role}": len(places) for role, places in cut.items()}
     if drawn.left:
         counts[NOT_DRAWN] = drawn.left
     splits: list[tuple[Role, str, QuestionTable, dict[str, int]]] = [
-        ("train", name, drawn.questions, counts)
+        ("train", name, drawn.questions, counts),
+        *((role, f"{name}#{role}", kept.take(places), {}) for role, places in cut.items()),
     ]
-    splits += [(role, f"{name}#{role}", kept.take(places), {}) for role, places in parts.items()]
-    lots = None if data.sample == "first" else seed
+    size, sample_seed = data.evaluate_size, None if data.sample == "first" else seed
     for source, part in zip(evaluated_names, evaluated, strict=True):
-        size = data.evaluate_size
-        chosen = part.questions if size is None else limit_size(part.questions, size, source, lots)
+        chosen = part.questions
+        if size is not None:
+            chosen = limit_size(chosen, size, source, sample_seed)
         left = len(part.questions) - len(chosen)
         out = part.exclusion_counts | ({NOT_DRAWN: left} if left else {})
         splits.append(("evaluated", source, chosen, out))
@@ -137,11 +127,38 @@ def build_snapshot(
         sources=tuple(_source_record(s, c, data) for s, c in zip(sources, cleaned, strict=True)),
         separated=separated,
         clusters=int(clusters.max()) + 1,
-        curation=selected.curation,
+        curation=curation,
         balance=drawn.balance,
         excluded=tuple(excluded),
         splits=tuple(splits),
     )
+
+
+def _remove_overlap(
+    parts: Sequence[CleanedSource], data: DataConfig, progress: Progress
+) -> Decontaminated:
+    """Decontaminate the first part.
+
+    Raises:
+        EmptySplitError: No question is left to train on.
+    """
+    train, *evaluated = parts
+    separated = decontaminate(
+        train,
+        evaluated,
+        near=data.overlap.near,
+        within=data.overlap.within_train == "remove",
+        progress=progress,
+    )
+    if not len(separated.kept):
+        reasons = Counter(exclusion.reason for exclusion in separated.excluded)
+        raise EmptySplitError(
+            f"{train.source}: no question is left to train on: "
+            + ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common()),
+            expected="questions that are not evaluated",
+            fix="train and evaluate on different splits",
+        )
+    return separated
 
 
 def _split_off_validation(
@@ -171,29 +188,19 @@ def _split_off_validation(
     return left, {role: free[places] for role, places in parts.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class SelectedPool:
-    """Result of curation and balanced drawing."""
+def select_pool(
+    pool: QuestionTable, data: DataConfig, seed: int, name: str
+) -> tuple[BalancedDraw, tuple[CurationStep, ...], tuple[Exclusion, ...]]:
+    """Curate a pool of questions of a source and draw `train_size` of them.
 
-    drawn: BalancedDraw
-    curation: tuple[CurationStep, ...]
-    excluded: tuple[Exclusion, ...]
-
-
-def select_pool(pool: QuestionTable, data: DataConfig, seed: int, name: str) -> SelectedPool:
-    """Curate a pool of questions and draw `train_size` of them.
-
-    Args:
-        pool: The questions after decontamination and splitting.
-        data: Settings of curation, balance and size.
-        seed: Seed of all sampling.
-        name: Name of the source.
+    Returns:
+        The draw, and the record and the exclusions of the curation.
 
     Raises:
         DataError: There are too few questions.
     """
     kept, curation, excluded = curate(pool, data.curation, seed, name)
-    return SelectedPool(draw_balanced(kept, data, seed, name), curation, excluded)
+    return draw_balanced(kept, data, seed, name), curation, excluded
 
 
 def _contract_exclusions(source: str, cleaned: Cleaned) -> list[Exclusion]:

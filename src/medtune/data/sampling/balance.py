@@ -36,13 +36,7 @@ class BalancedDraw:
 def draw_balanced(
     questions: QuestionTable, data: DataConfig, seed: int, source: str
 ) -> BalancedDraw:
-    """Draw `train_size` questions, or all if no size is set.
-
-    Args:
-        questions: The questions after decontamination and curation.
-        data: Settings of size, sampling, balance and diversity.
-        seed: Seed of the sampling.
-        source: Name of the data, for messages.
+    """Draw `train_size` questions of a source, or all if no size is set.
 
     Returns:
         The questions in their original order; repetitions have the ids "ID~2", "ID~3".
@@ -100,12 +94,8 @@ def _number_repeats(questions: QuestionTable) -> Iterator[Question]:
     seen: Counter[str] = Counter()
     for question in questions:
         seen[question.id] += 1
-        number = seen[question.id]
-        yield (
-            question
-            if number == 1
-            else question.model_copy(update={"id": f"{question.id}~{number}"})
-        )
+        number = f"~{seen[question.id]}" if seen[question.id] > 1 else ""
+        yield question.model_copy(update={"id": f"{question.id}{number}"})
 
 
 class _GroupWeights:
@@ -119,9 +109,11 @@ class _GroupWeights:
             self._find_weak_by_mean(Path(balance.weak_from), source)
             if balance.weak_by == "holm":
                 self.weak = self._read_weak_by_holm(Path(balance.weak_from))
+        # By subject n^(1/T), as multilingual models sample languages
+        # (Conneau et al. 2020, arXiv 1911.02116, section 3.1).
+        power = 0.0 if balance.by == "letter" else 1 / balance.temperature
         self.shares = {
-            name: self._base_weight(balance, count)
-            * (balance.weak_factor if name in self.weak else 1)
+            name: count**power * (balance.weak_factor if name in self.weak else 1)
             for name, count in self.available.items()
         }
 
@@ -137,14 +129,6 @@ class _GroupWeights:
                 earlier=self.earlier.get(name),
                 weak=name in self.weak,
             )
-
-    @staticmethod
-    def _base_weight(balance: BalanceConfig, count: int) -> float:
-        if balance.by == "letter":
-            return 1.0
-        # Shares proportional to n^(1/T), as multilingual models sample languages
-        # (Conneau et al. 2020, arXiv 1911.02116, section 3.1).
-        return float(count ** (1 / balance.temperature))
 
     def _find_weak_by_mean(self, folder: Path, source: str) -> None:
         """Mark the subjects as weak in which an earlier model was below its overall accuracy."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from medtune.core.errors import DataError
-from medtune.core.experiment import CurationConfig
+from medtune.core.experiment import CurationConfig, QualityConfig
 from medtune.core.negation import is_negated
 from medtune.core.predictions_io import read_evaluation
 from medtune.core.records import LETTERS, Question
@@ -53,18 +53,10 @@ _POINTS_AT_PICTURE = re.compile(
 
 def filter_quality(questions: QuestionTable, config: CurationConfig, seed: int) -> ExclusionReasons:  # noqa: ARG001
     """Exclude questions that are unreadable, unanswerable from the text, or contradictory."""
-    settings = config.quality
-    if not settings.on:
+    if not config.quality.on:
         return {}
-    return {
-        place: reason
-        for place, question in enumerate(questions)
-        if (
-            reason := _find_quality_fault(
-                question, settings.min_stem_characters, settings.max_symbols
-            )
-        )
-    }
+    faults = {place: _find_quality_fault(q, config.quality) for place, q in enumerate(questions)}
+    return {place: fault for place, fault in faults.items() if fault}
 
 
 def filter_length(questions: QuestionTable, config: CurationConfig, seed: int) -> ExclusionReasons:  # noqa: ARG001
@@ -173,27 +165,24 @@ def curate(
             Exclusion(source=source, id=ids[place], reason=reason)
             for place, reason in sorted(reasons.items())
         ]
-        kept = np.setdiff1d(np.arange(len(questions)), list(reasons))
-        questions = questions.take(kept)
+        questions = questions.take(np.setdiff1d(np.arange(len(questions)), list(reasons)))
     return questions, tuple(steps), tuple(excluded)
 
 
-def _find_quality_fault(question: Question, least: int, symbols: float) -> str:
+def _find_quality_fault(question: Question, limits: QualityConfig) -> str:
     """Return the quality fault of a question; "" if there is none."""
     text = _BLANK.sub("", "".join((question.stem, *question.options)))
-    plain = sum(c.isalnum() or c.isspace() for c in text)
-    if len(question.stem) < least:
-        return "stem too short"
-    if len(text) - plain > symbols * len(text):
-        return "too many symbols"
-    if has_damaged_encoding(text):
-        return "damaged encoding"
-    if _POINTS_AT_PICTURE.search(question.stem):
-        return "points at a picture"
-    # "Both A and B" changes its meaning with the order of options.
-    if any(_LETTER_OPTION.match(option) for option in question.options):
-        return "options name letters"
-    return "explanation names another letter" if _explanation_contradicts(question) else ""
+    symbols = sum(not c.isalnum() and not c.isspace() for c in text)
+    faults = {
+        "stem too short": len(question.stem) < limits.min_stem_characters,
+        "too many symbols": symbols > limits.max_symbols * len(text),
+        "damaged encoding": has_damaged_encoding(text),
+        "points at a picture": _POINTS_AT_PICTURE.search(question.stem),
+        # "Both A and B" changes its meaning with the order of options.
+        "options name letters": any(map(_LETTER_OPTION.match, question.options)),
+        "explanation names another letter": _explanation_contradicts(question),
+    }
+    return next((fault for fault, found in faults.items() if found), "")
 
 
 def _explanation_contradicts(question: Question) -> bool:

@@ -49,14 +49,7 @@ def stratified_group_split(
     """Split off parts of given sizes, stratified by subject, with each cluster in one part.
 
     Clusters are drawn at random inside each subject (that of a cluster's first question); a cluster
-    larger than the open share of its subject is skipped.
-
-    Args:
-        questions: The questions to split.
-        clusters: Cluster number of each question.
-        sizes: Number of questions of each split.
-        seed: Seed of the sampling.
-        source: Name of the data, for messages.
+    larger than the open share of its subject is skipped.  `source` is named in messages.
 
     Returns:
         The indices left to train on, and the indices of each split, ascending.

@@ -138,7 +138,7 @@ class LearningCurveStudy(TrainingStudy[LearningCurveRecord]):
     def _train(self, one: Experiment, name: str, place: Path) -> None:
         pool = self._pool.train
         source = pool.description.source
-        drawn = select_pool(pool.questions, one.data, one.seed, source).drawn
+        drawn, _, _ = select_pool(pool.questions, one.data, one.seed, source)
         train = replace(
             pool, questions=drawn.questions, description=describe_split(source, drawn.questions, {})
         )
