@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medtune.commands.compress import CompressOptions, compress
+from medtune.commands.compress import compress
 from medtune.core.errors import InputError
 from medtune.core.progress import NoProgress
 from medtune.core.run_folder import write_record
@@ -27,9 +27,9 @@ def test_a_packed_release_is_held_against_what_its_card_names(
 ) -> None:
     unknown = read_card(adapter).model_copy(update={"data_hash": None})
     write_record(adapter / CARD_FILE, unknown)  # of which nobody knows what it was trained on
-    asked = CompressOptions(f"adapter:{adapter}", ("int8",), "starter:recall", limit=20)
-    compress(asked, tmp_path / "packed", NoProgress())
-    place = tmp_path / "packed" / "int8"
+    packed = tmp_path / "packed"
+    compress(f"adapter:{adapter}", ["int8"], "starter:recall", packed, NoProgress(), limit=20)
+    place = packed / "int8"
     shutil.copytree(place, tmp_path / "copy")
     registry = Registry(tmp_path / "registry")
     freeze_suite(registry, "starter:recall", 20, "ann", NoProgress())

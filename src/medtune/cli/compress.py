@@ -52,20 +52,21 @@ def compress(
 
     Example: medtune compress runs/mine starter:recall --scheme int8,gguf-q8_0
     """
-    from medtune.commands.compress import CompressOptions
     from medtune.commands.compress import compress as compress_recipe
 
-    options = CompressOptions(
+    folder = out or Path("runs") / "packed" / slugify(model, str(adapter or ""))
+    record = compress_recipe(
         model,
         _parse_schemes(scheme),
         data,
-        adapter,
-        method,
-        limit,
+        folder,
+        Terminal(),
+        adapter=adapter,
+        method=method,
+        limit=limit,
         columns=parse_column_mapping(columns or []),
     )
-    folder = out or Path("runs") / "packed" / slugify(model, str(adapter or ""))
-    _print_parity(compress_recipe(options, folder, Terminal()), folder, json)
+    _print_parity(record, folder, json)
 
 
 def parity(
@@ -150,15 +151,23 @@ def bench(
 
     Example: medtune bench embedded:smollm2-135m path:models/other
     """
-    from medtune.commands.bench import PAGE, BenchOptions
+    from medtune.commands.bench import PAGE
     from medtune.commands.bench import bench as bench_recipe
 
     dtypes = parse_names("--dtype", dtype, Arithmetic)
     if method == "generate":
         raise InputError("--method generate", expected="letter or cloze")
-    options = BenchOptions(tuple(map(resolve_model_argument, models)), data, method, limit, dtypes)
     folder = out or Path("runs") / "bench" / slugify(*models, data, method)
-    print_record(bench_recipe(options, folder, Terminal()), json)
+    record = bench_recipe(
+        [resolve_model_argument(model) for model in models],
+        data,
+        folder,
+        Terminal(),
+        method=method,
+        limit=limit,
+        dtypes=dtypes,
+    )
+    print_record(record, json)
     Terminal().log_message(f"report: {folder / PAGE}")
 
 

@@ -6,7 +6,7 @@ and then some of them one at a time.  Writes `record.json` and `bench.html`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from medtune.analysis.pareto import make_bench_rows
@@ -24,36 +24,34 @@ from medtune.workflows.benchmark import BenchmarkTask, measure_in_subprocess
 PAGE = "bench.html"
 
 
-@dataclass(frozen=True, slots=True)
-class BenchOptions:
-    """Options of `medtune bench`."""
+def bench(
+    models: Sequence[str],
+    data: str,
+    folder: Path,
+    progress: Progress,
+    *,
+    method: Method = "letter",
+    limit: int | None = None,
+    dtypes: Sequence[str] = ("auto",),
+) -> BenchRecord:
+    """Benchmark every model, one after the other; the first is the reference.
 
-    models: tuple[str, ...]
-    """Model names; the first is the reference."""
-    data: str
-    method: Method = "letter"
-    limit: int | None = None
-    dtypes: tuple[str, ...] = ("auto",)
-    """Dtypes of unquantized models; each model is measured in every one."""
-
-
-def bench(options: BenchOptions, folder: Path, progress: Progress) -> BenchRecord:
-    """Benchmark every model, one after the other.
+    An unquantized model is measured in every dtype.
 
     Raises:
         MedtuneError: The data, a model or the folder cannot be used.
     """
-    split = load_split(options.data, size=options.limit, progress=progress)
+    split = load_split(data, size=limit, progress=progress)
     questions = tuple(split.questions)
     with lock_folder(folder):
         found = []
-        for model, dtype in _list_variants(options):
+        for model, dtype in _list_variants(models, dtypes):
             progress.log_message(f"{model}{'' if dtype == 'auto' else ', ' + dtype}")
-            task = BenchmarkTask(model, dtype, questions, split.description, options.method)
+            task = BenchmarkTask(model, dtype, questions, split.description, method)
             found.append(measure_in_subprocess(task))
         record = BenchRecord(
             data=split.description,
-            method=options.method,
+            method=method,
             rows=make_bench_rows(found),
             provenance=collect_provenance(),
         )
@@ -62,11 +60,11 @@ def bench(options: BenchOptions, folder: Path, progress: Progress) -> BenchRecor
     return record
 
 
-def _list_variants(options: BenchOptions) -> list[tuple[str, str]]:
+def _list_variants(models: Sequence[str], dtypes: Sequence[str]) -> list[tuple[str, str]]:
     """Return the (model, dtype) pairs to measure; a quantized model has a single dtype."""
     variants = []
-    for model in options.models:
+    for model in models:
         card = find_card(model)
-        dtypes = ("auto",) if card is not None and card.is_quantized else options.dtypes
-        variants += [(model, dtype) for dtype in dtypes]
+        own = ("auto",) if card is not None and card.is_quantized else dtypes
+        variants += [(model, dtype) for dtype in own]
     return variants

@@ -7,7 +7,7 @@ unfit in its card.  Writes `<scheme>/`, `record.json` and `parity.html`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from medtune.core.errors import ModelError
@@ -41,36 +41,34 @@ SMOOTHING_DATA = "starter:train"
 """Typical questions, by which integer schemes smooth activations."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompressOptions:
-    """Options of `medtune compress`."""
-
-    model: str
-    schemes: tuple[Scheme, ...]
-    data: str
-    """Questions of the parity gate."""
-    adapter: Path | None = None
-    method: Method | None = None
-    """None is letter for a model trained on letters, else cloze."""
-    limit: int | None = None
-    columns: ColumnMapping = field(default_factory=ColumnMapping)
-
-
-def compress(options: CompressOptions, folder: Path, progress: Progress) -> ParityRecord:
+def compress(
+    model: str,
+    schemes: Sequence[Scheme],
+    data: str,
+    folder: Path,
+    progress: Progress,
+    *,
+    adapter: Path | None = None,
+    method: Method | None = None,
+    limit: int | None = None,
+    columns: ColumnMapping | None = None,
+) -> ParityRecord:
     """Quantize a model by every scheme and compare each with the original.
+
+    Without a method it is letter for a model trained on letters, else cloze.
 
     Raises:
         MedtuneError: The model, the data or the folder cannot be used.
     """
-    base, adapter = split_adapter(options.model, options.adapter)
+    base, adapter = split_adapter(model, adapter)
     source = resolve_model(base, progress)
     _check_source(source)
     name = f"{ADAPTER_PREFIX}{adapter}" if adapter else base
-    split = load_split(options.data, options.columns, options.limit, progress)
+    split = load_split(data, columns, limit, progress)
     with lock_folder(folder):
-        gate = ParityGate.evaluate_original(name, split, options.method, folder, progress)
+        gate = ParityGate.evaluate_original(name, split, method, folder, progress)
         rows = []
-        for scheme in options.schemes:
+        for scheme in schemes:
             place = folder / scheme
             card = _quantize(source, adapter, gate, scheme, place)
             row = gate.evaluate_candidate(scheme, f"path:{place}", BUDGETS[scheme])
