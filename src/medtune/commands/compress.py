@@ -66,7 +66,7 @@ def compress(
     name = f"{ADAPTER_PREFIX}{adapter}" if adapter else base
     split = load_split(data, columns, limit, progress)
     with lock_folder(folder):
-        gate = ParityGate.evaluate_original(name, split, method, folder, progress)
+        gate = ParityGate.evaluate_original(name, split, method, folder, progress, dtype="float32")
         rows = []
         for scheme in schemes:
             place = folder / scheme

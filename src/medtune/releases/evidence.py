@@ -436,7 +436,7 @@ def _measure_packed(
     assert options.original is not None, "the caller looked"
     split = Split(options.data.questions, options.data.description, (), None)
     gate = ParityGate.evaluate_original(
-        options.original, split, candidate.method, place / "packed", progress
+        options.original, split, candidate.method, place / "packed", progress, dtype="float32"
     )
     budget = next((b for scheme, b in BUDGETS.items() if scheme == candidate.scheme), SERVED_BUDGET)
     return gate.write_results([gate.evaluate_candidate(candidate.name, mine.name, budget)])

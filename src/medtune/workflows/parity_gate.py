@@ -44,7 +44,14 @@ class ParityGate:
 
     @classmethod
     def evaluate_original(
-        cls, name: str, split: Split, method: Method | None, folder: Path, progress: Progress
+        cls,
+        name: str,
+        split: Split,
+        method: Method | None,
+        folder: Path,
+        progress: Progress,
+        *,
+        dtype: str = "auto",
     ) -> Self:
         """Evaluate the original model.
 
@@ -54,6 +61,8 @@ class ParityGate:
             method: letter or cloze; None is letter for a model trained on letters, else cloze.
             folder: Receives the evaluations, the record and the page.
             progress: Progress reports.
+            dtype: Precision of the original. What was quantized is held against float32, or the
+                original's own rounding would count against it where `auto` is bfloat16.
 
         Raises:
             ModelError: The model cannot be used, or the method is generate.
@@ -66,7 +75,9 @@ class ParityGate:
         asked = resolve_prompt_defaults(name)
         method = method or method_for_form(asked.target)
         exam = Exam.for_likelihood(split.questions, split.description, asked.style, method)
-        model = open_model(name, style=asked.style, questions=split.questions, progress=progress)
+        model = open_model(
+            name, style=asked.style, questions=split.questions, dtype=dtype, progress=progress
+        )
         place = folder / "exams" / ORIGINAL
         sat = evaluate_or_reuse(model, exam, ORIGINAL, STRICT_PARSER, place, progress)
         return cls(exam, asked, sat, measure_weights_size(name), folder, progress)
