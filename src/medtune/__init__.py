@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from medtune._version import __version__
+
 if TYPE_CHECKING:
     from medtune.analysis.compare import compare_evaluations
     from medtune.core.config import load_experiment
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from medtune.evaluation.exam import Exam
     from medtune.evaluation.run_exam import evaluate_model
     from medtune.models.open_model import open_model
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AnswerModel",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -20,6 +19,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount
 from tests.unit.serving.endpoint import endpoint
 
+from medtune import __version__
 from medtune.cli import app
 from medtune.serving.connections import ConnectionLimits
 from medtune.serving.data_dir import MIN_SECRET_LENGTH, SECRET_VARIABLE
@@ -402,7 +402,7 @@ def test_selectors_find_the_pods_and_not_the_desk() -> None:
 
 
 def test_the_image_is_of_this_version() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    version = __version__
     (image,) = read("kubernetes/kustomization.yaml")["images"]
     assert (image["name"], image["newTag"]) == (container()["image"], version)
     (desk,) = spec("desk.yaml")["containers"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
 import medtune
+from medtune.core.provenance import installed_version
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +38,6 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_version_is_the_projects() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == medtune.__version__
+def test_the_version_is_the_installed_one_and_has_an_entry() -> None:
+    assert installed_version("medtune") == medtune.__version__
+    assert f"## {medtune.__version__} - " in (ROOT / "CHANGELOG.md").read_text()

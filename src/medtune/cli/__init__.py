@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from medtune._version import __version__
 from medtune.cli import compress, export, release, review, serve, study, system
 from medtune.cli import evaluate as exam
 from medtune.cli import train as work
@@ -22,7 +23,6 @@ from medtune.cli.everywhere import Commands, add_verbosity_options
 from medtune.cli.extras import missing_extra_message
 from medtune.cli.output import Terminal, verbosity
 from medtune.core.errors import Interrupted, MedtuneError
-from medtune.core.provenance import installed_version
 
 CRASH_EXIT_CODE = 70
 """EX_SOFTWARE of sysexits.h: an internal error."""
@@ -100,7 +100,7 @@ app.add_typer(models, name="models")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"medtune {installed_version('medtune') or '0+unknown'}")
+        typer.echo(f"medtune {__version__}")
         raise typer.Exit
 
 

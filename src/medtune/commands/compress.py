@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from medtune._version import __version__
 from medtune.core.errors import ModelError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.progress import Progress
 from medtune.core.prompt import prompt_fingerprint
-from medtune.core.provenance import installed_version
 from medtune.core.records import Method
 from medtune.core.run_folder import lock_folder, write_record
 from medtune.core.schemas.compression import BUDGETS, ParityRecord, Scheme
@@ -95,7 +95,7 @@ def _quantize(
     assert source.folder is not None, "a fake is refused before"
     card = read_card(adapter) if adapter else read_optional_card(source.folder)
     made_from = card.weights_hash if card else source.fingerprint
-    version = installed_version("medtune") or ""
+    version = __version__
     found = _read_valid_card(folder)
     if found and (found.scheme, found.made_from, found.medtune) == (scheme, made_from, version):
         gate.progress.log_message(f"{folder}: still valid")

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+from medtune._version import __version__
 from medtune.core.records import Provenance
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "scipy")
@@ -24,7 +25,7 @@ def collect_provenance(gpu: str | None = None) -> Provenance:
         gpu: Name of the accelerator that was used, if any.
     """
     return Provenance(
-        medtune=installed_version("medtune") or "0+unknown",
+        medtune=__version__,
         commit=_commit(),
         python=platform.python_version(),
         platform=platform.platform(),

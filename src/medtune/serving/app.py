@@ -12,8 +12,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
+from medtune._version import __version__
 from medtune.core.errors import StoreError
-from medtune.core.provenance import installed_version
 from medtune.serving.api import answers, openai_compat, reviews
 from medtune.serving.api.request_models import Problem
 from medtune.serving.api.unhandled import Unhandled
@@ -52,7 +52,7 @@ def create_app(parts: Services, *, logs: bool = True) -> FastAPI:
         title="medtune",
         summary="Answers medical multiple-choice exam questions, with guards and human review.",
         description=DISCLAIMER,
-        version=installed_version("medtune") or "0",
+        version=__version__,
         lifespan=life,
         docs_url=None,  # its pages load scripts from a CDN
         redoc_url=None,

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from medtune._version import __version__
 from medtune.core.config import config_hash
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment
 from medtune.core.progress import Progress
 from medtune.core.prompt import form_for_target, prompt_fingerprint
 from medtune.core.protocols import Example, Message
-from medtune.core.provenance import collect_provenance, installed_version, peak_memory
+from medtune.core.provenance import collect_provenance, peak_memory
 from medtune.core.records import (
     ModelDescription,
     Proportion,
@@ -209,7 +210,7 @@ def _save_results(
             "data_source": data.source,
             "data_n": data.n,
             "config_hash": config_hash(experiment),
-            "medtune": installed_version("medtune") or "0+unknown",
+            "medtune": __version__,
         },
         hashes,
     )
