@@ -15,7 +15,7 @@ from tests.unit.releases.test_gate_rules import partly
 from gate_power import DISCORDANCES, SIZES, percentile_bootstrap, rules
 from medtune.core.records import ComparisonRecord, Proportion
 from medtune.core.schemas.analysis import PairedSlice, PairedSlices
-from medtune.releases.gate_rules import judge_accuracy, judge_negation
+from medtune.releases.gate_rules import apply_rule, judge_accuracy, judge_negation
 from medtune.releases.gate_schema import Evidence, Margins
 from recount import RESULTS
 
@@ -42,8 +42,8 @@ def passes(only_a: int, only_b: int, n: int) -> bool:
     margins = Margins()
     least = margins.least.model_copy(update={"accuracy": 1})
     evidence = partly(Evidence, comparison=record)
-    result = judge_accuracy(evidence, margins.model_copy(update={"least": least}))
-    return result.outcome == "passed"
+    changed = margins.model_copy(update={"least": least})
+    return apply_rule("accuracy", judge_accuracy, evidence, changed).outcome == "passed"
 
 
 def test_the_record_is_of_todays_margins_and_all_sizes() -> None:
@@ -95,7 +95,8 @@ def test_a_cell_simulated() -> None:
             only_b=int(only_b), accuracy_b=Proportion(value=0.5, low=0, high=1, n=n),
         )  # fmt: skip
         evidence = partly(Evidence, slices=PairedSlices(slices=(part,)))
-        passed += int(count) * (judge_negation(evidence, Margins()).outcome == "passed")
+        result = apply_rule("negation", judge_negation, evidence, Margins())
+        passed += int(count) * (result.outcome == "passed")
     # 200,000 draws: a standard error of 0.00035 at 2.5 %.
     assert passed / 200_000 == pytest.approx(row("negation", n, discordance)["gate"], abs=0.0012)
 
