@@ -48,40 +48,22 @@ _OWN = (
 _OWNED = re.compile(rf"(?:'s?|’s?)[ -]{_BETWEEN}(?:{_OWN})\b", re.IGNORECASE)
 """After a genitive, only words that no patient has: anybody has a fever, a valve and a test."""
 
-HISTORICAL_NAMES = frozenset(
-    """
-    abraham addison boerhaave alzheimer apgar aristotle asclepius asperger auenbrugger avicenna
-    babinski banting barre beaumont behring bernard billroth bleuler bowman broca brodmann
-    burkitt cavell celsus chain charcot charnley chiari colles crick crohn curie cushing
-    darwin dupuytren durkheim ebers ehrlich eijkman einthoven erikson evans fallot farr
-    fleming florey forssmann franklin freud gage galen galton goldberger golgi goodpasture
-    guillain guthrie hahnemann halsted hansen hashimoto heimlich helmholtz hippocrates
-    hodgkin hofmann hounsfield huntington imhotep jenner joseph jung kaposi kernohan kinsey
-    klinefelter koch kohlberg korotkoff kraepelin krebs lacks laennec landsteiner langerhans
-    laveran leeuwenhoek levi-montalcini lind lister locard macewen magendie malpighi marfan
-    mayo mcburney meckel mendel menninger metchnikoff moniz morgagni nightingale osler paget
-    papanicolaou paracelsus parkinson pasteur pavlov piaget pinel pott purkinje ramazzini
-    rhazes roentgen sabin salk schleiden schwann seacole semmelweis snow spallanzani starzl
-    sydenham szasz trotula trousseau vesalius virchow waksman wernicke wilson withering
-    wundt yersin
-    """.split()
-)
+
+def read_words(name: str) -> frozenset[str]:
+    """Read a list of words, one a line, plain or compressed (`gzip -n`, without a date)."""
+    data = (files("medtune.guardrails.privacy") / name).read_bytes()
+    lines = gzip.decompress(data) if name.endswith(".gz") else data
+    return frozenset(lines.decode().splitlines())
+
+
+HISTORICAL_NAMES = read_words("historical_names.txt")
 """Historical figures of medicine, who occur in exam questions with their titles."""
-
-
-def _lines(name: str) -> frozenset[str]:
-    """Read a compressed list of names, one a line (written with `gzip -n`, without a date)."""
-    return frozenset(
-        gzip.decompress((files("medtune.guardrails.privacy") / name).read_bytes())
-        .decode()
-        .splitlines()
-    )
 
 
 @cache
 def load_given_names() -> frozenset[str]:
     """Load given names of many languages (Faker 40, MIT, and by hand), without common words."""
-    return _lines("given_names.txt.gz")
+    return read_words("given_names.txt.gz")
 
 
 @cache
@@ -90,13 +72,13 @@ def load_lone_names() -> frozenset[str]:
 
     Names shared with medical terms (eponyms, places, drugs) are excluded.
     """
-    return load_given_names() - _lines("shared_names.txt.gz")
+    return load_given_names() - read_words("shared_names.txt.gz")
 
 
 @cache
 def load_pioneers() -> frozenset[str]:
     """Load full names of historical figures whose parts are common names."""
-    return _lines("pioneers.txt.gz")
+    return read_words("pioneers.txt.gz")
 
 
 _YEAR = r"(?:1[4-8]\d\d|19[0-8]\d)\b(?![/-])"

@@ -11,6 +11,7 @@ from medtune.guardrails.privacy.eponyms import (
     is_in_name_list,
     load_given_names,
     load_lone_names,
+    read_words,
 )
 from medtune.guardrails.privacy.patterns import (
     UPPER,
@@ -96,29 +97,13 @@ _BESIDE = (
     r"bed|ward|room|cubicle|MRN|NHS|hosp|UHID)\b)"
 )
 """Text beside a patient's name: age, bed, number."""
-_NOBODY = frozenset(
-    """
-    a an the this that these those he she they it who we you i his her its our their nobody
-    everyone everybody one both all some many most several few each every no any patient
-    patients men women man woman child children boy boys girl girls adults adult infant infants
-    lady ladies gentleman relatives family families students student nurses nurse doctors doctor
-    others people workers smokers baby babies twins colleague colleagues sir madam team editor
-    friends friend kollege kollegin what which when where why how if is are was were do does did
-    can could should would will has have had in on at of for from to by with and or but not my
-    mother father parents wife husband son daughter brother sister male female african american
-    asian caucasian hispanic indian chinese black white european native general public yes
-    please thank thanks dear best kind group grade stage type case question figure table section
-    after before during despite since today yesterday tomorrow monday tuesday wednesday thursday
-    friday saturday sunday january february march april june july prof professor dr dame mr mrs
-    ms miss captain august september october november december north south east west new old
-    """.split()
-)
+_PLAIN_WORDS = read_words("plain_words.txt")
 """Capitalized words that are no names."""
 
 
 def _is_plain_word(name: str) -> bool:
     """Return whether a capitalized text begins with a plain word."""
-    return re.split(r"[ '’-]", name)[0].casefold() in _NOBODY
+    return re.split(r"[ '’-]", name)[0].casefold() in _PLAIN_WORDS
 
 
 def _is_titled_name(place: PatternMatch) -> bool:
@@ -224,7 +209,7 @@ def _is_patient_subject(place: PatternMatch) -> bool:
 def _is_lowercase_name(place: PatternMatch) -> bool:
     """Match a lower-case name by its given name."""
     first, *last = place.matched_text.split(" ")
-    plain = bool(last) and last[0] in _NOBODY
+    plain = bool(last) and last[0] in _PLAIN_WORDS
     return first.capitalize() in load_given_names() and not plain and not _is_plain_word(first)
 
 
