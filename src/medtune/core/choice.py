@@ -16,26 +16,19 @@ def choose_option(scores: Sequence[float], stem: str, options: Sequence[str]) ->
     """Return the index of the highest score; ties are broken by a hash.
 
     The hash covers the texts of question and option only: the choice is the same in every run and
-    for every order of the options, and no position is preferred.
-
-    Args:
-        scores: One per option, after normalisation; only exactly equal scores tie.
-        stem: The question.
-        options: The option texts, one per score.
+    for every order of the options, and no position is preferred.  Only exactly equal scores tie.
     """
     best = top_scoring_indices(scores)
-    return (
-        best[0]
-        if len(best) == 1
-        else min(best, key=lambda place: _tie_break_hash(stem, options[place]))
-    )
+    if len(best) == 1:
+        return best[0]
+    hashes = {
+        place: hashlib.sha256(f"{stem}\0{normalize_option(options[place])}".encode()).digest()
+        for place in best
+    }
+    return min(best, key=lambda place: hashes[place])
 
 
 def top_scoring_indices(scores: Sequence[float]) -> list[int]:
     """Return the indices of the highest score; more than one is a tie."""
     top = max(scores)
     return [place for place, score in enumerate(scores) if score == top]
-
-
-def _tie_break_hash(stem: str, option: str) -> bytes:
-    return hashlib.sha256(f"{stem}\0{normalize_option(option)}".encode()).digest()

@@ -130,7 +130,6 @@ class BalanceConfig(Record):
     repeat: bool = False
     """Repeat the questions of a group smaller than its share, instead of filling from others."""
     weak_factor: float = Field(default=2.0, ge=1)
-    """Factor of the weight of a weak subject."""
 
     @model_validator(mode="after")
     def _check_by_is_set(self) -> BalanceConfig:

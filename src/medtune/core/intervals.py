@@ -13,12 +13,7 @@ CONTINUITY_CORRECTION = 0.5
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Proportion:
-    """Return a proportion with its Wilson score interval (Wilson 1927).
-
-    Args:
-        successes: Number of successes, 0 to n.
-        n: Number of trials.
-        confidence: Two-sided coverage.
+    """Return a proportion with its Wilson score interval, two-sided (Wilson 1927).
 
     Raises:
         ValueError: n is 0, or successes lie outside 0 to n.
@@ -36,15 +31,10 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Proport
 
 
 def clopper_pearson_interval(successes: int, n: int, confidence: float = 0.95) -> Proportion:
-    """Return a proportion with its exact interval (Clopper and Pearson 1934).
+    """Return a proportion with its exact interval, two-sided (Clopper and Pearson 1934).
 
     For any true proportion, each bound fails with a probability of at most (1 - confidence) / 2;
     Wilson's bounds guarantee that only on average over proportions.
-
-    Args:
-        successes: Number of successes, 0 to n.
-        n: Number of trials.
-        confidence: Two-sided coverage.
 
     Raises:
         ValueError: n is 0, or successes lie outside 0 to n.

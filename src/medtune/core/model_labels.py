@@ -10,14 +10,10 @@ _HASH = re.compile(r"[0-9a-f]{8,}")
 
 
 def disambiguate_labels(a: tuple[str, Path], b: tuple[str, Path]) -> tuple[str, str]:
-    """Return the labels of two evaluations, made distinct if they are equal.
+    """Return the labels of two evaluations with their folders, made distinct if they are equal.
 
     Added are the words of each folder's path that the other path lacks; hashes are added only if
     no other word differs.
-
-    Args:
-        a: Label and folder of the first.
-        b: Label and folder of the second.
     """
     if a[0] != b[0]:
         return a[0], b[0]

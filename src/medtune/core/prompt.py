@@ -30,7 +30,6 @@ class AnswerForm(Record):
     answer: str
     """Template of the assistant's turn; {letter} and {text} are replaced by the option's."""
     list_options: bool = True
-    """Whether the user message lists the options."""
 
     @field_validator("answer")
     @classmethod
@@ -142,10 +141,6 @@ def form_for_target(target: TrainingTarget) -> FormName:
 
 def prompt_fingerprint(style: PromptStyle, render: Callable[[Sequence[Message]], str]) -> str:
     """Hash a prompt style and a chat template together, by their text for two probe questions.
-
-    Args:
-        style: The prompt style.
-        render: The model's chat template: messages -> text.
 
     Returns:
         64 hex digits; equal exactly if every prompt and every answer are equal.

@@ -25,7 +25,6 @@ class ScoreRequest:
     """A request for the log-probability of each continuation of a chat."""
 
     id: str
-    """The question's id."""
     options: tuple[str, ...]
     """Option texts in display order."""
     messages: tuple[Message, ...]
@@ -43,7 +42,6 @@ class ContinuationScore:
     logprob: float
     """Sum of log-probabilities over the continuation's tokens, nats."""
     tokens: int
-    """Number of tokens in the continuation."""
     bytes: int
     """UTF-8 bytes of the continuation, without the leading space."""
 

@@ -19,11 +19,7 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy"
 
 
 def collect_provenance(gpu: str | None = None) -> Provenance:
-    """Collect the provenance of this process.
-
-    Args:
-        gpu: Name of the accelerator that was used, if any.
-    """
+    """Collect the provenance of this process, with the name of the accelerator that it used."""
     return Provenance(
         medtune=__version__,
         commit=_commit(),

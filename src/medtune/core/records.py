@@ -1,4 +1,4 @@
-"""Typed records that the packages exchange: frozen, without extra fields, all documented."""
+"""Typed records that the packages exchange: frozen, without extra fields."""
 
 from __future__ import annotations
 
@@ -82,7 +82,6 @@ class Question(Record):
     topic: str | None = None
     """A subdivision of the subject."""
     explanation: str | None = None
-    """Why the answer is right."""
     group: str | None = None
     """Questions with the same group (one fact, one cluster of near-duplicates) stay together."""
 
@@ -129,13 +128,9 @@ class Proportion(Record):
     """A measured proportion with its 95 % interval."""
 
     value: Probability
-    """k / n."""
     low: Probability
-    """Lower bound of the interval."""
     high: Probability
-    """Upper bound of the interval."""
     n: int = Field(gt=0)
-    """Number of trials."""
 
 
 class Outcome(StrEnum):
@@ -162,13 +157,10 @@ class Prediction(Record):
     """One model's answer to one question under one method."""
 
     id: str
-    """The question's id."""
     stem: str
     """The question's text, so that an evaluation can be read and adjudicated on its own."""
     subject: str | None = None
-    """The question's subject, copied for breakdowns."""
     topic: str | None = None
-    """The question's topic, likewise."""
     group: str | None = None
     """Questions that share a group are not independent of each other."""
     options: tuple[str, ...]
@@ -178,7 +170,6 @@ class Prediction(Record):
     chosen: int | None
     """Index of the model's option; None when unparsed or abstained."""
     outcome: Outcome
-    """correct, wrong, unparsed or abstained."""
     logprobs: tuple[float, ...] | None = None
     """Sum of log-probabilities of each option's continuation, nats; None for free text."""
     tokens: tuple[int, ...] | None = None
@@ -206,21 +197,17 @@ class Provenance(Record):
     """Environment in which a record was made: versions, machine, command."""
 
     medtune: str
-    """Package version."""
     commit: str | None
     """git commit of the source tree, "-dirty" appended if it was changed; None if not in one."""
     python: str
     platform: str
     cpu: str
-    """Processor's name."""
     cores: int
     gpu: str | None
     packages: dict[str, str]
-    """Versions of the libraries that the numbers depend on."""
     created: str
     """UTC, ISO 8601."""
     command: str
-    """The command line."""
 
 
 class ModelDescription(Record):
@@ -296,16 +283,13 @@ class EvaluationRecord(Record):
     normalization: Normalization | None
     """How continuations are compared; None for free text."""
     variant: Variant = "plain"
-    """Perturbation of the questions before they were asked."""
     orders: Orders = "given"
     """Orders in which the options were shown: as given, in all cyclic ones with the mean taken, or
     as given with the letters' prior removed (PriDe)."""
     prior: dict[int, tuple[float, ...]] | None = None
     """PriDe: estimated probability of each position before reading, by number of options."""
     shots: int = Field(default=0, ge=0)
-    """Few-shot examples before each question."""
     shots_by: ShotChoice | None = None
-    """Choice of the few-shot examples; None without shots."""
     constrained: bool = False
     """Free text: only an option's letter or text could be generated."""
     counts: OutcomeCounts
@@ -329,9 +313,7 @@ class EvaluationRecord(Record):
     stem_effect: StemEffect | None = None
     """These questions with and without stem, paired; None where it was not measured."""
     letters_chosen: dict[str, int]
-    """How often each letter was given."""
     letters_right: dict[str, int]
-    """How often each letter was right."""
     ties: int | None = None
     """Questions on which two or more options share the highest score; `core.choice` breaks the
     tie. None for free text, and where they were not counted."""
@@ -481,7 +463,6 @@ class ComparisonRecord(Record):
     minimum_detectable: float
     """Smallest difference found with 80 % power at this n and discordance (two-sided 5 %)."""
     verdict: str
-    """One sentence."""
     p_holm: Probability | None = None
     """The p-value after Holm's correction over all comparisons of a run; None for a single
     comparison."""
@@ -511,7 +492,6 @@ class SeedSpread(Record):
     """Lower 95 % bound over questions (paired): variation by question, same models."""
     difference_high: float
     verdict: str
-    """One sentence."""
 
 
 class RunRecord(Record):
@@ -579,7 +559,6 @@ class NotebookRecord(Record):
     name: str
     config_hash: str
     examples: int
-    """Training texts."""
     steps: int
     losses: dict[int, float]
     """Mean loss of the last ten steps, by step."""
@@ -618,7 +597,6 @@ class ModelInfo(Record):
     pad_token: str | None = None
     """Fills batches; never the end token."""
     sample_prompt: str | None = None
-    """A question as the model reads it."""
 
 
 class ModelList(Record):
@@ -645,4 +623,3 @@ class DoctorRecord(Record):
     models: tuple[ModelInfo, ...]
     hub_offline: bool
     warnings: tuple[str, ...]
-    """What will be slow, or will not work."""

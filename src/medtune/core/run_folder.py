@@ -52,9 +52,7 @@ def translate_disk_errors(path: Path) -> Iterator[None]:
 def lock_folder(folder: Path, wait: bool = False) -> Iterator[Path]:
     """Create a run folder and lock it; the lock ends with the process at the latest.
 
-    Args:
-        folder: The folder to lock.
-        wait: Wait until another process releases the lock.
+    With `wait`, wait until another process releases the lock.
 
     Raises:
         FolderBusyError: Another process holds the lock.

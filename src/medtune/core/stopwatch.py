@@ -42,9 +42,7 @@ class Stopwatch:
 def record_elapsed(folder: Path, keeps: bool = True) -> Iterator[Stopwatch]:
     """Time the work in a folder and save the time, even if the work fails.
 
-    Args:
-        folder: The folder of the work.
-        keeps: Whether this process saves the time; with several processes, only one does.
+    With several processes, only one `keeps` the time.
     """
     watch = Stopwatch(folder)
     try:

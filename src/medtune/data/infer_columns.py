@@ -87,12 +87,7 @@ def list_columns(rows: Sequence[LocatedRow]) -> dict[str, str]:
 def infer_columns(
     rows: Sequence[LocatedRow], source: str, known: ColumnMapping | None = None
 ) -> InferredColumns:
-    """Infer a column mapping from a sample of rows.
-
-    Args:
-        rows: A sample of the file.
-        source: Name of the data, for messages.
-        known: A mapping whose non-default parts are kept.
+    """Infer a column mapping from a sample of rows; the parts of a known mapping are kept.
 
     Raises:
         DataError: The sample is empty.

@@ -129,12 +129,8 @@ def clean_source(
 ) -> Cleaned:
     """Read a source and apply the data contract; the splits of a snapshot are already clean.
 
-    Args:
-        ref: The source.
-        columns: Mapping for sources that medtune does not know.
-        progress: Progress to report to.
-        store: Arrow file to store the questions in; None keeps them in memory.
-        teaching: Whether the questions are for training, not for evaluation.
+    The mapping is for sources that medtune does not know.  The questions are kept in the Arrow
+    file `store`, or in memory without one.
 
     Raises:
         DataError: The source cannot be used, or is for training only and `teaching` is False.

@@ -76,14 +76,7 @@ def list_sources(data: DataConfig) -> list[DataSource]:
 def build_snapshot(
     data: DataConfig, seed: int, sources: list[DataSource], work: Path, progress: Progress
 ) -> BuiltSnapshot:
-    """Run all steps of the data pipeline.
-
-    Args:
-        data: Settings of the data.
-        seed: Seed of all sampling.
-        sources: The sources, train first.
-        work: Scratch folder for the cleaned questions.
-        progress: Progress to report to.
+    """Run all steps of the data pipeline on the sources, train first, in a scratch folder.
 
     Raises:
         DataError: A source cannot be used, an evaluated source is for training only, or no

@@ -44,13 +44,7 @@ def refuse_corrections(ids: Iterable[str], source: str, fix: str = USE_ANOTHER_S
 
 
 def training_only_error(source: str, which: str, fix: str = USE_ANOTHER_SPLIT) -> DataError:
-    """Return the error for evaluating on corrections.
-
-    Args:
-        source: The source that was to be evaluated.
-        which: How many of its questions, or which of its files, are corrections.
-        fix: What the user can do.
-    """
+    """Return the error for evaluating on corrections: so many questions, or these files."""
     return DataError(
         f"{source} holds corrections of the endpoint ({which}), which are for training only",
         expected="for evaluation, validation or calibration: questions that were not selected by "

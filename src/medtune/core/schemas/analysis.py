@@ -63,9 +63,7 @@ class ReliabilityBin(Record):
     """One bin of a reliability diagram: questions of similar confidence."""
 
     confidence: Probability
-    """Their mean confidence."""
     accuracy: Proportion
-    """Accuracy on them."""
 
 
 class CalibrationError(Record):
@@ -105,7 +103,6 @@ class Threshold(Record):
 
     confidence: float
     target: Probability
-    """Target risk."""
     bound: Probability
     """Upper 95 % bound of the risk on the calibration questions at this confidence."""
     coverage: Proportion
@@ -227,7 +224,6 @@ class FailureExample(Record):
 
     prediction: Prediction
     note: str
-    """Why it was counted here."""
 
 
 class Failure(Record):
@@ -246,7 +242,6 @@ class AnalysisRecord(Record):
 
     kind: Literal["analysis"] = "analysis"
     folder: str
-    """Folder of the evaluation."""
     evaluation: EvaluationRecord
     accuracy_answered: Proportion | None
     """Correct among the answered; None where nothing was answered."""
@@ -261,7 +256,6 @@ class AnalysisRecord(Record):
     """None where the options were shown in one order only."""
     failures: tuple[Failure, ...]
     warnings: tuple[str, ...]
-    """Caveats on the figures."""
     provenance: Provenance
 
 

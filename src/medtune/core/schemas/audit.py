@@ -54,15 +54,9 @@ def make_next_line(
     subject: str,
     detail: dict[str, Detail],
 ) -> AuditLine:
-    """Make the audit line that follows another one.
+    """Make the audit line that follows the line of this number and hash, None for the first.
 
-    Args:
-        last: Number and hash of the line before; None for the first line.
-        now: The current time.
-        actor: Who acted.
-        action: The action.
-        subject: Object of the action.
-        detail: Details; never the text of a question or note, since the trail is kept longer.
+    The details never hold the text of a question or note, since the trail is kept longer.
     """
     seq, before = last or (0, GENESIS_HASH)
     line = AuditLine(
@@ -84,11 +78,7 @@ def hash_line(line: AuditLine) -> str:
 
 
 def verify_chain(lines: Iterable[AuditLine], place: str) -> int:
-    """Verify the hash chain of the lines and return their number.
-
-    Args:
-        lines: The lines in order; reading one may raise a ValueError.
-        place: Where the lines are stored, for messages.
+    """Verify the hash chain of lines, whose iterator may raise a ValueError, and count them.
 
     Raises:
         StoreError: A line was changed, removed or inserted; the first one is named.

@@ -24,7 +24,6 @@ class CorrectionOrigin(Record):
     decision: Literal["approve", "edit"]
     """Whether reviewers approved the proposal, or chose another option."""
     opinions: int = Field(ge=1, le=3)
-    """Number of reviewers."""
     asker_agrees: bool | None = None
     """Whether the asker's correction equals the reviewers' decision; None without one."""
 
@@ -35,9 +34,7 @@ class AskersRecord(Record):
     said: int = Field(ge=0)
     """Requests with feedback."""
     helpful: int = Field(ge=0)
-    """Thumbs up."""
     unhelpful: int = Field(ge=0)
-    """Thumbs down."""
     corrected: int = Field(ge=0)
     """Answers for which an asker named another option; the sum of the next three counts."""
     confirmed: int = Field(ge=0)

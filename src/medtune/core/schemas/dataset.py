@@ -28,7 +28,6 @@ LENGTH_BINS = (
     *(f"{low}–{high - 1}" for low, high in pairwise(LENGTH_EDGES)),
     f"{LENGTH_EDGES[-1]}+",
 )
-"""Names of the bins."""
 NO_SUBJECT = "(not stated)"
 """Label of a missing subject in counts."""
 
@@ -51,7 +50,6 @@ class SourceRecord(Record):
     licence: str | None
     """Licence as the source states it; None if it is not stated."""
     columns: ColumnMapping
-    """Column mapping with which the source was read."""
     answer_base: int | None
     """Whether indices counted from 0 or 1; None where answers were letters or texts."""
     rows: int = Field(ge=0)
@@ -69,7 +67,6 @@ class SplitCounts(Record):
     subjects: dict[str, int]
     """Questions per subject, most frequent first."""
     letters: dict[str, int]
-    """How often each letter is right."""
     options: dict[int, int]
     """Questions by their number of options."""
     lengths: tuple[int, ...]
@@ -79,7 +76,6 @@ class SplitCounts(Record):
     negated: int
     """Stems that ask for the exception."""
     explained: int
-    """Questions with an explanation."""
     unlabelled: int
     """Questions whose label is not released."""
 
@@ -133,7 +129,6 @@ class CurationStep(Record):
     name: str
     before: int
     left_out: dict[str, int]
-    """Excluded questions by reason."""
 
 
 class BalanceRecord(Record):
@@ -201,10 +196,8 @@ class MappingProposal(Record):
     source: str
     rows_read: int
     columns: dict[str, str]
-    """Example value of every column of the file."""
     mapping: ColumnMapping
     why: dict[str, str]
-    """Reason for every part of the mapping."""
     problems: tuple[str, ...]
     """Problems to solve by hand; if there are none, the mapping can be used as it is."""
     toml: str
@@ -221,9 +214,7 @@ class VerificationRecord(Record):
     kind: Literal["verification"] = "verification"
     folder: str
     hash: str
-    """Hash of the snapshot."""
     questions: int
-    """Number of questions in all splits."""
     remade: str | None
     """Hash of the snapshot rebuilt from its sources; None if that was not possible."""
     faults: tuple[str, ...]

@@ -49,7 +49,6 @@ class SafetyRecord(Record):
     """Version of the policy."""
     policy_hash: str
     learned_hash: str
-    """Hash of the learned guard's weights."""
     model: str | None
     """Model on which the effect of injected orders was measured; None if none was."""
     figures: tuple[SuiteFigure, ...] = Field(min_length=1)

@@ -57,7 +57,6 @@ class Cleaned:
     normalised: dict[str, int]
     """Changed cells by kind of change; "damaged encoding" is only counted, not repaired."""
     rows: int
-    """Number of rows read."""
 
     @property
     def exclusion_counts(self) -> dict[str, int]:
@@ -75,13 +74,8 @@ def clean_rows(
 ) -> Cleaned:
     """Clean rows by the data contract.
 
-    Args:
-        rows: (position, row), as `read_rows` yields them.
-        columns: Column mapping.
-        source: Name of the data, for messages.
-        need_labels: Exclude rows whose label is not released.
-        store: Arrow file to store the questions in; None keeps them in memory.
-        task: Progress task, advanced by one per row.
+    With `need_labels`, rows whose label is not released are excluded.  The questions are kept in
+    the Arrow file `store`, or in memory without one.
 
     Raises:
         ColumnError: A column of the mapping is missing.

@@ -41,7 +41,6 @@ class CanonicalQuestion:
     answer: str | None
     """Canonical text of the right option; None where the label is not released."""
     negated: bool
-    """Whether the stem is negated."""
 
     @property
     def full_text(self) -> str:

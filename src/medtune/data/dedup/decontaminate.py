@@ -64,14 +64,7 @@ def decontaminate(
 
     A train question is removed if it duplicates an evaluated question, if a duplicate in train has
     a different answer (both are removed), and, with `within`, if it repeats an earlier question
-    that is kept.
-
-    Args:
-        train: The train source.
-        evaluated: The evaluated sources, which are not changed.
-        near: Whether to treat near-duplicates as duplicates.
-        within: Whether to remove repetitions inside train.
-        progress: Progress to report to.
+    that is kept.  With `near`, near-duplicates are duplicates, too.
     """
     row = _QuestionIndex([*evaluated, train])
     with progress.task("overlap", len(row.part_of) * (2 if near else 1)) as task:

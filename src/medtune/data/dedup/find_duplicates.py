@@ -87,13 +87,7 @@ def label_connected_components(nodes: int, edges: Sequence[tuple[int, int]]) -> 
 def find_overlap(
     questions: Iterable[Question], near: bool = True, task: ProgressTask | None = None
 ) -> Overlap:
-    """Find duplicates among questions.
-
-    Args:
-        questions: Questions of all splits, in order.
-        near: Whether to find near-duplicates as well as exact ones.
-        task: Progress task, advanced by one per question.
-    """
+    """Find exact and, with `near`, near-duplicates among the questions of all splits."""
     numbers: dict[tuple[str, tuple[str, ...]], int] = {}
     classes: list[int] = []
     # Per class one form for every right answer, or one without an answer.

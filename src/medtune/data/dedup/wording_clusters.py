@@ -26,10 +26,6 @@ def rank_in_wording_clusters(questions: Sequence[Question], order: Sequence[int]
     Leader clustering (Hartigan 1975, chapter 3): in the given order, a question joins the most
     similar leader, or becomes a leader.  Similarity covers the words of stem and right answer.
 
-    Args:
-        questions: The questions.
-        order: Indices of the questions in the order of clustering.
-
     Returns:
         The rank of each question; taking low ranks first draws from as many clusters as possible.
     """

@@ -18,9 +18,7 @@ from medtune.data.hash_sampling import allocate_proportionally, sampling_hash
 def cluster_questions(alike: NDArray[np.int64], groups: Sequence[str | None]) -> NDArray[np.int64]:
     """Cluster questions that a split must not separate: duplicates, and declared groups.
 
-    Args:
-        alike: Number of each question, shared by duplicates.
-        groups: Declared group of each question, if any.
+    Duplicates share a number in `alike`.
 
     Returns:
         Cluster number of each question, numbered by first appearance.
