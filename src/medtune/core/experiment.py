@@ -333,16 +333,14 @@ class Experiment(Record):
     Trackers that write files use `tracking/` in the run folder."""
 
     @model_validator(mode="after")
-    def _check_validation_size(self) -> Experiment:
+    def _check_combination(self) -> Experiment:
         asked = self.training.patience or self.training.keep == "best"
         if asked and not self.data.validation_size:
             raise ValueError('patience and keep = "best" need data.validation_size')
-        return self
-
-    @model_validator(mode="after")
-    def _check_seeds(self) -> Experiment:
         if self.seeds and (len(self.seeds) < 2 or len(set(self.seeds)) < len(self.seeds)):
             raise ValueError("seeds need to be two or more, no two alike; a single one is `seed`")
+        if self.training.method == "full" and self.model.dtype == "nf4":
+            raise ValueError('method = "full" cannot train weights of 4 bits (dtype = "nf4")')
         return self
 
     def list_trainings(self) -> tuple[tuple[str, Experiment], ...]:
@@ -355,12 +353,6 @@ class Experiment(Record):
             return (("", self),)
         ones = (self.model_copy(update={"seed": seed, "seeds": ()}) for seed in self.seeds)
         return tuple((f"seeds/{one.seed}", one) for one in ones)
-
-    @model_validator(mode="after")
-    def _check_trainable_dtype(self) -> Experiment:
-        if self.training.method == "full" and self.model.dtype == "nf4":
-            raise ValueError('method = "full" cannot train weights of 4 bits (dtype = "nf4")')
-        return self
 
 
 class NotebookExperiment(Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from collections.abc import Sequence
 
 FORWARD_PASS_COST = 24
@@ -11,7 +12,7 @@ model of 135 million weights."""
 
 
 def batch_by_token_budget(
-    lengths: Sequence[int], budget: int, most: int, pass_cost: int = FORWARD_PASS_COST
+    lengths: Sequence[int], budget: int, max_batch: int, pass_cost: int = FORWARD_PASS_COST
 ) -> list[list[int]]:
     """Group sequences into batches with the least padding and the fewest passes.
 
@@ -21,7 +22,7 @@ def batch_by_token_budget(
     Args:
         lengths: Tokens in each sequence, `[sequence]`.
         budget: Most positions in a batch, padding included; a longer sequence is a batch alone.
-        most: Most sequences in a batch.
+        max_batch: Most sequences in a batch.
         pass_cost: Fixed cost of a batch, in positions.
 
     Returns:
@@ -32,7 +33,7 @@ def batch_by_token_budget(
     cuts = [0]  # where the last batch of that solution begins
     for end in range(1, len(order) + 1):
         best, cut = costs[end - 1] + lengths[order[end - 1]] + pass_cost, end - 1
-        for begin in range(end - 2, max(end - most, 0) - 1, -1):
+        for begin in range(end - 2, max(end - max_batch, 0) - 1, -1):
             positions = (end - begin) * lengths[order[begin]]
             if positions > budget:
                 break
@@ -77,11 +78,6 @@ def group_epoch_by_length(
 
 def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
     """Return the length of the common prefix of two token sequences."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:  # slices compare in C, which is faster than a loop over tokens
-        middle = (low + high + 1) // 2
-        if a[:middle] == b[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    # Slices compare in C, which is faster than a loop over tokens.
+    lengths = range(1, min(len(a), len(b)) + 1)
+    return bisect_left(lengths, True, key=lambda length: a[:length] != b[:length])

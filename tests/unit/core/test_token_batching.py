@@ -14,13 +14,13 @@ LENGTHS = st.lists(st.integers(1, 200), max_size=80)
 
 def test_a_budget_by_hand() -> None:
     # Longest first: 5 alone (2 x 5 > 8), 4 and 3 together (2 x 4 = 8), then both ones.
-    assert batch_by_token_budget([3, 1, 4, 1, 5], budget=8, most=3) == [[4], [2, 0], [1, 3]]
+    assert batch_by_token_budget([3, 1, 4, 1, 5], budget=8, max_batch=3) == [[4], [2, 0], [1, 3]]
 
 
 def test_a_cut_pays_where_it_saves_more_padding_than_a_pass_costs() -> None:
     # In one batch 3 x 30 positions, 50 of them in vain; cut before the short ones, 30 + 2 x 5.
-    assert batch_by_token_budget([5, 30, 5], budget=100, most=8, pass_cost=50) == [[1], [0, 2]]
-    assert batch_by_token_budget([5, 30, 5], budget=100, most=8, pass_cost=51) == [[1, 0, 2]]
+    assert batch_by_token_budget([5, 30, 5], budget=100, max_batch=8, pass_cost=50) == [[1], [0, 2]]
+    assert batch_by_token_budget([5, 30, 5], budget=100, max_batch=8, pass_cost=51) == [[1, 0, 2]]
 
 
 def cost(batches: list[list[int]], lengths: list[int], pass_cost: int) -> int:
@@ -53,20 +53,20 @@ def test_no_other_cut_of_the_sorted_sequences_costs_less(
 
 
 def test_a_batch_may_fill_the_budget_but_not_pass_it_by_one() -> None:
-    assert batch_by_token_budget([3, 3, 3], budget=9, most=8) == [[0, 1, 2]]
-    assert batch_by_token_budget([3, 3, 3], budget=8, most=8) == [[0, 1], [2]]
+    assert batch_by_token_budget([3, 3, 3], budget=9, max_batch=8) == [[0, 1, 2]]
+    assert batch_by_token_budget([3, 3, 3], budget=8, max_batch=8) == [[0, 1], [2]]
 
 
 def test_a_batch_has_no_more_sequences_than_asked() -> None:
-    assert batch_by_token_budget([1, 1, 1, 1, 1], budget=100, most=2) == [[0, 1], [2, 3], [4]]
+    assert batch_by_token_budget([1, 1, 1, 1, 1], budget=100, max_batch=2) == [[0, 1], [2, 3], [4]]
 
 
 def test_a_sequence_longer_than_the_budget_travels_alone() -> None:
-    assert batch_by_token_budget([2, 50, 2], budget=10, most=8) == [[1], [0, 2]]
+    assert batch_by_token_budget([2, 50, 2], budget=10, max_batch=8) == [[1], [0, 2]]
 
 
 def test_no_sequences_make_no_batches() -> None:
-    assert batch_by_token_budget([], budget=10, most=8) == []
+    assert batch_by_token_budget([], budget=10, max_batch=8) == []
 
 
 @given(LENGTHS, st.integers(1, 500), st.integers(1, 40))

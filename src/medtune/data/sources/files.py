@@ -295,15 +295,9 @@ def _detect_encoding(path: Path) -> tuple[str, list[str]]:
     Raises:
         DataError: The encoding is neither.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        with path.open("rb") as handle:
-            while chunk := handle.read(_CHUNK):
-                decoder.decode(chunk)
-            decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        pass
-    else:
+    with suppress(UnicodeDecodeError), path.open(encoding="utf-8", newline="") as handle:
+        while handle.read(_CHUNK):
+            pass
         return "utf-8-sig", []
     if path.stat().st_size > _MAX_WESTERN_BYTES:
         raise _not_utf8_error(path)
