@@ -15,8 +15,6 @@ from medtune.core.intervals import wilson_interval
 from medtune.core.records import Prediction
 from medtune.core.schemas.compression import Budget, Parity, budget_violations
 
-"""Record and predictions of an evaluation."""
-
 
 def measure_parity(
     name: str,

@@ -23,8 +23,6 @@ from medtune.spotcheck.folder import (
     check_marks,
     check_reviewer_name,
     list_mark_files,
-    read_items,
-    read_ledger,
     read_marks,
     read_sample,
     write_sample,
@@ -85,8 +83,7 @@ def score_spot_check(folder: Path, files: Sequence[Path]) -> SpotCheckRecord:
             sample.
         FolderError: The record cannot be written.
     """
-    drawn = read_sample(folder)
-    items = read_items(folder, drawn)
+    drawn, items, ledger = read_sample(folder)
     marks = _marks(files or list_mark_files(folder))
     for reviewer, found in marks.items():
         check_marks(reviewer, found, items)
@@ -107,7 +104,7 @@ def score_spot_check(folder: Path, files: Sequence[Path]) -> SpotCheckRecord:
                 lambda item, answer: STRICT_PARSER.read(item.text, item.options).chosen == answer,
             )
         )
-    record = score_marks(str(folder), drawn, items, read_ledger(folder, drawn), marks, matchers)
+    record = score_marks(str(folder), drawn, items, ledger, marks, matchers)
     write_record(folder / RESULT_FILE, record)
     return record
 

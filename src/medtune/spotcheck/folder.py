@@ -69,40 +69,24 @@ def write_sample(
     write_record(folder / SAMPLE_FILE, sample)
 
 
-def read_sample(folder: Path) -> SpotCheckSample:
-    """Read a sample's record.
+def read_sample(
+    folder: Path,
+) -> tuple[SpotCheckSample, list[SpotCheckItem], list[DrawnItem]]:
+    """Read a sample's record, its blind items, and their hidden data.
 
     Raises:
-        PredictionsError: The folder holds no sample.
+        PredictionsError: The folder holds no sample, or a file is missing, damaged or another one.
     """
     sample = read_record(folder / SAMPLE_FILE, SpotCheckSample)
     if sample is None:
         raise PredictionsError(
             f"{folder} holds no sample to review",
-            expected=(
-                f"{SAMPLE_FILE}, {ITEMS_FILE} and {LEDGER_FILE}, as `medtune review "
-                "sample` writes them"
-            ),
+            expected=f"{SAMPLE_FILE}, {ITEMS_FILE} and {LEDGER_FILE}, as `medtune review sample` "
+            "writes them",
         )
-    return sample
-
-
-def read_items(folder: Path, sample: SpotCheckSample) -> list[SpotCheckItem]:
-    """Read the blind items that the reviewers see.
-
-    Raises:
-        PredictionsError: The file is missing or damaged, or not the one that was drawn.
-    """
-    return _read_verified(folder / ITEMS_FILE, SpotCheckItem, sample.items_hash)
-
-
-def read_ledger(folder: Path, sample: SpotCheckSample) -> list[DrawnItem]:
-    """Read the ledger with the hidden data of the items, for scoring only.
-
-    Raises:
-        PredictionsError: The file is missing or damaged, or not the one that was drawn.
-    """
-    return _read_verified(folder / LEDGER_FILE, DrawnItem, sample.ledger_hash)
+    items = _read_verified(folder / ITEMS_FILE, SpotCheckItem, sample.items_hash)
+    ledger = _read_verified(folder / LEDGER_FILE, DrawnItem, sample.ledger_hash)
+    return sample, items, ledger
 
 
 def _read_verified(path: Path, kind: type[R], sha256: str) -> list[R]:
