@@ -11,7 +11,7 @@ from pathlib import Path
 
 from duplicates import judged
 from medtune.cli.output import show_record
-from medtune.core.records import ComparisonRecord, EvaluationRecord, RunRecord
+from medtune.core.records import EvaluationRecord, RunRecord
 from medtune.core.schemas.compression import BenchRecord, ParityRecord
 from medtune.core.schemas.dataset import SnapshotManifest
 from medtune.core.schemas.safety import SafetyRecord
@@ -23,7 +23,10 @@ from medtune.data.datasheet import (
     splits_table,
 )
 from medtune.data.sources.hub_catalogue import KNOWN_DATASETS
+from medtune.reports import parity
+from medtune.studies.ablation.page import rungs_table
 from medtune.studies.ablation.schema import AblationRecord
+from medtune.studies.decoding.page import points_table
 from medtune.studies.decoding.schema import DecodingRecord
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -208,49 +211,15 @@ def help_text() -> str:
 def ablation_table() -> str:
     """Write the committed ladder from the notebook's mistakes to a sound run."""
     study = AblationRecord.model_validate_json((RESULTS / "ablation.json").read_bytes())
-    lines = [
-        "| rung | what it mends | free answers % (95 %) | gain, points (95 %) | answered % | "
-        "stops % | letters % (95 %) |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        _rung("base model", "not trained", study.base, study.base, None, study.base_likelihood),
-    ]
-    for one in study.rungs:
-        counted = one.evaluation.model_copy(update={"accuracy": one.accuracy})
-        lines.append(
-            _rung(one.rung.name, one.rung.mends, counted, one.evaluation, one.gain, one.likelihood)
-        )
     trainings = {name: training.data.n for name, training in study.trainings.items()}
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"{study.model.source}, {study.model.dtype}, trained on {study.few} questions of "
-            f"`{study.data.source}`, the last rung on {trainings['data']:,}; "
-            f"{study.trainings['data'].epochs} epochs; examined on {study.base.counts.n} of "
-            f"`{study.base.data.source}` (chance {100 * study.base.chance:.0f} %, majority letter "
-            f"{100 * study.base.majority.value:.0f} %); {study.provenance.cpu}, "
-            f"{study.cell_s / 60:.0f} minutes of runs: `{study.provenance.command}`.",
-        ]
-    )
-
-
-def _rung(
-    name: str,
-    mends: str,
-    counted: EvaluationRecord,
-    free: EvaluationRecord,
-    gain: ComparisonRecord | None,
-    letters: EvaluationRecord | None,
-) -> str:
-    change = "–"
-    if gain is not None:
-        low, high = 100 * gain.difference_low, 100 * gain.difference_high
-        change = f"{100 * gain.difference:+.1f} ({low:+.1f} to {high:+.1f})"
-    assert free.stop_rate is not None, "these are free answers"
     return (
-        f"| {name} | {mends} | {_accuracy(counted)} | {change} | "
-        f"{100 * free.answer_rate.value:.0f} | {100 * free.stop_rate.value:.0f} | "
-        f"{_accuracy(letters) if letters else '–'} |"
+        f"{rungs_table(study).to_markdown()}\n\n"
+        f"{study.model.source}, {study.model.dtype}, trained on {study.few} questions of "
+        f"`{study.data.source}`, the last rung on {trainings['data']:,}; "
+        f"{study.trainings['data'].epochs} epochs; examined on {study.base.counts.n} of "
+        f"`{study.base.data.source}` (chance {100 * study.base.chance:.0f} %, majority letter "
+        f"{100 * study.base.majority.value:.0f} %); {study.provenance.cpu}, "
+        f"{study.cell_s / 60:.0f} minutes of runs: `{study.provenance.command}`."
     )
 
 
@@ -260,54 +229,26 @@ SHOWN = ("greedy-50tokens", "greedy-5tokens", "t0.3-p0.9-k0-50tokens", "t1-p1-k0
 def decoding_table() -> str:
     """Write the committed study of decoding: what nothing beats, and some of the others."""
     study = DecodingRecord.model_validate_json((RESULTS / "decoding.json").read_bytes())
-    lines = [
-        "| answers | questions/s | tokens | correct % (95 %) | answered % | two repeats agree % |",
-        "| --- | --- | --- | --- | --- | --- |",
+    shown = [
+        p
+        for p in study.points
+        if p.pareto or p.setting.name in SHOWN or p.setting.beams == 4 or p.setting.constrained
     ]
-    for p in study.points:
-        name = p.setting.name
-        if not (p.pareto or name in SHOWN or p.setting.beams == 4 or p.setting.constrained):
-            continue
-        written = "–" if p.written is None else f"{p.written:.1f}"
-        agree = "–" if p.agreement is None else f"{100 * p.agreement:.0f}"
-        mark = " (not beaten)" if p.pareto else ""
-        lines.append(
-            f"| {p.setting.display_name}{mark} | {p.questions_per_s:.1f} | {written} | "
-            f"{100 * p.accuracy:.1f} ({100 * p.low:.1f}-{100 * p.high:.1f}) | "
-            f"{100 * p.answer_rate:.0f} | {agree} |"
-        )
-    note = (
+    return (
+        f"{points_table(study.model_copy(update={'points': tuple(shown)})).to_markdown()}\n\n"
         f"The quickstart's tuned model on `{study.data.source}`, {study.model.dtype}, "
         f"{study.provenance.cpu}, {len(study.points)} settings in {study.cell_s / 60:.0f} minutes. "
+        f"{study.verdict}"
     )
-    return "\n".join([*lines, "", note + study.verdict])
 
 
 def parity_table() -> str:
     """Write what packing cost a model that was trained on real questions."""
     record = ParityRecord.model_validate_json((RESULTS / "parity.json").read_bytes())
-    lines = [
-        "| scheme | MB | correct % (95 %) | points lost, at most | same option % (95 %) |"
-        " moved, nats a token | verdict |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        f"| as trained ({record.reference.model.dtype}) | "
-        f"{(record.reference_bytes or 0) / 1e6:.0f} | {_accuracy(record.reference)} | | | | |",
-    ]
-    for row in record.rows:
-        same = row.agreement
-        name = f"`{row.name}`" + (f" ({row.model.dtype})" if row.model.dtype != row.name else "")
-        lines.append(
-            f"| {name} | {(row.file_bytes or 0) / 1e6:.0f} | {_accuracy(row.evaluation)} | "
-            f"{max(0.0, -100 * row.comparison.difference_low):.1f} | {100 * same.value:.1f} "
-            f"({100 * same.low:.1f}-{100 * same.high:.1f}) | {row.mean_drift:.3f} | "
-            f"{'fit' if row.meets_budget else 'unfit'} |"
-        )
-    data = record.reference.data
-    cpu = record.provenance.cpu
+    reference, machine = record.reference, record.provenance
     return (
-        "\n".join(lines)
-        + f"\n\nn = {record.reference.counts.n:,} of `{data.source}`, {record.reference.method}; "
-        f"{cpu}, {record.provenance.cores} cores."
+        f"{parity.parity_table(record).to_markdown()}\n\nn = {reference.counts.n:,} of "
+        f"`{reference.data.source}`, {reference.method}; {machine.cpu}, {machine.cores} cores."
     )
 
 

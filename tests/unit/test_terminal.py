@@ -460,14 +460,15 @@ def test_a_study_of_robustness_shows_every_way_of_asking(
     text = flat(out)
     for found in record.findings:
         a = found.accuracy
-        share = f"{100 * a.value:.1f} % ({100 * a.low:.1f}-{100 * a.high:.1f})"
-        start = f"{found.variant} {a.n} {share}"
-        p = "-" if found.variant == "plain" else f"{found.p_value:.4f}"
-        assert f"{start} {100 * found.plain.value:.1f} {p}" in text
+        share = f"{100 * a.value:.1f} {100 * a.low:.1f}-{100 * a.high:.1f}"
+        start = f"{found.variant} {share} {a.n}"
+        plain = found.variant == "plain"
+        end = "- -" if plain else f"{100 * found.plain.value:.1f} {found.p_value:.4f}"
         if found.push:
-            followed, before = found.push.followed, found.push.before
-            assert f"{100 * followed.value:.1f} % (" in text
-            assert f"before {100 * before.value:.1f}" in text
+            f, before = found.push.followed, found.push.before
+            end += f" {100 * f.value:.1f} {100 * f.low:.1f}-{100 * f.high:.1f}"
+            end += f" {100 * before.value:.1f}"
+        assert f"{start} {end}" in text
     assert ("of the answers change with the order" in text) == (method == "letter")
     if record.flips is not None:
         assert f"RStd of the letters' recalls {record.flips.rstd:.3f}" in text

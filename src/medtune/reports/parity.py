@@ -3,11 +3,75 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
+from medtune.core.records import EvaluationRecord
 from medtune.core.run_folder import write_text
-from medtune.core.schemas.compression import ParityRecord
+from medtune.core.schemas.compression import Parity, ParityRecord
 from medtune.reports.figures import MUTED_COLOUR, TEXT_COLOUR, TUNED_COLOUR, create_axes, render_svg
+from medtune.reports.result_table import (
+    PAGE,
+    SCREEN,
+    Column,
+    ResultTable,
+    estimate,
+    label,
+    number,
+    percent,
+)
 from medtune.reports.templating import render_page
+
+
+class ParityLine(NamedTuple):
+    """The original, or a candidate."""
+
+    name: str
+    file_bytes: int | None
+    evaluation: EvaluationRecord
+    row: Parity | None = None
+
+
+LINES: list[Column[ParityLine]] = [
+    label("model", lambda m: m.name),
+    number("MB", lambda m: m.file_bytes, ",.0f", scale=1e-6),
+    estimate("correct %", lambda m: m.evaluation.accuracy),
+    estimate("difference", lambda m: m.row and _difference(m.row), PAGE, "+.1f"),
+    number(
+        "points lost, at most",
+        lambda m: max(0.0, -100 * m.row.comparison.difference_low) if m.row else None,
+        ".1f",
+        ("terminal", "markdown"),
+    ),
+    estimate("same option %", lambda m: m.row and m.row.agreement),
+    number("moved, nats", lambda m: m.row.mean_drift if m.row else None, ".3f"),
+    number("at most", lambda m: m.row.max_drift if m.row else None, ".2f", PAGE),
+    percent("calibration", lambda m: m.row.calibration_shift if m.row else None, PAGE, "+.1f"),
+    number("questions/s", lambda m: m.evaluation.questions_per_s, ".1f", SCREEN),
+    label(
+        "run by",
+        lambda m: f"{m.evaluation.model.device}, {m.evaluation.model.dtype}",
+        ("page", "markdown"),
+    ),
+    label("verdict", lambda m: _verdict(m.row), ("markdown",)),
+]
+
+
+def parity_table(record: ParityRecord) -> ResultTable[ParityLine]:
+    """Return the table of the original and its candidates."""
+    original = ParityLine("original", record.reference_bytes, record.reference)
+    lines = [ParityLine(row.name, row.file_bytes, row.evaluation, row) for row in record.rows]
+    return ResultTable(LINES, [original, *lines])
+
+
+def _verdict(row: Parity | None) -> str | None:
+    if row is None:
+        return None
+    return "fit" if row.meets_budget else "unfit"
+
+
+def _difference(row: Parity) -> tuple[float, float, float]:
+    found = row.comparison
+    return found.difference, found.difference_low, found.difference_high
 
 
 def write_parity(path: Path, record: ParityRecord) -> None:
@@ -16,7 +80,15 @@ def write_parity(path: Path, record: ParityRecord) -> None:
     Raises:
         FolderError: The page cannot be written.
     """
-    write_text(path, render_page("parity.html", gate=record, figure=plot_accuracy_loss(record)))
+    write_text(
+        path,
+        render_page(
+            "parity.html",
+            gate=record,
+            lines=parity_table(record),
+            figure=plot_accuracy_loss(record),
+        ),
+    )
 
 
 def plot_accuracy_loss(record: ParityRecord) -> str:

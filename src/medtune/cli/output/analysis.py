@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from medtune.cli.output.console import create_plain_table, format_percent_interval
+from medtune.cli.output.console import create_plain_table
 from medtune.cli.output.table import PlainTable
 from medtune.core.schemas.analysis import AnalysisRecord, CalibrationError, SelectivePrediction
+from medtune.reports.result_table import format_percent_interval
 
 
 def show_analysis(console: Console, record: AnalysisRecord) -> None:

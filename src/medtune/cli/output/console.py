@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 
 from medtune.cli.output.table import Kind, PlainTable
-from medtune.core.records import Proportion
+from medtune.reports.result_table import ResultTable
 from medtune.workflows.distributed import is_main
 
 
@@ -57,6 +58,10 @@ def create_plain_table(
     return PlainTable([(header, kind) for headers, kind in kinds for header in headers])
 
 
-def format_percent_interval(value: Proportion) -> str:
-    """Format a proportion with its interval, in per cent."""
-    return f"{100 * value.value:.1f} % ({100 * value.low:.1f}-{100 * value.high:.1f})"
+def lay_out(table: ResultTable[Any]) -> PlainTable:
+    """Lay out a table of results for a terminal."""
+    heads, rows = table.layout("terminal")
+    made = PlainTable([(header, "text" if kind == "code" else kind) for header, kind in heads])
+    for row in rows:
+        made.add_row(*("-" if cell is None else cell for cell in row))
+    return made

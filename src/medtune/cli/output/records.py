@@ -10,7 +10,7 @@ from rich.text import Text
 
 from medtune.cli.output.analysis import show_analysis
 from medtune.cli.output.compression import show_bench, show_parity
-from medtune.cli.output.console import create_plain_table, format_percent_interval, open_console
+from medtune.cli.output.console import create_plain_table, open_console
 from medtune.cli.output.data import show_manifest, show_proposal, show_verification
 from medtune.cli.output.release import (
     show_difference,
@@ -33,15 +33,7 @@ from medtune.cli.output.serving import (
     show_monitor,
     show_safety,
 )
-from medtune.cli.output.study import (
-    show_ablation,
-    show_decoding,
-    show_grid,
-    show_learning_curve,
-    show_prompts,
-    show_robustness,
-    show_test_size,
-)
+from medtune.cli.output.study import show_grid, show_study
 from medtune.cli.output.table import PlainTable
 from medtune.core.records import (
     ComparisonRecord,
@@ -63,6 +55,7 @@ from medtune.releases.export.schema import ExportRecord, MlflowRecord
 from medtune.releases.gate_schema import Difference, EvidenceRecord, GateRecord, Suite
 from medtune.releases.schema import ReleaseList, ReleaseLog, Verification
 from medtune.releases.update_schema import UpdateRecord
+from medtune.reports.result_table import format_percent_interval
 from medtune.serving.monitoring.schema import MonitorRecord
 from medtune.serving.schemas import AnswerRecord, AuditVerified, KeyList, KeyMade
 from medtune.spotcheck.schema import SpotCheckRecord, SpotCheckSample
@@ -149,16 +142,16 @@ _PRINTERS: dict[type[Record], Callable[[Console, Any], None]] = {
     EvaluationRecord: _show_evaluation,
     ComparisonRecord: _show_comparison,
     AnalysisRecord: show_analysis,
-    AblationRecord: show_ablation,
-    LearningCurveRecord: show_learning_curve,
-    PromptStudyRecord: show_prompts,
-    DecodingRecord: show_decoding,
+    AblationRecord: show_study,
+    LearningCurveRecord: show_study,
+    PromptStudyRecord: show_study,
+    DecodingRecord: show_study,
     GridState: show_grid,
     ParityRecord: show_parity,
     BenchRecord: show_bench,
     AnswerRecord: show_answer,
-    RobustnessRecord: show_robustness,
-    SampleSizeRecord: show_test_size,
+    RobustnessRecord: show_study,
+    SampleSizeRecord: show_study,
     SpotCheckSample: show_sample,
     SpotCheckRecord: show_review,
     ModelList: _show_models,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output.console import create_plain_table, format_percent_interval
+from medtune.cli.output.console import create_plain_table
 from medtune.core.records import LETTERS
 from medtune.core.schemas.audit import AuditHead
 from medtune.core.schemas.corrections import CorrectionsManifest
 from medtune.core.schemas.safety import SafetyRecord
+from medtune.reports.result_table import format_percent_interval
 from medtune.serving.monitoring.schema import MonitorRecord, ShadowComparison
 from medtune.serving.pages.labels import (
     CHOICE_UNMEASURED,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from medtune.core.records import TrainingRecord
 from medtune.reports.figures import (
     BASELINE_COLOUR,
     SERIES_COLOURS,
@@ -12,15 +15,77 @@ from medtune.reports.figures import (
     plot_loss,
     render_svg,
 )
+from medtune.reports.result_table import (
+    PAGE,
+    Column,
+    ResultTable,
+    estimate,
+    label,
+    number,
+    p_value,
+    percent,
+    text,
+)
 from medtune.reports.templating import render_page
-from medtune.studies.ablation.schema import AblationRecord
+from medtune.studies.ablation.schema import AblationRecord, Rung, RungRecord
+
+RUNGS: list[Column[RungRecord]] = [
+    label("rung", lambda r: r.rung.name),
+    text("what it fixes", lambda r: r.rung.mends, ("page", "markdown")),
+    estimate("correct %", lambda r: r.accuracy),
+    estimate(
+        "gain, points",
+        lambda r: (
+            (r.gain.difference, r.gain.difference_low, r.gain.difference_high) if r.gain else None
+        ),
+        spec="+.1f",
+    ),
+    p_value("p", lambda r: r.gain.p_value if r.gain else None, PAGE),
+    percent("answered %", lambda r: r.evaluation.answer_rate),
+    percent("stops %", lambda r: r.evaluation.stop_rate),
+    estimate("letters %", lambda r: r.likelihood.accuracy if r.likelihood else None),
+]
+TRAININGS: list[Column[tuple[str, TrainingRecord]]] = [
+    label("training", lambda t: t[0]),
+    number("questions", lambda t: t[1].data.n),
+    number("steps", lambda t: t[1].steps),
+    number("supervised tokens", lambda t: t[1].audit.supervised),
+    number("of the prompt", lambda t: t[1].audit.prompt_supervised),
+    number("endings", lambda t: t[1].audit.ends_supervised),
+    number("last loss", lambda t: t[1].losses[-1].loss, ".2f"),
+    number("examples/s", lambda t: t[1].examples_per_s, ".1f"),
+]
+
+
+def rungs_table(record: AblationRecord) -> ResultTable[RungRecord]:
+    """Return the table of the rungs, the base model first."""
+    base = RungRecord(
+        rung=Rung(name="base model", mends="not trained", training="none"),
+        accuracy=record.base.accuracy,
+        gain=None,
+        evaluation=record.base,
+        likelihood=record.base_likelihood,
+    )
+    return ResultTable(RUNGS, [base, *record.rungs])
+
+
+def summarize(record: AblationRecord) -> Iterator[str | ResultTable[RungRecord]]:
+    """Yield what a terminal shows, the verdict last."""
+    yield rungs_table(record)
+    yield from (f"{one.rung.name}: {one.rung.mends}" for one in record.rungs)
+    yield record.verdict
 
 
 def render(record: AblationRecord) -> str:
     """Render the page."""
     losses = {name: plot_loss([one.losses]) for name, one in record.trainings.items()}
     return render_page(
-        "studies/ablation.html", study=record, ladder=plot_ladder(record), losses=losses
+        "studies/ablation.html",
+        study=record,
+        ladder=plot_ladder(record),
+        rungs=rungs_table(record),
+        trainings=ResultTable(TRAININGS, list(record.trainings.items())),
+        losses=losses,
     )
 
 

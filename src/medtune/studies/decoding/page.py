@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from medtune.reports.figures import (
     BASELINE_COLOUR,
@@ -12,13 +12,65 @@ from medtune.reports.figures import (
     create_axes,
     render_svg,
 )
+from medtune.reports.result_table import (
+    PAGE,
+    SCREEN,
+    TERMINAL,
+    Column,
+    ResultTable,
+    estimate,
+    label,
+    number,
+    percent,
+    text,
+)
 from medtune.reports.templating import render_page
 from medtune.studies.decoding.schema import DecodingPoint, DecodingRecord
 
 
+def points_table(record: DecodingRecord) -> ResultTable[DecodingPoint]:
+    """Return the table of the settings."""
+
+    def mark(point: DecodingPoint) -> str:
+        if point.setting.name == record.recommended:
+            return "recommended"
+        return "not beaten" if point.pareto else ""
+
+    columns: list[Column[DecodingPoint]] = [
+        label("", lambda p: "*" if p.pareto else "", TERMINAL),
+        text("answers", lambda p: p.setting.display_name),
+        number("repeats", lambda p: p.repeats, media=PAGE),
+        number("questions/s", lambda p: p.questions_per_s, ".1f"),
+        number("tokens", lambda p: p.written, ".1f"),
+        estimate("correct %", lambda p: (p.accuracy, p.low, p.high)),
+        percent("answered %", lambda p: p.answer_rate),
+        percent("stops %", lambda p: p.stop_rate, SCREEN),
+        percent("agree %", lambda p: p.agreement),
+        number("entropy", lambda p: p.entropy, ".2f", PAGE),
+        estimate("behind", lambda p: (p.behind, p.behind_low, p.behind_high), PAGE, "+.1f"),
+        label("", mark, ("page", "markdown")),
+    ]
+    return ResultTable(columns, record.points)
+
+
+def summarize(record: DecodingRecord) -> Iterator[str | ResultTable[DecodingPoint]]:
+    """Yield what a terminal shows, the verdict last."""
+    yield points_table(record)
+    yield (
+        f"{record.label} on {record.data.source}, n = {record.n:,}; "
+        "* not beaten in both speed and accuracy"
+    )
+    yield record.verdict
+
+
 def render(record: DecodingRecord) -> str:
     """Render the page."""
-    return render_page("studies/decoding.html", study=record, pareto=plot_accuracy_speed(record))
+    return render_page(
+        "studies/decoding.html",
+        study=record,
+        pareto=plot_accuracy_speed(record),
+        points=points_table(record),
+    )
 
 
 def plot_accuracy_speed(record: DecodingRecord) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 from medtune.reports.figures import (
     BASE_COLOUR,
@@ -12,8 +13,49 @@ from medtune.reports.figures import (
     create_axes,
     render_svg,
 )
+from medtune.reports.result_table import (
+    Column,
+    ResultTable,
+    estimate,
+    format_percent_interval,
+    label,
+    number,
+    percent,
+)
 from medtune.reports.templating import render_page
-from medtune.studies.learning_curve.schema import CurvePoint, Equal, LearningCurveRecord
+from medtune.studies.learning_curve.schema import (
+    Contrast,
+    CurvePoint,
+    Equal,
+    LearningCurveRecord,
+)
+
+POINTS: list[Column[CurvePoint]] = [
+    label("selection", lambda p: p.arm.selection),
+    label("target", lambda p: p.arm.target),
+    label("equal", lambda p: p.arm.equal),
+    number("questions", lambda p: p.arm.size),
+    number("seeds", lambda p: len(p.seeds)),
+    number("steps", lambda p: p.steps),
+    estimate("correct %", lambda p: (p.accuracy, p.low, p.high)),
+    percent("SD", lambda p: p.deviation),
+    estimate("gain, points", lambda p: (p.gain, p.gain_low, p.gain_high), spec="+.1f"),
+]
+CONTRASTS: list[Column[Contrast]] = [
+    label("few", lambda c: f"{c.few.size:,} {c.few.selection}"),
+    label("many", lambda c: f"{c.many.size:,} {c.many.selection}"),
+    label("target", lambda c: c.few.target),
+    label("equal", lambda c: c.few.equal),
+    estimate("difference", lambda c: (c.difference, c.low, c.high), spec="+.1f"),
+]
+
+
+def summarize(record: LearningCurveRecord) -> Iterator[str | ResultTable[CurvePoint]]:
+    """Yield what a terminal shows, the verdict last."""
+    yield ResultTable(POINTS, record.points)
+    accuracy = format_percent_interval(record.base.accuracy)
+    yield f"base model: {accuracy}, n = {record.base.counts.n:,}"
+    yield record.verdict
 
 
 def render(record: LearningCurveRecord) -> str:
@@ -24,7 +66,13 @@ def render(record: LearningCurveRecord) -> str:
         for equal in kinds
         if any(point.arm.equal == equal for point in record.points)
     }
-    return render_page("studies/learning_curve.html", study=record, figures=figures)
+    return render_page(
+        "studies/learning_curve.html",
+        study=record,
+        figures=figures,
+        points=ResultTable(POINTS, record.points),
+        contrasts=ResultTable(CONTRASTS, record.contrasts),
+    )
 
 
 def plot_learning_curve(record: LearningCurveRecord, equal: Equal) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,114 @@ from medtune.reports.figures import (
     create_axes,
     render_svg,
 )
+from medtune.reports.result_table import (
+    PAGE,
+    TERMINAL,
+    Column,
+    ResultTable,
+    estimate,
+    number,
+    percent,
+    span,
+)
 from medtune.reports.templating import render_page
 from medtune.studies.test_size.analysis import scale_detectable_difference
 from medtune.studies.test_size.schema import (
+    AccuracyAtSize,
     AccuracyBySize,
+    DifferenceAtSize,
     DifferenceBySize,
     SampleSizeRecord,
     SampleSpread,
+    StratifiedSpread,
 )
 
 Z_95 = 1.96
 """Half width of a 95 % interval in standard errors."""
 _APART = 1.09
 """Factor between the x positions of two evaluations, so that their bars do not overlap."""
+
+
+DIFFERENCE: list[Column[DifferenceAtSize]] = [
+    number("questions", lambda s: s.n),
+    percent("mean", lambda s: s.spread.mean, PAGE, "+.1f"),
+    span("95 % of them", lambda s: (s.spread.low, s.spread.high), spec="+.1f"),
+    span("all", lambda s: (s.spread.least, s.spread.most), PAGE, "+.1f"),
+    percent("deviation", lambda s: s.spread.deviation, PAGE, ".2f"),
+    percent("theory", lambda s: s.standard_error_finite, PAGE, ".2f"),
+    percent("detectable", lambda s: s.minimum_detectable),
+    percent("found, fresh %", lambda s: s.power_fresh),
+    percent("found, of these %", lambda s: s.power),
+    percent("wrong sign %", lambda s: s.wrong_sign, spec=".2f"),
+]
+BY_SUBJECT: list[Column[tuple[AccuracyAtSize, StratifiedSpread]]] = [
+    number("questions", lambda s: s[0].n),
+    percent("deviation, plain", lambda s: s[0].spread.deviation, spec=".2f"),
+    percent("by subject", lambda s: s[1].spread.deviation, spec=".2f"),
+    percent("theory, by subject", lambda s: s[1].standard_error, spec=".2f"),
+    estimate("ratio", lambda s: _ratio(s[1]), spec=".3f", scale=1),
+    number(
+        "theory",
+        lambda s: (
+            s[1].standard_error / s[0].standard_error_finite if s[0].standard_error_finite else None
+        ),
+        ".3f",
+    ),
+    percent("mean, by subject %", lambda s: s[1].spread.mean),
+    number("subjects not drawn", lambda s: s[1].subjects_missed),
+]
+
+
+def sizes_table(exam: AccuracyBySize) -> ResultTable[AccuracyAtSize]:
+    """Return the table of one evaluation at all sizes."""
+    columns: list[Column[AccuracyAtSize]] = [
+        number("questions", lambda s: s.n),
+        percent("mean %", lambda s: s.spread.mean, PAGE),
+        span("95 % of them", lambda s: (s.spread.low, s.spread.high)),
+        span("all", lambda s: (s.spread.least, s.spread.most), PAGE),
+        percent("deviation", lambda s: s.spread.deviation, spec=".2f"),
+        percent("theory", lambda s: s.standard_error_finite, spec=".2f"),
+        percent("theory, fresh", lambda s: s.standard_error, PAGE, ".2f"),
+        percent("Wilson ±", lambda s: s.half_width),
+        percent("holds it %", lambda s: s.coverage),
+        percent("not chance %", lambda s: s.excludes_chance),
+        percent(f"not {exam.majority_letter} %", lambda s: s.excludes_majority, PAGE),
+    ]
+    if exam.sizes[-1].stratified is not None:
+        ratio = "by subject, ratio"
+        columns.append(
+            number(ratio, lambda s: s.stratified.ratio if s.stratified else None, ".3f", TERMINAL)
+        )
+    return ResultTable(columns, exam.sizes)
+
+
+def _ratio(drawn: StratifiedSpread) -> tuple[float, float, float] | None:
+    if drawn.ratio is None or drawn.ratio_low is None or drawn.ratio_high is None:
+        return None
+    return drawn.ratio, drawn.ratio_low, drawn.ratio_high
+
+
+def summarize(record: SampleSizeRecord) -> Iterator[str | ResultTable[Any]]:
+    """Yield what a terminal shows, the verdict last."""
+    for exam in record.evaluations:
+        yield (
+            f"{record.split} · {record.method} · {exam.label}: "
+            f"{100 * exam.accuracy.value:.1f} %, n = {record.n:,}; "
+            f"{record.draws:,} subsamples per size"
+        )
+        yield sizes_table(exam)
+        yield ""
+    if record.difference is not None:
+        comparison = record.difference.comparison
+        yield f"{comparison.b} against {comparison.a}, points"
+        yield ResultTable(DIFFERENCE, record.difference.sizes)
+        yield ""
+    if record.left_out:
+        sizes = ", ".join(f"{size:,}" for size in record.left_out)
+        yield f"left out, for there are only {record.n:,} questions: {sizes}"
+    yield record.verdict
+    if record.subjects_verdict is not None:
+        yield record.subjects_verdict
 
 
 def render(record: SampleSizeRecord) -> str:
@@ -39,7 +134,18 @@ def render(record: SampleSizeRecord) -> str:
         "difference": plot_difference_by_size(difference) if difference else None,
         "power": plot_power(difference) if difference else None,
     }
-    return render_page("studies/test_size.html", study=record, figures=figures)
+    by_subject = [
+        [(s, s.stratified) for s in exam.sizes if s.n < record.n and s.stratified]
+        for exam in record.evaluations
+    ]
+    return render_page(
+        "studies/test_size.html",
+        study=record,
+        figures=figures,
+        sizes=[(exam, sizes_table(exam)) for exam in record.evaluations],
+        differences=ResultTable(DIFFERENCE, difference.sizes if difference else ()),
+        by_subject=[ResultTable(BY_SUBJECT, rows) for rows in by_subject],
+    )
 
 
 def plot_accuracy_by_size(evaluations: Sequence[AccuracyBySize]) -> str:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from medtune.cli.output.console import open_console
-from medtune.cli.output.study import show_test_size
+from medtune.cli.output.study import show_study
 from medtune.core.intervals import wilson_interval
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import ComparisonRecord
@@ -198,7 +198,7 @@ def test_the_terminal_shows_the_same(capsys: pytest.CaptureFixture[str]) -> None
         left_out=(500, 1_000),
         subjects_verdict="By subject.",
     )
-    show_test_size(open_console(stderr=False), record)
+    show_study(open_console(stderr=False), record)
     out = capsys.readouterr().out
     assert "…" not in out
     for text in (
@@ -215,6 +215,6 @@ def test_the_terminal_writes_a_dash_for_what_there_is_none_of(
 ) -> None:
     still = STRATIFIED.model_copy(update={"ratio": None, "ratio_low": None, "ratio_high": None})
     record = study(exam("base", stratified=still), gap=difference(wrong_sign=None))
-    show_test_size(open_console(stderr=False), record)
+    show_study(open_console(stderr=False), record)
     rows = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert sum(row.endswith(" -") for row in rows) == 6
