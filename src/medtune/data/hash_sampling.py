@@ -17,32 +17,32 @@ def sampling_hash(seed: int, name: str) -> bytes:
 
 
 def allocate_proportionally(
-    total: int, weights: Mapping[str, float], most: Mapping[str, int]
+    total: int, weights: Mapping[str, float], capacities: Mapping[str, int]
 ) -> dict[str, int]:
     """Allocate a total to groups in proportion to weights, by the largest-remainder method.
 
     Args:
         total: Number of items to allocate.
         weights: Non-negative weight of each group.
-        most: Capacity of each group; the excess goes to the other groups.
+        capacities: Capacity of each group; the excess goes to the other groups.
 
     Returns:
         The share of each group; the shares add up to `total`, or to the total capacity.
     """
     given = dict.fromkeys(weights, 0)
-    open_groups = [name for name in weights if most[name] > 0 and weights[name] > 0]
-    left = min(total, sum(most[name] for name in open_groups))
+    open_groups = [name for name in weights if capacities[name] > 0 and weights[name] > 0]
+    left = min(total, sum(capacities[name] for name in open_groups))
     while left:
         whole = sum(weights[name] for name in open_groups)
         exact = {name: left * weights[name] / whole for name in open_groups}
-        full = [n for n in open_groups if given[n] + exact[n] >= most[n]]
+        full = [n for n in open_groups if given[n] + exact[n] >= capacities[n]]
         if not full:
             for name, extra in _round_shares(left, exact).items():
                 given[name] += extra
             break
         for name in full:
-            left -= most[name] - given[name]
-            given[name] = most[name]
+            left -= capacities[name] - given[name]
+            given[name] = capacities[name]
             open_groups.remove(name)
     return given
 

@@ -66,19 +66,19 @@ def decontaminate(
     a different answer (both are removed), and, with `within`, if it repeats an earlier question
     that is kept.  With `near`, near-duplicates are duplicates, too.
     """
-    row = _QuestionIndex([*evaluated, train])
-    with progress.task("overlap", len(row.part_of) * (2 if near else 1)) as task:
-        questions = chain.from_iterable(part.questions for part in row.parts)
-        twins = _DuplicateFinder(row, find_overlap(questions, near, task))
-    kept, excluded = _select_kept(twins, within)
-    found = {pair: list(twins.find_between(*pair)) for pair in _part_pairs(row.last)}
-    start = row.part_range(row.last).start
+    index = _QuestionIndex([*evaluated, train])
+    with progress.task("overlap", len(index.part_of) * (2 if near else 1)) as task:
+        questions = chain.from_iterable(part.questions for part in index.parts)
+        finder = _DuplicateFinder(index, find_overlap(questions, near, task))
+    kept, excluded = _select_kept(finder, within)
+    found = {pair: list(finder.find_between(*pair)) for pair in _part_pairs(index.last)}
+    start = index.part_range(index.last).start
     return Decontaminated(
         kept=kept - start,
-        alike=twins.overlap.duplicate_groups()[kept],
+        alike=finder.overlap.duplicate_groups()[kept],
         excluded=tuple(excluded),
-        counts=tuple(_count_overlap(row, *pair, some) for pair, some in found.items()),
-        examples=tuple(_sample_examples(row, found)),
+        counts=tuple(_count_overlap(index, *pair, some) for pair, some in found.items()),
+        examples=tuple(_sample_examples(index, found)),
     )
 
 
@@ -117,16 +117,16 @@ class _Duplicate:
 class _DuplicateFinder:
     """Lookup of the duplicates of a question in any part."""
 
-    def __init__(self, row: _QuestionIndex, overlap: Overlap) -> None:
-        self.row = row
+    def __init__(self, index: _QuestionIndex, overlap: Overlap) -> None:
+        self.index = index
         self.overlap = overlap
         self._first: dict[tuple[int, int], int] = {}
         self._answers: dict[tuple[int, int], dict[str, int]] = {}
         """For classes with several right answers: answer -> index of its first question."""
-        keys = zip(overlap.classes.tolist(), row.part_of.tolist(), strict=True)
+        keys = zip(overlap.classes.tolist(), index.part_of.tolist(), strict=True)
         for place, key in enumerate(keys):
             self._first.setdefault(key, place)
-            if key[0] in overlap.torn and (question := row.question_at(place)).answer is not None:
+            if key[0] in overlap.torn and (question := index.question_at(place)).answer is not None:
                 answer = canonicalize_text(question.answer_text)
                 self._answers.setdefault(key, {}).setdefault(answer, place)
 
@@ -140,13 +140,13 @@ class _DuplicateFinder:
             )
         for near, conflict in self.overlap.linked_classes(number):
             other = self._first.get((near, part))
-            if other is not None and (part != self.row.part_of[place] or other < place):
+            if other is not None and (part != self.index.part_of[place] or other < place):
                 return _Duplicate(other, "near", self._answers_differ(place, other, conflict))
         return None
 
     def find_between(self, a: int, b: int) -> Iterator[tuple[int, _Duplicate]]:
         """Yield every question of part a that has a duplicate in part b, with the duplicate."""
-        for place in self.row.part_range(a):
+        for place in self.index.part_range(a):
             if (twin := self.find_first(place, b)) is not None:
                 yield place, twin
 
@@ -172,31 +172,29 @@ class _DuplicateFinder:
         if not conflict:
             return False
         return answers_conflict(
-            canonicalize_question(self.row.question_at(a)),
-            canonicalize_question(self.row.question_at(b)),
+            canonicalize_question(self.index.question_at(a)),
+            canonicalize_question(self.index.question_at(b)),
         )
 
 
 def _select_kept(
-    twins: _DuplicateFinder, within: bool
+    finder: _DuplicateFinder, within: bool
 ) -> tuple[NDArray[np.int64], list[Exclusion]]:
     """Decide for each train question, in order, whether it is kept."""
-    row = twins.row
+    index = finder.index
     kept: list[int] = []
     excluded: list[Exclusion] = []
     staying: dict[int, int] = {}  # class -> its first kept question
-    for place in row.part_range(row.last):
-        number = int(twins.overlap.classes[place])
-        near = [other for other, _ in twins.overlap.linked_classes(number) if other in staying]
-        if found := _find_evaluated_duplicate(twins, place):
+    for place in index.part_range(index.last):
+        number = int(finder.overlap.classes[place])
+        near = [other for other, _ in finder.overlap.linked_classes(number) if other in staying]
+        if found := _find_evaluated_duplicate(finder, place):
             reason, twin = EVALUATED_REASONS[found.same], found.place
-        elif (rival := twins.find_conflicting(place, row.last)) is not None:
+        elif (rival := finder.find_conflicting(place, index.last)) is not None:
             reason, twin = CONFLICTING_ANSWERS, rival
         elif within and number in staying:
             reason, twin = REPEATED_REASONS["exact"], staying[number]
-        elif within and (
-            near := [n for n, _ in twins.overlap.linked_classes(number) if n in staying]
-        ):
+        elif within and near:
             reason, twin = REPEATED_REASONS["near"], staying[near[0]]
         else:
             kept.append(place)
@@ -204,19 +202,19 @@ def _select_kept(
             continue
         excluded.append(
             Exclusion(
-                source=row.source_at(place),
-                id=row.question_at(place).id,
+                source=index.source_at(place),
+                id=index.question_at(place).id,
                 reason=reason,
-                twin=f"{row.source_at(twin)} {row.question_at(twin).id}",
+                twin=f"{index.source_at(twin)} {index.question_at(twin).id}",
             )
         )
     return np.array(kept, dtype=np.int64), excluded
 
 
-def _find_evaluated_duplicate(twins: _DuplicateFinder, place: int) -> _Duplicate | None:
+def _find_evaluated_duplicate(finder: _DuplicateFinder, place: int) -> _Duplicate | None:
     """Find an evaluated duplicate of a train question, an exact one if there is any."""
     found = [
-        t for part in range(twins.row.last) if (t := twins.find_first(place, part)) is not None
+        t for part in range(finder.index.last) if (t := finder.find_first(place, part)) is not None
     ]
     return min(found, key=lambda twin: (twin.same != "exact", twin.place), default=None)
 
@@ -230,42 +228,42 @@ def _part_pairs(last: int) -> Iterator[tuple[int, int]]:
 
 
 def _count_overlap(
-    row: _QuestionIndex, a: int, b: int, found: Sequence[tuple[int, _Duplicate]]
+    index: _QuestionIndex, a: int, b: int, found: Sequence[tuple[int, _Duplicate]]
 ) -> OverlapCount:
     return OverlapCount(
-        source=row.parts[a].source,
-        among=row.parts[b].source,
+        source=index.parts[a].source,
+        among=index.parts[b].source,
         exact=sum(twin.same == "exact" for _, twin in found),
         near=sum(twin.same == "near" for _, twin in found),
         conflicts=sum(twin.conflict for _, twin in found),
-        share=wilson_interval(len(found), len(row.parts[a].questions)),
+        share=wilson_interval(len(found), len(index.parts[a].questions)),
     )
 
 
 def _sample_examples(
-    row: _QuestionIndex, found: Mapping[tuple[int, int], Sequence[tuple[int, _Duplicate]]]
+    index: _QuestionIndex, found: Mapping[tuple[int, int], Sequence[tuple[int, _Duplicate]]]
 ) -> Iterator[OverlapExample]:
     """Yield random examples of each kind of duplicate pair with a train question."""
-    for part in range(row.last + 1):
-        pairs = found[row.last, part]
+    for part in range(index.last + 1):
+        pairs = found[index.last, part]
         kinds = (
             [pair for pair in pairs if pair[1].same == "near" and not pair[1].conflict],
             [pair for pair in pairs if pair[1].conflict],
             [pair for pair in pairs if pair[1].same == "exact" and not pair[1].conflict],
         )
         for some in kinds:
-            order = order_by_hash(0, [row.question_at(place).id for place, _ in some])
-            yield from (_make_example(row, *some[at]) for at in order[:EXAMPLES_PER_KIND])
+            order = order_by_hash(0, [index.question_at(place).id for place, _ in some])
+            yield from (_make_example(index, *some[at]) for at in order[:EXAMPLES_PER_KIND])
 
 
-def _make_example(row: _QuestionIndex, place: int, twin: _Duplicate) -> OverlapExample:
-    question, other = row.question_at(place), row.question_at(twin.place)
+def _make_example(index: _QuestionIndex, place: int, twin: _Duplicate) -> OverlapExample:
+    question, other = index.question_at(place), index.question_at(twin.place)
     return OverlapExample(
         same=twin.same,
         conflict=twin.conflict,
         similarity=text_similarity(canonicalize_question(question), canonicalize_question(other)),
-        source=row.source_at(place),
+        source=index.source_at(place),
         question=question,
-        among=row.source_at(twin.place),
+        among=index.source_at(twin.place),
         twin=other,
     )

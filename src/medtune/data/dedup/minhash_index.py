@@ -30,20 +30,20 @@ class MinHashIndex:
     (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, section 3.4).
     """
 
-    def __init__(self, most: int, bands: int, rows: int, least: float) -> None:
+    def __init__(self, capacity: int, bands: int, rows: int, min_similarity: float) -> None:
         """Create an empty index.
 
         Args:
-            most: Capacity in texts.
+            capacity: Number of texts.
             bands: Number of bands; a text that shares one is a candidate.
             rows: Values per band.
-            least: Estimated similarity below which a candidate is dropped.
+            min_similarity: Estimated similarity below which a candidate is dropped.
         """
         assert bands * rows <= NUM_PERMUTATIONS
         self._rows = rows
         self._bands: list[dict[bytes, list[int]]] = [defaultdict(list) for _ in range(bands)]
-        self._values = np.zeros((most, NUM_PERMUTATIONS), dtype=np.uint32)
-        self._least = least
+        self._values = np.zeros((capacity, NUM_PERMUTATIONS), dtype=np.uint32)
+        self._min_similarity = min_similarity
 
     def insert(self, number: int, signature: MinHash) -> None:
         """Insert the signature of text `number`."""
@@ -56,7 +56,7 @@ class MinHashIndex:
         places = np.array(sorted(self._find_candidates(signature)), dtype=np.int64)
         found = self._estimate_similarity(places, signature)
         order = np.argsort(-found, kind="stable")[:MAX_NEIGHBOURS]
-        return [int(place) for place in places[order[found[order] >= self._least]]]
+        return [int(place) for place in places[order[found[order] >= self._min_similarity]]]
 
     def _find_candidates(self, signature: MinHash) -> set[int]:
         """Return texts that share a band, starting with the bands that the fewest texts share."""
