@@ -115,7 +115,7 @@ def test_what_reviewers_settled_becomes_a_train_split(
     }
     (split,) = found["splits"]
     assert split["description"]["source"] == "corrections of the endpoint, release fake:constant"
-    questions = load_split("snapshot:c", teaching=True).questions
+    questions = load_split("snapshot:c", for_training=True).questions
     assert [(q.stem, q.answer) for q in questions] == [
         ("What is the usual dose of adrenaline in adults?", 0),
         ("What is the usual dose of atropine in adults?", 1),

@@ -54,7 +54,7 @@ def test_the_notebook_refuses_them_too(
     rows = [
         {"id": q.id, "question": q.stem, "cop": q.answer}
         | dict(zip(notebook.OPTION_COLUMNS, q.options, strict=True))
-        for q in load_split(f"snapshot:{folder}", teaching=True).questions
+        for q in load_split(f"snapshot:{folder}", for_training=True).questions
     ]
     file = tmp_path / "copied.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))

@@ -68,7 +68,7 @@ def evaluate(
     split = load_split(data, columns, limit, progress)
     pool = QuestionTable.from_questions(())
     if settings.shots and shots_from is not None:
-        examples = load_split(shots_from, columns, progress=progress, teaching=True)
+        examples = load_split(shots_from, columns, progress=progress, for_training=True)
         pool = _select_shots(
             settings.shots,
             CleanedSource(shots_from, examples.questions),

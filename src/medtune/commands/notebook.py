@@ -48,9 +48,8 @@ def run_notebook(
         ModelError: The model cannot be found.
     """
     source = resolve_model(experiment.model, progress)
-    rows = [
-        row for _, row in read_rows(resolve_split(parse_data_ref(experiment.data), teaching=True))
-    ]
+    source_ref = resolve_split(parse_data_ref(experiment.data), for_training=True)
+    rows = [row for _, row in read_rows(source_ref)]
     # It trains and evaluates on one file.
     refuse_corrections((str(row.get("id")) for row in rows), experiment.data)
     check_rows(rows, experiment)

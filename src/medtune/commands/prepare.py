@@ -92,7 +92,7 @@ def inspect_file(
         DataError: The file cannot be read.
     """
     name = file if file.partition(":")[0] in SOURCE_KINDS else f"file:{file}"
-    ref = resolve_split(parse_data_ref(name), teaching=True)
+    ref = resolve_split(parse_data_ref(name), for_training=True)
     log_file_formats(ref, progress)
     rows = sample_rows(read_rows(ref))
     found = infer_columns(rows, str(ref), columns)

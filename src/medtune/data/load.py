@@ -1,6 +1,6 @@
 """Load a source as a cleaned split.
 
-Sources that are for training only are refused, unless the caller passes `teaching`.
+Sources that are for training only are refused, unless the caller passes `for_training`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def load_split(
     size: int | None = None,
     progress: Progress | None = None,
     *,
-    teaching: bool = False,
+    for_training: bool = False,
 ) -> Split:
     """Load one split: read and clean it.
 
@@ -62,29 +62,25 @@ def load_split(
         columns: Mapping for sources that medtune does not know.
         size: Keep only this many first questions after cleaning.
         progress: Progress to report to.
-        teaching: Whether the questions are for training or few-shot examples, not for evaluation.
+        for_training: Whether the questions train a model or are few-shot examples.
 
     Raises:
         DataError: The source cannot be used, holds fewer than `size` questions, or is for
             training only.
     """
-    ref = resolve_split(parse_data_ref(source), teaching=teaching)
+    ref = resolve_split(parse_data_ref(source), for_training=for_training)
     known = columns or ColumnMapping()
-    cleaned = clean_source(ref, known, progress or NoProgress(), teaching=teaching)
+    cleaned = clean_source(ref, known, progress or NoProgress(), for_training=for_training)
     questions = cleaned.questions if size is None else limit_size(cleaned.questions, size, str(ref))
     description = describe_split(str(ref), questions, cleaned.exclusion_counts)
     return Split(questions, description, cleaned.excluded, cleaned.answer_base)
 
 
-def resolve_split(ref: DataRef, *, teaching: bool) -> DataRef:
+def resolve_split(ref: DataRef, *, for_training: bool) -> DataRef:
     """Return the source with its default split, if it names none; a file is used whole.
 
-    A train split is never the default for evaluation.
-
-    Args:
-        ref: The source.
-        teaching: Whether the questions are for training: the default is "train". Otherwise it is
-            "test", the evaluated split of a snapshot, or "validation".
+    For training the default is "train", otherwise "test", the evaluated split of a snapshot, or
+    "validation": a train split is never the default for evaluation.
 
     Raises:
         DataError: There is no default split, or a snapshot has several evaluated splits.
@@ -92,7 +88,7 @@ def resolve_split(ref: DataRef, *, teaching: bool) -> DataRef:
     """
     if ref.split is not None or ref.kind == "file":
         return ref
-    if teaching:
+    if for_training:
         return replace(ref, split="train")
     names, possible = _evaluation_splits(ref)
     found = next((name for name in DEFAULT_EVALUATION_SPLITS if name in possible), None)
@@ -125,7 +121,7 @@ def clean_source(
     progress: Progress,
     store: Path | None = None,
     *,
-    teaching: bool = False,
+    for_training: bool = False,
 ) -> Cleaned:
     """Read a source and apply the data contract; the splits of a snapshot are already clean.
 
@@ -133,9 +129,9 @@ def clean_source(
     file `store`, or in memory without one.
 
     Raises:
-        DataError: The source cannot be used, or is for training only and `teaching` is False.
+        DataError: The source cannot be used, or is for training only and `for_training` is False.
     """
-    if not teaching:
+    if not for_training:
         _refuse_training_only(ref)
     if ref.kind == "snapshot":
         questions = read_parquet(Path(ref.place) / find_snapshot_split(ref).file)
@@ -145,7 +141,7 @@ def clean_source(
         log_file_formats(ref, progress)
         with progress.task(f"reading {ref.slug}", None) as task:
             cleaned = clean_rows(read_rows(ref, own.split), own, str(ref), store=store, task=task)
-    if not teaching:
+    if not for_training:
         # A file copied out of its snapshot has no manifest beside it, but the same ids.
         refuse_corrections(cleaned.questions.ids, str(ref))
     return cleaned

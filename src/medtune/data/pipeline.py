@@ -59,17 +59,14 @@ def list_sources(data: DataConfig) -> list[DataSource]:
     Raises:
         DataError: Two evaluated splits are the same, or a source does not exist.
     """
-    sources = (data.train, *data.evaluate)
-    refs = [
-        resolve_split(parse_data_ref(s), teaching=number == 0) for number, s in enumerate(sources)
-    ]
-    names = [str(ref) for ref in refs[1:]]
+    found = []
+    for number, source in enumerate((data.train, *data.evaluate)):
+        ref = resolve_split(parse_data_ref(source), for_training=number == 0)
+        columns = resolve_columns(ref, data.mappings.get(source, data.columns))
+        found.append(DataSource(ref, columns, source_identity(ref)))
+    names = [str(source.ref) for source in found[1:]]
     if len(set(names)) < len(names):
         raise DataError(f"an evaluated split is named twice: {', '.join(names)}")
-    found = []
-    for source, ref in zip(sources, refs, strict=True):
-        given = data.mappings.get(source, data.columns)
-        found.append(DataSource(ref, resolve_columns(ref, given), source_identity(ref)))
     return found
 
 
@@ -84,7 +81,7 @@ def build_snapshot(
     """
     cleaned = [
         clean_source(
-            source.ref, source.columns, progress, work / f"{number}.arrow", teaching=number == 0
+            source.ref, source.columns, progress, work / f"{number}.arrow", for_training=number == 0
         )
         for number, source in enumerate(sources)
     ]

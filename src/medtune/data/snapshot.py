@@ -148,7 +148,7 @@ def find_changed_sources(manifest: SnapshotManifest) -> list[str]:
     """
     faults = []
     for number, record in enumerate(manifest.sources):
-        ref = resolve_split(parse_data_ref(record.source), teaching=number == 0)
+        ref = resolve_split(parse_data_ref(record.source), for_training=number == 0)
         if (now := source_identity(ref).fingerprint) != (then := record.fingerprint):
             faults.append(f"{record.source} has changed: fingerprint {now[:12]}, then {then[:12]}")
     return faults

@@ -58,7 +58,7 @@ def evaluate_release(
     asked = EvidenceOptions(
         data=load_split(options.data, size=options.limit, progress=progress),
         calibration=load_split(options.calibration, progress=progress),
-        trained_on=load_split(taught, progress=progress, teaching=True) if taught else None,
+        trained_on=load_split(taught, progress=progress, for_training=True) if taught else None,
         original=options.original,
     )
     return collect_evidence(registry, options.name, asked, actor, progress)

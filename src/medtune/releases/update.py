@@ -154,7 +154,7 @@ def _data_change(folder: Path, before: UpdateRecord | None, train: SnapshotSplit
     old: Sequence[Question] = ()
     if before is not None:
         former = f"snapshot:{folder / before.folder / 'data'}:train"
-        old = load_split(former, teaching=True).questions
+        old = load_split(former, for_training=True).questions
     was = {question.id: _question_content(question) for question in old}
     now = {question.id: _question_content(question) for question in train.questions}
     subjects = Counter(q.subject or "none" for q in train.questions)

@@ -46,7 +46,7 @@ def count_training_overlap(
 def _hashes_of_run(folder: Path, card: WeightsCard) -> tuple[str, ...] | None:
     """Hash the train split of the run folder around the weights, if it matches the card."""
     try:
-        split = load_split(f"snapshot:{folder.resolve().parent / 'data'}:train", teaching=True)
+        split = load_split(f"snapshot:{folder.resolve().parent / 'data'}:train", for_training=True)
     except DataError:
         return None
     if split.description.hash != card.data_hash:

@@ -16,11 +16,11 @@ from medtune.data.sources.sources import parse_data_ref
 
 
 def examined(text: str) -> str:
-    return str(resolve_split(parse_data_ref(text), teaching=False))
+    return str(resolve_split(parse_data_ref(text), for_training=False))
 
 
 def taught(text: str) -> str:
-    return str(resolve_split(parse_data_ref(text), teaching=True))
+    return str(resolve_split(parse_data_ref(text), for_training=True))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_starter_questions_ask_for_a_split() -> None:
         load_split("starter")
     assert caught.value.expected == "one of starter:train, starter:recall, starter:transfer"
     assert taught("starter") == "starter:train"
-    assert load_split("starter", teaching=True).description.source == "starter:train"
+    assert load_split("starter", for_training=True).description.source == "starter:train"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_snapshot_is_examined_on_what_it_was_made_to_examine(
     else:
         assert load_split(name).description.source == f"{name}:{found}"
         assert len(load_split(name).questions) == 80
-    assert load_split(name, teaching=True).description.source == f"{name}:train"
+    assert load_split(name, for_training=True).description.source == f"{name}:train"
 
 
 def test_an_experiment_trains_on_train_and_must_name_what_it_examines() -> None:

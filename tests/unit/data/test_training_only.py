@@ -126,7 +126,7 @@ def test_it_is_a_snapshot_of_one_split(folder: Path) -> None:
     assert (manifest.decided, manifest.approved, manifest.edited) == (41, 40, 0)
     assert manifest.left_out == {"rejected": 1}
     assert manifest.releases == {"r-1": 40}
-    questions = load_split(f"snapshot:{folder}", teaching=True).questions
+    questions = load_split(f"snapshot:{folder}", for_training=True).questions
     assert [q.model_copy(update={"id": ""}) for q in questions] == [
         q.model_copy(update={"id": "", "topic": None, "explanation": None, "group": None})
         for q in STARTER
@@ -198,7 +198,7 @@ def test_nor_are_copies_in_another_form(folder: Path, tmp_path: Path) -> None:
     for source in ("mine.parquet", "mixed.jsonl"):
         with pytest.raises(DataError, match="for training only"):
             load_split(f"file:{copies / source}", ONE_LIST)
-        assert load_split(f"file:{copies / source}", ONE_LIST, teaching=True).questions
+        assert load_split(f"file:{copies / source}", ONE_LIST, for_training=True).questions
 
 
 def test_nor_is_the_file_itself_without_its_ids(folder: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_question_like_a_correction_is_not_cut_off_either(tmp_path: Path) -> N
 
 def test_what_is_built_of_them_is_marked_and_the_rest_is_not(folder: Path, tmp_path: Path) -> None:
     prepared = prepare_snapshot(config(folder), 17, tmp_path / "p", NoProgress())
-    source = load_split(f"snapshot:{folder}", teaching=True)
+    source = load_split(f"snapshot:{folder}", for_training=True)
     assert prepared.train.questions.ids == source.questions.ids
     assert [split.purpose for split in prepared.manifest.splits] == ["training", "any", "any"]
     assert "for training only" in (tmp_path / "p" / "datasheet.md").read_text()
@@ -370,12 +370,12 @@ def test_a_split_says_what_it_is_for(folder: Path) -> None:
 
 def test_a_snapshot_has_the_splits_that_it_has(folder: Path) -> None:
     with pytest.raises(DataError, match="has no split 'validation'"):
-        load_split(f"snapshot:{folder}:validation", teaching=True)
+        load_split(f"snapshot:{folder}:validation", for_training=True)
 
 
 def test_a_repeated_correction_stays_one(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
-    names = load_split(f"snapshot:{folder}", teaching=True).questions.ids
+    names = load_split(f"snapshot:{folder}", for_training=True).questions.ids
     repeated = [
         Question(id=f"{name}~2", stem=f"Which {name}?", options=("a", "b"), answer=0)
         for name in names[:2]
