@@ -260,6 +260,9 @@ def render_svg(figure: Any, label: str = "") -> str:
             "text.parse_math": False,
         }
     ):
+        # Laid out here: savefig would draw the whole figure once more to do it.
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine(None)
         figure.savefig(out, format="svg", metadata={"Date": None})
     drawn = out.getvalue()
     # Group ids would repeat between figures, and nothing refers to them.
