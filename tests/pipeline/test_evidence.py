@@ -21,11 +21,10 @@ from medtune.models.open_model import open_model
 from medtune.models.weights_card import WeightsCard, resolve_prompt_defaults
 from medtune.releases.build import BuildOptions, build_release
 from medtune.releases.commands import compare_releases, freeze_suite, read_release_log
+from medtune.releases.contamination import count_overlap, is_untrained
 from medtune.releases.evidence import (
     EvidenceOptions,
     collect_evidence,
-    count_overlap,
-    is_untrained,
     load_suite,
 )
 from medtune.releases.evidence_store import EvidenceStore
@@ -285,7 +284,7 @@ def test_the_hashes_beside_the_weights_are_looked_at_without_a_train_split(
 ) -> None:
     counts = {40: 7, 80: 0}  # of the suite and of what is reported on
     monkeypatch.setattr(
-        "medtune.releases.evidence.count_training_overlap",
+        "medtune.releases.contamination.count_training_overlap",
         lambda _, questions: counts[len(questions)],
     )
     record = collect_evidence(measured.registry, "v2", asked(), "ann", NoProgress())

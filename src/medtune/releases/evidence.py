@@ -7,11 +7,11 @@ Evaluations that are still valid are not repeated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from medtune.analysis.calibration import ScoredOptions, measure_calibration_error
 from medtune.analysis.compare import align_predictions, compare_evaluations
@@ -26,7 +26,6 @@ from medtune.core.run_folder import lock_folder, read_record, write_record
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlices
 from medtune.core.schemas.compression import BUDGETS, SERVED_BUDGET, BenchRecord, ParityRecord
 from medtune.data.arrow_table import QuestionTable, questions_hash
-from medtune.data.dedup.decontaminate import CleanedSource, decontaminate
 from medtune.data.load import Split
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
@@ -36,6 +35,7 @@ from medtune.models.open_model import open_model
 from medtune.models.sources import resolve_model
 from medtune.models.weights_card import WeightsCard, find_card, split_adapter
 from medtune.releases.build import model_reference
+from medtune.releases.contamination import EvidenceQuestions, count_trained_on
 from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_schema import (
     ChangedAnswer,
@@ -51,25 +51,10 @@ from medtune.reports.comparison_folder import ComparedModel, compare_to_folder
 from medtune.workflows.benchmark import LATENCY_QUESTIONS, BenchmarkTask, measure_in_subprocess
 from medtune.workflows.guard_benchmark import benchmark_guards
 from medtune.workflows.parity_gate import ParityGate
-from medtune.workflows.trained_on import count_training_overlap
 
 R = TypeVar("R", bound=Record)
 BENCH_QUESTIONS = LATENCY_QUESTIONS
 """Number of questions of the benchmark."""
-
-
-class EvidenceQuestions(Protocol):
-    """Questions of a source or of a snapshot."""
-
-    @property
-    def questions(self) -> QuestionTable:
-        """Labelled questions."""
-        ...
-
-    @property
-    def description(self) -> SplitDescription:
-        """Source and hash of the questions."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +97,7 @@ def collect_evidence(
     model = model_reference(registry, candidate)
     card = find_card(model)
     original = _original_hash(candidate, card, options.original, progress)
-    seen = _seen(candidate, model, card, frozen, options, progress)
+    seen = count_trained_on(candidate, model, frozen, options.data, options.trained_on, progress)
     work = registry.folder / "work"
     with lock_folder(work):
         mine = _run_exams(registry, candidate, options, (suite, frozen), work, progress)
@@ -196,74 +181,6 @@ def load_suite(registry: Registry) -> tuple[Suite, QuestionTable]:
     return suite, QuestionTable.from_questions(questions)
 
 
-def count_overlap(
-    train: EvidenceQuestions, parts: Mapping[str, QuestionTable], progress: Progress
-) -> dict[str, int]:
-    """Count, in each set, the questions that were trained on, or their near duplicates."""
-    others = [CleanedSource(name, questions) for name, questions in parts.items()]
-    taught = CleanedSource("trained on", train.questions)
-    found = decontaminate(taught, others, near=True, within=False, progress=progress)
-    return {
-        c.source: c.exact + c.near for c in found.counts if c.among == taught.source != c.source
-    }
-
-
-def is_untrained(candidate: Release, card: WeightsCard | None) -> bool:
-    """Return whether a release was not trained by medtune: a base model, or a compressed one.
-
-    An adapter or a model without a recorded train split does not count: its data are unknown.
-    """
-    if candidate.weights == "base":
-        return True
-    return (
-        card is not None
-        and (card.data_hash, candidate.data_hash) == (None, None)
-        and card.made_from == card.base_fingerprint == candidate.base_fingerprint
-    )
-
-
-def _seen(
-    candidate: Release,
-    model: str,
-    card: WeightsCard | None,
-    frozen: QuestionTable,
-    options: EvidenceOptions,
-    progress: Progress,
-) -> int | None:
-    """Count the frozen questions that a release was trained on; None where that is unknown.
-
-    Without the train split only the hashes beside the weights are compared, which find identical
-    texts but no near duplicates: a count above 0 is returned, a count of 0 means unknown unless the
-    release is untrained.
-
-    Raises:
-        InputError: It was trained on other questions, or on what is reported on.
-    """
-    parts = {"suite": frozen, "reported": options.data.questions}
-    if options.trained_on:
-        _check_trained_on(candidate, options.trained_on)
-        found = count_overlap(options.trained_on, parts, progress)
-    else:
-        found = {
-            part: count_training_overlap(model, questions) or 0 for part, questions in parts.items()
-        }
-    _check_reported(candidate, options.data, found["reported"])
-    # An untrained base saw none of it through medtune; its pretraining data are unknown.
-    known = options.trained_on or found["suite"] or is_untrained(candidate, card)
-    return found["suite"] if known else None
-
-
-def _check_trained_on(candidate: Release, train: EvidenceQuestions | None) -> None:
-    if train is None or candidate.data_hash == train.description.hash:
-        return
-    raise InputError(
-        f"{candidate.name} was not trained on {train.description.source} "
-        f"({train.description.hash[:SHORT_ID_LENGTH]}), as far as its card says",
-        expected=f"questions of hash {candidate.data_hash or 'none: it names no train split'}",
-        fix="name the train split of its run: snapshot:RUN/data:train",
-    )
-
-
 def _original_hash(
     candidate: Release, card: WeightsCard | None, name: str | None, progress: Progress
 ) -> str | None:
@@ -294,16 +211,6 @@ def _original_hash(
     )
 
 
-def _check_reported(candidate: Release, data: EvidenceQuestions, seen: int) -> None:
-    if seen:
-        raise InputError(
-            f"{candidate.name} was trained on {seen} of the {data.description.n} questions of "
-            f"{data.description.source}, or nearly",
-            expected="questions that it was not trained on",
-            fix="name others with --data",
-        )
-
-
 def _run_exams(
     registry: Registry,
     release: Release,
@@ -313,31 +220,32 @@ def _run_exams(
     progress: Progress,
 ) -> EvaluatedRelease:
     """Evaluate a release on all question sets, with the prompt it is served with."""
-    name, style, frozen = model_reference(registry, release), release.style, suite[1]
-    key = [*options.data.questions, *options.calibration.questions, *frozen]
-    model = open_model(name, style=style, questions=key, progress=progress)
-    about = SplitDescription(source=suite[0].source, n=len(frozen), excluded={}, hash=suite[0].hash)
+    name, (description, frozen) = model_reference(registry, release), suite
+    asked = [*options.data.questions, *options.calibration.questions, *frozen]
+    model = open_model(name, style=release.style, questions=asked, progress=progress)
 
-    def sit(
+    def evaluate(
         questions: Sequence[Question], data: SplitDescription, orders: Literal["given", "cyclic"]
     ) -> ComparedModel:
-        settings = EvaluationConfig(orders=orders)
+        settings = EvaluationConfig(orders=orders, options_only=0)
         exam = Exam.from_config(
-            settings, release.method, questions, data, style, release.target, ()
+            settings, release.method, questions, data, release.style, release.target, ()
         )
-        exam = replace(exam, options_only=0)
         own = f"{release.id[:SHORT_ID_LENGTH]}-{data.hash[:SHORT_ID_LENGTH]}-{orders}"
         place = work / "exams" / own
         return ComparedModel(
             place, evaluate_or_reuse(model, exam, release.name, STRICT_PARSER, place, progress)
         )
 
-    apart = sit(options.calibration.questions, options.calibration.description, "cyclic")
-    reported = sit(options.data.questions, options.data.description, "cyclic")
+    calibration = evaluate(options.calibration.questions, options.calibration.description, "cyclic")
+    reported = evaluate(options.data.questions, options.data.description, "cyclic")
+    about = SplitDescription(
+        source=description.source, n=len(frozen), excluded={}, hash=description.hash
+    )
     return EvaluatedRelease(
         name=name,
-        reported=replace(reported, calibration=apart.evaluation),
-        suite=sit(frozen, about, "given"),
+        reported=replace(reported, calibration=calibration.evaluation),
+        suite=evaluate(frozen, about, "given"),
     )
 
 
@@ -368,31 +276,31 @@ def _build_regression(
 ) -> RegressionRecord:
     """Compare the answers to the frozen suite."""
     record, predictions = mine.suite.evaluation
-    if theirs is None:
-        return RegressionRecord(
-            suite=suite, accuracy=record.accuracy, trained_on=seen, comparison=None, lost=None,
-            changed=(),
-        )  # fmt: skip
-    comparison = compare_evaluations(theirs.suite.evaluation, mine.suite.evaluation, releases=True)
-    stems = {question.id: question.stem for question in frozen}
-    changed = [
-        ChangedAnswer(
-            id=a.id,
-            stem=stems[a.id],
-            options=a.options,
-            answer=a.answer,
-            before=a.chosen,
-            after=b.chosen,
-        )
-        for a, b in align_predictions(theirs.suite.evaluation[1], predictions)
-        if a.chosen != b.chosen
-    ]
+    comparison, lost = None, None
+    changed: list[ChangedAnswer] = []
+    if theirs is not None:
+        before = theirs.suite.evaluation
+        comparison = compare_evaluations(before, mine.suite.evaluation, releases=True)
+        lost = wilson_interval(comparison.only_a, comparison.n)
+        stems = {question.id: question.stem for question in frozen}
+        changed = [
+            ChangedAnswer(
+                id=a.id,
+                stem=stems[a.id],
+                options=a.options,
+                answer=a.answer,
+                before=a.chosen,
+                after=b.chosen,
+            )
+            for a, b in align_predictions(before[1], predictions)
+            if a.chosen != b.chosen
+        ]
     return RegressionRecord(
         suite=suite,
         accuracy=record.accuracy,
         trained_on=seen,
         comparison=comparison,
-        lost=wilson_interval(comparison.only_a, comparison.n),
+        lost=lost,
         changed=tuple(changed),
     )
 

@@ -32,7 +32,8 @@ from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.models.sources import ModelSource
 from medtune.models.weights_card import ADAPTER_PREFIX
 from medtune.releases.build import BuildOptions, build_release, run_gate
-from medtune.releases.evidence import EvidenceOptions, collect_evidence, count_overlap, load_suite
+from medtune.releases.contamination import count_overlap
+from medtune.releases.evidence import EvidenceOptions, collect_evidence, load_suite
 from medtune.releases.gate_schema import Margins
 from medtune.releases.promotion import promote
 from medtune.releases.registry import SHORT_ID_LENGTH, Registry
