@@ -87,11 +87,11 @@ def analyze_evaluation(
     record, predictions = evaluation
     flips = measure_order_flips(predictions)
     scored = ScoredOptions.from_predictions(predictions) if record.method != "generate" else None
-    held = _calibration_scores(evaluation, calibration) if calibration is not None else None
+    fitted_on = _calibration_scores(evaluation, calibration) if calibration is not None else None
     slices = break_down_accuracy(predictions)
     answered = record.counts.correct + record.counts.wrong
     source = calibration[0].data.source if calibration is not None else None
-    selective = _selective_prediction(scored, held, source, predictions) if scored else None
+    selective = _selective_prediction(scored, fitted_on, source, predictions) if scored else None
     notes = evaluation_warnings(record, flips)
     temperature = selective.temperature if selective is not None else None
     if temperature is not None and is_temperature_at_bound(temperature):
@@ -101,9 +101,9 @@ def analyze_evaluation(
             f"a bound of the search ({low:g} to {high:g}). No temperature calibrates these "
             "probabilities; thresholds and sets depend on it."
         )
-    if held is not None and selective is not None and not selective.sets:
+    if fitted_on is not None and selective is not None and not selective.sets:
         notes.append(
-            f"{len(held)} calibration questions are too few for prediction sets that hold the "
+            f"{len(fitted_on)} calibration questions are too few for prediction sets that hold the "
             f"answer in {100 * COVERAGE_LEVEL:.0f} % of cases: they are left out."
         )
     return AnalysisRecord(
@@ -217,38 +217,41 @@ def _question_key(prediction: Prediction) -> str:
 
 def _selective_prediction(
     scored: ScoredOptions,
-    held: ScoredOptions | None,
+    fitted_on: ScoredOptions | None,
     source: str | None,
     predictions: Sequence[Prediction],
 ) -> SelectivePrediction:
     curve = _risk_curve(scored)
-    if held is None:
+    if fitted_on is None:
         return SelectivePrediction(curve=curve)
-    temperature = fit_temperature(held)
-    here, there = scored.scale_temperature(temperature), held.scale_temperature(temperature)
+    temperature = fit_temperature(fitted_on)
+    scored = scored.scale_temperature(temperature)
+    fitted_on = fitted_on.scale_temperature(temperature)
     return SelectivePrediction(
         curve=curve,
         temperature=temperature,
         calibrated_on=source,
-        calibrated_n=len(held),
-        after=measure_calibration(here),
-        thresholds=tuple(_find_threshold(here, there, target) for target in RISK_TARGETS),
-        sets=_make_prediction_sets(here, there, [p.subject or NO_SUBJECT for p in predictions]),
+        calibrated_n=len(fitted_on),
+        after=measure_calibration(scored),
+        thresholds=tuple(_find_threshold(scored, fitted_on, target) for target in RISK_TARGETS),
+        sets=_make_prediction_sets(
+            scored, fitted_on, [p.subject or NO_SUBJECT for p in predictions]
+        ),
     )
 
 
 def _make_prediction_sets(
-    here: ScoredOptions, there: ScoredOptions, subjects: Sequence[str]
+    scored: ScoredOptions, fitted_on: ScoredOptions, subjects: Sequence[str]
 ) -> tuple[SetFinding, ...]:
     """Fit and evaluate prediction sets; empty if the calibration questions are too few."""
     found = []
     for score in get_args(ConformalScore):
         try:
-            sets = fit_conformal_sets(there, COVERAGE_LEVEL, score)
+            sets = fit_conformal_sets(fitted_on, COVERAGE_LEVEL, score)
         except PredictionsError:
             return ()
-        coverage, size = sets.measure_coverage(here)
-        by_subject = coverage_by_group(sets, here, subjects)
+        coverage, size = sets.measure_coverage(scored)
+        by_subject = coverage_by_group(sets, scored, subjects)
         found.append(
             SetFinding(
                 score=score, level=COVERAGE_LEVEL, coverage=coverage, size=size, subjects=by_subject
@@ -257,18 +260,21 @@ def _make_prediction_sets(
     return tuple(found)
 
 
-def _find_threshold(here: ScoredOptions, there: ScoredOptions, target: float) -> ThresholdFinding:
+def _find_threshold(
+    scored: ScoredOptions, fitted_on: ScoredOptions, target: float
+) -> ThresholdFinding:
     """Find a threshold on the calibration questions and evaluate it on the others."""
-    found, power = find_threshold_for_risk(there, target), compute_search_power(there, target)
+    found = find_threshold_for_risk(fitted_on, target)
+    power = compute_search_power(fitted_on, target)
     if found is None:
         return ThresholdFinding(target=target, found=None, power=power)
-    answered = here.confidence >= found.confidence
+    answered = scored.confidence >= found.confidence
     n = int(answered.sum())
-    wrong = int((answered & ~here.correct).sum())
+    wrong = int((answered & ~scored.correct).sum())
     return ThresholdFinding(
         target=target,
         found=found,
-        answered=wilson_interval(n, len(here)),
+        answered=wilson_interval(n, len(scored)),
         risk=wilson_interval(wrong, n) if n else None,
         power=power,
     )

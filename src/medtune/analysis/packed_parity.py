@@ -38,7 +38,7 @@ def measure_parity(
     agreement = wilson_interval(sum(a.chosen == b.chosen for a, b in pairs), len(pairs))
     comparison = compare_evaluations(reference, candidate)
     errors = [
-        calibration_error(ScoredOptions.from_predictions(sat[1])) for sat in (reference, candidate)
+        calibration_error(ScoredOptions.from_predictions(run[1])) for run in (reference, candidate)
     ]
     broken = budget_violations(budget, agreement, drift.high, "nats a token", comparison)
     return Parity(

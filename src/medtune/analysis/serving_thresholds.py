@@ -39,15 +39,15 @@ def fit_serving_calibration(
         )
     scored = ScoredOptions.from_predictions(predictions)
     temperature = fit_temperature(scored)
-    hot = scored.scale_temperature(temperature)
-    threshold = find_threshold_for_risk(hot, risk)
+    scaled = scored.scale_temperature(temperature)
+    threshold = find_threshold_for_risk(scaled, risk)
     return ServingCalibration(
         temperature=temperature,
         threshold=threshold.confidence if threshold else None,
         risk=risk,
         bound=threshold.bound if threshold else None,
         coverage=threshold.coverage.value if threshold else 0.0,
-        quantile=fit_conformal_sets(hot, level).quantile,
+        quantile=fit_conformal_sets(scaled, level).quantile,
         level=level,
         subjects=tuple(sorted({p.subject for p in predictions if p.subject})),
         n=len(scored),

@@ -24,8 +24,8 @@ def analyze(folder: Path, calibration: Path | None) -> AnalysisRecord:
         FolderError: The evaluation's folder cannot be written.
     """
     evaluation = read_evaluation(folder)
-    held = read_evaluation(calibration) if calibration is not None else None
-    record = analyze_evaluation(folder.resolve().name, evaluation, held)
+    calibrated_on = read_evaluation(calibration) if calibration is not None else None
+    record = analyze_evaluation(folder.resolve().name, evaluation, calibrated_on)
     with lock_folder(folder):
         write_record(folder / ANALYSIS_FILE, record)
         write_analysis(folder / ANALYSIS_PAGE_FILE, record)

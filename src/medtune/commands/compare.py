@@ -30,5 +30,5 @@ def compare(
 
 
 def _read_model(folder: Path, calibration: Path | None) -> ComparedModel:
-    held = read_evaluation(calibration) if calibration is not None else None
-    return ComparedModel(folder, read_evaluation(folder), held)
+    calibrated_on = read_evaluation(calibration) if calibration is not None else None
+    return ComparedModel(folder, read_evaluation(folder), calibrated_on)

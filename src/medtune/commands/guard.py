@@ -43,20 +43,20 @@ def train_guard(out: Path | None, progress: Progress) -> TrainedRecord:
     start = time.perf_counter()
     exam = [Inquiry(stem=q.stem, options=q.options) for q in load_split(PASSING_DATA).questions]
     texts, kinds = load_inquiry_texts(exam)
-    some, orders = load_order_texts(exam)
-    progress.log_message(f"{len(texts):,} inquiries, {len(some):,} sentences and options")
-    first, told = train_classifier(texts, kinds, INQUIRY_LABELS, _fit_temperature)
-    second, found = train_classifier(some, orders, PIECE_LABELS, _fit_temperature)
-    trained = ClassifierFile(kinds=first, orders=second)
+    pieces, orders = load_order_texts(exam)
+    progress.log_message(f"{len(texts):,} inquiries, {len(pieces):,} sentences and options")
+    by_kind, kind_shares = train_classifier(texts, kinds, INQUIRY_LABELS, _fit_temperature)
+    by_order, order_shares = train_classifier(pieces, orders, PIECE_LABELS, _fit_temperature)
+    trained = ClassifierFile(kinds=by_kind, orders=by_order)
     place = out or DEFAULT_CLASSIFIER_FILE
     write_atomic(place, lambda handle: handle.write(packed(trained)))
     return TrainedRecord(
         file=str(place),
         hash=trained.hash,
         texts=len(texts),
-        pieces=len(some),
-        held_out_kinds=_measure_accuracy(told, kinds, INQUIRY_LABELS),
-        held_out_orders=_measure_accuracy(found, orders, PIECE_LABELS),
+        pieces=len(pieces),
+        held_out_kinds=_measure_accuracy(kind_shares, kinds, INQUIRY_LABELS),
+        held_out_orders=_measure_accuracy(order_shares, orders, PIECE_LABELS),
         duration_s=time.perf_counter() - start,
     )
 

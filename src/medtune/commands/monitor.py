@@ -63,14 +63,14 @@ def report_drift(
         present = list(store.iter_requests(start, end))
         before = list(store.iter_requests(earlier, start))
         numbers = {entry.request_id for entry in present}
-        said = [one for one in store.list_feedback() if one.request_id in numbers]
+        feedback = [one for one in store.list_feedback() if one.request_id in numbers]
         shadows = compare_shadows(store.iter_shadowed_requests(start, end), store.list_decided())
         head = store.read_audit_head()
     if reference is not None:
         name, expected = str(reference), _sample_of_evaluation(reference)
     else:
         name, expected = f"{earlier:%Y-%m-%d} to {start:%Y-%m-%d}", _sample_of_requests(before)
-    thumbs = [one.helpful for one in said if one.helpful is not None]
+    thumbs = [one.helpful for one in feedback if one.helpful is not None]
     return MonitorRecord(
         start=start,
         end=end,
@@ -80,7 +80,7 @@ def report_drift(
         deferred_reference=_deferral_rate(before) if reference is None else None,
         drifts=_measure_drifts(expected, _sample_of_requests(present), name),
         helpful=wilson_interval(sum(thumbs), len(thumbs)) if thumbs else None,
-        corrected=sum(one.corrected is not None for one in said),
+        corrected=sum(one.corrected is not None for one in feedback),
         shadows=shadows,
         audit=head,
         provenance=collect_provenance(),

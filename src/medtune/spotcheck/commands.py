@@ -49,8 +49,8 @@ def draw_spot_check(
         FolderError: The folder cannot be written, or holds marks of another sample.
     """
     sources = [EvaluationSource(str(place), *read_evaluation(place)) for place in evaluations]
-    held = EvaluationSource(str(against), *read_evaluation(against)) if against else None
-    drawn, items, ledger = draw_sample(sources, n, seed, held)
+    scored = EvaluationSource(str(against), *read_evaluation(against)) if against else None
+    drawn, items, ledger = draw_sample(sources, n, seed, scored)
     found = read_record(folder / SAMPLE_FILE, SpotCheckSample)
     if found is not None and found.inputs == drawn.inputs:
         progress.log_message(f"{folder}: still valid")
