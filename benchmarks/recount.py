@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 from medtune.analysis.compare import comparison_verdict
@@ -66,25 +64,10 @@ def _comparison(found: Tree) -> Tree:
 
 def _packed(found: Tree) -> Tree:
     budget = BUDGETS[found["name"]]
-    high = found.get("drift_high")
-    if high is None:
-        high = _largest_end(found["mean_drift"], found["max_drift"], found["agreement"]["n"])
     comparison = ComparisonRecord.model_validate(found["comparison"])
     agreement = Proportion.model_validate(found["agreement"])
-    broken = budget_violations(budget, agreement, high, "nats a token", comparison)
-    return found | {
-        "drift_high": high,
-        "budget": budget.model_dump(mode="json"),
-        "broken": list(broken),
-    }
-
-
-def _largest_end(mean: float, largest: float, n: int) -> float:
-    """Bound the upper end of a mean of n values between 0 and the largest, none of which is kept.
-
-    Their variance is at most mean (largest - mean) (Bhatia and Davis 2000).
-    """
-    return mean + NormalDist().inv_cdf(0.975) * math.sqrt(mean * (largest - mean) / n)
+    broken = budget_violations(budget, agreement, found["drift_high"], "nats a token", comparison)
+    return found | {"budget": budget.model_dump(mode="json"), "broken": list(broken)}
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from medtune.reports.comparison_figures import (
     plot_baselines,
     plot_forest,
 )
-from medtune.reports.data import Finding
+from medtune.reports.data import Headline
 from medtune.reports.figures import TEXT_COLOUR, plot_letters
 from medtune.reports.templating import render_page
 
@@ -161,7 +161,7 @@ def describe_differences(record: ComparisonRecord) -> list[str]:
     ]
 
 
-def compare_with_baselines(exam: EvaluationRecord) -> Finding:
+def compare_with_baselines(exam: EvaluationRecord) -> Headline:
     """Compare an accuracy with chance and majority letter, in one sentence."""
     value, majority = exam.accuracy, exam.majority.value
     best = max(exam.chance, majority)
@@ -171,7 +171,7 @@ def compare_with_baselines(exam: EvaluationRecord) -> Finding:
         kind, word = "", "above"
     elif value.high < best:
         kind, word = "worse", "below"
-    return Finding(
+    return Headline(
         kind,
         f"{exam.label} has {format_percent(value.value)} % right (95 % interval "
         f"{format_interval(value)}, "

@@ -50,7 +50,7 @@ class CountTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Headline:
     """One sentence at the top of the page."""
 
     kind: str
@@ -82,7 +82,7 @@ def build_data_section(manifest: SnapshotManifest) -> dict[str, object]:
     }
 
 
-def summarize_data(manifest: SnapshotManifest) -> list[Finding]:
+def summarize_data(manifest: SnapshotManifest) -> list[Headline]:
     """Return the main findings as sentences."""
     source = manifest.sources[0].source
     train = short_source_name(source)
@@ -92,23 +92,23 @@ def summarize_data(manifest: SnapshotManifest) -> list[Finding]:
         for split in manifest.splits[1:]
     )
     what = f"{manifest.train_split.description.n:,} questions of {train} to train on; {others}."
-    lines = [Finding("none", what)]
+    lines = [Headline("none", what)]
     for count in manifest.overlap:
         if count.source != source and count.among == source:
             found, name = count.exact + count.near, short_source_name(count.source)
             share = f"{100 * count.share.value:.2f} %"
             lines.append(
-                Finding(
+                Headline(
                     "",
                     f"{found:,} of {count.share.n:,} questions of {name} ({share}) "
                     f"stood in {train} too: their like was removed from train.",
                 )
                 if found
-                else Finding("", f"No question of {name} stands in {train}.")
+                else Headline("", f"No question of {name} stands in {train}.")
             )
         elif count.source == count.among != source and count.conflicts:
             lines.append(
-                Finding(
+                Headline(
                     "worse",
                     f"{short_source_name(count.source)} repeats {count.conflicts:,} of its own "
                     "questions "

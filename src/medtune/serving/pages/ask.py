@@ -24,13 +24,13 @@ from medtune.serving.api.request_models import (
 from medtune.serving.auth.authorize import DeniedError
 from medtune.serving.dependencies import ServicesDep
 from medtune.serving.errors import ENDPOINT_ERRORS, InvalidError
-from medtune.serving.pages.errors import PageRoute
 from medtune.serving.pages.page_request import (
     AskPageRequest,
     PageRequest,
     QuestionRequest,
     VerifiedRequest,
 )
+from medtune.serving.pages.page_route import PageRoute
 from medtune.serving.schemas import Feedback, Reply
 
 MAX_LENGTHS = {"stem": MAX_STEM_LENGTH, "option": MAX_OPTION_LENGTH, "subject": MAX_SUBJECT_LENGTH}

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Response
 
 from medtune.serving.dependencies import ServicesDep
 from medtune.serving.monitoring.activity import compare_shadows, summarize_activity
-from medtune.serving.pages.errors import PageRoute
 from medtune.serving.pages.page_request import ReviewPageRequest
+from medtune.serving.pages.page_route import PageRoute
 from medtune.serving.storage.store import Store
 
 PERIODS = {"1": "last day", "7": "last week", "30": "last 30 days"}

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Response
 
 from medtune.serving.auth.authorize import MAX_KEY_LENGTH, DeniedError
 from medtune.serving.dependencies import ServicesDep, admit
-from medtune.serving.pages.errors import RETURN_PATHS, PageRoute
 from medtune.serving.pages.page_request import SESSION_COOKIE, VerifiedRequest
+from medtune.serving.pages.page_route import RETURN_PATHS, PageRoute
 
 router = APIRouter(route_class=PageRoute)
 

@@ -17,8 +17,8 @@ from medtune.serving.api.answers import RequestId, visible_to
 from medtune.serving.api.reviews import LEASE_S, redact_note
 from medtune.serving.dependencies import ServicesDep
 from medtune.serving.errors import InvalidError
-from medtune.serving.pages.errors import PageRoute
 from medtune.serving.pages.page_request import PageRequest, ReviewPageRequest
+from medtune.serving.pages.page_route import PageRoute
 from medtune.serving.schemas import Decision, Reviewed, ReviewerDecision
 from medtune.serving.storage.review_queue import MAX_CLAIMED
 from medtune.serving.storage.store import Store
