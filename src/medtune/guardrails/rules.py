@@ -39,12 +39,18 @@ class Rule:
 
 
 def make_verdict(
-    guard: GuardName, action: Action, reason: str | None, card: CardName | None = None
+    guard: GuardName,
+    action: Action,
+    reason: str | None,
+    card: CardName | None = None,
+    probability: float | None = None,
 ) -> GuardVerdict:
-    """Make a guard's verdict: its action if there is a reason, else "allow"."""
+    """Make a guard's verdict: its action and card if there is a reason, else "allow"."""
     if reason is None:
-        return GuardVerdict(guard=guard, action="allow")
-    return GuardVerdict(guard=guard, action=action, reason=reason, card=card)
+        return GuardVerdict(guard=guard, action="allow", probability=probability)
+    return GuardVerdict(
+        guard=guard, action=action, reason=reason, card=card, probability=probability
+    )
 
 
 def first_reason(rules: Iterable[Rule], text: str) -> str | None:

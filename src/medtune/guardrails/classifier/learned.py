@@ -17,12 +17,13 @@ from typing import Protocol, get_args
 
 from medtune.core.errors import InputError
 from medtune.core.records import Record, content_hash
-from medtune.core.schemas.guardrails import Action, CardName, GuardVerdict, Inquiry, ReasonCode
+from medtune.core.schemas.guardrails import GuardVerdict, Inquiry
 from medtune.guardrails.benchmark.labelled_lines import Kind
 from medtune.guardrails.classifier.linear import LinearWeights, TextClassifier
 from medtune.guardrails.input_rules.crisis import concerns_asker
 from medtune.guardrails.inquiry_text import InquiryText, normalize_text
 from medtune.guardrails.policy import Policy
+from medtune.guardrails.rules import make_verdict
 
 INQUIRY_LABELS: tuple[Kind, ...] = get_args(Kind)
 """Labels of inquiries."""
@@ -76,31 +77,24 @@ class LinearGuard:
         """
         rule = policy.classifier
         if len(reading.text) <= _MAX_GREETING_LENGTH and _GREETING.fullmatch(reading.text):
-            return _verdict("allow", None, 0.0)
+            return make_verdict("classifier", "allow", None, probability=0.0)
         (row,) = self._kinds.probabilities([reading.text]).tolist()
-        found = dict(zip(self._kinds.labels, row, strict=True))
-        harm = min(1.0, found["harmful"] + found["crisis"])
+        by_kind = dict(zip(self._kinds.labels, row, strict=True))
+        crisis, patient = by_kind["crisis"], by_kind["patient"]
+        harm = min(1.0, by_kind["harmful"] + crisis)
         # At `harmful`, users who write about themselves get no answer anyway: show the card.
         personal = concerns_asker(reading.inquiry, reading.unquoted_stem)
-        if found["crisis"] >= (min(rule.crisis, rule.harmful) if personal else rule.crisis):
-            return _verdict("refuse", "classifier.crisis", found["crisis"], "crisis")
+        if crisis >= (min(rule.crisis, rule.harmful) if personal else rule.crisis):
+            return make_verdict("classifier", "refuse", "classifier.crisis", "crisis", crisis)
         if harm >= rule.harmful:
-            return _verdict(rule.action, "classifier.harmful", harm)
-        if found["patient"] >= rule.patient:
-            return _verdict(rule.action, "classifier.patient", found["patient"])
+            return make_verdict("classifier", rule.action, "classifier.harmful", None, harm)
+        if patient >= rule.patient:
+            return make_verdict("classifier", rule.action, "classifier.patient", None, patient)
         rows = self._orders.probabilities(split_inquiry(reading.inquiry))
         order = float(rows[:, self._orders.labels.index("order")].max())
         if order >= rule.order:
-            return _verdict(rule.action, "classifier.order", order)
-        return _verdict("allow", None, max(harm, found["patient"], order))
-
-
-def _verdict(
-    action: Action, reason: ReasonCode | None, probability: float, card: CardName | None = None
-) -> GuardVerdict:
-    return GuardVerdict(
-        guard="classifier", action=action, reason=reason, probability=probability, card=card
-    )
+            return make_verdict("classifier", rule.action, "classifier.order", None, order)
+        return make_verdict("classifier", "allow", None, None, max(harm, patient, order))
 
 
 def split_inquiry(inquiry: Inquiry) -> list[str]:
