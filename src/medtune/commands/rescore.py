@@ -10,7 +10,7 @@ from medtune.core.intervals import wilson_interval
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import Outcome, OutcomeCounts, RescoreRecord
 from medtune.evaluation.parsing import notebook
-from medtune.evaluation.parsing.saved_outputs import SavedOutput, read_saved_outputs
+from medtune.evaluation.parsing.saved_outputs import read_saved_outputs
 from medtune.evaluation.parsing.strict import parse_answer
 
 
@@ -25,19 +25,14 @@ def rescore(path: Path, matcher: Literal["notebook", "strict"]) -> RescoreRecord
     if matcher == "notebook":
         matches = Counter(notebook.match_output(o.text, o.options[o.answer]) for o in outputs)
         exact, partial = matches["exact"], matches["partial"]
-        right = exact + partial
-        counts = OutcomeCounts(
-            n=len(outputs), correct=right, wrong=matches["no_match"], unparsed=0, abstained=0
-        )
+        correct, wrong, unparsed = exact + partial, matches["no_match"], 0
     else:
-        tally = Counter(_parse_strictly(output) for output in outputs)
-        counts = OutcomeCounts(
-            n=len(outputs),
-            correct=tally[Outcome.CORRECT],
-            wrong=tally[Outcome.WRONG],
-            unparsed=tally[Outcome.UNPARSED],
-            abstained=0,
-        )
+        tally = Counter(parse_answer(o.text, o.options).grade(o.answer) for o in outputs)
+        correct, wrong = tally[Outcome.CORRECT], tally[Outcome.WRONG]
+        unparsed = tally[Outcome.UNPARSED]
+    counts = OutcomeCounts(
+        n=len(outputs), correct=correct, wrong=wrong, unparsed=unparsed, abstained=0
+    )
     return RescoreRecord(
         file=str(path),
         matcher=matcher,
@@ -48,7 +43,3 @@ def rescore(path: Path, matcher: Literal["notebook", "strict"]) -> RescoreRecord
         partial=partial,
         provenance=collect_provenance(),
     )
-
-
-def _parse_strictly(output: SavedOutput) -> Outcome:
-    return parse_answer(output.text, output.options).grade(output.answer)

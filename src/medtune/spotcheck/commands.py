@@ -73,10 +73,8 @@ def score_spot_check(folder: Path, files: Sequence[Path]) -> SpotCheckRecord:
     The notebook's matcher is scored on the same marks, and so is the current parser, if its version
     is not that of the evaluations.
 
-    Args:
-        folder: Folder of the sample.
-        files: Filled-in sheets, named after their reviewers; if empty, all `marks-*` files of the
-            folder. Marks as .jsonl, which version 0.1 wrote, are read as well.
+    The files are filled-in sheets, named after their reviewers; without any, all `marks-*` files of
+    the folder. Marks as .jsonl, which version 0.1 wrote, are read as well.
 
     Raises:
         PredictionsError: The folder holds no sample; marks are missing, damaged or of another
@@ -84,7 +82,7 @@ def score_spot_check(folder: Path, files: Sequence[Path]) -> SpotCheckRecord:
         FolderError: The record cannot be written.
     """
     drawn, items, ledger = read_sample(folder)
-    marks = _marks(files or list_mark_files(folder))
+    marks = _read_all_marks(files or list_mark_files(folder))
     for reviewer, found in marks.items():
         check_marks(reviewer, found, items)
     matchers = [
@@ -109,7 +107,7 @@ def score_spot_check(folder: Path, files: Sequence[Path]) -> SpotCheckRecord:
     return record
 
 
-def _marks(files: Sequence[Path]) -> dict[str, dict[str, Choice]]:
+def _read_all_marks(files: Sequence[Path]) -> dict[str, dict[str, Choice]]:
     """Read the marks of every reviewer, including the adjudicator."""
     out: dict[str, dict[str, Choice]] = {}
     for path in files:

@@ -56,16 +56,11 @@ def read_sheet(path: Path) -> dict[str, Choice]:
     marks: dict[str, Choice] = {}
     for row in rows:
         if said := (row["choice"] or "").strip():
-            item = _parse_item(path, rows.line_num, row["item"])
+            item = (row["item"] or "").strip()
+            if not item:
+                raise PredictionsError(f"{path} line {rows.line_num}: a choice without its item")
             marks[item] = _parse_choice(path, rows.line_num, said)
     return marks
-
-
-def _parse_item(path: Path, line: int, said: str | None) -> str:
-    item = (said or "").strip()
-    if not item:
-        raise PredictionsError(f"{path} line {line}: a choice without its item")
-    return item
 
 
 def _parse_choice(path: Path, line: int, said: str) -> Choice:
