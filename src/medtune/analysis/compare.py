@@ -51,10 +51,7 @@ def compare_evaluations(
 ) -> ComparisonRecord:
     """Compare two evaluations on the same questions.
 
-    Args:
-        a: Record and predictions of the reference.
-        b: Record and predictions of the candidate.
-        releases: Whether two releases are compared, each with its own prompt, method, arithmetic.
+    b is the candidate. Two releases are compared each with its own prompt, method and arithmetic.
 
     Raises:
         PredictionsError: They are not of the same questions, or not of the same method.

@@ -73,8 +73,7 @@ def measure_logprob_shift(pairs: Sequence[tuple[Sequence[float], Sequence[float]
     The interval is by the normal approximation with the questions as clusters (Miller 2024, arXiv
     2411.00640, section 2.2), because a question's options are correlated.
 
-    Args:
-        pairs: Log-probabilities of each question's options, before and after.
+    The pairs are the log-probabilities of each question's options, before and after.
     """
     moved = [
         [abs(there - here) for here, there in zip(before, after, strict=True)]

@@ -120,10 +120,7 @@ ExperimentFile = Annotated[
 def print_record(record: Record, json: bool, written: Mapping[str, Path] | None = None) -> None:
     """Print a record on stdout, as a table or as JSON.
 
-    Args:
-        record: The record to print.
-        json: Print JSON.
-        written: Paths of written files by name; JSON contains them as "written".
+    JSON contains the paths of the written files, by name, as "written".
     """
     if json:
         if is_output_process():

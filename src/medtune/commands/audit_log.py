@@ -18,11 +18,8 @@ def verify_audit_log(
 ) -> AuditVerified:
     """Verify every line of the audit log, every noted head, and one given head.
 
-    Args:
-        folder: Folder of the store and of the noted heads.
-        database: Database URL; None is SQLite in the folder.
-        anchor: File of the noted heads; None is the one in the folder.
-        head: Further head, LINES:HASH as printed by `medtune keys list`; None checks no other.
+    The head is LINES:HASH as printed by `medtune keys list`. Without an anchor, the noted heads are
+    those in the folder; without a database URL, it is SQLite there.
 
     Raises:
         InputError: The head cannot be read, or the key of the noted heads is too short.

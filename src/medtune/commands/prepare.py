@@ -82,11 +82,7 @@ def inspect_file(
 ) -> MappingProposal:
     """Propose a column mapping for a file, and render questions as prompts.
 
-    Args:
-        file: A path, or a DATA argument.
-        style: Prompt style of the rendered questions.
-        columns: Known columns of the mapping; the others are proposed.
-        progress: Reports unusual properties of the file.
+    The file is a path or a DATA argument; columns that are not known yet are proposed.
 
     Raises:
         DataError: The file cannot be read.

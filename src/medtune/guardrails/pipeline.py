@@ -174,8 +174,7 @@ def check_size(reading: InquiryText, policy: Policy) -> GuardVerdict:
 def timeout_verdict(looked: Sequence[GuardVerdict]) -> GuardVerdict:
     """Refuse an inquiry that the guards could not finish in time.
 
-    Args:
-        looked: Verdicts so far; unless the crisis guard is among them, the crisis card is shown.
+    Unless the crisis guard is among the verdicts so far, the crisis card is shown.
     """
     card = "scope" if any(verdict.guard == "crisis" for verdict in looked) else "crisis"
     return GuardVerdict(guard="size", action="refuse", reason="size.time", card=card)

@@ -212,8 +212,7 @@ def _is_factual_question(reading: InquiryText) -> bool:
 def concerns_asker(inquiry: Inquiry, text: str) -> bool:
     """Return whether users write about themselves, not about a person in a vignette.
 
-    Args:
-        inquiry: The inquiry; without options it is not a vignette.
-        text: The part of it that counts; "Troponin I" in an option need not.
+    An inquiry without options is no vignette. Of others the text counts: "Troponin I" in an option
+    need not be in it.
     """
     return not inquiry.options or linear_search.find_first(_NEAR, text) is not None

@@ -14,13 +14,7 @@ CONTEXT_LENGTH = 160
 
 @dataclass(frozen=True)
 class PatternMatch:
-    """A match and its context.
-
-    Attributes:
-        text: The whole text.
-        start: Start of the match.
-        end: End of the match.
-    """
+    """A match, from start to end in a whole text, and its context."""
 
     text: str
     start: int
@@ -76,11 +70,7 @@ def identifier_pattern(
 ) -> IdentifierPattern:
     """Make the pattern of a kind of identifier that is written in any of several ways.
 
-    Args:
-        kind: Kind of identifier.
-        ways: Regular expressions, any of which matches.
-        check: Returns False for false positives.
-        case: Whether case matters.
+    The check returns False for false positives; `case` is whether case matters.
     """
     flags = 0 if case else re.IGNORECASE
     return IdentifierPattern(kind, re.compile("|".join(ways), flags), check)
