@@ -6,40 +6,31 @@ from pathlib import Path
 
 from medtune.core.run_folder import write_text
 from medtune.core.schemas.compression import BenchRecord, BenchRow
+from medtune.reports import result_table as table
 from medtune.reports.figures import MUTED_COLOUR, TEXT_COLOUR, TUNED_COLOUR, create_axes, render_svg
-from medtune.reports.result_table import (
-    PAGE,
-    TERMINAL,
-    Column,
-    ResultTable,
-    estimate,
-    label,
-    number,
-    percent,
-)
 from medtune.reports.templating import render_page
 
-ROWS: list[Column[BenchRow]] = [
-    label("", lambda r: "*" if r.pareto else "", TERMINAL),
-    label("model", lambda r: _with_dtype(r)),
-    label("device", lambda r: r.model.device, PAGE),
-    number("questions/s", lambda r: r.questions_per_s, ".1f"),
-    number("p50 ms", lambda r: r.latency_p50_s, ".0f", scale=1000),
-    number("p95 ms", lambda r: r.latency_p95_s, ".0f", scale=1000),
-    number("up to", lambda r: r.latency_p95_high_s, ".0f", PAGE, 1000),
-    number("threads", lambda r: r.threads, media=PAGE),
-    number("opened in, s", lambda r: r.load_s, ".1f", PAGE),
-    number("MB memory", lambda r: r.peak_memory_bytes, ",.0f", scale=1e-6),
-    number("MB file", lambda r: r.file_bytes, ",.0f", scale=1e-6),
-    estimate("correct %", lambda r: r.accuracy),
-    percent("same option %", lambda r: r.agreement),
-    label("", lambda r: "not beaten" if r.pareto else "", PAGE),
+ROWS: list[table.Column[BenchRow]] = [
+    table.label("", lambda r: "*" if r.pareto else "", table.TERMINAL),
+    table.label("model", lambda r: _with_dtype(r)),
+    table.label("device", lambda r: r.model.device, table.PAGE),
+    table.number("questions/s", lambda r: r.questions_per_s, ".1f"),
+    table.number("p50 ms", lambda r: r.latency_p50_s, ".0f", scale=1000),
+    table.number("p95 ms", lambda r: r.latency_p95_s, ".0f", scale=1000),
+    table.number("up to", lambda r: r.latency_p95_high_s, ".0f", table.PAGE, 1000),
+    table.number("threads", lambda r: r.threads, media=table.PAGE),
+    table.number("opened in, s", lambda r: r.load_s, ".1f", table.PAGE),
+    table.number("MB memory", lambda r: r.peak_memory_bytes, ",.0f", scale=1e-6),
+    table.number("MB file", lambda r: r.file_bytes, ",.0f", scale=1e-6),
+    table.estimate("correct %", lambda r: r.accuracy),
+    table.percent("same option %", lambda r: r.agreement),
+    table.label("", lambda r: "not beaten" if r.pareto else "", table.PAGE),
 ]
 
 
-def bench_table(record: BenchRecord) -> ResultTable[BenchRow]:
+def bench_table(record: BenchRecord) -> table.ResultTable[BenchRow]:
     """Return the table of the models."""
-    return ResultTable(ROWS, record.rows)
+    return table.ResultTable(ROWS, record.rows)
 
 
 def _with_dtype(row: BenchRow) -> str:

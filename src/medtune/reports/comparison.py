@@ -174,8 +174,7 @@ def compare_with_baselines(exam: EvaluationRecord) -> Headline:
     return Headline(
         kind,
         f"{exam.label} has {format_percent(value.value)} % right (95 % interval "
-        f"{format_interval(value)}, "
-        f"n = {value.n}): {word} {name} ({format_percent(best)} %).",
+        f"{format_interval(value)}, n = {value.n}): {word} {name} ({format_percent(best)} %).",
     )
 
 

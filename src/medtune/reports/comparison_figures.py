@@ -16,6 +16,7 @@ from medtune.reports.figures import (
     BASE_COLOUR,
     TEXT_COLOUR,
     TUNED_COLOUR,
+    add_legend,
     create_axes,
     create_figure,
     describe_proportion,
@@ -191,9 +192,7 @@ def _draw_differences(axes: Any, shifts: Sequence[PairedSlice]) -> None:
 
 def add_model_legend(figure: Any) -> None:
     """Add a legend of the models above a figure."""
-    figure.legend(
-        frameon=False, labelcolor=TEXT_COLOUR, fontsize=9, ncols=2, loc="outside upper left"
-    )
+    add_legend(figure, 2, "outside upper left")
 
 
 def shorten_label(name: str) -> str:

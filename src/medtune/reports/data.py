@@ -111,8 +111,8 @@ def summarize_data(manifest: SnapshotManifest) -> list[Headline]:
                 Headline(
                     "worse",
                     f"{short_source_name(count.source)} repeats {count.conflicts:,} of its own "
-                    "questions "
-                    "with another right answer; they stay, and put a ceiling on accuracy.",
+                    "questions with another right answer; they stay, and put a ceiling on "
+                    "accuracy.",
                 )
             )
     return lines

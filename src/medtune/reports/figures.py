@@ -190,13 +190,7 @@ def plot_bars(
     (axes.set_xlabel if lying else axes.set_ylabel)(ylabel)
     axes.grid(axis="x" if lying else "y", color=TEXT_COLOUR, alpha=0.2)
     # The legend is above the bars, in one column for long names.
-    figure.legend(
-        frameon=False,
-        labelcolor=TEXT_COLOUR,
-        fontsize=9,
-        ncols=len(names) if sum(map(len, names)) < 90 else 1,
-        loc="outside upper right",
-    )
+    add_legend(figure, len(names) if sum(map(len, names)) < 90 else 1)
     parts = [
         f"{category}: "
         + ", ".join(f"{name} {value:.1f}" for name, value in zip(names, values, strict=True))
@@ -240,6 +234,17 @@ def style_axes(axes: Any) -> None:
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(TEXT_COLOUR)
+
+
+def add_legend(figure: Any, ncols: int, loc: str = "outside upper right") -> None:
+    """Add a legend above a figure."""
+    figure.legend(frameon=False, labelcolor=TEXT_COLOUR, fontsize=9, ncols=ncols, loc=loc)
+
+
+def draw_baselines(draw_line: Any, chance: float, majority: float) -> None:
+    """Draw chance and the majority letter with `axes.axhline` or `axes.axvline`."""
+    draw_line(100 * chance, color=BASELINE_COLOUR, lw=1.2, ls="--", label="chance")
+    draw_line(100 * majority, color=BASELINE_COLOUR, lw=1.2, ls=":", label="majority letter")
 
 
 def render_svg(figure: Any, label: str = "") -> str:

@@ -8,17 +8,8 @@ from typing import NamedTuple
 from medtune.core.records import EvaluationRecord
 from medtune.core.run_folder import write_text
 from medtune.core.schemas.compression import Parity, ParityRecord
+from medtune.reports import result_table as table
 from medtune.reports.figures import MUTED_COLOUR, TEXT_COLOUR, TUNED_COLOUR, create_axes, render_svg
-from medtune.reports.result_table import (
-    PAGE,
-    SCREEN,
-    Column,
-    ResultTable,
-    estimate,
-    label,
-    number,
-    percent,
-)
 from medtune.reports.templating import render_page
 
 
@@ -31,36 +22,38 @@ class ParityLine(NamedTuple):
     row: Parity | None = None
 
 
-LINES: list[Column[ParityLine]] = [
-    label("model", lambda m: m.name),
-    number("MB", lambda m: m.file_bytes, ",.0f", scale=1e-6),
-    estimate("correct %", lambda m: m.evaluation.accuracy),
-    estimate("difference", lambda m: m.row and _difference(m.row), PAGE, "+.1f"),
-    number(
+LINES: list[table.Column[ParityLine]] = [
+    table.label("model", lambda m: m.name),
+    table.number("MB", lambda m: m.file_bytes, ",.0f", scale=1e-6),
+    table.estimate("correct %", lambda m: m.evaluation.accuracy),
+    table.estimate("difference", lambda m: m.row and _difference(m.row), table.PAGE, "+.1f"),
+    table.number(
         "points lost, at most",
         lambda m: max(0.0, -100 * m.row.comparison.difference_low) if m.row else None,
         ".1f",
         ("terminal", "markdown"),
     ),
-    estimate("same option %", lambda m: m.row and m.row.agreement),
-    number("moved, nats", lambda m: m.row.mean_drift if m.row else None, ".3f"),
-    number("at most", lambda m: m.row.max_drift if m.row else None, ".2f", PAGE),
-    percent("calibration", lambda m: m.row.calibration_shift if m.row else None, PAGE, "+.1f"),
-    number("questions/s", lambda m: m.evaluation.questions_per_s, ".1f", SCREEN),
-    label(
+    table.estimate("same option %", lambda m: m.row and m.row.agreement),
+    table.number("moved, nats", lambda m: m.row.mean_drift if m.row else None, ".3f"),
+    table.number("at most", lambda m: m.row.max_drift if m.row else None, ".2f", table.PAGE),
+    table.percent(
+        "calibration", lambda m: m.row.calibration_shift if m.row else None, table.PAGE, "+.1f"
+    ),
+    table.number("questions/s", lambda m: m.evaluation.questions_per_s, ".1f", table.SCREEN),
+    table.label(
         "run by",
         lambda m: f"{m.evaluation.model.device}, {m.evaluation.model.dtype}",
         ("page", "markdown"),
     ),
-    label("verdict", lambda m: _verdict(m.row), ("markdown",)),
+    table.label("verdict", lambda m: _verdict(m.row), ("markdown",)),
 ]
 
 
-def parity_table(record: ParityRecord) -> ResultTable[ParityLine]:
+def parity_table(record: ParityRecord) -> table.ResultTable[ParityLine]:
     """Return the table of the original and its candidates."""
     original = ParityLine("original", record.reference_bytes, record.reference)
     lines = [ParityLine(row.name, row.file_bytes, row.evaluation, row) for row in record.rows]
-    return ResultTable(LINES, [original, *lines])
+    return table.ResultTable(LINES, [original, *lines])
 
 
 def _verdict(row: Parity | None) -> str | None:

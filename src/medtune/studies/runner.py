@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -61,9 +62,10 @@ class Study(ABC, Generic[RecordT]):
     def build_record(self, state: GridState) -> RecordT:
         """Build the record from the finished cells."""
 
-    @abstractmethod
     def render_page(self, record: RecordT) -> str:
-        """Render the page."""
+        """Render the page with the `page` module beside the study."""
+        module = import_module(type(self).__module__.removesuffix("study") + "page")
+        return str(module.render(record))
 
     def cell_folder(self, *names: str) -> Path:
         """Return the folder of a cell, or one inside of it."""

@@ -15,8 +15,7 @@ def show_analysis(console: Console, record: AnalysisRecord) -> None:
     exam = record.evaluation
     console.print(
         f"{exam.data.source} · {exam.method} · {exam.label}: "
-        f"{format_percent_interval(exam.accuracy)}, "
-        f"n = {exam.accuracy.n:,}"
+        f"{format_percent_interval(exam.accuracy)}, n = {exam.accuracy.n:,}"
     )
     for line in record.warnings:
         console.print(f"! {line}")

@@ -120,15 +120,14 @@ def _verdict(rungs: Sequence[RungRecord], base: ModelEvaluations) -> str:
     chance, majority = base.free[0].chance, base.free[0].majority
     above = "above" if letters.accuracy.low > majority.value else "not detectably above"
     return (
-        f"Done and counted as in the notebook: {_format_proportion(reported)}; the same "
-        "answers read strictly: "
-        f"{_format_proportion(strict)}; with every mistake mended: {_format_proportion(last)}, "
-        "by the likelihood of its "
-        f"letters {_format_proportion(letters.accuracy)}, which is {above} the majority letter's "
+        f"Done and counted as in the notebook: {_format_proportion(reported)}; the same answers "
+        f"read strictly: {_format_proportion(strict)}; with every mistake mended: "
+        f"{_format_proportion(last)}, by the likelihood of its letters "
+        f"{_format_proportion(letters.accuracy)}, which is {above} the majority letter's "
         f"{100 * majority.value:.1f} % (n = {last.n}, chance {100 * chance:.1f} %)."
     )
 
 
 def _format_proportion(proportion: Proportion) -> str:
-    value, low, high = (100 * x for x in (proportion.value, proportion.low, proportion.high))
-    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
+    p = proportion
+    return f"{100 * p.value:.1f} % ({100 * p.low:.1f} to {100 * p.high:.1f})"

@@ -5,59 +5,50 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medtune.core.records import TrainingRecord
+from medtune.reports import result_table as table
 from medtune.reports.figures import (
-    BASELINE_COLOUR,
     SERIES_COLOURS,
     TEXT_COLOUR,
     TUNED_COLOUR,
+    add_legend,
     create_axes,
     describe_proportion,
+    draw_baselines,
     plot_loss,
     render_svg,
-)
-from medtune.reports.result_table import (
-    PAGE,
-    Column,
-    ResultTable,
-    estimate,
-    label,
-    number,
-    p_value,
-    percent,
-    text,
 )
 from medtune.reports.templating import render_page
 from medtune.studies.ablation.schema import AblationRecord, Rung, RungRecord
 
-RUNGS: list[Column[RungRecord]] = [
-    label("rung", lambda r: r.rung.name),
-    text("what it fixes", lambda r: r.rung.mends, ("page", "markdown")),
-    estimate("correct %", lambda r: r.accuracy),
-    estimate(
+RUNGS: list[table.Column[RungRecord]] = [
+    table.label("rung", lambda r: r.rung.name),
+    table.text("what it fixes", lambda r: r.rung.mends, ("page", "markdown")),
+    table.estimate("correct %", lambda r: r.accuracy),
+    table.estimate(
         "gain, points",
         lambda r: (
             (r.gain.difference, r.gain.difference_low, r.gain.difference_high) if r.gain else None
         ),
         spec="+.1f",
     ),
-    p_value("p", lambda r: r.gain.p_value if r.gain else None, PAGE),
-    percent("answered %", lambda r: r.evaluation.answer_rate),
-    percent("stops %", lambda r: r.evaluation.stop_rate),
-    estimate("letters %", lambda r: r.likelihood.accuracy if r.likelihood else None),
+    table.p_value("p", lambda r: r.gain.p_value if r.gain else None, table.PAGE),
+    table.percent("answered %", lambda r: r.evaluation.answer_rate),
+    table.percent("stops %", lambda r: r.evaluation.stop_rate),
+    table.estimate("letters %", lambda r: r.likelihood.accuracy if r.likelihood else None),
 ]
-TRAININGS: list[Column[tuple[str, TrainingRecord]]] = [
-    label("training", lambda t: t[0]),
-    number("questions", lambda t: t[1].data.n),
-    number("steps", lambda t: t[1].steps),
-    number("supervised tokens", lambda t: t[1].audit.supervised),
-    number("of the prompt", lambda t: t[1].audit.prompt_supervised),
-    number("endings", lambda t: t[1].audit.ends_supervised),
-    number("last loss", lambda t: t[1].losses[-1].loss, ".2f"),
-    number("examples/s", lambda t: t[1].examples_per_s, ".1f"),
+TRAININGS: list[table.Column[tuple[str, TrainingRecord]]] = [
+    table.label("training", lambda t: t[0]),
+    table.number("questions", lambda t: t[1].data.n),
+    table.number("steps", lambda t: t[1].steps),
+    table.number("supervised tokens", lambda t: t[1].audit.supervised),
+    table.number("of the prompt", lambda t: t[1].audit.prompt_supervised),
+    table.number("endings", lambda t: t[1].audit.ends_supervised),
+    table.number("last loss", lambda t: t[1].losses[-1].loss, ".2f"),
+    table.number("examples/s", lambda t: t[1].examples_per_s, ".1f"),
 ]
 
 
-def rungs_table(record: AblationRecord) -> ResultTable[RungRecord]:
+def rungs_table(record: AblationRecord) -> table.ResultTable[RungRecord]:
     """Return the table of the rungs, the base model first."""
     base = RungRecord(
         rung=Rung(name="base model", mends="not trained", training="none"),
@@ -66,10 +57,10 @@ def rungs_table(record: AblationRecord) -> ResultTable[RungRecord]:
         evaluation=record.base,
         likelihood=record.base_likelihood,
     )
-    return ResultTable(RUNGS, [base, *record.rungs])
+    return table.ResultTable(RUNGS, [base, *record.rungs])
 
 
-def summarize(record: AblationRecord) -> Iterator[str | ResultTable[RungRecord]]:
+def summarize(record: AblationRecord) -> Iterator[str | table.ResultTable[RungRecord]]:
     """Yield what a terminal shows, the verdict last."""
     yield rungs_table(record)
     yield from (f"{one.rung.name}: {one.rung.mends}" for one in record.rungs)
@@ -84,7 +75,7 @@ def render(record: AblationRecord) -> str:
         study=record,
         ladder=plot_ladder(record),
         rungs=rungs_table(record),
-        trainings=ResultTable(TRAININGS, list(record.trainings.items())),
+        trainings=table.ResultTable(TRAININGS, list(record.trainings.items())),
         losses=losses,
     )
 
@@ -107,17 +98,13 @@ def plot_ladder(record: AblationRecord) -> str:
                 axes.plot(100 * found.value, at, "o", color=colour, ms=6)
     axes.plot([], [], "o-", color=TUNED_COLOUR, label="free answers")
     axes.plot([], [], "o-", color=SERIES_COLOURS[0], label="likelihood of the letters")
-    axes.axvline(100 * record.base.chance, color=BASELINE_COLOUR, lw=1.2, ls="--", label="chance")
-    majority = record.base.majority.value
-    axes.axvline(100 * majority, color=BASELINE_COLOUR, lw=1.2, ls=":", label="majority letter")
+    draw_baselines(axes.axvline, record.base.chance, record.base.majority.value)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.set_xlabel("accuracy, % (bar: Wilson 95 %)")
     axes.grid(axis="x", color=TEXT_COLOUR, alpha=0.2)
-    figure.legend(
-        frameon=False, labelcolor=TEXT_COLOUR, fontsize=9, ncols=4, loc="outside upper right"
-    )
+    add_legend(figure, 4)
     parts = [
         f"{name}: {describe_proportion(value)}" for name, value in zip(names, free, strict=True)
     ]

@@ -25,7 +25,6 @@ from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.models.local.local_model import LocalModel
 from medtune.studies.ablation.analysis import ModelEvaluations, build_ablation_record
 from medtune.studies.ablation.llama3_template import Llama3Headers
-from medtune.studies.ablation.page import render
 from medtune.studies.ablation.schema import NOTEBOOK_SIZE, AblationRecord, list_ablation_trainings
 from medtune.studies.grid import StudyCell
 from medtune.studies.grid_schema import GridState
@@ -96,10 +95,6 @@ class AblationStudy(TrainingStudy[AblationRecord]):
             matches_like_notebook,
             state.cell_s,
         )
-
-    def render_page(self, record: AblationRecord) -> str:
-        """Render the page."""
-        return render(record)
 
     def _evaluate_base(self, place: Path) -> None:
         self._evaluate(self.load_base(), BASE, self._trainings["notebook"], place)

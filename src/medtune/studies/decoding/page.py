@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from medtune.reports import result_table as table
 from medtune.reports.figures import (
     BASELINE_COLOUR,
     MUTED_COLOUR,
@@ -12,23 +13,11 @@ from medtune.reports.figures import (
     create_axes,
     render_svg,
 )
-from medtune.reports.result_table import (
-    PAGE,
-    SCREEN,
-    TERMINAL,
-    Column,
-    ResultTable,
-    estimate,
-    label,
-    number,
-    percent,
-    text,
-)
 from medtune.reports.templating import render_page
 from medtune.studies.decoding.schema import DecodingPoint, DecodingRecord
 
 
-def points_table(record: DecodingRecord) -> ResultTable[DecodingPoint]:
+def points_table(record: DecodingRecord) -> table.ResultTable[DecodingPoint]:
     """Return the table of the settings."""
 
     def mark(point: DecodingPoint) -> str:
@@ -36,24 +25,26 @@ def points_table(record: DecodingRecord) -> ResultTable[DecodingPoint]:
             return "recommended"
         return "not beaten" if point.pareto else ""
 
-    columns: list[Column[DecodingPoint]] = [
-        label("", lambda p: "*" if p.pareto else "", TERMINAL),
-        text("answers", lambda p: p.setting.display_name),
-        number("repeats", lambda p: p.repeats, media=PAGE),
-        number("questions/s", lambda p: p.questions_per_s, ".1f"),
-        number("tokens", lambda p: p.written, ".1f"),
-        estimate("correct %", lambda p: (p.accuracy, p.low, p.high)),
-        percent("answered %", lambda p: p.answer_rate),
-        percent("stops %", lambda p: p.stop_rate, SCREEN),
-        percent("agree %", lambda p: p.agreement),
-        number("entropy", lambda p: p.entropy, ".2f", PAGE),
-        estimate("behind", lambda p: (p.behind, p.behind_low, p.behind_high), PAGE, "+.1f"),
-        label("", mark, ("page", "markdown")),
+    columns: list[table.Column[DecodingPoint]] = [
+        table.label("", lambda p: "*" if p.pareto else "", table.TERMINAL),
+        table.text("answers", lambda p: p.setting.display_name),
+        table.number("repeats", lambda p: p.repeats, media=table.PAGE),
+        table.number("questions/s", lambda p: p.questions_per_s, ".1f"),
+        table.number("tokens", lambda p: p.written, ".1f"),
+        table.estimate("correct %", lambda p: (p.accuracy, p.low, p.high)),
+        table.percent("answered %", lambda p: p.answer_rate),
+        table.percent("stops %", lambda p: p.stop_rate, table.SCREEN),
+        table.percent("agree %", lambda p: p.agreement),
+        table.number("entropy", lambda p: p.entropy, ".2f", table.PAGE),
+        table.estimate(
+            "behind", lambda p: (p.behind, p.behind_low, p.behind_high), table.PAGE, "+.1f"
+        ),
+        table.label("", mark, ("page", "markdown")),
     ]
-    return ResultTable(columns, record.points)
+    return table.ResultTable(columns, record.points)
 
 
-def summarize(record: DecodingRecord) -> Iterator[str | ResultTable[DecodingPoint]]:
+def summarize(record: DecodingRecord) -> Iterator[str | table.ResultTable[DecodingPoint]]:
     """Yield what a terminal shows, the verdict last."""
     yield points_table(record)
     yield (

@@ -17,7 +17,6 @@ from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam
 from medtune.models.weights_card import resolve_prompt_defaults
 from medtune.studies.decoding.analysis import build_decoding_record
-from medtune.studies.decoding.page import render
 from medtune.studies.decoding.schema import SETTINGS, DecodingRecord, Setting
 from medtune.studies.grid import StudyCell
 from medtune.studies.grid_schema import GridState
@@ -25,17 +24,7 @@ from medtune.studies.runner import ModelStudy
 
 
 class DecodingStudy(ModelStudy[DecodingRecord]):
-    """The decoding study of one model on one split.
-
-    Args:
-        model: Model name.
-        data: Data name.
-        adapter: Adapter folder.
-        limit: Most questions.
-        columns: Column mapping of the data.
-        repeats: Number of evaluations of each sampled setting.
-        dtype: Precision of the model.
-    """
+    """The decoding study of one model on one split; `repeats` evaluations of a sampled setting."""
 
     name = "decoding"
     page = "decoding.html"
@@ -83,10 +72,6 @@ class DecodingStudy(ModelStudy[DecodingRecord]):
             for setting, names in self._cell_names.items()
         }
         return build_decoding_record(found, state.cell_s, whole)
-
-    def render_page(self, record: DecodingRecord) -> str:
-        """Render the page."""
-        return render(record)
 
     def _exam(self, setting: Setting, repeat: int) -> Exam:
         exam = Exam.from_config(

@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from medtune.reports import result_table as table
 from medtune.reports.figures import (
     BASE_COLOUR,
-    BASELINE_COLOUR,
     SERIES_COLOURS,
     TEXT_COLOUR,
+    add_legend,
     create_axes,
+    draw_baselines,
     render_svg,
-)
-from medtune.reports.result_table import (
-    Column,
-    ResultTable,
-    estimate,
-    format_percent_interval,
-    label,
-    number,
-    percent,
 )
 from medtune.reports.templating import render_page
 from medtune.studies.learning_curve.schema import (
@@ -30,30 +23,30 @@ from medtune.studies.learning_curve.schema import (
     LearningCurveRecord,
 )
 
-POINTS: list[Column[CurvePoint]] = [
-    label("selection", lambda p: p.arm.selection),
-    label("target", lambda p: p.arm.target),
-    label("equal", lambda p: p.arm.equal),
-    number("questions", lambda p: p.arm.size),
-    number("seeds", lambda p: len(p.seeds)),
-    number("steps", lambda p: p.steps),
-    estimate("correct %", lambda p: (p.accuracy, p.low, p.high)),
-    percent("SD", lambda p: p.deviation),
-    estimate("gain, points", lambda p: (p.gain, p.gain_low, p.gain_high), spec="+.1f"),
+POINTS: list[table.Column[CurvePoint]] = [
+    table.label("selection", lambda p: p.arm.selection),
+    table.label("target", lambda p: p.arm.target),
+    table.label("equal", lambda p: p.arm.equal),
+    table.number("questions", lambda p: p.arm.size),
+    table.number("seeds", lambda p: len(p.seeds)),
+    table.number("steps", lambda p: p.steps),
+    table.estimate("correct %", lambda p: (p.accuracy, p.low, p.high)),
+    table.percent("SD", lambda p: p.deviation),
+    table.estimate("gain, points", lambda p: (p.gain, p.gain_low, p.gain_high), spec="+.1f"),
 ]
-CONTRASTS: list[Column[Contrast]] = [
-    label("few", lambda c: f"{c.few.size:,} {c.few.selection}"),
-    label("many", lambda c: f"{c.many.size:,} {c.many.selection}"),
-    label("target", lambda c: c.few.target),
-    label("equal", lambda c: c.few.equal),
-    estimate("difference", lambda c: (c.difference, c.low, c.high), spec="+.1f"),
+CONTRASTS: list[table.Column[Contrast]] = [
+    table.label("few", lambda c: f"{c.few.size:,} {c.few.selection}"),
+    table.label("many", lambda c: f"{c.many.size:,} {c.many.selection}"),
+    table.label("target", lambda c: c.few.target),
+    table.label("equal", lambda c: c.few.equal),
+    table.estimate("difference", lambda c: (c.difference, c.low, c.high), spec="+.1f"),
 ]
 
 
-def summarize(record: LearningCurveRecord) -> Iterator[str | ResultTable[CurvePoint]]:
+def summarize(record: LearningCurveRecord) -> Iterator[str | table.ResultTable[CurvePoint]]:
     """Yield what a terminal shows, the verdict last."""
-    yield ResultTable(POINTS, record.points)
-    accuracy = format_percent_interval(record.base.accuracy)
+    yield table.ResultTable(POINTS, record.points)
+    accuracy = table.format_percent_interval(record.base.accuracy)
     yield f"base model: {accuracy}, n = {record.base.counts.n:,}"
     yield record.verdict
 
@@ -70,8 +63,8 @@ def render(record: LearningCurveRecord) -> str:
         "studies/learning_curve.html",
         study=record,
         figures=figures,
-        points=ResultTable(POINTS, record.points),
-        contrasts=ResultTable(CONTRASTS, record.contrasts),
+        points=table.ResultTable(POINTS, record.points),
+        contrasts=table.ResultTable(CONTRASTS, record.contrasts),
     )
 
 
@@ -90,10 +83,9 @@ def plot_learning_curve(record: LearningCurveRecord, equal: Equal) -> str:
         axes.plot(at, values, "o-", color=colour, lw=1.8, ms=5, label=name)
         for x, point in zip(at, points, strict=True):
             axes.plot([x, x], [100 * point.low, 100 * point.high], color=colour, lw=1, alpha=0.7)
-    base, majority = record.base.accuracy.value, record.base.majority.value
-    axes.axhline(100 * base, color=BASE_COLOUR, lw=1.2, label="base model")
-    axes.axhline(100 * record.base.chance, color=BASELINE_COLOUR, lw=1.2, ls="--", label="chance")
-    axes.axhline(100 * majority, color=BASELINE_COLOUR, lw=1.2, ls=":", label="majority letter")
+    base = record.base
+    axes.axhline(100 * base.accuracy.value, color=BASE_COLOUR, lw=1.2, label="base model")
+    draw_baselines(axes.axhline, base.chance, base.majority.value)
     sizes = sorted({point.arm.size for point in record.points})
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
@@ -101,9 +93,7 @@ def plot_learning_curve(record: LearningCurveRecord, equal: Equal) -> str:
     axes.set_xlabel(f"training questions, equal {equal}")
     axes.set_ylabel("accuracy, %")
     axes.grid(axis="y", color=TEXT_COLOUR, alpha=0.2)
-    figure.legend(
-        frameon=False, labelcolor=TEXT_COLOUR, fontsize=9, ncols=3, loc="outside upper right"
-    )
+    add_legend(figure, 3)
     parts = [
         f"{name}: " + ", ".join(f"{p.arm.size} {100 * p.accuracy:.1f}" for p in points)
         for name, points in lines.items()

@@ -24,7 +24,6 @@ from medtune.models.local.local_model import LocalModel
 from medtune.studies.grid import StudyCell
 from medtune.studies.grid_schema import GridState
 from medtune.studies.learning_curve.analysis import ArmResults, build_learning_curve_record
-from medtune.studies.learning_curve.page import render
 from medtune.studies.learning_curve.schema import (
     SELECTIONS,
     SIZES,
@@ -121,10 +120,6 @@ class LearningCurveStudy(TrainingStudy[LearningCurveRecord]):
             self._pool.train.description,
             state.cell_s,
         )
-
-    def render_page(self, record: LearningCurveRecord) -> str:
-        """Render the page."""
-        return render(record)
 
     def _cell_name(self, arm: Arm, seed: int) -> str:
         """Return the cell name of an arm: at the largest size, equal steps are equal epochs."""

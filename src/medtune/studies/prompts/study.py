@@ -18,7 +18,6 @@ from medtune.evaluation.exam import Exam
 from medtune.studies.grid import StudyCell
 from medtune.studies.grid_schema import GridState
 from medtune.studies.prompts.analysis import build_prompt_study_record, find_most_accurate
-from medtune.studies.prompts.page import render
 from medtune.studies.prompts.schema import SHOTS, PromptStudyRecord, PromptVariant, list_variants
 from medtune.studies.runner import ModelStudy
 
@@ -91,10 +90,6 @@ class PromptStudy(ModelStudy[PromptStudyRecord]):
             self._read(best, self._reported),
             state.cell_s,
         )
-
-    def render_page(self, record: PromptStudyRecord) -> str:
-        """Render the page."""
-        return render(record)
 
     def _list_variants(self, shots: tuple[int, ...]) -> list[PromptVariant]:
         """List the prompt variants, the experiment's own first.

@@ -127,19 +127,15 @@ def _suggestion_effect(
 
 
 def _none_of_the_above(predictions: Sequence[Prediction]) -> NoneOfTheAbove:
-    places = [
-        [is_none_of_the_above(option) for option in p.options].index(True) for p in predictions
-    ]
-    right = [
-        p.chosen == p.answer for p, at in zip(predictions, places, strict=True) if at == p.answer
-    ]
-    wrong = [
-        p.chosen == p.answer for p, at in zip(predictions, places, strict=True) if at != p.answer
-    ]
-    chosen = sum(p.chosen == at for p, at in zip(predictions, places, strict=True))
+    hits: dict[bool, list[bool]] = {True: [], False: []}
+    chosen = 0
+    for p in predictions:
+        place = [is_none_of_the_above(option) for option in p.options].index(True)
+        hits[place == p.answer].append(p.chosen == p.answer)
+        chosen += p.chosen == place
     return NoneOfTheAbove(
-        right=_proportion(right),
-        wrong=_proportion(wrong),
+        right=_proportion(hits[True]),
+        wrong=_proportion(hits[False]),
         chosen=wilson_interval(chosen, len(predictions)),
     )
 
@@ -162,25 +158,18 @@ def _weaknesses(findings: Sequence[VariantFinding], flipped: Flips | None) -> li
                 f"without the question {_format_proportion(f.accuracy)} are still right "
                 f"(always {f.majority_letter}: {_format_proportion(f.majority)})"
             )
-        if (
-            f.variant == "none-of-the-above"
-            and f.p_value < SIGNIFICANCE_LEVEL
-            and f.only_plain > f.only_here
-        ):
+        lower = f.p_value < SIGNIFICANCE_LEVEL and f.only_plain > f.only_here
+        if f.variant == "none-of-the-above" and lower:
             found.append(
                 f"“None of the above” lowers the accuracy from {_format_proportion(f.plain)} "
                 f"to {_format_proportion(f.accuracy)}"
             )
-        if (
-            f.push
-            and f.push.p_value < SIGNIFICANCE_LEVEL
-            and f.push.followed.value > f.push.before.value
-        ):
+        push = f.push
+        if push and push.p_value < SIGNIFICANCE_LEVEL and push.followed.value > push.before.value:
             where = "in the stem" if f.variant == "stem-injection" else "inside an option"
             found.append(
-                f"a wrong answer named {where} is given on "
-                f"{_format_proportion(f.push.followed)} of the "
-                f"questions ({_format_proportion(f.push.before)} without that)"
+                f"a wrong answer named {where} is given on {_format_proportion(push.followed)} "
+                f"of the questions ({_format_proportion(push.before)} without that)"
             )
     return found
 

@@ -20,7 +20,6 @@ from medtune.models.weights_card import resolve_prompt_defaults
 from medtune.studies.grid import StudyCell
 from medtune.studies.grid_schema import GridState
 from medtune.studies.robustness.analysis import ExamRun, build_robustness_record
-from medtune.studies.robustness.page import render
 from medtune.studies.robustness.schema import RobustnessRecord
 from medtune.studies.runner import ModelStudy
 from medtune.workflows.trained_on import count_training_overlap
@@ -30,18 +29,7 @@ VARIANTS_SEED = 0
 
 
 class RobustnessStudy(ModelStudy[RobustnessRecord]):
-    """The robustness study of one model on one split.
-
-    Args:
-        model: Model name.
-        data: Data name.
-        method: How answers are taken from the model.
-        adapter: Adapter folder.
-        limit: Most questions.
-        columns: Column mapping of the data.
-        dtype: Precision of the model.
-        label: Short name of the model.
-    """
+    """The robustness study of one model on one split."""
 
     name = "robustness"
     page = "robustness.html"
@@ -89,10 +77,6 @@ class RobustnessStudy(ModelStudy[RobustnessRecord]):
         """Compare every variant with the plain questions."""
         runs = [ExamRun(exam, name, *self.read_cell(name)) for name, exam in self._exams.items()]
         return build_robustness_record(runs, self._label, VARIANTS_SEED)
-
-    def render_page(self, record: RobustnessRecord) -> str:
-        """Render the page."""
-        return render(record)
 
     def _plan_exams(self, given: Exam) -> dict[Variant, Exam]:
         """Plan the plain exam and those of its variants that can be made of these questions."""

@@ -7,24 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from medtune.reports import result_table as table
 from medtune.reports.figures import (
     BASE_COLOUR,
     BASELINE_COLOUR,
     SERIES_COLOURS,
     TEXT_COLOUR,
     TUNED_COLOUR,
+    add_legend,
     create_axes,
+    draw_baselines,
     render_svg,
-)
-from medtune.reports.result_table import (
-    PAGE,
-    TERMINAL,
-    Column,
-    ResultTable,
-    estimate,
-    number,
-    percent,
-    span,
 )
 from medtune.reports.templating import render_page
 from medtune.studies.test_size.analysis import scale_detectable_difference
@@ -44,57 +37,59 @@ _APART = 1.09
 """Factor between the x positions of two evaluations, so that their bars do not overlap."""
 
 
-DIFFERENCE: list[Column[DifferenceAtSize]] = [
-    number("questions", lambda s: s.n),
-    percent("mean", lambda s: s.spread.mean, PAGE, "+.1f"),
-    span("95 % of them", lambda s: (s.spread.low, s.spread.high), spec="+.1f"),
-    span("all", lambda s: (s.spread.least, s.spread.most), PAGE, "+.1f"),
-    percent("deviation", lambda s: s.spread.deviation, PAGE, ".2f"),
-    percent("theory", lambda s: s.standard_error_finite, PAGE, ".2f"),
-    percent("detectable", lambda s: s.minimum_detectable),
-    percent("found, fresh %", lambda s: s.power_fresh),
-    percent("found, of these %", lambda s: s.power),
-    percent("wrong sign %", lambda s: s.wrong_sign, spec=".2f"),
+DIFFERENCE: list[table.Column[DifferenceAtSize]] = [
+    table.number("questions", lambda s: s.n),
+    table.percent("mean", lambda s: s.spread.mean, table.PAGE, "+.1f"),
+    table.span("95 % of them", lambda s: (s.spread.low, s.spread.high), spec="+.1f"),
+    table.span("all", lambda s: (s.spread.least, s.spread.most), table.PAGE, "+.1f"),
+    table.percent("deviation", lambda s: s.spread.deviation, table.PAGE, ".2f"),
+    table.percent("theory", lambda s: s.standard_error_finite, table.PAGE, ".2f"),
+    table.percent("detectable", lambda s: s.minimum_detectable),
+    table.percent("found, fresh %", lambda s: s.power_fresh),
+    table.percent("found, of these %", lambda s: s.power),
+    table.percent("wrong sign %", lambda s: s.wrong_sign, spec=".2f"),
 ]
-BY_SUBJECT: list[Column[tuple[AccuracyAtSize, StratifiedSpread]]] = [
-    number("questions", lambda s: s[0].n),
-    percent("deviation, plain", lambda s: s[0].spread.deviation, spec=".2f"),
-    percent("by subject", lambda s: s[1].spread.deviation, spec=".2f"),
-    percent("theory, by subject", lambda s: s[1].standard_error, spec=".2f"),
-    estimate("ratio", lambda s: _ratio(s[1]), spec=".3f", scale=1),
-    number(
+BY_SUBJECT: list[table.Column[tuple[AccuracyAtSize, StratifiedSpread]]] = [
+    table.number("questions", lambda s: s[0].n),
+    table.percent("deviation, plain", lambda s: s[0].spread.deviation, spec=".2f"),
+    table.percent("by subject", lambda s: s[1].spread.deviation, spec=".2f"),
+    table.percent("theory, by subject", lambda s: s[1].standard_error, spec=".2f"),
+    table.estimate("ratio", lambda s: _ratio(s[1]), spec=".3f", scale=1),
+    table.number(
         "theory",
         lambda s: (
             s[1].standard_error / s[0].standard_error_finite if s[0].standard_error_finite else None
         ),
         ".3f",
     ),
-    percent("mean, by subject %", lambda s: s[1].spread.mean),
-    number("subjects not drawn", lambda s: s[1].subjects_missed),
+    table.percent("mean, by subject %", lambda s: s[1].spread.mean),
+    table.number("subjects not drawn", lambda s: s[1].subjects_missed),
 ]
 
 
-def sizes_table(exam: AccuracyBySize) -> ResultTable[AccuracyAtSize]:
+def sizes_table(exam: AccuracyBySize) -> table.ResultTable[AccuracyAtSize]:
     """Return the table of one evaluation at all sizes."""
-    columns: list[Column[AccuracyAtSize]] = [
-        number("questions", lambda s: s.n),
-        percent("mean %", lambda s: s.spread.mean, PAGE),
-        span("95 % of them", lambda s: (s.spread.low, s.spread.high)),
-        span("all", lambda s: (s.spread.least, s.spread.most), PAGE),
-        percent("deviation", lambda s: s.spread.deviation, spec=".2f"),
-        percent("theory", lambda s: s.standard_error_finite, spec=".2f"),
-        percent("theory, fresh", lambda s: s.standard_error, PAGE, ".2f"),
-        percent("Wilson ±", lambda s: s.half_width),
-        percent("holds it %", lambda s: s.coverage),
-        percent("not chance %", lambda s: s.excludes_chance),
-        percent(f"not {exam.majority_letter} %", lambda s: s.excludes_majority, PAGE),
+    columns: list[table.Column[AccuracyAtSize]] = [
+        table.number("questions", lambda s: s.n),
+        table.percent("mean %", lambda s: s.spread.mean, table.PAGE),
+        table.span("95 % of them", lambda s: (s.spread.low, s.spread.high)),
+        table.span("all", lambda s: (s.spread.least, s.spread.most), table.PAGE),
+        table.percent("deviation", lambda s: s.spread.deviation, spec=".2f"),
+        table.percent("theory", lambda s: s.standard_error_finite, spec=".2f"),
+        table.percent("theory, fresh", lambda s: s.standard_error, table.PAGE, ".2f"),
+        table.percent("Wilson ±", lambda s: s.half_width),
+        table.percent("holds it %", lambda s: s.coverage),
+        table.percent("not chance %", lambda s: s.excludes_chance),
+        table.percent(f"not {exam.majority_letter} %", lambda s: s.excludes_majority, table.PAGE),
     ]
     if exam.sizes[-1].stratified is not None:
         ratio = "by subject, ratio"
         columns.append(
-            number(ratio, lambda s: s.stratified.ratio if s.stratified else None, ".3f", TERMINAL)
+            table.number(
+                ratio, lambda s: s.stratified.ratio if s.stratified else None, ".3f", table.TERMINAL
+            )
         )
-    return ResultTable(columns, exam.sizes)
+    return table.ResultTable(columns, exam.sizes)
 
 
 def _ratio(drawn: StratifiedSpread) -> tuple[float, float, float] | None:
@@ -103,7 +98,7 @@ def _ratio(drawn: StratifiedSpread) -> tuple[float, float, float] | None:
     return drawn.ratio, drawn.ratio_low, drawn.ratio_high
 
 
-def summarize(record: SampleSizeRecord) -> Iterator[str | ResultTable[Any]]:
+def summarize(record: SampleSizeRecord) -> Iterator[str | table.ResultTable[Any]]:
     """Yield what a terminal shows, the verdict last."""
     for exam in record.evaluations:
         yield (
@@ -116,7 +111,7 @@ def summarize(record: SampleSizeRecord) -> Iterator[str | ResultTable[Any]]:
     if record.difference is not None:
         comparison = record.difference.comparison
         yield f"{comparison.b} against {comparison.a}, points"
-        yield ResultTable(DIFFERENCE, record.difference.sizes)
+        yield table.ResultTable(DIFFERENCE, record.difference.sizes)
         yield ""
     if record.left_out:
         sizes = ", ".join(f"{size:,}" for size in record.left_out)
@@ -143,8 +138,8 @@ def render(record: SampleSizeRecord) -> str:
         study=record,
         figures=figures,
         sizes=[(exam, sizes_table(exam)) for exam in record.evaluations],
-        differences=ResultTable(DIFFERENCE, difference.sizes if difference else ()),
-        by_subject=[ResultTable(BY_SUBJECT, rows) for rows in by_subject],
+        differences=table.ResultTable(DIFFERENCE, difference.sizes if difference else ()),
+        by_subject=[table.ResultTable(BY_SUBJECT, rows) for rows in by_subject],
     )
 
 
@@ -159,11 +154,7 @@ def plot_accuracy_by_size(evaluations: Sequence[AccuracyBySize]) -> str:
         )
         last = exam.sizes[-1].n
         _draw_theory_band(axes, exam.sizes[0].n, last, value, (value * (1 - value)) ** 0.5, colour)
-    axes.axhline(
-        100 * evaluations[0].chance, color=BASELINE_COLOUR, lw=1.2, ls="--", label="chance"
-    )
-    majority = evaluations[0].majority.value
-    axes.axhline(100 * majority, color=BASELINE_COLOUR, lw=1.2, ls=":", label="majority letter")
+    draw_baselines(axes.axhline, evaluations[0].chance, evaluations[0].majority.value)
     axes.set_ylabel("accuracy, %")
     _style_size_axis(axes, [size.n for size in evaluations[0].sizes])
     return _finish_figure(figure, axes)
@@ -253,12 +244,5 @@ def _style_size_axis(axes: Any, sizes: Sequence[int]) -> None:
 
 
 def _finish_figure(figure: Any, axes: Any) -> str:
-    handles = axes.get_legend_handles_labels()[0]
-    figure.legend(
-        frameon=False,
-        labelcolor=TEXT_COLOUR,
-        fontsize=9,
-        ncols=len(handles),
-        loc="outside upper right",
-    )
+    add_legend(figure, len(axes.get_legend_handles_labels()[0]))
     return render_svg(figure)

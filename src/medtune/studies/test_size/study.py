@@ -14,7 +14,6 @@ from medtune.data.hash_sampling import allocate_proportionally
 from medtune.studies.grid_schema import GridState
 from medtune.studies.runner import Study
 from medtune.studies.test_size.analysis import build_sample_size_record, count_subjects
-from medtune.studies.test_size.page import render
 from medtune.studies.test_size.schema import SamplePlan, SampleSizeRecord
 
 
@@ -66,7 +65,3 @@ class SampleSizeStudy(Study[SampleSizeRecord]):
     def build_record(self, state: GridState) -> SampleSizeRecord:  # noqa: ARG002 - no cells
         """Return the record, which needs no cells."""
         return self._record
-
-    def render_page(self, record: SampleSizeRecord) -> str:
-        """Render the page."""
-        return render(record)
