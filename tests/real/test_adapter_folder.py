@@ -20,7 +20,7 @@ from medtune.models.adapters import lora
 from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource
 from medtune.models.weights_card import CARD_FILE, TRAINED_ON_FILE, read_card
-from medtune.workflows.trained_on import count_training_overlap
+from medtune.workflows.training_overlap import count_training_overlap
 
 TRAINED = 24
 

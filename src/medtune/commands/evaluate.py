@@ -25,7 +25,7 @@ from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.models.open_model import open_model
 from medtune.models.weights_card import resolve_prompt_defaults
 from medtune.workflows.distributed import lock_on_main, run_distributed
-from medtune.workflows.trained_on import count_training_overlap
+from medtune.workflows.training_overlap import count_training_overlap
 
 MAX_NAME_CHARACTERS = 160
 """Most characters of a folder name without its hash: file systems allow 255 bytes."""

@@ -13,7 +13,7 @@ from medtune.data.dedup.decontaminate import CleanedSource, decontaminate
 from medtune.models.weights_card import WeightsCard, find_card
 from medtune.releases.registry import SHORT_ID_LENGTH
 from medtune.releases.schema import Release
-from medtune.workflows.trained_on import count_training_overlap
+from medtune.workflows.training_overlap import count_training_overlap
 
 
 class EvidenceQuestions(Protocol):

@@ -22,7 +22,7 @@ from medtune.studies.grid_schema import GridState
 from medtune.studies.robustness.analysis import ExamRun, build_robustness_record
 from medtune.studies.robustness.schema import RobustnessRecord
 from medtune.studies.runner import ModelStudy
-from medtune.workflows.trained_on import count_training_overlap
+from medtune.workflows.training_overlap import count_training_overlap
 
 VARIANTS_SEED = 0
 """Seed of the variants; fixed, so that all models are asked the same questions."""
