@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.conftest import CommandLine
 
 from medtune.commands.run import run
 from medtune.core.errors import FolderError
@@ -17,7 +18,7 @@ from medtune.core.experiment import Experiment
 from medtune.core.predictions_io import read_evaluation
 from medtune.core.progress import NoProgress
 from medtune.core.records import EvaluationRecord, RunRecord
-from medtune.core.run_folder import lock_folder
+from medtune.core.run_folder import lock_folder, write_record
 from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.data.load import read_manifest
 from medtune.models.sources import ModelSource
@@ -120,18 +121,78 @@ def linked_from_the_report(folder: Path) -> None:
 
 
 def test_what_did_not_change_is_not_run_again(tiny_source: ModelSource, tmp_path: Path) -> None:
-    run(small(tiny_source), tmp_path, NoProgress())
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("eval/*/predictions.jsonl")}
+    first = run(small(tiny_source), tmp_path, NoProgress())
+    kept = [*tmp_path.glob("eval/*/predictions.jsonl"), tmp_path / "report.html"]
+    before = {p: p.stat().st_mtime_ns for p in kept}
     listener = Listener()
-    run(small(tiny_source), tmp_path, listener)
+    assert run(small(tiny_source), tmp_path, listener) == first
     assert {p: p.stat().st_mtime_ns for p in before} == before
-    assert sum("still valid" in text for text in listener.said) == 14
+    valid = [text for text in listener.said if "still valid" in text]
+    assert len(valid) == 5  # data, base, adapter, tuned, report
 
     # Another learning rate: the base keeps its results, the tuned model is examined again.
     listener = Listener()
     run(small(tiny_source, learning_rate=1e-4), tmp_path, listener)
-    assert sum("base" in text and "still valid" in text for text in listener.said) == 6
-    assert not any("tuned" in text and "still valid" in text for text in listener.said)
+    valid = [text for text in listener.said if "still valid" in text]
+    assert any("base" in text for text in valid)
+    assert not any("tuned" in text or "report" in text for text in valid)
+
+
+@pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file of weights is opened from here on."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("weights are opened")
+
+    for name in (
+        "medtune.models.local.local_model.load_network",
+        "torch.load",
+        "safetensors.safe_open",
+        "safetensors.torch.load_file",
+        "transformers.AutoModelForCausalLM.from_pretrained",
+    ):
+        monkeypatch.setattr(name, refuse)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_finished_run_opens_no_weights(
+    tiny_source: ModelSource, tmp_path: Path, method: str, request: pytest.FixtureRequest
+) -> None:
+    experiment = small(tiny_source, calibration=12, method=method)
+    first = run(experiment, tmp_path, NoProgress())
+    request.getfixturevalue("no_weights")
+    assert run(experiment, tmp_path, NoProgress()) == first
+
+    # A lost page and a record of another version are written again, from the results.
+    (tmp_path / "compare" / EXAMS[0] / "report.html").unlink()
+    again = run(experiment, tmp_path, NoProgress())
+    assert (tmp_path / "compare" / EXAMS[0] / "report.html").is_file()
+    assert again.comparisons == first.comparisons
+    changed = again.provenance.model_copy(update={"medtune": "0.0.1"})
+    write_record(tmp_path / "record.json", again.model_copy(update={"provenance": changed}))
+    assert run(experiment, tmp_path, NoProgress()).provenance.medtune == first.provenance.medtune
+
+    # Damaged answers are asked for again, and only they need the model.
+    (tmp_path / f"eval/tuned-{EXAMS[0]}/predictions.jsonl").unlink()
+    with pytest.raises(AssertionError, match="weights are opened"):
+        run(experiment, tmp_path, NoProgress())
+
+
+def test_an_evaluation_that_was_made_opens_no_weights(
+    tiny_source: ModelSource,
+    adapter: Path,
+    medtune: CommandLine,
+    request: pytest.FixtureRequest,
+) -> None:
+    command = ("evaluate", tiny_source.name, "starter:recall", "--limit", "8", "--dtype", "float32")
+    first, tuned = medtune.record(*command), medtune.record(*command, "--adapter", adapter)
+    assert tuned["model"]["adapter"] is not None
+    request.getfixturevalue("no_weights")
+    assert medtune.record(*command) == first
+    assert medtune.record(*command, "--adapter", adapter) == tuned
+    with pytest.raises(AssertionError, match="weights are opened"):
+        medtune(*command, "--method", "letter")
 
 
 def test_a_lost_adapter_is_trained_again(tiny_source: ModelSource, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from medtune.models.weights_card import (
     WeightsCard,
     read_card,
     read_optional_card,
+    read_quantized_card,
     read_training_hashes,
     split_adapter,
 )
@@ -80,8 +81,7 @@ def compress(
 def _check_source(source: ModelSource) -> None:
     if source.folder is None:
         raise ModelError(f"{source.name} has no weights to quantize", expected="a real model")
-    card = read_optional_card(source.folder)
-    if card is not None and card.is_quantized:
+    if card := read_quantized_card(source.folder):
         raise ModelError(
             f"{source.name} is quantized as {card.scheme} already",
             expected="the model that it was made from",

@@ -14,6 +14,7 @@ from medtune.core.experiment import ColumnMapping, EvaluationConfig
 from medtune.core.predictions_io import RECORD_FILE
 from medtune.core.progress import Progress
 from medtune.core.prompt import FormName, PromptStyle
+from medtune.core.protocols import ModelIdentity
 from medtune.core.records import EvaluationRecord, Method, Variant
 from medtune.core.run_folder import read_valid_record, slugify
 from medtune.data.arrow_table import QuestionTable
@@ -21,10 +22,10 @@ from medtune.data.dedup.decontaminate import CleanedSource, decontaminate
 from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam, check_constrained
 from medtune.evaluation.parsing.strict import STRICT_PARSER
-from medtune.evaluation.run_exam import evaluate_or_reuse
-from medtune.models.open_model import open_model
+from medtune.evaluation.run_exam import evaluate_or_reuse, find_evaluation
+from medtune.models.open_model import find_unloaded_model, open_model
 from medtune.models.weights_card import resolve_prompt_defaults
-from medtune.workflows.distributed import lock_on_main, run_distributed
+from medtune.workflows.distributed import lock_on_main, run_distributed, run_on_main
 from medtune.workflows.training_overlap import count_training_overlap
 
 MAX_NAME_CHARACTERS = 160
@@ -76,6 +77,27 @@ def evaluate(
             progress,
         )
     asked = resolve_prompt_defaults(model, adapter, style, form, label)
+    exam = Exam.from_config(
+        settings, method, split.questions, split.description, asked.style, asked.target, pool
+    )
+    exam = replace(exam, trained_on=count_training_overlap(model, split.questions, adapter))
+    if variant != "plain":
+        exam = exam.perturb(variant)
+    words = [
+        variant if variant != "plain" else "",
+        *_unusual_settings(settings, method),
+        f"first-{limit}" if limit is not None else "",
+        form or "" if method == "generate" else "",
+        dtype if dtype != "auto" else "",
+        label or "",
+    ]
+    name = slugify(model, str(adapter or ""), data, method, *words)
+    named = Path("runs", "eval", name[-MAX_NAME_CHARACTERS:].strip("-"))
+    unloaded = find_unloaded_model(model, adapter, dtype, progress)
+    if unloaded is not None:
+        place = folder or _with_inputs(named, exam.hash_inputs(unloaded, STRICT_PARSER.version))
+        if found := _find_finished(unloaded, exam, asked.label, place, progress):
+            return found, place
     opened = open_model(
         model,
         questions=split.questions,
@@ -85,29 +107,8 @@ def evaluate(
         batch=batch,
         progress=progress,
     )
-    exam = Exam.from_config(
-        settings, method, split.questions, split.description, asked.style, asked.target, pool
-    )
-    exam = replace(exam, trained_on=count_training_overlap(model, split.questions, adapter))
-    if variant != "plain":
-        exam = exam.perturb(variant)
     inputs = exam.hash_inputs(opened, STRICT_PARSER.version)
-    if folder is None:
-        name = slugify(
-            model,
-            str(adapter or ""),
-            data,
-            method,
-            variant if variant != "plain" else "",
-            *_unusual_settings(settings, method),
-            f"first-{limit}" if limit is not None else "",
-            form or "" if method == "generate" else "",
-            dtype if dtype != "auto" else "",
-            label or "",
-        )
-        name = name[-MAX_NAME_CHARACTERS:].strip("-")
-        folder = Path("runs") / "eval" / f"{name}-{inputs[:8]}"
-    place = folder
+    place = folder or _with_inputs(named, inputs)
     with lock_on_main(place):
         _refuse_overwrite(place, inputs)
         record, _ = run_distributed(
@@ -129,6 +130,23 @@ def _unusual_settings(settings: EvaluationConfig, method: Method) -> list[str]:
         settings.shots_by: settings.shots > 0 and settings.shots_by != "fixed",
     }
     return [word for word, said in unusual.items() if said]
+
+
+def _with_inputs(named: Path, inputs: str) -> Path:
+    return named.with_name(f"{named.name}-{inputs[:8]}")
+
+
+def _find_finished(
+    model: ModelIdentity, exam: Exam, label: str, place: Path, progress: Progress
+) -> EvaluationRecord | None:
+    """Find the evaluation in its folder, if it was made before."""
+    if not place.is_dir():
+        return None
+    with lock_on_main(place):
+        found = run_on_main(
+            lambda: find_evaluation(model, exam, label, STRICT_PARSER, place, progress)
+        )
+    return found[0] if found is not None else None
 
 
 def _refuse_overwrite(folder: Path, inputs: str) -> None:

@@ -2,7 +2,8 @@
 
     clean data -> evaluate the base -> LoRA fine-tune -> evaluate again -> compare -> report
 
-A step whose inputs did not change is skipped; a killed run resumes where it stopped.
+A step whose inputs did not change is skipped; a killed run resumes where it stopped.  A finished
+run loads no weights and draws no figures.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from medtune.analysis.seed_spread import aggregate_seeds
 from medtune.core.config import config_hash, to_toml
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment
-from medtune.core.progress import Progress
+from medtune.core.progress import NoProgress, Progress
 from medtune.core.prompt import form_for_target
 from medtune.core.protocols import AnswerModel
 from medtune.core.provenance import collect_provenance, peak_memory
-from medtune.core.records import Method, RunRecord, TrainingRecord
-from medtune.core.run_folder import write_record, write_text
+from medtune.core.records import RunRecord, TrainingRecord
+from medtune.core.run_folder import read_record, write_record, write_text
 from medtune.core.stopwatch import Stopwatch, record_elapsed
 from medtune.data.snapshot import Snapshot, SnapshotSplit, prepare_snapshot
 from medtune.data.sources.sources import parse_data_ref
 from medtune.data.trained_on import count_trained_on, question_hashes
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
-from medtune.evaluation.run_exam import evaluate_or_reuse
-from medtune.models.local.local_model import LocalModel
+from medtune.evaluation.run_exam import evaluate_or_reuse, find_evaluation
+from medtune.models.unloaded_model import UnloadedModel
 from medtune.reports.comparison_folder import (
     ComparedModel,
     apply_holm_correction,
@@ -40,10 +41,10 @@ from medtune.reports.run import write_report
 from medtune.training.processes import join_processes
 from medtune.workflows.distributed import lock_on_main, run_distributed, run_on_main
 from medtune.workflows.finetune import (
+    base_model,
     finetune_cached,
-    load_base_model,
-    load_tuned_model,
     resolve_trainable,
+    tuned_model,
 )
 
 
@@ -75,28 +76,31 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
         apart = list(_plan_exams(experiment, snapshot, calibration))
         run_on_main(lambda: write_text(folder / "experiment.toml", to_toml(experiment)))
 
+        model = base_model(experiment, source)
+        before = _evaluate_model(model, exams, apart, "base", folder / "eval" / "base", progress)
+        run_on_main(watch.save)
+        hashes = frozenset(question_hashes(snapshot.train.questions))
+
         def counted(some: Sequence[Exam]) -> list[Exam]:
-            hashes = frozenset(question_hashes(snapshot.train.questions))
             return [
                 replace(exam, trained_on=count_trained_on(exam.questions, hashes)) for exam in some
             ]
 
-        base = load_base_model(experiment, source)
-        before = _evaluate_model(base, exams, apart, "base", folder / "eval" / "base", progress)
-        del base
-        run_on_main(watch.save)
         learned: list[EvaluatedModel] = []
         for place, one in experiment.list_trainings():
             training = finetune_cached(one, source, snapshot, folder / place, progress)
+            model = tuned_model(one, source, folder / place)
             label = f"tuned, seed {one.seed}" if place else "tuned"
-            tuned = load_tuned_model(one, source, folder / place)
             stem = folder / place / "eval" / "tuned"
-            after = _evaluate_model(tuned, counted(exams), counted(apart), label, stem, progress)
+            after = _evaluate_model(model, counted(exams), counted(apart), label, stem, progress)
             learned.append(EvaluatedModel(place, training, after))
             run_on_main(watch.save)
         return run_on_main(
-            lambda: _write_results(
-                experiment, snapshot, exams, before, learned, folder, watch, progress
+            lambda: (
+                _find_results(experiment, exams, before, learned, folder, progress)
+                or _write_results(
+                    experiment, snapshot, exams, before, learned, folder, watch, progress
+                )
             )
         )
 
@@ -126,7 +130,7 @@ def _plan_exams(
 
 
 def _evaluate_model(
-    model: LocalModel,
+    model: UnloadedModel,
     exams: Sequence[Exam],
     apart: Sequence[Exam],
     label: str,
@@ -135,33 +139,72 @@ def _evaluate_model(
 ) -> list[ComparedModel]:
     """Evaluate a model on the reported splits and on the calibration split.
 
-    Every evaluation has its own folder, `stem` plus its name.
+    Every evaluation has its own folder, `stem` plus its name.  The model is loaded unless all of
+    them are valid.
     """
+    scored = [replace(exam, options_only=0) for exam in apart if exam.method != "generate"]
+    planned = [(f"calibration-{exam.method}", exam) for exam in scored]
+    planned += [(_exam_name(exam), exam) for exam in exams]
+    places = [(stem.with_name(f"{stem.name}-{name}"), exam) for name, exam in planned]
 
-    def sit(exam: Exam, name: str, shared: AnswerModel) -> ComparedModel:
-        place = stem.with_name(f"{stem.name}-{name}")
-        return ComparedModel(
-            place, evaluate_or_reuse(shared, exam, label, STRICT_PARSER, place, progress)
-        )
-
-    def work(shared: AnswerModel) -> list[ComparedModel]:
-        calibrations: dict[Method, RecordedEvaluation] = {}
-        for exam in apart:
-            if exam.method != "generate":
-                unreported = replace(exam, options_only=0)
-                found = sit(unreported, f"calibration-{exam.method}", shared)
-                calibrations[exam.method] = found.evaluation
-        sides = [sit(exam, _exam_name(exam), shared) for exam in exams]
+    def work(shared: AnswerModel) -> list[RecordedEvaluation]:
         return [
-            replace(side, calibration=calibrations.get(exam.method))
-            for exam, side in zip(exams, sides, strict=True)
+            evaluate_or_reuse(shared, exam, label, STRICT_PARSER, place, progress)
+            for place, exam in places
         ]
 
-    return run_distributed(model, work)
+    def find() -> list[RecordedEvaluation] | None:
+        found: list[RecordedEvaluation] = []
+        for place, exam in places:
+            one = find_evaluation(model, exam, label, STRICT_PARSER, place, NoProgress())
+            if one is None:
+                return None
+            found.append(one)
+        progress.log_message(f"{label}: all evaluations are still valid")
+        return found
+
+    found = run_on_main(find) or run_distributed(model.load(), work)
+    calibrations = {exam.method: one for exam, one in zip(scored, found, strict=False)}
+    return [
+        ComparedModel(place, one, calibrations.get(exam.method))
+        for (place, exam), one in zip(places, found, strict=True)
+    ][len(scored) :]
 
 
 def _exam_name(exam: Exam) -> str:
     return f"{parse_data_ref(exam.data.source).slug}-{exam.method}"
+
+
+def _find_results(
+    experiment: Experiment,
+    exams: Sequence[Exam],
+    before: Sequence[ComparedModel],
+    learned: Sequence[EvaluatedModel],
+    folder: Path,
+    progress: Progress,
+) -> RunRecord | None:
+    """Read the record if this version of medtune made it, and its pages, of these very results."""
+    record = read_record(folder / "record.json", RunRecord)
+    places = [Path(), *_comparison_folders(exams, learned)]
+    if record is None or not all((folder / place / "report.html").is_file() for place in places):
+        return None
+    sides = [*before, *(side for one in learned for side in one.examined)]
+    now = collect_provenance()
+    same = (
+        (record.provenance.medtune, record.provenance.commit) == (now.medtune, now.commit)
+        and record.config_hash == config_hash(experiment)
+        and record.trainings == tuple(one.training for one in learned)
+        and record.evaluations == tuple(side.evaluation[0] for side in sides)
+    )
+    if not same:
+        return None
+    progress.log_message(f"{folder / 'report.html'}: still valid")
+    return record
+
+
+def _comparison_folders(exams: Sequence[Exam], learned: Sequence[EvaluatedModel]) -> list[Path]:
+    """Return the folders of all comparisons, relative to the run folder."""
+    return [Path(one.place) / "compare" / _exam_name(exam) for one in learned for exam in exams]
 
 
 def _write_results(
@@ -175,16 +218,13 @@ def _write_results(
     progress: Progress,
 ) -> RunRecord:
     """Compare every tuned model with the base; write the report and the record."""
-    pairs = [
-        (Path(one.place) / "compare" / _exam_name(exam), a, b)
-        for one in learned
-        for exam, a, b in zip(exams, before, one.examined, strict=True)
-    ]
+    pairs = [pair for one in learned for pair in zip(before, one.examined, strict=True)]
     comparisons = apply_holm_correction(
-        [compare_evaluations(a.evaluation, b.evaluation) for _, a, b in pairs]
+        [compare_evaluations(a.evaluation, b.evaluation) for a, b in pairs]
     )
+    places = _comparison_folders(exams, learned)
     with progress.task("comparisons", len(pairs)) as bar:
-        for (place, a, b), comparison in zip(pairs, comparisons, strict=True):
+        for place, (a, b), comparison in zip(places, pairs, comparisons, strict=True):
             write_comparison_folder(folder / place, comparison, a, b)
             bar.advance()
     sides = [before, *(one.examined for one in learned)]
@@ -205,7 +245,7 @@ def _write_results(
         peak_memory_bytes=max(*(one.peak_memory_bytes for one in trainings), peak_memory()),
         provenance=collect_provenance(trainings[0].provenance.gpu),
     )
-    pages = [f"{place.as_posix()}/report.html" for place, _, _ in pairs]
+    pages = [f"{place.as_posix()}/report.html" for place in places]
     write_report(folder / "report.html", record, evaluations, snapshot.manifest, pages)
     write_record(folder / "record.json", record)
     return record

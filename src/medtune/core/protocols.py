@@ -82,7 +82,19 @@ class Generation:
     """The model ended its turn before the limit."""
 
 
-class AnswerModel(Protocol):
+class ModelIdentity(Protocol):
+    """The part of a model that decides whether an earlier result is its own."""
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Return the exact prompt that the model reads, up to where its answer begins."""
+        ...
+
+    def describe(self) -> ModelDescription:
+        """Return the identity of the weights and the precision of the arithmetic."""
+        ...
+
+
+class AnswerModel(ModelIdentity, Protocol):
     """A model that can score options and generate text."""
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
@@ -91,14 +103,6 @@ class AnswerModel(Protocol):
 
     def generate(self, requests: Sequence[GenerateRequest], decoding: Decoding) -> list[Generation]:
         """Answer every request freely, in request order."""
-        ...
-
-    def render(self, messages: Sequence[Message]) -> str:
-        """Return the exact prompt that the model reads, up to where its answer begins."""
-        ...
-
-    def describe(self) -> ModelDescription:
-        """Return the identity of the weights and the precision of the arithmetic."""
         ...
 
 

@@ -18,7 +18,7 @@ from medtune.core.prompt import (
     method_for_form,
     prompt_fingerprint,
 )
-from medtune.core.protocols import AnswerModel, Decoding
+from medtune.core.protocols import Decoding, ModelIdentity
 from medtune.core.records import (
     Method,
     Normalization,
@@ -191,7 +191,7 @@ class Exam:
         """Normalization in use (see `normalization_for_method`)."""
         return normalization_for_method(self.method, self.normalization)
 
-    def hash_inputs(self, model: AnswerModel, parser: int) -> str:
+    def hash_inputs(self, model: ModelIdentity, parser: int) -> str:
         """Hash everything that determines the result.
 
         Args:

@@ -24,7 +24,7 @@ from medtune.core.predictions_io import (
 )
 from medtune.core.progress import Progress
 from medtune.core.prompt import form_for_method, prompt_fingerprint
-from medtune.core.protocols import AnswerModel
+from medtune.core.protocols import AnswerModel, ModelIdentity
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
     LETTERS,
@@ -128,25 +128,44 @@ def evaluate_or_reuse(
         ModelError: The model fails; calling again resumes after the last answered question.
         FolderError: The folder cannot be written.
     """
-    inputs = exam.hash_inputs(model, parser.version)
-    if read_valid_record(folder / RECORD_FILE, EvaluationRecord, inputs):
-        try:
-            record, predictions = read_evaluation(folder)
-        except PredictionsError as error:
-            progress.log_message(f"{error.found}: evaluated again")
-        else:
-            progress.log_message(f"{folder.name}: still valid")
-            # Update fields that do not change the predictions.
-            known = record.trained_on if exam.trained_on is None else exam.trained_on
-            now = record.model_copy(update={"label": label, "trained_on": known})
-            if now != record:
-                write_record(folder / RECORD_FILE, now)
-            return now, predictions
-    draft = PredictionsDraft(folder, inputs)
+    if found := find_evaluation(model, exam, label, parser, folder, progress):
+        return found
+    draft = PredictionsDraft(folder, exam.hash_inputs(model, parser.version))
     record, predictions = evaluate_model(model, exam, label, parser, progress, draft)
     write_evaluation(folder, record, predictions)
     draft.delete()
     return record, predictions
+
+
+def find_evaluation(
+    model: ModelIdentity,
+    exam: Exam,
+    label: str,
+    parser: Parser,
+    folder: Path,
+    progress: Progress,
+) -> tuple[EvaluationRecord, list[Prediction]] | None:
+    """Read the evaluation in a folder if its inputs are the same; the model is asked nothing.
+
+    Fields that do not change the predictions are updated.
+
+    Raises:
+        FolderError: The folder cannot be written.
+    """
+    inputs = exam.hash_inputs(model, parser.version)
+    if not read_valid_record(folder / RECORD_FILE, EvaluationRecord, inputs):
+        return None
+    try:
+        record, predictions = read_evaluation(folder)
+    except PredictionsError as error:
+        progress.log_message(f"{error.found}: evaluated again")
+        return None
+    progress.log_message(f"{folder.name}: still valid")
+    known = record.trained_on if exam.trained_on is None else exam.trained_on
+    now = record.model_copy(update={"label": label, "trained_on": known})
+    if now != record:
+        write_record(folder / RECORD_FILE, now)
+    return now, predictions
 
 
 def make_evaluation_record(

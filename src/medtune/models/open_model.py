@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from medtune.core.errors import AdapterError
 from medtune.core.progress import Progress
-from medtune.core.prompt import PromptStyle, prompt_fingerprint
+from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question
 from medtune.core.schemas.compression import GGUF_SCHEMES
 from medtune.models.fake import FakeModel, make_options_key
 from medtune.models.sources import resolve_model
-from medtune.models.weights_card import read_optional_card, split_adapter
+from medtune.models.weights_card import read_quantized_card, split_adapter
 
 if TYPE_CHECKING:
     from medtune.models.local.local_model import LocalModel
     from medtune.models.remote.remote_model import RemoteModel
+    from medtune.models.unloaded_model import UnloadedModel
 
 
 def open_model(
@@ -64,23 +65,31 @@ def open_model(
         key = {q.id: q.answer_text for q in questions if q.answer is not None}
         ids = {make_options_key(q.options): q.id for q in questions}
         return FakeModel(name.partition(":")[2], key, ids)
-    if (
-        source.folder
-        and (card := read_optional_card(source.folder))
-        and card.scheme in GGUF_SCHEMES
-    ):
+    card = read_quantized_card(source.folder) if source.folder else None
+    if card is not None and card.scheme in GGUF_SCHEMES:
         if adapter is not None:
             raise AdapterError(f"{name} takes no adapter", fix="compress it with its adapter")
         from medtune.models.remote.llama_cpp import LlamaCpp
 
         return LlamaCpp(source, card, progress)
-    from medtune.models.local.local_model import LocalModel
+    from medtune.models.unloaded_model import UnloadedModel
 
-    model = LocalModel.load(source, dtype, attention, light and adapter is None)
+    model = UnloadedModel(source, dtype, attention, adapter, style, light).load()
     model.batch = batch or model.batch
-    if adapter is None:
-        return model
-    from medtune.models.adapters import lora
+    return model
 
-    prompt_hash = prompt_fingerprint(style, model.render) if style is not None else None
-    return lora.load_adapter(model, adapter, prompt_hash)
+
+def find_unloaded_model(
+    name: str, adapter: Path | None, dtype: str, progress: Progress
+) -> UnloadedModel | None:
+    """Find a local model without loading it; None for a fake or a model on a server.
+
+    Raises:
+        ModelError: There is no such model, or the adapter cannot be used.
+    """
+    name, adapter = split_adapter(name, adapter)
+    if name.startswith(("remote:", "fake:")):
+        return None
+    from medtune.models.unloaded_model import UnloadedModel
+
+    return UnloadedModel(resolve_model(name, progress), dtype, adapter=adapter)

@@ -230,6 +230,16 @@ def read_optional_card(folder: Path) -> WeightsCard | None:
     return read_card(folder) if (folder / CARD_FILE).is_file() else None
 
 
+def read_quantized_card(folder: Path) -> WeightsCard | None:
+    """Read the card of a quantized model; None for any other model.
+
+    Raises:
+        AdapterError: As `read_optional_card` does.
+    """
+    card = read_optional_card(folder)
+    return card if card is not None and card.is_quantized else None
+
+
 def hash_file_cached(path: Path) -> str:
     """Return the sha256 of a file, 64 hex digits, cached until the file changes."""
     found = path.stat()

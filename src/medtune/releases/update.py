@@ -39,7 +39,7 @@ from medtune.releases.promotion import promote
 from medtune.releases.registry import SHORT_ID_LENGTH, Registry
 from medtune.releases.schema import Alias, Release
 from medtune.releases.update_schema import DataChange, UpdateRecord
-from medtune.workflows.finetune import finetune_cached, load_tuned_model, resolve_trainable
+from medtune.workflows.finetune import finetune_cached, resolve_trainable, tuned_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,7 @@ def _evaluate_calibration(
     exam = Exam.for_likelihood(held.questions, held.description, experiment.prompt, method)
     where = place / "eval" / f"tuned-calibration-{method}"
     evaluate_or_reuse(
-        load_tuned_model(experiment, source, place), exam, "tuned", STRICT_PARSER, where, progress
+        tuned_model(experiment, source, place).load(), exam, "tuned", STRICT_PARSER, where, progress
     )
     return where
 

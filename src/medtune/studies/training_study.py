@@ -11,12 +11,12 @@ from medtune.core.run_folder import read_record
 from medtune.data.snapshot import Snapshot
 from medtune.models.local.local_model import LocalModel
 from medtune.studies.runner import RecordT, Study
-from medtune.training.finetune import TRAINING_RECORD_FILE
+from medtune.training.finished import TRAINING_RECORD_FILE
 from medtune.workflows.finetune import (
+    base_model,
     finetune_cached,
-    load_base_model,
-    load_tuned_model,
     resolve_trainable,
+    tuned_model,
 )
 
 BASE = "base"
@@ -37,12 +37,12 @@ class TrainingStudy(Study[RecordT]):
 
     def load_base(self) -> LocalModel:
         """Load the untrained model."""
-        return load_base_model(self.experiment, self.source)
+        return base_model(self.experiment, self.source).load()
 
     def train(self, experiment: Experiment, snapshot: Snapshot, folder: Path) -> LocalModel:
         """Train in a folder, unless it holds that training, and load the trained model."""
         finetune_cached(experiment, self.source, snapshot, folder, self.progress)
-        return load_tuned_model(experiment, self.source, folder)
+        return tuned_model(experiment, self.source, folder).load()
 
     def read_training(self, name: str) -> TrainingRecord:
         """Read the training record of a finished cell."""

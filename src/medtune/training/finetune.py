@@ -25,15 +25,17 @@ from medtune.core.records import (
     Question,
     SplitDescription,
     TrainingRecord,
-    content_hash,
 )
-from medtune.core.run_folder import read_valid_record, write_record
+from medtune.core.run_folder import write_record
 from medtune.training.epochs import build_weight_function
+from medtune.training.finished import (
+    TRAINING_RECORD_FILE,
+    find_finished_training,
+    hash_training_inputs,
+)
 from medtune.training.job import Job, TrainingResult
 from medtune.training.loop import train
 from medtune.training.processes import join_processes
-
-TRAINING_RECORD_FILE = "training.json"
 
 
 class SavedWeights(Protocol):
@@ -86,32 +88,6 @@ class Trainable(Protocol):
     def interpolate_with_base(  # noqa: D102
         self, weights: Mapping[str, Tensor], share: float
     ) -> Mapping[str, Tensor]: ...
-
-
-def hash_training_inputs(
-    experiment: Experiment,
-    base: ModelDescription,
-    prompt_hash: str,
-    data: SplitDescription,
-    validation: SplitDescription | None = None,
-) -> str:
-    """Return a hash of everything that determines the trained weights."""
-    return content_hash(
-        [
-            experiment.training.model_dump(mode="json"),
-            experiment.seed,
-            base.model_dump(mode="json"),
-            prompt_hash,
-            data.hash,
-            validation.hash if validation else None,
-        ]
-    )
-
-
-def find_finished_training(folder: Path, artefact: str, inputs: str) -> TrainingRecord | None:
-    """Return the training record of a run folder if it is valid and its weights exist."""
-    record = read_valid_record(folder / TRAINING_RECORD_FILE, TrainingRecord, inputs)
-    return record if record is not None and (folder / artefact).is_dir() else None
 
 
 def fine_tune(
@@ -177,7 +153,7 @@ def fine_tune(
     if here.is_main_process:
         _save_results(folder, trainable, experiment, data, job, done, prompt_hash, hashes)
     here.wait_for_everyone()
-    record = read_valid_record(folder / TRAINING_RECORD_FILE, TrainingRecord, inputs)
+    record = find_finished_training(folder, settings.artefact_folder, inputs)
     assert record is not None, "the main process wrote it"
     return record
 

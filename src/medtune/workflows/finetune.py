@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medtune.core.errors import ModelError
 from medtune.core.experiment import Experiment
 from medtune.core.progress import NoProgress, Progress
 from medtune.core.prompt import prompt_fingerprint
+from medtune.core.protocols import ModelIdentity
 from medtune.core.records import TrainingRecord
 from medtune.data.snapshot import Snapshot, SnapshotSplit
 from medtune.data.trained_on import question_hashes
@@ -19,15 +22,14 @@ from medtune.models.adapters.full import FullFineTuned
 from medtune.models.adapters.trainable import Trainee
 from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource, resolve_model
-from medtune.models.weights_card import read_optional_card
-from medtune.training.finetune import (
-    Validation,
-    find_finished_training,
-    fine_tune,
-    hash_training_inputs,
-)
+from medtune.models.unloaded_model import UnloadedModel
+from medtune.models.weights_card import read_quantized_card
+from medtune.training.finished import find_finished_training, hash_training_inputs
 from medtune.training.trackers import check_trackers
 from medtune.workflows.distributed import run_distributed
+
+if TYPE_CHECKING:
+    from medtune.training.finetune import Validation
 
 
 def resolve_trainable(experiment: Experiment, progress: Progress) -> ModelSource:
@@ -41,7 +43,7 @@ def resolve_trainable(experiment: Experiment, progress: Progress) -> ModelSource
     source = resolve_model(experiment.model.source, progress)
     if source.kind == "fake":
         raise ModelError(f"{source.name} cannot be trained", expected="a real base model")
-    if source.folder and (card := read_optional_card(source.folder)) and card.is_quantized:
+    if source.folder and (card := read_quantized_card(source.folder)):
         raise ModelError(
             f"{source.name} is quantized as {card.scheme} and cannot be trained",
             expected=f"the model that it was made from: {card.base}",
@@ -49,9 +51,18 @@ def resolve_trainable(experiment: Experiment, progress: Progress) -> ModelSource
     return source
 
 
-def load_base_model(experiment: Experiment, source: ModelSource) -> LocalModel:
-    """Load the base model with the dtype and attention of the experiment."""
-    return LocalModel.load(source, experiment.model.dtype, experiment.model.attention)
+def base_model(experiment: Experiment, source: ModelSource) -> UnloadedModel:
+    """Return the base model in the dtype and attention of the experiment."""
+    return UnloadedModel(source, experiment.model.dtype, experiment.model.attention)
+
+
+def tuned_model(experiment: Experiment, source: ModelSource, folder: Path) -> UnloadedModel:
+    """Return the model that was trained in a run folder."""
+    settings = experiment.training
+    place = folder / settings.artefact_folder
+    if settings.method == "full":
+        return base_model(experiment, resolve_model(f"path:{place}"))
+    return replace(base_model(experiment, source), adapter=place, style=experiment.prompt)
 
 
 def finetune_cached(
@@ -63,33 +74,37 @@ def finetune_cached(
 ) -> TrainingRecord:
     """Fine-tune, or return the record of the folder if its inputs are the same.
 
+    The base model is loaded only if the training is not found by its description.
+
     Raises:
         MedtuneError: As `fine_tune` does.
     """
-    base = load_base_model(experiment, source)
     split, held = snapshot.train.description, snapshot.validation
-    prompt_hash = prompt_fingerprint(experiment.prompt, base.render)
-    inputs = hash_training_inputs(
-        experiment, base.describe(), prompt_hash, split, held.description if held else None
-    )
-    if record := find_finished_training(folder, experiment.training.artefact_folder, inputs):
-        progress.log_message(f"{folder / experiment.training.artefact_folder}: still valid")
+    artefact = experiment.training.artefact_folder
+
+    def find(base: ModelIdentity) -> TrainingRecord | None:
+        prompt_hash = prompt_fingerprint(experiment.prompt, base.render)
+        inputs = hash_training_inputs(
+            experiment, base.describe(), prompt_hash, split, held.description if held else None
+        )
+        if record := find_finished_training(folder, artefact, inputs):
+            progress.log_message(f"{folder / artefact}: still valid")
         return record
+
+    unloaded = base_model(experiment, source)
+    if record := find(unloaded):
+        return record
+    base = unloaded.load()
+    if record := find(base):
+        return record
+    # torch.distributed takes a second
+    from medtune.training.finetune import fine_tune
+
     trainee = _build_trainee(experiment, base)
     watch = _plan_validation(experiment, trainee, held) if held else None
     questions = snapshot.train.questions
     hashes = question_hashes(questions)
     return fine_tune(trainee, experiment, questions, split, folder, progress, watch, hashes)
-
-
-def load_tuned_model(experiment: Experiment, source: ModelSource, folder: Path) -> LocalModel:
-    """Load the trained weights into a freshly loaded base model."""
-    settings = experiment.training
-    place = folder / settings.artefact_folder
-    if settings.method == "full":
-        return load_base_model(experiment, resolve_model(f"path:{place}"))
-    base = load_base_model(experiment, source)
-    return lora.load_adapter(base, place, prompt_fingerprint(experiment.prompt, base.render))
 
 
 def _build_trainee(experiment: Experiment, base: LocalModel) -> Trainee:
@@ -101,6 +116,8 @@ def _build_trainee(experiment: Experiment, base: LocalModel) -> Trainee:
 
 def _plan_validation(experiment: Experiment, trainee: Trainee, held: SnapshotSplit) -> Validation:
     """Build the validation that runs during training."""
+    from medtune.training.finetune import Validation
+
     exam = Exam.for_validation(experiment, held.questions, held.description)
     return Validation(
         held.description,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from medtune.models.light.tokenizer import ChatTokenizer
 from medtune.models.local.nf4 import NF4, build_nf4_arguments, keep_trainable_layout
 from medtune.models.local.selected_logits import check_head_is_last
 from medtune.models.sources import ModelSource
-from medtune.models.weights_card import WEIGHTS_FILES, WeightsCard, read_optional_card
+from medtune.models.weights_card import WEIGHTS_FILES, WeightsCard, read_quantized_card
 
 
 def load_network(
@@ -33,22 +35,14 @@ def load_network(
     """
     limit_kernel_cache()
     assert source.folder is not None, "a fake is not loaded from a folder"
-    card = read_optional_card(source.folder)
-    packed = card if card is not None and card.is_quantized else None
+    packed = read_quantized_card(source.folder)
     single = (source.folder / WEIGHTS_FILES["model"]).is_file()
     plain = (packed or (light and single and dtype != NF4)) and supports_folder(source.folder)
-    try:
+    with translate_load_errors(source):
         if plain:
             network, tokenizer = _load_light(source.folder, packed, dtype, attention)
         else:
             network, tokenizer = _load_with_transformers(source.folder, packed, dtype, attention)
-    except ModelError:  # it is a ValueError, too
-        raise
-    except (OSError, ValueError, KeyError) as error:
-        raise UnknownModelError(
-            f"{source.name} cannot be loaded: {str(error).splitlines()[0]}",
-            expected="a causal language model in transformers' format",
-        ) from error
     # A head with a frozen weight that gets a strided slice (the last positions of a batch, as in
     # generation) copies its matrix once per row: 54 MB each on the 135M model.
     network.get_output_embeddings().register_forward_pre_hook(
@@ -57,6 +51,24 @@ def load_network(
     if not plain:  # in `Decoder` the head is always the last step
         check_head_is_last(network, source.name)
     return network, tokenizer, packed
+
+
+@contextmanager
+def translate_load_errors(source: ModelSource) -> Iterator[None]:
+    """Translate errors about the files of a model.
+
+    Raises:
+        UnknownModelError: The folder is not a causal language model.
+    """
+    try:
+        yield
+    except ModelError:  # it is a ValueError, too
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        raise UnknownModelError(
+            f"{source.name} cannot be loaded: {str(error).splitlines()[0]}",
+            expected="a causal language model in transformers' format",
+        ) from error
 
 
 def _load_light(

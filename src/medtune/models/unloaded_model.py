@@ -1,0 +1,129 @@
+"""Describe a local model and render its prompts without loading its weights.
+
+A step that is finished is found by these; only a step that has to run loads the model.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from medtune.core.errors import TemplateError
+from medtune.core.prompt import PromptStyle, prompt_fingerprint
+from medtune.core.protocols import Message
+from medtune.core.records import ModelDescription
+from medtune.models.chat_encoder import ChatEncoder
+from medtune.models.device import choose_device, choose_dtype
+from medtune.models.light.decoder import supports_folder
+from medtune.models.light.tokenizer import ChatTokenizer
+from medtune.models.local.loader import translate_load_errors
+from medtune.models.local.local_model import LocalModel
+from medtune.models.local.nf4 import NF4
+from medtune.models.sources import ModelSource
+from medtune.models.weights_card import read_card, read_quantized_card
+
+MAX_HEADER_BYTES = 100_000_000
+"""Largest header that safetensors allows."""
+
+
+@dataclass(frozen=True)
+class UnloadedModel:
+    """A local model, with or without an adapter, before its weights are loaded.
+
+    Its description and its prompts come from the files beside the weights.  Where transformers
+    counts the parameters of an architecture otherwise, or writes its prompts otherwise, they differ
+    from those of the loaded model; a step is then not found by them, and the model is loaded.
+    """
+
+    source: ModelSource
+    """A model with a folder."""
+    dtype: str = "auto"
+    attention: str = "auto"
+    adapter: Path | None = None
+    style: PromptStyle | None = None
+    """The prompt style to be used, which is checked against the adapter's; None skips that."""
+    light: bool = False
+    """See `LocalModel.load`; an adapter needs transformers."""
+
+    def load(self) -> LocalModel:
+        """Load the model.
+
+        Raises:
+            ModelError: The model or the adapter cannot be used; see `LocalModel.load`.
+        """
+        light = self.light and self.adapter is None
+        base = LocalModel.load(self.source, self.dtype, self.attention, light)
+        if self.adapter is None:
+            return base
+        from medtune.models.adapters import lora
+
+        used = prompt_fingerprint(self.style, base.render) if self.style is not None else None
+        return lora.load_adapter(base, self.adapter, used)
+
+    def describe(self) -> ModelDescription:
+        """Describe the weights and the precision in which they will be loaded.
+
+        Raises:
+            ModelError: A card, the configuration or a file of weights cannot be read.
+        """
+        return self._description
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Render a prompt exactly as the model will read it."""
+        return self._encoder.render(messages)
+
+    @cached_property
+    def _description(self) -> ModelDescription:
+        folder, device = self._folder, choose_device()
+        card = read_card(self.adapter) if self.adapter is not None else None
+        packed = read_quantized_card(folder)
+        files = [*folder.glob("*.safetensors")]
+        if self.adapter is not None and card is not None:
+            files.append(self.adapter / card.weights_file)
+        precision = NF4 if self.dtype == NF4 else choose_dtype(self.dtype, device)
+        with translate_load_errors(self.source):
+            return ModelDescription(
+                source=self.source.name,
+                fingerprint=self.source.fingerprint,
+                adapter=card.weights_hash if card is not None else None,
+                parameters=(packed and packed.parameters) or _count_parameters(folder, files),
+                dtype=str(packed.scheme if packed else precision).removeprefix("torch."),
+                device=str(torch.empty(0, device=device).device),  # with the index of a GPU
+            )
+
+    @cached_property
+    def _encoder(self) -> ChatEncoder:
+        """Its chat template, read with transformers only if the light tokenizer cannot."""
+        with translate_load_errors(self.source):
+            if supports_folder(self._folder):
+                with suppress(TemplateError):
+                    return ChatEncoder(ChatTokenizer(self._folder))
+            from transformers import AutoTokenizer
+
+            return ChatEncoder(AutoTokenizer.from_pretrained(self._folder))
+
+    @property
+    def _folder(self) -> Path:
+        assert self.source.folder is not None, "a fake has no weights to load"
+        return self.source.folder
+
+
+def _count_parameters(folder: Path, files: Sequence[Path]) -> int:
+    """Count the parameters of a model by the headers of its files; a tied head counts once."""
+    tied = json.loads((folder / "config.json").read_text()).get("tie_word_embeddings", False)
+    count = 0
+    for file in files:
+        with file.open("rb") as handle:
+            size = int.from_bytes(handle.read(8), "little")
+            header = json.loads(handle.read(min(size, MAX_HEADER_BYTES)))
+        for name, tensor in header.items():
+            if name != "__metadata__" and not (tied and name == "lm_head.weight"):
+                count += math.prod(tensor["shape"])
+    return count

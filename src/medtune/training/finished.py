@@ -1,0 +1,42 @@
+"""Find a finished training by its inputs; torch-free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medtune.core.experiment import Experiment
+from medtune.core.records import (
+    ModelDescription,
+    SplitDescription,
+    TrainingRecord,
+    content_hash,
+)
+from medtune.core.run_folder import read_valid_record
+
+TRAINING_RECORD_FILE = "training.json"
+
+
+def hash_training_inputs(
+    experiment: Experiment,
+    base: ModelDescription,
+    prompt_hash: str,
+    data: SplitDescription,
+    validation: SplitDescription | None = None,
+) -> str:
+    """Return a hash of everything that determines the trained weights."""
+    return content_hash(
+        [
+            experiment.training.model_dump(mode="json"),
+            experiment.seed,
+            base.model_dump(mode="json"),
+            prompt_hash,
+            data.hash,
+            validation.hash if validation else None,
+        ]
+    )
+
+
+def find_finished_training(folder: Path, artefact: str, inputs: str) -> TrainingRecord | None:
+    """Return the training record of a run folder if it is valid and its weights exist."""
+    record = read_valid_record(folder / TRAINING_RECORD_FILE, TrainingRecord, inputs)
+    return record if record is not None and (folder / artefact).is_dir() else None
