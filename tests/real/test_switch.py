@@ -23,7 +23,7 @@ ASKED = [Question(id="q", stem="Which is it?", options=("this", "that", "other")
 
 @pytest.fixture
 def minds(adapter: Path, tmp_path: Path) -> PredictorManager:
-    registry, shelves = Registry(tmp_path / "registry"), AdapterPools()
+    registry, pools = Registry(tmp_path / "registry"), AdapterPools()
     for name in ("v1", "v2", "v3"):
         build_release(
             registry, BuildOptions(name, f"adapter:{adapter}", note=name), "ann", NoProgress()
@@ -33,13 +33,13 @@ def minds(adapter: Path, tmp_path: Path) -> PredictorManager:
     )
     release = registry.find("v1")
     registry.set_alias("champion", release, "ann", "release.promote")
-    predictor = load_served_predictor(options, registry, release, shelves, NoProgress())
+    predictor = load_served_predictor(options, registry, release, pools, NoProgress())
     store = Store.open(f"sqlite:///{tmp_path / 's.db'}")
     engine = Engine(predictor, store, b"0" * 32, Metrics())
-    return PredictorManager(engine, store, registry, options, shelves, NoProgress(), release.id)
+    return PredictorManager(engine, store, registry, options, pools, NoProgress(), release.id)
 
 
-def shelved(predictor: Predictor | None) -> PooledModel:
+def pooled(predictor: Predictor | None) -> PooledModel:
     assert predictor is not None
     assert isinstance(predictor.model, PooledModel)
     return predictor.model
@@ -48,26 +48,26 @@ def shelved(predictor: Predictor | None) -> PooledModel:
 def test_champion_and_shadow_share_a_base_and_the_former_ones_go(minds: PredictorManager) -> None:
     registry = minds.registry
     one, two, three = (registry.find(name) for name in ("v1", "v2", "v3"))
-    first = shelved(minds.engine.predictor)
+    first = pooled(minds.engine.predictor)
     before = minds.engine.predictor.predict(ASKED)
     registry.set_alias("challenger", two, "ann", "release.challenger")
     wanted = minds.wanted_shadow()
     assert wanted == two.id
     minds.set_shadow(wanted)
-    beside = shelved(minds.engine.shadow.predictor)
-    assert beside._shelf is first._shelf
-    assert set(first._shelf.adapter_names) == {one.id, two.id}
+    beside = pooled(minds.engine.shadow.predictor)
+    assert beside._pool is first._pool
+    assert set(first._pool.adapter_names) == {one.id, two.id}
 
     registry.set_alias("champion", two, "ann", "release.promote")
     minds.swap_champion(minds.wanted_champion())
     assert minds.engine.predictor.release == "v2"
     assert minds.engine.predictor.predict(ASKED) == before, "the same adapter under another name"
-    assert shelved(minds.engine.predictor)._shelf is first._shelf
-    assert set(first._shelf.adapter_names) == {one.id, two.id}, "requests may be under way"
+    assert pooled(minds.engine.predictor)._pool is first._pool
+    assert set(first._pool.adapter_names) == {one.id, two.id}, "requests may be under way"
     minds.set_shadow(minds.wanted_shadow())
     assert minds.engine.shadow.predictor is None
 
     registry.set_alias("champion", three, "ann", "release.promote")
     minds.swap_champion(minds.wanted_champion())
-    assert set(first._shelf.adapter_names) == {two.id, three.id}
+    assert set(first._pool.adapter_names) == {two.id, three.id}
     minds.store.close()

@@ -119,24 +119,24 @@ class AdapterPool:
 class PooledModel:
     """An AnswerModel: one adapter of a pool, or its base model."""
 
-    def __init__(self, shelf: AdapterPool, name: str | None) -> None:
-        self._shelf = shelf
+    def __init__(self, pool: AdapterPool, name: str | None) -> None:
+        self._pool = pool
         self._name = name
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
         """Score every continuation; see `LocalModel.score`."""
-        with self._shelf.activate(self._name) as model:
+        with self._pool.activate(self._name) as model:
             return model.score(requests)
 
     def generate(self, requests: Sequence[GenerateRequest], decoding: Decoding) -> list[Generation]:
         """Generate answers; see `LocalModel.generate`."""
-        with self._shelf.activate(self._name) as model:
+        with self._pool.activate(self._name) as model:
             return model.generate(requests, decoding)
 
     def render(self, messages: Sequence[Message]) -> str:
         """Render a prompt exactly as the model reads it."""
-        return self._shelf.get_local_model(self._name).render(messages)
+        return self._pool.get_local_model(self._name).render(messages)
 
     def describe(self) -> ModelDescription:
         """Describe the weights."""
-        return self._shelf.get_local_model(self._name).describe()
+        return self._pool.get_local_model(self._name).describe()

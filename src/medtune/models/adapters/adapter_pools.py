@@ -17,7 +17,7 @@ class AdapterPools:
     """Adapter pools by base model."""
 
     def __init__(self) -> None:
-        self._shelves: dict[str, AdapterPool] = {}
+        self._pools: dict[str, AdapterPool] = {}
         self._turn = threading.Lock()
 
     def load_adapter(self, base: ModelSource, name: str, folder: Path) -> PooledModel:
@@ -36,19 +36,19 @@ class AdapterPools:
         from medtune.models.local.local_model import LocalModel
 
         with self._turn:
-            shelf = self._shelves.get(base.fingerprint) or AdapterPool(LocalModel.load(base), {})
-            if name not in shelf.adapter_names:
-                shelf.add(name, folder)
-            self._shelves[base.fingerprint] = shelf
-            return shelf.get_model(name)
+            pool = self._pools.get(base.fingerprint) or AdapterPool(LocalModel.load(base), {})
+            if name not in pool.adapter_names:
+                pool.add(name, folder)
+            self._pools[base.fingerprint] = pool
+            return pool.get_model(name)
 
     def retain(self, names: Collection[str]) -> None:
         """Unload all adapters but these, and base models without an adapter left."""
         with self._turn:
-            for base, shelf in list(self._shelves.items()):
-                left = [name for name in shelf.adapter_names if name not in names]
-                if len(left) == len(shelf.adapter_names):
-                    del self._shelves[base]
+            for base, pool in list(self._pools.items()):
+                left = [name for name in pool.adapter_names if name not in names]
+                if len(left) == len(pool.adapter_names):
+                    del self._pools[base]
                     continue
                 for name in left:
-                    shelf.remove(name)
+                    pool.remove(name)

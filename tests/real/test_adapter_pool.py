@@ -54,15 +54,15 @@ def test_each_answers_as_if_it_were_alone(
 ) -> None:
     base = LocalModel.load(tiny_source, "float32")
     weight = base.network.get_input_embeddings().weight.data_ptr()
-    shelf = AdapterPool(base, {"first": adapter, "second": other})
+    pool = AdapterPool(base, {"first": adapter, "second": other})
     wanted = {name: alone(tiny_source, folder) for name, folder in named(adapter, other)}
     assert not torch.allclose(wanted["first"], wanted["second"], atol=0.1)
     for _ in range(2):  # the second time, from what was kept
         for name in ("second", None, "first", None, "second"):
-            assert torch.allclose(logs(shelf.get_model(name)), wanted[name or ""], atol=1e-4), name
+            assert torch.allclose(logs(pool.get_model(name)), wanted[name or ""], atol=1e-4), name
     assert base.network.get_input_embeddings().weight.data_ptr() == weight
-    assert shelf.get_model("first").describe().adapter == read_card(adapter).weights_hash
-    assert shelf.get_model(None).describe().adapter is None
+    assert pool.get_model("first").describe().adapter == read_card(adapter).weights_hash
+    assert pool.get_model(None).describe().adapter is None
 
 
 def named(adapter: Path, other: Path) -> list[tuple[str, Path | None]]:
@@ -72,14 +72,12 @@ def named(adapter: Path, other: Path) -> list[tuple[str, Path | None]]:
 def test_requests_from_many_threads_do_not_mix(
     tiny_source: ModelSource, adapter: Path, other: Path
 ) -> None:
-    shelf = AdapterPool(
-        LocalModel.load(tiny_source, "float32"), {"first": adapter, "second": other}
-    )
-    wanted = {name: logs(shelf.get_model(name)) for name in ("first", "second", None)}
+    pool = AdapterPool(LocalModel.load(tiny_source, "float32"), {"first": adapter, "second": other})
+    wanted = {name: logs(pool.get_model(name)) for name in ("first", "second", None)}
     wrong: list[str | None] = []
 
     def ask(name: str | None) -> None:
-        found = [logs(shelf.get_model(name)) for _ in range(5)]
+        found = [logs(pool.get_model(name)) for _ in range(5)]
         wrong.extend(name for f in found if not torch.allclose(f, wanted[name], atol=1e-4))
 
     threads = [threading.Thread(target=ask, args=(name,)) for name in list(wanted) * 2]
@@ -93,19 +91,19 @@ def test_requests_from_many_threads_do_not_mix(
 def test_they_come_and_go_while_it_runs(
     tiny_source: ModelSource, adapter: Path, other: Path
 ) -> None:
-    shelf = AdapterPool(LocalModel.load(tiny_source, "float32"), {})
-    plain = logs(shelf.get_model(None))
-    shelf.add("one", adapter)
-    first = logs(shelf.get_model("one"))
-    shelf.add("one", other)
-    assert not torch.allclose(logs(shelf.get_model("one")), first, atol=0.1)
-    shelf.add("two", adapter)
-    assert torch.allclose(logs(shelf.get_model("two")), first, atol=1e-4)
-    gone = shelf.get_model("one")
-    shelf.remove("one")
-    assert shelf.adapter_names == ("two",)
-    assert torch.allclose(logs(shelf.get_model(None)), plain, atol=1e-4)
-    for ask in (gone.describe, lambda: shelf.get_model("one"), lambda: shelf.remove("one")):
+    pool = AdapterPool(LocalModel.load(tiny_source, "float32"), {})
+    plain = logs(pool.get_model(None))
+    pool.add("one", adapter)
+    first = logs(pool.get_model("one"))
+    pool.add("one", other)
+    assert not torch.allclose(logs(pool.get_model("one")), first, atol=0.1)
+    pool.add("two", adapter)
+    assert torch.allclose(logs(pool.get_model("two")), first, atol=1e-4)
+    gone = pool.get_model("one")
+    pool.remove("one")
+    assert pool.adapter_names == ("two",)
+    assert torch.allclose(logs(pool.get_model(None)), plain, atol=1e-4)
+    for ask in (gone.describe, lambda: pool.get_model("one"), lambda: pool.remove("one")):
         with pytest.raises(UnknownModelError, match=r"no adapter 'one'[\s\S]*two"):
             ask()
 
@@ -113,52 +111,52 @@ def test_they_come_and_go_while_it_runs(
 def test_what_cannot_be_loaded_leaves_the_older_one(
     tiny_source: ModelSource, adapter: Path, tmp_path: Path
 ) -> None:
-    shelf = AdapterPool(LocalModel.load(tiny_source, "float32"), {"one": adapter})
-    before = logs(shelf.get_model("one"))
+    pool = AdapterPool(LocalModel.load(tiny_source, "float32"), {"one": adapter})
+    before = logs(pool.get_model("one"))
     with pytest.raises(AdapterError, match="no adapter of medtune's"):
-        shelf.add("one", tmp_path)
-    assert torch.equal(logs(shelf.get_model("one")), before)
+        pool.add("one", tmp_path)
+    assert torch.equal(logs(pool.get_model("one")), before)
 
 
-# One shelf for each base
+# One pool for each base
 
 
 def test_a_base_is_read_once_for_all_its_adapters(
     tiny_source: ModelSource, adapter: Path, other: Path
 ) -> None:
-    shelves = AdapterPools()
-    first = shelves.load_adapter(tiny_source, "first", adapter)
-    second = shelves.load_adapter(tiny_source, "second", other)
+    pools = AdapterPools()
+    first = pools.load_adapter(tiny_source, "first", adapter)
+    second = pools.load_adapter(tiny_source, "second", other)
     assert torch.allclose(logs(first), alone(tiny_source, adapter), atol=1e-2)
     assert torch.allclose(logs(second), alone(tiny_source, other), atol=1e-2)
-    again = shelves.load_adapter(
+    again = pools.load_adapter(
         tiny_source, "first", other
     )  # a name stands for what it was given to
     assert torch.allclose(logs(again), logs(first))
-    assert first._shelf is second._shelf is again._shelf
+    assert first._pool is second._pool is again._pool
 
 
 def test_what_nobody_asks_is_freed_and_its_base_with_the_last(
     tiny_source: ModelSource, adapter: Path, other: Path
 ) -> None:
-    shelves = AdapterPools()
-    first = shelves.load_adapter(tiny_source, "first", adapter)
-    second = shelves.load_adapter(tiny_source, "second", other)
-    shelves.retain({"second", "elsewhere"})
+    pools = AdapterPools()
+    first = pools.load_adapter(tiny_source, "first", adapter)
+    second = pools.load_adapter(tiny_source, "second", other)
+    pools.retain({"second", "elsewhere"})
     with pytest.raises(UnknownModelError):
         logs(first)
     assert logs(second).shape == (len(REQUESTS), 2)
-    shelves.retain(())
-    assert shelves.load_adapter(tiny_source, "second", other)._shelf is not second._shelf
+    pools.retain(())
+    assert pools.load_adapter(tiny_source, "second", other)._pool is not second._pool
 
 
 def test_an_adapter_that_cannot_be_read_leaves_the_others(
     tiny_source: ModelSource, adapter: Path, tmp_path: Path
 ) -> None:
-    shelves = AdapterPools()
+    pools = AdapterPools()
     with pytest.raises(AdapterError):
-        shelves.load_adapter(tiny_source, "none", tmp_path)
-    first = shelves.load_adapter(tiny_source, "first", adapter)
+        pools.load_adapter(tiny_source, "none", tmp_path)
+    first = pools.load_adapter(tiny_source, "first", adapter)
     with pytest.raises(AdapterError):
-        shelves.load_adapter(tiny_source, "none", tmp_path)
+        pools.load_adapter(tiny_source, "none", tmp_path)
     assert logs(first).shape == (len(REQUESTS), 2)
