@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from medtune.core.schemas.compression import GGUF_SCHEMES, INTEGER_SCHEMES, Scheme
+from medtune.core.schemas.compression import INTEGER_SCHEMES, Scheme
 from medtune.models.export.gguf import write_gguf
 from medtune.models.export.smoothquant import smooth_activations
 from medtune.models.light import quantized_model
@@ -48,43 +48,19 @@ def export_scheme(
     written = card.model_copy(update={"scheme": scheme, "parameters": counted, "fit": None})
 
     def write(place: Path) -> None:
-        model.encoder.tokenizer.save_pretrained(place)
-        model.network.config.save_pretrained(place)
-        _WRITERS[scheme](model, place, written, read)
+        network, tokenizer = model.network, model.encoder.tokenizer
+        tokenizer.save_pretrained(place)
+        network.config.save_pretrained(place)
+        if scheme in MERGED_DTYPES:
+            network.to(MERGED_DTYPES[scheme])
+            network.save_pretrained(place, max_shard_size="1TB")
+        elif scheme in INTEGER_SCHEMES:
+            if scheme in quantized_model.ONE_TERM_SCHEMES:
+                smooth_activations(network, lambda: read(model))
+            quantized_model.quantize_network(network, scheme)
+            quantized_model.save_quantized(network, place / written.weights_file)
+        else:
+            title = card.base.rpartition(":")[2].rpartition("/")[2]
+            write_gguf(network, tokenizer, place / written.weights_file, scheme, title)
 
     return save_with_card(folder, written, write, hashes)
-
-
-def _write_merged(
-    model: LocalModel, folder: Path, card: WeightsCard, read: CalibrationPass
-) -> None:
-    del read
-    assert card.scheme is not None
-    model.network.to(MERGED_DTYPES[card.scheme])
-    model.network.save_pretrained(folder, max_shard_size="1TB")
-
-
-def _write_integers(
-    model: LocalModel, folder: Path, card: WeightsCard, read: CalibrationPass
-) -> None:
-    assert card.scheme is not None
-    if card.scheme in quantized_model.ONE_TERM_SCHEMES:
-        smooth_activations(model.network, lambda: read(model))
-    quantized_model.quantize_network(model.network, card.scheme)
-    quantized_model.save_quantized(model.network, folder / card.weights_file)
-
-
-def _write_gguf(model: LocalModel, folder: Path, card: WeightsCard, read: CalibrationPass) -> None:
-    del read
-    assert card.scheme is not None
-    title = card.base.rpartition(":")[2].rpartition("/")[2]
-    write_gguf(
-        model.network, model.encoder.tokenizer, folder / card.weights_file, card.scheme, title
-    )
-
-
-_WRITERS: dict[Scheme, Callable[[LocalModel, Path, WeightsCard, CalibrationPass], None]] = {
-    **dict.fromkeys(MERGED_DTYPES, _write_merged),
-    **dict.fromkeys(INTEGER_SCHEMES, _write_integers),
-    **dict.fromkeys(GGUF_SCHEMES, _write_gguf),
-}
