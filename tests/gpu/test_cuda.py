@@ -85,8 +85,8 @@ def test_free_answers_in_fp32_are_those_of_the_cpu(
 def tuned(model: LocalModel, folder: Path, **training: Any) -> TrainingRecord:
     settings = {"epochs": 2, "batch_size": 8, "save_every": 3, **training}
     config = Experiment.model_validate({"training": settings})
-    trainee = LoraModel(model, config.training.lora, config.seed, config.training.recompute)
-    return fine_tune(trainee, config, DATA.questions, DATA.description, folder, NoProgress())
+    adapted = LoraModel(model, config.training.lora, config.seed, config.training.recompute)
+    return fine_tune(adapted, config, DATA.questions, DATA.description, folder, NoProgress())
 
 
 def losses(record: TrainingRecord) -> list[float]:

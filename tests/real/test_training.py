@@ -43,9 +43,10 @@ from medtune.models.sources import ModelSource
 from medtune.models.weights_card import read_card
 from medtune.training import trackers
 from medtune.training.collate import collate
-from medtune.training.finetune import Validation, fine_tune
+from medtune.training.finetune import fine_tune
 from medtune.training.finished import find_finished_training, hash_training_inputs
 from medtune.training.trackers import check_trackers
+from medtune.training.trainable import Validation
 
 DATA = load_split("starter:train", size=24)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.nn import Parameter
+from torch import Tensor
 
 from medtune._version import __version__
 from medtune.core.config import config_hash
@@ -17,11 +15,10 @@ from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment
 from medtune.core.progress import Progress
 from medtune.core.prompt import form_for_target, prompt_fingerprint
-from medtune.core.protocols import Example, Message
+from medtune.core.protocols import Example
 from medtune.core.provenance import collect_provenance, peak_memory
 from medtune.core.records import (
-    ModelDescription,
-    Proportion,
+    LossPoint,
     Question,
     SplitDescription,
     TrainingRecord,
@@ -33,61 +30,14 @@ from medtune.training.finished import (
     find_finished_training,
     hash_training_inputs,
 )
-from medtune.training.job import Job, TrainingResult
-from medtune.training.loop import train
+from medtune.training.loop import Trainer
 from medtune.training.processes import join_processes
-
-
-class SavedWeights(Protocol):
-    """Result of saving weights."""
-
-    @property
-    def weights_hash(self) -> str: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class Validation:
-    """An evaluation on held-out questions during training."""
-
-    data: SplitDescription
-    examine: Callable[[], Proportion]
-    """Evaluates the current model."""
-
-
-class Trainable(Protocol):
-    """A base model with trainable weights in it."""
-
-    base: ModelDescription
-    head: nn.Module
-    packs: bool
-    pad: int
-    end: int
-
-    @property
-    def parameters(self) -> Mapping[str, Parameter]: ...  # noqa: D102
-
-    @property
-    def total_parameters(self) -> int: ...  # noqa: D102
-
-    def render(self, messages: Sequence[Message]) -> str: ...  # noqa: D102
-
-    def encode(  # noqa: D102
-        self, messages: Sequence[Message], answer: str, choices: Sequence[str] = ()
-    ) -> Example: ...
-
-    def decode(self, tokens: Sequence[int]) -> str: ...  # noqa: D102
-
-    def save(  # noqa: D102
-        self,
-        weights: Mapping[str, Tensor],
-        folder: Path,
-        card: Mapping[str, object],
-        hashes: Sequence[str] | None = None,
-    ) -> SavedWeights: ...
-
-    def interpolate_with_base(  # noqa: D102
-        self, weights: Mapping[str, Tensor], share: float
-    ) -> Mapping[str, Tensor]: ...
+from medtune.training.trainable import (
+    Trainable,
+    TrainingProgress,
+    TrainingResult,
+    Validation,
+)
 
 
 def fine_tune(
@@ -113,7 +63,7 @@ def fine_tune(
         hashes: Question hashes to save beside the weights; None saves none.
 
     Raises:
-        MedtuneError: As `training.loop.train` does.
+        MedtuneError: As `Trainer` does.
     """
     if unlabelled := sum(question.answer is None for question in questions):
         raise DataError(f"{data.source}: {unlabelled} training questions have no label")
@@ -131,27 +81,12 @@ def fine_tune(
         example = trainable.encode(prompt, answer, choices if letters else ())
         return replace(example, weight=weight(question), ends=settings.ending)
 
-    job = Job(
-        head=trainable.head,
-        packs=trainable.packs,
-        parameters=lambda: trainable.parameters,
-        questions=questions,
-        encode=encode,
-        decode=trainable.decode,
-        pad=trainable.pad,
-        end=trainable.end,
-        settings=settings,
-        validate=watch.examine if watch else None,
-        seed=experiment.seed,
-        folder=folder / "checkpoints",
-        inputs=inputs,
-        name=experiment.name,
-        track=experiment.track,
-    )
-    done = train(job, progress)
+    validate = watch.examine if watch else None
+    trainer = Trainer(trainable, experiment, questions, encode, folder, inputs, progress, validate)
+    done = trainer.train()
     here = join_processes()
     if here.is_main_process:
-        _save_results(folder, trainable, experiment, data, job, done, prompt_hash, hashes)
+        _save_results(folder, trainable, experiment, data, inputs, done, prompt_hash, hashes)
     here.wait_for_everyone()
     record = find_finished_training(folder, settings.artefact_folder, inputs)
     assert record is not None, "the main process wrote it"
@@ -163,7 +98,7 @@ def _save_results(
     trainable: Trainable,
     experiment: Experiment,
     data: SplitDescription,
-    job: Job,
+    inputs: str,
     done: TrainingResult,
     prompt_hash: str,
     hashes: Sequence[str] | None,
@@ -190,9 +125,10 @@ def _save_results(
         },
         hashes,
     )
+    total, before = done.progress, done.resumed or TrainingProgress()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     record = TrainingRecord(
-        inputs=job.inputs,
+        inputs=inputs,
         base=trainable.base,
         data=data,
         prompt_hash=prompt_hash,
@@ -201,21 +137,24 @@ def _save_results(
         target=settings.target,
         objective=settings.objective,
         audit=done.audit,
-        steps=done.steps,
-        epochs=-(-done.examples // done.audit.examples),
-        examples=done.examples,
-        tokens=done.tokens,
-        padding_efficiency=done.tokens / done.positions,
+        steps=total.step,
+        epochs=-(-total.examples // done.audit.examples),
+        examples=total.examples,
+        tokens=total.tokens,
+        padding_efficiency=total.tokens / total.positions,
         trainable_parameters=sum(p.numel() for p in trainable.parameters.values()),
         total_parameters=trainable.total_parameters,
         processes=join_processes().num_processes,
-        losses=done.losses,
+        losses=tuple(
+            LossPoint(step=number, loss=loss, learning_rate=rate)
+            for number, (loss, rate) in enumerate(total.losses, 1)
+        ),
         validations=done.validations,
         kept_step=done.kept_step,
-        resumed_from=done.resumed_from,
-        duration_s=done.duration_s,
-        examples_per_s=done.fresh_examples / done.fresh_s,
-        tokens_per_s=done.fresh_tokens / done.fresh_s,
+        resumed_from=done.resumed.step if done.resumed else None,
+        duration_s=total.seconds,
+        examples_per_s=(total.examples - before.examples) / done.fresh_s,
+        tokens_per_s=(total.tokens - before.tokens) / done.fresh_s,
         peak_memory_bytes=torch.cuda.max_memory_allocated() if gpu else peak_memory(),
         weights_hash=card.weights_hash,
         provenance=collect_provenance(gpu),

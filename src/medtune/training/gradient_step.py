@@ -6,37 +6,56 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from medtune.core.errors import CheckFailed, ModelError
+from medtune.core.experiment import TrainingConfig
 from medtune.core.progress import Progress
 from medtune.core.protocols import Example
 from medtune.core.token_batching import FORWARD_PASS_COST, batch_by_token_budget
 from medtune.training.collate import apply_objective, collate, supervised_range
-from medtune.training.job import Job, TrainingProgress
 from medtune.training.losses import compute_token_losses
 from medtune.training.sharding import is_sharded
+from medtune.training.trainable import Trainable, TrainingProgress
 
 CPU_TOKEN_BUDGET = 2048
 GPU_TOKEN_BUDGET = 16384
 """Default token positions of a forward pass; not measured on a GPU yet."""
 
 
-class Step:
-    """Gradient accumulation over the forward passes of an optimizer step."""
+class GradientStep:
+    """Gradient accumulation over the forward passes of an optimizer step.
+
+    Args:
+        trainable: The model with its trainable weights.
+        settings: `objective` and `token_budget`.
+        accelerator: Distributes a step over processes.
+        head: Forward pass, distributed.
+        checkpoints: Folder that is named in errors.
+        progress: Progress reports.
+    """
 
     def __init__(
-        self, job: Job, accelerator: Accelerator, head: nn.Module, progress: Progress
+        self,
+        trainable: Trainable,
+        settings: TrainingConfig,
+        accelerator: Accelerator,
+        head: nn.Module,
+        checkpoints: Path,
+        progress: Progress,
     ) -> None:
-        self._job = job
+        self._trainable = trainable
+        self._objective = settings.objective
         self._accelerator = accelerator
         self._head = head
+        self._checkpoints = checkpoints
         self._progress = progress
         default = CPU_TOKEN_BUDGET if accelerator.device.type == "cpu" else GPU_TOKEN_BUDGET
-        self._full = self._budget = job.settings.token_budget or default
+        self._full = self._budget = settings.token_budget or default
 
     def accumulate(self, members: list[Example], tally: TrainingProgress) -> float:
         """Accumulate the gradients of a step; return its mean loss, nats per token.
@@ -59,7 +78,7 @@ class Step:
                 f"the loss of step {tally.step + 1} is {loss}",
                 expected="a finite number",
                 fix="lower training.learning_rate; the last good checkpoint is in "
-                f"{self._job.folder}",
+                f"{self._checkpoints}",
             )
         tally.positions += positions
         tally.tokens += sum(len(example.tokens) for example in members)
@@ -72,8 +91,8 @@ class Step:
         The loss is divided by the supervised tokens of the whole step, so that the number of
         passes or processes changes nothing but memory.
         """
-        job, count = self._job, self._accelerator.num_processes
-        seen = [apply_objective(job.settings.objective, example) for example in members]
+        count = self._accelerator.num_processes
+        seen = [apply_objective(self._objective, example) for example in members]
         total = sum(len(supervised_range(example)) * example.weight for example in seen)
         passes = self._plan_passes(seen)
         loss, positions = 0.0, 0
@@ -85,7 +104,7 @@ class Step:
                 # DDP averages gradients over processes; the step needs the sum.
                 self._accelerator.backward(part * count)
             loss += part.item()
-            positions += batch.count_positions(job.packs)
+            positions += batch.count_positions(self._trainable.packs)
         if count == 1:
             return loss, positions
         found = torch.tensor([loss, positions], dtype=torch.float64, device=part.device)
@@ -108,7 +127,7 @@ class Step:
     def _split_into_passes(self, share: Sequence[Example]) -> list[list[Example]]:
         lengths = [len(example.tokens) for example in share]
         # A packed pass has no padding, so fewer passes are better.
-        pass_cost = self._budget if self._job.packs else FORWARD_PASS_COST
+        pass_cost = self._budget if self._trainable.packs else FORWARD_PASS_COST
         cut = batch_by_token_budget(lengths, self._budget, len(share), pass_cost)
         return [[share[i] for i in picked] for picked in cut]
 
@@ -124,11 +143,11 @@ class Step:
             raise ModelError(
                 found,
                 fix="lower training.token_budget, or set training.recompute = true; the last good "
-                f"checkpoint is in {self._job.folder}",
+                f"checkpoint is in {self._checkpoints}",
             ) from error
         self._budget //= 2
         self._progress.log_message(f"{found}: going on with {self._budget}")
-        for parameter in self._job.parameters().values():
+        for parameter in self._trainable.parameters.values():
             parameter.grad = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from medtune.core.errors import ModelError
 from medtune.core.experiment import Experiment
@@ -19,17 +18,15 @@ from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_model
 from medtune.models.adapters import lora
 from medtune.models.adapters.full import FullFineTuned
-from medtune.models.adapters.trainable import Trainee
+from medtune.models.adapters.trainable import TrainableModel
 from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource, resolve_model
 from medtune.models.unloaded_model import UnloadedModel
 from medtune.models.weights_card import read_quantized_card
 from medtune.training.finished import find_finished_training, hash_training_inputs
 from medtune.training.trackers import check_trackers
+from medtune.training.trainable import Validation
 from medtune.workflows.distributed import run_distributed
-
-if TYPE_CHECKING:
-    from medtune.training.finetune import Validation
 
 
 def resolve_trainable(experiment: Experiment, progress: Progress) -> ModelSource:
@@ -100,29 +97,29 @@ def finetune_cached(
     # torch.distributed takes a second
     from medtune.training.finetune import fine_tune
 
-    trainee = _build_trainee(experiment, base)
-    watch = _plan_validation(experiment, trainee, held) if held else None
+    trainable = _make_trainable(experiment, base)
+    watch = _plan_validation(experiment, trainable, held) if held else None
     questions = snapshot.train.questions
     hashes = question_hashes(questions)
-    return fine_tune(trainee, experiment, questions, split, folder, progress, watch, hashes)
+    return fine_tune(trainable, experiment, questions, split, folder, progress, watch, hashes)
 
 
-def _build_trainee(experiment: Experiment, base: LocalModel) -> Trainee:
+def _make_trainable(experiment: Experiment, base: LocalModel) -> TrainableModel:
     settings = experiment.training
     if settings.method == "full":
         return FullFineTuned(base, settings.recompute)
     return lora.LoraModel(base, settings.lora, experiment.seed, settings.recompute)
 
 
-def _plan_validation(experiment: Experiment, trainee: Trainee, held: SnapshotSplit) -> Validation:
+def _plan_validation(
+    experiment: Experiment, trainable: TrainableModel, held: SnapshotSplit
+) -> Validation:
     """Build the validation that runs during training."""
-    from medtune.training.finetune import Validation
-
     exam = Exam.for_validation(experiment, held.questions, held.description)
     return Validation(
         held.description,
         lambda: run_distributed(
-            trainee.inference_view(),
+            trainable.inference_view(),
             lambda model: (
                 evaluate_model(model, exam, "validation", STRICT_PARSER, NoProgress())[0].accuracy
             ),

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medtune.models.adapters.trainable import Trainee
+from medtune.models.adapters.trainable import TrainableModel
 from medtune.models.local.local_model import LocalModel
 
 
-class FullFineTuned(Trainee):
+class FullFineTuned(TrainableModel):
     """A base model whose every weight is trained.
 
     Args:
         model: The base; its network is changed in place.
-        recompute: As for `Trainee`.
+        recompute: As for `TrainableModel`.
     """
 
     kind = "model"

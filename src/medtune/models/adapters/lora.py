@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from medtune.core.errors import AdapterError, ConfigError
 from medtune.core.experiment import LoraSettings
-from medtune.models.adapters.trainable import Trainee
+from medtune.models.adapters.trainable import TrainableModel
 from medtune.models.kernels.lora_linear import use_lora_products
 from medtune.models.local.local_model import LocalModel
 from medtune.models.save import set_base_name
@@ -25,7 +25,7 @@ ALL_LINEAR = "all-linear"
 """peft's name for every dense layer but the output head."""
 
 
-class LoraModel(Trainee):
+class LoraModel(TrainableModel):
     """A base model with fresh LoRA layers, ready to be trained.
 
     The layers are initialised from `seed` alone.  They take the base model's precision (peft's
@@ -35,7 +35,7 @@ class LoraModel(Trainee):
         model: The base; its network is changed in place.
         settings: Rank, targets and so on.
         seed: Seed of the initialisation.
-        recompute: As for `Trainee`.
+        recompute: As for `TrainableModel`.
 
     Raises:
         ConfigError: A target names no module; near names are listed.

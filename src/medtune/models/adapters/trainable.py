@@ -21,7 +21,7 @@ from medtune.models.sources import find_hub_name
 from medtune.models.weights_card import WeightsCard
 
 
-class Trainee(ABC):
+class TrainableModel(ABC):
     """A base model with trainable weights in it.
 
     Args:
