@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from medtune.core.records import Proportion, Record
+from medtune.core.records import Proportion
 from medtune.core.run_folder import slugify
-from medtune.core.schemas.analysis import AnalysisRecord, PairedSlices
+from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.core.schemas.compression import BenchRecord
 from medtune.releases.gate_schema import Evidence, EvidenceKind, RegressionRecord
 
 
-class Figure(Record):
+@dataclass(frozen=True, slots=True)
+class Figure:
     """A measured value."""
 
     key: str
@@ -19,15 +21,15 @@ class Figure(Record):
     name: str
     """Display name."""
     value: float
+    record: EvidenceKind
+    """The record that has the value."""
+    on: str | None = None
+    """Source of the questions."""
+    n: int | None = None
+    """Number of observations."""
     low: float | None = None
     """Bounds of the 95 % interval; None without one."""
     high: float | None = None
-    n: int | None = None
-    """Number of observations."""
-    on: str | None = None
-    """Source of the questions."""
-    record: EvidenceKind
-    """The record that has the value."""
 
 
 def list_figures(evidence: Evidence) -> tuple[Figure, ...]:
@@ -41,30 +43,23 @@ def _iter_figures(evidence: Evidence) -> Iterator[Figure]:
         on = evidence.analysis.evaluation.data.source
         yield from _analysis(evidence.analysis, on)
     if (paired := evidence.comparison) is not None:
-        on = paired.split
-        yield Figure(
-            key="difference",
-            name="accuracy minus the champion's",
-            value=paired.difference,
-            low=paired.difference_low,
-            high=paired.difference_high,
-            n=paired.n,
-            on=paired.split,
-            record="comparison",
-        )
-    if evidence.slices is not None:
-        yield from _slices(evidence.slices, on)
+        on, name = paired.split, "accuracy minus the champion's"
+        ends = paired.difference_low, paired.difference_high
+        yield Figure("difference", name, paired.difference, "comparison", on, paired.n, *ends)
+    for part in evidence.slices.slices if evidence.slices else ():
+        if (part.dimension, part.name) == ("negation", "negated"):
+            name = "accuracy minus the champion's, negated questions"
+            n, ends = part.accuracy_b.n, (part.difference_low, part.difference_high)
+            yield Figure("difference_negated", name, part.difference, "slices", on, n, *ends)
     if evidence.regression is not None:
         yield from _regression(evidence.regression)
     if (served := evidence.served) is not None:
+        n = served.agreement.n
         yield _share("served_agreement", "endpoint chooses as offline", served.agreement, "served")
-        for key, name, value in (
-            ("served_mean_drift", "endpoint, mean drift in nats", served.mean_drift),
-            ("served_max_drift", "endpoint, largest drift in nats", served.max_drift),
-        ):
-            high = served.drift_high if key == "served_mean_drift" else None
-            n = served.agreement.n
-            yield Figure(key=key, name=name, value=value, high=high, n=n, record="served")
+        name, high = "endpoint, mean drift in nats", served.drift_high
+        yield Figure("served_mean_drift", name, served.mean_drift, "served", n=n, high=high)
+        name = "endpoint, largest drift in nats"
+        yield Figure("served_max_drift", name, served.max_drift, "served", n=n)
     for row in evidence.packed.rows if evidence.packed else ():
         name = f"packed as {row.name}, chooses as what it was packed from"
         yield _share(f"packed_agreement.{_key_part(row.name)}", name, row.agreement, "packed")
@@ -77,55 +72,25 @@ def _iter_figures(evidence: Evidence) -> Iterator[Figure]:
 
 
 def _analysis(record: AnalysisRecord, on: str) -> Iterator[Figure]:
-    exam = record.evaluation
-    yield _share("accuracy", "accuracy", exam.accuracy, "analysis", on)
-    yield _share("answer_rate", "answered", exam.answer_rate, "analysis", on)
-    yield _share(
-        "majority",
-        f"accuracy of always answering {exam.majority_letter}",
-        exam.majority,
-        "analysis",
-        on,
-    )
-    if exam.options_only is not None:
-        name = "accuracy without the stem"
-        yield _share("options_only", name, exam.options_only, "analysis", on)
-    if record.flips is not None:
-        name = "answers that depend on the order of options"
-        yield _share("order_flips", name, record.flips.any, "analysis", on)
+    exam, flips = record.evaluation, record.flips.any if record.flips else None
+    always = f"accuracy of always answering {exam.majority_letter}"
+    for key, name, share in (
+        ("accuracy", "accuracy", exam.accuracy),
+        ("answer_rate", "answered", exam.answer_rate),
+        ("majority", always, exam.majority),
+        ("options_only", "accuracy without the stem", exam.options_only),
+        ("order_flips", "answers that depend on the order of options", flips),
+    ):
+        if share is not None:
+            yield _share(key, name, share, "analysis", on)
     after = record.selective.after if record.selective else None
-    for key, what, found in (("", "", record.calibration), ("_after", " after temperature", after)):
+    n = exam.counts.n
+    for end, what, found in (("", "", record.calibration), ("_after", " after temperature", after)):
         if found is not None:
-            error = "calibration error", found.error, found.error_low, found.error_high
-            for measure, (name, value, low, high) in (
-                ("calibration_error", error),
-                ("brier", ("Brier score", found.brier, None, None)),
-            ):
-                yield Figure(
-                    key=f"{measure}{key}",
-                    name=f"{name}{what}",
-                    value=value,
-                    low=low,
-                    high=high,
-                    n=exam.counts.n,
-                    on=on,
-                    record="analysis",
-                )
-
-
-def _slices(record: PairedSlices, on: str | None) -> Iterator[Figure]:
-    for part in record.slices:
-        if (part.dimension, part.name) == ("negation", "negated"):
-            yield Figure(
-                key="difference_negated",
-                name="accuracy minus the champion's, negated questions",
-                value=part.difference,
-                low=part.difference_low,
-                high=part.difference_high,
-                n=part.accuracy_b.n,
-                on=on,
-                record="slices",
-            )
+            key, name = f"calibration_error{end}", f"calibration error{what}"
+            ends = found.error_low, found.error_high
+            yield Figure(key, name, found.error, "analysis", on, n, *ends)
+            yield Figure(f"brier{end}", f"Brier score{what}", found.brier, "analysis", on, n)
 
 
 def _regression(record: RegressionRecord) -> Iterator[Figure]:
@@ -147,22 +112,13 @@ def _bench(record: BenchRecord) -> Iterator[Figure]:
             ("questions_per_s", "questions a second", row.questions_per_s, None),
             ("peak_memory_bytes", "bytes of memory", float(row.peak_memory_bytes), None),
         ):
-            yield Figure(key=f"{key}{end}", name=f"{name}{of}", value=value, n=n, record="bench")
+            yield Figure(f"{key}{end}", f"{name}{of}", value, "bench", n=n)
 
 
 def _share(
     key: str, name: str, share: Proportion, record: EvidenceKind, on: str | None = None
 ) -> Figure:
-    return Figure(
-        key=key,
-        name=name,
-        value=share.value,
-        low=share.low,
-        high=share.high,
-        n=share.n,
-        on=on,
-        record=record,
-    )
+    return Figure(key, name, share.value, record, on, share.n, share.low, share.high)
 
 
 def _key_part(text: str) -> str:

@@ -6,7 +6,7 @@ looked up in their source.
 
 from __future__ import annotations
 
-from medtune.core.schemas.analysis import AnalysisRecord
+from medtune.core.schemas.analysis import AnalysisRecord, FailureExample
 from medtune.releases.gate_schema import Evidence, RegressionRecord
 
 
@@ -23,27 +23,16 @@ def strip_texts(evidence: Evidence) -> Evidence:
 
 def _strip_analysis(record: AnalysisRecord) -> AnalysisRecord:
     failures = tuple(
-        failure.model_copy(
-            update={
-                "examples": tuple(
-                    example.model_copy(
-                        update={
-                            "prediction": example.prediction.model_copy(
-                                update={
-                                    "stem": "",
-                                    "options": ("",) * len(example.prediction.options),
-                                    "text": None if example.prediction.text is None else "",
-                                }
-                            )
-                        }
-                    )
-                    for example in failure.examples
-                )
-            }
-        )
+        failure.model_copy(update={"examples": tuple(map(_strip_example, failure.examples))})
         for failure in record.failures
     )
     return record.model_copy(update={"failures": failures})
+
+
+def _strip_example(example: FailureExample) -> FailureExample:
+    said = example.prediction
+    empty = {"stem": "", "options": ("",) * len(said.options), "text": said.text and ""}
+    return example.model_copy(update={"prediction": said.model_copy(update=empty)})
 
 
 def _strip_regression(record: RegressionRecord) -> RegressionRecord:
