@@ -19,7 +19,7 @@ from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.guardrails.classifier.learned import DEFAULT_CLASSIFIER_FILE, unpacked
 from medtune.models.open_model import open_model
 from medtune.models.weights_card import WeightsCard, resolve_prompt_defaults
-from medtune.releases.build import BuildOptions, build_release
+from medtune.releases.build import build_release
 from medtune.releases.commands import compare_releases, freeze_suite, read_release_log
 from medtune.releases.contamination import count_overlap, is_untrained
 from medtune.releases.evidence import (
@@ -46,7 +46,7 @@ class Measured:
 
 
 def built(registry: Registry, name: str, kind: str) -> Release:
-    return build_release(registry, BuildOptions(name, f"fake:{kind}"), "ann", NoProgress())
+    return build_release(registry, name, f"fake:{kind}", "ann", NoProgress())
 
 
 def asked(data: Split | None = None) -> EvidenceOptions:
@@ -130,7 +130,7 @@ def test_every_changed_answer_is_listed_lost_or_won(measured: Measured) -> None:
 
 def test_each_release_is_asked_as_it_is_served(measured: Measured) -> None:
     registry = measured.registry
-    build_release(registry, BuildOptions("v3", "fake:oracle", method="cloze"), "ann", NoProgress())
+    build_release(registry, "v3", "fake:oracle", "ann", NoProgress(), method="cloze")
     record = collect_evidence(registry, "v3", asked(), "ann", NoProgress())
     found = EvidenceStore(registry).read_evidence(record.records)
     assert found.comparison is not None
@@ -149,7 +149,7 @@ def test_the_calibration_is_the_one_that_is_served(measured: Measured, tmp_path:
     )
     evaluate_or_reuse(model, exam, "noisy", STRICT_PARSER, tmp_path, NoProgress())
     one = build_release(
-        registry, BuildOptions("v4", "fake:noisy", calibration=tmp_path), "ann", NoProgress()
+        registry, "v4", "fake:noisy", "ann", NoProgress(), calibration_folder=tmp_path
     )
     assert one.calibration is not None
     sure = one.calibration.model_copy(update={"temperature": 0.05})

@@ -14,7 +14,7 @@ from medtune.core.run_folder import write_record
 from medtune.data.load import load_split
 from medtune.models.sources import ModelSource
 from medtune.models.weights_card import CARD_FILE, read_card
-from medtune.releases.build import BuildOptions, build_release, run_gate
+from medtune.releases.build import build_release, run_gate
 from medtune.releases.commands import freeze_suite
 from medtune.releases.evidence import EvidenceOptions, collect_evidence
 from medtune.releases.evidence_store import EvidenceStore
@@ -33,7 +33,7 @@ def test_a_packed_release_is_held_against_what_its_card_names(
     shutil.copytree(place, tmp_path / "copy")
     registry = Registry(tmp_path / "registry")
     freeze_suite(registry, "starter:recall", 20, "ann", NoProgress())
-    release = build_release(registry, BuildOptions("v1", f"path:{place}"), "ann", NoProgress())
+    release = build_release(registry, "v1", f"path:{place}", "ann", NoProgress())
     assert release.scheme == "int8"
 
     def options(original: str) -> EvidenceOptions:

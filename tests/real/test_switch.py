@@ -11,7 +11,7 @@ from medtune.core.progress import NoProgress
 from medtune.core.records import Question
 from medtune.models.adapters.adapter_pool import PooledModel
 from medtune.models.adapters.adapter_pools import AdapterPools
-from medtune.releases.build import BuildOptions, build_release
+from medtune.releases.build import build_release
 from medtune.releases.registry import Registry
 from medtune.serving.inference.engine import Engine
 from medtune.serving.inference.predictor import Predictor
@@ -25,9 +25,7 @@ ASKED = [Question(id="q", stem="Which is it?", options=("this", "that", "other")
 def minds(adapter: Path, tmp_path: Path) -> PredictorManager:
     registry, pools = Registry(tmp_path / "registry"), AdapterPools()
     for name in ("v1", "v2", "v3"):
-        build_release(
-            registry, BuildOptions(name, f"adapter:{adapter}", note=name), "ann", NoProgress()
-        )
+        build_release(registry, name, f"adapter:{adapter}", "ann", NoProgress(), note=name)
     options = ServeOptions(
         "release:champion", tmp_path, registry=registry.folder, shadow="release:challenger"
     )

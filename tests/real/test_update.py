@@ -18,7 +18,7 @@ from medtune.releases.commands import freeze_suite
 from medtune.releases.gate_schema import LeastQuestions, Margins, Waiver
 from medtune.releases.promotion import promote
 from medtune.releases.registry import Registry
-from medtune.releases.update import UpdateOptions, run_update
+from medtune.releases.update import run_update
 from medtune.releases.update_schema import UpdateRecord
 
 ANYTHING = Margins(
@@ -53,8 +53,7 @@ class Place:
         freeze_suite(self.registry, suite, limit, "ann", NoProgress())
 
     def update(self, asked: Experiment, margins: Margins = ANYTHING) -> UpdateRecord:
-        options = UpdateOptions(actor="timer", margins=margins)
-        return run_update(asked, self.registry, self.folder, options, NoProgress())
+        return run_update(asked, self.registry, self.folder, "timer", NoProgress(), margins=margins)
 
     def first(self, asked: Experiment) -> UpdateRecord:
         """Let somebody answer for a first release that is no better than chance."""

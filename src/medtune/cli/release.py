@@ -49,8 +49,18 @@ def build(
     from medtune.releases import build as step
     from medtune.releases.registry import Registry
 
-    options = step.BuildOptions(name, model, policy, calibration, method, note)
-    print_record(step.build_release(Registry(registry), options, _actor_name(by), Terminal()), json)
+    release = step.build_release(
+        Registry(registry),
+        name,
+        model,
+        _actor_name(by),
+        Terminal(),
+        policy_file=policy,
+        calibration_folder=calibration,
+        method=method,
+        note=note,
+    )
+    print_record(release, json)
 
 
 def freeze(
@@ -99,10 +109,18 @@ def evaluate(
     from medtune.releases import commands as recipe
     from medtune.releases.registry import Registry
 
-    options = recipe.ReleaseEvaluateOptions(name, data, calibration, trained_on, original, limit)
-    print_record(
-        recipe.evaluate_release(Registry(registry), options, _actor_name(by), Terminal()), json
+    record = recipe.evaluate_release(
+        Registry(registry),
+        name,
+        _actor_name(by),
+        Terminal(),
+        data=data,
+        calibration=calibration,
+        trained_on=trained_on,
+        original=original,
+        limit=limit,
     )
+    print_record(record, json)
 
 
 def listed(registry: Where = REGISTRY, json: Json = False) -> None:
@@ -218,13 +236,15 @@ def update(
     from medtune.releases.registry import Registry
 
     config = load_finetune_experiment(experiment, settings)
-    options = recipe.UpdateOptions(
-        actor=_actor_name(by),
+    record = recipe.run_update(
+        config,
+        Registry(registry),
+        out or Path("runs") / "updates" / config.name,
+        _actor_name(by),
+        Terminal(),
         policy=policy,
         margins=read_toml_as(margins, Margins) if margins else Margins(),
     )
-    folder = out or Path("runs") / "updates" / config.name
-    record = recipe.run_update(config, Registry(registry), folder, options, Terminal())
     print_record(record, json)
     if record.alias is None:
         raise CheckFailed(

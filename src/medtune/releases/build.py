@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,53 +31,60 @@ from medtune.releases.registry import Registry
 from medtune.releases.schema import LEARNED, POLICY, WEIGHTS, FileRef, Release, check_name
 
 
-@dataclass(frozen=True, slots=True)
-class BuildOptions:
-    """The parts of a release."""
-
-    name: str
-    model: str
-    policy: Path | None = None
-    calibration: Path | None = None
-    """Folder of an evaluation on calibration questions."""
-    method: Method | None = None
-    note: str = ""
-
-
 def build_release(
-    registry: Registry, options: BuildOptions, actor: str, progress: Progress
+    registry: Registry,
+    name: str,
+    model: str,
+    actor: str,
+    progress: Progress,
+    *,
+    policy_file: Path | None = None,
+    calibration_folder: Path | None = None,
+    method: Method | None = None,
+    note: str = "",
 ) -> Release:
     """Build a release from a model, a policy and a calibration.
+
+    Args:
+        registry: The registry to add it to.
+        name: Its name.
+        model: Name of its model.
+        actor: Name for the log.
+        progress: Progress reports.
+        policy_file: Policy of the guards; None for the starter policy.
+        calibration_folder: Folder of an evaluation on calibration questions.
+        method: letter or cloze; None for the one of the form that was trained.
+        note: Free note.
 
     Raises:
         MedtuneError: The name, the model, the policy or the calibration cannot be used.
     """
-    check_name(options.name)
-    policy = load_policy(options.policy)
-    asked, card = resolve_prompt_defaults(options.model), find_card(options.model)
-    method = options.method or method_for_form(asked.target)
-    model = open_model(options.model, style=asked.style, progress=progress, light=True)
-    described = model.describe()
+    check_name(name)
+    policy = load_policy(policy_file)
+    asked, card = resolve_prompt_defaults(model), find_card(model)
+    method = method or method_for_form(asked.target)
+    opened = open_model(model, style=asked.style, progress=progress, light=True)
+    described = opened.describe()
     calibration: ServingCalibration | None = None
-    if options.calibration is not None:
+    if calibration_folder is not None:
         risk, level = policy.confidence.risk, policy.confidence.level
-        calibration = calibrate_from_folder(options.calibration, described, method, risk, level)
-    base, adapter = split_adapter(options.model)
+        calibration = calibrate_from_folder(calibration_folder, described, method, risk, level)
+    base, adapter = split_adapter(model)
     folder = adapter or (resolve_model(base).folder if card is not None else None)
     files: dict[str, FileRef] = {}
     if folder is not None:
         found = registry.objects.put_folder(folder)
         files = {f"{WEIGHTS}/{path}": ref for path, ref in found.items()}
-    files[POLICY] = registry.objects.put_file(options.policy or STARTER_POLICY)
+    files[POLICY] = registry.objects.put_file(policy_file or STARTER_POLICY)
     files[LEARNED] = registry.objects.put_text(unpacked(DEFAULT_CLASSIFIER_FILE).decode())
     release = Release(
-        name=options.name,
+        name=name,
         base=card.base if card else base,
         base_fingerprint=card.base_fingerprint if card else described.fingerprint,
         weights="adapter" if adapter else "model" if card else "base",
         weights_hash=card.weights_hash if card else None,
         scheme=card.scheme if card else None,
-        prompt_hash=prompt_fingerprint(asked.style, model.render),
+        prompt_hash=prompt_fingerprint(asked.style, opened.render),
         style=asked.style,
         target=asked.target,
         method=method,
@@ -87,7 +93,7 @@ def build_release(
         policy_hash=policy.hash,
         calibration=calibration,
         files=files,
-        note=options.note,
+        note=note,
         created=datetime.now(UTC),
         provenance=collect_provenance(),
     )

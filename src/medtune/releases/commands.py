@@ -8,8 +8,6 @@ steps shared with updates, build and gate; `releases/promotion.py` sets the alia
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from medtune.core.progress import Progress
 from medtune.data.load import load_split
 from medtune.releases.evidence import EvidenceOptions, collect_evidence
@@ -17,19 +15,6 @@ from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_schema import Difference, EvidenceRecord, Suite
 from medtune.releases.registry import Registry
 from medtune.releases.schema import ReleaseList, ReleaseLog, Verification
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseEvaluateOptions:
-    """Options of `medtune release evaluate`; data are named by their sources."""
-
-    name: str
-    data: str
-    calibration: str
-    trained_on: str | None = None
-    original: str | None = None
-    limit: int | None = None
-    """Number of questions of `data`, from the first."""
 
 
 def freeze_suite(
@@ -47,21 +32,41 @@ def freeze_suite(
 
 
 def evaluate_release(
-    registry: Registry, options: ReleaseEvaluateOptions, actor: str, progress: Progress
+    registry: Registry,
+    name: str,
+    actor: str,
+    progress: Progress,
+    *,
+    data: str,
+    calibration: str,
+    trained_on: str | None = None,
+    original: str | None = None,
+    limit: int | None = None,
 ) -> EvidenceRecord:
     """Collect all evidence that the gate needs.
+
+    Args:
+        registry: The registry.
+        name: Name of the release.
+        actor: Name for the log.
+        progress: Progress reports.
+        data: Source of the questions that are reported on.
+        calibration: Source of the calibration questions.
+        trained_on: Source of the train split.
+        original: Model that a compressed release was made from.
+        limit: Number of questions of `data`, from the first.
 
     Raises:
         MedtuneError: Data or releases cannot be used.
     """
-    taught = options.trained_on
+    train = load_split(trained_on, progress=progress, for_training=True) if trained_on else None
     asked = EvidenceOptions(
-        data=load_split(options.data, size=options.limit, progress=progress),
-        calibration=load_split(options.calibration, progress=progress),
-        trained_on=load_split(taught, progress=progress, for_training=True) if taught else None,
-        original=options.original,
+        data=load_split(data, size=limit, progress=progress),
+        calibration=load_split(calibration, progress=progress),
+        trained_on=train,
+        original=original,
     )
-    return collect_evidence(registry, options.name, asked, actor, progress)
+    return collect_evidence(registry, name, asked, actor, progress)
 
 
 def list_releases(registry: Registry) -> ReleaseList:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from medtune.core.config import config_hash, to_toml
@@ -31,7 +30,7 @@ from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.models.sources import ModelSource
 from medtune.models.weights_card import ADAPTER_PREFIX
-from medtune.releases.build import BuildOptions, build_release, run_gate
+from medtune.releases.build import build_release, run_gate
 from medtune.releases.contamination import count_overlap
 from medtune.releases.evidence import EvidenceOptions, collect_evidence, load_suite
 from medtune.releases.gate_schema import Margins
@@ -41,24 +40,18 @@ from medtune.releases.schema import Alias, Release
 from medtune.releases.update_schema import DataChange, UpdateRecord
 from medtune.workflows.finetune import finetune_cached, resolve_trainable, tuned_model
 
-
-@dataclass(frozen=True, slots=True)
-class UpdateOptions:
-    """Options of `medtune update`."""
-
-    actor: str
-    """Name for the registry's log."""
-    policy: Path | None = None
-    """None for the default policy."""
-    margins: Margins = field(default_factory=Margins)
+DEFAULT_MARGINS = Margins()
 
 
 def run_update(
     experiment: Experiment,
     registry: Registry,
     folder: Path,
-    options: UpdateOptions,
+    actor: str,
     progress: Progress,
+    *,
+    policy: Path | None = None,
+    margins: Margins = DEFAULT_MARGINS,
 ) -> UpdateRecord:
     """Train on new data; a release that passes the gate becomes challenger.
 
@@ -66,8 +59,10 @@ def run_update(
         experiment: Data and training; results are reported on the first evaluated split.
         registry: Registry with a frozen suite; the update is compared with its champion.
         folder: Folder of all updates of this experiment.
-        options: Policy and margins.
+        actor: Name for the registry's log.
         progress: Receives progress messages.
+        policy: Policy of the guards; None for the starter policy.
+        margins: Margins of the gate.
 
     Returns:
         The record, even if the gate refused; it is the folder's `record.json`.
@@ -95,19 +90,29 @@ def run_update(
             _check_suite(count_overlap(snapshot.train, {"suite": frozen}, progress)["suite"])
             finetune_cached(experiment, source, snapshot, place, progress)
             calibration = _evaluate_calibration(experiment, source, snapshot, place, progress)
-            release = _build_release(
-                experiment, name, registry, place, calibration, options, progress
+            kind = ADAPTER_PREFIX if experiment.training.method == "lora" else "path:"
+            release = build_release(
+                registry,
+                name,
+                f"{kind}{place / experiment.training.artefact_folder}",
+                actor,
+                progress,
+                policy_file=policy,
+                calibration_folder=calibration,
+                note=f"update of {experiment.name}",
             )
         else:
             release = registry.find(name)
         alias = _current_alias(registry, release)
         said = None
         if alias is None:
-            _collect_evidence(registry, release, snapshot, options, progress)
-            said = run_gate(registry, release.name, options.margins, (), options.actor)
+            assert snapshot.calibration is not None, "it was checked"
+            asked = EvidenceOptions(snapshot.evaluated[0], snapshot.calibration, snapshot.train)
+            collect_evidence(registry, release.name, asked, actor, progress)
+            said = run_gate(registry, release.name, margins, (), actor)
             if said.passed:
                 alias = "challenger"
-                promote(registry, release.name, alias, options.actor)
+                promote(registry, release.name, alias, actor)
         elif before is not None and before.release == release.name:
             said = before.verdict
         record = UpdateRecord(
@@ -193,42 +198,6 @@ def _evaluate_calibration(
         tuned_model(experiment, source, place).load(), exam, "tuned", STRICT_PARSER, where, progress
     )
     return where
-
-
-def _build_release(
-    experiment: Experiment,
-    name: str,
-    registry: Registry,
-    place: Path,
-    calibration: Path,
-    options: UpdateOptions,
-    progress: Progress,
-) -> Release:
-    kind = ADAPTER_PREFIX if experiment.training.method == "lora" else "path:"
-    built = BuildOptions(
-        name=name,
-        model=f"{kind}{place / experiment.training.artefact_folder}",
-        policy=options.policy,
-        calibration=calibration,
-        note=f"update of {experiment.name}",
-    )
-    return build_release(registry, built, options.actor, progress)
-
-
-def _collect_evidence(
-    registry: Registry,
-    release: Release,
-    snapshot: Snapshot,
-    options: UpdateOptions,
-    progress: Progress,
-) -> None:
-    assert snapshot.calibration is not None, "it was checked"
-    asked = EvidenceOptions(
-        data=snapshot.evaluated[0],
-        calibration=snapshot.calibration,
-        trained_on=snapshot.train,
-    )
-    collect_evidence(registry, release.name, asked, options.actor, progress)
 
 
 def _current_alias(registry: Registry, release: Release) -> Alias | None:
