@@ -351,7 +351,7 @@ def test_kill_9_and_resume_ends_in_the_same_bits(tiny_source: ModelSource, tmp_p
     config.write_text(
         f'name = "kill"\n[model]\nsource = "{tiny_source.name}"\ndtype = "float32"\n'
         "[data]\ntrain_size = 64\nvalidation_size = 8\n"
-        "[training]\nepochs = 12\nbatch_size = 4\nsave_every = 3\n"
+        "[training]\nepochs = 4\nbatch_size = 4\nsave_every = 3\n"
         'keep = "best"\naverage = 0.9\nvalidate_every = 5\n'
         "[training.lora]\ndropout = 0.1\n"
     )
