@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from medtune.cli.output.console import create_plain_table
+from medtune.cli.output.console import create_plain_table, prints
 from medtune.cli.output.table import PlainTable
 from medtune.core.schemas.analysis import AnalysisRecord, CalibrationError, SelectivePrediction
 from medtune.reports.result_table import format_percent_interval
 
 
+@prints(AnalysisRecord)
 def show_analysis(console: Console, record: AnalysisRecord) -> None:
     """Print an analysis: slices, calibration, failures, selective prediction."""
     exam = record.evaluation

@@ -5,10 +5,11 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output.console import lay_out
+from medtune.cli.output.console import lay_out, prints
 from medtune.core.schemas.compression import BenchRecord, ParityRecord
 
 
+@prints(ParityRecord)
 def show_parity(console: Console, record: ParityRecord) -> None:
     """Print every candidate with the original, and budget violations last."""
     from medtune.reports.parity import parity_table
@@ -21,6 +22,7 @@ def show_parity(console: Console, record: ParityRecord) -> None:
         console.print(Text(text, style="green" if row.meets_budget else "red"))
 
 
+@prints(BenchRecord)
 def show_bench(console: Console, record: BenchRecord) -> None:
     """Print a benchmark of models."""
     from medtune.reports.bench import bench_table

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
 from medtune.cli.output.table import Kind, PlainTable
+from medtune.core.records import Record
 from medtune.reports.result_table import ResultTable
 from medtune.workflows.distributed import is_main
 
@@ -24,6 +25,19 @@ class Verbosity:
 
 
 _VERBOSITY = Verbosity()
+
+PRINTERS: dict[type[Record], Callable[[Console, Any], None]] = {}
+Printer = TypeVar("Printer", bound=Callable[[Console, Any], None])
+
+
+def prints(*kinds: type[Record]) -> Callable[[Printer], Printer]:
+    """Register the decorated function as the printer of kinds of records."""
+
+    def register(printer: Printer) -> Printer:
+        PRINTERS.update(dict.fromkeys(kinds, printer))
+        return printer
+
+    return register
 
 
 def verbosity() -> Verbosity:

@@ -8,7 +8,7 @@ from shlex import quote
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output.console import create_plain_table
+from medtune.cli.output.console import create_plain_table, prints
 from medtune.cli.output.table import PlainTable
 from medtune.core.experiment import ColumnMapping
 from medtune.core.schemas.dataset import (
@@ -22,6 +22,7 @@ _LONGEST = 4_000
 """Characters of a question that an inspection shows."""
 
 
+@prints(SnapshotManifest)
 def show_manifest(console: Console, manifest: SnapshotManifest) -> None:
     """Print the splits, exclusions and overlaps of a snapshot."""
     splits = create_plain_table(("split", "questions of"), ("n", "negated", "explained", "letters"))
@@ -67,6 +68,7 @@ def show_manifest(console: Console, manifest: SnapshotManifest) -> None:
     console.print(f"snapshot {manifest.hash[:12]}, seed {manifest.seed}")
 
 
+@prints(MappingProposal)
 def show_proposal(console: Console, proposal: MappingProposal) -> None:
     """Print a proposed mapping with its evidence and sample questions."""
     columns = create_plain_table(("column", "read as"), texts=("for instance",))
@@ -103,6 +105,7 @@ def _as_options(mapping: ColumnMapping) -> str:
     return " ".join(f"--map {quote(f'{key}={name}')}" for key, name in zip(own, names, strict=True))
 
 
+@prints(VerificationRecord)
 def show_verification(console: Console, record: VerificationRecord) -> None:
     """Print the verification of a snapshot."""
     for fault in record.faults:

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output.analysis import show_analysis
-from medtune.cli.output.compression import show_bench, show_parity
-from medtune.cli.output.console import create_plain_table, open_console
-from medtune.cli.output.data import show_manifest, show_proposal, show_verification
-from medtune.cli.output.release import (
-    show_difference,
-    show_evidence,
-    show_gate,
-    show_log,
-    show_releases,
-    show_suite,
-    show_update,
+from medtune.cli.output import (  # noqa: F401 - these register what they print
+    analysis,
+    compression,
+    data,
+    release,
+    release_export,
+    review,
+    serving,
+    study,
 )
-from medtune.cli.output.release import show_verification as show_release_verification
-from medtune.cli.output.release_export import show_export, show_mlflow
-from medtune.cli.output.review import show_review, show_sample
-from medtune.cli.output.serving import (
-    show_answer,
-    show_audit,
-    show_corrections,
-    show_key,
-    show_keys,
-    show_monitor,
-    show_safety,
-)
-from medtune.cli.output.study import show_grid, show_study
+from medtune.cli.output.console import PRINTERS, create_plain_table, open_console, prints
 from medtune.cli.output.table import PlainTable
 from medtune.core.records import (
     ComparisonRecord,
@@ -45,27 +29,8 @@ from medtune.core.records import (
     Record,
     RunRecord,
 )
-from medtune.core.schemas.analysis import AnalysisRecord
-from medtune.core.schemas.compression import BenchRecord, ParityRecord
-from medtune.core.schemas.corrections import CorrectionsManifest
-from medtune.core.schemas.dataset import MappingProposal, SnapshotManifest, VerificationRecord
-from medtune.core.schemas.safety import SafetyRecord
 from medtune.core.warnings import accuracy_caveats
-from medtune.releases.export.schema import ExportRecord, MlflowRecord
-from medtune.releases.gate_schema import Difference, EvidenceRecord, GateRecord, Suite
-from medtune.releases.schema import ReleaseList, ReleaseLog, Verification
-from medtune.releases.update_schema import UpdateRecord
 from medtune.reports.result_table import format_percent_interval
-from medtune.serving.monitoring.schema import MonitorRecord
-from medtune.serving.schemas import AnswerRecord, AuditVerified, KeyList, KeyMade
-from medtune.spotcheck.schema import SpotCheckRecord, SpotCheckSample
-from medtune.studies.ablation.schema import AblationRecord
-from medtune.studies.decoding.schema import DecodingRecord
-from medtune.studies.grid_schema import GridState
-from medtune.studies.learning_curve.schema import LearningCurveRecord
-from medtune.studies.prompts.schema import PromptStudyRecord
-from medtune.studies.robustness.schema import RobustnessRecord
-from medtune.studies.test_size.schema import SampleSizeRecord
 
 GIB = 1 << 30
 
@@ -73,9 +38,10 @@ GIB = 1 << 30
 def show_record(record: Record) -> None:
     """Print a record as a table on stdout."""
     console = open_console(stderr=False)
-    _PRINTERS.get(type(record), _show_fields)(console, record)
+    PRINTERS.get(type(record), _show_fields)(console, record)
 
 
+@prints(RunRecord)
 def _show_run(console: Console, record: RunRecord) -> None:
     shown = [e for group in record.evaluations_by_exam() for e in group]
     console.print(_evaluation_table(shown))
@@ -99,6 +65,7 @@ def _show_run(console: Console, record: RunRecord) -> None:
     )
 
 
+@prints(EvaluationRecord)
 def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
     # Imports SciPy, which other commands do not need.
     from medtune.analysis.options_only import stem_note
@@ -114,6 +81,7 @@ def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
         console.print("Whether the adapter was trained on these questions is unknown.")
 
 
+@prints(ComparisonRecord)
 def _show_comparison(console: Console, record: ComparisonRecord) -> None:
     console.print(
         f"{record.split} · {record.method}: {record.a} "
@@ -129,52 +97,13 @@ def _show_comparison(console: Console, record: ComparisonRecord) -> None:
     _print_verdict(console, record)
 
 
+@prints(ModelList)
 def _show_models(console: Console, record: ModelList) -> None:
     console.print(_model_table(record.models))
 
 
 def _show_fields(console: Console, record: Record) -> None:
     console.print(_field_table(record))
-
-
-_PRINTERS: dict[type[Record], Callable[[Console, Any], None]] = {
-    RunRecord: _show_run,
-    EvaluationRecord: _show_evaluation,
-    ComparisonRecord: _show_comparison,
-    AnalysisRecord: show_analysis,
-    AblationRecord: show_study,
-    LearningCurveRecord: show_study,
-    PromptStudyRecord: show_study,
-    DecodingRecord: show_study,
-    GridState: show_grid,
-    ParityRecord: show_parity,
-    BenchRecord: show_bench,
-    AnswerRecord: show_answer,
-    RobustnessRecord: show_study,
-    SampleSizeRecord: show_study,
-    SpotCheckSample: show_sample,
-    SpotCheckRecord: show_review,
-    ModelList: _show_models,
-    KeyMade: show_key,
-    AuditVerified: show_audit,
-    KeyList: show_keys,
-    SafetyRecord: show_safety,
-    MonitorRecord: show_monitor,
-    CorrectionsManifest: show_corrections,
-    ReleaseList: show_releases,
-    ReleaseLog: show_log,
-    Verification: show_release_verification,
-    Difference: show_difference,
-    GateRecord: show_gate,
-    ExportRecord: show_export,
-    MlflowRecord: show_mlflow,
-    Suite: show_suite,
-    EvidenceRecord: show_evidence,
-    UpdateRecord: show_update,
-    SnapshotManifest: show_manifest,
-    MappingProposal: show_proposal,
-    VerificationRecord: show_verification,
-}
 
 
 def _evaluation_table(records: Sequence[EvaluationRecord]) -> PlainTable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output.console import create_plain_table
+from medtune.cli.output.console import create_plain_table, prints
 from medtune.core.records import LETTERS
 from medtune.releases.gate_schema import Difference, EvidenceRecord, GateRecord, Suite
 from medtune.releases.schema import ReleaseList, ReleaseLog, Verification
@@ -16,6 +16,7 @@ HASH_LENGTH = 64
 STYLES = {"passed": "green", "failed": "red", "missing": "red", "waived": "yellow"}
 
 
+@prints(ReleaseList)
 def show_releases(console: Console, record: ReleaseList) -> None:
     """Print all releases."""
     if not record.releases:
@@ -34,6 +35,7 @@ def show_releases(console: Console, record: ReleaseList) -> None:
     console.print(table)
 
 
+@prints(ReleaseLog)
 def show_log(console: Console, record: ReleaseLog) -> None:
     """Print the release log, one action per line with its details."""
     for line in record.lines:
@@ -51,6 +53,7 @@ def _format_value(record: ReleaseLog, value: object) -> str:
     return record.names.get(text, text[:12] if len(text) == HASH_LENGTH else text)
 
 
+@prints(Verification)
 def show_verification(console: Console, record: Verification) -> None:
     """Print the verification of a release."""
     rate = record.size_bytes / max(record.duration_s, 1e-9) / 1e6
@@ -61,6 +64,7 @@ def show_verification(console: Console, record: Verification) -> None:
         console.print(Text(fault, style="red" if record.faults else "green"))
 
 
+@prints(Difference)
 def show_difference(console: Console, record: Difference) -> None:
     """Print the difference of two releases."""
     table = create_plain_table(("", record.a, record.b))
@@ -80,17 +84,20 @@ def show_difference(console: Console, record: Difference) -> None:
         )
 
 
+@prints(Suite)
 def show_suite(console: Console, record: Suite) -> None:
     """Print a frozen question suite."""
     console.print(f"{record.n:,} questions of {record.source} are frozen ({record.hash[:12]})")
 
 
+@prints(EvidenceRecord)
 def show_evidence(console: Console, record: EvidenceRecord) -> None:
     """Print the evidence of a release."""
     beside = f"beside {record.champion[:12]}" if record.champion else "with no champion beside it"
     console.print(f"{record.candidate[:12]} {beside}: {', '.join(record.records)}")
 
 
+@prints(GateRecord)
 def show_gate(console: Console, record: GateRecord) -> None:
     """Print the verdict of the gate, rule by rule."""
     table = create_plain_table(("rule", "verdict"), ("figure", "bound", "end", "n"))
@@ -116,6 +123,7 @@ def show_gate(console: Console, record: GateRecord) -> None:
         )
 
 
+@prints(UpdateRecord)
 def show_update(console: Console, record: UpdateRecord) -> None:
     """Print the result of an update."""
     change = record.change

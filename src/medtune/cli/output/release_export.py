@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from medtune.cli.output.console import prints
 from medtune.releases.export.schema import ExportRecord, MlflowRecord
 
 GATE_STATUS = {
@@ -14,6 +15,7 @@ GATE_STATUS = {
 }
 
 
+@prints(ExportRecord)
 def show_export(console: Console, record: ExportRecord) -> None:
     """Print the exported files and their folder."""
     texts = "with questions' texts" if record.texts else "without questions' texts"
@@ -27,6 +29,7 @@ def show_export(console: Console, record: ExportRecord) -> None:
         console.print(f"{name} is not byte by byte as released: it names the base as the Hub does")
 
 
+@prints(MlflowRecord)
 def show_mlflow(console: Console, record: MlflowRecord) -> None:
     """Print the registered MLflow version."""
     what = "new" if record.made else "there already"

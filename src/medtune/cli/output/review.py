@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output.console import create_plain_table
+from medtune.cli.output.console import create_plain_table, prints
 from medtune.core.records import LETTERS, Proportion
 from medtune.core.schemas.analysis import Agreement
 from medtune.spotcheck.schema import SpotCheckRecord, SpotCheckSample, format_choice
@@ -14,6 +14,7 @@ MAX_LISTED = 20
 """Most misreadings and disagreements that are printed; the record lists all."""
 
 
+@prints(SpotCheckSample)
 def show_sample(console: Console, sample: SpotCheckSample) -> None:
     """Print the counts of a sample only, as the reader may be a reviewer."""
     table = create_plain_table(("read as",), ("outputs", "drawn"))
@@ -26,6 +27,7 @@ def show_sample(console: Console, sample: SpotCheckSample) -> None:
     )
 
 
+@prints(SpotCheckRecord)
 def show_review(console: Console, record: SpotCheckRecord) -> None:
     """Print the matchers' precision and recall, the corrected accuracy, and the agreement."""
     table = create_plain_table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output.console import create_plain_table
+from medtune.cli.output.console import create_plain_table, prints
 from medtune.core.records import LETTERS
 from medtune.core.schemas.audit import AuditHead
 from medtune.core.schemas.corrections import CorrectionsManifest
@@ -22,6 +22,7 @@ from medtune.serving.pages.labels import (
 from medtune.serving.schemas import AnswerRecord, AuditVerified, KeyList, KeyMade, Reply
 
 
+@prints(KeyMade)
 def show_key(console: Console, record: KeyMade) -> None:
     """Print a new key."""
     console.print(record.secret, soft_wrap=True)
@@ -31,6 +32,7 @@ def show_key(console: Console, record: KeyMade) -> None:
     )
 
 
+@prints(KeyList)
 def show_keys(console: Console, record: KeyList) -> None:
     """Print all keys."""
     table = create_plain_table(("key", "role"), ("a minute", "made", "revoked"))
@@ -42,6 +44,7 @@ def show_keys(console: Console, record: KeyList) -> None:
     _show_head(console, record.audit)
 
 
+@prints(AuditVerified)
 def show_audit(console: Console, record: AuditVerified) -> None:
     """Print a verified audit log and the heads it was compared with."""
     since = "" if record.since is None else f", from line {record.since} on"
@@ -58,6 +61,7 @@ def _show_head(console: Console, head: AuditHead | None) -> None:
         console.print(f"audit head, to be noted elsewhere: {head}", soft_wrap=True)
 
 
+@prints(AnswerRecord)
 def show_answer(console: Console, record: AnswerRecord) -> None:
     """Print an answer or the reason for none, and the accuracy at its confidence."""
     reply = record.reply
@@ -84,6 +88,7 @@ def _answer_headline(reply: Reply) -> str:
     return CHOICE_UNMEASURED if is_uncalibrated(reply.reasons) else STATUSES[reply.status]
 
 
+@prints(SafetyRecord)
 def show_safety(console: Console, record: SafetyRecord) -> None:
     """Print the guards' failures on both halves of the suites."""
     table = create_plain_table(
@@ -108,6 +113,7 @@ def show_safety(console: Console, record: SafetyRecord) -> None:
     )
 
 
+@prints(MonitorRecord)
 def show_monitor(console: Console, record: MonitorRecord) -> None:
     """Print a period with its reference."""
     total = sum(record.statuses.values())
@@ -160,6 +166,7 @@ def _show_shadow(console: Console, shadow: ShadowComparison) -> None:
         )
 
 
+@prints(CorrectionsManifest)
 def show_corrections(console: Console, record: CorrectionsManifest) -> None:
     """Print the outcome of the reviewed items, and the feedback of askers."""
     (split,) = record.splits

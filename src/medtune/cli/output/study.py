@@ -6,11 +6,25 @@ from importlib import import_module
 
 from rich.console import Console
 
-from medtune.cli.output.console import lay_out
+from medtune.cli.output.console import lay_out, prints
 from medtune.core.records import Record
+from medtune.studies.ablation.schema import AblationRecord
+from medtune.studies.decoding.schema import DecodingRecord
 from medtune.studies.grid_schema import GridState
+from medtune.studies.learning_curve.schema import LearningCurveRecord
+from medtune.studies.prompts.schema import PromptStudyRecord
+from medtune.studies.robustness.schema import RobustnessRecord
+from medtune.studies.test_size.schema import SampleSizeRecord
 
 
+@prints(
+    AblationRecord,
+    DecodingRecord,
+    LearningCurveRecord,
+    PromptStudyRecord,
+    RobustnessRecord,
+    SampleSizeRecord,
+)
 def show_study(console: Console, record: Record) -> None:
     """Print a study as the page beside its schema summarizes it."""
     # Imported when needed: it draws figures as well.
@@ -19,6 +33,7 @@ def show_study(console: Console, record: Record) -> None:
         console.print(part if isinstance(part, str) else lay_out(part))
 
 
+@prints(GridState)
 def show_grid(console: Console, record: GridState) -> None:
     """Print the progress of a study."""
     console.print(
