@@ -86,14 +86,47 @@ def fine_tune(
     done = trainer.train()
     here = join_processes()
     if here.is_main_process:
-        _save_results(folder, trainable, experiment, data, inputs, done, prompt_hash, hashes)
+        saved = _save_weights(
+            folder, trainable, experiment, data, done.weights, prompt_hash, hashes
+        )
+        _write_training_record(
+            folder, trainable, experiment, data, inputs, done, prompt_hash, saved
+        )
     here.wait_for_everyone()
     record = find_finished_training(folder, settings.artefact_folder, inputs)
     assert record is not None, "the main process wrote it"
     return record
 
 
-def _save_results(
+def _save_weights(
+    folder: Path,
+    trainable: Trainable,
+    experiment: Experiment,
+    data: SplitDescription,
+    weights: Mapping[str, Tensor],
+    prompt_hash: str,
+    hashes: Sequence[str] | None,
+) -> str:
+    """Save the weights with their card; return their hash."""
+    settings = experiment.training
+    if settings.interpolate < 1:
+        weights = trainable.interpolate_with_base(weights, settings.interpolate)
+    card = {
+        "base": trainable.base.source,
+        "base_fingerprint": trainable.base.fingerprint,
+        "prompt_hash": prompt_hash,
+        "style": experiment.prompt,
+        "target": form_for_target(settings.target),
+        "data_hash": data.hash,
+        "data_source": data.source,
+        "data_n": data.n,
+        "config_hash": config_hash(experiment),
+        "medtune": __version__,
+    }
+    return trainable.save(weights, folder / settings.artefact_folder, card, hashes).weights_hash
+
+
+def _write_training_record(
     folder: Path,
     trainable: Trainable,
     experiment: Experiment,
@@ -101,30 +134,10 @@ def _save_results(
     inputs: str,
     done: TrainingResult,
     prompt_hash: str,
-    hashes: Sequence[str] | None,
+    weights_hash: str,
 ) -> None:
-    """Save the weights, then the record that marks them as valid."""
+    """Write the record that marks the weights as valid."""
     settings = experiment.training
-    kept: Mapping[str, Tensor] = done.weights
-    if settings.interpolate < 1:
-        kept = trainable.interpolate_with_base(kept, settings.interpolate)
-    card = trainable.save(
-        kept,
-        folder / settings.artefact_folder,
-        {
-            "base": trainable.base.source,
-            "base_fingerprint": trainable.base.fingerprint,
-            "prompt_hash": prompt_hash,
-            "style": experiment.prompt,
-            "target": form_for_target(settings.target),
-            "data_hash": data.hash,
-            "data_source": data.source,
-            "data_n": data.n,
-            "config_hash": config_hash(experiment),
-            "medtune": __version__,
-        },
-        hashes,
-    )
     total, before = done.progress, done.resumed or TrainingProgress()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     record = TrainingRecord(
@@ -156,7 +169,7 @@ def _save_results(
         examples_per_s=(total.examples - before.examples) / done.fresh_s,
         tokens_per_s=(total.tokens - before.tokens) / done.fresh_s,
         peak_memory_bytes=torch.cuda.max_memory_allocated() if gpu else peak_memory(),
-        weights_hash=card.weights_hash,
+        weights_hash=weights_hash,
         provenance=collect_provenance(gpu),
     )
     write_record(folder / TRAINING_RECORD_FILE, record)
