@@ -58,6 +58,13 @@ def test_other_architectures(tiny_source: ModelSource, tmp_path: Path, kind: str
     check_same(UnloadedModel(resolve_model(f"path:{tmp_path}"), "float32"))
 
 
+def test_every_rank_describes_its_gpu_alike(
+    tiny: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalModel, "device", torch.device("cuda:1"))
+    assert tiny.describe().device == "cuda"
+
+
 def test_an_adapter(tiny_source: ModelSource, adapter: Path) -> None:
     unloaded = UnloadedModel(tiny_source, "float32", adapter=adapter, style=PromptStyle())
     assert unloaded.describe().adapter is not None

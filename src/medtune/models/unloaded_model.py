@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
 from medtune.core.errors import TemplateError
 from medtune.core.prompt import PromptStyle, prompt_fingerprint
 from medtune.core.protocols import Message
@@ -95,7 +93,7 @@ class UnloadedModel:
                 adapter=card.weights_hash if card is not None else None,
                 parameters=(packed and packed.parameters) or _count_parameters(folder, files),
                 dtype=str(packed.scheme if packed else precision).removeprefix("torch."),
-                device=str(torch.empty(0, device=device).device),  # with the index of a GPU
+                device=device.type,
             )
 
     @cached_property

@@ -109,7 +109,7 @@ class LocalModel:
             adapter=self._adapter_hash,
             parameters=(self._packed and self._packed.parameters) or self.network.num_parameters(),
             dtype=self._precision_name(),
-            device=str(self.device),
+            device=self.device.type,  # without its index, which differs from rank to rank
         )
 
     def _precision_name(self) -> str:
