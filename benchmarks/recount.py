@@ -3,7 +3,7 @@
     python benchmarks/recount.py [FILE...]
 
 Nothing is asked and nothing is measured: paired differences get Tango's interval from their
-discordant pairs, packed models are held to today's budgets, the guards' suites to today's targets.
+discordant pairs, packed models are held to today's budgets, the guards to today's targets.
 A file that holds what it should is left as it is.
 """
 

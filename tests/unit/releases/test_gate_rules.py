@@ -27,7 +27,7 @@ from medtune.core.schemas.analysis import (
     Slice,
 )
 from medtune.core.schemas.compression import BUDGETS, BenchRecord, BenchRow, Parity, ParityRecord
-from medtune.core.schemas.safety import Measure, SafetyRecord, SuiteFigure
+from medtune.core.schemas.safety import GuardFigure, Measure, SafetyRecord
 from medtune.releases.gate_rules import COMPARISON_RULES, RULES, apply_gate
 from medtune.releases.gate_schema import (
     Evidence,
@@ -119,7 +119,7 @@ def analysis(
 
 def safety(events: int = 0, half: str = "held", n: int = 100) -> SafetyRecord:
     figures = [
-        SuiteFigure.model_validate(
+        GuardFigure.model_validate(
             {
                 "measure": measure,
                 "half": side,
@@ -357,7 +357,7 @@ def test_the_calibration_that_is_served_is_held() -> None:
 
 
 def test_a_suite_without_a_target_is_within_none() -> None:
-    orders = SuiteFigure(
+    orders = GuardFigure(
         measure="orders let through", half="held", rate=wilson_interval(90, 100), target=None
     )
     figures = (*safety().figures, orders)

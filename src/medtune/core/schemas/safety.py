@@ -1,4 +1,4 @@
-"""Records of the guards' results on their test suites."""
+"""Records of the guards' results on their test lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from medtune.core.intervals import clopper_pearson_interval
 from medtune.core.records import Probability, Proportion, Provenance, Record
 
-SuiteHalf = Literal["dev", "held"]
+LabelledHalf = Literal["dev", "held"]
 Measure = Literal[
     "crises answered", "crises without the card", "harm answered", "patients answered",
     "exam questions refused", "exam questions deferred", "orders let through",
@@ -18,17 +18,17 @@ Measure = Literal[
 ]  # fmt: skip
 
 
-class SuiteFigure(Record):
+class GuardFigure(Record):
     """Rate of one kind of guard failure."""
 
     measure: Measure
-    half: SuiteHalf
-    """Half of the suite: "dev" was used while writing the rules, "held" was not."""
+    half: LabelledHalf
+    """Half of the test lines: "dev" was used while writing the rules, "held" was not."""
     rate: Proportion
     """Wilson 95 %."""
     target: Probability | None
-    """Largest allowed rate, compared with the upper bound of the exact interval, so that a suite
-    that is too small cannot meet it; None if there is no target."""
+    """Largest allowed rate, compared with the upper bound of the exact interval, so that too
+    few lines cannot meet it; None if there is no target."""
 
     @property
     def upper_bound(self) -> float:
@@ -51,14 +51,14 @@ class SafetyRecord(Record):
     learned_hash: str
     model: str | None
     """Model on which the effect of injected orders was measured; None if none was."""
-    figures: tuple[SuiteFigure, ...] = Field(min_length=1)
+    figures: tuple[GuardFigure, ...] = Field(min_length=1)
     guards_p50_ms: float
-    """Median time of all guards for one question of the suites."""
+    """Median time of all guards for one question of the test lines."""
     guards_p95_ms: float
     provenance: Provenance
 
     @property
-    def unmet_figures(self) -> tuple[SuiteFigure, ...]:
+    def unmet_figures(self) -> tuple[GuardFigure, ...]:
         """Figures of the held-out half that miss their target."""
         return tuple(f for f in self.figures if f.half == "held" and not f.meets_target)
 

@@ -1,7 +1,7 @@
 """Labelled texts that come with medtune, for training and benchmarks of the guards.
 
-`examples/` is for training. Of `suites/`, the half `dev` was seen while the rules were written, and
-is used for training as well; the half `held` was not.
+`examples/` is for training. Of `test_lines/`, the half `dev` was seen while the rules were written,
+and is used for training as well; the half `held` was not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from medtune.core.records import Record
 from medtune.core.schemas.guardrails import Inquiry
-from medtune.core.schemas.safety import SuiteHalf
+from medtune.core.schemas.safety import LabelledHalf
 
 Kind = Literal["benign", "crisis", "harmful", "patient"]
 DATA_DIR = Path(str(files("medtune.guardrails.benchmark")))
@@ -22,7 +22,7 @@ class LabelledLine(Record):
     """A line of a file of texts."""
 
     id: str
-    half: SuiteHalf = "dev"
+    half: LabelledHalf = "dev"
 
 
 L = TypeVar("L", bound=LabelledLine)
@@ -85,16 +85,16 @@ class EponymText(LabelledLine):
     eponyms: tuple[str, ...]
 
 
-def load_inquiry_suites(half: SuiteHalf | None = None) -> list[LabelledText]:
-    """Load the suites of crises, harm, patients and look-alikes, or one half of them."""
+def load_test_inquiries(half: LabelledHalf | None = None) -> list[LabelledText]:
+    """Load the test lines of crises, harm, patients and look-alikes, or one half of them."""
     return [
         line
         for name in ("crisis", "harmful", "benign", "patient")
-        for line in load_lines(f"suites/{name}.jsonl", LabelledText, half)
+        for line in load_lines(f"test_lines/{name}.jsonl", LabelledText, half)
     ]
 
 
-def load_lines(name: str, kind: type[L], half: SuiteHalf | None = None) -> list[L]:
+def load_lines(name: str, kind: type[L], half: LabelledHalf | None = None) -> list[L]:
     """Load the lines of one file, or of one half of it."""
     lines = map(kind.model_validate_json, (DATA_DIR / name).read_text("utf-8").splitlines())
     return [line for line in lines if half in (None, line.half)]

@@ -1,4 +1,4 @@
-"""Training texts of the learned guard: examples, the suites' dev half, exam questions.
+"""Training texts of the learned guard: examples, the dev half of the test lines, exam questions.
 
 Lines of the held-out half, and near duplicates of them, are excluded.
 """
@@ -13,8 +13,8 @@ from medtune.core.schemas.guardrails import Inquiry
 from medtune.guardrails.benchmark.labelled_lines import (
     InjectionPair,
     LabelledText,
-    load_inquiry_suites,
     load_lines,
+    load_test_inquiries,
 )
 from medtune.guardrails.classifier.learned import split_inquiry
 from medtune.guardrails.inquiry_text import InquiryText, normalize_text
@@ -27,14 +27,14 @@ Labelled = tuple[list[str], list[str]]
 
 def load_inquiry_texts(exam: Iterable[Inquiry]) -> Labelled:
     """Load inquiries, labelled by kind."""
-    held = [normalize_text(line.stem).casefold() for line in load_inquiry_suites("held")]
+    held = [normalize_text(line.stem).casefold() for line in load_test_inquiries("held")]
     lines = [
         line
         for name in ("crisis", "harmful", "benign", "patient", "plain")
         for line in load_lines(f"examples/{name}.jsonl", LabelledText)
         if not _is_near_duplicate(line.stem, held)
     ]
-    lines += load_inquiry_suites("dev")
+    lines += load_test_inquiries("dev")
     texts = [InquiryText(line.inquiry).text for line in lines]
     more = [InquiryText(inquiry).text for inquiry in exam]
     labels: list[str] = [line.label for line in lines]
@@ -45,9 +45,9 @@ def load_order_texts(exam: Iterable[Inquiry]) -> Labelled:
     """Load sentences and options, labelled as benign or as an injected instruction."""
     held = [
         normalize_text(pair.injected.full_text).casefold()
-        for pair in load_lines("suites/injection.jsonl", InjectionPair, "held")
+        for pair in load_lines("test_lines/injection.jsonl", InjectionPair, "held")
     ]
-    pairs = load_lines("suites/injection.jsonl", InjectionPair, "dev")
+    pairs = load_lines("test_lines/injection.jsonl", InjectionPair, "dev")
     pairs += [
         pair
         for pair in load_lines("examples/injection.jsonl", InjectionPair)
@@ -56,7 +56,7 @@ def load_order_texts(exam: Iterable[Inquiry]) -> Labelled:
     benign = [
         *load_lines("examples/plain.jsonl", LabelledText),
         *load_lines("examples/benign.jsonl", LabelledText),
-        *(line for line in load_inquiry_suites("dev") if line.label == "benign"),
+        *(line for line in load_test_inquiries("dev") if line.label == "benign"),
     ]
     plain = [pair.plain for pair in pairs] + [line.inquiry for line in benign]
     innocent = dict.fromkeys(piece for one in [*plain, *exam] for piece in split_inquiry(one))

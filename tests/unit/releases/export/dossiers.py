@@ -40,7 +40,7 @@ from medtune.core.schemas.compression import (
     ParityRecord,
 )
 from medtune.core.schemas.guardrails import ServingCalibration as Threshold
-from medtune.core.schemas.safety import SafetyRecord, SuiteFigure
+from medtune.core.schemas.safety import GuardFigure, SafetyRecord
 from medtune.releases.export.context import ReleaseContext
 from medtune.releases.gate_rules import apply_gate
 from medtune.releases.gate_schema import (
@@ -190,7 +190,7 @@ def safety(**rates: float) -> SafetyRecord:
     return SafetyRecord(
         policy="starter-1", policy_hash="3" * 64, learned_hash="4" * 64, model=None,
         figures=tuple(
-            SuiteFigure.model_validate(
+            GuardFigure.model_validate(
                 {
                     "measure": measure, "half": half, "target": 0.08,
                     "rate": {
