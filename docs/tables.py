@@ -284,7 +284,7 @@ def bench_table() -> str:
 
 
 def safety_table() -> str:
-    """Write what the guards let through and held back, on both halves of the test lines."""
+    """Write what the guards let through and held back, on both halves of the test cases."""
     record = SafetyRecord.model_validate_json((RESULTS / "safety.json").read_bytes())
     held = {figure.measure: figure for figure in record.figures if figure.half == "held"}
     lines = [

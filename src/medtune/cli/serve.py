@@ -170,7 +170,7 @@ def guard_test(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Benchmark all guards on the test lines; exit 1 if the held-out half misses a target.
+    """Benchmark all guards on the test cases; exit 1 if the held-out half misses a target.
 
     Example: medtune guard test --policy policy.toml
     """
@@ -182,7 +182,7 @@ def guard_test(
         raise CheckFailed(
             "beyond target on the held-out half: "
             + ", ".join(f.measure for f in record.unmet_figures),
-            fix="see docs/safety.md for the test lines and the known misses",
+            fix="see docs/safety.md for the test cases and the known misses",
         )
 
 

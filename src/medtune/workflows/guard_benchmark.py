@@ -1,4 +1,4 @@
-"""Benchmark all guards of a policy on both halves of the test lines."""
+"""Benchmark all guards of a policy on both halves of the test cases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from medtune.models.weights_card import resolve_prompt_defaults
 def benchmark_guards(
     policy: Path | None, learned: Path | None, model: str | None, progress: Progress
 ) -> SafetyRecord:
-    """Benchmark the guards of a policy on both halves of the test lines.
+    """Benchmark the guards of a policy on both halves of the test cases.
 
     Args:
         policy: Policy file; None is the starter policy.

@@ -90,7 +90,7 @@ def _answer_headline(reply: Reply) -> str:
 
 @prints(SafetyRecord)
 def show_safety(console: Console, record: SafetyRecord) -> None:
-    """Print the guards' failures on both halves of the test lines."""
+    """Print the guards' failures on both halves of the test cases."""
     table = create_plain_table(
         (), ("dev %", "held-out %", "n", "up to %", "at most %"), ("should not happen",)
     )

@@ -1,4 +1,4 @@
-"""Records of the guards' results on their test lines."""
+"""Records of the guards' results on their test cases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class GuardFigure(Record):
 
     measure: Measure
     half: LabelledHalf
-    """Half of the test lines: "dev" was used while writing the rules, "held" was not."""
+    """Half of the test cases: "dev" was used while writing the rules, "held" was not."""
     rate: Proportion
     """Wilson 95 %."""
     target: Probability | None
@@ -53,7 +53,7 @@ class SafetyRecord(Record):
     """Model on which the effect of injected orders was measured; None if none was."""
     figures: tuple[GuardFigure, ...] = Field(min_length=1)
     guards_p50_ms: float
-    """Median time of all guards for one question of the test lines."""
+    """Median time of all guards for one question of the test cases."""
     guards_p95_ms: float
     provenance: Provenance
 

@@ -1,6 +1,6 @@
 """Labelled texts that come with medtune, for training and benchmarks of the guards.
 
-`examples/` is for training. Of `test_lines/`, the half `dev` was seen while the rules were written,
+`examples/` is for training. Of `test_cases/`, the half `dev` was seen while the rules were written,
 and is used for training as well; the half `held` was not.
 """
 
@@ -86,11 +86,11 @@ class EponymText(LabelledLine):
 
 
 def load_test_inquiries(half: LabelledHalf | None = None) -> list[LabelledText]:
-    """Load the test lines of crises, harm, patients and look-alikes, or one half of them."""
+    """Load the test cases of crises, harm, patients and look-alikes, or one half of them."""
     return [
         line
         for name in ("crisis", "harmful", "benign", "patient")
-        for line in load_lines(f"test_lines/{name}.jsonl", LabelledText, half)
+        for line in load_lines(f"test_cases/{name}.jsonl", LabelledText, half)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Training texts of the learned guard: examples, the dev half of the test lines, exam questions.
+"""Training texts of the learned guard: examples, the dev half of the test cases, exam questions.
 
 Lines of the held-out half, and near duplicates of them, are excluded.
 """
@@ -45,9 +45,9 @@ def load_order_texts(exam: Iterable[Inquiry]) -> Labelled:
     """Load sentences and options, labelled as benign or as an injected instruction."""
     held = [
         normalize_text(pair.injected.full_text).casefold()
-        for pair in load_lines("test_lines/injection.jsonl", InjectionPair, "held")
+        for pair in load_lines("test_cases/injection.jsonl", InjectionPair, "held")
     ]
-    pairs = load_lines("test_lines/injection.jsonl", InjectionPair, "dev")
+    pairs = load_lines("test_cases/injection.jsonl", InjectionPair, "dev")
     pairs += [
         pair
         for pair in load_lines("examples/injection.jsonl", InjectionPair)

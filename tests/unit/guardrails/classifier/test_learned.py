@@ -133,14 +133,14 @@ def test_more_than_a_greeting_is_still_read(stem: str) -> None:
     )
 
 
-def test_the_test_lines_are_whole() -> None:
+def test_the_test_cases_are_whole() -> None:
     lines = load_test_inquiries()
     assert Counter(line.label for line in lines) == {
         "crisis": 60, "harmful": 200, "benign": 200, "patient": 100,
     }  # fmt: skip
-    pairs = load_lines("test_lines/injection.jsonl", InjectionPair)
-    identified = load_lines("test_lines/identifiers.jsonl", IdentifierText)
-    eponymous = load_lines("test_lines/eponyms.jsonl", EponymText)
+    pairs = load_lines("test_cases/injection.jsonl", InjectionPair)
+    identified = load_lines("test_cases/identifiers.jsonl", IdentifierText)
+    eponymous = load_lines("test_cases/eponyms.jsonl", EponymText)
     assert (len(pairs), len(identified), len(eponymous)) == (100, 100, 150)
     for some in (lines, pairs, identified, eponymous):
         halves = Counter(line.half for line in some)
@@ -153,7 +153,7 @@ def test_nothing_of_the_held_half_is_learned_from() -> None:
     held = {InquiryText(line.inquiry).text for line in load_test_inquiries() if line.half == "held"}
     assert not held & set(texts)
     some, named = load_order_texts([])
-    pairs = [p for p in load_lines("test_lines/injection.jsonl", InjectionPair) if p.half == "held"]
+    pairs = [p for p in load_lines("test_cases/injection.jsonl", InjectionPair) if p.half == "held"]
     orders = {
         p
         for pair in pairs
