@@ -110,38 +110,35 @@ def _is_address(place: PatternMatch) -> bool:
 
 
 def _is_phone(place: PatternMatch) -> bool:
-    dated = re.match(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b", place.matched_text) is not None
-    amount = re.match(r"\s*(?:IU|mg|mL|units?)\b", place.after) is not None
-    return 7 <= len(keep_digits(place.matched_text)) <= 15 and not dated and not amount
+    dated = re.match(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b", place.matched_text)
+    amount = re.match(r"\s*(?:IU|mg|mL|units?)\b", place.after)
+    return 7 <= len(place.digits) <= 15 and not dated and not amount
 
 
 def _is_long_phone(place: PatternMatch) -> bool:
-    return _is_phone(place) and len(keep_digits(place.matched_text)) >= 9
+    return _is_phone(place) and len(place.digits) >= 9
 
 
 def _is_record_number(place: PatternMatch) -> bool:
     """Return whether it is a record number, not a year or an amount."""
-    amount = (
-        re.match(r"\s*(?:mg|mL|%|years?|patients|cases|participants)\b", place.after) is not None
-    )
-    year = re.fullmatch(r"(?:19|20)\d\d", place.matched_text) is not None
-    return len(keep_digits(place.matched_text)) >= 4 and not amount and not year
+    amount = re.match(r"\s*(?:mg|mL|%|years?|patients|cases|participants)\b", place.after)
+    year = re.fullmatch(r"(?:19|20)\d\d", place.matched_text)
+    return len(place.digits) >= 4 and not amount and not year
 
 
 def _is_card_number(place: PatternMatch) -> bool:
-    return _is_record_number(place) and len(keep_digits(place.matched_text)) >= 5
+    return _is_record_number(place) and len(place.digits) >= 5
 
 
 def _is_device_number(place: PatternMatch) -> bool:
+    if _is_record_number(place):
+        return True
     letters = re.search(r"[A-Z]", place.matched_text) is not None
-    return _is_record_number(place) or (
-        letters and len(place.matched_text) > 4 and len(keep_digits(place.matched_text)) > 1
-    )
+    return letters and len(place.matched_text) > 4 and len(place.digits) > 1
 
 
 def _is_member_number(place: PatternMatch) -> bool:
-    letters = re.search("[A-Z]", place.matched_text) is not None
-    return len(keep_digits(place.matched_text)) >= (6 if letters else 7)
+    return len(place.digits) >= (6 if re.search("[A-Z]", place.matched_text) else 7)
 
 
 def _is_personal_link(place: PatternMatch) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from medtune.guardrails.privacy.check_digits import keep_digits
+
 _SENTENCE = re.compile(r"[.?!](?=\s)|\n")
 CONTEXT_LENGTH = 160
 """Characters of context before and after a match."""
@@ -24,6 +26,11 @@ class PatternMatch:
     def matched_text(self) -> str:
         """The matched text."""
         return self.text[self.start : self.end]
+
+    @property
+    def digits(self) -> str:
+        """The digits of the matched text, those of other scripts as 0 to 9."""
+        return keep_digits(self.matched_text)
 
     @cached_property
     def before(self) -> str:
