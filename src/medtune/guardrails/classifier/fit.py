@@ -1,9 +1,8 @@
-"""Train a linear text classifier, reproducibly to the last stored digit."""
+"""Train a linear text classifier; on one machine, twice gives the same stored weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,90 +22,58 @@ FitTemperature = Callable[[Floats, NDArray[np.int64]], float]
 
 
 def train_classifier(
-    texts: Sequence[str], named: Sequence[str], labels: tuple[str, ...], heat: FitTemperature
+    texts: Sequence[str],
+    named: Sequence[str],
+    labels: tuple[str, ...],
+    fit_temperature: FitTemperature,
 ) -> tuple[LinearWeights, Floats]:
-    """Train a classifier on labelled texts.
+    """Train a classifier on labelled texts: logistic regression on tf-idf features.
 
-    Args:
-        texts: Training texts.
-        named: Label of each text.
-        labels: All labels, in the order of the probabilities.
-        heat: Fits the temperature.
+    The labels are in the order of the probabilities.
 
     Returns:
         The classifier, and the cross-validated probabilities of each text, `[text, label]`, after
         temperature scaling.
     """
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline, make_union
 
+    # Sublinear counts; each half, words and pieces of words, has unit length.
+    words, pieces = (
+        TfidfVectorizer(analyzer=cut, min_df=count, sublinear_tf=True)
+        for cut, count in zip(TOKENIZERS, MIN_TEXT_COUNTS, strict=True)
+    )
+    regression = LogisticRegression(
+        C=INVERSE_PENALTY, class_weight="balanced", max_iter=2000, tol=1e-8
+    )
+    pipeline = make_pipeline(make_union(words, pieces), regression)
     truth = np.array([labels.index(name) for name in named])
-    logits = np.zeros((len(texts), len(labels)))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    for train, rest in folds.split(logits, truth):
-        words, pieces, rarity, weights, bias = _fit_logistic_regression(
-            [texts[i] for i in train], truth[train]
-        )
-        features = tfidf_features(words, pieces, rarity, [texts[i] for i in rest])
-        logits[rest] = features @ weights.T + bias
-    temperature = round(heat(softmax(logits), truth), WEIGHT_DIGITS)
-    words, pieces, rarity, weights, bias = _fit_logistic_regression(texts, truth)
+    decisions = cross_val_predict(pipeline, texts, truth, cv=folds, method="decision_function")
+    logits = _both_labels(decisions)
+    temperature = round(fit_temperature(softmax(logits), truth), WEIGHT_DIGITS)
+    pipeline.fit(texts, truth)
     trained = LinearWeights(
         labels=labels,
         words={word: int(at) for word, at in sorted(words.vocabulary_.items())},
         pieces={piece: int(at) for piece, at in sorted(pieces.vocabulary_.items())},
-        rarity=_rounded(rarity),
-        weights=tuple(_rounded(row) for row in weights),
-        bias=_rounded(bias),
+        rarity=_rounded(np.concatenate([words.idf_, pieces.idf_])),
+        weights=tuple(map(_rounded, _both_labels(regression.coef_.T).T)),
+        bias=_rounded(_both_labels(regression.intercept_[None])[0]),
         temperature=temperature,
         trained_on=content_hash([list(texts), list(named)]),
     )
     return trained, softmax(logits / temperature)
 
 
-def tfidf_features(words: Any, pieces: Any, rarity: Floats, texts: Sequence[str]) -> Any:
-    """Compute tf-idf features with sublinear counts; both halves have unit length.
-
-    Returns:
-        Sparse matrix `[text, column]`, word n-grams first.
-    """
-    from scipy import sparse
-    from sklearn.preprocessing import normalize
-
-    halves, start = [], 0
-    for counter in (words, pieces):
-        counts = counter.transform(texts).astype(np.float64)
-        counts.data = 1 + np.log(counts.data)
-        width = counts.shape[1]
-        halves.append(normalize(counts.multiply(rarity[start : start + width]).tocsr()))
-        start += width
-    return sparse.hstack(halves).tocsr()
-
-
-def _count_vectorizer(cut: Callable[[str], list[str]], least: int) -> Any:
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    return CountVectorizer(analyzer=cut, min_df=least)
-
-
-def _fit_logistic_regression(
-    texts: Sequence[str], truth: NDArray[np.int64]
-) -> tuple[Any, Any, Floats, Floats, Floats]:
-    """Fit the vectorizers, the inverse document frequencies and the logistic regression."""
-    from sklearn.linear_model import LogisticRegression
-
-    words, pieces = (
-        _count_vectorizer(cut, often)
-        for cut, often in zip(TOKENIZERS, MIN_TEXT_COUNTS, strict=True)
-    )
-    seen = [counter.fit_transform(texts) > 0 for counter in (words, pieces)]
-    often = np.concatenate([np.asarray(some.sum(axis=0)).ravel() for some in seen])
-    rarity = 1 + np.log((1 + len(texts)) / (1 + often))
-    model = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=2000, tol=1e-8)
-    model.fit(tfidf_features(words, pieces, rarity, texts), truth)
-    weights, bias = model.coef_, model.intercept_
-    if len(bias) == 1:  # for two labels, scikit-learn fits their difference only
-        weights, bias = np.vstack([-weights, weights]) / 2, np.array([-bias[0], bias[0]]) / 2
-    return words, pieces, rarity, weights, bias
+def _both_labels(values: Floats) -> Floats:
+    """Return values by label in the last axis: for two, scikit-learn fits their difference only."""
+    if values.ndim == 2 and values.shape[1] > 1:
+        return values
+    half = values.reshape(-1, 1) / 2
+    return np.hstack([-half, half])
 
 
 def _rounded(values: Floats) -> tuple[float, ...]:
