@@ -36,8 +36,8 @@ def asked(made: Endpoint, question: dict[str, Any]) -> str:
 
 
 def decide(store: Store, number: str, reviewer: str, **decision: Any) -> None:
-    store.claim(reviewer, 600, number)
-    store.decide(number, reviewer, Decision(**decision))
+    store.reviews.claim(reviewer, 600, number)
+    store.reviews.decide(number, reviewer, Decision(**decision))
 
 
 @pytest.fixture
@@ -60,12 +60,12 @@ def numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str
         store = made.store
         decide(store, found["adrenaline"], "ann", kind="edit", chosen=0)
         decide(store, found["again"], "bob", kind="edit", chosen=0)
-        store.request_second_opinion(found["atropine"], "ann")
+        store.reviews.request_second_opinion(found["atropine"], "ann")
         decide(store, found["atropine"], "ann", kind="edit", chosen=1, note="Mr Fletcher's file")
         decide(store, found["atropine"], "bob", kind="edit", chosen=2)
         decide(store, found["atropine"], "cy", kind="edit", chosen=1)
         decide(store, found["amiodarone"], "ann", kind="reject")
-        store.request_second_opinion(found["naloxone"], "ann")
+        store.reviews.request_second_opinion(found["naloxone"], "ann")
         decide(store, found["naloxone"], "ann", kind="approve")  # the second opinion is missing
         decide(store, found["glucagon"], "ann", kind="approve")
         decide(store, found["marked"], "ann", kind="edit", chosen=3)

@@ -78,7 +78,7 @@ def test_the_challenger_is_shadow_until_it_is_champion(house: House) -> None:
     assert settle(minds) == ("v3", None)
     house.point("challenger", None)
     assert settle(minds) == ("v3", None)
-    lines = [(line.action, line.detail["name"]) for line in house.store.list_audit_lines()]
+    lines = [(line.action, line.detail["name"]) for line in house.store.audit.list_lines()]
     assert lines == [("release.shadow", "v2"), ("release.shadow", "v3"), ("release.serve", "v3")]
     house.store.close()
 

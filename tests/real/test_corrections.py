@@ -23,8 +23,8 @@ def folder(tmp_path: Path) -> Path:
     store = Store.open(f"sqlite:///{tmp_path / 'medtune.db'}")
     for q in load_split("starter:train", size=8).questions:
         put(store, q.id, stem=q.stem, options=q.options, subject=q.subject)
-        store.claim("ann", 600, q.id)
-        store.decide(q.id, "ann", Decision(kind="edit", chosen=q.answer))
+        store.reviews.claim("ann", 600, q.id)
+        store.reviews.decide(q.id, "ann", Decision(kind="edit", chosen=q.answer))
     store.close()
     export_corrections(tmp_path, None, tmp_path / "c", NoProgress())
     return tmp_path / "c"

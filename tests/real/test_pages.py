@@ -149,7 +149,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     )
     engine = Engine(predictor, store, SECRET, metrics)
     start = StartToken.create()
-    parts = Services(engine, store, Authorizer(store.find_key, start=start), metrics, SECRET)
+    parts = Services(engine, store, Authorizer(store.keys.find, start=start), metrics, SECRET)
     place = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(create_app(parts), log_config=None, access_log=False, ws="none")
     server = uvicorn.Server(config)
@@ -264,7 +264,7 @@ def test_a_question_is_asked_and_judged_with_the_keyboard_alone(site: Site, brow
         keys.press("Enter")
         page.get_by_text("Thank you.").wait_for()
         assert "Vitamin" in page.locator(".given").inner_text()
-        (said,) = site.store.list_feedback()
+        (said,) = site.store.requests.list_feedback()
         assert (said.helpful, said.corrected) == (True, 1)
 
 
@@ -289,7 +289,7 @@ def test_an_item_is_reviewed_from_end_to_end(site: Site, browser: Any) -> None:
         assert "A reviewer approved the model's answer" in page.locator(".given").inner_text()
         page.get_by_role("link", name="Dashboard").click()
         assert "reviewers approved 1" in page.locator("main").inner_text()
-        (one,) = site.store.list_decided()
+        (one,) = site.store.reviews.list_decided()
         assert one.opinions[0].decision.note == "as in the guideline"
 
 
@@ -300,7 +300,7 @@ def test_nothing_needs_a_script(site: Site, browser: Any) -> None:
         page.get_by_label("No", exact=True).check()
         page.locator(".feedback").get_by_role("button", name="Send").click()
         assert page.get_by_role("status").first.inner_text().startswith("Thank you")
-        assert [said.helpful for said in site.store.list_feedback()] == [False]
+        assert [said.helpful for said in site.store.requests.list_feedback()] == [False]
         page.goto(site.url)
         ask(page, HELD)
         page.goto(f"{site.url}/review")
@@ -351,11 +351,11 @@ def views(site: Site, page: Any) -> Iterator[str]:
     page.get_by_role("button", name="Decide").click()
     page.goto(item)
     yield "item-own"
-    page.goto(site.url + "/answer/" + site.store.list_decided()[0].item.request_id)
+    page.goto(site.url + "/answer/" + site.store.reviews.list_decided()[0].item.request_id)
     yield "fate-rejected"
     page.goto(f"{site.url}/dashboard")
     yield "dashboard"
-    _, key = site.store.add_key("somebody.with-a-very-long-name-indeed", "review", 600)
+    _, key = site.store.keys.add("somebody.with-a-very-long-name-indeed", "review", 600)
     page.goto(f"{site.url}/login")
     page.get_by_label("Key").fill(key)
     page.get_by_role("button", name="Sign in").click()

@@ -149,27 +149,27 @@ class TestServer(OnStore):
     @pytest.mark.parametrize("mode", ["fast", "immediate"])
     def test_store_outlives_a_restart(self, store: Store, server: Server, mode: str) -> None:
         put(store, "a")
-        held = store.claim("ann", 60)
+        held = store.reviews.claim("ann", 60)
         assert held is not None
         server.stop(mode)
         try:
-            for ask in (store.check_writable, store.count_requests, store.list_keys):
+            for ask in (store.check_writable, store.requests.count, store.keys.list_all):
                 with pytest.raises(StoreError, match="there is no connection"):
                     ask()
             with pytest.raises(StoreError, match="there is no connection"):
-                store.decide("a", "ann", Decision(kind="approve"))
+                store.reviews.decide("a", "ann", Decision(kind="approve"))
         finally:
             server.start()
         store.check_writable()
-        assert store.decide("a", "ann", Decision(kind="approve")).final is not None
-        assert store.verify_audit_lines() == 3
+        assert store.reviews.decide("a", "ann", Decision(kind="approve")).final is not None
+        assert store.audit.verify_lines() == 3
 
     def test_connection_that_breaks_takes_its_transaction_along(
         self, store: Store, store_url: str
     ) -> None:
         with pytest.raises(StoreError, match="there is no connection"):
             self._break_off(store, store_url)
-        assert store.verify_audit_lines() == 0
+        assert store.audit.verify_lines() == 0
 
     @staticmethod
     def _break_off(store: Store, store_url: str) -> None:
@@ -186,27 +186,27 @@ class TestServer(OnStore):
         engine = create_engine(store_url)
         with engine.begin() as connection:
             connection.exec_driver_sql("SELECT * FROM reviews WHERE request_id = 'a' FOR UPDATE")
-            held = other.claim("ann", 60)
+            held = other.reviews.claim("ann", 60)
             with pytest.raises(StoreError, match="another writer holds it"):
-                other.claim("bob", 60, "a")
+                other.reviews.claim("bob", 60, "a")
         engine.dispose()
         other.close()
         assert held is not None
         assert held.request_id == "b"
 
     def test_lines_are_not_truncated(self, store: Store, store_url: str) -> None:
-        store.append_audit_line("ann", "x", "y")
+        store.audit.append("ann", "x", "y")
         with pytest.raises(DBAPIError, match="the audit trail is only added to"):
             execute(store_url, "TRUNCATE audit")
 
     def test_read_only(self, store: Store, store_url: str) -> None:
-        store.add_request(entry("a"), None)
+        store.requests.add(entry("a"), None)
         name = store_url.partition("@/")[2].partition("?")[0]
         execute(store_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         store.close()
         with pytest.raises(StoreError, match="it can be read but not written"):
             store.check_writable()
-        assert store.find_request("a") == entry("a")
+        assert store.requests.find("a") == entry("a")
         with pytest.raises(StoreError, match="it can be read but not written"):
             Store.open(store_url)
 

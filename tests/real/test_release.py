@@ -149,7 +149,7 @@ def test_from_the_first_release_to_a_rollback(works: Works, tmp_path: Path) -> N
     assert registry.verify(first).faults == ()
     store = Store.open(f"sqlite:///{tmp_path / 'serve' / 'medtune.db'}")
     served = [
-        line.detail["name"] for line in store.list_audit_lines() if line.action == "release.serve"
+        line.detail["name"] for line in store.audit.list_lines() if line.action == "release.serve"
     ]
     store.close()
     assert served == ["v3", "v1"]

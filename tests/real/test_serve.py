@@ -95,7 +95,7 @@ def test_openais_own_client_is_served(tmp_path: Path) -> None:
         with pytest.raises(openai.AuthenticationError):
             client.models.list()
         store = Store.open(f"sqlite:///{tmp_path / 'medtune.db'}")
-        _, secret = store.add_key("tester", "ask", 600)
+        _, secret = store.keys.add("tester", "ask", 600)
         store.close()
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key=secret, max_retries=0)
         assert [model.id for model in client.models.list()] == ["fake:constant"]
@@ -161,8 +161,8 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     assert len(told) > 10
     store = Store.open(f"sqlite:///{tmp_path / 'medtune.db'}")
     try:
-        assert all(store.find_reviewed(number) is not None for number in told)
-        store.verify_audit_lines()
+        assert all(store.reviews.find(number) is not None for number in told)
+        store.audit.verify_lines()
     finally:
         store.close()
 
@@ -189,7 +189,7 @@ def test_a_stop_answers_what_is_under_way(tmp_path: Path) -> None:
         assert server.process.wait(20) == 0
     assert set(codes) == {200}
     store = Store.open(f"sqlite:///{tmp_path / 'medtune.db'}")
-    kept = sum(store.count_requests().by_status.values())
+    kept = sum(store.requests.count().by_status.values())
     store.close()
     assert kept == len(codes)
 

@@ -50,7 +50,7 @@ def test_a_shadow_is_counted_and_kept_and_never_shown(tmp_path: Path) -> None:
         assert time.perf_counter() - begin < 5
     store = Store.open(f"sqlite:///{tmp_path / 'medtune.db'}")
     now = datetime.now(UTC)
-    rows = list(store.iter_shadowed_requests(now - timedelta(days=1), now))
+    rows = list(store.requests.iter_shadowed(now - timedelta(days=1), now))
     store.close()
     assert {entry.request_id for entry, _ in rows} == {r.json()["request_id"] for r in replies}
     assert sum(entry.chosen == one.chosen for entry, one in rows) == told.get("same", 0)

@@ -29,12 +29,12 @@ def verify_audit_log(
     noted = heads if anchor is None else heads.with_path(anchor)
     wanted = None if head is None else parse_head(head)
     with closing(Store.open(resolve_database_url(folder, database))) as store:
-        store.verify_audit_lines()
+        store.audit.verify_lines()
         known = noted.read_heads()
-        store.verify_audit_heads(known, str(noted.path))
+        store.audit.verify_heads(known, str(noted.path))
         if wanted is not None:
-            store.verify_audit_heads([wanted], "--head")
-        last = store.read_audit_head()
+            store.audit.verify_heads([wanted], "--head")
+        last = store.audit.read_head()
     if last.lines and not known and wanted is None:
         raise StoreError(
             f"{noted.path}: no head of the audit trail is noted, and it has {last.lines} lines",

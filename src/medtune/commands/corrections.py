@@ -51,8 +51,8 @@ def export_corrections(
         FolderError: The folder cannot be written.
     """
     with closing(Store.open(resolve_database_url(folder, database))) as store:
-        counts = store.count_requests()
-        decided, feedback = store.list_decided(), store.list_feedback()
+        counts = store.requests.count()
+        decided, feedback = store.reviews.list_decided(), store.requests.list_feedback()
     undecided = counts.waiting + counts.held
     settlement = settle_reviews(decided)
     if not settlement.kept:

@@ -19,7 +19,7 @@ def add_key(name: str, role: Role, per_minute: int, folder: Path, database: str 
         StoreError: The store cannot be written.
     """
     with _open_store(folder, database) as store:
-        key, secret = store.add_key(name, role, per_minute)
+        key, secret = store.keys.add(name, role, per_minute)
     return KeyMade(key=key, secret=secret)
 
 
@@ -30,7 +30,7 @@ def list_keys(folder: Path, database: str | None) -> KeyList:
         StoreError: The store cannot be read.
     """
     with _open_store(folder, database) as store:
-        return KeyList(keys=tuple(store.list_keys()), audit=store.read_audit_head())
+        return KeyList(keys=tuple(store.keys.list_all()), audit=store.audit.read_head())
 
 
 def revoke_key(name: str, folder: Path, database: str | None) -> None:
@@ -41,7 +41,7 @@ def revoke_key(name: str, folder: Path, database: str | None) -> None:
         StoreError: The store cannot be written.
     """
     with _open_store(folder, database) as store:
-        store.revoke_key(name)
+        store.keys.revoke(name)
 
 
 def _open_store(folder: Path, database: str | None) -> closing[Store]:

@@ -60,12 +60,14 @@ def report_drift(
     start = end - timedelta(days=days)
     earlier = start - timedelta(days=before_days)
     with closing(Store.open(resolve_database_url(folder, database))) as store:
-        present = list(store.iter_requests(start, end))
-        before = list(store.iter_requests(earlier, start))
+        present = list(store.requests.iter_period(start, end))
+        before = list(store.requests.iter_period(earlier, start))
         numbers = {entry.request_id for entry in present}
-        feedback = [one for one in store.list_feedback() if one.request_id in numbers]
-        shadows = compare_shadows(store.iter_shadowed_requests(start, end), store.list_decided())
-        head = store.read_audit_head()
+        feedback = [one for one in store.requests.list_feedback() if one.request_id in numbers]
+        shadows = compare_shadows(
+            store.requests.iter_shadowed(start, end), store.reviews.list_decided()
+        )
+        head = store.audit.read_head()
     if reference is not None:
         name, expected = str(reference), _sample_of_evaluation(reference)
     else:

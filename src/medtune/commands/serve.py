@@ -97,7 +97,7 @@ def serve(options: ServeOptions, progress: Progress) -> None:
             if options.keys_always or not _is_loopback_host(options.host)
             else StartToken.create()
         )
-        gate = Authorizer(store.find_key, open_on_loopback=not options.keys_always, start=start)
+        gate = Authorizer(store.keys.find, open_on_loopback=not options.keys_always, start=start)
         _require_key(options.host, store)
         metrics = Metrics()
         engine = Engine(predictor, store, secret, metrics, options.patience_s, thread)
@@ -170,7 +170,7 @@ class PredictorManager:
             self._unload_unused_adapters(
                 self.wanted_shadow() if self.options.shadow is not None else None
             )
-        self.store.append_audit_line("endpoint", "release.serve", release_id, name=release.name)
+        self.store.audit.append("endpoint", "release.serve", release_id, name=release.name)
 
     def wanted_shadow(self) -> str | None:
         """Return the release or model to run as shadow; None if unset or the served one."""
@@ -195,7 +195,7 @@ class PredictorManager:
             self._unload_unused_adapters(name)
         self.progress.log_message(f"shadow: {predictor.release}")
         if release is not None:
-            self.store.append_audit_line("endpoint", "release.shadow", name, name=release.name)
+            self.store.audit.append("endpoint", "release.shadow", name, name=release.name)
 
     def _unload_unused_adapters(self, shadow: str | None) -> None:
         """Unload the adapters that are no longer used."""
@@ -288,7 +288,7 @@ def _require_key(host: str, store: Store) -> None:
     Raises:
         InputError: There is no valid key, so every request would be refused.
     """
-    alive = [key for key in store.list_keys() if key.revoked is None]
+    alive = [key for key in store.keys.list_all() if key.revoked is None]
     if not _is_loopback_host(host) and not alive:
         raise InputError(
             f"--host {host} without a key: every request would be refused",

@@ -79,7 +79,7 @@ async def _run_retention(parts: Services) -> None:
         days = parts.engine.predictor.policy.privacy.days
         try:
             await asyncio.to_thread(retention.sweep, days)
-            head = await asyncio.to_thread(retention.store.read_audit_head)
+            head = await asyncio.to_thread(retention.store.audit.read_head)
             log.info("audit head", lines=head.lines, hash=head.hash)
         except StoreError as error:  # shown by the readiness route until the store is back
             log.warning("retention", fault=error.found)

@@ -118,7 +118,7 @@ class Services:
         Raises:
             StoreError: Sessions cannot be looked up.
         """
-        found = self.store.find_session(cookie) if self.store is not None else None
+        found = self.store.sessions.find(cookie) if self.store is not None else None
         if found is None:
             return None
         digest, key = found
@@ -149,6 +149,18 @@ def get_services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(get_services)]
+
+
+async def get_store(request: Request) -> Store:
+    """Return the store of the application; declare it after the caller, who is told first.
+
+    Raises:
+        NoDatabaseError: The endpoint has no store.
+    """
+    return get_services(request).require_store()
+
+
+StoreDep = Annotated[Store, Depends(get_store)]
 
 
 def admit(request: Request, parts: Services, secret: str | None, role: Role, cost: int = 1) -> str:

@@ -34,43 +34,43 @@ class KeyBehaviour(OnStore):
     """Keys."""
 
     def test_key_is_found_by_its_text_only(self, store: Store) -> None:
-        key, secret = store.add_key("ward-7", "review", 30)
+        key, secret = store.keys.add("ward-7", "review", 30)
         assert secret.startswith("mt_")
         assert len(secret) == 46
-        assert store.find_key(secret) == key
+        assert store.keys.find(secret) == key
         digest = hashlib.sha256(secret.encode()).hexdigest()
         for wrong in ("", "mt_", secret[:-1], secret + "\0", secret.lower(), digest, "ward-7", "é"):
-            assert store.find_key(wrong) is None
-        assert store.add_key("ward-8", "ask", 1)[1] != secret
+            assert store.keys.find(wrong) is None
+        assert store.keys.add("ward-8", "ask", 1)[1] != secret
 
     @pytest.mark.parametrize("name", ["local", "operator", "endpoint"])
     def test_key_is_named_like_nobody_else(self, store: Store, name: str) -> None:
         with pytest.raises(InputError, match="is reserved"):
-            store.add_key(name, "ask", 1)
+            store.keys.add(name, "ask", 1)
 
     def test_revoked_key_opens_nothing(self, store: Store, clock: Clock) -> None:
-        old, secret = store.add_key("ward-7", "ask", 30)
+        old, secret = store.keys.add("ward-7", "ask", 30)
         clock.forward(1)
-        new, _ = store.add_key("a", "admin", 60)
+        new, _ = store.keys.add("a", "admin", 60)
         clock.forward(1)
-        store.revoke_key("ward-7", actor="chief")
-        store.revoke_key("ward-7")
-        assert store.find_key(secret) is None
+        store.keys.revoke("ward-7", actor="chief")
+        store.keys.revoke("ward-7")
+        assert store.keys.find(secret) is None
         revoked = old.model_copy(update={"revoked": START + timedelta(seconds=2)})
-        assert store.list_keys() == [revoked, new]
-        assert [(x.actor, x.action, x.subject, x.detail) for x in store.list_audit_lines()] == [
+        assert store.keys.list_all() == [revoked, new]
+        assert [(x.actor, x.action, x.subject, x.detail) for x in store.audit.list_lines()] == [
             ("operator", "key.add", "ward-7", {"role": "ask", "per_minute": 30}),
             ("operator", "key.add", "a", {"role": "admin", "per_minute": 60}),
             ("chief", "key.revoke", "ward-7", {}),
         ]
 
     def test_name_is_used_once(self, store: Store) -> None:
-        store.add_key("a", "ask", 1)
-        store.revoke_key("a")
+        store.keys.add("a", "ask", 1)
+        store.keys.revoke("a")
         with pytest.raises(InputError, match="the name a was used before"):
-            store.add_key("a", "admin", 1)
+            store.keys.add("a", "admin", 1)
         with pytest.raises(InputError, match="no key is named b"):
-            store.revoke_key("b")
+            store.keys.revoke("b")
 
     @pytest.mark.parametrize(
         ("name", "role", "per_minute"),
@@ -78,14 +78,15 @@ class KeyBehaviour(OnStore):
     )
     def test_what_is_no_key(self, store: Store, name: str, role: Role, per_minute: int) -> None:
         with pytest.raises(InputError, match="no key"):
-            store.add_key(name, role, per_minute)
-        assert store.list_keys() == []
-        assert store.verify_audit_lines() == 0
+            store.keys.add(name, role, per_minute)
+        assert store.keys.list_all() == []
+        assert store.audit.verify_lines() == 0
 
     def test_text_is_not_kept(self, store: Store, store_url: str) -> None:
-        _, secret = store.add_key("a", "ask", 1)
+        _, secret = store.keys.add("a", "ask", 1)
         kept = (
-            store.list_audit_lines()[0].model_dump_json() + store.list_keys()[0].model_dump_json()
+            store.audit.list_lines()[0].model_dump_json()
+            + store.keys.list_all()[0].model_dump_json()
         )
         assert secret[3:] not in kept
 
@@ -95,13 +96,13 @@ class AuditBehaviour(OnStore):
 
     def test_every_change_leaves_a_line(self, store: Store, clock: Clock) -> None:
         put(store, "a")
-        store.request_second_opinion("a", "chief")
-        store.claim("ann", 60)
-        store.release("a", "ann")
-        store.claim("ann", 60)
+        store.reviews.request_second_opinion("a", "chief")
+        store.reviews.claim("ann", 60)
+        store.reviews.release("a", "ann")
+        store.reviews.claim("ann", 60)
         note = "the patient is named in the second line"
-        store.decide("a", "ann", Decision(kind="edit", chosen=1, note=note))
-        lines = store.list_audit_lines()
+        store.reviews.decide("a", "ann", Decision(kind="edit", chosen=1, note=note))
+        lines = store.audit.list_lines()
         assert [(line.seq, line.actor, line.action) for line in lines] == [
             (1, "endpoint", "review.wait"),
             (2, "chief", "review.second"),
@@ -112,25 +113,25 @@ class AuditBehaviour(OnStore):
         ]
         assert {line.subject for line in lines} == {"a"}
         assert lines[-1].detail == {"kind": "edit", "chosen": 1, "number": 1, "state": "waiting"}
-        assert store.verify_audit_lines() == 6
+        assert store.audit.verify_lines() == 6
         assert "patient" not in "".join(line.model_dump_json() for line in lines)
 
     def test_lines_seal_each_other(self, store: Store) -> None:
-        first = store.append_audit_line(
+        first = store.audit.append(
             "ci", "release.promote", "r-2", gate=True, margin=0.01, was=None, n=1
         )
-        second = store.append_audit_line(
+        second = store.audit.append(
             "ä\0", "release.rollback", "r-1\0", at=1e300, text="Ω\0\ud7ff", x=1.0
         )
-        assert store.list_audit_lines() == [first, second]
-        assert store.list_audit_lines(after=1) == [second]
-        assert store.list_audit_lines(limit=1) == [first]
+        assert store.audit.list_lines() == [first, second]
+        assert store.audit.list_lines(after=1) == [second]
+        assert store.audit.list_lines(limit=1) == [first]
         assert (first.before, second.before) == ("0" * 64, first.hash)
         assert (type(first.detail["n"]), type(second.detail["x"])) == (int, float)
-        assert store.verify_audit_lines() == 2
+        assert store.audit.verify_lines() == 2
 
     def test_hash_is_of_the_canonical_json(self, store: Store) -> None:
-        line = store.append_audit_line("ann", "review.note", "r", b=1, a="é")
+        line = store.audit.append("ann", "review.note", "r", b=1, a="é")
         canonical = (
             '{"action":"review.note","actor":"ann","before":"' + "0" * 64 + '",'
             '"detail":{"a":"é","b":1},"seq":1,"subject":"r","time":"2026-05-04T12:00:00.123456Z"}'
@@ -140,18 +141,18 @@ class AuditBehaviour(OnStore):
     def test_what_fails_leaves_no_line_and_no_gap(self, store: Store) -> None:
         put(store, "a")
         with pytest.raises(StoreError):
-            store.add_request(entry("a"), item("a"))
+            store.requests.add(entry("a"), item("a"))
         with pytest.raises(ConflictError):
-            store.decide("a", "ann", YES)
-        store.claim("ann", 60)
-        assert [line.seq for line in store.list_audit_lines()] == [1, 2]
+            store.reviews.decide("a", "ann", YES)
+        store.reviews.claim("ann", 60)
+        assert [line.seq for line in store.audit.list_lines()] == [1, 2]
 
     def test_writers_take_turns(self, store: Store, store_url: str, clock: Clock) -> None:
         other = Store.open(store_url, now=clock)
 
         def write(place: Store) -> None:
             for _ in range(10):
-                place.append_audit_line("t", "x", "y")
+                place.audit.append("t", "x", "y")
 
         threads = [
             threading.Thread(target=write, args=(place,)) for place in (store, other, store, other)
@@ -161,7 +162,7 @@ class AuditBehaviour(OnStore):
         for thread in threads:
             thread.join()
         other.close()
-        assert store.verify_audit_lines() == 40
+        assert store.audit.verify_lines() == 40
 
     @pytest.mark.parametrize(
         "statement",
@@ -174,11 +175,11 @@ class AuditBehaviour(OnStore):
     def test_database_refuses_to_change_lines(
         self, store: Store, store_url: str, statement: str
     ) -> None:
-        store.append_audit_line("ann", "x", "y")
-        store.append_audit_line("ann", "x", "z")
+        store.audit.append("ann", "x", "y")
+        store.audit.append("ann", "x", "z")
         with pytest.raises(DBAPIError, match="the audit trail is only added to"):
             execute(store_url, statement)
-        assert store.verify_audit_lines() == 2
+        assert store.audit.verify_lines() == 2
 
     @pytest.mark.parametrize(
         ("statement", "found"),
@@ -197,20 +198,20 @@ class AuditBehaviour(OnStore):
         self, store: Store, store_url: str, statement: str, found: str
     ) -> None:
         for number in range(4):
-            store.append_audit_line("ann", "x", "y", n=number)
+            store.audit.append("ann", "x", "y", n=number)
         let_audit_be_changed(store_url)
         execute(store_url, statement)
         with pytest.raises(StoreError, match=f"audit trail is broken: {found}"):
-            store.verify_audit_lines()
+            store.audit.verify_lines()
 
     def test_line_that_was_sealed_anew_is_found(self, store: Store, store_url: str) -> None:
-        old: AuditLine = store.append_audit_line("ann", "x", "y")
-        store.append_audit_line("ann", "x", "z")
+        old: AuditLine = store.audit.append("ann", "x", "y")
+        store.audit.append("ann", "x", "z")
         let_audit_be_changed(store_url)
         forged = chain.hash_line(old.model_copy(update={"actor": "bob"}))
         execute(store_url, f"UPDATE audit SET actor = 'bob', hash = '{forged}' WHERE seq = 1")
         with pytest.raises(StoreError, match="line 2 does not follow"):
-            store.verify_audit_lines()
+            store.audit.verify_lines()
 
     @pytest.mark.parametrize(
         ("statement", "found"),
@@ -225,10 +226,10 @@ class AuditBehaviour(OnStore):
         anchor = Anchor(tmp_path / "heads")
         store = Store.open(store_url, now=clock, anchor=anchor)
         for number in range(4):
-            store.append_audit_line("ann", "x", "y", n=number)
+            store.audit.append("ann", "x", "y", n=number)
         let_audit_be_changed(store_url)
         execute(store_url, statement)
-        store.verify_audit_lines()  # the chain holds
+        store.audit.verify_lines()  # the chain holds
         with pytest.raises(StoreError, match=found):
-            store.verify_audit_heads(anchor.read_heads(), "heads")
+            store.audit.verify_heads(anchor.read_heads(), "heads")
         store.close()

@@ -109,11 +109,11 @@ class Endpoint:
 
     def name(self, name: str, role: str = "review") -> dict[str, str]:
         """Make a key of a name; return the header that shows it."""
-        _, secret = self.store.add_key(name, role, 1000)  # type: ignore[arg-type]
+        _, secret = self.store.keys.add(name, role, 1000)  # type: ignore[arg-type]
         return {"Authorization": f"Bearer {secret}"}
 
     def key(self, role: str = "ask", per_minute: int = 1000) -> dict[str, str]:
-        _, secret = self.store.add_key(f"{role}-{per_minute}", role, per_minute)  # type: ignore[arg-type]
+        _, secret = self.store.keys.add(f"{role}-{per_minute}", role, per_minute)  # type: ignore[arg-type]
         return {"Authorization": f"Bearer {secret}"}
 
 
@@ -129,7 +129,7 @@ def endpoint(
     store, model, metrics = Store.open(f"sqlite:///{folder / 'e.db'}"), Breakable(), Metrics()
     predictor = predictor_of(model, policy=policy, calibration=calibration)
     engine = Engine(predictor, store, SECRET, metrics, patience_s)
-    gate = Authorizer(store.find_key)
+    gate = Authorizer(store.keys.find)
     parts = Services(
         engine, store, gate, metrics, SECRET,
         {"store": store.check_writable, "model": engine.check_model},

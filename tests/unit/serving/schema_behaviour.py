@@ -48,10 +48,10 @@ class SchemaBehaviour(OnStore):
         engine.dispose()
 
     def test_opening_again_changes_nothing(self, store: Store, store_url: str) -> None:
-        store.add_request(entry("a"), None)
+        store.requests.add(entry("a"), None)
         Store.open(store_url).close()
         again = Store.open(store_url)
-        assert again.find_request("a") == entry("a")
+        assert again.requests.find("a") == entry("a")
         again.close()
 
     def test_processes_may_open_a_fresh_one_at_once(self, store_url: str) -> None:
@@ -62,7 +62,7 @@ class SchemaBehaviour(OnStore):
         self, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         old = Store.open(store_url)
-        old.add_request(entry("a"), None)
+        old.requests.add(entry("a"), None)
         newer = tmp_path / "100% newer"
         shutil.copytree(migrate.MIGRATIONS, newer)
         (newer / "versions" / "r9999_next.py").write_text(NEXT)
@@ -86,13 +86,13 @@ class SchemaBehaviour(OnStore):
             patched.setattr(migrate, "MIGRATIONS", first)
             patched.setattr(Store, "check_writable", lambda _: None)  # it writes what is newer
             old = Store.open(store_url)
-            old.add_request(entry("a"), None)
+            old.requests.add(entry("a"), None)
             with pytest.raises(StoreError, match="refuses"):
-                old.add_shadow_answers([shadow("a")])
+                old.requests.add_shadow_answers([shadow("a")])
             old.close()
         store = Store.open(store_url)
-        store.add_shadow_answers([shadow("a")])
-        assert list(store.iter_shadowed_requests(START, LATER)) == [(entry("a"), shadow("a"))]
+        store.requests.add_shadow_answers([shadow("a")])
+        assert list(store.requests.iter_shadowed(START, LATER)) == [(entry("a"), shadow("a"))]
         store.close()
 
     def test_failed_migration_leaves_nothing(

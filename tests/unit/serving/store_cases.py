@@ -106,7 +106,7 @@ def put(store: Store, *ids: str, **changes: Any) -> None:
     """Keep requests that wait for a reviewer, a second apart."""
     for at, request_id in enumerate(ids):
         waits = entry(request_id, at, status="pending_review")
-        store.add_request(waits, item(request_id, at, **changes))
+        store.requests.add(waits, item(request_id, at, **changes))
 
 
 def begin_child(url: str, action: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:

@@ -14,8 +14,8 @@ from medtune.serving.storage.store import Store
 
 def work(store: Store, reviewer: str) -> None:
     """Decide what waits; name each item once its decision is acknowledged."""
-    while (item := store.claim(reviewer, 600)) is not None:
-        store.decide(item.request_id, reviewer, Decision(kind="approve"))
+    while (item := store.reviews.claim(reviewer, 600)) is not None:
+        store.reviews.decide(item.request_id, reviewer, Decision(kind="approve"))
         say(item.request_id)
 
 
@@ -40,7 +40,7 @@ def fill(store: Store, bytes_: int) -> None:
             duration_s=0.0,
             redacted="x" * 5000,
         )
-        store.add_request(entry, None)
+        store.requests.add(entry, None)
         say(entry.request_id)
 
 

@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     """A folder of an endpoint with six lines in its trail."""
     store = opened(tmp_path)
     for number in range(6):
-        store.append_audit_line("ann", "x", "y", n=number)
+        store.audit.append("ann", "x", "y", n=number)
     store.close()
     return tmp_path
 
@@ -44,7 +44,7 @@ def attack(folder: Path, *statements: str) -> None:
 def reseal(folder: Path, lines: int, actor: str) -> None:
     """Write a trail of another actor that holds in itself."""
     store = Store.open(url(folder))
-    old = store.list_audit_lines()[:lines]
+    old = store.audit.list_lines()[:lines]
     store.close()
     attack(folder, "DELETE FROM audit")
     last: tuple[int, str] | None = None
@@ -56,7 +56,7 @@ def reseal(folder: Path, lines: int, actor: str) -> None:
             )
             connection.execute(insert(audit).values(**new.model_dump()))
             last = (new.seq, new.hash)
-    assert store.verify_audit_lines() == lines  # the chain alone shows nothing
+    assert store.audit.verify_lines() == lines  # the chain alone shows nothing
     store.close()
 
 
@@ -93,8 +93,8 @@ def test_a_cut_that_has_grown_over_is_found(folder: Path) -> None:
     attack(folder, "DELETE FROM audit WHERE seq > 2")
     store = opened(folder)
     for _ in range(9):
-        store.append_audit_line("bob", "x", "y")
-    assert store.verify_audit_lines() == 11
+        store.audit.append("bob", "x", "y")
+    assert store.audit.verify_lines() == 11
     store.close()
     with pytest.raises(StoreError, match=r"line 3, noted in .*, was sealed anew"):
         verify_audit_log(folder, None, None, None)
@@ -107,7 +107,7 @@ def test_an_anchor_that_is_gone_is_told_and_begun_anew_in_the_open(folder: Path)
     with pytest.raises(StoreError, match="no head of the audit trail is noted"):
         verify_audit_log(folder, None, None, None)
     store = opened(folder)
-    last = store.list_audit_lines()[-1]
+    last = store.audit.list_lines()[-1]
     assert (last.action, last.detail) == ("audit.anchor", {"lines": 4})
     store.close()
     assert verify_audit_log(folder, None, None, None).since == 5
@@ -121,14 +121,14 @@ def test_signed_heads_cannot_be_written_without_the_key(
     monkeypatch.setenv(KEY_VARIABLE, "k" * 32)
     store = opened(tmp_path)
     for _ in range(3):
-        store.append_audit_line("ann", "x", "y")
+        store.audit.append("ann", "x", "y")
     store.close()
     assert verify_audit_log(tmp_path, None, None, None).anchored == 3
     reseal(tmp_path, 3, "bob")
     forged = Store.open(url(tmp_path))
     monkeypatch.delenv(KEY_VARIABLE)
     (tmp_path / HEADS_FILE).unlink()
-    for line in forged.list_audit_lines():
+    for line in forged.audit.list_lines():
         Anchor.from_folder(tmp_path).append_head(chain.parse_head(f"{line.seq}:{line.hash}"))
     forged.close()
     assert verify_audit_log(tmp_path, None, None, None).anchored == 3  # both places were written to
@@ -147,7 +147,7 @@ def test_a_head_that_cannot_be_noted_shows_in_the_readiness_and_is_caught_up(
     store = opened(folder)
     (folder / HEADS_FILE).rename(folder / "away")
     (folder / HEADS_FILE).mkdir()
-    store.append_audit_line("ann", "x", "y")  # what was done stands
+    store.audit.append("ann", "x", "y")  # what was done stands
     with pytest.raises(StoreError, match="cannot be noted"):
         store.check_writable()
     (folder / HEADS_FILE).rmdir()
@@ -161,13 +161,13 @@ def test_what_is_rolled_back_is_not_noted(folder: Path) -> None:
     store = opened(folder)
 
     def fail() -> None:
-        with store._writing() as connection:
+        with store._transactions.writing() as connection:
             audit_log.append_audit_line(connection, Clock().now, "ann", "x", "y")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    store.append_audit_line("ann", "x", "z")
+    store.audit.append("ann", "x", "z")
     store.close()
     assert verify_audit_log(folder, None, None, None).anchored == 7
 

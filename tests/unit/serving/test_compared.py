@@ -104,10 +104,10 @@ def fill(store: Store, now: datetime) -> None:
         days = 0.5 if n < 30 else 3.0
         waits: dict[str, Any] = {"status": "pending_review"} if n < 3 else {}
         one = entry(f"{n:032x}", time=now - timedelta(days=days), **waits)
-        store.add_request(
+        store.requests.add(
             one, item(one.request_id, proposed=2, options=tuple("abcd")) if waits else None
         )
-    store.add_shadow_answers(
+    store.requests.add_shadow_answers(
         [
             *(shadow(f"{n:032x}") for n in range(15)),
             *(other(f"{n:032x}") for n in range(15, 18)),
@@ -116,8 +116,8 @@ def fill(store: Store, now: datetime) -> None:
         ]
     )
     for n, decision in enumerate((APPROVED, Decision(kind="edit", chosen=0))):
-        assert store.claim("ann", 60, f"{n:032x}") is not None
-        store.decide(f"{n:032x}", "ann", decision)
+        assert store.reviews.claim("ann", 60, f"{n:032x}") is not None
+        store.reviews.decide(f"{n:032x}", "ann", decision)
 
 
 def test_the_dashboard_shows_it_only_where_there_was_one(tmp_path: Path) -> None:
@@ -140,8 +140,8 @@ def test_the_dashboard_shows_it_only_where_there_was_one(tmp_path: Path) -> None
 
 def test_the_dashboard_tells_of_a_shadow_that_never_answered(tmp_path: Path) -> None:
     with endpoint(tmp_path) as made:
-        made.store.add_request(entry("a", time=datetime.now(UTC)), None)
-        made.store.add_shadow_answers([silent("a")])
+        made.store.requests.add(entry("a", time=datetime.now(UTC)), None)
+        made.store.requests.add_shadow_answers([silent("a")])
         browser = Browser(made)
         browser.sign_in("review")
         text = browser.get("/dashboard")
@@ -180,9 +180,9 @@ def test_a_report_without_answers_of_a_shadow(
     url = f"sqlite:///{tmp_path / 's.db'}"
     store, now = Store.open(url), datetime.now(UTC)
     for name, days in (("a", 0.5), ("b", 3.0)):
-        store.add_request(entry(name, time=now - timedelta(days=days)), None)
+        store.requests.add(entry(name, time=now - timedelta(days=days)), None)
     if beside:
-        store.add_shadow_answers([silent("a", "failed")])
+        store.requests.add_shadow_answers([silent("a", "failed")])
     said = report(medtune, url)
     told = "shadow: r-2 answered nothing; skipped 0, failed 1"
     assert (told in said) is beside

@@ -38,7 +38,7 @@ def break_store(here: Endpoint, monkeypatch: pytest.MonkeyPatch, after_s: float 
         time.sleep(after_s)
         raise StoreError("the store is locked")
 
-    monkeypatch.setattr(here.store, "add_requests", fail)
+    monkeypatch.setattr(here.store.requests, "add_all", fail)
 
 
 def test_a_store_that_raises_does_not_keep_the_card(
@@ -65,7 +65,7 @@ def test_probes_and_feedback_that_wait_for_the_store_do_not_delay_the_card(
         time.sleep(2.0)
 
     here.parts.probes["store"] = wait
-    monkeypatch.setattr(here.store, "set_feedback", wait)
+    monkeypatch.setattr(here.store.requests, "set_feedback", wait)
     said = {"request_id": "0" * 32, "helpful": True}
     with ThreadPoolExecutor(40) as others:
         for _ in range(12):
@@ -79,7 +79,7 @@ def test_probes_and_feedback_that_wait_for_the_store_do_not_delay_the_card(
 
 def test_a_crisis_is_kept_where_that_is_possible(here: Endpoint) -> None:
     number = here.ask(CRISIS).json()["request_id"]
-    entry = here.store.find_request(number)
+    entry = here.store.requests.find(number)
     assert entry is not None
     assert entry.status == "refused"
 
@@ -245,7 +245,7 @@ def test_the_page_shows_the_card_over_the_limit_and_without_a_store(
         def fail(cookie: str) -> None:
             raise StoreError("the store is locked")
 
-        monkeypatch.setattr(made.store, "find_session", fail)
+        monkeypatch.setattr(made.store.sessions, "find", fail)
         break_store(made, monkeypatch)
         assert "Please get help now" in browser.ask(CRISIS)
         browser._send("POST", "/", data={"stem": "Which?", "option": ["a", "b"]})
@@ -260,7 +260,7 @@ def test_no_subject_of_ones_own_is_kept(tmp_path: Path) -> None:
     with endpoint(tmp_path, kept) as made:
         for subject in ("Mr Okonkwo Adeyemi, ward 7", "zebrafish"):
             number = made.ask({**QUESTION, "subject": subject}).json()["request_id"]
-            entry = made.store.find_request(number)
+            entry = made.store.requests.find(number)
             assert entry is not None
             assert entry.subject is None
         held = made.ask(
@@ -271,7 +271,7 @@ def test_no_subject_of_ones_own_is_kept(tmp_path: Path) -> None:
             }
         ).json()
         assert held["status"] == "pending_review"
-        (waits,) = made.store.list_waiting(9)
+        (waits,) = made.store.reviews.list_waiting(9)
         assert waits.subject is None
         made.ask({**QUESTION, "stem": "zebrafish " * 1000, "subject": None})  # too long for privacy
         made.ask({**QUESTION, "subject": " biochemistry "})
@@ -284,7 +284,7 @@ def test_no_subject_of_ones_own_is_kept(tmp_path: Path) -> None:
 def test_a_listed_subject_is_kept_and_judged_by_its_own_name(here: Endpoint) -> None:
     reply = here.ask({**QUESTION, "subject": " biochemistry "}).json()
     assert reply["status"] == "answered"
-    entry = here.store.find_request(reply["request_id"])
+    entry = here.store.requests.find(reply["request_id"])
     assert entry is not None
     assert entry.subject == "Biochemistry"
 
@@ -294,7 +294,7 @@ def test_a_policy_names_its_subjects(tmp_path: Path) -> None:
     with endpoint(tmp_path, policy) as made:
         for subject, kept in (("herbs", "Herbs"), ("Surgery", None), ("anatomy", "Anatomy")):
             number = made.ask({**QUESTION, "subject": subject}).json()["request_id"]
-            entry = made.store.find_request(number)
+            entry = made.store.requests.find(number)
             assert entry is not None
             assert entry.subject == kept
 

@@ -27,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @contextmanager
 def client(server: Running, per_minute: int = 600) -> Iterator[openai.OpenAI]:
     with closing(Store.open(f"sqlite:///{server.log.parent / 'e.db'}")) as store:
-        _, secret = store.add_key(f"client-{len(store.list_keys())}", "ask", per_minute)
+        _, secret = store.keys.add(f"client-{len(store.keys.list_all())}", "ask", per_minute)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key=secret, max_retries=0) as made:
         yield made
 

@@ -87,7 +87,7 @@ def test_a_proxy_or_a_foreign_name_is_not_this_machine(
 
 def test_a_key_signs_in_for_eight_hours(away: Endpoint) -> None:
     browser = Browser(away)
-    _, secret = away.store.add_key("ward-7", "review", 60)
+    _, secret = away.store.keys.add("ward-7", "review", 60)
     browser.get("/login?to=/review")
     browser.post("/login", key=secret, to="/review")
     assert (browser.status, browser.location) == (303, "/review")
@@ -103,14 +103,14 @@ def test_a_key_signs_in_for_eight_hours(away: Endpoint) -> None:
     browser.get("/")
     browser.ask(QUESTION)
     assert "Answered" in browser.text
-    (entry,) = away.store.iter_requests(*EVER)
+    (entry,) = away.store.requests.iter_period(*EVER)
     assert entry.caller == "ward-7"
 
 
 @pytest.mark.parametrize("how", ["scheme", "forwarded"])
 def test_over_https_the_cookies_are_secure(away: Endpoint, how: str) -> None:
     browser = Browser(away, headers={"x-forwarded-proto": "https"} if how == "forwarded" else {})
-    _, secret = away.store.add_key("ward-7", "ask", 60)
+    _, secret = away.store.keys.add("ward-7", "ask", 60)
     if how == "scheme":
         browser.here.client.base_url = "https://127.0.0.1"
     browser.get("/login")
@@ -138,7 +138,7 @@ def test_a_wrong_key_is_a_sentence_and_is_not_shown(away: Endpoint, key: str) ->
 )
 def test_a_sign_in_leads_nowhere_else(away: Endpoint, to: str) -> None:
     browser = Browser(away)
-    _, secret = away.store.add_key("ward-7", "ask", 60)
+    _, secret = away.store.keys.add("ward-7", "ask", 60)
     browser.post("/login", key=secret, to=to)
     assert browser.location == "/"
 
@@ -182,7 +182,7 @@ def test_a_revoked_key_ends_the_session_at_once(away: Endpoint) -> None:
     browser.sign_in("review", "ward-7")
     browser.get("/review")
     assert browser.status == 200
-    away.store.revoke_key("ward-7")
+    away.store.keys.revoke("ward-7")
     browser.get("/review")
     assert browser.location == "/login?to=/review"
     assert 'medtune_session=""' in cookie(browser)
@@ -230,15 +230,15 @@ def test_a_form_without_its_token_does_nothing(here: Endpoint, path: str, token:
     browser.sign_in("review")
     held = browser.held()
     other.get("/login")
-    before = here.store.verify_audit_lines()
+    before = here.store.audit.verify_lines()
     fields = {"missing": {}, "wrong": {"token": "0" * 64}, "another's": {"token": other.token}}
     sent = {"stem": "Which?", "option": ["a", "b"], "helpful": "yes", "decision": "approve"}
     browser._send("POST", path.replace("ID", held), data={**sent, **fields[token]})
     assert browser.status == 403
     assert "This form is out of date, so nothing was done." in browser.text
-    assert here.store.verify_audit_lines() == before
-    assert here.store.list_feedback() == []
-    assert here.store.count_requests().by_status == {"pending_review": 1}
+    assert here.store.audit.verify_lines() == before
+    assert here.store.requests.list_feedback() == []
+    assert here.store.requests.count().by_status == {"pending_review": 1}
 
 
 def test_a_token_of_before_the_sign_in_holds_no_longer(here: Endpoint) -> None:
@@ -277,7 +277,7 @@ def test_another_site_s_form_is_refused(
     assert browser.status == status
     if status == 403:
         assert "This was sent by another site, so nothing was done." in browser.text
-        assert here.store.count_requests().held == 0
+        assert here.store.requests.count().held == 0
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "text/plain", ""])

@@ -53,7 +53,7 @@ def test_an_answer_shows_all_that_is_known_of_it(here: Endpoint, browser: Browse
     for words in ("Size passed", "Crisis passed", "Sensitive topic passed", "Output passed"):
         assert words in text
     assert "Release fake:constant" in text
-    entry = here.store.find_request(request_id(browser))
+    entry = here.store.requests.find(request_id(browser))
     assert entry is not None
     assert entry.caller == "local"
     assert len(re.findall(r'<rect class="fill" width="[\d.]+" height="1"/>', browser.source)) == 4
@@ -116,7 +116,7 @@ def test_a_textarea_is_not_left_by_what_is_typed_into_it(browser: Browser) -> No
 
 def test_empty_options_are_left_out(here: Endpoint, browser: Browser) -> None:
     browser.ask({"stem": "Which?", "options": ["one", "", "  ", "two", "", "", "three"]})
-    entry = here.store.find_request(request_id(browser))
+    entry = here.store.requests.find(request_id(browser))
     assert entry is not None
     assert entry.options == 3
     assert re.search(r"B : two", browser.text)
@@ -127,7 +127,7 @@ def test_empty_options_are_left_out(here: Endpoint, browser: Browser) -> None:
 )
 def test_a_question_can_be_pasted_whole(here: Endpoint, browser: Browser, stem: str) -> None:
     text = browser.ask({"stem": stem, "options": [""] * 10})
-    entry = here.store.find_request(request_id(browser))
+    entry = here.store.requests.find(request_id(browser))
     assert entry is not None
     assert entry.options == 3
     assert "The question Which? A : one" in text
@@ -143,7 +143,7 @@ def test_a_form_without_options_is_a_mistake_and_no_scope_card(
     assert "Not done. A question needs at least two options" in text
     assert "This is outside what can be answered here" not in text
     assert "What is the treatment of anaphylaxis?" in browser.source
-    assert here.store.count_requests().by_status == {}
+    assert here.store.requests.count().by_status == {}
 
 
 def test_without_options_a_question_about_a_person_still_gets_its_card(browser: Browser) -> None:
@@ -187,7 +187,7 @@ def test_a_form_that_cannot_be_used_comes_back_with_a_sentence(
     assert browser.status == 422
     assert f"Not done. {sentence}" in text
     assert stem.strip("\r\n \t\0") in browser.source
-    assert here.store.count_requests().by_status == {}
+    assert here.store.requests.count().by_status == {}
 
 
 def test_what_the_policy_finds_too_long_is_refused_with_its_verdict(browser: Browser) -> None:
@@ -256,8 +256,8 @@ def test_what_waited_for_a_person_tells_its_fate(
     assert "A reviewer looks at this first" in browser.text
     assert "%" not in browser.text.split("Verdicts of all guards")[0]  # no probability is shown
     assert "no decision was made yet" in browser.get(f"/answer/{held}")
-    here.store.claim("ann", 60, held)
-    here.store.decide(held, "ann", decision)
+    here.store.reviews.claim("ann", 60, held)
+    here.store.reviews.decide(held, "ann", decision)
     text = browser.get(f"/answer/{held}")
     assert sentence in text
     assert f"<h1>{headline}</h1>" in browser.source
@@ -288,11 +288,11 @@ def test_feedback_joins_its_answer(here: Endpoint, browser: Browser) -> None:
     asked = request_id(browser)
     browser.post(f"/answer/{asked}/feedback", helpful="no", corrected="B")
     assert browser.location == f"/answer/{asked}?thanks=1"
-    (said,) = here.store.list_feedback()
+    (said,) = here.store.requests.list_feedback()
     assert (said.request_id, said.helpful, said.corrected) == (asked, False, 1)
     assert "Thank you." in browser.follow()
     browser.post(f"/answer/{asked}/feedback", helpful="yes")
-    (said,) = here.store.list_feedback()
+    (said,) = here.store.requests.list_feedback()
     assert (said.helpful, said.corrected) == (True, None)
 
 
@@ -306,7 +306,7 @@ def test_feedback_that_says_nothing_is_not_kept(
     browser.ask(QUESTION)
     browser.post(f"/answer/{request_id(browser)}/feedback", **fields)
     assert browser.status == status
-    assert here.store.list_feedback() == []
+    assert here.store.requests.list_feedback() == []
 
 
 def test_an_endpoint_that_keeps_nothing_shows_nothing_that_needs_it(

@@ -56,7 +56,7 @@ class Browser:
     def sign_in(self, role: str, name: str | None = None, per_minute: int = 1000) -> str:
         """Sign in with a new key; return it."""
         name = name or f"the-{role}"
-        _, secret = self.here.store.add_key(name, role, per_minute)  # type: ignore[arg-type]
+        _, secret = self.here.store.keys.add(name, role, per_minute)  # type: ignore[arg-type]
         self.post("/login", key=secret)
         assert self.status == 303, self.text
         self.source = ""

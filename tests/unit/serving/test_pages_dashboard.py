@@ -85,9 +85,9 @@ def test_numbers_stand_with_what_they_are_of(here: Endpoint) -> None:
     browser.ask({"stem": "My knee hurts, what is it?", "options": []})
     held = browser.held()
     browser.held({**HELD, "stem": "Which drug is given in pregnancy?"})
-    here.store.claim("ann", 60, held)
-    here.store.decide(held, "ann", Decision(kind="edit", chosen=1))
-    here.store.set_feedback(feedback(held, helpful=True, corrected=1))
+    here.store.reviews.claim("ann", 60, held)
+    here.store.reviews.decide(held, "ann", Decision(kind="edit", chosen=1))
+    here.store.requests.set_feedback(feedback(held, helpful=True, corrected=1))
     text = browser.get("/dashboard")
     assert "Requests of the last week Asked 5 Answered 1 20.0 % Deferred 1 20.0 %" in text
     assert "Refused 1 20.0 % Held for a reviewer 2 40.0 % 1 undecided" in text
@@ -104,7 +104,7 @@ def test_numbers_stand_with_what_they_are_of(here: Endpoint) -> None:
 def test_a_period_has_what_fell_into_it(here: Endpoint) -> None:
     now = datetime.now(UTC)
     for number, days in enumerate((0.5, 3, 20, 29.9, 31)):
-        here.store.add_request(entry(f"{number:032x}", time=now - timedelta(days=days)), None)
+        here.store.requests.add(entry(f"{number:032x}", time=now - timedelta(days=days)), None)
     browser = Browser(here)
     browser.sign_in("review")
     for period, n in ((1, 1), (7, 2), (30, 4)):

@@ -93,7 +93,7 @@ def test_a_reviewer_who_holds_five_is_told(here: Endpoint, ann: Browser) -> None
 
 def test_a_note_is_kept_without_persons(here: Endpoint, ann: Browser, item: str) -> None:
     give(ann, item, "B", "Dr Okonkwo Adeyemi told so")
-    (found,) = here.store.list_decided()
+    (found,) = here.store.reviews.list_decided()
     assert found.opinions[0].decision.note == "Dr [name 1] told so"
 
 
@@ -131,7 +131,7 @@ def test_a_decision_is_kept_with_its_note(
     text = give(ann, item, said, NOTE)
     assert text.startswith("Skip to the content medtune Ask Review")
     assert "Decided. The decision is shown" in text
-    found = here.store.find_reviewed(item)
+    found = here.store.reviews.find(item)
     assert found is not None
     assert found.final == decision
     assert found.opinions[0].reviewer == "ann"
@@ -146,7 +146,7 @@ def test_a_form_without_a_decision_comes_back_with_the_note(
     assert ann.status == 422
     assert "Choose an answer." in text
     assert f">{NOTE}</textarea>" in ann.source
-    assert here.store.list_decided() == []
+    assert here.store.reviews.list_decided() == []
 
 
 def test_a_note_that_is_too_long_and_an_option_that_is_not_there(ann: Browser, item: str) -> None:
@@ -186,7 +186,7 @@ def test_a_second_opinion_is_given_without_sight_of_the_first(
 def test_two_opinions_that_differ_need_a_third_who_sees_neither(
     here: Endpoint, ann: Browser, bob: Browser, cyd: Browser, item: str
 ) -> None:
-    here.store.request_second_opinion(item, "ann")
+    here.store.reviews.request_second_opinion(item, "ann")
     give(ann, item, "B", NOTE)
     assert "It differs from the first, so a third reviewer decides." in give(bob, item, "reject")
     assert "Two opinions differ you gave your opinion" in bob.text
@@ -235,19 +235,19 @@ def test_an_item_that_another_holds_cannot_be_taken(
     assert NOTE in bob.source
     bob.post(f"/review/{item}/release")
     assert bob.status == 409
-    assert here.store.list_decided() == []
+    assert here.store.reviews.list_decided() == []
 
 
 def test_a_lease_that_ran_out_is_told_and_the_note_is_not_lost(
     here: Endpoint, ann: Browser, item: str
 ) -> None:
-    here.store.claim("ann", 0.0, item)
+    here.store.reviews.claim("ann", 0.0, item)
     text = ann.post(f"/review/{item}/decision", decision="B", note=NOTE)
     assert ann.status == 409
     assert "You do not hold this item, or no longer; claim it again" in text
     assert NOTE in ann.source
     assert "Claim this item" in text
-    assert here.store.list_decided() == []
+    assert here.store.reviews.list_decided() == []
 
 
 def test_what_is_decided_meanwhile_is_told(ann: Browser, bob: Browser, item: str) -> None:
@@ -268,13 +268,13 @@ def test_an_item_is_given_back(here: Endpoint, ann: Browser, item: str) -> None:
     ann.get(f"/review/{item}")
     ann.post(f"/review/{item}/release")
     assert "The item is released" in ann.follow()
-    assert here.store.count_requests().waiting == 1
+    assert here.store.requests.count().waiting == 1
 
 
 def test_a_third_opinion_is_not_asked_for(
     ann: Browser, bob: Browser, here: Endpoint, item: str
 ) -> None:
-    here.store.request_second_opinion(item, "ann")
+    here.store.reviews.request_second_opinion(item, "ann")
     give(ann, item, "B")
     give(bob, item, "B")
     assert "Ask for a second opinion" not in ann.get(f"/review/{item}")
@@ -290,7 +290,7 @@ def test_agreement_is_shown_with_its_interval_and_number(
         ("approve", "approve"), ("approve", "reject"), ("reject", "reject"), ("B", "B")
     ):  # fmt: skip
         item = Browser(here).held()
-        here.store.request_second_opinion(item, "ann")
+        here.store.reviews.request_second_opinion(item, "ann")
         give(ann, item, first)
         give(bob, item, second)
     text = ann.get("/review")

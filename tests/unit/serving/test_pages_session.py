@@ -55,35 +55,35 @@ def test_a_token_is_no_hash_of_a_text() -> None:
 def test_a_session_ends_by_the_clock_by_its_key_and_by_signing_out(tmp_path: Path) -> None:
     clock = Clock()
     store = Store.open(f"sqlite:///{tmp_path / 's.db'}", now=clock)
-    key, secret = store.add_key("ward-7", "review", 60)
-    cookies = [store.begin_session(secret) for _ in range(3)]
+    key, secret = store.keys.add("ward-7", "review", 60)
+    cookies = [store.sessions.begin(secret) for _ in range(3)]
     assert len(set(cookies)) == 3
-    found = store.find_session(cookies[0])
+    found = store.sessions.find(cookies[0])
     assert found is not None
     assert found[1] == key
-    store.end_session(cookies[0])
-    assert store.find_session(cookies[0]) is None
-    store.end_session(cookies[0])
+    store.sessions.end(cookies[0])
+    assert store.sessions.find(cookies[0]) is None
+    store.sessions.end(cookies[0])
     clock.forward(SESSION_LIFETIME_S - 1)
-    assert store.find_session(cookies[1]) is not None
-    store.revoke_key("ward-7")
-    found = store.find_session(cookies[1])
+    assert store.sessions.find(cookies[1]) is not None
+    store.keys.revoke("ward-7")
+    found = store.sessions.find(cookies[1])
     assert found is not None
     assert found[1] is None
     clock.forward(1)
-    assert store.find_session(cookies[1]) is None
+    assert store.sessions.find(cookies[1]) is None
     for unknown in ("", "x" * 43, "\0"):
-        assert store.find_session(unknown) is None
+        assert store.sessions.find(unknown) is None
     store.close()
 
 
 def test_a_session_is_kept_as_a_hash_and_forgotten_when_it_is_over(tmp_path: Path) -> None:
     clock = Clock()
     store = Store.open(f"sqlite:///{tmp_path / 's.db'}", now=clock)
-    _, secret = store.add_key("ward-7", "review", 60)
-    first = store.begin_session(secret)
+    _, secret = store.keys.add("ward-7", "review", 60)
+    first = store.sessions.begin(secret)
     clock.forward(SESSION_LIFETIME_S)
-    second = store.begin_session(secret)
+    second = store.sessions.begin(secret)
     store.close()
     raw = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     for text in (first, second, secret):
@@ -146,7 +146,7 @@ def test_a_session_of_a_former_start_is_over(started: tuple[Endpoint, str]) -> N
 def test_no_other_token_signs_in(started: tuple[Endpoint, str], wrong: str) -> None:
     here, _ = started
     if wrong == "A KEY":  # they belong into no address
-        _, wrong = here.store.add_key("chief", "admin", 60)
+        _, wrong = here.store.keys.add("chief", "admin", 60)
     browser = Browser(here)
     text = browser.get(f"/?token={wrong}")
     assert browser.status == 401

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -27,10 +26,12 @@ from medtune.serving.dependencies import (
     BatchAdmission,
     QuestionAdmission,
     ServicesDep,
+    StoreDep,
     admit_request,
 )
 from medtune.serving.inference.fixed_texts import CARDS, DISCLAIMER
-from medtune.serving.schemas import Feedback, Reply, RequestRecord, Reviewed
+from medtune.serving.schemas import Reply, RequestRecord, Reviewed
+from medtune.serving.storage.store import Store
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The body is not valid JSON."},
@@ -67,32 +68,20 @@ async def answer_batch(
 
 
 @router.get("/v1/answer/{request_id}", tags=["answers"], responses=NOT_FOUND)
-async def get_answer(request_id: RequestId, parts: ServicesDep, caller: Asker) -> Reply:
+async def get_answer(request_id: RequestId, caller: Asker, store: StoreDep) -> Reply:
     """Return the current reply to a question, reviewed or not.
 
     A reviewer's decision is shown to the caller of the question, and to the reviewers who gave
     their opinion on it.
     """
-    store = parts.require_store()
-    entry = await asyncio.to_thread(store.find_request, request_id)
-    if entry is None:
-        raise NotFoundError(f"no request {request_id}", expected="a request that is still stored")
-    reviewed = await asyncio.to_thread(store.find_reviewed, request_id)
-    return reply_from_record(entry, told_of(entry, reviewed, caller))
+    return reply_from_record(*await asyncio.to_thread(load_request, store, request_id, caller))
 
 
 @router.post("/v1/feedback", tags=["answers"], status_code=204, responses=NOT_FOUND)
-async def post_feedback(said: FeedbackRequest, parts: ServicesDep, caller: Asker) -> Response:
+async def post_feedback(said: FeedbackRequest, caller: Asker, store: StoreDep) -> Response:
     """Store whether an answer helped, and which letter is right."""
     del caller
-    corrected = None if said.corrected is None else LETTERS.index(said.corrected)
-    given = Feedback(
-        request_id=said.request_id,
-        time=datetime.now(UTC),
-        helpful=said.helpful,
-        corrected=corrected,
-    )
-    await asyncio.to_thread(parts.require_store().set_feedback, given)
+    await asyncio.to_thread(store.requests.set_feedback, said.to_feedback())
     return Response(status_code=204)
 
 
@@ -146,19 +135,29 @@ async def metrics(parts: ServicesDep) -> Response:
     return Response(parts.metrics.render_prometheus(), media_type="text/plain; version=0.0.4")
 
 
-def told_of(entry: RequestRecord, reviewed: Reviewed | None, caller: str) -> Reviewed | None:
-    """Return a request's review for a caller: all for the asker, `visible_to` for others."""
-    return reviewed if caller == entry.caller else visible_to(reviewed, caller)
+def load_request(
+    store: Store, request_id: str, caller: str
+) -> tuple[RequestRecord, Reviewed | None]:
+    """Return a request, and its review: all for the asker, `visible_to` for others.
+
+    Raises:
+        NotFoundError: The request is not stored.
+    """
+    entry = store.requests.find(request_id)
+    if entry is None:
+        raise NotFoundError(f"no request {request_id}", expected="a request that is still stored")
+    reviewed = store.reviews.find(request_id)
+    if reviewed is not None and caller != entry.caller:
+        reviewed = visible_to(reviewed, caller)
+    return entry, reviewed
 
 
-def visible_to(reviewed: Reviewed | None, caller: str) -> Reviewed | None:
+def visible_to(reviewed: Reviewed, caller: str) -> Reviewed:
     """Return a review without opinions that the caller must not see yet; a second one is blind.
 
     All is visible once the item is decided, to those who gave an opinion, and to everybody if there
     are at least two. Otherwise only the caller's own opinion is.
     """
-    if reviewed is None:
-        return None
     own = tuple(o for o in reviewed.opinions if o.reviewer == caller)
     if reviewed.final is not None and (own or len(reviewed.opinions) > 1):
         return reviewed

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, normalize_option
+from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS, normalize_option
 from medtune.core.schemas.guardrails import Inquiry
-from medtune.serving.schemas import Decision, Reply, Reviewed
+from medtune.serving.schemas import Decision, Feedback, Reply, Reviewed
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 MAX_BATCH_QUESTIONS = 64
@@ -128,6 +128,16 @@ class FeedbackRequest(RequestModel):
     corrected: Annotated[
         str | None, Field(pattern="^[A-J]$", description="Letter considered right")
     ] = None
+
+    def to_feedback(self) -> Feedback:
+        """Return the feedback to store, given now."""
+        corrected = None if self.corrected is None else LETTERS.index(self.corrected)
+        return Feedback(
+            request_id=self.request_id,
+            time=datetime.now(UTC),
+            helpful=self.helpful,
+            corrected=corrected,
+        )
 
 
 class ClaimRequest(RequestModel):

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from medtune.core.errors import NotFoundError
 from medtune.core.schemas.audit import AuditLine
 from medtune.guardrails.privacy.identifiers import redact_text
 from medtune.serving.api.answers import NOT_FOUND, PROBLEMS, RequestId, visible_to
@@ -20,6 +19,7 @@ from medtune.serving.dependencies import (
     Credentials,
     Reviewer,
     ServicesDep,
+    StoreDep,
     admit,
 )
 from medtune.serving.schemas import AnswerReviewItem, Decision, Reviewed
@@ -55,64 +55,61 @@ router = APIRouter(
 
 @router.get("")
 async def list_waiting(
-    parts: ServicesDep,
     caller: Reviewer,
+    store: StoreDep,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
 ) -> ReviewPage:
     """List the waiting items, the oldest first."""
     del caller
-    items = await asyncio.to_thread(parts.require_store().list_waiting, limit, offset)
+    items = await asyncio.to_thread(store.reviews.list_waiting, limit, offset)
     return ReviewPage(items=tuple(Reviewed(item=i, opinions=(), final=None) for i in items))
 
 
 @router.post("/claim", responses={204: {"description": "Nothing waits."}}, response_model=None)
 async def claim(
-    asked: ClaimRequest, parts: ServicesDep, caller: Reviewer
+    asked: ClaimRequest, caller: Reviewer, store: StoreDep
 ) -> AnswerReviewItem | Response:
     """Claim the oldest waiting item, or a given one, for ten minutes."""
-    store = parts.require_store()
-    item = await asyncio.to_thread(store.claim, caller, LEASE_S, asked.request_id)
+    item = await asyncio.to_thread(store.reviews.claim, caller, LEASE_S, asked.request_id)
     return item if item is not None else Response(status_code=204)
 
 
 @router.post("/{request_id}/decision", responses=NOT_FOUND)
 async def decide(
-    request_id: RequestId, asked: DecisionRequest, parts: ServicesDep, caller: Reviewer
+    request_id: RequestId, asked: DecisionRequest, caller: Reviewer, store: StoreDep
 ) -> Reviewed:
     """Approve the model's answer, give another, or give none."""
     decision = redact_note(asked.decision)
-    found = await asyncio.to_thread(parts.require_store().decide, request_id, caller, decision)
-    told = visible_to(found, caller)
-    assert told is not None, "the item was just decided"
-    return told
+    found = await asyncio.to_thread(store.reviews.decide, request_id, caller, decision)
+    return visible_to(found, caller)
 
 
 @router.post("/{request_id}/release", status_code=204, responses=NOT_FOUND)
-async def release(request_id: RequestId, parts: ServicesDep, caller: Reviewer) -> Response:
+async def release(request_id: RequestId, caller: Reviewer, store: StoreDep) -> Response:
     """Release a claimed item undecided."""
-    await asyncio.to_thread(parts.require_store().release, request_id, caller)
+    await asyncio.to_thread(store.reviews.release, request_id, caller)
     return Response(status_code=204)
 
 
 @router.post("/{request_id}/second", status_code=204, responses=NOT_FOUND)
 async def request_second_opinion(
-    request_id: RequestId, parts: ServicesDep, caller: Reviewer
+    request_id: RequestId, caller: Reviewer, store: StoreDep
 ) -> Response:
     """Request a second opinion, which is given without seeing the first."""
-    await asyncio.to_thread(parts.require_store().request_second_opinion, request_id, caller)
+    await asyncio.to_thread(store.reviews.request_second_opinion, request_id, caller)
     return Response(status_code=204)
 
 
 @router.get("/export", response_model=None)
 async def export_reviews(
-    parts: ServicesDep, caller: Reviewer, everything: Annotated[bool, Depends(_is_admin)]
+    caller: Reviewer, store: StoreDep, everything: Annotated[bool, Depends(_is_admin)]
 ) -> list[dict[str, Any]]:
     """Export decided items as Label Studio tasks.
 
     A reviewer gets what is visible to them, an administrator everything.
     """
-    found = await asyncio.to_thread(parts.require_store().list_decided)
+    found = await asyncio.to_thread(store.reviews.list_decided)
     return build_review_tasks(
         [one for one in found if everything or visible_to(one, caller) == one]
     )
@@ -120,19 +117,14 @@ async def export_reviews(
 
 @router.get("/audit")
 async def list_audit_lines(
-    parts: ServicesDep, caller: Admin, after: Annotated[int, Query(ge=0, le=2**53)] = 0
+    caller: Admin, store: StoreDep, after: Annotated[int, Query(ge=0, le=2**53)] = 0
 ) -> list[AuditLine]:
-    """Return the audit trail, 1,000 lines at a time."""
+    """Return the audit log, 1,000 lines at a time."""
     del caller
-    return await asyncio.to_thread(parts.require_store().list_audit_lines, after, 1000)
+    return await asyncio.to_thread(store.audit.list_lines, after, 1000)
 
 
 @router.get("/{request_id}", responses=NOT_FOUND)
-async def get_review(request_id: RequestId, parts: ServicesDep, caller: Reviewer) -> Reviewed:
+async def get_review(request_id: RequestId, caller: Reviewer, store: StoreDep) -> Reviewed:
     """Return one item; opinions are hidden from whoever may still give a blind one."""
-    found = visible_to(
-        await asyncio.to_thread(parts.require_store().find_reviewed, request_id), caller
-    )
-    if found is None:
-        raise NotFoundError(f"no item {request_id} under review")
-    return found
+    return visible_to(await asyncio.to_thread(store.reviews.get, request_id), caller)

@@ -279,7 +279,7 @@ class Engine:
         self, kept: Sequence[tuple[RequestRecord, AnswerReviewItem | None]]
     ) -> list[None]:
         assert self.store is not None, "requests are only queued with a store"
-        self.store.add_requests(kept)
+        self.store.requests.add_all(kept)
         return [None] * len(kept)
 
     def _predict_batch(self, batch: Sequence[tuple[Predictor, Question]]) -> list[OptionScores]:

@@ -182,6 +182,6 @@ class Shadow:
             return
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._aside, self._store.add_shadow_answers, found)
+            await loop.run_in_executor(self._aside, self._store.requests.add_shadow_answers, found)
         except StoreError as error:
             log.warning("shadow", lost=len(found), fault=error.found)

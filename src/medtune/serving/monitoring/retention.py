@@ -63,7 +63,7 @@ class Retention:
             log.warning("retention is paused", why="the clock is far ahead", clock=now.isoformat())
             return None
         self.store.set_trusted_time(now)
-        return self.store.delete_requests_before(now - timedelta(days=days))
+        return self.store.requests.delete_before(now - timedelta(days=days))
 
     def _is_clock_trusted(self, now: datetime, passed: float) -> bool:
         if self._last is None:

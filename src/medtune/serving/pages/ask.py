@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Response
 from pydantic import ValidationError
 
-from medtune.core.errors import NotFoundError
 from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS
 from medtune.core.schemas.guardrails import Inquiry
-from medtune.serving.api.answers import RequestId, reply_from_record, told_of
+from medtune.serving.api.answers import RequestId, load_request, reply_from_record
 from medtune.serving.api.openai_compat import MAX_TEXT_LENGTH, parse_question
 from medtune.serving.api.request_models import (
     MAX_OPTION_LENGTH,
     MAX_STEM_LENGTH,
     MAX_SUBJECT_LENGTH,
     AnswerRequest,
+    FeedbackRequest,
 )
 from medtune.serving.auth.authorize import DeniedError
-from medtune.serving.dependencies import ServicesDep
+from medtune.serving.dependencies import ServicesDep, StoreDep
 from medtune.serving.errors import ENDPOINT_ERRORS, InvalidError
 from medtune.serving.pages.page_request import (
     AskPageRequest,
@@ -31,7 +30,7 @@ from medtune.serving.pages.page_request import (
     VerifiedRequest,
 )
 from medtune.serving.pages.page_route import PageRoute
-from medtune.serving.schemas import Feedback, Reply
+from medtune.serving.schemas import Reply
 
 MAX_LENGTHS = {"stem": MAX_STEM_LENGTH, "option": MAX_OPTION_LENGTH, "subject": MAX_SUBJECT_LENGTH}
 NO_OPTIONS_MESSAGE = (
@@ -147,15 +146,14 @@ async def post_question(page: QuestionRequest, parts: ServicesDep) -> Response:
 
 @router.get("/answer/{request_id}")
 async def show_request(
-    request_id: RequestId, page: AskPageRequest, parts: ServicesDep, thanks: bool = False
+    request_id: RequestId,
+    page: AskPageRequest,
+    parts: ServicesDep,
+    store: StoreDep,
+    thanks: bool = False,
 ) -> Response:
     """Show the current reply to a question."""
-    store = parts.require_store()
-    entry = await asyncio.to_thread(store.find_request, request_id)
-    if entry is None:
-        raise NotFoundError(f"no request {request_id} is stored here, or no longer")
-    reviewed = await asyncio.to_thread(store.find_reviewed, request_id)
-    reviewed = told_of(entry, reviewed, page.caller)
+    entry, reviewed = await asyncio.to_thread(load_request, store, request_id, page.caller)
     return page.page_response(
         "fate.html",
         entry=entry,
@@ -166,19 +164,15 @@ async def show_request(
 
 
 @router.post("/answer/{request_id}/feedback")
-async def post_feedback(
-    request_id: RequestId, page: AskPageRequest, parts: ServicesDep
-) -> Response:
+async def post_feedback(request_id: RequestId, page: AskPageRequest, store: StoreDep) -> Response:
     """Store feedback on an answer."""
     helpful = {"yes": True, "no": False}.get(page.form_text("helpful"))
     letter = page.form_text("corrected")
-    corrected = LETTERS.index(letter) if len(letter) == 1 and letter in LETTERS else None
+    corrected = letter if len(letter) == 1 and letter in LETTERS else None
     if helpful is None and corrected is None:
         raise InvalidError("Say whether the answer helped, or which letter is right.")
-    said = Feedback(
-        request_id=request_id, time=datetime.now(UTC), helpful=helpful, corrected=corrected
-    )
-    await asyncio.to_thread(parts.require_store().set_feedback, said)
+    said = FeedbackRequest(request_id=request_id, helpful=helpful, corrected=corrected)
+    await asyncio.to_thread(store.requests.set_feedback, said.to_feedback())
     return page.redirect(f"/answer/{request_id}?thanks=1")
 
 

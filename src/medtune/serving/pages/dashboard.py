@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Response
 
-from medtune.serving.dependencies import ServicesDep
+from medtune.serving.dependencies import ServicesDep, StoreDep
 from medtune.serving.monitoring.activity import compare_shadows, summarize_activity
 from medtune.serving.pages.page_request import ReviewPageRequest
 from medtune.serving.pages.page_route import PageRoute
@@ -20,10 +20,13 @@ router = APIRouter(route_class=PageRoute)
 
 @router.get("/dashboard")
 async def show_dashboard(
-    page: ReviewPageRequest, parts: ServicesDep, days: Literal["1", "7", "30"] = "7"
+    page: ReviewPageRequest,
+    parts: ServicesDep,
+    store: StoreDep,
+    days: Literal["1", "7", "30"] = "7",
 ) -> Response:
     """Show the requests of a period."""
-    found = await asyncio.to_thread(_load_counts, parts.require_store(), int(days))
+    found = await asyncio.to_thread(_load_counts, store, int(days))
     return page.page_response(
         "dashboard.html",
         days=days,
@@ -37,13 +40,13 @@ async def show_dashboard(
 def _load_counts(store: Store, days: int) -> dict[str, Any]:
     now = datetime.now(UTC)
     # Requests that arrive meanwhile are counted next time.
-    start, finals = now - timedelta(days=days), store.list_decided()
+    start, finals = now - timedelta(days=days), store.reviews.list_decided()
     decisions = {one.item.request_id: one.final.kind for one in finals if one.final}
     return {
         "activity": summarize_activity(
-            store.iter_requests(start, now), decisions, store.list_feedback()
+            store.requests.iter_period(start, now), decisions, store.requests.list_feedback()
         ),
-        "shadows": compare_shadows(store.iter_shadowed_requests(start, now), finals),
-        "counts": store.count_requests(),
+        "shadows": compare_shadows(store.requests.iter_shadowed(start, now), finals),
+        "counts": store.requests.count(),
         "now": now,
     }

@@ -177,7 +177,7 @@ class PageRequest:
         await self.sign_out()
         response.set_cookie(
             SESSION_COOKIE,
-            await asyncio.to_thread(self.parts.require_store().begin_session, secret),
+            await asyncio.to_thread(self.parts.require_store().sessions.begin, secret),
             max_age=SESSION_LIFETIME_S,
             httponly=True,
             samesite="strict",
@@ -187,7 +187,7 @@ class PageRequest:
     async def sign_out(self) -> None:
         """End the session, wherever its cookie is stored."""
         if self.cookie:
-            await asyncio.to_thread(self.parts.require_store().end_session, self.cookie)
+            await asyncio.to_thread(self.parts.require_store().sessions.end, self.cookie)
 
     @property
     def _is_https(self) -> bool:

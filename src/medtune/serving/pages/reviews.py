@@ -11,11 +11,11 @@ from fastapi import APIRouter, Response
 from pydantic import ValidationError
 
 from medtune.analysis.agreement import cohen_kappa
-from medtune.core.errors import ConflictError, NotFoundError
+from medtune.core.errors import ConflictError
 from medtune.core.records import LETTERS
 from medtune.serving.api.answers import RequestId, visible_to
 from medtune.serving.api.reviews import LEASE_S, redact_note
-from medtune.serving.dependencies import ServicesDep
+from medtune.serving.dependencies import StoreDep
 from medtune.serving.errors import InvalidError
 from medtune.serving.pages.page_request import PageRequest, ReviewPageRequest
 from medtune.serving.pages.page_route import PageRoute
@@ -40,9 +40,9 @@ router = APIRouter(prefix="/review", route_class=PageRoute)
 
 
 @router.get("")
-async def list_waiting(page: ReviewPageRequest, parts: ServicesDep, done: str = "") -> Response:
+async def list_waiting(page: ReviewPageRequest, store: StoreDep, done: str = "") -> Response:
     """List the waiting items, the oldest first."""
-    return await _queue_page(page, parts.require_store(), done=CONFIRMATIONS.get(done))
+    return await _queue_page(page, store, done=CONFIRMATIONS.get(done))
 
 
 async def _queue_page(
@@ -55,11 +55,10 @@ async def _queue_page(
 
 
 @router.post("/claim")
-async def claim_oldest(page: ReviewPageRequest, parts: ServicesDep) -> Response:
+async def claim_oldest(page: ReviewPageRequest, store: StoreDep) -> Response:
     """Claim the oldest waiting item."""
-    store = parts.require_store()
     try:
-        item = await asyncio.to_thread(store.claim, page.caller, LEASE_S)
+        item = await asyncio.to_thread(store.reviews.claim, page.caller, LEASE_S)
     except ConflictError as error:
         return await _queue_page(page, store, error)
     return page.redirect(f"/review/{item.request_id}" if item else "/review?done=nothing")
@@ -67,28 +66,30 @@ async def claim_oldest(page: ReviewPageRequest, parts: ServicesDep) -> Response:
 
 @router.get("/{request_id}")
 async def show_item(
-    request_id: RequestId, page: ReviewPageRequest, parts: ServicesDep, done: str = ""
+    request_id: RequestId, page: ReviewPageRequest, store: StoreDep, done: str = ""
 ) -> Response:
     """Show an item."""
-    return await _item_page(page, parts.require_store(), request_id, done=CONFIRMATIONS.get(done))
+    return await _item_page(page, store, request_id, done=CONFIRMATIONS.get(done))
 
 
 @router.post("/{request_id}/claim")
-async def claim(request_id: RequestId, page: ReviewPageRequest, parts: ServicesDep) -> Response:
+async def claim(request_id: RequestId, page: ReviewPageRequest, store: StoreDep) -> Response:
     """Claim an item."""
-    store = parts.require_store()
     return await _apply_action(
-        page, request_id, lambda: store.claim(page.caller, LEASE_S, request_id), f"/{request_id}"
+        page,
+        store,
+        request_id,
+        lambda: store.reviews.claim(page.caller, LEASE_S, request_id),
+        f"/{request_id}",
     )
 
 
 @router.post("/{request_id}/decision")
-async def decide(request_id: RequestId, page: ReviewPageRequest, parts: ServicesDep) -> Response:
+async def decide(request_id: RequestId, page: ReviewPageRequest, store: StoreDep) -> Response:
     """Approve the model's answer, give another, or give none."""
-    store = parts.require_store()
     try:
         decision = redact_note(_parse_decision(page.form_text("decision"), page.form_text("note")))
-        after = await asyncio.to_thread(store.decide, request_id, page.caller, decision)
+        after = await asyncio.to_thread(store.reviews.decide, request_id, page.caller, decision)
     except (InvalidError, ConflictError) as error:
         return await _item_page(page, store, request_id, error=error)
     state = after.item.state
@@ -96,36 +97,39 @@ async def decide(request_id: RequestId, page: ReviewPageRequest, parts: Services
 
 
 @router.post("/{request_id}/release")
-async def release(request_id: RequestId, page: ReviewPageRequest, parts: ServicesDep) -> Response:
+async def release(request_id: RequestId, page: ReviewPageRequest, store: StoreDep) -> Response:
     """Release a claimed item undecided."""
-    store = parts.require_store()
     return await _apply_action(
-        page, request_id, lambda: store.release(request_id, page.caller), "?done=released"
+        page,
+        store,
+        request_id,
+        lambda: store.reviews.release(request_id, page.caller),
+        "?done=released",
     )
 
 
 @router.post("/{request_id}/second")
 async def request_second_opinion(
-    request_id: RequestId, page: ReviewPageRequest, parts: ServicesDep
+    request_id: RequestId, page: ReviewPageRequest, store: StoreDep
 ) -> Response:
     """Request a second opinion."""
-    store = parts.require_store()
     return await _apply_action(
         page,
+        store,
         request_id,
-        lambda: store.request_second_opinion(request_id, page.caller),
+        lambda: store.reviews.request_second_opinion(request_id, page.caller),
         f"/{request_id}?done=asked",
     )
 
 
 async def _apply_action(
-    page: PageRequest, request_id: str, act: Callable[[], object], to: str
+    page: PageRequest, store: Store, request_id: str, act: Callable[[], object], to: str
 ) -> Response:
     """Apply an action to an item; if it fails, show the item and the reason."""
     try:
         await asyncio.to_thread(act)
     except ConflictError as error:
-        return await _item_page(page, page.parts.require_store(), request_id, error=error)
+        return await _item_page(page, store, request_id, error=error)
     return page.redirect(f"/review{to}")
 
 
@@ -137,9 +141,7 @@ async def _item_page(
     done: str | None = None,
     error: Exception | None = None,
 ) -> Response:
-    found = await asyncio.to_thread(store.find_reviewed, request_id)
-    if found is None:
-        raise NotFoundError("no such item is stored here, or no longer")
+    found = await asyncio.to_thread(store.reviews.get, request_id)
     conflict = isinstance(error, ConflictError)
     return page.page_response(
         "review_item.html",
@@ -158,7 +160,6 @@ def _visible_values(found: Reviewed, caller: str) -> dict[str, Any]:
     """Return the template values that a reviewer may see."""
     own = next((o for o in found.opinions if o.reviewer == caller), None)
     told = visible_to(found, caller)
-    assert told is not None, "the item exists"
     return {
         "item": found.item,
         "mine": found.item.state == "claimed" and found.item.reviewer == caller,
@@ -201,15 +202,15 @@ def _parse_decision(said: str, note: str) -> Decision:
 
 
 def _load_queue(store: Store, caller: str) -> dict[str, Any]:
-    items = store.list_waiting(MAX_LISTED)
+    items = store.reviews.list_waiting(MAX_LISTED)
     # Only these can have an opinion, whose reviewer may not give the next one.
     again = [i.request_id for i in items if i.wants_second or i.state == "contested"]
-    pairs = store.list_opinion_pairs()
+    pairs = store.reviews.list_opinion_pairs()
     return {
         "items": items,
-        "mine": store.list_claimed(caller),
-        "given": {i for i in again if _has_opinion(store.find_reviewed(i), caller)},
-        "counts": store.count_requests(),
+        "mine": store.reviews.list_claimed(caller),
+        "given": {i for i in again if _has_opinion(store.reviews.find(i), caller)},
+        "counts": store.requests.count(),
         "agreement": cohen_kappa(
             "first", "second", [(_decision_key(a), _decision_key(b)) for a, b in pairs]
         ),

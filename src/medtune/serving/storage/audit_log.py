@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 from sqlalchemy import Connection, insert, select
@@ -16,11 +16,11 @@ from medtune.core.schemas.audit import (
     make_next_line,
     verify_chain,
 )
+from medtune.serving.storage.audit_heads import verify_audit_heads
 from medtune.serving.storage.database import AdvisoryLock, acquire_lock
 from medtune.serving.storage.tables import audit, replace_nul
+from medtune.serving.storage.transactions import HEAD_INFO_KEY, StorePart
 
-HEAD_INFO_KEY = "medtune_audit_head"
-"""Key in a connection's `info` of the head that its transaction writes."""
 _PAGE = 1000
 
 
@@ -30,7 +30,7 @@ def append_audit_line(
     actor: str,
     action: str,
     subject: str,
-    detail: dict[str, Detail] | None = None,
+    detail: Mapping[str, Detail] | None = None,
 ) -> AuditLine:
     """Append a line, in the transaction of the action that it records.
 
@@ -53,7 +53,7 @@ def append_audit_line(
         replace_nul(actor),
         replace_nul(action),
         replace_nul(subject),
-        detail or {},
+        dict(detail or {}),
     )
     connection.execute(insert(audit).values(**line.model_dump()))
     connection.info[HEAD_INFO_KEY] = AuditHead(lines=line.seq, hash=line.hash)
@@ -69,27 +69,47 @@ def read_audit_head(connection: Connection) -> AuditHead:
     )
 
 
-def iter_audit_lines(
-    connection: Connection, after: int = 0, limit: int | None = None
-) -> Generator[AuditLine, None, None]:
-    """Yield lines in order.
+class AuditLog(StorePart):
+    """The lines of the audit log."""
 
-    Args:
-        connection: Connection to read from.
-        after: Number of the line before the first one.
-        limit: Most lines; None for all.
-    """
-    query = select(audit).where(audit.c.seq > after).order_by(audit.c.seq).limit(limit)
-    with connection.execute(query.execution_options(yield_per=_PAGE)) as rows:
-        for row in rows:
-            yield AuditLine(**row._asdict())
+    def append(self, actor: str, action: str, subject: str, **detail: Detail) -> AuditLine:
+        """Append a line about an action outside the store, such as one on a release."""
+        with self._writing() as connection:
+            return append_audit_line(connection, self._now(), actor, action, subject, detail)
 
+    def list_lines(self, after: int = 0, limit: int = 1000) -> list[AuditLine]:
+        """Read lines in order, beginning after number `after`."""
+        with self._lines(after, limit) as lines:
+            return list(lines)
 
-def verify_audit_lines(connection: Connection, place: str) -> int:
-    """Verify every line; return their number.
+    def read_head(self) -> AuditHead:
+        """Return the head of the log."""
+        with self._reading() as connection:
+            return read_audit_head(connection)
 
-    Raises:
-        StoreError: A line was changed, removed or inserted; the first one is named.
-    """
-    with closing(iter_audit_lines(connection)) as rest:
-        return verify_chain(rest, place)
+    def verify_lines(self) -> int:
+        """Verify every line; return their number.
+
+        Raises:
+            StoreError: A line was changed, removed or inserted; the first one is named.
+        """
+        with self._lines() as lines:
+            return verify_chain(lines, self._transactions.database.place)
+
+    def verify_heads(self, heads: Sequence[AuditHead], place: str) -> None:
+        """Compare the lines with heads that were noted at `place`.
+
+        Raises:
+            StoreError: Lines are missing at the end, or were resealed.
+        """
+        with self._lines() as lines:
+            verify_audit_heads(lines, heads, place)
+
+    @contextmanager
+    def _lines(self, after: int = 0, limit: int | None = None) -> Iterator[Iterator[AuditLine]]:
+        query = select(audit).where(audit.c.seq > after).order_by(audit.c.seq).limit(limit)
+        with (
+            self._reading() as connection,
+            connection.execute(query.execution_options(yield_per=_PAGE)) as rows,
+        ):
+            yield (AuditLine(**row._asdict()) for row in rows)

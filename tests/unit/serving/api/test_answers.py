@@ -45,7 +45,7 @@ def test_a_question_is_answered(here: Endpoint) -> None:
     assert [v["guard"] for v in reply["reasons"]] == list(load_policy().order)
     assert "Not medical advice" in reply["disclaimer"]
     assert reply["release"] == "fake:constant"
-    entry = here.store.find_request(reply["request_id"])
+    entry = here.store.requests.find(reply["request_id"])
     assert entry is not None
     assert entry.chosen == 0
     assert entry.redacted is None
@@ -72,7 +72,7 @@ def test_nothing_that_was_asked_is_on_the_disk_or_in_the_log(
 
 def test_equal_questions_have_equal_hashes_and_another_secret_gives_others(here: Endpoint) -> None:
     first, second, other = (
-        here.store.find_request(here.ask(q).json()["request_id"])
+        here.store.requests.find(here.ask(q).json()["request_id"])
         for q in (QUESTION, QUESTION, {**QUESTION, "stem": "Another?"})
     )
     assert first is not None
@@ -124,8 +124,8 @@ def test_a_sensitive_answer_waits_for_a_person(here: Endpoint) -> None:
 
 def test_a_rejected_answer_is_not_given(here: Endpoint) -> None:
     number = here.ask(HELD).json()["request_id"]
-    here.store.claim("ana", 60.0)
-    here.store.decide(number, "ana", Decision(kind="reject"))
+    here.store.reviews.claim("ana", 60.0)
+    here.store.reviews.decide(number, "ana", Decision(kind="reject"))
     fate = here.client.get(f"/v1/answer/{number}").json()
     assert (fate["status"], fate["letter"]) == ("refused", None)
 
@@ -144,7 +144,7 @@ def test_redacted_text_is_kept_where_the_policy_says_so(tmp_path: Path) -> None:
         number = made.ask({**QUESTION, "stem": "Mrs Adaeze Obi: which vitamin?"}).json()[
             "request_id"
         ]
-        entry = made.store.find_request(number)
+        entry = made.store.requests.find(number)
         assert entry is not None
         assert entry.redacted is not None
         assert entry.redacted.startswith("Mrs [name 1]: which vitamin?")
@@ -260,7 +260,7 @@ def test_a_proxy_or_a_foreign_name_is_not_this_machine(here: Endpoint) -> None:
 def test_a_revoked_key_is_shut_out(tmp_path: Path) -> None:
     with endpoint(tmp_path, host="203.0.113.9") as made:
         head = made.key("ask")
-        made.store.revoke_key("ask-1000")
+        made.store.keys.revoke("ask-1000")
         assert made.ask(headers=head).status_code == 401
 
 
@@ -305,7 +305,7 @@ def test_feedback_joins_its_request(here: Endpoint) -> None:
     number = here.ask().json()["request_id"]
     said = {"request_id": number, "helpful": False, "corrected": "B"}
     assert here.client.post("/v1/feedback", json=said).status_code == 204
-    (kept,) = here.store.list_feedback()
+    (kept,) = here.store.requests.list_feedback()
     assert (kept.request_id, kept.helpful, kept.corrected) == (number, False, 1)
     unknown = {**said, "request_id": "0" * 32}
     assert here.client.post("/v1/feedback", json=unknown).status_code == 404
@@ -336,13 +336,13 @@ def test_every_answer_carries_its_headers(here: Endpoint) -> None:
 
 def test_what_is_too_old_is_deleted(here: Endpoint) -> None:
     number = here.ask().json()["request_id"]
-    here.store.delete_requests_before(datetime.now(UTC) + timedelta(days=1))
+    here.store.requests.delete_before(datetime.now(UTC) + timedelta(days=1))
     assert here.client.get(f"/v1/answer/{number}").status_code == 404
 
 
 def test_reviewers_do_not_take_each_others_items(here: Endpoint) -> None:
     number = here.ask(HELD).json()["request_id"]
-    here.store.claim("ana", 60.0)
+    here.store.reviews.claim("ana", 60.0)
     body, bob = {"decision": {"kind": "approve"}}, here.name("bob")
     found = here.client.post(f"/v1/reviews/{number}/decision", json=body, headers=bob)
     assert found.status_code == 409
@@ -469,7 +469,7 @@ def test_text_that_no_guard_redacted_is_not_kept(tmp_path: Path) -> None:
     with endpoint(tmp_path, policy) as made:
         reply = made.ask({**QUESTION, "stem": "Mr Karl Weber asks: which vitamin is it?"}).json()
         assert reply["status"] == "refused"
-        entry = made.store.find_request(reply["request_id"])
+        entry = made.store.requests.find(reply["request_id"])
         assert entry is not None
         assert entry.redacted is None
 

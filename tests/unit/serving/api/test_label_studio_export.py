@@ -116,5 +116,5 @@ def test_interface_fits_the_tasks() -> None:
 
 def test_what_the_store_gives_can_be_exported(tmp_path: Path) -> None:
     store = Store.open(f"sqlite:///{tmp_path / 'medtune.db'}")
-    assert build_review_tasks(store.list_decided()) == []
+    assert build_review_tasks(store.reviews.list_decided()) == []
     store.close()

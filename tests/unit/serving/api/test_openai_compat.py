@@ -81,7 +81,7 @@ def test_a_question_is_answered_in_openais_form(here: Endpoint) -> None:
     assert first["token"] + rest["token"] == choice["message"]["content"]
     assert [top["token"] for top in first["top_logprobs"]] == ["A", "B"]
     assert math.exp(first["logprob"]) == pytest.approx(reply["medtune"]["confidence"])
-    assert here.store.find_request(reply["medtune"]["request_id"]) is not None
+    assert here.store.requests.find(reply["medtune"]["request_id"]) is not None
 
 
 def test_a_chat_that_is_no_question_gets_the_scope_card(here: Endpoint) -> None:

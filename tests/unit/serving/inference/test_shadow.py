@@ -99,7 +99,7 @@ def counted(made: Endpoint) -> dict[str, int]:
 
 def kept(store: Store) -> list[tuple[RequestRecord, ShadowAnswer]]:
     now = datetime.now(UTC)
-    return list(store.iter_shadowed_requests(now - timedelta(days=1), now + timedelta(days=1)))
+    return list(store.requests.iter_shadowed(now - timedelta(days=1), now + timedelta(days=1)))
 
 
 def test_what_a_shadow_chooses_is_counted_and_kept(here: Endpoint) -> None:
@@ -111,7 +111,7 @@ def test_what_a_shadow_chooses_is_counted_and_kept(here: Endpoint) -> None:
     until(lambda: counted(here) == {"same": 1, "other": 1})
     until(lambda: len(kept(here.store)) == 2)
     (entry, one), (_, other) = kept(here.store)
-    assert entry == here.store.find_request(first)
+    assert entry == here.store.requests.find(first)
     assert (one.request_id, one.release, one.outcome, one.chosen) == (first, "r-2", "same", 0)
     assert one.probabilities == entry.probabilities
     assert one.unsure is False
@@ -336,7 +336,7 @@ def test_retention_takes_it_with_its_request(here: Endpoint) -> None:
     beside(here, Thinker())
     here.ask()
     until(lambda: len(kept(here.store)) == 1)
-    here.store.delete_requests_before(datetime.now(UTC) + timedelta(days=1))
+    here.store.requests.delete_before(datetime.now(UTC) + timedelta(days=1))
     assert kept(here.store) == []
 
 

@@ -32,7 +32,7 @@ def clocks() -> Clocks:
 @pytest.fixture
 def store(tmp_path: Path, clocks: Clocks) -> Iterator[Store]:
     store = Store.open(f"sqlite:///{tmp_path / 's.db'}", now=clocks.wall)
-    store.add_request(entry("a"), None)
+    store.requests.add(entry("a"), None)
     yield store
     store.close()
 
@@ -61,7 +61,7 @@ def test_a_clock_that_jumps_ahead_deletes_nothing(store: Store, clocks: Clocks) 
         clocks.forward(HOUR)
     clocks.wall.forward(-3650 * DAY)  # somebody set it right
     assert kept.sweep(30) == 0
-    assert store.find_request("a") is not None
+    assert store.requests.find("a") is not None
 
 
 def test_a_jump_over_a_restart_deletes_nothing(store: Store, clocks: Clocks) -> None:
@@ -72,7 +72,7 @@ def test_a_jump_over_a_restart_deletes_nothing(store: Store, clocks: Clocks) -> 
         assert again.sweep(30) is None
         clocks.forward(HOUR)
         assert again.sweep(30) is None
-    assert store.find_request("a") is not None
+    assert store.requests.find("a") is not None
     assert store.read_trusted_time() == START
 
 

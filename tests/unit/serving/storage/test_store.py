@@ -117,12 +117,12 @@ class TestFile(OnNothing):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
     def test_readers_do_not_wait_for_a_writer(self, store: Store) -> None:
-        store.add_request(entry("a"), None)
+        store.requests.add(entry("a"), None)
         with store._database.writing():
-            assert store.find_request("a") == entry("a")
+            assert store.requests.find("a") == entry("a")
 
     def test_line_is_not_replaced(self, store: Store, path: Path) -> None:
-        store.append_audit_line("ann", "x", "y")
+        store.audit.append("ann", "x", "y")
         with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.IntegrityError):
             connection.execute(
                 "INSERT OR REPLACE INTO audit SELECT 1, time, 'bob', action, subject, detail,"
@@ -130,25 +130,25 @@ class TestFile(OnNothing):
             )
 
     def test_what_is_purged_is_not_in_the_files(self, store: Store, path: Path) -> None:
-        store.add_request(entry("a", redacted="a haematocrit of forty"), None)
+        store.requests.add(entry("a", redacted="a haematocrit of forty"), None)
         put(store, "b", stem="a haematocrit of fifty")
-        store.claim("ann", 60)
-        store.decide("b", "ann", Decision(kind="reject", note="a haematocrit of sixty"))
+        store.reviews.claim("ann", 60)
+        store.reviews.decide("b", "ann", Decision(kind="reject", note="a haematocrit of sixty"))
         assert b"haematocrit" in b"".join(f.read_bytes() for f in path.parent.iterdir())
-        store.delete_requests_before(START + timedelta(days=1))
+        store.requests.delete_before(START + timedelta(days=1))
         assert b"haematocrit" not in b"".join(f.read_bytes() for f in path.parent.iterdir())
 
     def test_purge_does_not_wait_for_a_reader(self, store: Store) -> None:
         put(store, "a", "b", "c")
-        reading = store.iter_requests(START, START + timedelta(days=1))
+        reading = store.requests.iter_period(START, START + timedelta(days=1))
         next(reading)
         begin = time.perf_counter()
-        assert store.delete_requests_before(START + timedelta(days=1)) == 3
+        assert store.requests.delete_before(START + timedelta(days=1)) == 3
         assert time.perf_counter() - begin < 2
         assert [one.request_id for one in reading] == ["b", "c"]
 
     def test_closing_leaves_one_file(self, store: Store, path: Path) -> None:
-        store.add_request(entry("a"), None)
+        store.requests.add(entry("a"), None)
         store.close()
         assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -195,7 +195,7 @@ class TestFaults(OnNothing):
 
     def test_damaged(self, store: Store, path: Path, store_url: str) -> None:
         for number in range(50):
-            store.add_request(entry(f"r{number}", redacted="x" * 3000), None)
+            store.requests.add(entry(f"r{number}", redacted="x" * 3000), None)
         store.close()
         with path.open("r+b") as file:
             for page in range(2, path.stat().st_size // 4096):
@@ -218,9 +218,9 @@ class TestFaults(OnNothing):
         finally:
             event.remove(Pool, "connect", shrink)
         assert "free some space" in caught.value.fix
-        kept = len(store.list_waiting(1000))
+        kept = len(store.reviews.list_waiting(1000))
         assert (
-            store.verify_audit_lines() == store.count_requests().by_status["pending_review"] == kept
+            store.audit.verify_lines() == store.requests.count().by_status["pending_review"] == kept
         )
         store.close()  # the connections that were shrunk
         put(store, *ids[kept:])
@@ -232,7 +232,7 @@ class TestFaults(OnNothing):
         assert "the disk cannot be read or written" in error
         store = Store.open(store_url)
         assert acknowledged
-        kept = store.iter_requests(START, START + timedelta(days=36500))
+        kept = store.requests.iter_period(START, START + timedelta(days=36500))
         assert [one.request_id for one in kept] == acknowledged
         store.close()
 
@@ -254,7 +254,7 @@ class TestFaults(OnNothing):
                 hurried.check_writable()
             with pytest.raises(StoreError, match="another writer holds it"):
                 Store.open(store_url, wait_s=0.1)
-            assert hurried.find_request("a") is None
+            assert hurried.requests.find("a") is None
         hurried.check_writable()
         hurried.close()
 
@@ -277,22 +277,22 @@ class TestFaults(OnNothing):
 
     def test_connections_run_out(self, store_url: str) -> None:
         hurried = Store.open(store_url, wait_s=0.1)
-        hurried.add_request(entry("a"), None)
+        hurried.requests.add(entry("a"), None)
         readers: list[Iterator[Any]] = []
         for _ in range(20):
-            readers.append(hurried.iter_requests(START, START + timedelta(days=1)))
+            readers.append(hurried.requests.iter_period(START, START + timedelta(days=1)))
             next(readers[-1])
         with pytest.raises(StoreError, match="every connection is in use"):
-            hurried.find_request("a")
+            hurried.requests.find("a")
         for reader in readers:
             assert list(reader) == []
-        assert hurried.find_request("a") is not None
+        assert hurried.requests.find("a") is not None
         hurried.close()
 
     def test_text_is_not_in_the_error(self, store: Store) -> None:
-        store.add_request(entry("a"), None)
+        store.requests.add(entry("a"), None)
         with pytest.raises(StoreError) as caught:
-            store.add_request(entry("a", redacted="a haematocrit of forty"), None)
+            store.requests.add(entry("a", redacted="a haematocrit of forty"), None)
         error: BaseException | None = caught.value
         while error is not None:
             assert "haematocrit" not in str(error)
