@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from medtune.serving.schemas import Reply, ShadowOutcome
 
 DURATION_BUCKETS = (
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-)
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
 BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32)
 PROBABILITY_BUCKETS = tuple(i / 10 for i in range(1, 11))
 
@@ -33,57 +21,39 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "medtune_requests_total", "Questions by status.", ["status"], registry=self.registry
-        )
-        self._reasons = Counter(
+        counter = partial(Counter, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        seconds = partial(histogram, buckets=DURATION_BUCKETS)
+        self._requests = counter("medtune_requests_total", "Questions by status.", ["status"])
+        self._reasons = counter(
             "medtune_reasons_total",
             "Guard verdicts by guard, action and reason.",
             ["guard", "action", "reason"],
-            registry=self.registry,
         )
-        self._turned_away = Counter(
+        self._turned_away = counter(
             "medtune_turned_away_total",
             "Rejected requests: busy, rate, key, unavailable.",
             ["why"],
-            registry=self.registry,
         )
-        self._duration = Histogram(
-            "medtune_request_seconds",
-            "Time from question to reply.",
-            buckets=DURATION_BUCKETS,
-            registry=self.registry,
-        )
-        self._stages = Histogram(
+        self._duration = seconds("medtune_request_seconds", "Time from question to reply.")
+        self._stages = seconds(
             "medtune_stage_seconds",
             "Time of each stage: guards, model (with queueing), store.",
             ["stage"],
-            buckets=DURATION_BUCKETS,
-            registry=self.registry,
         )
-        self._batches = Histogram(
-            "medtune_batch_size",
-            "Questions in a batch.",
-            buckets=BATCH_SIZE_BUCKETS,
-            registry=self.registry,
+        self._batches = histogram(
+            "medtune_batch_size", "Questions in a batch.", buckets=BATCH_SIZE_BUCKETS
         )
-        self._batch_seconds = Histogram(
-            "medtune_batch_seconds",
-            "Time of a batch.",
-            buckets=DURATION_BUCKETS,
-            registry=self.registry,
-        )
-        self._confidence = Histogram(
+        self._batch_seconds = seconds("medtune_batch_seconds", "Time of a batch.")
+        self._confidence = histogram(
             "medtune_confidence",
             "Probability of the likeliest option, if it was shown.",
             buckets=PROBABILITY_BUCKETS,
-            registry=self.registry,
         )
-        self._shadow = Counter(
+        self._shadow = counter(
             "medtune_shadow_total",
             "Shadow answers: same as the champion's, other, skipped, failed.",
             ["outcome"],
-            registry=self.registry,
         )
 
     def add_gauge(self, name: str, what: str, read: Callable[[], float]) -> None:
