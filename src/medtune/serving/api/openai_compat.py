@@ -21,6 +21,7 @@ from pydantic import (
     FailFast,
     Field,
     Tag,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -56,6 +57,18 @@ def _unsupported(what: str) -> ValueError:
     return ValueError(
         f"{what} not supported: this endpoint answers questions with lettered options"
     )
+
+
+_NOTHING: tuple[Any, ...] = (None, [], {}, "", 0)
+_SUPPORTED: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "n": ("n other than 1 is", (None, 1)),
+    "tools": ("tools are", _NOTHING),
+    "functions": ("tools are", _NOTHING),
+    "response_format": ("response formats other than text are", (None, {"type": "text"})),
+    "modalities": ("audio is", (None, ["text"])),
+    "audio": ("audio is", (None, ["text"])),
+}
+"""Fields of a request that are supported with some values only."""
 
 
 class ContentPart(BaseModel):
@@ -155,32 +168,12 @@ class ChatRequest(BaseModel):
     def _unicode(cls, given: Any) -> Any:
         return check_unicode(given)
 
-    @field_validator("n")
+    @field_validator(*_SUPPORTED)
     @classmethod
-    def _require_single_choice(cls, said: int | None) -> int | None:
-        if said not in (None, 1):
-            raise _unsupported("n other than 1 is")
-        return said
-
-    @field_validator("tools", "functions")
-    @classmethod
-    def _no_tools(cls, said: Any) -> Any:
-        if said:
-            raise _unsupported("tools are")
-        return said
-
-    @field_validator("response_format")
-    @classmethod
-    def _require_text_format(cls, said: Any) -> Any:
-        if said is not None and said != {"type": "text"}:
-            raise _unsupported("response formats other than text are")
-        return said
-
-    @field_validator("modalities", "audio")
-    @classmethod
-    def _refuse_audio(cls, said: Any) -> Any:
-        if said not in (None, ["text"]):
-            raise _unsupported("audio is")
+    def _is_supported(cls, said: Any, field: ValidationInfo) -> Any:
+        what, values = _SUPPORTED[str(field.field_name)]
+        if said not in values:
+            raise _unsupported(what)
         return said
 
     @model_validator(mode="after")

@@ -77,8 +77,6 @@ class AnswerRequest(RequestModel):
     subject: Annotated[str | None, Field(max_length=MAX_SUBJECT_LENGTH)] = None
 
     model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
         json_schema_extra={
             "examples": [
                 {
