@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -271,9 +271,7 @@ async def _read_body(request: Request) -> bytes:
 
 
 async def admit_request(request: Request, role: Role, cost: int) -> Admission:
-    """Authenticate the caller of a route, and charge some questions.
-
-    A rate limit or a failed store is returned as `late`, not raised: a crisis still gets its card.
+    """Authenticate the caller of a JSON route, and charge some questions.
 
     Raises:
         DeniedError: The key is missing or unknown (401, 429), or lacks the role (403).
@@ -281,12 +279,25 @@ async def admit_request(request: Request, role: Role, cost: int) -> Admission:
     credentials = await bearer(request)
     secret = credentials.credentials if credentials else None
     parts = get_services(request)
-    try:
+
+    async def admitted() -> str:
         if parts.gate.knows(secret):
-            return Admission(admit(request, parts, secret, role, cost))
-        return Admission(
-            await parts.run_in_admission_thread(admit, request, parts, secret, role, cost)
-        )
+            return admit(request, parts, secret, role, cost)
+        return await parts.run_in_admission_thread(admit, request, parts, secret, role, cost)
+
+    return await admit_unless_late(admitted())
+
+
+async def admit_unless_late(admitted: Awaitable[str]) -> Admission:
+    """Await an admission; a rate limit or a failed store is returned as `late`, not raised.
+
+    A crisis still gets its card then.
+
+    Raises:
+        DeniedError: The caller may not ask at all.
+    """
+    try:
+        return Admission(await admitted)
     except DeniedError as error:
         if not error.known:
             raise

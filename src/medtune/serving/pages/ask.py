@@ -21,7 +21,7 @@ from medtune.serving.api.request_models import (
     FeedbackRequest,
 )
 from medtune.serving.auth.authorize import DeniedError
-from medtune.serving.dependencies import ServicesDep, StoreDep
+from medtune.serving.dependencies import ServicesDep, StoreDep, admit_unless_late
 from medtune.serving.errors import ENDPOINT_ERRORS, InvalidError
 from medtune.serving.pages.page_request import (
     AskPageRequest,
@@ -132,7 +132,7 @@ async def post_question(page: QuestionRequest, parts: ServicesDep) -> Response:
             inquiry = await parts.run_in_admission_thread(typed.to_inquiry)
             if await parts.engine.only_lacks_options(inquiry, page.caller or None):
                 raise InvalidError(NO_OPTIONS_MESSAGE)
-            late = late or await page.admit_question(cost=1)
+            late = late or (await admit_unless_late(page.admit("ask"))).late
         except (InvalidError, HTTPException) as error:
             late = late or error
         # A crisis gets its card, whatever else is wrong with the form or its sender.

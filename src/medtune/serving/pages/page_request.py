@@ -15,13 +15,18 @@ from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect
 
 from medtune.core.errors import StoreError
-from medtune.serving.auth.authorize import DeniedError
 from medtune.serving.auth.form_tokens import (
     SESSION_LIFETIME_S,
     create_form_token,
     verify_form_token,
 )
-from medtune.serving.dependencies import LOCAL_CALLER, Services, ServicesDep, admit
+from medtune.serving.dependencies import (
+    LOCAL_CALLER,
+    Services,
+    ServicesDep,
+    admit,
+    admit_unless_late,
+)
 from medtune.serving.errors import report_error
 from medtune.serving.pages.templating import render_template
 from medtune.serving.schemas import ROLES, ApiKey, Role
@@ -81,8 +86,8 @@ class PageRequest:
         """Return whether the caller has a role, so that a link to its page is shown."""
         return self.role is not None and ROLES.index(self.role) >= ROLES.index(role)
 
-    async def admit(self, role: Role, cost: int = 1) -> None:
-        """Authenticate the caller, and charge a request against its rate limit.
+    async def admit(self, role: Role, cost: int = 1) -> str:
+        """Authenticate the caller, charge a request against its rate limit, and return its name.
 
         Raises:
             DeniedError: The request is not allowed, or not now.
@@ -94,22 +99,7 @@ class PageRequest:
             self.caller = admit(self.request, self.parts, None, role, cost)
         else:  # pages and API share one rate limit per key
             self.caller = self.parts.gate.admit_key(self.session, role, cost)
-
-    async def admit_question(self, cost: int) -> DeniedError | StoreError | None:
-        """Admit a question; return why it is rejected unless it describes a crisis.
-
-        Raises:
-            DeniedError: The caller may not ask at all.
-        """
-        try:
-            await self.admit("ask", cost)
-        except DeniedError as error:
-            if not error.known:
-                raise
-            return error
-        except StoreError as error:
-            return error
-        return None
+        return self.caller
 
     async def read_form(self) -> None:
         """Read the form, once the caller is authorized."""
@@ -224,7 +214,7 @@ async def load_verified_request(request: Request, parts: ServicesDep) -> PageReq
 async def load_question_request(request: Request, parts: ServicesDep) -> PageRequest:
     """Build the page request of a question; its form is verified after the crisis guard."""
     page = await load_page_request(request, parts)
-    page.late = await page.admit_question(cost=0)
+    page.late = (await admit_unless_late(page.admit("ask", cost=0))).late
     await page.read_form()
     return page
 
