@@ -30,6 +30,20 @@ def resolve_database_url(folder: Path, database: str | None) -> str:
     return f"sqlite:///{folder / STORE_FILE}"
 
 
+def read_secret_variable(name: str) -> bytes:
+    """Return the secret in an environment variable; empty if it is not set.
+
+    Raises:
+        InputError: It is too short.
+    """
+    given = os.environ.get(name, "")
+    if given and len(given) < MIN_SECRET_LENGTH:
+        raise InputError(
+            f"{name} has {len(given)} characters", expected=f"at least {MIN_SECRET_LENGTH}"
+        )
+    return given.encode()
+
+
 def load_secret(folder: Path) -> bytes:
     """Read the secret from its variable, or from a file that only its owner can read.
 
@@ -37,13 +51,8 @@ def load_secret(folder: Path) -> bytes:
         InputError: The variable is too short.
         FolderError: The file cannot be read or written.
     """
-    if given := os.environ.get(SECRET_VARIABLE):
-        if len(given) < MIN_SECRET_LENGTH:
-            raise InputError(
-                f"{SECRET_VARIABLE} has {len(given)} characters",
-                expected=f"at least {MIN_SECRET_LENGTH}",
-            )
-        return given.encode()
+    if given := read_secret_variable(SECRET_VARIABLE):
+        return given
     path = folder / SECRET_FILE
     with translate_disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)

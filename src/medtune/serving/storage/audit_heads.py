@@ -18,15 +18,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from medtune.core.errors import InputError, StoreError
+from medtune.core.errors import StoreError
 from medtune.core.records import Record
 from medtune.core.schemas.audit import AuditHead, AuditLine
+from medtune.serving.data_dir import read_secret_variable
 
 HEADS_FILE = "audit-heads.jsonl"
 KEY_VARIABLE = "MEDTUNE_AUDIT_KEY"
 """Environment variable with the key, which is neither in the store nor in its folder."""
-MIN_KEY_LENGTH = 32
-"""Least number of characters of the key."""
 
 
 class AnchoredHead(Record):
@@ -56,12 +55,7 @@ class Anchor:
         Raises:
             InputError: The key is too short.
         """
-        key = os.environ.get(KEY_VARIABLE, "")
-        if key and len(key) < MIN_KEY_LENGTH:
-            raise InputError(
-                f"{KEY_VARIABLE} has {len(key)} characters", expected=f"at least {MIN_KEY_LENGTH}"
-            )
-        return cls(folder / HEADS_FILE, key.encode() or None)
+        return cls(folder / HEADS_FILE, read_secret_variable(KEY_VARIABLE) or None)
 
     def with_path(self, path: Path) -> Anchor:
         """Return an anchor with another file and the same key."""
