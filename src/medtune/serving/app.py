@@ -29,12 +29,7 @@ RETENTION_INTERVAL_S = 3600.0
 
 
 def create_app(parts: Services, *, logs: bool = True) -> FastAPI:
-    """Build the application.
-
-    Args:
-        parts: The endpoint's services.
-        logs: Whether every request is logged.
-    """
+    """Build the application; with `logs`, it logs every request."""
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:

@@ -58,12 +58,6 @@ class _Server(uvicorn.Server):
 def run_server(parts: Services, host: str, port: int, room: ConnectionLimits | None = None) -> None:
     """Serve requests until SIGTERM or SIGINT.
 
-    Args:
-        parts: The endpoint's services.
-        host: Name or address to listen on.
-        port: TCP port.
-        room: Connection limits and deadlines; None for the defaults.
-
     Raises:
         InputError: The port is not available.
     """

@@ -29,12 +29,7 @@ _OTHERS = ("system", "developer", "assistant", "tool", "function")
 
 
 def extract_inquiries(path: str, body: dict[str, Any]) -> list[Inquiry]:
-    """Extract the inquiries from the body of an invalid request.
-
-    Args:
-        path: Path of the route.
-        body: Any JSON object.
-    """
+    """Extract the inquiries from the body of an invalid request: any JSON object."""
     if path in openai_compat.OPENAI_PATHS:
         return [_chat_inquiry(body.get("messages"))]
     questions = body.get(_BATCH)
@@ -47,14 +42,7 @@ def extract_inquiries(path: str, body: dict[str, Any]) -> list[Inquiry]:
 def build_response(
     path: str, body: dict[str, Any], asked: Sequence[Inquiry], replies: Sequence[Reply]
 ) -> Response:
-    """Build the response to an invalid request, in the form of its route.
-
-    Args:
-        path: Path of the route.
-        body: Body of the request.
-        asked: Inquiries found in it.
-        replies: Reply to each inquiry.
-    """
+    """Build the response to an invalid request, in the form of its route."""
     if path in openai_compat.OPENAI_PATHS:
         turn = {"role": "user", "content": asked[0].stem[: openai_compat.MAX_TEXT_LENGTH]}
         stream = body.get("stream") is True

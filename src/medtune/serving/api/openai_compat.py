@@ -333,14 +333,7 @@ def count_usage(asked: ChatRequest, text: str) -> dict[str, Any]:
 def openai_error(
     status: int, message: str, param: str | None = None, code: str | None = None
 ) -> dict[str, Any]:
-    """Build an error in OpenAI's form.
-
-    Args:
-        status: HTTP status.
-        message: For the caller.
-        param: Part of the request that is at fault.
-        code: Error code; None for the one of the status, if any.
-    """
+    """Build an error in OpenAI's form; without a code, it has the one of the status, if any."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     if status == 429:
         kind = "rate_limit_error"

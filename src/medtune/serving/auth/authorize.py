@@ -118,14 +118,9 @@ class Authorizer:
     def admit(
         self, secret: str | None, host: str | None, forwarded: bool, role: Role, cost: int = 1
     ) -> str | None:
-        """Authenticate a caller, and charge the cost against its rate limit.
+        """Authenticate a caller, and charge the cost, in questions, against its rate limit.
 
-        Args:
-            secret: Text of the key, if one was sent.
-            host: Address of the caller.
-            forwarded: Whether the request came through a proxy, whose address `host` then is.
-            role: Role that the request requires.
-            cost: Number of questions in it.
+        If the request was forwarded by a proxy, `host` is the proxy's address.
 
         Returns:
             The key's name; None for a caller on the loopback interface.

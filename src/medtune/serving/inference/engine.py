@@ -308,10 +308,10 @@ class Engine:
 
         Args:
             inquiry: As received.
-            predictor: The predictor, with the policy and the learned guard.
+            predictor: It has the policy and the learned guard.
             until: Deadline on the monotonic clock, in seconds; an unfinished question is refused.
-            caller: Name of the caller's key; of each caller, one question at a time is queued.
-            only_crisis: Whether only the crisis guard runs, for a caller who is rejected.
+            caller: Name of the key; of each caller, one question at a time is queued.
+            only_crisis: Run no other guard, for a caller who is rejected.
         """
         start, loop = time.perf_counter(), asyncio.get_running_loop()
         thread = self._crises if only_crisis else self._guards

@@ -34,12 +34,7 @@ def build_question(inquiry: Inquiry, redacted: Inquiry) -> Question:
 
 
 def reply_status(verdicts: Sequence[GuardVerdict], *, reviewed: bool) -> Status:
-    """Return the status of a reply.
-
-    Args:
-        verdicts: Verdicts of all guards.
-        reviewed: Whether answers are reviewed here; otherwise they are deferred.
-    """
+    """Return the status of a reply by all verdicts; without reviews here, answers are deferred."""
     actions = {verdict.action for verdict in verdicts}
     if "refuse" in actions:
         return "refused"
@@ -62,11 +57,11 @@ def build_reply(
 
     Args:
         request_id: 32 hex digits.
-        status: Status of the request.
-        verdicts: Verdicts of all guards, in order.
-        scores: The model's scores; None if it was not asked.
-        calibration: Calibration of the model; None if it was never calibrated.
-        release: Name of the release.
+        status: Of the request.
+        verdicts: Of all guards, in order.
+        scores: None if the model was not asked.
+        calibration: None if the model was never calibrated.
+        release: Its name.
     """
     shown: dict[str, Any] = {}
     held = any(v.action == "defer" and v.guard not in ANSWER_GUARDS for v in verdicts)

@@ -110,7 +110,8 @@ class Batcher(Generic[In, Out]):
         self._queue: deque[_Waiting[In, Out]] = deque()
         self._running = 0
         self._lingering = False
-        self._pace_s: float | None = None
+        self.seconds_per_item: float | None = None
+        """Moving average; None before the first batch."""
         self._arrived = asyncio.Event()
         self._thread, self._lingers = thread or create_model_executor(), lingers
         self._loop = asyncio.create_task(self._run_loop())
@@ -125,11 +126,6 @@ class Batcher(Generic[In, Out]):
     def busy(self) -> bool:
         """Whether items are queued, running or expected; safe to call from any thread."""
         return bool(self._queue) or self._running > 0 or self._lingering
-
-    @property
-    def seconds_per_item(self) -> float | None:
-        """Moving average of seconds per item; None before the first batch."""
-        return self._pace_s
 
     async def process(self, item: In) -> Out:
         """Process one item.
@@ -162,7 +158,7 @@ class Batcher(Generic[In, Out]):
 
     def _check_capacity(self, count: int) -> None:
         ahead = len(self._queue) + self._running
-        delay = ahead * (self._pace_s or 0.0)
+        delay = ahead * (self.seconds_per_item or 0.0)
         if self._closing or len(self._queue) + count > self._room or delay > self._patience_s:
             raise BusyError(max(1.0, delay - self._patience_s / 2))
 
@@ -215,8 +211,8 @@ class Batcher(Generic[In, Out]):
             seconds = time.perf_counter() - start
             self._watch(len(batch), seconds)
             pace = seconds / len(batch)
-            known = self._pace_s
-            self._pace_s = pace if known is None else known + _PACE_WEIGHT * (pace - known)
+            known = self.seconds_per_item
+            self.seconds_per_item = pace if known is None else known + _PACE_WEIGHT * (pace - known)
             for one, result in zip(batch, found, strict=True):
                 if not one.done.done():
                     one.done.set_result(result)
@@ -225,11 +221,7 @@ class Batcher(Generic[In, Out]):
             _reject(batch)  # items without a result after a forced close
 
     async def close(self, within_s: float = math.inf) -> None:
-        """Accept no more items, finish the waiting ones, and stop the thread.
-
-        Args:
-            within_s: Seconds after which unfinished items are rejected.
-        """
+        """Accept no more items, finish the waiting ones or reject them in time, and stop."""
         self._closing, until = True, time.monotonic() + within_s
         while (self._queue or self._running) and time.monotonic() < until:
             await asyncio.sleep(0.01)

@@ -61,11 +61,7 @@ class Shadow:
         self._failing = False
 
     async def start(self, champion: Batcher[Any, Any]) -> None:
-        """Start the batcher and the writer.
-
-        Args:
-            champion: The champion's batcher, whose questions have priority.
-        """
+        """Start the batcher and the writer; questions of the champion's batcher have priority."""
         self._champion = champion
         self._batcher = Batcher(
             self._predict_batch,
@@ -92,13 +88,9 @@ class Shadow:
     def enqueue(
         self, inquiry: Inquiry, question: Question, entry: RequestRecord, keeps: bool
     ) -> None:
-        """Queue an answered question for the shadow, and return at once.
+        """Queue a question that the champion answered, and return at once.
 
-        Args:
-            inquiry: The inquiry.
-            question: The question that the champion was asked.
-            entry: The stored request.
-            keeps: Whether the shadow's answer may be stored.
+        `keeps` is whether the shadow's answer may be stored.
         """
         predictor = self.predictor
         if predictor is None or predictor.release == entry.release:

@@ -68,13 +68,7 @@ def summarize_activity(
     decisions: Mapping[str, DecisionKind],
     feedback: Iterable[Feedback],
 ) -> Activity:
-    """Count the requests of a period.
-
-    Args:
-        entries: Requests of the period.
-        decisions: Reviewers' decisions by request id.
-        feedback: Feedback; that on other requests is ignored.
-    """
+    """Count the requests of a period; decisions by request id and feedback may be on others."""
     statuses, reviewed = Counter[Status](), Counter[DecisionKind]()
     reasons = Counter[tuple[GuardName, Action, str]]()
     bins = Counter[int]()
@@ -118,9 +112,7 @@ def compare_shadows(
 ) -> tuple[ShadowComparison, ...]:
     """Compare each shadow with each champion, in order of first appearance.
 
-    Args:
-        shadowed: Requests with the shadow's answers.
-        finals: Reviewers' decisions; those on other requests are ignored.
+    Reviewers' decisions on other requests are ignored.
     """
     right = {one.item.request_id: one.answer for one in finals if one.answer is not None}
     counts = defaultdict[tuple[str, str], Counter[str]](Counter)

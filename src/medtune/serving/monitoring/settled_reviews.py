@@ -62,12 +62,9 @@ class Settlement:
 
 
 def settle_reviews(reviewed: Sequence[Reviewed]) -> Settlement:
-    """Collect the options that reviewers approved or gave instead.
+    """Collect the options that reviewers approved or gave instead, from the oldest item on.
 
     If the same question was settled in two ways, all its items are left out.
-
-    Args:
-        reviewed: Decided items, the oldest first.
     """
     found: list[SettledItem] = []
     left_out: list[tuple[str, str]] = []

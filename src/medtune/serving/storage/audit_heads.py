@@ -38,12 +38,7 @@ class AnchoredHead(Record):
 
 
 class Anchor:
-    """Audit heads in a file.
-
-    Args:
-        path: The file, which may be missing.
-        key: Key of the signatures; None leaves the heads unsigned.
-    """
+    """Audit heads in a file, which may be missing; without a key they are not signed."""
 
     def __init__(self, path: Path, key: bytes | None = None) -> None:
         self.path, self._key = path, key
@@ -131,12 +126,7 @@ class Anchor:
 
 
 def verify_audit_heads(lines: Iterable[AuditLine], heads: Sequence[AuditHead], place: str) -> None:
-    """Compare audit lines with heads that were noted elsewhere.
-
-    Args:
-        lines: All lines of a trail, in order.
-        heads: The noted heads.
-        place: Where they were noted, for messages.
+    """Compare all audit lines, in order, with heads that were noted at `place`.
 
     Raises:
         StoreError: Lines are missing at the end, or were resealed.

@@ -37,13 +37,7 @@ def append_audit_line(
     Call it last in the transaction: all writers wait here for each other, so a transaction may wait
     for nothing else afterwards.
 
-    Args:
-        connection: Connection in a write transaction.
-        now: The current time.
-        actor: Who acts.
-        action: Name of the action.
-        subject: Id or name of its object.
-        detail: Further values; never a question or a note, since the trail outlives them.
+    The detail never has a question or a note, since the log outlives them.
     """
     acquire_lock(connection, AdvisoryLock.AUDIT)
     last = read_audit_head(connection)

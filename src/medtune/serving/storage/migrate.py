@@ -23,11 +23,7 @@ _ALEMBIC_LOCK = threading.Lock()
 
 
 def upgrade_schema(connection: Connection, place: str) -> None:
-    """Run the missing migrations in the open transaction.
-
-    Args:
-        connection: Connection in a write transaction.
-        place: Name of the database, for messages.
+    """Run the missing migrations in the open write transaction.
 
     Raises:
         StoreError: The database has a newer schema, or is not medtune's.

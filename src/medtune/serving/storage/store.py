@@ -32,11 +32,6 @@ def utc_now() -> datetime:
 class Store:
     """The endpoint's database, by subject; threads may share one, processes may not.
 
-    Args:
-        database: A database of the current schema.
-        now: Returns the current time.
-        anchor: File for the heads of the audit log; None for none.
-
     Attributes:
         requests: Requests, shadow answers and feedback.
         reviews: The review queue.
