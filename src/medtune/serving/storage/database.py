@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, OperationalError
@@ -20,7 +21,7 @@ from medtune.serving.storage.database_errors import BUSY, is_busy, translate_err
 WAIT_TIMEOUT_S = 5.0
 """Longest wait for a lock, a connection or a server, in seconds."""
 _EXPECTED = "sqlite:///medtune.db or postgresql+psycopg://user@host/database"
-_POOL_SIZE = 10
+_POOL: dict[str, Any] = {"hide_parameters": True, "pool_size": 10, "max_overflow": 10}
 
 
 class AdvisoryLock(IntEnum):
@@ -190,13 +191,7 @@ def _create_file(path: Path, place: str) -> None:
 
 
 def _create_sqlite_engine(address: URL, wait_s: float) -> Engine:
-    engine = create_engine(
-        address,
-        hide_parameters=True,
-        pool_size=_POOL_SIZE,
-        max_overflow=_POOL_SIZE,
-        pool_timeout=wait_s,
-    )
+    engine = create_engine(address, **_POOL, pool_timeout=wait_s)
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: sqlite3.Connection, _: object) -> None:
@@ -230,9 +225,7 @@ def _create_postgres_engine(address: URL, wait_s: float) -> Engine:
     try:
         return create_engine(
             address,
-            hide_parameters=True,
-            pool_size=_POOL_SIZE,
-            max_overflow=_POOL_SIZE,
+            **_POOL,
             pool_timeout=wait_s,
             # Stale connections are detected after a restart of the server.
             pool_pre_ping=True,
