@@ -35,6 +35,7 @@ from medtune.serving.inference.engine import MAX_WAIT_S, Engine
 from medtune.serving.inference.predictor import Predictor
 from medtune.serving.inference.request_batcher import create_model_executor
 from medtune.serving.metrics import Metrics
+from medtune.serving.schemas import ENDPOINT
 from medtune.serving.server import check_port, run_server
 from medtune.serving.storage.audit_heads import Anchor
 from medtune.serving.storage.store import Store
@@ -170,7 +171,7 @@ class PredictorManager:
             self._unload_unused_adapters(
                 self.wanted_shadow() if self.options.shadow is not None else None
             )
-        self.store.audit.append("endpoint", "release.serve", release_id, name=release.name)
+        self.store.audit.append(ENDPOINT, "release.serve", release_id, name=release.name)
 
     def wanted_shadow(self) -> str | None:
         """Return the release or model to run as shadow; None if unset or the served one."""
@@ -195,7 +196,7 @@ class PredictorManager:
             self._unload_unused_adapters(name)
         self.progress.log_message(f"shadow: {predictor.release}")
         if release is not None:
-            self.store.audit.append("endpoint", "release.shadow", name, name=release.name)
+            self.store.audit.append(ENDPOINT, "release.shadow", name, name=release.name)
 
     def _unload_unused_adapters(self, shadow: str | None) -> None:
         """Unload the adapters that are no longer used."""

@@ -16,11 +16,10 @@ from medtune._version import __version__
 from medtune.core.errors import StoreError
 from medtune.serving.api import answers, openai_compat, reviews
 from medtune.serving.api.request_models import Problem
-from medtune.serving.api.unhandled import Unhandled
 from medtune.serving.dependencies import Services
 from medtune.serving.errors import ENDPOINT_ERRORS, ErrorReply, report_error
 from medtune.serving.inference.fixed_texts import DISCLAIMER
-from medtune.serving.middleware import BodyLimit, RequestLog, SecurityHeaders, log
+from medtune.serving.middleware import BodyLimit, RequestLog, SecurityHeaders, Unhandled, log
 from medtune.serving.monitoring.retention import Retention
 from medtune.serving.pages import router as pages
 

@@ -25,11 +25,9 @@ from medtune.serving.errors import NoDatabaseError
 from medtune.serving.inference.engine import Engine
 from medtune.serving.metrics import Metrics
 from medtune.serving.middleware import log
-from medtune.serving.schemas import RESERVED_NAMES, ApiKey, Role
+from medtune.serving.schemas import LOCAL_CALLER, ApiKey, Role
 from medtune.serving.storage.store import Store
 
-LOCAL_CALLER = RESERVED_NAMES[0]
-"""Name of a caller on the loopback interface in reviews and in the audit trail."""
 LOCAL_HOST = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?")
 """Names of this machine in a Host header."""
 READINESS_CACHE_S = 2.0
@@ -194,27 +192,22 @@ class RequireRole:
     Attributes:
         role: Least role.
         cost: Questions charged for a request before its body is read.
+        asks: Whether it asks questions: the value is the `Admission` then, since the reply to a
+            crisis ignores rate limits.
     """
 
     role: Role
     cost: int = 1
+    asks: bool = False
 
     def __call__(self, request: Request, credentials: Credentials) -> Any:
-        """Return the name of the caller that `AdmittedRoute` admitted."""
+        """Return what `AdmittedRoute` found."""
         del credentials  # a parameter, so that the OpenAPI schema lists the key
         found: Admission = request.state.admission
+        if self.asks:
+            return found
         assert found.caller is not None, "a rejected caller reaches no route"
         return found.caller
-
-
-@dataclass(frozen=True)
-class RequireAsker(RequireRole):
-    """A role for asking; the reply to a crisis ignores rate limits."""
-
-    def __call__(self, request: Request, credentials: Credentials) -> Any:
-        """Return the `Admission` that `AdmittedRoute` found."""
-        del credentials
-        return request.state.admission
 
 
 class AdmittedRoute(APIRoute):
@@ -234,7 +227,7 @@ class AdmittedRoute(APIRoute):
 
         async def admitted(request: Request) -> Response:
             found = await admit_request(request, needs.role, needs.cost)
-            if found.late is not None and not isinstance(needs, RequireAsker):
+            if found.late is not None and not needs.asks:
                 raise found.late
             request.state.admission = found
             body = await _read_body(request)
@@ -243,7 +236,7 @@ class AdmittedRoute(APIRoute):
             try:
                 return await handle(request)
             except RequestValidationError as error:
-                if not isinstance(needs, RequireAsker) or not isinstance(error.body, dict):
+                if not needs.asks or not isinstance(error.body, dict):
                     raise
                 return await _answer_crisis(request, found.caller, error)
 
@@ -306,8 +299,8 @@ async def admit_unless_late(admitted: Awaitable[str]) -> Admission:
         return Admission(None, error)
 
 
-QuestionAdmission = Annotated[Admission, Depends(RequireAsker("ask"))]
-BatchAdmission = Annotated[Admission, Depends(RequireAsker("ask", cost=0))]
+QuestionAdmission = Annotated[Admission, Depends(RequireRole("ask", asks=True))]
+BatchAdmission = Annotated[Admission, Depends(RequireRole("ask", cost=0, asks=True))]
 """Charged once the number of questions is known."""
 Asker = Annotated[str, Depends(RequireRole("ask"))]
 Reviewer = Annotated[str, Depends(RequireRole("review"))]

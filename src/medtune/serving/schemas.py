@@ -219,7 +219,7 @@ class AuditVerified(Record):
     """Path of the anchor."""
 
 
-RESERVED_NAMES = ("local", "operator", "endpoint")
+RESERVED_NAMES = LOCAL_CALLER, OPERATOR, ENDPOINT = ("local", "operator", "endpoint")
 """Names of callers without a key, of the command line, and of the endpoint itself."""
 
 

@@ -16,10 +16,10 @@ import structlog
 import uvicorn
 
 from medtune.core.errors import InputError
-from medtune.serving.api.unhandled import SafeStream
 from medtune.serving.app import create_app
 from medtune.serving.connections import Connection, ConnectionLimits
 from medtune.serving.dependencies import Services
+from medtune.serving.middleware import SafeStream
 
 BACKLOG = 2048
 """Connections that the system queues until they are accepted."""

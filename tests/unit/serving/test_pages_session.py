@@ -12,7 +12,7 @@ from tests.unit.serving.store_cases import Clock, execute
 from tests.unit.serving.test_pages_browser import Browser
 
 from medtune.serving.auth.authorize import StartToken
-from medtune.serving.auth.form_tokens import (
+from medtune.serving.auth.sessions import (
     SESSION_LIFETIME_S,
     create_form_token,
     verify_form_token,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
 
-from medtune.serving.schemas import RESERVED_NAMES, ROLES, ApiKey, Role
+from medtune.serving.schemas import OPERATOR, ROLES, ApiKey, Role
 from medtune.serving.storage.api_keys import KEY_PREFIX, hash_key
 
 LOCAL_PER_MINUTE = 6000
@@ -70,7 +70,7 @@ class StartToken:
     def create(cls) -> Self:
         """Create a token of 256 random bits."""
         key = ApiKey(
-            name=RESERVED_NAMES[1],
+            name=OPERATOR,
             role="admin",
             per_minute=LOCAL_PER_MINUTE,
             created=datetime.now(UTC),

@@ -1,18 +1,24 @@
-"""Sessions in the database: ending one here makes its cookie invalid."""
+"""Sessions in the database, and the tokens that tie a form to a session or a visitor.
+
+Ending a session here makes its cookie invalid.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 from datetime import timedelta
 
 from sqlalchemy import delete, insert, select
 
-from medtune.serving.auth.form_tokens import SESSION_LIFETIME_S
 from medtune.serving.schemas import ApiKey
 from medtune.serving.storage import api_keys
 from medtune.serving.storage.tables import sessions
 from medtune.serving.storage.transactions import StorePart
+
+SESSION_LIFETIME_S = 8 * 3600
+"""Lifetime of a session in seconds."""
 
 
 class Sessions(StorePart):
@@ -58,3 +64,20 @@ class Sessions(StorePart):
 
 def _hash_cookie(cookie: str) -> str:
     return hashlib.sha256(cookie.encode()).hexdigest()
+
+
+def create_form_token(tie: str, secret: bytes) -> str:
+    """Create the token of a form, which shows that this endpoint rendered it.
+
+    Args:
+        tie: A value unknown to other sites: the cookie of a session or of a visitor.
+        secret: The endpoint's secret.
+    """
+    # 0xff is not valid in UTF-8: a hash of a question with the same secret is never a token.
+    message = b"\xff" + f"form\0{tie}".encode()
+    return hmac.new(secret, message, hashlib.sha256).hexdigest()
+
+
+def verify_form_token(text: str, tie: str, secret: bytes) -> bool:
+    """Return whether a form token is valid, in constant time."""
+    return hmac.compare_digest(text.encode(), create_form_token(tie, secret).encode())

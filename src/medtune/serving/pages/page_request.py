@@ -15,13 +15,12 @@ from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect
 
 from medtune.core.errors import StoreError
-from medtune.serving.auth.form_tokens import (
+from medtune.serving.auth.sessions import (
     SESSION_LIFETIME_S,
     create_form_token,
     verify_form_token,
 )
 from medtune.serving.dependencies import (
-    LOCAL_CALLER,
     Services,
     ServicesDep,
     admit,
@@ -29,7 +28,7 @@ from medtune.serving.dependencies import (
 )
 from medtune.serving.errors import report_error
 from medtune.serving.pages.templating import render_template
-from medtune.serving.schemas import ROLES, ApiKey, Role
+from medtune.serving.schemas import LOCAL_CALLER, ROLES, ApiKey, Role
 
 SESSION_COOKIE = "medtune_session"
 VISITOR_COOKIE = "medtune_visitor"

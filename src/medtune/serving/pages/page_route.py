@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from medtune.serving.auth.authorize import DeniedError
-from medtune.serving.dependencies import Services
+from medtune.serving.dependencies import get_services
 from medtune.serving.errors import ENDPOINT_ERRORS
 from medtune.serving.pages.page_request import SESSION_COOKIE, PageRequest, load_page_request
 
@@ -41,9 +41,8 @@ class PageRoute(APIRoute):
 
 
 async def _error_page(request: Request, error: Exception) -> Response:
-    parts: Services = request.app.state.services
     page: PageRequest | None = getattr(request.state, "page", None)
-    page = page or await load_page_request(request, parts)
+    page = page or await load_page_request(request, get_services(request))
     signing_in = isinstance(error, DeniedError) and error.status == 401
     if signing_in and request.method == "GET":
         path = request.scope["path"]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, insert, select, update
 
 from medtune.core.errors import InputError
-from medtune.serving.schemas import RESERVED_NAMES, ApiKey, Role
+from medtune.serving.schemas import OPERATOR, RESERVED_NAMES, ApiKey, Role
 from medtune.serving.storage.audit_log import append_audit_line
 from medtune.serving.storage.tables import keys
 from medtune.serving.storage.transactions import StorePart
@@ -19,15 +19,13 @@ KEY_PREFIX = "mt_"
 """Prefix of every key, so that secret scanners recognize a leaked one."""
 _KEY_BYTES = 32
 _COLUMNS = [column for column in keys.columns if column.name != "digest"]
-OPERATOR_ACTOR = "operator"
-"""Actor of the command line in the audit log."""
 
 
 class ApiKeys(StorePart):
     """The API keys of an endpoint."""
 
     def add(
-        self, name: str, role: Role, per_minute: int, actor: str = OPERATOR_ACTOR
+        self, name: str, role: Role, per_minute: int, actor: str = OPERATOR
     ) -> tuple[ApiKey, str]:
         """Create a key.
 
@@ -74,7 +72,7 @@ class ApiKeys(StorePart):
         with self._reading() as connection:
             return [ApiKey(**row._asdict()) for row in connection.execute(query)]
 
-    def revoke(self, name: str, actor: str = OPERATOR_ACTOR) -> None:
+    def revoke(self, name: str, actor: str = OPERATOR) -> None:
         """Revoke a key; a revoked one is left as it is.
 
         Raises:

@@ -28,6 +28,7 @@ from sqlalchemy import (
 
 from medtune.core.errors import ConflictError, NotFoundError
 from medtune.serving.schemas import (
+    ENDPOINT,
     AnswerReviewItem,
     Decision,
     Reviewed,
@@ -39,8 +40,6 @@ from medtune.serving.storage.database import AdvisoryLock, acquire_lock
 from medtune.serving.storage.tables import opinions, reviews
 from medtune.serving.storage.transactions import StorePart
 
-ENDPOINT_ACTOR = "endpoint"
-"""Actor of the endpoint itself in the audit log."""
 MAX_CLAIMED = 5
 """Most items that one reviewer may hold at once."""
 OLDEST_FIRST = (reviews.c.time, reviews.c.request_id)
@@ -235,7 +234,7 @@ def add_item(connection: Connection, now: datetime, new: AnswerReviewItem) -> No
     assert new.state == "waiting", "a new item is waiting"
     connection.execute(insert(reviews).values(**new.model_dump()))
     append_audit_line(
-        connection, now, ENDPOINT_ACTOR, "review.wait", new.request_id, {"topic": new.topic}
+        connection, now, ENDPOINT, "review.wait", new.request_id, {"topic": new.topic}
     )
 
 

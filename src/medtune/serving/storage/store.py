@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 
 from medtune.core.errors import StoreError
 from medtune.serving.auth.sessions import Sessions
+from medtune.serving.schemas import ENDPOINT
 from medtune.serving.storage import migrate
 from medtune.serving.storage.api_keys import ApiKeys
 from medtune.serving.storage.audit_heads import Anchor
@@ -82,7 +83,7 @@ class Store:
             # A log that is older than its anchor is anchored now, and that is recorded.
             lines = store.audit.read_head().lines
             if anchor is not None and not anchor.path.exists() and lines:
-                store.audit.append("endpoint", "audit.anchor", anchor.path.name, lines=lines)
+                store.audit.append(ENDPOINT, "audit.anchor", anchor.path.name, lines=lines)
         except StoreError:
             store.close()
             raise

@@ -19,8 +19,8 @@ from sqlalchemy import event
 from tests.unit.serving.endpoint import HELD, QUESTION, Endpoint, endpoint
 
 from medtune.serving.api import openai_compat
-from medtune.serving.api.unhandled import SafeStream
 from medtune.serving.auth.authorize import Authorizer, DeniedError, StartToken, is_forwarded
+from medtune.serving.middleware import SafeStream
 from medtune.serving.schemas import ApiKey
 
 APPROVE = {"decision": {"kind": "approve"}}
