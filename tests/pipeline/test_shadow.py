@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from tests.conftest import CommandLine
 
-from medtune.commands.serve import PredictorManager, ServeOptions, load_served_predictor
+from medtune.commands.serve import PredictorLoader, PredictorManager
 from medtune.core.errors import ModelError, ReleaseError
 from medtune.core.progress import NoProgress
-from medtune.models.adapters.adapter_pools import AdapterPools
 from medtune.releases.registry import Registry
 from medtune.releases.schema import Alias
 from medtune.serving.inference.engine import Engine
@@ -22,7 +21,6 @@ class House:
     """A registry with three releases, and an endpoint that is not listening."""
 
     def __init__(self, medtune: CommandLine, folder: Path) -> None:
-        self.folder = folder
         self.registry = Registry(folder / "registry")
         for name, kind in (("v1", "noisy"), ("v2", "constant"), ("v3", "oracle")):
             code, _, err = medtune(
@@ -35,16 +33,12 @@ class House:
         release = None if name is None else self.registry.find(name)
         self.registry.set_alias(alias, release, "somebody", "release.promote")
 
-    def minds(self, model: str, shadow: str) -> PredictorManager:
-        options = ServeOptions(model, self.folder, shadow=shadow)
-        _, is_release, name = model.partition("release:")
-        release, shelves = self.registry.find(name) if is_release else None, AdapterPools()
-        predictor = load_served_predictor(options, self.registry, release, shelves, NoProgress())
-        engine = Engine(predictor, self.store, b"x" * 32, Metrics())
+    def predictors(self, model: str, shadow: str) -> PredictorManager:
+        loader = PredictorLoader(self.registry, NoProgress())
+        release = loader.find_release(model)
+        engine = Engine(loader.load(model, release), self.store, b"x" * 32, Metrics())
         served = release.id if release else model
-        return PredictorManager(
-            engine, self.store, self.registry, options, shelves, NoProgress(), served
-        )
+        return PredictorManager(engine, self.store, loader, model, shadow, served)
 
     def id(self, name: str) -> str:
         return self.registry.find(name).id
@@ -55,29 +49,29 @@ def house(medtune: CommandLine, tmp_path: Path) -> House:
     return House(medtune, tmp_path)
 
 
-def settle(minds: PredictorManager) -> tuple[str, str | None]:
+def settle(predictors: PredictorManager) -> tuple[str, str | None]:
     """Follow both aliases once; tell what answers, and what answers beside."""
-    if (now := minds.wanted_champion()) != minds.served:
-        minds.swap_champion(now)
-    minds.set_shadow(minds.wanted_shadow())
-    shadow = minds.engine.shadow.predictor
-    return minds.engine.predictor.release, shadow.release if shadow else None
+    if (now := predictors.wanted_champion()) != predictors.served:
+        predictors.swap_champion(now)
+    predictors.set_shadow(predictors.wanted_shadow())
+    shadow = predictors.engine.shadow.predictor
+    return predictors.engine.predictor.release, shadow.release if shadow else None
 
 
 def test_the_challenger_is_shadow_until_it_is_champion(house: House) -> None:
     house.point("champion", "v1")
-    minds = house.minds("release:champion", "release:challenger")
-    assert settle(minds) == ("v1", None)
+    predictors = house.predictors("release:champion", "release:challenger")
+    assert settle(predictors) == ("v1", None)
     house.point("challenger", "v2")
-    assert settle(minds) == ("v1", "v2")
+    assert settle(predictors) == ("v1", "v2")
     house.point("challenger", "v3")
-    assert settle(minds) == ("v1", "v3")
+    assert settle(predictors) == ("v1", "v3")
     house.point("champion", "v3")
-    assert settle(minds) == ("v3", None)
+    assert settle(predictors) == ("v3", None)
     house.point("challenger", "v3")  # it is both now
-    assert settle(minds) == ("v3", None)
+    assert settle(predictors) == ("v3", None)
     house.point("challenger", None)
-    assert settle(minds) == ("v3", None)
+    assert settle(predictors) == ("v3", None)
     lines = [(line.action, line.detail["name"]) for line in house.store.audit.list_lines()]
     assert lines == [("release.shadow", "v2"), ("release.shadow", "v3"), ("release.serve", "v3")]
     house.store.close()
@@ -85,12 +79,12 @@ def test_the_challenger_is_shadow_until_it_is_champion(house: House) -> None:
 
 def test_a_named_release_is_shadow_of_all_but_itself(house: House) -> None:
     house.point("champion", "v1")
-    minds = house.minds("release:champion", f"release:{house.id('v2')[:12]}")
-    assert settle(minds) == ("v1", "v2")
+    predictors = house.predictors("release:champion", f"release:{house.id('v2')[:12]}")
+    assert settle(predictors) == ("v1", "v2")
     house.point("champion", "v2")
-    assert settle(minds) == ("v2", None)
+    assert settle(predictors) == ("v2", None)
     house.point("champion", "v1")
-    assert settle(minds) == ("v1", "v2")
+    assert settle(predictors) == ("v1", "v2")
     house.store.close()
 
 
@@ -110,20 +104,20 @@ def test_any_model_may_stand_beside_any_other(
 ) -> None:
     house.point("champion", "v1")
     house.point("challenger", "v2")
-    assert settle(house.minds(model, shadow))[1] == beside
+    assert settle(house.predictors(model, shadow))[1] == beside
     house.store.close()
 
 
 def test_the_champions_calibration_and_method_are_not_the_shadows(house: House) -> None:
-    minds = house.minds("fake:biased", "fake:constant")
-    minds.options = ServeOptions(
-        "fake:biased", house.folder, Path("policy.toml"), Path("nowhere"), "cloze"
+    predictors = house.predictors("fake:biased", "fake:constant")
+    predictors.loader = PredictorLoader(
+        house.registry, NoProgress(), Path("policy.toml"), Path("nowhere"), "cloze"
     )
     Path("policy.toml").write_text(
         'version = "mine"\norder = ["size", "privacy", "crisis", "scope"]'
     )
-    minds.set_shadow("fake:constant")
-    shadow = minds.engine.shadow.predictor
+    predictors.set_shadow("fake:constant")
+    shadow = predictors.engine.shadow.predictor
     assert shadow is not None
     assert (shadow.calibration, shadow.method, shadow.policy.version) == (None, "letter", "mine")
     house.store.close()
@@ -132,8 +126,8 @@ def test_the_champions_calibration_and_method_are_not_the_shadows(house: House) 
 def test_one_that_cannot_be_opened_leaves_none_and_the_champion_answering(house: House) -> None:
     house.point("champion", "v1")
     house.point("challenger", "v2")
-    minds = house.minds("release:champion", "release:challenger")
-    settle(minds)
+    predictors = house.predictors("release:champion", "release:challenger")
+    settle(predictors)
     place = house.registry.objects.object_path(
         house.registry.find("v3").files["policy.toml"].sha256
     )
@@ -141,20 +135,20 @@ def test_one_that_cannot_be_opened_leaves_none_and_the_champion_answering(house:
     place.write_text("changed")
     house.point("challenger", "v3")
     with pytest.raises(ReleaseError, match="damaged"):
-        settle(minds)
-    assert minds.engine.shadow.predictor is None
-    assert minds.engine.predictor.release == "v1"
+        settle(predictors)
+    assert predictors.engine.shadow.predictor is None
+    assert predictors.engine.predictor.release == "v1"
     house.store.close()
 
 
 def test_a_shadow_that_is_not_there_is_an_error_until_it_is(
     house: House, medtune: CommandLine
 ) -> None:
-    minds = house.minds("fake:biased", "release:v9")
+    predictors = house.predictors("fake:biased", "release:v9")
     with pytest.raises(ReleaseError, match="no release is called v9"):
-        minds.wanted_shadow()
+        predictors.wanted_shadow()
     medtune("release", "build", "v9", "fake:biased", "--registry", house.registry.folder)
-    assert minds.wanted_shadow() == house.id("v9")
+    assert predictors.wanted_shadow() == house.id("v9")
     with pytest.raises(ModelError, match="unheard"):
-        house.minds("fake:biased", "fake:unheard").set_shadow("fake:unheard")
+        house.predictors("fake:biased", "fake:unheard").set_shadow("fake:unheard")
     house.store.close()

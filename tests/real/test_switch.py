@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from medtune.commands.serve import PredictorManager, ServeOptions, load_served_predictor
+from medtune.commands.serve import PredictorLoader, PredictorManager
 from medtune.core.progress import NoProgress
 from medtune.core.records import Question
 from medtune.models.adapters.adapter_pool import PooledModel
-from medtune.models.adapters.adapter_pools import AdapterPools
 from medtune.releases.build import build_release
 from medtune.releases.registry import Registry
 from medtune.serving.inference.engine import Engine
@@ -22,19 +21,19 @@ ASKED = [Question(id="q", stem="Which is it?", options=("this", "that", "other")
 
 
 @pytest.fixture
-def minds(adapter: Path, tmp_path: Path) -> PredictorManager:
-    registry, pools = Registry(tmp_path / "registry"), AdapterPools()
+def predictors(adapter: Path, tmp_path: Path) -> PredictorManager:
+    loader = PredictorLoader(Registry(tmp_path / "registry"), NoProgress())
+    registry = loader.registry
     for name in ("v1", "v2", "v3"):
         build_release(registry, name, f"adapter:{adapter}", "ann", NoProgress(), note=name)
-    options = ServeOptions(
-        "release:champion", tmp_path, registry=registry.folder, shadow="release:challenger"
-    )
-    release = registry.find("v1")
-    registry.set_alias("champion", release, "ann", "release.promote")
-    predictor = load_served_predictor(options, registry, release, pools, NoProgress())
+    registry.set_alias("champion", registry.find("v1"), "ann", "release.promote")
+    release = loader.find_release("release:champion")
+    assert release is not None
     store = Store.open(f"sqlite:///{tmp_path / 's.db'}")
-    engine = Engine(predictor, store, b"0" * 32, Metrics())
-    return PredictorManager(engine, store, registry, options, pools, NoProgress(), release.id)
+    engine = Engine(loader.load("release:champion", release), store, b"0" * 32, Metrics())
+    return PredictorManager(
+        engine, store, loader, "release:champion", "release:challenger", release.id
+    )
 
 
 def pooled(predictor: Predictor | None) -> PooledModel:
@@ -43,29 +42,33 @@ def pooled(predictor: Predictor | None) -> PooledModel:
     return predictor.model
 
 
-def test_champion_and_shadow_share_a_base_and_the_former_ones_go(minds: PredictorManager) -> None:
-    registry = minds.registry
+def test_champion_and_shadow_share_a_base_and_the_former_ones_go(
+    predictors: PredictorManager,
+) -> None:
+    registry = predictors.loader.registry
     one, two, three = (registry.find(name) for name in ("v1", "v2", "v3"))
-    first = pooled(minds.engine.predictor)
-    before = minds.engine.predictor.predict(ASKED)
+    first = pooled(predictors.engine.predictor)
+    before = predictors.engine.predictor.predict(ASKED)
     registry.set_alias("challenger", two, "ann", "release.challenger")
-    wanted = minds.wanted_shadow()
+    wanted = predictors.wanted_shadow()
     assert wanted == two.id
-    minds.set_shadow(wanted)
-    beside = pooled(minds.engine.shadow.predictor)
+    predictors.set_shadow(wanted)
+    beside = pooled(predictors.engine.shadow.predictor)
     assert beside._pool is first._pool
     assert set(first._pool.adapter_names) == {one.id, two.id}
 
     registry.set_alias("champion", two, "ann", "release.promote")
-    minds.swap_champion(minds.wanted_champion())
-    assert minds.engine.predictor.release == "v2"
-    assert minds.engine.predictor.predict(ASKED) == before, "the same adapter under another name"
-    assert pooled(minds.engine.predictor)._pool is first._pool
+    predictors.swap_champion(predictors.wanted_champion())
+    assert predictors.engine.predictor.release == "v2"
+    assert predictors.engine.predictor.predict(ASKED) == before, (
+        "the same adapter under another name"
+    )
+    assert pooled(predictors.engine.predictor)._pool is first._pool
     assert set(first._pool.adapter_names) == {one.id, two.id}, "requests may be under way"
-    minds.set_shadow(minds.wanted_shadow())
-    assert minds.engine.shadow.predictor is None
+    predictors.set_shadow(predictors.wanted_shadow())
+    assert predictors.engine.shadow.predictor is None
 
     registry.set_alias("champion", three, "ann", "release.promote")
-    minds.swap_champion(minds.wanted_champion())
+    predictors.swap_champion(predictors.wanted_champion())
     assert set(first._pool.adapter_names) == {two.id, three.id}
-    minds.store.close()
+    predictors.store.close()

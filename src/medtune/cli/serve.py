@@ -62,13 +62,13 @@ def serve(
 
     Example: medtune serve runs/mine --port 8000
     """
-    from medtune.commands.serve import ServeOptions
-    from medtune.commands.serve import serve as serve_recipe
+    from medtune.commands.serve import serve as run_endpoint
 
     if method == "generate":
         raise InputError("--method generate", expected="letter or cloze")
-    options = ServeOptions(
-        model=model,
+    run_endpoint(
+        model,
+        Terminal(),
         folder=data,
         policy=policy,
         calibration=calibration,
@@ -82,7 +82,6 @@ def serve(
         registry=registry,
         shadow=shadow,
     )
-    serve_recipe(options, Terminal())
 
 
 def keys_add(

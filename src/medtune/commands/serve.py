@@ -31,7 +31,7 @@ from medtune.serving.auth.authorize import Authorizer, StartToken, is_loopback
 from medtune.serving.data_dir import load_secret, resolve_database_url
 from medtune.serving.dependencies import Probe, Services
 from medtune.serving.inference.alias_watcher import watch_alias
-from medtune.serving.inference.engine import MAX_WAIT_S, Engine
+from medtune.serving.inference.engine import Engine
 from medtune.serving.inference.predictor import Predictor
 from medtune.serving.inference.request_batcher import create_model_executor
 from medtune.serving.metrics import Metrics
@@ -47,83 +47,148 @@ WEIGHTLESS_PREFIXES = ("fake:", "remote:")
 """Prefixes of models without local weights."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
-    """Options of `medtune serve`."""
-
-    model: str
-    """A model name, or a run folder."""
-    folder: Path
-    """Folder of the store and the secret."""
-    policy: Path | None = None
-    """Policy file; None is the starter policy."""
-    calibration: Path | None = None
-    """Evaluation of calibration questions; None uses that of the run, if any."""
-    method: Method | None = None
-    """None is letter for a model trained on letters, else cloze."""
-    database: str | None = None
-    """Database URL; None is SQLite in the folder."""
-    host: str = "127.0.0.1"
-    port: int = 8000
-    patience_s: float = MAX_WAIT_S
-    keys_always: bool = False
-    """Whether requests from the loopback interface need a key, too."""
-    unfit: bool = False
-    """Serve a quantized model even if it did not pass the parity gate."""
-    registry: Path = Path("runs") / "registry"
-    """Registry folder of `release:NAME`."""
-    shadow: str | None = None
-    """A model or release that answers in shadow mode; its answers are only stored."""
-
-
-def serve(options: ServeOptions, progress: Progress) -> None:
+def serve(
+    model: str,
+    progress: Progress,
+    *,
+    folder: Path,
+    registry: Path,
+    policy: Path | None,
+    calibration: Path | None,
+    method: Method | None,
+    unfit: bool,
+    database: str | None,
+    host: str,
+    port: int,
+    patience_s: float,
+    keys_always: bool,
+    shadow: str | None,
+) -> None:
     """Run the endpoint until it is stopped.
+
+    Args:
+        model: A model name, a run folder, or `release:NAME`.
+        progress: Reports long loading.
+        folder: Folder of the store and the secret.
+        registry: Registry folder of `release:NAME`.
+        policy: Policy file; None is the starter policy.
+        calibration: Evaluation of calibration questions; None uses that of the run, if any.
+        method: None is letter for a model trained on letters, else cloze.
+        unfit: Serve a quantized model even if it did not pass the parity gate.
+        database: Database URL; None is SQLite in the folder.
+        host: Name or address to listen on.
+        port: TCP port.
+        patience_s: Longest wait for the model.
+        keys_always: Whether requests from the loopback interface need a key, too.
+        shadow: A model or release that answers in shadow mode; its answers are only stored.
 
     Raises:
         MedtuneError: Model, calibration, policy, store or port cannot be used.
     """
-    check_port(options.host, options.port)
-    registry, thread = Registry(options.registry), create_model_executor()
-    _, is_release, wanted = options.model.partition(RELEASE_PREFIX)
-    release, pools = registry.find(wanted) if is_release else None, AdapterPools()
-    predictor = thread.submit(
-        load_served_predictor, options, registry, release, pools, progress
-    ).result()
-    secret = load_secret(options.folder)
-    url = resolve_database_url(options.folder, options.database)
-    store = Store.open(url, anchor=Anchor.from_folder(options.folder))
+    check_port(host, port)
+    loader = PredictorLoader(Registry(registry), progress, policy, calibration, method, unfit)
+    thread, release = create_model_executor(), loader.find_release(model)
+    predictor = thread.submit(loader.load, model, release).result()
+    secret = load_secret(folder)
+    url = resolve_database_url(folder, database)
+    store = Store.open(url, anchor=Anchor.from_folder(folder))
     try:
-        start = (
-            None
-            if options.keys_always or not _is_loopback_host(options.host)
-            else StartToken.create()
-        )
-        gate = Authorizer(store.keys.find, open_on_loopback=not options.keys_always, start=start)
-        _require_key(options.host, store)
+        start = None if keys_always or not _is_loopback_host(host) else StartToken.create()
+        gate = Authorizer(store.keys.find, open_on_loopback=not keys_always, start=start)
+        _require_key(host, store)
         metrics = Metrics()
-        engine = Engine(predictor, store, secret, metrics, options.patience_s, thread)
+        engine = Engine(predictor, store, secret, metrics, patience_s, thread)
         probes: dict[str, Probe] = {"store": store.check_writable, "model": engine.check_model}
         parts = Services(engine, store, gate, metrics, secret, probes)
-        progress.log_message(f"{predictor.release}: {_format_url(options, start)}")
-        served = release.id if release else options.model
-        predictors = PredictorManager(engine, store, registry, options, pools, progress, served)
+        progress.log_message(f"{predictor.release}: {_format_url(host, port, start)}")
+        served = release.id if release else model
+        predictors = PredictorManager(engine, store, loader, model, shadow, served)
         with ExitStack() as stack:
-            if wanted in ALIASES:
+            if model.removeprefix(RELEASE_PREFIX) in ALIASES:
                 stack.enter_context(
                     watch_alias(
                         "champion", served, predictors.wanted_champion, predictors.swap_champion
                     )
                 )
-            if options.shadow is not None:
+            if shadow is not None:
                 failed = partial(metrics.count_shadow_outcome, "failed")
                 stack.enter_context(
                     watch_alias(
                         "shadow", None, predictors.wanted_shadow, predictors.set_shadow, failed
                     )
                 )
-            run_server(parts, options.host, options.port)
+            run_server(parts, host, port)
     finally:
         store.close()
+
+
+@dataclass(frozen=True)
+class PredictorLoader:
+    """Loads models and releases as predictors.
+
+    Attributes:
+        registry: Registry of releases and aliases.
+        progress: Reports long loading.
+        policy: Policy file of a model; None is the starter policy. A release has its own.
+        calibration: Evaluation of a model's calibration questions; None uses that of its run.
+        method: Method of a model; None is letter if it was trained on letters, else cloze.
+        unfit: Load a quantized model even if it did not pass the parity gate.
+        pools: Adapter pools, where adapters share a base model.
+    """
+
+    registry: Registry
+    progress: Progress
+    policy: Path | None = None
+    calibration: Path | None = None
+    method: Method | None = None
+    unfit: bool = False
+    pools: AdapterPools = field(default_factory=AdapterPools)
+
+    def find_release(self, model: str) -> Release | None:
+        """Return the release that a name stands for; None for the name of a model."""
+        _, is_release, name = model.partition(RELEASE_PREFIX)
+        return self.registry.find(name) if is_release else None
+
+    def load(self, model: str, release: Release | None) -> Predictor:
+        """Load a release, or else the named model.
+
+        Raises:
+            CheckFailed: The model is marked unfit.
+            ReleaseError: The release is damaged.
+            MedtuneError: Model or calibration cannot be used.
+        """
+        if release is not None:
+            return self._load_release(release)
+        name, evaluation = find_calibration(model, self.calibration, self.method)
+        return load_predictor(
+            name,
+            evaluation,
+            self.method,
+            load_policy(self.policy),
+            load_default_classifier(),
+            self.progress,
+            unfit=self.unfit,
+        )
+
+    def _load_release(self, release: Release) -> Predictor:
+        """Load a release; the hash of every file is checked."""
+        name, objects = model_reference(self.registry, release), self.registry.objects
+        model: AnswerModel
+        if release.weights == "adapter":
+            base = resolve_model(release.base, self.progress)
+            folder = Path(name.removeprefix(ADAPTER_PREFIX))
+            model = self.pools.load_adapter(base, release.id, folder)
+        else:
+            model = open_model(name, style=release.style, progress=self.progress, light=True)
+        return Predictor(
+            model=model,
+            style=release.style,
+            method=release.method,
+            policy=load_policy(objects.object_path(release.files[POLICY].sha256)),
+            classifier=load_classifier(objects.object_path(release.files[LEARNED].sha256)),
+            calibration=release.calibration,
+            release=release.name,
+        )
 
 
 @dataclass
@@ -133,19 +198,17 @@ class PredictorManager:
     Attributes:
         engine: Engine whose predictors are swapped.
         store: Store whose audit log records the swaps.
-        registry: Registry of releases and aliases.
-        options: Command-line options.
-        pools: Adapter pools, where adapters share a base model.
-        progress: Reports long loading.
+        loader: Loads the predictors.
+        model: Model or release to serve, as it was named.
+        shadow: Model or release to run in shadow mode, as it was named; None for none.
         served: Id of the served release, or name of the served model.
     """
 
     engine: Engine
     store: Store
-    registry: Registry
-    options: ServeOptions
-    pools: AdapterPools
-    progress: Progress
+    loader: PredictorLoader
+    model: str
+    shadow: str | None
     served: str
     _former: str = ""
     """Previous release or model; some of its requests may still be running."""
@@ -154,29 +217,25 @@ class PredictorManager:
     """Serialises loading, so that no new adapter is unloaded by another thread."""
 
     def __post_init__(self) -> None:
-        self._id_of = cache(lambda name: self.registry.find(name).id)
+        self._id_of = cache(lambda name: self.loader.registry.find(name).id)
 
     def wanted_champion(self) -> str:
         """Return the release to serve; if the alias is unset, the current one."""
-        return self._resolve_target(self.options.model) or self.served
+        return self._resolve_target(self.model) or self.served
 
     def swap_champion(self, release_id: str) -> None:
         """Load a release and serve it in place of the current one."""
-        release = self.registry.find(release_id)
+        release = self.loader.registry.find(release_id)
         with self._turn, _background_loading(release.base):
-            self.engine.predictor = load_served_predictor(
-                self.options, self.registry, release, self.pools, self.progress
-            )
+            self.engine.predictor = self.loader.load(release_id, release)
             self._former, self.served = self.served, release_id
-            self._unload_unused_adapters(
-                self.wanted_shadow() if self.options.shadow is not None else None
-            )
+            self._unload_unused_adapters(None if self.shadow is None else self.wanted_shadow())
         self.store.audit.append(ENDPOINT, "release.serve", release_id, name=release.name)
 
     def wanted_shadow(self) -> str | None:
         """Return the release or model to run as shadow; None if unset or the served one."""
-        assert self.options.shadow is not None, "called only with a shadow option"
-        found = self._resolve_target(self.options.shadow)
+        assert self.shadow is not None, "called only with a shadow option"
+        found = self._resolve_target(self.shadow)
         return None if found == self.served else found
 
     def set_shadow(self, name: str | None) -> None:
@@ -184,23 +243,20 @@ class PredictorManager:
         self.engine.shadow.predictor = None
         if name is None:
             return
-        is_release = (self.options.shadow or "").startswith(RELEASE_PREFIX)
-        release = self.registry.find(name) if is_release else None
+        is_release = (self.shadow or "").startswith(RELEASE_PREFIX)
+        release = self.loader.registry.find(name) if is_release else None
         # The options calibration and method apply to the champion only.
-        options = replace(self.options, model=name, calibration=None, method=None)
+        loader = replace(self.loader, calibration=None, method=None, progress=NoProgress())
         with self._turn, _background_loading(release.base if release else name):
-            predictor = load_served_predictor(
-                options, self.registry, release, self.pools, NoProgress()
-            )
+            predictor = loader.load(name, release)
             self.engine.shadow.predictor = predictor
             self._unload_unused_adapters(name)
-        self.progress.log_message(f"shadow: {predictor.release}")
+        self.loader.progress.log_message(f"shadow: {predictor.release}")
         if release is not None:
             self.store.audit.append(ENDPOINT, "release.shadow", name, name=release.name)
 
     def _unload_unused_adapters(self, shadow: str | None) -> None:
-        """Unload the adapters that are no longer used."""
-        self.pools.retain({self.served, self._former, shadow or ""})
+        self.loader.pools.retain({self.served, self._former, shadow or ""})
 
     def _resolve_target(self, model: str) -> str | None:
         """Return the id of a release, or the name of a model; None for an unset alias."""
@@ -209,59 +265,8 @@ class PredictorManager:
             return model
         if name not in ALIASES:
             return self._id_of(name)
-        found: str | None = getattr(self.registry.read_aliases(), name)
+        found: str | None = getattr(self.loader.registry.read_aliases(), name)
         return found
-
-
-def load_served_predictor(
-    options: ServeOptions,
-    registry: Registry,
-    release: Release | None,
-    pools: AdapterPools,
-    progress: Progress,
-) -> Predictor:
-    """Load a release, or else the named model, as a predictor.
-
-    Raises:
-        CheckFailed: The model is marked unfit.
-        ReleaseError: The release is damaged.
-        MedtuneError: Model or calibration cannot be used.
-    """
-    if release is not None:
-        return _load_release(registry, release, pools, progress)
-    name, evaluation = find_calibration(options.model, options.calibration, options.method)
-    policy = load_policy(options.policy)
-    return load_predictor(
-        name,
-        evaluation,
-        options.method,
-        policy,
-        load_default_classifier(),
-        progress,
-        unfit=options.unfit,
-    )
-
-
-def _load_release(
-    registry: Registry, release: Release, pools: AdapterPools, progress: Progress
-) -> Predictor:
-    """Load a release as a predictor; the hash of every file is checked."""
-    name = model_reference(registry, release)
-    model: AnswerModel
-    if release.weights == "adapter":
-        folder = Path(name.removeprefix(ADAPTER_PREFIX))
-        model = pools.load_adapter(resolve_model(release.base, progress), release.id, folder)
-    else:
-        model = open_model(name, style=release.style, progress=progress, light=True)
-    return Predictor(
-        model=model,
-        style=release.style,
-        method=release.method,
-        policy=load_policy(registry.objects.object_path(release.files[POLICY].sha256)),
-        classifier=load_classifier(registry.objects.object_path(release.files[LEARNED].sha256)),
-        calibration=release.calibration,
-        release=release.name,
-    )
 
 
 def _background_loading(model: str) -> AbstractContextManager[None]:
@@ -277,10 +282,10 @@ def _is_loopback_host(host: str) -> bool:
     return is_loopback("127.0.0.1" if host == "localhost" else host)
 
 
-def _format_url(options: ServeOptions, start: StartToken | None) -> str:
+def _format_url(host: str, port: int, start: StartToken | None) -> str:
     """Format the URL of the endpoint; the start token in it grants all permissions."""
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    return f"http://{host}:{options.port}/{f'?token={start.text}' if start else ''}"
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}/{f'?token={start.text}' if start else ''}"
 
 
 def _require_key(host: str, store: Store) -> None:
