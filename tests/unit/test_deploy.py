@@ -291,7 +291,7 @@ def test_a_stop_waits_for_answers_under_way() -> None:
 
 def test_a_worker_may_open_as_many_files_as_it_has_connections() -> None:
     (files,) = re.findall(r"^LimitNOFILE=(\d+)$", written("systemd/medtune.service"), re.MULTILINE)
-    wanted = ConnectionLimits().most + RESERVED_FILES
+    wanted = ConnectionLimits().max_connections + RESERVED_FILES
     assert int(files) >= wanted
     for name in WORKERS:
         assert SERVICES[name]["ulimits"]["nofile"] >= wanted

@@ -94,12 +94,12 @@ def serve(
     store = Store.open(url, anchor=Anchor.from_folder(folder))
     try:
         start = None if keys_always or not _is_loopback_host(host) else StartToken.create()
-        gate = Authorizer(store.keys.find, open_on_loopback=not keys_always, start=start)
+        authorizer = Authorizer(store.keys.find, open_on_loopback=not keys_always, start=start)
         _require_key(host, store)
         metrics = Metrics()
         engine = Engine(predictor, store, secret, metrics, patience_s, thread)
         probes: dict[str, Probe] = {"store": store.check_writable, "model": engine.check_model}
-        parts = Services(engine, store, gate, metrics, secret, probes)
+        services = Services(engine, store, authorizer, metrics, secret, probes)
         progress.log_message(f"{predictor.release}: {_format_url(host, port, start)}")
         served = release.id if release else model
         predictors = PredictorManager(engine, store, loader, model, shadow, served)
@@ -117,7 +117,7 @@ def serve(
                         "shadow", None, predictors.wanted_shadow, predictors.set_shadow, failed
                     )
                 )
-            run_server(parts, host, port)
+            run_server(services, host, port)
     finally:
         store.close()
 
@@ -213,7 +213,7 @@ class PredictorManager:
     _former: str = ""
     """Previous release or model; some of its requests may still be running."""
     _id_of: Callable[[str], str] = field(init=False)
-    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     """Serialises loading, so that no new adapter is unloaded by another thread."""
 
     def __post_init__(self) -> None:
@@ -226,7 +226,7 @@ class PredictorManager:
     def swap_champion(self, release_id: str) -> None:
         """Load a release and serve it in place of the current one."""
         release = self.loader.registry.find(release_id)
-        with self._turn, _background_loading(release.base):
+        with self._lock, _background_loading(release.base):
             self.engine.predictor = self.loader.load(release_id, release)
             self._former, self.served = self.served, release_id
             self._unload_unused_adapters(None if self.shadow is None else self.wanted_shadow())
@@ -247,7 +247,7 @@ class PredictorManager:
         release = self.loader.registry.find(name) if is_release else None
         # The options calibration and method apply to the champion only.
         loader = replace(self.loader, calibration=None, method=None, progress=NoProgress())
-        with self._turn, _background_loading(release.base if release else name):
+        with self._lock, _background_loading(release.base if release else name):
             predictor = loader.load(name, release)
             self.engine.shadow.predictor = predictor
             self._unload_unused_adapters(name)

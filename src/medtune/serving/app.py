@@ -27,20 +27,20 @@ RETENTION_INTERVAL_S = 3600.0
 """Seconds between deletions of old requests."""
 
 
-def create_app(parts: Services, *, logs: bool = True) -> FastAPI:
+def create_app(services: Services, *, logs: bool = True) -> FastAPI:
     """Build the application; with `logs`, it logs every request."""
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         del app
-        await parts.engine.start()
-        retention = asyncio.create_task(_run_retention(parts))
+        await services.engine.start()
+        retention = asyncio.create_task(_run_retention(services))
         yield
         retention.cancel()
         # All connections are served by now: waiting questions were answered before.
-        await parts.engine.close()
-        if parts.store is not None:
-            parts.store.close()
+        await services.engine.close()
+        if services.store is not None:
+            services.store.close()
 
     app = FastAPI(
         title="medtune",
@@ -51,7 +51,7 @@ def create_app(parts: Services, *, logs: bool = True) -> FastAPI:
         docs_url=None,  # its pages load scripts from a CDN
         redoc_url=None,
     )
-    app.state.services = parts
+    app.state.services = services
     for router in (answers.router, reviews.router, pages.router):
         app.include_router(router)
     place = Path(str(files("medtune.serving.pages"))) / "static"
@@ -66,11 +66,11 @@ def create_app(parts: Services, *, logs: bool = True) -> FastAPI:
     return app
 
 
-async def _run_retention(parts: Services) -> None:
+async def _run_retention(services: Services) -> None:
     """Delete requests older than the policy allows, and log the audit head, every hour."""
-    retention = None if parts.store is None else Retention(parts.store)
+    retention = None if services.store is None else Retention(services.store)
     while retention is not None:
-        days = parts.engine.predictor.policy.privacy.days
+        days = services.engine.predictor.policy.privacy.days
         try:
             await asyncio.to_thread(retention.sweep, days)
             head = await asyncio.to_thread(retention.store.audit.read_head)

@@ -55,15 +55,15 @@ class ConnectionLimits:
     """The connections of one endpoint, and their limits.
 
     Attributes:
-        most: Most connections.
-        most_of_one: Most connections from one address.
+        max_connections: Most connections.
+        max_per_address: Most connections from one address.
         head_s: Longest that a head may take.
         body_s: Longest that a body may take.
         read_s: Longest that a reply may be left unread.
     """
 
-    most: int = MAX_CONNECTIONS
-    most_of_one: int = MAX_PER_ADDRESS
+    max_connections: int = MAX_CONNECTIONS
+    max_per_address: int = MAX_PER_ADDRESS
     head_s: float = HEAD_TIMEOUT_S
     body_s: float = BODY_TIMEOUT_S
     read_s: float = READ_TIMEOUT_S
@@ -75,10 +75,12 @@ class ConnectionLimits:
 
     def acquire_slot(self, address: str) -> bool:
         """Accept a connection if there is room; another may be closed for it."""
-        if self._count[address] >= self.most_of_one:
+        if self._count[address] >= self.max_per_address:
             fits = self._evict_oldest(self._unfinished.get(address, {}))
         else:
-            fits = self._count.total() < self.most or self._evict_oldest(self._most_waiting())
+            fits = self._count.total() < self.max_connections or self._evict_oldest(
+                self._most_waiting()
+            )
         if not fits:
             self.count_event("refused")
             return False
@@ -156,7 +158,7 @@ class _Bounded(h11.Connection):
 class Connection(H11Protocol):
     """One HTTP connection with deadlines."""
 
-    room: ConnectionLimits
+    limits: ConnectionLimits
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -171,7 +173,7 @@ class Connection(H11Protocol):
         """Accept the connection if there is room."""
         peer = transport.get_extra_info("peername")
         self._address = client_network(str(peer[0])) if isinstance(peer, tuple) else ""
-        if not self.room.acquire_slot(self._address):
+        if not self.limits.acquire_slot(self._address):
             transport.write(BUSY_RESPONSE)
             transport.close()
             return
@@ -207,7 +209,7 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         """Wait for a slow reader, with a deadline."""
         super().pause_writing()
-        self._unread = self.loop.call_later(self.room.read_s, self._close, "unread", True)
+        self._unread = self.loop.call_later(self.limits.read_s, self._close, "unread", True)
 
     def resume_writing(self) -> None:
         """Continue writing."""
@@ -234,11 +236,11 @@ class Connection(H11Protocol):
         self._phase = (phase, self.cycle)
         _cancel(self._deadline)
         if phase == "answer":
-            self.room.mark_complete(self, self._address)
+            self.limits.mark_complete(self, self._address)
             return
-        self.room.mark_incomplete(self, self._address)
+        self.limits.mark_incomplete(self, self._address)
         if phase != "idle":
-            seconds = self.room.head_s if phase == "head" else self.room.body_s
+            seconds = self.limits.head_s if phase == "head" else self.limits.body_s
             self._deadline = self.loop.call_later(seconds, self._on_timeout)
 
     def _on_timeout(self) -> None:
@@ -249,7 +251,7 @@ class Connection(H11Protocol):
         self._close(f"late {phase}")
 
     def _close(self, why: str, hard: bool = False) -> None:
-        self.room.count_event(why)
+        self.limits.count_event(why)
         if hard or self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
@@ -261,7 +263,7 @@ class Connection(H11Protocol):
         _cancel(self._unread)
         if self._counted:
             self._counted = False
-            self.room.release_slot(self, self._address)
+            self.limits.release_slot(self, self._address)
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

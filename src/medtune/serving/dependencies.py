@@ -48,7 +48,7 @@ class Services:
     Attributes:
         engine: Answers questions.
         store: The database; None if nothing is stored.
-        gate: Authenticates callers and limits their rate.
+        authorizer: Authenticates callers and limits their rate.
         metrics: Prometheus metrics.
         secret: Signs form tokens and hashes texts.
         probes: Readiness probes by name; they raise a MedtuneError on failure.
@@ -58,7 +58,7 @@ class Services:
 
     engine: Engine
     store: Store | None
-    gate: Authorizer
+    authorizer: Authorizer
     metrics: Metrics
     secret: bytes
     probes: dict[str, Probe] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class Services:
         if found is None:
             return None
         digest, key = found
-        start = self.gate.start
+        start = self.authorizer.start
         return start.key if start is not None and start.matches_digest(digest) else key
 
     def require_store(self) -> Store:
@@ -161,7 +161,9 @@ async def get_store(request: Request) -> Store:
 StoreDep = Annotated[Store, Depends(get_store)]
 
 
-def admit(request: Request, parts: Services, secret: str | None, role: Role, cost: int = 1) -> str:
+def admit(
+    request: Request, services: Services, secret: str | None, role: Role, cost: int = 1
+) -> str:
     """Authenticate a caller, and charge a request against its rate limit.
 
     Returns:
@@ -175,14 +177,14 @@ def admit(request: Request, parts: Services, secret: str | None, role: Role, cos
     # DNS rebinding: a foreign host name that resolves to this machine is not local.
     named = LOCAL_HOST.fullmatch(request.headers.get("host", "")) is not None
     forwarded = is_forwarded(request.headers) or not named
-    return parts.gate.admit(secret, host, forwarded, role, cost) or LOCAL_CALLER
+    return services.authorizer.admit(secret, host, forwarded, role, cost) or LOCAL_CALLER
 
 
 class Admission(NamedTuple):
     """The caller of a question, and why it is rejected unless there is a crisis."""
 
     caller: str | None
-    late: DeniedError | StoreError | None = None
+    rejection: DeniedError | StoreError | None = None
 
 
 @dataclass(frozen=True)
@@ -227,8 +229,8 @@ class AdmittedRoute(APIRoute):
 
         async def admitted(request: Request) -> Response:
             found = await admit_request(request, needs.role, needs.cost)
-            if found.late is not None and not needs.asks:
-                raise found.late
+            if found.rejection is not None and not needs.asks:
+                raise found.rejection
             request.state.admission = found
             body = await _read_body(request)
             if body.count(b"[") + body.count(b"{") > MAX_BRACKETS:
@@ -251,9 +253,11 @@ async def _answer_crisis(
     Raises:
         RequestValidationError: The request contains no crisis.
     """
-    parts, path = get_services(request), request.scope["path"]
-    asked = await parts.run_in_admission_thread(extract_inquiries, path, error.body)
-    return build_response(path, error.body, asked, await parts.engine.answer(asked, caller, error))
+    services, path = get_services(request), request.scope["path"]
+    asked = await services.run_in_admission_thread(extract_inquiries, path, error.body)
+    return build_response(
+        path, error.body, asked, await services.engine.answer(asked, caller, error)
+    )
 
 
 async def _read_body(request: Request) -> bytes:
@@ -271,18 +275,18 @@ async def admit_request(request: Request, role: Role, cost: int) -> Admission:
     """
     credentials = await bearer(request)
     secret = credentials.credentials if credentials else None
-    parts = get_services(request)
+    services = get_services(request)
 
     async def admitted() -> str:
-        if parts.gate.knows(secret):
-            return admit(request, parts, secret, role, cost)
-        return await parts.run_in_admission_thread(admit, request, parts, secret, role, cost)
+        if services.authorizer.needs_no_lookup(secret):
+            return admit(request, services, secret, role, cost)
+        return await services.run_in_admission_thread(admit, request, services, secret, role, cost)
 
-    return await admit_unless_late(admitted())
+    return await admit_or_postpone(admitted())
 
 
-async def admit_unless_late(admitted: Awaitable[str]) -> Admission:
-    """Await an admission; a rate limit or a failed store is returned as `late`, not raised.
+async def admit_or_postpone(admitted: Awaitable[str]) -> Admission:
+    """Await an admission; a rate limit or a failed store is returned as `rejection`, not raised.
 
     A crisis still gets its card then.
 
@@ -292,7 +296,7 @@ async def admit_unless_late(admitted: Awaitable[str]) -> Admission:
     try:
         return Admission(await admitted)
     except DeniedError as error:
-        if not error.known:
+        if not error.authorized:
             raise
         return Admission(None, error)
     except StoreError as error:

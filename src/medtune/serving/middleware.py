@@ -40,8 +40,8 @@ log = structlog.get_logger("medtune.serving")
 class BodyLimit:
     """Rejects bodies that are too large, declared or not."""
 
-    def __init__(self, app: ASGIApp, most: int = MAX_BODY_BYTES) -> None:
-        self._app, self._most = app, most
+    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES) -> None:
+        self._app, self._max_bytes = app, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -50,7 +50,11 @@ class BodyLimit:
             return
         headers = dict(scope["headers"])
         kind = headers.get(b"content-type", b"").lstrip().lower()
-        most = min(self._most, MAX_FORM_BYTES) if kind.startswith(FORM_CONTENT_TYPE) else self._most
+        most = (
+            min(self._max_bytes, MAX_FORM_BYTES)
+            if kind.startswith(FORM_CONTENT_TYPE)
+            else self._max_bytes
+        )
         most = min(most, MAX_SIGN_IN_BYTES) if scope["path"] in SIGN_IN else most
         said = headers.get(b"content-length", b"0")
         if said.isdigit() and int(said[:20]) > most:

@@ -36,9 +36,9 @@ DRAIN_S = 60
 class _Server(uvicorn.Server):
     """A uvicorn server that accepts connections in small batches and logs little under load."""
 
-    def __init__(self, config: uvicorn.Config, room: ConnectionLimits) -> None:
+    def __init__(self, config: uvicorn.Config, limits: ConnectionLimits) -> None:
         super().__init__(config)
-        self._room = room
+        self._limits = limits
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening."""
@@ -50,12 +50,14 @@ class _Server(uvicorn.Server):
     def _handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         # asyncio retries every second; a traceback for each retry would fill the disk.
         if "out of system resource" in context["message"]:
-            self._room.count_event("no file left")
+            self._limits.count_event("no file left")
         else:
             loop.default_exception_handler(context)
 
 
-def run_server(parts: Services, host: str, port: int, room: ConnectionLimits | None = None) -> None:
+def run_server(
+    services: Services, host: str, port: int, limits: ConnectionLimits | None = None
+) -> None:
     """Serve requests until SIGTERM or SIGINT.
 
     Raises:
@@ -74,12 +76,12 @@ def run_server(parts: Services, host: str, port: int, room: ConnectionLimits | N
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # Anybody can send invalid HTTP; that does not fill the log.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    bounded = _raise_file_limit(room or ConnectionLimits())
+    bounded = _raise_file_limit(limits or ConnectionLimits())
     config = uvicorn.Config(
-        create_app(parts),
+        create_app(services),
         host=host,
         port=port,
-        http=type("Connection", (Connection,), {"room": bounded}),
+        http=type("Connection", (Connection,), {"limits": bounded}),
         ws="none",  # unused, and an upgraded connection would not release its slot
         log_config=None,
         access_log=False,  # it would write addresses and paths
@@ -95,16 +97,18 @@ def run_server(parts: Services, host: str, port: int, room: ConnectionLimits | N
         _Server(config, bounded).run(sockets=[place])
 
 
-def _raise_file_limit(room: ConnectionLimits) -> ConnectionLimits:
+def _raise_file_limit(limits: ConnectionLimits) -> ConnectionLimits:
     """Raise the limit of open files to what the connections need; if it cannot, allow fewer."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = room.most + RESERVED_FILES
+    wanted = limits.max_connections + RESERVED_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        most = max(1, min(room.most, soft - RESERVED_FILES))
-        room = replace(room, most=most, most_of_one=min(most, room.most_of_one))
-    return room
+        most = max(1, min(limits.max_connections, soft - RESERVED_FILES))
+        limits = replace(
+            limits, max_connections=most, max_per_address=min(most, limits.max_per_address)
+        )
+    return limits
 
 
 def check_port(host: str, port: int) -> None:

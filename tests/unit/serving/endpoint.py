@@ -100,7 +100,7 @@ class Endpoint:
     """An endpoint, and a browser of this machine before it."""
 
     client: TestClient
-    parts: Services
+    services: Services
     store: Store
     model: Breakable = field(repr=False)
 
@@ -130,16 +130,16 @@ def endpoint(
     predictor = predictor_of(model, policy=policy, calibration=calibration)
     engine = Engine(predictor, store, SECRET, metrics, patience_s)
     gate = Authorizer(store.keys.find)
-    parts = Services(
+    services = Services(
         engine, store, gate, metrics, SECRET,
         {"store": store.check_writable, "model": engine.check_model},
         ready_s=0.0,
     )  # fmt: skip
     client = TestClient(
-        create_app(parts),
+        create_app(services),
         base_url="http://127.0.0.1",
         client=(host, 50000),
         raise_server_exceptions=False,
     )
     with client:
-        yield Endpoint(client, parts, store, model)
+        yield Endpoint(client, services, store, model)

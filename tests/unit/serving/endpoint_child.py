@@ -41,8 +41,8 @@ def main(folder: Path, port: int, settings: dict[str, Any]) -> None:
     store, metrics = Store.open(f"sqlite:///{folder / 'e.db'}"), Metrics()
     guards_s = settings.get("guards_s", GUARD_TIMEOUT_S)
     engine = Engine(predictor, store, b"0" * 32, metrics, guards_s=guards_s)
-    parts = Services(engine, store, Authorizer(store.keys.find), metrics, b"0" * 32)
-    run_server(parts, "127.0.0.1", port, ConnectionLimits(**settings.get("room", {})))
+    services = Services(engine, store, Authorizer(store.keys.find), metrics, b"0" * 32)
+    run_server(services, "127.0.0.1", port, ConnectionLimits(**settings.get("room", {})))
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def test_whoever_is_over_a_limit_takes_no_turn_of_others(tmp_path: Path) -> None
         over, right = made.key("ask", 1), made.key("ask", 100)
         assert made.ask(headers=over).status_code == 200
         hung = threading.Event()
-        made.parts.engine._crises.submit(hung.wait, 3.0)
+        made.services.engine._crisis_thread.submit(hung.wait, 3.0)
         slow = threading.Thread(target=made.ask, args=(CRISIS,), kwargs={"headers": over})
         slow.start()
         begin = time.perf_counter()

@@ -29,7 +29,7 @@ class Caller:
 
 
 def test_whoever_comes_to_a_full_room_takes_the_place_of_the_oldest_that_waits() -> None:
-    room = ConnectionLimits(most=4, most_of_one=3)
+    room = ConnectionLimits(max_connections=4, max_per_address=3)
     one = Caller(room, "a", whole=True)
     two, three = Caller(room, "a"), Caller(room, "a")
     four = Caller(room, "a")  # the address has no more room
@@ -40,7 +40,7 @@ def test_whoever_comes_to_a_full_room_takes_the_place_of_the_oldest_that_waits()
 
 
 def test_where_all_are_answered_nobody_else_is_let_in() -> None:
-    room = ConnectionLimits(most=2, most_of_one=2)
+    room = ConnectionLimits(max_connections=2, max_per_address=2)
     whole = [Caller(room, address, whole=True) for address in "ab"]
     assert not Caller(room, "c").inside
     room.release_slot(cast(Connection, whole[0]), "a")
@@ -95,6 +95,6 @@ def test_there_is_room_for_as_many_connections_as_files(
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: said.append(limits))
     room = listen._raise_file_limit(ConnectionLimits())
-    assert room.most == most
-    assert room.most_of_one <= most
+    assert room.max_connections == most
+    assert room.max_per_address <= most
     assert said == ([] if asked is None else [asked])

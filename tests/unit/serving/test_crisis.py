@@ -64,7 +64,7 @@ def test_probes_and_feedback_that_wait_for_the_store_do_not_delay_the_card(
     def wait(*_: object) -> None:
         time.sleep(2.0)
 
-    here.parts.probes["store"] = wait
+    here.services.probes["store"] = wait
     monkeypatch.setattr(here.store.requests, "set_feedback", wait)
     said = {"request_id": "0" * 32, "helpful": True}
     with ThreadPoolExecutor(40) as others:
@@ -90,7 +90,7 @@ def test_queues_that_are_full_do_not_keep_the_card(
     async def full(items: Sequence[object]) -> list[object]:
         raise BusyError(9.0)
 
-    for queue in (here.parts.engine._batcher, here.parts.engine._keeper):
+    for queue in (here.services.engine._batcher, here.services.engine._store_batcher):
         monkeypatch.setattr(queue, "process_all", full)
     assert is_helped(here.ask(CRISIS))
     assert here.ask().status_code == 429
@@ -118,7 +118,7 @@ def test_keys_that_cannot_be_looked_up_do_not_keep_the_card(
 
     with endpoint(tmp_path, host="203.0.113.9") as made:
         head = made.key("ask")
-        made.parts.gate.find = fail
+        made.services.authorizer.find_key = fail
         break_store(made, monkeypatch)
         assert is_helped(made.ask(CRISIS, headers=head))
         assert made.ask(headers=head).status_code == 503

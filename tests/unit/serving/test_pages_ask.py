@@ -234,7 +234,7 @@ def test_a_busy_endpoint_says_when_to_come_again(
     async def busy(*given: object) -> None:
         raise BusyError(2.4)
 
-    monkeypatch.setattr(here.parts.engine, "answer", busy)
+    monkeypatch.setattr(here.services.engine, "answer", busy)
     text = browser.ask(QUESTION)
     assert browser.status == 429
     assert browser.answer.headers["retry-after"] == "3"
@@ -312,7 +312,7 @@ def test_feedback_that_says_nothing_is_not_kept(
 def test_an_endpoint_that_keeps_nothing_shows_nothing_that_needs_it(
     here: Endpoint, browser: Browser
 ) -> None:
-    here.parts.store = here.parts.engine.store = None
+    here.services.store = here.services.engine.store = None
     text = browser.ask(QUESTION)
     assert browser.status == 200
     assert "Did this help?" not in text

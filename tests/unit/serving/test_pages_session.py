@@ -32,8 +32,8 @@ def here(tmp_path: Path) -> Iterator[Endpoint]:
 @pytest.fixture
 def started(here: Endpoint) -> tuple[Endpoint, str]:
     """An endpoint with a start-up token, and the token."""
-    here.parts.gate.start = StartToken.create()
-    return here, here.parts.gate.start.text
+    here.services.authorizer.start = StartToken.create()
+    return here, here.services.authorizer.start.text
 
 
 def test_a_token_belongs_to_one_tie_and_one_endpoint() -> None:
@@ -137,7 +137,7 @@ def test_a_session_of_a_former_start_is_over(started: tuple[Endpoint, str]) -> N
     here, text = started
     browser = Browser(here)
     browser.get(f"/?token={text}")
-    here.parts.gate.start = StartToken.create()
+    here.services.authorizer.start = StartToken.create()
     browser.get("/review")
     assert browser.status == 303
 

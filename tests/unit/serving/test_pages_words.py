@@ -63,6 +63,6 @@ def test_time_spans(seconds: float, text: str) -> None:
 
 
 def test_what_is_put_into_a_page_is_escaped() -> None:
-    page = Some(parts=Some(store=None), session=None, caller="", may=lambda role: False)
+    page = Some(services=Some(store=None), session=None, caller="", may=lambda role: False)
     text = render_template("problem.html", page=page, error=Some(sentence="<script>", status=500))
     assert "&lt;script&gt;" in text

@@ -135,7 +135,9 @@ def test_a_stop_is_not_held_up_by_the_worst_request(tmp_path: Path) -> None:
 
 
 def test_half_open_connections_keep_nobody_out_and_are_closed(tmp_path: Path) -> None:
-    with running(tmp_path, room={"most": 60, "most_of_one": 50, "head_s": 2.0}) as server:
+    with running(
+        tmp_path, room={"max_connections": 60, "max_per_address": 50, "head_s": 2.0}
+    ) as server:
         with ExitStack() as stack:
             places = [
                 stack.enter_context(server.connect(HEAD if place % 2 else b""))
@@ -151,7 +153,9 @@ def test_half_open_connections_keep_nobody_out_and_are_closed(tmp_path: Path) ->
 
 def test_open_files_run_out_quietly(tmp_path: Path) -> None:
     # More room than files: the system refuses, and asyncio would write a traceback each time.
-    with running(tmp_path, files=160, room={"most": 5000, "most_of_one": 5000}) as server:
+    with running(
+        tmp_path, files=160, room={"max_connections": 5000, "max_per_address": 5000}
+    ) as server:
         with ExitStack() as stack:
             for _ in range(300):
                 stack.enter_context(server.connect())
@@ -241,7 +245,7 @@ def test_what_is_broken_after_an_answer_leaves_no_traceback(tmp_path: Path) -> N
 
 def test_nobody_leaves_the_room_by_an_upgrade(tmp_path: Path) -> None:
     wanted = b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
-    with running(tmp_path, room={"most": 2, "most_of_one": 2}) as server:
+    with running(tmp_path, room={"max_connections": 2, "max_per_address": 2}) as server:
         for _ in range(4):
             with server.connect(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + wanted) as place:
                 assert b"200 OK" in place.recv(65536)

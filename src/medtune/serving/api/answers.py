@@ -50,21 +50,21 @@ RequestId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
 
 @router.post("/v1/answer", tags=["answers"])
-async def answer(asked: AnswerRequest, parts: ServicesDep, admitted: QuestionAdmission) -> Reply:
+async def answer(asked: AnswerRequest, services: ServicesDep, admitted: QuestionAdmission) -> Reply:
     """Answer one question."""
-    (reply,) = await parts.engine.answer([asked.to_inquiry()], *admitted)
+    (reply,) = await services.engine.answer([asked.to_inquiry()], *admitted)
     return reply
 
 
 @router.post("/v1/answer/batch", tags=["answers"])
 async def answer_batch(
-    asked: BatchRequest, request: Request, parts: ServicesDep, admitted: BatchAdmission
+    asked: BatchRequest, request: Request, services: ServicesDep, admitted: BatchAdmission
 ) -> BatchReply:
     """Answer up to 64 questions, all or none; a crisis among them gets its card anyway."""
-    if admitted.late is None:
+    if admitted.rejection is None:
         admitted = await admit_request(request, "ask", len(asked.questions))
     inquiries = [one.to_inquiry() for one in asked.questions]
-    return BatchReply(replies=tuple(await parts.engine.answer(inquiries, *admitted)))
+    return BatchReply(replies=tuple(await services.engine.answer(inquiries, *admitted)))
 
 
 @router.get("/v1/answer/{request_id}", tags=["answers"], responses=NOT_FOUND)
@@ -89,11 +89,11 @@ async def post_feedback(said: FeedbackRequest, caller: Asker, store: StoreDep) -
     "/v1/chat/completions", tags=["openai"], response_model=None, responses={200: {"content": {}}}
 )
 async def chat(
-    asked: openai_compat.ChatRequest, parts: ServicesDep, admitted: QuestionAdmission
+    asked: openai_compat.ChatRequest, services: ServicesDep, admitted: QuestionAdmission
 ) -> Response:
     """Answer a chat whose last user message is a question with lettered options."""
-    inquiry = await parts.run_in_admission_thread(openai_compat.parse_chat, asked)
-    (reply,) = await parts.engine.answer([inquiry], *admitted)
+    inquiry = await services.run_in_admission_thread(openai_compat.parse_chat, asked)
+    (reply,) = await services.engine.answer([inquiry], *admitted)
     if asked.stream:
         return StreamingResponse(
             openai_compat.stream_completion(asked, inquiry, reply), media_type="text/event-stream"
@@ -102,10 +102,10 @@ async def chat(
 
 
 @router.get("/v1/models", tags=["openai"], response_model=None)
-async def models(parts: ServicesDep, caller: Asker) -> dict[str, Any]:
+async def models(services: ServicesDep, caller: Asker) -> dict[str, Any]:
     """List the model, in OpenAI's form."""
     del caller
-    return openai_compat.list_openai_models(parts.engine.predictor.release, parts.since)
+    return openai_compat.list_openai_models(services.engine.predictor.release, services.since)
 
 
 @router.get("/healthz", tags=["operation"])
@@ -117,22 +117,22 @@ async def get_health() -> Health:
 @router.get(
     "/readyz", tags=["operation"], responses={503: {"model": Readiness, "description": "Not ready"}}
 )
-async def get_readiness(parts: ServicesDep, response: Response) -> Readiness:
+async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
     """Report whether questions can be answered now."""
-    faults = await parts.readiness_faults()
+    faults = await services.readiness_faults()
     response.status_code = 503 if faults else 200
     return Readiness(
         ready=not faults,
-        release=parts.engine.predictor.release,
-        since=parts.since,
+        release=services.engine.predictor.release,
+        since=services.since,
         faults=tuple(faults),
     )
 
 
 @router.get("/metrics", tags=["operation"], response_class=Response)
-async def metrics(parts: ServicesDep) -> Response:
+async def metrics(services: ServicesDep) -> Response:
     """Return the metrics for Prometheus."""
-    return Response(parts.metrics.render_prometheus(), media_type="text/plain; version=0.0.4")
+    return Response(services.metrics.render_prometheus(), media_type="text/plain; version=0.0.4")
 
 
 def load_request(

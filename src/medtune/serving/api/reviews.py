@@ -36,10 +36,10 @@ def redact_note(decision: Decision) -> Decision:
     return decision.model_copy(update={"note": redact_text(decision.note)})
 
 
-def _is_admin(request: Request, parts: ServicesDep, credentials: Credentials) -> bool:
+def _is_admin(request: Request, services: ServicesDep, credentials: Credentials) -> bool:
     secret = credentials.credentials if credentials else None
     try:
-        admit(request, parts, secret, "admin", cost=0)
+        admit(request, services, secret, "admin", cost=0)
     except DeniedError:
         return False
     return True

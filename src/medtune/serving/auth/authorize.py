@@ -43,14 +43,19 @@ class DeniedError(Exception):
         status: 401 without a valid key, 403 without the role, 429 over the rate limit.
         message: For the caller.
         retry_after_s: Seconds after which to try again; 429 only.
-        known: Whether the caller is authorized and only over the rate limit.
+        authorized: Whether the caller is authorized and only over the rate limit.
     """
 
     def __init__(
-        self, status: int, message: str, retry_after_s: float | None = None, *, known: bool = False
+        self,
+        status: int,
+        message: str,
+        retry_after_s: float | None = None,
+        *,
+        authorized: bool = False,
     ) -> None:
         super().__init__(message)
-        self.known = known
+        self.authorized = authorized
         self.status, self.message, self.retry_after_s = status, message, retry_after_s
 
 
@@ -99,21 +104,21 @@ class Authorizer:
     """Authenticates callers by key, role and rate limit.
 
     Attributes:
-        find: Looks up a key by its text.
+        find_key: Looks up a key by its text.
         open_on_loopback: Whether requests of this machine may ask without a key.
         start: The start token; None without one.
         clock: Monotonic clock in seconds.
     """
 
-    find: Callable[[str], ApiKey | None]
+    find_key: Callable[[str], ApiKey | None]
     open_on_loopback: bool = True
     start: StartToken | None = None
     clock: Callable[[], float] = time.monotonic
     _buckets: OrderedDict[str, _Bucket] = field(default_factory=OrderedDict)
-    _wrong: OrderedDict[str, _Bucket] = field(default_factory=OrderedDict)
+    _failed_buckets: OrderedDict[str, _Bucket] = field(default_factory=OrderedDict)
     """By address."""
-    _known: dict[str, tuple[float, ApiKey | None]] = field(default_factory=dict)
-    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _cache: dict[str, tuple[float, ApiKey | None]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def admit(
         self, secret: str | None, host: str | None, forwarded: bool, role: Role, cost: int = 1
@@ -139,10 +144,10 @@ class Authorizer:
                 )
             self._take_tokens(self._buckets, "", LOCAL_PER_MINUTE, cost)
             return None
-        key = self._find_key(secret) if len(secret) <= MAX_KEY_LENGTH else None
+        key = self._look_up(secret) if len(secret) <= MAX_KEY_LENGTH else None
         if key is None or key.revoked is not None:
             self._take_tokens(
-                self._wrong, client_network(host), WRONG_KEYS_PER_MINUTE, 1, "wrong keys"
+                self._failed_buckets, client_network(host), WRONG_KEYS_PER_MINUTE, 1, "wrong keys"
             )
             raise DeniedError(401, "this key is unknown or revoked")
         return self.admit_key(key, role, cost)
@@ -158,23 +163,23 @@ class Authorizer:
         self._take_tokens(self._buckets, key.name, key.per_minute, cost)
         return key.name
 
-    def knows(self, secret: str | None) -> bool:
+    def needs_no_lookup(self, secret: str | None) -> bool:
         """Return whether a caller can be authenticated without a look-up in the store."""
-        return secret is None or self._kept(secret) is not None
+        return secret is None or self._cached(secret) is not None
 
-    def _kept(self, secret: str) -> tuple[float, ApiKey | None] | None:
-        kept = self._known.get(secret)
+    def _cached(self, secret: str) -> tuple[float, ApiKey | None] | None:
+        kept = self._cache.get(secret)
         return kept if kept is not None and kept[0] >= self.clock() - KEY_CACHE_S else None
 
-    def _find_key(self, secret: str) -> ApiKey | None:
+    def _look_up(self, secret: str) -> ApiKey | None:
         if self.start is not None and self.start.matches_text(secret):
             return self.start.key
-        kept = self._kept(secret)
+        kept = self._cached(secret)
         if kept is None:
-            kept = (self.clock(), self.find(secret))
-            if len(self._known) > MAX_TRACKED_CALLERS:
-                self._known.clear()
-            self._known[secret] = kept
+            kept = (self.clock(), self.find_key(secret))
+            if len(self._cache) > MAX_TRACKED_CALLERS:
+                self._cache.clear()
+            self._cache[secret] = kept
         return kept[1]
 
     def _take_tokens(
@@ -186,10 +191,12 @@ class Authorizer:
         what: str = "questions",
     ) -> None:
         """Take tokens from a bucket that holds a minute's questions and refills steadily."""
-        known = buckets is self._buckets
+        authorized = buckets is self._buckets
         if cost > per_minute:  # no wait is long enough
-            raise DeniedError(429, f"{cost} {what} at once, of {per_minute} a minute", known=known)
-        with self._turn:
+            raise DeniedError(
+                429, f"{cost} {what} at once, of {per_minute} a minute", authorized=authorized
+            )
+        with self._lock:
             now = self.clock()
             bucket = buckets.setdefault(name, _Bucket(per_minute, now))
             buckets.move_to_end(name)
@@ -199,7 +206,9 @@ class Authorizer:
             bucket.at = now
             if bucket.left < cost:
                 wait = (cost - bucket.left) * 60 / per_minute
-                raise DeniedError(429, f"more than {per_minute} {what} a minute", wait, known=known)
+                raise DeniedError(
+                    429, f"more than {per_minute} {what} a minute", wait, authorized=authorized
+                )
             bucket.left -= cost
 
 

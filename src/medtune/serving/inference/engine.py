@@ -52,7 +52,7 @@ class _PendingQuestion:
     """A question that is being answered."""
 
     inquiry: Inquiry
-    looked: GuardOutcome
+    guarded: GuardOutcome
     text_hmac: str
     """Keyed hash of the normalized inquiry, or of the raw one if the guards timed out."""
     length: int
@@ -62,22 +62,22 @@ class _PendingQuestion:
 
     @property
     def refused(self) -> bool:
-        return strictest_action(self.looked.verdicts) == "refuse"
+        return strictest_action(self.guarded.verdicts) == "refuse"
 
     @property
     def is_crisis(self) -> bool:
-        return any(verdict.card == "crisis" for verdict in self.looked.verdicts)
+        return any(verdict.card == "crisis" for verdict in self.guarded.verdicts)
 
     @property
     def answer_guard_inquiry(self) -> Inquiry:
         """The inquiry for the answer guards; an unlisted subject counts as unknown."""
-        clean = self.looked.inquiry
+        clean = self.guarded.inquiry
         return self.inquiry if clean is None or clean.subject is None else clean
 
     def to_question(self) -> Question:
         """Return the question for the model."""
-        assert self.looked.inquiry is not None, "a refused inquiry has no question"
-        return build_question(self.inquiry, self.looked.inquiry)
+        assert self.guarded.inquiry is not None, "a refused inquiry has no question"
+        return build_question(self.inquiry, self.guarded.inquiry)
 
 
 class Engine:
@@ -109,15 +109,19 @@ class Engine:
         self._secret, self._patience_s = secret, patience_s
         self._thread = thread or create_model_executor()
         self._guards_s = guards_s
-        self._guards = ThreadPoolExecutor(1, thread_name_prefix="guards")
+        self._guard_thread = ThreadPoolExecutor(1, thread_name_prefix="guards")
         # Callers over their limit use a thread of their own, so that they delay nobody else.
-        self._crises = ThreadPoolExecutor(1, thread_name_prefix="crises")
-        self._lines = defaultdict[tuple[ThreadPoolExecutor, str | None], asyncio.Lock](asyncio.Lock)
+        self._crisis_thread = ThreadPoolExecutor(1, thread_name_prefix="crises")
+        self._caller_locks = defaultdict[tuple[ThreadPoolExecutor, str | None], asyncio.Lock](
+            asyncio.Lock
+        )
         self.shadow = Shadow(store, metrics, self._thread)
         self._batcher: Batcher[tuple[Predictor, Question], OptionScores] | None = None
-        self._keeper: Batcher[tuple[RequestRecord, AnswerReviewItem | None], None] | None = None
+        self._store_batcher: Batcher[tuple[RequestRecord, AnswerReviewItem | None], None] | None = (
+            None
+        )
         self._fault: ModelError | None = None
-        self._aside: set[asyncio.Task[None]] = set()
+        self._crisis_tasks: set[asyncio.Task[None]] = set()
 
     def _queue_length(self) -> float:
         return self._batcher.queue_length if self._batcher else 0
@@ -145,8 +149,8 @@ class Engine:
             thread=self._thread,
         )
         # The answers of a batch arrive together: one transaction waits for the disk once.
-        self._keeper = Batcher(
-            self._store_batch, self._patience_s, most=STORE_BATCH_SIZE, lingers=False
+        self._store_batcher = Batcher(
+            self._store_batch, self._patience_s, max_batch_size=STORE_BATCH_SIZE, lingers=False
         )
         await self.shadow.start(self._batcher)
         self.metrics.add_gauge(
@@ -156,16 +160,16 @@ class Engine:
     async def close(self) -> None:
         """Answer the waiting questions, then stop."""
         await self.shadow.close()
-        if self._aside:
-            await asyncio.wait(self._aside, timeout=self._patience_s)
-        for batcher in (self._batcher, self._keeper):
+        if self._crisis_tasks:
+            await asyncio.wait(self._crisis_tasks, timeout=self._patience_s)
+        for batcher in (self._batcher, self._store_batcher):
             if batcher is not None:
                 await batcher.close()
-        for thread in (self._guards, self._crises):
+        for thread in (self._guard_thread, self._crisis_thread):
             thread.shutdown(wait=False, cancel_futures=True)
 
     async def answer(
-        self, inquiries: Sequence[Inquiry], caller: str | None, late: Exception | None = None
+        self, inquiries: Sequence[Inquiry], caller: str | None, rejection: Exception | None = None
     ) -> list[Reply]:
         """Answer all of the inquiries or none; a crisis always gets its card.
 
@@ -174,26 +178,26 @@ class Engine:
         Args:
             inquiries: As received.
             caller: Name of the caller's key.
-            late: Why the caller is rejected unless there is a crisis; None admits the caller.
+            rejection: Why the caller is rejected unless there is a crisis; None admits the caller.
 
         Raises:
             BusyError: The questions would wait too long.
             ModelError: The model fails, or its server cannot be reached.
             StoreError: The requests cannot be stored.
-            Exception: The given `late`.
+            Exception: The given `rejection`.
         """
         predictor = self.predictor  # may be replaced meanwhile
         # Guards run before a caller is rejected; for a rejected caller only the crisis guard runs.
-        until, turned_away = time.monotonic() + self._guards_s, late is not None
+        until, rejected = time.monotonic() + self._guards_s, rejection is not None
         asked = [
-            await self._run_guards(inquiry, predictor, until, caller, only_crisis=turned_away)
+            await self._run_guards(inquiry, predictor, until, caller, only_crisis=rejected)
             for inquiry in inquiries
         ]
         urgent = [one.is_crisis for one in asked]
         calm = [one for one in asked if not one.is_crisis]
         try:
-            if late is not None:
-                raise late
+            if rejection is not None:
+                raise rejection
             answered = iter(await self._answer_all(calm, predictor, caller))
         except Exception as error:
             if not any(urgent):
@@ -211,7 +215,7 @@ class Engine:
             return False
         until = time.monotonic() + self._guards_s
         asked = await self._run_guards(inquiry, self.predictor, until, caller)
-        return asked.looked.verdicts[-1].reason == NO_QUESTION
+        return asked.guarded.verdicts[-1].reason == NO_QUESTION
 
     async def _answer_crises(
         self, asked: Sequence[_PendingQuestion], predictor: Predictor, caller: str | None
@@ -220,25 +224,25 @@ class Engine:
         replies = [self._build_reply(one, None, predictor, caller) for one in asked]
         for reply, entry, _ in replies:
             self.metrics.count_reply(reply, entry.duration_s)
-        if replies and self.store is not None and len(self._aside) < MAX_PENDING_CRISES:
+        if replies and self.store is not None and len(self._crisis_tasks) < MAX_PENDING_CRISES:
             task = asyncio.create_task(self._try_store(replies))
-            self._aside.add(task)
-            task.add_done_callback(self._aside.discard)
+            self._crisis_tasks.add(task)
+            task.add_done_callback(self._crisis_tasks.discard)
             await asyncio.wait([task], timeout=CRISIS_STORE_TIMEOUT_S)
         return [reply for reply, _, _ in replies]
 
     async def _try_store(
         self, replies: Sequence[tuple[Reply, RequestRecord, AnswerReviewItem | None]]
     ) -> None:
-        assert self._keeper is not None, "start it first"
+        assert self._store_batcher is not None, "start it first"
         try:
-            await self._keeper.process_all([(entry, item) for _, entry, item in replies])
+            await self._store_batcher.process_all([(entry, item) for _, entry, item in replies])
         except (BusyError, StoreError) as error:
             log.warning("a crisis was not stored", fault=getattr(error, "found", "busy"))
 
     def _defer_unavailable(self, asked: _PendingQuestion, predictor: Predictor) -> Reply:
         """Defer a question that could not be answered; it is not stored."""
-        verdicts = (*asked.looked.verdicts, unavailable_verdict())
+        verdicts = (*asked.guarded.verdicts, unavailable_verdict())
         status = reply_status(verdicts, reviewed=False)
         reply = build_reply(
             uuid.uuid4().hex, status, verdicts, None, predictor.calibration, predictor.release
@@ -251,7 +255,7 @@ class Engine:
     ) -> list[Reply]:
         """Answer all of the questions or none."""
         assert self._batcher is not None, "start it first"
-        assert self._keeper is not None, "both are started"
+        assert self._store_batcher is not None, "both are started"
         put = [(one.answer_guard_inquiry, one.to_question()) for one in asked if not one.refused]
         found: Iterator[OptionScores] = iter(())
         if put:
@@ -266,7 +270,7 @@ class Engine:
         ]
         if replies and self.store is not None:
             begin = time.perf_counter()
-            await self._keeper.process_all([(entry, item) for _, entry, item in replies])
+            await self._store_batcher.process_all([(entry, item) for _, entry, item in replies])
             self.metrics.observe_stage("store", time.perf_counter() - begin)
         for reply, entry, _ in replies:
             self.metrics.count_reply(reply, entry.duration_s)
@@ -314,16 +318,19 @@ class Engine:
             only_crisis: Run no other guard, for a caller who is rejected.
         """
         start, loop = time.perf_counter(), asyncio.get_running_loop()
-        thread = self._crises if only_crisis else self._guards
+        thread = self._crisis_thread if only_crisis else self._guard_thread
         see = partial(_run_input_guards, inquiry, predictor, until, only_crisis)
         try:
-            async with asyncio.timeout(until - time.monotonic()), self._lines[thread, caller]:
-                looked, text = await loop.run_in_executor(thread, see)
+            async with (
+                asyncio.timeout(until - time.monotonic()),
+                self._caller_locks[thread, caller],
+            ):
+                guarded, text = await loop.run_in_executor(thread, see)
         except TimeoutError:
-            looked, text = GuardOutcome(None, (timeout_verdict(()),)), inquiry.full_text
+            guarded, text = GuardOutcome(None, (timeout_verdict(()),)), inquiry.full_text
         self.metrics.observe_stage("guards", time.perf_counter() - start)
         text_hmac = hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
-        return _PendingQuestion(inquiry, looked, text_hmac, len(text), start)
+        return _PendingQuestion(inquiry, guarded, text_hmac, len(text), start)
 
     def _build_reply(
         self,
@@ -333,7 +340,7 @@ class Engine:
         caller: str | None,
     ) -> tuple[Reply, RequestRecord, AnswerReviewItem | None]:
         """Build the reply, the stored request and, if needed, the review item."""
-        verdicts = asked.looked.verdicts
+        verdicts = asked.guarded.verdicts
         if scores is not None:
             verdicts += predictor.apply_answer_guards(asked.answer_guard_inquiry, scores)
         status = reply_status(verdicts, reviewed=self._stores_content(predictor))
@@ -341,7 +348,7 @@ class Engine:
         reply = build_reply(
             request_id, status, verdicts, scores, predictor.calibration, predictor.release
         )
-        inquiry, clean = asked.inquiry, asked.looked.inquiry
+        inquiry, clean = asked.inquiry, asked.guarded.inquiry
         entry = RequestRecord(
             request_id=request_id,
             time=now,
@@ -384,8 +391,8 @@ def _run_input_guards(
     """Run the input guards; return their outcome and the normalized text."""
     if only_crisis:
         found = scan_for_crisis(inquiry, predictor.policy, until)
-        looked = GuardOutcome(None, (found,) if found else ())
+        guarded = GuardOutcome(None, (found,) if found else ())
     else:
         subjects = predictor.calibration.subjects if predictor.calibration else ()
-        looked = run_input_guards(inquiry, predictor.policy, predictor.classifier, subjects, until)
-    return looked, normalize_text(inquiry.full_text)
+        guarded = run_input_guards(inquiry, predictor.policy, predictor.classifier, subjects, until)
+    return guarded, normalize_text(inquiry.full_text)

@@ -88,8 +88,8 @@ class Batcher(Generic[In, Out]):
     Args:
         work: Maps a batch to one result per item; runs in the worker thread.
         patience_s: Longest that an item may wait to be started.
-        most: Most items in one batch.
-        room: Most items that may wait.
+        max_batch_size: Most items in one batch.
+        max_queue_length: Most items that may wait.
         watch: Called with the size and the seconds of every batch.
         thread: The worker thread; None creates one.
         lingers: Whether a batch waits briefly for closed-loop clients (see `LINGER_S`).
@@ -99,14 +99,15 @@ class Batcher(Generic[In, Out]):
         self,
         work: Callable[[Sequence[In]], Sequence[Out]],
         patience_s: float,
-        most: int = MAX_BATCH_SIZE,
-        room: int = MAX_QUEUE_LENGTH,
+        max_batch_size: int = MAX_BATCH_SIZE,
+        max_queue_length: int = MAX_QUEUE_LENGTH,
         watch: Callable[[int, float], object] = lambda _size, _seconds: None,
         thread: Executor | None = None,
         lingers: bool = True,
     ) -> None:
         self._work, self._watch = work, watch
-        self._patience_s, self._most, self._room = patience_s, most, room
+        self._patience_s = patience_s
+        self._max_batch_size, self._max_queue_length = max_batch_size, max_queue_length
         self._queue: deque[_Waiting[In, Out]] = deque()
         self._running = 0
         self._lingering = False
@@ -159,7 +160,11 @@ class Batcher(Generic[In, Out]):
     def _check_capacity(self, count: int) -> None:
         ahead = len(self._queue) + self._running
         delay = ahead * (self.seconds_per_item or 0.0)
-        if self._closing or len(self._queue) + count > self._room or delay > self._patience_s:
+        if (
+            self._closing
+            or len(self._queue) + count > self._max_queue_length
+            or delay > self._patience_s
+        ):
             raise BusyError(max(1.0, delay - self._patience_s / 2))
 
     async def _run_loop(self) -> None:
@@ -178,7 +183,7 @@ class Batcher(Generic[In, Out]):
     async def _linger(self, until: float) -> None:
         """Wait briefly for closed-loop clients; otherwise they split into alternating groups."""
         seen, self._lingering = -1, True
-        while seen != len(self._queue) < self._most and time.perf_counter() < until:
+        while seen != len(self._queue) < self._max_batch_size and time.perf_counter() < until:
             seen = len(self._queue)
             await asyncio.sleep(LINGER_S)
         self._lingering = False
@@ -186,7 +191,7 @@ class Batcher(Generic[In, Out]):
     def _next_batch(self) -> list[_Waiting[In, Out]]:
         batch: list[_Waiting[In, Out]] = []
         now = time.monotonic()
-        while self._queue and len(batch) < self._most:
+        while self._queue and len(batch) < self._max_batch_size:
             one = self._queue.popleft()
             if one.done.done():
                 continue

@@ -66,8 +66,8 @@ class Shadow:
         self._batcher = Batcher(
             self._predict_batch,
             math.inf,
-            most=MAX_BATCH_SIZE,
-            room=MAX_QUEUE_LENGTH,
+            max_batch_size=MAX_BATCH_SIZE,
+            max_queue_length=MAX_QUEUE_LENGTH,
             thread=self._aside,
             lingers=False,
         )

@@ -21,7 +21,7 @@ from medtune.serving.api.request_models import (
     FeedbackRequest,
 )
 from medtune.serving.auth.authorize import DeniedError
-from medtune.serving.dependencies import ServicesDep, StoreDep, admit_unless_late
+from medtune.serving.dependencies import ServicesDep, StoreDep, admit_or_postpone
 from medtune.serving.errors import ENDPOINT_ERRORS, InvalidError
 from medtune.serving.pages.page_request import (
     AskPageRequest,
@@ -100,18 +100,20 @@ class FormInput:
 
 @router.get("/")
 async def show_ask_form(
-    page: VerifiedRequest, parts: ServicesDep, token: str | None = None
+    page: VerifiedRequest, services: ServicesDep, token: str | None = None
 ) -> Response:
     """Show the question form; the address printed at the start signs in."""
     if token is not None:
-        return await _sign_in_with_start_token(page, parts, token)
+        return await _sign_in_with_start_token(page, services, token)
     await page.admit("ask", cost=0)
     return _ask_page(page, FormInput())
 
 
-async def _sign_in_with_start_token(page: PageRequest, parts: ServicesDep, token: str) -> Response:
+async def _sign_in_with_start_token(
+    page: PageRequest, services: ServicesDep, token: str
+) -> Response:
     """Exchange the start token for a session, and remove it from the address."""
-    start = parts.gate.start
+    start = services.authorizer.start
     if start is None or not start.matches_text(token):
         text = "This address has a token of another start. Use the one that is printed now."
         return page.page_response("problem.html", DeniedError(401, "no start token"), text)
@@ -121,34 +123,34 @@ async def _sign_in_with_start_token(page: PageRequest, parts: ServicesDep, token
 
 
 @router.post("/")
-async def post_question(page: QuestionRequest, parts: ServicesDep) -> Response:
+async def post_question(page: QuestionRequest, services: ServicesDep) -> Response:
     """Answer a question; it is shown on the page and never put into an address."""
-    late = page.late
+    rejection = page.rejection
     typed = FormInput.from_request(page)
     inquiry = typed.raw_inquiry
     try:
         try:
             page.verify_form_origin()
-            inquiry = await parts.run_in_admission_thread(typed.to_inquiry)
-            if await parts.engine.only_lacks_options(inquiry, page.caller or None):
+            inquiry = await services.run_in_admission_thread(typed.to_inquiry)
+            if await services.engine.only_lacks_options(inquiry, page.caller or None):
                 raise InvalidError(NO_OPTIONS_MESSAGE)
-            late = late or (await admit_unless_late(page.admit("ask"))).late
+            rejection = rejection or (await admit_or_postpone(page.admit("ask"))).rejection
         except (InvalidError, HTTPException) as error:
-            late = late or error
+            rejection = rejection or error
         # A crisis gets its card, whatever else is wrong with the form or its sender.
-        (reply,) = await parts.engine.answer([inquiry], page.caller or None, late)
+        (reply,) = await services.engine.answer([inquiry], page.caller or None, rejection)
     except HTTPException:
         raise  # the content of a foreign form is not shown
     except ENDPOINT_ERRORS as error:
         return _ask_page(page, typed, error)
-    return _ask_page(page, typed, inquiry=inquiry, **_reply_values(reply, parts))
+    return _ask_page(page, typed, inquiry=inquiry, **_reply_values(reply, services))
 
 
 @router.get("/answer/{request_id}")
 async def show_request(
     request_id: RequestId,
     page: AskPageRequest,
-    parts: ServicesDep,
+    services: ServicesDep,
     store: StoreDep,
     thanks: bool = False,
 ) -> Response:
@@ -159,7 +161,7 @@ async def show_request(
         entry=entry,
         final=reviewed.final if reviewed else None,
         thanks=thanks,
-        **_reply_values(reply_from_record(entry, reviewed), parts),
+        **_reply_values(reply_from_record(entry, reviewed), services),
     )
 
 
@@ -179,7 +181,7 @@ async def post_feedback(request_id: RequestId, page: AskPageRequest, store: Stor
 def _ask_page(
     page: PageRequest, typed: FormInput, error: Exception | None = None, **values: Any
 ) -> Response:
-    predictor = page.parts.engine.predictor
+    predictor = page.services.engine.predictor
     none: dict[str, Any] = {"inquiry": None, "reply": None, "kept": False}
     return page.page_response(
         "ask.html",
@@ -197,10 +199,10 @@ def _ask_page(
     )
 
 
-def _reply_values(reply: Reply, parts: ServicesDep) -> dict[str, Any]:
-    calibration = parts.engine.predictor.calibration
+def _reply_values(reply: Reply, services: ServicesDep) -> dict[str, Any]:
+    calibration = services.engine.predictor.calibration
     return {
         "reply": reply,
         "level": calibration.level if calibration else None,
-        "kept": parts.store is not None,
+        "kept": services.store is not None,
     }

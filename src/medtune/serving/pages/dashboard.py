@@ -21,7 +21,7 @@ router = APIRouter(route_class=PageRoute)
 @router.get("/dashboard")
 async def show_dashboard(
     page: ReviewPageRequest,
-    parts: ServicesDep,
+    services: ServicesDep,
     store: StoreDep,
     days: Literal["1", "7", "30"] = "7",
 ) -> Response:
@@ -31,8 +31,8 @@ async def show_dashboard(
         "dashboard.html",
         days=days,
         periods=PERIODS,
-        release=parts.engine.predictor.release,
-        kept_days=parts.engine.predictor.policy.privacy.days,
+        release=services.engine.predictor.release,
+        kept_days=services.engine.predictor.policy.privacy.days,
         **found,
     )
 

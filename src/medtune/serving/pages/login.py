@@ -19,13 +19,13 @@ async def show_login(page: VerifiedRequest, to: str = "/") -> Response:
 
 
 @router.post("/login")
-async def sign_in(page: VerifiedRequest, parts: ServicesDep) -> Response:
+async def sign_in(page: VerifiedRequest, services: ServicesDep) -> Response:
     """Check a key, and start a session."""
     key, to = page.form_text("key"), _safe_return_path(page.form_text("to"))
     try:
         if not key or len(key) > MAX_KEY_LENGTH:
             raise DeniedError(401, "no key")
-        await parts.run_in_admission_thread(admit, page.request, parts, key, "ask")
+        await services.run_in_admission_thread(admit, page.request, services, key, "ask")
     except DeniedError as error:
         unknown = "This key is not known, or it was revoked." if error.status == 401 else None
         return page.page_response("login.html", error, unknown, to=to)

@@ -24,7 +24,7 @@ from medtune.serving.dependencies import (
     Services,
     ServicesDep,
     admit,
-    admit_unless_late,
+    admit_or_postpone,
 )
 from medtune.serving.errors import report_error
 from medtune.serving.pages.templating import render_template
@@ -45,30 +45,30 @@ class PageRequest:
 
     Attributes:
         request: The HTTP request.
-        parts: The endpoint's services.
+        services: The endpoint's services.
         session: Key of the signed-in user; None without a session.
         cookie: Session cookie; empty without a session.
         visitor: Visitor cookie; a new random value if there was none.
         form: Form fields; empty unless it is a POST.
         caller: Name of the key, or `LOCAL_CALLER`; empty until admitted.
         fault: Why sessions could not be looked up; None if they could.
-        late: Why the caller is rejected unless there is a crisis.
+        rejection: Why the caller is rejected unless there is a crisis.
     """
 
     request: Request
-    parts: Services
+    services: Services
     session: ApiKey | None
     cookie: str
     visitor: str
     form: FormData
     caller: str = ""
     fault: StoreError | None = None
-    late: Exception | None = None
+    rejection: Exception | None = None
 
     @property
     def token(self) -> str:
         """The form token of this session or visitor."""
-        return create_form_token(self._form_owner, self.parts.secret)
+        return create_form_token(self._form_owner, self.services.secret)
 
     @property
     def _form_owner(self) -> str:
@@ -95,9 +95,9 @@ class PageRequest:
         if self.fault is not None:
             raise self.fault
         if self.session is None:
-            self.caller = admit(self.request, self.parts, None, role, cost)
+            self.caller = admit(self.request, self.services, None, role, cost)
         else:  # pages and API share one rate limit per key
-            self.caller = self.parts.gate.admit_key(self.session, role, cost)
+            self.caller = self.services.authorizer.admit_key(self.session, role, cost)
         return self.caller
 
     async def read_form(self) -> None:
@@ -112,7 +112,7 @@ class PageRequest:
         """
         if _is_cross_site(self.request):
             raise HTTPException(403, "This was sent by another site, so nothing was done.")
-        if not verify_form_token(self.form_text("token"), self._form_owner, self.parts.secret):
+        if not verify_form_token(self.form_text("token"), self._form_owner, self.services.secret):
             raise HTTPException(
                 403, "This form is out of date, so nothing was done. Load the page again."
             )
@@ -140,7 +140,7 @@ class PageRequest:
             sentence: What the page says about the error, if not the usual sentence.
             values: Further values of the template.
         """
-        reply = None if error is None else report_error(error, self.parts.metrics)
+        reply = None if error is None else report_error(error, self.services.metrics)
         if reply is not None and sentence is not None:
             reply = replace(reply, sentence=sentence)
         text = render_template(template, page=self, error=reply, **values)
@@ -166,7 +166,7 @@ class PageRequest:
         await self.sign_out()
         response.set_cookie(
             SESSION_COOKIE,
-            await asyncio.to_thread(self.parts.require_store().sessions.begin, secret),
+            await asyncio.to_thread(self.services.require_store().sessions.begin, secret),
             max_age=SESSION_LIFETIME_S,
             httponly=True,
             samesite="strict",
@@ -176,7 +176,7 @@ class PageRequest:
     async def sign_out(self) -> None:
         """End the session, wherever its cookie is stored."""
         if self.cookie:
-            await asyncio.to_thread(self.parts.require_store().sessions.end, self.cookie)
+            await asyncio.to_thread(self.services.require_store().sessions.end, self.cookie)
 
     @property
     def _is_https(self) -> bool:
@@ -184,36 +184,36 @@ class PageRequest:
         return "https" in (self.request.scope["scheme"], forwarded.partition(",")[0].strip())
 
 
-async def load_page_request(request: Request, parts: Services) -> PageRequest:
+async def load_page_request(request: Request, services: Services) -> PageRequest:
     """Build the page request, with its session but without admission."""
     cookie, session, fault = request.cookies.get(SESSION_COOKIE, ""), None, None
     if _SESSION.fullmatch(cookie):
         try:
-            session = await parts.run_in_admission_thread(parts.find_session_key, cookie)
+            session = await services.run_in_admission_thread(services.find_session_key, cookie)
         except StoreError as error:
             fault = error
     visitor = request.cookies.get(VISITOR_COOKIE, "")
     if not _VISITOR.fullmatch(visitor):
         visitor = secrets.token_urlsafe(16)
     cookie = cookie if session is not None or fault is not None else ""
-    page = PageRequest(request, parts, session, cookie, visitor, FormData(), fault=fault)
+    page = PageRequest(request, services, session, cookie, visitor, FormData(), fault=fault)
     request.state.page = page
     return page
 
 
-async def load_verified_request(request: Request, parts: ServicesDep) -> PageRequest:
+async def load_verified_request(request: Request, services: ServicesDep) -> PageRequest:
     """Build the page request; of a POST, read the form and verify its origin."""
-    page = await load_page_request(request, parts)
+    page = await load_page_request(request, services)
     if request.method == "POST":
         await page.read_form()
         page.verify_form_origin()
     return page
 
 
-async def load_question_request(request: Request, parts: ServicesDep) -> PageRequest:
+async def load_question_request(request: Request, services: ServicesDep) -> PageRequest:
     """Build the page request of a question; its form is verified after the crisis guard."""
-    page = await load_page_request(request, parts)
-    page.late = (await admit_unless_late(page.admit("ask", cost=0))).late
+    page = await load_page_request(request, services)
+    page.rejection = (await admit_or_postpone(page.admit("ask", cost=0))).rejection
     await page.read_form()
     return page
 
@@ -225,8 +225,8 @@ VerifiedRequest = Annotated[PageRequest, Depends(load_verified_request)]
 def require_page_role(role: Role) -> Callable[[Request, ServicesDep], Awaitable[PageRequest]]:
     """Return a dependency that requires a role before it reads the form."""
 
-    async def check(request: Request, parts: ServicesDep) -> PageRequest:
-        page = await load_page_request(request, parts)
+    async def check(request: Request, services: ServicesDep) -> PageRequest:
+        page = await load_page_request(request, services)
         if request.method != "POST":
             await page.admit(role)
             return page

@@ -32,10 +32,10 @@ class AdvisoryLock(IntEnum):
     CLAIM = 0x6D656474756E6503
 
 
-def acquire_lock(connection: Connection, turn: AdvisoryLock) -> None:
+def acquire_lock(connection: Connection, lock: AdvisoryLock) -> None:
     """Hold a lock until the transaction ends; SQLite has a single writer anyway."""
     if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(int(turn))))
+        connection.execute(select(func.pg_advisory_xact_lock(int(lock))))
 
 
 class Database:
@@ -53,7 +53,7 @@ class Database:
         address = _parse_url(url)
         self.place = _display_name(address)
         self._wait_s = wait_s
-        self._line = threading.Lock()
+        self._write_lock = threading.Lock()
         self._engine = _ENGINES[address.get_backend_name()](address, wait_s)
         self._sqlite = self._engine.dialect.name == "sqlite"
         if self._sqlite:
@@ -90,8 +90,8 @@ class Database:
         Raises:
             StoreError: It cannot be written.
         """
-        turn = self._writer_lock() if self._sqlite else nullcontext()
-        with turn, translate_errors(self.place), self._writer.begin() as connection:
+        lock = self._writer_lock() if self._sqlite else nullcontext()
+        with lock, translate_errors(self.place), self._writer.begin() as connection:
             yield connection
 
     def truncate_wal(self) -> None:
@@ -124,12 +124,12 @@ class Database:
         SQLite itself retries after a growing pause, which costs twenty threads half of their
         writes, and the unluckiest one a second.
         """
-        if not self._line.acquire(timeout=self._wait_s):
+        if not self._write_lock.acquire(timeout=self._wait_s):
             raise BUSY.to_error(self.place)
         try:
             yield
         finally:
-            self._line.release()
+            self._write_lock.release()
 
     def _enable_wal(self) -> None:
         """Enable SQLite's write-ahead log, so that readers and a writer do not block each other.

@@ -456,7 +456,7 @@ def test_addresses_are_forgotten_and_counted_by_network() -> None:
     for number in range(authorize.MAX_TRACKED_CALLERS + 50):
         with pytest.raises(DeniedError):
             gate.admit("mt_x", str(ip_address(number)), False, "ask")
-    assert len(gate._wrong) == authorize.MAX_TRACKED_CALLERS
+    assert len(gate._failed_buckets) == authorize.MAX_TRACKED_CALLERS
     assert authorize.client_network("2001:db8::1") == authorize.client_network("2001:db8::ffff:1")
     assert authorize.client_network("2001:db8::1") != authorize.client_network("2001:db8:0:1::1")
     assert authorize.client_network("::ffff:10.0.0.1") == "10.0.0.1"
@@ -481,7 +481,7 @@ def test_a_learned_guard_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
             raise AssertionError
 
     with endpoint(tmp_path) as made:
-        engine = made.parts.engine
+        engine = made.services.engine
         engine._guards_s = 0.3
         engine.predictor = replace(engine.predictor, classifier=Hanging())
         start = time.perf_counter()

@@ -98,8 +98,8 @@ def test_headers_of_proxies_are_known() -> None:
 
 
 def test_the_token_of_the_start_opens_the_api_and_nothing_else_does(here: Endpoint) -> None:
-    here.parts.gate.start = StartToken.create()
-    good = {"Authorization": f"Bearer {here.parts.gate.start.text}"}
+    here.services.authorizer.start = StartToken.create()
+    good = {"Authorization": f"Bearer {here.services.authorizer.start.text}"}
     wrong = {"Authorization": f"Bearer {StartToken.create().text}"}
     assert here.client.get("/v1/reviews/audit", headers=good).status_code == 200
     assert here.client.get("/v1/reviews/audit", headers=wrong).status_code == 401
@@ -112,10 +112,10 @@ def test_a_session_and_the_text_of_its_key_share_one_limit() -> None:
     assert gate.admit_key(key, "review", 2) == gate.admit("mt_x", None, False, "ask") == "ann"
     with pytest.raises(DeniedError, match="more than 3 questions") as over:
         gate.admit_key(key, "ask")
-    assert over.value.known
+    assert over.value.authorized
     with pytest.raises(DeniedError, match="requires the role admin") as lacking:
         gate.admit_key(key, "admin", 0)
-    assert (lacking.value.status, lacking.value.known) == (403, False)
+    assert (lacking.value.status, lacking.value.authorized) == (403, False)
 
 
 def test_nobody_without_a_key_reviews(here: Endpoint) -> None:
@@ -200,7 +200,7 @@ def test_what_nobody_foresaw_is_logged_by_its_place_and_not_its_words(
     def fail(*_: object, **__: object) -> None:
         raise ValueError("input_value='Which zebrafish enzyme?'")
 
-    monkeypatch.setattr(here.parts.engine, "_run_guards", fail)
+    monkeypatch.setattr(here.services.engine, "_run_guards", fail)
     answer = here.ask({**QUESTION, "stem": "Which zebrafish enzyme?"})
     assert answer.status_code == 500
     assert "zebrafish" not in answer.text
@@ -212,8 +212,8 @@ def test_what_nobody_foresaw_is_logged_by_its_place_and_not_its_words(
 
 def test_probes_that_come_together_cost_one(here: Endpoint) -> None:
     times: list[float] = []
-    here.parts.probes["store"] = lambda: times.append(time.monotonic())
-    here.parts.ready_s = 60.0
+    here.services.probes["store"] = lambda: times.append(time.monotonic())
+    here.services.ready_s = 60.0
     for _ in range(20):
         assert here.client.get("/readyz").status_code == 200
     assert len(times) == 1

@@ -29,7 +29,7 @@ class Worker:
 def test_what_arrives_together_is_worked_on_together() -> None:
     async def story() -> None:
         worker = Worker()
-        batcher: Batcher[int, int] = Batcher(worker, 5.0, most=4)
+        batcher: Batcher[int, int] = Batcher(worker, 5.0, max_batch_size=4)
         worker.gate.clear()
         asked = [asyncio.create_task(batcher.process(i)) for i in range(7)]
         await asyncio.sleep(0.05)
@@ -45,7 +45,7 @@ def test_what_arrives_together_is_worked_on_together() -> None:
 def test_nobody_waits_longer_than_he_can() -> None:
     async def story() -> None:
         worker = Worker(seconds=0.1)
-        batcher: Batcher[int, int] = Batcher(worker, 0.25, most=1)
+        batcher: Batcher[int, int] = Batcher(worker, 0.25, max_batch_size=1)
         await batcher.process(0)  # now the pace is known: 0.1 s
         asked = [asyncio.create_task(batcher.process(i)) for i in range(8)]
         found = await asyncio.gather(*asked, return_exceptions=True)
@@ -80,7 +80,7 @@ def test_what_is_too_late_is_not_begun() -> None:
 def test_a_room_is_not_filled_beyond_its_size_and_takes_all_or_none() -> None:
     async def story() -> None:
         worker = Worker()
-        batcher: Batcher[int, int] = Batcher(worker, 5.0, room=3)
+        batcher: Batcher[int, int] = Batcher(worker, 5.0, max_queue_length=3)
         with pytest.raises(BusyError):
             await batcher.process_all([1, 2, 3, 4])
         assert worker.batches == []
@@ -104,7 +104,7 @@ def test_a_failure_is_told_to_those_whom_it_struck() -> None:
 def test_an_asker_who_left_is_not_worked_for() -> None:
     async def story() -> None:
         worker = Worker()
-        batcher: Batcher[int, int] = Batcher(worker, 5.0, most=1)
+        batcher: Batcher[int, int] = Batcher(worker, 5.0, max_batch_size=1)
         worker.gate.clear()
         stays = asyncio.create_task(batcher.process(1))
         await asyncio.sleep(0.02)
@@ -123,7 +123,7 @@ def test_an_asker_who_left_is_not_worked_for() -> None:
 def test_closing_finishes_what_waits_and_takes_nothing_more() -> None:
     async def story() -> None:
         worker = Worker(seconds=0.05)
-        batcher: Batcher[int, int] = Batcher(worker, 5.0, most=1)
+        batcher: Batcher[int, int] = Batcher(worker, 5.0, max_batch_size=1)
         asked = [asyncio.create_task(batcher.process(i)) for i in range(3)]
         await asyncio.sleep(0.01)
         closing = asyncio.create_task(batcher.close())
@@ -139,7 +139,7 @@ def test_closing_finishes_what_waits_and_takes_nothing_more() -> None:
 def test_a_hurried_close_turns_away_what_is_not_finished() -> None:
     async def story() -> None:
         worker = Worker()
-        batcher: Batcher[int, int] = Batcher(worker, 5.0, most=1, thread=DaemonExecutor())
+        batcher: Batcher[int, int] = Batcher(worker, 5.0, max_batch_size=1, thread=DaemonExecutor())
         worker.gate.clear()
         asked = [asyncio.create_task(batcher.process(i)) for i in range(3)]
         await asyncio.sleep(0.02)
@@ -156,7 +156,7 @@ def test_a_hurried_close_turns_away_what_is_not_finished() -> None:
 def test_a_hurried_close_finishes_what_it_can() -> None:
     async def story() -> None:
         worker = Worker()
-        batcher: Batcher[int, int] = Batcher(worker, 5.0, most=1)
+        batcher: Batcher[int, int] = Batcher(worker, 5.0, max_batch_size=1)
         asked = [asyncio.create_task(batcher.process(i)) for i in range(3)]
         await asyncio.sleep(0)
         await batcher.close(5.0)

@@ -80,7 +80,7 @@ def here(tmp_path: Path) -> Iterator[Endpoint]:
 
 def beside(made: Endpoint, model: FakeModel, **how: Any) -> Predictor:
     """Put a model beside the one that answers."""
-    made.parts.engine.shadow.predictor = predictor = predictor_of(model, "r-2", **how)
+    made.services.engine.shadow.predictor = predictor = predictor_of(model, "r-2", **how)
     return predictor
 
 
@@ -127,7 +127,9 @@ def test_without_a_shadow_nothing_is_counted(here: Endpoint) -> None:
 
 def test_the_one_that_answers_is_no_shadow_of_itself(here: Endpoint) -> None:
     model = Thinker()
-    here.parts.engine.shadow.predictor = predictor_of(model, here.parts.engine.predictor.release)
+    here.services.engine.shadow.predictor = predictor_of(
+        model, here.services.engine.predictor.release
+    )
     here.ask()
     time.sleep(0.1)
     assert (counted(here), model.asked) == ({}, [])
@@ -278,7 +280,7 @@ def test_nothing_is_begun_while_somebody_waits_for_the_champion(
 ) -> None:
     monkeypatch.setattr(request_batcher, "LINGER_S", 0.5)
     champion, model = Thinker(), Away()
-    here.parts.engine.predictor = predictor_of(champion)
+    here.services.engine.predictor = predictor_of(champion)
     beside(here, model)
     here.ask()  # for half a second the same asker may come back
     champion.gate.clear()
@@ -317,7 +319,7 @@ def test_minds_may_be_exchanged_while_questions_wait(here: Endpoint) -> None:
     assert len(near.asked) == 1
     assert "aside" not in near.threads
     assert far.threads == {"aside"}
-    here.parts.engine.shadow.predictor = None
+    here.services.engine.shadow.predictor = None
     here.ask()
     time.sleep(0.1)
     assert sum(counted(here).values()) == 3
