@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from medtune.core.records import LETTERS
@@ -44,8 +44,10 @@ def build_review_tasks(reviewed: Sequence[Reviewed]) -> list[dict[str, Any]]:
             },
             "predictions": _predictions(one.item),
             "annotations": [
-                _annotation(one.item, opinion, final=one.final is not None and not later)
-                for later, opinion in _with_later_count(one.opinions)
+                _annotation(
+                    one.item, opinion, final=bool(one.final) and opinion is one.opinions[-1]
+                )
+                for opinion in one.opinions
             ],
         }
         for one in reviewed
@@ -67,13 +69,6 @@ def _predictions(item: AnswerReviewItem) -> list[dict[str, Any]]:
     if item.probabilities is not None:
         prediction["score"] = item.probabilities[item.proposed]
     return [prediction]
-
-
-def _with_later_count(
-    opinions: Sequence[ReviewerDecision],
-) -> Iterator[tuple[int, ReviewerDecision]]:
-    """Pair each opinion with the number of later ones."""
-    return zip(reversed(range(len(opinions))), opinions, strict=True)
 
 
 def _annotation(item: AnswerReviewItem, opinion: ReviewerDecision, final: bool) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from medtune.serving.inference.shadow import Shadow
 from medtune.serving.metrics import Metrics
 from medtune.serving.middleware import log
 from medtune.serving.schemas import AnswerReviewItem, Reply, RequestRecord
+from medtune.serving.storage.requests import StoredRequest
 from medtune.serving.storage.store import Store
 
 MAX_WAIT_S = 10.0
@@ -117,9 +118,7 @@ class Engine:
         )
         self.shadow = Shadow(store, metrics, self._thread)
         self._batcher: Batcher[tuple[Predictor, Question], OptionScores] | None = None
-        self._store_batcher: Batcher[tuple[RequestRecord, AnswerReviewItem | None], None] | None = (
-            None
-        )
+        self._store_batcher: Batcher[StoredRequest, None] | None = None
         self._fault: ModelError | None = None
         self._crisis_tasks: set[asyncio.Task[None]] = set()
 
@@ -279,9 +278,7 @@ class Engine:
             self.shadow.enqueue(inquiry, question, entry, self._stores_content(predictor))
         return [reply for reply, _, _ in replies]
 
-    def _store_batch(
-        self, kept: Sequence[tuple[RequestRecord, AnswerReviewItem | None]]
-    ) -> list[None]:
+    def _store_batch(self, kept: Sequence[StoredRequest]) -> list[None]:
         assert self.store is not None, "requests are only queued with a store"
         self.store.requests.add_all(kept)
         return [None] * len(kept)

@@ -31,7 +31,7 @@ def _environment() -> Environment:
         iso=format_iso_time,
         reason=labels.reason_label,
     )
-    environment.globals |= {"words": labels, "letters": LETTERS, "disclaimer": DISCLAIMER}
+    environment.globals |= {"labels": labels, "letters": LETTERS, "disclaimer": DISCLAIMER}
     return environment
 
 

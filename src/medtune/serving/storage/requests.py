@@ -28,6 +28,10 @@ RETENTION_ACTOR = "retention"
 _PAGE = 1000
 
 
+StoredRequest = tuple[RequestRecord, AnswerReviewItem | None]
+"""A request, and the item under review that it leads to."""
+
+
 class QueueCounts(Record):
     """Numbers of stored requests and of review items."""
 
@@ -48,7 +52,7 @@ class Requests(StorePart):
         """Store a request and its review item, if any."""
         self.add_all([(entry, review)])
 
-    def add_all(self, kept: Sequence[tuple[RequestRecord, AnswerReviewItem | None]]) -> None:
+    def add_all(self, kept: Sequence[StoredRequest]) -> None:
         """Store requests, all or none, in one transaction."""
         with self._writing() as connection:
             for entry, review in kept:

@@ -88,20 +88,16 @@ entries = Table(
 )
 
 
-def _request_id_column() -> Column[str]:
-    """Return the foreign key to a request; the row is deleted with it."""
-    return Column(
-        "request_id",
-        NameColumn,
-        ForeignKey("entries.request_id", ondelete="CASCADE"),
-        primary_key=True,
-    )
+def _request_id_column(table: str) -> Column[str]:
+    """Return the foreign key to a row of a table; this row is deleted with it."""
+    key = ForeignKey(f"{table}.request_id", ondelete="CASCADE")
+    return Column("request_id", NameColumn, key, primary_key=True)
 
 
 reviews = Table(
     "reviews",
     metadata,
-    _request_id_column(),
+    _request_id_column("entries"),
     Column("time", TimeColumn, nullable=False),
     Column("stem", Value, nullable=False),
     Column("options", Value, nullable=False),
@@ -121,12 +117,7 @@ reviews = Table(
 opinions = Table(
     "opinions",
     metadata,
-    Column(
-        "request_id",
-        NameColumn,
-        ForeignKey("reviews.request_id", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    _request_id_column("reviews"),
     # 1 to 3, in order.
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("reviewer", NameColumn, nullable=False),
@@ -140,7 +131,7 @@ opinions = Table(
 feedback = Table(
     "feedback",
     metadata,
-    _request_id_column(),
+    _request_id_column("entries"),
     Column("time", TimeColumn, nullable=False),
     Column("helpful", Boolean),
     Column("corrected", Integer),
@@ -149,7 +140,7 @@ feedback = Table(
 shadows = Table(
     "shadows",
     metadata,
-    _request_id_column(),
+    _request_id_column("entries"),
     Column("release", NameColumn, nullable=False),
     Column("outcome", NameColumn, nullable=False),
     Column("chosen", Integer),
