@@ -100,7 +100,8 @@ def _openai_response(reply: ErrorReply) -> Response:
         fault = reply.faults[0]
         param = ".".join(p for p in fault["where"][1:] if p not in ("parts", "text")) or None
         message = f"{param}: {fault['what']}" if param else fault["what"]
-        code = "unsupported_parameter" if "not supported" in fault["what"] else None
+        if reply.fault_type == openai_compat.UNSUPPORTED_FAULT:
+            code = reply.fault_type
     status = 400 if reply.status == 422 else reply.status  # OpenAI has no 422
     return JSONResponse(
         openai_compat.openai_error(status, message, param, code), status, headers=reply.headers

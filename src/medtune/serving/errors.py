@@ -48,6 +48,7 @@ class ErrorReply:
         counted: Name in the metric of rejected requests; None if it is no rejection.
         retry_after_s: Seconds after which to try again.
         faults: Faults of an invalid body.
+        fault_type: Type of the first of them, as pydantic names it.
     """
 
     status: int
@@ -57,6 +58,7 @@ class ErrorReply:
     counted: str | None = None
     retry_after_s: float | None = None
     faults: tuple[dict[str, Any], ...] = ()
+    fault_type: str | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -120,7 +122,9 @@ def _describe_faults(error: RequestValidationError) -> ErrorReply:
     if len(found) > len(faults):
         detail += f", the first {len(faults)} of which are listed"
     title = "not as the schema says"
-    return ErrorReply(status, title, detail, to_sentence(title), faults=faults)
+    return ErrorReply(
+        status, title, detail, to_sentence(title), faults=faults, fault_type=found[0]["type"]
+    )
 
 
 def _fault_location(fault: Any) -> list[str]:

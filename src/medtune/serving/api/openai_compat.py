@@ -25,6 +25,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from medtune.core.records import LETTERS, MAX_OPTIONS, MIN_OPTIONS, normalize_option
 from medtune.core.schemas.guardrails import Inquiry
@@ -46,6 +47,8 @@ MAX_TEXT_LENGTH = MAX_STEM_LENGTH + MAX_OPTIONS * (MAX_OPTION_LENGTH + 16)
 MAX_CHAT_LENGTH = 2 * MAX_TEXT_LENGTH
 """Most characters of all turns together."""
 MAX_TURNS = 100
+UNSUPPORTED_FAULT = "unsupported_parameter"
+"""Type of the fault, and OpenAI's error code, of a field that is not supported."""
 _MIN_PROBABILITY = 1e-30
 """Least probability of which the logarithm is taken."""
 
@@ -53,9 +56,11 @@ _MIN_PROBABILITY = 1e-30
 Text = Annotated[str, Field(max_length=MAX_TEXT_LENGTH)]
 
 
-def _unsupported(what: str) -> ValueError:
-    return ValueError(
-        f"{what} not supported: this endpoint answers questions with lettered options"
+def _unsupported(what: str) -> PydanticCustomError:
+    return PydanticCustomError(
+        UNSUPPORTED_FAULT,
+        "{what} not supported: this endpoint answers questions with lettered options",
+        {"what": what},
     )
 
 
