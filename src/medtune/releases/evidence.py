@@ -120,7 +120,7 @@ def collect_evidence(
         policy, learned = (
             registry.objects.object_path(candidate.files[name].sha256) for name in (POLICY, LEARNED)
         )
-        progress.log_message("guards: both halves of the suites")
+        progress.log_message("guards: both halves of the test cases")
         found["safety"] = benchmark_guards(policy, learned, None, progress)
         found["served"] = _measure_served(
             candidate, mine, frozen, load_classifier(learned), progress

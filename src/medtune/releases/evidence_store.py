@@ -33,6 +33,8 @@ from medtune.releases.schema import FileRef, Release
 R = TypeVar("R", bound=Record)
 EVALUATED, JUDGED, FROZEN = "release.evaluate", "release.gate", "release.freeze"
 """Names of the actions in the log."""
+_OBJECTS = {EVALUATED: "evidence", JUDGED: "verdict"}
+"""Detail of each action that names its object."""
 _KINDS: dict[EvidenceKind, type[Record]] = {
     "comparison": ComparisonRecord,
     "slices": PairedSlices,
@@ -119,9 +121,8 @@ class EvidenceStore:
         Raises:
             ReleaseError: It is missing.
         """
-        told = self._log_lines(EVALUATED, candidate, "evidence")
-        beside = [line for line in told if line.detail.get("champion") == champion]
-        return self._file_ref(beside[-1], "evidence") if beside else None
+        line = self._find_latest(EVALUATED, candidate, champion)
+        return self._file_ref(line) if line else None
 
     def list_evidence(self, candidate: str) -> list[EvidenceRecord]:
         """List all evidence on a release, the oldest first.
@@ -129,8 +130,8 @@ class EvidenceStore:
         Raises:
             ReleaseError: One is missing, changed, or of another version.
         """
-        told = self._log_lines(EVALUATED, candidate, "evidence")
-        return [self._load_object(line, "evidence", EvidenceRecord) for line in told]
+        told = self._log_lines(EVALUATED, candidate)
+        return [self._load_object(line, EvidenceRecord) for line in told]
 
     def add_evidence(self, record: EvidenceRecord, actor: str) -> None:
         """Store evidence; earlier evidence is kept."""
@@ -160,14 +161,10 @@ class EvidenceStore:
             for one in self._registry.read_releases()
             if _weights_identity(one) == _weights_identity(release)
         }
+        fields = {"source": "data", "n": "n", "hash": "data_hash"}
         return tuple(
             CandidateEvaluation.model_validate(
-                {
-                    "time": line.time,
-                    "source": line.detail.get("data"),
-                    "n": line.detail.get("n"),
-                    "hash": line.detail.get("data_hash"),
-                }
+                {"time": line.time, **{f: line.detail.get(d) for f, d in fields.items()}}
             )
             for line in self._registry.read_log()
             if line.action == EVALUATED and line.subject in same
@@ -193,11 +190,10 @@ class EvidenceStore:
         Raises:
             ReleaseError: It is missing, changed, or of another version.
         """
-        told = self._log_lines(JUDGED, candidate.id, "verdict")
-        beside = [line for line in told if line.detail.get("champion") == champion]
-        if not beside:
+        line = self._find_latest(JUDGED, candidate.id, champion)
+        if line is None:
             return None
-        record = self._load_object(beside[-1], "verdict", GateRecord)
+        record = self._load_object(line, GateRecord)
         _check_about(record, candidate.id, champion)
         return record
 
@@ -207,8 +203,8 @@ class EvidenceStore:
         Raises:
             ReleaseError: It is missing, changed, or of another version.
         """
-        told = self._log_lines(JUDGED, release.id, "verdict")
-        return self._load_object(told[-1], "verdict", GateRecord) if told else None
+        told = self._log_lines(JUDGED, release.id)
+        return self._load_object(told[-1], GateRecord) if told else None
 
     def add_verdict(self, record: GateRecord, actor: str) -> None:
         """Store a verdict; earlier verdicts are kept."""
@@ -220,19 +216,23 @@ class EvidenceStore:
         with self._registry.writing():
             self._registry.append_log(actor, JUDGED, record.candidate, {**told, **said})
 
-    def _log_lines(self, action: str, release: str, what: str) -> list[AuditLine]:
+    def _log_lines(self, action: str, release: str) -> list[AuditLine]:
         """Return the log lines of a release that name an object."""
         return [
             line
             for line in self._registry.read_log()
-            if (line.action, line.subject) == (action, release) and what in line.detail
+            if (line.action, line.subject) == (action, release) and _OBJECTS[action] in line.detail
         ]
 
-    def _file_ref(self, line: AuditLine, what: str) -> FileRef:
-        return self._registry.objects.file_ref(str(line.detail[what]))
+    def _find_latest(self, action: str, release: str, champion: str | None) -> AuditLine | None:
+        told = reversed(self._log_lines(action, release))
+        return next((line for line in told if line.detail.get("champion") == champion), None)
 
-    def _load_object(self, line: AuditLine, what: str, kind: type[R]) -> R:
-        return self._registry.objects.load_record(self._file_ref(line, what), kind)
+    def _file_ref(self, line: AuditLine) -> FileRef:
+        return self._registry.objects.file_ref(str(line.detail[_OBJECTS[line.action]]))
+
+    def _load_object(self, line: AuditLine, kind: type[R]) -> R:
+        return self._registry.objects.load_record(self._file_ref(line), kind)
 
 
 def _check_about(record: EvidenceRecord | GateRecord, candidate: str, champion: str | None) -> None:

@@ -77,7 +77,7 @@ class Margins(Record):
         "exam questions refused",
         "plain questions refused",
     )
-    """Suites that must meet their targets on the held-out half."""
+    """Guard failures that must meet their targets on the held-out half."""
     agreement: Probability = SERVED_BUDGET.agreement
     """Least share of frozen questions on which the endpoint and the model offline choose the same
     option: lower end."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from pydantic import ValidationError
 
@@ -40,13 +41,17 @@ class ObjectStore:
         Raises:
             FolderError: The registry cannot be written.
         """
+        with translate_disk_errors(self.folder), path.open("rb") as source:
+            return self._put(source)
+
+    def _put(self, source: BinaryIO) -> FileRef:
         with translate_disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             digest, size = hashlib.sha256(), 0
             handle, name = tempfile.mkstemp(dir=self.folder, prefix=".part-")
             part = Path(name)
             try:
-                with path.open("rb") as source, os.fdopen(handle, "wb") as target:
+                with os.fdopen(handle, "wb") as target:
                     while block := source.read(BLOCK_BYTES):
                         digest.update(block)
                         target.write(block)
@@ -89,10 +94,7 @@ class ObjectStore:
         Raises:
             FolderError: The registry cannot be written.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "text"
-            path.write_text(text, encoding="utf-8")
-            return self.put_file(path)
+        return self._put(io.BytesIO(text.encode()))
 
     def find_fault(self, ref: FileRef) -> str | None:
         """Verify an object's bytes; return what is wrong, or None."""
