@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from medtune.core.records import Record
+from medtune.core.records import Record, SplitDescription
 from medtune.releases.export.schema import Standing
 from medtune.releases.gate_schema import Evidence, EvidenceKind, GateRecord
 from medtune.releases.schema import FileRef, Release
@@ -41,3 +41,13 @@ class ReleaseContext(Record):
         if self.verdict is None:
             return "not asked"
         return "passed" if self.verdict.passed else "refused"
+
+
+def evaluated_splits(evidence: Evidence) -> Iterator[tuple[str, SplitDescription]]:
+    """Yield the splits that the release was evaluated on, each with its use."""
+    if evidence.analysis is not None:
+        yield "examine", evidence.analysis.evaluation.data
+    if evidence.packed is not None:
+        yield "hold the packed weights to the unpacked", evidence.packed.reference.data
+    if evidence.bench is not None:
+        yield "time", evidence.bench.data

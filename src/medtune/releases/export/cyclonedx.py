@@ -16,8 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from medtune.core.records import content_hash
-from medtune.releases.export.context import ReleaseContext
-from medtune.releases.export.datasheet import evaluated_splits
+from medtune.releases.export.context import ReleaseContext, evaluated_splits
 from medtune.releases.export.limitations import list_limitations
 from medtune.releases.export.metrics import Figure, list_figures
 from medtune.releases.export.render import NOTICE

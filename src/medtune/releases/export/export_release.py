@@ -20,14 +20,13 @@ from medtune.models import builtin
 from medtune.models.save import set_base_name
 from medtune.models.sources import find_hub_name
 from medtune.releases.evidence_store import EvidenceStore
-from medtune.releases.export.context import ReleaseContext
+from medtune.releases.export.context import ReleaseContext, evaluated_splits
 from medtune.releases.export.cyclonedx import build_bill_of_materials, find_schema_faults
-from medtune.releases.export.datasheet import evaluated_splits, render_release_datasheet
 from medtune.releases.export.mlflow import register_release
 from medtune.releases.export.model_card import render_model_card
+from medtune.releases.export.render import render_release_datasheet, render_traceability
 from medtune.releases.export.schema import ExportRecord, MlflowRecord
 from medtune.releases.export.strip_texts import strip_texts
-from medtune.releases.export.traceability import render_traceability
 from medtune.releases.gate_schema import Evidence, EvidenceRecord
 from medtune.releases.registry import Registry
 from medtune.releases.schema import ALIASES, POLICY, WEIGHTS, FileRef, Release, safe_join

@@ -5,7 +5,7 @@ import re
 from tests.unit.data.test_datasheet import tables
 from tests.unit.releases.export import dossiers as make
 
-from medtune.releases.export.datasheet import render_release_datasheet
+from medtune.releases.export.render import render_release_datasheet
 from medtune.releases.gate_schema import Evidence
 
 SECTIONS = [

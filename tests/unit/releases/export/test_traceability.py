@@ -4,7 +4,7 @@ from tests.unit.data.test_datasheet import tables
 from tests.unit.releases.export import dossiers as make
 
 from medtune.releases.export.context import ReleaseContext
-from medtune.releases.export.traceability import render_traceability
+from medtune.releases.export.render import render_traceability
 from medtune.releases.gate_schema import Evidence
 
 NEVER = {
