@@ -24,17 +24,9 @@ class KnownDataset:
     """Whether a config is a folder of that branch instead of a named configuration."""
 
 
-_MMLU_MEDICAL = (
-    "clinical_knowledge",
-    "anatomy",
-    "college_biology",
-    "college_medicine",
-    "medical_genetics",
-    "professional_medicine",
-    "high_school_biology",
-    "human_aging",
-    "nutrition",
-    "virology",
+_MMLU_MEDICAL = tuple(
+    "clinical_knowledge anatomy college_biology college_medicine medical_genetics "
+    "professional_medicine high_school_biology human_aging nutrition virology".split()
 )
 
 _MEDQA = ColumnMapping(
@@ -54,10 +46,7 @@ KNOWN_DATASETS: dict[str, KnownDataset] = {
     "lighteval/med_mcqa": KnownDataset(
         ColumnMapping(), "not stated (MedMCQA: MIT)", unlabelled=("test",)
     ),
-    "GBaker/MedQA-USMLE-4-options": KnownDataset(
-        _MEDQA,
-        "CC-BY-4.0",
-    ),
+    "GBaker/MedQA-USMLE-4-options": KnownDataset(_MEDQA, "CC-BY-4.0"),
     # The five-option original. `datasets` refuses its loading script; the Hub's conversion
     # to parquet has the same rows.
     "bigbio/med_qa": KnownDataset(
