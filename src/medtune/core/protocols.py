@@ -1,11 +1,11 @@
-"""The model protocol: what an evaluation asks of a model, independent of the backend.
+"""Protocols of models and of parsers: what an evaluation asks of either.
 
 Requests never carry the right answer.  A fake model that needs it gets it when it is created.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -120,3 +120,27 @@ class Example:
     """Weight of its tokens in the loss."""
     ends: bool = True
     """Whether the loss covers the end-of-turn token as well."""
+
+
+class ParsedAnswer(Protocol):
+    """The option that a parser read from a free answer."""
+
+    @property
+    def chosen(self) -> int | None:
+        """Index of the option; None when unparsed."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Rule that read the answer, or why none could be read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parser:
+    """A parser of free answers, with its version."""
+
+    version: int
+    """Increased whenever the reading of some text changes; older results are then stale."""
+    read: Callable[[str, Sequence[str]], ParsedAnswer]
+    """(text, options) -> parsed answer."""

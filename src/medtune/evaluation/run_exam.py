@@ -12,7 +12,6 @@ from pathlib import Path
 
 from medtune.analysis.compare import mcnemar_exact
 from medtune.analysis.order_flips import choice_in_given_order
-from medtune.core.answer_parser import Parser
 from medtune.core.choice import top_scoring_indices
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.intervals import wilson_interval
@@ -24,7 +23,7 @@ from medtune.core.predictions_io import (
 )
 from medtune.core.progress import Progress
 from medtune.core.prompt import form_for_method, prompt_fingerprint
-from medtune.core.protocols import AnswerModel, ModelIdentity
+from medtune.core.protocols import AnswerModel, ModelIdentity, Parser
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
     LETTERS,

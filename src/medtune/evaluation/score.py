@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from medtune.core.answer_parser import Parser
 from medtune.core.choice import choose_option
 from medtune.core.errors import ModelError
 from medtune.core.prompt import FormName, PromptStyle, form_for_method
@@ -15,6 +14,7 @@ from medtune.core.protocols import (
     AnswerModel,
     ContinuationScore,
     GenerateRequest,
+    Parser,
     ScoreRequest,
 )
 from medtune.core.records import (

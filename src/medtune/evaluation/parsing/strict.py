@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from medtune.core.answer_parser import Parser
+from medtune.core.protocols import Parser
 from medtune.evaluation.parsing.line import (
     COMPLETE_ANSWERS,
     CONTRADICTIONS,
