@@ -135,6 +135,17 @@ def test_what_cannot_be_read_is_told_in_a_sentence(
     assert "internal error" not in err
 
 
+@pytest.mark.parametrize(
+    "command", ["answer Why? --option A --option B", "bench fake:oracle", "serve fake:oracle"]
+)
+def test_answers_that_need_probabilities_are_not_generated(
+    medtune: CommandLine, command: str
+) -> None:
+    code, _, err = medtune(*command.split(), "--method", "generate")
+    assert code == 2
+    assert "error: --method generate\nexpected: letter or cloze" in err
+
+
 def test_the_version(medtune: CommandLine) -> None:
     assert medtune("--version") == (0, f"medtune {version('medtune')}\n", "")
 

@@ -14,7 +14,9 @@ from medtune.cli.options import (
     Arithmetic,
     CalibrationFolder,
     Columns,
+    DataOption,
     Json,
+    LikelihoodMethod,
     Limit,
     Model,
     OutFolder,
@@ -23,6 +25,7 @@ from medtune.cli.options import (
     parse_column_mapping,
     parse_names,
     print_record,
+    refuse_generate,
     resolve_model_argument,
     resolve_model_or_run,
 )
@@ -74,7 +77,7 @@ def parity(
         str, typer.Argument(help=f"The original: {MODEL}", callback=resolve_model_argument)
     ],
     others: Annotated[list[str], typer.Argument(metavar="OTHER...", help="Models to compare.")],
-    data: Annotated[str, typer.Option(help=DATA)] = "starter:recall",
+    data: DataOption = "starter:recall",
     method: ScoringMethod = None,
     agreement: Annotated[
         float,
@@ -138,8 +141,10 @@ def _print_parity(record: ParityRecord, folder: Path, json: bool) -> None:
 
 def bench(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODEL)],
-    data: Annotated[str, typer.Option(help=DATA)] = "starter:recall",
-    method: Annotated[Method, typer.Option(help="letter or cloze.")] = "letter",
+    data: DataOption = "starter:recall",
+    method: Annotated[
+        Method, typer.Option(help="letter or cloze.", callback=refuse_generate)
+    ] = "letter",
     limit: Limit = None,
     dtype: Annotated[
         str, typer.Option(help="Dtype of unquantized models; several by comma.")
@@ -155,8 +160,6 @@ def bench(
     from medtune.commands.bench import bench as bench_recipe
 
     dtypes = parse_names("--dtype", dtype, Arithmetic)
-    if method == "generate":
-        raise InputError("--method generate", expected="letter or cloze")
     folder = out or Path("runs") / "bench" / slugify(*models, data, method)
     record = bench_recipe(
         [resolve_model_argument(model) for model in models],
@@ -177,7 +180,7 @@ def answer(
     model: Annotated[
         str, typer.Option(help=f"{MODEL}, or a run's folder.", callback=resolve_model_or_run)
     ] = "embedded:smollm2-135m",
-    method: ScoringMethod = None,
+    method: LikelihoodMethod = None,
     policy: PolicyFile = None,
     calibration: CalibrationFolder = None,
     unfit: Annotated[
@@ -191,8 +194,6 @@ def answer(
     """
     from medtune.commands.answer import answer as answer_recipe
 
-    if method == "generate":
-        raise InputError("--method generate", expected="letter or cloze")
     record = answer_recipe(
         stem,
         option,

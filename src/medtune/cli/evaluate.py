@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from medtune.cli.options import (
-    DATA,
     Adapter,
     Columns,
+    DataArgument,
     Dtype,
     Json,
     Limit,
@@ -34,7 +34,7 @@ from medtune.core.run_folder import slugify
 
 def evaluate(
     model: Model,
-    data: Annotated[str, typer.Argument(help=DATA)],
+    data: DataArgument,
     method: Annotated[
         Method, typer.Option(help="letter, cloze (likelihood of the option's text) or generate.")
     ] = "letter",

@@ -78,6 +78,17 @@ def _expand_pattern(path: Path) -> Path:
     )
 
 
+def refuse_generate(method: T) -> T:
+    """Refuse --method generate where an answer needs probabilities.
+
+    Raises:
+        InputError: It is generate.
+    """
+    if method == "generate":
+        raise InputError("--method generate", expected="letter or cloze")
+    return method
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print only the record, as JSON.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write; default runs/NAME-HASH.")]
 Adapter = Annotated[
@@ -94,6 +105,12 @@ CalibrationFolder = Annotated[
 ScoringMethod = Annotated[
     Method | None, typer.Option(help="letter or cloze; as the model was taught.")
 ]
+LikelihoodMethod = Annotated[
+    Method | None,
+    typer.Option(help="letter or cloze; as the model was taught.", callback=refuse_generate),
+]
+DataArgument = Annotated[str, typer.Argument(help=DATA)]
+DataOption = Annotated[str, typer.Option(help=DATA)]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N questions.")]
 Arithmetic = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
 Dtype = Annotated[Arithmetic, typer.Option(help="Dtype of the model.")]

@@ -11,6 +11,7 @@ import typer
 from medtune.cli.options import (
     DATA,
     CalibrationFolder,
+    DataArgument,
     ExperimentFile,
     Json,
     Model,
@@ -64,7 +65,7 @@ def build(
 
 
 def freeze(
-    data: Annotated[str, typer.Argument(help=DATA)],
+    data: DataArgument,
     limit: Annotated[int | None, typer.Option(min=1, help="First so many questions.")] = None,
     registry: Where = REGISTRY,
     by: Actor = None,

@@ -11,13 +11,13 @@ from medtune.cli.options import (
     MODEL,
     CalibrationFolder,
     Json,
+    LikelihoodMethod,
     PolicyFile,
-    ScoringMethod,
     print_record,
     resolve_model_or_run,
 )
 from medtune.cli.output import Terminal
-from medtune.core.errors import CheckFailed, InputError
+from medtune.core.errors import CheckFailed
 from medtune.serving.schemas import Role
 
 FOLDER = Path("runs") / "serve"
@@ -39,7 +39,7 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     policy: PolicyFile = None,
     calibration: CalibrationFolder = None,
-    method: ScoringMethod = None,
+    method: LikelihoodMethod = None,
     data: Data = FOLDER,
     database: Database = None,
     patience: Annotated[
@@ -64,8 +64,6 @@ def serve(
     """
     from medtune.commands.serve import serve as run_endpoint
 
-    if method == "generate":
-        raise InputError("--method generate", expected="letter or cloze")
     run_endpoint(
         model,
         Terminal(),

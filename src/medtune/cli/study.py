@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from medtune.cli.options import (
-    DATA,
     Adapter,
     Columns,
+    DataArgument,
     Dtype,
     ExperimentFile,
     Json,
@@ -81,7 +81,7 @@ def by_size(
 
 def robustness(
     model: Model,
-    data: Annotated[str, typer.Argument(help=DATA)],
+    data: DataArgument,
     method: Annotated[Method, typer.Option(help="letter, cloze or generate.")] = "letter",
     adapter: Adapter = None,
     limit: Limit = None,
@@ -116,7 +116,7 @@ def robustness(
 
 def decoding(
     model: Model,
-    data: Annotated[str, typer.Argument(help=DATA)],
+    data: DataArgument,
     adapter: Adapter = None,
     limit: Limit = None,
     columns: Columns = None,
