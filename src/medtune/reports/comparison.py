@@ -15,6 +15,7 @@ from medtune.core.predictions_io import ANALYSIS_FILE, PREDICTIONS_FILE, RECORD_
 from medtune.core.records import ComparisonRecord, EvaluationRecord
 from medtune.core.run_folder import write_text
 from medtune.core.schemas.analysis import AnalysisRecord, Dimension, PairedSlice, Slice
+from medtune.reports.accuracy_table import accuracy_table
 from medtune.reports.behaviour_figures import (
     plot_letters_over_orders,
     plot_reliability,
@@ -116,6 +117,7 @@ def write_comparison(
     notes = [note for note in found if note not in record.notes]
     page = render_page(
         "comparison.html",
+        accuracies=accuracy_table([[model.exam for model in models]]),
         comparison=record,
         models=models,
         figures=_draw_figures(models, shifts),
@@ -142,6 +144,7 @@ def write_analysis(path: Path, analysis: AnalysisRecord) -> None:
     models = [_build_model(path, "a", analysis.evaluation.label, analysis)]
     page = render_page(
         "analysis.html",
+        accuracies=accuracy_table([[model.exam for model in models]]),
         models=models,
         standing=compare_with_baselines(analysis.evaluation),
         figures=_draw_figures(models, ()),

@@ -16,6 +16,7 @@ from medtune.core.records import (
 )
 from medtune.core.run_folder import write_text
 from medtune.core.schemas.dataset import SnapshotManifest
+from medtune.reports.accuracy_table import accuracy_table
 from medtune.reports.data import build_data_section
 from medtune.reports.figures import plot_accuracy, plot_letters, plot_loss
 from medtune.reports.templating import render_page
@@ -68,6 +69,7 @@ def write_report(
         run=record,
         groups=groups,
         training=record.trainings[0],
+        accuracies=accuracy_table(groups),
         accuracy=plot_accuracy([e for group in groups for e in group]),
         loss=plot_loss([one.losses for one in record.trainings]),
         letters=[(group[0].data.source, group[0].method, plot_letters(group)) for group in groups],

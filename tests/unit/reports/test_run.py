@@ -198,7 +198,7 @@ def test_the_page_shows_what_it_must(plain: str) -> None:
     assert "5 / 30" in text
     assert format_interval(before[0].accuracy) in text
     assert format_interval(after[0].accuracy) in text
-    assert "100.0 <span" in text
+    assert "100.0 (A)" in text
     assert "Not medical advice" in text
     assert text.count("<svg") == 3 + 2  # those of the data, too
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.text import Text
@@ -17,7 +17,7 @@ from medtune.cli.output import (  # noqa: F401 - these register what they print
     serving,
     study,
 )
-from medtune.cli.output.console import PRINTERS, create_plain_table, open_console, prints
+from medtune.cli.output.console import PRINTERS, create_plain_table, lay_out, open_console, prints
 from medtune.cli.output.table import PlainTable
 from medtune.core.records import (
     ComparisonRecord,
@@ -30,6 +30,7 @@ from medtune.core.records import (
     RunRecord,
 )
 from medtune.core.warnings import accuracy_caveats
+from medtune.reports.accuracy_table import accuracy_table
 from medtune.reports.result_table import format_percent_interval
 
 GIB = 1 << 30
@@ -44,7 +45,7 @@ def show_record(record: Record) -> None:
 @prints(RunRecord)
 def _show_run(console: Console, record: RunRecord) -> None:
     shown = [e for group in record.evaluations_by_exam() for e in group]
-    console.print(_evaluation_table(shown))
+    console.print(lay_out(accuracy_table([shown])))
     for evaluation in shown:
         _print_caveats(console, evaluation)
     primary = record.evaluations[0].method
@@ -70,7 +71,7 @@ def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
     # Imports SciPy, which other commands do not need.
     from medtune.analysis.options_only import stem_note
 
-    console.print(_evaluation_table([record]))
+    console.print(lay_out(accuracy_table([[record]])))
     if record.data.excluded:
         reasons = ", ".join(f"{n:,} × {why}" for why, n in record.data.excluded.items())
         console.print(f"left out of {record.data.source}: {reasons}")
@@ -104,27 +105,6 @@ def _show_models(console: Console, record: ModelList) -> None:
 
 def _show_fields(console: Console, record: Record) -> None:
     console.print(_field_table(record))
-
-
-def _evaluation_table(records: Sequence[EvaluationRecord]) -> PlainTable:
-    table = create_plain_table(
-        ("questions", "method", "model"),
-        ("correct %", "95 %", "n", "unparsed", "chance", "majority", "options only"),
-    )
-    for r in records:
-        table.add_row(
-            r.data.source,
-            r.method,
-            r.label,
-            f"{100 * r.accuracy.value:.1f}",
-            f"{100 * r.accuracy.low:.1f}-{100 * r.accuracy.high:.1f}",
-            str(r.counts.n),
-            str(r.counts.unparsed),
-            f"{100 * r.chance:.1f}",
-            f"{100 * r.majority.value:.1f} ({r.majority_letter})",
-            f"{100 * r.options_only.value:.1f}" if r.options_only else "-",
-        )
-    return table
 
 
 def _print_caveats(console: Console, record: EvaluationRecord) -> None:

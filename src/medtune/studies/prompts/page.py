@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medtune.reports import result_table as table
+from medtune.reports.accuracy_table import accuracy_table
 from medtune.reports.templating import render_page
 from medtune.studies.prompts.schema import PromptPoint, PromptStudyRecord
 
@@ -37,4 +38,12 @@ def summarize(record: PromptStudyRecord) -> Iterator[str | table.ResultTable[Pro
 
 def render(record: PromptStudyRecord) -> str:
     """Render the page: verdict, both accuracies on the reported split, every prompt."""
-    return render_page("studies/prompts.html", study=record, points=points_table(record))
+    reported = [record.own_reported, record.chosen_reported]
+    if record.chosen == record.points[0].variant:
+        reported.pop()
+    return render_page(
+        "studies/prompts.html",
+        study=record,
+        accuracies=accuracy_table([reported]),
+        points=points_table(record),
+    )
