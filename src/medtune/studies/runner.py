@@ -16,14 +16,14 @@ from medtune.core.experiment import DataConfig
 from medtune.core.predictions_io import RECORD_FILE, read_evaluation
 from medtune.core.progress import NoProgress, Progress
 from medtune.core.prompt import PromptStyle
-from medtune.core.protocols import AnswerModel
+from medtune.core.protocols import AnswerModel, ModelIdentity
 from medtune.core.records import Question, Record
 from medtune.core.run_folder import lock_folder, write_record, write_text
 from medtune.data.snapshot import Snapshot, prepare_snapshot
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_or_reuse
-from medtune.models.open_model import open_model
+from medtune.models.open_model import find_unloaded_model, open_model
 from medtune.studies.grid import StudyCell, run_cells
 from medtune.studies.grid_schema import GridState, WorkerCounts
 
@@ -107,6 +107,7 @@ class ModelStudy(Study[RecordT]):
         attention: str = "auto",
     ) -> None:
         super().__init__(folder, progress)
+        self._find_unloaded = partial(find_unloaded_model, model, adapter, dtype, progress)
         self._open_model = partial(
             open_model, model, adapter=adapter, dtype=dtype, attention=attention, progress=progress
         )
@@ -115,9 +116,13 @@ class ModelStudy(Study[RecordT]):
     def _model(self) -> AnswerModel:
         return self._open_model(questions=self.questions, style=self.style)
 
+    @cached_property
+    def _identity(self) -> ModelIdentity:
+        return self._find_unloaded() or self._model
+
     def evaluation_cell(self, name: str, exam: Exam, label: str) -> StudyCell:
-        """Return the cell of one evaluation."""
-        inputs = exam.hash_inputs(self._model, STRICT_PARSER.version)
+        """Return the cell of one evaluation, which loads the model when it runs."""
+        inputs = exam.hash_inputs(self._identity, STRICT_PARSER.version)
 
         def work(folder: Path) -> None:
             self.evaluate(self._model, exam, label, folder)
