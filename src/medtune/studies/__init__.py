@@ -1,1 +1,1 @@
-"""Studies: one folder each, with schema.py, study.py, analysis.py and mostly page.py."""
+"""Studies: one folder each, with schema.py, study.py, analysis.py and page.py."""
