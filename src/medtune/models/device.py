@@ -79,7 +79,11 @@ def measure_bfloat16_speedup() -> float:
 
 @torch.inference_mode()
 def _time_matmuls(dtype: torch.dtype) -> float:
-    """Return the shortest time of a few matrix products of a small model's shape, in seconds."""
+    """Return the shortest time of a few matrix products of a small model's shape, in seconds.
+
+    It is one thread's own time: on a busy machine the time by the clock would say by chance which
+    precision a run has, and a finished run would be run again in the other one.
+    """
     a, b = torch.ones(512, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
     times = []
     with single_threaded():

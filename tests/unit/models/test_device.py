@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+from itertools import count
+
 import pytest
 import torch
 
@@ -40,6 +43,16 @@ def test_the_gain_is_measured_once() -> None:
     assert 0.01 < measure_bfloat16_speedup() < 100
     assert measure_bfloat16_speedup() == measure_bfloat16_speedup()
     assert measure_bfloat16_speedup.cache_info().misses == 1
+
+
+def test_the_gain_does_not_depend_on_what_else_the_machine_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticks = count()  # by the clock, every product takes a whole second
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
+    measure_bfloat16_speedup.cache_clear()
+    assert measure_bfloat16_speedup() != 1.0
+    measure_bfloat16_speedup.cache_clear()
 
 
 def test_a_named_precision_is_taken_as_it_is() -> None:
