@@ -71,8 +71,7 @@ MIN_BFLOAT16_SPEEDUP = 0.85
 def measure_bfloat16_speedup() -> float:
     """Measure the speed of bfloat16 products relative to float32 on this CPU, in about 50 ms.
 
-    CPU flags are not enough: on some CPUs the bfloat16 instructions are slower than fp32.  One
-    thread and its own clock: what else the machine does must not decide.
+    CPU flags are not enough: on some CPUs the bfloat16 instructions are slower than fp32.
     """
     return _time_matmuls(torch.float32) / _time_matmuls(torch.bfloat16)
 
