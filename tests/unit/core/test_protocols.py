@@ -10,7 +10,7 @@ from medtune.core.protocols import Decoding, GenerateRequest, Message, ScoreRequ
 SEAM = [value for value in vars(protocols).values() if dataclasses.is_dataclass(value)]
 
 
-def test_the_seam_has_its_seven_shapes() -> None:
+def test_the_seam_has_its_eight_shapes() -> None:
     names = {getattr(shape, "__name__", "") for shape in SEAM}
     assert names == {
         "Message",
@@ -20,6 +20,7 @@ def test_the_seam_has_its_seven_shapes() -> None:
         "Decoding",
         "Generation",
         "Example",
+        "Parser",
     }
 
 
