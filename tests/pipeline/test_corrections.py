@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import CommandLine
-from tests.unit.serving.endpoint import QUESTION, Endpoint, endpoint
+from tests.pipeline.serving.endpoint import QUESTION, Endpoint, endpoint
 
 from medtune.core.schemas.corrections import CorrectionOrigin
 from medtune.core.schemas.dataset import Exclusion

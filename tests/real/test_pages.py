@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import uvicorn
 from tests.conftest import CommandLine
+from tests.pipeline.serving.endpoint import CALIBRATION, HELD, QUESTION, SECRET, Unlearned
 from tests.unit.reports.test_run import evaluation, questions
 from tests.unit.reports.test_run import page as report_page
-from tests.unit.serving.endpoint import CALIBRATION, HELD, QUESTION, SECRET, Unlearned
 
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import ContinuationScore, ScoreRequest

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import httpx2
 from tests.conftest import CommandLine
+from tests.pipeline.printed_commands import ROOT, in_block
 from tests.real.test_serve import MEDTUNE, free_port
 from tests.unit.models.openai_server import OpenAiServer, serving
-from tests.unit.printed_commands import ROOT, in_block
 
 from medtune.models.sources import ModelSource
 

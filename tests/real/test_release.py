@@ -11,9 +11,9 @@ from typing import Any
 import httpx2
 import pytest
 from tests.conftest import CommandLine
+from tests.pipeline.serving.endpoint import QUESTION
 from tests.real.test_serve import Running, running
 from tests.unit.releases.test_registry import crafted
-from tests.unit.serving.endpoint import QUESTION
 
 from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.registry import Registry

@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from tests.unit.serving.endpoint import HELD, QUESTION
+from tests.pipeline.serving.endpoint import HELD, QUESTION
 
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question, SplitDescription

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx2
 import pytest
 from tests.conftest import CommandLine
+from tests.pipeline.serving.endpoint import HELD, QUESTION
 from tests.real.test_serve import Running, running
-from tests.unit.serving.endpoint import HELD, QUESTION
 
 from medtune.releases.registry import Registry
 from medtune.serving.storage.store import Store

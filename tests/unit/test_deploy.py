@@ -17,7 +17,7 @@ import typer
 import yaml  # type: ignore[import-untyped]
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount
-from tests.unit.serving.endpoint import endpoint
+from tests.pipeline.serving.endpoint import endpoint
 
 from medtune import __version__
 from medtune.cli import app

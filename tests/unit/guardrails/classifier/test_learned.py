@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.serving.endpoint import CALIBRATION, Unlearned
+from tests.pipeline.serving.endpoint import CALIBRATION, Unlearned
 
 from medtune.core.errors import InputError
 from medtune.core.run_folder import write_record

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tests.unit.serving.endpoint import CALIBRATION, predictor_of
+from tests.pipeline.serving.endpoint import CALIBRATION, predictor_of
 
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question, SplitDescription

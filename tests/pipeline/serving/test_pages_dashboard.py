@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.serving.endpoint import HELD, QUESTION, Endpoint, endpoint
+from tests.pipeline.serving.endpoint import HELD, QUESTION, Endpoint, endpoint
+from tests.pipeline.serving.test_pages_browser import Browser
 from tests.unit.serving.store_cases import entry
-from tests.unit.serving.test_pages_browser import Browser
 
 from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.serving.monitoring.activity import ReasonCount, summarize_activity

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.serving.endpoint import QUESTION, endpoint
-from tests.unit.serving.test_crisis import CRISIS
-from tests.unit.serving.test_pages_browser import Browser
+from tests.pipeline.serving.endpoint import QUESTION, endpoint
+from tests.pipeline.serving.test_crisis import CRISIS
+from tests.pipeline.serving.test_pages_browser import Browser
 
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.guardrails import pipeline

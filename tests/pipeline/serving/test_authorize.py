@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import uvicorn
 from sqlalchemy import event
-from tests.unit.serving.endpoint import HELD, QUESTION, Endpoint, endpoint
+from tests.pipeline.serving.endpoint import HELD, QUESTION, Endpoint, endpoint
 
 from medtune.serving.api import openai_compat
 from medtune.serving.auth.authorize import Authorizer, DeniedError, StartToken, is_forwarded

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.unit.serving.endpoint import QUESTION, Endpoint, endpoint
-from tests.unit.serving.test_pages_browser import Browser
+from tests.pipeline.serving.endpoint import QUESTION, Endpoint, endpoint
+from tests.pipeline.serving.test_pages_browser import Browser
 
 from medtune.serving.pages import ask as ask_page
 from medtune.serving.pages import dashboard as dashboard_page

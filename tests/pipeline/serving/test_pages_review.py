@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.serving.endpoint import HELD, Endpoint, endpoint
-from tests.unit.serving.test_pages_browser import Browser
+from tests.pipeline.serving.endpoint import HELD, Endpoint, endpoint
+from tests.pipeline.serving.test_pages_browser import Browser
 
 from medtune.serving.schemas import Decision
 

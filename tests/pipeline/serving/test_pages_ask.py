@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.unit.serving.endpoint import CALIBRATION, HELD, QUESTION, Endpoint, endpoint
-from tests.unit.serving.test_pages_browser import Browser
+from tests.pipeline.serving.endpoint import CALIBRATION, HELD, QUESTION, Endpoint, endpoint
+from tests.pipeline.serving.test_pages_browser import Browser
 
 from medtune.core.intervals import wilson_interval
 from medtune.guardrails.policy import Policy, load_policy

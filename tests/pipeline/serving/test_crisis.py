@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.serving.endpoint import QUESTION, Endpoint, endpoint
-from tests.unit.serving.test_pages_browser import Browser
+from tests.pipeline.serving.endpoint import QUESTION, Endpoint, endpoint
+from tests.pipeline.serving.test_pages_browser import Browser
 
 from medtune.core.errors import StoreError
 from medtune.guardrails.policy import Policy, load_policy

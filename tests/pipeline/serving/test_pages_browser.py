@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.unit.serving.endpoint import HELD, Endpoint, endpoint
+from tests.pipeline.serving.endpoint import HELD, Endpoint, endpoint
 
 
 @dataclass

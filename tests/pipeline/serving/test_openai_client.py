@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 import pytest
-from tests.unit.serving.test_pressure import Running, running
+from tests.pipeline.serving.test_pressure import Running, running
 
 from medtune.serving.inference.fixed_texts import DISCLAIMER
 from medtune.serving.storage.store import Store

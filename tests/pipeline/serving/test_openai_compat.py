@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.serving.endpoint import QUESTION, Endpoint, endpoint
+from tests.pipeline.serving.endpoint import QUESTION, Endpoint, endpoint
 
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import Message

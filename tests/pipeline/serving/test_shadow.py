@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from tests.unit.serving.api.test_answers import changed
-from tests.unit.serving.endpoint import (
+from tests.pipeline.serving.endpoint import (
     CALIBRATION,
     HELD,
     QUESTION,
@@ -23,7 +22,8 @@ from tests.unit.serving.endpoint import (
     endpoint,
     predictor_of,
 )
-from tests.unit.serving.test_pages_browser import Browser
+from tests.pipeline.serving.test_answers import changed
+from tests.pipeline.serving.test_pages_browser import Browser
 
 from medtune.core.errors import RemoteError
 from medtune.core.protocols import ContinuationScore, ScoreRequest

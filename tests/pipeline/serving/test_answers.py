@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
-from tests.unit.serving.endpoint import CALIBRATION, HELD, QUESTION, Endpoint, endpoint
+from tests.pipeline.serving.endpoint import CALIBRATION, HELD, QUESTION, Endpoint, endpoint
 
 from medtune.core.intervals import wilson_interval
 from medtune.core.schemas.guardrails import GuardVerdict

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import CommandLine
-from tests.unit.serving.endpoint import QUESTION, endpoint
+from tests.pipeline.serving.endpoint import QUESTION, endpoint
 
 from medtune.commands.monitor import report_drift
 from medtune.core.errors import InputError

@@ -7,9 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.unit.serving.endpoint import Endpoint, endpoint
+from tests.pipeline.serving.endpoint import Endpoint, endpoint
+from tests.pipeline.serving.test_pages_browser import Browser
 from tests.unit.serving.store_cases import Clock, execute
-from tests.unit.serving.test_pages_browser import Browser
 
 from medtune.serving.auth.authorize import StartToken
 from medtune.serving.auth.sessions import (

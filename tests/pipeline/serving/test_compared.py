@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from tests.conftest import CommandLine
-from tests.unit.serving.endpoint import endpoint
+from tests.pipeline.serving.endpoint import endpoint
+from tests.pipeline.serving.test_pages_browser import Browser
 from tests.unit.serving.store_cases import entry, item, shadow, silent
-from tests.unit.serving.test_pages_browser import Browser
 
 from medtune.core.intervals import wilson_interval
 from medtune.core.schemas.guardrails import GuardVerdict

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import typer
-from tests.unit.printed_commands import Printed, of_docs, of_messages, of_templates
+from tests.pipeline.printed_commands import Printed, of_docs, of_messages, of_templates
 
 from medtune import cli
 
