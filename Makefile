@@ -24,7 +24,7 @@ test: check           ## everything that CI runs
 	$(PYTEST)
 
 test-fast: setup      ## unit tests only: no model, no browser
-	$(PYTEST) -m "unit and not pages"
+	$(PYTEST) tests/unit
 
 coverage: setup       ## branches that unit and pipeline tests go through
 	$(PYTEST) -m "unit or pipeline" --cov --cov-report term:skip-covered --cov-report html
