@@ -433,8 +433,8 @@ def test_a_study_of_robustness_hands_everything_on(
 ) -> None:
     monkeypatch.setattr(runner, "run_study", enough)
     medtune("study", "robustness", "fake:noisy", "starter")
-    study, folder, hands, _ = enough.given
-    assert (study, hands) == (RobustnessStudy, None)
+    study, folder, counts, _ = enough.given
+    assert (study, counts) == (RobustnessStudy, None)
     assert vars(enough.named) == {
         "model": "fake:noisy",
         "data": "starter",

@@ -173,8 +173,8 @@ def ablation(
 
     config = load_finetune_experiment(experiment, settings)
     folder = out or Path("runs") / "ablation" / default_run_folder(config).name
-    hands = WorkerCounts.from_options(workers, shard)
-    record = run_study(AblationStudy, folder, hands, Terminal(), experiment=config, few=few)
+    counts = WorkerCounts.from_options(workers, shard)
+    record = run_study(AblationStudy, folder, counts, Terminal(), experiment=config, few=few)
     print_study(record, folder / AblationStudy.page, json)
 
 

@@ -40,7 +40,7 @@ def run_cells(
     study: str,
     cells: Sequence[StudyCell],
     folder: Path,
-    hands: WorkerCounts,
+    counts: WorkerCounts,
     progress: Progress,
     worker: Callable[[], object] | None = None,
 ) -> GridState:
@@ -50,7 +50,7 @@ def run_cells(
         study: Name of the study.
         cells: All cells, including those of other shards.
         folder: Folder of the cells.
-        hands: Workers and shard of this call.
+        counts: Workers and shard of this call.
         progress: Progress reports.
         worker: Entry point of a worker process; it must be picklable. None runs the cells in this
             process.
@@ -59,10 +59,10 @@ def run_cells(
         MedtuneError: A cell failed; the earlier cells are done.
     """
     assert len({cell.name for cell in cells}) == len(cells), "a folder holds one cell"
-    mine = cells[hands.shard - 1 :: hands.shards]
+    mine = cells[counts.shard - 1 :: counts.shards]
     before = sum(_is_done(cell, folder) for cell in cells)
-    if hands.workers > 1 and worker is not None:
-        _run_workers(worker, hands.workers)
+    if counts.workers > 1 and worker is not None:
+        _run_workers(worker, counts.workers)
     todo = [cell for cell in mine if not _is_done(cell, folder)]
     if mine:
         with progress.task(study, len(mine), len(mine) - len(todo)) as bar:

@@ -133,7 +133,7 @@ class ModelStudy(Study[RecordT]):
 def run_study(
     study: Callable[Concatenate[Path, Progress, Settings], Study[RecordT]],
     folder: Path,
-    hands: WorkerCounts | None,
+    counts: WorkerCounts | None,
     progress: Progress,
     /,
     *args: Settings.args,
@@ -144,7 +144,7 @@ def run_study(
     Args:
         study: Class of the study.
         folder: Folder of the study.
-        hands: Workers and shard of this call; None locks the folder for this process alone.
+        counts: Workers and shard of this call; None locks the folder for this process alone.
         progress: Progress reports.
         args: Settings of the study; workers get them pickled.
         settings: Settings by name.
@@ -158,8 +158,9 @@ def run_study(
     prepared = study(folder, progress, *args, **settings)
     # A worker prepares the study again: models and open files cannot be sent to it.
     again = partial(study, folder, NoProgress(), *args, **settings)
-    counts = hands or WorkerCounts()
-    with lock_folder(folder) if hands is None else nullcontext():
+    lock = lock_folder(folder) if counts is None else nullcontext()
+    counts = counts or WorkerCounts()
+    with lock:
         worker = partial(_run_worker, again, counts)
         state = _run_cells(prepared, prepared.list_cells(), counts, worker)
         if not state.left and (last := prepared.list_last_cells()):
@@ -173,16 +174,16 @@ def run_study(
     return record
 
 
-def _run_worker(prepare: Callable[[], Study[Any]], hands: WorkerCounts) -> None:
+def _run_worker(prepare: Callable[[], Study[Any]], counts: WorkerCounts) -> None:
     study = prepare()
-    _run_cells(study, study.list_cells(), replace(hands, workers=1))
+    _run_cells(study, study.list_cells(), replace(counts, workers=1))
 
 
 def _run_cells(
     study: Study[Any],
     cells: Sequence[StudyCell],
-    hands: WorkerCounts,
+    counts: WorkerCounts,
     worker: Callable[[], object] | None = None,
 ) -> GridState:
     folder = study.folder / study.cells_folder
-    return run_cells(study.name, cells, folder, hands, study.progress, worker)
+    return run_cells(study.name, cells, folder, counts, study.progress, worker)
