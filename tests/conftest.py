@@ -5,12 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from medtune import cli
 from medtune.core.experiment import DataConfig
 from medtune.core.progress import NoProgress
 from medtune.core.schemas.dataset import SnapshotManifest
 from medtune.data.snapshot import prepare_snapshot
+
+# A busy machine is no failure.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

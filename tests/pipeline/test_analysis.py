@@ -176,7 +176,7 @@ def test_the_area_by_hand() -> None:
     assert curve.best == pytest.approx((0 + 0 + 1 / 3 + 1 / 2) / 4)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(
         st.tuples(st.booleans(), st.sampled_from([0.3, 0.5, 0.500001, 0.8, 1.0])),

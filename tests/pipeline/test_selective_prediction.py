@@ -184,7 +184,7 @@ def test_coverage_is_shown_group_by_group() -> None:
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 1000), st.sampled_from([0.5, 0.8, 0.9]), st.sampled_from(["lac", "aps"]))
 def test_sets_grow_with_the_promise(seed: int, level: float, score: str) -> None:
     found = simulated(60, 1, seed)

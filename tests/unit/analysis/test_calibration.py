@@ -116,7 +116,7 @@ def test_one_confidence_is_one_bin() -> None:
         assert calibration_error(found) == 0
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.tuples(st.sampled_from([0.55, 0.6, 0.8, 0.95]), st.booleans()), min_size=1),
     st.integers(0, 99),
@@ -169,7 +169,7 @@ def ferro_fricker(said: float, true: list[bool]) -> float:
     return (said - rate) ** 2 - rate * (1 - rate) / (n - 1)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.sampled_from([0.3, 1.0, 3.0]))
 def test_the_error_beside_two_other_ways_of_computing_it(seed: int, temperature: float) -> None:
     found = simulated(19, temperature, seed)  # one bin
@@ -290,7 +290,7 @@ def test_a_calibrated_model_has_little_error_and_a_boasting_one_much() -> None:
     assert calibration_error(simulated(20_000, 0.25)) > 0.1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0.1, 10), st.integers(0, 20))
 def test_heating_changes_no_answer(temperature: float, seed: int) -> None:
     found = simulated(50, 1, seed)

@@ -103,7 +103,7 @@ def test_answers_are_paired_by_question_and_not_by_place() -> None:
 marks = st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 3)), min_size=1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(marks)
 def test_slices_add_up_and_exchanging_the_models_turns_the_sign(
     rows: list[tuple[bool, bool, int]],

@@ -58,7 +58,7 @@ def test_parity_with_scipy(confidence: float) -> None:
             assert found.high == pytest.approx(expected.high, abs=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data(), st.integers(1, 10_000))
 def test_the_interval_holds_the_value_and_mirrors(data: st.DataObject, n: int) -> None:
     k = data.draw(st.integers(0, n))
@@ -140,7 +140,7 @@ def test_tango_at_the_edges() -> None:
             tango_interval(only_a, only_b, n)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), st.integers(1, 5_000))
 def test_tango_holds_the_difference_and_mirrors(data: st.DataObject, n: int) -> None:
     only_a = data.draw(st.integers(0, n))

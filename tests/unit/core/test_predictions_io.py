@@ -245,7 +245,7 @@ def test_questions_in_another_order_are_asked_again(
     assert PredictionsDraft(tmp_path, "i").read(ids) == KEPT[:count]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_wherever_a_draft_is_torn_whole_lines_are_kept(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

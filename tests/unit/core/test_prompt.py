@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -128,7 +128,6 @@ def test_options_with_braces_survive_letter_by_letter() -> None:
     options=st.lists(WORDS.filter(str.strip), min_size=2, max_size=5, unique_by=normalize_option),
     placeholders=st.sampled_from([("{text}", ""), ("{letter}", ""), ("{letter}", "{text}")]),
 )
-@settings(deadline=None)
 def test_lead_and_continuation_join_to_exactly_the_answer(
     before: str, between: str, after: str, options: list[str], placeholders: tuple[str, str]
 ) -> None:
@@ -143,7 +142,6 @@ def test_lead_and_continuation_join_to_exactly_the_answer(
 
 
 @given(st.lists(WORDS.filter(str.strip), min_size=2, max_size=5, unique_by=normalize_option))
-@settings(deadline=None)
 def test_listed_options_stand_unchanged_in_the_prompt(options: list[str]) -> None:
     asked = Question(id="q", stem="s", options=tuple(options), answer=None)
     style = PromptStyle(letter=LetterForm(instruction=""))

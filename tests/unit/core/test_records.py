@@ -4,7 +4,7 @@ import hashlib
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -106,7 +106,6 @@ def test_permuted_refuses_what_is_no_permutation(order: tuple[int, ...]) -> None
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_permuting_never_changes_the_answers_text(data: st.DataObject) -> None:
     count = data.draw(st.integers(2, 10))
     options = data.draw(

@@ -4,7 +4,7 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medtune.core.token_batching import batch_by_token_budget, group_epoch_by_length
@@ -33,7 +33,6 @@ def cost(batches: list[list[int]], lengths: list[int], pass_cost: int) -> int:
     st.integers(1, 8),
     st.integers(0, 40),
 )
-@settings(deadline=None)
 def test_no_other_cut_of_the_sorted_sequences_costs_less(
     lengths: list[int], budget: int, most: int, pass_cost: int
 ) -> None:
@@ -70,7 +69,6 @@ def test_no_sequences_make_no_batches() -> None:
 
 
 @given(LENGTHS, st.integers(1, 500), st.integers(1, 40))
-@settings(deadline=None)
 def test_every_index_travels_once_and_the_budget_holds(
     lengths: list[int], budget: int, most: int
 ) -> None:
@@ -83,14 +81,12 @@ def test_every_index_travels_once_and_the_budget_holds(
 
 
 @given(LENGTHS, st.integers(1, 500), st.integers(1, 40))
-@settings(deadline=None)
 def test_the_longest_sequences_come_first(lengths: list[int], budget: int, most: int) -> None:
     order = [lengths[i] for batch in batch_by_token_budget(lengths, budget, most) for i in batch]
     assert order == sorted(lengths, reverse=True)
 
 
 @given(LENGTHS, st.integers(1, 9), st.integers(0, 99))
-@settings(deadline=None)
 def test_an_epoch_holds_every_example_once_in_steps_of_one_size(
     lengths: list[int], batch: int, seed: int
 ) -> None:

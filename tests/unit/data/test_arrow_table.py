@@ -74,7 +74,6 @@ def test_there_is_no_question_beyond_the_last(place: int) -> None:
     st.integers(-7, 7) | st.none(),
     st.sampled_from([None, 1, 2, -1, -3]),
 )
-@settings(deadline=None)
 def test_a_slice_is_what_a_list_would_give(
     start: int | None, stop: int | None, step: int | None
 ) -> None:
@@ -82,7 +81,6 @@ def test_a_slice_is_what_a_list_would_give(
 
 
 @given(st.lists(st.integers(0, 4), max_size=8))
-@settings(deadline=None)
 def test_questions_are_taken_in_the_order_asked_and_more_than_once(places: list[int]) -> None:
     expected = [FIVE[n] for n in places]
     taken = table().take(places)
@@ -183,7 +181,7 @@ TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=5).filter(str.
         max_size=5,
     )
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_parquet_gives_back_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, questions: list[Question]
 ) -> None:

@@ -406,7 +406,7 @@ def test_only_the_first_rows_are_looked_at(tmp_path: Path) -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_proposal_without_problems_reads_every_answer_rightly(data: st.DataObject) -> None:
     """Whatever the columns are called and in which order they stand."""
     count = data.draw(st.integers(2, 5))

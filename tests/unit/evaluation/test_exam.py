@@ -64,7 +64,7 @@ def test_shots_by_subject_are_the_same_for_all_questions_of_a_subject() -> None:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.sampled_from(["Anatomy", "Skin", "ENT", None]), min_size=1, max_size=12),
     st.data(),

@@ -38,7 +38,7 @@ def test_the_prior_is_the_mean_over_the_questions() -> None:
     assert estimate_prior([sharp, flat]) == pytest.approx((0.7, 0.3))  # of 0.9 and 0.5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.integers(2, 6), st.integers(1, 5))
 def test_a_leaning_that_adds_to_the_content_is_found_and_taken_out(
     data: st.DataObject, k: int, n: int

@@ -270,7 +270,7 @@ def test_huge_negative_logprobs_do_not_underflow(logprob: float) -> None:
     assert option_probabilities(far, "sum") == (1.0, 0.0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.builds(ContinuationScore, st.floats(-5000, 0), st.integers(0, 40), st.integers(0, 200)),

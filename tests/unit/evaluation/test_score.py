@@ -274,7 +274,7 @@ def test_a_prior_is_taken_out_of_the_given_order() -> None:
 # Scores
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(-2000, 0), min_size=2, max_size=10))
 def test_logs_are_the_logs_of_probabilities(values: list[float]) -> None:
     logs = option_logprobs(tuple(ContinuationScore(v, 1, 1) for v in values), "sum")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medtune.core.errors import CheckFailed
@@ -50,7 +50,6 @@ def examples(draw: st.DrawFn) -> list[Example]:
 
 
 @given(examples())
-@settings(deadline=None)
 def test_every_answer_is_supervised_behind_its_own_prompt(made: list[Example]) -> None:
     batch = collate(made, CPU)
     prefix = batch.tokens[: batch.prefix].tolist()

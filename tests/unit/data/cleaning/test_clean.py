@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from medtune.core.config import load_experiment, to_toml
@@ -347,7 +347,6 @@ def test_a_text_is_tidied(raw: object, text: str) -> None:
     )
 )
 @example("e\u200b\u0301")
-@settings(deadline=None)
 def test_a_tidied_text_is_normal_and_stays_as_it_is(raw: str) -> None:
     text = clean_text(raw)
     assert text == unicodedata.normalize("NFC", text)
@@ -791,7 +790,6 @@ def as_row(question: Question, form: str, layout: str, order: Sequence[int]) -> 
 
 
 @given(st.lists(OPTIONS, min_size=1, max_size=5), st.data())
-@settings(deadline=None)
 def test_cleaning_never_moves_the_answers_text(rows: list[list[str]], data: st.DataObject) -> None:
     form = data.draw(st.sampled_from(FORMS))
     layout = data.draw(st.sampled_from(sorted(LAYOUTS)))
@@ -829,7 +827,6 @@ def test_cleaning_never_moves_the_answers_text(rows: list[list[str]], data: st.D
 
 
 @given(st.lists(st.integers(-3, 6), min_size=1, max_size=6))
-@settings(deadline=None)
 def test_indices_are_read_from_one_base_or_refused(indices: list[int]) -> None:
     labelled = [index for index in indices if index != -1]
     from_0 = bool(labelled) and all(0 <= index <= 3 for index in labelled)

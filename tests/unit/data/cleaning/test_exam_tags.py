@@ -177,7 +177,7 @@ STEMS = st.sampled_from(
 
 
 @given(STEMS, st.lists(st.sampled_from(TAGS), max_size=3))
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_tags_say_nothing_about_the_question(stem: str, tags: list[str]) -> None:
     once = strip_exam_tags(f"{stem}: {', '.join(tags)}")
     assert canonicalize_text(once) == canonicalize_text(stem)

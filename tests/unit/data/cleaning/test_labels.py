@@ -267,7 +267,7 @@ def test_a_form_that_is_said_is_not_left(form: Form, cells: tuple[object, ...]) 
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_an_answer_is_read_as_its_option_or_refused(data: st.DataObject) -> None:
     """No file is read wrongly: options may be letters, numbers and each other's labels."""
     pool = st.sampled_from([*"ABCDabcd01234", "-1", "Aspirin", "aspirin ", "10", "x"])

@@ -134,7 +134,7 @@ def test_a_comparison_is_no_tag(text: str) -> None:
 @example("<<b>b>")
 @example("&amp;lt;img src=x&amp;gt;")
 @example("&amp;#38;lt;")
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 def test_a_tidied_text_is_normal_and_nothing_more_is_found_to_change(raw: str) -> None:
     changes: Counter[str] = Counter()
     text = clean_text(raw, changes)
@@ -152,7 +152,6 @@ def test_a_tidied_text_is_normal_and_nothing_more_is_found_to_change(raw: str) -
 
 
 @given(st.text())
-@settings(deadline=None)
 def test_any_text_can_be_tidied(raw: str) -> None:
     text = clean_text(raw)
     assert clean_text(text) == text
@@ -248,7 +247,6 @@ def test_what_is_no_picture_is_not_taken_for_one(cell: object) -> None:
 
 
 @given(st.lists(PIECES, max_size=8).map("".join), st.lists(PIECES, max_size=8).map("".join))
-@settings(deadline=None)
 def test_a_picture_stays_a_picture_among_anything(before: str, after: str) -> None:
     assert contains_image(f"{before} <img src=x> {after}")
 

@@ -125,13 +125,12 @@ WORDS = st.sampled_from(
 
 
 @given(st.lists(WORDS, min_size=1, max_size=12).map(" ".join))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_folding_twice_changes_nothing_more(text: str) -> None:
     assert canonicalize_text(canonicalize_text(text)) == canonicalize_text(text)
 
 
 @given(st.lists(WORDS, min_size=1, max_size=12).map(" ".join))
-@settings(deadline=None)
 def test_case_spaces_and_stops_do_not_count(text: str) -> None:
     assert (
         canonicalize_text(text.upper())

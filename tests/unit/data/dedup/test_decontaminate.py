@@ -412,7 +412,7 @@ def is_same(a: Question, b: Question, near: bool) -> bool:
 
 
 @given(CODES, CODES, CODES, st.booleans(), st.booleans())
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_what_is_left_is_what_a_comparison_of_all_pairs_leaves(
     train: list[str], dev: list[str], exam: list[str], near: bool, within: bool
 ) -> None:
@@ -454,7 +454,7 @@ def test_what_is_left_is_what_a_comparison_of_all_pairs_leaves(
 
 
 @given(CODES, CODES)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_counts_are_those_of_a_comparison_of_all_pairs(train: list[str], dev: list[str]) -> None:
     parts: tuple[Any, ...] = part("train", *train), part("dev", *dev)
     found = {(count.source, count.among): count for count in separated(*parts).counts}

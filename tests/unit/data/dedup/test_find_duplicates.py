@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medtune.core.records import Question
@@ -221,7 +221,6 @@ def test_components_hang_together_through_classes_and_links() -> None:
         )
     )
 )
-@settings(deadline=None)
 def test_components_are_those_of_the_graph(graph: tuple[int, list[tuple[int, int]]]) -> None:
     size, edges = graph
     links = tuple(
@@ -269,7 +268,6 @@ POOL = [
 
 
 @given(st.lists(st.sampled_from(POOL), max_size=8), st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_of_a_few_questions_in_any_order_the_same_ones_overlap(
     some: list[Question], lots: random.Random
 ) -> None:

@@ -394,7 +394,7 @@ def test_a_long_stem_with_another_question_at_its_end_is_another_question() -> N
 
 
 @given(st.sampled_from(LABELLED), st.sampled_from(LABELLED))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_the_verdict_is_symmetric(a: CanonicalQuestion, b: CanonicalQuestion) -> None:
     verdict(a, b)
     assert answers_conflict(a, b) == answers_conflict(b, a)
@@ -408,7 +408,6 @@ def test_the_verdict_on_every_labelled_pair_is_symmetric() -> None:
 
 
 @given(st.sampled_from(LABELLED))
-@settings(deadline=None)
 def test_a_question_is_itself(a: CanonicalQuestion) -> None:
     assert duplicate_kind(a, a) == "exact"
     assert not answers_conflict(a, a)
@@ -416,7 +415,6 @@ def test_a_question_is_itself(a: CanonicalQuestion) -> None:
 
 
 @given(st.sampled_from(range(0, len(LABELLED), 2)), st.permutations(range(10)))
-@settings(deadline=None)
 def test_no_verdict_depends_on_the_order_of_options(at: int, order: list[int]) -> None:
     lines = Path(__file__).with_name("labelled_pairs.jsonl").read_text().splitlines()
     row = json.loads(lines[at // 2])

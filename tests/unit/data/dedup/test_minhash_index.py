@@ -64,7 +64,7 @@ def test_texts_are_signed_one_by_one() -> None:
 
 
 @given(st.integers(0, 60))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_equal_values_estimate_the_jaccard_similarity(shared: int) -> None:
     common = [f"common {n}" for n in range(shared)]
     a, b = ([f"{side} {n}" for n in range(60 - shared)] for side in "ab")
@@ -153,7 +153,6 @@ def test_boilerplate_does_not_slow_a_look_down() -> None:
 
 
 @given(st.lists(st.lists(st.integers(0, 3), min_size=16, max_size=16), max_size=12))
-@settings(deadline=None)
 def test_what_is_found_is_what_a_comparison_with_all_finds(rows: list[list[int]]) -> None:
     *known, asked = [signature(*row) for row in rows] or [signature(0)]
     equal = [(one.hashvalues == asked.hashvalues).mean() for one in known]

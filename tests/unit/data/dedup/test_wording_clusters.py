@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medtune.core.records import Question
@@ -101,7 +101,6 @@ def test_one_question_leads() -> None:
     st.lists(st.sampled_from([TENDON, FEVER, VALVE]), max_size=12),
     st.randoms(use_true_random=False),
 )
-@settings(deadline=None)
 def test_ranks_count_every_cluster_from_zero(stems: list[str], lots: random.Random) -> None:
     order = list(range(len(stems)))
     lots.shuffle(order)

@@ -269,7 +269,7 @@ def test_diversity_takes_one_of_each_wording_first() -> None:
     assert set(found.questions.ids) > {"q30", "q31", "q32"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     counts=st.dictionaries(st.sampled_from("ABCDEF"), st.integers(1, 30), min_size=1),
     size=st.integers(1, 60),

@@ -132,7 +132,7 @@ def test_negation_is_held_to_its_share() -> None:
     assert len(left_out(*negated, *others, negation={"max_share": 0})) == 10
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 30), st.integers(0, 30), st.floats(0, 1))
 def test_the_share_of_negated_stems_is_met_and_no_more_is_left_out(
     negated: int, others: int, share: float

@@ -77,7 +77,6 @@ def test_nothing_has_no_clusters() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.sampled_from(["g", "h", "i", None])), max_size=15))
-@settings(deadline=None)
 def test_clusters_are_as_small_as_may_be(rows: list[tuple[int, str | None]]) -> None:
     found = cluster_questions(np.array([a for a, _ in rows], dtype=np.int64), [g for _, g in rows])
     parts = [{n} for n in range(len(rows))]
@@ -127,7 +126,7 @@ CUTS = st.integers(2, 25).flatmap(
 
 
 @given(CUTS, st.integers(0, 99))
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_whole_clusters_make_exact_sizes_or_none(
     case: tuple[list[str | None], list[int], int, int], seed: int
 ) -> None:
@@ -178,7 +177,7 @@ def test_a_cluster_that_is_too_large_is_passed_over() -> None:
 
 
 @given(st.lists(st.sampled_from(SUBJECTS), min_size=2, max_size=60), st.data())
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_every_subject_gives_its_share_to_within_one(
     subjects: list[str | None], data: st.DataObject
 ) -> None:
@@ -202,7 +201,6 @@ def test_shares_by_hand() -> None:
 
 
 @given(st.integers(5, 40), st.integers(5, 40), st.integers(1, 9), st.integers(0, 50))
-@settings(deadline=None)
 def test_a_question_that_joins_one_subject_moves_others_by_their_share_only(
     anatomy: int, surgery: int, size: int, seed: int
 ) -> None:

@@ -100,7 +100,7 @@ def test_nested_cells_are_read_as_they_were_written(tmp_path: Path, kind: str) -
         st.fixed_dictionaries({"q": st.text(min_size=1), "opa": st.text(min_size=1)}), min_size=2
     )
 )
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_no_format_changes_a_text(
     tmp_path_factory: pytest.TempPathFactory, rows: list[RawRow]
 ) -> None:
@@ -362,7 +362,7 @@ def read_in_chunks(path: Path, size: int) -> list[RawRow]:
     st.booleans(),
     st.sampled_from([None, 0, 1]),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_list_is_the_same_wherever_its_chunks_end(
     tmp_path_factory: pytest.TempPathFactory,
     rows: list[RawRow],

@@ -366,7 +366,7 @@ FRAMES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(FRAMES, FRAMES, st.integers(0, 3), st.integers(0, 3))
 def test_every_form_gives_its_letter_and_two_forms_with_two_letters_none(
     frame: str, other: str, index: int, second: int

@@ -62,7 +62,7 @@ def test_fold(text: str, folded: str) -> None:
     assert normalize_for_matching(text) == folded
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.text())
 def test_fold_leaves_words_with_single_spaces(text: str) -> None:
     assert normalize_for_matching(f" {text}\n") == normalize_for_matching(text)

@@ -406,7 +406,7 @@ OPTIONS = st.lists(
 ).filter(_distinct)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(OPTIONS, st.data())
 def test_an_options_own_text_is_that_option(options: list[str], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(options) - 1))
@@ -414,7 +414,7 @@ def test_an_options_own_text_is_that_option(options: list[str], data: st.DataObj
     assert parse_answer(f"  {options[index]} ", options).chosen == index
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(OPTIONS)
 def test_a_dump_is_never_an_answer(options: list[str]) -> None:
     lettered = [f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False)]
@@ -423,7 +423,7 @@ def test_a_dump_is_never_an_answer(options: list[str]) -> None:
         assert parse_answer("\n".join(lines), options).chosen is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(DRUGS, min_size=2, max_size=6, unique=True),
     st.sampled_from([", ", " ", "; ", " / ", " and ", " or "]),
@@ -435,7 +435,7 @@ def test_a_dump_on_one_line_is_never_an_answer(options: list[str], between: str)
     assert parse_answer(letters, options).chosen is None
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.text() | st.lists(WORDS | MARKS).map(" ".join),
     OPTIONS,
@@ -449,7 +449,7 @@ def test_any_text_reads_as_an_option_or_as_none(text: str, options: list[str]) -
     assert reading.reason
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from("ABCDEFGHIJ"), st.integers(2, 10))
 def test_a_letter_beyond_the_options_is_unparsed(letter: str, count: int) -> None:
     options = [f"substance number {number}" for number in range(11, 11 + count)]
@@ -479,7 +479,7 @@ STEMS = st.sampled_from(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(QUESTIONS, st.data())
 def test_letter_and_text_are_read_together(options: list[str], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(options) - 1))
@@ -491,7 +491,7 @@ def test_letter_and_text_are_read_together(options: list[str], data: st.DataObje
             assert parse_answer(said, options).chosen == expected, said
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(QUESTIONS, st.data())
 def test_what_is_announced_is_read_and_what_is_denied_is_not(
     options: list[str], data: st.DataObject
@@ -507,7 +507,7 @@ def test_what_is_announced_is_read_and_what_is_denied_is_not(
         assert parse_answer(said, options).chosen is None, said
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(QUESTIONS, STEMS, st.data())
 def test_an_echo_of_the_question_is_never_an_answer(
     options: list[str], stem: str, data: st.DataObject
@@ -518,7 +518,7 @@ def test_an_echo_of_the_question_is_never_an_answer(
         assert parse_answer(said, options).chosen is None, said
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(QUESTIONS, st.text() | st.lists(WORDS | MARKS | NAMES).map(" ".join), st.data())
 def test_permuting_the_options_permutes_the_reading(
     options: list[str], text: str, data: st.DataObject
@@ -532,7 +532,7 @@ def test_permuting_the_options_permutes_the_reading(
     assert chosen is None or moved is None or options[chosen] == shown[moved]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(QUESTIONS, st.data())
 def test_one_edit_never_reads_as_another_option(options: list[str], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(options) - 1))
@@ -544,7 +544,7 @@ def test_one_edit_never_reads_as_another_option(options: list[str], data: st.Dat
         assert parse_answer(said, options).chosen in (index, None), said
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.permutations(range(4)))
 def test_the_text_read_does_not_depend_on_the_order(order: list[int]) -> None:
     assume(order != [0, 1, 2, 3])

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.models.gradients import check_gradients
 from torch import Tensor
@@ -33,7 +33,6 @@ def test_a_layout_by_hand() -> None:
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 4))
-@settings(deadline=None)
 def test_what_is_spread_is_collected_again(lengths: list[int], prefix: int) -> None:
     layout = Layout.from_lengths(lengths, prefix, CPU)
     tokens = torch.arange(sum(lengths) * HEADS * 2.0).view(1, HEADS, -1, 2)

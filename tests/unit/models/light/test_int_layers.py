@@ -41,7 +41,7 @@ def test_whole_numbers_pass_exactly() -> None:
     assert torch.allclose(found, x @ weight.T, rtol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(0, 1000))
 def test_int8_is_near_the_product(rows: int, seed: int) -> None:
     x, weight, bias = matrix(rows, 64, seed=seed), matrix(48, 64, seed=seed + 1), matrix(48)
