@@ -121,7 +121,9 @@ def test_an_interrupt_is_130(tmp_path: Path) -> None:
     import signal
 
     program = (
-        "import sys, time\n"
+        # A shell that starts the tests in the background has them ignore it.
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from medtune.models import fake\n"
         "def score(self, requests):\n"
         "    print('scoring', flush=True)\n"
