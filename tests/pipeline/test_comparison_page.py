@@ -462,7 +462,7 @@ def test_questions_that_are_alike_have_no_slices(tmp_path: Path) -> None:
     )
     case = Case(a, b)
     assert case.shifts == ()
-    assert "All questions are alike" in case.write(tmp_path)
+    assert "all questions have the same subject" in case.write(tmp_path)
 
 
 @pytest.mark.parametrize(

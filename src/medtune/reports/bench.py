@@ -19,12 +19,12 @@ ROWS: list[table.Column[BenchRow]] = [
     table.number("p95 ms", lambda r: r.latency_p95_s, ".0f", scale=1000),
     table.number("up to", lambda r: r.latency_p95_high_s, ".0f", table.PAGE, 1000),
     table.number("threads", lambda r: r.threads, media=table.PAGE),
-    table.number("opened in, s", lambda r: r.load_s, ".1f", table.PAGE),
+    table.number("load time, s", lambda r: r.load_s, ".1f", table.PAGE),
     table.number("MB memory", lambda r: r.peak_memory_bytes, ",.0f", scale=1e-6),
     table.number("MB file", lambda r: r.file_bytes, ",.0f", scale=1e-6),
     table.estimate("correct %", lambda r: r.accuracy),
     table.percent("same option %", lambda r: r.agreement),
-    table.label("", lambda r: "not beaten" if r.pareto else "", table.PAGE),
+    table.label("", lambda r: "Pareto-optimal" if r.pareto else "", table.PAGE),
 ]
 
 

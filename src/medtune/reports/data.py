@@ -101,18 +101,18 @@ def summarize_data(manifest: SnapshotManifest) -> list[Headline]:
                 Headline(
                     "",
                     f"{found:,} of {count.share.n:,} questions of {name} ({share}) "
-                    f"stood in {train} too: their like was removed from train.",
+                    f"are also in {train}: their duplicates were removed from train.",
                 )
                 if found
-                else Headline("", f"No question of {name} stands in {train}.")
+                else Headline("", f"No question of {name} is also in {train}.")
             )
         elif count.source == count.among != source and count.conflicts:
             lines.append(
                 Headline(
                     "worse",
                     f"{short_source_name(count.source)} repeats {count.conflicts:,} of its own "
-                    "questions with another right answer; they stay, and put a ceiling on "
-                    "accuracy.",
+                    "questions with another right answer; they are kept, and limit the "
+                    "accuracy that any model can reach.",
                 )
             )
     return lines

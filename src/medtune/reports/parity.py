@@ -35,7 +35,7 @@ LINES: list[table.Column[ParityLine]] = [
     ),
     table.estimate("same option %", lambda m: m.row and m.row.agreement),
     table.number("moved, nats", lambda m: m.row.mean_drift if m.row else None, ".3f"),
-    table.number("at most", lambda m: m.row.max_drift if m.row else None, ".2f", table.PAGE),
+    table.number("largest", lambda m: m.row.max_drift if m.row else None, ".2f", table.PAGE),
     table.percent(
         "calibration", lambda m: m.row.calibration_shift if m.row else None, table.PAGE, "+.1f"
     ),

@@ -187,15 +187,15 @@ def test_findings_are_said_first(rich: SnapshotManifest) -> None:
         ),
         (
             "",
-            "4 of 80 questions of starter:recall (5.00 %) stood in starter:train too: their like "
-            "was removed from train.",
+            "4 of 80 questions of starter:recall (5.00 %) are also in starter:train: their "
+            "duplicates were removed from train.",
         ),
         (
             "worse",
-            "starter:recall repeats 2 of its own questions with another right answer; they stay, "
-            "and put a ceiling on accuracy.",
+            "starter:recall repeats 2 of its own questions with another right answer; they are "
+            "kept, and limit the accuracy that any model can reach.",
         ),
-        ("", "No question of starter:transfer stands in starter:train."),
+        ("", "No question of starter:transfer is also in starter:train."),
     ]
 
 
