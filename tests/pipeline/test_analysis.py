@@ -99,7 +99,7 @@ def test_all_orders_show_flips() -> None:
     assert found.flips == measure_order_flips(made)
     assert found.flips is not None
     assert found.flips.any.value > 0.5
-    assert any("change with the order of the options" in line for line in found.warnings)
+    assert any("changes with the order of the options" in line for line in found.warnings)
 
 
 def test_free_answers_have_no_calibration() -> None:
@@ -468,7 +468,7 @@ def proportion(correct: int, n: int = 300) -> dict[str, Any]:
     ("changes", "words"),
     [
         ({"mean_mass": 0.049}, "only 4.9 % of the probability lies on the letters"),
-        ({"letters_chosen": {"A": 240, "B": 60}}, "A was given to 240 of 300 questions"),
+        ({"letters_chosen": {"A": 240, "B": 60}}, "the model chose A on 240 of 300 questions"),
         (
             {"majority": wilson_interval(200, 300), **proportion(200)},
             "not shown to be above always giving",
@@ -476,7 +476,7 @@ def proportion(correct: int, n: int = 300) -> dict[str, Any]:
         (
             {"options_only": wilson_interval(130, 250), **proportion(160)},
             "without the stem 52.0 % (45.8–58.1, n = 250) are still right, chance gives 25.0 %; "
-            "with the stem 53.3 % (47.7–58.9, n = 300): it adds +1.3 points. "
+            "with the stem 53.3 % (47.7–58.9, n = 300): the stem adds +1.3 points. "
             "The options alone may explain its accuracy.",
         ),
     ],
@@ -525,7 +525,7 @@ def test_the_stem_is_tested_on_the_same_questions() -> None:
     )
     (line,) = told(wilson_interval(150, 300), right=180, effect=effect)
     assert "with the stem 56.0 %" in line
-    assert "it adds +6.0 points (exact McNemar p = 0.0050)" in line
+    assert "the stem adds +6.0 points (exact McNemar p = 0.0050)" in line
     assert line.endswith("The options alone explain a part of its accuracy.")
     (line,) = told(
         wilson_interval(150, 300), right=180, effect=effect.model_copy(update={"p_value": 0.06})

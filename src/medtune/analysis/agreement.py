@@ -33,14 +33,14 @@ def cohen_kappa(a: str, b: str, pairs: Sequence[tuple[Hashable, Hashable]]) -> A
     n = len(pairs)
     agreement = partial(Agreement, a=a, b=b, n=n)
     if not n:
-        reason = "no item was marked by both"
+        reason = "no item was marked by both reviewers"
         return agreement(observed=None, expected=None, kappa=None, reason=reason)
     same = sum(x == y for x, y in pairs)
     observed = wilson_interval(same, n)
     first, second = _category_shares([x for x, _ in pairs]), _category_shares([y for _, y in pairs])
     expected = math.fsum(first[c] * second.get(c, 0.0) for c in first)
     if len(first) == 1 and first.keys() == second.keys():
-        reason = "both put every item into one category: there is nothing to agree on"
+        reason = "both reviewers used one category only: agreement by chance is complete"
         return agreement(observed=observed, expected=1.0, kappa=None, reason=reason)
     kappa = (observed.value - expected) / (1 - expected)
     if same == n:

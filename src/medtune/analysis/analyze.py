@@ -28,6 +28,7 @@ from medtune.analysis.selective_prediction import (
     risk_coverage,
 )
 from medtune.core.errors import PredictionsError
+from medtune.core.formatting import format_percent, format_share
 from medtune.core.intervals import wilson_interval
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import EvaluationRecord, Prediction, content_key
@@ -97,14 +98,14 @@ def analyze_evaluation(
     if temperature is not None and is_temperature_at_bound(temperature):
         low, high = TEMPERATURE_BOUNDS
         notes.append(
-            f"{record.label} on {record.data.source}: the temperature of {temperature:.3g} lies at "
-            f"a bound of the search ({low:g} to {high:g}). No temperature calibrates these "
-            "probabilities; thresholds and sets depend on it."
+            f"{record.label} on {record.data.source}: the fitted temperature of {temperature:.3g} "
+            f"lies at a bound of the search ({low:g} to {high:g}). No temperature in this range "
+            "calibrates these probabilities; the thresholds and prediction sets depend on it."
         )
     if fitted_on is not None and selective is not None and not selective.sets:
         notes.append(
-            f"{len(fitted_on)} calibration questions are too few for prediction sets that hold the "
-            f"answer in {100 * COVERAGE_LEVEL:.0f} % of cases: they are left out."
+            f"{len(fitted_on)} calibration questions are too few for prediction sets that contain "
+            f"the right option in {100 * COVERAGE_LEVEL:.0f} % of cases: the sets are left out."
         )
     return AnalysisRecord(
         folder=folder,
@@ -136,23 +137,23 @@ def measure_calibration(scored: ScoredOptions) -> CalibrationReport:
 def evaluation_faults(record: EvaluationRecord) -> list[str]:
     """Return messages on faults of an evaluation, such as answers that are not letters."""
     found = accuracy_caveats(record)
-    place = f"{record.label} on {record.data.source}"
+    place = f"{record.label} on {record.data.source}, {record.method}"
     if record.mean_mass is not None and record.mean_mass < LOW_LETTER_MASS:
         found.append(
-            f"Letter form, {place}: only {100 * record.mean_mass:.1f} % of the probability lies on "
-            "the letters. The model does not answer in letters; its letter accuracy says "
-            "little about what it knows."
+            f"{place}: only {100 * record.mean_mass:.1f} % of the probability lies on the letters, "
+            "on average. The model does not answer in letters; its letter accuracy says little "
+            "about what it knows."
         )
     top = max(record.letters_chosen.values(), default=0)
     if record.method == "letter" and top >= CONSTANT_LETTER_SHARE * record.counts.n:
         letter = max(record.letters_chosen, key=lambda c: record.letters_chosen[c])
         found.append(
-            f"Letter form, {place}: {letter} was given to {top} of {record.counts.n} questions; "
-            "this is a constant, not a choice."
+            f"{place}: the model chose {letter} on {top} of {record.counts.n} questions, nearly "
+            "regardless of the question."
         )
     if record.method == "generate" and record.answer_rate.value < 0.9:
         found.append(
-            f"Free answers, {place}: {record.counts.unparsed} of {record.counts.n} name no option "
+            f"{place}: {record.counts.unparsed} of {record.counts.n} free answers name no option "
             "and count as not correct."
         )
     return found
@@ -161,21 +162,26 @@ def evaluation_faults(record: EvaluationRecord) -> list[str]:
 def evaluation_warnings(record: EvaluationRecord, flips: Flips | None) -> list[str]:
     """Return all caveats on an evaluation's accuracy."""
     found = evaluation_faults(record)
-    place = f"{record.label} on {record.data.source}"
-    if record.accuracy.low <= record.majority.value:
-        mean = ", the mean over the orders," if record.orders == "cyclic" else ""
-        found.append(
-            f"{place}: {100 * record.accuracy.value:.1f} %{mean} is not shown to be above always "
-            f"giving {record.majority_letter} ({100 * record.majority.value:.1f} %)."
-        )
-    if note := stem_note(record):
-        found.append(note)
+    found += [note for note in (majority_note(record), stem_note(record)) if note]
     if flips is not None and flips.any.value >= HIGH_FLIP_RATE:
         found.append(
-            f"{place}: {100 * flips.any.value:.1f} % of the answers change with the order of the "
-            "options."
+            f"{record.label} on {record.data.source}, {record.method}: the answer to "
+            f"{format_share(flips.any)} of the questions changes with the order of the options."
         )
     return found
+
+
+def majority_note(record: EvaluationRecord) -> str | None:
+    """Return a note on an accuracy that is not shown to be above the majority letter's."""
+    if record.accuracy.low > record.majority.value:
+        return None
+    mean = ", the mean over the orders," if record.orders == "cyclic" else ""
+    return (
+        f"{record.label} on {record.data.source}, {record.method}: the accuracy of "
+        f"{format_share(record.accuracy)}{mean} is not shown to be above always giving "
+        f"{record.majority_letter}, the majority-letter baseline "
+        f"({format_percent(record.majority.value)} %)."
+    )
 
 
 def _calibration_scores(

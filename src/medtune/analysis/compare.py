@@ -169,7 +169,7 @@ def comparison_verdict(
         return f"{b} is {word} than {a} by {abs(100 * difference):.1f} points ({tail})."
     return (
         f"No detectable change: {b} is {100 * difference:+.1f} points from {a} ({tail}; "
-        f"differences below {100 * floor:.1f} points would go unseen here)."
+        f"80 % power only for true differences of {100 * floor:.1f} points or more)."
     )
 
 

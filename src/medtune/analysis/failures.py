@@ -105,16 +105,16 @@ def _find_plausible_options(predictions: Sequence[Prediction]) -> _FoundFailures
         blind.append(1 / len(alike))
         if alike[chosen] == nearest:
             notes[place] = (
-                f"{LETTERS[chosen]} reads most like the right {LETTERS[p.answer]}: likeness "
+                f"{LETTERS[chosen]} reads most like the right {LETTERS[p.answer]}: similarity "
                 f"{nearest:.0f} of 100, no other wrong option above {second:.0f}."
             )
     if not judged:
         return None
     return _FoundFailures(
-        "The wrong option that was chosen reads like the right one (token-set likeness of at least "
-        f"{MIN_LIKENESS} of 100) and more so than any other; this looks at words, not at medicine. "
-        f"True of {len(notes)} of {judged} wrong choices; a random choice among the wrong options "
-        f"would give {math.fsum(blind):.1f}.",
+        "The wrong option that was chosen reads like the right one (token-set similarity of at "
+        f"least {MIN_LIKENESS} of 100), more so than any other; only words are compared, not their "
+        f"medical meaning. True of {len(notes)} of {judged} wrong choices; {math.fsum(blind):.1f} "
+        "are expected if the model chose at random among the wrong options.",
         notes,
     )
 
@@ -125,8 +125,8 @@ def _find_missed_exceptions(predictions: Sequence[Prediction]) -> _FoundFailures
     if not any(negated):
         return None
     notes = {
-        place: f"The stem is negated; the model chose {LETTERS[chosen]}, right is "
-        f"{LETTERS[p.answer]}."
+        place: f"The stem is negated; the model chose {LETTERS[chosen]}, the right "
+        f"option is {LETTERS[p.answer]}."
         for place, p, chosen in _wrong_answers(predictions)
         if negated[place]
     }
@@ -191,16 +191,17 @@ def _find_letter_habits(predictions: Sequence[Prediction]) -> _FoundFailures | N
         if letter not in overused or 2 * times <= len(given[place]):
             continue
         if p.orders is None:
-            notes[place] = f"The model chose {letter}, as it does too often."
+            notes[place] = f"The model chose {letter}, which it chooses too often."
         elif len({order.chosen for order in p.orders}) > 1:
             notes[place] = (
                 f"The model chose {letter} in {times} of {len(p.orders)} orders, whatever "
-                "its option."
+                "option had that letter."
             )
     letters = ", ".join(overused.values())
     return _FoundFailures(
-        f"Wrong with a letter that is chosen at least {OVERUSE_FACTOR} times as often as it is "
-        f"right, and at least {MIN_HABIT_COUNT} times: {letters or 'there is no such letter'}.",
+        f"Wrong with a letter that the model chooses at least {MIN_HABIT_COUNT} times, and at "
+        f"least {OVERUSE_FACTOR} times as often as it is right: "
+        f"{letters or 'there is no such letter'}.",
         notes,
     )
 
@@ -246,7 +247,7 @@ def _find_format_failures(predictions: Sequence[Prediction]) -> _FoundFailures |
     low = sum(map(_has_low_letter_mass, predictions))
     return _FoundFailures(
         f"Wrong with less than {100 * LOW_LETTER_MASS:.0f} % of the probability on the letters: "
-        f"the model does not answer in letters.  So it is on {low} of "
+        f"the model does not answer in letters. This is the case on {low} of "
         f"{_pluralize(len(predictions), 'question')}.",
         notes,
     )
@@ -305,8 +306,8 @@ def _describe_error_rates(
         own = [p.outcome for p, has in zip(predictions, flags, strict=True) if has is flag]
         if own:
             wrong = sum(outcome == Outcome.WRONG for outcome in own)
-            parts.append(f"{100 * wrong / len(own):.1f} % of {len(own)} {name} ones")
-    return f"Wrong are {' and '.join(parts) or 'none'}."
+            parts.append(f"{100 * wrong / len(own):.1f} % of {len(own)} {name} questions")
+    return f"Wrong answers: {', '.join(parts) or 'none'}."
 
 
 def _pluralize(n: int, noun: str) -> str:

@@ -37,7 +37,7 @@ def stem_note(record: EvaluationRecord) -> str | None:
     return (
         f"{record.label} on {record.data.source}, {record.method}: without the stem "
         f"{format_share(blind)} are still right, {name} gives {format_percent(value)} %; with the "
-        f"stem {format_share(seen)}: it adds {100 * (seen.value - blind.value):+.1f} "
+        f"stem {format_share(seen)}: the stem adds {100 * (seen.value - blind.value):+.1f} "
         f"points{adds}. {verdict}"
     )
 

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
 
+from medtune.analysis.analyze import majority_note
 from medtune.analysis.paired_slices import DiscordantQuestion
 from medtune.core.formatting import format_interval, format_percent
 from medtune.core.predictions_io import ANALYSIS_FILE, PREDICTIONS_FILE, RECORD_FILE
@@ -142,14 +143,16 @@ def write_analysis(path: Path, analysis: AnalysisRecord) -> None:
     if not Path(analysis.folder).is_absolute():
         analysis = analysis.model_copy(update={"folder": "."})
     models = [_build_model(path, "a", analysis.evaluation.label, analysis)]
+    # The first sentence compares the accuracy with the baselines already.
+    notes = [note for note in analysis.warnings if note != majority_note(analysis.evaluation)]
     page = render_page(
         "analysis.html",
         accuracies=accuracy_table([[model.exam for model in models]]),
         models=models,
         standing=compare_with_baselines(analysis.evaluation),
         figures=_draw_figures(models, ()),
-        notes=analysis.warnings[:SHOWN_NOTES],
-        more_notes=analysis.warnings[SHOWN_NOTES:],
+        notes=notes[:SHOWN_NOTES],
+        more_notes=notes[SHOWN_NOTES:],
     )
     write_text(path, page)
 

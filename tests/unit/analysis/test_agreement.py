@@ -68,7 +68,7 @@ def test_kappa_of_one_category_is_not_one() -> None:
 def test_without_common_items_there_is_no_kappa() -> None:
     found = cohen_kappa("a", "b", [])
     assert (found.n, found.observed, found.kappa) == (0, None, None)
-    assert found.reason == "no item was marked by both"
+    assert found.reason == "no item was marked by both reviewers"
 
 
 def test_each_in_a_category_of_their_own_is_no_agreement() -> None:

@@ -276,7 +276,8 @@ def test_verdict_sentences(counts: tuple[int, int, int, int], start: str) -> Non
     assert "n = 100" in sentence
     assert "exact McNemar p" in sentence
     # 2.801585 * sqrt(0.22 / 100) = 13.1 points
-    assert ("differences below 13.1 points would go unseen" in sentence) == (sum(counts[1:3]) == 22)
+    power = "80 % power only for true differences of 13.1 points or more"
+    assert (power in sentence) == (sum(counts[1:3]) == 22)
 
 
 def test_the_verdict_writes_small_p_values_as_a_bound() -> None:

@@ -134,7 +134,7 @@ def test_plausible_options_are_held_against_a_blind_choice() -> None:
     assert "True of 4 of 7 wrong choices; a random choice" in found.explanation
     assert found.explanation.endswith("would give 2.0.")
     note = found.examples[0].note
-    assert note.startswith("B reads most like the right A: likeness ")
+    assert note.startswith("B reads most like the right A: similarity ")
     assert note.endswith(".")
 
 
@@ -159,8 +159,13 @@ def test_exceptions_are_held_against_plain_questions() -> None:
     ]
     found = kinds(predictions)["exception missed"]
     assert found.share == wilson_interval(3, 5)
-    assert "Wrong are 75.0 % of 4 negated ones and 40.0 % of 5 plain ones." in found.explanation
-    assert found.examples[0].note == "The stem is negated; the model chose B, right is A."
+    assert (
+        "Wrong answers: 75.0 % of 4 negated questions, 40.0 % of 5 plain questions."
+        in found.explanation
+    )
+    assert (
+        found.examples[0].note == "The stem is negated; the model chose B, the right option is A."
+    )
 
 
 # Rare topic
@@ -178,7 +183,7 @@ def test_a_topic_is_rare_below_five_questions(others: int, counted: bool) -> Non
     assert "a topic with fewer than 5 questions here" in found.explanation
     if counted:
         assert found.examples[0].note == "The topic Gout has 4 questions here."
-        assert found.explanation.endswith("Wrong are 25.0 % of 4 rare ones.")
+        assert found.explanation.endswith("Wrong answers: 25.0 % of 4 rare questions.")
 
 
 @pytest.mark.parametrize(("trained", "rare"), [({"Gout": 4}, 1), ({"Gout": 5}, 0), ({}, 1)])
@@ -242,7 +247,7 @@ def test_in_several_orders_the_letter_must_stay(places: Sequence[int], counted: 
     assert found.share == wilson_interval(counted, 10)
     if counted:
         times = places.count(2)
-        note = f"The model chose C in {times} of 4 orders, whatever its option."
+        note = f"The model chose C in {times} of 4 orders, whatever option had that letter."
         assert found.examples[0].note == note
         assert f"C ({10 * times} times, right 10 times)" in found.explanation
 

@@ -288,7 +288,7 @@ def test_low_letter_mass_is_noted(mass: float | None, noted: bool) -> None:
     found = collect_run_caveats(run_record(pair[:1], pair[1:]))
     assert len(found) == (2 if noted else 0)
     if noted:
-        assert found[0].startswith("Letter form, base on starter:recall: only 49.0 %")
+        assert found[0].startswith("base on starter:recall, letter: only 49.0 %")
 
 
 @pytest.mark.parametrize(("top", "noted"), [(24, True), (23, False), (30, True)])
@@ -297,7 +297,9 @@ def test_a_constant_letter_is_noted(top: int, noted: bool) -> None:
     skewed = evaluation("tuned", ASKED, 15, "letter", letters_chosen={"C": top, "B": 30 - top})
     even = evaluation("base", ASKED, 15, "letter", letters_chosen={"A": 15, "B": 15})
     found = collect_run_caveats(run_record([even], [skewed]))
-    assert [f"C was given to {top} of 30 questions" in note for note in found] == [True] * noted
+    assert [f"the model chose C on {top} of 30 questions" in note for note in found] == [
+        True
+    ] * noted
 
 
 def test_a_constant_letter_is_no_fault_of_the_cloze_form() -> None:
@@ -313,7 +315,7 @@ def test_unparsed_answers_are_noted(answered: int, noted: bool) -> None:
     poor = evaluation("tuned", ASKED, 15, "generate", answer_rate=rate)
     found = collect_run_caveats(run_record([fine], [poor]))
     assert len(found) == noted
-    assert all(note.startswith("Free answers, tuned on starter:recall") for note in found)
+    assert all(note.startswith("tuned on starter:recall, generate: ") for note in found)
 
 
 def test_numbers_are_written_with_one_decimal() -> None:

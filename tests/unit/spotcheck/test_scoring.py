@@ -185,7 +185,7 @@ def test_two_reviewers_agree_disagree_and_are_settled() -> None:
 def test_reviewers_without_common_items() -> None:
     record = score(anna=PARSER[:20], ben=[None] * 20 + PARSER[20:])
     assert record.agreements[0].kappa is None
-    assert record.agreements[0].reason == "no item was marked by both"
+    assert record.agreements[0].reason == "no item was marked by both reviewers"
     assert [s.reviewer for s in record.scores] == ["anna", "ben"]
 
 
