@@ -140,7 +140,7 @@ def test_the_constant_letter_flips_on_every_question(tmp_path: Path) -> None:
         assert push.followed.value == push.before.value == at_a
         assert push.won is not None
         assert push.won.value == 0
-    assert "100.0 % of the answers change with the order of the options" in found.verdict
+    assert "the answer to 100.0 % of the questions changes with the order" in found.verdict
 
 
 def test_every_accuracy_of_the_figure_has_the_given_order(tmp_path: Path) -> None:

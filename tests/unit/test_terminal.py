@@ -469,9 +469,9 @@ def test_a_study_of_robustness_shows_every_way_of_asking(
             end += f" {100 * f.value:.1f} {100 * f.low:.1f}-{100 * f.high:.1f}"
             end += f" {100 * before.value:.1f}"
         assert f"{start} {end}" in text
-    assert ("of the answers change with the order" in text) == (method == "letter")
+    assert ("of the questions changes with the order" in text) == (method == "letter")
     if record.flips is not None:
-        assert f"RStd of the letters' recalls {record.flips.rstd:.3f}" in text
+        assert f"RStd of the letters' recalls {100 * record.flips.rstd:.1f} points" in text
         show_record(
             record.model_copy(update={"flips": record.flips.model_copy(update={"rstd": None})})
         )

@@ -120,11 +120,11 @@ def _verdict(rungs: Sequence[RungRecord], base: ModelEvaluations) -> str:
     chance, majority = base.free[0].chance, base.free[0].majority
     above = "above" if letters.accuracy.low > majority.value else "not detectably above"
     return (
-        f"Done and counted as in the notebook: {_format_proportion(reported)}; the same answers "
-        f"read strictly: {_format_proportion(strict)}; with every mistake mended: "
-        f"{_format_proportion(last)}, by the likelihood of its letters "
+        f"Trained and scored as in the notebook: {_format_proportion(reported)}; the same answers "
+        f"read strictly: {_format_proportion(strict)}; with every bug fixed: "
+        f"{_format_proportion(last)}, by the likelihood of the letters "
         f"{_format_proportion(letters.accuracy)}, which is {above} the majority letter's "
-        f"{100 * majority.value:.1f} % (n = {last.n}, chance {100 * chance:.1f} %)."
+        f"{100 * majority.value:.1f} % (n = {last.n}, 95 % intervals, chance {100 * chance:.1f} %)."
     )
 
 

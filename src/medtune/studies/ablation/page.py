@@ -41,8 +41,8 @@ TRAININGS: list[table.Column[tuple[str, TrainingRecord]]] = [
     table.number("questions", lambda t: t[1].data.n),
     table.number("steps", lambda t: t[1].steps),
     table.number("supervised tokens", lambda t: t[1].audit.supervised),
-    table.number("of the prompt", lambda t: t[1].audit.prompt_supervised),
-    table.number("endings", lambda t: t[1].audit.ends_supervised),
+    table.number("of them in the prompt", lambda t: t[1].audit.prompt_supervised),
+    table.number("end tokens supervised", lambda t: t[1].audit.ends_supervised),
     table.number("last loss", lambda t: t[1].losses[-1].loss, ".2f"),
     table.number("examples/s", lambda t: t[1].examples_per_s, ".1f"),
 ]

@@ -40,7 +40,8 @@ class Rung(Record):
 RUNGS = (
     Rung(
         name="notebook",
-        mends="the notebook: another template, no ending, loss on the prompt, a substring counts",
+        mends="the notebook: another model's template, no end-of-turn token, loss on the prompt, "
+        "a substring counts as right",
         training="notebook",
         foreign=True,
         substring=True,
@@ -51,10 +52,10 @@ RUNGS = (
         training="notebook",
         foreign=True,
     ),
-    Rung(name="template", mends="asked through its own template", training="notebook"),
-    Rung(name="ending", mends="the ending is learned", training="ending"),
-    Rung(name="answer", mends="the loss looks at the answer only", training="answer"),
-    Rung(name="letter", mends="letters are taught, not texts", training="letter"),
+    Rung(name="template", mends="asked with its own chat template", training="notebook"),
+    Rung(name="ending", mends="the end-of-turn token is trained on", training="ending"),
+    Rung(name="answer", mends="the loss is on the answer only", training="answer"),
+    Rung(name="letter", mends="trained on letters, not on texts", training="letter"),
     Rung(name="permutation", mends="options in a new order in every epoch", training="permutation"),
     Rung(name="data", mends="more data", training="data"),
 )

@@ -117,13 +117,13 @@ def _is_pareto_optimal(point: DecodingPoint, points: Sequence[DecodingPoint]) ->
 def _verdict(chosen: DecodingPoint, best: DecodingPoint, n: int) -> str:
     head = (
         f"Recommended: {chosen.setting.display_name}, {100 * chosen.accuracy:.1f} % "
-        f"({100 * chosen.low:.1f} to {100 * chosen.high:.1f}) at {chosen.questions_per_s:.1f} "
-        f"questions/s, n = {n}"
+        f"correct (95 % {100 * chosen.low:.1f} to {100 * chosen.high:.1f}) at "
+        f"{chosen.questions_per_s:.1f} questions/s, n = {n}"
     )
     if chosen.setting == best.setting:
-        return f"{head}; nothing is more accurate."
+        return f"{head}; no other setting is more accurate."
     return (
         f"{head}; the most accurate, {best.setting.display_name}, has {100 * best.accuracy:.1f} % "
-        f"at {best.questions_per_s:.1f}, which is {100 * chosen.behind:+.1f} points "
-        f"({100 * chosen.behind_low:+.1f} to {100 * chosen.behind_high:+.1f}): not detectably more."
+        f"at {best.questions_per_s:.1f} questions/s: {100 * chosen.behind:+.1f} points (95 % "
+        f"{100 * chosen.behind_low:+.1f} to {100 * chosen.behind_high:+.1f}), not detectably more."
     )

@@ -23,14 +23,14 @@ def points_table(record: DecodingRecord) -> table.ResultTable[DecodingPoint]:
     def mark(point: DecodingPoint) -> str:
         if point.setting.name == record.recommended:
             return "recommended"
-        return "not beaten" if point.pareto else ""
+        return "Pareto-optimal" if point.pareto else ""
 
     columns: list[table.Column[DecodingPoint]] = [
         table.label("", lambda p: "*" if p.pareto else "", table.TERMINAL),
-        table.text("answers", lambda p: p.setting.display_name),
+        table.text("decoding", lambda p: p.setting.display_name),
         table.number("repeats", lambda p: p.repeats, media=table.PAGE),
         table.number("questions/s", lambda p: p.questions_per_s, ".1f"),
-        table.number("tokens", lambda p: p.written, ".1f"),
+        table.number("tokens an answer", lambda p: p.written, ".1f"),
         table.estimate("correct %", lambda p: (p.accuracy, p.low, p.high)),
         table.percent("answered %", lambda p: p.answer_rate),
         table.percent("stops %", lambda p: p.stop_rate, table.SCREEN),
@@ -49,7 +49,7 @@ def summarize(record: DecodingRecord) -> Iterator[str | table.ResultTable[Decodi
     yield points_table(record)
     yield (
         f"{record.label} on {record.data.source}, n = {record.n:,}; "
-        "* not beaten in both speed and accuracy"
+        "* Pareto-optimal in speed and accuracy"
     )
     yield record.verdict
 
@@ -70,7 +70,7 @@ def plot_accuracy_speed(record: DecodingRecord) -> str:
     unbeaten = sorted((p for p in record.points if p.pareto), key=lambda p: p.questions_per_s)
     axes.plot(
         [p.questions_per_s for p in unbeaten], [100 * p.accuracy for p in unbeaten],
-        color=TUNED_COLOUR, lw=1.5, zorder=1, label="not beaten in both",
+        color=TUNED_COLOUR, lw=1.5, zorder=1, label="Pareto front",
     )  # fmt: skip
     for point in record.points:
         colour = TUNED_COLOUR if point.pareto else MUTED_COLOUR

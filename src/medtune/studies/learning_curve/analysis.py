@@ -125,8 +125,9 @@ def _verdict(contrasts: Sequence[Contrast], points: Sequence[CurvePoint], n: int
         )
     curated = [c for c in contrasts if c.few.selection != "random"]
     parts = [
-        f"{c.many.size:,} at random or {c.few.size:,} {c.few.selection} ({c.few.target}, equal "
-        f"{c.few.equal}): {_winner(c)} ({_format_interval(c.difference, c.low, c.high)})"
+        f"{c.many.size:,} random against {c.few.size:,} {c.few.selection} questions "
+        f"({c.few.target}, equal {c.few.equal}): {_winner(c)} "
+        f"({_format_interval(c.difference, c.low, c.high)})"
         for c in curated
     ]
     return "; ".join([f"{head} (n = {n})", *parts]) + "."
@@ -134,9 +135,11 @@ def _verdict(contrasts: Sequence[Contrast], points: Sequence[CurvePoint], n: int
 
 def _winner(contrast: Contrast) -> str:
     if contrast.low > 0:
-        return f"the {contrast.many.size:,}"
-    return f"the {contrast.few.size:,}" if contrast.high < 0 else "no detectable difference"
+        return f"the {contrast.many.size:,} are better"
+    return (
+        f"the {contrast.few.size:,} are better" if contrast.high < 0 else "no detectable difference"
+    )
 
 
 def _format_interval(value: float, low: float, high: float) -> str:
-    return f"{100 * value:+.1f} points, {100 * low:+.1f} to {100 * high:+.1f}"
+    return f"{100 * value:+.1f} points, 95 % {100 * low:+.1f} to {100 * high:+.1f}"

@@ -80,6 +80,6 @@ def _verdict(points: list[PromptPoint], best: PromptVariant, comparison: Compari
     gain = next(point.gain for point in others if point.variant == best)
     return (
         f"The best of {len(points)} prompts gains {100 * gain:+.1f} points on the calibration "
-        f"split that it was chosen on, and {100 * comparison.difference:+.1f} on the reported one: "
-        f"{comparison.verdict}"
+        f"split that it was chosen on, and {100 * comparison.difference:+.1f} on the reported "
+        f"split: {comparison.verdict}"
     )

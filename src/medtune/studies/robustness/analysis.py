@@ -149,7 +149,8 @@ def _weaknesses(findings: Sequence[VariantFinding], flipped: Flips | None) -> li
     found = []
     if flipped is not None and flipped.any.value > MAX_FLIP_RATE:
         found.append(
-            f"{_format_proportion(flipped.any)} of the answers change with the order of the options"
+            f"the answer to {_format_proportion(flipped.any)} of the questions changes with the "
+            "order of the options"
         )
     for f in findings:
         # A model that reads nothing may still give the most frequent right letter.
@@ -169,7 +170,7 @@ def _weaknesses(findings: Sequence[VariantFinding], flipped: Flips | None) -> li
             where = "in the stem" if f.variant == "stem-injection" else "inside an option"
             found.append(
                 f"a wrong answer named {where} is given on {_format_proportion(push.followed)} "
-                f"of the questions ({_format_proportion(push.before)} without that)"
+                f"of the questions ({_format_proportion(push.before)} without the suggestion)"
             )
     return found
 
@@ -184,7 +185,7 @@ def _verdict(
     ways = [VARIANT_TITLES[f.variant][0].lower() + VARIANT_TITLES[f.variant][1:] for f in findings]
     if flipped is not None:
         ways[0] += ", in all cyclic orders of the options"
-    return f"No weakness of {label} was shown (n = {n}). Asked: {'; '.join(ways)}."
+    return f"No weakness of {label} was shown (n = {n}). Questions: {'; '.join(ways)}."
 
 
 def _hidden_options_warnings(exam: Exam) -> list[str]:
@@ -193,8 +194,7 @@ def _hidden_options_warnings(exam: Exam) -> list[str]:
         return []
     return [
         f"The prompt of this method ({exam.method}) does not list the options. A model does not "
-        "see their order, and what an option says of itself is not read, only weighed as a longer "
-        "text."
+        "see their order, and an option that calls itself right is only scored as a longer text."
     ]
 
 

@@ -29,13 +29,15 @@ FINDINGS: list[table.Column[VariantFinding]] = [
     table.estimate("correct %", lambda f: f.accuracy),
     table.number("n", lambda f: f.accuracy.n),
     table.number("left out", lambda f: f.left_out, media=table.PAGE),
-    table.percent("plainly %", lambda f: None if f.variant == "plain" else f.plain),
+    table.percent("unchanged %", lambda f: None if f.variant == "plain" else f.plain),
     table.number(
         "lost", lambda f: None if f.variant == "plain" else f.only_plain, media=table.PAGE
     ),
     table.number("won", lambda f: None if f.variant == "plain" else f.only_here, media=table.PAGE),
     table.p_value("p", lambda f: None if f.variant == "plain" else f.p_value),
-    table.estimate("pushed option chosen %", lambda f: f.push and f.push.followed, table.TERMINAL),
+    table.estimate(
+        "suggested option chosen %", lambda f: f.push and f.push.followed, table.TERMINAL
+    ),
     table.percent("before %", lambda f: f.push.before if f.push else None, table.TERMINAL),
     table.percent("answered %", lambda f: f.answer_rate, table.PAGE),
     table.percent("chance %", lambda f: f.chance, table.PAGE),
@@ -70,9 +72,10 @@ def summarize(record: RobustnessRecord) -> Iterator[str | table.ResultTable[Vari
     """Yield what a terminal shows, the verdict last."""
     yield table.ResultTable(FINDINGS, record.findings)
     if (flips := record.flips) is not None:
-        bias = "" if flips.rstd is None else f"; RStd of the letters' recalls {flips.rstd:.3f}"
+        rstd = flips.rstd
+        bias = "" if rstd is None else f"; RStd of the letters' recalls {100 * rstd:.1f} points"
         changed = table.format_percent_interval(flips.any)
-        yield f"{changed} of the answers change with the order{bias}"
+        yield f"the answer to {changed} of the questions changes with the order{bias}"
     yield from (f"! {line}" for line in record.warnings)
     yield record.verdict
 
@@ -92,7 +95,7 @@ def render(record: RobustnessRecord) -> str:
         VARIANT_TITLES[variant]: [100 * push.before.value, 100 * push.followed.value]
         for variant, push in pushed
     }
-    names = ["option chosen without the push", "with it"]
+    names = ["suggested option chosen without the suggestion", "with it"]
     colours = [MUTED_COLOUR, SERIES_COLOURS[0]]
     return render_page(
         "studies/robustness.html",

@@ -20,10 +20,10 @@ from medtune.core.records import (
 from medtune.core.schemas.analysis import Flips
 
 VARIANT_TITLES: dict[Variant, str] = {
-    "plain": "As they are",
+    "plain": "Unchanged",
     "options-only": "Without the stem",
     "none-of-the-above": "With “None of the above”",
-    "stem-injection": "Wrong answer told in the stem",
+    "stem-injection": "Wrong answer suggested in the stem",
     "option-injection": "Wrong option calls itself right",
 }
 

@@ -253,20 +253,20 @@ def _size_verdict(
     )
     if first.n < full.n:
         text += (
-            f"; with {first.n:,} it is ±{100 * first.half_width:.1f}, and such tests show "
-            f"{100 * first.spread.low:.1f} to {100 * first.spread.high:.1f} % (19 in 20 of them)"
+            f"; with {first.n:,} it is ±{100 * first.half_width:.1f}, and 95 % of such subsamples "
+            f"have an accuracy of {100 * first.spread.low:.1f} to {100 * first.spread.high:.1f} %"
         )
     if difference is None:
         return f"{text}."
     observed = 100 * difference.comparison.difference
     if difference.needed is None:
-        return f"{text}. No difference was observed, so no size can be named that would find it."
+        return f"{text}. No difference was observed, so no size would find it."
     text += (
-        f". To find the observed difference of {observed:+.1f} points in four tests out of five "
-        f"you need about {difference.needed:,} questions"
+        f". To find a true difference as large as the observed {observed:+.1f} points with 80 % "
+        f"power you need about {difference.needed:,} questions"
     )
     if difference.needed_if_smaller is None:
-        return f"{text}; but it may be none at all: its 95 % interval holds 0."
+        return f"{text}; but there may be no difference at all: its 95 % interval includes 0."
     return (
         f"{text}, and {difference.needed_if_smaller:,} if it is as small as its 95 % interval "
         "allows."
@@ -280,8 +280,9 @@ def _subjects_verdict(exam: AccuracyBySize) -> str | None:
         if drawn and drawn.ratio is not None and size.standard_error_finite:
             theory = drawn.standard_error / size.standard_error_finite
             return (
-                f"Drawn by subject, {size.n:,} questions spread {theory:.3f} times as wide as "
-                f"without regard to subjects, by theory; in these subsamples {drawn.ratio:.3f} "
-                f"times (95 % {drawn.ratio_low:.3f} to {drawn.ratio_high:.3f})."
+                f"Stratified by subject, the accuracy on {size.n:,} questions has by theory "
+                f"{theory:.3f} times the standard deviation of simple random samples; in these "
+                "subsamples "
+                f"{drawn.ratio:.3f} times (95 % {drawn.ratio_low:.3f} to {drawn.ratio_high:.3f})."
             )
     return None

@@ -78,9 +78,11 @@ def sizes_table(exam: AccuracyBySize) -> table.ResultTable[AccuracyAtSize]:
         table.percent("theory", lambda s: s.standard_error_finite, spec=".2f"),
         table.percent("theory, fresh", lambda s: s.standard_error, table.PAGE, ".2f"),
         table.percent("Wilson ±", lambda s: s.half_width),
-        table.percent("holds it %", lambda s: s.coverage),
-        table.percent("not chance %", lambda s: s.excludes_chance),
-        table.percent(f"not {exam.majority_letter} %", lambda s: s.excludes_majority, table.PAGE),
+        table.percent("covers %", lambda s: s.coverage),
+        table.percent("excludes chance %", lambda s: s.excludes_chance),
+        table.percent(
+            f"excludes {exam.majority_letter} %", lambda s: s.excludes_majority, table.PAGE
+        ),
     ]
     if exam.sizes[-1].stratified is not None:
         ratio = "by subject, ratio"
@@ -115,7 +117,7 @@ def summarize(record: SampleSizeRecord) -> Iterator[str | table.ResultTable[Any]
         yield ""
     if record.left_out:
         sizes = ", ".join(f"{size:,}" for size in record.left_out)
-        yield f"left out, for there are only {record.n:,} questions: {sizes}"
+        yield f"sizes left out, since there are only {record.n:,} questions: {sizes}"
     yield record.verdict
     if record.subjects_verdict is not None:
         yield record.subjects_verdict

@@ -77,7 +77,7 @@ def test_the_fastest_that_is_not_detectably_worse_is_recommended() -> None:
     assert "not detectably more" in near.verdict
     far = study(greedy=[sat(18, 10.0)], letter=[sat(2, 100.0, None)])
     assert far.recommended == "greedy-50tokens"
-    assert far.verdict.endswith("nothing is more accurate.")
+    assert far.verdict.endswith("no other setting is more accurate.")
 
 
 def test_repeats_that_never_differ_agree() -> None:

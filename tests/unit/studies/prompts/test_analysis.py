@@ -27,7 +27,7 @@ def test_the_best_is_chosen_and_what_is_left_of_its_gain_is_told() -> None:
         assert point.gain_low < point.gain < point.gain_high
     assert record.comparison.difference == pytest.approx(1 / 60)
     assert record.verdict.startswith("The best of 3 prompts gains +15.0 points on the calibration")
-    assert "+1.7 on the reported one: No detectable change" in record.verdict
+    assert "+1.7 on the reported split: No detectable change" in record.verdict
 
 
 def test_of_equals_the_first_is_chosen() -> None:

@@ -280,7 +280,10 @@ def test_drawing_by_subject_where_subjects_decide() -> None:
     assert full.stratified is not None
     assert full.stratified.ratio is None
     assert record.subjects_verdict is not None
-    assert "20 questions spread 0.000 times as wide" in record.subjects_verdict
+    assert (
+        "on 20 questions has by theory 0.000 times the standard deviation"
+        in record.subjects_verdict
+    )
 
 
 def test_drawing_by_subject_where_subjects_do_not_matter() -> None:
@@ -333,7 +336,8 @@ def test_the_verdict_of_one() -> None:
         "With 100 questions the 95 % interval of base's accuracy (30.0 %) is ±8.8 points; "
         "with 20 it is ±"
     )
-    assert record.verdict.endswith("(19 in 20 of them).")
+    assert ", and 95 % of such subsamples have an accuracy of " in record.verdict
+    assert record.verdict.endswith(" %.")
     only = build_sample_size_record(a, None, SamplePlan(sizes=(200,), draws=100))
     assert only.verdict == (
         "With 100 questions the 95 % interval of base's accuracy (30.0 %) is ±8.8 points."
@@ -342,13 +346,11 @@ def test_the_verdict_of_one() -> None:
 
 def test_the_verdict_of_two() -> None:
     shown = build_sample_size_record(*pair(40, 5, 25, 30), SamplePlan(draws=100)).verdict
-    assert (
-        "observed difference of +20.0 points in four tests out of five you need about 59" in shown
-    )
+    assert "as the observed +20.0 points with 80 % power you need about 59" in shown
     assert "if it is as small as its 95 % interval allows." in shown
     unsure = build_sample_size_record(*pair(40, 10, 12, 38), SamplePlan(draws=100)).verdict
-    assert "of +2.0 points in four tests out of five you need about 4,317 questions" in unsure
-    assert unsure.endswith("but it may be none at all: its 95 % interval holds 0.")
+    assert "observed +2.0 points with 80 % power you need about 4,317 questions" in unsure
+    assert unsure.endswith("but there may be no difference at all: its 95 % interval includes 0.")
 
 
 @pytest.mark.parametrize("sizes", [(), (0, 20), (-5,), (50, 20), (20, 20)])

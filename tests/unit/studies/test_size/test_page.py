@@ -172,7 +172,7 @@ def test_the_page_of_two() -> None:
     assert page.count("<svg") == 3
     assert "<tuned>" not in page
     assert "&lt;tuned&gt; against base" in page
-    assert "Left out, for there are only 220 questions: 500, 1,000." in page
+    assert "Sizes left out, since there are only 220 questions: 500, 1,000." in page
     for cell in ("34.5", "11.0", "22.0", "1.23", "= 0.0541", "+6.4", "20.9"):
         assert cell in page
 
@@ -183,7 +183,7 @@ def test_the_page_by_subject() -> None:
     )
     page = render(record)
     assert "Subjects&#39; verdict." in page
-    assert "Each of the 7 subjects" in page
+    assert "each of the 7 subjects" in page
     for cell in ("0.912", "0.846–0.979", '<td class="n">3</td>', "0.912"):  # 0.09 / 0.0987
         assert cell in page
     still = STRATIFIED.model_copy(update={"ratio": None, "ratio_low": None, "ratio_high": None})
