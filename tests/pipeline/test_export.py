@@ -136,7 +136,7 @@ def test_an_adapter_names_its_base_as_the_hub_does(
     assert (config["base_model_name_or_path"], config["revision"]) == (name, revision)
     assert record["changed"] == (["adapter_config.json"] if changed else [])
     text = (folder / "README.md").read_text()
-    assert ("Not byte by byte as released: adapter_config.json" in text) == changed
+    assert ("Files that differ from the release: adapter_config.json" in text) == changed
     assert ("quantized to 4 bits" in text) == base.startswith("embedded")
     assert "license: mit" in text
 

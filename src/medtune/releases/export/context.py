@@ -48,6 +48,6 @@ def evaluated_splits(evidence: Evidence) -> Iterator[tuple[str, SplitDescription
     if evidence.analysis is not None:
         yield "examine", evidence.analysis.evaluation.data
     if evidence.packed is not None:
-        yield "hold the packed weights to the unpacked", evidence.packed.reference.data
+        yield "compare packed with unpacked weights", evidence.packed.reference.data
     if evidence.bench is not None:
         yield "time", evidence.bench.data

@@ -49,8 +49,8 @@ def _verdict(verdict: GateRecord | None) -> Iterator[str]:
     if bound is not None and bound.distinct_data_sets > 1:
         yield (
             f"These weights were evaluated {len(bound.looks)} times, on {bound.distinct_data_sets} "
-            "sets of questions, and the gate used the last: each repetition raises the chance of "
-            "a pass."
+            "sets of questions, and the gate used the last evaluation: each repetition raises the "
+            "chance of passing."
         )
     for result in verdict.results:
         if result.outcome in ("failed", "missing"):
@@ -76,10 +76,10 @@ def _missing(evidence: Evidence) -> Iterator[str]:
 def _accuracy(record: AnalysisRecord) -> Iterator[str]:
     yield from record.warnings
     if record.weak_subjects:
-        yield f"Weaker than elsewhere in: {', '.join(record.weak_subjects)}."
+        yield f"Less accurate than in other subjects: {', '.join(record.weak_subjects)}."
     for part in record.slices:
         if part.dimension == "negation" and part.weak:
-            yield f"Weaker on {part.name} questions: {format_share(part.accuracy)}."
+            yield f"Less accurate on {part.name} questions: {format_share(part.accuracy)}."
 
 
 def _confidence(release: Release, analysis: AnalysisRecord | None) -> Iterator[str]:
@@ -104,25 +104,25 @@ def _confidence(release: Release, analysis: AnalysisRecord | None) -> Iterator[s
             else f" on {found.n:,} calibration questions"
         )
         yield (
-            f"No confidence bounds the risk at {risk} %{why}: the endpoint shows no answer without "
-            "a reviewer."
+            f"No confidence threshold bounds the risk of a wrong answer at {risk} %{why}: the "
+            "endpoint shows no answer without a reviewer."
         )
     else:
         yield (
-            f"The endpoint defers below a confidence of {found.threshold:.4g}, which kept the risk "
-            f"below {risk} % and answers {format_percent(found.coverage)} % of the {found.n:,} "
-            "calibration questions."
+            f"The endpoint defers answers below a confidence of {found.threshold:.4g}, which keeps "
+            f"the upper bound of the risk of a wrong answer below {risk} % and answers "
+            f"{format_percent(found.coverage)} % of the {found.n:,} calibration questions."
         )
     if found.subjects:
-        yield f"Subjects other than these were never calibrated: {', '.join(found.subjects)}."
+        yield f"Calibrated on these subjects only: {', '.join(found.subjects)}."
 
 
 def _guards(evidence: Evidence) -> Iterator[str]:
     for figure in evidence.safety.unmet_figures if evidence.safety else ():
         assert figure.target is not None, "only a figure with a target can miss it"
         yield (
-            f"Guards, {figure.measure}: {format_share(figure.rate)} on the held-out half, which "
-            f"does not show that it is {format_percent(figure.target)} % at most (up to "
+            f"Guards, {figure.measure}: {format_share(figure.rate)} on the held-out half; the "
+            f"target of {format_percent(figure.target)} % at most is not shown (upper bound "
             f"{format_percent(figure.upper_bound)} %)."
         )
 
@@ -137,14 +137,14 @@ def _unjudged(context: ReleaseContext) -> Iterator[str]:
             yield f"The endpoint does not answer as the model does: {fault}."
         for row in evidence.packed.rows if evidence.packed else ():
             for fault in row.broken:
-                yield f"Packed as {row.name} it does not answer as before: {fault}."
+                yield f"Packed as {row.name} it does not answer as the unpacked model: {fault}."
     if record is not None and "regression" not in told:
         if record.trained_on is None:
-            yield "Whether the frozen suite was trained on is not known."
+            yield "Whether questions of the frozen suite were trained on is not known."
         elif record.trained_on:
             yield f"{record.trained_on:,} of {record.suite.n:,} frozen questions were trained on."
     if evidence.comparison is not None and evidence.comparison.differs and "accuracy" not in told:
-        yield f"The examinations differ in {', '.join(evidence.comparison.differs)}."
+        yield f"The compared evaluations differ in {', '.join(evidence.comparison.differs)}."
 
 
 def _origin(context: ReleaseContext) -> Iterator[str]:

@@ -55,13 +55,18 @@ def _iter_figures(evidence: Evidence) -> Iterator[Figure]:
         yield from _regression(evidence.regression)
     if (served := evidence.served) is not None:
         n = served.agreement.n
-        yield _share("served_agreement", "endpoint chooses as offline", served.agreement, "served")
+        yield _share(
+            "served_agreement",
+            "endpoint chooses the same option as offline",
+            served.agreement,
+            "served",
+        )
         name, high = "endpoint, mean drift in nats", served.drift_high
         yield Figure("served_mean_drift", name, served.mean_drift, "served", n=n, high=high)
         name = "endpoint, largest drift in nats"
         yield Figure("served_max_drift", name, served.max_drift, "served", n=n)
     for row in evidence.packed.rows if evidence.packed else ():
-        name = f"packed as {row.name}, chooses as what it was packed from"
+        name = f"packed as {row.name}, chooses the same option as unpacked"
         yield _share(f"packed_agreement.{_key_part(row.name)}", name, row.agreement, "packed")
     if evidence.bench is not None:
         yield from _bench(evidence.bench)
@@ -98,7 +103,7 @@ def _regression(record: RegressionRecord) -> Iterator[Figure]:
     name = "accuracy on the frozen suite"
     yield _share("suite_accuracy", name, record.accuracy, "regression", on)
     if record.lost is not None:
-        name = "frozen suite: the champion has right, this one wrong"
+        name = "frozen suite: right by the champion, wrong by this release"
         yield _share("suite_lost", name, record.lost, "regression", on)
 
 
@@ -108,7 +113,12 @@ def _bench(record: BenchRecord) -> Iterator[Figure]:
         end, of = (f".{_key_part(row.name)}", f" ({row.name})") if several else ("", "")
         for key, name, value, n in (
             ("latency_p50_s", "seconds for one question, median", row.latency_p50_s, row.latency_n),
-            ("latency_p95_s", "seconds, 95 of 100", row.latency_p95_s, row.latency_n),
+            (
+                "latency_p95_s",
+                "seconds for one question, 95th percentile",
+                row.latency_p95_s,
+                row.latency_n,
+            ),
             ("questions_per_s", "questions a second", row.questions_per_s, None),
             ("peak_memory_bytes", "bytes of memory", float(row.peak_memory_bytes), None),
         ):

@@ -32,7 +32,7 @@ def test_questions_by_use_with_source_count_licence_and_hash() -> None:
     assert rows["examine"] == [
         make.DATA.source, "4,183", "Apache-2.0", f"`{make.DATA.hash[:12]}`",
     ]  # fmt: skip
-    assert rows["keep frozen"][1] == "300"
+    assert rows["check for regressions (frozen suite)"][1] == "300"
     counts = dict(row for row in inside[2:])
     assert counts["subject: Surgery"] == "369"
     exam = make.analysis().evaluation

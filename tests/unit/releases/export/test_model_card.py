@@ -129,20 +129,22 @@ def test_every_section_is_there_and_every_figure_in_it() -> None:
     for value in (exam.accuracy, exam.answer_rate, exam.majority, exam.options_only):
         assert value is not None
         assert format_share(value) in evaluation
-    assert "+2.8 points (+1.6 to +4.0)" in part(text, "Beside the champion")
-    assert "only the champion right 290, only this one 407" in part(text, "Beside the champion")
+    assert "+2.8 points (+1.6 to +4.0)" in part(text, "Compared with the champion")
+    assert "right only by the champion 290, only by this release 407" in part(
+        text, "Compared with the champion"
+    )
     assert "| negation: negated | 410 |" in part(text, "Subjects and negated questions")
     calibration = part(text, "Calibration")
     assert "0.0812" in calibration
     assert "0.0307" in calibration
     assert "temperature 1.3, fitted on 320 questions of starter:train." in calibration
-    assert "defers below a confidence of 0.6123" in part(text, "Limitations")
+    assert "defers answers below a confidence of 0.6123" in part(text, "Limitations")
     assert "300 questions" in part(text, "Frozen suite")
-    assert "Trained on: 0 of them" in part(text, "Frozen suite")
+    assert "0 of them were in the training data" in part(text, "Frozen suite")
     guards = part(text, "Guards")
     assert guards.count("0.0 % (0.0–7.1, n = 50)") == len(e.safety.figures) / 2
     assert "100.0 % (98.7–100.0, n = 297)" in part(text, "Parity")
-    assert "held back 3 more" in part(text, "Parity")
+    assert "withheld the answers to 3 more" in part(text, "Parity")
     assert "134.5 ms (n = 100) | 152.1 ms |" in part(text, "Latency")
     made = part(text, "Made with")
     assert "ast_serialize 0.13.1, torch 2.13.0+cpu." in made
@@ -209,7 +211,7 @@ def test_what_was_not_measured_says_so(kind: str) -> None:
     assert missing == f"Not measured: {RECORD_DESCRIPTIONS[kind]}."  # type: ignore[index]
     assert missing in text
     sections = {
-        "comparison": "Beside the champion", "analysis": "Calibration",
+        "comparison": "Compared with the champion", "analysis": "Calibration",
         "regression": "Frozen suite", "safety": "Guards", "served": "Parity",
         "packed": "Parity", "bench": "Latency",
     }  # fmt: skip
@@ -342,7 +344,8 @@ def test_a_model_that_may_answer_nothing_says_so() -> None:
     none = calibration.model_copy(update={"threshold": None})
     context = make.context(release=make.release(calibration=none))
     assert any(
-        "No confidence bounds the risk at 20.0 %" in line for line in list_limitations(context)
+        "No confidence threshold bounds the risk of a wrong answer at 20.0 %" in line
+        for line in list_limitations(context)
     )
 
 

@@ -55,7 +55,9 @@ def test_answers_are_figures_of_the_records() -> None:
 
 
 def test_what_nobody_knows_is_said() -> None:
-    assert "what the base read before is not known" in render_traceability(make.context())
+    assert "what the base model was pretrained on is not known" in render_traceability(
+        make.context()
+    )
     unknown = make.EVIDENCE.model_copy(update={"regression": make.regression(trained_on=None)})
     (row,) = [r for r in rows(make.context(unknown)) if r[1].startswith("Training data are")]
     assert row[2].startswith("not covered: whether frozen questions were trained on is not known")
