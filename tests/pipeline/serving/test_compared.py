@@ -128,12 +128,12 @@ def test_the_dashboard_shows_it_only_where_there_was_one(tmp_path: Path) -> None
         fill(made.store, datetime.now(UTC))
         text = browser.get("/dashboard")
     assert (
-        "Shadow r-2 answered as the champion r-1 on 15 of 18 : 83.3 % "
+        "Shadow r-2 chose the same option as the champion r-1 on 15 of 18 : 83.3 % "
         "(95 % interval 60.8–94.2) . Too unsure to answer: shadow 0.0 %, champion 0.0 %. "
         "Skipped 1, failed 1." in text
     )
     assert (
-        "Of 2 that reviewers answered, both were right on 1, only the champion on 0, "
+        "Of 2 that reviewers answered, both agreed with the reviewer on 1, only the champion on 0, "
         "only the shadow on 0, neither on 1. Reviewers saw the champion’s answer." in text
     )
 
@@ -145,7 +145,7 @@ def test_the_dashboard_tells_of_a_shadow_that_never_answered(tmp_path: Path) -> 
         browser = Browser(made)
         browser.sign_in("review")
         text = browser.get("/dashboard")
-    assert "r-2 answered nothing beside the champion r-1 . Skipped 1, failed 0." in text
+    assert "r-2 answered no request together with the champion r-1 . Skipped 1, failed 0." in text
 
 
 def report(medtune: CommandLine, url: str, *options: str) -> str:

@@ -49,7 +49,7 @@ def test_an_answer_shows_all_that_is_known_of_it(here: Endpoint, browser: Browse
     assert re.search(r"A Vitamin A The question Which vitamin is deficient in scurvy\?", text)
     assert re.search(r"A : Vitamin A the answer in the 90 % set 94\.\d %", text)
     assert re.search(r"C : Vitamin D 1\.\d %", text)
-    assert "Sets like this one contained the right option for 90 %" in text
+    assert "sets are made to contain the right option for at least 90 %" in text
     for words in ("Size passed", "Crisis passed", "Sensitive topic passed", "Output passed"):
         assert words in text
     assert "Release fake:constant" in text
@@ -91,7 +91,7 @@ def test_an_answer_has_its_accuracy_beside_it(tmp_path: Path) -> None:
     )
     with endpoint(tmp_path, calibration=measured) as made:
         text = Browser(made).ask(QUESTION)
-        found = "This model is right on 57.5 % of 80 questions that it was measured on"
+        found = "This model was right on 57.5 % of the 80 questions that it was evaluated on"
         assert f"{found} (95 % interval 46.6 to 67.7 %; starter:recall)." in text
 
 
@@ -164,7 +164,7 @@ def test_somebody_in_need_gets_the_card_and_is_not_asked_for_a_rating(browser: B
 def test_an_unsure_answer_names_the_set_and_no_letter(browser: Browser) -> None:
     text = browser.ask({**QUESTION, "subject": "Astrology"})
     assert "Not sure enough to answer" in text
-    assert "It is most likely among A . How sure the model is in this subject" in text
+    assert "It is most likely among A . The model was never calibrated on this subject" in text
     assert "the answer" not in text.split("Did this help?")[0]
 
 
@@ -246,7 +246,7 @@ def test_a_busy_endpoint_says_when_to_come_again(
     [
         (Decision(kind="approve"), "A A reviewer approved the model's answer", "Answered"),
         (Decision(kind="edit", chosen=1), "B A reviewer gave this answer instead", "Answered"),
-        (Decision(kind="reject"), "gives no answer to it", "Not answered"),
+        (Decision(kind="reject"), "decided that no answer is given", "Not answered"),
     ],
 )
 def test_what_waited_for_a_person_tells_its_fate(
@@ -335,7 +335,7 @@ def test_the_page_says_what_is_kept_and_which_guards_there_are(tmp_path: Path) -
 def test_the_first_page_offers_the_subjects_that_were_calibrated(tmp_path: Path) -> None:
     with endpoint(tmp_path) as made:
         browser = Browser(made)
-        assert "The model was calibrated in 2 subjects" in browser.get("/")
+        assert "The model was calibrated on 2 subjects" in browser.get("/")
         assert '<option value="Biochemistry">' in browser.source
     (tmp_path / "bare").mkdir()
     with endpoint(tmp_path / "bare", calibration=None) as made:

@@ -74,7 +74,7 @@ def test_a_day_without_questions_says_so(here: Endpoint) -> None:
     text = browser.get("/dashboard?days=1")
     assert "Nothing was asked in the last day." in text
     assert "No feedback on requests of the last day." in text
-    assert "Waiting 0 Held 0 Oldest wait –" in text
+    assert "Waiting 0 Claimed 0 Oldest wait –" in text
 
 
 def test_numbers_stand_with_what_they_are_of(here: Endpoint) -> None:
@@ -92,9 +92,12 @@ def test_numbers_stand_with_what_they_are_of(here: Endpoint) -> None:
     assert "Requests of the last week Asked 5 Answered 1 20.0 % Deferred 1 20.0 %" in text
     assert "Refused 1 20.0 % Held for a reviewer 2 40.0 % 1 undecided" in text
     assert "Deferral rate 60.0 % (95 % interval 23.1–88.2, n = 5)" in text
-    assert "Waiting 1 Held 0 Oldest wait 0 s" in text
-    assert "Of the 2 held in the last week, reviewers approved 0, changed 1 and rejected 0." in text
-    assert "Helped 1 Did not help 0 Letter given 1 0 as the model’s" in text
+    assert "Waiting 1 Claimed 0 Oldest wait 0 s" in text
+    assert (
+        "Of the 2 answers held for a reviewer in the last week, "
+        "reviewers approved 0, changed 1 and rejected 0." in text
+    )
+    assert "Helped 1 Did not help 0 Right letter given 1 0 the same as the model’s" in text
     assert "It is about doses sensitive.dosing held back 1 20.0" in text
     assert "where the model was asked (n = 4)" in text
     assert '<svg class="histogram"' in browser.source

@@ -70,10 +70,10 @@ def test_the_list_shows_questions_redacted_and_what_one_holds(here: Endpoint, an
     assert "Mr [name 1]: what is the dose of <i>x</i>? A 0.5 mg B 5 mg C 50 mg" in text
     assert "Okonkwo" not in ann.source
     assert "<i>x" not in ann.source
-    assert "You hold: 1" not in text
+    assert "Claimed by you: 1" not in text
     ann.post(f"/review/{item}/claim")
     text = ann.get("/review")
-    assert "You hold: 1" in text
+    assert "Claimed by you: 1" in text
     assert "Waiting: 0" in text
     assert "Mr [name 1]" in text
 
@@ -88,7 +88,7 @@ def test_a_reviewer_who_holds_five_is_told(here: Endpoint, ann: Browser) -> None
     text = ann.post("/review/claim")
     assert ann.status == 409
     assert "Not done. Ann holds 5 items." in text
-    assert "You hold: 5" in text
+    assert "Claimed by you: 5" in text
 
 
 def test_a_note_is_kept_without_persons(here: Endpoint, ann: Browser, item: str) -> None:
@@ -111,10 +111,10 @@ def test_an_item_shows_question_options_and_what_the_model_thinks(ann: Browser, 
     assert HELD["stem"] in text
     assert re.search(r"A : 0\.5 mg the model’s 9\d\.\d %", text)
     assert "Approve A, the model’s answer Change to B: 5 mg Change to C: 50 mg Reject" in text
-    assert "what the model gives to each option, not how often it is right" in text
+    assert "the model’s probability of each option, not how often it is right" in text
     assert " checked" not in ann.source  # nothing is chosen for anybody
     assert "Waiting: 0" in ann.get("/review")
-    assert "Held by reviewers 1" in ann.text
+    assert "Claimed by reviewers 1" in ann.text
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_second_opinion_is_given_without_sight_of_the_first(
     assert f"Changed: B {_time()}" in _without_time(ann.get(f"/review/{item}"))
 
     seen = [bob.get("/review"), bob.get(f"/review/{item}")]
-    assert "two opinions are wanted" in seen[0]
+    assert "needs two opinions" in seen[0]
     bob.post(f"/review/{item}/claim")
     seen.append(bob.get(f"/review/{item}"))
     for text in seen:
@@ -196,7 +196,7 @@ def test_two_opinions_that_differ_need_a_third_who_sees_neither(
     assert "Decided." in give(cyd, item, "reject", "as I see it")
     text = cyd.get(f"/review/{item}")
     assert "This item is decided. Rejected: no answer" in text
-    assert "is 0.00 (too few for an interval); 0.0 % are alike" in cyd.get("/review")
+    assert "is 0.00 (too few for an interval); observed agreement 0.0 %" in cyd.get("/review")
     text = cyd.get(f"/review/{item}")
     for words in ("Changed: B ann", "Rejected: no answer bob", "Rejected: no answer cyd", NOTE):
         assert words in text
@@ -296,7 +296,7 @@ def test_agreement_is_shown_with_its_interval_and_number(
     text = ann.get("/review")
     # Observed 3/4; expected (2*1 + 1*2 + 1*1) / 16 = 5/16; kappa (3/4 - 5/16) / (11/16) = 7/11
     assert "Cohen’s kappa of first and second opinions is 0.64 (95 %" in text
-    assert "75.0 % are alike (30.1–95.4), n = 4." in text
+    assert "observed agreement 75.0 % (95 % 30.1–95.4), n = 4 items" in text
 
 
 def test_words_in_the_address_are_not_shown(ann: Browser) -> None:
