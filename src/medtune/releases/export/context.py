@@ -46,8 +46,8 @@ class ReleaseContext(Record):
 def evaluated_splits(evidence: Evidence) -> Iterator[tuple[str, SplitDescription]]:
     """Yield the splits that the release was evaluated on, each with its use."""
     if evidence.analysis is not None:
-        yield "examine", evidence.analysis.evaluation.data
+        yield "evaluate", evidence.analysis.evaluation.data
     if evidence.packed is not None:
         yield "compare packed with unpacked weights", evidence.packed.reference.data
     if evidence.bench is not None:
-        yield "time", evidence.bench.data
+        yield "measure speed", evidence.bench.data

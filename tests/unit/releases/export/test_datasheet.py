@@ -29,7 +29,7 @@ def test_questions_by_use_with_source_count_licence_and_hash() -> None:
     assert release.data_hash is not None
     assert rows["train on"] == [*["not recorded"] * 3, f"`{release.data_hash[:12]}`"]
     assert rows["calibrate with"][:3] == ["starter:train", "320", "not recorded"]
-    assert rows["examine"] == [
+    assert rows["evaluate"] == [
         make.DATA.source, "4,183", "Apache-2.0", f"`{make.DATA.hash[:12]}`",
     ]  # fmt: skip
     assert rows["check for regressions (frozen suite)"][1] == "300"
@@ -48,7 +48,7 @@ def test_a_changed_record_changes_the_sheet() -> None:
     text = render_release_datasheet(
         make.context(make.EVIDENCE.model_copy(update={"analysis": analysis}))
     )
-    assert "(examine): 13 × repeated." in text
+    assert "(evaluate): 13 × repeated." in text
     assert "| 4,182 |" in text
 
 
