@@ -16,7 +16,7 @@ import pytest
 from pydantic import BaseModel
 from tests.unit.analysis.synthetic import SUBJECTS, evaluation, free, predictions
 
-from medtune.analysis.analyze import analyze_evaluation
+from medtune.analysis.analyze import analyze_evaluation, majority_note
 from medtune.analysis.compare import compare_evaluations
 from medtune.analysis.paired_slices import DiscordantQuestion, compare_slices, find_changed_answers
 from medtune.core.formatting import format_interval, format_percent
@@ -554,6 +554,20 @@ def test_what_stands_below_the_verdict_is_not_said_twice(tmp_path: Path) -> None
     assert " ".join(Page(case.write(tmp_path)).said().split()).count(line) == 1
     case.record = case.record.model_copy(update={"notes": (line,)})
     assert " ".join(Page(case.write(tmp_path)).said().split()).count(line) == 1
+
+
+@pytest.mark.usefixtures("bare")
+def test_an_analysis_compares_its_accuracy_with_the_majority_letter_once(tmp_path: Path) -> None:
+    found = Case(predictions(300, 0.5), predictions(300, 0.5)).a
+    low = {"accuracy": wilson_interval(75, 300), "majority": wilson_interval(80, 300)}
+    exam = found.evaluation.model_copy(update=low)
+    note = majority_note(exam)
+    assert note is not None
+    found = found.model_copy(update={"evaluation": exam, "warnings": (note, "another note")})
+    write_analysis(tmp_path / "analysis.html", found)
+    text = (tmp_path / "analysis.html").read_text()
+    assert note not in text
+    assert "another note" in text
 
 
 def dumped(page: Path) -> str:

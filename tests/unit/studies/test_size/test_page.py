@@ -163,7 +163,7 @@ def test_the_page_of_one() -> None:
     assert page.count("<svg") == 1
     for cell in ("9.87", "10.10", "95.1", "12.3", "6.7", "10.0–50.0", "5.0–70.0", "19.0"):
         assert cell in page
-    for absent in ("Detectable", "by subject", "Left out", "<script", "<link", " src="):
+    for absent in ("Detectable", "by subject", "Sizes left out", "<script", "<link", " src="):
         assert absent not in page
 
 
