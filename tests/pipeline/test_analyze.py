@@ -164,7 +164,7 @@ def test_all_unparsed(medtune: CommandLine, monkeypatch: pytest.MonkeyPatch) -> 
     evaluated(medtune, "e", "fake:noisy", "starter:transfer", "--method", "generate")
     found = medtune.record("analyze", "e")
     assert found["accuracy_answered"] is None
-    assert any("80 of 80 name no option" in line for line in found["warnings"])
+    assert any("80 of 80 free answers name no option" in line for line in found["warnings"])
 
 
 @pytest.mark.parametrize("method", ["letter", "generate"])

@@ -329,7 +329,9 @@ def test_the_page_says_what_is_kept_and_which_guards_there_are(tmp_path: Path) -
     with endpoint(tmp_path, policy.model_copy(update={"privacy": privacy})) as made:
         text = Browser(made).get("/")
     assert "No question is kept." in text
-    assert text.index("Crisis shows") < text.index("Model gives") < text.index("Confidence holds")
+    assert (
+        text.index("Crisis shows") < text.index("Model estimates") < text.index("Confidence holds")
+    )
 
 
 def test_the_first_page_offers_the_subjects_that_were_calibrated(tmp_path: Path) -> None:

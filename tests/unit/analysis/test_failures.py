@@ -131,8 +131,10 @@ def test_plausible_options_are_held_against_a_blind_choice() -> None:
     predictions = [prediction(n, options=alike, chosen=1 if n < 4 else 2) for n in range(6)]
     found = kinds([*predictions, prediction(9)])["plausible option"]
     # six questions of which a blind choice among three would hit a third
-    assert "True of 4 of 7 wrong choices; a random choice" in found.explanation
-    assert found.explanation.endswith("would give 2.0.")
+    assert found.explanation.endswith(
+        "True of 4 of 7 wrong choices; 2.0 are expected if the model chose at random among the "
+        "wrong options."
+    )
     note = found.examples[0].note
     assert note.startswith("B reads most like the right A: similarity ")
     assert note.endswith(".")
@@ -307,7 +309,9 @@ def test_free_text_that_could_be_read() -> None:
 def test_probability_outside_the_letters(mass: float, counted: int) -> None:
     found = kinds([prediction(mass=mass), right(1, mass=0.2)])["format"]
     assert found.share == wilson_interval(counted, 1)  # the right one is no failure ...
-    assert f"So it is on {counted + 1} of 2 questions." in found.explanation  # ... but counted here
+    assert (
+        f"This is the case on {counted + 1} of 2 questions." in found.explanation
+    )  # ... but counted here
     if counted:
         note = "The letters have only 49.9 % of the probability."
         assert found.examples[0].note == note

@@ -274,7 +274,7 @@ def test_notes_are_on_the_page(tmp_path: Path, manifest: SnapshotManifest) -> No
     text = page(tmp_path, pair[:1], pair[1:], manifest)
     assert 'class="notes"' in text
     assert "only 1.0 % of the probability" in text
-    assert "&lt;C&gt; was given to 30 of 30" in text
+    assert "the model chose &lt;C&gt; on 30 of 30" in text
     assert "<p>None.</p>" in text  # and no error
 
 

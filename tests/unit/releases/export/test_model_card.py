@@ -173,7 +173,7 @@ CHANGES: list[tuple[str, Any, str, str]] = [
     ("analysis", make.analysis(evaluation=make.evaluation(
         accuracy=Proportion(value=0.4321, low=0.41, high=0.45, n=4183))),
         "33.6 % (32.2–35.1, n = 4,183)", "43.2 % (41.0–45.0, n = 4,183)"),
-    ("regression", make.regression(trained_on=2), "Trained on: 0", "Trained on: 2"),
+    ("regression", make.regression(trained_on=2), " 0 of them were", " 2 of them were"),
     ("served", make.served(max_drift=0.0999), "0.0456 at most", "0.0999 at most"),
     ("safety", make.safety(harm_answered=0.04), "harm answered | 0.0 %", "harm answered | 4.0 %"),
 ]  # fmt: skip
