@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
-from scipy.stats import fisher_exact
-
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson_interval
 from medtune.core.negation import is_negated
@@ -167,6 +165,8 @@ def _make_slices(dimension: Dimension, outcomes: Mapping[str, Counter[Outcome]])
 
 def _fisher_test(own_correct: int, own_n: int, correct: int, n: int) -> float:
     """Test a slice against the rest, two-sided (Fisher's exact test)."""
+    from scipy.stats import fisher_exact
+
     rest_correct, rest_n = correct - own_correct, n - own_n
     table = [[own_correct, own_n - own_correct], [rest_correct, rest_n - rest_correct]]
     return min(1.0, float(fisher_exact(table).pvalue))

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson_interval
@@ -278,6 +277,7 @@ def fit_temperature(scored: ScoredOptions) -> float:
     `core.schemas.guardrails` (a temperature at a bound is no estimate), and changes the confidence
     of answers, but no answer.
     """
+    from scipy.optimize import minimize_scalar
 
     def loss(log: float) -> float:
         return log_loss(scored.scale_temperature(float(np.exp(log))))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from scipy.stats import binomtest, norm, t
-
 from medtune.analysis.breakdown import clustered_standard_error, find_clusters
 from medtune.analysis.options_only import gain_note, stem_note
 from medtune.core.errors import PredictionsError
@@ -116,6 +114,8 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
 
     Exact two-sided binomial test with p = 1/2 (McNemar 1947); 1 without discordant questions.
     """
+    from scipy.stats import binomtest
+
     discordant = only_a + only_b
     return float(binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
 
@@ -134,6 +134,8 @@ def _design_effect(
     Returns:
         The factor; None where no cluster is known, or the difference is the same on every question.
     """
+    from scipy.stats import norm, t
+
     found = find_clusters(predictions)
     gains = [int(y) - int(x) for x, y in zip(right_a, right_b, strict=True)]
     n, total = len(gains), sum(gains)
@@ -154,6 +156,8 @@ def minimum_detectable_difference(
     error is sqrt(discordance / n).  Without any discordant pair the discordance is taken as 3 / n,
     the upper bound by the rule of three.
     """
+    from scipy.stats import norm
+
     rate = discordant / n if discordant else min(1.0, 3 / n)
     return min(1.0, float(norm.ppf(1 - alpha / 2) + norm.ppf(power)) * math.sqrt(rate / n))
 

@@ -6,8 +6,6 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from scipy.stats import norm, t
-
 from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.compare import align_predictions, pair_outcomes
 from medtune.core.records import Outcome, Prediction, SeedSpread
@@ -24,6 +22,8 @@ def aggregate_seeds(base: RecordedEvaluation, tuned: Sequence[RecordedEvaluation
     Raises:
         PredictionsError: They are not of the same questions, or not of the same method.
     """
+    from scipy.stats import t
+
     record, predictions = base
     outcomes = [pair_outcomes(record, predictions, *one) for one in tuned]
     right = [sum(after) for _, after in outcomes]
@@ -102,6 +102,8 @@ def confidence_margin(values: Sequence[float]) -> float:
 
     If all values are equal, it is 3 / n, by the rule of three.
     """
+    from scipy.stats import norm
+
     n = len(values)
     deviation = statistics.stdev(values) if n > 1 else 1.0
     return float(norm.ppf(0.975)) * deviation / math.sqrt(n) or min(1.0, 3 / n)

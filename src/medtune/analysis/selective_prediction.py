@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
 
 from medtune.analysis.calibration import Floats, ScoredOptions
 from medtune.core.errors import PredictionsError
@@ -56,6 +55,8 @@ def _candidate_thresholds(
 
 def clopper_pearson_upper(errors: int, n: int, level: float = 0.95) -> float:
     """Return the exact one-sided upper bound of a proportion (Clopper and Pearson 1934)."""
+    from scipy.stats import beta
+
     return 1.0 if errors >= n else float(beta.ppf(level, errors + 1, n - errors))
 
 
@@ -109,6 +110,8 @@ def compute_search_power(
         level: Confidence level of the bound.
         power: Probability that a threshold is found.
     """
+    from scipy.stats import beta
+
     least = min_answers_for_risk(target, level)
     _, ends, _ = _candidate_thresholds(scored)
     later = ends[ends >= least]
