@@ -92,7 +92,7 @@ def test_many_at_random_are_held_against_few_that_were_chosen(
         for equal in ("epochs", "steps")
         for selection in ("random", "balanced")
     ]
-    assert "32 at random or 8 balanced (text, equal steps): " in record.verdict
+    assert "32 random against 8 balanced questions (text, equal steps): " in record.verdict
     for point in record.points:
         assert point.low <= point.accuracy <= point.high
         assert point.accuracy - record.base.accuracy.value == pytest.approx(point.gain)
