@@ -86,13 +86,15 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
                 replace(exam, trained_on=count_trained_on(exam.questions, hashes)) for exam in some
             ]
 
+        # Every seed is trained on the same questions.
+        after_exams, after_apart = counted(exams), counted(apart)
         learned: list[EvaluatedModel] = []
         for place, one in experiment.list_trainings():
             training = finetune_cached(one, source, snapshot, folder / place, progress)
             model = tuned_model(one, source, folder / place)
             label = f"tuned, seed {one.seed}" if place else "tuned"
             stem = folder / place / "eval" / "tuned"
-            after = _evaluate_model(model, counted(exams), counted(apart), label, stem, progress)
+            after = _evaluate_model(model, after_exams, after_apart, label, stem, progress)
             learned.append(EvaluatedModel(place, training, after))
             run_on_main(watch.save)
         return run_on_main(
