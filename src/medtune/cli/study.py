@@ -239,8 +239,8 @@ def prompts(
     from medtune.studies.runner import run_study
 
     config = load_finetune_experiment(experiment, settings)
-    counts = tuple(parse_list("--shots", shots, int, "whole numbers, such as 0,1,3"))
-    if min(counts) < 0:
+    shot_counts = tuple(parse_list("--shots", shots, int, "whole numbers, such as 0,1,3"))
+    if min(shot_counts) < 0:
         raise InputError(f"--shots {shots}", expected="0 or more")
     folder = out or Path("runs") / "prompts" / default_run_folder(config).name
     record = run_study(
@@ -250,7 +250,7 @@ def prompts(
         Terminal(),
         experiment=config,
         adapter=adapter,
-        shots=counts,
+        shots=shot_counts,
     )
     print_study(record, folder / PromptStudy.page, json)
 

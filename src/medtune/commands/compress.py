@@ -95,9 +95,8 @@ def _quantize(
     assert source.folder is not None, "a fake is refused before"
     card = read_card(adapter) if adapter else read_optional_card(source.folder)
     made_from = card.weights_hash if card else source.fingerprint
-    version = __version__
     found = _read_valid_card(folder)
-    if found and (found.scheme, found.made_from, found.medtune) == (scheme, made_from, version):
+    if found and (found.scheme, found.made_from, found.medtune) == (scheme, made_from, __version__):
         gate.progress.log_message(f"{folder}: still valid")
         return found
     gate.progress.log_message(f"{folder}: packing")
@@ -114,9 +113,9 @@ def _quantize(
         data_hash=None,
         config_hash=None,
         weights_hash="",
-        medtune=version,
+        medtune=__version__,
     )
-    update = {"kind": "model", "made_from": made_from, "medtune": version}
+    update = {"kind": "model", "made_from": made_from, "medtune": __version__}
     changed = card.model_copy(update=update)
     return export_scheme(model, changed, scheme, folder, _smoothing_pass(gate.exam), hashes)
 
