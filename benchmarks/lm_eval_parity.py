@@ -75,7 +75,9 @@ def medtune_letters(
     for question in questions:
         lead, texts = STYLE.split_continuations(question, "letter")
         messages = STYLE.build_messages(question, "letter", shots)
-        requests.append(ScoreRequest(question.id, question.options, messages, lead, texts))
+        requests.append(
+            ScoreRequest(question.id, question.stem, question.options, messages, lead, texts)
+        )
     return [[score.logprob for score in scores] for scores in model.score(requests)]
 
 

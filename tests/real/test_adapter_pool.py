@@ -24,7 +24,9 @@ from medtune.training.finetune import fine_tune
 # They share a beginning that is long enough to be kept.
 OPENING = Message("system", "You are a careful examiner. Answer with one letter and nothing else.")
 REQUESTS = [
-    ScoreRequest(str(i), ("a", "b"), (OPENING, Message("user", f"Question {i}?")), "", (" A", " B"))
+    ScoreRequest(
+        str(i), "", ("a", "b"), (OPENING, Message("user", f"Question {i}?")), "", (" A", " B")
+    )
     for i in range(6)
 ]
 

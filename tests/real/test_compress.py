@@ -43,7 +43,7 @@ from medtune.models.weights_card import WeightsCard, read_card
 STEMS = ("Which vitamin prevents scurvy?", "Blood group 12 of 345?", "Φ-waves, 50 µg — why?")
 REQUESTS = [
     ScoreRequest(
-        str(i), ("a", "b", "c"), (Message("system", "Be brief."), Message("user", stem)),
+        str(i), stem, ("a", "b", "c"), (Message("system", "Be brief."), Message("user", stem)),
         "", (" A", " B", " C"),
     )
     for i, stem in enumerate(STEMS * 3)
@@ -340,7 +340,7 @@ def test_the_light_decoder_is_transformers_own(
     # Letters, and texts that share their prompt and branch; both behind a kept beginning.
     for requests in (REQUESTS, [replace(r, continuations=(" a b c", " a d")) for r in REQUESTS]):
         assert torch.allclose(logs(light, requests), logs(heavy, requests), atol=1e-3)
-    asked = [GenerateRequest("1", ("a", "b"), REQUESTS[0].messages)]
+    asked = [GenerateRequest("1", "", ("a", "b"), REQUESTS[0].messages)]
     assert light.generate(asked, Decoding(5)) == heavy.generate(asked, Decoding(5))
 
 

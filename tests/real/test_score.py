@@ -34,7 +34,9 @@ def requests(
     for question in questions[shots:]:
         lead, texts = style.split_continuations(question, form)
         messages = style.build_messages(question, form, questions[:shots])
-        out.append(ScoreRequest(question.id, question.options, messages, lead, texts))
+        out.append(
+            ScoreRequest(question.id, question.stem, question.options, messages, lead, texts)
+        )
     return out
 
 
@@ -135,7 +137,8 @@ def test_greedy_text_does_not_depend_on_the_batch(
     model: LocalModel, starter: tuple[Question, ...]
 ) -> None:
     asked = [
-        GenerateRequest(q.id, q.options, BARE.build_messages(q, "letter")) for q in starter[:6]
+        GenerateRequest(q.id, q.stem, q.options, BARE.build_messages(q, "letter"))
+        for q in starter[:6]
     ]
     model.batch = 1
     alone = model.generate(asked, Decoding(max_new_tokens=12))
@@ -147,7 +150,8 @@ def test_sampling_is_repeatable_and_follows_its_seed(
     model: LocalModel, starter: tuple[Question, ...]
 ) -> None:
     asked = [
-        GenerateRequest(q.id, q.options, BARE.build_messages(q, "letter")) for q in starter[:4]
+        GenerateRequest(q.id, q.stem, q.options, BARE.build_messages(q, "letter"))
+        for q in starter[:4]
     ]
     hot = Decoding(max_new_tokens=8, temperature=1.5, seed=1)
     assert model.generate(asked, hot) == model.generate(asked, hot)
@@ -159,7 +163,8 @@ def test_one_likeliest_token_is_the_greedy_choice_and_beams_find_likelier_answer
     model: LocalModel, starter: tuple[Question, ...]
 ) -> None:
     asked = [
-        GenerateRequest(q.id, q.options, BARE.build_messages(q, "letter")) for q in starter[:4]
+        GenerateRequest(q.id, q.stem, q.options, BARE.build_messages(q, "letter"))
+        for q in starter[:4]
     ]
     greedy = model.generate(asked, Decoding(max_new_tokens=8))
     hot = Decoding(max_new_tokens=8, temperature=1.5, top_k=1, seed=1)
@@ -168,7 +173,7 @@ def test_one_likeliest_token_is_the_greedy_choice_and_beams_find_likelier_answer
 
     def likelihoods(answers: list[Generation]) -> list[float]:
         requests = [
-            ScoreRequest(r.id, r.options, r.messages, "", (answer.text,))
+            ScoreRequest(r.id, r.stem, r.options, r.messages, "", (answer.text,))
             for r, answer in zip(asked, answers, strict=True)
         ]
         return [scores[0].logprob for scores in model.score(requests)]
@@ -300,7 +305,7 @@ def test_constrained_letters_in_bf16_are_chosen_by_the_exact_head(
 ) -> None:
     model = LocalModel.load(tiny_source, dtype="bfloat16")
     asked = [
-        GenerateRequest(q.id, q.options, BARE.build_messages(q, "letter"), tuple(q.letters))
+        GenerateRequest(q.id, q.stem, q.options, BARE.build_messages(q, "letter"), tuple(q.letters))
         for q in starter[:32]
     ]
     written = [answer.text for answer in model.generate(asked, Decoding(max_new_tokens=1))]

@@ -73,7 +73,9 @@ def per_subject(questions: Sequence[Question], form: FormName) -> list[ScoreRequ
         own = [q for q in questions if q.subject == question.subject and q is not question]
         lead, texts = BARE.split_continuations(question, form)
         messages = BARE.build_messages(question, form, (own * 2)[:2])
-        out.append(ScoreRequest(question.id, question.options, messages, lead, texts))
+        out.append(
+            ScoreRequest(question.id, question.stem, question.options, messages, lead, texts)
+        )
     return out
 
 
@@ -84,7 +86,7 @@ def turned(question: Question, form: FormName, shots: Sequence[Question]) -> lis
         shown = question.permute_options(order)
         lead, texts = LISTED.split_continuations(shown, form)
         messages = LISTED.build_messages(shown, form, shots)
-        out.append(ScoreRequest(question.id, shown.options, messages, lead, texts))
+        out.append(ScoreRequest(question.id, question.stem, shown.options, messages, lead, texts))
     return out
 
 
@@ -323,7 +325,7 @@ def limited(questions: Sequence[Question], form: FormName) -> list[GenerateReque
     out = []
     for q in questions:
         choices = tuple(BARE.render_answer(q, i, form) for i in range(len(q.options)))
-        out.append(GenerateRequest(q.id, q.options, BARE.build_messages(q, form), choices))
+        out.append(GenerateRequest(q.id, q.stem, q.options, BARE.build_messages(q, form), choices))
     return out
 
 

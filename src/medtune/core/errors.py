@@ -14,6 +14,7 @@ MedtuneError                    exit 2 unless said otherwise
 │   │   ├── RemoteError         a server that cannot be reached, refuses, or has no probabilities
 │   │   ├── TemplateError       no chat template, or one that cannot be used
 │   │   └── AdapterError        trained on another base or another prompt, or unreadable
+│   ├── RetrievalError          a passage index, or texts to make one of
 │   └── PredictionsError        saved predictions that cannot be read or compared
 ├── FolderError                 a folder that is read-only or on a full disk
 │   └── FolderBusyError         a folder that another run holds
@@ -124,6 +125,10 @@ class TemplateError(ModelError):
 
 class AdapterError(ModelError):
     """An adapter of another base model or another prompt, or one that cannot be read."""
+
+
+class RetrievalError(InputError):
+    """A passage index that cannot be used, or texts that cannot become one."""
 
 
 class PredictionsError(InputError):

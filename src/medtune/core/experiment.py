@@ -310,6 +310,39 @@ class EvaluationConfig(Record):
         return self
 
 
+class RetrievalConfig(Record):
+    """Settings of open-book prompts: passages of an index before each question."""
+
+    kind: Literal["none", "per option", "shared"] = "none"
+    """Whether each option is scored behind passages of its own (arXiv 2210.06345), or all behind
+    the same ones."""
+    index: str = ""
+    """Folder of a passage index; "" builds one of the train split."""
+    passages: int = Field(default=1, ge=1, le=10)
+    """Passages before the question."""
+    words: int = Field(default=60, ge=5)
+    """Most words of a passage; a longer one is cut, and counted."""
+    query: Literal["stem and options", "stem"] = "stem and options"
+    """What is searched for: the stem with the option, or for shared passages with all options; or
+    the stem alone, for shared passages only."""
+
+    @model_validator(mode="after")
+    def _check_query(self) -> RetrievalConfig:
+        if self.kind == "per option" and self.query == "stem":
+            raise ValueError('kind = "per option" searches for the options: leave query out')
+        return self
+
+    @property
+    def is_open_book(self) -> bool:
+        """Whether prompts contain passages."""
+        return self.kind != "none"
+
+    @property
+    def prompt_settings(self) -> object:
+        """What determines the prompt, for `prompt_fingerprint`; None for a closed book."""
+        return self.model_dump(mode="json", exclude={"index"}) if self.is_open_book else None
+
+
 TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 
 
@@ -328,6 +361,7 @@ class Experiment(Record):
     prompt: PromptStyle = PromptStyle()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
     track: tuple[TrackerName, ...] = ()
     """Experiment trackers that log losses and validations during training; each must be installed.
     Trackers that write files use `tracking/` in the run folder."""

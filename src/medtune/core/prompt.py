@@ -20,6 +20,7 @@ FormName = Literal["text", "letter"]
 TrainingTarget = Literal["text", "text+explanation", "letter", "letter+text"]
 """What a model is trained to answer: one of the forms, or a form followed by more text."""
 _PLACEHOLDER = re.compile(r"\{letter\}|\{text\}")
+_PASSAGE = "{passage}"
 
 
 class AnswerForm(Record):
@@ -62,23 +63,40 @@ class PromptStyle(Record):
     """The system message; if empty, the model's chat template decides."""
     option: str = "{letter}. {text}"
     """One line per option."""
+    evidence: str = "Reference: {passage}"
+    """One line per passage of an open-book prompt, after the question; unused without passages."""
     text: TextForm = TextForm()
     letter: LetterForm = LetterForm()
+
+    @field_validator("evidence")
+    @classmethod
+    def _check_passage(cls, value: str) -> str:
+        if _PASSAGE not in value:
+            raise ValueError(f"must contain {_PASSAGE}")
+        return value
 
     def answer_form(self, form: FormName) -> AnswerForm:
         """Return the settings of an answer form."""
         return self.text if form == "text" else self.letter
 
     def build_messages(
-        self, question: Question, form: FormName, shots: Sequence[Question] = ()
+        self,
+        question: Question,
+        form: FormName,
+        shots: Sequence[Question] = (),
+        passages: Sequence[str] = (),
     ) -> tuple[Message, ...]:
-        """Build the chat messages of a question, after few-shot examples if there are any."""
+        """Build the chat messages of a question, after few-shot examples if there are any.
+
+        The passages of an open-book prompt follow the stem: prompts of one question, each with the
+        passages of one option, have a common beginning that is computed once.
+        """
         chat = [Message("system", self.system)] if self.system else []
         for shot in shots:
             assert shot.answer is not None, "a shot shows its answer"
             chat.append(Message("user", self._user_message(shot, form)))
             chat.append(Message("assistant", self.render_answer(shot, shot.answer, form)))
-        chat.append(Message("user", self._user_message(question, form)))
+        chat.append(Message("user", self._user_message(question, form, passages)))
         return tuple(chat)
 
     def render_answer(self, question: Question, index: int, form: FormName) -> str:
@@ -113,11 +131,14 @@ class PromptStyle(Record):
         turns = [self.render_answer(question, i, form) for i in range(len(question.options))]
         return lead, tuple(turn[len(lead) :] for turn in turns)
 
-    def _user_message(self, question: Question, form: FormName) -> str:
+    def _user_message(
+        self, question: Question, form: FormName, passages: Sequence[str] = ()
+    ) -> str:
         lines = [question.stem]
         if self.answer_form(form).list_options:
             pairs = zip(question.letters, question.options, strict=True)
             lines += [_fill_placeholders(self.option, letter, text) for letter, text in pairs]
+        lines += [self.evidence.replace(_PASSAGE, passage) for passage in passages]
         if self.answer_form(form).instruction:
             lines.append(self.answer_form(form).instruction)
         return "\n".join(lines)
@@ -139,17 +160,27 @@ def form_for_target(target: TrainingTarget) -> FormName:
     return "letter" if target.startswith("letter") else "text"
 
 
-def prompt_fingerprint(style: PromptStyle, render: Callable[[Sequence[Message]], str]) -> str:
+def prompt_fingerprint(
+    style: PromptStyle, render: Callable[[Sequence[Message]], str], open_book: object = None
+) -> str:
     """Hash a prompt style and a chat template together, by their text for two probe questions.
+
+    Args:
+        style: The prompt style.
+        render: Renders messages by the chat template.
+        open_book: What determines the passages in the prompt; None for a closed book.
 
     Returns:
         64 hex digits; equal exactly if every prompt and every answer are equal.
     """
-    pages: list[object] = [style.model_dump(mode="json")]
+    pages: list[object] = [style.model_dump(mode="json", exclude={"evidence"})]
     for form in ("text", "letter"):
         chat = style.build_messages(_PROBES[0], form, shots=_PROBES[1:])
         pages.append(render(chat))
         pages.append(style.split_continuations(_PROBES[0], form))
+        if open_book is not None:
+            shown = style.build_messages(_PROBES[0], form, passages=("A passage.",))
+            pages += [open_book, render(shown)]
     return content_hash(pages)
 
 

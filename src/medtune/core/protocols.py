@@ -25,6 +25,8 @@ class ScoreRequest:
     """A request for the log-probability of each continuation of a chat."""
 
     id: str
+    stem: str
+    """The question's text, for models that do not read the chat."""
     options: tuple[str, ...]
     """Option texts in display order."""
     messages: tuple[Message, ...]
@@ -51,6 +53,7 @@ class GenerateRequest:
     """A request for a free answer."""
 
     id: str
+    stem: str
     options: tuple[str, ...]
     messages: tuple[Message, ...]
     choices: tuple[str, ...] | None = None

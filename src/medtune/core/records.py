@@ -179,6 +179,9 @@ class Prediction(Record):
     probabilities: tuple[float, ...] | None = None
     """Normalised over the options, after the method's normalisation; over several orders, their
     mean by content; under PriDe, without the letters' prior."""
+    similarity: Probability | None = None
+    """Open book: largest share of words that the stem has in common with a passage's question
+    (Jaccard)."""
     orders: tuple[OrderAnswer, ...] | None = None
     """One per order in which the options were shown; None for the given order alone."""
     mass: Probability | None = None
@@ -268,6 +271,45 @@ class StemEffect(Record):
     """Exact McNemar, two-sided."""
 
 
+class SearchBaseline(Record):
+    """Accuracy of a text search in the training questions, on the same questions, paired."""
+
+    index: str
+    """Hash of the passage index."""
+    passages: int
+    accuracy: Proportion
+    only_model: int = Field(ge=0)
+    """Questions that only the model answers right."""
+    only_search: int = Field(ge=0)
+    """Questions that only the search answers right."""
+    p_value: Probability
+    """Exact McNemar, two-sided."""
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the model is significantly better than the search."""
+        return self.p_value < 0.05 and self.only_model > self.only_search
+
+
+class OpenBook(Record):
+    """Passages that a model read or searched while it was evaluated."""
+
+    kind: Literal["search", "per option", "shared"]
+    """The search alone, or passages in the prompt: for each option, or shared by all."""
+    index: str
+    """Hash of the passage index."""
+    passages: int
+    """Passages in each prompt; of a search, in the index."""
+    words: int | None = None
+    """Most words of a passage in the prompt."""
+    cut: int = Field(default=0, ge=0)
+    """Passages that were cut to that length."""
+    left_out: int = Field(ge=0)
+    """Passages left out of the index, as near-duplicates of evaluated questions."""
+    less_similar: Proportion | None = None
+    """Accuracy without the tenth of the questions that are most similar to a passage."""
+
+
 class EvaluationRecord(Record):
     """Result of one evaluation: one model, one split, one method."""
 
@@ -312,6 +354,10 @@ class EvaluationRecord(Record):
     trained on is unknown."""
     stem_effect: StemEffect | None = None
     """These questions with and without stem, paired; None where it was not measured."""
+    search: SearchBaseline | None = None
+    """A text search in the training questions; None where there is no index of them."""
+    open_book: OpenBook | None = None
+    """None for a closed-book evaluation."""
     letters_chosen: dict[str, int]
     letters_right: dict[str, int]
     ties: int | None = None

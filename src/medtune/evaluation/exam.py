@@ -30,6 +30,7 @@ from medtune.core.records import (
     content_hash,
 )
 from medtune.evaluation.perturbations import perturb_questions
+from medtune.retrieval.evidence import EvidenceFinder
 
 SCORING_VERSION = 2
 """Version of scoring and choosing; 2: fp32 head, ties broken by hash."""
@@ -96,6 +97,22 @@ class Shots:
 NO_SHOTS = Shots()
 
 
+@dataclass(frozen=True, slots=True)
+class SearchReference:
+    """A text search in the training questions, for the questions of an exam."""
+
+    index: str
+    """Hash of the passage index."""
+    passages: int
+    """Passages of the index."""
+    left_out: int
+    """Passages left out, as near-duplicates of the questions."""
+    right: tuple[bool, ...]
+    """Whether the search answers each question right."""
+    similarity: tuple[float, ...]
+    """Largest share of words that each stem has in common with a passage's question."""
+
+
 @dataclass(frozen=True)
 class Exam:
     """Settings of one evaluation: questions, prompt, method and baselines."""
@@ -111,6 +128,10 @@ class Exam:
     """Perturbation that was applied to the questions (`evaluation.perturbations`)."""
     trained_on: int | None = None
     """Questions among these that the model was trained on; None where that is unknown."""
+    search: SearchReference | None = None
+    """A search baseline for these questions; None without an index."""
+    evidence: EvidenceFinder | None = None
+    """Finds the passages of an open-book prompt; None for a closed book."""
     options_only: int = 0
     """Number of questions asked again without their stem, as a baseline; 0 is none."""
     target: FormName = "text"
@@ -184,7 +205,7 @@ class Exam:
     def perturb(self, variant: Variant, seed: int = 0) -> Exam:
         """Return the same exam on perturbed questions, without options-only baseline."""
         questions = perturb_questions(self.questions, variant, seed)
-        return replace(self, questions=questions, variant=variant, options_only=0)
+        return replace(self, questions=questions, variant=variant, options_only=0, search=None)
 
     @property
     def effective_normalization(self) -> Normalization | None:
@@ -199,11 +220,12 @@ class Exam:
             parser: Version of the parser of free answers.
         """
         free = [self.target, asdict(self.decoding), self.constrained, parser]
+        found = self.evidence.hash_components() if self.evidence is not None else None
         return content_hash(
             [
                 model.describe().model_dump(mode="json"),
                 self.data.hash,
-                prompt_fingerprint(self.style, model.render),
+                self.hash_prompt(model),
                 self.method,
                 self.effective_normalization,
                 self.shots.hash_components(),
@@ -211,8 +233,14 @@ class Exam:
                 SCORING_VERSION,
                 self._perturbed_questions(),
                 free if self.method == "generate" else None,
+                *([found] if found is not None else []),
             ]
         )
+
+    def hash_prompt(self, model: ModelIdentity) -> str:
+        """Hash the prompt; see `prompt_fingerprint`."""
+        open_book = self.evidence.settings.prompt_settings if self.evidence is not None else None
+        return prompt_fingerprint(self.style, model.render, open_book)
 
     def _perturbed_questions(self) -> object:
         """Return the perturbed questions for hashing; the data's hash covers the plain ones."""

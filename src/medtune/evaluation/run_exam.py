@@ -22,21 +22,23 @@ from medtune.core.predictions_io import (
     write_evaluation,
 )
 from medtune.core.progress import Progress
-from medtune.core.prompt import form_for_method, prompt_fingerprint
+from medtune.core.prompt import form_for_method
 from medtune.core.protocols import AnswerModel, ModelIdentity, Parser
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
     LETTERS,
     EvaluationRecord,
+    OpenBook,
     Outcome,
     OutcomeCounts,
     Prediction,
     Proportion,
     Question,
+    SearchBaseline,
     StemEffect,
 )
 from medtune.core.run_folder import read_valid_record, write_record
-from medtune.evaluation.exam import Exam
+from medtune.evaluation.exam import Exam, SearchReference
 from medtune.evaluation.perturbations import perturb_questions
 from medtune.evaluation.pride import estimate_prior
 from medtune.evaluation.score import PositionPrior, answer_questions, option_logprobs, score_orders
@@ -109,7 +111,8 @@ def evaluate_model(
     duration = time.perf_counter() - start
     blind, effect = _evaluate_options_only(model, exam, parser, predictions, progress)
     sitting = ExamResult(duration, kept, prior, blind, effect)
-    return make_evaluation_record(model, exam, label, parser, predictions, sitting), predictions
+    record = make_evaluation_record(model, exam, label, parser, predictions, sitting)
+    return add_search_reference(exam, record, predictions)
 
 
 def evaluate_or_reuse(
@@ -162,9 +165,12 @@ def find_evaluation(
     progress.log_message(f"{folder.name}: still valid")
     known = record.trained_on if exam.trained_on is None else exam.trained_on
     now = record.model_copy(update={"label": label, "trained_on": known})
-    if now != record:
+    now, told = add_search_reference(exam, now, predictions)
+    if told != predictions:
+        write_evaluation(folder, now, told)
+    elif now != record:
         write_record(folder / RECORD_FILE, now)
-    return now, predictions
+    return now, told
 
 
 def make_evaluation_record(
@@ -189,7 +195,7 @@ def make_evaluation_record(
         label=label,
         model=description,
         data=exam.data,
-        prompt_hash=prompt_fingerprint(exam.style, model.render),
+        prompt_hash=exam.hash_prompt(model),
         method=exam.method,
         normalization=exam.effective_normalization,
         variant=exam.variant,
@@ -220,6 +226,63 @@ def make_evaluation_record(
     )
 
 
+def add_search_reference(
+    exam: Exam, record: EvaluationRecord, predictions: list[Prediction]
+) -> tuple[EvaluationRecord, list[Prediction]]:
+    """Add the search baseline, the open book and the similarities to an evaluation.
+
+    They depend on the index, and change no answer.
+    """
+    found = exam.search
+    if found is None:
+        return record, predictions
+    told = [
+        prediction.model_copy(update={"similarity": similarity})
+        for prediction, similarity in zip(predictions, found.similarity, strict=True)
+    ]
+    right = [p.outcome is Outcome.CORRECT for p in told]
+    is_search = record.model.source.startswith("search:")
+    changes: dict[str, object] = {}
+    if exam.evidence is not None or is_search:
+        settings = exam.evidence.settings if exam.evidence is not None else None
+        before = record.open_book
+        changes["open_book"] = OpenBook(
+            kind=settings.kind if settings is not None else "search",
+            index=found.index,
+            passages=settings.passages if settings is not None else found.passages,
+            words=settings.words if settings is not None else None,
+            # A reused evaluation has cut nothing anew.
+            cut=before.cut if before is not None else exam.evidence.cut if exam.evidence else 0,
+            left_out=found.left_out,
+            less_similar=_accuracy_of_less_similar(right, found.similarity),
+        )
+    if not is_search:
+        changes["search"] = _pair_with_search(right, found)
+    return record.model_copy(update=changes), told
+
+
+def _pair_with_search(right: Sequence[bool], found: SearchReference) -> SearchBaseline:
+    pairs = list(zip(right, found.right, strict=True))
+    only_model, only_search = pairs.count((True, False)), pairs.count((False, True))
+    return SearchBaseline(
+        index=found.index,
+        passages=found.passages - found.left_out,
+        accuracy=wilson_interval(sum(found.right), len(right)),
+        only_model=only_model,
+        only_search=only_search,
+        p_value=mcnemar_exact(only_search, only_model),
+    )
+
+
+def _accuracy_of_less_similar(
+    right: Sequence[bool], similarity: Sequence[float]
+) -> Proportion | None:
+    """Return the accuracy without the most similar tenth of the questions, rounded up."""
+    by_similarity = sorted(range(len(right)), key=lambda place: similarity[place])
+    rest = by_similarity[: len(right) - math.ceil(len(right) / 10)]
+    return wilson_interval(sum(right[place] for place in rest), len(rest)) if rest else None
+
+
 def count_outcomes(predictions: Sequence[Prediction]) -> OutcomeCounts:
     """Count the outcomes of predictions."""
     tally = Counter(p.outcome for p in predictions)
@@ -244,7 +307,9 @@ def _estimate_position_prior(model: AnswerModel, exam: Exam) -> PositionPrior:
         lots = random.Random(f"pride {exam.data.hash}")
         sample = lots.sample(questions, min(wanted, len(questions)))
         form = form_for_method(exam.method, exam.target)
-        asked = score_orders(model, exam.style, form, sample, exam.shots, all_orders=True)
+        asked = score_orders(
+            model, exam.style, form, sample, exam.shots, exam.evidence, all_orders=True
+        )
         prior[size] = estimate_prior(
             [
                 [option_logprobs(scores, exam.effective_normalization) for scores in rounds]
@@ -269,7 +334,7 @@ def _evaluate_options_only(
     places = [place * n // asked for place in range(asked)]
     evenly = [exam.questions[place] for place in places]
     blind = perturb_questions(evenly, "options-only", seed=0)
-    plain = replace(exam, orders="given", variant="options-only", options_only=0)
+    plain = replace(exam, orders="given", variant="options-only", options_only=0, search=None)
     without: list[bool] = []
     with progress.task(f"{exam.data.source.rpartition('/')[2]} · options only", len(blind)) as bar:
         for at in range(0, len(blind), CHUNK_SIZE):

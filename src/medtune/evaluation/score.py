@@ -27,6 +27,7 @@ from medtune.core.records import (
 )
 from medtune.evaluation.exam import NO_SHOTS, Exam, Shots, normalization_for_method
 from medtune.evaluation.pride import remove_prior
+from medtune.retrieval.evidence import EvidenceFinder
 
 ContinuationScores = tuple[ContinuationScore, ...]
 PositionPrior = Mapping[int, tuple[float, ...]]
@@ -58,7 +59,13 @@ def answer_questions(
         return _generate_predictions(model, exam, questions, parser)
     form = form_for_method(exam.method, exam.target)
     asked = score_orders(
-        model, exam.style, form, questions, exam.shots, all_orders=exam.orders == "cyclic"
+        model,
+        exam.style,
+        form,
+        questions,
+        exam.shots,
+        exam.evidence,
+        all_orders=exam.orders == "cyclic",
     )
     return [
         _make_prediction(question, rounds, exam, prior)
@@ -67,7 +74,11 @@ def answer_questions(
 
 
 def score_options(
-    model: AnswerModel, style: PromptStyle, method: Method, questions: Sequence[Question]
+    model: AnswerModel,
+    style: PromptStyle,
+    method: Method,
+    questions: Sequence[Question],
+    evidence: EvidenceFinder | None = None,
 ) -> list[tuple[tuple[float, ...], float | None]]:
     """Score the options of questions in their given order; labels are not needed.
 
@@ -76,21 +87,25 @@ def score_options(
         style: The prompt style.
         method: letter or cloze.
         questions: The questions.
+        evidence: Finds the passages of an open-book prompt.
 
     Returns:
         For each question the probabilities of its options, which add up to 1, and for the letter
-        method the total probability of all letters, else None.
+        method the total probability of all letters, else None; also None where each option is
+        scored behind passages of its own.
 
     Raises:
         ModelError: The model fails, or gives scores that are not numbers.
     """
     normalization = normalization_for_method(method)
     assert normalization is not None, "they are scored, not answered freely"
-    asked = score_orders(model, style, form_for_method(method, "text"), questions)
+    form = form_for_method(method, "text")
+    asked = score_orders(model, style, form, questions, evidence=evidence)
+    has_mass = method == "letter" and not (evidence is not None and evidence.per_option)
     return [
         (
             option_probabilities(scores, normalization),
-            _total_probability(scores) if method == "letter" else None,
+            _total_probability(scores) if has_mass else None,
         )
         for (scores,) in asked
     ]
@@ -107,10 +122,13 @@ def score_orders(
     form: FormName,
     questions: Sequence[Question],
     shots: Shots = NO_SHOTS,
+    evidence: EvidenceFinder | None = None,
     *,
     all_orders: bool = False,
 ) -> list[list[ContinuationScores]]:
     """Score every question in all cyclic orders of its options, or in the given order only.
+
+    With passages for each option, every option is a request of its own, behind its passages.
 
     Returns:
         `[question][order][position]`, in cyclic order of the options.
@@ -118,22 +136,54 @@ def score_orders(
     Raises:
         ModelError: A score is not finite, for instance after an overflow.
     """
+    per_option = evidence is not None and evidence.per_option
     requests: list[ScoreRequest] = []
     rounds: list[int] = []
     for question in questions:
-        orders = cyclic_orders(len(question.options)) if all_orders else [None]
+        given = tuple(range(len(question.options)))
+        orders = cyclic_orders(len(given)) if all_orders else [given]
         examples = shots.select_shots(question)
+        passages = _find_passages(evidence, question)
         for order in orders:
-            shown = question if order is None else question.permute_options(order)
+            shown = question.permute_options(order) if all_orders else question
             lead, continuations = style.split_continuations(shown, form)
-            messages = style.build_messages(shown, form, examples)
-            requests.append(ScoreRequest(question.id, shown.options, messages, lead, continuations))
+            # One option at a time behind its own passages, or all of them at once.
+            parts = [given[at : at + 1] for at in given] if per_option else [given]
+            for part in parts:
+                read = passages[order[part[0]]]
+                requests.append(
+                    ScoreRequest(
+                        question.id,
+                        question.stem,
+                        tuple(shown.options[at] for at in part),
+                        style.build_messages(shown, form, examples, read),
+                        lead,
+                        tuple(continuations[at] for at in part),
+                    )
+                )
         rounds.append(len(orders))
     found = model.score(requests)
     for request, scores in zip(requests, found, strict=True):
         _check_finite(model, request, scores)
     rest = iter(found)
-    return [list(islice(rest, count)) for count in rounds]
+
+    def next_order(options: int) -> ContinuationScores:
+        rows = options if per_option else 1
+        return tuple(score for scores in islice(rest, rows) for score in scores)
+
+    return [
+        [next_order(len(question.options)) for _ in range(count)]
+        for question, count in zip(questions, rounds, strict=True)
+    ]
+
+
+def _find_passages(
+    evidence: EvidenceFinder | None, question: Question
+) -> tuple[tuple[str, ...], ...]:
+    """Find the passages behind which each option is scored; none for a closed book."""
+    if evidence is None:
+        return ((),) * len(question.options)
+    return evidence.find(question.stem, question.options)
 
 
 def _refuse_what_does_not_fit(
@@ -149,7 +199,11 @@ def _refuse_what_does_not_fit(
     beyond: Any = getattr(model, "beyond", lambda _: None)
     form = form_for_method(exam.method, exam.target)
     for question in questions:
-        found = beyond(exam.style.build_messages(question, form, exam.shots.select_shots(question)))
+        shots = exam.shots.select_shots(question)
+        longest = max(
+            {*_find_passages(exam.evidence, question)}, key=lambda read: sum(map(len, read))
+        )
+        found = beyond(exam.style.build_messages(question, form, shots, longest))
         if found is not None:
             tokens, most = found
             raise ModelError(
@@ -222,6 +276,7 @@ def _make_prediction(
         probabilities = tuple(math.fsum(column) / len(orders) for column in columns)
     chosen = choose_option(probabilities, question.stem, question.options)
     masses = [_total_probability(scores) for scores in rounds]
+    per_option = exam.evidence is not None and exam.evidence.per_option
     return Prediction(
         **_question_fields(question),
         chosen=chosen,
@@ -231,7 +286,9 @@ def _make_prediction(
         bytes=tuple(s.bytes for s in first),
         probabilities=probabilities,
         orders=orders,
-        mass=math.fsum(masses) / len(masses) if exam.method == "letter" else None,
+        mass=math.fsum(masses) / len(masses)
+        if exam.method == "letter" and not per_option
+        else None,
     )
 
 
@@ -260,12 +317,16 @@ def _generate_predictions(
     form = exam.target
     requests = []
     for question in questions:
-        messages = exam.style.build_messages(question, form, exam.shots.select_shots(question))
+        shots = exam.shots.select_shots(question)
+        (passages, *_) = _find_passages(exam.evidence, question)
+        messages = exam.style.build_messages(question, form, shots, passages)
         choices = None
         if exam.constrained:
             places = range(len(question.options))
             choices = tuple(exam.style.render_answer(question, i, form) for i in places)
-        requests.append(GenerateRequest(question.id, question.options, messages, choices))
+        requests.append(
+            GenerateRequest(question.id, question.stem, question.options, messages, choices)
+        )
     answers = model.generate(requests, exam.decoding)
     predictions = []
     for question, answer in zip(questions, answers, strict=True):

@@ -23,6 +23,9 @@ from medtune.core.protocols import (
 )
 from medtune.core.records import ModelDescription
 
+MAX_LOGIT = 8.0
+"""Largest logit of any fake."""
+
 
 class FakeModel:
     """An AnswerModel without weights.
@@ -72,7 +75,8 @@ class FakeModel:
 
     def _scores(self, request: ScoreRequest) -> tuple[ContinuationScore, ...]:
         logits = self._logits(self._identity(request), request.options)
-        total = math.log(sum(map(math.exp, logits)))
+        # An option that is scored alone, behind its own passages, has no others to be shared with.
+        total = math.log(sum(map(math.exp, logits))) if len(logits) > 1 else MAX_LOGIT
         return tuple(
             ContinuationScore(logit - total, 1, max(1, len(text.strip().encode())))
             for logit, text in zip(logits, request.continuations, strict=True)
@@ -85,9 +89,9 @@ class FakeModel:
 
     def _logits(self, identity: str, options: Sequence[str]) -> list[float]:
         if self.kind == "oracle":
-            return [8.0 * (text == self._key.get(identity)) for text in options]
+            return [MAX_LOGIT * (text == self._key.get(identity)) for text in options]
         if self.kind == "constant":
-            return [8.0 * (place == 0) for place in range(len(options))]
+            return [MAX_LOGIT * (place == 0) for place in range(len(options))]
         noise = [_option_noise(identity, text) for text in options]
         if self.kind == "noisy":
             return noise

@@ -18,6 +18,7 @@ from medtune.models.weights_card import read_quantized_card, split_adapter
 if TYPE_CHECKING:
     from medtune.models.local.local_model import LocalModel
     from medtune.models.remote.remote_model import RemoteModel
+    from medtune.models.search_model import SearchModel
     from medtune.models.unloaded_model import UnloadedModel
 
 
@@ -32,11 +33,11 @@ def open_model(
     batch: int | None = None,
     progress: Progress | None = None,
     light: bool = False,
-) -> LocalModel | RemoteModel | FakeModel:
+) -> LocalModel | RemoteModel | FakeModel | SearchModel:
     """Open a model for evaluation.
 
     Args:
-        name: embedded:, hub:, path:, adapter:, remote: or fake:.
+        name: embedded:, hub:, path:, adapter:, remote:, search: or fake:.
         questions: Questions of the evaluation, which give a fake model its answers.
         adapter: Folder of an adapter to load.
         style: Prompt style to use, which is checked against the adapter's.
@@ -58,6 +59,12 @@ def open_model(
         from medtune.models.remote.remote_model import RemoteModel
 
         return RemoteModel.connect(name, progress)
+    if name.startswith("search:"):
+        if adapter is not None:
+            raise AdapterError(f"{name} takes no adapter", expected="a language model")
+        from medtune.models.search_model import SearchModel
+
+        return SearchModel.open(name)
     source = resolve_model(name, progress)
     if source.kind == "fake":
         if adapter is not None:
@@ -82,13 +89,13 @@ def open_model(
 def find_unloaded_model(
     name: str, adapter: Path | None, dtype: str, progress: Progress
 ) -> UnloadedModel | None:
-    """Find a local model without loading it; None for a fake or a model on a server.
+    """Find a local model without loading it; None for a fake, a search or a model on a server.
 
     Raises:
         ModelError: There is no such model, or the adapter cannot be used.
     """
     name, adapter = split_adapter(name, adapter)
-    if name.startswith(("remote:", "fake:")):
+    if name.startswith(("remote:", "search:", "fake:")):
         return None
     from medtune.models.unloaded_model import UnloadedModel
 

@@ -20,7 +20,8 @@ from medtune.models.weights_card import CARD_FILE, split_adapter
 FAKE_KINDS = ("oracle", "constant", "biased", "noisy")
 EXPECTED_MODEL_NAME = (
     f"embedded:{builtin.NAME}, hub:ORG/NAME[@REVISION], path:DIR, adapter:DIR, "
-    f"remote:URL#MODEL, fake:{'|'.join(FAKE_KINDS)}, or the folder of a run that has trained"
+    f"remote:URL#MODEL, search:DIR, fake:{'|'.join(FAKE_KINDS)}, or the folder of a run that has "
+    "trained"
 )
 SETTINGS_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt")
 WEIGHTS_PATTERNS = ("*.safetensors", "*.bin", "*.gguf")
@@ -64,10 +65,10 @@ def resolve_model(name: str, progress: Progress | None = None, weights: bool = T
         folder = _fetch_from_hub(rest, weights)
         # In the Hub cache the folder of a snapshot is named by its commit.
         return ModelSource(name, kind, folder, folder.name)
-    if kind == "remote":
+    if kind in ("remote", "search"):
         raise ModelError(
-            f"{name} is on a server: it can be evaluated, but not loaded here",
-            expected="a model with files on this machine",
+            f"{name} is no language model on this machine: it can be evaluated, but not loaded",
+            expected="a model with weights on this machine",
         )
     absent = "/" in name and not colon and not Path(name).exists()
     found = f"{name!r} names no model" + (": there is no such folder" if absent else "")
@@ -160,6 +161,8 @@ def measure_weights_size(name: str) -> int | None:
     """Return the size of a model's weight files, base and adapter; None if it has none."""
     if name.startswith(("remote:", "fake:")):
         return None
+    if name.startswith("search:"):
+        return sum(file.stat().st_size for file in Path(name[7:]).rglob("*") if file.is_file())
     base, adapter = split_adapter(name)
     places = [place for place in (resolve_model(base).folder, adapter) if place is not None]
     files = [

@@ -60,12 +60,12 @@ def written(stem: str) -> str:
 
 def letters(stem: str, lead: str = "", space: str = "", count: int = 4) -> ScoreRequest:
     continuations = tuple(space + letter for letter in "ABCDEFGHIJ"[:count])
-    return ScoreRequest(stem, OPTIONS[:count], chat(stem), lead, continuations)
+    return ScoreRequest(stem, stem, OPTIONS[:count], chat(stem), lead, continuations)
 
 
 def texts(stem: str, options: tuple[str, ...] = OPTIONS) -> ScoreRequest:
     return ScoreRequest(
-        stem, options, chat(stem), "The answer is:", tuple(f" {text}" for text in options)
+        stem, stem, options, chat(stem), "The answer is:", tuple(f" {text}" for text in options)
     )
 
 
@@ -115,7 +115,7 @@ def test_the_order_is_kept_whoever_answers_first(server: OpenAiServer) -> None:
     assert [scores[0].logprob for scores in found] == pytest.approx(
         [spelt(written(stem), "A") for stem in STEMS]
     )
-    answers = model.generate([GenerateRequest(s, OPTIONS, chat(s)) for s in STEMS], Decoding())
+    answers = model.generate([GenerateRequest(s, s, OPTIONS, chat(s)) for s in STEMS], Decoding())
     assert [answer.text for answer in answers] == [free_answer(written(stem)) for stem in STEMS]
 
 
@@ -350,7 +350,7 @@ def test_a_server_that_is_down_is_not_one_without_an_echo(llama: OpenAiServer) -
 @pytest.mark.parametrize("ids", [False, True])
 def test_free_answers(server: OpenAiServer, ids: bool) -> None:
     model = connect(server, WordEncoder() if ids else None)
-    request = GenerateRequest("q", OPTIONS, chat("Which?"))
+    request = GenerateRequest("q", "Which?", OPTIONS, chat("Which?"))
     how = Decoding(max_new_tokens=9, temperature=0.5, top_p=0.9, seed=3)
     [whole] = model.generate([request], how)
     assert (whole.text, whole.stopped) == (free_answer(written("Which?")), True)
@@ -364,25 +364,27 @@ def test_an_answer_without_words_is_empty(server: OpenAiServer) -> None:
     model = connect(server)
     choice = {"message": {"content": None}, "finish_reason": "length"}
     server.replies = [{"choices": [choice], "usage": {"completion_tokens": 50}}]
-    [answer] = model.generate([GenerateRequest("q", OPTIONS, chat("Which?"))], Decoding())
+    [answer] = model.generate([GenerateRequest("q", "Which?", OPTIONS, chat("Which?"))], Decoding())
     assert (answer.text, answer.tokens, answer.stopped) == ("", 50, False)
 
 
 def test_an_uncounted_answer_is_refused(server: OpenAiServer) -> None:
     server.counts = False
     with pytest.raises(RemoteError, match="how many tokens an answer has"):
-        connect(server).generate([GenerateRequest("q", OPTIONS, chat("Which?"))], Decoding())
+        connect(server).generate(
+            [GenerateRequest("q", "Which?", OPTIONS, chat("Which?"))], Decoding()
+        )
 
 
 @pytest.mark.parametrize("how", [Decoding(beams=2), Decoding(temperature=1.0, top_k=5)])
 def test_beams_and_top_k_are_refused(server: OpenAiServer, how: Decoding) -> None:
     with pytest.raises(RemoteError, match="beams or top-k"):
-        connect(server).generate([GenerateRequest("q", OPTIONS, chat("Which?"))], how)
+        connect(server).generate([GenerateRequest("q", "Which?", OPTIONS, chat("Which?"))], how)
     assert server.requests == []
 
 
 def test_constrained_answers_are_refused_and_nothing_is_asked(server: OpenAiServer) -> None:
-    request = GenerateRequest("q", OPTIONS, chat("Which?"), choices=OPTIONS)
+    request = GenerateRequest("q", "Which?", OPTIONS, chat("Which?"), choices=OPTIONS)
     with pytest.raises(RemoteError, match="constrained"):
         connect(server).generate([request], Decoding())
     assert server.requests == []

@@ -351,7 +351,7 @@ def examined(kind: str) -> list[Prediction]:
     model = FakeModel(kind, {f"q{n:03}": UNLIKE[n % 4] for n in range(80)})
     predictions = []
     for n in range(80):
-        [scores] = model.score([ScoreRequest(f"q{n:03}", UNLIKE, (), "", UNLIKE)])
+        [scores] = model.score([ScoreRequest(f"q{n:03}", "", UNLIKE, (), "", UNLIKE)])
         probabilities = tuple(math.exp(score.logprob) for score in scores)
         chosen = probabilities.index(max(probabilities))
         predictions.append(

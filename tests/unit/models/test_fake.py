@@ -16,7 +16,12 @@ KINDS = ("oracle", "constant", "biased", "noisy")
 def request(options: tuple[str, ...] = OPTIONS, identity: str = "q1") -> ScoreRequest:
     messages = (Message("user", "Which drug?"),)
     return ScoreRequest(
-        identity, options, messages, "The answer is:", tuple(f" {o}" for o in options)
+        identity,
+        "Which drug?",
+        options,
+        messages,
+        "The answer is:",
+        tuple(f" {o}" for o in options),
     )
 
 
@@ -72,7 +77,7 @@ def test_the_biased_model_leans_towards_earlier_letters() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_generation_gives_the_likeliest_option(kind: str) -> None:
-    asked = GenerateRequest("q1", OPTIONS, (Message("user", "Which drug?"),))
+    asked = GenerateRequest("q1", "Which drug?", OPTIONS, (Message("user", "Which drug?"),))
     (answer,) = FakeModel(kind, KEY).generate([asked], Decoding())
     assert answer.text == f"The answer is: {best(kind, OPTIONS)}"
     assert answer.stopped

@@ -25,7 +25,7 @@ def test_a_fake_takes_its_key_from_the_exam() -> None:
     model = open_model("fake:oracle", questions=[QUESTION, blind])
     messages = (Message("user", "Which?"),)
     known, unknown = model.score(
-        [ScoreRequest(i, ("Yes", "No"), messages, "", (" A", " B")) for i in ("q1", "q2")]
+        [ScoreRequest(i, "", ("Yes", "No"), messages, "", (" A", " B")) for i in ("q1", "q2")]
     )
     assert known[1].logprob > known[0].logprob
     assert unknown[0].logprob == unknown[1].logprob

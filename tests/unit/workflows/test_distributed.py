@@ -12,7 +12,7 @@ from medtune.workflows.distributed import lock_on_main, run_distributed, run_on_
 
 
 def asked(*ids: str) -> list[ScoreRequest]:
-    return [ScoreRequest(name, ("a", "b"), (), "", (" a", " b")) for name in ids]
+    return [ScoreRequest(name, "", ("a", "b"), (), "", (" a", " b")) for name in ids]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,104 @@
+"""Answer questions by text search alone: `search:DIR`, an AnswerModel without a neural network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from medtune.core.choice import choose_option
+from medtune.core.negation import is_negated
+from medtune.core.protocols import (
+    ContinuationScore,
+    Decoding,
+    GenerateRequest,
+    Generation,
+    Message,
+    ScoreRequest,
+)
+from medtune.core.records import ModelDescription, content_hash
+from medtune.retrieval.index import FolderIndex, PassageIndex
+from medtune.retrieval.option_features import PLAIN_FEATURES, search_options
+from medtune.retrieval.schema import OptionScorer
+from medtune.retrieval.scorer import option_log_probabilities
+
+
+class SearchModel:
+    """An AnswerModel that scores options by the passages that they find.
+
+    Args:
+        name: Name of the model: search: and the folder of the index.
+        index: The passages.
+        scorer: Fitted weights of the options' features; None scores by the best passage.
+        excluded: Rows of passages to leave out: those that leak an evaluated question.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        index: PassageIndex,
+        scorer: OptionScorer | None,
+        excluded: Collection[int] = (),
+    ) -> None:
+        self.index = index
+        self._name, self._scorer, self._excluded = name, scorer, frozenset(excluded)
+        self._features = scorer.features if scorer is not None else PLAIN_FEATURES
+
+    @classmethod
+    def open(cls, name: str, excluded: Collection[int] = ()) -> SearchModel:
+        """Open the index of a name such as search:runs/quickstart/index.
+
+        Raises:
+            RetrievalError: The folder holds no usable index.
+        """
+        index = FolderIndex.open(Path(name.partition(":")[2]))
+        return cls(name, index, index.read_scorer(), excluded)
+
+    def without(self, excluded: Collection[int]) -> SearchModel:
+        """Return a model that leaves out some passages, by row."""
+        return SearchModel(self._name, self.index, self._scorer, excluded)
+
+    def describe(self) -> ModelDescription:
+        """Describe the index, its scorer and the passages that are left out."""
+        scorer = self._scorer.model_dump(mode="json") if self._scorer is not None else None
+        identity = [self.index.manifest.hash, scorer, sorted(self._excluded)]
+        return ModelDescription(
+            source=self._name,
+            fingerprint=content_hash(identity),
+            parameters=len(self._scorer.weights) if self._scorer is not None else 0,
+            dtype="none",
+            device="cpu",
+        )
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Render a chat as plain text; the search reads the stem and the options alone."""
+        return "\n".join(f"{m.role}: {m.content}" for m in messages) + "\nassistant: "
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
+        """Score the options; each counts as one token of one byte, whatever its length."""
+        return [
+            tuple(ContinuationScore(value, 1, 1) for value in self._log_probabilities(request))
+            for request in requests
+        ]
+
+    def generate(
+        self,
+        requests: Sequence[GenerateRequest],
+        decoding: Decoding,  # noqa: ARG002 - there is one answer
+    ) -> list[Generation]:
+        """Answer with a sentence that names the likeliest option."""
+        answers = []
+        for request in requests:
+            best = choose_option(self._log_probabilities(request), request.stem, request.options)
+            text = f"The answer is: {request.options[best]}"
+            if request.choices is not None:
+                text = request.choices[best]
+            answers.append(Generation(text, len(text.split()), True))
+        return answers
+
+    def _log_probabilities(self, request: ScoreRequest | GenerateRequest) -> list[float]:
+        found = search_options(
+            self.index, request.stem, request.options, self._features, self._excluded
+        )
+        logs = option_log_probabilities(self._scorer, found.features, is_negated(request.stem))
+        return [max(float(value), math.log(1e-12)) for value in logs]

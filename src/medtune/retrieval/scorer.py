@@ -1,0 +1,93 @@
+"""Turn option features into probabilities: a conditional logit, fitted by maximum likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medtune.core.intervals import wilson_interval
+from medtune.retrieval.schema import FeatureName, OptionScorer
+
+RIDGE = 1e-3
+"""Penalty on the squared weights of standardised features."""
+UNFITTED_TEMPERATURE = 5.0
+"""Softmax temperature of BM25 scores that no calibration was fitted for."""
+
+Features = NDArray[np.float64]
+
+
+def fit_option_scorer(
+    features: Sequence[Features],
+    answers: Sequence[int],
+    negated: Sequence[bool],
+    names: Sequence[FeatureName],
+    source: str,
+) -> OptionScorer:
+    """Fit the weights of a conditional logit (McFadden 1974).
+
+    Args:
+        features: Per question, `[option, feature]`.
+        answers: Index of each right option.
+        negated: Whether each stem is negated; with more than one feature these get weights of
+            their own.
+        names: Names of the features.
+        source: Questions that they are from, for the record.
+    """
+    from scipy.optimize import minimize
+
+    split = len(names) > 1
+    rows = [_expand(x, n, split) for x, n in zip(features, negated, strict=True)]
+    scale = np.maximum(np.concatenate([x - x.mean(0) for x in rows]).std(0), 1e-9)
+    scaled = [x / scale for x in rows]
+    options = max(map(len, scaled))
+    # Options that a question does not have are padded with a logit of minus infinity.
+    table = np.zeros((len(scaled), options, scaled[0].shape[1]))
+    missing = np.full((len(scaled), options), -np.inf)
+    for at, x in enumerate(scaled):
+        table[at, : len(x)], missing[at, : len(x)] = x, 0.0
+    right = np.array(answers)
+    each = np.arange(len(right))
+
+    def loss(weights: Features) -> tuple[float, Features]:
+        logs = _log_softmax(table @ weights + missing)
+        expected = np.einsum("qo,qof->qf", np.exp(logs), table)
+        gradient = (expected - table[each, right]).mean(0) + 2 * RIDGE * weights
+        return float(-logs[each, right].mean() + RIDGE * weights @ weights), gradient
+
+    found = minimize(loss, np.zeros(table.shape[2]), jac=True, method="L-BFGS-B")
+    logs = _log_softmax(table @ found.x + missing)
+    correct = int((logs.argmax(1) == right).sum())
+    return OptionScorer(
+        features=tuple(names),
+        weights=tuple((found.x / scale).tolist()),
+        negated=split,
+        source=source,
+        n=len(right),
+        log_loss=float(-logs[each, right].mean()),
+        accuracy=wilson_interval(correct, len(right)),
+    )
+
+
+def option_log_probabilities(
+    scorer: OptionScorer | None, features: Features, negated: bool
+) -> Features:
+    """Return the log-probabilities of the options, `[option]`; they sum to 1 as probabilities.
+
+    Without a scorer, the first feature is divided by `UNFITTED_TEMPERATURE`.
+    """
+    if scorer is None:
+        return _log_softmax(features[:, 0] / UNFITTED_TEMPERATURE)
+    expanded = _expand(features, negated, scorer.negated)
+    return _log_softmax(expanded @ np.array(scorer.weights))
+
+
+def _expand(features: Features, negated: bool, split: bool) -> Features:
+    """Repeat the features for negated stems, so that these have weights of their own."""
+    return np.concatenate([features, features * negated], axis=1) if split else features
+
+
+def _log_softmax(logits: Features) -> Features:
+    shifted = logits - logits.max(-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))

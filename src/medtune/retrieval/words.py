@@ -1,0 +1,47 @@
+"""Split texts into the words that are searched: case-folded and stemmed."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+NO_STEMMER = "none"
+_WORD = re.compile(r"\w+")
+STOP_WORDS = frozenset(
+    (
+        "an and are as at be but by for from has have in into is it its of on or such that the "
+        "their then there these they this to was were will with which what following all"
+    ).split()
+)
+"""Function words; single letters stay, because "vitamin A" is not "vitamin B"."""
+
+
+class WordSplitter:
+    """Splits texts into stems; every distinct word is stemmed once.
+
+    Args:
+        stemmer: Name of a Snowball stemmer, or "none".
+    """
+
+    def __init__(self, stemmer: str) -> None:
+        self._stem = _load_stemmer(stemmer)
+        self._stems: dict[str, str] = {}
+
+    def split(self, text: str) -> list[str]:
+        """Return the stems of a text, in order, without function words."""
+        words = [w for w in _WORD.findall(text.casefold()) if w not in STOP_WORDS]
+        return [self._stems.get(word) or self._remember(word) for word in words]
+
+    def _remember(self, word: str) -> str:
+        self._stems[word] = self._stem(word)
+        return self._stems[word]
+
+
+@cache
+def _load_stemmer(name: str) -> Any:
+    if name == NO_STEMMER:
+        return str
+    import Stemmer
+
+    return Stemmer.Stemmer(name).stemWord
