@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 _PARAGRAPHS = re.compile(r"\n\s*\n")
-_SENTENCES = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[^\sa-z])|(?<=[。！？])")
+_SENTENCES = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"'”’)\]]))\s+(?=[^\sa-z])|(?<=[。！？])")
 
 
 def cut_text(text: str, words: int, title: str | None = None) -> list[str]:

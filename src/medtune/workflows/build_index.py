@@ -14,7 +14,7 @@ from medtune.core.experiment import ColumnMapping
 from medtune.core.negation import is_negated
 from medtune.core.progress import Progress
 from medtune.core.records import Question, content_hash
-from medtune.core.run_folder import read_record
+from medtune.core.run_folder import read_record, translate_disk_errors
 from medtune.core.schemas.dataset import SnapshotManifest
 from medtune.data.hash_sampling import order_by_hash
 from medtune.data.load import (
@@ -195,8 +195,10 @@ def leave_out_evaluated(
         RetrievalError: No passage is left.
     """
     questions = [q for data in evaluated for q in load_split(data, progress=progress).questions]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+    with translate_disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.")
+    with work as scratch:
         index = build_index(
             content.passages, content.sources, Path(scratch) / "index", stemmer, progress
         )

@@ -24,7 +24,8 @@ def show_index(console: Console, record: IndexDescription) -> None:
     size = f"{manifest.size_bytes / 1e6:,.1f} MB"
     console.print(
         Text(
-            f"{record.folder}: {manifest.passages:,} passages, {size}, {manifest.backend}, stemmer {manifest.stemmer}, index {manifest.hash[:12]}, "
+            f"{record.folder}: {manifest.passages:,} passages, {size}, {manifest.backend}, "
+            f"stemmer {manifest.stemmer}, index {manifest.hash[:12]}, "
             f"{len(manifest.files)} files verified"
         )
     )
