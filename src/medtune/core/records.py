@@ -294,7 +294,7 @@ class SearchBaseline(Record):
 class OpenBook(Record):
     """Passages that a model read or searched while it was evaluated."""
 
-    kind: Literal["search", "per option", "shared"]
+    kind: Literal["search", "per-option", "shared"]
     """The search alone, or passages in the prompt: for each option, or shared by all."""
     index: str
     """Hash of the passage index."""
