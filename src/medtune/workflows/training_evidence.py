@@ -1,12 +1,12 @@
 """Find the passages of open-book prompts for training, leave-one-out, and for its validation.
 
-A training question never sees its own passage, nor a near-duplicate of itself: it would learn to
-copy an answer that no evaluated question has before it.
+A training question never sees its own passage, a near-duplicate of itself, or its own explanation
+in another question's passage: it would learn to copy what no evaluated question has before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 from medtune.core.experiment import RetrievalConfig
 from medtune.core.progress import Progress
 from medtune.core.records import Question, SplitDescription
+from medtune.data.dedup.canonical_form import canonicalize_text
 from medtune.data.snapshot import Snapshot
 from medtune.retrieval.evidence import EvidenceFinder, Passages
 from medtune.retrieval.index import FolderIndex, build_index
@@ -24,11 +25,13 @@ from medtune.training.passages import (
     hash_training_passages,
     write_training_passages,
 )
-from medtune.workflows.leaks import LeakFinder
+from medtune.workflows.leaks import MIN_QUOTED_WORDS, LeakFinder
 
 PASSAGES_FILE = "passages.arrow"
 """File of the passages in a run folder."""
 STEMMER = "english"
+OPENING_WORDS = 12
+"""Words by which an explanation is recognised in another one."""
 
 
 def open_evidence(
@@ -63,29 +66,41 @@ class LeaveOneOutSearch:
     """Searches for the passages of training questions, without those that give an answer away."""
 
     evidence: EvidenceFinder
-    _left_out: dict[str, int] = field(default_factory=lambda: {"near-duplicates": 0})
+    _counts: dict[str, int] = field(default_factory=lambda: {"left out": 0})
 
     @property
     def left_out(self) -> int:
-        """Number of near-duplicates left out so far, own passages not counted."""
-        return self._left_out["near-duplicates"]
+        """Number of passages left out so far, the questions' own not counted."""
+        return self._counts["left out"]
 
     def find(self, question: Question) -> Passages:
         """Find the passages of every option, in the order given, `[option][rank]`.
 
         The passage with the question's id is left out, and every hit that leaks the question by
-        the verdict that clears training data; the next best passages take their places.
+        the verdict that clears training data, or repeats its explanation; the next best passages
+        take their places.
         """
         own = self._rows.get(question.id)
         excluded: frozenset[int] = frozenset() if own is None else frozenset([own])
         while True:
             hits = self.evidence.search(question.stem, question.options, excluded)
             rows = {hit.place for row in hits for hit in row}
-            leaking = self._leaks.find_leaking(question, rows)
+            leaking = self._leaks.find_leaking(question, rows) | self._find_repeats(question, rows)
             if not leaking:
                 return self.evidence.render(hits, len(question.options))
-            self._left_out["near-duplicates"] += len(leaking)
+            self._counts["left out"] += len(leaking)
             excluded |= leaking
+
+    def _find_repeats(self, question: Question, rows: Iterable[int]) -> set[int]:
+        """Find those of some passages that begin as the question's explanation, or contain that."""
+        own = canonicalize_text(question.explanation or "")
+        found = set()
+        for row in rows:
+            other = canonicalize_text(self.evidence.index.passage(row).text)
+            a, b = _opening(own), _opening(other)
+            if a and b and (a in other or b in own):
+                found.add(row)
+        return found
 
     @cached_property
     def _leaks(self) -> LeakFinder:
@@ -96,6 +111,12 @@ class LeaveOneOutSearch:
         """Row of each passage by its id."""
         index = self.evidence.index
         return {index.passage(row).id: row for row in range(index.manifest.passages)}
+
+
+def _opening(text: str) -> str:
+    """Return the first words of an explanation; none of one that is too short to be recognised."""
+    words = text.split()
+    return " ".join(words[:OPENING_WORDS]) if len(words) >= MIN_QUOTED_WORDS else ""
 
 
 def find_training_passages(
@@ -138,8 +159,8 @@ def find_training_passages(
 
     write_training_passages(path, hash_training_passages(evidence, data), find_all())
     progress.log_message(
-        f"passages of {len(questions)} training questions: {search.left_out} near-duplicates of "
-        f"their questions left out, {evidence.cut - cut} cut to {evidence.settings.words} words, "
+        f"passages of {len(questions)} training questions: {search.left_out} left out that give "
+        f"their question away, {evidence.cut - cut} cut to {evidence.settings.words} words, "
         f"{empty} questions without any"
     )
     found = TrainingPassages.read(path, evidence, data)

@@ -27,7 +27,7 @@ SCURVY = Question(
     stem="Deficiency of which vitamin causes scurvy in sailors?",
     options=("Vitamin A", "Vitamin C", "Vitamin D", "Vitamin K"),
     answer=1,
-    explanation=f"Collagen needs it, says {OWN}.",
+    explanation=f"Collagen cannot be made without it, says {OWN}.",
 )
 COPIED = Question(
     id="copied",
@@ -102,6 +102,26 @@ def test_a_text_that_quotes_the_question_is_left_out(tmp_path: Path) -> None:
     assert QUOTE in str(LeaveOneOutSearch(evidence).find(RICKETS))
 
 
+def test_another_question_with_the_same_explanation_is_left_out(tmp_path: Path) -> None:
+    # One explanation is often written below several questions on one subject.
+    sibling = Question(
+        id="sibling",
+        stem="Collagen synthesis of sailors needs which vitamin as a cofactor?",
+        options=("Thiamine", "Ascorbate", "Retinol", "Niacin"),
+        answer=1,
+        explanation=f"See above. {SCURVY.explanation} Sailors ate no fruit.",
+    )
+    short = sibling.model_copy(
+        update={"id": "short", "stem": "Sailors?", "explanation": "Collagen"}
+    )
+    evidence = finder(tmp_path, questions=[SCURVY, sibling, short, RICKETS], passages=4)
+    assert {OWN, "Collagen"} <= words(LeaveOneOutSearch(evidence).find(RICKETS))
+    found = words(LeaveOneOutSearch(evidence).find(SCURVY))
+    assert OWN not in found
+    # A word or two in common is no repetition.
+    assert {"Collagen", NEIGHBOUR} <= found
+
+
 def test_its_own_passage_is_known_by_its_id_even_where_nothing_else_tells(tmp_path: Path) -> None:
     # Indexed from a list of facts: neither the stem as it stands nor the options.
     fact = Passage(
@@ -130,7 +150,7 @@ def test_passages_of_training_are_found_once_and_kept(tmp_path: Path) -> None:
     found = find_training_passages(evidence, TRAIN, data, run, said)
     written = (run / PASSAGES_FILE).read_bytes()
     assert said.lines == [
-        "passages of 3 training questions: 2 near-duplicates of their questions left out, "
+        "passages of 3 training questions: 2 left out that give their question away, "
         "12 cut to 5 words, 0 questions without any"
     ]
     search = LeaveOneOutSearch(evidence)
