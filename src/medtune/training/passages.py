@@ -78,7 +78,8 @@ class TrainingPassages:
 def hash_training_passages(evidence: EvidenceFinder, data: SplitDescription) -> str:
     """Hash what determines the passages of a train split; 64 hex digits."""
     settings = evidence.settings.prompt_settings
-    return content_hash([VERSION, settings, evidence.hash_components(), data.hash])
+    found = [evidence.hash_components(), sorted(evidence.excluded)]
+    return content_hash([VERSION, settings, found, data.hash])
 
 
 def write_training_passages(
