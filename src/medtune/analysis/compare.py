@@ -8,9 +8,15 @@ from collections.abc import Callable, Sequence
 from medtune.analysis.breakdown import clustered_standard_error, find_clusters
 from medtune.analysis.options_only import gain_note, stem_note
 from medtune.core.errors import PredictionsError
-from medtune.core.formatting import format_p_value
+from medtune.core.formatting import format_p_value, format_share
 from medtune.core.intervals import tango_interval, wilson_interval
-from medtune.core.records import ComparisonRecord, EvaluationRecord, Outcome, Prediction
+from medtune.core.records import (
+    ComparisonRecord,
+    EvaluationRecord,
+    Outcome,
+    Prediction,
+    SearchBaseline,
+)
 
 COMPARED_ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
     # Independent of the device and of the name of the weights.
@@ -96,10 +102,39 @@ def compare_evaluations(
         ),
         notes=tuple(
             note
-            for note in (stem_note(record_b), gain_note(record_a, record_b, difference))
+            for note in (
+                search_note(record_b),
+                stem_note(record_b),
+                gain_note(record_a, record_b, difference),
+            )
             if note is not None
         ),
+        search_a=record_a.search,
+        search_b=record_b.search,
     )
+
+
+def search_note(record: EvaluationRecord) -> str | None:
+    """Return the verdict on a model that does not beat the text search; None for any other."""
+    if record.search is None or record.search.beaten:
+        return None
+    return search_verdict(record.search, record.label)
+
+
+def search_verdict(search: SearchBaseline, model: str) -> str:
+    """Return the verdict of a model's comparison with the text search in one sentence."""
+    points = 100 * search.difference
+    low, high = tango_interval(search.only_search, search.only_model, search.accuracy.n)
+    tail = (
+        f"model minus search: 95 % interval {100 * low:+.1f} to {100 * high:+.1f}, exact McNemar p "
+        f"{format_p_value(search.p_value)}; search {format_share(search.accuracy)}, "
+        f"{search.passages:,} passages"
+    )
+    if search.beaten:
+        return f"{model} is better than a text search by {points:.1f} points ({tail})."
+    if search.p_value < 0.05:
+        return f"{model} does not beat a text search, which is better by {-points:.1f} points ({tail})."
+    return f"{model} does not beat a text search: {points:+.1f} points ({tail})."
 
 
 def differing_aspects(

@@ -290,6 +290,11 @@ class SearchBaseline(Record):
         """Whether the model is significantly better than the search."""
         return self.p_value < 0.05 and self.only_model > self.only_search
 
+    @property
+    def difference(self) -> float:
+        """Accuracy of the model minus that of the search."""
+        return (self.only_model - self.only_search) / self.accuracy.n
+
 
 class OpenBook(Record):
     """Passages that a model read or searched while it was evaluated."""
@@ -514,6 +519,9 @@ class ComparisonRecord(Record):
     comparison."""
     notes: tuple[str, ...] = ()
     """Sentences that are shown with the verdict everywhere."""
+    search_a: SearchBaseline | None = None
+    """The text search beside the first evaluation; None where none was made."""
+    search_b: SearchBaseline | None = None
 
 
 class SeedSpread(Record):

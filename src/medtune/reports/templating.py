@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from medtune.analysis.compare import search_verdict
 from medtune.core.formatting import (
     format_count,
     format_interval,
@@ -39,6 +40,7 @@ def _template_environment() -> Environment:
         said=format_prediction,
         anchor=make_html_id,
         short=short_source_name,
+        search_verdict=search_verdict,
     )
 
 

@@ -12,7 +12,7 @@ from medtune.core.records import Question
 from medtune.evaluation.exam import SearchReference
 from medtune.evaluation.score import score_options
 from medtune.models.search_model import SearchModel
-from medtune.workflows.leaks import LeakFinder
+from medtune.workflows.leaks import find_leaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,8 @@ def search_questions(
         RetrievalError: The folder holds no usable index.
     """
     model = SearchModel.open(name)
-    leaks = LeakFinder(model.index)
-    nearest = []
-    with progress.task("leaks", len(questions)) as task:
-        for question in questions:
-            nearest.append(leaks.find_nearest(question))
-            task.advance()
-    excluded = frozenset().union(*(near.leaking for near in nearest))
-    model = model.without(excluded)
+    leaks = find_leaks(model.index, questions, progress)
+    model = model.without(leaks.excluded)
     right = []
     with progress.task("search", len(questions)) as task:
         for question in questions:
@@ -58,8 +52,8 @@ def search_questions(
     reference = SearchReference(
         index=model.index.manifest.hash,
         passages=model.index.manifest.passages,
-        left_out=len(excluded),
+        left_out=len(leaks.excluded),
         right=tuple(right),
-        similarity=tuple(near.similarity(excluded) for near in nearest),
+        similarity=leaks.similarity,
     )
-    return OpenBookQuestions(model, excluded, reference)
+    return OpenBookQuestions(model, leaks.excluded, reference)

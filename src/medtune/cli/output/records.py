@@ -119,6 +119,11 @@ def _print_verdict(console: Console, record: ComparisonRecord) -> None:
 
 
 def _print_notes(console: Console, record: ComparisonRecord) -> None:
+    if record.search_b is not None and record.search_b.beaten:
+        # Imports NumPy, which other commands do not need.
+        from medtune.analysis.compare import search_verdict
+
+        console.print(Text(search_verdict(record.search_b, record.b)))
     for note in record.notes:
         console.print(f"! {note}")
 
