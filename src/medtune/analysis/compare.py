@@ -133,7 +133,8 @@ def search_verdict(search: SearchBaseline, model: str) -> str:
     if search.beaten:
         return f"{model} is better than a text search by {points:.1f} points ({tail})."
     if search.p_value < 0.05:
-        return f"{model} does not beat a text search, which is better by {-points:.1f} points ({tail})."
+        better = f"which is better by {-points:.1f} points"
+        return f"{model} does not beat a text search, {better} ({tail})."
     return f"{model} does not beat a text search: {points:+.1f} points ({tail})."
 
 

@@ -22,6 +22,9 @@ from medtune.retrieval.option_features import PLAIN_FEATURES, search_options
 from medtune.retrieval.schema import OptionScorer
 from medtune.retrieval.scorer import option_log_probabilities
 
+SEARCH_PREFIX = "search:"
+"""Prefix of a model name that is a passage index's folder."""
+
 
 class SearchModel:
     """An AnswerModel that scores options by the passages that they find.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
+from medtune.analysis.compare import search_verdict
 from medtune.cli.output import (  # noqa: F401 - these register what they print
     analysis,
     compression,
@@ -120,9 +121,6 @@ def _print_verdict(console: Console, record: ComparisonRecord) -> None:
 
 def _print_notes(console: Console, record: ComparisonRecord) -> None:
     if record.search_b is not None and record.search_b.beaten:
-        # Imports NumPy, which other commands do not need.
-        from medtune.analysis.compare import search_verdict
-
         console.print(Text(search_verdict(record.search_b, record.b)))
     for note in record.notes:
         console.print(f"! {note}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from medtune.analysis.compare import search_note
 from medtune.core.formatting import format_percent, format_share
 from medtune.core.intervals import min_answers_for_risk
 from medtune.core.schemas.analysis import AnalysisRecord
@@ -33,6 +34,7 @@ def list_limitations(context: ReleaseContext) -> tuple[str, ...]:
         "Multiple-choice exam questions measure recall of facts. They do not show that a model may "
         "advise about a person.",
         *_missing(context.evidence),
+        *(_search(analysis, context.verdict) if analysis else ()),
         *(_accuracy(analysis) if analysis else ()),
         *_confidence(context.release, analysis),
         *_guards(context.evidence),
@@ -71,6 +73,15 @@ def _missing(evidence: Evidence) -> Iterator[str]:
     ]
     if found:
         yield f"Not measured: {'; '.join(found)}."
+
+
+def _search(record: AnalysisRecord, verdict: GateRecord | None) -> Iterator[str]:
+    """Yield that a text search is as good, unless the verdict's own sentence says it."""
+    results = verdict.results if verdict is not None else ()
+    if any(r.rule == "search" and r.outcome in ("failed", "waived") for r in results):
+        return
+    if note := search_note(record.evaluation):
+        yield note
 
 
 def _accuracy(record: AnalysisRecord) -> Iterator[str]:
