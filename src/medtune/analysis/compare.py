@@ -6,17 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 
 from medtune.analysis.breakdown import clustered_standard_error, find_clusters
+from medtune.analysis.open_book import search_note
 from medtune.analysis.options_only import gain_note, stem_note
 from medtune.core.errors import PredictionsError
-from medtune.core.formatting import format_p_value, format_share
+from medtune.core.formatting import format_p_value
 from medtune.core.intervals import tango_interval, wilson_interval
-from medtune.core.records import (
-    ComparisonRecord,
-    EvaluationRecord,
-    Outcome,
-    Prediction,
-    SearchBaseline,
-)
+from medtune.core.records import ComparisonRecord, EvaluationRecord, Outcome, Prediction
 
 COMPARED_ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
     # Independent of the device and of the name of the weights.
@@ -25,6 +20,10 @@ COMPARED_ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
     "method": lambda e: e.method,
     "normalization": lambda e: e.normalization,
     "prompt": lambda e: e.prompt_hash,
+    # A search shows no words of its passages.
+    "passages in the prompt": lambda e: (
+        e.open_book.index if e.open_book is not None and e.open_book.words else None
+    ),
     "orders of the options": lambda e: e.orders,
     "worked examples": lambda e: (e.shots, e.shots_by),
     "variant of the questions": lambda e: e.variant,
@@ -34,6 +33,7 @@ COMPARED_ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
 """Aspects in which two evaluations may differ."""
 MODEL_COMPARISON_ASPECTS = (
     "prompt",
+    "passages in the prompt",
     "orders of the options",
     "worked examples",
     "constraint on the answers",
@@ -42,7 +42,9 @@ MODEL_COMPARISON_ASPECTS = (
 )
 """Aspects to mention when two models are compared by one method."""
 RELEASE_COMPARISON_ASPECTS = tuple(
-    a for a in MODEL_COMPARISON_ASPECTS if a not in ("prompt", "arithmetic")
+    a
+    for a in MODEL_COMPARISON_ASPECTS
+    if a not in ("prompt", "passages in the prompt", "arithmetic")
 )
 """Aspects to mention when two releases are compared; prompt and arithmetic belong to them."""
 
@@ -72,6 +74,8 @@ def compare_evaluations(
     p_value = mcnemar_exact(only_a, only_b)
     difference = (only_b - only_a) / n
     floor = minimum_detectable_difference(only_a + only_b, n)
+    search_verdict = search_note(record_b)
+    beats_search = record_b.search is not None and record_b.search.beaten
     return ComparisonRecord(
         split=record_a.data.source,
         method=record_b.method,
@@ -103,7 +107,7 @@ def compare_evaluations(
         notes=tuple(
             note
             for note in (
-                search_note(record_b),
+                None if beats_search else search_verdict,
                 stem_note(record_b),
                 gain_note(record_a, record_b, difference),
             )
@@ -111,31 +115,8 @@ def compare_evaluations(
         ),
         search_a=record_a.search,
         search_b=record_b.search,
+        search_verdict=search_verdict,
     )
-
-
-def search_note(record: EvaluationRecord) -> str | None:
-    """Return the verdict on a model that does not beat the text search; None for any other."""
-    if record.search is None or record.search.beaten:
-        return None
-    return search_verdict(record.search, record.label)
-
-
-def search_verdict(search: SearchBaseline, model: str) -> str:
-    """Return the verdict of a model's comparison with the text search in one sentence."""
-    points = 100 * search.difference
-    low, high = tango_interval(search.only_search, search.only_model, search.accuracy.n)
-    tail = (
-        f"model minus search: 95 % interval {100 * low:+.1f} to {100 * high:+.1f}, exact McNemar p "
-        f"{format_p_value(search.p_value)}; search {format_share(search.accuracy)}, "
-        f"{search.passages:,} passages"
-    )
-    if search.beaten:
-        return f"{model} is better than a text search by {points:.1f} points ({tail})."
-    if search.p_value < 0.05:
-        better = f"which is better by {-points:.1f} points"
-        return f"{model} does not beat a text search, {better} ({tail})."
-    return f"{model} does not beat a text search: {points:+.1f} points ({tail})."
 
 
 def differing_aspects(

@@ -277,6 +277,8 @@ class SearchBaseline(Record):
     index: str
     """Hash of the passage index."""
     passages: int
+    fingerprint: str | None = None
+    """Identity of the search: its index and its fitted weights."""
     accuracy: Proportion
     only_model: int = Field(ge=0)
     """Questions that only the model answers right."""
@@ -290,16 +292,11 @@ class SearchBaseline(Record):
         """Whether the model is significantly better than the search."""
         return self.p_value < 0.05 and self.only_model > self.only_search
 
-    @property
-    def difference(self) -> float:
-        """Accuracy of the model minus that of the search."""
-        return (self.only_model - self.only_search) / self.accuracy.n
-
 
 class OpenBook(Record):
     """Passages that a model read or searched while it was evaluated."""
 
-    kind: Literal["search", "per option", "shared"]
+    kind: Literal["search", "per-option", "shared"]
     """The search alone, or passages in the prompt: for each option, or shared by all."""
     index: str
     """Hash of the passage index."""
@@ -308,7 +305,9 @@ class OpenBook(Record):
     words: int | None = None
     """Most words of a passage in the prompt."""
     cut: int = Field(default=0, ge=0)
-    """Passages that were cut to that length."""
+    """Passages that were cut to that length, over all questions."""
+    without: int = Field(default=0, ge=0)
+    """Questions with a prompt that shows no passage, because the search found none."""
     left_out: int = Field(ge=0)
     """Passages left out of the index, as near-duplicates of evaluated questions."""
     less_similar: Proportion | None = None
@@ -522,6 +521,8 @@ class ComparisonRecord(Record):
     search_a: SearchBaseline | None = None
     """The text search beside the first evaluation; None where none was made."""
     search_b: SearchBaseline | None = None
+    search_verdict: str | None = None
+    """Whether the second beats its text search, in one sentence; also a note if it does not."""
 
 
 class SeedSpread(Record):

@@ -16,7 +16,7 @@ from medtune.core.schemas.guardrails import ServingCalibration
 from medtune.guardrails.classifier.learned import DEFAULT_CLASSIFIER_FILE, unpacked
 from medtune.guardrails.policy import STARTER_POLICY, load_policy
 from medtune.models.open_model import open_model
-from medtune.models.search_model import SEARCH_PREFIX
+from medtune.models.search_model import SEARCH_PREFIX, is_search_model
 from medtune.models.sources import resolve_model
 from medtune.models.weights_card import (
     ADAPTER_PREFIX,
@@ -70,7 +70,7 @@ def build_release(
     if calibration_folder is not None:
         risk, level = policy.confidence.risk, policy.confidence.level
         calibration = calibrate_from_folder(calibration_folder, described, method, risk, level)
-    if model.startswith(SEARCH_PREFIX):
+    if is_search_model(model):
         # The index stays where it is; the fingerprint of the release's base identifies it.
         model = f"{SEARCH_PREFIX}{Path(model.removeprefix(SEARCH_PREFIX)).resolve()}"
     base, adapter = split_adapter(model)

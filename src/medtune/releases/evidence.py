@@ -33,7 +33,7 @@ from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.guardrails.classifier.learned import LearnedGuard, load_classifier
 from medtune.models.open_model import open_model
-from medtune.models.search_model import SEARCH_PREFIX, SearchModel
+from medtune.models.search_model import SEARCH_PREFIX, SearchModel, is_search_model
 from medtune.models.sources import resolve_model
 from medtune.models.weights_card import WeightsCard, find_card, split_adapter
 from medtune.releases.build import model_reference
@@ -126,7 +126,7 @@ def collect_evidence(
         else:
             analysis = mine.reported.analyze(place)
         found["analysis"] = _as_served(analysis, candidate, mine)
-        seen = len(mine.suite_leaks) if model.startswith(SEARCH_PREFIX) else seen
+        seen = len(mine.suite_leaks) if is_search_model(model) else seen
         found["regression"] = _build_regression(suite, frozen, mine, theirs, seen)
         policy, learned = (
             registry.objects.object_path(candidate.files[name].sha256) for name in (POLICY, LEARNED)

@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from medtune.analysis.analyze import majority_note
-from medtune.analysis.compare import search_verdict
 from medtune.analysis.paired_slices import DiscordantQuestion
 from medtune.core.formatting import format_interval, format_percent
 from medtune.core.predictions_io import ANALYSIS_FILE, PREDICTIONS_FILE, RECORD_FILE
@@ -169,7 +168,7 @@ def describe_differences(record: ComparisonRecord) -> list[str]:
 
 
 def compare_with_baselines(exam: EvaluationRecord) -> Headline:
-    """Compare an accuracy with chance, the majority letter and the text search, in words."""
+    """Compare an accuracy with chance and majority letter, in one sentence."""
     value, majority = exam.accuracy, exam.majority.value
     best = max(exam.chance, majority)
     name = "chance" if exam.chance >= majority else f"always giving {exam.majority_letter}"
@@ -178,14 +177,11 @@ def compare_with_baselines(exam: EvaluationRecord) -> Headline:
         kind, word = "", "above"
     elif value.high < best:
         kind, word = "worse", "below"
-    text = (
+    return Headline(
+        kind,
         f"{exam.label} has {format_percent(value.value)} % right (95 % interval "
-        f"{format_interval(value)}, n = {value.n}): {word} {name} ({format_percent(best)} %)."
+        f"{format_interval(value)}, n = {value.n}): {word} {name} ({format_percent(best)} %).",
     )
-    if exam.search is not None:
-        text += f" {search_verdict(exam.search, exam.label)}"
-        kind = kind if kind == "worse" or exam.search.beaten else "none"
-    return Headline(kind, text)
 
 
 def _build_model(

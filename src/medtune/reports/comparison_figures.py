@@ -55,8 +55,8 @@ def plot_baselines(evaluations: Sequence[EvaluationRecord]) -> str:
         for e in reversed(evaluations)
         if e.options_only is not None
     ]
-    searches = {e.search.accuracy: None for e in evaluations if e.search is not None}
-    rows += [("text search", accuracy, TEXT_COLOUR, "p") for accuracy in searches]
+    searches = {e.search.fingerprint: e.search.accuracy for e in evaluations if e.search}
+    rows += [("text search", accuracy, TEXT_COLOUR, "^") for accuracy in searches.values()]
     rows.append((f"always {first.majority_letter}", first.majority, TEXT_COLOUR, "x"))
     rows.append(("chance", first.chance, TEXT_COLOUR, "|"))
     figure, axes = create_axes(FIRST, 0.36 * len(rows) + 0.75)

@@ -15,7 +15,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from medtune.analysis.compare import search_verdict
 from medtune.core.formatting import (
     format_count,
     format_interval,
@@ -40,7 +39,6 @@ def _template_environment() -> Environment:
         said=format_prediction,
         anchor=make_html_id,
         short=short_source_name,
-        search_verdict=search_verdict,
     )
 
 

@@ -15,6 +15,7 @@ from medtune.core.predictions_io import read_evaluation, write_evaluation
 from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import (
+    EvaluationRecord,
     Outcome,
     Prediction,
     Question,
@@ -39,9 +40,8 @@ from medtune.retrieval.index import SCORER_FILE, FolderIndex, read_index_manifes
 from medtune.retrieval.schema import IndexManifest, OptionScorer
 from medtune.workflows.build_index import build_snapshot_index
 from medtune.workflows.leaks import LEAKS_VERSION, Leaks, find_leaks
+from medtune.workflows.search_reference import INDEX_FOLDER
 
-INDEX_FOLDER = "index"
-"""Folder of the index of the train split, in a run folder."""
 LEAKS_FILE = "leaks.json"
 """File of an evaluation of the search, written last: a folder that has it is complete."""
 
@@ -179,7 +179,7 @@ def evaluate_search(
     record, predictions = evaluate_model(
         model.without(leaks.excluded), exam, "search", STRICT_PARSER, progress
     )
-    searched = _make_searched_split(manifest, leaks, predictions)
+    searched = _make_searched_split(manifest, leaks, record, predictions)
     record, predictions = add_search_reference(
         replace(exam, search=searched.reference), record, predictions
     )
@@ -197,17 +197,20 @@ def _find_search(
     if leaks is None:
         return None
     try:
-        _, predictions = read_evaluation(folder)
+        record, predictions = read_evaluation(folder)
     except PredictionsError as error:
         progress.log_message(f"{error.found}: searched again")
         return None
     similarity = tuple(p.similarity or 0.0 for p in predictions)
     found = Leaks(frozenset(leaks.excluded), similarity)
-    return _make_searched_split(manifest, found, predictions)
+    return _make_searched_split(manifest, found, record, predictions)
 
 
 def _make_searched_split(
-    manifest: IndexManifest, leaks: Leaks, predictions: Sequence[Prediction]
+    manifest: IndexManifest,
+    leaks: Leaks,
+    record: EvaluationRecord,
+    predictions: Sequence[Prediction],
 ) -> SearchedSplit:
     reference = SearchReference(
         index=manifest.hash,
@@ -215,5 +218,6 @@ def _make_searched_split(
         left_out=len(leaks.excluded),
         right=tuple(p.outcome is Outcome.CORRECT for p in predictions),
         similarity=leaks.similarity,
+        fingerprint=record.model.fingerprint,
     )
     return SearchedSplit(reference, leaks.excluded)

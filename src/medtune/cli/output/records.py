@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from medtune.analysis.compare import search_verdict
 from medtune.cli.output import (  # noqa: F401 - these register what they print
     analysis,
     compression,
@@ -69,7 +68,8 @@ def _show_run(console: Console, record: RunRecord) -> None:
 
 @prints(EvaluationRecord)
 def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
-    # Imports SciPy, which other commands do not need.
+    # These import SciPy, which other commands do not need.
+    from medtune.analysis.open_book import open_book_note, search_note
     from medtune.analysis.options_only import stem_note
 
     console.print(lay_out(accuracy_table([[record]])))
@@ -79,6 +79,11 @@ def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
     _print_caveats(console, record)
     if note := stem_note(record):
         console.print(Text(f"! {note}"))
+    if record.search is not None:
+        mark = "" if record.search.beaten else "! "
+        console.print(Text(f"{mark}{search_note(record)}"))
+    if note := open_book_note(record):
+        console.print(Text(note))
     if record.trained_on is None and record.model.adapter is not None:
         console.print("Whether the adapter was trained on these questions is unknown.")
 
@@ -94,6 +99,14 @@ def _show_comparison(console: Console, record: ComparisonRecord) -> None:
         f"both right {record.both}, only {record.a} {record.only_a}, "
         f"only {record.b} {record.only_b}, neither {record.neither}"
     )
+    for label, search in ((record.a, record.search_a), (record.b, record.search_b)):
+        if search is not None:
+            console.print(
+                Text(
+                    f"text search beside {label}: {format_percent_interval(search.accuracy)} in "
+                    f"{search.passages:,} passages"
+                )
+            )
     if record.differs:
         console.print(f"! the evaluations differ in: {', '.join(record.differs)}")
     _print_verdict(console, record)
@@ -120,8 +133,8 @@ def _print_verdict(console: Console, record: ComparisonRecord) -> None:
 
 
 def _print_notes(console: Console, record: ComparisonRecord) -> None:
-    if record.search_b is not None and record.search_b.beaten:
-        console.print(Text(search_verdict(record.search_b, record.b)))
+    if record.search_verdict is not None and record.search_verdict not in record.notes:
+        console.print(Text(record.search_verdict))
     for note in record.notes:
         console.print(f"! {note}")
 

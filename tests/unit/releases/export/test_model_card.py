@@ -277,9 +277,14 @@ def doubtful() -> AnalysisRecord:
     )
 
 
+def looked_up() -> AnalysisRecord:
+    """An analysis of questions that a search answers better."""
+    exam = make.evaluation(search=make.search(only_model=500, only_search=620, p_value=0.0004))
+    return make.analysis(evaluation=exam, warnings=tuple(evaluation_warnings(exam, None)))
+
+
 DOUBTFUL = doubtful()
-LOOKED_UP = make.evaluation(search=make.search(only_model=500, only_search=620, p_value=0.0004))
-"""An evaluation whose questions a search answers better."""
+LOOKED_UP = looked_up()
 
 
 @pytest.mark.parametrize(
@@ -296,7 +301,7 @@ LOOKED_UP = make.evaluation(search=make.search(only_model=500, only_search=620, 
         ({}, {"analysis": DOUBTFUL}, "not shown to be above always"),
         ({}, {"analysis": DOUBTFUL}, "the order of the options"),
         ({}, {"analysis": DOUBTFUL}, "ithout the stem"),
-        ({}, {"analysis": make.analysis(evaluation=LOOKED_UP)}, "a text search"),
+        ({}, {"analysis": LOOKED_UP}, "a text search"),
     ],
 )  # fmt: skip
 def test_limitations_are_found_in_the_records(
@@ -332,7 +337,7 @@ def test_the_search_baseline_stands_beside_the_others() -> None:
 
 
 def test_a_waived_search_is_said_once_with_the_reason() -> None:
-    evidence = make.EVIDENCE.model_copy(update={"analysis": make.analysis(evaluation=LOOKED_UP)})
+    evidence = make.EVIDENCE.model_copy(update={"analysis": LOOKED_UP})
     waiver = Waiver(rule="search", name="Ann", reason="the facts can be looked up")
     context = make.context(evidence)
     context = context.model_copy(update={"verdict": make.verdict(evidence, waivers=(waiver,))})

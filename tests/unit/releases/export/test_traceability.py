@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 from tests.unit.data.test_datasheet import tables
 from tests.unit.releases.export import dossiers as make
 
