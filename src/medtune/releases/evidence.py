@@ -52,10 +52,9 @@ from medtune.releases.schema import LEARNED, POLICY, Release
 from medtune.reports.comparison_folder import ComparedModel, compare_to_folder
 from medtune.retrieval.index import read_index_manifest
 from medtune.workflows.benchmark import LATENCY_QUESTIONS, BenchmarkTask, measure_in_subprocess
-from medtune.workflows.build_index import build_question_index
 from medtune.workflows.guard_benchmark import benchmark_guards
 from medtune.workflows.parity_gate import ParityGate
-from medtune.workflows.search_baseline import SearchedSplit, evaluate_search
+from medtune.workflows.search_baseline import SearchedSplit, build_train_index, evaluate_search
 
 R = TypeVar("R", bound=Record)
 BENCH_QUESTIONS = LATENCY_QUESTIONS
@@ -175,7 +174,7 @@ def _find_index(options: EvidenceOptions, work: Path, progress: Progress) -> Pat
     if options.search is not None or train is None:
         return options.search
     folder = work / f"index-{train.description.hash[:SHORT_ID_LENGTH]}"
-    build_question_index(train.questions, train.description.source, None, folder, progress)
+    build_train_index(train.questions, train.description.source, None, folder, progress)
     return folder
 
 

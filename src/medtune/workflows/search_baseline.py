@@ -36,9 +36,15 @@ from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import add_search_reference, evaluate_model
 from medtune.models.search_model import SearchModel
 from medtune.retrieval.evidence import EvidenceFinder
-from medtune.retrieval.index import SCORER_FILE, FolderIndex, read_index_manifest
-from medtune.retrieval.schema import IndexManifest, OptionScorer
-from medtune.workflows.build_index import build_snapshot_index
+from medtune.retrieval.index import (
+    SCORER_FILE,
+    FolderIndex,
+    build_index,
+    read_index_manifest,
+)
+from medtune.retrieval.passages import passages_from_questions
+from medtune.retrieval.schema import IndexManifest, OptionScorer, PassageSource
+from medtune.workflows.build_index import STEMMER, fit_index_scorer
 from medtune.workflows.leaks import LEAKS_VERSION, Leaks, find_leaks
 from medtune.workflows.search_reference import INDEX_FOLDER
 
@@ -107,7 +113,7 @@ def search_snapshot(
 
     Args:
         experiment: The experiment.
-        snapshot: Its data.
+        snapshot: Its data, which lies in the subfolder data.
         folder: Folder of the run; the evaluations are written to its subfolder eval.
         progress: Progress to report to.
 
@@ -120,7 +126,13 @@ def search_snapshot(
         index = Path(settings.index)
     else:
         index = folder / INDEX_FOLDER
-        build_snapshot_index(snapshot, index, progress)
+        licence = snapshot.manifest.sources[0].licence
+        train = snapshot.train
+        built = build_train_index(
+            train.questions, train.description.source, licence, index, progress
+        )
+        calibration = f"snapshot:{folder / 'data'}:calibration" if snapshot.calibration else None
+        fit_index_scorer(built, calibration, weights=False, progress=progress)
     apart = [snapshot.calibration, snapshot.validation if settings.is_open_book else None]
     splits = [(parse_data_ref(s.description.source).slug, s) for s in snapshot.evaluated]
     splits += [(split.role, split) for split in apart if split is not None]
@@ -137,6 +149,31 @@ def search_snapshot(
             for name, split in splits
         },
     )
+
+
+def build_train_index(
+    questions: Sequence[Question],
+    source: str,
+    licence: str | None,
+    folder: Path,
+    progress: Progress,
+) -> FolderIndex:
+    """Build the index of training questions, or reuse the one in the folder.
+
+    Args:
+        questions: Questions of a train split.
+        source: Their source, as on the command line.
+        licence: Licence of the source.
+        folder: Folder of the index.
+        progress: Progress to report to.
+
+    Raises:
+        RetrievalError: There is no labelled question, or the index in the folder was changed.
+        FolderError: The folder cannot be written.
+    """
+    passages = passages_from_questions(questions, source, licence)
+    described = PassageSource(source=source, licence=licence, passages=len(passages))
+    return build_index(passages, [described], folder, STEMMER, progress)
 
 
 def evaluate_search(
