@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from medtune.analysis.breakdown import clustered_standard_error, find_clusters
-from medtune.analysis.open_book import search_note
+from medtune.analysis.open_book import open_book_note, search_note
 from medtune.analysis.options_only import gain_note, stem_note
 from medtune.core.errors import PredictionsError
 from medtune.core.formatting import format_p_value
@@ -110,6 +110,8 @@ def compare_evaluations(
                 None if beats_search else search_verdict,
                 stem_note(record_b),
                 gain_note(record_a, record_b, difference),
+                open_book_note(record_a),
+                open_book_note(record_b),
             )
             if note is not None
         ),

@@ -43,8 +43,7 @@ def open_book_note(record: EvaluationRecord) -> str | None:
     return (
         f"{record.label} on {record.data.source}, {record.method}: open book, "
         f"{format_percent(record.accuracy.value)} %; {rest}. {_describe_passages(book)} "
-        f"{_count(book.left_out, 'passage')} left out of the index as near-duplicates of the "
-        "questions."
+        f"Left out of the index, because they leak a question: {_count(book.left_out, 'passage')}."
     )
 
 

@@ -55,6 +55,11 @@ def plot_baselines(evaluations: Sequence[EvaluationRecord]) -> str:
         for e in reversed(evaluations)
         if e.options_only is not None
     ]
+    rows += [
+        (f"{e.label}, less similar", e.open_book.less_similar, TEXT_COLOUR, "v")
+        for e in reversed(evaluations)
+        if e.open_book is not None and e.open_book.less_similar is not None
+    ]
     searches = {e.search.fingerprint: e.search.accuracy for e in evaluations if e.search}
     rows += [("text search", accuracy, TEXT_COLOUR, "^") for accuracy in searches.values()]
     rows.append((f"always {first.majority_letter}", first.majority, TEXT_COLOUR, "x"))
