@@ -225,12 +225,12 @@ def build_index(
     """
     splitter = WordSplitter(stemmer)
     _check_passages(passages)
-    check_replaceable(folder)
     hashed = hash_index(stemmer, passages)
     before = read_record(folder / MANIFEST_FILE, IndexManifest)
     if before is not None and before.hash == hashed:
         progress.log_message(f"{folder}: index {hashed[:12]} still valid")
         return FolderIndex.open(folder)
+    check_replaceable(folder)
     start = time.perf_counter()
     # Texts without questions have one part: both would be the same.
     parts = PARTS if any(p.question is not None for p in passages) else PARTS[:1]

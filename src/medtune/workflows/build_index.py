@@ -124,11 +124,11 @@ def _read_texts(
     path: Path, files: list[Path], limit: int | None, words: int, licence: str | None
 ) -> IndexContent:
     passages: list[Passage] = []
-    left_out: Counter[str] = Counter()
+    left_out: dict[str | None, Counter[str]] = {}
     numbers: dict[str, Iterator[int]] = {}
     for document in read_documents(path, files):
-        if not document.text:
-            left_out[NO_TEXT] += 1
+        missing = left_out.setdefault(document.licence or licence, Counter())
+        missing[NO_TEXT] += not document.text
         numbered = numbers.setdefault(document.file, count(1))
         passages += _cut_document(document, words, licence, numbered)
     passages = passages[:limit]
@@ -137,14 +137,9 @@ def _read_texts(
             f"{path} has no text",
             expected="Markdown, plain text, or tables with a column `text`",
         )
-    licences = Counter(passage.licence for passage in passages)
-    return IndexContent(
-        passages,
-        tuple(
-            _describe(str(path), licence, n, Counter() if number else left_out)
-            for number, (licence, n) in enumerate(licences.items())
-        ),
-    )
+    kept = Counter(passage.licence for passage in passages)
+    sources = (_describe(str(path), own, kept[own], counts) for own, counts in left_out.items())
+    return IndexContent(passages, tuple(sources))
 
 
 def _cut_document(
