@@ -60,9 +60,9 @@ class Margins(Record):
     version: str = "starter-3"
     accuracy: Probability = 0.01
     """Largest loss of accuracy against the champion: lower end of the interval."""
-    search: Probability = 0.0
+    search: float = Field(default=0.0, ge=-1, le=1)
     """Least advantage in accuracy over a text search in the training questions: lower end of the
-    interval."""
+    interval. A negative one allows the search to be better."""
     subjects: Probability = 0.15
     """Largest loss of accuracy in any subject: lower end of each interval."""
     negation: Probability = 0.05

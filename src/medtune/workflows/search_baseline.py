@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medtune.core.errors import PredictionsError
+from medtune.core.errors import InputError, PredictionsError
 from medtune.core.experiment import Experiment
 from medtune.core.predictions_io import read_evaluation, write_evaluation
 from medtune.core.progress import Progress
@@ -149,6 +149,21 @@ def search_snapshot(
             for name, split in splits
         },
     )
+
+
+def refuse_open_book(experiment: Experiment, what: str) -> None:
+    """Refuse an experiment with passages in its prompts, where they would not be shown.
+
+    Raises:
+        InputError: The experiment is open book.
+    """
+    kind = experiment.retrieval.kind
+    if experiment.retrieval.is_open_book:
+        raise InputError(
+            f'{what} shows no passages, the experiment has retrieval.kind = "{kind}"',
+            expected='retrieval.kind = "none"',
+            fix="medtune run shows them in training and in evaluations",
+        )
 
 
 def build_train_index(

@@ -309,6 +309,8 @@ def test_a_search_that_is_not_beaten_can_be_waived_and_the_margin_set() -> None:
     # 40 questions won of 600 are 3.2 points at worst: not the five that are asked.
     bold = Margins(search=0.05)
     assert not apply_gate("new", "old", partly(Evidence, **GOOD), bold).passed
+    lenient = Margins(search=-0.02)
+    assert apply_gate("new", "old", evidence, lenient).passed
 
 
 def test_identical_models_are_told_how_many_questions_show_it() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medtune.core.errors import RetrievalError
+from medtune.core.errors import InputError, RetrievalError
 from medtune.core.experiment import Experiment, RetrievalConfig
 from medtune.core.predictions_io import read_evaluation
 from medtune.core.progress import NoProgress
@@ -21,6 +21,7 @@ from medtune.workflows.search_baseline import (
     SnapshotSearch,
     build_train_index,
     evaluate_search,
+    refuse_open_book,
 )
 
 
@@ -125,6 +126,13 @@ def test_an_index_that_is_missing_or_changed_is_one_sentence(index: Path, tmp_pa
         file.write(b"x")
     with pytest.raises(RetrievalError, match="was changed"):
         searched(index, tmp_path / "search")
+
+
+def test_passages_are_refused_where_none_would_be_shown() -> None:
+    refuse_open_book(Experiment(), "medtune update")
+    book = Experiment(retrieval=RetrievalConfig(kind="shared"))
+    with pytest.raises(InputError, match='medtune update shows no passages.*kind = "shared"'):
+        refuse_open_book(book, "medtune update")
 
 
 def test_exams_of_an_open_book_leave_their_own_leaks_out(index: Path, tmp_path: Path) -> None:
