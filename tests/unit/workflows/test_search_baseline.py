@@ -131,7 +131,7 @@ def test_an_index_that_is_missing_or_changed_is_one_sentence(index: Path, tmp_pa
 def test_passages_are_refused_where_none_would_be_shown() -> None:
     refuse_open_book(Experiment(), "medtune update")
     book = Experiment(retrieval=RetrievalConfig(kind="shared"))
-    with pytest.raises(InputError, match='medtune update shows no passages.*kind = "shared"'):
+    with pytest.raises(InputError, match=r'medtune update shows no passages.*kind = "shared"'):
         refuse_open_book(book, "medtune update")
 
 
