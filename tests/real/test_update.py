@@ -23,7 +23,8 @@ from medtune.releases.update_schema import UpdateRecord
 
 ANYTHING = Margins(
     accuracy=1, search=-1, subjects=1, negation=1, flips=1, calibration=1, regression=1,
-    agreement=0, drift=9, withheld=1, latency_s=60, safety=("crises answered",), waivable=("accuracy",),
+    agreement=0, drift=9, withheld=1, latency_s=60, safety=("crises answered",),
+    waivable=("accuracy",),
     least=LeastQuestions.model_validate(dict.fromkeys(LeastQuestions.model_fields, 1)),
 )  # fmt: skip
 
