@@ -128,7 +128,7 @@ def test_what_did_not_change_is_not_run_again(tiny_source: ModelSource, tmp_path
     assert run(small(tiny_source), tmp_path, listener) == first
     assert {p: p.stat().st_mtime_ns for p in before} == before
     valid = [text for text in listener.said if "still valid" in text]
-    assert len(valid) == 5  # data, base, adapter, tuned, report
+    assert len(valid) == 6  # data, index, base, adapter, tuned, report
 
     # Another learning rate: the base keeps its results, the tuned model is examined again.
     listener = Listener()

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.compare import compare_evaluations
@@ -96,10 +95,9 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
 
         # Every seed is trained on the same questions.
         after_exams, after_apart = counted(exams), counted(apart)
-        reading: dict[str, Any] = {"evidence": evidence} if evidence is not None else {}
         learned: list[EvaluatedModel] = []
         for place, one in experiment.list_trainings():
-            training = finetune_cached(one, source, snapshot, folder / place, progress, **reading)
+            training = finetune_cached(one, source, snapshot, folder / place, progress, evidence)
             model = tuned_model(one, source, folder / place)
             label = f"tuned, seed {one.seed}" if place else "tuned"
             stem = folder / place / "eval" / "tuned"

@@ -84,6 +84,11 @@ class LeakFinder:
             shared={hit.place: self._shared_words(own, hit.place) for hit in hits},
         )
 
+    def find_leaking(self, question: Question, rows: Collection[int]) -> frozenset[int]:
+        """Find those of some passages that leak a question."""
+        own = canonicalize_question(question)
+        return frozenset(row for row in rows if self._leaks(own, row))
+
     def _leaks(self, question: CanonicalQuestion, row: int) -> bool:
         form = self._form(row)
         if isinstance(form, CanonicalQuestion):

@@ -98,8 +98,7 @@ class SnapshotSearch:
         """Return an exam with its search baseline and, for an open book, its evidence."""
         found = self.splits[exam.data.hash]
         if evidence is not None:
-            # A finder of its own, since it counts what it cuts.
-            evidence = EvidenceFinder(evidence.index, evidence.settings, found.excluded)
+            evidence = replace(evidence, excluded=found.excluded)
         return replace(exam, search=found.reference, evidence=evidence)
 
 
