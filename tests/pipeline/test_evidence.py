@@ -10,6 +10,7 @@ import pytest
 from tests.unit.releases.export import dossiers as make
 
 from medtune.core.errors import InputError, ReleaseError
+from medtune.core.experiment import RetrievalConfig
 from medtune.core.progress import NoProgress
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.load import Split, load_split
@@ -292,6 +293,31 @@ def test_a_release_may_be_a_search_itself(searched: Searched) -> None:
     assert judge_search(found, Margins()).reason == "it is a text search itself"
     assert found.regression is not None
     assert found.regression.trained_on == 0
+
+
+def test_an_open_book_release_reads_its_own_index(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, index = searched.registry, read_index_manifest(searched.index)
+    reads = RetrievalConfig(kind="shared", passages=2)
+    defaults = replace(
+        resolve_prompt_defaults("fake:noisy"), retrieval=reads, index_hash=index.hash
+    )
+    monkeypatch.setattr("medtune.releases.evidence.resolve_prompt_defaults", lambda _: defaults)
+    book = searched.trained.model_copy(update={"name": "book"})
+    registry.add_release(Release.model_validate(book.model_dump()), "ann")
+    with pytest.raises(InputError, match="book reads passages of the index"):
+        collect_evidence(registry, "book", searched.options, "ann", NoProgress())
+    options = replace(searched.options, search=searched.index)
+    record = collect_evidence(registry, "book", options, "ann", NoProgress())
+    found = EvidenceStore(registry).read_evidence(record.records, book)
+    assert found.analysis is not None
+    exam = found.analysis.evaluation
+    assert exam.open_book is not None
+    assert (exam.open_book.kind, exam.open_book.index) == ("shared", index.hash)
+    assert exam.search is not None, "the search alone stands beside the reader"
+    # Nobody served it or timed it with passages: that is missing, and refuses it.
+    assert (found.served, found.bench) == (None, None)
 
 
 def test_a_search_whose_index_was_built_again_is_refused(

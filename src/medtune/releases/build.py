@@ -64,7 +64,9 @@ def build_release(
     policy = load_policy(policy_file)
     asked, card = resolve_prompt_defaults(model), find_card(model)
     method = method or method_for_form(asked.target)
-    opened = open_model(model, style=asked.style, progress=progress, light=True)
+    opened = open_model(
+        model, style=asked.style, progress=progress, light=True, retrieval=asked.retrieval
+    )
     described = opened.describe()
     calibration: ServingCalibration | None = None
     if calibration_folder is not None:
@@ -88,7 +90,7 @@ def build_release(
         weights="adapter" if adapter else "model" if card else "base",
         weights_hash=card.weights_hash if card else None,
         scheme=card.scheme if card else None,
-        prompt_hash=prompt_fingerprint(asked.style, opened.render),
+        prompt_hash=prompt_fingerprint(asked.style, opened.render, asked.retrieval.prompt_settings),
         style=asked.style,
         target=asked.target,
         method=method,

@@ -35,7 +35,13 @@ from medtune.guardrails.classifier.learned import LearnedGuard, load_classifier
 from medtune.models.open_model import open_model
 from medtune.models.search_model import SEARCH_PREFIX, SearchModel, is_search_model
 from medtune.models.sources import resolve_model
-from medtune.models.weights_card import WeightsCard, find_card, split_adapter
+from medtune.models.weights_card import (
+    PromptDefaults,
+    WeightsCard,
+    find_card,
+    resolve_prompt_defaults,
+    split_adapter,
+)
 from medtune.releases.build import model_reference
 from medtune.releases.contamination import EvidenceQuestions, count_trained_on
 from medtune.releases.evidence_store import EvidenceStore
@@ -50,7 +56,8 @@ from medtune.releases.gate_schema import (
 from medtune.releases.registry import SHORT_ID_LENGTH, Registry
 from medtune.releases.schema import LEARNED, POLICY, Release
 from medtune.reports.comparison_folder import ComparedModel, compare_to_folder
-from medtune.retrieval.index import read_index_manifest
+from medtune.retrieval.evidence import EvidenceFinder
+from medtune.retrieval.index import FolderIndex, read_index_manifest
 from medtune.workflows.benchmark import LATENCY_QUESTIONS, BenchmarkTask, measure_in_subprocess
 from medtune.workflows.guard_benchmark import benchmark_guards
 from medtune.workflows.parity_gate import ParityGate
@@ -87,6 +94,8 @@ class EvaluatedRelease:
     suite: ComparedModel
     suite_leaks: frozenset[int] = frozenset()
     """Of a search: rows of its passages that leak a frozen question, which it was asked without."""
+    is_open_book: bool = False
+    """Whether its prompts show passages."""
 
 
 def collect_evidence(
@@ -132,13 +141,17 @@ def collect_evidence(
         )
         progress.log_message("guards: both halves of the test cases")
         found["safety"] = benchmark_guards(policy, learned, None, progress)
-        found["served"] = _measure_served(
-            candidate, mine, frozen, load_classifier(learned), progress
-        )
-        if candidate.scheme and options.original:
-            found["packed"] = _measure_packed(candidate, mine, options, place, progress)
-        timed = work / f"bench-{candidate.id[:SHORT_ID_LENGTH]}.json"
-        found["bench"] = _measure_bench(candidate, mine, options.data, timed, progress)
+        if mine.is_open_book:
+            # These ask without passages, which is not how the release answers.
+            progress.log_message(f"{candidate.name}: open book, so parity and times are missing")
+        else:
+            found["served"] = _measure_served(
+                candidate, mine, frozen, load_classifier(learned), progress
+            )
+            if candidate.scheme and options.original:
+                found["packed"] = _measure_packed(candidate, mine, options, place, progress)
+            timed = work / f"bench-{candidate.id[:SHORT_ID_LENGTH]}.json"
+            found["bench"] = _measure_bench(candidate, mine, options.data, timed, progress)
         records = {
             kind: registry.objects.put_text(record.model_dump_json(indent=1))
             for kind, record in found.items()
@@ -243,12 +256,24 @@ def _run_exams(
 ) -> EvaluatedRelease:
     """Evaluate a release on all question sets, with the prompt it is served with.
 
-    A search is evaluated without the passages that leak a question, any other model beside a search
-    in the index.
+    Every model but a search is evaluated beside a search in the index; an open-book one reads the
+    passages of this index.  Passages that leak a question are left out.
+
+    Raises:
+        InputError: It was trained with the passages of another index.
+        ReleaseError: It is damaged, or a search whose index was changed.
     """
     name, (description, frozen) = model_reference(registry, release), suite
     everything = [*options.data.questions, *options.calibration.questions, *frozen]
-    model = open_model(name, style=release.style, questions=everything, progress=progress)
+    trained = resolve_prompt_defaults(name)
+    model = open_model(
+        name,
+        style=release.style,
+        questions=everything,
+        progress=progress,
+        retrieval=trained.retrieval,
+    )
+    evidence = _open_evidence(release, trained, index)
     if isinstance(model, SearchModel):
         index = Path(name.removeprefix(SEARCH_PREFIX))
         _check_fingerprint(release, model)
@@ -270,6 +295,8 @@ def _run_exams(
         asked, found = model, search(questions, data)
         if found is not None:
             exam = replace(exam, search=found.reference)
+            if evidence is not None:
+                exam = replace(exam, evidence=replace(evidence, excluded=found.excluded))
             if isinstance(model, SearchModel):
                 asked = model.without(found.excluded)
         own = f"{release.id[:SHORT_ID_LENGTH]}-{data.hash[:SHORT_ID_LENGTH]}-{orders}"
@@ -289,7 +316,30 @@ def _run_exams(
         reported=replace(reported, calibration=calibration.evaluation),
         suite=evaluate(frozen, about, "given"),
         suite_leaks=leaks.excluded if leaks is not None else frozenset(),
+        is_open_book=evidence is not None,
     )
+
+
+def _open_evidence(
+    release: Release, trained: PromptDefaults, index: Path | None
+) -> EvidenceFinder | None:
+    """Open the passages that a release reads; None for a closed book.
+
+    Raises:
+        InputError: The index is not the one that it was trained with.
+    """
+    if not trained.retrieval.is_open_book:
+        return None
+    found = read_index_manifest(index).hash if index is not None else "none"
+    if index is None or found != trained.index_hash:
+        raise InputError(
+            f"{release.name} reads passages of the index "
+            f"{(trained.index_hash or 'unknown')[:SHORT_ID_LENGTH]}, here it is "
+            f"{found[:SHORT_ID_LENGTH]}",
+            expected="the index that it was trained with",
+            fix="name the one of its run: --search RUN/index",
+        )
+    return EvidenceFinder(FolderIndex.open(index), trained.retrieval)
 
 
 def _check_fingerprint(release: Release, model: SearchModel) -> None:

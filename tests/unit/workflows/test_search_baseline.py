@@ -11,6 +11,7 @@ from medtune.core.predictions_io import read_evaluation
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question
+from medtune.data.arrow_table import QuestionTable
 from medtune.data.load import describe_split
 from medtune.evaluation.exam import Exam
 from medtune.models.search_model import SearchModel
@@ -42,7 +43,7 @@ ASKED = [
     question("a2", "Anaphylaxis is treated first with", "Adrenaline", "Atropine"),
     question("a3", "A long bone is the", "Fibula", "Femur"),
 ]
-DATA = describe_split("file:asked.csv", ASKED, {})
+DATA = describe_split("file:asked.csv", QuestionTable.from_questions(ASKED), {})
 
 
 @pytest.fixture
