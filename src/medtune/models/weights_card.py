@@ -183,8 +183,8 @@ def check_prompt_hash(card: WeightsCard, folder: Path, prompt_hash: str) -> None
             f"{(card.index_hash or '')[:12]} (prompt {card.prompt_hash[:12]})"
         )
         fix = (
-            "show it passages of that kind from that index, or say that the book stays closed: "
-            'retrieval kind "none"'
+            "show it passages of that kind (medtune evaluate --search DIR), or say that the book "
+            "stays closed: --retrieval none"
         )
     raise AdapterError(
         f"{found}, the prompt here is {prompt_hash[:12]}",
