@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from medtune.core.errors import DataError, FolderError, ModelError, PredictionsError
 from medtune.core.intervals import wilson_interval
+from medtune.core.option_logprobs import option_probabilities
 from medtune.core.predictions_io import (
     DRAFT_FILE,
     PREDICTIONS_FILE,
@@ -56,7 +57,6 @@ from medtune.evaluation.run_exam import (
     evaluate_or_reuse,
     make_evaluation_record,
 )
-from medtune.evaluation.score import option_probabilities
 from medtune.models.fake import FakeModel
 
 ORDERS = list(itertools.permutations(range(4)))

@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from medtune._version import __version__
-from medtune.cli import compress, export, release, review, serve, study, system
+from medtune.cli import compress, export, mixture, release, review, serve, study, system
 from medtune.cli import evaluate as exam
 from medtune.cli import train as work
 from medtune.cli.everywhere import Commands, add_verbosity_options
@@ -43,6 +43,7 @@ app.command()(exam.evaluate)
 app.command()(exam.compare)
 app.command()(exam.analyze)
 app.command()(exam.rescore)
+app.command()(mixture.mix)
 app.command()(compress.compress)
 app.command()(compress.parity)
 app.command()(compress.bench)
@@ -86,6 +87,7 @@ studies.command("decoding")(study.decoding)
 studies.command("ablation")(study.ablation)
 studies.command("learning-curve")(study.learning_curve)
 studies.command("prompts")(study.prompts)
+studies.command("open-book")(study.open_book)
 app.add_typer(studies, name="study")
 reviews = Commands(no_args_is_help=True, help="Review by hand how free answers were parsed.")
 reviews.command("sample")(review.sample)

@@ -313,7 +313,7 @@ class EvaluationConfig(Record):
 class RetrievalConfig(Record):
     """Settings of open-book prompts: passages of an index before each question."""
 
-    kind: Literal["none", "per option", "shared"] = "none"
+    kind: Literal["none", "per-option", "shared"] = "none"
     """Whether each option is scored behind passages of its own (arXiv 2210.06345), or all behind
     the same ones."""
     index: str = ""
@@ -328,8 +328,8 @@ class RetrievalConfig(Record):
 
     @model_validator(mode="after")
     def _check_query(self) -> RetrievalConfig:
-        if self.kind == "per option" and self.query == "stem":
-            raise ValueError('kind = "per option" searches for the options: leave query out')
+        if self.kind == "per-option" and self.query == "stem":
+            raise ValueError('kind = "per-option" searches for the options: leave query out')
         return self
 
     @property

@@ -294,7 +294,7 @@ class SearchBaseline(Record):
 class OpenBook(Record):
     """Passages that a model read or searched while it was evaluated."""
 
-    kind: Literal["search", "per option", "shared"]
+    kind: Literal["search", "per-option", "shared"]
     """The search alone, or passages in the prompt: for each option, or shared by all."""
     index: str
     """Hash of the passage index."""
@@ -358,6 +358,8 @@ class EvaluationRecord(Record):
     """A text search in the training questions; None where there is no index of them."""
     open_book: OpenBook | None = None
     """None for a closed-book evaluation."""
+    mixed_from: tuple[str, ...] = ()
+    """Inputs of the evaluations that a mixture's was computed from; empty for any other."""
     letters_chosen: dict[str, int]
     letters_right: dict[str, int]
     ties: int | None = None

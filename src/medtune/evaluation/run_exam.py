@@ -15,6 +15,7 @@ from medtune.analysis.order_flips import choice_in_given_order
 from medtune.core.choice import top_scoring_indices
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.intervals import wilson_interval
+from medtune.core.option_logprobs import option_logprobs
 from medtune.core.predictions_io import (
     RECORD_FILE,
     PredictionsDraft,
@@ -41,7 +42,7 @@ from medtune.core.run_folder import read_valid_record, write_record
 from medtune.evaluation.exam import Exam, SearchReference
 from medtune.evaluation.perturbations import perturb_questions
 from medtune.evaluation.pride import estimate_prior
-from medtune.evaluation.score import PositionPrior, answer_questions, option_logprobs, score_orders
+from medtune.evaluation.score import PositionPrior, answer_questions, score_orders
 
 CHUNK_SIZE = 256
 """Questions between two updates of the progress bar; batches are formed within a chunk."""
@@ -254,7 +255,7 @@ def add_search_reference(
             # A reused evaluation has cut nothing anew.
             cut=before.cut if before is not None else exam.evidence.cut if exam.evidence else 0,
             left_out=found.left_out,
-            less_similar=_accuracy_of_less_similar(right, found.similarity),
+            less_similar=accuracy_of_less_similar(right, found.similarity),
         )
     if not is_search:
         changes["search"] = _pair_with_search(right, found)
@@ -274,7 +275,7 @@ def _pair_with_search(right: Sequence[bool], found: SearchReference) -> SearchBa
     )
 
 
-def _accuracy_of_less_similar(
+def accuracy_of_less_similar(
     right: Sequence[bool], similarity: Sequence[float]
 ) -> Proportion | None:
     """Return the accuracy without the most similar tenth of the questions, rounded up."""

@@ -31,7 +31,7 @@ class EvidenceFinder:
     @property
     def per_option(self) -> bool:
         """Whether every option has passages of its own."""
-        return self.settings.kind == "per option"
+        return self.settings.kind == "per-option"
 
     @property
     def cut(self) -> int:

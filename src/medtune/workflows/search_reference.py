@@ -39,7 +39,13 @@ def search_questions(
     Raises:
         RetrievalError: The folder holds no usable index.
     """
-    model = SearchModel.open(name)
+    return search_with(SearchModel.open(name), questions, progress)
+
+
+def search_with(
+    model: SearchModel, questions: Sequence[Question], progress: Progress
+) -> OpenBookQuestions:
+    """Search for every question with an open model; see `search_questions`."""
     leaks = LeakFinder(model.index)
     nearest = []
     with progress.task("leaks", len(questions)) as task:

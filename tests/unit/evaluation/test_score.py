@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from medtune.core.choice import choose_option
 from medtune.core.errors import ModelError
+from medtune.core.option_logprobs import option_logprobs
 from medtune.core.prompt import FormName, PromptStyle, TextForm
 from medtune.core.protocols import (
     ContinuationScore,
@@ -26,7 +27,7 @@ from medtune.core.protocols import (
 from medtune.core.records import Method, Orders, Outcome, Question, SplitDescription
 from medtune.evaluation.exam import Exam, Shots
 from medtune.evaluation.parsing.strict import STRICT_PARSER
-from medtune.evaluation.score import answer_questions, cyclic_orders, option_logprobs, score_orders
+from medtune.evaluation.score import answer_questions, cyclic_orders, score_orders
 from medtune.models.fake import FakeModel
 
 
