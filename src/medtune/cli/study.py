@@ -270,7 +270,7 @@ def open_book(
     ),
     shares: Annotated[
         str, typer.Option(help="Shares of the index that are searched, per cent.")
-    ] = ",".join(f"{share:g}" for share in SHARES),
+    ] = ",".join(map(str, SHARES)),
     words: Annotated[int, typer.Option(min=5, help="Most words of a passage in a prompt.")] = 60,
     method: Annotated[
         Method, typer.Option(help="letter or cloze.", callback=refuse_generate)

@@ -82,7 +82,9 @@ def mix(
     """
     _check_counts(evaluations, calibrations, models)
     fitted_on = _read_labelled(calibrations)
-    names = models or [_name_to_open(*pair) for pair in zip(calibrations, fitted_on, strict=True)]
+    names: Sequence[str | None] = models or [
+        _name_to_open(*pair) for pair in zip(calibrations, fitted_on, strict=True)
+    ]
     record = fit_mixture(fitted_on, names)
     reported = _read_labelled(evaluations)
     for parent, other in zip(fitted_on, reported, strict=bool(reported)):

@@ -175,7 +175,7 @@ def find_evaluation(
 
 
 def make_evaluation_record(
-    model: AnswerModel,
+    model: ModelIdentity,
     exam: Exam,
     label: str,
     parser: Parser,

@@ -18,7 +18,7 @@ from medtune.core.records import (
 
 PASSAGES = (1, 3, 5)
 """Numbers of passages in a prompt; none is the closed book."""
-SHARES = (10.0, 100.0)
+SHARES: tuple[float, ...] = (10, 100)
 """Shares of the index, per cent."""
 PROMPT_KINDS: tuple[Literal["per-option", "shared"], ...] = ("per-option", "shared")
 

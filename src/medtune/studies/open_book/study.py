@@ -7,7 +7,7 @@ that leak a question are left out.  Every evaluation is a cell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -221,8 +221,8 @@ class _SearchedShare:
 class _AskedModel:
     """A model of the study, opened when a cell needs it."""
 
-    find: partial[ModelIdentity | None]
-    open: partial[AnswerModel]
+    find: Callable[[], ModelIdentity | None]
+    open: Callable[..., AnswerModel]
     style: PromptStyle
     trained_on: int | None
 
