@@ -10,11 +10,11 @@ import pytest
 from tests.conftest import CommandLine
 from tests.unit.analysis.synthetic import evaluation, predictions
 
-from medtune.commands.mix import fit_mixture, mix_evaluations
 from medtune.core.errors import PredictionsError
 from medtune.core.predictions_io import read_predictions
 from medtune.core.progress import NoProgress
 from medtune.data.load import load_split
+from medtune.mixtures.fit import fit_mixture, mix_evaluations
 from medtune.retrieval.index import build_index
 from medtune.retrieval.passages import passages_from_questions
 from medtune.retrieval.schema import PassageSource

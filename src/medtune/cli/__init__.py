@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from medtune._version import __version__
-from medtune.cli import compress, export, mixture, release, review, serve, study, system
+from medtune.cli import compress, export, mix, release, review, serve, study, system
 from medtune.cli import evaluate as exam
 from medtune.cli import train as work
 from medtune.cli.everywhere import Commands, add_verbosity_options
@@ -43,7 +43,7 @@ app.command()(exam.evaluate)
 app.command()(exam.compare)
 app.command()(exam.analyze)
 app.command()(exam.rescore)
-app.command()(mixture.mix)
+app.command()(mix.mix)
 app.command()(compress.compress)
 app.command()(compress.parity)
 app.command()(compress.bench)

@@ -11,7 +11,6 @@ from medtune.cli.output import (  # noqa: F401 - these register what they print
     analysis,
     compression,
     data,
-    mixture,
     release,
     release_export,
     review,

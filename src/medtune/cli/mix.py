@@ -34,7 +34,7 @@ def mix(
 
     Example: medtune mix runs/eval/a runs/eval/b --calibration runs/cal/a --calibration runs/cal/b
     """
-    from medtune.commands.mix import mix as mix_recipe
+    from medtune.mixtures.mix import mix as mix_recipe
 
     fitted_on = calibration or []
     names = [folder.resolve().name for folder in evaluations or fitted_on]
