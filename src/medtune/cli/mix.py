@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medtune.cli.options import Json, OutFolder, print_record
+from medtune.cli.options import Json, OutFolder, print_record, resolve_model_argument
 from medtune.cli.output import Terminal
 from medtune.core.run_folder import slugify
 
@@ -39,6 +39,7 @@ def mix(
     fitted_on = calibration or []
     names = [folder.resolve().name for folder in evaluations or fitted_on]
     folder = out or Path("runs") / "mix" / slugify(*names)
-    record = mix_recipe(evaluations or [], fitted_on, folder, Terminal(), model or [])
+    opened = [resolve_model_argument(name) for name in model or []]
+    record = mix_recipe(evaluations or [], fitted_on, folder, Terminal(), opened)
     print_record(record, json, {"mixture": folder / "mix.json"})
     Terminal().log_message(f"answer model: mix:{folder}")
