@@ -26,7 +26,7 @@ from medtune.core.predictions_io import (
     read_evaluation,
 )
 from medtune.core.progress import NoProgress, ProgressTask
-from medtune.core.prompt import PromptStyle
+from medtune.core.prompt import HIDDEN_STEM, PromptStyle
 from medtune.core.protocols import (
     ContinuationScore,
     Decoding,
@@ -49,7 +49,6 @@ from medtune.core.run_folder import translate_disk_errors
 from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam, Shots
 from medtune.evaluation.parsing.strict import STRICT_PARSER
-from medtune.evaluation.perturbations import HIDDEN_STEM
 from medtune.evaluation.run_exam import (
     ExamResult,
     count_outcomes,

@@ -310,10 +310,13 @@ class EvaluationConfig(Record):
         return self
 
 
+RetrievalKind = Literal["none", "per-option", "shared"]
+
+
 class RetrievalConfig(Record):
     """Settings of open-book prompts: passages of an index before each question."""
 
-    kind: Literal["none", "per-option", "shared"] = "none"
+    kind: RetrievalKind = "none"
     """Whether each option is scored behind passages of its own (arXiv 2210.06345), or all behind
     the same ones."""
     index: str = ""

@@ -35,8 +35,6 @@ from medtune.retrieval.evidence import EvidenceFinder
 SCORING_VERSION = 2
 """Version of scoring and choosing; 2: fp32 head, ties broken by hash."""
 DEFAULT_NORMALIZATION = EvaluationConfig().normalization
-SEARCHING = ("search:", "mix:")
-"""Prefixes of the names of models that may search for passages themselves."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +111,10 @@ class SearchReference:
     """Whether the search answers each question right."""
     similarity: tuple[float, ...]
     """Largest share of words that each stem has in common with a passage's question."""
+    fingerprint: str | None = None
+    """Identity of the search: its index and its fitted weights."""
+    own: bool = False
+    """Whether the evaluated model searches by itself, such as a mixture with a search."""
 
 
 @dataclass(frozen=True)
@@ -223,11 +225,9 @@ class Exam:
         """
         free = [self.target, asdict(self.decoding), self.constrained, parser]
         found = self.evidence.hash_components() if self.evidence is not None else None
-        description = model.describe()
-        searched = self.search if description.source.startswith(SEARCHING) else None
         return content_hash(
             [
-                description.model_dump(mode="json"),
+                model.describe().model_dump(mode="json"),
                 self.data.hash,
                 self.hash_prompt(model),
                 self.method,
@@ -238,8 +238,6 @@ class Exam:
                 self._perturbed_questions(),
                 free if self.method == "generate" else None,
                 *([found] if found is not None else []),
-                # A search leaves out the passages that leak one of these questions.
-                *([searched.index, searched.left_out] if searched is not None else []),
             ]
         )
 

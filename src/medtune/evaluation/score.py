@@ -14,7 +14,7 @@ from medtune.core.option_logprobs import (
     option_logprobs,
     option_probabilities,
 )
-from medtune.core.prompt import FormName, PromptStyle, form_for_method
+from medtune.core.prompt import FormName, PromptStyle, form_for_method, visible_stem
 from medtune.core.protocols import (
     AnswerModel,
     GenerateRequest,
@@ -156,7 +156,7 @@ def score_orders(
                 requests.append(
                     ScoreRequest(
                         question.id,
-                        question.stem,
+                        visible_stem(question),
                         tuple(shown.options[at] for at in part),
                         style.build_messages(shown, form, examples, read),
                         lead,
@@ -185,7 +185,7 @@ def _find_passages(
     """Find the passages behind which each option is scored; none for a closed book."""
     if evidence is None:
         return ((),) * len(question.options)
-    return evidence.find(question.stem, question.options)
+    return evidence.find(visible_stem(question), question.options)
 
 
 def _refuse_what_does_not_fit(
@@ -211,7 +211,7 @@ def _refuse_what_does_not_fit(
             raise ModelError(
                 f"question {question.id} makes a prompt of {tokens:,} tokens",
                 expected=f"at most {most:,}, which is what {model.describe().source} reads",
-                fix="shorten it or leave it out, or show fewer worked examples",
+                fix="shorten it or leave it out, or show fewer worked examples or passages",
             )
 
 
@@ -297,7 +297,9 @@ def _generate_predictions(
             places = range(len(question.options))
             choices = tuple(exam.style.render_answer(question, i, form) for i in places)
         requests.append(
-            GenerateRequest(question.id, question.stem, question.options, messages, choices)
+            GenerateRequest(
+                question.id, visible_stem(question), question.options, messages, choices
+            )
         )
     answers = model.generate(requests, exam.decoding)
     predictions = []

@@ -8,6 +8,7 @@ import numpy as np
 
 from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.compare import align_predictions
+from medtune.analysis.similarity import accuracy_without_most_similar
 from medtune.core.choice import choose_option
 from medtune.core.option_logprobs import probabilities_from_logs
 from medtune.core.prompt import PromptStyle
@@ -25,7 +26,6 @@ from medtune.evaluation.exam import Exam, SearchReference
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import (
     ExamResult,
-    accuracy_of_less_similar,
     add_search_reference,
     make_evaluation_record,
 )
@@ -93,14 +93,14 @@ def mix_evaluations(
     rows = _align(parents)
     predictions = [_mix_predictions(weights, row) for row in rows]
     records = [record for record, _ in parents]
-    known = [record.trained_on for record in records if record.trained_on is not None]
+    overlaps = [record.trained_on for record in records if record.trained_on is not None]
     exam = Exam(
         questions=(),
         data=records[0].data,
         style=PromptStyle(),
         method="letter",
         normalization="sum",
-        trained_on=max(known, default=None),
+        trained_on=max(overlaps, default=None),
         search=_search_reference(records, rows),
     )
     model = _MixtureIdentity(describe_mixture(name, mixture, [record.model for record in records]))
@@ -113,12 +113,9 @@ def mix_evaluations(
         "inputs": content_hash([record.inputs, sources]),
     }
     books = (record.open_book for record in records if record.open_book is not None)
-    if (book := next(books, None)) is not None:
-        similarity = [p.similarity for p in predictions if p.similarity is not None]
-        right = [p.outcome is Outcome.CORRECT for p in predictions]
-        rest = (
-            accuracy_of_less_similar(right, similarity) if len(similarity) == len(right) else None
-        )
+    if exam.search is None and (book := next(books, None)) is not None:
+        known = all(p.similarity is not None for p in predictions)
+        rest = accuracy_without_most_similar(predictions) if known else None
         changes["open_book"] = book.model_copy(update={"less_similar": rest})
     return record.model_copy(update=changes), predictions
 
@@ -182,8 +179,10 @@ def _search_reference(
         if book is not None and book.kind == "search" and None not in similarity:
             return SearchReference(
                 index=book.index,
-                passages=book.passages,
+                passages=book.passages + book.left_out,
                 left_out=book.left_out,
+                fingerprint=record.model.fingerprint,
+                own=True,
                 right=tuple(row[at].outcome is Outcome.CORRECT for row in rows),
                 similarity=tuple(value for value in similarity if value is not None),
             )

@@ -136,11 +136,7 @@ def _check_counts(
 def _check_reported(fitted_on: RecordedEvaluation, reported: RecordedEvaluation) -> None:
     """Refuse an evaluation of another model, or of questions that the weights were fitted on."""
     (record, calibration), (other, predictions) = fitted_on, reported
-    unlike = differing_aspects(record, other, CALIBRATION_ASPECTS)
-    books = [one.open_book.index for one in (record, other) if one.open_book is not None]
-    if len(set(books)) > 1:
-        unlike.append("passage index")
-    if unlike:
+    if unlike := differing_aspects(record, other, CALIBRATION_ASPECTS):
         raise PredictionsError(
             f"{other.label} differs from its calibration, {record.label}, in its "
             f"{', '.join(unlike)}",

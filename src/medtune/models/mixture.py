@@ -14,7 +14,13 @@ from typing import Any
 
 from medtune.core.errors import ModelError
 from medtune.core.option_logprobs import log_softmax, option_probabilities
-from medtune.core.prompt import PromptStyle, form_for_method, prompt_fingerprint
+from medtune.core.prompt import (
+    HIDDEN_STEM,
+    PromptStyle,
+    form_for_method,
+    prompt_fingerprint,
+    visible_stem,
+)
 from medtune.core.protocols import (
     AnswerModel,
     ContinuationScore,
@@ -33,7 +39,12 @@ from medtune.core.records import (
 )
 from medtune.core.run_folder import read_record
 from medtune.core.schemas.mixture import MixtureParent, MixtureRecord
-from medtune.models.search_model import SearchModel, generate_best_option, render_plain
+from medtune.models.search_model import (
+    SearchModel,
+    generate_best_option,
+    is_search_model,
+    render_plain,
+)
 from medtune.models.weights_card import resolve_prompt_defaults
 
 MIX_PREFIX = "mix:"
@@ -61,6 +72,20 @@ def read_mixture(name: str) -> MixtureRecord:
             fix="medtune mix --calibration EVALUATION --calibration EVALUATION --out DIR",
         )
     return record
+
+
+def find_own_search(name: str) -> str | None:
+    """Return the search that a model's name is, or that is among its parents; None without one.
+
+    Raises:
+        ModelError: The name is that of a mixture that does not exist.
+    """
+    if is_search_model(name):
+        return name
+    if not name.startswith(MIX_PREFIX):
+        return None
+    names = (parent.name for parent in read_mixture(name).parents)
+    return next((each for each in names if each is not None and is_search_model(each)), None)
 
 
 def log_probabilities(probabilities: Sequence[float]) -> tuple[float, ...]:
@@ -139,7 +164,7 @@ class _OpenParent:
             )
         lead, continuations = self.style.split_continuations(question, form)
         return ScoreRequest(
-            question.id, question.stem, question.options, messages, lead, continuations
+            question.id, visible_stem(question), question.options, messages, lead, continuations
         )
 
 
@@ -164,13 +189,6 @@ class MixtureModel:
         record = read_mixture(name)
         parents = [_open(name, parent, open_parent, dtype) for parent in record.parents]
         return cls(name, record, parents)
-
-    @property
-    def search_name(self) -> str | None:
-        """Name of the first parent that is a search, such as search:DIR; None if none is."""
-        models = (parent.model for parent in self._parents)
-        searches = (model for model in models if isinstance(model, SearchModel))
-        return next((model.describe().source for model in searches), None)
 
     def without(self, excluded: Collection[int]) -> MixtureModel:
         """Return a model whose first search leaves out some passages, by row."""
@@ -222,8 +240,10 @@ class MixtureModel:
                 expected="all options of a question together: a mixture has no passages of its own",
                 fix="evaluate it without passages in the prompt",
             )
+        # A request without a stem is one whose stem is hidden.
         questions = [
-            Question(id=r.id, stem=r.stem, options=r.options, answer=None) for r in requests
+            Question(id=r.id, stem=r.stem or HIDDEN_STEM, options=r.options, answer=None)
+            for r in requests
         ]
         answers = [parent.ask(questions) for parent in self._parents]
         weights = [parent.weight for parent in self._record.parents]

@@ -22,6 +22,13 @@ from medtune.retrieval.option_features import PLAIN_FEATURES, search_options
 from medtune.retrieval.schema import OptionScorer
 from medtune.retrieval.scorer import option_log_probabilities
 
+SEARCH_PREFIX = "search:"
+
+
+def is_search_model(name: str) -> bool:
+    """Return whether a model's name is that of a search."""
+    return name.startswith(SEARCH_PREFIX)
+
 
 class SearchModel:
     """An AnswerModel that scores options by the passages that they find.
@@ -51,7 +58,7 @@ class SearchModel:
         Raises:
             RetrievalError: The folder holds no usable index.
         """
-        index = FolderIndex.open(Path(name.partition(":")[2]))
+        index = FolderIndex.open(Path(name.removeprefix(SEARCH_PREFIX)))
         return cls(name, index, index.read_scorer(), excluded)
 
     def without(self, excluded: Collection[int]) -> SearchModel:
@@ -63,7 +70,11 @@ class SearchModel:
         return SearchModel(self._name, index, self._scorer)
 
     def describe(self) -> ModelDescription:
-        """Describe the index and its scorer; the passages left out belong to an evaluation."""
+        """Describe the index and its scorer.
+
+        The passages that are left out follow from the questions: they are no part of the identity,
+        so that a calibration on other questions is one of the same model.
+        """
         scorer = self._scorer.model_dump(mode="json") if self._scorer is not None else None
         return ModelDescription(
             source=self._name,

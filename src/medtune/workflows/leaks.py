@@ -57,7 +57,8 @@ class LeakFinder:
         form = self._form(row)
         if isinstance(form, CanonicalQuestion):
             return duplicate_kind(form, question) is not None
-        return len(question.stem.split()) >= MIN_QUOTED_WORDS and question.stem in form
+        quoted = f" {question.stem} " in f" {form} "
+        return quoted and len(question.stem.split()) >= MIN_QUOTED_WORDS
 
     def _shared_words(self, question: CanonicalQuestion, row: int) -> float:
         form = self._form(row)

@@ -23,6 +23,7 @@ from medtune.evaluation.run_exam import evaluate_model
 from medtune.models.fake import FakeModel
 from medtune.models.mixture import (
     MixtureModel,
+    find_own_search,
     log_probabilities,
     pool_log_probabilities,
     read_mixture,
@@ -214,7 +215,8 @@ def test_a_search_among_the_parents_leaves_passages_out(write: Write, tmp_path: 
     )
     model = open_model(name, questions=QUESTIONS)
     assert isinstance(model, MixtureModel)
-    assert model.search_name == search
+    assert find_own_search(name) == find_own_search(search) == search
+    assert find_own_search("fake:noisy") is None
     asked = [request(QUESTIONS[5])]
     (found,), (blind,) = model.score(asked), model.without(range(8)).score(asked)
     assert found[1].logprob > max(found[i].logprob for i in (0, 2, 3))

@@ -68,7 +68,8 @@ def _show_run(console: Console, record: RunRecord) -> None:
 
 @prints(EvaluationRecord)
 def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
-    # Imports SciPy, which other commands do not need.
+    # These import SciPy, which other commands do not need.
+    from medtune.analysis.open_book import open_book_note, search_note
     from medtune.analysis.options_only import stem_note
 
     console.print(lay_out(accuracy_table([[record]])))
@@ -78,6 +79,11 @@ def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
     _print_caveats(console, record)
     if note := stem_note(record):
         console.print(Text(f"! {note}"))
+    if record.search is not None:
+        mark = "" if record.search.beaten else "! "
+        console.print(Text(f"{mark}{search_note(record)}"))
+    if note := open_book_note(record):
+        console.print(Text(note))
     if record.trained_on is None and record.model.adapter is not None:
         console.print("Whether the adapter was trained on these questions is unknown.")
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.breakdown import holm_correction
 from medtune.analysis.compare import compare_evaluations
+from medtune.analysis.similarity import accuracy_without_most_similar
 from medtune.core.formatting import format_p_value
 from medtune.core.provenance import collect_provenance
-from medtune.core.records import Outcome, Proportion
-from medtune.evaluation.run_exam import accuracy_of_less_similar
 from medtune.retrieval.schema import IndexManifest
 from medtune.studies.open_book.schema import (
     BookPoint,
@@ -77,17 +76,10 @@ def _point(
         setting=setting,
         indexed=None if setting.share is None else where.passages - len(where.excluded),
         accuracy=own[0].accuracy,
-        less_similar=_less_similar(own),
+        less_similar=accuracy_without_most_similar(own[1]),
         over_closed=over_closed,
         over_search=over_search,
     )
-
-
-def _less_similar(evaluation: RecordedEvaluation) -> Proportion | None:
-    _, predictions = evaluation
-    similarity = [p.similarity for p in predictions if p.similarity is not None]
-    right = [p.outcome is Outcome.CORRECT for p in predictions]
-    return accuracy_of_less_similar(right, similarity)
 
 
 def _gain(before: RecordedEvaluation, after: RecordedEvaluation) -> PairedGain:

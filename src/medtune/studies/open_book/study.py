@@ -40,7 +40,7 @@ from medtune.studies.open_book.schema import (
     SearchedIndex,
 )
 from medtune.studies.runner import Study
-from medtune.workflows.search_reference import search_with
+from medtune.workflows.search_reference import search_without_leaks
 from medtune.workflows.training_overlap import count_training_overlap
 
 SEARCHED_FOLDER = "searched"
@@ -145,7 +145,7 @@ class OpenBookStudy(Study[OpenBookRecord]):
         path = self.folder / SEARCHED_FOLDER / f"{share:g}.json"
         record = read_valid_record(path, SearchedIndex, inputs)
         if record is None:
-            found = search_with(search, self._split.questions, self.progress)
+            found = search_without_leaks(search, self._split.questions, self.progress)
             record = SearchedIndex(
                 inputs=inputs,
                 index=found.reference.index,
