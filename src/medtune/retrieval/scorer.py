@@ -13,6 +13,8 @@ from medtune.retrieval.schema import FeatureName, OptionScorer
 
 RIDGE = 1e-3
 """Penalty on the squared weights of standardised features."""
+MIN_SPREAD = 1e-9
+"""A feature that varies less among the options of a question does not vary."""
 UNFITTED_TEMPERATURE = 5.0
 """Softmax temperature of BM25 scores that no calibration was fitted for."""
 
@@ -76,8 +78,11 @@ def fit_conditional_logit(
     """
     from scipy.optimize import minimize
 
-    scale = np.maximum(np.concatenate([x - x.mean(0) for x in rows]).std(0), 1e-9)
-    scaled = [x / scale for x in rows]
+    # The mean of a question's options is the same for all of them, and changes no probability.
+    centred = [x - x.mean(0) for x in rows]
+    spread = np.concatenate(centred).std(0)
+    scale = np.where(spread > MIN_SPREAD, spread, 1.0)
+    scaled = [x / scale for x in centred]
     options = max(map(len, scaled))
     # Options that a question does not have are padded with a logit of minus infinity.
     table = np.zeros((len(scaled), options, scaled[0].shape[1]))

@@ -13,6 +13,7 @@ from medtune.cli.output import (  # noqa: F401 - these register what they print
     data,
     release,
     release_export,
+    retrieval,
     review,
     serving,
     study,
