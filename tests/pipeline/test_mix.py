@@ -81,6 +81,25 @@ def test_a_mixture_is_fitted_applied_and_asked_alike(evaluated: CommandLine) -> 
     assert "report no accuracy on these" in err
 
 
+def test_a_mixture_searches_its_own_index_and_reads_no_prompt(evaluated: CommandLine) -> None:
+    evaluated.record("mix", *CALIBRATED, "--out", "m")
+    for more, said in (
+        (("--search", "index"), "expected: one index"),
+        (("--retrieval", "shared", "--search", "index"), "expected: one index"),
+        (("--retrieval", "shared"), "which reads no prompt"),
+    ):
+        code, _, err = evaluated("evaluate", "mix:m", "starter:recall", *more)
+        assert code == 2
+        assert said in err
+    answer = evaluated.record(
+        *("answer", "Which vitamin is deficient in scurvy?", "--option", "Vitamin A"),
+        *("--option", "Vitamin C", "--model", "mix:m", "--calibration", "m/calibration"),
+    )
+    assert answer["model"] == "mix:m"
+    assert answer["reply"]["measured"]["n"] == 80
+    assert sum(answer["reply"]["probabilities"]) == pytest.approx(1.0)
+
+
 def test_a_fit_alone_needs_no_reported_questions(evaluated: CommandLine) -> None:
     record = evaluated.record("mix", *CALIBRATED)
     assert record["evaluation"] is None

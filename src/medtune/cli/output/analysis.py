@@ -155,3 +155,7 @@ def show_mixture(console: Console, record: MixtureRecord) -> None:
             "" if comparison.p_value >= 0.05 else "green" if comparison.difference > 0 else "red"
         )
         console.print(Text(comparison.verdict, style=style))
+    for note in dict.fromkeys(
+        note for comparison in record.comparisons for note in comparison.notes
+    ):
+        console.print(Text(f"! {note}"))
