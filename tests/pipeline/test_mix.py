@@ -96,7 +96,7 @@ def test_a_mixture_searches_its_own_index_and_reads_no_prompt(evaluated: Command
         *("--option", "Vitamin C", "--model", "mix:m", "--calibration", "m/calibration"),
     )
     assert answer["model"] == "mix:m"
-    assert answer["reply"]["measured"]["n"] == 80
+    assert answer["reply"]["measured"]["accuracy"]["n"] == 80
     assert sum(answer["reply"]["probabilities"]) == pytest.approx(1.0)
 
 
