@@ -120,6 +120,11 @@ READING = [
     ("release rollback --registry {}", ["nowhere", "taken", "taken/below", "folder"]),
     ("run {}", ["nowhere", "taken", "taken/below", "nothing.json", "folder"]),
     ("update --margins {}", ["nowhere", "taken", "taken/below", "folder"]),
+    ("mix --calibration {0} --calibration {0}", ["nowhere", "taken", "nothing.json", "folder"]),
+    (
+        "study open-book fake:oracle starter:recall --index {}",
+        ["nowhere", "taken", "taken/below", "folder"],
+    ),
     ("study prompts {}", ["nowhere", "taken", "nothing.json", "folder"]),
     ("study test-size {}", ["nowhere", "taken", "nothing.json", "folder"]),
 ]

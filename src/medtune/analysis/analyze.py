@@ -209,9 +209,23 @@ def _calibration_scores(
             expected="the same model, evaluated in the same way, on other questions",
             fix="evaluate the same model on the calibration split with the same options",
         )
+    refuse_shared_questions(predictions, others)
+    return ScoredOptions.from_predictions(others)
+
+
+def refuse_shared_questions(
+    predictions: Sequence[Prediction], calibration: Sequence[Prediction]
+) -> None:
+    """Refuse calibration questions that are evaluated as well, by id or by text.
+
+    Raises:
+        PredictionsError: There are such questions; one is named.
+    """
     asked = {p.id: p.id for p in predictions} | {_question_key(p): p.id for p in predictions}
     shared = [
-        (p.id, twin) for p in others if (twin := asked.get(p.id) or asked.get(_question_key(p)))
+        (p.id, twin)
+        for p in calibration
+        if (twin := asked.get(p.id) or asked.get(_question_key(p)))
     ]
     if shared:
         theirs, mine = min(shared)
@@ -221,7 +235,6 @@ def _calibration_scores(
             expected="two sets without a common question",
             fix="calibrate on another split: snapshot:FOLDER:calibration",
         )
-    return ScoredOptions.from_predictions(others)
 
 
 def _question_key(prediction: Prediction) -> str:

@@ -23,6 +23,7 @@ from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam, check_constrained
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_or_reuse, find_evaluation
+from medtune.models.mixture import MIX_PREFIX, MixtureModel, find_own_search
 from medtune.models.open_model import find_unloaded_model, open_model
 from medtune.models.search_model import SEARCH_PREFIX, SearchModel, is_search_model
 from medtune.models.weights_card import resolve_prompt_defaults
@@ -131,8 +132,11 @@ def evaluate(
         return found, place
     if search_model is not None:
         searched = search_without_leaks(search_model, split.questions, progress)
-        exam = _leave_leaks_out(exam, searched)
-        opened = searched.model if is_search_model(model) else opened
+        exam = _leave_leaks_out(exam, searched, find_own_search(model) is not None)
+        if is_search_model(model):
+            opened = searched.model
+        elif isinstance(opened, MixtureModel):
+            opened = opened.without(searched.excluded)
     opened = opened or load()
     inputs = exam.hash_inputs(opened, STRICT_PARSER.version)
     place = folder or _with_inputs(named, inputs)
@@ -155,8 +159,8 @@ def _open_search(
     Raises:
         RetrievalError: An index cannot be used, or open-book prompts have none.
     """
-    if is_search_model(model):
-        return SearchModel.open(model)
+    if (own := find_own_search(model)) is not None:
+        return SearchModel.open(own)
     taught = Path(book.index) if book.index and Path(book.index).is_dir() else None
     place = search or taught or find_train_index(data, progress)
     if place is None:
@@ -171,13 +175,15 @@ def _open_search(
     return SearchModel.open(f"{SEARCH_PREFIX}{place}")
 
 
-def _leave_leaks_out(exam: Exam, searched: OpenBookQuestions) -> Exam:
+def _leave_leaks_out(exam: Exam, searched: OpenBookQuestions, own: bool) -> Exam:
     """Leave the passages that leak a question out of an exam, and add the search to it."""
     if exam.evidence is not None:
         evidence = replace(exam.evidence, excluded=searched.excluded)
         exam = replace(exam, evidence=evidence)
     # The search answered the plain questions.
-    return replace(exam, search=searched.reference) if exam.variant == "plain" else exam
+    if exam.variant != "plain":
+        return exam
+    return replace(exam, search=replace(searched.reference, own=own))
 
 
 def _unusual_settings(settings: EvaluationConfig, method: Method) -> list[str]:
@@ -250,11 +256,11 @@ def _refuse_overwrite(folder: Path, inputs: str) -> None:
 def _check_retrieval(
     model: str, search: Path | None, book: RetrievalConfig, method: Method, variant: Variant
 ) -> None:
-    if is_search_model(model) and search is not None:
+    if search is not None and find_own_search(model) is not None:
         raise InputError(f"--search {search} with {model}", expected="one index")
     if not book.is_open_book:
         return
-    if is_search_model(model):
+    if model.startswith((SEARCH_PREFIX, MIX_PREFIX)):
         raise InputError(
             f"--retrieval {book.kind} with {model}, which reads no prompt",
             expected="a language model",

@@ -362,6 +362,8 @@ class EvaluationRecord(Record):
     """A text search in the training questions; None where there is no index of them."""
     open_book: OpenBook | None = None
     """None for a closed-book evaluation."""
+    mixed_from: tuple[str, ...] = ()
+    """Inputs of the evaluations that a mixture's was computed from; empty for any other."""
     letters_chosen: dict[str, int]
     letters_right: dict[str, int]
     ties: int | None = None

@@ -16,6 +16,7 @@ from medtune.analysis.similarity import accuracy_without_most_similar
 from medtune.core.choice import top_scoring_indices
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.intervals import wilson_interval
+from medtune.core.option_logprobs import option_logprobs
 from medtune.core.predictions_io import (
     RECORD_FILE,
     PredictionsDraft,
@@ -42,7 +43,7 @@ from medtune.core.run_folder import read_valid_record, write_record
 from medtune.evaluation.exam import Exam, SearchReference
 from medtune.evaluation.perturbations import perturb_questions
 from medtune.evaluation.pride import estimate_prior
-from medtune.evaluation.score import PositionPrior, answer_questions, option_logprobs, score_orders
+from medtune.evaluation.score import PositionPrior, answer_questions, score_orders
 
 CHUNK_SIZE = 256
 """Questions between two updates of the progress bar; batches are formed within a chunk."""
@@ -175,7 +176,7 @@ def find_evaluation(
 
 
 def make_evaluation_record(
-    model: AnswerModel,
+    model: ModelIdentity,
     exam: Exam,
     label: str,
     parser: Parser,
@@ -244,7 +245,7 @@ def add_search_reference(
     right = [p.outcome is Outcome.CORRECT for p in told]
     is_search = record.model.source.startswith("search:")
     changes: dict[str, object] = {}
-    if exam.evidence is not None or is_search:
+    if exam.evidence is not None or is_search or found.own:
         changes["open_book"] = _describe_open_book(exam, found, told)
     if not is_search:
         changes["search"] = _pair_with_search(right, found)

@@ -66,6 +66,10 @@ class SearchModel:
         """Return a model that leaves out some passages, by row."""
         return SearchModel(self._name, self.index, self._scorer, excluded)
 
+    def in_index(self, index: PassageIndex) -> SearchModel:
+        """Return a model that searches another index by the same weights."""
+        return SearchModel(self._name, index, self._scorer)
+
     def describe(self) -> ModelDescription:
         """Describe the index and its scorer.
 
@@ -83,7 +87,7 @@ class SearchModel:
 
     def render(self, messages: Sequence[Message]) -> str:
         """Render a chat as plain text; the search reads the stem and the options alone."""
-        return "\n".join(f"{m.role}: {m.content}" for m in messages) + "\nassistant: "
+        return render_plain(messages)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
         """Score the options; each counts as one token of one byte, whatever its length."""
@@ -98,14 +102,7 @@ class SearchModel:
         decoding: Decoding,  # noqa: ARG002 - there is one answer
     ) -> list[Generation]:
         """Answer with a sentence that names the likeliest option."""
-        answers = []
-        for request in requests:
-            best = choose_option(self._log_probabilities(request), request.stem, request.options)
-            text = f"The answer is: {request.options[best]}"
-            if request.choices is not None:
-                text = request.choices[best]
-            answers.append(Generation(text, len(text.split()), True))
-        return answers
+        return [generate_best_option(r, self._log_probabilities(r)) for r in requests]
 
     def _log_probabilities(self, request: ScoreRequest | GenerateRequest) -> list[float]:
         found = search_options(
@@ -113,3 +110,17 @@ class SearchModel:
         )
         logs = option_log_probabilities(self._scorer, found.features, is_negated(request.stem))
         return [max(float(value), math.log(1e-12)) for value in logs]
+
+
+def generate_best_option(request: GenerateRequest, scores: Sequence[float]) -> Generation:
+    """Return a sentence that names the likeliest option, or the answer that was prescribed."""
+    best = choose_option(scores, request.stem, request.options)
+    text = f"The answer is: {request.options[best]}"
+    if request.choices is not None:
+        text = request.choices[best]
+    return Generation(text, len(text.split()), True)
+
+
+def render_plain(messages: Sequence[Message]) -> str:
+    """Render a chat as plain text, for models that do not read it."""
+    return "\n".join(f"{m.role}: {m.content}" for m in messages) + "\nassistant: "

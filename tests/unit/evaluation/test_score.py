@@ -17,6 +17,7 @@ from tests.unit.retrieval.indexes import index_of, text_passage
 from medtune.core.choice import choose_option
 from medtune.core.errors import ModelError
 from medtune.core.experiment import RetrievalConfig, RetrievalKind
+from medtune.core.option_logprobs import option_logprobs
 from medtune.core.prompt import FormName, PromptStyle, TextForm
 from medtune.core.protocols import (
     ContinuationScore,
@@ -30,7 +31,7 @@ from medtune.core.records import Method, Normalization, Orders, Outcome, Questio
 from medtune.evaluation.exam import Exam, Shots
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.perturbations import perturb_questions
-from medtune.evaluation.score import answer_questions, cyclic_orders, option_logprobs, score_orders
+from medtune.evaluation.score import answer_questions, cyclic_orders, score_orders
 from medtune.models.fake import FakeModel
 from medtune.retrieval.evidence import EvidenceFinder
 from medtune.retrieval.index import FolderIndex
