@@ -23,7 +23,7 @@ from medtune.models.fake import FakeModel
 from medtune.models.search_model import SearchModel
 from medtune.retrieval.option_features import PLAIN_FEATURES, search_options
 from medtune.retrieval.scorer import fit_option_scorer
-from medtune.workflows import search_reference
+from medtune.workflows.leaks import LeakFinder
 from medtune.workflows.search_reference import find_train_index, search_questions
 
 TRAIN, ASKED = "starter:train", "starter:recall"
@@ -56,13 +56,13 @@ def index(built: Path, tmp_path: Path) -> Path:
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count the questions of every search for leaks."""
     asked: list[int] = []
-    find = search_reference.LeakFinder.find_nearest
+    find = LeakFinder.find_nearest
 
     def watched(self: Any, question: Question) -> Any:
         asked.append(1)
         return find(self, question)
 
-    monkeypatch.setattr(search_reference.LeakFinder, "find_nearest", watched)
+    monkeypatch.setattr(LeakFinder, "find_nearest", watched)
     return asked
 
 
@@ -314,8 +314,10 @@ def test_counts_are_facts_of_the_questions_after_an_interruption(
     medtune: CommandLine, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index_of(tmp_path / "ix", questions("starter:transfer"))
-    asked = ("evaluate", "fake:noisy", TRAIN, "--search", "ix", "--retrieval", "shared")
-    asked = (*asked, "--words", 10, "--options-only", 0)
+    asked = (
+        *("evaluate", "fake:noisy", TRAIN, "--search", "ix", "--retrieval", "shared"),
+        *("--words", "10", "--options-only", "0"),
+    )
     whole = medtune.record(*asked, "--out", "whole")["open_book"]
     assert whole["cut"] > 256
     score, calls = FakeModel.score, []
