@@ -411,3 +411,23 @@ def test_the_search_answers_as_the_model_without_leaks(index: Path, medtune: Com
     # With the leaks, the two questions are given away.
     given = score_options(whole, PromptStyle(), "letter", asked[:2])
     assert [p.index(max(p)) for p, _ in given] == [q.answer for q in asked[:2]]
+
+
+def test_the_terminal_shows_the_bins_beside_the_less_similar_questions(
+    medtune: CommandLine, index: Path
+) -> None:
+    found = medtune.record("evaluate", f"search:{index}", ASKED, "--out", "e")
+    code, out, _ = medtune("analyze", "e")
+    assert code == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert sum("of the words shared" in line for line in lines) > 3
+    assert any("by similarity to the nearest passage" in line for line in lines)
+    rest = found["open_book"]["less_similar"]
+    (last,) = (line for line in lines if line.startswith("without the most similar tenth"))
+    assert last.startswith(f"without the most similar tenth 72 {100 * rest['value']:.1f} %")
+    _, table, _ = medtune("evaluate", f"search:{index}", ASKED, "--out", "e")
+    assert f"{100 * rest['value']:.1f} {100 * rest['low']:.1f}-" in " ".join(table.split())
+    medtune("evaluate", "fake:noisy", ASKED, "--out", "closed")
+    _, said, _ = medtune("compare", "closed", "e")
+    assert "without the most similar tenth of the questions" in " ".join(said.split())
+    assert "nearest passage" not in medtune("analyze", "closed")[1]
