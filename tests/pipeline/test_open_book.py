@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,20 @@ from tests.conftest import CommandLine
 from tests.unit.retrieval.indexes import index_of, text_passage
 
 from medtune.core.choice import choose_option
-from medtune.core.experiment import DataConfig
+from medtune.core.experiment import DataConfig, RetrievalConfig
 from medtune.core.intervals import wilson_interval
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question
 from medtune.data.load import load_split
 from medtune.data.snapshot import prepare_snapshot
+from medtune.evaluation.exam import Exam
+from medtune.evaluation.parsing.strict import STRICT_PARSER
+from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.evaluation.score import score_options
 from medtune.models.fake import FakeModel
 from medtune.models.search_model import SearchModel
+from medtune.retrieval.evidence import EvidenceFinder
 from medtune.retrieval.option_features import PLAIN_FEATURES, search_options
 from medtune.retrieval.scorer import fit_option_scorer
 from medtune.workflows.leaks import LeakFinder
@@ -431,3 +436,33 @@ def test_the_terminal_shows_the_bins_beside_the_less_similar_questions(
     _, said, _ = medtune("compare", "closed", "e")
     assert "without the most similar tenth of the questions" in " ".join(said.split())
     assert "nearest passage" not in medtune("analyze", "closed")[1]
+
+
+def test_a_reused_evaluation_is_not_counted_again(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = load_split(ASKED)
+    found = search_questions(f"search:{built}", split.questions, NoProgress())
+    settings = RetrievalConfig(kind="per-option", words=10)
+    exam = replace(
+        Exam.for_likelihood(split.questions, split.description, PromptStyle(), "letter"),
+        search=found.reference,
+        evidence=EvidenceFinder(found.model.index, settings, found.excluded),
+    )
+    model = FakeModel("noisy", {})
+    first, answers = evaluate_or_reuse(
+        model, exam, "n", STRICT_PARSER, tmp_path / "e", NoProgress()
+    )
+    assert first.open_book is not None
+    assert first.open_book.cut > 80
+    assert all(p.similarity is not None for p in answers)
+    monkeypatch.setattr(EvidenceFinder, "count", None)
+    again, _ = evaluate_or_reuse(model, exam, "n", STRICT_PARSER, tmp_path / "e", NoProgress())
+    assert again == first
+    # More leaks: the passages differ, and are counted anew.
+    monkeypatch.undo()
+    more = replace(found.reference, left_out=3)
+    other, _ = evaluate_or_reuse(
+        model, replace(exam, search=more), "n", STRICT_PARSER, tmp_path / "e", NoProgress()
+    )
+    assert other.open_book == first.open_book.model_copy(update={"left_out": 3})
