@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 
 from medtune.core.experiment import RetrievalConfig
 from medtune.retrieval.index import PassageIndex
-from medtune.retrieval.schema import Passage, SearchHit
+from medtune.retrieval.schema import Passage
 
 ELLIPSIS = " …"
 
@@ -53,30 +53,17 @@ class EvidenceFinder:
         return lru_cache(CACHED_QUESTIONS)(self._find)
 
     def _find(self, stem: str, options: tuple[str, ...], excluded: frozenset[int]) -> Passages:
-        return self.render(self.search(stem, options, excluded), len(options))
-
-    def search(
-        self, stem: str, options: Sequence[str], excluded: Collection[int] = ()
-    ) -> list[list[SearchHit]]:
-        """Search for the passages of every option, or once for the shared ones; see `find`.
-
-        Returns:
-            `[query][rank]`.
-        """
         if self.per_option:
             queries = [f"{stem} {option}" for option in options]
         elif self.settings.query == "stem":
             queries = [stem]
         else:
             queries = [" ".join((stem, *options))]
-        return self.index.search(
+        hits = self.index.search(
             queries, self.settings.passages, excluded=self.excluded.union(excluded)
         )
-
-    def render(self, hits: Sequence[Sequence[SearchHit]], options: int) -> Passages:
-        """Render the hits of a search for a question with so many options, as `find` does."""
         found = [tuple(self._shorten(self.index.passage(hit.place)) for hit in row) for row in hits]
-        return tuple(found if self.per_option else found * options)
+        return tuple(found if self.per_option else found * len(options))
 
     def hash_components(self) -> object:
         """Return what determines the passages beside the settings, for hashing."""
@@ -84,16 +71,11 @@ class EvidenceFinder:
 
     def _shorten(self, passage: Passage) -> str:
         """Return a passage in at most so many words."""
-        text = " ".join(render_passage(passage).split())
-        shorter = cut_text(text, self.settings.words)
-        self._counts["cut"] += shorter != text
-        return shorter
-
-
-def cut_text(text: str, words: int) -> str:
-    """Cut a text to at most so many words; one that was cut before is not marked twice."""
-    kept = text.removesuffix(ELLIPSIS).split()
-    return text if len(kept) <= words else " ".join(kept[:words]) + ELLIPSIS
+        words = render_passage(passage).split()
+        if len(words) <= self.settings.words:
+            return " ".join(words)
+        self._counts["cut"] += 1
+        return " ".join(words[: self.settings.words]) + ELLIPSIS
 
 
 def render_passage(passage: Passage) -> str:
