@@ -18,6 +18,7 @@ import typer
 from medtune._version import __version__
 from medtune.cli import compress, export, release, review, serve, study, system
 from medtune.cli import evaluate as exam
+from medtune.cli import retrieval as passages
 from medtune.cli import train as work
 from medtune.cli.everywhere import Commands, add_verbosity_options
 from medtune.cli.extras import missing_extra_message
@@ -43,6 +44,10 @@ app.command()(exam.evaluate)
 app.command()(exam.compare)
 app.command()(exam.analyze)
 app.command()(exam.rescore)
+indexes = Commands(no_args_is_help=True, help="Build and describe indexes of passages.")
+indexes.command("build")(passages.build)
+indexes.command("info")(passages.info)
+app.add_typer(indexes, name="index")
 app.command()(compress.compress)
 app.command()(compress.parity)
 app.command()(compress.bench)

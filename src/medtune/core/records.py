@@ -277,6 +277,8 @@ class SearchBaseline(Record):
     index: str
     """Hash of the passage index."""
     passages: int
+    fingerprint: str | None = None
+    """Identity of the search: its index and its fitted weights."""
     accuracy: Proportion
     only_model: int = Field(ge=0)
     """Questions that only the model answers right."""
@@ -303,7 +305,9 @@ class OpenBook(Record):
     words: int | None = None
     """Most words of a passage in the prompt."""
     cut: int = Field(default=0, ge=0)
-    """Passages that were cut to that length."""
+    """Passages that were cut to that length, over all questions."""
+    without: int = Field(default=0, ge=0)
+    """Questions with a prompt that shows no passage, because the search found none."""
     left_out: int = Field(ge=0)
     """Passages left out of the index, as near-duplicates of evaluated questions."""
     less_similar: Proportion | None = None
@@ -514,6 +518,11 @@ class ComparisonRecord(Record):
     comparison."""
     notes: tuple[str, ...] = ()
     """Sentences that are shown with the verdict everywhere."""
+    search_a: SearchBaseline | None = None
+    """The text search beside the first evaluation; None where none was made."""
+    search_b: SearchBaseline | None = None
+    search_verdict: str | None = None
+    """Whether the second beats its text search, in one sentence; also a note if it does not."""
 
 
 class SeedSpread(Record):

@@ -67,6 +67,11 @@ def perturb_questions(questions: Sequence[Question], variant: Variant, seed: int
     return [question for question in made if question is not None]
 
 
+def visible_stem(question: Question) -> str:
+    """Return the stem of a question for a search, empty where it is hidden."""
+    return "" if question.stem == HIDDEN_STEM else question.stem
+
+
 def injection_target(question: Question, variant: Variant, seed: int) -> int | None:
     """Return the wrong option that an injection promotes; None for other variants.
 

@@ -26,6 +26,7 @@ from medtune.core.records import (
     Question,
 )
 from medtune.evaluation.exam import NO_SHOTS, Exam, Shots, normalization_for_method
+from medtune.evaluation.perturbations import visible_stem
 from medtune.evaluation.pride import remove_prior
 from medtune.retrieval.evidence import EvidenceFinder
 
@@ -154,7 +155,7 @@ def score_orders(
                 requests.append(
                     ScoreRequest(
                         question.id,
-                        question.stem,
+                        visible_stem(question),
                         tuple(shown.options[at] for at in part),
                         style.build_messages(shown, form, examples, read),
                         lead,
@@ -183,7 +184,7 @@ def _find_passages(
     """Find the passages behind which each option is scored; none for a closed book."""
     if evidence is None:
         return ((),) * len(question.options)
-    return evidence.find(question.stem, question.options)
+    return evidence.find(visible_stem(question), question.options)
 
 
 def _refuse_what_does_not_fit(
@@ -209,7 +210,7 @@ def _refuse_what_does_not_fit(
             raise ModelError(
                 f"question {question.id} makes a prompt of {tokens:,} tokens",
                 expected=f"at most {most:,}, which is what {model.describe().source} reads",
-                fix="shorten it or leave it out, or show fewer worked examples",
+                fix="shorten it or leave it out, or show fewer worked examples or passages",
             )
 
 
@@ -325,7 +326,9 @@ def _generate_predictions(
             places = range(len(question.options))
             choices = tuple(exam.style.render_answer(question, i, form) for i in places)
         requests.append(
-            GenerateRequest(question.id, question.stem, question.options, messages, choices)
+            GenerateRequest(
+                question.id, visible_stem(question), question.options, messages, choices
+            )
         )
     answers = model.generate(requests, exam.decoding)
     predictions = []

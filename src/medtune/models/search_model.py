@@ -22,6 +22,14 @@ from medtune.retrieval.option_features import PLAIN_FEATURES, search_options
 from medtune.retrieval.schema import OptionScorer
 from medtune.retrieval.scorer import option_log_probabilities
 
+SEARCH_PREFIX = "search:"
+"""Prefix of a model name that is a passage index's folder."""
+
+
+def is_search_model(name: str) -> bool:
+    """Return whether a model's name is that of a search."""
+    return name.startswith(SEARCH_PREFIX)
+
 
 class SearchModel:
     """An AnswerModel that scores options by the passages that they find.
@@ -51,7 +59,7 @@ class SearchModel:
         Raises:
             RetrievalError: The folder holds no usable index.
         """
-        index = FolderIndex.open(Path(name.partition(":")[2]))
+        index = FolderIndex.open(Path(name.removeprefix(SEARCH_PREFIX)))
         return cls(name, index, index.read_scorer(), excluded)
 
     def without(self, excluded: Collection[int]) -> SearchModel:
@@ -59,12 +67,15 @@ class SearchModel:
         return SearchModel(self._name, self.index, self._scorer, excluded)
 
     def describe(self) -> ModelDescription:
-        """Describe the index, its scorer and the passages that are left out."""
+        """Describe the index and its scorer.
+
+        The passages that are left out follow from the questions: they are no part of the identity,
+        so that a calibration on other questions is one of the same model.
+        """
         scorer = self._scorer.model_dump(mode="json") if self._scorer is not None else None
-        identity = [self.index.manifest.hash, scorer, sorted(self._excluded)]
         return ModelDescription(
             source=self._name,
-            fingerprint=content_hash(identity),
+            fingerprint=content_hash([self.index.manifest.hash, scorer]),
             parameters=len(self._scorer.weights) if self._scorer is not None else 0,
             dtype="none",
             device="cpu",

@@ -12,6 +12,8 @@ from medtune.retrieval.schema import FeatureName, OptionScorer
 
 RIDGE = 1e-3
 """Penalty on the squared weights of standardised features."""
+MIN_SPREAD = 1e-9
+"""A feature that varies less among the options of a question does not vary."""
 UNFITTED_TEMPERATURE = 5.0
 """Softmax temperature of BM25 scores that no calibration was fitted for."""
 
@@ -38,8 +40,10 @@ def fit_option_scorer(
     from scipy.optimize import minimize
 
     split = len(names) > 1
-    rows = [_expand(x, n, split) for x, n in zip(features, negated, strict=True)]
-    scale = np.maximum(np.concatenate([x - x.mean(0) for x in rows]).std(0), 1e-9)
+    # The mean of a question's options is the same for all of them, and changes no probability.
+    rows = [_expand(x - x.mean(0), n, split) for x, n in zip(features, negated, strict=True)]
+    spread = np.concatenate(rows).std(0)
+    scale = np.where(spread > MIN_SPREAD, spread, 1.0)
     scaled = [x / scale for x in rows]
     options = max(map(len, scaled))
     # Options that a question does not have are padded with a logit of minus infinity.

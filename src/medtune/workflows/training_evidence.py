@@ -15,19 +15,18 @@ from medtune.core.records import Question, SplitDescription
 from medtune.data.dedup.canonical_form import canonicalize_text
 from medtune.data.snapshot import Snapshot
 from medtune.retrieval.evidence import ELLIPSIS, EvidenceFinder, Passages
-from medtune.retrieval.index import FolderIndex, PassageIndex, build_index
-from medtune.retrieval.passages import passages_from_questions
-from medtune.retrieval.schema import Part, PassageSource, SearchHit
+from medtune.retrieval.index import FolderIndex, PassageIndex
+from medtune.retrieval.schema import Part, SearchHit
 from medtune.training.passages import (
     TrainingPassages,
     hash_training_passages,
     write_training_passages,
 )
 from medtune.workflows.leaks import MIN_QUOTED_WORDS, LeakFinder
+from medtune.workflows.search_baseline import build_train_index
 
 PASSAGES_FILE = "passages.arrow"
 """File of the passages in a run folder."""
-STEMMER = "english"
 OPENING_WORDS = 12
 """Words by which an explanation is recognised in another one."""
 
@@ -51,12 +50,11 @@ def open_evidence(
         return None
     if settings.index:
         return EvidenceFinder(FolderIndex.open(Path(settings.index)), settings)
-    split = snapshot.train
-    source = split.description.source
-    licence = snapshot.manifest.sources[0].licence
-    passages = passages_from_questions(split.questions, source, licence)
-    described = PassageSource(source=source, licence=licence, passages=len(passages))
-    return EvidenceFinder(build_index(passages, [described], folder, STEMMER, progress), settings)
+    train, licence = snapshot.train, snapshot.manifest.sources[0].licence
+    source = train.description.source
+    return EvidenceFinder(
+        build_train_index(train.questions, source, licence, folder, progress), settings
+    )
 
 
 class LeaveOneOutSearch:

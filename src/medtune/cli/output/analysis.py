@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from medtune.analysis.open_book import open_book_note
 from medtune.cli.output.console import create_plain_table, prints
 from medtune.cli.output.table import PlainTable
-from medtune.core.schemas.analysis import AnalysisRecord, CalibrationError, SelectivePrediction
+from medtune.core.schemas.analysis import (
+    AnalysisRecord,
+    CalibrationError,
+    SelectivePrediction,
+    SimilarityReport,
+)
 from medtune.reports.result_table import format_percent_interval
 
 
@@ -20,6 +26,8 @@ def show_analysis(console: Console, record: AnalysisRecord) -> None:
     )
     for line in record.warnings:
         console.print(f"! {line}")
+    if note := open_book_note(exam):
+        console.print(note)
     console.print()
     console.print(_slice_table(record))
     if record.calibration is not None:
@@ -36,6 +44,8 @@ def show_analysis(console: Console, record: AnalysisRecord) -> None:
             f"order of the options: {format_percent_interval(f.any)} of the answers change, n "
             f"= {f.any.n:,}"
         )
+    if record.similarity is not None:
+        _print_similarity(console, record.similarity)
     if record.failures:
         console.print()
         table = create_plain_table(("failures",), ("of all failures",), texts=("what counts",))
@@ -71,6 +81,20 @@ def _slice_table(record: AnalysisRecord) -> PlainTable:
             "-" if part.p_holm is None else f"{part.p_holm:.4f}",
         )
     return table
+
+
+def _print_similarity(console: Console, found: SimilarityReport) -> None:
+    console.print()
+    table = create_plain_table(("by similarity to the nearest passage",), ("n", "correct"))
+    for part in found.bins:
+        name = f"{100 * part.low:.0f}-{100 * part.high:.0f} % of the words shared"
+        table.add_row(name, f"{part.accuracy.n:,}", format_percent_interval(part.accuracy))
+    rest = found.less_similar
+    if rest is not None:
+        table.add_row(
+            "without the most similar tenth", f"{rest.n:,}", format_percent_interval(rest)
+        )
+    console.print(table)
 
 
 def _print_selective(console: Console, found: SelectivePrediction) -> None:
