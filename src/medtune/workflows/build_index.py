@@ -264,9 +264,14 @@ def fit_index_scorer(
     index.remove_scorer()
     scorer = _fit_scorer(index, questions, own, names, source, progress) if questions else None
     if scorer is None:
+        reason = (
+            f"what passages support is mostly wrong for the questions of {source}"
+            if questions
+            else "texts have no questions"
+        )
         progress.log_message(
-            f"{index.folder}: no scorer fits, so its confidence is not calibrated; "
-            "name other questions with --calibration DATA"
+            f"no scorer ({reason}): the confidence is not calibrated; "
+            "name questions to fit one on with --calibration DATA"
         )
         return None
     return index.write_scorer(scorer.model_copy(update={"inputs": inputs}))
