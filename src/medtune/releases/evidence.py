@@ -352,7 +352,7 @@ def _check_fingerprint(release: Release, model: SearchModel) -> None:
         raise ReleaseError(
             f"the index of {release.name} has the fingerprint {found[:SHORT_ID_LENGTH]}",
             expected=f"{release.base_fingerprint[:SHORT_ID_LENGTH]}, as it was released",
-            fix="medtune release build a new release of it",
+            fix=f"build another release of it: medtune release build NAME {release.base}",
         )
 
 

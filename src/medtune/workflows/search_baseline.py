@@ -161,7 +161,7 @@ def refuse_open_book(experiment: Experiment, what: str) -> None:
         raise InputError(
             f'{what} shows no passages, the experiment has retrieval.kind = "{kind}"',
             expected='retrieval.kind = "none"',
-            fix="medtune run shows them in training and in evaluations",
+            fix="leave retrieval out; in a run they are shown: medtune run",
         )
 
 
