@@ -11,10 +11,14 @@ from tests.conftest import CommandLine
 from tests.unit.analysis.synthetic import evaluation, predictions
 
 from medtune.core.errors import PredictionsError
-from medtune.core.predictions_io import read_predictions
+from medtune.core.predictions_io import read_predictions, write_evaluation
 from medtune.core.progress import NoProgress
+from medtune.core.prompt import PromptStyle
+from medtune.core.run_folder import hash_file, write_record
 from medtune.data.load import load_split
 from medtune.mixtures.fit import fit_mixture, mix_evaluations
+from medtune.mixtures.mix import mix
+from medtune.models.weights_card import WeightsCard
 from medtune.retrieval.index import build_index
 from medtune.retrieval.passages import passages_from_questions
 from medtune.retrieval.schema import PassageSource
@@ -171,6 +175,37 @@ def test_a_model_that_is_sure_of_wrong_options_gets_the_weight_0() -> None:
     record = fit_mixture([good, wrong], [None, None])
     assert record.parents[0].weight > 0
     assert record.parents[1].weight == 0.0
+
+
+def test_the_adapter_of_a_run_is_found_beside_its_evaluations(tmp_path: Path) -> None:
+    adapter = tmp_path / "run" / "adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    weights = hash_file(adapter / "adapter_model.safetensors")
+    card = WeightsCard(
+        base="hub:example/small-1.7b",
+        base_fingerprint="f" * 64,
+        prompt_hash="p" * 64,
+        style=PromptStyle(),
+        target="letter",
+        data_hash=None,
+        config_hash=None,
+        weights_hash=weights,
+        medtune="0.2.0",
+    )
+    write_record(adapter / "medtune.json", card)
+    folders = [tmp_path / "run" / "eval" / "tuned", tmp_path / "elsewhere", tmp_path / "base"]
+    for seed, (folder, label) in enumerate(zip(folders, ("one", "two", "base"), strict=True)):
+        record, given = evaluation(label, predictions(60, 1.0, seed, cyclic=False))
+        if label == "one":
+            model = record.model.model_copy(update={"adapter": weights})
+            record = record.model_copy(update={"model": model})
+        write_evaluation(folder, record, given)
+    record = mix([], folders, tmp_path / "m", NoProgress())
+    names = [parent.name for parent in record.parents]
+    assert names == [f"adapter:{adapter.resolve()}", None, "hub:example/small-1.7b"]
+    named = mix([], folders, tmp_path / "m", NoProgress(), ["fake:a", "fake:b", "fake:c"])
+    assert [parent.name for parent in named.parents] == ["fake:a", "fake:b", "fake:c"]
 
 
 def test_different_questions_are_counted() -> None:
