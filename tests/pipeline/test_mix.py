@@ -196,11 +196,11 @@ def test_the_adapter_of_a_run_is_found_beside_its_evaluations(tmp_path: Path) ->
     write_record(adapter / "medtune.json", card)
     folders = [tmp_path / "run" / "eval" / "tuned", tmp_path / "elsewhere", tmp_path / "base"]
     for seed, (folder, label) in enumerate(zip(folders, ("one", "two", "base"), strict=True)):
-        record, given = evaluation(label, predictions(60, 1.0, seed, cyclic=False))
+        found, given = evaluation(label, predictions(60, 1.0, seed, cyclic=False))
         if label == "one":
-            model = record.model.model_copy(update={"adapter": weights})
-            record = record.model_copy(update={"model": model})
-        write_evaluation(folder, record, given)
+            model = found.model.model_copy(update={"adapter": weights})
+            found = found.model_copy(update={"model": model})
+        write_evaluation(folder, found, given)
     record = mix([], folders, tmp_path / "m", NoProgress())
     names = [parent.name for parent in record.parents]
     assert names == [f"adapter:{adapter.resolve()}", None, "hub:example/small-1.7b"]
