@@ -18,7 +18,7 @@ from medtune.data.load import load_split
 from medtune.data.snapshot import prepare_snapshot
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.retrieval.index import FolderIndex
-from medtune.retrieval.option_features import ALL_FEATURES
+from medtune.retrieval.option_features import ALL_FEATURES, search_options
 from medtune.workflows import build_index as workflow
 from medtune.workflows.leaks import LeakFinder, passage_question
 
@@ -138,11 +138,10 @@ def test_a_scorer_of_the_indexs_own_questions_sees_none_of_them(
     twin = json.loads(lines.splitlines()[0]) | {"id": "twin"}
     (questions / "both.jsonl").write_text(f"{lines}\n{json.dumps(twin)}")
     seen: list[tuple[str, set[str]]] = []
-    search = workflow.search_options
 
     def spy(index: FolderIndex, stem: str, *others: object) -> object:
         seen.append((stem, {index.passage(row).id for row in others[-1]}))  # type: ignore[attr-defined]
-        return search(index, stem, *others)  # type: ignore[arg-type]
+        return search_options(index, stem, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(workflow, "search_options", spy)
     record = medtune.record("index", "build", "both.jsonl", "--out", "ix")

@@ -74,6 +74,8 @@ def compare_evaluations(
     p_value = mcnemar_exact(only_a, only_b)
     difference = (only_b - only_a) / n
     floor = minimum_detectable_difference(only_a + only_b, n)
+    search_verdict = search_note(record_b)
+    beats_search = record_b.search is not None and record_b.search.beaten
     return ComparisonRecord(
         split=record_a.data.source,
         method=record_b.method,
@@ -105,14 +107,17 @@ def compare_evaluations(
         notes=tuple(
             note
             for note in (
+                None if beats_search else search_verdict,
                 stem_note(record_b),
                 gain_note(record_a, record_b, difference),
-                search_note(record_b),
                 open_book_note(record_a),
                 open_book_note(record_b),
             )
             if note is not None
         ),
+        search_a=record_a.search,
+        search_b=record_b.search,
+        search_verdict=search_verdict,
     )
 
 

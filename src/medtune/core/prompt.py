@@ -101,6 +101,24 @@ class PromptStyle(Record):
         chat.append(Message("user", self._user_message(question, form, passages)))
         return tuple(chat)
 
+    def build_option_messages(
+        self,
+        question: Question,
+        form: FormName,
+        passages: Sequence[Sequence[str]],
+        shots: Sequence[Question] = (),
+    ) -> tuple[tuple[Message, ...], ...]:
+        """Build the prompt of every option of an open-book question, behind its own passages.
+
+        Args:
+            question: The question.
+            form: The answer form.
+            passages: Texts of the passages, `[option][rank]`, in the order of the options.
+            shots: Few-shot examples.
+        """
+        assert len(passages) == len(question.options), "every option has its passages"
+        return tuple(self.build_messages(question, form, shots, read) for read in passages)
+
     def render_answer(self, question: Question, index: int, form: FormName) -> str:
         """Render the assistant's turn that gives option `index`."""
         return _fill_placeholders(

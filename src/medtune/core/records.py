@@ -520,6 +520,11 @@ class ComparisonRecord(Record):
     comparison."""
     notes: tuple[str, ...] = ()
     """Sentences that are shown with the verdict everywhere."""
+    search_a: SearchBaseline | None = None
+    """The text search beside the first evaluation; None where none was made."""
+    search_b: SearchBaseline | None = None
+    search_verdict: str | None = None
+    """Whether the second beats its text search, in one sentence; also a note if it does not."""
 
 
 class SeedSpread(Record):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medtune.core.errors import AdapterError
+from medtune.core.experiment import RetrievalConfig
 from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import AnswerModel
@@ -35,6 +36,7 @@ def open_model(
     batch: int | None = None,
     progress: Progress | None = None,
     light: bool = False,
+    retrieval: RetrievalConfig | None = None,
 ) -> LocalModel | RemoteModel | FakeModel | SearchModel | MixtureModel:
     """Open a model for evaluation.
 
@@ -48,6 +50,7 @@ def open_model(
         batch: Most sequences in one forward pass; None chooses by the device.
         progress: Reports a long first conversion.
         light: See `LocalModel.load`; an adapter needs transformers.
+        retrieval: Passages of the prompts, checked as `UnloadedModel.retrieval` is.
 
     Raises:
         ModelError: The model or the adapter cannot be used.
@@ -101,7 +104,7 @@ def open_model(
         return LlamaCpp(source, card, progress)
     from medtune.models.unloaded_model import UnloadedModel
 
-    model = UnloadedModel(source, dtype, attention, adapter, style, light).load()
+    model = UnloadedModel(source, dtype, attention, adapter, style, light, retrieval).load()
     model.batch = batch or model.batch
     return model
 

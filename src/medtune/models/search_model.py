@@ -23,6 +23,7 @@ from medtune.retrieval.schema import OptionScorer
 from medtune.retrieval.scorer import option_log_probabilities
 
 SEARCH_PREFIX = "search:"
+"""Prefix of a model name that is a passage index's folder."""
 
 
 def is_search_model(name: str) -> bool:

@@ -18,7 +18,7 @@ from medtune.evaluation.exam import SearchReference
 from medtune.evaluation.score import score_options
 from medtune.models.search_model import SearchModel
 from medtune.retrieval.index import MANIFEST_FILE, FolderIndex, PassageIndex
-from medtune.workflows.leaks import LeakFinder
+from medtune.workflows.leaks import find_leaks
 
 INDEX_FOLDER = "index"
 """Name of an index's folder in a snapshot's folder, or beside it in a run folder."""
@@ -58,14 +58,8 @@ def search_without_leaks(
     model: SearchModel, questions: Sequence[Question], progress: Progress
 ) -> OpenBookQuestions:
     """Search for every question with an open model; see `search_questions`."""
-    leaks = LeakFinder(model.index)
-    nearest = []
-    with progress.task("leaks", len(questions)) as task:
-        for question in questions:
-            nearest.append(leaks.find_nearest(question))
-            task.advance()
-    excluded = frozenset().union(*(near.leaking for near in nearest))
-    model = model.without(excluded)
+    leaks = find_leaks(model.index, questions, progress)
+    model = model.without(leaks.excluded)
     right = []
     with progress.task("search", len(questions)) as task:
         for question in questions:
@@ -76,12 +70,12 @@ def search_without_leaks(
     reference = SearchReference(
         index=model.index.manifest.hash,
         passages=model.index.manifest.passages,
-        left_out=len(excluded),
+        left_out=len(leaks.excluded),
         right=tuple(right),
-        similarity=tuple(near.similarity(excluded) for near in nearest),
+        similarity=leaks.similarity,
         fingerprint=model.describe().fingerprint,
     )
-    return OpenBookQuestions(model, excluded, reference)
+    return OpenBookQuestions(model, leaks.excluded, reference)
 
 
 def find_train_index(data: str, progress: Progress) -> Path | None:

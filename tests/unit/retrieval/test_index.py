@@ -18,7 +18,7 @@ from medtune.retrieval.index import (
     hash_index,
     read_index_manifest,
 )
-from medtune.retrieval.schema import OptionScorer, SearchHit
+from medtune.retrieval.schema import OptionScorer, Passage, SearchHit
 
 TEXTS = (
     "Adrenaline is given first in anaphylaxis.",
@@ -145,7 +145,7 @@ def test_the_hash_depends_on_everything_that_is_searched() -> None:
     ],
 )
 def test_passages_that_cannot_be_indexed_leave_nothing(
-    build: Build, tmp_path: Path, passages: tuple[module.Passage, ...], found: str
+    build: Build, tmp_path: Path, passages: tuple[Passage, ...], found: str
 ) -> None:
     with pytest.raises(RetrievalError, match=found):
         build(*passages)

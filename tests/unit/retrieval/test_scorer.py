@@ -35,7 +35,7 @@ def draw(
 def test_the_fit_finds_the_temperature_of_the_questions() -> None:
     features, answers, negated = draw(2000, [0.4])
     scorer = fit_option_scorer(features, answers, negated, PLAIN_FEATURES, "drawn")
-    assert scorer.weights == (pytest.approx(0.4, abs=0.04),)
+    assert scorer.weights == pytest.approx((0.4,), abs=0.04)
     assert not scorer.negated
     assert scorer.n == 2000
     logs = [
@@ -49,8 +49,8 @@ def test_negated_stems_have_weights_of_their_own() -> None:
     names = ALL_FEATURES[:2]
     features, answers, negated = draw(4000, [0.4, -0.2])
     scorer = fit_option_scorer(features, answers, negated, names, "drawn")
-    assert scorer.weights[:2] == (pytest.approx(0.4, abs=0.05), pytest.approx(-0.2, abs=0.05))
-    assert scorer.weights[2:] == (pytest.approx(-0.8, abs=0.1), pytest.approx(0.4, abs=0.1))
+    assert scorer.weights[:2] == pytest.approx((0.4, -0.2), abs=0.05)
+    assert scorer.weights[2:] == pytest.approx((-0.8, 0.4), abs=0.1)
     x = np.array([[2.0, 0.0], [0.0, 0.0]])
     assert option_log_probabilities(scorer, x, False).argmax() == 0
     assert option_log_probabilities(scorer, x, True).argmax() == 1

@@ -100,6 +100,14 @@ def _show_comparison(console: Console, record: ComparisonRecord) -> None:
         f"both right {record.both}, only {record.a} {record.only_a}, "
         f"only {record.b} {record.only_b}, neither {record.neither}"
     )
+    for label, search in ((record.a, record.search_a), (record.b, record.search_b)):
+        if search is not None:
+            console.print(
+                Text(
+                    f"text search beside {label}: {format_percent_interval(search.accuracy)} in "
+                    f"{search.passages:,} passages"
+                )
+            )
     if record.differs:
         console.print(f"! the evaluations differ in: {', '.join(record.differs)}")
     _print_verdict(console, record)
@@ -126,6 +134,8 @@ def _print_verdict(console: Console, record: ComparisonRecord) -> None:
 
 
 def _print_notes(console: Console, record: ComparisonRecord) -> None:
+    if record.search_verdict is not None and record.search_verdict not in record.notes:
+        console.print(Text(record.search_verdict))
     for note in record.notes:
         console.print(f"! {note}")
 
