@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.run_folder import hash_file, write_record
 from medtune.data.load import load_split
+from medtune.data.trained_on import question_hashes
 from medtune.mixtures.fit import fit_mixture, mix_evaluations
 from medtune.mixtures.mix import mix
 from medtune.models.weights_card import WeightsCard
 from medtune.retrieval.index import build_index
 from medtune.retrieval.passages import passages_from_questions
 from medtune.retrieval.schema import PassageSource
+from medtune.workflows.training_overlap import count_training_overlap
 
 REPORTED = ("a-reported", "b-reported")
 CALIBRATED = ("--calibration", "a-calibration", "--calibration", "b-calibration")
@@ -182,6 +185,9 @@ def test_the_adapter_of_a_run_is_found_beside_its_evaluations(tmp_path: Path) ->
     adapter.mkdir(parents=True)
     (adapter / "adapter_model.safetensors").write_bytes(b"weights")
     weights = hash_file(adapter / "adapter_model.safetensors")
+    questions = load_split("starter:recall").questions[:5]
+    hashes = "\n".join(question_hashes(questions[:2])).encode()
+    (adapter / "trained_on.hashes").write_bytes(hashes)
     card = WeightsCard(
         base="hub:example/small-1.7b",
         base_fingerprint="f" * 64,
@@ -190,6 +196,7 @@ def test_the_adapter_of_a_run_is_found_beside_its_evaluations(tmp_path: Path) ->
         target="letter",
         data_hash=None,
         config_hash=None,
+        trained_on=hashlib.sha256(hashes).hexdigest(),
         weights_hash=weights,
         medtune="0.2.0",
     )
@@ -204,6 +211,7 @@ def test_the_adapter_of_a_run_is_found_beside_its_evaluations(tmp_path: Path) ->
     record = mix([], folders, tmp_path / "m", NoProgress())
     names = [parent.name for parent in record.parents]
     assert names == [f"adapter:{adapter.resolve()}", None, "hub:example/small-1.7b"]
+    assert count_training_overlap(f"mix:{tmp_path / 'm'}", questions) == 2
     named = mix([], folders, tmp_path / "m", NoProgress(), ["fake:a", "fake:b", "fake:c"])
     assert [parent.name for parent in named.parents] == ["fake:a", "fake:b", "fake:c"]
 
