@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,13 +12,19 @@ from tests.conftest import CommandLine
 from tests.unit.analysis.synthetic import evaluation, predictions
 
 from medtune.core.errors import PredictionsError
-from medtune.core.predictions_io import read_predictions
+from medtune.core.predictions_io import read_predictions, write_evaluation
 from medtune.core.progress import NoProgress
+from medtune.core.prompt import PromptStyle
+from medtune.core.run_folder import hash_file, write_record
 from medtune.data.load import load_split
+from medtune.data.trained_on import question_hashes
 from medtune.mixtures.fit import fit_mixture, mix_evaluations
+from medtune.mixtures.mix import mix
+from medtune.models.weights_card import WeightsCard
 from medtune.retrieval.index import build_index
 from medtune.retrieval.passages import passages_from_questions
 from medtune.retrieval.schema import PassageSource
+from medtune.workflows.training_overlap import count_training_overlap
 
 REPORTED = ("a-reported", "b-reported")
 CALIBRATED = ("--calibration", "a-calibration", "--calibration", "b-calibration")
@@ -171,6 +178,42 @@ def test_a_model_that_is_sure_of_wrong_options_gets_the_weight_0() -> None:
     record = fit_mixture([good, wrong], [None, None])
     assert record.parents[0].weight > 0
     assert record.parents[1].weight == 0.0
+
+
+def test_the_adapter_of_a_run_is_found_beside_its_evaluations(tmp_path: Path) -> None:
+    adapter = tmp_path / "run" / "adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    weights = hash_file(adapter / "adapter_model.safetensors")
+    questions = load_split("starter:recall").questions[:5]
+    hashes = "\n".join(question_hashes(questions[:2])).encode()
+    (adapter / "trained_on.hashes").write_bytes(hashes)
+    card = WeightsCard(
+        base="hub:example/small-1.7b",
+        base_fingerprint="f" * 64,
+        prompt_hash="p" * 64,
+        style=PromptStyle(),
+        target="letter",
+        data_hash=None,
+        config_hash=None,
+        trained_on=hashlib.sha256(hashes).hexdigest(),
+        weights_hash=weights,
+        medtune="0.2.0",
+    )
+    write_record(adapter / "medtune.json", card)
+    folders = [tmp_path / "run" / "eval" / "tuned", tmp_path / "elsewhere", tmp_path / "base"]
+    for seed, (folder, label) in enumerate(zip(folders, ("one", "two", "base"), strict=True)):
+        found, given = evaluation(label, predictions(60, 1.0, seed, cyclic=False))
+        if label == "one":
+            model = found.model.model_copy(update={"adapter": weights})
+            found = found.model_copy(update={"model": model})
+        write_evaluation(folder, found, given)
+    record = mix([], folders, tmp_path / "m", NoProgress())
+    names = [parent.name for parent in record.parents]
+    assert names == [f"adapter:{adapter.resolve()}", None, "hub:example/small-1.7b"]
+    assert count_training_overlap(f"mix:{tmp_path / 'm'}", questions) == 2
+    named = mix([], folders, tmp_path / "m", NoProgress(), ["fake:a", "fake:b", "fake:c"])
+    assert [parent.name for parent in named.parents] == ["fake:a", "fake:b", "fake:c"]
 
 
 def test_different_questions_are_counted() -> None:

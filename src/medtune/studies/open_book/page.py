@@ -77,7 +77,10 @@ def plot_open_book(record: OpenBookRecord, model: str) -> str:
             ends = [100 * point.accuracy.low, 100 * point.accuracy.high]
             axes.plot([x, x], ends, color=colour, lw=1, alpha=0.7)
     searches = [point for point in record.points if point.setting.kind == "search"]
+    right = max(p.setting.passages for p in record.points)
     for place, point in enumerate(searches):
+        x, ends = right + 0.4 + 0.1 * place, [100 * point.accuracy.low, 100 * point.accuracy.high]
+        axes.plot([x, x], ends, color=TEXT_COLOUR, lw=1, alpha=0.7)
         axes.axhline(
             100 * point.accuracy.value,
             color=TEXT_COLOUR,
