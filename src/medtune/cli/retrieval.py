@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medtune.cli.options import DATA, Columns, Json, Limit, parse_column_mapping, print_record
+from medtune.cli.options import DATA, Columns, Json, parse_column_mapping, print_record
 from medtune.cli.output import Terminal
 
 
@@ -51,7 +51,10 @@ def build(
         str, typer.Option(help="Snowball stemmer of the texts' language, or none.")
     ] = "english",
     columns: Columns = None,
-    limit: Limit = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Use only the first N questions, or passages of texts."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Build an index of passages, to be searched as `search:DIR` or cited as evidence.
