@@ -187,7 +187,7 @@ def build_index(
         RetrievalError: There is no passage, or two have one id.
         FolderError: The folder cannot be written.
     """
-    _check_passages(passages)
+    check_passages(passages)
     hashed = hash_index(stemmer, passages)
     before = read_record(folder / MANIFEST_FILE, IndexManifest)
     if before is not None and before.hash == hashed:
@@ -226,7 +226,12 @@ def build_index(
     return FolderIndex.open(folder)
 
 
-def _check_passages(passages: Sequence[Passage]) -> None:
+def check_passages(passages: Sequence[Passage]) -> None:
+    """Check that there are passages, and that their ids are distinct.
+
+    Raises:
+        RetrievalError: There is no passage, or two have one id.
+    """
     if not passages:
         raise RetrievalError("there is no passage to index", expected="at least one text")
     seen: set[str] = set()

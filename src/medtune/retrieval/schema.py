@@ -111,6 +111,8 @@ class IndexManifest(Record):
     stemmer: str
     """Snowball stemmer, such as "english"; "none" for whole words."""
     encoder: EncoderSettings | None = None
+    database: str | None = None
+    """Address of the database that holds the passages, without a password."""
     files: dict[str, str]
     """sha256 of every file of the folder but this one and the scorer."""
     size_bytes: int
