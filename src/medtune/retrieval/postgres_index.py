@@ -132,11 +132,13 @@ class PostgresIndex:
 
         column = part if part in self._parts else "whole"
         statement = text(
-            f"SELECT place, ts_rank(:weights, {column}, :query, {RANK_FLAGS}) * :size AS score"
-            f" FROM {_table('vectors', self.manifest.hash)} WHERE {column} @@ :candidates"
-            " AND place <> ALL(:excluded) ORDER BY score DESC, place LIMIT :count"
+            f"SELECT place, ts_rank(CAST(:weights AS real[]), {column}, CAST(:query AS tsquery),"
+            f" {RANK_FLAGS}) * :size AS score FROM {_table('vectors', self.manifest.hash)}"
+            f" WHERE {column} @@ CAST(:candidates AS tsquery)"
+            " AND place <> ALL(CAST(:excluded AS integer[]))"
+            " ORDER BY score DESC, place LIMIT :count"
         )
-        found = []
+        found: list[list[SearchHit]] = []
         with self._reading() as connection:
             for query in queries:
                 words = list(dict.fromkeys(self._splitter.split(query)))
