@@ -1,7 +1,7 @@
 """How fast passages are indexed and searched, by BM25 in a folder and by PostgreSQL.
 
-    python benchmarks/search_speed.py --train medmcqa_train.parquet --evaluate FILE
-        [--postgres postgresql://user@host/database]
+    python benchmarks/search_speed.py --train file:medmcqa_train.parquet
+        --evaluate snapshot:DIR:validation [--postgres postgresql://user@host/database]
 
 Evaluated questions are searched on one core, with the features of the option scorer and with the
 best passage alone, and the passages of a prompt are found for each of them.  Passages that leak an
@@ -40,15 +40,13 @@ Result = TypeVar("Result")
 def main() -> None:
     """Measure and print."""
     arguments = _arguments()
-    passages = passages_from_questions(
-        load_split(f"file:{arguments.train}").questions, arguments.train.name, None
-    )
-    sources = [PassageSource(source=arguments.train.name, licence=None, passages=len(passages))]
-    questions = load_split(f"file:{arguments.evaluate}").questions[: arguments.limit]
+    passages = passages_from_questions(load_split(arguments.train).questions, arguments.train, None)
+    sources = [PassageSource(source=arguments.train, licence=None, passages=len(passages))]
+    questions = load_split(arguments.evaluate).questions[: arguments.limit]
     result: dict[str, Any] = {
         "benchmark": "search_speed",
-        "train": arguments.train.name,
-        "evaluate": arguments.evaluate.name,
+        "train": Path(arguments.train).name,
+        "evaluate": Path(arguments.evaluate).name,
     }
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "index"
@@ -126,8 +124,8 @@ def measure_questions(
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("--train", type=Path, required=True, help="questions to index")
-    parser.add_argument("--evaluate", type=Path, required=True, help="questions to search for")
+    parser.add_argument("--train", required=True, help="questions to index")
+    parser.add_argument("--evaluate", required=True, help="questions to search for")
     parser.add_argument("--limit", type=int, help="most questions")
     parser.add_argument("--postgres", help="database to measure beside it")
     parser.add_argument(

@@ -1,7 +1,13 @@
-"""Dense search: vectors of passages by a sentence encoder, and its fusion with BM25."""
+"""Dense search: vectors of passages by a sentence encoder, and its fusion with BM25.
+
+The vectors are one more file in the folder of an index.  The manifest names the encoder, which must
+be the same when the index is searched.
+"""
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +18,24 @@ from numpy.typing import NDArray
 
 from medtune.core.errors import RetrievalError
 from medtune.core.progress import NoProgress, Progress
-from medtune.retrieval.index import PassageIndex
-from medtune.retrieval.schema import EncoderSettings, IndexManifest, Part, Passage, SearchHit
+from medtune.core.records import content_hash
+from medtune.core.run_folder import hash_file, read_record, replace_folder, write_record
+from medtune.retrieval.index import (
+    MANIFEST_FILE,
+    SCORER_FILE,
+    FolderIndex,
+    build_index,
+    hash_index,
+)
+from medtune.retrieval.schema import (
+    EncoderSettings,
+    IndexManifest,
+    OptionScorer,
+    Part,
+    Passage,
+    PassageSource,
+    SearchHit,
+)
 
 VECTORS_FILE = "vectors.npy"
 ROWS_PER_PRODUCT = 16_384
@@ -39,16 +61,54 @@ class TextEncoder(Protocol):
         ...
 
 
-def encoded_text(passage: Passage) -> str:
-    """Return the text of a passage that is encoded; the encoder cuts it to its longest input."""
-    if passage.question is None:
-        return passage.text
-    return f"{passage.question} {passage.answer}. {passage.text}"
+def build_hybrid_index(
+    passages: Sequence[Passage],
+    sources: Sequence[PassageSource],
+    folder: Path,
+    stemmer: str,
+    encoder: TextEncoder,
+    progress: Progress,
+) -> HybridIndex:
+    """Build an index with vectors, or reuse the one there if it has the same content.
+
+    If it is interrupted while it encodes, the folder holds an index without vectors.
+
+    Raises:
+        RetrievalError: There is no passage, or two have one id.
+        FolderError: The folder cannot be written.
+    """
+    hashed = content_hash([hash_index(stemmer, passages), encoder.settings.fingerprint])
+    before = read_record(folder / MANIFEST_FILE, IndexManifest)
+    if before is not None and before.hash == hashed:
+        progress.log_message(f"{folder}: index {hashed[:12]} still valid")
+    else:
+        plain = build_index(passages, sources, folder, stemmer, progress)
+        start = time.perf_counter()
+        vectors = encoder.encode([passage.full_text for passage in passages], progress)
+        _add_vectors(plain, vectors, encoder.settings, hashed, start)
+    return HybridIndex.open(folder, encoder)
 
 
-def save_vectors(vectors: Vectors, folder: Path) -> None:
-    """Write the vectors of an index's passages to its folder."""
-    np.save(folder / VECTORS_FILE, vectors.astype(np.float16))
+def _add_vectors(
+    plain: FolderIndex, vectors: Vectors, settings: EncoderSettings, hashed: str, start: float
+) -> None:
+    """Write a folder with the files of a plain index and the vectors, and replace the former."""
+    before = plain.manifest
+    with replace_folder(plain.folder) as staging:
+        shutil.copytree(plain.folder, staging, dirs_exist_ok=True)
+        (staging / SCORER_FILE).unlink(missing_ok=True)  # fitted without vectors
+        path = staging / VECTORS_FILE
+        np.save(path, vectors.astype(np.float16))
+        manifest = before.model_copy(
+            update={
+                "hash": hashed,
+                "encoder": settings,
+                "files": before.files | {VECTORS_FILE: hash_file(path)},
+                "size_bytes": before.size_bytes + path.stat().st_size,
+                "build_s": before.build_s + time.perf_counter() - start,
+            }
+        )
+        write_record(staging / MANIFEST_FILE, manifest)
 
 
 @dataclass(frozen=True)
@@ -104,21 +164,29 @@ class DenseVectors:
 class HybridIndex:
     """An index whose BM25 hits are fused with those of a dense search."""
 
-    words: PassageIndex
+    words: FolderIndex
     """Searched by BM25."""
     vectors: DenseVectors
     encoder: TextEncoder
 
-    def __post_init__(self) -> None:
-        """Check that the encoder is the one that the index was built with."""
-        expected, found = self.manifest.encoder, self.encoder.settings
+    @classmethod
+    def open(cls, folder: Path, encoder: TextEncoder) -> HybridIndex:
+        """Open an index and verify its files and its encoder.
+
+        Raises:
+            RetrievalError: The folder holds no such index, a file was changed, or the encoder is
+                not the one that the index was built with.
+        """
+        words = FolderIndex.open(folder)
+        vectors = DenseVectors.open(folder, words.manifest)
+        expected, found = words.manifest.encoder, encoder.settings
         if expected is None or expected.fingerprint != found.fingerprint:
-            name = expected.source if expected is not None else "no encoder"
             raise RetrievalError(
-                f"the encoder is {found.source}, with another fingerprint",
-                expected=f"{name}, as the index was built",
-                fix="build the index again with this encoder: medtune index build --encoder",
+                f"the encoder {found.source} is not the one that {folder} was built with",
+                expected=f"{expected}",
+                fix="build the index again: medtune index build DATA --out DIR --encoder NAME",
             )
+        return cls(words, vectors, encoder)
 
     @property
     def manifest(self) -> IndexManifest:
@@ -151,6 +219,10 @@ class HybridIndex:
     def passage(self, place: int) -> Passage:
         """Return the passage in a row."""
         return self.words.passage(place)
+
+    def read_scorer(self) -> OptionScorer | None:
+        """Read the fitted scorer; None if none was fitted."""
+        return self.words.read_scorer()
 
 
 def fuse_ranks(rankings: Sequence[Sequence[SearchHit]], count: int) -> list[SearchHit]:

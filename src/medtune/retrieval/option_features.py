@@ -11,6 +11,7 @@ from functools import cache, cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from medtune.retrieval.dense import HybridIndex
 from medtune.retrieval.index import PassageIndex
 from medtune.retrieval.schema import FeatureName, Passage, SearchHit
 from medtune.retrieval.words import WordSplitter
@@ -76,7 +77,10 @@ class _QuestionSearches:
     def __init__(
         self, index: PassageIndex, stem: str, options: Sequence[str], excluded: Collection[int]
     ) -> None:
-        self.index, self.options = index, options
+        # Of a hybrid index the words are searched alone: the sum of ranks is no score of words.
+        self._hybrid = index if isinstance(index, HybridIndex) else None
+        self.index = index if self._hybrid is None else self._hybrid.words
+        self.options = options
         self._stem, self._excluded = stem, excluded
         self._splitter = _load_splitter(index.manifest.stemmer)
         self._passages: dict[int, Passage] = {}
@@ -99,8 +103,11 @@ class _QuestionSearches:
 
     @cached_property
     def stem_alone(self) -> list[SearchHit]:
-        """Best passages for the stem without the options."""
-        (hits,) = self.index.search([self._stem], TOP, "whole", self._excluded)
+        """Best passages for the stem without the options, by vectors where the index has them."""
+        if self._hybrid is not None and self._stem:
+            (hits,) = self._hybrid.search_vectors([self._stem], TOP, self._excluded)
+        else:
+            (hits,) = self.index.search([self._stem], TOP, "whole", self._excluded)
         return hits
 
     @cached_property
@@ -137,15 +144,15 @@ class _QuestionSearches:
         """
         if not self.stem_alone:
             return [0.0] * len(self.options)
-        best = self.stem_alone[0].score
-        weights = [(hit.score / best) ** SHARPNESS for hit in self.stem_alone]
+        best = max(self.stem_alone[0].score, 1e-9)
+        weights = [max(hit.score / best, 0.0) ** SHARPNESS for hit in self.stem_alone]
         found = [[self.words(text) for text in texts(self.passage(h))] for h in self.stem_alone]
         return [
             sum(
                 weight * max((_share(option, words) for words in candidates), default=0.0)
                 for weight, candidates in zip(weights, found, strict=True)
             )
-            / sum(weights)
+            / max(sum(weights), 1e-9)
             for option in self.option_words
         ]
 
