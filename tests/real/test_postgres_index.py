@@ -84,7 +84,7 @@ def test_part_leaves_explanations_out(index: PostgresIndex) -> None:
 
 
 def test_excluded_rows_are_left_out(index: PostgresIndex) -> None:
-    assert rows(index.search(["antidote"], 3)) == [[2, 3]]
+    assert sorted(rows(index.search(["antidote"], 3))[0]) == [2, 3]
     assert rows(index.search(["antidote"], 3, excluded=[2])) == [[3]]
 
 

@@ -97,15 +97,19 @@ class PostgresIndex:
                 expected="an index built with --postgres URL",
             )
         engine, place = _connect(manifest.database)
-        with _translated(place), engine.connect() as connection:
-            entry = _find_entry(connection, manifest.hash)
-            if entry is None or _digest(connection, manifest.hash) != entry["digest"]:
-                what = "holds no" if entry is None else "was changed: it does not match"
-                raise RetrievalError(
-                    f"{place} {what} index {manifest.hash[:12]}",
-                    expected=f"the tables as they were built for {folder}",
-                    fix="build the index again: medtune index build --postgres URL",
-                )
+        try:
+            with _translated(place), engine.connect() as connection:
+                entry = _find_entry(connection, manifest.hash)
+                if entry is None or _digest(connection, manifest.hash) != entry["digest"]:
+                    what = "holds no" if entry is None else "was changed: it does not match"
+                    raise RetrievalError(
+                        f"{place} {what} index {manifest.hash[:12]}",
+                        expected=f"the tables as they were built for {folder}",
+                        fix="build the index again: medtune index build --postgres URL",
+                    )
+        except RetrievalError:
+            engine.dispose()
+            raise
         return cls(
             folder,
             manifest,
@@ -230,20 +234,22 @@ def build_postgres_index(
     engine, place = _connect(url)
     hashed = hash_index(stemmer, passages)
     start = time.perf_counter()
-    with _translated(place), engine.begin() as connection:
-        _create_registry(connection)
-        entry = _find_entry(connection, hashed)
-        if entry is not None and _digest(connection, hashed) == entry["digest"]:
-            progress.log_message(f"{place}: index {hashed[:12]} still valid")
-        else:
-            _write_tables(connection, hashed, passages, WordSplitter(stemmer), progress)
-        size = sum(
-            connection.exec_driver_sql(
-                "SELECT pg_total_relation_size(%s::regclass)", (_table(name, hashed),)
-            ).scalar_one()
-            for name in ("passages", "vectors")
-        )
-    engine.dispose()
+    try:
+        with _translated(place), engine.begin() as connection:
+            _create_registry(connection)
+            entry = _find_entry(connection, hashed)
+            if entry is not None and _digest(connection, hashed) == entry["digest"]:
+                progress.log_message(f"{place}: index {hashed[:12]} still valid")
+            else:
+                _write_tables(connection, hashed, passages, WordSplitter(stemmer), progress)
+            size = sum(
+                connection.exec_driver_sql(
+                    "SELECT pg_total_relation_size(%s::regclass)", (_table(name, hashed),)
+                ).scalar_one()
+                for name in ("passages", "vectors")
+            )
+    finally:
+        engine.dispose()
     manifest = IndexManifest(
         version=VERSION,
         hash=hashed,
