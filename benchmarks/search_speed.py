@@ -86,7 +86,7 @@ def describe(
     questions: Sequence[Question],
 ) -> dict[str, Any]:
     """Search for the questions, and describe the index and its speed."""
-    finder = EvidenceFinder(index, RetrievalConfig(kind="per option"))
+    finder = EvidenceFinder(index, RetrievalConfig(kind="per-option"))
     features = measure_questions(
         questions, lambda q: search_options(index, q.stem, q.options, ALL_FEATURES)
     )

@@ -136,7 +136,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures away: what is on the page then is in its text."""
-    empty = AnalysisFigures("", "", 0, "", "", "", "", "", "")
+    empty = AnalysisFigures("", "", 0, "", "", "", "", "", "", "")
     monkeypatch.setattr(comparison_page, "_draw_figures", lambda *_: empty)
 
 

@@ -8,8 +8,10 @@ from medtune.retrieval.dense import HybridIndex
 from medtune.retrieval.index import FolderIndex, read_index_manifest
 from medtune.retrieval.postgres_index import PostgresIndex
 
+StoredIndex = FolderIndex | HybridIndex | PostgresIndex
 
-def open_index(folder: Path) -> FolderIndex | HybridIndex | PostgresIndex:
+
+def open_index(folder: Path) -> StoredIndex:
     """Open an index: in files, in files with vectors, or in PostgreSQL.
 
     Raises:

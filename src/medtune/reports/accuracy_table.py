@@ -37,6 +37,8 @@ def accuracy_table(
     ]
     if any(e.options_only for e in rows):
         columns.append(table.estimate("options only %", lambda e: e.options_only, table.PAGE))
+    if any(e.search for e in rows):
+        columns.append(table.estimate("search %", lambda e: e.search and e.search.accuracy))
     ends = accumulate(len(group) for group in groups)
     return table.ResultTable(columns, rows, [end - 1 for end in ends] if len(groups) > 1 else ())
 

@@ -24,13 +24,13 @@ from medtune.retrieval.index import (
     MANIFEST_FILE,
     SCORER_FILE,
     FolderIndex,
+    ScorerFile,
     build_index,
     hash_index,
 )
 from medtune.retrieval.schema import (
     EncoderSettings,
     IndexManifest,
-    OptionScorer,
     Part,
     Passage,
     PassageSource,
@@ -94,7 +94,7 @@ def _add_vectors(
 ) -> None:
     """Write a folder with the files of a plain index and the vectors, and replace the former."""
     before = plain.manifest
-    with replace_folder(plain.folder) as staging:
+    with replace_folder(plain.folder.resolve()) as staging:
         shutil.copytree(plain.folder, staging, dirs_exist_ok=True)
         (staging / SCORER_FILE).unlink(missing_ok=True)  # fitted without vectors
         path = staging / VECTORS_FILE
@@ -161,9 +161,11 @@ class DenseVectors:
 
 
 @dataclass(frozen=True)
-class HybridIndex:
+class HybridIndex(ScorerFile):
     """An index whose BM25 hits are fused with those of a dense search."""
 
+    folder: Path
+    manifest: IndexManifest
     words: FolderIndex
     """Searched by BM25."""
     vectors: DenseVectors
@@ -186,12 +188,7 @@ class HybridIndex:
                 expected=f"{expected}",
                 fix="build the index again: medtune index build DATA --out DIR --encoder NAME",
             )
-        return cls(words, vectors, encoder)
-
-    @property
-    def manifest(self) -> IndexManifest:
-        """Return the description of the index."""
-        return self.words.manifest
+        return cls(folder, words.manifest, words, vectors, encoder)
 
     def search(
         self,
@@ -219,10 +216,6 @@ class HybridIndex:
     def passage(self, place: int) -> Passage:
         """Return the passage in a row."""
         return self.words.passage(place)
-
-    def read_scorer(self) -> OptionScorer | None:
-        """Read the fitted scorer; None if none was fitted."""
-        return self.words.read_scorer()
 
 
 def fuse_ranks(rankings: Sequence[Sequence[SearchHit]], count: int) -> list[SearchHit]:

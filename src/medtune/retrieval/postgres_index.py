@@ -23,19 +23,19 @@ from typing import TYPE_CHECKING, Any
 from medtune.core.errors import RetrievalError
 from medtune.core.progress import Progress
 from medtune.core.provenance import collect_provenance
-from medtune.core.run_folder import read_record, replace_folder, write_record
+from medtune.core.run_folder import replace_folder, write_record
 from medtune.retrieval.index import (
     MANIFEST_FILE,
     PASSAGE_FIELDS,
-    SCORER_FILE,
     VERSION,
+    ScorerFile,
     check_passages,
+    check_replaceable,
     hash_index,
     read_index_manifest,
 )
 from medtune.retrieval.schema import (
     IndexManifest,
-    OptionScorer,
     Part,
     Passage,
     PassageSource,
@@ -68,7 +68,7 @@ _DIGEST = (
 
 
 @dataclass(frozen=True)
-class PostgresIndex:
+class PostgresIndex(ScorerFile):
     """A passage index in PostgreSQL; its folder holds the manifest and the scorer."""
 
     folder: Path
@@ -171,18 +171,6 @@ class PostgresIndex:
         """
         return self._passage_cached(place)
 
-    def read_scorer(self) -> OptionScorer | None:
-        """Read the fitted scorer; None if none was fitted."""
-        return read_record(self.folder / SCORER_FILE, OptionScorer)
-
-    def write_scorer(self, scorer: OptionScorer) -> None:
-        """Write a fitted scorer.
-
-        Raises:
-            FolderError: The folder cannot be written.
-        """
-        write_record(self.folder / SCORER_FILE, scorer)
-
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
@@ -227,10 +215,12 @@ def build_postgres_index(
         progress: Progress to report to.
 
     Raises:
-        RetrievalError: There is no passage, two have one id, or the database cannot be used.
+        RetrievalError: There is no passage, two have one id, the folder holds something else, or
+            the database cannot be used.
         FolderError: The folder cannot be written.
     """
     check_passages(passages)
+    check_replaceable(folder)
     engine, place = _connect(url)
     hashed = hash_index(stemmer, passages)
     start = time.perf_counter()
@@ -263,7 +253,7 @@ def build_postgres_index(
         build_s=time.perf_counter() - start,
         provenance=collect_provenance(),
     )
-    with replace_folder(folder) as staging:
+    with replace_folder(folder.resolve()) as staging:
         write_record(staging / MANIFEST_FILE, manifest)
     return PostgresIndex.open(folder)
 

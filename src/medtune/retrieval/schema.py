@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medtune.core.records import Proportion, Provenance, Record
 
@@ -109,6 +109,25 @@ class OptionScorer(Record):
     """Mean over these questions, nats, after the fit."""
     accuracy: Proportion
     """On these questions, after the fit; never reported as a result."""
+    index: str | None = None
+    """Hash of the index that it was written for; no other index can use it."""
+    inputs: str | None = None
+    """Hash of the index, the questions and the settings that it was fitted with."""
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        expected = len(self.features) * (2 if self.negated else 1)
+        if not self.features or len(self.weights) != expected:
+            raise ValueError(f"{len(self.weights)} weights for {len(self.features)} features")
+        return self
+
+
+class ScoredPassage(Record):
+    """A passage that a query found, with its score."""
+
+    passage: Passage
+    score: float
+    """As in `SearchHit`."""
 
 
 class IndexManifest(Record):
@@ -132,3 +151,15 @@ class IndexManifest(Record):
     size_bytes: int
     build_s: float
     provenance: Provenance
+
+
+class IndexDescription(Record):
+    """An index as `medtune index` describes it; its files were verified."""
+
+    kind: Literal["index description"] = "index description"
+    folder: str
+    manifest: IndexManifest
+    scorer: OptionScorer | None
+    query: str | None = None
+    found: tuple[ScoredPassage, ...] = ()
+    """Best passages for the query, the best first."""
