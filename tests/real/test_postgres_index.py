@@ -11,6 +11,7 @@ from tests.real.postgres_server import Server, start_server
 
 from medtune.core.errors import RetrievalError
 from medtune.core.progress import NoProgress
+from medtune.models.open_index import open_index
 from medtune.retrieval.postgres_index import PostgresIndex, build_postgres_index
 from medtune.retrieval.schema import Passage, PassageSource
 
@@ -110,6 +111,13 @@ def test_same_content_is_reused(index: PostgresIndex, url: str, tmp_path: Path) 
     assert again.manifest.hash == index.manifest.hash
     assert rows(again.search(["anaphylaxis"], 1)) == [[0]]
     again.close()
+
+
+def test_folder_opens_the_database_that_it_names(index: PostgresIndex) -> None:
+    opened = open_index(index.folder)
+    assert isinstance(opened, PostgresIndex)
+    assert rows(opened.search(["anaphylaxis"], 1)) == [[0]]
+    opened.close()
 
 
 def test_two_indexes_share_a_database(index: PostgresIndex, url: str, tmp_path: Path) -> None:

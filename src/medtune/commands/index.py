@@ -8,7 +8,7 @@ from pathlib import Path
 from medtune.core.errors import RetrievalError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.progress import Progress
-from medtune.models.open_index import StoredIndex, open_index
+from medtune.models.open_index import StoredIndex, check_encoder_name, open_index
 from medtune.retrieval.dense import build_hybrid_index
 from medtune.retrieval.index import build_index, check_replaceable
 from medtune.retrieval.postgres_index import build_postgres_index
@@ -72,6 +72,8 @@ def build(
             "an index in PostgreSQL has no vectors",
             expected="--encoder or --postgres, not both",
         )
+    if encoder is not None:
+        check_encoder_name(encoder)
     check_replaceable(folder)
     WordSplitter(stemmer)
     content = read_index_content(

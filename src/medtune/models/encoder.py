@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from medtune.core.errors import ModelError, UnknownModelError
 from medtune.core.progress import Progress
 from medtune.models.device import choose_device, choose_dtype
+from medtune.models.open_index import check_encoder_name
 from medtune.models.sources import resolve_model
 from medtune.retrieval.schema import EncoderSettings
 
@@ -47,10 +48,7 @@ class SentenceEncoder:
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
 
-        if not name.startswith(("hub:", "path:")):
-            raise UnknownModelError(
-                f"{name} names no encoder", expected="hub:ORG/NAME[@REVISION] or path:DIR"
-            )
+        check_encoder_name(name)
         logging.disable_progress_bar()
         logging.set_verbosity_error()
         source = resolve_model(name)

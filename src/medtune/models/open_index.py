@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medtune.core.errors import UnknownModelError
 from medtune.retrieval.dense import HybridIndex
 from medtune.retrieval.index import FolderIndex, read_index_manifest
 from medtune.retrieval.postgres_index import PostgresIndex
@@ -26,3 +27,15 @@ def open_index(folder: Path) -> StoredIndex:
     from medtune.models.encoder import SentenceEncoder
 
     return HybridIndex.open(folder, SentenceEncoder.load(manifest.encoder.source))
+
+
+def check_encoder_name(name: str) -> None:
+    """Check that a name may be that of a sentence encoder.
+
+    Raises:
+        UnknownModelError: It may not.
+    """
+    if not name.startswith(("hub:", "path:")):
+        raise UnknownModelError(
+            f"{name} names no encoder", expected="hub:ORG/NAME[@REVISION] or path:DIR"
+        )
