@@ -140,7 +140,7 @@ class DenseVectors:
 
     @cached_property
     def _matrix(self) -> NDArray[np.float32]:
-        """Return the rows in float32: converted for each query, they would take six times as long."""
+        """Return the rows in float32; to convert them for each query takes six times as long."""
         return self.rows.astype(np.float32)
 
     def search(
