@@ -367,6 +367,24 @@ def test_input_that_cannot_be_used_is_told_and_nothing_is_written(
         assert sorted(tmp_path.iterdir()) == there
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--encoder", "path:x", "--postgres", "postgresql://x"), "--encoder or --postgres"),
+        (("--postgres", "sqlite:///x.db"), "cannot be written to sqlite"),
+        (("--postgres", "nonsense"), "cannot be parsed"),
+        (("--encoder", "embedded:smollm2-135m"), "names no encoder"),
+    ],
+)
+def test_a_database_or_encoder_that_cannot_be_used_is_refused(
+    medtune: CommandLine, options: tuple[str, ...], message: str
+) -> None:
+    code, _, err = medtune("index", "build", "starter:train", "--out", "ix", *options)
+    assert code == 2
+    assert message in " ".join(err.split())
+    assert not Path("ix").exists()
+
+
 def test_a_folder_of_something_else_is_refused_before_anything_is_read(
     medtune: CommandLine, tmp_path: Path
 ) -> None:

@@ -50,6 +50,21 @@ def build(
     stemmer: Annotated[
         str, typer.Option(help="Snowball stemmer of the texts' language, or none.")
     ] = "english",
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Sentence encoder, hub:ORG/NAME or path:DIR, whose vectors are searched too.",
+        ),
+    ] = None,
+    postgres: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="PostgreSQL database to write the passages to, and to search; its password, "
+            "if any, from PGPASSWORD or ~/.pgpass.",
+        ),
+    ] = None,
     columns: Columns = None,
     limit: Annotated[
         int | None,
@@ -75,6 +90,8 @@ def build(
         stemmer=stemmer,
         calibration=calibration,
         weights=weights,
+        encoder=encoder,
+        postgres=postgres,
     )
     print_record(record, json, {"index": out})
 

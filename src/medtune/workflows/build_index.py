@@ -25,7 +25,8 @@ from medtune.data.load import (
 )
 from medtune.data.sources.documents import Document, find_text_files, read_documents
 from medtune.data.sources.sources import parse_data_ref
-from medtune.retrieval.index import FolderIndex, build_index
+from medtune.models.open_index import StoredIndex
+from medtune.retrieval.index import build_index
 from medtune.retrieval.option_features import ALL_FEATURES, PLAIN_FEATURES, search_options
 from medtune.retrieval.passages import passages_from_questions
 from medtune.retrieval.schema import FeatureName, OptionScorer, Passage, PassageSource
@@ -217,7 +218,7 @@ def leave_out_evaluated(
 
 
 def fit_index_scorer(
-    index: FolderIndex, calibration: str | None, weights: bool, progress: Progress
+    index: StoredIndex, calibration: str | None, weights: bool, progress: Progress
 ) -> OptionScorer | None:
     """Fit the scorer of an index and write it, unless the same one was written before.
 
@@ -272,7 +273,7 @@ def fit_index_scorer(
 
 
 def _fit_scorer(
-    index: FolderIndex,
+    index: StoredIndex,
     questions: Sequence[Question],
     own: Sequence[frozenset[int]],
     names: Sequence[FeatureName],
@@ -281,11 +282,12 @@ def _fit_scorer(
 ) -> OptionScorer | None:
     """Fit a scorer; None if its temperature would be negative."""
     leaks = LeakFinder(index)
+    computed = (*PLAIN_FEATURES, *(name for name in names if name not in PLAIN_FEATURES))
     features = []
     with progress.task("scorer", len(questions)) as task:
         for question, rows in zip(questions, own, strict=True):
             excluded = leaks.find_nearest(question).leaking | rows
-            found = search_options(index, question.stem, question.options, names, excluded)
+            found = search_options(index, question.stem, question.options, computed, excluded)
             features.append(found.features)
             task.advance()
     answers = [question.answer for question in questions if question.answer is not None]
@@ -294,14 +296,14 @@ def _fit_scorer(
     plain = fit_option_scorer(best, answers, negated, PLAIN_FEATURES, source)
     if plain.weights[0] <= 0:
         return None
-    return (
-        plain
-        if names == PLAIN_FEATURES
-        else fit_option_scorer(features, answers, negated, names, source)
-    )
+    if names == PLAIN_FEATURES:
+        return plain
+    columns = [computed.index(name) for name in names]
+    chosen = [table[:, columns] for table in features]
+    return fit_option_scorer(chosen, answers, negated, names, source)
 
 
-def _sample_own_questions(index: FolderIndex) -> tuple[list[Question], list[frozenset[int]]]:
+def _sample_own_questions(index: StoredIndex) -> tuple[list[Question], list[frozenset[int]]]:
     """Sample questions of an index, with their rows, by a hash of these; texts have none."""
     questions: list[Question] = []
     rows: list[frozenset[int]] = []

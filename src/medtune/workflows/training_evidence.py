@@ -14,8 +14,9 @@ from medtune.core.progress import Progress
 from medtune.core.records import Question, SplitDescription
 from medtune.data.dedup.canonical_form import canonicalize_text
 from medtune.data.snapshot import Snapshot
+from medtune.models.open_index import open_index
 from medtune.retrieval.evidence import ELLIPSIS, EvidenceFinder, Passages
-from medtune.retrieval.index import FolderIndex, PassageIndex
+from medtune.retrieval.index import PassageIndex
 from medtune.retrieval.schema import Part, SearchHit
 from medtune.training.passages import (
     TrainingPassages,
@@ -49,7 +50,7 @@ def open_evidence(
     if not settings.is_open_book:
         return None
     if settings.index:
-        return EvidenceFinder(FolderIndex.open(Path(settings.index)), settings)
+        return EvidenceFinder(open_index(Path(settings.index)), settings)
     train, licence = snapshot.train, snapshot.manifest.sources[0].licence
     source = train.description.source
     return EvidenceFinder(
