@@ -42,6 +42,11 @@ class Passes:
         self.seen.append((*given["input_ids"].shape, before))
 
     @property
+    def positions(self) -> int:
+        """Number of tokens over all passes, padding counted."""
+        return sum(rows * width for rows, width, _ in self.seen)
+
+    @property
     def read(self) -> list[int]:
         """Lengths of the prefixes that were read."""
         return [width for _, width, before in self.seen if before == 0]
@@ -435,7 +440,8 @@ def test_a_stem_before_several_passages_is_read_once(
     assert question.stem in tiny.encoder.tokenizer.decode(shared)
     passes = watched(tiny)
     logprobs(tiny, asked)
-    (read,) = [rows * width for rows, width, _ in passes.seen]
+    # The stem as a prefix, then what branches after it: every token once.
+    read = passes.positions
     assert read == len({tuple(path[: n + 1]) for path in paths for n in range(len(path))})
     assert read <= sum(map(len, paths)) - 3 * len(shared)
 
@@ -444,13 +450,13 @@ def test_the_embedded_model_scores_options_behind_passages_as_alone(
     starter: tuple[Question, ...],
 ) -> None:
     model = LocalModel.load(resolve_model("embedded:smollm2-135m"), dtype="float32")
+    asked = [request for form in FORMS for q in starter[:3] for request in open_book(q, form, BARE)]
+    agree(model, asked)
     passes = watched(model)
-    for form in FORMS:
-        asked = [request for q in starter[:3] for request in open_book(q, form, BARE)]
-        agree(model, asked)
-    together = sum(rows * width for rows, width, _ in passes.seen)
+    together = logprobs(model, asked)
+    shared = passes.positions
     passes.seen.clear()
-    for form in FORMS:
-        for request in (r for q in starter[:3] for r in open_book(q, form, BARE)):
-            model.score([request])
-    assert together < 0.6 * sum(rows * width for rows, width, _ in passes.seen)
+    alone = [logprobs(model, [request])[0] for request in asked]
+    for one, other in zip(together, alone, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+    assert shared < 0.7 * passes.positions

@@ -8,7 +8,6 @@ from typing import Any
 from medtune.core.records import Proportion
 from medtune.core.schemas.analysis import CalibrationReport, Flips, RiskCurve, SimilarityReport
 from medtune.reports.comparison_figures import (
-    FIRST,
     HALF,
     ModelStyle,
     add_model_legend,
@@ -98,7 +97,7 @@ def plot_similarity(found: Sequence[SimilarityReport | None], names: Sequence[st
         found: `[model]`; a model with None is not drawn.
         names: Names of the models.
     """
-    figure, axes = create_axes(FIRST, 3.2)
+    figure, axes = create_axes(HALF, 3.2)
     said = []
     drawn = [
         (report, look)
