@@ -23,7 +23,7 @@ from medtune.training.passages import (
     hash_training_passages,
     write_training_passages,
 )
-from medtune.workflows.leaks import MIN_QUOTED_WORDS, LeakFinder
+from medtune.workflows.leaks import MIN_QUOTED_WORDS, LeakFinder, find_leaks
 from medtune.workflows.search_baseline import build_train_index
 
 PASSAGES_FILE = "passages.arrow"
@@ -206,10 +206,5 @@ def exclude_leaks(
         questions: Questions of an evaluation, such as the validation split.
         progress: Progress reports.
     """
-    leaks = LeakFinder(evidence.index)
-    excluded = set(evidence.excluded)
-    with progress.task("leaks", len(questions)) as task:
-        for question in questions:
-            excluded |= leaks.find_nearest(question).leaking
-            task.advance()
-    return EvidenceFinder(evidence.index, evidence.settings, frozenset(excluded))
+    excluded = evidence.excluded | find_leaks(evidence.index, questions, progress).excluded
+    return EvidenceFinder(evidence.index, evidence.settings, excluded)
