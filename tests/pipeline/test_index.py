@@ -75,7 +75,7 @@ def test_an_index_of_the_starter_is_built_described_and_reused(medtune: CommandL
     assert "starter:train  Apache-2.0       320" in out
     assert "index: 640/640" in err
     # No starter question states another's fact: there is no temperature above zero.
-    assert "no scorer fits" in err
+    assert "no scorer (what passages support is mostly wrong for" in err
     assert "not calibrated" in out
     before = (Path("ix") / "manifest.json").read_bytes()
     code, _, err = medtune("index", "build", "starter", "--out", "ix")
@@ -365,6 +365,24 @@ def test_input_that_cannot_be_used_is_told_and_nothing_is_written(
     assert found in err
     if "--calibration" not in given:  # the index itself is whole by then
         assert sorted(tmp_path.iterdir()) == there
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--encoder", "path:x", "--postgres", "postgresql://x"), "--encoder or --postgres"),
+        (("--postgres", "sqlite:///x.db"), "cannot be written to sqlite"),
+        (("--postgres", "nonsense"), "cannot be parsed"),
+        (("--encoder", "embedded:smollm2-135m"), "names no encoder"),
+    ],
+)
+def test_a_database_or_encoder_that_cannot_be_used_is_refused(
+    medtune: CommandLine, options: tuple[str, ...], message: str
+) -> None:
+    code, _, err = medtune("index", "build", "starter:train", "--out", "ix", *options)
+    assert code == 2
+    assert message in " ".join(err.split())
+    assert not Path("ix").exists()
 
 
 def test_a_folder_of_something_else_is_refused_before_anything_is_read(

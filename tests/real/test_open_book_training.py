@@ -15,12 +15,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from medtune.commands.evaluate import evaluate
 from medtune.commands.train import train
 from medtune.core.errors import AdapterError, Interrupted, RetrievalError
 from medtune.core.experiment import Experiment, RetrievalConfig
 from medtune.core.progress import NoProgress, Progress
 from medtune.core.prompt import PromptStyle, prompt_fingerprint
-from medtune.core.records import TrainingRecord
+from medtune.core.records import EvaluationRecord, TrainingRecord
 from medtune.data.load import load_split
 from medtune.data.snapshot import prepare_snapshot
 from medtune.evaluation.exam import Exam
@@ -172,6 +173,29 @@ def test_an_adapter_names_its_passages_and_refuses_a_book_that_was_closed_unawar
         for probabilities, mass in score_options(model, asked.style, method, questions, finder):
             assert sum(probabilities) == pytest.approx(1)
             assert mass is None
+
+
+def test_an_evaluation_shows_the_passages_that_were_trained(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    config = experiment(tiny_source.name, {"kind": "per-option"})
+    tune(config, tmp_path / "run")
+    name, index = f"adapter:{tmp_path / 'run' / 'adapter'}", tmp_path / "run" / "index"
+
+    def evaluated(folder: str, **options: Any) -> EvaluationRecord:
+        return evaluate(
+            name, "starter:transfer", tmp_path / folder, NoProgress(),
+            method="cloze", limit=4, dtype="float32", **options,
+        )[0]  # fmt: skip
+
+    book = evaluated("open", search=index).open_book
+    assert book is not None
+    assert (book.kind, book.passages, book.words) == ("per-option", 1, 20)
+    with pytest.raises(RetrievalError, match="without an index of passages"):
+        evaluated("unsaid")
+    closed = evaluated("closed", retrieval=RetrievalConfig(kind="none"))
+    assert closed.open_book is None
+    assert closed.prompt_hash != read_card(tmp_path / "run" / "adapter").prompt_hash
 
 
 def test_an_adapter_of_a_closed_book_is_what_it_was(

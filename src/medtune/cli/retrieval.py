@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medtune.cli.options import DATA, Columns, Json, Limit, parse_column_mapping, print_record
+from medtune.cli.options import DATA, Columns, Json, parse_column_mapping, print_record
 from medtune.cli.output import Terminal
 
 
@@ -50,8 +50,26 @@ def build(
     stemmer: Annotated[
         str, typer.Option(help="Snowball stemmer of the texts' language, or none.")
     ] = "english",
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Sentence encoder, hub:ORG/NAME or path:DIR, whose vectors are searched too.",
+        ),
+    ] = None,
+    postgres: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="PostgreSQL database to write the passages to, and to search; its password, "
+            "if any, from PGPASSWORD or ~/.pgpass.",
+        ),
+    ] = None,
     columns: Columns = None,
-    limit: Limit = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Use only the first N questions, or passages of texts."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Build an index of passages, to be searched as `search:DIR` or cited as evidence.
@@ -72,6 +90,8 @@ def build(
         stemmer=stemmer,
         calibration=calibration,
         weights=weights,
+        encoder=encoder,
+        postgres=postgres,
     )
     print_record(record, json, {"index": out})
 

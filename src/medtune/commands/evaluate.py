@@ -64,10 +64,10 @@ def evaluate(
     """Evaluate one model on one split.
 
     Without a folder, the evaluation is written to one under runs/eval that is named after it.
-    Without a style or form, those of the adapter are used, else the defaults. `shots_from` is the
-    split of the worked examples. `search` is the folder of a passage index: a text search in it is
-    a baseline, and `retrieval` says whether the prompts show its passages; without it, an index
-    of the snapshot's train split is used if there is one.
+    Without a style, form or retrieval, those of the adapter are used, else the defaults.
+    `shots_from` is the split of the worked examples. `search` is the folder of a passage index: a
+    text search in it is a baseline, and `retrieval` says whether the prompts show its passages;
+    without it, an index of the snapshot's train split is used if there is one.
 
     Returns:
         The record, and the folder.
@@ -78,8 +78,8 @@ def evaluate(
     """
     settings = settings or EvaluationConfig()
     _check_settings(settings, method, variant, shots_from)
-    asked = resolve_prompt_defaults(model, adapter, style, form, label)
-    book = retrieval or RetrievalConfig()
+    asked = resolve_prompt_defaults(model, adapter, style, form, label, retrieval)
+    book = asked.retrieval
     _check_retrieval(model, search, book, method, variant)
     split = load_split(data, columns, limit, progress)
     pool = QuestionTable.from_questions(())
@@ -98,6 +98,12 @@ def evaluate(
     search_model = _open_search(model, data, search, book, progress)
     if search_model is not None and book.is_open_book:
         exam = replace(exam, evidence=EvidenceFinder(search_model.index, book))
+        shown = search_model.index.manifest.hash
+        if asked.index_hash not in (None, shown):
+            progress.log_message(
+                f"the passages are of the index {shown[:12]}, the model was trained with those of "
+                f"{(asked.index_hash or '')[:12]}"
+            )
     if variant != "plain":
         exam = exam.perturb(variant)
     words = [
@@ -118,6 +124,8 @@ def evaluate(
             questions=split.questions,
             adapter=adapter,
             style=asked.style,
+            # Weights that were trained open book refuse a book that nobody closed on purpose.
+            retrieval=book if retrieval is not None or book.is_open_book else None,
             dtype=dtype,
             batch=batch,
             progress=progress,

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from medtune.core.errors import RetrievalError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.progress import Progress
-from medtune.retrieval.index import FolderIndex, build_index, check_replaceable
+from medtune.models.open_index import StoredIndex, check_encoder_name, open_index
+from medtune.retrieval.dense import build_hybrid_index
+from medtune.retrieval.index import build_index, check_replaceable
+from medtune.retrieval.postgres_index import build_postgres_index
 from medtune.retrieval.schema import IndexDescription, ScoredPassage
 from medtune.retrieval.words import WordSplitter
 from medtune.workflows.build_index import (
+    IndexContent,
     fit_index_scorer,
     leave_out_evaluated,
     read_index_content,
@@ -33,6 +38,8 @@ def build(
     stemmer: str,
     calibration: str | None,
     weights: bool,
+    encoder: str | None = None,
+    postgres: str | None = None,
 ) -> IndexDescription:
     """Build an index and fit its scorer; parts that are up to date are reused.
 
@@ -49,13 +56,24 @@ def build(
         calibration: DATA to fit the scorer on; None for the snapshot's calibration split, else
             the index's own questions.
         weights: Whether to fit the weights of all features, not a temperature alone.
+        encoder: Sentence encoder whose vectors are searched beside the words; None for words alone.
+        postgres: Address of the database to write the passages to; None for files.
 
     Raises:
         DataError: A source cannot be used.
-        RetrievalError: There is no passage, or the folder holds something else.
+        ModelError: The encoder cannot be used.
+        RetrievalError: There is no passage, the folder holds something else, or the database
+            cannot be used.
         FolderError: The folder cannot be written.
     """
     # What can be refused is refused before anything is read.
+    if encoder is not None and postgres is not None:
+        raise RetrievalError(
+            "an index in PostgreSQL has no vectors",
+            expected="--encoder or --postgres, not both",
+        )
+    if encoder is not None:
+        check_encoder_name(encoder)
     check_replaceable(folder)
     WordSplitter(stemmer)
     content = read_index_content(
@@ -63,9 +81,28 @@ def build(
     )
     if without:
         content = leave_out_evaluated(content, without, folder, stemmer, progress)
-    index = build_index(content.passages, content.sources, folder, stemmer, progress)
+    index = _write_index(content, folder, stemmer, encoder, postgres, progress)
     scorer = fit_index_scorer(index, calibration or content.calibration, weights, progress)
     return IndexDescription(folder=str(folder), manifest=index.manifest, scorer=scorer)
+
+
+def _write_index(
+    content: IndexContent,
+    folder: Path,
+    stemmer: str,
+    encoder: str | None,
+    postgres: str | None,
+    progress: Progress,
+) -> StoredIndex:
+    passages, sources = content.passages, content.sources
+    if postgres is not None:
+        return build_postgres_index(passages, sources, folder, stemmer, postgres, progress)
+    if encoder is None:
+        return build_index(passages, sources, folder, stemmer, progress)
+    from medtune.models.encoder import SentenceEncoder
+
+    loaded = SentenceEncoder.load(encoder)
+    return build_hybrid_index(passages, sources, folder, stemmer, loaded, progress)
 
 
 def describe(folder: Path, query: str | None) -> IndexDescription:
@@ -74,7 +111,7 @@ def describe(folder: Path, query: str | None) -> IndexDescription:
     Raises:
         RetrievalError: The folder holds no usable index.
     """
-    index = FolderIndex.open(folder)
+    index = open_index(folder)
     hits = index.search([query], SHOWN)[0] if query is not None else []
     return IndexDescription(
         folder=str(folder),

@@ -15,7 +15,8 @@ from medtune.core.run_folder import write_text
 from medtune.data.snapshot import prepare_snapshot
 from medtune.training.processes import join_processes
 from medtune.workflows.distributed import lock_on_main, run_on_main
-from medtune.workflows.finetune import INDEX_FOLDER, finetune_cached, resolve_trainable
+from medtune.workflows.finetune import finetune_cached, resolve_trainable
+from medtune.workflows.search_reference import INDEX_FOLDER
 from medtune.workflows.training_evidence import open_evidence
 
 

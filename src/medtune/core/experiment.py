@@ -330,12 +330,7 @@ class RetrievalConfig(Record):
     the stem alone, for shared passages only."""
 
     @model_validator(mode="after")
-    def _check_combination(self) -> RetrievalConfig:
-        if self.model_fields_set and "kind" not in self.model_fields_set:
-            raise ValueError(
-                'kind is not set, so no prompt would show a passage: set kind = "per-option" or '
-                '"shared", or kind = "none"'
-            )
+    def _check_query(self) -> RetrievalConfig:
         if self.kind == "per-option" and self.query == "stem":
             raise ValueError('kind = "per-option" searches for the options: leave query out')
         return self
@@ -357,6 +352,15 @@ class RetrievalConfig(Record):
     def prompt_settings(self) -> object:
         """What determines the prompt, for `prompt_fingerprint`; None for a closed book."""
         return self.model_dump(mode="json", exclude={"index"}) if self.is_open_book else None
+
+    @model_validator(mode="after")
+    def _check_kind_is_set(self) -> RetrievalConfig:
+        if self.model_fields_set and "kind" not in self.model_fields_set:
+            raise ValueError(
+                'kind is not set, so no prompt would show a passage: set kind = "per-option" or '
+                '"shared", or kind = "none"'
+            )
+        return self
 
 
 TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]

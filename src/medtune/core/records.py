@@ -526,6 +526,12 @@ class ComparisonRecord(Record):
     search_verdict: str | None = None
     """Whether the second beats its text search, in one sentence; also a note if it does not."""
 
+    @property
+    def is_success(self) -> bool:
+        """Whether the second is significantly better, and a text search is not as good."""
+        better = self.p_value < 0.05 and self.difference > 0
+        return better and (self.search_b is None or self.search_b.beaten)
+
 
 class SeedSpread(Record):
     """Mean and spread of one evaluation over models trained with several seeds."""

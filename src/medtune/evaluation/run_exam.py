@@ -44,6 +44,7 @@ from medtune.evaluation.exam import Exam, SearchReference
 from medtune.evaluation.perturbations import perturb_questions
 from medtune.evaluation.pride import estimate_prior
 from medtune.evaluation.score import PositionPrior, answer_questions, score_orders
+from medtune.retrieval.evidence import EvidenceCounts
 
 CHUNK_SIZE = 256
 """Questions between two updates of the progress bar; batches are formed within a chunk."""
@@ -246,15 +247,19 @@ def add_search_reference(
     is_search = record.model.source.startswith("search:")
     changes: dict[str, object] = {}
     if exam.evidence is not None or is_search or found.own:
-        changes["open_book"] = _describe_open_book(exam, found, told)
+        changes["open_book"] = _describe_open_book(exam, found, told, record.open_book)
     if not is_search:
         changes["search"] = _pair_with_search(right, found)
     return record.model_copy(update=changes), told
 
 
 def _describe_open_book(
-    exam: Exam, found: SearchReference, predictions: Sequence[Prediction]
+    exam: Exam,
+    found: SearchReference,
+    predictions: Sequence[Prediction],
+    before: OpenBook | None,
 ) -> OpenBook:
+    """Describe what was read; the counts of a reused evaluation are those `before`."""
     less_similar = accuracy_without_most_similar(predictions)
     if exam.evidence is None:
         return OpenBook(
@@ -266,8 +271,11 @@ def _describe_open_book(
         )
     settings = exam.evidence.settings
     assert settings.kind != "none", "a closed book has no evidence"
-    # Facts of the questions: a resumed evaluation counts what was answered before as well.
-    counts = exam.evidence.count(exam.questions)
+    if before is not None and (before.index, before.left_out) == (found.index, found.left_out):
+        counts = EvidenceCounts(before.cut, before.without)
+    else:
+        # Over all questions: a resumed evaluation has answered some of them before.
+        counts = exam.evidence.count(exam.questions)
     return OpenBook(
         kind=settings.kind,
         index=found.index,

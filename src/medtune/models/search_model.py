@@ -17,7 +17,8 @@ from medtune.core.protocols import (
     ScoreRequest,
 )
 from medtune.core.records import ModelDescription, content_hash
-from medtune.retrieval.index import FolderIndex, PassageIndex
+from medtune.models.open_index import open_index
+from medtune.retrieval.index import PassageIndex
 from medtune.retrieval.option_features import PLAIN_FEATURES, search_options
 from medtune.retrieval.schema import OptionScorer
 from medtune.retrieval.scorer import option_log_probabilities
@@ -59,7 +60,7 @@ class SearchModel:
         Raises:
             RetrievalError: The folder holds no usable index.
         """
-        index = FolderIndex.open(Path(name.removeprefix(SEARCH_PREFIX)))
+        index = open_index(Path(name.removeprefix(SEARCH_PREFIX)))
         return cls(name, index, index.read_scorer(), excluded)
 
     def without(self, excluded: Collection[int]) -> SearchModel:

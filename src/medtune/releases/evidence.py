@@ -32,6 +32,7 @@ from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.guardrails.classifier.learned import LearnedGuard, load_classifier
+from medtune.models.open_index import open_index
 from medtune.models.open_model import open_model
 from medtune.models.search_model import SEARCH_PREFIX, SearchModel, is_search_model
 from medtune.models.sources import resolve_model
@@ -57,7 +58,7 @@ from medtune.releases.registry import SHORT_ID_LENGTH, Registry
 from medtune.releases.schema import LEARNED, POLICY, Release
 from medtune.reports.comparison_folder import ComparedModel, compare_to_folder
 from medtune.retrieval.evidence import EvidenceFinder
-from medtune.retrieval.index import FolderIndex, read_index_manifest
+from medtune.retrieval.index import read_index_manifest
 from medtune.workflows.benchmark import LATENCY_QUESTIONS, BenchmarkTask, measure_in_subprocess
 from medtune.workflows.guard_benchmark import benchmark_guards
 from medtune.workflows.parity_gate import ParityGate
@@ -339,7 +340,7 @@ def _open_evidence(
             expected="the index that it was trained with",
             fix="name the one of its run: --search RUN/index",
         )
-    return EvidenceFinder(FolderIndex.open(index), trained.retrieval)
+    return EvidenceFinder(open_index(index), trained.retrieval)
 
 
 def _check_fingerprint(release: Release, model: SearchModel) -> None:
@@ -352,7 +353,7 @@ def _check_fingerprint(release: Release, model: SearchModel) -> None:
         raise ReleaseError(
             f"the index of {release.name} has the fingerprint {found[:SHORT_ID_LENGTH]}",
             expected=f"{release.base_fingerprint[:SHORT_ID_LENGTH]}, as it was released",
-            fix="medtune release build a new release of it",
+            fix=f"build another release of it: medtune release build NAME {release.base}",
         )
 
 

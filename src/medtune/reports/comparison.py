@@ -62,6 +62,11 @@ class AnalysedModel:
     findings: str
 
     @property
+    def has_index(self) -> bool:
+        """Whether an index of passages was searched for its questions."""
+        return self.analysis.similarity is not None or bool(self.look_up)
+
+    @property
     def look_up(self) -> list[str]:
         """Sentences on the open book and on the search baseline."""
         return [note for note in (open_book_note(self.exam), search_note(self.exam)) if note]

@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from medtune.core.experiment import RetrievalConfig
 from medtune.core.records import Question
 from medtune.retrieval.index import PassageIndex
-from medtune.retrieval.schema import Passage, SearchHit
+from medtune.retrieval.schema import Passage
 
 ELLIPSIS = " …"
 
@@ -29,7 +29,7 @@ class EvidenceCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundPassages:
+class _Evidence:
     """Passages of one question, with the number of those that were cut."""
 
     texts: Passages
@@ -71,20 +71,10 @@ class EvidenceFinder:
         )
 
     @cached_property
-    def _find_cached(self) -> Callable[[str, tuple[str, ...], frozenset[int]], FoundPassages]:
+    def _find_cached(self) -> Callable[[str, tuple[str, ...], frozenset[int]], _Evidence]:
         return lru_cache(CACHED_QUESTIONS)(self._find)
 
-    def _find(self, stem: str, options: tuple[str, ...], excluded: frozenset[int]) -> FoundPassages:
-        return self.render(self.search(stem, options, excluded), len(options))
-
-    def search(
-        self, stem: str, options: Sequence[str], excluded: Collection[int] = ()
-    ) -> list[list[SearchHit]]:
-        """Search for the passages of every option, or once for the shared ones; see `find`.
-
-        Returns:
-            `[query][rank]`.
-        """
+    def _find(self, stem: str, options: tuple[str, ...], excluded: frozenset[int]) -> _Evidence:
         if self.per_option:
             queries = [f"{stem} {option}" for option in options]
         elif self.settings.query == "stem":
@@ -92,16 +82,13 @@ class EvidenceFinder:
         else:
             # Sorted: the passages do not depend on the order of the options.
             queries = [" ".join((stem, *sorted(options)))]
-        return self.index.search(
+        hits = self.index.search(
             queries, self.settings.passages, excluded=self.excluded.union(excluded)
         )
-
-    def render(self, hits: Sequence[Sequence[SearchHit]], options: int) -> FoundPassages:
-        """Render the hits of a search for a question with so many options, as `find` does."""
         found = [[self._shorten(self.index.passage(hit.place)) for hit in row] for row in hits]
         texts = [tuple(text for text, _ in row) for row in found]
-        return FoundPassages(
-            tuple(texts if self.per_option else texts * options),
+        return _Evidence(
+            tuple(texts if self.per_option else texts * len(options)),
             sum(cut for row in found for _, cut in row),
         )
 
@@ -114,15 +101,10 @@ class EvidenceFinder:
 
     def _shorten(self, passage: Passage) -> tuple[str, bool]:
         """Return a passage in at most so many words, and whether it was cut."""
-        text = " ".join(render_passage(passage).split())
-        shorter = shorten_text(text, self.settings.words)
-        return shorter, shorter != text
-
-
-def shorten_text(text: str, words: int) -> str:
-    """Cut a text to at most so many words; one that was cut before is not marked twice."""
-    kept = text.removesuffix(ELLIPSIS).split()
-    return text if len(kept) <= words else " ".join(kept[:words]) + ELLIPSIS
+        words = render_passage(passage).split()
+        if len(words) <= self.settings.words:
+            return " ".join(words), False
+        return " ".join(words[: self.settings.words]) + ELLIPSIS, True
 
 
 def render_passage(passage: Passage) -> str:

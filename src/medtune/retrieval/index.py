@@ -84,8 +84,50 @@ class PassageIndex(Protocol):
         ...
 
 
+class ScorerFile:
+    """The scorer in the folder of an index; base of the indexes that have a folder."""
+
+    folder: Path
+    manifest: IndexManifest
+
+    def read_scorer(self) -> OptionScorer | None:
+        """Read the fitted scorer; None if none was fitted.
+
+        Raises:
+            RetrievalError: It cannot be read, names an unknown feature, or is of another index.
+        """
+        path = self.folder / SCORER_FILE
+        scorer = read_record(path, OptionScorer)
+        if (scorer is None and path.exists()) or (scorer and scorer.index != self.manifest.hash):
+            raise RetrievalError(
+                f"{path} is " + ("no scorer" if scorer is None else "the scorer of another index"),
+                expected="the scorer that was fitted to this index, with features that exist",
+                fix="remove it, and build the index again: medtune index build DATA --out DIR",
+            )
+        return scorer
+
+    def write_scorer(self, scorer: OptionScorer) -> OptionScorer:
+        """Write a fitted scorer, marked as this index's; return it with the mark.
+
+        Raises:
+            FolderError: The folder cannot be written.
+        """
+        own = scorer.model_copy(update={"index": self.manifest.hash})
+        write_record(self.folder / SCORER_FILE, own)
+        return own
+
+    def remove_scorer(self) -> None:
+        """Remove the scorer, if there is one.
+
+        Raises:
+            FolderError: The folder cannot be written.
+        """
+        with translate_disk_errors(self.folder):
+            (self.folder / SCORER_FILE).unlink(missing_ok=True)
+
+
 @dataclass(frozen=True)
-class FolderIndex:
+class FolderIndex(ScorerFile):
     """A passage index in a folder, searched by BM25."""
 
     folder: Path
@@ -142,41 +184,6 @@ class FolderIndex:
         cells = {name: self._table.column(name)[place].as_py() for name in PASSAGE_FIELDS}
         return Passage(**cells)
 
-    def read_scorer(self) -> OptionScorer | None:
-        """Read the fitted scorer; None if none was fitted.
-
-        Raises:
-            RetrievalError: It cannot be read, names an unknown feature, or is of another index.
-        """
-        path = self.folder / SCORER_FILE
-        scorer = read_record(path, OptionScorer)
-        if (scorer is None and path.exists()) or (scorer and scorer.index != self.manifest.hash):
-            raise RetrievalError(
-                f"{path} is " + ("no scorer" if scorer is None else "the scorer of another index"),
-                expected="the scorer that was fitted to this index, with features that exist",
-                fix="remove it, and build the index again: medtune index build DATA --out DIR",
-            )
-        return scorer
-
-    def write_scorer(self, scorer: OptionScorer) -> OptionScorer:
-        """Write a fitted scorer, marked as this index's; return it with the mark.
-
-        Raises:
-            FolderError: The folder cannot be written.
-        """
-        own = scorer.model_copy(update={"index": self.manifest.hash})
-        write_record(self.folder / SCORER_FILE, own)
-        return own
-
-    def remove_scorer(self) -> None:
-        """Remove the scorer, if there is one.
-
-        Raises:
-            FolderError: The folder cannot be written.
-        """
-        with translate_disk_errors(self.folder):
-            (self.folder / SCORER_FILE).unlink(missing_ok=True)
-
 
 def read_index_manifest(folder: Path) -> IndexManifest:
     """Read the manifest of an index.
@@ -224,7 +231,7 @@ def build_index(
         FolderError: The folder cannot be written.
     """
     splitter = WordSplitter(stemmer)
-    _check_passages(passages)
+    check_passages(passages)
     hashed = hash_index(stemmer, passages)
     before = read_record(folder / MANIFEST_FILE, IndexManifest)
     if before is not None and before.hash == hashed:
@@ -294,7 +301,12 @@ def _split_all(
         task.advance()
 
 
-def _check_passages(passages: Sequence[Passage]) -> None:
+def check_passages(passages: Sequence[Passage]) -> None:
+    """Check that there are passages, and that their ids are distinct.
+
+    Raises:
+        RetrievalError: There is no passage, or two have one id.
+    """
     if not passages:
         raise RetrievalError("there is no passage to index", expected="at least one text")
     seen: set[str] = set()

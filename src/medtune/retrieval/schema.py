@@ -14,13 +14,27 @@ A passage of a text has one part only: both are its text."""
 Backend = Literal["bm25", "postgres"]
 FeatureName = Literal[
     "best",
-    "mean",
+    "first",
+    "gain",
     "question best",
-    "question mean",
-    "option alone",
-    "votes",
-    "length",
+    "answers",
+    "wrong options",
+    "explanations",
+    "sentence",
 ]
+"""Feature of an option (`retrieval.option_features`):
+
+- best: score of the best passage for the stem with the option
+- first: 1 where "best" is the highest of the question, else 0
+- gain: log of the sum of exp(score) over all passages for the stem with the option, less that for
+  the option alone
+- question best: as "best", of questions and right answers without explanations
+- answers: share of the option's words in right answers of the best passages for the stem
+- wrong options: the same in their wrong options
+- explanations: the same in their explanations
+- sentence: best sentence near stem and option: share of the stem's words that it contains, times
+  that of the option's words
+"""
 
 
 class Passage(Record):
@@ -130,6 +144,8 @@ class IndexManifest(Record):
     stemmer: str
     """Snowball stemmer, such as "english"; "none" for whole words."""
     encoder: EncoderSettings | None = None
+    database: str | None = None
+    """Address of the database that holds the passages, without a password."""
     files: dict[str, str]
     """sha256 of every file of the folder but this one and the scorer."""
     size_bytes: int

@@ -77,9 +77,8 @@ class TrainingPassages:
 
 def hash_training_passages(evidence: EvidenceFinder, data: SplitDescription) -> str:
     """Hash what determines the passages of a train split; 64 hex digits."""
-    settings = evidence.settings.prompt_settings
-    found = [evidence.hash_components(), sorted(evidence.excluded)]
-    return content_hash([VERSION, settings, found, data.hash])
+    settings, index = evidence.settings.prompt_settings, evidence.index.manifest.hash
+    return content_hash([VERSION, settings, index, sorted(evidence.excluded), data.hash])
 
 
 def write_training_passages(

@@ -14,20 +14,19 @@ from medtune.core.experiment import ColumnMapping
 from medtune.core.negation import is_negated
 from medtune.core.progress import Progress
 from medtune.core.records import Question, content_hash
-from medtune.core.run_folder import read_record, translate_disk_errors
-from medtune.core.schemas.dataset import SnapshotManifest
+from medtune.core.run_folder import translate_disk_errors
 from medtune.data.hash_sampling import order_by_hash
 from medtune.data.load import (
-    MANIFEST_FILE,
     find_snapshot_split,
     load_split,
-    read_manifest,
     resolve_split,
+    snapshot_roles,
     source_identity,
 )
 from medtune.data.sources.documents import Document, find_text_files, read_documents
-from medtune.data.sources.sources import DataRef, parse_data_ref
-from medtune.retrieval.index import FolderIndex, build_index
+from medtune.data.sources.sources import parse_data_ref
+from medtune.models.open_index import StoredIndex
+from medtune.retrieval.index import build_index
 from medtune.retrieval.option_features import ALL_FEATURES, PLAIN_FEATURES, search_options
 from medtune.retrieval.passages import passages_from_questions
 from medtune.retrieval.schema import FeatureName, OptionScorer, Passage, PassageSource
@@ -83,7 +82,7 @@ def read_index_content(
     path = Path(data)
     if data and columns is None and path.exists():
         for folder in (path, path / "data"):
-            if read_record(folder / MANIFEST_FILE, SnapshotManifest) is not None:
+            if snapshot_roles(folder):
                 return _read_questions(f"snapshot:{folder}", progress, None, limit, licence)
         if files := find_text_files(path):
             return _read_texts(path, files, limit, words, licence)
@@ -103,7 +102,8 @@ def _read_questions(
     if ref.kind == "snapshot":
         # The source keeps its name where the snapshot is moved.
         name = find_snapshot_split(ref).description.source
-        calibration = _calibration_split(ref)
+        if "calibration" in snapshot_roles(Path(ref.place)):
+            calibration = str(replace(ref, split="calibration"))
     licence = source_identity(ref).licence or licence
     passages = passages_from_questions(split.questions, name, licence)
     left_out = Counter(split.description.excluded)
@@ -113,11 +113,6 @@ def _read_questions(
             f"{ref} has no labelled question", expected="questions with their right answers"
         )
     return IndexContent(passages, (_describe(name, licence, len(passages), left_out),), calibration)
-
-
-def _calibration_split(ref: DataRef) -> str | None:
-    roles = {split.role for split in read_manifest(Path(ref.place)).splits}
-    return str(replace(ref, split="calibration")) if "calibration" in roles else None
 
 
 def _read_texts(
@@ -223,7 +218,7 @@ def leave_out_evaluated(
 
 
 def fit_index_scorer(
-    index: FolderIndex, calibration: str | None, weights: bool, progress: Progress
+    index: StoredIndex, calibration: str | None, weights: bool, progress: Progress
 ) -> OptionScorer | None:
     """Fit the scorer of an index and write it, unless the same one was written before.
 
@@ -264,16 +259,21 @@ def fit_index_scorer(
     index.remove_scorer()
     scorer = _fit_scorer(index, questions, own, names, source, progress) if questions else None
     if scorer is None:
+        reason = (
+            f"what passages support is mostly wrong for the questions of {source}"
+            if questions
+            else "texts have no questions"
+        )
         progress.log_message(
-            f"{index.folder}: no scorer fits, so its confidence is not calibrated; "
-            "name other questions with --calibration DATA"
+            f"no scorer ({reason}): the confidence is not calibrated; "
+            "name questions to fit one on with --calibration DATA"
         )
         return None
     return index.write_scorer(scorer.model_copy(update={"inputs": inputs}))
 
 
 def _fit_scorer(
-    index: FolderIndex,
+    index: StoredIndex,
     questions: Sequence[Question],
     own: Sequence[frozenset[int]],
     names: Sequence[FeatureName],
@@ -282,11 +282,12 @@ def _fit_scorer(
 ) -> OptionScorer | None:
     """Fit a scorer; None if its temperature would be negative."""
     leaks = LeakFinder(index)
+    computed = (*PLAIN_FEATURES, *(name for name in names if name not in PLAIN_FEATURES))
     features = []
     with progress.task("scorer", len(questions)) as task:
         for question, rows in zip(questions, own, strict=True):
             excluded = leaks.find_nearest(question).leaking | rows
-            found = search_options(index, question.stem, question.options, names, excluded)
+            found = search_options(index, question.stem, question.options, computed, excluded)
             features.append(found.features)
             task.advance()
     answers = [question.answer for question in questions if question.answer is not None]
@@ -295,14 +296,14 @@ def _fit_scorer(
     plain = fit_option_scorer(best, answers, negated, PLAIN_FEATURES, source)
     if plain.weights[0] <= 0:
         return None
-    return (
-        plain
-        if names == PLAIN_FEATURES
-        else fit_option_scorer(features, answers, negated, names, source)
-    )
+    if names == PLAIN_FEATURES:
+        return plain
+    columns = [computed.index(name) for name in names]
+    chosen = [table[:, columns] for table in features]
+    return fit_option_scorer(chosen, answers, negated, names, source)
 
 
-def _sample_own_questions(index: FolderIndex) -> tuple[list[Question], list[frozenset[int]]]:
+def _sample_own_questions(index: StoredIndex) -> tuple[list[Question], list[frozenset[int]]]:
     """Sample questions of an index, with their rows, by a hash of these; texts have none."""
     questions: list[Question] = []
     rows: list[frozenset[int]] = []

@@ -31,14 +31,12 @@ from medtune.training.processes import join_processes
 from medtune.training.trackers import check_trackers
 from medtune.training.trainable import Validation
 from medtune.workflows.distributed import is_main, run_distributed
+from medtune.workflows.search_reference import INDEX_FOLDER
 from medtune.workflows.training_evidence import (
     exclude_leaks,
     find_training_passages,
     open_evidence,
 )
-
-INDEX_FOLDER = "index"
-"""Folder of the passage index in a run folder."""
 
 
 def resolve_trainable(experiment: Experiment, progress: Progress) -> ModelSource:

@@ -34,6 +34,7 @@ from medtune.data.sources.sources import parse_data_ref
 from medtune.evaluation.exam import SCORING_VERSION, Exam, SearchReference
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import add_search_reference, evaluate_model
+from medtune.models.open_index import open_index
 from medtune.models.search_model import SearchModel
 from medtune.retrieval.evidence import EvidenceFinder
 from medtune.retrieval.index import (
@@ -92,7 +93,7 @@ class SnapshotSearch:
         """
         if not experiment.retrieval.is_open_book:
             return None
-        return EvidenceFinder(FolderIndex.open(self.index), experiment.retrieval, self.excluded)
+        return EvidenceFinder(open_index(self.index), experiment.retrieval, self.excluded)
 
     def add_to_exam(self, exam: Exam, evidence: EvidenceFinder | None) -> Exam:
         """Return an exam with its search baseline and, for an open book, its evidence."""
@@ -161,7 +162,7 @@ def refuse_open_book(experiment: Experiment, what: str) -> None:
         raise InputError(
             f'{what} shows no passages, the experiment has retrieval.kind = "{kind}"',
             expected='retrieval.kind = "none"',
-            fix="medtune run shows them in training and in evaluations",
+            fix="leave retrieval out; in a run they are shown: medtune run",
         )
 
 

@@ -6,9 +6,7 @@ in another question's passage: it would learn to copy what no evaluated question
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from medtune.core.experiment import RetrievalConfig
@@ -16,20 +14,20 @@ from medtune.core.progress import Progress
 from medtune.core.records import Question, SplitDescription
 from medtune.data.dedup.canonical_form import canonicalize_text
 from medtune.data.snapshot import Snapshot
-from medtune.retrieval.evidence import EvidenceFinder, Passages
-from medtune.retrieval.index import FolderIndex, build_index
-from medtune.retrieval.passages import passages_from_questions
-from medtune.retrieval.schema import PassageSource
+from medtune.models.open_index import open_index
+from medtune.retrieval.evidence import ELLIPSIS, EvidenceFinder, Passages
+from medtune.retrieval.index import PassageIndex
+from medtune.retrieval.schema import Part, SearchHit
 from medtune.training.passages import (
     TrainingPassages,
     hash_training_passages,
     write_training_passages,
 )
 from medtune.workflows.leaks import MIN_QUOTED_WORDS, LeakFinder
+from medtune.workflows.search_baseline import build_train_index
 
 PASSAGES_FILE = "passages.arrow"
 """File of the passages in a run folder."""
-STEMMER = "english"
 OPENING_WORDS = 12
 """Words by which an explanation is recognised in another one."""
 
@@ -52,31 +50,30 @@ def open_evidence(
     if not settings.is_open_book:
         return None
     if settings.index:
-        return EvidenceFinder(FolderIndex.open(Path(settings.index)), settings)
-    split = snapshot.train
-    source = split.description.source
-    licence = snapshot.manifest.sources[0].licence
-    passages = passages_from_questions(split.questions, source, licence)
-    described = PassageSource(source=source, licence=licence, passages=len(passages))
-    return EvidenceFinder(build_index(passages, [described], folder, STEMMER, progress), settings)
+        return EvidenceFinder(open_index(Path(settings.index)), settings)
+    train, licence = snapshot.train, snapshot.manifest.sources[0].licence
+    source = train.description.source
+    return EvidenceFinder(
+        build_train_index(train.questions, source, licence, folder, progress), settings
+    )
 
 
-@dataclass(frozen=True)
 class LeaveOneOutSearch:
-    """Searches for the passages of training questions, without those that give an answer away."""
+    """Searches for the passages of training questions, without those that give an answer away.
 
-    evidence: EvidenceFinder
-    _counts: dict[str, int] = field(default_factory=lambda: {"left out": 0, "cut": 0})
+    Args:
+        evidence: Finder of the passages.
 
-    @property
-    def left_out(self) -> int:
-        """Number of passages left out so far, the questions' own not counted."""
-        return self._counts["left out"]
+    Attributes:
+        left_out: Number of passages left out so far, the questions' own not counted.
+    """
 
-    @property
-    def cut(self) -> int:
-        """Number of passages cut to the most words so far."""
-        return self._counts["cut"]
+    def __init__(self, evidence: EvidenceFinder) -> None:
+        self._evidence, self._index = evidence, evidence.index
+        self._leaks = LeakFinder(self._index)
+        rows = range(self._index.manifest.passages)
+        self._rows = {self._index.passage(row).id: row for row in rows}
+        self.left_out = 0
 
     def find(self, question: Question) -> Passages:
         """Find the passages of every option, in the order given, `[option][rank]`.
@@ -86,38 +83,60 @@ class LeaveOneOutSearch:
         take their places.
         """
         own = self._rows.get(question.id)
-        excluded: frozenset[int] = frozenset() if own is None else frozenset([own])
-        while True:
-            hits = self.evidence.search(question.stem, question.options, excluded)
-            rows = {hit.place for row in hits for hit in row}
-            leaking = self._leaks.find_leaking(question, rows) | self._find_repeats(question, rows)
-            if not leaking:
-                found = self.evidence.render(hits, len(question.options))
-                self._counts["cut"] += found.cut
-                return found.texts
-            self._counts["left out"] += len(leaking)
-            excluded |= leaking
-
-    def _find_repeats(self, question: Question, rows: Iterable[int]) -> set[int]:
-        """Find those of some passages that begin as the question's explanation, or contain that."""
-        own = canonicalize_text(question.explanation or "")
-        found = set()
-        for row in rows:
-            other = canonicalize_text(self.evidence.index.passage(row).text)
-            a, b = _opening(own), _opening(other)
-            if a and b and (a in other or b in own):
-                found.add(row)
+        excluded = self._evidence.excluded | ({own} if own is not None else set())
+        index = _IndexForQuestion(self._index, lambda rows: self._find_leaking(question, rows))
+        finder = EvidenceFinder(index, self._evidence.settings, excluded)
+        found = finder.find(question.stem, question.options)
+        self.left_out += index.left_out
         return found
 
-    @cached_property
-    def _leaks(self) -> LeakFinder:
-        return LeakFinder(self.evidence.index)
+    def _find_leaking(self, question: Question, rows: Collection[int]) -> set[int]:
+        """Find those of some passages that leak a question, or repeat its explanation.
 
-    @cached_property
-    def _rows(self) -> dict[str, int]:
-        """Row of each passage by its id."""
-        index = self.evidence.index
-        return {index.passage(row).id: row for row in range(index.manifest.passages)}
+        An explanation is repeated where its first words stand in the other, either way.
+        """
+        leaking = {*self._leaks.find_leaking(question, rows)}
+        own = canonicalize_text(question.explanation or "")
+        for row in rows:
+            other = canonicalize_text(self._index.passage(row).text)
+            a, b = _opening(own), _opening(other)
+            if a and b and (a in other or b in own):
+                leaking.add(row)
+        return leaking
+
+
+class _IndexForQuestion:
+    """A passage index in which one question finds nothing that gives it away.
+
+    Args:
+        index: The whole index.
+        find_leaking: Finds those of some rows that may not be found.
+    """
+
+    def __init__(
+        self, index: PassageIndex, find_leaking: Callable[[Collection[int]], set[int]]
+    ) -> None:
+        self._index, self._find_leaking = index, find_leaking
+        self.manifest = index.manifest
+        self.passage = index.passage
+        self.left_out = 0
+
+    def search(
+        self,
+        queries: Sequence[str],
+        count: int,
+        part: Part = "whole",
+        excluded: Collection[int] = (),
+    ) -> list[list[SearchHit]]:
+        """Search again without what leaks, until nothing does; see `PassageIndex.search`."""
+        left_out = {*excluded}
+        while True:
+            hits = self._index.search(queries, count, part, left_out)
+            leaking = self._find_leaking({hit.place for row in hits for hit in row})
+            if not leaking:
+                return hits
+            self.left_out += len(leaking)
+            left_out |= leaking
 
 
 def _opening(text: str) -> str:
@@ -153,13 +172,15 @@ def find_training_passages(
         progress.log_message(f"{path}: still valid")
         return found
     search = LeaveOneOutSearch(evidence)
-    empty = 0
+    cut = empty = 0
 
     def find_all() -> Iterator[tuple[Question, Passages]]:
-        nonlocal empty
+        nonlocal cut, empty
         with progress.task("passages", len(questions)) as task:
             for question in questions:
                 passages = search.find(question)
+                shown = passages if evidence.per_option else passages[:1]
+                cut += sum(text.endswith(ELLIPSIS) for texts in shown for text in texts)
                 empty += not any(passages)
                 yield question, passages
                 task.advance()
@@ -167,7 +188,7 @@ def find_training_passages(
     write_training_passages(path, hash_training_passages(evidence, data), find_all())
     progress.log_message(
         f"passages of {len(questions)} training questions: {search.left_out} left out that give "
-        f"their question away, {search.cut} cut to {evidence.settings.words} words, "
+        f"their question away, {cut} cut to {evidence.settings.words} words, "
         f"{empty} questions without any"
     )
     found = TrainingPassages.read(path, evidence, data)
@@ -191,4 +212,4 @@ def exclude_leaks(
         for question in questions:
             excluded |= leaks.find_nearest(question).leaking
             task.advance()
-    return replace(evidence, excluded=frozenset(excluded))
+    return EvidenceFinder(evidence.index, evidence.settings, frozenset(excluded))

@@ -460,6 +460,7 @@ def test_a_gain_that_a_text_search_beats_is_said_to_be_none() -> None:
         assert found.search_verdict is not None
         assert words in found.search_verdict
         assert found.search_verdict == found.notes[0], "before all other notes"
+        assert not found.is_success
 
 
 def test_a_search_that_is_beaten_is_no_caveat() -> None:
@@ -469,6 +470,7 @@ def test_a_search_that_is_beaten_is_no_caveat() -> None:
     assert found.search_verdict is not None
     assert "the model beats a text search" in found.search_verdict
     assert found.notes == ()
+    assert found.is_success
     assert compare_evaluations((tuned, predictions), (tuned, predictions)).search_a == tuned.search
     without = compare_evaluations((tuned, predictions), evaluation("base", [False] * 60))
     assert (without.search_b, without.search_verdict) == (None, None)

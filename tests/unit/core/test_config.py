@@ -396,7 +396,9 @@ def test_a_path_below_a_file_is_told(tmp_path: Path) -> None:
         load_experiment(tmp_path / "file" / "experiment.toml")
 
 
-@pytest.mark.parametrize("name", ["quickstart", "medmcqa", "medmcqa-full", "notebook", "ablation"])
+@pytest.mark.parametrize(
+    "name", ["quickstart", "medmcqa", "medmcqa-full", "notebook", "ablation", "open-book"]
+)
 def test_the_experiments_that_come_along_are_without_fault(name: str) -> None:
     path = Path(__file__).parents[3] / "experiments" / f"{name}.toml"
     assert load_experiment(path).name == name

@@ -242,6 +242,8 @@ def test_the_search_baseline_stands_beside_the_others(
     top = text.split("<figure")[0]
     (shown,) = [line for line in top.splitlines() if words in line]
     assert ("⚠" in shown) == caveat
+    # Better than the base either way: only a search that is beaten leaves it the colour of a gain.
+    assert ('<p class="verdict none">' in top) == caveat
     assert "tuned on starter:recall, cloze:" in shown
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,6 +144,7 @@ def test_exams_of_an_open_book_leave_their_own_leaks_out(index: Path, tmp_path: 
         "other": replace(found, excluded=frozenset({2})),
     }
     search = SnapshotSearch(index, splits)
+    assert pickle.loads(pickle.dumps(search)) == search, "the first process sends it to the others"
     exam = Exam.for_likelihood(ASKED, DATA, PromptStyle(), "letter")
     closed = search.find_evidence(Experiment())
     assert closed is None

@@ -128,7 +128,8 @@ def _print_caveats(console: Console, record: EvaluationRecord) -> None:
 
 
 def _print_verdict(console: Console, record: ComparisonRecord) -> None:
-    style = "" if record.p_value >= 0.05 else ("green" if record.difference > 0 else "red")
+    worse = record.p_value < 0.05 and record.difference < 0
+    style = "green" if record.is_success else "red" if worse else ""
     console.print(Text(f"{record.split} · {record.method}: {record.verdict}", style=style))
     _print_notes(console, record)
 
