@@ -55,7 +55,7 @@ def test_the_study_is_whole_resumable_and_leaves_leaks_out(indexed: CommandLine)
     gap = shared["accuracy"]["value"] - search["accuracy"]["value"]
     assert shared["over_search"]["value"] == pytest.approx(gap)
     assert shared["less_similar"]["n"] == 18
-    assert "The best of 4 open books, fake:noisy with 2 passages" in record["verdict"]
+    assert "The best of 4 open-book settings, fake:noisy with 2 passages" in record["verdict"]
     page = unescape(Path("o/open-book.html").read_text(encoding="utf-8"))
     assert record["verdict"] in page
     assert page.count("<svg") == 1

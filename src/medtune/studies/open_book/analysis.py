@@ -102,7 +102,7 @@ def _verdict(points: tuple[BookPoint, ...]) -> str:
     at = max(range(len(read)), key=lambda place: read[place].accuracy.value)
     best = read[at]
     head = (
-        f"The best of {len(read)} open books, {best.setting.model} with "
+        f"The best of {len(read)} open-book settings, {best.setting.model} with "
         f"{best.setting.display_name}, answers {100 * best.accuracy.value:.1f} % (95 % "
         f"{100 * best.accuracy.low:.1f} to {100 * best.accuracy.high:.1f}, n = {best.accuracy.n:,})"
     )
