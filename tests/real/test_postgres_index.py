@@ -99,6 +99,13 @@ def test_passages_are_kept_as_they_are_except_nul(index: PostgresIndex) -> None:
     assert index.passage(3).answer == "Fab's \\ fragments"
 
 
+def test_word_of_any_length_is_found(url: str, tmp_path: Path) -> None:
+    word = "gattaca" * 1000
+    index = build(url, tmp_path / "index", [Passage(id="a", text=f"{word} {word}", source="t")])
+    assert rows(index.search([word], 1)) == [[0]]
+    index.close()
+
+
 def test_texts_have_one_part(url: str, tmp_path: Path) -> None:
     texts = [Passage(id="a", text="Adrenaline first.", source="guide.txt")]
     index = build(url, tmp_path / "index", texts)

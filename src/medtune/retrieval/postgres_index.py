@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 5
 CACHED_PASSAGES = 16_384
 ROWS_PER_INSERT = 1_000
+MOST_LETTERS = 500
+"""A longer word is cut: PostgreSQL refuses one of 2,047 bytes."""
 MOST_POSITIONS = 255
 """PostgreSQL stores no more positions of one word."""
 LAST_POSITION = 16_383
@@ -145,7 +147,7 @@ class PostgresIndex(ScorerFile):
         found: list[list[SearchHit]] = []
         with self._reading() as connection:
             for query in queries:
-                words = list(dict.fromkeys(self._splitter.split(query)))
+                words = list(dict.fromkeys(_split(self._splitter, query)))
                 if not words:
                     found.append([])
                     continue
@@ -279,7 +281,7 @@ def _write_tables(
         " (place integer PRIMARY KEY, whole tsvector NOT NULL, question tsvector)",
     ):
         connection.exec_driver_sql(statement, {"hash": hashed})
-    split = [splitter.split(_storable(passage.full_text)) for passage in passages]
+    split = [_split(splitter, passage.full_text) for passage in passages]
     shares = Counter(word for words in split for word in set(words))
     labels = {word: _label(n / len(passages)) for word, n in shares.items()}
     # Texts without questions have one part: both would be the same.
@@ -304,7 +306,7 @@ def _write_tables(
                 {
                     "place": row,
                     "whole": _vector(words, labels),
-                    "question": _vector(splitter.split(_storable(passage.short_text)), labels)
+                    "question": _vector(_split(splitter, passage.short_text), labels)
                     if has_questions
                     else None,
                 }
@@ -359,6 +361,10 @@ def _digest(connection: Connection, hashed: str) -> str:
 
 def _table(kind: str, hashed: str) -> str:
     return f"medtune_{kind}_{hashed[:16]}"
+
+
+def _split(splitter: WordSplitter, text: str) -> list[str]:
+    return [word[:MOST_LETTERS] for word in splitter.split(text)]
 
 
 def _label(share: float) -> str:
