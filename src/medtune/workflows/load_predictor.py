@@ -12,8 +12,11 @@ from medtune.core.schemas.guardrails import ServingCalibration
 from medtune.guardrails.classifier.learned import LearnedGuard
 from medtune.guardrails.policy import Policy
 from medtune.models.open_model import open_model
+from medtune.models.search_model import SearchModel
 from medtune.models.weights_card import ADAPTER_PREFIX, refuse_unfit, resolve_prompt_defaults
+from medtune.retrieval.index import PassageIndex
 from medtune.serving.inference.predictor import Predictor
+from medtune.workflows.starter_search import STARTER_SEARCH, open_starter_search
 
 TRAINED_FOLDERS = ((ADAPTER_PREFIX, "adapter"), ("path:", "model"))
 """Name prefix and subfolder of the weights that a run can train."""
@@ -49,17 +52,19 @@ def load_predictor(
     progress: Progress,
     *,
     unfit: bool = False,
+    index: PassageIndex | None = None,
 ) -> Predictor:
-    """Load a model with its prompt, policy, guards and calibration.
+    """Load a model with its prompt, policy, guards, calibration and passages.
 
     Args:
-        name: Name of the model.
+        name: Name of the model; search:starter is the search in the starter questions.
         evaluation: Evaluation of its calibration questions; None leaves it uncalibrated.
         method: None is letter for a model trained on letters, else cloze.
         policy: Policy of the guards.
         classifier: The learned guard.
         progress: Progress reports.
         unfit: Load a quantized model even if it did not pass the parity gate.
+        index: Passages to show with answers; None takes those of a search model.
 
     Raises:
         CheckFailed: The model is marked unfit.
@@ -68,11 +73,17 @@ def load_predictor(
     refuse_unfit(name, anyway=unfit)
     asked = resolve_prompt_defaults(name)
     method = method or method_for_form(asked.target)
-    model = open_model(name, style=asked.style, progress=progress, light=True)
+    model: AnswerModel
     calibration = None
+    if name == STARTER_SEARCH:
+        model, calibration = open_starter_search(policy, progress)
+    else:
+        model = open_model(name, style=asked.style, progress=progress, light=True)
+    if index is None and isinstance(model, SearchModel):
+        index = model.index
     if evaluation is not None:
         calibration = _load_calibration(evaluation, model, method, policy)
-    else:
+    elif calibration is None:
         progress.log_message("not calibrated: the accuracy at a given confidence is unknown")
     return Predictor(
         model=model,
@@ -82,6 +93,7 @@ def load_predictor(
         classifier=classifier,
         calibration=calibration,
         release=name,
+        index=index,
     )
 
 

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from medtune.core.errors import NotFoundError
 from medtune.core.records import LETTERS
+from medtune.guardrails.answer_guards import DECIDED_BY_EVIDENCE
 from medtune.serving.api import openai_compat
 from medtune.serving.api.request_models import (
     AnswerRequest,
@@ -166,16 +167,19 @@ def visible_to(reviewed: Reviewed, caller: str) -> Reviewed:
 
 def reply_from_record(entry: RequestRecord, reviewed: Reviewed | None) -> Reply:
     """Build the current reply to a stored request, without its text."""
-    status, letter, card = entry.status, None, None
+    status, letter, card, evidence = entry.status, None, None, entry.evidence
     if status == "answered" and entry.chosen is not None:
         letter = LETTERS[entry.chosen]
     if reviewed is not None and reviewed.final is not None:
         chosen = reviewed.answer
         status = "refused" if chosen is None else "answered"
         letter = None if chosen is None else LETTERS[chosen]
+        # The passages were found for the model's option.
+        evidence = reviewed.item.evidence if reviewed.final.kind == "approve" else None
     if status == "refused":
         card = next((CARDS[v.card] for v in entry.reasons if v.card), None)
-    shown = entry.probabilities if entry.status == "answered" else None
+    cited = any(v.reason == DECIDED_BY_EVIDENCE for v in entry.reasons)
+    shown = entry.probabilities if entry.status == "answered" and not cited else None
     return Reply(
         request_id=entry.request_id,
         status=status,
@@ -183,6 +187,7 @@ def reply_from_record(entry: RequestRecord, reviewed: Reviewed | None) -> Reply:
         probabilities=shown,
         prediction_set=None,
         confidence=max(shown) if shown else None,
+        evidence=evidence if letter is not None else None,
         reasons=entry.reasons,
         card=card,
         disclaimer=DISCLAIMER,

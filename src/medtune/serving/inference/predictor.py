@@ -24,6 +24,9 @@ from medtune.evaluation.score import score_options
 from medtune.guardrails.answer_guards import check_confidence, check_output
 from medtune.guardrails.classifier.learned import LearnedGuard
 from medtune.guardrails.policy import ANSWER_GUARDS, Policy
+from medtune.retrieval.answer_evidence import find_answer_evidence
+from medtune.retrieval.evidence import EvidenceFinder
+from medtune.retrieval.index import PassageIndex
 
 
 @runtime_checkable
@@ -47,6 +50,8 @@ class Predictor:
         classifier: The learned guard.
         calibration: None if the model was never calibrated.
         release: Name of the release, shown in every answer.
+        index: Passages that are shown with answers; None shows none.
+        open_book: Finds the passages of the prompt; None for a model that reads none.
     """
 
     model: AnswerModel
@@ -56,6 +61,8 @@ class Predictor:
     classifier: LearnedGuard
     calibration: ServingCalibration | None
     release: str
+    index: PassageIndex | None = None
+    open_book: EvidenceFinder | None = None
 
     def predict(self, questions: Sequence[Question]) -> list[OptionScores]:
         """Score the options of some questions in one batch.
@@ -63,14 +70,10 @@ class Predictor:
         Raises:
             ModelError: The model fails, or its server cannot be reached.
         """
-        asked = score_options(self.model, self.style, self.method, questions)
+        asked = score_options(self.model, self.style, self.method, questions, self.open_book)
+        # Chosen before the temperature, as in an evaluation: scaling may round to a tie.
         return [
-            OptionScores(
-                probabilities=self._calibrated(cold),
-                # Chosen before the temperature, as in an evaluation: scaling may round to a tie.
-                chosen=choose_option(cold, question.stem, question.options),
-                mass=mass,
-            )
+            self._option_scores(question, cold, mass)
             for (cold, mass), question in zip(asked, questions, strict=True)
         ]
 
@@ -83,6 +86,17 @@ class Predictor:
             "output": lambda: check_output(scores),
         }
         return tuple(guards[name]() for name in self.policy.order if name in guards)
+
+    def _option_scores(
+        self, question: Question, cold: tuple[float, ...], mass: float | None
+    ) -> OptionScores:
+        stem, options = question.stem, question.options
+        chosen, evidence = choose_option(cold, stem, options), None
+        if self.index is not None:
+            evidence = find_answer_evidence(self.index, stem, options, chosen)
+        return OptionScores(
+            probabilities=self._calibrated(cold), chosen=chosen, mass=mass, evidence=evidence
+        )
 
     def _calibrated(self, probabilities: tuple[float, ...]) -> tuple[float, ...]:
         if self.calibration is None:

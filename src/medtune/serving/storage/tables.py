@@ -84,6 +84,7 @@ entries = Table(
     Column("release", NameColumn, nullable=False),
     Column("duration_s", Double, nullable=False),
     Column("redacted", Value),
+    Column("evidence", Value),
     Index("entries_by_time", "time"),
 )
 
@@ -111,6 +112,7 @@ reviews = Table(
     Column("reviewer", NameColumn),
     Column("lease_until", TimeColumn),
     Column("wants_second", Boolean, nullable=False),
+    Column("evidence", Value),
     Index("reviews_by_state", "state", "time"),
 )
 

@@ -1,0 +1,18 @@
+"""Passages found for an answer.
+
+A migration is history: it is written out, and never changed with `tables`.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    """Add the columns."""
+    for table in ("entries", "reviews"):
+        op.add_column(table, sa.Column("evidence", sa.JSON))
