@@ -57,7 +57,8 @@ class Reply(Record):
     """Probability of the chosen option; None as for the probabilities."""
     evidence: tuple[EvidencePassage, ...] | None = None
     """Up to three passages for the likeliest option, the best first; empty if none was found. None
-    if the endpoint has no index, or if no answer is shown."""
+    if the endpoint has no index, if no answer is shown, or in a reply that is read again: like the
+    question, passages are not kept for it."""
     reasons: tuple[GuardVerdict, ...]
     """Verdicts of all guards, in order."""
     card: FixedText | None = None
@@ -112,8 +113,6 @@ class RequestRecord(Record):
     duration_s: float
     redacted: str | None = None
     """The redacted inquiry, if the policy keeps it."""
-    evidence: tuple[EvidencePassage, ...] | None = None
-    """Passages that were found, if the policy keeps the inquiry."""
 
 
 class ShadowAnswer(Record):

@@ -167,15 +167,13 @@ def visible_to(reviewed: Reviewed, caller: str) -> Reviewed:
 
 def reply_from_record(entry: RequestRecord, reviewed: Reviewed | None) -> Reply:
     """Build the current reply to a stored request, without its text."""
-    status, letter, card, evidence = entry.status, None, None, entry.evidence
+    status, letter, card = entry.status, None, None
     if status == "answered" and entry.chosen is not None:
         letter = LETTERS[entry.chosen]
     if reviewed is not None and reviewed.final is not None:
         chosen = reviewed.answer
         status = "refused" if chosen is None else "answered"
         letter = None if chosen is None else LETTERS[chosen]
-        # The passages were found for the model's option.
-        evidence = reviewed.item.evidence if reviewed.final.kind == "approve" else None
     if status == "refused":
         card = next((CARDS[v.card] for v in entry.reasons if v.card), None)
     cited = any(v.reason == DECIDED_BY_EVIDENCE for v in entry.reasons)
@@ -187,7 +185,6 @@ def reply_from_record(entry: RequestRecord, reviewed: Reviewed | None) -> Reply:
         probabilities=shown,
         prediction_set=None,
         confidence=max(shown) if shown else None,
-        evidence=evidence if letter is not None else None,
         reasons=entry.reasons,
         card=card,
         disclaimer=DISCLAIMER,

@@ -346,8 +346,6 @@ class Engine:
             request_id, status, verdicts, scores, predictor.calibration, predictor.release
         )
         inquiry, clean = asked.inquiry, asked.guarded.inquiry
-        evidence = scores.evidence.passages if scores and scores.evidence else None
-        kept = clean if predictor.policy.privacy.keep == "redacted" else None
         entry = RequestRecord(
             request_id=request_id,
             time=now,
@@ -362,8 +360,9 @@ class Engine:
             probabilities=scores.probabilities if scores else None,
             release=predictor.release,
             duration_s=time.perf_counter() - asked.start,
-            redacted=kept.full_text if kept else None,
-            evidence=evidence if kept else None,
+            redacted=clean.full_text
+            if clean and predictor.policy.privacy.keep == "redacted"
+            else None,
         )
         if status != "pending_review":
             return reply, entry, None
@@ -379,7 +378,7 @@ class Engine:
             proposed=entry.chosen,
             probabilities=entry.probabilities,
             release=predictor.release,
-            evidence=evidence,
+            evidence=scores.evidence.passages if scores and scores.evidence else None,
         )
         return reply, entry, item
 

@@ -84,7 +84,6 @@ entries = Table(
     Column("release", NameColumn, nullable=False),
     Column("duration_s", Double, nullable=False),
     Column("redacted", Value),
-    Column("evidence", Value),
     Index("entries_by_time", "time"),
 )
 

@@ -1,4 +1,4 @@
-"""Passages found for an answer.
+"""Passages found for an answer that a reviewer decides on.
 
 A migration is history: it is written out, and never changed with `tables`.
 """
@@ -13,6 +13,5 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the columns."""
-    for table in ("entries", "reviews"):
-        op.add_column(table, sa.Column("evidence", sa.JSON))
+    """Add the column."""
+    op.add_column("reviews", sa.Column("evidence", sa.JSON))
