@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from medtune.core.choice import choose_option
-from medtune.core.errors import RetrievalError
+from medtune.core.errors import FolderError, RetrievalError
 from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question, content_hash
@@ -41,7 +42,7 @@ def open_starter_search(
     confidence is that of a question which the index does not hold.
 
     Raises:
-        FolderError: The cache cannot be written.
+        FolderError: The index has to be built, and the cache cannot be written.
     """
     split = load_split(SOURCE, for_training=True)
     questions = list(split.questions)
@@ -52,7 +53,8 @@ def open_starter_search(
     kept = read_record(folder / CALIBRATION_FILE, ServingCalibration)
     if kept is None or (kept.hash, kept.risk, kept.level) != (identity, rule.risk, rule.level):
         kept = _calibrate(model, questions, identity, rule.risk, rule.level)
-        write_record(folder / CALIBRATION_FILE, kept)
+        with suppress(FolderError):  # a cache that is read-only: fitted again at the next start
+            write_record(folder / CALIBRATION_FILE, kept)
     return model, kept
 
 
