@@ -31,8 +31,8 @@ def _environment() -> Environment:
         clock=format_time,
         iso=format_iso_time,
         reason=labels.reason_label,
-        matches=split_matches,
     )
+    environment.filters["matches"] = split_matches
     environment.globals |= {"labels": labels, "letters": LETTERS, "disclaimer": DISCLAIMER}
     return environment
 
