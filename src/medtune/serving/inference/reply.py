@@ -66,7 +66,7 @@ def build_reply(
     shown: dict[str, Any] = {}
     held = any(v.action == "defer" and v.guard not in ANSWER_GUARDS for v in verdicts)
     # A passage decided: neither the model's probabilities nor its accuracy are about this answer.
-    cited = any(v.reason == DECIDED_BY_EVIDENCE for v in verdicts)
+    cited = status == "answered" and any(v.reason == DECIDED_BY_EVIDENCE for v in verdicts)
     if scores is not None and status in ("answered", "deferred") and not held:
         if scores.evidence is not None:
             shown["evidence"] = scores.evidence.passages
