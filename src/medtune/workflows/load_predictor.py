@@ -79,8 +79,6 @@ def load_predictor(
         model, calibration = open_starter_search(policy, progress)
     else:
         model = open_model(name, style=asked.style, progress=progress, light=True)
-    if index is None and isinstance(model, SearchModel):
-        index = model.index
     if evaluation is not None:
         calibration = _load_calibration(evaluation, model, method, policy)
     elif calibration is None:
@@ -93,8 +91,13 @@ def load_predictor(
         classifier=classifier,
         calibration=calibration,
         release=name,
-        index=index,
+        index=index or own_index(model),
     )
+
+
+def own_index(model: AnswerModel) -> PassageIndex | None:
+    """Return the passages that a model answers from; None for a model that is no search."""
+    return model.index if isinstance(model, SearchModel) else None
 
 
 def _load_calibration(
