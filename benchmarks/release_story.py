@@ -48,6 +48,7 @@ agreement = 0.95
 withheld = 0.1
 [least]
 accuracy = 80
+search = 80
 negation = 10
 orders = 80
 calibration = 80

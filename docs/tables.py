@@ -11,7 +11,7 @@ from pathlib import Path
 
 from duplicates import judged
 from medtune.cli.output import show_record
-from medtune.core.records import EvaluationRecord, RunRecord
+from medtune.core.records import EvaluationRecord, Proportion, RunRecord
 from medtune.core.schemas.compression import BenchRecord, ParityRecord
 from medtune.core.schemas.dataset import SnapshotManifest
 from medtune.core.schemas.safety import SafetyRecord
@@ -40,10 +40,11 @@ def quickstart() -> RunRecord:
 def results_table() -> str:
     """Write the quickstart's results, base beside tuned, with their intervals."""
     run = quickstart()
+    searched = any(e.search is not None for e in run.evaluations)
     lines = [
         "| questions | scored by | n | base % (95 %) | tuned % (95 %) | difference, points (95 %) |"
-        " p | chance % | majority letter % |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        f" p | chance % | majority letter % |{' text search % (95 %) |' if searched else ''}",
+        f"| --- | --- | --- | --- | --- | --- | --- | --- | --- |{' --- |' if searched else ''}",
     ]
     for (base, tuned), c in zip(run.evaluations_by_exam(), run.comparisons, strict=True):
         p = "< 0.0001" if c.p_value < 0.0001 else f"{c.p_value:.2g}"
@@ -52,6 +53,7 @@ def results_table() -> str:
             f"{_accuracy(tuned)} | {100 * c.difference:+.1f} "
             f"({100 * c.difference_low:+.1f} to {100 * c.difference_high:+.1f}) | {p} | "
             f"{100 * base.chance:.0f} | {100 * base.majority.value:.0f} |"
+            + (f" {_share(tuned.search.accuracy)} |" if tuned.search is not None else "")
         )
     return "\n".join(lines)
 
@@ -358,7 +360,10 @@ def slice_line() -> str:
 
 
 def _accuracy(record: EvaluationRecord) -> str:
-    a = record.accuracy
+    return _share(record.accuracy)
+
+
+def _share(a: Proportion) -> str:
     return f"{100 * a.value:.1f} ({100 * a.low:.1f}-{100 * a.high:.1f})"
 
 

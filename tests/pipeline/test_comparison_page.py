@@ -14,14 +14,21 @@ from urllib.parse import unquote
 
 import pytest
 from pydantic import BaseModel
-from tests.unit.analysis.synthetic import SUBJECTS, evaluation, free, predictions
+from tests.unit.analysis.synthetic import SUBJECTS, evaluation, free, near_passages, predictions
 
 from medtune.analysis.analyze import analyze_evaluation, majority_note
 from medtune.analysis.compare import compare_evaluations
+from medtune.analysis.open_book import search_note
 from medtune.analysis.paired_slices import DiscordantQuestion, compare_slices, find_changed_answers
 from medtune.core.formatting import format_interval, format_percent
 from medtune.core.intervals import wilson_interval
-from medtune.core.records import ComparisonRecord, Method, Prediction
+from medtune.core.records import (
+    ComparisonRecord,
+    Method,
+    OpenBook,
+    Prediction,
+    SearchBaseline,
+)
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlice
 from medtune.reports import comparison as comparison_page
 from medtune.reports.comparison import AnalysisFigures, write_analysis, write_comparison
@@ -30,6 +37,24 @@ EVIL = '<script>alert("x")</script> <img src=https://evil.example/x.png> {{ 7 * 
 VOID = {"meta", "br", "img", "link", "input", "hr", "wbr", "col"}
 SCRIPT = Path(comparison_page.__file__).parent / "templates" / "sort.js"
 N = 420
+SEARCH = SearchBaseline(
+    index="i" * 64,
+    passages=320,
+    accuracy=wilson_interval(170, N),
+    only_model=120,
+    only_search=31,
+    p_value=1e-5,
+)
+BOOK = OpenBook(
+    kind="per-option",
+    index="i" * 64,
+    passages=2,
+    words=60,
+    cut=41,
+    without=3,
+    left_out=17,
+    less_similar=wilson_interval(200, 378),
+)
 
 
 class Page(HTMLParser):
@@ -118,7 +143,8 @@ class Case:
 @cache
 def usual() -> Case:
     held = predictions(200, 2.5, 2, tag="h")
-    return Case(predictions(N, 0.4, 1), predictions(N, 2.5, 2), held=held)
+    a, b = predictions(N, 0.4, 1), predictions(N, 2.5, 2)
+    return Case(near_passages(a), near_passages(b), held=held)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +162,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures away: what is on the page then is in its text."""
-    empty = AnalysisFigures("", "", 0, "", "", "", "", "", "")
+    empty = AnalysisFigures("", "", 0, "", "", "", "", "", "", "")
     monkeypatch.setattr(comparison_page, "_draw_figures", lambda *_: empty)
 
 
@@ -167,7 +193,7 @@ def test_a_page_is_whole_and_stands_alone(which: str, request: pytest.FixtureReq
 def test_figures_can_be_heard(which: str, request: pytest.FixtureRequest) -> None:
     page = Page(request.getfixturevalue(which))
     figures = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(figures) == (8 if which == "plain" else 7)
+    assert len(figures) == (9 if which == "plain" else 8)
     assert all(f["role"] == "img" and len(f["aria-label"] or "") > 40 for f in figures)
     assert len({f["aria-label"] for f in figures}) == len(figures)
 
@@ -301,6 +327,8 @@ def test_every_number_of_an_analysis_is_on_its_page(tmp_path: Path) -> None:
                     "options_only": wilson_interval(7, 20),
                     "stop_rate": wilson_interval(11, 20),
                     "parser": 3,
+                    "search": SEARCH,
+                    "open_book": BOOK,
                 }
             ),
         }
@@ -369,10 +397,10 @@ def test_links_are_relative_to_the_page(tmp_path: Path) -> None:
 
 def test_every_section_says_where_its_numbers_are(plain: str) -> None:
     sections = re.findall(r'<section id="(\w+)">(.*?)</section>', plain, re.DOTALL)
-    assert len(sections) == 9
+    assert len(sections) == 10
     for name, text in sections:
         assert re.search(r'href="[^#"]+\.jsonl?"', text), name
-    assert [f'href="#{name}"' in plain for name, _ in sections] == [True] * 9
+    assert [f'href="#{name}"' in plain for name, _ in sections] == [True] * 10
 
 
 def hostile(given: list[Prediction]) -> list[Prediction]:
@@ -557,6 +585,59 @@ def test_what_stands_below_the_verdict_is_not_said_twice(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("bare")
+def with_book(found: AnalysisRecord) -> AnalysisRecord:
+    """Let an analysed model have read passages, beside a search."""
+    read = found.evaluation.model_copy(update={"search": SEARCH, "open_book": BOOK})
+    return found.model_copy(update={"evaluation": read})
+
+
+def test_an_open_book_stands_beside_its_less_similar_questions(tmp_path: Path) -> None:
+    write_analysis(tmp_path / "analysis.html", with_book(usual().b))
+    page = Page((tmp_path / "analysis.html").read_text())
+    said = page.said()
+    rest = "Without the most similar tenth of the questions: 52.9 % (47.9–57.9, n = 378)"
+    assert said.index(rest) < said.index("Not medical advice")
+    assert "the model beats a text search in the training questions" in said
+    assert "2 passages of at most 60 words for each option, 41 cut to that length" in said
+    assert page.row("search-a")[3:] == ["40.5", "35.9–45.2", "120", "31", "< 0.0001", "320"]
+    found = usual().b.similarity
+    assert found is not None
+    for number, part in enumerate(found.bins, 1):
+        assert page.row(f"similarity-a-{number}")[2:] == [
+            format_percent(part.accuracy.value),
+            format_interval(part.accuracy),
+            str(part.accuracy.n),
+        ]
+    labels = [a["aria-label"] or "" for tag, a in page.tags if tag == "svg"]
+    assert "text search: 40.5" in labels[0]
+    assert "tuned, less similar: 52.9" in labels[0]
+    (curve,) = (label for label in labels if "by similarity" in label)
+    assert found.less_similar is not None
+    assert f"most similar tenth {format_percent(found.less_similar.value)}" in curve
+
+
+def test_a_comparison_shows_both_curves_and_says_the_verdict_on_the_search_once(
+    tmp_path: Path,
+) -> None:
+    case = usual()
+    a, b = with_book(case.a), with_book(case.b)
+    record = case.record.model_copy(
+        update={"notes": tuple(filter(None, [search_note(b.evaluation)]))}
+    )
+    page = Page(case.write(tmp_path, a=a, b=b, record=record))
+    assert page.said().count("tuned on file:data/validation.parquet, letter: the model beats") == 1
+    assert page.said().count("base on file:data/validation.parquet, letter: the model beats") == 1
+    assert {"similarity-a-1", "similarity-b-1", "search-a", "search-b"} <= page.rows.keys()
+
+
+def test_without_an_index_there_is_no_section_on_look_up(tmp_path: Path) -> None:
+    plain = Case(predictions(300, 0.5), predictions(300, 0.5))
+    page = Page(plain.write(tmp_path))
+    assert "similarity" not in page.ids()
+    assert "#similarity" not in page.links()
+    assert "similarity" in Page(usual().write(tmp_path)).ids()
+
+
 def test_an_analysis_compares_its_accuracy_with_the_majority_letter_once(tmp_path: Path) -> None:
     found = Case(predictions(300, 0.5), predictions(300, 0.5)).a
     low = {"accuracy": wilson_interval(75, 300), "majority": wilson_interval(80, 300)}

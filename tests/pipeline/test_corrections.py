@@ -225,6 +225,16 @@ def test_they_may_be_shown_as_worked_examples(
     assert medtune.record("evaluate", "fake:oracle", "starter:recall", *shots)["shots"] == 2
 
 
+@pytest.mark.parametrize("name", ["snapshot:c", "c"])
+def test_they_may_be_searched(
+    medtune: CommandLine, numbers: dict[str, str], command: tuple[str, ...], name: str
+) -> None:
+    medtune.record(*command)
+    questions = load_split("snapshot:c", for_training=True).questions
+    record = medtune.record("index", "build", name, "--out", "ix")
+    assert record["manifest"]["passages"] == len(questions) > 2
+
+
 def test_a_store_without_reviews_gives_nothing(
     medtune: CommandLine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

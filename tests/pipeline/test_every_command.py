@@ -93,6 +93,11 @@ def test_nonsense_is_told_in_a_sentence(
 
 READING = [
     ("prepare --inspect {}", ["nowhere", "taken", "taken/below", "nothing.json", "folder"]),
+    ("index info {}", ["nowhere", "taken", "taken/below", "nothing.json", "folder"]),
+    ("index build starter --out {}", ["taken", "taken/below", "nothing.json"]),
+    ("index build {} --out ix", ["nowhere", "taken", "taken/below", "nothing.json", "folder"]),
+    ("index build starter --out ix --calibration {}", ["nowhere", "nothing.json", "folder"]),
+    ("index build starter --out ix --without {}", ["nowhere", "nothing.json", "folder"]),
     ("prepare --verify --out {}", ["nowhere", "taken", "taken/below", "folder"]),
     ("evaluate fake:oracle starter:recall --adapter {}", ["nowhere", "taken", "folder"]),
     (
@@ -115,6 +120,11 @@ READING = [
     ("release rollback --registry {}", ["nowhere", "taken", "taken/below", "folder"]),
     ("run {}", ["nowhere", "taken", "taken/below", "nothing.json", "folder"]),
     ("update --margins {}", ["nowhere", "taken", "taken/below", "folder"]),
+    ("mix --calibration {0} --calibration {0}", ["nowhere", "taken", "nothing.json", "folder"]),
+    (
+        "study open-book fake:oracle starter:recall --index {}",
+        ["nowhere", "taken", "taken/below", "folder"],
+    ),
     ("study prompts {}", ["nowhere", "taken", "nothing.json", "folder"]),
     ("study test-size {}", ["nowhere", "taken", "nothing.json", "folder"]),
 ]

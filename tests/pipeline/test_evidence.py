@@ -10,6 +10,7 @@ import pytest
 from tests.unit.releases.export import dossiers as make
 
 from medtune.core.errors import InputError, ReleaseError
+from medtune.core.experiment import RetrievalConfig
 from medtune.core.progress import NoProgress
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.load import Split, load_split
@@ -28,9 +29,12 @@ from medtune.releases.evidence import (
     load_suite,
 )
 from medtune.releases.evidence_store import EvidenceStore
-from medtune.releases.gate_schema import Evidence, EvidenceRecord
+from medtune.releases.gate_rules import judge_search
+from medtune.releases.gate_schema import Evidence, EvidenceRecord, LeastQuestions, Margins
 from medtune.releases.registry import Registry
 from medtune.releases.schema import LEARNED, Release
+from medtune.retrieval.index import read_index_manifest
+from medtune.workflows.search_baseline import build_train_index
 
 DATA, CALIBRATION, SUITE = "starter:transfer", "starter:train", "starter:recall"
 
@@ -201,6 +205,148 @@ def test_what_it_was_not_trained_on_is_no_answer(measured: Measured) -> None:
     )  # fmt: skip
     with pytest.raises(InputError, match="v1 was not trained on starter:train"):
         collect_evidence(measured.registry, "v1", taught, "ann", NoProgress())
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """Evidence on a release beside a search in its training questions, and on a search itself."""
+
+    registry: Registry
+    trained: Release
+    search: Release
+    index: Path
+    options: EvidenceOptions
+    records: dict[str, EvidenceRecord]
+
+    def evidence(self, release: Release) -> Evidence:
+        records = self.records[release.name].records
+        return EvidenceStore(self.registry).read_evidence(records, release)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    folder = tmp_path_factory.mktemp("searched")
+    registry, train = Registry(folder / "registry"), load_split("starter:train")
+    freeze_suite(registry, "starter:transfer", 40, "ann", NoProgress())
+    plain = built(registry, "plain", "noisy")
+    trained = plain.model_copy(update={"name": "trained", "data_hash": train.description.hash})
+    trained = Release.model_validate(trained.model_dump())
+    registry.add_release(trained, "ann")
+    index = build_train_index(
+        train.questions, "starter:train", "CC0-1.0", folder / "index", NoProgress()
+    ).folder
+    search = build_release(registry, "search", f"search:{index}", "ann", NoProgress())
+    options = EvidenceOptions(
+        data=load_split("starter:recall"), calibration=load_split("starter:transfer"),
+        trained_on=train,
+    )  # fmt: skip
+    records = {
+        "trained": collect_evidence(registry, "trained", options, "ann", NoProgress()),
+        "search": collect_evidence(
+            registry, "search", replace(options, trained_on=None), "ann", NoProgress()
+        ),
+    }
+    return Searched(registry, trained, search, index, options, records)
+
+
+def test_a_search_in_the_train_split_stands_beside_a_trained_release(searched: Searched) -> None:
+    analysis = searched.evidence(searched.trained).analysis
+    assert analysis is not None
+    found = analysis.evaluation.search
+    assert found is not None
+    assert searched.records["trained"].search == found.index
+    assert found.passages == 320
+    # Facts that were taught in other words: twice what a model finds that answers at random.
+    assert found.accuracy.value == 42 / 80
+    assert found.only_search > found.only_model
+    few = Margins(least=LeastQuestions(search=80))
+    result = judge_search(searched.evidence(searched.trained), few)
+    assert (result.outcome, result.n) == ("failed", 80)
+
+
+def test_a_search_that_is_named_is_used_and_none_is_made_twice(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(searched.options, search=searched.index)
+    one = collect_evidence(searched.registry, "trained", asked, "ann", NoProgress())
+    assert one.search == read_index_manifest(searched.index).hash
+
+    def never(*_: object) -> None:
+        raise AssertionError("it was searched again")
+
+    monkeypatch.setattr("medtune.workflows.search_baseline.find_leaks", never)
+    again = collect_evidence(searched.registry, "trained", asked, "ann", NoProgress())
+    assert again.records["regression"] == one.records["regression"]
+
+
+def test_a_release_may_be_a_search_itself(searched: Searched) -> None:
+    assert searched.search.base == f"search:{searched.index}"
+    assert (searched.search.weights, searched.search.is_trained) == ("base", False)
+    found = searched.evidence(searched.search)
+    assert found.analysis is not None
+    exam = found.analysis.evaluation
+    assert exam.open_book is not None
+    assert (exam.open_book.kind, exam.search) == ("search", None)
+    assert exam.accuracy.value == 42 / 80, "as the baseline of another release"
+    assert found.served is not None
+    assert found.served.agreement.value == 1.0
+    assert judge_search(found, Margins()).reason == "it is a text search itself"
+    assert found.regression is not None
+    assert found.regression.trained_on == 0
+
+
+def test_an_open_book_release_reads_its_own_index(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, index = searched.registry, read_index_manifest(searched.index)
+    reads = RetrievalConfig(kind="shared", passages=2)
+    defaults = replace(
+        resolve_prompt_defaults("fake:noisy"), retrieval=reads, index_hash=index.hash
+    )
+    monkeypatch.setattr("medtune.releases.evidence.resolve_prompt_defaults", lambda _: defaults)
+    book = searched.trained.model_copy(update={"name": "book"})
+    registry.add_release(Release.model_validate(book.model_dump()), "ann")
+    with pytest.raises(InputError, match="book reads passages of the index"):
+        collect_evidence(registry, "book", searched.options, "ann", NoProgress())
+    options = replace(searched.options, search=searched.index)
+    record = collect_evidence(registry, "book", options, "ann", NoProgress())
+    found = EvidenceStore(registry).read_evidence(record.records, book)
+    assert found.analysis is not None
+    exam = found.analysis.evaluation
+    assert exam.open_book is not None
+    assert (exam.open_book.kind, exam.open_book.index) == ("shared", index.hash)
+    assert exam.search is not None, "the search alone stands beside the reader"
+    # Nobody served it or timed it with passages: that is missing, and refuses it.
+    assert (found.served, found.bench) == (None, None)
+
+
+def test_a_search_whose_index_was_built_again_is_refused(
+    searched: Searched, tmp_path: Path
+) -> None:
+    registry = Registry(tmp_path / "registry")
+    freeze_suite(registry, "starter:transfer", 9, "ann", NoProgress())
+    train = load_split("starter:train").questions
+    index = build_train_index(train[:99], "starter:train", None, tmp_path / "i", NoProgress())
+    build_release(registry, "s1", f"search:{index.folder}", "ann", NoProgress())
+    build_train_index(train[:98], "starter:train", None, tmp_path / "i", NoProgress())
+    options = replace(searched.options, trained_on=None)
+    with pytest.raises(ReleaseError, match="index of s1 has the fingerprint"):
+        collect_evidence(registry, "s1", options, "ann", NoProgress())
+
+
+def test_a_search_that_holds_frozen_questions_says_so(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry")
+    freeze_suite(registry, "starter:transfer", 9, "ann", NoProgress())
+    known = [*load_split("starter:train").questions, *load_split("starter:transfer").questions[:2]]
+    index = build_train_index(known, "both", None, tmp_path / "i", NoProgress())
+    build_release(registry, "s1", f"search:{index.folder}", "ann", NoProgress())
+    options = EvidenceOptions(
+        data=load_split("starter:recall"), calibration=load_split("starter:transfer")
+    )
+    record = collect_evidence(registry, "s1", options, "ann", NoProgress())
+    found = EvidenceStore(registry).read_evidence(record.records).regression
+    assert found is not None
+    assert found.trained_on == 2
 
 
 def test_a_registry_without_a_suite_is_told_so(tmp_path: Path) -> None:

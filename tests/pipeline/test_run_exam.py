@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from medtune.core.errors import DataError, FolderError, ModelError, PredictionsError
 from medtune.core.intervals import wilson_interval
+from medtune.core.option_logprobs import option_probabilities
 from medtune.core.predictions_io import (
     DRAFT_FILE,
     PREDICTIONS_FILE,
@@ -25,7 +26,7 @@ from medtune.core.predictions_io import (
     read_evaluation,
 )
 from medtune.core.progress import NoProgress, ProgressTask
-from medtune.core.prompt import PromptStyle
+from medtune.core.prompt import HIDDEN_STEM, PromptStyle
 from medtune.core.protocols import (
     ContinuationScore,
     Decoding,
@@ -48,7 +49,6 @@ from medtune.core.run_folder import translate_disk_errors
 from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam, Shots
 from medtune.evaluation.parsing.strict import STRICT_PARSER
-from medtune.evaluation.perturbations import HIDDEN_STEM
 from medtune.evaluation.run_exam import (
     ExamResult,
     count_outcomes,
@@ -56,7 +56,6 @@ from medtune.evaluation.run_exam import (
     evaluate_or_reuse,
     make_evaluation_record,
 )
-from medtune.evaluation.score import option_probabilities
 from medtune.models.fake import FakeModel
 
 ORDERS = list(itertools.permutations(range(4)))

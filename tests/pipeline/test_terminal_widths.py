@@ -173,6 +173,8 @@ COMMANDS = [
     "-q study robustness fake:biased starter:recall --limit 20",
     "-q study test-size noisy biased",
     "-q release list",
+    "-q index build starter:train --out ix --calibration starter:transfer --limit 40",
+    "-q index info ix --query biceps",
 ]
 
 

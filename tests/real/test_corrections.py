@@ -7,7 +7,7 @@ import pytest
 from tests.unit.serving.store_cases import put
 
 from medtune.commands import notebook
-from medtune.commands.corrections import export_corrections
+from medtune.commands.monitor import export_corrections
 from medtune.commands.train import train
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment, NotebookExperiment

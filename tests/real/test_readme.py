@@ -30,7 +30,7 @@ NOTHING_YET = {
 }
 """Commands that have nothing to tell before anybody asked, and what they say then (exit 2)."""
 ELSEWHERE = re.compile(
-    r"study (decoding|ablation|learning-curve|prompts)|seeds=|runs/two|review sample"
+    r"study (decoding|ablation|learning-curve|prompts|open-book)|seeds=|runs/two|review sample"
 )
 """Commands that take minutes even so, or serve until stopped; they have tests of their own."""
 SMALL = {

@@ -14,7 +14,7 @@ from tests.conftest import CommandLine
 
 from medtune.commands.run import run
 from medtune.core.errors import FolderError
-from medtune.core.experiment import Experiment
+from medtune.core.experiment import Experiment, RetrievalConfig
 from medtune.core.predictions_io import read_evaluation
 from medtune.core.progress import NoProgress
 from medtune.core.records import EvaluationRecord, RunRecord
@@ -22,12 +22,10 @@ from medtune.core.run_folder import lock_folder, write_record
 from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.data.load import read_manifest
 from medtune.models.sources import ModelSource
+from medtune.retrieval.index import read_index_manifest
 
-EXAMS = [
-    f"starter-{split}-{method}"
-    for split in ("recall", "transfer")
-    for method in ("cloze", "letter", "generate")
-]
+SPLITS = ("starter-recall", "starter-transfer")
+EXAMS = [f"{split}-{method}" for split in SPLITS for method in ("cloze", "letter", "generate")]
 COMPARED = (
     "report.html",
     "comparison.json",
@@ -72,6 +70,8 @@ def test_the_whole_job_leaves_a_whole_folder(tiny_source: ModelSource, tmp_path:
         "adapter/adapter_model.safetensors",
         "adapter/adapter_config.json",
         "adapter/medtune.json",
+        "index/manifest.json",
+        *(f"eval/search-{name}/leaks.json" for name in (*SPLITS, "calibration")),
         "eval/base-starter-recall-cloze/predictions.jsonl",
         "eval/tuned-starter-transfer-generate/record.json",
         *(
@@ -90,6 +90,46 @@ def test_the_whole_job_leaves_a_whole_folder(tiny_source: ModelSource, tmp_path:
     assert tuned.model.adapter == record.trainings[0].weights_hash
     calibrated_from_their_own_split(tmp_path)
     linked_from_the_report(tmp_path)
+    compared_with_a_search(record, tmp_path)
+
+
+def compared_with_a_search(record: RunRecord, folder: Path) -> None:
+    manifest = read_index_manifest(folder / "index")
+    for split, evaluations in zip(
+        SPLITS, (record.evaluations[:3], record.evaluations[3:6]), strict=True
+    ):
+        searched, predictions = read_evaluation(folder / "eval" / f"search-{split}")
+        for evaluation in evaluations:
+            assert evaluation.search is not None
+            assert evaluation.search.index == manifest.hash
+            assert evaluation.search.accuracy == searched.accuracy
+        told = read_evaluation(folder / "eval" / f"tuned-{split}-letter")[1]
+        assert [p.similarity for p in told] == [p.similarity for p in predictions]
+    # Random weights beat no search, and the page says so below its verdict.
+    page = (folder / "report.html").read_text()
+    for comparison in record.comparisons:
+        if comparison.method == "cloze":
+            assert comparison.search_verdict in comparison.notes
+            assert "beat a text search" in page.split("<figure")[0]
+
+
+def test_an_open_book_run_reads_the_train_split_and_resumes(
+    tiny_source: ModelSource, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    closed = small(tiny_source, calibration=12)
+    methods = closed.evaluation.model_copy(update={"methods": ("letter",)})
+    book = RetrievalConfig(kind="per-option", passages=1, words=20)
+    experiment = closed.model_copy(update={"evaluation": methods, "retrieval": book})
+    record = run(experiment, tmp_path, NoProgress())
+    manifest = read_index_manifest(tmp_path / "index")
+    for evaluation in record.evaluations:
+        assert evaluation.open_book is not None
+        assert evaluation.open_book.kind == "per-option"
+        assert evaluation.open_book.index == manifest.hash
+        assert evaluation.search is not None, "the search alone stands beside the reader"
+    assert record.comparisons[0].differs == ()
+    request.getfixturevalue("no_weights")
+    assert run(experiment, tmp_path, NoProgress()) == record
 
 
 def calibrated_from_their_own_split(folder: Path) -> None:
@@ -128,7 +168,7 @@ def test_what_did_not_change_is_not_run_again(tiny_source: ModelSource, tmp_path
     assert run(small(tiny_source), tmp_path, listener) == first
     assert {p: p.stat().st_mtime_ns for p in before} == before
     valid = [text for text in listener.said if "still valid" in text]
-    assert len(valid) == 5  # data, base, adapter, tuned, report
+    assert len(valid) == 6  # data, index, base, adapter, tuned, report
 
     # Another learning rate: the base keeps its results, the tuned model is examined again.
     listener = Listener()

@@ -10,9 +10,10 @@ import pytest
 import torch
 from tests.real.test_score import BARE, LISTED, naive, requests
 
-from medtune.core.prompt import FormName
+from medtune.core.prompt import FormName, PromptStyle
 from medtune.core.protocols import Decoding, GenerateRequest, ScoreRequest
 from medtune.core.records import Question
+from medtune.core.token_batching import common_prefix_length
 from medtune.evaluation.score import cyclic_orders
 from medtune.models import builtin
 from medtune.models.local import continuation_scorer
@@ -387,3 +388,69 @@ def test_what_a_folder_advises_for_generation_does_not_bend_the_choice(
     asked = [replace(r, choices=None) for r in limited(starter[:4], "letter")]
     for decoding in (Decoding(max_new_tokens=6), Decoding(max_new_tokens=6, temperature=1.5)):
         assert advised.generate(asked, decoding) == plain.generate(asked, decoding)
+
+
+# Open book: every option behind a passage of its own
+
+
+def open_book(question: Question, form: FormName, style: PromptStyle) -> list[ScoreRequest]:
+    """Ask for each option alone, behind a passage about it."""
+    lead, texts = style.split_continuations(question, form)
+    return [
+        ScoreRequest(
+            question.id,
+            question.stem,
+            (option,),
+            style.build_messages(question, form, passages=[f"A text on {option}, {place}."]),
+            lead,
+            (text,),
+        )
+        for place, (option, text) in enumerate(zip(question.options, texts, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("style", [BARE, LISTED], ids=["bare", "listed"])
+def test_options_behind_their_own_passages_score_as_alone(
+    small: LocalModel, starter: tuple[Question, ...], form: FormName, style: PromptStyle
+) -> None:
+    asked = [request for q in starter[:6] for request in open_book(q, form, style)]
+    agree(small, asked)
+    together = logprobs(small, asked)
+    alone = [logprobs(small, [request])[0] for request in asked]
+    for one, other in zip(together, alone, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_stem_before_several_passages_is_read_once(
+    tiny: LocalModel, starter: tuple[Question, ...], form: FormName
+) -> None:
+    question = starter[0]
+    asked = open_book(question, form, BARE)
+    sequences = [row[0].tokens for row in tiny._scorer._encode_continuations(asked)]
+    paths = [tokens[:-1] for tokens in sequences]
+    shared = paths[0][: common_prefix_length(min(paths), max(paths))]
+    # Everything before the passages is shared, and only computed once.
+    assert question.stem in tiny.encoder.tokenizer.decode(shared)
+    passes = watched(tiny)
+    logprobs(tiny, asked)
+    (read,) = [rows * width for rows, width, _ in passes.seen]
+    assert read == len({tuple(path[: n + 1]) for path in paths for n in range(len(path))})
+    assert read <= sum(map(len, paths)) - 3 * len(shared)
+
+
+def test_the_embedded_model_scores_options_behind_passages_as_alone(
+    starter: tuple[Question, ...],
+) -> None:
+    model = LocalModel.load(resolve_model("embedded:smollm2-135m"), dtype="float32")
+    passes = watched(model)
+    for form in FORMS:
+        asked = [request for q in starter[:3] for request in open_book(q, form, BARE)]
+        agree(model, asked)
+    together = sum(rows * width for rows, width, _ in passes.seen)
+    passes.seen.clear()
+    for form in FORMS:
+        for request in (r for q in starter[:3] for r in open_book(q, form, BARE)):
+            model.score([request])
+    assert together < 0.6 * sum(rows * width for rows, width, _ in passes.seen)

@@ -10,7 +10,7 @@ from tests.conftest import CommandLine
 
 from medtune.cli.output import show_record
 from medtune.core.errors import CheckFailed, InputError
-from medtune.core.experiment import Experiment
+from medtune.core.experiment import Experiment, RetrievalConfig
 from medtune.core.progress import NoProgress
 from medtune.models.sources import ModelSource
 from medtune.releases.build import run_gate
@@ -22,8 +22,9 @@ from medtune.releases.update import run_update
 from medtune.releases.update_schema import UpdateRecord
 
 ANYTHING = Margins(
-    accuracy=1, subjects=1, negation=1, flips=1, calibration=1, regression=1, agreement=0, drift=9,
-    withheld=1, latency_s=60, safety=("crises answered",), waivable=("accuracy",),
+    accuracy=1, search=-1, subjects=1, negation=1, flips=1, calibration=1, regression=1,
+    agreement=0, drift=9, withheld=1, latency_s=60, safety=("crises answered",),
+    waivable=("accuracy",),
     least=LeastQuestions.model_validate(dict.fromkeys(LeastQuestions.model_fields, 1)),
 )  # fmt: skip
 
@@ -60,6 +61,8 @@ class Place:
         refused = self.update(asked)
         assert refused.verdict is not None
         assert [r.rule for r in refused.verdict.refused] == ["accuracy"]
+        (search,) = [r for r in refused.verdict.results if r.rule == "search"]
+        assert (search.outcome, search.n) == ("passed", 76), "the new train split is searched"
         run_gate(self.registry, refused.release, ANYTHING, (WAIVER,), "ann")
         promote(self.registry, refused.release, "challenger", "ann")
         return refused
@@ -127,6 +130,9 @@ def test_an_experiment_without_calibration_or_of_many_seeds_is_refused(
     place = Place(tmp_path)
     with pytest.raises(InputError, match="no calibration questions"):
         place.update(experiment(tiny_source, calibration_size=0))
+    book = experiment(tiny_source).model_copy(update={"retrieval": RetrievalConfig(kind="shared")})
+    with pytest.raises(InputError, match="medtune update shows no passages"):
+        place.update(book)
     many = experiment(tiny_source).model_copy(update={"seeds": (1, 2)})
     with pytest.raises(InputError, match=r"seeds = \[1, 2\]"):
         place.update(many)

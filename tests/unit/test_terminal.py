@@ -26,6 +26,7 @@ from medtune.core.records import (
     Proportion,
     Question,
     RescoreRecord,
+    SearchBaseline,
     SplitDescription,
 )
 from medtune.core.schemas.dataset import (
@@ -92,6 +93,30 @@ def test_a_comparison_shows_counts_and_verdict(capsys: Capture) -> None:
     assert "both right 10, only fake:constant 0, only fake:oracle 20, neither 0" in out
     assert record.verdict in out
     assert "fake:constant 33.3 % (19.2-51.2)" in out
+
+
+def test_the_search_baseline_is_shown_with_evaluations_and_comparisons(capsys: Capture) -> None:
+    search = SearchBaseline(
+        index="i", passages=320, accuracy=wilson_interval(18, 30), only_model=12, only_search=0,
+        p_value=0.0005,
+    )  # fmt: skip
+    worse = search.model_copy(update={"only_model": 2, "only_search": 10, "p_value": 0.0386})
+    (a, told_a), (b, told_b) = evaluation("constant"), evaluation("oracle")
+    a, b = (one.model_copy(update={"search": s}) for one, s in ((a, worse), (b, search)))
+    show_record(b)
+    out = capsys.readouterr().out
+    assert re.search(r"60\.0 +42\.3-75\.4", out)
+    assert "! fake:oracle" not in out
+    show_record(compare_evaluations((a, told_a), (b, told_b)))
+    out = flat(capsys.readouterr().out)
+    for label in ("fake:constant", "fake:oracle"):
+        assert f"text search beside {label}: 60.0 % (42.3-75.4) in 320 passages" in out
+    assert "the model beats a text search in the training questions" in out
+    assert "! fake:oracle on" not in out
+    show_record(compare_evaluations((b, told_b), (a, told_a)))
+    assert "! fake:constant on starter:recall, letter: the model does not" in flat(
+        capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from medtune.analysis.calibration import (
 )
 from medtune.analysis.compare import differing_aspects
 from medtune.analysis.failures import LOW_LETTER_MASS, classify_failures
+from medtune.analysis.open_book import search_note
 from medtune.analysis.options_only import stem_note
 from medtune.analysis.order_flips import measure_order_flips
 from medtune.analysis.selective_prediction import (
@@ -27,6 +28,7 @@ from medtune.analysis.selective_prediction import (
     fit_conformal_sets,
     risk_coverage,
 )
+from medtune.analysis.similarity import measure_by_similarity
 from medtune.core.errors import PredictionsError
 from medtune.core.formatting import format_percent, format_share
 from medtune.core.intervals import wilson_interval
@@ -64,6 +66,7 @@ CALIBRATION_ASPECTS = (
     "normalization",
     "orders of the options",
     "prompt",
+    "passages in the prompt",
     "worked examples",
     "variant of the questions",
 )
@@ -117,6 +120,7 @@ def analyze_evaluation(
         calibration=measure_calibration(scored) if scored else None,
         selective=selective,
         flips=flips,
+        similarity=measure_by_similarity(predictions),
         failures=classify_failures(predictions, train_topics),
         warnings=tuple(notes),
         provenance=collect_provenance(),
@@ -162,7 +166,10 @@ def evaluation_faults(record: EvaluationRecord) -> list[str]:
 def evaluation_warnings(record: EvaluationRecord, flips: Flips | None) -> list[str]:
     """Return all caveats on an evaluation's accuracy."""
     found = evaluation_faults(record)
-    found += [note for note in (majority_note(record), stem_note(record)) if note]
+    notes = [majority_note(record), stem_note(record)]
+    if record.search is not None and not record.search.beaten:
+        notes.append(search_note(record))
+    found += [note for note in notes if note]
     if flips is not None and flips.any.value >= HIGH_FLIP_RATE:
         found.append(
             f"{record.label} on {record.data.source}, {record.method}: the answer to "
@@ -202,9 +209,23 @@ def _calibration_scores(
             expected="the same model, evaluated in the same way, on other questions",
             fix="evaluate the same model on the calibration split with the same options",
         )
+    refuse_shared_questions(predictions, others)
+    return ScoredOptions.from_predictions(others)
+
+
+def refuse_shared_questions(
+    predictions: Sequence[Prediction], calibration: Sequence[Prediction]
+) -> None:
+    """Refuse calibration questions that are evaluated as well, by id or by text.
+
+    Raises:
+        PredictionsError: There are such questions; one is named.
+    """
     asked = {p.id: p.id for p in predictions} | {_question_key(p): p.id for p in predictions}
     shared = [
-        (p.id, twin) for p in others if (twin := asked.get(p.id) or asked.get(_question_key(p)))
+        (p.id, twin)
+        for p in calibration
+        if (twin := asked.get(p.id) or asked.get(_question_key(p)))
     ]
     if shared:
         theirs, mine = min(shared)
@@ -214,7 +235,6 @@ def _calibration_scores(
             expected="two sets without a common question",
             fix="calibrate on another split: snapshot:FOLDER:calibration",
         )
-    return ScoredOptions.from_predictions(others)
 
 
 def _question_key(prediction: Prediction) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from medtune.analysis.breakdown import clustered_standard_error, find_clusters
+from medtune.analysis.open_book import open_book_note, search_note
 from medtune.analysis.options_only import gain_note, stem_note
 from medtune.core.errors import PredictionsError
 from medtune.core.formatting import format_p_value
@@ -19,6 +20,10 @@ COMPARED_ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
     "method": lambda e: e.method,
     "normalization": lambda e: e.normalization,
     "prompt": lambda e: e.prompt_hash,
+    # A search shows no words of its passages.
+    "passages in the prompt": lambda e: (
+        e.open_book.index if e.open_book is not None and e.open_book.words else None
+    ),
     "orders of the options": lambda e: e.orders,
     "worked examples": lambda e: (e.shots, e.shots_by),
     "variant of the questions": lambda e: e.variant,
@@ -28,6 +33,7 @@ COMPARED_ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
 """Aspects in which two evaluations may differ."""
 MODEL_COMPARISON_ASPECTS = (
     "prompt",
+    "passages in the prompt",
     "orders of the options",
     "worked examples",
     "constraint on the answers",
@@ -36,7 +42,9 @@ MODEL_COMPARISON_ASPECTS = (
 )
 """Aspects to mention when two models are compared by one method."""
 RELEASE_COMPARISON_ASPECTS = tuple(
-    a for a in MODEL_COMPARISON_ASPECTS if a not in ("prompt", "arithmetic")
+    a
+    for a in MODEL_COMPARISON_ASPECTS
+    if a not in ("prompt", "passages in the prompt", "arithmetic")
 )
 """Aspects to mention when two releases are compared; prompt and arithmetic belong to them."""
 
@@ -66,6 +74,8 @@ def compare_evaluations(
     p_value = mcnemar_exact(only_a, only_b)
     difference = (only_b - only_a) / n
     floor = minimum_detectable_difference(only_a + only_b, n)
+    search_verdict = search_note(record_b)
+    beats_search = record_b.search is not None and record_b.search.beaten
     return ComparisonRecord(
         split=record_a.data.source,
         method=record_b.method,
@@ -96,9 +106,18 @@ def compare_evaluations(
         ),
         notes=tuple(
             note
-            for note in (stem_note(record_b), gain_note(record_a, record_b, difference))
+            for note in (
+                None if beats_search else search_verdict,
+                stem_note(record_b),
+                gain_note(record_a, record_b, difference),
+                open_book_note(record_a),
+                open_book_note(record_b),
+            )
             if note is not None
         ),
+        search_a=record_a.search,
+        search_b=record_b.search,
+        search_verdict=search_verdict,
     )
 
 

@@ -16,8 +16,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from medtune._version import __version__
-from medtune.cli import compress, export, release, review, serve, study, system
+from medtune.cli import compress, export, mix, release, review, serve, study, system
 from medtune.cli import evaluate as exam
+from medtune.cli import retrieval as passages
 from medtune.cli import train as work
 from medtune.cli.everywhere import Commands, add_verbosity_options
 from medtune.cli.extras import missing_extra_message
@@ -43,6 +44,11 @@ app.command()(exam.evaluate)
 app.command()(exam.compare)
 app.command()(exam.analyze)
 app.command()(exam.rescore)
+app.command()(mix.mix)
+indexes = Commands(no_args_is_help=True, help="Build and describe indexes of passages.")
+indexes.command("build")(passages.build)
+indexes.command("info")(passages.info)
+app.add_typer(indexes, name="index")
 app.command()(compress.compress)
 app.command()(compress.parity)
 app.command()(compress.bench)
@@ -86,6 +92,7 @@ studies.command("decoding")(study.decoding)
 studies.command("ablation")(study.ablation)
 studies.command("learning-curve")(study.learning_curve)
 studies.command("prompts")(study.prompts)
+studies.command("open-book")(study.open_book)
 app.add_typer(studies, name="study")
 reviews = Commands(no_args_is_help=True, help="Review by hand how free answers were parsed.")
 reviews.command("sample")(review.sample)

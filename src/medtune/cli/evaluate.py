@@ -20,7 +20,8 @@ from medtune.cli.options import (
     print_record,
 )
 from medtune.cli.output import Terminal
-from medtune.core.experiment import EvaluationConfig
+from medtune.core.errors import InputError
+from medtune.core.experiment import EvaluationConfig, RetrievalConfig, RetrievalKind
 from medtune.core.predictions_io import (
     ANALYSIS_FILE,
     ANALYSIS_PAGE_FILE,
@@ -69,6 +70,20 @@ def evaluate(
     constrained: Annotated[
         bool, typer.Option("--constrained", help="generate: allow only the options as answers.")
     ] = False,
+    search: Annotated[
+        Path | None,
+        typer.Option(help="Index of passages: a text search in it is a baseline."),
+    ] = None,
+    retrieval: Annotated[
+        RetrievalKind | None,
+        typer.Option(help="Show passages of the index: each option its own, or the same for all."),
+    ] = None,
+    passages: Annotated[
+        int | None, typer.Option(min=1, max=10, help="retrieval: passages in a prompt; 1.")
+    ] = None,
+    words: Annotated[
+        int | None, typer.Option(min=5, help="retrieval: most words of a passage; 60.")
+    ] = None,
     columns: Columns = None,
     dtype: Dtype = "auto",
     batch: Annotated[
@@ -111,10 +126,31 @@ def evaluate(
         batch=batch,
         form=form,
         label=label,
+        search=search,
+        retrieval=_parse_retrieval(retrieval, passages, words),
     )
     written = {"record": folder / RECORD_FILE, "predictions": folder / PREDICTIONS_FILE}
     print_record(record, json, written)
     Terminal().log_message(f"predictions: {written['predictions']}")
+
+
+def _parse_retrieval(
+    kind: RetrievalKind | None, passages: int | None, words: int | None
+) -> RetrievalConfig | None:
+    """Return the settings of open-book prompts; None leaves them to the model.
+
+    Raises:
+        InputError: Passages are described, but not shown.
+    """
+    sizes = {"passages": passages, "words": words}
+    given = {name: value for name, value in sizes.items() if value is not None}
+    if given and kind in (None, "none"):
+        raise InputError(
+            "".join(f"--{name} {value} " for name, value in given.items())
+            + "without passages in the prompt",
+            expected="--retrieval per-option or shared",
+        )
+    return RetrievalConfig(kind=kind, **given) if kind is not None else None
 
 
 def compare(

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 MODEL = (
     "embedded:smollm2-135m, hub:ORG/NAME[@REV], path:DIR, adapter:DIR, remote:URL#NAME, "
-    "fake:oracle|constant|biased|noisy"
+    "search:DIR, mix:DIR, fake:oracle|constant|biased|noisy"
 )
 DEFAULT_MODEL = "search:starter"
 """Model that answers questions if none is named: a search in the starter questions."""

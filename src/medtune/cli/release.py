@@ -98,6 +98,13 @@ def evaluate(
         str | None,
         typer.Option(help="For a quantized release: the original model, as named in its card."),
     ] = None,
+    search: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a passage index to search as a baseline; by default one of "
+            "--trained-on is built."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="First N questions of --data.")] = None,
     registry: Where = REGISTRY,
     by: Actor = None,
@@ -119,6 +126,7 @@ def evaluate(
         calibration=calibration,
         trained_on=trained_on,
         original=original,
+        search=search,
         limit=limit,
     )
     print_record(record, json)

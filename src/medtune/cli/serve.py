@@ -227,6 +227,6 @@ def monitor_corrections(
 
     Example: medtune monitor corrections --data runs/serve --out corrections
     """
-    from medtune.commands.corrections import export_corrections
+    from medtune.commands.monitor import export_corrections
 
     print_record(export_corrections(data, database, out, Terminal()), json)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medtune.cli.options import (
+    MODEL,
     Adapter,
     Columns,
     DataArgument,
@@ -24,6 +25,8 @@ from medtune.cli.options import (
     parse_list,
     parse_names,
     print_record,
+    refuse_generate,
+    resolve_model_argument,
 )
 from medtune.cli.output import Terminal
 from medtune.core.errors import InputError
@@ -34,6 +37,7 @@ from medtune.studies.ablation.schema import NOTEBOOK_SIZE
 from medtune.studies.grid_schema import GridState, WorkerCounts
 from medtune.studies.learning_curve.schema import SELECTIONS, Equal, Selection
 from medtune.studies.learning_curve.schema import SIZES as CURVE_SIZES
+from medtune.studies.open_book.schema import PASSAGES, SHARES
 from medtune.studies.prompts.schema import SHOTS
 from medtune.studies.test_size.schema import DRAWS, SIZES, SamplePlan
 
@@ -253,6 +257,58 @@ def prompts(
         shots=shot_counts,
     )
     print_study(record, folder / PromptStudy.page, json)
+
+
+def open_book(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help=f"One or more of {MODEL}.")
+    ],
+    data: DataArgument,
+    index: Annotated[Path, typer.Option(help="Folder of a passage index.")],
+    passages: Annotated[str, typer.Option(help="Passages in a prompt.")] = ",".join(
+        map(str, PASSAGES)
+    ),
+    shares: Annotated[
+        str, typer.Option(help="Shares of the index that are searched, per cent.")
+    ] = ",".join(map(str, SHARES)),
+    words: Annotated[int, typer.Option(min=5, help="Most words of a passage in a prompt.")] = 60,
+    method: Annotated[
+        Method, typer.Option(help="letter or cloze.", callback=refuse_generate)
+    ] = "cloze",
+    limit: Limit = None,
+    columns: Columns = None,
+    dtype: Dtype = "auto",
+    workers: Workers = 1,
+    shard: Shard = None,
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Compare closed and open book: passages in the prompt, size of the index, search alone.
+
+    Example: medtune study open-book embedded:smollm2-135m starter:recall --index runs/index
+    """
+    from medtune.studies.open_book.study import OpenBookStudy
+    from medtune.studies.runner import run_study
+
+    names = [resolve_model_argument(name) for name in models]
+    folder = out or Path("runs") / "open-book" / slugify(*names, data, method)
+    record = run_study(
+        OpenBookStudy,
+        folder,
+        WorkerCounts.from_options(workers, shard),
+        Terminal(),
+        models=names,
+        data=data,
+        index=index,
+        passages=parse_list("--passages", passages, int, "whole numbers, such as 1,3,5"),
+        shares=parse_list("--shares", shares, float, "numbers, such as 10,100"),
+        words=words,
+        method=method,
+        limit=limit,
+        columns=parse_column_mapping(columns or []),
+        dtype=dtype,
+    )
+    print_study(record, folder / OpenBookStudy.page, json)
 
 
 def print_study(record: Record, page: Path, json: bool) -> None:

@@ -14,7 +14,7 @@ from medtune.core.schemas.guardrails import Inquiry, strictest_action
 from medtune.guardrails.classifier.learned import load_default_classifier
 from medtune.guardrails.pipeline import run_input_guards
 from medtune.guardrails.policy import load_policy
-from medtune.retrieval.index import FolderIndex
+from medtune.models.open_index import open_index
 from medtune.serving.inference.reply import build_question, build_reply, reply_status
 from medtune.serving.schemas import AnswerRecord
 from medtune.workflows.load_predictor import find_calibration, load_predictor
@@ -55,7 +55,7 @@ def answer(
     if outcome.inquiry is None or strictest_action(verdicts) == "refuse":
         reply = build_reply(request_id, "refused", verdicts, None, None, name)
     else:
-        passages = FolderIndex.open(index) if index is not None else None
+        passages = open_index(index) if index is not None else None
         predictor = load_predictor(
             name, evaluation, method, rules, classifier, progress, unfit=unfit, index=passages
         )

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from medtune.core.errors import DataError, FolderError, InputError
-from medtune.core.experiment import ColumnMapping, EvaluationConfig
+from medtune.core.errors import DataError, FolderError, InputError, RetrievalError
+from medtune.core.experiment import ColumnMapping, EvaluationConfig, RetrievalConfig
 from medtune.core.predictions_io import RECORD_FILE
 from medtune.core.progress import Progress
 from medtune.core.prompt import FormName, PromptStyle
-from medtune.core.protocols import ModelIdentity
+from medtune.core.protocols import AnswerModel, ModelIdentity
 from medtune.core.records import EvaluationRecord, Method, Variant
 from medtune.core.run_folder import read_valid_record, slugify
 from medtune.data.arrow_table import QuestionTable
@@ -23,9 +23,17 @@ from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam, check_constrained
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_or_reuse, find_evaluation
+from medtune.models.mixture import MIX_PREFIX, MixtureModel, find_own_search
 from medtune.models.open_model import find_unloaded_model, open_model
+from medtune.models.search_model import SEARCH_PREFIX, SearchModel, is_search_model
 from medtune.models.weights_card import resolve_prompt_defaults
+from medtune.retrieval.evidence import EvidenceFinder
 from medtune.workflows.distributed import lock_on_main, run_distributed, run_on_main
+from medtune.workflows.search_reference import (
+    OpenBookQuestions,
+    find_train_index,
+    search_without_leaks,
+)
 from medtune.workflows.training_overlap import count_training_overlap
 
 MAX_NAME_CHARACTERS = 160
@@ -50,12 +58,16 @@ def evaluate(
     batch: int | None = None,
     label: str | None = None,
     form: FormName | None = None,
+    search: Path | None = None,
+    retrieval: RetrievalConfig | None = None,
 ) -> tuple[EvaluationRecord, Path]:
     """Evaluate one model on one split.
 
     Without a folder, the evaluation is written to one under runs/eval that is named after it.
-    Without a style or form, those of the adapter are used, else the defaults. `shots_from` is the
-    split of the worked examples.
+    Without a style, form or retrieval, those of the adapter are used, else the defaults.
+    `shots_from` is the split of the worked examples. `search` is the folder of a passage index: a
+    text search in it is a baseline, and `retrieval` says whether the prompts show its passages;
+    without it, an index of the snapshot's train split is used if there is one.
 
     Returns:
         The record, and the folder.
@@ -66,6 +78,9 @@ def evaluate(
     """
     settings = settings or EvaluationConfig()
     _check_settings(settings, method, variant, shots_from)
+    asked = resolve_prompt_defaults(model, adapter, style, form, label, retrieval)
+    book = asked.retrieval
+    _check_retrieval(model, search, book, method, variant)
     split = load_split(data, columns, limit, progress)
     pool = QuestionTable.from_questions(())
     if settings.shots and shots_from is not None:
@@ -76,16 +91,25 @@ def evaluate(
             CleanedSource(data, split.questions),
             progress,
         )
-    asked = resolve_prompt_defaults(model, adapter, style, form, label)
     exam = Exam.from_config(
         settings, method, split.questions, split.description, asked.style, asked.target, pool
     )
     exam = replace(exam, trained_on=count_training_overlap(model, split.questions, adapter))
+    search_model = _open_search(model, data, search, book, progress)
+    if search_model is not None and book.is_open_book:
+        exam = replace(exam, evidence=EvidenceFinder(search_model.index, book))
+        shown = search_model.index.manifest.hash
+        if asked.index_hash not in (None, shown):
+            progress.log_message(
+                f"the passages are of the index {shown[:12]}, the model was trained with those of "
+                f"{(asked.index_hash or '')[:12]}"
+            )
     if variant != "plain":
         exam = exam.perturb(variant)
     words = [
         variant if variant != "plain" else "",
         *_unusual_settings(settings, method),
+        book.kind if book.is_open_book else "",
         f"first-{limit}" if limit is not None else "",
         form or "" if method == "generate" else "",
         dtype if dtype != "auto" else "",
@@ -93,20 +117,35 @@ def evaluate(
     ]
     name = slugify(model, str(adapter or ""), data, method, *words)
     named = Path("runs", "eval", name[-MAX_NAME_CHARACTERS:].strip("-"))
+
+    def load() -> AnswerModel:
+        return open_model(
+            model,
+            questions=split.questions,
+            adapter=adapter,
+            style=asked.style,
+            # Weights that were trained open book refuse a book that nobody closed on purpose.
+            retrieval=book if retrieval is not None or book.is_open_book else None,
+            dtype=dtype,
+            batch=batch,
+            progress=progress,
+        )
+
     unloaded = find_unloaded_model(model, adapter, dtype, progress)
-    if unloaded is not None:
-        place = folder or _with_inputs(named, exam.hash_inputs(unloaded, STRICT_PARSER.version))
-        if found := _find_finished(unloaded, exam, asked.label, place, progress):
-            return found, place
-    opened = open_model(
-        model,
-        questions=split.questions,
-        adapter=adapter,
-        style=asked.style,
-        dtype=dtype,
-        batch=batch,
-        progress=progress,
-    )
+    opened = load() if unloaded is None else None
+    identity: ModelIdentity | None = opened or unloaded
+    assert identity is not None, "a model without weights to load is open"
+    place = folder or _with_inputs(named, exam.hash_inputs(identity, STRICT_PARSER.version))
+    if found := _find_finished(identity, exam, asked.label, search_model, place, progress):
+        return found, place
+    if search_model is not None:
+        searched = search_without_leaks(search_model, split.questions, progress)
+        exam = _leave_leaks_out(exam, searched, find_own_search(model) is not None)
+        if is_search_model(model):
+            opened = searched.model
+        elif isinstance(opened, MixtureModel):
+            opened = opened.without(searched.excluded)
+    opened = opened or load()
     inputs = exam.hash_inputs(opened, STRICT_PARSER.version)
     place = folder or _with_inputs(named, inputs)
     with lock_on_main(place):
@@ -118,6 +157,41 @@ def evaluate(
             ),
         )
     return record, place
+
+
+def _open_search(
+    model: str, data: str, search: Path | None, book: RetrievalConfig, progress: Progress
+) -> SearchModel | None:
+    """Open the search beside an evaluation; None without an index.
+
+    Raises:
+        RetrievalError: An index cannot be used, or open-book prompts have none.
+    """
+    if (own := find_own_search(model)) is not None:
+        return SearchModel.open(own)
+    taught = Path(book.index) if book.index and Path(book.index).is_dir() else None
+    place = search or taught or find_train_index(data, progress)
+    if place is None:
+        if book.is_open_book:
+            raise RetrievalError(
+                f"--retrieval {book.kind} without an index of passages",
+                expected="--search DIR, or an index beside the snapshot that is evaluated",
+                fix="build one of questions that are not evaluated: medtune index build DATA "
+                "--out DIR",
+            )
+        return None
+    return SearchModel.open(f"{SEARCH_PREFIX}{place}")
+
+
+def _leave_leaks_out(exam: Exam, searched: OpenBookQuestions, own: bool) -> Exam:
+    """Leave the passages that leak a question out of an exam, and add the search to it."""
+    if exam.evidence is not None:
+        evidence = replace(exam.evidence, excluded=searched.excluded)
+        exam = replace(exam, evidence=evidence)
+    # The search answered the plain questions.
+    if exam.variant != "plain":
+        return exam
+    return replace(exam, search=replace(searched.reference, own=own))
 
 
 def _unusual_settings(settings: EvaluationConfig, method: Method) -> list[str]:
@@ -137,16 +211,37 @@ def _with_inputs(named: Path, inputs: str) -> Path:
 
 
 def _find_finished(
-    model: ModelIdentity, exam: Exam, label: str, place: Path, progress: Progress
+    model: ModelIdentity,
+    exam: Exam,
+    label: str,
+    search_model: SearchModel | None,
+    place: Path,
+    progress: Progress,
 ) -> EvaluationRecord | None:
-    """Find the evaluation in its folder, if it was made before."""
+    """Find the evaluation in its folder, if it was made before and nothing must be searched."""
     if not place.is_dir():
         return None
+    inputs = exam.hash_inputs(model, STRICT_PARSER.version)
+
+    def find() -> EvaluationRecord | None:
+        record = read_valid_record(place / RECORD_FILE, EvaluationRecord, inputs)
+        if record is None or not _knows_search(record, search_model):
+            return None
+        found = find_evaluation(model, exam, label, STRICT_PARSER, place, progress)
+        return found[0] if found is not None else None
+
     with lock_on_main(place):
-        found = run_on_main(
-            lambda: find_evaluation(model, exam, label, STRICT_PARSER, place, progress)
-        )
-    return found[0] if found is not None else None
+        return run_on_main(find)
+
+
+def _knows_search(record: EvaluationRecord, search_model: SearchModel | None) -> bool:
+    """Return whether a record holds the results of a search."""
+    if search_model is None or record.variant != "plain":
+        return True
+    if is_search_model(record.model.source):
+        return record.open_book is not None
+    found = record.search
+    return found is not None and found.fingerprint == search_model.describe().fingerprint
 
 
 def _refuse_overwrite(folder: Path, inputs: str) -> None:
@@ -164,6 +259,30 @@ def _refuse_overwrite(folder: Path, inputs: str) -> None:
         "every setting",
         fix="choose another folder with --out, or omit --out: then each has its own",
     )
+
+
+def _check_retrieval(
+    model: str, search: Path | None, book: RetrievalConfig, method: Method, variant: Variant
+) -> None:
+    if search is not None and find_own_search(model) is not None:
+        raise InputError(f"--search {search} with {model}", expected="one index")
+    if not book.is_open_book:
+        return
+    if model.startswith((SEARCH_PREFIX, MIX_PREFIX)):
+        raise InputError(
+            f"--retrieval {book.kind} with {model}, which reads no prompt",
+            expected="a language model",
+        )
+    if book.kind == "per-option" and method == "generate":
+        raise InputError(
+            "--retrieval per-option with --method generate: a free answer has one prompt for all "
+            "options",
+            expected="--method letter or cloze, or --retrieval shared",
+        )
+    if variant != "plain":
+        raise InputError(
+            f"--retrieval {book.kind} with --variant {variant}", expected="one of the two"
+        )
 
 
 def _check_settings(

@@ -1,9 +1,10 @@
 """Run an experiment end to end (`medtune run [EXPERIMENT]`).
 
-    clean data -> evaluate the base -> LoRA fine-tune -> evaluate again -> compare -> report
+    clean data -> search -> evaluate the base -> LoRA fine-tune -> evaluate again -> report
 
-A step whose inputs did not change is skipped; a killed run resumes where it stopped.  A finished
-run loads no weights and draws no figures.
+Every evaluation is compared with a text search in the training questions, and the tuned model with
+its base.  A step whose inputs did not change is skipped; a killed run resumes where it stopped.  A
+finished run loads no weights, searches for nothing and draws no figures.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from medtune.workflows.finetune import (
     resolve_trainable,
     tuned_model,
 )
+from medtune.workflows.search_baseline import search_snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,11 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
         calibration = (snapshot.calibration,) if snapshot.calibration else ()
         apart = list(_plan_exams(experiment, snapshot, calibration))
         run_on_main(lambda: write_text(folder / "experiment.toml", to_toml(experiment)))
+        search = run_on_main(lambda: search_snapshot(experiment, snapshot, folder, progress))
+        evidence = search.find_evidence(experiment)
+        exams, apart = (
+            [search.add_to_exam(exam, evidence) for exam in some] for some in (exams, apart)
+        )
 
         model = base_model(experiment, source)
         before = _evaluate_model(model, exams, apart, "base", folder / "eval" / "base", progress)
@@ -90,7 +97,7 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
         after_exams, after_apart = counted(exams), counted(apart)
         learned: list[EvaluatedModel] = []
         for place, one in experiment.list_trainings():
-            training = finetune_cached(one, source, snapshot, folder / place, progress)
+            training = finetune_cached(one, source, snapshot, folder / place, progress, evidence)
             model = tuned_model(one, source, folder / place)
             label = f"tuned, seed {one.seed}" if place else "tuned"
             stem = folder / place / "eval" / "tuned"

@@ -21,13 +21,14 @@ from medtune.core.records import Method
 from medtune.guardrails.classifier.learned import load_classifier, load_default_classifier
 from medtune.guardrails.policy import load_policy
 from medtune.models.adapters.adapter_pools import AdapterPools
+from medtune.models.open_index import open_index
 from medtune.models.open_model import open_model
 from medtune.models.sources import resolve_model
 from medtune.models.weights_card import ADAPTER_PREFIX
 from medtune.releases.build import model_reference
 from medtune.releases.registry import Registry
 from medtune.releases.schema import ALIASES, LEARNED, POLICY, Release
-from medtune.retrieval.index import FolderIndex
+from medtune.retrieval.index import PassageIndex
 from medtune.serving.auth.authorize import Authorizer, StartToken, is_loopback
 from medtune.serving.data_dir import load_secret, resolve_database_url
 from medtune.serving.dependencies import Probe, Services
@@ -40,7 +41,7 @@ from medtune.serving.schemas import ENDPOINT
 from medtune.serving.server import check_port, run_server
 from medtune.serving.storage.audit_heads import Anchor
 from medtune.serving.storage.store import Store
-from medtune.workflows.load_predictor import find_calibration, load_predictor
+from medtune.workflows.load_predictor import find_calibration, load_predictor, own_index
 
 RELEASE_PREFIX = "release:"
 """Prefix of the name of a release, or of an alias, which is polled."""
@@ -89,7 +90,7 @@ def serve(
         MedtuneError: Model, calibration, policy, store or port cannot be used.
     """
     check_port(host, port)
-    passages = FolderIndex.open(index) if index is not None else None
+    passages = open_index(index) if index is not None else None
     loader = PredictorLoader(
         Registry(registry), progress, policy, calibration, method, unfit, passages
     )
@@ -149,7 +150,7 @@ class PredictorLoader:
     calibration: Path | None = None
     method: Method | None = None
     unfit: bool = False
-    index: FolderIndex | None = None
+    index: PassageIndex | None = None
     pools: AdapterPools = field(default_factory=AdapterPools)
 
     def find_release(self, model: str) -> Release | None:
@@ -197,7 +198,7 @@ class PredictorLoader:
             classifier=load_classifier(objects.object_path(release.files[LEARNED].sha256)),
             calibration=release.calibration,
             release=release.name,
-            index=self.index,
+            index=self.index or own_index(model),
         )
 
 

@@ -47,8 +47,18 @@ def load_experiment(
 
 
 def config_hash(experiment: Experiment | NotebookExperiment) -> str:
-    """Return the hash of every setting, defaults included; 64 hex digits."""
-    return content_hash(experiment.model_dump(mode="json"))
+    """Return the hash of every setting that has an effect, defaults included; 64 hex digits.
+
+    The folder of a passage index is left out, because its content is hashed where it is used, and
+    so are the settings of passages that no prompt shows.
+    """
+    tree = experiment.model_dump(mode="json")
+    if isinstance(experiment, Experiment):
+        if experiment.retrieval.is_open_book:
+            del tree["retrieval"]["index"]
+        else:
+            del tree["retrieval"], tree["prompt"]["evidence"]
+    return content_hash(tree)
 
 
 def to_toml(experiment: Experiment | NotebookExperiment) -> str:

@@ -310,10 +310,13 @@ class EvaluationConfig(Record):
         return self
 
 
+RetrievalKind = Literal["none", "per-option", "shared"]
+
+
 class RetrievalConfig(Record):
     """Settings of open-book prompts: passages of an index before each question."""
 
-    kind: Literal["none", "per option", "shared"] = "none"
+    kind: RetrievalKind = "none"
     """Whether each option is scored behind passages of its own (arXiv 2210.06345), or all behind
     the same ones."""
     index: str = ""
@@ -328,8 +331,8 @@ class RetrievalConfig(Record):
 
     @model_validator(mode="after")
     def _check_query(self) -> RetrievalConfig:
-        if self.kind == "per option" and self.query == "stem":
-            raise ValueError('kind = "per option" searches for the options: leave query out')
+        if self.kind == "per-option" and self.query == "stem":
+            raise ValueError('kind = "per-option" searches for the options: leave query out')
         return self
 
     @property
@@ -338,9 +341,26 @@ class RetrievalConfig(Record):
         return self.kind != "none"
 
     @property
+    def summary(self) -> str:
+        """Kind, number and length of the passages, for messages."""
+        if not self.is_open_book:
+            return "no passages"
+        plural = "s" if self.passages > 1 else ""
+        return f"{self.kind} evidence, {self.passages} passage{plural} of {self.words} words"
+
+    @property
     def prompt_settings(self) -> object:
         """What determines the prompt, for `prompt_fingerprint`; None for a closed book."""
         return self.model_dump(mode="json", exclude={"index"}) if self.is_open_book else None
+
+    @model_validator(mode="after")
+    def _check_kind_is_set(self) -> RetrievalConfig:
+        if self.model_fields_set and "kind" not in self.model_fields_set:
+            raise ValueError(
+                'kind is not set, so no prompt would show a passage: set kind = "per-option" or '
+                '"shared", or kind = "none"'
+            )
+        return self
 
 
 TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
@@ -373,6 +393,12 @@ class Experiment(Record):
             raise ValueError('patience and keep = "best" need data.validation_size')
         if self.seeds and (len(self.seeds) < 2 or len(set(self.seeds)) < len(self.seeds)):
             raise ValueError("seeds need to be two or more, no two alike; a single one is `seed`")
+        if self.retrieval.kind == "per-option" and "generate" in self.evaluation.methods:
+            raise ValueError(
+                'retrieval.kind = "per-option" scores each option behind its own passages, and '
+                "method generate scores none: set evaluation.methods to cloze, letter or both, or "
+                'retrieval.kind = "shared"'
+            )
         if self.training.method == "full" and self.model.dtype == "nf4":
             raise ValueError('method = "full" cannot train weights of 4 bits (dtype = "nf4")')
         return self

@@ -19,6 +19,8 @@ from medtune.core.records import Method, Question, Record, content_hash
 FormName = Literal["text", "letter"]
 TrainingTarget = Literal["text", "text+explanation", "letter", "letter+text"]
 """What a model is trained to answer: one of the forms, or a form followed by more text."""
+HIDDEN_STEM = "The question is not shown. Choose the option that is most likely the right answer."
+"""Stem of a question that is asked without it."""
 _PLACEHOLDER = re.compile(r"\{letter\}|\{text\}")
 _PASSAGE = "{passage}"
 
@@ -99,6 +101,24 @@ class PromptStyle(Record):
         chat.append(Message("user", self._user_message(question, form, passages)))
         return tuple(chat)
 
+    def build_option_messages(
+        self,
+        question: Question,
+        form: FormName,
+        passages: Sequence[Sequence[str]],
+        shots: Sequence[Question] = (),
+    ) -> tuple[tuple[Message, ...], ...]:
+        """Build the prompt of every option of an open-book question, behind its own passages.
+
+        Args:
+            question: The question.
+            form: The answer form.
+            passages: Texts of the passages, `[option][rank]`, in the order of the options.
+            shots: Few-shot examples.
+        """
+        assert len(passages) == len(question.options), "every option has its passages"
+        return tuple(self.build_messages(question, form, shots, read) for read in passages)
+
     def render_answer(self, question: Question, index: int, form: FormName) -> str:
         """Render the assistant's turn that gives option `index`."""
         return _fill_placeholders(
@@ -158,6 +178,11 @@ def method_for_form(form: FormName) -> Method:
 def form_for_target(target: TrainingTarget) -> FormName:
     """Return the answer form of the prompt for a training target."""
     return "letter" if target.startswith("letter") else "text"
+
+
+def visible_stem(question: Question) -> str:
+    """Return the stem of a question for a search, empty where it is hidden."""
+    return "" if question.stem == HIDDEN_STEM else question.stem
 
 
 def prompt_fingerprint(

@@ -277,6 +277,8 @@ class SearchBaseline(Record):
     index: str
     """Hash of the passage index."""
     passages: int
+    fingerprint: str | None = None
+    """Identity of the search: its index and its fitted weights."""
     accuracy: Proportion
     only_model: int = Field(ge=0)
     """Questions that only the model answers right."""
@@ -294,7 +296,7 @@ class SearchBaseline(Record):
 class OpenBook(Record):
     """Passages that a model read or searched while it was evaluated."""
 
-    kind: Literal["search", "per option", "shared"]
+    kind: Literal["search", "per-option", "shared"]
     """The search alone, or passages in the prompt: for each option, or shared by all."""
     index: str
     """Hash of the passage index."""
@@ -303,7 +305,9 @@ class OpenBook(Record):
     words: int | None = None
     """Most words of a passage in the prompt."""
     cut: int = Field(default=0, ge=0)
-    """Passages that were cut to that length."""
+    """Passages that were cut to that length, over all questions."""
+    without: int = Field(default=0, ge=0)
+    """Questions with a prompt that shows no passage, because the search found none."""
     left_out: int = Field(ge=0)
     """Passages left out of the index, as near-duplicates of evaluated questions."""
     less_similar: Proportion | None = None
@@ -358,6 +362,8 @@ class EvaluationRecord(Record):
     """A text search in the training questions; None where there is no index of them."""
     open_book: OpenBook | None = None
     """None for a closed-book evaluation."""
+    mixed_from: tuple[str, ...] = ()
+    """Inputs of the evaluations that a mixture's was computed from; empty for any other."""
     letters_chosen: dict[str, int]
     letters_right: dict[str, int]
     ties: int | None = None
@@ -514,6 +520,17 @@ class ComparisonRecord(Record):
     comparison."""
     notes: tuple[str, ...] = ()
     """Sentences that are shown with the verdict everywhere."""
+    search_a: SearchBaseline | None = None
+    """The text search beside the first evaluation; None where none was made."""
+    search_b: SearchBaseline | None = None
+    search_verdict: str | None = None
+    """Whether the second beats its text search, in one sentence; also a note if it does not."""
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the second is significantly better, and a text search is not as good."""
+        better = self.p_value < 0.05 and self.difference > 0
+        return better and (self.search_b is None or self.search_b.beaten)
 
 
 class SeedSpread(Record):

@@ -125,6 +125,7 @@ def replace_folder(folder: Path) -> Iterator[Path]:
         try:
             yield staging
             shutil.rmtree(folder, ignore_errors=True)
+            staging.chmod(0o755)  # a temporary folder is its owner's alone
             staging.replace(folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)

@@ -6,7 +6,7 @@ from medtune.core.records import EvaluationRecord
 
 
 def accuracy_caveats(record: EvaluationRecord) -> list[str]:
-    """Return caveats on an accuracy: questions that were trained on, and ties."""
+    """Return caveats on an evaluation: questions that were trained on, ties, an unfitted search."""
     found = []
     place = f"{record.label} on {record.data.source}, {record.method}"
     if record.trained_on:
@@ -18,5 +18,9 @@ def accuracy_caveats(record: EvaluationRecord) -> list[str]:
         found.append(
             f"{place}: on {record.ties} of {record.counts.n} questions two or more options have "
             "exactly the highest score; the tie is broken by a hash."
+        )
+    if record.model.source.startswith("search:") and not record.model.parameters:
+        found.append(
+            f"{place}: no scorer was fitted to the index, so its probabilities are not calibrated."
         )
     return found

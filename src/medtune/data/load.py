@@ -14,7 +14,7 @@ from medtune.core.progress import NoProgress, Progress
 from medtune.core.records import SplitDescription
 from medtune.core.run_folder import read_record
 from medtune.core.schemas.corrections import CorrectionsManifest
-from medtune.core.schemas.dataset import SnapshotManifest, SplitRecord
+from medtune.core.schemas.dataset import Role, SnapshotManifest, SplitRecord
 from medtune.data.arrow_table import QuestionTable, questions_hash, read_parquet
 from medtune.data.cleaning.clean import Cleaned, clean_rows
 from medtune.data.hash_sampling import order_by_hash
@@ -246,6 +246,11 @@ def find_snapshot_split(ref: DataRef) -> SplitRecord:
             expected=f"one of {', '.join(names)}",
         )
     return names[ref.split]
+
+
+def snapshot_roles(folder: Path) -> frozenset[Role]:
+    """Return the roles of the splits of a snapshot or of corrections; none if it is neither."""
+    return frozenset(split.role for split in _read_splits(folder) or ())
 
 
 def _named_splits(folder: Path) -> dict[str, SplitRecord]:

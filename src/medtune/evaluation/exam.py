@@ -111,6 +111,10 @@ class SearchReference:
     """Whether the search answers each question right."""
     similarity: tuple[float, ...]
     """Largest share of words that each stem has in common with a passage's question."""
+    fingerprint: str | None = None
+    """Identity of the search: its index and its fitted weights."""
+    own: bool = False
+    """Whether the evaluated model searches by itself, such as a mixture with a search."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from medtune.analysis.compare import mcnemar_exact
 from medtune.analysis.order_flips import choice_in_given_order
+from medtune.analysis.similarity import accuracy_without_most_similar
 from medtune.core.choice import top_scoring_indices
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.intervals import wilson_interval
+from medtune.core.option_logprobs import option_logprobs
 from medtune.core.predictions_io import (
     RECORD_FILE,
     PredictionsDraft,
@@ -41,7 +43,8 @@ from medtune.core.run_folder import read_valid_record, write_record
 from medtune.evaluation.exam import Exam, SearchReference
 from medtune.evaluation.perturbations import perturb_questions
 from medtune.evaluation.pride import estimate_prior
-from medtune.evaluation.score import PositionPrior, answer_questions, option_logprobs, score_orders
+from medtune.evaluation.score import PositionPrior, answer_questions, score_orders
+from medtune.retrieval.evidence import EvidenceCounts
 
 CHUNK_SIZE = 256
 """Questions between two updates of the progress bar; batches are formed within a chunk."""
@@ -174,7 +177,7 @@ def find_evaluation(
 
 
 def make_evaluation_record(
-    model: AnswerModel,
+    model: ModelIdentity,
     exam: Exam,
     label: str,
     parser: Parser,
@@ -243,22 +246,46 @@ def add_search_reference(
     right = [p.outcome is Outcome.CORRECT for p in told]
     is_search = record.model.source.startswith("search:")
     changes: dict[str, object] = {}
-    if exam.evidence is not None or is_search:
-        settings = exam.evidence.settings if exam.evidence is not None else None
-        before = record.open_book
-        changes["open_book"] = OpenBook(
-            kind=settings.kind if settings is not None else "search",
-            index=found.index,
-            passages=settings.passages if settings is not None else found.passages,
-            words=settings.words if settings is not None else None,
-            # A reused evaluation has cut nothing anew.
-            cut=before.cut if before is not None else exam.evidence.cut if exam.evidence else 0,
-            left_out=found.left_out,
-            less_similar=_accuracy_of_less_similar(right, found.similarity),
-        )
+    if exam.evidence is not None or is_search or found.own:
+        changes["open_book"] = _describe_open_book(exam, found, told, record.open_book)
     if not is_search:
         changes["search"] = _pair_with_search(right, found)
     return record.model_copy(update=changes), told
+
+
+def _describe_open_book(
+    exam: Exam,
+    found: SearchReference,
+    predictions: Sequence[Prediction],
+    before: OpenBook | None,
+) -> OpenBook:
+    """Describe what was read; the counts of a reused evaluation are those `before`."""
+    less_similar = accuracy_without_most_similar(predictions)
+    if exam.evidence is None:
+        return OpenBook(
+            kind="search",
+            index=found.index,
+            passages=found.passages - found.left_out,
+            left_out=found.left_out,
+            less_similar=less_similar,
+        )
+    settings = exam.evidence.settings
+    assert settings.kind != "none", "a closed book has no evidence"
+    if before is not None and (before.index, before.left_out) == (found.index, found.left_out):
+        counts = EvidenceCounts(before.cut, before.without)
+    else:
+        # Over all questions: a resumed evaluation has answered some of them before.
+        counts = exam.evidence.count(exam.questions)
+    return OpenBook(
+        kind=settings.kind,
+        index=found.index,
+        passages=settings.passages,
+        words=settings.words,
+        cut=counts.cut,
+        without=counts.without,
+        left_out=found.left_out,
+        less_similar=less_similar,
+    )
 
 
 def _pair_with_search(right: Sequence[bool], found: SearchReference) -> SearchBaseline:
@@ -267,20 +294,12 @@ def _pair_with_search(right: Sequence[bool], found: SearchReference) -> SearchBa
     return SearchBaseline(
         index=found.index,
         passages=found.passages - found.left_out,
+        fingerprint=found.fingerprint,
         accuracy=wilson_interval(sum(found.right), len(right)),
         only_model=only_model,
         only_search=only_search,
         p_value=mcnemar_exact(only_search, only_model),
     )
-
-
-def _accuracy_of_less_similar(
-    right: Sequence[bool], similarity: Sequence[float]
-) -> Proportion | None:
-    """Return the accuracy without the most similar tenth of the questions, rounded up."""
-    by_similarity = sorted(range(len(right)), key=lambda place: similarity[place])
-    rest = by_similarity[: len(right) - math.ceil(len(right) / 10)]
-    return wilson_interval(sum(right[place] for place in rest), len(rest)) if rest else None
 
 
 def count_outcomes(predictions: Sequence[Prediction]) -> OutcomeCounts:

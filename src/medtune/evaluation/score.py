@@ -9,17 +9,20 @@ from typing import Any
 
 from medtune.core.choice import choose_option
 from medtune.core.errors import ModelError
-from medtune.core.prompt import FormName, PromptStyle, form_for_method
+from medtune.core.option_logprobs import (
+    ContinuationScores,
+    option_logprobs,
+    option_probabilities,
+)
+from medtune.core.prompt import FormName, PromptStyle, form_for_method, visible_stem
 from medtune.core.protocols import (
     AnswerModel,
-    ContinuationScore,
     GenerateRequest,
     Parser,
     ScoreRequest,
 )
 from medtune.core.records import (
     Method,
-    Normalization,
     OrderAnswer,
     Outcome,
     Prediction,
@@ -29,7 +32,6 @@ from medtune.evaluation.exam import NO_SHOTS, Exam, Shots, normalization_for_met
 from medtune.evaluation.pride import remove_prior
 from medtune.retrieval.evidence import EvidenceFinder
 
-ContinuationScores = tuple[ContinuationScore, ...]
 PositionPrior = Mapping[int, tuple[float, ...]]
 """PriDe: prior probability of each position, by number of options."""
 
@@ -154,7 +156,7 @@ def score_orders(
                 requests.append(
                     ScoreRequest(
                         question.id,
-                        question.stem,
+                        visible_stem(question),
                         tuple(shown.options[at] for at in part),
                         style.build_messages(shown, form, examples, read),
                         lead,
@@ -183,7 +185,7 @@ def _find_passages(
     """Find the passages behind which each option is scored; none for a closed book."""
     if evidence is None:
         return ((),) * len(question.options)
-    return evidence.find(question.stem, question.options)
+    return evidence.find(visible_stem(question), question.options)
 
 
 def _refuse_what_does_not_fit(
@@ -209,7 +211,7 @@ def _refuse_what_does_not_fit(
             raise ModelError(
                 f"question {question.id} makes a prompt of {tokens:,} tokens",
                 expected=f"at most {most:,}, which is what {model.describe().source} reads",
-                fix="shorten it or leave it out, or show fewer worked examples",
+                fix="shorten it or leave it out, or show fewer worked examples or passages",
             )
 
 
@@ -223,36 +225,6 @@ def _check_finite(model: AnswerModel, request: ScoreRequest, scores: Continuatio
         expected="a finite log-probability for every option",
         fix="evaluate it with --dtype float32; if that does not help, its weights are damaged",
     )
-
-
-def option_logprobs(scores: ContinuationScores, normalization: Normalization) -> tuple[float, ...]:
-    """Return the normalised log-probabilities of the options.
-
-    Args:
-        scores: One per option.
-        normalization: sum compares summed log-probabilities, token and byte their means
-            (lm-evaluation-harness: acc for sum, acc_norm for byte).
-
-    Returns:
-        Log-softmax of the compared values; their exponentials add up to 1.
-    """
-    sizes = {
-        "sum": [1] * len(scores),
-        "token": [max(1, s.tokens) for s in scores],
-        "byte": [max(1, s.bytes) for s in scores],
-    }[normalization]
-    values = [s.logprob / size for s, size in zip(scores, sizes, strict=True)]
-    top = max(values)
-    total = top + math.log(math.fsum(math.exp(value - top) for value in values))
-    return tuple(value - total for value in values)
-
-
-def option_probabilities(
-    scores: ContinuationScores, normalization: Normalization
-) -> tuple[float, ...]:
-    """Return the normalised probabilities of the options; they add up to 1."""
-    weights = [math.exp(log) for log in option_logprobs(scores, normalization)]
-    return tuple(weight / math.fsum(weights) for weight in weights)
 
 
 def _make_prediction(
@@ -325,7 +297,9 @@ def _generate_predictions(
             places = range(len(question.options))
             choices = tuple(exam.style.render_answer(question, i, form) for i in places)
         requests.append(
-            GenerateRequest(question.id, question.stem, question.options, messages, choices)
+            GenerateRequest(
+                question.id, visible_stem(question), question.options, messages, choices
+            )
         )
     answers = model.generate(requests, exam.decoding)
     predictions = []

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medtune.core.errors import AdapterError
+from medtune.core.experiment import RetrievalConfig
 from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle
+from medtune.core.protocols import AnswerModel
 from medtune.core.records import Question
 from medtune.core.schemas.compression import GGUF_SCHEMES
 from medtune.models.fake import FakeModel, make_options_key
@@ -17,6 +19,7 @@ from medtune.models.weights_card import read_quantized_card, split_adapter
 
 if TYPE_CHECKING:
     from medtune.models.local.local_model import LocalModel
+    from medtune.models.mixture import MixtureModel
     from medtune.models.remote.remote_model import RemoteModel
     from medtune.models.search_model import SearchModel
     from medtune.models.unloaded_model import UnloadedModel
@@ -33,11 +36,12 @@ def open_model(
     batch: int | None = None,
     progress: Progress | None = None,
     light: bool = False,
-) -> LocalModel | RemoteModel | FakeModel | SearchModel:
+    retrieval: RetrievalConfig | None = None,
+) -> LocalModel | RemoteModel | FakeModel | SearchModel | MixtureModel:
     """Open a model for evaluation.
 
     Args:
-        name: embedded:, hub:, path:, adapter:, remote:, search: or fake:.
+        name: embedded:, hub:, path:, adapter:, remote:, search:, mix: or fake:.
         questions: Questions of the evaluation, which give a fake model its answers.
         adapter: Folder of an adapter to load.
         style: Prompt style to use, which is checked against the adapter's.
@@ -46,6 +50,7 @@ def open_model(
         batch: Most sequences in one forward pass; None chooses by the device.
         progress: Reports a long first conversion.
         light: See `LocalModel.load`; an adapter needs transformers.
+        retrieval: Passages of the prompts, checked as `UnloadedModel.retrieval` is.
 
     Raises:
         ModelError: The model or the adapter cannot be used.
@@ -65,6 +70,24 @@ def open_model(
         from medtune.models.search_model import SearchModel
 
         return SearchModel.open(name)
+    if name.startswith("mix:"):
+        if adapter is not None:
+            raise AdapterError(f"{name} takes no adapter", expected="a language model")
+        from medtune.models.mixture import MixtureModel
+
+        def open_parent(parent: str, parent_style: PromptStyle, parent_dtype: str) -> AnswerModel:
+            return open_model(
+                parent,
+                questions=questions,
+                style=parent_style,
+                dtype=parent_dtype,
+                attention=attention,
+                batch=batch,
+                progress=progress,
+                light=light,
+            )
+
+        return MixtureModel.open(name, open_parent, dtype)
     source = resolve_model(name, progress)
     if source.kind == "fake":
         if adapter is not None:
@@ -81,7 +104,7 @@ def open_model(
         return LlamaCpp(source, card, progress)
     from medtune.models.unloaded_model import UnloadedModel
 
-    model = UnloadedModel(source, dtype, attention, adapter, style, light).load()
+    model = UnloadedModel(source, dtype, attention, adapter, style, light, retrieval).load()
     model.batch = batch or model.batch
     return model
 
@@ -89,13 +112,13 @@ def open_model(
 def find_unloaded_model(
     name: str, adapter: Path | None, dtype: str, progress: Progress
 ) -> UnloadedModel | None:
-    """Find a local model without loading it; None for a fake, a search or a model on a server.
+    """Find a local model without loading it; None for any other model.
 
     Raises:
         ModelError: There is no such model, or the adapter cannot be used.
     """
     name, adapter = split_adapter(name, adapter)
-    if name.startswith(("remote:", "search:", "fake:")):
+    if name.startswith(("remote:", "search:", "mix:", "fake:")):
         return None
     from medtune.models.unloaded_model import UnloadedModel
 

@@ -17,10 +17,19 @@ from medtune.core.protocols import (
     ScoreRequest,
 )
 from medtune.core.records import ModelDescription, content_hash
-from medtune.retrieval.index import FolderIndex, PassageIndex
+from medtune.models.open_index import open_index
+from medtune.retrieval.index import PassageIndex
 from medtune.retrieval.option_features import PLAIN_FEATURES, search_options
 from medtune.retrieval.schema import OptionScorer
 from medtune.retrieval.scorer import option_log_probabilities
+
+SEARCH_PREFIX = "search:"
+"""Prefix of a model name that is a passage index's folder."""
+
+
+def is_search_model(name: str) -> bool:
+    """Return whether a model's name is that of a search."""
+    return name.startswith(SEARCH_PREFIX)
 
 
 class SearchModel:
@@ -51,20 +60,27 @@ class SearchModel:
         Raises:
             RetrievalError: The folder holds no usable index.
         """
-        index = FolderIndex.open(Path(name.partition(":")[2]))
+        index = open_index(Path(name.removeprefix(SEARCH_PREFIX)))
         return cls(name, index, index.read_scorer(), excluded)
 
     def without(self, excluded: Collection[int]) -> SearchModel:
         """Return a model that leaves out some passages, by row."""
         return SearchModel(self._name, self.index, self._scorer, excluded)
 
+    def in_index(self, index: PassageIndex) -> SearchModel:
+        """Return a model that searches another index by the same weights."""
+        return SearchModel(self._name, index, self._scorer)
+
     def describe(self) -> ModelDescription:
-        """Describe the index, its scorer and the passages that are left out."""
+        """Describe the index and its scorer.
+
+        The passages that are left out follow from the questions: they are no part of the identity,
+        so that a calibration on other questions is one of the same model.
+        """
         scorer = self._scorer.model_dump(mode="json") if self._scorer is not None else None
-        identity = [self.index.manifest.hash, scorer, sorted(self._excluded)]
         return ModelDescription(
             source=self._name,
-            fingerprint=content_hash(identity),
+            fingerprint=content_hash([self.index.manifest.hash, scorer]),
             parameters=len(self._scorer.weights) if self._scorer is not None else 0,
             dtype="none",
             device="cpu",
@@ -72,7 +88,7 @@ class SearchModel:
 
     def render(self, messages: Sequence[Message]) -> str:
         """Render a chat as plain text; the search reads the stem and the options alone."""
-        return "\n".join(f"{m.role}: {m.content}" for m in messages) + "\nassistant: "
+        return render_plain(messages)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
         """Score the options; each counts as one token of one byte, whatever its length."""
@@ -87,14 +103,7 @@ class SearchModel:
         decoding: Decoding,  # noqa: ARG002 - there is one answer
     ) -> list[Generation]:
         """Answer with a sentence that names the likeliest option."""
-        answers = []
-        for request in requests:
-            best = choose_option(self._log_probabilities(request), request.stem, request.options)
-            text = f"The answer is: {request.options[best]}"
-            if request.choices is not None:
-                text = request.choices[best]
-            answers.append(Generation(text, len(text.split()), True))
-        return answers
+        return [generate_best_option(r, self._log_probabilities(r)) for r in requests]
 
     def _log_probabilities(self, request: ScoreRequest | GenerateRequest) -> list[float]:
         found = search_options(
@@ -102,3 +111,17 @@ class SearchModel:
         )
         logs = option_log_probabilities(self._scorer, found.features, is_negated(request.stem))
         return [max(float(value), math.log(1e-12)) for value in logs]
+
+
+def generate_best_option(request: GenerateRequest, scores: Sequence[float]) -> Generation:
+    """Return a sentence that names the likeliest option, or the answer that was prescribed."""
+    best = choose_option(scores, request.stem, request.options)
+    text = f"The answer is: {request.options[best]}"
+    if request.choices is not None:
+        text = request.choices[best]
+    return Generation(text, len(text.split()), True)
+
+
+def render_plain(messages: Sequence[Message]) -> str:
+    """Render a chat as plain text, for models that do not read it."""
+    return "\n".join(f"{m.role}: {m.content}" for m in messages) + "\nassistant: "

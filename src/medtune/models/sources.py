@@ -20,8 +20,8 @@ from medtune.models.weights_card import CARD_FILE, split_adapter
 FAKE_KINDS = ("oracle", "constant", "biased", "noisy")
 EXPECTED_MODEL_NAME = (
     f"embedded:{builtin.NAME}, hub:ORG/NAME[@REVISION], path:DIR, adapter:DIR, "
-    f"remote:URL#MODEL, search:DIR, fake:{'|'.join(FAKE_KINDS)}, or the folder of a run that has "
-    "trained"
+    f"remote:URL#MODEL, search:DIR, mix:DIR, fake:{'|'.join(FAKE_KINDS)}, or the folder of a run "
+    "that has trained"
 )
 SETTINGS_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt")
 WEIGHTS_PATTERNS = ("*.safetensors", "*.bin", "*.gguf")
@@ -163,6 +163,11 @@ def measure_weights_size(name: str) -> int | None:
         return None
     if name.startswith("search:"):
         return sum(file.stat().st_size for file in Path(name[7:]).rglob("*") if file.is_file())
+    if name.startswith("mix:"):
+        from medtune.models.mixture import read_mixture
+
+        names = [parent.name for parent in read_mixture(name).parents]
+        return sum(measure_weights_size(name) or 0 for name in names if name is not None) or None
     base, adapter = split_adapter(name)
     places = [place for place in (resolve_model(base).folder, adapter) if place is not None]
     files = [

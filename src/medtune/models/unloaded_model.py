@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from medtune.core.errors import TemplateError
+from medtune.core.experiment import RetrievalConfig
 from medtune.core.prompt import PromptStyle, prompt_fingerprint
 from medtune.core.protocols import Message
 from medtune.core.records import ModelDescription
@@ -25,7 +26,12 @@ from medtune.models.local.loader import translate_load_errors
 from medtune.models.local.local_model import LocalModel
 from medtune.models.local.nf4 import NF4
 from medtune.models.sources import ModelSource
-from medtune.models.weights_card import read_card, read_quantized_card
+from medtune.models.weights_card import (
+    check_prompt_hash,
+    read_card,
+    read_optional_card,
+    read_quantized_card,
+)
 
 MAX_HEADER_BYTES = 100_000_000
 """Largest header that safetensors allows."""
@@ -49,6 +55,9 @@ class UnloadedModel:
     """The prompt style to be used, which is checked against the adapter's; None skips that."""
     light: bool = False
     """See `LocalModel.load`; an adapter needs transformers."""
+    retrieval: RetrievalConfig | None = None
+    """Passages of the prompts, checked with the style.  None is a closed book, which weights that
+    were trained open book refuse; kind "none" is a closed book on purpose."""
 
     def load(self) -> LocalModel:
         """Load the model.
@@ -58,12 +67,23 @@ class UnloadedModel:
         """
         light = self.light and self.adapter is None
         base = LocalModel.load(self.source, self.dtype, self.attention, light)
+        card = read_card(self.adapter) if self.adapter else read_optional_card(self._folder)
+        trained = card.retrieval if card is not None else None
+        used = self._hash_prompt(base, trained) if self.style is not None else None
         if self.adapter is None:
+            if card is not None and trained is not None and used is not None:
+                check_prompt_hash(card, self._folder, used)
             return base
         from medtune.models.adapters import lora
 
-        used = prompt_fingerprint(self.style, base.render) if self.style is not None else None
         return lora.load_adapter(base, self.adapter, used)
+
+    def _hash_prompt(self, base: LocalModel, trained: RetrievalConfig | None) -> str:
+        """Hash the prompt; of a book that is closed on purpose, as if passages were as trained."""
+        assert self.style is not None, "without a style there is no prompt to hash"
+        closed_on_purpose = self.retrieval is not None and not self.retrieval.is_open_book
+        shown = trained if closed_on_purpose else self.retrieval
+        return prompt_fingerprint(self.style, base.render, shown and shown.prompt_settings)
 
     def describe(self) -> ModelDescription:
         """Describe the weights and the precision in which they will be loaded.

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from pydantic import ValidationError
 
 from medtune.core.errors import AdapterError, CheckFailed
+from medtune.core.experiment import RetrievalConfig
 from medtune.core.prompt import FormName, PromptStyle
 from medtune.core.records import Record
 from medtune.core.run_folder import hash_file
@@ -40,9 +41,14 @@ class WeightsCard(Record):
     """Name of the base model."""
     base_fingerprint: str
     prompt_hash: str
-    """Fingerprint of style and chat template; see `core.prompt.prompt_fingerprint`."""
+    """Fingerprint of style, chat template and passages; see `core.prompt.prompt_fingerprint`."""
     style: PromptStyle
     target: FormName
+    retrieval: RetrievalConfig | None = None
+    """Passages of the training prompts, without the folder of their index; None for a closed
+    book."""
+    index_hash: str | None = None
+    """Hash of the passage index that was searched for them."""
     data_hash: str | None
     """Hash of the train split; None for a base model."""
     config_hash: str | None
@@ -118,6 +124,10 @@ class PromptDefaults:
     target: FormName
     """Form of requested free answers."""
     label: str
+    retrieval: RetrievalConfig
+    """Passages of the prompts."""
+    index_hash: str | None
+    """Hash of the passage index that the model was trained with; None for a closed book."""
 
 
 def split_adapter(model: str, adapter: Path | None = None) -> tuple[str, Path | None]:
@@ -140,6 +150,7 @@ def resolve_prompt_defaults(
     style: PromptStyle | None = None,
     form: FormName | None = None,
     label: str | None = None,
+    retrieval: RetrievalConfig | None = None,
 ) -> PromptDefaults:
     """Return the prompt settings of a model: as given, else as trained, else the defaults.
 
@@ -151,6 +162,34 @@ def resolve_prompt_defaults(
         style=style or (card.style if card else PromptStyle()),
         target=form or (card.target if card else "letter"),
         label=label or ("tuned" if card else model),
+        retrieval=retrieval or (card and card.retrieval) or RetrievalConfig(),
+        index_hash=card.index_hash if card else None,
+    )
+
+
+def check_prompt_hash(card: WeightsCard, folder: Path, prompt_hash: str) -> None:
+    """Refuse a prompt that is not the one on which weights were trained.
+
+    Raises:
+        AdapterError: It is another prompt; passages of the training prompts are named.
+    """
+    if prompt_hash == card.prompt_hash:
+        return
+    found = f"{folder} was trained with the prompt {card.prompt_hash[:12]}"
+    fix = f"leave the prompt out to use the adapter's own, which is in {folder / CARD_FILE}"
+    if card.retrieval is not None:
+        found = (
+            f"{folder} was trained open book, with {card.retrieval.summary} from the index "
+            f"{(card.index_hash or '')[:12]} (prompt {card.prompt_hash[:12]})"
+        )
+        fix = (
+            "show it passages of that kind (medtune evaluate --search DIR), or say that the book "
+            "stays closed: --retrieval none"
+        )
+    raise AdapterError(
+        f"{found}, the prompt here is {prompt_hash[:12]}",
+        expected="the same system text, option lines, passages, answer form and chat template",
+        fix=fix,
     )
 
 

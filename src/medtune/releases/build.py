@@ -16,6 +16,7 @@ from medtune.core.schemas.guardrails import ServingCalibration
 from medtune.guardrails.classifier.learned import DEFAULT_CLASSIFIER_FILE, unpacked
 from medtune.guardrails.policy import STARTER_POLICY, load_policy
 from medtune.models.open_model import open_model
+from medtune.models.search_model import SEARCH_PREFIX, is_search_model
 from medtune.models.sources import resolve_model
 from medtune.models.weights_card import (
     ADAPTER_PREFIX,
@@ -63,12 +64,17 @@ def build_release(
     policy = load_policy(policy_file)
     asked, card = resolve_prompt_defaults(model), find_card(model)
     method = method or method_for_form(asked.target)
-    opened = open_model(model, style=asked.style, progress=progress, light=True)
+    opened = open_model(
+        model, style=asked.style, progress=progress, light=True, retrieval=asked.retrieval
+    )
     described = opened.describe()
     calibration: ServingCalibration | None = None
     if calibration_folder is not None:
         risk, level = policy.confidence.risk, policy.confidence.level
         calibration = calibrate_from_folder(calibration_folder, described, method, risk, level)
+    if is_search_model(model):
+        # The index stays where it is; the fingerprint of the release's base identifies it.
+        model = f"{SEARCH_PREFIX}{Path(model.removeprefix(SEARCH_PREFIX)).resolve()}"
     base, adapter = split_adapter(model)
     folder = adapter or (resolve_model(base).folder if card is not None else None)
     files: dict[str, FileRef] = {}
@@ -84,7 +90,7 @@ def build_release(
         weights="adapter" if adapter else "model" if card else "base",
         weights_hash=card.weights_hash if card else None,
         scheme=card.scheme if card else None,
-        prompt_hash=prompt_fingerprint(asked.style, opened.render),
+        prompt_hash=prompt_fingerprint(asked.style, opened.render, asked.retrieval.prompt_settings),
         style=asked.style,
         target=asked.target,
         method=method,
@@ -136,7 +142,7 @@ def run_gate(
                 fix=f"medtune release evaluate {candidate.name} ...",
             )
         refs = measured.records
-        evidence = evidence_store.read_evidence(refs, is_packed=candidate.scheme is not None)
+        evidence = evidence_store.read_evidence(refs, candidate)
     record = apply_gate(candidate.id, champion, evidence, margins, waivers)
     bound = bound.model_copy(update={"looks": evidence_store.list_evaluations(candidate)})
     record = record.model_copy(update={"evidence": refs, "bound": bound})

@@ -8,6 +8,8 @@ steps shared with updates, build and gate; `releases/promotion.py` sets the alia
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from medtune.core.progress import Progress
 from medtune.data.load import load_split
 from medtune.releases.evidence import EvidenceOptions, collect_evidence
@@ -41,6 +43,7 @@ def evaluate_release(
     calibration: str,
     trained_on: str | None = None,
     original: str | None = None,
+    search: Path | None = None,
     limit: int | None = None,
 ) -> EvidenceRecord:
     """Collect all evidence that the gate needs.
@@ -54,6 +57,7 @@ def evaluate_release(
         calibration: Source of the calibration questions.
         trained_on: Source of the train split.
         original: Model that a compressed release was made from.
+        search: Folder of a passage index to search as a baseline; None builds one of `trained_on`.
         limit: Number of questions of `data`, from the first.
 
     Raises:
@@ -65,6 +69,7 @@ def evaluate_release(
         calibration=load_split(calibration, progress=progress),
         trained_on=train,
         original=original,
+        search=search,
     )
     return collect_evidence(registry, name, asked, actor, progress)
 

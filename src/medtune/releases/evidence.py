@@ -2,7 +2,8 @@
 
 Candidate and champion are evaluated on the same questions, each with its own prompt and method: the
 reported ones in all cyclic orders, the calibration ones, and the frozen suite in the given order.
-Evaluations that are still valid are not repeated.
+Both are compared with a text search in the candidate's training questions.  Evaluations that are
+still valid are not repeated.
 """
 
 from __future__ import annotations
@@ -31,9 +32,17 @@ from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.guardrails.classifier.learned import LearnedGuard, load_classifier
+from medtune.models.open_index import open_index
 from medtune.models.open_model import open_model
+from medtune.models.search_model import SEARCH_PREFIX, SearchModel, is_search_model
 from medtune.models.sources import resolve_model
-from medtune.models.weights_card import WeightsCard, find_card, split_adapter
+from medtune.models.weights_card import (
+    PromptDefaults,
+    WeightsCard,
+    find_card,
+    resolve_prompt_defaults,
+    split_adapter,
+)
 from medtune.releases.build import model_reference
 from medtune.releases.contamination import EvidenceQuestions, count_trained_on
 from medtune.releases.evidence_store import EvidenceStore
@@ -48,9 +57,12 @@ from medtune.releases.gate_schema import (
 from medtune.releases.registry import SHORT_ID_LENGTH, Registry
 from medtune.releases.schema import LEARNED, POLICY, Release
 from medtune.reports.comparison_folder import ComparedModel, compare_to_folder
+from medtune.retrieval.evidence import EvidenceFinder
+from medtune.retrieval.index import read_index_manifest
 from medtune.workflows.benchmark import LATENCY_QUESTIONS, BenchmarkTask, measure_in_subprocess
 from medtune.workflows.guard_benchmark import benchmark_guards
 from medtune.workflows.parity_gate import ParityGate
+from medtune.workflows.search_baseline import SearchedSplit, build_train_index, evaluate_search
 
 R = TypeVar("R", bound=Record)
 BENCH_QUESTIONS = LATENCY_QUESTIONS
@@ -69,6 +81,8 @@ class EvidenceOptions:
     """Train split of the candidate, which must not contain the frozen suite."""
     original: str | None = None
     """Model that a compressed candidate was made from."""
+    search: Path | None = None
+    """Folder of a passage index to search as a baseline; None builds one of `trained_on`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,10 @@ class EvaluatedRelease:
     """Name of its model."""
     reported: ComparedModel
     suite: ComparedModel
+    suite_leaks: frozenset[int] = frozenset()
+    """Of a search: rows of its passages that leak a frozen question, which it was asked without."""
+    is_open_book: bool = False
+    """Whether its prompts show passages."""
 
 
 def collect_evidence(
@@ -100,10 +118,11 @@ def collect_evidence(
     seen = count_trained_on(candidate, model, frozen, options.data, options.trained_on, progress)
     work = registry.folder / "work"
     with lock_folder(work):
-        mine = _run_exams(registry, candidate, options, (suite, frozen), work, progress)
+        index = _find_index(options, work, progress)
+        mine = _run_exams(registry, candidate, options, (suite, frozen), work, progress, index)
         theirs = None
         if champion:
-            theirs = _run_exams(registry, champion, options, (suite, frozen), work, progress)
+            theirs = _run_exams(registry, champion, options, (suite, frozen), work, progress, index)
         other = champion.id[:SHORT_ID_LENGTH] if champion else "none"
         place = work / f"{candidate.id[:SHORT_ID_LENGTH]}-{other}"
         found: dict[EvidenceKind, Record] = {}
@@ -116,19 +135,24 @@ def collect_evidence(
         else:
             analysis = mine.reported.analyze(place)
         found["analysis"] = _as_served(analysis, candidate, mine)
+        seen = len(mine.suite_leaks) if is_search_model(model) else seen
         found["regression"] = _build_regression(suite, frozen, mine, theirs, seen)
         policy, learned = (
             registry.objects.object_path(candidate.files[name].sha256) for name in (POLICY, LEARNED)
         )
         progress.log_message("guards: both halves of the test cases")
         found["safety"] = benchmark_guards(policy, learned, None, progress)
-        found["served"] = _measure_served(
-            candidate, mine, frozen, load_classifier(learned), progress
-        )
-        if candidate.scheme and options.original:
-            found["packed"] = _measure_packed(candidate, mine, options, place, progress)
-        timed = work / f"bench-{candidate.id[:SHORT_ID_LENGTH]}.json"
-        found["bench"] = _measure_bench(candidate, mine, options.data, timed, progress)
+        if mine.is_open_book:
+            # These ask without passages, which is not how the release answers.
+            progress.log_message(f"{candidate.name}: open book, so parity and times are missing")
+        else:
+            found["served"] = _measure_served(
+                candidate, mine, frozen, load_classifier(learned), progress
+            )
+            if candidate.scheme and options.original:
+                found["packed"] = _measure_packed(candidate, mine, options, place, progress)
+            timed = work / f"bench-{candidate.id[:SHORT_ID_LENGTH]}.json"
+            found["bench"] = _measure_bench(candidate, mine, options.data, timed, progress)
         records = {
             kind: registry.objects.put_text(record.model_dump_json(indent=1))
             for kind, record in found.items()
@@ -140,6 +164,7 @@ def collect_evidence(
         data=options.data.description,
         calibration=options.calibration.description,
         trained_on=options.trained_on.description if options.trained_on else None,
+        search=read_index_manifest(index).hash if index is not None else None,
         original=original,
         is_packed=candidate.scheme is not None,
         records=records,
@@ -155,6 +180,16 @@ def _read_written(path: Path, kind: type[R]) -> R:
     record = read_record(path, kind)
     assert record is not None, "it was just written"
     return record
+
+
+def _find_index(options: EvidenceOptions, work: Path, progress: Progress) -> Path | None:
+    """Return the index of the search baseline, built of the train split unless one is named."""
+    train = options.trained_on
+    if options.search is not None or train is None:
+        return options.search
+    folder = work / f"index-{train.description.hash[:SHORT_ID_LENGTH]}"
+    build_train_index(train.questions, train.description.source, None, folder, progress)
+    return folder
 
 
 def load_suite(registry: Registry) -> tuple[Suite, QuestionTable]:
@@ -218,11 +253,38 @@ def _run_exams(
     suite: tuple[Suite, QuestionTable],
     work: Path,
     progress: Progress,
+    index: Path | None,
 ) -> EvaluatedRelease:
-    """Evaluate a release on all question sets, with the prompt it is served with."""
+    """Evaluate a release on all question sets, with the prompt it is served with.
+
+    Every model but a search is evaluated beside a search in the index; an open-book one reads the
+    passages of this index.  Passages that leak a question are left out.
+
+    Raises:
+        InputError: It was trained with the passages of another index.
+        ReleaseError: It is damaged, or a search whose index was changed.
+    """
     name, (description, frozen) = model_reference(registry, release), suite
-    asked = [*options.data.questions, *options.calibration.questions, *frozen]
-    model = open_model(name, style=release.style, questions=asked, progress=progress)
+    everything = [*options.data.questions, *options.calibration.questions, *frozen]
+    trained = resolve_prompt_defaults(name)
+    model = open_model(
+        name,
+        style=release.style,
+        questions=everything,
+        progress=progress,
+        retrieval=trained.retrieval,
+    )
+    evidence = _open_evidence(release, trained, index)
+    if isinstance(model, SearchModel):
+        index = Path(name.removeprefix(SEARCH_PREFIX))
+        _check_fingerprint(release, model)
+
+    def search(questions: Sequence[Question], data: SplitDescription) -> SearchedSplit | None:
+        if index is None:
+            return None
+        searched = read_index_manifest(index).hash[:SHORT_ID_LENGTH]
+        place = work / "searches" / f"{searched}-{data.hash[:SHORT_ID_LENGTH]}"
+        return evaluate_search(index, questions, data, place, progress)
 
     def evaluate(
         questions: Sequence[Question], data: SplitDescription, orders: Literal["given", "cyclic"]
@@ -231,10 +293,17 @@ def _run_exams(
         exam = Exam.from_config(
             settings, release.method, questions, data, release.style, release.target, ()
         )
+        asked, found = model, search(questions, data)
+        if found is not None:
+            exam = replace(exam, search=found.reference)
+            if evidence is not None:
+                exam = replace(exam, evidence=replace(evidence, excluded=found.excluded))
+            if isinstance(model, SearchModel):
+                asked = model.without(found.excluded)
         own = f"{release.id[:SHORT_ID_LENGTH]}-{data.hash[:SHORT_ID_LENGTH]}-{orders}"
         place = work / "exams" / own
         return ComparedModel(
-            place, evaluate_or_reuse(model, exam, release.name, STRICT_PARSER, place, progress)
+            place, evaluate_or_reuse(asked, exam, release.name, STRICT_PARSER, place, progress)
         )
 
     calibration = evaluate(options.calibration.questions, options.calibration.description, "cyclic")
@@ -242,11 +311,50 @@ def _run_exams(
     about = SplitDescription(
         source=description.source, n=len(frozen), excluded={}, hash=description.hash
     )
+    leaks = search(frozen, about) if isinstance(model, SearchModel) else None
     return EvaluatedRelease(
         name=name,
         reported=replace(reported, calibration=calibration.evaluation),
         suite=evaluate(frozen, about, "given"),
+        suite_leaks=leaks.excluded if leaks is not None else frozenset(),
+        is_open_book=evidence is not None,
     )
+
+
+def _open_evidence(
+    release: Release, trained: PromptDefaults, index: Path | None
+) -> EvidenceFinder | None:
+    """Open the passages that a release reads; None for a closed book.
+
+    Raises:
+        InputError: The index is not the one that it was trained with.
+    """
+    if not trained.retrieval.is_open_book:
+        return None
+    found = read_index_manifest(index).hash if index is not None else "none"
+    if index is None or found != trained.index_hash:
+        raise InputError(
+            f"{release.name} reads passages of the index "
+            f"{(trained.index_hash or 'unknown')[:SHORT_ID_LENGTH]}, here it is "
+            f"{found[:SHORT_ID_LENGTH]}",
+            expected="the index that it was trained with",
+            fix="name the one of its run: --search RUN/index",
+        )
+    return EvidenceFinder(open_index(index), trained.retrieval)
+
+
+def _check_fingerprint(release: Release, model: SearchModel) -> None:
+    """Check that the index of a release, which lies outside of the registry, is still the same.
+
+    Raises:
+        ReleaseError: It was built again, or its scorer was fitted again.
+    """
+    if (found := model.describe().fingerprint) != release.base_fingerprint:
+        raise ReleaseError(
+            f"the index of {release.name} has the fingerprint {found[:SHORT_ID_LENGTH]}",
+            expected=f"{release.base_fingerprint[:SHORT_ID_LENGTH]}, as it was released",
+            fix=f"build another release of it: medtune release build NAME {release.base}",
+        )
 
 
 def _as_served(
@@ -321,6 +429,8 @@ def _measure_served(
     model = open_model(
         mine.name, style=candidate.style, questions=frozen, progress=progress, light=True
     )
+    if isinstance(model, SearchModel):
+        model = model.without(mine.suite_leaks)  # as it was asked offline
     predictor = Predictor(
         model=model,
         style=candidate.style,

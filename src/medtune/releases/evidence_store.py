@@ -171,9 +171,14 @@ class EvidenceStore:
         )
 
     def read_evidence(
-        self, records: Mapping[EvidenceKind, FileRef], *, is_packed: bool = False
+        self, records: Mapping[EvidenceKind, FileRef], release: Release | None = None
     ) -> Evidence:
-        """Read the measured records.
+        """Read the measured records of a release.
+
+        Args:
+            records: References to the records.
+            release: The release, which determines the evidence that is required; None for one
+                that is trained and not compressed.
 
         Raises:
             ReleaseError: One is missing, changed, or of another version.
@@ -182,7 +187,10 @@ class EvidenceStore:
             kind: self._registry.objects.load_record(ref, _KINDS[kind])
             for kind, ref in records.items()
         }
-        return Evidence(is_packed=is_packed, **found)
+        if release is None:
+            return Evidence(**found)
+        is_packed, is_trained = release.scheme is not None, release.is_trained
+        return Evidence(is_packed=is_packed, is_trained=is_trained, **found)
 
     def find_verdict(self, candidate: Release, champion: str | None) -> GateRecord | None:
         """Return the latest verdict on a release against a champion; None without one.

@@ -147,6 +147,30 @@ def judge_baselines(evidence: Evidence, margins: Margins) -> Finding:
     return _judge_bound(min(above_chance, above_letter), 0.0, "lower", n, words)
 
 
+def judge_search(evidence: Evidence, margins: Margins) -> Finding:
+    """Require accuracy above that of a text search in the training questions, paired by question.
+
+    A fine-tune that a search beats has taught nothing that could not be looked up.
+    """
+    record = _needed(evidence.analysis, "an examination on questions that are reported on")
+    exam = record.evaluation
+    if exam.open_book is not None and exam.open_book.kind == "search":
+        return Finding("passed", None, None, "it is a text search itself")
+    if exam.search is None and not evidence.is_trained:
+        return Finding(
+            "passed", None, None, "medtune trained none of it: no training questions to search"
+        )
+    found = _needed(exam.search, "a text search in the training questions: --trained-on, --search")
+    pairs = PairedAnswers(found.only_search, found.only_model, found.accuracy.n)
+    _check_number(pairs.n, margins.least.search)
+    low = pairs.lower_end()
+    words = (
+        f"accuracy at worst {100 * low:+.1f} points against a text search in "
+        f"{found.passages:,} passages ({100 * found.accuracy.value:.1f} %; n = {pairs.n:,})"
+    )
+    return _judge_bound(low, margins.search, "lower", pairs.n, words)
+
+
 def judge_subjects(evidence: Evidence, margins: Margins) -> Finding:
     """Require that no subject loses more than the margin.
 
@@ -299,6 +323,7 @@ def judge_latency(evidence: Evidence, margins: Margins) -> Finding:
 
 RULES: dict[RuleName, Rule] = {
     "accuracy": judge_accuracy,
+    "search": judge_search,
     "subjects": judge_subjects,
     "negation": judge_negation,
     "orders": judge_option_orders,

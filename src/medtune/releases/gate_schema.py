@@ -21,8 +21,8 @@ from medtune.core.schemas.safety import Measure, SafetyRecord
 from medtune.releases.schema import FileRef
 
 RuleName = Literal[
-    "accuracy", "subjects", "negation", "orders", "calibration", "regression", "safety", "parity",
-    "latency",
+    "accuracy", "search", "subjects", "negation", "orders", "calibration", "regression", "safety",
+    "parity", "latency",
 ]  # fmt: skip
 Outcome = Literal["passed", "failed", "missing", "waived"]
 
@@ -39,6 +39,7 @@ class LeastQuestions(Record):
     accuracy: int = Field(default=500, ge=1)
     """A loss of one point is excluded by 476 or more, if no question at all is lost or won.  Holds
     without a champion as well."""
+    search: int = Field(default=100, ge=1)
     subjects: int = Field(default=100, ge=1)
     """Per subject; smaller ones are pooled."""
     negation: int = Field(default=100, ge=1)
@@ -56,9 +57,12 @@ class Margins(Record):
     Every rule compares the unfavourable end of an interval with its margin, one-sided at 97.5 %.
     """
 
-    version: str = "starter-2"
+    version: str = "starter-3"
     accuracy: Probability = 0.01
     """Largest loss of accuracy against the champion: lower end of the interval."""
+    search: float = Field(default=0.0, ge=-1, le=1)
+    """Least advantage in accuracy over a text search in the training questions: lower end of the
+    interval. A negative one allows the search to be better."""
     subjects: Probability = 0.15
     """Largest loss of accuracy in any subject: lower end of each interval."""
     negation: Probability = 0.05
@@ -90,7 +94,9 @@ class Margins(Record):
     """Largest 95th percentile of the seconds per question: upper end."""
     least: LeastQuestions = LeastQuestions()
     """Least number of questions of each rule."""
-    waivable: tuple[RuleName, ...] = ("accuracy", "subjects", "negation", "orders", "latency")
+    waivable: tuple[RuleName, ...] = (
+        "accuracy", "search", "subjects", "negation", "orders", "latency",
+    )  # fmt: skip
     """Rules that a person may waive."""
 
 
@@ -188,7 +194,7 @@ class Evidence(Record):
     """The candidate (b) against the champion (a)."""
     slices: PairedSlices | None = None
     analysis: AnalysisRecord | None = None
-    """Of the candidate, in all cyclic orders, with a calibration."""
+    """Of the candidate, in all cyclic orders, with a calibration, beside a text search."""
     regression: RegressionRecord | None = None
     safety: SafetyRecord | None = None
     served: ServedRecord | None = None
@@ -196,6 +202,8 @@ class Evidence(Record):
     """Of a compressed candidate: parity with the original."""
     is_packed: bool = False
     """Whether the candidate is compressed: then `packed` is required."""
+    is_trained: bool = True
+    """Whether the candidate was trained: then a search in its training questions is required."""
     bench: BenchRecord | None = None
 
 
@@ -220,6 +228,8 @@ class EvidenceRecord(Record):
     """Questions that probabilities were calibrated on."""
     trained_on: SplitDescription | None
     """Train split that was searched for the questions; None if none was."""
+    search: str | None = None
+    """Hash of the passage index that was searched as a baseline; None if none was."""
     original: str | None
     """Of a compressed candidate: hash of the original weights; None if they were not compared."""
     is_packed: bool

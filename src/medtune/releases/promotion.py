@@ -97,7 +97,7 @@ def _reapply_gate(evidence_store: EvidenceStore, release: Release, said: GateRec
     """Apply the gate again to the same evidence, margins and waivers, verifying every record."""
     found = evidence_store.find_evidence(said.candidate, said.champion)
     records = found.records if found else {}
-    evidence = evidence_store.read_evidence(records, is_packed=release.scheme is not None)
+    evidence = evidence_store.read_evidence(records, release)
     waivers = [result.waiver for result in said.results if result.waiver is not None]
     again = apply_gate(said.candidate, said.champion, evidence, said.margins, waivers)
     return again.model_copy(update={"evidence": records, "bound": said.bound})

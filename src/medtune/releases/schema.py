@@ -118,6 +118,11 @@ class Release(Record):
     """UTC."""
     provenance: Provenance
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether it was trained, on recorded questions or, as an adapter, on unknown ones."""
+        return self.weights == "adapter" or self.data_hash is not None
+
     @cached_property
     def id(self) -> str:
         """Hash of all fields; 64 hex digits."""

@@ -39,6 +39,7 @@ from medtune.releases.registry import SHORT_ID_LENGTH, Registry
 from medtune.releases.schema import Alias, Release
 from medtune.releases.update_schema import DataChange, UpdateRecord
 from medtune.workflows.finetune import finetune_cached, resolve_trainable, tuned_model
+from medtune.workflows.search_baseline import refuse_open_book
 
 DEFAULT_MARGINS = Margins()
 
@@ -68,7 +69,7 @@ def run_update(
         The record, even if the gate refused; it is the folder's `record.json`.
 
     Raises:
-        InputError: The experiment has no calibration split, or several seeds.
+        InputError: The experiment has no calibration split, several seeds, or passages in prompts.
         CheckFailed: Frozen questions are among the new train split.
         MedtuneError: Data, model or folder cannot be used, or training failed.
     """
@@ -133,6 +134,7 @@ def run_update(
 
 
 def _check_experiment(experiment: Experiment) -> None:
+    refuse_open_book(experiment, "medtune update")
     if experiment.seeds:
         raise InputError(
             f"the experiment has seeds = {list(experiment.seeds)}",

@@ -30,6 +30,10 @@ def accuracy_table(
     ]
     if any(e.stop_rate for e in rows):
         columns.append(table.estimate("stops %", lambda e: e.stop_rate, table.PAGE))
+    if any(e.open_book for e in rows):
+        columns.append(
+            table.estimate("less similar %", lambda e: e.open_book and e.open_book.less_similar)
+        )
     columns += [
         table.percent("chance %", lambda e: e.chance),
         table.number("majority %", lambda e: f"{100 * e.majority.value:.1f} ({e.majority_letter})"),
@@ -37,6 +41,8 @@ def accuracy_table(
     ]
     if any(e.options_only for e in rows):
         columns.append(table.estimate("options only %", lambda e: e.options_only, table.PAGE))
+    if any(e.search for e in rows):
+        columns.append(table.estimate("search %", lambda e: e.search and e.search.accuracy))
     ends = accumulate(len(group) for group in groups)
     return table.ResultTable(columns, rows, [end - 1 for end in ends] if len(groups) > 1 else ())
 

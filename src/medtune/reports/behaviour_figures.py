@@ -1,4 +1,4 @@
-"""Draw figures of calibration, selective risk and option order, for one model or two."""
+"""Draw figures of calibration, risk, similarity and option order, for one model or two."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from medtune.core.records import Proportion
-from medtune.core.schemas.analysis import CalibrationReport, Flips, RiskCurve
+from medtune.core.schemas.analysis import CalibrationReport, Flips, RiskCurve, SimilarityReport
 from medtune.reports.comparison_figures import (
+    FIRST,
     HALF,
     ModelStyle,
     add_model_legend,
@@ -87,6 +88,43 @@ def plot_risk_coverage(curves: Sequence[RiskCurve | None], names: Sequence[str])
     add_model_legend(figure)
     return render_svg(
         figure, "Risk against coverage. Mean risk over all coverages, per cent: " + "; ".join(said)
+    )
+
+
+def plot_similarity(found: Sequence[SimilarityReport | None], names: Sequence[str]) -> str:
+    """Draw the accuracy by similarity to the nearest passage, and without the most similar tenth.
+
+    Args:
+        found: `[model]`; a model with None is not drawn.
+        names: Names of the models.
+    """
+    figure, axes = create_axes(FIRST, 3.2)
+    said = []
+    drawn = [
+        (report, look)
+        for report, look in zip(found, assign_model_styles(names), strict=True)
+        if report is not None
+    ]
+    for report, look in drawn:
+        values = [part.accuracy for part in report.bins]
+        _draw_marked_line(axes, [100 * part.mean for part in report.bins], values, look)
+        text = f"{look.name}: " + ", ".join(map(describe_proportion, values))
+        if report.less_similar is not None:
+            rest = report.less_similar
+            axes.axhline(100 * rest.value, color=look.colour, lw=1.2, ls=":", zorder=0)
+            text += f"; without the most similar tenth {describe_proportion(rest)}"
+        said.append(text)
+    parts = [part for report, _ in drawn for part in report.bins]
+    axes.set_xlim(0, compute_axis_end(max(part.mean for part in parts)))
+    axes.set_ylim(0, compute_axis_end(max(part.accuracy.high for part in parts)))
+    axes.set_xlabel("words shared with the nearest passage, % (mean of a bin)")
+    axes.set_ylabel("right, %")
+    axes.grid(color=TEXT_COLOUR, alpha=0.15)
+    add_model_legend(figure)
+    return render_svg(
+        figure,
+        "Accuracy by similarity to the nearest passage, per cent, the least similar questions "
+        "first. " + "; ".join(said),
     )
 
 

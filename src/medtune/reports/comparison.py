@@ -10,8 +10,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from medtune.analysis.analyze import majority_note
+from medtune.analysis.open_book import open_book_note, search_note
 from medtune.analysis.paired_slices import DiscordantQuestion
-from medtune.core.formatting import format_interval, format_percent
+from medtune.core.formatting import format_interval, format_percent, format_share
 from medtune.core.predictions_io import ANALYSIS_FILE, PREDICTIONS_FILE, RECORD_FILE
 from medtune.core.records import ComparisonRecord, EvaluationRecord
 from medtune.core.run_folder import write_text
@@ -22,6 +23,7 @@ from medtune.reports.behaviour_figures import (
     plot_reliability,
     plot_risk_coverage,
     plot_rotations,
+    plot_similarity,
 )
 from medtune.reports.comparison_figures import (
     MODEL_COLOURS,
@@ -60,6 +62,16 @@ class AnalysedModel:
     findings: str
 
     @property
+    def has_index(self) -> bool:
+        """Whether an index of passages was searched for its questions."""
+        return self.analysis.similarity is not None or bool(self.look_up)
+
+    @property
+    def look_up(self) -> list[str]:
+        """Sentences on the open book and on the search baseline."""
+        return [note for note in (open_book_note(self.exam), search_note(self.exam)) if note]
+
+    @property
     def slices(self) -> list[tuple[Dimension, str, list[Slice]]]:
         """Slices by dimension, with titles."""
         parts = groupby(self.analysis.slices, key=lambda s: s.dimension)
@@ -80,6 +92,7 @@ class AnalysisFigures:
     letters: str
     rotations: str
     shown_letters: str
+    similarity: str
 
 
 def write_comparison(
@@ -177,10 +190,15 @@ def compare_with_baselines(exam: EvaluationRecord) -> Headline:
         kind, word = "", "above"
     elif value.high < best:
         kind, word = "worse", "below"
+    rest = exam.open_book.less_similar if exam.open_book is not None else None
+    without = (
+        f" Without the most similar tenth of the questions: {format_share(rest)}." if rest else ""
+    )
     return Headline(
         kind,
         f"{exam.label} has {format_percent(value.value)} % right (95 % interval "
-        f"{format_interval(value)}, n = {value.n}): {word} {name} ({format_percent(best)} %).",
+        f"{format_interval(value)}, n = {value.n}): {word} {name} ({format_percent(best)} %)."
+        f"{without}",
     )
 
 
@@ -207,6 +225,7 @@ def _draw_figures(
     calibrations = [m.analysis.calibration for m in models]
     curves = [m.analysis.selective.curve if m.analysis.selective else None for m in models]
     turned = [m.analysis.flips for m in models]
+    similar = [m.analysis.similarity for m in models]
     return AnalysisFigures(
         baselines=plot_baselines(exams),
         subjects=plot_forest(subjects[:SHOWN_SLICES], labels) if subjects else "",
@@ -217,6 +236,7 @@ def _draw_figures(
         letters=plot_letters(exams, [TEXT_COLOUR, *MODEL_COLOURS[-len(models) :]]),
         rotations=plot_rotations(turned, labels) if any(turned) else "",
         shown_letters=plot_letters_over_orders(turned, labels) if any(turned) else "",
+        similarity=plot_similarity(similar, labels) if any(similar) else "",
     )
 
 

@@ -55,6 +55,13 @@ def plot_baselines(evaluations: Sequence[EvaluationRecord]) -> str:
         for e in reversed(evaluations)
         if e.options_only is not None
     ]
+    rows += [
+        (f"{e.label}, less similar", e.open_book.less_similar, TEXT_COLOUR, "v")
+        for e in reversed(evaluations)
+        if e.open_book is not None and e.open_book.less_similar is not None
+    ]
+    searches = {e.search.fingerprint: e.search.accuracy for e in evaluations if e.search}
+    rows += [("text search", accuracy, TEXT_COLOUR, "^") for accuracy in searches.values()]
     rows.append((f"always {first.majority_letter}", first.majority, TEXT_COLOUR, "x"))
     rows.append(("chance", first.chance, TEXT_COLOUR, "|"))
     figure, axes = create_axes(FIRST, 0.36 * len(rows) + 0.75)

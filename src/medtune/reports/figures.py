@@ -40,6 +40,14 @@ class AccuracyRow:
     majority: float
     colour: str = TUNED_COLOUR
     mark: str = "o"
+    search: float | None = None
+    """Accuracy of the text search; None where none was made."""
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """Accuracies of the baselines by name."""
+        known = {"chance": self.chance, "majority letter": self.majority}
+        return known if self.search is None else {**known, "text search": self.search}
 
 
 def plot_accuracy(evaluations: Sequence[EvaluationRecord]) -> str:
@@ -53,6 +61,7 @@ def plot_accuracy(evaluations: Sequence[EvaluationRecord]) -> str:
                 majority=e.majority.value,
                 colour=_LABEL_COLOURS.get(e.label, TUNED_COLOUR),
                 mark="s" if e.label == "base" else "o",
+                search=e.search.accuracy.value if e.search is not None else None,
             )
             for e in evaluations
         ]
@@ -60,7 +69,7 @@ def plot_accuracy(evaluations: Sequence[EvaluationRecord]) -> str:
 
 
 def plot_accuracy_rows(rows: Sequence[AccuracyRow]) -> str:
-    """Draw accuracies with their 95 % intervals, chance and majority letter."""
+    """Draw accuracies with their 95 % intervals and baselines."""
     figure, axes = create_axes(8.6, 0.36 * len(rows) + 0.9)
     for place, row in enumerate(rows):
         value = row.accuracy
@@ -68,6 +77,8 @@ def plot_accuracy_rows(rows: Sequence[AccuracyRow]) -> str:
         axes.plot(100 * value.value, place, row.mark, color=row.colour, ms=7)
         axes.plot(100 * row.chance, place, "|", color=BASELINE_COLOUR, ms=13, mew=2)
         axes.plot(100 * row.majority, place, "x", color=BASELINE_COLOUR, ms=6, mew=1.5)
+        if row.search is not None:
+            axes.plot(100 * row.search, place, "D", color=BASELINE_COLOUR, ms=6, mfc="none")
         axes.annotate(
             f"{100 * value.value:.1f}",
             (_clear(row), place),
@@ -80,14 +91,15 @@ def plot_accuracy_rows(rows: Sequence[AccuracyRow]) -> str:
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    axes.set_xlabel("accuracy, % (bar: Wilson 95 %;  | chance;  × majority letter)")
+    searched = ";  ◇ text search" if any(row.search is not None for row in rows) else ""
+    axes.set_xlabel(f"accuracy, % (bar: Wilson 95 %;  | chance;  × majority letter{searched})")
     axes.grid(axis="x", color=TEXT_COLOUR, alpha=0.2)
     return render_svg(
         figure,
         "Accuracy in per cent. "
         + "; ".join(
-            f"{row.name}: {describe_proportion(row.accuracy)}, chance {100 * row.chance:.1f}, "
-            f"majority letter {100 * row.majority:.1f}"
+            f"{row.name}: {describe_proportion(row.accuracy)}, "
+            + ", ".join(f"{name} {100 * value:.1f}" for name, value in row.baselines.items())
             for row in rows
         ),
     )
@@ -96,7 +108,7 @@ def plot_accuracy_rows(rows: Sequence[AccuracyRow]) -> str:
 def _clear(row: AccuracyRow) -> float:
     """Return where to print a row's accuracy, in per cent: past its interval and nearby marks."""
     end = 100 * row.accuracy.high
-    for mark in sorted((100 * row.chance, 100 * row.majority)):
+    for mark in sorted(100 * value for value in row.baselines.values()):
         if end <= mark < end + _FIGURE:
             end = mark
     return end

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from medtune.core.errors import RetrievalError
 
 K1, B = 1.5, 0.75
 """Saturation of repeated words, and normalisation by length; the defaults of bm25s."""
@@ -21,11 +24,24 @@ class Bm25:
 
     @classmethod
     def build(cls, texts: Iterable[Sequence[str]]) -> Bm25:
-        """Build the scores of texts that are split into words."""
+        """Build the scores of texts that are split into words.
+
+        Raises:
+            RetrievalError: No text has a word.
+        """
         import bm25s
 
+        # Words are numbered in the order of the texts, in 4 bytes each: equal texts give equal
+        # files, and the words of all texts are never in memory at once.
+        numbers: dict[str, int] = {}
+        numbered = [array("i", [numbers.setdefault(w, len(numbers)) for w in t]) for t in texts]
+        if not numbers:
+            raise RetrievalError(
+                "no passage has a word to search for",
+                expected="letters or digits, not signs or function words alone",
+            )
         retriever = bm25s.BM25(k1=K1, b=B, method="lucene")
-        retriever.index([list(words) for words in texts], show_progress=False)
+        retriever.index((numbered, numbers), show_progress=False)
         return cls(retriever)
 
     @classmethod

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from medtune.core.experiment import RetrievalConfig
+from medtune.core.records import Question
 from medtune.retrieval.index import PassageIndex
 from medtune.retrieval.schema import Passage
 
 ELLIPSIS = " …"
 
-
 Passages = tuple[tuple[str, ...], ...]
 """Texts of the passages, `[option][rank]`."""
-CACHED_QUESTIONS = 2048
+CACHED_QUESTIONS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceCounts:
+    """Counts of the passages that prompts show."""
+
+    cut: int
+    """Passages that were cut to the most words."""
+    without: int
+    """Questions with a prompt that shows no passage, because none was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """Passages of one question, with the number of those that were cut."""
+
+    texts: Passages
+    cut: int
 
 
 @dataclass(frozen=True)
@@ -26,56 +44,67 @@ class EvidenceFinder:
     settings: RetrievalConfig
     excluded: frozenset[int] = frozenset()
     """Rows of passages that no prompt may show: those that leak an evaluated question."""
-    _counts: dict[str, int] = field(default_factory=lambda: {"cut": 0})
 
     @property
     def per_option(self) -> bool:
         """Whether every option has passages of its own."""
-        return self.settings.kind == "per option"
-
-    @property
-    def cut(self) -> int:
-        """Number of passages cut to the most words so far."""
-        return self._counts["cut"]
+        return self.settings.kind == "per-option"
 
     def find(self, stem: str, options: Sequence[str], excluded: Collection[int] = ()) -> Passages:
         """Find the texts of the passages; shared ones are the same for all options.
 
+        An option, or a question, that finds no passage is shown without one.
+
         Args:
-            stem: The question without its options.
+            stem: The question without its options; empty where it is hidden.
             options: Texts of the options.
             excluded: More rows to leave out, such as a training question's own passage.
         """
-        return self._find_cached(stem, tuple(options), frozenset(excluded))
+        return self._find_cached(stem, tuple(options), frozenset(excluded)).texts
+
+    def count(self, questions: Iterable[Question]) -> EvidenceCounts:
+        """Count the passages of questions, each found once and whoever asked before."""
+        found = [self._find_cached(q.stem, q.options, frozenset()) for q in questions]
+        return EvidenceCounts(
+            cut=sum(one.cut for one in found),
+            without=sum(not all(one.texts) for one in found),
+        )
 
     @cached_property
-    def _find_cached(self) -> Callable[[str, tuple[str, ...], frozenset[int]], Passages]:
+    def _find_cached(self) -> Callable[[str, tuple[str, ...], frozenset[int]], _Evidence]:
         return lru_cache(CACHED_QUESTIONS)(self._find)
 
-    def _find(self, stem: str, options: tuple[str, ...], excluded: frozenset[int]) -> Passages:
+    def _find(self, stem: str, options: tuple[str, ...], excluded: frozenset[int]) -> _Evidence:
         if self.per_option:
             queries = [f"{stem} {option}" for option in options]
         elif self.settings.query == "stem":
             queries = [stem]
         else:
-            queries = [" ".join((stem, *options))]
+            # Sorted: the passages do not depend on the order of the options.
+            queries = [" ".join((stem, *sorted(options)))]
         hits = self.index.search(
             queries, self.settings.passages, excluded=self.excluded.union(excluded)
         )
-        found = [tuple(self._shorten(self.index.passage(hit.place)) for hit in row) for row in hits]
-        return tuple(found if self.per_option else found * len(options))
+        found = [[self._shorten(self.index.passage(hit.place)) for hit in row] for row in hits]
+        texts = [tuple(text for text, _ in row) for row in found]
+        return _Evidence(
+            tuple(texts if self.per_option else texts * len(options)),
+            sum(cut for row in found for _, cut in row),
+        )
 
     def hash_components(self) -> object:
-        """Return what determines the passages beside the settings, for hashing."""
-        return [self.index.manifest.hash, sorted(self.excluded)]
+        """Return what determines the passages beside the settings, for hashing.
 
-    def _shorten(self, passage: Passage) -> str:
-        """Return a passage in at most so many words."""
+        The passages that leak a question follow from the index and the questions.
+        """
+        return self.index.manifest.hash
+
+    def _shorten(self, passage: Passage) -> tuple[str, bool]:
+        """Return a passage in at most so many words, and whether it was cut."""
         words = render_passage(passage).split()
         if len(words) <= self.settings.words:
-            return " ".join(words)
-        self._counts["cut"] += 1
-        return " ".join(words[: self.settings.words]) + ELLIPSIS
+            return " ".join(words), False
+        return " ".join(words[: self.settings.words]) + ELLIPSIS, True
 
 
 def render_passage(passage: Passage) -> str:

@@ -7,8 +7,11 @@ mapped into memory.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,9 +20,9 @@ import numpy as np
 import pyarrow
 
 from medtune.core.errors import RetrievalError
-from medtune.core.progress import Progress
+from medtune.core.progress import Progress, ProgressTask
 from medtune.core.provenance import collect_provenance
-from medtune.core.records import content_hash
+from medtune.core.records import canonical_json
 from medtune.core.run_folder import (
     hash_file,
     read_record,
@@ -81,8 +84,50 @@ class PassageIndex(Protocol):
         ...
 
 
+class ScorerFile:
+    """The scorer in the folder of an index; base of the indexes that have a folder."""
+
+    folder: Path
+    manifest: IndexManifest
+
+    def read_scorer(self) -> OptionScorer | None:
+        """Read the fitted scorer; None if none was fitted.
+
+        Raises:
+            RetrievalError: It cannot be read, names an unknown feature, or is of another index.
+        """
+        path = self.folder / SCORER_FILE
+        scorer = read_record(path, OptionScorer)
+        if (scorer is None and path.exists()) or (scorer and scorer.index != self.manifest.hash):
+            raise RetrievalError(
+                f"{path} is " + ("no scorer" if scorer is None else "the scorer of another index"),
+                expected="the scorer that was fitted to this index, with features that exist",
+                fix="remove it, and build the index again: medtune index build DATA --out DIR",
+            )
+        return scorer
+
+    def write_scorer(self, scorer: OptionScorer) -> OptionScorer:
+        """Write a fitted scorer, marked as this index's; return it with the mark.
+
+        Raises:
+            FolderError: The folder cannot be written.
+        """
+        own = scorer.model_copy(update={"index": self.manifest.hash})
+        write_record(self.folder / SCORER_FILE, own)
+        return own
+
+    def remove_scorer(self) -> None:
+        """Remove the scorer, if there is one.
+
+        Raises:
+            FolderError: The folder cannot be written.
+        """
+        with translate_disk_errors(self.folder):
+            (self.folder / SCORER_FILE).unlink(missing_ok=True)
+
+
 @dataclass(frozen=True)
-class FolderIndex:
+class FolderIndex(ScorerFile):
     """A passage index in a folder, searched by BM25."""
 
     folder: Path
@@ -99,14 +144,14 @@ class FolderIndex:
             RetrievalError: The folder holds no index of this version, or a file was changed.
         """
         manifest = read_index_manifest(folder)
-        for name, expected in manifest.files.items():
+        for name, expected in {PASSAGES_FILE: "no hash", **manifest.files}.items():
             path = folder / name
             found = hash_file(path) if path.is_file() else None
             if found != expected:
                 raise RetrievalError(
                     f"{path} " + ("was changed" if found else "is missing"),
                     expected=f"the file with sha256 {expected[:12]}, as it was built",
-                    fix="build the index again: medtune index build",
+                    fix="build the index again: medtune index build DATA --out DIR",
                 )
         table = pyarrow.ipc.open_file(pyarrow.memory_map(str(folder / PASSAGES_FILE))).read_all()
         parts = {part: Bm25.open(folder / part) for part in PARTS if (folder / part).is_dir()}
@@ -139,18 +184,6 @@ class FolderIndex:
         cells = {name: self._table.column(name)[place].as_py() for name in PASSAGE_FIELDS}
         return Passage(**cells)
 
-    def read_scorer(self) -> OptionScorer | None:
-        """Read the fitted scorer; None if none was fitted."""
-        return read_record(self.folder / SCORER_FILE, OptionScorer)
-
-    def write_scorer(self, scorer: OptionScorer) -> None:
-        """Write a fitted scorer.
-
-        Raises:
-            FolderError: The folder cannot be written.
-        """
-        write_record(self.folder / SCORER_FILE, scorer)
-
 
 def read_index_manifest(folder: Path) -> IndexManifest:
     """Read the manifest of an index.
@@ -158,7 +191,13 @@ def read_index_manifest(folder: Path) -> IndexManifest:
     Raises:
         RetrievalError: The folder holds no index of this version.
     """
-    manifest = read_record(folder / MANIFEST_FILE, IndexManifest)
+    try:
+        manifest = read_record(folder / MANIFEST_FILE, IndexManifest)
+    except OSError as error:
+        raise RetrievalError(
+            f"{folder / MANIFEST_FILE} cannot be read: {error.strerror or error}",
+            expected="a folder that you may read",
+        ) from error
     if manifest is None or manifest.version != VERSION:
         version = f" of version {VERSION}" if manifest or (folder / MANIFEST_FILE).exists() else ""
         raise RetrievalError(
@@ -171,7 +210,10 @@ def read_index_manifest(folder: Path) -> IndexManifest:
 
 def hash_index(stemmer: str, passages: Iterable[Passage]) -> str:
     """Hash what determines the results of an index; 64 hex digits."""
-    return content_hash([VERSION, stemmer, [passage.model_dump() for passage in passages]])
+    digest = hashlib.sha256(canonical_json([VERSION, stemmer]).encode())
+    for passage in passages:
+        digest.update(f"\n{canonical_json(passage.model_dump(mode='json'))}".encode())
+    return digest.hexdigest()
 
 
 def build_index(
@@ -184,28 +226,27 @@ def build_index(
     """Build an index and write it to a folder, or reuse the one there if it has the same content.
 
     Raises:
-        RetrievalError: There is no passage, or two have one id.
+        RetrievalError: There is no passage, two have one id, none has a word, or the folder holds
+            something else.
         FolderError: The folder cannot be written.
     """
-    _check_passages(passages)
+    splitter = WordSplitter(stemmer)
+    check_passages(passages)
     hashed = hash_index(stemmer, passages)
     before = read_record(folder / MANIFEST_FILE, IndexManifest)
     if before is not None and before.hash == hashed:
         progress.log_message(f"{folder}: index {hashed[:12]} still valid")
         return FolderIndex.open(folder)
+    check_replaceable(folder)
     start = time.perf_counter()
-    splitter = WordSplitter(stemmer)
-    texts: dict[Part, list[list[str]]] = {"whole": [], "question": []}
-    with progress.task("index", len(passages)) as task:
-        for passage in passages:
-            texts["whole"].append(splitter.split(passage.full_text))
-            texts["question"].append(splitter.split(passage.short_text))
-            task.advance()
     # Texts without questions have one part: both would be the same.
     parts = PARTS if any(p.question is not None for p in passages) else PARTS[:1]
-    with replace_folder(folder) as staging:
-        for part in parts:
-            Bm25.build(texts[part]).save(staging / part)
+    # A link to a folder stays a link.
+    with replace_folder(folder.resolve()) as staging:
+        with progress.task("index", len(parts) * len(passages)) as task:
+            for part in parts:
+                texts = (p.full_text if part == "whole" else p.short_text for p in passages)
+                Bm25.build(_split_all(texts, splitter, task)).save(staging / part)
         _write_passages(passages, staging / PASSAGES_FILE)
         files = sorted(path for path in staging.rglob("*") if path.is_file())
         write_record(
@@ -226,7 +267,46 @@ def build_index(
     return FolderIndex.open(folder)
 
 
-def _check_passages(passages: Sequence[Passage]) -> None:
+def check_replaceable(folder: Path) -> None:
+    """Refuse to replace a folder that holds anything but an index.
+
+    Raises:
+        RetrievalError: It holds other files, or is a file.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    known: set[str] = set()
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
+        if manifest["kind"] == "index":
+            known = {
+                MANIFEST_FILE,
+                SCORER_FILE,
+                *(name.split("/")[0] for name in manifest["files"]),
+            }
+    others = sorted({path.name for path in folder.iterdir()} - known) if folder.is_dir() else []
+    if others or not known:
+        raise RetrievalError(
+            f"{folder} holds something that is no index" + (f": {others[0]}" if others else ""),
+            expected="a new folder, or one that holds an index and nothing else",
+            fix="choose another folder with --out",
+        )
+
+
+def _split_all(
+    texts: Iterable[str], splitter: WordSplitter, task: ProgressTask
+) -> Iterator[list[str]]:
+    for text in texts:
+        yield splitter.split(text)
+        task.advance()
+
+
+def check_passages(passages: Sequence[Passage]) -> None:
+    """Check that there are passages, and that their ids are distinct.
+
+    Raises:
+        RetrievalError: There is no passage, or two have one id.
+    """
     if not passages:
         raise RetrievalError("there is no passage to index", expected="at least one text")
     seen: set[str] = set()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medtune.core.records import Proportion, Provenance, Record
 
@@ -14,13 +14,27 @@ A passage of a text has one part only: both are its text."""
 Backend = Literal["bm25", "postgres"]
 FeatureName = Literal[
     "best",
-    "mean",
+    "first",
+    "gain",
     "question best",
-    "question mean",
-    "option alone",
-    "votes",
-    "length",
+    "answers",
+    "wrong options",
+    "explanations",
+    "sentence",
 ]
+"""Feature of an option (`retrieval.option_features`):
+
+- best: score of the best passage for the stem with the option
+- first: 1 where "best" is the highest of the question, else 0
+- gain: log of the sum of exp(score) over all passages for the stem with the option, less that for
+  the option alone
+- question best: as "best", of questions and right answers without explanations
+- answers: share of the option's words in right answers of the best passages for the stem
+- wrong options: the same in their wrong options
+- explanations: the same in their explanations
+- sentence: best sentence near stem and option: share of the stem's words that it contains, times
+  that of the option's words
+"""
 
 
 class Passage(Record):
@@ -95,6 +109,25 @@ class OptionScorer(Record):
     """Mean over these questions, nats, after the fit."""
     accuracy: Proportion
     """On these questions, after the fit; never reported as a result."""
+    index: str | None = None
+    """Hash of the index that it was written for; no other index can use it."""
+    inputs: str | None = None
+    """Hash of the index, the questions and the settings that it was fitted with."""
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        expected = len(self.features) * (2 if self.negated else 1)
+        if not self.features or len(self.weights) != expected:
+            raise ValueError(f"{len(self.weights)} weights for {len(self.features)} features")
+        return self
+
+
+class ScoredPassage(Record):
+    """A passage that a query found, with its score."""
+
+    passage: Passage
+    score: float
+    """As in `SearchHit`."""
 
 
 class IndexManifest(Record):
@@ -111,8 +144,22 @@ class IndexManifest(Record):
     stemmer: str
     """Snowball stemmer, such as "english"; "none" for whole words."""
     encoder: EncoderSettings | None = None
+    database: str | None = None
+    """Address of the database that holds the passages, without a password."""
     files: dict[str, str]
     """sha256 of every file of the folder but this one and the scorer."""
     size_bytes: int
     build_s: float
     provenance: Provenance
+
+
+class IndexDescription(Record):
+    """An index as `medtune index` describes it; its files were verified."""
+
+    kind: Literal["index description"] = "index description"
+    folder: str
+    manifest: IndexManifest
+    scorer: OptionScorer | None
+    query: str | None = None
+    found: tuple[ScoredPassage, ...] = ()
+    """Best passages for the query, the best first."""

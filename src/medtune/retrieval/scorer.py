@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from medtune.retrieval.schema import FeatureName, OptionScorer
 
 RIDGE = 1e-3
 """Penalty on the squared weights of standardised features."""
+MIN_SPREAD = 1e-9
+"""A feature that varies less among the options of a question does not vary."""
 UNFITTED_TEMPERATURE = 5.0
 """Softmax temperature of BM25 scores that no calibration was fitted for."""
 
@@ -35,12 +38,51 @@ def fit_option_scorer(
         names: Names of the features.
         source: Questions that they are from, for the record.
     """
-    from scipy.optimize import minimize
-
     split = len(names) > 1
     rows = [_expand(x, n, split) for x, n in zip(features, negated, strict=True)]
-    scale = np.maximum(np.concatenate([x - x.mean(0) for x in rows]).std(0), 1e-9)
-    scaled = [x / scale for x in rows]
+    fitted = fit_conditional_logit(rows, answers)
+    right = [
+        int(logs.argmax()) == answer for logs, answer in zip(fitted.logs, answers, strict=True)
+    ]
+    return OptionScorer(
+        features=tuple(names),
+        weights=fitted.weights,
+        negated=split,
+        source=source,
+        n=len(answers),
+        log_loss=fitted.log_loss,
+        accuracy=wilson_interval(sum(right), len(answers)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FittedWeights:
+    """Weights of a conditional logit, and what they give on the questions of the fit."""
+
+    weights: tuple[float, ...]
+    logs: tuple[Features, ...]
+    """Log-probabilities of the options, `[question][option]`."""
+    log_loss: float
+    """Mean over the questions, nats."""
+
+
+def fit_conditional_logit(
+    rows: Sequence[Features], answers: Sequence[int], least: float | None = None
+) -> FittedWeights:
+    """Fit weights by maximum likelihood of the right options, with a small ridge penalty.
+
+    Args:
+        rows: Per question, `[option, feature]`.
+        answers: Index of each right option.
+        least: Smallest weight; None leaves them free.
+    """
+    from scipy.optimize import minimize
+
+    # The mean of a question's options is the same for all of them, and changes no probability.
+    centred = [x - x.mean(0) for x in rows]
+    spread = np.concatenate(centred).std(0)
+    scale = np.where(spread > MIN_SPREAD, spread, 1.0)
+    scaled = [x / scale for x in centred]
     options = max(map(len, scaled))
     # Options that a question does not have are padded with a logit of minus infinity.
     table = np.zeros((len(scaled), options, scaled[0].shape[1]))
@@ -56,17 +98,14 @@ def fit_option_scorer(
         gradient = (expected - table[each, right]).mean(0) + 2 * RIDGE * weights
         return float(-logs[each, right].mean() + RIDGE * weights @ weights), gradient
 
-    found = minimize(loss, np.zeros(table.shape[2]), jac=True, method="L-BFGS-B")
+    bounds = None if least is None else [(least, None)] * table.shape[2]
+    start = np.zeros(table.shape[2])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
     logs = _log_softmax(table @ found.x + missing)
-    correct = int((logs.argmax(1) == right).sum())
-    return OptionScorer(
-        features=tuple(names),
+    return FittedWeights(
         weights=tuple((found.x / scale).tolist()),
-        negated=split,
-        source=source,
-        n=len(right),
+        logs=tuple(row[: len(x)] for row, x in zip(logs, scaled, strict=True)),
         log_loss=float(-logs[each, right].mean()),
-        accuracy=wilson_interval(correct, len(right)),
     )
 
 

@@ -6,6 +6,8 @@ import re
 from functools import cache, lru_cache
 from typing import Any
 
+from medtune.core.errors import RetrievalError
+
 NO_STEMMER = "none"
 CACHED_STEMS = 1 << 17
 """Words whose stems are kept: an endpoint is asked new ones as long as it runs."""
@@ -24,6 +26,9 @@ class WordSplitter:
 
     Args:
         stemmer: Name of a Snowball stemmer, or "none".
+
+    Raises:
+        RetrievalError: There is no such stemmer.
     """
 
     def __init__(self, stemmer: str) -> None:
@@ -40,4 +45,10 @@ def _load_stemmer(name: str) -> Any:
         return str
     import Stemmer
 
-    return Stemmer.Stemmer(name).stemWord
+    try:
+        return Stemmer.Stemmer(name).stemWord
+    except KeyError as error:
+        raise RetrievalError(
+            f"there is no stemmer {name!r}",
+            expected=", ".join((*sorted(Stemmer.algorithms()), NO_STEMMER)),
+        ) from error

@@ -18,6 +18,7 @@ from medtune.workflows.finetune import (
     resolve_trainable,
     tuned_model,
 )
+from medtune.workflows.search_baseline import refuse_open_book
 
 BASE = "base"
 """Name of the cell of the untrained model."""
@@ -27,10 +28,12 @@ class TrainingStudy(Study[RecordT]):
     """A study that trains one base model in several ways.
 
     Raises:
+        InputError: The experiment shows passages in its prompts.
         ModelError: The model cannot be found or cannot be trained.
     """
 
     def __init__(self, folder: Path, progress: Progress, experiment: Experiment) -> None:
+        refuse_open_book(experiment, f"medtune study {self.name.replace(' ', '-')}")
         super().__init__(folder, progress)
         self.experiment = experiment
         self.source = resolve_trainable(experiment, progress)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,7 +14,6 @@ from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment
 from medtune.core.progress import Progress
 from medtune.core.prompt import form_for_target, prompt_fingerprint
-from medtune.core.protocols import Example
 from medtune.core.provenance import collect_provenance, peak_memory
 from medtune.core.records import (
     LossPoint,
@@ -24,13 +22,14 @@ from medtune.core.records import (
     TrainingRecord,
 )
 from medtune.core.run_folder import write_record
-from medtune.training.epochs import build_weight_function
+from medtune.training.examples import ExampleEncoder
 from medtune.training.finished import (
     TRAINING_RECORD_FILE,
     find_finished_training,
     hash_training_inputs,
 )
 from medtune.training.loop import Trainer
+from medtune.training.passages import TrainingPassages
 from medtune.training.processes import join_processes
 from medtune.training.trainable import (
     Trainable,
@@ -49,6 +48,7 @@ def fine_tune(
     progress: Progress,
     watch: Validation | None = None,
     hashes: Sequence[str] | None = None,
+    passages: TrainingPassages | None = None,
 ) -> TrainingRecord:
     """Train a model; write `adapter/` or `model/`, and `training.json`, to a run folder.
 
@@ -61,33 +61,29 @@ def fine_tune(
         progress: Progress reports.
         watch: Validation during training.
         hashes: Question hashes to save beside the weights; None saves none.
+        passages: Passages of the questions, if the experiment's prompts show any.
 
     Raises:
         MedtuneError: As `Trainer` does.
     """
     if unlabelled := sum(question.answer is None for question in questions):
         raise DataError(f"{data.source}: {unlabelled} training questions have no label")
-    style, settings = experiment.prompt, experiment.training
-    form, weight = form_for_target(settings.target), build_weight_function(questions, settings)
-    prompt_hash = prompt_fingerprint(style, trainable.render)
+    shown = experiment.retrieval.prompt_settings
+    assert shown == (passages and passages.settings.prompt_settings), "passages of other prompts"
+    settings = experiment.training
+    prompt_hash = prompt_fingerprint(experiment.prompt, trainable.render, shown)
     validation = watch.data if watch else None
-    inputs = hash_training_inputs(experiment, trainable.base, prompt_hash, data, validation)
-
-    def encode(question: Question) -> Example:
-        letters = settings.objective == "letter"
-        choices = [style.render_answer(question, i, form) for i in range(len(question.options))]
-        answer = style.render_target(question, settings.target)
-        prompt = style.build_messages(question, form)
-        example = trainable.encode(prompt, answer, choices if letters else ())
-        return replace(example, weight=weight(question), ends=settings.ending)
-
+    found = passages.inputs if passages is not None else None
+    inputs = hash_training_inputs(experiment, trainable.base, prompt_hash, data, validation, found)
+    encode = ExampleEncoder(trainable, experiment, questions, passages)
+    encode.fit_passages(questions, progress)
     validate = watch.examine if watch else None
     trainer = Trainer(trainable, experiment, questions, encode, folder, inputs, progress, validate)
     done = trainer.train()
     here = join_processes()
     if here.is_main_process:
         saved = _save_weights(
-            folder, trainable, experiment, data, done.weights, prompt_hash, hashes
+            folder, trainable, experiment, data, done.weights, prompt_hash, hashes, passages
         )
         _write_training_record(
             folder, trainable, experiment, data, inputs, done, prompt_hash, saved
@@ -106,6 +102,7 @@ def _save_weights(
     weights: Mapping[str, Tensor],
     prompt_hash: str,
     hashes: Sequence[str] | None,
+    passages: TrainingPassages | None,
 ) -> str:
     """Save the weights with their card; return their hash."""
     settings = experiment.training
@@ -117,6 +114,9 @@ def _save_weights(
         "prompt_hash": prompt_hash,
         "style": experiment.prompt,
         "target": form_for_target(settings.target),
+        # A folder of this machine says nothing elsewhere: the index is known by its hash.
+        "retrieval": passages and passages.settings.model_copy(update={"index": ""}),
+        "index_hash": passages and passages.index_hash,
         "data_hash": data.hash,
         "data_source": data.source,
         "data_n": data.n,

@@ -22,8 +22,19 @@ def hash_training_inputs(
     prompt_hash: str,
     data: SplitDescription,
     validation: SplitDescription | None = None,
+    passages: str | None = None,
 ) -> str:
-    """Return a hash of everything that determines the trained weights."""
+    """Return a hash of everything that determines the trained weights.
+
+    Args:
+        experiment: The settings.
+        base: Description of the base model.
+        prompt_hash: Fingerprint of the prompt.
+        data: The train split.
+        validation: The validation split; None without one.
+        passages: Hash of what determines the passages (`hash_training_passages`); None for a
+            closed book.
+    """
     return content_hash(
         [
             experiment.training.model_dump(mode="json"),
@@ -32,6 +43,7 @@ def hash_training_inputs(
             prompt_hash,
             data.hash,
             validation.hash if validation else None,
+            *([passages] if passages is not None else []),
         ]
     )
 

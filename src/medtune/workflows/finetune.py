@@ -23,10 +23,20 @@ from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource, resolve_model
 from medtune.models.unloaded_model import UnloadedModel
 from medtune.models.weights_card import read_quantized_card
+from medtune.retrieval.evidence import EvidenceFinder
+from medtune.retrieval.index import read_index_manifest
 from medtune.training.finished import find_finished_training, hash_training_inputs
+from medtune.training.passages import hash_training_passages
+from medtune.training.processes import join_processes
 from medtune.training.trackers import check_trackers
 from medtune.training.trainable import Validation
-from medtune.workflows.distributed import run_distributed
+from medtune.workflows.distributed import is_main, run_distributed
+from medtune.workflows.search_reference import INDEX_FOLDER
+from medtune.workflows.training_evidence import (
+    exclude_leaks,
+    find_training_passages,
+    open_evidence,
+)
 
 
 def resolve_trainable(experiment: Experiment, progress: Progress) -> ModelSource:
@@ -34,9 +44,12 @@ def resolve_trainable(experiment: Experiment, progress: Progress) -> ModelSource
 
     Raises:
         ConfigError: A tracker is not installed.
+        RetrievalError: The experiment names a folder that holds no passage index.
         ModelError: The model cannot be found or cannot be trained.
     """
     check_trackers(experiment.track)
+    if experiment.retrieval.is_open_book and experiment.retrieval.index:
+        read_index_manifest(Path(experiment.retrieval.index))
     source = resolve_model(experiment.model.source, progress)
     if source.kind == "fake":
         raise ModelError(f"{source.name} cannot be trained", expected="a real base model")
@@ -59,7 +72,12 @@ def tuned_model(experiment: Experiment, source: ModelSource, folder: Path) -> Un
     place = folder / settings.artefact_folder
     if settings.method == "full":
         return base_model(experiment, resolve_model(f"path:{place}"))
-    return replace(base_model(experiment, source), adapter=place, style=experiment.prompt)
+    return replace(
+        base_model(experiment, source),
+        adapter=place,
+        style=experiment.prompt,
+        retrieval=experiment.retrieval,
+    )
 
 
 def finetune_cached(
@@ -68,21 +86,43 @@ def finetune_cached(
     snapshot: Snapshot,
     folder: Path,
     progress: Progress,
+    evidence: EvidenceFinder | None = None,
 ) -> TrainingRecord:
     """Fine-tune, or return the record of the folder if its inputs are the same.
 
     The base model is loaded only if the training is not found by its description.
 
+    Args:
+        experiment: The settings.
+        source: The base model.
+        snapshot: The data.
+        folder: The run folder.
+        progress: Progress reports.
+        evidence: Finds the passages of an open-book experiment; None opens the index that the
+            experiment names, or builds one of the train split in `index/` of the folder.
+
     Raises:
+        RetrievalError: The experiment names an index that cannot be used.
         MedtuneError: As `fine_tune` does.
     """
     split, held = snapshot.train.description, snapshot.validation
     artefact = experiment.training.artefact_folder
+    shown = experiment.retrieval.prompt_settings
+    here = join_processes()
+    if shown is None:
+        evidence = None
+    elif evidence is None:
+        with here.main_process_first():
+            evidence = open_evidence(
+                experiment.retrieval, snapshot, folder / INDEX_FOLDER, progress
+            )
+    wanted = hash_training_passages(evidence, split) if evidence is not None else None
 
     def find(base: ModelIdentity) -> TrainingRecord | None:
-        prompt_hash = prompt_fingerprint(experiment.prompt, base.render)
+        prompt_hash = prompt_fingerprint(experiment.prompt, base.render, shown)
+        validation = held.description if held else None
         inputs = hash_training_inputs(
-            experiment, base.describe(), prompt_hash, split, held.description if held else None
+            experiment, base.describe(), prompt_hash, split, validation, wanted
         )
         if record := find_finished_training(folder, artefact, inputs):
             progress.log_message(f"{folder / artefact}: still valid")
@@ -98,10 +138,15 @@ def finetune_cached(
     from medtune.training.finetune import fine_tune
 
     trainable = _make_trainable(experiment, base)
-    watch = _plan_validation(experiment, trainable, held) if held else None
-    questions = snapshot.train.questions
+    questions, passages = snapshot.train.questions, None
+    if evidence is not None:
+        with here.main_process_first():
+            passages = find_training_passages(evidence, questions, split, folder, progress)
+    watch = _plan_validation(experiment, trainable, held, evidence, progress) if held else None
     hashes = question_hashes(questions)
-    return fine_tune(trainable, experiment, questions, split, folder, progress, watch, hashes)
+    return fine_tune(
+        trainable, experiment, questions, split, folder, progress, watch, hashes, passages
+    )
 
 
 def _make_trainable(experiment: Experiment, base: LocalModel) -> TrainableModel:
@@ -112,10 +157,16 @@ def _make_trainable(experiment: Experiment, base: LocalModel) -> TrainableModel:
 
 
 def _plan_validation(
-    experiment: Experiment, trainable: TrainableModel, held: SnapshotSplit
+    experiment: Experiment,
+    trainable: TrainableModel,
+    held: SnapshotSplit,
+    evidence: EvidenceFinder | None,
+    progress: Progress,
 ) -> Validation:
-    """Build the validation that runs during training."""
+    """Build the validation that runs during training, with the same kind of evidence."""
     exam = Exam.for_validation(experiment, held.questions, held.description)
+    if evidence is not None and is_main():  # the other processes only answer
+        exam = replace(exam, evidence=exclude_leaks(evidence, held.questions, progress))
     return Validation(
         held.description,
         lambda: run_distributed(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from medtune.core.progress import Progress
 from medtune.core.records import Question
 from medtune.data.dedup.canonical_form import (
     CanonicalQuestion,
@@ -16,6 +17,8 @@ from medtune.data.dedup.is_duplicate import duplicate_kind
 from medtune.retrieval.index import PassageIndex
 from medtune.retrieval.schema import Passage
 
+LEAKS_VERSION = 1
+"""Version of the verdict on leaks; a new one makes saved searches stale."""
 CANDIDATES = 20
 """Passages that are compared with each question: the best hits for its stem and its options."""
 MIN_QUOTED_WORDS = 6
@@ -36,6 +39,34 @@ class NearestPassages:
         return max((s for row, s in self.shared.items() if row not in excluded), default=0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Leaks:
+    """The passages that leak one of several questions."""
+
+    excluded: frozenset[int]
+    """Rows of these passages."""
+    similarity: tuple[float, ...]
+    """Largest share of words that each stem has in common with any other passage's question."""
+
+
+def find_leaks(index: PassageIndex, questions: Sequence[Question], progress: Progress) -> Leaks:
+    """Find the passages that leak any of the questions.
+
+    Args:
+        index: The passages.
+        questions: Evaluated questions.
+        progress: Progress to report to.
+    """
+    finder = LeakFinder(index)
+    nearest = []
+    with progress.task("leaks", len(questions)) as task:
+        for question in questions:
+            nearest.append(finder.find_nearest(question))
+            task.advance()
+    excluded = frozenset[int]().union(*(near.leaking for near in nearest))
+    return Leaks(excluded, tuple(near.similarity(excluded) for near in nearest))
+
+
 class LeakFinder:
     """Compares questions with the passages of an index."""
 
@@ -53,11 +84,17 @@ class LeakFinder:
             shared={hit.place: self._shared_words(own, hit.place) for hit in hits},
         )
 
+    def find_leaking(self, question: Question, rows: Collection[int]) -> frozenset[int]:
+        """Find those of some passages that leak a question."""
+        own = canonicalize_question(question)
+        return frozenset(row for row in rows if self._leaks(own, row))
+
     def _leaks(self, question: CanonicalQuestion, row: int) -> bool:
         form = self._form(row)
         if isinstance(form, CanonicalQuestion):
             return duplicate_kind(form, question) is not None
-        return len(question.stem.split()) >= MIN_QUOTED_WORDS and question.stem in form
+        quoted = f" {question.stem} " in f" {form} "
+        return quoted and len(question.stem.split()) >= MIN_QUOTED_WORDS
 
     def _shared_words(self, question: CanonicalQuestion, row: int) -> float:
         form = self._form(row)

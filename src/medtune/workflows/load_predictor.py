@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medtune.core.errors import RetrievalError
 from medtune.core.progress import Progress
 from medtune.core.prompt import method_for_form
 from medtune.core.protocols import AnswerModel
@@ -11,9 +12,16 @@ from medtune.core.records import Method
 from medtune.core.schemas.guardrails import ServingCalibration
 from medtune.guardrails.classifier.learned import LearnedGuard
 from medtune.guardrails.policy import Policy
+from medtune.models.open_index import open_index
 from medtune.models.open_model import open_model
 from medtune.models.search_model import SearchModel
-from medtune.models.weights_card import ADAPTER_PREFIX, refuse_unfit, resolve_prompt_defaults
+from medtune.models.weights_card import (
+    ADAPTER_PREFIX,
+    PromptDefaults,
+    refuse_unfit,
+    resolve_prompt_defaults,
+)
+from medtune.retrieval.evidence import EvidenceFinder
 from medtune.retrieval.index import PassageIndex
 from medtune.serving.inference.predictor import Predictor
 from medtune.workflows.starter_search import STARTER_SEARCH, open_starter_search
@@ -79,6 +87,11 @@ def load_predictor(
         model, calibration = open_starter_search(policy, progress)
     else:
         model = open_model(name, style=asked.style, progress=progress, light=True)
+    index = index or own_index(model)
+    open_book = None
+    if asked.retrieval.is_open_book:
+        index = index or _open_index_of(name, asked)
+        open_book = EvidenceFinder(index, asked.retrieval)
     if evaluation is not None:
         calibration = _load_calibration(evaluation, model, method, policy)
     elif calibration is None:
@@ -91,8 +104,26 @@ def load_predictor(
         classifier=classifier,
         calibration=calibration,
         release=name,
-        index=index or own_index(model),
+        index=index,
+        open_book=open_book,
     )
+
+
+def _open_index_of(name: str, asked: PromptDefaults) -> PassageIndex:
+    """Open the index that a model was trained with, where its card says it is.
+
+    Raises:
+        RetrievalError: It is not there, or another index is.
+    """
+    place = asked.retrieval.index
+    index = open_index(Path(place)) if place else None
+    if index is None or asked.index_hash not in (None, index.manifest.hash):
+        raise RetrievalError(
+            f"{name} reads passages, and its index is not {place or 'named on its card'}",
+            expected=f"the index {(asked.index_hash or '')[:12]}",
+            fix="name an index: --index DIR",
+        )
+    return index
 
 
 def own_index(model: AnswerModel) -> PassageIndex | None:

@@ -9,6 +9,7 @@ from medtune.core.errors import DataError
 from medtune.core.records import Question
 from medtune.data.load import load_split
 from medtune.data.trained_on import count_trained_on, question_hashes
+from medtune.models.mixture import MIX_PREFIX, read_mixture
 from medtune.models.weights_card import (
     WeightsCard,
     find_card,
@@ -31,11 +32,17 @@ def count_training_overlap(
         adapter: See `resolve_prompt_defaults`.
 
     Returns:
-        The count; None if the training questions are unknown, as for every base model.
+        The count, of a mixture the largest of its parents; None if the training questions are
+        unknown, as for every base model.
 
     Raises:
         AdapterError: The card cannot be read, or the hashes beside it were changed.
+        ModelError: There is no such mixture.
     """
+    if model.startswith(MIX_PREFIX):
+        names = [parent.name for parent in read_mixture(model).parents]
+        counts = [count_training_overlap(name, questions) for name in names if name is not None]
+        return max((count for count in counts if count is not None), default=None)
     card, folder = find_card(model, adapter), find_card_folder(model, adapter)
     if card is None or folder is None:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ import pytest
 from tests.pipeline.serving.endpoint import HELD, QUESTION, Endpoint, endpoint
 from tests.pipeline.serving.test_pages_browser import Browser
 
+from medtune.core.errors import RetrievalError
 from medtune.core.progress import NoProgress
 from medtune.guardrails.policy import Policy, load_policy
 from medtune.retrieval.index import FolderIndex, build_index
-from medtune.retrieval.schema import Passage, PassageSource
+from medtune.retrieval.schema import Part, Passage, PassageSource, SearchHit
 from medtune.serving.schemas import Decision
 
 DOSE = "What is the dose of <i>adrenaline</i> in anaphylaxis?"
@@ -159,3 +160,37 @@ def test_passages_are_deleted_with_their_item(here: Endpoint, tmp_path: Path) ->
     raw = b"".join(path.read_bytes() for path in tmp_path.glob("e.db*"))
     assert b"muscle" not in raw
     assert b"Polished" not in raw  # it was never stored
+
+
+class Database:
+    """An index behind a database that can go away."""
+
+    def __init__(self, index: FolderIndex) -> None:
+        self.manifest, self.passage, self._index = index.manifest, index.passage, index
+        self.broken = False
+
+    def search(
+        self,
+        queries: Sequence[str],
+        count: int,
+        part: Part = "whole",
+        excluded: Collection[int] = (),
+    ) -> list[list[SearchHit]]:
+        if self.broken:
+            raise RetrievalError("database: no answer")
+        return self._index.search(queries, count, part, excluded)
+
+
+def test_a_database_of_passages_that_goes_away_is_told_and_comes_back(
+    tmp_path: Path, index: FolderIndex
+) -> None:
+    database = Database(index)
+    with endpoint(tmp_path, calibration=None, index=database) as made:
+        database.broken = True
+        assert made.ask(CITED).status_code == 503
+        ready = made.client.get("/readyz")
+        assert ready.status_code == 503
+        assert ready.json()["faults"] == ["the model is unavailable"]
+        database.broken = False
+        assert made.client.get("/readyz").status_code == 200
+        assert made.ask(CITED).json()["letter"] == "A"

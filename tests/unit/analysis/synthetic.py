@@ -97,6 +97,14 @@ def predictions(
     return made
 
 
+def near_passages(given: Sequence[Prediction]) -> list[Prediction]:
+    """Give every question a similarity to a passage, by its id."""
+    return [
+        p.model_copy(update={"similarity": random.Random(f"similar {p.id}").random()})
+        for p in given
+    ]
+
+
 def free(given: Sequence[Prediction]) -> list[Prediction]:
     """Make free answers of them, every tenth one unparsed."""
     bare: dict[str, Any] = dict.fromkeys(("logprobs", "probabilities", "orders", "mass"))

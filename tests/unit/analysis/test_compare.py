@@ -23,6 +23,7 @@ from medtune.core.records import (
     Method,
     Outcome,
     Prediction,
+    SearchBaseline,
     SplitDescription,
 )
 from medtune.evaluation.exam import Exam
@@ -432,3 +433,44 @@ def test_a_single_comparison_needs_no_correction() -> None:
     alone = compare_evaluations(*pair(40, 1, 8, 51))
     assert apply_holm_correction([alone]) == [alone]
     assert alone.p_holm is None
+
+
+def beside_search(only_model: int, only_search: int) -> SearchBaseline:
+    return SearchBaseline(
+        index="i",
+        passages=320,
+        accuracy=wilson_interval(30, 60),
+        only_model=only_model,
+        only_search=only_search,
+        p_value=mcnemar_exact(only_search, only_model),
+    )
+
+
+def test_a_gain_that_a_text_search_beats_is_said_to_be_none() -> None:
+    base = evaluation("base", [False] * 60)
+    record, predictions = evaluation("tuned", [True] * 20 + [False] * 40)
+    for search, words in (
+        (beside_search(0, 10), "the model does not beat a text search"),
+        (beside_search(3, 2), "the model is not shown to beat a text search"),
+    ):
+        tuned = record.model_copy(update={"search": search})
+        found = compare_evaluations(base, (tuned, predictions))
+        assert found.p_value < 0.05 < found.difference
+        assert (found.search_a, found.search_b) == (None, search)
+        assert found.search_verdict is not None
+        assert words in found.search_verdict
+        assert found.search_verdict == found.notes[0], "before all other notes"
+        assert not found.is_success
+
+
+def test_a_search_that_is_beaten_is_no_caveat() -> None:
+    record, predictions = evaluation("tuned", [True] * 60)
+    tuned = record.model_copy(update={"search": beside_search(30, 0)})
+    found = compare_evaluations(evaluation("base", [False] * 60), (tuned, predictions))
+    assert found.search_verdict is not None
+    assert "the model beats a text search" in found.search_verdict
+    assert found.notes == ()
+    assert found.is_success
+    assert compare_evaluations((tuned, predictions), (tuned, predictions)).search_a == tuned.search
+    without = compare_evaluations((tuned, predictions), evaluation("base", [False] * 60))
+    assert (without.search_b, without.search_verdict) == (None, None)

@@ -22,6 +22,7 @@ from medtune.core.experiment import (
     LoraSettings,
     ModelConfig,
     NotebookExperiment,
+    RetrievalConfig,
     TrainingConfig,
 )
 from medtune.core.prompt import LetterForm, PromptStyle, TextForm
@@ -82,6 +83,64 @@ def test_training_settings_that_fit_together() -> None:
     made = finetune('[training]\ntarget = "letter"\nobjective = "letter"\n').training
     assert (made.target, made.objective) == ("letter", "letter")
     finetune('[training]\nweigh_by = "letter"\npermute_options = false\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('kind = "per option"', "retrieval.kind: found 'per option'; input should be 'none', 'per"),
+        ('kind = "per-option"', "method generate scores none: set evaluation.methods"),
+        ('kind = "per-option"\nquery = "stem"', "searches for the options: leave query out"),
+        ('index = "runs/x/index"', "kind is not set, so no prompt would show a passage"),
+        ('kind = "shared"\nwords = 4', "retrieval.words: found 4; "),
+        ('kind = "shared"\npassages = 0', "retrieval.passages: found 0; "),
+        ('kind = "shared"\npassage = 2', "retrieval.passage: unknown key; did you mean passages?"),
+    ],
+)
+def test_settings_of_retrieval_that_do_not_fit_are_a_fault(text: str, fault: str) -> None:
+    assert fault in "\n".join(faults(f"[retrieval]\n{text}\n"))
+
+
+def test_settings_of_retrieval_that_fit() -> None:
+    per_option = 'kind = "per-option"\n[evaluation]\nmethods = ["letter", "cloze"]\n'
+    assert finetune(f"[retrieval]\n{per_option}").retrieval.is_open_book
+    # The free answer and the explanation that is taught stand behind shared passages.
+    shared = finetune(
+        '[retrieval]\nkind = "shared"\npassages = 3\n[training]\ntarget = "text+explanation"\n'
+    )
+    assert shared.retrieval.summary == "shared evidence, 3 passages of 60 words"
+    # The closed-book control of an open-book experiment.
+    closed = finetune(f"[retrieval]\n{per_option}", "retrieval.kind=none")
+    assert not closed.retrieval.is_open_book
+    assert closed.retrieval.prompt_settings is None
+
+
+def test_settings_of_retrieval_are_written_out() -> None:
+    made = finetune('[retrieval]\nkind = "shared"\nindex = "runs/x/index"\n')
+    table = tomllib.loads(to_toml(made))["retrieval"]
+    assert table == {
+        "kind": "shared",
+        "index": "runs/x/index",
+        "passages": 1,
+        "words": 60,
+        "query": "stem and options",
+    }
+    assert finetune(to_toml(made)) == made
+    assert finetune(to_toml(Experiment())) == Experiment()
+
+
+def test_the_hash_of_an_experiment_covers_its_passages_but_not_where_the_index_lies() -> None:
+    def hashed(text: str) -> str:
+        return config_hash(finetune(f"[retrieval]\n{text}\n"))
+
+    shared = hashed('kind = "shared"')
+    assert shared == hashed('kind = "shared"\nindex = "runs/x/index"')
+    assert len({shared, hashed('kind = "shared"\nwords = 61'), config_hash(Experiment())}) == 3
+    # A closed book's hash is what it was before books could be open.
+    assert config_hash(Experiment()) == (
+        "39cb2fc5ba6eaa70c5bfa0cb4c5ae0e49dfdf313a1f81a4d471923fef1a28563"
+    )
+    assert hashed('kind = "none"\npassages = 3') == config_hash(Experiment())
 
 
 def test_the_recipe_picks_the_kind_of_experiment() -> None:
@@ -337,7 +396,9 @@ def test_a_path_below_a_file_is_told(tmp_path: Path) -> None:
         load_experiment(tmp_path / "file" / "experiment.toml")
 
 
-@pytest.mark.parametrize("name", ["quickstart", "medmcqa", "medmcqa-full", "notebook", "ablation"])
+@pytest.mark.parametrize(
+    "name", ["quickstart", "medmcqa", "medmcqa-full", "notebook", "ablation", "open-book"]
+)
 def test_the_experiments_that_come_along_are_without_fault(name: str) -> None:
     path = Path(__file__).parents[3] / "experiments" / f"{name}.toml"
     assert load_experiment(path).name == name
@@ -516,11 +577,32 @@ def every_single_change(record: BaseModel, path: str = "") -> Iterator[tuple[str
             yield f"{path}{name}", record.model_copy(update={name: other})
 
 
-@pytest.mark.parametrize("experiment", [Experiment(), NOTEBOOK], ids=["finetune", "notebook"])
-def test_the_hash_changes_with_any_setting(experiment: Experiment | NotebookExperiment) -> None:
-    hashes = {"": config_hash(experiment)}
+OPEN_BOOK = Experiment(retrieval=RetrievalConfig(kind="shared"))
+UNUSED_CLOSED_BOOK = {
+    "prompt.evidence",
+    *(f"retrieval.{n}" for n in ("passages", "words", "query")),
+}
+"""Settings without effect where no prompt shows a passage."""
+
+
+@pytest.mark.parametrize(
+    ("experiment", "without_effect"),
+    [
+        (Experiment(), UNUSED_CLOSED_BOOK | {"retrieval.index"}),
+        (OPEN_BOOK, {"retrieval.index"}),
+        (NOTEBOOK, set()),
+    ],
+    ids=["finetune", "open book", "notebook"],
+)
+def test_the_hash_changes_with_any_setting_that_has_an_effect(
+    experiment: Experiment | NotebookExperiment, without_effect: set[str]
+) -> None:
+    same = config_hash(experiment)
+    hashes = {}
     for place, other in every_single_change(experiment):
         assert isinstance(other, Experiment | NotebookExperiment)
         hashes[place] = config_hash(other)
     assert len(hashes) > 10
-    assert len(set(hashes.values())) == len(hashes)
+    assert {place for place, found in hashes.items() if found == same} == without_effect
+    others = [found for found in hashes.values() if found != same]
+    assert len(set(others)) == len(others)

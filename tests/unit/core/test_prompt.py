@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from medtune.core.experiment import RetrievalConfig
 from medtune.core.prompt import (
     FormName,
     LetterForm,
@@ -196,6 +198,53 @@ def test_the_fingerprint_of_equal_styles_and_templates_is_equal() -> None:
         PromptStyle.model_validate(PromptStyle().model_dump()), plain
     )
     assert len(first) == 64
+
+
+def test_the_fingerprint_of_a_closed_book_is_what_it_was_before_books_could_be_open() -> None:
+    # Computed by the version before: adapters that it trained are still accepted.
+    before = {
+        PromptStyle(): "72fff5939df87d2c2d6c082ab07ae03a8e3d783390d8586abd21ca9e929281f9",
+        PromptStyle(
+            system="S", option="({letter}) {text}"
+        ): "b7a17898e187acde4e91735d053c8583cb7637ae69bc90fcb32b931ad929f757",
+    }
+    for style, expected in before.items():
+        assert prompt_fingerprint(style, plain) == expected
+        # The line of a passage stands in no prompt of a closed book.
+        other = style.model_copy(update={"evidence": "({passage})"})
+        assert prompt_fingerprint(other, plain) == expected
+
+
+def test_the_fingerprint_of_an_open_book_covers_its_passages() -> None:
+    def fingerprint(style: PromptStyle | None = None, **retrieval: Any) -> str:
+        settings = RetrievalConfig.model_validate(retrieval)
+        return prompt_fingerprint(style or PromptStyle(), plain, settings.prompt_settings)
+
+    found = [
+        prompt_fingerprint(PromptStyle(), plain),
+        fingerprint(kind="per-option"),
+        fingerprint(kind="shared"),
+        fingerprint(kind="shared", query="stem"),
+        fingerprint(kind="per-option", passages=2),
+        fingerprint(kind="per-option", words=61),
+        fingerprint(PromptStyle(evidence="({passage})"), kind="per-option"),
+    ]
+    assert len({*found}) == len(found)
+    assert fingerprint(kind="none", passages=3) == found[0]
+    # Where the index lies is not what it is.
+    assert fingerprint(kind="per-option", index="somewhere/else") == found[1]
+
+
+def test_every_option_has_a_prompt_behind_its_own_passages() -> None:
+    asked = Question(id="q", stem="Is it?", options=("Yes", "No"), answer=0)
+    style = PromptStyle(evidence="See: {passage}")
+    passages = (("one", "two"), ("three",))
+    prompts = style.build_option_messages(asked, "text", passages)
+    assert [chat[-1].content for chat in prompts] == [
+        "Is it?\nSee: one\nSee: two",
+        "Is it?\nSee: three",
+    ]
+    assert prompts[1] == style.build_messages(asked, "text", passages=passages[1])
 
 
 def test_the_fingerprint_differs_when_anything_of_the_style_differs() -> None:

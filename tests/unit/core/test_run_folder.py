@@ -18,6 +18,7 @@ from medtune.core.run_folder import (
     lock_folder,
     read_record,
     read_valid_record,
+    replace_folder,
     translate_disk_errors,
     write_atomic,
     write_record,
@@ -265,3 +266,15 @@ def test_a_record_is_valid_only_for_its_own_inputs(tmp_path: Path) -> None:
 def test_a_record_without_inputs_is_never_valid(tmp_path: Path) -> None:
     write_record(tmp_path / "r.json", Note(text="a"))
     assert read_valid_record(tmp_path / "r.json", Note, "a") is None
+
+
+def test_a_replaced_folder_can_be_read_by_others_and_is_whole_or_as_before(tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    with replace_folder(folder) as staging:
+        (staging / "old").write_text("x")
+    assert folder.stat().st_mode & 0o777 == 0o755
+    with pytest.raises(KeyboardInterrupt), replace_folder(folder) as staging:  # noqa: PT012
+        (staging / "new").write_text("x")
+        raise KeyboardInterrupt
+    assert [path.name for path in folder.iterdir()] == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]

@@ -55,3 +55,16 @@ def test_a_record_without_these_figures_is_still_read() -> None:
         del fields[name]
     old = EvaluationRecord.model_validate(fields)
     assert (old.ties, old.trained_on) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("source", "parameters", "said"),
+    [("search:ix", 0, True), ("search:ix", 1, False), ("fake:oracle", 0, False)],
+)
+def test_of_a_search_without_a_scorer_its_confidence_is_told(
+    source: str, parameters: int, said: bool
+) -> None:
+    record, _ = evaluation()
+    model = record.model.model_copy(update={"source": source, "parameters": parameters})
+    found = accuracy_caveats(record.model_copy(update={"model": model}))
+    assert ["no scorer was fitted to the index" in caveat for caveat in found] == [True] * said

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medtune.core.experiment import EvaluationConfig
-from medtune.core.prompt import LetterForm, PromptStyle, TextForm
+from medtune.core.prompt import HIDDEN_STEM, LetterForm, PromptStyle, TextForm
 from medtune.core.protocols import Decoding
 from medtune.core.records import Method, Question, ShotChoice, SplitDescription, Variant
 from medtune.data.arrow_table import QuestionTable
 from medtune.evaluation.exam import Exam, Shots
-from medtune.evaluation.perturbations import HIDDEN_STEM, perturb_questions
+from medtune.evaluation.perturbations import perturb_questions
 from medtune.models.fake import FakeModel
 
 CHOICES: tuple[ShotChoice, ...] = get_args(ShotChoice)

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medtune.core.errors import DataError
+from medtune.core.prompt import HIDDEN_STEM
 from medtune.core.records import Question, Variant
 from medtune.data.load import load_split
 from medtune.evaluation.perturbations import (
-    HIDDEN_STEM,
     NONE_OF_THE_ABOVE,
     OPTION_INJECTIONS,
     STEM_INJECTIONS,

@@ -6,14 +6,18 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.retrieval.indexes import index_of, text_passage
 
 from medtune.core.choice import choose_option
 from medtune.core.errors import ModelError
+from medtune.core.experiment import RetrievalConfig, RetrievalKind
+from medtune.core.option_logprobs import option_logprobs
 from medtune.core.prompt import FormName, PromptStyle, TextForm
 from medtune.core.protocols import (
     ContinuationScore,
@@ -23,11 +27,14 @@ from medtune.core.protocols import (
     Message,
     ScoreRequest,
 )
-from medtune.core.records import Method, Orders, Outcome, Question, SplitDescription
+from medtune.core.records import Method, Normalization, Orders, Outcome, Question, SplitDescription
 from medtune.evaluation.exam import Exam, Shots
 from medtune.evaluation.parsing.strict import STRICT_PARSER
-from medtune.evaluation.score import answer_questions, cyclic_orders, option_logprobs, score_orders
+from medtune.evaluation.perturbations import perturb_questions
+from medtune.evaluation.score import answer_questions, cyclic_orders, score_orders
 from medtune.models.fake import FakeModel
+from medtune.retrieval.evidence import EvidenceFinder
+from medtune.retrieval.index import FolderIndex
 
 
 class Short(FakeModel):
@@ -401,3 +408,152 @@ def test_free_answers_come_back_in_order_with_what_was_read() -> None:
     assert [p.outcome for p in found] == ["wrong", "correct", "unparsed", "unparsed"]
     assert [p.stopped for p in found] == [True, True, True, False]
     assert all(p.probabilities is None and p.mass is None for p in found)
+
+
+# Open book
+
+
+class Reads(Known):
+    """Scores an option by its text and by what stands in the prompt beside the question."""
+
+    def _scores(self, request: ScoreRequest) -> tuple[ContinuationScore, ...]:
+        shown = request.messages[-1].content.partition("Reference: ")[2].split("\n")[0]
+        # Absolute, so that an option that is scored alone is scored as among others.
+        return tuple(
+            ContinuationScore(content(request.id, text + shown) - 5, 1, len(text))
+            for text in request.options
+        )
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> FolderIndex:
+    words = ("red", "blue", "green", "white", "black")
+    passages = [
+        text_passage(f"p{n}{word}", f"Number {n} is {word} {n}") for n in range(7) for word in words
+    ]
+    return index_of(tmp_path_factory.mktemp("score") / "index", passages)
+
+
+def evidence(index: FolderIndex, kind: RetrievalKind = "per-option") -> EvidenceFinder:
+    return EvidenceFinder(index, RetrievalConfig(kind=kind))
+
+
+@pytest.mark.parametrize("orders", ["given", "cyclic"])
+@pytest.mark.parametrize("method", ["letter", "cloze"])
+def test_every_option_is_scored_behind_its_own_passage(
+    index: FolderIndex, method: Method, orders: Orders
+) -> None:
+    model = Reads(content)
+    asked = exam(method, orders=orders, evidence=evidence(index))
+    found = answer_questions(model, asked, QUESTIONS, STRICT_PARSER, {})
+    rounds = {q.id: len(q.options) if orders == "cyclic" else 1 for q in QUESTIONS}
+    assert len(model.asked) == sum(len(q.options) * rounds[q.id] for q in QUESTIONS)
+    own = {
+        q.id: dict(zip(q.options, evidence(index).find(q.stem, q.options), strict=True))
+        for q in QUESTIONS
+    }
+    for request in model.asked:
+        (option,), (continuation,) = request.options, request.continuations
+        ((passage,), message) = own[request.id][option], request.messages[-1].content
+        assert passage.endswith(option)
+        assert message.count("Reference: ") == 1
+        assert f"\nReference: {passage}" in message
+        if method == "letter":
+            # Its letter is that of its place in the list that this request shows.
+            assert f"{continuation.strip()}. {option}\n" in message
+        else:
+            assert continuation == f" {option}"
+    for question, prediction in zip(QUESTIONS, found, strict=True):
+        alone = [content(question.id, o + own[question.id][o][0]) for o in question.options]
+        assert prediction.probabilities == pytest.approx(softmax(alone))
+        assert prediction.mass is None
+        for answer in prediction.orders or ():
+            assert answer.probabilities == pytest.approx(softmax(alone))
+
+
+@pytest.mark.parametrize("kind", ["per-option", "shared"])
+@pytest.mark.parametrize("orders", ["given", "cyclic"])
+def test_permuted_options_get_the_same_probabilities(
+    index: FolderIndex, kind: RetrievalKind, orders: Orders
+) -> None:
+    asked = exam("cloze", normalization="byte", orders=orders, evidence=evidence(index, kind))
+    given = answer_questions(Reads(content), asked, QUESTIONS, STRICT_PARSER, {})
+    shifted = [q.permute_options((*range(1, len(q.options)), 0)) for q in QUESTIONS]
+    turned = answer_questions(Reads(content), asked, shifted, STRICT_PARSER, {})
+    for one, other in zip(given, turned, strict=True):
+        assert one.probabilities is not None
+        assert other.probabilities is not None
+        by_text = dict(zip(other.options, other.probabilities, strict=True))
+        assert [by_text[o] for o in one.options] == pytest.approx(one.probabilities)
+
+
+@pytest.mark.parametrize("normalization", ["sum", "byte"])
+@pytest.mark.parametrize("method", ["letter", "cloze"])
+def test_an_open_book_without_passages_is_a_closed_one(
+    tmp_path: Path, method: Method, normalization: Normalization
+) -> None:
+    empty = index_of(tmp_path / "index", [text_passage("p", "Unrelated words")])
+    closed = exam(method, normalization=normalization)
+    open_ = replace(closed, evidence=evidence(empty))
+    reader, model = Reads(content), Reads(content)
+    found = answer_questions(reader, open_, QUESTIONS, STRICT_PARSER, {})
+    expected = answer_questions(model, closed, QUESTIONS, STRICT_PARSER, {})
+    prompts = {(r.id, r.messages) for r in reader.asked}
+    assert prompts == {(r.id, r.messages) for r in model.asked}
+    for one, other in zip(found, expected, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-12)
+        assert one.chosen == other.chosen
+
+
+def test_pride_removes_a_prior_behind_passages_too(index: FolderIndex) -> None:
+    class Leaning(Reads):
+        def _scores(self, request: ScoreRequest) -> tuple[ContinuationScore, ...]:
+            (score,) = super()._scores(request)
+            place = "ABCDE".index(request.continuations[0].strip())
+            return (replace(score, logprob=score.logprob + PUSH[place]),)
+
+    prior = {k: tuple(softmax(PUSH[:k])) for k in (2, 3, 4, 5)}
+    plain = exam(evidence=evidence(index))
+    expected = answer_questions(Reads(content), plain, QUESTIONS, STRICT_PARSER, {})
+    pride = replace(plain, orders="pride")
+    found = answer_questions(Leaning(content), pride, QUESTIONS, STRICT_PARSER, prior)
+    for one, other in zip(found, expected, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities)
+
+
+def test_a_hidden_stem_is_not_searched(index: FolderIndex) -> None:
+    (blind,) = perturb_questions(QUESTIONS[:1], "options-only", 0)
+    searched: list[str] = []
+
+    class Watched(EvidenceFinder):
+        def find(self, stem: str, *options: Any, **more: Any) -> tuple[tuple[str, ...], ...]:
+            searched.append(stem)
+            return super().find(stem, *options, **more)
+
+    model = Reads(content)
+    watched = Watched(index, RetrievalConfig(kind="per-option"))
+    score_orders(model, PromptStyle(), "text", [blind, QUESTIONS[1]], evidence=watched)
+    assert searched == ["", QUESTIONS[1].stem]
+    assert {r.stem for r in model.asked} == {"", QUESTIONS[1].stem}
+    assert blind.stem in model.asked[0].messages[-1].content
+
+
+def test_shared_passages_stand_before_a_free_answer(index: FolderIndex) -> None:
+    model = Reads(content)
+    asked = exam("generate", evidence=evidence(index, "shared"))
+    answer_questions(model, asked, QUESTIONS[:2], STRICT_PARSER, {})
+    for question, request in zip(QUESTIONS, model.written, strict=False):
+        ((passage,), *_) = evidence(index, "shared").find(question.stem, question.options)
+        assert f"\nReference: {passage}" in request.messages[-1].content
+        assert request.options == question.options
+
+
+def test_the_longest_passages_decide_whether_a_prompt_fits(index: FolderIndex) -> None:
+    model = Short("noisy", {})
+    asked = exam(evidence=evidence(index))
+    closed = exam().style.build_messages(QUESTIONS[0], "letter")
+    model.most = sum(len(message.content) for message in closed)
+    assert len(answer_questions(model, exam(), QUESTIONS[:1], STRICT_PARSER, {})) == 1
+    with pytest.raises(ModelError, match="question q0 makes a prompt") as caught:
+        answer_questions(model, asked, QUESTIONS[:1], STRICT_PARSER, {})
+    assert "passages" in caught.value.fix

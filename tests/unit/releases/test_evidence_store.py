@@ -71,8 +71,13 @@ def test_evidence_is_of_two_releases_and_told_in_the_log(registry: Registry) -> 
     assert evidence_store.find_evidence(two.id, one.id) == record
     assert evidence_store.find_evidence(two.id, None) is None
     assert evidence_store.find_evidence(one.id, two.id) is None
-    found = evidence_store.read_evidence(record.records, is_packed=record.is_packed)
+    packed = two.model_copy(update={"scheme": "int8", "weights": "model", "data_hash": None})
+    found = evidence_store.read_evidence(record.records, packed)
     assert (found.slices, found.is_packed, found.safety) == (slices, True, None)
+    assert not found.is_trained
+    for of_adapter in ({"data_hash": None}, {"data_hash": "d" * 64}):
+        adapter = two.model_copy(update={"weights": "adapter", **of_adapter})
+        assert evidence_store.read_evidence(record.records, adapter).is_trained
     last = registry.read_log()[-1]
     kept = evidence_store.find_evidence_ref(two.id, one.id)
     assert kept is not None

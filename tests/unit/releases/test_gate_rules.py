@@ -12,9 +12,11 @@ from medtune.core.intervals import wilson_interval
 from medtune.core.records import (
     ComparisonRecord,
     EvaluationRecord,
+    OpenBook,
     OutcomeCounts,
     Proportion,
     Record,
+    SearchBaseline,
 )
 from medtune.core.schemas.analysis import (
     AnalysisRecord,
@@ -77,8 +79,25 @@ def slices(*more: PairedSlice) -> PairedSlices:
     return partly(PairedSlices, slices=(*more, *fine))
 
 
+def search(only_model: int = 60, only_search: int = 20, n: int = 600) -> SearchBaseline:
+    return partly(
+        SearchBaseline,
+        passages=1000,
+        accuracy=wilson_interval(n // 3, n),
+        only_model=only_model,
+        only_search=only_search,
+    )
+
+
+SEARCH = search()
+
+
 def evaluation(
-    right: int | None = None, n: int = 600, majority: int | None = None, chance: float = 0.25
+    right: int | None = None,
+    n: int = 600,
+    majority: int | None = None,
+    chance: float = 0.25,
+    **more: Any,
 ) -> EvaluationRecord:
     right = n // 2 if right is None else right
     majority = n * 3 // 10 if majority is None else majority
@@ -89,6 +108,7 @@ def evaluation(
         majority=wilson_interval(majority, n),
         majority_letter="A",
         counts=partly(OutcomeCounts, n=n),
+        **{"search": SEARCH, **more},
     )
 
 
@@ -171,6 +191,10 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 
 
+def searched(found: SearchBaseline | None) -> dict[str, Any]:
+    return {"analysis": analysis(exam=evaluation(search=found))}
+
+
 NEGATED = part("negation", "negated", 0, 0, 300)
 SUBJECT = part("subject", "Anatomy", 0, 0, 300)
 
@@ -195,6 +219,8 @@ def test_good_evidence_passes_every_rule() -> None:
     [
         ("accuracy", {"comparison": comparison(70, 70)}, "at worst -1.2 points"),
         ("accuracy", {"comparison": comparison(0, 90, differs=("prompt",))}, "differ in prompt"),
+        ("search", searched(search(40, 30)), "worst -1.2 points against a text search in 1,000"),
+        ("search", searched(search(20, 60)), "at worst -9.8 points"),
         ("subjects", {"slices": slices(part("subject", "ENT", 40, 10, 200))}, "excluded in ENT"),
         ("negation", {"slices": slices(part("negation", "negated", 9, 1, 300))}, "-5.5 points"),
         ("orders", {"analysis": analysis(flips=140)}, "52.5 %"),
@@ -224,6 +250,8 @@ def test_every_rule_fails_where_it_should(
     [
         ("accuracy", {"comparison": None}, "champion"),
         ("accuracy", {"comparison": comparison(0, 1, 10)}, "500 questions or more, there are 10"),
+        ("search", searched(None), "a text search in the training questions: --trained-on"),
+        ("search", searched(search(40, 0, n=90)), "100 questions or more, there are 90"),
         ("subjects", {"slices": partly(PairedSlices, slices=(NEGATED,))}, "two subjects"),
         ("subjects", {"slices": partly(PairedSlices, slices=(
             NEGATED, part("subject", "A", 0, 9, 40), part("subject", "B", 0, 9, 59)))},
@@ -254,6 +282,37 @@ def test_missing_evidence_fails_closed(rule: RuleName, change: dict[str, Any], w
     assert reason.startswith("needs ")
     assert words in reason
     assert found == "missing"
+
+
+def test_a_search_is_required_of_what_was_trained_only() -> None:
+    untrained = {**searched(None), "is_trained": False}
+    found, reason = outcome("search", **untrained)
+    assert (found, "no training questions" in reason) == ("passed", True)
+    # Where one was made, it counts for an untrained model as well.
+    assert outcome("search", **searched(search(20, 60)), is_trained=False)[0] == "failed"
+
+
+def test_a_search_is_not_compared_with_itself() -> None:
+    itself, read = (
+        evaluation(search=None, open_book=OpenBook(kind=kind, index="i", passages=9, left_out=0))
+        for kind in ("search", "shared")
+    )
+    assert outcome("search", analysis=analysis(exam=itself))[0] == "passed"
+    assert outcome("search", analysis=analysis(exam=read))[0] == "missing"
+
+
+def test_a_search_that_is_not_beaten_can_be_waived_and_the_margin_set() -> None:
+    evidence = partly(Evidence, **{**GOOD, **searched(search(40, 30))})
+    waiver = Waiver(rule="search", name="Ann", reason="the starter facts can be looked up")
+    record = apply_gate("new", "old", evidence, Margins(), (waiver,))
+    assert record.passed
+    (waived,) = [r for r in record.results if r.outcome == "waived"]
+    assert (waived.rule, waived.end, waived.n, waived.bound) == ("search", "lower", 600, 0.0)
+    # 40 questions won of 600 are 3.2 points at worst: not the five that are asked.
+    bold = Margins(search=0.05)
+    assert not apply_gate("new", "old", partly(Evidence, **GOOD), bold).passed
+    lenient = Margins(search=-0.02)
+    assert apply_gate("new", "old", evidence, lenient).passed
 
 
 def test_identical_models_are_told_how_many_questions_show_it() -> None:
@@ -309,8 +368,9 @@ def test_every_figure_says_which_end_it_is() -> None:
     record = apply_gate("new", "old", partly(Evidence, **GOOD), Margins())
     ends = {r.rule: (r.end, r.n) for r in record.results}
     assert ends == {
-        "accuracy": ("lower", 2000), "subjects": ("lower", 430), "negation": ("lower", 300),
-        "orders": ("upper", 300), "calibration": ("upper", 300), "regression": ("upper", 200),
+        "accuracy": ("lower", 2000), "search": ("lower", 600), "subjects": ("lower", 430),
+        "negation": ("lower", 300), "orders": ("upper", 300), "calibration": ("upper", 300),
+        "regression": ("upper", 200),
         "safety": (None, None), "parity": ("lower", 300), "latency": ("upper", 100),
     }  # fmt: skip
 

@@ -10,6 +10,7 @@ import pytest
 
 from medtune.analysis.compare import compare_evaluations
 from medtune.core.formatting import format_interval, format_percent
+from medtune.core.intervals import wilson_interval
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
@@ -22,6 +23,7 @@ from medtune.core.records import (
     Proportion,
     Question,
     RunRecord,
+    SearchBaseline,
     SplitDescription,
     TrainingRecord,
 )
@@ -202,6 +204,52 @@ def test_the_page_shows_what_it_must(plain: str) -> None:
     assert "Not medical advice" in text
     assert text.count("<svg") == 3 + 2  # those of the data, too
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
+
+
+def search(only_model: int, only_search: int, p_value: float) -> SearchBaseline:
+    return SearchBaseline(
+        index="i",
+        passages=320,
+        accuracy=wilson_interval(22, 30),
+        only_model=only_model,
+        only_search=only_search,
+        p_value=p_value,
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "words", "caveat"),
+    [
+        (search(1, 12, 0.0034), "the model does not beat a text search", True),
+        (search(5, 2, 0.4531), "the model is not shown to beat a text search", True),
+        (search(12, 1, 0.0034), "the model beats a text search", False),
+    ],
+)
+def test_the_search_baseline_stands_beside_the_others(
+    tmp_path: Path, manifest: SnapshotManifest, found: SearchBaseline, words: str, caveat: bool
+) -> None:
+    before, after = (
+        evaluation(label, ASKED, right, search=found)
+        for label, right in (("base", 5), ("tuned", 25))
+    )
+    text = page(tmp_path, [before], [after], manifest)
+    assert 'search\u00a0%</th><th scope="col" class="n">95\u00a0%' in text.lower()
+    assert "73.3" in text
+    assert format_interval(found.accuracy) in text
+    assert "text search 73.3" in text, "the figure's description"
+    assert "◇ text search" in text
+    # Below the verdict, above the figure, in words.
+    top = text.split("<figure")[0]
+    (shown,) = [line for line in top.splitlines() if words in line]
+    assert ("⚠" in shown) == caveat
+    # Better than the base either way: only a search that is beaten leaves it the colour of a gain.
+    assert ('<p class="verdict none">' in top) == caveat
+    assert "tuned on starter:recall, cloze:" in shown
+
+
+def test_without_a_search_none_is_named(plain: str) -> None:
+    assert "text search" not in plain
+    assert "search\u00a0%" not in plain.lower()
 
 
 def test_user_text_is_escaped(tmp_path: Path, manifest: SnapshotManifest) -> None:

@@ -1,12 +1,20 @@
-"""Print analyses."""
+"""Print analyses and mixtures."""
 
 from __future__ import annotations
 
 from rich.console import Console
+from rich.text import Text
 
+from medtune.analysis.open_book import open_book_note
 from medtune.cli.output.console import create_plain_table, prints
 from medtune.cli.output.table import PlainTable
-from medtune.core.schemas.analysis import AnalysisRecord, CalibrationError, SelectivePrediction
+from medtune.core.schemas.analysis import (
+    AnalysisRecord,
+    CalibrationError,
+    SelectivePrediction,
+    SimilarityReport,
+)
+from medtune.core.schemas.mixture import MixtureRecord
 from medtune.reports.result_table import format_percent_interval
 
 
@@ -20,6 +28,8 @@ def show_analysis(console: Console, record: AnalysisRecord) -> None:
     )
     for line in record.warnings:
         console.print(f"! {line}")
+    if note := open_book_note(exam):
+        console.print(note)
     console.print()
     console.print(_slice_table(record))
     if record.calibration is not None:
@@ -36,6 +46,8 @@ def show_analysis(console: Console, record: AnalysisRecord) -> None:
             f"order of the options: {format_percent_interval(f.any)} of the answers change, n "
             f"= {f.any.n:,}"
         )
+    if record.similarity is not None:
+        _print_similarity(console, record.similarity)
     if record.failures:
         console.print()
         table = create_plain_table(("failures",), ("of all failures",), texts=("what counts",))
@@ -73,6 +85,20 @@ def _slice_table(record: AnalysisRecord) -> PlainTable:
     return table
 
 
+def _print_similarity(console: Console, found: SimilarityReport) -> None:
+    console.print()
+    table = create_plain_table(("by similarity to the nearest passage",), ("n", "correct"))
+    for part in found.bins:
+        name = f"{100 * part.low:.0f}-{100 * part.high:.0f} % of the words shared"
+        table.add_row(name, f"{part.accuracy.n:,}", format_percent_interval(part.accuracy))
+    rest = found.less_similar
+    if rest is not None:
+        table.add_row(
+            "without the most similar tenth", f"{rest.n:,}", format_percent_interval(rest)
+        )
+    console.print(table)
+
+
 def _print_selective(console: Console, found: SelectivePrediction) -> None:
     console.print(
         f"risk-coverage: area {found.curve.area:.3f} (the best order of these answers: "
@@ -104,3 +130,32 @@ def _print_selective(console: Console, found: SelectivePrediction) -> None:
             f"{sets.score} sets for {100 * sets.level:.0f} %: contain the answer in "
             f"{format_percent_interval(sets.coverage)}, {sets.size:.2f} options on average"
         )
+
+
+@prints(MixtureRecord)
+def show_mixture(console: Console, record: MixtureRecord) -> None:
+    """Print a mixture: weights, log loss on the calibration questions, comparisons."""
+    table = create_plain_table(("model",), ("weight", "log loss", "correct"))
+    accuracies = [comparison.accuracy_a for comparison in record.comparisons]
+    for at, parent in enumerate(record.parents):
+        correct = format_percent_interval(accuracies[at]) if accuracies else "-"
+        table.add_row(parent.label, f"{parent.weight:.2f}", f"{parent.log_loss:.3f}", correct)
+    mixed = record.evaluation
+    correct = format_percent_interval(mixed.accuracy) if mixed is not None else "-"
+    table.add_row("mixture", "", f"{record.log_loss:.3f}", correct)
+    console.print(table)
+    console.print(
+        f"weights and log loss: {record.n:,} questions of {record.calibration.source}, "
+        "never to be reported on"
+    )
+    if mixed is not None:
+        console.print(f"correct: {mixed.data.source}, n = {mixed.counts.n:,}")
+    for comparison in record.comparisons:
+        style = (
+            "" if comparison.p_value >= 0.05 else "green" if comparison.difference > 0 else "red"
+        )
+        console.print(Text(comparison.verdict, style=style))
+    for note in dict.fromkeys(
+        note for comparison in record.comparisons for note in comparison.notes
+    ):
+        console.print(Text(f"! {note}"))

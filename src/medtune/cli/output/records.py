@@ -13,6 +13,7 @@ from medtune.cli.output import (  # noqa: F401 - these register what they print
     data,
     release,
     release_export,
+    retrieval,
     review,
     serving,
     study,
@@ -68,7 +69,8 @@ def _show_run(console: Console, record: RunRecord) -> None:
 
 @prints(EvaluationRecord)
 def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
-    # Imports SciPy, which other commands do not need.
+    # These import SciPy, which other commands do not need.
+    from medtune.analysis.open_book import open_book_note, search_note
     from medtune.analysis.options_only import stem_note
 
     console.print(lay_out(accuracy_table([[record]])))
@@ -78,6 +80,11 @@ def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
     _print_caveats(console, record)
     if note := stem_note(record):
         console.print(Text(f"! {note}"))
+    if record.search is not None:
+        mark = "" if record.search.beaten else "! "
+        console.print(Text(f"{mark}{search_note(record)}"))
+    if note := open_book_note(record):
+        console.print(Text(note))
     if record.trained_on is None and record.model.adapter is not None:
         console.print("Whether the adapter was trained on these questions is unknown.")
 
@@ -93,6 +100,14 @@ def _show_comparison(console: Console, record: ComparisonRecord) -> None:
         f"both right {record.both}, only {record.a} {record.only_a}, "
         f"only {record.b} {record.only_b}, neither {record.neither}"
     )
+    for label, search in ((record.a, record.search_a), (record.b, record.search_b)):
+        if search is not None:
+            console.print(
+                Text(
+                    f"text search beside {label}: {format_percent_interval(search.accuracy)} in "
+                    f"{search.passages:,} passages"
+                )
+            )
     if record.differs:
         console.print(f"! the evaluations differ in: {', '.join(record.differs)}")
     _print_verdict(console, record)
@@ -113,12 +128,15 @@ def _print_caveats(console: Console, record: EvaluationRecord) -> None:
 
 
 def _print_verdict(console: Console, record: ComparisonRecord) -> None:
-    style = "" if record.p_value >= 0.05 else ("green" if record.difference > 0 else "red")
+    worse = record.p_value < 0.05 and record.difference < 0
+    style = "green" if record.is_success else "red" if worse else ""
     console.print(Text(f"{record.split} · {record.method}: {record.verdict}", style=style))
     _print_notes(console, record)
 
 
 def _print_notes(console: Console, record: ComparisonRecord) -> None:
+    if record.search_verdict is not None and record.search_verdict not in record.notes:
+        console.print(Text(record.search_verdict))
     for note in record.notes:
         console.print(f"! {note}")
 

@@ -12,6 +12,7 @@ from medtune.studies.ablation.schema import AblationRecord
 from medtune.studies.decoding.schema import DecodingRecord
 from medtune.studies.grid_schema import GridState
 from medtune.studies.learning_curve.schema import LearningCurveRecord
+from medtune.studies.open_book.schema import OpenBookRecord
 from medtune.studies.prompts.schema import PromptStudyRecord
 from medtune.studies.robustness.schema import RobustnessRecord
 from medtune.studies.test_size.schema import SampleSizeRecord
@@ -21,6 +22,7 @@ from medtune.studies.test_size.schema import SampleSizeRecord
     AblationRecord,
     DecodingRecord,
     LearningCurveRecord,
+    OpenBookRecord,
     PromptStudyRecord,
     RobustnessRecord,
     SampleSizeRecord,

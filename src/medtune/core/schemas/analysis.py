@@ -219,6 +219,26 @@ class Flips(Record):
     of options it is the mean over these numbers, weighted by questions."""
 
 
+class SimilarityBin(Record):
+    """Accuracy on questions of similar nearness to a passage."""
+
+    low: Probability
+    """Smallest similarity among them."""
+    high: Probability
+    mean: Probability
+    accuracy: Proportion
+
+
+class SimilarityReport(Record):
+    """Accuracy by similarity to the nearest passage of an index."""
+
+    bins: tuple[SimilarityBin, ...]
+    """About as many questions in each, the least similar first."""
+    less_similar: Proportion | None
+    """Accuracy without the tenth of the questions that are most similar to a passage; None where
+    no question is left."""
+
+
 class FailureExample(Record):
     """Example of a failure."""
 
@@ -254,6 +274,8 @@ class AnalysisRecord(Record):
     selective: SelectivePrediction | None
     flips: Flips | None
     """None where the options were shown in one order only."""
+    similarity: SimilarityReport | None = None
+    """None for evaluations without an index of passages."""
     failures: tuple[Failure, ...]
     warnings: tuple[str, ...]
     provenance: Provenance

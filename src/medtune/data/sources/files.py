@@ -105,10 +105,21 @@ def read_file(path: Path) -> Iterator[LocatedRow]:
     try:
         yield from reader(path)
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror or error}",
-            expected="a file that you may read",
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def read_text(path: Path) -> str:
+    """Read a whole file of plain text, in UTF-8 or plausible Windows-1252.
+
+    Raises:
+        DataError: The file is too large, in another encoding, or not readable.
+    """
+    try:
+        _check_decompressed_size(path, path.stat().st_size)
+        encoding, _ = _detect_encoding(path)
+        return path.read_text(encoding=encoding)
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def describe_file_format(path: Path) -> tuple[str, ...]:
@@ -460,6 +471,12 @@ class _JsonList:
 def _no_list_error(path: Path) -> DataError:
     return DataError(
         f"{path} holds no list of objects", expected="[{...}, {...}], or one object a line"
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{path} cannot be read: {error.strerror or error}", expected="a file that you may read"
     )
 
 

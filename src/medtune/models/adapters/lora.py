@@ -19,7 +19,7 @@ from medtune.models.kernels.lora_linear import use_lora_products
 from medtune.models.local.local_model import LocalModel
 from medtune.models.save import set_base_name
 from medtune.models.sources import find_hub_name
-from medtune.models.weights_card import CARD_FILE, WeightsCard, read_card
+from medtune.models.weights_card import WeightsCard, check_prompt_hash, read_card
 
 ALL_LINEAR = "all-linear"
 """peft's name for every dense layer but the output head."""
@@ -180,13 +180,8 @@ def _read_matching_card(base: LocalModel, folder: Path, prompt_hash: str | None)
             expected="the base model that the adapter was trained on",
             fix=f"use {card.base}",
         )
-    if prompt_hash is not None and prompt_hash != card.prompt_hash:
-        raise AdapterError(
-            f"{folder} was trained with the prompt {card.prompt_hash[:12]}, "
-            f"the prompt here is {prompt_hash[:12]}",
-            expected="the same system text, option lines, answer form and chat template",
-            fix=f"leave the prompt out to use the adapter's own, which is in {folder / CARD_FILE}",
-        )
+    if prompt_hash is not None:
+        check_prompt_hash(card, folder, prompt_hash)
     return card
 
 

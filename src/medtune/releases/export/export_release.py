@@ -164,7 +164,7 @@ def _gather_context(
     else:
         found = registry.objects.load_record(measured, EvidenceRecord) if measured else None
         records = found.records if found else {}
-    evidence = evidence_store.read_evidence(records, is_packed=release.scheme is not None)
+    evidence = evidence_store.read_evidence(records, release)
     hub = find_hub_name(release.base, release.base_fingerprint)
     rounded = release.base.startswith("embedded:")
     note = ROUNDED_NOTE.format(base=release.base, hub=hub and hub[0], config=ADAPTER_CONFIG)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from medtune.analysis.open_book import search_note
 from medtune.core.formatting import format_percent, format_share
 from medtune.core.intervals import min_answers_for_risk
 from medtune.core.schemas.analysis import AnalysisRecord
@@ -33,7 +34,7 @@ def list_limitations(context: ReleaseContext) -> tuple[str, ...]:
         "Multiple-choice exam questions measure recall of facts. They do not show that a model may "
         "advise about a person.",
         *_missing(context.evidence),
-        *(_accuracy(analysis) if analysis else ()),
+        *(_accuracy(analysis, context.verdict) if analysis else ()),
         *_confidence(context.release, analysis),
         *_guards(context.evidence),
         *_unjudged(context),
@@ -73,8 +74,12 @@ def _missing(evidence: Evidence) -> Iterator[str]:
         yield f"Not measured: {'; '.join(found)}."
 
 
-def _accuracy(record: AnalysisRecord) -> Iterator[str]:
-    yield from record.warnings
+def _accuracy(record: AnalysisRecord, verdict: GateRecord | None) -> Iterator[str]:
+    results = verdict.results if verdict is not None else ()
+    # The verdict's own sentence says it already.
+    told = any(r.rule == "search" and r.outcome in ("failed", "waived") for r in results)
+    said = search_note(record.evaluation) if told else None
+    yield from (note for note in record.warnings if note != said)
     if record.weak_subjects:
         yield f"Less accurate than in other subjects: {', '.join(record.weak_subjects)}."
     for part in record.slices:

@@ -84,6 +84,7 @@ def _analysis(record: AnalysisRecord, on: str) -> Iterator[Figure]:
         ("answer_rate", "answered", exam.answer_rate),
         ("majority", always, exam.majority),
         ("options_only", "accuracy without the stem", exam.options_only),
+        ("search", "accuracy of a text search", exam.search.accuracy if exam.search else None),
         ("order_flips", "answers that depend on the order of options", flips),
     ):
         if share is not None:

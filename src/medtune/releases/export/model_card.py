@@ -25,6 +25,7 @@ METRIC_TYPES = {
     "accuracy": "accuracy",
     "majority": "accuracy_of_the_most_frequent_letter",
     "options_only": "accuracy_without_the_stem",
+    "search": "accuracy_of_a_text_search",
     "order_flips": "order_flips",
     "calibration_error": "calibration_error",
     "calibration_error_after": "calibration_error_after_temperature",

@@ -10,6 +10,7 @@ import numpy as np
 
 from medtune.analysis.calibration import apply_temperature
 from medtune.core.choice import choose_option
+from medtune.core.errors import ModelError, RetrievalError
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method, Question
@@ -68,8 +69,28 @@ class Predictor:
         """Score the options of some questions in one batch.
 
         Raises:
-            ModelError: The model fails, or its server cannot be reached.
+            ModelError: The model fails, or its server or the index's database cannot be reached.
         """
+        try:
+            return self._predict(questions)
+        except RetrievalError as error:
+            raise ModelError(error.found, expected=error.expected, fix=error.fix) from error
+
+    def check(self) -> None:
+        """Check that the index and the model's server, if there are any, can be reached.
+
+        Raises:
+            ModelError: One cannot.
+        """
+        if isinstance(self.model, HealthCheck):
+            self.model.check()
+        if self.index is not None:
+            try:
+                self.index.search(["health"], 1)
+            except RetrievalError as error:
+                raise ModelError(error.found, expected=error.expected, fix=error.fix) from error
+
+    def _predict(self, questions: Sequence[Question]) -> list[OptionScores]:
         asked = score_options(self.model, self.style, self.method, questions, self.open_book)
         # Chosen before the temperature, as in an evaluation: scaling may round to a tie.
         return [

@@ -20,6 +20,7 @@ from medtune.studies.grid_schema import GridState
 from medtune.studies.prompts.analysis import build_prompt_study_record, find_most_accurate
 from medtune.studies.prompts.schema import SHOTS, PromptStudyRecord, PromptVariant, list_variants
 from medtune.studies.runner import ModelStudy
+from medtune.workflows.search_baseline import refuse_open_book
 
 
 class PromptStudy(ModelStudy[PromptStudyRecord]):
@@ -31,7 +32,7 @@ class PromptStudy(ModelStudy[PromptStudyRecord]):
         shots: Numbers of worked examples.
 
     Raises:
-        InputError: There is no calibration split.
+        InputError: There is no calibration split, or the experiment shows passages.
         DataError: There are not so many examples.
     """
 
@@ -46,6 +47,7 @@ class PromptStudy(ModelStudy[PromptStudyRecord]):
         adapter: Path | None = None,
         shots: tuple[int, ...] = SHOTS,
     ) -> None:
+        refuse_open_book(experiment, "medtune study prompts")
         if not experiment.data.calibration_size:
             raise InputError(
                 "data.calibration_size is 0: there is nothing to choose a prompt on",

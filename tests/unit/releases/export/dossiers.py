@@ -15,6 +15,7 @@ from medtune.core.records import (
     Prediction,
     Proportion,
     Provenance,
+    SearchBaseline,
     SplitDescription,
 )
 from medtune.core.schemas.analysis import (
@@ -74,6 +75,14 @@ def share(value: float, low: float, high: float, n: int = 4183) -> Proportion:
     return Proportion(value=value, low=low, high=high, n=n)
 
 
+def search(**more: Any) -> SearchBaseline:
+    fields: dict[str, Any] = {
+        "index": "5" * 64, "passages": 75123, "accuracy": share(0.2991, 0.2854, 0.3132),
+        "only_model": 700, "only_search": 544, "p_value": 0.0000107,
+    }  # fmt: skip
+    return SearchBaseline(**{**fields, **more})
+
+
 def evaluation(**more: Any) -> EvaluationRecord:
     fields: dict[str, Any] = {
         "inputs": "i", "label": "tuned", "data": DATA, "prompt_hash": "2" * 64,
@@ -86,6 +95,7 @@ def evaluation(**more: Any) -> EvaluationRecord:
         "accuracy": share(0.3364, 0.3222, 0.3509), "answer_rate": share(0.9986, 0.9969, 0.9993),
         "chance": 0.25, "majority": share(0.3217, 0.3077, 0.336), "majority_letter": "A",
         "options_only": share(0.2871, 0.249, 0.3284, 500), "letters_chosen": {"A": 1},
+        "search": search(),
         "letters_right": {"A": 1346, "B": 1105, "C": 917, "D": 815}, "duration_s": 1.0,
         "questions_per_s": 11.0, "provenance": MADE,
     }  # fmt: skip

@@ -11,7 +11,7 @@ from tests.unit.releases.export import dossiers as make
 
 from medtune.analysis.analyze import evaluation_warnings
 from medtune.core.formatting import format_share
-from medtune.core.records import Proportion
+from medtune.core.records import OpenBook, Proportion
 from medtune.core.schemas.analysis import AnalysisRecord, Flips
 from medtune.core.schemas.guardrails import TEMPERATURE_BOUNDS
 from medtune.releases.export import render
@@ -277,7 +277,14 @@ def doubtful() -> AnalysisRecord:
     )
 
 
+def looked_up() -> AnalysisRecord:
+    """An analysis of questions that a search answers better."""
+    exam = make.evaluation(search=make.search(only_model=500, only_search=620, p_value=0.0004))
+    return make.analysis(evaluation=exam, warnings=tuple(evaluation_warnings(exam, None)))
+
+
 DOUBTFUL = doubtful()
+LOOKED_UP = looked_up()
 
 
 @pytest.mark.parametrize(
@@ -294,6 +301,7 @@ DOUBTFUL = doubtful()
         ({}, {"analysis": DOUBTFUL}, "not shown to be above always"),
         ({}, {"analysis": DOUBTFUL}, "the order of the options"),
         ({}, {"analysis": DOUBTFUL}, "ithout the stem"),
+        ({}, {"analysis": LOOKED_UP}, "a text search"),
     ],
 )  # fmt: skip
 def test_limitations_are_found_in_the_records(
@@ -309,6 +317,33 @@ def test_limitations_are_found_in_the_records(
         unasked = context.model_copy(update={"verdict": None})
         words = "is not known" if said.startswith("needs") else said
         assert sum(words in line for line in list_limitations(unasked)) == 1
+
+
+def test_the_search_baseline_stands_beside_the_others() -> None:
+    text = render_model_card(make.context())
+    assert (
+        "75,123 passages of training questions | 29.9 % (28.5–31.3, n = 4,183); right only" in text
+    )
+    for more, row in (
+        ({}, "baseline: a text search | not measured"),
+        (
+            {"open_book": OpenBook(kind="search", index="5" * 64, passages=9, left_out=0)},
+            "baseline: a text search | this model is one",
+        ),
+    ):
+        analysis = make.analysis(evaluation=make.evaluation(search=None, **more))
+        context = make.context(make.EVIDENCE.model_copy(update={"analysis": analysis}))
+        assert row in render_model_card(context)
+
+
+def test_a_waived_search_is_said_once_with_the_reason() -> None:
+    evidence = make.EVIDENCE.model_copy(update={"analysis": LOOKED_UP})
+    waiver = Waiver(rule="search", name="Ann", reason="the facts can be looked up")
+    context = make.context(evidence)
+    context = context.model_copy(update={"verdict": make.verdict(evidence, waivers=(waiver,))})
+    assert context.standing == "passed"
+    (line,) = [line for line in list_limitations(context) if "text search" in line]
+    assert "was waived by Ann: the facts can be looked up" in line
 
 
 def test_a_temperature_at_its_limit_is_said_once() -> None:
