@@ -54,12 +54,13 @@ def test_torch_is_not_imported_where_it_is_not_needed(tmp_path: Path) -> None:
         "evaluate fake:noisy starter:recall --method generate --out e",
         "compare e e",
         "prepare --out p",
+        "answer What? --option a --option b",
         "models list",
         "index build starter --limit 40 --without starter:recall --out ix",
         "index info ix --query scurvy",
         "evaluate search:ix starter:recall",
     ]
-    done = run(tmp_path, " + ".join(commands))
+    done = run(tmp_path, " + ".join(commands), environment={"MEDTUNE_CACHE": str(tmp_path / "c")})
     found = [line for line in done.stderr.splitlines() if line.startswith("heavy:")]
     assert dict(zip(commands, found, strict=True)) == dict.fromkeys(commands, "heavy: 0")
 

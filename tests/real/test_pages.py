@@ -20,12 +20,15 @@ from tests.pipeline.serving.endpoint import CALIBRATION, HELD, QUESTION, SECRET,
 from tests.unit.reports.test_run import evaluation, questions
 from tests.unit.reports.test_run import page as report_page
 
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import ContinuationScore, ScoreRequest
 from medtune.core.schemas.dataset import SnapshotManifest
 from medtune.guardrails.policy import load_policy
 from medtune.models.fake import FakeModel
 from medtune.reports.data import write_data_page
+from medtune.retrieval.index import build_index
+from medtune.retrieval.schema import Passage, PassageSource
 from medtune.serving.app import create_app
 from medtune.serving.auth.authorize import Authorizer, StartToken
 from medtune.serving.dependencies import Services
@@ -47,6 +50,22 @@ LONG: dict[str, Any] = {
     "stem": f"Which acid & {'pneumonoultramicroscopicsilicovolcanoconiosis' * 2} is it?",
     "options": ["Ascorbic acid, " * 12, "W" * 90, "Biotin", "Folate", "Niacin"],
 }
+CITED: dict[str, Any] = {
+    "stem": "Which vitamin is lacking in scurvy, the disease of sailors?",
+    "options": ["Ascorbic acid", "Retinol"],
+    "subject": "Nutrition",
+}
+"""Of a subject that was never calibrated: a passage decides it."""
+FACTS = (
+    (
+        CITED["stem"],
+        "Ascorbic acid",
+        "Collagen needs it; <b>citrus</b> fruits have much of it. " * 9,
+    ),
+    (LONG["stem"], LONG["options"][1], "M" * 300),
+    (HELD["stem"], HELD["options"][0], "Into the thigh."),
+    ("Which acid is a vitamin?", "Biotin", ""),
+)
 WATCH = """
 addEventListener("securitypolicyviolation",
   (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
@@ -138,6 +157,11 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     store, metrics = Store.open(f"sqlite:///{tmp_path / 'e.db'}"), Metrics()
+    passages = [
+        Passage(id=f"fact-{i}", question=q, answer=a, text=t, source="facts.csv", licence="CC0-1.0")
+        for i, (q, a, t) in enumerate(FACTS)
+    ]
+    source = PassageSource(source="facts.csv", licence="CC0-1.0", passages=len(passages))
     predictor = Predictor(
         model=Steady("noisy", {}),
         style=PromptStyle(),
@@ -146,6 +170,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         classifier=Unlearned(),
         calibration=CALIBRATION.model_copy(update={"temperature": 1.0, "threshold": 0.3}),
         release="smollm2-135m-medmcqa",
+        index=build_index(passages, [source], tmp_path / "index", "english", NoProgress()),
     )
     engine = Engine(predictor, store, SECRET, metrics)
     start = StartToken.create()
@@ -268,6 +293,19 @@ def test_a_question_is_asked_and_judged_with_the_keyboard_alone(site: Site, brow
         assert (said.helpful, said.corrected) == (True, 1)
 
 
+def test_the_passage_that_decides_is_shown(site: Site, browser: Any) -> None:
+    with at(site, browser, viewport=PHONE) as page:
+        ask(page, CITED)
+        assert page.locator(".given").inner_text().endswith("Ascorbic acid")
+        evidence = page.get_by_role("region", name="Evidence")
+        assert evidence.locator("li").count() == 1
+        marked = set(evidence.locator("mark").all_inner_texts())
+        assert {"vitamin", "scurvy", "Ascorbic"} <= marked
+        assert "Collagen" not in marked
+        assert "<b>citrus</b>" in evidence.inner_text()
+        assert page.locator(".number").count() == 0
+
+
 def test_an_item_is_reviewed_from_end_to_end(site: Site, browser: Any) -> None:
     with at(site, browser) as page:
         ask(page, HELD)
@@ -324,6 +362,8 @@ def views(site: Site, page: Any) -> Iterator[str]:
         ("deferred", {**QUESTION, "subject": "Astrology"}),
         ("crisis", {"stem": "I took all my pills and want to die", "options": []}),
         ("scope", {"stem": "My child has a fever, what should I give?", "options": ["a", "b"]}),
+        ("cited", CITED),
+        ("deferred", {**CITED, "options": ["Biotin", "Retinol"]}),
         ("same", {"stem": "Which?", "options": ["a", "A"]}),
         ("pending", {**HELD, "subject": "Pharmacology"}),
         ("pending", {"stem": LONG["stem"] + " What is the dose?", "options": LONG["options"]}),

@@ -17,9 +17,11 @@ from typing import Any
 
 import httpx2
 import openai
+import psutil
 import pytest
 from tests.pipeline.serving.endpoint import HELD, QUESTION
 
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import Question, SplitDescription
 from medtune.evaluation.exam import Exam
@@ -27,6 +29,8 @@ from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.score import answer_questions
 from medtune.models.open_model import open_model
 from medtune.models.remote.remote_model import RemoteModel
+from medtune.retrieval.index import build_index
+from medtune.retrieval.schema import Passage, PassageSource
 from medtune.serving.storage.store import Store
 
 # By this interpreter: whoever calls `.venv/bin/pytest` has no environment on the PATH.
@@ -59,12 +63,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(folder: Path, *options: str, model: str = "fake:biased") -> Iterator[Running]:
-    port = free_port()
+def running(folder: Path, *options: str, model: str | None = "fake:biased") -> Iterator[Running]:
+    port, named = free_port(), [] if model is None else [model]
     folder.mkdir(exist_ok=True)
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
-            [*MEDTUNE, "serve", model, "--port", str(port), "--data", str(folder), *options],
+            [*MEDTUNE, "serve", *named, "--port", str(port), "--data", str(folder), *options],
             stdout=log,
             stderr=log,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -115,6 +119,64 @@ def test_openais_own_client_is_served(tmp_path: Path) -> None:
         assert said == choice.message.content
         with pytest.raises(openai.BadRequestError, match="at least 1 item"):
             client.chat.completions.create(model="m", messages=[])
+
+
+def test_without_a_model_it_cites_the_starter_questions_or_defers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDTUNE_CACHE", str(tmp_path / "cache"))
+    with running(tmp_path, model=None):
+        pass  # builds the index
+    with running(tmp_path, model=None) as server:
+        started = psutil.Process(server.process.pid).cpu_times()
+        assert started.user + started.system < 4  # a second on a machine that does nothing else
+        maps = Path(f"/proc/{server.process.pid}/maps")
+        if maps.exists():
+            assert "torch" not in maps.read_text()
+        nerve = {
+            "stem": "Which nerve runs in the spiral groove of the humerus?",
+            "options": ["Ulnar nerve", "Median nerve", "Radial nerve"],
+        }
+        reply = server.ask(nerve).json()
+        assert (reply["status"], reply["letter"]) == ("answered", "C")
+        assert [passage["id"] for passage in reply["evidence"]] == ["train-anatomy-01"]
+        drug = {
+            "stem": "Which drug is given first in anaphylaxis?",
+            "options": ["Atropine", "Adrenaline", "Hydrocortisone", "Salbutamol"],
+        }
+        reply = server.ask(drug).json()
+        assert (reply["status"], reply["letter"]) == ("deferred", None)
+        assert reply["measured"]["accuracy"]["n"] == 320
+        listed = httpx2.get(f"{server.url}/v1/models").json()
+        assert [model["id"] for model in listed["data"]] == ["search:starter"]
+
+
+def test_an_index_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    passage = Passage(id="a", text="Scurvy is a lack of vitamin C.", source="s")
+    source = PassageSource(source="s", licence=None, passages=1)
+    build_index([passage], [source], index, "english", NoProgress())
+    with running(tmp_path, "--index", str(index)) as server:
+        (found,) = server.ask().json()["evidence"]
+        assert found["text"] == passage.text
+    missing = [*MEDTUNE, "serve", "fake:biased", "--data", str(tmp_path), "--index"]
+    manifest = (index / "manifest.json").read_text()
+    for change, words in (
+        (lambda: (index / "passages.arrow").write_bytes(b"x"), "was changed"),
+        (lambda: (index / "passages.arrow").unlink(), "is missing"),
+        (
+            lambda: (index / "manifest.json").write_text(
+                manifest.replace('"version": 1', '"version": 0')
+            ),
+            "holds no passage index of version 1",
+        ),
+    ):
+        change()
+        done = subprocess.run([*missing, str(index)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2
+        assert words in " ".join(done.stderr.split())
+    done = subprocess.run([*missing, "none"], capture_output=True, text=True, timeout=60)
+    assert "none holds no passage index" in " ".join(done.stderr.split())
 
 
 def test_the_endpoint_is_a_model_like_any_other(tmp_path: Path) -> None:

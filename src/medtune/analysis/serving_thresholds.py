@@ -8,12 +8,14 @@ from pathlib import Path
 from medtune.analysis.calibration import ScoredOptions, fit_temperature
 from medtune.analysis.selective_prediction import find_threshold_for_risk, fit_conformal_sets
 from medtune.core.errors import PredictionsError
+from medtune.core.intervals import wilson_interval
 from medtune.core.predictions_io import read_evaluation
 from medtune.core.records import (
     EvaluationRecord,
     Method,
     ModelDescription,
     Prediction,
+    Proportion,
     content_hash,
 )
 from medtune.core.schemas.guardrails import ServingCalibration
@@ -37,7 +39,41 @@ def fit_serving_calibration(
             f"an evaluation of {record.data.source} with other orders, a variant or examples",
             expected="questions asked as an endpoint asks them: once, as given",
         )
-    scored = ScoredOptions.from_predictions(predictions)
+    return fit_thresholds(
+        ScoredOptions.from_predictions(predictions),
+        risk,
+        level,
+        subjects=sorted({p.subject for p in predictions if p.subject}),
+        source=record.data.source,
+        identity=content_hash([record.inputs, record.data.hash]),
+        accuracy=record.accuracy,
+    )
+
+
+def fit_thresholds(
+    scored: ScoredOptions,
+    risk: float,
+    level: float,
+    *,
+    subjects: Sequence[str],
+    source: str,
+    identity: str,
+    accuracy: Proportion | None = None,
+) -> ServingCalibration:
+    """Fit the serving calibration on scored options; see `fit_serving_calibration`.
+
+    Args:
+        scored: Uncalibrated probabilities of the calibration questions.
+        risk: Largest share of errors among the answered.
+        level: Probability that a prediction set contains the right option.
+        subjects: Subjects of the questions.
+        source: Source of the questions.
+        identity: Hash of what was fitted on.
+        accuracy: Accuracy on these questions; None counts it.
+
+    Raises:
+        PredictionsError: The questions are too few for the level.
+    """
     temperature = fit_temperature(scored)
     scaled = scored.scale_temperature(temperature)
     threshold = find_threshold_for_risk(scaled, risk)
@@ -49,11 +85,12 @@ def fit_serving_calibration(
         coverage=threshold.coverage.value if threshold else 0.0,
         quantile=fit_conformal_sets(scaled, level).quantile,
         level=level,
-        subjects=tuple(sorted({p.subject for p in predictions if p.subject})),
+        subjects=tuple(subjects),
         n=len(scored),
-        source=record.data.source,
-        hash=content_hash([record.inputs, record.data.hash]),
-        accuracy=record.accuracy,
+        source=source,
+        hash=identity,
+        accuracy=accuracy
+        or wilson_interval(int((scored.chosen == scored.answers).sum()), len(scored)),
     )
 
 

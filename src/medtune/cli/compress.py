@@ -9,12 +9,14 @@ import typer
 
 from medtune.cli.options import (
     DATA,
+    DEFAULT_MODEL,
     MODEL,
     Adapter,
     Arithmetic,
     CalibrationFolder,
     Columns,
     DataOption,
+    Index,
     Json,
     LikelihoodMethod,
     Limit,
@@ -178,14 +180,18 @@ def answer(
     stem: Annotated[str, typer.Argument(help="The question.")],
     option: Annotated[list[str], typer.Option(help="An answer option; give two to ten.")],
     model: Annotated[
-        str, typer.Option(help=f"{MODEL}, or a run's folder.", callback=resolve_model_or_run)
-    ] = "embedded:smollm2-135m",
+        str,
+        typer.Option(
+            help=f"{MODEL}, {DEFAULT_MODEL}, or a run's folder.", callback=resolve_model_or_run
+        ),
+    ] = DEFAULT_MODEL,
     method: LikelihoodMethod = None,
     policy: PolicyFile = None,
     calibration: CalibrationFolder = None,
     unfit: Annotated[
         bool, typer.Option("--unfit", help="Use a model that did not pass the parity gate.")
     ] = False,
+    index: Index = None,
     json: Json = False,
 ) -> None:
     """Answer one question, through the guards of the endpoint.
@@ -203,6 +209,7 @@ def answer(
         policy=policy,
         calibration=calibration,
         unfit=unfit,
+        index=index,
     )
     print_record(record, json)
 

@@ -21,6 +21,8 @@ MODEL = (
     "embedded:smollm2-135m, hub:ORG/NAME[@REV], path:DIR, adapter:DIR, remote:URL#NAME, "
     "search:DIR, mix:DIR, fake:oracle|constant|biased|noisy"
 )
+DEFAULT_MODEL = "search:starter"
+"""Model that answers questions if none is named: a search in the starter questions."""
 DATA = "starter[:SPLIT], hub:ORG/NAME[/CONFIG][:SPLIT], file:PATH[:SPLIT], snapshot:FOLDER[:SPLIT]"
 
 
@@ -101,6 +103,10 @@ PolicyFile = Annotated[
 ]
 CalibrationFolder = Annotated[
     Path | None, typer.Option(help="Folder of an evaluation of calibration questions.")
+]
+Index = Annotated[
+    Path | None,
+    typer.Option(help="Folder of an index whose passages are shown; a search model has its own."),
 ]
 ScoringMethod = Annotated[
     Method | None, typer.Option(help="letter or cloze; as the model was taught.")

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from medtune.cli.options import (
+    DEFAULT_MODEL,
     MODEL,
     CalibrationFolder,
+    Index,
     Json,
     LikelihoodMethod,
     PolicyFile,
@@ -32,9 +34,10 @@ def serve(
     model: Annotated[
         str,
         typer.Argument(
-            help=f"{MODEL}, release:NAME, or a run's folder.", callback=resolve_model_or_run
+            help=f"{MODEL}, {DEFAULT_MODEL}, release:NAME, or a run's folder.",
+            callback=resolve_model_or_run,
         ),
-    ] = "embedded:smollm2-135m",
+    ] = DEFAULT_MODEL,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     policy: PolicyFile = None,
@@ -57,6 +60,7 @@ def serve(
     shadow: Annotated[
         str | None, typer.Option(help="Model or release:NAME to run in shadow mode.")
     ] = None,
+    index: Index = None,
 ) -> None:
     """Serve answers to exam questions over HTTP, with guards and human review.
 
@@ -79,6 +83,7 @@ def serve(
         unfit=unfit,
         registry=registry,
         shadow=shadow,
+        index=index,
     )
 
 

@@ -14,6 +14,7 @@ from medtune.core.schemas.guardrails import Inquiry, strictest_action
 from medtune.guardrails.classifier.learned import load_default_classifier
 from medtune.guardrails.pipeline import run_input_guards
 from medtune.guardrails.policy import load_policy
+from medtune.models.open_index import open_index
 from medtune.serving.inference.reply import build_question, build_reply, reply_status
 from medtune.serving.schemas import AnswerRecord
 from medtune.workflows.load_predictor import find_calibration, load_predictor
@@ -29,6 +30,7 @@ def answer(
     policy: Path | None = None,
     calibration: Path | None = None,
     unfit: bool = False,
+    index: Path | None = None,
 ) -> AnswerRecord:
     """Answer one question through the guards of the endpoint.
 
@@ -36,7 +38,8 @@ def answer(
 
     The model is a name or a run folder, whose calibration is used if no other is given. Without a
     method it is letter for a model trained on letters, else cloze; without a policy, the starter
-    policy. `unfit` allows a quantized model that did not pass the parity gate.
+    policy. `unfit` allows a quantized model that did not pass the parity gate. `index` is the
+    folder of an index whose passages are shown; a search model has its own.
 
     Raises:
         DataError: The question has too few or too many options, or an empty text.
@@ -52,8 +55,9 @@ def answer(
     if outcome.inquiry is None or strictest_action(verdicts) == "refuse":
         reply = build_reply(request_id, "refused", verdicts, None, None, name)
     else:
+        passages = open_index(index) if index is not None else None
         predictor = load_predictor(
-            name, evaluation, method, rules, classifier, progress, unfit=unfit
+            name, evaluation, method, rules, classifier, progress, unfit=unfit, index=passages
         )
         start = time.perf_counter()
         (scores,) = predictor.predict([build_question(inquiry, outcome.inquiry)])

@@ -21,12 +21,14 @@ from medtune.core.records import Method
 from medtune.guardrails.classifier.learned import load_classifier, load_default_classifier
 from medtune.guardrails.policy import load_policy
 from medtune.models.adapters.adapter_pools import AdapterPools
+from medtune.models.open_index import open_index
 from medtune.models.open_model import open_model
 from medtune.models.sources import resolve_model
 from medtune.models.weights_card import ADAPTER_PREFIX
 from medtune.releases.build import model_reference
 from medtune.releases.registry import Registry
 from medtune.releases.schema import ALIASES, LEARNED, POLICY, Release
+from medtune.retrieval.index import PassageIndex
 from medtune.serving.auth.authorize import Authorizer, StartToken, is_loopback
 from medtune.serving.data_dir import load_secret, resolve_database_url
 from medtune.serving.dependencies import Probe, Services
@@ -39,11 +41,11 @@ from medtune.serving.schemas import ENDPOINT
 from medtune.serving.server import check_port, run_server
 from medtune.serving.storage.audit_heads import Anchor
 from medtune.serving.storage.store import Store
-from medtune.workflows.load_predictor import find_calibration, load_predictor
+from medtune.workflows.load_predictor import find_calibration, load_predictor, own_index
 
 RELEASE_PREFIX = "release:"
 """Prefix of the name of a release, or of an alias, which is polled."""
-WEIGHTLESS_PREFIXES = ("fake:", "remote:")
+WEIGHTLESS_PREFIXES = ("fake:", "remote:", "search:")
 """Prefixes of models without local weights."""
 
 
@@ -63,6 +65,7 @@ def serve(
     patience_s: float,
     keys_always: bool,
     shadow: str | None,
+    index: Path | None,
 ) -> None:
     """Run the endpoint until it is stopped.
 
@@ -81,12 +84,16 @@ def serve(
         patience_s: Longest wait for the model.
         keys_always: Whether requests from the loopback interface need a key, too.
         shadow: A model or release that answers in shadow mode; its answers are only stored.
+        index: Folder of an index, whose passages are shown with answers.
 
     Raises:
         MedtuneError: Model, calibration, policy, store or port cannot be used.
     """
     check_port(host, port)
-    loader = PredictorLoader(Registry(registry), progress, policy, calibration, method, unfit)
+    passages = open_index(index) if index is not None else None
+    loader = PredictorLoader(
+        Registry(registry), progress, policy, calibration, method, unfit, passages
+    )
     thread, release = create_model_executor(), loader.find_release(model)
     predictor = thread.submit(loader.load, model, release).result()
     secret = load_secret(folder)
@@ -133,6 +140,7 @@ class PredictorLoader:
         calibration: Evaluation of a model's calibration questions; None uses that of its run.
         method: Method of a model; None is letter if it was trained on letters, else cloze.
         unfit: Load a quantized model even if it did not pass the parity gate.
+        index: Passages to show with answers; None takes those of a search model.
         pools: Adapter pools, where adapters share a base model.
     """
 
@@ -142,6 +150,7 @@ class PredictorLoader:
     calibration: Path | None = None
     method: Method | None = None
     unfit: bool = False
+    index: PassageIndex | None = None
     pools: AdapterPools = field(default_factory=AdapterPools)
 
     def find_release(self, model: str) -> Release | None:
@@ -168,6 +177,7 @@ class PredictorLoader:
             load_default_classifier(),
             self.progress,
             unfit=self.unfit,
+            index=self.index,
         )
 
     def _load_release(self, release: Release) -> Predictor:
@@ -188,6 +198,7 @@ class PredictorLoader:
             classifier=load_classifier(objects.object_path(release.files[LEARNED].sha256)),
             calibration=release.calibration,
             release=release.name,
+            index=self.index or own_index(model),
         )
 
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 
-from medtune.core.schemas.guardrails import GuardVerdict, Inquiry, OptionScores, ServingCalibration
-from medtune.guardrails.policy import Policy
+from medtune.core.schemas.guardrails import (
+    AnswerEvidence,
+    GuardVerdict,
+    Inquiry,
+    OptionScores,
+    ServingCalibration,
+)
+from medtune.guardrails.policy import EvidenceRule, Policy
 from medtune.guardrails.rules import make_verdict
 
 MIN_LETTER_MASS = 0.1
 """Least total probability of the letters; below it, the model was about to write other text."""
 TIE_MARGIN = 1e-6
+DECIDED_BY_EVIDENCE = "confidence.evidence"
+"""Reason code of an answer that a passage decides."""
 
 
 def check_confidence(
@@ -18,8 +26,25 @@ def check_confidence(
 ) -> GuardVerdict:
     """Hold back an answer whose confidence is below the calibrated threshold.
 
-    The calibration is None for a model that was never calibrated.
+    A passage that decides lets it pass. The calibration is None for a model that was never
+    calibrated.
     """
+    verdict = _check_calibrated(inquiry, scores, calibration, policy)
+    if verdict.action in ("defer", "refuse") and evidence_decides(scores.evidence, policy.evidence):
+        return make_verdict("confidence", "annotate", DECIDED_BY_EVIDENCE)
+    return verdict
+
+
+def evidence_decides(evidence: AnswerEvidence | None, rule: EvidenceRule | None) -> bool:
+    """Return whether a passage matches that is for the chosen option, and none for another."""
+    if evidence is None or rule is None:
+        return False
+    return evidence.match >= rule.match > evidence.rival
+
+
+def _check_calibrated(
+    inquiry: Inquiry, scores: OptionScores, calibration: ServingCalibration | None, policy: Policy
+) -> GuardVerdict:
     rule = policy.confidence
     if calibration is None:
         return make_verdict("confidence", rule.uncalibrated, "confidence.uncalibrated")

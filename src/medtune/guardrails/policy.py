@@ -92,6 +92,18 @@ class Confidence(Strictness):
     """Action for a model without calibration."""
 
 
+class EvidenceRule(Record):
+    """When a passage decides an answer that is not confident enough.
+
+    The match is the harmonic mean of the share of the stem's words in a passage's question and
+    right answer, and the share of its question's words in stem and chosen option. It is 0 unless
+    the passage's right answer is the option, and its question is negated just as the stem is.
+    """
+
+    match: Probability = 0.6
+    """Least match at which a passage decides, if none for another option has it as well."""
+
+
 class Policy(Record):
     """A policy file."""
 
@@ -108,6 +120,8 @@ class Policy(Record):
     sensitive: Sensitive = Field(default_factory=Sensitive)
     classifier: ClassifierPolicy = Field(default_factory=ClassifierPolicy)
     confidence: Confidence = Field(default_factory=Confidence)
+    evidence: EvidenceRule | None = None
+    """None if a passage never decides."""
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -127,7 +141,8 @@ class Policy(Record):
     @cached_property
     def hash(self) -> str:
         """Hash of the content; 64 hex digits."""
-        return content_hash(self.model_dump(mode="json"))
+        # Without the rules that a policy does not have, so that older policies keep their hash.
+        return content_hash(self.model_dump(mode="json", exclude_none=True))
 
 
 def load_policy(path: Path | None = None) -> Policy:

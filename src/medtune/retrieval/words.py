@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from medtune.core.errors import RetrievalError
 
 NO_STEMMER = "none"
+CACHED_STEMS = 1 << 17
+"""Words whose stems are kept: an endpoint is asked new ones as long as it runs."""
 _WORD = re.compile(r"\w+")
 STOP_WORDS = frozenset(
     (
@@ -20,7 +22,7 @@ STOP_WORDS = frozenset(
 
 
 class WordSplitter:
-    """Splits texts into stems; every distinct word is stemmed once.
+    """Splits texts into stems; a word is seldom stemmed twice.
 
     Args:
         stemmer: Name of a Snowball stemmer, or "none".
@@ -30,17 +32,11 @@ class WordSplitter:
     """
 
     def __init__(self, stemmer: str) -> None:
-        self._stem = _load_stemmer(stemmer)
-        self._stems: dict[str, str] = {}
+        self._stem = lru_cache(CACHED_STEMS)(_load_stemmer(stemmer))
 
     def split(self, text: str) -> list[str]:
         """Return the stems of a text, in order, without function words."""
-        words = [w for w in _WORD.findall(text.casefold()) if w not in STOP_WORDS]
-        return [self._stems.get(word) or self._remember(word) for word in words]
-
-    def _remember(self, word: str) -> str:
-        self._stems[word] = self._stem(word)
-        return self._stems[word]
+        return [self._stem(w) for w in _WORD.findall(text.casefold()) if w not in STOP_WORDS]
 
 
 @cache

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from medtune.core.records import Probability, Proportion, Record
 from medtune.core.schemas.audit import AuditHead
-from medtune.core.schemas.guardrails import CardName, GuardVerdict
+from medtune.core.schemas.guardrails import CardName, EvidencePassage, GuardVerdict
 
 Status = Literal["answered", "deferred", "refused", "pending_review"]
 Role = Literal["ask", "review", "admin"]
@@ -48,13 +48,17 @@ class Reply(Record):
     letter: str | None
     """Letter of the chosen option; None unless the question is answered."""
     probabilities: tuple[Probability, ...] | None
-    """Calibrated probabilities of the options, which sum to 1. None if no model was asked, or if a
-    reviewer decides first."""
+    """Calibrated probabilities of the options, which sum to 1. None if no model was asked, if a
+    reviewer decides first, or if a passage decided: they do not measure that answer."""
     prediction_set: tuple[str, ...] | None
     """Letters that include the right one as often as the policy promises; None if the model was
     never calibrated, or no answer is shown."""
     confidence: Probability | None
-    """Probability of the chosen option; None if no answer is shown."""
+    """Probability of the chosen option; None as for the probabilities."""
+    evidence: tuple[EvidencePassage, ...] | None = None
+    """Up to three passages for the likeliest option, the best first; empty if none was found. None
+    if the endpoint has no index, if no answer is shown, or in a reply that is read again: like the
+    question, passages are not kept for it."""
     reasons: tuple[GuardVerdict, ...]
     """Verdicts of all guards, in order."""
     card: FixedText | None = None
@@ -65,6 +69,12 @@ class Reply(Record):
     disclaimer: str
     release: str
     """Name of the release or the model that answered."""
+
+    @property
+    def likely_letters(self) -> tuple[str, ...]:
+        """The prediction set of a question without an answer; empty if it has all options."""
+        inside, given = self.prediction_set or (), self.probabilities or ()
+        return inside if self.letter is None and len(inside) < len(given) else ()
 
 
 class AnswerRecord(Record):
@@ -143,6 +153,8 @@ class AnswerReviewItem(Record):
     """Index of the model's option."""
     probabilities: tuple[Probability, ...] | None
     release: str
+    evidence: tuple[EvidencePassage, ...] | None = None
+    """Passages found for the model's option; None if the endpoint has no index."""
     state: ReviewState = "waiting"
     reviewer: str | None = None
     """Reviewer who holds the lease."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medtune.core.errors import RetrievalError
 from medtune.core.progress import Progress
 from medtune.core.prompt import method_for_form
 from medtune.core.protocols import AnswerModel
@@ -11,9 +12,19 @@ from medtune.core.records import Method
 from medtune.core.schemas.guardrails import ServingCalibration
 from medtune.guardrails.classifier.learned import LearnedGuard
 from medtune.guardrails.policy import Policy
+from medtune.models.open_index import open_index
 from medtune.models.open_model import open_model
-from medtune.models.weights_card import ADAPTER_PREFIX, refuse_unfit, resolve_prompt_defaults
+from medtune.models.search_model import SearchModel
+from medtune.models.weights_card import (
+    ADAPTER_PREFIX,
+    PromptDefaults,
+    refuse_unfit,
+    resolve_prompt_defaults,
+)
+from medtune.retrieval.evidence import EvidenceFinder
+from medtune.retrieval.index import PassageIndex
 from medtune.serving.inference.predictor import Predictor
+from medtune.workflows.starter_search import STARTER_SEARCH, open_starter_search
 
 TRAINED_FOLDERS = ((ADAPTER_PREFIX, "adapter"), ("path:", "model"))
 """Name prefix and subfolder of the weights that a run can train."""
@@ -49,17 +60,19 @@ def load_predictor(
     progress: Progress,
     *,
     unfit: bool = False,
+    index: PassageIndex | None = None,
 ) -> Predictor:
-    """Load a model with its prompt, policy, guards and calibration.
+    """Load a model with its prompt, policy, guards, calibration and passages.
 
     Args:
-        name: Name of the model.
+        name: Name of the model; search:starter is the search in the starter questions.
         evaluation: Evaluation of its calibration questions; None leaves it uncalibrated.
         method: None is letter for a model trained on letters, else cloze.
         policy: Policy of the guards.
         classifier: The learned guard.
         progress: Progress reports.
         unfit: Load a quantized model even if it did not pass the parity gate.
+        index: Passages to show with answers; None takes those of a search model.
 
     Raises:
         CheckFailed: The model is marked unfit.
@@ -68,11 +81,20 @@ def load_predictor(
     refuse_unfit(name, anyway=unfit)
     asked = resolve_prompt_defaults(name)
     method = method or method_for_form(asked.target)
-    model = open_model(name, style=asked.style, progress=progress, light=True)
+    model: AnswerModel
     calibration = None
+    if name == STARTER_SEARCH:
+        model, calibration = open_starter_search(policy, progress)
+    else:
+        model = open_model(name, style=asked.style, progress=progress, light=True)
+    index = index or own_index(model)
+    open_book = None
+    if asked.retrieval.is_open_book:
+        index = index or _open_index_of(name, asked)
+        open_book = EvidenceFinder(index, asked.retrieval)
     if evaluation is not None:
         calibration = _load_calibration(evaluation, model, method, policy)
-    else:
+    elif calibration is None:
         progress.log_message("not calibrated: the accuracy at a given confidence is unknown")
     return Predictor(
         model=model,
@@ -82,7 +104,31 @@ def load_predictor(
         classifier=classifier,
         calibration=calibration,
         release=name,
+        index=index,
+        open_book=open_book,
     )
+
+
+def _open_index_of(name: str, asked: PromptDefaults) -> PassageIndex:
+    """Open the index that a model was trained with, where its card says it is.
+
+    Raises:
+        RetrievalError: It is not there, or another index is.
+    """
+    place = asked.retrieval.index
+    index = open_index(Path(place)) if place else None
+    if index is None or asked.index_hash not in (None, index.manifest.hash):
+        raise RetrievalError(
+            f"{name} reads passages, and its index is not {place or 'named on its card'}",
+            expected=f"the index {(asked.index_hash or '')[:12]}",
+            fix="name an index: --index DIR",
+        )
+    return index
+
+
+def own_index(model: AnswerModel) -> PassageIndex | None:
+    """Return the passages that a model answers from; None for a model that is no search."""
+    return model.index if isinstance(model, SearchModel) else None
 
 
 def _load_calibration(

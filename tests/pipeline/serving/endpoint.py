@@ -24,6 +24,7 @@ from medtune.core.schemas.guardrails import GuardVerdict, ServingCalibration
 from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy, load_policy
 from medtune.models.fake import FakeModel
+from medtune.retrieval.index import PassageIndex
 from medtune.serving.app import create_app
 from medtune.serving.auth.authorize import Authorizer
 from medtune.serving.dependencies import Services
@@ -82,6 +83,7 @@ def predictor_of(
     release: str = "fake:constant",
     policy: Policy | None = None,
     calibration: ServingCalibration | None = CALIBRATION,
+    index: PassageIndex | None = None,
 ) -> Predictor:
     """Put a predictor around a model."""
     return Predictor(
@@ -92,6 +94,7 @@ def predictor_of(
         classifier=Unlearned(),
         calibration=calibration,
         release=release,
+        index=index,
     )
 
 
@@ -124,10 +127,11 @@ def endpoint(
     calibration: ServingCalibration | None = CALIBRATION,
     patience_s: float = 10.0,
     host: str = "127.0.0.1",
+    index: PassageIndex | None = None,
 ) -> Iterator[Endpoint]:
     """Start an endpoint on a fresh store."""
     store, model, metrics = Store.open(f"sqlite:///{folder / 'e.db'}"), Breakable(), Metrics()
-    predictor = predictor_of(model, policy=policy, calibration=calibration)
+    predictor = predictor_of(model, policy=policy, calibration=calibration, index=index)
     engine = Engine(predictor, store, SECRET, metrics, patience_s)
     gate = Authorizer(store.keys.find)
     services = Services(

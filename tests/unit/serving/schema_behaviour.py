@@ -29,7 +29,7 @@ NEXT = """
 import sqlalchemy as sa
 from alembic import op
 revision = "9999"
-down_revision = "0003"
+down_revision = "0004"
 def upgrade():
     op.add_column("entries", sa.Column("mood", sa.Text, server_default="calm"))
 """
@@ -44,7 +44,7 @@ class SchemaBehaviour(OnStore):
             options = {"version_table": migrate.VERSION_TABLE}
             context = MigrationContext.configure(connection, opts=options)
             assert compare_metadata(context, metadata) == []
-            assert context.get_current_revision() == "0003"
+            assert context.get_current_revision() == "0004"
         engine.dispose()
 
     def test_opening_again_changes_nothing(self, store: Store, store_url: str) -> None:

@@ -69,11 +69,16 @@ def show_answer(console: Console, record: AnswerRecord) -> None:
         console.print(f"{reply.card.title}\n{reply.card.text}")
         return
     console.print(Text(_answer_headline(reply), style="bold"))
-    for letter, option, probability in zip(
-        LETTERS, record.options, reply.probabilities or (), strict=False
-    ):
-        mark, style = (">", "bold") if letter == reply.letter else (" ", "")
-        console.print(Text(f"{mark} {letter}  {100 * probability:5.1f} %  {option}", style=style))
+    if reply.letter is not None or reply.probabilities is not None:
+        for at, option in enumerate(record.options):
+            chosen = LETTERS[at] == reply.letter
+            number = f"{100 * reply.probabilities[at]:5.1f} %  " if reply.probabilities else ""
+            line = f"{'>' if chosen else ' '} {LETTERS[at]}  {number}{option}"
+            console.print(Text(line, style="bold" if chosen else ""))
+    for passage in reply.evidence or ():
+        console.print(Text(passage.text))
+        origin = (passage.source, passage.licence, passage.id)
+        console.print(Text("  " + " · ".join(filter(None, origin)), style="dim"))
     if reply.measured is not None:
         right, source = reply.measured.accuracy, reply.measured.source
         console.print(

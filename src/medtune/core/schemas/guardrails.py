@@ -96,6 +96,30 @@ class ServingCalibration(Record):
     """Share of these questions that the model has right; Wilson 95 %.  None in old releases."""
 
 
+class EvidencePassage(Record):
+    """A passage that is shown with an answer."""
+
+    id: str
+    """Unique within its index."""
+    text: str
+    """Question, right answer and explanation, or a piece of a text; long ones are cut."""
+    source: str
+    licence: str | None
+    score: float
+    """Of the search with stem and option; comparable within one reply only."""
+
+
+class AnswerEvidence(Record):
+    """Passages found for the chosen option, and how nearly one of them is the question."""
+
+    passages: tuple[EvidencePassage, ...]
+    """The best first; empty if nothing was found."""
+    match: Probability
+    """Largest match of a passage whose right answer is the chosen option; see `EvidenceRule`."""
+    rival: Probability
+    """The same of all other options."""
+
+
 class OptionScores(Record):
     """Calibrated probabilities of the options of one question."""
 
@@ -104,6 +128,8 @@ class OptionScores(Record):
     """Index of the most likely option; ties are broken by `core.choice`."""
     mass: Probability | None = None
     """Letter method: total probability of all letters."""
+    evidence: AnswerEvidence | None = None
+    """None if the endpoint has no index of passages."""
 
     @property
     def confidence(self) -> float:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
 
 from pydantic import (
     BaseModel,
@@ -289,13 +290,14 @@ def _find_inline_options(text: str) -> tuple[str, list[str], list[str]] | None:
 
 def build_completion(asked: ChatRequest, inquiry: Inquiry, reply: Reply) -> dict[str, Any]:
     """Build a chat completion; the field `medtune` has the whole reply."""
-    text = _completion_text(inquiry, reply)
+    text, citations = _completion_text(inquiry, reply)
+    message = {"role": "assistant", "content": text, "refusal": None}
     return {
         **_completion_header(reply, "chat.completion"),
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": text, "refusal": None},
+                "message": message | ({"annotations": citations} if citations else {}),
                 "finish_reason": _finish_reason(reply),
                 "logprobs": _logprobs(asked, reply, text),
             }
@@ -307,11 +309,12 @@ def build_completion(asked: ChatRequest, inquiry: Inquiry, reply: Reply) -> dict
 
 def stream_completion(asked: ChatRequest, inquiry: Inquiry, reply: Reply) -> Iterator[str]:
     """Yield a reply as a stream: content, finish reason, and usage if requested."""
-    text = _completion_text(inquiry, reply)
+    text, citations = _completion_text(inquiry, reply)
     head = _completion_header(reply, "chat.completion.chunk")
     first = {
         "index": 0,
-        "delta": {"role": "assistant", "content": text},
+        "delta": {"role": "assistant", "content": text}
+        | ({"annotations": citations} if citations else {}),
         "finish_reason": None,
         "logprobs": _logprobs(asked, reply, text),
     }
@@ -373,8 +376,25 @@ def _finish_reason(reply: Reply) -> str:
     return "content_filter" if reply.status == "refused" else "stop"
 
 
-def _completion_text(inquiry: Inquiry, reply: Reply) -> str:
-    return f"{_answer_text(inquiry, reply)}\n\n{reply.disclaimer}"
+def _completion_text(inquiry: Inquiry, reply: Reply) -> tuple[str, list[dict[str, Any]]]:
+    """Return the text of an answer, and its citations as OpenAI's annotations.
+
+    Passages have no address: their URL is a URN with their id.
+    """
+    text, citations = _answer_text(inquiry, reply), []
+    evidence = reply.evidence or () if reply.letter is not None else ()
+    for number, passage in enumerate(evidence, 1):
+        text += "\n" if number > 1 else "\n\n"
+        start = len(text)
+        text += f"[{number}] {passage.source}"
+        cited = {
+            "start_index": start,
+            "end_index": len(text),
+            "title": f"{passage.source}, {passage.id}",
+            "url": f"urn:medtune:passage:{quote(passage.id, safe='')}",
+        }
+        citations.append({"type": "url_citation", "url_citation": cited})
+    return f"{text}\n\n{reply.disclaimer}", citations
 
 
 def _answer_text(inquiry: Inquiry, reply: Reply) -> str:
@@ -387,8 +407,8 @@ def _answer_text(inquiry: Inquiry, reply: Reply) -> str:
             "A reviewer has to approve this answer first: GET /v1/answer/"
             f"{reply.request_id} returns its status."
         )
-    if reply.prediction_set:
-        return f"Not sure enough to answer; most likely among {', '.join(reply.prediction_set)}."
+    if reply.likely_letters:
+        return f"Not sure enough to answer; most likely among {', '.join(reply.likely_letters)}."
     if reply.status == "refused":
         return "Not answered: the question contains instructions to the model, or is too long."
     return "Not sure enough to answer."

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from medtune.core.errors import ModelError, StoreError
+from medtune.core.errors import ModelError, RetrievalError, StoreError
 from medtune.core.records import MIN_OPTIONS, Question
 from medtune.core.schemas.guardrails import Inquiry, OptionScores, strictest_action
 from medtune.guardrails.answer_guards import unavailable_verdict
@@ -133,10 +133,10 @@ class Engine:
         """
         if self._fault is None:
             return
-        model = self.predictor.model
-        if not isinstance(model, HealthCheck):
+        of_index = isinstance(self._fault.__cause__, RetrievalError)
+        if not of_index and not isinstance(self.predictor.model, HealthCheck):
             raise self._fault
-        model.check()
+        self.predictor.check()
         self._fault = None
 
     async def start(self) -> None:
@@ -378,6 +378,7 @@ class Engine:
             proposed=entry.chosen,
             probabilities=entry.probabilities,
             release=predictor.release,
+            evidence=scores.evidence.passages if scores and scores.evidence else None,
         )
         return reply, entry, item
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from medtune.analysis.calibration import apply_temperature
 from medtune.core.choice import choose_option
+from medtune.core.errors import ModelError, RetrievalError
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method, Question
@@ -24,6 +25,9 @@ from medtune.evaluation.score import score_options
 from medtune.guardrails.answer_guards import check_confidence, check_output
 from medtune.guardrails.classifier.learned import LearnedGuard
 from medtune.guardrails.policy import ANSWER_GUARDS, Policy
+from medtune.retrieval.answer_evidence import find_answer_evidence
+from medtune.retrieval.evidence import EvidenceFinder
+from medtune.retrieval.index import PassageIndex
 
 
 @runtime_checkable
@@ -47,6 +51,8 @@ class Predictor:
         classifier: The learned guard.
         calibration: None if the model was never calibrated.
         release: Name of the release, shown in every answer.
+        index: Passages that are shown with answers; None shows none.
+        open_book: Finds the passages of the prompt; None for a model that reads none.
     """
 
     model: AnswerModel
@@ -56,21 +62,39 @@ class Predictor:
     classifier: LearnedGuard
     calibration: ServingCalibration | None
     release: str
+    index: PassageIndex | None = None
+    open_book: EvidenceFinder | None = None
 
     def predict(self, questions: Sequence[Question]) -> list[OptionScores]:
         """Score the options of some questions in one batch.
 
         Raises:
-            ModelError: The model fails, or its server cannot be reached.
+            ModelError: The model fails, or its server or the index's database cannot be reached.
         """
-        asked = score_options(self.model, self.style, self.method, questions)
+        try:
+            return self._predict(questions)
+        except RetrievalError as error:
+            raise ModelError(error.found, expected=error.expected, fix=error.fix) from error
+
+    def check(self) -> None:
+        """Check that the index and the model's server, if there are any, can be reached.
+
+        Raises:
+            ModelError: One cannot.
+        """
+        if isinstance(self.model, HealthCheck):
+            self.model.check()
+        if self.index is not None:
+            try:
+                self.index.search(["health"], 1)
+            except RetrievalError as error:
+                raise ModelError(error.found, expected=error.expected, fix=error.fix) from error
+
+    def _predict(self, questions: Sequence[Question]) -> list[OptionScores]:
+        asked = score_options(self.model, self.style, self.method, questions, self.open_book)
+        # Chosen before the temperature, as in an evaluation: scaling may round to a tie.
         return [
-            OptionScores(
-                probabilities=self._calibrated(cold),
-                # Chosen before the temperature, as in an evaluation: scaling may round to a tie.
-                chosen=choose_option(cold, question.stem, question.options),
-                mass=mass,
-            )
+            self._option_scores(question, cold, mass)
             for (cold, mass), question in zip(asked, questions, strict=True)
         ]
 
@@ -83,6 +107,17 @@ class Predictor:
             "output": lambda: check_output(scores),
         }
         return tuple(guards[name]() for name in self.policy.order if name in guards)
+
+    def _option_scores(
+        self, question: Question, cold: tuple[float, ...], mass: float | None
+    ) -> OptionScores:
+        stem, options = question.stem, question.options
+        chosen, evidence = choose_option(cold, stem, options), None
+        if self.index is not None:
+            evidence = find_answer_evidence(self.index, stem, options, chosen)
+        return OptionScores(
+            probabilities=self._calibrated(cold), chosen=chosen, mass=mass, evidence=evidence
+        )
 
     def _calibrated(self, probabilities: tuple[float, ...]) -> tuple[float, ...]:
         if self.calibration is None:

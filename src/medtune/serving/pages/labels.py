@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from medtune.core.schemas.guardrails import ACTIONS as STRICTNESS
 from medtune.core.schemas.guardrails import Action, GuardName, GuardVerdict
+from medtune.guardrails.answer_guards import DECIDED_BY_EVIDENCE
 from medtune.serving.schemas import DecisionKind, ReviewState, Status
 
 STATUSES: dict[Status, str] = {
@@ -42,7 +43,7 @@ GUARD_DESCRIPTIONS: dict[GuardName, str] = {
     "injection": "refuses instructions to the model",
     "sensitive": "leaves some answers to a reviewer",
     "classifier": "checks the text a second time, with a trained classifier",
-    "confidence": "holds back answers that the model is not sure enough of",
+    "confidence": "holds back answers that neither the model is sure of nor a passage decides",
     "output": "holds back output that is not an answer",
 }
 """What each guard does, after its name."""
@@ -101,6 +102,7 @@ REASONS: dict[str, str] = {
     "classifier.order": "It reads like an instruction to the model",
     "confidence.low": "The model is less sure than required",
     "confidence.uncalibrated": "How often this model's choice is right was never measured",
+    "confidence.evidence": "A passage decides it, not the model's confidence",
     "confidence.unseen_subject": "The model was never calibrated on this subject",
     "output.no_letter": "The model was about to write something other than a letter",
     "output.no_number": "The model gave no usable probabilities",
@@ -118,6 +120,11 @@ def strictest_reason(verdicts: Sequence[GuardVerdict]) -> str | None:
     """Return the reason code of the strictest verdict."""
     strictest = max(verdicts, key=lambda verdict: STRICTNESS.index(verdict.action))
     return strictest.reason
+
+
+def is_cited(verdicts: Sequence[GuardVerdict]) -> bool:
+    """Return whether a passage decided the answer."""
+    return any(verdict.reason == DECIDED_BY_EVIDENCE for verdict in verdicts)
 
 
 def is_uncalibrated(verdicts: Sequence[GuardVerdict]) -> bool:

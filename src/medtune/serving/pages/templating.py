@@ -10,6 +10,7 @@ from jinja2 import Environment
 from medtune.core.formatting import format_percent
 from medtune.core.records import LETTERS
 from medtune.reports.templating import create_environment
+from medtune.retrieval.answer_evidence import split_matches
 from medtune.serving.inference.fixed_texts import DISCLAIMER
 from medtune.serving.pages import labels
 
@@ -31,6 +32,7 @@ def _environment() -> Environment:
         iso=format_iso_time,
         reason=labels.reason_label,
     )
+    environment.filters["matches"] = split_matches
     environment.globals |= {"labels": labels, "letters": LETTERS, "disclaimer": DISCLAIMER}
     return environment
 

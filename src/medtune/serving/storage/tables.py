@@ -111,6 +111,7 @@ reviews = Table(
     Column("reviewer", NameColumn),
     Column("lease_until", TimeColumn),
     Column("wants_second", Boolean, nullable=False),
+    Column("evidence", Value),
     Index("reviews_by_state", "state", "time"),
 )
 
