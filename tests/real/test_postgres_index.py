@@ -13,7 +13,7 @@ from medtune.core.errors import RetrievalError
 from medtune.core.progress import NoProgress
 from medtune.models.open_index import open_index
 from medtune.retrieval.postgres_index import PostgresIndex, build_postgres_index
-from medtune.retrieval.schema import Passage, PassageSource
+from medtune.retrieval.schema import Passage, PassageSource, SearchHit
 
 pytestmark = pytest.mark.postgres
 
@@ -68,8 +68,8 @@ def execute(url: str, statement: str) -> None:
     engine.dispose()
 
 
-def rows(found: list[list[object]]) -> list[list[int]]:
-    return [[hit.place for hit in hits] for hits in found]  # type: ignore[attr-defined]
+def rows(found: list[list[SearchHit]]) -> list[list[int]]:
+    return [[hit.place for hit in hits] for hits in found]
 
 
 def test_finds_by_stems_and_ranks_rare_words_higher(index: PostgresIndex) -> None:
