@@ -16,6 +16,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -113,7 +114,7 @@ def measure_questions(
     questions: Sequence[Question], act: Callable[[Question], object]
 ) -> dict[str, float]:
     """Measure an act on every question: seconds for all, milliseconds of the median and p95."""
-    times = [measure(lambda question=question: act(question))[0] for question in questions]
+    times = [measure(partial(act, question))[0] for question in questions]
     middle, slow = np.percentile(times, [50, 95]) * 1000
     return {
         "all_s": round(sum(times), 1),
