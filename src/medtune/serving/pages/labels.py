@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from medtune.core.schemas.guardrails import ACTIONS as STRICTNESS
 from medtune.core.schemas.guardrails import Action, GuardName, GuardVerdict
-from medtune.guardrails.answer_guards import DECIDED_BY_EVIDENCE
 from medtune.serving.schemas import DecisionKind, ReviewState, Status
 
 STATUSES: dict[Status, str] = {
@@ -124,7 +123,7 @@ def strictest_reason(verdicts: Sequence[GuardVerdict]) -> str | None:
 
 def is_cited(verdicts: Sequence[GuardVerdict]) -> bool:
     """Return whether a passage decided the answer."""
-    return any(verdict.reason == DECIDED_BY_EVIDENCE for verdict in verdicts)
+    return any(verdict.reason == "confidence.evidence" for verdict in verdicts)
 
 
 def is_uncalibrated(verdicts: Sequence[GuardVerdict]) -> bool:
