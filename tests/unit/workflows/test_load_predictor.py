@@ -13,6 +13,7 @@ from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.guardrails.classifier.learned import load_default_classifier
 from medtune.guardrails.policy import load_policy
+from medtune.models.open_model import open_model
 from medtune.models.weights_card import PromptDefaults
 from medtune.retrieval.index import FolderIndex, build_index
 from medtune.retrieval.schema import Passage, PassageSource
@@ -55,7 +56,6 @@ def test_a_reader_gets_the_passages_of_its_training(
 ) -> None:
     reader(index.folder.parent, index.manifest.hash, monkeypatch)
     opened: dict[str, Any] = {}
-    open_model = module.open_model
     monkeypatch.setattr(
         module, "open_model", lambda *name, **how: opened.update(how) or open_model(*name, **how)
     )
