@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.releases.export import dossiers as make
 
+from medtune.commands.serve import PredictorLoader
 from medtune.core.errors import InputError, ReleaseError
 from medtune.core.experiment import RetrievalConfig
 from medtune.core.progress import NoProgress
@@ -18,11 +19,13 @@ from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.guardrails.classifier.learned import DEFAULT_CLASSIFIER_FILE, unpacked
+from medtune.models.open_index import open_index
 from medtune.models.open_model import open_model
 from medtune.models.weights_card import WeightsCard, resolve_prompt_defaults
 from medtune.releases.build import build_release
 from medtune.releases.commands import compare_releases, freeze_suite, read_release_log
 from medtune.releases.contamination import count_overlap, is_untrained
+from medtune.releases.endpoint_parity import measure_endpoint_parity
 from medtune.releases.evidence import (
     EvidenceOptions,
     collect_evidence,
@@ -30,10 +33,18 @@ from medtune.releases.evidence import (
 )
 from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_rules import judge_search
-from medtune.releases.gate_schema import Evidence, EvidenceRecord, LeastQuestions, Margins
+from medtune.releases.gate_schema import (
+    Evidence,
+    EvidenceRecord,
+    LeastQuestions,
+    Margins,
+    ServedRecord,
+)
 from medtune.releases.registry import Registry
 from medtune.releases.schema import LEARNED, Release
 from medtune.retrieval.index import read_index_manifest
+from medtune.serving.inference.predictor import Predictor
+from medtune.workflows.benchmark import measure_model
 from medtune.workflows.search_baseline import build_train_index
 
 DATA, CALIBRATION, SUITE = "starter:transfer", "starter:train", "starter:recall"
@@ -303,7 +314,17 @@ def test_an_open_book_release_reads_its_own_index(
     defaults = replace(
         resolve_prompt_defaults("fake:noisy"), retrieval=reads, index_hash=index.hash
     )
-    monkeypatch.setattr("medtune.releases.evidence.resolve_prompt_defaults", lambda _: defaults)
+    for module in ("releases.evidence", "releases.build", "workflows.benchmark"):
+        monkeypatch.setattr(f"medtune.{module}.resolve_prompt_defaults", lambda _: defaults)
+    # In this process, where the card is the one above.
+    monkeypatch.setattr("medtune.releases.evidence.measure_in_subprocess", measure_model)
+    served = []
+
+    def measure(predictor: Predictor, *asked: Any) -> ServedRecord:
+        served.append(predictor)
+        return measure_endpoint_parity(predictor, *asked)
+
+    monkeypatch.setattr("medtune.releases.endpoint_parity.measure_endpoint_parity", measure)
     book = searched.trained.model_copy(update={"name": "book"})
     registry.add_release(Release.model_validate(book.model_dump()), "ann")
     with pytest.raises(InputError, match="book reads passages of the index"):
@@ -316,8 +337,17 @@ def test_an_open_book_release_reads_its_own_index(
     assert exam.open_book is not None
     assert (exam.open_book.kind, exam.open_book.index) == ("shared", index.hash)
     assert exam.search is not None, "the search alone stands beside the reader"
-    # Nobody served it or timed it with passages: that is missing, and refuses it.
-    assert (found.served, found.bench) == (None, None)
+    assert found.served is not None
+    assert found.served.agreement.value == 1.0
+    assert [p.open_book and p.open_book.settings for p in served] == [reads]
+    assert found.bench is not None
+    assert found.bench.rows[0].accuracy.n == 80
+    with pytest.raises(InputError, match="book reads passages of the index"):
+        PredictorLoader(registry, NoProgress()).load("book", book)
+    loader = PredictorLoader(registry, NoProgress(), index=open_index(searched.index))
+    predictor = loader.load("book", book)
+    assert predictor.open_book is not None
+    assert predictor.open_book.index is predictor.index
 
 
 def test_a_search_whose_index_was_built_again_is_refused(
@@ -332,6 +362,8 @@ def test_a_search_whose_index_was_built_again_is_refused(
     options = replace(searched.options, trained_on=None)
     with pytest.raises(ReleaseError, match="index of s1 has the fingerprint"):
         collect_evidence(registry, "s1", options, "ann", NoProgress())
+    with pytest.raises(ReleaseError, match="index of s1 has the fingerprint"):
+        PredictorLoader(registry, NoProgress()).load("s1", registry.find("s1"))
 
 
 def test_a_search_that_holds_frozen_questions_says_so(tmp_path: Path) -> None:

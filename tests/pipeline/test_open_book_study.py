@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import CommandLine
 
+from medtune.core.experiment import RetrievalConfig
 from medtune.core.progress import NoProgress
 from medtune.data.load import load_split
+from medtune.models.open_model import open_model
 from medtune.retrieval.index import build_index
 from medtune.retrieval.passages import passages_from_questions
 from medtune.retrieval.schema import PassageSource
@@ -31,8 +35,17 @@ def indexed(medtune: CommandLine, tmp_path: Path) -> CommandLine:
     return medtune
 
 
-def test_the_study_is_whole_resumable_and_leaves_leaks_out(indexed: CommandLine) -> None:
+def test_the_study_is_whole_resumable_and_leaves_leaks_out(
+    indexed: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: dict[str, Any] = {}
+    monkeypatch.setattr(
+        "medtune.studies.open_book.study.open_model",
+        lambda *name, **how: opened.update(how) or open_model(*name, **how),
+    )
     record = indexed.record(*SMALL)
+    # Closed on purpose, or weights that were trained open book refuse to be asked.
+    assert opened["retrieval"] == RetrievalConfig()
     assert record["kind"] == "open-book"
     # The search in two shares; closed book; two kinds of prompt in two shares.
     settings = [point["setting"] for point in record["points"]]
@@ -56,6 +69,9 @@ def test_the_study_is_whole_resumable_and_leaves_leaks_out(indexed: CommandLine)
     assert shared["over_search"]["value"] == pytest.approx(gap)
     assert shared["less_similar"]["n"] == 18
     assert "The best of 4 open-book settings, fake:noisy with 2 passages" in record["verdict"]
+    searched = json.loads(Path("o/cells/search-100-percent/record.json").read_bytes())
+    read = json.loads(Path("o/cells/model1-shared-2-100-percent/record.json").read_bytes())
+    assert read["search"]["fingerprint"] == searched["model"]["fingerprint"]
     page = unescape(Path("o/open-book.html").read_text(encoding="utf-8"))
     assert record["verdict"] in page
     assert page.count("<svg") == 1

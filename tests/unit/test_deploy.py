@@ -21,6 +21,7 @@ from tests.pipeline.serving.endpoint import endpoint
 
 from medtune import __version__
 from medtune.cli import app
+from medtune.cli.options import DEFAULT_MODEL
 from medtune.serving.connections import ConnectionLimits
 from medtune.serving.data_dir import MIN_SECRET_LENGTH, SECRET_VARIABLE
 from medtune.serving.inference.engine import MAX_WAIT_S
@@ -311,6 +312,14 @@ def test_the_timer_updates_as_the_endpoint_serves() -> None:
     assert "OnCalendar=" in written("systemd/medtune-update.timer")
     (command,) = re.findall(r"ExecStart=\S+ (\S+) .*", update_unit)
     assert command == "update"
+
+
+def test_the_model_is_the_default() -> None:
+    """An uncalibrated model would defer every question."""
+    assert container()["args"][:2] == ["serve", DEFAULT_MODEL]
+    assert SERVICES["medtune-a"]["command"][1] == f"${{MEDTUNE_MODEL:-{DEFAULT_MODEL}}}"
+    assert f"MEDTUNE_MODEL={DEFAULT_MODEL}\n" in written("env.example")
+    assert "medtune answer" in written("Containerfile"), "its index is in the image"
 
 
 def test_the_policy_is_the_shipped_one() -> None:

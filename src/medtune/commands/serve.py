@@ -25,7 +25,11 @@ from medtune.models.open_index import open_index
 from medtune.models.open_model import open_model
 from medtune.models.sources import resolve_model
 from medtune.models.weights_card import ADAPTER_PREFIX
-from medtune.releases.build import model_reference
+from medtune.releases.build import (
+    check_search_index,
+    find_release_evidence,
+    model_reference,
+)
 from medtune.releases.registry import Registry
 from medtune.releases.schema import ALIASES, LEARNED, POLICY, Release
 from medtune.retrieval.index import PassageIndex
@@ -140,7 +144,8 @@ class PredictorLoader:
         calibration: Evaluation of a model's calibration questions; None uses that of its run.
         method: Method of a model; None is letter if it was trained on letters, else cloze.
         unfit: Load a quantized model even if it did not pass the parity gate.
-        index: Passages to show with answers; None takes those of a search model.
+        index: Passages to show with answers and in prompts; None takes those of a search model
+            or of a model's run.
         pools: Adapter pools, where adapters share a base model.
     """
 
@@ -181,15 +186,23 @@ class PredictorLoader:
         )
 
     def _load_release(self, release: Release) -> Predictor:
-        """Load a release; the hash of every file is checked."""
+        """Load a release; the hash of every file, and of an index, is checked."""
         name, objects = model_reference(self.registry, release), self.registry.objects
+        open_book = find_release_evidence(release, name, self.index)
         model: AnswerModel
         if release.weights == "adapter":
             base = resolve_model(release.base, self.progress)
             folder = Path(name.removeprefix(ADAPTER_PREFIX))
             model = self.pools.load_adapter(base, release.id, folder)
         else:
-            model = open_model(name, style=release.style, progress=self.progress, light=True)
+            model = open_model(
+                name,
+                style=release.style,
+                progress=self.progress,
+                light=True,
+                retrieval=open_book.settings if open_book is not None else None,
+            )
+        check_search_index(release, model)
         return Predictor(
             model=model,
             style=release.style,
@@ -199,6 +212,7 @@ class PredictorLoader:
             calibration=release.calibration,
             release=release.name,
             index=self.index or own_index(model),
+            open_book=open_book,
         )
 
 

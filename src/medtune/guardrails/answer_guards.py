@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from medtune.core.schemas.guardrails import (
     AnswerEvidence,
@@ -40,6 +41,11 @@ def evidence_decides(evidence: AnswerEvidence | None, rule: EvidenceRule | None)
     if evidence is None or rule is None:
         return False
     return evidence.match >= rule.match > evidence.rival
+
+
+def is_decided_by_evidence(verdicts: Iterable[GuardVerdict]) -> bool:
+    """Return whether a passage decided the answer: the model's probabilities are not about it."""
+    return any(verdict.reason == DECIDED_BY_EVIDENCE for verdict in verdicts)
 
 
 def _check_calibrated(

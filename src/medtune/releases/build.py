@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from medtune.analysis.serving_thresholds import calibrate_from_folder
-from medtune.core.errors import CheckFailed
+from medtune.core.errors import CheckFailed, InputError, ReleaseError
 from medtune.core.progress import Progress
 from medtune.core.prompt import method_for_form, prompt_fingerprint
+from medtune.core.protocols import AnswerModel
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import Method
 from medtune.core.schemas.guardrails import ServingCalibration
@@ -28,8 +29,10 @@ from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_rules import apply_gate
 from medtune.releases.gate_schema import Evidence, GateRecord, Margins, Waiver
 from medtune.releases.promotion import compute_binding
-from medtune.releases.registry import Registry
+from medtune.releases.registry import SHORT_ID_LENGTH, Registry
 from medtune.releases.schema import LEARNED, POLICY, WEIGHTS, FileRef, Release, check_name
+from medtune.retrieval.evidence import EvidenceFinder
+from medtune.retrieval.index import PassageIndex
 
 
 def build_release(
@@ -115,6 +118,51 @@ def model_reference(registry: Registry, release: Release) -> str:
     tree = registry.materialize_tree(release)
     kind = {"adapter": ADAPTER_PREFIX, "model": "path:"}.get(release.weights)
     return f"{kind}{tree / WEIGHTS}" if kind else release.base
+
+
+def find_release_evidence(
+    release: Release, model: str, index: PassageIndex | None
+) -> EvidenceFinder | None:
+    """Return the passages of a release's prompts; None for a closed book.
+
+    Args:
+        release: The release.
+        model: Its model, as `model_reference` names it.
+        index: The index to read, which is in no release; None if none is named.
+
+    Raises:
+        InputError: It is not the one that the release was trained with.
+    """
+    trained = resolve_prompt_defaults(model)
+    if not trained.retrieval.is_open_book:
+        return None
+    found = index.manifest.hash if index is not None else "none"
+    if index is None or found != trained.index_hash:
+        raise InputError(
+            f"{release.name} reads passages of the index "
+            f"{(trained.index_hash or 'unknown')[:SHORT_ID_LENGTH]}, here it is "
+            f"{found[:SHORT_ID_LENGTH]}",
+            expected="the index that it was trained with",
+            fix="name the folder of its run: release evaluate --search RUN/index, "
+            "serve --index RUN/index",
+        )
+    return EvidenceFinder(index, trained.retrieval)
+
+
+def check_search_index(release: Release, model: AnswerModel) -> None:
+    """Check that the index of a search, which lies outside of the registry, is still the same.
+
+    Raises:
+        ReleaseError: It was built again, or its scorer was fitted again.
+    """
+    if not is_search_model(release.base):
+        return
+    if (found := model.describe().fingerprint) != release.base_fingerprint:
+        raise ReleaseError(
+            f"the index of {release.name} has the fingerprint {found[:SHORT_ID_LENGTH]}",
+            expected=f"{release.base_fingerprint[:SHORT_ID_LENGTH]}, as it was released",
+            fix=f"build another release of it: medtune release build NAME {release.base}",
+        )
 
 
 def run_gate(

@@ -8,7 +8,7 @@ still valid are not repeated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,13 +37,12 @@ from medtune.models.open_model import open_model
 from medtune.models.search_model import SEARCH_PREFIX, SearchModel, is_search_model
 from medtune.models.sources import resolve_model
 from medtune.models.weights_card import (
-    PromptDefaults,
     WeightsCard,
     find_card,
     resolve_prompt_defaults,
     split_adapter,
 )
-from medtune.releases.build import model_reference
+from medtune.releases.build import check_search_index, find_release_evidence, model_reference
 from medtune.releases.contamination import EvidenceQuestions, count_trained_on
 from medtune.releases.evidence_store import EvidenceStore
 from medtune.releases.gate_schema import (
@@ -93,10 +92,12 @@ class EvaluatedRelease:
     """Name of its model."""
     reported: ComparedModel
     suite: ComparedModel
-    suite_leaks: frozenset[int] = frozenset()
-    """Of a search: rows of its passages that leak a frozen question, which it was asked without."""
-    is_open_book: bool = False
-    """Whether its prompts show passages."""
+    index: Path | None
+    """Folder of the index that was searched, or that it searches itself."""
+    evidence: EvidenceFinder | None
+    """Passages of its prompts; None for a closed book."""
+    leaks: Mapping[str, frozenset[int]]
+    """Rows of passages that leak a question and were left out, by the hash of the questions."""
 
 
 def collect_evidence(
@@ -135,24 +136,20 @@ def collect_evidence(
         else:
             analysis = mine.reported.analyze(place)
         found["analysis"] = _as_served(analysis, candidate, mine)
-        seen = len(mine.suite_leaks) if is_search_model(model) else seen
+        seen = len(mine.leaks[suite.hash]) if is_search_model(model) else seen
         found["regression"] = _build_regression(suite, frozen, mine, theirs, seen)
         policy, learned = (
             registry.objects.object_path(candidate.files[name].sha256) for name in (POLICY, LEARNED)
         )
         progress.log_message("guards: both halves of the test cases")
         found["safety"] = benchmark_guards(policy, learned, None, progress)
-        if mine.is_open_book:
-            # These ask without passages, which is not how the release answers.
-            progress.log_message(f"{candidate.name}: open book, so parity and times are missing")
-        else:
-            found["served"] = _measure_served(
-                candidate, mine, frozen, load_classifier(learned), progress
-            )
-            if candidate.scheme and options.original:
-                found["packed"] = _measure_packed(candidate, mine, options, place, progress)
-            timed = work / f"bench-{candidate.id[:SHORT_ID_LENGTH]}.json"
-            found["bench"] = _measure_bench(candidate, mine, options.data, timed, progress)
+        found["served"] = _measure_served(
+            candidate, mine, (suite, frozen), load_classifier(learned), progress
+        )
+        if candidate.scheme and options.original:
+            found["packed"] = _measure_packed(candidate, mine, options, place, progress)
+        timed = work / f"bench-{candidate.id[:SHORT_ID_LENGTH]}.json"
+        found["bench"] = _measure_bench(candidate, mine, options.data, timed, progress)
         records = {
             kind: registry.objects.put_text(record.model_dump_json(indent=1))
             for kind, record in found.items()
@@ -266,18 +263,16 @@ def _run_exams(
     """
     name, (description, frozen) = model_reference(registry, release), suite
     everything = [*options.data.questions, *options.calibration.questions, *frozen]
-    trained = resolve_prompt_defaults(name)
+    trained = resolve_prompt_defaults(name).retrieval
     model = open_model(
-        name,
-        style=release.style,
-        questions=everything,
-        progress=progress,
-        retrieval=trained.retrieval,
+        name, style=release.style, questions=everything, progress=progress, retrieval=trained
     )
-    evidence = _open_evidence(release, trained, index)
+    check_search_index(release, model)
     if isinstance(model, SearchModel):
         index = Path(name.removeprefix(SEARCH_PREFIX))
-        _check_fingerprint(release, model)
+    opened = open_index(index) if index is not None and trained.is_open_book else None
+    evidence = find_release_evidence(release, name, opened)
+    leaks: dict[str, frozenset[int]] = {}
 
     def search(questions: Sequence[Question], data: SplitDescription) -> SearchedSplit | None:
         if index is None:
@@ -295,6 +290,7 @@ def _run_exams(
         )
         asked, found = model, search(questions, data)
         if found is not None:
+            leaks[data.hash] = found.excluded
             exam = replace(exam, search=found.reference)
             if evidence is not None:
                 exam = replace(exam, evidence=replace(evidence, excluded=found.excluded))
@@ -311,50 +307,14 @@ def _run_exams(
     about = SplitDescription(
         source=description.source, n=len(frozen), excluded={}, hash=description.hash
     )
-    leaks = search(frozen, about) if isinstance(model, SearchModel) else None
     return EvaluatedRelease(
         name=name,
         reported=replace(reported, calibration=calibration.evaluation),
         suite=evaluate(frozen, about, "given"),
-        suite_leaks=leaks.excluded if leaks is not None else frozenset(),
-        is_open_book=evidence is not None,
+        index=index,
+        evidence=evidence,
+        leaks=leaks,
     )
-
-
-def _open_evidence(
-    release: Release, trained: PromptDefaults, index: Path | None
-) -> EvidenceFinder | None:
-    """Open the passages that a release reads; None for a closed book.
-
-    Raises:
-        InputError: The index is not the one that it was trained with.
-    """
-    if not trained.retrieval.is_open_book:
-        return None
-    found = read_index_manifest(index).hash if index is not None else "none"
-    if index is None or found != trained.index_hash:
-        raise InputError(
-            f"{release.name} reads passages of the index "
-            f"{(trained.index_hash or 'unknown')[:SHORT_ID_LENGTH]}, here it is "
-            f"{found[:SHORT_ID_LENGTH]}",
-            expected="the index that it was trained with",
-            fix="name the one of its run: --search RUN/index",
-        )
-    return EvidenceFinder(open_index(index), trained.retrieval)
-
-
-def _check_fingerprint(release: Release, model: SearchModel) -> None:
-    """Check that the index of a release, which lies outside of the registry, is still the same.
-
-    Raises:
-        ReleaseError: It was built again, or its scorer was fitted again.
-    """
-    if (found := model.describe().fingerprint) != release.base_fingerprint:
-        raise ReleaseError(
-            f"the index of {release.name} has the fingerprint {found[:SHORT_ID_LENGTH]}",
-            expected=f"{release.base_fingerprint[:SHORT_ID_LENGTH]}, as it was released",
-            fix=f"build another release of it: medtune release build NAME {release.base}",
-        )
 
 
 def _as_served(
@@ -416,7 +376,7 @@ def _build_regression(
 def _measure_served(
     candidate: Release,
     mine: EvaluatedRelease,
-    frozen: QuestionTable,
+    suite: tuple[Suite, QuestionTable],
     learned: LearnedGuard,
     progress: Progress,
 ) -> ServedRecord:
@@ -426,11 +386,19 @@ def _measure_served(
     from medtune.serving.inference.predictor import Predictor
 
     progress.log_message("endpoint: the frozen questions")
+    description, frozen = suite
+    evidence, leaks = mine.evidence, mine.leaks.get(description.hash, frozenset())
     model = open_model(
-        mine.name, style=candidate.style, questions=frozen, progress=progress, light=True
+        mine.name,
+        style=candidate.style,
+        questions=frozen,
+        progress=progress,
+        light=True,
+        retrieval=evidence.settings if evidence is not None else None,
     )
+    # Asked as offline: without the passages that leak a question.
     if isinstance(model, SearchModel):
-        model = model.without(mine.suite_leaks)  # as it was asked offline
+        model = model.without(leaks)
     predictor = Predictor(
         model=model,
         style=candidate.style,
@@ -439,6 +407,7 @@ def _measure_served(
         classifier=learned,
         calibration=None,
         release=candidate.name,
+        open_book=replace(evidence, excluded=leaks) if evidence is not None else None,
     )
     return measure_endpoint_parity(predictor, frozen, mine.suite.evaluation[1])
 
@@ -478,6 +447,8 @@ def _measure_bench(
             return before
     progress.log_message(f"{candidate.name}: times of single questions")
     task = BenchmarkTask(mine.name, "auto", some, about, candidate.method)
+    if mine.evidence is not None:
+        task = replace(task, index=mine.index, excluded=mine.leaks[data.description.hash])
     record = BenchRecord(
         data=about,
         method=candidate.method,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
@@ -89,6 +89,25 @@ class Study(ABC, Generic[RecordT]):
         evaluate_or_reuse(model, exam, label, STRICT_PARSER, folder, self.progress)
 
 
+@dataclass
+class StudiedModel:
+    """A model that a study asks, opened when a cell needs it."""
+
+    find: Callable[[], ModelIdentity | None]
+    """Returns its identity without its weights, where that is possible."""
+    open: Callable[[], AnswerModel]
+
+    @cached_property
+    def model(self) -> AnswerModel:
+        """Return the open model."""
+        return self.open()
+
+    @cached_property
+    def identity(self) -> ModelIdentity:
+        """Return its identity, without loading it if possible."""
+        return self.find() or self.model
+
+
 class ModelStudy(Study[RecordT]):
     """A study that evaluates one model in several ways; its cells are evaluations."""
 
@@ -107,25 +126,28 @@ class ModelStudy(Study[RecordT]):
         attention: str = "auto",
     ) -> None:
         super().__init__(folder, progress)
-        self._find_unloaded = partial(find_unloaded_model, model, adapter, dtype, progress)
-        self._open_model = partial(
-            open_model, model, adapter=adapter, dtype=dtype, attention=attention, progress=progress
+
+        def load() -> AnswerModel:
+            return open_model(
+                model,
+                questions=self.questions,
+                adapter=adapter,
+                style=self.style,
+                dtype=dtype,
+                attention=attention,
+                progress=progress,
+            )
+
+        self._studied = StudiedModel(
+            partial(find_unloaded_model, model, adapter, dtype, progress), load
         )
-
-    @cached_property
-    def _model(self) -> AnswerModel:
-        return self._open_model(questions=self.questions, style=self.style)
-
-    @cached_property
-    def _identity(self) -> ModelIdentity:
-        return self._find_unloaded() or self._model
 
     def evaluation_cell(self, name: str, exam: Exam, label: str) -> StudyCell:
         """Return the cell of one evaluation, which loads the model when it runs."""
-        inputs = exam.hash_inputs(self._identity, STRICT_PARSER.version)
+        inputs = exam.hash_inputs(self._studied.identity, STRICT_PARSER.version)
 
         def work(folder: Path) -> None:
-            self.evaluate(self._model, exam, label, folder)
+            self.evaluate(self._studied.model, exam, label, folder)
 
         return StudyCell(name, inputs, work)
 

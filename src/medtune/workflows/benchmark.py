@@ -10,7 +10,8 @@ import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from medtune.core.intervals import quantile_upper_bound
 from medtune.core.progress import NoProgress
@@ -22,9 +23,11 @@ from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_model
 from medtune.evaluation.score import answer_questions
+from medtune.models.open_index import open_index
 from medtune.models.open_model import open_model
 from medtune.models.sources import measure_weights_size
 from medtune.models.weights_card import resolve_prompt_defaults
+from medtune.retrieval.evidence import EvidenceFinder
 
 WARMUP_QUESTIONS = 8
 """Questions asked before anything is timed."""
@@ -42,6 +45,10 @@ class BenchmarkTask:
     questions: tuple[Question, ...]
     data: SplitDescription
     method: Method
+    index: Path | None = None
+    """Index whose passages its prompts show; None for a closed book."""
+    excluded: frozenset[int] = frozenset()
+    """Rows of the passages that leak a question."""
 
 
 def measure_in_subprocess(task: BenchmarkTask) -> tuple[Measurement, list[Prediction]]:
@@ -61,11 +68,22 @@ def measure_model(task: BenchmarkTask) -> tuple[Measurement, list[Prediction]]:
     Raises:
         MedtuneError: The model cannot be used.
     """
-    style = resolve_prompt_defaults(task.name).style
+    asked = resolve_prompt_defaults(task.name)
+    shown = asked.retrieval if task.index is not None else None
     start = time.perf_counter()
-    model = open_model(task.name, questions=task.questions, style=style, dtype=task.dtype)
+    model = open_model(
+        task.name,
+        questions=task.questions,
+        style=asked.style,
+        dtype=task.dtype,
+        retrieval=shown,
+    )
+    evidence = None
+    if task.index is not None and shown is not None:
+        evidence = EvidenceFinder(open_index(task.index), shown, task.excluded)
     opened_s = time.perf_counter() - start
-    exam = Exam.for_likelihood(task.questions, task.data, style, task.method)
+    exam = Exam.for_likelihood(task.questions, task.data, asked.style, task.method)
+    exam = replace(exam, evidence=evidence)
     answer_questions(model, exam, task.questions[:WARMUP_QUESTIONS], STRICT_PARSER, {})
     record, predictions = evaluate_model(model, exam, task.name, STRICT_PARSER, NoProgress())
     threads, times = _time_single_questions(model, exam, task.questions[:LATENCY_QUESTIONS])
@@ -96,8 +114,11 @@ def _time_single_questions(
     import torch
 
     def timed(question: Question) -> float:
+        # A finder remembers the passages of a question: each search is timed.
+        evidence = replace(exam.evidence) if exam.evidence is not None else None
+        fresh = replace(exam, evidence=evidence)
         start = time.perf_counter()
-        answer_questions(model, exam, [question], STRICT_PARSER, {})
+        answer_questions(model, fresh, [question], STRICT_PARSER, {})
         return time.perf_counter() - start
 
     def typical(threads: int) -> float:

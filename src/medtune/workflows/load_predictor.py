@@ -18,12 +18,14 @@ from medtune.models.search_model import SearchModel
 from medtune.models.weights_card import (
     ADAPTER_PREFIX,
     PromptDefaults,
+    find_card_folder,
     refuse_unfit,
     resolve_prompt_defaults,
 )
 from medtune.retrieval.evidence import EvidenceFinder
-from medtune.retrieval.index import PassageIndex
+from medtune.retrieval.index import MANIFEST_FILE, PassageIndex
 from medtune.serving.inference.predictor import Predictor
+from medtune.workflows.search_reference import INDEX_FOLDER
 from medtune.workflows.starter_search import STARTER_SEARCH, open_starter_search
 
 TRAINED_FOLDERS = ((ADAPTER_PREFIX, "adapter"), ("path:", "model"))
@@ -72,7 +74,8 @@ def load_predictor(
         classifier: The learned guard.
         progress: Progress reports.
         unfit: Load a quantized model even if it did not pass the parity gate.
-        index: Passages to show with answers; None takes those of a search model.
+        index: Passages to show with answers, and in the prompts of a model that was trained open
+            book; None takes those of a search model or of the model's run.
 
     Raises:
         CheckFailed: The model is marked unfit.
@@ -86,11 +89,13 @@ def load_predictor(
     if name == STARTER_SEARCH:
         model, calibration = open_starter_search(policy, progress)
     else:
-        model = open_model(name, style=asked.style, progress=progress, light=True)
+        model = open_model(
+            name, style=asked.style, progress=progress, light=True, retrieval=asked.retrieval
+        )
     index = index or own_index(model)
     open_book = None
     if asked.retrieval.is_open_book:
-        index = index or _open_index_of(name, asked)
+        index = index or _open_run_index(name, asked)
         open_book = EvidenceFinder(index, asked.retrieval)
     if evaluation is not None:
         calibration = _load_calibration(evaluation, model, method, policy)
@@ -109,21 +114,23 @@ def load_predictor(
     )
 
 
-def _open_index_of(name: str, asked: PromptDefaults) -> PassageIndex:
-    """Open the index that a model was trained with, where its card says it is.
+def _open_run_index(name: str, asked: PromptDefaults) -> PassageIndex:
+    """Open the index that a model was trained with, which its run has beside the weights.
 
     Raises:
-        RetrievalError: It is not there, or another index is.
+        RetrievalError: There is none, or it is another one.
     """
-    place = asked.retrieval.index
-    index = open_index(Path(place)) if place else None
-    if index is None or asked.index_hash not in (None, index.manifest.hash):
+    weights = find_card_folder(name)
+    folder = weights.resolve().parent / INDEX_FOLDER if weights is not None else None
+    found = open_index(folder) if folder and (folder / MANIFEST_FILE).is_file() else None
+    if found is None or found.manifest.hash != asked.index_hash:
         raise RetrievalError(
-            f"{name} reads passages, and its index is not {place or 'named on its card'}",
-            expected=f"the index {(asked.index_hash or '')[:12]}",
+            f"{name} reads passages, and "
+            + (f"{folder} is another index" if found else "no index is beside it"),
+            expected=f"the index {(asked.index_hash or '')[:12]}, as in training",
             fix="name an index: --index DIR",
         )
-    return index
+    return found
 
 
 def own_index(model: AnswerModel) -> PassageIndex | None:

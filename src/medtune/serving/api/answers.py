@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from medtune.core.errors import NotFoundError
 from medtune.core.records import LETTERS
-from medtune.guardrails.answer_guards import DECIDED_BY_EVIDENCE
+from medtune.guardrails.answer_guards import is_decided_by_evidence
 from medtune.serving.api import openai_compat
 from medtune.serving.api.request_models import (
     AnswerRequest,
@@ -176,7 +176,7 @@ def reply_from_record(entry: RequestRecord, reviewed: Reviewed | None) -> Reply:
         letter = None if chosen is None else LETTERS[chosen]
     if status == "refused":
         card = next((CARDS[v.card] for v in entry.reasons if v.card), None)
-    cited = any(v.reason == DECIDED_BY_EVIDENCE for v in entry.reasons)
+    cited = is_decided_by_evidence(entry.reasons)
     shown = entry.probabilities if entry.status == "answered" and not cited else None
     return Reply(
         request_id=entry.request_id,

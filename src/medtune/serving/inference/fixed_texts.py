@@ -7,7 +7,7 @@ from medtune.serving.schemas import FixedText
 
 DISCLAIMER = (
     "Answers to exam questions, for education and research. Not medical advice: no diagnosis, "
-    "no prescription, no help in an emergency. A small language model can be wrong; check it."
+    "no prescription, no help in an emergency. Models and passages can be wrong; check them."
 )
 
 CARDS: dict[CardName, FixedText] = {

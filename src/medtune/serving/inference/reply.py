@@ -8,7 +8,7 @@ from typing import Any
 
 from medtune.core.records import LETTERS, Question, normalize_option
 from medtune.core.schemas.guardrails import GuardVerdict, Inquiry, OptionScores, ServingCalibration
-from medtune.guardrails.answer_guards import DECIDED_BY_EVIDENCE, prediction_set
+from medtune.guardrails.answer_guards import is_decided_by_evidence, prediction_set
 from medtune.guardrails.policy import ANSWER_GUARDS
 from medtune.serving.inference.fixed_texts import CARDS, DISCLAIMER
 from medtune.serving.schemas import MeasuredAccuracy, Reply, Status
@@ -65,8 +65,7 @@ def build_reply(
     """
     shown: dict[str, Any] = {}
     held = any(v.action == "defer" and v.guard not in ANSWER_GUARDS for v in verdicts)
-    # A passage decided: neither the model's probabilities nor its accuracy are about this answer.
-    cited = status == "answered" and any(v.reason == DECIDED_BY_EVIDENCE for v in verdicts)
+    cited = status == "answered" and is_decided_by_evidence(verdicts)
     if scores is not None and status in ("answered", "deferred") and not held:
         if scores.evidence is not None:
             shown["evidence"] = scores.evidence.passages

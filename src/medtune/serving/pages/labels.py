@@ -121,11 +121,6 @@ def strictest_reason(verdicts: Sequence[GuardVerdict]) -> str | None:
     return strictest.reason
 
 
-def is_cited(verdicts: Sequence[GuardVerdict]) -> bool:
-    """Return whether a passage decided the answer."""
-    return any(verdict.reason == "confidence.evidence" for verdict in verdicts)
-
-
 def is_uncalibrated(verdicts: Sequence[GuardVerdict]) -> bool:
     """Return whether the answering model was never calibrated."""
     return any(verdict.reason == "confidence.uncalibrated" for verdict in verdicts)

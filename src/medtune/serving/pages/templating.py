@@ -9,6 +9,7 @@ from jinja2 import Environment
 
 from medtune.core.formatting import format_percent
 from medtune.core.records import LETTERS
+from medtune.guardrails.answer_guards import is_decided_by_evidence
 from medtune.reports.templating import create_environment
 from medtune.retrieval.answer_evidence import split_matches
 from medtune.serving.inference.fixed_texts import DISCLAIMER
@@ -34,6 +35,7 @@ def _environment() -> Environment:
     )
     environment.filters["matches"] = split_matches
     environment.globals |= {"labels": labels, "letters": LETTERS, "disclaimer": DISCLAIMER}
+    environment.globals["is_decided_by_evidence"] = is_decided_by_evidence
     return environment
 
 

@@ -7,7 +7,7 @@ that leak a question are left out.  Every evaluation is a cell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,7 +16,6 @@ from medtune.core.errors import InputError
 from medtune.core.experiment import ColumnMapping, RetrievalConfig
 from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle
-from medtune.core.protocols import AnswerModel, ModelIdentity
 from medtune.core.records import Method, content_hash
 from medtune.core.run_folder import lock_folder, read_valid_record, write_record
 from medtune.data.load import load_split
@@ -39,7 +38,7 @@ from medtune.studies.open_book.schema import (
     OpenBookRecord,
     SearchedIndex,
 )
-from medtune.studies.runner import Study
+from medtune.studies.runner import StudiedModel, Study
 from medtune.workflows.search_reference import search_without_leaks
 from medtune.workflows.training_overlap import count_training_overlap
 
@@ -93,9 +92,20 @@ class OpenBookStudy(Study[OpenBookRecord]):
         questions = self._split.questions
         self._asked = {
             name: _AskedModel(
-                find=partial(find_unloaded_model, name, None, dtype, progress),
-                open=partial(open_model, name, questions=questions, dtype=dtype, progress=progress),
-                style=resolve_prompt_defaults(name).style,
+                studied=StudiedModel(
+                    partial(find_unloaded_model, name, None, dtype, progress),
+                    partial(
+                        open_model,
+                        name,
+                        questions=questions,
+                        style=(style := resolve_prompt_defaults(name).style),
+                        dtype=dtype,
+                        progress=progress,
+                        # An open-book model is asked without passages on purpose.
+                        retrieval=RetrievalConfig(),
+                    ),
+                ),
+                style=style,
                 trained_on=count_training_overlap(name, questions),
             )
             for name in models
@@ -179,11 +189,11 @@ class OpenBookStudy(Study[OpenBookRecord]):
         )
         if setting.passages:
             exam = replace(exam, evidence=self._evidence(setting, share))
-        identity = asked.identity if asked is not None else share.search
+        identity = asked.studied.identity if asked is not None else share.search
         label = setting.model or "search"
 
         def work(folder: Path) -> None:
-            model = asked.model if asked is not None else share.search
+            model = asked.studied.model if asked is not None else share.search
             self.evaluate(model, exam, label, folder)
 
         name, inputs = self._cell_name(setting), exam.hash_inputs(identity, STRICT_PARSER.version)
@@ -214,27 +224,17 @@ class _SearchedShare:
             left_out=len(found.excluded),
             right=found.right,
             similarity=found.similarity,
+            fingerprint=self.search.describe().fingerprint,
         )
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _AskedModel:
-    """A model of the study, opened when a cell needs it."""
+    """A model of the study, and how it is asked."""
 
-    find: Callable[[], ModelIdentity | None]
-    open: Callable[..., AnswerModel]
+    studied: StudiedModel
     style: PromptStyle
     trained_on: int | None
-
-    @cached_property
-    def model(self) -> AnswerModel:
-        """Return the open model."""
-        return self.open(style=self.style)
-
-    @cached_property
-    def identity(self) -> ModelIdentity:
-        """Return its identity, without its weights where that is possible."""
-        return self.find() or self.model
 
 
 def _check(models: Sequence[str], passages: Sequence[int], shares: Sequence[float]) -> None:
