@@ -34,7 +34,7 @@ from medtune.releases.gate_schema import Evidence, EvidenceRecord, LeastQuestion
 from medtune.releases.registry import Registry
 from medtune.releases.schema import LEARNED, Release
 from medtune.retrieval.index import read_index_manifest
-from medtune.workflows.search_baseline import build_train_index
+from medtune.workflows.build_index import build_train_index
 
 DATA, CALIBRATION, SUITE = "starter:transfer", "starter:train", "starter:recall"
 

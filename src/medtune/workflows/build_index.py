@@ -23,10 +23,11 @@ from medtune.data.load import (
     snapshot_roles,
     source_identity,
 )
+from medtune.data.snapshot import Snapshot
 from medtune.data.sources.documents import Document, find_text_files, read_documents
 from medtune.data.sources.sources import parse_data_ref
 from medtune.models.open_index import StoredIndex
-from medtune.retrieval.index import build_index
+from medtune.retrieval.index import FolderIndex, build_index
 from medtune.retrieval.option_features import ALL_FEATURES, PLAIN_FEATURES, search_options
 from medtune.retrieval.passages import passages_from_questions
 from medtune.retrieval.schema import FeatureName, OptionScorer, Passage, PassageSource
@@ -215,6 +216,38 @@ def leave_out_evaluated(
         for source in content.sources
     )
     return replace(content, passages=kept, sources=sources)
+
+
+def build_train_index(
+    questions: Sequence[Question],
+    source: str,
+    licence: str | None,
+    folder: Path,
+    progress: Progress,
+) -> FolderIndex:
+    """Build the index of training questions, or reuse the one in the folder.
+
+    Args:
+        questions: Questions of a train split.
+        source: Their source, as on the command line.
+        licence: Licence of the source.
+        folder: Folder of the index.
+        progress: Progress to report to.
+
+    Raises:
+        RetrievalError: There is no labelled question, or the index in the folder was changed.
+        FolderError: The folder cannot be written.
+    """
+    passages = passages_from_questions(questions, source, licence)
+    described = PassageSource(source=source, licence=licence, passages=len(passages))
+    return build_index(passages, [described], folder, STEMMER, progress)
+
+
+def build_snapshot_index(snapshot: Snapshot, folder: Path, progress: Progress) -> FolderIndex:
+    """Build the index of a snapshot's train split; see `build_train_index`."""
+    train, licence = snapshot.train, snapshot.manifest.sources[0].licence
+    source = train.description.source
+    return build_train_index(train.questions, source, licence, folder, progress)
 
 
 def fit_index_scorer(
