@@ -81,7 +81,7 @@ def by_hand(folder: Path) -> list[bool]:
     right = []
     for question in questions(ASKED):
         found = search_options(index, question.stem, question.options, excluded=leaking)
-        scores = found.features[:, 0].tolist()
+        scores = found[:, 0].tolist()
         right.append(choose_option(scores, question.stem, question.options) == question.answer)
     return right
 
@@ -190,9 +190,7 @@ def test_another_index_or_another_scorer_is_searched_again(
     assert (other["passages"], other["index"] != first["index"]) == (160, True)
     model = SearchModel.open(f"search:{index}")
     some = questions("starter:transfer")
-    features = [
-        search_options(model.index, q.stem, q.options, PLAIN_FEATURES).features for q in some
-    ]
+    features = [search_options(model.index, q.stem, q.options, PLAIN_FEATURES) for q in some]
     scorer = fit_option_scorer(
         features, [q.answer or 0 for q in some], [False] * 80, PLAIN_FEATURES, "starter:transfer"
     )

@@ -320,8 +320,9 @@ def _fit_scorer(
     with progress.task("scorer", len(questions)) as task:
         for question, rows in zip(questions, own, strict=True):
             excluded = leaks.find_nearest(question).leaking | rows
-            found = search_options(index, question.stem, question.options, computed, excluded)
-            features.append(found.features)
+            features.append(
+                search_options(index, question.stem, question.options, computed, excluded)
+            )
             task.advance()
     answers = [question.answer for question in questions if question.answer is not None]
     negated = [is_negated(question.stem) for question in questions]
