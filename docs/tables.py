@@ -11,9 +11,11 @@ from pathlib import Path
 
 from duplicates import judged
 from medtune.cli.output import show_record
-from medtune.core.records import EvaluationRecord, Proportion, RunRecord
+from medtune.core.records import ComparisonRecord, EvaluationRecord, Proportion, RunRecord
+from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.core.schemas.compression import BenchRecord, ParityRecord
 from medtune.core.schemas.dataset import SnapshotManifest
+from medtune.core.schemas.mixture import MixtureRecord
 from medtune.core.schemas.safety import SafetyRecord
 from medtune.data.datasheet import (
     left_out_table,
@@ -242,6 +244,80 @@ def decoding_table() -> str:
         f"{study.provenance.cpu}, {len(study.points)} settings in {study.cell_s / 60:.0f} minutes. "
         f"{study.verdict}"
     )
+
+
+def open_book_table() -> str:
+    """Write the accuracies of searches, readers and a mixture on MedMCQA's validation split."""
+    best = EvaluationRecord.model_validate_json((RESULTS / "search_best_passage.json").read_bytes())
+    search = _searched_medmcqa()
+    reader = ComparisonRecord.model_validate_json((RESULTS / "open_book.json").read_bytes())
+    mixture = MixtureRecord.model_validate_json((RESULTS / "mixture.json").read_bytes())
+    mixed = mixture.evaluation
+    assert mixed is not None, "it was applied to the reported questions"
+    alone, beside = mixture.comparisons
+    rows = [
+        ["chance", "", f"{100 * best.chance:.1f}", ""],
+        [f"majority letter ({best.majority_letter})", *_accuracy_cells(best.majority), ""],
+        ["SmolLM2-135M, untrained, closed book", *_accuracy_cells(reader.accuracy_a), ""],
+        [
+            "the same, each option behind its best passage",
+            *_accuracy_cells(reader.accuracy_b),
+            _signed(reader),
+        ],
+        ["search: best passage", *_open_book_cells(best), ""],
+        ["search: seven features, fitted weights", *_open_book_cells(search.evaluation), ""],
+        ["Qwen2.5-Coder-1.5B by letter, closed book", *_accuracy_cells(alone.accuracy_a), ""],
+        ["search on the same questions", *_accuracy_cells(beside.accuracy_a), ""],
+        ["mixture of these two", *_open_book_cells(mixed), f"{_signed(beside)} over search"],
+    ]
+    return markdown_table(["answer model", "n", "correct % (95 %)", "paired, points (95 %)"], rows)
+
+
+def search_confidence_line() -> str:
+    """Write how right the fitted search is where it is surest, and how it is calibrated."""
+    found = _searched_medmcqa()
+    assert found.selective is not None, "a search has probabilities"
+    assert found.calibration is not None, "likewise"
+    curve = found.selective.curve
+    parts = []
+    for share in (0.1, 0.25, 0.5):
+        at = min(range(len(curve.coverage)), key=lambda i: abs(curve.coverage[i] - share))
+        parts.append(f"{100 * share:.0f} % surest: {100 * (1 - curve.risk[at]):.0f} % right")
+    return f"{'; '.join(parts)}; calibration error {100 * found.calibration.error:.1f} points."
+
+
+def similarity_table() -> str:
+    """Write the accuracy of the fitted search by the nearest passage."""
+    found = _searched_medmcqa().similarity
+    assert found is not None, "an index was searched"
+    rows = [
+        [f"{100 * b.low:.0f}-{100 * b.high:.0f}", *_accuracy_cells(b.accuracy)] for b in found.bins
+    ]
+    return markdown_table(["words shared with the nearest passage, %", "n", "correct %"], rows)
+
+
+def _searched_medmcqa() -> AnalysisRecord:
+    return AnalysisRecord.model_validate_json((RESULTS / "search_medmcqa.json").read_bytes())
+
+
+def _accuracy_cells(accuracy: Proportion) -> list[str]:
+    interval = f"{100 * accuracy.low:.1f}-{100 * accuracy.high:.1f}"
+    return [f"{accuracy.n:,}", f"{100 * accuracy.value:.1f} ({interval})"]
+
+
+def _open_book_cells(evaluation: EvaluationRecord) -> list[str]:
+    """Write an open-book accuracy beside the one without the most similar tenth."""
+    n, cell = _accuracy_cells(evaluation.accuracy)
+    book = evaluation.open_book
+    assert book is not None, "it read passages"
+    assert book.less_similar is not None, "a tenth can be left out"
+    return [n, f"{cell}; {100 * book.less_similar.value:.1f} without the most similar tenth"]
+
+
+def _signed(c: ComparisonRecord) -> str:
+    span = f"{100 * c.difference_low:+.1f} to {100 * c.difference_high:+.1f}"
+    p = "p < 0.0001" if c.p_value < 0.0001 else f"p = {c.p_value:.2g}"
+    return f"{100 * c.difference:+.1f} ({span}), {p}"
 
 
 def parity_table() -> str:

@@ -26,6 +26,7 @@ from medtune.evaluation.score import score_options
 from medtune.models.fake import FakeModel
 from medtune.models.search_model import SearchModel
 from medtune.retrieval.evidence import EvidenceFinder
+from medtune.retrieval.index import FolderIndex
 from medtune.retrieval.option_features import PLAIN_FEATURES, search_options
 from medtune.retrieval.scorer import fit_option_scorer
 from medtune.workflows.leaks import LeakFinder
@@ -194,7 +195,7 @@ def test_another_index_or_another_scorer_is_searched_again(
     scorer = fit_option_scorer(
         features, [q.answer or 0 for q in some], [False] * 80, PLAIN_FEATURES, "starter:transfer"
     )
-    (index / "scorer.json").write_text(scorer.model_dump_json())
+    FolderIndex.open(index).write_scorer(scorer)
     searches.clear()
     fitted = medtune.record(*asked, index)["search"]
     assert len(searches) == 80

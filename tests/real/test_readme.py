@@ -48,7 +48,8 @@ def commands() -> list[str]:
 
 def lay_out(folder: Path, model: str) -> None:
     """Put into a folder what its reader has: experiments, and files of their own."""
-    shutil.copytree(ROOT / "experiments", folder / "experiments")
+    for name in ("docs", "experiments"):
+        shutil.copytree(ROOT / name, folder / name)
     for path in (folder / "experiments").glob("*.toml"):
         text = path.read_text()
         for key, value in SMALL.items():

@@ -51,7 +51,7 @@ def resolve_model(name: str, progress: Progress | None = None, weights: bool = T
 
     Raises:
         UnknownModelError: There is no such model.
-        ModelError: The model is on a server and cannot be loaded or trained here.
+        ModelError: The model is on a server or a search, and cannot be loaded or trained here.
         HubError: The Hub cannot be reached and the model is not in its cache.
     """
     kind, colon, rest = name.partition(":")
@@ -67,7 +67,7 @@ def resolve_model(name: str, progress: Progress | None = None, weights: bool = T
         return ModelSource(name, kind, folder, folder.name)
     if kind in ("remote", "search"):
         raise ModelError(
-            f"{name} is no language model on this machine: it can be evaluated, but not loaded",
+            f"{name} has no weights here: it can be evaluated, but not loaded here",
             expected="a model with weights on this machine",
         )
     absent = "/" in name and not colon and not Path(name).exists()
