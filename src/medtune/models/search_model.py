@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medtune.core.choice import choose_option
 from medtune.core.negation import is_negated
+from medtune.core.option_logprobs import MIN_PROBABILITY
 from medtune.core.protocols import (
     ContinuationScore,
     Decoding,
@@ -110,7 +111,7 @@ class SearchModel:
             self.index, request.stem, request.options, self._features, self._excluded
         )
         logs = option_log_probabilities(self._scorer, features, is_negated(request.stem))
-        return [max(float(value), math.log(1e-12)) for value in logs]
+        return [max(float(value), math.log(MIN_PROBABILITY)) for value in logs]
 
 
 def generate_best_option(request: GenerateRequest, scores: Sequence[float]) -> Generation:

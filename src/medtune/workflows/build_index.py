@@ -33,7 +33,7 @@ from medtune.retrieval.passages import passages_from_questions
 from medtune.retrieval.schema import FeatureName, OptionScorer, Passage, PassageSource
 from medtune.retrieval.scorer import fit_option_scorer
 from medtune.retrieval.texts import cut_text
-from medtune.workflows.leaks import LeakFinder, passage_question
+from medtune.workflows.leaks import LeakFinder, find_leaks, passage_question
 
 STEMMER = "english"
 WORDS = 120
@@ -193,12 +193,7 @@ def leave_out_evaluated(
         index = build_index(
             content.passages, content.sources, Path(scratch) / "index", stemmer, progress
         )
-        leaks = LeakFinder(index)
-        leaking: set[int] = set()
-        with progress.task("leaks", len(questions)) as task:
-            for question in questions:
-                leaking |= leaks.find_nearest(question).leaking
-                task.advance()
+        leaking = find_leaks(index, questions, progress).excluded
     kept = [p for row, p in enumerate(content.passages) if row not in leaking]
     if not kept:
         raise RetrievalError(
