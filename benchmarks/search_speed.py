@@ -93,8 +93,7 @@ def describe(
     )
     evidence = measure_questions(questions, lambda q: finder.find(q.stem, q.options))
     right = [
-        int(search_options(index, q.stem, q.options, PLAIN_FEATURES).features[:, 0].argmax())
-        == q.answer
+        int(search_options(index, q.stem, q.options, PLAIN_FEATURES)[:, 0].argmax()) == q.answer
         for q in questions
         if q.answer is not None
     ]

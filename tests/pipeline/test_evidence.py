@@ -45,7 +45,7 @@ from medtune.releases.schema import LEARNED, Release
 from medtune.retrieval.index import read_index_manifest
 from medtune.serving.inference.predictor import Predictor
 from medtune.workflows.benchmark import measure_model
-from medtune.workflows.search_baseline import build_train_index
+from medtune.workflows.build_index import build_train_index
 
 DATA, CALIBRATION, SUITE = "starter:transfer", "starter:train", "starter:recall"
 

@@ -30,7 +30,7 @@ from medtune.retrieval.index import FolderIndex
 from medtune.retrieval.option_features import PLAIN_FEATURES, search_options
 from medtune.retrieval.scorer import fit_option_scorer
 from medtune.workflows.leaks import LeakFinder
-from medtune.workflows.search_reference import find_train_index, search_questions
+from medtune.workflows.search_reference import find_train_index, search_without_leaks
 
 TRAIN, ASKED = "starter:train", "starter:recall"
 
@@ -82,7 +82,7 @@ def by_hand(folder: Path) -> list[bool]:
     right = []
     for question in questions(ASKED):
         found = search_options(index, question.stem, question.options, excluded=leaking)
-        scores = found.features[:, 0].tolist()
+        scores = found[:, 0].tolist()
         right.append(choose_option(scores, question.stem, question.options) == question.answer)
     return right
 
@@ -191,9 +191,7 @@ def test_another_index_or_another_scorer_is_searched_again(
     assert (other["passages"], other["index"] != first["index"]) == (160, True)
     model = SearchModel.open(f"search:{index}")
     some = questions("starter:transfer")
-    features = [
-        search_options(model.index, q.stem, q.options, PLAIN_FEATURES).features for q in some
-    ]
+    features = [search_options(model.index, q.stem, q.options, PLAIN_FEATURES) for q in some]
     scorer = fit_option_scorer(
         features, [q.answer or 0 for q in some], [False] * 80, PLAIN_FEATURES, "starter:transfer"
     )
@@ -408,11 +406,11 @@ def test_an_index_that_was_changed_is_refused_and_costs_no_result(
 
 def test_the_search_answers_as_the_model_without_leaks(index: Path, medtune: CommandLine) -> None:
     asked = questions(ASKED)
-    found = search_questions(f"search:{index}", asked, NoProgress())
+    whole = SearchModel.open(f"search:{index}")
+    found = search_without_leaks(whole, asked, NoProgress())
     assert found.excluded == {320, 321}
     assert (found.reference.left_out, found.reference.passages) == (2, 322)
     assert list(found.reference.right) == by_hand(index)
-    whole = SearchModel.open(f"search:{index}")
     assert found.reference.fingerprint == whole.describe().fingerprint
     # With the leaks, the two questions are given away.
     given = score_options(whole, PromptStyle(), "letter", asked[:2])
@@ -443,12 +441,13 @@ def test_a_reused_evaluation_is_not_counted_again(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     split = load_split(ASKED)
-    found = search_questions(f"search:{built}", split.questions, NoProgress())
+    search = SearchModel.open(f"search:{built}")
+    found = search_without_leaks(search, split.questions, NoProgress())
     settings = RetrievalConfig(kind="per-option", words=10)
     exam = replace(
         Exam.for_likelihood(split.questions, split.description, PromptStyle(), "letter"),
         search=found.reference,
-        evidence=EvidenceFinder(found.model.index, settings, found.excluded),
+        evidence=EvidenceFinder(search.index, settings, found.excluded),
     )
     model = FakeModel("noisy", {})
     first, answers = evaluate_or_reuse(

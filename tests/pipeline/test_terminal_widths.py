@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from medtune.cli.output import console as module
-from medtune.cli.output.console import PRINTERS
+from medtune.cli.output.records import print_on_console
 from medtune.cli.output.table import PlainTable, shorten_middle
 from medtune.core.records import Record, RunRecord
 from medtune.core.schemas.compression import BenchRecord, ParityRecord
@@ -62,7 +62,7 @@ ADDED = {"in", "every", "row:", "·", "=", "*"}
 def shown(record: Record, width: int) -> str:
     out = StringIO()
     console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
-    PRINTERS[type(record)](console, record)
+    print_on_console(console, record)
     return out.getvalue()
 
 

@@ -61,7 +61,9 @@ def experiment(source: str, retrieval: dict[str, Any], **more: Any) -> Experimen
 def tune(config: Experiment, folder: Path, progress: Progress | None = None) -> TrainingRecord:
     snapshot = prepare_snapshot(config.data, config.seed, folder.parent / "data", NoProgress())
     source = resolve_trainable(config, NoProgress())
-    return finetune_cached(config, source, snapshot, folder, progress or NoProgress())
+    evidence = open_evidence(config.retrieval, snapshot, folder / "index", NoProgress())
+    said = progress or NoProgress()
+    return finetune_cached(config, source, snapshot, folder, said, evidence)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -30,7 +30,7 @@ from medtune.models.weights_card import resolve_prompt_defaults
 from medtune.retrieval.evidence import EvidenceFinder
 from medtune.workflows.distributed import lock_on_main, run_distributed, run_on_main
 from medtune.workflows.search_reference import (
-    OpenBookQuestions,
+    SearchedSplit,
     find_train_index,
     search_without_leaks,
 )
@@ -142,7 +142,7 @@ def evaluate(
         searched = search_without_leaks(search_model, split.questions, progress)
         exam = _leave_leaks_out(exam, searched, find_own_search(model) is not None)
         if is_search_model(model):
-            opened = searched.model
+            opened = search_model.without(searched.excluded)
         elif isinstance(opened, MixtureModel):
             opened = opened.without(searched.excluded)
     opened = opened or load()
@@ -183,7 +183,7 @@ def _open_search(
     return SearchModel.open(f"{SEARCH_PREFIX}{place}")
 
 
-def _leave_leaks_out(exam: Exam, searched: OpenBookQuestions, own: bool) -> Exam:
+def _leave_leaks_out(exam: Exam, searched: SearchedSplit, own: bool) -> Exam:
     """Leave the passages that leak a question out of an exam, and add the search to it."""
     if exam.evidence is not None:
         evidence = replace(exam.evidence, excluded=searched.excluded)

@@ -9,6 +9,8 @@ from medtune.core.protocols import ContinuationScore
 from medtune.core.records import Normalization
 
 ContinuationScores = tuple[ContinuationScore, ...]
+MIN_PROBABILITY = 1e-12
+"""Probability that a smaller one counts as: no model can rule an option out."""
 
 
 def option_logprobs(scores: ContinuationScores, normalization: Normalization) -> tuple[float, ...]:
@@ -42,6 +44,11 @@ def log_softmax(values: Sequence[float]) -> tuple[float, ...]:
     top = max(values)
     total = top + math.log(math.fsum(math.exp(value - top) for value in values))
     return tuple(value - total for value in values)
+
+
+def log_probabilities(probabilities: Sequence[float]) -> tuple[float, ...]:
+    """Return the logarithms of probabilities, none below that of `MIN_PROBABILITY`."""
+    return tuple(math.log(max(p, MIN_PROBABILITY)) for p in probabilities)
 
 
 def probabilities_from_logs(logs: Sequence[float]) -> tuple[float, ...]:

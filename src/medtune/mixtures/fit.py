@@ -10,7 +10,7 @@ from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.compare import align_predictions
 from medtune.analysis.similarity import accuracy_without_most_similar
 from medtune.core.choice import choose_option
-from medtune.core.option_logprobs import probabilities_from_logs
+from medtune.core.option_logprobs import log_probabilities, probabilities_from_logs
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import Message
 from medtune.core.provenance import collect_provenance
@@ -29,11 +29,7 @@ from medtune.evaluation.run_exam import (
     add_search_reference,
     make_evaluation_record,
 )
-from medtune.models.mixture import (
-    describe_mixture,
-    log_probabilities,
-    pool_log_probabilities,
-)
+from medtune.models.mixture import describe_mixture, pool_log_probabilities
 from medtune.models.search_model import render_plain
 from medtune.retrieval.scorer import fit_conditional_logit
 

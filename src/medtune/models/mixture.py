@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medtune.core.errors import ModelError
-from medtune.core.option_logprobs import log_softmax, option_probabilities
+from medtune.core.option_logprobs import log_probabilities, log_softmax, option_probabilities
 from medtune.core.prompt import (
     HIDDEN_STEM,
     PromptStyle,
@@ -49,8 +49,6 @@ from medtune.models.weights_card import resolve_prompt_defaults
 
 MIX_PREFIX = "mix:"
 MIX_FILE = "mix.json"
-LEAST_PROBABILITY = 1e-12
-"""Probability that a smaller one counts as: a single model cannot rule an option out."""
 DTYPES = ("float32", "bfloat16", "float16", "nf4")
 """Precisions that a model can be opened in by name."""
 OpenParent = Callable[[str, PromptStyle, str], AnswerModel]
@@ -86,11 +84,6 @@ def find_own_search(name: str) -> str | None:
         return None
     names = (parent.name for parent in read_mixture(name).parents)
     return next((each for each in names if each is not None and is_search_model(each)), None)
-
-
-def log_probabilities(probabilities: Sequence[float]) -> tuple[float, ...]:
-    """Return the logarithms of probabilities, none below that of `LEAST_PROBABILITY`."""
-    return tuple(math.log(max(p, LEAST_PROBABILITY)) for p in probabilities)
 
 
 def pool_log_probabilities(

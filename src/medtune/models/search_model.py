@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medtune.core.choice import choose_option
 from medtune.core.negation import is_negated
+from medtune.core.option_logprobs import MIN_PROBABILITY
 from medtune.core.protocols import (
     ContinuationScore,
     Decoding,
@@ -54,14 +55,14 @@ class SearchModel:
         self._features = scorer.features if scorer is not None else PLAIN_FEATURES
 
     @classmethod
-    def open(cls, name: str, excluded: Collection[int] = ()) -> SearchModel:
+    def open(cls, name: str) -> SearchModel:
         """Open the index of a name such as search:runs/quickstart/index.
 
         Raises:
             RetrievalError: The folder holds no usable index.
         """
         index = open_index(Path(name.removeprefix(SEARCH_PREFIX)))
-        return cls(name, index, index.read_scorer(), excluded)
+        return cls(name, index, index.read_scorer())
 
     def without(self, excluded: Collection[int]) -> SearchModel:
         """Return a model that leaves out some passages, by row."""
@@ -106,11 +107,11 @@ class SearchModel:
         return [generate_best_option(r, self._log_probabilities(r)) for r in requests]
 
     def _log_probabilities(self, request: ScoreRequest | GenerateRequest) -> list[float]:
-        found = search_options(
+        features = search_options(
             self.index, request.stem, request.options, self._features, self._excluded
         )
-        logs = option_log_probabilities(self._scorer, found.features, is_negated(request.stem))
-        return [max(float(value), math.log(1e-12)) for value in logs]
+        logs = option_log_probabilities(self._scorer, features, is_negated(request.stem))
+        return [max(float(value), math.log(MIN_PROBABILITY)) for value in logs]
 
 
 def generate_best_option(request: GenerateRequest, scores: Sequence[float]) -> Generation:

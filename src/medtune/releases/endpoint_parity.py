@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from medtune.analysis.packed_parity import measure_logprob_shift
 from medtune.core.choice import choose_option
 from medtune.core.errors import InputError
 from medtune.core.intervals import wilson_interval
+from medtune.core.option_logprobs import log_probabilities
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import Prediction, Question
 from medtune.core.schemas.compression import SERVED_BUDGET, Budget, budget_violations
@@ -31,8 +31,6 @@ MAX_WAIT_S = 3600.0
 """Longest wait in the queue: this process is the only client."""
 PARITY_POLICY = Policy(version="parity", order=(*REQUIRED_GUARDS, *ANSWER_GUARDS))
 """A policy with the required guards only: questions that others hold back cannot be compared."""
-MIN_PROBABILITY = 1e-12
-"""Least probability of which the logarithm is taken."""
 ServedProbabilities = tuple[float, ...] | None
 """Probabilities of the options; None if the guards gave no answer."""
 
@@ -68,7 +66,7 @@ def measure_endpoint_parity(
             fix="freeze exam questions: medtune release freeze DATA",
         )
     drift = measure_logprob_shift(
-        [(_log_probabilities(before), _log_probabilities(after)) for _, before, after in pairs]
+        [(log_probabilities(before), log_probabilities(after)) for _, before, after in pairs]
     )
     same = sum(
         prediction.chosen == choose_option(answer, prediction.stem, prediction.options)
@@ -116,7 +114,3 @@ def _request_body(question: Question) -> dict[str, Any]:
 def _shown_probabilities(answer: dict[str, Any]) -> ServedProbabilities:
     shown = answer["probabilities"]
     return None if shown is None else tuple(shown)
-
-
-def _log_probabilities(probabilities: Sequence[float]) -> list[float]:
-    return [math.log(max(MIN_PROBABILITY, value)) for value in probabilities]

@@ -59,9 +59,11 @@ from medtune.reports.comparison_folder import ComparedModel, compare_to_folder
 from medtune.retrieval.evidence import EvidenceFinder
 from medtune.retrieval.index import read_index_manifest
 from medtune.workflows.benchmark import LATENCY_QUESTIONS, BenchmarkTask, measure_in_subprocess
+from medtune.workflows.build_index import build_train_index
 from medtune.workflows.guard_benchmark import benchmark_guards
 from medtune.workflows.parity_gate import ParityGate
-from medtune.workflows.search_baseline import SearchedSplit, build_train_index, evaluate_search
+from medtune.workflows.search_baseline import evaluate_search
+from medtune.workflows.search_reference import SearchedSplit
 
 R = TypeVar("R", bound=Record)
 BENCH_QUESTIONS = LATENCY_QUESTIONS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
 
 from medtune.core.negation import is_negated
 from medtune.core.records import normalize_option
@@ -13,7 +12,7 @@ from medtune.retrieval.evidence import ELLIPSIS, render_passage
 from medtune.retrieval.index import PassageIndex
 from medtune.retrieval.option_features import TOP
 from medtune.retrieval.schema import Passage
-from medtune.retrieval.words import WordSplitter
+from medtune.retrieval.words import WordSplitter, load_splitter, share_found
 
 MAX_PASSAGES = 3
 """Most passages shown with an answer."""
@@ -39,7 +38,7 @@ def find_answer_evidence(
         options: Texts of the options.
         chosen: Index of the chosen option.
     """
-    splitter, stem = _splitter(index.manifest.stemmer), stem[-MAX_STEM_LENGTH:]
+    splitter, stem = load_splitter(index.manifest.stemmer), stem[-MAX_STEM_LENGTH:]
     queries = [f"{stem} {option}" for option in options]
     found = [
         [(hit.score, index.passage(hit.place)) for hit in hits]
@@ -74,14 +73,14 @@ def passage_match(passage: Passage, stem: str, option: str, splitter: WordSplitt
     if is_negated(passage.question) != is_negated(stem):
         return 0.0
     asked, theirs = set(splitter.split(stem)), set(splitter.split(passage.question))
-    covered = _share(asked, theirs.union(splitter.split(passage.answer)))
-    shared = _share(theirs, asked.union(splitter.split(option)))
+    covered = share_found(asked, theirs.union(splitter.split(passage.answer)))
+    shared = share_found(theirs, asked.union(splitter.split(option)))
     return 2 * covered * shared / (covered + shared) if covered else 0.0
 
 
 def split_matches(text: str, query: str) -> list[tuple[str, bool]]:
     """Split a text into pieces, and tell of each whether it is a word that the query has."""
-    splitter = _splitter(MARK_STEMMER)
+    splitter = load_splitter(MARK_STEMMER)
     wanted = set(splitter.split(query))
     pieces: list[tuple[str, bool]] = []
     for piece in _WORD.split(text):
@@ -93,10 +92,6 @@ def split_matches(text: str, query: str) -> list[tuple[str, bool]]:
     return pieces
 
 
-def _share(words: set[str], others: set[str]) -> float:
-    return len(words & others) / len(words) if words else 0.0
-
-
 def _show(score: float, passage: Passage) -> EvidencePassage:
     text = render_passage(passage)
     if len(text) > MAX_LENGTH:
@@ -104,8 +99,3 @@ def _show(score: float, passage: Passage) -> EvidencePassage:
     return EvidencePassage(
         id=passage.id, text=text, source=passage.source, licence=passage.licence, score=score
     )
-
-
-@cache
-def _splitter(stemmer: str) -> WordSplitter:
-    return WordSplitter(stemmer)

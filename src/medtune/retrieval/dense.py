@@ -26,6 +26,7 @@ from medtune.retrieval.index import (
     SCORER_FILE,
     FolderIndex,
     ScorerFile,
+    best_hits,
     build_index,
     hash_index,
 )
@@ -150,14 +151,7 @@ class DenseVectors:
         left_out = np.fromiter(excluded, dtype=np.int64, count=len(excluded))
         scores = queries.astype(np.float32) @ self._matrix.T
         scores[:, left_out] = -np.inf
-        found = []
-        for values in scores:
-            best = np.argpartition(-values, min(2 * count, len(values)) - 1)[: 2 * count]
-            # Equal scores go to the earlier row, on every machine.
-            best = best[np.lexsort((best, -values[best]))][:count]
-            kept = best[np.isfinite(values[best])]
-            found.append([SearchHit(place=int(i), score=float(values[i])) for i in kept])
-        return found
+        return [best_hits(values, count, above=-np.inf) for values in scores]
 
 
 @dataclass(frozen=True)

@@ -101,10 +101,15 @@ class EvidenceFinder:
 
     def _shorten(self, passage: Passage) -> tuple[str, bool]:
         """Return a passage in at most so many words, and whether it was cut."""
-        words = render_passage(passage).split()
-        if len(words) <= self.settings.words:
-            return " ".join(words), False
-        return " ".join(words[: self.settings.words]) + ELLIPSIS, True
+        text = " ".join(render_passage(passage).split())
+        shown = cut_words(text, self.settings.words)
+        return shown, shown != text
+
+
+def cut_words(text: str, words: int) -> str:
+    """Cut a text to at most so many words; one that was cut before is not marked twice."""
+    kept = text.removesuffix(ELLIPSIS).split()
+    return text if len(kept) <= words else " ".join(kept[:words]) + ELLIPSIS
 
 
 def render_passage(passage: Passage) -> str:

@@ -18,6 +18,7 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow
+from numpy.typing import NDArray
 
 from medtune.core.errors import RetrievalError
 from medtune.core.progress import Progress, ProgressTask
@@ -171,18 +172,29 @@ class FolderIndex(ScorerFile):
         for query in queries:
             values = scores(self._splitter.split(query))
             values[left_out] = 0.0
-            # Equal scores go to the earlier row, on every machine.
-            best = np.argpartition(-values, min(2 * count, len(values)) - 1)[: 2 * count]
-            best = best[np.lexsort((best, -values[best]))][:count]
-            found.append(
-                [SearchHit(place=int(i), score=float(values[i])) for i in best if values[i] > 0]
-            )
+            found.append(best_hits(values, count, above=0.0))
         return found
 
     def passage(self, place: int) -> Passage:
         """Return the passage in a row."""
         cells = {name: self._table.column(name)[place].as_py() for name in PASSAGE_FIELDS}
         return Passage(**cells)
+
+
+def best_hits(scores: NDArray[np.float32], count: int, above: float) -> list[SearchHit]:
+    """Return the passages of the highest scores, the best first.
+
+    Args:
+        scores: Of every passage.
+        count: Most hits.
+        above: Score that a hit exceeds.
+    """
+    best = np.argpartition(-scores, min(2 * count, len(scores)) - 1)[: 2 * count]
+    # Equal scores go to the earlier row, on every machine.
+    best = best[np.lexsort((best, -scores[best]))][:count]
+    return [
+        SearchHit(place=int(row), score=float(scores[row])) for row in best if scores[row] > above
+    ]
 
 
 def read_index_manifest(folder: Path) -> IndexManifest:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from medtune.retrieval.dense import HybridIndex
 from medtune.retrieval.index import PassageIndex
 from medtune.retrieval.schema import FeatureName, Passage, SearchHit
-from medtune.retrieval.words import WordSplitter
+from medtune.retrieval.words import load_splitter, share_found
 
 TOP = 10
 """Best passages of a search that the features read."""
@@ -38,23 +37,13 @@ Words = frozenset[str]
 Hits = Sequence[SearchHit]
 
 
-@dataclass(frozen=True, slots=True)
-class OptionSearch:
-    """The searches for one question: features and hits of each option."""
-
-    features: NDArray[np.float64]
-    """`[option, feature]`."""
-    hits: tuple[tuple[SearchHit, ...], ...]
-    """Best passages for the stem with each option, `[option][rank]`."""
-
-
 def search_options(
     index: PassageIndex,
     stem: str,
     options: Sequence[str],
     features: Sequence[FeatureName] = PLAIN_FEATURES,
     excluded: Collection[int] = (),
-) -> OptionSearch:
+) -> NDArray[np.float64]:
     """Search with the stem and each option, and compute the options' features.
 
     Args:
@@ -63,12 +52,12 @@ def search_options(
         options: Texts of the options.
         features: Names of the features to compute.
         excluded: Rows of passages to leave out.
+
+    Returns:
+        `[option, feature]`.
     """
     searches = _QuestionSearches(index, stem, options, excluded)
-    return OptionSearch(
-        features=np.array([_FEATURES[name](searches) for name in features], dtype=float).T,
-        hits=tuple(tuple(hits) for hits in searches.joint),
-    )
+    return np.array([_FEATURES[name](searches) for name in features], dtype=float).T
 
 
 class _QuestionSearches:
@@ -82,7 +71,7 @@ class _QuestionSearches:
         self.index = index if self._hybrid is None else self._hybrid.words
         self.options = options
         self._stem, self._excluded = stem, excluded
-        self._splitter = _load_splitter(index.manifest.stemmer)
+        self._splitter = load_splitter(index.manifest.stemmer)
         self._passages: dict[int, Passage] = {}
         self._sentences: dict[int, list[Words]] = {}
 
@@ -149,17 +138,12 @@ class _QuestionSearches:
         found = [[self.words(text) for text in texts(self.passage(h))] for h in self.stem_alone]
         return [
             sum(
-                weight * max((_share(option, words) for words in candidates), default=0.0)
+                weight * max((share_found(option, words) for words in candidates), default=0.0)
                 for weight, candidates in zip(weights, found, strict=True)
             )
             / max(sum(weights), 1e-9)
             for option in self.option_words
         ]
-
-
-@cache
-def _load_splitter(stemmer: str) -> WordSplitter:
-    return WordSplitter(stemmer)
 
 
 def _best(searches: Sequence[Hits]) -> list[float]:
@@ -190,7 +174,7 @@ def _best_sentences(searches: _QuestionSearches) -> list[float]:
         found.append(
             max(
                 (
-                    _share(rest, sentence) * _share(own, sentence)
+                    share_found(rest, sentence) * share_found(own, sentence)
                     for hit in near
                     for sentence in searches.sentences(hit)
                 ),
@@ -198,11 +182,6 @@ def _best_sentences(searches: _QuestionSearches) -> list[float]:
             )
         )
     return found
-
-
-def _share(wanted: Words, found: Words) -> float:
-    """Return the share of the wanted words that were found; 0 if none is wanted."""
-    return len(wanted & found) / len(wanted) if wanted else 0.0
 
 
 _FEATURES: dict[FeatureName, Callable[[_QuestionSearches], list[float]]] = {

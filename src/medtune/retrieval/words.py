@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 from functools import cache, lru_cache
 from typing import Any
 
@@ -37,6 +38,17 @@ class WordSplitter:
     def split(self, text: str) -> list[str]:
         """Return the stems of a text, in order, without function words."""
         return [self._stem(w) for w in _WORD.findall(text.casefold()) if w not in STOP_WORDS]
+
+
+@cache
+def load_splitter(stemmer: str) -> WordSplitter:
+    """Return the splitter of a stemmer, whose stems are kept from one question to the next."""
+    return WordSplitter(stemmer)
+
+
+def share_found(wanted: AbstractSet[str], found: AbstractSet[str]) -> float:
+    """Return the share of the wanted words that were found; 0 if none is wanted."""
+    return len(wanted & found) / len(wanted) if wanted else 0.0
 
 
 @cache

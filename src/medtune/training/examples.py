@@ -12,7 +12,7 @@ from medtune.core.progress import Progress
 from medtune.core.prompt import form_for_target
 from medtune.core.protocols import Example, Message
 from medtune.core.records import Question
-from medtune.retrieval.evidence import ELLIPSIS, Passages
+from medtune.retrieval.evidence import Passages, cut_words
 from medtune.training.epochs import build_weight_function
 from medtune.training.passages import TrainingPassages
 
@@ -97,7 +97,7 @@ class ExampleEncoder:
         most = self._most_words.get(question.id)
         if most is None:
             return found
-        return tuple(tuple(_cut_text(text, most) for text in texts if most) for texts in found)
+        return tuple(tuple(cut_words(text, most) for text in texts if most) for texts in found)
 
     def _is_surely_short(self, question: Question) -> bool:
         """Return whether the prompts have fewer bytes than `max_tokens`; a token has one or more.
@@ -126,9 +126,3 @@ class ExampleEncoder:
         assert question.answer is not None, "unlabelled questions are refused before"
         answers[question.answer] = self._style.render_target(question, self._settings.target)
         return answers
-
-
-def _cut_text(text: str, words: int) -> str:
-    """Cut a text to at most so many words; one that was cut before is not marked twice."""
-    kept = text.removesuffix(ELLIPSIS).split()
-    return text if len(kept) <= words else " ".join(kept[:words]) + ELLIPSIS

@@ -23,16 +23,17 @@ from medtune.data.load import (
     snapshot_roles,
     source_identity,
 )
+from medtune.data.snapshot import Snapshot
 from medtune.data.sources.documents import Document, find_text_files, read_documents
 from medtune.data.sources.sources import parse_data_ref
 from medtune.models.open_index import StoredIndex
-from medtune.retrieval.index import build_index
+from medtune.retrieval.index import FolderIndex, build_index
 from medtune.retrieval.option_features import ALL_FEATURES, PLAIN_FEATURES, search_options
 from medtune.retrieval.passages import passages_from_questions
 from medtune.retrieval.schema import FeatureName, OptionScorer, Passage, PassageSource
 from medtune.retrieval.scorer import fit_option_scorer
 from medtune.retrieval.texts import cut_text
-from medtune.workflows.leaks import LeakFinder, passage_question
+from medtune.workflows.leaks import LeakFinder, find_leaks, passage_question
 
 STEMMER = "english"
 WORDS = 120
@@ -192,12 +193,7 @@ def leave_out_evaluated(
         index = build_index(
             content.passages, content.sources, Path(scratch) / "index", stemmer, progress
         )
-        leaks = LeakFinder(index)
-        leaking: set[int] = set()
-        with progress.task("leaks", len(questions)) as task:
-            for question in questions:
-                leaking |= leaks.find_nearest(question).leaking
-                task.advance()
+        leaking = find_leaks(index, questions, progress).excluded
     kept = [p for row, p in enumerate(content.passages) if row not in leaking]
     if not kept:
         raise RetrievalError(
@@ -215,6 +211,38 @@ def leave_out_evaluated(
         for source in content.sources
     )
     return replace(content, passages=kept, sources=sources)
+
+
+def build_train_index(
+    questions: Sequence[Question],
+    source: str,
+    licence: str | None,
+    folder: Path,
+    progress: Progress,
+) -> FolderIndex:
+    """Build the index of training questions, or reuse the one in the folder.
+
+    Args:
+        questions: Questions of a train split.
+        source: Their source, as on the command line.
+        licence: Licence of the source.
+        folder: Folder of the index.
+        progress: Progress to report to.
+
+    Raises:
+        RetrievalError: There is no labelled question, or the index in the folder was changed.
+        FolderError: The folder cannot be written.
+    """
+    passages = passages_from_questions(questions, source, licence)
+    described = PassageSource(source=source, licence=licence, passages=len(passages))
+    return build_index(passages, [described], folder, STEMMER, progress)
+
+
+def build_snapshot_index(snapshot: Snapshot, folder: Path, progress: Progress) -> FolderIndex:
+    """Build the index of a snapshot's train split; see `build_train_index`."""
+    train, licence = snapshot.train, snapshot.manifest.sources[0].licence
+    source = train.description.source
+    return build_train_index(train.questions, source, licence, folder, progress)
 
 
 def fit_index_scorer(
@@ -287,8 +315,9 @@ def _fit_scorer(
     with progress.task("scorer", len(questions)) as task:
         for question, rows in zip(questions, own, strict=True):
             excluded = leaks.find_nearest(question).leaking | rows
-            found = search_options(index, question.stem, question.options, computed, excluded)
-            features.append(found.features)
+            features.append(
+                search_options(index, question.stem, question.options, computed, excluded)
+            )
             task.advance()
     answers = [question.answer for question in questions if question.answer is not None]
     negated = [is_negated(question.stem) for question in questions]

@@ -31,12 +31,7 @@ from medtune.training.processes import join_processes
 from medtune.training.trackers import check_trackers
 from medtune.training.trainable import Validation
 from medtune.workflows.distributed import is_main, run_distributed
-from medtune.workflows.search_reference import INDEX_FOLDER
-from medtune.workflows.training_evidence import (
-    exclude_leaks,
-    find_training_passages,
-    open_evidence,
-)
+from medtune.workflows.training_evidence import exclude_leaks, find_training_passages
 
 
 def resolve_trainable(experiment: Experiment, progress: Progress) -> ModelSource:
@@ -98,24 +93,16 @@ def finetune_cached(
         snapshot: The data.
         folder: The run folder.
         progress: Progress reports.
-        evidence: Finds the passages of an open-book experiment; None opens the index that the
-            experiment names, or builds one of the train split in `index/` of the folder.
+        evidence: Finds the passages of an open-book experiment; None for a closed book.
 
     Raises:
-        RetrievalError: The experiment names an index that cannot be used.
         MedtuneError: As `fine_tune` does.
     """
     split, held = snapshot.train.description, snapshot.validation
     artefact = experiment.training.artefact_folder
     shown = experiment.retrieval.prompt_settings
     here = join_processes()
-    if shown is None:
-        evidence = None
-    elif evidence is None:
-        with here.main_process_first():
-            evidence = open_evidence(
-                experiment.retrieval, snapshot, folder / INDEX_FOLDER, progress
-            )
+    assert (evidence is None) == (shown is None), "prompts show passages of an open book alone"
     wanted = hash_training_passages(evidence, split) if evidence is not None else None
 
     def find(base: ModelIdentity) -> TrainingRecord | None:

@@ -31,23 +31,17 @@ from medtune.core.run_folder import (
 )
 from medtune.data.snapshot import Snapshot
 from medtune.data.sources.sources import parse_data_ref
-from medtune.evaluation.exam import SCORING_VERSION, Exam, SearchReference
+from medtune.evaluation.exam import SCORING_VERSION, Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import add_search_reference, evaluate_model
 from medtune.models.open_index import open_index
 from medtune.models.search_model import SearchModel
 from medtune.retrieval.evidence import EvidenceFinder
-from medtune.retrieval.index import (
-    SCORER_FILE,
-    FolderIndex,
-    build_index,
-    read_index_manifest,
-)
-from medtune.retrieval.passages import passages_from_questions
-from medtune.retrieval.schema import IndexManifest, OptionScorer, PassageSource
-from medtune.workflows.build_index import STEMMER, fit_index_scorer
+from medtune.retrieval.index import SCORER_FILE, read_index_manifest
+from medtune.retrieval.schema import IndexManifest, OptionScorer
+from medtune.workflows.build_index import build_snapshot_index, fit_index_scorer
 from medtune.workflows.leaks import LEAKS_VERSION, Leaks, find_leaks
-from medtune.workflows.search_reference import INDEX_FOLDER
+from medtune.workflows.search_reference import INDEX_FOLDER, SearchedSplit
 
 LEAKS_FILE = "leaks.json"
 """File of an evaluation of the search, written last: a folder that has it is complete."""
@@ -59,15 +53,6 @@ class LeakRecord(Record):
     inputs: str
     """Hash of the index, its scorer and the questions."""
     excluded: tuple[int, ...]
-    """Rows of the passages that leak one of the questions."""
-
-
-@dataclass(frozen=True, slots=True)
-class SearchedSplit:
-    """A search for the questions of one split."""
-
-    reference: SearchReference
-    excluded: frozenset[int]
     """Rows of the passages that leak one of the questions."""
 
 
@@ -126,11 +111,7 @@ def search_snapshot(
         index = Path(settings.index)
     else:
         index = folder / INDEX_FOLDER
-        licence = snapshot.manifest.sources[0].licence
-        train = snapshot.train
-        built = build_train_index(
-            train.questions, train.description.source, licence, index, progress
-        )
+        built = build_snapshot_index(snapshot, index, progress)
         calibration = f"snapshot:{folder / 'data'}:calibration" if snapshot.calibration else None
         fit_index_scorer(built, calibration, weights=False, progress=progress)
     apart = [snapshot.calibration, snapshot.validation if settings.is_open_book else None]
@@ -164,31 +145,6 @@ def refuse_open_book(experiment: Experiment, what: str) -> None:
             expected='retrieval.kind = "none"',
             fix="leave retrieval out; in a run they are shown: medtune run",
         )
-
-
-def build_train_index(
-    questions: Sequence[Question],
-    source: str,
-    licence: str | None,
-    folder: Path,
-    progress: Progress,
-) -> FolderIndex:
-    """Build the index of training questions, or reuse the one in the folder.
-
-    Args:
-        questions: Questions of a train split.
-        source: Their source, as on the command line.
-        licence: Licence of the source.
-        folder: Folder of the index.
-        progress: Progress to report to.
-
-    Raises:
-        RetrievalError: There is no labelled question, or the index in the folder was changed.
-        FolderError: The folder cannot be written.
-    """
-    passages = passages_from_questions(questions, source, licence)
-    described = PassageSource(source=source, licence=licence, passages=len(passages))
-    return build_index(passages, [described], folder, STEMMER, progress)
 
 
 def evaluate_search(
@@ -231,7 +187,7 @@ def evaluate_search(
     record, predictions = evaluate_model(
         model.without(leaks.excluded), exam, "search", STRICT_PARSER, progress
     )
-    searched = _make_searched_split(manifest, leaks, record, predictions)
+    searched = _gather(manifest, leaks, record, predictions)
     record, predictions = add_search_reference(
         replace(exam, search=searched.reference), record, predictions
     )
@@ -255,21 +211,14 @@ def _find_search(
         return None
     similarity = tuple(p.similarity or 0.0 for p in predictions)
     found = Leaks(frozenset(leaks.excluded), similarity)
-    return _make_searched_split(manifest, found, record, predictions)
+    return _gather(manifest, found, record, predictions)
 
 
-def _make_searched_split(
+def _gather(
     manifest: IndexManifest,
     leaks: Leaks,
     record: EvaluationRecord,
     predictions: Sequence[Prediction],
 ) -> SearchedSplit:
-    reference = SearchReference(
-        index=manifest.hash,
-        passages=manifest.passages,
-        left_out=len(leaks.excluded),
-        right=tuple(p.outcome is Outcome.CORRECT for p in predictions),
-        similarity=leaks.similarity,
-        fingerprint=record.model.fingerprint,
-    )
-    return SearchedSplit(reference, leaks.excluded)
+    right = (p.outcome is Outcome.CORRECT for p in predictions)
+    return SearchedSplit.from_answers(manifest, leaks, right, record.model.fingerprint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from medtune.evaluation.exam import SearchReference
 from medtune.evaluation.score import score_options
 from medtune.models.search_model import SearchModel
 from medtune.retrieval.index import MANIFEST_FILE, FolderIndex, PassageIndex
-from medtune.workflows.leaks import find_leaks
+from medtune.retrieval.schema import IndexManifest
+from medtune.workflows.leaks import Leaks, find_leaks
 
 INDEX_FOLDER = "index"
 """Name of an index's folder in a snapshot's folder, or beside it in a run folder."""
@@ -28,36 +29,50 @@ COMPARED_PASSAGES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class OpenBookQuestions:
-    """The questions of an evaluation, beside an index of passages."""
+class SearchedSplit:
+    """A search for the questions of one split."""
 
-    model: SearchModel
-    """The search, without the passages that leak one of the questions."""
-    excluded: frozenset[int]
-    """Rows of these passages."""
     reference: SearchReference
+    excluded: frozenset[int]
+    """Rows of the passages that leak one of the questions."""
 
+    @classmethod
+    def from_answers(
+        cls,
+        manifest: IndexManifest,
+        leaks: Leaks,
+        right: Iterable[bool],
+        fingerprint: str,
+    ) -> SearchedSplit:
+        """Gather what was found.
 
-def search_questions(
-    name: str, questions: Sequence[Question], progress: Progress
-) -> OpenBookQuestions:
-    """Search for every question, after the passages that leak any of them are left out.
-
-    Args:
-        name: Name of the search model: search:DIR.
-        questions: Labelled questions.
-        progress: Progress to report to.
-
-    Raises:
-        RetrievalError: The folder holds no usable index.
-    """
-    return search_without_leaks(SearchModel.open(name), questions, progress)
+        Args:
+            manifest: Description of the index.
+            leaks: Passages that were left out, and the similarity of the others.
+            right: Whether the search answers each question right.
+            fingerprint: Identity of the search.
+        """
+        reference = SearchReference(
+            index=manifest.hash,
+            passages=manifest.passages,
+            left_out=len(leaks.excluded),
+            right=tuple(right),
+            similarity=leaks.similarity,
+            fingerprint=fingerprint,
+        )
+        return cls(reference, leaks.excluded)
 
 
 def search_without_leaks(
     model: SearchModel, questions: Sequence[Question], progress: Progress
-) -> OpenBookQuestions:
-    """Search for every question with an open model; see `search_questions`."""
+) -> SearchedSplit:
+    """Search for every question, after the passages that leak any of them are left out.
+
+    Args:
+        model: The search.
+        questions: Labelled questions.
+        progress: Progress to report to.
+    """
     leaks = find_leaks(model.index, questions, progress)
     model = model.without(leaks.excluded)
     right = []
@@ -67,15 +82,8 @@ def search_without_leaks(
             chosen = choose_option(probabilities, question.stem, question.options)
             right.append(chosen == question.answer)
             task.advance()
-    reference = SearchReference(
-        index=model.index.manifest.hash,
-        passages=model.index.manifest.passages,
-        left_out=len(leaks.excluded),
-        right=tuple(right),
-        similarity=leaks.similarity,
-        fingerprint=model.describe().fingerprint,
-    )
-    return OpenBookQuestions(model, leaks.excluded, reference)
+    fingerprint = model.describe().fingerprint
+    return SearchedSplit.from_answers(model.index.manifest, leaks, right, fingerprint)
 
 
 def find_train_index(data: str, progress: Progress) -> Path | None:

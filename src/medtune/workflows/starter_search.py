@@ -21,13 +21,13 @@ from medtune.evaluation.score import score_options
 from medtune.guardrails.policy import Policy
 from medtune.models.builtin import cache_folder
 from medtune.models.search_model import SearchModel
-from medtune.retrieval.index import FolderIndex, build_index
-from medtune.retrieval.passages import passages_from_questions
-from medtune.retrieval.schema import PassageSource
+from medtune.retrieval.index import FolderIndex
+from medtune.workflows.build_index import build_train_index
 
 STARTER_SEARCH = "search:starter"
 """Name of the model."""
 SOURCE = "starter:train"
+LICENCE = "Apache-2.0"
 CALIBRATION_FILE = "calibration.json"
 CALIBRATION_SOURCE = f"{SOURCE}, each without its own passage"
 
@@ -59,13 +59,11 @@ def open_starter_search(
 
 
 def _open_index(questions: Sequence[Question], folder: Path, progress: Progress) -> FolderIndex:
-    passages = passages_from_questions(questions, SOURCE, "Apache-2.0")
-    sources = [PassageSource(source=SOURCE, licence="Apache-2.0", passages=len(passages))]
     try:
-        return build_index(passages, sources, folder, "english", progress)
+        return build_train_index(questions, SOURCE, LICENCE, folder, progress)
     except RetrievalError:  # a changed file: all of it comes with the package
         shutil.rmtree(folder)
-        return build_index(passages, sources, folder, "english", progress)
+        return build_train_index(questions, SOURCE, LICENCE, folder, progress)
 
 
 def _calibrate(

@@ -23,8 +23,8 @@ from medtune.training.passages import (
     hash_training_passages,
     write_training_passages,
 )
+from medtune.workflows.build_index import build_snapshot_index
 from medtune.workflows.leaks import MIN_QUOTED_WORDS, LeakFinder, find_leaks
-from medtune.workflows.search_baseline import build_train_index
 
 PASSAGES_FILE = "passages.arrow"
 """File of the passages in a run folder."""
@@ -51,11 +51,7 @@ def open_evidence(
         return None
     if settings.index:
         return EvidenceFinder(open_index(Path(settings.index)), settings)
-    train, licence = snapshot.train, snapshot.manifest.sources[0].licence
-    source = train.description.source
-    return EvidenceFinder(
-        build_train_index(train.questions, source, licence, folder, progress), settings
-    )
+    return EvidenceFinder(build_snapshot_index(snapshot, folder, progress), settings)
 
 
 class LeaveOneOutSearch:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medtune.core.errors import AdapterError, ModelError
+from medtune.core.option_logprobs import log_probabilities
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle, prompt_fingerprint
 from medtune.core.protocols import ContinuationScore, Decoding, GenerateRequest, ScoreRequest
@@ -24,7 +25,6 @@ from medtune.models.fake import FakeModel
 from medtune.models.mixture import (
     MixtureModel,
     find_own_search,
-    log_probabilities,
     pool_log_probabilities,
     read_mixture,
 )

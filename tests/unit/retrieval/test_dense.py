@@ -90,8 +90,8 @@ def test_count_may_exceed_the_passages(hybrid: HybridIndex) -> None:
 def test_features_read_the_passages_that_the_vectors_find(hybrid: HybridIndex) -> None:
     options = ["infarction", "fracture"]
     names: tuple[FeatureName, ...] = ("explanations", "best")
-    by_words = search_options(hybrid.words, "heart", options, names).features
-    by_vectors = search_options(hybrid, "heart", options, names).features
+    by_words = search_options(hybrid.words, "heart", options, names)
+    by_vectors = search_options(hybrid, "heart", options, names)
     assert by_words[:, 0].tolist() == [0.0, 0.0]  # no passage has "heart" beside either
     assert by_vectors[0, 0] > by_vectors[1, 0]
     assert by_vectors[:, 1].tolist() == by_words[:, 1].tolist()
@@ -100,7 +100,7 @@ def test_features_read_the_passages_that_the_vectors_find(hybrid: HybridIndex) -
 @pytest.mark.parametrize("stem", ["", "zzz"])
 def test_features_of_a_stem_without_meaning(hybrid: HybridIndex, stem: str) -> None:
     found = search_options(hybrid, stem, ["infarction", "?"], ALL_FEATURES)
-    assert np.isfinite(found.features).all()
+    assert np.isfinite(found).all()
 
 
 def test_same_content_is_not_encoded_again(

@@ -56,16 +56,17 @@ def values(
     index: FolderIndex, name: FeatureName, stem: str = STEM, **keywords: frozenset[int]
 ) -> list[float]:
     found = search_options(index, stem, OPTIONS, (name,), **keywords)
-    assert found.features.shape == (3, 1)
-    return [float(value) for value in found.features[:, 0]]
+    assert found.shape == (3, 1)
+    return [float(value) for value in found[:, 0]]
 
 
 def test_best_and_first_are_the_best_hit(index: FolderIndex) -> None:
     found = search_options(index, STEM, OPTIONS, ("best", "first"))
-    best = [hits[0].score for hits in found.hits]
-    assert list(found.features[:, 0]) == best
-    assert list(found.features[:, 1]) == [float(score == max(best)) for score in best]
-    assert sum(found.features[:, 1]) == 1.0
+    hits = index.search([f"{STEM} {option}" for option in OPTIONS], 1)
+    best = [one[0].score for one in hits]
+    assert list(found[:, 0]) == best
+    assert list(found[:, 1]) == [float(score == max(best)) for score in best]
+    assert sum(found[:, 1]) == 1.0
 
 
 def test_gain_is_the_sum_with_the_stem_less_the_sum_without(index: FolderIndex) -> None:
@@ -109,17 +110,17 @@ def test_sentence_with_stem_and_option_counts(index: FolderIndex) -> None:
 
 def test_excluded_passages_count_nowhere(index: FolderIndex) -> None:
     left = frozenset({0, 2})
-    found = search_options(index, STEM, OPTIONS, ALL_FEATURES, left)
-    assert not left & {hit.place for hits in found.hits for hit in hits}
+    hits = index.search([f"{STEM} {option}" for option in OPTIONS], 1, excluded=left)
+    assert values(index, "best", excluded=left) == [one[0].score for one in hits]
     assert values(index, "answers", excluded=left)[0] == 0.0
     assert values(index, "sentence", excluded=left) == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("stem", ["", "zzz", "the of"])
 def test_stem_that_finds_nothing(index: FolderIndex, stem: str) -> None:
-    found = search_options(index, stem, ["Protamine", "zzz", "?"], ALL_FEATURES)
-    assert np.isfinite(found.features).all()
-    assert found.hits[1:] == ((), ())
+    found = search_options(index, stem, ["Protamine", "zzz", "?"], ("best", *ALL_FEATURES))
+    assert np.isfinite(found).all()
+    assert found[1:, 0].tolist() == [0.0, 0.0]
 
 
 def test_texts_have_no_answers(tmp_path: Path) -> None:
@@ -131,4 +132,4 @@ def test_texts_have_no_answers(tmp_path: Path) -> None:
 
 def test_long_query_does_not_overflow(index: FolderIndex) -> None:
     stem = " ".join([*(p.full_text for p in PASSAGES)] * 200)
-    assert np.isfinite(search_options(index, stem, OPTIONS, ALL_FEATURES).features).all()
+    assert np.isfinite(search_options(index, stem, OPTIONS, ALL_FEATURES)).all()

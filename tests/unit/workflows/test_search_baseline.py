@@ -17,14 +17,14 @@ from medtune.data.load import describe_split
 from medtune.evaluation.exam import Exam
 from medtune.models.search_model import SearchModel
 from medtune.workflows import search_baseline
+from medtune.workflows.build_index import build_train_index
 from medtune.workflows.search_baseline import (
     LEAKS_FILE,
-    SearchedSplit,
     SnapshotSearch,
-    build_train_index,
     evaluate_search,
     refuse_open_book,
 )
+from medtune.workflows.search_reference import SearchedSplit
 
 
 def question(name: str, stem: str, answer: str, *others: str, explanation: str = "") -> Question:

@@ -7,17 +7,6 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output import (  # noqa: F401 - these register what they print
-    analysis,
-    compression,
-    data,
-    release,
-    release_export,
-    retrieval,
-    review,
-    serving,
-    study,
-)
 from medtune.cli.output.console import PRINTERS, create_plain_table, lay_out, open_console, prints
 from medtune.cli.output.table import PlainTable
 from medtune.core.records import (
@@ -39,7 +28,24 @@ GIB = 1 << 30
 
 def show_record(record: Record) -> None:
     """Print a record as a table on stdout."""
-    console = open_console(stderr=False)
+    print_on_console(open_console(stderr=False), record)
+
+
+def print_on_console(console: Console, record: Record) -> None:
+    """Print a record as a table."""
+    # These register what they print; `--help` does not need their schemas.
+    from medtune.cli.output import (  # noqa: F401
+        analysis,
+        compression,
+        data,
+        release,
+        release_export,
+        retrieval,
+        review,
+        serving,
+        study,
+    )
+
     PRINTERS.get(type(record), _show_fields)(console, record)
 
 
