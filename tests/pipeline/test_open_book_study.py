@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from tests.conftest import CommandLine
+from tests.unit.retrieval.test_dense import PASSAGES, SOURCES, MeaningEncoder
 
 from medtune.core.experiment import RetrievalConfig
 from medtune.core.progress import NoProgress
 from medtune.data.load import load_split
 from medtune.models.open_model import open_model
+from medtune.retrieval.dense import build_hybrid_index
 from medtune.retrieval.index import build_index
 from medtune.retrieval.passages import passages_from_questions
 from medtune.retrieval.schema import PassageSource
@@ -131,3 +133,14 @@ def test_an_index_that_is_none_is_refused(medtune: CommandLine) -> None:
     code, _, err = medtune(*STUDY)
     assert code == 2
     assert "index holds no passage index" in err
+
+
+def test_a_share_of_an_index_with_vectors_is_refused(
+    medtune: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, encoder = tmp_path / "index", MeaningEncoder()
+    index = build_hybrid_index(PASSAGES, SOURCES, folder, "english", encoder, NoProgress())
+    monkeypatch.setattr("medtune.models.search_model.open_index", lambda _: index)
+    code, _, err = medtune(*STUDY, "--shares", "50", "--out", "o")
+    assert code == 2
+    assert "index has vectors" in err

@@ -63,7 +63,8 @@ class OpenBookStudy(Study[OpenBookRecord]):
         dtype: Precision of the models.
 
     Raises:
-        InputError: A model or a share occurs twice, or a number is out of range.
+        InputError: A model or a share occurs twice, a number is out of range, or a share of an
+            index with vectors is asked for.
     """
 
     name = "open book"
@@ -88,6 +89,11 @@ class OpenBookStudy(Study[OpenBookRecord]):
         _check(models, passages, shares)
         self._method, self._words, self._passages = method, words, sorted(passages)
         self._search = SearchModel.open(f"search:{index}")
+        if self._search.index.manifest.encoder is not None and min(shares) < 100:
+            raise InputError(
+                f"{index} has vectors, which a share of its passages cannot be searched by",
+                expected="--shares 100, or an index without --encoder",
+            )
         self._split = load_split(data, columns, limit, progress)
         questions = self._split.questions
         self._asked = {
