@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
-from medtune.core.records import EvaluationRecord
+from medtune.core.records import EvaluationRecord, Proportion
 from medtune.core.schemas.dataset import short_source_name
 from medtune.reports import result_table as table
 
@@ -42,9 +42,16 @@ def accuracy_table(
     if any(e.options_only for e in rows):
         columns.append(table.estimate("options only %", lambda e: e.options_only, table.PAGE))
     if any(e.search for e in rows):
-        columns.append(table.estimate("search %", lambda e: e.search and e.search.accuracy))
+        columns += [
+            table.percent("search %", _search_accuracy, table.TERMINAL),
+            table.estimate("search %", _search_accuracy, table.PAGE),
+        ]
     ends = accumulate(len(group) for group in groups)
     return table.ResultTable(columns, rows, [end - 1 for end in ends] if len(groups) > 1 else ())
+
+
+def _search_accuracy(evaluation: EvaluationRecord) -> Proportion | None:
+    return evaluation.search.accuracy if evaluation.search is not None else None
 
 
 def _method_with_normalization(evaluation: EvaluationRecord) -> str:
