@@ -286,6 +286,19 @@ def search_confidence_line() -> str:
     return f"{'; '.join(parts)}; calibration error {100 * found.calibration.error:.1f} points."
 
 
+def search_speed_line() -> str:
+    """Write what indexing and searching cost."""
+    record = json.loads((RESULTS / "search_speed.json").read_text())
+    found, machine = record["bm25"], record["provenance"]
+    return (
+        f"{found['passages']:,} passages are indexed in {found['build_s']:.0f} s and take "
+        f"{found['size_mb']:.0f} MB; {found['questions']:,} questions are searched with all "
+        f"features in {found['features']['all_s']:.0f} s, the passages of one prompt are found in "
+        f"{found['evidence']['p50_ms']:.0f} ms (median; {found['evidence']['p95_ms']:.0f} ms in 95 "
+        f"of 100). {machine['cpu']}, one thread; `benchmarks/search_speed.py`."
+    )
+
+
 def similarity_table() -> str:
     """Write the accuracy of the fitted search by the nearest passage."""
     found = _searched_medmcqa().similarity
