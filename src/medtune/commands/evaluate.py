@@ -11,6 +11,7 @@ from pathlib import Path
 
 from medtune.core.errors import DataError, FolderError, InputError, RetrievalError
 from medtune.core.experiment import ColumnMapping, EvaluationConfig, RetrievalConfig
+from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX, is_search_model
 from medtune.core.predictions_io import RECORD_FILE
 from medtune.core.progress import Progress
 from medtune.core.prompt import FormName, PromptStyle
@@ -23,9 +24,9 @@ from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam, check_constrained
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_or_reuse, find_evaluation
-from medtune.models.mixture import MIX_PREFIX, MixtureModel, find_own_search
+from medtune.models.mixture import MixtureModel, find_own_search
 from medtune.models.open_model import find_unloaded_model, open_model
-from medtune.models.search_model import SEARCH_PREFIX, SearchModel, is_search_model
+from medtune.models.search_model import SearchModel
 from medtune.models.weights_card import resolve_prompt_defaults
 from medtune.retrieval.evidence import EvidenceFinder
 from medtune.workflows.distributed import lock_on_main, run_distributed, run_on_main

@@ -15,6 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from medtune.core.errors import InputError
+from medtune.core.model_names import SEARCH_PREFIX
 from medtune.core.progress import NoProgress, Progress
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method
@@ -49,7 +50,7 @@ from medtune.workflows.load_predictor import find_calibration, load_predictor, o
 
 RELEASE_PREFIX = "release:"
 """Prefix of the name of a release, or of an alias, which is polled."""
-WEIGHTLESS_PREFIXES = ("fake:", "remote:", "search:")
+WEIGHTLESS_PREFIXES = ("fake:", "remote:", SEARCH_PREFIX)
 """Prefixes of models without local weights."""
 
 

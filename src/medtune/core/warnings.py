@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medtune.core.model_names import is_search_model
 from medtune.core.records import EvaluationRecord
 
 
@@ -19,7 +20,7 @@ def accuracy_caveats(record: EvaluationRecord) -> list[str]:
             f"{place}: on {record.ties} of {record.counts.n} questions two or more options have "
             "exactly the highest score; the tie is broken by a hash."
         )
-    if record.model.source.startswith("search:") and not record.model.parameters:
+    if is_search_model(record.model.source) and not record.model.parameters:
         found.append(
             f"{place}: no scorer was fitted to the index, so its probabilities are not calibrated."
         )

@@ -16,6 +16,7 @@ from medtune.analysis.similarity import accuracy_without_most_similar
 from medtune.core.choice import top_scoring_indices
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.intervals import wilson_interval
+from medtune.core.model_names import is_search_model
 from medtune.core.option_logprobs import option_logprobs
 from medtune.core.predictions_io import (
     RECORD_FILE,
@@ -244,7 +245,7 @@ def add_search_reference(
         for prediction, similarity in zip(predictions, found.similarity, strict=True)
     ]
     right = [p.outcome is Outcome.CORRECT for p in told]
-    is_search = record.model.source.startswith("search:")
+    is_search = is_search_model(record.model.source)
     changes: dict[str, object] = {}
     if exam.evidence is not None or is_search or found.own:
         changes["open_book"] = _describe_open_book(exam, found, told, record.open_book)

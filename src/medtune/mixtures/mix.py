@@ -16,13 +16,14 @@ from medtune.analysis.analyze import (
 )
 from medtune.analysis.compare import compare_evaluations, differing_aspects
 from medtune.core.errors import FolderError, InputError, PredictionsError
+from medtune.core.model_names import MIX_PREFIX
 from medtune.core.predictions_io import read_evaluation, write_evaluation
 from medtune.core.progress import Progress
 from medtune.core.records import ModelDescription
 from medtune.core.run_folder import lock_folder, read_record, write_record
 from medtune.core.schemas.mixture import MixtureRecord
 from medtune.mixtures.fit import fit_mixture, mix_evaluations
-from medtune.models.mixture import MIX_FILE, MIX_PREFIX, describe_mixture
+from medtune.models.mixture import MIX_FILE, describe_mixture
 from medtune.models.weights_card import ADAPTER_PREFIX, read_optional_card
 
 CALIBRATION_FOLDER = "calibration"

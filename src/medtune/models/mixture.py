@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medtune.core.errors import ModelError
+from medtune.core.model_names import MIX_PREFIX, is_search_model
 from medtune.core.option_logprobs import log_probabilities, log_softmax, option_probabilities
 from medtune.core.prompt import (
     HIDDEN_STEM,
@@ -42,12 +43,10 @@ from medtune.core.schemas.mixture import MixtureParent, MixtureRecord
 from medtune.models.search_model import (
     SearchModel,
     generate_best_option,
-    is_search_model,
     render_plain,
 )
 from medtune.models.weights_card import resolve_prompt_defaults
 
-MIX_PREFIX = "mix:"
 MIX_FILE = "mix.json"
 DTYPES = ("float32", "bfloat16", "float16", "nf4")
 """Precisions that a model can be opened in by name."""

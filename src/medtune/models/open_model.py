@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from medtune.core.errors import AdapterError
 from medtune.core.experiment import RetrievalConfig
+from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX, is_search_model
 from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import AnswerModel
@@ -64,13 +65,13 @@ def open_model(
         from medtune.models.remote.remote_model import RemoteModel
 
         return RemoteModel.connect(name, progress)
-    if name.startswith("search:"):
+    if is_search_model(name):
         if adapter is not None:
             raise AdapterError(f"{name} takes no adapter", expected="a language model")
         from medtune.models.search_model import SearchModel
 
         return SearchModel.open(name)
-    if name.startswith("mix:"):
+    if name.startswith(MIX_PREFIX):
         if adapter is not None:
             raise AdapterError(f"{name} takes no adapter", expected="a language model")
         from medtune.models.mixture import MixtureModel
@@ -118,7 +119,7 @@ def find_unloaded_model(
         ModelError: There is no such model, or the adapter cannot be used.
     """
     name, adapter = split_adapter(name, adapter)
-    if name.startswith(("remote:", "search:", "mix:", "fake:")):
+    if name.startswith(("remote:", SEARCH_PREFIX, MIX_PREFIX, "fake:")):
         return None
     from medtune.models.unloaded_model import UnloadedModel
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from medtune.core.choice import choose_option
+from medtune.core.model_names import SEARCH_PREFIX
 from medtune.core.negation import is_negated
 from medtune.core.option_logprobs import MIN_PROBABILITY
 from medtune.core.protocols import (
@@ -23,14 +24,6 @@ from medtune.retrieval.index import PassageIndex
 from medtune.retrieval.option_features import PLAIN_FEATURES, search_options
 from medtune.retrieval.schema import OptionScorer
 from medtune.retrieval.scorer import option_log_probabilities
-
-SEARCH_PREFIX = "search:"
-"""Prefix of a model name that is a passage index's folder."""
-
-
-def is_search_model(name: str) -> bool:
-    """Return whether a model's name is that of a search."""
-    return name.startswith(SEARCH_PREFIX)
 
 
 class SearchModel:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medtune.core.errors import HubError, ModelError, UnknownModelError
+from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX, is_search_model
 from medtune.core.progress import Progress
 from medtune.core.records import ModelInfo
 from medtune.models import builtin
@@ -161,9 +162,10 @@ def measure_weights_size(name: str) -> int | None:
     """Return the size of a model's weight files, base and adapter; None if it has none."""
     if name.startswith(("remote:", "fake:")):
         return None
-    if name.startswith("search:"):
-        return sum(file.stat().st_size for file in Path(name[7:]).rglob("*") if file.is_file())
-    if name.startswith("mix:"):
+    if is_search_model(name):
+        folder = Path(name.removeprefix(SEARCH_PREFIX))
+        return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if name.startswith(MIX_PREFIX):
         from medtune.models.mixture import read_mixture
 
         names = [parent.name for parent in read_mixture(name).parents]

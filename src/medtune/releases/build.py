@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medtune.analysis.serving_thresholds import calibrate_from_folder
 from medtune.core.errors import CheckFailed, InputError, ReleaseError
+from medtune.core.model_names import SEARCH_PREFIX, is_search_model
 from medtune.core.progress import Progress
 from medtune.core.prompt import method_for_form, prompt_fingerprint
 from medtune.core.protocols import AnswerModel
@@ -17,7 +18,6 @@ from medtune.core.schemas.guardrails import ServingCalibration
 from medtune.guardrails.classifier.learned import DEFAULT_CLASSIFIER_FILE, unpacked
 from medtune.guardrails.policy import STARTER_POLICY, load_policy
 from medtune.models.open_model import open_model
-from medtune.models.search_model import SEARCH_PREFIX, is_search_model
 from medtune.models.sources import resolve_model
 from medtune.models.weights_card import (
     ADAPTER_PREFIX,

@@ -20,6 +20,7 @@ from medtune.analysis.pareto import make_bench_rows
 from medtune.core.errors import InputError, ReleaseError
 from medtune.core.experiment import EvaluationConfig
 from medtune.core.intervals import wilson_interval
+from medtune.core.model_names import SEARCH_PREFIX, is_search_model
 from medtune.core.progress import Progress
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import Question, Record, SplitDescription
@@ -34,7 +35,7 @@ from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.guardrails.classifier.learned import LearnedGuard, load_classifier
 from medtune.models.open_index import open_index
 from medtune.models.open_model import open_model
-from medtune.models.search_model import SEARCH_PREFIX, SearchModel, is_search_model
+from medtune.models.search_model import SearchModel
 from medtune.models.sources import resolve_model
 from medtune.models.weights_card import (
     WeightsCard,

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medtune.core.errors import DataError
+from medtune.core.model_names import MIX_PREFIX
 from medtune.core.records import Question
 from medtune.data.load import load_split
 from medtune.data.trained_on import count_trained_on, question_hashes
-from medtune.models.mixture import MIX_PREFIX, read_mixture
+from medtune.models.mixture import read_mixture
 from medtune.models.weights_card import (
     WeightsCard,
     find_card,
