@@ -105,7 +105,8 @@ def test_the_search_baseline_is_shown_with_evaluations_and_comparisons(capsys: C
     a, b = (one.model_copy(update={"search": s}) for one, s in ((a, worse), (b, search)))
     show_record(b)
     out = capsys.readouterr().out
-    assert re.search(r"60\.0 +42\.3-75\.4", out)
+    assert re.search(r"search %\n.* 60\.0\n", out)
+    assert "100.0 against 60.0 %" in flat(out)
     assert "! fake:oracle" not in out
     show_record(compare_evaluations((a, told_a), (b, told_b)))
     out = flat(capsys.readouterr().out)
