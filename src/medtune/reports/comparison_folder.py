@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medtune.analysis.analyze import RecordedEvaluation, analyze_evaluation
+from medtune.analysis.analyze import analyze_evaluation
 from medtune.analysis.breakdown import ALPHA, holm_correction
 from medtune.analysis.compare import compare_evaluations
 from medtune.analysis.paired_slices import compare_slices, find_changed_answers
 from medtune.core.formatting import format_p_value
 from medtune.core.model_labels import disambiguate_labels
+from medtune.core.predictions_io import Evaluation
 from medtune.core.records import ComparisonRecord
 from medtune.core.run_folder import write_record
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlices
@@ -25,15 +26,15 @@ class ComparedModel:
 
     folder: Path
     """Evaluation folder."""
-    evaluation: RecordedEvaluation
-    calibration: RecordedEvaluation | None = None
+    evaluation: Evaluation
+    calibration: Evaluation | None = None
     """Evaluation of the same model on calibration questions."""
 
     def with_label(self, label: str) -> ComparedModel:
         """Return this model with another label."""
         record, predictions = self.evaluation
         renamed = record.model_copy(update={"label": label})
-        return replace(self, evaluation=(renamed, predictions))
+        return replace(self, evaluation=Evaluation(renamed, predictions, self.folder))
 
     def analyze(self, page: Path) -> AnalysisRecord:
         """Analyse the evaluation, with paths relative to the folder `page`."""
