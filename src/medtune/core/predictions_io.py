@@ -15,10 +15,16 @@ from pydantic import ValidationError
 
 from medtune.core.display.frames import make_frame
 from medtune.core.display.html import render_result
-from medtune.core.errors import PredictionsError
+from medtune.core.errors import FolderError, PredictionsError
 from medtune.core.formatting import format_interval, format_percent
 from medtune.core.records import LETTERS, EvaluationRecord, Prediction, Proportion
-from medtune.core.run_folder import read_record, translate_disk_errors, write_record, write_text
+from medtune.core.run_folder import (
+    read_record,
+    read_valid_record,
+    translate_disk_errors,
+    write_record,
+    write_text,
+)
 
 PREDICTIONS_FILE = "predictions.jsonl"
 ANALYSIS_FILE = "analysis.json"
@@ -86,13 +92,23 @@ class Evaluation(tuple[EvaluationRecord, Sequence[Prediction]]):
         """
         return read_evaluation(Path(path))
 
+    @classmethod
+    def read(cls, given: Evaluation | str | Path) -> Evaluation:
+        """Return an evaluation as it is, or load it from its path.
+
+        Raises:
+            PredictionsError: The path holds no evaluation.
+        """
+        return given if isinstance(given, Evaluation) else cls.load(given)
+
     def save(self, folder: str | Path) -> Evaluation:
         """Write record and predictions to a folder, and return the evaluation there.
 
         Raises:
-            FolderError: The folder cannot be written.
+            FolderError: The folder cannot be written, or contains another evaluation.
         """
         place = Path(folder)
+        refuse_overwrite(place, self.record.inputs)
         write_evaluation(place, *self)
         return Evaluation(*self, folder=place)
 
@@ -139,6 +155,23 @@ class Evaluation(tuple[EvaluationRecord, Sequence[Prediction]]):
         rows.insert(2, ("chance", format_percent(record.chance), "", record.counts.n))
         title = f"{record.label} on {record.data.source}, method {record.method}"
         return render_result(title, ("", "%", "95 %", "n"), rows)
+
+
+def refuse_overwrite(folder: Path, inputs: str) -> None:
+    """Refuse to overwrite the result of another evaluation.
+
+    Raises:
+        FolderError: The folder contains such a result.
+    """
+    path = folder / RECORD_FILE
+    if not path.exists() or read_valid_record(path, EvaluationRecord, inputs):
+        return
+    raise FolderError(
+        f"{folder} contains the result of another evaluation",
+        expected="an empty or missing folder, or the same evaluation: model, data, method and "
+        "every setting",
+        fix="choose another folder with --out, or omit --out: then each has its own",
+    )
 
 
 def write_evaluation(
