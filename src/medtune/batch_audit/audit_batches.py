@@ -26,7 +26,7 @@ from medtune.batch_audit.layout_checks import (
     check_vocabulary,
 )
 from medtune.batch_audit.schema import AuditRecord, FindingCode
-from medtune.batch_audit.text_checks import check_texts, check_tokenizer, soften_plain_texts
+from medtune.batch_audit.text_checks import check_texts, check_tokenizer
 from medtune.batch_audit.tokenizer_facts import TokenizerFacts, describe_tokenizer
 from medtune.core.errors import InputError
 
@@ -65,14 +65,14 @@ def audit_batches(
     examples = list(split_examples(padded, facts))
     found = FindingCollector(rows, supervised, facts)
     known = check_vocabulary(rows, facts, found)
-    check_shifts(rows, shifts, found)
+    if known:
+        check_shifts(rows, shifts, found)
     check_padding(padded, found)
     check_copies(examples, found)
     if known and check_tokenizer(examples, facts, found):
+        check_packing(padded, examples, facts, found)
         check_texts(examples, facts, found)
         check_labels(examples, facts, found)
-        check_packing(padded, examples, facts, found)
-        soften_plain_texts(examples, found)
     first = examples[0] if examples else None
     return AuditRecord(
         source=source,

@@ -68,6 +68,10 @@ class ChatMarkup:
         """Return whether every turn of the user or the assistant opens with a token."""
         return any(self.headers[role].startswith(piece) for role in ("user", "assistant"))
 
+    def closes(self, role: Role) -> bool:
+        """Return whether a role's turns have an end marker of their own."""
+        return bool(self._ends_of(role))
+
     def find_turns(self, text: bytes) -> list[Turn]:
         """Find the turns of a text."""
         matches = list(self.anchors.finditer(text))

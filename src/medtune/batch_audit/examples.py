@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +108,7 @@ def find_padding(
         right[n] = tail[n]
         unseen = trusted and rows.attention is not None and rows.attention[at] == 0
         taught = bool(supervised[at]) and not supervised[at + 1 : stop].all()
-        if int(ids[at]) in facts.endings and not _is_closed(rows, start, at, facts):
+        if int(ids[at]) in facts.endings and not _is_closed(rows.ids, start, at, facts):
             right[n] -= taught or not unseen
     return PaddedRows(rows, supervised, reliable, left, right)
 
@@ -122,14 +123,18 @@ def _is_padding(token: int, run: int, zeros: int, facts: TokenizerFacts, opening
     return known and run > 2
 
 
-def _is_closed(rows: TokenRows, start: int, at: int, facts: TokenizerFacts) -> bool:
+def follows_ending(example: TrainingExample, place: int, facts: TokenizerFacts) -> bool:
+    """Return whether the text before a token of an example has ended."""
+    return _is_closed(example.ids, 0, place, facts)
+
+
+def _is_closed(ids: Ints, start: int, at: int, facts: TokenizerFacts) -> bool:
     """Return whether the text before a position has its ending, white space left aside."""
     while at > start:
         at -= 1
-        token = int(rows.ids[at])
-        if token in facts.endings:
+        if int(ids[at]) in facts.endings:
             return True
-        if facts.read_bytes([token]).strip():
+        if facts.read_bytes([int(ids[at])]).strip():
             return False
     return False
 
@@ -176,7 +181,7 @@ def split_examples(padded: PaddedRows, facts: TokenizerFacts) -> Iterator[Traini
         first, last = np.searchsorted(places, [start + 1, stop])
         cuts = [start, *map(int, places[first:last]), stop]
         at_limit = padded.text_lengths[row] == padded.limit
-        for begin, end in zip(cuts, cuts[1:], strict=False):
+        for begin, end in pairwise(cuts):
             ids = rows.ids[begin:end]
             known = (ids >= 0) & (ids < facts.size)
             text = facts.read_bytes(ids.tolist())

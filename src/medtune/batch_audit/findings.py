@@ -68,9 +68,12 @@ class FindingCollector:
         if code in self._found:
             self._found[code].severity = "warning"
 
-    def has(self, code: FindingCode) -> bool:
-        """Return whether anything has a finding."""
-        return code in self._found
+    def rows_with(self, *codes: FindingCode) -> set[int]:
+        """Return the rows that have one of several findings."""
+        places = [
+            place for code in codes if code in self._found for place in self._found[code].places
+        ]
+        return set((np.searchsorted(self._rows.starts, places, "right") - 1).tolist())
 
     def build(self, examples: int, accepted: Collection[str]) -> tuple[AuditFinding, ...]:
         """Build the findings, serious ones first, then by count."""

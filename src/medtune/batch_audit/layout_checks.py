@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from medtune.batch_audit.examples import PaddedRows, TrainingExample, find_breaks
+from medtune.batch_audit.examples import PaddedRows, TrainingExample, find_breaks, follows_ending
 from medtune.batch_audit.findings import FindingCollector
 from medtune.batch_audit.token_rows import IGNORED, Ints, TokenRows
 from medtune.batch_audit.tokenizer_facts import TokenizerFacts
@@ -38,6 +39,8 @@ def check_vocabulary(rows: TokenRows, facts: TokenizerFacts, found: FindingColle
 def check_shifts(rows: TokenRows, shifts: Ints, found: FindingCollector) -> None:
     """Find rows whose labels are shifted, or are others than the ids."""
     for shift, where in ((1, "labels[t] is input_ids[t+1]"), (-1, "labels[t] is input_ids[t-1]")):
+        if shift == 1 and rows.shifted_by_design:
+            continue
         places = rows.starts[:-1][shifts == shift]
         found.add_many("labels-shifted", places, where, rows.count)
     wrong = (rows.labels >= 0) & (rows.labels != rows.ids) & (shifts == 2)[rows.row_of]
@@ -133,12 +136,12 @@ def check_packing(
     found: FindingCollector,
 ) -> None:
     """Find several texts in one example, and examples that begin in the middle of a text."""
-    rows = padded.rows
-    any_chat = any(example.turns for example in examples)
-    bounded = bool(find_breaks(rows)[1:].any())
-    leaking = 0
+    _check_boundaries(examples, facts, found)
+    _check_positions(padded, found)
+    bounded = bool(find_breaks(padded.rows)[1:].any())
+    misplaced = found.rows_with("boundaries-misplaced")
     for example in examples:
-        place = _find_second_text(example, facts)
+        place = 0 if example.row in misplaced else _find_second_text(example, facts)
         if place:
             reason = (
                 "another text begins where neither position_ids nor segments do"
@@ -146,29 +149,25 @@ def check_packing(
                 else "several texts in one row without boundaries"
             )
             found.add("packing-leaks", example, example.start + place, reason)
-            leaking += 1
-    if leaking and not any_chat:
+    if not any(example.turns for example in examples):
         found.soften("packing-leaks")  # texts joined by an ending, as in pre-training
-    _check_boundaries(examples, facts, found)
-    _check_positions(padded, found)
 
 
 def _find_second_text(example: TrainingExample, facts: TokenizerFacts) -> int:
     """Return the token at which a second text begins; 0 if there is none."""
     places = []
-    turns = example.turns
-    for earlier, turn in zip(turns, turns[1:], strict=False):
+    turns, markup, begin = example.turns, facts.markup, facts.begin
+    for earlier, turn in pairwise(turns):
         if turn.role == "system" and earlier.role == "assistant" and earlier.closed:
             places.append(int(np.searchsorted(example.ends, turn.start, "right")))
     inner = np.arange(1, len(example.ids) - 1)
-    markup = facts.markup
-    begin = facts.begin
-    if begin is not None:
+    if begin is not None and begin != facts.pad:
         between = b"" if markup is None else b"".join(markup.headers.values())
-        if facts.pieces[begin] not in between and begin != facts.pad:
-            begun = inner[(example.ids[1:-1] == begin) & (example.ids[:-2] != begin)]
-            places += begun[:1].tolist()
-    if facts.eos is not None and (markup is None or not turns):
+        begun = inner[(example.ids[1:-1] == begin) & (example.ids[:-2] != begin)]
+        closed = [n for n in begun.tolist() if follows_ending(example, n, facts)]
+        if facts.pieces[begin] not in between:
+            places += closed[:1]
+    if facts.eos is not None and not turns:
         ended = inner[example.ids[1:-1] == facts.eos] + 1
         places += ended[:1].tolist()
     return min(places, default=0)
@@ -181,14 +180,14 @@ def _check_boundaries(
     markup = facts.markup
     if markup is None:
         return
-    for one, following in zip(examples, examples[1:], strict=False):
+    for one, following in pairwise(examples):
         if one.row != following.row or not (one.turns or following.turns):
             continue
         middle = not following.turns or following.turns[0].start > len(markup.lead)
         opened = (
             not one.turns or not one.turns[-1].closed or bool(one.text[one.turns[-1].end :].strip())
         )
-        if middle and opened or _is_split_marker(one, following, markup.anchors):
+        if (middle and opened) or _is_split_marker(one, following, markup.anchors):
             found.add(
                 "boundaries-misplaced",
                 following,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from importlib import import_module
 from typing import Any, Literal
 
 from pydantic import Field
@@ -111,10 +112,9 @@ class AuditRecord(Record):
 
     def to_frame(self) -> Any:
         """Return the findings as a pandas data frame, one row each."""
-        import pandas as pd
-
+        pandas: Any = import_module("pandas")  # optional, and without types
         columns = list(AuditFinding.model_fields)
-        return pd.DataFrame([f.model_dump() for f in self.findings], columns=columns)
+        return pandas.DataFrame([f.model_dump() for f in self.findings], columns=columns)
 
     def _repr_html_(self) -> str:
         """Return a table of the findings for a notebook."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from medtune.batch_audit.chat_markup import ChatMarkup, Turn
-from medtune.batch_audit.examples import TrainingExample
+from medtune.batch_audit.examples import TrainingExample, follows_ending
 from medtune.batch_audit.findings import FindingCollector
 from medtune.batch_audit.schema import FindingCode
 from medtune.batch_audit.tokenizer_facts import TokenizerFacts
@@ -57,6 +59,8 @@ def check_texts(
 ) -> None:
     """Check the texts of all examples."""
     foreign = _compile_foreign(facts)
+    # Where another text begins, the template says nothing.
+    mixed = found.rows_with("packing-leaks", "boundaries-misplaced")
     for example in examples:
         _check_beginning(example, facts, found)
         _check_spelling(example, facts, found)
@@ -72,7 +76,8 @@ def check_texts(
         if facts.markup is None:
             continue
         if example.turns:
-            _check_turns(example, facts, facts.markup, found)
+            if example.row not in mixed:
+                _check_turns(example, facts, facts.markup, found)
         elif strange is None:
             found.add(
                 "not-chat-template",
@@ -80,12 +85,6 @@ def check_texts(
                 example.start,
                 "a text without any turn of the template",
             )
-
-
-def soften_plain_texts(examples: Sequence[TrainingExample], found: FindingCollector) -> None:
-    """Make texts that have no turn at all a warning: a model may be asked without its template."""
-    if not any(example.turns for example in examples):
-        found.soften("not-chat-template")
 
 
 def _position(example: TrainingExample, place: int) -> int:
@@ -99,6 +98,9 @@ def _check_beginning(
     if facts.bos is not None and len(ids) > 1 and ids[0] == ids[1] == facts.bos:
         twice = f"{_piece(facts, facts.bos)} twice at the beginning"
         found.add("two-beginnings", example, example.start, twice)
+    elif begin is not None and (again := _find_beginning_inside(example, facts, begin)):
+        middle = f"{_piece(facts, begin)} in the middle of a text"
+        found.add("two-beginnings", example, example.start + again, middle)
     elif begin is not None and ids[0] != begin and example.opens_row:
         led = facts.markup is not None and facts.markup.lead == facts.pieces[begin]
         if (led and example.turns and example.turns[0].start == 0) or (
@@ -110,6 +112,19 @@ def _check_beginning(
                 example.start,
                 f"no {_piece(facts, begin)} at the beginning",
             )
+
+
+def _find_beginning_inside(example: TrainingExample, facts: TokenizerFacts, begin: int) -> int:
+    """Return the token of a second beginning inside of a text; 0 if there is none."""
+    if begin == facts.pad or begin in facts.endings:
+        return 0
+    written = b"" if facts.markup is None else b"".join(facts.markup.headers.values())
+    if facts.pieces[begin] in written or (facts.markup and find_nested_turn(example, facts)):
+        return 0
+    for place in np.flatnonzero(example.ids[1:] == begin) + 1:
+        if not follows_ending(example, int(place), facts):
+            return int(place)
+    return 0
 
 
 def _piece(facts: TokenizerFacts, token: int) -> str:
@@ -161,74 +176,87 @@ def _check_turns(
 ) -> None:
     """Check that turns are written as the template writes them."""
     turns = example.turns
-    code, place, reason = _compare_with_template(example, facts, markup)
-    if code is not None:
-        found.add(code, example, example.start + min(place, len(example.ids) - 1), reason)
+    deviation = _compare_with_template(example, facts, markup)
+    if deviation is not None:
+        place = min(_position(example, deviation.place), example.start + len(example.ids) - 1)
+        found.add(deviation.code, example, place, deviation.reason)
     elif order := _find_wrong_order(turns, example):
         found.add("role-order", example, _position(example, turns[-1].start), order)
 
 
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """A difference between a text and the template."""
+
+    code: FindingCode
+    place: int
+    """Where it is in the text."""
+    reason: str
+
+
 def _compare_with_template(
     example: TrainingExample, facts: TokenizerFacts, markup: ChatMarkup
-) -> tuple[FindingCode | None, int, str]:
-    """Return the first deviation from the template: its code, token and description."""
+) -> Deviation | None:
+    """Return the first deviation from the template."""
+    if inner := find_nested_turn(example, facts):
+        return Deviation("template-twice", inner.start, "the header of a turn inside of a turn")
+    opening = _compare_opening(example, facts, markup)
+    if opening is not None:
+        return opening
     turns, text = example.turns, example.text
+    answered = any(turn.role == "assistant" for turn in turns)
+    if not answered and turns[-1].role == "user" and text[turns[-1].end :].strip():
+        reason = f"no {_quote(markup.headers['assistant'])} before the answer"
+        return Deviation("not-chat-template", turns[-1].end, reason)
+    for turn in turns:
+        if not turn.header_intact and turn.stop > turn.content:
+            anchor = _quote(text[turn.start : turn.content].strip())
+            reason = f"the header {anchor} without the white space behind it"
+            return Deviation("not-chat-template", turn.start, reason)
+        closing = markup.closings.get(turn.role, b"")
+        gap = text[turn.content_end : turn.stop]
+        if turn.stop < len(text) and closing.strip() and not _same_gap(gap, closing, facts):
+            shown = _quote(gap) if gap else "nothing"
+            reason = f"{shown} behind a turn of the {turn.role}, for {_quote(closing)}"
+            return Deviation("not-chat-template", turn.content_end, reason)
+    return None
 
-    def at(place: int) -> int:
-        return int(np.searchsorted(example.ends, place, "right"))
 
-    for turn, following in zip(turns, turns[1:], strict=False):
-        if not turn.closed and not text[turn.content : turn.stop].strip() and _closes(markup, turn):
-            return "template-twice", at(following.start), "the header of a turn inside of a turn"
-    before = text[: turns[0].start]
+def _compare_opening(
+    example: TrainingExample, facts: TokenizerFacts, markup: ChatMarkup
+) -> Deviation | None:
+    """Compare what is before the first turn, and which turn is first."""
+    first = example.turns[0]
+    before, lead = example.text[: first.start], markup.lead
     if facts.bos is not None:  # twice is a finding of its own
         begin = facts.pieces[facts.bos]
         before = before.removeprefix(begin).removeprefix(begin)
-    lead = markup.lead.removeprefix(facts.pieces[facts.begin] if facts.begin is not None else b"")
-    if before.strip() != lead.strip():
-        if example.opens_row and example.at_limit:
-            return "prompt-cut", 0, "the text begins in the middle, cut at the maximal length"
-        return "not-chat-template", 0, f"text before the first turn: {_quote(before)}"
-    if turns[0].role == "assistant" and example.at_limit and example.opens_row:
-        return "prompt-cut", 0, "the text begins with an answer, cut at the maximal length"
-    if markup.default_system and turns[0].role == "user":
-        return "not-chat-template", 0, "the system prompt that the template adds is missing"
-    if not any(turn.role == "assistant" for turn in turns) and turns[-1].role == "user":
-        rest = text[turns[-1].end :].strip()
-        if rest:
-            header = markup.headers["assistant"]
-            return "not-chat-template", at(turns[-1].end), f"no {_quote(header)} before the answer"
-    for number, turn in enumerate(turns):
-        if not turn.header_intact and turn.stop > turn.content:
-            anchor = text[turn.start : turn.content].strip()
-            return (
-                "not-chat-template",
-                at(turn.start),
-                f"the header {_quote(anchor)} without the white space behind it",
-            )
-        if number + 1 == len(turns):
-            break
-        closing = markup.closings.get(turn.role, b"")
-        if turn.role == "other" or (turn.role == "assistant" and not markup.closings["assistant"]):
-            continue
-        gap = text[turn.content_end : turn.stop]
-        if closing.strip() and not _same_gap(gap, closing, facts.marks_spaces):
-            shown = _quote(gap) if gap else "nothing"
-            return (
-                "not-chat-template",
-                at(turn.content_end),
-                f"{shown} behind a turn of the {turn.role}, for {_quote(closing)}",
-            )
-    return None, 0, ""
+        lead = lead.removeprefix(begin)
+    strange = before.strip() != lead.strip()
+    if (strange or first.role == "assistant") and example.opens_row and example.at_limit:
+        reason = "the text begins in the middle, cut at the maximal length"
+        return Deviation("prompt-cut", 0, reason)
+    if strange:
+        return Deviation("not-chat-template", 0, f"text before the first turn: {_quote(before)}")
+    if markup.default_system and first.role == "user":
+        reason = "the system prompt that the template adds is missing"
+        return Deviation("not-chat-template", 0, reason)
+    return None
 
 
-def _closes(markup: ChatMarkup, turn: Turn) -> bool:
-    closing = markup.ends if turn.role == "assistant" else markup.closings.get(turn.role, b"")
-    return bool(closing)
+def find_nested_turn(example: TrainingExample, facts: TokenizerFacts) -> Turn | None:
+    """Find a turn that begins where the content of another one should."""
+    assert facts.markup is not None, "turns are found by it"
+    begin = facts.pieces[facts.begin] if facts.begin is not None else b""
+    for turn, following in pairwise(example.turns):
+        content = example.text[turn.content : turn.stop].strip().removeprefix(begin)
+        if not turn.closed and not content.strip() and facts.markup.closes(turn.role):
+            return following
+    return None
 
 
-def _same_gap(gap: bytes, closing: bytes, marks_spaces: bool) -> bool:
-    if marks_spaces:
+def _same_gap(gap: bytes, closing: bytes, facts: TokenizerFacts) -> bool:
+    if facts.marks_spaces:
         return gap.replace(b" ", b"") == closing.replace(b" ", b"")
     return gap == closing
 
@@ -246,7 +274,7 @@ def _find_wrong_order(turns: Sequence[Turn], example: TrainingExample) -> str:
         return ""
     if spoken[:1] == ["assistant"]:
         return "the assistant speaks first"
-    for one, next_one in zip(spoken, spoken[1:], strict=False):
+    for one, next_one in pairwise(spoken):
         if one == next_one:
             return f"two turns of the {one} in a row"
     if spoken[-1:] == ["user"] and not example.at_limit:

@@ -42,6 +42,8 @@ class TokenRows:
     attention: Ints | None
     positions: Ints | None
     segments: Ints | None
+    shifted_by_design: bool = False
+    """Whether the labels are shifted as Megatron's batches have them: tokens, labels, loss_mask."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -75,6 +77,7 @@ class RowCollector:
     _batches: list[int] = field(default_factory=list)
     _places: list[str] = field(default_factory=list)
     _notes: dict[str, None] = field(default_factory=dict)
+    _shifted: bool = False
 
     def add(self, batch: Any, place: str) -> None:
         """Add a batch, or one example.
@@ -118,6 +121,7 @@ class RowCollector:
                 expected=_EXPECTED,
                 fix="write what the trainer's collator returns, not what it is given",
             )
+        self._shifted |= "tokens" in batch and "loss_mask" in batch
         labels = ids if key is None else _read_rows(batch, key, place)
         _check_lengths(labels, ids, key or "", place)
         if mask_key is not None:
@@ -179,6 +183,7 @@ class RowCollector:
             attention=_join_optional(self._parts["attention"], sizes, 1),
             positions=_join_positions(self._parts["positions"]),
             segments=_join_optional(self._parts["segments"], sizes, 0),
+            shifted_by_design=self._shifted,
             notes=tuple(self._notes),
         )
 

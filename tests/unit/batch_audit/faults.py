@@ -29,7 +29,7 @@ def reencode(chats: Chats, edit: Callable[[str], str], keep: bool = True) -> Row
     """Edit the text of single-turn examples; the answer stays supervised."""
     rows = []
     for n in range(12):
-        chat = [m for m in messages(n, chats.name)][-2:]
+        chat = messages(n, chats.name)[-2:]
         if n % 3:
             chat = [m for m in messages(n, chats.name) if m[0] != "system"]
         turns = [{"role": role, "content": content} for role, content in chat]
@@ -73,7 +73,8 @@ def no_ending_in_text(chats: Chats) -> Rows:
 
 
 def another_ending(chats: Chats) -> Rows:
-    other = chats.tokenizer([chats.style.special[0]])["input_ids"][0][0]
+    known = (chats.style.bos, chats.style.eos)
+    other = chats.encode(next(text for text in chats.style.special if text not in known))[0]
     return change(chats, lambda ids, labels: ([*ids[:-1], other], [*labels[:-1], other]))
 
 
@@ -234,7 +235,8 @@ def spelt_markers(chats: Chats) -> Rows:
     }
 
     def edit(ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
-        new_ids, new_labels = [], []
+        new_ids: list[int] = []
+        new_labels: list[int] = []
         for token, label in zip(ids, labels, strict=True):
             spelt = pieces.get(token, [token])
             new_ids += spelt
