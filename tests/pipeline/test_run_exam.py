@@ -25,6 +25,7 @@ from medtune.core.predictions_io import (
     PredictionsDraft,
     read_evaluation,
 )
+from medtune.core.outcome_summary import count_outcomes
 from medtune.core.progress import NoProgress, ProgressTask
 from medtune.core.prompt import HIDDEN_STEM, PromptStyle
 from medtune.core.protocols import (
@@ -51,7 +52,6 @@ from medtune.evaluation.exam import Exam, Shots
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import (
     ExamResult,
-    count_outcomes,
     evaluate_model,
     evaluate_or_reuse,
     make_evaluation_record,

@@ -154,8 +154,8 @@ def _parse_retrieval(
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="Evaluation folder of the reference.")],
-    b: Annotated[Path, typer.Argument(help="Evaluation folder of the candidate.")],
+    a: Annotated[Path, typer.Argument(help="Evaluation folder of the reference, or a log.")],
+    b: Annotated[Path, typer.Argument(help="Evaluation folder of the candidate, or a log.")],
     calibration_a: Annotated[
         Path | None,
         typer.Option(help="Evaluation of the reference on the calibration split."),
@@ -180,7 +180,9 @@ def compare(
 
 
 def analyze(
-    evaluation: Annotated[Path, typer.Argument(help="Evaluation folder.")],
+    evaluation: Annotated[
+        Path, typer.Argument(help="Evaluation folder, or a log of another harness.")
+    ],
     calibration: Annotated[
         Path | None,
         typer.Option(help="Evaluation of the same model on the calibration split."),
@@ -191,10 +193,12 @@ def analyze(
 
     Example: medtune analyze runs/eval/base --calibration runs/eval/calibration
     """
+    from medtune.commands.analyze import analysis_folder
     from medtune.commands.analyze import analyze as analyze_recipe
 
     record = analyze_recipe(evaluation, calibration)
-    written = {"record": evaluation / ANALYSIS_FILE, "report": evaluation / ANALYSIS_PAGE_FILE}
+    folder = analysis_folder(evaluation)
+    written = {"record": folder / ANALYSIS_FILE, "report": folder / ANALYSIS_PAGE_FILE}
     print_record(record, json, written)
     Terminal().log_message(f"report: {written['report']}")
 

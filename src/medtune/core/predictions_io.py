@@ -61,6 +61,21 @@ def read_evaluation(folder: Path) -> tuple[EvaluationRecord, list[Prediction]]:
     return record, predictions
 
 
+def refuse_imported(record: EvaluationRecord) -> None:
+    """Refuse an imported evaluation where the weights and the prompt must be known.
+
+    Raises:
+        PredictionsError: It was imported from a harness's log.
+    """
+    if record.origin is not None:
+        raise PredictionsError(
+            f"{record.label} on {record.data.source} was imported from "
+            f"{record.origin.display_name}: its weights and its prompt are not proven",
+            expected="an evaluation that `medtune evaluate` made",
+            fix="evaluate the model here: medtune evaluate MODEL DATA",
+        )
+
+
 def read_predictions(path: Path) -> list[Prediction]:
     """Read a `predictions.jsonl` file.
 

@@ -17,7 +17,7 @@ from medtune.analysis.analyze import (
 from medtune.analysis.compare import compare_evaluations, differing_aspects
 from medtune.core.errors import FolderError, InputError, PredictionsError
 from medtune.core.model_names import MIX_PREFIX
-from medtune.core.predictions_io import read_evaluation, write_evaluation
+from medtune.core.predictions_io import read_evaluation, refuse_imported, write_evaluation
 from medtune.core.progress import Progress
 from medtune.core.records import ModelDescription
 from medtune.core.run_folder import lock_folder, read_record, write_record
@@ -100,6 +100,7 @@ def _read_labelled(folders: Sequence[Path]) -> list[RecordedEvaluation]:
             raise PredictionsError(
                 f"{folder} is of a mixture", expected="evaluations of the models that it is made of"
             )
+        refuse_imported(record)
         if record.variant != "plain":
             raise PredictionsError(
                 f"{folder} is of {record.variant} questions", expected="unchanged questions"
