@@ -93,6 +93,10 @@ def evaluate(
     label: Annotated[
         str | None, typer.Option(help="Short name for tables and comparisons.")
     ] = None,
+    log: Annotated[
+        Literal["lm-eval"] | None,
+        typer.Option(help="Also write the answers as lm-evaluation-harness logs them."),
+    ] = None,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
@@ -128,6 +132,7 @@ def evaluate(
         label=label,
         search=search,
         retrieval=_parse_retrieval(retrieval, passages, words),
+        log=log,
     )
     written = {"record": folder / RECORD_FILE, "predictions": folder / PREDICTIONS_FILE}
     print_record(record, json, written)

@@ -12,7 +12,7 @@ from pathlib import Path
 from medtune.core.errors import DataError, FolderError, InputError, RetrievalError
 from medtune.core.experiment import ColumnMapping, EvaluationConfig, RetrievalConfig
 from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX, is_search_model
-from medtune.core.predictions_io import RECORD_FILE
+from medtune.core.predictions_io import RECORD_FILE, read_evaluation
 from medtune.core.progress import Progress
 from medtune.core.prompt import FormName, PromptStyle
 from medtune.core.protocols import AnswerModel, ModelIdentity
@@ -24,6 +24,8 @@ from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam, check_constrained
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_or_reuse, find_evaluation
+from medtune.evaluation.score import render_prompts
+from medtune.foreign_logs.write_lm_eval import LogFormat, PromptText, write_lm_eval_log
 from medtune.models.mixture import MixtureModel, find_own_search
 from medtune.models.open_model import find_unloaded_model, open_model
 from medtune.models.search_model import SearchModel
@@ -61,6 +63,7 @@ def evaluate(
     form: FormName | None = None,
     search: Path | None = None,
     retrieval: RetrievalConfig | None = None,
+    log: LogFormat | None = None,
 ) -> tuple[EvaluationRecord, Path]:
     """Evaluate one model on one split.
 
@@ -68,7 +71,8 @@ def evaluate(
     Without a style, form or retrieval, those of the adapter are used, else the defaults.
     `shots_from` is the split of the worked examples. `search` is the folder of a passage index: a
     text search in it is a baseline, and `retrieval` says whether the prompts show its passages;
-    without it, an index of the snapshot's train split is used if there is one.
+    without it, an index of the snapshot's train split is used if there is one. `log` writes the
+    answers as another harness logs them as well.
 
     Returns:
         The record, and the folder.
@@ -82,6 +86,8 @@ def evaluate(
     asked = resolve_prompt_defaults(model, adapter, style, form, label, retrieval)
     book = asked.retrieval
     _check_retrieval(model, search, book, method, variant)
+    if log is not None:
+        _check_log(log, settings, method, book)
     split = load_split(data, columns, limit, progress)
     pool = QuestionTable.from_questions(())
     if settings.shots and shots_from is not None:
@@ -138,6 +144,8 @@ def evaluate(
     assert identity is not None, "a model without weights to load is open"
     place = folder or _with_inputs(named, exam.hash_inputs(identity, STRICT_PARSER.version))
     if found := _find_finished(identity, exam, asked.label, search_model, place, progress):
+        if log is not None:
+            run_on_main(lambda: _write_log(identity, exam, place, progress))
         return found, place
     if search_model is not None:
         searched = search_without_leaks(search_model, split.questions, progress)
@@ -157,7 +165,38 @@ def evaluate(
                 shared, exam, asked.label, STRICT_PARSER, place, progress
             ),
         )
+        if log is not None:
+            written = opened
+            run_on_main(lambda: _write_log(written, exam, place, progress))
     return record, place
+
+
+def _write_log(model: ModelIdentity, exam: Exam, place: Path, progress: Progress) -> None:
+    """Write an evaluation in its folder as lm-evaluation-harness logs it."""
+    record, predictions = read_evaluation(place)
+    prompts = [PromptText(*prompt) for prompt in render_prompts(model, exam)]
+    for path in write_lm_eval_log(place, record, predictions, prompts):
+        progress.log_message(f"log: {path}")
+
+
+def _check_log(
+    log: LogFormat, settings: EvaluationConfig, method: Method, book: RetrievalConfig
+) -> None:
+    """Refuse evaluations that the harness's log cannot express."""
+    if settings.orders != "given" and method != "generate":
+        raise InputError(
+            f"--log {log} with --orders {settings.orders}: the harness asks every question once",
+            expected="--orders given",
+        )
+    if method == "cloze" and settings.normalization == "token":
+        raise InputError(
+            f"--log {log} with --normalization token, for which the harness has no metric",
+            expected="--normalization sum (its acc) or byte (its acc_bytes)",
+        )
+    if book.is_open_book:
+        raise InputError(
+            f"--log {log} with passages in the prompt", expected="a closed-book evaluation"
+        )
 
 
 def _open_search(

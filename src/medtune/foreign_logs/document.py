@@ -21,6 +21,7 @@ SETS = (
     ("option1", "option2"),
     ("sol1", "sol2"),
 )
+TOPICS = ("topic", "topic_name")
 SUBJECTS = ("subject", "subject_name", "category", "discipline")
 IDS = ("id", "question_id", "qid", "uid")
 
@@ -61,6 +62,10 @@ class DocumentFields:
         """
         names = SUBJECTS if self.subject is None else (_existing(doc, self.subject),)
         return _first_text(doc, names)
+
+    def find_topic(self, doc: Mapping[str, Any]) -> str | None:
+        """Find the subdivision of the subject; None where no column holds one."""
+        return _first_text(doc, TOPICS)
 
     def find_id(self, doc: Mapping[str, Any]) -> str | None:
         """Find the id; None where no column holds one.

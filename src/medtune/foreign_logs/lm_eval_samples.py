@@ -50,6 +50,7 @@ class _Sample:
     own_id: str | None
     stem: str
     subject: str | None
+    topic: str | None
     target: str
     choices: tuple[str, ...]
     """Continuations that were scored; empty for a generated answer."""
@@ -237,6 +238,7 @@ def _parse_sample(
         fields.find_id(doc),
         fields.find_stem(doc) or str(arguments[0][0]),
         fields.find_subject(doc),
+        fields.find_topic(doc),
         str(raw["target"]).strip(),
         choices,
         fields.find_options(doc),
@@ -525,3 +527,4 @@ def _name_questions(
         prediction = predictions[place]
         prediction.__dict__["id"] = own(sample)
         prediction.__dict__["subject"] = sample.subject or subject
+        prediction.__dict__["topic"] = sample.topic

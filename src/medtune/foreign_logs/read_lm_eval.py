@@ -84,7 +84,11 @@ def read_lm_eval_log(
         filter=first.filter,
         log=path.name,
         created=_created(run),
-        notes=tuple(dict.fromkeys([*run.notes, *(n for part in found for n in part.notes)])),
+        notes=tuple(
+            dict.fromkeys(
+                [*_written_by(run), *run.notes, *(n for part in found for n in part.notes)]
+            )
+        ),
     )
     return make_imported_evaluation(
         predictions,
@@ -174,6 +178,11 @@ def _created(run: LmEvalRun) -> str | None:
     if isinstance(seconds, int | float):
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
     return run.date
+
+
+def _written_by(run: LmEvalRun) -> list[str]:
+    writer = run.find("written_by")
+    return [f"the log was written by {writer}, in the harness's shape."] if writer else []
 
 
 def _text(value: object) -> str | None:

@@ -1,6 +1,6 @@
 """Write real logs of lm-evaluation-harness and Inspect on the embedded model, offline.
 
-    python tests/real/harness_logs.py FOLDER
+    python benchmarks/harness_logs.py FOLDER
 
 The fixtures of tests/unit/foreign_logs were made by it; tests/real/test_foreign_logs.py makes
 fresh ones with the pinned versions.
@@ -164,21 +164,20 @@ def run_inspect(
 
     With `answers`, a model gives these in turn ("" is an error); else the embedded model answers.
     """
-    from inspect_ai import Task, eval
+    from inspect_ai import Task
+    from inspect_ai import eval as run_eval
     from inspect_ai.dataset import MemoryDataset, Sample
-    from inspect_ai.model import GenerateConfig, ModelAPI, ModelOutput, get_model, modelapi
+    from inspect_ai.model import ModelAPI, ModelOutput, get_model, modelapi
     from inspect_ai.scorer import choice
     from inspect_ai.solver import multiple_choice
 
     # Inspect's own mock model counts tokens by a tokenizer that it downloads.
     class ScriptedModel(ModelAPI):
-        def __init__(self, model_name: str, answers: list[str], **ignored: Any) -> None:
+        def __init__(self, model_name: str, answers: list[str], **_: Any) -> None:
             super().__init__(model_name)
             self._answers = iter(answers)
 
-        async def generate(
-            self, input: Any, tools: Any, tool_choice: Any, config: GenerateConfig
-        ) -> ModelOutput:
+        async def generate(self, *_: Any, **__: Any) -> ModelOutput:
             if not (answer := next(self._answers)):
                 raise ValueError("the script says so")
             return ModelOutput.from_content("scripted/model", answer)
@@ -207,7 +206,7 @@ def run_inspect(
         model = get_model("scripted/model", answers=list(answers))
     else:
         model = get_model("hf/smollm2", model_path=str(convert_once()), device="cpu")
-    logs = eval(
+    logs = run_eval(
         task,
         model=model,
         log_dir=str(out),
