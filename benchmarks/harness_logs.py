@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medtune.core.records import Question
 from medtune.data.load import load_split
@@ -157,7 +157,7 @@ def run_inspect(
     out: Path,
     *,
     answers: Sequence[str] = (),
-    suffix: str = "eval",
+    suffix: Literal["eval", "json"] = "eval",
     epochs: int = 1,
 ) -> Path:
     """Run the installed Inspect by multiple_choice(); return its log.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from medtune.analysis.breakdown import clustered_standard_error, find_clusters
@@ -14,6 +14,7 @@ from medtune.core.formatting import format_p_value
 from medtune.core.intervals import tango_interval, wilson_interval
 from medtune.core.predictions_io import refuse_imported
 from medtune.core.records import (
+    EPOCH_MARK,
     ComparisonRecord,
     EvaluationRecord,
     Outcome,
@@ -125,6 +126,10 @@ def compare_evaluations(
                 open_book_note(record_a),
                 open_book_note(record_b),
                 _unknown_note(record_a, record_b),
+                None
+                if _same_questions(_by_id(predictions_a), _by_id(predictions_b))
+                else "The questions were paired by their words, because their ids or the orders of "
+                "their options differ.",
             )
             if note is not None
         ),
@@ -293,52 +298,51 @@ def align_predictions(
     Raises:
         PredictionsError: They are not of the same questions, or empty.
     """
-    keys_a = {(p.id, p.options, p.answer): p for p in predictions_a}
-    keys_b = {(p.id, p.options, p.answer): p for p in predictions_b}
-    if keys_a and keys_a.keys() == keys_b.keys():
-        return [(a, keys_b[key]) for key, a in keys_a.items()]
-    return _align_by_content(predictions_a, predictions_b, names)
-
-
-def _align_by_content(
-    predictions_a: Sequence[Prediction],
-    predictions_b: Sequence[Prediction],
-    names: tuple[str, str],
-) -> list[tuple[Prediction, Prediction]]:
-    """Align predictions by the words of stem, options and right option.
-
-    Raises:
-        PredictionsError: They are not of the same questions, or a question occurs twice.
-    """
-    found_a, found_b = _by_content(predictions_a, names[0]), _by_content(predictions_b, names[1])
+    by_id = _by_id(predictions_a), _by_id(predictions_b)
+    if _same_questions(*by_id):
+        return [(a, by_id[1][key]) for key, a in by_id[0].items()]
+    by_content = _by_content(predictions_a), _by_content(predictions_b)
+    # Two questions of the same words cannot be told apart by them.
+    sizes = len(predictions_a), len(predictions_b)
+    unique = tuple(map(len, by_content)) == sizes
+    if unique and _same_questions(*by_content):
+        return [
+            (a, _reorder_options(by_content[1][key], a.options)) for key, a in by_content[0].items()
+        ]
+    found_a, found_b = by_content if unique else by_id
     only_a = [p for key, p in found_a.items() if key not in found_b]
     only_b = [p for key, p in found_b.items() if key not in found_a]
-    if only_a or only_b or not found_a:
-        raise PredictionsError(
-            f"{names[0]} answered {len(predictions_a)} questions, {names[1]} "
-            f"{len(predictions_b)}; {len(found_a) - len(only_a)} are the same"
-            + _name_examples(names[0], only_a)
-            + _name_examples(names[1], only_b),
-            expected="the same questions with the same options for both",
-            fix="evaluate both on the same data",
-        )
-    return [(a, _reorder_options(found_b[key], a.options)) for key, a in found_a.items()]
+    raise PredictionsError(
+        f"{names[0]} answered {len(predictions_a)} questions, {names[1]} {len(predictions_b)}; "
+        f"{len(found_a) - len(only_a)} are the same"
+        + _name_examples(names[0], only_a)
+        + _name_examples(names[1], only_b),
+        expected="the same questions with the same options for both",
+        fix="evaluate both on the same data",
+    )
 
 
-def _by_content(predictions: Sequence[Prediction], name: str) -> dict[object, Prediction]:
-    found: dict[object, Prediction] = {}
-    for p in predictions:
-        right = content_key("", [p.options[p.answer]])
-        # Epochs of one question have one content, and differ in what follows their id.
-        epoch = p.id.rpartition("#")[2] if p.group is not None and "#" in p.id else ""
-        key = (content_key(p.stem, p.options), right, epoch)
-        if key in found:
-            raise PredictionsError(
-                f"{name} answered one question twice, as {found[key].id} and {p.id}",
-                expected="ids that are the same in both evaluations, or every question once",
-            )
-        found[key] = p
-    return found
+def _by_id(predictions: Sequence[Prediction]) -> dict[Hashable, Prediction]:
+    return {(p.id, p.options, p.answer): p for p in predictions}
+
+
+def _by_content(predictions: Sequence[Prediction]) -> dict[Hashable, Prediction]:
+    """Key predictions by the words of stem, options and right option.
+
+    Epochs of one question have the same words; they differ in what follows the id.
+    """
+    return {
+        (
+            content_key(p.stem, p.options),
+            content_key("", [p.options[p.answer]]),
+            p.id.rpartition(EPOCH_MARK)[2] if p.group and EPOCH_MARK in p.id else "",
+        ): p
+        for p in predictions
+    }
+
+
+def _same_questions(a: dict[Hashable, Prediction], b: dict[Hashable, Prediction]) -> bool:
+    return bool(a) and a.keys() == b.keys()
 
 
 def _name_examples(name: str, only: Sequence[Prediction], most: int = 3) -> str:

@@ -86,8 +86,7 @@ def evaluate(
     asked = resolve_prompt_defaults(model, adapter, style, form, label, retrieval)
     book = asked.retrieval
     _check_retrieval(model, search, book, method, variant)
-    if log is not None:
-        _check_log(log, settings, method, book)
+    _check_log(log, settings, method, book)
     split = load_split(data, columns, limit, progress)
     pool = QuestionTable.from_questions(())
     if settings.shots and shots_from is not None:
@@ -144,8 +143,7 @@ def evaluate(
     assert identity is not None, "a model without weights to load is open"
     place = folder or _with_inputs(named, exam.hash_inputs(identity, STRICT_PARSER.version))
     if found := _find_finished(identity, exam, asked.label, search_model, place, progress):
-        if log is not None:
-            run_on_main(lambda: _write_log(identity, exam, place, progress))
+        _write_log(log, identity, exam, place, progress)
         return found, place
     if search_model is not None:
         searched = search_without_leaks(search_model, split.questions, progress)
@@ -165,24 +163,31 @@ def evaluate(
                 shared, exam, asked.label, STRICT_PARSER, place, progress
             ),
         )
-        if log is not None:
-            written = opened
-            run_on_main(lambda: _write_log(written, exam, place, progress))
+        _write_log(log, opened, exam, place, progress)
     return record, place
 
 
-def _write_log(model: ModelIdentity, exam: Exam, place: Path, progress: Progress) -> None:
-    """Write an evaluation in its folder as lm-evaluation-harness logs it."""
-    record, predictions = read_evaluation(place)
-    prompts = [PromptText(*prompt) for prompt in render_prompts(model, exam)]
-    for path in write_lm_eval_log(place, record, predictions, prompts):
-        progress.log_message(f"log: {path}")
+def _write_log(
+    log: LogFormat | None, model: ModelIdentity, exam: Exam, place: Path, progress: Progress
+) -> None:
+    """Write the evaluation of a folder as lm-evaluation-harness logs it, if that was asked for."""
+
+    def write() -> None:
+        record, predictions = read_evaluation(place)
+        prompts = [PromptText(*prompt) for prompt in render_prompts(model, exam)]
+        for path in write_lm_eval_log(place, record, predictions, prompts):
+            progress.log_message(f"log: {path}")
+
+    if log is not None:
+        run_on_main(write)
 
 
 def _check_log(
-    log: LogFormat, settings: EvaluationConfig, method: Method, book: RetrievalConfig
+    log: LogFormat | None, settings: EvaluationConfig, method: Method, book: RetrievalConfig
 ) -> None:
     """Refuse evaluations that the harness's log cannot express."""
+    if log is None:
+        return
     if settings.orders != "given" and method != "generate":
         raise InputError(
             f"--log {log} with --orders {settings.orders}: the harness asks every question once",

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MIN_OPTIONS = 2
 MAX_OPTIONS = 10
+EPOCH_MARK = "#"
+"""Separates the number of the epoch from a question's id, where it was asked several times."""
 LETTERS = string.ascii_uppercase[:MAX_OPTIONS]
 # Signs stay: "<7" and ">7" are two options.
 _WORD = re.compile(r"[\w<>=≤≥+%]+|(?<![\w)])[-−–](?=\d)|(?<=\d)[.,](?=\d)")

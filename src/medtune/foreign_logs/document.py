@@ -22,6 +22,8 @@ SETS = (
     ("sol1", "sol2"),
 )
 TOPICS = ("topic", "topic_name")
+GROUP_COLUMN = "medtune_group"
+"""Column of `Prediction.group` in logs that medtune writes."""
 SUBJECTS = ("subject", "subject_name", "category", "discipline")
 IDS = ("id", "question_id", "qid", "uid")
 

@@ -14,10 +14,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from medtune.core.errors import PredictionsError
+from medtune.core.errors import MedtuneError, PredictionsError
 from medtune.core.option_logprobs import log_softmax, probabilities_from_logs
 from medtune.core.records import LETTERS, MAX_OPTIONS, Method, Outcome, Prediction
-from medtune.foreign_logs.document import DocumentFields
+from medtune.foreign_logs.document import GROUP_COLUMN, DocumentFields
 from medtune.foreign_logs.lm_eval_files import SUPPORTED, LmEvalRun, read_samples
 
 SCORED_METRICS = {"acc": "sum", "acc_norm": "character", "acc_bytes": "byte"}
@@ -51,6 +51,7 @@ class _Sample:
     stem: str
     subject: str | None
     topic: str | None
+    group: str | None
     target: str
     choices: tuple[str, ...]
     """Continuations that were scored; empty for a generated answer."""
@@ -104,7 +105,7 @@ def read_task(
                 samples.append(_parse_sample(line, raw, kind, known, fields, delimiter))
                 prompts.append(_hash_prompt(raw))
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-            if isinstance(error, PredictionsError):
+            if isinstance(error, MedtuneError):
                 raise
             raise PredictionsError(
                 f"{path} line {line} is no sample of the harness: {type(error).__name__} {error}",
@@ -239,6 +240,7 @@ def _parse_sample(
         fields.find_stem(doc) or str(arguments[0][0]),
         fields.find_subject(doc),
         fields.find_topic(doc),
+        doc.get(GROUP_COLUMN),
         str(raw["target"]).strip(),
         choices,
         fields.find_options(doc),
@@ -528,3 +530,4 @@ def _name_questions(
         prediction.__dict__["id"] = own(sample)
         prediction.__dict__["subject"] = sample.subject or subject
         prediction.__dict__["topic"] = sample.topic
+        prediction.__dict__["group"] = sample.group

@@ -10,6 +10,7 @@ from typing import Any
 
 from medtune.core.errors import PredictionsError
 from medtune.core.records import (
+    EPOCH_MARK,
     LETTERS,
     MAX_OPTIONS,
     EvaluationRecord,
@@ -167,7 +168,7 @@ def _find_scorer(path: Path, log: Any) -> str:
         raise PredictionsError(
             f"{path} was scored by {', '.join(names) or 'nothing'}", expected="the scorer choice()"
         )
-    return next(iter(names))
+    return str(next(iter(names)))
 
 
 def _make_prediction(
@@ -204,7 +205,7 @@ def _make_prediction(
     outcome = Outcome.CORRECT if correct else Outcome.WRONG
     doc = sample.metadata or {}
     return Prediction(
-        id=f"{sample.id}#{sample.epoch}" if several_epochs else str(sample.id),
+        id=f"{sample.id}{EPOCH_MARK}{sample.epoch}" if several_epochs else str(sample.id),
         stem=_stem(sample),
         subject=fields.find_subject(doc),
         group=str(sample.id) if several_epochs else None,

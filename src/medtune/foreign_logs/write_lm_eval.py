@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from typing import Any, Literal
 from medtune._version import __version__
 from medtune.core.records import LETTERS, EvaluationRecord, Outcome, Prediction
 from medtune.core.run_folder import write_text
+from medtune.foreign_logs.document import GROUP_COLUMN
 
 LogFormat = Literal["lm-eval"]
 SHAPE_VERSION = "0.4.13"
@@ -83,6 +85,7 @@ def _make_sample(
         "answer": prediction.answer,
         **({"subject": prediction.subject} if prediction.subject is not None else {}),
         **({"topic": prediction.topic} if prediction.topic is not None else {}),
+        **({GROUP_COLUMN: prediction.group} if prediction.group is not None else {}),
     }
     right = float(prediction.outcome is Outcome.CORRECT)
     if prediction.logprobs is not None:
@@ -183,6 +186,7 @@ def _make_results(
             "model_sha": model.fingerprint,
             "device": model.device,
         },
+        "date": datetime.fromisoformat(record.provenance.created).timestamp(),
         "git_hash": record.provenance.commit,
         "transformers_version": record.provenance.packages.get("transformers"),
         "lm_eval_version": SHAPE_VERSION,
