@@ -164,6 +164,7 @@ def evaluate(
     if not isinstance(model, str):
         given = as_answer_model(model)
         name = given.describe().source
+        adapter = getattr(given, "adapter_folder", adapter)
     asked = resolve_prompt_defaults(name, adapter, style, form, label, retrieval)
     book = asked.retrieval
     subject = _Subject(
