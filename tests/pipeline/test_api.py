@@ -134,13 +134,11 @@ def test_an_index_is_searched_and_answers(tmp_path: Path) -> None:
 
 def test_an_application_answers_and_closes_its_store(tmp_path: Path) -> None:
     app = mt.create_app("search:starter", folder=tmp_path / "serve", logs=False)
-    asked = {"question": "What is lacking in scurvy?", "options": ["Vitamin C", "Zinc"]}
+    asked = {"stem": "What is lacking in scurvy?", "options": ["Vitamin C", "Zinc"]}
     with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as client:
         assert client.get("/healthz").status_code == 200
-        routes = client.get("/openapi.json").json()["paths"]
-        place = next(path for path in routes if path.endswith("/answer"))
-        reply = client.post(place, json=asked)
-    assert reply.status_code in (200, 422), reply.text
+        reply = client.post("/v1/answer", json=asked)
+    assert reply.status_code == 200, reply.text
     assert (tmp_path / "serve").is_dir()
 
 
