@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_a_comparison_saves_loads_and_shows_itself(tmp_path: Path) -> None:
     frame = loaded.to_frame()
     assert frame["dimension"].tolist()[0] == "all"
     assert len(frame) == 1 + len(found.slices)
-    assert found.verdict in loaded._repr_html_()
+    assert escape(found.verdict) in loaded._repr_html_()
     copied = loaded.save(tmp_path / "copy")
     assert mt.Comparison.load(tmp_path / "copy").record == copied.record
 
@@ -161,7 +162,7 @@ def test_bad_names_are_refused() -> None:
         mt.evaluate(object(), RECALL)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="1 questions have no label"):
         mt.evaluate("fake:noisy", [{"stem": "What?", "options": ["A", "B"], "answer": None}])
-    with pytest.raises(InputError, match="scheme int9"):
+    with pytest.raises(InputError, match="scheme 'int9'"):
         mt.compress("fake:noisy", "int9", "out")  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="no weights to quantize"):
         mt.compress("fake:noisy", "int8", "out")
