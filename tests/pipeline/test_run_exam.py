@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medtune.analysis.outcome_summary import count_outcomes
 from medtune.core.errors import DataError, FolderError, ModelError, PredictionsError
 from medtune.core.intervals import wilson_interval
 from medtune.core.option_logprobs import option_probabilities
@@ -25,7 +26,6 @@ from medtune.core.predictions_io import (
     PredictionsDraft,
     read_evaluation,
 )
-from medtune.core.outcome_summary import count_outcomes
 from medtune.core.progress import NoProgress, ProgressTask
 from medtune.core.prompt import HIDDEN_STEM, PromptStyle
 from medtune.core.protocols import (

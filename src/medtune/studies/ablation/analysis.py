@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.compare import compare_evaluations
+from medtune.analysis.outcome_summary import count_outcomes
 from medtune.core.intervals import wilson_interval
-from medtune.core.outcome_summary import count_outcomes
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
     Outcome,
