@@ -14,11 +14,12 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from medtune.core.outcome_summary import count_outcomes
 
+from medtune.analysis.outcome_summary import count_outcomes
 from medtune.core.errors import DataError, FolderError, ModelError, PredictionsError
 from medtune.core.intervals import wilson_interval
 from medtune.core.option_logprobs import option_probabilities
-from medtune.core.outcome_summary import count_outcomes
 from medtune.core.predictions_io import (
     DRAFT_FILE,
     PREDICTIONS_FILE,

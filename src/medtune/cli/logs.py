@@ -34,7 +34,7 @@ def import_(
 
     Example: medtune import results/my-model --task mmlu_anatomy
     """
-    from medtune.commands.import_log import import_log
+    from medtune.foreign_logs.import_log import import_log
 
     record = import_log(
         log,

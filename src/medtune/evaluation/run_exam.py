@@ -12,12 +12,12 @@ from pathlib import Path
 
 from medtune.analysis.compare import mcnemar_exact
 from medtune.analysis.order_flips import choice_in_given_order
+from medtune.analysis.outcome_summary import summarize_outcomes
 from medtune.analysis.similarity import accuracy_without_most_similar
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.intervals import wilson_interval
 from medtune.core.model_names import is_search_model
 from medtune.core.option_logprobs import option_logprobs
-from medtune.core.outcome_summary import summarize_outcomes
 from medtune.core.predictions_io import (
     RECORD_FILE,
     Evaluation,

@@ -125,7 +125,8 @@ def render_prompts(model: ModelIdentity, exam: Exam) -> list[tuple[str, tuple[st
     prompts: list[tuple[str, tuple[str, ...]]] = []
     for question in exam.questions:
         messages = exam.style.build_messages(question, form, exam.shots.select_shots(question))
-        text, continuations = model.render(messages), ()
+        text = model.render(messages)
+        continuations: tuple[str, ...] = ()
         if exam.method != "generate":
             lead, continuations = exam.style.split_continuations(question, form)
             text += lead

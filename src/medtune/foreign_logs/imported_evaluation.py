@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from medtune.analysis.outcome_summary import summarize_outcomes
 from medtune.core.errors import PredictionsError
-from medtune.core.outcome_summary import summarize_outcomes
 from medtune.core.predictions_io import Evaluation
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (

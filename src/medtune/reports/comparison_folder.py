@@ -15,9 +15,9 @@ from medtune.analysis.compare import compare_evaluations
 from medtune.analysis.paired_slices import compare_slices, find_changed_answers
 from medtune.core.display.frames import make_frame, proportion_cells
 from medtune.core.display.html import render_result
-from medtune.core.display.model_labels import disambiguate_labels
 from medtune.core.errors import PredictionsError
 from medtune.core.formatting import format_interval, format_p_value, format_percent
+from medtune.core.model_labels import disambiguate_labels
 from medtune.core.predictions_io import Evaluation
 from medtune.core.records import ComparisonRecord
 from medtune.core.run_folder import lock_folder, read_record, translate_disk_errors, write_record

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medtune.analysis.compare import compare_evaluations
+from medtune.analysis.outcome_summary import count_outcomes
 from medtune.core.intervals import wilson_interval
-from medtune.core.outcome_summary import count_outcomes
 from medtune.core.predictions_io import Evaluation
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
