@@ -15,9 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from medtune.analysis.analyze import RecordedEvaluation, analyze_evaluation
+from medtune.analysis.analyze import analyze_evaluation
 from medtune.analysis.compare import compare_evaluations
 from medtune.analysis.paired_slices import compare_slices
+from medtune.core.predictions_io import Evaluation
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import collect_provenance
@@ -26,7 +27,7 @@ from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_model
 from medtune.models.fake import FakeModel
-from medtune.reports.comparison_folder import ComparedModel, compare_to_folder
+from medtune.reports.comparison_folder import ComparedModel, Comparison
 
 CALIBRATION = 1000
 
@@ -52,7 +53,7 @@ def main() -> None:
             for kind, exam, calibration in zip(kinds, exams, calibrations, strict=True)
         ]
         start = time.perf_counter()
-        compare_to_folder(place / "compare", sides[0], sides[1])
+        Comparison.of(sides[0], sides[1]).save(place / "compare")
         with_page_s = time.perf_counter() - start
     result = {
         "benchmark": "analysis_speed",
@@ -82,7 +83,7 @@ def invented(count: int) -> tuple[Question, ...]:
     )
 
 
-def answered(kind: str, questions: tuple[Question, ...], name: str) -> RecordedEvaluation:
+def answered(kind: str, questions: tuple[Question, ...], name: str) -> Evaluation:
     """Let a fake answer in all orders."""
     model = FakeModel(kind, {q.id: q.answer_text for q in questions})
     data = SplitDescription(source=f"file:{name}", n=len(questions), excluded={}, hash="0" * 64)

@@ -14,7 +14,9 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from medtune.core.outcome_summary import count_outcomes
 
+from medtune.analysis.outcome_summary import count_outcomes
 from medtune.core.errors import DataError, FolderError, ModelError, PredictionsError
 from medtune.core.intervals import wilson_interval
 from medtune.core.option_logprobs import option_probabilities
@@ -22,6 +24,7 @@ from medtune.core.predictions_io import (
     DRAFT_FILE,
     PREDICTIONS_FILE,
     RECORD_FILE,
+    Evaluation,
     PredictionsDraft,
     read_evaluation,
 )
@@ -51,7 +54,6 @@ from medtune.evaluation.exam import Exam, Shots
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import (
     ExamResult,
-    count_outcomes,
     evaluate_model,
     evaluate_or_reuse,
     make_evaluation_record,
@@ -79,7 +81,7 @@ def exam(questions: Sequence[Question], method: Method = "letter", **changes: An
 
 def run(
     kind: str, questions: Sequence[Question], method: Method = "letter", **changes: Any
-) -> tuple[EvaluationRecord, list[Prediction]]:
+) -> Evaluation:
     return evaluate_model(
         fake(kind, questions), exam(questions, method, **changes), kind, STRICT_PARSER, NoProgress()
     )

@@ -13,16 +13,15 @@ from medtune.cli.output import Terminal, show_record
 from medtune.cli.output import progress as progress_module
 from medtune.core.experiment import ColumnMapping
 from medtune.core.intervals import wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
-    EvaluationRecord,
     Method,
     ModelInfo,
     ModelList,
     OutcomeCounts,
-    Prediction,
     Proportion,
     Question,
     RescoreRecord,
@@ -45,7 +44,6 @@ from medtune.studies.robustness.study import RobustnessStudy
 from medtune.studies.runner import run_study
 
 Capture = pytest.CaptureFixture[str]
-Evaluation = tuple[EvaluationRecord, list[Prediction]]
 
 QUESTIONS = [
     Question(id=f"q{n}", stem="Which?", options=("Yes", "No", "Maybe", "Never"), answer=n % 3)
@@ -108,13 +106,13 @@ def test_the_search_baseline_is_shown_with_evaluations_and_comparisons(capsys: C
     assert re.search(r"search %\n.* 60\.0\n", out)
     assert "100.0 against 60.0 %" in flat(out)
     assert "! fake:oracle" not in out
-    show_record(compare_evaluations((a, told_a), (b, told_b)))
+    show_record(compare_evaluations(Evaluation(a, told_a), Evaluation(b, told_b)))
     out = flat(capsys.readouterr().out)
     for label in ("fake:constant", "fake:oracle"):
         assert f"text search beside {label}: 60.0 % (42.3-75.4) in 320 passages" in out
     assert "the model beats a text search in the training questions" in out
     assert "! fake:oracle on" not in out
-    show_record(compare_evaluations((b, told_b), (a, told_a)))
+    show_record(compare_evaluations(Evaluation(b, told_b), Evaluation(a, told_a)))
     assert "! fake:constant on starter:recall, letter: the model does not" in flat(
         capsys.readouterr().out
     )

@@ -32,6 +32,9 @@ from medtune.core.prompt import FormName
 from medtune.core.records import Method, Normalization, Orders, ShotChoice, Variant
 from medtune.core.run_folder import slugify
 
+EVALUATIONS = Path("runs") / "eval"
+"""Folder of evaluations without a folder of their own."""
+
 
 def evaluate(
     model: Model,
@@ -93,6 +96,10 @@ def evaluate(
     label: Annotated[
         str | None, typer.Option(help="Short name for tables and comparisons.")
     ] = None,
+    log: Annotated[
+        Literal["lm-eval"] | None,
+        typer.Option(help="Also write the answers as lm-evaluation-harness logs them."),
+    ] = None,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
@@ -102,11 +109,12 @@ def evaluate(
     """
     from medtune.commands.evaluate import evaluate as evaluate_recipe
 
-    record, folder = evaluate_recipe(
+    evaluation = evaluate_recipe(
         model,
         data,
-        out,
-        Terminal(),
+        out=out,
+        keep_in=EVALUATIONS,
+        progress=Terminal(),
         method=method,
         adapter=adapter,
         limit=limit,
@@ -128,9 +136,12 @@ def evaluate(
         label=label,
         search=search,
         retrieval=_parse_retrieval(retrieval, passages, words),
+        log=log,
     )
+    folder = evaluation.folder
+    assert folder is not None, "it has a folder of its own"
     written = {"record": folder / RECORD_FILE, "predictions": folder / PREDICTIONS_FILE}
-    print_record(record, json, written)
+    print_record(evaluation.record, json, written)
     Terminal().log_message(f"predictions: {written['predictions']}")
 
 
@@ -154,8 +165,8 @@ def _parse_retrieval(
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="Evaluation folder of the reference.")],
-    b: Annotated[Path, typer.Argument(help="Evaluation folder of the candidate.")],
+    a: Annotated[Path, typer.Argument(help="Evaluation folder of the reference, or a log.")],
+    b: Annotated[Path, typer.Argument(help="Evaluation folder of the candidate, or a log.")],
     calibration_a: Annotated[
         Path | None,
         typer.Option(help="Evaluation of the reference on the calibration split."),
@@ -173,14 +184,18 @@ def compare(
     from medtune.commands.compare import compare as compare_recipe
 
     folder = out or Path("runs") / "compare" / slugify(a.resolve().name, b.resolve().name)
-    record = compare_recipe(a, b, calibration_a, calibration_b, folder)
+    compared = compare_recipe(
+        a, b, calibration_a=calibration_a, calibration_b=calibration_b, out=folder
+    )
     written = {"record": folder / "comparison.json", "report": folder / "report.html"}
-    print_record(record, json, written)
+    print_record(compared.record, json, written)
     Terminal().log_message(f"report: {written['report']}")
 
 
 def analyze(
-    evaluation: Annotated[Path, typer.Argument(help="Evaluation folder.")],
+    evaluation: Annotated[
+        Path, typer.Argument(help="Evaluation folder, or a log of another harness.")
+    ],
     calibration: Annotated[
         Path | None,
         typer.Option(help="Evaluation of the same model on the calibration split."),
@@ -191,11 +206,13 @@ def analyze(
 
     Example: medtune analyze runs/eval/base --calibration runs/eval/calibration
     """
+    from medtune.commands.analyze import analysis_folder
     from medtune.commands.analyze import analyze as analyze_recipe
 
-    record = analyze_recipe(evaluation, calibration)
-    written = {"record": evaluation / ANALYSIS_FILE, "report": evaluation / ANALYSIS_PAGE_FILE}
-    print_record(record, json, written)
+    analysis = analyze_recipe(evaluation, calibration).save(analysis_folder(evaluation))
+    folder = analysis.folder
+    written = {"record": folder / ANALYSIS_FILE, "report": folder / ANALYSIS_PAGE_FILE}
+    print_record(analysis.record, json, written)
     Terminal().log_message(f"report: {written['report']}")
 
 

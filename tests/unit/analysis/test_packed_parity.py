@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.packed_parity import measure_parity
 from medtune.analysis.pareto import dominates, make_bench_rows
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import collect_provenance
@@ -36,14 +36,14 @@ from medtune.reports.parity import write_parity
 BUDGET = Budget(agreement=0.9, loss=0.07, drift=0.1)
 
 
-def sat(method: str = "letter", kind: str = "noisy") -> RecordedEvaluation:
+def sat(method: str = "letter", kind: str = "noisy") -> Evaluation:
     split = load_split("starter:recall")
     key = {q.id: q.answer_text for q in split.questions}
     exam = Exam(split.questions, split.description, PromptStyle(), method, "sum")  # type: ignore[arg-type]
     return evaluate_model(FakeModel(kind, key), exam, "original", STRICT_PARSER, NoProgress())
 
 
-def changed(some: RecordedEvaluation, count: int, by: float) -> RecordedEvaluation:
+def changed(some: Evaluation, count: int, by: float) -> Evaluation:
     """Move the likeliest option of the first few questions down, so that another is chosen."""
     record, predictions = some
     moved = []
@@ -59,7 +59,7 @@ def changed(some: RecordedEvaluation, count: int, by: float) -> RecordedEvaluati
         moved.append(
             p.model_copy(update={"logprobs": tuple(logs), "chosen": chosen, "outcome": right})
         )
-    return record, moved
+    return Evaluation(record, moved)
 
 
 def test_the_same_answers_are_fit_and_nothing_moved() -> None:
@@ -116,7 +116,7 @@ def test_every_budget_can_be_broken_alone(budget: dict[str, float], broken: str)
 def test_a_loss_that_few_questions_cannot_exclude_counts() -> None:
     record, predictions = sat()
     few = predictions[:10]
-    original = (record, few)
+    original = Evaluation(record, few)
     row = measure_parity("same", original, original, Budget(agreement=0, loss=0.01, drift=1))
     # Without a disagreement in ten questions Tango's interval excludes no loss below 34.5 points.
     assert row.broken == (
@@ -131,7 +131,10 @@ def test_one_question_won_in_twenty_is_no_proof_that_none_is_lost() -> None:
     twenty = [predictions[wrong], *[p for p in predictions if p is not predictions[wrong]][:19]]
     won = twenty[0].model_copy(update={"chosen": twenty[0].answer, "outcome": Outcome.CORRECT})
     row = measure_parity(
-        "gguf-q4_1", (record, twenty), (record, [won, *twenty[1:]]), BUDGETS["gguf-q4_1"]
+        "gguf-q4_1",
+        Evaluation(record, twenty),
+        Evaluation(record, [won, *twenty[1:]]),
+        BUDGETS["gguf-q4_1"],
     )
     # The percentile bootstrap never drew a loss: "points lost, at most 0.0", and fit.
     assert (row.comparison.only_a, row.comparison.only_b) == (0, 1)
@@ -142,10 +145,13 @@ def test_one_question_won_in_twenty_is_no_proof_that_none_is_lost() -> None:
 @pytest.mark.parametrize("scheme", BUDGETS)
 def test_no_scheme_is_fit_by_twenty_questions_that_all_agree(scheme: Scheme) -> None:
     record, predictions = sat()
-    original = (record, predictions[:20])
+    original = Evaluation(record, predictions[:20])
     assert not measure_parity(scheme, original, original, BUDGETS[scheme]).meets_budget
     assert not measure_parity(
-        scheme, (record, predictions[:1]), (record, predictions[:1]), SERVED_BUDGET
+        scheme,
+        Evaluation(record, predictions[:1]),
+        Evaluation(record, predictions[:1]),
+        SERVED_BUDGET,
     ).meets_budget
 
 
@@ -185,7 +191,9 @@ def test_free_answers_have_nothing_to_compare() -> None:
 def test_other_questions_are_refused() -> None:
     record, predictions = sat()
     with pytest.raises(PredictionsError, match="the same questions"):
-        measure_parity("fewer", (record, predictions), (record, predictions[1:]), BUDGET)
+        measure_parity(
+            "fewer", Evaluation(record, predictions), Evaluation(record, predictions[1:]), BUDGET
+        )
 
 
 def test_the_page_tells_who_is_unfit_and_why(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 from medtune.analysis.compare import compare_evaluations
 from medtune.core.formatting import format_interval, format_percent
 from medtune.core.intervals import wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
-    EvaluationRecord,
     LossPoint,
     MaskAudit,
     Method,
@@ -34,8 +34,6 @@ from medtune.evaluation.run_exam import ExamResult, make_evaluation_record
 from medtune.models.fake import FakeModel
 from medtune.reports.run import SHOWN_ERRORS, collect_run_caveats, list_error_tables, write_report
 from medtune.reports.templating import format_prediction
-
-Evaluation = tuple[EvaluationRecord, list[Prediction]]
 
 EVIL = '<script>alert("x")</script> <img src=https://evil.example/x.png> {{ 7 * 7 }} & co'
 
@@ -84,7 +82,7 @@ def evaluation(
     record = make_evaluation_record(
         FakeModel("noisy", {}), exam, label, STRICT_PARSER, predictions, ExamResult(1.0)
     )
-    return record.model_copy(update=changes), predictions
+    return Evaluation(record.model_copy(update=changes), predictions)
 
 
 def run_record(before: Sequence[Evaluation], after: Sequence[Evaluation]) -> RunRecord:
@@ -305,8 +303,8 @@ def test_an_unparsed_answer_is_shown_with_its_text(
     before = evaluation("base", ASKED, 5, "generate")
     record, predictions = evaluation("tuned", ASKED, 30, "generate")
     changes = {"chosen": None, "outcome": Outcome.UNPARSED, "probabilities": None, "text": "<i>eh"}
-    predictions[3] = predictions[3].model_copy(update=changes)
-    text = page(tmp_path, [before], [(record, predictions)], manifest)
+    changed = [*predictions[:3], predictions[3].model_copy(update=changes), *predictions[4:]]
+    text = page(tmp_path, [before], [Evaluation(record, changed)], manifest)
     assert "(unparsed) &lt;i&gt;eh" in text
 
 

@@ -101,7 +101,9 @@ def load_adapter(base: LocalModel, folder: Path, prompt_hash: str | None) -> Loc
         AdapterError: The adapter belongs to another base or another prompt.
     """
     network, card = _load_peft_model(base, folder, prompt_hash)
-    return _local_model_with_adapter(network, base, card)
+    model = _local_model_with_adapter(network, base, card)
+    model.adapter_folder = folder
+    return model
 
 
 def add_adapter(base: LocalModel, network: Any, name: str, folder: Path) -> tuple[Any, LocalModel]:

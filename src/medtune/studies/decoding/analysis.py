@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from statistics import fmean
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.seed_spread import (
     RepeatedAnswers,
     align_repeats,
     mean_with_interval,
     share_correct,
 )
+from medtune.core.predictions_io import Evaluation
 from medtune.core.provenance import collect_provenance
 from medtune.studies.decoding.schema import DecodingPoint, DecodingRecord, Setting
 
 
 def build_decoding_record(
-    found: Mapping[Setting, Sequence[RecordedEvaluation]], cell_s: float, duration_s: float | None
+    found: Mapping[Setting, Sequence[Evaluation]], cell_s: float, duration_s: float | None
 ) -> DecodingRecord:
     """Build the record of the decoding study.
 
@@ -61,7 +61,7 @@ def build_decoding_record(
 
 def _point(
     setting: Setting,
-    evaluations: Sequence[RecordedEvaluation],
+    evaluations: Sequence[Evaluation],
     rows: Sequence[RepeatedAnswers],
     right: Sequence[float],
     best: Sequence[float],
@@ -74,6 +74,7 @@ def _point(
     asked_twice = setting.is_sampled and repeats > 1
     outcomes = [[p.chosen for p in row] for row in rows] if asked_twice else []
     written = [p.written for row in rows for p in row if p.written is not None]
+    rates = [r.questions_per_s for r in records if r.questions_per_s is not None]
     ended = [p.stopped for row in rows for p in row if p.stopped is not None]
     return DecodingPoint(
         setting=setting,
@@ -84,7 +85,7 @@ def _point(
         answer_rate=fmean(record.answer_rate.value for record in records),
         stop_rate=fmean(ended) if ended else None,
         written=fmean(written) if written else None,
-        questions_per_s=n / fmean(n / record.questions_per_s for record in records),
+        questions_per_s=n / fmean(n / rate for rate in rates),
         agreement=fmean(map(_agreement, outcomes)) if outcomes else None,
         entropy=fmean(map(_entropy, outcomes)) if outcomes else None,
         behind=behind,
