@@ -270,6 +270,11 @@ class _Handler(BaseHTTPRequestHandler):
             }
         )
 
+    def _auth_check(self, token: str | None, _: bytes, kind: str, name: str) -> None:
+        repository = self.server.hub.find(kind, name, token)
+        self.server.hub.check_gate(repository, token)
+        self._send_json({})
+
     # Downloads
 
     def _resolve(
@@ -421,6 +426,7 @@ _ROUTES: tuple[tuple[str, Any], ...] = (
     (_REPO + "/tree/(?P<rest>.+)", _Handler._tree),
     (_REPO + "/paths-info/(?P<revision>.+)", _Handler._paths_info),
     (_REPO + "/refs", _Handler._refs),
+    (_REPO + "/auth-check", _Handler._auth_check),
     (_REPO + "/branch/(?P<branch>.+)", _Handler._branch),
     (_REPO + "/preupload/(?P<revision>.+)", _Handler._preupload),
     (_REPO + "/commit/(?P<revision>.+)", _Handler._commit),

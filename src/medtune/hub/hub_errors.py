@@ -105,6 +105,26 @@ def explain_hub_error(error: BaseException, repository: HubRepository) -> Medtun
     )
 
 
+def find_refusal(repository: HubRepository) -> Exception | None:
+    """Ask the Hub why it does not give a repository out; None if it does, or does not answer.
+
+    `datasets` drops the Hub's answer from the error that it raises.
+    """
+    import httpx2
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    api, kind = HfApi(), repository.kind
+    try:
+        api.repo_info(repository.name, repo_type=kind, revision=repository.revision)
+        api.auth_check(repository.name, repo_type=kind)
+    except HfHubHTTPError as error:
+        return error
+    except (OSError, httpx2.HTTPError):
+        return None
+    return None
+
+
 def find_answer(error: BaseException) -> Any | None:
     """Find the HTTP response of the Hub in a chain of exceptions; None if it did not answer."""
     seen: set[int] = set()

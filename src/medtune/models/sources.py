@@ -1,7 +1,7 @@
 """Resolve a model name to a local folder and the fingerprint of its weights.
 
-`embedded:smollm2-135m` · `hub:ORG/NAME[@REVISION]` · `path:DIR` · `fake:KIND`.  A model on a
-server, `remote:URL#MODEL`, has no folder; only `models.open_model` opens it.
+`embedded:smollm2-135m` · `hub:ORG/NAME[@REVISION]` · `path:DIR` · `path:FILE.gguf` · `fake:KIND`.
+A model on a server, `remote:URL#MODEL`, has no folder; only `models.open_model` opens it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from medtune.core.progress import Progress
 from medtune.core.records import ModelInfo
 from medtune.hub.snapshot import fetch_model
 from medtune.models import builtin
+from medtune.models.gguf_file import GgufFile, convert_gguf, find_gguf_path, read_gguf
 from medtune.models.weights_card import CARD_FILE, split_adapter
 
 FAKE_KINDS = ("oracle", "constant", "biased", "noisy")
 EXPECTED_MODEL_NAME = (
-    f"embedded:{builtin.NAME}, hub:ORG/NAME[@REVISION], path:DIR, adapter:DIR, "
+    f"embedded:{builtin.NAME}, hub:ORG/NAME[@REVISION], path:DIR, path:FILE.gguf, adapter:DIR, "
     f"remote:URL#MODEL, search:DIR, mix:DIR, fake:{'|'.join(FAKE_KINDS)}, or the folder of a run "
     "that has trained"
 )
@@ -60,6 +61,9 @@ def resolve_model(name: str, progress: Progress | None = None, weights: bool = T
         return ModelSource(name, kind, None, name)
     if kind == "embedded" and rest == builtin.NAME:
         return ModelSource(name, kind, builtin.convert_once(progress), builtin.SHA256)
+    if (path := find_gguf_path(name)) is not None:
+        file = read_gguf(path)
+        return ModelSource(name, kind, _convert_gguf(file, progress), file.fingerprint)
     if kind == "path" and rest:
         return ModelSource(name, kind, Path(rest), _folder_fingerprint(Path(rest)))
     if kind == "hub" and rest:
@@ -76,6 +80,14 @@ def resolve_model(name: str, progress: Progress | None = None, weights: bool = T
     absent = "/" in name and not colon and not Path(name).exists()
     found = f"{name!r} names no model" + (": there is no such folder" if absent else "")
     raise UnknownModelError(found, expected=EXPECTED_MODEL_NAME)
+
+
+def _convert_gguf(file: GgufFile, progress: Progress | None) -> Path:
+    """Return the folder of a GGUF file's dequantized weights in medtune's cache."""
+    target = builtin.cache_folder() / f"{file.path.stem}-{file.fingerprint[:12]}"
+    if file.fingerprint == builtin.SHA256:
+        target = builtin.converted_folder()
+    return convert_gguf(file, target, progress)
 
 
 def find_hub_name(name: str, fingerprint: str) -> tuple[str, str | None] | None:
@@ -123,6 +135,8 @@ def measure_weights_size(name: str) -> int | None:
     """Return the size of a model's weight files, base and adapter; None if it has none."""
     if name.startswith(("remote:", "fake:")):
         return None
+    if (path := find_gguf_path(name)) is not None:
+        return path.stat().st_size
     if is_search_model(name):
         folder = Path(name.removeprefix(SEARCH_PREFIX))
         return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -34,7 +34,7 @@ from medtune.hub.hub_errors import (
     TOKEN_HINT,
     HubRepository,
     explain_hub_error,
-    find_answer,
+    find_refusal,
 )
 
 SOURCE_KINDS = ("starter", "hub", "file", "snapshot")
@@ -272,6 +272,7 @@ def _translate_hub_errors(ref: DataRef) -> Iterator[None]:
         FolderError: The local cache cannot be written.
     """
     import httpx2
+    from datasets.data_files import EmptyDatasetError
     from datasets.exceptions import (
         DataFilesNotFoundError,
         DatasetNotFoundError,
@@ -285,13 +286,13 @@ def _translate_hub_errors(ref: DataRef) -> Iterator[None]:
         with translate_disk_errors(Path("the cache of datasets")):
             yield
     except DatasetNotFoundError as error:
-        if find_answer(error) is not None:
-            raise explain_hub_error(error, repository) from error
+        if (refusal := find_refusal(repository)) is not None:
+            raise explain_hub_error(refusal, repository) from error
         raise DataError(
             f"the Hub has no dataset {ref.place} that you may read",
             fix=f"check the name and the revision; for a private or gated dataset {TOKEN_HINT}",
         ) from error
-    except DataFilesNotFoundError as error:
+    except (DataFilesNotFoundError, EmptyDatasetError) as error:
         raise DataError(
             f"{ref}: the dataset has no data file in a format that can be read",
             fix="check the configuration and the revision, or pass the data as file:PATH",
