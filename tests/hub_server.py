@@ -330,7 +330,9 @@ class _Handler(BaseHTTPRequestHandler):
         hub.check_write(token)
         kind, name = asked.get("type", "model"), f"{asked['organization']}/{asked['name']}"
         if (kind, name) in hub.repositories:
-            raise Refusal(409, "", "You already created this model repo")
+            found = {"error": "You already created this model repo", "url": f"{hub.url}/{name}"}
+            self._send(409, json.dumps(found).encode(), {})
+            return
         private = asked.get("visibility") == "private"
         hub.add(kind, name, {".gitattributes": b""}, private=private)
         self._send_json({"url": f"{hub.url}/{name}", "name": name, "id": "0"})

@@ -10,7 +10,7 @@ from tests.conftest import CommandLine
 
 from medtune.core.errors import UnknownModelError
 from medtune.core.prompt import PromptStyle
-from medtune.core.protocols import AnswerModel
+from medtune.core.protocols import AnswerModel, Decoding, GenerateRequest, Message
 from medtune.core.records import Method
 from medtune.data.load import load_split
 from medtune.evaluation.score import score_options
@@ -18,6 +18,7 @@ from medtune.models import builtin
 from medtune.models.local.local_model import LocalModel
 from medtune.models.open_model import open_model
 from medtune.models.remote.llama_cpp import LlamaCpp
+from medtune.models.remote.remote_model import RemoteModel
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +95,14 @@ def test_an_architecture_that_transformers_does_not_know_is_refused(
         open_model(f"path:{path}", dtype="float32")
     assert "llama-server" in caught.value.fix
     assert [place.name for place in (tmp_path / "cache").iterdir() if place.is_dir()] == []
+
+
+def test_a_server_chooses_among_the_options_by_a_schema(run_as_it_is: LlamaCpp) -> None:
+    """Ask llama.cpp's real server as Ollama and LM Studio are asked: chats, without a tokenizer."""
+    remote = RemoteModel.connect(f"remote:{run_as_it_is.name.url}")
+    options = ("Vitamin A", "Vitamin C", "Zinc")
+    question = Message("user", "Which vitamin is deficient in scurvy?")
+    request = GenerateRequest("q", question.content, options, (question,), choices=options)
+    [found] = remote.generate([request], Decoding(max_new_tokens=8))
+    assert found.text in options
+    assert found.stopped
