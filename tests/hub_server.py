@@ -90,9 +90,11 @@ class Hub:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def add(self, kind: str, name: str, files: Mapping[str, bytes], **access: bool) -> Repository:
+    def add(
+        self, kind: str, name: str, files: Mapping[str, bytes], private: bool = False
+    ) -> Repository:
         """Add a repository with one commit on main."""
-        repository = Repository(kind, name, **access)
+        repository = Repository(kind, name, private)
         repository.commit(files)
         self.repositories[kind, name] = repository
         return repository

@@ -9,7 +9,7 @@ import pytest
 
 from medtune.core.errors import UnknownModelError
 from medtune.core.run_folder import hash_file
-from medtune.models import gguf_file, sources
+from medtune.models import open_model, sources
 from medtune.models.gguf_file import find_gguf_path, read_gguf
 from medtune.models.open_model import find_unloaded_model
 from medtune.models.sources import measure_weights_size, resolve_model
@@ -127,8 +127,6 @@ def test_llama_cpp_runs_it_unless_a_precision_is_named(
         (True, "float32", False),
         (False, "auto", False),
     ]:
-        monkeypatch.setattr(
-            gguf_file.importlib.util, "find_spec", lambda _, there=installed: there or None
-        )
+        monkeypatch.setattr(open_model, "has_llama_cpp", lambda there=installed: there)
         assert (find_unloaded_model(name, None, dtype, progress=None) is None) is as_it_is  # type: ignore[arg-type]
     assert converted == [tmp_path / "cache" / f"m-{hash_file(path)[:12]}"] * 2
