@@ -343,6 +343,13 @@ def test_other_names_of_models_stay(runs: Path, given: str) -> None:
     assert resolve_model_argument(given) == given
 
 
+def test_a_gguf_file_is_a_model_without_its_prefix(runs: Path) -> None:
+    assert resolve_model_argument("model.gguf") == "model.gguf"  # no such file, no model
+    Path("model.gguf").touch()
+    assert resolve_model_argument("model.gguf") == "path:model.gguf"
+    assert resolve_model_argument("path:model.gg*") == "path:model.gguf"
+
+
 def test_a_pattern_must_match_once(medtune: CommandLine, runs: Path) -> None:
     for model, said in (
         ("adapter:runs/other-*/adapter", "runs/other-*/adapter matches 2 folders"),

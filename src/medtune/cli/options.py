@@ -18,8 +18,8 @@ from medtune.core.records import Method, Record
 T = TypeVar("T")
 
 MODEL = (
-    "embedded:smollm2-135m, hub:ORG/NAME[@REV], path:DIR, adapter:DIR, remote:URL#NAME, "
-    "search:DIR, mix:DIR, fake:oracle|constant|biased|noisy"
+    "embedded:smollm2-135m, hub:ORG/NAME[@REV], path:DIR, path:FILE.gguf, adapter:DIR, "
+    "remote:URL#NAME, search:DIR, mix:DIR, fake:oracle|constant|biased|noisy"
 )
 DEFAULT_MODEL = "search:starter"
 """Model that answers questions if none is named: a search in the starter questions."""
@@ -27,7 +27,7 @@ DATA = "starter[:SPLIT], hub:ORG/NAME[/CONFIG][:SPLIT], file:PATH[:SPLIT], snaps
 
 
 def resolve_model_argument(text: str) -> str:
-    """Resolve a MODEL: a run folder to its trained weights, a pattern to its only match.
+    """Resolve a MODEL: a run folder to its weights, a model's own files, a pattern to its match.
 
     Raises:
         InputError: A pattern matches nothing, or more than one.
@@ -44,7 +44,8 @@ def resolve_model_argument(text: str) -> str:
             return f"{kind}:{run / name}"
     if (run / "adapter_config.json").is_file():
         return f"adapter:{run}"
-    return f"path:{run}" if (run / "config.json").is_file() else text
+    is_model = (run / "config.json").is_file() or (run.suffix == ".gguf" and run.is_file())
+    return f"path:{run}" if is_model else text
 
 
 def resolve_model_or_run(text: str) -> str:

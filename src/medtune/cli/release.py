@@ -54,7 +54,7 @@ def build(
         Registry(registry),
         name,
         model,
-        _actor_name(by),
+        actor_name(by),
         Terminal(),
         policy_file=policy,
         calibration_folder=calibration,
@@ -79,7 +79,7 @@ def freeze(
     from medtune.releases.registry import Registry
 
     print_record(
-        recipe.freeze_suite(Registry(registry), data, limit, _actor_name(by), Terminal()), json
+        recipe.freeze_suite(Registry(registry), data, limit, actor_name(by), Terminal()), json
     )
 
 
@@ -120,7 +120,7 @@ def evaluate(
     record = recipe.evaluate_release(
         Registry(registry),
         name,
-        _actor_name(by),
+        actor_name(by),
         Terminal(),
         data=data,
         calibration=calibration,
@@ -213,7 +213,7 @@ def gate(
 
     read = read_toml_as(margins, Margins) if margins else Margins()
     waivers = tuple(map(_parse_waiver, waive or ()))
-    record = step.run_gate(Registry(registry), name, read, waivers, _actor_name(by))
+    record = step.run_gate(Registry(registry), name, read, waivers, actor_name(by))
     print_record(record, json)
     if not record.passed:
         raise CheckFailed(
@@ -249,7 +249,7 @@ def update(
         config,
         Registry(registry),
         out or Path("runs") / "updates" / config.name,
-        _actor_name(by),
+        actor_name(by),
         Terminal(),
         policy=policy,
         margins=read_toml_as(margins, Margins) if margins else Margins(),
@@ -277,7 +277,7 @@ def promote(
     from medtune.releases.registry import Registry
 
     alias: Alias = "challenger" if challenger else "champion"
-    release = move(Registry(registry), name, alias, _actor_name(by))
+    release = move(Registry(registry), name, alias, actor_name(by))
     Terminal().log_message(f"{release.name} is {alias}")
 
 
@@ -289,11 +289,12 @@ def rollback(registry: Where = REGISTRY, by: Actor = None) -> None:
     from medtune.releases.promotion import rollback as move_back
     from medtune.releases.registry import Registry
 
-    release = move_back(Registry(registry), _actor_name(by))
+    release = move_back(Registry(registry), actor_name(by))
     Terminal().log_message(f"{release.name} is champion again")
 
 
-def _actor_name(by: str | None) -> str:
+def actor_name(by: str | None) -> str:
+    """Return the name for the log: the given one, else the login."""
     return by or getpass.getuser()
 
 

@@ -10,9 +10,10 @@ import torch
 
 from medtune.core.provenance import available_cores, collect_provenance, cpu_name
 from medtune.core.records import DoctorRecord
+from medtune.hub.hub_errors import is_hub_offline
 from medtune.models import builtin
 from medtune.models.device import choose_device, choose_dtype, has_fast_bfloat16
-from medtune.models.sources import describe_builtin_model, is_hub_offline
+from medtune.models.sources import describe_builtin_model
 
 GIB = 1 << 30
 

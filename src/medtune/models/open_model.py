@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from medtune.core.errors import AdapterError
 from medtune.core.experiment import RetrievalConfig
 from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX, is_search_model
-from medtune.core.progress import Progress
+from medtune.core.progress import NoProgress, Progress
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Question
 from medtune.core.schemas.compression import GGUF_SCHEMES
 from medtune.models.fake import FakeModel, make_options_key
+from medtune.models.gguf_file import PATH_PREFIX, find_gguf_path, has_llama_cpp, read_gguf
 from medtune.models.sources import resolve_model
 from medtune.models.weights_card import read_quantized_card, split_adapter
 
@@ -46,7 +47,8 @@ def open_model(
         questions: Questions of the evaluation, which give a fake model its answers.
         adapter: Folder of an adapter to load.
         style: Prompt style to use, which is checked against the adapter's.
-        dtype: float32, bfloat16, float16 or auto.
+        dtype: float32, bfloat16, float16 or auto; a GGUF file is run as it is by "auto", and by
+            transformers in any other precision.
         attention: auto, sdpa or eager.
         batch: Most sequences in one forward pass; None chooses by the device.
         progress: Reports a long first conversion.
@@ -58,13 +60,7 @@ def open_model(
     """
     name, adapter = split_adapter(name, adapter)
     if name.startswith("remote:"):
-        if adapter is not None:
-            raise AdapterError(
-                f"{name} takes no adapter", fix="let the server load it, and name it as served"
-            )
-        from medtune.models.remote.remote_model import RemoteModel
-
-        return RemoteModel.connect(name, progress)
+        return _connect(name, adapter, progress)
     if is_search_model(name):
         if adapter is not None:
             raise AdapterError(f"{name} takes no adapter", expected="a language model")
@@ -89,6 +85,8 @@ def open_model(
             )
 
         return MixtureModel.open(name, open_parent, dtype)
+    if _runs_as_file(name, adapter, dtype):
+        return _run_gguf(name, progress or NoProgress())
     source = resolve_model(name, progress)
     if source.kind == "fake":
         if adapter is not None:
@@ -102,7 +100,7 @@ def open_model(
             raise AdapterError(f"{name} takes no adapter", fix="compress it with its adapter")
         from medtune.models.remote.llama_cpp import LlamaCpp
 
-        return LlamaCpp(source, card, progress)
+        return LlamaCpp.open_folder(source, card, progress)
     from medtune.models.unloaded_model import UnloadedModel
 
     model = UnloadedModel(source, dtype, attention, adapter, style, light, retrieval).load()
@@ -121,6 +119,38 @@ def find_unloaded_model(
     name, adapter = split_adapter(name, adapter)
     if name.startswith(("remote:", SEARCH_PREFIX, MIX_PREFIX, "fake:")):
         return None
+    if _runs_as_file(name, adapter, dtype):
+        return None
     from medtune.models.unloaded_model import UnloadedModel
 
     return UnloadedModel(resolve_model(name, progress), dtype, adapter=adapter)
+
+
+def _connect(name: str, adapter: Path | None, progress: Progress | None) -> RemoteModel:
+    if adapter is not None:
+        raise AdapterError(
+            f"{name} takes no adapter", fix="let the server load it, and name it as served"
+        )
+    from medtune.models.remote.remote_model import RemoteModel
+
+    return RemoteModel.connect(name, progress)
+
+
+def _run_gguf(name: str, progress: Progress) -> RemoteModel:
+    from medtune.models.remote.llama_cpp import LlamaCpp
+
+    file = read_gguf(Path(name.removeprefix(PATH_PREFIX)))
+    progress.log_message(
+        f"{name} ({file.scheme}) is run by llama.cpp; with --dtype float32 its weights are "
+        "dequantized and run by transformers"
+    )
+    return LlamaCpp.open_file(name, file, progress)
+
+
+def _runs_as_file(name: str, adapter: Path | None, dtype: str) -> bool:
+    """Return whether llama.cpp runs a model, a GGUF file, as it is.
+
+    It does where it is installed, unless a precision of transformers or an adapter is asked for.
+    """
+    as_it_is = dtype == "auto" and adapter is None
+    return as_it_is and find_gguf_path(name) is not None and has_llama_cpp()

@@ -1,26 +1,27 @@
 """Resolve a model name to a local folder and the fingerprint of its weights.
 
-`embedded:smollm2-135m` · `hub:ORG/NAME[@REVISION]` · `path:DIR` · `fake:KIND`.  A model on a
-server, `remote:URL#MODEL`, has no folder; only `models.open_model` opens it.
+`embedded:smollm2-135m` · `hub:ORG/NAME[@REVISION]` · `path:DIR` · `path:FILE.gguf` · `fake:KIND`.
+A model on a server, `remote:URL#MODEL`, has no folder; only `models.open_model` opens it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from medtune.core.errors import HubError, ModelError, UnknownModelError
+from medtune.core.errors import ModelError, UnknownModelError
 from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX, is_search_model
 from medtune.core.progress import Progress
 from medtune.core.records import ModelInfo
+from medtune.hub.snapshot import fetch_model
 from medtune.models import builtin
+from medtune.models.gguf_file import GgufFile, convert_gguf, find_gguf_path, read_gguf
 from medtune.models.weights_card import CARD_FILE, split_adapter
 
 FAKE_KINDS = ("oracle", "constant", "biased", "noisy")
 EXPECTED_MODEL_NAME = (
-    f"embedded:{builtin.NAME}, hub:ORG/NAME[@REVISION], path:DIR, adapter:DIR, "
+    f"embedded:{builtin.NAME}, hub:ORG/NAME[@REVISION], path:DIR, path:FILE.gguf, adapter:DIR, "
     f"remote:URL#MODEL, search:DIR, mix:DIR, fake:{'|'.join(FAKE_KINDS)}, or the folder of a run "
     "that has trained"
 )
@@ -53,17 +54,22 @@ def resolve_model(name: str, progress: Progress | None = None, weights: bool = T
     Raises:
         UnknownModelError: There is no such model.
         ModelError: The model is on a server or a search, and cannot be loaded or trained here.
-        HubError: The Hub cannot be reached and the model is not in its cache.
+        HubError: The Hub refuses, or cannot be reached and the model is not in its cache.
     """
     kind, colon, rest = name.partition(":")
     if kind == "fake" and rest in FAKE_KINDS:
         return ModelSource(name, kind, None, name)
     if kind == "embedded" and rest == builtin.NAME:
         return ModelSource(name, kind, builtin.convert_once(progress), builtin.SHA256)
+    if (path := find_gguf_path(name)) is not None:
+        file = read_gguf(path)
+        return ModelSource(name, kind, _convert_gguf(file, progress), file.fingerprint)
     if kind == "path" and rest:
         return ModelSource(name, kind, Path(rest), _folder_fingerprint(Path(rest)))
     if kind == "hub" and rest:
-        folder = _fetch_from_hub(rest, weights)
+        instead = f"use embedded:{builtin.NAME} or path:DIR"
+        pattern = "*.safetensors" if weights else None
+        folder = fetch_model(rest, SETTINGS_PATTERNS, pattern, instead)
         # In the Hub cache the folder of a snapshot is named by its commit.
         return ModelSource(name, kind, folder, folder.name)
     if kind in ("remote", "search"):
@@ -76,6 +82,14 @@ def resolve_model(name: str, progress: Progress | None = None, weights: bool = T
     raise UnknownModelError(found, expected=EXPECTED_MODEL_NAME)
 
 
+def _convert_gguf(file: GgufFile, progress: Progress | None) -> Path:
+    """Return the folder of a GGUF file's dequantized weights in medtune's cache."""
+    target = builtin.cache_folder() / f"{file.path.stem}-{file.fingerprint[:12]}"
+    if file.fingerprint == builtin.SHA256:
+        target = builtin.converted_folder()
+    return convert_gguf(file, target, progress)
+
+
 def find_hub_name(name: str, fingerprint: str) -> tuple[str, str | None] | None:
     """Return the Hub name and commit of a model; None if it is not on the Hub.
 
@@ -85,47 +99,6 @@ def find_hub_name(name: str, fingerprint: str) -> tuple[str, str | None] | None:
     if kind == "hub":
         return rest.partition("@")[0], fingerprint
     return (builtin.HUB, None) if name == f"embedded:{builtin.NAME}" else None
-
-
-def _fetch_from_hub(rest: str, weights: bool) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    repository, _, revision = rest.partition("@")
-    try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision or None,
-                allow_patterns=[*SETTINGS_PATTERNS, *(["*.safetensors"] if weights else [])],
-            )
-        )
-    except HFValidationError as error:
-        raise UnknownModelError(
-            f"hub:{rest} is no Hub name: {error}", expected="hub:ORG/NAME[@REVISION]"
-        ) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise UnknownModelError(
-            f"the Hub has no {repository}" + (f" at revision {revision}" if revision else ""),
-            fix="check the name; a gated model needs `hf auth login`",
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, ConnectionError, OSError) as error:
-        why = "HF_HUB_OFFLINE is set" if is_hub_offline() else "the Hub cannot be reached"
-        raise HubError(
-            f"hub:{rest}: {why} and the model is not in the local cache",
-            fix=f"go online once, or use embedded:{builtin.NAME} or path:DIR",
-        ) from error
-
-
-def is_hub_offline() -> bool:
-    """Return whether HF_HUB_OFFLINE is set."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def _folder_fingerprint(folder: Path) -> str:
@@ -162,6 +135,8 @@ def measure_weights_size(name: str) -> int | None:
     """Return the size of a model's weight files, base and adapter; None if it has none."""
     if name.startswith(("remote:", "fake:")):
         return None
+    if (path := find_gguf_path(name)) is not None:
+        return path.stat().st_size
     if is_search_model(name):
         folder = Path(name.removeprefix(SEARCH_PREFIX))
         return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from typing import Any, cast
 
@@ -383,10 +384,43 @@ def test_beams_and_top_k_are_refused(server: OpenAiServer, how: Decoding) -> Non
     assert server.requests == []
 
 
-def test_constrained_answers_are_refused_and_nothing_is_asked(server: OpenAiServer) -> None:
-    request = GenerateRequest("q", "Which?", OPTIONS, chat("Which?"), choices=OPTIONS)
-    with pytest.raises(RemoteError, match="constrained"):
-        connect(server).generate([request], Decoding())
+def choose(stem: str = "Which?") -> GenerateRequest:
+    return GenerateRequest("q", stem, OPTIONS, chat(stem), choices=OPTIONS)
+
+
+def chat_reply(text: str) -> dict[str, Any]:
+    return {
+        "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 7},
+    }
+
+
+def test_constrained_answers_are_chosen_by_a_schema(server: OpenAiServer) -> None:
+    server.replies = [chat_reply(json.dumps({"answer": OPTIONS[1]}))]
+    [found] = connect(server).generate([choose()], Decoding(max_new_tokens=4))
+    assert (found.text, found.tokens, found.stopped) == (OPTIONS[1], 7, True)
+    [body] = server.bodies
+    schema = body["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["answer"]["enum"] == list(OPTIONS)
+    assert body["max_tokens"] > max(len(text.encode()) for text in OPTIONS)
+
+
+@pytest.mark.parametrize("text", ["Vitamin A", '{"answer": "Vitamin D"}', "{}", "[1]", ""])
+def test_a_server_that_does_not_keep_to_a_schema_is_refused(
+    server: OpenAiServer, text: str
+) -> None:
+    server.replies = [chat_reply(text)]
+    with pytest.raises(RemoteError, match="does not keep to a schema") as caught:
+        connect(server).generate([choose()], Decoding())
+    assert "leave --constrained out" in caught.value.fix
+
+
+def test_constrained_answers_with_a_tokenizer_are_refused_and_nothing_is_asked(
+    server: OpenAiServer,
+) -> None:
+    with pytest.raises(RemoteError, match="constrained") as caught:
+        connect(server, WordEncoder()).generate([choose()], Decoding())
+    assert "leave the tokenizer out" in caught.value.fix
     assert server.requests == []
 
 

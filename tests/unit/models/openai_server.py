@@ -116,6 +116,8 @@ class OpenAiServer:
     shows_template: bool = False
     counts: bool = True
     """Answers tell their numbers of tokens."""
+    pages: dict[str, Any] = field(default_factory=dict)
+    """Objects of its own interface, by path."""
     faults: list[Fault] = field(default_factory=list)
     """Given out one by one, before anything works."""
     replies: list[Any] = field(default_factory=list)
@@ -253,6 +255,8 @@ class _Handler(BaseHTTPRequestHandler):
                 found = {"data": self.server.state.models}
             elif self.path == "/props" and self.server.state.slots is not None:
                 found = {"total_slots": self.server.state.slots}
+            elif self.path in self.server.state.pages:
+                found = self.server.state.pages[self.path]
             self._send(404 if found is None else 200, found or {})
 
     def do_POST(self) -> None:

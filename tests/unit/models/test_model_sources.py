@@ -1,21 +1,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 import pytest
-from huggingface_hub import errors as hub_errors
 
-from medtune.core.errors import HubError, UnknownModelError
+from medtune.core.errors import UnknownModelError
 from medtune.models import builtin
 from medtune.models.sources import (
     FAKE_KINDS,
     ModelSource,
     describe_builtin_model,
-    is_hub_offline,
     list_cached_models,
     resolve_model,
 )
@@ -145,6 +141,9 @@ def test_a_snapshot_of_the_hub_is_named_by_its_commit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
+    (tmp_path / commit).mkdir()
+    for file in ("config.json", "model.safetensors"):
+        (tmp_path / commit / file).touch()
     asked: list[tuple[str, str | None]] = []
 
     def download(repository: str, revision: str | None, allow_patterns: list[str]) -> str:
@@ -162,62 +161,6 @@ def test_a_snapshot_of_the_hub_is_named_by_its_commit(
 def test_a_bad_hub_name_is_refused_without_the_network(name: str) -> None:
     with pytest.raises(UnknownModelError, match=r"(?s)is no Hub name.*ORG/NAME"):
         resolve_model(name)
-
-
-def failing(error: Exception) -> Callable[..., str]:
-    def download(*arguments: Any, **settings: Any) -> str:
-        raise error
-
-    return download
-
-
-def without_response(kind: type[Exception], message: str) -> Exception:
-    # Their constructors want a response of the Hub's; only the class counts here.
-    error = kind.__new__(kind)
-    error.args = (message,)
-    return error
-
-
-@pytest.mark.parametrize(
-    "kind", [hub_errors.RepositoryNotFoundError, hub_errors.RevisionNotFoundError]
-)
-def test_what_the_hub_does_not_have_is_unknown(
-    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
-) -> None:
-    monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", failing(without_response(kind, "404"))
-    )
-    with pytest.raises(UnknownModelError, match="the Hub has no org/name at revision v2"):
-        resolve_model("hub:org/name@v2")
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        without_response(hub_errors.LocalEntryNotFoundError, "not cached"),
-        without_response(hub_errors.HfHubHTTPError, "503"),
-        ConnectionError("no route"),
-        OSError("no network"),
-    ],
-)
-def test_a_hub_out_of_reach_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", failing(error))
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    with pytest.raises(HubError, match="the Hub cannot be reached and the model is not in"):
-        resolve_model("hub:org/name")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(HubError, match="HF_HUB_OFFLINE is set"):
-        resolve_model("hub:org/name")
-
-
-@pytest.mark.parametrize(
-    ("value", "offline"), [("1", True), ("true", True), ("ON", True), ("0", False), ("", False)]
-)
-def test_hub_offline(monkeypatch: pytest.MonkeyPatch, value: str, offline: bool) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", value)
-    assert is_hub_offline() is offline
 
 
 def test_the_embedded_model_is_missing_installed_or_ready(

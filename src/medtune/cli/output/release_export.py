@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from medtune.cli.output.console import prints
-from medtune.releases.export.schema import ExportRecord, MlflowRecord
+from medtune.releases.export.schema import ExportRecord, MlflowRecord, PushRecord
 
 GATE_STATUS = {
     "passed": ("passed the gate", "green"),
@@ -38,3 +38,15 @@ def show_mlflow(console: Console, record: MlflowRecord) -> None:
         f"{record.name}: version {record.version} of {record.model} ({what}){called}, "
         f"run {record.run_id}, {record.metrics} numbers"
     )
+
+
+@prints(PushRecord)
+def show_push(console: Console, record: PushRecord) -> None:
+    """Print the pushed files and the page of their commit."""
+    texts = "with questions' texts" if record.texts else "without questions' texts"
+    access = "private" if record.private else "public"
+    console.print(
+        f"{record.name}: {record.files} files, {record.size_bytes / 1e6:,.1f} MB, {texts}, in "
+        f"hub:{record.repository}@{record.revision} ({access})"
+    )
+    console.print(Text(record.url), soft_wrap=True)

@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from medtune.core.errors import DataError, EmptySplitError, HubError
+from medtune.core.errors import DataError, EmptySplitError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.records import content_hash
 from medtune.core.run_folder import hash_file, translate_disk_errors
@@ -30,6 +30,12 @@ from medtune.data.sources.files import (
     read_file,
 )
 from medtune.data.sources.hub_catalogue import KNOWN_DATASETS
+from medtune.hub.hub_errors import (
+    TOKEN_HINT,
+    HubRepository,
+    explain_hub_error,
+    find_refusal,
+)
 
 SOURCE_KINDS = ("starter", "hub", "file", "snapshot")
 STARTER_SPLITS = ("train", "recall", "transfer")
@@ -262,37 +268,45 @@ def _translate_hub_errors(ref: DataRef) -> Iterator[None]:
     Raises:
         DataError: There is no such dataset, or it cannot be read.
         EmptySplitError: The dataset has no such split or configuration.
-        HubError: The Hub cannot be reached.
+        HubError: The Hub cannot be reached, or refuses.
         FolderError: The local cache cannot be written.
     """
+    import httpx2
+    from datasets.data_files import EmptyDatasetError
     from datasets.exceptions import (
         DataFilesNotFoundError,
         DatasetNotFoundError,
         DatasetsError,
     )
-    from huggingface_hub.errors import HfHubHTTPError
 
+    repository = HubRepository("dataset", ref.place, ref.revision, "pass the data as file:PATH")
     # huggingface_hub retries for half a minute; hide its log of that from the user.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         with translate_disk_errors(Path("the cache of datasets")):
             yield
     except DatasetNotFoundError as error:
+        if (refusal := find_refusal(repository)) is not None:
+            raise explain_hub_error(refusal, repository) from error
         raise DataError(
             f"the Hub has no dataset {ref.place} that you may read",
-            fix="check the name and the revision; a gated dataset needs `hf auth login`",
+            fix=f"check the name and the revision; for a private or gated dataset {TOKEN_HINT}",
         ) from error
-    except DataFilesNotFoundError as error:
+    except (DataFilesNotFoundError, EmptyDatasetError) as error:
         raise DataError(
             f"{ref}: the dataset has no data file in a format that can be read",
             fix="check the configuration and the revision, or pass the data as file:PATH",
         ) from error
     except DatasetsError as error:
+        if isinstance(error.__cause__, httpx2.HTTPError):  # of a file's transfer
+            raise explain_hub_error(error.__cause__, repository) from error
         # The message is generic; the cause has the details.
         raise DataError(
             f"{ref}: the dataset cannot be read: {error.__cause__ or error}",
             fix="try another revision, or pass the data as file:PATH",
         ) from error
+    except (OSError, httpx2.HTTPError) as error:
+        raise explain_hub_error(error, repository) from error
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):
             raise
@@ -304,9 +318,4 @@ def _translate_hub_errors(ref: DataRef) -> Iterator[None]:
         raise EmptySplitError(
             f"{ref}: {error}",
             fix="name a split and a configuration that the dataset has: hub:ORG/NAME/CONFIG:SPLIT",
-        ) from error
-    except (ConnectionError, OSError, HfHubHTTPError) as error:
-        raise HubError(
-            f"{ref}: the Hub cannot be reached and the dataset is not in the local cache",
-            fix="go online once, or pass the data as file:PATH",
         ) from error

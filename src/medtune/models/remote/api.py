@@ -37,6 +37,7 @@ class ServedModel:
 
     Attributes:
         entry: Its entry in the server's list of models.
+        root: Root URL of the server, for interfaces outside the OpenAI API.
 
     Raises:
         RemoteError: The server cannot be reached, or does not list its models.
@@ -47,7 +48,7 @@ class ServedModel:
         self.url = name.url
         self.server = server
         self.entry = _find_entry(name, server.get(f"{name.url}/models"))
-        self._root = name.root
+        self.root = name.root
         self._shows_template: bool | None = None
 
     def check(self) -> None:
@@ -79,7 +80,7 @@ class ServedModel:
     def parallel_slots(self) -> int:
         """Return the number of parallel slots of a llama-server; 1 for other servers."""
         try:
-            found = self.server.get(f"{self._root}/props").get("total_slots")
+            found = self.server.get(f"{self.root}/props").get("total_slots")
         except RemoteError as error:
             if error.status is None:
                 raise
@@ -108,10 +109,10 @@ class ServedModel:
 
     def _apply_template(self, messages: Sequence[Message]) -> str:
         answer = self.server.post(
-            f"{self._root}/apply-template", {"messages": _message_dicts(messages)}
+            f"{self.root}/apply-template", {"messages": _message_dicts(messages)}
         )
         if not isinstance(text := answer.get("prompt"), str):
-            raise TemplateError(f"{self._root}/apply-template shows no prompt")
+            raise TemplateError(f"{self.root}/apply-template shows no prompt")
         return text
 
     def _request_completion(self, url: str, body: dict[str, Any]) -> Answer:
@@ -146,8 +147,9 @@ def _find_entry(name: RemoteName, found: dict[str, Any]) -> dict[str, Any]:
             expected="a server that speaks OpenAI's API",
             fix="check the URL: most servers want it to end in /v1",
         )
-    # llama-server lists one model under several names.
-    named = [e for e in entries if name.model in {e["id"], *(e.get("aliases") or ())}]
+    # llama-server lists one model under several names; Ollama's tag is `latest` if none is named.
+    asked = {name.model, f"{name.model}:latest"} if name.model else set()
+    named = [e for e in entries if asked & {e["id"], *(e.get("aliases") or ())}]
     if named or (not name.model and len(entries) == 1):
         return dict((named or entries)[0])
     ids = sorted(entry["id"] for entry in entries)

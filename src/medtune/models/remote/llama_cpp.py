@@ -9,12 +9,15 @@ llama-server.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from medtune.core.errors import ModelError
 from medtune.core.progress import Progress
+from medtune.core.protocols import Message
 from medtune.core.provenance import available_cores
 from medtune.core.records import ModelDescription
+from medtune.models.chat_encoder import ChatEncoder
+from medtune.models.gguf_file import GgufFile, load_gguf_tokenizer
 from medtune.models.remote.http import Server
 from medtune.models.remote.name import RemoteName
 from medtune.models.remote.prompt import load_encoder
@@ -26,6 +29,8 @@ CONTEXT_TOKENS = 2048
 """Most tokens of one prompt and its answer."""
 SLOTS = 4
 """Parallel prompts."""
+TOKEN_PROBE = "It's 12,345.678 mg/day (β-blockers, naïve)?\n\n  A. 37 °C"
+"""Text on which tokenizers differ: digits, contractions, white space, other scripts."""
 LISTED_TOKENS = 200
 """Requested top tokens: a letter that is not among them gets only an upper bound."""
 
@@ -34,8 +39,9 @@ class LlamaCpp(RemoteModel):
     """An AnswerModel run by llama.cpp.
 
     Args:
-        source: A folder that `medtune compress` wrote.
-        card: Its weights card, whose hash was checked.
+        path: The GGUF file.
+        encoder: Its tokenizer and chat template.
+        description: Identity of the model.
         progress: See `RemoteModel`.
 
     Raises:
@@ -43,25 +49,76 @@ class LlamaCpp(RemoteModel):
     """
 
     def __init__(
-        self, source: ModelSource, card: WeightsCard, progress: Progress | None = None
+        self,
+        path: Path,
+        encoder: ChatEncoder,
+        description: ModelDescription,
+        progress: Progress | None = None,
     ) -> None:
-        assert source.folder is not None, "a file is in a folder"
-        self._source, self._card = source, card
+        self._description = description
         # The server stops when this object is deleted.
-        self._engine = _start_server(source.folder / card.weights_file)
+        self._engine = _start_server(path)
         name = RemoteName.parse(f"remote:{self._engine.listening_address}/v1")
-        encoder = load_encoder(source.name, progress)
         super().__init__(name, Server(), encoder, progress, listed=LISTED_TOKENS)
+
+    @classmethod
+    def open_folder(
+        cls, source: ModelSource, card: WeightsCard, progress: Progress | None = None
+    ) -> Self:
+        """Run a folder that `medtune compress` wrote, whose card's hash was checked.
+
+        Raises:
+            ModelError: As the class does.
+        """
+        assert source.folder is not None, "a file is in a folder"
+        description = _describe(
+            source.name, source.fingerprint, card.parameters or 0, str(card.scheme)
+        )
+        encoder = load_encoder(source.name, progress)
+        return cls(source.folder / card.weights_file, encoder, description, progress)
+
+    @classmethod
+    def open_file(cls, name: str, file: GgufFile, progress: Progress | None = None) -> Self:
+        """Run a GGUF file as people have it, with the tokenizer and the chat template in it.
+
+        Raises:
+            ModelError: As the class does; or transformers reads the tokenizer otherwise than
+                llama.cpp.
+            TemplateError: The file has no usable chat template.
+        """
+        description = _describe(name, file.fingerprint, file.parameters, file.scheme)
+        encoder = ChatEncoder(load_gguf_tokenizer(file.path))
+        model = cls(file.path, encoder, description, progress)
+        model._check_tokens(name)
+        return model
 
     def describe(self) -> ModelDescription:
         """Describe the GGUF file."""
-        return ModelDescription(
-            source=self._source.name,
-            fingerprint=self._source.fingerprint,
-            parameters=self._card.parameters or 0,
-            dtype=str(self._card.scheme),
-            device="llama.cpp",
-        )
+        return self._description
+
+    def _check_tokens(self, name: str) -> None:
+        """Check that llama.cpp cuts a text into the tokens that prompts are sent as."""
+        assert self.encoder is not None, "a file has a tokenizer"
+        text = self.encoder.render([Message("user", TOKEN_PROBE)])
+        url = f"{self.name.root}/tokenize"
+        found = self._served.server.post(url, {"content": text, "parse_special": True})
+        if found.get("tokens") != self.encoder.encode_texts([text])[0]:
+            raise ModelError(
+                f"{name}: transformers cuts text into other tokens than llama.cpp does",
+                expected="one tokenizer: prompts are sent as tokens",
+                fix="start llama-server -m FILE, and name it remote:http://localhost:8080/v1: its "
+                "own tokenizer reads the prompt then",
+            )
+
+
+def _describe(name: str, fingerprint: str, parameters: int, scheme: str) -> ModelDescription:
+    return ModelDescription(
+        source=name,
+        fingerprint=fingerprint,
+        parameters=parameters,
+        dtype=scheme,
+        device="llama.cpp",
+    )
 
 
 def _start_server(path: Path) -> Any:
@@ -83,5 +140,6 @@ def _start_server(path: Path) -> Any:
     except RuntimeError as error:
         raise ModelError(
             f"llama.cpp cannot load {path}: {error}",
-            fix="compress the model again; if that does not help, this build is too old",
+            fix="compress or fetch the file again; if that does not help, this build is too old: "
+            "--dtype float32 reads the file with transformers",
         ) from error

@@ -150,10 +150,10 @@ def check_logprob(value: Any) -> float:
     return min(float(value), 0.0)
 
 
-def missing_logprobs_error(found: str) -> RemoteError:
+def missing_logprobs_error(found: str, server: str = "a server that") -> RemoteError:
     """Return the error for a server without log-probabilities of the top tokens."""
     return RemoteError(
-        f"a server that gives no log-probabilities: {found}",
+        f"{server} gives no log-probabilities: {found}",
         expected="top_logprobs beside the answer",
         fix="use --method generate, or a server that has them (docs/remote.md)",
     )

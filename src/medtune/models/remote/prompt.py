@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from medtune.core.errors import TemplateError, UnknownModelError
 from medtune.core.progress import Progress
 from medtune.core.protocols import Message, ScoreRequest
+from medtune.models.gguf_file import find_gguf_path, load_gguf_tokenizer, read_gguf
 from medtune.models.remote.api import Prompt, ServedModel
 from medtune.models.sources import resolve_model
 
@@ -98,6 +99,8 @@ def load_encoder(name: str, progress: Progress | None = None) -> ChatEncoder:
 
     from medtune.models.chat_encoder import ChatEncoder
 
+    if (path := find_gguf_path(name)) is not None:
+        return ChatEncoder(load_gguf_tokenizer(read_gguf(path).path))
     source = resolve_model(name, progress, weights=False)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.folder)

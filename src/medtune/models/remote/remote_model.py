@@ -1,4 +1,4 @@
-"""Run a model on a server with an OpenAI-compatible API: vLLM, SGLang, TGI, llama-server, OpenAI.
+"""Run a model on a server that speaks OpenAI's API: vLLM, llama-server, Ollama, LM Studio, OpenAI.
 
 There are two ways to ask a question, chosen by the model's name:
 
@@ -12,8 +12,10 @@ docs/remote.md lists what each method needs of a server.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from medtune.core.errors import RemoteError
@@ -27,9 +29,14 @@ from medtune.core.protocols import (
     ScoreRequest,
 )
 from medtune.core.records import ModelDescription, content_hash
-from medtune.models.remote.api import ServedModel
+from medtune.models.remote.api import Answer, ServedModel
+from medtune.models.remote.desktop_servers import DesktopServer, recognize_server
 from medtune.models.remote.http import Server
-from medtune.models.remote.logprobs import compute_letter_logprobs, parse_top_logprobs
+from medtune.models.remote.logprobs import (
+    compute_letter_logprobs,
+    missing_logprobs_error,
+    parse_top_logprobs,
+)
 from medtune.models.remote.name import RemoteName
 from medtune.models.remote.prompt import Prompts, load_encoder
 from medtune.models.remote.score_by_echo import EchoScorer
@@ -42,6 +49,9 @@ TOP_LOGPROBS = 20
 """Number of requested top tokens: the maximum of OpenAI, and of vLLM by default."""
 IDENTITY_FIELDS = ("id", "root", "parent", "owned_by", "meta")
 """Fields that identify a model in a server's list; others (such as the start time) change."""
+
+SCHEMA_TOKENS = 32
+"""Room for the JSON around a constrained answer."""
 
 Scores = tuple[ContinuationScore, ...]
 
@@ -92,7 +102,15 @@ class RemoteModel:
         """
         parsed = RemoteName.parse(name)
         encoder = load_encoder(parsed.tokenizer, progress) if parsed.tokenizer else None
-        return cls(parsed, Server(), encoder, progress)
+        model = cls(parsed, Server(), encoder, progress)
+        if encoder is not None and model._desktop is not None:
+            raise model._desktop.refuse_tokenizer(name)
+        return model
+
+    @cached_property
+    def _desktop(self) -> DesktopServer | None:
+        """Ollama or LM Studio; None for any other server."""
+        return recognize_server(self._served)
 
     def check(self) -> None:
         """Check that the server is reachable.
@@ -103,11 +121,12 @@ class RemoteModel:
         self._served.check()
 
     def describe(self) -> ModelDescription:
-        """Describe the model by its entry on the server; the weights themselves are not known."""
+        """Describe the model by what the server tells about it; its weights are not seen."""
         entry = self._served.entry
+        told = {key: entry[key] for key in IDENTITY_FIELDS if key in entry}
         return ModelDescription(
             source=self.name.name,
-            fingerprint=content_hash({key: entry[key] for key in IDENTITY_FIELDS if key in entry}),
+            fingerprint=content_hash({**told, **(self._desktop.identity if self._desktop else {})}),
             parameters=0,
             dtype="remote",
             device=self.name.host,
@@ -145,11 +164,11 @@ class RemoteModel:
         Raises:
             RemoteError: The server fails, or constrained answers, beams or top-k are requested.
         """
-        if any(request.choices is not None for request in requests):
+        if self.encoder is not None and any(request.choices is not None for request in requests):
             raise RemoteError(
-                f"{self.name.name}: constrained answers from a server",
-                expected="free answers: servers have no common way to constrain them",
-                fix="leave --constrained out, or use --method letter",
+                f"{self.name.name}: constrained answers to prompts that are written here",
+                expected="a chat: servers constrain those, by response_format",
+                fix="leave the tokenizer out of the name, or use --method letter",
             )
         if decoding.beams > 1 or decoding.top_k:
             raise RemoteError(
@@ -164,18 +183,48 @@ class RemoteModel:
         }
 
         def answer(request: GenerateRequest) -> Generation:
+            if request.choices is not None:
+                return self._choose(request, how)
             if self.encoder is None:
                 found = self._served.chat(request.messages, how)
             else:
                 found = self._served.complete(self._prompts.build_prompt(request.messages), how)
-            if found.tokens is None:
-                raise RemoteError(
-                    f"{self.name.url} does not say how many tokens an answer has",
-                    expected="usage.completion_tokens in every answer",
-                )
-            return Generation(found.text.strip(), found.tokens, found.finish == "stop")
+            return Generation(found.text.strip(), self._count_tokens(found), found.finish == "stop")
 
         return self._served.server.map_parallel(answer, requests)
+
+    def _choose(self, request: GenerateRequest, how: dict[str, Any]) -> Generation:
+        """Generate one of some answers, as JSON by a schema that lists them."""
+        choices = tuple(request.choices or ())
+        room = max(len(text.encode()) for text in choices) + SCHEMA_TOKENS
+        found = self._served.chat(
+            request.messages,
+            {
+                **how,
+                "max_tokens": max(how["max_tokens"], room),
+                "response_format": _choices_schema(choices),
+            },
+        )
+        try:
+            text = json.loads(found.text)["answer"]
+        except (ValueError, KeyError, TypeError):
+            text = None
+        if text not in choices:
+            raise RemoteError(
+                f"{self.name.url} does not keep to a schema: it answers {found.text[:80]!r}",
+                expected='a server that constrains chats by response_format: {"type": '
+                '"json_schema"}',
+                fix="leave --constrained out",
+            )
+        return Generation(text, self._count_tokens(found), True)
+
+    def _count_tokens(self, answer: Answer) -> int:
+        if answer.tokens is None:
+            raise RemoteError(
+                f"{self.name.url} does not say how many tokens an answer has",
+                expected="usage.completion_tokens in every answer",
+            )
+        return answer.tokens
 
     def _score(self, request: ScoreRequest) -> tuple[Scores, int]:
         """Score one request; also return the number of letters with only a bound."""
@@ -184,6 +233,8 @@ class RemoteModel:
         texts = request.lead and letters == [option.strip() for option in request.options]
         if all(len(letter) == 1 for letter in letters) and not texts:
             return self._score_letters(request, letters)
+        if self._desktop is not None:
+            raise self._desktop.refuse_texts(self.name.name)
         if self.encoder is None:
             prompt = self._prompts.render_text(request.messages) + request.lead
             return self._echo.score_texts(prompt, request.continuations), 0
@@ -208,9 +259,28 @@ class RemoteModel:
         else:
             prompt = self._prompts.build_prompt(request.messages, request.lead)
             answer = self._served.complete(prompt, {**how, "logprobs": self._listed})
+        if not answer.logprobs and self._desktop is not None and self._desktop.logprobs:
+            raise missing_logprobs_error(self._desktop.logprobs, self._desktop.name)
         logs, missing = compute_letter_logprobs(parse_top_logprobs(answer.logprobs), letters)
         scores = (
             ContinuationScore(log, 1, len(letter.encode()))
             for log, letter in zip(logs, letters, strict=True)
         )
         return tuple(scores), missing
+
+
+def _choices_schema(choices: Sequence[str]) -> dict[str, Any]:
+    """Return the response format that allows only some answers.
+
+    An object, because OpenAI's strict schemas have no other root.
+    """
+    schema = {
+        "type": "object",
+        "properties": {"answer": {"type": "string", "enum": list(choices)}},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "strict": True, "schema": schema},
+    }

@@ -2,7 +2,7 @@
 
 A release becomes a folder that is usable without medtune: weights where peft and transformers
 expect them, cards rendered from its records, a bill of materials, and the records themselves.
-`huggingface_hub.upload_folder` can upload it as it is.
+`medtune release push` uploads it to the Hub as it is.
 """
 
 from __future__ import annotations

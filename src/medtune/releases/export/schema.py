@@ -31,6 +31,26 @@ class ExportRecord(Record):
     """Schema faults of the bill of materials; None if it was not validated."""
 
 
+class PushRecord(Record):
+    """A release uploaded to the Hub."""
+
+    kind: Literal["release push"] = "release push"
+    id: str
+    name: str
+    repository: str
+    """ORG/NAME on the Hub."""
+    revision: str
+    """Branch."""
+    private: bool
+    commit: str
+    url: str
+    """Page of the commit."""
+    files: int = Field(ge=0)
+    size_bytes: int = Field(ge=0)
+    texts: bool
+    """Whether questions' texts are in the evidence."""
+
+
 class MlflowRecord(Record):
     """A release registered in MLflow."""
 

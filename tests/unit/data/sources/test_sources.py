@@ -551,7 +551,8 @@ def test_a_hub_that_cannot_be_reached_is_told_in_one_sentence(hub: Hub, raised: 
     error = failing("hub:org/name:dev", hub, raised)
     assert isinstance(error, HubError)
     assert error.found == (
-        "hub:org/name:dev: the Hub cannot be reached and the dataset is not in the local cache"
+        "hub:org/name: the Hub (https://huggingface.co) cannot be reached and the dataset is not "
+        "in the local cache"
     )
     assert "file:PATH" in error.fix
 

@@ -1,0 +1,1 @@
+"""Speak with the Hugging Face Hub: downloads, uploads, and its errors as medtune's."""
