@@ -7,6 +7,7 @@ from typing import Annotated, get_args
 
 import typer
 
+from medtune.cli.completion import complete_data, complete_model, complete_schemes
 from medtune.cli.options import (
     DATA,
     DEFAULT_MODEL,
@@ -32,7 +33,7 @@ from medtune.cli.options import (
     resolve_model_or_run,
 )
 from medtune.cli.output import Terminal
-from medtune.core.errors import CheckFailed, InputError
+from medtune.core.errors import CheckFailed, InputError, did_you_mean
 from medtune.core.records import Method
 from medtune.core.run_folder import slugify
 from medtune.core.schemas.compression import SERVED_BUDGET, Budget, ParityRecord, Scheme
@@ -42,10 +43,17 @@ SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
 def compress(
     model: Model,
-    data: Annotated[str, typer.Argument(help=f"Questions of the parity gate: {DATA}")],
+    data: Annotated[
+        str,
+        typer.Argument(help=f"Questions of the parity gate: {DATA}", autocompletion=complete_data),
+    ],
     adapter: Adapter = None,
     scheme: Annotated[
-        str, typer.Option(help=f"One or more of {', '.join(SCHEMES)}, comma-separated.")
+        str,
+        typer.Option(
+            help=f"One or more of {', '.join(SCHEMES)}, comma-separated.",
+            autocompletion=complete_schemes,
+        ),
     ] = "int8",
     method: ScoringMethod = None,
     limit: Limit = None,
@@ -53,7 +61,7 @@ def compress(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Quantize a trained model, and compare it with the original on the same questions.
+    """Quantize a trained model, and compare it with the original.
 
     Example: medtune compress runs/mine starter:recall --scheme int8,gguf-q8_0
     """
@@ -76,9 +84,19 @@ def compress(
 
 def parity(
     model: Annotated[
-        str, typer.Argument(help=f"The original: {MODEL}", callback=resolve_model_argument)
+        str,
+        typer.Argument(
+            help=f"The original: {MODEL}",
+            callback=resolve_model_argument,
+            autocompletion=complete_model,
+        ),
     ],
-    others: Annotated[list[str], typer.Argument(metavar="OTHER...", help="Models to compare.")],
+    others: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="OTHER...", help="Models to compare.", autocompletion=complete_model
+        ),
+    ],
     data: DataOption = "starter:recall",
     method: ScoringMethod = None,
     agreement: Annotated[
@@ -102,7 +120,9 @@ def parity(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Compare other models with the first: on a server, converted elsewhere, from the Hub.
+    """Test whether other models answer as the first does.
+
+    They may be on a server, converted elsewhere, or from the Hub.
 
     Example: medtune parity runs/mine remote:http://localhost:8000/v1#mcq
     """
@@ -142,7 +162,10 @@ def _print_parity(record: ParityRecord, folder: Path, json: bool) -> None:
 
 
 def bench(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODEL)],
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL...", help=MODEL, autocompletion=complete_model),
+    ],
     data: DataOption = "starter:recall",
     method: Annotated[
         Method, typer.Option(help="letter or cloze.", callback=refuse_generate)
@@ -182,7 +205,9 @@ def answer(
     model: Annotated[
         str,
         typer.Option(
-            help=f"{MODEL}, {DEFAULT_MODEL}, or a run's folder.", callback=resolve_model_or_run
+            help=f"{MODEL}, {DEFAULT_MODEL}, or a run's folder.",
+            callback=resolve_model_or_run,
+            autocompletion=complete_model,
         ),
     ] = DEFAULT_MODEL,
     method: LikelihoodMethod = None,
@@ -223,6 +248,9 @@ def _parse_schemes(text: str) -> tuple[Scheme, ...]:
     named = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     found = tuple(scheme for scheme in SCHEMES if scheme in named)
     if len(found) < len(named):
-        unknown = ", ".join(repr(name) for name in named if name not in SCHEMES)
-        raise InputError(f"--scheme {unknown}", expected=f"some of {', '.join(SCHEMES)}")
+        unknown = [name for name in named if name not in SCHEMES]
+        raise InputError(
+            f"--scheme {', '.join(map(repr, unknown))}{did_you_mean(unknown[0], SCHEMES)}",
+            expected=f"some of {', '.join(SCHEMES)}",
+        )
     return found

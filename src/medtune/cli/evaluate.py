@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from medtune.cli.completion import complete_evaluation
 from medtune.cli.options import (
     Adapter,
     Columns,
@@ -32,57 +33,102 @@ from medtune.core.prompt import FormName
 from medtune.core.records import Method, Normalization, Orders, ShotChoice, Variant
 from medtune.core.run_folder import slugify
 
+METHOD, PROMPT, OPEN_BOOK = "Method", "Prompt", "Open book"
+"""Titles in the help of `evaluate`."""
+
 
 def evaluate(
     model: Model,
     data: DataArgument,
     method: Annotated[
-        Method, typer.Option(help="letter, cloze (likelihood of the option's text) or generate.")
+        Method,
+        typer.Option(
+            rich_help_panel=METHOD,
+            help="letter, cloze (likelihood of the option's text) or generate.",
+        ),
     ] = "letter",
     adapter: Adapter = None,
     limit: Limit = None,
-    shots: Annotated[int, typer.Option(min=0, help="Worked examples before each question.")] = 0,
+    shots: Annotated[
+        int,
+        typer.Option(rich_help_panel=PROMPT, min=0, help="Worked examples before each question."),
+    ] = 0,
     shots_from: Annotated[
-        str | None, typer.Option(help="DATA that the examples come from.")
+        str | None, typer.Option(rich_help_panel=PROMPT, help="DATA that the examples come from.")
     ] = None,
     shots_by: Annotated[
         ShotChoice,
-        typer.Option(help="The first ones, random ones per question, or of the same subject."),
+        typer.Option(
+            rich_help_panel=PROMPT,
+            help="The first ones, random ones per question, or of the same subject.",
+        ),
     ] = "fixed",
     orders: Annotated[
         Orders,
-        typer.Option(help="Options as given, in all cyclic orders (the mean), or PriDe."),
+        typer.Option(
+            rich_help_panel=METHOD,
+            help="Options as given, in all cyclic orders (the mean), or PriDe.",
+        ),
     ] = "given",
     variant: Annotated[
-        Variant, typer.Option(help="Perturb the questions first; see `study robustness`.")
+        Variant,
+        typer.Option(
+            rich_help_panel=METHOD, help="Perturb the questions first; see `study robustness`."
+        ),
     ] = "plain",
     options_only: Annotated[
         int,
-        typer.Option(min=0, help="Ask at most N questions again without the stem; 0 for none."),
+        typer.Option(
+            rich_help_panel=METHOD,
+            min=0,
+            help="Ask at most N questions again without the stem; 0 for none.",
+        ),
     ] = 500,
     normalization: Annotated[
-        Normalization, typer.Option(help="cloze: sum, or mean per token or byte.")
+        Normalization,
+        typer.Option(rich_help_panel=METHOD, help="cloze: sum, or mean per token or byte."),
     ] = "byte",
     form: Annotated[
-        FormName | None, typer.Option(help="generate: ask for the option's text or its letter.")
+        FormName | None,
+        typer.Option(
+            rich_help_panel=METHOD, help="generate: ask for the option's text or its letter."
+        ),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="generate: longest answer.")] = 50,
+    max_new_tokens: Annotated[
+        int, typer.Option(rich_help_panel=METHOD, min=1, help="generate: longest answer.")
+    ] = 50,
     constrained: Annotated[
-        bool, typer.Option("--constrained", help="generate: allow only the options as answers.")
+        bool,
+        typer.Option(
+            "--constrained",
+            rich_help_panel=METHOD,
+            help="generate: allow only the options as answers.",
+        ),
     ] = False,
     search: Annotated[
         Path | None,
-        typer.Option(help="Index of passages: a text search in it is a baseline."),
+        typer.Option(
+            rich_help_panel=OPEN_BOOK, help="Index of passages: a text search in it is a baseline."
+        ),
     ] = None,
     retrieval: Annotated[
         RetrievalKind | None,
-        typer.Option(help="Show passages of the index: each option its own, or the same for all."),
+        typer.Option(
+            rich_help_panel=OPEN_BOOK,
+            help="Show passages of the index: each option its own, or the same for all.",
+        ),
     ] = None,
     passages: Annotated[
-        int | None, typer.Option(min=1, max=10, help="retrieval: passages in a prompt; 1.")
+        int | None,
+        typer.Option(
+            rich_help_panel=OPEN_BOOK, min=1, max=10, help="retrieval: passages in a prompt; 1."
+        ),
     ] = None,
     words: Annotated[
-        int | None, typer.Option(min=5, help="retrieval: most words of a passage; 60.")
+        int | None,
+        typer.Option(
+            rich_help_panel=OPEN_BOOK, min=5, help="retrieval: most words of a passage; 60."
+        ),
     ] = None,
     columns: Columns = None,
     dtype: Dtype = "auto",
@@ -96,7 +142,7 @@ def evaluate(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Evaluate a model on a split; write predictions.jsonl and record.json.
+    """Evaluate a model on a split; write its predictions and record.
 
     Example: medtune evaluate embedded:smollm2-135m starter:recall --method letter
     """
@@ -154,8 +200,18 @@ def _parse_retrieval(
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="Evaluation folder of the reference.")],
-    b: Annotated[Path, typer.Argument(help="Evaluation folder of the candidate.")],
+    a: Annotated[
+        Path,
+        typer.Argument(
+            help="Evaluation folder of the reference.", autocompletion=complete_evaluation
+        ),
+    ],
+    b: Annotated[
+        Path,
+        typer.Argument(
+            help="Evaluation folder of the candidate.", autocompletion=complete_evaluation
+        ),
+    ],
     calibration_a: Annotated[
         Path | None,
         typer.Option(help="Evaluation of the reference on the calibration split."),
@@ -166,7 +222,7 @@ def compare(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Compare two evaluations of the same questions, paired; write the report.
+    """Compare two evaluations of the same questions, paired.
 
     Example: medtune compare runs/eval/base runs/eval/tuned
     """
@@ -180,14 +236,16 @@ def compare(
 
 
 def analyze(
-    evaluation: Annotated[Path, typer.Argument(help="Evaluation folder.")],
+    evaluation: Annotated[
+        Path, typer.Argument(help="Evaluation folder.", autocompletion=complete_evaluation)
+    ],
     calibration: Annotated[
         Path | None,
         typer.Option(help="Evaluation of the same model on the calibration split."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Analyse an evaluation: failures, calibration, and selective prediction.
+    """Analyse failures, calibration and selective prediction.
 
     Example: medtune analyze runs/eval/base --calibration runs/eval/calibration
     """

@@ -26,7 +26,9 @@ from medtune.core.experiment import NotebookExperiment
 def run(
     experiment: ExperimentFile = None, settings: Set = None, out: Out = None, json: Json = False
 ) -> None:
-    """Run an experiment: data, base evaluation, fine-tune, evaluation, comparison, report.
+    """Run an experiment, from its data to the report.
+
+    Evaluates the base, fine-tunes it, evaluates again, and compares.
 
     Example: medtune run experiments/quickstart.toml --out runs/mine
     """
@@ -58,7 +60,7 @@ def prepare(
     columns: Columns = None,
     json: Json = False,
 ) -> None:
-    """Clean, decontaminate and sample an experiment's data; write the snapshot.
+    """Clean, decontaminate and sample the data; write the snapshot.
 
     Example: medtune prepare experiments/medmcqa.toml --verify
     """
@@ -86,7 +88,7 @@ def prepare(
 def train(
     experiment: ExperimentFile = None, settings: Set = None, out: Out = None, json: Json = False
 ) -> None:
-    """Fine-tune only; write the adapter.
+    """Fine-tune without evaluations; write the weights.
 
     Example: medtune train experiments/quickstart.toml --out runs/mine
     """

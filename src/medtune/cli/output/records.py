@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output.console import PRINTERS, create_plain_table, lay_out, open_console, prints
+from medtune.cli.output.console import PRINTERS, create_plain_table, lay_out, prints
 from medtune.cli.output.table import PlainTable
 from medtune.core.records import (
     ComparisonRecord,
@@ -24,11 +24,6 @@ from medtune.reports.accuracy_table import accuracy_table
 from medtune.reports.result_table import format_percent_interval
 
 GIB = 1 << 30
-
-
-def show_record(record: Record) -> None:
-    """Print a record as a table on stdout."""
-    print_on_console(open_console(stderr=False), record)
 
 
 def print_on_console(console: Console, record: Record) -> None:
