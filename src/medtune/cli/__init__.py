@@ -108,6 +108,7 @@ GROUPS: dict[str, Table] = {
             "List and describe local models.",
             {"list": system.models_list, "info": system.models_info},
         ),
+        "new": system.new,
     },
 }
 """Every command, by its title in `medtune --help`; a new one is a line here."""
