@@ -17,6 +17,7 @@ from medtune.cli.options import (
     CalibrationFolder,
     Columns,
     DataOption,
+    DryRun,
     Index,
     Json,
     LikelihoodMethod,
@@ -59,15 +60,31 @@ def compress(
     limit: Limit = None,
     columns: Columns = None,
     out: OutFolder = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Quantize a trained model, and compare it with the original.
 
     Example: medtune compress runs/mine starter:recall --scheme int8,gguf-q8_0
     """
+    folder = out or Path("runs") / "packed" / slugify(model, str(adapter or ""))
+    if dry_run:
+        from medtune.workflows.plan import plan_compression
+
+        plan = plan_compression(
+            model,
+            _parse_schemes(scheme),
+            data,
+            folder,
+            adapter=adapter,
+            method=method,
+            limit=limit,
+            columns=parse_column_mapping(columns or []),
+        )
+        print_record(plan, json)
+        return
     from medtune.commands.compress import compress as compress_recipe
 
-    folder = out or Path("runs") / "packed" / slugify(model, str(adapter or ""))
     record = compress_recipe(
         model,
         _parse_schemes(scheme),

@@ -12,6 +12,7 @@ from medtune.cli.options import (
     Adapter,
     Columns,
     DataArgument,
+    DryRun,
     Dtype,
     Json,
     Limit,
@@ -140,12 +141,40 @@ def evaluate(
         str | None, typer.Option(help="Short name for tables and comparisons.")
     ] = None,
     out: OutFolder = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Evaluate a model on a split; write its predictions and record.
 
     Example: medtune evaluate embedded:smollm2-135m starter:recall --method letter
     """
+    config = EvaluationConfig(
+        normalization=normalization,
+        orders=orders,
+        options_only=options_only,
+        shots=shots,
+        shots_by=shots_by,
+        max_new_tokens=max_new_tokens,
+        constrained=constrained,
+    )
+    if dry_run:
+        from medtune.workflows.plan import plan_evaluation
+
+        plan = plan_evaluation(
+            model,
+            data,
+            out,
+            method=method,
+            settings=config,
+            adapter=adapter,
+            limit=limit,
+            columns=parse_column_mapping(columns or []),
+            dtype=dtype,
+            form=form,
+            plain=not shots and variant == "plain" and retrieval is None,
+        )
+        print_record(plan, json)
+        return
     from medtune.commands.evaluate import evaluate as evaluate_recipe
 
     record, folder = evaluate_recipe(
@@ -159,15 +188,7 @@ def evaluate(
         shots_from=shots_from,
         variant=variant,
         columns=parse_column_mapping(columns or []),
-        settings=EvaluationConfig(
-            normalization=normalization,
-            orders=orders,
-            options_only=options_only,
-            shots=shots,
-            shots_by=shots_by,
-            max_new_tokens=max_new_tokens,
-            constrained=constrained,
-        ),
+        settings=config,
         dtype=dtype,
         batch=batch,
         form=form,

@@ -152,6 +152,10 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable."),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print the steps, what is reused, and the time; write nothing."),
+]
 ExperimentFile = Annotated[
     Path | None,
     typer.Argument(

@@ -10,20 +10,25 @@ import typer
 from medtune.cli.completion import complete_data, complete_model
 from medtune.cli.options import DATA, Json, Model, print_record
 from medtune.cli.output import Terminal
-from medtune.core.errors import InputError, did_you_mean
+from medtune.core.errors import CheckFailed, InputError, did_you_mean
 
 TRAINABLE = ("embedded", "hub", "path")
 """Kinds of models that can be trained."""
 
 
 def doctor(json: Json = False) -> None:
-    """Inspect this machine, and warn of what will be slow.
+    """Inspect this machine: is it ready, and how long will jobs take?
+
+    Exit 1 if something is missing that every job needs.
 
     Example: medtune doctor
     """
     from medtune.commands.doctor import inspect_machine as doctor_recipe
 
-    print_record(doctor_recipe(), json)
+    record = doctor_recipe()
+    print_record(record, json)
+    if not record.ready:
+        raise CheckFailed(record.verdict)
 
 
 def models_list(json: Json = False) -> None:

@@ -161,9 +161,11 @@ def estimate_usual_jobs(speed: MachineSpeed, bytes_per_weight: int) -> tuple[Job
     for method in settings.methods:  # two splits, before and after
         whole += 4 * costs.evaluation_seconds(method, 80, options_only=settings.options_only)
     training = costs.training_memory(bytes_per_weight)
+    # A run evaluates after its training, whose memory is not returned.
+    peak = training + PASS_BYTES
     asking = costs.evaluation_memory(bytes_per_weight)
     return (
-        JobEstimate(job="medtune run: the quickstart", seconds=whole, memory_bytes=training),
+        JobEstimate(job="medtune run: the quickstart", seconds=whole, memory_bytes=peak),
         *(
             JobEstimate(
                 job=f"medtune evaluate: 1,000 questions by {method}",

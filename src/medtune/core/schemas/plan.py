@@ -1,10 +1,10 @@
-"""Records of a plan, which `--dry-run` prints, and of what jobs cost on a machine."""
+"""Records of a machine, of what jobs cost on it, and of a plan, which `--dry-run` prints."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from medtune.core.records import Record
+from medtune.core.records import ModelInfo, Provenance, Record
 
 StepState = Literal["to do", "reused"]
 
@@ -27,6 +27,32 @@ class JobEstimate(Record):
     """Peak memory; None where it was never measured."""
 
 
+class DoctorRecord(Record):
+    """Report of `medtune doctor` on the machine and what will be slow on it."""
+
+    kind: Literal["doctor"] = "doctor"
+    provenance: Provenance
+    fast_bfloat16: bool
+    dtype: str
+    """The precision that `auto` selects on this machine."""
+    device: str
+    memory_bytes: int
+    memory_available_bytes: int
+    cache: str
+    cache_free_bytes: int
+    models: tuple[ModelInfo, ...]
+    hub_offline: bool
+    warnings: tuple[str, ...]
+    verdict: str
+    """One sentence: ready, or what is missing and the command that installs it."""
+    ready: bool
+    """Whether everything is there that every job needs."""
+    speed: MachineSpeed | None = None
+    """None on an accelerator, where no job's cost was measured."""
+    jobs: tuple[JobEstimate, ...] = ()
+    """Estimated costs of usual jobs with the embedded model; none on an accelerator."""
+
+
 class PlannedStep(Record):
     """One step of a plan."""
 
@@ -47,6 +73,8 @@ class PlanRecord(Record):
 
     kind: Literal["plan"] = "plan"
     command: str
+    folder: str
+    """Folder that the command writes to."""
     steps: tuple[PlannedStep, ...]
     seconds: float | None
     """Sum of the estimates; None if one is unknown."""

@@ -124,6 +124,5 @@ def _describe_type(annotation: Any) -> str:
         return "tables by name"
     if parts:  # a union, or an annotated type
         return " or ".join(_describe_type(part) for part in parts if part is not NoneType)
-    return {"str": "text", "int": "whole number", "float": "number", "bool": "true | false"}.get(
-        annotation.__name__, annotation.__name__
-    )
+    names = {str: "text", int: "whole number", float: "number", bool: "true | false"}
+    return names.get(annotation, str(annotation))
