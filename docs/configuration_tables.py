@@ -8,7 +8,7 @@ from itertools import groupby
 from pydantic import BaseModel
 
 from medtune.core.experiment import Experiment, NotebookExperiment
-from medtune.core.settings.describe import Setting, describe_settings
+from medtune.core.settings.describe import ConfigKey, describe_settings
 from medtune.data.datasheet import markdown_table
 from medtune.guardrails.policy import Policy
 
@@ -39,7 +39,7 @@ def _tables(kind: type[BaseModel]) -> str:
     return "\n".join(lines)
 
 
-def _table(settings: Iterable[Setting]) -> str:
+def _table(settings: Iterable[ConfigKey]) -> str:
     rows = []
     for setting in settings:
         default = "required" if setting.required else "not set"

@@ -69,7 +69,7 @@ def compress(
     """
     folder = out or Path("runs") / "packed" / slugify(model, str(adapter or ""))
     if dry_run:
-        from medtune.workflows.plan import plan_compression
+        from medtune.workflows.dry_run import plan_compression
 
         plan = plan_compression(
             model,

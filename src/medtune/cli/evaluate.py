@@ -158,7 +158,7 @@ def evaluate(
         constrained=constrained,
     )
     if dry_run:
-        from medtune.workflows.plan import plan_evaluation
+        from medtune.workflows.dry_run import plan_evaluation
 
         plan = plan_evaluation(
             model,

@@ -28,7 +28,7 @@ from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.models.open_model import find_unloaded_model, open_model
 from medtune.studies.grid import StudyCell, collect_grid_state, run_cells
 from medtune.studies.grid_schema import GridState, WorkerCounts
-from medtune.workflows.plan import PlanBuilder, nothing_downloaded
+from medtune.workflows.dry_run import PlanBuilder, nothing_downloaded
 
 RecordT = TypeVar("RecordT", bound=Record)
 Settings = ParamSpec("Settings")

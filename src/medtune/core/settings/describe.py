@@ -19,7 +19,7 @@ from medtune.core.records import Record
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
-class Setting(Record):
+class ConfigKey(Record):
     """A key of a TOML file."""
 
     key: str
@@ -33,7 +33,7 @@ class Setting(Record):
     meaning: str
 
 
-def describe_settings(kind: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
+def describe_settings(kind: type[BaseModel], prefix: str = "") -> Iterator[ConfigKey]:
     """Yield the settings of a file, those of its tables included, in the order of the fields.
 
     Args:
@@ -46,7 +46,7 @@ def describe_settings(kind: type[BaseModel], prefix: str = "") -> Iterator[Setti
         if table is not None and not field.is_required():
             yield from _describe_table(field, table, f"{prefix}{name}.")
             continue
-        yield Setting(
+        yield ConfigKey(
             key=prefix + name,
             values=_describe_values(field),
             default=_format_default(field),
@@ -55,7 +55,7 @@ def describe_settings(kind: type[BaseModel], prefix: str = "") -> Iterator[Setti
         )
 
 
-def _describe_table(field: FieldInfo, table: type[BaseModel], prefix: str) -> Iterator[Setting]:
+def _describe_table(field: FieldInfo, table: type[BaseModel], prefix: str) -> Iterator[ConfigKey]:
     """Yield the settings of a table with the defaults that this file gives them."""
     whole = field.get_default(call_default_factory=True)
     for setting in describe_settings(table, prefix):

@@ -12,7 +12,7 @@ from medtune.core.config import load_experiment
 from medtune.core.errors import FolderError, InputError, did_you_mean
 from medtune.core.experiment import Experiment
 from medtune.core.run_folder import write_text
-from medtune.core.settings.describe import Setting, describe_settings, format_value
+from medtune.core.settings.describe import ConfigKey, describe_settings, format_value
 
 TemplateName = Literal["quickstart", "medmcqa", "open-book", "ablation"]
 MEDMCQA = {
@@ -118,7 +118,7 @@ def _write_tables(values: Mapping[str, Any]) -> Iterator[str]:
         yield from _write_setting(setting, key if dot else head, values)
 
 
-def _write_setting(setting: Setting, key: str, values: Mapping[str, Any]) -> Iterator[str]:
+def _write_setting(setting: ConfigKey, key: str, values: Mapping[str, Any]) -> Iterator[str]:
     default = "not set" if setting.default is None else setting.default
     if setting.key in values:
         meaning = f"{setting.meaning} ({setting.values}; default: {default})"
