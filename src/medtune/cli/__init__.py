@@ -20,7 +20,8 @@ from medtune.cli import audit, compress, export, logs, mix, release, review, ser
 from medtune.cli import evaluate as exam
 from medtune.cli import retrieval as passages
 from medtune.cli import train as work
-from medtune.cli.everywhere import Commands, add_verbosity_options
+from medtune.cli.completion import join_bash_words
+from medtune.cli.everywhere import Commands, Table, add_verbosity_options
 from medtune.cli.extras import missing_extra_message
 from medtune.cli.output import Terminal, verbosity
 from medtune.core.errors import Interrupted, MedtuneError
@@ -28,84 +29,105 @@ from medtune.core.errors import Interrupted, MedtuneError
 CRASH_EXIT_CODE = 70
 """EX_SOFTWARE of sysexits.h: an internal error."""
 
+GROUPS: dict[str, Table] = {
+    "Main job": {
+        "run": work.run,
+        "prepare": work.prepare,
+        "train": work.train,
+        "evaluate": exam.evaluate,
+        "compare": exam.compare,
+    },
+    "Look closer": {
+        "analyze": exam.analyze,
+        "study": (
+            "Study what the accuracy depends on.",
+            {
+                "test-size": study.by_size,
+                "robustness": study.robustness,
+                "decoding": study.decoding,
+                "ablation": study.ablation,
+                "learning-curve": study.learning_curve,
+                "prompts": study.prompts,
+                "open-book": study.open_book,
+            },
+        ),
+        "review": (
+            "Review by hand how free answers were parsed.",
+            {"sample": review.sample, "score": review.score},
+        ),
+        "rescore": exam.rescore,
+        "index": (
+            "Build and describe indexes of passages.",
+            {"build": passages.build, "info": passages.info},
+        ),
+        "mix": mix.mix,
+        "audit": audit.audit,
+        "import": logs.import_,
+    },
+    "Ship": {
+        "compress": compress.compress,
+        "parity": compress.parity,
+        "bench": compress.bench,
+        "release": (
+            "Build, gate and promote releases.",
+            {
+                "build": release.build,
+                "freeze": release.freeze,
+                "evaluate": release.evaluate,
+                "list": release.listed,
+                "show": release.show,
+                "log": release.log,
+                "verify": release.verify,
+                "diff": release.diff,
+                "gate": release.gate,
+                "promote": release.promote,
+                "rollback": release.rollback,
+                "export": export.export,
+                "push": export.push,
+            },
+        ),
+        "update": release.update,
+    },
+    "Run the endpoint": {
+        "serve": serve.serve,
+        "answer": compress.answer,
+        "keys": (
+            "Manage the API keys of an endpoint.",
+            {"add": serve.keys_add, "list": serve.keys_list, "revoke": serve.keys_revoke},
+        ),
+        "guard": (
+            "Train and benchmark the endpoint's guards.",
+            {"train": serve.guard_train, "test": serve.guard_test},
+        ),
+        "monitor": (
+            "Monitor the requests of an endpoint.",
+            {"report": serve.monitor_report, "corrections": serve.monitor_corrections},
+        ),
+        "audit-log": ("Verify the audit log of an endpoint.", {"verify": serve.audit_verify}),
+    },
+    "Help": {
+        "doctor": system.doctor,
+        "models": (
+            "List and describe local models.",
+            {"list": system.models_list, "info": system.models_info},
+        ),
+        "new": system.new,
+    },
+}
+"""Every command, by its title in `medtune --help`; a new one is a line here."""
+
 app = Commands(
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Plain text: rich's boxes are wider than 80 columns, stay in pipes, and take longer to load.
     rich_markup_mode=None,
     help="Fine-tune small language models on medical multiple-choice questions, and evaluate "
     "them honestly. For education and research; not medical advice.",
+    epilog="Begin with `medtune doctor`, then `medtune run`. The help of every command has an "
+    "example: medtune evaluate --help",
 )
-app.command()(work.run)
-app.command()(work.prepare)
-app.command()(work.train)
-app.command()(exam.evaluate)
-app.command()(exam.compare)
-app.command()(exam.analyze)
-app.command()(exam.rescore)
-app.command("import")(logs.import_)
-app.command()(mix.mix)
-app.command()(audit.audit)
-indexes = Commands(no_args_is_help=True, help="Build and describe indexes of passages.")
-indexes.command("build")(passages.build)
-indexes.command("info")(passages.info)
-app.add_typer(indexes, name="index")
-app.command()(compress.compress)
-app.command()(compress.parity)
-app.command()(compress.bench)
-app.command()(compress.answer)
-app.command()(serve.serve)
-keys = Commands(no_args_is_help=True, help="Manage the API keys of an endpoint.")
-keys.command("add")(serve.keys_add)
-keys.command("list")(serve.keys_list)
-keys.command("revoke")(serve.keys_revoke)
-app.add_typer(keys, name="keys")
-audits = Commands(no_args_is_help=True, help="Verify the audit log of an endpoint.")
-audits.command("verify")(serve.audit_verify)
-app.add_typer(audits, name="audit-log")
-guards = Commands(no_args_is_help=True, help="Train and benchmark the endpoint's guards.")
-guards.command("train")(serve.guard_train)
-guards.command("test")(serve.guard_test)
-app.add_typer(guards, name="guard")
-monitors = Commands(no_args_is_help=True, help="Monitor the requests of an endpoint.")
-monitors.command("report")(serve.monitor_report)
-monitors.command("corrections")(serve.monitor_corrections)
-app.add_typer(monitors, name="monitor")
-releases = Commands(no_args_is_help=True, help="Build, gate and promote releases.")
-releases.command("build")(release.build)
-releases.command("freeze")(release.freeze)
-releases.command("evaluate")(release.evaluate)
-releases.command("list")(release.listed)
-releases.command("show")(release.show)
-releases.command("log")(release.log)
-releases.command("verify")(release.verify)
-releases.command("diff")(release.diff)
-releases.command("gate")(release.gate)
-releases.command("promote")(release.promote)
-releases.command("rollback")(release.rollback)
-releases.command("export")(export.export)
-releases.command("push")(export.push)
-app.add_typer(releases, name="release")
-app.command()(release.update)
-studies = Commands(no_args_is_help=True, help="Study what the accuracy depends on.")
-studies.command("test-size")(study.by_size)
-studies.command("robustness")(study.robustness)
-studies.command("decoding")(study.decoding)
-studies.command("ablation")(study.ablation)
-studies.command("learning-curve")(study.learning_curve)
-studies.command("prompts")(study.prompts)
-studies.command("open-book")(study.open_book)
-app.add_typer(studies, name="study")
-reviews = Commands(no_args_is_help=True, help="Review by hand how free answers were parsed.")
-reviews.command("sample")(review.sample)
-reviews.command("score")(review.score)
-app.add_typer(reviews, name="review")
-app.command()(system.doctor)
-models = Commands(no_args_is_help=True, help="List and describe local models.")
-models.command("list")(system.models_list)
-models.command("info")(system.models_info)
-app.add_typer(models, name="models")
+for title, table in GROUPS.items():
+    app.register(title, table)
 
 
 def _print_version(wanted: bool) -> None:
@@ -135,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if not sys.stderr.isatty():
         # Progress bars of libraries redraw one line, which in a log file becomes one endless line.
         os.environ.setdefault("TQDM_DISABLE", "1")
+    join_bash_words(os.environ)
     try:
         app(args=arguments, prog_name="medtune")
     except MedtuneError as error:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medtune.cli.completion import complete_data, complete_model, complete_schemes
 from medtune.cli.options import (
     DATA,
     DEFAULT_MODEL,
@@ -16,6 +17,7 @@ from medtune.cli.options import (
     CalibrationFolder,
     Columns,
     DataOption,
+    DryRun,
     Index,
     Json,
     LikelihoodMethod,
@@ -32,7 +34,7 @@ from medtune.cli.options import (
     resolve_model_or_run,
 )
 from medtune.cli.output import Terminal
-from medtune.core.errors import CheckFailed, InputError
+from medtune.core.errors import CheckFailed, InputError, did_you_mean
 from medtune.core.records import Method
 from medtune.core.run_folder import slugify
 from medtune.core.schemas.compression import SCHEMES, SERVED_BUDGET, Budget, ParityRecord, Scheme
@@ -40,24 +42,47 @@ from medtune.core.schemas.compression import SCHEMES, SERVED_BUDGET, Budget, Par
 
 def compress(
     model: Model,
-    data: Annotated[str, typer.Argument(help=f"Questions of the parity gate: {DATA}")],
+    data: Annotated[
+        str,
+        typer.Argument(help=f"Questions of the parity gate: {DATA}", autocompletion=complete_data),
+    ],
     adapter: Adapter = None,
     scheme: Annotated[
-        str, typer.Option(help=f"One or more of {', '.join(SCHEMES)}, comma-separated.")
+        str,
+        typer.Option(
+            help=f"One or more of {', '.join(SCHEMES)}, comma-separated.",
+            autocompletion=complete_schemes,
+        ),
     ] = "int8",
     method: ScoringMethod = None,
     limit: Limit = None,
     columns: Columns = None,
     out: OutFolder = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Quantize a trained model, and compare it with the original on the same questions.
+    """Quantize a trained model, and compare it with the original.
 
     Example: medtune compress runs/mine starter:recall --scheme int8,gguf-q8_0
     """
+    folder = out or Path("runs") / "packed" / slugify(model, str(adapter or ""))
+    if dry_run:
+        from medtune.workflows.dry_run import plan_compression
+
+        plan = plan_compression(
+            model,
+            _parse_schemes(scheme),
+            data,
+            folder,
+            adapter=adapter,
+            method=method,
+            limit=limit,
+            columns=parse_column_mapping(columns or []),
+        )
+        print_record(plan, json)
+        return
     from medtune.commands.compress import compress as compress_recipe
 
-    folder = out or Path("runs") / "packed" / slugify(model, str(adapter or ""))
     compressed = compress_recipe(
         model,
         _parse_schemes(scheme),
@@ -74,9 +99,19 @@ def compress(
 
 def parity(
     model: Annotated[
-        str, typer.Argument(help=f"The original: {MODEL}", callback=resolve_model_argument)
+        str,
+        typer.Argument(
+            help=f"The original: {MODEL}",
+            callback=resolve_model_argument,
+            autocompletion=complete_model,
+        ),
     ],
-    others: Annotated[list[str], typer.Argument(metavar="OTHER...", help="Models to compare.")],
+    others: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="OTHER...", help="Models to compare.", autocompletion=complete_model
+        ),
+    ],
     data: DataOption = "starter:recall",
     method: ScoringMethod = None,
     agreement: Annotated[
@@ -100,7 +135,9 @@ def parity(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Compare other models with the first: on a server, converted elsewhere, from the Hub.
+    """Test whether other models answer as the first does.
+
+    They may be on a server, converted elsewhere, or from the Hub.
 
     Example: medtune parity runs/mine remote:http://localhost:8000/v1#mcq
     """
@@ -140,7 +177,10 @@ def _print_parity(record: ParityRecord, folder: Path, json: bool) -> None:
 
 
 def bench(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODEL)],
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL...", help=MODEL, autocompletion=complete_model),
+    ],
     data: DataOption = "starter:recall",
     method: Annotated[
         Method, typer.Option(help="letter or cloze.", callback=refuse_generate)
@@ -180,7 +220,9 @@ def answer(
     model: Annotated[
         str,
         typer.Option(
-            help=f"{MODEL}, {DEFAULT_MODEL}, or a run's folder.", callback=resolve_model_or_run
+            help=f"{MODEL}, {DEFAULT_MODEL}, or a run's folder.",
+            callback=resolve_model_or_run,
+            autocompletion=complete_model,
         ),
     ] = DEFAULT_MODEL,
     method: LikelihoodMethod = None,
@@ -221,6 +263,9 @@ def _parse_schemes(text: str) -> tuple[Scheme, ...]:
     named = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     found = tuple(scheme for scheme in SCHEMES if scheme in named)
     if len(found) < len(named):
-        unknown = ", ".join(repr(name) for name in named if name not in SCHEMES)
-        raise InputError(f"--scheme {unknown}", expected=f"some of {', '.join(SCHEMES)}")
+        unknown = [name for name in named if name not in SCHEMES]
+        raise InputError(
+            f"--scheme {', '.join(map(repr, unknown))}{did_you_mean(unknown[0], SCHEMES)}",
+            expected=f"some of {', '.join(SCHEMES)}",
+        )
     return found

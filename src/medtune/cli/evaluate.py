@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from medtune.cli.completion import complete_evaluation
 from medtune.cli.options import (
     Adapter,
     Columns,
     DataArgument,
+    DryRun,
     Dtype,
     Json,
     Limit,
@@ -34,58 +36,102 @@ from medtune.core.run_folder import slugify
 
 EVALUATIONS = Path("runs") / "eval"
 """Folder of evaluations without a folder of their own."""
+METHOD, PROMPT, OPEN_BOOK = "Method", "Prompt", "Open book"
+"""Titles in the help of `evaluate`."""
 
 
 def evaluate(
     model: Model,
     data: DataArgument,
     method: Annotated[
-        Method, typer.Option(help="letter, cloze (likelihood of the option's text) or generate.")
+        Method,
+        typer.Option(
+            rich_help_panel=METHOD,
+            help="letter, cloze (likelihood of the option's text) or generate.",
+        ),
     ] = "letter",
     adapter: Adapter = None,
     limit: Limit = None,
-    shots: Annotated[int, typer.Option(min=0, help="Worked examples before each question.")] = 0,
+    shots: Annotated[
+        int,
+        typer.Option(rich_help_panel=PROMPT, min=0, help="Worked examples before each question."),
+    ] = 0,
     shots_from: Annotated[
-        str | None, typer.Option(help="DATA that the examples come from.")
+        str | None, typer.Option(rich_help_panel=PROMPT, help="DATA that the examples come from.")
     ] = None,
     shots_by: Annotated[
         ShotChoice,
-        typer.Option(help="The first ones, random ones per question, or of the same subject."),
+        typer.Option(
+            rich_help_panel=PROMPT,
+            help="The first ones, random ones per question, or of the same subject.",
+        ),
     ] = "fixed",
     orders: Annotated[
         Orders,
-        typer.Option(help="Options as given, in all cyclic orders (the mean), or PriDe."),
+        typer.Option(
+            rich_help_panel=METHOD,
+            help="Options as given, in all cyclic orders (the mean), or PriDe.",
+        ),
     ] = "given",
     variant: Annotated[
-        Variant, typer.Option(help="Perturb the questions first; see `study robustness`.")
+        Variant,
+        typer.Option(
+            rich_help_panel=METHOD, help="Perturb the questions first; see `study robustness`."
+        ),
     ] = "plain",
     options_only: Annotated[
         int,
-        typer.Option(min=0, help="Ask at most N questions again without the stem; 0 for none."),
+        typer.Option(
+            rich_help_panel=METHOD,
+            min=0,
+            help="Ask at most N questions again without the stem; 0 for none.",
+        ),
     ] = 500,
     normalization: Annotated[
-        Normalization, typer.Option(help="cloze: sum, or mean per token or byte.")
+        Normalization,
+        typer.Option(rich_help_panel=METHOD, help="cloze: sum, or mean per token or byte."),
     ] = "byte",
     form: Annotated[
-        FormName | None, typer.Option(help="generate: ask for the option's text or its letter.")
+        FormName | None,
+        typer.Option(
+            rich_help_panel=METHOD, help="generate: ask for the option's text or its letter."
+        ),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="generate: longest answer.")] = 50,
+    max_new_tokens: Annotated[
+        int, typer.Option(rich_help_panel=METHOD, min=1, help="generate: longest answer.")
+    ] = 50,
     constrained: Annotated[
-        bool, typer.Option("--constrained", help="generate: allow only the options as answers.")
+        bool,
+        typer.Option(
+            "--constrained",
+            rich_help_panel=METHOD,
+            help="generate: allow only the options as answers.",
+        ),
     ] = False,
     search: Annotated[
         Path | None,
-        typer.Option(help="Index of passages: a text search in it is a baseline."),
+        typer.Option(
+            rich_help_panel=OPEN_BOOK, help="Index of passages: a text search in it is a baseline."
+        ),
     ] = None,
     retrieval: Annotated[
         RetrievalKind | None,
-        typer.Option(help="Show passages of the index: each option its own, or the same for all."),
+        typer.Option(
+            rich_help_panel=OPEN_BOOK,
+            help="Show passages of the index: each option its own, or the same for all.",
+        ),
     ] = None,
     passages: Annotated[
-        int | None, typer.Option(min=1, max=10, help="retrieval: passages in a prompt; 1.")
+        int | None,
+        typer.Option(
+            rich_help_panel=OPEN_BOOK, min=1, max=10, help="retrieval: passages in a prompt; 1."
+        ),
     ] = None,
     words: Annotated[
-        int | None, typer.Option(min=5, help="retrieval: most words of a passage; 60.")
+        int | None,
+        typer.Option(
+            rich_help_panel=OPEN_BOOK, min=5, help="retrieval: most words of a passage; 60."
+        ),
     ] = None,
     columns: Columns = None,
     dtype: Dtype = "auto",
@@ -101,12 +147,40 @@ def evaluate(
         typer.Option(help="Also write the answers as lm-evaluation-harness logs them."),
     ] = None,
     out: OutFolder = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Evaluate a model on a split; write predictions.jsonl and record.json.
+    """Evaluate a model on a split; write its predictions and record.
 
     Example: medtune evaluate embedded:smollm2-135m starter:recall --method letter
     """
+    config = EvaluationConfig(
+        normalization=normalization,
+        orders=orders,
+        options_only=options_only,
+        shots=shots,
+        shots_by=shots_by,
+        max_new_tokens=max_new_tokens,
+        constrained=constrained,
+    )
+    if dry_run:
+        from medtune.workflows.dry_run import plan_evaluation
+
+        plan = plan_evaluation(
+            model,
+            data,
+            out,
+            method=method,
+            settings=config,
+            adapter=adapter,
+            limit=limit,
+            columns=parse_column_mapping(columns or []),
+            dtype=dtype,
+            form=form,
+            plain=not shots and variant == "plain" and retrieval is None,
+        )
+        print_record(plan, json)
+        return
     from medtune.commands.evaluate import evaluate as evaluate_recipe
 
     evaluation = evaluate_recipe(
@@ -121,15 +195,7 @@ def evaluate(
         shots_from=shots_from,
         variant=variant,
         columns=parse_column_mapping(columns or []),
-        settings=EvaluationConfig(
-            normalization=normalization,
-            orders=orders,
-            options_only=options_only,
-            shots=shots,
-            shots_by=shots_by,
-            max_new_tokens=max_new_tokens,
-            constrained=constrained,
-        ),
+        settings=config,
         dtype=dtype,
         batch=batch,
         form=form,
@@ -165,8 +231,20 @@ def _parse_retrieval(
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="Evaluation folder of the reference, or a log.")],
-    b: Annotated[Path, typer.Argument(help="Evaluation folder of the candidate, or a log.")],
+    a: Annotated[
+        Path,
+        typer.Argument(
+            help="Evaluation folder of the reference, or a log.",
+            autocompletion=complete_evaluation,
+        ),
+    ],
+    b: Annotated[
+        Path,
+        typer.Argument(
+            help="Evaluation folder of the candidate, or a log.",
+            autocompletion=complete_evaluation,
+        ),
+    ],
     calibration_a: Annotated[
         Path | None,
         typer.Option(help="Evaluation of the reference on the calibration split."),
@@ -177,7 +255,7 @@ def compare(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Compare two evaluations of the same questions, paired; write the report.
+    """Compare two evaluations of the same questions, paired.
 
     Example: medtune compare runs/eval/base runs/eval/tuned
     """
@@ -194,7 +272,11 @@ def compare(
 
 def analyze(
     evaluation: Annotated[
-        Path, typer.Argument(help="Evaluation folder, or a log of another harness.")
+        Path,
+        typer.Argument(
+            help="Evaluation folder, or a log of another harness.",
+            autocompletion=complete_evaluation,
+        ),
     ],
     calibration: Annotated[
         Path | None,
@@ -202,7 +284,7 @@ def analyze(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Analyse an evaluation: failures, calibration, and selective prediction.
+    """Analyse failures, calibration and selective prediction.
 
     Example: medtune analyze runs/eval/base --calibration runs/eval/calibration
     """

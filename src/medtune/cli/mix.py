@@ -30,7 +30,7 @@ def mix(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Mix the answers of models; fit one weight each on calibration questions.
+    """Mix the answers of models by weights, fitted on calibration.
 
     Example: medtune mix runs/eval/a runs/eval/b --calibration runs/cal/a --calibration runs/cal/b
     """

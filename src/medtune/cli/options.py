@@ -9,9 +9,16 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
+from medtune.cli.completion import (
+    complete_data,
+    complete_evaluation,
+    complete_experiment,
+    complete_model,
+    complete_run,
+)
 from medtune.cli.output import is_output_process, show_record
 from medtune.core.config import config_hash, load_experiment
-from medtune.core.errors import ConfigError, InputError
+from medtune.core.errors import ConfigError, InputError, did_you_mean
 from medtune.core.experiment import ColumnMapping, Experiment, NotebookExperiment
 from medtune.core.records import Method, Record
 
@@ -96,14 +103,25 @@ Json = Annotated[bool, typer.Option("--json", help="Print only the record, as JS
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write; default runs/NAME-HASH.")]
 Adapter = Annotated[
     Path | None,
-    typer.Option(help="A run's folder, or its adapter's.", callback=resolve_adapter_option),
+    typer.Option(
+        help="A run's folder, or its adapter's.",
+        callback=resolve_adapter_option,
+        autocompletion=complete_run,
+    ),
 ]
-Model = Annotated[str, typer.Argument(help=MODEL, callback=resolve_model_argument)]
+Model = Annotated[
+    str,
+    typer.Argument(help=MODEL, callback=resolve_model_argument, autocompletion=complete_model),
+]
 PolicyFile = Annotated[
     Path | None, typer.Option(help="Policy file; the starter policy without one.")
 ]
 CalibrationFolder = Annotated[
-    Path | None, typer.Option(help="Folder of an evaluation of calibration questions.")
+    Path | None,
+    typer.Option(
+        help="Folder of an evaluation of calibration questions.",
+        autocompletion=complete_evaluation,
+    ),
 ]
 Index = Annotated[
     Path | None,
@@ -116,8 +134,8 @@ LikelihoodMethod = Annotated[
     Method | None,
     typer.Option(help="letter or cloze; as the model was taught.", callback=refuse_generate),
 ]
-DataArgument = Annotated[str, typer.Argument(help=DATA)]
-DataOption = Annotated[str, typer.Option(help=DATA)]
+DataArgument = Annotated[str, typer.Argument(help=DATA, autocompletion=complete_data)]
+DataOption = Annotated[str, typer.Option(help=DATA, autocompletion=complete_data)]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N questions.")]
 Arithmetic = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
 Dtype = Annotated[Arithmetic, typer.Option(help="Dtype of the model.")]
@@ -135,9 +153,17 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable."),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print the steps, what is reused, and the time; write nothing."),
+]
 ExperimentFile = Annotated[
     Path | None,
-    typer.Argument(metavar="[EXPERIMENT]", help="A TOML file; the quickstart without one."),
+    typer.Argument(
+        metavar="[EXPERIMENT]",
+        help="A TOML file; the quickstart without one.",
+        autocompletion=complete_experiment,
+    ),
 ]
 
 
@@ -212,6 +238,10 @@ def parse_names(option: str, text: str, kinds: Any) -> tuple[Any, ...]:
     """
     known = get_args(kinds)
     names = parse_list(option, text, str, "")
-    if len(set(names)) < len(names) or not set(names) <= set(known):
-        raise InputError(f"{option} {text}", expected=f"some of {', '.join(known)}, each once")
+    unknown = [name for name in names if name not in known]
+    if unknown or len(set(names)) < len(names):
+        near = did_you_mean(unknown[0], known) if unknown else ""
+        raise InputError(
+            f"{option} {text}{near}", expected=f"some of {', '.join(known)}, each once"
+        )
     return tuple(names)

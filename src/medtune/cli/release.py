@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -21,10 +21,12 @@ from medtune.cli.options import (
 )
 from medtune.cli.output import Terminal
 from medtune.core.config import read_toml_as
-from medtune.core.errors import CheckFailed, InputError
+from medtune.core.errors import CheckFailed, InputError, did_you_mean
 from medtune.core.records import Method
-from medtune.releases.gate_schema import Margins, RuleName, Waiver
-from medtune.releases.schema import Alias
+
+if TYPE_CHECKING:
+    from medtune.releases.gate_schema import Margins, Waiver
+    from medtune.releases.schema import Alias
 
 Where = Annotated[Path, typer.Option("--registry", help="Folder of the registry.")]
 REGISTRY = Path("runs") / "registry"
@@ -211,9 +213,10 @@ def gate(
     from medtune.releases import build as step
     from medtune.releases.registry import Registry
 
-    read = read_toml_as(margins, Margins) if margins else Margins()
     waivers = tuple(map(_parse_waiver, waive or ()))
-    record = step.run_gate(Registry(registry), name, read, waivers, actor_name(by))
+    record = step.run_gate(
+        Registry(registry), name, _read_margins(margins), waivers, actor_name(by)
+    )
     print_record(record, json)
     if not record.passed:
         raise CheckFailed(
@@ -234,10 +237,10 @@ def update(
     by: Actor = None,
     json: Json = False,
 ) -> None:
-    """Train on new data; the release becomes challenger if the gate passes it, else exit 1.
+    """Train on new data, and make the release challenger.
 
     New snapshot, changes, training, calibration, release, evidence and gate in one command, for a
-    timer.  Without new data nothing is done.
+    timer.  Exit 1 if the gate refuses it.  Without new data nothing is done.
 
     Example: medtune update experiments/quickstart.toml
     """
@@ -252,7 +255,7 @@ def update(
         actor_name(by),
         Terminal(),
         policy=policy,
-        margins=read_toml_as(margins, Margins) if margins else Margins(),
+        margins=_read_margins(margins),
     )
     print_record(record, json)
     if record.alias is None:
@@ -298,11 +301,22 @@ def actor_name(by: str | None) -> str:
     return by or getpass.getuser()
 
 
+def _read_margins(path: Path | None) -> Margins:
+    from medtune.releases.gate_schema import Margins
+
+    return read_toml_as(path, Margins) if path is not None else Margins()
+
+
 def _parse_waiver(text: str) -> Waiver:
+    from medtune.releases.gate_schema import RuleName, Waiver
+
     rule, _, rest = text.partition(":")
     name, _, reason = rest.partition(":")
     if rule not in get_args(RuleName):
-        raise InputError(f"--waive {text}", expected=f"one of {', '.join(get_args(RuleName))}")
+        known = get_args(RuleName)
+        raise InputError(
+            f"--waive {text}{did_you_mean(rule, known)}", expected=f"one of {', '.join(known)}"
+        )
     try:
         return Waiver.model_validate({"rule": rule, "name": name, "reason": reason})
     except ValueError as error:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medtune.cli.completion import complete_model
 from medtune.cli.options import (
     DEFAULT_MODEL,
     MODEL,
@@ -36,6 +37,7 @@ def serve(
         typer.Argument(
             help=f"{MODEL}, {DEFAULT_MODEL}, release:NAME, or a run's folder.",
             callback=resolve_model_or_run,
+            autocompletion=complete_model,
         ),
     ] = DEFAULT_MODEL,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -62,7 +64,7 @@ def serve(
     ] = None,
     index: Index = None,
 ) -> None:
-    """Serve answers to exam questions over HTTP, with guards and human review.
+    """Serve answers over HTTP, with guards and human review.
 
     Example: medtune serve runs/mine --port 8000
     """

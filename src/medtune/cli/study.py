@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from medtune.cli.options import (
     Adapter,
     Columns,
     DataArgument,
+    DryRun,
     Dtype,
     ExperimentFile,
     Json,
@@ -64,23 +65,22 @@ def by_size(
         bool, typer.Option("--by-subject", help="Also draw subsamples stratified by subject.")
     ] = False,
     out: OutFolder = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Subsample saved answers: how large must a test be?
 
     Example: medtune study test-size runs/eval/base --sizes 20,50,100
     """
-    from medtune.studies.runner import run_study
     from medtune.studies.test_size.study import SampleSizeStudy
 
     numbers = parse_list("--sizes", sizes, int, "whole numbers, such as 20,50,100")
     plan = SamplePlan(tuple(numbers), draws, seed)
     names = [place.resolve().name for place in (a, b) if place is not None]
     folder = out or Path("runs") / "test-size" / slugify(*names)
-    record = run_study(
-        SampleSizeStudy, folder, None, Terminal(), a=a, b=b, plan=plan, by_subject=by_subject
+    _run_or_plan(
+        SampleSizeStudy, folder, None, dry_run, json, a=a, b=b, plan=plan, by_subject=by_subject
     )
-    print_study(record, folder / SampleSizeStudy.page, json)
 
 
 def robustness(
@@ -92,6 +92,7 @@ def robustness(
     columns: Columns = None,
     dtype: Dtype = "auto",
     out: OutFolder = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Measure robustness: reordered options, hidden stem, suggested wrong answers.
@@ -99,14 +100,14 @@ def robustness(
     Example: medtune study robustness embedded:smollm2-135m starter:recall
     """
     from medtune.studies.robustness.study import RobustnessStudy
-    from medtune.studies.runner import run_study
 
     folder = out or Path("runs") / "robustness" / slugify(model, str(adapter or ""), data, method)
-    record = run_study(
+    _run_or_plan(
         RobustnessStudy,
         folder,
         None,
-        Terminal(),
+        dry_run,
+        json,
         model=model,
         data=data,
         method=method,
@@ -115,7 +116,6 @@ def robustness(
         columns=parse_column_mapping(columns or []),
         dtype=dtype,
     )
-    print_study(record, folder / RobustnessStudy.page, json)
 
 
 def decoding(
@@ -131,6 +131,7 @@ def decoding(
     workers: Workers = 1,
     shard: Shard = None,
     out: OutFolder = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Compare two dozen decoding settings by accuracy, speed and consistency.
@@ -138,14 +139,14 @@ def decoding(
     Example: medtune study decoding embedded:smollm2-135m starter:recall --workers 2
     """
     from medtune.studies.decoding.study import DecodingStudy
-    from medtune.studies.runner import run_study
 
     folder = out or Path("runs") / "decoding" / slugify(model, str(adapter or ""), data)
-    record = run_study(
+    _run_or_plan(
         DecodingStudy,
         folder,
         WorkerCounts.from_options(workers, shard),
-        Terminal(),
+        dry_run,
+        json,
         model=model,
         data=data,
         adapter=adapter,
@@ -154,7 +155,6 @@ def decoding(
         repeats=repeats,
         dtype=dtype,
     )
-    print_study(record, folder / DecodingStudy.page, json)
 
 
 def ablation(
@@ -166,6 +166,7 @@ def ablation(
     workers: Workers = 1,
     shard: Shard = None,
     out: OutFolder = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Fix the seed notebook's bugs one at a time, and measure what each cost.
@@ -173,13 +174,11 @@ def ablation(
     Example: medtune study ablation experiments/medmcqa.toml --few 500
     """
     from medtune.studies.ablation.study import AblationStudy
-    from medtune.studies.runner import run_study
 
     config = load_finetune_experiment(experiment, settings)
     folder = out or Path("runs") / "ablation" / default_run_folder(config).name
     counts = WorkerCounts.from_options(workers, shard)
-    record = run_study(AblationStudy, folder, counts, Terminal(), experiment=config, few=few)
-    print_study(record, folder / AblationStudy.page, json)
+    _run_or_plan(AblationStudy, folder, counts, dry_run, json, experiment=config, few=few)
 
 
 def learning_curve(
@@ -198,6 +197,7 @@ def learning_curve(
     workers: Workers = 1,
     shard: Shard = None,
     out: OutFolder = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Train on growing numbers of questions, selected in several ways.
@@ -205,22 +205,21 @@ def learning_curve(
     Example: medtune study learning-curve experiments/medmcqa.toml --sizes 125,500
     """
     from medtune.studies.learning_curve.study import LearningCurveStudy
-    from medtune.studies.runner import run_study
 
     config = load_finetune_experiment(experiment, settings)
     folder = out or Path("runs") / "learning-curve" / default_run_folder(config).name
-    record = run_study(
+    _run_or_plan(
         LearningCurveStudy,
         folder,
         WorkerCounts.from_options(workers, shard),
-        Terminal(),
+        dry_run,
+        json,
         experiment=config,
         sizes=tuple(parse_list("--sizes", sizes, int, "whole numbers, such as 125,500,2000")),
         selections=parse_names("--selections", selections, Selection),
         targets=parse_names("--targets", targets, TrainingTarget) if targets else (),
         equal=parse_names("--equal", equal, Equal),
     )
-    print_study(record, folder / LearningCurveStudy.page, json)
 
 
 def prompts(
@@ -233,6 +232,7 @@ def prompts(
     workers: Workers = 1,
     shard: Shard = None,
     out: OutFolder = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Compare dozens of prompts; choose on the calibration split, report on another.
@@ -240,23 +240,22 @@ def prompts(
     Example: medtune study prompts experiments/quickstart.toml --shots 0,3
     """
     from medtune.studies.prompts.study import PromptStudy
-    from medtune.studies.runner import run_study
 
     config = load_finetune_experiment(experiment, settings)
     shot_counts = tuple(parse_list("--shots", shots, int, "whole numbers, such as 0,1,3"))
     if min(shot_counts) < 0:
         raise InputError(f"--shots {shots}", expected="0 or more")
     folder = out or Path("runs") / "prompts" / default_run_folder(config).name
-    record = run_study(
+    _run_or_plan(
         PromptStudy,
         folder,
         WorkerCounts.from_options(workers, shard),
-        Terminal(),
+        dry_run,
+        json,
         experiment=config,
         adapter=adapter,
         shots=shot_counts,
     )
-    print_study(record, folder / PromptStudy.page, json)
 
 
 def open_book(
@@ -281,6 +280,7 @@ def open_book(
     workers: Workers = 1,
     shard: Shard = None,
     out: OutFolder = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Compare closed and open book: passages in the prompt, size of the index, search alone.
@@ -288,15 +288,15 @@ def open_book(
     Example: medtune study open-book embedded:smollm2-135m starter:recall --index runs/index
     """
     from medtune.studies.open_book.study import OpenBookStudy
-    from medtune.studies.runner import run_study
 
     names = [resolve_model_argument(name) for name in models]
     folder = out or Path("runs") / "open-book" / slugify(*names, data, method)
-    record = run_study(
+    _run_or_plan(
         OpenBookStudy,
         folder,
         WorkerCounts.from_options(workers, shard),
-        Terminal(),
+        dry_run,
+        json,
         models=names,
         data=data,
         index=index,
@@ -308,11 +308,23 @@ def open_book(
         columns=parse_column_mapping(columns or []),
         dtype=dtype,
     )
-    print_study(record, folder / OpenBookStudy.page, json)
 
 
-def print_study(record: Record, page: Path, json: bool) -> None:
-    """Print a study and the path of its page; an unfinished grid has none yet."""
+def _run_or_plan(
+    study: Any,
+    folder: Path,
+    counts: WorkerCounts | None,
+    dry_run: bool,
+    json: bool,
+    **settings: Any,
+) -> None:
+    """Run a study and print its record, or print its plan; an unfinished grid has no page yet."""
+    from medtune.studies.runner import plan_study, run_study
+
+    if dry_run:
+        print_record(plan_study(study, folder, **settings), json)
+        return
+    record: Record = run_study(study, folder, counts, Terminal(), **settings)
     print_record(record, json)
     if not isinstance(record, GridState):
-        Terminal().log_message(f"report: {page}")
+        Terminal().log_message(f"report: {folder / study.page}")

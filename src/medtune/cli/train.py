@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from medtune.cli.options import (
     Columns,
+    DryRun,
     ExperimentFile,
     Json,
     Out,
@@ -19,23 +21,34 @@ from medtune.cli.options import (
 )
 from medtune.cli.output import Terminal
 from medtune.core.config import load_experiment
-from medtune.core.errors import CheckFailed
-from medtune.core.experiment import NotebookExperiment
+from medtune.core.errors import CheckFailed, InputError
+from medtune.core.experiment import Experiment, NotebookExperiment
 
 
 def run(
-    experiment: ExperimentFile = None, settings: Set = None, out: Out = None, json: Json = False
+    experiment: ExperimentFile = None,
+    settings: Set = None,
+    out: Out = None,
+    dry_run: DryRun = False,
+    json: Json = False,
 ) -> None:
-    """Run an experiment: data, base evaluation, fine-tune, evaluation, comparison, report.
+    """Run an experiment, from its data to the report.
+
+    Evaluates the base, fine-tunes it, evaluates again, and compares.
 
     Example: medtune run experiments/quickstart.toml --out runs/mine
     """
     config = load_experiment(experiment, settings or ())
     folder = out or default_run_folder(config)
     if isinstance(config, NotebookExperiment):
+        if dry_run:
+            raise InputError("--dry-run of the notebook's recipe", expected="a finetune experiment")
         from medtune.commands import notebook
 
         print_record(notebook.run_notebook(config, folder, Terminal()), json)
+        return
+    if dry_run:
+        _print_plan("run", config, folder, json)
         return
     from medtune.commands.run import run as run_recipe
 
@@ -56,9 +69,10 @@ def prepare(
         typer.Option(metavar="FILE", help="Propose a column mapping, show ten questions."),
     ] = None,
     columns: Columns = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Clean, decontaminate and sample an experiment's data; write the snapshot.
+    """Clean, decontaminate and sample the data; write the snapshot.
 
     Example: medtune prepare experiments/medmcqa.toml --verify
     """
@@ -68,7 +82,13 @@ def prepare(
         experiment, [*(settings or ()), *column_mapping_settings(columns or [])]
     )
     folder = out or default_run_folder(config)
-    if inspect is not None:
+    if dry_run and (verify or inspect is not None):
+        raise InputError(
+            "--dry-run with --verify or --inspect", expected="one: these write nothing"
+        )
+    if dry_run:
+        _print_plan("prepare", config, folder, json)
+    elif inspect is not None:
         proposal = recipe.inspect_file(inspect, config.prompt, config.data.columns, Terminal())
         print_record(proposal, json)
     elif verify:
@@ -84,9 +104,13 @@ def prepare(
 
 
 def train(
-    experiment: ExperimentFile = None, settings: Set = None, out: Out = None, json: Json = False
+    experiment: ExperimentFile = None,
+    settings: Set = None,
+    out: Out = None,
+    dry_run: DryRun = False,
+    json: Json = False,
 ) -> None:
-    """Fine-tune only; write the adapter.
+    """Fine-tune without evaluations; write the weights.
 
     Example: medtune train experiments/quickstart.toml --out runs/mine
     """
@@ -94,5 +118,14 @@ def train(
 
     config = load_finetune_experiment(experiment, settings)
     folder = out or default_run_folder(config)
+    if dry_run:
+        _print_plan("train", config, folder, json)
+        return
     for record in finetune(experiment=config, out=folder, progress=Terminal()).records:
         print_record(record, json)
+
+
+def _print_plan(command: str, config: Experiment, folder: Path, json: bool) -> None:
+    from medtune.workflows.dry_run import plan_experiment
+
+    print_record(plan_experiment(command, config, folder, Terminal()), json)

@@ -1,25 +1,49 @@
-"""Inspect this machine (`medtune doctor`) and warn of what will be slow."""
+"""Inspect this machine (`medtune doctor`): what is missing or slow, and how long jobs take."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import torch
 
-from medtune.core.provenance import available_cores, collect_provenance, cpu_name
-from medtune.core.records import DoctorRecord
+from medtune.core.errors import CheckFailed
+from medtune.core.provenance import available_cores, collect_provenance, cpu_name, installed_version
+from medtune.core.schemas.plan import DoctorRecord
 from medtune.hub.hub_errors import is_hub_offline
 from medtune.models import builtin
-from medtune.models.device import choose_device, choose_dtype, has_fast_bfloat16
 from medtune.models.sources import describe_builtin_model
+from medtune.workflows.job_costs import estimate_usual_jobs, measure_speed
 
 GIB = 1 << 30
 
 
+MIN_DISK_BYTES = GIB // 5
+"""Least free disk of the cache, in which the embedded model is converted."""
+MIN_MEMORY_BYTES = 2 * GIB
+"""Least memory in which a small model answers."""
+
+
 def inspect_machine() -> DoctorRecord:
-    """Inspect CPU, GPU, memory, disk and the embedded model."""
+    """Inspect packages, CPU, GPU, memory, disk and the embedded model.
+
+    Raises:
+        CheckFailed: A package is missing that every job needs.
+    """
+    if missing := list(find_missing_packages()):
+        raise CheckFailed(
+            f"not ready: {', '.join(missing)} not installed, which every job needs",
+            fix=f"pip install {' '.join(missing)}",
+        )
+    # These import torch, which may be what is missing.
+    import torch
+
+    from medtune.models.device import choose_device, choose_dtype, has_fast_bfloat16
+
     device = choose_device()
     gpu = torch.cuda.get_device_name() if device.type == "cuda" else None
     memory = psutil.virtual_memory()
@@ -34,14 +58,14 @@ def inspect_machine() -> DoctorRecord:
         )
     if device.type == "cpu":
         warnings.append(
-            "no GPU: models beyond 1-2 billion parameters are slow here; 135M scores about 25 "
-            "short questions/s and trains about 9 examples/s on two recent cores"
+            "no GPU: models beyond 1-2 billion parameters are slow here; costs grow with the "
+            "parameters"
         )
     if available_cores() < 2:
         warnings.append("one core: everything takes about twice as long as the README says")
-    if memory.available < 4 * GIB:
+    if memory.available < 5 * GIB:
         warnings.append(
-            f"{memory.available / GIB:.1f} GiB of memory free; the quickstart peaks below 4 GiB"
+            f"{memory.available / GIB:.1f} GiB of memory free; the quickstart peaks below 5 GiB"
         )
     if state.state != "ready" and free < 2 * GIB:
         warnings.append(f"{free / GIB:.1f} GiB free for {cache}; the embedded model needs 0.6 GiB")
@@ -49,10 +73,17 @@ def inspect_machine() -> DoctorRecord:
         warnings.append(f"{state.name} is not installed: {state.note}")
     if is_hub_offline():
         warnings.append("HF_HUB_OFFLINE is set: hub: names work only from the local cache")
+    dtype = choose_dtype("auto", device)
+    speed = measure_speed()
+    faults = list(_find_faults(cache, free, memory.total))
     return DoctorRecord(
+        verdict=_judge(faults, state.name if state.state == "missing" else None, state.note),
+        ready=not faults,
+        speed=speed,
+        jobs=estimate_usual_jobs(speed, dtype.itemsize) if speed is not None else (),
         provenance=collect_provenance(gpu),
         fast_bfloat16=has_fast_bfloat16(device),
-        dtype=str(choose_dtype("auto", device)).removeprefix("torch."),
+        dtype=str(dtype).removeprefix("torch."),
         device=str(device),
         memory_bytes=memory.total,
         memory_available_bytes=memory.available,
@@ -62,6 +93,35 @@ def inspect_machine() -> DoctorRecord:
         hub_offline=is_hub_offline(),
         warnings=tuple(warnings),
     )
+
+
+def find_missing_packages() -> Iterator[str]:
+    """Yield the packages of a plain install that are not installed."""
+    for requirement in importlib.metadata.requires("medtune") or ():
+        if "extra ==" not in requirement:
+            name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+            if installed_version(name) is None:
+                yield name
+
+
+def _find_faults(cache: Path, free: int, memory: int) -> Iterator[str]:
+    """Yield what keeps every job from running, each with its remedy."""
+    place = _nearest_existing_folder(cache)
+    if not os.access(place, os.W_OK):
+        yield f"{place} cannot be written: export MEDTUNE_CACHE=FOLDER"
+    elif free < MIN_DISK_BYTES:
+        yield f"{free / GIB:.1f} GiB free in {place}: export MEDTUNE_CACHE=FOLDER on another disk"
+    if memory < MIN_MEMORY_BYTES:
+        yield f"{memory / GIB:.1f} GiB of memory, where the smallest model needs 2"
+
+
+def _judge(faults: list[str], missing: str | None, remedy: str) -> str:
+    """Return the verdict in one sentence."""
+    if faults:
+        return f"Not ready: {'; '.join(faults)}."
+    if missing is not None:
+        return f"Ready for models of your own; {missing} is missing: {remedy}"
+    return "Ready: everything that a job needs is here."
 
 
 def _nearest_existing_folder(path: Path) -> Path:

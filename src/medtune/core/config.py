@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from medtune.core.errors import ConfigError
+from medtune.core.errors import ConfigError, did_you_mean
 from medtune.core.experiment import Experiment, NotebookExperiment
 from medtune.core.records import Record, content_hash
 
@@ -55,7 +55,15 @@ def validate_experiment(
     try:
         experiment = _ADAPTER.validate_python(tree)
     except ValidationError as error:
-        faults += [_describe_fault(tree, fault) for fault in error.errors()]
+        recipe = tree["recipe"]
+        kind = NotebookExperiment if recipe == "notebook" else Experiment
+        # The first part of a discriminated union's location is the tag, not a key.
+        faults += [
+            f"recipe: found {recipe!r}, expected 'finetune' or 'notebook'"
+            if fault["type"] == "union_tag_invalid"
+            else _describe_fault(kind, fault["loc"][1:], "recipe", fault)
+            for fault in error.errors()
+        ]
         raise ConfigError(source, faults) from error
     if faults:
         raise ConfigError(source, faults)
@@ -107,10 +115,8 @@ def read_toml_as(path: Path, kind: type[R]) -> R:
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc'])) or kind.__name__.lower()}: {fault['msg']}"
-            for fault in error.errors()
-        ]
+        name = kind.__name__.lower()
+        faults = [_describe_fault(kind, fault["loc"], name, fault) for fault in error.errors()]
         raise ConfigError(str(path), faults) from error
 
 
@@ -154,28 +160,44 @@ def _apply_override(tree: dict[str, Any], text: str) -> str | None:
     return None
 
 
-def _describe_fault(tree: dict[str, Any], fault: Any) -> str:
-    """Format one pydantic error as a line: key, what was found, what was expected."""
-    # The first part of a discriminated union's location is the tag, not a key.
-    place = list(fault["loc"][1:])
-    key = ".".join(str(part) for part in place) or "recipe"
+def _describe_fault(
+    kind: type[BaseModel], place: Sequence[int | str], whole: str, fault: Any
+) -> str:
+    """Format one pydantic error as a line: key, what was found, what was expected.
+
+    Args:
+        kind: Type of the file.
+        place: Path of the key.
+        whole: Name of the file's type, for faults of no single key.
+        fault: The error.
+    """
+    key = ".".join(str(part) for part in place) or whole
     if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(place[-1]), _known_keys(tree, place[:-1]), n=1)
-        return f"{key}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
-    if fault["type"] == "union_tag_invalid":
-        return f"recipe: found {tree.get('recipe')!r}, expected 'finetune' or 'notebook'"
+        return f"{key}: unknown key{did_you_mean(str(place[-1]), _known_keys(kind, place[:-1]))}"
     if fault["type"] == "missing":
         return f"{key}: missing"
+    near = ""
+    if fault["type"] == "literal_error":
+        near = did_you_mean(str(fault["input"]), re.findall("'(.+?)'", fault["ctx"]["expected"]))
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{key}: found {fault['input']!r}; {message[0].lower() + message[1:]}"
+    # The input of a fault of the whole file is the file.
+    found = f"found {fault['input']!r}; " if place else ""
+    return f"{key}: {found}{message[0].lower() + message[1:]}{near}"
 
 
-def _known_keys(tree: dict[str, Any], place: list[Any]) -> list[str]:
-    model: Any = NotebookExperiment if tree.get("recipe") == "notebook" else Experiment
+def _known_keys(kind: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """Return the keys of the table at a place of a file."""
     for part in place:
-        field = model.model_fields.get(part) if isinstance(part, str) else None
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        field = kind.model_fields.get(str(part))
+        inner = table_type(field.annotation) if field is not None else None
+        if inner is None:
             return []
-        model = annotation
-    return list(model.model_fields)
+        kind = inner
+    return list(kind.model_fields)
+
+
+def table_type(annotation: Any) -> type[BaseModel] | None:
+    """Return the record of a key that is a table, such as that of `Rule | None`; else None."""
+    kinds = [annotation, *get_args(annotation)]
+    tables = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return tables[0] if tables and get_origin(annotation) is not dict else None

@@ -32,6 +32,17 @@ are translated once, where the library is called, with ``raise ... from``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean NAME?" with the known name nearest to a misspelt one, or ""."""
+    # Only a mistake needs the import.
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
 
 class MedtuneError(Exception):
     """Base class of all errors with a message for the user.

@@ -22,6 +22,7 @@ class ColumnMapping(Record):
     """Missing ids are made from the row's content. Optional columns: "" for none; a column
     named in an experiment must exist, a default column may be absent."""
     stem: str = "question"
+    """The question."""
     options: tuple[str, ...] = ("opa", "opb", "opc", "opd")
     """One column per option, or a single column that holds a list. A column inside another is
     written with dots: "data.Options"."""
@@ -36,9 +37,13 @@ class ColumnMapping(Record):
     answer_base: Literal[0, 1] | None = None
     """Whether indices count from 0 or 1; None detects it, and refuses if it is ambiguous."""
     subject: str = "subject_name"
+    """Optional column; accuracy is broken down by it."""
     topic: str = "topic_name"
+    """Optional column, stored with the question."""
     explanation: str = "exp"
+    """Optional column, for targets with an explanation and for passages."""
     group: str = ""
+    """Optional column; questions of one group are about one fact, and are never split up."""
     split: str = "split"
     """Column that names the split of a row, for `file:PATH:SPLIT`."""
 
@@ -69,7 +74,9 @@ class QualityConfig(Record):
     """Settings of the quality filter on doubtful texts and labels."""
 
     on: bool = False
+    """Whether to leave out questions with doubtful texts or labels."""
     min_stem_characters: int = Field(default=15, ge=0)
+    """Fewest characters of a question without its options."""
     max_symbols: float = Field(default=0.3, ge=0, le=1)
     """Largest share of characters that are neither letters, digits nor spaces."""
 
@@ -78,13 +85,16 @@ class LengthConfig(Record):
     """Settings of the length filter, stem and options together."""
 
     min_characters: int | None = Field(default=None, gt=0)
+    """Fewest characters of a question; unset is no limit."""
     max_characters: int | None = Field(default=None, gt=0)
+    """Most characters of a question; unset is no limit."""
 
 
 class NegationConfig(Record):
     """Settings that limit the share of negated questions ("except", "not", "false", "least")."""
 
     max_share: float | None = Field(default=None, ge=0, le=1)
+    """Largest share of negated questions; unset is no limit."""
 
 
 class DifficultyConfig(Record):
@@ -102,6 +112,7 @@ class DiversityConfig(Record):
     """Setting that draws `train_size` evenly over clusters of similar wording."""
 
     on: bool = False
+    """Whether to draw evenly over clusters."""
 
 
 class CurationConfig(Record):
@@ -118,6 +129,7 @@ class BalanceConfig(Record):
     """Settings that balance `train_size` over subjects or letters."""
 
     by: Literal["none", "subject", "letter"] = "none"
+    """What to balance by; "none" draws without balance."""
     temperature: float = Field(default=1.0, gt=0)
     """By subject: shares proportional to count ** (1 / temperature); 1 is proportional, a large
     value gives equal shares."""
@@ -130,6 +142,7 @@ class BalanceConfig(Record):
     repeat: bool = False
     """Repeat the questions of a group smaller than its share, instead of filling from others."""
     weak_factor: float = Field(default=2.0, ge=1)
+    """How much more a weak subject counts."""
 
     @model_validator(mode="after")
     def _check_by_is_set(self) -> BalanceConfig:
@@ -146,7 +159,9 @@ class DataConfig(Record):
     """Settings of the data: sources, sizes and processing."""
 
     train: str = "starter:train"
+    """DATA that the model is trained on."""
     evaluate: tuple[str, ...] = Field(default=("starter:recall", "starter:transfer"), min_length=1)
+    """DATA that is reported on: one or more splits, none of which is trained on."""
     train_size: int | None = Field(default=None, gt=0)
     """Number of train questions, after cleaning, overlap and curation; None takes all."""
     evaluate_size: int | None = Field(default=None, gt=0)
@@ -185,8 +200,11 @@ class LoraSettings(Record):
     """Settings of low-rank adaptation (Hu et al. 2021, arXiv 2106.09685)."""
 
     rank: int = Field(default=16, gt=0)
+    """Rank of the update."""
     alpha: int = Field(default=32, gt=0)
+    """Scale of the update, divided by the rank."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of inputs of the update that are dropped in training."""
     targets: tuple[str, ...] = Field(default=LORA_TARGETS, min_length=1)
     """Names of modules; "all-linear" alone takes every dense layer but the head."""
     rslora: bool = False
@@ -215,6 +233,7 @@ class TrainingConfig(Record):
     """Give every subject, or every right letter, the same total weight in the loss, independent of
     its frequency in the train split."""
     epochs: int = Field(default=6, gt=0)
+    """Passes over the training questions."""
     steps: int | None = Field(default=None, gt=0)
     """Total number of optimizer steps, in place of `epochs`."""
     batch_size: int = Field(default=16, gt=0)
@@ -228,10 +247,15 @@ class TrainingConfig(Record):
     """What to do with a longer example: cut its explanation to the sentences that fit, if it has
     one, or leave it out. Both are counted."""
     learning_rate: float = Field(default=2e-3, gt=0)
+    """Highest learning rate of AdamW."""
     warmup_steps: int = Field(default=5, ge=0)
+    """Steps in which the learning rate rises to its highest."""
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    """How the learning rate falls after its warm-up."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """Weight decay of AdamW."""
     clip_norm: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient; a larger one is scaled down."""
     permute_options: bool = True
     """Show the options in a new random order in every epoch."""
     save_every: int = Field(default=20, gt=0)
@@ -300,6 +324,7 @@ class EvaluationConfig(Record):
     shots_by: ShotChoice = "fixed"
     """Choice of the examples: the first, random for each question, or of the same subject."""
     max_new_tokens: int = Field(default=50, gt=0)
+    """Generate: most tokens of an answer."""
     constrained: bool = False
     """Generate: constrain the output to one of the options."""
 
@@ -370,7 +395,9 @@ class Experiment(Record):
     """Settings of a whole run. The defaults are the quickstart."""
 
     recipe: Literal["finetune"] = "finetune"
+    """Which recipe the file is for; "notebook" is the seed notebook, with settings of its own."""
     name: str = Field(default="quickstart", pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    """Name of the run, and of its folder."""
     seed: int = 17
     """Seed of the data, and of the training unless `seeds` are given."""
     seeds: tuple[int, ...] = ()
@@ -419,15 +446,27 @@ class NotebookExperiment(Record):
     """The seed notebook's recipe, bugs included; see `commands/notebook.py`."""
 
     recipe: Literal["notebook"]
+    """Names this recipe."""
     name: str = Field(default="notebook", pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    """Name of the run, and of its folder."""
     seed: int = 42
+    """Seed of the samples and of the training."""
     model: str = "hub:HuggingFaceTB/SmolLM2-1.7B-Instruct"
+    """The base model."""
     data: str = "hub:openlifescienceai/medmcqa:train"
+    """DATA that both samples are drawn from."""
     columns: ColumnMapping = ColumnMapping()
+    """Columns of the data."""
     train_size: int = Field(default=500, gt=0)
+    """Rows to train on."""
     cutoff: int = Field(default=1000, ge=0)
     """Rows before this are not sampled for the evaluation (the train rows of the notebook)."""
     evaluate_size: int = Field(default=20, gt=0)
+    """Rows to evaluate on."""
     epochs: float = Field(default=3, gt=0)
+    """Passes over the training rows."""
     max_length: int = Field(default=512, gt=0)
+    """Tokens to which every example is padded or cut."""
     max_new_tokens: int = Field(default=50, gt=0)
+
+    """Most tokens of an answer."""

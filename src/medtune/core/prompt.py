@@ -33,6 +33,7 @@ class AnswerForm(Record):
     answer: str
     """Template of the assistant's turn; {letter} and {text} are replaced by the option's."""
     list_options: bool = True
+    """Whether the user message lists the options."""
 
     @field_validator("answer")
     @classmethod

@@ -702,21 +702,3 @@ class ModelList(Record):
     kind: Literal["models"] = "models"
     cache: str
     models: tuple[ModelInfo, ...]
-
-
-class DoctorRecord(Record):
-    """Report of `medtune doctor` on the machine and what will be slow on it."""
-
-    kind: Literal["doctor"] = "doctor"
-    provenance: Provenance
-    fast_bfloat16: bool
-    dtype: str
-    """The precision that `auto` selects on this machine."""
-    device: str
-    memory_bytes: int
-    memory_available_bytes: int
-    cache: str
-    cache_free_bytes: int
-    models: tuple[ModelInfo, ...]
-    hub_offline: bool
-    warnings: tuple[str, ...]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from medtune.core.display.frames import make_frame
 from medtune.core.display.html import SHOWN_ROWS, render_result
-from medtune.core.errors import DataError
+from medtune.core.errors import DataError, did_you_mean
 from medtune.core.experiment import ColumnMapping
 from medtune.core.progress import NoProgress, Progress
 from medtune.core.records import LETTERS, Question, SplitDescription
@@ -326,7 +326,7 @@ def find_snapshot_split(ref: DataRef) -> SplitRecord:
     names = _named_splits(Path(ref.place))
     if ref.split not in names:
         raise DataError(
-            f"{ref.place} has no split {ref.split!r}",
+            f"{ref.place} has no split {ref.split!r}{did_you_mean(ref.split, names)}",
             expected=f"one of {', '.join(names)}",
         )
     return names[ref.split]

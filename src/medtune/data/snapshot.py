@@ -79,14 +79,29 @@ def prepare_snapshot(data: DataConfig, seed: int, folder: Path, progress: Progre
     """
     sources = list_sources(data)
     inputs = hash_snapshot_inputs(data, seed, sources)
-    manifest = read_record(folder / MANIFEST_FILE, SnapshotManifest)
-    if manifest is not None and manifest.inputs == inputs and not find_faults(folder, manifest):
-        progress.log_message(f"{folder}: snapshot {manifest.hash[:12]} still valid")
-        return read_snapshot(folder, manifest)
+    if found := _find_valid(folder, inputs):
+        progress.log_message(f"{folder}: snapshot {found.manifest.hash[:12]} still valid")
+        return found
     with _scratch_folder(folder) as work:
         built = build_snapshot(data, seed, sources, work, progress)
         manifest = _write_snapshot(built, folder, inputs, data, seed, progress)
     progress.log_message(f"{folder}: snapshot {manifest.hash[:12]} written")
+    return read_snapshot(folder, manifest)
+
+
+def find_snapshot(data: DataConfig, seed: int, folder: Path) -> Snapshot | None:
+    """Return the snapshot in a folder if its inputs are the same; nothing is written.
+
+    Raises:
+        DataError: A source cannot be used.
+    """
+    return _find_valid(folder, hash_snapshot_inputs(data, seed, list_sources(data)))
+
+
+def _find_valid(folder: Path, inputs: str) -> Snapshot | None:
+    manifest = read_record(folder / MANIFEST_FILE, SnapshotManifest)
+    if manifest is None or manifest.inputs != inputs or find_faults(folder, manifest):
+        return None
     return read_snapshot(folder, manifest)
 
 

@@ -39,6 +39,7 @@ class Sizes(Record):
     option: int = Field(default=500, ge=1, le=4000)
     """Characters of one option."""
     options: int = Field(default=MAX_OPTIONS, ge=2, le=MAX_OPTIONS)
+    """Most options of a question."""
 
 
 class Privacy(Record):
@@ -55,6 +56,7 @@ class Strictness(Record):
     """The action of a guard that finds something."""
 
     action: Action
+    """What the guard does when it finds something."""
 
 
 class Sensitive(Strictness):
@@ -62,6 +64,7 @@ class Sensitive(Strictness):
 
     action: Action = "defer"
     topics: tuple[Topic, ...] = ("dosing", "oncology", "pregnancy", "paediatrics", "emergency")
+    """Topics that it looks for."""
 
 
 class ClassifierPolicy(Strictness):
@@ -108,7 +111,9 @@ class Policy(Record):
     """A policy file."""
 
     version: str = Field(min_length=1)
+    """Name of the policy, stored with every reply."""
     order: tuple[GuardName, ...]
+    """Guards in the order in which they run."""
     subjects: tuple[str, ...] = MEDMCQA_SUBJECTS
     """Subjects stored and given to the model, besides those of the calibration. Any other subject
     is free text: the guards read it, and it is dropped."""

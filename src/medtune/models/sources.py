@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from medtune.core.errors import ModelError, UnknownModelError
+from medtune.core.errors import ModelError, UnknownModelError, did_you_mean
 from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX, is_search_model
 from medtune.core.progress import Progress
 from medtune.core.records import ModelInfo
@@ -20,6 +20,9 @@ from medtune.models.gguf_file import GgufFile, convert_gguf, find_gguf_path, rea
 from medtune.models.weights_card import CARD_FILE, split_adapter
 
 FAKE_KINDS = ("oracle", "constant", "biased", "noisy")
+NAMED_MODELS = (f"embedded:{builtin.NAME}", *(f"fake:{kind}" for kind in FAKE_KINDS))
+MODEL_KINDS = ("hub", "path", "adapter", "remote", "search", "mix")
+"""Kinds of models that are named by a place."""
 EXPECTED_MODEL_NAME = (
     f"embedded:{builtin.NAME}, hub:ORG/NAME[@REVISION], path:DIR, path:FILE.gguf, adapter:DIR, "
     f"remote:URL#MODEL, search:DIR, mix:DIR, fake:{'|'.join(FAKE_KINDS)}, or the folder of a run "
@@ -79,7 +82,10 @@ def resolve_model(name: str, progress: Progress | None = None, weights: bool = T
         )
     absent = "/" in name and not colon and not Path(name).exists()
     found = f"{name!r} names no model" + (": there is no such folder" if absent else "")
-    raise UnknownModelError(found, expected=EXPECTED_MODEL_NAME)
+    known = [*NAMED_MODELS, *(f"{prefix}:{rest}" for prefix in MODEL_KINDS)]
+    if absent and Path(name).parent.is_dir():
+        known += [str(folder) for folder in Path(name).parent.iterdir()]
+    raise UnknownModelError(found + did_you_mean(name, known), expected=EXPECTED_MODEL_NAME)
 
 
 def _convert_gguf(file: GgufFile, progress: Progress | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -18,13 +19,15 @@ from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import AnswerModel, ModelIdentity
 from medtune.core.records import Question, Record
 from medtune.core.run_folder import lock_folder, write_record, write_text
+from medtune.core.schemas.plan import PlanRecord
 from medtune.data.snapshot import Snapshot, prepare_snapshot
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_or_reuse
 from medtune.models.open_model import find_unloaded_model, open_model
-from medtune.studies.grid import StudyCell, run_cells
+from medtune.studies.grid import StudyCell, collect_grid_state, run_cells
 from medtune.studies.grid_schema import GridState, WorkerCounts
+from medtune.workflows.dry_run import PlanBuilder, nothing_downloaded
 
 RecordT = TypeVar("RecordT", bound=Record)
 Settings = ParamSpec("Settings")
@@ -193,6 +196,44 @@ def run_study(
         write_text(folder / prepared.page, prepared.render_page(record))
         write_record(folder / prepared.record_file, record)
     return record
+
+
+def plan_study(
+    study: Callable[Concatenate[Path, Progress, Settings], Study[RecordT]],
+    folder: Path,
+    /,
+    *args: Settings.args,
+    **settings: Settings.kwargs,
+) -> PlanRecord:
+    """Plan a study for `--dry-run`: its cells, and which of them are finished; writes nothing.
+
+    Its data are prepared in a temporary folder.  A cell is expected to take as long as the finished
+    ones did on average; before the first nothing is known.
+
+    Args:
+        study: Class of the study.
+        folder: Folder of the study.
+        args: Settings of the study.
+        settings: Settings by name.
+
+    Raises:
+        MedtuneError: A setting, the data or the model cannot be used.
+    """
+    with nothing_downloaded(), tempfile.TemporaryDirectory(prefix="medtune-plan-") as scratch:
+        prepared = study(Path(scratch), NoProgress(), *args, **settings)
+        plan = PlanBuilder(f"study {prepared.name}", folder)
+        cells = folder / prepared.cells_folder
+        state = collect_grid_state(prepared.name, prepared.list_cells(), cells)
+    mean_s = state.cell_s / state.done if state.done else None
+    left = state.cells - state.done
+    if state.done:
+        plan.add("finished cells", "reused", state.done, "cells", writes=[str(cells)])
+    if left:
+        seconds = None if mean_s is None else mean_s * left
+        plan.add("cells", "to do", left, "cells", seconds, writes=[str(cells)])
+    pages = [str(folder / prepared.page), str(folder / prepared.record_file)]
+    plan.add("record and page", "to do", len(pages), "files", writes=pages)
+    return plan.build()
 
 
 def _run_worker(prepare: Callable[[], Study[Any]], counts: WorkerCounts) -> None:

@@ -99,27 +99,12 @@ def finetune_cached(
         MedtuneError: As `fine_tune` does.
     """
     split, held = snapshot.train.description, snapshot.validation
-    artefact = experiment.training.artefact_folder
-    shown = experiment.retrieval.prompt_settings
     here = join_processes()
-    assert (evidence is None) == (shown is None), "prompts show passages of an open book alone"
-    wanted = hash_training_passages(evidence, split) if evidence is not None else None
-
-    def find(base: ModelIdentity) -> TrainingRecord | None:
-        prompt_hash = prompt_fingerprint(experiment.prompt, base.render, shown)
-        validation = held.description if held else None
-        inputs = hash_training_inputs(
-            experiment, base.describe(), prompt_hash, split, validation, wanted
-        )
-        if record := find_finished_training(folder, artefact, inputs):
-            progress.log_message(f"{folder / artefact}: still valid")
-        return record
-
     unloaded = base_model(experiment, source)
-    if record := find(unloaded):
+    if record := find_training(experiment, unloaded, snapshot, folder, progress, evidence):
         return record
     base = unloaded.load()
-    if record := find(base):
+    if record := find_training(experiment, base, snapshot, folder, progress, evidence):
         return record
     # torch.distributed takes a second
     from medtune.training.finetune import fine_tune
@@ -134,6 +119,32 @@ def finetune_cached(
     return fine_tune(
         trainable, experiment, questions, split, folder, progress, watch, hashes, passages
     )
+
+
+def find_training(
+    experiment: Experiment,
+    base: ModelIdentity,
+    snapshot: Snapshot,
+    folder: Path,
+    progress: Progress,
+    evidence: EvidenceFinder | None = None,
+) -> TrainingRecord | None:
+    """Return the record of a finished training with the same inputs; see `finetune_cached`."""
+    split, held = snapshot.train.description, snapshot.validation
+    artefact = experiment.training.artefact_folder
+    shown = experiment.retrieval.prompt_settings
+    assert (evidence is None) == (shown is None), "prompts show passages of an open book alone"
+    inputs = hash_training_inputs(
+        experiment,
+        base.describe(),
+        prompt_fingerprint(experiment.prompt, base.render, shown),
+        split,
+        held.description if held else None,
+        hash_training_passages(evidence, split) if evidence is not None else None,
+    )
+    if record := find_finished_training(folder, artefact, inputs):
+        progress.log_message(f"{folder / artefact}: still valid")
+    return record
 
 
 def _make_trainable(experiment: Experiment, base: LocalModel) -> TrainableModel:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
-from medtune.cli.output.console import PRINTERS, create_plain_table, lay_out, open_console, prints
+from medtune.cli.output.console import PRINTERS, create_plain_table, lay_out, prints
 from medtune.cli.output.table import PlainTable
 from medtune.core.records import (
     ComparisonRecord,
-    DoctorRecord,
     EvaluationRecord,
     ModelInfo,
     ModelList,
@@ -25,11 +24,8 @@ from medtune.reports.accuracy_table import accuracy_table
 from medtune.reports.result_table import format_percent_interval
 
 GIB = 1 << 30
-
-
-def show_record(record: Record) -> None:
-    """Print a record as a table on stdout."""
-    print_on_console(open_console(stderr=False), record)
+LEFT_OUT = ("kind", "inputs", "provenance", "audit", "losses")
+"""Fields that a terminal does not show."""
 
 
 def print_on_console(console: Console, record: Record) -> None:
@@ -40,6 +36,7 @@ def print_on_console(console: Console, record: Record) -> None:
         batch_audit,
         compression,
         data,
+        plan,
         release,
         release_export,
         retrieval,
@@ -135,7 +132,7 @@ def _show_models(console: Console, record: ModelList) -> None:
 
 
 def _show_fields(console: Console, record: Record) -> None:
-    console.print(_field_table(record))
+    console.print(field_table(record))
 
 
 def _print_caveats(console: Console, record: EvaluationRecord) -> None:
@@ -165,12 +162,11 @@ def _model_table(models: tuple[ModelInfo, ...]) -> PlainTable:
     return table
 
 
-def _field_table(record: Record) -> PlainTable:
+def field_table(record: Record, left_out: Sequence[str] = LEFT_OUT) -> PlainTable:
     """Build a table of a record's fields, nested records in one line."""
     table = create_plain_table(("",), texts=("",))
     for name, value in record:
-        machine = name == "provenance" and isinstance(record, DoctorRecord)
-        if name in ("kind", "inputs", "provenance", "audit", "losses") and not machine:
+        if name in left_out:
             continue
         for label, text in _field_rows(name, value):
             said = label.removeprefix("provenance.").replace("_", " ")

@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from medtune.core.errors import DataError, EmptySplitError
+from medtune.core.errors import DataError, EmptySplitError, did_you_mean
 from medtune.core.experiment import ColumnMapping
 from medtune.core.records import content_hash
 from medtune.core.run_folder import hash_file, translate_disk_errors
@@ -105,7 +105,10 @@ def parse_data_ref(text: str) -> DataRef:
         kind, rest = "file", text
     if kind == "starter":
         if rest and rest not in STARTER_SPLITS:
-            raise DataError(f"starter:{rest}: no such split", expected=" or ".join(STARTER_SPLITS))
+            raise DataError(
+                f"starter:{rest}: no such split{did_you_mean(rest, STARTER_SPLITS)}",
+                expected=" or ".join(STARTER_SPLITS),
+            )
         return DataRef("starter", "", rest or None)
     if kind == "hub" and rest:
         place, _, hub_split = rest.partition(":")
@@ -121,8 +124,10 @@ def parse_data_ref(text: str) -> DataRef:
         if colon and not Path(rest).exists() and re.fullmatch(r"[\w-]+", tail):
             return DataRef(kind, head, tail)
         return DataRef(kind, rest, None)
+    known = [f"{near}:{rest}" if rest else near for near in SOURCE_KINDS]
+    known += [f"hub:{name}" for name in KNOWN_DATASETS]
     raise DataError(
-        f"{text!r} names no dataset",
+        f"{text!r} names no dataset{did_you_mean(text, known)}",
         expected="starter[:split], hub:ORG/NAME[/CONFIG][:split], file:PATH[:split] "
         "or snapshot:FOLDER[:split]",
     )
@@ -237,7 +242,8 @@ def _read_files(ref: DataRef, split_column: str | None) -> Iterator[LocatedRow]:
             yield (f"{path.relative_to(root)} {place}" if several else place), row
     if not kept:
         raise EmptySplitError(
-            f"{ref.place} has no row" + (f" of split {ref.split!r}" if ref.split else ""),
+            f"{ref.place} has no row"
+            + (f" of split {ref.split!r}{did_you_mean(ref.split, seen)}" if ref.split else ""),
             expected=f"one of {', '.join(sorted(seen))}" if seen else "at least one question",
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medtune.core.errors import AdapterError, ConfigError
+from medtune.core.errors import AdapterError, ConfigError, did_you_mean
 from medtune.core.experiment import LoraSettings
 from medtune.models.adapters.trainable import TrainableModel
 from medtune.models.kernels.lora_linear import use_lora_products
@@ -38,7 +37,7 @@ class LoraModel(TrainableModel):
         recompute: As for `TrainableModel`.
 
     Raises:
-        ConfigError: A target names no module; near names are listed.
+        ConfigError: A target names no module; a near name is given.
     """
 
     kind = "adapter"
@@ -208,8 +207,7 @@ def _check_targets(network: Any, targets: Sequence[str]) -> None:
     faults = []
     for target in targets:
         if target not in names:
-            near = difflib.get_close_matches(target, names, n=3)
-            hint = f"; near names: {', '.join(near)}" if near else ""
-            faults.append(f"training.lora.targets: the model has no module {target!r}{hint}")
+            near = did_you_mean(target, names)
+            faults.append(f"training.lora.targets: the model has no module {target!r}{near}")
     if faults:
         raise ConfigError("the experiment", faults)

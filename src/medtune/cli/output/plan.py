@@ -1,0 +1,80 @@
+"""Print what a machine is like, and what a command would do."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from medtune.cli.output.console import create_plain_table, prints
+from medtune.cli.output.records import GIB, field_table
+from medtune.core.schemas.plan import DoctorRecord, PlanRecord
+from medtune.workflows.job_costs import ERROR_FACTOR
+
+
+@prints(DoctorRecord)
+def _show_machine(console: Console, record: DoctorRecord) -> None:
+    console.print(Text(record.verdict, style="green" if record.ready else "red"))
+    console.print()
+    table = create_plain_table((), texts=("on this machine, about",), numbers=("time", "memory"))
+    for job in record.jobs:
+        table.add_row(job.job, format_duration(job.seconds), _format_memory(job.memory_bytes))
+    if record.jobs:
+        console.print(table)
+        console.print(
+            f"Estimates for the embedded model and short questions, within a factor of "
+            f"{ERROR_FACTOR:g}; a machine that does other work is slower."
+        )
+    else:
+        console.print("How long jobs take was measured on CPUs only.")
+    console.print()
+    console.print(field_table(record, ("kind", "verdict", "ready", "speed", "jobs")))
+
+
+@prints(PlanRecord)
+def _show_plan(console: Console, record: PlanRecord) -> None:
+    table = create_plain_table(("step",), texts=("writes",), numbers=("state", "count", "time"))
+    for step in record.steps:
+        count = "?" if step.count is None else f"{step.count:,}"
+        table.add_row(
+            step.name,
+            ", ".join(place.removeprefix(f"{record.folder}/") for place in step.writes) or "-",
+            step.state,
+            f"{count} {step.unit}",
+            "-" if step.state == "reused" else format_duration(step.seconds),
+        )
+    console.print(table)
+    console.print(Text(f"writes to: {record.folder}"))
+    reads = dict.fromkeys(place for step in record.steps for place in step.reads)
+    if reads:
+        console.print(Text(f"reads: {', '.join(reads)}"))
+    if record.seconds is not None:
+        console.print(
+            Text(
+                f"in all about {format_duration(record.seconds)}, within a factor of "
+                f"{record.error_factor:g} on a machine that does nothing else"
+            )
+        )
+    else:
+        console.print("how long it takes is not known")
+    if record.memory_bytes is not None:
+        mark = "! " if record.memory_bytes > record.memory_available_bytes else ""
+        console.print(
+            f"{mark}memory about {_format_memory(record.memory_bytes)}, "
+            f"{_format_memory(record.memory_available_bytes)} available"
+        )
+    for note in record.notes:
+        console.print(Text(f"! {note}"))
+    console.print("dry run: nothing was written")
+
+
+def format_duration(seconds: float | None) -> str:
+    """Return a duration as people say it: 20 s, 4 min, 2.5 h; "?" if it is not known."""
+    if seconds is None:
+        return "?"
+    if seconds < 90:
+        return f"{max(1, seconds):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _format_memory(size: int | None) -> str:
+    return "?" if size is None else f"{size / GIB:.1f} GiB"

@@ -1,0 +1,1 @@
+"""Describe the settings of an experiment, and write a commented one."""
