@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from medtune._version import __version__
-from medtune.cli import compress, export, mix, release, review, serve, study, system
+from medtune.cli import compress, export, mix, publishing, release, review, serve, study, system
 from medtune.cli import evaluate as exam
 from medtune.cli import retrieval as passages
 from medtune.cli import train as work
@@ -44,6 +44,8 @@ app.command()(exam.evaluate)
 app.command()(exam.compare)
 app.command()(exam.analyze)
 app.command()(exam.rescore)
+app.command()(publishing.export)
+app.command()(publishing.methods)
 app.command()(mix.mix)
 indexes = Commands(no_args_is_help=True, help="Build and describe indexes of passages.")
 indexes.command("build")(passages.build)

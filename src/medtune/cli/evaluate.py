@@ -163,6 +163,20 @@ def compare(
     calibration_b: Annotated[
         Path | None, typer.Option(help="Evaluation of the candidate on the same split.")
     ] = None,
+    latex: Annotated[
+        Path | None, typer.Option(help="Write the table as LaTeX (booktabs) to this file.")
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="Write accuracies, baselines, differences and slices to this file."),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="Write the figures as SVG, PDF and PNG to this folder."),
+    ] = None,
+    methods: Annotated[
+        Path | None, typer.Option(help="Write the Methods paragraph, Markdown, to this file.")
+    ] = None,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
@@ -175,6 +189,10 @@ def compare(
     folder = out or Path("runs") / "compare" / slugify(a.resolve().name, b.resolve().name)
     record = compare_recipe(a, b, calibration_a, calibration_b, folder)
     written = {"record": folder / "comparison.json", "report": folder / "report.html"}
+    if latex or csv or figures or methods:
+        from medtune.publishing.export import export_comparison
+
+        written |= export_comparison(folder, latex, csv, figures, methods)
     print_record(record, json, written)
     Terminal().log_message(f"report: {written['report']}")
 

@@ -14,9 +14,11 @@ from medtune.analysis.paired_slices import compare_slices, find_changed_answers
 from medtune.core.formatting import format_p_value
 from medtune.core.model_labels import disambiguate_labels
 from medtune.core.records import ComparisonRecord
-from medtune.core.run_folder import write_record
-from medtune.core.schemas.analysis import AnalysisRecord, PairedSlices
+from medtune.core.run_folder import read_record, write_record
+from medtune.core.schemas.analysis import AnalysisRecord, PairedSlice, PairedSlices
 from medtune.reports.comparison import write_comparison
+
+COMPARISON_FILE, SLICES_FILE = "comparison.json", "slices.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,26 @@ class ComparedModel:
         return analyze_evaluation(
             os.path.relpath(self.folder, page), self.evaluation, self.calibration
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SavedComparison:
+    """The records of a comparison's folder."""
+
+    record: ComparisonRecord
+    a: AnalysisRecord
+    b: AnalysisRecord
+    slices: tuple[PairedSlice, ...]
+
+
+def find_comparison(folder: Path) -> SavedComparison | None:
+    """Read a comparison from its folder; None if a record is missing or of another schema."""
+    record = read_record(folder / COMPARISON_FILE, ComparisonRecord)
+    a, b = (read_record(folder / f"analysis-{key}.json", AnalysisRecord) for key in "ab")
+    slices = read_record(folder / SLICES_FILE, PairedSlices)
+    if record is None or a is None or b is None or slices is None:
+        return None
+    return SavedComparison(record, a, b, slices.slices)
 
 
 def compare_to_folder(
@@ -72,8 +94,8 @@ def write_comparison_folder(
     found_a, found_b = a.analyze(folder), b.analyze(folder)
     predictions = a.evaluation[1], b.evaluation[1]
     slices = compare_slices(*predictions)
-    write_record(folder / "comparison.json", record)
-    write_record(folder / "slices.json", PairedSlices(slices=slices))
+    write_record(folder / COMPARISON_FILE, record)
+    write_record(folder / SLICES_FILE, PairedSlices(slices=slices))
     write_record(folder / "analysis-a.json", found_a)
     write_record(folder / "analysis-b.json", found_b)
     page = folder / "report.html"

@@ -85,7 +85,7 @@ def render_latex_table(record: ComparisonRecord, a: EvaluationRecord, b: Evaluat
     )
     return "\n".join(
         [
-            r"% Needs \usepackage{booktabs}.",
+            r"% Written by medtune compare; needs \usepackage{booktabs}.",
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{caption}}}",

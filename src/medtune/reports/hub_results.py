@@ -24,33 +24,24 @@ DEFAULT_TASK = "default"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def find_hub_dataset(record: EvaluationRecord) -> DataRef | None:
-    """Return the Hub dataset of an evaluation; None if its questions are from elsewhere."""
-    if not record.data.source.startswith("hub:"):
-        return None
-    return parse_data_ref(record.data.source)
-
-
 def missing_entry_reason(record: EvaluationRecord) -> str | None:
     """Return why an evaluation has no entry on the Hub; None if it has one."""
-    if find_hub_dataset(record) is None:
+    if not record.data.source.startswith("hub:"):
         return f"{record.data.source} is no dataset of the Hub"
     if record.variant != "plain":
         return f"the questions were changed ({record.variant})"
     return None
 
 
-def build_hub_result(record: EvaluationRecord) -> EvalResultEntry | None:
-    """Build the Hub's entry of an evaluation; None if its questions are not on the Hub.
+def build_hub_result(record: EvaluationRecord) -> EvalResultEntry:
+    """Build the Hub's entry of an evaluation that has one.
 
     The value is the accuracy in per cent; the interval and the settings are in the notes, because
     the format has no field for them. The task is the configuration of the dataset.
     """
     from huggingface_hub import EvalResultEntry
 
-    place = find_hub_dataset(record)
-    if place is None or missing_entry_reason(record):
-        return None
+    place = _hub_dataset(record)
     revision = place.revision if place.revision and _COMMIT.fullmatch(place.revision) else None
     return EvalResultEntry(
         dataset_id=place.place,
@@ -80,18 +71,25 @@ def describe_settings(record: EvaluationRecord, split: str | None) -> str:
 
 def render_hub_results(entries: list[EvalResultEntry]) -> str:
     """Render entries as the YAML of one `.eval_results` file."""
+    import yaml  # type: ignore[import-untyped]
     from huggingface_hub import eval_result_entries_to_yaml
-    from huggingface_hub.utils import yaml_dump
 
-    return str(yaml_dump(eval_result_entries_to_yaml(entries)))
+    entries_as_dicts = eval_result_entries_to_yaml(entries)
+    text = yaml.safe_dump(entries_as_dicts, sort_keys=False, allow_unicode=True, width=100)
+    return f"# Written by medtune.\n{text}"
 
 
 def results_file_name(record: EvaluationRecord) -> str:
     """Return the file's name: that of the dataset and its configuration."""
-    place = find_hub_dataset(record)
-    assert place is not None, "only a Hub dataset has a file"
+    place = _hub_dataset(record)
     parts = (place.place.rpartition("/")[2], place.config or "")
     return "-".join(part for part in parts if part).lower().replace("/", "-") + ".yaml"
+
+
+def _hub_dataset(record: EvaluationRecord) -> DataRef:
+    place = parse_data_ref(record.data.source)
+    assert place.kind == "hub", "only data of the Hub has an entry"
+    return place
 
 
 def _utc(created: str) -> str:

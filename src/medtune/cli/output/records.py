@@ -38,6 +38,7 @@ def print_on_console(console: Console, record: Record) -> None:
         analysis,
         compression,
         data,
+        publishing,
         release,
         release_export,
         retrieval,
