@@ -91,11 +91,7 @@ def build_every_eval_ever(
             "source_organization_name": attribution.organization,
             "evaluator_relationship": attribution.relationship,
         },
-        "eval_library": {
-            "name": "medtune",
-            "version": record.provenance.medtune,
-            "additional_details": _texts(commit=record.provenance.commit),
-        },
+        "eval_library": _library(record),
         "model_info": _model_info(record, model_id),
         "evaluation_results": [_result(record, collection)],
         "detailed_evaluation_results": {
@@ -116,11 +112,24 @@ def find_model_id(record: EvaluationRecord) -> str:
     A base model of the Hub has its name there; a fine-tuned model is another model.
     """
     model = record.model
-    hub = find_hub_name(model.source, model.fingerprint)
+    hub = find_hub_name(model.source, model.fingerprint or "")
     if hub is not None and not model.adapter and not record.mixed_from:
         return hub[0]
     identity = content_hash([model.source, model.fingerprint, model.adapter])
     return f"{LOCAL}/{_path_part(record.label) or 'model'}-{identity[:12]}"
+
+
+def _library(record: EvaluationRecord) -> JsonObject:
+    """Return the harness that evaluated: medtune, or the one whose log was imported."""
+    made, origin = record.provenance, getattr(record, "origin", None)
+    if origin is None:
+        details = _texts(commit=made.commit)
+        return {"name": "medtune", "version": made.medtune, "additional_details": details}
+    return {
+        "name": origin.harness,
+        "version": origin.version or "unknown",
+        "additional_details": _texts(task=origin.task, imported_by=f"medtune {made.medtune}"),
+    }
 
 
 def _model_info(record: EvaluationRecord, model_id: str) -> JsonObject:

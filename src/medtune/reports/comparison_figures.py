@@ -171,7 +171,8 @@ def _draw_interval(
     """Draw a proportion as a mark with a horizontal interval bar."""
     width, size = (2.8, 8.0) if large else (1.6, 4.5)
     axes.plot([100 * value.low, 100 * value.high], [place, place], color=colour, lw=width)
-    axes.plot(100 * value.value, place, mark, color=colour, ms=size, mew=1.5)
+    # Marks at 0 and 100 % are drawn whole.
+    axes.plot(100 * value.value, place, mark, color=colour, ms=size, mew=1.5, clip_on=False)
 
 
 def _draw_differences(axes: Any, shifts: Sequence[PairedSlice]) -> None:

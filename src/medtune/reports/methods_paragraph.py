@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from medtune.analysis.breakdown import ALPHA
 from medtune.core.formatting import format_percent
@@ -15,7 +16,6 @@ from medtune.core.records import (
     ComparisonRecord,
     EvaluationRecord,
     Method,
-    Normalization,
     Orders,
     Provenance,
     RunRecord,
@@ -54,7 +54,7 @@ _CHOICES: dict[Method, str] = {
     "cloze": "the option whose text was likeliest after the question",
     "generate": "read from generated text by a rule-based parser",
 }
-_NORMALIZATIONS: dict[Normalization, str] = {
+_NORMALIZATIONS: dict[str, str] = {
     "sum": "by the sum of the log-probabilities of its tokens",
     "token": "by mean log-probability per token",
     "byte": "by log-probability per byte",
@@ -105,8 +105,13 @@ def describe_comparison_methods(
         )
     _describe_paired_test(draft, [record])
     _describe_multiplicity(draft, record, slices)
-    for analysis, exam in zip((a, b), exams, strict=True):
-        _describe_calibration(draft, analysis, exam)
+    _describe_calibration(
+        draft,
+        [
+            analysis.model_copy(update={"evaluation": exam})
+            for analysis, exam in zip((a, b), exams, strict=True)
+        ],
+    )
     _miss_trainings(draft, exams)
     _describe_environments(draft, [exam.provenance for exam in exams])
     return draft.finish()
@@ -124,7 +129,7 @@ def describe_evaluation_methods(
     _describe_exams(draft, [record])
     draft.say("Accuracies are given with Wilson’s score intervals, 95 % (Wilson 1927)")
     if analysis is not None:
-        _describe_calibration(draft, analysis, record)
+        _describe_calibration(draft, [analysis])
     _miss_trainings(draft, [record])
     _describe_environments(draft, [record.provenance])
     return draft.finish()
@@ -221,7 +226,7 @@ def _describe_data(draft: _Draft, exams: Sequence[EvaluationRecord]) -> None:
             draft.say(f"The questions{of} have the content hash {_short(data.hash)} (sha256)")
         else:
             draft.miss(f"a hash of the questions{of}")
-        if data.excluded is None:
+        if data.excluded is None or (_origin(exam) is not None and not data.excluded):
             draft.miss(f"which rows{of} were left out")
         elif data.excluded:
             draft.say(
@@ -235,22 +240,30 @@ def _describe_data(draft: _Draft, exams: Sequence[EvaluationRecord]) -> None:
 
 
 def _describe_models(draft: _Draft, exams: Sequence[EvaluationRecord]) -> None:
+    unknown = []
     for exam in exams:
         model = exam.model
         facts = []
         if model.fingerprint and model.fingerprint != model.source:
             facts.append(f"weights {_short(model.fingerprint)}")
         else:
-            draft.miss(f"the identity of the weights of {exam.label}")
+            unknown.append(exam.label)
         if model.adapter:
             facts.append(f"with an adapter, sha256 {_short(model.adapter)}")
         if model.parameters:
             facts.append(f"{model.parameters:,} parameters")
-        if model.dtype:
+        if model.dtype not in (None, "", "none"):
             facts.append(f"{model.dtype} arithmetic")
         if exam.mixed_from:
             facts.append(f"a mixture of {len(exam.mixed_from)} evaluations")
         draft.say(f"{exam.label} is {model.source}{f' ({_listed(facts)})' if facts else ''}")
+        if (origin := _origin(exam)) is not None:
+            draft.say(
+                f"The answers of {exam.label} are from a log of {origin.display_name}, task "
+                f"{origin.task}, and count as correct by its metric {origin.metric}"
+            )
+    if unknown:
+        draft.miss(f"the identity of the weights of {_listed(unknown)}")
 
 
 def _describe_answers(
@@ -267,7 +280,8 @@ def _describe_answers(
             continue
         choice = _CHOICES[exam.method]
         if exam.method == "cloze" and exam.normalization is not None:
-            choice += f", {_NORMALIZATIONS[exam.normalization]}"
+            scale = exam.normalization
+            choice += f", {_NORMALIZATIONS.get(scale, f'by log-probability per {scale}')}"
         if exam.method == "generate":
             if exam.parser is not None:
                 choice += f" (version {exam.parser})"
@@ -319,14 +333,14 @@ def _describe_baselines(draft: _Draft, exams: Sequence[EvaluationRecord]) -> Non
 
 def _describe_trained_on(draft: _Draft, exams: Sequence[EvaluationRecord]) -> None:
     for exam in exams:
-        if exam.trained_on is None:
-            draft.miss(f"whether {exam.label} was trained on any of these questions")
-        else:
+        if exam.trained_on is not None:
             draft.say(
                 f"Of the {exam.counts.n:,} questions of {short_source_name(exam.data.source)}, "
                 f"{exam.trained_on:,} are in the fine-tuning data of {exam.label} with the same "
                 "text; pretraining data were not searched"
             )
+    if unknown := dict.fromkeys(exam.label for exam in exams if exam.trained_on is None):
+        draft.miss(f"which of these questions are in the training data of {_listed(unknown)}")
 
 
 def _describe_paired_test(draft: _Draft, comparisons: Sequence[ComparisonRecord]) -> None:
@@ -381,45 +395,49 @@ def _describe_multiplicity(
         )
 
 
-def _describe_calibration(draft: _Draft, analysis: AnalysisRecord, exam: EvaluationRecord) -> None:
-    if analysis.calibration is None:
+def _describe_calibration(draft: _Draft, analyses: Sequence[AnalysisRecord]) -> None:
+    """Describe the calibration error, and where temperatures were fitted.
+
+    The labels are those of the analyses' evaluations.
+    """
+    known = [analysis for analysis in analyses if analysis.calibration is not None]
+    if not known:
         return
     draft.say(
         "Calibration error is the root of the mean squared distance of confidence and accuracy in "
         "bins of equal size, debiased"
     )
-    found = analysis.selective
-    if found is not None and found.temperature is not None and found.calibrated_n is not None:
+    plain = []
+    for analysis in known:
+        found, label = analysis.selective, analysis.evaluation.label
+        if found is None or found.temperature is None or found.calibrated_n is None:
+            plain.append(label)
+            continue
         source = short_source_name(found.calibrated_on) if found.calibrated_on else "other data"
         draft.say(
-            f"The temperature of {exam.label} ({found.temperature:.2f}) was fitted on "
+            f"The temperature of {label} ({found.temperature:.2f}) was fitted on "
             f"{found.calibrated_n:,} other questions, of {source} (Guo et al. 2017)"
         )
-    else:
-        draft.say(f"No temperature was fitted for {exam.label}")
+    if plain:
+        draft.say(f"No temperature was fitted for {_listed(plain)}")
 
 
 def _miss_trainings(draft: _Draft, exams: Iterable[EvaluationRecord]) -> None:
-    for exam in exams:
-        if exam.model.adapter:
-            draft.miss(
-                f"in an evaluation, how the adapter of {exam.label} was trained, and with which "
-                "seed (the report of its run says)"
-            )
+    if trained := [exam.label for exam in exams if exam.model.adapter]:
+        draft.miss(
+            f"with which settings and seed {_listed(trained)} was trained, which the report of its "
+            "run says"
+        )
 
 
 def _describe_training(draft: _Draft, trainings: Sequence[TrainingRecord]) -> None:
     first = trainings[0]
     base, audit = first.base, first.audit
-    way = (
-        "low-rank updates (LoRA; Hu et al. 2021)"
-        if first.method == "lora"
-        else "all of its weights"
-    )
+    way = "LoRA (Hu et al. 2021)" if first.method == "lora" else "training all weights"
     seeds = [str(training.seed) for training in trainings]
     draft.say(
-        f"The base model is {base.source} (weights {_short(base.fingerprint)}, {base.dtype} "
-        f"arithmetic)"
+        f"The base model is {base.source} (weights {_short(base.fingerprint or 'unknown')}, "
+        f"{base.dtype} arithmetic)"
     )
     draft.say(
         f"It was fine-tuned by {way}, {first.trainable_parameters:,} of "
@@ -476,6 +494,11 @@ def _describe_environments(draft: _Draft, records: Iterable[Provenance | None]) 
 
 def _with_label(exam: EvaluationRecord, label: str) -> EvaluationRecord:
     return exam if exam.label == label else exam.model_copy(update={"label": label})
+
+
+def _origin(exam: EvaluationRecord) -> Any:
+    """Return the foreign log that an evaluation was imported from; None for medtune's own."""
+    return getattr(exam, "origin", None)
 
 
 def _short(digest: str) -> str:
