@@ -350,7 +350,7 @@ def _describe_paired_test(draft: _Draft, comparisons: Sequence[ComparisonRecord]
         "all 95 %"
     )
     draft.say(
-        f"The test is McNemar’s exact test, two-sided, at a level of {format_percent(ALPHA)} % "
+        f"The test is McNemar’s exact test, two-sided, at a level of {100 * ALPHA:g} % "
         "(McNemar 1947)"
     )
     for record in comparisons:
