@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
-from every_eval_ever.validator.validation_core import ValidationReport, validate_file
+from every_eval_ever.validator.validation_core import (  # type: ignore[import-untyped]
+    ValidationReport,
+    validate_file,
+)
 from huggingface_hub import parse_eval_result_entries
 from tests.conftest import CommandLine
 from tests.unit.analysis.synthetic import evaluation, predictions

@@ -16,6 +16,7 @@ from medtune.reports.figures import (
     BASE_COLOUR,
     TEXT_COLOUR,
     TUNED_COLOUR,
+    Drawing,
     add_legend,
     create_axes,
     create_figure,
@@ -41,7 +42,7 @@ class ForestRow:
     shift: PairedSlice | None = None
 
 
-def plot_baselines(evaluations: Sequence[EvaluationRecord]) -> str:
+def plot_baselines(evaluations: Sequence[EvaluationRecord]) -> Drawing:
     """Draw accuracies with their 95 % intervals, and the baselines below them."""
     first = evaluations[0]
     rows: list[tuple[str, Proportion | float, str, str]] = [
@@ -96,7 +97,7 @@ def plot_baselines(evaluations: Sequence[EvaluationRecord]) -> str:
     return render_svg(figure, "Accuracy in per cent with 95 % intervals. " + "; ".join(said))
 
 
-def plot_forest(rows: Sequence[ForestRow], names: Sequence[str]) -> str:
+def plot_forest(rows: Sequence[ForestRow], names: Sequence[str]) -> Drawing:
     """Draw a forest plot of accuracies by slice, with the paired differences beside it.
 
     Args:

@@ -89,7 +89,7 @@ class AccuracyRow:
         return known if self.search is None else {**known, "text search": self.search}
 
 
-def plot_accuracy(evaluations: Sequence[EvaluationRecord]) -> str:
+def plot_accuracy(evaluations: Sequence[EvaluationRecord]) -> Drawing:
     """Draw the accuracies of evaluations."""
     return plot_accuracy_rows(
         [
@@ -107,7 +107,7 @@ def plot_accuracy(evaluations: Sequence[EvaluationRecord]) -> str:
     )
 
 
-def plot_accuracy_rows(rows: Sequence[AccuracyRow]) -> str:
+def plot_accuracy_rows(rows: Sequence[AccuracyRow]) -> Drawing:
     """Draw accuracies with their 95 % intervals and baselines."""
     figure, axes = create_axes(8.6, 0.36 * len(rows) + 0.9)
     for place, row in enumerate(rows):
@@ -153,7 +153,7 @@ def _clear(row: AccuracyRow) -> float:
     return end
 
 
-def plot_loss(runs: Sequence[Sequence[LossPoint]]) -> str:
+def plot_loss(runs: Sequence[Sequence[LossPoint]]) -> Drawing:
     """Draw the loss of every step and its running mean, for one training or several seeds."""
     figure, axes = create_axes(8.6, 2.6)
     for number, losses in enumerate(runs):
@@ -184,7 +184,7 @@ def plot_loss(runs: Sequence[Sequence[LossPoint]]) -> str:
 
 def plot_letters(
     evaluations: Sequence[EvaluationRecord], colours: Sequence[str] | None = None
-) -> str:
+) -> Drawing:
     """Draw how often each letter was given, and how often it was right.
 
     Args:
@@ -211,7 +211,7 @@ def plot_bars(
     xlabel: str = "",
     width: float = 8.6,
     ylabel: str = "% of questions",
-) -> str:
+) -> Drawing:
     """Draw groups of bars side by side.
 
     Args:

@@ -23,6 +23,7 @@ from medtune.core.records import (
 )
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlice
 from medtune.core.schemas.dataset import SnapshotManifest, short_source_name
+from medtune.data.dedup.decontaminate import EVALUATED_REASONS
 
 REFERENCES = {
     "Broder 1997": "Broder AZ. On the resemblance and containment of documents. Proceedings of "
@@ -451,31 +452,33 @@ def _describe_training(draft: _Draft, trainings: Sequence[TrainingRecord]) -> No
         f"{audit.prompt_supervised:,} of them in a prompt, and the end of the turn in "
         f"{audit.ends_supervised:,} of {audit.examples:,} examples"
     )
-    if any(training.kept_step is not None for training in trainings):
-        steps = [str(t.kept_step) for t in trainings if t.kept_step is not None]
-        draft.say(
-            f"The weights of step {_listed(steps)} were kept, as the best on the validation split"
-        )
+    kept = [t.kept_step for t in trainings if t.kept_step is not None]
+    if kept:
+        steps = _listed(f"{step:,}" for step in dict.fromkeys(kept))
+        draft.say(f"The weights of step {steps} were kept, as the best on the validation split")
 
 
 def _describe_decontamination(draft: _Draft, manifest: SnapshotManifest) -> None:
-    train = manifest.train_split.description
-    near = manifest.config.overlap.near
+    excluded = dict(manifest.train_split.description.excluded)
+    exact, near = (excluded.pop(EVALUATED_REASONS[kind], 0) for kind in ("exact", "near"))
+    searched = manifest.config.overlap.near
+    also = f" and near-duplicates of them ({near:,}; MinHash, Broder 1997)" if searched else ""
     draft.say(
-        "Questions that are also evaluated"
-        + (", and near-duplicates of them (MinHash; Broder 1997)," if near else "")
-        + f" were removed from the training data: {_removed(train.excluded)}"
+        f"Before training, questions that are also evaluated ({exact:,}){also} were removed from "
+        "the training data"
     )
+    if not searched:
+        draft.say("Near-duplicates were not searched for")
+    if excluded:
+        draft.say(
+            "Also left out of the training data: "
+            + _listed(f"{n:,} {_rows(n)} ({reason})" for reason, n in excluded.items())
+        )
     for source in manifest.sources:
         if source.revision:
             draft.say(
                 f"{short_source_name(source.source)} was read at revision {source.revision[:12]}"
             )
-
-
-def _removed(excluded: dict[str, int]) -> str:
-    """List what was left out of the training data, by reason."""
-    return _listed(f"{n:,} {_rows(n)} ({reason})" for reason, n in excluded.items()) or "none"
 
 
 def _describe_environments(draft: _Draft, records: Iterable[Provenance | None]) -> None:

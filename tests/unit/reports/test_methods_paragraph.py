@@ -12,17 +12,20 @@ from medtune.analysis.analyze import analyze_evaluation
 from medtune.analysis.compare import compare_evaluations
 from medtune.analysis.paired_slices import compare_slices
 from medtune.core.intervals import wilson_interval
-from medtune.core.records import ComparisonRecord, SearchBaseline
+from medtune.core.records import ComparisonRecord, RunRecord, SearchBaseline
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlice
+from medtune.core.schemas.dataset import SnapshotManifest
 from medtune.reports import methods_paragraph
 from medtune.reports.methods_paragraph import (
     REFERENCES,
     MethodsParagraph,
     describe_comparison_methods,
     describe_evaluation_methods,
+    describe_run_methods,
 )
 
 N = 120
+QUICKSTART = Path(__file__).parents[3] / "results" / "quickstart.json"
 SEARCH = SearchBaseline(
     index="i" * 64, passages=320, accuracy=wilson_interval(50, N), only_model=30, only_search=11,
     p_value=0.004,
@@ -181,3 +184,43 @@ def test_the_markdown_has_the_paragraph_and_its_references(compared: Compared) -
     assert lines[0] == "## Methods"
     assert lines[2] == found.text
     assert sum(line.startswith("- ") for line in lines) == len(found.references) > 4
+
+
+def test_a_run_describes_its_training_and_its_data(manifest: SnapshotManifest) -> None:
+    run = RunRecord.model_validate_json(QUICKSTART.read_bytes())
+    found = describe_run_methods(run, manifest)
+    training = run.trainings[0]
+    for fact in (
+        "starter:recall (n = 80) and starter:transfer (n = 80)",
+        f"{training.trainable_parameters:,} of {training.total_parameters:,} weights",
+        f"({training.steps:,} steps), with seed {training.seed}",
+        f"in {training.audit.ends_supervised} of {training.audit.examples} examples",
+        "The primary method is cloze",
+        f"The run makes {len(run.comparisons)} comparisons",
+        "Before training, questions that are also evaluated (0) and near-duplicates of them (",
+    ):
+        assert fact in found.text
+    assert {"Hu et al. 2021", "Broder 1997", "Holm 1979", "McNemar 1947"} <= cited(found)
+    excluded = {"also evaluated": 3, "nearly the same is evaluated": 5, "repeated": 1}
+    train = manifest.train_split
+    description = train.description.model_copy(update={"excluded": excluded})
+    train = train.model_copy(update={"description": description})
+    leaky = manifest.model_copy(update={"splits": (train, *manifest.splits[1:])})
+    text = describe_run_methods(run, leaky).text
+    assert "also evaluated (3) and near-duplicates of them (5; MinHash, Broder 1997)" in text
+    assert "Also left out of the training data: 1 row (repeated)." in text
+
+
+def test_a_run_says_what_it_does_not_know() -> None:
+    run = RunRecord.model_validate_json(QUICKSTART.read_bytes())
+    whole = run.trainings[0].model_copy(update={"method": "full", "kept_step": 40})
+    seeds = (whole, whole.model_copy(update={"seed": 18}))
+    # Two seeds answer every exam: base, then each tuned model.
+    exams = len(run.evaluations) // 2
+    evaluations = (*run.evaluations, *run.evaluations[exams:])
+    run = run.model_copy(update={"trainings": seeds, "evaluations": evaluations})
+    found = describe_run_methods(run, None)
+    assert "with seeds 17 and 18" in found.text
+    assert "The weights of step 40 were kept" in found.text
+    assert "how the training data were cleaned" in found.text.partition("Not recorded: ")[2]
+    assert not {"Hu et al. 2021", "Broder 1997"} & cited(found)
