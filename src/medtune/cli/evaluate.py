@@ -194,7 +194,9 @@ def compare(
 
         written |= export_comparison(folder, latex, csv, figures, methods)
     print_record(record, json, written)
-    Terminal().log_message(f"report: {written['report']}")
+    for name, path in written.items():
+        if name != "record":
+            Terminal().log_message(f"{name}: {path}")
 
 
 def analyze(
