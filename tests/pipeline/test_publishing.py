@@ -152,6 +152,7 @@ def test_the_hubs_result_is_read_by_the_hubs_library(evaluated: CommandLine) -> 
         ("export starter --out taken", "cannot write"),
         ("methods nowhere", "holds no run, comparison or evaluation"),
         ("compare base tuned --latex taken", "medtune did not write it"),
+        ("compare base tuned --methods base", "base is a folder"),
         ("compare base tuned --csv taken/below", "cannot write"),
         ("compare base tuned --figures taken", "cannot write"),
     ],

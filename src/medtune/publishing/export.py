@@ -130,9 +130,11 @@ def write_own_file(path: Path, text: str) -> None:
     """Write a text file; an existing file is replaced only if its first line is the same.
 
     Raises:
-        InputError: The file was not written by the same command.
+        InputError: It is a folder, or was not written by the same command.
         FolderError: It cannot be written.
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder", expected="the name of a file")
     first = text.partition("\n")[0]
     try:
         with translate_disk_errors(path):

@@ -9,7 +9,7 @@ questions or of a file has no entry.
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from medtune.core.formatting import format_share
@@ -94,4 +94,4 @@ def _hub_dataset(record: EvaluationRecord) -> DataRef:
 
 def _utc(created: str) -> str:
     """Return a time as the Hub's examples write it, in UTC."""
-    return datetime.fromisoformat(created).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromisoformat(created).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -63,3 +63,8 @@ def test_a_configuration_is_the_task_and_a_commit_the_revision() -> None:
 def test_what_the_hub_has_no_place_for_has_a_reason(record: EvaluationRecord, reason: str) -> None:
     assert (missing_entry_reason(record) or "").startswith(reason)
     assert missing_entry_reason(of("hub:cais/mmlu:test")) is None
+
+
+def test_the_date_is_utc_whatever_the_machine_says() -> None:
+    made = make.MADE.model_copy(update={"created": "2026-01-02T01:00:00+03:00"})
+    assert build_hub_result(of("hub:a/b:test", provenance=made)).date == "2026-01-01T22:00:00Z"
