@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from huggingface_hub import ModelCard
+import yaml  # type: ignore[import-untyped]
+from huggingface_hub import ModelCard, parse_eval_result_entries
 from tests.conftest import CommandLine
 from tests.unit.releases.export import dossiers as make
 from tests.unit.releases.test_evidence_store import measured
@@ -91,18 +92,37 @@ def test_the_folder_is_what_others_can_read(medtune: CommandLine, registry: Regi
     assert there == {
         "README.md", "DATASHEET.md", "TRACEABILITY.md", "bom.cdx.json", "policy.toml",
         "release.json", "gate.json", "medtune.json", "adapter_config.json",
-        "adapter_model.safetensors", *(f"evidence/{kind}.json" for kind in verdict.evidence),
+        "adapter_model.safetensors", ".eval_results/medmcqa.yaml",
+        *(f"evidence/{kind}.json" for kind in verdict.evidence),
     }  # fmt: skip
     assert (record["files"], record["standing"]) == (len(there), "passed")
     assert record["bom_faults"] == []
     assert Release.model_validate_json((folder / "release.json").read_bytes()) == release
     assert GateRecord.model_validate_json((folder / "gate.json").read_bytes()) == verdict
     card: Any = ModelCard.load(folder / "README.md")
-    assert card.data.eval_results[0].metric_value == make.analysis().evaluation.accuracy.value
+    results = yaml.safe_load((folder / ".eval_results" / "medmcqa.yaml").read_text())
+    (entry,) = parse_eval_result_entries(results)
+    assert entry.dataset_id == "openlifescienceai/medmcqa"
+    assert entry.value == pytest.approx(100 * make.analysis().evaluation.accuracy.value)
+    assert record["no_hub_result"] is None
     assert card.data.library_name == "peft"
     assert "[More Information Needed]" not in card.text
     assert not (folder.stat().st_mode & 0o777) ^ 0o755
     assert read_card(folder).weights_hash == release.weights_hash  # medtune opens it again
+
+
+def test_data_that_is_not_on_the_hub_has_no_result_there(
+    medtune: CommandLine, registry: Registry
+) -> None:
+    data = make.DATA.model_copy(update={"source": "starter:recall"})
+    analysis = make.analysis(evaluation=make.evaluation(data=data))
+    evidence = make.EVIDENCE.model_copy(update={"analysis": analysis})
+    judged(registry, built(registry), evidence)
+    folder, record = exported(medtune)
+    assert not (folder / ".eval_results").exists()
+    assert record["no_hub_result"] == "starter:recall is no dataset of the Hub"
+    _, out, _ = medtune("release", "export", "v2")
+    assert "no result for the Hub's leaderboards: starter:recall is no" in " ".join(out.split())
 
 
 def test_the_bill_lists_the_files_as_they_lie_there(
@@ -280,7 +300,7 @@ def test_people_are_told_what_was_written(medtune: CommandLine, registry: Regist
     judged(registry, release)
     _, out, _ = medtune("release", "export", "v2")
     text = " ".join(out.split())
-    assert "17 files" in text
+    assert "18 files" in text
     assert "without questions' texts, in runs/export/v2" in text
     assert "passed the gate" in text
     assert "adapter_config.json is not byte by byte as released" in text

@@ -16,7 +16,19 @@ from typing import Annotated, NoReturn
 import typer
 
 from medtune._version import __version__
-from medtune.cli import audit, compress, export, logs, mix, release, review, serve, study, system
+from medtune.cli import (
+    audit,
+    compress,
+    export,
+    logs,
+    mix,
+    publishing,
+    release,
+    review,
+    serve,
+    study,
+    system,
+)
 from medtune.cli import evaluate as exam
 from medtune.cli import retrieval as passages
 from medtune.cli import train as work
@@ -63,6 +75,7 @@ GROUPS: dict[str, Table] = {
         "mix": mix.mix,
         "audit": audit.audit,
         "import": logs.import_,
+        "methods": publishing.methods,
     },
     "Ship": {
         "compress": compress.compress,
@@ -87,6 +100,7 @@ GROUPS: dict[str, Table] = {
             },
         ),
         "update": release.update,
+        "export": publishing.export,
     },
     "Run the endpoint": {
         "serve": serve.serve,

@@ -252,6 +252,20 @@ def compare(
     calibration_b: Annotated[
         Path | None, typer.Option(help="Evaluation of the candidate on the same split.")
     ] = None,
+    latex: Annotated[
+        Path | None, typer.Option(help="Write the table as LaTeX (booktabs) to this file.")
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="Write accuracies, baselines, differences and slices to this file."),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="Write the figures as SVG, PDF and PNG to this folder."),
+    ] = None,
+    methods: Annotated[
+        Path | None, typer.Option(help="Write the Methods paragraph, Markdown, to this file.")
+    ] = None,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
@@ -266,8 +280,14 @@ def compare(
         a, b, calibration_a=calibration_a, calibration_b=calibration_b, out=folder
     )
     written = {"record": folder / "comparison.json", "report": folder / "report.html"}
+    if latex or csv or figures or methods:
+        from medtune.publishing.export import export_comparison
+
+        written |= export_comparison(folder, latex, csv, figures, methods)
     print_record(compared.record, json, written)
-    Terminal().log_message(f"report: {written['report']}")
+    for name, path in written.items():
+        if name != "record":
+            Terminal().log_message(f"{name}: {path}")
 
 
 def analyze(

@@ -17,6 +17,7 @@ from medtune.reports.comparison_figures import (
 )
 from medtune.reports.figures import (
     TEXT_COLOUR,
+    Drawing,
     create_axes,
     describe_proportion,
     plot_bars,
@@ -24,7 +25,9 @@ from medtune.reports.figures import (
 )
 
 
-def plot_reliability(calibrations: Sequence[CalibrationReport | None], names: Sequence[str]) -> str:
+def plot_reliability(
+    calibrations: Sequence[CalibrationReport | None], names: Sequence[str]
+) -> Drawing:
     """Draw a reliability diagram: accuracy against mean confidence, by bin.
 
     Args:
@@ -54,7 +57,7 @@ def plot_reliability(calibrations: Sequence[CalibrationReport | None], names: Se
     )
 
 
-def plot_risk_coverage(curves: Sequence[RiskCurve | None], names: Sequence[str]) -> str:
+def plot_risk_coverage(curves: Sequence[RiskCurve | None], names: Sequence[str]) -> Drawing:
     """Draw risk-coverage curves, with the best possible curve of each model.
 
     Args:
@@ -90,7 +93,7 @@ def plot_risk_coverage(curves: Sequence[RiskCurve | None], names: Sequence[str])
     )
 
 
-def plot_similarity(found: Sequence[SimilarityReport | None], names: Sequence[str]) -> str:
+def plot_similarity(found: Sequence[SimilarityReport | None], names: Sequence[str]) -> Drawing:
     """Draw the accuracy by similarity to the nearest passage, and without the most similar tenth.
 
     Args:
@@ -127,7 +130,7 @@ def plot_similarity(found: Sequence[SimilarityReport | None], names: Sequence[st
     )
 
 
-def plot_rotations(found: Sequence[Flips | None], names: Sequence[str]) -> str:
+def plot_rotations(found: Sequence[Flips | None], names: Sequence[str]) -> Drawing:
     """Draw the accuracy by rotation of the options: shifted by 0, 1, ... positions.
 
     Args:
@@ -155,7 +158,7 @@ def plot_rotations(found: Sequence[Flips | None], names: Sequence[str]) -> str:
     return render_svg(figure, "Accuracy by rotation of the options, per cent. " + "; ".join(said))
 
 
-def plot_letters_over_orders(found: Sequence[Flips | None], names: Sequence[str]) -> str:
+def plot_letters_over_orders(found: Sequence[Flips | None], names: Sequence[str]) -> Drawing:
     """Draw how often each letter was chosen over all orders, and how often it was right.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
@@ -32,12 +32,23 @@ from medtune.reports.comparison_figures import (
     plot_forest,
 )
 from medtune.reports.data import Headline
-from medtune.reports.figures import TEXT_COLOUR, plot_letters
+from medtune.reports.figures import TEXT_COLOUR, Drawing, plot_letters
+from medtune.reports.methods_paragraph import (
+    describe_comparison_methods,
+    describe_evaluation_methods,
+)
 from medtune.reports.templating import render_page
 
 SHOWN_NOTES = 5
 SHOWN_SLICES = 30
 """Most subjects in a figure; the tables list all."""
+FIGURE_FILES = {
+    "baselines": "accuracy",
+    "others": "negation-and-letter",
+    "risk": "risk-coverage",
+    "shown_letters": "letters-in-all-orders",
+}
+"""Names of saved figures, where they differ from the names of the fields."""
 TITLES: dict[Dimension, str] = {
     "subject": "Subject",
     "topic": "Topic",
@@ -94,6 +105,27 @@ class AnalysisFigures:
     shown_letters: str
     similarity: str
 
+    def save(self, folder: Path) -> list[Path]:
+        """Save every figure that has data, as SVG, PDF and PNG; return the files.
+
+        Raises:
+            FolderError: The folder cannot be written.
+        """
+        drawn = ((FIGURE_FILES.get(f.name, f.name), getattr(self, f.name)) for f in fields(self))
+        return [
+            path
+            for name, drawing in drawn
+            if isinstance(drawing, Drawing)
+            for path in drawing.save(folder / name)
+        ]
+
+
+def draw_comparison(
+    record: ComparisonRecord, a: AnalysisRecord, b: AnalysisRecord, shifts: Sequence[PairedSlice]
+) -> AnalysisFigures:
+    """Draw the figures of a comparison, as on its page."""
+    return _draw_figures(_build_models(Path(), record, a, b), shifts)
+
 
 def write_comparison(
     path: Path,
@@ -119,13 +151,7 @@ def write_comparison(
     Raises:
         FolderError: The page cannot be written.
     """
-    same = record.a == record.b
-    models = [
-        _build_model(
-            path, key, f"{label} ({key})" if same else label, found, f"analysis-{key}.json"
-        )
-        for key, label, found in (("a", record.a, a), ("b", record.b, b))
-    ]
+    models = _build_models(path, record, a, b)
     found = dict.fromkeys((*describe_differences(record), *a.warnings, *b.warnings))
     # Statements right below the verdict are not repeated in the notes.
     notes = [note for note in found if note not in record.notes]
@@ -133,6 +159,7 @@ def write_comparison(
         "comparison.html",
         accuracies=accuracy_table([[model.exam for model in models]]),
         comparison=record,
+        methods=describe_comparison_methods(record, a, b, shifts),
         models=models,
         figures=_draw_figures(models, shifts),
         notes=notes[:SHOWN_NOTES],
@@ -163,6 +190,7 @@ def write_analysis(path: Path, analysis: AnalysisRecord) -> None:
         accuracies=accuracy_table([[model.exam for model in models]]),
         models=models,
         standing=compare_with_baselines(analysis.evaluation),
+        methods=describe_evaluation_methods(analysis.evaluation, analysis),
         figures=_draw_figures(models, ()),
         notes=notes[:SHOWN_NOTES],
         more_notes=notes[SHOWN_NOTES:],
@@ -200,6 +228,19 @@ def compare_with_baselines(exam: EvaluationRecord) -> Headline:
         f"{format_interval(value)}, n = {value.n}): {word} {name} ({format_percent(best)} %)."
         f"{without}",
     )
+
+
+def _build_models(
+    page: Path, record: ComparisonRecord, a: AnalysisRecord, b: AnalysisRecord
+) -> list[AnalysedModel]:
+    """Build both models of a comparison; equal labels are told apart."""
+    same = record.a == record.b
+    return [
+        _build_model(
+            page, key, f"{label} ({key})" if same else label, found, f"analysis-{key}.json"
+        )
+        for key, label, found in (("a", record.a, a), ("b", record.b, b))
+    ]
 
 
 def _build_model(

@@ -16,6 +16,7 @@ from medtune.reports.figures import (
     BASE_COLOUR,
     TEXT_COLOUR,
     TUNED_COLOUR,
+    Drawing,
     add_legend,
     create_axes,
     create_figure,
@@ -41,7 +42,7 @@ class ForestRow:
     shift: PairedSlice | None = None
 
 
-def plot_baselines(evaluations: Sequence[EvaluationRecord]) -> str:
+def plot_baselines(evaluations: Sequence[EvaluationRecord]) -> Drawing:
     """Draw accuracies with their 95 % intervals, and the baselines below them."""
     first = evaluations[0]
     rows: list[tuple[str, Proportion | float, str, str]] = [
@@ -96,7 +97,7 @@ def plot_baselines(evaluations: Sequence[EvaluationRecord]) -> str:
     return render_svg(figure, "Accuracy in per cent with 95 % intervals. " + "; ".join(said))
 
 
-def plot_forest(rows: Sequence[ForestRow], names: Sequence[str]) -> str:
+def plot_forest(rows: Sequence[ForestRow], names: Sequence[str]) -> Drawing:
     """Draw a forest plot of accuracies by slice, with the paired differences beside it.
 
     Args:
@@ -171,7 +172,8 @@ def _draw_interval(
     """Draw a proportion as a mark with a horizontal interval bar."""
     width, size = (2.8, 8.0) if large else (1.6, 4.5)
     axes.plot([100 * value.low, 100 * value.high], [place, place], color=colour, lw=width)
-    axes.plot(100 * value.value, place, mark, color=colour, ms=size, mew=1.5)
+    # Marks at 0 and 100 % are drawn whole.
+    axes.plot(100 * value.value, place, mark, color=colour, ms=size, mew=1.5, clip_on=False)
 
 
 def _draw_differences(axes: Any, shifts: Sequence[PairedSlice]) -> None:

@@ -68,6 +68,26 @@ class ComparedModel:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SavedComparison:
+    """The records of a comparison's folder."""
+
+    record: ComparisonRecord
+    a: AnalysisRecord
+    b: AnalysisRecord
+    slices: tuple[PairedSlice, ...]
+
+
+def find_comparison(folder: Path) -> SavedComparison | None:
+    """Read a comparison from its folder; None if a record is missing or of another schema."""
+    record = read_record(folder / COMPARISON_FILE, ComparisonRecord)
+    a, b = (read_record(folder / name, AnalysisRecord) for name in ANALYSIS_FILES)
+    slices = read_record(folder / SLICES_FILE, PairedSlices)
+    if record is None or a is None or b is None or slices is None:
+        return None
+    return SavedComparison(record, a, b, slices.slices)
+
+
 @dataclass(frozen=True, repr=False)
 class Comparison:
     """A paired comparison of two evaluations, with its slices."""
@@ -103,14 +123,13 @@ class Comparison:
             PredictionsError: There is none, or one of another version.
         """
         place = Path(folder)
-        record = read_record(place / COMPARISON_FILE, ComparisonRecord)
-        slices = read_record(place / SLICES_FILE, PairedSlices)
-        if record is None or slices is None:
+        if (found := find_comparison(place)) is None:
             raise PredictionsError(
                 f"{place} holds no comparison",
-                expected=f"{COMPARISON_FILE} and {SLICES_FILE}, as `medtune compare` writes them",
+                expected=", ".join((COMPARISON_FILE, SLICES_FILE, *ANALYSIS_FILES))
+                + ", as `medtune compare` writes them",
             )
-        return cls(record, slices.slices, folder=place)
+        return cls(found.record, found.slices, folder=place)
 
     def __repr__(self) -> str:
         return f"<Comparison: {self.verdict}>"

@@ -1,4 +1,4 @@
-"""Draw figures as SVG text that is readable on light and dark pages."""
+"""Draw figures as SVG text that is readable on light and dark pages, and save them for print."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from medtune.core.records import EvaluationRecord, LossPoint, Proportion
+from medtune.core.run_folder import write_atomic, write_text
 
 TEXT_COLOUR = "#64748b"
 """Colour of axes and text."""
@@ -28,6 +31,42 @@ _FIGURE = 6
 _LABEL_COLOURS = {"base": BASE_COLOUR, "tuned": TUNED_COLOUR}
 _GROUP = re.compile(r'<g id="[^"]*"')
 _METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
+PRINT_DPI = 300
+_PRINT_FORMATS: dict[str, dict[str, Any]] = {
+    # Without dates and versions the same figure gives the same bytes.
+    "pdf": {"metadata": {"Creator": None, "Producer": None, "CreationDate": None}},
+    "png": {"metadata": {"Software": None}, "dpi": PRINT_DPI},
+}
+FIGURE_FORMATS = ("svg", *_PRINT_FORMATS)
+
+
+class Drawing(str):
+    """A drawn figure: its SVG text, and the matplotlib figure for other formats."""
+
+    figure: Any
+
+    def save(self, stem: Path) -> list[Path]:
+        """Save the figure as `stem`.svg, .pdf and .png: black text on white, fonts embedded.
+
+        Raises:
+            FolderError: A file cannot be written.
+        """
+        import matplotlib
+        from matplotlib.colors import same_color
+        from matplotlib.text import Text
+
+        paths = [stem.with_name(f"{stem.name}.{kind}") for kind in FIGURE_FORMATS]
+        write_text(paths[0], f"{self}\n")
+        for text in self.figure.findobj(Text):
+            if same_color(text.get_color(), TEXT_COLOUR):
+                text.set_color("black")
+        self.figure.patch.set_alpha(1)
+        # Journals refuse the Type 3 fonts that matplotlib embeds by default.
+        with matplotlib.rc_context({"pdf.fonttype": 42}):
+            for path, (kind, settings) in zip(paths[1:], _PRINT_FORMATS.items(), strict=True):
+                save = partial(self.figure.savefig, format=kind, facecolor="white", **settings)
+                write_atomic(path, save)
+        return paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +89,7 @@ class AccuracyRow:
         return known if self.search is None else {**known, "text search": self.search}
 
 
-def plot_accuracy(evaluations: Sequence[EvaluationRecord]) -> str:
+def plot_accuracy(evaluations: Sequence[EvaluationRecord]) -> Drawing:
     """Draw the accuracies of evaluations."""
     return plot_accuracy_rows(
         [
@@ -68,7 +107,7 @@ def plot_accuracy(evaluations: Sequence[EvaluationRecord]) -> str:
     )
 
 
-def plot_accuracy_rows(rows: Sequence[AccuracyRow]) -> str:
+def plot_accuracy_rows(rows: Sequence[AccuracyRow]) -> Drawing:
     """Draw accuracies with their 95 % intervals and baselines."""
     figure, axes = create_axes(8.6, 0.36 * len(rows) + 0.9)
     for place, row in enumerate(rows):
@@ -114,7 +153,7 @@ def _clear(row: AccuracyRow) -> float:
     return end
 
 
-def plot_loss(runs: Sequence[Sequence[LossPoint]]) -> str:
+def plot_loss(runs: Sequence[Sequence[LossPoint]]) -> Drawing:
     """Draw the loss of every step and its running mean, for one training or several seeds."""
     figure, axes = create_axes(8.6, 2.6)
     for number, losses in enumerate(runs):
@@ -145,7 +184,7 @@ def plot_loss(runs: Sequence[Sequence[LossPoint]]) -> str:
 
 def plot_letters(
     evaluations: Sequence[EvaluationRecord], colours: Sequence[str] | None = None
-) -> str:
+) -> Drawing:
     """Draw how often each letter was given, and how often it was right.
 
     Args:
@@ -172,7 +211,7 @@ def plot_bars(
     xlabel: str = "",
     width: float = 8.6,
     ylabel: str = "% of questions",
-) -> str:
+) -> Drawing:
     """Draw groups of bars side by side.
 
     Args:
@@ -259,7 +298,7 @@ def draw_baselines(draw_line: Any, chance: float, majority: float) -> None:
     draw_line(100 * majority, color=BASELINE_COLOUR, lw=1.2, ls=":", label="majority letter")
 
 
-def render_svg(figure: Any, label: str = "") -> str:
+def render_svg(figure: Any, label: str = "") -> Drawing:
     """Render a figure as SVG; `label` describes it for a screen reader."""
     import matplotlib
     from matplotlib.text import Text
@@ -285,4 +324,6 @@ def render_svg(figure: Any, label: str = "") -> str:
     # Group ids would repeat between figures, and nothing refers to them.
     drawn = _GROUP.sub("<g", _METADATA.sub("", drawn[drawn.index("<svg") :]))
     named = f' role="img" aria-label="{escape(label)}"' if label else ""
-    return drawn.replace("<svg", f"<svg{named}", 1)
+    rendered = Drawing(drawn.replace("<svg", f"<svg{named}", 1))
+    rendered.figure = figure
+    return rendered

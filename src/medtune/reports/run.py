@@ -19,6 +19,7 @@ from medtune.core.schemas.dataset import SnapshotManifest
 from medtune.reports.accuracy_table import accuracy_table
 from medtune.reports.data import build_data_section
 from medtune.reports.figures import plot_accuracy, plot_letters, plot_loss
+from medtune.reports.methods_paragraph import describe_run_methods
 from medtune.reports.templating import render_page
 
 SHOWN_ERRORS = 20
@@ -75,6 +76,7 @@ def write_report(
         letters=[(group[0].data.source, group[0].method, plot_letters(group)) for group in groups],
         notes=collect_run_caveats(record),
         pages=pages,
+        methods=describe_run_methods(record, manifest),
         errors=list_error_tables(record, evaluations),
         **build_data_section(manifest),
     )

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from medtune.core.errors import FolderError
 from medtune.core.intervals import wilson_interval
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import (
@@ -42,6 +44,7 @@ from medtune.reports.comparison_figures import (
     plot_forest,
 )
 from medtune.reports.figures import (
+    FIGURE_FORMATS,
     AccuracyRow,
     _clear,
     plot_accuracy,
@@ -322,3 +325,43 @@ TRITAN = (
 def test_the_colour_blind_tell_two_models_apart(matrix: Sequence[Sequence[float]]) -> None:
     a, b = (seen(colour, matrix) for colour in MODEL_COLOURS)
     assert max(abs(x - y) for x, y in zip(a, b, strict=True)) > 0.2
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("figures")
+    for name in ("a", "b"):
+        plot_reliability([CALIBRATION, CALIBRATION], ["base $5", "tuned"]).save(folder / name)
+    return folder
+
+
+def test_a_figure_is_saved_in_three_formats_that_never_change(saved: Path) -> None:
+    assert {path.name for path in saved.iterdir()} == {
+        f"{name}.{kind}" for name in "ab" for kind in FIGURE_FORMATS
+    }
+    for kind, begin in (("svg", b"<svg"), ("pdf", b"%PDF"), ("png", b"\x89PNG")):
+        drawn = (saved / f"a.{kind}").read_bytes()
+        assert drawn.startswith(begin)
+        assert drawn == (saved / f"b.{kind}").read_bytes()
+
+
+def test_the_printed_figure_embeds_fonts_that_journals_take(saved: Path) -> None:
+    printed = (saved / "a.pdf").read_bytes()
+    assert b"/Type3" not in printed
+    assert b"/FontFile2" in printed
+    assert b"CreationDate" not in printed
+
+
+def test_the_png_is_opaque_and_sharp(saved: Path) -> None:
+    from matplotlib.image import imread
+
+    pixels = imread(saved / "a.png")
+    assert pixels.shape[0] > 1000
+    assert (pixels[0, 0] == 1).all()
+
+
+def test_a_figure_that_cannot_be_written_is_a_folder_error(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("x")
+    with pytest.raises(FolderError, match="cannot write"):
+        plot_reliability([CALIBRATION], ["tuned"]).save(tmp_path / "taken" / "a")
+    assert (tmp_path / "taken").read_text() == "x"

@@ -188,6 +188,13 @@ def test_the_page_is_self_contained(plain: str) -> None:
     assert "@import" not in text
 
 
+def test_the_page_has_the_methods_of_its_run(plain: str) -> None:
+    section = plain.partition('<section id="methods">')[2].partition("</section>")[0]
+    assert "on 320 questions of starter:train" in section
+    assert "were removed from the training data" in section
+    assert "McNemar Q." in section
+
+
 def test_the_page_shows_what_it_must(plain: str) -> None:
     before, after = evaluation("base", ASKED, 5), evaluation("tuned", ASKED, 25)
     text = plain

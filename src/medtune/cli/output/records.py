@@ -37,6 +37,7 @@ def print_on_console(console: Console, record: Record) -> None:
         compression,
         data,
         plan,
+        publishing,
         release,
         release_export,
         retrieval,

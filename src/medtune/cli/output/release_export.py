@@ -25,6 +25,8 @@ def show_export(console: Console, record: ExportRecord) -> None:
     )
     words, style = GATE_STATUS[record.standing]
     console.print(Text(words, style=style))
+    if record.no_hub_result is not None:
+        console.print(f"no result for the Hub's leaderboards: {record.no_hub_result}")
     for name in record.changed:
         console.print(f"{name} is not byte by byte as released: it names the base as the Hub does")
 

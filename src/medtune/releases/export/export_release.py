@@ -30,6 +30,13 @@ from medtune.releases.export.strip_texts import strip_texts
 from medtune.releases.gate_schema import Evidence, EvidenceRecord
 from medtune.releases.registry import Registry
 from medtune.releases.schema import ALIASES, POLICY, WEIGHTS, FileRef, Release, safe_join
+from medtune.reports.hub_results import (
+    RESULTS_FOLDER,
+    build_hub_result,
+    missing_entry_reason,
+    render_hub_results,
+    results_file_name,
+)
 
 RELEASE, VERDICT, EVIDENCE = "release.json", "gate.json", "evidence"
 EVIDENCE_RECORD = "evidence.json"
@@ -91,6 +98,7 @@ def export_to_folder(registry: Registry, name: str, options: ExportOptions) -> E
         texts=options.texts,
         changed=context.changed,
         bom_faults=faults,
+        no_hub_result=_missing_result_reason(context),
     )
 
 
@@ -199,6 +207,13 @@ def _find_licences(release: Release, evidence: Evidence) -> Iterator[tuple[str, 
             yield source, STARTER_LICENCE
 
 
+def _missing_result_reason(context: ReleaseContext) -> str | None:
+    """Return why the Hub has no place for the release's accuracy; None if it has."""
+    if context.evidence.analysis is None:
+        return "the release was not evaluated"
+    return missing_entry_reason(context.evidence.analysis.evaluation)
+
+
 STARTER_LICENCE = "Apache-2.0"
 """Licence of medtune and of the questions that come with it."""
 
@@ -222,6 +237,10 @@ def _write_export(
             write_text(place, registry.objects.load_text(ref))  # its hash is the one in gate.json
         else:
             write_record(place, getattr(shown, kind))
+    if _missing_result_reason(context) is None and context.evidence.analysis is not None:
+        exam = context.evidence.analysis.evaluation
+        path = staging / RESULTS_FOLDER / results_file_name(exam)
+        write_text(path, render_hub_results([build_hub_result(exam)]))
     bom = build_bill_of_materials(context)
     write_text(staging / BOM, bom)
     return find_schema_faults(bom)

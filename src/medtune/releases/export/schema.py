@@ -29,6 +29,8 @@ class ExportRecord(Record):
     """Files whose bytes differ from the release's."""
     bom_faults: tuple[str, ...] | None
     """Schema faults of the bill of materials; None if it was not validated."""
+    no_hub_result: str | None = None
+    """Why no result is in `.eval_results`; None if there is one."""
 
 
 class PushRecord(Record):

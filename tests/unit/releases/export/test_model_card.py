@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import EvalResult, ModelCard
+from huggingface_hub import ModelCard
 from jinja2 import Environment, nodes
 from tests.unit.releases.export import dossiers as make
 
@@ -17,11 +17,7 @@ from medtune.core.schemas.guardrails import TEMPERATURE_BOUNDS
 from medtune.releases.export import render
 from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.limitations import RECORD_DESCRIPTIONS, list_limitations
-from medtune.releases.export.metrics import list_figures
 from medtune.releases.export.model_card import (
-    CONFIDENCE_LEVEL,
-    METRIC_TYPES,
-    parse_source,
     render_model_card,
 )
 from medtune.releases.gate_schema import Binding, Evidence, Waiver
@@ -44,25 +40,6 @@ def part(text: str, heading: str) -> str:
     return re.split(r"^#+ ", text.split(f"# {heading}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
 
 
-def test_the_index_is_read_back_with_every_figure_and_its_interval(tmp_path: Path) -> None:
-    found: list[EvalResult] = loaded(make.context(), tmp_path).data.eval_results
-    wanted = [figure for figure in list_figures(make.EVIDENCE) if figure.key in METRIC_TYPES]
-    assert len(found) == len(wanted) == len(METRIC_TYPES)
-    for result, figure in zip(found, wanted, strict=True):
-        args = result.metric_args or {}
-        assert result.metric_value == figure.value
-        assert (args.get("low"), args.get("high")) == (figure.low, figure.high)
-        assert args["n"] == figure.n
-        assert result.dataset_type == "openlifescienceai/medmcqa"
-        assert ("confidence" in args) == (figure.low is not None)
-        assert args.get("confidence", CONFIDENCE_LEVEL) == CONFIDENCE_LEVEL
-    exam = make.analysis().evaluation
-    assert (found[0].metric_type, found[0].metric_value) == ("accuracy", exam.accuracy.value)
-    assert found[0].dataset_split == "validation"
-    suite = [result for result in found if result.dataset_split == "validation (frozen suite)"]
-    assert [result.metric_value for result in suite] == [0.34, 0.0467]
-
-
 def test_the_front_matter_says_what_it_is(tmp_path: Path) -> None:
     data = loaded(make.context(), tmp_path).data
     assert data.license == "apache-2.0"
@@ -73,6 +50,7 @@ def test_the_front_matter_says_what_it_is(tmp_path: Path) -> None:
         "en",
     )
     assert {"medtune", "lora", "gate-passed"} <= set(data.tags)
+    assert (data.metrics, data.eval_results) == (["accuracy"], None)  # results: .eval_results
     assert data.get("datasets") is None  # a release knows its train split by hash alone
     bare = loaded(make.context(asked=False, licence=None, hub_base=None), tmp_path).data
     assert bare.license == "unknown"
@@ -98,24 +76,6 @@ def test_the_library_is_the_one_that_opens_it(
     assert card.data.library_name == library
     assert (card.data.pipeline_tag is None) == (weights == "base")
     assert ("holds no weights" in card.text) == (weights == "base")
-
-
-@pytest.mark.parametrize(
-    ("source", "dataset", "config", "split"),
-    [
-        ("hub:GBaker/MedQA-USMLE-4-options:test", "GBaker/MedQA-USMLE-4-options", None, "test"),
-        ("hub:cais/mmlu/anatomy:test", "cais/mmlu", "anatomy", "test"),
-        ("hub:cais/mmlu", "cais/mmlu", None, None),
-        ("starter:recall", "starter", None, "recall"),
-        ("file:/home/ann/my exam.jsonl", "my-exam.jsonl", None, None),
-        ("snapshot:runs/x-1/data:train", "data", None, "train"),
-    ],
-)  # fmt: skip
-def test_sources_in_the_hubs_terms(
-    source: str, dataset: str, config: str | None, split: str | None
-) -> None:
-    place = parse_source(source)
-    assert (place.dataset, place.config, place.split) == (dataset, config, split)
 
 
 def test_every_section_is_there_and_every_figure_in_it() -> None:
@@ -224,7 +184,7 @@ def test_what_was_not_measured_says_so(kind: str) -> None:
 def test_nothing_measured_is_no_number_at_all(tmp_path: Path) -> None:
     context = make.context(Evidence(), asked=False, release=make.release(calibration=None))
     card = loaded(context, tmp_path)
-    assert card.data.eval_results is None
+    assert card.data.metrics is None
     assert card.text.count("Not measured.") == 6
     assert "Accuracy: not measured." in card.text
     assert "%" not in card.text.replace("Intervals are 95 %.", "")

@@ -1,0 +1,1 @@
+"""Export evaluations and comparisons for papers, leaderboards and other programs."""
