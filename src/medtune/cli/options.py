@@ -136,7 +136,10 @@ Set = Annotated[
 ]
 ExperimentFile = Annotated[
     Path | None,
-    typer.Argument(metavar="[EXPERIMENT]", help="A TOML file; the quickstart without one."),
+    typer.Argument(
+        metavar="[EXPERIMENT]",
+        help="A TOML file, or a name such as medmcqa; the quickstart without one.",
+    ),
 ]
 
 

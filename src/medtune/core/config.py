@@ -16,6 +16,12 @@ from medtune.core.experiment import Experiment, NotebookExperiment
 from medtune.core.records import Record, content_hash
 
 R = TypeVar("R", bound=Record)
+_PACKAGE = Path(__file__).parents[1]
+SHIPPED_EXPERIMENTS = next(
+    (at for at in (_PACKAGE / "experiments", _PACKAGE.parents[1] / "experiments") if at.is_dir()),
+    _PACKAGE,
+)
+"""Experiments that are found by name: beside the modules of a wheel, or in the checkout."""
 AnyExperiment = Annotated[Experiment | NotebookExperiment, Field(discriminator="recipe")]
 
 
@@ -25,7 +31,7 @@ def load_experiment(
     """Load an experiment and apply `key=value` overrides.
 
     Args:
-        path: A TOML file; None is the built-in quickstart.
+        path: A TOML file, or the name of a shipped experiment; None is the built-in quickstart.
         overrides: Dotted keys and TOML values, `training.epochs=2`; a value that is not TOML
             is taken as a string.
 
@@ -33,7 +39,7 @@ def load_experiment(
         ConfigError: With every fault, each by its key.
     """
     source = str(path) if path else "built-in quickstart"
-    tree = read_toml(path) if path else {}
+    tree = read_toml(find_experiment(path)) if path else {}
     faults = [fault for text in overrides if (fault := _apply_override(tree, text))]
     tree.setdefault("recipe", "finetune")
     try:
@@ -44,6 +50,21 @@ def load_experiment(
     if faults:
         raise ConfigError(source, faults)
     return experiment
+
+
+def find_experiment(path: Path) -> Path:
+    """Return the file of an experiment: the path itself, or the shipped one of that name.
+
+    Raises:
+        ConfigError: It is a bare name, and neither a file nor a shipped experiment has it.
+    """
+    is_name = path.name == str(path) and not path.suffix
+    if not is_name or path.is_file():
+        return path
+    shipped = {file.stem: file for file in SHIPPED_EXPERIMENTS.glob("*.toml")}
+    if path.name not in shipped:
+        raise ConfigError(str(path), [f"no such file; shipped are {', '.join(sorted(shipped))}"])
+    return shipped[path.name]
 
 
 def config_hash(experiment: Experiment | NotebookExperiment) -> str:

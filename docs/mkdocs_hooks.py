@@ -1,0 +1,62 @@
+"""Hooks of the site's build: pages that lie outside of docs/, and Markdown beside every page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.nav import Navigation
+
+ROOT = Path(__file__).parents[1]
+ROOT_PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "llms.txt": "llms.txt",
+}
+"""Files of the repository's root, and their names on the site."""
+
+
+@event_priority(100)  # before mkdocs-jupyter looks for notebooks
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the root's pages and the notebooks."""
+    for name, page in ROOT_PAGES.items():
+        text = rewrite_links((ROOT / name).read_text(encoding="utf-8"))
+        files.append(File.generated(config, page, content=text))
+    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        page = f"notebooks/{notebook.name}"
+        files.append(File.generated(config, page, abs_src_path=str(notebook)))
+    return files
+
+
+def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
+    """Put the Markdown of every page beside it, where llms.txt points."""
+    for file in [page.file for page in nav.pages]:
+        if file.src_uri.endswith(".md"):
+            files.append(MarkdownSource(file, config))
+    return nav
+
+
+class MarkdownSource(File):
+    """The source of a page, copied as it is."""
+
+    def __init__(self, page: File, config: MkDocsConfig) -> None:
+        super().__init__(
+            f"{page.src_uri}.source",
+            src_dir=None,
+            dest_dir=config.site_dir,
+            use_directory_urls=config.use_directory_urls,
+            dest_uri=page.src_uri,
+        )
+        self._content = page.content_string
+
+
+def rewrite_links(text: str) -> str:
+    """Return a text of the root with its links as they are on the site."""
+    text = re.sub(r"\]\(docs/", "](", text)
+    for name, page in ROOT_PAGES.items():
+        text = text.replace(f"]({name}", f"]({page}")
+    return text
