@@ -12,8 +12,9 @@ PICTURE = Path(__file__).with_name("quickstart.svg")
 
 
 def picture() -> str:
-    """Draw the accuracies of base and tuned model, as SVG."""
-    drawn = plot_accuracy([e for pair in tables.quickstart().evaluations_by_exam() for e in pair])
+    """Draw the accuracies of base and tuned model by the primary method, as SVG."""
+    pairs = tables.quickstart().evaluations_by_exam()
+    drawn = plot_accuracy([e for pair in pairs for e in pair if e.method == "cloze"])
     if "xmlns=" not in drawn:
         drawn = drawn.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
     return drawn + "\n"

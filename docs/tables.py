@@ -60,6 +60,32 @@ def results_table() -> str:
     return "\n".join(lines)
 
 
+def readme_table() -> str:
+    """Write what the quickstart's primary method measured, in as few columns as say it."""
+    run = quickstart()
+    asked = {"starter:recall": "taught facts, in other words", "starter:transfer": "other facts"}
+    pairs = zip(run.evaluations_by_exam(), run.comparisons, strict=True)
+    primary = [(base, tuned, c) for (base, tuned), c in pairs if base.method == "cloze"]
+    rows = []
+    for base, tuned, c in primary:
+        assert tuned.search is not None, "the quickstart searches its training questions"
+        rows.append(
+            (
+                f"{asked[base.data.source]}, n = {c.n}",
+                _accuracy(base),
+                _accuracy(tuned),
+                _signed(c),
+                _share(tuned.search.accuracy),
+                f"{100 * base.chance:.0f}",
+            )
+        )
+    head = (
+        "correct %, 95 % interval", "base model", "fine-tuned", "difference, points",
+        "text search", "chance",
+    )  # fmt: skip
+    return markdown_table(head, rows)
+
+
 def run_output() -> str:
     """Print the quoted run as `medtune run` does."""
     out = io.StringIO()
