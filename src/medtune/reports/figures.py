@@ -68,9 +68,9 @@ def plot_accuracy(evaluations: Sequence[EvaluationRecord]) -> str:
     )
 
 
-def plot_accuracy_rows(rows: Sequence[AccuracyRow]) -> str:
-    """Draw accuracies with their 95 % intervals and baselines."""
-    figure, axes = create_axes(8.6, 0.36 * len(rows) + 0.9)
+def plot_accuracy_rows(rows: Sequence[AccuracyRow], width: float = 8.6) -> str:
+    """Draw accuracies with their 95 % intervals and baselines; width in inches."""
+    figure, axes = create_axes(width, 0.36 * len(rows) + 0.9)
     for place, row in enumerate(rows):
         value = row.accuracy
         axes.plot([100 * value.low, 100 * value.high], [place, place], color=row.colour, lw=2.5)
