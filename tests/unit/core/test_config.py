@@ -422,7 +422,7 @@ def test_a_path_is_not_taken_for_a_name(path: str) -> None:
 
 
 def test_an_unknown_name_lists_the_experiments_that_come_along() -> None:
-    with pytest.raises(ConfigError, match="shipped are ablation, medmcqa, .*quickstart"):
+    with pytest.raises(ConfigError, match=r"shipped are ablation, medmcqa, .*quickstart"):
         load_experiment(Path("quikstart"))
 
 
