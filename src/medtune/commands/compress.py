@@ -19,7 +19,7 @@ from medtune.core.experiment import ColumnMapping
 from medtune.core.formatting import format_interval, format_percent
 from medtune.core.progress import Progress
 from medtune.core.prompt import prompt_fingerprint
-from medtune.core.records import Method, Question
+from medtune.core.records import Method, Proportion, Question
 from medtune.core.run_folder import lock_folder, write_record
 from medtune.core.schemas.compression import BUDGETS, SCHEMES, ParityRecord, Scheme
 from medtune.data.load import load_questions, load_split
@@ -78,7 +78,9 @@ class CompressedModel:
     def _repr_html_(self) -> str:
         """Show sizes, accuracies and the verdict in a notebook."""
         record = self.record
-        lines = [("original", record.reference_bytes, record.reference.accuracy, None)]
+        lines: list[tuple[str, int | None, Proportion, Proportion | None]] = [
+            ("original", record.reference_bytes, record.reference.accuracy, None)
+        ]
         lines += [(r.name, r.file_bytes, r.evaluation.accuracy, r.agreement) for r in record.rows]
         rows = [
             (

@@ -152,17 +152,19 @@ def finetune(
     given = _without_none(settings)
     if experiment is None:
         given["data"] = given.get("data", {}) | _name_sources(folder, data, evaluate)
-        experiment = validate_experiment(given, "finetune()")
+        config = validate_experiment(given, "finetune()")
     elif given or data is not None or evaluate is not None:
         raise InputError(
             f"an experiment, and {', '.join([*given, *(['data'] if data is not None else [])])}",
             expected="either an experiment, or settings of one",
         )
-    elif not isinstance(experiment, Experiment):
-        experiment = load_experiment(Path(experiment))
-    if not isinstance(experiment, Experiment):
+    elif isinstance(experiment, Experiment):
+        config = experiment
+    else:
+        config = load_experiment(Path(experiment))
+    if not isinstance(config, Experiment):
         raise InputError("the notebook's experiment", fix="run it whole: medtune run EXPERIMENT")
-    return _train(experiment, folder, choose_progress(progress))
+    return _train(config, folder, choose_progress(progress))
 
 
 def _train(experiment: Experiment, folder: Path, progress: Progress) -> FineTunedModel:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medtune.core.model_labels import disambiguate_labels
-from medtune.core.predictions_io import read_evaluation
+from medtune.core.predictions_io import Evaluation, read_evaluation
 from medtune.core.progress import Progress
 from medtune.data.hash_sampling import allocate_proportionally
 from medtune.studies.grid_schema import GridState
@@ -50,7 +50,7 @@ class SampleSizeStudy(Study[SampleSizeRecord]):
             second = read_evaluation(b)
             labels = disambiguate_labels((first[0].label, a), (second[0].label, b))
             first, second = (
-                (record.model_copy(update={"label": label}), predictions)
+                Evaluation(record.model_copy(update={"label": label}), predictions)
                 for (record, predictions), label in zip((first, second), labels, strict=True)
             )
         lots = None
