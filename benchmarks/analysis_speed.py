@@ -15,9 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from medtune.analysis.analyze import RecordedEvaluation, analyze_evaluation
+from medtune.analysis.analyze import analyze_evaluation
 from medtune.analysis.compare import compare_evaluations
 from medtune.analysis.paired_slices import compare_slices
+from medtune.core.predictions_io import Evaluation
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import collect_provenance
@@ -82,7 +83,7 @@ def invented(count: int) -> tuple[Question, ...]:
     )
 
 
-def answered(kind: str, questions: tuple[Question, ...], name: str) -> RecordedEvaluation:
+def answered(kind: str, questions: tuple[Question, ...], name: str) -> Evaluation:
     """Let a fake answer in all orders."""
     model = FakeModel(kind, {q.id: q.answer_text for q in questions})
     data = SplitDescription(source=f"file:{name}", n=len(questions), excluded={}, hash="0" * 64)

@@ -12,51 +12,62 @@ from typing import TYPE_CHECKING, Any
 from medtune._version import __version__
 
 if TYPE_CHECKING:
-    from medtune.analysis.compare import compare_evaluations
-    from medtune.core.config import load_experiment
+    from medtune.commands.analyze import analyze
+    from medtune.commands.compare import compare
+    from medtune.commands.compress import compress
+    from medtune.commands.evaluate import evaluate
+    from medtune.commands.index import search_index
+    from medtune.commands.serve import create_app
+    from medtune.commands.train import finetune
     from medtune.core.errors import MedtuneError
     from medtune.core.experiment import Experiment
+    from medtune.core.predictions_io import Evaluation
     from medtune.core.prompt import PromptStyle
     from medtune.core.protocols import AnswerModel
-    from medtune.core.records import ComparisonRecord, EvaluationRecord, Prediction, Question
-    from medtune.data.load import load_split
-    from medtune.evaluation.exam import Exam
-    from medtune.evaluation.run_exam import evaluate_model
+    from medtune.core.records import Question
+    from medtune.data.load import load_questions
     from medtune.models.open_model import open_model
+    from medtune.reports.comparison_folder import Comparison
 
 __all__ = [
     "AnswerModel",
-    "ComparisonRecord",
-    "EvaluationRecord",
-    "Exam",
+    "Comparison",
+    "Evaluation",
     "Experiment",
     "MedtuneError",
-    "Prediction",
     "PromptStyle",
     "Question",
     "__version__",
-    "compare_evaluations",
-    "evaluate_model",
-    "load_experiment",
-    "load_split",
+    "analyze",
+    "audit",
+    "compare",
+    "compress",
+    "create_app",
+    "evaluate",
+    "finetune",
+    "load_questions",
     "open_model",
+    "search_index",
 ]
 
 _MODULES = {
     "AnswerModel": "core.protocols",
-    "ComparisonRecord": "core.records",
-    "EvaluationRecord": "core.records",
-    "Exam": "evaluation.exam",
+    "Comparison": "reports.comparison_folder",
+    "Evaluation": "core.predictions_io",
     "Experiment": "core.experiment",
     "MedtuneError": "core.errors",
-    "Prediction": "core.records",
     "PromptStyle": "core.prompt",
     "Question": "core.records",
-    "compare_evaluations": "analysis.compare",
-    "evaluate_model": "evaluation.run_exam",
-    "load_experiment": "core.config",
-    "load_split": "data.load",
+    "analyze": "commands.analyze",
+    "audit": "batch_audit",
+    "compare": "commands.compare",
+    "compress": "commands.compress",
+    "create_app": "commands.serve",
+    "evaluate": "commands.evaluate",
+    "finetune": "commands.train",
+    "load_questions": "data.load",
     "open_model": "models.open_model",
+    "search_index": "commands.index",
 }
 
 

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from medtune.core.experiment import EvaluationConfig, Experiment
+from medtune.core.predictions_io import Evaluation
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
-from medtune.core.records import EvaluationRecord, Method, Prediction, Question, TrainingRecord
+from medtune.core.records import Method, Question, TrainingRecord
 from medtune.data.load import load_split
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
@@ -39,7 +40,7 @@ def on_cpu(source: ModelSource) -> Iterator[LocalModel]:
 
 def examined(
     model: LocalModel, questions: tuple[Question, ...], method: Method, **settings: Any
-) -> tuple[EvaluationRecord, list[Prediction]]:
+) -> Evaluation:
     config = EvaluationConfig(options_only=0, **settings)
     exam = Exam.from_config(
         config, method, questions, DATA.description, PromptStyle(), "text", questions

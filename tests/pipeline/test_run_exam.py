@@ -22,6 +22,7 @@ from medtune.core.predictions_io import (
     DRAFT_FILE,
     PREDICTIONS_FILE,
     RECORD_FILE,
+    Evaluation,
     PredictionsDraft,
     read_evaluation,
 )
@@ -79,7 +80,7 @@ def exam(questions: Sequence[Question], method: Method = "letter", **changes: An
 
 def run(
     kind: str, questions: Sequence[Question], method: Method = "letter", **changes: Any
-) -> tuple[EvaluationRecord, list[Prediction]]:
+) -> Evaluation:
     return evaluate_model(
         fake(kind, questions), exam(questions, method, **changes), kind, STRICT_PARSER, NoProgress()
     )

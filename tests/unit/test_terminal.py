@@ -13,16 +13,15 @@ from medtune.cli.output import Terminal, show_record
 from medtune.cli.output import progress as progress_module
 from medtune.core.experiment import ColumnMapping
 from medtune.core.intervals import wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
-    EvaluationRecord,
     Method,
     ModelInfo,
     ModelList,
     OutcomeCounts,
-    Prediction,
     Proportion,
     Question,
     RescoreRecord,
@@ -45,7 +44,6 @@ from medtune.studies.robustness.study import RobustnessStudy
 from medtune.studies.runner import run_study
 
 Capture = pytest.CaptureFixture[str]
-Evaluation = tuple[EvaluationRecord, list[Prediction]]
 
 QUESTIONS = [
     Question(id=f"q{n}", stem="Which?", options=("Yes", "No", "Maybe", "Never"), answer=n % 3)

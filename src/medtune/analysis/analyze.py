@@ -32,6 +32,7 @@ from medtune.analysis.similarity import measure_by_similarity
 from medtune.core.errors import PredictionsError
 from medtune.core.formatting import format_percent, format_share
 from medtune.core.intervals import wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import EvaluationRecord, Prediction, content_key
 from medtune.core.schemas.analysis import (
@@ -57,7 +58,6 @@ CONSTANT_LETTER_SHARE = 0.8
 """Least share of the answers with which one letter counts as a constant answer."""
 HIGH_FLIP_RATE = 0.5
 
-RecordedEvaluation = tuple[EvaluationRecord, Sequence[Prediction]]
 
 CALIBRATION_ASPECTS = (
     "model",
@@ -75,8 +75,8 @@ CALIBRATION_ASPECTS = (
 
 def analyze_evaluation(
     folder: str,
-    evaluation: RecordedEvaluation,
-    calibration: RecordedEvaluation | None = None,
+    evaluation: Evaluation,
+    calibration: Evaluation | None = None,
     train_topics: Mapping[str, int] | None = None,
 ) -> AnalysisRecord:
     """Analyse one evaluation.
@@ -191,9 +191,7 @@ def majority_note(record: EvaluationRecord) -> str | None:
     )
 
 
-def _calibration_scores(
-    evaluation: RecordedEvaluation, calibration: RecordedEvaluation
-) -> ScoredOptions:
+def _calibration_scores(evaluation: Evaluation, calibration: Evaluation) -> ScoredOptions:
     """Return the scores of a valid calibration; refuse other settings and shared questions."""
     (record, predictions), (other, others) = evaluation, calibration
     if record.method == "generate":

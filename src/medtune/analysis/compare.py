@@ -11,6 +11,7 @@ from medtune.analysis.options_only import gain_note, stem_note
 from medtune.core.errors import PredictionsError
 from medtune.core.formatting import format_p_value
 from medtune.core.intervals import tango_interval, wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.records import ComparisonRecord, EvaluationRecord, Outcome, Prediction
 
 COMPARED_ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
@@ -50,8 +51,8 @@ RELEASE_COMPARISON_ASPECTS = tuple(
 
 
 def compare_evaluations(
-    a: tuple[EvaluationRecord, Sequence[Prediction]],
-    b: tuple[EvaluationRecord, Sequence[Prediction]],
+    a: Evaluation,
+    b: Evaluation,
     *,
     releases: bool = False,
 ) -> ComparisonRecord:

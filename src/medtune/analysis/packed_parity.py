@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.calibration import ScoredOptions, calibration_error
 from medtune.analysis.compare import align_predictions, compare_evaluations
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.records import Prediction
 from medtune.core.schemas.compression import Budget, Parity, budget_violations
 
 
 def measure_parity(
     name: str,
-    reference: RecordedEvaluation,
-    candidate: RecordedEvaluation,
+    reference: Evaluation,
+    candidate: Evaluation,
     budget: Budget,
     file_bytes: int | None = None,
 ) -> Parity:

@@ -6,12 +6,12 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.compare import align_predictions, pair_outcomes
+from medtune.core.predictions_io import Evaluation
 from medtune.core.records import Outcome, Prediction, SeedSpread
 
 
-def aggregate_seeds(base: RecordedEvaluation, tuned: Sequence[RecordedEvaluation]) -> SeedSpread:
+def aggregate_seeds(base: Evaluation, tuned: Sequence[Evaluation]) -> SeedSpread:
     """Compute mean and spread of one evaluation over the seeds.
 
     The interval of the mean is over seeds (Student's t), for these questions.  The interval of the

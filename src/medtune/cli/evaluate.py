@@ -32,6 +32,9 @@ from medtune.core.prompt import FormName
 from medtune.core.records import Method, Normalization, Orders, ShotChoice, Variant
 from medtune.core.run_folder import slugify
 
+EVALUATIONS = Path("runs") / "eval"
+"""Folder of evaluations without a folder of their own."""
+
 
 def evaluate(
     model: Model,
@@ -102,11 +105,12 @@ def evaluate(
     """
     from medtune.commands.evaluate import evaluate as evaluate_recipe
 
-    record, folder = evaluate_recipe(
+    evaluation = evaluate_recipe(
         model,
         data,
-        out,
-        Terminal(),
+        out=out,
+        keep_in=EVALUATIONS,
+        progress=Terminal(),
         method=method,
         adapter=adapter,
         limit=limit,
@@ -129,8 +133,10 @@ def evaluate(
         search=search,
         retrieval=_parse_retrieval(retrieval, passages, words),
     )
+    folder = evaluation.folder
+    assert folder is not None, "it has a folder of its own"
     written = {"record": folder / RECORD_FILE, "predictions": folder / PREDICTIONS_FILE}
-    print_record(record, json, written)
+    print_record(evaluation.record, json, written)
     Terminal().log_message(f"predictions: {written['predictions']}")
 
 
@@ -173,9 +179,11 @@ def compare(
     from medtune.commands.compare import compare as compare_recipe
 
     folder = out or Path("runs") / "compare" / slugify(a.resolve().name, b.resolve().name)
-    record = compare_recipe(a, b, calibration_a, calibration_b, folder)
+    compared = compare_recipe(
+        a, b, calibration_a=calibration_a, calibration_b=calibration_b, out=folder
+    )
     written = {"record": folder / "comparison.json", "report": folder / "report.html"}
-    print_record(record, json, written)
+    print_record(compared.record, json, written)
     Terminal().log_message(f"report: {written['report']}")
 
 
@@ -193,9 +201,9 @@ def analyze(
     """
     from medtune.commands.analyze import analyze as analyze_recipe
 
-    record = analyze_recipe(evaluation, calibration)
+    analysis = analyze_recipe(evaluation, calibration).save(evaluation)
     written = {"record": evaluation / ANALYSIS_FILE, "report": evaluation / ANALYSIS_PAGE_FILE}
-    print_record(record, json, written)
+    print_record(analysis.record, json, written)
     Terminal().log_message(f"report: {written['report']}")
 
 

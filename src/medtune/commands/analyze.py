@@ -1,32 +1,103 @@
 """Analyse an evaluation (`medtune analyze`): failures, calibration, selective prediction.
 
-Reads an evaluation folder; writes `analysis.json` and `analysis.html` beside its predictions.
+Writes `analysis.json` and `analysis.html` beside the evaluation's predictions.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medtune.analysis.analyze import analyze_evaluation
-from medtune.core.predictions_io import ANALYSIS_FILE, ANALYSIS_PAGE_FILE, read_evaluation
+from medtune.core.display.frames import make_frame, proportion_cells
+from medtune.core.display.html import render_result
+from medtune.core.formatting import format_interval, format_percent
+from medtune.core.predictions_io import ANALYSIS_FILE, ANALYSIS_PAGE_FILE, Evaluation
 from medtune.core.run_folder import lock_folder, write_record
 from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.reports.comparison import write_analysis
 
+if TYPE_CHECKING:
+    import pandas
 
-def analyze(folder: Path, calibration: Path | None) -> AnalysisRecord:
-    """Analyse a saved evaluation.
 
-    A calibration is an evaluation of the same model on calibration questions.
+@dataclass(frozen=True, repr=False)
+class Analysis:
+    """An analysis of one evaluation, with what it is of."""
+
+    record: AnalysisRecord
+    evaluation: Evaluation
+
+    def __repr__(self) -> str:
+        return f"<Analysis of {self.evaluation!r}>"
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a data frame with a row for each slice of the questions.
+
+        Raises:
+            MedtuneError: pandas is not installed.
+        """
+        return make_frame(
+            {
+                "dimension": found.dimension,
+                "name": found.name,
+                **proportion_cells("accuracy", found.accuracy),
+                "n": found.accuracy.n,
+                "weak": found.weak,
+            }
+            for found in self.record.slices
+        )
+
+    def save(self, folder: str | Path) -> Analysis:
+        """Write the analysis and its page to a folder, beside the predictions.
+
+        An evaluation that is not in the folder is written as well.
+
+        Raises:
+            FolderError: The folder cannot be written, or contains another evaluation.
+        """
+        place, own = Path(folder), self.evaluation
+        with lock_folder(place):
+            if own.folder is None or own.folder.resolve() != place.resolve():
+                own = own.save(place)
+            record = self.record.model_copy(update={"folder": place.resolve().name})
+            write_record(place / ANALYSIS_FILE, record)
+            write_analysis(place / ANALYSIS_PAGE_FILE, record)
+        return Analysis(record, own)
+
+    def _repr_html_(self) -> str:
+        """Show the slices and the warnings in a notebook."""
+        rows = [
+            (
+                found.dimension,
+                found.name,
+                format_percent(found.accuracy.value),
+                format_interval(found.accuracy),
+                found.accuracy.n,
+            )
+            for found in self.record.slices
+        ]
+        exam = self.record.evaluation
+        title = f"{exam.label} on {exam.data.source}, method {exam.method}: accuracy by slice"
+        headers = ("dimension", "slice", "correct %", "95 %", "n")
+        return render_result(title, headers, rows, self.record.warnings)
+
+
+def analyze(
+    evaluation: Evaluation | str | Path, calibration: Evaluation | str | Path | None = None
+) -> Analysis:
+    """Analyse an evaluation: failures, calibration, selective prediction.
+
+    Args:
+        evaluation: The evaluation, or its folder.
+        calibration: Evaluation of the same model on calibration questions, for temperature,
+            thresholds and prediction sets.
 
     Raises:
         PredictionsError: One of them cannot be read, or they do not belong together.
-        FolderError: The evaluation's folder cannot be written.
     """
-    evaluation = read_evaluation(folder)
-    calibrated_on = read_evaluation(calibration) if calibration is not None else None
-    record = analyze_evaluation(folder.resolve().name, evaluation, calibrated_on)
-    with lock_folder(folder):
-        write_record(folder / ANALYSIS_FILE, record)
-        write_analysis(folder / ANALYSIS_PAGE_FILE, record)
-    return record
+    own = Evaluation.read(evaluation)
+    fitted_on = None if calibration is None else Evaluation.read(calibration)
+    name = own.record.label if own.folder is None else own.folder.resolve().name
+    return Analysis(analyze_evaluation(name, own, fitted_on), own)

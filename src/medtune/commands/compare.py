@@ -1,34 +1,45 @@
 """Compare two evaluations of the same questions (`medtune compare A B`), paired.
 
-Reads both folders; writes `comparison.json`, both analyses and `report.html`.
+Writes `comparison.json`, both analyses and `report.html`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from medtune.core.predictions_io import read_evaluation
-from medtune.core.records import ComparisonRecord
-from medtune.core.run_folder import lock_folder
-from medtune.reports.comparison_folder import ComparedModel, compare_to_folder
+from medtune.core.predictions_io import Evaluation
+from medtune.reports.comparison_folder import ComparedModel, Comparison
 
 
 def compare(
-    a: Path, b: Path, calibration_a: Path | None, calibration_b: Path | None, folder: Path
-) -> ComparisonRecord:
-    """Compare two saved evaluations.
+    a: Evaluation | str | Path,
+    b: Evaluation | str | Path,
+    *,
+    calibration_a: Evaluation | str | Path | None = None,
+    calibration_b: Evaluation | str | Path | None = None,
+    out: str | Path | None = None,
+) -> Comparison:
+    """Compare two evaluations of the same questions, paired.
 
-    b is the candidate. A calibration is an evaluation of the same model on calibration questions.
+    Args:
+        a: Evaluation of the reference, or its folder.
+        b: Evaluation of the candidate, or its folder.
+        calibration_a: Evaluation of the reference on calibration questions.
+        calibration_b: Evaluation of the candidate on the same calibration questions.
+        out: Folder to write; None writes nothing, and `save` does it later.
 
     Raises:
         PredictionsError: One of them cannot be read, or they are not of the same questions.
         FolderError: The folder cannot be written.
     """
-    first, second = _read_model(a, calibration_a), _read_model(b, calibration_b)
-    with lock_folder(folder):
-        return compare_to_folder(folder, first, second)
+    found = Comparison.of(_model(a, calibration_a), _model(b, calibration_b))
+    return found if out is None else found.save(out)
 
 
-def _read_model(folder: Path, calibration: Path | None) -> ComparedModel:
-    calibrated_on = read_evaluation(calibration) if calibration is not None else None
-    return ComparedModel(folder, read_evaluation(folder), calibrated_on)
+def _model(
+    evaluation: Evaluation | str | Path, calibration: Evaluation | str | Path | None
+) -> ComparedModel:
+    own = Evaluation.read(evaluation)
+    return ComparedModel(
+        own.folder, own, None if calibration is None else Evaluation.read(calibration)
+    )

@@ -6,30 +6,34 @@ determines the result, so that no result is overwritten by another.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from medtune.core.errors import DataError, FolderError, InputError, RetrievalError
+from medtune.core.errors import DataError, InputError, RetrievalError
 from medtune.core.experiment import ColumnMapping, EvaluationConfig, RetrievalConfig
 from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX, is_search_model
-from medtune.core.predictions_io import RECORD_FILE
+from medtune.core.predictions_io import RECORD_FILE, Evaluation, refuse_overwrite
 from medtune.core.progress import Progress
 from medtune.core.prompt import FormName, PromptStyle
 from medtune.core.protocols import AnswerModel, ModelIdentity
-from medtune.core.records import EvaluationRecord, Method, Variant
+from medtune.core.records import EvaluationRecord, Method, Question, Variant
 from medtune.core.run_folder import read_valid_record, slugify
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.dedup.decontaminate import CleanedSource, decontaminate
-from medtune.data.load import load_split
+from medtune.data.load import Split, load_questions
 from medtune.evaluation.exam import Exam, check_constrained
 from medtune.evaluation.parsing.strict import STRICT_PARSER
-from medtune.evaluation.run_exam import evaluate_or_reuse, find_evaluation
+from medtune.evaluation.run_exam import evaluate_model, evaluate_or_reuse, find_evaluation
 from medtune.models.mixture import MixtureModel, find_own_search
 from medtune.models.open_model import find_unloaded_model, open_model
+from medtune.models.own_model import ScoringModel, as_answer_model
 from medtune.models.search_model import SearchModel
-from medtune.models.weights_card import resolve_prompt_defaults
+from medtune.models.weights_card import PromptDefaults, resolve_prompt_defaults
 from medtune.retrieval.evidence import EvidenceFinder
 from medtune.workflows.distributed import lock_on_main, run_distributed, run_on_main
+from medtune.workflows.progress_bars import choose_progress
 from medtune.workflows.search_reference import (
     SearchedSplit,
     find_train_index,
@@ -41,127 +45,230 @@ MAX_NAME_CHARACTERS = 160
 """Most characters of a folder name without its hash: file systems allow 255 bytes."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """The model of an evaluation, by its name or as it was handed in."""
+
+    name: str
+    """Name, or what an own model calls itself."""
+    given: AnswerModel | None
+    """None where it is opened by its name."""
+    adapter: Path | None
+    dtype: str
+    batch: int | None
+    asked: PromptDefaults
+    shows_passages: bool
+    """Whether open-book prompts were asked for, or are the model's own."""
+
+    def find_unloaded(self, progress: Progress) -> ModelIdentity | None:
+        """Return the model's identity without its weights; None if it has to be open."""
+        if self.given is not None:
+            return None
+        return find_unloaded_model(self.name, self.adapter, self.dtype, progress)
+
+    def open(self, questions: Sequence[Question], progress: Progress) -> AnswerModel:
+        """Open the model, unless it was handed in."""
+        if self.given is not None:
+            return self.given
+        return open_model(
+            self.name,
+            questions=questions,
+            adapter=self.adapter,
+            style=self.asked.style,
+            # Weights that were trained open book refuse a book that nobody closed on purpose.
+            retrieval=self.asked.retrieval if self.shows_passages else None,
+            dtype=self.dtype,
+            batch=self.batch,
+            progress=progress,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The folder of an evaluation."""
+
+    folder: Path | None
+    """None writes nothing."""
+    named_by_inputs: bool = False
+
+    def find(self, inputs: str) -> Path | None:
+        """Return the folder of the evaluation with these inputs."""
+        if self.folder is None or not self.named_by_inputs:
+            return self.folder
+        return self.folder.with_name(f"{self.folder.name}-{inputs[:8]}")
+
+
 def evaluate(
-    model: str,
-    data: str,
-    folder: Path | None,
-    progress: Progress,
+    model: str | ScoringModel,
+    data: str | Path | Sequence[Question | Mapping[str, Any]],
     *,
-    method: Method,
-    adapter: Path | None = None,
+    method: Method = "letter",
     limit: int | None = None,
-    shots_from: str | None = None,
+    label: str | None = None,
+    style: PromptStyle | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    adapter: str | Path | None = None,
+    shots_from: str | Path | Sequence[Question | Mapping[str, Any]] | None = None,
     variant: Variant = "plain",
     columns: ColumnMapping | None = None,
-    style: PromptStyle | None = None,
     settings: EvaluationConfig | None = None,
     dtype: str = "auto",
     batch: int | None = None,
-    label: str | None = None,
     form: FormName | None = None,
-    search: Path | None = None,
+    search: str | Path | None = None,
     retrieval: RetrievalConfig | None = None,
-) -> tuple[EvaluationRecord, Path]:
-    """Evaluate one model on one split.
+    keep_in: str | Path | None = None,
+) -> Evaluation:
+    """Evaluate one model on one split with one method.
 
-    Without a folder, the evaluation is written to one under runs/eval that is named after it.
-    Without a style, form or retrieval, those of the adapter are used, else the defaults.
-    `shots_from` is the split of the worked examples. `search` is the folder of a passage index: a
-    text search in it is a baseline, and `retrieval` says whether the prompts show its passages;
-    without it, an index of the snapshot's train split is used if there is one.
-
-    Returns:
-        The record, and the folder.
+    Args:
+        model: Name of a model, or an object with `score(requests)` and `describe()`.
+        data: starter:, hub:, file: or snapshot:, a path, or questions.
+        method: letter, cloze (likelihood of the option's text) or generate.
+        limit: Use only this many first questions.
+        label: Short name for tables and comparisons.
+        style: Prompt style; None is the one that the model was trained with, else the default.
+        out: Folder to write; the evaluation is reused if it is there, and resumed if it was
+            interrupted. None writes nothing.
+        progress: Progress to report to; None is a bar in a terminal or a notebook.
+        adapter: Folder of an adapter of the model.
+        shots_from: Split of the worked examples.
+        variant: Perturbation of the questions.
+        columns: Mapping of a file's columns.
+        settings: Orders, worked examples, baselines and decoding.
+        dtype: Precision of the model.
+        batch: Most questions in a forward pass.
+        form: Answer form of free answers.
+        search: Folder of a passage index: a text search in it is a baseline. None takes an index
+            of the evaluated snapshot's train split if there is one.
+        retrieval: Passages of the prompts; None is as the model was trained.
+        keep_in: Folder of evaluations, in which this one has a folder of its own, named after
+            everything that determines the result; used where `out` is None.
 
     Raises:
         FolderError: The folder contains another evaluation, or cannot be written.
         MedtuneError: The model or the data cannot be used.
     """
+    progress = choose_progress(progress)
     settings = settings or EvaluationConfig()
-    _check_settings(settings, method, variant, shots_from)
-    asked = resolve_prompt_defaults(model, adapter, style, form, label, retrieval)
+    adapter = None if adapter is None else Path(adapter)
+    _check_settings(settings, method, variant, shots_from is not None)
+    given, name = None, model if isinstance(model, str) else ""
+    if not isinstance(model, str):
+        given = as_answer_model(model)
+        name = given.describe().source
+    asked = resolve_prompt_defaults(name, adapter, style, form, label, retrieval)
     book = asked.retrieval
-    _check_retrieval(model, search, book, method, variant)
-    split = load_split(data, columns, limit, progress)
-    pool = QuestionTable.from_questions(())
-    if settings.shots and shots_from is not None:
-        examples = load_split(shots_from, columns, progress=progress, for_training=True)
-        pool = _select_shots(
-            settings.shots,
-            CleanedSource(shots_from, examples.questions),
-            CleanedSource(data, split.questions),
-            progress,
-        )
+    subject = _Subject(
+        name, given, adapter, dtype, batch, asked, retrieval is not None or book.is_open_book
+    )
+    index = None if search is None else Path(search)
+    _check_retrieval(name, index, book, method, variant)
+    split = load_questions(data, limit=limit, columns=columns, progress=progress)
+    pool = _load_shots(settings, shots_from, columns, split, progress)
     exam = Exam.from_config(
         settings, method, split.questions, split.description, asked.style, asked.target, pool
     )
-    exam = replace(exam, trained_on=count_training_overlap(model, split.questions, adapter))
-    search_model = _open_search(model, data, search, book, progress)
+    exam = replace(exam, trained_on=count_training_overlap(name, split.questions, adapter))
+    search_model = _open_search(name, data, index, book, progress)
     if search_model is not None and book.is_open_book:
-        exam = replace(exam, evidence=EvidenceFinder(search_model.index, book))
-        shown = search_model.index.manifest.hash
-        if asked.index_hash not in (None, shown):
-            progress.log_message(
-                f"the passages are of the index {shown[:12]}, the model was trained with those of "
-                f"{(asked.index_hash or '')[:12]}"
-            )
+        exam = _show_passages(exam, search_model, asked, progress)
     if variant != "plain":
         exam = exam.perturb(variant)
-    words = [
-        variant if variant != "plain" else "",
-        *_unusual_settings(settings, method),
-        book.kind if book.is_open_book else "",
-        f"first-{limit}" if limit is not None else "",
-        form or "" if method == "generate" else "",
-        dtype if dtype != "auto" else "",
-        label or "",
-    ]
-    name = slugify(model, str(adapter or ""), data, method, *words)
-    named = Path("runs", "eval", name[-MAX_NAME_CHARACTERS:].strip("-"))
+    place = _Place(None if out is None else Path(out))
+    if out is None and keep_in is not None:
+        words = [
+            variant if variant != "plain" else "",
+            *_unusual_settings(settings, method),
+            book.kind if book.is_open_book else "",
+            f"first-{limit}" if limit is not None else "",
+            form or "" if method == "generate" else "",
+            dtype if dtype != "auto" else "",
+            label or "",
+        ]
+        source = data if isinstance(data, str) else split.description.source
+        text = slugify(name, str(adapter or ""), source, method, *words)
+        place = _Place(Path(keep_in, text[-MAX_NAME_CHARACTERS:].strip("-")), named_by_inputs=True)
+    return _run(subject, exam, split.questions, search_model, place, progress)
 
-    def load() -> AnswerModel:
-        return open_model(
-            model,
-            questions=split.questions,
-            adapter=adapter,
-            style=asked.style,
-            # Weights that were trained open book refuse a book that nobody closed on purpose.
-            retrieval=book if retrieval is not None or book.is_open_book else None,
-            dtype=dtype,
-            batch=batch,
-            progress=progress,
-        )
 
-    unloaded = find_unloaded_model(model, adapter, dtype, progress)
-    opened = load() if unloaded is None else None
-    identity: ModelIdentity | None = opened or unloaded
-    assert identity is not None, "a model without weights to load is open"
-    place = folder or _with_inputs(named, exam.hash_inputs(identity, STRICT_PARSER.version))
-    if found := _find_finished(identity, exam, asked.label, search_model, place, progress):
-        return found, place
+def _run(
+    subject: _Subject,
+    exam: Exam,
+    questions: Sequence[Question],
+    search_model: SearchModel | None,
+    where: _Place,
+    progress: Progress,
+) -> Evaluation:
+    """Find the evaluation if it was made before, or open the model and make it."""
+    identity = subject.find_unloaded(progress)
+    opened = subject.open(questions, progress) if identity is None else None
+    known = identity or opened
+    assert known is not None, "a model without weights to load is open"
+    place = where.find(exam.hash_inputs(known, STRICT_PARSER.version))
+    label = subject.asked.label
+    if place is not None and (
+        found := _find_finished(known, exam, label, search_model, place, progress)
+    ):
+        return found
     if search_model is not None:
-        searched = search_without_leaks(search_model, split.questions, progress)
-        exam = _leave_leaks_out(exam, searched, find_own_search(model) is not None)
-        if is_search_model(model):
+        searched = search_without_leaks(search_model, questions, progress)
+        exam = _leave_leaks_out(exam, searched, find_own_search(subject.name) is not None)
+        if is_search_model(subject.name):
             opened = search_model.without(searched.excluded)
         elif isinstance(opened, MixtureModel):
             opened = opened.without(searched.excluded)
-    opened = opened or load()
+    opened = opened or subject.open(questions, progress)
     inputs = exam.hash_inputs(opened, STRICT_PARSER.version)
-    place = folder or _with_inputs(named, inputs)
-    with lock_on_main(place):
-        _refuse_overwrite(place, inputs)
-        record, _ = run_distributed(
+    place = where.find(inputs)
+    if place is None:
+        return run_distributed(
             opened,
-            lambda shared: evaluate_or_reuse(
-                shared, exam, asked.label, STRICT_PARSER, place, progress
-            ),
+            lambda shared: evaluate_model(shared, exam, label, STRICT_PARSER, progress),
         )
-    return record, place
+    with lock_on_main(place):
+        refuse_overwrite(place, inputs)
+        return run_distributed(
+            opened,
+            lambda shared: evaluate_or_reuse(shared, exam, label, STRICT_PARSER, place, progress),
+        )
+
+
+def _load_shots(
+    settings: EvaluationConfig,
+    shots_from: str | Path | Sequence[Question | Mapping[str, Any]] | None,
+    columns: ColumnMapping | None,
+    split: Split,
+    progress: Progress,
+) -> QuestionTable:
+    """Load the worked examples; none are needed without a count or a source."""
+    if not settings.shots or shots_from is None:
+        return QuestionTable.from_questions(())
+    examples = load_questions(shots_from, columns=columns, for_training=True, progress=progress)
+    return _select_shots(
+        settings.shots,
+        CleanedSource(str(examples.description.source), examples.questions),
+        CleanedSource(split.description.source, split.questions),
+        progress,
+    )
+
+
+def _show_passages(
+    exam: Exam, search_model: SearchModel, asked: PromptDefaults, progress: Progress
+) -> Exam:
+    """Show the passages of a search in the prompts; an index of other passages is reported."""
+    shown = search_model.index.manifest.hash
+    if asked.index_hash not in (None, shown):
+        progress.log_message(
+            f"the passages are of the index {shown[:12]}, the model was trained with those of "
+            f"{(asked.index_hash or '')[:12]}"
+        )
+    return replace(exam, evidence=EvidenceFinder(search_model.index, asked.retrieval))
 
 
 def _open_search(
-    model: str, data: str, search: Path | None, book: RetrievalConfig, progress: Progress
+    model: str, data: object, search: Path | None, book: RetrievalConfig, progress: Progress
 ) -> SearchModel | None:
     """Open the search beside an evaluation; None without an index.
 
@@ -171,7 +278,9 @@ def _open_search(
     if (own := find_own_search(model)) is not None:
         return SearchModel.open(own)
     taught = Path(book.index) if book.index and Path(book.index).is_dir() else None
-    place = search or taught or find_train_index(data, progress)
+    place = search or taught
+    if place is None and isinstance(data, str | Path):
+        place = find_train_index(str(data), progress)
     if place is None:
         if book.is_open_book:
             raise RetrievalError(
@@ -207,10 +316,6 @@ def _unusual_settings(settings: EvaluationConfig, method: Method) -> list[str]:
     return [word for word, said in unusual.items() if said]
 
 
-def _with_inputs(named: Path, inputs: str) -> Path:
-    return named.with_name(f"{named.name}-{inputs[:8]}")
-
-
 def _find_finished(
     model: ModelIdentity,
     exam: Exam,
@@ -218,18 +323,17 @@ def _find_finished(
     search_model: SearchModel | None,
     place: Path,
     progress: Progress,
-) -> EvaluationRecord | None:
+) -> Evaluation | None:
     """Find the evaluation in its folder, if it was made before and nothing must be searched."""
     if not place.is_dir():
         return None
     inputs = exam.hash_inputs(model, STRICT_PARSER.version)
 
-    def find() -> EvaluationRecord | None:
+    def find() -> Evaluation | None:
         record = read_valid_record(place / RECORD_FILE, EvaluationRecord, inputs)
         if record is None or not _knows_search(record, search_model):
             return None
-        found = find_evaluation(model, exam, label, STRICT_PARSER, place, progress)
-        return found[0] if found is not None else None
+        return find_evaluation(model, exam, label, STRICT_PARSER, place, progress)
 
     with lock_on_main(place):
         return run_on_main(find)
@@ -243,23 +347,6 @@ def _knows_search(record: EvaluationRecord, search_model: SearchModel | None) ->
         return record.open_book is not None
     found = record.search
     return found is not None and found.fingerprint == search_model.describe().fingerprint
-
-
-def _refuse_overwrite(folder: Path, inputs: str) -> None:
-    """Refuse to overwrite the result of another evaluation.
-
-    Raises:
-        FolderError: The folder contains such a result.
-    """
-    path = folder / RECORD_FILE
-    if not path.exists() or read_valid_record(path, EvaluationRecord, inputs):
-        return
-    raise FolderError(
-        f"{folder} contains the result of another evaluation",
-        expected="an empty or missing folder, or the same evaluation: model, data, method and "
-        "every setting",
-        fix="choose another folder with --out, or omit --out: then each has its own",
-    )
 
 
 def _check_retrieval(
@@ -287,7 +374,7 @@ def _check_retrieval(
 
 
 def _check_settings(
-    settings: EvaluationConfig, method: Method, variant: Variant, shots_from: str | None
+    settings: EvaluationConfig, method: Method, variant: Variant, has_examples: bool
 ) -> None:
     if method == "generate" and settings.orders != "given":
         raise InputError(
@@ -300,7 +387,7 @@ def _check_settings(
             expected="one of the two: a variant may name a letter, which holds in one order only",
         )
     check_constrained(method, settings)
-    if settings.shots and shots_from is None:
+    if settings.shots and not has_examples:
         raise DataError(
             f"--shots {settings.shots} without --shots-from",
             expected="a split that is not evaluated, such as starter:train",

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.compare import compare_evaluations
 from medtune.analysis.seed_spread import aggregate_seeds
 from medtune.core.config import config_hash, to_toml
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment
+from medtune.core.predictions_io import Evaluation
 from medtune.core.progress import NoProgress, Progress
 from medtune.core.prompt import form_for_target
 from medtune.core.protocols import AnswerModel
@@ -156,14 +156,14 @@ def _evaluate_model(
     planned += [(_exam_name(exam), exam) for exam in exams]
     places = [(stem.with_name(f"{stem.name}-{name}"), exam) for name, exam in planned]
 
-    def work(shared: AnswerModel) -> list[RecordedEvaluation]:
+    def work(shared: AnswerModel) -> list[Evaluation]:
         return [
             evaluate_or_reuse(shared, exam, label, STRICT_PARSER, place, progress)
             for place, exam in places
         ]
 
-    def find() -> list[RecordedEvaluation] | None:
-        found: list[RecordedEvaluation] = []
+    def find() -> list[Evaluation] | None:
+        found: list[Evaluation] = []
         for place, exam in places:
             one = find_evaluation(model, exam, label, STRICT_PARSER, place, NoProgress())
             if one is None:

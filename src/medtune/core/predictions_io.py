@@ -1,4 +1,4 @@
-"""An evaluation on disk: `predictions.jsonl`, one line per question, and `record.json`.
+"""An evaluation in memory and on disk: `predictions.jsonl`, a line per question, and `record.json`.
 
 During an evaluation the predictions are appended to a draft, so that an interrupted evaluation
 can resume.
@@ -9,18 +9,169 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from pydantic import ValidationError
 
-from medtune.core.errors import PredictionsError
-from medtune.core.records import EvaluationRecord, Prediction
-from medtune.core.run_folder import read_record, translate_disk_errors, write_record, write_text
+from medtune.core.display.frames import make_frame
+from medtune.core.display.html import render_result
+from medtune.core.errors import FolderError, PredictionsError
+from medtune.core.formatting import format_interval, format_percent
+from medtune.core.records import LETTERS, EvaluationRecord, Prediction, Proportion
+from medtune.core.run_folder import (
+    read_record,
+    read_valid_record,
+    translate_disk_errors,
+    write_record,
+    write_text,
+)
 
 PREDICTIONS_FILE = "predictions.jsonl"
 ANALYSIS_FILE = "analysis.json"
 ANALYSIS_PAGE_FILE = "analysis.html"
 DRAFT_FILE = "predictions.draft.jsonl"
 RECORD_FILE = "record.json"
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Evaluation(tuple[EvaluationRecord, Sequence[Prediction]]):
+    """One model's predictions on one split by one method, with their record.
+
+    It unpacks as `record, predictions = evaluation`.
+    """
+
+    folder: Path | None
+    """Folder that it was written to or read from; None where it is in memory only."""
+
+    def __new__(
+        cls,
+        record: EvaluationRecord,
+        predictions: Sequence[Prediction],
+        folder: Path | None = None,
+    ) -> Self:
+        """Make an evaluation of a record and the predictions that it counts."""
+        made = super().__new__(cls, (record, predictions))
+        made.folder = folder
+        return made
+
+    def __getnewargs__(self) -> tuple[EvaluationRecord, Sequence[Prediction], Path | None]:
+        """Return the arguments that make a copy."""
+        return (*self, self.folder)
+
+    def __repr__(self) -> str:
+        share = self.accuracy
+        return (
+            f"<Evaluation of {self.record.label} on {self.record.data.source} by "
+            f"{self.record.method}: {format_percent(share.value)} % "
+            f"({format_interval(share)}, n = {share.n:,})>"
+        )
+
+    @property
+    def record(self) -> EvaluationRecord:
+        """Return the record: settings, counts, accuracy and baselines."""
+        return self[0]
+
+    @property
+    def predictions(self) -> Sequence[Prediction]:
+        """Return the predictions, in the order of the questions."""
+        return self[1]
+
+    @property
+    def accuracy(self) -> Proportion:
+        """Return the accuracy with its 95 % interval; unparsed answers count as not correct."""
+        return self.record.accuracy
+
+    @classmethod
+    def load(cls, path: str | Path) -> Evaluation:
+        """Load an evaluation from the folder that `save` or `medtune evaluate` wrote.
+
+        Raises:
+            PredictionsError: There is none, or predictions and record do not match.
+        """
+        return read_evaluation(Path(path))
+
+    @classmethod
+    def read(cls, given: Evaluation | str | Path) -> Evaluation:
+        """Return an evaluation as it is, or load it from its path.
+
+        Raises:
+            PredictionsError: The path holds no evaluation.
+        """
+        return given if isinstance(given, Evaluation) else cls.load(given)
+
+    def save(self, folder: str | Path) -> Evaluation:
+        """Write record and predictions to a folder, and return the evaluation there.
+
+        Raises:
+            FolderError: The folder cannot be written, or contains another evaluation.
+        """
+        place = Path(folder)
+        refuse_overwrite(place, self.record.inputs)
+        write_evaluation(place, *self)
+        return Evaluation(*self, folder=place)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a data frame with a row for each question.
+
+        Raises:
+            MedtuneError: pandas is not installed.
+        """
+        return make_frame(
+            {
+                "id": p.id,
+                "stem": p.stem,
+                "subject": p.subject,
+                "topic": p.topic,
+                "options": list(p.options),
+                "answer": LETTERS[p.answer],
+                "chosen": None if p.chosen is None else LETTERS[p.chosen],
+                "correct": p.chosen == p.answer,
+                "outcome": str(p.outcome),
+                "probability": (
+                    p.probabilities[p.chosen] if p.probabilities and p.chosen is not None else None
+                ),
+                "text": p.text,
+            }
+            for p in self.predictions
+        )
+
+    def _repr_html_(self) -> str:
+        """Show accuracy and baselines in a notebook."""
+        record = self.record
+        shares = {
+            "correct": record.accuracy,
+            "answered": record.answer_rate,
+            f"always {record.majority_letter}": record.majority,
+            "options only": record.options_only,
+            "search": record.search.accuracy if record.search is not None else None,
+        }
+        rows = [
+            (name, format_percent(share.value), format_interval(share), share.n)
+            for name, share in shares.items()
+            if share is not None
+        ]
+        rows.insert(2, ("chance", format_percent(record.chance), "", record.counts.n))
+        title = f"{record.label} on {record.data.source}, method {record.method}"
+        return render_result(title, ("", "%", "95 %", "n"), rows)
+
+
+def refuse_overwrite(folder: Path, inputs: str) -> None:
+    """Refuse to overwrite the result of another evaluation.
+
+    Raises:
+        FolderError: The folder contains such a result.
+    """
+    path = folder / RECORD_FILE
+    if not path.exists() or read_valid_record(path, EvaluationRecord, inputs):
+        return
+    raise FolderError(
+        f"{folder} contains the result of another evaluation",
+        expected="an empty or missing folder, or the same evaluation: model, data, method and "
+        "every setting",
+        fix="choose another folder with --out, or omit --out: then each has its own",
+    )
 
 
 def write_evaluation(
@@ -39,7 +190,7 @@ def write_evaluation(
     write_record(folder / RECORD_FILE, record)
 
 
-def read_evaluation(folder: Path) -> tuple[EvaluationRecord, list[Prediction]]:
+def read_evaluation(folder: Path) -> Evaluation:
     """Read an evaluation: its record and its predictions.
 
     Raises:
@@ -58,7 +209,7 @@ def read_evaluation(folder: Path) -> tuple[EvaluationRecord, list[Prediction]]:
             f"its record counts {record.counts.n}",
             fix="the file is incomplete: evaluate again",
         )
-    return record, predictions
+    return Evaluation(record, predictions, folder)
 
 
 def read_predictions(path: Path) -> list[Prediction]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from medtune.core.records import ModelDescription
 
@@ -97,8 +97,13 @@ class ModelIdentity(Protocol):
         ...
 
 
+@runtime_checkable
 class AnswerModel(ModelIdentity, Protocol):
-    """A model that can score options and generate text."""
+    """A model that can score options and generate text.
+
+    Where a model is handed to medtune from Python, `score` and `describe` are enough for the
+    methods letter and cloze (`models.own_model`).
+    """
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[tuple[ContinuationScore, ...]]:
         """Score every continuation of every request, in request order."""

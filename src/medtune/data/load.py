@@ -5,19 +5,24 @@ Sources that are for training only are refused, unless the caller passes `for_tr
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
+from medtune.core.display.frames import make_frame
+from medtune.core.display.html import SHOWN_ROWS, render_result
 from medtune.core.errors import DataError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.progress import NoProgress, Progress
-from medtune.core.records import SplitDescription
+from medtune.core.records import LETTERS, Question, SplitDescription
 from medtune.core.run_folder import read_record
 from medtune.core.schemas.corrections import CorrectionsManifest
 from medtune.core.schemas.dataset import Role, SnapshotManifest, SplitRecord
 from medtune.data.arrow_table import QuestionTable, questions_hash, read_parquet
 from medtune.data.cleaning.clean import Cleaned, clean_rows
 from medtune.data.hash_sampling import order_by_hash
+from medtune.data.own_questions import SOURCE, read_questions
 from medtune.data.sources.files import describe_file_format, find_data_files
 from medtune.data.sources.hub_catalogue import KNOWN_DATASETS
 from medtune.data.sources.sources import (
@@ -32,19 +37,98 @@ from medtune.data.sources.sources import (
 from medtune.data.training_only import refuse_corrections, training_only_error
 
 MANIFEST_FILE = "manifest.json"
+if TYPE_CHECKING:
+    import pandas
+
 DEFAULT_EVALUATION_SPLITS = ("test", "evaluated", "validation")
 """Default splits for evaluation; the first that exists is used."""
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """A cleaned split with its description."""
+class Split(Sequence[Question]):
+    """A cleaned split with its description: a sequence of questions."""
 
     questions: QuestionTable
     description: SplitDescription
     exclusions: tuple[tuple[str, str], ...]
     """(id or position, reason) of every row that violates the data contract."""
     answer_base: int | None
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    @overload
+    def __getitem__(self, index: int) -> Question: ...
+    @overload
+    def __getitem__(self, index: slice) -> QuestionTable: ...
+    def __getitem__(self, index: int | slice) -> Question | QuestionTable:
+        return self.questions[index]
+
+    def __repr__(self) -> str:
+        return f"<Split of {len(self):,} questions, {self.description.source}>"
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a data frame with a row for each question.
+
+        Raises:
+            MedtuneError: pandas is not installed.
+        """
+        return make_frame(
+            {**question.model_dump(), "options": list(question.options)} for question in self
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the first questions in a notebook."""
+        rows = [
+            (q.id, q.stem, " · ".join(q.options), _answer_letter(q), q.subject)
+            for q in self[:SHOWN_ROWS]
+        ]
+        left_out = self.description.excluded
+        notes = [f"left out: {n:,} × {reason}" for reason, n in left_out.items()]
+        if len(self) > SHOWN_ROWS:
+            notes.insert(0, f"the first {SHOWN_ROWS} of {len(self):,}")
+        title = f"{len(self):,} questions, {self.description.source}"
+        return render_result(title, ("id", "stem", "options", "answer", "subject"), rows, notes)
+
+
+def _answer_letter(question: Question) -> str | None:
+    return None if question.answer is None else LETTERS[question.answer]
+
+
+def load_questions(
+    source: str | Path | Sequence[Question | Mapping[str, Any]],
+    *,
+    limit: int | None = None,
+    columns: ColumnMapping | None = None,
+    for_training: bool = False,
+    progress: Progress | None = None,
+) -> Split:
+    """Load questions: from a file, the Hub, the starter set or a snapshot, or from Python.
+
+    Args:
+        source: starter:, hub:, file: or snapshot:, with or without a split; a path; or questions,
+            each a `Question` or a dict with stem, options and answer.
+        limit: Keep only this many first questions.
+        columns: Mapping of a file's columns, where medtune cannot know them.
+        for_training: Whether the questions train a model or are few-shot examples.
+        progress: Progress to report to.
+
+    Raises:
+        DataError: The source cannot be used, holds fewer than `limit` questions, or is for
+            training only.
+    """
+    if isinstance(source, Split):
+        if limit is None:
+            return source
+        questions, name = source.questions, source.description.source
+        excluded = source.description.excluded
+    elif isinstance(source, str | Path):
+        return load_split(str(source), columns, limit, progress, for_training=for_training)
+    else:
+        questions, name = QuestionTable.from_questions(read_questions(source)), SOURCE
+        excluded = {}
+    kept = questions if limit is None else limit_size(questions, limit, name)
+    return Split(kept, describe_split(name, kept, excluded), (), None)
 
 
 def load_split(

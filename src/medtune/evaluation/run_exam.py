@@ -20,6 +20,7 @@ from medtune.core.model_names import is_search_model
 from medtune.core.option_logprobs import option_logprobs
 from medtune.core.predictions_io import (
     RECORD_FILE,
+    Evaluation,
     PredictionsDraft,
     read_evaluation,
     write_evaluation,
@@ -72,7 +73,7 @@ def evaluate_model(
     parser: Parser,
     progress: Progress,
     draft: PredictionsDraft | None = None,
-) -> tuple[EvaluationRecord, list[Prediction]]:
+) -> Evaluation:
     """Evaluate a model on an exam.
 
     Args:
@@ -126,7 +127,7 @@ def evaluate_or_reuse(
     parser: Parser,
     folder: Path,
     progress: Progress,
-) -> tuple[EvaluationRecord, list[Prediction]]:
+) -> Evaluation:
     """Evaluate a model and write the folder, or reuse the folder if its inputs are the same.
 
     Raises:
@@ -140,7 +141,7 @@ def evaluate_or_reuse(
     record, predictions = evaluate_model(model, exam, label, parser, progress, draft)
     write_evaluation(folder, record, predictions)
     draft.delete()
-    return record, predictions
+    return Evaluation(record, predictions, folder)
 
 
 def find_evaluation(
@@ -150,7 +151,7 @@ def find_evaluation(
     parser: Parser,
     folder: Path,
     progress: Progress,
-) -> tuple[EvaluationRecord, list[Prediction]] | None:
+) -> Evaluation | None:
     """Read the evaluation in a folder if its inputs are the same; the model is asked nothing.
 
     Fields that do not change the predictions are updated.
@@ -174,7 +175,7 @@ def find_evaluation(
         write_evaluation(folder, now, told)
     elif now != record:
         write_record(folder / RECORD_FILE, now)
-    return now, told
+    return Evaluation(now, told, folder)
 
 
 def make_evaluation_record(
@@ -231,15 +232,15 @@ def make_evaluation_record(
 
 
 def add_search_reference(
-    exam: Exam, record: EvaluationRecord, predictions: list[Prediction]
-) -> tuple[EvaluationRecord, list[Prediction]]:
+    exam: Exam, record: EvaluationRecord, predictions: Sequence[Prediction]
+) -> Evaluation:
     """Add the search baseline, the open book and the similarities to an evaluation.
 
     They depend on the index, and change no answer.
     """
     found = exam.search
     if found is None:
-        return record, predictions
+        return Evaluation(record, predictions)
     told = [
         prediction.model_copy(update={"similarity": similarity})
         for prediction, similarity in zip(predictions, found.similarity, strict=True)
@@ -251,7 +252,7 @@ def add_search_reference(
         changes["open_book"] = _describe_open_book(exam, found, told, record.open_book)
     if not is_search:
         changes["search"] = _pair_with_search(right, found)
-    return record.model_copy(update=changes), told
+    return Evaluation(record.model_copy(update=changes), told)
 
 
 def _describe_open_book(

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.compare import align_predictions
 from medtune.analysis.similarity import accuracy_without_most_similar
 from medtune.core.choice import choose_option
 from medtune.core.option_logprobs import log_probabilities, probabilities_from_logs
+from medtune.core.predictions_io import Evaluation
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import Message
 from medtune.core.provenance import collect_provenance
@@ -36,9 +36,7 @@ from medtune.retrieval.scorer import fit_conditional_logit
 LABEL = "mixture"
 
 
-def fit_mixture(
-    parents: Sequence[RecordedEvaluation], names: Sequence[str | None]
-) -> MixtureRecord:
+def fit_mixture(parents: Sequence[Evaluation], names: Sequence[str | None]) -> MixtureRecord:
     """Fit the weights of a mixture by maximum likelihood of the right options.
 
     No weight is negative: a model's confidence in an option never counts against it, and one that
@@ -77,9 +75,7 @@ def fit_mixture(
     )
 
 
-def mix_evaluations(
-    name: str, mixture: MixtureRecord, parents: Sequence[RecordedEvaluation]
-) -> tuple[EvaluationRecord, list[Prediction]]:
+def mix_evaluations(name: str, mixture: MixtureRecord, parents: Sequence[Evaluation]) -> Evaluation:
     """Compute the evaluation of a mixture from those of its parents.
 
     Raises:
@@ -102,7 +98,7 @@ def mix_evaluations(
     model = _MixtureIdentity(describe_mixture(name, mixture, [record.model for record in records]))
     sitting = ExamResult(sum(record.duration_s for record in records))
     record = make_evaluation_record(model, exam, LABEL, STRICT_PARSER, predictions, sitting)
-    record, predictions = add_search_reference(exam, record, predictions)
+    record, told = add_search_reference(exam, record, predictions)
     sources = tuple(record.inputs for record in records)
     changes: dict[str, object] = {
         "mixed_from": sources,
@@ -110,10 +106,10 @@ def mix_evaluations(
     }
     books = (record.open_book for record in records if record.open_book is not None)
     if exam.search is None and (book := next(books, None)) is not None:
-        known = all(p.similarity is not None for p in predictions)
-        rest = accuracy_without_most_similar(predictions) if known else None
+        known = all(p.similarity is not None for p in told)
+        rest = accuracy_without_most_similar(told) if known else None
         changes["open_book"] = book.model_copy(update={"less_similar": rest})
-    return record.model_copy(update=changes), predictions
+    return Evaluation(record.model_copy(update=changes), told)
 
 
 class _MixtureIdentity:
@@ -155,7 +151,7 @@ def _logs(prediction: Prediction) -> tuple[float, ...]:
     return log_probabilities(prediction.probabilities)
 
 
-def _align(parents: Sequence[RecordedEvaluation]) -> list[tuple[Prediction, ...]]:
+def _align(parents: Sequence[Evaluation]) -> list[tuple[Prediction, ...]]:
     """Align the parents' predictions by question, in the order of the first."""
     (first, asked), *_ = parents
     columns = [

@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medtune.analysis.analyze import (
-    CALIBRATION_ASPECTS,
-    RecordedEvaluation,
-    refuse_shared_questions,
-)
+from medtune.analysis.analyze import CALIBRATION_ASPECTS, refuse_shared_questions
 from medtune.analysis.compare import compare_evaluations, differing_aspects
 from medtune.core.errors import FolderError, InputError, PredictionsError
 from medtune.core.model_names import MIX_PREFIX
-from medtune.core.predictions_io import read_evaluation, write_evaluation
+from medtune.core.predictions_io import Evaluation, read_evaluation, write_evaluation
 from medtune.core.progress import Progress
 from medtune.core.records import ModelDescription
 from medtune.core.run_folder import lock_folder, read_record, write_record
@@ -80,7 +76,7 @@ def mix(
     return record
 
 
-def _name_to_open(folder: Path, evaluation: RecordedEvaluation) -> str | None:
+def _name_to_open(folder: Path, evaluation: Evaluation) -> str | None:
     """Return the name of a model; of an adapter, that of the run which the evaluation is in."""
     model = evaluation[0].model
     if model.adapter is None:
@@ -91,9 +87,9 @@ def _name_to_open(folder: Path, evaluation: RecordedEvaluation) -> str | None:
     return f"{ADAPTER_PREFIX}{adapter}" if found else None
 
 
-def _read_labelled(folders: Sequence[Path]) -> list[RecordedEvaluation]:
+def _read_labelled(folders: Sequence[Path]) -> list[Evaluation]:
     """Read evaluations with probabilities, under distinct labels."""
-    found: list[RecordedEvaluation] = []
+    found: list[Evaluation] = []
     for folder in folders:
         record, predictions = read_evaluation(folder)
         if record.model.source.startswith(MIX_PREFIX):
@@ -113,7 +109,7 @@ def _read_labelled(folders: Sequence[Path]) -> list[RecordedEvaluation]:
         labels = {record.label for record, _ in found}
         if record.label in labels:
             record = record.model_copy(update={"label": f"{record.label} ({folder})"})
-        found.append((record, predictions))
+        found.append(Evaluation(record, predictions, folder))
     return found
 
 
@@ -134,7 +130,7 @@ def _check_counts(
         )
 
 
-def _check_reported(fitted_on: RecordedEvaluation, reported: RecordedEvaluation) -> None:
+def _check_reported(fitted_on: Evaluation, reported: Evaluation) -> None:
     """Refuse an evaluation of another model, or of questions that the weights were fitted on."""
     (record, calibration), (other, predictions) = fitted_on, reported
     if unlike := differing_aspects(record, other, CALIBRATION_ASPECTS):

@@ -56,7 +56,7 @@ from medtune.releases.gate_schema import (
 )
 from medtune.releases.registry import SHORT_ID_LENGTH, Registry
 from medtune.releases.schema import LEARNED, POLICY, Release
-from medtune.reports.comparison_folder import ComparedModel, compare_to_folder
+from medtune.reports.comparison_folder import ComparedModel, Comparison
 from medtune.retrieval.evidence import EvidenceFinder
 from medtune.retrieval.index import read_index_manifest
 from medtune.workflows.benchmark import LATENCY_QUESTIONS, BenchmarkTask, measure_in_subprocess
@@ -131,10 +131,9 @@ def collect_evidence(
         place = work / f"{candidate.id[:SHORT_ID_LENGTH]}-{other}"
         found: dict[EvidenceKind, Record] = {}
         if theirs:
-            found["comparison"] = compare_to_folder(
-                place, theirs.reported, mine.reported, releases=True
-            )
-            found["slices"] = _read_written(place / "slices.json", PairedSlices)
+            compared = Comparison.of(theirs.reported, mine.reported, releases=True).save(place)
+            found["comparison"] = compared.record
+            found["slices"] = PairedSlices(slices=compared.slices)
             analysis = _read_written(place / "analysis-b.json", AnalysisRecord)
         else:
             analysis = mine.reported.analyze(place)

@@ -3,61 +3,198 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from medtune.analysis.analyze import RecordedEvaluation, analyze_evaluation
+from medtune.analysis.analyze import analyze_evaluation
 from medtune.analysis.breakdown import ALPHA, holm_correction
 from medtune.analysis.compare import compare_evaluations
 from medtune.analysis.paired_slices import compare_slices, find_changed_answers
-from medtune.core.formatting import format_p_value
+from medtune.core.display.frames import make_frame, proportion_cells
+from medtune.core.display.html import render_result
+from medtune.core.errors import PredictionsError
+from medtune.core.formatting import format_interval, format_p_value, format_percent
 from medtune.core.model_labels import disambiguate_labels
+from medtune.core.predictions_io import Evaluation
 from medtune.core.records import ComparisonRecord
-from medtune.core.run_folder import write_record
-from medtune.core.schemas.analysis import AnalysisRecord, PairedSlices
+from medtune.core.run_folder import lock_folder, read_record, translate_disk_errors, write_record
+from medtune.core.schemas.analysis import AnalysisRecord, PairedSlice, PairedSlices
 from medtune.reports.comparison import write_comparison
+
+COMPARISON_FILE = "comparison.json"
+SLICES_FILE = "slices.json"
+ANALYSIS_FILES = ("analysis-a.json", "analysis-b.json")
+PAGE_FILE = "report.html"
+COMPARISON_FILES = (COMPARISON_FILE, SLICES_FILE, *ANALYSIS_FILES, PAGE_FILE)
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedModel:
     """One side of a comparison."""
 
-    folder: Path
-    """Evaluation folder."""
-    evaluation: RecordedEvaluation
-    calibration: RecordedEvaluation | None = None
+    folder: Path | None
+    """Evaluation folder; None for an evaluation in memory."""
+    evaluation: Evaluation
+    calibration: Evaluation | None = None
     """Evaluation of the same model on calibration questions."""
 
     def with_label(self, label: str) -> ComparedModel:
         """Return this model with another label."""
         record, predictions = self.evaluation
         renamed = record.model_copy(update={"label": label})
-        return replace(self, evaluation=(renamed, predictions))
+        return replace(self, evaluation=Evaluation(renamed, predictions, self.folder))
+
+    def written_to(self, folder: Path) -> ComparedModel:
+        """Write the evaluation to a folder, and return this model there.
+
+        Raises:
+            FolderError: The folder cannot be written, or contains another evaluation.
+        """
+        return replace(self, folder=folder, evaluation=self.evaluation.save(folder))
 
     def analyze(self, page: Path) -> AnalysisRecord:
         """Analyse the evaluation, with paths relative to the folder `page`."""
+        assert self.folder is not None, "a page links to the evaluation"
         return analyze_evaluation(
             os.path.relpath(self.folder, page), self.evaluation, self.calibration
         )
 
 
-def compare_to_folder(
-    folder: Path, a: ComparedModel, b: ComparedModel, *, releases: bool = False
-) -> ComparisonRecord:
-    """Compare two evaluations, or two `releases`, and write the folder, which must be locked.
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """A paired comparison of two evaluations, with its slices."""
 
-    Raises:
-        PredictionsError: They are not of the same questions, or a calibration does not match.
-        FolderError: The folder cannot be written.
-    """
-    name_a, name_b = disambiguate_labels(
-        (a.evaluation[0].label, a.folder), (b.evaluation[0].label, b.folder)
-    )
-    a, b = a.with_label(name_a), b.with_label(name_b)
-    record = compare_evaluations(a.evaluation, b.evaluation, releases=releases)
-    write_comparison_folder(folder, record, a, b)
-    return record
+    record: ComparisonRecord
+    slices: tuple[PairedSlice, ...]
+    models: tuple[ComparedModel, ComparedModel] | None = None
+    """Reference and candidate; None for a comparison that was loaded."""
+    folder: Path | None = None
+    """Folder that it was written to or read from; None where it is in memory only."""
+
+    @classmethod
+    def of(cls, a: ComparedModel, b: ComparedModel, *, releases: bool = False) -> Comparison:
+        """Compare two evaluations, or two `releases`; b is the candidate.
+
+        Raises:
+            PredictionsError: They are not of the same questions.
+        """
+        name_a, name_b = disambiguate_labels(
+            (a.evaluation.record.label, a.folder or Path("a")),
+            (b.evaluation.record.label, b.folder or Path("b")),
+        )
+        a, b = a.with_label(name_a), b.with_label(name_b)
+        record = compare_evaluations(a.evaluation, b.evaluation, releases=releases)
+        slices = compare_slices(a.evaluation.predictions, b.evaluation.predictions)
+        return cls(record, slices, (a, b))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Comparison:
+        """Load a comparison from the folder that `save` or `medtune compare` wrote.
+
+        Raises:
+            PredictionsError: There is none, or one of another version.
+        """
+        place = Path(folder)
+        record = read_record(place / COMPARISON_FILE, ComparisonRecord)
+        slices = read_record(place / SLICES_FILE, PairedSlices)
+        if record is None or slices is None:
+            raise PredictionsError(
+                f"{place} holds no comparison",
+                expected=f"{COMPARISON_FILE} and {SLICES_FILE}, as `medtune compare` writes them",
+            )
+        return cls(record, slices.slices, folder=place)
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {self.verdict}>"
+
+    @property
+    def difference(self) -> float:
+        """Return the candidate's accuracy minus the reference's, between -1 and 1."""
+        return self.record.difference
+
+    @property
+    def p_value(self) -> float:
+        """Return the exact McNemar p-value, two-sided."""
+        return self.record.p_value
+
+    @property
+    def verdict(self) -> str:
+        """Return the verdict in one sentence."""
+        return self.record.verdict
+
+    def save(self, folder: str | Path) -> Comparison:
+        """Write the comparison, both analyses and `report.html`; return the comparison there.
+
+        Evaluations that are in memory are written to `evaluation-a/` and `evaluation-b/`.
+
+        Raises:
+            PredictionsError: A calibration does not match.
+            FolderError: The folder cannot be written.
+        """
+        place = Path(folder)
+        with lock_folder(place):
+            if self.models is None:
+                assert self.folder is not None, "it was loaded"
+                if self.folder.resolve() != place.resolve():
+                    with translate_disk_errors(place):
+                        for name in COMPARISON_FILES:
+                            shutil.copyfile(self.folder / name, place / name)
+                return replace(self, folder=place)
+            a, b = (
+                model
+                if model.folder is not None
+                else model.written_to(place / f"evaluation-{side}")
+                for side, model in zip("ab", self.models, strict=True)
+            )
+            write_comparison_folder(place, self.record, a, b)
+        return replace(self, models=(a, b), folder=place)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a data frame: a row for all questions, then one for each slice.
+
+        Raises:
+            MedtuneError: pandas is not installed.
+        """
+        return make_frame(
+            {
+                "dimension": dimension,
+                "name": name,
+                "n": found.accuracy_a.n,
+                **proportion_cells("accuracy_a", found.accuracy_a),
+                **proportion_cells("accuracy_b", found.accuracy_b),
+                "only_a": found.only_a,
+                "only_b": found.only_b,
+                "difference": found.difference,
+                "difference_low": found.difference_low,
+                "difference_high": found.difference_high,
+                "p_value": found.p_value,
+                "p_holm": found.p_holm,
+            }
+            for dimension, name, found in self._lines()
+        )
+
+    def _lines(self) -> list[tuple[str, str, ComparisonRecord | PairedSlice]]:
+        return [
+            ("all", "all", self.record),
+            *((found.dimension, found.name, found) for found in self.slices),
+        ]
+
+    def _repr_html_(self) -> str:
+        """Show both accuracies and the verdict in a notebook."""
+        record = self.record
+        rows = [
+            (name, format_percent(share.value), format_interval(share), share.n)
+            for name, share in ((record.a, record.accuracy_a), (record.b, record.accuracy_b))
+        ]
+        title = f"{record.b} against {record.a} on {record.split}, method {record.method}"
+        notes = (record.verdict, *record.notes)
+        return render_result(title, ("model", "correct %", "95 %", "n"), rows, notes)
 
 
 def write_comparison_folder(
@@ -72,11 +209,11 @@ def write_comparison_folder(
     found_a, found_b = a.analyze(folder), b.analyze(folder)
     predictions = a.evaluation[1], b.evaluation[1]
     slices = compare_slices(*predictions)
-    write_record(folder / "comparison.json", record)
-    write_record(folder / "slices.json", PairedSlices(slices=slices))
-    write_record(folder / "analysis-a.json", found_a)
-    write_record(folder / "analysis-b.json", found_b)
-    page = folder / "report.html"
+    write_record(folder / COMPARISON_FILE, record)
+    write_record(folder / SLICES_FILE, PairedSlices(slices=slices))
+    write_record(folder / ANALYSIS_FILES[0], found_a)
+    write_record(folder / ANALYSIS_FILES[1], found_b)
+    page = folder / PAGE_FILE
     write_comparison(page, record, found_a, found_b, slices, find_changed_answers(*predictions))
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medtune.analysis.analyze import evaluation_faults
+from medtune.core.predictions_io import Evaluation
 from medtune.core.records import (
     LETTERS,
-    EvaluationRecord,
     Outcome,
     Prediction,
     RunRecord,
@@ -47,7 +47,7 @@ class ErrorTable:
 def write_report(
     path: Path,
     record: RunRecord,
-    evaluations: Sequence[tuple[EvaluationRecord, Sequence[Prediction]]],
+    evaluations: Sequence[Evaluation],
     manifest: SnapshotManifest,
     pages: Sequence[str] = (),
 ) -> None:
@@ -88,7 +88,7 @@ def collect_run_caveats(record: RunRecord) -> list[str]:
 
 def list_error_tables(
     record: RunRecord,
-    evaluations: Sequence[tuple[EvaluationRecord, Sequence[Prediction]]],
+    evaluations: Sequence[Evaluation],
 ) -> list[ErrorTable]:
     """List wrong and unparsed answers of the first tuned model, by the primary method and split."""
     exams = len(record.evaluations_by_exam())

@@ -11,9 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.core.experiment import DataConfig
-from medtune.core.predictions_io import RECORD_FILE, read_evaluation
+from medtune.core.predictions_io import RECORD_FILE, Evaluation, read_evaluation
 from medtune.core.progress import NoProgress, Progress
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import AnswerModel, ModelIdentity
@@ -71,7 +70,7 @@ class Study(ABC, Generic[RecordT]):
         """Return the folder of a cell, or one inside of it."""
         return self.folder.joinpath(self.cells_folder, *names)
 
-    def read_cell(self, *names: str) -> RecordedEvaluation:
+    def read_cell(self, *names: str) -> Evaluation:
         """Read the evaluation of a finished cell."""
         return read_evaluation(self.cell_folder(*names))
 

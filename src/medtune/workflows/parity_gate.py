@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.packed_parity import measure_parity
 from medtune.core.errors import ModelError
-from medtune.core.predictions_io import RECORD_FILE
+from medtune.core.predictions_io import RECORD_FILE, Evaluation
 from medtune.core.progress import Progress
 from medtune.core.prompt import method_for_form
 from medtune.core.provenance import collect_provenance
@@ -37,7 +36,7 @@ class ParityGate:
     exam: Exam
     asked: PromptDefaults
     """Prompt settings of the original, used for every candidate as well."""
-    reference: RecordedEvaluation
+    reference: Evaluation
     reference_bytes: int | None
     folder: Path
     progress: Progress

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from medtune.core.intervals import wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
     LETTERS,
@@ -45,7 +46,6 @@ SUBJECTS = {
     "Psychiatry": 1,
 }
 """Name and weight, as in the validation split."""
-Evaluation = tuple[EvaluationRecord, list[Prediction]]
 
 
 def predictions(

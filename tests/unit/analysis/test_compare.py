@@ -17,9 +17,9 @@ from medtune.analysis.compare import (
 )
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import tango_interval, wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import (
-    EvaluationRecord,
     Method,
     Outcome,
     Prediction,
@@ -31,8 +31,6 @@ from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import ExamResult, make_evaluation_record
 from medtune.models.fake import FakeModel
 from medtune.reports.comparison_folder import apply_holm_correction
-
-Evaluation = tuple[EvaluationRecord, list[Prediction]]
 
 
 def evaluation(

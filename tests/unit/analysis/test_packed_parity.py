@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.packed_parity import measure_parity
 from medtune.analysis.pareto import dominates, make_bench_rows
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import collect_provenance
@@ -36,14 +36,14 @@ from medtune.reports.parity import write_parity
 BUDGET = Budget(agreement=0.9, loss=0.07, drift=0.1)
 
 
-def sat(method: str = "letter", kind: str = "noisy") -> RecordedEvaluation:
+def sat(method: str = "letter", kind: str = "noisy") -> Evaluation:
     split = load_split("starter:recall")
     key = {q.id: q.answer_text for q in split.questions}
     exam = Exam(split.questions, split.description, PromptStyle(), method, "sum")  # type: ignore[arg-type]
     return evaluate_model(FakeModel(kind, key), exam, "original", STRICT_PARSER, NoProgress())
 
 
-def changed(some: RecordedEvaluation, count: int, by: float) -> RecordedEvaluation:
+def changed(some: Evaluation, count: int, by: float) -> Evaluation:
     """Move the likeliest option of the first few questions down, so that another is chosen."""
     record, predictions = some
     moved = []

@@ -11,10 +11,10 @@ import pytest
 from medtune.analysis.compare import compare_evaluations
 from medtune.core.formatting import format_interval, format_percent
 from medtune.core.intervals import wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
-    EvaluationRecord,
     LossPoint,
     MaskAudit,
     Method,
@@ -34,8 +34,6 @@ from medtune.evaluation.run_exam import ExamResult, make_evaluation_record
 from medtune.models.fake import FakeModel
 from medtune.reports.run import SHOWN_ERRORS, collect_run_caveats, list_error_tables, write_report
 from medtune.reports.templating import format_prediction
-
-Evaluation = tuple[EvaluationRecord, list[Prediction]]
 
 EVIL = '<script>alert("x")</script> <img src=https://evil.example/x.png> {{ 7 * 7 }} & co'
 

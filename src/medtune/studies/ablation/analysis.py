@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.compare import compare_evaluations
 from medtune.core.intervals import wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
     Outcome,
@@ -26,11 +26,11 @@ SubstringMatcher = Callable[[str, str], bool]
 class ModelEvaluations:
     """Evaluations of one model."""
 
-    free: RecordedEvaluation
+    free: Evaluation
     """Free answers with the model's own chat template."""
-    likelihood: RecordedEvaluation
+    likelihood: Evaluation
     """Evaluation by the likelihood of the letters."""
-    foreign: RecordedEvaluation | None = None
+    foreign: Evaluation | None = None
     """Free answers with another model's chat template."""
 
 
@@ -60,7 +60,7 @@ def build_ablation_record(
         PredictionsError: The evaluations are not of the same questions.
     """
     rungs: list[RungRecord] = []
-    former: RecordedEvaluation | None = None
+    former: Evaluation | None = None
     for rung in RUNGS:
         mine = asked[rung.training]
         plain = mine.foreign if rung.foreign else mine.free
@@ -92,9 +92,7 @@ def build_ablation_record(
     )
 
 
-def rescore_by_substring(
-    evaluation: RecordedEvaluation, contains: SubstringMatcher
-) -> RecordedEvaluation:
+def rescore_by_substring(evaluation: Evaluation, contains: SubstringMatcher) -> Evaluation:
     """Rescore answers: right if they contain the right option's text, or most of its words."""
     record, predictions = evaluation
     counted = []
@@ -105,12 +103,12 @@ def rescore_by_substring(
         counted.append(p.model_copy(update={"outcome": outcome}))
     counts = count_outcomes(counted)
     accuracy = wilson_interval(counts.correct, counts.n)
-    return record.model_copy(update={"counts": counts, "accuracy": accuracy}), counted
+    return Evaluation(record.model_copy(update={"counts": counts, "accuracy": accuracy}), counted)
 
 
-def _with_label(evaluation: RecordedEvaluation, label: str) -> RecordedEvaluation:
+def _with_label(evaluation: Evaluation, label: str) -> Evaluation:
     record, predictions = evaluation
-    return record.model_copy(update={"label": label}), predictions
+    return Evaluation(record.model_copy(update={"label": label}), predictions)
 
 
 def _verdict(rungs: Sequence[RungRecord], base: ModelEvaluations) -> str:

@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from statistics import fmean
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.seed_spread import (
     RepeatedAnswers,
     align_repeats,
     mean_with_interval,
     share_correct,
 )
+from medtune.core.predictions_io import Evaluation
 from medtune.core.provenance import collect_provenance
 from medtune.studies.decoding.schema import DecodingPoint, DecodingRecord, Setting
 
 
 def build_decoding_record(
-    found: Mapping[Setting, Sequence[RecordedEvaluation]], cell_s: float, duration_s: float | None
+    found: Mapping[Setting, Sequence[Evaluation]], cell_s: float, duration_s: float | None
 ) -> DecodingRecord:
     """Build the record of the decoding study.
 
@@ -61,7 +61,7 @@ def build_decoding_record(
 
 def _point(
     setting: Setting,
-    evaluations: Sequence[RecordedEvaluation],
+    evaluations: Sequence[Evaluation],
     rows: Sequence[RepeatedAnswers],
     right: Sequence[float],
     best: Sequence[float],

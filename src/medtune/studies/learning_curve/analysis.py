@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.seed_spread import accuracy_by_question, mean_with_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import SplitDescription, TrainingRecord
 from medtune.studies.learning_curve.schema import Arm, Contrast, CurvePoint, LearningCurveRecord
@@ -21,12 +21,12 @@ class ArmResults:
     """Training records and evaluations of one arm, by seed."""
 
     trainings: Mapping[int, TrainingRecord]
-    evaluations: Mapping[int, RecordedEvaluation]
+    evaluations: Mapping[int, Evaluation]
 
 
 def build_learning_curve_record(
     name: str,
-    base: RecordedEvaluation,
+    base: Evaluation,
     grown: Mapping[Arm, ArmResults],
     pool: SplitDescription,
     cell_s: float,

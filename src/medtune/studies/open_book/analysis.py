@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.breakdown import holm_correction
 from medtune.analysis.compare import compare_evaluations
 from medtune.analysis.similarity import accuracy_without_most_similar
 from medtune.core.formatting import format_p_value
+from medtune.core.predictions_io import Evaluation
 from medtune.core.provenance import collect_provenance
 from medtune.retrieval.schema import IndexManifest
 from medtune.studies.open_book.schema import (
@@ -21,7 +21,7 @@ from medtune.studies.open_book.schema import (
 
 
 def build_open_book_record(
-    found: Mapping[BookSetting, RecordedEvaluation],
+    found: Mapping[BookSetting, Evaluation],
     searched: Mapping[float, SearchedIndex],
     index: IndexManifest,
     words: int,
@@ -60,7 +60,7 @@ def build_open_book_record(
 
 def _point(
     setting: BookSetting,
-    found: Mapping[BookSetting, RecordedEvaluation],
+    found: Mapping[BookSetting, Evaluation],
     searched: Mapping[float, SearchedIndex],
 ) -> BookPoint:
     own = found[setting]
@@ -82,7 +82,7 @@ def _point(
     )
 
 
-def _gain(before: RecordedEvaluation, after: RecordedEvaluation) -> PairedGain:
+def _gain(before: Evaluation, after: Evaluation) -> PairedGain:
     # A search and a reader are asked each in its own way.
     compared = compare_evaluations(before, after, releases=True)
     return PairedGain(

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.analysis.compare import compare_evaluations
 from medtune.analysis.seed_spread import accuracy_by_question, mean_with_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import ComparisonRecord
 from medtune.studies.prompts.schema import PromptPoint, PromptStudyRecord, PromptVariant
 
 
-def find_most_accurate(found: Mapping[PromptVariant, RecordedEvaluation]) -> PromptVariant:
+def find_most_accurate(found: Mapping[PromptVariant, Evaluation]) -> PromptVariant:
     """Return the most accurate variant; the first among equals."""
     return max(found, key=lambda variant: found[variant][0].accuracy.value)
 
 
 def build_prompt_study_record(
     name: str,
-    found: Mapping[PromptVariant, RecordedEvaluation],
-    own: RecordedEvaluation,
-    chosen: RecordedEvaluation,
+    found: Mapping[PromptVariant, Evaluation],
+    own: Evaluation,
+    chosen: Evaluation,
     cell_s: float,
 ) -> PromptStudyRecord:
     """Build the record of the prompt study.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medtune.analysis.analyze import RecordedEvaluation
 from medtune.core.errors import DataError, InputError
 from medtune.core.experiment import Experiment
+from medtune.core.predictions_io import Evaluation
 from medtune.core.progress import Progress
 from medtune.core.prompt import form_for_method, form_for_target
 from medtune.data.snapshot import SnapshotSplit
@@ -129,5 +129,5 @@ class PromptStudy(ModelStudy[PromptStudyRecord]):
         role = "calibration" if split is self._calibration else "reported"
         return f"{role}-{self._variants.index(variant):02d}"
 
-    def _read(self, variant: PromptVariant, split: SnapshotSplit) -> RecordedEvaluation:
+    def _read(self, variant: PromptVariant, split: SnapshotSplit) -> Evaluation:
         return self.read_cell(self._cell_name(variant, split))

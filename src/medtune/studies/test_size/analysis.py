@@ -13,6 +13,7 @@ from medtune.analysis.compare import (
     pair_outcomes,
 )
 from medtune.core.errors import PredictionsError
+from medtune.core.predictions_io import Evaluation
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import ComparisonRecord, EvaluationRecord, Outcome, Prediction
 from medtune.core.schemas.dataset import NO_SUBJECT
@@ -39,7 +40,6 @@ from medtune.studies.test_size.subsample import (
 MIN_QUESTIONS = 20
 ALPHA = 0.05
 
-Evaluation = tuple[EvaluationRecord, Sequence[Prediction]]
 SubjectAllocations = Mapping[int, Mapping[str, int]]
 """Number of questions to draw, by size and subject."""
 

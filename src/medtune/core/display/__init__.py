@@ -1,0 +1,1 @@
+"""Results as they are shown in a notebook, and as data frames."""
