@@ -36,6 +36,7 @@ def print_on_console(console: Console, record: Record) -> None:
     # These register what they print; `--help` does not need their schemas.
     from medtune.cli.output import (  # noqa: F401
         analysis,
+        batch_audit,
         compression,
         data,
         release,

@@ -59,6 +59,16 @@ class ChatTokenizer:
         return self._token_id("eos_token")
 
     @property
+    def bos_token(self) -> str | None:
+        """The beginning-of-text token."""
+        return self._special.get("bos_token")
+
+    @property
+    def bos_token_id(self) -> int | None:
+        """Id of the beginning-of-text token."""
+        return self._token_id("bos_token")
+
+    @property
     def pad_token_id(self) -> int | None:
         """Id of the pad token."""
         return self._token_id("pad_token")
@@ -73,6 +83,10 @@ class ChatTokenizer:
         """Ids of all named special tokens."""
         ids = (self._token_id(name) for name in self._special)
         return list(dict.fromkeys(i for i in ids if i is not None))
+
+    def get_vocab(self) -> dict[str, int]:
+        """Return the id of every token."""
+        return self._tokenizer.get_vocab(with_added_tokens=True)
 
     def _token_id(self, name: str) -> int | None:
         token = self._special.get(name)

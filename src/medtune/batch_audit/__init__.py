@@ -1,0 +1,1 @@
+"""Audit training batches: do ids and labels teach a model what they should?"""
