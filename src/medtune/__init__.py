@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medtune._version import __version__
 
 if TYPE_CHECKING:
+    from medtune.batch_audit.audit_batches import audit_batches as audit
     from medtune.commands.analyze import analyze
     from medtune.commands.compare import compare
     from medtune.commands.compress import compress
@@ -59,7 +60,7 @@ _MODULES = {
     "PromptStyle": "core.prompt",
     "Question": "core.records",
     "analyze": "commands.analyze",
-    "audit": "batch_audit",
+    "audit": "batch_audit.audit_batches:audit_batches",
     "compare": "commands.compare",
     "compress": "commands.compress",
     "create_app": "commands.serve",
@@ -75,7 +76,8 @@ def __getattr__(name: str) -> Any:
     """Return a public name, loaded from its module on first use."""
     if name not in _MODULES:
         raise AttributeError(f"module 'medtune' has no attribute {name!r}")
-    value = getattr(import_module(f"medtune.{_MODULES[name]}"), name)
+    module, _, own_name = _MODULES[name].partition(":")
+    value = getattr(import_module(f"medtune.{module}"), own_name or name)
     globals()[name] = value
     return value
 
