@@ -29,7 +29,7 @@ from medtune.models.fake import FakeModel
 from medtune.reports.data import write_data_page
 from medtune.retrieval.index import build_index
 from medtune.retrieval.schema import Passage, PassageSource
-from medtune.serving.app import create_app
+from medtune.serving.app import build_app
 from medtune.serving.auth.authorize import Authorizer, StartToken
 from medtune.serving.dependencies import Services
 from medtune.serving.inference.engine import Engine
@@ -176,7 +176,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     start = StartToken.create()
     services = Services(engine, store, Authorizer(store.keys.find, start=start), metrics, SECRET)
     place = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(services), log_config=None, access_log=False, ws="none")
+    config = uvicorn.Config(build_app(services), log_config=None, access_log=False, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
     thread.start()

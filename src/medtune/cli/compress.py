@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
@@ -35,9 +35,7 @@ from medtune.cli.output import Terminal
 from medtune.core.errors import CheckFailed, InputError
 from medtune.core.records import Method
 from medtune.core.run_folder import slugify
-from medtune.core.schemas.compression import SERVED_BUDGET, Budget, ParityRecord, Scheme
-
-SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+from medtune.core.schemas.compression import SCHEMES, SERVED_BUDGET, Budget, ParityRecord, Scheme
 
 
 def compress(
@@ -60,18 +58,18 @@ def compress(
     from medtune.commands.compress import compress as compress_recipe
 
     folder = out or Path("runs") / "packed" / slugify(model, str(adapter or ""))
-    record = compress_recipe(
+    compressed = compress_recipe(
         model,
         _parse_schemes(scheme),
-        data,
         folder,
-        Terminal(),
+        data=data,
         adapter=adapter,
         method=method,
         limit=limit,
         columns=parse_column_mapping(columns or []),
+        progress=Terminal(),
     )
-    _print_parity(record, folder, json)
+    _print_parity(compressed.record, folder, json)
 
 
 def parity(

@@ -78,10 +78,9 @@ def build(
     """
     from medtune.commands import index
 
-    record = index.build(
+    built = index.search_index(
         data,
         out,
-        Terminal(),
         columns=parse_column_mapping(columns) if columns else None,
         limit=limit,
         without=without or (),
@@ -92,8 +91,9 @@ def build(
         weights=weights,
         encoder=encoder,
         postgres=postgres,
+        progress=Terminal(),
     )
-    print_record(record, json, {"index": out})
+    print_record(built.record, json, {"index": out})
 
 
 def info(

@@ -90,8 +90,9 @@ def train(
 
     Example: medtune train experiments/quickstart.toml --out runs/mine
     """
-    from medtune.commands.train import train as train_recipe
+    from medtune.commands.train import finetune
 
     config = load_finetune_experiment(experiment, settings)
-    for record in train_recipe(config, out or default_run_folder(config), Terminal()):
+    folder = out or default_run_folder(config)
+    for record in finetune(experiment=config, out=folder, progress=Terminal()).records:
         print_record(record, json)

@@ -7,18 +7,22 @@ unfit in its card.  Writes `<scheme>/`, `record.json` and `parity.html`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medtune._version import __version__
-from medtune.core.errors import ModelError
+from medtune.core.display.html import render_result
+from medtune.core.errors import InputError, ModelError
 from medtune.core.experiment import ColumnMapping
+from medtune.core.formatting import format_interval, format_percent
 from medtune.core.progress import Progress
 from medtune.core.prompt import prompt_fingerprint
-from medtune.core.records import Method
+from medtune.core.records import Method, Question
 from medtune.core.run_folder import lock_folder, write_record
-from medtune.core.schemas.compression import BUDGETS, ParityRecord, Scheme
-from medtune.data.load import load_split
+from medtune.core.schemas.compression import BUDGETS, SCHEMES, ParityRecord, Scheme
+from medtune.data.load import load_questions, load_split
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.score import answer_questions
@@ -37,45 +41,111 @@ from medtune.models.weights_card import (
     split_adapter,
 )
 from medtune.workflows.parity_gate import ParityGate
+from medtune.workflows.progress_bars import choose_progress
 
+PARITY_DATA = "starter:recall"
 SMOOTHING_DATA = "starter:train"
 """Typical questions, by which integer schemes smooth activations."""
 
 
+@dataclass(frozen=True, repr=False)
+class CompressedModel:
+    """A model that was quantized by one or more schemes, with the result of the parity gate."""
+
+    record: ParityRecord
+    folder: Path
+
+    def __repr__(self) -> str:
+        return f"<CompressedModel in {self.folder}: {', '.join(self.models)}>"
+
+    @property
+    def model(self) -> str:
+        """Return the name of the quantized model, the first of several."""
+        return next(iter(self.models.values()))
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Return the names of all quantized models by scheme."""
+        return {row.name: f"path:{self.folder / row.name}" for row in self.record.rows}
+
+    @property
+    def verdict(self) -> str:
+        """Return in one sentence whether every scheme is within its budget."""
+        if over := self.record.names_over_budget:
+            return f"Over budget, and marked unfit: {', '.join(over)}."
+        return "Within budget: fit to replace the original."
+
+    def _repr_html_(self) -> str:
+        """Show sizes, accuracies and the verdict in a notebook."""
+        record = self.record
+        lines = [("original", record.reference_bytes, record.reference.accuracy, None)]
+        lines += [(r.name, r.file_bytes, r.evaluation.accuracy, r.agreement) for r in record.rows]
+        rows = [
+            (
+                name,
+                None if size is None else f"{size / 1e6:,.0f}",
+                format_percent(accuracy.value),
+                format_interval(accuracy),
+                None if same is None else format_percent(same.value),
+            )
+            for name, size, accuracy, same in lines
+        ]
+        faults = [f"{row.name}: {fault}" for row in record.rows for fault in row.broken]
+        title = f"{record.reference.model.source}, compressed"
+        headers = ("model", "MB", "correct %", "95 %", "same option %")
+        return render_result(title, headers, rows, (self.verdict, *faults))
+
+
 def compress(
     model: str,
-    schemes: Sequence[Scheme],
-    data: str,
-    folder: Path,
-    progress: Progress,
+    scheme: Scheme | Sequence[Scheme],
+    out: str | Path,
     *,
-    adapter: Path | None = None,
+    data: str | Path | Sequence[Question | Mapping[str, Any]] = PARITY_DATA,
+    adapter: str | Path | None = None,
     method: Method | None = None,
     limit: int | None = None,
     columns: ColumnMapping | None = None,
-) -> ParityRecord:
-    """Quantize a model by every scheme and compare each with the original.
+    progress: Progress | None = None,
+) -> CompressedModel:
+    """Quantize a model and compare the result with the original.
 
-    Without a method it is letter for a model trained on letters, else cloze.
+    Args:
+        model: Name of the model.
+        scheme: One or more schemes; each is written to a folder of its name.
+        out: Folder to write.
+        data: Questions of the parity gate.
+        adapter: Folder of an adapter of the model.
+        method: None is letter for a model trained on letters, else cloze.
+        limit: Use only this many first questions.
+        columns: Mapping of a file's columns.
+        progress: Progress to report to; None is a bar in a terminal or a notebook.
 
     Raises:
         MedtuneError: The model, the data or the folder cannot be used.
     """
-    base, adapter = split_adapter(model, adapter)
+    schemes = [scheme] if isinstance(scheme, str) else list(scheme)
+    if not schemes or (unknown := [one for one in schemes if one not in SCHEMES]):
+        raise InputError(
+            f"scheme {', '.join(map(str, unknown)) if schemes else schemes!r}",
+            expected=f"some of {', '.join(SCHEMES)}",
+        )
+    folder, progress = Path(out), choose_progress(progress)
+    base, weights = split_adapter(model, None if adapter is None else Path(adapter))
     source = resolve_model(base, progress)
     _check_source(source)
-    name = f"{ADAPTER_PREFIX}{adapter}" if adapter else base
-    split = load_split(data, columns, limit, progress)
+    name = f"{ADAPTER_PREFIX}{weights}" if weights else base
+    split = load_questions(data, limit=limit, columns=columns, progress=progress)
     with lock_folder(folder):
         gate = ParityGate.evaluate_original(name, split, method, folder, progress, dtype="float32")
         rows = []
-        for scheme in schemes:
-            place = folder / scheme
-            card = _quantize(source, adapter, gate, scheme, place)
-            row = gate.evaluate_candidate(scheme, f"path:{place}", BUDGETS[scheme])
+        for one in schemes:
+            place = folder / one
+            card = _quantize(source, weights, gate, one, place)
+            row = gate.evaluate_candidate(one, f"path:{place}", BUDGETS[one])
             write_record(place / CARD_FILE, card.model_copy(update={"fit": row.meets_budget}))
             rows.append(row)
-        return gate.write_results(rows)
+        return CompressedModel(gate.write_results(rows), folder)
 
 
 def _check_source(source: ModelSource) -> None:

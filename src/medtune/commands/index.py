@@ -1,13 +1,19 @@
-"""Build an index of passages, and describe one."""
+"""Build an index of passages (`medtune index build`), and describe one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from medtune.core.display.html import render_result
 from medtune.core.errors import RetrievalError
 from medtune.core.experiment import ColumnMapping
+from medtune.core.model_names import SEARCH_PREFIX
 from medtune.core.progress import Progress
+from medtune.core.records import Question
 from medtune.models.open_index import StoredIndex, check_encoder_name, open_index
 from medtune.retrieval.dense import build_hybrid_index
 from medtune.retrieval.index import build_index, check_replaceable
@@ -15,38 +21,74 @@ from medtune.retrieval.postgres_index import build_postgres_index
 from medtune.retrieval.schema import IndexDescription, ScoredPassage
 from medtune.retrieval.words import WordSplitter
 from medtune.workflows.build_index import (
+    STEMMER,
+    WORDS,
     IndexContent,
     fit_index_scorer,
     leave_out_evaluated,
     read_index_content,
 )
+from medtune.workflows.progress_bars import choose_progress
 
 SHOWN = 5
 """Passages shown for a query."""
 
 
-def build(
-    data: str,
-    folder: Path,
-    progress: Progress,
+@dataclass(frozen=True, repr=False)
+class SearchIndex:
+    """An index of passages in a folder."""
+
+    record: IndexDescription
+    folder: Path
+
+    def __repr__(self) -> str:
+        return f"<SearchIndex of {self.record.manifest.passages:,} passages in {self.folder}>"
+
+    @property
+    def model(self) -> str:
+        """Return the name of the model that answers by this search alone."""
+        return f"{SEARCH_PREFIX}{self.folder}"
+
+    @cached_property
+    def _index(self) -> StoredIndex:
+        return open_index(self.folder)
+
+    def search(self, text: str, count: int = SHOWN) -> tuple[ScoredPassage, ...]:
+        """Return the best passages for a text, the best first.
+
+        Raises:
+            RetrievalError: The folder holds no usable index any more.
+        """
+        return _search(self._index, text, count)
+
+    def _repr_html_(self) -> str:
+        """Show the sources in a notebook."""
+        rows = [(s.source, s.licence, s.passages) for s in self.record.manifest.sources]
+        title = f"{self.record.manifest.passages:,} passages, {self.model}"
+        return render_result(title, ("source", "licence", "passages"), rows)
+
+
+def search_index(
+    data: str | Path | Sequence[Question | Mapping[str, Any]],
+    out: str | Path,
     *,
-    columns: ColumnMapping | None,
-    limit: int | None,
-    without: Sequence[str],
-    words: int,
-    licence: str | None,
-    stemmer: str,
-    calibration: str | None,
-    weights: bool,
+    columns: ColumnMapping | None = None,
+    limit: int | None = None,
+    without: Sequence[str] = (),
+    words: int = WORDS,
+    licence: str | None = None,
+    stemmer: str = STEMMER,
+    calibration: str | None = None,
+    weights: bool = False,
     encoder: str | None = None,
     postgres: str | None = None,
-) -> IndexDescription:
-    """Build an index and fit its scorer; parts that are up to date are reused.
+    progress: Progress | None = None,
+) -> SearchIndex:
+    """Build a search index and fit its scorer; parts that are up to date are reused.
 
     Args:
-        data: DATA whose train split is indexed, or a path of texts.
-        folder: Folder to write.
-        progress: Progress to report to.
+        data: DATA whose train split is indexed, a path of texts, or questions.
+        out: Folder to write.
         columns: Mapping of a file of questions.
         limit: Use only this many first questions, or first passages of texts.
         without: DATA arguments of evaluated questions; passages that leak one are left out.
@@ -58,6 +100,7 @@ def build(
         weights: Whether to fit the weights of all features, not a temperature alone.
         encoder: Sentence encoder whose vectors are searched beside the words; None for words alone.
         postgres: Address of the database to write the passages to; None for files.
+        progress: Progress to report to; None is a bar in a terminal or a notebook.
 
     Raises:
         DataError: A source cannot be used.
@@ -66,6 +109,7 @@ def build(
             cannot be used.
         FolderError: The folder cannot be written.
     """
+    folder, progress = Path(out), choose_progress(progress)
     # What can be refused is refused before anything is read.
     if encoder is not None and postgres is not None:
         raise RetrievalError(
@@ -83,7 +127,8 @@ def build(
         content = leave_out_evaluated(content, without, folder, stemmer, progress)
     index = _write_index(content, folder, stemmer, encoder, postgres, progress)
     scorer = fit_index_scorer(index, calibration or content.calibration, weights, progress)
-    return IndexDescription(folder=str(folder), manifest=index.manifest, scorer=scorer)
+    record = IndexDescription(folder=str(folder), manifest=index.manifest, scorer=scorer)
+    return SearchIndex(record, folder)
 
 
 def _write_index(
@@ -112,13 +157,15 @@ def describe(folder: Path, query: str | None) -> IndexDescription:
         RetrievalError: The folder holds no usable index.
     """
     index = open_index(folder)
-    hits = index.search([query], SHOWN)[0] if query is not None else []
     return IndexDescription(
         folder=str(folder),
         manifest=index.manifest,
         scorer=index.read_scorer(),
         query=query,
-        found=tuple(
-            ScoredPassage(passage=index.passage(hit.place), score=hit.score) for hit in hits
-        ),
+        found=_search(index, query, SHOWN) if query is not None else (),
     )
+
+
+def _search(index: StoredIndex, text: str, count: int) -> tuple[ScoredPassage, ...]:
+    (hits,) = index.search([text], count)
+    return tuple(ScoredPassage(passage=index.passage(hit.place), score=hit.score) for hit in hits)

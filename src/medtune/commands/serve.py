@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
+from fastapi import FastAPI
+
 from medtune.core.errors import InputError
 from medtune.core.model_names import SEARCH_PREFIX
 from medtune.core.progress import NoProgress, Progress
@@ -34,6 +36,7 @@ from medtune.releases.build import (
 from medtune.releases.registry import Registry
 from medtune.releases.schema import ALIASES, LEARNED, POLICY, Release
 from medtune.retrieval.index import PassageIndex
+from medtune.serving.app import build_app
 from medtune.serving.auth.authorize import Authorizer, StartToken, is_loopback
 from medtune.serving.data_dir import load_secret, resolve_database_url
 from medtune.serving.dependencies import Probe, Services
@@ -47,7 +50,12 @@ from medtune.serving.server import check_port, run_server
 from medtune.serving.storage.audit_heads import Anchor
 from medtune.serving.storage.store import Store
 from medtune.workflows.load_predictor import find_calibration, load_predictor, own_index
+from medtune.workflows.progress_bars import choose_progress
+from medtune.workflows.starter_search import STARTER_SEARCH
 
+DATA_FOLDER = Path("runs") / "serve"
+"""Default folder of the store and the secret."""
+REGISTRY_FOLDER = Path("runs") / "registry"
 RELEASE_PREFIX = "release:"
 """Prefix of the name of a release, or of an alias, which is polled."""
 WEIGHTLESS_PREFIXES = ("fake:", "remote:", SEARCH_PREFIX)
@@ -95,6 +103,139 @@ def serve(
         MedtuneError: Model, calibration, policy, store or port cannot be used.
     """
     check_port(host, port)
+    start = None if keys_always or not _is_loopback_host(host) else StartToken.create()
+    endpoint = _open_endpoint(
+        model,
+        progress,
+        folder=folder,
+        registry=registry,
+        policy=policy,
+        calibration=calibration,
+        method=method,
+        unfit=unfit,
+        database=database,
+        patience_s=patience_s,
+        keys_always=keys_always,
+        start=start,
+        shadow=shadow,
+        index=index,
+    )
+    services, predictors = endpoint.services, endpoint.predictors
+    store = services.require_store()
+    try:
+        _require_key(host, store)
+        shown = services.engine.predictor.release
+        progress.log_message(f"{shown}: {_format_url(host, port, start)}")
+        with ExitStack() as stack:
+            if model.removeprefix(RELEASE_PREFIX) in ALIASES:
+                stack.enter_context(
+                    watch_alias(
+                        "champion",
+                        predictors.served,
+                        predictors.wanted_champion,
+                        predictors.swap_champion,
+                    )
+                )
+            if shadow is not None:
+                failed = partial(services.metrics.count_shadow_outcome, "failed")
+                stack.enter_context(
+                    watch_alias(
+                        "shadow", None, predictors.wanted_shadow, predictors.set_shadow, failed
+                    )
+                )
+            run_server(services, host, port)
+    finally:
+        store.close()
+
+
+def create_app(
+    model: str = STARTER_SEARCH,
+    *,
+    folder: str | Path = DATA_FOLDER,
+    registry: str | Path = REGISTRY_FOLDER,
+    policy: str | Path | None = None,
+    calibration: str | Path | None = None,
+    method: Method | None = None,
+    unfit: bool = False,
+    database: str | None = None,
+    patience_s: float = 10.0,
+    keys_always: bool = False,
+    index: str | Path | None = None,
+    logs: bool = True,
+    progress: Progress | None = None,
+) -> FastAPI:
+    """Create the endpoint's application, ready for `uvicorn.run` or a `TestClient`.
+
+    Requests from this machine need no key. The application closes the store when it stops, and is
+    run once.
+
+    Args:
+        model: A model name, a run folder, or `release:NAME`.
+        folder: Folder of the store and the secret.
+        registry: Registry folder of `release:NAME`.
+        policy: Policy file; None is the starter policy.
+        calibration: Evaluation of calibration questions; None uses that of the run, if any.
+        method: None is letter for a model trained on letters, else cloze.
+        unfit: Serve a quantized model even if it did not pass the parity gate.
+        database: Database URL; None is SQLite in the folder.
+        patience_s: Longest wait for the model.
+        keys_always: Whether requests from the loopback interface need a key, too.
+        index: Folder of an index, whose passages are shown with answers.
+        logs: Whether every request is logged.
+        progress: Progress of long loading; None is a bar in a terminal or a notebook.
+
+    Raises:
+        MedtuneError: Model, calibration, policy or store cannot be used.
+    """
+    endpoint = _open_endpoint(
+        model,
+        choose_progress(progress),
+        folder=Path(folder),
+        registry=Path(registry),
+        policy=_as_path(policy),
+        calibration=_as_path(calibration),
+        method=method,
+        unfit=unfit,
+        database=database,
+        patience_s=patience_s,
+        keys_always=keys_always,
+        start=None,
+        shadow=None,
+        index=_as_path(index),
+    )
+    return build_app(endpoint.services, logs=logs)
+
+
+def _as_path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """The services of an endpoint whose model is loaded and whose store is open."""
+
+    services: Services
+    predictors: PredictorManager
+
+
+def _open_endpoint(
+    model: str,
+    progress: Progress,
+    *,
+    folder: Path,
+    registry: Path,
+    policy: Path | None,
+    calibration: Path | None,
+    method: Method | None,
+    unfit: bool,
+    database: str | None,
+    patience_s: float,
+    keys_always: bool,
+    start: StartToken | None,
+    shadow: str | None,
+    index: Path | None,
+) -> _Endpoint:
+    """Load the model and open the store; see `serve`."""
     passages = open_index(index) if index is not None else None
     loader = PredictorLoader(
         Registry(registry), progress, policy, calibration, method, unfit, passages
@@ -104,34 +245,13 @@ def serve(
     secret = load_secret(folder)
     url = resolve_database_url(folder, database)
     store = Store.open(url, anchor=Anchor.from_folder(folder))
-    try:
-        start = None if keys_always or not _is_loopback_host(host) else StartToken.create()
-        authorizer = Authorizer(store.keys.find, open_on_loopback=not keys_always, start=start)
-        _require_key(host, store)
-        metrics = Metrics()
-        engine = Engine(predictor, store, secret, metrics, patience_s, thread)
-        probes: dict[str, Probe] = {"store": store.check_writable, "model": engine.check_model}
-        services = Services(engine, store, authorizer, metrics, secret, probes)
-        progress.log_message(f"{predictor.release}: {_format_url(host, port, start)}")
-        served = release.id if release else model
-        predictors = PredictorManager(engine, store, loader, model, shadow, served)
-        with ExitStack() as stack:
-            if model.removeprefix(RELEASE_PREFIX) in ALIASES:
-                stack.enter_context(
-                    watch_alias(
-                        "champion", served, predictors.wanted_champion, predictors.swap_champion
-                    )
-                )
-            if shadow is not None:
-                failed = partial(metrics.count_shadow_outcome, "failed")
-                stack.enter_context(
-                    watch_alias(
-                        "shadow", None, predictors.wanted_shadow, predictors.set_shadow, failed
-                    )
-                )
-            run_server(services, host, port)
-    finally:
-        store.close()
+    authorizer = Authorizer(store.keys.find, open_on_loopback=not keys_always, start=start)
+    metrics = Metrics()
+    engine = Engine(predictor, store, secret, metrics, patience_s, thread)
+    probes: dict[str, Probe] = {"store": store.check_writable, "model": engine.check_model}
+    services = Services(engine, store, authorizer, metrics, secret, probes)
+    served = release.id if release else model
+    return _Endpoint(services, PredictorManager(engine, store, loader, model, shadow, served))
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,23 @@ def load_experiment(
     source = str(path) if path else "built-in quickstart"
     tree = read_toml(path) if path else {}
     faults = [fault for text in overrides if (fault := _apply_override(tree, text))]
-    tree.setdefault("recipe", "finetune")
+    return validate_experiment(tree, source, faults)
+
+
+def validate_experiment(
+    tree: dict[str, Any], source: str, faults: Sequence[str] = ()
+) -> Experiment | NotebookExperiment:
+    """Make an experiment of settings; what they do not name has its default.
+
+    Args:
+        tree: The settings, a table for each section.
+        source: Name of their origin, for the message.
+        faults: Faults that were found before, reported with the others.
+
+    Raises:
+        ConfigError: With every fault, each by its key.
+    """
+    tree, faults = {"recipe": "finetune", **tree}, list(faults)
     try:
         experiment = _ADAPTER.validate_python(tree)
     except ValidationError as error:

@@ -19,7 +19,7 @@ from medtune.core.records import Prediction, Question
 from medtune.core.schemas.compression import SERVED_BUDGET, Budget, budget_violations
 from medtune.guardrails.policy import ANSWER_GUARDS, REQUIRED_GUARDS, Policy
 from medtune.releases.gate_schema import ServedRecord
-from medtune.serving.app import create_app
+from medtune.serving.app import build_app
 from medtune.serving.auth.authorize import Authorizer
 from medtune.serving.dependencies import Services
 from medtune.serving.inference.engine import Engine
@@ -92,7 +92,7 @@ async def _ask_endpoint(
     secret, metrics = secrets.token_bytes(32), Metrics()
     engine = Engine(predictor, None, secret, metrics, MAX_WAIT_S, create_model_executor())
     parts = Services(engine, None, Authorizer(lambda _: None), metrics, secret)
-    app = create_app(parts, logs=False)
+    app = build_app(parts, logs=False)
     here = httpx2.ASGITransport(app=app, client=("127.0.0.1", 1))
     asker = httpx2.AsyncClient(transport=here, base_url="http://127.0.0.1", timeout=MAX_WAIT_S)
     found: list[ServedProbabilities] = []

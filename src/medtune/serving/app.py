@@ -27,7 +27,7 @@ RETENTION_INTERVAL_S = 3600.0
 """Seconds between deletions of old requests."""
 
 
-def create_app(services: Services, *, logs: bool = True) -> FastAPI:
+def build_app(services: Services, *, logs: bool = True) -> FastAPI:
     """Build the application; with `logs`, it logs every request."""
 
     @asynccontextmanager

@@ -16,7 +16,7 @@ import structlog
 import uvicorn
 
 from medtune.core.errors import InputError
-from medtune.serving.app import create_app
+from medtune.serving.app import build_app
 from medtune.serving.connections import Connection, ConnectionLimits
 from medtune.serving.dependencies import Services
 from medtune.serving.middleware import SafeStream
@@ -78,7 +78,7 @@ def run_server(
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     bounded = _raise_file_limit(limits or ConnectionLimits())
     config = uvicorn.Config(
-        create_app(services),
+        build_app(services),
         host=host,
         port=port,
         http=type("Connection", (Connection,), {"limits": bounded}),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from medtune.core.errors import DataError, RetrievalError
 from medtune.core.experiment import ColumnMapping
@@ -17,7 +18,9 @@ from medtune.core.records import Question, content_hash
 from medtune.core.run_folder import translate_disk_errors
 from medtune.data.hash_sampling import order_by_hash
 from medtune.data.load import (
+    Split,
     find_snapshot_split,
+    load_questions,
     load_split,
     resolve_split,
     snapshot_roles,
@@ -57,7 +60,7 @@ class IndexContent:
 
 
 def read_index_content(
-    data: str,
+    data: str | Path | Sequence[Question | Mapping[str, Any]],
     progress: Progress,
     *,
     columns: ColumnMapping | None = None,
@@ -69,7 +72,7 @@ def read_index_content(
 
     Args:
         data: starter:, hub:, file: or snapshot:, whose train split is used; a folder with a
-            snapshot; or a path, read as questions or as texts by what it holds.
+            snapshot; a path, read as questions or as texts by what it holds; or questions.
         progress: Progress to report to.
         columns: Mapping of a file of questions.
         limit: Use only this many first questions, or first passages of texts.
@@ -80,6 +83,10 @@ def read_index_content(
         DataError: The source cannot be used.
         RetrievalError: No text, or no labelled question, is left.
     """
+    if not isinstance(data, str | Path):
+        split = load_questions(data, limit=limit, for_training=True)
+        return _as_content(split, split.description.source, licence)
+    data = str(data)
     path = Path(data)
     if data and columns is None and path.exists():
         for folder in (path, path / "data"):
@@ -106,12 +113,19 @@ def _read_questions(
         if "calibration" in snapshot_roles(Path(ref.place)):
             calibration = str(replace(ref, split="calibration"))
     licence = source_identity(ref).licence or licence
+    return _as_content(split, name, licence, calibration)
+
+
+def _as_content(
+    split: Split, name: str, licence: str | None, calibration: str | None = None
+) -> IndexContent:
     passages = passages_from_questions(split.questions, name, licence)
     left_out = Counter(split.description.excluded)
     left_out[NO_LABEL] += len(split.questions) - len(passages)
     if not passages:
         raise RetrievalError(
-            f"{ref} has no labelled question", expected="questions with their right answers"
+            f"{split.description.source} has no labelled question",
+            expected="questions with their right answers",
         )
     return IndexContent(passages, (_describe(name, licence, len(passages), left_out),), calibration)
 

@@ -25,7 +25,7 @@ from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy, load_policy
 from medtune.models.fake import FakeModel
 from medtune.retrieval.index import PassageIndex
-from medtune.serving.app import create_app
+from medtune.serving.app import build_app
 from medtune.serving.auth.authorize import Authorizer
 from medtune.serving.dependencies import Services
 from medtune.serving.inference.engine import Engine
@@ -140,7 +140,7 @@ def endpoint(
         ready_s=0.0,
     )  # fmt: skip
     client = TestClient(
-        create_app(services),
+        build_app(services),
         base_url="http://127.0.0.1",
         client=(host, 50000),
         raise_server_exceptions=False,

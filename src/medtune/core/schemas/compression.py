@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -37,6 +37,8 @@ INTEGER_SCHEMES: tuple[Scheme, ...] = ("int8", "int8-dynamic")
 """Schemes in medtune's own integer format."""
 GGUF_SCHEMES: tuple[Scheme, ...] = ("gguf-q8_0", "gguf-q5_1", "gguf-q4_1")
 """Schemes that run in llama.cpp."""
+
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
 
 class Budget(Record):
