@@ -76,8 +76,8 @@ def __getattr__(name: str) -> Any:
     """Return a public name, loaded from its module on first use."""
     if name not in _MODULES:
         raise AttributeError(f"module 'medtune' has no attribute {name!r}")
-    module, _, own_name = _MODULES[name].partition(":")
-    value = getattr(import_module(f"medtune.{module}"), own_name or name)
+    module, _, there = _MODULES[name].partition(":")
+    value = getattr(import_module(f"medtune.{module}"), there or name)
     globals()[name] = value
     return value
 
