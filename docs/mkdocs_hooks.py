@@ -1,4 +1,4 @@
-"""Hooks of the site's build: pages that lie outside of docs/, and Markdown beside every page."""
+"""Hooks of the site's build: pages that lie outside of docs/, and the source beside every page."""
 
 from __future__ import annotations
 
@@ -27,20 +27,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = rewrite_links((ROOT / name).read_text(encoding="utf-8"))
         files.append(File.generated(config, page, content=text))
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        page = f"notebooks/{notebook.name}"
-        files.append(File.generated(config, page, abs_src_path=str(notebook)))
+        page = str(notebook.relative_to(ROOT))
+        files.append(File(page, str(ROOT), config.site_dir, config.use_directory_urls))
     return files
 
 
 def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
-    """Put the Markdown of every page beside it, where llms.txt points."""
-    for file in [page.file for page in nav.pages]:
-        if file.src_uri.endswith(".md"):
-            files.append(MarkdownSource(file, config))
+    """Put the source of every page beside it, where llms.txt points."""
+    for page in nav.pages:
+        files.append(PageSource(page.file, config))
     return nav
 
 
-class MarkdownSource(File):
+class PageSource(File):
     """The source of a page, copied as it is."""
 
     def __init__(self, page: File, config: MkDocsConfig) -> None:
@@ -51,7 +50,7 @@ class MarkdownSource(File):
             use_directory_urls=config.use_directory_urls,
             dest_uri=page.src_uri,
         )
-        self._content = page.content_string
+        self._content = page.content_bytes
 
 
 def rewrite_links(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from medtune.core.errors import ConfigError
-from medtune.core.experiment import Experiment, NotebookExperiment
+from medtune.core.experiment import ColumnMapping, Experiment, NotebookExperiment
 from medtune.core.records import Record, content_hash
 
 R = TypeVar("R", bound=Record)
@@ -81,6 +81,19 @@ def find_experiment(path: Path) -> Path:
     if path.name not in shipped:
         raise ConfigError(str(path), [f"no such file; shipped are {', '.join(sorted(shipped))}"])
     return shipped[path.name]
+
+
+def read_columns(columns: ColumnMapping | Mapping[str, Any] | None) -> ColumnMapping | None:
+    """Make a column mapping of a dict, such as `{"stem": "question", "options": ["A", "B"]}`.
+
+    Raises:
+        ConfigError: A key is unknown, or a value is no column.
+    """
+    if columns is None or isinstance(columns, ColumnMapping):
+        return columns
+    found = validate_experiment({"data": {"columns": dict(columns)}}, "columns")
+    assert isinstance(found, Experiment), "no recipe is named"
+    return found.data.columns
 
 
 def config_hash(experiment: Experiment | NotebookExperiment) -> str:
