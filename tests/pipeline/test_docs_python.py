@@ -1,4 +1,4 @@
-"""The Python of README, docs and llms.txt: every call can be made, and what needs no weights runs."""
+"""Python in README, docs and llms.txt: every call can be made, and what needs no weights runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import medtune
 
 ROOT = Path(__file__).parents[2]
 TEXTS = ("README.md", "llms.txt", *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md"))))
-RUN = ("api", "open-book", "own-model", "own-questions")
+RUN = ("open-book", "own-model", "own-questions")
 """Pages whose Python trains nothing."""
 MY_CSV = "question,a,b,c,d,key\nWhich is it?,one,two,three,four,b\nWhich else?,1,2,3,4,a\n"
 
