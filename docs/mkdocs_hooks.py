@@ -9,6 +9,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.nav import Navigation
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 ROOT_PAGES = {
@@ -18,6 +19,8 @@ ROOT_PAGES = {
     "llms.txt": "llms.txt",
 }
 """Files of the repository's root, and their names on the site."""
+DIAGRAMS = re.compile(r'<script type="module">(?:(?!</script>).)*mermaid.*?</script>', re.DOTALL)
+"""The script that nbconvert puts into every notebook; no notebook has a diagram."""
 
 
 @event_priority(100)  # before mkdocs-jupyter looks for notebooks
@@ -37,6 +40,11 @@ def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
     for page in nav.pages:
         files.append(PageSource(page.file, config))
     return nav
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001
+    """Remove the script of a notebook's page that loads a renderer of diagrams from elsewhere."""
+    return DIAGRAMS.sub("", output) if page.file.src_uri.endswith(".ipynb") else output
 
 
 class PageSource(File):

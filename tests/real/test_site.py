@@ -65,6 +65,8 @@ def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Page]) -
     found = {place for page in pages.values() for place in page.loaded}
     assert found
     assert [place for place in found if re.match(r"(https?:)?//", place)] == []
+    for path in pages:
+        assert not re.search(r"import\([^)]*https?:|cdnjs|unpkg|googleapis", path.read_text()), path
     for sheet in site.rglob("*.css"):
         assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", sheet.read_text()), sheet
 
