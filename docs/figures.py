@@ -6,14 +6,31 @@ from pathlib import Path
 
 import tables
 
-from medtune.reports.figures import plot_accuracy
+from medtune.reports.figures import (
+    BASE_COLOUR,
+    TUNED_COLOUR,
+    AccuracyRow,
+    plot_accuracy_rows,
+)
 
 PICTURE = Path(__file__).with_name("quickstart.svg")
 
 
 def picture() -> str:
-    """Draw the accuracies of base and tuned model, as SVG."""
-    drawn = plot_accuracy([e for pair in tables.quickstart().evaluations_by_exam() for e in pair])
+    """Draw the accuracies of base and tuned model by the primary method, as SVG."""
+    rows = []
+    for base, tuned, _ in tables.primary_results():
+        asked = tables.ASKED[base.data.source].partition(",")[0]
+        for one, name, colour, mark in (
+            (base, "base model", BASE_COLOUR, "s"),
+            (tuned, "fine-tuned", TUNED_COLOUR, "o"),
+        ):
+            assert one.search is not None, "the quickstart searches its training questions"
+            searched = one.search.accuracy.value
+            chance, majority = one.chance, one.majority.value
+            name = f"{asked}, {name}"
+            rows.append(AccuracyRow(name, one.accuracy, chance, majority, colour, mark, searched))
+    drawn = plot_accuracy_rows(rows, width=7.0)
     if "xmlns=" not in drawn:
         drawn = drawn.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
     return drawn + "\n"

@@ -60,6 +60,42 @@ def results_table() -> str:
     return "\n".join(lines)
 
 
+ASKED = {
+    "starter:recall": "taught facts, in other words",
+    "starter:transfer": "other facts",
+}
+"""Splits of the quickstart as the README calls them."""
+
+
+def primary_results() -> list[tuple[EvaluationRecord, EvaluationRecord, ComparisonRecord]]:
+    """List base, tuned and their comparison, by the quickstart's primary method."""
+    run = quickstart()
+    pairs = zip(run.evaluations_by_exam(), run.comparisons, strict=True)
+    return [(base, tuned, c) for (base, tuned), c in pairs if c.method == "cloze"]
+
+
+def readme_table() -> str:
+    """Write what the quickstart's primary method measured, in as few columns as say it."""
+    rows = []
+    for base, tuned, c in primary_results():
+        assert tuned.search is not None, "the quickstart searches its training questions"
+        rows.append(
+            (
+                f"{ASKED[base.data.source]}, n = {c.n}",
+                _accuracy(base),
+                _accuracy(tuned),
+                _signed(c),
+                _share(tuned.search.accuracy),
+                f"{100 * base.chance:.0f}",
+            )
+        )
+    head = (
+        "correct % (95 %)", "base model", "fine-tuned", "difference, points", "text search",
+        "chance",
+    )  # fmt: skip
+    return markdown_table(head, rows)
+
+
 def run_output() -> str:
     """Print the quoted run as `medtune run` does."""
     out = io.StringIO()

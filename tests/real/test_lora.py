@@ -15,9 +15,9 @@ from medtune.core.prompt import PromptStyle, prompt_fingerprint
 from medtune.models.adapters import lora
 from medtune.models.local.local_model import LocalModel
 from medtune.models.local.selected_logits import AnswerHead
-from medtune.models.open_model import open_model
+from medtune.models.open_model import find_unloaded_model, open_model
 from medtune.models.sources import ModelSource, resolve_model
-from medtune.models.weights_card import read_card
+from medtune.models.weights_card import CARD_FILE, TRAINED_ON_FILE, read_card
 
 IDS = torch.tensor([[1, 500, 600, 700]])
 ROWS = torch.arange(4)
@@ -80,6 +80,35 @@ def test_another_base_is_refused(tiny_source: ModelSource, adapter: Path, tmp_pa
     other = LocalModel.load(resolve_model(f"path:{tmp_path / 'other'}"), "float32")
     with pytest.raises(AdapterError, match=r"was trained on path:.*the base here is path:"):
         lora.load_adapter(other, adapter, None)
+
+
+def test_an_adapter_of_another_trainer_is_loaded_into_the_base_that_is_named(
+    tiny: LocalModel, tiny_source: ModelSource, adapter: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain"
+    shutil.copytree(adapter, plain, ignore=lambda *_: {CARD_FILE, TRAINED_ON_FILE})
+    opened = open_model(tiny_source.name, adapter=plain, style=PromptStyle(), dtype="float32")
+    assert isinstance(opened, LocalModel)
+    assert torch.allclose(logits(opened), logits(tiny), atol=1e-5)
+    unloaded = find_unloaded_model(tiny_source.name, plain, "float32", None)
+    assert unloaded is not None
+    assert unloaded.describe() == opened.describe()
+    assert opened.describe().adapter == read_card(adapter).weights_hash
+    with pytest.raises(AdapterError, match="BASE --adapter DIR"):
+        open_model(f"adapter:{plain}")
+
+
+def test_an_adapter_of_another_trainer_that_does_not_fit_is_refused(
+    tiny_source: ModelSource, adapter: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain"
+    shutil.copytree(adapter, plain, ignore=lambda *_: {CARD_FILE, TRAINED_ON_FILE})
+    with pytest.raises(AdapterError, match=r"does not fit embedded:smollm2-135m"):
+        open_model("embedded:smollm2-135m", adapter=plain)
+    weights = plain / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(AdapterError, match="does not fit"):
+        open_model(tiny_source.name, adapter=plain)
 
 
 def test_changed_weights_are_refused(tiny_source: ModelSource, adapter: Path) -> None:

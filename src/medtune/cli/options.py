@@ -161,7 +161,7 @@ ExperimentFile = Annotated[
     Path | None,
     typer.Argument(
         metavar="[EXPERIMENT]",
-        help="A TOML file; the quickstart without one.",
+        help="A TOML file, or a name such as medmcqa; the quickstart without one.",
         autocompletion=complete_experiment,
     ),
 ]

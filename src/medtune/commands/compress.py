@@ -107,7 +107,7 @@ def compress(
     adapter: str | Path | None = None,
     method: Method | None = None,
     limit: int | None = None,
-    columns: ColumnMapping | None = None,
+    columns: ColumnMapping | Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> CompressedModel:
     """Quantize a model and compare the result with the original.

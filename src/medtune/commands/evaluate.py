@@ -113,7 +113,7 @@ def evaluate(
     adapter: str | Path | None = None,
     shots_from: str | Path | Sequence[Question | Mapping[str, Any]] | None = None,
     variant: Variant = "plain",
-    columns: ColumnMapping | None = None,
+    columns: ColumnMapping | Mapping[str, Any] | None = None,
     settings: EvaluationConfig | None = None,
     dtype: str = "auto",
     batch: int | None = None,
@@ -250,7 +250,7 @@ def _run(
 def _load_shots(
     settings: EvaluationConfig,
     shots_from: str | Path | Sequence[Question | Mapping[str, Any]] | None,
-    columns: ColumnMapping | None,
+    columns: ColumnMapping | Mapping[str, Any] | None,
     split: Split,
     progress: Progress,
 ) -> QuestionTable:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from medtune.core.config import read_columns
 from medtune.core.display.html import render_result
 from medtune.core.errors import RetrievalError
 from medtune.core.experiment import ColumnMapping
@@ -72,7 +73,7 @@ def search_index(
     data: str | Path | Sequence[Question | Mapping[str, Any]],
     out: str | Path,
     *,
-    columns: ColumnMapping | None = None,
+    columns: ColumnMapping | Mapping[str, Any] | None = None,
     limit: int | None = None,
     without: Sequence[str] = (),
     words: int = WORDS,
@@ -121,7 +122,12 @@ def search_index(
     check_replaceable(folder)
     WordSplitter(stemmer)
     content = read_index_content(
-        data, progress, columns=columns, limit=limit, words=words, licence=licence
+        data,
+        progress,
+        columns=read_columns(columns),
+        limit=limit,
+        words=words,
+        licence=licence,
     )
     if without:
         content = leave_out_evaluated(content, without, folder, stemmer, progress)

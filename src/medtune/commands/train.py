@@ -99,7 +99,7 @@ def finetune(
     epochs: int | None = None,
     evaluate: Data | Sequence[str] | None = None,
     limit: int | None = None,
-    columns: ColumnMapping | None = None,
+    columns: ColumnMapping | Mapping[str, Any] | None = None,
     style: PromptStyle | None = None,
     dtype: str | None = None,
     seed: int | None = None,

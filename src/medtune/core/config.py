@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -12,10 +12,16 @@ import tomli_w
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from medtune.core.errors import ConfigError, did_you_mean
-from medtune.core.experiment import Experiment, NotebookExperiment
+from medtune.core.experiment import ColumnMapping, Experiment, NotebookExperiment
 from medtune.core.records import Record, content_hash
 
 R = TypeVar("R", bound=Record)
+_PACKAGE = Path(__file__).parents[1]
+SHIPPED_EXPERIMENTS = next(
+    (at for at in (_PACKAGE / "experiments", _PACKAGE.parents[1] / "experiments") if at.is_dir()),
+    _PACKAGE,
+)
+"""Experiments that are found by name: beside the modules of a wheel, or in the checkout."""
 AnyExperiment = Annotated[Experiment | NotebookExperiment, Field(discriminator="recipe")]
 
 
@@ -25,7 +31,7 @@ def load_experiment(
     """Load an experiment and apply `key=value` overrides.
 
     Args:
-        path: A TOML file; None is the built-in quickstart.
+        path: A TOML file, or the name of a shipped experiment; None is the built-in quickstart.
         overrides: Dotted keys and TOML values, `training.epochs=2`; a value that is not TOML
             is taken as a string.
 
@@ -33,7 +39,7 @@ def load_experiment(
         ConfigError: With every fault, each by its key.
     """
     source = str(path) if path else "built-in quickstart"
-    tree = read_toml(path) if path else {}
+    tree = read_toml(find_experiment(path)) if path else {}
     faults = [fault for text in overrides if (fault := _apply_override(tree, text))]
     return validate_experiment(tree, source, faults)
 
@@ -68,6 +74,34 @@ def validate_experiment(
     if faults:
         raise ConfigError(source, faults)
     return experiment
+
+
+def find_experiment(path: Path) -> Path:
+    """Return the file of an experiment: the path itself, or the shipped one of that name.
+
+    Raises:
+        ConfigError: It is a bare name, and neither a file nor a shipped experiment has it.
+    """
+    is_name = path.name == str(path) and not path.suffix
+    if not is_name or path.is_file():
+        return path
+    shipped = {file.stem: file for file in SHIPPED_EXPERIMENTS.glob("*.toml")}
+    if path.name not in shipped:
+        raise ConfigError(str(path), [f"no such file; shipped are {', '.join(sorted(shipped))}"])
+    return shipped[path.name]
+
+
+def read_columns(columns: ColumnMapping | Mapping[str, Any] | None) -> ColumnMapping | None:
+    """Make a column mapping of a dict, such as `{"stem": "question", "options": ["A", "B"]}`.
+
+    Raises:
+        ConfigError: A key is unknown, or a value is no column.
+    """
+    if columns is None or isinstance(columns, ColumnMapping):
+        return columns
+    found = validate_experiment({"data": {"columns": dict(columns)}}, "columns")
+    assert isinstance(found, Experiment), "no recipe is named"
+    return found.data.columns
 
 
 def config_hash(experiment: Experiment | NotebookExperiment) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from medtune.core.config import read_columns
 from medtune.core.display.frames import make_frame
 from medtune.core.display.html import SHOWN_ROWS, render_result
 from medtune.core.errors import DataError, did_you_mean
@@ -99,7 +100,7 @@ def load_questions(
     source: str | Path | Sequence[Question | Mapping[str, Any]],
     *,
     limit: int | None = None,
-    columns: ColumnMapping | None = None,
+    columns: ColumnMapping | Mapping[str, Any] | None = None,
     for_training: bool = False,
     progress: Progress | None = None,
 ) -> Split:
@@ -109,7 +110,8 @@ def load_questions(
         source: starter:, hub:, file: or snapshot:, with or without a split; a path; or questions,
             each a `Question` or a dict with stem, options and answer.
         limit: Keep only this many first questions.
-        columns: Mapping of a file's columns, where medtune cannot know them.
+        columns: Mapping of a file's columns, where medtune cannot know them, such as
+            `{"stem": "question", "options": ["A", "B", "C"], "answer": "key"}`.
         for_training: Whether the questions train a model or are few-shot examples.
         progress: Progress to report to.
 
@@ -123,7 +125,8 @@ def load_questions(
         questions, name = source.questions, source.description.source
         excluded = source.description.excluded
     elif isinstance(source, str | Path):
-        return load_split(str(source), columns, limit, progress, for_training=for_training)
+        own = read_columns(columns)
+        return load_split(str(source), own, limit, progress, for_training=for_training)
     else:
         questions, name = QuestionTable.from_questions(read_questions(source)), SOURCE
         excluded = {}

@@ -28,7 +28,9 @@ from medtune.models.local.nf4 import NF4
 from medtune.models.sources import ModelSource
 from medtune.models.weights_card import (
     check_prompt_hash,
-    read_card,
+    find_adapter_weights,
+    hash_file_cached,
+    read_adapter_card,
     read_optional_card,
     read_quantized_card,
 )
@@ -67,7 +69,8 @@ class UnloadedModel:
         """
         light = self.light and self.adapter is None
         base = LocalModel.load(self.source, self.dtype, self.attention, light)
-        card = read_card(self.adapter) if self.adapter else read_optional_card(self._folder)
+        read = read_adapter_card if self.adapter else read_optional_card
+        card = read(self.adapter or self._folder)
         trained = card.retrieval if card is not None else None
         used = self._hash_prompt(base, trained) if self.style is not None else None
         if self.adapter is None:
@@ -100,17 +103,17 @@ class UnloadedModel:
     @cached_property
     def _description(self) -> ModelDescription:
         folder, device = self._folder, choose_device()
-        card = read_card(self.adapter) if self.adapter is not None else None
         packed = read_quantized_card(folder)
         files = [*folder.glob("*.safetensors")]
-        if self.adapter is not None and card is not None:
-            files.append(self.adapter / card.weights_file)
+        adapter = find_adapter_weights(self.adapter) if self.adapter is not None else None
+        if adapter is not None:
+            files.append(adapter)
         precision = NF4 if self.dtype == NF4 else choose_dtype(self.dtype, device)
         with translate_load_errors(self.source):
             return ModelDescription(
                 source=self.source.name,
                 fingerprint=self.source.fingerprint,
-                adapter=card.weights_hash if card is not None else None,
+                adapter=hash_file_cached(adapter) if adapter is not None else None,
                 parameters=(packed and packed.parameters) or _count_parameters(folder, files),
                 dtype=str(packed.scheme if packed else precision).removeprefix("torch."),
                 device=device.type,

@@ -18,6 +18,7 @@ from medtune.core.run_folder import hash_file
 from medtune.core.schemas.compression import GGUF_SCHEMES, INTEGER_SCHEMES, Scheme
 
 CARD_FILE = "medtune.json"
+PEFT_CONFIG_FILE = "adapter_config.json"
 TRAINED_ON_FILE = "trained_on.hashes"
 """File beside a card: hashes of the training questions, one per line."""
 ADAPTER_PREFIX = "adapter:"
@@ -96,8 +97,10 @@ def read_card(folder: Path) -> WeightsCard:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise AdapterError(
             f"{folder} is no adapter of medtune's: {Path(error.filename).name} is missing",
-            expected=f"adapter_config.json, {WEIGHTS_FILES['adapter']} and {CARD_FILE}",
-            fix="point to the adapter/ folder of a run, or to a model that `medtune compress` made",
+            expected=f"{PEFT_CONFIG_FILE}, {WEIGHTS_FILES['adapter']} and {CARD_FILE}",
+            fix="point to the adapter/ folder of a run, or to a model that `medtune compress` "
+            "made; an adapter of another trainer is evaluated with its base named: "
+            "BASE --adapter DIR",
         ) from error
     except ValidationError as error:
         if gone := [fault["input"] for fault in error.errors() if fault["loc"] == ("scheme",)]:
@@ -114,6 +117,28 @@ def read_card(folder: Path) -> WeightsCard:
             fix="the file was changed or cut short: train or compress again, or restore it",
         )
     return card
+
+
+def read_adapter_card(folder: Path) -> WeightsCard | None:
+    """Read the card of an adapter; None for a PEFT folder that another trainer wrote.
+
+    Raises:
+        AdapterError: The folder holds no adapter, or `read_card` refuses it.
+    """
+    plain = (folder / PEFT_CONFIG_FILE).is_file() and not (folder / CARD_FILE).exists()
+    if plain and (folder / WEIGHTS_FILES["adapter"]).is_file():
+        return None
+    return read_card(folder)
+
+
+def find_adapter_weights(folder: Path) -> Path:
+    """Return the file of an adapter's weights.
+
+    Raises:
+        AdapterError: As `read_adapter_card` does.
+    """
+    card = read_adapter_card(folder)
+    return folder / (card.weights_file if card else WEIGHTS_FILES["adapter"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +186,7 @@ def resolve_prompt_defaults(
     return PromptDefaults(
         style=style or (card.style if card else PromptStyle()),
         target=form or (card.target if card else "letter"),
-        label=label or ("tuned" if card else model),
+        label=label or ("tuned" if card or adapter else model),
         retrieval=retrieval or (card and card.retrieval) or RetrievalConfig(),
         index_hash=card.index_hash if card else None,
     )
@@ -202,12 +227,8 @@ def find_card(model: str, adapter: Path | None = None) -> WeightsCard | None:
     folder = find_card_folder(model, adapter)
     if folder is None:
         return None
-    # An adapter has a card; a base model may have none.
-    return (
-        read_optional_card(folder)
-        if split_adapter(model, adapter)[1] is None
-        else read_card(folder)
-    )
+    is_adapter = split_adapter(model, adapter)[1] is not None
+    return read_adapter_card(folder) if is_adapter else read_optional_card(folder)
 
 
 def refuse_unfit(model: str, adapter: Path | None = None, anyway: bool = False) -> None:

@@ -107,9 +107,9 @@ def plot_accuracy(evaluations: Sequence[EvaluationRecord]) -> Drawing:
     )
 
 
-def plot_accuracy_rows(rows: Sequence[AccuracyRow]) -> Drawing:
-    """Draw accuracies with their 95 % intervals and baselines."""
-    figure, axes = create_axes(8.6, 0.36 * len(rows) + 0.9)
+def plot_accuracy_rows(rows: Sequence[AccuracyRow], width: float = 8.6) -> Drawing:
+    """Draw accuracies with their 95 % intervals and baselines; width in inches."""
+    figure, axes = create_axes(width, 0.36 * len(rows) + 0.9)
     for place, row in enumerate(rows):
         value = row.accuracy
         axes.plot([100 * value.low, 100 * value.high], [place, place], color=row.colour, lw=2.5)

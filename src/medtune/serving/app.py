@@ -28,13 +28,13 @@ RETENTION_INTERVAL_S = 3600.0
 
 
 def build_app(services: Services, *, logs: bool = True) -> FastAPI:
-    """Build the application; with `logs`, it logs every request."""
+    """Build the application; with `logs`, it logs every request and the audit head."""
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         del app
         await services.engine.start()
-        retention = asyncio.create_task(_run_retention(services))
+        retention = asyncio.create_task(_run_retention(services, logs))
         yield
         retention.cancel()
         # All connections are served by now: waiting questions were answered before.
@@ -66,15 +66,16 @@ def build_app(services: Services, *, logs: bool = True) -> FastAPI:
     return app
 
 
-async def _run_retention(services: Services) -> None:
-    """Delete requests older than the policy allows, and log the audit head, every hour."""
+async def _run_retention(services: Services, logs: bool) -> None:
+    """Delete requests older than the policy allows, and with `logs` log the audit head, hourly."""
     retention = None if services.store is None else Retention(services.store)
     while retention is not None:
         days = services.engine.predictor.policy.privacy.days
         try:
             await asyncio.to_thread(retention.sweep, days)
-            head = await asyncio.to_thread(retention.store.audit.read_head)
-            log.info("audit head", lines=head.lines, hash=head.hash)
+            if logs:
+                head = await asyncio.to_thread(retention.store.audit.read_head)
+                log.info("audit head", lines=head.lines, hash=head.hash)
         except StoreError as error:  # shown by the readiness route until the store is back
             log.warning("retention", fault=error.found)
         await asyncio.sleep(RETENTION_INTERVAL_S)

@@ -404,6 +404,28 @@ def test_the_experiments_that_come_along_are_without_fault(name: str) -> None:
     assert load_experiment(path).name == name
 
 
+def test_an_experiment_that_comes_along_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "medmcqa").mkdir()  # a folder of that name is no experiment
+    assert load_experiment(Path("medmcqa"), ["seed=3"]).name == "medmcqa"
+    (tmp_path / "quickstart").write_text('name = "mine"')  # a file is
+    assert load_experiment(Path("quickstart")).name == "mine"
+
+
+@pytest.mark.parametrize("path", ["quickstart.toml", "here/quickstart", "./none.toml"])
+def test_a_path_is_not_taken_for_a_name(path: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(Path(path))
+    assert caught.value.faults == ["no such file"]
+
+
+def test_an_unknown_name_lists_the_experiments_that_come_along() -> None:
+    with pytest.raises(ConfigError, match=r"shipped are ablation, medmcqa, .*quickstart"):
+        load_experiment(Path("quikstart"))
+
+
 def test_the_quickstart_that_comes_along_is_the_built_in_one() -> None:
     path = Path(__file__).parents[3] / "experiments" / "quickstart.toml"
     assert config_hash(load_experiment(path)) == config_hash(Experiment())

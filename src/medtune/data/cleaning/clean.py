@@ -250,8 +250,8 @@ def check_columns(row: RawRow, columns: ColumnMapping, source: str) -> None:
             f"it has {', '.join(map(str, row))}",
             expected=f"{', '.join(required)}",
             fix="map your columns with --map stem=... --map options=a,b,c,d --map answer=..., "
-            "in an experiment under [data.columns]; `medtune prepare --inspect FILE` proposes "
-            "a mapping",
+            "in an experiment under [data.columns], in Python with columns={'stem': ...}; "
+            "`medtune prepare --inspect FILE` proposes a mapping",
         )
     _check_texts(row, columns, source)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from medtune.core.errors import AdapterError, ConfigError, did_you_mean
@@ -18,7 +19,12 @@ from medtune.models.kernels.lora_linear import use_lora_products
 from medtune.models.local.local_model import LocalModel
 from medtune.models.save import set_base_name
 from medtune.models.sources import find_hub_name
-from medtune.models.weights_card import WeightsCard, check_prompt_hash, read_card
+from medtune.models.weights_card import (
+    check_prompt_hash,
+    find_adapter_weights,
+    hash_file_cached,
+    read_adapter_card,
+)
 
 ALL_LINEAR = "all-linear"
 """peft's name for every dense layer but the output head."""
@@ -99,8 +105,8 @@ def load_adapter(base: LocalModel, folder: Path, prompt_hash: str | None) -> Loc
     Raises:
         AdapterError: The adapter belongs to another base or another prompt.
     """
-    network, card = _load_peft_model(base, folder, prompt_hash)
-    model = _local_model_with_adapter(network, base, card)
+    network, weights_hash = _load_peft_model(base, folder, prompt_hash)
+    model = _local_model_with_adapter(network, base, weights_hash)
     model.adapter_folder = folder
     return model
 
@@ -118,14 +124,14 @@ def add_adapter(base: LocalModel, network: Any, name: str, folder: Path) -> tupl
         AdapterError: The adapter belongs to another base.
     """
     if network is None:
-        network, card = _load_peft_model(base, folder, None, name)
-        return network, _local_model_with_adapter(network, base, card)
-    card = _read_matching_card(base, folder, None)
+        network, weights_hash = _load_peft_model(base, folder, None, name)
+        return network, _local_model_with_adapter(network, base, weights_hash)
+    weights_hash = _check_adapter(base, folder, None)
     if name in network.peft_config:
         network.delete_adapter(name)
     with suppress_peft_warning():
         network.load_adapter(str(folder), name, autocast_adapter_dtype=False)
-    return network, _local_model_with_adapter(network, base, card)
+    return network, _local_model_with_adapter(network, base, weights_hash)
 
 
 def merge_adapter(base: LocalModel, folder: Path) -> LocalModel:
@@ -134,41 +140,53 @@ def merge_adapter(base: LocalModel, folder: Path) -> LocalModel:
     Raises:
         AdapterError: The adapter belongs to another base.
     """
-    network, card = _load_peft_model(base, folder, None)
+    network, weights_hash = _load_peft_model(base, folder, None)
     with suppress_peft_warning():
         inner = network.merge_and_unload()
-    return _replace_network(inner, base, card)
+    return _replace_network(inner, base, weights_hash)
 
 
 def _load_peft_model(
     base: LocalModel, folder: Path, prompt_hash: str | None, name: str = "default"
-) -> tuple[Any, WeightsCard]:
+) -> tuple[Any, str]:
     from peft import PeftModel
 
-    card = _read_matching_card(base, folder, prompt_hash)
-    with suppress_peft_warning():
-        network = PeftModel.from_pretrained(
-            base.network, str(folder), adapter_name=name, autocast_adapter_dtype=False
-        )
-    return network, card
+    weights_hash = _check_adapter(base, folder, prompt_hash)
+    try:
+        with suppress_peft_warning():
+            network = PeftModel.from_pretrained(
+                base.network, str(folder), adapter_name=name, autocast_adapter_dtype=False
+            )
+    except (RuntimeError, ValueError, TypeError, SafetensorError) as error:
+        raise AdapterError(
+            f"{folder} does not fit {base.source.name}: {error}",
+            expected="an adapter of this base model, as peft saves it",
+            fix="name the base model in its adapter_config.json (base_model_name_or_path)",
+        ) from error
+    return network, weights_hash
 
 
-def _local_model_with_adapter(network: Any, base: LocalModel, card: WeightsCard) -> LocalModel:
+def _local_model_with_adapter(network: Any, base: LocalModel, weights_hash: str) -> LocalModel:
     """Return a LocalModel with the adapter, cast to the precision of the base."""
     _match_precision(network)
-    return _replace_network(network.get_base_model(), base, card)
+    return _replace_network(network.get_base_model(), base, weights_hash)
 
 
-def _replace_network(inner: Any, base: LocalModel, card: WeightsCard) -> LocalModel:
+def _replace_network(inner: Any, base: LocalModel, weights_hash: str) -> LocalModel:
     """Return a LocalModel like `base` with another network."""
     return LocalModel(
-        inner.eval(), base.encoder.tokenizer, base.source, card.weights_hash, batch=base.batch
+        inner.eval(), base.encoder.tokenizer, base.source, weights_hash, batch=base.batch
     )
 
 
-def _read_matching_card(base: LocalModel, folder: Path, prompt_hash: str | None) -> WeightsCard:
-    """Read an adapter's card and check that it matches this base and prompt."""
-    card = read_card(folder)
+def _check_adapter(base: LocalModel, folder: Path, prompt_hash: str | None) -> str:
+    """Check that an adapter's card matches this base and prompt; return the hash of its weights.
+
+    An adapter that another trainer wrote has no card: peft alone decides whether it fits.
+    """
+    card = read_adapter_card(folder)
+    if card is None:
+        return hash_file_cached(find_adapter_weights(folder))
     if card.kind != "adapter":
         raise AdapterError(
             f"{folder} is a whole model, not an adapter",
@@ -183,7 +201,7 @@ def _read_matching_card(base: LocalModel, folder: Path, prompt_hash: str | None)
         )
     if prompt_hash is not None:
         check_prompt_hash(card, folder, prompt_hash)
-    return card
+    return card.weights_hash
 
 
 @contextmanager
