@@ -121,6 +121,7 @@ def time_medtune(model: LocalModel, exam: Exam) -> float:
     warm = dataclasses.replace(exam, questions=exam.questions[:WARM])
     evaluate_model(model, warm, "base", STRICT_PARSER, NoProgress())
     record, _ = evaluate_model(model, exam, "base", STRICT_PARSER, NoProgress())
+    assert record.questions_per_s is not None, "it was timed"
     return record.questions_per_s
 
 

@@ -30,7 +30,7 @@ def picture() -> str:
             chance, majority = one.chance, one.majority.value
             name = f"{asked}, {name}"
             rows.append(AccuracyRow(name, one.accuracy, chance, majority, colour, mark, searched))
-    drawn = plot_accuracy_rows(rows, width=7.0)
+    drawn: str = plot_accuracy_rows(rows, width=7.0)
     if "xmlns=" not in drawn:
         drawn = drawn.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
     return drawn + "\n"

@@ -13,7 +13,7 @@ from medtune.cli.output import show_record
 from medtune.commands.notebook import format_evaluation_prompt
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment
-from medtune.core.predictions_io import read_evaluation
+from medtune.core.predictions_io import Evaluation, read_evaluation
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle, TextForm
 from medtune.core.records import Outcome, Question
@@ -167,7 +167,7 @@ def test_an_answer_that_contains_the_truth_counts_for_the_notebook_alone(
     said = first.model_copy(update={"text": both, "outcome": Outcome.UNPARSED, "chosen": None})
     assert STRICT_PARSER.read(both, first.options).chosen is None
     _, (counted, *_) = rescore_by_substring(
-        (record, [said, *predictions[1:]]), matches_like_notebook
+        Evaluation(record, [said, *predictions[1:]]), matches_like_notebook
     )
     assert counted.outcome is Outcome.CORRECT
 

@@ -90,7 +90,7 @@ def test_an_adapter_of_another_trainer_is_loaded_into_the_base_that_is_named(
     opened = open_model(tiny_source.name, adapter=plain, style=PromptStyle(), dtype="float32")
     assert isinstance(opened, LocalModel)
     assert torch.allclose(logits(opened), logits(tiny), atol=1e-5)
-    unloaded = find_unloaded_model(tiny_source.name, plain, "float32", None)
+    unloaded = find_unloaded_model(tiny_source.name, plain, "float32", NoProgress())
     assert unloaded is not None
     assert unloaded.describe() == opened.describe()
     assert opened.describe().adapter == read_card(adapter).weights_hash

@@ -110,7 +110,7 @@ class PlanBuilder:
         """
         if model is None or not (described := model.describe()).parameters:
             return None
-        self._speed = self._speed or measure_speed(described.dtype)
+        self._speed = self._speed or measure_speed(described.dtype or "auto")
         return JobCosts(self._speed, described.parameters) if self._speed is not None else None
 
     def build(self) -> PlanRecord:
@@ -340,7 +340,7 @@ def add_evaluation(
     """
     costs, seconds = plan.costs(model) if not done else None, None
     if costs is not None and model is not None:
-        width = BYTES_PER_WEIGHT.get(model.describe().dtype, 4.0)
+        width = BYTES_PER_WEIGHT.get(model.describe().dtype or "", 4.0)
         plan.memory.append(costs.evaluation_memory(width))
         if questions is not None:
             seconds = costs.evaluation_seconds(
@@ -379,7 +379,7 @@ def _plan_training(
         examples = settings.steps * settings.batch_size
     costs, seconds = plan.costs(base) if not done else None, None
     if costs is not None and base is not None:
-        width = BYTES_PER_WEIGHT.get(base.describe().dtype, 4.0)
+        width = BYTES_PER_WEIGHT.get(base.describe().dtype or "", 4.0)
         plan.memory.append(costs.training_memory(width, settings.method == "full"))
         if examples is not None:
             characters = mean_characters(train) if train is not None else SHORT_QUESTION

@@ -127,7 +127,7 @@ def test_asks_each_parent_and_follows_the_weights(write: Write) -> None:
 def test_the_identity_covers_weights_and_parents(write: Write) -> None:
     parents = fake("noisy"), fake("biased")
 
-    def identity(*weights: float) -> str:
+    def identity(*weights: float) -> str | None:
         rows = zip(("fake:noisy", "fake:biased"), weights, parents, strict=True)
         return open_model(write(*rows), questions=QUESTIONS).describe().fingerprint
 

@@ -11,6 +11,7 @@ from tests.unit.analysis.synthetic import evaluation, predictions
 from medtune.analysis.compare import compare_evaluations
 from medtune.analysis.paired_slices import compare_slices
 from medtune.core.intervals import wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.records import ComparisonRecord, EvaluationRecord, SearchBaseline
 from medtune.core.schemas.analysis import PairedSlice
 from medtune.reports.comparison_table import (
@@ -35,7 +36,7 @@ def tabled() -> Tabled:
     blind = wilson_interval(30, N)
     a = evaluation("base", given[0], options_only=blind)
     b = evaluation(EVIL, given[1])
-    b = (b[0].model_copy(update={"search": SEARCH}), b[1])
+    b = Evaluation(b[0].model_copy(update={"search": SEARCH}), b[1])
     return compare_evaluations(a, b), a[0], b[0], compare_slices(*given)
 
 
