@@ -14,7 +14,6 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from medtune.core.outcome_summary import count_outcomes
 
 from medtune.analysis.outcome_summary import count_outcomes
 from medtune.core.errors import DataError, FolderError, ModelError, PredictionsError
