@@ -149,6 +149,8 @@ def finetune(
     }
     given = _without_none(settings)
     if experiment is None:
+        # Before questions from Python are written.
+        validate_experiment(given, "finetune()")
         given["data"] = given.get("data", {}) | _name_sources(folder, data, evaluate)
         config = validate_experiment(given, "finetune()")
     elif given or data is not None or evaluate is not None:
