@@ -172,8 +172,9 @@ def test_bad_names_are_refused() -> None:
 
 
 def test_a_fine_tuning_names_every_fault_before_anything_is_written(tmp_path: Path) -> None:
+    questions = mt.load_questions("starter:train", limit=2)
     with pytest.raises(ConfigError) as caught:
-        mt.finetune("embedded:smollm2-135m", out=tmp_path / "run", epocs=2, batch_size=0)
+        mt.finetune(None, questions, out=tmp_path / "run", epocs=2, batch_size=0)
     assert "did you mean epochs?" in str(caught.value)
     assert "training.batch_size" in str(caught.value)
     with pytest.raises(InputError, match="an experiment, and training"):

@@ -77,7 +77,8 @@ def audit_trl(
     """Audit the batches of a real SFTTrainer."""
     import datasets
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     processing = AutoTokenizer.from_pretrained(tiny_source.folder)
     processing.chat_template = template or processing.chat_template

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.unit.batch_audit.chats import IGNORED, Chats, answer, pack, pad_batch, question
-from tests.unit.batch_audit.faults import FAULTS, Plant, pad_is_eos
+from tests.unit.batch_audit.faults import FAULTS, Plant, no_template, pad_is_eos
 
 from medtune.batch_audit.audit_batches import audit_batches
 from medtune.batch_audit.finding_texts import TEXTS
@@ -191,6 +191,12 @@ def test_a_few_long_examples_that_are_cut_are_a_warning(
     assert codes(record) == ["answer-cut"]
     assert record.serious == ()
     assert (record.findings[0].count, record.findings[0].of) == (2, 62)
+
+
+def test_texts_without_any_turn_are_a_warning(chatml: Chats) -> None:
+    record = audit_batches(no_template(chatml), chatml.tokenizer)
+    assert codes(record) == ["not-chat-template"]
+    assert record.serious == ()
 
 
 def test_letters_that_are_scored_need_no_ending(chatml: Chats) -> None:
