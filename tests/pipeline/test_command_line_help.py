@@ -14,6 +14,7 @@ from tests.conftest import CommandLine
 
 from medtune.cli import GROUPS
 from medtune.commands import doctor
+from medtune.core.provenance import installed_version
 
 
 def test_help_lists_every_command_under_its_title_in_80_plain_columns(
@@ -164,12 +165,10 @@ def test_a_plan_of_bad_input_is_refused(
 def test_a_missing_package_is_named_with_the_command_that_installs_it(
     medtune: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = doctor.installed_version
-
     def version(package: str) -> str | None:
-        return None if package == "torch" else found(package)
+        return None if package == "torch" else installed_version(package)
 
-    monkeypatch.setattr(doctor, "installed_version", version)
+    monkeypatch.setattr("medtune.commands.doctor.installed_version", version)
     code, out, err = medtune("doctor")
     assert (code, out) == (1, "")
     assert "not ready: torch not installed" in err
@@ -185,7 +184,7 @@ def test_a_cache_that_cannot_be_written_or_is_full_is_a_fault(
     assert find(doctor.GIB, 8 * doctor.GIB) == []
     assert "export MEDTUNE_CACHE" in find(0, 8 * doctor.GIB)[0]
     assert "of memory" in find(doctor.GIB, doctor.GIB)[0]
-    monkeypatch.setattr(doctor.os, "access", lambda *_: False)
+    monkeypatch.setattr("os.access", lambda *_: False)
     assert "cannot be written" in find(doctor.GIB, 8 * doctor.GIB)[0]
     assert doctor._judge([], None, "") == "Ready: everything that a job needs is here."
     assert "pip install x" in doctor._judge([], "embedded:m", "pip install x")
