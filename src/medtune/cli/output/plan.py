@@ -43,7 +43,8 @@ def _show_plan(console: Console, record: PlanRecord) -> None:
         )
     console.print(table)
     places = [place for step in record.steps if step.state == "to do" for place in step.writes]
-    inside = ", ".join(place.removeprefix(f"{record.folder}/") for place in places)
+    named = dict.fromkeys(place.removeprefix(f"{record.folder}/") for place in places)
+    inside = ", ".join(named)
     console.print(Text(f"writes to {record.folder}: {inside or 'nothing'}"))
     reads = dict.fromkeys(place for step in record.steps for place in step.reads)
     if reads:
