@@ -14,7 +14,7 @@ from tests.conftest import CommandLine
 
 from medtune.cli import GROUPS
 from medtune.commands import doctor
-from medtune.core import provenance
+from medtune.core.provenance import installed_version
 
 
 def test_help_lists_every_command_under_its_title_in_80_plain_columns(
@@ -46,8 +46,8 @@ def test_options_of_evaluate_are_in_groups(medtune: CommandLine) -> None:
         ("evaluate fake:oracle starter --method cloz", "did you mean cloze?"),
         ("evaluate fake:oracle starter:recal", "no such split; did you mean recall?"),
         ("evaluate fake:oracle startr", "did you mean starter?"),
-        ("evaluate fake:oracel starter", "did you mean fake:oracle?"),
-        ("evaluate embeded:smollm2-135m starter", "did you mean embedded:smollm2-135m?"),
+        ("evaluate fake:oracel starter:recall", "did you mean fake:oracle?"),
+        ("evaluate embeded:smollm2-135m starter:recall", "did you mean embedded:smollm2-135m?"),
         ("compress fake:oracle starter --scheme int9", "--scheme 'int9'; did you mean int8?"),
         ("study learning-curve --selections randm", "did you mean random?"),
         ("run --set model.dtype=float23", "did you mean float32?"),
@@ -165,12 +165,10 @@ def test_a_plan_of_bad_input_is_refused(
 def test_a_missing_package_is_named_with_the_command_that_installs_it(
     medtune: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = provenance.installed_version
-
     def version(package: str) -> str | None:
-        return None if package == "torch" else found(package)
+        return None if package == "torch" else installed_version(package)
 
-    monkeypatch.setattr(doctor, "installed_version", version)
+    monkeypatch.setattr("medtune.commands.doctor.installed_version", version)
     code, out, err = medtune("doctor")
     assert (code, out) == (1, "")
     assert "not ready: torch not installed" in err
@@ -186,7 +184,7 @@ def test_a_cache_that_cannot_be_written_or_is_full_is_a_fault(
     assert find(doctor.GIB, 8 * doctor.GIB) == []
     assert "export MEDTUNE_CACHE" in find(0, 8 * doctor.GIB)[0]
     assert "of memory" in find(doctor.GIB, doctor.GIB)[0]
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr("os.access", lambda *_: False)
     assert "cannot be written" in find(doctor.GIB, 8 * doctor.GIB)[0]
     assert doctor._judge([], None, "") == "Ready: everything that a job needs is here."
     assert "pip install x" in doctor._judge([], "embedded:m", "pip install x")

@@ -178,6 +178,8 @@ COMMANDS = [
     "-q release list",
     "-q index build starter:train --out ix --calibration starter:transfer --limit 40",
     "-q index info ix --query biceps",
+    "-q evaluate fake:noisy starter:recall --out noisy --dry-run",
+    "-q study robustness fake:biased starter:recall --limit 20 --dry-run",
 ]
 
 

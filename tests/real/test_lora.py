@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from medtune.core.errors import AdapterError
 from medtune.core.experiment import Experiment
+from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle, prompt_fingerprint
 from medtune.models.adapters import lora
 from medtune.models.local.local_model import LocalModel

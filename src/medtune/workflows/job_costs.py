@@ -18,7 +18,11 @@ from medtune.core.records import Method, Question
 from medtune.core.schemas.plan import JobEstimate, MachineSpeed
 
 ERROR_FACTOR = 2.0
-"""Factor by which an estimate may be wrong on an idle machine (docs/log.md)."""
+"""Factor by which an estimate may be wrong on an idle machine.
+
+Evaluations of the quickstart took 0.6 to 1.5 times their estimate, its training and the whole run
+0.9 to 1.1 times (results/quickstart.json).
+"""
 REFERENCE_PARAMETERS = 134_515_008
 REFERENCE_ELEMENTS = 2.55
 """10^9 elements/s on the machine of the quickstart."""

@@ -32,18 +32,20 @@ def _show_machine(console: Console, record: DoctorRecord) -> None:
 
 @prints(PlanRecord)
 def _show_plan(console: Console, record: PlanRecord) -> None:
-    table = create_plain_table(("step",), texts=("writes",), numbers=("state", "count", "time"))
+    table = create_plain_table(("step", "state"), numbers=("count", "time"))
     for step in record.steps:
         count = "?" if step.count is None else f"{step.count:,}"
         table.add_row(
             step.name,
-            ", ".join(place.removeprefix(f"{record.folder}/") for place in step.writes) or "-",
             step.state,
             f"{count} {step.unit}",
             "-" if step.state == "reused" else format_duration(step.seconds),
         )
     console.print(table)
-    console.print(Text(f"writes to: {record.folder}"))
+    places = [place for step in record.steps if step.state == "to do" for place in step.writes]
+    named = dict.fromkeys(place.removeprefix(f"{record.folder}/") for place in places)
+    inside = ", ".join(named)
+    console.print(Text(f"writes to {record.folder}: {inside or 'nothing'}"))
     reads = dict.fromkeys(place for step in record.steps for place in step.reads)
     if reads:
         console.print(Text(f"reads: {', '.join(reads)}"))
