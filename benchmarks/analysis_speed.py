@@ -27,7 +27,7 @@ from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_model
 from medtune.models.fake import FakeModel
-from medtune.reports.comparison_folder import ComparedModel, compare_to_folder
+from medtune.reports.comparison_folder import ComparedModel, Comparison
 
 CALIBRATION = 1000
 
@@ -53,7 +53,7 @@ def main() -> None:
             for kind, exam, calibration in zip(kinds, exams, calibrations, strict=True)
         ]
         start = time.perf_counter()
-        compare_to_folder(place / "compare", sides[0], sides[1])
+        Comparison.of(sides[0], sides[1]).save(place / "compare")
         with_page_s = time.perf_counter() - start
     result = {
         "benchmark": "analysis_speed",

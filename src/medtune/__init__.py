@@ -54,7 +54,7 @@ __all__ = [
 _MODULES = {
     "AnswerModel": "core.protocols",
     "Comparison": "reports.comparison_folder",
-    "Evaluation": "core.predictions_io",
+    "Evaluation": "foreign_logs.read_log",
     "Experiment": "core.experiment",
     "MedtuneError": "core.errors",
     "PromptStyle": "core.prompt",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.analysis.synthetic import Evaluation, evaluation, free, predictions
+from tests.unit.analysis.synthetic import evaluation, free, predictions
 
 from medtune.analysis.analyze import (
     COVERAGE_LEVEL,
@@ -26,6 +26,7 @@ from medtune.analysis.selective_prediction import (
 )
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.records import Method, Outcome, Prediction, Proportion, StemEffect
 from medtune.core.schemas.analysis import AnalysisRecord, SelectivePrediction, ThresholdFinding
 from medtune.core.schemas.dataset import NO_SUBJECT
@@ -76,7 +77,7 @@ def others(given_: list[Prediction]) -> list[Prediction]:
 
 def test_an_analysis_carries_its_evaluation() -> None:
     record, given_ = exam()
-    found = analyze_evaluation("e", (record, given_))
+    found = analyze_evaluation("e", Evaluation(record, given_))
     assert (found.folder, found.evaluation) == ("e", record)
     assert found.accuracy_answered == wilson_interval(record.counts.correct, 300)
     assert found.calibration == measure_calibration(ScoredOptions.from_predictions(given_))
@@ -105,7 +106,7 @@ def test_all_orders_show_flips() -> None:
 def test_free_answers_have_no_calibration() -> None:
     made = free(predictions(100, 2.0))
     record, _ = evaluation("base", made, "generate")
-    found = analyze_evaluation("e", (record, made))
+    found = analyze_evaluation("e", Evaluation(record, made))
     assert (found.calibration, found.selective, found.flips) == (None, None, None)
     assert found.accuracy_answered == wilson_interval(record.counts.correct, 90)
     assert found.accuracy_answered.value > record.accuracy.value
@@ -213,7 +214,9 @@ def test_a_calibrated_analysis_says_on_what() -> None:
     record, given_ = held()
     source = record.data.model_copy(update={"source": "snapshot:s:calibration"})
     found = selective(
-        analyze_evaluation("e", exam(), (record.model_copy(update={"data": source}), given_))
+        analyze_evaluation(
+            "e", exam(), Evaluation(record.model_copy(update={"data": source}), given_)
+        )
     )
     assert (found.calibrated_on, found.calibrated_n) == ("snapshot:s:calibration", 300)
     assert tuple(t.target for t in found.thresholds) == RISK_TARGETS
@@ -414,7 +417,7 @@ def record_changes(**changes: Any) -> dict[str, Any]:
 def test_a_calibration_of_another_exam_is_refused(changes: dict[str, Any], what: str) -> None:
     record, given_ = held()
     with pytest.raises(PredictionsError) as caught:
-        analyze_evaluation("e", exam(), (record.model_copy(update=changes), given_))
+        analyze_evaluation("e", exam(), Evaluation(record.model_copy(update=changes), given_))
     assert caught.value.found == f"the calibration differs from the evaluation in its {what}"
     assert "calibration split" in caught.value.fix
 
@@ -422,7 +425,10 @@ def test_a_calibration_of_another_exam_is_refused(changes: dict[str, Any], what:
 def test_another_device_or_name_of_the_same_weights_is_the_same_model() -> None:
     record, given_ = held()
     moved = record.model_copy(update=record_changes(device="cuda:0", source="path:copy"))
-    assert selective(analyze_evaluation("e", exam(), (moved, given_))).temperature is not None
+    assert (
+        selective(analyze_evaluation("e", exam(), Evaluation(moved, given_))).temperature
+        is not None
+    )
 
 
 def test_calibrating_on_evaluated_questions_is_refused() -> None:
@@ -560,7 +566,9 @@ def test_the_same_questions_under_other_ids_are_refused() -> None:
         for p in given_[:40]
     ]
     with pytest.raises(PredictionsError, match="40 calibration questions are among") as caught:
-        analyze_evaluation("e", (record, given_), evaluation("base", [*held(50)[1], *shuffled]))
+        analyze_evaluation(
+            "e", Evaluation(record, given_), evaluation("base", [*held(50)[1], *shuffled])
+        )
     assert "which is q-" in caught.value.found
 
 

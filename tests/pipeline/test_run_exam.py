@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medtune.analysis.outcome_summary import count_outcomes
 from medtune.core.errors import DataError, FolderError, ModelError, PredictionsError
 from medtune.core.intervals import wilson_interval
 from medtune.core.option_logprobs import option_probabilities
@@ -52,7 +53,6 @@ from medtune.evaluation.exam import Exam, Shots
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import (
     ExamResult,
-    count_outcomes,
     evaluate_model,
     evaluate_or_reuse,
     make_evaluation_record,

@@ -25,7 +25,7 @@ def run_test_size(
 
 
 def examined(folder: Path, kind: str, data: str = "starter:recall") -> Path:
-    evaluate(f"fake:{kind}", data, folder, NoProgress(), method="letter")
+    evaluate(f"fake:{kind}", data, out=folder)
     return folder
 
 
@@ -101,7 +101,7 @@ def test_a_folder_without_an_evaluation_is_refused(noisy: Path, tmp_path: Path) 
 
 def test_too_small_a_test_is_refused(tmp_path: Path) -> None:
     few = tmp_path / "few"
-    evaluate("fake:noisy", "starter:recall", few, NoProgress(), method="letter", limit=19)
+    evaluate("fake:noisy", "starter:recall", out=few, limit=19)
     with pytest.raises(PredictionsError, match="answered 19 questions"):
         run_test_size(few, None, PLAN, False, tmp_path / "out")
 

@@ -8,7 +8,7 @@ from tests.unit.serving.store_cases import put
 
 from medtune.commands import notebook
 from medtune.commands.monitor import export_corrections
-from medtune.commands.train import train
+from medtune.commands.train import finetune
 from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment, NotebookExperiment
 from medtune.core.progress import NoProgress
@@ -40,7 +40,7 @@ def test_a_model_is_trained_on_corrections(
             "training": {"epochs": 1, "batch_size": 4},
         }
     )
-    (record,) = train(experiment, tmp_path / "run", NoProgress())
+    (record,) = finetune(experiment=experiment, out=tmp_path / "run", progress=NoProgress()).records
     assert (record.examples, record.steps) == (8, 2)
     assert record.data.source == f"snapshot:{folder}:train"
     assert read_manifest(tmp_path / "run" / "data").train_split.purpose == "training"

@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from medtune.commands import train
 from medtune.commands.evaluate import evaluate
-from medtune.commands.train import train
 from medtune.core.errors import AdapterError, Interrupted, RetrievalError
 from medtune.core.experiment import Experiment, RetrievalConfig
 from medtune.core.progress import NoProgress, Progress
@@ -186,9 +186,9 @@ def test_an_evaluation_shows_the_passages_that_were_trained(
 
     def evaluated(folder: str, **options: Any) -> EvaluationRecord:
         return evaluate(
-            name, "starter:transfer", tmp_path / folder, NoProgress(),
+            name, "starter:transfer", out=tmp_path / folder, progress=NoProgress(),
             method="cloze", limit=4, dtype="float32", **options,
-        )[0]  # fmt: skip
+        ).record  # fmt: skip
 
     book = evaluated("open", search=index).open_book
     assert book is not None
@@ -264,7 +264,7 @@ def make_evidence(questions: Sequence[Any], folder: Path, settings: RetrievalCon
 
 def test_several_seeds_read_one_index(tiny_source: ModelSource, tmp_path: Path) -> None:
     config = experiment(tiny_source.name, {"kind": "shared"}, seeds=[1, 2])
-    train(config, tmp_path / "run", NoProgress())
+    train.finetune(experiment=config, out=tmp_path / "run", progress=NoProgress())
     assert (tmp_path / "run" / "index" / "manifest.json").is_file()
     found = [tmp_path / "run" / "seeds" / seed for seed in ("1", "2")]
     assert {path.name for path in found[0].iterdir()} == {
@@ -280,7 +280,7 @@ def test_an_index_that_does_not_exist_is_named_before_any_work(
 ) -> None:
     config = experiment(tiny_source.name, {"kind": "shared", "index": str(tmp_path / "nowhere")})
     with pytest.raises(RetrievalError, match="nowhere holds no passage index") as caught:
-        train(config, tmp_path / "run", NoProgress())
+        train.finetune(experiment=config, out=tmp_path / "run", progress=NoProgress())
     assert "medtune index build" in str(caught.value)
     assert not (tmp_path / "run").exists()
 

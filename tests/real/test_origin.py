@@ -28,7 +28,7 @@ def test_a_packed_release_is_held_against_what_its_card_names(
     unknown = read_card(adapter).model_copy(update={"data_hash": None})
     write_record(adapter / CARD_FILE, unknown)  # of which nobody knows what it was trained on
     packed = tmp_path / "packed"
-    compress(f"adapter:{adapter}", ["int8"], "starter:recall", packed, NoProgress(), limit=20)
+    compress(f"adapter:{adapter}", "int8", packed, limit=20, progress=NoProgress())
     place = packed / "int8"
     shutil.copytree(place, tmp_path / "copy")
     registry = Registry(tmp_path / "registry")

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from medtune.commands.run import run
-from medtune.commands.train import train
+from medtune.commands.train import finetune
 from medtune.core.config import load_experiment
 from medtune.core.experiment import Experiment
 from medtune.core.predictions_io import read_predictions
@@ -63,7 +63,7 @@ def done(processes: int, verb: str, path: Path, out: Path, **more: str) -> str:
 
 def alone(path: Path, out: Path) -> TrainingRecord:
     """Train in this process."""
-    (record,) = train(experiment_in(path), out, NoProgress())
+    (record,) = finetune(experiment=experiment_in(path), out=out, progress=NoProgress()).records
     return record
 
 

@@ -106,13 +106,13 @@ def test_the_search_baseline_is_shown_with_evaluations_and_comparisons(capsys: C
     assert re.search(r"search %\n.* 60\.0\n", out)
     assert "100.0 against 60.0 %" in flat(out)
     assert "! fake:oracle" not in out
-    show_record(compare_evaluations((a, told_a), (b, told_b)))
+    show_record(compare_evaluations(Evaluation(a, told_a), Evaluation(b, told_b)))
     out = flat(capsys.readouterr().out)
     for label in ("fake:constant", "fake:oracle"):
         assert f"text search beside {label}: 60.0 % (42.3-75.4) in 320 passages" in out
     assert "the model beats a text search in the training questions" in out
     assert "! fake:oracle on" not in out
-    show_record(compare_evaluations((b, told_b), (a, told_a)))
+    show_record(compare_evaluations(Evaluation(b, told_b), Evaluation(a, told_a)))
     assert "! fake:constant on starter:recall, letter: the model does not" in flat(
         capsys.readouterr().out
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 from medtune.analysis.breakdown import clustered_standard_error, find_clusters
 from medtune.analysis.open_book import open_book_note, search_note
@@ -11,12 +12,19 @@ from medtune.analysis.options_only import gain_note, stem_note
 from medtune.core.errors import PredictionsError
 from medtune.core.formatting import format_p_value
 from medtune.core.intervals import tango_interval, wilson_interval
-from medtune.core.predictions_io import Evaluation
-from medtune.core.records import ComparisonRecord, EvaluationRecord, Outcome, Prediction
+from medtune.core.predictions_io import Evaluation, refuse_imported
+from medtune.core.records import (
+    EPOCH_MARK,
+    ComparisonRecord,
+    EvaluationRecord,
+    Outcome,
+    Prediction,
+    content_key,
+)
 
 COMPARED_ASPECTS: dict[str, Callable[[EvaluationRecord], object]] = {
     # Independent of the device and of the name of the weights.
-    "model": lambda e: (e.model.fingerprint, e.model.adapter),
+    "model": lambda e: (e.model.fingerprint or e.model.source, e.model.adapter),
     "arithmetic": lambda e: e.model.dtype,
     "method": lambda e: e.method,
     "normalization": lambda e: e.normalization,
@@ -61,9 +69,13 @@ def compare_evaluations(
     b is the candidate. Two releases are compared each with its own prompt, method and arithmetic.
 
     Raises:
-        PredictionsError: They are not of the same questions, or not of the same method.
+        PredictionsError: They are not of the same questions, or not of the same method; of two
+            releases, one was imported.
     """
     (record_a, predictions_a), (record_b, predictions_b) = a, b
+    if releases:
+        refuse_imported(record_a)
+        refuse_imported(record_b)
     right_a, right_b = pair_outcomes(
         record_a, predictions_a, record_b, predictions_b, one_method=not releases
     )
@@ -113,6 +125,11 @@ def compare_evaluations(
                 gain_note(record_a, record_b, difference),
                 open_book_note(record_a),
                 open_book_note(record_b),
+                _unknown_note(record_a, record_b),
+                None
+                if _same_questions(_by_id(predictions_a), _by_id(predictions_b))
+                else "The questions were paired by their words, because their ids or the orders of "
+                "their options differ.",
             )
             if note is not None
         ),
@@ -125,8 +142,33 @@ def compare_evaluations(
 def differing_aspects(
     a: EvaluationRecord, b: EvaluationRecord, aspects: Sequence[str] = MODEL_COMPARISON_ASPECTS
 ) -> list[str]:
-    """Return the aspects in which two evaluations differ."""
-    return [name for name in aspects if COMPARED_ASPECTS[name](a) != COMPARED_ASPECTS[name](b)]
+    """Return the aspects in which two evaluations differ; an unknown one is not known to."""
+    known = [name for name in aspects if name not in _unknown_aspects(a, b)]
+    return [name for name in known if COMPARED_ASPECTS[name](a) != COMPARED_ASPECTS[name](b)]
+
+
+def _unknown_aspects(a: EvaluationRecord, b: EvaluationRecord) -> list[str]:
+    """Return the aspects that the log of an imported evaluation does not tell."""
+    imported = [record for record in (a, b) if record.origin is not None]
+    found = []
+    if any(record.model.dtype is None for record in imported):
+        found.append("arithmetic")
+    # The hashes of a harness's prompts are comparable with those of its own logs only.
+    sources = {record.origin and record.origin.harness for record in (a, b)}
+    if len(sources) > 1 or any(record.prompt_hash is None for record in imported):
+        found.append("prompt")
+    return found
+
+
+def _unknown_note(a: EvaluationRecord, b: EvaluationRecord) -> str | None:
+    """Return a note on aspects that cannot be compared, because an evaluation was imported."""
+    unknown = _unknown_aspects(a, b)
+    if not unknown:
+        return None
+    sources = " and ".join(
+        f"{r.label} was imported from {r.origin.display_name}" for r in (a, b) if r.origin
+    )
+    return f"{sources}: whether the two agree in {' and '.join(unknown)} is unknown."
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> float:
@@ -249,19 +291,91 @@ def align_predictions(
 ) -> list[tuple[Prediction, Prediction]]:
     """Align the predictions of two models by question, in the order of the first.
 
-    The names of the models are for the message.
+    Questions are paired by id, options and answer; if these differ, by the words of stem and
+    options, with the second's options in the order of the first's. The names of the models are for
+    the message.
 
     Raises:
         PredictionsError: They are not of the same questions, or empty.
     """
-    keys_a = {(p.id, p.options, p.answer): p for p in predictions_a}
-    keys_b = {(p.id, p.options, p.answer): p for p in predictions_b}
-    if keys_a.keys() != keys_b.keys() or not keys_a:
-        shared = len(keys_a.keys() & keys_b.keys())
-        raise PredictionsError(
-            f"{names[0]} answered {len(keys_a)} questions, {names[1]} {len(keys_b)}; "
-            f"{shared} are the same",
-            expected="the same questions with the same options for both",
-            fix="evaluate both on the same data",
-        )
-    return [(a, keys_b[key]) for key, a in keys_a.items()]
+    by_id = _by_id(predictions_a), _by_id(predictions_b)
+    if _same_questions(*by_id):
+        return [(a, by_id[1][key]) for key, a in by_id[0].items()]
+    by_content = _by_content(predictions_a), _by_content(predictions_b)
+    # Two questions of the same words cannot be told apart by them.
+    sizes = len(predictions_a), len(predictions_b)
+    unique = tuple(map(len, by_content)) == sizes
+    if unique and _same_questions(*by_content):
+        return [
+            (a, _reorder_options(by_content[1][key], a.options)) for key, a in by_content[0].items()
+        ]
+    found_a, found_b = by_content if unique else by_id
+    only_a = [p for key, p in found_a.items() if key not in found_b]
+    only_b = [p for key, p in found_b.items() if key not in found_a]
+    raise PredictionsError(
+        f"{names[0]} answered {len(predictions_a)} questions, {names[1]} {len(predictions_b)}; "
+        f"{len(found_a) - len(only_a)} are the same"
+        + _name_examples(names[0], only_a)
+        + _name_examples(names[1], only_b),
+        expected="the same questions with the same options for both",
+        fix="evaluate both on the same data",
+    )
+
+
+def _by_id(predictions: Sequence[Prediction]) -> dict[Hashable, Prediction]:
+    return {(p.id, p.options, p.answer): p for p in predictions}
+
+
+def _by_content(predictions: Sequence[Prediction]) -> dict[Hashable, Prediction]:
+    """Key predictions by the words of stem, options and right option.
+
+    Epochs of one question have the same words; they differ in what follows the id.
+    """
+    return {
+        (
+            content_key(p.stem, p.options),
+            content_key("", [p.options[p.answer]]),
+            p.id.rpartition(EPOCH_MARK)[2] if p.group and EPOCH_MARK in p.id else "",
+        ): p
+        for p in predictions
+    }
+
+
+def _same_questions(a: dict[Hashable, Prediction], b: dict[Hashable, Prediction]) -> bool:
+    return bool(a) and a.keys() == b.keys()
+
+
+def _name_examples(name: str, only: Sequence[Prediction], most: int = 3) -> str:
+    """Return a line with the number of questions that only one model answered, and the first."""
+    if not only:
+        return ""
+    shown = ", ".join(f"{p.id} ({' '.join(p.stem.split())[:60]!r})" for p in only[:most])
+    return f"\nonly in {name}: {len(only)}, such as {shown}"
+
+
+def _reorder_options(prediction: Prediction, options: Sequence[str]) -> Prediction:
+    """Return a prediction with its options in the order of another text of the same question."""
+    if prediction.options == options:
+        return prediction
+    places = {content_key("", [option]): at for at, option in enumerate(prediction.options)}
+    order = [places[content_key("", [option])] for option in options]
+    if order == list(range(len(order))):
+        return prediction
+
+    def moved(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        return tuple(values[at] for at in order) if values is not None else None
+
+    chosen = order.index(prediction.chosen) if prediction.chosen is not None else None
+    return prediction.model_copy(
+        update={
+            "options": moved(prediction.options),
+            "answer": order.index(prediction.answer),
+            "chosen": chosen,
+            "logprobs": moved(prediction.logprobs),
+            "tokens": moved(prediction.tokens),
+            "bytes": moved(prediction.bytes),
+            "probabilities": moved(prediction.probabilities),
+            # Their orders are of the places before.
+            "orders": None,
+        }
+    )

@@ -9,7 +9,7 @@ from medtune.analysis.calibration import ScoredOptions, fit_temperature
 from medtune.analysis.selective_prediction import find_threshold_for_risk, fit_conformal_sets
 from medtune.core.errors import PredictionsError
 from medtune.core.intervals import wilson_interval
-from medtune.core.predictions_io import read_evaluation
+from medtune.core.predictions_io import read_evaluation, refuse_imported
 from medtune.core.records import (
     EvaluationRecord,
     Method,
@@ -34,6 +34,7 @@ def fit_serving_calibration(
         PredictionsError: The predictions have no probabilities, were made with other orders, a
             variant or few-shot examples, or are too few for the level.
     """
+    refuse_imported(record)
     if record.orders != "given" or record.variant != "plain" or record.shots:
         raise PredictionsError(
             f"an evaluation of {record.data.source} with other orders, a variant or examples",

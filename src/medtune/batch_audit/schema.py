@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from html import escape
-from importlib import import_module
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from medtune.core.display.frames import make_frame
 from medtune.core.records import Record
+
+if TYPE_CHECKING:
+    import pandas
 
 Severity = Literal["serious", "warning"]
 FindingCode = Literal[
@@ -110,11 +113,14 @@ class AuditRecord(Record):
     def _shares(self) -> dict[str, int]:
         return {"supervised": self.supervised, "padding": self.padding}
 
-    def to_frame(self) -> Any:
-        """Return the findings as a pandas data frame, one row each."""
-        pandas: Any = import_module("pandas")  # optional, and without types
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a data frame with a row for each finding.
+
+        Raises:
+            MedtuneError: pandas is not installed.
+        """
         columns = list(AuditFinding.model_fields)
-        return pandas.DataFrame([f.model_dump() for f in self.findings], columns=columns)
+        return make_frame((found.model_dump() for found in self.findings), columns)
 
     def _repr_html_(self) -> str:
         """Return a table of the findings for a notebook."""

@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from medtune._version import __version__
-from medtune.cli import audit, compress, export, mix, release, review, serve, study, system
+from medtune.cli import audit, compress, export, logs, mix, release, review, serve, study, system
 from medtune.cli import evaluate as exam
 from medtune.cli import retrieval as passages
 from medtune.cli import train as work
@@ -44,6 +44,7 @@ app.command()(exam.evaluate)
 app.command()(exam.compare)
 app.command()(exam.analyze)
 app.command()(exam.rescore)
+app.command("import")(logs.import_)
 app.command()(mix.mix)
 app.command()(audit.audit)
 indexes = Commands(no_args_is_help=True, help="Build and describe indexes of passages.")

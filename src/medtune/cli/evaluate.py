@@ -96,6 +96,10 @@ def evaluate(
     label: Annotated[
         str | None, typer.Option(help="Short name for tables and comparisons.")
     ] = None,
+    log: Annotated[
+        Literal["lm-eval"] | None,
+        typer.Option(help="Also write the answers as lm-evaluation-harness logs them."),
+    ] = None,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
@@ -132,6 +136,7 @@ def evaluate(
         label=label,
         search=search,
         retrieval=_parse_retrieval(retrieval, passages, words),
+        log=log,
     )
     folder = evaluation.folder
     assert folder is not None, "it has a folder of its own"
@@ -160,8 +165,8 @@ def _parse_retrieval(
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="Evaluation folder of the reference.")],
-    b: Annotated[Path, typer.Argument(help="Evaluation folder of the candidate.")],
+    a: Annotated[Path, typer.Argument(help="Evaluation folder of the reference, or a log.")],
+    b: Annotated[Path, typer.Argument(help="Evaluation folder of the candidate, or a log.")],
     calibration_a: Annotated[
         Path | None,
         typer.Option(help="Evaluation of the reference on the calibration split."),
@@ -188,7 +193,9 @@ def compare(
 
 
 def analyze(
-    evaluation: Annotated[Path, typer.Argument(help="Evaluation folder.")],
+    evaluation: Annotated[
+        Path, typer.Argument(help="Evaluation folder, or a log of another harness.")
+    ],
     calibration: Annotated[
         Path | None,
         typer.Option(help="Evaluation of the same model on the calibration split."),
@@ -199,10 +206,12 @@ def analyze(
 
     Example: medtune analyze runs/eval/base --calibration runs/eval/calibration
     """
+    from medtune.commands.analyze import analysis_folder
     from medtune.commands.analyze import analyze as analyze_recipe
 
-    analysis = analyze_recipe(evaluation, calibration).save(evaluation)
-    written = {"record": evaluation / ANALYSIS_FILE, "report": evaluation / ANALYSIS_PAGE_FILE}
+    analysis = analyze_recipe(evaluation, calibration).save(analysis_folder(evaluation))
+    folder = analysis.folder
+    written = {"record": folder / ANALYSIS_FILE, "report": folder / ANALYSIS_PAGE_FILE}
     print_record(analysis.record, json, written)
     Terminal().log_message(f"report: {written['report']}")
 

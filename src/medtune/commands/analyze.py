@@ -16,10 +16,18 @@ from medtune.core.formatting import format_interval, format_percent
 from medtune.core.predictions_io import ANALYSIS_FILE, ANALYSIS_PAGE_FILE, Evaluation
 from medtune.core.run_folder import lock_folder, write_record
 from medtune.core.schemas.analysis import AnalysisRecord
+from medtune.foreign_logs.read_log import is_log, log_folder_name, read_evaluation_or_log
 from medtune.reports.comparison import write_analysis
 
 if TYPE_CHECKING:
     import pandas
+
+
+def analysis_folder(evaluation: Path) -> Path:
+    """Return the folder of an analysis: the evaluation's own; for a log, one under runs/eval."""
+    if is_log(evaluation):
+        return Path("runs") / "eval" / log_folder_name(evaluation)
+    return evaluation
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,6 +36,12 @@ class Analysis:
 
     record: AnalysisRecord
     evaluation: Evaluation
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the evaluation, in which a saved analysis lies."""
+        assert self.evaluation.folder is not None, "it was saved"
+        return self.evaluation.folder
 
     def __repr__(self) -> str:
         return f"<Analysis of {self.evaluation!r}>"
@@ -90,14 +104,14 @@ def analyze(
     """Analyse an evaluation: failures, calibration, selective prediction.
 
     Args:
-        evaluation: The evaluation, or its folder.
+        evaluation: The evaluation, its folder, or a log of another harness.
         calibration: Evaluation of the same model on calibration questions, for temperature,
             thresholds and prediction sets.
 
     Raises:
         PredictionsError: One of them cannot be read, or they do not belong together.
     """
-    own = Evaluation.read(evaluation)
-    fitted_on = None if calibration is None else Evaluation.read(calibration)
+    own = read_evaluation_or_log(evaluation)
+    fitted_on = None if calibration is None else read_evaluation_or_log(calibration)
     name = own.record.label if own.folder is None else own.folder.resolve().name
     return Analysis(analyze_evaluation(name, own, fitted_on), own)

@@ -1,6 +1,7 @@
 """Compare two evaluations of the same questions (`medtune compare A B`), paired.
 
-Writes `comparison.json`, both analyses and `report.html`.
+Reads evaluations, or logs of other harnesses; writes `comparison.json`, both analyses and
+`report.html`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medtune.core.predictions_io import Evaluation
+from medtune.foreign_logs.read_log import read_evaluation_or_log
 from medtune.reports.comparison_folder import ComparedModel, Comparison
 
 
@@ -22,8 +24,8 @@ def compare(
     """Compare two evaluations of the same questions, paired.
 
     Args:
-        a: Evaluation of the reference, or its folder.
-        b: Evaluation of the candidate, or its folder.
+        a: Evaluation of the reference, its folder, or a log of another harness.
+        b: Evaluation of the candidate, its folder, or a log of another harness.
         calibration_a: Evaluation of the reference on calibration questions.
         calibration_b: Evaluation of the candidate on the same calibration questions.
         out: Folder to write; None writes nothing, and `save` does it later.
@@ -32,14 +34,24 @@ def compare(
         PredictionsError: One of them cannot be read, or they are not of the same questions.
         FolderError: The folder cannot be written.
     """
-    found = Comparison.of(_model(a, calibration_a), _model(b, calibration_b))
+    found = Comparison.of(*_distinguish(_model(a, calibration_a), _model(b, calibration_b)))
     return found if out is None else found.save(out)
 
 
 def _model(
-    evaluation: Evaluation | str | Path, calibration: Evaluation | str | Path | None
+    given: Evaluation | str | Path, calibration: Evaluation | str | Path | None
 ) -> ComparedModel:
-    own = Evaluation.read(evaluation)
-    return ComparedModel(
-        own.folder, own, None if calibration is None else Evaluation.read(calibration)
-    )
+    own = read_evaluation_or_log(given)
+    fitted_on = None if calibration is None else read_evaluation_or_log(calibration)
+    path = own.folder if isinstance(given, Evaluation) else Path(given)
+    return ComparedModel(own.folder, own, fitted_on, path)
+
+
+def _distinguish(a: ComparedModel, b: ComparedModel) -> tuple[ComparedModel, ComparedModel]:
+    """Make equal labels of evaluations by different harnesses distinct."""
+    records = (a.evaluation.record, b.evaluation.record)
+    harnesses = [r.origin.harness if r.origin is not None else "medtune" for r in records]
+    if records[0].label != records[1].label or harnesses[0] == harnesses[1]:
+        return a, b
+    first, second = (f"{r.label} ({name})" for r, name in zip(records, harnesses, strict=True))
+    return a.with_label(first), b.with_label(second)

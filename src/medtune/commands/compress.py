@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medtune._version import __version__
 from medtune.core.display.html import render_result
@@ -19,16 +19,13 @@ from medtune.core.experiment import ColumnMapping
 from medtune.core.formatting import format_interval, format_percent
 from medtune.core.progress import Progress
 from medtune.core.prompt import prompt_fingerprint
-from medtune.core.records import Method, Question
+from medtune.core.records import Method, Proportion, Question
 from medtune.core.run_folder import lock_folder, write_record
 from medtune.core.schemas.compression import BUDGETS, SCHEMES, ParityRecord, Scheme
 from medtune.data.load import load_questions, load_split
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.score import answer_questions
-from medtune.models.adapters import lora
-from medtune.models.export.write_scheme import CalibrationPass, export_scheme
-from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource, resolve_model
 from medtune.models.weights_card import (
     ADAPTER_PREFIX,
@@ -42,6 +39,9 @@ from medtune.models.weights_card import (
 )
 from medtune.workflows.parity_gate import ParityGate
 from medtune.workflows.progress_bars import choose_progress
+
+if TYPE_CHECKING:
+    from medtune.models.export.write_scheme import CalibrationPass
 
 PARITY_DATA = "starter:recall"
 SMOOTHING_DATA = "starter:train"
@@ -78,7 +78,9 @@ class CompressedModel:
     def _repr_html_(self) -> str:
         """Show sizes, accuracies and the verdict in a notebook."""
         record = self.record
-        lines = [("original", record.reference_bytes, record.reference.accuracy, None)]
+        lines: list[tuple[str, int | None, Proportion, Proportion | None]] = [
+            ("original", record.reference_bytes, record.reference.accuracy, None)
+        ]
         lines += [(r.name, r.file_bytes, r.evaluation.accuracy, r.agreement) for r in record.rows]
         rows = [
             (
@@ -170,6 +172,11 @@ def _quantize(
         gate.progress.log_message(f"{folder}: still valid")
         return found
     gate.progress.log_message(f"{folder}: packing")
+    # torch takes seconds, and what cannot be packed is refused before.
+    from medtune.models.adapters import lora
+    from medtune.models.export.write_scheme import export_scheme
+    from medtune.models.local.local_model import LocalModel
+
     # In fp32: the merged weights are rounded, not base and update separately.
     base = LocalModel.load(source, "float32")
     model = lora.merge_adapter(base, adapter) if adapter else base

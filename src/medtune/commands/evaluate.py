@@ -14,7 +14,7 @@ from typing import Any
 from medtune.core.errors import DataError, InputError, RetrievalError
 from medtune.core.experiment import ColumnMapping, EvaluationConfig, RetrievalConfig
 from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX, is_search_model
-from medtune.core.predictions_io import RECORD_FILE, Evaluation, refuse_overwrite
+from medtune.core.predictions_io import RECORD_FILE, Evaluation, read_evaluation, refuse_overwrite
 from medtune.core.progress import Progress
 from medtune.core.prompt import FormName, PromptStyle
 from medtune.core.protocols import AnswerModel, ModelIdentity
@@ -26,6 +26,8 @@ from medtune.data.load import Split, load_questions
 from medtune.evaluation.exam import Exam, check_constrained
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_model, evaluate_or_reuse, find_evaluation
+from medtune.evaluation.score import render_prompts
+from medtune.foreign_logs.write_lm_eval import LogFormat, PromptText, write_lm_eval_log
 from medtune.models.mixture import MixtureModel, find_own_search
 from medtune.models.open_model import find_unloaded_model, open_model
 from medtune.models.own_model import ScoringModel, as_answer_model
@@ -118,6 +120,7 @@ def evaluate(
     form: FormName | None = None,
     search: str | Path | None = None,
     retrieval: RetrievalConfig | None = None,
+    log: LogFormat | None = None,
     keep_in: str | Path | None = None,
 ) -> Evaluation:
     """Evaluate one model on one split with one method.
@@ -143,6 +146,7 @@ def evaluate(
         search: Folder of a passage index: a text search in it is a baseline. None takes an index
             of the evaluated snapshot's train split if there is one.
         retrieval: Passages of the prompts; None is as the model was trained.
+        log: Also write the answers to the folder as another harness logs them.
         keep_in: Folder of evaluations, in which this one has a folder of its own, named after
             everything that determines the result; used where `out` is None.
 
@@ -154,10 +158,13 @@ def evaluate(
     settings = settings or EvaluationConfig()
     adapter = None if adapter is None else Path(adapter)
     _check_settings(settings, method, variant, shots_from is not None)
+    if log is not None and out is None and keep_in is None:
+        raise InputError(f"log={log!r} without a folder", expected="out=FOLDER")
     given, name = None, model if isinstance(model, str) else ""
     if not isinstance(model, str):
         given = as_answer_model(model)
         name = given.describe().source
+        adapter = getattr(given, "adapter_folder", adapter)
     asked = resolve_prompt_defaults(name, adapter, style, form, label, retrieval)
     book = asked.retrieval
     subject = _Subject(
@@ -165,6 +172,7 @@ def evaluate(
     )
     index = None if search is None else Path(search)
     _check_retrieval(name, index, book, method, variant)
+    _check_log(log, settings, method, book)
     split = load_questions(data, limit=limit, columns=columns, progress=progress)
     pool = _load_shots(settings, shots_from, columns, split, progress)
     exam = Exam.from_config(
@@ -190,7 +198,7 @@ def evaluate(
         source = data if isinstance(data, str) else split.description.source
         text = slugify(name, str(adapter or ""), source, method, *words)
         place = _Place(Path(keep_in, text[-MAX_NAME_CHARACTERS:].strip("-")), named_by_inputs=True)
-    return _run(subject, exam, split.questions, search_model, place, progress)
+    return _run(subject, exam, split.questions, search_model, place, log, progress)
 
 
 def _run(
@@ -199,6 +207,7 @@ def _run(
     questions: Sequence[Question],
     search_model: SearchModel | None,
     where: _Place,
+    log: LogFormat | None,
     progress: Progress,
 ) -> Evaluation:
     """Find the evaluation if it was made before, or open the model and make it."""
@@ -211,6 +220,7 @@ def _run(
     if place is not None and (
         found := _find_finished(known, exam, label, search_model, place, progress)
     ):
+        _write_log(log, known, exam, place, progress)
         return found
     if search_model is not None:
         searched = search_without_leaks(search_model, questions, progress)
@@ -229,10 +239,12 @@ def _run(
         )
     with lock_on_main(place):
         refuse_overwrite(place, inputs)
-        return run_distributed(
+        evaluation = run_distributed(
             opened,
             lambda shared: evaluate_or_reuse(shared, exam, label, STRICT_PARSER, place, progress),
         )
+        _write_log(log, opened, exam, place, progress)
+    return evaluation
 
 
 def _load_shots(
@@ -265,6 +277,43 @@ def _show_passages(
             f"{(asked.index_hash or '')[:12]}"
         )
     return replace(exam, evidence=EvidenceFinder(search_model.index, asked.retrieval))
+
+
+def _write_log(
+    log: LogFormat | None, model: ModelIdentity, exam: Exam, place: Path, progress: Progress
+) -> None:
+    """Write the evaluation of a folder as lm-evaluation-harness logs it, if that was asked for."""
+
+    def write() -> None:
+        record, predictions = read_evaluation(place)
+        prompts = [PromptText(*prompt) for prompt in render_prompts(model, exam)]
+        for path in write_lm_eval_log(place, record, predictions, prompts):
+            progress.log_message(f"log: {path}")
+
+    if log is not None:
+        run_on_main(write)
+
+
+def _check_log(
+    log: LogFormat | None, settings: EvaluationConfig, method: Method, book: RetrievalConfig
+) -> None:
+    """Refuse evaluations that the harness's log cannot express."""
+    if log is None:
+        return
+    if settings.orders != "given" and method != "generate":
+        raise InputError(
+            f"--log {log} with --orders {settings.orders}: the harness asks every question once",
+            expected="--orders given",
+        )
+    if method == "cloze" and settings.normalization == "token":
+        raise InputError(
+            f"--log {log} with --normalization token, for which the harness has no metric",
+            expected="--normalization sum (its acc) or byte (its acc_bytes)",
+        )
+    if book.is_open_book:
+        raise InputError(
+            f"--log {log} with passages in the prompt", expected="a closed-book evaluation"
+        )
 
 
 def _open_search(

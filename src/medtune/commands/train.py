@@ -23,9 +23,7 @@ from medtune.data.load import load_questions
 from medtune.data.own_questions import OWN_COLUMNS, write_questions
 from medtune.data.snapshot import prepare_snapshot
 from medtune.models.weights_card import ADAPTER_PREFIX
-from medtune.training.processes import join_processes
 from medtune.workflows.distributed import lock_on_main, run_on_main
-from medtune.workflows.finetune import finetune_cached, resolve_trainable
 from medtune.workflows.progress_bars import choose_progress
 from medtune.workflows.search_reference import INDEX_FOLDER
 from medtune.workflows.training_evidence import open_evidence
@@ -151,21 +149,29 @@ def finetune(
     }
     given = _without_none(settings)
     if experiment is None:
+        # Before questions from Python are written.
+        validate_experiment(given, "finetune()")
         given["data"] = given.get("data", {}) | _name_sources(folder, data, evaluate)
-        experiment = validate_experiment(given, "finetune()")
+        config = validate_experiment(given, "finetune()")
     elif given or data is not None or evaluate is not None:
         raise InputError(
             f"an experiment, and {', '.join([*given, *(['data'] if data is not None else [])])}",
             expected="either an experiment, or settings of one",
         )
-    elif not isinstance(experiment, Experiment):
-        experiment = load_experiment(Path(experiment))
-    if not isinstance(experiment, Experiment):
+    elif isinstance(experiment, Experiment):
+        config = experiment
+    else:
+        config = load_experiment(Path(experiment))
+    if not isinstance(config, Experiment):
         raise InputError("the notebook's experiment", fix="run it whole: medtune run EXPERIMENT")
-    return _train(experiment, folder, choose_progress(progress))
+    return _train(config, folder, choose_progress(progress))
 
 
 def _train(experiment: Experiment, folder: Path, progress: Progress) -> FineTunedModel:
+    # torch takes seconds, and wrong settings are refused before.
+    from medtune.training.processes import join_processes
+    from medtune.workflows.finetune import finetune_cached, resolve_trainable
+
     here = join_processes()
     source = resolve_trainable(experiment, progress)
     artefact = experiment.training.artefact_folder

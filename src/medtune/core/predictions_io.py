@@ -7,9 +7,9 @@ can resume.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import ValidationError
 
@@ -44,6 +44,8 @@ class Evaluation(tuple[EvaluationRecord, Sequence[Prediction]]):
 
     folder: Path | None
     """Folder that it was written to or read from; None where it is in memory only."""
+    load_path: ClassVar[Callable[[Path], Evaluation]]
+    """Reads an evaluation; `foreign_logs.read_log` extends it to logs of other harnesses."""
 
     def __new__(
         cls,
@@ -87,19 +89,12 @@ class Evaluation(tuple[EvaluationRecord, Sequence[Prediction]]):
     def load(cls, path: str | Path) -> Evaluation:
         """Load an evaluation from the folder that `save` or `medtune evaluate` wrote.
 
+        `medtune.Evaluation` loads logs of other harnesses as well (`foreign_logs.read_log`).
+
         Raises:
             PredictionsError: There is none, or predictions and record do not match.
         """
-        return read_evaluation(Path(path))
-
-    @classmethod
-    def read(cls, given: Evaluation | str | Path) -> Evaluation:
-        """Return an evaluation as it is, or load it from its path.
-
-        Raises:
-            PredictionsError: The path holds no evaluation.
-        """
-        return given if isinstance(given, Evaluation) else cls.load(given)
+        return cls.load_path(Path(path))
 
     def save(self, folder: str | Path) -> Evaluation:
         """Write record and predictions to a folder, and return the evaluation there.
@@ -210,6 +205,24 @@ def read_evaluation(folder: Path) -> Evaluation:
             fix="the file is incomplete: evaluate again",
         )
     return Evaluation(record, predictions, folder)
+
+
+Evaluation.load_path = staticmethod(read_evaluation)
+
+
+def refuse_imported(record: EvaluationRecord) -> None:
+    """Refuse an imported evaluation where the weights and the prompt must be known.
+
+    Raises:
+        PredictionsError: It was imported from a harness's log.
+    """
+    if record.origin is not None:
+        raise PredictionsError(
+            f"{record.label} on {record.data.source} was imported from "
+            f"{record.origin.display_name}: its weights and its prompt are not proven",
+            expected="an evaluation that `medtune evaluate` made",
+            fix="evaluate the model here: medtune evaluate MODEL DATA",
+        )
 
 
 def read_predictions(path: Path) -> list[Prediction]:

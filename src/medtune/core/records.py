@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MIN_OPTIONS = 2
 MAX_OPTIONS = 10
+EPOCH_MARK = "#"
+"""Separates the number of the epoch from a question's id, where it was asked several times."""
 LETTERS = string.ascii_uppercase[:MAX_OPTIONS]
 # Signs stay: "<7" and ">7" are two options.
 _WORD = re.compile(r"[\w<>=≤≥+%]+|(?<![\w)])[-−–](?=\d)|(?<=\d)[.,](?=\d)")
@@ -217,16 +219,44 @@ class ModelDescription(Record):
     """Identity of the model that answered."""
 
     source: str
-    """Source as named on the command line: embedded:, hub:, path: or fake:."""
-    fingerprint: str
-    """Identity of the weights: sha256 of the file, Hub commit, or hash of the folder."""
+    """Source as named on the command line: embedded:, hub:, path: or fake:; of an imported
+    evaluation, the name that the harness logged."""
+    fingerprint: str | None
+    """Identity of the weights: sha256 of the file, Hub commit, or hash of the folder; None where
+    an imported log does not tell it."""
     adapter: str | None = None
     """sha256 of the adapter's weights; None for the base model."""
-    parameters: int
-    """Number of weights, the adapter's included; 0 for a fake."""
-    dtype: str
-    """Precision of the arithmetic: float32, bfloat16, ..."""
-    device: str
+    parameters: int | None
+    """Number of weights, the adapter's included; 0 for a fake; None where unknown."""
+    dtype: str | None
+    """Precision of the arithmetic: float32, bfloat16, ...; None where unknown."""
+    device: str | None
+    """None where unknown."""
+
+
+class LogOrigin(Record):
+    """Harness and task from whose log an evaluation was imported."""
+
+    harness: Literal["lm-evaluation-harness", "inspect_ai"]
+    version: str | None
+    """Version of the harness; None where the log does not tell it."""
+    task: str
+    task_version: str | None = None
+    metric: str
+    """The harness's metric that says which answers are right: acc, exact_match, choice, ..."""
+    filter: str | None = None
+    """lm-evaluation-harness: the filter that read the answers."""
+    log: str
+    """Name of the log's file or folder."""
+    created: str | None = None
+    """Time of the evaluation, as logged."""
+    notes: tuple[str, ...] = ()
+    """Sentences that are shown with the figures, such as that the log is of a cancelled run."""
+
+    @property
+    def display_name(self) -> str:
+        """Name and version of the harness."""
+        return f"{self.harness} {self.version or '(version unknown)'}"
 
 
 class SplitDescription(Record):
@@ -322,12 +352,16 @@ class EvaluationRecord(Record):
     """Hash of everything that determines the result."""
     label: str
     """Short name for tables: base, tuned, ..."""
+    origin: LogOrigin | None = None
+    """Log from which the evaluation was imported; None for medtune's own."""
     model: ModelDescription
     data: SplitDescription
-    prompt_hash: str
+    prompt_hash: str | None
+    """Hash of the prompt; of an imported evaluation, of all its prompts, None where unknown."""
     method: Method
-    normalization: Normalization | None
-    """How continuations are compared; None for free text."""
+    normalization: Normalization | Literal["character"] | None
+    """How continuations are compared; None for free text. "character" is acc_norm of
+    lm-evaluation-harness, in imported evaluations only."""
     variant: Variant = "plain"
     orders: Orders = "given"
     """Orders in which the options were shown: as given, in all cyclic ones with the mean taken, or
@@ -375,9 +409,9 @@ class EvaluationRecord(Record):
     """Free text: version of the parser that read the answers."""
     resumed_at: int = Field(default=0, ge=0)
     """Questions that an earlier, interrupted invocation had answered; the times are of the rest."""
-    duration_s: float
-    """Seconds of scoring, loading not counted."""
-    questions_per_s: float
+    duration_s: float | None
+    """Seconds of scoring, loading not counted; None for an imported evaluation."""
+    questions_per_s: float | None
     provenance: Provenance
 
     @property

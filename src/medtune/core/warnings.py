@@ -10,6 +10,8 @@ def accuracy_caveats(record: EvaluationRecord) -> list[str]:
     """Return caveats on an evaluation: questions that were trained on, ties, an unfitted search."""
     found = []
     place = f"{record.label} on {record.data.source}, {record.method}"
+    if record.origin is not None:
+        found += [f"{place}: {note}" for note in record.origin.notes]
     if record.trained_on:
         found.append(
             f"{place}: the model was trained on {record.trained_on} of these {record.counts.n} "

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medtune.analysis.compare import mcnemar_exact
 from medtune.analysis.order_flips import choice_in_given_order
+from medtune.analysis.outcome_summary import summarize_outcomes
 from medtune.analysis.similarity import accuracy_without_most_similar
-from medtune.core.choice import top_scoring_indices
 from medtune.core.errors import DataError, PredictionsError
 from medtune.core.intervals import wilson_interval
 from medtune.core.model_names import is_search_model
@@ -30,11 +30,10 @@ from medtune.core.prompt import form_for_method
 from medtune.core.protocols import AnswerModel, ModelIdentity, Parser
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
-    LETTERS,
     EvaluationRecord,
+    ModelDescription,
     OpenBook,
     Outcome,
-    OutcomeCounts,
     Prediction,
     Proportion,
     Question,
@@ -187,13 +186,6 @@ def make_evaluation_record(
     sitting: ExamResult,
 ) -> EvaluationRecord:
     """Make the record of an evaluation: counts of outcomes, and proportions with intervals."""
-    counts = count_outcomes(predictions)
-    right = Counter(LETTERS[p.answer] for p in predictions)
-    given = Counter(LETTERS[p.chosen] for p in predictions if p.chosen is not None)
-    letter, most = max(right.items(), key=lambda item: (item[1], item[0]))
-    masses = [p.mass for p in predictions if p.mass is not None]
-    ended = [p.stopped for p in predictions if p.stopped is not None]
-    scores = [p.probabilities for p in predictions if p.probabilities is not None]
     description = model.describe()
     return EvaluationRecord(
         inputs=exam.hash_inputs(model, parser.version),
@@ -209,26 +201,22 @@ def make_evaluation_record(
         shots=exam.shots.count,
         shots_by=exam.shots.by if exam.shots.count else None,
         constrained=exam.constrained,
-        counts=counts,
-        accuracy=wilson_interval(counts.correct, counts.n),
-        answer_rate=wilson_interval(counts.correct + counts.wrong, counts.n),
-        stop_rate=wilson_interval(sum(ended), len(ended)) if ended else None,
-        chance=math.fsum(1 / len(p.options) for p in predictions) / counts.n,
-        majority=wilson_interval(most, counts.n),
-        majority_letter=letter,
+        **summarize_outcomes(predictions),
         options_only=sitting.options_only,
         stem_effect=sitting.stem_effect,
-        letters_chosen=dict(sorted(given.items())),
-        letters_right=dict(sorted(right.items())),
         trained_on=exam.trained_on,
-        ties=sum(len(top_scoring_indices(some)) > 1 for some in scores) if scores else None,
-        mean_mass=math.fsum(masses) / len(masses) if masses else None,
         parser=parser.version if exam.method == "generate" else None,
         resumed_at=sitting.resumed_at,
         duration_s=sitting.duration_s,
-        questions_per_s=(counts.n - sitting.resumed_at) / max(sitting.duration_s, 1e-9),
-        provenance=collect_provenance(description.device if "cuda" in description.device else None),
+        questions_per_s=(len(predictions) - sitting.resumed_at) / max(sitting.duration_s, 1e-9),
+        provenance=collect_provenance(_gpu(description)),
     )
+
+
+def _gpu(description: ModelDescription) -> str | None:
+    """Return the accelerator that a model runs on; None for a processor, or where unknown."""
+    device = description.device
+    return device if device is not None and "cuda" in device else None
 
 
 def add_search_reference(
@@ -301,18 +289,6 @@ def _pair_with_search(right: Sequence[bool], found: SearchReference) -> SearchBa
         only_model=only_model,
         only_search=only_search,
         p_value=mcnemar_exact(only_search, only_model),
-    )
-
-
-def count_outcomes(predictions: Sequence[Prediction]) -> OutcomeCounts:
-    """Count the outcomes of predictions."""
-    tally = Counter(p.outcome for p in predictions)
-    return OutcomeCounts(
-        n=len(predictions),
-        correct=tally[Outcome.CORRECT],
-        wrong=tally[Outcome.WRONG],
-        unparsed=tally[Outcome.UNPARSED],
-        abstained=tally[Outcome.ABSTAINED],
     )
 
 

@@ -18,6 +18,7 @@ from medtune.core.prompt import FormName, PromptStyle, form_for_method, visible_
 from medtune.core.protocols import (
     AnswerModel,
     GenerateRequest,
+    ModelIdentity,
     Parser,
     ScoreRequest,
 )
@@ -111,6 +112,26 @@ def score_options(
         )
         for (scores,) in asked
     ]
+
+
+def render_prompts(model: ModelIdentity, exam: Exam) -> list[tuple[str, tuple[str, ...]]]:
+    """Render the prompts of a closed-book exam, with the options in the given order.
+
+    Returns:
+        For each question the text that the model reads, and the continuations that it scores;
+        none where it answers freely.
+    """
+    form = form_for_method(exam.method, exam.target)
+    prompts: list[tuple[str, tuple[str, ...]]] = []
+    for question in exam.questions:
+        messages = exam.style.build_messages(question, form, exam.shots.select_shots(question))
+        text = model.render(messages)
+        continuations: tuple[str, ...] = ()
+        if exam.method != "generate":
+            lead, continuations = exam.style.split_continuations(question, form)
+            text += lead
+        prompts.append((text, continuations))
+    return prompts
 
 
 def cyclic_orders(options: int) -> list[tuple[int, ...]]:

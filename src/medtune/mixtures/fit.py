@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -96,7 +97,7 @@ def mix_evaluations(name: str, mixture: MixtureRecord, parents: Sequence[Evaluat
         search=_search_reference(records, rows),
     )
     model = _MixtureIdentity(describe_mixture(name, mixture, [record.model for record in records]))
-    sitting = ExamResult(sum(record.duration_s for record in records))
+    sitting = ExamResult(math.fsum(record.duration_s or 0.0 for record in records))
     record = make_evaluation_record(model, exam, LABEL, STRICT_PARSER, predictions, sitting)
     record, told = add_search_reference(exam, record, predictions)
     sources = tuple(record.inputs for record in records)

@@ -13,7 +13,12 @@ from medtune.analysis.analyze import CALIBRATION_ASPECTS, refuse_shared_question
 from medtune.analysis.compare import compare_evaluations, differing_aspects
 from medtune.core.errors import FolderError, InputError, PredictionsError
 from medtune.core.model_names import MIX_PREFIX
-from medtune.core.predictions_io import Evaluation, read_evaluation, write_evaluation
+from medtune.core.predictions_io import (
+    Evaluation,
+    read_evaluation,
+    refuse_imported,
+    write_evaluation,
+)
 from medtune.core.progress import Progress
 from medtune.core.records import ModelDescription
 from medtune.core.run_folder import lock_folder, read_record, write_record
@@ -96,6 +101,7 @@ def _read_labelled(folders: Sequence[Path]) -> list[Evaluation]:
             raise PredictionsError(
                 f"{folder} is of a mixture", expected="evaluations of the models that it is made of"
             )
+        refuse_imported(record)
         if record.variant != "plain":
             raise PredictionsError(
                 f"{folder} is of {record.variant} questions", expected="unchanged questions"

@@ -110,13 +110,14 @@ def describe_mixture(
         [model.fingerprint, model.adapter, asked.method, asked.normalization, asked.prompt_hash]
         for model, asked in zip(parents, (p.evaluation for p in record.parents), strict=True)
     ]
-    dtypes = dict.fromkeys(model.dtype for model in parents if model.dtype != "none")
+    dtypes = dict.fromkeys(m.dtype for m in parents if m.dtype not in (None, "none"))
+    weights = [model.parameters for model in parents if model.parameters is not None]
     return ModelDescription(
         source=name,
         fingerprint=content_hash([identity, [parent.weight for parent in record.parents]]),
-        parameters=sum(model.parameters for model in parents),
-        dtype=" and ".join(dtypes) or "none",
-        device=" and ".join(dict.fromkeys(model.device for model in parents)),
+        parameters=sum(weights) if len(weights) == len(parents) else None,
+        dtype=" and ".join(filter(None, dtypes)) or "none",
+        device=" and ".join(dict.fromkeys(m.device for m in parents if m.device)) or None,
     )
 
 
@@ -132,6 +133,7 @@ class _OpenParent:
         """Return the log-probabilities of the options of each question."""
         normalization = self.evaluation.normalization
         assert normalization is not None, "free answers are refused when the weights are fitted"
+        assert normalization != "character", "imported evaluations are refused as well"
         requests = [self._request(question) for question in questions]
         answers = self.model.score(requests)
         for request, scores in zip(requests, answers, strict=True):
@@ -269,7 +271,7 @@ def _open(name: str, parent: MixtureParent, open_parent: OpenParent, dtype: str)
     if (found.fingerprint, found.adapter) != (asked.model.fingerprint, asked.model.adapter):
         raise ModelError(
             f"{parent.name} has other weights than when it was mixed",
-            expected=f"fingerprint {asked.model.fingerprint[:12]}"
+            expected=f"fingerprint {(asked.model.fingerprint or '')[:12]}"
             + (f" with adapter {asked.model.adapter[:12]}" if asked.model.adapter else ""),
             fix=fix,
         )

@@ -18,6 +18,8 @@ from medtune.core.protocols import (
 from medtune.core.records import ModelDescription
 from medtune.models.search_model import render_plain
 
+KINDS = ("embedded", "hub", "path", "adapter", "remote", "search", "mix", "fake", "release")
+"""Kinds of names that medtune opens itself."""
 FIX = "see docs/api.md for an example of twenty lines"
 
 
@@ -51,6 +53,12 @@ class OwnModel:
             ModelError: It describes itself neither by a name nor by a `ModelDescription`.
         """
         found = self._model.describe()
+        name = found.source if isinstance(found, ModelDescription) else found
+        if isinstance(name, str) and name.partition(":")[0] in KINDS and ":" in name:
+            raise ModelError(
+                f"{_type_name(self._model)} describes itself as {name}",
+                expected=f"a name that does not begin with {name.partition(':')[0]}:",
+            )
         if isinstance(found, ModelDescription):
             return found
         if not isinstance(found, str) or not found:

@@ -159,7 +159,7 @@ def check_search_index(release: Release, model: AnswerModel) -> None:
         return
     if (found := model.describe().fingerprint) != release.base_fingerprint:
         raise ReleaseError(
-            f"the index of {release.name} has the fingerprint {found[:SHORT_ID_LENGTH]}",
+            f"the index of {release.name} has the fingerprint {(found or '')[:SHORT_ID_LENGTH]}",
             expected=f"{release.base_fingerprint[:SHORT_ID_LENGTH]}, as it was released",
             fix=f"build another release of it: medtune release build NAME {release.base}",
         )

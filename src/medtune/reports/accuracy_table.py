@@ -34,6 +34,10 @@ def accuracy_table(
         columns.append(
             table.estimate("less similar %", lambda e: e.open_book and e.open_book.less_similar)
         )
+    if any(e.origin for e in rows):
+        columns.append(
+            table.label("evaluated by", lambda e: e.origin.display_name if e.origin else "medtune")
+        )
     columns += [
         table.percent("chance %", lambda e: e.chance),
         table.number("majority %", lambda e: f"{100 * e.majority.value:.1f} ({e.majority_letter})"),

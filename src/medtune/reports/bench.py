@@ -34,8 +34,8 @@ def bench_table(record: BenchRecord) -> table.ResultTable[BenchRow]:
 
 
 def _with_dtype(row: BenchRow) -> str:
-    told = row.name.endswith(row.model.dtype)
-    return row.name if told else f"{row.name} ({row.model.dtype})"
+    dtype = row.model.dtype
+    return row.name if dtype is None or row.name.endswith(dtype) else f"{row.name} ({dtype})"
 
 
 def write_bench(path: Path, record: BenchRecord) -> None:

@@ -43,6 +43,8 @@ class ComparedModel:
     evaluation: Evaluation
     calibration: Evaluation | None = None
     """Evaluation of the same model on calibration questions."""
+    path: Path | None = None
+    """Path that tells it from another of the same label; None is the folder."""
 
     def with_label(self, label: str) -> ComparedModel:
         """Return this model with another label."""
@@ -85,8 +87,8 @@ class Comparison:
             PredictionsError: They are not of the same questions.
         """
         name_a, name_b = disambiguate_labels(
-            (a.evaluation.record.label, a.folder or Path("a")),
-            (b.evaluation.record.label, b.folder or Path("b")),
+            (a.evaluation.record.label, a.path or a.folder or Path("a")),
+            (b.evaluation.record.label, b.path or b.folder or Path("b")),
         )
         a, b = a.with_label(name_a), b.with_label(name_b)
         record = compare_evaluations(a.evaluation, b.evaluation, releases=releases)
@@ -131,7 +133,7 @@ class Comparison:
     def save(self, folder: str | Path) -> Comparison:
         """Write the comparison, both analyses and `report.html`; return the comparison there.
 
-        Evaluations that are in memory are written to `evaluation-a/` and `evaluation-b/`.
+        Evaluations that are in memory are written to `evaluations/`.
 
         Raises:
             PredictionsError: A calibration does not match.
@@ -149,7 +151,7 @@ class Comparison:
             a, b = (
                 model
                 if model.folder is not None
-                else model.written_to(place / f"evaluation-{side}")
+                else model.written_to(place / "evaluations" / side)
                 for side, model in zip("ab", self.models, strict=True)
             )
             write_comparison_folder(place, self.record, a, b)

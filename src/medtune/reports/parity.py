@@ -42,7 +42,7 @@ LINES: list[table.Column[ParityLine]] = [
     table.number("questions/s", lambda m: m.evaluation.questions_per_s, ".1f", table.SCREEN),
     table.label(
         "run by",
-        lambda m: f"{m.evaluation.model.device}, {m.evaluation.model.dtype}",
+        lambda m: f"{m.evaluation.model.device or '-'}, {m.evaluation.model.dtype or '-'}",
         ("page", "markdown"),
     ),
     table.label("verdict", lambda m: _verdict(m.row), ("markdown",)),

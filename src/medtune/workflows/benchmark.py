@@ -51,7 +51,7 @@ class BenchmarkTask:
     """Rows of the passages that leak a question."""
 
 
-def measure_in_subprocess(task: BenchmarkTask) -> tuple[Measurement, list[Prediction]]:
+def measure_in_subprocess(task: BenchmarkTask) -> tuple[Measurement, Sequence[Prediction]]:
     """Benchmark a model in a fresh process, so that memory of earlier models does not count.
 
     Raises:
@@ -62,7 +62,7 @@ def measure_in_subprocess(task: BenchmarkTask) -> tuple[Measurement, list[Predic
         return pool.submit(measure_model, task).result()
 
 
-def measure_model(task: BenchmarkTask) -> tuple[Measurement, list[Prediction]]:
+def measure_model(task: BenchmarkTask) -> tuple[Measurement, Sequence[Prediction]]:
     """Benchmark a model in this process.
 
     Raises:

@@ -28,10 +28,10 @@ class ProgressBars:
         from tqdm import tqdm
 
         with tqdm(desc=name, total=total, initial=done, leave=False, file=sys.stderr) as bar:
-            yield _Bar(bar)
+            yield _TqdmBar(bar)
 
 
-class _Bar:
+class _TqdmBar:
     def __init__(self, bar: tqdm[None]) -> None:
         self._bar = bar
 

@@ -42,7 +42,7 @@ class SearchedSplit:
         manifest: IndexManifest,
         leaks: Leaks,
         right: Iterable[bool],
-        fingerprint: str,
+        fingerprint: str | None,
     ) -> SearchedSplit:
         """Gather what was found.
 

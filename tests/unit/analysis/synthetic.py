@@ -166,4 +166,4 @@ def evaluation(
         questions_per_s=10.14,
         provenance=collect_provenance(),
     )
-    return record.model_copy(update=changes), list(given)
+    return Evaluation(record.model_copy(update=changes), list(given))

@@ -55,9 +55,10 @@ def evaluation(
         method=method,
         normalization="byte",
     )
-    return make_evaluation_record(
+    record = make_evaluation_record(
         FakeModel("noisy", {}), exam, label, STRICT_PARSER, predictions, ExamResult(1.0)
-    ), predictions
+    )
+    return Evaluation(record, predictions)
 
 
 def pair(both: int, only_a: int, only_b: int, neither: int) -> tuple[Evaluation, Evaluation]:
@@ -136,7 +137,7 @@ def together(rights: Sequence[bool], size: int) -> Evaluation:
         p.model_copy(update={"topic": f"topic {place // size}"})
         for place, p in enumerate(predictions)
     ]
-    return record, named
+    return Evaluation(record, named)
 
 
 def test_questions_that_go_together_widen_the_variance_by_their_number() -> None:
@@ -228,7 +229,7 @@ def test_a_model_against_itself() -> None:
 
 def test_the_order_of_the_lines_does_not_count() -> None:
     a, b = pair(10, 3, 9, 8)
-    assert compare_evaluations(a, (b[0], b[1][::-1])) == compare_evaluations(a, b)
+    assert compare_evaluations(a, Evaluation(b[0], b[1][::-1])) == compare_evaluations(a, b)
 
 
 def test_unparsed_counts_as_not_right() -> None:
@@ -299,7 +300,7 @@ def test_significance_starts_below_five_percent() -> None:
 
 
 def changed(given: Evaluation, **changes: Any) -> Evaluation:
-    return given[0].model_copy(update=changes), given[1]
+    return Evaluation(given[0].model_copy(update=changes), given[1])
 
 
 @pytest.mark.parametrize(
@@ -372,7 +373,10 @@ def test_different_normalizations_are_refused() -> None:
 @pytest.mark.parametrize("gone", [slice(1, None), slice(None, -1), slice(0, 1)])
 def test_missing_questions_are_refused_on_either_side(gone: slice) -> None:
     a, b = pair(10, 3, 9, 8)
-    for one, other in ((a, (b[0], b[1][gone])), ((a[0], a[1][gone]), b)):
+    for one, other in (
+        (a, Evaluation(b[0], b[1][gone])),
+        (Evaluation(a[0], a[1][gone]), b),
+    ):
         with pytest.raises(PredictionsError, match=f"{len(b[1][gone])} are the same"):
             compare_evaluations(one, other)
 
@@ -388,7 +392,7 @@ def blinded(given: Evaluation, right: int, n: int = 100) -> Evaluation:
         "chance": 0.25,
         "majority": wilson_interval(30, 100),
     }
-    return record.model_copy(update=changes), predictions
+    return Evaluation(record.model_copy(update=changes), predictions)
 
 
 def test_a_gain_that_is_there_without_the_stem_is_said() -> None:
@@ -452,7 +456,7 @@ def test_a_gain_that_a_text_search_beats_is_said_to_be_none() -> None:
         (beside_search(3, 2), "the model is not shown to beat a text search"),
     ):
         tuned = record.model_copy(update={"search": search})
-        found = compare_evaluations(base, (tuned, predictions))
+        found = compare_evaluations(base, Evaluation(tuned, predictions))
         assert found.p_value < 0.05 < found.difference
         assert (found.search_a, found.search_b) == (None, search)
         assert found.search_verdict is not None
@@ -464,11 +468,14 @@ def test_a_gain_that_a_text_search_beats_is_said_to_be_none() -> None:
 def test_a_search_that_is_beaten_is_no_caveat() -> None:
     record, predictions = evaluation("tuned", [True] * 60)
     tuned = record.model_copy(update={"search": beside_search(30, 0)})
-    found = compare_evaluations(evaluation("base", [False] * 60), (tuned, predictions))
+    found = compare_evaluations(evaluation("base", [False] * 60), Evaluation(tuned, predictions))
     assert found.search_verdict is not None
     assert "the model beats a text search" in found.search_verdict
     assert found.notes == ()
     assert found.is_success
-    assert compare_evaluations((tuned, predictions), (tuned, predictions)).search_a == tuned.search
-    without = compare_evaluations((tuned, predictions), evaluation("base", [False] * 60))
+    assert (
+        compare_evaluations(Evaluation(tuned, predictions), Evaluation(tuned, predictions)).search_a
+        == tuned.search
+    )
+    without = compare_evaluations(Evaluation(tuned, predictions), evaluation("base", [False] * 60))
     assert (without.search_b, without.search_verdict) == (None, None)

@@ -9,6 +9,7 @@ from medtune.analysis.analyze import analyze_evaluation
 from medtune.analysis.compare import compare_evaluations, mcnemar_exact
 from medtune.analysis.open_book import open_book_note, search_note
 from medtune.core.intervals import wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.records import EvaluationRecord, OpenBook, SearchBaseline
 
 
@@ -44,15 +45,21 @@ def test_the_verdict_follows_the_paired_test(only_model: int, only_search: int, 
     assert shown in note
     assert "n = 200" in note
     # An analysis warns exactly of a model that is not shown to beat the search.
-    found = analyze_evaluation("eval", (record, predictions(200, 1.0)))
+    found = analyze_evaluation("eval", Evaluation(record, predictions(200, 1.0)))
     assert (note in found.warnings) == ("the model beats" not in note)
 
 
 def test_a_comparison_says_whether_the_candidate_beats_the_search() -> None:
     given = predictions(200, 1.0)
     base, tuned = searched(20, 60), searched(60, 20)
-    assert search_note(tuned) == compare_evaluations((base, given), (tuned, given)).search_verdict
-    assert search_note(base) in compare_evaluations((tuned, given), (base, given)).notes
+    assert (
+        search_note(tuned)
+        == compare_evaluations(Evaluation(base, given), Evaluation(tuned, given)).search_verdict
+    )
+    assert (
+        search_note(base)
+        in compare_evaluations(Evaluation(tuned, given), Evaluation(base, given)).notes
+    )
 
 
 def read(**changes: Any) -> EvaluationRecord:
@@ -97,9 +104,12 @@ def test_a_closed_book_without_an_index_has_no_notes() -> None:
 def test_another_index_is_a_difference() -> None:
     given = predictions(200, 1.0)
     one, other = read(), read(index="j" * 64)
-    assert "passages in the prompt" in compare_evaluations((one, given), (other, given)).differs
-    assert compare_evaluations((one, given), (read(), given)).differs == ()
+    assert (
+        "passages in the prompt"
+        in compare_evaluations(Evaluation(one, given), Evaluation(other, given)).differs
+    )
+    assert compare_evaluations(Evaluation(one, given), Evaluation(read(), given)).differs == ()
     # A search reads no prompt.
     search = read(kind="search", words=None)
     closed, _ = evaluation("tuned", given)
-    assert compare_evaluations((closed, given), (search, given)).differs == ()
+    assert compare_evaluations(Evaluation(closed, given), Evaluation(search, given)).differs == ()

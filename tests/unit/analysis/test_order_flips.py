@@ -52,7 +52,7 @@ def predicted(
     model = FakeModel(kind, {q.id: q.answer_text for q in questions})
     data = SplitDescription(source="file:own", n=len(questions), excluded={}, hash="h")
     exam = Exam(questions, data, PromptStyle(), "letter", "byte", orders=orders)
-    return evaluate_model(model, exam, kind, STRICT_PARSER, NoProgress())[1]
+    return list(evaluate_model(model, exam, kind, STRICT_PARSER, NoProgress())[1])
 
 
 def found(kind: str, questions: Sequence[Question]) -> Flips:

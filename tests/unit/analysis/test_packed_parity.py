@@ -59,7 +59,7 @@ def changed(some: Evaluation, count: int, by: float) -> Evaluation:
         moved.append(
             p.model_copy(update={"logprobs": tuple(logs), "chosen": chosen, "outcome": right})
         )
-    return record, moved
+    return Evaluation(record, moved)
 
 
 def test_the_same_answers_are_fit_and_nothing_moved() -> None:
@@ -116,7 +116,7 @@ def test_every_budget_can_be_broken_alone(budget: dict[str, float], broken: str)
 def test_a_loss_that_few_questions_cannot_exclude_counts() -> None:
     record, predictions = sat()
     few = predictions[:10]
-    original = (record, few)
+    original = Evaluation(record, few)
     row = measure_parity("same", original, original, Budget(agreement=0, loss=0.01, drift=1))
     # Without a disagreement in ten questions Tango's interval excludes no loss below 34.5 points.
     assert row.broken == (
@@ -131,7 +131,10 @@ def test_one_question_won_in_twenty_is_no_proof_that_none_is_lost() -> None:
     twenty = [predictions[wrong], *[p for p in predictions if p is not predictions[wrong]][:19]]
     won = twenty[0].model_copy(update={"chosen": twenty[0].answer, "outcome": Outcome.CORRECT})
     row = measure_parity(
-        "gguf-q4_1", (record, twenty), (record, [won, *twenty[1:]]), BUDGETS["gguf-q4_1"]
+        "gguf-q4_1",
+        Evaluation(record, twenty),
+        Evaluation(record, [won, *twenty[1:]]),
+        BUDGETS["gguf-q4_1"],
     )
     # The percentile bootstrap never drew a loss: "points lost, at most 0.0", and fit.
     assert (row.comparison.only_a, row.comparison.only_b) == (0, 1)
@@ -142,10 +145,13 @@ def test_one_question_won_in_twenty_is_no_proof_that_none_is_lost() -> None:
 @pytest.mark.parametrize("scheme", BUDGETS)
 def test_no_scheme_is_fit_by_twenty_questions_that_all_agree(scheme: Scheme) -> None:
     record, predictions = sat()
-    original = (record, predictions[:20])
+    original = Evaluation(record, predictions[:20])
     assert not measure_parity(scheme, original, original, BUDGETS[scheme]).meets_budget
     assert not measure_parity(
-        scheme, (record, predictions[:1]), (record, predictions[:1]), SERVED_BUDGET
+        scheme,
+        Evaluation(record, predictions[:1]),
+        Evaluation(record, predictions[:1]),
+        SERVED_BUDGET,
     ).meets_budget
 
 
@@ -185,7 +191,9 @@ def test_free_answers_have_nothing_to_compare() -> None:
 def test_other_questions_are_refused() -> None:
     record, predictions = sat()
     with pytest.raises(PredictionsError, match="the same questions"):
-        measure_parity("fewer", (record, predictions), (record, predictions[1:]), BUDGET)
+        measure_parity(
+            "fewer", Evaluation(record, predictions), Evaluation(record, predictions[1:]), BUDGET
+        )
 
 
 def test_the_page_tells_who_is_unfit_and_why(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ import statistics
 import numpy as np
 import pytest
 from scipy import stats
-from tests.unit.reports.test_run import Evaluation, evaluation, questions
+from tests.unit.reports.test_run import evaluation, questions
 
 from medtune.analysis.seed_spread import aggregate_seeds
 from medtune.core.errors import PredictionsError
+from medtune.core.predictions_io import Evaluation
 
 ASKED = questions(40)
 

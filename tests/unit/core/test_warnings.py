@@ -7,6 +7,7 @@ from tests.unit.analysis import synthetic
 
 from medtune.analysis.analyze import analyze_evaluation, evaluation_faults
 from medtune.cli.output import show_record
+from medtune.core.predictions_io import Evaluation
 from medtune.core.records import EvaluationRecord
 from medtune.core.warnings import accuracy_caveats
 
@@ -29,7 +30,7 @@ def test_what_an_accuracy_rests_on_is_said_everywhere(
     (said,) = accuracy_caveats(record)
     assert sentence in said
     assert said in evaluation_faults(record)  # the run's report
-    assert said in analyze_evaluation("e", (record, predictions)).warnings  # its pages
+    assert said in analyze_evaluation("e", Evaluation(record, predictions)).warnings  # its pages
     show_record(record)
     assert sentence in " ".join(capsys.readouterr().out.split())
 

@@ -34,7 +34,7 @@ def fake(kind: str, asked: list[Question]) -> FakeModel:
 
 def offline(kind: str, asked: list[Question], method: Method) -> list[Prediction]:
     exam = Exam.for_likelihood(asked, NOTHING, PromptStyle(), method)
-    return evaluate_model(fake(kind, asked), exam, kind, STRICT_PARSER, NoProgress())[1]
+    return list(evaluate_model(fake(kind, asked), exam, kind, STRICT_PARSER, NoProgress())[1])
 
 
 def predictor(kind: str, asked: list[Question], method: Method = "letter") -> Predictor:

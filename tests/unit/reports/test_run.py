@@ -82,7 +82,7 @@ def evaluation(
     record = make_evaluation_record(
         FakeModel("noisy", {}), exam, label, STRICT_PARSER, predictions, ExamResult(1.0)
     )
-    return record.model_copy(update=changes), predictions
+    return Evaluation(record.model_copy(update=changes), predictions)
 
 
 def run_record(before: Sequence[Evaluation], after: Sequence[Evaluation]) -> RunRecord:
@@ -303,8 +303,8 @@ def test_an_unparsed_answer_is_shown_with_its_text(
     before = evaluation("base", ASKED, 5, "generate")
     record, predictions = evaluation("tuned", ASKED, 30, "generate")
     changes = {"chosen": None, "outcome": Outcome.UNPARSED, "probabilities": None, "text": "<i>eh"}
-    predictions[3] = predictions[3].model_copy(update=changes)
-    text = page(tmp_path, [before], [(record, predictions)], manifest)
+    changed = [*predictions[:3], predictions[3].model_copy(update=changes), *predictions[4:]]
+    text = page(tmp_path, [before], [Evaluation(record, changed)], manifest)
     assert "(unparsed) &lt;i&gt;eh" in text
 
 

@@ -20,6 +20,7 @@ from medtune.core.records import (
     RunRecord,
 )
 from medtune.core.warnings import accuracy_caveats
+from medtune.foreign_logs.schema import ImportRecord
 from medtune.reports.accuracy_table import accuracy_table
 from medtune.reports.result_table import format_percent_interval
 
@@ -94,6 +95,14 @@ def _show_evaluation(console: Console, record: EvaluationRecord) -> None:
         console.print(Text(note))
     if record.trained_on is None and record.model.adapter is not None:
         console.print("Whether the adapter was trained on these questions is unknown.")
+
+
+@prints(ImportRecord)
+def _show_import(console: Console, record: ImportRecord) -> None:
+    console.print(lay_out(accuracy_table([record.evaluations])))
+    for evaluation, folder in zip(record.evaluations, record.folders, strict=True):
+        _print_caveats(console, evaluation)
+        console.print(f"{evaluation.data.source}: {folder}")
 
 
 @prints(ComparisonRecord)

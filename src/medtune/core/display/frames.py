@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medtune.core.errors import MedtuneError
@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     import pandas
 
 
-def make_frame(rows: Iterable[Mapping[str, object]]) -> pandas.DataFrame:
-    """Make a data frame of rows with the same keys.
+def make_frame(
+    rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None = None
+) -> pandas.DataFrame:
+    """Make a data frame of rows with the same keys; `columns` are those of a frame without rows.
 
     Raises:
         MedtuneError: pandas is not installed.
@@ -23,7 +25,7 @@ def make_frame(rows: Iterable[Mapping[str, object]]) -> pandas.DataFrame:
         raise MedtuneError(
             "a data frame needs pandas, which is not installed", fix="pip install pandas"
         ) from error
-    return pandas.DataFrame([dict(row) for row in rows])
+    return pandas.DataFrame([dict(row) for row in rows], columns=columns)
 
 
 def proportion_cells(name: str, value: Any) -> dict[str, float | None]:

@@ -107,7 +107,9 @@ def load_adapter(base: LocalModel, folder: Path, prompt_hash: str | None) -> Loc
         AdapterError: The adapter belongs to another base or another prompt.
     """
     network, weights_hash = _load_peft_model(base, folder, prompt_hash)
-    return _local_model_with_adapter(network, base, weights_hash)
+    model = _local_model_with_adapter(network, base, weights_hash)
+    model.adapter_folder = folder
+    return model
 
 
 def add_adapter(base: LocalModel, network: Any, name: str, folder: Path) -> tuple[Any, LocalModel]:

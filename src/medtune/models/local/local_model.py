@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -53,6 +54,8 @@ class LocalModel:
         self.encoder = encoder or ChatEncoder(tokenizer)
         self.batch = batch or choose_pass_sizes(self.device).rows
         self._adapter_hash = adapter_hash
+        self.adapter_folder: Path | None = None
+        """Folder that the adapter was loaded from; None without one, or while it is trained."""
         self._packed = packed
         # A quantized model should be small: half the pass size takes 4 % more time and 120 MB less.
         share = 1 if packed is None else 2

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medtune.analysis.compare import compare_evaluations
+from medtune.analysis.outcome_summary import count_outcomes
 from medtune.core.intervals import wilson_interval
 from medtune.core.predictions_io import Evaluation
 from medtune.core.provenance import collect_provenance
@@ -15,7 +16,6 @@ from medtune.core.records import (
     SplitDescription,
     TrainingRecord,
 )
-from medtune.evaluation.run_exam import count_outcomes
 from medtune.studies.ablation.schema import RUNGS, AblationRecord, RungRecord
 
 SubstringMatcher = Callable[[str, str], bool]

@@ -74,6 +74,7 @@ def _point(
     asked_twice = setting.is_sampled and repeats > 1
     outcomes = [[p.chosen for p in row] for row in rows] if asked_twice else []
     written = [p.written for row in rows for p in row if p.written is not None]
+    rates = [r.questions_per_s for r in records if r.questions_per_s is not None]
     ended = [p.stopped for row in rows for p in row if p.stopped is not None]
     return DecodingPoint(
         setting=setting,
@@ -84,7 +85,7 @@ def _point(
         answer_rate=fmean(record.answer_rate.value for record in records),
         stop_rate=fmean(ended) if ended else None,
         written=fmean(written) if written else None,
-        questions_per_s=n / fmean(n / record.questions_per_s for record in records),
+        questions_per_s=n / fmean(n / rate for rate in rates),
         agreement=fmean(map(_agreement, outcomes)) if outcomes else None,
         entropy=fmean(map(_entropy, outcomes)) if outcomes else None,
         behind=behind,

@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from medtune.core.model_labels import disambiguate_labels
-from medtune.core.predictions_io import read_evaluation
+from medtune.core.predictions_io import Evaluation
 from medtune.core.progress import Progress
 from medtune.data.hash_sampling import allocate_proportionally
+from medtune.foreign_logs.read_log import read_evaluation_or_log
 from medtune.studies.grid_schema import GridState
 from medtune.studies.runner import Study
 from medtune.studies.test_size.analysis import build_sample_size_record, count_subjects
@@ -45,12 +46,12 @@ class SampleSizeStudy(Study[SampleSizeRecord]):
         by_subject: bool,
     ) -> None:
         super().__init__(folder, progress)
-        first, second = read_evaluation(a), None
+        first, second = read_evaluation_or_log(a), None
         if b is not None:
-            second = read_evaluation(b)
+            second = read_evaluation_or_log(b)
             labels = disambiguate_labels((first[0].label, a), (second[0].label, b))
             first, second = (
-                (record.model_copy(update={"label": label}), predictions)
+                Evaluation(record.model_copy(update={"label": label}), predictions)
                 for (record, predictions), label in zip((first, second), labels, strict=True)
             )
         lots = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas  # type: ignore[import-untyped]
+import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

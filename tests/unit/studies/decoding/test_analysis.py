@@ -4,9 +4,10 @@ import math
 import re
 
 import pytest
-from tests.unit.reports.test_run import Evaluation, evaluation, questions
+from tests.unit.reports.test_run import evaluation, questions
 
 from medtune.core.errors import PredictionsError
+from medtune.core.predictions_io import Evaluation
 from medtune.core.protocols import Decoding
 from medtune.core.records import Outcome
 from medtune.studies.decoding.analysis import build_decoding_record
@@ -28,7 +29,7 @@ def sat(right: int, speed: float, written: int | None = 5, drop: int = 0) -> Eva
         changed[place] = changed[place].model_copy(
             update={"chosen": None, "outcome": Outcome.UNPARSED}
         )
-    return record.model_copy(update={"questions_per_s": speed}), changed
+    return Evaluation(record.model_copy(update={"questions_per_s": speed}), changed)
 
 
 def study(**found: list[Evaluation]) -> DecodingRecord:
@@ -91,7 +92,7 @@ def test_repeats_that_never_differ_agree() -> None:
 def test_other_questions_are_refused() -> None:
     record, predictions = sat(10, 1.0)
     with pytest.raises(PredictionsError, match="the same questions"):
-        study(greedy=[sat(10, 1.0)], letter=[(record, predictions[1:])])
+        study(greedy=[sat(10, 1.0)], letter=[Evaluation(record, predictions[1:])])
 
 
 def test_every_setting_has_a_name_and_words_of_its_own() -> None:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.analysis.synthetic import Evaluation, evaluation, predictions
+from tests.unit.analysis.synthetic import evaluation, predictions
 
+from medtune.core.predictions_io import Evaluation
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import Outcome, Prediction
 from medtune.retrieval.schema import IndexManifest

@@ -11,6 +11,7 @@ import pytest
 from medtune.analysis.compare import mcnemar_exact
 from medtune.core.errors import InputError, PredictionsError
 from medtune.core.intervals import wilson_interval
+from medtune.core.predictions_io import Evaluation
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
     LETTERS,
@@ -23,7 +24,6 @@ from medtune.core.records import (
 from medtune.core.schemas.dataset import NO_SUBJECT
 from medtune.models.fake import FakeModel
 from medtune.studies.test_size.analysis import (
-    Evaluation,
     build_sample_size_record,
     count_subjects,
     required_questions,
@@ -70,7 +70,7 @@ def evaluation(
         questions_per_s=float(n),
         provenance=collect_provenance(),
     )
-    return record.model_copy(update=changes), predictions
+    return Evaluation(record.model_copy(update=changes), predictions)
 
 
 def pair(both: int, only_a: int, only_b: int, neither: int) -> tuple[Evaluation, Evaluation]:
@@ -325,7 +325,7 @@ def test_the_same_seed_shows_the_same() -> None:
     assert alone["evaluations"][0]["sizes"][0] == once["evaluations"][0]["sizes"][1]
     # Nor does the order of the lines in the files.
     a, (record, predictions) = exams
-    assert kept(build_sample_size_record(a, (record, predictions[::-1]), plan)) == once
+    assert kept(build_sample_size_record(a, Evaluation(record, predictions[::-1]), plan)) == once
 
 
 def test_the_verdict_of_one() -> None:
@@ -383,7 +383,9 @@ def test_fewer_than_twenty_questions_are_refused() -> None:
 def test_a_question_that_is_there_twice_is_refused() -> None:
     record, predictions = evaluation("base", [True] * 25)
     with pytest.raises(PredictionsError, match="twice"):
-        build_sample_size_record((record, [*predictions[1:], predictions[1]]), None, SamplePlan())
+        build_sample_size_record(
+            Evaluation(record, [*predictions[1:], predictions[1]]), None, SamplePlan()
+        )
 
 
 def test_other_questions_are_refused() -> None:

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medtune.core.errors import DataError, EmptySplitError
+from medtune.core.experiment import ColumnMapping
+from medtune.core.records import Question
+from medtune.data.load import load_questions, load_split
+from medtune.data.own_questions import OWN_COLUMNS, read_questions, write_questions
+
+ROW = {"stem": "Which vitamin is lacking in scurvy?", "options": ["A", "B12", "C"], "answer": 2}
+
+
+@pytest.mark.parametrize(
+    ("answer", "index"), [(2, 2), ("B12", 1), ("B", 1), ("C", 2), (None, None)]
+)
+def test_an_answer_is_an_index_a_letter_or_a_text(answer: object, index: int | None) -> None:
+    (question,) = read_questions([ROW | {"answer": answer}])
+    assert question.answer == index
+
+
+def test_an_id_is_made_of_the_content() -> None:
+    (first,), (same,) = read_questions([ROW]), read_questions([dict(ROW)])
+    (other,) = read_questions([ROW | {"stem": "Another?"}])
+    assert first.id == same.id != other.id
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (ROW | {"answer": "D"}, "has the answer 'D'"),
+        (ROW | {"answer": 3}, "answer 3 is outside the 3 options"),
+        (ROW | {"options": "ABC"}, "has the options 'ABC'"),
+        (ROW | {"options": ["A", "a"], "answer": 0}, "two options are equal"),
+        (ROW | {"stem": ""}, "stem"),
+        (ROW | {"colour": "red"}, "colour"),
+        ("What?", "is of type str"),
+    ],
+)
+def test_what_is_no_question_is_refused_with_its_place(row: Any, said: str) -> None:
+    with pytest.raises(DataError, match=r"question 1 \(counted from 0\)") as caught:
+        read_questions([ROW, row])
+    assert said in str(caught.value)
+
+
+def test_no_question_and_an_id_twice_are_refused() -> None:
+    with pytest.raises(EmptySplitError, match="there is no question"):
+        read_questions([])
+    with pytest.raises(DataError, match=r"questions 0 and 1 .* have the id"):
+        read_questions([ROW, ROW])
+
+
+def test_questions_are_a_sequence_with_a_description() -> None:
+    split = load_questions([ROW, ROW | {"stem": "Another?"}])
+    assert (len(split), split.description.n, split.description.source) == (2, 2, "questions")
+    assert isinstance(split[0], Question)
+    assert load_questions(split) is split
+    assert len(load_questions(split, limit=1)) == 1
+    assert split.to_frame()["answer"].tolist() == [2, 2]
+    with pytest.raises(DataError, match="has 2 usable questions, 3 were asked for"):
+        load_questions(split, limit=3)
+
+
+def test_markup_in_a_question_is_escaped_in_a_notebook() -> None:
+    shown = load_questions([ROW | {"stem": "<script>?"}])._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;?" in shown
+
+
+def test_written_questions_are_read_as_they_were(tmp_path: Path) -> None:
+    asked = load_questions("starter:recall", limit=5)
+    path = tmp_path / "q.jsonl"
+    write_questions(asked, path)
+    assert load_split(f"file:{path}", OWN_COLUMNS).questions == asked.questions
+    assert ColumnMapping() != OWN_COLUMNS
