@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,8 @@ from medtune.batch_audit.tokenizer_facts import TokenizerFacts
 _AROUND = 28
 """Tokens shown before and behind the place of a finding."""
 _MOST_REASONS = 3
+_MOST_REPEATED = 3
+"""Most times that a special token is written in a row, before it is counted."""
 Unit = Literal["examples", "rows", "positions"]
 
 
@@ -117,11 +120,14 @@ def mark_supervised(ids: Sequence[int], flags: Sequence[bool], facts: TokenizerF
     """Write ids as text, what is supervised between ⟦ and ⟧."""
     parts: list[bytes] = []
     inside = False
-    for token, flag in zip(ids, flags, strict=True):
+    for (token, flag), run in groupby(zip(ids, flags, strict=True)):
         if flag != inside:
             parts.append(("⟦" if flag else "⟧").encode())
             inside = flag
         known = 0 <= token < facts.size
-        parts.append(facts.pieces[token] if known else f"<{token}?>".encode())
+        piece = facts.pieces[token] if known else f"<{token}?>".encode()
+        count = len(list(run))
+        repeated = count > _MOST_REPEATED and token in facts.special
+        parts.append(piece + f"×{count}".encode() if repeated else piece * count)
     parts.append("⟧".encode() if inside else b"")
     return b"".join(parts).decode("utf-8", "replace")

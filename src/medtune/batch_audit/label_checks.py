@@ -26,6 +26,7 @@ def check_labels(
     single = all(np.count_nonzero(example.supervised) <= 1 for example in examples)
     leads = _Leads()
     for example in examples:
+        _check_stop(example, facts, found)
         if not example.supervised.any():
             found.add(
                 "nothing-supervised",
@@ -43,6 +44,20 @@ def check_labels(
         # One token each: a classifier by letters needs no ending, a model that writes does.
         found.soften("ending-unsupervised")
     _check_answers_vary(examples, found)
+
+
+def _check_stop(example: TrainingExample, facts: TokenizerFacts, found: FindingCollector) -> None:
+    """Find examples that never show a token at which generation stops."""
+    if facts.stops is None or facts.markup is None or not example.turns:
+        return
+    if example.turns[-1].closed and not np.isin(example.ids, list(facts.stops)).any():
+        stops = ", ".join(
+            facts.pieces[i].decode("utf-8", "replace")
+            for i in sorted(facts.stops)
+            if i < facts.size
+        )
+        reason = f"generation stops at {stops}, which the text never has"
+        found.add("stop-token-differs", example, example.start + len(example.ids) - 1, reason)
 
 
 @dataclass

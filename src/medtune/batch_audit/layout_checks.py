@@ -39,8 +39,6 @@ def check_vocabulary(rows: TokenRows, facts: TokenizerFacts, found: FindingColle
 def check_shifts(rows: TokenRows, shifts: Ints, found: FindingCollector) -> None:
     """Find rows whose labels are shifted, or are others than the ids."""
     for shift, where in ((1, "labels[t] is input_ids[t+1]"), (-1, "labels[t] is input_ids[t-1]")):
-        if shift == 1 and rows.shifted_by_design:
-            continue
         places = rows.starts[:-1][shifts == shift]
         found.add_many("labels-shifted", places, where, rows.count)
     wrong = (rows.labels >= 0) & (rows.labels != rows.ids) & (shifts == 2)[rows.row_of]

@@ -85,6 +85,8 @@ def check_texts(
                 example.start,
                 "a text without any turn of the template",
             )
+    if not any(example.turns for example in examples):
+        found.soften("not-chat-template")  # the model may be asked without its template as well
 
 
 def _position(example: TrainingExample, place: int) -> int:

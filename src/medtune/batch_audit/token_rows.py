@@ -42,8 +42,6 @@ class TokenRows:
     attention: Ints | None
     positions: Ints | None
     segments: Ints | None
-    shifted_by_design: bool = False
-    """Whether the labels are shifted as Megatron's batches have them: tokens, labels, loss_mask."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -77,7 +75,6 @@ class RowCollector:
     _batches: list[int] = field(default_factory=list)
     _places: list[str] = field(default_factory=list)
     _notes: dict[str, None] = field(default_factory=dict)
-    _shifted: bool = False
 
     def add(self, batch: Any, place: str) -> None:
         """Add a batch, or one example.
@@ -90,6 +87,8 @@ class RowCollector:
             if not (hasattr(batch, "keys") and hasattr(batch, "__getitem__")):
                 raise DataError(f"{place}: {type(batch).__name__}", expected=_EXPECTED)
             batch = {key: batch[key] for key in batch.keys()}  # noqa: SIM118 - not a Mapping
+        if {"tokens", "labels", "loss_mask"} <= set(batch):
+            batch = _shift_back(batch, place)
         ids = _read_rows(batch, _first_key(batch, _IDS, place), place)
         lengths = [len(row) for row in ids]
         if not sum(lengths):
@@ -121,7 +120,6 @@ class RowCollector:
                 expected=_EXPECTED,
                 fix="write what the trainer's collator returns, not what it is given",
             )
-        self._shifted |= "tokens" in batch and "loss_mask" in batch
         labels = ids if key is None else _read_rows(batch, key, place)
         _check_lengths(labels, ids, key or "", place)
         if mask_key is not None:
@@ -183,9 +181,33 @@ class RowCollector:
             attention=_join_optional(self._parts["attention"], sizes, 1),
             positions=_join_positions(self._parts["positions"]),
             segments=_join_optional(self._parts["segments"], sizes, 0),
-            shifted_by_design=self._shifted,
             notes=tuple(self._notes),
         )
+
+
+def _shift_back(batch: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    """Return a batch of Megatron, whose labels are the next tokens, as others write it."""
+    names = ("tokens", "labels", "loss_mask")
+    tokens, labels, masks = (_read_rows(batch, name, place) for name in names)
+    _check_lengths(labels, tokens, "labels", place)
+    _check_lengths(masks, tokens, "loss_mask", place)
+    pairs = list(zip(tokens, labels, strict=True))
+    if not all(
+        len(t) and (t[1:] == row[:-1])[m[1:] > 0].all()
+        for (t, row), m in zip(pairs, masks, strict=True)
+    ):
+        return batch
+    shifted: dict[str, Any] = {
+        "input_ids": [np.append(t, row[-1]) for t, row in pairs],
+        "labels": [
+            np.append(IGNORED, np.where(m > 0, row, IGNORED))
+            for (_, row), m in zip(pairs, masks, strict=True)
+        ],
+    }
+    if batch.get("position_ids") is not None:
+        positions = _read_rows(batch, "position_ids", place)
+        shifted["position_ids"] = [np.append(row, row[-1] + 1) for row in positions]
+    return shifted
 
 
 def _first_key(batch: Mapping[str, Any], keys: Sequence[str], place: str) -> str:
@@ -202,7 +224,10 @@ def _first_key(batch: Mapping[str, Any], keys: Sequence[str], place: str) -> str
 def _read_rows(batch: Mapping[str, Any], key: str, place: str) -> list[Ints]:
     value = batch[key]
     if isinstance(value, (list, tuple)) and value and _is_nested(value):
-        return [_as_array(row, place, key).reshape(-1) for row in value]
+        arrays = [_as_array(row, place, key) for row in value]
+        if any(array.ndim != 1 for array in arrays):
+            raise DataError(f"{place}: {key} has rows that are no lists", expected=_EXPECTED)
+        return arrays
     array = _as_array(value, place, key)
     if array.ndim == 0 or array.ndim > 2:
         raise DataError(f"{place}: {key} has {array.ndim} dimensions", expected=_EXPECTED)
