@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from tests.conftest import CommandLine
 from tests.unit.foreign_logs.harness_log import TARGETS, read_answers, scored_samples, write_log
 
+from medtune.analysis.compare import compare_evaluations
+from medtune.analysis.serving_thresholds import fit_serving_calibration
 from medtune.core.errors import PredictionsError
 from medtune.core.predictions_io import read_evaluation
 from medtune.core.records import EvaluationRecord
@@ -137,6 +140,28 @@ def test_the_gate_and_a_mixture_refuse_imported_evaluations(medtune: CommandLine
     code, _, err = medtune("mix", "--calibration", "kept", "--calibration", "kept")
     assert code == 2
     assert "was imported from lm-evaluation-harness 0.4.13" in err
+
+
+def test_a_serving_calibration_and_a_release_refuse_imported_evaluations(tmp_path: Path) -> None:
+    write_log(tmp_path)
+    imported = read_evaluation_log(tmp_path)
+    with pytest.raises(PredictionsError, match="its weights and its prompt are not proven"):
+        fit_serving_calibration(*imported, 0.1, 0.9)
+    with pytest.raises(PredictionsError, match="its weights and its prompt are not proven"):
+        compare_evaluations(imported, imported, releases=True)
+
+
+def test_ten_thousand_samples_take_less_than_two_seconds_of_a_core(tmp_path: Path) -> None:
+    samples = [
+        sample | {"doc_id": f"{number}-{sample['doc_id']}", "doc": sample["doc"] | {"id": None}}
+        for number in range(2500)
+        for sample in scored_samples()
+    ]
+    write_log(tmp_path, samples)
+    start = time.process_time()
+    record, _ = read_evaluation_log(tmp_path)
+    assert time.process_time() - start < 2
+    assert record.counts.n == 10_000
 
 
 METHODS = ("letter", "cloze", "generate")

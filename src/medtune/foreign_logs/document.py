@@ -9,7 +9,10 @@ from typing import Any
 from medtune.core.errors import ColumnError
 from medtune.core.experiment import ColumnMapping
 
-STEMS = ("stem", "question", "Question", "query", "problem", "prompt", "ctx", "input", "sentence")
+STEMS = (
+    *("stem", "question", "Question", "QUESTION", "query", "problem", "prompt", "sent1", "goal"),
+    *("ctx", "input", "sentence"),
+)
 LISTS = ("options", "choices", "endings", "candidates")
 SETS = (
     ("opa", "opb", "opc", "opd"),
@@ -18,6 +21,7 @@ SETS = (
     ("option_a", "option_b", "option_c", "option_d", "option_e"),
     ("A", "B", "C", "D"),
     ("A", "B", "C", "D", "E"),
+    ("choice1", "choice2", "choice3", "choice4"),
     ("option1", "option2"),
     ("sol1", "sol2"),
 )

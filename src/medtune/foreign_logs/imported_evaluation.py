@@ -13,14 +13,12 @@ from medtune.core.records import (
     LogOrigin,
     Method,
     ModelDescription,
-    Normalization,
     Prediction,
     SplitDescription,
     content_hash,
 )
 
 UNKNOWN_MODEL = "unknown model"
-ImportedNormalization = Normalization | None
 
 
 def describe_model(

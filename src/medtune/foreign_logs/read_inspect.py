@@ -187,7 +187,7 @@ def _make_prediction(
             f"{place} has the target {sample.target!r}", expected="one letter of its choices"
         )
     score = sample.scores[scorer]
-    if score.value not in VALUES:
+    if not isinstance(score.value, str | int | float) or score.value not in VALUES:
         raise PredictionsError(
             f"{place} was scored {score.value!r} by {scorer}", expected="C or I, or 1 or 0"
         )

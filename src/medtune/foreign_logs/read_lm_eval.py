@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,8 @@ from medtune.core.predictions_io import Evaluation
 from medtune.core.records import (
     LogOrigin,
     ModelDescription,
+    Outcome,
+    Prediction,
     content_hash,
 )
 from medtune.foreign_logs.document import DocumentFields
@@ -72,6 +75,8 @@ def read_lm_eval_log(
             for prediction in part.predictions:
                 prediction.__dict__["id"] = f"{one}:{prediction.id}"
     first = found[0]
+    notes = [*_written_by(run), *run.notes, *(note for part in found for note in part.notes)]
+    notes += _group_notes(run, name, first, predictions)
     version = run.find("lm_eval_version")
     shots = run.find("n-shot", tasks[0])
     origin = LogOrigin(
@@ -83,11 +88,7 @@ def read_lm_eval_log(
         filter=first.filter,
         log=path.name,
         created=_created(run),
-        notes=tuple(
-            dict.fromkeys(
-                [*_written_by(run), *run.notes, *(n for part in found for n in part.notes)]
-            )
-        ),
+        notes=tuple(dict.fromkeys(notes)),
     )
     return make_imported_evaluation(
         predictions,
@@ -177,6 +178,21 @@ def _created(run: LmEvalRun) -> str | None:
     if isinstance(seconds, int | float):
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
     return run.date
+
+
+def _group_notes(
+    run: LmEvalRun, name: str, first: TaskPredictions, predictions: Sequence[Prediction]
+) -> list[str]:
+    """Return a note where a group's own figure is not the mean over its questions."""
+    logged = run.find("results", name, f"{first.metric},{first.filter or 'none'}")
+    mean = sum(p.outcome is Outcome.CORRECT for p in predictions) / len(predictions)
+    # The harness adds up the means of the tasks, times their sizes: the last digit may differ.
+    if not isinstance(logged, int | float) or math.isclose(logged, mean, rel_tol=1e-12):
+        return []
+    return [
+        f"the harness gives the group {name} {first.metric} {logged!r}: it does not weight its "
+        f"tasks by their size, as the mean over all questions here does ({mean!r})."
+    ]
 
 
 def _written_by(run: LmEvalRun) -> list[str]:

@@ -180,6 +180,18 @@ def test_a_group_is_one_evaluation_with_subjects(tmp_path: Path) -> None:
     assert one.counts.n == 4
 
 
+def test_a_group_whose_tasks_are_not_weighted_is_said(tmp_path: Path) -> None:
+    write_group(tmp_path)
+    path = next(tmp_path.glob("results_*"))
+    for logged, notes in ((0.5, 0), (0.4, 1)):
+        results = json.loads(path.read_text())
+        results["results"]["exam"] = {"acc,none": logged}
+        path.write_text(json.dumps(results))
+        record, _ = read_evaluation_log(tmp_path)
+        assert record.origin is not None
+        assert len(record.origin.notes) == notes
+
+
 def test_columns_are_named(tmp_path: Path) -> None:
     samples = read_answers()
     for sample in samples:
