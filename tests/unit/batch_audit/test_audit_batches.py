@@ -155,7 +155,7 @@ HEALTHY: list[Callable[[Chats], list[dict[str, Any]]]] = [
     lambda chats: [pad_batch(chats.healthy()[n : n + 4], chats.pad) for n in (0, 4, 8)],
     lambda chats: [pad_batch(chats.healthy(), chats.pad, left=True)],
     lambda chats: [
-        pad_batch(chats.healthy(), chats.pad, length=len(chats.healthy()[3]["input_ids"]) + 60)
+        pad_batch(chats.healthy(), chats.pad, length=len(chats.healthy()[3]["input_ids"]) + 8)
     ],
     lambda chats: [pack(chats.healthy(6)), pack(chats.healthy(12)[6:])],
     with_white_space,

@@ -99,7 +99,7 @@ def test_iterables_of_lists_arrays_and_mappings(chatml: Chats) -> None:
         ({"input_ids": [[1], [2, 3]], "labels": [[1]]}, "labels has 1 rows"),
         ({"input_ids": [1.5, 2], "labels": [1, 2]}, "input_ids holds .*1.5"),
         ({"input_ids": ["a", "b"], "labels": [1, 2]}, "input_ids holds"),
-        ({"input_ids": [1, [2]], "labels": [1, 2]}, "labels has 1 rows"),
+        ({"input_ids": [1, [2]], "labels": [1, 2]}, "rows that are no lists"),
         ({"input_ids": [], "labels": []}, "no token ids"),
         ({**ROW, "attention_mask": [1]}, "attention_mask has other lengths"),
         ({"input_ids": [[[1]]], "labels": [[[1]]]}, "line 1: input_ids|dimensions"),
