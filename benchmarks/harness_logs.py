@@ -2,7 +2,7 @@
 
     python benchmarks/harness_logs.py FOLDER
 
-The fixtures of tests/unit/foreign_logs were made by it; tests/real/test_foreign_logs.py makes
+The logs in tests/pipeline/harness_logs were made by it; tests/real/test_foreign_logs.py makes
 fresh ones with the pinned versions.
 """
 
@@ -125,9 +125,18 @@ def _slug(text: str) -> str:
 
 
 def run_lm_eval(
-    folder: Path, tasks: Sequence[str], out: Path, *, predict_only: bool = False
+    folder: Path,
+    tasks: Sequence[str],
+    out: Path,
+    *,
+    predict_only: bool = False,
+    model: str = "hf",
 ) -> Path:
-    """Run the installed harness on local tasks; return the folder of its results."""
+    """Run the installed harness on local tasks; return the folder of its results.
+
+    `model` is "hf" for the embedded model, or "dummy" for the harness's random one.
+    """
+    arguments = "" if model == "dummy" else f"pretrained={convert_once()},dtype=float32,device=cpu"
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
@@ -135,8 +144,8 @@ def run_lm_eval(
 
     tracker = EvaluationTracker(output_path=str(out))
     results = simple_evaluate(
-        model="hf",
-        model_args=f"pretrained={convert_once()},dtype=float32,device=cpu",
+        model=model,
+        model_args=arguments,
         tasks=list(tasks),
         task_manager=TaskManager(include_path=str(folder), include_defaults=False),
         batch_size=8,
@@ -144,6 +153,7 @@ def run_lm_eval(
         predict_only=predict_only,
         bootstrap_iters=0,
         evaluation_tracker=tracker,
+        torch_random_seed=None,
     )
     samples = results.pop("samples")
     tracker.save_results_aggregated(results=results, samples=samples)

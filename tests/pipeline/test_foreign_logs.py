@@ -20,6 +20,8 @@ from medtune.core.predictions_io import read_evaluation
 from medtune.core.records import EvaluationRecord
 from medtune.foreign_logs.read_log import read_evaluation_log
 
+REAL_LOG = Path(__file__).parent / "harness_logs" / "lm-eval"
+
 
 def test_every_task_becomes_a_folder(medtune: CommandLine) -> None:
     write_log(Path("log"), task="first")
@@ -237,3 +239,16 @@ def test_a_file_that_is_no_log_is_refused(medtune: CommandLine) -> None:
     code, _, err = medtune("import", "notes.txt")
     assert code == 2
     assert "a results folder or samples file" in err
+
+
+@pytest.mark.parametrize("task", ["ward", "ward_letter", "ward_cloze", "ward_free"])
+def test_real_logs_have_the_accuracy_of_the_harness_to_the_last_digit(task: str) -> None:
+    """The logs are of version 0.4.13 with its random model (benchmarks/harness_logs.py)."""
+    (results,) = REAL_LOG.glob("results_*.json")
+    figures = json.loads(results.read_text())["results"][task]
+    logged = [v for k, v in figures.items() if k.startswith(("acc,", "exact_match,"))]
+    record, predictions = read_evaluation_log(REAL_LOG, task)
+    assert [record.accuracy.value] == logged
+    assert len(predictions) == 8
+    assert predictions[0].stem.startswith("A septic patient")
+    assert predictions[0].options == ("Ketamine", "Midazolam", "Thiopental", "Etomidate")
