@@ -235,8 +235,9 @@ def test_evaluate_hands_everything_on(
         *("--max-new-tokens", 9, "--dtype", "float32", "--batch", 5, "--label", "mine"),
     )
     assert code == 1
-    assert enough.given[:3] == ["fake:oracle", "starter:recall", None]
+    assert enough.given == ["fake:oracle", "starter:recall"]
     options = enough.named
+    assert (options.out, options.keep_in) == (None, Path("runs/eval"))
     assert (options.method, options.limit, options.shots_from) == ("cloze", 7, "starter")
     assert (options.settings.shots, options.settings.max_new_tokens) == (3, 9)
     assert options.settings.normalization == "token"
@@ -423,9 +424,14 @@ def test_compare_hands_everything_on(
 ) -> None:
     monkeypatch.setattr(compare_recipe, "compare", enough)
     medtune("compare", "x/a", "b/")
-    assert enough.given == [Path("x/a"), Path("b"), None, None, Path("runs/compare/a-b")]
+    assert enough.given == [Path("x/a"), Path("b")]
+    assert enough.named.out == Path("runs/compare/a-b")
+    assert enough.named.calibration_a is enough.named.calibration_b is None
     medtune("compare", "a", "b", "--calibration-a", "c", "--calibration-b", "d", "--out", "o")
-    assert enough.given == [Path("a"), Path("b"), Path("c"), Path("d"), Path("o")]
+    assert enough.given == [Path("a"), Path("b")]
+    options = enough.named
+    assert (options.calibration_a, options.calibration_b) == (Path("c"), Path("d"))
+    assert options.out == Path("o")
 
 
 def test_a_study_of_robustness_hands_everything_on(

@@ -121,7 +121,7 @@ def find_model_id(record: EvaluationRecord) -> str:
 
 def _library(record: EvaluationRecord) -> JsonObject:
     """Return the harness that evaluated: medtune, or the one whose log was imported."""
-    made, origin = record.provenance, getattr(record, "origin", None)
+    made, origin = record.provenance, record.origin
     if origin is None:
         details = _texts(commit=made.commit)
         return {"name": "medtune", "version": made.medtune, "additional_details": details}
