@@ -80,6 +80,8 @@ def test_tasks_without_options_and_unjudged_answers_are_refused(log: Path, tmp_p
         read_evaluation_log(unjudged)
 
 
+# Inspect runs on libraries whose deprecations are its own.
+@pytest.mark.filterwarnings("ignore")
 def test_inspect_on_the_embedded_model_and_on_a_script(tmp_path: Path) -> None:
     pytest.importorskip("inspect_ai")
     from inspect_ai.log import read_eval_log
@@ -98,6 +100,7 @@ def test_inspect_on_the_embedded_model_and_on_a_script(tmp_path: Path) -> None:
     assert found.n == len(questions)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_epochs_of_inspect_are_its_own_accuracy(tmp_path: Path) -> None:
     pytest.importorskip("inspect_ai")
     from inspect_ai.log import read_eval_log
