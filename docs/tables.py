@@ -26,9 +26,12 @@ from medtune.data.datasheet import (
 )
 from medtune.data.sources.hub_catalogue import KNOWN_DATASETS
 from medtune.reports import parity
+from medtune.reports.result_table import ResultTable
 from medtune.studies.ablation.page import rungs_table
 from medtune.studies.ablation.schema import AblationRecord
 from medtune.studies.decoding.page import points_table
+from medtune.studies.open_book.page import POINTS as OPEN_BOOK_POINTS
+from medtune.studies.open_book.schema import OpenBookRecord
 from medtune.studies.decoding.schema import DecodingRecord
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -307,6 +310,17 @@ def open_book_table() -> str:
         ["mixture of these two", *_open_book_cells(mixed), f"{_signed(beside)} over search"],
     ]
     return markdown_table(["answer model", "n", "correct % (95 %)", "paired, points (95 %)"], rows)
+
+
+def open_book_study_table() -> str:
+    """Write the committed study of passages in the prompt and of the index's size."""
+    study = OpenBookRecord.model_validate_json((RESULTS / "open_book_study.json").read_bytes())
+    return (
+        f"{ResultTable(OPEN_BOOK_POINTS, study.points).to_markdown()}\n\n"
+        f"The first {study.n} questions, {study.words} words of each passage, option texts scored; "
+        f"`{study.provenance.command}`, {study.cell_s / 60:.0f} minutes on one thread of "
+        f"{study.provenance.cpu} beside other work. {study.verdict}"
+    )
 
 
 def search_confidence_line() -> str:
