@@ -30,9 +30,9 @@ from medtune.reports.result_table import ResultTable
 from medtune.studies.ablation.page import rungs_table
 from medtune.studies.ablation.schema import AblationRecord
 from medtune.studies.decoding.page import points_table
+from medtune.studies.decoding.schema import DecodingRecord
 from medtune.studies.open_book.page import POINTS as OPEN_BOOK_POINTS
 from medtune.studies.open_book.schema import OpenBookRecord
-from medtune.studies.decoding.schema import DecodingRecord
 
 RESULTS = Path(__file__).parents[1] / "results"
 

@@ -105,7 +105,12 @@ PACKED = {"packing": True, "padding_free": True, "max_length": 256}
 TRL_CASES: dict[str, tuple[Build, str | None, dict[str, Any], set[str]]] = {
     "prompt and completion": (prompts_and_completions, None, {}, set()),
     "answers only": (chats, MASKING_TEMPLATE, {"assistant_only_loss": True}, set()),
-    "padding-free": (prompts_and_completions, None, {"padding_free": True, "max_length": None}, set()),
+    "padding-free": (
+        prompts_and_completions,
+        None,
+        {"padding_free": True, "max_length": None},
+        set(),
+    ),
     "packed": (prompts_and_completions, None, PACKED, set()),
     # A model that is asked in plain text as well has no fault: this is a warning.
     "plain text": (plain_texts, None, {}, {"not-chat-template"}),
