@@ -175,7 +175,7 @@ def test_quiet_tells_results_and_errors_only(medtune: CommandLine, given: tuple[
 
 
 def crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    def recipe(*_: Any) -> None:
+    def recipe(*_: Any, **__: Any) -> None:
         raise KeyError("no such thing")
 
     monkeypatch.setattr(compare_recipe, "compare", recipe)

@@ -100,7 +100,7 @@ def test_offline_an_uncached_model_is_one_sentence(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[:2] == [
         "error: hub:medtune-test/no-such-model: HF_HUB_OFFLINE is set and the model is not in "
         "the local cache",
-        "to do: go online once, or use embedded:smollm2-135m or path:DIR",
+        "to do: unset it once, or use embedded:smollm2-135m or path:DIR",
     ]
 
 
