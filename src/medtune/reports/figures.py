@@ -128,7 +128,7 @@ def plot_accuracy_rows(rows: Sequence[AccuracyRow], width: float = 8.6) -> Drawi
             fontsize=9,
         )
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)  # the first on top, clear of the frame
     axes.set_xlim(0, 100)
     searched = ";  ◇ text search" if any(row.search is not None for row in rows) else ""
     axes.set_xlabel(f"accuracy, % (bar: Wilson 95 %;  | chance;  × majority letter{searched})")
