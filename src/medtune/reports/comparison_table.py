@@ -86,7 +86,8 @@ def render_latex_table(record: ComparisonRecord, a: EvaluationRecord, b: Evaluat
         r"with Wilson's and the paired difference with Tango's 95\,\% score interval. Only "
         f"{name_a} is correct on {record.only_a:,} questions, only {name_b} on {record.only_b:,}; "
         f"exact McNemar test, two-sided: $p {format_p_value(record.p_value)}${holm}. A true "
-        f"difference of {format_percent(record.minimum_detectable)} points is found with 80\\,\\% power."
+        f"difference of {format_percent(record.minimum_detectable)} points is found with "
+        r"80\,\% power."
     )
     return "\n".join(
         [
