@@ -183,7 +183,13 @@ def test_a_comparison_becomes_a_table_figures_and_a_paragraph(evaluated: Command
     assert Path("figures/accuracy.svg").read_text(encoding="utf-8").strip() in page
     code, out, _ = evaluated("methods", "c")
     assert code == 0
-    assert out == Path("m.md").read_text(encoding="utf-8")
+    assert "<!-- Written by medtune compare. -->\n" + out == Path("m.md").read_text(
+        encoding="utf-8"
+    )
+    Path("own.md").write_text("## Methods\n\nMine.\n")
+    code, _, _ = evaluated("compare", "base", "tuned", "--out", "c", "--methods", "own.md")
+    assert code == 2
+    assert Path("own.md").read_text() == "## Methods\n\nMine.\n"
     paragraph = out.splitlines()[2]
     assert paragraph.partition(".")[0] in page
     first = {path: path.read_bytes() for path in Path().glob("t.*")}

@@ -126,9 +126,8 @@ def _read_dataset(path: Path, collector: RowCollector) -> None:
 
         loaded = datasets.load_from_disk(str(folder))
     except Exception as error:  # pyarrow's, fsspec's and datasets' own
-        raise DataError(
-            f"{folder} cannot be read: {str(error).splitlines()[0]}", expected=_FORMATS
-        ) from error
+        first = str(error).partition("\n")[0]
+        raise DataError(f"{folder} cannot be read: {first}", expected=_FORMATS) from error
     if isinstance(loaded, Mapping):
         if not loaded:
             raise DataError(f"{folder} has no split", expected=_FORMATS)

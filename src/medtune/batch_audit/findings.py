@@ -6,9 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Literal
-
-import numpy as np
 
 from medtune.batch_audit.examples import Flags, TrainingExample
 from medtune.batch_audit.finding_texts import RARE, TEXTS
@@ -21,7 +18,6 @@ _AROUND = 28
 _MOST_REASONS = 3
 _MOST_REPEATED = 3
 """Most times that a special token is written in a row, before it is counted."""
-Unit = Literal["examples", "rows", "positions"]
 
 
 @dataclass
@@ -30,8 +26,8 @@ class _Found:
     """Positions, one for each example with the finding."""
     examples: set[int] = field(default_factory=set)
     reasons: Counter[str] = field(default_factory=Counter)
-    of: int = 0
-    unit: Unit = "examples"
+    rows: int = 0
+    """How many rows were examined, if rows are counted; 0 if examples are."""
     severity: Severity | None = None
 
 
@@ -56,15 +52,13 @@ class FindingCollector:
             found.places.append(place)
             found.reasons[reason] += 1
 
-    def add_many(
-        self, code: FindingCode, places: Ints, reason: str, of: int, unit: Unit = "rows"
-    ) -> None:
-        """Add a finding of many rows or positions at once; none of them adds nothing."""
+    def add_rows(self, code: FindingCode, places: Ints, reason: str) -> None:
+        """Add a finding of rows, each by a position to be shown; no position adds nothing."""
         if len(places):
             found = self._found[code]
             found.places += places.tolist()
             found.reasons[reason] += len(places)
-            found.of, found.unit = of, unit
+            found.rows = self._rows.count
 
     def soften(self, code: FindingCode) -> None:
         """Make a finding a warning."""
@@ -76,7 +70,7 @@ class FindingCollector:
         places = [
             place for code in codes if code in self._found for place in self._found[code].places
         ]
-        return set((np.searchsorted(self._rows.starts, places, "right") - 1).tolist())
+        return set(self._rows.find_rows(places).tolist())
 
     def build(self, examples: int, accepted: Collection[str]) -> tuple[AuditFinding, ...]:
         """Build the findings, serious ones first, then by count."""
@@ -88,19 +82,21 @@ class FindingCollector:
         return tuple(sorted(built, key=lambda f: (f.severity, -f.count / f.of, f.code)))
 
     def _build(self, code: FindingCode, found: _Found, examples: int) -> AuditFinding:
-        text, count, of = TEXTS[code], len(found.places), found.of or max(examples, 1)
+        text, rows = TEXTS[code], self._rows.find_rows(found.places).tolist()
+        # A row may have a finding for several reasons.
+        count = len(set(rows)) if found.rows else len(rows)
+        of = found.rows or max(examples, 1)
         rare = text.tolerated and count <= RARE * of
         listed = found.reasons.most_common(_MOST_REASONS)
         several = len(found.reasons) > 1
-        place = found.places[0]
-        row = int(np.searchsorted(self._rows.starts, place, "right")) - 1
+        place, row = found.places[0], rows[0]
         return AuditFinding(
             code=code,
             severity=found.severity or ("warning" if rare else text.severity),
             message="; ".join(f"{why} ({n:,})" if several else why for why, n in listed),
             count=count,
             of=of,
-            unit=found.unit,
+            unit="rows" if found.rows else "examples",
             place=self._rows.locate(row),
             example=self.show(place, row),
             remedy=text.remedy,

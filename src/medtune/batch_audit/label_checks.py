@@ -16,7 +16,6 @@ from medtune.batch_audit.tokenizer_facts import TokenizerFacts
 _SAME_ANSWERS = 20
 """Examples from which on identical answers are found."""
 _SAME_SHARE = 0.9
-_SHOWN = 40
 
 
 def check_labels(
@@ -67,10 +66,14 @@ class _Leads:
     places: list[tuple[TrainingExample, int, int]] = field(default_factory=list)
     """Example, first supervised position, and the number of tokens before it."""
     texts: Counter[str] = field(default_factory=Counter)
+    examples: int = 0
+    """Examples with a supervised answer, with such a beginning or without."""
 
     def report(self, found: FindingCollector) -> None:
-        """Report them, unless all are the same words, with which inference begins as well."""
-        if len(self.texts) == 1 and min(count for _, _, count in self.places) > 1:
+        """Report them, unless every example has the same words, given at inference as well."""
+        led = {example.start for example, _, _ in self.places}
+        given = len(self.texts) == 1 and min(count for _, _, count in self.places) > 1
+        if given and len(led) == self.examples:
             return
         for example, place, count in self.places:
             first = "first token" if count == 1 else f"first {count} tokens"
@@ -92,9 +95,10 @@ def _check_chat(
         found.add(
             "nothing-supervised", example, example.start, "no token of an answer is supervised"
         )
+    leads.examples += bool(taught)
     for turn in taught:
         _check_answer_ending(example, turn, facts, found)
-        if not single:
+        if not _check_only_ending(example, turn, found) and not single:
             _check_answer_start(example, turn, found, leads)
 
 
@@ -158,6 +162,21 @@ def _check_answer_ending(
         _add_open_end(example, facts, found)
 
 
+def _check_only_ending(example: TrainingExample, turn: Turn, found: FindingCollector) -> bool:
+    """Find an answer of which no token but its ending is supervised; return whether it is one."""
+    content = example.tokens(turn.content, turn.content_end)
+    if example.supervised[content].any():
+        return False
+    if content.start < content.stop:
+        _add_only_ending(example, content.start, found)
+    return True
+
+
+def _add_only_ending(example: TrainingExample, place: int, found: FindingCollector) -> None:
+    reason = "only the ending of an answer is supervised"
+    found.add("answer-partly-supervised", example, example.start + place, reason)
+
+
 def _check_answer_start(
     example: TrainingExample, turn: Turn, found: FindingCollector, leads: _Leads
 ) -> None:
@@ -165,15 +184,6 @@ def _check_answer_start(
     content = example.tokens(turn.content, turn.content_end)
     flags = example.supervised[content]
     taught = np.flatnonzero(flags)
-    if not len(taught):
-        if len(flags):
-            found.add(
-                "answer-partly-supervised",
-                example,
-                example.start + content.start,
-                "only the ending of an answer is supervised",
-            )
-        return
     first, last = int(taught[0]), int(taught[-1])
     if first:
         stop = int(example.ends[content.start + first - 1])
@@ -211,8 +221,6 @@ def _check_text_ending(
     last = len(example.ids) - 1
     while last > 0 and not facts.read_bytes(example.ids[last : last + 1].tolist()).strip():
         last -= 1
-    if not example.supervised[int(np.flatnonzero(example.supervised)[0]) :].any():
-        return
     if int(example.ids[last]) in facts.endings:
         if not example.supervised[last]:
             shown = facts.pieces[int(example.ids[last])].decode("utf-8", "replace")
@@ -222,6 +230,8 @@ def _check_text_ending(
                 example.start + last,
                 f"{shown} at the end is not supervised",
             )
+        elif last and not example.supervised[:last].any():
+            _add_only_ending(example, last, found)
     elif facts.endings:
         _add_open_end(example, facts, found)
 

@@ -22,17 +22,17 @@ _REPEATED = 0.1
 def check_vocabulary(rows: TokenRows, facts: TokenizerFacts, found: FindingCollector) -> bool:
     """Check that ids and labels are in the vocabulary; return whether most ids are."""
     outside = (rows.ids < 0) | (rows.ids >= facts.size)
-    found.add_many(
+    found.add_rows(
         "outside-vocabulary",
         _first_of_rows(rows, outside),
-        f"token ids up to {int(rows.ids.max()):,}, the vocabulary has {facts.size:,}",
-        rows.count,
+        f"token ids from {rows.ids.min():,} to {rows.ids.max():,}, of a vocabulary of "
+        f"{facts.size:,}",
     )
     labels = (rows.labels >= facts.size) | ((rows.labels < 0) & (rows.labels != IGNORED))
     strange = _first_of_rows(rows, labels & ~outside)
     if len(strange):
         values = ", ".join(map(str, np.unique(rows.labels[labels])[:3].tolist()))
-        found.add_many("outside-vocabulary", strange, f"labels such as {values}", rows.count)
+        found.add_rows("outside-vocabulary", strange, f"labels such as {values}")
     return bool(outside.mean() < 0.01)
 
 
@@ -40,7 +40,7 @@ def check_shifts(rows: TokenRows, shifts: Ints, found: FindingCollector) -> None
     """Find rows whose labels are shifted, or are others than the ids."""
     for shift, where in ((1, "labels[t] is input_ids[t+1]"), (-1, "labels[t] is input_ids[t-1]")):
         places = rows.starts[:-1][shifts == shift]
-        found.add_many("labels-shifted", places, where, rows.count)
+        found.add_rows("labels-shifted", places, where)
     wrong = (rows.labels >= 0) & (rows.labels != rows.ids) & (shifts == 2)[rows.row_of]
     places = _first_of_rows(rows, wrong)
     if len(places):
@@ -48,14 +48,13 @@ def check_shifts(rows: TokenRows, shifts: Ints, found: FindingCollector) -> None
         constant = f": label {values[0]} where nothing is to be learnt" if len(values) == 1 else ""
         share = wrong.sum() / max(1, ((rows.labels >= 0) & (shifts == 2)[rows.row_of]).sum())
         reason = f"{share:.0%} of the labels are not the token at their place{constant}"
-        found.add_many("labels-not-inputs", places, reason, rows.count)
+        found.add_rows("labels-not-inputs", places, reason)
 
 
 def _first_of_rows(rows: TokenRows, flags: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Ints:
     """Return the first flagged position of every row that has one."""
     places = np.flatnonzero(flags)
-    row = np.searchsorted(rows.starts, places, "right") - 1
-    return places[np.unique(row, return_index=True)[1]]
+    return places[np.unique(rows.find_rows(places), return_index=True)[1]]
 
 
 def check_padding(padded: PaddedRows, found: FindingCollector) -> None:
@@ -68,15 +67,13 @@ def check_padding(padded: PaddedRows, found: FindingCollector) -> None:
     padding = left | right
     _check_attention(padded, left, right, found)
     taught = (rows.labels >= 0) & padding & padded.reliable[rows.row_of]
-    found.add_many(
-        "padding-supervised", _first_of_rows(rows, taught), "padding has labels", rows.count
-    )
+    found.add_rows("padding-supervised", _first_of_rows(rows, taught), "padding has labels")
     sides = (padded.left > 0) & (padded.right == 0), (padded.right > 0) & (padded.left == 0)
     both = (padded.left > 0) & (padded.right > 0) & (size > padded.left)
     if (sides[0].any() and sides[1].any()) or both.any():
         minority = min(sides, key=np.count_nonzero) | both
         reason = "some rows are padded on the left, others on the right"
-        found.add_many("padding-mixed", rows.starts[:-1][minority], reason, rows.count)
+        found.add_rows("padding-mixed", rows.starts[:-1][minority], reason)
     _check_waste(padded, found)
 
 
@@ -90,20 +87,20 @@ def _check_attention(
     if rows.attention is None:
         exposed = _first_of_rows(rows, left)
         reason = "padding on the left without an attention_mask"
-        found.add_many("padding-attended", exposed, reason, rows.count)
+        found.add_rows("padding-attended", exposed, reason)
         return
     seen = rows.attention > 0
     on_left, on_right = _first_of_rows(rows, left & seen), _first_of_rows(rows, right & seen)
     reason = "attention_mask is not 0 on padding on the left, which all tokens after it see"
-    found.add_many("padding-attended", on_left, reason, rows.count)
+    found.add_rows("padding-attended", on_left, reason)
     if rows.positions is None and rows.segments is None and rows.attention.max() <= 1:
         reason = "attention_mask is not 0 on padding on the right, which no token before it sees"
-        found.add_many("padding-attended", on_right, reason, rows.count)
+        found.add_rows("padding-attended", on_right, reason)
     if not len(on_left):
         found.soften("padding-attended")
     hidden = _first_of_rows(rows, ~seen & ~left & ~right)
     reason = "attention_mask is 0 on tokens that are no padding"
-    found.add_many("tokens-unattended", hidden, reason, rows.count)
+    found.add_rows("tokens-unattended", hidden, reason)
 
 
 def _check_waste(padded: PaddedRows, found: FindingCollector) -> None:
@@ -124,7 +121,7 @@ def _check_waste(padded: PaddedRows, found: FindingCollector) -> None:
             f"{padding.sum() / len(rows.ids):.0%} of all positions are padding, {share:.0%} even "
             "behind the longest row"
         )
-        found.add_many("wasted-positions", rows.starts[:-1][avoidable > 0], reason, rows.count)
+        found.add_rows("wasted-positions", rows.starts[:-1][avoidable > 0], reason)
 
 
 def check_packing(
@@ -215,11 +212,10 @@ def _check_positions(padded: PaddedRows, found: FindingCollector) -> None:
     size = np.diff(rows.starts)
     place = np.arange(len(rows.ids)) - np.repeat(rows.starts[:-1], size)
     text = (place > np.repeat(padded.left, size)) & (place < np.repeat(size - padded.right, size))
-    found.add_many(
+    found.add_rows(
         "boundaries-misplaced",
         _first_of_rows(rows, jumps & text),
         "position_ids neither count on nor restart at 0",
-        rows.count,
     )
 
 

@@ -59,7 +59,7 @@ class AuditFinding(Record):
     """How many examples have it."""
     of: int = Field(ge=1)
     """How many were examined for it."""
-    unit: Literal["examples", "rows", "positions"] = "examples"
+    unit: Literal["examples", "rows"] = "examples"
     place: str
     """Where the shown example is, such as "line 3"."""
     example: str
@@ -68,7 +68,7 @@ class AuditFinding(Record):
 
 
 class AuditRecord(Record):
-    """What an audit of training batches counted and found."""
+    """Counts and findings of an audit of training batches."""
 
     source: str
     tokenizer: str
@@ -102,16 +102,11 @@ class AuditRecord(Record):
     @property
     def summary(self) -> str:
         """Return the counts in one sentence."""
-        share = {n: f"{count / self.positions:.1%}" for n, count in self._shares.items()}
         return (
             f"{self.examples:,} examples in {self.rows:,} rows, {self.positions:,} positions: "
-            f"{share['supervised']} supervised, {share['padding']} padding; longest row "
-            f"{self.longest:,} tokens"
+            f"{self.supervised / self.positions:.1%} supervised, "
+            f"{self.padding / self.positions:.1%} padding; longest row {self.longest:,} tokens"
         )
-
-    @property
-    def _shares(self) -> dict[str, int]:
-        return {"supervised": self.supervised, "padding": self.padding}
 
     def to_frame(self) -> pandas.DataFrame:
         """Return a data frame with a row for each finding.

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from medtune.core.errors import DataError
 
 Ints = NDArray[np.int64]
+_LARGEST = 2**53
+"""Largest number up to which floating point numbers are whole ones exactly."""
 IGNORED = -100
 """Label that the loss ignores."""
 _IDS = ("input_ids", "tokens", "token_ids")
@@ -53,6 +55,10 @@ class TokenRows:
     def row_of(self) -> Ints:
         """Return the row of every position."""
         return np.repeat(np.arange(self.count), np.diff(self.starts))
+
+    def find_rows(self, places: ArrayLike) -> Ints:
+        """Return the rows of positions."""
+        return np.searchsorted(self.starts, places, "right") - 1
 
     def locate(self, row: int) -> str:
         """Return where a row is, for messages."""
@@ -156,12 +162,17 @@ class RowCollector:
             inner = _read_rows(batch, _LENGTHS, place)
             if [int(row.sum()) for row in inner] == lengths:
                 return np.concatenate([np.repeat(np.arange(len(row)), row) for row in inner])
-        bounds = next((batch[key] for key in _BOUNDARIES if batch.get(key) is not None), None)
-        if bounds is not None:
-            sizes = np.diff(_as_array(bounds, place, "cu_seq_lens").reshape(-1))
+            self._note_boundaries(_LENGTHS)
+        key = next((key for key in _BOUNDARIES if batch.get(key) is not None), None)
+        if key is not None:
+            sizes = np.diff(_as_array(batch[key], place, key).reshape(-1))
             if sizes.sum() == sum(lengths) and (sizes >= 0).all():
                 return np.repeat(np.arange(len(sizes)), sizes)
+            self._note_boundaries(key)
         return None
+
+    def _note_boundaries(self, key: str) -> None:
+        self._notes[f"{key} does not add up to the number of ids and was not examined"] = None
 
     def build(self, source: str) -> TokenRows:
         """Build the rows.
@@ -245,14 +256,19 @@ def _as_array(value: Any, place: str, key: str) -> Ints:
         array = np.asarray(value)
     except ValueError as error:
         raise DataError(f"{place}: {key} mixes lengths or kinds", expected=_EXPECTED) from error
-    if array.size == 0:
+    if array.size == 0 or array.dtype.kind in "bi":
         return array.astype(np.int64)
-    if array.dtype == bool or np.issubdtype(array.dtype, np.integer):
-        return array.astype(np.int64)
-    if np.issubdtype(array.dtype, np.floating) and (array == np.round(array)).all():
-        return array.astype(np.int64)
-    shown = repr(array.reshape(-1)[0])
-    raise DataError(f"{place}: {key} holds {shown[:60]}", expected="integers")
+    if array.dtype.kind in "uf":
+        whole = (np.abs(array) <= _LARGEST) & (array == np.round(array))
+        if whole.all():
+            return array.astype(np.int64)
+        array = array[~whole]
+    values = array.reshape(-1).tolist()
+    strange = [one for one in values if not isinstance(one, int) or abs(one) > _LARGEST]
+    raise DataError(
+        f"{place}: {key} holds {repr([*strange, *values][0])[:60]}",
+        expected=f"integers up to {_LARGEST:,}",
+    )
 
 
 def _check_lengths(rows: list[Ints], ids: list[Ints], key: str, place: str) -> None:

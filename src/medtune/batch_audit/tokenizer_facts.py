@@ -143,8 +143,9 @@ def _load_tokenizer(name: str, folder: Path) -> Any:
 
         return AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # tokenizers raises bare exceptions
+        first = str(error).partition("\n")[0]
         raise ModelError(
-            f"the tokenizer of {name} cannot be read: {str(error).splitlines()[0]}",
+            f"the tokenizer of {name} cannot be read: {first}",
             expected="tokenizer.json and tokenizer_config.json in its folder",
         ) from error
 

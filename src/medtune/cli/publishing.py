@@ -40,9 +40,9 @@ def export(
     Example: medtune export runs/eval/base --to every-eval-ever
     """
     from medtune.publishing import export as recipe
-    from medtune.publishing.every_eval_ever import Attribution
+    from medtune.publishing.every_eval_ever import Attribution, is_hub_name
 
-    if model_id is not None and not recipe.is_hub_name(model_id):
+    if model_id is not None and not is_hub_name(model_id):
         raise InputError(f"--model-id {model_id}", expected="ORG/NAME, as on the Hub")
     attribution = Attribution(organization, relationship, model_id)
     print_record(recipe.export_evaluation(evaluation, to, out, attribution, with_texts), json)

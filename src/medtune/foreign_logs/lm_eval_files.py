@@ -211,11 +211,12 @@ def read_samples(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         PredictionsError: The file is missing, empty, cut off or no log.
     """
-    number = 0
+    number, found = 0, False
     opened = gzip.open if path.name.endswith(".gz") else open
     try:
         with opened(path, "rt", encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
+                found = found or bool(line.strip())
                 if number == 1 and line.lstrip().startswith("["):
                     yield from enumerate(json.loads(line + file.read()), 1)
                     return
@@ -232,5 +233,5 @@ def read_samples(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         ) from error
     except OSError as error:
         raise PredictionsError(f"{path} cannot be read: {error.strerror}") from error
-    if not number:
+    if not found:
         raise PredictionsError(f"{path} is empty", expected=SUPPORTED)

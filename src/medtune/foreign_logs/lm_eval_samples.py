@@ -381,7 +381,16 @@ def _index_target(
     choices: Sequence[str],
     options: Sequence[str],  # noqa: ARG001 - the signature of _text_target
 ) -> int | None:
-    return int(target) if target.isdigit() and int(target) < len(choices) else None
+    return _read_index(target, len(choices))
+
+
+def _read_index(text: str, count: int) -> int | None:
+    """Return the index that a text writes; None for any other text, such as "²" or a long number.
+
+    `int` raises on both, and `str.isdigit` holds for both.
+    """
+    names = [str(index) for index in range(count)]
+    return names.index(text) if text in names else None
 
 
 def _text_target(target: str, choices: Sequence[str], options: Sequence[str]) -> int | None:
@@ -405,7 +414,7 @@ def _choose(
         best = [place for place, value in enumerate(values) if value == top]
         right = sample.metrics[metric] == 1.0
         fitting = [place for place in best if (place == answer) == right]
-        if not fitting:
+        if not fitting or sample.metrics[metric] not in (0.0, 1.0):
             return (), metric
         picks.append(fitting[0])
     return tuple(picks), None
@@ -466,9 +475,7 @@ def _find_option(text: str, options: Sequence[str]) -> int | None:
         return options.index(short)
     if len(short) == 1 and short.upper() in LETTERS[: len(options)]:
         return LETTERS.index(short.upper())
-    if short.isdigit() and int(short) < len(options):
-        return int(short)
-    return None
+    return _read_index(short, len(options))
 
 
 def _refuse_missing_samples(run: LmEvalRun, task: str, path: Path, count: int) -> None:

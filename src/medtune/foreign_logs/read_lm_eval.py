@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,8 @@ def _name_from_arguments(arguments: object) -> str | None:
 def _created(run: LmEvalRun) -> str | None:
     seconds = run.find("date")
     if isinstance(seconds, int | float):
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+        with suppress(ValueError, OverflowError, OSError):  # no time that a calendar has
+            return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
     return run.date
 
 

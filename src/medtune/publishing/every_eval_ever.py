@@ -119,6 +119,11 @@ def find_model_id(record: EvaluationRecord) -> str:
     return f"{LOCAL}/{_path_part(record.label) or 'model'}-{identity[:12]}"
 
 
+def is_hub_name(name: str) -> bool:
+    """Return whether a name is ORG/NAME with the letters that the Hub allows."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name, re.ASCII) is not None
+
+
 def _library(record: EvaluationRecord) -> JsonObject:
     """Return the harness that evaluated: medtune, or the one whose log was imported."""
     made, origin = record.provenance, record.origin
@@ -136,6 +141,9 @@ def _model_info(record: EvaluationRecord, model_id: str) -> JsonObject:
     model, made = record.model, record.provenance
     remote = model.source.startswith("remote:")
     on_hub = model.source.startswith(("hub:", "embedded:"))
+    kind, colon, _ = model.source.partition(":")
+    # A log may name a folder of the machine, without a kind.
+    imported_name = model.source if not colon and is_hub_name(model.source) else None
     info: JsonObject = {
         "name": record.label,
         "id": model_id,
@@ -144,7 +152,7 @@ def _model_info(record: EvaluationRecord, model_id: str) -> JsonObject:
             deployment_type="unknown" if remote else "self_deployed",
             model_availability="open_weights" if on_hub and not model.adapter else "unknown",
             # A server's address is nobody else's business.
-            source=model.source.partition(":")[0] if not on_hub else model.source,
+            source=model.source if on_hub else (kind if colon else imported_name),
             weights=model.fingerprint,
             adapter=model.adapter,
             parameters=model.parameters or None,

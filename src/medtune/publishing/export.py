@@ -5,7 +5,6 @@ The table, figures and paragraph of a comparison are options of `medtune compare
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from medtune.core.errors import InputError
@@ -34,6 +33,9 @@ from medtune.reports.methods_paragraph import (
     describe_run_methods,
 )
 
+OWN_MARKDOWN = "<!-- Written by medtune compare. -->\n"
+"""First line by which a written paragraph is told from the Methods of somebody else."""
+
 
 def export_evaluation(
     folder: Path, to: ExportFormat, out: Path, attribution: Attribution, texts: bool
@@ -61,11 +63,6 @@ def export_evaluation(
     return EvaluationExport(
         format=to, folder=str(folder), files=written, n=record.counts.n, texts=texts
     )
-
-
-def is_hub_name(name: str) -> bool:
-    """Return whether a name is ORG/NAME with the letters that the Hub allows."""
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name, re.ASCII) is not None
 
 
 def describe_methods(folder: Path) -> MethodsParagraph:
@@ -118,7 +115,7 @@ def export_comparison(
         write_own_file(csv, render_csv_table(found.record, *exams, found.slices))
         written["csv"] = csv
     if methods is not None:
-        write_own_file(methods, _comparison_methods(found).to_markdown())
+        write_own_file(methods, OWN_MARKDOWN + _comparison_methods(found).to_markdown())
         written["methods"] = methods
     if figures is not None:
         draw_comparison(found.record, found.a, found.b, found.slices).save(figures)

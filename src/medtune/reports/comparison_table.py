@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 
-from medtune.core.formatting import format_percent, format_signed_points
+from medtune.core.formatting import format_p_value, format_percent, format_signed_points
 from medtune.core.records import ComparisonRecord, EvaluationRecord, Proportion
 from medtune.core.schemas.analysis import PairedSlice
 from medtune.core.schemas.dataset import short_source_name
@@ -43,7 +43,8 @@ _LATEX_SPECIAL = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
-    '"': r"\textquotedbl{}",
+    # As a character of the font: \textquotedbl is unknown to LaTeX's usual encoding.
+    '"': r'\string"',
     "|": r"\textbar{}",
 }
 _SPECIAL = re.compile("|".join(map(re.escape, _LATEX_SPECIAL)))
@@ -66,7 +67,11 @@ def render_latex_table(record: ComparisonRecord, a: EvaluationRecord, b: Evaluat
     difference, *ends = (
         _sign(value) for value in (record.difference, record.difference_low, record.difference_high)
     )
-    holm = "" if record.p_holm is None else f"; after Holm's correction $p {_p(record.p_holm)}$"
+    holm = (
+        ""
+        if record.p_holm is None
+        else f"; after Holm's correction $p {format_p_value(record.p_holm)}$"
+    )
     rows = [
         _accuracy_row(name_a, record.accuracy_a),
         _accuracy_row(name_b, record.accuracy_b),
@@ -80,8 +85,9 @@ def render_latex_table(record: ComparisonRecord, a: EvaluationRecord, b: Evaluat
         f"{escape_latex(short_source_name(record.split))} (method {record.method}). Accuracies "
         r"with Wilson's and the paired difference with Tango's 95\,\% score interval. Only "
         f"{name_a} is correct on {record.only_a:,} questions, only {name_b} on {record.only_b:,}; "
-        f"exact McNemar test, two-sided: $p {_p(record.p_value)}${holm}. A true difference of "
-        f"{format_percent(record.minimum_detectable)} points is found with 80\\,\\% power."
+        f"exact McNemar test, two-sided: $p {format_p_value(record.p_value)}${holm}. A true "
+        f"difference of {format_percent(record.minimum_detectable)} points is found with "
+        r"80\,\% power."
     )
     return "\n".join(
         [
@@ -164,10 +170,6 @@ def _baseline_row(name: str, value: Proportion | float) -> str:
 
 def _sign(value: float) -> str:
     return f"${format_signed_points(value)}$"
-
-
-def _p(value: float) -> str:
-    return "< 0.0001" if value < 0.0001 else f"= {value:.4f}"
 
 
 def _cells(value: Proportion | float) -> list[object]:

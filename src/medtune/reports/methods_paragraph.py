@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from medtune.analysis.breakdown import ALPHA
 from medtune.core.formatting import format_percent
@@ -227,7 +226,7 @@ def _describe_data(draft: _Draft, exams: Sequence[EvaluationRecord]) -> None:
             draft.say(f"The questions{of} have the content hash {_short(data.hash)} (sha256)")
         else:
             draft.miss(f"a hash of the questions{of}")
-        if data.excluded is None or (_origin(exam) is not None and not data.excluded):
+        if data.excluded is None or (exam.origin is not None and not data.excluded):
             draft.miss(f"which rows{of} were left out")
         elif data.excluded:
             draft.say(
@@ -258,7 +257,7 @@ def _describe_models(draft: _Draft, exams: Sequence[EvaluationRecord]) -> None:
         if exam.mixed_from:
             facts.append(f"a mixture of {len(exam.mixed_from)} evaluations")
         draft.say(f"{exam.label} is {model.source}{f' ({_listed(facts)})' if facts else ''}")
-        if (origin := _origin(exam)) is not None:
+        if (origin := exam.origin) is not None:
             draft.say(
                 f"The answers of {exam.label} are from a log of {origin.display_name}, task "
                 f"{origin.task}, and count as correct by its metric {origin.metric}"
@@ -294,10 +293,15 @@ def _describe_answers(
                 f"Of the answers of {exam.label}, {exam.counts.unparsed:,} could not be read and "
                 "count as not correct"
             )
-        else:
+        elif exam.origin is None:
             draft.say(_ORDERS[exam.orders])
-        shown = f"{exam.shots} worked examples ({exam.shots_by or 'choice not recorded'})"
-        draft.say(f"Prompts had {shown if exam.shots else 'no worked examples'}")
+        else:
+            draft.miss(f"in which order {exam.label} was shown the options")
+        if _shots_are_known(exam):
+            shown = f"{exam.shots} worked examples ({exam.shots_by or 'choice not recorded'})"
+            draft.say(f"Prompts had {shown if exam.shots else 'no worked examples'}")
+        else:
+            draft.miss(f"how many worked examples the prompts of {exam.label} had")
         if book is not None:
             draft.say(
                 f"Prompts of {exam.label} showed {book.passages:,} passages "
@@ -308,6 +312,15 @@ def _describe_answers(
             draft.say(f"The prompt has the fingerprint {_short(exam.prompt_hash)}")
         else:
             draft.miss(f"the prompt of {exam.label}")
+
+
+def _shots_are_known(exam: EvaluationRecord) -> bool:
+    """Return whether 0 worked examples are a recorded fact: of logs, only lm_eval's results say."""
+    origin = exam.origin
+    told = origin is None or (
+        origin.harness == "lm-evaluation-harness" and origin.version is not None
+    )
+    return told or exam.shots > 0
 
 
 def _describe_baselines(draft: _Draft, exams: Sequence[EvaluationRecord]) -> None:
@@ -497,11 +510,6 @@ def _describe_environments(draft: _Draft, records: Iterable[Provenance | None]) 
 
 def _with_label(exam: EvaluationRecord, label: str) -> EvaluationRecord:
     return exam if exam.label == label else exam.model_copy(update={"label": label})
-
-
-def _origin(exam: EvaluationRecord) -> Any:
-    """Return the foreign log that an evaluation was imported from; None for medtune's own."""
-    return getattr(exam, "origin", None)
 
 
 def _short(digest: str) -> str:

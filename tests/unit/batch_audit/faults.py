@@ -108,6 +108,10 @@ def first_answer_token_masked(chats: Chats) -> Rows:
     return change(chats, edit)
 
 
+def only_ending_supervised(chats: Chats) -> Rows:
+    return change(chats, lambda ids, labels: (ids, [*[IGNORED] * (len(ids) - 1), ids[-1]]))
+
+
 def inverted_mask(chats: Chats) -> Rows:
     def edit(ids: list[int], labels: list[int]) -> None:
         labels[:] = [i if n == IGNORED else IGNORED for i, n in zip(ids, labels, strict=True)]
@@ -360,6 +364,7 @@ FAULTS: list[tuple[Plant, str, tuple[str, ...]]] = [
     (users_supervised, "prompt-supervised", (*BOTH, "mistral")),
     (last_prompt_token_supervised, "prompt-supervised", (*BOTH, "mistral")),
     (first_answer_token_masked, "answer-partly-supervised", (*BOTH, "mistral")),
+    (only_ending_supervised, "answer-partly-supervised", (*BOTH, "mistral", "base")),
     (inverted_mask, "prompt-supervised", (*BOTH, "mistral")),
     (inverted_mask, "nothing-supervised", (*BOTH, "mistral")),
     (all_masked, "nothing-supervised", (*BOTH, "mistral", "base")),

@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.unit.batch_audit.chats import IGNORED, Chats, answer, pack, pad_batch, question
-from tests.unit.batch_audit.faults import FAULTS, Plant, no_template, pad_is_eos
+from tests.unit.batch_audit.faults import (
+    FAULTS,
+    Plant,
+    boundaries_too_late,
+    no_template,
+    pad_is_eos,
+)
 
 from medtune.batch_audit.audit_batches import audit_batches
 from medtune.batch_audit.finding_texts import TEXTS
@@ -206,6 +212,46 @@ def test_letters_that_are_scored_need_no_ending(chatml: Chats) -> None:
     record = audit_batches(rows, chatml.tokenizer)
     assert codes(record) == ["ending-unsupervised"]
     assert record.serious == ()
+
+
+@pytest.mark.parametrize("style", ALL)
+def test_one_ending_among_letters_that_are_scored_is_told(
+    styles: dict[str, Chats], style: str
+) -> None:
+    rows = short_answers(styles[style])
+    for n, row in enumerate(rows):
+        row["labels"][-1 if n else -2] = IGNORED
+    record = audit_batches(rows, styles[style].tokenizer)
+    found = {finding.code: finding.count for finding in record.findings}
+    assert found == {"ending-unsupervised": 39, "answer-partly-supervised": 1}
+
+
+def test_the_same_masked_beginning_of_a_single_answer_is_told(chatml: Chats) -> None:
+    rows = [*chatml.healthy(), prefilled(chatml)[1]]
+    record = audit_batches(rows, chatml.tokenizer)
+    assert [(f.code, f.count) for f in record.findings] == [("answer-partly-supervised", 1)]
+
+
+def test_a_row_with_two_reasons_counts_once(chatml: Chats) -> None:
+    rows = chatml.healthy()
+    for row in rows:
+        row["labels"][0], row["input_ids"][1] = -1, 1000
+    found = audit_batches(rows, chatml.tokenizer).findings
+    finding = next(one for one in found if one.code == "outside-vocabulary")
+    assert (finding.count, finding.of, finding.unit) == (12, 12, "rows")
+    assert "token ids from" in finding.message
+    packed = boundaries_too_late(chatml)
+    for row in packed:
+        row["position_ids"][-1] = 7
+    found = audit_batches(packed, chatml.tokenizer).findings
+    finding = next(one for one in found if one.code == "boundaries-misplaced")
+    assert (finding.count, finding.of, finding.unit) == (2, 2, "rows")
+
+
+def test_lengths_that_do_not_add_up_are_noted(chatml: Chats) -> None:
+    rows = [{**row, "seq_lengths": [1]} for row in chatml.healthy()]
+    (note,) = audit_batches(rows, chatml.tokenizer).notes
+    assert note == "seq_lengths does not add up to the number of ids and was not examined"
 
 
 @pytest.mark.parametrize("style", ["chatml", "llama3"])

@@ -98,6 +98,11 @@ def test_iterables_of_lists_arrays_and_mappings(chatml: Chats) -> None:
         ({"input_ids": [1, 2], "labels": [1]}, "labels has 1 rows, row 1 of 1; the ids have 1"),
         ({"input_ids": [[1], [2, 3]], "labels": [[1]]}, "labels has 1 rows"),
         ({"input_ids": [1.5, 2], "labels": [1, 2]}, "input_ids holds .*1.5"),
+        ({"input_ids": [1, None], "labels": [1, 2]}, "input_ids holds None"),
+        ({"input_ids": [1, 2**70], "labels": [1, 2]}, "input_ids holds 1180591620717411303424"),
+        ({"input_ids": [1, 2**63], "labels": [1, 2]}, "input_ids holds 9.22"),
+        ({"input_ids": [1, float("nan")], "labels": [1, 2]}, "input_ids holds nan"),
+        ({"input_ids": [1, float("inf")], "labels": [1, 2]}, "input_ids holds inf"),
         ({"input_ids": ["a", "b"], "labels": [1, 2]}, "input_ids holds"),
         ({"input_ids": [1, [2]], "labels": [1, 2]}, "rows that are no lists"),
         ({"input_ids": [], "labels": []}, "no token ids"),
@@ -138,6 +143,20 @@ def test_what_is_no_batch_is_told(tmp_path: Path) -> None:
         read_batches(tmp_path)
     with pytest.raises(InputError, match="int is no iterable"):
         read_batches(3)  # type: ignore[arg-type]
+
+
+def test_an_error_without_a_message_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    def fail(folder: str) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(datasets, "load_from_disk", fail)
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_batches(tmp_path)
 
 
 def test_a_tokenizer_that_is_none_is_told(tmp_path: Path, folder: Path, chatml: Chats) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.foreign_logs.harness_log import (
     CHOICES,
+    DATE,
     LOGPROBS,
     TARGETS,
     read_answers,
@@ -142,6 +143,20 @@ def test_a_right_answer_that_the_metric_refuses_is_not_right(tmp_path: Path) -> 
     assert (predictions[0].chosen, predictions[0].outcome) == (None, Outcome.UNPARSED)
 
 
+def test_an_answer_of_odd_digits_is_no_option(tmp_path: Path) -> None:
+    write_log(tmp_path, read_answers(("A", "②", "²", "1" * 5000)))
+    _, predictions = read_evaluation_log(tmp_path)
+    assert [p.chosen for p in predictions] == [0, None, None, None]
+
+
+@pytest.mark.parametrize("seconds", [1e20, float("nan")])
+def test_a_date_that_is_none_is_passed_over(tmp_path: Path, seconds: float) -> None:
+    write_log(tmp_path, results=results_of(scored_samples(), date=seconds))
+    record, _ = read_evaluation_log(tmp_path)
+    assert record.origin is not None
+    assert record.origin.created == DATE
+
+
 def test_one_filter_of_several_is_read(tmp_path: Path) -> None:
     strict, loose = read_answers(), read_answers(("A", "B", "A", "C"), "flexible")
     results = results_of(strict)
@@ -218,6 +233,10 @@ def change(place: int, **fields: Any) -> list[dict[str, Any]]:
     ("samples", "message"),
     [
         (change(3, acc=1.0), r"line 4: the log says acc 1, but by its log-likelihoods"),
+        (change(3, acc=0.5), r"line 4: the log says acc 0.5, but by its log-likelihoods"),
+        (change(3, acc=float("nan")), r"line 4: the log says acc nan, but by its log-likelihoods"),
+        (change(1, target="²"), "line 2: the target is '²'"),
+        (change(1, target="1" * 5000), "line 2: the target is '111"),
         (change(1, target="[0, 2]"), r"line 2: the target is '\[0, 2\]', several right answers"),
         (change(1, target="Z"), "line 2: the target is 'Z'"),
         (change(2, doc_id=1), "line 3 repeats doc_id 1 of line 2"),
@@ -294,6 +313,9 @@ def test_a_log_that_is_cut_off_is_refused(tmp_path: Path) -> None:
 
 def test_an_empty_log_is_refused(tmp_path: Path) -> None:
     path = write_log(tmp_path, text=lambda _: "")
+    with pytest.raises(PredictionsError, match="is empty"):
+        read_evaluation_log(path)
+    path.write_text("\r\n\n")
     with pytest.raises(PredictionsError, match="is empty"):
         read_evaluation_log(path)
     (tmp_path / "nothing").mkdir()

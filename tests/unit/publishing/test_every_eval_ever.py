@@ -54,12 +54,20 @@ def test_two_models_of_one_label_are_told_apart() -> None:
     assert built(base).aggregate_path != built(of("path:x")).aggregate_path
 
 
-@pytest.mark.parametrize("source", ["remote:http://10.0.0.7:8000/v1#name", "path:/home/ann/model"])
+@pytest.mark.parametrize(
+    "source",
+    ["remote:http://10.0.0.7:8000/v1#name", "path:/home/ann/model", "/home/ann/model"],
+)
 def test_no_address_and_no_path_of_the_machine_is_published(source: str) -> None:
     made = built(of(source))
     for text in (made.aggregate, made.samples, made.aggregate_path):
         assert "10.0.0.7" not in text
         assert "ann" not in text.replace("annotation", "")
+
+
+def test_the_public_name_of_an_imported_model_is_kept() -> None:
+    info = json.loads(built(of("org/model")).aggregate)["model_info"]
+    assert info["additional_details"]["source"] == "org/model"
 
 
 @pytest.mark.parametrize("source", ["arc easy/../x", "file:/home/ann/My exam?.csv", "hub:a/b/c:t"])

@@ -81,6 +81,10 @@ def test_the_latex_table_is_well_formed_whatever_the_names(tabled: Tabled) -> No
     assert escape_latex(EVIL) in text
 
 
+def test_a_quotation_mark_needs_no_other_encoding() -> None:
+    assert escape_latex('the "best" one') == r'the \string"best\string" one'
+
+
 def test_the_check_finds_what_is_not_escaped(tabled: Tabled) -> None:
     record, a, b, _ = tabled
     text = render_latex_table(record, a, b)

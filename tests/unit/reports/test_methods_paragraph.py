@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from medtune.analysis.analyze import analyze_evaluation
 from medtune.analysis.compare import compare_evaluations
 from medtune.analysis.paired_slices import compare_slices
 from medtune.core.intervals import wilson_interval
-from medtune.core.records import ComparisonRecord, RunRecord, SearchBaseline
+from medtune.core.records import ComparisonRecord, LogOrigin, RunRecord, SearchBaseline
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlice
 from medtune.core.schemas.dataset import SnapshotManifest
 from medtune.reports import methods_paragraph
@@ -162,20 +161,28 @@ def test_an_imported_evaluation_has_gaps_and_no_inventions(compared: Compared) -
         update={"fingerprint": None, "parameters": None, "dtype": None, "device": None}
     )
     data = exam.data.model_copy(update={"excluded": {}})
-    origin = SimpleNamespace(display_name="lm-evaluation-harness 0.4.13", task="arc", metric="acc")
+    origin = LogOrigin(
+        harness="lm-evaluation-harness", version="0.4.13", task="arc", metric="acc", log="results"
+    )
     foreign = exam.model_copy(
         update={"model": model, "data": data, "prompt_hash": None, "normalization": "character"}
     )
-    foreign = foreign.model_copy(update={"method": "cloze"})
-    object.__setattr__(foreign, "__dict__", {**foreign.__dict__, "origin": origin})
+    foreign = foreign.model_copy(update={"method": "cloze", "origin": origin, "shots": 0})
     text = describe_evaluation_methods(foreign).text
     said, _, missing = text.partition("Not recorded: ")
     assert "None" not in text
     assert "from a log of lm-evaluation-harness 0.4.13, task arc" in said
     assert "No row was left out" not in said
     assert "by log-probability per character" in said
+    assert "no worked examples" in said
+    assert "Options were shown" not in said
     for fact in ("the identity of the weights", "the prompt of base", "which rows were left out"):
         assert fact in missing
+    inspect = origin.model_copy(update={"harness": "inspect_ai"})
+    text = describe_evaluation_methods(foreign.model_copy(update={"origin": inspect})).text
+    said, _, missing = text.partition("Not recorded: ")
+    assert "worked examples" not in said
+    assert "how many worked examples the prompts of base had" in missing
 
 
 def test_the_markdown_has_the_paragraph_and_its_references(compared: Compared) -> None:
