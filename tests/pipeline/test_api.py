@@ -134,6 +134,8 @@ def test_an_index_is_searched_and_answers(tmp_path: Path) -> None:
     assert mt.evaluate(index.model, RECALL, limit=4).record.open_book is not None
     assert mt.evaluate(mt.open_model(index.model), RECALL, limit=4).record.open_book is not None
     assert "30 passages" in index._repr_html_()
+    clean = mt.search_index(questions, tmp_path / "clean", without=RECALL)
+    assert clean.record.manifest.sources[0].passages == clean.record.manifest.passages > 0
 
 
 def test_an_application_answers_and_closes_its_store(tmp_path: Path) -> None:
