@@ -58,7 +58,7 @@ def test_what_is_no_list_of_questions_is_refused(given: Any) -> None:
 def test_a_data_frame_is_told_how_to_be_handed_in() -> None:
     frame = load_questions([ROW]).to_frame()
     with pytest.raises(DataError, match="to_dict"):
-        load_questions(frame)  # type: ignore[arg-type]
+        load_questions(frame)
     assert list(load_questions(frame.to_dict("records"))) == list(load_questions([ROW]))
 
 
