@@ -22,6 +22,13 @@ def test_a_model_that_was_never_measured_is_not_trusted(medtune: CommandLine) ->
     assert (found["reply"]["status"], found["reply"]["letter"]) == ("deferred", None)
 
 
+def test_a_long_question_is_a_question(medtune: CommandLine) -> None:
+    question = "Which vitamin is deficient in a sailor with bleeding gums? " * 10
+    code, out, _ = medtune("answer", question, *OPTIONS, "--model", "fake:constant")
+    assert code == 0
+    assert "Not sure enough to answer" in out
+
+
 def test_a_policy_may_show_its_choice_as_what_it_is(medtune: CommandLine, tmp_path: Path) -> None:
     from medtune.guardrails.policy import STARTER_POLICY
 

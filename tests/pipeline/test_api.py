@@ -94,6 +94,8 @@ def test_a_comparison_saves_loads_and_shows_itself(tmp_path: Path) -> None:
     assert escape(found.verdict) in loaded._repr_html_()
     copied = loaded.save(tmp_path / "copy")
     assert mt.Comparison.load(tmp_path / "copy").record == copied.record
+    (tmp_path / "c" / "report.html").unlink()
+    assert loaded.save(tmp_path / "again").record == copied.record
 
 
 def test_two_evaluations_of_one_name_are_told_apart() -> None:
@@ -115,10 +117,11 @@ def test_an_analysis_saves_and_shows_itself(tmp_path: Path) -> None:
     assert found.record.selective is not None
     assert found.record.selective.calibrated_n
     assert len(found.to_frame()) == len(found.record.slices) > 0
+    assert found.folder is None
     kept = found.save(tmp_path / "e")
     assert (tmp_path / "e" / "analysis.html").is_file()
     assert kept.folder == tmp_path / "e"
-    assert mt.Evaluation.load(kept.folder) == found.evaluation
+    assert mt.Evaluation.load(tmp_path / "e") == found.evaluation
     assert "accuracy by slice" in found._repr_html_()
 
 
@@ -131,6 +134,8 @@ def test_an_index_is_searched_and_answers(tmp_path: Path) -> None:
     assert mt.evaluate(index.model, RECALL, limit=4).record.open_book is not None
     assert mt.evaluate(mt.open_model(index.model), RECALL, limit=4).record.open_book is not None
     assert "30 passages" in index._repr_html_()
+    clean = mt.search_index(questions, tmp_path / "clean", without=RECALL)
+    assert clean.record.manifest.sources[0].passages == clean.record.manifest.passages > 0
 
 
 def test_an_application_answers_and_closes_its_store(tmp_path: Path) -> None:
@@ -171,6 +176,41 @@ def test_bad_names_are_refused() -> None:
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"method": "leter"}, "method 'leter'; did you mean letter?"),
+        ({"variant": "plan"}, "variant 'plan'; did you mean plain?"),
+        ({"form": "word"}, "form 'word'"),
+        ({"log": "lmeval", "out": "out"}, "log 'lmeval'; did you mean lm-eval?"),
+        ({"dtype": "float99"}, "dtype 'float99'; did you mean"),
+        ({"limit": 0}, "limit 0"),
+        ({"settings": {"shotz": 2}}, "shotz: unknown key; did you mean shots?"),
+        ({"settings": 2}, "settings 2"),
+        ({"style": "letter"}, "style 'letter'"),
+        ({"retrieval": "shared"}, "retrieval 'shared'"),
+        ({"columns": ["A"]}, "columns ['A']"),
+    ],
+)
+def test_settings_from_python_are_checked(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        mt.evaluate("fake:oracle", RECALL, **settings)
+    assert not Path("out").exists()
+
+
+def test_settings_may_be_dicts() -> None:
+    record, _ = evaluated(settings={"options_only": 0}, style={"system": "Answer."})
+    assert record.options_only is None
+    assert evaluated().record.options_only is not None
+
+
+@pytest.mark.parametrize("name", ["adapter", "dtype", "batch"])
+def test_an_open_model_is_not_opened_anew(name: str) -> None:
+    given: dict[str, Any] = {name: {"adapter": "a", "dtype": "float32", "batch": 2}[name]}
+    with pytest.raises(InputError, match="with a model that is open"):
+        mt.evaluate(mt.open_model("fake:oracle"), RECALL, **given)
+
+
 def test_a_fine_tuning_names_every_fault_before_anything_is_written(tmp_path: Path) -> None:
     questions = mt.load_questions("starter:train", limit=2)
     with pytest.raises(ConfigError) as caught:
@@ -179,6 +219,11 @@ def test_a_fine_tuning_names_every_fault_before_anything_is_written(tmp_path: Pa
     assert "training.batch_size" in str(caught.value)
     with pytest.raises(InputError, match="an experiment, and training"):
         mt.finetune(experiment=mt.Experiment(), out=tmp_path / "run", epochs=2)
+    with pytest.raises(InputError, match="an experiment, and evaluate"):
+        mt.finetune(experiment=mt.Experiment(), out=tmp_path / "run", evaluate=RECALL)
+    missing = tmp_path / "missing.csv"
+    with pytest.raises(InputError, match=r"missing\.csv does not exist"):
+        mt.finetune(out=tmp_path / "run", evaluate=[missing])
     with pytest.raises(ModelError, match="cannot be trained"):
         mt.finetune("fake:oracle", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

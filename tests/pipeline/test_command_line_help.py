@@ -109,6 +109,7 @@ def test_a_new_experiment_is_valid_and_nothing_is_overwritten(
     "line",
     [
         "evaluate fake:oracle starter:recall --dry-run",
+        "evaluate fake:oracle starter:recall --search nowhere --dry-run",
         "evaluate fake:oracle starter:recall --out e --shots 2 --shots-from starter --dry-run",
         "study robustness fake:oracle starter:recall --dry-run",
         "prepare --dry-run",
@@ -147,6 +148,9 @@ def test_a_plan_counts_on_what_is_there(medtune: CommandLine, tmp_path: Path, li
     [
         ("evaluate gpt-9 starter --dry-run", "names no model"),
         ("evaluate fake:oracle starter:recall --limit 81 --dry-run", "81 were asked for"),
+        ("evaluate fake:oracle starter:recall --shots 2 --dry-run", "without --shots-from"),
+        ("evaluate fake:oracle starter:recall --constrained --dry-run", "--constrained"),
+        ("evaluate fake:oracle starter:recall --words 9 --dry-run", "without passages"),
         ("compress fake:oracle starter:recall --dry-run", "no weights to quantize"),
         ("run nowhere.toml --dry-run", "no such file"),
         ("prepare --inspect x.csv --dry-run", "--dry-run with --verify or --inspect"),

@@ -5,7 +5,7 @@ A shell asks at every press of the tab key: nothing here reads a file or loads a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import get_args
 
@@ -58,13 +58,16 @@ def complete_model(incomplete: str) -> list[str]:
 def complete_data(incomplete: str) -> list[str]:
     """Return the questions that a word may become: the starter splits, files, and snapshots."""
     files = _list_files(incomplete, (".csv", ".tsv", ".jsonl", ".json", ".parquet"))
-    snapshots = (f"snapshot:{run}/data" for run in _list_folders("runs"))
-    return _matches(incomplete, [*STARTER, *files, *(s for s in snapshots if _is_folder(s[9:]))])
+    runs = (run for run in _list_folders("runs") if _is_folder(run, "data"))
+    return _matches(incomplete, [*STARTER, *files, *(f"snapshot:{run}/data" for run in runs)])
 
 
 def complete_experiment(incomplete: str) -> list[str]:
     """Return the experiment files that a word may become."""
-    return _matches(incomplete, [*_list_files("experiments/", (".toml",)), *_toml(incomplete)])
+    files = (
+        path for place in ("experiments/", incomplete) for path in _list_files(place, (".toml",))
+    )
+    return _matches(incomplete, files)
 
 
 def complete_evaluation(incomplete: str) -> list[str]:
@@ -88,15 +91,8 @@ def complete_schemes(incomplete: str) -> list[str]:
     )
 
 
-Completer = Callable[[str], list[str]]
-
-
 def _find_runs() -> Iterator[str]:
     return (run for run in _list_folders("runs") if any(_is_folder(run, w) for w in WEIGHTS))
-
-
-def _toml(incomplete: str) -> Iterator[str]:
-    return _list_files(incomplete, (".toml",))
 
 
 def _is_folder(*parts: str) -> bool:

@@ -13,7 +13,6 @@ from medtune.cli.options import (
     DEFAULT_MODEL,
     MODEL,
     Adapter,
-    Arithmetic,
     CalibrationFolder,
     Columns,
     DataOption,
@@ -35,6 +34,7 @@ from medtune.cli.options import (
 )
 from medtune.cli.output import Terminal
 from medtune.core.errors import CheckFailed, InputError, did_you_mean
+from medtune.core.experiment import DtypeName
 from medtune.core.records import Method
 from medtune.core.run_folder import slugify
 from medtune.core.schemas.compression import SCHEMES, SERVED_BUDGET, Budget, ParityRecord, Scheme
@@ -199,7 +199,7 @@ def bench(
     from medtune.commands.bench import PAGE
     from medtune.commands.bench import bench as bench_recipe
 
-    dtypes = parse_names("--dtype", dtype, Arithmetic)
+    dtypes = parse_names("--dtype", dtype, DtypeName)
     folder = out or Path("runs") / "bench" / slugify(*models, data, method)
     record = bench_recipe(
         [resolve_model_argument(model) for model in models],

@@ -163,8 +163,12 @@ def evaluate(
         max_new_tokens=max_new_tokens,
         constrained=constrained,
     )
+    book = _parse_retrieval(retrieval, passages, words)
     if dry_run:
+        from medtune.commands.evaluate import check_settings
         from medtune.workflows.dry_run import plan_evaluation
+
+        check_settings(config, method, variant, shots_from is not None)
 
         plan = plan_evaluation(
             model,
@@ -177,7 +181,7 @@ def evaluate(
             columns=parse_column_mapping(columns or []),
             dtype=dtype,
             form=form,
-            plain=not shots and variant == "plain" and retrieval is None,
+            plain=not shots and variant == "plain" and retrieval is None and search is None,
         )
         print_record(plan, json)
         return
@@ -201,7 +205,7 @@ def evaluate(
         form=form,
         label=label,
         search=search,
-        retrieval=_parse_retrieval(retrieval, passages, words),
+        retrieval=book,
         log=log,
     )
     folder = evaluation.folder
@@ -313,6 +317,7 @@ def analyze(
 
     analysis = analyze_recipe(evaluation, calibration).save(analysis_folder(evaluation))
     folder = analysis.folder
+    assert folder is not None, "it was saved"
     written = {"record": folder / ANALYSIS_FILE, "report": folder / ANALYSIS_PAGE_FILE}
     print_record(analysis.record, json, written)
     Terminal().log_message(f"report: {written['report']}")

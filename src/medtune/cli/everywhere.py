@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
@@ -56,7 +56,8 @@ class Command(TyperCommand):
         Raises:
             typer.BadParameter: There are too many, for example from a shell pattern.
         """
-        given = [argument for argument in args if Path(argument).exists()]
+        # Not Path.exists, which fails on a text that is too long for a name.
+        given = [argument for argument in args if os.path.exists(argument)]  # noqa: PTH110
         try:
             with suggest_corrections(self, ctx):
                 return super().parse_args(ctx, args)

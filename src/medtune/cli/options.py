@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
@@ -19,7 +19,7 @@ from medtune.cli.completion import (
 from medtune.cli.output import is_output_process, show_record
 from medtune.core.config import config_hash, load_experiment
 from medtune.core.errors import ConfigError, InputError, did_you_mean
-from medtune.core.experiment import ColumnMapping, Experiment, NotebookExperiment
+from medtune.core.experiment import ColumnMapping, DtypeName, Experiment, NotebookExperiment
 from medtune.core.records import Method, Record
 
 T = TypeVar("T")
@@ -137,8 +137,7 @@ LikelihoodMethod = Annotated[
 DataArgument = Annotated[str, typer.Argument(help=DATA, autocompletion=complete_data)]
 DataOption = Annotated[str, typer.Option(help=DATA, autocompletion=complete_data)]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N questions.")]
-Arithmetic = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
-Dtype = Annotated[Arithmetic, typer.Option(help="Dtype of the model.")]
+Dtype = Annotated[DtypeName, typer.Option(help="Dtype of the model.")]
 Columns = Annotated[
     list[str] | None,
     typer.Option(

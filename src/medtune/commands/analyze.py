@@ -38,9 +38,8 @@ class Analysis:
     evaluation: Evaluation
 
     @property
-    def folder(self) -> Path:
-        """Return the folder of the evaluation, in which a saved analysis lies."""
-        assert self.evaluation.folder is not None, "it was saved"
+    def folder(self) -> Path | None:
+        """Return the folder of the evaluation, in which a saved analysis lies; None in memory."""
         return self.evaluation.folder
 
     def __repr__(self) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from medtune.core.errors import DataError, InputError, RetrievalError
-from medtune.core.experiment import ColumnMapping, EvaluationConfig, RetrievalConfig
+from medtune.core.config import read_settings
+from medtune.core.errors import DataError, InputError, RetrievalError, check_choice
+from medtune.core.experiment import ColumnMapping, DtypeName, EvaluationConfig, RetrievalConfig
 from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX, is_search_model
 from medtune.core.predictions_io import RECORD_FILE, Evaluation, read_evaluation, refuse_overwrite
 from medtune.core.progress import Progress
@@ -107,19 +108,19 @@ def evaluate(
     method: Method = "letter",
     limit: int | None = None,
     label: str | None = None,
-    style: PromptStyle | None = None,
+    style: PromptStyle | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
     adapter: str | Path | None = None,
     shots_from: str | Path | Sequence[Question | Mapping[str, Any]] | None = None,
     variant: Variant = "plain",
     columns: ColumnMapping | Mapping[str, Any] | None = None,
-    settings: EvaluationConfig | None = None,
+    settings: EvaluationConfig | Mapping[str, Any] | None = None,
     dtype: str = "auto",
     batch: int | None = None,
     form: FormName | None = None,
     search: str | Path | None = None,
-    retrieval: RetrievalConfig | None = None,
+    retrieval: RetrievalConfig | Mapping[str, Any] | None = None,
     log: LogFormat | None = None,
     keep_in: str | Path | None = None,
 ) -> Evaluation:
@@ -139,7 +140,8 @@ def evaluate(
         shots_from: Split of the worked examples.
         variant: Perturbation of the questions.
         columns: Mapping of a file's columns.
-        settings: Orders, worked examples, baselines and decoding.
+        settings: Orders, worked examples, baselines and decoding; like `style` and `retrieval`
+            also a dict of those that are no defaults.
         dtype: Precision of the model.
         batch: Most questions in a forward pass.
         form: Answer form of free answers.
@@ -151,17 +153,23 @@ def evaluate(
             everything that determines the result; used where `out` is None.
 
     Raises:
+        ConfigError: A setting is unknown or out of range; every fault is named.
         FolderError: The folder contains another evaluation, or cannot be written.
         MedtuneError: The model or the data cannot be used.
     """
     progress = choose_progress(progress)
-    settings = settings or EvaluationConfig()
+    _check_choices(method, variant, form, dtype, log)
+    settings = read_settings(settings or {}, EvaluationConfig, "settings")
+    style = None if style is None else read_settings(style, PromptStyle, "style")
+    if retrieval is not None:
+        retrieval = read_settings(retrieval, RetrievalConfig, "retrieval")
     adapter = None if adapter is None else Path(adapter)
-    _check_settings(settings, method, variant, shots_from is not None)
+    check_settings(settings, method, variant, shots_from is not None)
     if log is not None and out is None and keep_in is None:
         raise InputError(f"log={log!r} without a folder", expected="out=FOLDER")
     given, name = None, model if isinstance(model, str) else ""
     if not isinstance(model, str):
+        _refuse_opening(adapter, dtype, batch)
         given = as_answer_model(model)
         name = given.describe().source
         adapter = getattr(given, "adapter_folder", adapter)
@@ -422,9 +430,40 @@ def _check_retrieval(
         )
 
 
-def _check_settings(
+def _check_choices(
+    method: Method, variant: Variant, form: FormName | None, dtype: str, log: LogFormat | None
+) -> None:
+    """Check the names of choices, which no command line has checked for a caller from Python."""
+    check_choice("method", method, get_args(Method))
+    check_choice("variant", variant, get_args(Variant))
+    check_choice("dtype", dtype, get_args(DtypeName))
+    if form is not None:
+        check_choice("form", form, get_args(FormName))
+    if log is not None:
+        check_choice("log", log, get_args(LogFormat))
+
+
+def _refuse_opening(adapter: Path | None, dtype: str, batch: int | None) -> None:
+    """Refuse settings of the opening of a model for one that is open."""
+    given = {"adapter": adapter, "dtype": None if dtype == "auto" else dtype, "batch": batch}
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(
+                f"{name}={str(value)!r} with a model that is open",
+                expected="the name of a model",
+                fix=f"leave {name} out, or open the model with it",
+            )
+
+
+def check_settings(
     settings: EvaluationConfig, method: Method, variant: Variant, has_examples: bool
 ) -> None:
+    """Check that the settings of an evaluation fit together.
+
+    Raises:
+        InputError: Two of them exclude each other.
+        DataError: Worked examples come from nowhere.
+    """
     if method == "generate" and settings.orders != "given":
         raise InputError(
             f"--orders {settings.orders} with free answers, which have no probabilities to average",

@@ -75,7 +75,7 @@ def search_index(
     *,
     columns: ColumnMapping | Mapping[str, Any] | None = None,
     limit: int | None = None,
-    without: Sequence[str] = (),
+    without: str | Sequence[str] = (),
     words: int = WORDS,
     licence: str | None = None,
     stemmer: str = STEMMER,
@@ -92,7 +92,7 @@ def search_index(
         out: Folder to write.
         columns: Mapping of a file of questions.
         limit: Use only this many first questions, or first passages of texts.
-        without: DATA arguments of evaluated questions; passages that leak one are left out.
+        without: DATA, one or more, of evaluated questions; passages that leak one are left out.
         words: Most words of a passage of a text.
         licence: Licence where the source states none.
         stemmer: Snowball stemmer, or "none".
@@ -129,6 +129,7 @@ def search_index(
         words=words,
         licence=licence,
     )
+    without = (without,) if isinstance(without, str) else without
     if without:
         content = leave_out_evaluated(content, without, folder, stemmer, progress)
     index = _write_index(content, folder, stemmer, encoder, postgres, progress)

@@ -95,7 +95,7 @@ def finetune(
     out: str | Path,
     target: TrainingTarget | None = None,
     epochs: int | None = None,
-    evaluate: Data | Sequence[str] | None = None,
+    evaluate: Data | Sequence[str | Path] | None = None,
     limit: int | None = None,
     columns: ColumnMapping | Mapping[str, Any] | None = None,
     style: PromptStyle | None = None,
@@ -154,8 +154,10 @@ def finetune(
         given["data"] = given.get("data", {}) | _name_sources(folder, data, evaluate)
         config = validate_experiment(given, "finetune()")
     elif given or data is not None or evaluate is not None:
+        sources = {"data": data, "evaluate": evaluate}
+        also = {**given, **_without_none(sources)}
         raise InputError(
-            f"an experiment, and {', '.join([*given, *(['data'] if data is not None else [])])}",
+            f"an experiment, and {', '.join(also)}",
             expected="either an experiment, or settings of one",
         )
     elif isinstance(experiment, Experiment):
@@ -192,7 +194,7 @@ def _train(experiment: Experiment, folder: Path, progress: Progress) -> FineTune
 
 
 def _name_sources(
-    folder: Path, data: Data | None, evaluate: Data | Sequence[str] | None
+    folder: Path, data: Data | None, evaluate: Data | Sequence[str | Path] | None
 ) -> dict[str, Any]:
     """Return the sources of the data; questions from Python are written to files first."""
     mappings: dict[str, ColumnMapping] = {}
@@ -214,7 +216,7 @@ def _name_sources(
     if isinstance(evaluate, str | Path):
         named["evaluate"] = (str(evaluate),)
     elif evaluate is not None:
-        sources = [one for one in evaluate if isinstance(one, str)]
+        sources = [str(one) for one in evaluate if isinstance(one, str | Path)]
         if not sources or len(sources) < len(evaluate):
             sources = [name(evaluate, "evaluate")]  # type: ignore[arg-type]
         named["evaluate"] = tuple(sources)

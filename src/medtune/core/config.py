@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 import tomli_w
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from medtune.core.errors import ConfigError, did_you_mean
+from medtune.core.errors import ConfigError, InputError, did_you_mean
 from medtune.core.experiment import ColumnMapping, Experiment, NotebookExperiment
 from medtune.core.records import Record, content_hash
 
@@ -97,11 +97,26 @@ def read_columns(columns: ColumnMapping | Mapping[str, Any] | None) -> ColumnMap
     Raises:
         ConfigError: A key is unknown, or a value is no column.
     """
-    if columns is None or isinstance(columns, ColumnMapping):
-        return columns
-    found = validate_experiment({"data": {"columns": dict(columns)}}, "columns")
-    assert isinstance(found, Experiment), "no recipe is named"
-    return found.data.columns
+    return None if columns is None else read_settings(columns, ColumnMapping, "columns")
+
+
+def read_settings(given: R | Mapping[str, Any], kind: type[R], name: str) -> R:
+    """Make a record of a dict of settings; a record is returned as it is.
+
+    Args:
+        given: The record, or a dict of those of its settings that are no defaults.
+        kind: Type of the record.
+        name: Name of the argument, for messages.
+
+    Raises:
+        InputError: It is neither.
+        ConfigError: With every fault, each by its key.
+    """
+    if isinstance(given, kind):
+        return given
+    if not isinstance(given, Mapping):
+        raise InputError(f"{name} {given!r}", expected=f"a {kind.__name__}, or a dict")
+    return _validate(kind, given, name)
 
 
 def config_hash(experiment: Experiment | NotebookExperiment) -> str:
@@ -145,13 +160,16 @@ def read_toml_as(path: Path, kind: type[R]) -> R:
     Raises:
         ConfigError: With every fault, each by its key.
     """
-    tree = read_toml(path)
+    return _validate(kind, read_toml(path), str(path))
+
+
+def _validate(kind: type[R], tree: Mapping[str, Any], source: str) -> R:
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
         name = kind.__name__.lower()
         faults = [_describe_fault(kind, fault["loc"], name, fault) for fault in error.errors()]
-        raise ConfigError(str(path), faults) from error
+        raise ConfigError(source, faults) from error
 
 
 def read_toml(path: Path) -> dict[str, Any]:

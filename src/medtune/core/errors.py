@@ -32,7 +32,7 @@ are translated once, where the library is called, with ``raise ... from``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -42,6 +42,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     near = get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def check_choice(name: str, value: object, known: Sequence[str]) -> None:
+    """Check that the value of a setting is one of the known ones.
+
+    Raises:
+        InputError: It is not.
+    """
+    if value not in known:
+        near = did_you_mean(value, known) if isinstance(value, str) else ""
+        raise InputError(f"{name} {value!r}{near}", expected=f"one of {', '.join(known)}")
 
 
 class MedtuneError(Exception):

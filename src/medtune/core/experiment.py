@@ -48,12 +48,15 @@ class ColumnMapping(Record):
     """Column that names the split of a row, for `file:PATH:SPLIT`."""
 
 
+DtypeName = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
+
+
 class ModelConfig(Record):
     """Settings of the model: its source and precision."""
 
     source: str = "embedded:smollm2-135m"
     """embedded:, hub:ORG/NAME[@revision], path:DIR; fakes are for `evaluate` only."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "nf4"] = "auto"
+    dtype: DtypeName = "auto"
     """auto is bfloat16 where the machine multiplies it fast, else float32; nf4 keeps the layers in
     4 bits and computes as auto does (QLoRA, arXiv 2305.14314; needs bitsandbytes)."""
     attention: Literal["auto", "sdpa", "eager"] = "auto"

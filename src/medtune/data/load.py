@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -260,14 +261,25 @@ def _refuse_training_only(ref: DataRef) -> None:
                 raise training_only_error(str(ref), path.name)
 
 
+def check_limit(size: int) -> None:
+    """Check a number of first questions: a negative one would count from the end.
+
+    Raises:
+        DataError: It is not a positive whole number.
+    """
+    if not isinstance(size, Integral) or size < 1:
+        raise DataError(f"limit {size!r}", expected="a whole number, 1 or more; None takes all")
+
+
 def limit_size(
     questions: QuestionTable, size: int, source: str, seed: int | None = None
 ) -> QuestionTable:
     """Return a sample of `size` questions: random by seed, or the first without a seed.
 
     Raises:
-        DataError: There are fewer questions.
+        DataError: There are fewer questions, or the size is not a positive whole number.
     """
+    check_limit(size)
     if size > len(questions):
         raise DataError(
             f"{source} has {len(questions)} usable questions, {size} were asked for",

@@ -41,6 +41,15 @@ def read_questions(rows: Iterable[Question | Mapping[str, Any]]) -> list[Questio
         DataError: A row is no question, or two questions have one id.
         EmptySplitError: There is no row.
     """
+    if isinstance(rows, Question | Mapping) or not isinstance(rows, Iterable):
+        raise DataError(
+            f"the questions are of type {type(rows).__name__}",
+            expected="a list of questions, or the name of a source",
+        )
+    if hasattr(rows, "to_dict"):
+        raise DataError(
+            "the questions are a data frame", fix='hand in its rows: frame.to_dict("records")'
+        )
     questions: list[Question] = []
     seen: dict[str, int] = {}
     for number, row in enumerate(rows):
@@ -80,8 +89,8 @@ def _read_row(row: object, number: int) -> Question:
             f"question {number} (counted from 0) has the options {options!r}",
             expected="a list of 2 to 10 texts",
         )
-    name = content_hash([row.get("stem"), list(options)])[:12]
-    cells = {"id": name, **row, "options": tuple(options)}
+    name = content_hash([str(row.get("stem")), list(map(str, options))])[:12]
+    cells = {"id": name, **{str(key): cell for key, cell in row.items()}, "options": tuple(options)}
     cells["answer"] = _read_answer(row.get("answer"), cells["options"], number)
     try:
         return Question(**cells)

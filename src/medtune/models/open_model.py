@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from medtune.core.errors import AdapterError
-from medtune.core.experiment import RetrievalConfig
+from medtune.core.errors import AdapterError, check_choice
+from medtune.core.experiment import DtypeName, RetrievalConfig
 from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX, is_search_model
 from medtune.core.progress import NoProgress, Progress
 from medtune.core.prompt import PromptStyle
@@ -31,7 +31,7 @@ def open_model(
     name: str,
     *,
     questions: Sequence[Question] = (),
-    adapter: Path | None = None,
+    adapter: str | Path | None = None,
     style: PromptStyle | None = None,
     dtype: str = "auto",
     attention: str = "auto",
@@ -58,7 +58,8 @@ def open_model(
     Raises:
         ModelError: The model or the adapter cannot be used.
     """
-    name, adapter = split_adapter(name, adapter)
+    check_choice("dtype", dtype, get_args(DtypeName))
+    name, adapter = split_adapter(name, None if adapter is None else Path(adapter))
     if name.startswith("remote:"):
         return _connect(name, adapter, progress)
     if is_search_model(name):

@@ -141,8 +141,14 @@ def as_answer_model(model: object) -> AnswerModel:
     """Return an object as an answer model.
 
     Raises:
-        ModelError: It has no `score` or no `describe`.
+        ModelError: It has no `score` or no `describe`, or is a class.
     """
+    if isinstance(model, type):
+        raise ModelError(
+            f"{model.__name__} is a class",
+            expected="an object",
+            fix=f"make one: {model.__name__}()",
+        )
     if missing := [name for name in ("score", "describe") if not _has_method(model, name)]:
         raise ModelError(
             f"{_type_name(model)} has no method {' and no method '.join(missing)}",

@@ -82,10 +82,21 @@ def resolve_model(name: str, progress: Progress | None = None, weights: bool = T
         )
     absent = "/" in name and not colon and not Path(name).exists()
     found = f"{name!r} names no model" + (": there is no such folder" if absent else "")
-    known = [*NAMED_MODELS, *(f"{prefix}:{rest}" for prefix in MODEL_KINDS)]
+    others = () if kind in ("embedded", "fake", *MODEL_KINDS) else MODEL_KINDS
+    known = [*NAMED_MODELS, *(f"{prefix}:{rest}" for prefix in others)]
     if absent and Path(name).parent.is_dir():
         known += [str(folder) for folder in Path(name).parent.iterdir()]
-    raise UnknownModelError(found + did_you_mean(name, known), expected=EXPECTED_MODEL_NAME)
+    # The command line takes a run folder for its weights; callers from Python name these.
+    trained = {
+        f"adapter:{name}/adapter": Path(name, "adapter"),
+        f"path:{name}/model": Path(name, "model"),
+    }
+    own = [weights for weights, folder in trained.items() if not colon and folder.is_dir()]
+    raise UnknownModelError(
+        found + ("" if own else did_you_mean(name, known)),
+        expected=EXPECTED_MODEL_NAME,
+        fix=f"name the weights of the run: {own[0]}" if own else "",
+    )
 
 
 def _convert_gguf(file: GgufFile, progress: Progress | None) -> Path:

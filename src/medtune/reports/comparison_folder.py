@@ -165,7 +165,9 @@ class Comparison:
                 if self.folder.resolve() != place.resolve():
                     with translate_disk_errors(place):
                         for name in COMPARISON_FILES:
-                            shutil.copyfile(self.folder / name, place / name)
+                            # A folder without its page is loaded as well.
+                            if name != PAGE_FILE or (self.folder / name).is_file():
+                                shutil.copyfile(self.folder / name, place / name)
                 return replace(self, folder=place)
             a, b = (
                 model

@@ -19,6 +19,7 @@ from medtune.core.run_folder import translate_disk_errors
 from medtune.data.hash_sampling import order_by_hash
 from medtune.data.load import (
     Split,
+    check_limit,
     find_snapshot_split,
     load_questions,
     load_split,
@@ -141,7 +142,9 @@ def _read_texts(
         missing[NO_TEXT] += not document.text
         numbered = numbers.setdefault(document.file, count(1))
         passages += _cut_document(document, words, licence, numbered)
-    passages = passages[:limit]
+    if limit is not None:
+        check_limit(limit)
+        passages = passages[:limit]
     if not passages:
         raise RetrievalError(
             f"{path} has no text",

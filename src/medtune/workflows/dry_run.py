@@ -417,8 +417,8 @@ def plan_evaluation(
         columns: Mapping of the columns of a file.
         dtype: Dtype of the model.
         form: Answer form of free answers.
-        plain: Whether the prompts have neither passages nor worked examples nor a perturbation. An
-            earlier result of other prompts is found when the command runs.
+        plain: Whether there are neither passages nor worked examples nor a perturbation. An
+            earlier result of other evaluations is found when the command runs.
 
     Raises:
         MedtuneError: The model or the data cannot be used.

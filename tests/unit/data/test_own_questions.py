@@ -37,6 +37,9 @@ def test_an_id_is_made_of_the_content() -> None:
         (ROW | {"options": ["A", "a"], "answer": 0}, "two options are equal"),
         (ROW | {"stem": ""}, "stem"),
         (ROW | {"colour": "red"}, "colour"),
+        (ROW | {0: "red"}, "0: Extra inputs"),
+        (ROW | {"stem": {"What?"}}, "stem"),
+        (ROW | {"options": [{"A"}, "B"], "answer": 0}, "options.0"),
         ("What?", "is of type str"),
     ],
 )
@@ -44,6 +47,26 @@ def test_what_is_no_question_is_refused_with_its_place(row: Any, said: str) -> N
     with pytest.raises(DataError, match=r"question 1 \(counted from 0\)") as caught:
         read_questions([ROW, row])
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [None, ROW, Question(id="q", **ROW), 3])
+def test_what_is_no_list_of_questions_is_refused(given: Any) -> None:
+    with pytest.raises(DataError, match=f"the questions are of type {type(given).__name__}"):
+        load_questions(given)
+
+
+def test_a_data_frame_is_told_how_to_be_handed_in() -> None:
+    frame = load_questions([ROW]).to_frame()
+    with pytest.raises(DataError, match="to_dict"):
+        load_questions(frame)
+    assert list(load_questions(frame.to_dict("records"))) == list(load_questions([ROW]))
+
+
+@pytest.mark.parametrize("limit", [-1, 0, 1.5])
+@pytest.mark.parametrize("source", ["starter:recall", [ROW]])
+def test_a_limit_is_a_positive_whole_number(source: Any, limit: Any) -> None:
+    with pytest.raises(DataError, match=f"limit {limit}"):
+        load_questions(source, limit=limit)
 
 
 def test_no_question_and_an_id_twice_are_refused() -> None:

@@ -59,6 +59,21 @@ def test_an_unknown_name_says_what_there_is(name: str) -> None:
         resolve_model(name)
 
 
+def test_another_kind_is_no_suggestion_for_a_misspelt_name() -> None:
+    with pytest.raises(UnknownModelError) as caught:
+        resolve_model("embedded:nope")
+    assert "did you mean" not in str(caught.value)
+    with pytest.raises(UnknownModelError, match="did you mean search:dir"):
+        resolve_model("serch:dir")
+
+
+@pytest.mark.parametrize(("kind", "name"), [("adapter", "adapter"), ("path", "model")])
+def test_a_run_folder_is_told_the_name_of_its_weights(tmp_path: Path, kind: str, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(UnknownModelError, match=f"to do: .*{kind}:{tmp_path}/{name}"):
+        resolve_model(str(tmp_path))
+
+
 def test_a_folder_without_config_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(UnknownModelError, match=r"holds no config\.json"):
         resolve_model(f"path:{tmp_path}")

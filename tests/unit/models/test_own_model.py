@@ -54,6 +54,11 @@ def test_too_few_results_are_named() -> None:
         as_answer_model(model).score([REQUEST])
 
 
+def test_a_class_in_place_of_an_object_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"Mine is a class[\s\S]*make one: Mine\(\)"):
+        as_answer_model(Mine)
+
+
 def test_an_object_without_the_methods_is_refused() -> None:
     with pytest.raises(ModelError, match="object has no method score and no method describe"):
         as_answer_model(object())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from medtune.core.config import load_experiment
-from medtune.core.errors import FolderError, InputError, did_you_mean
+from medtune.core.errors import FolderError, InputError, check_choice
 from medtune.core.experiment import Experiment
 from medtune.core.run_folder import write_text
 from medtune.core.settings.describe import ConfigKey, describe_settings, format_value
@@ -84,12 +84,7 @@ def write_experiment(
         FolderError: The file exists, or cannot be written.
         ConfigError: A setting is invalid.
     """
-    if template not in TEMPLATES:
-        known = get_args(TemplateName)
-        raise InputError(
-            f"--template {template}{did_you_mean(template, known)}",
-            expected=f"one of {', '.join(known)}",
-        )
+    check_choice("--template", template, get_args(TemplateName))
     if path.suffix != ".toml":
         raise InputError(f"{path} is the name of no TOML file", expected="a name such as my.toml")
     if path.exists():
