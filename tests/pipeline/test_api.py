@@ -25,16 +25,17 @@ def evaluated(kind: str = "noisy", n: int = 20, **settings: Any) -> mt.Evaluatio
     return mt.evaluate(f"fake:{kind}", RECALL, limit=n, **settings)
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize(
+    ("page", "number", "name"), [("api.md", 0, "after"), ("own-model.md", 0, "result")]
+)
 def test_the_examples_of_the_documentation_run(
-    number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    page: str, number: int, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code = BLOCK.findall((ROOT / "docs" / "api.md").read_text())[number]
+    code = BLOCK.findall((ROOT / "docs" / page).read_text())[number]
     names: dict[str, Any] = {}
-    exec(compile(code, "docs/api.md", "exec"), names)
-    found = names["after" if number == 0 else "mine"]
-    assert isinstance(found, mt.Evaluation)
+    exec(compile(code, page, "exec"), names)
+    assert isinstance(names[name], mt.Evaluation)
     assert not list(tmp_path.iterdir()), "nothing is written unless a folder is named"
 
 

@@ -20,7 +20,7 @@ from medtune.models.search_model import render_plain
 
 KINDS = ("embedded", "hub", "path", "adapter", "remote", "search", "mix", "fake", "release")
 """Kinds of names that medtune opens itself."""
-FIX = "see docs/api.md for an example of twenty lines"
+FIX = "see docs/own-model.md for an example of twenty lines"
 
 
 class ScoringModel(Protocol):
