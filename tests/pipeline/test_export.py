@@ -92,7 +92,7 @@ def test_the_folder_is_what_others_can_read(medtune: CommandLine, registry: Regi
     assert there == {
         "README.md", "DATASHEET.md", "TRACEABILITY.md", "bom.cdx.json", "policy.toml",
         "release.json", "gate.json", "medtune.json", "adapter_config.json",
-        "adapter_model.safetensors", ".eval_results/medmcqa.yaml",
+        "adapter_model.safetensors", ".eval_results/openlifescienceai-medmcqa-validation.yaml",
         *(f"evidence/{kind}.json" for kind in verdict.evidence),
     }  # fmt: skip
     assert (record["files"], record["standing"]) == (len(there), "passed")
@@ -100,7 +100,9 @@ def test_the_folder_is_what_others_can_read(medtune: CommandLine, registry: Regi
     assert Release.model_validate_json((folder / "release.json").read_bytes()) == release
     assert GateRecord.model_validate_json((folder / "gate.json").read_bytes()) == verdict
     card: Any = ModelCard.load(folder / "README.md")
-    results = yaml.safe_load((folder / ".eval_results" / "medmcqa.yaml").read_text())
+    results = yaml.safe_load(
+        (folder / ".eval_results" / "openlifescienceai-medmcqa-validation.yaml").read_text()
+    )
     (entry,) = parse_eval_result_entries(results)
     assert entry.dataset_id == "openlifescienceai/medmcqa"
     assert entry.value == pytest.approx(100 * make.analysis().evaluation.accuracy.value)

@@ -132,7 +132,7 @@ def test_free_answers_are_exported_as_they_were_written(medtune: CommandLine) ->
 def test_the_hubs_result_is_read_by_the_hubs_library(evaluated: CommandLine) -> None:
     record = evaluated.record("export", "tuned", "--to", "eval-results", "--out", "repo")
     (path,) = record["files"]
-    assert path == "repo/.eval_results/medmcqa.yaml"
+    assert path == "repo/.eval_results/openlifescienceai-medmcqa-validation.yaml"
     (entry,) = parse_eval_result_entries(yaml.safe_load(Path(path).read_text()))
     assert entry.dataset_id == "openlifescienceai/medmcqa"
     Path(path).write_text("- dataset: {id: a/b, task_id: c}\n  value: 1\n")

@@ -80,9 +80,9 @@ def render_hub_results(entries: list[EvalResultEntry]) -> str:
 
 
 def results_file_name(record: EvaluationRecord) -> str:
-    """Return the file's name: that of the dataset and its configuration."""
+    """Return the file's name: dataset, configuration and split, so that none replaces another."""
     place = _hub_dataset(record)
-    parts = (place.place.rpartition("/")[2], place.config or "")
+    parts = (place.place, place.config or "", place.split or "")
     return "-".join(part for part in parts if part).lower().replace("/", "-") + ".yaml"
 
 

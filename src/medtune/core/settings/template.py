@@ -19,7 +19,7 @@ MEDMCQA = {
     "data.train": "hub:openlifescienceai/medmcqa:train",
     "data.evaluate": ("hub:openlifescienceai/medmcqa:validation",),
 }
-TEMPLATES: dict[TemplateName, dict[str, Any]] = {
+TEMPLATES: dict[str, dict[str, Any]] = {
     "quickstart": {},
     "medmcqa": {
         "model.source": "hub:HuggingFaceTB/SmolLM2-1.7B-Instruct",
