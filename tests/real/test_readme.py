@@ -22,7 +22,15 @@ from tests.unit.models.openai_server import OpenAiServer, serving
 
 from medtune.models.sources import ModelSource
 
-REFUSES = ("compress", "parity", "guard test", "release gate", "release promote", "update")
+REFUSES = (
+    "compress",
+    "parity",
+    "guard test",
+    "release gate",
+    "release promote",
+    "release push",
+    "update",
+)
 """Commands whose exit may be 1: with so few questions, a check says no."""
 NOTHING_YET = {
     "monitor report": "no question that a model was asked",
