@@ -48,7 +48,7 @@ def test_a_configuration_is_the_task_and_a_commit_the_revision() -> None:
     entry = read_back(record)
     assert (entry.dataset_id, entry.task_id) == ("cais/mmlu", "anatomy")
     assert entry.dataset_revision == commit
-    assert results_file_name(record) == "mmlu-anatomy.yaml"
+    assert results_file_name(record) == "cais-mmlu-anatomy-test.yaml"
     assert read_back(of("hub:cais/mmlu/anatomy@main:test")).dataset_revision is None
 
 
