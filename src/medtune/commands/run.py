@@ -20,7 +20,6 @@ from medtune.core.errors import DataError
 from medtune.core.experiment import Experiment
 from medtune.core.predictions_io import Evaluation
 from medtune.core.progress import NoProgress, Progress
-from medtune.core.prompt import form_for_target
 from medtune.core.protocols import AnswerModel
 from medtune.core.provenance import collect_provenance, peak_memory
 from medtune.core.records import RunRecord, TrainingRecord
@@ -127,14 +126,8 @@ def _plan_exams(
         )
     for split in splits:
         for method in settings.methods:
-            yield Exam.from_config(
-                settings,
-                method,
-                split.questions,
-                split.description,
-                experiment.prompt,
-                form_for_target(experiment.training.target),
-                snapshot.train.questions,
+            yield Exam.from_experiment(
+                experiment, method, split.questions, split.description, snapshot.train.questions
             )
 
 

@@ -183,6 +183,21 @@ class Exam:
         )
 
     @classmethod
+    def from_experiment(
+        cls,
+        experiment: Experiment,
+        method: Method,
+        questions: Sequence[Question],
+        data: SplitDescription,
+        pool: Sequence[Question],
+    ) -> Self:
+        """Make the exam of an experiment on one of its splits; `pool` is for few-shot examples."""
+        target = form_for_target(experiment.training.target)
+        return cls.from_config(
+            experiment.evaluation, method, questions, data, experiment.prompt, target, pool
+        )
+
+    @classmethod
     def for_validation(
         cls, experiment: Experiment, questions: Sequence[Question], data: SplitDescription
     ) -> Self:

@@ -22,7 +22,7 @@ from medtune.core.experiment import ColumnMapping, EvaluationConfig, Experiment
 from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX
 from medtune.core.predictions_io import RECORD_FILE, read_evaluation
 from medtune.core.progress import NoProgress, Progress
-from medtune.core.prompt import FormName, form_for_target
+from medtune.core.prompt import FormName
 from medtune.core.protocols import ModelIdentity
 from medtune.core.records import EvaluationRecord, Method, Question
 from medtune.core.run_folder import read_valid_record
@@ -277,7 +277,13 @@ def _plan_exams(
             done = False
             if split is not None and model is not None and not experiment.retrieval.is_open_book:
                 assert snapshot is not None, "it has the split"
-                exam = _make_exam(experiment, method, split, snapshot)
+                exam = Exam.from_experiment(
+                    experiment,
+                    method,
+                    split.questions,
+                    split.description,
+                    snapshot.train.questions,
+                )
                 if name == "calibration":
                     exam = replace(exam, options_only=0)
                 done = is_evaluated(model, exam, place)
@@ -286,20 +292,6 @@ def _plan_exams(
                 plan, f"{label}: {name}, {method}", model or base, method, questions, settings,
                 place, done,
             )  # fmt: skip
-
-
-def _make_exam(
-    experiment: Experiment, method: Method, split: SnapshotSplit, snapshot: Snapshot
-) -> Exam:
-    return Exam.from_config(
-        experiment.evaluation,
-        method,
-        split.questions,
-        split.description,
-        experiment.prompt,
-        form_for_target(experiment.training.target),
-        snapshot.train.questions,
-    )
 
 
 def is_evaluated(model: ModelIdentity, exam: Exam, folder: Path) -> bool:
