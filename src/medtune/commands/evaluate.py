@@ -15,7 +15,7 @@ from medtune.core.config import read_settings
 from medtune.core.errors import DataError, InputError, RetrievalError, check_choice
 from medtune.core.experiment import ColumnMapping, DtypeName, EvaluationConfig, RetrievalConfig
 from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX, is_search_model
-from medtune.core.predictions_io import RECORD_FILE, Evaluation, read_evaluation, refuse_overwrite
+from medtune.core.predictions_io import RECORD_FILE, Evaluation, refuse_overwrite
 from medtune.core.progress import Progress
 from medtune.core.prompt import FormName, PromptStyle
 from medtune.core.protocols import AnswerModel, ModelIdentity
@@ -228,7 +228,7 @@ def _run(
     if place is not None and (
         found := _find_finished(known, exam, label, search_model, place, progress)
     ):
-        _write_log(log, known, exam, place, progress)
+        _write_log(log, known, exam, found, place, progress)
         return found
     if search_model is not None:
         searched = search_without_leaks(search_model, questions, progress)
@@ -251,7 +251,7 @@ def _run(
             opened,
             lambda shared: evaluate_or_reuse(shared, exam, label, STRICT_PARSER, place, progress),
         )
-        _write_log(log, opened, exam, place, progress)
+        _write_log(log, opened, exam, evaluation, place, progress)
     return evaluation
 
 
@@ -288,14 +288,18 @@ def _show_passages(
 
 
 def _write_log(
-    log: LogFormat | None, model: ModelIdentity, exam: Exam, place: Path, progress: Progress
+    log: LogFormat | None,
+    model: ModelIdentity,
+    exam: Exam,
+    evaluation: Evaluation,
+    place: Path,
+    progress: Progress,
 ) -> None:
-    """Write the evaluation of a folder as lm-evaluation-harness logs it, if that was asked for."""
+    """Write an evaluation as lm-evaluation-harness logs it, if that was asked for."""
 
     def write() -> None:
-        record, predictions = read_evaluation(place)
         prompts = [PromptText(*prompt) for prompt in render_prompts(model, exam)]
-        for path in write_lm_eval_log(place, record, predictions, prompts):
+        for path in write_lm_eval_log(place, *evaluation, prompts):
             progress.log_message(f"log: {path}")
 
     if log is not None:
