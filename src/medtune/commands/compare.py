@@ -34,7 +34,7 @@ def compare(
         PredictionsError: One of them cannot be read, or they are not of the same questions.
         FolderError: The folder cannot be written.
     """
-    found = Comparison.of(*_distinguish(_model(a, calibration_a), _model(b, calibration_b)))
+    found = Comparison.of(_model(a, calibration_a), _model(b, calibration_b))
     return found if out is None else found.save(out)
 
 
@@ -45,13 +45,3 @@ def _model(
     fitted_on = None if calibration is None else read_evaluation_or_log(calibration)
     path = own.folder if isinstance(given, Evaluation) else Path(given)
     return ComparedModel(own.folder, own, fitted_on, path)
-
-
-def _distinguish(a: ComparedModel, b: ComparedModel) -> tuple[ComparedModel, ComparedModel]:
-    """Make equal labels of evaluations by different harnesses distinct."""
-    records = (a.evaluation.record, b.evaluation.record)
-    harnesses = [r.origin.harness if r.origin is not None else "medtune" for r in records]
-    if records[0].label != records[1].label or harnesses[0] == harnesses[1]:
-        return a, b
-    first, second = (f"{r.label} ({name})" for r, name in zip(records, harnesses, strict=True))
-    return a.with_label(first), b.with_label(second)

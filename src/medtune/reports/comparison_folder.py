@@ -106,6 +106,7 @@ class Comparison:
         Raises:
             PredictionsError: They are not of the same questions.
         """
+        a, b = _distinguish_harnesses(a, b)
         name_a, name_b = disambiguate_labels(
             (a.evaluation.record.label, a.path or a.folder or Path("a")),
             (b.evaluation.record.label, b.path or b.folder or Path("b")),
@@ -218,6 +219,18 @@ class Comparison:
         title = f"{record.b} against {record.a} on {record.split}, method {record.method}"
         notes = (record.verdict, *record.notes)
         return render_result(title, ("model", "correct %", "95 %", "n"), rows, notes)
+
+
+def _distinguish_harnesses(
+    a: ComparedModel, b: ComparedModel
+) -> tuple[ComparedModel, ComparedModel]:
+    """Make equal labels of evaluations by different harnesses distinct."""
+    records = (a.evaluation.record, b.evaluation.record)
+    harnesses = [r.origin.harness if r.origin is not None else "medtune" for r in records]
+    if records[0].label != records[1].label or harnesses[0] == harnesses[1]:
+        return a, b
+    first, second = (f"{r.label} ({name})" for r, name in zip(records, harnesses, strict=True))
+    return a.with_label(first), b.with_label(second)
 
 
 def write_comparison_folder(
