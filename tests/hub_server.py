@@ -13,13 +13,14 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.running_server import QuietHandler, QuietServer, running
 
 LFS_SUFFIXES = (".safetensors", ".gguf", ".parquet", ".bin")
 Files = dict[str, bytes]
@@ -151,21 +152,13 @@ def _folder_entry(path: str) -> dict[str, Any]:
     return {"type": "directory", "path": path, "size": 0, "oid": _blob_id(path.encode())}
 
 
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
+class _Http(QuietServer):
     def __init__(self, hub: Hub) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.hub = hub
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that have gone."""
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Handler(QuietHandler, BaseHTTPRequestHandler):
     server: _Http
 
     def do_GET(self) -> None:
@@ -179,9 +172,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         self._answer()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Keep the tests' output clean."""
 
     def _answer(self) -> None:
         hub = self.server.hub
@@ -202,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refusal(404, "", f"no such page: {path}")
         except Refusal as refusal:
             named = {"X-Error-Code": refusal.code, "X-Error-Message": refusal.message}
-            self._send(
+            self.write(
                 refusal.status,
                 json.dumps({"error": refusal.message}).encode(),
                 {name: value for name, value in named.items() if value},
@@ -291,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
         if content is None:
             refusal = Refusal(404, "EntryNotFound", "Entry not found")
             named = {"X-Error-Code": refusal.code, "X-Repo-Commit": commit}
-            self._send(404, b"Entry not found", named)
+            self.write(404, b"Entry not found", named)
             return
         headers = {"X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         if not _is_lfs(path):
@@ -302,7 +292,7 @@ class _Handler(BaseHTTPRequestHandler):
         linked = {"X-Linked-Size": str(len(content)), "X-Linked-Etag": f'"{oid}"'}
         # On another host, as the Hub's: clients do not follow it, and send no token there.
         where = f"http://localhost:{self.server.hub.port}/cdn/{oid}/{path.rpartition('/')[2]}"
-        self._send(302, b"", {**headers, **linked, "Location": where})
+        self.write(302, b"", {**headers, **linked, "Location": where})
 
     def _cdn(self, token: str | None, _: bytes, oid: str, path: str) -> None:
         self._send_file(path, self.server.hub.objects[oid], {"ETag": f'"{oid}"'})
@@ -318,12 +308,12 @@ class _Handler(BaseHTTPRequestHandler):
         breaks = self.server.hub.breaks.get(path.rpartition("/")[2], [])
         if breaks and self.command == "GET":
             cut = breaks.pop(0)
-            self._send(status, part[:cut], {**headers, "Content-Length": str(len(part))})
+            self.write(status, part[:cut], {**headers, "Content-Length": str(len(part))})
             self.wfile.flush()
             self.close_connection = True
             self.connection.shutdown(2)
             return
-        self._send(status, part, headers)
+        self.write(status, part, headers)
 
     # Uploads
 
@@ -333,7 +323,7 @@ class _Handler(BaseHTTPRequestHandler):
         kind, name = asked.get("type", "model"), f"{asked['organization']}/{asked['name']}"
         if (kind, name) in hub.repositories:
             found = {"error": "You already created this model repo", "url": f"{hub.url}/{name}"}
-            self._send(409, json.dumps(found).encode(), {})
+            self.write(409, json.dumps(found).encode(), {})
             return
         private = asked.get("visibility") == "private"
         hub.add(kind, name, {".gitattributes": b""}, private=private)
@@ -381,7 +371,7 @@ class _Handler(BaseHTTPRequestHandler):
         if hashlib.sha256(body).hexdigest() != oid:
             raise Refusal(400, "", "the sha256 of the object is another one")
         self.server.hub.objects[oid] = body
-        self._send(200, b"", {})
+        self.write(200, b"", {})
 
     def _commit(self, token: str | None, body: bytes, kind: str, name: str, revision: str) -> None:
         hub = self.server.hub
@@ -401,18 +391,7 @@ class _Handler(BaseHTTPRequestHandler):
     # Answers
 
     def _send_json(self, found: Any) -> None:
-        self._send(200, json.dumps(found).encode(), {"Content-Type": "application/json"})
-
-    def _send(self, status: int, body: bytes, headers: Headers) -> None:
-        try:
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-        except OSError:  # the client has given up
-            self.close_connection = True
+        self.write(200, json.dumps(found).encode(), {"Content-Type": "application/json"})
 
 
 def _split_revision(repository: Repository, rest: str) -> tuple[str, str, str]:
@@ -449,12 +428,5 @@ _ROUTES: tuple[tuple[str, Any], ...] = (
 @contextmanager
 def serving_hub(hub: Hub) -> Iterator[Hub]:
     """Run a Hub on a free port of this machine."""
-    with _Http(hub) as http:
-        hub.port = http.server_address[1]
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield hub
-        finally:
-            http.shutdown()
-            thread.join()
+    with running(_Http(hub)) as hub.port:
+        yield hub

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
-import torch
+from tests.real.tiny_llama import write_tiny_llama
 
 from medtune.core.experiment import Experiment
 from medtune.core.progress import NoProgress
 from medtune.core.records import Question
 from medtune.data.load import load_split
-from medtune.models import builtin
 from medtune.models.adapters import lora
 from medtune.models.local.local_model import LocalModel
 from medtune.models.sources import ModelSource, resolve_model
@@ -34,26 +32,9 @@ def model(source: ModelSource) -> LocalModel:
 @pytest.fixture(scope="session")
 def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
     """A random two-layer Llama with the embedded model's tokenizer: training tests in seconds."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     folder = tmp_path_factory.mktemp("tiny")
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(builtin.convert_once() / name, folder / name)
-    torch.manual_seed(0)
-    LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=49152,
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            bos_token_id=1,
-            eos_token_id=2,
-            tie_word_embeddings=True,
-            initializer_range=0.2,  # large enough for two layers to be steered by LoRA
-        )
-    ).save_pretrained(folder)
+    # Large enough weights for two layers to be steered by LoRA.
+    write_tiny_llama(folder, hidden_size=32, num_hidden_layers=2, initializer_range=0.2)
     return resolve_model(f"path:{folder}")
 
 

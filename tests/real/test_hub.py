@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from tests.hub_server import Hub, serving_hub
-
-from medtune.models import builtin
+from tests.real.tiny_llama import write_tiny_llama
 
 CHUNK = 10 * 1024 * 1024
 """Bytes that huggingface_hub writes at once; what is not written is fetched again."""
@@ -28,25 +25,8 @@ CHUNK = 10 * 1024 * 1024
 @pytest.fixture(scope="session")
 def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A random one-layer Llama of 12.6 MB with the embedded model's tokenizer."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     folder = tmp_path_factory.mktemp("tiny")
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(builtin.convert_once() / name, folder / name)
-    torch.manual_seed(0)
-    LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=49152,
-            hidden_size=64,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            bos_token_id=1,
-            eos_token_id=2,
-            tie_word_embeddings=True,
-        )
-    ).save_pretrained(folder)
+    write_tiny_llama(folder)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 

@@ -11,8 +11,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
+
+from tests.running_server import QuietHandler, QuietServer, running
 
 from medtune.core.protocols import Message
 from medtune.models.chat_encoder import ChatEncoder
@@ -230,22 +232,14 @@ def free_answer(prompt: str) -> str:
     return f"The answer is {'ABCD'[int(4 * noise(prompt))]}"
 
 
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
+class _Http(QuietServer):
     def __init__(self, state: OpenAiServer) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.state = state
         self.lock = threading.Lock()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that have gone."""
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Handler(QuietHandler, BaseHTTPRequestHandler):
     server: _Http
 
     def do_GET(self) -> None:
@@ -291,7 +285,7 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         if fault is not None:
             time.sleep(fault.wait_s)
-            self._write(fault.status, fault.body, fault.headers)
+            self.write(fault.status, fault.body, fault.headers)
             return True
         given = self.headers.get("authorization", "")
         if state.key and given != f"Bearer {state.key}":
@@ -300,32 +294,11 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _send(self, status: int, found: Any) -> None:
-        self._write(status, json.dumps(found).encode(), {})
-
-    def _write(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        try:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-        except OSError:  # the client has given up
-            self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Keep the tests' output clean."""
+        self.write(status, json.dumps(found).encode(), {})
 
 
 @contextmanager
 def serving(state: OpenAiServer) -> Iterator[OpenAiServer]:
     """Run a server on a free port of this machine."""
-    with _Http(state) as http:
-        state.port = http.server_address[1]
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield state
-        finally:
-            http.shutdown()
-            thread.join()
+    with running(_Http(state)) as state.port:
+        yield state
