@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from medtune.core.prompt import PromptStyle, TrainingTarget
 from medtune.core.records import Method, Normalization, Orders, Record, ShotChoice
@@ -196,7 +196,7 @@ class DataConfig(Record):
         return self
 
 
-Objective = Literal["answer", "letter", "all"]
+Objective = Literal["answer", "choice", "all"]
 
 
 class LoraSettings(Record):
@@ -226,9 +226,15 @@ class TrainingConfig(Record):
     """What the model learns to answer: the option's text or its letter, optionally followed by
     the explanation or the text."""
     objective: Objective = "answer"
-    """What the loss covers: all tokens of the answer ("answer"); only the letters, at the answer's
-    first position ("letter", needs target = "letter"); or all tokens including the prompt ("all",
-    as the notebook did)."""
+    """What the loss covers: all tokens of the right answer ("answer"); the choice among the
+    options ("choice": the cross-entropy of a softmax over their log-likelihoods, each scored as it
+    is examined, as text or with target = "letter" as a letter); or all tokens including the prompt
+    ("all", as the notebook did)."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Choice: probability of the target distribution that is spread evenly over all options."""
+    answer_share: float = Field(default=0.0, ge=0, lt=1)
+    """Choice: share of the loss of the right answer's tokens, which keeps a model able to write
+    answers; without it the loss looks at no ending."""
     ending: bool = True
     """Whether the loss covers the end-of-turn token. Without it a model does not learn to stop, as
     with collators that mask all pad tokens where the pad is the end-of-turn token."""
@@ -280,6 +286,13 @@ class TrainingConfig(Record):
     """Use gradient checkpointing: less memory, a third slower."""
     lora: LoraSettings = LoraSettings()
 
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _refuse_former_name(cls, value: object) -> object:
+        if value == "letter":
+            raise ValueError('"letter" is called "choice" now, with target = "letter"')
+        return value
+
     @model_validator(mode="after")
     def _check_combination(self) -> TrainingConfig:
         if self.method == "full" and "lora" in self.model_fields_set:
@@ -289,10 +302,16 @@ class TrainingConfig(Record):
                 'method = "full" needs a learning_rate of its own, usually 1e-5 to 1e-4: '
                 f"the default, {self.learning_rate:g}, is for LoRA"
             )
-        if self.objective == "letter" and self.target != "letter":
-            raise ValueError('objective = "letter" needs target = "letter"')
-        if self.objective == "letter" and not self.ending:
-            raise ValueError('objective = "letter" looks at no ending: leave ending out')
+        if self.objective != "choice" and (self.label_smoothing or self.answer_share):
+            raise ValueError('label_smoothing and answer_share need objective = "choice"')
+        if self.objective == "choice" and not self.answer_share:
+            if not self.ending:
+                raise ValueError('objective = "choice" looks at no ending: leave ending out')
+            if self.target not in ("text", "letter"):
+                raise ValueError(
+                    f'target = "{self.target}" adds text that objective = "choice" does not look '
+                    "at: set answer_share, or leave the target out"
+                )
         if self.weigh_by == "letter" and self.permute_options:
             raise ValueError(
                 'weigh_by = "letter" needs permute_options = false: permuting evens letters out'

@@ -24,12 +24,20 @@ def option_logprobs(scores: ContinuationScores, normalization: Normalization) ->
     Returns:
         Log-softmax of the compared values; their exponentials add up to 1.
     """
-    sizes = {
-        "sum": [1] * len(scores),
-        "token": [max(1, s.tokens) for s in scores],
-        "byte": [max(1, s.bytes) for s in scores],
-    }[normalization]
-    return log_softmax([s.logprob / size for s, size in zip(scores, sizes, strict=True)])
+    return log_softmax(
+        [s.logprob / normalization_length(normalization, s.tokens, s.bytes) for s in scores]
+    )
+
+
+def normalization_length(normalization: Normalization, tokens: int, size: int) -> int:
+    """Return what a summed log-probability is divided by.
+
+    Args:
+        normalization: See `option_logprobs`.
+        tokens: Tokens of the continuation.
+        size: Bytes of the continuation.
+    """
+    return {"sum": 1, "token": max(1, tokens), "byte": max(1, size)}[normalization]
 
 
 def option_probabilities(

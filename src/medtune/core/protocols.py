@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from medtune.core.records import ModelDescription
+from medtune.core.token_trie import ScoredSequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +117,29 @@ class AnswerModel(ModelIdentity, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A supervised example: a prompt, and the answer that the loss covers."""
+    """A supervised example: a prompt and its answer, and the options that the loss compares."""
 
     tokens: tuple[int, ...]
     """Prompt and answer, the end-of-turn token last."""
     prompt: int
     """Number of prompt tokens."""
-    choices: tuple[int, ...] = ()
-    """Token of each option's letter, if the loss covers the letters only."""
     weight: float = 1.0
-    """Weight of its tokens in the loss."""
+    """Weight in the loss."""
     ends: bool = True
-    """Whether the loss covers the end-of-turn token as well."""
+    """Whether the loss of the answer covers the end-of-turn token as well."""
+    options: tuple[ScoredSequence, ...] = ()
+    """Every option behind its prompt, as an examination scores it, if the loss compares them."""
+    lengths: tuple[int, ...] = ()
+    """What the log-likelihood of each option is divided by."""
+    right: int = 0
+    """Index of the right option among `options`."""
+    answer_share: float = 1.0
+    """Share of the answer's own loss; the rest compares the options."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest sequence."""
+        return max(len(self.tokens), *(len(option.tokens) for option in self.options), 0)
 
 
 class ParsedAnswer(Protocol):

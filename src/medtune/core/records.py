@@ -458,7 +458,7 @@ class LossPoint(Record):
     step: int
     """1-based."""
     loss: float
-    """Mean over the step's supervised tokens, nats."""
+    """Mean over the step's supervised tokens, or over its questions (choice), nats."""
     learning_rate: float
 
 
@@ -482,7 +482,7 @@ class TrainingRecord(Record):
     seed: int
     method: Literal["lora", "full"] = "lora"
     target: Literal["text", "text+explanation", "letter", "letter+text"]
-    objective: Literal["answer", "letter", "all"] = "answer"
+    objective: Literal["answer", "choice", "letter", "all"] = "answer"
     audit: MaskAudit
     steps: int
     epochs: int

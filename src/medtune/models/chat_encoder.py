@@ -7,6 +7,7 @@ from typing import Any
 
 from medtune.core.errors import TemplateError
 from medtune.core.protocols import Example, Message
+from medtune.core.token_trie import ScoredSequence
 
 _CANARY = "Zebra"
 # Some templates (Llama 3.2) write the current date into the prompt, which would change the prompt
@@ -63,35 +64,54 @@ class ChatEncoder:
         Returns:
             For each text its ids, and how many of them lie wholly inside its lead.
         """
+        if not texts:
+            return []
         encoded = self.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
         rows = zip(encoded["input_ids"], encoded["offset_mapping"], leads, strict=True)
         return [(list(ids), sum(end <= len(lead) for _, end in spans)) for ids, spans, lead in rows]
 
-    def encode_example(
-        self, messages: Sequence[Message], answer: str, choices: Sequence[str] = ()
-    ) -> Example:
+    def encode_continuations(
+        self, prompts: Sequence[Sequence[int]], leads: Sequence[str], texts: Sequence[str]
+    ) -> list[ScoredSequence]:
+        """Encode assistant turns behind their prompts; what follows the lead is scored.
+
+        Args:
+            prompts: Encoded prompts, `[turn][token]`.
+            leads: Beginnings of the turns.
+            texts: What follows them.
+        """
+        turns = [lead + text for lead, text in zip(leads, texts, strict=True)]
+        # A continuation merged into the last token of the lead is scored with that token.
+        return [
+            ScoredSequence((*prompt, *ids), len(prompt) + min(inside, len(ids) - 1), len(prompt))
+            for prompt, (ids, inside) in zip(
+                prompts, self.encode_answers(turns, leads), strict=True
+            )
+        ]
+
+    def encode_example(self, messages: Sequence[Message], answer: str) -> Example:
         """Encode a supervised example.
 
         Prompt and answer are encoded separately and joined: at inference the model also continues
         a finished prompt, so no token may span the boundary.
+        """
+        prompt, reply = self.encode_texts([self.render(messages), answer])
+        return Example((*prompt, *reply, self.end), len(prompt))
+
+    def encode_options(
+        self, prompts: Sequence[Sequence[Message]], lead: str, texts: Sequence[str]
+    ) -> tuple[ScoredSequence, ...]:
+        """Encode the options of a question as an examination scores them.
 
         Args:
-            messages: The prompt.
-            answer: The target.
-            choices: All possible answers, if the loss compares only those.
-
-        Raises:
-            TemplateError: Two choices begin with the same token.
+            prompts: The prompt of every option.
+            lead: Beginning of the answer.
+            texts: What follows it, for every option.
         """
-        prompt, reply, *others = self.encode_texts([self.render(messages), answer, *choices])
-        first = tuple(ids[0] for ids in others)
-        if len(set(first)) < len(first):
-            raise TemplateError(
-                f"the answers {', '.join(map(repr, choices))} begin with the same token",
-                expected="letters that differ in their first token",
-                fix='set prompt.letter.answer = "{letter}", or objective = "answer"',
-            )
-        return Example((*prompt, *reply, self.end), len(prompt), first)
+        distinct = list(dict.fromkeys(map(tuple, prompts)))
+        known = dict(zip(distinct, self.encode_prompts(distinct), strict=True))
+        encoded = [known[tuple(prompt)] for prompt in prompts]
+        return tuple(self.encode_continuations(encoded, [lead] * len(texts), texts))
 
     def _apply_template(self, chat: list[dict[str, str]], open_answer: bool) -> str:
         try:

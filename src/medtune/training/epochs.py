@@ -33,7 +33,7 @@ def filter_by_length(
     fits: list[Question] = []
     cut = 0
     for question in questions:
-        if len(encode(question).tokens) <= limit:
+        if encode(question).longest <= limit:
             fits.append(question)
         elif settings.target == "text+explanation" and settings.too_long == "cut explanation":
             shorter = _truncate_explanation(question, encode, limit)
@@ -62,7 +62,7 @@ def _truncate_explanation(
     sentences = _SENTENCE_END.split(question.explanation or "")
     for kept in range(len(sentences) - 1, -1, -1):
         shorter = question.model_copy(update={"explanation": " ".join(sentences[:kept]) or None})
-        if len(encode(shorter).tokens) <= limit:
+        if encode(shorter).longest <= limit:
             return shorter
     return None
 
@@ -82,7 +82,7 @@ def plan_epoch(
     rng = random.Random(f"{seed}/{epoch}")
     shown = [_permute_options(q, rng) if settings.permute_options else q for q in questions]
     examples = [encode(question) for question in shown]
-    lengths = [len(example.tokens) for example in examples]
+    lengths = [example.longest for example in examples]
     return examples, group_epoch_by_length(lengths, settings.batch_size, rng)
 
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medtune.core.experiment import Experiment
+from medtune.core.option_logprobs import normalization_length
 from medtune.core.progress import Progress
 from medtune.core.prompt import form_for_target
 from medtune.core.protocols import Example, Message
-from medtune.core.records import Question
+from medtune.core.records import Normalization, Question
 from medtune.retrieval.evidence import Passages, cut_words
 from medtune.training.epochs import build_weight_function
 from medtune.training.passages import TrainingPassages
@@ -40,22 +41,42 @@ class ExampleEncoder:
         self._trainable, self._passages = trainable, passages
         self._style, self._settings = experiment.prompt, experiment.training
         self._form = form_for_target(self._settings.target)
+        # One letter has no length; see `normalization_for_method`.
+        self._normalization: Normalization = (
+            "sum" if self._form == "letter" else experiment.evaluation.normalization
+        )
         self._weight = build_weight_function(questions, self._settings)
         self._most_words: dict[str, int] = {}
         """Most words of a passage, by the id of a question whose passages are cut to fit."""
 
     def __call__(self, question: Question) -> Example:
-        """Encode the right answer behind the prompt of the right option."""
+        """Encode the right answer behind the prompt of the right option, or all options."""
         assert question.answer is not None, "unlabelled questions are refused before"
-        letters = self._settings.objective == "letter"
-        places = range(len(question.options))
-        choices = [self._style.render_answer(question, i, self._form) for i in places]
-        example = self._trainable.encode(
-            self.build_option_prompts(question)[question.answer],
-            self._style.render_target(question, self._settings.target),
-            choices if letters else (),
+        settings, prompts = self._settings, self.build_option_prompts(question)
+        example = replace(
+            self._trainable.encode(
+                prompts[question.answer], self._style.render_target(question, settings.target)
+            ),
+            weight=self._weight(question),
+            ends=settings.ending,
         )
-        return replace(example, weight=self._weight(question), ends=self._settings.ending)
+        if settings.objective != "choice":
+            return example
+        lead, texts = self._style.split_continuations(question, self._form)
+        options = self._trainable.encode_options(prompts, lead, texts)
+        lengths = [
+            normalization_length(
+                self._normalization, len(o.tokens) - o.first, len(text.strip().encode())
+            )
+            for o, text in zip(options, texts, strict=True)
+        ]
+        return replace(
+            example,
+            options=options,
+            lengths=tuple(lengths),
+            right=question.answer,
+            answer_share=settings.answer_share,
+        )
 
     def build_option_prompts(self, question: Question) -> tuple[tuple[Message, ...], ...]:
         """Build the prompt of every option, behind its own passages.

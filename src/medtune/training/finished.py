@@ -35,15 +35,17 @@ def hash_training_inputs(
         passages: Hash of what determines the passages (`hash_training_passages`); None for a
             closed book.
     """
+    training = experiment.training
     return content_hash(
         [
-            experiment.training.model_dump(mode="json"),
+            training.model_dump(mode="json"),
             experiment.seed,
             base.model_dump(mode="json"),
             prompt_hash,
             data.hash,
             validation.hash if validation else None,
             *([passages] if passages is not None else []),
+            *([experiment.evaluation.normalization] if training.objective == "choice" else []),
         ]
     )
 

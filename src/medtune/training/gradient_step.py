@@ -17,8 +17,8 @@ from medtune.core.experiment import TrainingConfig
 from medtune.core.progress import Progress
 from medtune.core.protocols import Example
 from medtune.core.token_batching import FORWARD_PASS_COST, batch_by_token_budget
-from medtune.training.collate import apply_objective, collate, supervised_range
-from medtune.training.losses import compute_token_losses
+from medtune.training.collate import apply_objective, collate, count_tokens, loss_weight
+from medtune.training.losses import compute_loss
 from medtune.training.sharding import is_sharded
 from medtune.training.trainable import Trainable, TrainingProgress
 
@@ -50,6 +50,7 @@ class GradientStep:
     ) -> None:
         self._trainable = trainable
         self._objective = settings.objective
+        self._smoothing = settings.label_smoothing
         self._accelerator = accelerator
         self._head = head
         self._checkpoints = checkpoints
@@ -58,7 +59,7 @@ class GradientStep:
         self._full = self._budget = settings.token_budget or default
 
     def accumulate(self, members: list[Example], tally: TrainingProgress) -> float:
-        """Accumulate the gradients of a step; return its mean loss, nats per token.
+        """Accumulate the gradients of a step; return its mean loss, nats per token or question.
 
         Raises:
             ModelError: Out of memory, also with passes of half the size.
@@ -81,30 +82,33 @@ class GradientStep:
                 f"{self._checkpoints}",
             )
         tally.positions += positions
-        tally.tokens += sum(len(example.tokens) for example in members)
+        tally.tokens += sum(map(count_tokens, members))
         tally.examples += len(members)
         return loss
 
     def _forward_backward(self, members: list[Example]) -> tuple[float, int]:
         """Run forward and backward on this process's share; return total loss and positions.
 
-        The loss is divided by the supervised tokens of the whole step, so that the number of
-        passes or processes changes nothing but memory.
+        The loss is divided by the supervised tokens, or the questions, of the whole step, so that
+        the number of passes or processes changes nothing but memory.
         """
         count = self._accelerator.num_processes
         seen = [apply_objective(self._objective, example) for example in members]
-        total = sum(len(supervised_range(example)) * example.weight for example in seen)
+        total = sum(map(loss_weight, seen))
+        packs = self._trainable.packs
         passes = self._plan_passes(seen)
         loss, positions = 0.0, 0
         for number, picked in enumerate(passes, 1):
-            batch = collate(picked, self._accelerator.device)
+            batch = collate(picked, self._accelerator.device, branches=packs)
             with self._no_gradient_sync() if number < len(passes) else nullcontext():
-                logits = self._head(batch.tokens, batch.wanted, batch.lengths, batch.prefix)
-                part = (compute_token_losses(logits, batch) * batch.weights).sum() / total
+                logits = self._head(
+                    batch.tokens, batch.wanted, batch.lengths, batch.prefix, batch.ends
+                )
+                part = compute_loss(logits, batch, self._smoothing) / total
                 # DDP averages gradients over processes; the step needs the sum.
                 self._accelerator.backward(part * count)
             loss += part.item()
-            positions += batch.count_positions(self._trainable.packs)
+            positions += batch.count_positions(packs)
         if count == 1:
             return loss, positions
         found = torch.tensor([loss, positions], dtype=torch.float64, device=part.device)
@@ -125,7 +129,10 @@ class GradientStep:
         return passes + [[idle]] * (least - len(passes))
 
     def _split_into_passes(self, share: Sequence[Example]) -> list[list[Example]]:
-        lengths = [len(example.tokens) for example in share]
+        lengths = [
+            count_tokens(e) if self._trainable.packs else e.longest * (len(e.options) or 1)
+            for e in share
+        ]
         # A packed pass has no padding, so fewer passes are better.
         pass_cost = self._budget if self._trainable.packs else FORWARD_PASS_COST
         cut = batch_by_token_budget(lengths, self._budget, len(share), pass_cost)

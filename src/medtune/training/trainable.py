@@ -18,6 +18,7 @@ from medtune.core.records import (
     SplitDescription,
     ValidationPoint,
 )
+from medtune.core.token_trie import ScoredSequence
 
 
 class SavedWeights(Protocol):
@@ -33,7 +34,7 @@ class Trainable(Protocol):
     base: ModelDescription
     """Description of the base weights."""
     head: nn.Module
-    """(tokens, wanted, lengths, prefix) -> logits `[wanted, vocabulary]`; see `Batch`."""
+    """(tokens, wanted, lengths, prefix, ends) -> logits `[wanted, vocabulary]`; see `Batch`."""
     packs: bool
     """Whether `head` computes packed batches; otherwise it pads."""
     pad: int
@@ -49,9 +50,11 @@ class Trainable(Protocol):
 
     def render(self, messages: Sequence[Message]) -> str: ...  # noqa: D102
 
-    def encode(  # noqa: D102
-        self, messages: Sequence[Message], answer: str, choices: Sequence[str] = ()
-    ) -> Example: ...
+    def encode(self, messages: Sequence[Message], answer: str) -> Example: ...  # noqa: D102
+
+    def encode_options(  # noqa: D102
+        self, prompts: Sequence[Sequence[Message]], lead: str, texts: Sequence[str]
+    ) -> tuple[ScoredSequence, ...]: ...
 
     def decode(self, tokens: Sequence[int]) -> str: ...  # noqa: D102
 

@@ -13,6 +13,7 @@ from torch.nn import Parameter
 from medtune.core.protocols import Example, Message
 from medtune.core.records import ModelDescription
 from medtune.core.run_folder import write_text
+from medtune.core.token_trie import ScoredSequence
 from medtune.models.adapters.readme import README, render_readme
 from medtune.models.local.local_model import LocalModel
 from medtune.models.local.selected_logits import AnswerHead, can_pack
@@ -84,11 +85,15 @@ class TrainableModel(ABC):
         """Render a prompt exactly as the model reads it."""
         return self._encoder.render(messages)
 
-    def encode(
-        self, messages: Sequence[Message], answer: str, choices: Sequence[str] = ()
-    ) -> Example:
+    def encode(self, messages: Sequence[Message], answer: str) -> Example:
         """Encode a supervised example; see `ChatEncoder.encode_example`."""
-        return self._encoder.encode_example(messages, answer, choices)
+        return self._encoder.encode_example(messages, answer)
+
+    def encode_options(
+        self, prompts: Sequence[Sequence[Message]], lead: str, texts: Sequence[str]
+    ) -> tuple[ScoredSequence, ...]:
+        """Encode the options of a question; see `ChatEncoder.encode_options`."""
+        return self._encoder.encode_options(prompts, lead, texts)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Decode tokens to text, including special tokens."""

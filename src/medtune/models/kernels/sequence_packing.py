@@ -4,6 +4,10 @@ Every layer but attention treats tokens independently, so a batch needs no paddi
 shared prefix (system message, start of the question) is included once.  Only attention pads the
 rows.  The prefix has the same tokens at the same positions in every row, so its states are the same
 too, and its gradients from all rows add up.
+
+A row may be a tree in depth-first order, such as a question with its options as branches (`core/
+token_trie.py`; Tree Training, arXiv 2511.00413): a token then sees its ancestors only, and the
+gradients of all branches add up at the tokens that they share.
 """
 
 from __future__ import annotations
@@ -32,18 +36,26 @@ class Layout:
     collect: Tensor
     """`[token]`: position of every token after the prefix."""
     mask: Tensor
-    """`[1, 1, width, prefix + width]`, additive: a row sees the prefix and its own past."""
+    """`[1 or row, 1, width, prefix + width]`, additive: a token sees the prefix, and its own past
+    or its ancestors."""
     positions: Tensor
     """`[1, prefix + token]`: position of every token in its own sequence."""
 
     @classmethod
-    def from_lengths(cls, lengths: Sequence[int], prefix: int, device: torch.device) -> Layout:
+    def from_lengths(
+        cls,
+        lengths: Sequence[int],
+        prefix: int,
+        device: torch.device,
+        ends: Tensor | None = None,
+    ) -> Layout:
         """Build the layout of rows.
 
         Args:
             lengths: Tokens of each row without the prefix; at least one each.
             prefix: Number of tokens that all rows begin with.
             device: Device of the batch.
+            ends: `[token]`: end of every token's subtree in its row; None if no row has branches.
         """
         width = max(lengths)
         sizes = torch.tensor(lengths, device=device)
@@ -51,17 +63,23 @@ class Layout:
         place = torch.arange(width, device=device)
         real = place < sizes[:, None]
         spread = torch.where(real, starts[:, None] + place, 0).flatten()
-        later = torch.ones(width, width, dtype=torch.bool, device=device).triu_(1)
-        mask = torch.zeros(width, prefix + width, device=device)
-        mask[:, prefix:].masked_fill_(later, float("-inf"))
-        own = place.expand(len(sizes), -1)[real]
+        hidden = torch.ones(1, width, width, dtype=torch.bool, device=device).triu_(1)
+        depth = place.expand(len(sizes), -1)
+        if ends is not None:
+            # Pads repeat the first token of the batch; nothing is read from them.
+            hidden = hidden | (place[:, None] >= ends[spread].view(len(sizes), 1, width))
+            hidden[:, place, place] = False  # a pad sees itself: a row of zeros has no softmax
+            depth = (~hidden).sum(-1) - 1
+        mask = torch.zeros(len(hidden), 1, width, prefix + width, device=device)
+        mask[..., prefix:].masked_fill_(hidden[:, None], float("-inf"))
+        own = depth[real]
         return cls(
             prefix=prefix,
             rows=len(sizes),
             width=width,
             spread=spread,
             collect=real.flatten().nonzero().flatten(),
-            mask=mask[None, None],
+            mask=mask,
             positions=torch.cat([torch.arange(prefix, device=device), prefix + own])[None],
         )
 

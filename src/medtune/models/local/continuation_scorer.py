@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import torch
@@ -20,10 +20,10 @@ from torch import Tensor
 from medtune.core.errors import ModelError
 from medtune.core.protocols import ContinuationScore, Message, ScoreRequest
 from medtune.core.token_batching import batch_by_token_budget, common_prefix_length
+from medtune.core.token_trie import ScoredSequence, TokenTrie
 from medtune.models.chat_encoder import ChatEncoder
 from medtune.models.local.prefix_cache import CachedPrefix, PrefixCache
 from medtune.models.local.selected_logits import AnswerHead, has_full_attention, relative_tolerance
-from medtune.models.local.token_trie import ScoredSequence, TokenTrie
 
 HEAD_ROWS = 512
 """Rows of logits at once: 512 x 49,152 in fp32 are 100 MB."""
@@ -60,7 +60,7 @@ class Scorer:
             return False
         opening = list(range(3, 11))
         branches = ([*opening[::-1], *opening], [5, 4, 3])
-        sequences = [ScoredSequence([*opening, *some, 3], len(opening + some)) for some in branches]
+        sequences = [ScoredSequence((*opening, *some, 3), len(opening + some)) for some in branches]
         alone = [
             self._sum_logprobs([TokenTrie.from_sequences([sequence])], None)[0][0]
             for sequence in sequences
@@ -124,25 +124,20 @@ class Scorer:
             return [members]
         paths: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
         for place, i in members:
-            paths[tuple(sequences[place][i].tokens[:-1])].append((place, i))
+            paths[sequences[place][i].tokens[:-1]].append((place, i))
         return list(paths.values())
 
     def _encode_continuations(self, requests: Sequence[ScoreRequest]) -> list[list[ScoredSequence]]:
         """Encode every continuation after its prompt, `[request][option]`."""
         prompts = self._encoder.encode_prompts([r.messages for r in requests])
-        turns = [r.lead + text for r in requests for text in r.continuations]
-        leads = [r.lead for r in requests for _ in r.continuations]
-        answers = iter(self._encoder.encode_answers(turns, leads) if turns else ())
-        encoded = []
-        for request, prompt in zip(requests, prompts, strict=True):
-            row = []
-            for _ in request.continuations:
-                ids, lead = next(answers)
-                # A continuation merged into the last token of the lead is scored with that token.
-                first = len(prompt) + min(lead, len(ids) - 1)
-                row.append(ScoredSequence([*prompt, *ids], first))
-            encoded.append(row)
-        return encoded
+        encoded = iter(
+            self._encoder.encode_continuations(
+                [p for r, p in zip(requests, prompts, strict=True) for _ in r.continuations],
+                [r.lead for r in requests for _ in r.continuations],
+                [text for r in requests for text in r.continuations],
+            )
+        )
+        return [list(islice(encoded, len(request.continuations))) for request in requests]
 
     def _group_by_opening(
         self, requests: Sequence[ScoreRequest]

@@ -37,7 +37,12 @@ class AnswerHead(nn.Module):
         self.packs = packs
 
     def forward(
-        self, tokens: Tensor, wanted: Tensor, lengths: Sequence[int], prefix: int = 0
+        self,
+        tokens: Tensor,
+        wanted: Tensor,
+        lengths: Sequence[int],
+        prefix: int = 0,
+        ends: Tensor | None = None,
     ) -> Tensor:
         """Return logits, `[wanted, vocabulary]`, at selected tokens of packed rows.
 
@@ -46,8 +51,11 @@ class AnswerHead(nn.Module):
             wanted: `[wanted]`, indices into `tokens`, none of them in the prefix.
             lengths: Tokens of each row after the prefix.
             prefix: Number of tokens that all rows begin with.
+            ends: `[token]`: where the subtree of every token after the prefix ends in its row;
+                None if no row has branches. Only packed rows can have any.
         """
-        layout = Layout.from_lengths(lengths, prefix, tokens.device)
+        assert ends is None or self.packs, "padded rows have no branches"
+        layout = Layout.from_lengths(lengths, prefix, tokens.device, ends)
         if self.packs:
             states = self.states(
                 tokens[None],
@@ -185,7 +193,7 @@ def check_head_is_last(network: Any, name: str) -> None:
 
 @torch.inference_mode()
 def can_pack(network: Any) -> bool:
-    """Return whether packed rows give the same logits as single rows, by a numeric test.
+    """Return whether packed rows and branches give the logits of single rows, by a numeric test.
 
     This fails for layers without full attention, and where the layout does not reach the attention
     kernel.
@@ -193,13 +201,18 @@ def can_pack(network: Any) -> bool:
     if not has_full_attention(network.config):
         return False
     device = next(network.parameters()).device
+    close = relative_tolerance(network)
     tokens = torch.tensor([3, 4, 5, 6, 7, 8, 9, 10, 9, 8, 10, 3, 7], device=device)
     wanted = torch.tensor([7, 10, 12], device=device)
     lengths, prefix = [5, 2, 2], 4
     alone = AnswerHead(network)(tokens, wanted, lengths, prefix).float()
-    packed = AnswerHead(network, packs=True)(tokens, wanted, lengths, prefix).float()
-    return torch.allclose(
-        packed, alone, rtol=relative_tolerance(network), atol=10 * relative_tolerance(network)
+    packs = AnswerHead(network, packs=True)
+    packed = packs(tokens, wanted, lengths, prefix).float()
+    # The same rows as branches of one.
+    ends = torch.tensor([5] * 5 + [7] * 2 + [9] * 2, device=device)
+    branched = packs(tokens, wanted, [sum(lengths)], prefix, ends).float()
+    return all(
+        torch.allclose(found, alone, rtol=close, atol=10 * close) for found in (packed, branched)
     )
 
 

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from medtune.core.token_batching import common_prefix_length
-from medtune.models.local.token_trie import ScoredSequence, TokenTrie
+from medtune.core.token_trie import ScoredSequence, TokenTrie
 
 
 def path_to(trie: TokenTrie, place: int) -> list[int]:

@@ -17,10 +17,12 @@ from medtune.core.token_batching import common_prefix_length
 class ScoredSequence:
     """A sequence of tokens with the part to score."""
 
-    tokens: list[int]
+    tokens: tuple[int, ...]
     """The last token is only a target: it is not an input of the forward pass."""
     first: int
     """Index of the first scored token; all later ones are scored too."""
+    prompt: int = 0
+    """Number of prompt tokens, for the audit of what is supervised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class TokenTrie:
         places: list[int] = []
         terms: list[list[tuple[int, int]]] = [[] for _ in sequences]
         path: list[int] = []  # token indices of the previous sequence
-        before: list[int] = []  # its tokens
+        before: tuple[int, ...] = ()  # its tokens
         # In lexicographic order a sequence has its longest shared prefix with the previous one.
         for index in sorted(range(len(sequences)), key=lambda i: sequences[i].tokens):
             sequence = sequences[index]
