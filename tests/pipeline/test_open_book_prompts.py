@@ -38,13 +38,9 @@ class Recorder(FakeModel):
         self.asked += requests
         return super().score(requests)
 
-    def encode(
-        self, messages: Sequence[Message], answer: str, choices: Sequence[str] = ()
-    ) -> Example:
+    def encode(self, messages: Sequence[Message], answer: str) -> Example:
         prompt = self.render(messages)
-        return Example(
-            tuple(map(ord, prompt + answer)), len(prompt), tuple(ord(c[0]) for c in choices)
-        )
+        return Example(tuple(map(ord, prompt + answer)), len(prompt))
 
 
 def experiment(kind: str, target: str, **more: Any) -> Experiment:

@@ -27,7 +27,6 @@ from medtune.core.errors import (
     FolderError,
     Interrupted,
     ModelError,
-    TemplateError,
 )
 from medtune.core.experiment import Experiment, LoraSettings
 from medtune.core.intervals import wilson_interval
@@ -197,7 +196,8 @@ def test_lora_products_are_pefts_own_layers(adapted: LoraModel) -> None:
     "training",
     [
         {"target": "letter"},
-        {"target": "letter", "objective": "letter"},
+        {"target": "letter", "objective": "choice"},
+        {"objective": "choice", "label_smoothing": 0.1, "answer_share": 0.2},
         {"target": "letter+text"},
         {"target": "text+explanation", "max_tokens": 90},
         {"objective": "all"},
@@ -286,14 +286,6 @@ def test_rank_stabilized_layers_are_scaled_by_the_root_of_the_rank(tiny: LocalMo
     adapted = LoraModel(tiny, LoraSettings(rank=16, alpha=32, rslora=True), 0)
     scales = {m.scaling["default"] for m in adapted.head.modules() if isinstance(m, Linear)}
     assert scales == {8.0}
-
-
-def test_letters_that_begin_alike_cannot_be_told_apart(tiny: LocalModel, tmp_path: Path) -> None:
-    style = {"letter": {"answer": "The letter is {letter}"}}
-    training = {"target": "letter", "objective": "letter"}
-    config = Experiment.model_validate({"prompt": style, "training": training})
-    with pytest.raises(TemplateError, match="begin with the same token"):
-        tuned(tiny, tmp_path, config)
 
 
 def test_cutting_a_step_into_smaller_batches_changes_nothing(

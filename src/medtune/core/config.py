@@ -123,10 +123,11 @@ def config_hash(experiment: Experiment | NotebookExperiment) -> str:
     """Return the hash of every setting that has an effect, defaults included; 64 hex digits.
 
     The folder of a passage index is left out, because its content is hashed where it is used, and
-    so are the settings of passages that no prompt shows.
+    so are the settings of passages that no prompt shows and of a loss that is not computed.
     """
     tree = experiment.model_dump(mode="json")
     if isinstance(experiment, Experiment):
+        tree["training"] = experiment.training.dump_effective()
         if experiment.retrieval.is_open_book:
             del tree["retrieval"]["index"]
         else:

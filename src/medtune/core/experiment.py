@@ -5,7 +5,7 @@ Read from TOML by `core.config`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -319,6 +319,11 @@ class TrainingConfig(Record):
         if self.interpolate < 1 and self.lora.dora:
             raise ValueError("interpolate scales the update, which dora does not add: leave one")
         return self
+
+    def dump_effective(self) -> dict[str, Any]:
+        """Return the settings that have an effect, as JSON values."""
+        unused = set() if self.objective == "choice" else {"label_smoothing", "answer_share"}
+        return self.model_dump(mode="json", exclude=unused)
 
     @property
     def artefact_folder(self) -> Literal["adapter", "model"]:

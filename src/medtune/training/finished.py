@@ -38,7 +38,7 @@ def hash_training_inputs(
     training = experiment.training
     return content_hash(
         [
-            training.model_dump(mode="json"),
+            training.dump_effective(),
             experiment.seed,
             base.model_dump(mode="json"),
             prompt_hash,

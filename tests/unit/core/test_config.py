@@ -70,7 +70,10 @@ def test_a_file_changes_what_it_names_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("training", "fault"),
     [
-        ('objective = "letter"', 'objective = "letter" needs target = "letter"'),
+        ('objective = "letter"', '"letter" is called "choice" now, with target = "letter"'),
+        ("label_smoothing = 0.1", 'label_smoothing and answer_share need objective = "choice"'),
+        ('objective = "choice"\nending = false', "looks at no ending: leave ending out"),
+        ('objective = "choice"\ntarget = "text+explanation"', "set answer_share, or leave"),
         ('weigh_by = "letter"', "needs permute_options = false"),
         ('target = "word"', "training.target"),
     ],
@@ -80,8 +83,9 @@ def test_training_settings_that_do_not_fit_together_are_a_fault(training: str, f
 
 
 def test_training_settings_that_fit_together() -> None:
-    made = finetune('[training]\ntarget = "letter"\nobjective = "letter"\n').training
-    assert (made.target, made.objective) == ("letter", "letter")
+    made = finetune('[training]\ntarget = "letter"\nobjective = "choice"\n').training
+    assert (made.target, made.objective) == ("letter", "choice")
+    finetune('[training]\nobjective = "choice"\ntarget = "letter+text"\nanswer_share = 0.5\n')
     finetune('[training]\nweigh_by = "letter"\npermute_options = false\n')
 
 
@@ -599,22 +603,26 @@ def every_single_change(record: BaseModel, path: str = "") -> Iterator[tuple[str
             yield f"{path}{name}", record.model_copy(update={name: other})
 
 
+CHOICE = Experiment(training=TrainingConfig(objective="choice"))
 OPEN_BOOK = Experiment(retrieval=RetrievalConfig(kind="shared"))
 UNUSED_CLOSED_BOOK = {
     "prompt.evidence",
     *(f"retrieval.{n}" for n in ("passages", "words", "query")),
 }
 """Settings without effect where no prompt shows a passage."""
+UNUSED_ANSWERS = {"training.label_smoothing", "training.answer_share"}
+"""Settings without effect where the loss compares no options."""
 
 
 @pytest.mark.parametrize(
     ("experiment", "without_effect"),
     [
-        (Experiment(), UNUSED_CLOSED_BOOK | {"retrieval.index"}),
-        (OPEN_BOOK, {"retrieval.index"}),
+        (Experiment(), UNUSED_CLOSED_BOOK | UNUSED_ANSWERS | {"retrieval.index"}),
+        (OPEN_BOOK, UNUSED_ANSWERS | {"retrieval.index"}),
+        (CHOICE, UNUSED_CLOSED_BOOK | {"retrieval.index"}),
         (NOTEBOOK, set()),
     ],
-    ids=["finetune", "open book", "notebook"],
+    ids=["finetune", "open book", "choice", "notebook"],
 )
 def test_the_hash_changes_with_any_setting_that_has_an_effect(
     experiment: Experiment | NotebookExperiment, without_effect: set[str]

@@ -28,7 +28,7 @@ def beginnings(sequences: Iterable[ScoredSequence], skip: int) -> set[tuple[int,
 
 
 def test_letters_share_the_whole_prompt() -> None:
-    trie = TokenTrie.from_sequences([ScoredSequence([7, 8, 9, letter], 3) for letter in (1, 2, 3)])
+    trie = TokenTrie.from_sequences([ScoredSequence((7, 8, 9, letter), 3) for letter in (1, 2, 3)])
     assert trie.tokens == [7, 8, 9]
     assert trie.ends == [3, 3, 3]
     assert trie.places == [0, 1, 2]
@@ -41,7 +41,7 @@ def test_texts_branch_where_they_part() -> None:
     # 5 6 - 3 (4)        the second, laid first: 3 comes before 7
     #     \ 7 - 8 (9)    the first
     trie = TokenTrie.from_sequences(
-        [ScoredSequence([5, 6, 7, 8, 9], 2), ScoredSequence([5, 6, 3, 4], 2)]
+        [ScoredSequence((5, 6, 7, 8, 9), 2), ScoredSequence((5, 6, 3, 4), 2)]
     )
     assert trie.tokens == [5, 6, 3, 7, 8]
     assert trie.ends == [5, 5, 3, 5, 5]
@@ -53,9 +53,9 @@ def test_texts_branch_where_they_part() -> None:
 def test_an_answer_that_begins_another_lies_on_its_path() -> None:
     trie = TokenTrie.from_sequences(
         [
-            ScoredSequence([5, 1, 2, 3], 1),
-            ScoredSequence([5, 1], 1),
-            ScoredSequence([5, 1, 2, 3], 1),
+            ScoredSequence((5, 1, 2, 3), 1),
+            ScoredSequence((5, 1), 1),
+            ScoredSequence((5, 1, 2, 3), 1),
         ]
     )
     assert trie.tokens == [5, 1, 2]
@@ -65,7 +65,7 @@ def test_an_answer_that_begins_another_lies_on_its_path() -> None:
 
 def test_what_is_read_elsewhere_is_neither_laid_nor_counted_among_the_places() -> None:
     trie = TokenTrie.from_sequences(
-        [ScoredSequence([9, 9, 5, 1], 3), ScoredSequence([9, 9, 6, 2], 3)], skip=2
+        [ScoredSequence((9, 9, 5, 1), 3), ScoredSequence((9, 9, 6, 2), 3)], skip=2
     )
     assert trie.tokens == [5, 6]
     assert trie.ends == [1, 2]
@@ -75,7 +75,7 @@ def test_what_is_read_elsewhere_is_neither_laid_nor_counted_among_the_places() -
 
 
 def test_a_last_token_is_a_target_and_never_read() -> None:
-    trie = TokenTrie.from_sequences([ScoredSequence([5, 6], 1)])
+    trie = TokenTrie.from_sequences([ScoredSequence((5, 6), 1)])
     assert (trie.tokens, trie.terms) == ([5], [[(0, 6)]])
 
 
@@ -89,7 +89,8 @@ def families(draw: st.DrawFn) -> tuple[list[ScoredSequence], int]:
     for tail in tails:
         tokens = [*opening, *tail]
         tokens += [0] * (skip + 2 - len(tokens))
-        sequences.append(ScoredSequence(tokens, draw(st.integers(skip + 1, len(tokens) - 1))))
+        first = draw(st.integers(skip + 1, len(tokens) - 1))
+        sequences.append(ScoredSequence(tuple(tokens), first))
     return sequences, skip
 
 
@@ -97,9 +98,9 @@ def families(draw: st.DrawFn) -> tuple[list[ScoredSequence], int]:
 @example(
     (
         [
-            ScoredSequence([1, 2, 3], 2),
-            ScoredSequence([1, 2, 3, 4], 2),
-            ScoredSequence([1, 2, 9], 2),
+            ScoredSequence((1, 2, 3), 2),
+            ScoredSequence((1, 2, 3, 4), 2),
+            ScoredSequence((1, 2, 9), 2),
         ],
         1,
     )
@@ -115,7 +116,7 @@ def test_every_term_sees_its_own_sequence_and_nothing_is_laid_twice(
         assert [target for _, target in terms] == [sequence.tokens[j] for j in scored]
         for (place, _), j in zip(terms, scored, strict=True):
             seen = path_to(trie, place)
-            assert [trie.tokens[k] for k in seen] == sequence.tokens[skip:j]
+            assert tuple(trie.tokens[k] for k in seen) == sequence.tokens[skip:j]
             assert [trie.places[k] for k in seen] == list(range(j - skip))
     for place in range(len(trie)):
         assert trie.places[place] == len(path_to(trie, place)) - 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from medtune.core.errors import CheckFailed
 from medtune.core.experiment import Objective
 from medtune.core.protocols import Example
-from medtune.training.collate import apply_objective, audit_mask, collate
+from medtune.core.token_trie import ScoredSequence
+from medtune.training.collate import apply_objective, audit_mask, collate, count_tokens
 
 CPU = torch.device("cpu")
 EXAMPLES = [Example((5, 6, 7, 8, 2), 3), Example((5, 6, 9, 2), 3)]
@@ -19,23 +21,26 @@ EXAMPLES = [Example((5, 6, 7, 8, 2), 3), Example((5, 6, 9, 2), 3)]
 def test_a_batch_by_hand() -> None:
     batch = collate(EXAMPLES, CPU)
     assert batch.prefix == 2
-    assert batch.tokens.tolist() == [5, 6, 7, 8, 2, 9, 2]
-    assert batch.lengths == (3, 2)
-    # Each of these predicts a token of an answer: 7 the 8, 8 the end, and the second 6 a 9.
-    assert batch.wanted.tolist() == [2, 3, 5]
+    # What follows the last token is only predicted.
+    assert batch.tokens.tolist() == [5, 6, 7, 8, 9]
+    assert batch.lengths == (2, 1)
+    assert batch.ends is None
+    # Each of these predicts a token of an answer: 7 the 8, 8 the end, and 9 the second end.
+    assert batch.wanted.tolist() == [2, 3, 4]
+    assert batch.rows.tolist() == [0, 1, 2]
     assert batch.targets.tolist() == [8, 2, 2]
 
 
 def test_one_example_keeps_what_predicts_its_answer_in_its_own_row() -> None:
     batch = collate(EXAMPLES[:1], CPU)
     assert batch.prefix == 2
-    assert batch.lengths == (3,)
+    assert batch.lengths == (2,)
 
 
 def test_positions_count_padding_where_there_is_any() -> None:
     batch = collate(EXAMPLES, CPU)
-    assert batch.count_positions(packed=True) == 7
-    assert batch.count_positions(packed=False) == 2 * 5
+    assert batch.count_positions(packed=True) == 5
+    assert batch.count_positions(packed=False) == 2 * 4
 
 
 @st.composite
@@ -58,7 +63,7 @@ def test_every_answer_is_supervised_behind_its_own_prompt(made: list[Example]) -
     seen = []
     start = 0
     for example, length in zip(made, batch.lengths, strict=True):
-        assert (*prefix, *own[start : start + length]) == example.tokens
+        assert (*prefix, *own[start : start + length]) == example.tokens[:-1]
         within = range(start + batch.prefix, start + batch.prefix + length)
         places = [wanted - start for wanted in batch.wanted.tolist() if wanted in within]
         assert places == list(range(example.prompt - 1, len(example.tokens) - 1))
@@ -81,24 +86,70 @@ def test_the_audit_refuses_what_cannot_teach(made: list[Example], pad: int) -> N
 
 
 CHOOSING = [
-    Example((5, 6, 7, 21, 2), 3, choices=(20, 21, 22)),
-    Example((5, 6, 9, 8, 30, 2), 4, choices=(30, 31)),
+    Example(
+        (5, 6, 7, 21, 2),
+        3,
+        options=tuple(ScoredSequence((5, 6, 7, letter), 3, 3) for letter in (20, 21, 22)),
+        lengths=(1, 1, 1),
+        right=1,
+        answer_share=0.0,
+    ),
+    Example(
+        (5, 6, 9, 8, 30, 2),
+        4,
+        options=tuple(ScoredSequence((5, 6, 9, 8, letter), 4, 4) for letter in (30, 31)),
+        lengths=(1, 1),
+        right=0,
+        answer_share=0.0,
+    ),
 ]
+TEXTS = Example(
+    (5, 6, 7, 8, 2),
+    3,
+    options=(ScoredSequence((5, 6, 7, 8), 3, 3), ScoredSequence((5, 6, 7, 9, 4, 3), 3, 3)),
+    lengths=(1, 4),
+    right=0,
+    answer_share=0.25,
+)
 
 
-def test_the_letter_objective_looks_at_one_place_and_a_few_tokens() -> None:
+def test_letters_are_predicted_at_one_place() -> None:
     batch = collate(CHOOSING, CPU)
     assert batch.prefix == 2
-    assert batch.wanted.tolist() == [2, 6]
-    assert batch.targets.tolist() == [1, 0]
-    assert batch.choices is not None
-    assert batch.choices.tolist() == [[20, 21, 22], [30, 31, -1]]
+    assert batch.tokens.tolist() == [5, 6, 7, 9, 8]
+    assert batch.wanted.tolist() == [2, 4]
+    assert batch.rows.tolist() == [0, 0, 0, 1, 1]
+    assert batch.targets.tolist() == [20, 21, 22, 30, 31]
+    assert batch.options is not None
+    assert batch.options.cells.tolist() == [0, 1, 2, 3, 4]
+    assert batch.options.lengths.tolist() == [[1, 1, 1], [1, 1, math.inf]]
+    assert batch.options.right.tolist() == [1, 0]
+    assert batch.weights.tolist() == [0.0] * 5
+
+
+def test_options_are_branches_and_the_answer_is_one_of_them() -> None:
+    batch = collate([TEXTS], CPU)
+    # The right option and the answer are one branch, the other option is another.
+    assert (batch.prefix, batch.tokens.tolist()) == (2, [5, 6, 7, 8, 9, 4])
+    assert batch.ends is not None
+    assert batch.ends.tolist() == [4, 2, 4, 4]
+    assert batch.lengths == (4,)
+    assert batch.targets.tolist() == [8, 9, 4, 3, 8, 2]
+    assert batch.options is not None
+    assert batch.options.cells.tolist() == [0, 1, 1, 1, 2, 2]
+    assert batch.weights.tolist() == [0.0] * 4 + [0.125] * 2
+    assert batch.options.weights.tolist() == [0.75]
+    assert count_tokens(TEXTS) == 6
+    apart = collate([TEXTS], CPU, branches=False)
+    assert apart.ends is None
+    assert apart.lengths == (1, 3, 2)
+    assert apart.targets.tolist() == batch.targets.tolist()
 
 
 def test_all_tokens_but_the_first_are_supervised_as_the_notebook_did() -> None:
     batch = collate([apply_objective("all", example) for example in EXAMPLES], CPU)
     assert batch.prefix == 0
-    assert batch.tokens.tolist() == [5, 6, 7, 8, 2, 5, 6, 9, 2]
+    assert batch.tokens.tolist() == [5, 6, 7, 8, 5, 6, 9]
     assert batch.targets.tolist() == [6, 7, 8, 2, 6, 9, 2]
     assert apply_objective("answer", EXAMPLES[0]) is EXAMPLES[0]
 
@@ -129,15 +180,17 @@ def test_the_audit_knows_what_each_objective_looks_at() -> None:
     assert (answers.supervised, answers.prompt_supervised, answers.ends_supervised) == (4, 0, 2)
     everything = audit_mask(whole, 0, 2, str, "all")
     assert (everything.supervised, everything.prompt_supervised) == (8, 4)
-    letters = audit_mask(CHOOSING, 0, 2, str, "letter")
-    assert (letters.supervised, letters.ends_supervised) == (2, 0)
+    letters = audit_mask(CHOOSING, 0, 2, str, "choice")
+    assert (letters.supervised, letters.prompt_supervised, letters.ends_supervised) == (5, 0, 0)
+    texts = audit_mask([TEXTS], 0, 2, str, "choice")
+    assert (texts.supervised, texts.prompt_supervised, texts.ends_supervised) == (6, 0, 1)
 
 
 @pytest.mark.parametrize(
     ("made", "objective", "expected"),
     [
-        pytest.param(EXAMPLES, "letter", "the letter of every example", id="no letters"),
-        pytest.param(CHOOSING, "answer", "every answer with its ending", id="letters alone"),
+        pytest.param(EXAMPLES, "choice", "every option that is compared", id="no options"),
+        pytest.param(CHOOSING, "answer", "every answer with its ending", id="options alone"),
         pytest.param([Example((5, 6, 7), 2)], "all", "endings included", id="no ending"),
     ],
 )

@@ -10,6 +10,7 @@ from medtune.core.experiment import Experiment, RetrievalConfig
 from medtune.core.progress import NoProgress
 from medtune.core.protocols import Example, Message
 from medtune.core.records import Question, SplitDescription
+from medtune.core.token_trie import ScoredSequence
 from medtune.retrieval.evidence import EvidenceFinder, Passages
 from medtune.retrieval.index import build_index
 from medtune.retrieval.schema import Passage
@@ -35,12 +36,17 @@ class Characters:
     def render(self, messages: Sequence[Message]) -> str:
         return "".join(f"<{message.content}>" for message in messages)
 
-    def encode(
-        self, messages: Sequence[Message], answer: str, choices: Sequence[str] = ()
-    ) -> Example:
+    def encode(self, messages: Sequence[Message], answer: str) -> Example:
         prompt = self.render(messages)
-        return Example(
-            tuple(map(ord, f"{prompt}{answer}$")), len(prompt), tuple(ord(c[0]) for c in choices)
+        return Example(tuple(map(ord, f"{prompt}{answer}$")), len(prompt))
+
+    def encode_options(
+        self, prompts: Sequence[Sequence[Message]], lead: str, texts: Sequence[str]
+    ) -> tuple[ScoredSequence, ...]:
+        rendered = [self.render(prompt) for prompt in prompts]
+        return tuple(
+            ScoredSequence(tuple(map(ord, prompt + lead + text)), len(prompt + lead), len(prompt))
+            for prompt, text in zip(rendered, texts, strict=True)
         )
 
 
@@ -113,11 +119,43 @@ def test_an_epoch_permutes_the_options_with_their_passages(tmp_path: Path) -> No
     assert ["blue one" in chat[0].content for chat in swapped] == [True, False]
 
 
-def test_letters_are_compared_behind_the_passages_of_the_right_option(tmp_path: Path) -> None:
-    config = experiment(target="letter", objective="letter", ending=True)
+@pytest.mark.parametrize(
+    ("normalization", "lengths"), [("sum", (1, 1)), ("token", (4, 5)), ("byte", (3, 4))]
+)
+def test_options_are_compared_each_behind_its_passages(
+    tmp_path: Path, normalization: str, lengths: tuple[int, ...]
+) -> None:
+    config = Experiment.model_validate(
+        {
+            "prompt": {"system": ""},
+            "training": {"objective": "choice", "answer_share": 0.2},
+            "evaluation": {"normalization": normalization},
+        }
+    )
     example = encoder(config, read(tmp_path, {ASKED: PER_OPTION}))(ASKED)
-    assert example.choices == (ord("A"), ord("B"))
-    assert "blue one two three" in text(example)
+    shown = ["".join(map(chr, option.tokens)) for option in example.options]
+    assert shown == [
+        f"<Which?\nReference: {option} one two three>The answer is: {option}"
+        for option in ASKED.options
+    ]
+    scored = ["".join(map(chr, o.tokens[o.first :])) for o in example.options]
+    assert scored == [" red", " blue"]
+    assert (example.right, example.lengths, example.answer_share) == (1, lengths, 0.2)
+
+
+def test_letters_have_no_length() -> None:
+    example = encoder(experiment(target="letter", objective="choice"), None)(ASKED)
+    assert [chr(option.tokens[-1]) for option in example.options] == ["A", "B"]
+    assert example.lengths == (1, 1)
+
+
+def test_an_option_that_is_too_long_leaves_its_question_out() -> None:
+    config = experiment(objective="choice", max_tokens=40)
+    long = ASKED.model_copy(update={"options": ("red" * 9, "blue")})
+    said = Said()
+    assert filter_by_length([ASKED, long], encoder(config, None), config.training, said) == [ASKED]
+    assert said.lines == ["1 of 2 examples exceed 40 tokens: left out"]
+    assert filter_by_length([long], encoder(experiment(max_tokens=40), None), config.training, said)
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,17 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from medtune.training.collate import collate
-from medtune.training.losses import CrossEntropy, compute_token_losses
+from medtune.training.losses import TokenLogprobs, compute_loss
 
 TARGETS = torch.tensor([3, 0, 5, 3])
 
 
 def ours(logits: Tensor) -> Tensor:
-    found: Tensor = CrossEntropy.apply(logits, TARGETS)  # type: ignore[no-untyped-call]
+    return -logprobs(logits, torch.arange(4), TARGETS)
+
+
+def logprobs(logits: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
+    found: Tensor = TokenLogprobs.apply(logits, rows, targets)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -35,7 +39,7 @@ def test_equals_torchs_cross_entropy_and_so_does_its_gradient(scale: float) -> N
 
 def test_the_least_likely_of_all_has_a_finite_loss() -> None:
     row = torch.tensor([[200.0, 0.0, -300.0]], requires_grad=True)
-    loss: Tensor = CrossEntropy.apply(row, torch.tensor([2]))  # type: ignore[no-untyped-call]
+    loss = -logprobs(row, torch.tensor([0]), torch.tensor([2]))
     assert loss.item() == 500.0
     loss.sum().backward()  # type: ignore[no-untyped-call]
     assert row.grad is not None
@@ -60,18 +64,36 @@ def test_half_precision_is_summed_in_full() -> None:
     assert half.grad.dtype == torch.bfloat16
 
 
-def test_the_letter_loss_is_that_of_a_softmax_over_the_letters() -> None:
+def test_targets_may_share_a_row_and_name_a_token_twice() -> None:
+    rows, targets = torch.tensor([0, 0, 2, 0]), torch.tensor([3, 1, 5, 3])
+    mine, its = logits(), logits()
+    found = logprobs(mine, rows, targets)
+    wanted = its.log_softmax(-1)[rows, targets]
+    assert torch.allclose(found, wanted, atol=1e-6)
+    check_gradients(found, wanted, [(mine, its)], atol=1e-6)
+
+
+def test_the_choice_of_a_letter_is_a_softmax_over_the_letters() -> None:
     batch = collate(CHOOSING, CPU)
     logits = torch.zeros(2, 40)
     logits[0, 20], logits[0, 21], logits[0, 22], logits[0, 5] = 1.0, 3.0, -1.0, 50.0
     logits[1, 30], logits[1, 31] = 0.5, 0.5
     first = -math.log(math.exp(3) / (math.exp(1) + math.exp(3) + math.exp(-1)))
-    assert compute_token_losses(logits, batch).tolist() == pytest.approx([first, math.log(2)])
+    assert compute_loss(logits, batch).item() == pytest.approx(first + math.log(2), rel=1e-5)
+
+
+def test_smoothing_spreads_the_target_over_the_options_there_are() -> None:
+    batch = collate(CHOOSING[1:], CPU)
+    logits = torch.zeros(1, 40)
+    logits[0, 30], logits[0, 31] = 2.0, 0.0
+    right, other = (value - math.log(math.exp(2) + 1) for value in (2.0, 0.0))
+    smooth = compute_loss(logits, batch, 0.2).item()
+    assert smooth == pytest.approx(-(0.9 * right + 0.1 * other), rel=1e-5)
 
 
 def test_the_answer_loss_is_that_of_the_whole_vocabulary() -> None:
     batch = collate(EXAMPLES, CPU)
-    assert batch.choices is None
-    losses = compute_token_losses(torch.zeros(3, 10, dtype=torch.bfloat16), batch)
-    assert losses.dtype == torch.float32
-    assert losses.tolist() == pytest.approx([math.log(10)] * 3)
+    assert batch.options is None
+    loss = compute_loss(torch.zeros(3, 10, dtype=torch.bfloat16), batch)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(3 * math.log(10))
