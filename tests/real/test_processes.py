@@ -94,7 +94,7 @@ def close(a: Path, b: Path) -> bool:
 def test_two_and_four_processes_take_the_steps_of_one(
     tiny_source: ModelSource, tmp_path: Path
 ) -> None:
-    path = config(tmp_path, tiny_source)
+    path = config(tmp_path, tiny_source, objective="choice", answer_share=0.2)
     one = alone(path, tmp_path / "1")
     adapter = load_file(tmp_path / "1" / "adapter" / "adapter_model.safetensors")
     for processes in (2, 4):

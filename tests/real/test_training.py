@@ -344,6 +344,7 @@ def test_kill_9_and_resume_ends_in_the_same_bits(tiny_source: ModelSource, tmp_p
         f'name = "kill"\n[model]\nsource = "{tiny_source.name}"\ndtype = "float32"\n'
         "[data]\ntrain_size = 64\nvalidation_size = 8\n"
         "[training]\nepochs = 4\nbatch_size = 4\nsave_every = 3\n"
+        'objective = "choice"\nanswer_share = 0.2\n'
         'keep = "best"\naverage = 0.9\nvalidate_every = 5\n'
         "[training.lora]\ndropout = 0.1\n"
     )
@@ -447,7 +448,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_last_good_checkpoint(
             fine_tune(adapted, config, DATA.questions, DATA.description, cut, FillsUp())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert [path.name for path in (cut / "checkpoints").iterdir()] == ["step-000002.pt"]
+    assert [path.name[:11] for path in (cut / "checkpoints").iterdir()] == ["step-000002"]
     record = tuned(LocalModel.load(tiny_source, "float32"), cut)
     assert record.resumed_from == 2
     tuned(LocalModel.load(tiny_source, "float32"), whole)
@@ -458,10 +459,14 @@ def test_a_checkpoint_of_another_configuration_is_not_gone_on_from(
     tiny_source: ModelSource, tmp_path: Path
 ) -> None:
     tuned(LocalModel.load(tiny_source, "float32"), tmp_path)
-    other = experiment(learning_rate=1e-3)
-    record = tuned(LocalModel.load(tiny_source, "float32"), tmp_path, other)
+    kept = set((tmp_path / "checkpoints").iterdir())
+    other = experiment(objective="choice")
+    said = Said()
+    adapted = LoraModel(LocalModel.load(tiny_source, "float32"), other.training.lora, other.seed)
+    record = fine_tune(adapted, other, DATA.questions, DATA.description, tmp_path, said)
     assert record.resumed_from is None
-    assert record.losses[0].learning_rate < 1e-2
+    assert any("such as another objective; training begins anew" in line for line in said.lines)
+    assert kept < set((tmp_path / "checkpoints").iterdir())
     fresh = tuned(LocalModel.load(tiny_source, "float32"), tmp_path / "fresh", other)
     assert fresh.losses == record.losses
     assert same_bits(weights(tmp_path), weights(tmp_path / "fresh"))

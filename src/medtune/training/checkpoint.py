@@ -14,20 +14,30 @@ KEPT_CHECKPOINTS = 2
 
 
 def save_checkpoint(folder: Path, step: int, inputs: str, state: dict[str, Any]) -> None:
-    """Save a checkpoint as `step-NNNNNN.pt` and delete all but the newest two.
+    """Save a checkpoint as `step-NNNNNN-INPUTS.pt` and delete all but the newest two.
+
+    Checkpoints of a training with other inputs stay.
 
     Raises:
         FolderError: The folder cannot be written; older checkpoints stay.
     """
-    content = {**state, "step": step, "inputs": inputs}
-    write_atomic(folder / f"step-{step:06d}.pt", lambda handle: torch.save(content, handle))
-    for old in sorted(folder.glob("step-*.pt"))[:-KEPT_CHECKPOINTS]:
+    content, name = {**state, "step": step, "inputs": inputs}, inputs[:8]
+    write_atomic(folder / f"step-{step:06d}-{name}.pt", lambda handle: torch.save(content, handle))
+    for old in sorted(folder.glob(f"step-*-{name}.pt"))[:-KEPT_CHECKPOINTS]:
         old.unlink()
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Return whether a folder holds checkpoints, of whatever training."""
+    return any(folder.glob("step-*.pt"))
 
 
 def load_newest_checkpoint(folder: Path, inputs: str) -> dict[str, Any] | None:
     """Load the newest checkpoint with these inputs; None if there is none."""
     for path in sorted(folder.glob("step-*.pt"), reverse=True):
+        *_, named = path.stem.split("-", 2)
+        if not inputs.startswith(named) and not named.isdecimal():
+            continue  # of another training; up to version 0.2 names did not say so
         try:
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError):

@@ -197,6 +197,11 @@ class Trainer:
         """Restore the newest checkpoint; return the progress at that time."""
         state = checkpoint.load_newest_checkpoint(self._checkpoints, self._inputs)
         if state is None:
+            if checkpoint.has_checkpoints(self._checkpoints):
+                self._progress.log_message(
+                    f"{self._checkpoints}: checkpoints of another model, data or settings, such as "
+                    "another objective; training begins anew"
+                )
             return None
         self._optimizer.load_state_dict(state["optimizer"])
         self._averager.load_state_dict(state["keeper"])
