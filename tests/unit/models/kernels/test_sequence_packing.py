@@ -32,6 +32,24 @@ def test_a_layout_by_hand() -> None:
     ]
 
 
+def test_a_tree_by_hand() -> None:
+    # Prefix p, then a tree a(b(c) d) and a single row e f: tokens p a b c d e f.
+    layout = Layout.from_lengths([4, 2], 1, CPU, torch.tensor([4, 3, 3, 4, 2, 2]))
+    assert layout.positions.tolist() == [[0, 1, 2, 3, 2, 1, 2]]
+    assert layout.mask.shape == (2, 1, 4, 5)
+    assert (layout.mask[0, 0] == 0).tolist() == [
+        [True, True, False, False, False],
+        [True, True, True, False, False],
+        [True, True, True, True, False],
+        [True, True, False, False, True],  # d sees its parent a, not its sibling's branch
+    ]
+    single = (layout.mask[1, 0] == 0).tolist()
+    assert single[:2] == [[True, True, False, False, False], [True, True, True, False, False]]
+    # Without a prefix a pad still sees itself: a row of nothing has no softmax.
+    bare = Layout.from_lengths([3, 1], 0, CPU, torch.tensor([3, 2, 3, 1]))
+    assert bool((bare.mask == 0).any(-1).all())
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 4))
 def test_what_is_spread_is_collected_again(lengths: list[int], prefix: int) -> None:
     layout = Layout.from_lengths(lengths, prefix, CPU)
