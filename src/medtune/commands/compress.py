@@ -26,6 +26,7 @@ from medtune.data.load import load_questions, load_split
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.score import answer_questions
+from medtune.models.model_argument import resolve_adapter_argument, resolve_model_argument
 from medtune.models.sources import ModelSource, resolve_model
 from medtune.models.weights_card import (
     ADAPTER_PREFIX,
@@ -99,7 +100,7 @@ class CompressedModel:
 
 
 def compress(
-    model: str,
+    model: str | Path,
     scheme: Scheme | Sequence[Scheme],
     out: str | Path,
     *,
@@ -113,7 +114,7 @@ def compress(
     """Quantize a model and compare the result with the original.
 
     Args:
-        model: Name of the model.
+        model: Name of the model, or a run folder.
         scheme: One or more schemes; each is written to a folder of its name.
         out: Folder to write.
         data: Questions of the parity gate.
@@ -133,7 +134,7 @@ def compress(
             expected=f"some of {', '.join(SCHEMES)}",
         )
     folder, progress = Path(out), choose_progress(progress)
-    base, weights = split_adapter(model, None if adapter is None else Path(adapter))
+    base, weights = split_adapter(resolve_model_argument(model), resolve_adapter_argument(adapter))
     source = resolve_model(base, progress)
     _check_source(source)
     name = f"{ADAPTER_PREFIX}{weights}" if weights else base

@@ -30,6 +30,7 @@ from medtune.evaluation.run_exam import evaluate_model, evaluate_or_reuse, find_
 from medtune.evaluation.score import render_prompts
 from medtune.foreign_logs.write_lm_eval import LogFormat, PromptText, write_lm_eval_log
 from medtune.models.mixture import MixtureModel, find_own_search
+from medtune.models.model_argument import resolve_adapter_argument, resolve_model_argument
 from medtune.models.open_model import find_unloaded_model, open_model
 from medtune.models.own_model import ScoringModel, as_answer_model
 from medtune.models.search_model import SearchModel
@@ -102,7 +103,7 @@ class _Place:
 
 
 def evaluate(
-    model: str | ScoringModel,
+    model: str | Path | ScoringModel,
     data: str | Path | Sequence[Question | Mapping[str, Any]],
     *,
     method: Method = "letter",
@@ -127,7 +128,7 @@ def evaluate(
     """Evaluate one model on one split with one method.
 
     Args:
-        model: Name of a model, or an object with `score(requests)` and `describe()`.
+        model: Name of a model, a run folder, or an object with `score(requests)` and `describe()`.
         data: starter:, hub:, file: or snapshot:, a path, or questions.
         method: letter, cloze (likelihood of the option's text) or generate.
         limit: Use only this many first questions.
@@ -163,12 +164,14 @@ def evaluate(
     style = None if style is None else read_settings(style, PromptStyle, "style")
     if retrieval is not None:
         retrieval = read_settings(retrieval, RetrievalConfig, "retrieval")
-    adapter = None if adapter is None else Path(adapter)
+    adapter = resolve_adapter_argument(adapter)
     check_settings(settings, method, variant, shots_from is not None)
     if log is not None and out is None and keep_in is None:
         raise InputError(f"log={log!r} without a folder", expected="out=FOLDER")
-    given, name = None, model if isinstance(model, str) else ""
-    if not isinstance(model, str):
+    given = None
+    if isinstance(model, str | Path):
+        name = resolve_model_argument(model)
+    else:
         _refuse_opening(adapter, dtype, batch)
         given = as_answer_model(model)
         name = given.describe().source
