@@ -13,6 +13,7 @@ from medtune.analysis.analyze import analyze_evaluation
 from medtune.core.display.frames import make_frame, proportion_cells
 from medtune.core.display.html import render_result
 from medtune.core.formatting import format_interval, format_percent
+from medtune.core.paths import as_path
 from medtune.core.predictions_io import ANALYSIS_FILE, ANALYSIS_PAGE_FILE, Evaluation
 from medtune.core.run_folder import lock_folder, write_record
 from medtune.core.schemas.analysis import AnalysisRecord
@@ -70,7 +71,7 @@ class Analysis:
         Raises:
             FolderError: The folder cannot be written, or contains another evaluation.
         """
-        place, own = Path(folder), self.evaluation
+        place, own = as_path(folder), self.evaluation
         with lock_folder(place):
             if own.folder is None or own.folder.resolve() != place.resolve():
                 own = own.save(place)

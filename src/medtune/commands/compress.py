@@ -17,6 +17,7 @@ from medtune.core.display.html import render_result
 from medtune.core.errors import InputError, ModelError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.formatting import format_interval, format_percent
+from medtune.core.paths import as_path
 from medtune.core.progress import Progress
 from medtune.core.prompt import prompt_fingerprint
 from medtune.core.records import Method, Proportion, Question
@@ -133,7 +134,7 @@ def compress(
             f"scheme {', '.join(map(str, unknown)) if schemes else schemes!r}",
             expected=f"some of {', '.join(SCHEMES)}",
         )
-    folder, progress = Path(out), choose_progress(progress)
+    folder, progress = as_path(out), choose_progress(progress)
     base, weights = split_adapter(resolve_model_argument(model), resolve_adapter_argument(adapter))
     source = resolve_model(base, progress)
     _check_source(source)

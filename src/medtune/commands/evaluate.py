@@ -15,6 +15,7 @@ from medtune.core.config import read_settings
 from medtune.core.errors import DataError, InputError, RetrievalError, check_choice
 from medtune.core.experiment import ColumnMapping, DtypeName, EvaluationConfig, RetrievalConfig
 from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX, is_search_model
+from medtune.core.paths import as_optional_path, as_path
 from medtune.core.predictions_io import RECORD_FILE, Evaluation, refuse_overwrite
 from medtune.core.progress import Progress
 from medtune.core.prompt import FormName, PromptStyle
@@ -181,7 +182,7 @@ def evaluate(
     subject = _Subject(
         name, given, adapter, dtype, batch, asked, retrieval is not None or book.is_open_book
     )
-    index = None if search is None else Path(search)
+    index = as_optional_path(search)
     _check_retrieval(name, index, book, method, variant)
     _check_log(log, settings, method, book)
     split = load_questions(data, limit=limit, columns=columns, progress=progress)
@@ -195,7 +196,7 @@ def evaluate(
         exam = _show_passages(exam, search_model, asked, progress)
     if variant != "plain":
         exam = exam.perturb(variant)
-    place = _Place(None if out is None else Path(out))
+    place = _Place(as_optional_path(out))
     if out is None and keep_in is not None:
         words = [
             variant if variant != "plain" else "",
@@ -208,7 +209,9 @@ def evaluate(
         ]
         source = data if isinstance(data, str) else split.description.source
         text = slugify(name, str(adapter or ""), source, method, *words)
-        place = _Place(Path(keep_in, text[-MAX_NAME_CHARACTERS:].strip("-")), named_by_inputs=True)
+        place = _Place(
+            as_path(keep_in) / text[-MAX_NAME_CHARACTERS:].strip("-"), named_by_inputs=True
+        )
     return _run(subject, exam, split.questions, search_model, place, log, progress)
 
 

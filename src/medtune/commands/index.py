@@ -13,6 +13,7 @@ from medtune.core.display.html import render_result
 from medtune.core.errors import RetrievalError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.model_names import SEARCH_PREFIX
+from medtune.core.paths import as_path
 from medtune.core.progress import Progress
 from medtune.core.records import Question
 from medtune.models.open_index import StoredIndex, check_encoder_name, open_index
@@ -110,7 +111,7 @@ def search_index(
             cannot be used.
         FolderError: The folder cannot be written.
     """
-    folder, progress = Path(out), choose_progress(progress)
+    folder, progress = as_path(out), choose_progress(progress)
     # What can be refused is refused before anything is read.
     if encoder is not None and postgres is not None:
         raise RetrievalError(

@@ -15,6 +15,7 @@ from medtune.core.display.html import render_result
 from medtune.core.errors import InputError
 from medtune.core.experiment import ColumnMapping, Experiment
 from medtune.core.formatting import format_interval, format_percent
+from medtune.core.paths import as_path
 from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle, TrainingTarget
 from medtune.core.records import Question, TrainingRecord
@@ -137,7 +138,7 @@ def finetune(
         ConfigError: A setting is unknown or out of range; every fault is named.
         MedtuneError: The data, the model or the folder cannot be used, or training failed.
     """
-    folder = Path(out)
+    folder = as_path(out)
     settings: dict[str, Any] = {
         "model": {"source": model, "dtype": dtype},
         "data": {"train_size": limit, "validation_size": validation_size, "columns": columns},
@@ -163,7 +164,7 @@ def finetune(
     elif isinstance(experiment, Experiment):
         config = experiment
     else:
-        config = load_experiment(Path(experiment))
+        config = load_experiment(as_path(experiment))
     if not isinstance(config, Experiment):
         raise InputError("the notebook's experiment", fix="run it whole: medtune run EXPERIMENT")
     return _train(config, folder, choose_progress(progress))

@@ -1,10 +1,11 @@
-"""Resolve a MODEL as people name it: a run folder, a model's own files, a pattern."""
+"""Resolve a MODEL as people name it: a run folder, a model's own files, a pattern, a ~."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from medtune.core.errors import InputError
+from medtune.core.paths import as_path, expand_home
 
 TRAINED_FOLDERS = (("adapter", "adapter"), ("path", "model"))
 """Kind of name and subfolder of the weights that a run can train."""
@@ -18,7 +19,7 @@ def resolve_model_argument(given: str | Path) -> str:
     Raises:
         InputError: A pattern matches nothing, or more than one.
     """
-    text = str(given)
+    text = expand_home(str(given))
     kind, colon, place = text.partition(":")
     if colon and kind not in ("adapter", "path"):
         return text
@@ -40,7 +41,7 @@ def find_run(given: str | Path) -> Path | None:
     Raises:
         InputError: A pattern matches nothing, or more than one.
     """
-    text = str(given)
+    text = expand_home(str(given))
     if ":" in text:
         return None
     run = _expand_pattern(Path(text))
@@ -53,7 +54,7 @@ def resolve_adapter_argument(given: str | Path | None) -> Path | None:
     Raises:
         InputError: A pattern matches nothing, or more than one.
     """
-    return None if given is None else _find_weights(_expand_pattern(Path(given)))
+    return None if given is None else _find_weights(_expand_pattern(as_path(given)))
 
 
 def _find_weights(folder: Path) -> Path:

@@ -18,6 +18,7 @@ from medtune.core.display.html import render_result
 from medtune.core.errors import PredictionsError
 from medtune.core.formatting import format_interval, format_p_value, format_percent
 from medtune.core.model_labels import disambiguate_labels
+from medtune.core.paths import as_path
 from medtune.core.predictions_io import Evaluation
 from medtune.core.records import ComparisonRecord
 from medtune.core.run_folder import lock_folder, read_record, translate_disk_errors, write_record
@@ -123,7 +124,7 @@ class Comparison:
         Raises:
             PredictionsError: There is none, or one of another version.
         """
-        place = Path(folder)
+        place = as_path(folder)
         if (found := find_comparison(place)) is None:
             raise PredictionsError(
                 f"{place} holds no comparison",
@@ -159,7 +160,7 @@ class Comparison:
             PredictionsError: A calibration does not match.
             FolderError: The folder cannot be written.
         """
-        place = Path(folder)
+        place = as_path(folder)
         with lock_folder(place):
             if self.models is None:
                 assert self.folder is not None, "it was loaded"

@@ -13,6 +13,7 @@ from typing import Any
 from medtune.core.errors import DataError, RetrievalError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.negation import is_negated
+from medtune.core.paths import expand_home
 from medtune.core.progress import Progress
 from medtune.core.records import Question, content_hash
 from medtune.core.run_folder import translate_disk_errors
@@ -87,7 +88,7 @@ def read_index_content(
     if not isinstance(data, str | Path):
         split = load_questions(data, limit=limit, for_training=True)
         return _as_content(split, split.description.source, licence)
-    data = str(data)
+    data = expand_home(str(data))
     path = Path(data)
     if data and columns is None and path.exists():
         for folder in (path, path / "data"):

@@ -20,6 +20,7 @@ from typing import Any
 
 from medtune.core.errors import DataError, EmptySplitError, did_you_mean
 from medtune.core.experiment import ColumnMapping
+from medtune.core.paths import expand_home
 from medtune.core.records import content_hash
 from medtune.core.run_folder import hash_file, translate_disk_errors
 from medtune.data.sources.files import (
@@ -100,6 +101,7 @@ def parse_data_ref(text: str) -> DataRef:
     Raises:
         DataError: The kind of source is unknown, or the starter split does not exist.
     """
+    text = expand_home(text)
     kind, _, rest = text.partition(":")
     if kind not in SOURCE_KINDS and _is_file(text):
         kind, rest = "file", text
