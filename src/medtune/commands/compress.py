@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from medtune._version import __version__
 from medtune.core.display.html import render_result
-from medtune.core.errors import InputError, ModelError
+from medtune.core.errors import InputError, ModelError, check_choice
 from medtune.core.experiment import ColumnMapping
 from medtune.core.formatting import format_interval, format_percent
 from medtune.core.paths import as_path
@@ -134,6 +134,8 @@ def compress(
             f"scheme {', '.join(map(str, unknown)) if schemes else schemes!r}",
             expected=f"some of {', '.join(SCHEMES)}",
         )
+    if method is not None:
+        check_choice("method", method, ("letter", "cloze"))
     folder, progress = as_path(out), choose_progress(progress)
     base, weights = split_adapter(resolve_model_argument(model), resolve_adapter_argument(adapter))
     source = resolve_model(base, progress)

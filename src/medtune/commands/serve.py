@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from medtune.core.errors import InputError
+from medtune.core.errors import InputError, check_choice
 from medtune.core.model_names import SEARCH_PREFIX
 from medtune.core.paths import as_optional_path, as_path
 from medtune.core.progress import NoProgress, Progress
@@ -188,6 +188,8 @@ def create_app(
     Raises:
         MedtuneError: Model, calibration, policy or store cannot be used.
     """
+    if method is not None:
+        check_choice("method", method, ("letter", "cloze"))
     endpoint = _open_endpoint(
         model,
         choose_progress(progress),
