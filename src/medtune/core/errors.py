@@ -95,7 +95,7 @@ class ConfigError(InputError):
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         super().__init__(
             f"{source}: {count}\n" + "\n".join(f"  - {fault}" for fault in faults),
-            fix="correct the keys above; `medtune run --help` shows how to set them",
+            fix="correct the keys above; docs/configuration.md explains those of an experiment",
         )
 
 

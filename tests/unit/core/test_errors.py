@@ -90,6 +90,7 @@ def test_a_config_error_lists_every_fault() -> None:
     assert error.faults == ["seed: found 'x'", "name: missing"]
     assert error.found == "a.toml: 2 faults\n  - seed: found 'x'\n  - name: missing"
     assert "\nto do: correct the keys above" in str(error)
+    assert "medtune run" not in str(error), "callers from Python read it, too"
 
 
 def test_a_config_error_counts_a_single_fault_in_the_singular() -> None:
