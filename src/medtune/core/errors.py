@@ -55,6 +55,11 @@ def check_choice(name: str, value: object, known: Sequence[str]) -> None:
         raise InputError(f"{name} {value!r}{near}", expected=f"one of {', '.join(known)}")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; its type's name if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class MedtuneError(Exception):
     """Base class of all errors with a message for the user.
 

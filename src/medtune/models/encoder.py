@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medtune.core.errors import ModelError, UnknownModelError
+from medtune.core.errors import ModelError, UnknownModelError, first_line
 from medtune.core.progress import Progress
 from medtune.models.device import choose_device, choose_dtype
 from medtune.models.open_index import check_encoder_name
@@ -61,7 +61,7 @@ class SentenceEncoder:
             raise
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise UnknownModelError(
-                f"{name} cannot be loaded: {str(error).splitlines()[0]}",
+                f"{name} cannot be loaded: {first_line(error)}",
                 expected="a sentence encoder in transformers' format",
             ) from error
         settings = EncoderSettings(
