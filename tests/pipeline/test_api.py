@@ -236,6 +236,7 @@ def test_a_fine_tuning_names_every_fault_before_anything_is_written(tmp_path: Pa
     missing = tmp_path / "missing.csv"
     with pytest.raises(InputError, match=r"missing\.csv does not exist"):
         mt.finetune(out=tmp_path / "run", evaluate=[missing])
-    with pytest.raises(ModelError, match="cannot be trained"):
-        mt.finetune("fake:oracle", out=tmp_path / "run")
+    for model in ("fake:oracle", "nonsense"):
+        with pytest.raises(ModelError, match=r"cannot be trained|names no model"):
+            mt.finetune(model, questions, evaluate=list(questions), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
