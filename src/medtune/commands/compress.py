@@ -122,7 +122,7 @@ def compress(
         adapter: Folder of an adapter of the model.
         method: None is letter for a model trained on letters, else cloze.
         limit: Use only this many first questions.
-        columns: Mapping of a file's columns.
+        columns: Mapping of the columns of a file or a data frame, or of the keys of dicts.
         progress: Progress to report to; None is a bar in a terminal or a notebook.
 
     Raises:

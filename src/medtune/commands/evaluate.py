@@ -24,7 +24,7 @@ from medtune.core.records import EvaluationRecord, Method, Question, Variant
 from medtune.core.run_folder import read_valid_record, slugify
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.dedup.decontaminate import CleanedSource, decontaminate
-from medtune.data.load import Split, load_questions
+from medtune.data.load import Split, columns_for, load_questions
 from medtune.evaluation.exam import Exam, check_constrained
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_model, evaluate_or_reuse, find_evaluation
@@ -141,7 +141,7 @@ def evaluate(
         adapter: Folder of an adapter of the model.
         shots_from: Split of the worked examples.
         variant: Perturbation of the questions.
-        columns: Mapping of a file's columns.
+        columns: Mapping of the columns of a file or a data frame, or of the keys of dicts.
         settings: Orders, worked examples, baselines and decoding; like `style` and `retrieval`
             also a dict of those that are no defaults.
         dtype: Precision of the model.
@@ -185,8 +185,10 @@ def evaluate(
     index = as_optional_path(search)
     _check_retrieval(name, index, book, method, variant)
     _check_log(log, settings, method, book)
-    split = load_questions(data, limit=limit, columns=columns, progress=progress)
-    pool = _load_shots(settings, shots_from, columns, split, progress)
+    mapped = columns_for(data, columns, shots_from)
+    split = load_questions(data, limit=limit, columns=mapped, progress=progress)
+    mapped = columns_for(shots_from, columns, data)
+    pool = _load_shots(settings, shots_from, mapped, split, progress)
     exam = Exam.from_config(
         settings, method, split.questions, split.description, asked.style, asked.target, pool
     )

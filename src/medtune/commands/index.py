@@ -91,7 +91,7 @@ def search_index(
     Args:
         data: DATA whose train split is indexed, a path of texts, or questions.
         out: Folder to write.
-        columns: Mapping of a file of questions.
+        columns: Mapping of the columns of a file or a data frame of questions.
         limit: Use only this many first questions, or first passages of texts.
         without: DATA, one or more, of evaluated questions; passages that leak one are left out.
         words: Most words of a passage of a text.

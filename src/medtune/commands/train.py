@@ -21,7 +21,7 @@ from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle, TrainingTarget
 from medtune.core.records import Question, TrainingRecord
 from medtune.core.run_folder import write_text
-from medtune.data.load import Split, load_questions
+from medtune.data.load import Split, columns_for, load_questions
 from medtune.data.own_questions import OWN_COLUMNS, write_questions
 from medtune.data.snapshot import prepare_snapshot
 from medtune.models.weights_card import ADAPTER_PREFIX
@@ -124,7 +124,7 @@ def finetune(
         evaluate: Questions on which the model will be evaluated: what leaks one of them is removed
             from the training data. None is starter:recall and starter:transfer.
         limit: Number of train questions, after cleaning.
-        columns: Mapping of the columns of files.
+        columns: Mapping of the columns of files and data frames, or of the keys of dicts.
         style: Prompt style.
         dtype: Precision of the model.
         seed: Seed of data and training.
@@ -154,7 +154,7 @@ def finetune(
     if experiment is None:
         # Before questions from Python are read.
         validate_experiment(given, "finetune()")
-        given["data"] = given.get("data", {}) | _name_sources(folder, data, evaluate, own)
+        given["data"] = given.get("data", {}) | _name_sources(folder, data, evaluate, columns, own)
         config = validate_experiment(given, "finetune()")
     elif given or data is not None or evaluate is not None:
         sources = {"data": data, "evaluate": evaluate}
@@ -205,6 +205,7 @@ def _name_sources(
     folder: Path,
     data: Data | None,
     evaluate: Data | Sequence[str | Path] | None,
+    columns: ColumnMapping | Mapping[str, Any] | None,
     own: dict[Path, Split],
 ) -> dict[str, Any]:
     """Return the sources of the data; questions from Python are put into `own`, by their files."""
@@ -214,7 +215,8 @@ def _name_sources(
         if isinstance(some, str | Path):
             return str(some)
         path = folder / QUESTIONS_FOLDER / f"{file}.jsonl"
-        own[path] = load_questions(some, for_training=file == "train")
+        mapped = columns_for(some, columns, evaluate if some is data else data)
+        own[path] = load_questions(some, columns=mapped, for_training=file == "train")
         source = f"file:{path}"
         mappings[source] = OWN_COLUMNS
         return source

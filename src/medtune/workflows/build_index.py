@@ -86,7 +86,7 @@ def read_index_content(
         RetrievalError: No text, or no labelled question, is left.
     """
     if not isinstance(data, str | Path):
-        split = load_questions(data, limit=limit, for_training=True)
+        split = load_questions(data, limit=limit, columns=columns, for_training=True)
         return _as_content(split, split.description.source, licence)
     data = expand_home(str(data))
     path = Path(data)
