@@ -98,6 +98,23 @@ def test_columns_that_cannot_apply_are_refused() -> None:
     assert columns_for(split, MAPPING, None) is columns_for("a.csv", MAPPING, split) is MAPPING
 
 
+@pytest.mark.parametrize("name", ["q.csv", "q.jsonl", "q.parquet"])
+@pytest.mark.parametrize("index", [True, False])
+def test_a_saved_frame_of_questions_is_read_as_it_was(
+    name: str, index: bool, tmp_path: Path
+) -> None:
+    rows = [ROW, ROW | {"stem": 'It\'s "x"?', "options": ["a's", 'b"s'], "answer": 0}]
+    asked, path = load_questions(rows), tmp_path / name
+    frame = asked.to_frame()
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=index)
+    elif path.suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path, index=index)
+    assert list(load_questions(path)) == list(asked)
+
+
 @pytest.mark.parametrize("limit", [-1, 0, 1.5])
 @pytest.mark.parametrize("source", ["starter:recall", [ROW]])
 def test_a_limit_is_a_positive_whole_number(source: Any, limit: Any) -> None:

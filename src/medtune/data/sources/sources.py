@@ -21,8 +21,9 @@ from typing import Any
 from medtune.core.errors import DataError, EmptySplitError, did_you_mean
 from medtune.core.experiment import ColumnMapping
 from medtune.core.paths import expand_home
-from medtune.core.records import content_hash
+from medtune.core.records import Question, content_hash
 from medtune.core.run_folder import hash_file, translate_disk_errors
+from medtune.data.own_questions import OWN_COLUMNS
 from medtune.data.sources.files import (
     FILE_READERS,
     LocatedRow,
@@ -149,7 +150,16 @@ def resolve_columns(ref: DataRef, given: ColumnMapping) -> ColumnMapping:
         return STARTER_COLUMNS
     if ref.kind == "hub" and given == ColumnMapping() and ref.place in KNOWN_DATASETS:
         return KNOWN_DATASETS[ref.place].columns
+    if ref.kind == "file" and given == ColumnMapping() and _holds_own_questions(ref):
+        return OWN_COLUMNS
     return given
+
+
+def _holds_own_questions(ref: DataRef) -> bool:
+    """Return whether a file has the columns that `to_frame` and `write_questions` give it."""
+    first = find_data_files(Path(ref.place), ref.split)[0]
+    _, row = next(read_file(first), ("", {}))
+    return set(Question.model_fields) <= set(row)
 
 
 def list_splits(ref: DataRef) -> tuple[str, ...]:
