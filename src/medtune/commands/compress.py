@@ -27,6 +27,7 @@ from medtune.data.load import load_questions, load_split
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.score import answer_questions
+from medtune.hub.progress_bars import restore_progress_bars
 from medtune.models.model_argument import resolve_adapter_argument, resolve_model_argument
 from medtune.models.sources import ModelSource, resolve_model
 from medtune.models.weights_card import (
@@ -164,6 +165,7 @@ def _check_source(source: ModelSource) -> None:
         )
 
 
+@restore_progress_bars()
 def _quantize(
     source: ModelSource, adapter: Path | None, gate: ParityGate, scheme: Scheme, folder: Path
 ) -> WeightsCard:
