@@ -12,7 +12,7 @@ import medtune as mt
 from medtune.core.config import load_experiment
 from medtune.core.errors import InputError
 from medtune.core.experiment import Experiment
-from medtune.core.paths import expand_home
+from medtune.core.run_folder import expand_home
 from medtune.data.sources.sources import parse_data_ref
 from medtune.models.model_argument import resolve_model_argument
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from medtune.batch_audit.token_rows import RowCollector, TokenRows
 from medtune.core.errors import DataError, InputError
-from medtune.core.paths import as_path
+from medtune.core.run_folder import as_path
 
 _JSONL = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _FORMATS = (

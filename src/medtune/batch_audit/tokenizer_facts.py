@@ -13,7 +13,7 @@ from typing import Any
 
 from medtune.batch_audit.chat_markup import ChatMarkup, derive_markup
 from medtune.core.errors import InputError, ModelError
-from medtune.core.paths import expand_home
+from medtune.core.run_folder import expand_home
 from medtune.models.sources import resolve_model
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")

@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from medtune.cli.output import verbosity
 from medtune.core.errors import did_you_mean
-from medtune.core.paths import as_path
+from medtune.core.run_folder import as_path
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,9 +13,8 @@ from medtune.analysis.analyze import analyze_evaluation
 from medtune.core.display.frames import make_frame, proportion_cells
 from medtune.core.display.html import render_result
 from medtune.core.formatting import format_interval, format_percent
-from medtune.core.paths import as_path
 from medtune.core.predictions_io import ANALYSIS_FILE, ANALYSIS_PAGE_FILE, Evaluation
-from medtune.core.run_folder import lock_folder, write_record
+from medtune.core.run_folder import as_path, lock_folder, write_record
 from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.foreign_logs.read_log import is_log, log_folder_name, read_evaluation_or_log
 from medtune.reports.comparison import write_analysis

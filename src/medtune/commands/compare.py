@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medtune.core.paths import as_path
 from medtune.core.predictions_io import Evaluation
+from medtune.core.run_folder import as_path
 from medtune.foreign_logs.read_log import read_evaluation_or_log
 from medtune.reports.comparison_folder import ComparedModel, Comparison
 

@@ -17,11 +17,10 @@ from medtune.core.display.html import render_result
 from medtune.core.errors import InputError, ModelError, check_choice
 from medtune.core.experiment import ColumnMapping
 from medtune.core.formatting import format_interval, format_percent
-from medtune.core.paths import as_path
 from medtune.core.progress import Progress
 from medtune.core.prompt import prompt_fingerprint
 from medtune.core.records import Method, Proportion, Question
-from medtune.core.run_folder import lock_folder, write_record
+from medtune.core.run_folder import as_path, lock_folder, write_record
 from medtune.core.schemas.compression import BUDGETS, SCHEMES, ParityRecord, Scheme
 from medtune.data.load import load_questions, load_split
 from medtune.evaluation.exam import Exam

@@ -15,13 +15,12 @@ from medtune.core.config import read_settings
 from medtune.core.errors import DataError, InputError, RetrievalError, check_choice
 from medtune.core.experiment import ColumnMapping, DtypeName, EvaluationConfig, RetrievalConfig
 from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX, is_search_model
-from medtune.core.paths import as_optional_path, as_path
 from medtune.core.predictions_io import RECORD_FILE, Evaluation, refuse_overwrite
 from medtune.core.progress import Progress
 from medtune.core.prompt import FormName, PromptStyle
 from medtune.core.protocols import AnswerModel, ModelIdentity
 from medtune.core.records import EvaluationRecord, Method, Question, Variant
-from medtune.core.run_folder import read_valid_record, slugify
+from medtune.core.run_folder import as_optional_path, as_path, read_valid_record, slugify
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.dedup.decontaminate import CleanedSource, decontaminate
 from medtune.data.load import Split, columns_for, load_questions

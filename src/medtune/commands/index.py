@@ -13,9 +13,9 @@ from medtune.core.display.html import render_result
 from medtune.core.errors import RetrievalError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.model_names import SEARCH_PREFIX
-from medtune.core.paths import as_path
 from medtune.core.progress import Progress
 from medtune.core.records import Question
+from medtune.core.run_folder import as_path
 from medtune.models.open_index import StoredIndex, check_encoder_name, open_index
 from medtune.retrieval.dense import build_hybrid_index
 from medtune.retrieval.index import build_index, check_replaceable

@@ -18,10 +18,10 @@ from fastapi import FastAPI
 
 from medtune.core.errors import InputError, check_choice
 from medtune.core.model_names import SEARCH_PREFIX
-from medtune.core.paths import as_optional_path, as_path
 from medtune.core.progress import NoProgress, Progress
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method
+from medtune.core.run_folder import as_optional_path, as_path
 from medtune.guardrails.classifier.learned import load_classifier, load_default_classifier
 from medtune.guardrails.policy import load_policy
 from medtune.models.adapters.adapter_pools import AdapterPools

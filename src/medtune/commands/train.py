@@ -16,11 +16,10 @@ from medtune.core.display.html import render_result
 from medtune.core.errors import InputError
 from medtune.core.experiment import ColumnMapping, Experiment
 from medtune.core.formatting import format_interval, format_percent
-from medtune.core.paths import as_path
 from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle, TrainingTarget
 from medtune.core.records import Question, TrainingRecord
-from medtune.core.run_folder import write_text
+from medtune.core.run_folder import as_path, write_text
 from medtune.data.load import Split, columns_for, load_questions
 from medtune.data.own_questions import OWN_COLUMNS, write_questions
 from medtune.data.snapshot import prepare_snapshot

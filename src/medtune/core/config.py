@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from medtune.core.errors import ConfigError, InputError, did_you_mean
 from medtune.core.experiment import ColumnMapping, Experiment, NotebookExperiment
-from medtune.core.paths import expand_home
 from medtune.core.records import Record, content_hash
+from medtune.core.run_folder import expand_home
 
 R = TypeVar("R", bound=Record)
 _PACKAGE = Path(__file__).parents[1]

@@ -17,9 +17,9 @@ from medtune.core.display.frames import make_frame
 from medtune.core.display.html import render_result
 from medtune.core.errors import FolderError, PredictionsError
 from medtune.core.formatting import format_interval, format_percent
-from medtune.core.paths import as_path
 from medtune.core.records import LETTERS, EvaluationRecord, Prediction, Proportion
 from medtune.core.run_folder import (
+    as_path,
     read_record,
     read_valid_record,
     translate_disk_errors,

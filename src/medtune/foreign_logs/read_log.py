@@ -6,10 +6,9 @@ from pathlib import Path
 
 from medtune.core.errors import PredictionsError
 from medtune.core.experiment import ColumnMapping
-from medtune.core.paths import as_path
 from medtune.core.predictions_io import RECORD_FILE, Evaluation, read_evaluation
 from medtune.core.records import content_hash
-from medtune.core.run_folder import slugify
+from medtune.core.run_folder import as_path, slugify
 from medtune.foreign_logs.document import DocumentFields
 from medtune.foreign_logs.lm_eval_files import is_lm_eval_folder
 from medtune.foreign_logs.read_inspect import is_inspect_log, read_inspect_log

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medtune.core.errors import InputError
-from medtune.core.paths import as_path, expand_home
+from medtune.core.run_folder import as_path, expand_home
 
 TRAINED_FOLDERS = (("adapter", "adapter"), ("path", "model"))
 """Kind of name and subfolder of the weights that a run can train."""

@@ -18,10 +18,15 @@ from medtune.core.display.html import render_result
 from medtune.core.errors import PredictionsError
 from medtune.core.formatting import format_interval, format_p_value, format_percent
 from medtune.core.model_labels import disambiguate_labels
-from medtune.core.paths import as_path
 from medtune.core.predictions_io import Evaluation
 from medtune.core.records import ComparisonRecord
-from medtune.core.run_folder import lock_folder, read_record, translate_disk_errors, write_record
+from medtune.core.run_folder import (
+    as_path,
+    lock_folder,
+    read_record,
+    translate_disk_errors,
+    write_record,
+)
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlice, PairedSlices
 from medtune.reports.comparison import write_comparison
 

@@ -13,10 +13,9 @@ from typing import Any
 from medtune.core.errors import DataError, RetrievalError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.negation import is_negated
-from medtune.core.paths import expand_home
 from medtune.core.progress import Progress
 from medtune.core.records import Question, content_hash
-from medtune.core.run_folder import translate_disk_errors
+from medtune.core.run_folder import expand_home, translate_disk_errors
 from medtune.data.hash_sampling import order_by_hash
 from medtune.data.load import (
     Split,

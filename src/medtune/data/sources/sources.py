@@ -20,9 +20,8 @@ from typing import Any
 
 from medtune.core.errors import DataError, EmptySplitError, did_you_mean
 from medtune.core.experiment import ColumnMapping
-from medtune.core.paths import expand_home
 from medtune.core.records import Question, content_hash
-from medtune.core.run_folder import hash_file, translate_disk_errors
+from medtune.core.run_folder import expand_home, hash_file, translate_disk_errors
 from medtune.data.own_questions import OWN_COLUMNS
 from medtune.data.sources.files import (
     FILE_READERS,
