@@ -199,6 +199,17 @@ def test_settings_from_python_are_checked(settings: dict[str, Any], said: str) -
     assert not Path("out").exists()
 
 
+def test_a_method_is_checked_before_anything_is_read(tmp_path: Path) -> None:
+    said = "method 'leter'; did you mean letter"
+    with pytest.raises(InputError, match=said):
+        mt.compress("nonsense", "int8", tmp_path / "out", method="leter")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=said):
+        mt.create_app("nonsense", folder=tmp_path / "out", method="leter")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="method 'generate'\nexpected: one of letter, cloze"):
+        mt.create_app("nonsense", folder=tmp_path / "out", method="generate")
+    assert not (tmp_path / "out").exists()
+
+
 def test_settings_may_be_dicts() -> None:
     record, _ = evaluated(settings={"options_only": 0}, style={"system": "Answer."})
     assert record.options_only is None
@@ -225,6 +236,7 @@ def test_a_fine_tuning_names_every_fault_before_anything_is_written(tmp_path: Pa
     missing = tmp_path / "missing.csv"
     with pytest.raises(InputError, match=r"missing\.csv does not exist"):
         mt.finetune(out=tmp_path / "run", evaluate=[missing])
-    with pytest.raises(ModelError, match="cannot be trained"):
-        mt.finetune("fake:oracle", out=tmp_path / "run")
+    for model in ("fake:oracle", "nonsense"):
+        with pytest.raises(ModelError, match=r"cannot be trained|names no model"):
+            mt.finetune(model, questions, evaluate=list(questions), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

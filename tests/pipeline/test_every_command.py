@@ -16,7 +16,6 @@ import typer
 from tests.conftest import CommandLine
 
 from medtune import cli
-from medtune.cli.options import resolve_adapter_option, resolve_model_argument
 from medtune.commands import compare as compare_recipe
 
 
@@ -311,53 +310,3 @@ def test_a_path_that_does_not_exist_is_told_as_a_path(medtune: CommandLine) -> N
     assert code == 2
     assert "none.csv does not exist" in err
     assert "'medqa' names no dataset" in medtune("evaluate", "fake:oracle", "medqa")[2]
-
-
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("quickstart-1", "other-2", "other-3"):
-        (tmp_path / "runs" / name / "adapter").mkdir(parents=True)
-        (tmp_path / "runs" / name / "adapter" / "adapter_config.json").write_text("{}")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "runs"
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        "runs/quickstart-1",
-        "runs/quickstart-*",
-        "adapter:runs/quickstart-*/adapter",
-        "adapter:runs/quickstart-1",
-        "runs/quickstart-1/adapter",
-    ],
-)
-def test_a_run_stands_for_its_adapter(runs: Path, given: str) -> None:
-    assert resolve_model_argument(given) == "adapter:runs/quickstart-1/adapter"
-    if not given.startswith("adapter:"):
-        assert resolve_adapter_option(Path(given)) == Path("runs/quickstart-1/adapter")
-
-
-@pytest.mark.parametrize("given", ["fake:oracle", "hub:a/b@*", "remote:http://h/v1#m?", "gpt-9"])
-def test_other_names_of_models_stay(runs: Path, given: str) -> None:
-    assert resolve_model_argument(given) == given
-
-
-def test_a_gguf_file_is_a_model_without_its_prefix(runs: Path) -> None:
-    assert resolve_model_argument("model.gguf") == "model.gguf"  # no such file, no model
-    Path("model.gguf").touch()
-    assert resolve_model_argument("model.gguf") == "path:model.gguf"
-    assert resolve_model_argument("path:model.gg*") == "path:model.gguf"
-
-
-def test_a_pattern_must_match_once(medtune: CommandLine, runs: Path) -> None:
-    for model, said in (
-        ("adapter:runs/other-*/adapter", "runs/other-*/adapter matches 2 folders"),
-        ("runs/nothing-*", "runs/nothing-* matches no folders"),
-    ):
-        code, _, err = medtune("evaluate", model, "starter:recall")
-        assert code == 2
-        assert said in err
-    code, _, err = medtune("evaluate", "fake:oracle", "starter", "--adapter", "runs/other-*")
-    assert code == 2
-    assert "runs/other-2" in err

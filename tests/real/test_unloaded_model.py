@@ -108,3 +108,16 @@ def test_damaged_weights_are_refused_in_one_sentence(
     broken = replace(tiny_source, folder=folder)
     with pytest.raises(UnknownModelError, match="cannot be loaded"):
         UnloadedModel(broken).describe()
+
+
+def test_a_caller_keeps_the_progress_bars_of_transformers(tiny_source: ModelSource) -> None:
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    try:
+        logging.enable_progress_bar()
+        UnloadedModel(tiny_source, "float32").load()
+        assert logging.is_progress_bar_enabled()
+    finally:
+        if not before:
+            logging.disable_progress_bar()

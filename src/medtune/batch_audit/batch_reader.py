@@ -13,6 +13,7 @@ import numpy as np
 
 from medtune.batch_audit.token_rows import RowCollector, TokenRows
 from medtune.core.errors import DataError, InputError
+from medtune.core.run_folder import as_path
 
 _JSONL = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _FORMATS = (
@@ -37,7 +38,7 @@ def read_batches(batches: str | Path | Iterable[Any]) -> tuple[TokenRows, str]:
     collector = RowCollector()
     if isinstance(batches, str | Path):
         source = str(batches)
-        _read_path(Path(batches), collector)
+        _read_path(as_path(batches), collector)
     elif isinstance(batches, Mapping):
         source = "1 batch"
         collector.add(batches, "the batch")

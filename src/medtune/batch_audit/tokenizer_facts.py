@@ -13,6 +13,7 @@ from typing import Any
 
 from medtune.batch_audit.chat_markup import ChatMarkup, derive_markup
 from medtune.core.errors import InputError, ModelError
+from medtune.core.run_folder import expand_home
 from medtune.models.sources import resolve_model
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
@@ -84,7 +85,8 @@ def describe_tokenizer(tokenizer: Any) -> TokenizerFacts:
         InputError: The object is no tokenizer.
     """
     if isinstance(tokenizer, str):
-        name, folder = tokenizer, _find_folder(tokenizer)
+        name = expand_home(tokenizer)
+        folder = _find_folder(name)
         tokenizer = _load_tokenizer(name, folder)
     else:
         tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # a processor has one

@@ -29,8 +29,6 @@ from medtune.cli.options import (
     parse_names,
     print_record,
     refuse_generate,
-    resolve_model_argument,
-    resolve_model_or_run,
 )
 from medtune.cli.output import Terminal
 from medtune.core.errors import CheckFailed, InputError, did_you_mean
@@ -38,6 +36,7 @@ from medtune.core.experiment import DtypeName
 from medtune.core.records import Method
 from medtune.core.run_folder import slugify
 from medtune.core.schemas.compression import SCHEMES, SERVED_BUDGET, Budget, ParityRecord, Scheme
+from medtune.models.model_argument import resolve_model_argument
 
 
 def compress(
@@ -221,7 +220,6 @@ def answer(
         str,
         typer.Option(
             help=f"{MODEL}, {DEFAULT_MODEL}, or a run's folder.",
-            callback=resolve_model_or_run,
             autocompletion=complete_model,
         ),
     ] = DEFAULT_MODEL,

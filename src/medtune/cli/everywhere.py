@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
@@ -15,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from medtune.cli.output import verbosity
 from medtune.core.errors import did_you_mean
+from medtune.core.run_folder import as_path
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,14 +30,14 @@ _OPTIONS = {"quiet": Quiet, "verbose": Verbose}
 
 
 def add_verbosity_options(function: F) -> F:
-    """Add the options -q and -v to a command."""
+    """Add the options -q and -v to a command, and put the user's home in place of ~ in paths."""
 
     @functools.wraps(function)
     def command(*arguments: Any, **settings: Any) -> Any:
         told = verbosity()
         told.quiet |= settings.pop("quiet")
         told.verbose |= settings.pop("verbose")
-        return function(*arguments, **settings)
+        return function(*arguments, **{name: _expand(one) for name, one in settings.items()})
 
     own = inspect.signature(function, eval_str=True)
     added = [
@@ -45,6 +47,12 @@ def add_verbosity_options(function: F) -> F:
     command.__signature__ = own.replace(parameters=[*own.parameters.values(), *added])  # type: ignore[attr-defined]
     command.__annotations__ = get_type_hints(function, include_extras=True) | _OPTIONS
     return command  # type: ignore[return-value]
+
+
+def _expand(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_expand(one) for one in value]
+    return as_path(value) if isinstance(value, Path) else value
 
 
 class Command(TyperCommand):

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from medtune.cli.options import Json, OutFolder, print_record, resolve_model_argument
+from medtune.cli.options import Json, OutFolder, print_record
 from medtune.cli.output import Terminal
 from medtune.core.run_folder import slugify
+from medtune.models.model_argument import resolve_model_argument
 
 
 def mix(

@@ -21,6 +21,7 @@ from medtune.core.config import config_hash, load_experiment
 from medtune.core.errors import ConfigError, InputError, did_you_mean
 from medtune.core.experiment import ColumnMapping, DtypeName, Experiment, NotebookExperiment
 from medtune.core.records import Method, Record
+from medtune.models.model_argument import resolve_adapter_argument, resolve_model_argument
 
 T = TypeVar("T")
 
@@ -31,61 +32,6 @@ MODEL = (
 DEFAULT_MODEL = "search:starter"
 """Model that answers questions if none is named: a search in the starter questions."""
 DATA = "starter[:SPLIT], hub:ORG/NAME[/CONFIG][:SPLIT], file:PATH[:SPLIT], snapshot:FOLDER[:SPLIT]"
-
-
-def resolve_model_argument(text: str) -> str:
-    """Resolve a MODEL: a run folder to its weights, a model's own files, a pattern to its match.
-
-    Raises:
-        InputError: A pattern matches nothing, or more than one.
-    """
-    kind, colon, place = text.partition(":")
-    if colon and kind not in ("adapter", "path"):
-        return text
-    place = str(_expand_pattern(Path(place if colon else text)))
-    if colon:
-        return f"{kind}:{_find_weights(Path(place))}" if kind == "adapter" else f"{kind}:{place}"
-    run = Path(place)
-    for kind, name in (("adapter", "adapter"), ("path", "model")):
-        if (run / name).is_dir():
-            return f"{kind}:{run / name}"
-    if (run / "adapter_config.json").is_file():
-        return f"adapter:{run}"
-    is_model = (run / "config.json").is_file() or (run.suffix == ".gguf" and run.is_file())
-    return f"path:{run}" if is_model else text
-
-
-def resolve_model_or_run(text: str) -> str:
-    """Resolve a MODEL with its calibration: a run folder, which contains both, is kept."""
-    if ":" not in text:
-        run = _expand_pattern(Path(text))
-        if any((run / kind).is_dir() for kind in ("adapter", "model")):
-            return str(run)
-    return resolve_model_argument(text)
-
-
-def resolve_adapter_option(path: Path | None) -> Path | None:
-    """Resolve --adapter: a run folder to its adapter, a pattern to its only match."""
-    return None if path is None else _find_weights(_expand_pattern(path))
-
-
-def _find_weights(folder: Path) -> Path:
-    return folder / "adapter" if (folder / "adapter").is_dir() else folder
-
-
-def _expand_pattern(path: Path) -> Path:
-    """Return the only match of a pattern; a plain path is returned unchanged."""
-    if not any(mark in str(path) for mark in "*?[") or path.exists():
-        return path
-    found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    if len(found) == 1:
-        return found[0]
-    raise InputError(
-        f"{path} matches {len(found) or 'no'} folder{'s' if len(found) != 1 else ''}"
-        + "".join(f"\n  {name}" for name in found[:10]),
-        expected="a pattern that matches exactly one",
-        fix="name one of them" if found else "list what is there: ls runs",
-    )
 
 
 def refuse_generate(method: T) -> T:
@@ -105,7 +51,7 @@ Adapter = Annotated[
     Path | None,
     typer.Option(
         help="A run's folder, or its adapter's.",
-        callback=resolve_adapter_option,
+        callback=resolve_adapter_argument,
         autocompletion=complete_run,
     ),
 ]

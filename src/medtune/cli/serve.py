@@ -17,7 +17,6 @@ from medtune.cli.options import (
     LikelihoodMethod,
     PolicyFile,
     print_record,
-    resolve_model_or_run,
 )
 from medtune.cli.output import Terminal
 from medtune.core.errors import CheckFailed
@@ -36,7 +35,6 @@ def serve(
         str,
         typer.Argument(
             help=f"{MODEL}, {DEFAULT_MODEL}, release:NAME, or a run's folder.",
-            callback=resolve_model_or_run,
             autocompletion=complete_model,
         ),
     ] = DEFAULT_MODEL,

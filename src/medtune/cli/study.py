@@ -27,13 +27,13 @@ from medtune.cli.options import (
     parse_names,
     print_record,
     refuse_generate,
-    resolve_model_argument,
 )
 from medtune.cli.output import Terminal
 from medtune.core.errors import InputError
 from medtune.core.prompt import TrainingTarget
 from medtune.core.records import Method, Record
 from medtune.core.run_folder import slugify
+from medtune.models.model_argument import resolve_model_argument
 from medtune.studies.ablation.schema import NOTEBOOK_SIZE
 from medtune.studies.grid_schema import GridState, WorkerCounts
 from medtune.studies.learning_curve.schema import SELECTIONS, Equal, Selection

@@ -14,7 +14,7 @@ from medtune.core.display.frames import make_frame, proportion_cells
 from medtune.core.display.html import render_result
 from medtune.core.formatting import format_interval, format_percent
 from medtune.core.predictions_io import ANALYSIS_FILE, ANALYSIS_PAGE_FILE, Evaluation
-from medtune.core.run_folder import lock_folder, write_record
+from medtune.core.run_folder import as_path, lock_folder, write_record
 from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.foreign_logs.read_log import is_log, log_folder_name, read_evaluation_or_log
 from medtune.reports.comparison import write_analysis
@@ -70,7 +70,7 @@ class Analysis:
         Raises:
             FolderError: The folder cannot be written, or contains another evaluation.
         """
-        place, own = Path(folder), self.evaluation
+        place, own = as_path(folder), self.evaluation
         with lock_folder(place):
             if own.folder is None or own.folder.resolve() != place.resolve():
                 own = own.save(place)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medtune.core.predictions_io import Evaluation
+from medtune.core.run_folder import as_path
 from medtune.foreign_logs.read_log import read_evaluation_or_log
 from medtune.reports.comparison_folder import ComparedModel, Comparison
 
@@ -43,5 +44,5 @@ def _model(
 ) -> ComparedModel:
     own = read_evaluation_or_log(given)
     fitted_on = None if calibration is None else read_evaluation_or_log(calibration)
-    path = own.folder if isinstance(given, Evaluation) else Path(given)
+    path = own.folder if isinstance(given, Evaluation) else as_path(given)
     return ComparedModel(own.folder, own, fitted_on, path)

@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from medtune._version import __version__
 from medtune.core.display.html import render_result
-from medtune.core.errors import InputError, ModelError
+from medtune.core.errors import InputError, ModelError, check_choice
 from medtune.core.experiment import ColumnMapping
 from medtune.core.formatting import format_interval, format_percent
 from medtune.core.progress import Progress
 from medtune.core.prompt import prompt_fingerprint
 from medtune.core.records import Method, Proportion, Question
-from medtune.core.run_folder import lock_folder, write_record
+from medtune.core.run_folder import as_path, lock_folder, write_record
 from medtune.core.schemas.compression import BUDGETS, SCHEMES, ParityRecord, Scheme
 from medtune.data.load import load_questions, load_split
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.score import answer_questions
+from medtune.hub.progress_bars import restore_progress_bars
+from medtune.models.model_argument import resolve_adapter_argument, resolve_model_argument
 from medtune.models.sources import ModelSource, resolve_model
 from medtune.models.weights_card import (
     ADAPTER_PREFIX,
@@ -99,7 +101,7 @@ class CompressedModel:
 
 
 def compress(
-    model: str,
+    model: str | Path,
     scheme: Scheme | Sequence[Scheme],
     out: str | Path,
     *,
@@ -113,14 +115,14 @@ def compress(
     """Quantize a model and compare the result with the original.
 
     Args:
-        model: Name of the model.
+        model: Name of the model, or a run folder.
         scheme: One or more schemes; each is written to a folder of its name.
         out: Folder to write.
         data: Questions of the parity gate.
         adapter: Folder of an adapter of the model.
         method: None is letter for a model trained on letters, else cloze.
         limit: Use only this many first questions.
-        columns: Mapping of a file's columns.
+        columns: Mapping of the columns of a file or a data frame, or of the keys of dicts.
         progress: Progress to report to; None is a bar in a terminal or a notebook.
 
     Raises:
@@ -132,8 +134,10 @@ def compress(
             f"scheme {', '.join(map(str, unknown)) if schemes else schemes!r}",
             expected=f"some of {', '.join(SCHEMES)}",
         )
-    folder, progress = Path(out), choose_progress(progress)
-    base, weights = split_adapter(model, None if adapter is None else Path(adapter))
+    if method is not None:
+        check_choice("method", method, ("letter", "cloze"))
+    folder, progress = as_path(out), choose_progress(progress)
+    base, weights = split_adapter(resolve_model_argument(model), resolve_adapter_argument(adapter))
     source = resolve_model(base, progress)
     _check_source(source)
     name = f"{ADAPTER_PREFIX}{weights}" if weights else base
@@ -160,6 +164,7 @@ def _check_source(source: ModelSource) -> None:
         )
 
 
+@restore_progress_bars()
 def _quantize(
     source: ModelSource, adapter: Path | None, gate: ParityGate, scheme: Scheme, folder: Path
 ) -> WeightsCard:

@@ -20,16 +20,17 @@ from medtune.core.progress import Progress
 from medtune.core.prompt import FormName, PromptStyle
 from medtune.core.protocols import AnswerModel, ModelIdentity
 from medtune.core.records import EvaluationRecord, Method, Question, Variant
-from medtune.core.run_folder import read_valid_record, slugify
+from medtune.core.run_folder import as_optional_path, as_path, read_valid_record, slugify
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.dedup.decontaminate import CleanedSource, decontaminate
-from medtune.data.load import Split, load_questions
+from medtune.data.load import Split, columns_for, load_questions
 from medtune.evaluation.exam import Exam, check_constrained
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_model, evaluate_or_reuse, find_evaluation
 from medtune.evaluation.score import render_prompts
 from medtune.foreign_logs.write_lm_eval import LogFormat, PromptText, write_lm_eval_log
 from medtune.models.mixture import MixtureModel, find_own_search
+from medtune.models.model_argument import resolve_adapter_argument, resolve_model_argument
 from medtune.models.open_model import find_unloaded_model, open_model
 from medtune.models.own_model import ScoringModel, as_answer_model
 from medtune.models.search_model import SearchModel
@@ -102,7 +103,7 @@ class _Place:
 
 
 def evaluate(
-    model: str | ScoringModel,
+    model: str | Path | ScoringModel,
     data: str | Path | Sequence[Question | Mapping[str, Any]],
     *,
     method: Method = "letter",
@@ -127,7 +128,7 @@ def evaluate(
     """Evaluate one model on one split with one method.
 
     Args:
-        model: Name of a model, or an object with `score(requests)` and `describe()`.
+        model: Name of a model, a run folder, or an object with `score(requests)` and `describe()`.
         data: starter:, hub:, file: or snapshot:, a path, or questions.
         method: letter, cloze (likelihood of the option's text) or generate.
         limit: Use only this many first questions.
@@ -139,7 +140,7 @@ def evaluate(
         adapter: Folder of an adapter of the model.
         shots_from: Split of the worked examples.
         variant: Perturbation of the questions.
-        columns: Mapping of a file's columns.
+        columns: Mapping of the columns of a file or a data frame, or of the keys of dicts.
         settings: Orders, worked examples, baselines and decoding; like `style` and `retrieval`
             also a dict of those that are no defaults.
         dtype: Precision of the model.
@@ -163,12 +164,14 @@ def evaluate(
     style = None if style is None else read_settings(style, PromptStyle, "style")
     if retrieval is not None:
         retrieval = read_settings(retrieval, RetrievalConfig, "retrieval")
-    adapter = None if adapter is None else Path(adapter)
+    adapter = resolve_adapter_argument(adapter)
     check_settings(settings, method, variant, shots_from is not None)
     if log is not None and out is None and keep_in is None:
         raise InputError(f"log={log!r} without a folder", expected="out=FOLDER")
-    given, name = None, model if isinstance(model, str) else ""
-    if not isinstance(model, str):
+    given = None
+    if isinstance(model, str | Path):
+        name = resolve_model_argument(model)
+    else:
         _refuse_opening(adapter, dtype, batch)
         given = as_answer_model(model)
         name = given.describe().source
@@ -178,11 +181,13 @@ def evaluate(
     subject = _Subject(
         name, given, adapter, dtype, batch, asked, retrieval is not None or book.is_open_book
     )
-    index = None if search is None else Path(search)
+    index = as_optional_path(search)
     _check_retrieval(name, index, book, method, variant)
     _check_log(log, settings, method, book)
-    split = load_questions(data, limit=limit, columns=columns, progress=progress)
-    pool = _load_shots(settings, shots_from, columns, split, progress)
+    mapped = columns_for(data, columns, shots_from)
+    split = load_questions(data, limit=limit, columns=mapped, progress=progress)
+    mapped = columns_for(shots_from, columns, data)
+    pool = _load_shots(settings, shots_from, mapped, split, progress)
     exam = Exam.from_config(
         settings, method, split.questions, split.description, asked.style, asked.target, pool
     )
@@ -192,7 +197,7 @@ def evaluate(
         exam = _show_passages(exam, search_model, asked, progress)
     if variant != "plain":
         exam = exam.perturb(variant)
-    place = _Place(None if out is None else Path(out))
+    place = _Place(as_optional_path(out))
     if out is None and keep_in is not None:
         words = [
             variant if variant != "plain" else "",
@@ -205,7 +210,9 @@ def evaluate(
         ]
         source = data if isinstance(data, str) else split.description.source
         text = slugify(name, str(adapter or ""), source, method, *words)
-        place = _Place(Path(keep_in, text[-MAX_NAME_CHARACTERS:].strip("-")), named_by_inputs=True)
+        place = _Place(
+            as_path(keep_in) / text[-MAX_NAME_CHARACTERS:].strip("-"), named_by_inputs=True
+        )
     return _run(subject, exam, split.questions, search_model, place, log, progress)
 
 

@@ -15,6 +15,7 @@ from medtune.core.experiment import ColumnMapping
 from medtune.core.model_names import SEARCH_PREFIX
 from medtune.core.progress import Progress
 from medtune.core.records import Question
+from medtune.core.run_folder import as_path
 from medtune.models.open_index import StoredIndex, check_encoder_name, open_index
 from medtune.retrieval.dense import build_hybrid_index
 from medtune.retrieval.index import build_index, check_replaceable
@@ -90,7 +91,7 @@ def search_index(
     Args:
         data: DATA whose train split is indexed, a path of texts, or questions.
         out: Folder to write.
-        columns: Mapping of a file of questions.
+        columns: Mapping of the columns of a file or a data frame of questions.
         limit: Use only this many first questions, or first passages of texts.
         without: DATA, one or more, of evaluated questions; passages that leak one are left out.
         words: Most words of a passage of a text.
@@ -110,7 +111,7 @@ def search_index(
             cannot be used.
         FolderError: The folder cannot be written.
     """
-    folder, progress = Path(out), choose_progress(progress)
+    folder, progress = as_path(out), choose_progress(progress)
     # What can be refused is refused before anything is read.
     if encoder is not None and postgres is not None:
         raise RetrievalError(

@@ -31,6 +31,7 @@ from medtune.data.sources.sources import parse_data_ref, read_rows
 from medtune.data.training_only import refuse_corrections
 from medtune.evaluation.parsing import notebook
 from medtune.evaluation.parsing.strict import parse_answer
+from medtune.hub.progress_bars import restore_progress_bars
 from medtune.models.adapters.lora import suppress_peft_warning
 from medtune.models.device import choose_device
 from medtune.models.sources import ModelSource, resolve_model
@@ -124,6 +125,7 @@ def format_evaluation_prompt(row: RawRow) -> str:
     )
 
 
+@restore_progress_bars()
 def load_notebook_model(source: ModelSource) -> tuple[Any, Any]:
     """Load model and tokenizer: fp16 on CUDA, else fp32; the pad is eos, on the right.
 

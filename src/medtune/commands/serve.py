@@ -16,11 +16,12 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from medtune.core.errors import InputError
+from medtune.core.errors import InputError, check_choice
 from medtune.core.model_names import SEARCH_PREFIX
 from medtune.core.progress import NoProgress, Progress
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method
+from medtune.core.run_folder import as_optional_path, as_path
 from medtune.guardrails.classifier.learned import load_classifier, load_default_classifier
 from medtune.guardrails.policy import load_policy
 from medtune.models.adapters.adapter_pools import AdapterPools
@@ -187,13 +188,15 @@ def create_app(
     Raises:
         MedtuneError: Model, calibration, policy or store cannot be used.
     """
+    if method is not None:
+        check_choice("method", method, ("letter", "cloze"))
     endpoint = _open_endpoint(
         model,
         choose_progress(progress),
-        folder=Path(folder),
-        registry=Path(registry),
-        policy=_as_path(policy),
-        calibration=_as_path(calibration),
+        folder=as_path(folder),
+        registry=as_path(registry),
+        policy=as_optional_path(policy),
+        calibration=as_optional_path(calibration),
         method=method,
         unfit=unfit,
         database=database,
@@ -201,13 +204,9 @@ def create_app(
         keys_always=keys_always,
         start=None,
         shadow=None,
-        index=_as_path(index),
+        index=as_optional_path(index),
     )
     return build_app(endpoint.services, logs=logs)
-
-
-def _as_path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from medtune.core.formatting import format_interval, format_percent
 from medtune.core.progress import Progress
 from medtune.core.prompt import PromptStyle, TrainingTarget
 from medtune.core.records import Question, TrainingRecord
-from medtune.core.run_folder import write_text
-from medtune.data.load import load_questions
+from medtune.core.run_folder import as_path, write_text
+from medtune.data.load import Split, columns_for, load_questions
 from medtune.data.own_questions import OWN_COLUMNS, write_questions
 from medtune.data.snapshot import prepare_snapshot
 from medtune.models.weights_card import ADAPTER_PREFIX
@@ -122,7 +123,7 @@ def finetune(
         evaluate: Questions on which the model will be evaluated: what leaks one of them is removed
             from the training data. None is starter:recall and starter:transfer.
         limit: Number of train questions, after cleaning.
-        columns: Mapping of the columns of files.
+        columns: Mapping of the columns of files and data frames, or of the keys of dicts.
         style: Prompt style.
         dtype: Precision of the model.
         seed: Seed of data and training.
@@ -137,7 +138,7 @@ def finetune(
         ConfigError: A setting is unknown or out of range; every fault is named.
         MedtuneError: The data, the model or the folder cannot be used, or training failed.
     """
-    folder = Path(out)
+    folder = as_path(out)
     settings: dict[str, Any] = {
         "model": {"source": model, "dtype": dtype},
         "data": {"train_size": limit, "validation_size": validation_size, "columns": columns},
@@ -148,10 +149,11 @@ def finetune(
         "name": "python" if experiment is None else None,
     }
     given = _without_none(settings)
+    own: dict[Path, Split] = {}
     if experiment is None:
-        # Before questions from Python are written.
+        # Before questions from Python are read.
         validate_experiment(given, "finetune()")
-        given["data"] = given.get("data", {}) | _name_sources(folder, data, evaluate)
+        given["data"] = given.get("data", {}) | _name_sources(folder, data, evaluate, columns, own)
         config = validate_experiment(given, "finetune()")
     elif given or data is not None or evaluate is not None:
         sources = {"data": data, "evaluate": evaluate}
@@ -163,13 +165,16 @@ def finetune(
     elif isinstance(experiment, Experiment):
         config = experiment
     else:
-        config = load_experiment(Path(experiment))
+        config = load_experiment(as_path(experiment))
     if not isinstance(config, Experiment):
         raise InputError("the notebook's experiment", fix="run it whole: medtune run EXPERIMENT")
-    return _train(config, folder, choose_progress(progress))
+    return _train(config, folder, own, choose_progress(progress))
 
 
-def _train(experiment: Experiment, folder: Path, progress: Progress) -> FineTunedModel:
+def _train(
+    experiment: Experiment, folder: Path, own: Mapping[Path, Split], progress: Progress
+) -> FineTunedModel:
+    """Fine-tune; questions from Python are written to their files first."""
     # torch takes seconds, and wrong settings are refused before.
     from medtune.training.processes import join_processes
     from medtune.workflows.finetune import finetune_cached, resolve_trainable
@@ -178,6 +183,8 @@ def _train(experiment: Experiment, folder: Path, progress: Progress) -> FineTune
     source = resolve_trainable(experiment, progress)
     artefact = experiment.training.artefact_folder
     with lock_on_main(folder):
+        for path, questions in own.items():
+            run_on_main(partial(write_questions, questions, path))
         with here.main_process_first():
             snapshot = prepare_snapshot(experiment.data, experiment.seed, folder / "data", progress)
             index = folder / INDEX_FOLDER
@@ -194,18 +201,21 @@ def _train(experiment: Experiment, folder: Path, progress: Progress) -> FineTune
 
 
 def _name_sources(
-    folder: Path, data: Data | None, evaluate: Data | Sequence[str | Path] | None
+    folder: Path,
+    data: Data | None,
+    evaluate: Data | Sequence[str | Path] | None,
+    columns: ColumnMapping | Mapping[str, Any] | None,
+    own: dict[Path, Split],
 ) -> dict[str, Any]:
-    """Return the sources of the data; questions from Python are written to files first."""
+    """Return the sources of the data; questions from Python are put into `own`, by their files."""
     mappings: dict[str, ColumnMapping] = {}
 
     def name(some: Data, file: str) -> str:
         if isinstance(some, str | Path):
             return str(some)
         path = folder / QUESTIONS_FOLDER / f"{file}.jsonl"
-        run_on_main(
-            lambda: write_questions(load_questions(some, for_training=file == "train"), path)
-        )
+        mapped = columns_for(some, columns, evaluate if some is data else data)
+        own[path] = load_questions(some, columns=mapped, for_training=file == "train")
         source = f"file:{path}"
         mappings[source] = OWN_COLUMNS
         return source

@@ -55,6 +55,11 @@ def check_choice(name: str, value: object, known: Sequence[str]) -> None:
         raise InputError(f"{name} {value!r}{near}", expected=f"one of {', '.join(known)}")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; its type's name if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class MedtuneError(Exception):
     """Base class of all errors with a message for the user.
 
@@ -95,7 +100,7 @@ class ConfigError(InputError):
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         super().__init__(
             f"{source}: {count}\n" + "\n".join(f"  - {fault}" for fault in faults),
-            fix="correct the keys above; `medtune run --help` shows how to set them",
+            fix="correct the keys above; docs/configuration.md explains those of an experiment",
         )
 
 

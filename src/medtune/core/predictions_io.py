@@ -19,6 +19,7 @@ from medtune.core.errors import FolderError, PredictionsError
 from medtune.core.formatting import format_interval, format_percent
 from medtune.core.records import LETTERS, EvaluationRecord, Prediction, Proportion
 from medtune.core.run_folder import (
+    as_path,
     read_record,
     read_valid_record,
     translate_disk_errors,
@@ -94,7 +95,7 @@ class Evaluation(tuple[EvaluationRecord, Sequence[Prediction]]):
         Raises:
             PredictionsError: There is none, or predictions and record do not match.
         """
-        return cls.load_path(Path(path))
+        return cls.load_path(as_path(path))
 
     def save(self, folder: str | Path) -> Evaluation:
         """Write record and predictions to a folder, and return the evaluation there.
@@ -102,7 +103,7 @@ class Evaluation(tuple[EvaluationRecord, Sequence[Prediction]]):
         Raises:
             FolderError: The folder cannot be written, or contains another evaluation.
         """
-        place = Path(folder)
+        place = as_path(folder)
         refuse_overwrite(place, self.record.inputs)
         write_evaluation(place, *self)
         return Evaluation(*self, folder=place)

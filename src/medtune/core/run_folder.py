@@ -1,4 +1,4 @@
-"""Run folders: locking, atomic writes, and records that show whether a step is valid."""
+"""Run folders and paths: locking, atomic writes, records that show whether a step is valid, ~."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,6 +31,22 @@ _ADVICE_BY_ERRNO = {
     errno.ENOTDIR: ("part of the path is a file", "choose another folder with --out"),
     errno.EEXIST: ("a file exists where a folder is needed", "choose another folder with --out"),
 }
+
+
+def expand_home(text: str) -> str:
+    """Return a path with the user's home in place of ~, also after a kind: `path:~/model`."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path's fails for a user without a home
+    return re.sub(r"^([a-z]+:)?~(?=/|$)", lambda found: (found[1] or "") + home, text)
+
+
+def as_path(path: str | Path) -> Path:
+    """Return a path that a user has given, with the user's home in place of ~."""
+    return Path(expand_home(str(path)))
+
+
+def as_optional_path(path: str | Path | None) -> Path | None:
+    """Return a path as `as_path` does; None stays."""
+    return None if path is None else as_path(path)
 
 
 @contextmanager

@@ -5,11 +5,11 @@ Sources that are for training only are refused, unless the caller passes `for_tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from medtune.core.config import read_columns
 from medtune.core.display.frames import make_frame
@@ -24,8 +24,8 @@ from medtune.core.schemas.dataset import Role, SnapshotManifest, SplitRecord
 from medtune.data.arrow_table import QuestionTable, questions_hash, read_parquet
 from medtune.data.cleaning.clean import Cleaned, clean_rows
 from medtune.data.hash_sampling import order_by_hash
-from medtune.data.own_questions import SOURCE, read_questions
-from medtune.data.sources.files import describe_file_format, find_data_files
+from medtune.data.own_questions import SOURCE, iterate_rows, read_questions
+from medtune.data.sources.files import LocatedRow, describe_file_format, find_data_files
 from medtune.data.sources.hub_catalogue import KNOWN_DATASETS
 from medtune.data.sources.sources import (
     DataRef,
@@ -42,6 +42,7 @@ MANIFEST_FILE = "manifest.json"
 if TYPE_CHECKING:
     import pandas
 
+C = TypeVar("C")
 DEFAULT_EVALUATION_SPLITS = ("test", "evaluated", "validation")
 """Default splits for evaluation; the first that exists is used."""
 
@@ -109,9 +110,10 @@ def load_questions(
 
     Args:
         source: starter:, hub:, file: or snapshot:, with or without a split; a path; or questions,
-            each a `Question` or a dict with stem, options and answer.
+            each a `Question` or a dict with stem, options and answer; or a data frame of these.
         limit: Keep only this many first questions.
-        columns: Mapping of a file's columns, where medtune cannot know them, such as
+        columns: Mapping of the columns of a file or a data frame, or of the keys of dicts, where
+            medtune cannot know them, such as
             `{"stem": "question", "options": ["A", "B", "C"], "answer": "key"}`.
         for_training: Whether the questions train a model or are few-shot examples.
         progress: Progress to report to.
@@ -120,19 +122,61 @@ def load_questions(
         DataError: The source cannot be used, holds fewer than `limit` questions, or is for
             training only.
     """
+    own = read_columns(columns)
+    is_mapped = own is not None and own != ColumnMapping()
+    if is_mapped and not takes_columns(source):
+        raise DataError(
+            "columns, and questions that are Question objects already",
+            expected="columns of a file, of a data frame or of dicts",
+            fix="leave columns out",
+        )
+    base = None
     if isinstance(source, Split):
         if limit is None:
             return source
         questions, name = source.questions, source.description.source
         excluded = source.description.excluded
     elif isinstance(source, str | Path):
-        own = read_columns(columns)
         return load_split(str(source), own, limit, progress, for_training=for_training)
+    elif own is not None and is_mapped:
+        rows = (_locate_row(number, row) for number, row in enumerate(iterate_rows(source)))
+        cleaned = clean_rows(rows, own, SOURCE)
+        questions, name, excluded = cleaned.questions, SOURCE, cleaned.exclusion_counts
+        base = cleaned.answer_base
     else:
         questions, name = QuestionTable.from_questions(read_questions(source)), SOURCE
         excluded = {}
     kept = questions if limit is None else limit_size(questions, limit, name)
-    return Split(kept, describe_split(name, kept, excluded), (), None)
+    return Split(kept, describe_split(name, kept, excluded), (), base)
+
+
+def takes_columns(source: object) -> bool:
+    """Return whether a mapping of columns can apply to a source: it holds no `Question` yet."""
+    if isinstance(source, str | Path) or not isinstance(source, Iterable):
+        return True
+    return not isinstance(source, Split) and not any(isinstance(q, Question) for q in source)
+
+
+def columns_for(source: object, columns: C, other: object) -> C | None:
+    """Return a mapping that is meant for two sources, or None where it can only apply to `other`.
+
+    Args:
+        source: The source to load.
+        columns: The mapping.
+        other: The other source; None for none.
+    """
+    is_for_other = other is not None and takes_columns(other) and not takes_columns(source)
+    return None if is_for_other else columns
+
+
+def _locate_row(number: int, row: object) -> LocatedRow:
+    if not isinstance(row, Mapping):
+        raise DataError(
+            f"question {number} (counted from 0) is of type {type(row).__name__}",
+            expected="a dict, whose keys columns maps",
+        )
+    cells = {key: list(cell) if isinstance(cell, tuple) else cell for key, cell in row.items()}
+    return f"question {number} (counted from 0)", cells
 
 
 def load_split(

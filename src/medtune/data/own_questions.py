@@ -46,13 +46,9 @@ def read_questions(rows: Iterable[Question | Mapping[str, Any]]) -> list[Questio
             f"the questions are of type {type(rows).__name__}",
             expected="a list of questions, or the name of a source",
         )
-    if hasattr(rows, "to_dict"):
-        raise DataError(
-            "the questions are a data frame", fix='hand in its rows: frame.to_dict("records")'
-        )
     questions: list[Question] = []
     seen: dict[str, int] = {}
-    for number, row in enumerate(rows):
+    for number, row in enumerate(iterate_rows(rows)):
         question = row if isinstance(row, Question) else _read_row(row, number)
         first = seen.setdefault(question.id, number)
         if first != number:
@@ -65,6 +61,25 @@ def read_questions(rows: Iterable[Question | Mapping[str, Any]]) -> list[Questio
     if not questions:
         raise EmptySplitError("there is no question", expected="one or more")
     return questions
+
+
+def iterate_rows(rows: Iterable[Any]) -> Iterable[Any]:
+    """Return the rows of a data frame of pandas or polars as dicts; other rows as they are."""
+    if hasattr(rows, "to_dicts"):
+        return rows.to_dicts()  # type: ignore[no-any-return]
+    if not hasattr(rows, "iloc"):
+        return rows
+    records = rows.to_dict("records")  # type: ignore[attr-defined]
+    return [{name: _plain_cell(cell) for name, cell in row.items()} for row in records]
+
+
+def _plain_cell(cell: Any) -> Any:
+    """Return a cell of pandas without NaN, arrays, and whole numbers that a NaN made floats."""
+    if hasattr(cell, "tolist"):
+        cell = cell.tolist()
+    if isinstance(cell, float):
+        return None if cell != cell else int(cell) if cell.is_integer() else cell
+    return cell
 
 
 def write_questions(questions: Sequence[Question], path: Path) -> None:

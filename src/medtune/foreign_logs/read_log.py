@@ -8,7 +8,7 @@ from medtune.core.errors import PredictionsError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.predictions_io import RECORD_FILE, Evaluation, read_evaluation
 from medtune.core.records import content_hash
-from medtune.core.run_folder import slugify
+from medtune.core.run_folder import as_path, slugify
 from medtune.foreign_logs.document import DocumentFields
 from medtune.foreign_logs.lm_eval_files import is_lm_eval_folder
 from medtune.foreign_logs.read_inspect import is_inspect_log, read_inspect_log
@@ -49,7 +49,7 @@ def read_evaluation_log(
         PredictionsError: It is no log, damaged, of another type of task or of another version, or
             has several tasks.
     """
-    path = Path(path)
+    path = as_path(path)
     fields = DocumentFields.from_mapping(columns) if columns is not None else None
     if _is_inspect(path):
         return read_inspect_log(path, task, fields)
@@ -64,7 +64,7 @@ def read_evaluation_or_log(path: Evaluation | Path | str) -> Evaluation:
     """
     if isinstance(path, Evaluation):
         return path
-    path = Path(path)
+    path = as_path(path)
     if (path / RECORD_FILE).exists() or not is_log(path):
         return read_evaluation(path)
     return read_evaluation_log(path)

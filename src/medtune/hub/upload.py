@@ -7,6 +7,7 @@ from pathlib import Path
 
 from medtune.core.errors import HubError, InputError
 from medtune.hub.hub_errors import TOKEN_HINT, HubRepository, explain_hub_error
+from medtune.hub.progress_bars import restore_progress_bars
 
 WRITE_HINT = (
     f"take a token of the write role (https://huggingface.co/settings/tokens): {TOKEN_HINT}"
@@ -35,6 +36,7 @@ def check_token(repository: HubRepository) -> None:
         raise HubError(f"{repository}: there is no token to write with", fix=WRITE_HINT)
 
 
+@restore_progress_bars()
 def upload_folder(
     folder: Path, repository: HubRepository, message: str, private: bool
 ) -> HubCommit:

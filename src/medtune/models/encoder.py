@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medtune.core.errors import ModelError, UnknownModelError
+from medtune.core.errors import ModelError, UnknownModelError, first_line
 from medtune.core.progress import Progress
+from medtune.hub.progress_bars import restore_progress_bars
 from medtune.models.device import choose_device, choose_dtype
 from medtune.models.open_index import check_encoder_name
 from medtune.models.sources import resolve_model
@@ -34,6 +35,7 @@ class SentenceEncoder:
         self._settings, self._network, self._tokenizer = settings, network, tokenizer
 
     @classmethod
+    @restore_progress_bars()
     def load(cls, name: str, dtype: str = "auto") -> SentenceEncoder:
         """Load an encoder.
 
@@ -61,7 +63,7 @@ class SentenceEncoder:
             raise
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise UnknownModelError(
-                f"{name} cannot be loaded: {str(error).splitlines()[0]}",
+                f"{name} cannot be loaded: {first_line(error)}",
                 expected="a sentence encoder in transformers' format",
             ) from error
         settings = EncoderSettings(

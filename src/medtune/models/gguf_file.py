@@ -21,6 +21,7 @@ from filelock import FileLock
 from medtune.core.errors import UnknownModelError
 from medtune.core.progress import NoProgress, Progress
 from medtune.core.run_folder import replace_folder, translate_disk_errors
+from medtune.hub.progress_bars import restore_progress_bars
 from medtune.models.weights_card import hash_file_cached
 
 MAGIC = b"GGUF"
@@ -155,6 +156,7 @@ def convert_once(
     return target
 
 
+@restore_progress_bars()
 def write_converted(source: Path, folder: Path, name: str) -> None:
     """Dequantize to fp32 safetensors, which represent every quantized type exactly."""
     import torch

@@ -16,6 +16,7 @@ from medtune.core.records import Question
 from medtune.core.schemas.compression import GGUF_SCHEMES
 from medtune.models.fake import FakeModel, make_options_key
 from medtune.models.gguf_file import PATH_PREFIX, find_gguf_path, has_llama_cpp, read_gguf
+from medtune.models.model_argument import resolve_adapter_argument, resolve_model_argument
 from medtune.models.sources import resolve_model
 from medtune.models.weights_card import read_quantized_card, split_adapter
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def open_model(
-    name: str,
+    name: str | Path,
     *,
     questions: Sequence[Question] = (),
     adapter: str | Path | None = None,
@@ -43,7 +44,7 @@ def open_model(
     """Open a model for evaluation.
 
     Args:
-        name: embedded:, hub:, path:, adapter:, remote:, search:, mix: or fake:.
+        name: embedded:, hub:, path:, adapter:, remote:, search:, mix: or fake:, or a run folder.
         questions: Questions of the evaluation, which give a fake model its answers.
         adapter: Folder of an adapter to load.
         style: Prompt style to use, which is checked against the adapter's.
@@ -59,7 +60,7 @@ def open_model(
         ModelError: The model or the adapter cannot be used.
     """
     check_choice("dtype", dtype, get_args(DtypeName))
-    name, adapter = split_adapter(name, None if adapter is None else Path(adapter))
+    name, adapter = split_adapter(resolve_model_argument(name), resolve_adapter_argument(adapter))
     if name.startswith("remote:"):
         return _connect(name, adapter, progress)
     if is_search_model(name):

@@ -75,10 +75,11 @@ def resolve_model(name: str, progress: Progress | None = None, weights: bool = T
         folder = fetch_model(rest, SETTINGS_PATTERNS, pattern, instead)
         # In the Hub cache the folder of a snapshot is named by its commit.
         return ModelSource(name, kind, folder, folder.name)
-    if kind in ("remote", "search"):
+    if kind in ("adapter", "remote", "search", "mix"):
+        what = "is an adapter" if kind == "adapter" else "has no weights here"
         raise ModelError(
-            f"{name} has no weights here: it can be evaluated, but not loaded here",
-            expected="a model with weights on this machine",
+            f"{name} {what}: it can be evaluated, but not loaded here",
+            expected="a model with whole weights on this machine",
         )
     absent = "/" in name and not colon and not Path(name).exists()
     found = f"{name!r} names no model" + (": there is no such folder" if absent else "")
@@ -86,17 +87,7 @@ def resolve_model(name: str, progress: Progress | None = None, weights: bool = T
     known = [*NAMED_MODELS, *(f"{prefix}:{rest}" for prefix in others)]
     if absent and Path(name).parent.is_dir():
         known += [str(folder) for folder in Path(name).parent.iterdir()]
-    # The command line takes a run folder for its weights; callers from Python name these.
-    trained = {
-        f"adapter:{name}/adapter": Path(name, "adapter"),
-        f"path:{name}/model": Path(name, "model"),
-    }
-    own = [weights for weights, folder in trained.items() if not colon and folder.is_dir()]
-    raise UnknownModelError(
-        found + ("" if own else did_you_mean(name, known)),
-        expected=EXPECTED_MODEL_NAME,
-        fix=f"name the weights of the run: {own[0]}" if own else "",
-    )
+    raise UnknownModelError(found + did_you_mean(name, known), expected=EXPECTED_MODEL_NAME)
 
 
 def _convert_gguf(file: GgufFile, progress: Progress | None) -> Path:

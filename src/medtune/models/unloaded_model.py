@@ -18,6 +18,7 @@ from medtune.core.experiment import RetrievalConfig
 from medtune.core.prompt import PromptStyle, prompt_fingerprint
 from medtune.core.protocols import Message
 from medtune.core.records import ModelDescription
+from medtune.hub.progress_bars import restore_progress_bars
 from medtune.models.chat_encoder import ChatEncoder
 from medtune.models.device import choose_device, choose_dtype
 from medtune.models.light.decoder import supports_folder
@@ -61,6 +62,7 @@ class UnloadedModel:
     """Passages of the prompts, checked with the style.  None is a closed book, which weights that
     were trained open book refuse; kind "none" is a closed book on purpose."""
 
+    @restore_progress_bars()
     def load(self) -> LocalModel:
         """Load the model.
 

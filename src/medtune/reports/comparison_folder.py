@@ -20,7 +20,13 @@ from medtune.core.formatting import format_interval, format_p_value, format_perc
 from medtune.core.model_labels import disambiguate_labels
 from medtune.core.predictions_io import Evaluation
 from medtune.core.records import ComparisonRecord
-from medtune.core.run_folder import lock_folder, read_record, translate_disk_errors, write_record
+from medtune.core.run_folder import (
+    as_path,
+    lock_folder,
+    read_record,
+    translate_disk_errors,
+    write_record,
+)
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlice, PairedSlices
 from medtune.reports.comparison import write_comparison
 
@@ -123,7 +129,7 @@ class Comparison:
         Raises:
             PredictionsError: There is none, or one of another version.
         """
-        place = Path(folder)
+        place = as_path(folder)
         if (found := find_comparison(place)) is None:
             raise PredictionsError(
                 f"{place} holds no comparison",
@@ -159,7 +165,7 @@ class Comparison:
             PredictionsError: A calibration does not match.
             FolderError: The folder cannot be written.
         """
-        place = Path(folder)
+        place = as_path(folder)
         with lock_folder(place):
             if self.models is None:
                 assert self.folder is not None, "it was loaded"

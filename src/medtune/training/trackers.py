@@ -10,7 +10,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
-from medtune.core.errors import ConfigError
+from medtune.core.errors import ConfigError, first_line
 from medtune.core.experiment import TrackerName
 from medtune.core.run_folder import translate_disk_errors
 
@@ -62,7 +62,7 @@ def open_trackers(
         accelerator.init_trackers(name, config=dict(_flatten_settings(settings)))
     except Exception as error:  # every tracker raises errors of its own
         what = ", ".join(map(str, accelerator.log_with))
-        fault = f"track: {what} cannot start: {str(error).strip().splitlines()[0]}"
+        fault = f"track: {what} cannot start: {first_line(error)}"
         raise ConfigError("the experiment", [fault]) from error
     try:
         yield lambda values, step: accelerator.log(dict(values), step=step)

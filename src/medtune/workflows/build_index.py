@@ -15,7 +15,7 @@ from medtune.core.experiment import ColumnMapping
 from medtune.core.negation import is_negated
 from medtune.core.progress import Progress
 from medtune.core.records import Question, content_hash
-from medtune.core.run_folder import translate_disk_errors
+from medtune.core.run_folder import expand_home, translate_disk_errors
 from medtune.data.hash_sampling import order_by_hash
 from medtune.data.load import (
     Split,
@@ -85,9 +85,9 @@ def read_index_content(
         RetrievalError: No text, or no labelled question, is left.
     """
     if not isinstance(data, str | Path):
-        split = load_questions(data, limit=limit, for_training=True)
+        split = load_questions(data, limit=limit, columns=columns, for_training=True)
         return _as_content(split, split.description.source, licence)
-    data = str(data)
+    data = expand_home(str(data))
     path = Path(data)
     if data and columns is None and path.exists():
         for folder in (path, path / "data"):

@@ -20,6 +20,7 @@ from medtune.models.adapters import lora
 from medtune.models.adapters.full import FullFineTuned
 from medtune.models.adapters.trainable import TrainableModel
 from medtune.models.local.local_model import LocalModel
+from medtune.models.model_argument import resolve_model_argument
 from medtune.models.sources import ModelSource, resolve_model
 from medtune.models.unloaded_model import UnloadedModel
 from medtune.models.weights_card import read_quantized_card
@@ -45,7 +46,7 @@ def resolve_trainable(experiment: Experiment, progress: Progress) -> ModelSource
     check_trackers(experiment.track)
     if experiment.retrieval.is_open_book and experiment.retrieval.index:
         read_index_manifest(Path(experiment.retrieval.index))
-    source = resolve_model(experiment.model.source, progress)
+    source = resolve_model(resolve_model_argument(experiment.model.source), progress)
     if source.kind == "fake":
         raise ModelError(f"{source.name} cannot be trained", expected="a real base model")
     if source.folder and (card := read_quantized_card(source.folder)):

@@ -12,11 +12,11 @@ from medtune.core.records import Method
 from medtune.core.schemas.guardrails import ServingCalibration
 from medtune.guardrails.classifier.learned import LearnedGuard
 from medtune.guardrails.policy import Policy
+from medtune.models.model_argument import find_run, resolve_model_argument
 from medtune.models.open_index import open_index
 from medtune.models.open_model import open_model
 from medtune.models.search_model import SearchModel
 from medtune.models.weights_card import (
-    ADAPTER_PREFIX,
     PromptDefaults,
     find_card_folder,
     refuse_unfit,
@@ -27,9 +27,6 @@ from medtune.retrieval.index import MANIFEST_FILE, PassageIndex
 from medtune.serving.inference.predictor import Predictor
 from medtune.workflows.search_reference import INDEX_FOLDER
 from medtune.workflows.starter_search import STARTER_SEARCH, open_starter_search
-
-TRAINED_FOLDERS = ((ADAPTER_PREFIX, "adapter"), ("path:", "model"))
-"""Name prefix and subfolder of the weights that a run can train."""
 
 
 def find_calibration(
@@ -42,15 +39,12 @@ def find_calibration(
         calibration: Evaluation folder; None uses that of the run, if any.
         method: letter or cloze; None takes either.
     """
-    run = Path(model)
-    trained = [(kind, run / name) for kind, name in TRAINED_FOLDERS if (run / name).is_dir()]
-    if not trained:
-        return model, calibration
+    name, run = resolve_model_argument(model), find_run(model)
+    if run is None:
+        return name, calibration
     found = sorted((run / "eval").glob("tuned-calibration-*"))
     wanted = [f for f in found if method is None or f.name.endswith(method)]
-    own = wanted[0] if wanted else None
-    kind, folder = trained[0]
-    return f"{kind}{folder}", calibration or own
+    return name, calibration or (wanted[0] if wanted else None)
 
 
 def load_predictor(

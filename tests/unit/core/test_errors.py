@@ -15,6 +15,7 @@ from medtune.core.errors import (
     Interrupted,
     LabelError,
     MedtuneError,
+    first_line,
 )
 
 
@@ -90,7 +91,16 @@ def test_a_config_error_lists_every_fault() -> None:
     assert error.faults == ["seed: found 'x'", "name: missing"]
     assert error.found == "a.toml: 2 faults\n  - seed: found 'x'\n  - name: missing"
     assert "\nto do: correct the keys above" in str(error)
+    assert "medtune run" not in str(error), "callers from Python read it, too"
 
 
 def test_a_config_error_counts_a_single_fault_in_the_singular() -> None:
     assert str(ConfigError("a.toml", ["x"])).startswith("a.toml: 1 fault\n  - x\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(OSError("\na\nb"), "a"), (OSError(), "OSError"), (ValueError(" \n"), "ValueError")],
+)
+def test_an_error_without_a_message_is_told_by_its_type(error: Exception, said: str) -> None:
+    assert first_line(error) == said

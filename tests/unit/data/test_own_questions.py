@@ -3,12 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 from medtune.core.errors import DataError, EmptySplitError
 from medtune.core.experiment import ColumnMapping
 from medtune.core.records import Question
-from medtune.data.load import load_questions, load_split
+from medtune.data.load import columns_for, load_questions, load_split
 from medtune.data.own_questions import OWN_COLUMNS, read_questions, write_questions
 
 ROW = {"stem": "Which vitamin is lacking in scurvy?", "options": ["A", "B12", "C"], "answer": 2}
@@ -55,11 +56,63 @@ def test_what_is_no_list_of_questions_is_refused(given: Any) -> None:
         load_questions(given)
 
 
-def test_a_data_frame_is_told_how_to_be_handed_in() -> None:
-    frame = load_questions([ROW]).to_frame()
-    with pytest.raises(DataError, match="to_dict"):
-        load_questions(frame)
-    assert list(load_questions(frame.to_dict("records"))) == list(load_questions([ROW]))
+def test_a_data_frame_is_read_as_its_rows() -> None:
+    rows = [ROW, ROW | {"stem": "Another?", "answer": None, "subject": "Nutrition"}]
+    frame = load_questions(rows).to_frame()
+    assert frame["answer"].isna().any(), "which makes the others floats"
+    assert list(load_questions(frame)) == list(load_questions(rows))
+
+
+MAPPING = {"stem": "Frage", "options": ["a", "b"], "answer": "key", "id": ""}
+FOREIGN = [
+    {"Frage": "Which?", "a": "Yes", "b": "No", "key": "b"},
+    {"Frage": "And?", "a": "Ja", "b": "Nein", "key": "a"},
+    {"Frage": "None?", "a": "Ja", "b": "Ja", "key": "a"},
+]
+
+
+@pytest.mark.parametrize("kind", [list, pandas.DataFrame])
+def test_columns_map_the_keys_of_dicts_and_of_a_frame(kind: Any) -> None:
+    split = load_questions(kind(FOREIGN), columns=MAPPING)
+    assert [q.answer_text for q in split] == ["No", "Ja"]
+    assert sum(split.description.excluded.values()) == 1
+    listed = [
+        {"q": "Which?", "all": ("Yes", "No"), "key": 1},
+        {"q": "?!", "all": ("1", "2"), "key": 0},
+    ]
+    found = load_questions(kind(listed), columns={"stem": "q", "options": ["all"], "answer": "key"})
+    assert found[0].answer_text == "No"
+
+
+def test_columns_that_cannot_apply_are_refused() -> None:
+    split = load_questions([ROW])
+    for source in (split, list(split)):
+        with pytest.raises(DataError, match="Question objects already"):
+            load_questions(source, columns=MAPPING)
+        assert load_questions(source, columns={})[0] == split[0]
+    with pytest.raises(DataError, match="lacks the columns Frage, a, b, key"):
+        load_questions([ROW], columns=MAPPING)
+    with pytest.raises(DataError, match=r"question 1 \(counted from 0\) is of type str"):
+        load_questions([FOREIGN[0], "What?"], columns=MAPPING)  # type: ignore[list-item]
+    assert columns_for(split, MAPPING, "file.csv") is None
+    assert columns_for(split, MAPPING, None) is columns_for("a.csv", MAPPING, split) is MAPPING
+
+
+@pytest.mark.parametrize("name", ["q.csv", "q.jsonl", "q.parquet"])
+@pytest.mark.parametrize("index", [True, False])
+def test_a_saved_frame_of_questions_is_read_as_it_was(
+    name: str, index: bool, tmp_path: Path
+) -> None:
+    rows = [ROW, ROW | {"stem": 'It\'s "x"?', "options": ["a's", 'b"s'], "answer": 0}]
+    asked, path = load_questions(rows), tmp_path / name
+    frame = asked.to_frame()
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=index)
+    elif path.suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path, index=index)
+    assert list(load_questions(path)) == list(asked)
 
 
 @pytest.mark.parametrize("limit", [-1, 0, 1.5])

@@ -6,7 +6,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from medtune.core.errors import UnknownModelError
+from medtune.core.errors import ModelError, UnknownModelError
 from medtune.models import builtin
 from medtune.models.sources import (
     FAKE_KINDS,
@@ -67,11 +67,10 @@ def test_another_kind_is_no_suggestion_for_a_misspelt_name() -> None:
         resolve_model("serch:dir")
 
 
-@pytest.mark.parametrize(("kind", "name"), [("adapter", "adapter"), ("path", "model")])
-def test_a_run_folder_is_told_the_name_of_its_weights(tmp_path: Path, kind: str, name: str) -> None:
-    (tmp_path / name).mkdir()
-    with pytest.raises(UnknownModelError, match=f"to do: .*{kind}:{tmp_path}/{name}"):
-        resolve_model(str(tmp_path))
+@pytest.mark.parametrize("name", ["adapter:runs/a", "remote:http://h#m", "search:s", "mix:m"])
+def test_what_has_no_whole_weights_cannot_be_loaded(name: str) -> None:
+    with pytest.raises(ModelError, match=f"{name} .*: it can be evaluated, but not loaded here"):
+        resolve_model(name)
 
 
 def test_a_folder_without_config_is_no_model(tmp_path: Path) -> None:

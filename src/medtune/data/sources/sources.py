@@ -20,8 +20,9 @@ from typing import Any
 
 from medtune.core.errors import DataError, EmptySplitError, did_you_mean
 from medtune.core.experiment import ColumnMapping
-from medtune.core.records import content_hash
-from medtune.core.run_folder import hash_file, translate_disk_errors
+from medtune.core.records import Question, content_hash
+from medtune.core.run_folder import expand_home, hash_file, translate_disk_errors
+from medtune.data.own_questions import OWN_COLUMNS
 from medtune.data.sources.files import (
     FILE_READERS,
     LocatedRow,
@@ -100,6 +101,7 @@ def parse_data_ref(text: str) -> DataRef:
     Raises:
         DataError: The kind of source is unknown, or the starter split does not exist.
     """
+    text = expand_home(text)
     kind, _, rest = text.partition(":")
     if kind not in SOURCE_KINDS and _is_file(text):
         kind, rest = "file", text
@@ -147,7 +149,16 @@ def resolve_columns(ref: DataRef, given: ColumnMapping) -> ColumnMapping:
         return STARTER_COLUMNS
     if ref.kind == "hub" and given == ColumnMapping() and ref.place in KNOWN_DATASETS:
         return KNOWN_DATASETS[ref.place].columns
+    if ref.kind == "file" and given == ColumnMapping() and _holds_own_questions(ref):
+        return OWN_COLUMNS
     return given
+
+
+def _holds_own_questions(ref: DataRef) -> bool:
+    """Return whether a file has the columns that `to_frame` and `write_questions` give it."""
+    first = find_data_files(Path(ref.place), ref.split)[0]
+    _, row = next(read_file(first), ("", {}))
+    return set(Question.model_fields) <= set(row)
 
 
 def list_splits(ref: DataRef) -> tuple[str, ...]:

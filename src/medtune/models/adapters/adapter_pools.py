@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medtune.hub.progress_bars import restore_progress_bars
 from medtune.models.sources import ModelSource
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class AdapterPools:
         self._pools: dict[str, AdapterPool] = {}
         self._turn = threading.Lock()
 
+    @restore_progress_bars()
     def load_adapter(self, base: ModelSource, name: str, folder: Path) -> PooledModel:
         """Load an adapter; its base model is loaded once for all of them.
 

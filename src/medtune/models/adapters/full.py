@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medtune.hub.progress_bars import restore_progress_bars
 from medtune.models.adapters.trainable import TrainableModel
 from medtune.models.local.local_model import LocalModel
 
@@ -39,6 +40,7 @@ class FullFineTuned(TrainableModel):
         self._inner.save_pretrained(folder, state_dict=state, max_shard_size="1TB")
         self._encoder.tokenizer.save_pretrained(folder)
 
+    @restore_progress_bars()
     def interpolate_with_base(
         self, weights: Mapping[str, Tensor], share: float
     ) -> Mapping[str, Tensor]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from medtune.core.errors import ModelError, UnknownModelError
+from medtune.core.errors import ModelError, UnknownModelError, first_line
 from medtune.core.schemas.compression import INTEGER_SCHEMES
 from medtune.models.device import choose_device, choose_dtype, limit_kernel_cache
 from medtune.models.kernels.attention import use_short_attention
@@ -66,7 +66,7 @@ def translate_load_errors(source: ModelSource) -> Iterator[None]:
         raise
     except (OSError, ValueError, KeyError) as error:
         raise UnknownModelError(
-            f"{source.name} cannot be loaded: {str(error).splitlines()[0]}",
+            f"{source.name} cannot be loaded: {first_line(error)}",
             expected="a causal language model in transformers' format",
         ) from error
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from medtune.core.errors import TemplateError, UnknownModelError
+from medtune.core.errors import TemplateError, UnknownModelError, first_line
 from medtune.core.progress import Progress
 from medtune.core.protocols import Message, ScoreRequest
 from medtune.models.gguf_file import find_gguf_path, load_gguf_tokenizer, read_gguf
@@ -106,7 +106,7 @@ def load_encoder(name: str, progress: Progress | None = None) -> ChatEncoder:
         tokenizer = AutoTokenizer.from_pretrained(source.folder)
     except (OSError, ValueError, KeyError) as error:
         raise UnknownModelError(
-            f"the tokenizer of {name} cannot be loaded: {str(error).splitlines()[0]}",
+            f"the tokenizer of {name} cannot be loaded: {first_line(error)}",
             expected="a model in transformers' format",
         ) from error
     return ChatEncoder(tokenizer)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medtune.core.errors import InputError, StoreError
+from medtune.core.errors import InputError, StoreError, first_line
 from medtune.core.records import content_hash
 from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.metrics import list_figures
@@ -147,7 +147,7 @@ def _translate_errors(tracking_uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise StoreError(
-            f"{place}: {str(error).strip().splitlines()[0]}",
+            f"{place}: {first_line(error)}",
             expected="a store of this version of MLflow that can be written",
             fix="name another with --tracking-uri, or bring it up to date: mlflow db upgrade",
         ) from error
