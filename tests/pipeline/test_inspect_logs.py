@@ -82,7 +82,10 @@ def test_two_logs_are_compared(medtune: CommandLine, tmp_path: Path) -> None:
     better = changed(tmp_path / "better.json", improve)
     found = medtune.record("compare", str(LOG), str(better))
     assert (found["both"], found["only_a"], found["only_b"]) == (3, 0, 1)
-    assert any("arithmetic is unknown" in note for note in found["notes"])
+    assert any("arithmetic and worked examples is unknown" in note for note in found["notes"])
+    assert found["differs"] == []
+    [page] = tmp_path.glob("runs/compare/*/report.html")
+    assert "unknown shots" in page.read_text()
 
 
 def test_epochs_are_predictions_of_one_group(tmp_path: Path) -> None:

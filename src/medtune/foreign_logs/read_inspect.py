@@ -98,7 +98,7 @@ def read_inspect_log(
         method="generate",
         normalization=None,
         prompt_hash=content_hash(prompts),
-        shots=0,
+        shots=None,
         excluded=excluded,
     )
 

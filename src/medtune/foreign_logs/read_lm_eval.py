@@ -99,7 +99,7 @@ def read_lm_eval_log(
         method=first.method,
         normalization=first.normalization,
         prompt_hash=content_hash(sorted(h for part in found for h in part.prompts)),
-        shots=int(shots) if isinstance(shots, int) else 0,
+        shots=shots if isinstance(shots, int) else None,
     )
 
 
