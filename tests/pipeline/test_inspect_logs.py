@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,24 @@ def test_a_run_that_did_not_finish_is_said(tmp_path: Path) -> None:
     assert "did not finish (status: cancelled): 5 samples of 8" in record.origin.notes[0]
 
 
+def test_a_sample_that_the_scorer_left_unscored_is_left_out_and_counted(tmp_path: Path) -> None:
+    def unscore(log: Any) -> None:
+        log.samples[0].scores["choice"].value = math.nan
+        log.results.scores[0].metrics["accuracy"].value = 2 / 7
+
+    path = changed(tmp_path / "log.eval", unscore)
+    record, predictions = read_evaluation_log(path)
+    assert (len(predictions), record.accuracy.value) == (7, 2 / 7)
+    assert record.data.excluded == {"not scored": 1}
+    assert record.origin is not None
+    assert record.origin.notes == ("1 samples were not scored and are left out.",)
+
+
+def unscored(log: Any) -> None:
+    for sample in log.samples:
+        sample.scores["choice"].value = math.nan
+
+
 def without_choices(log: Any) -> None:
     for sample in log.samples:
         sample.choices = None
@@ -141,6 +160,7 @@ def twice(log: Any) -> None:
         (other_accuracy, r"says accuracy 0\.5, its 8 samples 0\.375"),
         (no_samples, "has no samples"),
         (not_scored, "has no scored sample"),
+        (unscored, "has no scored sample"),
         (twice, "1 ids occur more than once"),
     ],
 )
