@@ -8,7 +8,7 @@ ones). The answer to a `generate_until` sample is what the task's filter read.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -131,11 +131,11 @@ def read_task(
         if len(filters) > 1
         else []
     )
+    _name_questions(samples, subject)
     make = _predict_from_scores if kind == "multiple_choice" else _predict_from_text
     predictions, method, found = make(samples, path, chosen, known)
     notes += found
     _check_results(run, task, samples, known, filter_name or "none")
-    _name_questions(predictions, samples, subject)
     return TaskPredictions(
         predictions,
         method,
@@ -277,9 +277,8 @@ def _predict_from_scores(
         chosen = picks[at]
         values = _compared(sample, metric)
         predictions.append(
-            Prediction.model_construct(
-                id=sample.doc_id,
-                stem=sample.stem,
+            _make_prediction(
+                sample,
                 options=options,
                 answer=answer,
                 chosen=chosen,
@@ -454,9 +453,8 @@ def _predict_from_text(
             found, reason = None, f"the filter read {read!r}, which {metric} does not accept"
         outcome = Outcome.CORRECT if right else Outcome.WRONG
         predictions.append(
-            Prediction.model_construct(
-                id=sample.doc_id,
-                stem=sample.stem,
+            _make_prediction(
+                sample,
                 options=options,
                 answer=answer,
                 chosen=found,
@@ -521,20 +519,23 @@ def _check_results(
             )
 
 
-def _name_questions(
-    predictions: list[Prediction], samples: Sequence[_Sample], subject: str | None
-) -> None:
+def _name_questions(samples: Sequence[_Sample], subject: str | None) -> None:
     """Name the questions by their own ids where these are unique, and add subjects, in place."""
-    ids = [sample.own_id for sample in samples]
-    own: Callable[[_Sample], str] = (
-        (lambda s: str(s.own_id))
-        if None not in ids and len(set(ids)) == len(ids)
-        else (lambda s: s.doc_id)
+    ids = {sample.own_id for sample in samples}
+    own = None not in ids and len(ids) == len(samples)
+    for sample in samples:
+        if own:
+            sample.doc_id = str(sample.own_id)
+        sample.subject = sample.subject or subject
+
+
+def _make_prediction(sample: _Sample, **fields: Any) -> Prediction:
+    """Make a prediction of checked values: validation takes most of the time of an import."""
+    return Prediction.model_construct(
+        id=sample.doc_id,
+        stem=sample.stem,
+        subject=sample.subject,
+        topic=sample.topic,
+        group=sample.group,
+        **fields,
     )
-    for place, sample in enumerate(samples):
-        # Frozen records are replaced; these were made here, without validation.
-        prediction = predictions[place]
-        prediction.__dict__["id"] = own(sample)
-        prediction.__dict__["subject"] = sample.subject or subject
-        prediction.__dict__["topic"] = sample.topic
-        prediction.__dict__["group"] = sample.group
