@@ -22,7 +22,7 @@ from medtune.core.experiment import ColumnMapping, EvaluationConfig, Experiment
 from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX
 from medtune.core.predictions_io import RECORD_FILE, read_evaluation
 from medtune.core.progress import NoProgress, Progress
-from medtune.core.prompt import FormName
+from medtune.core.prompt import FormName, method_for_form
 from medtune.core.protocols import ModelIdentity
 from medtune.core.records import EvaluationRecord, Method, Question
 from medtune.core.run_folder import read_valid_record
@@ -176,6 +176,10 @@ def plan_experiment(
             _plan_search(plan, experiment, snapshot, folder)
             _plan_exams(plan, experiment, snapshot, base, folder / "eval" / "base", "base")
         if command != "prepare":
+            if experiment.retrieval.is_open_book and folder.is_dir():
+                plan.notes.append(
+                    "open book: whether a training or an evaluation is reused is found when it runs"
+                )
             for place, one in experiment.list_trainings():
                 where = folder / place
                 done = _plan_training(plan, one, snapshot, base, where)
@@ -361,10 +365,6 @@ def _plan_training(
     done = False
     if snapshot is not None and base is not None and not experiment.retrieval.is_open_book:
         done = find_training(experiment, base, snapshot, folder, NoProgress()) is not None
-    elif experiment.retrieval.is_open_book:
-        plan.notes.append(
-            "open book: whether a training or an evaluation is reused is found when it runs"
-        )
     train = snapshot.train.questions if snapshot is not None else None
     examples = len(train) * settings.epochs if train is not None else None
     if settings.steps is not None:
@@ -430,7 +430,8 @@ def plan_evaluation(
             places = [folder] if folder else sorted(place.glob(f"*-{inputs[:8]}"))
             finished = [found for found in places if is_evaluated(identity, exam, found)]
             place, done = (finished or [place])[0], bool(finished)
-        if not plain:
+        # Where there is no result at all, none is reused.
+        if not plain and ((place / RECORD_FILE).is_file() if folder else place.is_dir()):
             plan.notes.append("whether an earlier result is reused is found when it runs")
         add_evaluation(
             plan,
@@ -504,7 +505,8 @@ def plan_compression(
         data: Questions of the parity gate.
         folder: Folder that it writes to.
         adapter: Folder of an adapter.
-        method: Method of the evaluations; None is the one that the model was taught.
+        method: Method of the evaluations; None is letter for a model trained on letters or not
+            trained here, else cloze.
         limit: Number of questions; None asks all.
         columns: Mapping of the columns of a file.
 
@@ -519,7 +521,7 @@ def plan_compression(
             check_compressible(name)
         split = find_split(data, columns, limit, plan)
         questions = split.questions if split is not None else None
-        asked = method or "cloze"
+        asked = method or method_for_form(resolve_prompt_defaults(name, adapter).target)
         settings = EvaluationConfig(options_only=0)
         costs = plan.costs(identity)
         for scheme in ("original", *schemes):
