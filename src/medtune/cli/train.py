@@ -18,6 +18,7 @@ from medtune.cli.options import (
     default_run_folder,
     load_finetune_experiment,
     print_record,
+    print_records,
 )
 from medtune.cli.output import Terminal
 from medtune.core.config import load_experiment
@@ -121,8 +122,7 @@ def train(
     if dry_run:
         _print_plan("train", config, folder, json)
         return
-    for record in finetune(experiment=config, out=folder, progress=Terminal()).records:
-        print_record(record, json)
+    print_records(finetune(experiment=config, out=folder, progress=Terminal()).records, json)
 
 
 def _print_plan(command: str, config: Experiment, folder: Path, json: bool) -> None:
