@@ -79,12 +79,21 @@ class SavedComparison:
 
 
 def find_comparison(folder: Path) -> SavedComparison | None:
-    """Read a comparison from its folder; None if a record is missing or of another schema."""
+    """Read a comparison from its folder; None if a record is missing or of another schema.
+
+    Equal labels are told apart, and the analyses have the labels of the comparison.
+    """
     record = read_record(folder / COMPARISON_FILE, ComparisonRecord)
     a, b = (read_record(folder / name, AnalysisRecord) for name in ANALYSIS_FILES)
     slices = read_record(folder / SLICES_FILE, PairedSlices)
     if record is None or a is None or b is None or slices is None:
         return None
+    names = disambiguate_labels((record.a, folder / a.folder), (record.b, folder / b.folder))
+    record = record.model_copy(update=dict(zip("ab", names, strict=True)))
+    a, b = (
+        found.model_copy(update={"evaluation": found.evaluation.model_copy(update={"label": name})})
+        for found, name in zip((a, b), names, strict=True)
+    )
     return SavedComparison(record, a, b, slices.slices)
 
 
