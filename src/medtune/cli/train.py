@@ -126,6 +126,6 @@ def train(
 
 
 def _print_plan(command: str, config: Experiment, folder: Path, json: bool) -> None:
-    from medtune.workflows.dry_run import plan_experiment
+    from medtune.workflows.plan_experiment import plan_experiment
 
     print_record(plan_experiment(command, config, folder, Terminal()), json)
