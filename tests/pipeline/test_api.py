@@ -8,6 +8,7 @@ import re
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from starlette.testclient import TestClient
@@ -97,6 +98,28 @@ def test_a_comparison_saves_loads_and_shows_itself(tmp_path: Path) -> None:
     assert mt.Comparison.load(tmp_path / "copy").record == copied.record
     (tmp_path / "c" / "report.html").unlink()
     assert loaded.save(tmp_path / "again").record == copied.record
+
+
+def broken_links(page: Path) -> list[str]:
+    links = re.findall(r'href="([^"#:]+)"', page.read_text())
+    assert len(links) > 5
+    return [link for link in links if not (page.parent / unquote(link)).is_file()]
+
+
+def test_a_loaded_comparison_is_saved_elsewhere_with_its_links(tmp_path: Path) -> None:
+    found = mt.compare(evaluated("noisy"), evaluated("oracle", out=tmp_path / "b"))
+    found.save(tmp_path / "c")
+    place = tmp_path / "deep" / "er" / "copy"
+    mt.Comparison.load(tmp_path / "c").save(place)
+    (tmp_path / "c").rename(tmp_path / "gone")
+    assert broken_links(place / "report.html") == []
+    # Where an evaluation is gone, its links are as dead as they were.
+    (tmp_path / "b").rename(tmp_path / "lost")
+    mt.Comparison.load(place).save(tmp_path / "again")
+    assert (tmp_path / "again" / "report.html").is_file()
+    other = mt.compare(evaluated("oracle"), tmp_path / "lost").save(tmp_path / "other")
+    with pytest.raises(FolderError, match="another evaluation"):
+        mt.Comparison.load(other.folder or "").save(tmp_path / "gone")
 
 
 def test_two_evaluations_of_one_name_are_told_apart() -> None:

@@ -46,7 +46,7 @@ def test_a_folder_of_another_evaluation_is_kept(medtune: CommandLine) -> None:
     before = Path("kept/predictions.jsonl").read_bytes()
     code, _, err = medtune("import", "other", "--out", "kept")
     assert code == 2
-    assert "kept contains another evaluation" in err
+    assert "kept contains the result of another evaluation" in err
     assert Path("kept/predictions.jsonl").read_bytes() == before
 
 

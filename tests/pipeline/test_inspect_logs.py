@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -82,7 +83,10 @@ def test_two_logs_are_compared(medtune: CommandLine, tmp_path: Path) -> None:
     better = changed(tmp_path / "better.json", improve)
     found = medtune.record("compare", str(LOG), str(better))
     assert (found["both"], found["only_a"], found["only_b"]) == (3, 0, 1)
-    assert any("arithmetic is unknown" in note for note in found["notes"])
+    assert any("arithmetic and worked examples is unknown" in note for note in found["notes"])
+    assert found["differs"] == []
+    [page] = tmp_path.glob("runs/compare/*/report.html")
+    assert "unknown shots" in page.read_text()
 
 
 def test_epochs_are_predictions_of_one_group(tmp_path: Path) -> None:
@@ -102,6 +106,24 @@ def test_a_run_that_did_not_finish_is_said(tmp_path: Path) -> None:
     record, _ = read_evaluation_log(changed(tmp_path / "log.json", cancel))
     assert record.origin is not None
     assert "did not finish (status: cancelled): 5 samples of 8" in record.origin.notes[0]
+
+
+def test_a_sample_that_the_scorer_left_unscored_is_left_out_and_counted(tmp_path: Path) -> None:
+    def unscore(log: Any) -> None:
+        log.samples[0].scores["choice"].value = math.nan
+        log.results.scores[0].metrics["accuracy"].value = 2 / 7
+
+    path = changed(tmp_path / "log.eval", unscore)
+    record, predictions = read_evaluation_log(path)
+    assert (len(predictions), record.accuracy.value) == (7, 2 / 7)
+    assert record.data.excluded == {"not scored": 1}
+    assert record.origin is not None
+    assert record.origin.notes == ("1 samples were not scored and are left out.",)
+
+
+def unscored(log: Any) -> None:
+    for sample in log.samples:
+        sample.scores["choice"].value = math.nan
 
 
 def without_choices(log: Any) -> None:
@@ -138,6 +160,7 @@ def twice(log: Any) -> None:
         (other_accuracy, r"says accuracy 0\.5, its 8 samples 0\.375"),
         (no_samples, "has no samples"),
         (not_scored, "has no scored sample"),
+        (unscored, "has no scored sample"),
         (twice, "1 ids occur more than once"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ from huggingface_hub import parse_eval_result_entries
 from tests.conftest import CommandLine
 from tests.unit.analysis.synthetic import evaluation, predictions
 
+from medtune.analysis.compare import compare_evaluations
+from medtune.core.intervals import wilson_interval
 from medtune.core.predictions_io import read_evaluation, write_evaluation
 from medtune.publishing.every_eval_ever import WITHHELD
+from medtune.publishing.export import export_comparison
+from medtune.reports.comparison_folder import ComparedModel, write_comparison_folder
 
 
 def valid(root: Path, path: Path) -> ValidationReport:
@@ -198,3 +203,22 @@ def test_a_comparison_becomes_a_table_figures_and_a_paragraph(evaluated: Command
     code, out, _ = evaluated("methods", "tuned")
     assert code == 0
     assert "tuned answered 60 multiple-choice questions" in out
+
+
+def test_a_saved_comparison_of_equal_labels_tells_them_apart(tmp_path: Path) -> None:
+    blind = wilson_interval(30, 80)
+    models = []
+    for name, seed in (("first", 1), ("second", 2)):
+        made = evaluation("base", predictions(80, 1.0, seed, cyclic=False), options_only=blind)
+        models.append(ComparedModel(None, made).written_to(tmp_path / name))
+    place = tmp_path / "compared"
+    place.mkdir()
+    record = compare_evaluations(models[0].evaluation, models[1].evaluation)
+    write_comparison_folder(place, record, *models)
+    export_comparison(place, latex=tmp_path / "t.tex", csv=tmp_path / "t.csv")
+    rows = [*csv.DictReader((tmp_path / "t.csv").read_text().splitlines())]
+    names = [row["model"] for row in rows if row["quantity"] != "difference"]
+    assert names[:2] == ["base (first)", "base (second)"]
+    assert {"base (first), without the stem", "base (second), without the stem"} < {*names}
+    table = (tmp_path / "t.tex").read_text()
+    assert table.count("\nbase (first) &") == table.count("\nbase (second) &") == 1

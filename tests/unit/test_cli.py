@@ -14,8 +14,10 @@ from medtune.commands import analyze as analyze_recipe
 from medtune.commands import compare as compare_recipe
 from medtune.commands import evaluate as evaluate_recipe
 from medtune.commands import prepare as prepare_recipe
+from medtune.commands import train as train_recipe
 from medtune.core.errors import CheckFailed, DataError, Interrupted
 from medtune.core.experiment import ColumnMapping, EvaluationConfig
+from medtune.core.records import RunRecord
 from medtune.spotcheck import commands as review_recipe
 from medtune.studies import runner
 from medtune.studies.robustness.study import RobustnessStudy
@@ -579,3 +581,17 @@ def test_help_lists_what_there_is(
     assert (code, err) == (0, "")
     for option in options:
         assert option in out
+
+
+def test_trainings_of_several_seeds_are_one_json_document(
+    medtune: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickstart = Path(__file__).parents[2] / "results" / "quickstart.json"
+    training = RunRecord.model_validate_json(quickstart.read_bytes()).trainings[0]
+    records = [training, training.model_copy(update={"seed": 18})]
+    monkeypatch.setattr(train_recipe, "finetune", lambda **_: SimpleNamespace(records=records))
+    code, out, _ = medtune("train", "--json")
+    assert code == 0
+    assert [found["seed"] for found in json.loads(out)] == [training.seed, 18]
+    records.pop()
+    assert medtune.record("train")["seed"] == training.seed

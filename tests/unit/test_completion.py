@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from medtune.cli import completion
+from medtune.core.config import SHIPPED_EXPERIMENTS
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +28,12 @@ def test_models_data_experiments_and_folders_are_completed() -> None:
     assert completion.complete_model("gpt") == []
     assert completion.complete_data("starter:t") == ["starter:train", "starter:transfer"]
     assert completion.complete_data("m") == ["my.csv"]
-    assert completion.complete_experiment("") == ["experiments/quickstart.toml", "own.toml"]
+    assert completion.complete_experiment("") == [
+        "experiments/quickstart.toml",
+        "own.toml",
+        *sorted(file.stem for file in SHIPPED_EXPERIMENTS.glob("*.toml")),
+    ]
+    assert completion.complete_experiment("quick") == ["quickstart"]
     assert completion.complete_experiment("nowhere/x") == []
     assert completion.complete_evaluation("runs/e") == ["runs/eval/base"]
     assert completion.complete_evaluation("runs/mine") == ["runs/mine/eval/tuned"]

@@ -10,7 +10,7 @@ from medtune.analysis.breakdown import clustered_standard_error, find_clusters
 from medtune.analysis.open_book import open_book_note, search_note
 from medtune.analysis.options_only import gain_note, stem_note
 from medtune.core.errors import PredictionsError
-from medtune.core.formatting import format_p_value
+from medtune.core.formatting import format_p_value, join_words
 from medtune.core.intervals import tango_interval, wilson_interval
 from medtune.core.predictions_io import Evaluation, refuse_imported
 from medtune.core.records import (
@@ -157,6 +157,8 @@ def _unknown_aspects(a: EvaluationRecord, b: EvaluationRecord) -> list[str]:
     sources = {record.origin and record.origin.harness for record in (a, b)}
     if len(sources) > 1 or any(record.prompt_hash is None for record in imported):
         found.append("prompt")
+    if any(record.shots is None for record in imported):
+        found.append("worked examples")
     return found
 
 
@@ -168,7 +170,7 @@ def _unknown_note(a: EvaluationRecord, b: EvaluationRecord) -> str | None:
     sources = " and ".join(
         f"{r.label} was imported from {r.origin.display_name}" for r in (a, b) if r.origin
     )
-    return f"{sources}: whether the two agree in {' and '.join(unknown)} is unknown."
+    return f"{sources}: whether the two agree in {join_words(unknown)} is unknown."
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> float:

@@ -106,7 +106,12 @@ def _read_safetensors(path: Path) -> Iterator[tuple[str, Any]]:
     from safetensors.numpy import load_file
 
     try:
-        tensors = load_file(path)
+        try:
+            tensors: Mapping[str, Any] = load_file(path)
+        except TypeError:  # numpy has no bfloat16
+            from safetensors.torch import load_file as load_tensors
+
+            tensors = load_tensors(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise DataError(
             f"{path} cannot be read: {error}", expected="a whole file of safetensors, of integers"
@@ -141,14 +146,19 @@ def _read_dataset(path: Path, collector: RowCollector) -> None:
 
 def _iterate_examples(dataset: Any) -> Iterator[dict[str, Any]]:
     """Iterate over examples as arrays, a thousand at a time."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     for table in dataset.with_format("arrow").iter(batch_size=1000):
         columns = {}
         for name in table.column_names:
             column = table.column(name).combine_chunks()
-            if not hasattr(column, "offsets"):  # no lists: a length, a source
-                continue
+            if not hasattr(column, "flatten") or pa.types.is_struct(column.type):
+                continue  # no lists: a length, a source
             flat = column.flatten().to_numpy(zero_copy_only=False)
-            columns[name] = np.split(flat, np.cumsum(column.value_lengths().to_numpy())[:-1])
+            # Of lists of a fixed size as well, which have neither offsets nor value_lengths.
+            lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+            columns[name] = np.split(flat, np.cumsum(lengths)[:-1])
         names = list(columns)
         for values in zip(*columns.values(), strict=True):
             yield dict(zip(names, values, strict=True))

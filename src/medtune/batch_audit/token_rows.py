@@ -14,6 +14,7 @@ from medtune.core.errors import DataError
 Ints = NDArray[np.int64]
 _LARGEST = 2**53
 """Largest number up to which floating point numbers are whole ones exactly."""
+_LARGEST_BFLOAT16 = 256
 IGNORED = -100
 """Label that the loss ignores."""
 _IDS = ("input_ids", "tokens", "token_ids")
@@ -251,7 +252,16 @@ def _is_nested(values: Sequence[Any]) -> bool:
 
 def _as_array(value: Any, place: str, key: str) -> Ints:
     if hasattr(value, "detach"):  # a tensor of torch
-        value = value.detach().cpu().numpy()
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":
+            value = value.float()  # numpy has no bfloat16
+            if value.numel() and value.abs().max() > _LARGEST_BFLOAT16:
+                raise DataError(
+                    f"{place}: {key} is bfloat16, which rounds numbers above {_LARGEST_BFLOAT16}",
+                    expected="integers",
+                    fix="write ids and labels as int64",
+                )
+        value = value.numpy()
     try:
         array = np.asarray(value)
     except ValueError as error:

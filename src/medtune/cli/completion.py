@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import get_args
 
+from medtune.core.config import SHIPPED_EXPERIMENTS
 from medtune.core.predictions_io import PREDICTIONS_FILE
 from medtune.core.schemas.compression import Scheme
 
@@ -63,11 +64,12 @@ def complete_data(incomplete: str) -> list[str]:
 
 
 def complete_experiment(incomplete: str) -> list[str]:
-    """Return the experiment files that a word may become."""
+    """Return the experiments that a word may become: files, and names of those that ship."""
     files = (
         path for place in ("experiments/", incomplete) for path in _list_files(place, (".toml",))
     )
-    return _matches(incomplete, files)
+    shipped = sorted(file.stem for file in SHIPPED_EXPERIMENTS.glob("*.toml"))
+    return _matches(incomplete, [*files, *shipped])
 
 
 def complete_evaluation(incomplete: str) -> list[str]:

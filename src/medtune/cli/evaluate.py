@@ -33,6 +33,7 @@ from medtune.core.predictions_io import (
 from medtune.core.prompt import FormName
 from medtune.core.records import Method, Normalization, Orders, ShotChoice, Variant
 from medtune.core.run_folder import slugify
+from medtune.foreign_logs.write_lm_eval import LogFormat
 
 EVALUATIONS = Path("runs") / "eval"
 """Folder of evaluations without a folder of their own."""
@@ -143,7 +144,7 @@ def evaluate(
         str | None, typer.Option(help="Short name for tables and comparisons.")
     ] = None,
     log: Annotated[
-        Literal["lm-eval"] | None,
+        LogFormat | None,
         typer.Option(help="Also write the answers as lm-evaluation-harness logs them."),
     ] = None,
     out: OutFolder = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -124,6 +124,16 @@ def print_record(record: Record, json: bool, written: Mapping[str, Path] | None 
             typer.echo(dumps(shown, indent=2, ensure_ascii=False))
     else:
         show_record(record)
+
+
+def print_records(records: Sequence[Record], json: bool) -> None:
+    """Print the records of one command; JSON is one document, a list where there are several."""
+    if not json or len(records) == 1:
+        for record in records:
+            print_record(record, json)
+    elif is_output_process():
+        shown = [record.model_dump(mode="json") for record in records]
+        typer.echo(dumps(shown, indent=2, ensure_ascii=False))
 
 
 def default_run_folder(config: Experiment | NotebookExperiment) -> Path:

@@ -18,6 +18,7 @@ from medtune.cli.options import (
     default_run_folder,
     load_finetune_experiment,
     print_record,
+    print_records,
 )
 from medtune.cli.output import Terminal
 from medtune.core.config import load_experiment
@@ -121,11 +122,10 @@ def train(
     if dry_run:
         _print_plan("train", config, folder, json)
         return
-    for record in finetune(experiment=config, out=folder, progress=Terminal()).records:
-        print_record(record, json)
+    print_records(finetune(experiment=config, out=folder, progress=Terminal()).records, json)
 
 
 def _print_plan(command: str, config: Experiment, folder: Path, json: bool) -> None:
-    from medtune.workflows.dry_run import plan_experiment
+    from medtune.workflows.plan_experiment import plan_experiment
 
     print_record(plan_experiment(command, config, folder, Terminal()), json)

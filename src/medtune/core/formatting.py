@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from medtune.core.records import Proportion
 
 
@@ -33,3 +35,9 @@ def format_interval(proportion: Proportion) -> str:
 def format_share(share: Proportion) -> str:
     """Format a proportion in per cent, with its interval and n."""
     return f"{format_percent(share.value)} % ({format_interval(share)}, n = {share.n:,})"
+
+
+def join_words(parts: Iterable[str]) -> str:
+    """Join parts to "a, b and c"."""
+    *some, last = [*parts] or [""]
+    return f"{', '.join(some)} and {last}" if some else last

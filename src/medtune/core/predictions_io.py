@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import ValidationError
 
@@ -45,8 +45,6 @@ class Evaluation(tuple[EvaluationRecord, Sequence[Prediction]]):
 
     folder: Path | None
     """Folder that it was written to or read from; None where it is in memory only."""
-    load_path: ClassVar[Callable[[Path], Evaluation]]
-    """Reads an evaluation; `foreign_logs.read_log` extends it to logs of other harnesses."""
 
     def __new__(
         cls,
@@ -90,12 +88,17 @@ class Evaluation(tuple[EvaluationRecord, Sequence[Prediction]]):
     def load(cls, path: str | Path) -> Evaluation:
         """Load an evaluation from the folder that `save` or `medtune evaluate` wrote.
 
-        `medtune.Evaluation` loads logs of other harnesses as well (`foreign_logs.read_log`).
+        `medtune.Evaluation` loads logs of other harnesses as well (`LOG_READERS`).
 
         Raises:
             PredictionsError: There is none, or predictions and record do not match.
         """
-        return cls.load_path(as_path(path))
+        place = as_path(path)
+        if not (place / RECORD_FILE).exists():
+            for is_log, read in LOG_READERS:
+                if is_log(place):
+                    return read(place)
+        return read_evaluation(place)
 
     def save(self, folder: str | Path) -> Evaluation:
         """Write record and predictions to a folder, and return the evaluation there.
@@ -153,6 +156,13 @@ class Evaluation(tuple[EvaluationRecord, Sequence[Prediction]]):
         return render_result(title, ("", "%", "95 %", "n"), rows)
 
 
+LOG_READERS: list[tuple[Callable[[Path], bool], Callable[[Path], Evaluation]]] = []
+"""What `Evaluation.load` reads beside folders: whether a path may be a log, and the log's reader.
+
+The core knows no log: `foreign_logs.read_log`, where `medtune` takes `Evaluation` from, adds them.
+"""
+
+
 def refuse_overwrite(folder: Path, inputs: str) -> None:
     """Refuse to overwrite the result of another evaluation.
 
@@ -206,9 +216,6 @@ def read_evaluation(folder: Path) -> Evaluation:
             fix="the file is incomplete: evaluate again",
         )
     return Evaluation(record, predictions, folder)
-
-
-Evaluation.load_path = staticmethod(read_evaluation)
 
 
 def refuse_imported(record: EvaluationRecord) -> None:

@@ -11,7 +11,14 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 MIN_OPTIONS = 2
 MAX_OPTIONS = 10
@@ -368,7 +375,8 @@ class EvaluationRecord(Record):
     as given with the letters' prior removed (PriDe)."""
     prior: dict[int, tuple[float, ...]] | None = None
     """PriDe: estimated probability of each position before reading, by number of options."""
-    shots: int = Field(default=0, ge=0)
+    shots: int | None = Field(default=0, ge=0)
+    """Worked examples in the prompt; None where an imported log does not tell."""
     shots_by: ShotChoice | None = None
     constrained: bool = False
     """Free text: only an option's letter or text could be generated."""
@@ -413,6 +421,15 @@ class EvaluationRecord(Record):
     """Seconds of scoring, loading not counted; None for an imported evaluation."""
     questions_per_s: float | None
     provenance: Provenance
+
+    @field_validator("shots")
+    @classmethod
+    def _forget_unknown_shots(cls, shots: int | None, info: ValidationInfo) -> int | None:
+        """Read 0 as unknown where a log cannot tell: older records have 0 there."""
+        origin = info.data.get("origin")
+        if origin is None or (origin.harness != "inspect_ai" and origin.version is not None):
+            return shots
+        return shots or None
 
     @property
     def no_knowledge_baseline(self) -> tuple[str, float]:

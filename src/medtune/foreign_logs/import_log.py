@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medtune.core.errors import FolderError
 from medtune.core.experiment import ColumnMapping
-from medtune.core.predictions_io import RECORD_FILE, write_evaluation
+from medtune.core.predictions_io import refuse_overwrite, write_evaluation
 from medtune.core.progress import Progress
 from medtune.core.provenance import collect_provenance
-from medtune.core.records import EvaluationRecord
-from medtune.core.run_folder import lock_folder, read_valid_record, slugify
+from medtune.core.run_folder import lock_folder, slugify
 from medtune.foreign_logs.read_log import list_evaluations, read_evaluation_log
 from medtune.foreign_logs.schema import ImportRecord
 
@@ -48,7 +46,7 @@ def import_log(
     for name, (record, predictions) in zip(names, found, strict=True):
         folder = root / slugify(name or record.data.source) if len(found) > 1 else root
         with lock_folder(folder):
-            _refuse_overwrite(folder, record)
+            refuse_overwrite(folder, record.inputs)
             write_evaluation(folder, record, predictions)
         progress.log_message(f"{record.data.source}: {record.counts.n:,} questions in {folder}")
         folders.append(str(folder))
@@ -58,13 +56,3 @@ def import_log(
         folders=tuple(folders),
         provenance=collect_provenance(),
     )
-
-
-def _refuse_overwrite(folder: Path, record: EvaluationRecord) -> None:
-    path = folder / RECORD_FILE
-    if path.exists() and not read_valid_record(path, EvaluationRecord, record.inputs):
-        raise FolderError(
-            f"{folder} contains another evaluation",
-            expected="an empty or missing folder, or the same log",
-            fix="choose another folder with --out",
-        )

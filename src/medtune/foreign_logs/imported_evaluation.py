@@ -48,7 +48,7 @@ def make_imported_evaluation(
     method: Method,
     normalization: str | None,
     prompt_hash: str | None,
-    shots: int,
+    shots: int | None,
     excluded: Mapping[str, int] | None = None,
 ) -> Evaluation:
     """Make an evaluation of the predictions of a log.
@@ -74,7 +74,10 @@ def make_imported_evaluation(
     described = [origin.model_dump(mode="json"), model.model_dump(mode="json")]
     record = EvaluationRecord(
         **settings,
-        inputs=content_hash([described, asked, answers, prompt_hash, method, normalization, shots]),
+        inputs=content_hash(
+            # Unknown shots are hashed as 0, so that a log can be imported over an older record.
+            [described, asked, answers, prompt_hash, method, normalization, shots or 0]
+        ),
         label=short_model_name(model.source),
         **summarize_outcomes(predictions),
         duration_s=None,

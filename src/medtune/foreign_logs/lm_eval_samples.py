@@ -1,30 +1,28 @@
-"""Turn samples of lm-evaluation-harness into predictions, checked against its own metrics.
-
-The answer to a `multiple_choice` sample is recomputed from its log-likelihoods as the harness
-computes it (`acc`: the sum, `acc_norm`: per character, `acc_bytes`: per byte; the first of equal
-ones). The answer to a `generate_until` sample is what the task's filter read.
-"""
+"""Read the samples of a task of lm-evaluation-harness, and check them against its results."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 from medtune.core.errors import MedtuneError, PredictionsError
-from medtune.core.option_logprobs import log_softmax, probabilities_from_logs
-from medtune.core.records import LETTERS, MAX_OPTIONS, Method, Outcome, Prediction
+from medtune.core.records import Method, Prediction
 from medtune.foreign_logs.document import GROUP_COLUMN, DocumentFields
 from medtune.foreign_logs.lm_eval_files import SUPPORTED, LmEvalRun, read_samples
+from medtune.foreign_logs.lm_eval_predictions import (
+    LmEvalSample,
+    predict_from_scores,
+    predict_from_text,
+)
 
 SCORED_METRICS = {"acc": "sum", "acc_norm": "character", "acc_bytes": "byte"}
 """Metrics of log-likelihoods, with the normalization that each compares options by."""
 READ_METRICS = ("exact_match", "acc")
 """Metrics of generated answers: 1 for a right one, 0 for any other."""
-PUNCTUATION = " ().:[]*\n\t"
 
 OutputType = Literal["multiple_choice", "generate_until"]
 
@@ -41,26 +39,6 @@ class TaskPredictions:
     prompts: tuple[str, ...]
     """Hash of each prompt, sorted."""
     notes: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class _Sample:
-    line: int
-    doc_id: str
-    own_id: str | None
-    stem: str
-    subject: str | None
-    topic: str | None
-    group: str | None
-    target: str
-    choices: tuple[str, ...]
-    """Continuations that were scored; empty for a generated answer."""
-    options: tuple[str, ...] | None
-    """Texts of the options in the dataset's row."""
-    logprobs: tuple[float, ...]
-    text: str | None
-    answer_read: str | None
-    metrics: dict[str, float]
 
 
 def read_task(
@@ -87,7 +65,7 @@ def read_task(
             harness's own metrics.
     """
     path = run.samples[task]
-    samples: list[_Sample] = []
+    samples: list[LmEvalSample] = []
     prompts: list[str] = []
     kind: OutputType | None = None
     known: list[str] = []
@@ -131,11 +109,11 @@ def read_task(
         if len(filters) > 1
         else []
     )
-    make = _predict_from_scores if kind == "multiple_choice" else _predict_from_text
+    _name_questions(samples, subject)
+    make = predict_from_scores if kind == "multiple_choice" else predict_from_text
     predictions, method, found = make(samples, path, chosen, known)
     notes += found
     _check_results(run, task, samples, known, filter_name or "none")
-    _name_questions(predictions, samples, subject)
     return TaskPredictions(
         predictions,
         method,
@@ -210,7 +188,7 @@ def _parse_sample(
     known: Sequence[str],
     fields: DocumentFields,
     delimiter: str | None,
-) -> _Sample:
+) -> LmEvalSample:
     arguments = _arguments(raw)
     doc = raw["doc"] if isinstance(raw["doc"], Mapping) else {}
     choices: tuple[str, ...] = ()
@@ -233,7 +211,7 @@ def _parse_sample(
         text = str(raw["resps"][0][0])
         answer = raw["filtered_resps"][0]
         read = str(answer[0] if isinstance(answer, list) and answer else answer)
-    return _Sample(
+    return LmEvalSample(
         line,
         str(raw["doc_id"]),
         fields.find_id(doc),
@@ -251,233 +229,6 @@ def _parse_sample(
     )
 
 
-def _predict_from_scores(
-    samples: Sequence[_Sample], path: Path, metric: str, known: Sequence[str]
-) -> tuple[list[Prediction], Method, list[str]]:
-    first = samples[0]
-    if len(set(first.choices)) == 1:
-        raise PredictionsError(
-            f"{path} scores one continuation behind several contexts (multiple_input)",
-            expected="several continuations of one context",
-        )
-    for sample in samples:
-        _check_count(len(sample.choices), sample, path)
-    labelled = all(_are_labels(sample.choices) for sample in samples)
-    shown = [_option_texts(sample, labelled) for sample in samples]
-    notes = []
-    if labelled and any(sample.options is None for sample in samples):
-        notes.append(
-            "the options' texts are not in the log, only their letters; name their column with "
-            "--map options=COLUMN."
-        )
-    answers, picked = _resolve_answers(samples, shown, path, known)
-    at = known.index(metric)
-    predictions = []
-    for sample, options, answer, picks in zip(samples, shown, answers, picked, strict=True):
-        chosen = picks[at]
-        values = _compared(sample, metric)
-        predictions.append(
-            Prediction.model_construct(
-                id=sample.doc_id,
-                stem=sample.stem,
-                options=options,
-                answer=answer,
-                chosen=chosen,
-                outcome=Outcome.CORRECT if chosen == answer else Outcome.WRONG,
-                logprobs=sample.logprobs,
-                bytes=tuple([len(choice.encode()) for choice in sample.choices]),
-                probabilities=probabilities_from_logs(log_softmax(values)),
-                mass=min(1.0, math.fsum(map(math.exp, sample.logprobs))) if labelled else None,
-            )
-        )
-    return predictions, "letter" if labelled else "cloze", notes
-
-
-def _are_labels(choices: Sequence[str]) -> bool:
-    """Return whether continuations are letters or numbers of the options."""
-    names = "".join(choice.strip(PUNCTUATION) for choice in choices)
-    return names in (LETTERS[: len(choices)], "1234567890"[: len(choices)])
-
-
-def _option_texts(sample: _Sample, labelled: bool) -> tuple[str, ...]:
-    found = sample.options
-    if labelled and found is not None and len(found) == len(sample.choices):
-        return found
-    return tuple(choice.strip() for choice in sample.choices)
-
-
-def _check_count(count: int, sample: _Sample, path: Path) -> None:
-    if not 2 <= count <= MAX_OPTIONS:
-        raise PredictionsError(
-            f"{path} line {sample.line} has {count} options", expected=f"2 to {MAX_OPTIONS}"
-        )
-
-
-def _compared(sample: _Sample, metric: str) -> list[float]:
-    """Return the values that a metric compares the options by."""
-    if metric == "acc":
-        return list(sample.logprobs)
-    sizes = [len(c) if metric == "acc_norm" else len(c.encode()) for c in sample.choices]
-    return [value / max(1, size) for value, size in zip(sample.logprobs, sizes, strict=True)]
-
-
-def _resolve_answers(
-    samples: Sequence[_Sample],
-    shown: Sequence[Sequence[str]],
-    path: Path,
-    known: Sequence[str],
-) -> tuple[list[int], list[tuple[int, ...]]]:
-    """Resolve the targets so that they agree with every metric of every sample.
-
-    A target is the right option's index, or its text; a log writes both as text.
-
-    Returns:
-        The right option of each sample, and the chosen one by each metric.
-
-    Raises:
-        PredictionsError: No reading of the targets agrees with the metrics.
-    """
-    fault: tuple[_Sample, str] | None = None
-    for read in (_index_target, _text_target):
-        answers: list[int] = []
-        picked: list[tuple[int, ...]] = []
-        for sample, options in zip(samples, shown, strict=True):
-            answer = read(sample.target, sample.choices, options)
-            if answer is None:
-                break
-            picks, wrong = _choose(sample, answer, known)
-            if wrong is not None:
-                fault = fault or (sample, wrong)
-                break
-            answers.append(answer)
-            picked.append(picks)
-        else:
-            return answers, picked
-    if fault is not None:
-        sample, wrong = fault
-        right = "right" if not sample.metrics[wrong] else "wrong"
-        raise PredictionsError(
-            f"{path} line {sample.line}: the log says {wrong} {sample.metrics[wrong]:g}, but by "
-            f"its log-likelihoods the answer is {right} (target {sample.target})",
-            expected="metrics that follow from the log-likelihoods",
-            fix="the log was changed or damaged: run lm_eval again",
-        )
-    several = next((s for s in samples if s.target.startswith("[")), None)
-    bad = several or next(
-        s
-        for s, options in zip(samples, shown, strict=True)
-        if _index_target(s.target, s.choices, options) is None
-        and _text_target(s.target, s.choices, options) is None
-    )
-    raise PredictionsError(
-        f"{path} line {bad.line}: the target is {bad.target!r}"
-        + (", several right answers" if several else ""),
-        expected=f"one of {', '.join(map(repr, bad.choices))}, or its index",
-    )
-
-
-def _index_target(
-    target: str,
-    choices: Sequence[str],
-    options: Sequence[str],  # noqa: ARG001 - the signature of _text_target
-) -> int | None:
-    return _read_index(target, len(choices))
-
-
-def _read_index(text: str, count: int) -> int | None:
-    """Return the index that a text writes; None for any other text, such as "²" or a long number.
-
-    `int` raises on both, and `str.isdigit` holds for both.
-    """
-    names = [str(index) for index in range(count)]
-    return names.index(text) if text in names else None
-
-
-def _text_target(target: str, choices: Sequence[str], options: Sequence[str]) -> int | None:
-    for texts in ([choice.strip() for choice in choices], list(options)):
-        if target in texts:
-            return texts.index(target)
-    return None
-
-
-def _choose(
-    sample: _Sample, answer: int, known: Sequence[str]
-) -> tuple[tuple[int, ...], str | None]:
-    """Return the choice by each metric, and a metric that it contradicts.
-
-    Of equal values the harness takes the first; any that agrees with its metric is accepted.
-    """
-    picks = []
-    for metric in known:
-        values = _compared(sample, metric)
-        top = max(values)
-        best = [place for place, value in enumerate(values) if value == top]
-        right = sample.metrics[metric] == 1.0
-        fitting = [place for place in best if (place == answer) == right]
-        if not fitting or sample.metrics[metric] not in (0.0, 1.0):
-            return (), metric
-        picks.append(fitting[0])
-    return tuple(picks), None
-
-
-def _predict_from_text(
-    samples: Sequence[_Sample],
-    path: Path,
-    metric: str,
-    known: Sequence[str],  # noqa: ARG001
-) -> tuple[list[Prediction], Method, list[str]]:
-    predictions = []
-    for sample in samples:
-        options = sample.options
-        if options is None:
-            raise PredictionsError(
-                f"{path} line {sample.line} is a generated answer to a question without options",
-                expected="options in the dataset's row",
-                fix="name their column: --map options=COLUMN",
-            )
-        _check_count(len(options), sample, path)
-        answer = _find_option(sample.target, options)
-        if answer is None:
-            raise PredictionsError(
-                f"{path} line {sample.line}: the target {sample.target!r} is none of the options",
-                expected="a letter, an option's text or its index",
-            )
-        right = sample.metrics[metric]
-        if right not in (0.0, 1.0):
-            raise PredictionsError(
-                f"{path} line {sample.line}: {metric} is {right:g}", expected="0 or 1"
-            )
-        read = sample.answer_read or ""
-        found = answer if right else _find_option(read, options)
-        reason = f"read by the filter as {read!r}" if found is not None else "no option was read"
-        if found == answer and not right:
-            found, reason = None, f"the filter read {read!r}, which {metric} does not accept"
-        outcome = Outcome.CORRECT if right else Outcome.WRONG
-        predictions.append(
-            Prediction.model_construct(
-                id=sample.doc_id,
-                stem=sample.stem,
-                options=options,
-                answer=answer,
-                chosen=found,
-                outcome=Outcome.UNPARSED if found is None else outcome,
-                text=sample.text,
-                reason=reason,
-            )
-        )
-    return predictions, "generate", []
-
-
-def _find_option(text: str, options: Sequence[str]) -> int | None:
-    """Find the option that a short answer names: by letter, by text or by index."""
-    short = text.strip(PUNCTUATION)
-    if short in options:
-        return options.index(short)
-    if len(short) == 1 and short.upper() in LETTERS[: len(options)]:
-        return LETTERS.index(short.upper())
-    return _read_index(short, len(options))
-
-
 def _refuse_missing_samples(run: LmEvalRun, task: str, path: Path, count: int) -> None:
     expected = run.find("n-samples", task, "effective") or run.find("results", task, "sample_len")
     if expected is not None and int(expected) != count:
@@ -488,7 +239,7 @@ def _refuse_missing_samples(run: LmEvalRun, task: str, path: Path, count: int) -
         )
 
 
-def _refuse_duplicates(samples: Sequence[_Sample], path: Path) -> None:
+def _refuse_duplicates(samples: Sequence[LmEvalSample], path: Path) -> None:
     seen: dict[str, int] = {}
     for sample in samples:
         if sample.doc_id in seen:
@@ -502,7 +253,7 @@ def _refuse_duplicates(samples: Sequence[_Sample], path: Path) -> None:
 
 
 def _check_results(
-    run: LmEvalRun, task: str, samples: Sequence[_Sample], known: Sequence[str], used: str
+    run: LmEvalRun, task: str, samples: Sequence[LmEvalSample], known: Sequence[str], used: str
 ) -> None:
     """Compare the means of the metrics with the results, to the last digit.
 
@@ -521,20 +272,11 @@ def _check_results(
             )
 
 
-def _name_questions(
-    predictions: list[Prediction], samples: Sequence[_Sample], subject: str | None
-) -> None:
+def _name_questions(samples: Sequence[LmEvalSample], subject: str | None) -> None:
     """Name the questions by their own ids where these are unique, and add subjects, in place."""
-    ids = [sample.own_id for sample in samples]
-    own: Callable[[_Sample], str] = (
-        (lambda s: str(s.own_id))
-        if None not in ids and len(set(ids)) == len(ids)
-        else (lambda s: s.doc_id)
-    )
-    for place, sample in enumerate(samples):
-        # Frozen records are replaced; these were made here, without validation.
-        prediction = predictions[place]
-        prediction.__dict__["id"] = own(sample)
-        prediction.__dict__["subject"] = sample.subject or subject
-        prediction.__dict__["topic"] = sample.topic
-        prediction.__dict__["group"] = sample.group
+    ids = {sample.own_id for sample in samples}
+    own = None not in ids and len(ids) == len(samples)
+    for sample in samples:
+        if own:
+            sample.doc_id = str(sample.own_id)
+        sample.subject = sample.subject or subject

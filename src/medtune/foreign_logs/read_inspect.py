@@ -68,7 +68,9 @@ def read_inspect_log(
     epochs = max(sample.epoch for sample in samples)
     predictions, excluded = [], Counter[str]()
     for sample in samples:
-        if scorer not in (sample.scores or {}):
+        score = (sample.scores or {}).get(scorer)
+        # NaN is Inspect's Score.unscored(), which its metrics leave out as well.
+        if score is None or score.value != score.value:
             excluded["error in the harness" if sample.error else "not scored"] += 1
             continue
         predictions.append(_make_prediction(path, sample, scorer, epochs > 1, fields))
@@ -98,7 +100,7 @@ def read_inspect_log(
         method="generate",
         normalization=None,
         prompt_hash=content_hash(prompts),
-        shots=0,
+        shots=None,
         excluded=excluded,
     )
 
@@ -249,6 +251,8 @@ def _notes(log: Any, samples: list[Any], excluded: Counter[str]) -> list[str]:
         notes.append("the log was marked as invalid in Inspect.")
     if errors := excluded.get("error in the harness"):
         notes.append(f"{errors} samples ended in an error and are left out.")
+    if unscored := excluded.get("not scored"):
+        notes.append(f"{unscored} samples were not scored and are left out.")
     stopped = Counter(sample.limit.type for sample in samples if sample.limit is not None)
     notes += [
         f"{count} answers were stopped by their {kind} limit." for kind, count in stopped.items()

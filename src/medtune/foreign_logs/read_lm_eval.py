@@ -72,9 +72,11 @@ def read_lm_eval_log(
     _refuse_mixed(name, tasks, found)
     predictions = [p for part in found for p in part.predictions]
     if len({p.id for p in predictions}) < len(predictions) and len(tasks) > 1:
-        for one, part in zip(tasks, found, strict=True):
-            for prediction in part.predictions:
-                prediction.__dict__["id"] = f"{one}:{prediction.id}"
+        predictions = [
+            p.model_copy(update={"id": f"{one}:{p.id}"})
+            for one, part in zip(tasks, found, strict=True)
+            for p in part.predictions
+        ]
     first = found[0]
     notes = [*_written_by(run), *run.notes, *(note for part in found for note in part.notes)]
     notes += _group_notes(run, name, first, predictions)
@@ -99,7 +101,7 @@ def read_lm_eval_log(
         method=first.method,
         normalization=first.normalization,
         prompt_hash=content_hash(sorted(h for part in found for h in part.prompts)),
-        shots=int(shots) if isinstance(shots, int) else 0,
+        shots=shots if isinstance(shots, int) else None,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from medtune.core.errors import PredictionsError
 from medtune.core.experiment import ColumnMapping
-from medtune.core.predictions_io import RECORD_FILE, Evaluation, read_evaluation
+from medtune.core.predictions_io import LOG_READERS, RECORD_FILE, Evaluation
 from medtune.core.records import content_hash
 from medtune.core.run_folder import as_path, slugify
 from medtune.foreign_logs.document import DocumentFields
@@ -62,15 +62,7 @@ def read_evaluation_or_log(path: Evaluation | Path | str) -> Evaluation:
     Raises:
         PredictionsError: It is neither, or is damaged.
     """
-    if isinstance(path, Evaluation):
-        return path
-    path = as_path(path)
-    if (path / RECORD_FILE).exists() or not is_log(path):
-        return read_evaluation(path)
-    return read_evaluation_log(path)
-
-
-Evaluation.load_path = staticmethod(read_evaluation_or_log)
+    return path if isinstance(path, Evaluation) else Evaluation.load(path)
 
 
 def is_log(path: Path) -> bool:
@@ -78,6 +70,9 @@ def is_log(path: Path) -> bool:
     if path.is_dir():
         return not (path / RECORD_FILE).exists() and is_lm_eval_folder(path)
     return path.is_file() and (is_inspect_log(path) or path.name.endswith(SUFFIXES))
+
+
+LOG_READERS.append((is_log, read_evaluation_log))
 
 
 def log_folder_name(log: Path) -> str:

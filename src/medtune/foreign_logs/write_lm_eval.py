@@ -61,22 +61,28 @@ def write_lm_eval_log(
     """
     task = task_name(record)
     date = record.provenance.created.partition("+")[0].replace(":", "-")
+    # A task has one delimiter: a space that only some continuations begin with is part of them.
+    spaced = all(text.startswith(" ") for prompt in prompts for text in prompt.continuations)
+    delimiter = " " if spaced else ""
     samples = [
-        _make_sample(place, record, prediction, prompt)
+        _make_sample(place, record, prediction, prompt, delimiter)
         for place, (prediction, prompt) in enumerate(zip(predictions, prompts, strict=True))
     ]
     lines = [json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples]
     samples_file = folder / f"samples_{task}_{date}.jsonl"
     results_file = folder / f"results_{date}.json"
     write_text(samples_file, "".join(lines))
-    spaced = all(text.startswith(" ") for prompt in prompts for text in prompt.continuations)
-    results = _make_results(task, record, samples, " " if spaced else "")
+    results = _make_results(task, record, samples, delimiter)
     write_text(results_file, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     return results_file, samples_file
 
 
 def _make_sample(
-    place: int, record: EvaluationRecord, prediction: Prediction, prompt: PromptText
+    place: int,
+    record: EvaluationRecord,
+    prediction: Prediction,
+    prompt: PromptText,
+    delimiter: str,
 ) -> dict[str, Any]:
     doc = {
         "id": prediction.id,
@@ -94,7 +100,8 @@ def _make_sample(
         # Whether the continuation is the greedy one was not measured.
         answers: list[Any] = [[repr(value), "None"] for value in prediction.logprobs]
         responses = [[answer] for answer in answers]
-        metrics = _score(record, prediction, prompt, right)
+        choices = [text.removeprefix(delimiter) for text in prompt.continuations]
+        metrics = _score(record, prediction, choices)
         read_by = "none"
     else:
         target = LETTERS[prediction.answer]
@@ -123,22 +130,26 @@ def _make_sample(
 
 
 def _score(
-    record: EvaluationRecord, prediction: Prediction, prompt: PromptText, right: float
+    record: EvaluationRecord, prediction: Prediction, choices: Sequence[str]
 ) -> dict[str, float]:
-    """Return the harness's metrics, the one of the evaluation's own normalization first."""
+    """Return the harness's metrics, the one of the evaluation's own normalization first.
+
+    Of equal values the harness takes the first; its own metric keeps the evaluation's choice.
+    """
     assert prediction.logprobs is not None, "free answers have no log-probabilities"
     own = METRICS[record.normalization or "sum"]
-    choices = [text.removeprefix(" ") for text in prompt.continuations]
     sizes = {
         "acc": [1] * len(choices),
         "acc_norm": [max(1, len(choice)) for choice in choices],
         "acc_bytes": [max(1, len(choice.encode())) for choice in choices],
     }
-    metrics = {own: right}
+    metrics = {own: 0.0}
     for metric, lengths in sizes.items():
         values = [v / size for v, size in zip(prediction.logprobs, lengths, strict=True)]
-        if metric != own:
-            metrics[metric] = float(values.index(max(values)) == prediction.answer)
+        best, chosen = max(values), prediction.chosen
+        first = values.index(best)
+        kept = metric == own and chosen is not None and values[chosen] == best
+        metrics[metric] = float((chosen if kept else first) == prediction.answer)
     return metrics
 
 
@@ -195,7 +206,9 @@ def _make_results(
         "model_source": "medtune",
         "model_name": model.source,
         "model_name_sanitized": re.sub(r"[\"<>:/|\\?*\[\]]+", "__", model.source),
-        "total_evaluation_time_seconds": str(record.duration_s),
+        "total_evaluation_time_seconds": (
+            None if record.duration_s is None else str(record.duration_s)
+        ),
     }
 
 

@@ -255,7 +255,7 @@ def _open(name: str, parent: MixtureParent, open_parent: OpenParent, dtype: str)
     unusual = {
         "passages in its prompt": asked.open_book is not None and asked.open_book.kind != "search",
         f"orders = {asked.orders}": asked.orders != "given",
-        "worked examples": asked.shots > 0,
+        "worked examples": bool(asked.shots),
     }
     if any(unusual.values()):
         what = " and ".join(word for word, said in unusual.items() if said)

@@ -18,7 +18,7 @@ from medtune.core.display.html import render_result
 from medtune.core.errors import PredictionsError
 from medtune.core.formatting import format_interval, format_p_value, format_percent
 from medtune.core.model_labels import disambiguate_labels
-from medtune.core.predictions_io import Evaluation
+from medtune.core.predictions_io import Evaluation, read_evaluation
 from medtune.core.records import ComparisonRecord
 from medtune.core.run_folder import (
     as_path,
@@ -34,7 +34,6 @@ COMPARISON_FILE = "comparison.json"
 SLICES_FILE = "slices.json"
 ANALYSIS_FILES = ("analysis-a.json", "analysis-b.json")
 PAGE_FILE = "report.html"
-COMPARISON_FILES = (COMPARISON_FILE, SLICES_FILE, *ANALYSIS_FILES, PAGE_FILE)
 
 if TYPE_CHECKING:
     import pandas
@@ -85,12 +84,21 @@ class SavedComparison:
 
 
 def find_comparison(folder: Path) -> SavedComparison | None:
-    """Read a comparison from its folder; None if a record is missing or of another schema."""
+    """Read a comparison from its folder; None if a record is missing or of another schema.
+
+    Equal labels are told apart, and the analyses have the labels of the comparison.
+    """
     record = read_record(folder / COMPARISON_FILE, ComparisonRecord)
     a, b = (read_record(folder / name, AnalysisRecord) for name in ANALYSIS_FILES)
     slices = read_record(folder / SLICES_FILE, PairedSlices)
     if record is None or a is None or b is None or slices is None:
         return None
+    names = disambiguate_labels((record.a, folder / a.folder), (record.b, folder / b.folder))
+    record = record.model_copy(update=dict(zip("ab", names, strict=True)))
+    a, b = (
+        found.model_copy(update={"evaluation": found.evaluation.model_copy(update={"label": name})})
+        for found, name in zip((a, b), names, strict=True)
+    )
     return SavedComparison(record, a, b, slices.slices)
 
 
@@ -170,11 +178,7 @@ class Comparison:
             if self.models is None:
                 assert self.folder is not None, "it was loaded"
                 if self.folder.resolve() != place.resolve():
-                    with translate_disk_errors(place):
-                        for name in COMPARISON_FILES:
-                            # A folder without its page is loaded as well.
-                            if name != PAGE_FILE or (self.folder / name).is_file():
-                                shutil.copyfile(self.folder / name, place / name)
+                    _copy_comparison(self.folder, place)
                 return replace(self, folder=place)
             a, b = (
                 model
@@ -248,15 +252,54 @@ def write_comparison_folder(
         PredictionsError: A calibration does not match.
         FolderError: The folder cannot be written.
     """
-    found_a, found_b = a.analyze(folder), b.analyze(folder)
-    predictions = a.evaluation[1], b.evaluation[1]
-    slices = compare_slices(*predictions)
-    write_record(folder / COMPARISON_FILE, record)
-    write_record(folder / SLICES_FILE, PairedSlices(slices=slices))
-    write_record(folder / ANALYSIS_FILES[0], found_a)
-    write_record(folder / ANALYSIS_FILES[1], found_b)
-    page = folder / PAGE_FILE
-    write_comparison(page, record, found_a, found_b, slices, find_changed_answers(*predictions))
+    slices = compare_slices(a.evaluation.predictions, b.evaluation.predictions)
+    saved = SavedComparison(record, a.analyze(folder), b.analyze(folder), slices)
+    _write_saved(folder, saved, (a.evaluation, b.evaluation))
+
+
+def _write_saved(
+    folder: Path, found: SavedComparison, evaluations: Sequence[Evaluation] | None
+) -> None:
+    """Write the records, and the page where the evaluations are known."""
+    write_record(folder / COMPARISON_FILE, found.record)
+    write_record(folder / SLICES_FILE, PairedSlices(slices=found.slices))
+    write_record(folder / ANALYSIS_FILES[0], found.a)
+    write_record(folder / ANALYSIS_FILES[1], found.b)
+    if evaluations is not None:
+        a, b = evaluations
+        changed = find_changed_answers(a.predictions, b.predictions)
+        write_comparison(folder / PAGE_FILE, found.record, found.a, found.b, found.slices, changed)
+
+
+def _copy_comparison(source: Path, place: Path) -> None:
+    """Write a saved comparison to another folder, with links that lead to its evaluations.
+
+    Evaluations inside the source are copied; where one is gone, the page is copied as it is.
+
+    Raises:
+        FolderError: The folder cannot be written, or contains another evaluation.
+    """
+    found = find_comparison(source)
+    assert found is not None, "it was loaded"
+    analyses = (found.a, found.b)
+    try:
+        evaluations = [read_evaluation(source / analysis.folder) for analysis in analyses]
+    except PredictionsError:
+        _write_saved(place, found, None)
+        if (source / PAGE_FILE).is_file():
+            with translate_disk_errors(place):
+                shutil.copyfile(source / PAGE_FILE, place / PAGE_FILE)
+        return
+    moved = []
+    for analysis, evaluation in zip(analyses, evaluations, strict=True):
+        old = (source / analysis.folder).resolve()
+        new = old
+        if old.is_relative_to(source.resolve()):
+            new = (place / old.relative_to(source.resolve())).resolve()
+            evaluation.save(new)
+        link = os.path.relpath(new, place.resolve())
+        moved.append(analysis.model_copy(update={"folder": link}))
+    _write_saved(place, replace(found, a=moved[0], b=moved[1]), evaluations)
 
 
 def apply_holm_correction(records: Sequence[ComparisonRecord]) -> list[ComparisonRecord]:

@@ -14,22 +14,23 @@ from medtune.core.schemas.dataset import short_source_name
 
 CSV_COLUMNS = (
     "dimension",
-    "slice",
+    "name",
     "quantity",
     "model",
     "n",
     "value",
     "low",
     "high",
-    "only_reference",
-    "only_candidate",
+    "only_a",
+    "only_b",
     "p_value",
     "p_holm",
 )
-"""Columns of the CSV file. A quantity is `accuracy`, `baseline` or `difference`; proportions are
-between 0 and 1, with 95 % intervals; an empty cell is not measured."""
+"""Columns of the CSV file, named as in the records: a is the reference, b the candidate. A quantity
+is `accuracy`, `baseline` or `difference`; proportions are between 0 and 1, with 95 % intervals; an
+empty cell is not measured."""
 WHOLE = "all"
-"""Dimension and slice of the whole split."""
+"""Dimension and name of the whole split."""
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",

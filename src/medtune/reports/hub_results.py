@@ -61,7 +61,7 @@ def describe_settings(record: EvaluationRecord, split: str | None) -> str:
         f"split {split}" if split else None,
         f"{record.method}{normalization}",
         f"options in {record.orders} order" if record.method != "generate" else None,
-        f"{record.shots}-shot",
+        "unknown number of shots" if record.shots is None else f"{record.shots}-shot",
         "open book" if record.open_book is not None else None,
         f"prompt {record.prompt_hash[:12]}" if record.prompt_hash else None,
         f"medtune {record.provenance.medtune}",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from medtune.analysis.breakdown import ALPHA
-from medtune.core.formatting import format_percent
+from medtune.core.formatting import format_percent, join_words
 from medtune.core.records import (
     ComparisonRecord,
     EvaluationRecord,
@@ -100,7 +100,7 @@ def describe_comparison_methods(
     _describe_exams(draft, exams)
     if record.differs:
         draft.say(
-            f"The two evaluations also differ in {_listed(record.differs)}, so that their "
+            f"The two evaluations also differ in {join_words(record.differs)}, so that their "
             "difference is not due to the models alone"
         )
     _describe_paired_test(draft, [record])
@@ -144,7 +144,7 @@ def describe_run_methods(record: RunRecord, manifest: SnapshotManifest | None) -
     draft.say(
         "The base model and the fine-tuned model were compared in a paired design: both answered "
         "the same multiple-choice questions of "
-        + _listed(f"{short_source_name(s)} (n = {n:,})" for s, n in splits.items())
+        + join_words(f"{short_source_name(s)} (n = {n:,})" for s, n in splits.items())
     )
     _describe_training(draft, record.trainings)
     if manifest is None:
@@ -231,7 +231,7 @@ def _describe_data(draft: _Draft, exams: Sequence[EvaluationRecord]) -> None:
         elif data.excluded:
             draft.say(
                 f"Left out before{of and f', from {short_source_name(data.source)}'}: "
-                + _listed(f"{n:,} {_rows(n)} ({reason})" for reason, n in data.excluded.items())
+                + join_words(f"{n:,} {_rows(n)} ({reason})" for reason, n in data.excluded.items())
             )
         else:
             draft.say(f"No row{of} was left out")
@@ -256,14 +256,14 @@ def _describe_models(draft: _Draft, exams: Sequence[EvaluationRecord]) -> None:
             facts.append(f"{model.dtype} arithmetic")
         if exam.mixed_from:
             facts.append(f"a mixture of {len(exam.mixed_from)} evaluations")
-        draft.say(f"{exam.label} is {model.source}{f' ({_listed(facts)})' if facts else ''}")
+        draft.say(f"{exam.label} is {model.source}{f' ({join_words(facts)})' if facts else ''}")
         if (origin := exam.origin) is not None:
             draft.say(
                 f"The answers of {exam.label} are from a log of {origin.display_name}, task "
                 f"{origin.task}, and count as correct by its metric {origin.metric}"
             )
     if unknown:
-        draft.miss(f"the identity of the weights of {_listed(unknown)}")
+        draft.miss(f"the identity of the weights of {join_words(unknown)}")
 
 
 def _describe_answers(
@@ -297,7 +297,7 @@ def _describe_answers(
             draft.say(_ORDERS[exam.orders])
         else:
             draft.miss(f"in which order {exam.label} was shown the options")
-        if _shots_are_known(exam):
+        if exam.shots is not None:
             shown = f"{exam.shots} worked examples ({exam.shots_by or 'choice not recorded'})"
             draft.say(f"Prompts had {shown if exam.shots else 'no worked examples'}")
         else:
@@ -314,15 +314,6 @@ def _describe_answers(
             draft.miss(f"the prompt of {exam.label}")
 
 
-def _shots_are_known(exam: EvaluationRecord) -> bool:
-    """Return whether 0 worked examples are a recorded fact: of logs, only lm_eval's results say."""
-    origin = exam.origin
-    told = origin is None or (
-        origin.harness == "lm-evaluation-harness" and origin.version is not None
-    )
-    return told or exam.shots > 0
-
-
 def _describe_baselines(draft: _Draft, exams: Sequence[EvaluationRecord]) -> None:
     first = exams[0]
     names = [
@@ -333,14 +324,14 @@ def _describe_baselines(draft: _Draft, exams: Sequence[EvaluationRecord]) -> Non
         names = ["chance", "the most frequent right letter"]
     blind = {exam.options_only.n for exam in exams if exam.options_only is not None}
     if blind:
-        names.append(f"the same model without the stem (n = {_listed(map(str, sorted(blind)))})")
+        names.append(f"the same model without the stem (n = {join_words(map(str, sorted(blind)))})")
     searches = {e.search.passages: e for e in exams if e.search is not None}
     for passages in searches:
         names.append(
             f"a text search in {passages:,} passages of training questions, without "
             "near-duplicates of the evaluated ones, on the same questions"
         )
-    draft.say(f"Baselines are {_listed(names)}")
+    draft.say(f"Baselines are {join_words(names)}")
     if not searches and all(e.open_book is None for e in exams):
         draft.miss("the accuracy of a search in training questions, as a baseline")
 
@@ -354,7 +345,7 @@ def _describe_trained_on(draft: _Draft, exams: Sequence[EvaluationRecord]) -> No
                 "text; pretraining data were not searched"
             )
     if unknown := dict.fromkeys(exam.label for exam in exams if exam.trained_on is None):
-        draft.miss(f"which of these questions are in the training data of {_listed(unknown)}")
+        draft.miss(f"which of these questions are in the training data of {join_words(unknown)}")
 
 
 def _describe_paired_test(draft: _Draft, comparisons: Sequence[ComparisonRecord]) -> None:
@@ -404,7 +395,7 @@ def _describe_multiplicity(
         tested[part.dimension] += part.p_holm is not None
     if counts := [f"{dimension} ({n})" for dimension, n in tested.items() if n]:
         draft.say(
-            f"Subgroups were compared by {_listed(counts)}, with p-values corrected by Holm’s "
+            f"Subgroups were compared by {join_words(counts)}, with p-values corrected by Holm’s "
             "method for the number of subgroups of each kind (Holm 1979)"
         )
 
@@ -433,14 +424,14 @@ def _describe_calibration(draft: _Draft, analyses: Sequence[AnalysisRecord]) -> 
             f"{found.calibrated_n:,} other questions, of {source} (Guo et al. 2017)"
         )
     if plain:
-        draft.say(f"No temperature was fitted for {_listed(plain)}")
+        draft.say(f"No temperature was fitted for {join_words(plain)}")
 
 
 def _miss_trainings(draft: _Draft, exams: Iterable[EvaluationRecord]) -> None:
     if trained := [exam.label for exam in exams if exam.model.adapter]:
         draft.miss(
-            f"with which settings and seed {_listed(trained)} was trained, which the report of its "
-            "run says"
+            f"with which settings and seed {join_words(trained)} was trained, which the report of "
+            "its run says"
         )
 
 
@@ -457,7 +448,7 @@ def _describe_training(draft: _Draft, trainings: Sequence[TrainingRecord]) -> No
         f"It was fine-tuned by {way}, {first.trainable_parameters:,} of "
         f"{first.total_parameters:,} weights, on {first.data.n:,} questions of "
         f"{short_source_name(first.data.source)} for {first.epochs} epochs ({first.steps:,} "
-        f"steps), with {'seed' if len(seeds) == 1 else 'seeds'} {_listed(seeds)}"
+        f"steps), with {'seed' if len(seeds) == 1 else 'seeds'} {join_words(seeds)}"
     )
     draft.say(
         f"The model learned to answer with the option’s {first.target.replace('+', ' and ')}; the "
@@ -467,7 +458,7 @@ def _describe_training(draft: _Draft, trainings: Sequence[TrainingRecord]) -> No
     )
     kept = [t.kept_step for t in trainings if t.kept_step is not None]
     if kept:
-        steps = _listed(f"{step:,}" for step in dict.fromkeys(kept))
+        steps = join_words(f"{step:,}" for step in dict.fromkeys(kept))
         draft.say(f"The weights of step {steps} were kept, as the best on the validation split")
 
 
@@ -485,7 +476,7 @@ def _describe_decontamination(draft: _Draft, manifest: SnapshotManifest) -> None
     if excluded:
         draft.say(
             "Also left out of the training data: "
-            + _listed(f"{n:,} {_rows(n)} ({reason})" for reason, n in excluded.items())
+            + join_words(f"{n:,} {_rows(n)} ({reason})" for reason, n in excluded.items())
         )
     for source in manifest.sources:
         if source.revision:
@@ -518,9 +509,3 @@ def _short(digest: str) -> str:
 
 def _rows(n: int) -> str:
     return "row" if n == 1 else "rows"
-
-
-def _listed(parts: Iterable[str]) -> str:
-    """Join parts to "a, b and c"."""
-    *some, last = [*parts] or [""]
-    return f"{', '.join(some)} and {last}" if some else last

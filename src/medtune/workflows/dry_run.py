@@ -1,6 +1,5 @@
 """Plan a command for `--dry-run`: its steps, what is reused, and what it costs; writes nothing.
 
-Data that are not prepared yet are prepared in a temporary folder, so that counts are exact.
 Nothing is downloaded or converted: where a model or a dataset is not on this machine, the plan
 says so, and leaves open what depends on it.
 """
@@ -8,57 +7,44 @@ says so, and leaves open what depends on it.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 from medtune._version import __version__
 from medtune.core.errors import HubError, ModelError, PredictionsError
-from medtune.core.experiment import ColumnMapping, EvaluationConfig, Experiment
+from medtune.core.experiment import ColumnMapping, EvaluationConfig
 from medtune.core.model_names import MIX_PREFIX, SEARCH_PREFIX
 from medtune.core.predictions_io import RECORD_FILE, read_evaluation
-from medtune.core.progress import NoProgress, Progress
-from medtune.core.prompt import FormName
+from medtune.core.progress import NoProgress
+from medtune.core.prompt import FormName, method_for_form
 from medtune.core.protocols import ModelIdentity
 from medtune.core.records import EvaluationRecord, Method, Question
 from medtune.core.run_folder import read_valid_record
 from medtune.core.schemas.compression import Scheme
 from medtune.core.schemas.plan import MachineSpeed, PlannedStep, PlanRecord, StepState
 from medtune.data.load import Split, load_split
-from medtune.data.snapshot import Snapshot, SnapshotSplit, find_snapshot, prepare_snapshot
-from medtune.data.sources.sources import parse_data_ref
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.models import builtin
 from medtune.models.open_model import find_unloaded_model, open_model
-from medtune.models.unloaded_model import UnloadedModel
 from medtune.models.weights_card import (
     CARD_FILE,
     read_optional_card,
     resolve_prompt_defaults,
     split_adapter,
 )
-from medtune.training.finished import TRAINING_RECORD_FILE
-from medtune.workflows.finetune import base_model, find_training, resolve_trainable, tuned_model
 from medtune.workflows.job_costs import (
     ERROR_FACTOR,
-    RUN_S,
-    SHORT_QUESTION,
     START_S,
     JobCosts,
     mean_characters,
     measure_speed,
 )
-from medtune.workflows.search_baseline import LEAKS_FILE
 
-EXAMPLES_PER_S = 2000
-"""Questions that are cleaned and decontaminated in a second (results/prepare_speed.json)."""
-SEARCHES_PER_S = 200
-"""Questions that a text search answers in a second (results/search_speed.json)."""
 WRITTEN_PER_S = 7_000_000
 """Weights that are written in a second, as in the conversion of the embedded model (20 s)."""
 BYTES_PER_WEIGHT = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "nf4": 0.6}
@@ -154,146 +140,6 @@ def is_model_here(name: str, plan: PlanBuilder) -> bool:
     return True
 
 
-def plan_experiment(
-    command: str, experiment: Experiment, folder: Path, progress: Progress
-) -> PlanRecord:
-    """Plan `run`, `prepare` or `train` of an experiment.
-
-    Args:
-        command: Name of the command.
-        experiment: The experiment.
-        folder: Folder of the run.
-        progress: Progress reports.
-
-    Raises:
-        MedtuneError: The data or the model cannot be used.
-    """
-    plan = PlanBuilder(command, folder, RUN_S if command == "run" else START_S)
-    with nothing_downloaded(), tempfile.TemporaryDirectory(prefix="medtune-plan-") as scratch:
-        base = None if command == "prepare" else _find_base(experiment, plan, progress)
-        snapshot = _plan_data(plan, experiment, folder, Path(scratch))
-        if command == "run":
-            _plan_search(plan, experiment, snapshot, folder)
-            _plan_exams(plan, experiment, snapshot, base, folder / "eval" / "base", "base")
-        if command != "prepare":
-            for place, one in experiment.list_trainings():
-                where = folder / place
-                done = _plan_training(plan, one, snapshot, base, where)
-                tuned = None
-                if done and base is not None:
-                    tuned = tuned_model(one, base.source, where)
-                if command == "run":
-                    stem, label = (
-                        where / "eval" / "tuned",
-                        f"tuned {one.seed}" if place else "tuned",
-                    )
-                    _plan_exams(plan, one, snapshot, tuned, stem, label, base)
-        if command == "run":
-            plan.add("report", "to do", 1, "files", writes=[str(folder / "report.html")])
-    return plan.build()
-
-
-def _find_base(
-    experiment: Experiment, plan: PlanBuilder, progress: Progress
-) -> UnloadedModel | None:
-    """Return the base model without loading it; None if it is not on this machine."""
-    if not is_model_here(experiment.model.source, plan):
-        return None
-    try:
-        return base_model(experiment, resolve_trainable(experiment, progress))
-    except HubError:
-        plan.notes.append(f"{experiment.model.source} is not on this machine: it is downloaded")
-        return None
-
-
-def _plan_data(
-    plan: PlanBuilder, experiment: Experiment, folder: Path, scratch: Path
-) -> Snapshot | None:
-    data, place = experiment.data, folder / "data"
-    sources = (data.train, *data.evaluate)
-    try:
-        found = find_snapshot(data, experiment.seed, place)
-        snapshot = found or prepare_snapshot(data, experiment.seed, scratch, NoProgress())
-    except HubError:
-        plan.notes.append("the data are not on this machine: they are downloaded")
-        plan.add("data", "to do", None, "questions", None, sources, [str(place)])
-        return None
-    count = sum(split.description.n for split in snapshot.manifest.splits)
-    state: StepState = "reused" if found is not None else "to do"
-    plan.add("data", state, count, "questions", count / EXAMPLES_PER_S, sources, [str(place)])
-    return snapshot
-
-
-def _plan_search(
-    plan: PlanBuilder, experiment: Experiment, snapshot: Snapshot | None, folder: Path
-) -> None:
-    slugs = [parse_data_ref(source).slug for source in experiment.data.evaluate]
-    places = [folder / "eval" / f"search-{slug}" for slug in slugs]
-    count = sum(len(s.questions) for s in snapshot.evaluated) if snapshot is not None else None
-    done = all((place / LEAKS_FILE).is_file() for place in places)
-    seconds = None if count is None else count / SEARCHES_PER_S
-    reads = [experiment.retrieval.index] if experiment.retrieval.index else []
-    writes = [str(folder / "index"), *map(str, places)]
-    plan.add(
-        "text search", "reused" if done else "to do", count, "questions", seconds, reads, writes
-    )
-
-
-def _plan_exams(
-    plan: PlanBuilder,
-    experiment: Experiment,
-    snapshot: Snapshot | None,
-    model: UnloadedModel | None,
-    stem: Path,
-    label: str,
-    base: UnloadedModel | None = None,
-) -> None:
-    """Plan the evaluations of one model.
-
-    Args:
-        plan: The plan.
-        experiment: The experiment.
-        snapshot: Its data; None if they are not here.
-        model: The model; None if it is not here, or not trained yet.
-        stem: Beginning of the folders of the evaluations.
-        label: Name of the model.
-        base: The base of a model that is not trained yet, whose costs are the same.
-    """
-    settings = experiment.evaluation
-    splits: list[tuple[str, SnapshotSplit | None]] = [
-        (parse_data_ref(source).slug, None) for source in experiment.data.evaluate
-    ]
-    if snapshot is not None:
-        found = [(parse_data_ref(s.description.source).slug, s) for s in snapshot.evaluated]
-        splits = [
-            *found,
-            *([("calibration", snapshot.calibration)] if snapshot.calibration else []),
-        ]
-    for name, split in splits:
-        for method in settings.methods:
-            if name == "calibration" and method == "generate":
-                continue
-            place = stem.with_name(f"{stem.name}-{name}-{method}")
-            done = False
-            if split is not None and model is not None and not experiment.retrieval.is_open_book:
-                assert snapshot is not None, "it has the split"
-                exam = Exam.from_experiment(
-                    experiment,
-                    method,
-                    split.questions,
-                    split.description,
-                    snapshot.train.questions,
-                )
-                if name == "calibration":
-                    exam = replace(exam, options_only=0)
-                done = is_evaluated(model, exam, place)
-            questions = split.questions if split is not None else None
-            add_evaluation(
-                plan, f"{label}: {name}, {method}", model or base, method, questions, settings,
-                place, done,
-            )  # fmt: skip
-
-
 def is_evaluated(model: ModelIdentity, exam: Exam, folder: Path) -> bool:
     """Return whether a folder has this very evaluation; nothing is written."""
     inputs = exam.hash_inputs(model, STRICT_PARSER.version)
@@ -348,40 +194,6 @@ def add_evaluation(
     plan.add(name, state, count, "questions", seconds, reads, [str(folder)])
 
 
-def _plan_training(
-    plan: PlanBuilder,
-    experiment: Experiment,
-    snapshot: Snapshot | None,
-    base: UnloadedModel | None,
-    folder: Path,
-) -> bool:
-    """Plan a training; return whether it is finished."""
-    settings = experiment.training
-    writes = [str(folder / settings.artefact_folder), str(folder / TRAINING_RECORD_FILE)]
-    done = False
-    if snapshot is not None and base is not None and not experiment.retrieval.is_open_book:
-        done = find_training(experiment, base, snapshot, folder, NoProgress()) is not None
-    elif experiment.retrieval.is_open_book:
-        plan.notes.append(
-            "open book: whether a training or an evaluation is reused is found when it runs"
-        )
-    train = snapshot.train.questions if snapshot is not None else None
-    examples = len(train) * settings.epochs if train is not None else None
-    if settings.steps is not None:
-        examples = settings.steps * settings.batch_size
-    costs, seconds = plan.costs(base) if not done else None, None
-    if costs is not None and base is not None:
-        width = BYTES_PER_WEIGHT.get(base.describe().dtype or "", 4.0)
-        plan.memory.append(costs.training_memory(width, settings.method == "full"))
-        if examples is not None:
-            characters = mean_characters(train) if train is not None else SHORT_QUESTION
-            seconds = costs.training_seconds(examples, characters)
-    label = f"training, seed {experiment.seed}" if folder.parent.name == "seeds" else "training"
-    state: StepState = "reused" if done else "to do"
-    plan.add(label, state, examples, "examples", seconds, [experiment.model.source], writes)
-    return done
-
-
 def plan_evaluation(
     model: str,
     data: str,
@@ -430,7 +242,8 @@ def plan_evaluation(
             places = [folder] if folder else sorted(place.glob(f"*-{inputs[:8]}"))
             finished = [found for found in places if is_evaluated(identity, exam, found)]
             place, done = (finished or [place])[0], bool(finished)
-        if not plain:
+        # Where there is no result at all, none is reused.
+        if not plain and ((place / RECORD_FILE).is_file() if folder else place.is_dir()):
             plan.notes.append("whether an earlier result is reused is found when it runs")
         add_evaluation(
             plan,
@@ -504,7 +317,8 @@ def plan_compression(
         data: Questions of the parity gate.
         folder: Folder that it writes to.
         adapter: Folder of an adapter.
-        method: Method of the evaluations; None is the one that the model was taught.
+        method: Method of the evaluations; None is letter for a model trained on letters or not
+            trained here, else cloze.
         limit: Number of questions; None asks all.
         columns: Mapping of the columns of a file.
 
@@ -519,7 +333,7 @@ def plan_compression(
             check_compressible(name)
         split = find_split(data, columns, limit, plan)
         questions = split.questions if split is not None else None
-        asked = method or "cloze"
+        asked = method or method_for_form(resolve_prompt_defaults(name, adapter).target)
         settings = EvaluationConfig(options_only=0)
         costs = plan.costs(identity)
         for scheme in ("original", *schemes):

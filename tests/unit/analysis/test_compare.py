@@ -20,6 +20,7 @@ from medtune.core.intervals import tango_interval, wilson_interval
 from medtune.core.predictions_io import Evaluation
 from medtune.core.prompt import PromptStyle
 from medtune.core.records import (
+    LogOrigin,
     Method,
     Outcome,
     Prediction,
@@ -337,6 +338,15 @@ def test_another_choice_of_as_many_examples_differs() -> None:
         "worked examples",
     )
     assert compare_evaluations(fixed, changed(b, shots=2, shots_by="fixed")).differs == ()
+
+
+@pytest.mark.parametrize("other", [0, 3, None])
+def test_unknown_worked_examples_neither_differ_nor_agree(other: int | None) -> None:
+    a, b = pair(1, 1, 1, 1)
+    origin = LogOrigin(harness="inspect_ai", version="0.3", task="t", metric="choice", log="l")
+    record = compare_evaluations(changed(a, shots=other), changed(b, origin=origin, shots=None))
+    assert "worked examples" not in record.differs
+    assert any("agree in prompt and worked examples is unknown" in n for n in record.notes)
 
 
 def test_another_arithmetic_differs_but_another_model_does_not() -> None:

@@ -80,6 +80,35 @@ def test_prepared_datasets_of_axolotl_and_llama_factory(
     assert audit_batches(tmp_path / "tokenized", chatml.tokenizer).findings == ()
 
 
+def test_lists_of_a_fixed_size_are_read(tmp_path: Path) -> None:
+    import datasets
+
+    kind = datasets.List(datasets.Value("int32"), length=3)
+    columns = {name: [values] * 2 for name, values in ROW.items()}
+    features = datasets.Features(dict.fromkeys(columns, kind))
+    datasets.Dataset.from_dict(columns, features=features).save_to_disk(str(tmp_path / "fixed"))
+    rows, _ = read_batches(tmp_path / "fixed")
+    assert rows.ids.tolist() == [1, 2, 3] * 2
+    assert rows.labels.tolist() == [-100, 2, 3] * 2
+
+
+def test_tensors_of_bfloat16_are_read(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file as save_tensors
+
+    batch = {name: torch.tensor([values]) for name, values in ROW.items()}
+    batch["attention_mask"] = torch.tensor([[1, 1, 0]], dtype=torch.bfloat16)
+    save_tensors(batch, tmp_path / "batch.safetensors")
+    for batches in (tmp_path / "batch.safetensors", [batch]):
+        rows, _ = read_batches(batches)
+        assert rows.ids.tolist() == [1, 2, 3]
+        assert rows.attention is not None
+        assert rows.attention.tolist() == [1, 1, 0]
+    batch["input_ids"] = torch.tensor([[1, 2, 301]], dtype=torch.bfloat16)
+    with pytest.raises(DataError, match="input_ids is bfloat16, which rounds numbers above 256"):
+        read_batches([batch])
+
+
 def test_iterables_of_lists_arrays_and_mappings(chatml: Chats) -> None:
     batch = pad_batch(chatml.healthy(4), chatml.pad)
     arrays = {name: np.array(values) for name, values in batch.items()}

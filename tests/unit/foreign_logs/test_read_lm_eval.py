@@ -52,6 +52,25 @@ def test_unknown_is_missing_and_not_zero(tmp_path: Path) -> None:
     assert predictions[0].subject is None
 
 
+@pytest.mark.parametrize(("results", "shots"), [({"n-shot": {}}, None), ({}, 0)])
+def test_shots_are_known_where_the_results_tell_them(
+    tmp_path: Path, results: dict[str, Any], shots: int | None
+) -> None:
+    write_log(tmp_path / "log", results=results_of(scored_samples(), **results))
+    record, predictions = read_evaluation_log(tmp_path / "log")
+    write_evaluation(tmp_path / "kept", record, predictions)
+    assert record.shots == read_evaluation(tmp_path / "kept").record.shots == shots
+
+
+def test_older_records_with_0_for_unknown_shots_are_read(tmp_path: Path) -> None:
+    record, predictions = read_evaluation_log(write_log(tmp_path / "log", results={}))
+    assert record.shots is None
+    write_evaluation(tmp_path / "kept", record, predictions)
+    older = json.loads((tmp_path / "kept" / "record.json").read_text()) | {"shots": 0}
+    (tmp_path / "kept" / "record.json").write_text(json.dumps(older))
+    assert read_evaluation(tmp_path / "kept").record == record
+
+
 def test_an_imported_evaluation_is_written_and_read_again(tmp_path: Path) -> None:
     write_log(tmp_path / "log")
     found = read_evaluation_log(tmp_path / "log")

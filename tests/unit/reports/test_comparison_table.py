@@ -126,7 +126,7 @@ def test_the_csv_table_is_read_back_to_the_last_digit(tabled: Tabled) -> None:
     (difference,) = (row for row in whole if row["quantity"] == "difference")
     assert float(difference["low"]) == record.difference_low
     assert float(difference["p_value"]) == record.p_value
-    assert int(difference["only_candidate"]) == record.only_b
+    assert int(difference["only_b"]) == record.only_b
     assert difference["p_holm"] == ""  # missing, not zero
     baselines = [row["model"] for row in whole if row["quantity"] == "baseline"]
     assert baselines == [
@@ -135,5 +135,5 @@ def test_the_csv_table_is_read_back_to_the_last_digit(tabled: Tabled) -> None:
     ]  # fmt: skip
     assert len(rows) == len(whole) + 3 * len(slices)
     surgery = next(s for s in slices if s.name == "Surgery")
-    found = next(r for r in rows if r["slice"] == "Surgery" and r["quantity"] == "difference")
+    found = next(r for r in rows if r["name"] == "Surgery" and r["quantity"] == "difference")
     assert float(found["value"]) == surgery.difference

@@ -179,7 +179,8 @@ def test_an_imported_evaluation_has_gaps_and_no_inventions(compared: Compared) -
     for fact in ("the identity of the weights", "the prompt of base", "which rows were left out"):
         assert fact in missing
     inspect = origin.model_copy(update={"harness": "inspect_ai"})
-    text = describe_evaluation_methods(foreign.model_copy(update={"origin": inspect})).text
+    untold = foreign.model_copy(update={"origin": inspect, "shots": None})
+    text = describe_evaluation_methods(untold).text
     said, _, missing = text.partition("Not recorded: ")
     assert "worked examples" not in said
     assert "how many worked examples the prompts of base had" in missing
