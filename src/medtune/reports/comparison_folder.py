@@ -17,7 +17,7 @@ from medtune.core.display.frames import make_frame, proportion_cells
 from medtune.core.display.html import render_result
 from medtune.core.errors import PredictionsError
 from medtune.core.formatting import format_interval, format_p_value, format_percent
-from medtune.core.model_labels import disambiguate_labels
+from medtune.core.model_names import disambiguate_labels
 from medtune.core.predictions_io import Evaluation, read_evaluation
 from medtune.core.records import ComparisonRecord
 from medtune.core.run_folder import (

@@ -7,7 +7,11 @@ import pytest
 from medtune.core import protocols
 from medtune.core.protocols import Decoding, GenerateRequest, Message, ScoreRequest
 
-SEAM = [value for value in vars(protocols).values() if dataclasses.is_dataclass(value)]
+SEAM = [
+    value
+    for value in vars(protocols).values()
+    if dataclasses.is_dataclass(value) and value.__module__ == protocols.__name__
+]
 
 
 def test_the_seam_has_its_eight_shapes() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medtune.core.model_labels import disambiguate_labels
+from medtune.core.model_names import disambiguate_labels
 from medtune.core.predictions_io import Evaluation
 from medtune.core.progress import Progress
 from medtune.data.hash_sampling import allocate_proportionally

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medtune.core.model_labels import disambiguate_labels
+from medtune.core.model_names import disambiguate_labels
 
 
 @pytest.mark.parametrize(
