@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -173,7 +173,7 @@ def _collate_options(
 
 
 def audit_mask(
-    examples: Sequence[Example],
+    examples: Iterable[Example],
     pad: int,
     end: int,
     decode: Callable[[Sequence[int]], str],
@@ -186,37 +186,39 @@ def audit_mask(
             end-of-turn is not; or the pad is the end-of-turn token (collators that mask pads then
             mask every ending).
     """
-    count = prompt_supervised = ends = 0
+    count = tokens = supervised = prompt_supervised = ends = expected_ends = 0
+    sample, fits = "", True
     for example in examples:
         batch = collate([apply_objective(objective, example)], torch.device("cpu"))
-        count += len(batch.targets)
+        count += 1
+        tokens += len(batch.tokens)
+        supervised += len(batch.targets)
         ends += bool(len(batch.targets)) and int(batch.targets[-1]) == end
+        expected_ends += example.ends and example.answer_share > 0
+        fits = fits and bool(example.options) == (objective == "choice")
         if example.options:
             prompt_supervised += sum(max(0, o.prompt - o.first) for o in example.options)
         else:  # a row is one sequence, whose tokens follow what predicts them
             prompt_supervised += int((batch.wanted + 1 < example.prompt).sum())
-    first = examples[0]
-    result = MaskAudit(
-        examples=len(examples),
-        tokens=sum(map(count_tokens, examples)),
-        supervised=count,
+        sample = sample or "\n".join(
+            f"{decode(s.tokens[: s.first])}⟦{decode(s.tokens[s.first :])}⟧"
+            for s in supervised_sequences(example)
+        )
+    sound = fits and ends == expected_ends < supervised
+    if not sound or pad == end or (prompt_supervised and objective != "all"):
+        raise CheckFailed(
+            f"mask audit: {prompt_supervised} prompt tokens supervised, {ends} of "
+            f"{count} endings supervised, pad {pad}, end-of-turn {end}",
+            expected=_EXPECTED_MASK[objective],
+            fix="the tokenizer or the chat template is at fault: see `medtune models info`",
+        )
+    return MaskAudit(
+        examples=count,
+        tokens=tokens,
+        supervised=supervised,
         prompt_supervised=prompt_supervised,
         ends_supervised=ends,
         pad_token=pad,
         end_token=end,
-        sample="\n".join(
-            f"{decode(s.tokens[: s.first])}⟦{decode(s.tokens[s.first :])}⟧"
-            for s in supervised_sequences(first)
-        ),
+        sample=sample,
     )
-    sound = ends == sum(e.ends and e.answer_share > 0 for e in examples) < count and all(
-        bool(example.options) == (objective == "choice") for example in examples
-    )
-    if not sound or pad == end or (prompt_supervised and objective != "all"):
-        raise CheckFailed(
-            f"mask audit: {prompt_supervised} prompt tokens supervised, {ends} of "
-            f"{len(examples)} endings supervised, pad {pad}, end-of-turn {end}",
-            expected=_EXPECTED_MASK[objective],
-            fix="the tokenizer or the chat template is at fault: see `medtune models info`",
-        )
-    return result

@@ -144,9 +144,12 @@ class Trainer:
 
     def _audit_mask(self, trainable: Trainable) -> MaskAudit:
         """Audit which tokens are supervised, and report it with a sample."""
-        examples = [self._encode(question) for question in self._questions]
         report = audit_mask(
-            examples, trainable.pad, trainable.end, trainable.decode, self._settings.objective
+            map(self._encode, self._questions),
+            trainable.pad,
+            trainable.end,
+            trainable.decode,
+            self._settings.objective,
         )
         self._progress.log_message(
             f"mask audit: {report.supervised:,} of {report.tokens:,} tokens supervised, "
@@ -160,10 +163,10 @@ class Trainer:
         seed, per_epoch = self._experiment.seed, self._per_epoch
         done = self._tally.step
         for epoch in range(done // per_epoch, -(-self._total // per_epoch)):
-            examples, steps = plan_epoch(self._questions, self._encode, self._settings, seed, epoch)
+            steps = plan_epoch(self._questions, self._encode, self._settings, seed, epoch)
             begun = epoch * per_epoch
             for members in steps[max(0, done - begun) : self._total - begun]:
-                yield [examples[i] for i in members]
+                yield [self._encode(question.permute_options(order)) for question, order in members]
 
     def _take_step(self, members: list[Example]) -> tuple[float, float]:
         """Take an optimizer step; return its mean loss, nats per token, and its learning rate."""

@@ -108,8 +108,8 @@ def test_an_epoch_permutes_the_options_with_their_passages(tmp_path: Path) -> No
     encode = encoder(experiment(target="letter"), passages)
     shown: set[str] = set()
     for epoch in range(8):
-        examples, _ = plan_epoch([ASKED], encode, experiment().training, 17, epoch)
-        shown.add(text(examples[0]))
+        (((question, order),),) = plan_epoch([ASKED], encode, experiment().training, 17, epoch)
+        shown.add(text(encode(question.permute_options(order))))
     answer = "Reference: blue one two three\nAnswer with the letter of the right option.>"
     assert shown == {
         f"<Which?\nA. red\nB. blue\n{answer}B$",
